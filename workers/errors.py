@@ -1,0 +1,134 @@
+"""Every error that Deconvoy raises on purpose, as one tree. Takes what went wrong, gives a message for a person."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from enum import StrEnum
+
+
+class DeconvoyError(Exception):
+    """Anything raised on purpose. The message names the thing, the value, and what would have been right."""
+
+    exit_code = 1
+
+
+class UsageError(DeconvoyError):
+    """The caller asked for something that cannot be: nothing was written."""
+
+    exit_code = 2
+
+
+class SpecError(UsageError):
+    """A spec with one or more mistakes; all of them are told at once."""
+
+    def __init__(self, problems: Iterable[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("; ".join(self.problems))
+
+
+class ModelError(UsageError):
+    """A model that is unknown, cannot be built, or whose weights do not fit."""
+
+
+class GraphError(ModelError):
+    """A model whose graph cannot be traced, or holds an operation with no known downward step."""
+
+
+class UnknownLayerError(ModelError):
+    """A layer pattern that matches nothing."""
+
+    def __init__(self, pattern: str, layers: Iterable[str]) -> None:
+        names = tuple(layers)
+        super().__init__(f"no layer {pattern!r} in the model; {nearest(pattern, names)}")
+
+
+class CorpusError(UsageError):
+    """A corpus that cannot be listed or holds no image."""
+
+
+class RootError(UsageError):
+    """A root that cannot be read or written."""
+
+
+class RunError(UsageError):
+    """A run id that is malformed, unknown, not published, or taken by another spec."""
+
+
+class QueryError(UsageError):
+    """A question about something that the run does not hold."""
+
+
+class ExtraError(UsageError):
+    """A feature whose optional packages are not installed."""
+
+
+class RunStopped(DeconvoyError):
+    """The run cannot go on; what is finished stays and the same command goes on from there."""
+
+
+class ReadError(RunStopped):
+    """A file that stayed unreadable after retries, or is no longer the one that was listed."""
+
+
+class NumericsError(RunStopped):
+    """A network that gives NaN or infinity, or two passes that disagree about the same unit."""
+
+
+class OutOfMemory(RunStopped):
+    """An actor ran out of memory."""
+
+
+class NodeError(RunStopped):
+    """A node whose software or storage differs from the others'."""
+
+
+class LostActors(RunStopped):
+    """Actors keep dying at the same work and no single image is to blame."""
+
+
+class DamagedRun(DeconvoyError):
+    """A published run whose files are missing or not the ones that its manifest names."""
+
+
+class Reason(StrEnum):
+    """Why an image cannot be used: a function of its bytes and the limits, never of luck."""
+
+    BAD_NAME = "bad_name"
+    EMPTY = "empty"
+    TOO_MANY_BYTES = "too_many_bytes"
+    TOO_MANY_PIXELS = "too_many_pixels"
+    NOT_AN_IMAGE = "not_an_image"
+    DAMAGED = "damaged"
+    UNSUPPORTED_MODE = "unsupported_mode"
+    DECODER_CRASH = "decoder_crash"
+    DECODER_HANG = "decoder_hang"
+
+
+class Rejected(DeconvoyError):
+    """One image that cannot be used. The reader turns it into a row of `rejects`; it never leaves a worker."""
+
+    def __init__(self, reason: Reason, detail: str) -> None:
+        self.reason = reason
+        self.detail = detail
+        super().__init__(f"{reason}: {detail}")
+
+
+class DecoderHang(DeconvoyError):
+    """A decoder that did not come back in time; the suspect is confirmed alone in a fresh process."""
+
+    def __init__(self, image_index: int) -> None:
+        self.image_index = image_index
+        super().__init__(f"image {image_index}: the decoder did not come back")
+
+    def __reduce__(self) -> tuple[type["DecoderHang"], tuple[int]]:
+        """Travel between processes by the image index alone."""
+        return DecoderHang, (self.image_index,)
+
+
+def nearest(wanted: str, names: Iterable[str], limit: int = 8) -> str:
+    """Say which names come nearest to the wanted one, for the second half of a message."""
+    known = list(names)
+    close = get_close_matches(wanted, known, n=3, cutoff=0.5)
+    if close:
+        return "nearest: " + ", ".join(close)
+    shown = ", ".join(known[:limit])
+    return f"there are {shown}" + (", ..." if len(known) > limit else "")

@@ -1,0 +1,130 @@
+"""What every worker of a run is built from, and the hashes that name its results. Takes values, gives values."""
+
+import hashlib
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from typing import Any
+
+import torch
+
+from workers.corpus.decode import DECODER
+from workers.corpus.isolate import Verdict
+from workers.corpus.manifest import Row
+from workers.model import StoredModel
+from workers.spec import RunSpec
+
+# Raised whenever the same inputs would give other numbers: it invalidates stored results.
+SCAN_ALGORITHM = 1
+PROJECT_ALGORITHM = 1
+ENGINE = "eager"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run as its workers see it.
+
+    Attributes:
+        spec: the run's spec with the device resolved to cpu or cuda.
+        model: the stored network.
+        layers: names of the layers to look at, in the order of the graph.
+        manifest: path of the corpus manifest under the root.
+    """
+
+    spec: RunSpec
+    model: StoredModel
+    layers: tuple[str, ...]
+    manifest: str
+
+
+@dataclass(frozen=True)
+class Environment:
+    """The software and the device that give the numbers, and the node they were seen on."""
+
+    deconvoy: str
+    python: str
+    torch: str
+    torchvision: str
+    decoder: str
+    device: str
+    node: str
+
+    def numerics(self) -> dict[str, str]:
+        """All that must be equal on every node of a run."""
+        return {key: value for key, value in asdict(self).items() if key != "node"}
+
+
+def environment(device: str) -> Environment:
+    """Describe this process: versions, and the GPU's name or the CPU's vector capability."""
+    name = torch.cuda.get_device_name() if device == "cuda" else f"cpu {torch.backends.cpu.get_cpu_capability()}"
+    return Environment(
+        deconvoy=version("deconvoy"),
+        python=platform.python_version(),
+        torch=str(torch.__version__),
+        torchvision=version("torchvision"),
+        decoder=DECODER,
+        device=name,
+        node=platform.node(),
+    )
+
+
+def digest(value: Any) -> str:  # noqa: ANN401 - any JSON value
+    """Hash a JSON-able value: 32 hexadecimal digits of the sha256 of its canonical form."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def scan_configuration(job: Job, environment: Environment) -> dict[str, Any]:
+    """All that the result of a scanned shard depends on, except the shard's rows."""
+    spec = job.spec
+    return {
+        "job": "scan",
+        "algorithm": SCAN_ALGORITHM,
+        **_common(job, environment),
+        "layers": job.layers,
+        "k": spec.scan.k,
+        "distinct": spec.scan.distinct,
+        "batch": spec.scan.batch,
+        "precision": spec.resources.precision,
+    }
+
+
+def project_configuration(job: Job, environment: Environment) -> dict[str, Any]:
+    """All that the result of a projection group depends on, except the group's rows."""
+    project = job.spec.project
+    return {
+        "job": "project",
+        "algorithm": PROJECT_ALGORITHM,
+        **_common(job, environment),
+        "batch": job.spec.scan.batch,
+        "method": project.method,
+        "image_format": project.image_format,
+        "previews": project.previews,
+        "precision": job.spec.resources.precision,
+    }
+
+
+def rows_key(rows: Sequence[Row], verdicts: Mapping[int, Verdict]) -> str:
+    """Name a shard's result by all of its images that can change it."""
+    return digest([_row_key(row, verdicts.get(row.image_index)) for row in rows])
+
+
+def _row_key(row: Row, verdict: Verdict | None) -> list[Any]:
+    judged = [verdict.reason, verdict.detail] if verdict else None
+    return [row.image_index, row.uri, row.bytes, row.etag, row.group, row.removed, row.refused, judged]
+
+
+def _common(job: Job, environment: Environment) -> dict[str, Any]:
+    numerics = environment.numerics()
+    del numerics["python"]
+    del numerics["deconvoy"]
+    return {
+        "environment": numerics,
+        "model": job.model.fingerprint,
+        "preprocessing": asdict(job.model.preprocessing),
+        "limits": job.spec.limits.model_dump(),
+        "engine": ENGINE,
+        "threads": job.spec.resources.threads,
+    }

@@ -1,0 +1,20 @@
+"""The unit of work, of retry and of reuse. Takes positions in a manifest, gives a value that travels in a few bytes."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, order=True)
+class Shard:
+    """Images [start, stop) of the manifest at `manifest` (a path under the root), and the name of their result.
+
+    Attributes:
+        start: first image index, a multiple of the batch.
+        stop: image index behind the last.
+        manifest: path of the manifest relative to the root.
+        result: path of the shard's result relative to the root; it is named by its content's causes.
+    """
+
+    start: int
+    stop: int
+    manifest: str
+    result: str

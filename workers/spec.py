@@ -1,0 +1,235 @@
+"""What a run is asked to do. Takes TOML text or nested dicts, gives one frozen value; touches no file and no torch."""
+
+import re
+import tomllib
+from enum import StrEnum
+from pathlib import PurePath
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+
+from workers.errors import RunError, SpecError, nearest
+
+RUN_ID = re.compile(r"[a-z][a-z0-9._-]{0,99}\Z")
+
+RunId = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9._-]{0,99}$")]
+Word = Annotated[str, StringConstraints(min_length=1)]
+Triple = tuple[float, float, float]
+
+
+class Distinct(StrEnum):
+    """What counts once in a top-k."""
+
+    CONTENT = "content"
+    GROUP = "group"
+    NONE = "none"
+
+
+class Method(StrEnum):
+    """How a unit's activation is carried down to pixels."""
+
+    DECONVNET = "deconvnet"
+    GUIDED_BACKPROP = "guided_backprop"
+    GRADIENT = "gradient"
+
+
+class Precision(StrEnum):
+    """The number format of the scan's forward pass."""
+
+    FLOAT32 = "float32"
+    BFLOAT16 = "bfloat16"
+    FLOAT16 = "float16"
+
+
+class Interpolation(StrEnum):
+    """How an image is resized to the model's input."""
+
+    NEAREST = "nearest"
+    BILINEAR = "bilinear"
+    BICUBIC = "bicubic"
+
+
+class Frozen(BaseModel):
+    """A value that cannot change and refuses keys that it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ModelSpec(Frozen):
+    """The network, its weights, and the preprocessing where it is not the weights' own."""
+
+    source: Word = Field(description="deconvoy://NAME or torchvision://NAME, with ?weights=FILE or ?weights=ENUM")
+    resize: int | None = Field(None, ge=1, description="short side after resizing, pixels")
+    crop: int | None = Field(None, ge=1, description="side of the centre crop = the model's input, pixels")
+    mean: Triple | None = Field(None, description="mean per RGB channel, of values in 0 to 1")
+    std: Triple | None = Field(None, description="standard deviation per RGB channel, of values in 0 to 1")
+    interpolation: Interpolation | None = Field(None, description="interpolation of the resize")
+    kwargs: dict[str, bool | int | float | str] = Field({}, description="arguments of the constructor")
+
+
+class CorpusSpec(Frozen):
+    """The images, and what is known of each."""
+
+    source: Word = Field(description="a folder or a glob, as a path or an fsspec URL")
+    label: Literal["folder", "none"] = Field("folder", description="where an image's label comes from")
+    group: Word = Field("none", description="'none', 'folder', or a regular expression on image_id; its first group counts")
+
+    @model_validator(mode="after")
+    def _pattern_compiles(self) -> Self:
+        if self.group not in ("none", "folder"):
+            try:
+                re.compile(self.group)
+            except re.error as error:
+                raise ValueError(f"group {self.group!r} is not a regular expression: {error}") from None
+        return self
+
+
+class ScanSpec(Frozen):
+    """The first pass: which layers, and what is kept of each channel."""
+
+    layers: tuple[Word, ...] = Field(("auto",), min_length=1, description="layer names, globs, or 'auto'")
+    batch: int = Field(32, ge=1, le=4096, description="images in one forward pass")
+    shard: int = Field(512, ge=1, description="images in one shard, a multiple of batch")
+    max_reject_share: float = Field(0.05, ge=0, le=1, description="share of rejects above which the exit code is 3")
+    k: int = Field(9, ge=1, le=1000, description="images kept per channel")
+    distinct: Distinct = Field(Distinct.CONTENT, description="what counts once: content, group or none")
+
+    @model_validator(mode="after")
+    def _whole_batches(self) -> Self:
+        if self.shard % self.batch:
+            raise ValueError(f"shard {self.shard} is not a multiple of batch {self.batch}")
+        return self
+
+
+class ProjectSpec(Frozen):
+    """The second pass: how activations are carried down and stored."""
+
+    method: Method = Field(Method.DECONVNET, description="deconvnet, guided_backprop or gradient")
+    image_format: Literal["webp", "png"] = Field("webp", description="patches as WebP, or all images lossless as PNG")
+    previews: bool = Field(True, description="keep a small copy of each image that tops a channel")
+
+
+class LimitsSpec(Frozen):
+    """What one image file may cost."""
+
+    bytes: int = Field(67_108_864, ge=1, description="largest file, bytes")
+    pixels: int = Field(89_478_485, ge=1, description="largest image, pixels, before and after resizing")
+
+
+class ResourcesSpec(Frozen):
+    """What the run may use."""
+
+    actors: Annotated[int, Field(ge=1)] | Literal["auto"] = Field("auto", description="number of actors; auto = one per GPU or CPU")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where networks run; auto = cuda if there is one")
+    precision: Precision = Field(Precision.FLOAT32, description="number format of the scan's forward pass")
+    threads: int = Field(1, ge=1, le=256, description="CPU threads of one actor")
+
+
+class RunSpec(Frozen):
+    """One run: everything that its tables depend on, and the resources that they do not."""
+
+    run: RunId | None = Field(None, description="run id; made from model, corpus and time when absent")
+    root: Word = Field(description="folder or fsspec URL that holds the datasets")
+    model: ModelSpec
+    corpus: CorpusSpec
+    scan: ScanSpec = ScanSpec()
+    project: ProjectSpec = ProjectSpec()
+    limits: LimitsSpec = LimitsSpec()
+    resources: ResourcesSpec = ResourcesSpec()
+
+    @model_validator(mode="after")
+    def _groups_are_given(self) -> Self:
+        if self.scan.distinct is Distinct.GROUP and self.corpus.group == "none":
+            raise ValueError("scan.distinct is 'group' but corpus.group is 'none': say where the group comes from")
+        return self
+
+    def identity(self, device: str) -> dict[str, Any]:
+        """What a run id stands for: the spec without run, root and the number of actors, with the device resolved."""
+        whole = self.model_dump(mode="json", exclude={"run", "root"})
+        whole["resources"] |= {"device": device}
+        del whole["resources"]["actors"]
+        return whole
+
+
+def check_run_id(run: str) -> str:
+    """Return the run id, or raise RunError with the rule it breaks."""
+    if not RUN_ID.match(run):
+        raise RunError(f"run id {run!r} is no run id: a small letter, then up to 99 of a-z 0-9 . _ - (such as 'flowers-zfnet')")
+    return run
+
+
+def make_spec(values: dict[str, Any]) -> RunSpec:
+    """Make a RunSpec from nested dicts, or raise SpecError with every mistake, its key and what would be right."""
+    if isinstance(values.get("run"), str):
+        check_run_id(values["run"])
+    try:
+        return RunSpec.model_validate(values)
+    except ValidationError as error:
+        raise SpecError(_explain(problem) for problem in error.errors()) from None
+
+
+def read_toml(text: str, folder: PurePath) -> dict[str, Any]:
+    """Parse a spec file's text; relative paths in it become relative to `folder`."""
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise SpecError([f"the spec is no TOML: {error}"]) from None
+    for table, key in ((values, "root"), (values.get("corpus"), "source"), (values.get("model"), "source")):
+        if isinstance(table, dict) and isinstance(table.get(key), str):
+            table[key] = relative_to(table[key], folder)
+    return values
+
+
+def relative_to(source: str, folder: PurePath) -> str:
+    """Put `folder` before a relative path, also before one in `...?weights=FILE`; leave URLs and absolute paths."""
+    head, mark, query = source.partition("?weights=")
+    if mark:
+        path_like = "/" in query or "." in query
+        return f"{head}{mark}{folder / query}" if path_like else source
+    if "://" in source or "::" in source:
+        return source
+    return str(folder / source)
+
+
+def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """Lay nested dict `over` on `base`; values of None in `over` say nothing."""
+    result = dict(base)
+    for key, value in over.items():
+        if isinstance(value, dict):
+            below = base.get(key, {})
+            result[key] = merged(below if isinstance(below, dict) else {}, value)
+        elif value is not None:
+            result[key] = value
+    return result
+
+
+def _explain(problem: Any) -> str:  # noqa: ANN401 - pydantic's error dict
+    key = ".".join(str(part) for part in problem["loc"] if part not in ("int", "constrained-int", "literal['auto']"))
+    if problem["type"] == "extra_forbidden":
+        return f"{key}: unknown key; {nearest(str(problem['loc'][-1]), _keys(problem['loc'][:-1]))}"
+    if problem["type"] == "missing":
+        return f"{key}: missing; {_about(problem['loc'])}"
+    message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "value_error":
+        return message
+    return f"{key}: {problem['input']!r} is wrong; {message[0].lower()}{message[1:]} ({_about(problem['loc'])})"
+
+
+def _table(path: tuple[Any, ...]) -> type[BaseModel]:
+    table: type[BaseModel] = RunSpec
+    for part in path:
+        annotation = table.model_fields[part].annotation if part in table.model_fields else None
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            break
+        table = annotation
+    return table
+
+
+def _keys(path: tuple[Any, ...]) -> list[str]:
+    return list(_table(path).model_fields)
+
+
+def _about(path: tuple[Any, ...]) -> str:
+    fields = _table(path).model_fields
+    names = [part for part in path if part in fields]
+    return (fields[names[-1]].description or f"a table [{names[-1]}]") if names else "see the README's spec"
