@@ -1,0 +1,161 @@
+"""What the scores of a channel are like over a corpus. Takes scores, gives counts, sums and a histogram that fold; numpy only.
+
+Bins are logarithmic, 1 % wide: bin b > 0 holds the scores in [1.01^(b - 4001), 1.01^(b - 4000)), bin -b their
+negatives, bin 0 holds 0. Smaller and larger magnitudes (below 5e-18, above 1.9e17) fall into bin 1 or the last one.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Self
+
+import numpy as np
+import pyarrow as pa
+
+OFFSET = 4001
+LAST_BIN = 8000
+_EDGES = 1.01 ** (np.arange(1, LAST_BIN + 1) - float(OFFSET))
+
+QUANTILES = (1, 10, 25, 50, 75, 90, 99)
+
+Array = np.ndarray[Any, Any]
+
+
+def bins(scores: Array) -> Array:
+    """The number of the histogram bin of every score, int32; the edges are exact float64 comparisons, no logarithm."""
+    magnitude = np.abs(scores.astype(np.float64))
+    number = np.clip(np.searchsorted(_EDGES, magnitude, side="right"), 1, LAST_BIN)
+    return (np.sign(scores) * number).astype(np.int32)
+
+
+def bin_values(numbers: Array) -> Array:
+    """The geometric middle of every bin, float64."""
+    return np.sign(numbers) * 1.01 ** (np.abs(numbers) - OFFSET + 0.5)
+
+
+@dataclass(frozen=True, eq=False)
+class Statistics:
+    """Columns with one row per (layer, channel), sorted by it; the histogram is sparse.
+
+    Attributes:
+        layer_index: position of the layer in the graph.
+        channel: channel of the layer.
+        images: scores seen.
+        max: largest score.
+        sum: sum of the scores.
+        sum_of_squares: sum of their squares.
+        active: scores above 0.
+        bins: per row the occupied bins, ascending.
+        counts: per row the scores in each of these bins.
+    """
+
+    layer_index: Array
+    channel: Array
+    images: Array
+    max: Array
+    sum: Array
+    sum_of_squares: Array
+    active: Array
+    bins: tuple[Array, ...]
+    counts: tuple[Array, ...]
+
+    @classmethod
+    def of(cls, layer_index: int, scores: Array) -> Self:
+        """The statistics of one layer over scores (images, channels), at least one image."""
+        wide = scores.astype(np.float64)
+        histograms = [np.unique(column, return_counts=True) for column in bins(scores).T]
+        channels = scores.shape[1]
+        return cls(
+            layer_index=np.full(channels, layer_index, np.int32),
+            channel=np.arange(channels, dtype=np.int32),
+            images=np.full(channels, len(scores), np.int64),
+            max=scores.max(axis=0).astype(np.float32) + np.float32(0),
+            sum=wide.sum(axis=0),
+            sum_of_squares=(wide * wide).sum(axis=0),
+            active=(scores > 0).sum(axis=0).astype(np.int64),
+            bins=tuple(numbers.astype(np.int32) for numbers, _ in histograms),
+            counts=tuple(counts.astype(np.int64) for _, counts in histograms),
+        )
+
+    @classmethod
+    def concatenate(cls, parts: Sequence["Statistics"]) -> Self:
+        """Statistics of different layers, one after the other."""
+        joined: dict[str, Any] = {}
+        for name in (field.name for field in fields(cls)):
+            values = [getattr(part, name) for part in parts]
+            joined[name] = sum(values, ()) if name in ("bins", "counts") else np.concatenate(values)
+        return cls(**joined)
+
+    def fold(self, other: "Statistics") -> "Statistics":
+        """The statistics of both sets of images. Sums are floating point: fold the shards in their order, each once."""
+        histograms = [_add(*row) for row in zip(self.bins, self.counts, other.bins, other.counts, strict=True)]
+        return Statistics(
+            layer_index=self.layer_index,
+            channel=self.channel,
+            images=self.images + other.images,
+            max=np.maximum(self.max, other.max),
+            sum=self.sum + other.sum,
+            sum_of_squares=self.sum_of_squares + other.sum_of_squares,
+            active=self.active + other.active,
+            bins=tuple(numbers for numbers, _ in histograms),
+            counts=tuple(counts for _, counts in histograms),
+        )
+
+    def to_arrow(self) -> pa.StructArray:
+        """The statistics as one struct array, fields in the order of the schema."""
+        names = [field.name for field in fields(self)]
+        columns = [
+            _lists(getattr(self, name), kind)
+            for name, kind in zip(names, (*[None] * 7, pa.int32(), pa.int64()), strict=True)
+        ]
+        return pa.StructArray.from_arrays(columns, names=names)
+
+    @classmethod
+    def from_arrow(cls, array: pa.StructArray) -> Self:
+        """The statistics of a struct array."""
+        columns: dict[str, Any] = {}
+        for name in (field.name for field in fields(cls)):
+            column = array.field(name)
+            if pa.types.is_list(column.type):
+                columns[name] = tuple(item.values.to_numpy(zero_copy_only=False) for item in column)
+            else:
+                columns[name] = column.to_numpy(zero_copy_only=False)
+        return cls(**columns)
+
+    def table_columns(self) -> dict[str, Any]:
+        """The columns of `units` from `images` to `counts`, as arrays or lists of arrays."""
+        mean = self.sum / self.images
+        variance = np.maximum(self.sum_of_squares / self.images - mean * mean, 0)
+        quantiles = np.array([_quantiles(b, c) for b, c in zip(self.bins, self.counts, strict=True)], np.float32)
+        return {
+            "images": self.images,
+            "max": self.max,
+            "mean": mean,
+            "std": np.sqrt(variance),
+            "active_share": self.active / self.images,
+            **{f"q{percent:02d}": quantiles[:, column] for column, percent in enumerate(QUANTILES)},
+            "dead": self.active == 0,
+            "bins": _lists(self.bins, pa.int32()),
+            "counts": _lists(self.counts, pa.int64()),
+        }
+
+
+def _lists(column: Any, kind: pa.DataType | None) -> pa.Array:  # noqa: ANN401 - array or tuple of arrays
+    if kind is None:
+        return pa.array(column)
+    offsets = np.cumsum([0, *(len(item) for item in column)])
+    flat = np.concatenate(column) if len(column) else np.empty(0)
+    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(flat, kind))
+
+
+def _add(bins_a: Array, counts_a: Array, bins_b: Array, counts_b: Array) -> tuple[Array, Array]:
+    numbers, where = np.unique(np.concatenate([bins_a, bins_b]), return_inverse=True)
+    counts = np.zeros(len(numbers), np.int64)
+    np.add.at(counts, where, np.concatenate([counts_a, counts_b]))
+    return numbers.astype(np.int32), counts
+
+
+def _quantiles(numbers: Array, counts: Array) -> Array:
+    """The bin in which the smallest score lies that at least p % of the scores do not exceed, as its middle."""
+    reached = np.cumsum(counts)
+    wanted = np.ceil(np.array(QUANTILES) / 100 * reached[-1])
+    return bin_values(numbers[np.searchsorted(reached, wanted)])

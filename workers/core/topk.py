@@ -1,0 +1,116 @@
+"""The k strongest images of every channel, mergeable in any order. Takes and gives columns of rows; numpy only.
+
+The order is total: score descending, then image index ascending. `merge` keeps of rows with the same key (the same
+bytes, or the same group) the best one, then the k best. It is associative, commutative and idempotent: a row that is
+dropped has k rows of other keys, or a better one of its own key, before it, and they stand before it in any later
+merge too.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Self
+
+import numpy as np
+import pyarrow as pa
+
+TYPES = {
+    "layer_index": np.int32,
+    "channel": np.int32,
+    "score": np.float32,
+    "image_index": np.int64,
+    "y": np.int32,
+    "x": np.int32,
+    "key": np.int64,
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Columns of equal length, one row per (layer, channel, image).
+
+    Attributes:
+        layer_index: position of the layer in the graph.
+        channel: channel of the layer.
+        score: the channel's largest activation in the image.
+        image_index: row number of the image in the manifest.
+        y: row of the unit in the feature map.
+        x: column of the unit in the feature map.
+        key: images with the same key count once.
+    """
+
+    layer_index: np.ndarray[Any, Any]
+    channel: np.ndarray[Any, Any]
+    score: np.ndarray[Any, Any]
+    image_index: np.ndarray[Any, Any]
+    y: np.ndarray[Any, Any]
+    x: np.ndarray[Any, Any]
+    key: np.ndarray[Any, Any]
+
+    def __len__(self) -> int:
+        return len(self.score)
+
+    @classmethod
+    def make(cls, **columns: Any) -> Self:  # noqa: ANN401 - array-likes
+        """Make rows from array-likes, broadcast to one length and cast to the column types; -0.0 becomes 0.0."""
+        names = [field.name for field in fields(cls)]
+        arrays = np.broadcast_arrays(*(np.asarray(columns[name], TYPES[name]) for name in names))
+        made = dict(zip(names, (np.array(array, ndmin=1) for array in arrays), strict=True))
+        made["score"] += np.float32(0)
+        return cls(**made)
+
+    @classmethod
+    def empty(cls) -> Self:
+        """No rows."""
+        return cls(**{name: np.empty(0, kind) for name, kind in TYPES.items()})
+
+    @classmethod
+    def concatenate(cls, parts: Sequence["Rows"]) -> Self:
+        """All rows of all parts, in order."""
+        return cls(**{name: np.concatenate([getattr(part, name) for part in parts] or [np.empty(0, TYPES[name])]) for name in TYPES})
+
+    def take(self, which: np.ndarray[Any, Any]) -> "Rows":
+        """The rows at these positions (or under this mask)."""
+        return Rows(**{name: getattr(self, name)[which] for name in TYPES})
+
+    def to_arrow(self) -> pa.StructArray:
+        """The rows as one struct array, fields in the order of the schema."""
+        return pa.StructArray.from_arrays([pa.array(getattr(self, name)) for name in TYPES], names=list(TYPES))
+
+    @classmethod
+    def from_arrow(cls, array: pa.StructArray) -> Self:
+        """The rows of a struct array."""
+        return cls(**{name: array.field(name).to_numpy(zero_copy_only=False) for name in TYPES})
+
+
+def merge(parts: Sequence[Rows], k: int) -> Rows:
+    """Per (layer, channel) the best row of every key, then the k best.
+
+    Args:
+        parts: rows in any order; the same row may occur more than once.
+        k: rows kept per channel.
+
+    Returns:
+        Rows sorted by layer index, channel, score descending, image index ascending.
+    """
+    rows = Rows.concatenate(parts)
+    order = np.lexsort((rows.image_index, -rows.score, rows.key, rows.channel, rows.layer_index))
+    best = rows.take(order[_first_of(rows.layer_index[order], rows.channel[order], rows.key[order])])
+    order = np.lexsort((best.image_index, -best.score, best.channel, best.layer_index))
+    ranked = best.take(order)
+    return ranked.take(ranks(ranked) < k)
+
+
+def ranks(rows: Rows) -> np.ndarray[Any, Any]:
+    """The rank of every row within its channel, from 0; the rows must be sorted as `merge` sorts them."""
+    starts = _first_of(rows.layer_index, rows.channel)
+    positions = np.arange(len(rows))
+    return positions - np.maximum.accumulate(np.where(starts, positions, 0))
+
+
+def _first_of(*columns: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Mark the first row of every run of rows that agree in all columns."""
+    changed = np.zeros(len(columns[0]), bool)
+    for column in columns:
+        changed[1:] |= column[1:] != column[:-1]
+    changed[:1] = True
+    return changed
