@@ -2,15 +2,10 @@
 
 import hashlib
 import json
-import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from typing import Any
 
-import torch
-
-from workers.corpus.decode import DECODER
 from workers.corpus.isolate import Verdict
 from workers.corpus.manifest import Row
 from workers.model import StoredModel
@@ -54,20 +49,6 @@ class Environment:
     def numerics(self) -> dict[str, str]:
         """All that must be equal on every node of a run."""
         return {key: value for key, value in asdict(self).items() if key != "node"}
-
-
-def environment(device: str) -> Environment:
-    """Describe this process: versions, and the GPU's name or the CPU's vector capability."""
-    name = torch.cuda.get_device_name() if device == "cuda" else f"cpu {torch.backends.cpu.get_cpu_capability()}"
-    return Environment(
-        deconvoy=version("deconvoy"),
-        python=platform.python_version(),
-        torch=str(torch.__version__),
-        torchvision=version("torchvision"),
-        decoder=DECODER,
-        device=name,
-        node=platform.node(),
-    )
 
 
 def digest(value: Any) -> str:  # noqa: ANN401 - any JSON value

@@ -1,0 +1,83 @@
+"""Where networks run. Takes a device's name, makes torch deterministic on it; says what a node has and can reach."""
+
+import os
+import platform
+from importlib.metadata import version
+
+import torch
+from torch import Tensor
+
+from workers.corpus import manifest, sources
+from workers.corpus.decode import DECODER
+from workers.errors import NodeError
+from workers.job import Environment, Job
+from workers.store.root import Root
+
+
+def settle(device: str, threads: int) -> None:
+    """Set everything in this process on which a network's numbers depend.
+
+    On CUDA: deterministic algorithms, no search for the fastest one, no TF32 in float32.
+    """
+    torch.set_num_threads(threads)
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
+    if device == "cuda" and not torch.cuda.is_available():
+        raise NodeError(f"node {platform.node()} was given a GPU that torch {torch.__version__} cannot use")
+
+
+def backends() -> dict[str, bool]:
+    """What `settle` sets, for the record."""
+    return {
+        "cudnn.benchmark": False,
+        "cudnn.deterministic": True,
+        "cudnn.allow_tf32": False,
+        "cuda.matmul.allow_tf32": False,
+    }
+
+
+def describe(device: str) -> Environment:
+    """This process: versions, and the GPU's name or the CPU's vector capability."""
+    name = torch.cuda.get_device_name() if device == "cuda" else f"cpu {torch.backends.cpu.get_cpu_capability()}"
+    return Environment(
+        deconvoy=version("deconvoy"),
+        python=platform.python_version(),
+        torch=str(torch.__version__),
+        torchvision=version("torchvision"),
+        decoder=DECODER,
+        device=name,
+        node=platform.node(),
+    )
+
+
+def check(job: Job, root: Root) -> Environment:
+    """Prove that this node reaches the root and the corpus, and describe it.
+
+    Raises:
+        NodeError: it does not, and why.
+    """
+    try:
+        first = next(row for row in manifest.rows(root, job.manifest, 0, manifest.GROUP_ROWS) if not row.removed)
+        if not first.refused:
+            sources.first_byte(first.uri)
+    except OSError as error:
+        raise NodeError(f"node {platform.node()} cannot read {error.filename or error}: is it on a shared storage?") from error
+    except StopIteration:
+        pass
+    return describe(job.spec.resources.device)
+
+
+def normalised(pixels: Tensor, job: Job) -> Tensor:
+    """uint8 (n, 3, h, w) as the network's input on its device, in the run's precision, channels last in memory."""
+    resources = job.spec.resources
+    there = pixels.to(resources.device, non_blocking=True)
+    return job.model.preprocessing.normalise(there).to(getattr(torch, resources.precision))
+
+
+def decode_threads(device: str) -> int:
+    """Decoding threads of one actor: one beside a CPU actor, the node's share beside a GPU."""
+    if device == "cpu":
+        return 1
+    return max(1, (os.cpu_count() or 1) // max(1, torch.cuda.device_count()) - 1)

@@ -1,0 +1,160 @@
+"""Networks by name. Takes a model's source, gives its steps, preprocessing and fingerprint; stores weights and restores them."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, is_dataclass
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from workers import architectures, weights
+from workers.architectures import Architecture
+from workers.core.graph import Node, trace
+from workers.core.network import Network, check_geometry
+from workers.core.preprocess import Preprocessing
+from workers.errors import ModelError, NodeError
+from workers.spec import ModelSpec
+from workers.store import paths
+from workers.store.root import Root
+
+
+@dataclass(frozen=True)
+class StoredModel:
+    """A network as it travels to the actors; its weights lie under the root.
+
+    Attributes:
+        source: the source as the user gave it.
+        architecture: constructor and its arguments.
+        preprocessing: from photo to input.
+        fingerprint: hash of the graph and of every weight.
+        class_names: names of the outputs, or empty.
+    """
+
+    source: str
+    architecture: Architecture
+    preprocessing: Preprocessing
+    fingerprint: str
+    class_names: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A network that can run, and what it was made of."""
+
+    stored: StoredModel
+    network: Network
+    state: Mapping[str, Tensor]
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the graph and of every weight."""
+        return self.stored.fingerprint
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """From photo to input."""
+        return self.stored.preprocessing
+
+
+def load(spec: ModelSpec) -> Model:
+    """Build the network that a spec names.
+
+    Raises:
+        ModelError: an unknown model, weights that are missing or do not fit, or a graph that cannot be lowered.
+    """
+    architecture, entry = architectures.resolve(spec)
+    module = architectures.build(architecture)
+    state = weights.state_of(entry, spec.source)
+    fit(module, state, spec.source)
+    preprocessing = entry.preprocessing
+    network = check_geometry(Network(trace(module, (preprocessing.crop, preprocessing.crop))))
+    kept = {name: tensor.detach().contiguous().clone() for name, tensor in module.state_dict().items()}
+    mark = fingerprint(network)
+    return Model(StoredModel(spec.source, architecture, preprocessing, mark, entry.class_names), network, kept)
+
+
+def fit(module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
+    """Load weights into a module as float32; keys of auxiliary heads may be left over, nothing else.
+
+    Raises:
+        ModelError: a key is missing, left over, or has another shape.
+    """
+    wanted = module.state_dict()
+    left_over = [key for key in state if key not in wanted and not key.startswith(("aux1.", "aux2.", "AuxLogits."))]
+    missing = [key for key in wanted if key not in state and not key.endswith("num_batches_tracked")]
+    bent = [key for key in wanted if key in state and state[key].shape != wanted[key].shape]
+    if missing or left_over or bent:
+        raise ModelError(f"the weights do not fit {source!r}: {_misfit(missing, left_over, bent, wanted, state)}")
+    usable = {key: state[key].to(wanted[key].dtype) for key in wanted if key in state}
+    module.load_state_dict(usable, strict=False)
+
+
+def store(model: Model, root: Root) -> StoredModel:
+    """Write the weights to `models/<fingerprint>.safetensors`, once, and give what the actors need to find them."""
+    path = paths.model_path(model.fingerprint)
+    if not root.exists(path):
+        root.put(path, safetensors.torch.save(dict(model.state)))
+    return model.stored
+
+
+def restore(stored: StoredModel, root: Root) -> Network:
+    """The network of a stored model, as an actor builds it.
+
+    Raises:
+        NodeError: this node builds another network than the driver did.
+    """
+    module = architectures.build(stored.architecture)
+    fit(module, safetensors.torch.load(root.read(paths.model_path(stored.fingerprint))), stored.source)
+    size = stored.preprocessing.crop
+    network = Network(trace(module, (size, size)))
+    mark = fingerprint(network)
+    if mark != stored.fingerprint:
+        raise NodeError(f"this node builds {stored.source!r} with fingerprint {mark}, the driver {stored.fingerprint}")
+    return network
+
+
+def fingerprint(network: Network) -> str:
+    """Hash the graph and every number in it: 32 hexadecimal digits."""
+    hashed = hashlib.sha256()
+    for node in network.nodes:
+        _hash_node(hashed, node)
+    return hashed.hexdigest()[:32]
+
+
+def _hash_node(hashed: Any, node: Node) -> None:  # noqa: ANN401 - hashlib's object has no public type
+    hashed.update(repr((node.name, type(node.step).__name__, node.step.kind, node.inputs, node.shape)).encode())
+    if not is_dataclass(node.step):
+        return
+    for field in fields(node.step):
+        value = getattr(node.step, field.name)
+        if isinstance(value, Tensor):
+            hashed.update(f"{field.name} {value.dtype} {tuple(value.shape)}".encode())
+            hashed.update(value.contiguous().numpy().tobytes())
+        elif not callable(value):
+            hashed.update(f"{field.name} {value!r}".encode())
+
+
+def _misfit(
+    missing: list[str], left_over: list[str], bent: list[str], wanted: Mapping[str, Tensor], state: Mapping[str, Tensor]
+) -> str:
+    parts = []
+    if missing:
+        parts.append(f"{len(missing)} missing ({missing[0]}, ...)" if len(missing) > 1 else f"{missing[0]} is missing")
+    if left_over:
+        parts.append(f"{len(left_over)} left over ({left_over[0]}, ...)" if len(left_over) > 1 else f"{left_over[0]} is left over")
+    if bent:
+        key = bent[0]
+        parts.append(f"{key} is {tuple(state[key].shape)} and should be {tuple(wanted[key].shape)}")
+    return "; ".join(parts)
+
+
+def describe(preprocessing: Preprocessing) -> dict[str, Any]:
+    """The preprocessing as JSON-able values."""
+    return asdict(preprocessing)
+
+
+def cast(network: Network, device: str, precision: str) -> Network:
+    """The network on a device, in a number format."""
+    return network.to(device=device, dtype=getattr(torch, precision))

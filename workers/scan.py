@@ -1,0 +1,167 @@
+"""Pass 1 beside a device. Takes a shard, writes each channel's strongest images and statistics in it; keeps no state between shards."""
+
+import hashlib
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from workers import device
+from workers.core.maxima import Maxima
+from workers.core.network import Network
+from workers.core.statistics import Statistics
+from workers.corpus import isolate, manifest, reader
+from workers.corpus.reader import Batch, ImageRecord, Reject
+from workers.errors import NumericsError
+from workers.job import Environment, Job
+from workers.model import restore
+from workers.shard import Shard
+from workers.spec import Distinct
+from workers.store import paths, rows
+from workers.store.root import Root
+from workers.store.schema import SHARD
+
+
+@dataclass(frozen=True)
+class ShardReport:
+    """What a driver is told about a finished shard.
+
+    Attributes:
+        shard: the shard.
+        images: images scanned.
+        rejects: images not used, by reason.
+        seconds: time that it took.
+        wait_s: of it, time spent waiting for decoded images.
+    """
+
+    shard: Shard
+    images: int
+    rejects: dict[str, int]
+    seconds: float
+    wait_s: float
+
+
+class ScanWorker:
+    """Scans shards with one network on one device. Any worker gives the same bytes for the same shard."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.root = Root(job.spec.root)
+        self.done = 0
+        resources = job.spec.resources
+        device.settle(resources.device, resources.threads)
+        network = restore(job.model, self.root)
+        self.network: Network = network.to(device=resources.device, dtype=getattr(torch, resources.precision))
+        self.layers = network.select(job.layers)
+
+    def check(self) -> Environment:
+        """Prove that this node reaches the root and the corpus, and say what software it runs."""
+        return device.check(self.job, self.root)
+
+    def run(self, shard: Shard) -> ShardReport:
+        """Scan a shard and write its result, which then is its done mark."""
+        started = time.monotonic()
+        scan = _ShardScan(self)
+        listed = manifest.rows(self.root, shard.manifest, shard.start, shard.stop)
+        waited = self._scan(listed, scan)
+        self.root.put(shard.result, rows.encode(SHARD, scan.result()))
+        counts = Counter(str(reject.reason) for reject in scan.rejects)
+        return ShardReport(shard, len(scan.records), dict(counts), time.monotonic() - started, waited)
+
+    def _scan(self, listed: Sequence[manifest.Row], scan: "_ShardScan") -> float:
+        waited = 0.0
+        self.done = 0
+        batches = reader.batches(listed, self.job.spec.scan.batch, self._prepare(), self._options(listed))
+        before = time.monotonic()
+        for batch in batches:
+            waited += time.monotonic() - before
+            scan.take(batch)
+            self.done += len(batch.pictures) + len(batch.rejects)
+            before = time.monotonic()
+        return waited
+
+    def _prepare(self) -> reader.Prepare:
+        return partial(self.job.model.preprocessing.prepare, max_pixels=self.job.spec.limits.pixels)
+
+    def _options(self, listed: Sequence[manifest.Row]) -> reader.ReadOptions:
+        verdicts = isolate.read_verdicts(self.root, listed, self.root.files(paths.VERDICTS))
+        threads = device.decode_threads(self.job.spec.resources.device)
+        return reader.ReadOptions(self.job.spec.limits, threads, 2 * self.job.spec.scan.batch, verdicts=verdicts)
+
+
+class _ShardScan:
+    """What is known of one shard while it is scanned."""
+
+    def __init__(self, worker: ScanWorker) -> None:
+        self.worker = worker
+        self.spec = worker.job.spec
+        self.maxima = Maxima({layer.index: layer.channels for layer in worker.layers}, self.spec.scan.k)
+        self.records: list[ImageRecord] = []
+        self.rejects: list[Reject] = []
+
+    def take(self, batch: Batch) -> None:
+        """Run one batch and keep what its maps say."""
+        self.rejects += batch.rejects
+        self.records += batch.records
+        if batch.pictures:
+            images = device.normalised(batch.pixels(), self.worker.job)
+            with torch.inference_mode():
+                self._look(images, batch.records)
+
+    def _look(self, images: Tensor, records: Sequence[ImageRecord]) -> None:
+        keys = np.array([key_of(record, self.spec.scan.distinct) for record in records], np.int64)
+        indices = np.array([record.image_index for record in records], np.int64)
+        look = self.maxima.begin(keys, indices)
+
+        def visit(number: int, _: tuple[Tensor, ...], map_: Tensor) -> None:
+            scores = map_.amax(dim=(2, 3)).float().cpu().numpy()  # (images, channels)
+            self._check(number, scores, records)
+            look.take(number - 1, map_, scores)
+
+        wanted = [layer.index + 1 for layer in self.worker.layers]
+        self.worker.network.forward(images, wanted, visit, overwrite=True)
+        look.finish()
+
+    def _check(self, number: int, scores: np.ndarray[Any, Any], records: Sequence[ImageRecord]) -> None:
+        if not np.isfinite(scores).all():
+            image, channel = np.argwhere(~np.isfinite(scores))[0]
+            raise NumericsError(
+                f"layer {self.worker.network.nodes[number].name!r}, channel {channel} gives {scores[image, channel]} for image "
+                f"{records[image].image_index}; try --precision float32 or other weights"
+            )
+
+    def result(self) -> pa.Table:
+        """The one row of the shard's result."""
+        images = pa.array([_image(record) for record in self.records], SHARD.field("images").type.value_type)
+        rejects = pa.array([vars(reject) for reject in self.rejects], SHARD.field("rejects").type.value_type)
+        top = self.maxima.top.to_arrow()
+        scores = self.maxima.scores()
+        statistics = pa.array([], SHARD.field("statistics").type.value_type)
+        if self.records:
+            statistics = Statistics.concatenate([Statistics.of(index, each) for index, each in scores.items()]).to_arrow()
+        columns = {"images": images, "rejects": rejects, "top": top, "statistics": statistics}
+        return pa.table({name: pa.ListArray.from_arrays([0, len(values)], values) for name, values in columns.items()})
+
+
+def key_of(record: ImageRecord, distinct: Distinct) -> int:
+    """What counts once, as a 63-bit number: the bytes, the group, or the image itself (also where it has no group)."""
+    if distinct is Distinct.CONTENT:
+        return int(record.sha256[:15], 16)
+    if distinct is Distinct.GROUP and record.group is not None:
+        return _hash(record.group)
+    return -1 - record.image_index
+
+
+def _hash(text: str) -> int:
+    return int(hashlib.sha256(text.encode()).hexdigest()[:15], 16)
+
+
+def _image(record: ImageRecord) -> dict[str, Any]:
+    return {name: value for name, value in vars(record).items() if name != "group"}

@@ -1,0 +1,50 @@
+"""Where everything lies under a root. Takes ids and hashes, gives relative paths; touches nothing."""
+
+SHARDS = "shards"
+RUNS = "runs"
+VERDICTS = "verdicts"
+
+
+def run_folder(run: str) -> str:
+    """What belongs to one run alone."""
+    return f"{RUNS}/{run}"
+
+
+def spec_path(run: str) -> str:
+    """The spec and manifest that a run is pinned to."""
+    return f"{RUNS}/{run}/spec.json"
+
+
+def manifest_path(run: str) -> str:
+    """The commit of a run: what it lists is published."""
+    return f"{RUNS}/{run}/manifest.json"
+
+
+def table_folder(table: str, run: str) -> str:
+    """The Parquet files of one table of one run, in hive layout."""
+    return f"tables/{table}/run={run}"
+
+
+def corpus_folder(source: str) -> str:
+    """The manifests of one corpus, by the hash of its source."""
+    return f"corpora/{source}"
+
+
+def shard_folder(configuration: str) -> str:
+    """All shard results of one configuration."""
+    return f"{SHARDS}/{configuration}"
+
+
+def shard_path(configuration: str, rows: str) -> str:
+    """One shard's result, named by everything that it depends on."""
+    return f"{SHARDS}/{configuration}/{rows}.parquet"
+
+
+def model_path(fingerprint: str) -> str:
+    """The weights of a model."""
+    return f"models/{fingerprint}.safetensors"
+
+
+def verdict_path(key: str) -> str:
+    """What is known of a file that crashes or hangs a decoder."""
+    return f"{VERDICTS}/{key}.json"

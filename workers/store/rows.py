@@ -1,0 +1,142 @@
+"""Parquet files as the datasets want them. Takes Arrow tables, gives files named by their content."""
+
+import hashlib
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from workers.store import paths
+from workers.store.root import Root
+from workers.store.schema import IMAGE, Table
+
+PART_BYTES = 200_000_000
+_BLOCK = 1 << 20
+
+
+@dataclass(frozen=True)
+class PartFile:
+    """One Parquet file of a published table, as the run's manifest names it."""
+
+    path: str
+    rows: int
+    bytes: int
+    sha256: str
+
+
+def encode(schema: pa.Schema, table: pa.Table) -> bytes:
+    """One small Parquet file, compressed, with page checksums."""
+    buffer = io.BytesIO()
+    with pq.ParquetWriter(buffer, schema, compression="ZSTD", write_page_checksum=True, use_dictionary=False) as writer:
+        writer.write_table(table.cast(schema))
+    return buffer.getvalue()
+
+
+def read_table(root: Root, rel: str, columns: list[str] | None = None, filters: Any = None) -> pa.Table:  # noqa: ANN401
+    """Rows of one of our files. `filters` as pyarrow takes them; row groups that cannot match are not read."""
+    with root.open(rel) as file:
+        return pq.read_table(file, columns=columns, filters=filters, partitioning=None)
+
+
+def options(table: Table) -> dict[str, Any]:
+    """How a table is written: see DESIGN of the datasets in ARCHITECTURE.md for the measurements behind it."""
+    plain = [field.name for field in table.schema if field.type != IMAGE and not pa.types.is_list(field.type)]
+    compression = {name: "ZSTD" for name in _leaves(table.schema)}
+    compression |= {f"{name}.bytes": "NONE" for name in table.images}
+    return {
+        "compression": compression,
+        "use_dictionary": [name for name in ("layer", "label") if name in table.schema.names],
+        "write_statistics": plain,
+        "write_page_index": True,
+        "write_page_checksum": True,
+        "sorting_columns": [pq.SortingColumn(table.schema.get_field_index(name)) for name in table.sorted_by] or None,
+        "version": "2.6",
+    }
+
+
+def _leaves(schema: pa.Schema) -> list[str]:
+    names = []
+    for field in schema:
+        if pa.types.is_struct(field.type):
+            names += [f"{field.name}.{child.name}" for child in field.type]
+        elif pa.types.is_list(field.type):
+            names.append(f"{field.name}.list.element")
+        else:
+            names.append(field.name)
+    return names
+
+
+class TableWriter:
+    """Writes one table of one run: rows in, parts out, each named by its content.
+
+    Rows must come sorted. They are cut into row groups of `table.group_rows`; a part that passes `part_bytes` is closed
+    and the next one begun. There is always at least one part, so that every table of a run can be read.
+    """
+
+    def __init__(self, root: Root, table: Table, run: str, scratch: Path, part_bytes: int = PART_BYTES) -> None:
+        self._root = root
+        self._table = table
+        self._folder = paths.table_folder(table.name, run)
+        self._scratch = scratch
+        self._part_bytes = part_bytes
+        self._waiting: list[pa.Table] = []
+        self._parts: list[PartFile] = []
+        self._begin()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._writer.close()
+
+    def write(self, rows: pa.Table) -> None:
+        """Take some rows; they are written when a row group is full."""
+        self._waiting.append(rows.cast(self._table.schema))
+        if sum(len(part) for part in self._waiting) >= self._table.group_rows:
+            waiting = pa.concat_tables(self._waiting)
+            full = len(waiting) - len(waiting) % self._table.group_rows
+            for start in range(0, full, self._table.group_rows):
+                self._write_group(waiting.slice(start, self._table.group_rows))
+            self._waiting = [waiting.slice(full)]
+
+    def close(self) -> tuple[PartFile, ...]:
+        """Write what waits and commit the last part; gives all parts."""
+        rest = [part for part in self._waiting if len(part)]
+        if rest:
+            self._write_group(pa.concat_tables(rest))
+        if self._rows or not self._parts:
+            self._commit()
+        return tuple(self._parts)
+
+    def _begin(self) -> None:
+        self._local = self._scratch / f"{self._table.name}-{len(self._parts):05d}.parquet"
+        self._writer = pq.ParquetWriter(self._local, self._table.schema, **options(self._table))
+        self._rows = 0
+
+    def _write_group(self, rows: pa.Table) -> None:
+        if self._rows and self._local.stat().st_size >= self._part_bytes:
+            self._commit()
+            self._begin()
+        self._writer.write_table(rows.combine_chunks(), row_group_size=self._table.group_rows)
+        self._rows += len(rows)
+
+    def _commit(self) -> None:
+        self._writer.close()
+        hashed, size = _hash(self._local)
+        rel = f"{self._folder}/part-{len(self._parts):05d}-{hashed[:16]}.parquet"
+        self._root.put_file(self._local, rel)
+        self._parts.append(PartFile(rel, self._rows, size, hashed))
+        self._rows = 0
+
+
+def _hash(path: Path) -> tuple[str, int]:
+    hashed, size = hashlib.sha256(), 0
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            hashed.update(block)
+            size += len(block)
+    return hashed.hexdigest(), size
