@@ -7,10 +7,12 @@ from importlib.metadata import version
 import torch
 from torch import Tensor
 
+from workers.core.network import Network
 from workers.corpus import manifest, sources
 from workers.corpus.decode import DECODER
 from workers.errors import NodeError
 from workers.job import Environment, Job
+from workers.spec import Precision
 from workers.store.root import Root
 
 
@@ -69,11 +71,15 @@ def check(job: Job, root: Root) -> Environment:
     return describe(job.spec.resources.device)
 
 
-def normalised(pixels: Tensor, job: Job) -> Tensor:
-    """uint8 (n, 3, h, w) as the network's input on its device, in the run's precision, channels last in memory."""
-    resources = job.spec.resources
-    there = pixels.to(resources.device, non_blocking=True)
-    return job.model.preprocessing.normalise(there).to(getattr(torch, resources.precision))
+def normalised(pixels: Tensor, job: Job, precision: Precision) -> Tensor:
+    """uint8 (n, 3, h, w) as the network's input on its device, channels last in memory."""
+    there = pixels.to(job.spec.resources.device, non_blocking=True)
+    return job.model.preprocessing.normalise(there).to(getattr(torch, precision))
+
+
+def network_on(device: str, network: Network, precision: Precision) -> Network:
+    """The network on a device, in a number format."""
+    return network.to(device=device, dtype=getattr(torch, precision))
 
 
 def decode_threads(device: str) -> int:

@@ -3,12 +3,17 @@
 from collections.abc import Iterable
 from difflib import get_close_matches
 from enum import StrEnum
+from typing import Any
 
 
 class DeconvoyError(Exception):
     """Anything raised on purpose. The message names the thing, the value, and what would have been right."""
 
     exit_code = 1
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel between processes as they are, whatever the constructor takes."""
+        return _revived, (type(self), self.args, vars(self))
 
 
 class UsageError(DeconvoyError):
@@ -119,10 +124,6 @@ class DecoderHang(DeconvoyError):
         self.image_index = image_index
         super().__init__(f"image {image_index}: the decoder did not come back")
 
-    def __reduce__(self) -> tuple[type["DecoderHang"], tuple[int]]:
-        """Travel between processes by the image index alone."""
-        return DecoderHang, (self.image_index,)
-
 
 def nearest(wanted: str, names: Iterable[str], limit: int = 8) -> str:
     """Say which names come nearest to the wanted one, for the second half of a message."""
@@ -132,3 +133,10 @@ def nearest(wanted: str, names: Iterable[str], limit: int = 8) -> str:
         return "nearest: " + ", ".join(close)
     shown = ", ".join(known[:limit])
     return f"there are {shown}" + (", ..." if len(known) > limit else "")
+
+
+def _revived(kind: type[DeconvoyError], args: tuple[Any, ...], fields: dict[str, Any]) -> DeconvoyError:
+    error = kind.__new__(kind, *args)
+    error.args = args
+    vars(error).update(fields)
+    return error

@@ -2,11 +2,10 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 import safetensors.torch
-import torch
 from torch import Tensor, nn
 
 from workers import architectures, weights
@@ -148,13 +147,3 @@ def _misfit(
         key = bent[0]
         parts.append(f"{key} is {tuple(state[key].shape)} and should be {tuple(wanted[key].shape)}")
     return "; ".join(parts)
-
-
-def describe(preprocessing: Preprocessing) -> dict[str, Any]:
-    """The preprocessing as JSON-able values."""
-    return asdict(preprocessing)
-
-
-def cast(network: Network, device: str, precision: str) -> Network:
-    """The network on a device, in a number format."""
-    return network.to(device=device, dtype=getattr(torch, precision))

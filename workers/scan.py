@@ -15,7 +15,6 @@ from torch import Tensor
 
 from workers import device
 from workers.core.maxima import Maxima
-from workers.core.network import Network
 from workers.core.statistics import Statistics
 from workers.corpus import isolate, manifest, reader
 from workers.corpus.reader import Batch, ImageRecord, Reject
@@ -57,9 +56,8 @@ class ScanWorker:
         self.done = 0
         resources = job.spec.resources
         device.settle(resources.device, resources.threads)
-        network = restore(job.model, self.root)
-        self.network: Network = network.to(device=resources.device, dtype=getattr(torch, resources.precision))
-        self.layers = network.select(job.layers)
+        self.network = device.network_on(resources.device, restore(job.model, self.root), resources.precision)
+        self.layers = self.network.select(job.layers)
 
     def check(self) -> Environment:
         """Prove that this node reaches the root and the corpus, and say what software it runs."""
@@ -111,7 +109,7 @@ class _ShardScan:
         self.rejects += batch.rejects
         self.records += batch.records
         if batch.pictures:
-            images = device.normalised(batch.pixels(), self.worker.job)
+            images = device.normalised(batch.pixels(), self.worker.job, self.spec.resources.precision)
             with torch.inference_mode():
                 self._look(images, batch.records)
 

@@ -11,7 +11,7 @@ windows; switches and masks are cut from the maps of the full image, hence nothi
 map are padding: a signal that lands there is dropped.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,10 +22,11 @@ from torch.nn import functional
 from workers.core import steps
 from workers.core.network import Cone, Network
 from workers.core.receptive_field import Box, Span
-from workers.errors import GraphError
 from workers.spec import Method
 
 WINDOW_BYTES = 64 * 2**20
+TAPE_BYTES = 512 * 2**20
+_DERIVED = (steps.Rectifier, steps.LocalResponseNorm)
 
 
 @dataclass(frozen=True)
@@ -47,11 +48,9 @@ class Units:
     def __len__(self) -> int:
         return len(self.image)
 
-    def chunks(self, size: int) -> Iterator["Units"]:
-        """The units in consecutive parts of at most `size`."""
-        for start in range(0, len(self), size):
-            part = slice(start, start + size)
-            yield Units(self.image[part], self.channel[part], self.y[part], self.x[part])
+    def part(self, which: slice) -> "Units":
+        """Some of the units."""
+        return Units(self.image[which], self.channel[which], self.y[which], self.x[which])
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,35 +62,23 @@ class Tape:
         method: what is kept follows from it.
         switches: by number of a max pooling, uint8 (images, channels, rows, columns).
         inputs: by number of a rectifier or normalisation whose derivative is needed, its input.
-        maps: by number of a wanted node, its feature map.
+        values: by number of a wanted node, the activations of its units.
     """
 
     network: Network
     method: Method
     switches: dict[int, Tensor] = field(default_factory=dict)
     inputs: dict[int, Tensor] = field(default_factory=dict)
-    maps: dict[int, Tensor] = field(default_factory=dict)
+    values: dict[int, Tensor] = field(default_factory=dict)
 
 
-def check_projectable(network: Network, numbers: Sequence[int]) -> None:
-    """Raise GraphError if a node below one of these nodes has no downward step."""
-    below = {number for wanted in numbers for number in network.cone(wanted)}
-    for number in sorted(below):
-        node = network.nodes[number]
-        if type(node.step).down is steps.Step.down and not isinstance(node.step, _PASSING):
-            raise GraphError(f"node {node.name!r} ({node.step.kind}) has no downward step")
-
-
-_PASSING = (steps.Input, steps.Same, steps.Rectifier, steps.LocalResponseNorm, steps.Pool, steps.Whole)
-
-
-def record(network: Network, images: Tensor, wanted: Sequence[int], method: Method) -> Tape:
-    """Run the network once and keep what the way down from the wanted nodes needs.
+def record(network: Network, images: Tensor, wanted: Mapping[int, Units], method: Method) -> Tape:
+    """Run the network once and keep what the way down from the wanted units needs.
 
     Args:
         network: the network.
         images: (n, 3, height, width), model-input scale.
-        wanted: numbers of the nodes whose units will be projected.
+        wanted: the units that will be projected, by number of their node.
         method: how they will be.
     """
     tape = Tape(network, method)
@@ -100,10 +87,11 @@ def record(network: Network, images: Tensor, wanted: Sequence[int], method: Meth
     def visit(number: int, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         step = network.nodes[number].step
         if number in wanted:
-            tape.maps[number] = output
+            units = wanted[number]
+            tape.values[number] = output[units.image, units.channel, units.y, units.x]
         if isinstance(step, steps.MaxPool):
             tape.switches[number] = step.switches(inputs[0], network.nodes[number].shape[1:])
-        if method is not Method.DECONVNET and isinstance(step, steps.Rectifier | steps.LocalResponseNorm):
+        if method is not Method.DECONVNET and isinstance(step, _DERIVED):
             tape.inputs[number] = inputs[0]
 
     with torch.inference_mode():
@@ -123,33 +111,47 @@ def chunk_size(network: Network, number: int) -> int:
     return max(1, min(256, WINDOW_BYTES // (4 * largest)))
 
 
-def project(tape: Tape, number: int, units: Units) -> tuple[Tensor, list[Box]]:
+def images_at_once(network: Network, wanted: Iterable[int], method: Method) -> int:
+    """How many images to run together, so that a tape takes about 512 MiB: a function of the network alone."""
+    below = {number for top in wanted for number in network.cone(top)}
+    size = 0
+    for number in below:
+        channels, height, width = network.nodes[number].shape
+        step = network.nodes[number].step
+        kept = isinstance(step, steps.MaxPool) + 4 * (method is not Method.DECONVNET and isinstance(step, _DERIVED))
+        size += kept * channels * height * width
+    return max(1, min(32, TAPE_BYTES // max(size, 1)))
+
+
+def project(tape: Tape, number: int, units: Units, values: Tensor) -> tuple[Tensor, list[Box]]:
     """The projections of some units of one node.
 
     Args:
         tape: of the forward pass over their images.
         number: the node.
-        units: its units.
+        units: some of its units.
+        values: their activations.
 
     Returns:
         Signals (units, 3, height, width) in model-input scale, and the box of model-input pixels that each covers; it
         may leave the image, where the signal is 0.
     """
     with torch.inference_mode():
-        descent = _Descent(tape, number, units)
+        descent = _Descent(tape, number, units, values)
         return descent.run(), descent.boxes()
 
 
 class _Descent:
     """The signals of some units on their way down, by node."""
 
-    def __init__(self, tape: Tape, number: int, units: Units) -> None:
+    def __init__(self, tape: Tape, number: int, units: Units, values: Tensor) -> None:
         self.tape = tape
         self.units = units
         self.nodes = tape.network.nodes
         self.cone = tape.network.cone(number, clipped=True)
         self.signals: dict[int, Tensor] = {}
         self.number = number
+        self.values = values
 
     def run(self) -> Tensor:
         """Carry the seeds from the node to the input: (units, 3, rows, columns) of the input's window."""
@@ -167,11 +169,10 @@ class _Descent:
         return [Box(top, left, top + rows.size, left + columns.size) for top, left in corners]
 
     def _seed(self) -> Tensor:
-        units, map_ = self.units, self.tape.maps[self.number]
-        values = map_[units.image, units.channel, units.y, units.x]
+        units, values = self.units, self.values
         rows, columns = self.cone[self.number]
-        seed = map_.new_zeros(len(units), map_.shape[1], rows.size, columns.size)
-        each = torch.arange(len(units), device=map_.device)
+        seed = values.new_zeros(len(units), self.nodes[self.number].shape[0], rows.size, columns.size)
+        each = torch.arange(len(units), device=values.device)
         seed[each, units.channel, units.y - self._starts(rows, 0), units.x - self._starts(columns, 1)] = values
         return seed.contiguous(memory_format=torch.channels_last)
 

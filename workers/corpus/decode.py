@@ -70,7 +70,7 @@ def _check_size(image: Image.Image, limits: LimitsSpec) -> None:
 def _pixels(image: Image.Image) -> Pixels:
     image.load()
     upright = ImageOps.exif_transpose(image)
-    return np.asarray(_rgb(upright))
+    return np.array(_rgb(upright))
 
 
 def _rgb(image: Image.Image) -> Image.Image:

@@ -1,0 +1,159 @@
+"""A Ray to run actors on. Takes a device and threads, joins the Ray around us or starts one here; says how many actors fit."""
+
+import logging
+import math
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+
+import ray
+import torch
+from ray.exceptions import RayError
+
+from workers.errors import UsageError
+
+# Only shard descriptions pass through the object store; Ray's own choice is a third of the memory.
+STORE_BYTES = 128 << 20
+QUIET = {
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # else Ray warns of a change to come
+    "RAY_USAGE_STATS_ENABLED": "0",  # a library does not report its users to anyone
+}
+
+
+@contextmanager
+def session() -> Iterator[None]:
+    """Whatever Ray is begun inside ends with it; SIGTERM is a KeyboardInterrupt, so that actors end then too."""
+    ours = not ray.is_initialized()
+    with _terminable():
+        try:
+            yield
+        finally:
+            if ours:
+                ray.shutdown()
+
+
+def resolve_device(asked: str) -> str:
+    """The device a run will use: cpu or cuda.
+
+    Raises:
+        UsageError: cuda is asked for and there is none.
+    """
+    if asked == "cpu":
+        return "cpu"
+    found = _has_gpu()
+    if asked == "cuda" and not found:
+        where = "the Ray cluster has no GPU" if join() else f"torch {torch.__version__} sees none here"
+        raise UsageError(f"device 'cuda' is asked for, but {where}; give --device cpu")
+    return "cuda" if found else "cpu"
+
+
+def places(device: str, threads: int) -> int:
+    """How many actors fit on all nodes: one per GPU, or one per `threads` CPUs."""
+    if not join():
+        return _fitting(cpus(), torch.cuda.device_count() if device == "cuda" else 0, device, threads)
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return sum(_fitting(node.get("CPU", 0), node.get("GPU", 0), device, threads) for node in nodes)
+
+
+def staffing(asked: int | str, device: str, threads: int) -> int:
+    """How many actors to have at most.
+
+    Raises:
+        UsageError: fewer fit than are asked for, or none at all.
+    """
+    room = places(device, threads)
+    wanted = max(room, 1) if asked == "auto" else int(asked)
+    if wanted > room:
+        each = f"{threads} CPU{'s' if threads > 1 else ''}" + (" and a GPU" if device == "cuda" else "")
+        raise UsageError(
+            f"actors = {asked}, with {each} each: there is room for {room}; ask for fewer, or for fewer threads"
+        )
+    return wanted
+
+
+def join() -> bool:
+    """Join the Ray cluster that the environment names, if it names one; gives whether we are in a Ray.
+
+    Raises:
+        UsageError: there is no cluster at that address, or it is a Ray Client's.
+    """
+    address = os.environ.get("RAY_ADDRESS", "")
+    if ray.is_initialized() or not address or address == "local":
+        return ray.is_initialized()
+    if "://" in address:
+        raise UsageError(f"RAY_ADDRESS={address} is a Ray Client's; run this inside the cluster, as a Ray job")
+    try:
+        _init(address="auto")
+    except (ConnectionError, RayError) as error:
+        raise UsageError(f"no Ray cluster at RAY_ADDRESS={address}: {error}") from error
+    return True
+
+
+def start(device: str) -> None:
+    """Join the cluster around us, or start Ray on this machine."""
+    if join():
+        return
+    gpus = torch.cuda.device_count() if device == "cuda" else 0
+    _init(address="local", num_cpus=cpus(), num_gpus=gpus, include_dashboard=False, object_store_memory=STORE_BYTES)
+    _tighten(Path.home() / ".ray" / "auth_token")
+
+
+def cpus() -> int:
+    """CPUs that this process may use: its affinity, and the container's quota."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with suppress(OSError, ValueError):
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        allowed = min(allowed, math.ceil(int(quota) / int(period)))
+    return max(allowed, 1)
+
+
+def _has_gpu() -> bool:
+    if join():
+        return any(node["Resources"].get("GPU", 0) >= 1 for node in ray.nodes() if node["Alive"])
+    return torch.cuda.is_available()
+
+
+def _fitting(cpus: float, gpus: float, device: str, threads: int) -> int:
+    fitting = int(cpus) // threads
+    return min(fitting, int(gpus)) if device == "cuda" else fitting
+
+
+def _init(**options: object) -> None:
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    handler = signal.getsignal(signal.SIGTERM)
+    # Ray prints a raylet's reports to standard output whatever the logging level is, where --json puts its one value.
+    ray._private.worker._worker_logs_enabled = False
+    ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
+    if _in_main_thread():
+        signal.signal(signal.SIGTERM, handler)
+
+
+def _tighten(token: Path) -> None:
+    """Ray writes its access token readable for everyone."""
+    with suppress(FileNotFoundError, PermissionError):
+        token.chmod(0o600)
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    if not _in_main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - a signal handler's signature
+    raise KeyboardInterrupt
+
+
+def _in_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()

@@ -1,0 +1,316 @@
+"""The one loop over Ray futures. Takes items, gives reports in finish order; a lost actor costs its item one more try.
+
+An actor is a plain worker that Ray runs. It works on one item at a time and keeps nothing between items, so an item may
+run twice without harm. Ray never restarts an actor by itself (it would run the constructor again and say nothing): the
+pool hires another one and checks it like the first.
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+import ray
+import torch
+from ray.exceptions import (
+    NodeDiedError,
+    ObjectLostError,
+    OutOfMemoryError,
+    RayActorError,
+    RayError,
+    RayTaskError,
+    WorkerCrashedError,
+)
+
+from workers.errors import DecoderHang, DeconvoyError, LostActors, NodeError, OutOfMemory, RunStopped
+from workers.job import Environment
+
+LOST = (RayActorError, WorkerCrashedError, NodeDiedError, ObjectLostError)
+DEATHS = 2  # of one item's actors, until the item is to blame
+FALSE_STARTS = 3  # actors in a row that die before they are ready
+PATIENCE_S = 30.0  # for the other actors, once one is ready
+TICK_S = 1.0
+
+
+class Worker(Protocol):
+    """What an actor runs: one item at a time, nothing kept between items."""
+
+    done: int
+
+    def check(self) -> Environment:
+        """Prove that this node can do the work, and say what software it runs."""
+
+    def run(self, item: Any) -> Any:  # noqa: ANN401 - each worker has its own items and reports
+        """Do one item."""
+
+
+MakeWorker = Callable[[], Worker]
+
+
+@dataclass(eq=False)
+class _Task:
+    """An item, and how many actors have died of it."""
+
+    item: Any
+    deaths: int = 0
+
+
+@dataclass(eq=False)
+class _Queue:
+    """Items that wait, those to be tried again first."""
+
+    fresh: Iterator[Any]
+    poison: Callable[[Any], Any]
+    again: deque[_Task] = field(default_factory=deque)
+    exhausted: bool = False
+
+    def next(self) -> _Task | None:
+        """The next task, or None if there is none now."""
+        if self.again:
+            return self.again.popleft()
+        for item in self.fresh:
+            return _Task(item)
+        self.exhausted = True
+        return None
+
+    def put_back(self, task: _Task) -> None:
+        """Try an item again, or what is to run in its place if it has killed too often."""
+        self.again.append(task if task.deaths < DEATHS else _Task(self.poison(task.item)))
+
+
+@dataclass(eq=False)
+class _Seat:
+    """One actor: getting ready (a future, no task), at work (both), or idle (neither).
+
+    Attributes:
+        actor: Ray's handle.
+        future: of what it is doing.
+        task: what it works on.
+        ready: built and checked.
+        node: id of the node it is on.
+        done: how far it was in its task when last asked.
+        poll: the question how far it is, under way.
+    """
+
+    actor: Any
+    future: Any = None
+    task: _Task | None = None
+    ready: bool = False
+    node: str = ""
+    done: int = 0
+    poll: Any = None
+
+
+@ray.remote(concurrency_groups={"progress": 1})
+class _Actor:
+    """A worker beside Ray. It is built in `prepare`, not in the constructor, so that its errors travel like any other."""
+
+    def __init__(self) -> None:
+        self._worker: Worker | None = None
+
+    def prepare(self, make: MakeWorker) -> tuple[Environment, str]:
+        self._worker = None  # frees the last pass's network before the next one is built
+        self._worker = make()
+        return self._worker.check(), ray.get_runtime_context().get_node_id()
+
+    def run(self, item: Any) -> Any:  # noqa: ANN401
+        assert self._worker is not None  # noqa: S101 - the pool gives no work to an actor that is not ready
+        return self._worker.run(item)
+
+    @ray.method(concurrency_group="progress")
+    def done(self) -> int:
+        return self._worker.done if self._worker else 0
+
+
+class Pool:
+    """Actors that run workers, one on each GPU or on `threads` CPUs.
+
+    Args:
+        actors: how many to have.
+        device: cpu or cuda.
+        threads: CPU threads of one actor.
+        say: is told in a line what takes long.
+    """
+
+    def __init__(self, actors: int, device: str, threads: int, say: Callable[[str], None]) -> None:
+        self._options = {
+            "num_cpus": threads,
+            "num_gpus": int(device == "cuda"),
+            "max_restarts": 0,
+            "max_task_retries": 0,
+        }
+        self._actors = actors
+        self._say = say
+        self._seats: list[_Seat] = []
+        self._make: MakeWorker | None = None
+        self._environment: Environment | None = None
+        self._false_starts = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for seat in self._seats:
+            ray.kill(seat.actor)
+
+    def start(self, make: MakeWorker) -> Environment:
+        """Build a worker in every actor and check it; called again, the actors change their work.
+
+        Args:
+            make: builds the worker; it is pickled.
+
+        Returns:
+            The software and device that all actors have in common.
+
+        Raises:
+            NodeError: two actors differ in what the numbers depend on.
+            LostActors: actors die before they are ready.
+        """
+        self._make, self._environment = make, None
+        while len(self._seats) < self._actors:
+            self._seats.append(_Seat(_Actor.options(**self._options).remote()))
+        for seat in self._seats:
+            self._prepare(seat)
+        return self._wait_until_ready()
+
+    def run(self, items: Iterable[Any], progress: Callable[[int], None], poison: Callable[[Any], Any]) -> Iterator[Any]:
+        """Run every item on some actor and give the reports as they come.
+
+        Args:
+            items: taken one at a time, when an actor is free.
+            progress: is told about once a second how much of the items under way is done.
+            poison: is asked about an item that killed two actors or hung a decoder; gives what to run in its place, or
+                raises.
+
+        Raises:
+            DeconvoyError: raised by a worker; it comes as it was.
+            OutOfMemory: an actor had too little memory.
+            NodeError, LostActors: see `start`.
+        """
+        queue = _Queue(iter(items), poison)
+        while self._give(queue):
+            yield from self._step(queue)
+            progress(self._under_way())
+
+    def _give(self, queue: _Queue) -> bool:
+        """Give work to idle actors; False when nothing is left and nothing is under way."""
+        for seat in self._seats:
+            if seat.ready and seat.task is None:
+                seat.task = queue.next()
+                if seat.task is None:
+                    break
+                seat.done, seat.future = 0, seat.actor.run.remote(seat.task.item)
+        return not queue.exhausted or bool(queue.again) or any(seat.task for seat in self._seats)
+
+    def _step(self, queue: _Queue) -> Iterator[Any]:
+        """Wait a moment for something to finish; gives the reports."""
+        seats = {seat.future: seat for seat in self._seats if seat.future is not None}
+        finished, _ = ray.wait(list(seats), num_returns=1, timeout=TICK_S)
+        for future in finished:
+            seat = seats[future]
+            task, seat.task, seat.future = seat.task, None, None
+            try:
+                value = _value(future)
+            except (*LOST, DecoderHang) as error:
+                self._replace(seat, task, error)
+                if task is not None:
+                    queue.put_back(task)
+                continue
+            if task is None:
+                self._admit(seat, *value)
+            else:
+                yield value
+
+    def _prepare(self, seat: _Seat) -> None:
+        seat.ready, seat.future = False, seat.actor.prepare.remote(self._make)
+
+    def _admit(self, seat: _Seat, environment: Environment, node: str) -> None:
+        """Let a checked actor work, if its numbers will be the others'."""
+        known = self._environment or environment
+        differing = [key for key, value in known.numerics().items() if environment.numerics()[key] != value]
+        if differing:
+            told = ", ".join(
+                f"{key} {environment.numerics()[key]} instead of {known.numerics()[key]}" for key in differing
+            )
+            raise NodeError(f"node {environment.node} differs from node {known.node}: {told}")
+        self._environment, self._false_starts = known, 0
+        seat.ready, seat.node = True, node
+
+    def _replace(self, seat: _Seat, task: _Task | None, error: Exception) -> None:
+        """Hire another actor for a dead or hanging one, and note what it died of."""
+        ray.kill(seat.actor)
+        if isinstance(error, DecoderHang) and task is not None:
+            task.deaths = DEATHS
+        elif task is not None and _alive(seat.node):
+            task.deaths += 1
+        elif task is None:
+            self._false_starts += 1
+        if self._false_starts >= FALSE_STARTS:
+            raise LostActors(
+                f"{FALSE_STARTS} actors in a row died before they were ready; the last: {error}"
+            ) from error
+        seat.actor = _Actor.options(**self._options).remote()
+        seat.poll = None
+        self._prepare(seat)
+
+    def _wait_until_ready(self) -> Environment:
+        """Wait for all actors, but not for ever for those that a busy cluster has no room for."""
+        nothing, started, told = _Queue(iter(()), lambda item: item), time.monotonic(), False
+        while not all(seat.ready for seat in self._seats):
+            for _ in self._step(nothing):
+                pass
+            waited = time.monotonic() - started
+            if waited > PATIENCE_S and self._environment:
+                break
+            if waited > PATIENCE_S and not told:
+                self._say(f"waiting for Ray to place {self._actors} actors")
+                told = True
+        if self._environment is None:
+            raise RunStopped("a pool without actors cannot run anything")
+        return self._environment
+
+    def _under_way(self) -> int:
+        """How much of the items under way is done; actors are asked without waiting for their answer."""
+        working = [seat for seat in self._seats if seat.task]
+        for seat in working:
+            if seat.poll is None:
+                seat.poll = seat.actor.done.remote()
+            elif ray.wait([seat.poll], timeout=0)[0]:
+                with suppress(RayError):  # a dead actor is noticed by its task
+                    seat.done = ray.get(seat.poll)
+                seat.poll = None
+        return sum(seat.done for seat in working)
+
+
+def _value(future: Any) -> Any:  # noqa: ANN401 - whatever the actor's method returns
+    """The result of a future; a worker's own error comes as it was raised."""
+    try:
+        return ray.get(future)
+    except LOST:
+        raise
+    except RayTaskError as error:
+        if isinstance(error.cause, DeconvoyError):
+            raise error.cause from error
+        if _is_out_of_memory(error.cause):
+            raise OutOfMemory(f"an actor ran out of memory: {error.cause}") from error
+        raise
+    except OutOfMemoryError as error:
+        raise OutOfMemory(f"an actor ran out of memory: {error}") from error
+    except RayError as error:
+        raise RunStopped(f"Ray cannot go on: {error}") from error
+
+
+def _is_out_of_memory(cause: object) -> bool:
+    """Whether memory was short: Python's, the GPU's, or (a plain RuntimeError in torch) the CPU allocator's."""
+    told = isinstance(cause, RuntimeError) and "can't allocate memory" in str(cause)
+    return told or isinstance(cause, MemoryError | torch.OutOfMemoryError)
+
+
+def _alive(node: str) -> bool:
+    """Whether the machine still is there: an actor that went down with it does not count against its item."""
+    return any(each["NodeID"] == node and each["Alive"] for each in ray.nodes())

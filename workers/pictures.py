@@ -1,0 +1,45 @@
+"""Pictures as files. Takes uint8 (height, width, 3), gives encoded bytes: the same for the same pixels."""
+
+import io
+from typing import Any, Literal
+
+import numpy as np
+from PIL import Image
+
+Pixels = np.ndarray[Any, Any]
+
+LOSSLESS_BELOW_PX = 64
+PATCH_QUALITY = 90
+PREVIEW_QUALITY = 80
+PREVIEW_SIDE_PX = 320
+
+
+def patch(pixels: Pixels, image_format: Literal["webp", "png"]) -> bytes:
+    """A patch: WebP, lossless where a small one would suffer, or PNG."""
+    lossless = max(pixels.shape[:2]) < LOSSLESS_BELOW_PX
+    return _png(pixels) if image_format == "png" else _webp(pixels, lossless=lossless, quality=PATCH_QUALITY)
+
+
+def projection(pixels: Pixels, image_format: Literal["webp", "png"]) -> bytes:
+    """A projection, always lossless: lossy WebP subsamples colour, and half of a projection is in its colour."""
+    return _png(pixels) if image_format == "png" else _webp(pixels, lossless=True, quality=0)
+
+
+def preview(pixels: Pixels, image_format: Literal["webp", "png"]) -> bytes:
+    """A small copy, longer side at most 320 pixels."""
+    image = Image.fromarray(pixels)
+    image.thumbnail((PREVIEW_SIDE_PX, PREVIEW_SIDE_PX), Image.Resampling.LANCZOS, reducing_gap=None)
+    small = np.asarray(image)
+    return _png(small) if image_format == "png" else _webp(small, lossless=False, quality=PREVIEW_QUALITY)
+
+
+def _png(pixels: Pixels) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG", compress_level=6)
+    return buffer.getvalue()
+
+
+def _webp(pixels: Pixels, *, lossless: bool, quality: int) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "WEBP", lossless=lossless, quality=quality, method=1 if lossless else 4)
+    return buffer.getvalue()
