@@ -1,0 +1,99 @@
+"""Graphs, geometry and layers of networks."""
+
+import pytest
+import torch
+import torchvision
+from torch import nn
+
+from tests.support import networks
+from workers.core import steps
+from workers.core.graph import trace
+from workers.core.network import Network
+from workers.errors import GraphError, UnknownLayerError
+
+
+def alexnet() -> Network:
+    return Network(trace(torchvision.models.alexnet(weights=None).eval(), (224, 224)))
+
+
+def test_alexnets_five_convolutions_see_what_the_literature_says():
+    network = alexnet()
+    seen = [(layer.field.height, layer.field.width, layer.field.stride_y) for layer in network.select(["auto"])]
+    assert seen == [(11, 11, 4), (51, 51, 8), (99, 99, 16), (131, 131, 16), (163, 163, 16)]
+
+
+def test_auto_takes_the_rectifier_behind_each_convolution_once():
+    names = [layer.name for layer in Network(trace(networks.seeded(networks.Tangled()), (32, 32))).select(["auto"])]
+    assert names == ["relu", "relu_1", "relu_2"]
+
+
+def test_a_pattern_that_matches_nothing_names_the_nearest_layers():
+    with pytest.raises(UnknownLayerError, match=r"no layer 'features.99' in the model; nearest: features\.\d"):
+        alexnet().select(["features.99"])
+
+
+@pytest.mark.parametrize("make", [networks.alexnet_like, networks.vgg_like, networks.Tangled])
+def test_the_gradient_of_an_all_positive_network_fills_the_receptive_field(make):
+    module = make().eval().double()
+    for parameter in module.parameters():
+        nn.init.constant_(parameter, 0.1)
+    network = Network(trace(module, (61, 61)))
+    for number, node in enumerate(network.nodes):
+        if number and not isinstance(node.step, steps.Whole):
+            _compare_field(network, number)
+
+
+def _compare_field(network: Network, number: int) -> None:
+    _, height, width = network.nodes[number].shape
+    for y, x in ((0, 0), (height // 2, width // 2), (height - 1, width - 1)):
+        leaf = torch.ones(1, 3, 61, 61, dtype=torch.float64, requires_grad=True)
+        values = []
+        for node in network.nodes[: number + 1]:
+            values.append(_smoothed(node, [values[i] for i in node.inputs]) if node.inputs else leaf)
+        values[number][0, :, y, x].sum().backward()
+        rows, columns = (leaf.grad[0].sum(0).sum(1 - axis).nonzero().flatten() for axis in (0, 1))
+        box = network.layers[number - 1].field.box(y, x).cut(61, 61)
+        got = (int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1)
+        reached = _reached(network, number)
+        wanted = (box.top, box.left, min(box.bottom, reached), min(box.right, reached))
+        assert got == wanted, (network.nodes[number].name, y, x)
+
+
+def _smoothed(node, inputs):
+    if isinstance(node.step, steps.Rectifier):
+        return inputs[0]
+    if isinstance(node.step, steps.MaxPool):
+        return nn.functional.avg_pool2d(inputs[0], node.step.size, node.step.stride, node.step.padding, node.step.ceil)
+    return node.step.forward(*inputs)
+
+
+def _reached(network: Network, number: int) -> int:
+    """The pixel behind the last one that any window reaches: floor mode drops some."""
+    cone = network.cone(number)[0][0]
+    if cone.step == 0:
+        return 61
+    return cone.at(network.nodes[number].shape[1] - 1)[1]
+
+
+def test_in_place_maps_are_what_the_module_computes():
+    module = networks.seeded(networks.Written())
+    network = Network(trace(module, (16, 16)))
+    images = torch.randn(2, 3, 16, 16, dtype=torch.float64)
+    seen = {}
+    for overwrite in (False, True):
+        network.forward(images, range(1, len(network.nodes)), lambda n, _, out: seen.update({n: out.clone()}), overwrite=overwrite)
+        torch.testing.assert_close(seen[len(network.nodes) - 1], module(images.clone()))
+
+
+def test_a_product_of_maps_is_refused_by_name():
+    class Gate(nn.Module):
+        def forward(self, x):
+            return x * torch.relu(x)
+
+    with pytest.raises(GraphError, match="node 'mul' .*product of two maps"):
+        trace(Gate().eval(), (8, 8))
+
+
+def test_an_unknown_operation_is_refused_by_name():
+    with pytest.raises(GraphError, match="node '0' is a Softmax2d"):
+        trace(nn.Sequential(nn.Softmax2d()).eval(), (8, 8))
