@@ -1,0 +1,59 @@
+"""Cut a corpus into shards. Takes a manifest and what is already done, gives work; writes nothing."""
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+
+from workers.corpus import isolate, manifest
+from workers.corpus.manifest import Row
+from workers.job import rows_key
+from workers.shard import Shard
+from workers.store import paths
+from workers.store.root import Root
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The shards of a run, in order, and those of them that are not done yet.
+
+    Attributes:
+        shards: all of them.
+        todo: those whose result does not exist.
+        images: images of the corpus that are not removed.
+    """
+
+    shards: tuple[Shard, ...]
+    todo: tuple[Shard, ...]
+    images: int
+
+
+def plan(root: Root, listed: str, configuration: str, shard_size: int) -> Plan:
+    """Name every shard's result by what it depends on, and see which of them are there.
+
+    Args:
+        root: where results lie.
+        listed: path of the manifest under the root.
+        configuration: hash of everything else that a result depends on.
+        shard_size: images per shard.
+    """
+    done = root.files(paths.shard_folder(configuration))
+    verdicts = root.files(paths.VERDICTS)
+    shards, images = [], 0
+    for rows in manifest.stream(root, listed, shard_size):
+        shards.append(_shard(root, listed, configuration, rows, verdicts))
+        images += sum(not row.removed for row in rows)
+    todo = tuple(shard for shard in shards if shard.result.rpartition("/")[2] not in done)
+    return Plan(tuple(shards), todo, images)
+
+
+def renamed(root: Root, shard: Shard) -> Shard:
+    """The shard again, named by the verdicts that are known now."""
+    rows = manifest.rows(root, shard.manifest, shard.start, shard.stop)
+    known = isolate.read_verdicts(root, rows, root.files(paths.VERDICTS))
+    configuration = shard.result.split("/")[1]
+    return replace(shard, result=paths.shard_path(configuration, rows_key(rows, known)))
+
+
+def _shard(root: Root, listed: str, configuration: str, rows: list[Row], verdicts: Collection[str]) -> Shard:
+    known = isolate.read_verdicts(root, rows, verdicts)
+    result = paths.shard_path(configuration, rows_key(rows, known))
+    return Shard(rows[0].image_index, rows[-1].image_index + 1, listed, result)

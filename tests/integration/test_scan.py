@@ -1,0 +1,92 @@
+"""The scan end to end on local Ray, with the network that the package ships."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from jobs.scan import scan
+from jobs.watch import Silent
+from workers.errors import RunError
+from workers.spec import make_spec
+
+IMAGES = 48
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory) -> Path:
+    """Small photos of noise and stripes, two of them equal, and four files that are no images."""
+    folder = tmp_path_factory.mktemp("corpus")
+    random = np.random.default_rng(0)
+    for number in range(IMAGES - 1):
+        (folder / f"class{number % 3}").mkdir(exist_ok=True)
+        stripes = (np.arange(90)[None, :, None] * (number + 1) // 7 % 2 * 200).repeat(80, 0)
+        pixels = np.clip(stripes + random.integers(0, 56, (80, 90, 3)), 0, 255).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / f"class{number % 3}" / f"{number:03d}.png")
+    (folder / "class0" / "twin.png").write_bytes((folder / "class0" / "000.png").read_bytes())
+    (folder / "empty.jpg").write_bytes(b"")
+    (folder / "text.jpg").write_bytes(b"no image")
+    (folder / "cut.png").write_bytes((folder / "class0" / "000.png").read_bytes()[:400])
+    (folder / "notes.txt").write_bytes(b"not listed")
+    return folder
+
+
+def spec(corpus: Path, root: Path, **over):
+    values = {
+        "run": "first",
+        "root": str(root),
+        "model": {"source": "deconvoy://zfnet-mini"},
+        "corpus": {"source": str(corpus)},
+        "scan": {"layers": ["relu1", "relu3"], "batch": 8, "shard": 16, "k": 3, "max_reject_share": 0.5},
+        "resources": {"actors": 2, "device": "cpu"},
+    }
+    for key, value in over.items():
+        values[key] = {**values[key], **value} if isinstance(value, dict) else value
+    return make_spec(values)
+
+
+def tables(root: Path, run: str = "first") -> dict[str, list[str]]:
+    """Names of the published files, which hold the hash of their content."""
+    told = json.loads((root / "runs" / run / "manifest.json").read_text())
+    return {name: [Path(part["path"]).name for part in parts] for name, parts in told["tables"].items()}
+
+
+@pytest.mark.ray
+def test_a_corpus_is_scanned_published_reused_and_extended(corpus, tmp_path):
+    root = tmp_path / "root"
+    outcome = scan(spec(corpus, root), Silent())
+    assert (outcome.images, outcome.rejects, outcome.exit_code) == (IMAGES, 3, 0)
+    rejects = pq.read_table(root / "tables" / "rejects").to_pylist()
+    assert {row["image_id"]: row["reason"] for row in rejects} == {
+        "cut.png": "damaged", "empty.jpg": "empty", "text.jpg": "not_an_image"
+    }  # fmt: skip
+    patches = pq.read_table(root / "tables" / "patches").to_pylist()
+    assert len(patches) == (40 + 160) * 3
+    assert all((row["projection"] is None) == (row["score"] <= 0) for row in patches)
+
+    again = scan(spec(corpus, root), Silent())
+    assert again.already_published and again.shards_run == 0
+
+    with pytest.raises(RunError, match="another spec"):
+        scan(spec(corpus, root, scan={"k": 4}), Silent())
+
+    other = scan(spec(corpus, root, run="second", resources={"actors": 1}), Silent())
+    assert (other.shards_run, other.groups_run) == (0, 0)
+    assert tables(root, "second") == tables(root)
+
+
+@pytest.mark.ray
+def test_the_tables_do_not_depend_on_the_number_of_actors(corpus, tmp_path):
+    for actors in (1, 2):
+        scan(spec(corpus, tmp_path / str(actors), resources={"actors": actors}), Silent())
+    assert tables(tmp_path / "1") == tables(tmp_path / "2")
+
+
+@pytest.mark.ray
+def test_top_does_not_depend_on_the_shard_size(corpus, tmp_path):
+    for shard in (8, 64):
+        scan(spec(corpus, tmp_path / str(shard), scan={"shard": shard}), Silent())
+    assert tables(tmp_path / "8")["top"] == tables(tmp_path / "64")["top"]
