@@ -18,7 +18,7 @@ from workers.errors import Reason, Rejected
 from workers.spec import LimitsSpec
 
 DECODER = f"pillow {PIL.__version__}"
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "GIF", "TIFF")
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]

@@ -1,0 +1,92 @@
+"""A corpus for people without one. Takes the photographs inside the scikit-image and scikit-learn packages, gives tiles.
+
+A dozen photos are few, so each is cut into overlapping tiles at three scales. Tiles of one photo are one group: a
+channel's nine patches come from nine photos.
+"""
+
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+from PIL import Image
+
+from jobs.scan import Outcome, scan
+from jobs.watch import Watcher
+from workers.errors import ExtraError
+from workers.spec import make_spec
+
+PHOTOS = {
+    "skimage/data": (
+        "astronaut.png brick.png camera.png cell.png chelsea.png coffee.png coins.png grass.png gravel.png "
+        "hubble_deep_field.jpg ihc.png moon.png motorcycle_left.png retina.jpg rocket.jpg"
+    ).split(),
+    "sklearn/datasets/images": ["china.jpg", "flower.jpg"],
+}
+TILE_PX = 200
+SHORT_SIDES_PX = (240, 400, 640)
+
+
+def demo(root: str, watch: Watcher, actors: int | str = "auto") -> Outcome:
+    """Make the demo's corpus below a folder and scan it with zfnet-mini.
+
+    Raises:
+        ExtraError: the packages with the photographs are not installed.
+    """
+    folder = Path(root) / "corpus"
+    count = corpus(folder)
+    watch.say(f"corpus: {count} overlapping tiles of {sum(map(len, PHOTOS.values()))} photographs, in {folder}")
+    return scan(
+        make_spec(
+            {
+                "run": "demo",
+                "root": str(Path(root) / "atlas"),
+                "model": {"source": "deconvoy://zfnet-mini"},
+                "corpus": {"source": str(folder), "group": "folder"},
+                "scan": {"distinct": "group", "shard": 128},
+                "resources": {"actors": actors},
+            }
+        ),
+        watch,
+    )
+
+
+def corpus(folder: Path) -> int:
+    """Write the tiles that are not there yet; gives how many there are."""
+    count = 0
+    for photo in _photos():
+        target = folder / photo.stem
+        target.mkdir(parents=True, exist_ok=True)
+        with Image.open(photo) as opened:
+            for name, tile in _tiles(opened.convert("RGB")):
+                count += 1
+                if not (target / name).exists():
+                    tile.save(target / f".{name}", "JPEG", quality=92)
+                    (target / f".{name}").rename(target / name)
+    return count
+
+
+def _photos() -> Iterator[Path]:
+    for place, names in PHOTOS.items():
+        package, _, below = place.partition("/")
+        found = find_spec(package)
+        if found is None or not found.submodule_search_locations:
+            raise ExtraError("the demo's photographs come with scikit-image and scikit-learn: pip install 'deconvoy[demo]'")
+        folder = Path(found.submodule_search_locations[0]) / below
+        yield from (folder / name for name in names if (folder / name).exists())
+
+
+def _tiles(photo: Image.Image) -> Iterator[tuple[str, Image.Image]]:
+    for short in SHORT_SIDES_PX:
+        factor = short / min(photo.size)
+        if factor > 1.5:
+            continue
+        scaled = photo.resize((round(photo.width * factor), round(photo.height * factor)), Image.Resampling.LANCZOS)
+        for top in _starts(scaled.height):
+            for left in _starts(scaled.width):
+                yield f"{short}-{top:04d}-{left:04d}.jpg", scaled.crop((left, top, left + TILE_PX, top + TILE_PX))
+
+
+def _starts(length: int) -> list[int]:
+    """Tiles half over each other, the last one at the end."""
+    last = length - TILE_PX
+    return sorted({*range(0, last, TILE_PX // 2), last})
