@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 STAMP := $(VENV)/.installed
 
-.PHONY: setup test lint check clean
+.PHONY: setup demo test lint check clean
 
 setup: $(STAMP)
 
@@ -11,6 +11,9 @@ $(STAMP): pyproject.toml
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet "torch>=2.10,<3" "torchvision>=0.25" -e ".[demo,dev]"
 	touch $(STAMP)
+
+demo: setup
+	$(VENV)/bin/deconvoy demo --root deconvoy-demo
 
 test: setup
 	$(VENV)/bin/python -m pytest -q

@@ -70,7 +70,9 @@ def _photos() -> Iterator[Path]:
         package, _, below = place.partition("/")
         found = find_spec(package)
         if found is None or not found.submodule_search_locations:
-            raise ExtraError("the demo's photographs come with scikit-image and scikit-learn: pip install 'deconvoy[demo]'")
+            raise ExtraError(
+                "the demo's photographs come with scikit-image and scikit-learn: pip install 'deconvoy[demo]'"
+            )
         folder = Path(found.submodule_search_locations[0]) / below
         yield from (folder / name for name in names if (folder / name).exists())
 

@@ -27,7 +27,9 @@ def groups(top: Rows, shards: Sequence[Shard], configuration: str) -> list[Group
         if here.any():
             rows, ranked = top.take(here), rank[here]
             name = digest([shard.result.rpartition("/")[2], *_listed(rows, ranked)])
-            found.append(Group(shard.start, shard.stop, shard.manifest, paths.shard_path(configuration, name), rows, ranked))
+            found.append(
+                Group(shard.start, shard.stop, shard.manifest, paths.shard_path(configuration, name), rows, ranked)
+            )
     return found
 
 

@@ -145,5 +145,3 @@ def _who(row: Row) -> dict[str, Any]:
 
 def _table(columns: dict[str, Any], schema: pa.Schema) -> pa.Table:
     return pa.table([pa.array(columns[field.name], field.type) for field in schema], schema=schema)
-
-

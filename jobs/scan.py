@@ -94,7 +94,9 @@ def scan(spec: RunSpec, watch: Watcher) -> Outcome:
         pinned = _pin(root, run, spec, listing)
         job = Job(spec, models.store(model, root), tuple(layer.name for layer in layers), pinned)
         cluster.start(device)
-        watch.say(f"{actors} {'GPU' if device == 'cuda' else 'CPU'} actors" + ("" if device == "cuda" else ": no GPU is used"))
+        watch.say(
+            f"{actors} {'GPU' if device == 'cuda' else 'CPU'} actors" + ("" if device == "cuda" else ": no GPU is used")
+        )
         pool = stack.enter_context(Pool(actors, device, spec.resources.threads, watch.say))
         return _Run(run, root, job, model, layers, watch, scratch).execute(pool, started)
 
@@ -121,7 +123,10 @@ class _Run:
         self.watch.phase("publish", None, "tables")
         parts = self._write(planned, reduced, groups) | {"images": images.close(), "rejects": rejects.close()}
         rate = scanned / seconds if scanned else None
-        facts = self._facts(reduced, planned, groups, environment) | {"seconds": time.monotonic() - started, "images_per_s": rate}
+        facts = self._facts(reduced, planned, groups, environment) | {
+            "seconds": time.monotonic() - started,
+            "images_per_s": rate,
+        }
         told = publish.publish(self.root, self.run, parts, facts, self.scratch)
         return Outcome(
             run=self.run,

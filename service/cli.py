@@ -48,7 +48,9 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
-    show: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+    show: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
     """See what every channel of a convolutional network looks for."""
     del show
@@ -122,7 +124,9 @@ def scan(  # noqa: PLR0913 - one parameter per flag
     method: Annotated[str | None, typer.Option(help="deconvnet, guided_backprop or gradient.")] = None,
     image_format: Annotated[str | None, typer.Option(help="webp, or png for lossless everywhere.")] = None,
     previews: Annotated[bool | None, typer.Option(help="Keep small copies of the top images.")] = None,
-    max_reject_share: Annotated[float | None, typer.Option(help="Share of rejects above which the exit code is 3.")] = None,
+    max_reject_share: Annotated[
+        float | None, typer.Option(help="Share of rejects above which the exit code is 3.")
+    ] = None,
     actors: Annotated[str | None, typer.Option(help="Number of actors, or auto.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda or auto.")] = None,
     precision: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.")] = None,
@@ -157,7 +161,9 @@ def _tell(outcome: Any, *, as_json: bool) -> None:  # noqa: ANN401 - jobs are im
     rate = f", {outcome.images_per_s:.0f} images/s" if outcome.images_per_s else ""
     typer.echo(f"run {outcome.run} {done}: {outcome.images} images, {outcome.rejects} rejects{rate}")
     typer.echo(f"tables: {outcome.root}/tables/*/run={outcome.run}/")
-    typer.echo(f"look:   deconvoy query sheet --root {outcome.root} --run {outcome.run} --layer LAYER --channels 0-23 -o sheet.png")
+    typer.echo(
+        f"look:   deconvoy query sheet --root {outcome.root} --run {outcome.run} --layer LAYER --channels 0-23 -o sheet.png"
+    )
 
 
 def _number(text: str | None) -> int | str | None:
@@ -175,7 +181,9 @@ def _spec_file(path: Path | None) -> dict[str, Any]:
 
 
 @queries.command()
-def top(root: RootOption, layer: LayerOption, channel: int = typer.Option(...), run: RunOption = None, as_json: Json = False) -> None:
+def top(
+    root: RootOption, layer: LayerOption, channel: int = typer.Option(...), run: RunOption = None, as_json: Json = False
+) -> None:
     """The strongest images of a channel."""
     rows = query.top(catalog.find(Root(root), run), layer, channel)
     _print_rows(rows, as_json=as_json, columns=("rank", "score", "image_id", "label", "y", "x"))

@@ -24,7 +24,7 @@ BLOCK_GAP_PX = 22
 MARGIN_PX = 20
 LABEL_PX = 20
 TITLE_PX = 44
-PAGE_PX = 1800
+PAGE_PX = 2400
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def sheet(run: PublishedRun, layer: str, first: int, last: int) -> Image.Image:
 def _scale(height: int, width: int) -> _Scale:
     """Small fields are enlarged by a whole number, so that their pixels stay square; large ones are reduced."""
     side = max(height, width)
-    factor = float(CELL_PX // side) if side <= CELL_PX else min(1.0, 1.3 * CELL_PX / side)
+    factor = float(CELL_PX // side) if side <= CELL_PX else CELL_PX / side
     return _Scale(height, width, factor)
 
 
@@ -103,7 +103,9 @@ def _cell(row: Any, column: str, scale: _Scale) -> Image.Image:  # noqa: ANN401 
 
 def _page(blocks: Sequence[Image.Image], title: str) -> Image.Image:
     wide, tall = blocks[0].width + BLOCK_GAP_PX, blocks[0].height + BLOCK_GAP_PX
-    columns = max(1, min(len(blocks), (PAGE_PX - 2 * MARGIN_PX) // wide, math.ceil(math.sqrt(len(blocks) * tall / wide * 1.6))))
+    columns = max(
+        1, min(len(blocks), (PAGE_PX - 2 * MARGIN_PX) // wide, math.ceil(math.sqrt(len(blocks) * tall / wide * 1.6)))
+    )
     font = ImageFont.load_default(17)
     needed = int(font.getlength(title)) + 2 * MARGIN_PX
     size = max(columns * wide - BLOCK_GAP_PX + 2 * MARGIN_PX, needed)

@@ -56,7 +56,9 @@ def resolve(spec: ModelSpec) -> tuple[Architecture, Entry]:
     family, mark, rest = spec.source.partition("://")
     name, _, query = rest.partition("?")
     if not mark or family not in ("deconvoy", "torchvision"):
-        raise ModelError(f"model {spec.source!r} is unknown: write deconvoy://zfnet-mini or torchvision://resnet18?weights=FILE")
+        raise ModelError(
+            f"model {spec.source!r} is unknown: write deconvoy://zfnet-mini or torchvision://resnet18?weights=FILE"
+        )
     if query and not query.startswith("weights="):
         raise ModelError(f"model {spec.source!r}: {query!r} is not understood, only ?weights=FILE or ?weights=ENUM")
     wanted = query.removeprefix("weights=")
@@ -72,7 +74,11 @@ def build(architecture: Architecture) -> nn.Module:
     Raises:
         ModelError: the constructor refuses its arguments.
     """
-    make = OWN.get(architecture.name) if architecture.family == "deconvoy" else partial(torchvision.models.get_model, architecture.name, weights=None)
+    make = (
+        OWN.get(architecture.name)
+        if architecture.family == "deconvoy"
+        else partial(torchvision.models.get_model, architecture.name, weights=None)
+    )
     if make is None:
         raise ModelError(f"no model {architecture.name!r}; {nearest(architecture.name, OWN)}")
     try:
@@ -133,7 +139,9 @@ def _overridden(entry: Entry, spec: ModelSpec) -> Entry:
         interpolation=spec.interpolation or old.interpolation,
     )
     if new.crop > new.resize:
-        raise ModelError(f"model.crop {new.crop} is larger than model.resize {new.resize}: the crop lies in the resized image")
+        raise ModelError(
+            f"model.crop {new.crop} is larger than model.resize {new.resize}: the crop lies in the resized image"
+        )
     if min(new.std) <= 0:
         raise ModelError(f"model.std {new.std} must be above 0 in every channel")
     return Entry(new, entry.class_names, entry.file, entry.download)

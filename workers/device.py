@@ -65,7 +65,9 @@ def check(job: Job, root: Root) -> Environment:
         if not first.refused:
             sources.first_byte(first.uri)
     except OSError as error:
-        raise NodeError(f"node {platform.node()} cannot read {error.filename or error}: is it on a shared storage?") from error
+        raise NodeError(
+            f"node {platform.node()} cannot read {error.filename or error}: is it on a shared storage?"
+        ) from error
     except StopIteration:
         pass
     return describe(job.spec.resources.device)

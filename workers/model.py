@@ -142,7 +142,11 @@ def _misfit(
     if missing:
         parts.append(f"{len(missing)} missing ({missing[0]}, ...)" if len(missing) > 1 else f"{missing[0]} is missing")
     if left_over:
-        parts.append(f"{len(left_over)} left over ({left_over[0]}, ...)" if len(left_over) > 1 else f"{left_over[0]} is left over")
+        parts.append(
+            f"{len(left_over)} left over ({left_over[0]}, ...)"
+            if len(left_over) > 1
+            else f"{left_over[0]} is left over"
+        )
     if bent:
         key = bent[0]
         parts.append(f"{key} is {tuple(state[key].shape)} and should be {tuple(wanted[key].shape)}")

@@ -82,7 +82,9 @@ class ProjectWorker:
         for batch in reader.batches(wanted, size, prepare, options):
             if batch.rejects:
                 reject = batch.rejects[0]
-                raise ReadError(f"image {reject.image_index} was scanned and is now {reject.reason}: its file has changed")
+                raise ReadError(
+                    f"image {reject.image_index} was scanned and is now {reject.reason}: its file has changed"
+                )
             yield batch
 
     def _previews(self, batch: Batch) -> list[dict[str, Any]]:
@@ -110,7 +112,9 @@ class _GroupBatch:
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """The encoded rows, layer by layer."""
-        by_layer = {int(layer): np.nonzero(self.top.layer_index == layer)[0] for layer in np.unique(self.top.layer_index)}
+        by_layer = {
+            int(layer): np.nonzero(self.top.layer_index == layer)[0] for layer in np.unique(self.top.layer_index)
+        }
         units = {layer + 1: self._units(self.top.take(which)) for layer, which in by_layer.items()}
         images = device.normalised(self.batch.pixels(), self.worker.job, Precision.FLOAT32)
         tape = deconvnet.record(self.worker.network, images, units, self.spec.project.method)
@@ -135,9 +139,7 @@ class _GroupBatch:
                 f"{scores[first]} in image {self.top.image_index[which][first]}, the second pass {values[first]}; has the image changed?"
             )
 
-    def _layer(
-        self, tape: Tape, layer: int, which: np.ndarray[Any, Any], units: Units
-    ) -> Iterator[dict[str, Any]]:
+    def _layer(self, tape: Tape, layer: int, which: np.ndarray[Any, Any], units: Units) -> Iterator[dict[str, Any]]:
         network, number = self.worker.network, layer + 1
         exact = deconvnet.exact(network, number)
         size = deconvnet.chunk_size(network, number)
@@ -170,5 +172,3 @@ def _cut(signal: np.ndarray[Any, Any], covers: Box, wanted: Box) -> np.ndarray[A
 
 def _row(layer_index: int, channel: int, rank: int, image_index: int, **rest: Any) -> dict[str, Any]:  # noqa: ANN401
     return {"layer_index": layer_index, "channel": channel, "rank": rank, "image_index": image_index, **rest}
-
-

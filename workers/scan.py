@@ -143,7 +143,9 @@ class _ShardScan:
         scores = self.maxima.scores()
         statistics = pa.array([], SHARD.field("statistics").type.value_type)
         if self.records:
-            statistics = Statistics.concatenate([Statistics.of(index, each) for index, each in scores.items()]).to_arrow()
+            statistics = Statistics.concatenate(
+                [Statistics.of(index, each) for index, each in scores.items()]
+            ).to_arrow()
         columns = {"images": images, "rejects": rejects, "top": top, "statistics": statistics}
         return pa.table({name: pa.ListArray.from_arrays([0, len(values)], values) for name, values in columns.items()})
 

@@ -72,7 +72,9 @@ class CorpusSpec(Frozen):
 
     source: Word = Field(description="a folder or a glob, as a path or an fsspec URL")
     label: Literal["folder", "none"] = Field("folder", description="where an image's label comes from")
-    group: Word = Field("none", description="'none', 'folder', or a regular expression on image_id; its first group counts")
+    group: Word = Field(
+        "none", description="'none', 'folder', or a regular expression on image_id; its first group counts"
+    )
 
     @model_validator(mode="after")
     def _pattern_compiles(self) -> Self:
@@ -119,8 +121,12 @@ class LimitsSpec(Frozen):
 class ResourcesSpec(Frozen):
     """What the run may use."""
 
-    actors: Annotated[int, Field(ge=1)] | Literal["auto"] = Field("auto", description="number of actors; auto = one per GPU or CPU")
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where networks run; auto = cuda if there is one")
+    actors: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
+        "auto", description="number of actors; auto = one per GPU or CPU"
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="where networks run; auto = cuda if there is one"
+    )
     precision: Precision = Field(Precision.FLOAT32, description="number format of the scan's forward pass")
     threads: int = Field(1, ge=1, le=256, description="CPU threads of one actor")
 
@@ -154,7 +160,9 @@ class RunSpec(Frozen):
 def check_run_id(run: str) -> str:
     """Return the run id, or raise RunError with the rule it breaks."""
     if not RUN_ID.match(run):
-        raise RunError(f"run id {run!r} is no run id: a small letter, then up to 99 of a-z 0-9 . _ - (such as 'flowers-zfnet')")
+        raise RunError(
+            f"run id {run!r} is no run id: a small letter, then up to 99 of a-z 0-9 . _ - (such as 'flowers-zfnet')"
+        )
     return run
 
 

@@ -3,13 +3,12 @@
 import json
 from pathlib import Path
 
-import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from PIL import Image
 
 from jobs.scan import scan
 from jobs.watch import Silent
+from tests.support import corpora
 from workers.errors import RunError
 from workers.spec import make_spec
 
@@ -20,12 +19,7 @@ IMAGES = 48
 def corpus(tmp_path_factory) -> Path:
     """Small photos of noise and stripes, two of them equal, and four files that are no images."""
     folder = tmp_path_factory.mktemp("corpus")
-    random = np.random.default_rng(0)
-    for number in range(IMAGES - 1):
-        (folder / f"class{number % 3}").mkdir(exist_ok=True)
-        stripes = (np.arange(90)[None, :, None] * (number + 1) // 7 % 2 * 200).repeat(80, 0)
-        pixels = np.clip(stripes + random.integers(0, 56, (80, 90, 3)), 0, 255).astype(np.uint8)
-        Image.fromarray(pixels).save(folder / f"class{number % 3}" / f"{number:03d}.png")
+    corpora.photos(folder, range(IMAGES - 1))
     (folder / "class0" / "twin.png").write_bytes((folder / "class0" / "000.png").read_bytes())
     (folder / "empty.jpg").write_bytes(b"")
     (folder / "text.jpg").write_bytes(b"no image")

@@ -13,7 +13,12 @@ def deconvnet(modules: list[nn.Module], images: Tensor, unit: tuple[int, int, in
         inputs.append(value)
         if isinstance(module, nn.MaxPool2d):
             value, where = functional.max_pool2d(
-                value, module.kernel_size, module.stride, module.padding, ceil_mode=module.ceil_mode, return_indices=True
+                value,
+                module.kernel_size,
+                module.stride,
+                module.padding,
+                ceil_mode=module.ceil_mode,
+                return_indices=True,
             )
             switches.append(where)
         else:
@@ -34,7 +39,8 @@ def deconvnet(modules: list[nn.Module], images: Tensor, unit: tuple[int, int, in
 
 def _transposed(module: nn.Conv2d, signal: Tensor, below: Tensor) -> Tensor:
     extra = [
-        below.shape[2 + axis] - ((signal.shape[2 + axis] - 1) * module.stride[axis] - 2 * module.padding[axis] + module.kernel_size[axis])
+        below.shape[2 + axis]
+        - ((signal.shape[2 + axis] - 1) * module.stride[axis] - 2 * module.padding[axis] + module.kernel_size[axis])
         for axis in (0, 1)
     ]
     return functional.conv_transpose2d(signal, module.weight, None, module.stride, module.padding, extra)

@@ -256,7 +256,9 @@ class _Descent:
         if all(a.step == t.step for a, t in zip(at, target, strict=True)):
             top, left = (a.start - t.start for a, t in zip(at, target, strict=True))
             return _shift(part, top, left, (target[0].size, target[1].size))
-        tops, lefts = (self._starts(a, axis) - self._starts(t, axis) for axis, (a, t) in enumerate(zip(at, target, strict=True)))
+        tops, lefts = (
+            self._starts(a, axis) - self._starts(t, axis) for axis, (a, t) in enumerate(zip(at, target, strict=True))
+        )
         moved = [
             _shift(part[n : n + 1], top, left, (target[0].size, target[1].size))
             for n, (top, left) in enumerate(zip(tops.tolist(), lefts.tolist(), strict=True))

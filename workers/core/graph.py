@@ -106,7 +106,9 @@ def _agree(module: nn.Module, lowering: "_Lowering", size: tuple[int, int]) -> N
     if not isinstance(wanted, Tensor) or wanted.numel() != got.numel():
         raise GraphError(f"{type(module).__name__} does not return one tensor that its graph explains")
     if not torch.allclose(got.reshape(wanted.shape), wanted, rtol=1e-3, atol=1e-4 * float(wanted.abs().max())):
-        raise GraphError(f"the graph of {type(module).__name__} gives other numbers than the model: it hides a side effect")
+        raise GraphError(
+            f"the graph of {type(module).__name__} gives other numbers than the model: it hides a side effect"
+        )
 
 
 class _Lowering:
@@ -292,7 +294,11 @@ def _one(make: Callable[..., Step]) -> Callable[[_Lowering, fx.Node], Lowered]:
     """A call whose first argument is the map and whose others go to `make`."""
 
     def lower(_: _Lowering, node: fx.Node) -> Lowered:
-        kwargs = {key: value for key, value in node.kwargs.items() if key not in ("inplace", "training", "return_indices", "p")}
+        kwargs = {
+            key: value
+            for key, value in node.kwargs.items()
+            if key not in ("inplace", "training", "return_indices", "p")
+        }
         source = kwargs.pop("input", None)
         arguments = list(node.args) if source is None else [source, *node.args]
         sizes = [kwargs.pop(name) for name in ("kernel_size", "output_size") if name in kwargs]

@@ -199,9 +199,7 @@ def _matches(layer: Layer, pattern: str) -> bool:
 
 
 def _hull(one: Cone, other: Cone) -> Cone:
-    rows, columns = (
-        Span(0, 0, 0) if a.step != b.step else a.hull(b) for a, b in zip(one, other, strict=True)
-    )
+    rows, columns = (Span(0, 0, 0) if a.step != b.step else a.hull(b) for a, b in zip(one, other, strict=True))
     return rows, columns
 
 

@@ -57,7 +57,9 @@ class Preprocessing:
         height, width = pixels.shape[:2]
         tall, wide = self.resized(height, width)
         if tall * wide > max_pixels:
-            raise Rejected(Reason.TOO_MANY_PIXELS, f"{width} x {height} becomes {wide} x {tall} when resized, over {max_pixels}")
+            raise Rejected(
+                Reason.TOO_MANY_PIXELS, f"{width} x {height} becomes {wide} x {tall} when resized, over {max_pixels}"
+            )
         image = torch.from_numpy(pixels).permute(2, 0, 1)  # (3, height, width), channels last in memory
         mode = InterpolationMode(self.interpolation.value)
         resized = functional.resize(image, [tall, wide], interpolation=mode, antialias=True)

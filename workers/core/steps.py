@@ -74,7 +74,9 @@ class Convolution(Step):
     kind = "convolution"
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        return functional.conv2d(inputs[0], self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
+        return functional.conv2d(
+            inputs[0], self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups
+        )
 
     def reach(self, axis: int) -> tuple[int, int, int]:
         taps = self.weight.shape[2 + axis]
@@ -111,7 +113,9 @@ class BatchNorm(Step):
     kind = "batch norm"
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        return functional.batch_norm(inputs[0], self.mean, self.variance, self.weight, self.bias, False, 0.0, self.epsilon)
+        return functional.batch_norm(
+            inputs[0], self.mean, self.variance, self.weight, self.bias, False, 0.0, self.epsilon
+        )
 
     def down(self, signal: Tensor) -> tuple[Tensor, ...]:
         factor = torch.rsqrt(self.variance + self.epsilon)
@@ -159,7 +163,9 @@ class Pool(Step):
 
     def taps(self) -> list[Pair]:
         """Offsets of the window's inputs, row-major."""
-        return [(dy * self.dilation[0], dx * self.dilation[1]) for dy in range(self.size[0]) for dx in range(self.size[1])]
+        return [
+            (dy * self.dilation[0], dx * self.dilation[1]) for dy in range(self.size[0]) for dx in range(self.size[1])
+        ]
 
     def spread(self, signal: Tensor, shares: "list[Tensor] | None") -> Tensor:
         """Add every output's signal onto its inputs, each tap weighted by its share (None: all of it)."""
@@ -347,4 +353,4 @@ def _per_channel(values: Tensor) -> Tensor:
 def _strided(map_: Tensor, top: int, left: int, stride: Pair, extent: "torch.Size | Extent") -> Tensor:
     """Every stride-th position from (top, left), `extent` of them."""
     bottom, right = top + (extent[0] - 1) * stride[0] + 1, left + (extent[1] - 1) * stride[1] + 1
-    return map_[:, :, top:bottom : stride[0], left:right : stride[1]]
+    return map_[:, :, top : bottom : stride[0], left : right : stride[1]]

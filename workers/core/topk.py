@@ -66,7 +66,12 @@ class Rows:
     @classmethod
     def concatenate(cls, parts: Sequence["Rows"]) -> Self:
         """All rows of all parts, in order."""
-        return cls(**{name: np.concatenate([getattr(part, name) for part in parts] or [np.empty(0, TYPES[name])]) for name in TYPES})
+        return cls(
+            **{
+                name: np.concatenate([getattr(part, name) for part in parts] or [np.empty(0, TYPES[name])])
+                for name in TYPES
+            }
+        )
 
     def take(self, which: np.ndarray[Any, Any]) -> "Rows":
         """The rows at these positions (or under this mask)."""

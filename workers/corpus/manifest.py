@@ -78,7 +78,9 @@ class Listing:
 
     def _latest(self, root: Root) -> str | None:
         folder = paths.corpus_folder(self.corpus)
-        numbers = [int(name[9:-8]) for name in root.files(folder) if name.startswith("manifest-") and name.endswith(".parquet")]
+        numbers = [
+            int(name[9:-8]) for name in root.files(folder) if name.startswith("manifest-") and name.endswith(".parquet")
+        ]
         return f"{folder}/manifest-{max(numbers)}.parquet" if numbers else None
 
     def _merged(self, root: Root, old: str | None) -> bytes:
@@ -111,7 +113,9 @@ def listed(corpus: CorpusSpec, watch: Callable[[int], None]) -> Iterator[Listing
                 count += len(entries)
                 watch(count)
         if not count:
-            raise CorpusError(f"corpus {corpus.source!r} holds no image: files end in .jpg .jpeg .png .webp .bmp .gif .tif .tiff")
+            raise CorpusError(
+                f"corpus {corpus.source!r} holds no image: files end in .jpg .jpeg .png .webp .bmp .gif .tif .tiff"
+            )
         told = "\0".join((corpus.source, corpus.label, corpus.group))
         yield Listing(count, Path(folder), hashlib.sha256(told.encode()).hexdigest()[:32])
 
@@ -169,7 +173,9 @@ _MERGE = """
 def _merge(before: Path, now: Path, target: Path) -> None:
     with duckdb.connect(config=_frugal(target.parent)) as database:
         reader = database.sql(_MERGE, params=[str(before), str(now)]).to_arrow_reader(GROUP_ROWS)
-        with pq.ParquetWriter(target, MANIFEST, compression="ZSTD", write_page_checksum=True, use_dictionary=False) as writer:
+        with pq.ParquetWriter(
+            target, MANIFEST, compression="ZSTD", write_page_checksum=True, use_dictionary=False
+        ) as writer:
             waiting = MANIFEST.empty_table()
             for batch in reader:
                 waiting = pa.concat_tables([waiting, pa.Table.from_batches([batch]).cast(MANIFEST)])
@@ -181,4 +187,9 @@ def _merge(before: Path, now: Path, target: Path) -> None:
 
 
 def _frugal(scratch: Path) -> dict[str, Any]:
-    return {"memory_limit": "384MB", "threads": 1, "temp_directory": str(scratch / "spill"), "preserve_insertion_order": True}
+    return {
+        "memory_limit": "384MB",
+        "threads": 1,
+        "temp_directory": str(scratch / "spill"),
+        "preserve_insertion_order": True,
+    }

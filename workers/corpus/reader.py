@@ -153,9 +153,7 @@ class _Job:
             return Reject(self.row.image_index, self.row.bytes, rejected.reason, rejected.detail)
         height, width = pixels.shape[:2]
         digest = hashlib.sha256(data).hexdigest()
-        record = ImageRecord(
-            self.row.image_index, width, height, len(data), digest, decode.DECODER, self.row.group
-        )
+        record = ImageRecord(self.row.image_index, width, height, len(data), digest, decode.DECODER, self.row.group)
         return Picture(record, pixels if options.keep_pixels else None, prepared)
 
     def _refused(self, options: ReadOptions) -> Reject | None:

@@ -142,7 +142,11 @@ def _found(filesystem: Any, path: str, info: dict[str, Any]) -> _Found:  # noqa:
     if _is_local(filesystem):
         about = os.stat(path)
         return _Found(path, about.st_size, f"{about.st_mtime_ns}:{about.st_ctime_ns}")
-    marks = [str(info[key]) for key in ("ETag", "etag", "md5Hash", "checksum", "mtime", "LastModified", "created") if info.get(key)]
+    marks = [
+        str(info[key])
+        for key in ("ETag", "etag", "md5Hash", "checksum", "mtime", "LastModified", "created")
+        if info.get(key)
+    ]
     return _Found(path, int(info["size"]), marks[0] if marks else "")
 
 

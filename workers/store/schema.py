@@ -67,14 +67,29 @@ _STATISTICS: tuple[Column, ...] = (
     ("mean", pa.float64(), "mean score"),
     ("std", pa.float64(), "standard deviation of the scores (of the population)"),
     ("active_share", pa.float64(), "share of images with a positive score"),
-    *((f"q{p:02d}", pa.float32(), f"score that {p} % of the images do not exceed, within 1 %") for p in (1, 10, 25, 50, 75, 90, 99)),
+    *(
+        (f"q{p:02d}", pa.float32(), f"score that {p} % of the images do not exceed, within 1 %")
+        for p in (1, 10, 25, 50, 75, 90, 99)
+    ),
     ("dead", pa.bool_(), "no image has a positive score"),
-    ("bins", pa.list_(pa.int32()), "histogram: numbers of the occupied bins, ascending; bin b > 0 holds scores from 1.01^(b-4001) up to 1.01^(b-4000), bin -b their negatives, bin 0 holds 0"),
+    (
+        "bins",
+        pa.list_(pa.int32()),
+        "histogram: numbers of the occupied bins, ascending; bin b > 0 holds scores from 1.01^(b-4001) up to 1.01^(b-4000), bin -b their negatives, bin 0 holds 0",
+    ),
     ("counts", pa.list_(pa.int64()), "histogram: images in each of these bins"),
     ("field_height", pa.int32(), "height of a unit's receptive field, model-input pixels"),
     ("field_width", pa.int32(), "width of a unit's receptive field, model-input pixels"),
-    ("stride_y", pa.int32(), "model-input pixels between neighbouring rows of units; null where each sees the whole image"),
-    ("stride_x", pa.int32(), "model-input pixels between neighbouring columns of units; null where each sees the whole image"),
+    (
+        "stride_y",
+        pa.int32(),
+        "model-input pixels between neighbouring rows of units; null where each sees the whole image",
+    ),
+    (
+        "stride_x",
+        pa.int32(),
+        "model-input pixels between neighbouring columns of units; null where each sees the whole image",
+    ),
 )
 
 
@@ -112,7 +127,11 @@ RUNS = Table(
             ("layers", pa.int32(), "layers looked at"),
             ("channels", pa.int32(), "channels looked at, over all layers"),
             ("seconds", pa.float64(), "time of the attempt that published the run, seconds"),
-            ("images_per_s", pa.float64(), "images that this attempt scanned per second of its scan; null if it scanned none"),
+            (
+                "images_per_s",
+                pa.float64(),
+                "images that this attempt scanned per second of its scan; null if it scanned none",
+            ),
             ("versions", pa.string(), "versions of the software, as JSON"),
         ),
     ),
@@ -165,7 +184,11 @@ PATCHES = Table(
             ),
             ("projection_scale", pa.float32(), "largest absolute value of the projection, model-input scale"),
             ("method", pa.string(), "deconvnet, guided_backprop or gradient"),
-            ("exact", pa.bool_(), "false where a node on the way has no downward step in the paper and ours is an extension"),
+            (
+                "exact",
+                pa.bool_(),
+                "false where a node on the way has no downward step in the paper and ours is an extension",
+            ),
         ),
     ),
     sorted_by=("layer_index", "channel", "rank"),
@@ -214,7 +237,12 @@ _SHARD_IMAGE = pa.struct(
     ]
 )
 _SHARD_REJECT = pa.struct(
-    [pa.field("image_index", pa.int64()), pa.field("bytes", pa.int64()), pa.field("reason", pa.string()), pa.field("detail", pa.string())]
+    [
+        pa.field("image_index", pa.int64()),
+        pa.field("bytes", pa.int64()),
+        pa.field("reason", pa.string()),
+        pa.field("detail", pa.string()),
+    ]
 )
 _SHARD_TOP = pa.struct(
     [

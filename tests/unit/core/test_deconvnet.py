@@ -16,7 +16,9 @@ from workers.spec import Method
 SIDE = 45
 
 
-def projected(network: Network, images: Tensor, number: int, places: list[tuple[int, int, int, int]], method: Method) -> Tensor:
+def projected(
+    network: Network, images: Tensor, number: int, places: list[tuple[int, int, int, int]], method: Method
+) -> Tensor:
     """Full-size projections (units, 3, height, width)."""
     units = Units(*(torch.tensor(column) for column in zip(*places, strict=True)))
     tape = record(network, images, {number: units}, method)
@@ -52,7 +54,9 @@ class Downward(torch.autograd.Function):
         return (signal * (context.saved_tensors[0] > 0) if context.masked else signal), None
 
 
-def differentiated(network: Network, images: Tensor, number: int, place: tuple[int, int, int, int], method: Method) -> Tensor:
+def differentiated(
+    network: Network, images: Tensor, number: int, place: tuple[int, int, int, int], method: Method
+) -> Tensor:
     leaf = images.clone().requires_grad_()
     values: list[Tensor] = []
     for node in network.nodes[: number + 1]:

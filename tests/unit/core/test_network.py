@@ -81,7 +81,9 @@ def test_in_place_maps_are_what_the_module_computes():
     images = torch.randn(2, 3, 16, 16, dtype=torch.float64)
     seen = {}
     for overwrite in (False, True):
-        network.forward(images, range(1, len(network.nodes)), lambda n, _, out: seen.update({n: out.clone()}), overwrite=overwrite)
+        network.forward(
+            images, range(1, len(network.nodes)), lambda n, _, out: seen.update({n: out.clone()}), overwrite=overwrite
+        )
         torch.testing.assert_close(seen[len(network.nodes) - 1], module(images.clone()))
 
 

@@ -63,5 +63,7 @@ def test_a_source_box_holds_the_pixels_that_the_input_pixel_was_made_of(height, 
 def test_normalising_is_scale_mean_and_deviation():
     preprocessing = Preprocessing(8, 8, (0.5, 0.4, 0.3), (0.2, 0.3, 0.4), Interpolation.BILINEAR)
     images = torch.randint(0, 256, (2, 3, 8, 8), dtype=torch.uint8)
-    wanted = (images.double() / 255 - torch.tensor([0.5, 0.4, 0.3]).view(1, 3, 1, 1)) / torch.tensor([0.2, 0.3, 0.4]).view(1, 3, 1, 1)
+    wanted = (images.double() / 255 - torch.tensor([0.5, 0.4, 0.3]).view(1, 3, 1, 1)) / torch.tensor(
+        [0.2, 0.3, 0.4]
+    ).view(1, 3, 1, 1)
     torch.testing.assert_close(preprocessing.normalise(images).double(), wanted, rtol=1e-5, atol=1e-5)

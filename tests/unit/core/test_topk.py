@@ -91,5 +91,7 @@ def test_minus_zero_is_stored_as_zero():
 
 
 def test_ranks_count_from_zero_within_a_channel():
-    found = Rows.make(layer_index=[0, 0, 0, 1], channel=[0, 0, 1, 1], score=1, image_index=[0, 1, 0, 0], y=0, x=0, key=[0, 1, 0, 0])
+    found = Rows.make(
+        layer_index=[0, 0, 0, 1], channel=[0, 0, 1, 1], score=1, image_index=[0, 1, 0, 0], y=0, x=0, key=[0, 1, 0, 0]
+    )
     assert ranks(found).tolist() == [0, 1, 0, 0]

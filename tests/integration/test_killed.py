@@ -1,0 +1,119 @@
+"""A driver or an actor that is killed: the same command goes on, and the tables are those of a calm run."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from jobs.scan import scan
+from jobs.watch import Silent
+from tests.support import corpora
+from workers.spec import make_spec
+
+IMAGES = 96
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("photos")
+    corpora.photos(folder, range(IMAGES))
+    return folder
+
+
+def values(corpus: Path, root: Path, run: str = "one"):
+    return {
+        "run": run,
+        "root": str(root),
+        "model": {"source": "deconvoy://zfnet-mini"},
+        "corpus": {"source": str(corpus)},
+        "scan": {"layers": ["relu1", "relu5"], "batch": 8, "shard": 8, "k": 3},
+        "resources": {"actors": 2, "device": "cpu"},
+    }
+
+
+def tables(root: Path, run: str = "one"):
+    return json.loads((root / "runs" / run / "manifest.json").read_text())["tables"]
+
+
+def parts(root: Path) -> dict[str, list[str]]:
+    return {name: [part["sha256"] for part in found] for name, found in tables(root).items()}
+
+
+@pytest.fixture(scope="module")
+def calm(corpus, tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("calm")
+    scan(make_spec(values(corpus, root)), Silent())
+    return root
+
+
+def start(spec) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "tests.support.driver", json.dumps(spec)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
+
+
+def kill_session(driver: subprocess.Popen[str]) -> None:
+    """kill -9 of the driver and of the Ray that it started."""
+    family = psutil.Process(driver.pid).children(recursive=True)
+    os.kill(driver.pid, signal.SIGKILL)
+    for process in family:
+        try:
+            process.kill()
+        except psutil.NoSuchProcess:
+            continue
+    driver.wait()
+    driver.stdout.close()
+
+
+def results(root: Path) -> int:
+    return len(list((root / "shards").glob("*/*.parquet")))
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("phase", ["scan", "project"])
+def test_the_same_command_goes_on_after_kill_9_of_the_driver(corpus, calm, tmp_path, phase):
+    driver = start(values(corpus, tmp_path))
+    before = 0
+    for line in driver.stdout:
+        if line.startswith(phase):
+            before = before or results(tmp_path)
+            if results(tmp_path) >= before + 2:
+                break
+    kill_session(driver)
+    done = results(tmp_path)
+    assert not (tmp_path / "runs" / "one" / "manifest.json").exists()
+    outcome = scan(make_spec(values(corpus, tmp_path)), Silent())
+    assert outcome.shards_run + outcome.groups_run == results(calm) - done
+    assert parts(tmp_path) == parts(calm)
+
+
+@pytest.mark.ray
+def test_a_killed_actor_costs_its_shard_one_more_try(corpus, calm, tmp_path):
+    driver = start(values(corpus, tmp_path))
+    for line in driver.stdout:
+        if line.startswith("scan") and results(tmp_path) >= 1:
+            break
+    actors = [p for p in psutil.Process(driver.pid).children(recursive=True) if "Actor" in " ".join(p.cmdline())]
+    assert actors
+    actors[0].kill()
+    told = json.loads(driver.stdout.read().splitlines()[-1])
+    assert driver.wait() == 0
+    driver.stdout.close()
+    assert told["shards_run"] == IMAGES // 8
+    assert parts(tmp_path) == parts(calm)
+
+
+@pytest.mark.ray
+def test_ten_percent_more_images_cost_only_the_new_shards(tmp_path):
+    folder, root = tmp_path / "photos", tmp_path / "root"
+    corpora.photos(folder, range(20))
+    first = scan(make_spec(values(folder, root)), Silent())
+    corpora.photos(folder, range(20, 22))
+    published = {path: path.read_bytes() for path in (root / "tables").rglob("*.parquet")}
+    second = scan(make_spec(values(folder, root, "two")), Silent())
+    assert (first.shards_run, second.shards_run, second.shards_reused) == (3, 1, 2)
+    assert all(path.read_bytes() == data for path, data in published.items())

@@ -1,0 +1,27 @@
+"""A run in a process of its own, so that it can be killed. Takes a spec as JSON, says on standard output how far it is."""
+
+import json
+import sys
+
+from jobs.scan import scan
+from jobs.watch import Silent
+from workers.spec import make_spec
+
+
+class Loud(Silent):
+    """Prints the phase and how much of it is done."""
+
+    def __init__(self) -> None:
+        self._phase = ""
+
+    def phase(self, name: str, total: int | None, unit: str) -> None:
+        self._phase = name
+        print(name, total, unit, flush=True)
+
+    def advance(self, done: int, rejects: int = 0) -> None:
+        print(self._phase, done, rejects, flush=True)
+
+
+if __name__ == "__main__":
+    outcome = scan(make_spec(json.loads(sys.argv[1])), Loud())
+    print(json.dumps({"shards_run": outcome.shards_run, "groups_run": outcome.groups_run}), flush=True)
