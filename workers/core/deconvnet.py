@@ -26,6 +26,7 @@ from workers.spec import Method
 
 WINDOW_BYTES = 64 * 2**20
 TAPE_BYTES = 512 * 2**20
+_SPREADING = (steps.Convolution, steps.Pool)  # the steps that can carry a signal past the end of a map
 _DERIVED = (steps.Rectifier, steps.LocalResponseNorm)
 
 
@@ -158,9 +159,8 @@ class _Descent:
         self.signals[self.number] = self._seed()
         for upper in range(self.number, 0, -1):
             if upper in self.signals:
-                signal = self._inside(upper, self.signals.pop(upper))
-                self._descend(upper, signal)
-        return self._inside(0, self.signals[0])
+                self._descend(upper, self.signals.pop(upper))
+        return self.signals[0]
 
     def boxes(self) -> list[Box]:
         """The model-input pixels that the windows cover."""
@@ -182,6 +182,8 @@ class _Descent:
         for source, part in zip(node.inputs, below, strict=True):
             span = self._span_below(upper, source)
             placed = self._place(part, span, self.cone[source])
+            if isinstance(node.step, _SPREADING):
+                placed = self._inside(source, placed)
             self.signals[source] = self.signals[source] + placed if source in self.signals else placed
 
     def _span_below(self, upper: int, source: int) -> Cone:
@@ -232,12 +234,12 @@ class _Descent:
         return positions, (positions >= 0) & (positions < extent)
 
     def _inside(self, number: int, signal: Tensor) -> Tensor:
-        """Drop what lies outside the map."""
+        """Drop what lies outside the map; the signal is written over."""
         for axis in (0, 1):
             _, on_map = self._positions(number, axis)
             if not bool(on_map.all()):
                 shape = (-1, 1, 1, on_map.shape[1]) if axis else (-1, 1, on_map.shape[1], 1)
-                signal = signal * on_map.view(shape)
+                signal.mul_(on_map.view(shape))
         return signal
 
     def _window(self, map_: Tensor, number: int) -> Tensor:

@@ -170,7 +170,8 @@ class Pool(Step):
     def spread(self, signal: Tensor, shares: "list[Tensor] | None") -> Tensor:
         """Add every output's signal onto its inputs, each tap weighted by its share (None: all of it)."""
         height, width = (self.below(Span(0, 0, signal.shape[2 + axis]), axis).size for axis in (0, 1))
-        below = signal.new_zeros(*signal.shape[:2], height, width)
+        shape = (*signal.shape[:2], height, width)
+        below = torch.empty(shape, dtype=signal.dtype, device=signal.device, memory_format=torch.channels_last).zero_()
         for number, (dy, dx) in enumerate(self.taps()):
             target = _strided(below, dy, dx, self.stride, signal.shape[2:])
             target += signal if shares is None else signal * shares[number]
