@@ -26,7 +26,7 @@ class Plan:
     images: int
 
 
-def plan(root: Root, listed: str, configuration: str, shard_size: int) -> Plan:
+def plan(root: Root, listed: str, configuration: str, shard_size: int, listed_in: Root | None = None) -> Plan:
     """Name every shard's result by what it depends on, and see which of them are there.
 
     Args:
@@ -34,11 +34,12 @@ def plan(root: Root, listed: str, configuration: str, shard_size: int) -> Plan:
         listed: path of the manifest under the root.
         configuration: hash of everything else that a result depends on.
         shard_size: images per shard.
+        listed_in: where the manifest lies, if not under the root.
     """
     done = root.files(paths.shard_folder(configuration))
     verdicts = root.files(paths.VERDICTS)
     shards, images = [], 0
-    for rows in manifest.stream(root, listed, shard_size):
+    for rows in manifest.stream(listed_in or root, listed, shard_size):
         shards.append(_shard(root, listed, configuration, rows, verdicts))
         images += sum(not row.removed for row in rows)
     todo = tuple(shard for shard in shards if shard.result.rpartition("/")[2] not in done)

@@ -132,6 +132,7 @@ def scan(  # noqa: PLR0913 - one parameter per flag
     precision: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.")] = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads of one actor.")] = None,
     spec: Annotated[Path | None, typer.Option(help="Spec file; flags win over it.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and do nothing.")] = False,
     as_json: Json = False,
 ) -> None:
     """Find each channel's strongest images in a corpus and carry their activation down to pixels."""
@@ -142,6 +143,15 @@ def scan(  # noqa: PLR0913 - one parameter per flag
         "resources": {"actors": _number(actors), "device": device, "precision": precision, "threads": threads},
     }  # fmt: skip
     values = specs.make_spec(specs.merged(_spec_file(spec), flags))
+    if dry_run:
+        from jobs.dry_run import dry_run as plan_only
+
+        told = asdict(plan_only(values))
+        if as_json:
+            _print_json(told)
+        else:
+            _print_rows([{"what": key, "value": str(value)} for key, value in told.items()], as_json=False)
+        return
     from jobs.scan import scan as run_scan
 
     watch = Bars()

@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from jobs.dry_run import dry_run
 from jobs.scan import scan
 from jobs.watch import Silent
 from tests.support import corpora
@@ -114,6 +115,7 @@ def test_ten_percent_more_images_cost_only_the_new_shards(tmp_path):
     first = scan(make_spec(values(folder, root)), Silent())
     corpora.photos(folder, range(20, 22))
     published = {path: path.read_bytes() for path in (root / "tables").rglob("*.parquet")}
+    assert dry_run(make_spec(values(folder, root, "two"))).shards_done == 2
     second = scan(make_spec(values(folder, root, "two")), Silent())
     assert (first.shards_run, second.shards_run, second.shards_reused) == (3, 1, 2)
     assert all(path.read_bytes() == data for path, data in published.items())

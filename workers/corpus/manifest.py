@@ -63,7 +63,7 @@ class Listing:
             The manifest's path under the root. Of two racing writers one creates the file and the other reads it.
         """
         while True:
-            latest = self._latest(root)
+            latest = self.latest(root)
             data = self._merged(root, latest)
             if latest is not None and root.read(latest) == data:
                 return latest
@@ -76,7 +76,8 @@ class Listing:
         """Whether the corpus still is what a manifest says."""
         return root.exists(rel) and self._merged(root, rel) == root.read(rel)
 
-    def _latest(self, root: Root) -> str | None:
+    def latest(self, root: Root) -> str | None:
+        """The newest manifest of this corpus under a root."""
         folder = paths.corpus_folder(self.corpus)
         numbers = [
             int(name[9:-8]) for name in root.files(folder) if name.startswith("manifest-") and name.endswith(".parquet")

@@ -1,0 +1,84 @@
+"""What a scan would do. Takes a spec, gives its plan; starts no actor and writes nothing."""
+
+import tempfile
+from dataclasses import dataclass
+
+from jobs import cluster, plan
+from workers import device as devices
+from workers import model as models
+from workers.core.network import Layer, Network
+from workers.corpus import manifest
+from workers.job import Job, digest, scan_configuration
+from workers.spec import RunSpec
+from workers.store.root import Root
+
+# Bytes per pixel of a box, from the 1,000 Caltech photos with zfnet-mini: a lossless projection and a WebP patch.
+PROJECTION_BYTES_PER_PIXEL = 1.2
+PATCH_BYTES_PER_PIXEL = 0.25
+PREVIEW_BYTES = 11_000
+
+
+@dataclass(frozen=True)
+class DryRun:
+    """The plan of a scan.
+
+    Attributes:
+        images: images of the corpus.
+        shards: shards that they make.
+        shards_done: shards whose result is there already.
+        layers: layers to look at.
+        channels: channels of these layers.
+        device: where networks would run.
+        actors: how many actors there would be.
+        estimated_bytes: size of the tables, roughly.
+    """
+
+    images: int
+    shards: int
+    shards_done: int
+    layers: int
+    channels: int
+    device: str
+    actors: int
+    estimated_bytes: int
+
+
+def dry_run(spec: RunSpec) -> DryRun:
+    """Plan a scan as `scan` would.
+
+    Raises:
+        UsageError: whatever `scan` would refuse before it writes, except a root that cannot be written.
+    """
+    where = cluster.resolve_device(spec.resources.device)
+    spec = spec.model_copy(update={"resources": spec.resources.model_copy(update={"device": where})})
+    model = models.load(spec.model)
+    layers = model.network.select(spec.scan.layers)
+    actors = cluster.staffing(spec.resources.actors, where, spec.resources.threads)
+    with manifest.listed(spec.corpus, lambda _: None) as listing, tempfile.TemporaryDirectory() as folder:
+        real, aside = Root(spec.root), Root(folder)
+        before = listing.latest(real)
+        if before is not None:
+            aside.put(before, real.read(before))
+        job = Job(spec, model.stored, tuple(layer.name for layer in layers), listing.commit(aside))
+        configuration = digest(scan_configuration(job, devices.describe(where)))
+        planned = plan.plan(real, job.manifest, configuration, spec.scan.shard, listed_in=aside)
+    return DryRun(
+        images=planned.images,
+        shards=len(planned.shards),
+        shards_done=len(planned.shards) - len(planned.todo),
+        layers=len(layers),
+        channels=sum(layer.channels for layer in layers),
+        device=where,
+        actors=actors,
+        estimated_bytes=_estimate(model.network, layers, spec, planned.images),
+    )
+
+
+def _estimate(network: Network, layers: tuple[Layer, ...], spec: RunSpec, images: int) -> int:
+    _, height, width = network.nodes[0].shape
+    rows = min(spec.scan.k, images)
+    pixels = sum(
+        layer.channels * rows * min(layer.field.height, height) * min(layer.field.width, width) for layer in layers
+    )
+    tops = min(images, rows * sum(layer.channels for layer in layers)) if spec.project.previews else 0
+    return int(pixels * (PROJECTION_BYTES_PER_PIXEL + PATCH_BYTES_PER_PIXEL) + tops * PREVIEW_BYTES)
