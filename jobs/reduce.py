@@ -43,7 +43,8 @@ def reduce(root: Root, shards: Sequence[Shard], k: int, images: TableWriter, rej
     Raises:
         RunStopped: no image could be used, or one is neither among the images nor among the rejects.
     """
-    top, statistics, scanned, reasons = Rows.empty(), None, 0, {}
+    top, statistics, scanned = Rows.empty(), None, 0
+    reasons: dict[str, int] = {}
     for shard in shards:
         result = read_table(root, shard.result)
         parts = {name: _values(result, name) for name in ("images", "rejects", "top", "statistics")}

@@ -260,13 +260,14 @@ def _pin(root: Root, run: str, spec: RunSpec, listing: Listing) -> str:
     before = json.loads(root.read(path)) if root.exists(path) else None
     if before and before["identity"] == identity:
         return str(before["manifest"])
-    told = {"identity": identity, "manifest": listing.commit(root)}
+    committed = listing.commit(root)
+    told = {"identity": identity, "manifest": committed}
     data = json.dumps(told, indent=1, sort_keys=True).encode()
     if before:
         root.put(path, data)
     elif not root.create(path, data):
         return _pin(root, run, spec, listing)
-    return told["manifest"]
+    return committed
 
 
 def _exit_code(told: Mapping[str, Any]) -> int:

@@ -29,4 +29,4 @@ def display(projection: Array) -> tuple[Array, float]:
 def undisplay(pixels: Array, scale: float) -> Array:
     """The projection (3, height, width) of a picture, to within the 8 bits."""
     p = pixels.astype(np.float32).transpose(2, 0, 1) / 127.5 - 1
-    return np.sign(p) * p * p * scale
+    return np.asarray(np.sign(p) * p * p * scale)

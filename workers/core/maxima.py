@@ -49,7 +49,8 @@ class Maxima:
         entering = scores > self._thresholds[layer]
         if distinct and len(scores) > self.k:
             entering &= scores >= np.partition(scores, len(scores) - self.k, axis=0)[-self.k]
-        return np.nonzero(entering)
+        images, channels = np.nonzero(entering)
+        return images, channels
 
     def add(self, parts: list[Rows]) -> None:
         """Merge the rows of one batch and raise the thresholds."""

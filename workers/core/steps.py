@@ -329,7 +329,7 @@ class Concatenate(Step):
         return torch.cat(inputs, dim=1)
 
     def down(self, signal: Tensor) -> tuple[Tensor, ...]:
-        return signal.split(self.channels, dim=1)
+        return torch.split(signal, list(self.channels), dim=1)
 
 
 @dataclass(frozen=True, eq=False)

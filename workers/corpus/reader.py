@@ -3,7 +3,7 @@
 import hashlib
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
@@ -169,7 +169,7 @@ class _Job:
         return None
 
 
-def _in_order(rows: Iterator[Row], prepare: Prepare, options: ReadOptions) -> Iterator[Any]:
+def _in_order(rows: Iterator[Row], prepare: Prepare, options: ReadOptions) -> Generator[Any, None, None]:
     """Pictures, rejects, and None for removed rows, in the order of the rows."""
     decode.prepare_decoder()
     pool = ThreadPoolExecutor(options.threads, thread_name_prefix="decode")
