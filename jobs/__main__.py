@@ -19,7 +19,7 @@ def main(words: list[str]) -> int:
             text = path.read_text()
         except (OSError, UnicodeDecodeError) as error:
             raise SpecError([f"spec file {words[1]!r} cannot be read: {error}"]) from error
-        return scan(make_spec(read_toml(text, path.parent)), Silent()).exit_code
+        return scan(make_spec(read_toml(text, path.absolute().parent)), Silent()).exit_code
     except DeconvoyError as error:
         print(f"deconvoy: {error}", file=sys.stderr)  # noqa: T201
         return error.exit_code

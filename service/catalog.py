@@ -1,16 +1,39 @@
-"""Which runs are published. Takes a root, gives what their manifests say; a folder without a manifest is no run."""
+"""Which runs are published. Takes a root, gives what the runs' manifests say; looks at nothing else."""
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from workers.errors import DamagedRun, RunError, nearest
+from workers.errors import DamagedRun, QueryError, RunError, nearest
+from workers.spec import check_run_id
 from workers.store import paths
 from workers.store.root import Root
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Part:
+    """One Parquet file of a run: path relative to the root, and size in bytes."""
+
+    path: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer of a run: size of its feature map, and the receptive field of its units in model-input pixels."""
+
+    index: int
+    name: str
+    channels: int
+    height: int
+    width: int
+    field_height: int
+    field_width: int
+    stride_y: int | None
+    stride_x: int | None
 
 
 @dataclass(frozen=True)
@@ -19,59 +42,109 @@ class PublishedRun:
 
     Attributes:
         root: where it lies.
-        told: what its manifest.json says.
+        run: run id.
+        created: when it was published, UTC, ISO 8601.
+        model: source of the model.
+        corpus: source of the images.
+        input_height: rows of the model's input, pixels.
+        input_width: columns of the model's input, pixels.
+        k: images kept per channel.
+        method: how activations were carried down.
+        images: images scanned.
+        rejects: images not used.
+        rejects_by_reason: the same, by reason.
+        layers: in the order of the graph.
+        tables: files by table.
     """
 
     root: Root
-    told: Mapping[str, Any]
+    run: str
+    created: str
+    model: str
+    corpus: str
+    input_height: int
+    input_width: int
+    k: int
+    method: str
+    images: int
+    rejects: int
+    rejects_by_reason: Mapping[str, int]
+    layers: tuple[Layer, ...]
+    tables: Mapping[str, tuple[Part, ...]]
 
-    @property
-    def run(self) -> str:
-        """Run id."""
-        return str(self.told["run"])
-
-    @property
-    def layers(self) -> Sequence[Mapping[str, Any]]:
-        """The layers that the run looked at, in the order of the graph."""
-        return list(self.told["layers"])
-
-    def rows(self, table: str, columns: list[str] | None = None, filters: Any = None) -> pa.Table:  # noqa: ANN401
-        """Rows of one table out of exactly the files that the manifest names; row groups that cannot match are not read.
+    def layer(self, name: str) -> Layer:
+        """The layer of this name.
 
         Raises:
-            DamagedRun: a file is missing or has another size.
+            QueryError: the run has none.
         """
-        parts = [self._part(part, columns, filters) for part in self.told["tables"][table]]
-        return pa.concat_tables(parts)
-
-    def _part(self, part: Mapping[str, Any], columns: list[str] | None, filters: Any) -> pa.Table:  # noqa: ANN401
-        folder, _, name = part["path"].rpartition("/")
-        if self.root.files(folder).get(name) != part["bytes"]:
-            raise DamagedRun(f"run {self.run!r}: {part['path']} is missing or is not the file that was published")
-        with self.root.open(part["path"]) as file:
-            return pq.read_table(file, columns=columns, filters=filters, partitioning=None)
+        for layer in self.layers:
+            if layer.name == name:
+                return layer
+        raise QueryError(
+            f"run {self.run!r} has no layer {name!r}; {nearest(name, [each.name for each in self.layers])}"
+        )
 
 
-def runs(root: Root) -> list[PublishedRun]:
+def runs(root: Root) -> tuple[PublishedRun, ...]:
     """All published runs, the newest first."""
-    found = []
-    for name in root.folders(paths.RUNS):
-        if "manifest.json" in root.files(paths.run_folder(name)):
-            found.append(PublishedRun(root, json.loads(root.read(paths.manifest_path(name)))))
-    return sorted(found, key=lambda run: (run.told["created"], run.run), reverse=True)
+    found = [_read(root, run) for run in _ids(root)]
+    return tuple(sorted(found, key=lambda run: (run.created, run.run), reverse=True))
 
 
-def find(root: Root, run: str | None) -> PublishedRun:
-    """A published run, the newest without a name.
+def find(root: Root, run: str | None = None) -> PublishedRun:
+    """A published run by its id, or the newest.
 
     Raises:
-        RunError: there is no such run.
+        RunError: the id is no run id or not published, or nothing is.
+        DamagedRun: the run's manifest cannot be understood.
     """
-    known = {each.run: each for each in runs(root)}
-    if not known:
-        raise RunError(f"root {root.url!r} holds no published run")
+    if run is not None:
+        check_run_id(run)
+    ids = _ids(root)
+    if not ids:
+        wanted = f"run {run!r} is not published: " if run else ""
+        raise RunError(f"{wanted}root {root.url!r} holds no published run")
     if run is None:
-        return next(iter(known.values()))
-    if run not in known:
-        raise RunError(f"no published run {run!r} in {root.url!r}; {nearest(run, known)}")
-    return known[run]
+        return runs(root)[0]
+    if run not in ids:
+        raise RunError(f"run {run!r} is not published in {root.url!r}; {nearest(run, ids)}")
+    return _read(root, run)
+
+
+def _ids(root: Root) -> list[str]:
+    """Folders of runs that have a manifest; without one a run is not published."""
+    return [run for run in root.folders(paths.RUNS) if root.exists(paths.manifest_path(run))]
+
+
+def _read(root: Root, run: str) -> PublishedRun:
+    try:
+        told = json.loads(root.read(paths.manifest_path(run)))
+        if told["version"] == VERSION:
+            return _understood(root, told)
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise DamagedRun(f"run {run!r}: its manifest.json cannot be understood: {error!r}") from error
+    raise DamagedRun(f"run {run!r}: its manifest.json is of version {told['version']!r}; this deconvoy reads {VERSION}")
+
+
+def _understood(root: Root, told: Mapping[str, Any]) -> PublishedRun:
+    layer_keys = [field.name for field in fields(Layer)]
+    totals, spec = told["totals"], told["spec"]
+    return PublishedRun(
+        root=root,
+        run=told["run"],
+        created=told["created"],
+        model=told["model"]["source"],
+        corpus=told["corpus"]["source"],
+        input_height=told["input"][1],
+        input_width=told["input"][2],
+        k=spec["scan"]["k"],
+        method=spec["project"]["method"],
+        images=totals["images"],
+        rejects=totals["rejects"],
+        rejects_by_reason=totals["rejects_by_reason"],
+        layers=tuple(Layer(**{key: layer[key] for key in layer_keys}) for layer in told["layers"]),
+        tables={
+            name: tuple(Part(part["path"], part["bytes"]) for part in files) for name, files in told["tables"].items()
+        },
+    )

@@ -1,43 +1,51 @@
-"""The command `deconvoy`. Takes words, gives text or one JSON value; work is done elsewhere, imported when it is needed."""
+"""The command `deconvoy`. Takes words, gives text or one JSON value; work is done elsewhere, imported when needed."""
 
-import json
-import sys
+from collections.abc import Callable
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
+from typer.core import TyperGroup
 
-from service import catalog, query
-from service import sheet as sheets
-from service.console import Bars
-from workers import spec as specs
-from workers.errors import DeconvoyError, QueryError, SpecError
-from workers.store.root import Root
+from service import questions
+from workers.errors import DeconvoyError, SpecError
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
-queries = typer.Typer(no_args_is_help=True, help="Ask a published run.")
-app.add_typer(queries, name="query")
+if TYPE_CHECKING:
+    from jobs.scan import Outcome
+    from jobs.watch import Watcher
+    from workers.core.network import Layer
+    from workers.spec import RunSpec
+
+CANCELLED = 130
+
+
+class OneLine(TyperGroup):
+    """Errors raised on purpose are one line on standard error; any other error shows where it comes from."""
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - typer does not export its context's class to override with
+        """Run the command that was asked for."""
+        try:
+            return super().invoke(ctx)
+        except DeconvoyError as error:
+            code, line = error.exit_code, str(error)
+        except KeyboardInterrupt:
+            goes_on = ctx.invoked_subcommand in ("scan", "demo")
+            code, line = CANCELLED, "stopped" + ("; the same command goes on from here" if goes_on else "")
+        typer.echo(f"deconvoy: {' '.join(line.splitlines())}", err=True)
+        raise typer.Exit(code)
+
+
+app = typer.Typer(cls=OneLine, add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+app.add_typer(questions.app, name="query")
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON value.")]
-RootOption = Annotated[str, typer.Option("--root", help="Folder or URL that holds the datasets.")]
-RunOption = Annotated[str | None, typer.Option("--run", help="Run id; the newest run without it.")]
-LayerOption = Annotated[str, typer.Option("--layer", help="Name of a layer.")]
 
 
 def main() -> None:
-    """Run the command; errors of ours are one line on standard error, with their exit code."""
-    try:
-        app()
-    except DeconvoyError as error:
-        print(f"deconvoy: {error}", file=sys.stderr)  # noqa: T201
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print("deconvoy: cancelled; the same command goes on from here", file=sys.stderr)  # noqa: T201
-        sys.exit(130)
+    """Run the command."""
+    app(prog_name="deconvoy")
 
 
 def _version(wanted: bool) -> None:
@@ -52,7 +60,7 @@ def _options(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """See what every channel of a convolutional network looks for."""
+    """See what every channel of a convolutional network looks for, over an image corpus of any size."""
     del show
 
 
@@ -64,57 +72,52 @@ def demo(
 ) -> None:
     """Scan the embedded photographs with the embedded network and draw its channels."""
     from jobs.demo import demo as run_demo
+    from service.console import print_json
+    from workers.store.root import Root
 
-    watch = Bars()
-    try:
-        outcome = run_demo(root, watch, int(actors) if actors.isdigit() else actors)
-    finally:
-        watch.close()
-    drawn = _draw_demo(Path(root))
+    folder = Path(root).absolute()
+    Root(str(folder)).check_writable()
+    outcome = _watched(lambda watch: run_demo(str(folder), watch, _number(actors) or "auto"))
+    sheets = questions.draw_all(Root(outcome.root), outcome.run, folder)
     if as_json:
-        _print_json({**asdict(outcome), "sheets": drawn})
+        print_json({**asdict(outcome), "sheets": sheets})
         return
-    typer.echo(f"\ndatasets: {outcome.root}/tables/*/run={outcome.run}/\nsheets:   " + "\n          ".join(drawn))
-    typer.echo(f"look on:  deconvoy query units --root {outcome.root} --layer relu5 --sort max")
-    typer.echo(
-        "your own: deconvoy scan --model 'torchvision://resnet18?weights=FILE.safetensors' --corpus FOLDER --root ROOT"
-    )
-
-
-def _draw_demo(folder: Path) -> list[str]:
-    run = catalog.find(Root(str(folder / "atlas")), "demo")
-    drawn = []
-    for layer in run.layers:
-        path = folder / f"{layer['name']}.png"
-        sheets.sheet(run, layer["name"], 0, min(23, layer["channels"] - 1)).save(path)
-        drawn.append(str(path))
-    return drawn
+    _tell(outcome)
+    typer.echo(f"sheets  {folder}/ ({', '.join(Path(sheet).name for sheet in sheets)})")
+    typer.echo("yours   deconvoy scan --model torchvision://resnet18 --corpus FOLDER --root ROOT")
 
 
 @app.command()
-def layers(model: str, as_json: Json = False) -> None:
+def layers(model: Annotated[str, typer.Argument(help=questions.MODEL)], as_json: Json = False) -> None:
     """Print the layers of a model."""
+    from service.console import print_json, print_table
     from workers.model import load
+    from workers.spec import ModelSpec
 
-    network = load(specs.ModelSpec(source=model)).network
-    rows = [
+    found = [_layer(layer) for layer in load(ModelSpec(source=_absolute_model(model))).network.layers]
+    if as_json:
+        print_json(found)
+        return
+    shown = [
         {
-            "index": layer.index, "layer": layer.name, "kind": layer.kind, "channels": layer.channels,
-            "map": f"{layer.height} x {layer.width}", "field": f"{layer.field.height} x {layer.field.width}",
-            "stride": layer.field.stride_y, "auto": layer.auto,
+            **layer,
+            "map": f"{layer['height']} x {layer['width']}",
+            "field": f"{layer['field_height']} x {layer['field_width']}",
         }
-        for layer in network.layers
-    ]  # fmt: skip
-    _print_rows(rows, as_json=as_json)
+        for layer in found
+    ]
+    headings = {"index": "index", "layer": "layer", "kind": "kind", "channels": "channels", "map": "map size"}
+    print_table(shown, headings | {"field": "receptive field", "stride_y": "stride", "auto": "auto"})
 
 
 @app.command()
-def scan(  # noqa: PLR0913 - one parameter per flag
-    model: Annotated[str | None, typer.Option(help="deconvoy://NAME or torchvision://NAME, ?weights=FILE.")] = None,
-    corpus: Annotated[str | None, typer.Option(help="Folder or glob of images.")] = None,
+def scan(  # noqa: PLR0913 - one parameter per flag; one that is not given leaves it to the spec
+    *,
+    model: Annotated[str | None, typer.Option(help=questions.MODEL)] = None,
+    corpus: Annotated[str | None, typer.Option(help="Folder or glob of images, as a path or URL.")] = None,
     root: Annotated[str | None, typer.Option(help="Folder or URL for the datasets.")] = None,
-    run: Annotated[str | None, typer.Option(help="Run id.")] = None,
-    layers: Annotated[list[str] | None, typer.Option(help="Layer, glob or auto; repeated.")] = None,
+    run: Annotated[str | None, typer.Option(help="Run id; made from model, corpus and time without it.")] = None,
+    layers: Annotated[list[str] | None, typer.Option(help="Layer, glob or auto; may be repeated.")] = None,
     k: Annotated[int | None, typer.Option(help="Images kept per channel.")] = None,
     batch: Annotated[int | None, typer.Option(help="Images in one forward pass.")] = None,
     shard: Annotated[int | None, typer.Option(help="Images in one shard, a multiple of the batch.")] = None,
@@ -124,138 +127,143 @@ def scan(  # noqa: PLR0913 - one parameter per flag
     method: Annotated[str | None, typer.Option(help="deconvnet, guided_backprop or gradient.")] = None,
     image_format: Annotated[str | None, typer.Option(help="webp, or png for lossless everywhere.")] = None,
     previews: Annotated[bool | None, typer.Option(help="Keep small copies of the top images.")] = None,
-    max_reject_share: Annotated[
-        float | None, typer.Option(help="Share of rejects above which the exit code is 3.")
-    ] = None,
     actors: Annotated[str | None, typer.Option(help="Number of actors, or auto.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda or auto.")] = None,
     precision: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.")] = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads of one actor.")] = None,
-    spec: Annotated[Path | None, typer.Option(help="Spec file; flags win over it.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and do nothing.")] = False,
+    max_reject_share: Annotated[
+        float | None, typer.Option(help="Share of rejects above which the exit code is 3.")
+    ] = None,
+    resize: Annotated[int | None, typer.Option(help="Short side after resizing, pixels.")] = None,
+    crop: Annotated[int | None, typer.Option(help="Side of the centre crop, pixels.")] = None,
+    interpolation: Annotated[str | None, typer.Option(help="nearest, bilinear or bicubic.")] = None,
+    spec: Annotated[Path | None, typer.Option(help="TOML file of a run; flags win over its keys.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print the plan; write nothing.")] = False,
     as_json: Json = False,
 ) -> None:
     """Find each channel's strongest images in a corpus and carry their activation down to pixels."""
+    sizes = {"resize": resize, "crop": crop, "interpolation": interpolation}
+    what = {"layers": layers or None, "k": k, "batch": batch, "shard": shard, "distinct": distinct}
     flags = {
-        "run": run, "root": root, "model": {"source": model}, "corpus": {"source": corpus, "label": label, "group": group},
-        "scan": {"layers": layers or None, "k": k, "batch": batch, "shard": shard, "distinct": distinct, "max_reject_share": max_reject_share},
+        "run": run,
+        "root": _absolute(root),
+        "model": {"source": _absolute_model(model), **sizes},
+        "corpus": {"source": _absolute(corpus), "label": label, "group": group},
+        "scan": {**what, "max_reject_share": max_reject_share},
         "project": {"method": method, "image_format": image_format, "previews": previews},
         "resources": {"actors": _number(actors), "device": device, "precision": precision, "threads": threads},
-    }  # fmt: skip
-    values = specs.make_spec(specs.merged(_spec_file(spec), flags))
+    }
+    asked = _spec(spec, flags)
     if dry_run:
-        from jobs.dry_run import dry_run as plan_only
+        _plan(asked, as_json=as_json)
+    else:
+        _scan(asked, as_json=as_json)
 
-        told = asdict(plan_only(values))
-        if as_json:
-            _print_json(told)
-        else:
-            _print_rows([{"what": key, "value": str(value)} for key, value in told.items()], as_json=False)
-        return
+
+def _scan(spec: "RunSpec", *, as_json: bool) -> None:
     from jobs.scan import scan as run_scan
+    from service.console import print_json
 
-    watch = Bars()
-    try:
-        outcome = run_scan(values, watch)
-    finally:
-        watch.close()
-    _tell(outcome, as_json=as_json)
+    outcome = _watched(lambda watch: run_scan(spec, watch))
+    if as_json:
+        print_json(asdict(outcome))
+    else:
+        _tell(outcome)
+    if outcome.exit_code:
+        share = f"{outcome.rejects} of {outcome.images + outcome.rejects} images were rejected"
+        limit = f"more than max_reject_share {spec.scan.max_reject_share:g}"
+        typer.echo(f"deconvoy: {share}, {limit}; the run is published", err=True)
     raise typer.Exit(outcome.exit_code)
 
 
-def _tell(outcome: Any, *, as_json: bool) -> None:  # noqa: ANN401 - jobs are imported lazily
+def _plan(spec: "RunSpec", *, as_json: bool) -> None:
+    from jobs.dry_run import dry_run
+    from service.console import print_json, print_table
+
+    plan = asdict(dry_run(spec))
     if as_json:
-        _print_json(asdict(outcome))
+        print_json(plan)
         return
-    done = "was published before" if outcome.already_published else "is published"
-    rate = f", {outcome.images_per_s:.0f} images/s" if outcome.images_per_s else ""
-    typer.echo(f"run {outcome.run} {done}: {outcome.images} images, {outcome.rejects} rejects{rate}")
-    typer.echo(f"tables: {outcome.root}/tables/*/run={outcome.run}/")
-    typer.echo(
-        f"look:   deconvoy query sheet --root {outcome.root} --run {outcome.run} --layer LAYER --channels 0-23 -o sheet.png"
-    )
+    plan["estimated_bytes"] = f"{_size(plan['estimated_bytes'])}, roughly"
+    rows = [{"what": name.replace("_", " "), "plan": str(value)} for name, value in plan.items()]
+    print_table(rows, {"what": "what", "plan": "plan"})
 
 
-def _number(text: str | None) -> int | str | None:
-    return int(text) if text and text.isdigit() else text
+def _watched(work: "Callable[[Watcher], Outcome]") -> "Outcome":
+    """Do something under progress bars, which end with it."""
+    from service.console import Bars
+
+    watch = Bars()
+    try:
+        return work(watch)
+    finally:
+        watch.close()
 
 
-def _spec_file(path: Path | None) -> dict[str, Any]:
+def _tell(outcome: "Outcome") -> None:
+    """A short summary, and the next thing to do."""
+    from service import catalog
+    from workers.store.root import Root
+
+    run = catalog.find(Root(outcome.root), outcome.run)
+    reasons = ", ".join(f"{count:,} {reason}" for reason, count in sorted(run.rejects_by_reason.items()))
+    sizes = ", ".join(f"{name} {_size(sum(part.bytes for part in files))}" for name, files in run.tables.items())
+    rate = f"{outcome.images_per_s:,.1f} images/s" if outcome.images_per_s else "nothing was left to scan"
+    lines = {
+        "run": outcome.run + (" (was published before; nothing is changed)" if outcome.already_published else ""),
+        "images": f"{outcome.images:,}",
+        "rejects": f"{outcome.rejects:,}" + (f" ({reasons})" if reasons else ""),
+        "speed": f"{rate}; {outcome.seconds:,.1f} s in all",
+        "tables": f"{outcome.root}/tables/*/run={outcome.run}/ ({sizes})",
+        "look": questions.next_look(run),
+    }
+    for name, text in lines.items():
+        typer.echo(f"{name:7} {text}")
+
+
+def _layer(layer: "Layer") -> dict[str, Any]:
+    return {
+        "index": layer.index,
+        "layer": layer.name,
+        "kind": layer.kind,
+        "channels": layer.channels,
+        "height": layer.height,
+        "width": layer.width,
+        "field_height": layer.field.height,
+        "field_width": layer.field.width,
+        "stride_y": layer.field.stride_y,
+        "stride_x": layer.field.stride_x,
+        "auto": layer.auto,
+    }
+
+
+def _spec(path: Path | None, flags: dict[str, Any]) -> "RunSpec":
+    from workers.spec import make_spec, merged, read_toml
+
     if path is None:
-        return {}
+        return make_spec(merged({}, flags))
     try:
         text = path.read_text()
     except (OSError, UnicodeDecodeError) as error:
         raise SpecError([f"spec file {str(path)!r} cannot be read: {error}"]) from error
-    return specs.read_toml(text, path.parent)
+    return make_spec(merged(read_toml(text, path.absolute().parent), flags))
 
 
-@queries.command()
-def top(
-    root: RootOption, layer: LayerOption, channel: int = typer.Option(...), run: RunOption = None, as_json: Json = False
-) -> None:
-    """The strongest images of a channel."""
-    rows = query.top(catalog.find(Root(root), run), layer, channel)
-    _print_rows(rows, as_json=as_json, columns=("rank", "score", "image_id", "label", "y", "x"))
+def _absolute(path: str | None) -> str | None:
+    """A path as every process will understand it, whatever its working directory; URLs as they are."""
+    from workers.spec import relative_to
+
+    return relative_to(path, Path.cwd()) if path else path
 
 
-@queries.command()
-def units(
-    root: RootOption,
-    layer: LayerOption,
-    sort: str = typer.Option("channel", help="channel, dead, max, mean or active_share."),
-    run: RunOption = None,
-    as_json: Json = False,
-) -> None:
-    """The channels of a layer and their statistics."""
-    known = ("channel", "dead", "max", "mean", "active_share")
-    if sort not in known:
-        raise QueryError(f"cannot sort by {sort!r}; one of {', '.join(known)}")
-    rows = query.units(catalog.find(Root(root), run), layer, sort)  # type: ignore[arg-type]
-    _print_rows(rows, as_json=as_json)
+def _absolute_model(source: str | None) -> str | None:
+    """A model's source with the path of its weights likewise."""
+    return _absolute(source) if source and "?weights=" in source else source
 
 
-@queries.command()
-def image(root: RootOption, image_id: str, run: RunOption = None, as_json: Json = False) -> None:
-    """The channels that an image tops."""
-    rows = query.image(catalog.find(Root(root), run), image_id)
-    _print_rows(rows, as_json=as_json, columns=("layer", "channel", "rank", "score", "y", "x"))
+def _number(text: str | None) -> int | str | None:
+    return int(text) if text and text.isdecimal() else text
 
 
-@queries.command()
-def sheet(
-    root: RootOption,
-    layer: LayerOption,
-    channels: str = typer.Option("0-23", help="A channel, or a range such as 0-23."),
-    output: Path = typer.Option(Path("sheet.png"), "-o", "--output", help="PNG to write."),
-    run: RunOption = None,
-) -> None:
-    """Draw channels as the paper's Figure 2: projections beside patches."""
-    first, _, last = channels.partition("-")
-    if not (first.isdigit() and (last or first).isdigit() and int(first) <= int(last or first)):
-        raise QueryError(f"channels {channels!r} is no range; write 7 or 0-23")
-    sheets.sheet(catalog.find(Root(root), run), layer, int(first), int(last or first)).save(output)
-    typer.echo(str(output))
-
-
-def _print_rows(rows: list[dict[str, Any]], *, as_json: bool, columns: tuple[str, ...] | None = None) -> None:
-    if as_json:
-        _print_json(rows)
-        return
-    names = columns or tuple(rows[0]) if rows else columns or ()
-    table = Table(box=None, pad_edge=False)
-    for name in names:
-        table.add_column(name, justify="right" if isinstance(rows[0][name], int | float) else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(_text(row[name]) for name in names))
-    Console().print(table)
-
-
-def _text(value: object) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else ""
-    return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _print_json(value: object) -> None:
-    typer.echo(json.dumps(value, default=str))
+def _size(number: int) -> str:
+    return f"{number / 1e6:,.1f} MB" if number >= 100_000 else f"{number / 1e3:,.1f} kB"

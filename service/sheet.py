@@ -8,109 +8,169 @@ import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
 from service import query
-from service.catalog import PublishedRun
+from service.catalog import Layer, PublishedRun
+from service.query import Cell
+from workers.errors import QueryError
 
 GROUND = (128, 128, 128)
-INK = (245, 245, 245)
-FAINT = (205, 205, 205)
-CELL_PX = 84
+INK = (250, 250, 250)
+FAINT = (160, 160, 160)
 GAP_PX = 2
-BLOCK_GAP_PX = 22
-MARGIN_PX = 20
-LABEL_PX = 20
-TITLE_PX = 44
-PAGE_PX = 2400
+PAIR_GAP_PX = 8
+BLOCK_GAP_PX = 24
+MARGIN_PX = 24
+LABEL_PX = 14
+TITLE_PX = 20
+CELL_PX = 80
+LARGEST_CELL_PX = 128
+LARGEST_PAGE_PX = 100_000_000
+ASPECT = 1.5
 
 
 @dataclass(frozen=True)
-class _Scale:
-    """How model-input pixels become pixels of a cell."""
+class Geometry:
+    """How the pixels of the model's input become pixels of a cell.
+
+    Attributes:
+        height: rows of a cell in model-input pixels: of the field or of the input, whichever is less.
+        width: columns of a cell, likewise.
+        moves_down: the cell is the field, so that what is cut off at its top moves the rest down; else it is the input.
+        moves_right: the same for columns.
+        factor: size of a model-input pixel; a whole number where it enlarges.
+        side: cells in a row and in a column.
+    """
 
     height: int
     width: int
+    moves_down: bool
+    moves_right: bool
     factor: float
+    side: int
 
     @property
     def cell(self) -> tuple[int, int]:
-        """Width and height of a cell, pixels."""
+        """Width and height of a cell on the page."""
         return max(1, round(self.width * self.factor)), max(1, round(self.height * self.factor))
 
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Width and height of side x side cells on the page."""
+        wide, tall = self.cell
+        return self.side * (wide + GAP_PX) - GAP_PX, self.side * (tall + GAP_PX) - GAP_PX
 
-def sheet(run: PublishedRun, layer: str, first: int, last: int) -> Image.Image:
-    """Draw channels `first` to `last` of a layer.
+
+def sheet(run: PublishedRun, layer: str, channels: Sequence[int]) -> Image.Image:
+    """Draw some channels of a layer, in their order.
 
     Raises:
-        QueryError: the run has no such layer or channels.
+        QueryError: the run has no such layer or channels, or they do not fit on a page.
+        DamagedRun: the run's files are not the ones that its manifest names.
     """
-    about = query.layer_of(run, layer)
-    rows = query.patches(run, layer, first, last)
-    _, height, width = run.told["input"]
-    scale = _scale(min(about["field_height"], height), min(about["field_width"], width))
-    k = int(run.told["spec"]["scan"]["k"])
-    blocks = [
-        _block([row for row in rows if row["channel"] == channel], channel, scale, math.ceil(math.sqrt(k)))
-        for channel in range(first, last + 1)
-    ]
-    return _page(blocks, _title(run, layer, about))
+    about = run.layer(layer)
+    form = geometry(run, about)
+    _check_fits(form, len(channels))
+    found = query.cells(run, layer, channels)
+    blocks = [_block([cell for cell in found if cell.channel == channel], channel, form) for channel in channels]
+    return _page(blocks, _title(run, about))
 
 
-def _scale(height: int, width: int) -> _Scale:
-    """Small fields are enlarged by a whole number, so that their pixels stay square; large ones are reduced."""
-    side = max(height, width)
-    factor = float(CELL_PX // side) if side <= CELL_PX else CELL_PX / side
-    return _Scale(height, width, factor)
+def geometry(run: PublishedRun, layer: Layer) -> Geometry:
+    """The cells of a layer: all of one size, small ones enlarged to about 80 pixels, none much over 128."""
+    height, width = min(layer.field_height, run.input_height), min(layer.field_width, run.input_width)
+    longer = max(height, width)
+    factor = LARGEST_CELL_PX / longer if longer > LARGEST_CELL_PX else max(1, round(CELL_PX / longer))
+    side = math.ceil(math.sqrt(run.k))
+    fits = layer.field_height <= run.input_height, layer.field_width <= run.input_width
+    return Geometry(height, width, *fits, factor, side)
 
 
-def _title(run: PublishedRun, layer: str, about: Any) -> str:  # noqa: ANN401 - a manifest's layer
-    corpus = run.told["corpus"]["source"].rstrip("/").rpartition("/")[2]
-    images = f"{run.told['totals']['images']:,} images of {corpus}"
-    stride = f", every {about['stride_y']} px" if about["stride_y"] else ""
-    field = f"field {about['field_height']} x {about['field_width']} px{stride}"
-    return f"{run.run} · {layer} · {field} · {images} · {run.told['spec']['project']['method']} beside patches"
+def draw_cell(encoded: bytes | None, cell: Cell, form: Geometry) -> Image.Image:
+    """One patch or projection in its place; a thin stroke where there is none."""
+    drawn = Image.new("RGB", (form.width, form.height), GROUND)
+    if encoded is None:
+        drawn = drawn.resize(form.cell)
+        ImageDraw.Draw(drawn).line((0, form.cell[1] - 1, form.cell[0] - 1, 0), FAINT)
+        return drawn
+    with Image.open(io.BytesIO(encoded), formats=("WEBP", "PNG")) as picture:
+        drawn.paste(picture.convert("RGB"), _place(cell, form))
+    enlarged = form.factor >= 1
+    return drawn.resize(form.cell, Image.Resampling.NEAREST if enlarged else Image.Resampling.LANCZOS)
 
 
-def _block(rows: Sequence[Any], channel: int, scale: _Scale, side: int) -> Image.Image:
-    wide, tall = scale.cell
-    grid_w, grid_h = side * wide + (side - 1) * GAP_PX, side * tall + (side - 1) * GAP_PX
-    block = Image.new("RGB", (2 * grid_w + 3 * GAP_PX, grid_h + LABEL_PX), GROUND)
-    best = f"max {rows[0]['score']:.3g}" if rows else "no image"
-    ImageDraw.Draw(block).text((0, 1), f"channel {channel} · {best}", INK, ImageFont.load_default(13))
-    for number, row in enumerate(rows):
-        x, y = number % side * (wide + GAP_PX), number // side * (tall + GAP_PX) + LABEL_PX
-        block.paste(_cell(row, "projection", scale), (x, y))
-        block.paste(_cell(row, "patch", scale), (x + grid_w + 3 * GAP_PX, y))
+def _place(cell: Cell, form: Geometry) -> tuple[int, int]:
+    """Left and top of the picture in the cell, model-input pixels; the picture is the box cut to the input."""
+    left = max(-cell.box_left, 0) if form.moves_right else max(cell.box_left, 0)
+    top = max(-cell.box_top, 0) if form.moves_down else max(cell.box_top, 0)
+    return left, top
+
+
+def _block(cells: Sequence[Cell], channel: int, form: Geometry) -> Image.Image:
+    """One channel: its label, and below it the projections beside the patches."""
+    font = ImageFont.load_default(LABEL_PX)
+    label = f"channel {channel} · " + (f"max {_number(cells[0].score)}" if cells else "no image")
+    (grid_wide, grid_tall), (wide, tall) = form.grid, form.cell
+    second, below = grid_wide + PAIR_GAP_PX, LABEL_PX + 6
+    size = max(second + grid_wide, math.ceil(font.getlength(label))), below + grid_tall
+    block = Image.new("RGB", size, GROUND)
+    ImageDraw.Draw(block).text((0, LABEL_PX), label, INK, font, anchor="ls")
+    for number, cell in enumerate(cells):
+        x, y = number % form.side * (wide + GAP_PX), number // form.side * (tall + GAP_PX) + below
+        block.paste(draw_cell(cell.projection, cell, form), (x, y))
+        block.paste(draw_cell(cell.patch, cell, form), (x + second, y))
     return block
 
 
-def _cell(row: Any, column: str, scale: _Scale) -> Image.Image:  # noqa: ANN401 - a row of patches
-    cell = Image.new("RGB", (scale.width, scale.height), GROUND)
-    if row[column] is None:
-        cell = cell.resize(scale.cell)
-        ImageDraw.Draw(cell).line((0, scale.cell[1], scale.cell[0], 0), FAINT)
-        return cell
-    with Image.open(io.BytesIO(row[column]["bytes"])) as picture:
-        top = max(-row["box_top"], 0) if row["box_bottom"] - row["box_top"] <= scale.height else 0
-        left = max(-row["box_left"], 0) if row["box_right"] - row["box_left"] <= scale.width else 0
-        cell.paste(picture.convert("RGB"), (left, top))
-    smooth = Image.Resampling.NEAREST if scale.factor >= 1 else Image.Resampling.LANCZOS
-    return cell.resize(scale.cell, smooth)
-
-
-def _page(blocks: Sequence[Image.Image], title: str) -> Image.Image:
-    wide, tall = blocks[0].width + BLOCK_GAP_PX, blocks[0].height + BLOCK_GAP_PX
-    columns = max(
-        1, min(len(blocks), (PAGE_PX - 2 * MARGIN_PX) // wide, math.ceil(math.sqrt(len(blocks) * tall / wide * 1.6)))
-    )
-    font = ImageFont.load_default(17)
-    needed = int(font.getlength(title)) + 2 * MARGIN_PX
-    size = max(columns * wide - BLOCK_GAP_PX + 2 * MARGIN_PX, needed)
-    page = Image.new("RGB", (size, math.ceil(len(blocks) / columns) * tall + TITLE_PX + MARGIN_PX), GROUND)
-    ImageDraw.Draw(page).text((MARGIN_PX, 12), title, INK, font)
+def _page(blocks: Sequence[Image.Image], title: Sequence[str]) -> Image.Image:
+    """All blocks row by row on a page of about 3:2, its title above; as wide as the widest word of the title needs."""
+    wide, tall = max(block.width for block in blocks) + BLOCK_GAP_PX, blocks[0].height + BLOCK_GAP_PX
+    columns = min(len(blocks), max(1, round(math.sqrt(len(blocks) * tall / wide * ASPECT))))
+    font = ImageFont.load_default(TITLE_PX)
+    width = max(columns * wide - BLOCK_GAP_PX, *(math.ceil(font.getlength(part)) for part in title))
+    lines = _wrapped(title, width, font)
+    top = MARGIN_PX + len(lines) * (TITLE_PX + 8) + 12
+    height = top + math.ceil(len(blocks) / columns) * tall - BLOCK_GAP_PX + MARGIN_PX
+    page = Image.new("RGB", (width + 2 * MARGIN_PX, height), GROUND)
+    for number, line in enumerate(lines):
+        place = MARGIN_PX, MARGIN_PX + number * (TITLE_PX + 8) + TITLE_PX
+        ImageDraw.Draw(page).text(place, line, INK, font, anchor="ls")
     for number, block in enumerate(blocks):
-        page.paste(block, (MARGIN_PX + number % columns * wide, TITLE_PX + number // columns * tall))
+        page.paste(block, (MARGIN_PX + number % columns * wide, top + number // columns * tall))
     return page
+
+
+def _wrapped(parts: Sequence[str], width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> list[str]:
+    """The parts of a title in as few lines as hold them."""
+    lines = [parts[0]]
+    for part in parts[1:]:
+        longer = f"{lines[-1]} · {part}"
+        if font.getlength(longer) <= width:
+            lines[-1] = longer
+        else:
+            lines.append(part)
+    return lines
+
+
+def _title(run: PublishedRun, layer: Layer) -> list[str]:
+    stride = f", every {layer.stride_y} px" if layer.stride_y else ""
+    return [
+        run.run,
+        f"layer {layer.name}",
+        f"field {layer.field_height} x {layer.field_width} px{stride}",
+        f"{run.images:,} images",
+        f"{run.method} projections beside patches",
+    ]
+
+
+def _number(score: float) -> str:
+    return f"{score:.0f}" if abs(score) >= 1000 else f"{score:.3g}"
+
+
+def _check_fits(form: Geometry, channels: int) -> None:
+    wide, tall = form.grid
+    each = (2 * wide + BLOCK_GAP_PX) * (tall + BLOCK_GAP_PX + LABEL_PX)
+    if not 0 < channels * each <= LARGEST_PAGE_PX:
+        raise QueryError(f"{channels} channels do not fit on a sheet; ask for 1 to {LARGEST_PAGE_PX // each}")

@@ -199,6 +199,8 @@ def _name(entry: dict[str, Any]) -> str:
 
 
 def _reason(error: Exception) -> str:
+    if isinstance(error, FileExistsError | NotADirectoryError):
+        return "a regular file is in the way"
     told = error.strerror if isinstance(error, OSError) else None
     return told or str(error) or type(error).__name__
 

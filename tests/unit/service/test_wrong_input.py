@@ -34,7 +34,7 @@ def place(tmp_path_factory) -> Path:
         ({"--model": "torchvision://resnet81"}, "no model torchvision://resnet81; nearest: resnet18"),
         ({"--model": "alexnet"}, "model 'alexnet' is unknown: write deconvoy://zfnet-mini"),
         ({"--layers": "relu9"}, "no layer 'relu9' in the model; nearest: relu"),
-        ({"--model": f"{MODEL}?weights=gone.safetensors"}, "weights 'gone.safetensors' cannot be read"),
+        ({"--model": f"{MODEL}?weights=gone.safetensors"}, "gone.safetensors' cannot be read"),
         ({"--model": f"{MODEL}?weights=PLACE/bent.safetensors"}, "the weights do not fit"),
         ({"--corpus": "PLACE/nothing"}, "holds no image"),
         ({"--corpus": "PLACE/missing"}, "does not exist"),

@@ -178,7 +178,7 @@ def test_a_writable_root_is_left_empty(root):
 @pytest.mark.parametrize("below", ["file", "file/root", "file/a/b"])
 def test_a_root_at_or_below_a_regular_file_is_refused(tmp_path, below):
     (tmp_path / "file").write_bytes(b"precious")
-    with pytest.raises(RootError, match=f"{below}.* cannot be written"):
+    with pytest.raises(RootError, match=f"{below}.* cannot be written: a regular file is in the way"):
         Root(f"{tmp_path}/{below}").check_writable()
     assert everything(tmp_path) == ["file"]
     assert (tmp_path / "file").read_bytes() == b"precious"

@@ -1,0 +1,144 @@
+"""Published runs made on the spot, without a network. Takes a root, writes the tables and the manifest of a run."""
+
+import io
+import json
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from PIL import Image
+
+from workers.core.receptive_field import Box, Field, Span
+from workers.store import paths
+from workers.store.root import Root
+from workers.store.rows import TableWriter
+from workers.store.schema import SCAN_TABLES
+
+INPUT_PX = 64
+IMAGES = 12
+K = 9
+# One small field, one that leaves the input at its borders, one that is larger than the input, one of the whole input.
+FIELDS = {
+    "relu1": Field(Span(2, -2, 7), Span(2, -2, 7)),
+    "relu2": Field(Span(8, -12, 35), Span(8, -12, 35)),
+    "relu3": Field(Span(16, -40, 99), Span(16, -40, 99)),
+    "fc": Field(Span(0, 0, INPUT_PX), Span(0, 0, INPUT_PX)),
+}
+MAPS = {"relu1": 32, "relu2": 8, "relu3": 4, "fc": 1}
+CHANNELS = {"relu1": 20, "relu2": 6, "relu3": 6, "fc": 3}
+DEAD = 2  # channel of every layer that no image activates
+
+
+def publish(root: Root, run: str = "first", created: str = "2026-11-23T02:00:00+00:00", k: int = K) -> None:
+    """Publish a run whose patches are red at the top, green below, and a lighter shade for a better rank."""
+    tables = _rows(k)
+    written = {}
+    with root.scratch() as scratch:
+        for table in SCAN_TABLES:
+            with TableWriter(root, table, run, scratch, part_bytes=100_000) as writer:
+                writer.write(pa.Table.from_pylist(tables[table.name], table.schema))
+                written[table.name] = [vars(part) for part in writer.close()]
+    told = {
+        "version": 1, "run": run, "job": "scan", "created": created, "tables": written,
+        "spec": {"scan": {"k": k, "max_reject_share": 0.05}, "project": {"method": "deconvnet"}},
+        "model": {"source": "deconvoy://none"}, "corpus": {"source": "/photos"}, "input": [3, INPUT_PX, INPUT_PX],
+        "totals": {"listed": IMAGES + 1, "images": IMAGES, "rejects": 1, "rejects_by_reason": {"damaged": 1}},
+        "layers": [_layer(index, name) for index, name in enumerate(FIELDS)],
+    }  # fmt: skip
+    assert root.create(paths.manifest_path(run), json.dumps(told).encode())
+
+
+def box(layer: str, rank: int) -> Box:
+    """The field of the unit that a row of `top` is about: ranks walk over the map, borders and corners included."""
+    side = MAPS[layer]
+    places = [(0, 0), (0, side - 1), (side - 1, 0), (side - 1, side - 1), (side // 2, side // 2)]
+    return FIELDS[layer].box(*places[rank % len(places)])
+
+
+def patch(layer: str, rank: int) -> np.ndarray[Any, Any]:
+    """uint8 (height, width, 3): the box cut to the input, of a picture that is red above its middle and green below."""
+    cut = box(layer, rank).cut(INPUT_PX, INPUT_PX)
+    pixels = np.zeros((INPUT_PX, INPUT_PX, 3), np.uint8)
+    pixels[: INPUT_PX // 2, :, 0] = pixels[INPUT_PX // 2 :, :, 1] = 255 - 20 * min(rank, 9)
+    return pixels[cut.top : cut.bottom, cut.left : cut.right]
+
+
+def _rows(k: int) -> dict[str, list[dict[str, Any]]]:
+    images = [
+        {
+            "image_index": n,
+            "image_id": f"cat{n % 2}/{n:03d}.png",
+            "uri": f"/photos/cat{n % 2}/{n:03d}.png",
+            "label": "cat",
+        }
+        for n in range(IMAGES + 1)
+    ]
+    top = [row for index, layer in enumerate(FIELDS) for row in _top(index, layer, images, k)]
+    return {
+        "images": images[:IMAGES],
+        "rejects": [{**images[IMAGES], "reason": "damaged", "detail": "cut off"}],
+        "units": [
+            _unit(index, layer, channel) for index, layer in enumerate(FIELDS) for channel in range(CHANNELS[layer])
+        ],
+        "top": top,
+        "patches": [_patch(row) for row in top],
+        "previews": [],
+    }
+
+
+def _top(index: int, layer: str, images: list[dict[str, Any]], k: int) -> list[dict[str, Any]]:
+    rows = []
+    for channel in range(CHANNELS[layer]):
+        for rank in range(min(k, IMAGES)):
+            at = box(layer, rank)
+            score = 0.0 if channel == DEAD else 10.0 * (channel + 1) - rank
+            rows.append(
+                {
+                    "layer": layer, "layer_index": index, "channel": channel, "rank": rank, "score": score,
+                    "y": 0, "x": 0,
+                    **images[(channel + rank) % IMAGES],
+                    **{f"{name}_{side}": getattr(at, side) for name in ("box", "source") for side in vars(at)},
+                }
+            )  # fmt: skip
+    return rows
+
+
+def _patch(row: dict[str, Any]) -> dict[str, Any]:
+    pixels = patch(row["layer"], row["rank"])
+    shown = {"bytes": _png(pixels), "path": None}
+    projection = {"bytes": _png(255 - pixels), "path": None} if row["score"] > 0 else None
+    return {
+        **row,
+        "patch": shown,
+        "projection": projection,
+        "projection_scale": 1.0,
+        "method": "deconvnet",
+        "exact": True,
+    }
+
+
+def _unit(index: int, layer: str, channel: int) -> dict[str, Any]:
+    dead = channel == DEAD
+    field = FIELDS[layer]
+    numbers = dict.fromkeys(("mean", "std", "q01", "q10", "q25", "q50", "q75", "q90", "q99"), 0.5)
+    return {
+        "layer": layer, "layer_index": index, "channel": channel, "images": IMAGES, **numbers,
+        "max": 0.0 if dead else 10.0 * (channel + 1), "active_share": 0.0 if dead else 1 - channel / 100, "dead": dead,
+        "bins": [0], "counts": [IMAGES], "field_height": field.height, "field_width": field.width,
+        "stride_y": field.stride_y, "stride_x": field.stride_x,
+    }  # fmt: skip
+
+
+def _layer(index: int, name: str) -> dict[str, Any]:
+    field, side = FIELDS[name], MAPS[name]
+    return {
+        "index": index, "name": name, "channels": CHANNELS[name], "height": side, "width": side,
+        "field_height": field.height, "field_width": field.width,
+        "stride_y": field.stride_y, "stride_x": field.stride_x,
+    }  # fmt: skip
+
+
+def _png(pixels: np.ndarray[Any, Any]) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
