@@ -1,7 +1,7 @@
-"""A corpus for people without one. Takes the photographs inside the scikit-image and scikit-learn packages, gives tiles.
+"""A corpus for people without one. Takes photographs that two packages carry, cuts them into tiles and scans these.
 
-A dozen photos are few, so each is cut into overlapping tiles at three scales. Tiles of one photo are one group: a
-channel's nine patches come from nine photos.
+Seventeen photographs are few, so each is cut into overlapping tiles at three scales. Tiles of one photograph are one
+group: a channel's nine patches come from nine photographs, not from nine shifts of the same edge.
 """
 
 from collections.abc import Iterator
@@ -15,13 +15,16 @@ from jobs.watch import Watcher
 from workers.errors import ExtraError
 from workers.spec import make_spec
 
+# Folder inside a package, and the photographs there that show something: no drawings, no text, no second views.
 PHOTOS = {
     "skimage/data": (
-        "astronaut.png brick.png camera.png cell.png chelsea.png coffee.png coins.png grass.png gravel.png "
-        "hubble_deep_field.jpg ihc.png moon.png motorcycle_left.png retina.jpg rocket.jpg"
-    ).split(),
-    "sklearn/datasets/images": ["china.jpg", "flower.jpg"],
+        *("astronaut.png", "brick.png", "camera.png", "cell.png", "chelsea.png", "coffee.png", "coins.png"),
+        *("grass.png", "gravel.png", "hubble_deep_field.jpg", "ihc.png", "moon.png", "motorcycle_left.png"),
+        *("retina.jpg", "rocket.jpg"),
+    ),
+    "sklearn/datasets/images": ("china.jpg", "flower.jpg"),
 }
+JPEG_QUALITY = 92
 TILE_PX = 200
 SHORT_SIDES_PX = (240, 400, 640)
 
@@ -29,12 +32,20 @@ SHORT_SIDES_PX = (240, 400, 640)
 def demo(root: str, watch: Watcher, actors: int | str = "auto") -> Outcome:
     """Make the demo's corpus below a folder and scan it with zfnet-mini.
 
+    Args:
+        root: a local folder; the photographs go to `corpus` in it, the datasets to `atlas`.
+        watch: follows the run.
+        actors: how many actors work at it, or auto.
+
     Raises:
         ExtraError: the packages with the photographs are not installed.
     """
     folder = Path(root) / "corpus"
     count = corpus(folder)
-    watch.say(f"corpus: {count} overlapping tiles of {sum(map(len, PHOTOS.values()))} photographs, in {folder}")
+    watch.say(
+        f"corpus: {count} overlapping tiles of the {sum(map(len, PHOTOS.values()))} photographs that scikit-image and "
+        f"scikit-learn carry, in {folder}; each photograph counts once per channel"
+    )
     return scan(
         make_spec(
             {
@@ -51,7 +62,13 @@ def demo(root: str, watch: Watcher, actors: int | str = "auto") -> Outcome:
 
 
 def corpus(folder: Path) -> int:
-    """Write the tiles that are not there yet; gives how many there are."""
+    """Write the tiles `<photograph>/<short side>-<top>-<left>.jpg` that are not there yet; gives how many there are.
+
+    A tile that is there stays untouched, so that an earlier run on the tiles can go on.
+
+    Raises:
+        ExtraError: the packages with the photographs are not installed.
+    """
     count = 0
     for photo in _photos():
         target = folder / photo.stem
@@ -60,7 +77,7 @@ def corpus(folder: Path) -> int:
             for name, tile in _tiles(opened.convert("RGB")):
                 count += 1
                 if not (target / name).exists():
-                    tile.save(target / f".{name}", "JPEG", quality=92)
+                    tile.save(target / f".{name}", "JPEG", quality=JPEG_QUALITY)
                     (target / f".{name}").rename(target / name)
     return count
 
@@ -73,8 +90,13 @@ def _photos() -> Iterator[Path]:
             raise ExtraError(
                 "the demo's photographs come with scikit-image and scikit-learn: pip install 'deconvoy[demo]'"
             )
-        folder = Path(found.submodule_search_locations[0]) / below
-        yield from (folder / name for name in names if (folder / name).exists())
+        for name in names:
+            path = Path(found.submodule_search_locations[0]) / below / name
+            if not path.is_file():
+                raise ExtraError(
+                    f"this {package} carries no {name}, which the demo shows: pip install 'deconvoy[demo]'"
+                )
+            yield path
 
 
 def _tiles(photo: Image.Image) -> Iterator[tuple[str, Image.Image]]:

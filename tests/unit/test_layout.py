@@ -1,0 +1,197 @@
+"""The lines that the code base is drawn along. Takes its source files, reads them, fails on one that crosses a line."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from workers.store.schema import MANIFEST, PROJECTED, SHARD, TABLES
+
+REPOSITORY = Path(__file__).parents[2]
+LAYERS = ("service", "jobs", "workers")  # each imports only itself and what stands to its right
+MODULES = sorted(path for layer in LAYERS for path in (REPOSITORY / layer).rglob("*.py"))
+WRITTEN = [path for path in MODULES if path.name != "__init__.py"]
+
+MODULE_LINES = 300
+BODY_LINES = 30
+OVER_BUDGET = {"jobs/pool.py", "jobs/scan.py", "workers/core/graph.py", "workers/core/steps.py"}
+VAGUE_NAMES = {"utils", "util", "helpers", "helper", "common", "base", "manager", "misc"}
+
+STATEFUL = {"os", "time", "datetime", "random", "secrets", "uuid", "socket", "pathlib", "io", "tempfile", "logging"}
+CORE_NEVER = STATEFUL | {"ray", "fsspec", "pyarrow.parquet", "pyarrow.fs", "workers.store", "workers.corpus"}
+
+
+def named(path: Path) -> str:
+    return path.relative_to(REPOSITORY).as_posix()
+
+
+def dotted(path: Path) -> str:
+    return named(path).removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+
+
+def imports(path: Path) -> set[str]:
+    """Full names of all that a file imports, wherever in the file; `from a import b` counts as a and as a.b."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            pytest.fail(f"{named(path)}:{node.lineno} imports relatively; write the full name")
+    return found
+
+
+def below(name: str, packages: set[str]) -> bool:
+    """Whether a module is one of some packages, or inside one."""
+    return any(name == package or name.startswith(f"{package}.") for package in packages)
+
+
+def functions(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node
+
+
+def length(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """Lines of the body: from the first statement behind the docstring to the end."""
+    body = function.body[1:] if ast.get_docstring(function) else function.body
+    return body[-1].end_lineno - body[0].lineno + 1 if body else 0
+
+
+def budgeted(path: Path):
+    """A module as a test case; one that is known to be over must fail until it is split and taken off the list."""
+    marks = [pytest.mark.xfail(reason="waits to be split")] if named(path) in OVER_BUDGET else []
+    return pytest.param(path, id=dotted(path), marks=marks)
+
+
+def test_imports_point_from_service_to_jobs_to_workers():
+    for number, layer in enumerate(LAYERS):
+        left = set(LAYERS[:number])
+        stray = [
+            f"{named(path)} imports {name}"
+            for path in (REPOSITORY / layer).rglob("*.py")
+            for name in imports(path)
+            if below(name, left)
+        ]
+        assert not stray
+
+
+def test_product_code_never_imports_tests():
+    assert not [named(path) for path in MODULES if any(below(name, {"tests"}) for name in imports(path))]
+
+
+def test_ray_is_imported_in_three_files_of_jobs_at_most():
+    users = [named(path) for path in MODULES if any(below(name, {"ray"}) for name in imports(path))]
+    assert "jobs/pool.py" in users
+    assert len(users) <= 3
+    assert all(user.startswith("jobs/") for user in users)
+
+
+@pytest.mark.parametrize("path", sorted((REPOSITORY / "workers" / "core").glob("*.py")), ids=dotted)
+def test_the_core_knows_no_file_clock_chance_or_cluster(path):
+    assert not [name for name in sorted(imports(path)) if below(name, CORE_NEVER)]
+
+
+@pytest.mark.parametrize(
+    "module", ["workers.spec", "workers.errors", "workers.store.rows", "workers.store.schema", "workers.core.topk"]
+)
+def test_what_the_service_reads_with_never_loads_torch(module):
+    assert "torch" not in loaded_by(module)
+
+
+@pytest.mark.parametrize("module", [dotted(path) for path in WRITTEN if named(path).startswith("service/")])
+def test_the_service_starts_without_torch_and_ray(module):
+    assert not loaded_by(module) & {"torch", "ray"}
+
+
+def loaded_by(module: str) -> set[str]:
+    """Top-level packages in memory after a fresh process has imported a module."""
+    program = f"import sys, {module}; print(*{{name.partition('.')[0] for name in sys.modules}})"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=REPOSITORY)
+    return set(done.stdout.split())
+
+
+def test_no_module_has_a_name_that_says_nothing():
+    assert not [named(path) for path in MODULES if VAGUE_NAMES & set(Path(named(path)).with_suffix("").parts)]
+
+
+def test_package_files_are_empty():
+    assert not [named(path) for path in MODULES if path.name == "__init__.py" and path.read_text().strip()]
+
+
+def test_every_folder_with_modules_is_a_package():
+    folders = {path.parent for path in MODULES}
+    assert not [named(folder) for folder in folders if not (folder / "__init__.py").exists()]
+
+
+@pytest.mark.parametrize("path", [budgeted(path) for path in WRITTEN])
+def test_a_module_keeps_to_its_budget_of_lines(path):
+    assert len(path.read_text().splitlines()) <= MODULE_LINES
+
+
+def test_no_function_body_is_longer_than_the_budget():
+    long = {
+        f"{named(path)}:{function.lineno} {function.name}": length(function)
+        for path in MODULES
+        for function in functions(path)
+        if length(function) > BODY_LINES
+    }
+    assert not long
+
+
+def test_the_first_line_of_each_module_is_a_sentence_about_it():
+    for path in WRITTEN:
+        docstring = ast.get_docstring(ast.parse(path.read_text()), clean=False)
+        assert docstring, f"{named(path)} has no docstring"
+        assert path.read_text().startswith('"""'), f"{named(path)} begins with something else"
+        assert docstring.splitlines()[0].endswith("."), f"{named(path)}: {docstring.splitlines()[0]}"
+
+
+def test_every_error_says_what_it_means():
+    tree = ast.parse((REPOSITORY / "workers" / "errors.py").read_text())
+    classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
+    assert classes
+    assert not [node.name for node in classes if not ast.get_docstring(node)]
+
+
+def test_errors_raised_on_purpose_stand_in_the_tree():
+    """An exception class elsewhere is private to its module: it never reaches a caller."""
+    stray = [
+        f"{named(path)}: {node.name}"
+        for path in WRITTEN
+        if path.name != "errors.py"
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+        if any(isinstance(base, ast.Name) and base.id.endswith(("Error", "Exception")) for base in node.bases)
+    ]
+    assert not stray
+
+
+@pytest.mark.parametrize("table", TABLES.values(), ids=lambda table: table.name)
+def test_every_column_of_a_dataset_has_a_doc_and_its_own_field_id(table):
+    assert not [field.name for field in table.schema if not (field.metadata or {}).get(b"doc", b"").strip()]
+    numbers = [int(field.metadata[b"PARQUET:field_id"]) for field in table.schema]
+    assert len(set(numbers)) == len(numbers)
+    assert set(table.sorted_by) <= set(table.schema.names)
+
+
+@pytest.mark.parametrize("schema", [MANIFEST, SHARD, PROJECTED], ids=["manifest", "shard", "projected"])
+def test_every_column_of_an_internal_file_has_a_doc(schema):
+    assert not [field.name for field in schema if not (field.metadata or {}).get(b"doc", b"").strip()]
+
+
+def test_every_key_of_a_spec_says_its_unit_or_meaning():
+    from workers.spec import RunSpec
+
+    def undescribed(model, place=""):
+        for name, field in model.model_fields.items():
+            if isinstance(field.annotation, type) and hasattr(field.annotation, "model_fields"):
+                yield from undescribed(field.annotation, f"{place}{name}.")
+            elif not field.description:
+                yield f"{place}{name}"
+
+    assert not list(undescribed(RunSpec))
