@@ -83,7 +83,7 @@ def join() -> bool:
     """
     address = os.environ.get("RAY_ADDRESS", "")
     if ray.is_initialized() or not address or address == "local":
-        return ray.is_initialized()
+        return bool(ray.is_initialized())
     if "://" in address:
         raise UsageError(f"RAY_ADDRESS={address} is a Ray Client's; run this inside the cluster, as a Ray job")
     try:

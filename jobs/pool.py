@@ -11,43 +11,19 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 import ray
-import torch
-from ray.exceptions import (
-    NodeDiedError,
-    ObjectLostError,
-    OutOfMemoryError,
-    RayActorError,
-    RayError,
-    RayTaskError,
-    WorkerCrashedError,
-)
+from ray.exceptions import RayError
 
-from workers.errors import DecoderHang, DeconvoyError, LostActors, NodeError, OutOfMemory, RunStopped
+from jobs.actor import LOST, MakeWorker, hire, is_alive, value
+from workers.errors import DecoderHang, LostActors, NodeError, RunStopped
 from workers.job import Environment
 
-LOST = (RayActorError, WorkerCrashedError, NodeDiedError, ObjectLostError)
 DEATHS = 2  # of one item's actors, until the item is to blame
 FALSE_STARTS = 3  # actors in a row that die before they are ready
 PATIENCE_S = 30.0  # for the other actors, once one is ready
 TICK_S = 1.0
-
-
-class Worker(Protocol):
-    """What an actor runs: one item at a time, nothing kept between items."""
-
-    done: int
-
-    def check(self) -> Environment:
-        """Prove that this node can do the work, and say what software it runs."""
-
-    def run(self, item: Any) -> Any:  # noqa: ANN401 - each worker has its own items and reports
-        """Do one item."""
-
-
-MakeWorker = Callable[[], Worker]
 
 
 @dataclass(eq=False)
@@ -104,27 +80,6 @@ class _Seat:
     poll: Any = None
 
 
-@ray.remote(concurrency_groups={"progress": 1})
-class _Actor:
-    """A worker beside Ray. It is built in `prepare`, not in the constructor, so that its errors travel like any other."""
-
-    def __init__(self) -> None:
-        self._worker: Worker | None = None
-
-    def prepare(self, make: MakeWorker) -> tuple[Environment, str]:
-        self._worker = None  # frees the last pass's network before the next one is built
-        self._worker = make()
-        return self._worker.check(), ray.get_runtime_context().get_node_id()
-
-    def run(self, item: Any) -> Any:  # noqa: ANN401
-        assert self._worker is not None  # noqa: S101 - the pool gives no work to an actor that is not ready
-        return self._worker.run(item)
-
-    @ray.method(concurrency_group="progress")
-    def done(self) -> int:
-        return self._worker.done if self._worker else 0
-
-
 class Pool:
     """Actors that run workers, one on each GPU or on `threads` CPUs.
 
@@ -173,7 +128,7 @@ class Pool:
         """
         self._make, self._environment = make, None
         while len(self._seats) < self._actors:
-            self._seats.append(_Seat(_Actor.options(**self._options).remote()))
+            self._seats.append(_Seat(hire(**self._options)))
         for seat in self._seats:
             self._prepare(seat)
         return self._wait_until_ready()
@@ -215,16 +170,16 @@ class Pool:
             seat = seats[future]
             task, seat.task, seat.future = seat.task, None, None
             try:
-                value = _value(future)
+                report = value(future)
             except (*LOST, DecoderHang) as error:
                 self._replace(seat, task, error)
                 if task is not None:
                     queue.put_back(task)
                 continue
             if task is None:
-                self._admit(seat, *value)
+                self._admit(seat, *report)
             else:
-                yield value
+                yield report
 
     def _prepare(self, seat: _Seat) -> None:
         seat.ready, seat.future = False, seat.actor.prepare.remote(self._make)
@@ -246,7 +201,7 @@ class Pool:
         ray.kill(seat.actor)
         if isinstance(error, DecoderHang) and task is not None:
             task.deaths = DEATHS
-        elif task is not None and _alive(seat.node):
+        elif task is not None and is_alive(seat.node):
             task.deaths += 1
         elif task is None:
             self._false_starts += 1
@@ -254,7 +209,7 @@ class Pool:
             raise LostActors(
                 f"{FALSE_STARTS} actors in a row died before they were ready; the last: {error}"
             ) from error
-        seat.actor = _Actor.options(**self._options).remote()
+        seat.actor = hire(**self._options)
         seat.poll = None
         self._prepare(seat)
 
@@ -285,32 +240,3 @@ class Pool:
                     seat.done = ray.get(seat.poll)
                 seat.poll = None
         return sum(seat.done for seat in working)
-
-
-def _value(future: Any) -> Any:  # noqa: ANN401 - whatever the actor's method returns
-    """The result of a future; a worker's own error comes as it was raised."""
-    try:
-        return ray.get(future)
-    except LOST:
-        raise
-    except RayTaskError as error:
-        if isinstance(error.cause, DeconvoyError):
-            raise error.cause from error
-        if _is_out_of_memory(error.cause):
-            raise OutOfMemory(f"an actor ran out of memory: {error.cause}") from error
-        raise
-    except OutOfMemoryError as error:
-        raise OutOfMemory(f"an actor ran out of memory: {error}") from error
-    except RayError as error:
-        raise RunStopped(f"Ray cannot go on: {error}") from error
-
-
-def _is_out_of_memory(cause: object) -> bool:
-    """Whether memory was short: Python's, the GPU's, or (a plain RuntimeError in torch) the CPU allocator's."""
-    told = isinstance(cause, RuntimeError) and "can't allocate memory" in str(cause)
-    return told or isinstance(cause, MemoryError | torch.OutOfMemoryError)
-
-
-def _alive(node: str) -> bool:
-    """Whether the machine still is there: an actor that went down with it does not count against its item."""
-    return any(each["NodeID"] == node and each["Alive"] for each in ray.nodes())

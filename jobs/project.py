@@ -7,12 +7,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 
+from jobs.results import Stored
 from workers.core.topk import Rows, ranks
 from workers.job import digest
 from workers.shard import Group, Shard
 from workers.store import paths
-from workers.store.root import Root
-from workers.store.rows import read_table
 from workers.store.schema import IMAGE, PATCHES, PREVIEWS
 
 _KEY = ("layer_index", "channel", "rank")
@@ -33,22 +32,22 @@ def groups(top: Rows, shards: Sequence[Shard], configuration: str) -> list[Group
     return found
 
 
-def patch_rows(root: Root, top: pa.Table, done: Sequence[Group], method: str) -> Iterator[pa.Table]:
+def patch_rows(stored: Stored, top: pa.Table, done: Sequence[Group], method: str) -> Iterator[pa.Table]:
     """The rows of `patches`, one layer at a time, in the order of `top`."""
     layers = top["layer_index"].unique().to_pylist()
     for layer in layers:
         rows = top.filter(pa.compute.equal(top["layer_index"], layer))
         holding = [group for group in done if (group.rows.layer_index == layer).any()]
-        parts = [read_table(root, group.result, filters=[("layer_index", "==", layer)]) for group in holding]
+        parts = [stored.read(group, filters=[("layer_index", "==", layer)]) for group in holding]
         projected = pa.concat_tables(parts).sort_by([(name, "ascending") for name in _KEY])
         yield _patches(rows, projected, method)
 
 
-def preview_rows(root: Root, top: pa.Table, done: Sequence[Group]) -> Iterator[pa.Table]:
+def preview_rows(stored: Stored, top: pa.Table, done: Sequence[Group]) -> Iterator[pa.Table]:
     """The rows of `previews`, group by group."""
     names = dict(zip(top["image_index"].to_pylist(), top["image_id"].to_pylist(), strict=True))
     for group in done:
-        rows = read_table(root, group.result, ["image_index", "patch"], [("layer_index", "==", -1)])
+        rows = stored.read(group, ["image_index", "patch"], [("layer_index", "==", -1)])
         index = rows["image_index"].to_pylist()
         columns = [pa.array(index, pa.int64()), pa.array([names[i] for i in index]), _image(rows["patch"])]
         yield pa.table(columns, schema=PREVIEWS.schema)

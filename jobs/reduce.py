@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from jobs.results import Stored
 from workers.core.network import Layer
 from workers.core.preprocess import Preprocessing
 from workers.core.statistics import Statistics
@@ -15,8 +16,7 @@ from workers.corpus import manifest
 from workers.corpus.manifest import Row
 from workers.errors import RunStopped
 from workers.shard import Shard
-from workers.store.root import Root
-from workers.store.rows import TableWriter, read_table
+from workers.store.rows import TableWriter
 from workers.store.schema import IMAGES, REJECTS, TOP, UNITS
 
 
@@ -37,7 +37,7 @@ class Reduced:
     rejects: dict[str, int]
 
 
-def reduce(root: Root, shards: Sequence[Shard], k: int, images: TableWriter, rejects: TableWriter) -> Reduced:
+def reduce(stored: Stored, shards: Sequence[Shard], k: int, images: TableWriter, rejects: TableWriter) -> Reduced:
     """Fold the shards in their order, each once, and write what there is one row per image of.
 
     Raises:
@@ -46,9 +46,9 @@ def reduce(root: Root, shards: Sequence[Shard], k: int, images: TableWriter, rej
     top, statistics, scanned = Rows.empty(), None, 0
     reasons: dict[str, int] = {}
     for shard in shards:
-        result = read_table(root, shard.result)
+        result = stored.read(shard)
         parts = {name: _values(result, name) for name in ("images", "rejects", "top", "statistics")}
-        listed = manifest.rows(root, shard.manifest, shard.start, shard.stop)
+        listed = manifest.rows(stored.root, shard.manifest, shard.start, shard.stop)
         _check_complete(shard, listed, parts)
         images.write(_image_rows(parts["images"], listed))
         rejects.write(_reject_rows(parts["rejects"], listed))
@@ -83,12 +83,12 @@ def unit_rows(statistics: Statistics, layers: Sequence[Layer]) -> pa.Table:
 
 
 def top_rows(
-    root: Root, reduced: Reduced, shards: Sequence[Shard], layers: Sequence[Layer], preprocessing: Preprocessing
+    stored: Stored, reduced: Reduced, shards: Sequence[Shard], layers: Sequence[Layer], preprocessing: Preprocessing
 ) -> pa.Table:
     """The rows of `top`, with each image's key and the receptive field in input and source pixels."""
     top = reduced.top
     known = {layer.index: layer for layer in layers}
-    images = _images_of(root, shards, np.unique(top.image_index))
+    images = _images_of(stored, shards, np.unique(top.image_index))
     found = []
     columns = (top.layer_index, top.channel, ranks(top), top.score, top.image_index, top.y, top.x)
     for layer_index, channel, rank, score, index, y, x in zip(*(column.tolist() for column in columns), strict=True):
@@ -96,23 +96,28 @@ def top_rows(
         box = layer.field.box(y, x)
         source = preprocessing.source_box(box, height, width)
         found.append(
-            (layer.name, layer_index, channel, rank, score, index, row.image_id, row.uri, row.label, y, x)
-            + (box.top, box.left, box.bottom, box.right, source.top, source.left, source.bottom, source.right)
+            (
+                *(layer.name, layer_index, channel, rank, score, index, row.image_id, row.uri, row.label, y, x),
+                *(box.top, box.left, box.bottom, box.right),
+                *(source.top, source.left, source.bottom, source.right),
+            )
         )
     names = TOP.schema.names
     return _table({name: [row[n] for row in found] for n, name in enumerate(names)}, TOP.schema)
 
 
-def _images_of(root: Root, shards: Sequence[Shard], wanted: np.ndarray[Any, Any]) -> dict[int, tuple[Row, int, int]]:
+def _images_of(
+    stored: Stored, shards: Sequence[Shard], wanted: np.ndarray[Any, Any]
+) -> dict[int, tuple[Row, int, int]]:
     """Manifest row, height and width of some images."""
     found = {}
     for shard in shards:
         here = set(wanted[(wanted >= shard.start) & (wanted < shard.stop)].tolist())
         if not here:
             continue
-        images = _values(read_table(root, shard.result, ["images"]), "images")
+        images = _values(stored.read(shard, ["images"]), "images")
         sizes = {each["image_index"]: (each["height"], each["width"]) for each in images.to_pylist()}
-        for row in manifest.rows(root, shard.manifest, shard.start, shard.stop):
+        for row in manifest.rows(stored.root, shard.manifest, shard.start, shard.stop):
             if row.image_index in here:
                 found[row.image_index] = (row, *sizes[row.image_index])
     return found

@@ -1,7 +1,5 @@
 """The scan from a spec to a published run: the order of things and nothing numeric. Takes a spec, gives an outcome."""
 
-import json
-import re
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -11,21 +9,22 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from jobs import cluster, plan, project, publish
+from jobs import cluster, identity, plan, project, publish
 from jobs.pool import Pool
 from jobs.reduce import Reduced, reduce, top_rows, unit_rows
+from jobs.results import Stored
 from jobs.watch import Watcher
 from workers import model as models
 from workers.core.network import Layer
 from workers.corpus import isolate, manifest
-from workers.corpus.manifest import Listing
-from workers.errors import LostActors, RunError
+from workers.device import BACKENDS
+from workers.errors import LostActors
 from workers.job import Environment, Job, digest, project_configuration, scan_configuration
 from workers.model import Model
 from workers.project import ProjectWorker
 from workers.scan import ScanWorker
 from workers.shard import Group, Shard
-from workers.spec import RunSpec, check_run_id
+from workers.spec import RunSpec
 from workers.store import paths
 from workers.store.root import Root
 from workers.store.rows import TableWriter
@@ -82,23 +81,24 @@ def scan(spec: RunSpec, watch: Watcher) -> Outcome:
         spec = spec.model_copy(update={"resources": spec.resources.model_copy(update={"device": device})})
         root, model = Root(spec.root), models.load(spec.model)
         layers = model.network.select(spec.scan.layers)
-        run = check_run_id(spec.run or _run_id(spec))
+        run = identity.run_id(spec)
         watch.phase("listing", None, "images")
         listing = stack.enter_context(manifest.listed(spec.corpus, watch.advance))
         told = publish.published(root, run)
         if told is not None:
-            return _published_before(root, spec, told, listing, started)
+            identity.check_same(root, told, spec, listing)
+            return _published_before(root, spec, told, started)
         actors = cluster.staffing(spec.resources.actors, device, spec.resources.threads)
         root.check_writable()
         scratch = stack.enter_context(root.scratch())
-        pinned = _pin(root, run, spec, listing)
+        pinned = identity.pin(root, run, spec, listing)
         job = Job(spec, models.store(model, root), tuple(layer.name for layer in layers), pinned)
         cluster.start(device)
         watch.say(
             f"{actors} {'GPU' if device == 'cuda' else 'CPU'} actors" + ("" if device == "cuda" else ": no GPU is used")
         )
         pool = stack.enter_context(Pool(actors, device, spec.resources.threads, watch.say))
-        return _Run(run, root, job, model, layers, watch, scratch).execute(pool, started)
+        return _Run(run, root, job, model, layers, watch, scratch, pool).execute(started)
 
 
 @dataclass
@@ -112,14 +112,15 @@ class _Run:
     layers: tuple[Layer, ...]
     watch: Watcher
     scratch: Path
+    pool: Pool
 
-    def execute(self, pool: Pool, started: float) -> Outcome:
+    def execute(self, started: float) -> Outcome:
         """Scan, reduce, project, publish."""
-        environment = pool.start(partial(ScanWorker, self.job))
-        planned, scanned, seconds = self._scan(pool, environment)
+        environment = self.pool.start(partial(ScanWorker, self.job))
+        planned, scanned, seconds = self._scan(environment)
         images, rejects = (TableWriter(self.root, each, self.run, self.scratch) for each in (IMAGES, REJECTS))
-        reduced = reduce(self.root, planned.shards, self.job.spec.scan.k, images, rejects)
-        groups, projected = self._project(pool, environment, planned, reduced)
+        reduced = reduce(self._stored(ScanWorker), planned.shards, self.job.spec.scan.k, images, rejects)
+        groups, projected = self._project(environment, planned, reduced)
         self.watch.phase("publish", None, "tables")
         parts = self._write(planned, reduced, groups) | {"images": images.close(), "rejects": rejects.close()}
         rate = scanned / seconds if scanned else None
@@ -144,7 +145,7 @@ class _Run:
             table_bytes={name: sum(part.bytes for part in files) for name, files in parts.items()},
         )
 
-    def _scan(self, pool: Pool, environment: Environment) -> tuple[plan.Plan, int, float]:
+    def _scan(self, environment: Environment) -> tuple[plan.Plan, int, float]:
         """Run the shards that are not done: the plan as it is then, images scanned, and the time."""
         started = time.monotonic()
         configuration = digest(scan_configuration(self.job, environment))
@@ -158,8 +159,10 @@ class _Run:
             renamed[shard.start] = self._isolate(shard)
             return renamed[shard.start]
 
-        progress = lambda under_way: self.watch.advance(images + rejects + under_way, rejects)  # noqa: E731
-        for report in pool.run(planned.todo, progress, poison):
+        def progress(under_way: int) -> None:
+            self.watch.advance(images + rejects + under_way, rejects)
+
+        for report in self.pool.run(planned.todo, progress, poison):
             images, rejects = images + report.images, rejects + sum(report.rejects.values())
         shards = tuple(renamed.get(shard.start, shard) for shard in planned.shards)
         return plan.Plan(shards, planned.todo, planned.images), images, time.monotonic() - started
@@ -176,29 +179,44 @@ class _Run:
                 isolate.write_verdict(self.root, row, found[row.image_index])
         return plan.renamed(self.root, shard)
 
-    def _project(
-        self, pool: Pool, environment: Environment, planned: plan.Plan, reduced: Reduced
-    ) -> tuple[list[Group], int]:
+    def _project(self, environment: Environment, planned: plan.Plan, reduced: Reduced) -> tuple[list[Group], int]:
+        """Run the groups that are not done: all groups, and how many of them ran."""
         configuration = digest(project_configuration(self.job, environment))
         groups = project.groups(reduced.top, planned.shards, configuration)
         done = self.root.files(paths.shard_folder(configuration))
         todo = [group for group in groups if group.result.rpartition("/")[2] not in done]
         self.watch.phase("project", sum(len(set(group.rows.image_index.tolist())) for group in todo), "images")
         if todo:
-            pool.start(partial(ProjectWorker, self.job))
+            self.pool.start(partial(ProjectWorker, self.job))
         images = 0
-        for report in pool.run(todo, lambda under_way: self.watch.advance(images + under_way), _no_poison):
+
+        def progress(under_way: int) -> None:
+            self.watch.advance(images + under_way)
+
+        for report in self.pool.run(todo, progress, _no_poison):
             images += report.images
         return groups, len(todo)
 
+    def _stored(self, kind: type[ScanWorker] | type[ProjectWorker]) -> Stored:
+        """The results of one kind of work; one that has vanished since it was made is made again."""
+
+        def again(item: Shard | Group) -> None:
+            self.watch.say(f"{item.result} has vanished or is damaged; it is made again")
+            self.pool.start(partial(kind, self.job))
+            for _ in self.pool.run([item], lambda _: None, _no_poison):
+                pass
+
+        return Stored(self.root, again)
+
     def _write(self, planned: plan.Plan, reduced: Reduced, groups: list[Group]) -> dict[str, Any]:
         spec = self.job.spec
-        top = top_rows(self.root, reduced, planned.shards, self.layers, self.model.preprocessing)
+        top = top_rows(self._stored(ScanWorker), reduced, planned.shards, self.layers, self.model.preprocessing)
+        projected = self._stored(ProjectWorker)
         tables = {
             UNITS: iter([unit_rows(reduced.statistics, self.layers)]),
             TOP: iter([top]),
-            PATCHES: project.patch_rows(self.root, top, groups, spec.project.method),
-            PREVIEWS: project.preview_rows(self.root, top, groups) if spec.project.previews else iter(()),
+            PATCHES: project.patch_rows(projected, top, groups, spec.project.method),
+            PREVIEWS: project.preview_rows(projected, top, groups) if spec.project.previews else iter(()),
         }
         parts = {}
         for table, rows in tables.items():
@@ -236,16 +254,13 @@ class _Run:
             "layers": [_layer(layer) for layer in self.layers],
             "input": list(self.model.network.nodes[0].shape),
             "versions": environment.numerics(),
+            "backends": BACKENDS,
             "shards": [shard.result for shard in planned.shards],
             "groups": [group.result for group in groups],
         }
 
 
-def _published_before(root: Root, spec: RunSpec, told: Mapping[str, Any], listing: Listing, started: float) -> Outcome:
-    if told["identity"] != json.loads(json.dumps(spec.identity(spec.resources.device))):
-        raise RunError(f"run {told['run']!r} is published with another spec; give another --run")
-    if not listing.same_as(root, told["corpus"]["manifest"]):
-        raise RunError(f"run {told['run']!r} is published and its corpus has changed since; give another --run")
+def _published_before(root: Root, spec: RunSpec, told: Mapping[str, Any], started: float) -> Outcome:
     with root.scratch() as scratch:
         publish.complete(root, told, scratch)
     totals = told["totals"]
@@ -253,34 +268,10 @@ def _published_before(root: Root, spec: RunSpec, told: Mapping[str, Any], listin
     return Outcome(told["run"], spec.root, totals["images"], totals["rejects"], code, True, time.monotonic() - started)
 
 
-def _pin(root: Root, run: str, spec: RunSpec, listing: Listing) -> str:
-    """The manifest that the run is pinned to: an earlier attempt's with the same spec, else today's."""
-    identity = json.loads(json.dumps(spec.identity(spec.resources.device)))
-    path = paths.spec_path(run)
-    before = json.loads(root.read(path)) if root.exists(path) else None
-    if before and before["identity"] == identity:
-        return str(before["manifest"])
-    committed = listing.commit(root)
-    told = {"identity": identity, "manifest": committed}
-    data = json.dumps(told, indent=1, sort_keys=True).encode()
-    if before:
-        root.put(path, data)
-    elif not root.create(path, data):
-        return _pin(root, run, spec, listing)
-    return committed
-
-
 def _exit_code(told: Mapping[str, Any]) -> int:
     totals = told["totals"]
     over = totals["rejects"] > told["spec"]["scan"]["max_reject_share"] * totals["listed"]
     return 3 if over else 0
-
-
-def _run_id(spec: RunSpec) -> str:
-    model = spec.model.source.partition("://")[2].partition("?")[0]
-    corpus = Path(spec.corpus.source.rstrip("/")).name
-    words = re.sub(r"[^a-z0-9]+", "-", f"{model}-{corpus}".lower()).strip("-")[:70]
-    return f"{words or 'run'}-{datetime.now(UTC):%Y%m%dt%H%M%Sz}".lstrip("0123456789-")
 
 
 def _no_poison(group: Group) -> Group:

@@ -3,6 +3,7 @@
 import os
 import platform
 from importlib.metadata import version
+from operator import attrgetter
 
 import torch
 from torch import Tensor
@@ -15,29 +16,29 @@ from workers.job import Environment, Job
 from workers.spec import Precision
 from workers.store.root import Root
 
+# On CUDA: deterministic algorithms, no search for the fastest one, no TF32 in float32, no sums in half precision.
+BACKENDS = {
+    "cudnn.benchmark": False,
+    "cudnn.deterministic": True,
+    "cudnn.allow_tf32": False,
+    "cuda.matmul.allow_tf32": False,
+    "cuda.matmul.allow_fp16_reduced_precision_reduction": False,
+    "cuda.matmul.allow_bf16_reduced_precision_reduction": False,
+}
+
 
 def settle(device: str, threads: int) -> None:
     """Set everything in this process on which a network's numbers depend.
 
-    On CUDA: deterministic algorithms, no search for the fastest one, no TF32 in float32.
+    Raises:
+        NodeError: the device is cuda and torch cannot use it.
     """
     torch.set_num_threads(threads)
-    torch.backends.cudnn.benchmark = False
-    torch.backends.cudnn.deterministic = True
-    torch.backends.cudnn.allow_tf32 = False
-    torch.backends.cuda.matmul.allow_tf32 = False
+    for name, value in BACKENDS.items():
+        place, _, setting = name.rpartition(".")
+        setattr(attrgetter(place)(torch.backends), setting, value)
     if device == "cuda" and not torch.cuda.is_available():
         raise NodeError(f"node {platform.node()} was given a GPU that torch {torch.__version__} cannot use")
-
-
-def backends() -> dict[str, bool]:
-    """What `settle` sets, for the record."""
-    return {
-        "cudnn.benchmark": False,
-        "cudnn.deterministic": True,
-        "cudnn.allow_tf32": False,
-        "cuda.matmul.allow_tf32": False,
-    }
 
 
 def describe(device: str) -> Environment:

@@ -90,6 +90,10 @@ class LostActors(RunStopped):
     """Actors keep dying at the same work and no single image is to blame."""
 
 
+class DamagedFile(RunStopped):
+    """A stored file that is not what was written."""
+
+
 class DamagedRun(DeconvoyError):
     """A published run whose files are missing or not the ones that its manifest names."""
 

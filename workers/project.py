@@ -134,9 +134,10 @@ class _GroupBatch:
         wrong = np.abs(values - scores) > bound * np.maximum(np.abs(scores), bound)
         if wrong.any():
             first = int(np.nonzero(wrong)[0][0])
+            unit, name = self.top.take(which[first : first + 1]), self.worker.network.nodes[layer + 1].name
             raise NumericsError(
-                f"layer {self.worker.network.nodes[layer + 1].name!r}, channel {self.top.channel[which][first]}: the scan scored "
-                f"{scores[first]} in image {self.top.image_index[which][first]}, the second pass {values[first]}; has the image changed?"
+                f"layer {name!r}, channel {unit.channel[0]}: the scan scored {scores[first]} in image "
+                f"{unit.image_index[0]}, the second pass {values[first]}; has the image changed?"
             )
 
     def _layer(self, tape: Tape, layer: int, which: np.ndarray[Any, Any], units: Units) -> Iterator[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Pass 1 beside a device. Takes a shard, writes each channel's strongest images and statistics in it; keeps no state between shards."""
+"""Pass 1 beside a device. Takes a shard, writes each channel's strongest images and statistics; keeps nothing between shards."""
 
 import hashlib
 import time

@@ -217,7 +217,7 @@ def _explain(problem: Any) -> str:  # noqa: ANN401 - pydantic's error dict
         return f"{key}: unknown key; {nearest(str(problem['loc'][-1]), _keys(problem['loc'][:-1]))}"
     if problem["type"] == "missing":
         return f"{key}: missing; {_about(problem['loc'])}"
-    message = problem["msg"].removeprefix("Value error, ")
+    message = str(problem["msg"]).removeprefix("Value error, ")
     if problem["type"] == "value_error":
         return message
     return f"{key}: {problem['input']!r} is wrong; {message[0].lower()}{message[1:]} ({_about(problem['loc'])})"

@@ -28,7 +28,8 @@ def state_of(entry: Entry, source: str) -> Mapping[str, Tensor]:
         state: Mapping[str, Tensor] = entry.download()
     except (OSError, URLError, RuntimeError) as error:
         raise ModelError(
-            f"the default weights of {source!r} cannot be downloaded ({error}); give a file: {source.partition('?')[0]}?weights=FILE.safetensors"
+            f"the default weights of {source!r} cannot be downloaded ({error}); give a file: "
+            f"{source.partition('?')[0]}?weights=FILE.safetensors"
         ) from error
     return state
 

@@ -17,7 +17,7 @@ WRITTEN = [path for path in MODULES if path.name != "__init__.py"]
 
 MODULE_LINES = 300
 BODY_LINES = 30
-OVER_BUDGET = {"jobs/pool.py", "jobs/scan.py", "workers/core/graph.py", "workers/core/steps.py"}
+OVER_BUDGET: set[str] = set()
 VAGUE_NAMES = {"utils", "util", "helpers", "helper", "common", "base", "manager", "misc"}
 
 STATEFUL = {"os", "time", "datetime", "random", "secrets", "uuid", "socket", "pathlib", "io", "tempfile", "logging"}

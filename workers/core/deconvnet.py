@@ -13,20 +13,19 @@ map are padding: a signal that lands there is dropped.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from workers.core import steps
+from workers.core import pooling, steps
 from workers.core.network import Cone, Network
 from workers.core.receptive_field import Box, Span
 from workers.spec import Method
 
 WINDOW_BYTES = 64 * 2**20
 TAPE_BYTES = 512 * 2**20
-_SPREADING = (steps.Convolution, steps.Pool)  # the steps that can carry a signal past the end of a map
+_SPREADING = (steps.Convolution, pooling.Pool)  # the steps that can carry a signal past the end of a map
 _DERIVED = (steps.Rectifier, steps.LocalResponseNorm)
 
 
@@ -90,7 +89,7 @@ def record(network: Network, images: Tensor, wanted: Mapping[int, Units], method
         if number in wanted:
             units = wanted[number]
             tape.values[number] = output[units.image, units.channel, units.y, units.x]
-        if isinstance(step, steps.MaxPool):
+        if isinstance(step, pooling.MaxPool):
             tape.switches[number] = step.switches(inputs[0], network.nodes[number].shape[1:])
         if method is not Method.DECONVNET and isinstance(step, _DERIVED):
             tape.inputs[number] = inputs[0]
@@ -119,7 +118,7 @@ def images_at_once(network: Network, wanted: Iterable[int], method: Method) -> i
     for number in below:
         channels, height, width = network.nodes[number].shape
         step = network.nodes[number].step
-        kept = isinstance(step, steps.MaxPool) + 4 * (method is not Method.DECONVNET and isinstance(step, _DERIVED))
+        kept = isinstance(step, pooling.MaxPool) + 4 * (method is not Method.DECONVNET and isinstance(step, _DERIVED))
         size += kept * channels * height * width
     return max(1, min(32, TAPE_BYTES // max(size, 1)))
 
@@ -198,9 +197,9 @@ class _Descent:
             return (self._rectify(upper, step, signal),)
         if isinstance(step, steps.LocalResponseNorm) and self.tape.method is Method.GRADIENT:
             return (_derivative(step, self._window(self.tape.inputs[upper], upper), signal),)
-        if isinstance(step, steps.MaxPool):
+        if isinstance(step, pooling.MaxPool):
             return (step.unpool(signal, self._window(self.tape.switches[upper], upper)),)
-        if isinstance(step, steps.AveragePool):
+        if isinstance(step, pooling.AveragePool):
             return (step.spread(signal / self._divisors(upper, step).to(signal), None),)
         if isinstance(step, steps.Whole):
             whole = self._place(signal, self.cone[upper], _whole(self.nodes[upper].shape))
@@ -215,7 +214,7 @@ class _Descent:
             return signal
         return _derivative(step, self._window(self.tape.inputs[upper], upper), signal)
 
-    def _divisors(self, upper: int, step: steps.AveragePool) -> Tensor:
+    def _divisors(self, upper: int, step: pooling.AveragePool) -> Tensor:
         _, *below = self.nodes[self.nodes[upper].inputs[0]].shape
         divisors = step.divisors((below[0], below[1]), self.nodes[upper].shape[1:])
         everywhere = divisors.expand(int(self.units.image.max()) + 1, 1, -1, -1).to(self.units.image.device)
@@ -283,5 +282,5 @@ def _derivative(step: steps.Step, inputs: Tensor, signal: Tensor) -> Tensor:
     """The signal times the derivative of a step at these inputs."""
     with torch.inference_mode(False), torch.enable_grad():
         leaf = inputs.clone().requires_grad_()
-        result: Any = torch.autograd.grad(step.forward(leaf), leaf, signal.clone())[0]
+        result: Tensor = torch.autograd.grad(step.forward(leaf), leaf, signal.clone())[0]
     return result

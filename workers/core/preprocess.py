@@ -62,7 +62,7 @@ class Preprocessing:
             )
         image = torch.from_numpy(pixels).permute(2, 0, 1)  # (3, height, width), channels last in memory
         mode = InterpolationMode(self.interpolation.value)
-        resized = functional.resize(image, [tall, wide], interpolation=mode, antialias=True)
+        resized: torch.Tensor = functional.resize(image, [tall, wide], interpolation=mode, antialias=True)
         top, left = self.origin(height, width)
         return resized[:, top : top + self.crop, left : left + self.crop]
 

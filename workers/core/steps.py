@@ -126,6 +126,7 @@ class BatchNorm(Step):
 class Rectifier(Step):
     """A rectifying activation; downward the signal itself is rectified, whatever the forward sign was."""
 
+    name: str  # with its parameters: a part of the fingerprint
     function: Callable[[Tensor], Tensor]
     exact: bool  # type: ignore[misc] # the paper has the rectified linear unit; for smooth ones this is our extension
     kind = "rectifier"
@@ -148,105 +149,6 @@ class LocalResponseNorm(Step):
         return functional.local_response_norm(inputs[0], self.size, self.alpha, self.beta, self.k)
 
 
-@dataclass(frozen=True, eq=False)
-class Pool(Step):
-    """The geometry of a pooling."""
-
-    size: Pair
-    stride: Pair
-    padding: Pair
-    dilation: Pair
-    ceil: bool
-
-    def reach(self, axis: int) -> tuple[int, int, int]:
-        return self.stride[axis], self.padding[axis], (self.size[axis] - 1) * self.dilation[axis] + 1
-
-    def taps(self) -> list[Pair]:
-        """Offsets of the window's inputs, row-major."""
-        return [
-            (dy * self.dilation[0], dx * self.dilation[1]) for dy in range(self.size[0]) for dx in range(self.size[1])
-        ]
-
-    def spread(self, signal: Tensor, shares: "list[Tensor] | None") -> Tensor:
-        """Add every output's signal onto its inputs, each tap weighted by its share (None: all of it)."""
-        height, width = (self.below(Span(0, 0, signal.shape[2 + axis]), axis).size for axis in (0, 1))
-        shape = (*signal.shape[:2], height, width)
-        below = torch.empty(shape, dtype=signal.dtype, device=signal.device, memory_format=torch.channels_last).zero_()
-        for number, (dy, dx) in enumerate(self.taps()):
-            target = _strided(below, dy, dx, self.stride, signal.shape[2:])
-            target += signal if shares is None else signal * shares[number]
-        return below
-
-
-@dataclass(frozen=True, eq=False)
-class MaxPool(Pool):
-    """Max pooling; downward the signal goes through the switches of the forward pass."""
-
-    kind = "max pooling"
-
-    def forward(self, *inputs: Tensor) -> Tensor:
-        return functional.max_pool2d(inputs[0], self.size, self.stride, self.padding, self.dilation, self.ceil)
-
-    def switches(self, map_: Tensor, extent: Extent) -> Tensor:
-        """The tap that holds the maximum of every window; of equal values the first in row-major order.
-
-        Args:
-            map_: input (n, channels, height, width).
-            extent: height and width of the output.
-
-        Returns:
-            uint8 (n, channels, *extent), numbers of `taps()`.
-        """
-        padded = self._padded(map_, extent)
-        best = torch.full_like(padded[:, :, : extent[0], : extent[1]], -torch.inf)
-        switches = torch.zeros_like(best, dtype=torch.uint8)
-        for number, (dy, dx) in enumerate(self.taps()):
-            candidate = _strided(padded, dy, dx, self.stride, extent)
-            better = candidate > best
-            best = torch.where(better, candidate, best)
-            switches.masked_fill_(better, number)
-        return switches
-
-    def unpool(self, signal: Tensor, switches: Tensor) -> Tensor:
-        """Put every signal back where its maximum came from; signals that share a place add."""
-        return self.spread(signal, [switches == number for number in range(len(self.taps()))])
-
-    def _padded(self, map_: Tensor, extent: Extent) -> Tensor:
-        edges = []
-        for axis in (1, 0):
-            needed = self.below(Span(0, 0, extent[axis]), axis).size
-            before = self.padding[axis]
-            edges += [before, max(needed - before - map_.shape[2 + axis], 0)]
-        return functional.pad(map_, edges, value=-torch.inf)
-
-
-@dataclass(frozen=True, eq=False)
-class AveragePool(Pool):
-    """Average pooling; downward its transpose."""
-
-    count_padding: bool
-    divisor: int | None
-    kind = "average pooling"
-
-    def forward(self, *inputs: Tensor) -> Tensor:
-        return functional.avg_pool2d(
-            inputs[0], self.size, self.stride, self.padding, self.ceil, self.count_padding, self.divisor
-        )
-
-    def divisors(self, below: Extent, extent: Extent) -> Tensor:
-        """What each output is divided by, (height, width) of the output: fewer inputs at borders that do not count."""
-        if self.divisor:
-            return torch.full(extent, float(self.divisor))
-        counts = []
-        for axis in (0, 1):
-            start = torch.arange(extent[axis]) * self.stride[axis] - self.padding[axis]
-            stop = (start + self.size[axis]).clamp(max=below[axis] + self.padding[axis])
-            if not self.count_padding:
-                start, stop = start.clamp(min=0), stop.clamp(max=below[axis])
-            counts.append((stop - start).to(torch.float64))
-        return counts[0][:, None] * counts[1][None, :]
-
-
 class Whole(Step):
     """An operation whose every output sees the whole map."""
 
@@ -255,25 +157,6 @@ class Whole(Step):
     def down_whole(self, signal: Tensor, below: tuple[int, int, int]) -> Tensor:
         """Carry a signal on the whole output map to the whole input map of shape `below` (channels, height, width)."""
         raise NotImplementedError
-
-
-@dataclass(frozen=True, eq=False)
-class AdaptiveAveragePool(Whole):
-    """Averages over a fixed number of windows; also the mean over the whole map."""
-
-    extent: Extent
-    kind = "global pooling"
-
-    def forward(self, *inputs: Tensor) -> Tensor:
-        return functional.adaptive_avg_pool2d(inputs[0], self.extent)
-
-    def down_whole(self, signal: Tensor, below: tuple[int, int, int]) -> Tensor:
-        rows, columns = (self._shares(axis, below[1 + axis]).to(signal) for axis in (0, 1))
-        return torch.einsum("nchw,hi,wj->ncij", signal, rows, columns)
-
-    def _shares(self, axis: int, below: int) -> Tensor:
-        """(outputs, inputs) along one axis: what share of each input goes into each output."""
-        return functional.adaptive_avg_pool1d(torch.eye(below, dtype=torch.float64), self.extent[axis]).T
 
 
 @dataclass(frozen=True, eq=False)
@@ -349,9 +232,3 @@ class Channel(Step):
 
 def _per_channel(values: Tensor) -> Tensor:
     return values.view(1, -1, 1, 1)
-
-
-def _strided(map_: Tensor, top: int, left: int, stride: Pair, extent: "torch.Size | Extent") -> Tensor:
-    """Every stride-th position from (top, left), `extent` of them."""
-    bottom, right = top + (extent[0] - 1) * stride[0] + 1, left + (extent[1] - 1) * stride[1] + 1
-    return map_[:, :, top : bottom : stride[0], left : right : stride[1]]

@@ -10,6 +10,7 @@ from typing import Any, Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from workers.errors import DamagedFile
 from workers.store import paths
 from workers.store.root import Root
 from workers.store.schema import IMAGE, Table
@@ -45,10 +46,17 @@ def read_table(root: Root, rel: str, columns: list[str] | None = None, filters: 
 
     Raises:
         FileNotFoundError: there is no such file.
-        OSError: the file is damaged; its page checksums say so.
+        DamagedFile: it is not what was written; its page checksums say so.
     """
     with root.open(rel) as file:
-        return pq.read_table(file, columns=columns, filters=filters, partitioning=None, page_checksum_verification=True)
+        try:
+            return pq.read_table(
+                file, columns=columns, filters=filters, partitioning=None, page_checksum_verification=True
+            )
+        except (pa.ArrowInvalid, OSError) as error:
+            if isinstance(error, OSError) and error.errno is not None:  # the storage's own
+                raise
+            raise DamagedFile(f"{root.path(rel)} is damaged: {error}") from error
 
 
 def options(table: Table) -> dict[str, Any]:

@@ -75,7 +75,8 @@ _STATISTICS: tuple[Column, ...] = (
     (
         "bins",
         pa.list_(pa.int32()),
-        "histogram: numbers of the occupied bins, ascending; bin b > 0 holds scores from 1.01^(b-4001) up to 1.01^(b-4000), bin -b their negatives, bin 0 holds 0",
+        "histogram: numbers of the occupied bins, ascending; bin b > 0 holds scores from 1.01^(b-4001) up to "
+        "1.01^(b-4000), bin -b their negatives, bin 0 holds 0",
     ),
     ("counts", pa.list_(pa.int64()), "histogram: images in each of these bins"),
     ("field_height", pa.int32(), "height of a unit's receptive field, model-input pixels"),

@@ -4,11 +4,11 @@ from itertools import product
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from tests.support import by_hand, networks
-from workers.core import steps
-from workers.core.deconvnet import Units, project, record
+from tests.support.differentiated import differentiated, projected
+from workers.core import pooling
 from workers.core.graph import trace
 from workers.core.network import Network
 from workers.spec import Method
@@ -16,59 +16,10 @@ from workers.spec import Method
 SIDE = 45
 
 
-def projected(
-    network: Network, images: Tensor, number: int, places: list[tuple[int, int, int, int]], method: Method
-) -> Tensor:
-    """Full-size projections (units, 3, height, width)."""
-    units = Units(*(torch.tensor(column) for column in zip(*places, strict=True)))
-    tape = record(network, images, {number: units}, method)
-    signals, boxes = project(tape, number, units, tape.values[number])
-    full = torch.zeros(len(places), *images.shape[1:], dtype=images.dtype)
-    for place, signal, box in zip(full, signals, boxes, strict=True):
-        cut = box.cut(*images.shape[2:])
-        place[:, cut.top : cut.bottom, cut.left : cut.right] = signal[
-            :, cut.top - box.top : cut.bottom - box.top, cut.left - box.left : cut.right - box.left
-        ]
-        assert signal.abs().sum() == pytest.approx(float(place.abs().sum()))  # nothing lies outside the image
-    return full
-
-
 def borders_and_middle(network: Network, number: int) -> list[tuple[int, int, int, int]]:
     channels, height, width = network.nodes[number].shape
     rows, columns = ({0, side // 2, side - 1} for side in (height, width))
     return [(image, image % channels, y, x) for image, (y, x) in zip([0, 1] * 9, product(rows, columns), strict=False)]
-
-
-class Downward(torch.autograd.Function):
-    """A ReLU whose way back rectifies the signal, with the forward mask or without it."""
-
-    @staticmethod
-    def forward(context, x, masked):
-        context.save_for_backward(x)
-        context.masked = masked
-        return x.clamp(min=0)
-
-    @staticmethod
-    def backward(context, signal):
-        signal = signal.clamp(min=0)
-        return (signal * (context.saved_tensors[0] > 0) if context.masked else signal), None
-
-
-def differentiated(
-    network: Network, images: Tensor, number: int, place: tuple[int, int, int, int], method: Method
-) -> Tensor:
-    leaf = images.clone().requires_grad_()
-    values: list[Tensor] = []
-    for node in network.nodes[: number + 1]:
-        inputs = [values[i] for i in node.inputs]
-        if not inputs:
-            values.append(leaf)
-        elif isinstance(node.step, steps.Rectifier) and method is not Method.GRADIENT:
-            values.append(Downward.apply(inputs[0], method is Method.GUIDED_BACKPROP))
-        else:
-            values.append(node.step.forward(*inputs))
-    unit = values[number][place]
-    return torch.autograd.grad(unit, leaf, unit.detach())[0][place[0]]
 
 
 @pytest.mark.parametrize("make", [networks.alexnet_like, networks.vgg_like])
@@ -93,12 +44,12 @@ def test_every_layer_and_border_equals_the_full_image(make, method):
         places = borders_and_middle(network, number)
         got = projected(network, images, number, places, method)
         for place, projection in zip(places, got, strict=True):
-            wanted = differentiated(network, images, number, place, method)
+            wanted = differentiated(network, images, number, [place], method)[0]
             torch.testing.assert_close(projection, wanted, rtol=1e-9, atol=1e-9 * float(wanted.abs().max()) + 1e-300)
 
 
 def test_overlapping_windows_that_share_a_switch_add_their_signals():
-    pool = steps.MaxPool((3, 3), (2, 2), (0, 0), (1, 1), ceil=False)
+    pool = pooling.MaxPool((3, 3), (2, 2), (0, 0), (1, 1), ceil=False)
     map_ = torch.zeros(1, 1, 5, 5)
     map_[0, 0, 2, 2] = 1.0
     switches = pool.switches(map_, (2, 2))
@@ -106,12 +57,12 @@ def test_overlapping_windows_that_share_a_switch_add_their_signals():
 
 
 def test_of_equal_values_the_first_in_row_major_order_is_the_switch():
-    pool = steps.MaxPool((2, 2), (2, 2), (0, 0), (1, 1), ceil=False)
+    pool = pooling.MaxPool((2, 2), (2, 2), (0, 0), (1, 1), ceil=False)
     assert pool.switches(torch.zeros(1, 1, 4, 4), (2, 2)).unique().tolist() == [0]
 
 
 def test_switches_are_those_of_torch_on_untied_maps():
-    pool = steps.MaxPool((3, 3), (2, 2), (1, 1), (1, 1), ceil=True)
+    pool = pooling.MaxPool((3, 3), (2, 2), (1, 1), (1, 1), ceil=True)
     map_ = torch.randn(2, 3, 8, 11, generator=torch.Generator().manual_seed(3))
     wanted, where = nn.functional.max_pool2d(map_, 3, 2, 1, ceil_mode=True, return_indices=True)
     switches = pool.switches(map_, wanted.shape[2:]).long()

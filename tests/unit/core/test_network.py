@@ -6,7 +6,7 @@ import torchvision
 from torch import nn
 
 from tests.support import networks
-from workers.core import steps
+from workers.core import pooling, steps
 from workers.core.graph import trace
 from workers.core.network import Network
 from workers.errors import GraphError, UnknownLayerError
@@ -62,7 +62,7 @@ def _compare_field(network: Network, number: int) -> None:
 def _smoothed(node, inputs):
     if isinstance(node.step, steps.Rectifier):
         return inputs[0]
-    if isinstance(node.step, steps.MaxPool):
+    if isinstance(node.step, pooling.MaxPool):
         return nn.functional.avg_pool2d(inputs[0], node.step.size, node.step.stride, node.step.padding, node.step.ceil)
     return node.step.forward(*inputs)
 
@@ -92,10 +92,10 @@ def test_a_product_of_maps_is_refused_by_name():
         def forward(self, x):
             return x * torch.relu(x)
 
-    with pytest.raises(GraphError, match="node 'mul' .*product of two maps"):
+    with pytest.raises(GraphError, match=r"node 'mul': .*product of two maps"):
         trace(Gate().eval(), (8, 8))
 
 
 def test_an_unknown_operation_is_refused_by_name():
-    with pytest.raises(GraphError, match="node '0' is a Softmax2d"):
+    with pytest.raises(GraphError, match="node '0': no downward step is known for a Softmax2d"):
         trace(nn.Sequential(nn.Softmax2d()).eval(), (8, 8))

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from workers.errors import DamagedFile
 from workers.store import rows
 from workers.store.root import Root
 from workers.store.schema import MANIFEST, PATCHES, PROJECTED, SCAN_TABLES, TABLES, TOP, UNITS, Table
@@ -122,7 +123,7 @@ def test_pages_have_an_index_and_a_checksum_that_finds_damage(tmp_path):
     place = data.index(patches()["patch"][5].as_py()["bytes"])
     data[place + 7] ^= 1
     root.put("damaged.parquet", bytes(data))
-    with pytest.raises(OSError, match="CRC"):
+    with pytest.raises(DamagedFile, match="CRC"):
         rows.read_table(root, "damaged.parquet")
 
 

@@ -1,0 +1,93 @@
+"""A worker beside Ray. Takes what makes a plain worker, gives an actor that runs it; tells what a failed call means."""
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import ray
+import torch
+from ray.exceptions import (
+    NodeDiedError,
+    ObjectLostError,
+    OutOfMemoryError,
+    RayActorError,
+    RayError,
+    RayTaskError,
+    WorkerCrashedError,
+)
+
+from workers.errors import DeconvoyError, OutOfMemory, RunStopped
+from workers.job import Environment
+
+LOST = (RayActorError, WorkerCrashedError, NodeDiedError, ObjectLostError)
+
+
+class Worker(Protocol):
+    """What an actor runs: one item at a time, nothing kept between items."""
+
+    done: int
+
+    def check(self) -> Environment:
+        """Prove that this node can do the work, and say what software it runs."""
+
+    def run(self, item: Any) -> Any:  # noqa: ANN401 - each worker has its own items and reports
+        """Do one item."""
+
+
+MakeWorker = Callable[[], Worker]
+
+
+class Actor:
+    """A worker beside Ray, built in `prepare` and not in the constructor, so that its errors travel like any other."""
+
+    def __init__(self) -> None:
+        self._worker: Worker | None = None
+
+    def prepare(self, make: MakeWorker) -> tuple[Environment, str]:
+        """Build the worker and check it; gives what it runs on and the id of its node."""
+        self._worker = None  # frees the last pass's network before the next one is built
+        self._worker = make()
+        return self._worker.check(), ray.get_runtime_context().get_node_id()
+
+    def run(self, item: Any) -> Any:  # noqa: ANN401 - each worker has its own items and reports
+        """Do one item."""
+        assert self._worker is not None  # noqa: S101 - the pool gives no work to an actor that is not ready
+        return self._worker.run(item)
+
+    @ray.method(concurrency_group="progress")  # type: ignore[untyped-decorator]
+    def done(self) -> int:
+        """How far the item under way is; answered while it runs."""
+        return self._worker.done if self._worker else 0
+
+
+def hire(**options: Any) -> Any:  # noqa: ANN401 - Ray's options, Ray's handle
+    """Begin an actor; Ray places it when there is room."""
+    return ray.remote(concurrency_groups={"progress": 1})(Actor).options(**options).remote()
+
+
+def value(future: Any) -> Any:  # noqa: ANN401 - whatever the actor's method returns
+    """The result of a future; a worker's own error comes as it was raised."""
+    try:
+        return ray.get(future)
+    except LOST:
+        raise
+    except RayTaskError as error:
+        if isinstance(error.cause, DeconvoyError):
+            raise error.cause from error
+        if _is_out_of_memory(error.cause):
+            raise OutOfMemory(f"an actor ran out of memory: {error.cause}") from error
+        raise
+    except OutOfMemoryError as error:
+        raise OutOfMemory(f"an actor ran out of memory: {error}") from error
+    except RayError as error:
+        raise RunStopped(f"Ray cannot go on: {error}") from error
+
+
+def _is_out_of_memory(cause: object) -> bool:
+    """Whether memory was short: Python's, the GPU's, or (a plain RuntimeError in torch) the CPU allocator's."""
+    told = isinstance(cause, RuntimeError) and "can't allocate memory" in str(cause)
+    return told or isinstance(cause, MemoryError | torch.OutOfMemoryError)
+
+
+def is_alive(node: str) -> bool:
+    """Whether the machine still is there: an actor that went down with it does not count against its item."""
+    return any(each["NodeID"] == node and each["Alive"] for each in ray.nodes())

@@ -1,0 +1,65 @@
+"""What a run id stands for. Takes a spec and a listing, pins an id to them, or says why it stands for something else."""
+
+import json
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from workers.corpus.manifest import Listing
+from workers.errors import RunError
+from workers.spec import RunSpec, check_run_id
+from workers.store import paths
+from workers.store.root import Root
+
+
+def run_id(spec: RunSpec) -> str:
+    """The spec's run id, or one made from model, corpus and time.
+
+    Raises:
+        RunError: it is no run id.
+    """
+    if spec.run:
+        return check_run_id(spec.run)
+    model = spec.model.source.partition("://")[2].partition("?")[0]
+    corpus = Path(spec.corpus.source.rstrip("/")).name
+    words = re.sub(r"[^a-z0-9]+", "-", f"{model}-{corpus}".lower()).strip("-")[:70]
+    return f"{words or 'run'}-{datetime.now(UTC):%Y%m%dt%H%M%Sz}".lstrip("0123456789-")
+
+
+def pin(root: Root, run: str, spec: RunSpec, listing: Listing) -> str:
+    """The manifest that the run is pinned to: an earlier attempt's with the same spec, else today's."""
+    path = paths.spec_path(run)
+    before = json.loads(root.read(path)) if root.exists(path) else None
+    if before and before["identity"] == _identity(spec):
+        return str(before["manifest"])
+    committed = listing.commit(root)
+    data = json.dumps({"identity": _identity(spec), "manifest": committed}, indent=1, sort_keys=True).encode()
+    if before:
+        root.put(path, data)
+    elif not root.create(path, data):
+        return pin(root, run, spec, listing)
+    return committed
+
+
+def check_same(root: Root, told: Mapping[str, Any], spec: RunSpec, listing: Listing) -> None:
+    """Let a published run be asked for again.
+
+    Args:
+        root: where it is.
+        told: its manifest.json.
+        spec: what is asked for, with the device resolved.
+        listing: what the corpus holds now.
+
+    Raises:
+        RunError: it was published with another spec, or its corpus has changed.
+    """
+    if told["identity"] != _identity(spec):
+        raise RunError(f"run {told['run']!r} is published with another spec; give another --run")
+    if not listing.same_as(root, told["corpus"]["manifest"]):
+        raise RunError(f"run {told['run']!r} is published and its corpus has changed since; give another --run")
+
+
+def _identity(spec: RunSpec) -> Any:  # noqa: ANN401 - JSON
+    return json.loads(json.dumps(spec.identity(spec.resources.device)))
