@@ -1,7 +1,8 @@
 """The contact sheet of Zeiler & Fergus 2014, Figure 2. Takes a run's patches, gives one picture.
 
 For each channel the projections stand beside the patches, best first, row-major. The ground is mid-grey, the zero of a
-projection. A field that leaves the model's input is drawn in its place in the cell, the rest stays ground.
+projection. A field that leaves the model's input is drawn in its place in the cell, the rest stays ground. Each projection
+has its own scale; where a sheet shows it smaller than it is, contrast is stretched for the eye and stored values are not.
 """
 
 import io
@@ -9,6 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from service import query
@@ -29,6 +31,8 @@ CELL_PX = 80
 LARGEST_CELL_PX = 128
 LARGEST_PAGE_PX = 100_000_000
 ASPECT = 1.5
+STRONG_PERCENT = 99.7
+LARGEST_GAIN = 4.0
 
 
 @dataclass(frozen=True)
@@ -101,6 +105,16 @@ def draw_cell(encoded: bytes | None, cell: Cell, form: Geometry) -> Image.Image:
     return drawn.resize(form.cell, Image.Resampling.NEAREST if enlarged else Image.Resampling.LANCZOS)
 
 
+def _contrasted(projection: Image.Image, form: Geometry) -> Image.Image:
+    """A projection that was made smaller, with the contrast that averaging took: all but its strongest pixels fit in."""
+    if form.factor >= 1:
+        return projection
+    about_grey = np.asarray(projection, np.float32) - GROUND[0]
+    strong = float(np.percentile(np.abs(about_grey), STRONG_PERCENT))
+    gain = min(max(127 / max(strong, 1.0), 1.0), LARGEST_GAIN)
+    return Image.fromarray(np.clip(about_grey * gain + GROUND[0], 0, 255).astype(np.uint8))
+
+
 def _place(cell: Cell, form: Geometry) -> tuple[int, int]:
     """Left and top of the picture in the cell, model-input pixels; the picture is the box cut to the input."""
     left = max(-cell.box_left, 0) if form.moves_right else max(cell.box_left, 0)
@@ -119,7 +133,7 @@ def _block(cells: Sequence[Cell], channel: int, form: Geometry) -> Image.Image:
     ImageDraw.Draw(block).text((0, LABEL_PX), label, INK, font, anchor="ls")
     for number, cell in enumerate(cells):
         x, y = number % form.side * (wide + GAP_PX), number // form.side * (tall + GAP_PX) + below
-        block.paste(draw_cell(cell.projection, cell, form), (x, y))
+        block.paste(_contrasted(draw_cell(cell.projection, cell, form), form), (x, y))
         block.paste(draw_cell(cell.patch, cell, form), (x + second, y))
     return block
 

@@ -71,7 +71,7 @@ def installed(wheel, tmp_path_factory) -> Path:
 def desk(tmp_path_factory) -> Path:
     """The folder where the README's commands are typed: it holds photos, and nothing of the checkout."""
     folder = tmp_path_factory.mktemp("desk")
-    corpora.photos(folder / "photos", range(40))
+    corpora.photos(folder / "photos", range(20))
     weights = folder / "torch" / "hub" / "checkpoints"
     weights.mkdir(parents=True)
     name = torchvision.models.ResNet18_Weights.DEFAULT.url.rpartition("/")[2]

@@ -7,7 +7,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from workers.errors import DamagedFile
@@ -16,6 +18,7 @@ from workers.store.root import Root
 from workers.store.schema import IMAGE, Table
 
 PART_BYTES = 200_000_000
+GROUP_BYTES = 1_500_000
 SMALL_GROUP_ROWS = 256
 _BLOCK = 1 << 20
 
@@ -87,10 +90,46 @@ def _leaves(schema: pa.Schema) -> list[str]:
     return names
 
 
+def group_stops(table: Table, rows: pa.Table) -> list[int]:
+    """Where row groups end, so that a reader of one key (a channel, say) reads little else.
+
+    A group has at most `table.group_rows` rows and, in a table with images, about GROUP_BYTES of them; there it ends
+    between two keys, never inside one. What stands behind the last stop waits for more rows.
+    """
+    if not table.images:
+        return list(range(table.group_rows, len(rows) + 1, table.group_rows))
+    ends = np.concatenate(([0], np.cumsum(_image_bytes(table, rows))))  # bytes of the first n rows
+    starts = _key_starts(table, rows)
+    stops, begin = [], 0
+    for start, stop in zip(starts, [*starts[1:], len(rows)], strict=True):
+        if start > begin and (stop - begin > table.group_rows or ends[stop] - ends[begin] > GROUP_BYTES):
+            stops.append(start)
+            begin = start
+    return stops
+
+
+def _image_bytes(table: Table, rows: pa.Table) -> np.ndarray[Any, Any]:
+    sizes = np.zeros(len(rows), np.int64)
+    for name in table.images:
+        lengths = pc.binary_length(pc.struct_field(rows[name], "bytes"))
+        sizes += pc.fill_null(lengths, 0).to_numpy().astype(np.int64)
+    return sizes
+
+
+def _key_starts(table: Table, rows: pa.Table) -> list[int]:
+    """The first row of each key; the last sorting column tells rows of one key apart, a table with one has no keys."""
+    changed = np.full(len(rows), len(table.sorted_by) == 1)
+    changed[:1] = True
+    for name in table.sorted_by[:-1]:
+        values = rows[name].to_numpy()
+        changed[1:] |= values[1:] != values[:-1]
+    return [int(start) for start in np.nonzero(changed)[0]]
+
+
 class TableWriter:
     """Writes one table of one run: rows in, parts out, each named by its content.
 
-    Rows must come sorted. They are cut into row groups of `table.group_rows`; a part that passes `part_bytes` is closed
+    Rows must come sorted. They are cut into row groups as `group_stops` says; a part that passes `part_bytes` is closed
     and the next one begun. There is always at least one part, so that every table of a run can be read.
     """
 
@@ -115,12 +154,12 @@ class TableWriter:
     def write(self, rows: pa.Table) -> None:
         """Take some rows; they are written when a row group is full."""
         self._waiting.append(rows.cast(self._table.schema))
-        if sum(len(part) for part in self._waiting) >= self._table.group_rows:
-            waiting = pa.concat_tables(self._waiting)
-            full = len(waiting) - len(waiting) % self._table.group_rows
-            for start in range(0, full, self._table.group_rows):
-                self._write_group(waiting.slice(start, self._table.group_rows))
-            self._waiting = [waiting.slice(full)]
+        if self._table.images or sum(len(part) for part in self._waiting) >= self._table.group_rows:
+            waiting, begin = pa.concat_tables(self._waiting), 0
+            for stop in group_stops(self._table, waiting):
+                self._write_group(waiting.slice(begin, stop - begin))
+                begin = stop
+            self._waiting = [waiting.slice(begin)]
 
     def close(self) -> tuple[PartFile, ...]:
         """Write what waits and commit the last part; gives all parts."""

@@ -18,7 +18,7 @@ class Table:
         name: folder under `tables/`.
         schema: columns with docs, field ids and the schema's name and version.
         sorted_by: columns that the rows are sorted by.
-        group_rows: rows per row group.
+        group_rows: largest row group; in a table with images their size counts too.
     """
 
     name: str

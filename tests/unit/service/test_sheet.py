@@ -157,3 +157,14 @@ def test_a_lossy_patch_is_drawn_too(run):
     buffer = io.BytesIO()
     Image.new("RGB", (INPUT_PX, INPUT_PX), (200, 10, 10)).save(buffer, "WEBP", quality=90)
     assert sheet.draw_cell(buffer.getvalue(), cell, form).getpixel((5, 5))[0] > 180
+
+
+def test_a_projection_that_is_drawn_smaller_gets_its_contrast_back_and_keeps_its_zero():
+    form = sheet.Geometry(200, 200, moves_down=False, moves_right=False, factor=0.5, side=3)
+    faint = np.full((100, 100, 3), 128, np.uint8)
+    faint[10:30, 10:30] = 168
+    faint[50:70, 50:70] = 98
+    drawn = np.asarray(sheet._contrasted(Image.fromarray(faint), form)).astype(int)
+    assert set(np.unique(drawn)) == {128 - round(30 * 127 / 40), 128, 255}
+    same = sheet._contrasted(Image.fromarray(faint), dataclasses.replace(form, factor=2))
+    assert np.array_equal(np.asarray(same), faint)

@@ -12,7 +12,7 @@ import pytest
 from workers.errors import DamagedFile
 from workers.store import rows
 from workers.store.root import Root
-from workers.store.schema import MANIFEST, PATCHES, PROJECTED, SCAN_TABLES, TABLES, TOP, UNITS, Table
+from workers.store.schema import IMAGE, MANIFEST, PATCHES, PROJECTED, SCAN_TABLES, TABLES, TOP, UNITS, Table
 
 LAYERS, CHANNELS, K = 2, 24, 9
 
@@ -103,16 +103,32 @@ def test_footers_hold_statistics_of_keys_and_none_of_images(tmp_path):
     assert dictionaries == {"layer", "label"}
 
 
-def test_row_groups_have_the_tables_size_and_say_how_they_are_sorted(tmp_path):
+def test_row_groups_hold_whole_channels_up_to_the_tables_size_and_say_how_they_are_sorted(tmp_path):
     whole = patches()
     root, (part,) = write(tmp_path, PATCHES, [whole.slice(start, 50) for start in range(0, len(whole), 50)])
     told = footer(root, part)
     sizes = [told.row_group(i).num_rows for i in range(told.num_row_groups)]
-    assert sizes[:-1] == [PATCHES.group_rows] * (len(sizes) - 1) and sum(sizes) == len(whole)
+    per_channel = 9
+    full = PATCHES.group_rows // per_channel * per_channel
+    assert sizes[:-1] == [full] * (len(sizes) - 1) and sum(sizes) == len(whole)
     assert 100 <= PATCHES.group_rows <= 150
     for i in range(told.num_row_groups):
         by = [PATCHES.schema.names[each.column_index] for each in told.row_group(i).sorting_columns]
         assert by == ["layer_index", "channel", "rank"]
+
+
+@pytest.mark.parametrize("step", [1, 7, 50, 1000])
+def test_groups_with_large_images_end_between_channels_however_the_rows_came(tmp_path, step):
+    whole = patches()
+    picture = pa.StructArray.from_arrays(
+        [pa.array([b"x" * 60_000] * len(whole)), pa.nulls(len(whole), pa.string())], fields=list(IMAGE)
+    )
+    whole = whole.set_column(whole.schema.get_field_index("patch"), PATCHES.schema.field("patch"), picture)
+    root, (part,) = write(tmp_path, PATCHES, [whole.slice(start, step) for start in range(0, len(whole), step)])
+    told = footer(root, part)
+    sizes = [told.row_group(i).num_rows for i in range(told.num_row_groups)]
+    assert set(sizes[:-1]) == {18}  # two channels of nine: a third one would pass the limit
+    assert sum(sizes) == len(whole)
 
 
 def test_pages_have_an_index_and_a_checksum_that_finds_damage(tmp_path):
