@@ -112,7 +112,7 @@ def _contrasted(projection: Image.Image, form: Geometry) -> Image.Image:
     about_grey = np.asarray(projection, np.float32) - GROUND[0]
     strong = float(np.percentile(np.abs(about_grey), STRONG_PERCENT))
     gain = min(max(127 / max(strong, 1.0), 1.0), LARGEST_GAIN)
-    return Image.fromarray(np.clip(about_grey * gain + GROUND[0], 0, 255).astype(np.uint8))
+    return Image.fromarray(np.rint(np.clip(about_grey * gain + GROUND[0], 0, 255)).astype(np.uint8))
 
 
 def _place(cell: Cell, form: Geometry) -> tuple[int, int]:

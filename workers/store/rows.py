@@ -3,6 +3,7 @@
 import hashlib
 import io
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -99,9 +100,8 @@ def group_stops(table: Table, rows: pa.Table) -> list[int]:
     if not table.images:
         return list(range(table.group_rows, len(rows) + 1, table.group_rows))
     ends = np.concatenate(([0], np.cumsum(_image_bytes(table, rows))))  # bytes of the first n rows
-    starts = _key_starts(table, rows)
     stops, begin = [], 0
-    for start, stop in zip(starts, [*starts[1:], len(rows)], strict=True):
+    for start, stop in pairwise([*_key_starts(table, rows), len(rows)]):
         if start > begin and (stop - begin > table.group_rows or ends[stop] - ends[begin] > GROUP_BYTES):
             stops.append(start)
             begin = start
