@@ -8,6 +8,7 @@ before anything is decoded.
 
 import io
 import warnings
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,16 @@ DECODER = f"pillow {PIL.__version__}"
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 
+SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"GIF8", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+BITS_PER_SAMPLE, PHOTOMETRIC, TILE_WIDTH, TILE_HEIGHT = 258, 262, 322, 323  # TIFF tags
+WHITE_IS_ZERO = 0
+WIDE = ("I;16", "I;16L", "I;16B", "I;16N")
+
+# The limit is ours and read from the header; Pillow's own would come before a larger one of ours.
+Image.MAX_IMAGE_PIXELS = None
+
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
+Wide = np.ndarray[Any, np.dtype[np.uint32]]
 
 
 def decode(data: bytes, limits: LimitsSpec) -> Pixels:
@@ -44,57 +54,91 @@ def decode(data: bytes, limits: LimitsSpec) -> Pixels:
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             _check_size(image, limits)
-            return _pixels(image)
+            image.load()
+            return np.array(_rgb(ImageOps.exif_transpose(image), _about(image, data)))
     except (Rejected, MemoryError):
         raise
     except UnidentifiedImageError:
+        if _is_signed(data):
+            raise Rejected(
+                Reason.DAMAGED, "the header is damaged or of a kind that the decoder does not know"
+            ) from None
         raise Rejected(Reason.NOT_AN_IMAGE, "no known image format") from None
     except Exception as error:  # noqa: BLE001 - decoders raise anything on damaged files; it becomes a reject
         raise Rejected(Reason.DAMAGED, _first_line(error)) from None
 
 
 def prepare_decoder() -> None:
-    """Make a process ready to decode: limits are ours and are checked, so Pillow's own limit and warnings are put off."""
-    Image.MAX_IMAGE_PIXELS = None
+    """Make a process ready to decode: what Pillow warns of is either a reject or harmless."""
     warnings.filterwarnings("ignore", module="PIL")
 
 
+@dataclass(frozen=True)
+class _About:
+    """What the file says of its samples and Pillow's mode does not.
+
+    Attributes:
+        white: the largest value of a 16-bit mode.
+        inverted: zero is white.
+        deep: samples have 16 bits, of which Pillow keeps 8.
+    """
+
+    white: int
+    inverted: bool
+    deep: bool
+
+
+def _about(image: Image.Image, data: bytes) -> _About:
+    if image.format == "TIFF":
+        tags: Any = getattr(image, "tag_v2", {})
+        bits = tags.get(BITS_PER_SAMPLE, (1,))
+        depth = int(bits[0] if isinstance(bits, tuple) else bits)
+        # Pillow itself inverts where samples have up to 8 bits.
+        return _About((1 << depth) - 1, tags.get(PHOTOMETRIC) == WHITE_IS_ZERO, depth > 8)
+    return _About(0xFFFF, inverted=False, deep=image.format == "PNG" and data[24] == 16)
+
+
 def _check_size(image: Image.Image, limits: LimitsSpec) -> None:
-    width, height = image.size
-    if width * height > limits.pixels:
-        raise Rejected(Reason.TOO_MANY_PIXELS, f"{width} x {height} pixels, the limit is {limits.pixels} in all")
-    if width * height == 0:
-        raise Rejected(Reason.DAMAGED, f"{width} x {height} pixels")
+    tags: Any = getattr(image, "tag_v2", {})
+    tile = tags.get(TILE_WIDTH, 0), tags.get(TILE_HEIGHT, 0)
+    for what, (width, height) in (("", image.size), ("tiles of ", tile)):
+        if width * height > limits.pixels:
+            told = f"{what}{width} x {height} pixels, the limit is {limits.pixels} in all"
+            raise Rejected(Reason.TOO_MANY_PIXELS, told)
+    if image.width * image.height == 0:
+        raise Rejected(Reason.DAMAGED, f"{image.width} x {image.height} pixels")
 
 
-def _pixels(image: Image.Image) -> Pixels:
-    image.load()
-    upright = ImageOps.exif_transpose(image)
-    return np.array(_rgb(upright))
-
-
-def _rgb(image: Image.Image) -> Image.Image:
+def _rgb(image: Image.Image, about: _About) -> Image.Image:
     mode = image.mode
-    if mode.startswith("I;16") or (mode == "I" and _holds_16_bits(image)):
-        return _from_16_bits(image)
-    if mode in ("I", "F"):
-        raise Rejected(Reason.UNSUPPORTED_MODE, f"mode {mode}: 32-bit values without a known white")
-    if mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+    if mode in WIDE:
+        return _from_wide(image, about)
+    if mode in ("I", "F", "LAB", "HSV"):
+        raise Rejected(Reason.UNSUPPORTED_MODE, f"mode {mode}: its values have no known colours")
+    if "transparency" in image.info and about.deep:
+        raise Rejected(Reason.UNSUPPORTED_MODE, "16-bit colours of which one is transparent")
+    if mode == "La":
+        image, mode = image.convert("LA"), "LA"
+    if mode in ("RGBA", "LA", "PA", "RGBa") or "transparency" in image.info:
         coloured = image.convert("RGBA")
         white = Image.new("RGBA", coloured.size, (255, 255, 255, 255))
         return Image.alpha_composite(white, coloured).convert("RGB")
     return image if mode == "RGB" else image.convert("RGB")
 
 
-def _holds_16_bits(image: Image.Image) -> bool:
-    """Some 16-bit formats open as 32-bit integers: Pillow's netpbm and old PNG readers."""
-    return image.format == "PNG"
-
-
-def _from_16_bits(image: Image.Image) -> Image.Image:
-    values = np.asarray(image).astype(np.uint32)
-    grey = ((values + 128) // 257).astype(np.uint8)
+def _from_wide(image: Image.Image, about: _About) -> Image.Image:
+    values: Wide = np.asarray(image).astype(np.uint32)
+    grey = ((values * 255 + about.white // 2) // about.white).clip(max=255).astype(np.uint8)
+    if about.inverted:
+        grey = 255 - grey
+    if "transparency" in image.info:
+        grey[values == image.info["transparency"]] = 255
     return Image.fromarray(grey).convert("RGB")
+
+
+def _is_signed(data: bytes) -> bool:
+    """Whether the first bytes are those of a known format."""
+    return data.startswith(SIGNATURES) or (data[:4] == b"RIFF" and data[8:12] == b"WEBP")
 
 
 def _first_line(error: Exception) -> str:

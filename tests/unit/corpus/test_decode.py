@@ -1,8 +1,11 @@
 """Every mode on purpose, every damage a reject."""
 
 import io
+import resource
+import struct
 import subprocess
 import sys
+import zlib
 
 import numpy as np
 import pytest
@@ -38,6 +41,98 @@ def test_grey_is_three_equal_channels():
 def test_a_16_bit_ramp_stays_a_ramp(form):
     wide = (RAMP.astype(np.uint16) * 257).astype(np.uint16)
     assert (decode(file(Image.fromarray(wide), form), LIMITS) == RAMP[..., None]).all()
+
+
+def tiff(pixels: np.ndarray, **options) -> bytes:
+    """A TIFF by another writer than the decoder's library."""
+    tifffile = pytest.importorskip("tifffile")
+    buffer = io.BytesIO()
+    tifffile.imwrite(buffer, pixels, **options)
+    return buffer.getvalue()
+
+
+def png(colour_type: int, samples: np.ndarray, transparent: tuple[int, ...] = ()) -> bytes:
+    """A PNG with 16-bit samples (height, width, samples), chunk by chunk."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    height, width = samples.shape[:2]
+    lines = b"".join(b"\0" + line.astype(">u2").tobytes() for line in samples)
+    extra = chunk(b"tRNS", struct.pack(f">{len(transparent)}H", *transparent)) if transparent else b""
+    header = struct.pack(">IIBBBBB", width, height, 16, colour_type, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + extra
+        + chunk(b"IDAT", zlib.compress(lines))
+        + chunk(b"IEND", b"")
+    )
+
+
+WIDE = RAMP.astype(np.uint16) * 257
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("pixels", [RAMP, WIDE], ids=["8 bits", "16 bits"])
+def test_a_tiff_whose_zero_is_white_is_turned_round_or_refused(pixels, order):
+    assert (decode(tiff(pixels, photometric="minisblack", byteorder=order), LIMITS) == RAMP[..., None]).all()
+    turned = tiff(pixels, photometric="miniswhite", byteorder=order)
+    if pixels is WIDE and order == ">":  # Pillow does not know this kind
+        assert reason(turned) is Reason.DAMAGED
+    else:
+        assert (decode(turned, LIMITS) == 255 - RAMP[..., None]).all()
+
+
+def test_12_bits_are_scaled_by_their_own_white():
+    """Two samples in three bytes, as cameras and microscopes write them."""
+    samples = (np.arange(256) * 4095 / 255).round().astype(np.uint32).reshape(16, 16)
+    pairs = (samples[:, ::2] << 12) | samples[:, 1::2]
+    packed = np.stack([pairs >> 16, pairs >> 8 & 255, pairs & 255], axis=-1).astype(np.uint8).tobytes()
+    tags = [
+        (256, 16), (257, 16), (258, 12), (259, 1), (262, 1), (273, 8), (277, 1), (278, 16), (279, len(packed)),
+    ]  # fmt: skip
+    directory = struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+    data = b"II*\0" + struct.pack("<I", 8 + len(packed)) + packed + directory + b"\0\0\0\0"
+    assert np.abs(decode(data, LIMITS).astype(int) - RAMP[..., None]).max() <= 1
+
+
+def test_16_bit_colours_keep_their_values_within_one_level():
+    colours = np.stack([WIDE, WIDE.T, WIDE[::-1]], axis=-1)
+    wanted = np.stack([RAMP, RAMP.T, RAMP[::-1]], axis=-1)
+    for data in (png(2, colours), tiff(colours, photometric="rgb")):
+        assert np.abs(decode(data, LIMITS).astype(int) - wanted).max() <= 1
+
+
+def test_the_transparent_value_of_a_16_bit_png_is_laid_over_white_or_refused():
+    pixels = decode(png(0, WIDE[..., None], transparent=(257 * 7,)), LIMITS)
+    wanted = np.where(RAMP == 7, 255, RAMP)
+    assert (pixels == wanted[..., None]).all()
+    colours = np.repeat(WIDE[..., None], 3, axis=-1)
+    assert reason(png(2, colours, transparent=(0, 0, 0))) is Reason.UNSUPPORTED_MODE
+
+
+def test_16_bit_alpha_is_laid_over_white():
+    grey = np.zeros((4, 4, 2), np.uint16)
+    grey[..., 1] = 0x8080
+    assert (decode(png(4, grey), LIMITS) == 127).all()
+
+
+@pytest.mark.parametrize("photometric", ["miniswhite", "minisblack"])
+def test_one_bit_is_black_and_white(photometric):
+    bits = RAMP > 100
+    wanted = bits if photometric == "minisblack" else ~bits
+    assert (decode(tiff(bits, photometric=photometric), LIMITS) == wanted[..., None] * 255).all()
+
+
+def test_lab_is_refused():
+    assert reason(file(Image.new("LAB", (8, 8)), "TIFF")) is Reason.UNSUPPORTED_MODE
+
+
+def test_cmyk_jpegs_are_not_negatives():
+    image = Image.new("CMYK", (16, 16), (0, 255, 255, 0))
+    red, green, blue = decode(file(image, "JPEG", quality=95), LIMITS)[8, 8].astype(int)
+    assert red > 245 and green < 10 and blue < 10
 
 
 def test_transparency_is_laid_over_white():
@@ -88,6 +183,29 @@ def test_each_damage_has_its_reason():
     assert reason(noise[: len(noise) // 2]) is Reason.DAMAGED
     assert reason(good, LimitsSpec(bytes=10)) is Reason.TOO_MANY_BYTES
     assert reason(good, LimitsSpec(pixels=255)) is Reason.TOO_MANY_PIXELS
+
+
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF"])
+def test_a_known_format_with_a_damaged_header_is_damaged(form):
+    assert reason(file(Image.fromarray(RAMP), form)[:13] + bytes(40)) is Reason.DAMAGED
+
+
+def test_the_limits_alone_say_how_large_an_image_may_be():
+    """Pillow refuses 2 x 89 million pixels by itself; a larger limit of ours stands above that."""
+    huge = bytearray(file(Image.fromarray(RAMP), "BMP"))
+    huge[18:26] = struct.pack("<ii", 20_000, 20_000)
+    assert reason(bytes(huge)) is Reason.TOO_MANY_PIXELS
+    assert reason(bytes(huge), LimitsSpec(pixels=10**9)) is Reason.DAMAGED  # it holds 256 of them
+
+
+def test_a_small_tiff_with_huge_tiles_costs_no_memory():
+    data = bytearray(tiff(RAMP, tile=(16, 16)))
+    for tag in (322, 323):
+        place = data.index(struct.pack("<HHII", tag, 4, 1, 16))
+        data[place + 8 : place + 12] = struct.pack("<I", 1 << 14)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert reason(bytes(data)) is Reason.TOO_MANY_PIXELS
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # KiB
 
 
 @given(st.sampled_from(["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF"]), st.data())
