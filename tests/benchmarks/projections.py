@@ -1,0 +1,172 @@
+"""Speed of projections against Captum's NeuronDeconvolution: AlexNet, the top nine of each channel, one thread.
+
+Captum gets each channel's nine photos as one batch and runs the whole network forward and backward on them. We run each
+photo once for all of its units and carry each unit down on its cone. Both start from the same top rows; Captum is timed on
+some channels of each layer, spread evenly, and its time per row counts for the whole layer. `encoded` adds what a stored row
+needs: the 8-bit display, the lossless projection and the patch.
+"""
+
+import argparse
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from captum.attr import NeuronDeconvolution
+from torch import Tensor, nn
+
+from jobs import project
+from tests.support import benchmarking
+from workers import architectures, device
+from workers import model as models
+from workers.core import deconvnet
+from workers.core.topk import Rows
+from workers.corpus import manifest, reader
+from workers.job import Job
+from workers.model import Model
+from workers.project import ProjectWorker, _GroupBatch
+from workers.scan import ScanWorker
+from workers.shard import Group, Shard
+from workers.spec import Method, Precision
+from workers.store.root import Root
+from workers.store.rows import read_table
+
+
+@dataclass(frozen=True)
+class Side:
+    """Rows that were projected, and how long that took."""
+
+    rows: int
+    seconds: float
+
+    @property
+    def rate(self) -> float:
+        """Rows per second."""
+        return self.rows / self.seconds
+
+
+def scanned(job: Job, images: int) -> Group:
+    """The top rows of a shard, as one group of the second pass."""
+    shard = Shard(0, images, job.manifest, "shards/benchmark/scan.parquet")
+    ScanWorker(job).run(shard)
+    found = read_table(Root(job.spec.root), shard.result, ["top"])["top"].combine_chunks().flatten()
+    [group] = project.groups(Rows.from_arrow(found), [shard], "benchmark")
+    return group
+
+
+def ours(worker: ProjectWorker, group: Group) -> Side:
+    """All rows of all layers, from decoded photos to float projections."""
+    spent, spec = 0.0, worker.job.spec
+    for batch in worker._batches(group, set(group.rows.image_index.tolist())):
+        work = _GroupBatch(worker, group, batch)
+        started = time.perf_counter()
+        by_layer = [(layer, work.top.layer_index == layer) for layer in sorted(set(work.top.layer_index.tolist()))]
+        units = {layer + 1: work._units(work.top.take(here)) for layer, here in by_layer}
+        images = device.normalised(batch.pixels(), worker.job, Precision.FLOAT32)
+        tape = deconvnet.record(worker.network, images, units, spec.project.method)
+        for number, some in units.items():
+            size = deconvnet.chunk_size(worker.network, number)
+            for start in range(0, len(some), size):
+                part = slice(start, start + size)
+                deconvnet.project(tape, number, some.part(part), tape.values[number][part])
+        spent += time.perf_counter() - started
+    return Side(len(group.rows), spent)
+
+
+def encoded(worker: ProjectWorker, group: Group) -> Side:
+    """The whole second pass: reading, decoding, projecting, encoding, writing."""
+    started = time.perf_counter()
+    worker.run(group)
+    return Side(len(group.rows), time.perf_counter() - started)
+
+
+def captums(loaded: Model, group: Group, pictures: dict[int, Tensor], channels: int) -> dict[int, Side]:
+    """Some channels of each layer, by layer index."""
+    module = architectures.build(loaded.stored.architecture)
+    models.fit(module, loaded.state, loaded.stored.source)
+    for each in module.modules():
+        if isinstance(each, nn.ReLU):
+            each.inplace = False
+    module.requires_grad_(False)
+    found = {}
+    for layer in sorted(set(group.rows.layer_index.tolist())):
+        here = group.rows.take(group.rows.layer_index == layer)
+        name = loaded.network.layers[layer].name
+        method = NeuronDeconvolution(module, module.get_submodule(name))
+        known = sorted(set(here.channel.tolist()))
+        found[layer] = _channels(method, here, pictures, known[:: max(1, len(known) // channels)])
+    return found
+
+
+def _channels(method: NeuronDeconvolution, rows: Rows, pictures: dict[int, Tensor], channels: Sequence[int]) -> Side:
+    count, started = 0, time.perf_counter()
+    for channel in channels:
+        mine = rows.take(rows.channel == channel)
+        images = torch.stack([pictures[index] for index in mine.image_index.tolist()]).requires_grad_()
+        y, x = torch.tensor(mine.y).long(), torch.tensor(mine.x).long()
+
+        def unit(map_: Tensor, channel: int = channel, y: Tensor = y, x: Tensor = x) -> Tensor:
+            return map_[torch.arange(len(map_)), channel, y, x]
+
+        method.attribute(images, unit)
+        count += len(mine)
+    return Side(count, time.perf_counter() - started)
+
+
+def photos_of(job: Job, group: Group) -> dict[int, Tensor]:
+    """Model inputs by image index."""
+    wanted = set(group.rows.image_index.tolist())
+    listed = [r for r in manifest.rows(Root(job.spec.root), job.manifest, 0, group.stop) if r.image_index in wanted]
+
+    def prepare(pixels: object) -> Tensor:
+        return job.model.preprocessing.prepare(pixels, job.spec.limits.pixels)
+
+    batches = reader.batches(listed, 32, prepare, reader.ReadOptions(job.spec.limits))
+    return {
+        picture.record.image_index: image
+        for batch in batches
+        for picture, image in zip(
+            batch.pictures, device.normalised(batch.pixels(), job, Precision.FLOAT32), strict=True
+        )
+    }
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--images", type=int, default=512)
+    parser.add_argument("--channels", type=int, default=8, help="channels of each layer that Captum projects")
+    parser.add_argument("--rounds", type=int, default=3)
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        scratch = Path(folder)
+        job, loaded = benchmarking.prepared(
+            benchmarking.source("alexnet", scratch), benchmarking.photos(scratch), scratch, asked.images
+        )
+        assert job.spec.project.method is Method.DECONVNET
+        group = scanned(job, asked.images)
+        pictures, worker = photos_of(job, group), ProjectWorker(job)
+        print(f"{len(group.rows)} rows on {len(pictures)} photos; rows/s, one thread")
+        gains = []
+        for _ in range(asked.rounds):
+            mine, theirs, whole = (
+                ours(worker, group),
+                captums(loaded, group, pictures, asked.channels),
+                encoded(worker, group),
+            )
+            counts = {layer: int((group.rows.layer_index == layer).sum()) for layer in theirs}
+            seconds = sum(counts[layer] / side.rate for layer, side in theirs.items())
+            gains.append((seconds / mine.seconds, seconds / whole.seconds))
+            rates = ", ".join(f"{loaded.network.layers[layer].name} {side.rate:.0f}" for layer, side in theirs.items())
+            print(
+                f"ours {mine.rate:.0f}, encoded and written {whole.rate:.0f}; Captum {len(group.rows) / seconds:.0f} ({rates})"
+            )
+        print(f"times Captum: {benchmarking.spread([one for one, _ in gains])}, goal 5;"
+              f" with encoding and writing {benchmarking.spread([two for _, two in gains])}"
+)  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""Speed of the scan against decoding and the forward pass alone: same photos, batches and thread, in one process.
+
+`plain` decodes as the scan does and runs torchvision's module, channels last, up to its last convolution; `steps` runs our
+own list of steps without looking at a map. All three overlap decoding with the forward pass in the same way.
+"""
+
+import argparse
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from tests.support import benchmarking
+from workers import architectures, device
+from workers import model as models
+from workers.corpus import manifest, reader
+from workers.job import Job
+from workers.model import Model
+from workers.scan import ScanWorker
+from workers.shard import Shard
+from workers.spec import Precision
+from workers.store.root import Root
+
+GOALS = {"alexnet": 0.85, "resnet18": 0.85, "squeezenet1_1": 0.75}
+
+
+def plain(loaded: Model) -> Callable[[Tensor], object]:
+    """torchvision's own module without its classifier, channels last."""
+    module = architectures.build(loaded.stored.architecture)
+    models.fit(module, loaded.state, loaded.stored.source)
+    return getattr(module, "features", module).to(memory_format=torch.channels_last)
+
+
+def steps(worker: ScanWorker) -> Callable[[Tensor], object]:
+    """Our own steps, nothing looked at."""
+    last = worker.layers[-1].index + 1
+    return lambda images: worker.network.forward(images, [last], lambda *_: None, overwrite=True)
+
+
+def forward_only(job: Job, images: int, run: Callable[[Tensor], object]) -> None:
+    """Decode and run, and keep nothing."""
+    listed = manifest.rows(Root(job.spec.root), job.manifest, 0, images)
+    options = reader.ReadOptions(job.spec.limits, 1, 2 * job.spec.scan.batch)
+    prepare = partial(job.model.preprocessing.prepare, max_pixels=job.spec.limits.pixels)
+    with torch.inference_mode():
+        for batch in reader.batches(listed, job.spec.scan.batch, prepare, options):
+            run(device.normalised(batch.pixels(), job, Precision.FLOAT32))
+
+
+def measure(name: str, images: int, rounds: int, scratch: Path) -> None:
+    """Print one line."""
+    job, loaded = benchmarking.prepared(
+        benchmarking.source(name, scratch), benchmarking.photos(scratch), scratch, images
+    )
+    worker = ScanWorker(job)
+    shard = Shard(0, images, job.manifest, f"shards/benchmark/{name}.parquet")
+    sides = {
+        "plain": partial(forward_only, job, images, plain(loaded)),
+        "steps": partial(forward_only, job, images, steps(worker)),
+        "scan": lambda: worker.run(shard),
+    }
+    seconds = list(benchmarking.alternating(rounds, **sides))
+    ratios = {side: [each[side] / each["scan"] for each in seconds] for side in ("plain", "steps")}
+    rate = benchmarking.spread([images / each["scan"] for each in seconds])
+    print(
+        f"{name:14} scan / plain {benchmarking.spread(ratios['plain'])}, goal {GOALS[name]};"
+        f" scan / steps {benchmarking.spread(ratios['steps'])}; {rate} images/s",
+        flush=True,
+    )
+
+
+def main() -> None:
+    """Measure each network."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--images", type=int, default=512, help="images in one round, a multiple of 32")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--networks", nargs="+", default=list(GOALS), choices=list(GOALS))
+    asked = parser.parse_args()
+    print(f"{asked.images} photos, {asked.rounds} rounds, batch 32, one thread, float32; median (least to most)")
+    with tempfile.TemporaryDirectory() as scratch:
+        for name in asked.networks:
+            measure(name, asked.images, asked.rounds, Path(scratch))
+
+
+if __name__ == "__main__":
+    main()
