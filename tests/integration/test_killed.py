@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -54,7 +55,7 @@ def calm(corpus, tmp_path_factory) -> Path:
 
 def start(spec) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "tests.support.driver", json.dumps(spec)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
 
 
 def kill_session(driver: subprocess.Popen[str]) -> None:
@@ -68,10 +69,40 @@ def kill_session(driver: subprocess.Popen[str]) -> None:
             continue
     driver.wait()
     driver.stdout.close()
+    driver.stderr.close()
+
+
+def frozen(root: Path, run: str) -> dict[Path, bytes]:
+    """Every published byte of a run."""
+    files = [*(root / "tables").glob(f"*/run={run}/*"), *(root / "runs" / run).iterdir()]
+    return {file: file.read_bytes() for file in files}
 
 
 def results(root: Path) -> int:
     return len(list((root / "shards").glob("*/*.parquet")))
+
+
+@pytest.mark.ray
+def test_a_published_run_is_not_touched_by_a_killed_or_a_failed_one(corpus, calm, tmp_path):
+    root = tmp_path / "root"
+    shutil.copytree(calm, root)
+    before = frozen(root, "one")
+    killed = start(values(corpus, root, "two") | {"scan": {"layers": ["relu2"], "batch": 8, "shard": 8}})
+    for line in killed.stdout:
+        if line.startswith("project"):
+            break
+    kill_session(killed)
+    photos = tmp_path / "photos"
+    shutil.copytree(corpus, photos)
+    failed = start(values(photos, root, "three") | {"scan": {"layers": ["relu2"], "batch": 8, "shard": 8}})
+    for line in failed.stdout:
+        if line.startswith("scan"):
+            next(photos.glob("class2/*.png")).write_bytes(b"changed since it was listed")
+            break
+    assert "has changed since it was listed" in failed.communicate()[1]
+    assert failed.returncode != 0
+    assert frozen(root, "one") == before
+    assert [path.parent.name for path in root.glob("runs/*/manifest.json")] == ["one"]
 
 
 @pytest.mark.ray
@@ -104,6 +135,7 @@ def test_a_killed_actor_costs_its_shard_one_more_try(corpus, calm, tmp_path):
     told = json.loads(driver.stdout.read().splitlines()[-1])
     assert driver.wait() == 0
     driver.stdout.close()
+    driver.stderr.close()
     assert told["shards_run"] == IMAGES // 8
     assert parts(tmp_path) == parts(calm)
 

@@ -1,6 +1,8 @@
 """The scan end to end on local Ray, with the network that the package ships."""
 
 import json
+import struct
+import zlib
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -17,15 +19,23 @@ IMAGES = 48
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory) -> Path:
-    """Small photos of noise and stripes, two of them equal, and four files that are no images."""
+    """Small photos of noise and stripes, two of them equal; files that cannot be used, and one that is not listed."""
     folder = tmp_path_factory.mktemp("corpus")
     corpora.photos(folder, range(IMAGES - 1))
     (folder / "class0" / "twin.png").write_bytes((folder / "class0" / "000.png").read_bytes())
     (folder / "empty.jpg").write_bytes(b"")
     (folder / "text.jpg").write_bytes(b"no image")
     (folder / "cut.png").write_bytes((folder / "class0" / "000.png").read_bytes()[:400])
+    (folder / "huge.png").write_bytes(huge_png())
     (folder / "notes.txt").write_bytes(b"not listed")
     return folder
+
+
+def huge_png() -> bytes:
+    """A few bytes that say that they are 60,000 x 60,000 pixels."""
+    header = b"IHDR" + struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
+    end = b"\0\0\0\0IEND" + struct.pack(">I", zlib.crc32(b"IEND"))
+    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header)) + end
 
 
 def spec(corpus: Path, root: Path, **over):
@@ -52,10 +62,10 @@ def tables(root: Path, run: str = "first") -> dict[str, list[str]]:
 def test_a_corpus_is_scanned_published_reused_and_extended(corpus, tmp_path):
     root = tmp_path / "root"
     outcome = scan(spec(corpus, root), Silent())
-    assert (outcome.images, outcome.rejects, outcome.exit_code) == (IMAGES, 3, 0)
+    assert (outcome.images, outcome.rejects, outcome.exit_code) == (IMAGES, 4, 0)
     rejects = pq.read_table(root / "tables" / "rejects").to_pylist()
     assert {row["image_id"]: row["reason"] for row in rejects} == {
-        "cut.png": "damaged", "empty.jpg": "empty", "text.jpg": "not_an_image"
+        "cut.png": "damaged", "empty.jpg": "empty", "huge.png": "too_many_pixels", "text.jpg": "not_an_image"
     }  # fmt: skip
     patches = pq.read_table(root / "tables" / "patches").to_pylist()
     assert len(patches) == (40 + 160) * 3
