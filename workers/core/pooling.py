@@ -45,9 +45,13 @@ class MaxPool(Pool):
     """Max pooling; downward the signal goes through the switches of the forward pass."""
 
     kind = "max pooling"
+    outside = -torch.inf
 
     def forward(self, *inputs: Tensor) -> Tensor:
         return functional.max_pool2d(inputs[0], self.size, self.stride, self.padding, self.dilation, self.ceil)
+
+    def window(self, *inputs: Tensor) -> Tensor:
+        return functional.max_pool2d(inputs[0], self.size, self.stride, 0, self.dilation)
 
     def switches(self, map_: Tensor, extent: Extent) -> Tensor:
         """The tap that holds the maximum of every window; of equal values the first in row-major order.

@@ -20,11 +20,15 @@ Extent = tuple[int, int]
 
 
 class Step:
-    """One operation. `whole` ones look at the whole map at once; `exact` ones have a downward step in the paper."""
+    """One operation. `whole` ones look at the whole map at once; `exact` ones have a downward step in the paper.
+
+    `outside` is what stands at positions off the map.
+    """
 
     kind: ClassVar[str]
     whole: ClassVar[bool] = False
     exact: ClassVar[bool] = True
+    outside: ClassVar[float] = 0.0
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """The output map of the input maps."""
@@ -38,6 +42,10 @@ class Step:
     def below(self, span: Span, axis: int) -> Span:
         """The input positions behind a span of output positions."""
         return span.through(*self.reach(axis))
+
+    def window(self, *inputs: Tensor) -> Tensor:
+        """Forward on windows that hold all that their outputs see: nothing is padded, `outside` stands off the map."""
+        return self.forward(*inputs)
 
     def down(self, signal: Tensor) -> tuple[Tensor, ...]:
         """Carry a signal from output positions to input positions, one tensor per input."""
@@ -81,6 +89,9 @@ class Convolution(Step):
     def reach(self, axis: int) -> tuple[int, int, int]:
         taps = self.weight.shape[2 + axis]
         return self.stride[axis], self.padding[axis], (taps - 1) * self.dilation[axis] + 1
+
+    def window(self, *inputs: Tensor) -> Tensor:
+        return functional.conv2d(inputs[0], self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
 
     def down(self, signal: Tensor) -> tuple[Tensor, ...]:
         return (functional.conv_transpose2d(signal, self.weight, None, self.stride, 0, 0, self.groups, self.dilation),)

@@ -1,0 +1,269 @@
+"""A grey square slides over an image. Takes an image and squares, gives by position what a layer and the classes say.
+
+Zeiler & Fergus 2014, section 4.2 and Figure 7. A square changes a rectangle of the input, and through each operation a
+rectangle of its output, grown by what one output sees. So each map of the unoccluded image is kept, only the changed
+rectangle is computed again and laid on it, layer by layer, until it is so large that the whole map is cheaper (as Krypton
+does; Nakandala, Kumar, Papakonstantinou, SIGMOD 2019). Nothing is approximated.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from workers.core import pooling, steps
+from workers.core.network import Network
+from workers.core.steps import Step
+
+WHOLE_SHARE = 0.6  # of a map, from which on computing all of it is cheaper
+CHUNK_BYTES = 256 * 2**20
+LARGEST_CHUNK = 64
+
+
+@dataclass(frozen=True)
+class Squares:
+    """Where the square stands: top-left corners 0, stride, 2 stride, ... as long as it is wholly inside.
+
+    Attributes:
+        size: side of the square, pixels.
+        stride: pixels between neighbouring positions.
+        height: of the image, pixels.
+        width: of the image, pixels.
+    """
+
+    size: int
+    stride: int
+    height: int
+    width: int
+
+    @property
+    def rows(self) -> int:
+        """Positions from top to bottom."""
+        return (self.height - self.size) // self.stride + 1
+
+    @property
+    def columns(self) -> int:
+        """Positions from left to right."""
+        return (self.width - self.size) // self.stride + 1
+
+    def corners(self) -> tuple[Tensor, Tensor]:
+        """Tops and lefts of all positions, row-major, int64 (rows * columns,)."""
+        tops, lefts = torch.arange(self.rows) * self.stride, torch.arange(self.columns) * self.stride
+        return tops.repeat_interleave(self.columns), lefts.repeat(self.rows)
+
+
+@dataclass(frozen=True, eq=False)
+class Occluded:
+    """What the network says of one image, unoccluded and by position of the square.
+
+    Attributes:
+        channel: the layer's channel that holds the largest activation of the unoccluded image.
+        total: sum of that channel's map, unoccluded.
+        probabilities: of all classes, unoccluded, (classes,).
+        target: the class that `probability` follows.
+        activation: sum of the channel's map by position, float64 (rows, columns).
+        probability: of the target by position, (rows, columns).
+        best: most probable class by position, int64 (rows, columns).
+    """
+
+    channel: int
+    total: float
+    probabilities: Tensor
+    target: int
+    activation: Tensor
+    probability: Tensor
+    best: Tensor
+
+
+def occlude(
+    network: Network, image: Tensor, number: int, squares: Squares, fill: Tensor, target: int | None = None
+) -> Occluded:
+    """Slide a square over one image.
+
+    Args:
+        network: its last node gives one score per class.
+        image: (1, 3, height, width), model-input scale.
+        number: node whose feature map is followed.
+        squares: where the square stands.
+        fill: what it shows, (3, height, width) or broadcast to that, model-input scale.
+        target: a class; None for the most probable one.
+    """
+    with torch.inference_mode():
+        sweep = _Sweep(network, image, number, squares, fill)
+        unoccluded = sweep.maps[len(network.nodes) - 1].flatten().softmax(0)
+        followed = int(unoccluded.argmax()) if target is None else target
+        activation, probability, best = [], [], []
+        for totals, scores in sweep.run():
+            probabilities = scores.softmax(1)
+            activation.append(totals)
+            probability.append(probabilities[:, followed])
+            best.append(probabilities.argmax(1))
+    extent = squares.rows, squares.columns
+    return Occluded(
+        channel=sweep.channel,
+        total=float(sweep.maps[number][0, sweep.channel].double().sum()),
+        probabilities=unoccluded,
+        target=followed,
+        activation=torch.cat(activation).view(extent),
+        probability=torch.cat(probability).view(extent),
+        best=torch.cat(best).view(extent),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Window:
+    """Changed parts of a map, one per position of the square.
+
+    Attributes:
+        values: (positions, channels, height, width).
+        tops: first row of each on the map, (positions,).
+        lefts: first column of each on the map, (positions,).
+    """
+
+    values: Tensor
+    tops: Tensor
+    lefts: Tensor
+
+    @property
+    def extent(self) -> tuple[int, int]:
+        """Height and width."""
+        return self.values.shape[2], self.values.shape[3]
+
+
+class _Sweep:
+    """One image and all positions of the square."""
+
+    def __init__(self, network: Network, image: Tensor, number: int, squares: Squares, fill: Tensor) -> None:
+        self.network = network
+        self.number = number
+        self.squares = squares
+        self.fill = fill.expand(image.shape[1:])
+        self.maps: dict[int, Tensor] = {0: image}
+
+        def keep(node: int, _: tuple[Tensor, ...], map_: Tensor) -> None:
+            self.maps[node] = map_
+
+        network.forward(image, range(1, len(network.nodes)), keep)
+        self.channel = int(self.maps[number][0].amax(dim=(1, 2)).argmax())
+
+    def run(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Totals (positions,) of the channel's map in float64, and scores (positions, classes), chunk by chunk."""
+        tops, lefts = (each.to(self.fill.device) for each in self.squares.corners())
+        for top, left in zip(torch.split(tops, self.chunk), torch.split(lefts, self.chunk), strict=True):
+            yield self._chunk(top, left)
+
+    @cached_property
+    def chunk(self) -> int:
+        """Positions at once."""
+        largest = max(map_.numel() for map_ in self.maps.values())
+        return max(1, min(LARGEST_CHUNK, CHUNK_BYTES // (4 * largest)))
+
+    def _chunk(self, tops: Tensor, lefts: Tensor) -> tuple[Tensor, Tensor]:
+        changed: dict[int, _Window] = {0: self._squares(tops, lefts)}
+        readers = {source: node for node, each in enumerate(self.network.nodes) for source in each.inputs}
+        totals = torch.empty(0)
+        for node in range(1, len(self.network.nodes)):
+            inputs = self.network.nodes[node].inputs
+            changed[node] = self._node(node, [changed[source] for source in inputs])
+            if node == self.number:
+                totals = self._totals(changed[node])
+            for source in inputs:
+                if readers[source] == node:
+                    changed.pop(source, None)
+        return totals, changed[len(self.network.nodes) - 1].values.flatten(1)
+
+    def _squares(self, tops: Tensor, lefts: Tensor) -> _Window:
+        side = self.squares.size
+        patches = self.fill.unfold(1, side, 1).unfold(2, side, 1)  # (3, rows, columns, side, side)
+        values = patches[:, tops, lefts].transpose(0, 1)
+        return _Window(values.contiguous(memory_format=torch.channels_last), tops, lefts)
+
+    def _node(self, node: int, inputs: list[_Window]) -> _Window:
+        step, sources = self.network.nodes[node].step, self.network.nodes[node].inputs
+        if not _is_local(step):
+            return self._whole(node, inputs)
+        rows, columns = (self._grown(node, axis, inputs) for axis in (0, 1))
+        _, height, width = self.network.nodes[node].shape
+        if rows[1] * columns[1] > WHOLE_SHARE * height * width:
+            return self._whole(node, inputs)
+        seen = [
+            self._laid(source, window, _below(step, 0, *rows), _below(step, 1, *columns), step.outside)
+            for source, window in zip(sources, inputs, strict=True)
+        ]
+        return _Window(step.window(*seen), rows[0], columns[0])
+
+    def _whole(self, node: int, inputs: list[_Window]) -> _Window:
+        laid = []
+        for source, window in zip(self.network.nodes[node].inputs, inputs, strict=True):
+            _, height, width = self.network.nodes[source].shape
+            nowhere = torch.zeros_like(window.tops)
+            full = window.extent == (height, width)
+            laid.append(window.values if full else self._laid(source, window, (nowhere, height), (nowhere, width), 0.0))
+        values = self.network.nodes[node].step.forward(*laid)
+        nowhere = torch.zeros_like(inputs[0].tops)
+        return _Window(values, nowhere, nowhere)
+
+    def _grown(self, node: int, axis: int, inputs: list[_Window]) -> tuple[Tensor, int]:
+        """First changed output of each position along an axis, and how many to compute: as many for all positions."""
+        stride, before, reach = self.network.nodes[node].step.reach(axis)
+        starts = [window.lefts if axis else window.tops for window in inputs]
+        stops = [start + window.extent[axis] for start, window in zip(starts, inputs, strict=True)]
+        first = -(
+            (reach - 1 - before - torch.stack(starts).amin(0)) // stride
+        )  # ceil((start + before - reach + 1) / stride)
+        last = (torch.stack(stops).amax(0) - 1 + before) // stride
+        extent = self.network.nodes[node].shape[1 + axis]
+        size = min(int((last - first).max()) + 1, extent)
+        return first.clamp(0, extent - size), size
+
+    def _laid(
+        self, source: int, window: _Window, rows: tuple[Tensor, int], columns: tuple[Tensor, int], outside: float
+    ) -> Tensor:
+        """Cut (starts, size) of rows and columns from a node's map with the changed window laid on it."""
+        channels, height, width = self.network.nodes[source].shape
+        tall, wide = window.extent
+        row, on_row, in_row = _positions(rows, height, window.tops, tall)
+        column, on_column, in_column = _positions(columns, width, window.lefts, wide)
+        base = row[:, :, None] * width + column[:, None, :]
+        each = torch.arange(len(window.tops), device=base.device)[:, None, None]
+        within = (row - window.tops[:, None])[:, :, None] * wide + (column - window.lefts[:, None])[:, None, :]
+        fresh = height * width + 1 + each * (tall * wide) + within
+        index = torch.where(in_row[:, :, None] & in_column[:, None, :], fresh, base)
+        index = torch.where(on_row[:, :, None] & on_column[:, None, :], index, height * width)
+        table = torch.cat(
+            [
+                self.maps[source].permute(0, 2, 3, 1).reshape(-1, channels),
+                torch.full((1, channels), outside, dtype=window.values.dtype, device=base.device),
+                window.values.permute(0, 2, 3, 1).reshape(-1, channels),
+            ]
+        )  # rows: places of the map, off the map, places of the windows
+        return table[index.flatten()].view(*index.shape, channels).permute(0, 3, 1, 2)
+
+    def _totals(self, window: _Window) -> Tensor:
+        map_ = self.maps[self.number][:, self.channel : self.channel + 1]
+        rows, columns = ((start, size) for start, size in zip((window.tops, window.lefts), window.extent, strict=True))
+        row, column = (start[:, None] + torch.arange(size, device=start.device) for start, size in (rows, columns))
+        before = map_[0, 0][row[:, :, None], column[:, None, :]]
+        change = window.values[:, self.channel].double() - before.double()
+        return map_.double().sum() + change.sum(dim=(1, 2))
+
+
+def _is_local(step: Step) -> bool:
+    """Whether a changed window can be computed alone; an average at a border divides by what lies on the map."""
+    return not (step.whole or isinstance(step, pooling.AveragePool | steps.Linear))
+
+
+def _below(step: Step, axis: int, starts: Tensor, size: int) -> tuple[Tensor, int]:
+    """The inputs that some outputs see: (starts, size) of the outputs, (starts, size) of the inputs."""
+    stride, before, reach = step.reach(axis)
+    return starts * stride - before, (size - 1) * stride + reach
+
+
+def _positions(cut: tuple[Tensor, int], extent: int, starts: Tensor, size: int) -> tuple[Tensor, Any, Any]:
+    """Positions (n, size of the cut) along an axis, which lie on the map, and which in the changed window."""
+    positions = cut[0][:, None] + torch.arange(cut[1], device=starts.device)
+    inside = (positions >= starts[:, None]) & (positions < starts[:, None] + size)
+    return positions, (positions >= 0) & (positions < extent), inside
