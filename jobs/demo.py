@@ -10,7 +10,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from jobs.scan import Outcome, scan
+from jobs.attempt import Outcome
+from jobs.scan import scan
 from jobs.watch import Watcher
 from workers.errors import ExtraError
 from workers.spec import make_spec

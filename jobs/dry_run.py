@@ -50,7 +50,7 @@ def dry_run(spec: RunSpec) -> DryRun:
         UsageError: whatever `scan` would refuse before it writes, except a root that cannot be written.
     """
     where = cluster.resolve_device(spec.resources.device)
-    spec = spec.model_copy(update={"resources": spec.resources.model_copy(update={"device": where})})
+    spec = spec.resolved(where)
     model = models.load(spec.model)
     layers = model.network.select(spec.scan.layers)
     actors = cluster.staffing(spec.resources.actors, where, spec.resources.threads)

@@ -9,12 +9,12 @@ from typing import Any
 
 from workers.corpus.manifest import Listing
 from workers.errors import RunError
-from workers.spec import RunSpec, check_run_id
+from workers.spec import JobSpec, check_run_id
 from workers.store import paths
 from workers.store.root import Root
 
 
-def run_id(spec: RunSpec) -> str:
+def run_id(spec: JobSpec) -> str:
     """The spec's run id, or one made from model, corpus and time.
 
     Raises:
@@ -28,7 +28,7 @@ def run_id(spec: RunSpec) -> str:
     return f"{words or 'run'}-{datetime.now(UTC):%Y%m%dt%H%M%Sz}".lstrip("0123456789-")
 
 
-def pin(root: Root, run: str, spec: RunSpec, listing: Listing) -> str:
+def pin(root: Root, run: str, spec: JobSpec, listing: Listing) -> str:
     """The manifest that the run is pinned to: an earlier attempt's with the same spec, else today's."""
     path = paths.spec_path(run)
     before = json.loads(root.read(path)) if root.exists(path) else None
@@ -43,7 +43,7 @@ def pin(root: Root, run: str, spec: RunSpec, listing: Listing) -> str:
     return committed
 
 
-def check_same(root: Root, told: Mapping[str, Any], spec: RunSpec, listing: Listing) -> None:
+def check_same(root: Root, told: Mapping[str, Any], spec: JobSpec, listing: Listing) -> None:
     """Let a published run be asked for again.
 
     Args:
@@ -61,5 +61,5 @@ def check_same(root: Root, told: Mapping[str, Any], spec: RunSpec, listing: List
         raise RunError(f"run {told['run']!r} is published and its corpus has changed since; give another --run")
 
 
-def _identity(spec: RunSpec) -> Any:  # noqa: ANN401 - JSON
-    return json.loads(json.dumps(spec.identity(spec.resources.device)))
+def _identity(spec: JobSpec) -> Any:  # noqa: ANN401 - JSON
+    return json.loads(json.dumps(spec.identity()))

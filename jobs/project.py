@@ -12,7 +12,8 @@ from workers.core.topk import Rows, ranks
 from workers.job import digest
 from workers.shard import Group, Shard
 from workers.store import paths
-from workers.store.schema import IMAGE, PATCHES, PREVIEWS
+from workers.store.columns import IMAGE
+from workers.store.schema import PATCHES, PREVIEWS
 
 _KEY = ("layer_index", "channel", "rank")
 

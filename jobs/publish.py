@@ -11,9 +11,10 @@ import pyarrow as pa
 
 from workers.errors import DamagedRun
 from workers.store import paths
+from workers.store.columns import VERSION
 from workers.store.root import Root
 from workers.store.rows import PartFile, TableWriter
-from workers.store.schema import RUNS, SCAN_TABLES, VERSION
+from workers.store.schema import RUNS
 
 Parts = Mapping[str, Sequence[PartFile]]
 
@@ -35,7 +36,7 @@ def publish(root: Root, run: str, parts: Parts, facts: Mapping[str, Any], scratc
     """
     _remove_strays(root, run, parts)
     tables = {name: [asdict(part) for part in files] for name, files in parts.items()}
-    schemas = {table.name: VERSION for table in SCAN_TABLES}
+    schemas = dict.fromkeys(parts, VERSION)
     told = {"version": 1, "run": run, **facts, "tables": tables, "schemas": schemas}
     if not root.create(paths.manifest_path(run), json.dumps(told, indent=1, sort_keys=True).encode()):
         winner = published(root, run) or {}
@@ -57,7 +58,7 @@ def complete(root: Root, told: Mapping[str, Any], scratch: Path) -> None:
         "spec": json.dumps(told["spec"], sort_keys=True),
         "model_source": told["model"]["source"],
         "model_fingerprint": told["model"]["fingerprint"],
-        "corpus": told["corpus"]["source"],
+        "corpus": told["corpus"]["source"] if told["corpus"] else None,
         "created": datetime.fromisoformat(told["created"]),
         **{name: totals[name] for name in ("images", "rejects", "layers", "channels")},
         "seconds": told["seconds"],

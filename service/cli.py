@@ -13,7 +13,7 @@ from service import questions
 from workers.errors import DeconvoyError, SpecError
 
 if TYPE_CHECKING:
-    from jobs.scan import Outcome
+    from jobs.attempt import Outcome
     from jobs.watch import Watcher
     from workers.core.network import Layer
     from workers.spec import RunSpec

@@ -12,7 +12,8 @@ import pyarrow.dataset as ds
 from service.catalog import Layer, PublishedRun
 from workers.errors import DamagedRun, QueryError, nearest
 from workers.store import paths
-from workers.store.schema import IMAGES, PATCHES, REJECTS, TOP, UNITS, Table
+from workers.store.columns import Table
+from workers.store.schema import IMAGES, PATCHES, REJECTS, TOP, UNITS
 
 Sort = Literal["channel", "dead", "max", "mean", "std", "active_share"]
 SORTS: tuple[str, ...] = get_args(Sort)

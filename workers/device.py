@@ -4,6 +4,7 @@ import os
 import platform
 from importlib.metadata import version
 from operator import attrgetter
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -55,7 +56,7 @@ def describe(device: str) -> Environment:
     )
 
 
-def check(job: Job, root: Root) -> Environment:
+def check(job: Job[Any], root: Root) -> Environment:
     """Prove that this node reaches the root and the corpus, and describe it.
 
     Raises:
@@ -74,7 +75,7 @@ def check(job: Job, root: Root) -> Environment:
     return describe(job.spec.resources.device)
 
 
-def normalised(pixels: Tensor, job: Job, precision: Precision) -> Tensor:
+def normalised(pixels: Tensor, job: Job[Any], precision: Precision) -> Tensor:
     """uint8 (n, 3, h, w) as the network's input on its device, channels last in memory."""
     there = pixels.to(job.spec.resources.device, non_blocking=True)
     return job.model.preprocessing.normalise(there).to(getattr(torch, precision))

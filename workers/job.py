@@ -4,21 +4,25 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from workers.corpus.isolate import Verdict
 from workers.corpus.manifest import Row
 from workers.model import StoredModel
-from workers.spec import RunSpec
+from workers.spec import JobSpec, OcclusionRun, RunSpec
 
 # Raised whenever the same inputs would give other numbers: it invalidates stored results.
 SCAN_ALGORITHM = 1
 PROJECT_ALGORITHM = 1
+OCCLUDE_ALGORITHM = 1
 ENGINE = "eager"
 
 
+Spec = TypeVar("Spec", bound=JobSpec)
+
+
 @dataclass(frozen=True)
-class Job:
+class Job(Generic[Spec]):
     """One run as its workers see it.
 
     Attributes:
@@ -28,7 +32,7 @@ class Job:
         manifest: path of the corpus manifest under the root.
     """
 
-    spec: RunSpec
+    spec: Spec
     model: StoredModel
     layers: tuple[str, ...]
     manifest: str
@@ -57,7 +61,7 @@ def digest(value: Any) -> str:  # noqa: ANN401 - any JSON value
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def scan_configuration(job: Job, environment: Environment) -> dict[str, Any]:
+def scan_configuration(job: Job[RunSpec], environment: Environment) -> dict[str, Any]:
     """All that the result of a scanned shard depends on, except the shard's rows."""
     spec = job.spec
     return {
@@ -72,7 +76,7 @@ def scan_configuration(job: Job, environment: Environment) -> dict[str, Any]:
     }
 
 
-def project_configuration(job: Job, environment: Environment) -> dict[str, Any]:
+def project_configuration(job: Job[RunSpec], environment: Environment) -> dict[str, Any]:
     """All that the result of a projection group depends on, except the group's rows."""
     project = job.spec.project
     return {
@@ -87,6 +91,19 @@ def project_configuration(job: Job, environment: Environment) -> dict[str, Any]:
     }
 
 
+def occlude_configuration(job: Job[OcclusionRun], environment: Environment, beside: str | None) -> dict[str, Any]:
+    """All that one image's occlusion maps depend on, except the image; `beside` is the hash of the run shown beside."""
+    return {
+        "job": "occlude",
+        "algorithm": OCCLUDE_ALGORITHM,
+        **_common(job, environment),
+        "layers": job.layers,
+        "occlude": job.spec.occlude.model_dump(mode="json", exclude={"images", "sample", "from_run"}),
+        "class_names": job.model.class_names,
+        "beside": beside,
+    }
+
+
 def rows_key(rows: Sequence[Row], verdicts: Mapping[int, Verdict]) -> str:
     """Name a shard's result by all of its images that can change it."""
     return digest([_row_key(row, verdicts.get(row.image_index)) for row in rows])
@@ -97,7 +114,7 @@ def _row_key(row: Row, verdict: Verdict | None) -> list[Any]:
     return [row.image_index, row.uri, row.bytes, row.etag, row.group, row.removed, row.refused, judged]
 
 
-def _common(job: Job, environment: Environment) -> dict[str, Any]:
+def _common(job: Job[Any], environment: Environment) -> dict[str, Any]:
     numerics = environment.numerics()
     del numerics["python"]
     del numerics["deconvoy"]

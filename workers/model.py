@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
 from typing import Any
 
 import safetensors.torch
@@ -71,7 +72,21 @@ def load(spec: ModelSpec) -> Model:
     network = check_geometry(Network(trace(module, (preprocessing.crop, preprocessing.crop))))
     kept = {name: tensor.detach().contiguous().clone() for name, tensor in module.state_dict().items()}
     mark = fingerprint(network)
-    return Model(StoredModel(spec.source, architecture, preprocessing, mark, entry.class_names), network, kept)
+    names = _class_names(spec, network) or entry.class_names
+    return Model(StoredModel(spec.source, architecture, preprocessing, mark, names), network, kept)
+
+
+def _class_names(spec: ModelSpec, network: Network) -> tuple[str, ...]:
+    if spec.classes is None:
+        return ()
+    try:
+        lines = Path(spec.classes).read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ModelError(f"class names {spec.classes!r} cannot be read: {error}") from error
+    names, outputs = tuple(line.strip() for line in lines if line.strip()), network.nodes[-1].shape[0]
+    if len(names) != outputs:
+        raise ModelError(f"class names {spec.classes!r} has {len(names)} lines, the model has {outputs} outputs")
+    return names
 
 
 def fit(module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:

@@ -22,10 +22,10 @@ from workers.errors import NumericsError, ReadError
 from workers.job import Environment, Job
 from workers.model import restore
 from workers.shard import Group
-from workers.spec import Precision
+from workers.spec import Precision, RunSpec
 from workers.store import rows
+from workers.store.results import PROJECTED
 from workers.store.root import Root
-from workers.store.schema import PROJECTED
 
 # How far a unit's activation may be from the score that the scan stored, relative to the score: the batches differ.
 AGREEMENT = {Precision.FLOAT32: 1e-3, Precision.BFLOAT16: 0.1, Precision.FLOAT16: 0.02}
@@ -44,7 +44,7 @@ class GroupReport:
 class ProjectWorker:
     """Projects units with one network on one device, always in float32. Any worker gives the same bytes for a group."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job[RunSpec]) -> None:
         self.job = job
         self.root = Root(job.spec.root)
         self.done = 0

@@ -22,10 +22,10 @@ from workers.errors import NumericsError
 from workers.job import Environment, Job
 from workers.model import restore
 from workers.shard import Shard
-from workers.spec import Distinct
+from workers.spec import Distinct, RunSpec
 from workers.store import paths, rows
+from workers.store.results import SHARD
 from workers.store.root import Root
-from workers.store.schema import SHARD
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class ShardReport:
 class ScanWorker:
     """Scans shards with one network on one device. Any worker gives the same bytes for the same shard."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job[RunSpec]) -> None:
         self.job = job
         self.root = Root(job.spec.root)
         self.done = 0

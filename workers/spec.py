@@ -4,11 +4,12 @@ import re
 import tomllib
 from enum import StrEnum
 from pathlib import PurePath
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
-from workers.errors import RunError, SpecError, nearest
+from workers.errors import RunError, SpecError
+from workers.mistakes import mistakes
 
 RUN_ID = re.compile(r"[a-z][a-z0-9._-]{0,99}\Z")
 
@@ -49,6 +50,14 @@ class Interpolation(StrEnum):
     BICUBIC = "bicubic"
 
 
+class Fill(StrEnum):
+    """What an occluding square shows: grey (127.5 of 255), the image's mean colour, or the image blurred."""
+
+    GREY = "grey"
+    MEAN = "mean"
+    BLUR = "blur"
+
+
 class Frozen(BaseModel):
     """A value that cannot change and refuses keys that it does not know."""
 
@@ -64,6 +73,7 @@ class ModelSpec(Frozen):
     mean: Triple | None = Field(None, description="mean per RGB channel, of values in 0 to 1")
     std: Triple | None = Field(None, description="standard deviation per RGB channel, of values in 0 to 1")
     interpolation: Interpolation | None = Field(None, description="interpolation of the resize")
+    classes: Word | None = Field(None, description="file of class names, one per line, in the order of the outputs")
     kwargs: dict[str, bool | int | float | str] = Field({}, description="arguments of the constructor")
 
 
@@ -111,6 +121,21 @@ class ProjectSpec(Frozen):
     previews: bool = Field(True, description="keep a small copy of each image that tops a channel")
 
 
+class OccludeSpec(Frozen):
+    """A grey square that slides over images."""
+
+    layer: Word = Field(description="layer whose strongest feature map is followed")
+    images: tuple[Word, ...] = Field((), description="image ids; none: a sample")
+    sample: int = Field(8, ge=1, description="images to take if none are named")
+    size: int = Field(32, ge=1, description="side of the square, model-input pixels")
+    stride: int = Field(8, ge=1, description="between neighbouring positions, model-input pixels")
+    fill: Fill = Field(Fill.GREY, description="what the square shows: grey, mean or blur")
+    target: Literal["label", "predicted"] = Field(
+        "label", description="the class that is followed: the image's label where it is a class, or the predicted one"
+    )
+    from_run: RunId | None = Field(None, description="published scan of the same root whose projections stand beside")
+
+
 class LimitsSpec(Frozen):
     """What one image file may cost."""
 
@@ -131,17 +156,32 @@ class ResourcesSpec(Frozen):
     threads: int = Field(1, ge=1, le=256, description="CPU threads of one actor")
 
 
-class RunSpec(Frozen):
-    """One run: everything that its tables depend on, and the resources that they do not."""
+class JobSpec(Frozen):
+    """What every job over a corpus is told: everything that its tables depend on, and the resources that they do not."""
 
     run: RunId | None = Field(None, description="run id; made from model, corpus and time when absent")
     root: Word = Field(description="folder or fsspec URL that holds the datasets")
     model: ModelSpec
     corpus: CorpusSpec
-    scan: ScanSpec = ScanSpec()
-    project: ProjectSpec = ProjectSpec()
     limits: LimitsSpec = LimitsSpec()
     resources: ResourcesSpec = ResourcesSpec()
+
+    def identity(self) -> dict[str, Any]:
+        """What a run id stands for: the spec, its device resolved, without run, root and the number of actors."""
+        whole = self.model_dump(mode="json", exclude={"run", "root"})
+        del whole["resources"]["actors"]
+        return whole
+
+    def resolved(self, device: str) -> Self:
+        """The spec with the device that will be used."""
+        return self.model_copy(update={"resources": self.resources.model_copy(update={"device": device})})
+
+
+class RunSpec(JobSpec):
+    """One scan."""
+
+    scan: ScanSpec = ScanSpec()
+    project: ProjectSpec = ProjectSpec()
 
     @model_validator(mode="after")
     def _groups_are_given(self) -> Self:
@@ -149,12 +189,22 @@ class RunSpec(Frozen):
             raise ValueError("scan.distinct is 'group' but corpus.group is 'none': say where the group comes from")
         return self
 
-    def identity(self, device: str) -> dict[str, Any]:
-        """What a run id stands for: the spec without run, root and the number of actors, with the device resolved."""
-        whole = self.model_dump(mode="json", exclude={"run", "root"})
-        whole["resources"] |= {"device": device}
-        del whole["resources"]["actors"]
-        return whole
+
+class OcclusionRun(JobSpec):
+    """Occlusion maps of some images of a corpus."""
+
+    occlude: OccludeSpec
+
+
+class FiltersRun(Frozen):
+    """The first convolutions of some networks; there is no corpus."""
+
+    run: RunId | None = Field(None, description="run id; made from the models and the time when absent")
+    root: Word = Field(description="folder or fsspec URL that holds the datasets")
+    models: tuple[ModelSpec, ...] = Field(min_length=1, description="the networks, side by side")
+
+
+AnySpec = TypeVar("AnySpec", RunSpec, OcclusionRun, FiltersRun)
 
 
 def check_run_id(run: str) -> str:
@@ -167,13 +217,23 @@ def check_run_id(run: str) -> str:
 
 
 def make_spec(values: dict[str, Any]) -> RunSpec:
-    """Make a RunSpec from nested dicts, or raise SpecError with every mistake, its key and what would be right."""
+    """The spec of a scan; see `make`."""
+    return make(RunSpec, values)
+
+
+def make(kind: type[AnySpec], values: dict[str, Any]) -> AnySpec:
+    """Make a spec from nested dicts.
+
+    Raises:
+        SpecError: with every mistake, its key and what would be right.
+        RunError: the run id is none.
+    """
     if isinstance(values.get("run"), str):
         check_run_id(values["run"])
     try:
-        return RunSpec.model_validate(values)
+        return kind.model_validate(values)
     except ValidationError as error:
-        raise SpecError(_explain(problem) for problem in error.errors()) from None
+        raise SpecError(mistakes(kind, error)) from None
 
 
 def read_toml(text: str, folder: PurePath) -> dict[str, Any]:
@@ -209,35 +269,3 @@ def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
         elif value is not None:
             result[key] = value
     return result
-
-
-def _explain(problem: Any) -> str:  # noqa: ANN401 - pydantic's error dict
-    key = ".".join(str(part) for part in problem["loc"] if part not in ("int", "constrained-int", "literal['auto']"))
-    if problem["type"] == "extra_forbidden":
-        return f"{key}: unknown key; {nearest(str(problem['loc'][-1]), _keys(problem['loc'][:-1]))}"
-    if problem["type"] == "missing":
-        return f"{key}: missing; {_about(problem['loc'])}"
-    message = str(problem["msg"]).removeprefix("Value error, ")
-    if problem["type"] == "value_error":
-        return message
-    return f"{key}: {problem['input']!r} is wrong; {message[0].lower()}{message[1:]} ({_about(problem['loc'])})"
-
-
-def _table(path: tuple[Any, ...]) -> type[BaseModel]:
-    table: type[BaseModel] = RunSpec
-    for part in path:
-        annotation = table.model_fields[part].annotation if part in table.model_fields else None
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
-            break
-        table = annotation
-    return table
-
-
-def _keys(path: tuple[Any, ...]) -> list[str]:
-    return list(_table(path).model_fields)
-
-
-def _about(path: tuple[Any, ...]) -> str:
-    fields = _table(path).model_fields
-    names = [part for part in path if part in fields]
-    return (fields[names[-1]].description or f"a table [{names[-1]}]") if names else "see the README's spec"

@@ -13,7 +13,7 @@ import pytest
 import ray
 from PIL import Image, PngImagePlugin
 
-import jobs.scan
+import jobs.attempt
 from jobs.pool import Pool
 from jobs.scan import scan
 from jobs.watch import Silent
@@ -77,7 +77,7 @@ class Shuffled(Pool):
 
 
 def test_four_actors_in_shuffled_order_publish_the_same_bytes_as_one(corpus, calm, tmp_path, monkeypatch):
-    monkeypatch.setattr(jobs.scan, "Pool", Shuffled)
+    monkeypatch.setattr(jobs.attempt, "Pool", Shuffled)
     outcome = scan(make_spec(values(corpus, tmp_path, 4)), Silent())
     assert outcome.shards_run == IMAGES // 8
     assert parts(tmp_path) == parts(calm)

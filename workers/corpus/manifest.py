@@ -20,8 +20,8 @@ from workers.corpus import sources
 from workers.errors import CorpusError
 from workers.spec import CorpusSpec
 from workers.store import paths
+from workers.store.results import MANIFEST
 from workers.store.root import Root
-from workers.store.schema import MANIFEST
 
 GROUP_ROWS = 8192
 _LISTED = pa.schema([field for field in MANIFEST if field.name != "removed"])

@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 
 from workers.errors import DamagedFile
 from workers.store import paths
+from workers.store.columns import IMAGE, Table
 from workers.store.root import Root
-from workers.store.schema import IMAGE, Table
 
 PART_BYTES = 200_000_000
 GROUP_BYTES = 1_500_000

@@ -11,8 +11,10 @@ import pytest
 
 from workers.errors import DamagedFile
 from workers.store import rows
+from workers.store.columns import IMAGE, Table
+from workers.store.results import MANIFEST, PROJECTED
 from workers.store.root import Root
-from workers.store.schema import IMAGE, MANIFEST, PATCHES, PROJECTED, SCAN_TABLES, TABLES, TOP, UNITS, Table
+from workers.store.schema import PATCHES, SCAN_TABLES, TABLES, TOP, UNITS
 
 LAYERS, CHANNELS, K = 2, 24, 9
 

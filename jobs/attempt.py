@@ -1,0 +1,279 @@
+"""What every job over a corpus has in common. Takes a spec, gives an attempt at its run: listed, pinned, with actors at hand."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any, Generic
+
+from jobs import cluster, identity, plan, publish
+from jobs.actor import Worker
+from jobs.plan import Plan
+from jobs.pool import Pool
+from jobs.results import Stored
+from jobs.watch import Watcher
+from workers import model as models
+from workers.core.network import Layer
+from workers.corpus import isolate, manifest
+from workers.corpus.manifest import Listing
+from workers.device import BACKENDS
+from workers.errors import LostActors
+from workers.job import Environment, Job, Spec
+from workers.model import Model
+from workers.shard import Group, Shard
+from workers.store.root import Root
+from workers.store.rows import PartFile
+
+HANG_S = 30.0
+REJECT_SHARE = 0.05  # of jobs whose spec does not say
+
+MakeWorker = Callable[[Job[Any]], Worker]
+Parts = Mapping[str, Sequence[PartFile]]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended.
+
+    Attributes:
+        run: run id.
+        root: where its tables are.
+        images: images scanned.
+        rejects: images not used.
+        exit_code: 0, or 3 if more images were rejected than the spec allows.
+        already_published: the run was there before and nothing was done.
+        seconds: time of this attempt.
+        images_per_s: images that this attempt scanned, per second of its scan; None if there was nothing to scan.
+        shards_run: shards scanned by this attempt.
+        shards_reused: shards that were done before.
+        groups_run: projection groups of this attempt.
+        groups_reused: projection groups that were done before.
+        table_bytes: sizes of the tables.
+    """
+
+    run: str
+    root: str
+    images: int
+    rejects: int
+    exit_code: int
+    already_published: bool
+    seconds: float
+    images_per_s: float | None = None
+    shards_run: int = 0
+    shards_reused: int = 0
+    groups_run: int = 0
+    groups_reused: int = 0
+    table_bytes: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Counted:
+    """Images of a run: listed = scanned + rejects.
+
+    Attributes:
+        images: scanned.
+        rejects: not used, by reason.
+    """
+
+    images: int
+    rejects: dict[str, int]
+
+    @property
+    def listed(self) -> int:
+        """All of them."""
+        return self.images + sum(self.rejects.values())
+
+
+@dataclass
+class Attempt(Generic[Spec]):
+    """One attempt at a run.
+
+    Attributes:
+        run: run id.
+        root: where results and tables go.
+        job: what its workers are built from.
+        model: the network.
+        layers: the layers to look at.
+        watch: follows the run.
+        scratch: local temporary folder.
+        pool: the actors.
+        started: when the attempt began, on the monotonic clock.
+    """
+
+    run: str
+    root: Root
+    job: Job[Spec]
+    model: Model
+    layers: tuple[Layer, ...]
+    watch: Watcher
+    scratch: Path
+    pool: Pool
+    started: float
+
+    def shards(self, phase: str, planned: Plan) -> tuple[Plan, int, float]:
+        """Run the shards that are not done: the plan as it is then, images scanned, and the time."""
+        started = time.monotonic()
+        self.watch.phase(phase, sum(shard.stop - shard.start for shard in planned.todo), "images")
+        renamed: dict[int, Shard] = {}
+        images = rejects = 0
+
+        def poison(shard: Shard) -> Shard:
+            renamed[shard.start] = self._isolate(shard)
+            return renamed[shard.start]
+
+        def progress(under_way: int) -> None:
+            self.watch.advance(images + rejects + under_way, rejects)
+
+        for report in self.pool.run(planned.todo, progress, poison):
+            images, rejects = images + report.images, rejects + sum(report.rejects.values())
+        shards = tuple(renamed.get(shard.start, shard) for shard in planned.shards)
+        return Plan(shards, planned.todo, planned.images), images, time.monotonic() - started
+
+    def stored(self, make: MakeWorker) -> Stored:
+        """The results of one kind of work; one that has vanished since it was made is made again."""
+
+        def again(item: Shard | Group) -> None:
+            self.watch.say(f"{item.result} has vanished or is damaged; it is made again")
+            self.pool.start(partial(make, self.job))
+            for _ in self.pool.run([item], lambda _: None, no_poison):
+                pass
+
+        return Stored(self.root, again)
+
+    def publish(
+        self,
+        name: str,
+        parts: Parts,
+        counted: Counted,
+        environment: Environment,
+        **more: Any,  # noqa: ANN401 - JSON values
+    ) -> Mapping[str, Any]:
+        """Commit the run's parts with what every manifest.json says, and more; gives the manifest that stands."""
+        facts = self._facts(name, counted, environment) | more | {"seconds": time.monotonic() - self.started}
+        return publish.publish(self.root, self.run, parts, facts, self.scratch)
+
+    def _isolate(self, shard: Shard) -> Shard:
+        """Find what kills or hangs the decoder in a shard, remember it, and give the shard without it."""
+        rows = manifest.rows(self.root, shard.manifest, shard.start, shard.stop)
+        found = isolate.suspects(rows, self.job.spec.limits, HANG_S)
+        if not found:
+            no_poison(shard)
+        for row in rows:
+            if row.image_index in found:
+                self.watch.say(f"{row.uri}: {found[row.image_index].detail}; it is rejected")
+                isolate.write_verdict(self.root, row, found[row.image_index])
+        return plan.renamed(self.root, shard)
+
+    def _facts(self, name: str, counted: Counted, environment: Environment) -> dict[str, Any]:
+        spec = self.job.spec
+        return {
+            "job": name,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "spec": spec.model_dump(mode="json"),
+            "identity": spec.identity(),
+            "model": {
+                "source": spec.model.source,
+                "fingerprint": self.model.fingerprint,
+                "preprocessing": asdict(self.model.preprocessing),
+                "class_names": self.model.stored.class_names,
+            },
+            "corpus": {"source": spec.corpus.source, "manifest": self.job.manifest},
+            "totals": {
+                "listed": counted.listed,
+                "images": counted.images,
+                "rejects": sum(counted.rejects.values()),
+                "rejects_by_reason": counted.rejects,
+                "layers": len(self.layers),
+                "channels": sum(layer.channels for layer in self.layers),
+            },
+            "layers": [_layer(layer) for layer in self.layers],
+            "input": list(self.model.network.nodes[0].shape),
+            "versions": environment.numerics(),
+            "backends": BACKENDS,
+        }
+
+
+def attempt(
+    spec: Spec,
+    watch: Watcher,
+    layers: Sequence[str],
+    work: Callable[[Attempt[Spec]], Outcome],
+    check: Callable[[Model, Listing], None] = lambda *_: None,
+) -> Outcome:
+    """Run a spec to the end, or go on where an earlier attempt stopped.
+
+    Args:
+        spec: what to do.
+        watch: follows the run.
+        layers: patterns of the layers to look at.
+        work: does it.
+        check: raises UsageError for what the spec alone does not show; nothing is written then.
+
+    Raises:
+        UsageError: something is wrong with the spec; nothing was written.
+        RunStopped: the run cannot go on; what is finished stays.
+    """
+    started = time.monotonic()
+    with cluster.session(), ExitStack() as stack:
+        device, threads = cluster.resolve_device(spec.resources.device), spec.resources.threads
+        spec = spec.resolved(device)
+        root, model = Root(spec.root), models.load(spec.model)
+        chosen = model.network.select(layers)
+        run = identity.run_id(spec)
+        watch.phase("listing", None, "images")
+        listing = stack.enter_context(manifest.listed(spec.corpus, watch.advance))
+        check(model, listing)
+        told = publish.published(root, run)
+        if told is not None:
+            identity.check_same(root, told, spec, listing)
+            return published_before(root, told, started)
+        actors = cluster.staffing(spec.resources.actors, device, threads)
+        root.check_writable()
+        scratch = stack.enter_context(root.scratch())
+        pinned = identity.pin(root, run, spec, listing)
+        job = Job(spec, models.store(model, root), tuple(layer.name for layer in chosen), pinned)
+        cluster.start(device)
+        watch.say(f"{actors} GPU actors" if device == "cuda" else f"{actors} CPU actors: no GPU is used")
+        pool = stack.enter_context(Pool(actors, device, threads, watch.say))
+        return work(Attempt(run, root, job, model, chosen, watch, scratch, pool, started))
+
+
+def published_before(root: Root, told: Mapping[str, Any], started: float) -> Outcome:
+    """The outcome of a run that is published already; its row in `runs` is added if it is missing."""
+    with root.scratch() as scratch:
+        publish.complete(root, told, scratch)
+    totals, seconds = told["totals"], time.monotonic() - started
+    return Outcome(told["run"], root.url, totals["images"], totals["rejects"], exit_code(told), True, seconds)
+
+
+def exit_code(told: Mapping[str, Any]) -> int:
+    """0, or 3 if more images were rejected than the spec allows."""
+    totals = told["totals"]
+    allowed = told["spec"].get("scan", {}).get("max_reject_share", REJECT_SHARE)
+    return 3 if totals["rejects"] > allowed * totals["listed"] else 0
+
+
+def no_poison(item: Shard | Group) -> Any:  # noqa: ANN401 - stands where an item is given
+    """Refuse to blame an image.
+
+    Raises:
+        LostActors: always.
+    """
+    raise LostActors(f"images {item.start} to {item.stop} kill their actors, and no single image is to blame")
+
+
+def _layer(layer: Layer) -> dict[str, Any]:
+    return {
+        "index": layer.index,
+        "name": layer.name,
+        "channels": layer.channels,
+        "height": layer.height,
+        "width": layer.width,
+        "field_height": layer.field.height,
+        "field_width": layer.field.width,
+        "stride_y": layer.field.stride_y,
+        "stride_x": layer.field.stride_x,
+    }

@@ -1,0 +1,44 @@
+"""What is wrong with a spec. Takes pydantic's complaints, gives one line for each: key, value, and what would be right."""
+
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from workers.errors import nearest
+
+
+def mistakes(kind: type[BaseModel], error: ValidationError) -> list[str]:
+    """Every mistake in a line of its own, in the order of the spec."""
+    return [_explain(kind, problem) for problem in error.errors()]
+
+
+def _explain(kind: type[BaseModel], problem: Any) -> str:  # noqa: ANN401 - pydantic's error dict
+    key = ".".join(str(part) for part in problem["loc"] if part not in ("int", "constrained-int", "literal['auto']"))
+    if problem["type"] == "extra_forbidden":
+        return f"{key}: unknown key; {nearest(str(problem['loc'][-1]), _keys(kind, problem['loc'][:-1]))}"
+    if problem["type"] == "missing":
+        return f"{key}: missing; {_about(kind, problem['loc'])}"
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    if problem["type"] == "value_error":
+        return message
+    return f"{key}: {problem['input']!r} is wrong; {message[0].lower()}{message[1:]} ({_about(kind, problem['loc'])})"
+
+
+def _table(kind: type[BaseModel], path: tuple[Any, ...]) -> type[BaseModel]:
+    table = kind
+    for part in path:
+        annotation = table.model_fields[part].annotation if part in table.model_fields else None
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            break
+        table = annotation
+    return table
+
+
+def _keys(kind: type[BaseModel], path: tuple[Any, ...]) -> list[str]:
+    return list(_table(kind, path).model_fields)
+
+
+def _about(kind: type[BaseModel], path: tuple[Any, ...]) -> str:
+    fields = _table(kind, path).model_fields
+    names = [part for part in path if part in fields]
+    return (fields[names[-1]].description or f"a table [{names[-1]}]") if names else "see the README's spec"

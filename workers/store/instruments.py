@@ -1,0 +1,76 @@
+"""The datasets of the instruments beside the scan, written once. Takes nothing, gives tables of columns."""
+
+import pyarrow as pa
+
+from workers.store.columns import IMAGE, IMAGE_KEY, KEY, Column, Table, schema_of
+
+OCCLUSION: tuple[Column, ...] = (
+    *KEY[:2],
+    ("channel", pa.int32(), "channel that holds the layer's largest activation in the unoccluded image"),
+    ("activation", pa.float64(), "sum over this channel's map in the unoccluded image"),
+    ("class_index", pa.int32(), "class whose probability is followed"),
+    ("class_name", pa.string(), "its name, null where none is known"),
+    ("target", pa.string(), "label: the class is the image's label; predicted: the unoccluded image's most probable"),
+    ("probability", pa.float32(), "probability of this class in the unoccluded image"),
+    ("predicted_index", pa.int32(), "most probable class of the unoccluded image"),
+    ("predicted_name", pa.string(), "its name, null where none is known"),
+    ("rows", pa.int32(), "positions of the square from top to bottom"),
+    ("cols", pa.int32(), "positions of the square from left to right"),
+    ("activation_map", pa.list_(pa.float32()), "sum over the channel's map by position, row-major"),
+    ("probability_map", pa.list_(pa.float32()), "probability of the followed class by position, row-major"),
+    ("class_map", pa.list_(pa.int32()), "most probable class by position, row-major"),
+    (
+        "classes",
+        pa.list_(pa.struct([pa.field("class_index", pa.int32()), pa.field("class_name", pa.string())])),
+        "classes that occur in class_map, the commonest first",
+    ),
+    ("panel_image", IMAGE, "the model's input with the square in its middle position"),
+    ("panel_activation", IMAGE, "plot of activation_map"),
+    ("panel_projection", IMAGE, "projection of the channel's strongest unit, with those of another run's top images"),
+    ("panel_probability", IMAGE, "plot of probability_map"),
+    ("panel_class", IMAGE, "plot of class_map"),
+    ("size", pa.int32(), "side of the square, model-input pixels"),
+    ("stride", pa.int32(), "between neighbouring positions; position (i, j) has its corner at (i stride, j stride)"),
+    ("fill", pa.string(), "what the square shows: grey, mean or blur"),
+)
+OCCLUSIONS = Table(
+    "occlusions",
+    schema_of("occlusions", (*IMAGE_KEY, ("label", pa.string(), "label of the image, or null"), *OCCLUSION)),
+    sorted_by=("image_index", "layer_index"),
+    group_rows=16,
+)
+FILTERS = Table(
+    "filters",
+    schema_of(
+        "filters",
+        (
+            ("model", pa.string(), "source of the model"),
+            ("model_index", pa.int32(), "position of the model in the run's spec"),
+            ("layer", pa.string(), "the model's first convolution"),
+            ("channel", pa.int32(), "kernel"),
+            ("kernel", IMAGE, "the kernel: linear, mid-grey is zero, its largest value fills the range"),
+            ("height", pa.int32(), "height of the kernel, pixels"),
+            ("width", pa.int32(), "width of the kernel, pixels"),
+            ("stride_y", pa.int32(), "stride of the convolution, rows"),
+            ("stride_x", pa.int32(), "stride of the convolution, columns"),
+            ("norm", pa.float64(), "Euclidean norm of the kernel"),
+            ("peak_frequency", pa.float64(), "cycles per pixel at which the energy is largest; null for a dead kernel"),
+            (
+                "orientation_deg",
+                pa.float64(),
+                "direction of the change, degrees from the x axis towards the top, 0 to 180; null where there is none",
+            ),
+            (
+                "high_frequency_share",
+                pa.float64(),
+                "share of energy above 0.25 cycles per pixel; null for a dead kernel",
+            ),
+            ("aliasing_share", pa.float64(), "share of energy that the stride cannot carry; null for a dead kernel"),
+            ("dead", pa.bool_(), "the norm is below 1 % of the layer's largest"),
+            ("duplicate_of", pa.int32(), "first earlier channel with a cosine above 0.99, or null"),
+            ("layer_aliasing_share", pa.float64(), "aliasing_share of all kernels' energy together"),
+        ),
+    ),
+    sorted_by=("model_index", "channel"),
+    group_rows=1024,
+)

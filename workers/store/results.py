@@ -1,0 +1,107 @@
+"""What workers and jobs store for each other, written once. Takes nothing, gives the schemas of manifests and results."""
+
+import pyarrow as pa
+
+from workers.store.columns import IMAGE, schema_of
+from workers.store.instruments import OCCLUSION
+
+MANIFEST = schema_of(
+    "manifest",
+    (
+        ("image_id", pa.string(), "stable key of the image: its path below the corpus"),
+        ("uri", pa.string(), "where the image is read from"),
+        ("bytes", pa.int64(), "size of the file"),
+        ("etag", pa.string(), "what changes when the file changes: the store's etag, locally mtime_ns and ctime_ns"),
+        ("label", pa.string(), "label, or null"),
+        ("group", pa.string(), "group, or null"),
+        ("removed", pa.bool_(), "no longer in the corpus; the row stays so that the others keep their number"),
+        ("refused", pa.string(), "reason for which the listing itself rejects the file, or null"),
+    ),
+)
+
+_SHARD_IMAGE = pa.struct(
+    [
+        pa.field("image_index", pa.int64()),
+        pa.field("width", pa.int32()),
+        pa.field("height", pa.int32()),
+        pa.field("bytes", pa.int64()),
+        pa.field("sha256", pa.string()),
+        pa.field("decoder", pa.string()),
+    ]
+)
+_SHARD_REJECT = pa.struct(
+    [
+        pa.field("image_index", pa.int64()),
+        pa.field("bytes", pa.int64()),
+        pa.field("reason", pa.string()),
+        pa.field("detail", pa.string()),
+    ]
+)
+_SHARD_TOP = pa.struct(
+    [
+        pa.field("layer_index", pa.int32()),
+        pa.field("channel", pa.int32()),
+        pa.field("score", pa.float32()),
+        pa.field("image_index", pa.int64()),
+        pa.field("y", pa.int32()),
+        pa.field("x", pa.int32()),
+        pa.field("key", pa.int64()),
+    ]
+)
+_SHARD_STATISTICS = pa.struct(
+    [
+        pa.field("layer_index", pa.int32()),
+        pa.field("channel", pa.int32()),
+        pa.field("images", pa.int64()),
+        pa.field("max", pa.float32()),
+        pa.field("sum", pa.float64()),
+        pa.field("sum_of_squares", pa.float64()),
+        pa.field("active", pa.int64()),
+        pa.field("bins", pa.list_(pa.int32())),
+        pa.field("counts", pa.list_(pa.int64())),
+    ]
+)
+# One row: the shard's whole result, so that the file is the shard's done mark.
+SHARD = schema_of(
+    "shard",
+    (
+        ("images", pa.list_(_SHARD_IMAGE), "images scanned, by image index"),
+        ("rejects", pa.list_(_SHARD_REJECT), "images not used, by image index"),
+        ("top", pa.list_(_SHARD_TOP), "per layer and channel the k best; key says what counts once"),
+        ("statistics", pa.list_(_SHARD_STATISTICS), "per layer and channel, over the scores of this shard"),
+    ),
+)
+# A projection group: rows of one shard's images, sorted by (layer_index, channel, rank); previews have layer_index -1.
+PROJECTED = schema_of(
+    "projected",
+    (
+        ("layer_index", pa.int32(), "layer of the unit; -1 for a preview"),
+        ("channel", pa.int32(), "channel of the unit; -1 for a preview"),
+        ("rank", pa.int32(), "rank of the image; -1 for a preview"),
+        ("image_index", pa.int64(), "row number of the image in the corpus manifest"),
+        ("patch", pa.binary(), "encoded patch, or the encoded preview"),
+        ("projection", pa.binary(), "encoded projection; null for a preview or if the score is not positive"),
+        ("projection_scale", pa.float32(), "largest absolute value of the projection"),
+        ("exact", pa.bool_(), "every node on the way has a downward step in the paper"),
+    ),
+)
+# One image's occlusion maps, with the image as the shards account for it.
+OCCLUDED = schema_of(
+    "occluded",
+    (
+        ("images", pa.list_(_SHARD_IMAGE), "the image, if it was used"),
+        ("rejects", pa.list_(_SHARD_REJECT), "the image, if it was not"),
+        (
+            "occlusions",
+            pa.list_(
+                pa.struct(
+                    [
+                        pa.field("image_index", pa.int64()),
+                        *(pa.field(name, pa.binary() if kind == IMAGE else kind) for name, kind, _ in OCCLUSION),
+                    ]
+                )
+            ),
+            "the row of `occlusions`, images encoded",
+        ),
+    ),
+)
