@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Generic
 
 from jobs import cluster, identity, plan, publish
+from jobs.accounts import Counted
 from jobs.actor import Worker
 from jobs.plan import Plan
 from jobs.pool import Pool
@@ -24,8 +25,9 @@ from workers.errors import LostActors
 from workers.job import Environment, Job, Spec
 from workers.model import Model
 from workers.shard import Group, Shard
+from workers.store.columns import Table
 from workers.store.root import Root
-from workers.store.rows import PartFile
+from workers.store.rows import PartFile, TableWriter
 
 HANG_S = 30.0
 REJECT_SHARE = 0.05  # of jobs whose spec does not say
@@ -67,24 +69,6 @@ class Outcome:
     groups_run: int = 0
     groups_reused: int = 0
     table_bytes: dict[str, int] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Counted:
-    """Images of a run: listed = scanned + rejects.
-
-    Attributes:
-        images: scanned.
-        rejects: not used, by reason.
-    """
-
-    images: int
-    rejects: dict[str, int]
-
-    @property
-    def listed(self) -> int:
-        """All of them."""
-        return self.images + sum(self.rejects.values())
 
 
 @dataclass
@@ -142,6 +126,10 @@ class Attempt(Generic[Spec]):
                 pass
 
         return Stored(self.root, again)
+
+    def writer(self, table: Table) -> TableWriter:
+        """Writes one table of the run."""
+        return TableWriter(self.root, table, self.run, self.scratch)
 
     def publish(
         self,

@@ -1,6 +1,7 @@
 """Cut a corpus into shards. Takes a manifest and what is already done, gives work; writes nothing."""
 
-from collections.abc import Collection
+import hashlib
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from workers.corpus import isolate, manifest
@@ -46,12 +47,28 @@ def plan(root: Root, listed: str, configuration: str, shard_size: int, listed_in
     return Plan(tuple(shards), todo, images)
 
 
+def singles(root: Root, listed: str, configuration: str, wanted: Sequence[str], sample: int) -> Plan:
+    """A shard for each of some images: those of these ids, or a sample that depends on the ids of the corpus alone."""
+    every = [row for rows in manifest.stream(root, listed, manifest.GROUP_ROWS) for row in rows if not row.removed]
+    chosen = [row for row in every if row.image_id in set(wanted)] if wanted else _sampled(every, sample)
+    done, verdicts = root.files(paths.shard_folder(configuration)), root.files(paths.VERDICTS)
+    shards = tuple(_shard(root, listed, configuration, [row], verdicts) for row in chosen)
+    todo = tuple(shard for shard in shards if shard.result.rpartition("/")[2] not in done)
+    return Plan(shards, todo, len(chosen))
+
+
 def renamed(root: Root, shard: Shard) -> Shard:
     """The shard again, named by the verdicts that are known now."""
     rows = manifest.rows(root, shard.manifest, shard.start, shard.stop)
     known = isolate.read_verdicts(root, rows, root.files(paths.VERDICTS))
     configuration = shard.result.split("/")[1]
     return replace(shard, result=paths.shard_path(configuration, rows_key(rows, known)))
+
+
+def _sampled(rows: Sequence[Row], sample: int) -> list[Row]:
+    """The rows whose ids have the smallest hashes, in the order of the manifest: new images replace few of them."""
+    first = sorted(rows, key=lambda row: hashlib.sha256(row.image_id.encode()).digest())[:sample]
+    return sorted(first, key=lambda row: row.image_index)
 
 
 def _shard(root: Root, listed: str, configuration: str, rows: list[Row], verdicts: Collection[str]) -> Shard:

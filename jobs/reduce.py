@@ -1,4 +1,4 @@
-"""Fold shard results into tables. Takes shards in order, gives images, rejects, units and top; holds one shard at a time."""
+"""Fold shard results into tables. Takes shards in order, gives units and top; holds one shard at a time."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from jobs.accounts import Accounts, Counted, values
 from jobs.results import Stored
 from workers.core.network import Layer
 from workers.core.preprocess import Preprocessing
@@ -16,8 +17,7 @@ from workers.corpus import manifest
 from workers.corpus.manifest import Row
 from workers.errors import RunStopped
 from workers.shard import Shard
-from workers.store.rows import TableWriter
-from workers.store.schema import IMAGES, REJECTS, TOP, UNITS
+from workers.store.schema import TOP, UNITS
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,42 +27,32 @@ class Reduced:
     Attributes:
         top: rows of `top`, sorted.
         statistics: over all scores.
-        images: images scanned.
-        rejects: images not used, by reason.
+        counted: images scanned, and not used.
     """
 
     top: Rows
     statistics: Statistics
-    images: int
-    rejects: dict[str, int]
+    counted: Counted
 
 
-def reduce(stored: Stored, shards: Sequence[Shard], k: int, images: TableWriter, rejects: TableWriter) -> Reduced:
-    """Fold the shards in their order, each once, and write what there is one row per image of.
+def reduce(accounts: Accounts, shards: Sequence[Shard], k: int) -> Reduced:
+    """Fold the shards in their order, each once.
 
     Raises:
         RunStopped: no image could be used, or one is neither among the images nor among the rejects.
     """
-    top, statistics, scanned = Rows.empty(), None, 0
-    reasons: dict[str, int] = {}
+    top, folded = Rows.empty(), None
     for shard in shards:
-        result = stored.read(shard)
-        parts = {name: _values(result, name) for name in ("images", "rejects", "top", "statistics")}
-        listed = manifest.rows(stored.root, shard.manifest, shard.start, shard.stop)
-        _check_complete(shard, listed, parts)
-        images.write(_image_rows(parts["images"], listed))
-        rejects.write(_reject_rows(parts["rejects"], listed))
-        for reason in parts["rejects"].field("reason").to_pylist():
-            reasons[reason] = reasons.get(reason, 0) + 1
-        scanned += len(parts["images"])
-        top = merge([top, Rows.from_arrow(parts["top"])], k)
-        if len(parts["statistics"]):
-            here = Statistics.from_arrow(parts["statistics"])
-            statistics = here if statistics is None else statistics.fold(here)
-    if statistics is None:
-        worst = max(reasons, key=lambda reason: reasons[reason])
-        raise RunStopped(f"none of the {sum(reasons.values())} images could be used; the commonest reason is {worst}")
-    return Reduced(top, statistics, scanned, dict(sorted(reasons.items())))
+        result = accounts.take(shard)
+        top = merge([top, Rows.from_arrow(values(result, "top"))], k)
+        here = values(result, "statistics")
+        if len(here):
+            statistics = Statistics.from_arrow(here)
+            folded = statistics if folded is None else folded.fold(statistics)
+    counted = accounts.counted()
+    if folded is None:
+        raise RunStopped("images were scanned and no shard has statistics of them")
+    return Reduced(top, folded, counted)
 
 
 def unit_rows(statistics: Statistics, layers: Sequence[Layer]) -> pa.Table:
@@ -115,38 +105,12 @@ def _images_of(
         here = set(wanted[(wanted >= shard.start) & (wanted < shard.stop)].tolist())
         if not here:
             continue
-        images = _values(stored.read(shard, ["images"]), "images")
+        images = values(stored.read(shard, ["images"]), "images")
         sizes = {each["image_index"]: (each["height"], each["width"]) for each in images.to_pylist()}
         for row in manifest.rows(stored.root, shard.manifest, shard.start, shard.stop):
             if row.image_index in here:
                 found[row.image_index] = (row, *sizes[row.image_index])
     return found
-
-
-def _values(result: pa.Table, name: str) -> pa.StructArray:
-    return result[name].combine_chunks().flatten()
-
-
-def _check_complete(shard: Shard, listed: Sequence[Row], parts: dict[str, pa.StructArray]) -> None:
-    """Every image that is listed was scanned or rejected: nothing is lost in silence."""
-    wanted = [row.image_index for row in listed if not row.removed]
-    got = sorted(parts["images"].field("image_index").to_pylist() + parts["rejects"].field("image_index").to_pylist())
-    if got != wanted:
-        raise RunStopped(f"shard {shard.start} to {shard.stop} lists {len(wanted)} images and accounts for {len(got)}")
-
-
-def _image_rows(images: pa.StructArray, listed: Sequence[Row]) -> pa.Table:
-    known = {row.image_index: row for row in listed}
-    return pa.Table.from_pylist([{**_who(known[i["image_index"]]), **i} for i in images.to_pylist()], IMAGES.schema)
-
-
-def _reject_rows(rejects: pa.StructArray, listed: Sequence[Row]) -> pa.Table:
-    known = {row.image_index: row for row in listed}
-    return pa.Table.from_pylist([{**_who(known[r["image_index"]]), **r} for r in rejects.to_pylist()], REJECTS.schema)
-
-
-def _who(row: Row) -> dict[str, Any]:
-    return {"image_id": row.image_id, "uri": row.uri, "label": row.label, "group": row.group}
 
 
 def _table(columns: dict[str, Any], schema: pa.Schema) -> pa.Table:

@@ -5,7 +5,8 @@ from functools import partial
 from typing import Any
 
 from jobs import plan, project
-from jobs.attempt import Attempt, Counted, Outcome, attempt, exit_code, no_poison
+from jobs.accounts import Accounts
+from jobs.attempt import Attempt, Outcome, attempt, exit_code, no_poison
 from jobs.plan import Plan
 from jobs.reduce import Reduced, reduce, top_rows, unit_rows
 from jobs.watch import Watcher
@@ -15,7 +16,6 @@ from workers.scan import ScanWorker
 from workers.shard import Group
 from workers.spec import RunSpec
 from workers.store import paths
-from workers.store.rows import TableWriter
 from workers.store.schema import IMAGES, PATCHES, PREVIEWS, REJECTS, TOP, UNITS
 
 
@@ -35,20 +35,19 @@ def _work(run: Attempt[RunSpec]) -> Outcome:
     configuration = digest(scan_configuration(run.job, environment))
     planned = plan.plan(run.root, run.job.manifest, configuration, run.job.spec.scan.shard)
     planned, scanned, seconds = run.shards("scan", planned)
-    images, rejects = (TableWriter(run.root, each, run.run, run.scratch) for each in (IMAGES, REJECTS))
-    reduced = reduce(run.stored(ScanWorker), planned.shards, run.job.spec.scan.k, images, rejects)
+    images, rejects = run.writer(IMAGES), run.writer(REJECTS)
+    reduced = reduce(Accounts(run.stored(ScanWorker), images, rejects), planned.shards, run.job.spec.scan.k)
     groups, projected = _project(run, environment, planned, reduced)
     run.watch.phase("publish", None, "tables")
     parts = _write(run, planned, reduced, groups) | {"images": images.close(), "rejects": rejects.close()}
     rate = scanned / seconds if scanned else None
-    counted = Counted(reduced.images, reduced.rejects)
     names = {"shards": [shard.result for shard in planned.shards], "groups": [group.result for group in groups]}
-    told = run.publish("scan", parts, counted, environment, images_per_s=rate, **names)
+    told = run.publish("scan", parts, reduced.counted, environment, images_per_s=rate, **names)
     return Outcome(
         run=run.run,
         root=run.job.spec.root,
-        images=reduced.images,
-        rejects=sum(reduced.rejects.values()),
+        images=reduced.counted.images,
+        rejects=sum(reduced.counted.rejects.values()),
         exit_code=exit_code(told),
         already_published=False,
         seconds=time.monotonic() - run.started,
@@ -94,7 +93,7 @@ def _write(run: Attempt[RunSpec], planned: Plan, reduced: Reduced, groups: list[
     }
     parts = {}
     for table, rows in tables.items():
-        with TableWriter(run.root, table, run.run, run.scratch) as writer:
+        with run.writer(table) as writer:
             for each in rows:
                 writer.write(each)
             parts[table.name] = writer.close()

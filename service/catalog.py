@@ -43,13 +43,14 @@ class PublishedRun:
     Attributes:
         root: where it lies.
         run: run id.
+        job: kind of job: scan, occlude, filters.
         created: when it was published, UTC, ISO 8601.
         model: source of the model.
         corpus: source of the images.
         input_height: rows of the model's input, pixels.
         input_width: columns of the model's input, pixels.
-        k: images kept per channel.
-        method: how activations were carried down.
+        k: images kept per channel; 0 for a job that keeps none.
+        method: how activations were carried down; empty for a job that does not.
         images: images scanned.
         rejects: images not used.
         rejects_by_reason: the same, by reason.
@@ -59,6 +60,7 @@ class PublishedRun:
 
     root: Root
     run: str
+    job: str
     created: str
     model: str
     corpus: str
@@ -92,11 +94,11 @@ def runs(root: Root) -> tuple[PublishedRun, ...]:
     return tuple(sorted(found, key=lambda run: (run.created, run.run), reverse=True))
 
 
-def find(root: Root, run: str | None = None) -> PublishedRun:
-    """A published run by its id, or the newest.
+def find(root: Root, run: str | None = None, job: str | None = "scan") -> PublishedRun:
+    """A published run by its id, or the newest; of this kind of job, or of any.
 
     Raises:
-        RunError: the id is no run id or not published, or nothing is.
+        RunError: the id is no run id or not published, or nothing is, or it is of another kind.
         DamagedRun: the run's manifest cannot be understood.
     """
     if run is not None:
@@ -106,10 +108,16 @@ def find(root: Root, run: str | None = None) -> PublishedRun:
         wanted = f"run {run!r} is not published: " if run else ""
         raise RunError(f"{wanted}root {root.url!r} holds no published run")
     if run is None:
-        return runs(root)[0]
+        of_kind = [each for each in runs(root) if job in (None, each.job)]
+        if not of_kind:
+            raise RunError(f"root {root.url!r} holds no published run of the job {job!r}")
+        return of_kind[0]
     if run not in ids:
         raise RunError(f"run {run!r} is not published in {root.url!r}; {nearest(run, ids)}")
-    return _read(root, run)
+    found = _read(root, run)
+    if job not in (None, found.job):
+        raise RunError(f"run {run!r} is of the job {found.job!r}; this asks for one of {job!r}")
+    return found
 
 
 def _ids(root: Root) -> list[str]:
@@ -130,20 +138,22 @@ def _read(root: Root, run: str) -> PublishedRun:
 def _understood(root: Root, told: Mapping[str, Any]) -> PublishedRun:
     layer_keys = [field.name for field in fields(Layer)]
     totals, spec = told["totals"], told["spec"]
+    _, height, width = told.get("input", (0, 0, 0))
     return PublishedRun(
         root=root,
         run=told["run"],
+        job=told["job"],
         created=told["created"],
         model=told["model"]["source"],
-        corpus=told["corpus"]["source"],
-        input_height=told["input"][1],
-        input_width=told["input"][2],
-        k=spec["scan"]["k"],
-        method=spec["project"]["method"],
+        corpus=told["corpus"]["source"] if told["corpus"] else "",
+        input_height=height,
+        input_width=width,
+        k=spec.get("scan", {}).get("k", 0),
+        method=spec.get("project", {}).get("method", ""),
         images=totals["images"],
         rejects=totals["rejects"],
         rejects_by_reason=totals["rejects_by_reason"],
-        layers=tuple(Layer(**{key: layer[key] for key in layer_keys}) for layer in told["layers"]),
+        layers=tuple(Layer(**{key: layer[key] for key in layer_keys}) for layer in told.get("layers", ())),
         tables={
             name: tuple(Part(part["path"], part["bytes"]) for part in files) for name, files in told["tables"].items()
         },

@@ -11,6 +11,8 @@ from workers.errors import QueryError, UsageError
 from workers.store.root import Root
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from service.catalog import PublishedRun
     from service.query import Top
 
@@ -80,7 +82,7 @@ def image(
 @app.command()
 def sheet(
     root: RootOption,
-    layer: LayerOption,
+    layer: Annotated[str | None, typer.Option("--layer", help="Name of a layer, of a scan's run.")] = None,
     channels: Annotated[
         str | None,
         typer.Option(help=f"Such as 7, 0-23 or 3,7,40-44; without it the first {SHEET_CHANNELS} that are not dead."),
@@ -89,14 +91,20 @@ def sheet(
     run: RunOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Draw channels as Figure 2 of Zeiler & Fergus does: projections beside patches."""
+    """Draw a run as Zeiler & Fergus do: Figure 2 for a scan, Figure 7 for occlusion, Figure 6 for filters."""
     from service import catalog, query
     from service.console import print_json
 
-    found = catalog.find(Root(root), run)
-    about = found.layer(layer)
-    wanted = numbers(channels, about.channels) if channels else query.living(found, layer, SHEET_CHANNELS)
-    _draw(found, layer, wanted, output)
+    found = catalog.find(Root(root), run, None if layer is None else "scan")
+    wanted: tuple[int, ...] = ()
+    if found.job != "scan":
+        draw_instrument(found, output)
+    elif layer is None:
+        raise QueryError(f"run {found.run!r} is a scan: name a --layer, such as {found.layers[-1].name}")
+    else:
+        about = found.layer(layer)
+        wanted = numbers(channels, about.channels) if channels else query.living(found, layer, SHEET_CHANNELS)
+        _draw(found, layer, wanted, output)
     if as_json:
         print_json({"run": found.run, "layer": layer, "channels": wanted, "sheet": str(output)})
     else:
@@ -115,10 +123,12 @@ def draw_all(root: Root, run: str, folder: Path) -> list[str]:
 
 
 def next_look(run: "PublishedRun") -> str:
-    """The command that draws a layer in the middle of a run."""
+    """The command that draws a run: of a scan a layer in its middle."""
+    words = ["deconvoy", "query", "sheet", "--root", run.root.url, "--run", run.run]
+    if run.job != "scan":
+        return shlex.join([*words, "-o", f"{run.job}.png"])
     layer = run.layers[len(run.layers) // 2].name
-    words = ["deconvoy", "query", "sheet", "--root", run.root.url, "--run", run.run, "--layer", layer]
-    return shlex.join([*words, "-o", f"{layer}.png"])
+    return shlex.join([*words, "--layer", layer, "-o", f"{layer}.png"])
 
 
 def numbers(text: str, count: int) -> tuple[int, ...]:
@@ -139,12 +149,31 @@ def numbers(text: str, count: int) -> tuple[int, ...]:
     return tuple(found)
 
 
+def draw_instrument(run: "PublishedRun", output: Path) -> None:
+    """Draw a run of occlusion or filters.
+
+    Raises:
+        UsageError: the picture cannot be written.
+    """
+    from service import boards
+
+    _check_name(output)
+    _save(boards.BOARDS[run.job](run), output)
+
+
 def _draw(run: "PublishedRun", layer: str, channels: tuple[int, ...], output: Path) -> None:
     from service import sheet as sheets
 
+    _check_name(output)
+    _save(sheets.sheet(run, layer, channels), output)
+
+
+def _check_name(output: Path) -> None:
     if output.suffix.lower() != ".png":
         raise UsageError(f"sheet {str(output)!r} must be named something.png")
-    drawn = sheets.sheet(run, layer, channels)
+
+
+def _save(drawn: "Image.Image", output: Path) -> None:
     try:
         drawn.save(output, "PNG")
     except OSError as error:

@@ -50,6 +50,22 @@ class CorpusError(UsageError):
     """A corpus that cannot be listed or holds no image."""
 
 
+class UnknownImageError(CorpusError):
+    """An image id that the corpus does not hold."""
+
+    def __init__(self, image_id: str, corpus: str, known: Iterable[str]) -> None:
+        super().__init__(f"no image {image_id!r} in corpus {corpus!r}; {nearest(image_id, known)}")
+
+
+class UnknownClassError(ModelError):
+    """A class that the model does not have."""
+
+    def __init__(self, wanted: str, outputs: int, names: Iterable[str]) -> None:
+        known = list(names)
+        told = nearest(wanted, known) if known else "no names are known, give a number"
+        super().__init__(f"no class {wanted!r} among the model's {outputs} outputs; {told}")
+
+
 class RootError(UsageError):
     """A root that cannot be read or written."""
 

@@ -3,6 +3,7 @@
 import io
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
@@ -21,7 +22,7 @@ from workers.core.display import display
 from workers.core.occlusion import Occluded, Squares, occlude
 from workers.corpus import isolate, manifest, reader
 from workers.corpus.reader import Picture
-from workers.errors import NumericsError
+from workers.errors import NumericsError, UnknownClassError
 from workers.job import Environment, Job
 from workers.model import restore
 from workers.panels import Grid
@@ -82,7 +83,7 @@ class OccludeWorker:
         filled = filling(picture.prepared, spec.fill, spec.size)
         fill = device.normalised(filled[None], self.job, Precision.FLOAT32)[0]
         names = self.job.model.class_names
-        target = names.index(label) if spec.target == "label" and label in names else None
+        target = target_of(spec.target, label, names, self.network.nodes[-1].shape[0])
         squares = Squares(spec.size, spec.stride, *image.shape[2:])
         found = occlude(self.network, image, number, squares, fill, target)
         if not bool(torch.isfinite(found.probability).all() and torch.isfinite(found.activation).all()):
@@ -92,7 +93,7 @@ class OccludeWorker:
         view = _View(self, found, squares, names)
         return {
             "image_index": picture.record.image_index,
-            **view.numbers("predicted" if target is None else "label"),
+            **view.numbers("predicted" if target is None else spec.target),
             **view.panels(picture.prepared, filled, image),
             "size": spec.size,
             "stride": spec.stride,
@@ -183,7 +184,7 @@ class _View:
                 others,
                 f"projection of {about}" + (", beside its top images'" if others else ""),
             ),
-            "panel_probability": panels.map_panel(probability, grid, f"probability of {followed}", "probability", 1.0),
+            "panel_probability": panels.map_panel(probability, grid, f"probability of {followed}", "probability"),
             "panel_class": panels.class_panel(found.best.cpu().numpy(), names, grid, "most probable class"),
         }
 
@@ -193,6 +194,21 @@ class _View:
     def _commonest(self) -> list[int]:
         counts = Counter(self.found.best.flatten().tolist())
         return sorted(counts, key=lambda index: (-counts[index], index))
+
+
+def target_of(asked: str, label: str | None, names: Sequence[str], outputs: int) -> int | None:
+    """The class to follow; None for the predicted one, which also stands for a label that is no class.
+
+    Raises:
+        UnknownClassError: a name or number is asked for that the model does not have.
+    """
+    if asked in ("label", "predicted"):
+        return names.index(label) if asked == "label" and label in names else None
+    if asked in names:
+        return names.index(asked)
+    if asked.isdecimal() and int(asked) < outputs:
+        return int(asked)
+    raise UnknownClassError(asked, outputs, names)
 
 
 def filling(prepared: Tensor, fill: Fill, size: int) -> Tensor:

@@ -54,23 +54,18 @@ def image_panel(pixels: Array, occluded: Array, grid: Grid) -> bytes:
     figure, axes = _figure(f"input, square of {grid.size} px every {grid.stride} px")
     axes.imshow(shown, extent=(0, grid.side, grid.side, 0), interpolation="nearest")
     axes.add_patch(Rectangle((left, top), grid.size, grid.size, fill=False, edgecolor="black", linewidth=0.8))
-    axes.set_xlabel("x, px")
-    axes.set_ylabel("y, px")
+    axes.set_xlabel("x, px", fontsize=8)
+    axes.set_ylabel("y, px", fontsize=8)
     return _png(figure)
 
 
-def map_panel(values: Array, grid: Grid, title: str, unit: str, highest: float | None = None) -> bytes:
-    """A quantity (rows, columns) by position of the square, from 0 or its least value to its largest."""
+def map_panel(values: Array, grid: Grid, title: str, unit: str) -> bytes:
+    """A quantity (rows, columns) by position of the square; colours go from its least value to its largest."""
     figure, axes = _figure(title)
-    shown = axes.imshow(
-        values,
-        extent=grid.extent,
-        cmap=HIGH_IS_RED,
-        interpolation="nearest",
-        vmin=min(0.0, float(values.min())),
-        vmax=highest,
-    )
-    figure.colorbar(shown, ax=axes, label=unit, fraction=0.046, pad=0.04)
+    shown = axes.imshow(values, extent=grid.extent, cmap=HIGH_IS_RED, interpolation="nearest")
+    bar = figure.colorbar(shown, ax=axes, fraction=0.046, pad=0.04)
+    bar.set_label(unit, fontsize=8)
+    bar.ax.tick_params(labelsize=7)
     _place(axes, grid)
     return _png(figure)
 

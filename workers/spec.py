@@ -130,8 +130,9 @@ class OccludeSpec(Frozen):
     size: int = Field(32, ge=1, description="side of the square, model-input pixels")
     stride: int = Field(8, ge=1, description="between neighbouring positions, model-input pixels")
     fill: Fill = Field(Fill.GREY, description="what the square shows: grey, mean or blur")
-    target: Literal["label", "predicted"] = Field(
-        "label", description="the class that is followed: the image's label where it is a class, or the predicted one"
+    target: Word = Field(
+        "label",
+        description="class that is followed: 'label' (the predicted one where the label is none), 'predicted', a name or number",
     )
     from_run: RunId | None = Field(None, description="published scan of the same root whose projections stand beside")
 

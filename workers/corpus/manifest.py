@@ -6,7 +6,7 @@ those that vanished. DuckDB sorts and merges on disk, so memory does not grow wi
 
 import hashlib
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from workers.corpus import sources
@@ -75,6 +76,18 @@ class Listing:
     def same_as(self, root: Root, rel: str) -> bool:
         """Whether the corpus still is what a manifest says."""
         return root.exists(rel) and self._merged(root, rel) == root.read(rel)
+
+    def missing(self, image_ids: Sequence[str]) -> list[str]:
+        """Those of some ids that are not listed, in their order."""
+        known = set(self._ids().filter(pc.is_in(self._ids(), pa.array(image_ids, pa.string()))).to_pylist())
+        return [image_id for image_id in image_ids if image_id not in known]
+
+    def some_ids(self) -> list[str]:
+        """The first few thousand ids, to name the nearest ones."""
+        return [str(each) for each in self._ids().slice(0, 5000).to_pylist()]
+
+    def _ids(self) -> pa.ChunkedArray:
+        return pq.read_table(self.folder / "listed.parquet", columns=["image_id"])["image_id"]
 
     def latest(self, root: Root) -> str | None:
         """The newest manifest of this corpus under a root."""

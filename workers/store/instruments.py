@@ -10,7 +10,7 @@ OCCLUSION: tuple[Column, ...] = (
     ("activation", pa.float64(), "sum over this channel's map in the unoccluded image"),
     ("class_index", pa.int32(), "class whose probability is followed"),
     ("class_name", pa.string(), "its name, null where none is known"),
-    ("target", pa.string(), "label: the class is the image's label; predicted: the unoccluded image's most probable"),
+    ("target", pa.string(), "what was asked: label, or a class; predicted: the unoccluded image's most probable class"),
     ("probability", pa.float32(), "probability of this class in the unoccluded image"),
     ("predicted_index", pa.int32(), "most probable class of the unoccluded image"),
     ("predicted_name", pa.string(), "its name, null where none is known"),

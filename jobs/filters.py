@@ -1,0 +1,115 @@
+"""First convolutions from a spec to a published run. Takes a spec of networks, gives an outcome; needs no image and no actor."""
+
+import json
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from jobs import publish
+from jobs.attempt import Outcome, published_before
+from workers import model as models
+from workers import pictures
+from workers.core import filters as core
+from workers.core.network import Layer
+from workers.core.steps import Convolution
+from workers.device import BACKENDS, describe
+from workers.errors import RunError
+from workers.model import Model
+from workers.spec import FiltersRun, check_run_id
+from workers.store.instruments import FILTERS
+from workers.store.root import Root
+from workers.store.rows import TableWriter
+
+MEASURES = ("peak_frequency", "orientation_deg", "high_frequency_share", "aliasing_share")
+
+
+def filters(spec: FiltersRun) -> Outcome:
+    """Diagnose the first convolution of each network and publish what was found.
+
+    Raises:
+        UsageError: something is wrong with the spec; nothing was written.
+    """
+    started = time.monotonic()
+    root, loaded = Root(spec.root), [models.load(model) for model in spec.models]
+    run = check_run_id(spec.run or f"filters-{datetime.now(UTC):%Y%m%dt%H%M%Sz}")
+    identity = {"models": [model.model_dump(mode="json") for model in spec.models]}
+    told = publish.published(root, run)
+    if told is not None:
+        if told["identity"] != json.loads(json.dumps(identity)):
+            raise RunError(f"run {run!r} is published with another spec; give another --run")
+        return published_before(root, told, started)
+    root.check_writable()
+    with root.scratch() as scratch:
+        with TableWriter(root, FILTERS, run, scratch) as writer:
+            for index, model in enumerate(loaded):
+                writer.write(pa.Table.from_pylist(list(_rows(index, model)), FILTERS.schema))
+            parts = {FILTERS.name: writer.close()}
+        facts = _facts(spec, loaded) | {"identity": identity, "seconds": time.monotonic() - started}
+        publish.publish(root, run, parts, facts, scratch)
+    sizes = {name: sum(part.bytes for part in files) for name, files in parts.items()}
+    return Outcome(run, spec.root, 0, 0, 0, False, time.monotonic() - started, table_bytes=sizes)
+
+
+def first_convolution(model: Model) -> tuple[Layer, Convolution]:
+    """The first convolution of a network; every network that loads has one."""
+    for layer in model.network.layers:
+        step = model.network.nodes[layer.index + 1].step
+        if isinstance(step, Convolution):
+            return layer, step
+    raise AssertionError("a network without convolution is refused when it is loaded")
+
+
+def _rows(index: int, model: Model) -> Iterator[dict[str, Any]]:
+    layer, step = first_convolution(model)
+    found, drawn = core.diagnose(step.weight, step.stride), core.pictures(step.weight).numpy()
+    for channel in range(layer.channels):
+        yield {
+            "model": model.stored.source,
+            "model_index": index,
+            "layer": layer.name,
+            "channel": channel,
+            "kernel": {"bytes": pictures.projection(np.ascontiguousarray(drawn[channel]), "png"), "path": None},
+            "height": drawn.shape[1],
+            "width": drawn.shape[2],
+            "stride_y": step.stride[0],
+            "stride_x": step.stride[1],
+            "norm": float(found.norm[channel]),
+            **{name: _known(getattr(found, name)[channel]) for name in MEASURES},
+            "dead": bool(found.dead[channel]),
+            "duplicate_of": int(found.duplicate_of[channel]) if found.duplicate_of[channel] >= 0 else None,
+            "layer_aliasing_share": found.layer_aliasing_share,
+        }
+
+
+def _known(value: torch.Tensor) -> float | None:
+    return None if bool(torch.isnan(value)) else float(value)
+
+
+def _facts(spec: FiltersRun, loaded: list[Model]) -> dict[str, Any]:
+    layers = [first_convolution(model)[0] for model in loaded]
+    return {
+        "job": "filters",
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "spec": spec.model_dump(mode="json"),
+        "model": {
+            "source": " ".join(model.stored.source for model in loaded),
+            "fingerprint": " ".join(model.fingerprint for model in loaded),
+        },
+        "corpus": None,
+        "totals": {
+            "listed": 0,
+            "images": 0,
+            "rejects": 0,
+            "rejects_by_reason": {},
+            "layers": len(layers),
+            "channels": sum(layer.channels for layer in layers),
+        },
+        "versions": describe("cpu").numerics(),
+        "backends": BACKENDS,
+        "images_per_s": None,
+    }

@@ -1,0 +1,109 @@
+"""The sheets of the instruments. Takes a published run of occlusion or filters, gives one picture."""
+
+import io
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow.dataset as ds
+from PIL import Image, ImageDraw, ImageFont
+
+from service.catalog import PublishedRun
+from workers.errors import DamagedRun
+
+PANELS = ("panel_image", "panel_activation", "panel_projection", "panel_probability", "panel_class")
+WHITE, INK = (255, 255, 255), (20, 20, 20)
+LABEL_PX, MARGIN_PX = 16, 16
+LARGEST_ROWS = 40
+KERNELS_WIDE = 12
+GROUND = 128
+
+
+def occlusions(run: PublishedRun) -> Image.Image:
+    """Zeiler & Fergus 2014, Figure 7: one row per image, its five panels."""
+    rows = _rows(run, "occlusions")[:LARGEST_ROWS]
+    strips = [[_picture(row[name]) for name in PANELS] for row in rows]
+    wide, tall = max(map(_width, strips)), max(panel.height for strip in strips for panel in strip)
+    band = tall + LABEL_PX + 8
+    page = Image.new("RGB", (wide + 2 * MARGIN_PX, len(rows) * band + 2 * MARGIN_PX), WHITE)
+    font = ImageFont.load_default(LABEL_PX)
+    for number, (row, strip) in enumerate(zip(rows, strips, strict=True)):
+        top, left = MARGIN_PX + number * band, MARGIN_PX
+        ImageDraw.Draw(page).text((left, top), _caption(row), INK, font)
+        for panel in strip:
+            page.paste(panel, (left, top + LABEL_PX + 8))
+            left += panel.width
+    return page
+
+
+def filters(run: PublishedRun) -> Image.Image:
+    """Zeiler & Fergus 2014, Figure 6: the first kernels of each network, and below them their frequencies."""
+    from matplotlib.figure import Figure
+
+    rows = _rows(run, "filters")
+    models = sorted({row["model_index"] for row in rows})
+    figure = Figure((6.4 * len(models), 8.4), 100, layout="constrained")
+    grids = figure.subplots(2, len(models), squeeze=False, height_ratios=(3, 1))
+    for column, model in enumerate(models):
+        mine = [row for row in rows if row["model_index"] == model]
+        _kernels(grids[0, column], mine)
+        _frequencies(grids[1, column], mine)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return Image.open(buffer).convert("RGB")
+
+
+BOARDS: Mapping[str, Callable[[PublishedRun], Image.Image]] = {"occlude": occlusions, "filters": filters}
+
+
+def _kernels(axes: Any, rows: list[dict[str, Any]]) -> None:  # noqa: ANN401 - matplotlib's axes
+    first, dead = rows[0], sum(row["dead"] for row in rows)
+    height, width = first["height"], first["width"]
+    down = -(-len(rows) // KERNELS_WIDE)
+    wall = np.full((down * (height + 1) + 1, KERNELS_WIDE * (width + 1) + 1, 3), GROUND, np.uint8)
+    for number, row in enumerate(rows):
+        top, left = number // KERNELS_WIDE * (height + 1) + 1, number % KERNELS_WIDE * (width + 1) + 1
+        wall[top : top + height, left : left + width] = np.asarray(_picture(row["kernel"]))
+    axes.imshow(wall, interpolation="nearest")
+    axes.set_axis_off()
+    copies = sum(row["duplicate_of"] is not None for row in rows)
+    stride = first["stride_y"] if first["stride_y"] == first["stride_x"] else (first["stride_y"], first["stride_x"])
+    axes.set_title(
+        f"{first['model'].partition('?')[0]}\n{first['layer']}: {len(rows)} kernels of {height} x {width}, stride {stride}\n"
+        f"aliasing {first['layer_aliasing_share']:.0%} of the energy, {dead} dead, {copies} duplicates; each scaled by itself",
+        fontsize=10,
+    )
+
+
+def _frequencies(axes: Any, rows: list[dict[str, Any]]) -> None:  # noqa: ANN401 - matplotlib's axes
+    known = [row["peak_frequency"] for row in rows if row["peak_frequency"] is not None]
+    axes.hist(known, bins=np.linspace(0, 0.5 * 2**0.5, 29), color="#4c72b0")
+    carried = 0.5 / rows[0]["stride_y"]
+    axes.axvline(carried, color="#c44e52", linewidth=1.5, label=f"stride {rows[0]['stride_y']} carries {carried:g}")
+    axes.set_xlabel("peak frequency, cycles per pixel")
+    axes.set_ylabel("kernels")
+    axes.legend(frameon=False, fontsize=8)
+
+
+def _caption(row: Mapping[str, Any]) -> str:
+    names = {key: row[f"{key}_name"] or f"class {row[f'{key}_index']}" for key in ("class", "predicted")}
+    followed = f"{names['class']} at {row['probability']:.0%}"
+    return f"{row['image_id']} · {followed}; most probable: {names['predicted']}"
+
+
+def _rows(run: PublishedRun, table: str) -> list[dict[str, Any]]:
+    files = [run.root.path(part.path) for part in run.tables[table]]
+    try:
+        found = ds.dataset(files, filesystem=run.root.filesystem, format="parquet").to_table().to_pylist()
+    except FileNotFoundError as error:
+        raise DamagedRun(f"run {run.run!r}: a file of its table {table!r} is missing: {error}") from error
+    return [dict(row) for row in found]
+
+
+def _picture(column: Mapping[str, Any]) -> Image.Image:
+    with Image.open(io.BytesIO(column["bytes"]), formats=("PNG", "WEBP")) as opened:
+        return opened.convert("RGB")
+
+
+def _width(strip: list[Image.Image]) -> int:
+    return sum(panel.width for panel in strip)
