@@ -65,6 +65,7 @@ def _kernels(axes: Any, rows: list[dict[str, Any]]) -> None:  # noqa: ANN401 - m
         top, left = number // KERNELS_WIDE * (height + 1) + 1, number % KERNELS_WIDE * (width + 1) + 1
         wall[top : top + height, left : left + width] = np.asarray(_picture(row["kernel"]))
     axes.imshow(wall, interpolation="nearest")
+    axes.set_anchor("N")
     axes.set_axis_off()
     copies = sum(row["duplicate_of"] is not None for row in rows)
     stride = first["stride_y"] if first["stride_y"] == first["stride_x"] else (first["stride_y"], first["stride_x"])

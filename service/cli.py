@@ -1,6 +1,5 @@
 """The command `deconvoy`. Takes words, gives text or one JSON value; work is done elsewhere, imported when needed."""
 
-from collections.abc import Callable
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -9,12 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from service import questions
-from workers.errors import DeconvoyError, SpecError
+from service import instruments, questions
+from service.running import absolute, absolute_model, finish, number, size, spec_of, tell, watched
+from workers.errors import DeconvoyError
 
 if TYPE_CHECKING:
-    from jobs.attempt import Outcome
-    from jobs.watch import Watcher
     from workers.core.network import Layer
     from workers.spec import RunSpec
 
@@ -31,7 +29,7 @@ class OneLine(TyperGroup):
         except DeconvoyError as error:
             code, line = error.exit_code, str(error)
         except KeyboardInterrupt:
-            goes_on = ctx.invoked_subcommand in ("scan", "demo")
+            goes_on = ctx.invoked_subcommand in ("scan", "demo", "occlude")
             code, line = CANCELLED, "stopped" + ("; the same command goes on from here" if goes_on else "")
         typer.echo(f"deconvoy: {' '.join(line.splitlines())}", err=True)
         raise typer.Exit(code)
@@ -39,6 +37,7 @@ class OneLine(TyperGroup):
 
 app = typer.Typer(cls=OneLine, add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 app.add_typer(questions.app, name="query")
+instruments.add_to(app)
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON value.")]
 
@@ -77,12 +76,12 @@ def demo(
 
     folder = Path(root).absolute()
     Root(str(folder)).check_writable()
-    outcome = _watched(lambda watch: run_demo(str(folder), watch, _number(actors) or "auto"))
+    outcome = watched(lambda watch: run_demo(str(folder), watch, number(actors) or "auto"))
     sheets = questions.draw_all(Root(outcome.root), outcome.run, folder)
     if as_json:
         print_json({**asdict(outcome), "sheets": sheets})
         return
-    _tell(outcome)
+    tell(outcome)
     typer.echo(f"sheets  {folder}/ ({', '.join(Path(sheet).name for sheet in sheets)})")
     typer.echo("yours   deconvoy scan --model torchvision://resnet18 --corpus FOLDER --root ROOT")
 
@@ -94,7 +93,7 @@ def layers(model: Annotated[str, typer.Argument(help=questions.MODEL)], as_json:
     from workers.model import load
     from workers.spec import ModelSpec
 
-    found = [_layer(layer) for layer in load(ModelSpec(source=_absolute_model(model))).network.layers]
+    found = [_layer(layer) for layer in load(ModelSpec(source=absolute_model(model))).network.layers]
     if as_json:
         print_json(found)
         return
@@ -146,14 +145,16 @@ def scan(  # noqa: PLR0913 - one parameter per flag; one that is not given leave
     what = {"layers": layers or None, "k": k, "batch": batch, "shard": shard, "distinct": distinct}
     flags = {
         "run": run,
-        "root": _absolute(root),
-        "model": {"source": _absolute_model(model), **sizes},
-        "corpus": {"source": _absolute(corpus), "label": label, "group": group},
+        "root": absolute(root),
+        "model": {"source": absolute_model(model), **sizes},
+        "corpus": {"source": absolute(corpus), "label": label, "group": group},
         "scan": {**what, "max_reject_share": max_reject_share},
         "project": {"method": method, "image_format": image_format, "previews": previews},
-        "resources": {"actors": _number(actors), "device": device, "precision": precision, "threads": threads},
+        "resources": {"actors": number(actors), "device": device, "precision": precision, "threads": threads},
     }
-    asked = _spec(spec, flags)
+    from workers.spec import RunSpec
+
+    asked = spec_of(RunSpec, spec, flags)
     if dry_run:
         _plan(asked, as_json=as_json)
     else:
@@ -162,18 +163,8 @@ def scan(  # noqa: PLR0913 - one parameter per flag; one that is not given leave
 
 def _scan(spec: "RunSpec", *, as_json: bool) -> None:
     from jobs.scan import scan as run_scan
-    from service.console import print_json
 
-    outcome = _watched(lambda watch: run_scan(spec, watch))
-    if as_json:
-        print_json(asdict(outcome))
-    else:
-        _tell(outcome)
-    if outcome.exit_code:
-        share = f"{outcome.rejects} of {outcome.images + outcome.rejects} images were rejected"
-        limit = f"more than max_reject_share {spec.scan.max_reject_share:g}"
-        typer.echo(f"deconvoy: {share}, {limit}; the run is published", err=True)
-    raise typer.Exit(outcome.exit_code)
+    finish(watched(lambda watch: run_scan(spec, watch)), spec.scan.max_reject_share, as_json=as_json)
 
 
 def _plan(spec: "RunSpec", *, as_json: bool) -> None:
@@ -184,41 +175,9 @@ def _plan(spec: "RunSpec", *, as_json: bool) -> None:
     if as_json:
         print_json(plan)
         return
-    plan["estimated_bytes"] = f"{_size(plan['estimated_bytes'])}, roughly"
+    plan["estimated_bytes"] = f"{size(plan['estimated_bytes'])}, roughly"
     rows = [{"what": name.replace("_", " "), "plan": str(value)} for name, value in plan.items()]
     print_table(rows, {"what": "what", "plan": "plan"})
-
-
-def _watched(work: "Callable[[Watcher], Outcome]") -> "Outcome":
-    """Do something under progress bars, which end with it."""
-    from service.console import Bars
-
-    watch = Bars()
-    try:
-        return work(watch)
-    finally:
-        watch.close()
-
-
-def _tell(outcome: "Outcome") -> None:
-    """A short summary, and the next thing to do."""
-    from service import catalog
-    from workers.store.root import Root
-
-    run = catalog.find(Root(outcome.root), outcome.run)
-    reasons = ", ".join(f"{count:,} {reason}" for reason, count in sorted(run.rejects_by_reason.items()))
-    sizes = ", ".join(f"{name} {_size(sum(part.bytes for part in files))}" for name, files in run.tables.items())
-    rate = f"{outcome.images_per_s:,.1f} images/s" if outcome.images_per_s else "nothing was left to scan"
-    lines = {
-        "run": outcome.run + (" (was published before; nothing is changed)" if outcome.already_published else ""),
-        "images": f"{outcome.images:,}",
-        "rejects": f"{outcome.rejects:,}" + (f" ({reasons})" if reasons else ""),
-        "speed": f"{rate}; {outcome.seconds:,.1f} s in all",
-        "tables": f"{outcome.root}/tables/*/run={outcome.run}/ ({sizes})",
-        "look": questions.next_look(run),
-    }
-    for name, text in lines.items():
-        typer.echo(f"{name:7} {text}")
 
 
 def _layer(layer: "Layer") -> dict[str, Any]:
@@ -235,35 +194,3 @@ def _layer(layer: "Layer") -> dict[str, Any]:
         "stride_x": layer.field.stride_x,
         "auto": layer.auto,
     }
-
-
-def _spec(path: Path | None, flags: dict[str, Any]) -> "RunSpec":
-    from workers.spec import make_spec, merged, read_toml
-
-    if path is None:
-        return make_spec(merged({}, flags))
-    try:
-        text = path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpecError([f"spec file {str(path)!r} cannot be read: {error}"]) from error
-    return make_spec(merged(read_toml(text, path.absolute().parent), flags))
-
-
-def _absolute(path: str | None) -> str | None:
-    """A path as every process will understand it, whatever its working directory; URLs as they are."""
-    from workers.spec import relative_to
-
-    return relative_to(path, Path.cwd()) if path else path
-
-
-def _absolute_model(source: str | None) -> str | None:
-    """A model's source with the path of its weights likewise."""
-    return _absolute(source) if source and "?weights=" in source else source
-
-
-def _number(text: str | None) -> int | str | None:
-    return int(text) if text and text.isdecimal() else text
-
-
-def _size(number: int) -> str:
-    return f"{number / 1e6:,.1f} MB" if number >= 100_000 else f"{number / 1e3:,.1f} kB"

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from typing import Any, Generic, TypeVar
 
 from workers.corpus.isolate import Verdict
@@ -101,6 +102,7 @@ def occlude_configuration(job: Job[OcclusionRun], environment: Environment, besi
         "occlude": job.spec.occlude.model_dump(mode="json", exclude={"images", "sample", "from_run"}),
         "class_names": job.model.class_names,
         "beside": beside,
+        "panels": version("matplotlib"),
     }
 
 

@@ -1,0 +1,94 @@
+"""The commands of the instruments beside the scan: `occlude` and `filters`. Takes words, runs jobs, tells how they ended."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from service import questions
+from service.running import absolute, absolute_model, finish, number, spec_of, tell, watched
+
+DEFAULT_REJECT_SHARE = 0.05
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON value.")]
+Output = Annotated[Path | None, typer.Option("-o", "--output", help="PNG to draw the run to.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(occlude)
+    app.command()(filters)
+
+
+def occlude(  # noqa: PLR0913 - one parameter per flag; one that is not given leaves it to the spec
+    *,
+    model: Annotated[str | None, typer.Option(help=questions.MODEL)] = None,
+    corpus: Annotated[str | None, typer.Option(help="Folder or glob of images, as a path or URL.")] = None,
+    root: Annotated[str | None, typer.Option(help="Folder or URL for the datasets.")] = None,
+    run: Annotated[str | None, typer.Option(help="Run id; made from model, corpus and time without it.")] = None,
+    layer: Annotated[str | None, typer.Option(help="Layer whose strongest feature map is followed.")] = None,
+    images: Annotated[list[str] | None, typer.Option(help="Image id; may be repeated.")] = None,
+    sample: Annotated[int | None, typer.Option(help="Images to take if none are named.")] = None,
+    size: Annotated[int | None, typer.Option(help="Side of the square, model-input pixels.")] = None,
+    stride: Annotated[int | None, typer.Option(help="Between neighbouring positions, pixels.")] = None,
+    fill: Annotated[str | None, typer.Option(help="What the square shows: grey, mean or blur.")] = None,
+    target: Annotated[str | None, typer.Option(help="label, predicted, or a class by name or number.")] = None,
+    from_run: Annotated[str | None, typer.Option(help="Scan whose projections of the channel stand beside.")] = None,
+    classes: Annotated[str | None, typer.Option(help="File of class names, one per line.")] = None,
+    label: Annotated[str | None, typer.Option(help="folder or none.")] = None,
+    actors: Annotated[str | None, typer.Option(help="Number of actors, or auto.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda or auto.")] = None,
+    threads: Annotated[int | None, typer.Option(help="CPU threads of one actor.")] = None,
+    spec: Annotated[Path | None, typer.Option(help="TOML file of a run; flags win over its keys.")] = None,
+    output: Output = None,
+    as_json: Json = False,
+) -> None:
+    """Slide a grey square over images and see what it takes away: Figure 7 of Zeiler & Fergus."""
+    from jobs.occlude import occlude as run_occlude
+    from workers.spec import OcclusionRun
+
+    square = {"size": size, "stride": stride, "fill": fill, "target": target, "from_run": from_run}
+    flags = {
+        "run": run,
+        "root": absolute(root),
+        "model": {"source": absolute_model(model), "classes": absolute(classes)},
+        "corpus": {"source": absolute(corpus), "label": label},
+        "occlude": {"layer": layer, "images": images or None, "sample": sample, **square},
+        "resources": {"actors": number(actors), "device": device, "threads": threads},
+    }
+    asked = spec_of(OcclusionRun, spec, flags)
+    outcome = watched(lambda watch: run_occlude(asked, watch))
+    _draw(outcome.root, outcome.run, output)
+    finish(outcome, DEFAULT_REJECT_SHARE, as_json=as_json)
+
+
+def filters(
+    *,
+    model: Annotated[list[str], typer.Option(help=questions.MODEL + " May be repeated.")],
+    root: Annotated[str, typer.Option(help="Folder or URL for the datasets.")],
+    run: Annotated[str | None, typer.Option(help="Run id; made from the time without it.")] = None,
+    output: Output = None,
+    as_json: Json = False,
+) -> None:
+    """Look at the first kernels of networks, side by side: Figure 6 of Zeiler & Fergus."""
+    from dataclasses import asdict
+
+    from jobs.filters import filters as run_filters
+    from service.console import print_json
+    from workers.spec import FiltersRun
+
+    flags = {"run": run, "root": absolute(root), "models": [{"source": absolute_model(each)} for each in model]}
+    outcome = run_filters(spec_of(FiltersRun, None, flags))
+    _draw(outcome.root, outcome.run, output)
+    if as_json:
+        print_json(asdict(outcome))
+    else:
+        tell(outcome)
+
+
+def _draw(root: str, run: str, output: Path | None) -> None:
+    from service import catalog
+    from workers.store.root import Root
+
+    if output is not None:
+        questions.draw_instrument(catalog.find(Root(root), run, None), output)

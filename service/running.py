@@ -1,0 +1,101 @@
+"""What commands that run jobs share. Takes flags and specs, gives progress, a summary and an exit code."""
+
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from service import questions
+from workers.errors import SpecError
+
+if TYPE_CHECKING:
+    from jobs.attempt import Outcome
+    from jobs.watch import Watcher
+    from workers.spec import AnySpec
+
+
+def watched(work: "Callable[[Watcher], Outcome]") -> "Outcome":
+    """Do something under progress bars, which end with it."""
+    from service.console import Bars
+
+    watch = Bars()
+    try:
+        return work(watch)
+    finally:
+        watch.close()
+
+
+def finish(outcome: "Outcome", allowed: float, *, as_json: bool) -> None:
+    """Tell how a run ended, and end with its exit code."""
+    from service.console import print_json
+
+    if as_json:
+        print_json(asdict(outcome))
+    else:
+        tell(outcome)
+    if outcome.exit_code:
+        share = f"{outcome.rejects} of {outcome.images + outcome.rejects} images were rejected"
+        typer.echo(f"deconvoy: {share}, more than max_reject_share {allowed:g}; the run is published", err=True)
+    raise typer.Exit(outcome.exit_code)
+
+
+def tell(outcome: "Outcome") -> None:
+    """A short summary, and the next thing to do."""
+    from service import catalog
+    from workers.store.root import Root
+
+    run = catalog.find(Root(outcome.root), outcome.run, None)
+    reasons = ", ".join(f"{count:,} {reason}" for reason, count in sorted(run.rejects_by_reason.items()))
+    sizes = ", ".join(f"{name} {size(sum(part.bytes for part in files))}" for name, files in run.tables.items())
+    rate = f"{outcome.images_per_s:,.1f} images/s" if outcome.images_per_s else "nothing was left to scan"
+    lines = {
+        "run": outcome.run + (" (was published before; nothing is changed)" if outcome.already_published else ""),
+        "images": f"{outcome.images:,}",
+        "rejects": f"{outcome.rejects:,}" + (f" ({reasons})" if reasons else ""),
+        "speed": f"{rate}; {outcome.seconds:,.1f} s in all",
+        "tables": f"{outcome.root}/tables/*/run={outcome.run}/ ({sizes})",
+        "look": questions.next_look(run),
+    }
+    for name, text in lines.items():
+        typer.echo(f"{name:7} {text}")
+
+
+def spec_of(kind: "type[AnySpec]", path: Path | None, flags: dict[str, Any]) -> "AnySpec":
+    """A spec from a TOML file and flags, which win over it.
+
+    Raises:
+        SpecError: the file cannot be read, or says something that cannot be.
+    """
+    from workers.spec import make, merged, read_toml
+
+    if path is None:
+        return make(kind, merged({}, flags))
+    try:
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecError([f"spec file {str(path)!r} cannot be read: {error}"]) from error
+    return make(kind, merged(read_toml(text, path.absolute().parent), flags))
+
+
+def absolute(path: str | None) -> str | None:
+    """A path as every process will understand it, whatever its working directory; URLs as they are."""
+    from workers.spec import relative_to
+
+    return relative_to(path, Path.cwd()) if path else path
+
+
+def absolute_model(source: str | None) -> str | None:
+    """A model's source with the path of its weights likewise."""
+    return absolute(source) if source and "?weights=" in source else source
+
+
+def number(text: str | None) -> int | str | None:
+    """A number where the text is one; the rest is for the spec to judge."""
+    return int(text) if text and text.isdecimal() else text
+
+
+def size(count: int) -> str:
+    """Bytes as kB or MB."""
+    return f"{count / 1e6:,.1f} MB" if count >= 100_000 else f"{count / 1e3:,.1f} kB"

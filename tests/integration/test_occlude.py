@@ -1,0 +1,212 @@
+"""Occlusion as a job: published, resumed, the same for any number of actors, and equal to the plain way."""
+
+import io
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import ray
+import torch
+from PIL import Image
+
+from jobs.occlude import occlude
+from jobs.scan import scan
+from jobs.watch import Silent
+from service import boards, catalog
+from tests.support import corpora
+from tests.support.occluded import occluded
+from workers import model as models
+from workers.core.occlusion import Squares
+from workers.errors import RunError, UsageError
+from workers.occlude import filling, target_of
+from workers.spec import Fill, OcclusionRun, make, make_spec
+from workers.store.root import Root
+
+pytestmark = pytest.mark.ray
+MODEL = {"source": "deconvoy://zfnet-mini"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def two_cpus():
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory) -> Path:
+    """Photos, some in a folder named like a class of the network, and a file that is no image."""
+    folder = tmp_path_factory.mktemp("corpus")
+    corpora.photos(folder, range(6))
+    (folder / "class0").rename(folder / "watch")
+    (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff no more")
+    return folder
+
+
+def spec(corpus: Path, root: Path, **square) -> OcclusionRun:
+    values = {
+        "run": square.pop("run", "one"),
+        "root": str(root),
+        "model": MODEL,
+        "corpus": {"source": str(corpus)},
+        "occlude": {"layer": "relu5", "sample": 4, "size": 40, "stride": 24} | square,
+        "resources": {"actors": 2, "device": "cpu"},
+    }
+    return make(OcclusionRun, values)
+
+
+@pytest.fixture(scope="module")
+def root(corpus, tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("root")
+    scan(
+        make_spec(
+            {
+                "run": "scanned",
+                "root": str(root),
+                "model": MODEL,
+                "corpus": {"source": str(corpus)},
+                "scan": {"layers": ["relu5"], "batch": 4, "shard": 8, "k": 3, "max_reject_share": 0.5},
+                "resources": {"actors": 2, "device": "cpu"},
+            }
+        ),  # fmt: skip
+        Silent(),
+    )
+    occlude(spec(corpus, root, from_run="scanned"), Silent())
+    return root
+
+
+def rows(root: Path, run: str = "one") -> list[dict]:
+    return pq.read_table(root / "tables" / "occlusions", filters=[("run", "==", run)]).to_pylist()
+
+
+def tables(root: Path, run: str) -> dict:
+    told = json.loads((root / "runs" / run / "manifest.json").read_text())
+    return {name: [part["sha256"] for part in parts] for name, parts in told["tables"].items()}
+
+
+def test_the_maps_are_those_of_running_every_occluded_image(corpus, root):
+    model = models.load(make_spec({"root": "r", "model": MODEL, "corpus": {"source": "c"}}).model)
+    network, preprocessing = model.network.to(dtype=torch.float32), model.preprocessing
+    [layer] = network.select(["relu5"])
+    found = rows(root)
+    assert len(found) == 4
+    for row in found:
+        with Image.open(corpus / row["image_id"]) as opened:
+            prepared = preprocessing.prepare(np.array(opened.convert("RGB")), 10**8)
+        image = preprocessing.normalise(prepared[None])
+        fill = preprocessing.normalise(torch.full((1, 3, 1, 1), 127.5))[0]
+        squares = Squares(40, 24, 160, 160)
+        assert (row["rows"], row["cols"]) == (squares.rows, squares.columns)
+        totals, scores = occluded(network, image, layer.index + 1, row["channel"], squares, fill)
+        probabilities = scores.softmax(-1)
+        followed = probabilities[..., row["class_index"]].flatten()
+        assert np.allclose(row["activation_map"], totals.flatten(), rtol=1e-5)
+        assert np.allclose(row["probability_map"], followed, rtol=1e-4, atol=1e-6)
+        assert row["class_map"] == probabilities.argmax(-1).flatten().tolist()
+        names = model.stored.class_names
+        assert row["class_name"] == names[row["class_index"]]
+        if row["label"] == "watch":
+            assert (row["class_name"], row["target"]) == ("watch", "label")
+        else:
+            assert row["class_index"] == row["predicted_index"] and row["target"] == "predicted"
+        assert [each["class_index"] for each in row["classes"]][0] == max(
+            set(row["class_map"]), key=row["class_map"].count
+        )
+
+
+def test_panels_are_pictures_of_one_size_and_a_sheet_is_drawn_of_them(root):
+    for row in rows(root):
+        sizes = {Image.open(io.BytesIO(row[name]["bytes"])).size for name in boards.PANELS}
+        assert len(sizes) == 1
+    drawn = boards.occlusions(catalog.find(Root(str(root)), "one", None))
+    assert drawn.width > 5 * 300 and drawn.height > 4 * 300
+
+
+def test_tables_do_not_depend_on_actors_and_a_second_run_reuses_every_image(corpus, root, tmp_path):
+    again = occlude(spec(corpus, root, run="two", from_run="scanned"), Silent())
+    assert (again.shards_run, again.shards_reused) == (0, 4)
+    assert tables(root, "two") == tables(root, "one")
+    other = tmp_path / "other"
+    shutil.copytree(root, other, ignore=shutil.ignore_patterns("shards"))
+    values = spec(corpus, other, run="three", from_run="scanned").model_dump(mode="json")
+    values["resources"]["actors"] = 1
+    alone = occlude(make(OcclusionRun, values), Silent())
+    assert (alone.shards_run, alone.shards_reused) == (4, 0)
+    assert tables(other, "three") == tables(root, "one")
+
+
+def test_an_interrupted_run_goes_on_with_the_images_that_are_left(corpus, tmp_path):
+    class Impatient(Silent):
+        def advance(self, done, rejects=0):
+            if list(tmp_path.glob("shards/*/*.parquet")):
+                raise KeyboardInterrupt
+
+    asked = spec(corpus, tmp_path, run="four", stride=8)
+    with pytest.raises(KeyboardInterrupt):
+        occlude(asked, Impatient())
+    done = len(list(tmp_path.glob("shards/*/*.parquet")))
+    assert not (tmp_path / "runs" / "four" / "manifest.json").exists()
+    outcome = occlude(asked, Silent())
+    assert 1 <= done < 4 and outcome.shards_run + outcome.shards_reused == 4 and outcome.shards_reused >= done
+    assert occlude(asked, Silent()).already_published
+
+
+def test_a_named_image_that_cannot_be_read_is_a_reject(corpus, root):
+    outcome = occlude(spec(corpus, root, run="five", images=["broken.jpg", "watch/000.png"]), Silent())
+    assert (outcome.images, outcome.rejects, outcome.exit_code) == (1, 1, 3)
+    rejects = pq.read_table(root / "tables" / "rejects", filters=[("run", "==", "five")]).to_pylist()
+    assert [(row["image_id"], row["reason"]) for row in rejects] == [("broken.jpg", "damaged")]
+    assert [row["image_id"] for row in rows(root, "five")] == ["watch/000.png"]
+
+
+@pytest.mark.parametrize(
+    ("square", "told"),
+    [
+        ({"size": 161}, "more than the model's input, which has 160 x 160 px"),
+        ({"stride": 0}, "occlude.stride: 0 is wrong"),
+        ({"layer": "relu9"}, "no layer 'relu9' in the model; nearest: relu"),
+        ({"layer": "relu*"}, "stands for 6 layers; name one"),
+        ({"target": "wach"}, "no class 'wach' among the model's 101 outputs; nearest: watch"),
+        ({"target": "101"}, "no class '101'"),
+        ({"images": ["watch/0.png"]}, "no image 'watch/0.png' in corpus"),
+        ({"from_run": "nothing"}, "from_run 'nothing' is no published scan"),
+        ({"from_run": "one"}, "from_run 'one' is no published scan"),
+        ({"from_run": "scanned", "layer": "relu4"}, "has not looked at layer 'relu4'"),
+        ({"fill": "red"}, "occlude.fill: 'red' is wrong"),
+    ],
+)
+def test_wrong_input_is_one_line_and_writes_nothing(corpus, root, square, told):
+    before = sorted(root.rglob("*"))
+    with pytest.raises(UsageError) as caught:
+        occlude(spec(corpus, root, run="six", **square), Silent())
+    assert told in str(caught.value) and "\n" not in str(caught.value) and caught.value.exit_code == 2
+    assert sorted(root.rglob("*")) == before
+
+
+def test_a_published_run_with_another_spec_is_refused(corpus, root):
+    with pytest.raises(RunError, match="another spec"):
+        occlude(spec(corpus, root, from_run="scanned", size=32), Silent())
+
+
+def test_the_square_is_grey_the_mean_or_blurred():
+    pixels = torch.zeros(3, 40, 40, dtype=torch.uint8)
+    pixels[0, :, 20:] = 200
+    assert filling(pixels, Fill.GREY, 8).unique().tolist() == [127.5]
+    assert filling(pixels, Fill.MEAN, 8)[:, 0, 0].tolist() == [100, 0, 0]
+    blurred = filling(pixels, Fill.BLUR, 8)
+    assert blurred[0, 20, 0] == 0 and blurred[0, 20, 39] == pytest.approx(200) and 80 < float(blurred[0, 20, 20]) < 160
+
+
+def test_a_class_is_followed_by_label_name_number_or_prediction():
+    names = ("cat", "dog", "7")
+    assert [target_of(asked, "dog", names, 3) for asked in ("label", "predicted", "cat", "2", "7")] == [
+        1,
+        None,
+        0,
+        2,
+        2,
+    ]
+    assert target_of("label", "bird", names, 3) is None and target_of("label", None, names, 3) is None
