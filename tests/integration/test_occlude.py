@@ -71,7 +71,7 @@ def root(corpus, tmp_path_factory) -> Path:
                 "scan": {"layers": ["relu5"], "batch": 4, "shard": 8, "k": 3, "max_reject_share": 0.5},
                 "resources": {"actors": 2, "device": "cpu"},
             }
-        ),  # fmt: skip
+        ),
         Silent(),
     )
     occlude(spec(corpus, root, from_run="scanned"), Silent())
@@ -92,7 +92,7 @@ def test_the_maps_are_those_of_running_every_occluded_image(corpus, root):
     network, preprocessing = model.network.to(dtype=torch.float32), model.preprocessing
     [layer] = network.select(["relu5"])
     found = rows(root)
-    assert len(found) == 4
+    assert len(found) == 3 and any(row["label"] == "watch" for row in found)  # the sample's fourth is a reject
     for row in found:
         with Image.open(corpus / row["image_id"]) as opened:
             prepared = preprocessing.prepare(np.array(opened.convert("RGB")), 10**8)
@@ -112,9 +112,8 @@ def test_the_maps_are_those_of_running_every_occluded_image(corpus, root):
             assert (row["class_name"], row["target"]) == ("watch", "label")
         else:
             assert row["class_index"] == row["predicted_index"] and row["target"] == "predicted"
-        assert [each["class_index"] for each in row["classes"]][0] == max(
-            set(row["class_map"]), key=row["class_map"].count
-        )
+        commonest = max(set(row["class_map"]), key=row["class_map"].count)
+        assert row["classes"][0]["class_index"] == commonest
 
 
 def test_panels_are_pictures_of_one_size_and_a_sheet_is_drawn_of_them(root):
@@ -122,7 +121,7 @@ def test_panels_are_pictures_of_one_size_and_a_sheet_is_drawn_of_them(root):
         sizes = {Image.open(io.BytesIO(row[name]["bytes"])).size for name in boards.PANELS}
         assert len(sizes) == 1
     drawn = boards.occlusions(catalog.find(Root(str(root)), "one", None))
-    assert drawn.width > 5 * 300 and drawn.height > 4 * 300
+    assert drawn.width > 5 * 300 and drawn.height > 3 * 300
 
 
 def test_tables_do_not_depend_on_actors_and_a_second_run_reuses_every_image(corpus, root, tmp_path):
@@ -141,6 +140,7 @@ def test_tables_do_not_depend_on_actors_and_a_second_run_reuses_every_image(corp
 def test_an_interrupted_run_goes_on_with_the_images_that_are_left(corpus, tmp_path):
     class Impatient(Silent):
         def advance(self, done, rejects=0):
+            del done, rejects
             if list(tmp_path.glob("shards/*/*.parquet")):
                 raise KeyboardInterrupt
 
