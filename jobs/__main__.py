@@ -1,25 +1,37 @@
-"""The entry point of every job: `python -P -m jobs scan run.toml`. Takes a spec file, runs it; no other words."""
+"""The entry point of every job: `python -P -m jobs scan run.toml`. Takes a job's name and a spec file, and runs it."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+from jobs.attempt import Outcome
+from jobs.filters import filters
+from jobs.occlude import occlude
 from jobs.scan import scan
 from jobs.watch import Silent
 from workers.errors import DeconvoyError, SpecError
-from workers.spec import make_spec, read_toml
+from workers.spec import FiltersRun, OcclusionRun, RunSpec, make, read_toml
+
+Spec = dict[str, Any]
+JOBS: dict[str, Callable[[Spec], Outcome]] = {
+    "scan": lambda values: scan(make(RunSpec, values), Silent()),
+    "occlude": lambda values: occlude(make(OcclusionRun, values), Silent()),
+    "filters": lambda values: filters(make(FiltersRun, values)),
+}
 
 
 def main(words: list[str]) -> int:
     """Run the job that the words name; gives the exit code."""
     try:
-        if len(words) != 2 or words[0] != "scan":
-            raise SpecError(["usage: python -P -m jobs scan run.toml"])
+        if len(words) != 2 or words[0] not in JOBS:
+            raise SpecError([f"usage: python -P -m jobs {'|'.join(JOBS)} run.toml"])
         path = Path(words[1])
         try:
             text = path.read_text()
         except (OSError, UnicodeDecodeError) as error:
             raise SpecError([f"spec file {words[1]!r} cannot be read: {error}"]) from error
-        return scan(make_spec(read_toml(text, path.absolute().parent)), Silent()).exit_code
+        return JOBS[words[0]](read_toml(text, path.absolute().parent)).exit_code
     except DeconvoyError as error:
         print(f"deconvoy: {error}", file=sys.stderr)  # noqa: T201
         return error.exit_code

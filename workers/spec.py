@@ -243,7 +243,10 @@ def read_toml(text: str, folder: PurePath) -> dict[str, Any]:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise SpecError([f"the spec is no TOML: {error}"]) from None
-    for table, key in ((values, "root"), (values.get("corpus"), "source"), (values.get("model"), "source")):
+    models = values.get("models")
+    tables = [values.get("model"), *(models if isinstance(models, list) else ())]
+    places = [(values, "root"), (values.get("corpus"), "source")]
+    for table, key in [*places, *((each, key) for each in tables for key in ("source", "classes"))]:
         if isinstance(table, dict) and isinstance(table.get(key), str):
             table[key] = relative_to(table[key], folder)
     return values

@@ -24,31 +24,30 @@ from workers.spec import ModelSpec
 
 GOAL = 4.0
 PER_CALL = (8, 32)
-SQUARES = Squares(32, 8, 224, 224)
 GREY = torch.zeros(3, 1, 1)
 
 
-def captums(module: nn.Module, image: Tensor, per_call: int) -> None:
+def captums(module: nn.Module, image: Tensor, squares: Squares, per_call: int) -> None:
     """Captum's Occlusion with the same square and stride, towards one class."""
     method = Occlusion(module)
     with torch.inference_mode():
         method.attribute(
             image,
-            strides=(3, 8, 8),
-            sliding_window_shapes=(3, 32, 32),
+            strides=(3, squares.stride, squares.stride),
+            sliding_window_shapes=(3, squares.size, squares.size),
             baselines=0,
             target=0,
             perturbations_per_eval=per_call,
         )
 
 
-def whole(network: Network, image: Tensor, number: int) -> None:
+def whole(network: Network, image: Tensor, number: int, squares: Squares) -> None:
     """Every occluded image through the whole network."""
     with torch.inference_mode():
-        occluded(network, image, number, 0, SQUARES, GREY)
+        occluded(network, image, number, 0, squares, GREY)
 
 
-def measure(name: str, rounds: int, scratch: Path) -> None:
+def measure(name: str, squares: Squares, rounds: int, scratch: Path) -> None:
     """Print one line."""
     loaded = models.load(ModelSpec(source=benchmarking.source(name, scratch)))
     module = architectures.build(loaded.stored.architecture)
@@ -57,12 +56,12 @@ def measure(name: str, rounds: int, scratch: Path) -> None:
     number = network.select(["auto"])[-1].index + 1
     image = torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(0))
     ours = image.contiguous(memory_format=torch.channels_last)
-    sides = {f"captum {count}": partial(captums, module, image, count) for count in PER_CALL}
+    sides = {f"captum {count}": partial(captums, module, image, squares, count) for count in PER_CALL}
     seconds = list(
         benchmarking.alternating(
             rounds,
-            ours=lambda: occlude(network, ours, number, SQUARES, GREY),
-            whole=partial(whole, network, ours, number),
+            ours=lambda: occlude(network, ours, number, squares, GREY),
+            whole=partial(whole, network, ours, number, squares),
             **sides,
         )
     )
@@ -79,13 +78,14 @@ def main() -> None:
     """Measure each network."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--stride", type=int, default=8, help="larger for a quicker look")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--networks", nargs="+", default=["alexnet", "resnet18", "squeezenet1_1", "vgg16"])
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
     with tempfile.TemporaryDirectory() as scratch:
         for name in asked.networks:
-            measure(name, asked.rounds, Path(scratch))
+            measure(name, Squares(32, asked.stride, 224, 224), asked.rounds, Path(scratch))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ rectangle is computed again and laid on it, layer by layer, until it is so large
 does; Nakandala, Kumar, Papakonstantinou, SIGMOD 2019). Nothing is approximated.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -18,7 +17,7 @@ from workers.core import pooling, steps
 from workers.core.network import Network
 from workers.core.steps import Step
 
-WHOLE_SHARE = 0.6  # of a map, from which on computing all of it is cheaper
+WHOLE_SHARE = 0.8  # of a map, from which on computing all of it is cheaper
 CHUNK_BYTES = 256 * 2**20
 LARGEST_CHUNK = 64
 
@@ -95,21 +94,17 @@ def occlude(
         sweep = _Sweep(network, image, number, squares, fill)
         unoccluded = sweep.maps[len(network.nodes) - 1].flatten().softmax(0)
         followed = int(unoccluded.argmax()) if target is None else target
-        activation, probability, best = [], [], []
-        for totals, scores in sweep.run():
-            probabilities = scores.softmax(1)
-            activation.append(totals)
-            probability.append(probabilities[:, followed])
-            best.append(probabilities.argmax(1))
+        totals, scores = sweep.run()
+        probabilities = scores.softmax(1)
     extent = squares.rows, squares.columns
     return Occluded(
         channel=sweep.channel,
         total=float(sweep.maps[number][0, sweep.channel].double().sum()),
         probabilities=unoccluded,
         target=followed,
-        activation=torch.cat(activation).view(extent),
-        probability=torch.cat(probability).view(extent),
-        best=torch.cat(best).view(extent),
+        activation=totals.view(extent),
+        probability=probabilities[:, followed].view(extent),
+        best=probabilities.argmax(1).view(extent),
     )
 
 
@@ -149,11 +144,28 @@ class _Sweep:
         network.forward(image, range(1, len(network.nodes)), keep)
         self.channel = int(self.maps[number][0].amax(dim=(1, 2)).argmax())
 
-    def run(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Totals (positions,) of the channel's map in float64, and scores (positions, classes), chunk by chunk."""
+    def run(self) -> tuple[Tensor, Tensor]:
+        """Totals (positions,) of the channel's map in float64, and scores (positions, classes)."""
         tops, lefts = (each.to(self.fill.device) for each in self.squares.corners())
-        for top, left in zip(torch.split(tops, self.chunk), torch.split(lefts, self.chunk), strict=True):
-            yield self._chunk(top, left)
+        corners = zip(torch.split(tops, self.chunk), torch.split(lefts, self.chunk), strict=True)
+        totals, features = zip(*(self._chunk(top, left) for top, left in corners), strict=True)
+        return torch.cat(totals), self._head(torch.cat(features))
+
+    @cached_property
+    def split(self) -> int:
+        """The node from which on only fully connected layers follow: they run fastest on all positions at once."""
+        last = len(self.network.nodes) - 1
+        for node in range(last, self.number - 1, -1):
+            if not isinstance(self.network.nodes[node].step, steps.Linear | steps.Rectifier | steps.Same):
+                return node
+            if self.network.nodes[node].inputs != (node - 1,):
+                return last
+        return last
+
+    def _head(self, features: Tensor) -> Tensor:
+        for node in self.network.nodes[self.split + 1 :]:
+            features = node.step.forward(features)
+        return features.flatten(1)
 
     @cached_property
     def chunk(self) -> int:
@@ -165,7 +177,7 @@ class _Sweep:
         changed: dict[int, _Window] = {0: self._squares(tops, lefts)}
         readers = {source: node for node, each in enumerate(self.network.nodes) for source in each.inputs}
         totals = torch.empty(0)
-        for node in range(1, len(self.network.nodes)):
+        for node in range(1, self.split + 1):
             inputs = self.network.nodes[node].inputs
             changed[node] = self._node(node, [changed[source] for source in inputs])
             if node == self.number:
@@ -173,7 +185,7 @@ class _Sweep:
             for source in inputs:
                 if readers[source] == node:
                     changed.pop(source, None)
-        return totals, changed[len(self.network.nodes) - 1].values.flatten(1)
+        return totals, self._full(self.split, changed[self.split])
 
     def _squares(self, tops: Tensor, lefts: Tensor) -> _Window:
         side = self.squares.size
@@ -196,15 +208,18 @@ class _Sweep:
         return _Window(step.window(*seen), rows[0], columns[0])
 
     def _whole(self, node: int, inputs: list[_Window]) -> _Window:
-        laid = []
-        for source, window in zip(self.network.nodes[node].inputs, inputs, strict=True):
-            _, height, width = self.network.nodes[source].shape
-            nowhere = torch.zeros_like(window.tops)
-            full = window.extent == (height, width)
-            laid.append(window.values if full else self._laid(source, window, (nowhere, height), (nowhere, width), 0.0))
-        values = self.network.nodes[node].step.forward(*laid)
+        sources = self.network.nodes[node].inputs
+        laid = [self._full(source, window) for source, window in zip(sources, inputs, strict=True)]
         nowhere = torch.zeros_like(inputs[0].tops)
-        return _Window(values, nowhere, nowhere)
+        return _Window(self.network.nodes[node].step.forward(*laid), nowhere, nowhere)
+
+    def _full(self, source: int, window: _Window) -> Tensor:
+        """The whole map of each position."""
+        _, height, width = self.network.nodes[source].shape
+        if window.extent == (height, width):
+            return window.values
+        nowhere = torch.zeros_like(window.tops)
+        return self._laid(source, window, (nowhere, height), (nowhere, width), 0.0)
 
     def _grown(self, node: int, axis: int, inputs: list[_Window]) -> tuple[Tensor, int]:
         """First changed output of each position along an axis, and how many to compute: as many for all positions."""
