@@ -12,10 +12,11 @@ import psutil
 import pytest
 
 from jobs.dry_run import dry_run
+from jobs.occlude import occlude
 from jobs.scan import scan
 from jobs.watch import Silent
 from tests.support import corpora
-from workers.spec import make_spec
+from workers.spec import OcclusionRun, make, make_spec
 
 IMAGES = 96
 
@@ -42,8 +43,8 @@ def tables(root: Path, run: str = "one"):
     return json.loads((root / "runs" / run / "manifest.json").read_text())["tables"]
 
 
-def parts(root: Path) -> dict[str, list[str]]:
-    return {name: [part["sha256"] for part in found] for name, found in tables(root).items()}
+def parts(root: Path, run: str = "one") -> dict[str, list[str]]:
+    return {name: [part["sha256"] for part in found] for name, found in tables(root, run).items()}
 
 
 @pytest.fixture(scope="module")
@@ -121,6 +122,25 @@ def test_the_same_command_goes_on_after_kill_9_of_the_driver(corpus, calm, tmp_p
     outcome = scan(make_spec(values(corpus, tmp_path)), Silent())
     assert outcome.shards_run + outcome.groups_run == results(calm) - done
     assert parts(tmp_path) == parts(calm)
+
+
+@pytest.mark.ray
+def test_occlusion_goes_on_after_kill_9_of_the_driver(corpus, tmp_path):
+    square = {"layer": "relu5", "sample": 6, "size": 20, "stride": 2}
+    asked = {name: value for name, value in values(corpus, tmp_path, "covered").items() if name != "scan"}
+    asked["occlude"] = square
+    driver = start(asked)
+    for line in driver.stdout:
+        if line.startswith("occlude") and results(tmp_path) >= 2:
+            break
+    kill_session(driver)
+    done = results(tmp_path)
+    assert done < square["sample"] and not (tmp_path / "runs" / "covered" / "manifest.json").exists()
+    outcome = occlude(make(OcclusionRun, asked), Silent())
+    assert (outcome.shards_run, outcome.shards_reused) == (square["sample"] - done, done)
+    calm = asked | {"root": str(tmp_path / "calm")}
+    occlude(make(OcclusionRun, calm), Silent())
+    assert parts(tmp_path, "covered") == parts(tmp_path / "calm", "covered")
 
 
 @pytest.mark.ray

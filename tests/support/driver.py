@@ -3,9 +3,10 @@
 import json
 import sys
 
+from jobs.occlude import occlude
 from jobs.scan import scan
 from jobs.watch import Silent
-from workers.spec import make_spec
+from workers.spec import OcclusionRun, make, make_spec
 
 
 class Loud(Silent):
@@ -23,5 +24,6 @@ class Loud(Silent):
 
 
 if __name__ == "__main__":
-    outcome = scan(make_spec(json.loads(sys.argv[1])), Loud())
+    values = json.loads(sys.argv[1])
+    outcome = occlude(make(OcclusionRun, values), Loud()) if "occlude" in values else scan(make_spec(values), Loud())
     print(json.dumps({"shards_run": outcome.shards_run, "groups_run": outcome.groups_run}), flush=True)
