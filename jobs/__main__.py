@@ -7,16 +7,18 @@ from typing import Any
 
 from jobs.attempt import Outcome
 from jobs.filters import filters
+from jobs.invert import invert
 from jobs.occlude import occlude
 from jobs.scan import scan
 from jobs.watch import Silent
 from workers.errors import DeconvoyError, SpecError
-from workers.spec import FiltersRun, OcclusionRun, RunSpec, make, read_toml
+from workers.spec import FiltersRun, InversionRun, OcclusionRun, RunSpec, make, read_toml
 
 Spec = dict[str, Any]
 JOBS: dict[str, Callable[[Spec], Outcome]] = {
     "scan": lambda values: scan(make(RunSpec, values), Silent()),
     "occlude": lambda values: occlude(make(OcclusionRun, values), Silent()),
+    "invert": lambda values: invert(make(InversionRun, values), Silent()),
     "filters": lambda values: filters(make(FiltersRun, values)),
 }
 

@@ -25,10 +25,12 @@ from workers.errors import LostActors
 from workers.job import Environment, Job, Spec
 from workers.model import Model
 from workers.shard import Group, Shard
+from workers.spec import InversionRun, JobSpec, OcclusionRun, RunSpec
 from workers.store.columns import Table
 from workers.store.root import Root
 from workers.store.rows import PartFile, TableWriter
 
+KINDS: dict[type[JobSpec], str] = {RunSpec: "scan", OcclusionRun: "occlude", InversionRun: "invert"}
 HANG_S = 30.0
 REJECT_SHARE = 0.05  # of jobs whose spec does not say
 
@@ -101,19 +103,19 @@ class Attempt(Generic[Spec]):
         """Run the shards that are not done: the plan as it is then, images scanned, and the time."""
         started = time.monotonic()
         self.watch.phase(phase, sum(shard.stop - shard.start for shard in planned.todo), "images")
-        renamed: dict[int, Shard] = {}
+        renamed: dict[str, Shard] = {}
         images = rejects = 0
 
         def poison(shard: Shard) -> Shard:
-            renamed[shard.start] = self._isolate(shard)
-            return renamed[shard.start]
+            renamed[shard.result] = self._isolate(shard)
+            return renamed[shard.result]
 
         def progress(under_way: int) -> None:
             self.watch.advance(images + rejects + under_way, rejects)
 
         for report in self.pool.run(planned.todo, progress, poison):
             images, rejects = images + report.images, rejects + sum(report.rejects.values())
-        shards = tuple(renamed.get(shard.start, shard) for shard in planned.shards)
+        shards = tuple(renamed.get(shard.result, shard) for shard in planned.shards)
         return Plan(shards, planned.todo, planned.images), images, time.monotonic() - started
 
     def stored(self, make: MakeWorker) -> Stored:
@@ -127,20 +129,24 @@ class Attempt(Generic[Spec]):
 
         return Stored(self.root, again)
 
+    @property
+    def kind(self) -> str:
+        """Kind of job, as `runs` names it."""
+        return KINDS[type(self.job.spec)]
+
     def writer(self, table: Table) -> TableWriter:
         """Writes one table of the run."""
         return TableWriter(self.root, table, self.run, self.scratch)
 
     def publish(
         self,
-        name: str,
         parts: Parts,
         counted: Counted,
         environment: Environment,
         **more: Any,  # noqa: ANN401 - JSON values
     ) -> Mapping[str, Any]:
         """Commit the run's parts with what every manifest.json says, and more; gives the manifest that stands."""
-        facts = self._facts(name, counted, environment) | more | {"seconds": time.monotonic() - self.started}
+        facts = self._facts(counted, environment) | more | {"seconds": time.monotonic() - self.started}
         return publish.publish(self.root, self.run, parts, facts, self.scratch)
 
     def _isolate(self, shard: Shard) -> Shard:
@@ -155,10 +161,10 @@ class Attempt(Generic[Spec]):
                 isolate.write_verdict(self.root, row, found[row.image_index])
         return plan.renamed(self.root, shard)
 
-    def _facts(self, name: str, counted: Counted, environment: Environment) -> dict[str, Any]:
+    def _facts(self, counted: Counted, environment: Environment) -> dict[str, Any]:
         spec = self.job.spec
         return {
-            "job": name,
+            "job": self.kind,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "spec": spec.model_dump(mode="json"),
             "identity": spec.identity(),

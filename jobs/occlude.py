@@ -1,28 +1,20 @@
 """Occlusion maps from a spec to a published run: the order of things and nothing numeric. Takes a spec, gives an outcome."""
 
 import hashlib
-import time
-from collections.abc import Iterator
 from functools import partial
-from typing import Any
-
-import pyarrow as pa
 
 from jobs import plan, publish
-from jobs.accounts import Accounts, values
-from jobs.attempt import Attempt, Outcome, attempt, exit_code
+from jobs.attempt import Attempt, Outcome, attempt
+from jobs.images import check_known, publish_found
 from jobs.watch import Watcher
-from workers.corpus import manifest
 from workers.corpus.manifest import Listing
-from workers.errors import ModelError, RunError, SpecError, UnknownImageError
+from workers.errors import ModelError, RunError, SpecError
 from workers.job import Job, digest, occlude_configuration
 from workers.model import Model
 from workers.occlude import Beside, OccludeWorker, target_of
-from workers.shard import Shard
 from workers.spec import OcclusionRun
 from workers.store.instruments import OCCLUSIONS
 from workers.store.root import Root
-from workers.store.schema import IMAGES, REJECTS
 
 
 def occlude(spec: OcclusionRun, watch: Watcher) -> Outcome:
@@ -42,43 +34,12 @@ def _work(run: Attempt[OcclusionRun]) -> Outcome:
     configuration = digest(occlude_configuration(run.job, environment, beside.digest if beside else None))
     asked = run.job.spec.occlude
     planned = plan.singles(run.root, run.job.manifest, configuration, asked.images, asked.sample)
-    planned, scanned, seconds = run.shards("occlude", planned)
-    run.watch.phase("publish", None, "tables")
-    images, rejects, occlusions = (run.writer(table) for table in (IMAGES, REJECTS, OCCLUSIONS))
-    accounts = Accounts(run.stored(make), images, rejects)
-    for shard in planned.shards:
-        for row in _rows(accounts.take(shard), run, shard):
-            occlusions.write(row)
-    parts = {"images": images.close(), "rejects": rejects.close(), "occlusions": occlusions.close()}
-    counted, rate = accounts.counted(), scanned / seconds if scanned else None
-    names = [shard.result for shard in planned.shards]
-    told = run.publish("occlude", parts, counted, environment, images_per_s=rate, shards=names)
-    return Outcome(
-        run=run.run,
-        root=run.job.spec.root,
-        images=counted.images,
-        rejects=sum(counted.rejects.values()),
-        exit_code=exit_code(told),
-        already_published=False,
-        seconds=time.monotonic() - run.started,
-        images_per_s=rate,
-        shards_run=len(planned.todo),
-        shards_reused=len(planned.shards) - len(planned.todo),
-        table_bytes={name: sum(part.bytes for part in files) for name, files in parts.items()},
-    )
+    done = run.shards("occlude", planned)
+    return publish_found(run, run.stored(make), OCCLUSIONS, done, environment)
 
 
 def _worker(job: Job[OcclusionRun], beside: Beside | None) -> OccludeWorker:
     return OccludeWorker(job, beside)
-
-
-def _rows(result: pa.Table, run: Attempt[OcclusionRun], shard: Shard) -> Iterator[pa.Table]:
-    """The rows of `occlusions` of one image: one, or none if it was rejected."""
-    [listed] = manifest.rows(run.root, shard.manifest, shard.start, shard.stop)
-    for found in values(result, "occlusions").to_pylist():
-        row: dict[str, Any] = {"image_id": listed.image_id, "uri": listed.uri, "label": listed.label, **found}
-        row |= {name: {"bytes": row[name], "path": None} for name in OCCLUSIONS.images}
-        yield pa.Table.from_pylist([row], OCCLUSIONS.schema)
 
 
 def _check(spec: OcclusionRun, model: Model, listing: Listing) -> None:
@@ -95,9 +56,7 @@ def _check(spec: OcclusionRun, model: Model, listing: Listing) -> None:
     if asked.size > side:
         raise SpecError([f"occlude.size: {asked.size} px is more than the model's input, which has {side} x {side} px"])
     target_of(asked.target, None, model.stored.class_names, outputs[0])
-    missing = listing.missing(asked.images)
-    if missing:
-        raise UnknownImageError(missing[0], spec.corpus.source, listing.some_ids())
+    check_known(asked.images, spec.corpus.source, listing)
     _beside(Root(spec.root), spec, model)
 
 

@@ -42,7 +42,7 @@ def _work(run: Attempt[RunSpec]) -> Outcome:
     parts = _write(run, planned, reduced, groups) | {"images": images.close(), "rejects": rejects.close()}
     rate = scanned / seconds if scanned else None
     names = {"shards": [shard.result for shard in planned.shards], "groups": [group.result for group in groups]}
-    told = run.publish("scan", parts, reduced.counted, environment, images_per_s=rate, **names)
+    told = run.publish(parts, reduced.counted, environment, images_per_s=rate, **names)
     return Outcome(
         run=run.run,
         root=run.job.spec.root,

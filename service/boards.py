@@ -1,4 +1,4 @@
-"""The sheets of the instruments. Takes a published run of occlusion or filters, gives one picture."""
+"""The sheets of the instruments. Takes a published run of occlusion, inversion or filters, gives one picture."""
 
 import io
 from collections.abc import Callable, Mapping
@@ -15,6 +15,7 @@ PANELS = ("panel_image", "panel_activation", "panel_projection", "panel_probabil
 WHITE, INK = (255, 255, 255), (20, 20, 20)
 LABEL_PX, MARGIN_PX = 16, 16
 LARGEST_ROWS = 40
+LARGEST_INVERSIONS = 600
 KERNELS_WIDE = 12
 GROUND = 128
 
@@ -53,7 +54,47 @@ def filters(run: PublishedRun) -> Image.Image:
     return Image.open(buffer).convert("RGB")
 
 
-BOARDS: Mapping[str, Callable[[PublishedRun], Image.Image]] = {"occlude": occlusions, "filters": filters}
+def inversions(run: PublishedRun) -> Image.Image:
+    """Mahendran & Vedaldi 2015, Figures 6 and 7: a row per image, the original and then each layer; restarts below each other."""
+    rows = _rows(run, "inversions")[:LARGEST_INVERSIONS]
+    layers = sorted({(row["layer_index"], row["layer"]) for row in rows})
+    keys = sorted({(row["image_index"], row["restart"]) for row in rows})
+    pictures = {(row["image_index"], row["restart"], row["layer_index"]): row for row in rows}
+    side = _picture(rows[0]["original"]).width
+    font, step = ImageFont.load_default(12), side + LABEL_PX + 6
+    page = Image.new(
+        "RGB", (2 * MARGIN_PX + (len(layers) + 1) * (side + 4), 2 * MARGIN_PX + len(keys) * step + 24), WHITE
+    )
+    draw = ImageDraw.Draw(page)
+    for column, title in enumerate(["original", *(name for _, name in layers)]):
+        draw.text((MARGIN_PX + column * (side + 4), MARGIN_PX), _fitting(title, side, font), INK, font)
+    for line, (image, restart) in enumerate(keys):
+        top = MARGIN_PX + 24 + line * step
+        for column, (index, _) in enumerate(layers, start=1):
+            row = pictures[image, restart, index]
+            left = MARGIN_PX + column * (side + 4)
+            page.paste(_picture(row["inversion"]), (left, top))
+            told = f"error {row['error']:.3g}" + ("" if row["status"] == "ok" else ", diverged")
+            draw.text((left, top + side + 2), told, INK, font)
+            if column == 1 and restart == 0:
+                page.paste(_picture(row["original"]), (MARGIN_PX, top))
+                draw.text((MARGIN_PX, top + side + 2), _fitting(row["image_id"], side, font), INK, font)
+    return page
+
+
+def _fitting(text: str, width: int, font: Any) -> str:  # noqa: ANN401 - Pillow's fonts
+    """The end of a text that fits; what is left out is told by an ellipsis."""
+    short = text
+    while font.getlength(short) > width and len(short) > 2:
+        short = "…" + short[2:]
+    return short
+
+
+BOARDS: Mapping[str, Callable[[PublishedRun], Image.Image]] = {
+    "occlude": occlusions,
+    "invert": inversions,
+    "filters": filters,
+}
 
 
 def _kernels(axes: Any, rows: list[dict[str, Any]]) -> None:  # noqa: ANN401 - matplotlib's axes

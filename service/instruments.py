@@ -1,4 +1,4 @@
-"""The commands of the instruments beside the scan: `occlude` and `filters`. Takes words, runs jobs, tells how they ended."""
+"""The commands of the instruments beside the scan: `occlude`, `invert` and `filters`. Takes words, runs jobs, tells how they ended."""
 
 from pathlib import Path
 from typing import Annotated
@@ -17,6 +17,7 @@ Output = Annotated[Path | None, typer.Option("-o", "--output", help="PNG to draw
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
     app.command()(occlude)
+    app.command()(invert)
     app.command()(filters)
 
 
@@ -58,6 +59,50 @@ def occlude(  # noqa: PLR0913 - one parameter per flag; one that is not given le
     }
     asked = spec_of(OcclusionRun, spec, flags)
     outcome = watched(lambda watch: run_occlude(asked, watch))
+    _draw(outcome.root, outcome.run, output)
+    finish(outcome, DEFAULT_REJECT_SHARE, as_json=as_json)
+
+
+def invert(  # noqa: PLR0913 - one parameter per flag; one that is not given leaves it to the spec
+    *,
+    model: Annotated[str | None, typer.Option(help=questions.MODEL)] = None,
+    corpus: Annotated[str | None, typer.Option(help="Folder or glob of images, as a path or URL.")] = None,
+    root: Annotated[str | None, typer.Option(help="Folder or URL for the datasets.")] = None,
+    run: Annotated[str | None, typer.Option(help="Run id; made from model, corpus and time without it.")] = None,
+    layers: Annotated[list[str] | None, typer.Option(help="Layer, glob or auto; may be repeated.")] = None,
+    images: Annotated[list[str] | None, typer.Option(help="Image id; may be repeated.")] = None,
+    sample: Annotated[int | None, typer.Option(help="Images to take if none are named.")] = None,
+    restarts: Annotated[int | None, typer.Option(help="Inversions of each image and layer.")] = None,
+    iterations: Annotated[int | None, typer.Option(help="Below 400 the schedule is cut off, not shrunk.")] = None,
+    tv_weight: Annotated[float | None, typer.Option(help="Of the total variation; by depth without it.")] = None,
+    jitter: Annotated[int | None, typer.Option(help="Largest random shift in an iteration, pixels.")] = None,
+    bounded: Annotated[bool | None, typer.Option(help="Keep pixels in 0 to 255.")] = None,
+    channels: Annotated[list[int] | None, typer.Option(help="Channel that is compared; may be repeated.")] = None,
+    region: Annotated[str | None, typer.Option(help="top,left,bottom,right of the feature map.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of the beginnings.")] = None,
+    actors: Annotated[str | None, typer.Option(help="Number of actors, or auto.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda or auto.")] = None,
+    threads: Annotated[int | None, typer.Option(help="CPU threads of one actor.")] = None,
+    spec: Annotated[Path | None, typer.Option(help="TOML file of a run; flags win over its keys.")] = None,
+    output: Output = None,
+    as_json: Json = False,
+) -> None:
+    """Invert layers: find images that a layer cannot tell from the given ones, as Mahendran & Vedaldi do."""
+    from jobs.invert import invert as run_invert
+    from workers.spec import InversionRun
+
+    what = {"layers": layers or None, "images": images or None, "sample": sample, "channels": channels or None}
+    how = {"restarts": restarts, "iterations": iterations, "tv_weight": tv_weight, "jitter": jitter, "bounded": bounded}
+    flags = {
+        "run": run,
+        "root": absolute(root),
+        "model": {"source": absolute_model(model)},
+        "corpus": {"source": absolute(corpus)},
+        "invert": {**what, **how, "seed": seed, "region": region.split(",") if region else None},
+        "resources": {"actors": number(actors), "device": device, "threads": threads},
+    }
+    asked = spec_of(InversionRun, spec, flags)
+    outcome = watched(lambda watch: run_invert(asked, watch))
     _draw(outcome.root, outcome.run, output)
     finish(outcome, DEFAULT_REJECT_SHARE, as_json=as_json)
 

@@ -10,12 +10,13 @@ from typing import Any, Generic, TypeVar
 from workers.corpus.isolate import Verdict
 from workers.corpus.manifest import Row
 from workers.model import StoredModel
-from workers.spec import JobSpec, OcclusionRun, RunSpec
+from workers.spec import InversionRun, JobSpec, OcclusionRun, RunSpec
 
 # Raised whenever the same inputs would give other numbers: it invalidates stored results.
 SCAN_ALGORITHM = 1
 PROJECT_ALGORITHM = 1
 OCCLUDE_ALGORITHM = 1
+INVERT_ALGORITHM = 1
 ENGINE = "eager"
 
 
@@ -103,6 +104,17 @@ def occlude_configuration(job: Job[OcclusionRun], environment: Environment, besi
         "class_names": job.model.class_names,
         "beside": beside,
         "panels": version("matplotlib"),
+    }
+
+
+def invert_configuration(job: Job[InversionRun], environment: Environment, layer: str) -> dict[str, Any]:
+    """All that the inversions of one image at one layer depend on, except the image."""
+    return {
+        "job": "invert",
+        "algorithm": INVERT_ALGORITHM,
+        **_common(job, environment),
+        "layer": layer,
+        "invert": job.spec.invert.model_dump(mode="json", exclude={"images", "sample", "layers"}),
     }
 
 

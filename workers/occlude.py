@@ -4,23 +4,20 @@ import io
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from functools import partial
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import torch
 from PIL import Image
 from torch import Tensor
 from torchvision.transforms.v2 import functional
 
-from workers import device, panels
+from workers import device, panels, single
 from workers.core import deconvnet
 from workers.core.deconvnet import Units
 from workers.core.display import display
 from workers.core.occlusion import Occluded, Squares, occlude
-from workers.corpus import isolate, manifest, reader
 from workers.corpus.reader import Picture
 from workers.errors import NumericsError, UnknownClassError
 from workers.job import Environment, Job
@@ -29,7 +26,7 @@ from workers.panels import Grid
 from workers.scan import ShardReport
 from workers.shard import Shard
 from workers.spec import Fill, Method, OcclusionRun, Precision
-from workers.store import paths, rows
+from workers.store import rows
 from workers.store.results import OCCLUDED
 from workers.store.root import Root
 
@@ -65,16 +62,11 @@ class OccludeWorker:
         """Occlude the one image of a shard and write its result, which then is its done mark."""
         started = time.monotonic()
         self.done = 0
-        listed = manifest.rows(self.root, shard.manifest, shard.start, shard.stop)
-        verdicts = isolate.read_verdicts(self.root, listed, self.root.files(paths.VERDICTS))
-        options = reader.ReadOptions(self.job.spec.limits, 1, 1, verdicts=verdicts)
-        prepare = partial(self.job.model.preprocessing.prepare, max_pixels=self.job.spec.limits.pixels)
-        [batch] = reader.batches(listed, 1, prepare, options)
-        found = [self._occluded(picture, listed[0].label) for picture in batch.pictures]
-        self.root.put(shard.result, rows.encode(OCCLUDED, _result(batch, found)))
+        image = single.read(self.job, self.root, shard)
+        found = [self._occluded(picture, image.row.label) for picture in image.pictures]
+        self.root.put(shard.result, image.encoded(OCCLUDED, found))
         self.done = 1
-        rejects = Counter(str(reject.reason) for reject in batch.rejects)
-        return ShardReport(shard, len(found), dict(rejects), time.monotonic() - started, 0.0)
+        return ShardReport(shard, len(found), image.rejects, time.monotonic() - started, 0.0)
 
     def _occluded(self, picture: Picture, label: str | None) -> dict[str, Any]:
         spec, number = self.job.spec.occlude, self.layer.index + 1
@@ -220,15 +212,6 @@ def filling(prepared: Tensor, fill: Fill, size: int) -> Tensor:
         return pixels.mean(dim=(1, 2), keepdim=True).expand_as(pixels)
     kernel = size // 2 * 2 + 1
     return torch.as_tensor(functional.gaussian_blur(pixels, [kernel, kernel], [size / 4, size / 4]))
-
-
-def _result(batch: reader.Batch, found: list[dict[str, Any]]) -> pa.Table:
-    row = {
-        "images": [{k: v for k, v in asdict(record).items() if k != "group"} for record in batch.records],
-        "rejects": [asdict(reject) for reject in batch.rejects],
-        "occlusions": found,
-    }
-    return pa.Table.from_pylist([row], OCCLUDED)
 
 
 def _pixels(encoded: bytes) -> np.ndarray[Any, Any]:

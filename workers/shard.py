@@ -25,6 +25,17 @@ class Shard:
     result: str
 
 
+@dataclass(frozen=True, order=True)
+class LayerShard(Shard):
+    """Some images, and one layer to look at.
+
+    Attributes:
+        layer: name of the layer.
+    """
+
+    layer: str
+
+
 @dataclass(frozen=True, eq=False)
 class Group:
     """All rows of `top` whose image lies in one shard: the unit of work of the second pass.

@@ -39,6 +39,26 @@ OCCLUSIONS = Table(
     sorted_by=("image_index", "layer_index"),
     group_rows=16,
 )
+INVERSION: tuple[Column, ...] = (
+    *KEY[:2],
+    ("restart", pa.int32(), "number of the beginning, from 0"),
+    ("status", pa.string(), "ok, or diverged: at a tenth of the rate too; the image is then that of the least error"),
+    ("error", pa.float64(), "squared distance of the features to the stored ones, relative to their squared norm"),
+    ("error_curve", pa.list_(pa.float32()), "the error at the start and after each iteration"),
+    ("inversion", IMAGE, "the image that was found, pixels cut to 0 to 255"),
+    ("original", IMAGE, "the model's input"),
+    (
+        "settings",
+        pa.string(),
+        "everything that the run was told about inversion, and the weight of the variation, as JSON",
+    ),
+)
+INVERSIONS = Table(
+    "inversions",
+    schema_of("inversions", (*IMAGE_KEY, ("label", pa.string(), "label of the image, or null"), *INVERSION)),
+    sorted_by=("image_index", "layer_index", "restart"),
+    group_rows=64,
+)
 FILTERS = Table(
     "filters",
     schema_of(

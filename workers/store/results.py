@@ -2,8 +2,8 @@
 
 import pyarrow as pa
 
-from workers.store.columns import IMAGE, schema_of
-from workers.store.instruments import OCCLUSION
+from workers.store.columns import IMAGE, Column, schema_of
+from workers.store.instruments import INVERSION, OCCLUSION
 
 MANIFEST = schema_of(
     "manifest",
@@ -85,23 +85,21 @@ PROJECTED = schema_of(
         ("exact", pa.bool_(), "every node on the way has a downward step in the paper"),
     ),
 )
-# One image's occlusion maps, with the image as the shards account for it.
-OCCLUDED = schema_of(
-    "occluded",
-    (
-        ("images", pa.list_(_SHARD_IMAGE), "the image, if it was used"),
-        ("rejects", pa.list_(_SHARD_REJECT), "the image, if it was not"),
+
+
+def _of_images(name: str, columns: tuple[Column, ...], doc: str) -> pa.Schema:
+    """What an instrument finds in one image, with the image as the shards account for it; images are encoded."""
+    found = [pa.field(column, pa.binary() if kind == IMAGE else kind) for column, kind, _ in columns]
+    row = pa.struct([pa.field("image_index", pa.int64()), *found])
+    return schema_of(
+        name,
         (
-            "occlusions",
-            pa.list_(
-                pa.struct(
-                    [
-                        pa.field("image_index", pa.int64()),
-                        *(pa.field(name, pa.binary() if kind == IMAGE else kind) for name, kind, _ in OCCLUSION),
-                    ]
-                )
-            ),
-            "the row of `occlusions`, images encoded",
+            ("images", pa.list_(_SHARD_IMAGE), "the image, if it was used"),
+            ("rejects", pa.list_(_SHARD_REJECT), "the image, if it was not"),
+            ("found", pa.list_(row), doc),
         ),
-    ),
-)
+    )
+
+
+OCCLUDED = _of_images("occluded", OCCLUSION, "the row of `occlusions`")
+INVERTED = _of_images("inverted", INVERSION, "the rows of `inversions` of one layer, by restart")
