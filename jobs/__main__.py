@@ -12,7 +12,8 @@ from jobs.occlude import occlude
 from jobs.scan import scan
 from jobs.watch import Silent
 from workers.errors import DeconvoyError, SpecError
-from workers.spec import FiltersRun, InversionRun, OcclusionRun, RunSpec, make, read_toml
+from workers.instruments import FiltersRun, InversionRun, OcclusionRun
+from workers.spec import RunSpec, make, read_toml
 
 Spec = dict[str, Any]
 JOBS: dict[str, Callable[[Spec], Outcome]] = {

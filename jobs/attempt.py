@@ -22,10 +22,11 @@ from workers.corpus import isolate, manifest
 from workers.corpus.manifest import Listing
 from workers.device import BACKENDS
 from workers.errors import LostActors
+from workers.instruments import InversionRun, OcclusionRun
 from workers.job import Environment, Job, Spec
 from workers.model import Model
-from workers.shard import Group, Shard
-from workers.spec import InversionRun, JobSpec, OcclusionRun, RunSpec
+from workers.shard import Group, Shard, Work
+from workers.spec import JobSpec, RunSpec
 from workers.store.columns import Table
 from workers.store.root import Root
 from workers.store.rows import PartFile, TableWriter
@@ -99,32 +100,39 @@ class Attempt(Generic[Spec]):
     pool: Pool
     started: float
 
-    def shards(self, phase: str, planned: Plan) -> tuple[Plan, int, float]:
+    def shards(self, phase: str, planned: Plan, unit: str = "images") -> tuple[Plan, int, float]:
         """Run the shards that are not done: the plan as it is then, images scanned, and the time."""
         started = time.monotonic()
-        self.watch.phase(phase, sum(shard.stop - shard.start for shard in planned.todo), "images")
-        renamed: dict[str, Shard] = {}
+        total = sum(shard.stop - shard.start for work in planned.todo for shard in work.shards)
+        self.watch.phase(phase, total, unit)
+        renamed: dict[Work, Work] = {}
         images = rejects = 0
 
-        def poison(shard: Shard) -> Shard:
-            renamed[shard.result] = self._isolate(shard)
-            return renamed[shard.result]
+        def poison(work: Work) -> Work:
+            renamed[work] = self._isolate(work)
+            return renamed[work]
 
         def progress(under_way: int) -> None:
             self.watch.advance(images + rejects + under_way, rejects)
 
         for report in self.pool.run(planned.todo, progress, poison):
             images, rejects = images + report.images, rejects + sum(report.rejects.values())
-        shards = tuple(renamed.get(shard.result, shard) for shard in planned.shards)
-        return Plan(shards, planned.todo, planned.images), images, time.monotonic() - started
+        works = tuple(_last(renamed, work) for work in planned.works)
+        return Plan(works, planned.todo, planned.images), images, time.monotonic() - started
 
-    def stored(self, make: MakeWorker) -> Stored:
-        """The results of one kind of work; one that has vanished since it was made is made again."""
+    def stored(self, make: MakeWorker, works: Sequence[Work] = ()) -> Stored:
+        """The results of one kind of work; one that has vanished since it was made is made again.
+
+        Args:
+            make: makes the worker of a job.
+            works: work that has several results; any other item is its own work.
+        """
+        makers = {shard.result: work for work in works for shard in work.shards}
 
         def again(item: Shard | Group) -> None:
             self.watch.say(f"{item.result} has vanished or is damaged; it is made again")
             self.pool.start(partial(make, self.job))
-            for _ in self.pool.run([item], lambda _: None, no_poison):
+            for _ in self.pool.run([makers.get(item.result, item)], lambda _: None, no_poison):
                 pass
 
         return Stored(self.root, again)
@@ -149,17 +157,18 @@ class Attempt(Generic[Spec]):
         facts = self._facts(counted, environment) | more | {"seconds": time.monotonic() - self.started}
         return publish.publish(self.root, self.run, parts, facts, self.scratch)
 
-    def _isolate(self, shard: Shard) -> Shard:
-        """Find what kills or hangs the decoder in a shard, remember it, and give the shard without it."""
-        rows = manifest.rows(self.root, shard.manifest, shard.start, shard.stop)
+    def _isolate(self, work: Work) -> Work:
+        """Find what kills or hangs the decoder in some work, remember it, and give the work without it."""
+        spans = sorted({(shard.manifest, shard.start, shard.stop) for shard in work.shards})
+        rows = [row for span in spans for row in manifest.rows(self.root, *span)]
         found = isolate.suspects(rows, self.job.spec.limits, HANG_S)
         if not found:
-            no_poison(shard)
+            no_poison(work)
         for row in rows:
             if row.image_index in found:
                 self.watch.say(f"{row.uri}: {found[row.image_index].detail}; it is rejected")
                 isolate.write_verdict(self.root, row, found[row.image_index])
-        return plan.renamed(self.root, shard)
+        return work.changed(partial(plan.renamed, self.root))
 
     def _facts(self, counted: Counted, environment: Environment) -> dict[str, Any]:
         spec = self.job.spec
@@ -250,13 +259,20 @@ def exit_code(told: Mapping[str, Any]) -> int:
     return 3 if totals["rejects"] > allowed * totals["listed"] else 0
 
 
-def no_poison(item: Shard | Group) -> Any:  # noqa: ANN401 - stands where an item is given
+def no_poison(item: Work | Group) -> Any:  # noqa: ANN401 - stands where an item is given
     """Refuse to blame an image.
 
     Raises:
         LostActors: always.
     """
     raise LostActors(f"images {item.start} to {item.stop} kill their actors, and no single image is to blame")
+
+
+def _last(renamed: Mapping[Work, Work], work: Work) -> Work:
+    """What a work became in the end."""
+    while work in renamed:
+        work = renamed[work]
+    return work
 
 
 def _layer(layer: Layer) -> dict[str, Any]:

@@ -19,8 +19,9 @@ from workers.core.network import Layer
 from workers.core.steps import Convolution
 from workers.device import BACKENDS, describe
 from workers.errors import RunError
+from workers.instruments import FiltersRun
 from workers.model import Model
-from workers.spec import FiltersRun, check_run_id
+from workers.spec import check_run_id
 from workers.store.instruments import FILTERS
 from workers.store.root import Root
 from workers.store.rows import TableWriter

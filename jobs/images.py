@@ -39,21 +39,23 @@ def publish_found(run: Attempt[Any], stored: Stored, table: Table, done: Done, e
         run: the attempt.
         stored: the results.
         table: of what was found.
-        done: the shards, in the order of the table's rows; images of this attempt; its seconds.
+        done: the shards, those of each image in the order of the table's rows; how many this attempt used; its seconds.
         environment: the software that all actors had.
     """
     planned, scanned, seconds = done
+    shards = sorted(planned.shards, key=lambda shard: shard.start)
     run.watch.phase("publish", None, "tables")
     images, rejects, writer = (run.writer(each) for each in (IMAGES, REJECTS, table))
     accounts, seen = Accounts(stored, images, rejects), set[int]()
-    for shard in planned.shards:
+    for shard in shards:
         take: Callable[[Shard], pa.Table] = stored.read if shard.start in seen else accounts.take
         seen.add(shard.start)
         for rows in _found(take(shard), run, shard, table):
             writer.write(rows)
     parts = {"images": images.close(), "rejects": rejects.close(), table.name: writer.close()}
-    counted, rate = accounts.counted(), scanned / seconds if scanned else None
-    names = [shard.result for shard in planned.shards]
+    counted = accounts.counted()
+    rate = scanned * planned.images / len(shards) / seconds if scanned else None
+    names = [shard.result for shard in shards]
     told = run.publish(parts, counted, environment, images_per_s=rate, shards=names)
     return Outcome(
         run=run.run,
@@ -64,8 +66,8 @@ def publish_found(run: Attempt[Any], stored: Stored, table: Table, done: Done, e
         already_published=False,
         seconds=time.monotonic() - run.started,
         images_per_s=rate,
-        shards_run=len(planned.todo),
-        shards_reused=len(planned.shards) - len(planned.todo),
+        shards_run=planned.running,
+        shards_reused=len(shards) - planned.running,
         table_bytes={name: sum(part.bytes for part in files) for name, files in parts.items()},
     )
 

@@ -9,10 +9,10 @@ from jobs.images import check_known, publish_found
 from jobs.watch import Watcher
 from workers.corpus.manifest import Listing
 from workers.errors import ModelError, RunError, SpecError
+from workers.instruments import OcclusionRun
 from workers.job import Job, digest, occlude_configuration
 from workers.model import Model
 from workers.occlude import Beside, OccludeWorker, target_of
-from workers.spec import OcclusionRun
 from workers.store.instruments import OCCLUSIONS
 from workers.store.root import Root
 

@@ -1,30 +1,43 @@
 """Cut a corpus into shards. Takes a manifest and what is already done, gives work; writes nothing."""
 
 import hashlib
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
 
 from workers.corpus import isolate, manifest
 from workers.corpus.manifest import Row
 from workers.job import rows_key
-from workers.shard import Shard
+from workers.shard import Shard, Work
 from workers.store import paths
 from workers.store.root import Root
+
+ShardType = TypeVar("ShardType", bound=Shard)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The shards of a run, in order, and those of them that are not done yet.
+    """The work of a run, in order, and what of it is not done yet.
 
     Attributes:
-        shards: all of them.
-        todo: those whose result does not exist.
-        images: images of the corpus that are not removed.
+        works: all of it: shards, or batches of them.
+        todo: work of which a result does not exist.
+        images: images to look at.
     """
 
-    shards: tuple[Shard, ...]
-    todo: tuple[Shard, ...]
+    works: tuple[Work, ...]
+    todo: tuple[Work, ...]
     images: int
+
+    @property
+    def shards(self) -> tuple[Shard, ...]:
+        """Every shard of the work, in order."""
+        return tuple(shard for work in self.works for shard in work.shards)
+
+    @property
+    def running(self) -> int:
+        """How many shards the work to do has."""
+        return sum(len(work.shards) for work in self.todo)
 
 
 def plan(root: Root, listed: str, configuration: str, shard_size: int, listed_in: Root | None = None) -> Plan:
@@ -49,20 +62,37 @@ def plan(root: Root, listed: str, configuration: str, shard_size: int, listed_in
 
 def singles(root: Root, listed: str, configuration: str, wanted: Sequence[str], sample: int) -> Plan:
     """A shard for each of some images: those of these ids, or a sample that depends on the ids of the corpus alone."""
-    every = [row for rows in manifest.stream(root, listed, manifest.GROUP_ROWS) for row in rows if not row.removed]
-    chosen = [row for row in every if row.image_id in set(wanted)] if wanted else _sampled(every, sample)
+    rows = chosen(root, listed, wanted, sample)
     done, verdicts = root.files(paths.shard_folder(configuration)), root.files(paths.VERDICTS)
-    shards = tuple(_shard(root, listed, configuration, [row], verdicts) for row in chosen)
+    shards = tuple(_shard(root, listed, configuration, [row], verdicts) for row in rows)
     todo = tuple(shard for shard in shards if shard.result.rpartition("/")[2] not in done)
-    return Plan(shards, todo, len(chosen))
+    return Plan(shards, todo, len(rows))
 
 
-def renamed(root: Root, shard: Shard) -> Shard:
+def chosen(root: Root, listed: str, wanted: Sequence[str], sample: int) -> list[Row]:
+    """The rows of some images: those of these ids, or a sample that depends on the ids of the corpus alone."""
+    every = [row for rows in manifest.stream(root, listed, manifest.GROUP_ROWS) for row in rows if not row.removed]
+    return [row for row in every if row.image_id in set(wanted)] if wanted else _sampled(every, sample)
+
+
+def stretches(count: int, largest: int) -> Iterator[range]:
+    """Cut 0 to count into stretches of `largest`, then of the powers of two that the rest is made of.
+
+    Args:
+        count: how many there are.
+        largest: length of most stretches, a power of two.
+    """
+    start = 0
+    while start < count:
+        length = min(largest, 1 << (count - start).bit_length() - 1)
+        yield range(start, start + length)
+        start += length
+
+
+def renamed(root: Root, shard: ShardType) -> ShardType:
     """The shard again, named by the verdicts that are known now."""
     rows = manifest.rows(root, shard.manifest, shard.start, shard.stop)
-    known = isolate.read_verdicts(root, rows, root.files(paths.VERDICTS))
-    configuration = shard.result.split("/")[1]
-    return replace(shard, result=paths.shard_path(configuration, rows_key(rows, known)))
+    return shard.named(rows_key(rows, isolate.read_verdicts(root, rows, root.files(paths.VERDICTS))))
 
 
 def _sampled(rows: Sequence[Row], sample: int) -> list[Row]:

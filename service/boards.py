@@ -15,9 +15,11 @@ PANELS = ("panel_image", "panel_activation", "panel_projection", "panel_probabil
 WHITE, INK = (255, 255, 255), (20, 20, 20)
 LABEL_PX, MARGIN_PX = 16, 16
 LARGEST_ROWS = 40
-LARGEST_INVERSIONS = 600
 KERNELS_WIDE = 12
 GROUND = 128
+INVERSION_LINE = (
+    "images that a layer cannot tell from the original; error = squared distance of features / their squared norm"
+)
 
 
 def occlusions(run: PublishedRun) -> Image.Image:
@@ -56,30 +58,42 @@ def filters(run: PublishedRun) -> Image.Image:
 
 def inversions(run: PublishedRun) -> Image.Image:
     """Mahendran & Vedaldi 2015, Figures 6 and 7: a row per image, the original and then each layer; restarts below each other."""
-    rows = _rows(run, "inversions")[:LARGEST_INVERSIONS]
-    layers = sorted({(row["layer_index"], row["layer"]) for row in rows})
-    keys = sorted({(row["image_index"], row["restart"]) for row in rows})
-    pictures = {(row["image_index"], row["restart"], row["layer_index"]): row for row in rows}
+    rows = _rows(run, "inversions")
+    layers = dict(sorted({(row["layer_index"], row["layer"]) for row in rows}))
+    lines = sorted({(row["image_index"], row["restart"]) for row in rows})[:LARGEST_ROWS]
     side = _picture(rows[0]["original"]).width
-    font, step = ImageFont.load_default(12), side + LABEL_PX + 6
-    page = Image.new(
-        "RGB", (2 * MARGIN_PX + (len(layers) + 1) * (side + 4), 2 * MARGIN_PX + len(keys) * step + 24), WHITE
+    wide, tall = side + 4, side + LABEL_PX + 6
+    size = (2 * MARGIN_PX + (len(layers) + 1) * wide, 2 * MARGIN_PX + len(lines) * tall + 2 * LABEL_PX + 12)
+    page, font = Image.new("RGB", size, WHITE), ImageFont.load_default(12)
+    draw, head = ImageDraw.Draw(page), MARGIN_PX + LABEL_PX + 4
+    draw.text(
+        (MARGIN_PX, MARGIN_PX), _fitting(f"{run.run}: {INVERSION_LINE}", size[0] - 2 * MARGIN_PX, font), INK, font
     )
-    draw = ImageDraw.Draw(page)
-    for column, title in enumerate(["original", *(name for _, name in layers)]):
-        draw.text((MARGIN_PX + column * (side + 4), MARGIN_PX), _fitting(title, side, font), INK, font)
-    for line, (image, restart) in enumerate(keys):
-        top = MARGIN_PX + 24 + line * step
-        for column, (index, _) in enumerate(layers, start=1):
-            row = pictures[image, restart, index]
-            left = MARGIN_PX + column * (side + 4)
-            page.paste(_picture(row["inversion"]), (left, top))
-            told = f"error {row['error']:.3g}" + ("" if row["status"] == "ok" else ", diverged")
-            draw.text((left, top + side + 2), told, INK, font)
-            if column == 1 and restart == 0:
-                page.paste(_picture(row["original"]), (MARGIN_PX, top))
-                draw.text((MARGIN_PX, top + side + 2), _fitting(row["image_id"], side, font), INK, font)
+    for column, title in enumerate(["original", *layers.values()]):
+        draw.text((MARGIN_PX + column * wide, head), _fitting(title, side, font), INK, font)
+    columns, tops = list(layers), {line: head + LABEL_PX + 6 + n * tall for n, line in enumerate(lines)}
+    for row in rows:
+        top = tops.get((row["image_index"], row["restart"]))
+        if top is not None:
+            left = MARGIN_PX + (columns.index(row["layer_index"]) + 1) * wide
+            _tile(page, (left, top), row["inversion"], _told(row), side)
+            if row["restart"] == 0 and row["layer_index"] == columns[0]:
+                _tile(page, (MARGIN_PX, top), row["original"], row["image_id"], side)
     return page
+
+
+def _tile(page: Image.Image, at: tuple[int, int], picture: Mapping[str, Any] | None, told: str, side: int) -> None:
+    """A picture, or grey where there is none, and a line below it."""
+    font = ImageFont.load_default(12)
+    page.paste(_picture(picture) if picture else Image.new("RGB", (side, side), (GROUND,) * 3), at)
+    ImageDraw.Draw(page).text((at[0], at[1] + side + 2), _fitting(told, side, font), INK, font)
+
+
+def _told(row: Mapping[str, Any]) -> str:
+    if row["status"] == "blank":
+        return "blank: all features are 0"
+    number = f" · restart {row['restart']}" if row["restart"] else ""
+    return f"error {row['error']:.3g}{number}" + (" · diverged" if row["status"] == "diverged" else "")
 
 
 def _fitting(text: str, width: int, font: Any) -> str:  # noqa: ANN401 - Pillow's fonts

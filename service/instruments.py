@@ -1,4 +1,4 @@
-"""The commands of the instruments beside the scan: `occlude`, `invert` and `filters`. Takes words, runs jobs, tells how they ended."""
+"""The commands of the instruments: `occlude`, `invert`, `filters`. Takes words, runs jobs, tells how they ended."""
 
 from pathlib import Path
 from typing import Annotated
@@ -46,7 +46,7 @@ def occlude(  # noqa: PLR0913 - one parameter per flag; one that is not given le
 ) -> None:
     """Slide a grey square over images and see what it takes away: Figure 7 of Zeiler & Fergus."""
     from jobs.occlude import occlude as run_occlude
-    from workers.spec import OcclusionRun
+    from workers.instruments import OcclusionRun
 
     square = {"size": size, "stride": stride, "fill": fill, "target": target, "from_run": from_run}
     flags = {
@@ -74,7 +74,10 @@ def invert(  # noqa: PLR0913 - one parameter per flag; one that is not given lea
     sample: Annotated[int | None, typer.Option(help="Images to take if none are named.")] = None,
     restarts: Annotated[int | None, typer.Option(help="Inversions of each image and layer.")] = None,
     iterations: Annotated[int | None, typer.Option(help="Below 400 the schedule is cut off, not shrunk.")] = None,
+    batch: Annotated[str | None, typer.Option(help="Most inversions in one batch, a power of two, or auto.")] = None,
+    rate: Annotated[float | None, typer.Option(help="Learning rate at the start; by depth without it.")] = None,
     tv_weight: Annotated[float | None, typer.Option(help="Of the total variation; by depth without it.")] = None,
+    alpha_weight: Annotated[float | None, typer.Option(help="Of the norm that keeps pixels in range.")] = None,
     jitter: Annotated[int | None, typer.Option(help="Largest random shift in an iteration, pixels.")] = None,
     bounded: Annotated[bool | None, typer.Option(help="Keep pixels in 0 to 255.")] = None,
     channels: Annotated[list[int] | None, typer.Option(help="Channel that is compared; may be repeated.")] = None,
@@ -89,16 +92,17 @@ def invert(  # noqa: PLR0913 - one parameter per flag; one that is not given lea
 ) -> None:
     """Invert layers: find images that a layer cannot tell from the given ones, as Mahendran & Vedaldi do."""
     from jobs.invert import invert as run_invert
-    from workers.spec import InversionRun
+    from workers.instruments import InversionRun
 
     what = {"layers": layers or None, "images": images or None, "sample": sample, "channels": channels or None}
-    how = {"restarts": restarts, "iterations": iterations, "tv_weight": tv_weight, "jitter": jitter, "bounded": bounded}
+    how = {"restarts": restarts, "iterations": iterations, "batch": number(batch), "seed": seed, "rate": rate}
+    losses = {"tv_weight": tv_weight, "alpha_weight": alpha_weight, "jitter": jitter, "bounded": bounded}
     flags = {
         "run": run,
         "root": absolute(root),
         "model": {"source": absolute_model(model)},
         "corpus": {"source": absolute(corpus)},
-        "invert": {**what, **how, "seed": seed, "region": region.split(",") if region else None},
+        "invert": {**what, **how, **losses, "region": region.split(",") if region else None},
         "resources": {"actors": number(actors), "device": device, "threads": threads},
     }
     asked = spec_of(InversionRun, spec, flags)
@@ -120,7 +124,7 @@ def filters(
 
     from jobs.filters import filters as run_filters
     from service.console import print_json
-    from workers.spec import FiltersRun
+    from workers.instruments import FiltersRun
 
     flags = {"run": run, "root": absolute(root), "models": [{"source": absolute_model(each)} for each in model]}
     outcome = run_filters(spec_of(FiltersRun, None, flags))

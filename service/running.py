@@ -49,7 +49,7 @@ def tell(outcome: "Outcome") -> None:
     run = catalog.find(Root(outcome.root), outcome.run, None)
     reasons = ", ".join(f"{count:,} {reason}" for reason, count in sorted(run.rejects_by_reason.items()))
     sizes = ", ".join(f"{name} {size(sum(part.bytes for part in files))}" for name, files in run.tables.items())
-    rate = f"{outcome.images_per_s:,.1f} images/s" if outcome.images_per_s else "nothing was left to scan"
+    rate = _rate(outcome.images_per_s) if outcome.images_per_s else f"nothing was left to {run.job}"
     lines = {
         "run": outcome.run + (" (was published before; nothing is changed)" if outcome.already_published else ""),
         "images": f"{outcome.images:,}",
@@ -60,6 +60,10 @@ def tell(outcome: "Outcome") -> None:
     }
     for name, text in lines.items():
         typer.echo(f"{name:7} {text}")
+
+
+def _rate(images_per_s: float) -> str:
+    return f"{images_per_s:,.1f} images/s" if images_per_s >= 1 else f"{1 / images_per_s:,.1f} s an image"
 
 
 def spec_of(kind: "type[AnySpec]", path: Path | None, flags: dict[str, Any]) -> "AnySpec":

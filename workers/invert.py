@@ -1,7 +1,11 @@
-"""Inversions beside a device. Takes one image and one layer, writes what the layer still knows of it; keeps nothing between."""
+"""Inversions beside a device. Takes a batch of images and restarts at one layer, writes what the layer still knows of them."""
 
 import json
+import math
 import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -9,77 +13,115 @@ import torch
 from torch import Tensor
 
 from workers import device, pictures, single
-from workers.core import inversion
-from workers.core.inversion import Inverted, Part, Problem, Recipe, Scale
+from workers.core import inversion, recipe
+from workers.core.inversion import Inverted, Part, Problem, Scale
 from workers.core.network import Layer
+from workers.core.recipe import Recipe
 from workers.corpus.reader import Picture
 from workers.errors import SpecError
+from workers.instruments import InversionRun, InvertSpec
 from workers.job import Environment, Job
 from workers.model import restore
 from workers.scan import ShardReport
-from workers.shard import LayerShard
-from workers.spec import InversionRun, InvertSpec, Precision
+from workers.shard import InversionBatch, Restart
+from workers.spec import Precision
 from workers.store.results import INVERTED
 from workers.store.root import Root
 
 
 class InvertWorker:
-    """Inverts images with one network on one device. Any worker gives the same bytes for the same image and layer."""
+    """Inverts images with one network on one device. Any worker gives the same bytes for the same image and restart."""
 
     def __init__(self, job: Job[InversionRun]) -> None:
         self.job = job
         self.root = Root(job.spec.root)
         self.done = 0
-        resources = job.spec.resources
+        resources, preprocessing = job.spec.resources, job.model.preprocessing
         device.settle(resources.device, resources.threads)
         self.network = device.network_on(resources.device, restore(job.model, self.root), Precision.FLOAT32)
         self.layers = {layer.name: layer for layer in self.network.select(job.layers)}
+        self.scale = Scale.of(preprocessing.mean, preprocessing.std, resources.device)
 
     def check(self) -> Environment:
         """Prove that this node reaches the root and the corpus, and say what software it runs."""
         return device.check(self.job, self.root)
 
-    def run(self, shard: LayerShard) -> ShardReport:
-        """Invert the one image of a shard at its layer, all restarts in one batch, and write the result."""
+    def run(self, batch: InversionBatch) -> ShardReport:
+        """Invert a batch at its layer and write a result for each image and restart in it."""
         started = time.monotonic()
         self.done = 0
-        image = single.read(self.job, self.root, shard)
-        found = [row for picture in image.pictures for row in self._inverted(picture, self.layers[shard.layer])]
-        self.root.put(shard.result, image.encoded(INVERTED, found))
-        self.done = 1
-        return ShardReport(shard, len(image.pictures), image.rejects, time.monotonic() - started, 0.0)
+        images = {shard.start: single.read(self.job, self.root, shard) for shard in batch.shards}
+        usable = {index: picture for index, image in images.items() for picture in image.pictures}
+        found = self._inverted(batch.shards, usable, self.layers[batch.layer]) if usable else {}
+        for shard in batch.shards:
+            self.root.put(shard.result, images[shard.start].encoded(INVERTED, found.get(shard, [])))
+        self.done = len(batch.shards)
+        rejects = sum((Counter(images[shard.start].rejects) for shard in batch.shards), Counter[str]())
+        return ShardReport(batch, len(found), dict(rejects), time.monotonic() - started, 0.0)
 
-    def _inverted(self, picture: Picture, layer: Layer) -> list[dict[str, Any]]:
-        spec, where = self.job.spec.invert, self.job.spec.resources.device
-        recipe = recipe_of(spec, layer.index + 1, len(self.network.nodes))
-        preprocessing = self.job.model.preprocessing
-        scale = Scale(preprocessing.mean, preprocessing.std)
-        problem = Problem(self.network, part_of(spec, layer), scale, recipe, spec.seed)
-        pixels = picture.prepared[None].float().to(where)
-        generators = [torch.Generator().manual_seed(spec.seed + restart) for restart in range(spec.restarts)]
-        extent = pixels.shape[2], pixels.shape[3]
-        begin = inversion.start(spec.restarts, extent, generators).to(where, memory_format=torch.channels_last)
+    def _inverted(
+        self, shards: Sequence[Restart], usable: Mapping[int, Picture], layer: Layer
+    ) -> dict[Restart, list[dict[str, Any]]]:
+        """One row of `inversions` for each shard whose image could be used."""
+        problem = self._problem(layer)
+        spare = next(iter(usable.values()))  # stands where an image could not be used: the batch keeps its shape
+        chosen = [usable.get(shard.start, spare) for shard in shards]
+        pixels = self.scale.centred(self._there(torch.stack([picture.prepared for picture in chosen]).float()))
+        generators = [torch.Generator().manual_seed(self.job.spec.invert.seed + shard.restart) for shard in shards]
         with torch.no_grad():
-            wanted = problem.features(scale.centred(pixels)).expand(spec.restarts, -1)
-        out = inversion.invert(problem, wanted, begin)
-        told = spec.model_dump(mode="json", exclude={"layers", "images", "sample"}) | {"tv_weight": recipe.tv_weight}
-        settings = json.dumps(told, sort_keys=True)
-        original = pictures.projection(_shown(picture.prepared.float()), "webp")
-        common = {"image_index": picture.record.image_index, "layer": layer.name, "layer_index": layer.index}
-        return [
-            {**common, **_row(out, scale, restart), "original": original, "settings": settings}
-            for restart in range(spec.restarts)
-        ]
+            wanted = problem.features(pixels)
+        begin = self._there(inversion.start((pixels.shape[2], pixels.shape[3]), generators))
+        out = inversion.invert(problem, wanted, begin, self._tick(len(shards)))
+        settings = self._settings(problem.recipe)
+        common = {"layer": layer.name, "layer_index": layer.index}
+        return {
+            shard: [{**common, **_picture_columns(picture), **self._row(out, number, shard, settings)}]
+            for number, (shard, picture) in enumerate(zip(shards, chosen, strict=True))
+            if shard.start in usable
+        }
+
+    def _problem(self, layer: Layer) -> Problem:
+        spec = self.job.spec.invert
+        how = recipe_of(spec, layer.index + 1, len(self.network.nodes))
+        return Problem(self.network, part_of(spec, layer), self.scale, how, spec.seed)
+
+    def _there(self, pixels: Tensor) -> Tensor:
+        return pixels.to(self.job.spec.resources.device, memory_format=torch.channels_last)
+
+    def _tick(self, count: int) -> inversion.Tick:
+        def tick(share: float) -> None:
+            self.done = int(share * count)
+
+        return tick
+
+    def _row(self, out: Inverted, number: int, shard: Restart, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """What is known of one inversion."""
+        told = {"restart": shard.restart, "settings": json.dumps(settings, sort_keys=True)}
+        if bool(out.blank[number]):
+            return {**told, "status": "blank", "error": None, "error_curve": [], "inversion": None}
+        curve = [error if math.isfinite(error) else None for error in out.errors[number].tolist()]
+        diverged = bool(out.diverged[number])
+        return {
+            **told,
+            "status": "diverged" if diverged else "ok",
+            "error": min((error for error in curve if error is not None), default=None) if diverged else curve[-1],
+            "error_curve": curve,
+            "inversion": pictures.projection(_shown(self.scale.pixels(out.images[number : number + 1])[0]), "webp"),
+        }
+
+    def _settings(self, how: Recipe) -> dict[str, Any]:
+        """Everything that the inversion was told."""
+        spec = self.job.spec.invert
+        return {**asdict(how), "seed": spec.seed, "channels": spec.channels or None, "region": spec.region}
 
 
 def recipe_of(spec: InvertSpec, number: int, nodes: int) -> Recipe:
     """How a node is inverted."""
-    weight = inversion.tv_weight(number, nodes) if spec.tv_weight is None else spec.tv_weight
     return Recipe(
+        tv_weight=recipe.tv_weight(number, nodes) if spec.tv_weight is None else spec.tv_weight,
+        rate=recipe.rate(number, nodes) if spec.rate is None else spec.rate,
         iterations=spec.iterations,
-        rate=spec.rate,
         alpha_weight=spec.alpha_weight,
-        tv_weight=weight,
         jitter_px=spec.jitter,
         bounded=spec.bounded,
     )
@@ -97,24 +139,15 @@ def part_of(spec: InvertSpec, layer: Layer) -> Part:
     if spec.region is not None:
         top, left, bottom, right = spec.region
         if not (0 <= top < bottom <= layer.height and 0 <= left < right <= layer.width):
-            raise SpecError(
-                [
-                    f"invert.region: {spec.region} is no part of {layer.name}, whose map is {layer.height} x {layer.width}"
-                ]
-            )
+            told = f"{layer.name}, whose map is {layer.height} x {layer.width}"
+            raise SpecError([f"invert.region: {','.join(map(str, spec.region))} is no part of {told}"])
     return Part(layer.index + 1, spec.channels or None, spec.region)
 
 
-def _row(out: Inverted, scale: Scale, restart: int) -> dict[str, Any]:
-    curve = out.errors[restart].tolist()
-    finite = [error for error in curve if np.isfinite(error)]
-    diverged = bool(out.diverged[restart])
+def _picture_columns(picture: Picture) -> dict[str, Any]:
     return {
-        "restart": restart,
-        "status": "diverged" if diverged else "ok",
-        "error": min(finite, default=float("nan")) if diverged else curve[-1],
-        "error_curve": curve,
-        "inversion": pictures.projection(_shown(scale.pixels(out.images)[restart]), "webp"),
+        "image_index": picture.record.image_index,
+        "original": pictures.patch(_shown(picture.prepared.float()), "webp"),
     }
 
 

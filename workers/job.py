@@ -9,8 +9,9 @@ from typing import Any, Generic, TypeVar
 
 from workers.corpus.isolate import Verdict
 from workers.corpus.manifest import Row
+from workers.instruments import InversionRun, OcclusionRun
 from workers.model import StoredModel
-from workers.spec import InversionRun, JobSpec, OcclusionRun, RunSpec
+from workers.spec import JobSpec, RunSpec
 
 # Raised whenever the same inputs would give other numbers: it invalidates stored results.
 SCAN_ALGORITHM = 1
@@ -107,14 +108,19 @@ def occlude_configuration(job: Job[OcclusionRun], environment: Environment, besi
     }
 
 
-def invert_configuration(job: Job[InversionRun], environment: Environment, layer: str) -> dict[str, Any]:
-    """All that the inversions of one image at one layer depend on, except the image."""
+def invert_configuration(job: Job[InversionRun], environment: Environment, layer: str, size: int) -> dict[str, Any]:
+    """All that one restart of one image at a layer depends on, except the image and the restart's number.
+
+    `size` is how many inversions run in its batch: numbers depend on the batch's shape.
+    """
+    which = {"images", "sample", "layers", "restarts", "batch"}
     return {
         "job": "invert",
         "algorithm": INVERT_ALGORITHM,
         **_common(job, environment),
         "layer": layer,
-        "invert": job.spec.invert.model_dump(mode="json", exclude={"images", "sample", "layers"}),
+        "size": size,
+        "invert": job.spec.invert.model_dump(mode="json", exclude=which),
     }
 
 

@@ -21,7 +21,7 @@ from workers.corpus.reader import Batch, ImageRecord, Reject
 from workers.errors import NumericsError
 from workers.job import Environment, Job
 from workers.model import restore
-from workers.shard import Shard
+from workers.shard import Shard, Work
 from workers.spec import Distinct, RunSpec
 from workers.store import paths, rows
 from workers.store.results import SHARD
@@ -33,14 +33,14 @@ class ShardReport:
     """What a driver is told about a finished shard.
 
     Attributes:
-        shard: the shard.
+        work: the shard, or a batch of them.
         images: images scanned.
         rejects: images not used, by reason.
         seconds: time that it took.
         wait_s: of it, time spent waiting for decoded images.
     """
 
-    shard: Shard
+    work: Work
     images: int
     rejects: dict[str, int]
     seconds: float

@@ -1,11 +1,13 @@
 """The unit of work, of retry and of reuse. Takes positions in a manifest, gives a value that travels in a few bytes."""
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Self, cast
 
 import numpy as np
 
 from workers.core.topk import Rows
+from workers.store import paths
 
 
 @dataclass(frozen=True, order=True)
@@ -24,16 +26,63 @@ class Shard:
     manifest: str
     result: str
 
+    @property
+    def shards(self) -> "tuple[Shard, ...]":
+        """Itself: a shard is work that gives one result."""
+        return (self,)
+
+    def changed(self, change: Callable[[Any], Any]) -> Self:
+        """What a change makes of it; see `InversionBatch.changed`."""
+        return cast(Self, change(self))
+
+    def named(self, rows: str) -> Self:
+        """The same shard, its result named by another hash of rows."""
+        return replace(self, result=paths.shard_path(paths.configuration_of(self.result), rows))
+
 
 @dataclass(frozen=True, order=True)
-class LayerShard(Shard):
-    """Some images, and one layer to look at.
+class Restart(Shard):
+    """One image, and one beginning of its inversions.
 
     Attributes:
-        layer: name of the layer.
+        restart: number of the beginning, from 0.
+    """
+
+    restart: int
+
+    def named(self, rows: str) -> Self:
+        """The same restart, its result named by another hash of rows."""
+        return replace(self, result=paths.shard_path(paths.configuration_of(self.result), rows, self.restart))
+
+
+@dataclass(frozen=True)
+class InversionBatch:
+    """Inversions that run together: the unit of work and of retry; the unit of reuse is one restart of one image.
+
+    Attributes:
+        layer: name of the layer that is inverted.
+        shards: what is inverted; their number is a power of two.
     """
 
     layer: str
+    shards: tuple[Restart, ...]
+
+    @property
+    def start(self) -> int:
+        """The first image index."""
+        return self.shards[0].start
+
+    @property
+    def stop(self) -> int:
+        """The image index behind the last."""
+        return self.shards[-1].stop
+
+    def changed(self, change: Callable[[Any], Any]) -> Self:
+        """The same work with each shard changed."""
+        return replace(self, shards=tuple(change(shard) for shard in self.shards))
+
+
+Work = Shard | InversionBatch
 
 
 @dataclass(frozen=True, eq=False)

@@ -50,14 +50,6 @@ class Interpolation(StrEnum):
     BICUBIC = "bicubic"
 
 
-class Fill(StrEnum):
-    """What an occluding square shows: grey (127.5 of 255), the image's mean colour, or the image blurred."""
-
-    GREY = "grey"
-    MEAN = "mean"
-    BLUR = "blur"
-
-
 class Frozen(BaseModel):
     """A value that cannot change and refuses keys that it does not know."""
 
@@ -121,42 +113,6 @@ class ProjectSpec(Frozen):
     previews: bool = Field(True, description="keep a small copy of each image that tops a channel")
 
 
-class OccludeSpec(Frozen):
-    """A grey square that slides over images."""
-
-    layer: Word = Field(description="layer whose strongest feature map is followed")
-    images: tuple[Word, ...] = Field((), description="image ids; none: a sample")
-    sample: int = Field(8, ge=1, description="images to take if none are named")
-    size: int = Field(32, ge=1, description="side of the square, model-input pixels")
-    stride: int = Field(8, ge=1, description="between neighbouring positions, model-input pixels")
-    fill: Fill = Field(Fill.GREY, description="what the square shows: grey, mean or blur")
-    target: Word = Field(
-        "label",
-        description="class that is followed: 'label' (the predicted one where the label is none), 'predicted', a name or number",
-    )
-    from_run: RunId | None = Field(None, description="published scan of the same root whose projections stand beside")
-
-
-class InvertSpec(Frozen):
-    """Images from what layers know of them."""
-
-    layers: tuple[Word, ...] = Field(("auto",), min_length=1, description="layer names, globs, or 'auto'")
-    images: tuple[Word, ...] = Field((), description="image ids; none: a sample")
-    sample: int = Field(5, ge=1, description="images to take if none are named")
-    restarts: int = Field(1, ge=1, le=256, description="inversions of each image and layer, from other beginnings")
-    iterations: int = Field(400, ge=1, le=100_000, description="below 400 the paper's schedule is cut off, not shrunk")
-    seed: int = Field(0, ge=0, description="of the beginnings; restart r begins with seed + r")
-    rate: float = Field(0.004, gt=0, description="learning rate of the schedule's first stretch")
-    tv_weight: float | None = Field(None, ge=0, description="of the total variation; 1, 10 or 100 by depth when absent")
-    alpha_weight: float = Field(8e-10, ge=0, description="of the norm that keeps pixels in range")
-    jitter: int = Field(0, ge=0, description="largest random shift in an iteration, pixels (IJCV 2016)")
-    bounded: bool = Field(False, description="keep pixels in 0 to 255 (IJCV 2016)")
-    channels: tuple[Annotated[int, Field(ge=0)], ...] = Field((), description="channels compared; none: all")
-    region: tuple[int, int, int, int] | None = Field(
-        None, description="rows and columns compared: top, left, bottom, right of the feature map, half-open"
-    )
-
-
 class LimitsSpec(Frozen):
     """What one image file may cost."""
 
@@ -211,27 +167,7 @@ class RunSpec(JobSpec):
         return self
 
 
-class OcclusionRun(JobSpec):
-    """Occlusion maps of some images of a corpus."""
-
-    occlude: OccludeSpec
-
-
-class InversionRun(JobSpec):
-    """Inversions of some images of a corpus."""
-
-    invert: InvertSpec = InvertSpec()
-
-
-class FiltersRun(Frozen):
-    """The first convolutions of some networks; there is no corpus."""
-
-    run: RunId | None = Field(None, description="run id; made from the models and the time when absent")
-    root: Word = Field(description="folder or fsspec URL that holds the datasets")
-    models: tuple[ModelSpec, ...] = Field(min_length=1, description="the networks, side by side")
-
-
-AnySpec = TypeVar("AnySpec", RunSpec, OcclusionRun, InversionRun, FiltersRun)
+AnySpec = TypeVar("AnySpec", bound=Frozen)
 
 
 def check_run_id(run: str) -> str:

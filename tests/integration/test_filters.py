@@ -12,7 +12,8 @@ from jobs.filters import filters
 from service import boards, catalog
 from workers.core.zfnet import zfnet_mini
 from workers.errors import ModelError, RunError
-from workers.spec import FiltersRun, make
+from workers.instruments import FiltersRun
+from workers.spec import make
 from workers.store.root import Root
 
 

@@ -16,7 +16,8 @@ from jobs.occlude import occlude
 from jobs.scan import scan
 from jobs.watch import Silent
 from tests.support import corpora
-from workers.spec import OcclusionRun, make, make_spec
+from workers.instruments import OcclusionRun
+from workers.spec import make, make_spec
 
 IMAGES = 96
 

@@ -6,7 +6,8 @@ import sys
 from jobs.occlude import occlude
 from jobs.scan import scan
 from jobs.watch import Silent
-from workers.spec import OcclusionRun, make, make_spec
+from workers.instruments import OcclusionRun
+from workers.spec import make, make_spec
 
 
 class Loud(Silent):

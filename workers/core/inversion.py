@@ -1,86 +1,62 @@
 """Images from what a layer knows of them. Takes stored feature maps, gives images that have nearly the same ones.
 
-Mahendran & Vedaldi, "Understanding Deep Image Representations by Inverting Them" (CVPR 2015), section 2 and 3.3: minimise
+Mahendran & Vedaldi, "Understanding Deep Image Representations by Inverting Them" (CVPR 2015), sections 2 and 3.3: minimise
 
     |Phi(x) - Phi0|^2 / |Phi0|^2 + (lambda_alpha |x|_alpha^alpha + lambda_tv sum (dx^2 + dy^2)^(beta / 2)) / (2 sigma^2)
 
 over images x in 0 to 255 with the mean subtracted, by gradient descent with momentum; sigma is the norm of a natural image,
 in which the paper writes x as sigma times an image of norm 1: a step in the paper's variable is sigma^2 as large in ours.
-Jitter and the bounded range of pixels are those of the longer version (IJCV 2016).
+Jitter and the bounded range of pixels are those of the longer version (IJCV 2016). We differ in the learning rate: the
+paper's 0.004 is one for all layers of its network; see `recipe.rate`.
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from workers.core import priors
 from workers.core.network import Network
+from workers.core.recipe import Recipe
 
 SIGMA_227 = 27_098.0  # norm of natural images of 227 x 227 x 3, from the authors' code
-RATE = 0.004
-SCHEDULE = ((100, 1.0), (200, 0.1), (100, 0.01))  # iterations, and the share of the rate in them
-TV_BY_DEPTH = ((0.3, 1.0), (0.6, 10.0), (1.0, 100.0))  # up to this share of the layers: this weight
 GROWN = 4.0  # times its start: an error this large diverges
-RETRY_RATE = 0.1  # of the rate, for runs that diverged
+RETRY_RATE = 0.25  # of the rate, for runs that diverged
+
+Tick = Callable[[float], None]
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """How to invert.
-
-    Attributes:
-        iterations: at most; fewer than the schedule has cut it off.
-        rate: of the first stretch of the schedule.
-        momentum: share of a step that goes on; forgotten whenever the rate changes.
-        alpha: exponent of the norm that keeps pixels in range.
-        alpha_weight: its weight.
-        beta: exponent of the total variation.
-        tv_weight: its weight; see `tv_weight`.
-        jitter_px: largest random shift of the image in each iteration; 0 is the CVPR paper's way.
-        bounded: keep pixels in 0 to 255; the CVPR paper does not.
-    """
-
-    iterations: int = 400
-    rate: float = RATE
-    momentum: float = 0.9
-    alpha: float = 6.0
-    alpha_weight: float = 8e-10
-    beta: float = 2.0
-    tv_weight: float = 1.0
-    jitter_px: int = 0
-    bounded: bool = False
-
-    def rates(self) -> list[float]:
-        """The rate of each iteration; behind the schedule its last one goes on."""
-        found = [self.rate * share for count, share in SCHEDULE for _ in range(count)]
-        return (found + [found[-1]] * max(0, self.iterations - len(found)))[: self.iterations]
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Scale:
     """From pixels to the model's input.
 
     Attributes:
-        mean: per RGB channel, of values in 0 to 1.
-        std: per RGB channel, of values in 0 to 1.
+        mean: (1, 3, 1, 1), of values in 0 to 255.
+        std: likewise.
     """
 
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: Tensor
+    std: Tensor
+
+    @classmethod
+    def of(cls, mean: Sequence[float], std: Sequence[float], device: str = "cpu") -> "Scale":
+        """The scale of a preprocessing, whose mean and standard deviation are of values in 0 to 1, on a device."""
+        per_channel = [torch.tensor(each, device=device).view(1, 3, 1, 1) for each in (mean, std)]
+        return cls(255 * per_channel[0], 255 * per_channel[1])
 
     def input(self, x: Tensor) -> Tensor:
         """Mean-subtracted pixels (n, 3, h, w) in 0 to 255 as the model's input."""
-        return x / (255 * x.new_tensor(self.std).view(1, 3, 1, 1))
+        return x / self.std
 
     def pixels(self, x: Tensor) -> Tensor:
         """Mean-subtracted pixels as pixels in 0 to 255, not cut."""
-        return x + 255 * x.new_tensor(self.mean).view(1, 3, 1, 1)
+        return x + self.mean
 
     def centred(self, pixels: Tensor) -> Tensor:
         """Pixels in 0 to 255 with the mean subtracted."""
-        return pixels - 255 * pixels.new_tensor(self.mean).view(1, 3, 1, 1)
+        return pixels - self.mean
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,14 +64,16 @@ class Inverted:
     """Images, and how near they came.
 
     Attributes:
-        images: (n, 3, height, width), mean-subtracted pixels.
-        errors: |Phi(x) - Phi0|^2 / |Phi0|^2 at the start, after each iteration, (n, iterations + 1).
+        images: (n, 3, height, width), mean-subtracted pixels, always finite.
+        errors: |Phi(x) - Phi0|^2 / |Phi0|^2 at the start and after each iteration, (n, iterations + 1).
         diverged: (n,), whether a run diverged at the lower rate too; its image is then that of its least error.
+        blank: (n,), whether Phi0 is zero everywhere, so that there is nothing to invert; image and errors say nothing.
     """
 
     images: Tensor
     errors: Tensor
     diverged: Tensor
+    blank: Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +91,7 @@ class Part:
     box: tuple[int, int, int, int] | None = None
 
     def of(self, network: Network, images: Tensor) -> Tensor:
-        """The features (n, features) of images in model-input scale."""
+        """The features (n, channels, height, width) of images in model-input scale; the forward pass stops there."""
         maps: list[Tensor] = []
         network.forward(images, [self.number], lambda _, __, map_: maps.append(map_))
         map_ = maps[0]
@@ -122,7 +100,7 @@ class Part:
         if self.box is not None:
             top, left, bottom, right = self.box
             map_ = map_[:, :, top:bottom, left:right]
-        return map_.flatten(1)
+        return map_
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,13 +122,8 @@ class Problem:
     seed: int = 0
 
     def features(self, x: Tensor) -> Tensor:
-        """Features (n, features) of mean-subtracted pixels."""
+        """Features (n, channels, height, width) of mean-subtracted pixels."""
         return self.part.of(self.network, self.scale.input(x))
-
-
-def tv_weight(number: int, nodes: int) -> float:
-    """The weight of the total variation by depth: 1, 10 or 100, as the paper's for the thirds of its network."""
-    return next(weight for share, weight in TV_BY_DEPTH if number <= share * nodes or share == 1.0)
 
 
 def sigma(height: int, width: int) -> float:
@@ -158,51 +131,74 @@ def sigma(height: int, width: int) -> float:
     return SIGMA_227 * math.sqrt(height * width) / 227
 
 
-def start(count: int, extent: tuple[int, int], generators: Sequence[torch.Generator]) -> Tensor:
-    """Gaussian images (count, 3, height, width) scaled to the norm sigma, one generator for each."""
-    noise = torch.stack([torch.randn(3, *extent, generator=generators[n]) for n in range(count)])
+def start(extent: tuple[int, int], generators: Sequence[torch.Generator]) -> Tensor:
+    """Gaussian images (n, 3, height, width) scaled to the norm sigma, one for each generator."""
+    noise = torch.stack([torch.randn(3, *extent, generator=generator) for generator in generators])
     norms = noise.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
     scaled: Tensor = noise / norms * sigma(*extent)
     return scaled
 
 
-def invert(problem: Problem, wanted: Tensor, begin: Tensor) -> Inverted:
-    """Find images whose features are the wanted ones; a run that diverges is tried once more at a tenth of the rate.
+def invert(problem: Problem, wanted: Tensor, begin: Tensor, tick: Tick = lambda _: None) -> Inverted:
+    """Find images whose features are the wanted ones; a run that diverges is tried once more at a lower rate.
+
+    All of the batch is run again then: what a run gives must not depend on whether its neighbours diverged.
 
     Args:
         problem: what is inverted, and how.
-        wanted: (n, features).
+        wanted: features (n, channels, height, width).
         begin: (n, 3, height, width), mean-subtracted pixels to begin with.
+        tick: is told after each iteration what share of them is done.
     """
-    first = _descend(problem, wanted, begin)
-    again = first.diverged.nonzero().flatten()
-    if not len(again):
+    first = _descend(problem, wanted, begin, 1.0, tick)
+    if not bool(first.diverged.any()):
         return first
-    recipe = problem.recipe
-    slower = replace(problem, recipe=replace(recipe, rate=recipe.rate * RETRY_RATE))
-    second = _descend(slower, wanted[again], begin[again])
-    images, errors, diverged = first.images.clone(), first.errors.clone(), first.diverged.clone()
-    images[again], errors[again], diverged[again] = second.images, second.errors, second.diverged
-    return Inverted(images, errors, diverged)
+    second, again = _descend(problem, wanted, begin, RETRY_RATE, tick), first.diverged
+    return Inverted(
+        torch.where(again.view(-1, 1, 1, 1), second.images, first.images),
+        torch.where(again.view(-1, 1), second.errors, first.errors),
+        again & second.diverged,
+        first.blank,
+    )
 
 
-def _descend(problem: Problem, wanted: Tensor, begin: Tensor) -> Inverted:
-    x, velocity, before = begin.clone(), torch.zeros_like(begin), 0.0
-    recipe, step = problem.recipe, sigma(begin.shape[2], begin.shape[3]) ** 2
-    watch = _Watch(begin)
+def _descend(problem: Problem, wanted: Tensor, begin: Tensor, slower: float, tick: Tick) -> Inverted:
+    recipe, target, watch = problem.recipe, _Target(wanted), _Watch(begin)
+    x, velocity, buffer, before = begin.clone(), torch.zeros_like(begin), torch.empty_like(begin), 0.0
+    step = sigma(begin.shape[2], begin.shape[3]) ** 2 * slower
     shifts = torch.Generator().manual_seed(problem.seed)
-    for rate in recipe.rates():
-        shift = _shift(recipe.jitter_px, shifts)
-        gradient, error = _gradient(problem, wanted, torch.roll(x, shift, (2, 3)))
+    rates = recipe.rates()
+    for number, each in enumerate(rates, start=1):
+        gradient, error = _data_gradient(problem, target, x, _shift(recipe.jitter_px, shifts))
         watch.see(x, error)
-        velocity = recipe.momentum * velocity if rate == before else torch.zeros_like(velocity)
-        velocity -= rate * step * torch.roll(gradient, (-shift[0], -shift[1]), (2, 3))
-        x, before = watch.kept(x + velocity), rate
+        _add_priors(recipe, gradient, x, buffer)
+        velocity.mul_(recipe.momentum if each == before else 0.0).add_(gradient, alpha=-each * step)
+        before = each
+        watch.keep(x.add_(velocity))
         if recipe.bounded:
-            x = problem.scale.centred(problem.scale.pixels(x).clamp(0, 255))
+            x = problem.scale.centred(problem.scale.pixels(x).clamp_(0, 255))
+        tick(number / len(rates))
     with torch.no_grad():
-        watch.see(x, _errors(problem.features(x), wanted))
-    return Inverted(watch.kept(x), torch.stack(watch.errors, 1), ~watch.alive)
+        watch.see(x, target.errors(problem.features(x)))
+    return Inverted(watch.keep(x), torch.stack(watch.errors, 1), ~watch.alive & ~target.blank, target.blank)
+
+
+class _Target:
+    """The wanted features (n, ...), and how far others are from them."""
+
+    def __init__(self, wanted: Tensor) -> None:
+        norms = wanted.square().flatten(1).sum(1)
+        self.blank = norms == 0
+        self._wanted = wanted
+        self._norms = torch.where(self.blank, 1.0, norms)
+
+    def errors(self, features: Tensor) -> Tensor:
+        """|Phi - Phi0|^2 / |Phi0|^2, (n,)."""
+        return (features - self._wanted).square().flatten(1).sum(1) / self._norms
+
+    def slope(self, features: Tensor) -> Tensor:
+        """The gradient of the errors with respect to the features."""
+        return (features - self._wanted) * (2 / self._norms).view(-1, *[1] * (features.dim() - 1))
 
 
 class _Watch:
@@ -219,37 +215,30 @@ class _Watch:
         self.errors.append(error)
         self.alive = self.alive & torch.isfinite(error) & (error <= GROWN * self.errors[0].clamp(min=1.0))
         better = self.alive & (error < self._least)
-        self._best[better], self._least[better] = x[better], error[better]
+        self._least = torch.where(better, error, self._least)
+        torch.where(better.view(-1, 1, 1, 1), x, self._best, out=self._best)
 
-    def kept(self, x: Tensor) -> Tensor:
-        """These images, and the best ones of runs that diverged."""
-        return torch.where(self.alive.view(-1, 1, 1, 1), x, self._best)
-
-
-def _gradient(problem: Problem, wanted: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-    """The gradient (n, 3, height, width) of each image's own loss, and its error (n,)."""
-    recipe, leaf = problem.recipe, x.detach().requires_grad_()
-    error = _errors(problem.features(leaf), wanted)
-    alpha = leaf.abs().pow(recipe.alpha).sum()
-    priors = recipe.alpha_weight * alpha + recipe.tv_weight * variation(leaf, recipe.beta).sum()
-    loss = error.sum() + priors / (2 * sigma(x.shape[2], x.shape[3]) ** 2)
-    return torch.autograd.grad(loss, leaf)[0], error.detach()
+    def keep(self, x: Tensor) -> Tensor:
+        """Put the best images in the place of those whose runs diverged."""
+        return torch.where(self.alive.view(-1, 1, 1, 1), x, self._best, out=x)
 
 
-def variation(x: Tensor, beta: float) -> Tensor:
-    """The total variation of images (n, colours, height, width): sum of (dx^2 + dy^2)^(beta / 2), (n,).
+def _data_gradient(problem: Problem, target: _Target, x: Tensor, shift: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """The gradient (n, 3, height, width) of each image's own error, and the error (n,), both of the shifted image."""
+    moved = shift != (0, 0)
+    leaf = (torch.roll(x, shift, (2, 3)) if moved else x.detach()).requires_grad_()
+    features = problem.features(leaf)
+    with torch.no_grad():
+        error, slope = target.errors(features), target.slope(features)
+    [gradient] = torch.autograd.grad(features, leaf, slope)
+    return torch.roll(gradient, (-shift[0], -shift[1]), (2, 3)) if moved else gradient, error
 
-    Differences are forward ones; behind the last row and column there is none.
-    """
-    down, right = torch.zeros_like(x), torch.zeros_like(x)
-    down[:, :, :-1] = x[:, :, 1:] - x[:, :, :-1]
-    right[..., :-1] = x[..., 1:] - x[..., :-1]
-    squares = down.square() + right.square()
-    return (squares if beta == 2 else (squares + 1e-8).pow(beta / 2)).flatten(1).sum(1)
 
-
-def _errors(features: Tensor, wanted: Tensor) -> Tensor:
-    return (features - wanted).square().sum(1) / wanted.square().sum(1)
+def _add_priors(recipe: Recipe, gradient: Tensor, x: Tensor, buffer: Tensor) -> None:
+    """Add the gradient (n, 3, height, width) of both priors, halved and divided by sigma^2."""
+    share = 1 / (2 * sigma(x.shape[2], x.shape[3]) ** 2)
+    priors.add_alpha_norm(gradient, x, recipe.alpha, recipe.alpha_weight * share, buffer)
+    priors.add_variation(gradient, x, recipe.beta, recipe.tv_weight * share, buffer)
 
 
 def _shift(largest: int, generator: torch.Generator) -> tuple[int, int]:

@@ -42,16 +42,16 @@ OCCLUSIONS = Table(
 INVERSION: tuple[Column, ...] = (
     *KEY[:2],
     ("restart", pa.int32(), "number of the beginning, from 0"),
-    ("status", pa.string(), "ok, or diverged: at a tenth of the rate too; the image is then that of the least error"),
-    ("error", pa.float64(), "squared distance of the features to the stored ones, relative to their squared norm"),
-    ("error_curve", pa.list_(pa.float32()), "the error at the start and after each iteration"),
-    ("inversion", IMAGE, "the image that was found, pixels cut to 0 to 255"),
-    ("original", IMAGE, "the model's input"),
     (
-        "settings",
+        "status",
         pa.string(),
-        "everything that the run was told about inversion, and the weight of the variation, as JSON",
+        "ok; diverged: at a lower rate too, the image is that of the least error; blank: all features are 0",
     ),
+    ("error", pa.float64(), "squared distance of the features to the stored ones over their squared norm; null: blank"),
+    ("error_curve", pa.list_(pa.float32()), "the error at the start and after each iteration; null: no number"),
+    ("inversion", IMAGE, "the image that was found, pixels cut to 0 to 255, lossless; null: blank"),
+    ("original", IMAGE, "the model's input"),
+    ("settings", pa.string(), "weights, rate and all else that the inversion was told, as JSON"),
 )
 INVERSIONS = Table(
     "inversions",

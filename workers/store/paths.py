@@ -35,9 +35,15 @@ def shard_folder(configuration: str) -> str:
     return f"{SHARDS}/{configuration}"
 
 
-def shard_path(configuration: str, rows: str) -> str:
-    """One shard's result, named by everything that it depends on."""
-    return f"{SHARDS}/{configuration}/{rows}.parquet"
+def shard_path(configuration: str, rows: str, restart: int | None = None) -> str:
+    """One shard's result, or that of one restart in it, named by everything that it depends on."""
+    number = "" if restart is None else f"-{restart}"
+    return f"{SHARDS}/{configuration}/{rows}{number}.parquet"
+
+
+def configuration_of(shard: str) -> str:
+    """The configuration in a shard's path."""
+    return shard.split("/")[1]
 
 
 def model_path(fingerprint: str) -> str:

@@ -1,0 +1,93 @@
+"""What a run of an instrument is asked to do. Takes nested dicts, gives frozen values; see `spec` for the scan's."""
+
+from enum import StrEnum
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from workers.spec import Frozen, JobSpec, ModelSpec, RunId, Word
+
+INVERSION_BATCH = {"cpu": 8, "cuda": 32}
+
+
+class Fill(StrEnum):
+    """What an occluding square shows: grey (127.5 of 255), the image's mean colour, or the image blurred."""
+
+    GREY = "grey"
+    MEAN = "mean"
+    BLUR = "blur"
+
+
+class OccludeSpec(Frozen):
+    """A grey square that slides over images."""
+
+    layer: Word = Field(description="layer whose strongest feature map is followed")
+    images: tuple[Word, ...] = Field((), description="image ids; none: a sample")
+    sample: int = Field(8, ge=1, description="images to take if none are named")
+    size: int = Field(32, ge=1, description="side of the square, model-input pixels")
+    stride: int = Field(8, ge=1, description="between neighbouring positions, model-input pixels")
+    fill: Fill = Field(Fill.GREY, description="what the square shows: grey, mean or blur")
+    target: Word = Field(
+        "label",
+        description="class that is followed: 'label' (the predicted one where the label is none), 'predicted', a name or number",
+    )
+    from_run: RunId | None = Field(None, description="published scan of the same root whose projections stand beside")
+
+
+class InvertSpec(Frozen):
+    """Images from what layers know of them."""
+
+    layers: tuple[Word, ...] = Field(("auto",), min_length=1, description="layer names, globs, or 'auto'")
+    images: tuple[Word, ...] = Field((), description="image ids; none: a sample")
+    sample: int = Field(5, ge=1, description="images to take if none are named")
+    restarts: int = Field(4, ge=1, le=256, description="inversions of each image and layer, from other beginnings")
+    iterations: int = Field(400, ge=1, le=100_000, description="below 400 the paper's schedule is cut off, not shrunk")
+    batch: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = Field(
+        "auto", description="most inversions in one batch, a power of two; auto = 8 on a CPU, 32 on a GPU"
+    )
+    seed: int = Field(0, ge=0, description="of the beginnings; restart r begins with seed + r")
+    rate: float | None = Field(
+        None, gt=0, description="learning rate of the schedule's first stretch; absent: by depth"
+    )
+    tv_weight: float | None = Field(
+        None, ge=0, description="weight of the total variation; absent: 1, 10, 100 by depth"
+    )
+    alpha_weight: float = Field(8e-10, ge=0, description="weight of the norm that keeps pixels in range")
+    jitter: int = Field(0, ge=0, description="largest random shift in an iteration, pixels (IJCV 2016)")
+    bounded: bool = Field(False, description="keep pixels in 0 to 255 (IJCV 2016)")
+    channels: tuple[Annotated[int, Field(ge=0)], ...] = Field((), description="channels compared; none: all")
+    region: tuple[int, int, int, int] | None = Field(
+        None, description="part of the feature map that is compared: top, left, bottom, right, half-open"
+    )
+
+    @model_validator(mode="after")
+    def _power_of_two(self) -> Self:
+        if self.batch != "auto" and self.batch & (self.batch - 1):
+            raise ValueError(f"invert.batch: {self.batch} is no power of two, such as 8 or 16")
+        return self
+
+
+class OcclusionRun(JobSpec):
+    """Occlusion maps of some images of a corpus."""
+
+    occlude: OccludeSpec
+
+
+class InversionRun(JobSpec):
+    """Inversions of some images of a corpus."""
+
+    invert: InvertSpec = InvertSpec()
+
+    def resolved(self, device: str) -> Self:
+        """The spec with the device and the batch that will be used."""
+        batch = INVERSION_BATCH[device] if self.invert.batch == "auto" else self.invert.batch
+        invert = self.invert.model_copy(update={"batch": batch})
+        return super().resolved(device).model_copy(update={"invert": invert})
+
+
+class FiltersRun(Frozen):
+    """The first convolutions of some networks; there is no corpus."""
+
+    run: RunId | None = Field(None, description="run id; made from the models and the time when absent")
+    root: Word = Field(description="folder or fsspec URL that holds the datasets")
+    models: tuple[ModelSpec, ...] = Field(min_length=1, description="the networks, side by side")
