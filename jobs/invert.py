@@ -38,34 +38,31 @@ def _work(run: Attempt[InversionRun]) -> Outcome:
 def _planned(run: Attempt[InversionRun], environment: Environment) -> Plan:
     """Batches of every restart of every image, layer by layer; those of deep layers take longest and run first.
 
-    A batch with a result that is not there runs whole, since numbers depend on a batch's shape.
+    A batch with a result that is not there runs whole: the last bits of numbers depend on a batch's size and on the place
+    in it, but not on the neighbours, so both are a part of a result's name.
     """
-    asked, root = run.job.spec.invert, run.root
+    asked, root, size = run.job.spec.invert, run.root, int(run.job.spec.invert.batch)
     rows = plan.chosen(root, run.job.manifest, asked.images, asked.sample)
     known = isolate.read_verdicts(root, rows, root.files(paths.VERDICTS))
-    keys = [rows_key([row], known) for row in rows]
-    batches, todo = [], []
+    wanted = [(row, rows_key([row], known), restart) for row in rows for restart in range(asked.restarts)]
+    batches, done = [], set[str]()
     for layer in run.layers:
-        done: dict[str, set[str]] = {}
-        for stretch in plan.stretches(len(rows) * asked.restarts, int(asked.batch)):
+        for start in range(0, len(wanted), size):
+            stretch = wanted[start : start + size]
             configuration = digest(invert_configuration(run.job, environment, layer.name, len(stretch)))
-            shards = _shards(run.job.manifest, configuration, rows, keys, [divmod(n, asked.restarts) for n in stretch])
-            batches.append(InversionBatch(layer.name, tuple(shards)))
-            if configuration not in done:
+            batches.append(InversionBatch(layer.name, tuple(_shards(run.job.manifest, configuration, stretch))))
+            if start == 0 or len(stretch) < size:
                 folder = paths.shard_folder(configuration)
-                done[configuration] = {f"{folder}/{name}" for name in root.files(folder)}
-            if any(shard.result not in done[configuration] for shard in batches[-1].shards):
-                todo.append(batches[-1])
-    return Plan(tuple(batches), tuple(reversed(todo)), len(rows))
+                done |= {f"{folder}/{name}" for name in root.files(folder)}
+    todo = [batch for batch in reversed(batches) if any(shard.result not in done for shard in batch.shards)]
+    return Plan(tuple(batches), tuple(todo), len(rows))
 
 
-def _shards(
-    listed: str, configuration: str, rows: Sequence[Row], keys: Sequence[str], which: Sequence[tuple[int, int]]
-) -> Iterator[Restart]:
-    """The shards of some (row, restart)."""
-    for number, restart in which:
-        index = rows[number].image_index
-        yield Restart(index, index + 1, listed, paths.shard_path(configuration, keys[number], restart), restart)
+def _shards(listed: str, configuration: str, stretch: Sequence[tuple[Row, str, int]]) -> Iterator[Restart]:
+    """The shards of some (row, its key, restart) by slot."""
+    for slot, (row, key, restart) in enumerate(stretch):
+        result = paths.shard_path(configuration, key, restart, slot)
+        yield Restart(row.image_index, row.image_index + 1, listed, result, restart, slot)
 
 
 def _check(spec: InversionRun, model: Model, listing: Listing) -> None:

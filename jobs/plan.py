@@ -1,7 +1,7 @@
 """Cut a corpus into shards. Takes a manifest and what is already done, gives work; writes nothing."""
 
 import hashlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -73,20 +73,6 @@ def chosen(root: Root, listed: str, wanted: Sequence[str], sample: int) -> list[
     """The rows of some images: those of these ids, or a sample that depends on the ids of the corpus alone."""
     every = [row for rows in manifest.stream(root, listed, manifest.GROUP_ROWS) for row in rows if not row.removed]
     return [row for row in every if row.image_id in set(wanted)] if wanted else _sampled(every, sample)
-
-
-def stretches(count: int, largest: int) -> Iterator[range]:
-    """Cut 0 to count into stretches of `largest`, then of the powers of two that the rest is made of.
-
-    Args:
-        count: how many there are.
-        largest: length of most stretches, a power of two.
-    """
-    start = 0
-    while start < count:
-        length = min(largest, 1 << (count - start).bit_length() - 1)
-        yield range(start, start + length)
-        start += length
 
 
 def renamed(root: Root, shard: ShardType) -> ShardType:

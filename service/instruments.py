@@ -74,7 +74,7 @@ def invert(  # noqa: PLR0913 - one parameter per flag; one that is not given lea
     sample: Annotated[int | None, typer.Option(help="Images to take if none are named.")] = None,
     restarts: Annotated[int | None, typer.Option(help="Inversions of each image and layer.")] = None,
     iterations: Annotated[int | None, typer.Option(help="Below 400 the schedule is cut off, not shrunk.")] = None,
-    batch: Annotated[str | None, typer.Option(help="Most inversions in one batch, a power of two, or auto.")] = None,
+    batch: Annotated[str | None, typer.Option(help="Most inversions in one batch, or auto.")] = None,
     rate: Annotated[float | None, typer.Option(help="Learning rate at the start; by depth without it.")] = None,
     tv_weight: Annotated[float | None, typer.Option(help="Of the total variation; by depth without it.")] = None,
     alpha_weight: Annotated[float | None, typer.Option(help="Of the norm that keeps pixels in range.")] = None,

@@ -3,7 +3,7 @@
 from enum import StrEnum
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from workers.spec import Frozen, JobSpec, ModelSpec, RunId, Word
 
@@ -43,7 +43,7 @@ class InvertSpec(Frozen):
     restarts: int = Field(4, ge=1, le=256, description="inversions of each image and layer, from other beginnings")
     iterations: int = Field(400, ge=1, le=100_000, description="below 400 the paper's schedule is cut off, not shrunk")
     batch: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = Field(
-        "auto", description="most inversions in one batch, a power of two; auto = 8 on a CPU, 32 on a GPU"
+        "auto", description="most inversions in one batch; auto = 8 on a CPU, 32 on a GPU"
     )
     seed: int = Field(0, ge=0, description="of the beginnings; restart r begins with seed + r")
     rate: float | None = Field(
@@ -59,12 +59,6 @@ class InvertSpec(Frozen):
     region: tuple[int, int, int, int] | None = Field(
         None, description="part of the feature map that is compared: top, left, bottom, right, half-open"
     )
-
-    @model_validator(mode="after")
-    def _power_of_two(self) -> Self:
-        if self.batch != "auto" and self.batch & (self.batch - 1):
-            raise ValueError(f"invert.batch: {self.batch} is no power of two, such as 8 or 16")
-        return self
 
 
 class OcclusionRun(JobSpec):

@@ -46,13 +46,17 @@ class Restart(Shard):
 
     Attributes:
         restart: number of the beginning, from 0.
+        slot: its place in its batch, on which the last bits of its numbers can depend.
     """
 
     restart: int
+    slot: int
 
     def named(self, rows: str) -> Self:
         """The same restart, its result named by another hash of rows."""
-        return replace(self, result=paths.shard_path(paths.configuration_of(self.result), rows, self.restart))
+        return replace(
+            self, result=paths.shard_path(paths.configuration_of(self.result), rows, self.restart, self.slot)
+        )
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,7 @@ class InversionBatch:
 
     Attributes:
         layer: name of the layer that is inverted.
-        shards: what is inverted; their number is a power of two.
+        shards: what is inverted, by slot.
     """
 
     layer: str

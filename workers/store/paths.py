@@ -35,10 +35,9 @@ def shard_folder(configuration: str) -> str:
     return f"{SHARDS}/{configuration}"
 
 
-def shard_path(configuration: str, rows: str, restart: int | None = None) -> str:
-    """One shard's result, or that of one restart in it, named by everything that it depends on."""
-    number = "" if restart is None else f"-{restart}"
-    return f"{SHARDS}/{configuration}/{rows}{number}.parquet"
+def shard_path(configuration: str, rows: str, *within: int) -> str:
+    """One shard's result, or that of something within it, named by everything that it depends on."""
+    return f"{SHARDS}/{configuration}/{'-'.join([rows, *map(str, within)])}.parquet"
 
 
 def configuration_of(shard: str) -> str:

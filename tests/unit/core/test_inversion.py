@@ -6,14 +6,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from workers.core import inversion
+from workers.core import inversion, priors, recipe
 from workers.core.graph import trace
-from workers.core.inversion import Part, Problem, Recipe, Scale
+from workers.core.inversion import Part, Problem, Scale
 from workers.core.network import Network
+from workers.core.recipe import Recipe
 
 SIDE = 24
-SCALE = Scale((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-FREE = Recipe(alpha_weight=0.0, tv_weight=0.0)
+SCALE = Scale.of((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+PAPER = 0.004
+FREE = Recipe(0.0, PAPER, alpha_weight=0.0)
 
 
 def network(*layers: nn.Module) -> Network:
@@ -44,13 +46,14 @@ def photos(count: int) -> Tensor:
     return nn.functional.interpolate(coarse, SIDE, mode="bicubic").clamp(0, 1) * 255
 
 
-def inverted(
-    of: Network, pixels: Tensor, recipe: Recipe, seed: int = 0, part: Part | None = None
-) -> inversion.Inverted:
-    problem = Problem(of, part or Part(len(of.nodes) - 1), SCALE, recipe, seed)
-    generators = [torch.Generator().manual_seed(seed + n) for n in range(len(pixels))]
-    begin = inversion.start(len(pixels), (SIDE, SIDE), generators)
+def inverted(of: Network, pixels: Tensor, how: Recipe, seed: int = 0, part: Part | None = None) -> inversion.Inverted:
+    problem = Problem(of, part or Part(len(of.nodes) - 1), SCALE, how, seed)
+    begin = inversion.start((SIDE, SIDE), seeded(seed, len(pixels)))
     return inversion.invert(problem, problem.features(SCALE.centred(pixels)), begin)
+
+
+def seeded(seed: int, count: int) -> list[torch.Generator]:
+    return [torch.Generator().manual_seed(seed + n) for n in range(count)]
 
 
 def psnr(one: Tensor, other: Tensor) -> float:
@@ -67,33 +70,51 @@ def test_an_invertible_layer_comes_back(make):
 
 
 def test_the_same_seed_gives_the_same_picture_and_another_one_another():
-    of, pixels, recipe = network(mixing(), nn.ReLU()), photos(2), Recipe(iterations=30, jitter_px=2)
-    first, again, other = (inverted(of, pixels, recipe, seed).images for seed in (0, 0, 7))
+    of, pixels, how = network(mixing(), nn.ReLU()), photos(2), Recipe(1.0, PAPER, iterations=30, jitter_px=2)
+    first, again, other = (inverted(of, pixels, how, seed).images for seed in (0, 0, 7))
     assert torch.equal(first, again) and not torch.allclose(first, other)
 
 
-def test_a_run_does_not_depend_on_its_neighbours_in_the_batch():
-    of, pixels = network(orthogonal(), nn.ReLU()), photos(3)
-    problem = Problem(of, Part(2), SCALE, Recipe(iterations=40))
-    begin = inversion.start(3, (SIDE, SIDE), [torch.Generator().manual_seed(n) for n in range(3)])
-    wanted = problem.features(SCALE.centred(pixels))
-    together = inversion.invert(problem, wanted, begin).images
-    alone = torch.cat([inversion.invert(problem, wanted[n : n + 1], begin[n : n + 1]).images for n in range(3)])
-    assert float((together - alone).abs().max()) < 0.05  # of 255
+def deep() -> Network:
+    """Convolutions, pooling and fully connected layers: all that could mix the images of a batch."""
+    torch.manual_seed(3)
+    return network(
+        nn.Conv2d(3, 24, 5, 2, 2), nn.ReLU(), nn.MaxPool2d(3, 2), nn.Conv2d(24, 40, 3), nn.ReLU(),
+        nn.Flatten(), nn.Linear(40 * 9, 67), nn.ReLU(), nn.Linear(67, 33),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("count", [2, 5, 8])
+def test_a_run_depends_on_its_place_in_the_batch_alone_and_not_on_its_neighbours(count, threads):
+    of, before = deep(), torch.get_num_threads()
+    problem = Problem(of, Part(len(of.nodes) - 1), SCALE, Recipe(1.0, 1e-3, iterations=12))
+    wanted, begin = problem.features(SCALE.centred(photos(count))), inversion.start((SIDE, SIDE), seeded(0, count))
+    torch.set_num_threads(threads)
+    try:
+        out = inversion.invert(problem, wanted, begin)
+        for slot in range(count):
+            others = (torch.arange(count) * 3 + 1) % count
+            others[slot] = slot
+            beside = inversion.invert(problem, wanted[others], begin[others])
+            assert torch.equal(beside.images[slot], out.images[slot])
+            assert torch.equal(beside.errors[slot], out.errors[slot])
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_a_step_is_the_papers_by_another_road():
     """One iteration in the paper's own variable, an image of norm 1 times sigma, with the gradient written out."""
-    of, pixels, recipe = network(mixing()), photos(1), Recipe(iterations=1)
-    problem, sigma = Problem(of, Part(1), SCALE, recipe), inversion.sigma(SIDE, SIDE)
-    begin = inversion.start(1, (SIDE, SIDE), [torch.Generator().manual_seed(0)])
+    of, pixels = network(mixing()), photos(1)
+    problem, sigma = Problem(of, Part(1), SCALE, Recipe(1.0, PAPER, iterations=1)), inversion.sigma(SIDE, SIDE)
+    begin = inversion.start((SIDE, SIDE), seeded(0, 1))
     wanted = problem.features(SCALE.centred(pixels))
     unit = (begin / sigma).double().requires_grad_()
     x = sigma * unit
-    matrix = of.nodes[1].step.weight[:, :, 0, 0].double() / (255 * torch.tensor(SCALE.std, dtype=torch.float64))
+    matrix = of.nodes[1].step.weight[:, :, 0, 0].double() / SCALE.std.flatten().double()
     features = torch.einsum("oc,nchw->nohw", matrix, x).flatten(1)
     down, right = (x[:, :, 1:] - x[:, :, :-1]) ** 2, (x[..., 1:] - x[..., :-1]) ** 2
-    loss = (features - wanted.double()).square().sum() / wanted.double().square().sum()
+    loss = (features - wanted.double().flatten(1)).square().sum() / wanted.double().square().sum()
     loss = loss + (8e-10 * (x**6).sum() + 1.0 * (down.sum() + right.sum())) / (2 * sigma**2)
     [gradient] = torch.autograd.grad(loss, unit)
     expected = (unit - 0.004 * gradient).detach() * sigma
@@ -104,22 +125,64 @@ def test_a_step_is_the_papers_by_another_road():
 def test_the_total_variation_is_the_sum_over_neighbours():
     x = torch.zeros(1, 1, 3, 4)
     x[0, 0, 1, 1] = 2.0
-    assert float(inversion.variation(x, 2.0)) == 4 + 4 + 8  # above, left of, and of the pixel itself
-    assert float(inversion.variation(x, 1.0)) == pytest.approx(2 + 2 + math.sqrt(8), abs=1e-2)
+    assert float(priors.variation(x, 2.0)) == 4 + 4 + 8  # above, left of, and of the pixel itself
+    assert float(priors.variation(x, 1.0)) == pytest.approx(2 + 2 + math.sqrt(8), abs=1e-2)
+
+
+@pytest.mark.parametrize("exponent", [1.0, 1.5, 2.0, 3.0, 6.0])
+def test_gradients_of_priors_are_those_of_automatic_differentiation(exponent):
+    x = torch.randn(2, 3, 5, 7, generator=torch.Generator().manual_seed(0), dtype=torch.float64).requires_grad_()
+    pairs = (priors.alpha_norm, priors.add_alpha_norm), (priors.variation, priors.add_variation)
+    for prior, add in pairs:
+        [wanted] = torch.autograd.grad(prior(x, exponent).sum(), x)
+        got = torch.ones_like(x)
+        add(got, x.detach(), exponent, 0.5, torch.empty_like(x))
+        torch.testing.assert_close(got, 1 + 0.5 * wanted, rtol=1e-10, atol=1e-10)
 
 
 def test_the_schedule_is_cut_off_and_not_shrunk():
-    assert Recipe(iterations=150).rates() == [0.004] * 100 + [0.0004] * 50
-    assert Recipe(iterations=410).rates()[300:] == [0.004 * 0.01] * 110
-    assert [inversion.tv_weight(n, 20) for n in (1, 6, 7, 12, 13, 20)] == [1, 1, 10, 10, 100, 100]
+    assert Recipe(1.0, PAPER, iterations=150).rates() == [0.004] * 100 + [0.0004] * 50
+    assert Recipe(1.0, PAPER, iterations=410).rates()[300:] == [0.004 * 0.01] * 110
+    assert [recipe.tv_weight(n, 20) for n in (1, 6, 7, 12, 13, 20)] == [1, 1, 10, 10, 100, 100]
+    assert [recipe.rate(n, 20) for n in (6, 7, 12, 13, 16, 17)] == [0.016, 0.004, 0.004, 0.001, 0.001, 0.00025]
 
 
 def test_a_run_that_diverges_is_tried_slower_and_else_said_so_without_nan():
     of, pixels = network(mixing()), photos(2)
-    saved = inverted(of, pixels, Recipe(iterations=60, rate=1.2, alpha_weight=0, tv_weight=0))
-    assert not saved.diverged.any() and (saved.errors[:, -1] < 0.5 * saved.errors[:, 0]).all()
-    lost = inverted(of, pixels, Recipe(iterations=60, rate=1e4))
+    saved = inverted(of, pixels, Recipe(0.0, 2.0, iterations=60, alpha_weight=0.0))
+    slower = inverted(of, pixels, Recipe(0.0, 0.5, iterations=60, alpha_weight=0.0))
+    assert not saved.diverged.any() and torch.equal(saved.images, slower.images)
+    assert (saved.errors[:, -1] < 0.5 * saved.errors[:, 0]).all()
+    lost = inverted(of, pixels, Recipe(1.0, 1e4, iterations=60))
     assert lost.diverged.all() and torch.isfinite(lost.images).all()
+    last = Problem(of, Part(1), SCALE, FREE).features(lost.images)
+    wanted = Problem(of, Part(1), SCALE, FREE).features(SCALE.centred(pixels))
+    error = (last - wanted).square().flatten(1).sum(1) / wanted.square().flatten(1).sum(1)
+    finite = torch.where(torch.isfinite(lost.errors), lost.errors, torch.inf)
+    torch.testing.assert_close(error, finite.min(1).values)
+
+
+def test_a_neighbour_that_diverges_changes_nothing():
+    of, pixels = network(mixing(), nn.ReLU()), photos(2)
+    problem = Problem(of, Part(2), SCALE, Recipe(1.0, PAPER, iterations=20))
+    begin = inversion.start((SIDE, SIDE), seeded(0, 2))
+    wanted = problem.features(SCALE.centred(pixels))
+    calm = inversion.invert(problem, wanted, begin)
+    broken = begin.clone()
+    broken[1] = torch.nan
+    beside = inversion.invert(problem, wanted, broken)
+    assert beside.diverged.tolist() == [False, True]
+    assert torch.equal(beside.images[0], calm.images[0]) and torch.equal(beside.errors[0], calm.errors[0])
+
+
+def test_features_that_are_all_zero_are_blank_and_not_a_division_by_zero():
+    of = network(mixing(), nn.ReLU())
+    problem = Problem(of, Part(2), SCALE, Recipe(1.0, PAPER, iterations=10))
+    wanted = problem.features(SCALE.centred(photos(2)))
+    wanted[1] = 0
+    out = inversion.invert(problem, wanted, inversion.start((SIDE, SIDE), seeded(0, 2)))
+    assert out.blank.tolist() == [False, True] and not out.diverged.any()
+    assert torch.isfinite(out.images).all() and torch.isfinite(out.errors).all()
 
 
 def test_channels_and_regions_leave_the_rest_unknown():
@@ -132,6 +195,6 @@ def test_channels_and_regions_leave_the_rest_unknown():
 
 
 def test_bounded_pixels_stay_in_range():
-    out = inverted(network(mixing()), photos(1), Recipe(iterations=50, bounded=True))
+    out = inverted(network(mixing()), photos(1), Recipe(1.0, PAPER, iterations=50, bounded=True))
     pixels = SCALE.pixels(out.images)
     assert float(pixels.min()) >= -1e-3 and float(pixels.max()) <= 255 + 1e-3
