@@ -77,5 +77,5 @@ def _found(result: pa.Table, run: Attempt[Any], shard: Shard, table: Table) -> I
     [listed] = manifest.rows(run.root, shard.manifest, shard.start, shard.stop)
     for found in values(result, "found").to_pylist():
         row: dict[str, Any] = {"image_id": listed.image_id, "uri": listed.uri, "label": listed.label, **found}
-        row |= {name: {"bytes": row[name], "path": None} for name in table.images}
+        row |= {name: {"bytes": row[name], "path": None} for name in table.images if row[name] is not None}
         yield pa.Table.from_pylist([row], table.schema)

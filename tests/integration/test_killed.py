@@ -12,11 +12,12 @@ import psutil
 import pytest
 
 from jobs.dry_run import dry_run
+from jobs.invert import invert
 from jobs.occlude import occlude
 from jobs.scan import scan
 from jobs.watch import Silent
 from tests.support import corpora
-from workers.instruments import OcclusionRun
+from workers.instruments import InversionRun, OcclusionRun
 from workers.spec import make, make_spec
 
 IMAGES = 96
@@ -142,6 +143,23 @@ def test_occlusion_goes_on_after_kill_9_of_the_driver(corpus, tmp_path):
     calm = asked | {"root": str(tmp_path / "calm")}
     occlude(make(OcclusionRun, calm), Silent())
     assert parts(tmp_path, "covered") == parts(tmp_path / "calm", "covered")
+
+
+@pytest.mark.ray
+def test_inversion_goes_on_after_kill_9_of_the_driver(corpus, tmp_path):
+    asked = {name: value for name, value in values(corpus, tmp_path, "inverted").items() if name != "scan"}
+    asked["invert"] = {"layers": ["relu2", "relu4"], "sample": 4, "restarts": 2, "iterations": 40, "batch": 2}
+    driver = start(asked)
+    for line in driver.stdout:
+        if line.startswith("invert") and results(tmp_path) >= 3:
+            break
+    kill_session(driver)
+    done = results(tmp_path)
+    assert 3 <= done < 16 and not (tmp_path / "runs" / "inverted" / "manifest.json").exists()
+    outcome = invert(make(InversionRun, asked), Silent())
+    assert outcome.shards_run + outcome.shards_reused == 16 and outcome.shards_reused >= done - 2
+    invert(make(InversionRun, asked | {"root": str(tmp_path / "calm")}), Silent())
+    assert parts(tmp_path, "inverted") == parts(tmp_path / "calm", "inverted")
 
 
 @pytest.mark.ray

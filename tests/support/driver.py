@@ -2,11 +2,14 @@
 
 import json
 import sys
+from typing import Any
 
+from jobs.attempt import Outcome
+from jobs.invert import invert
 from jobs.occlude import occlude
 from jobs.scan import scan
 from jobs.watch import Silent
-from workers.instruments import OcclusionRun
+from workers.instruments import InversionRun, OcclusionRun
 from workers.spec import make, make_spec
 
 
@@ -24,7 +27,15 @@ class Loud(Silent):
         print(self._phase, done, rejects, flush=True)
 
 
+def run(values: dict[str, Any]) -> Outcome:
+    """Run the job that the spec is one of."""
+    if "occlude" in values:
+        return occlude(make(OcclusionRun, values), Loud())
+    if "invert" in values:
+        return invert(make(InversionRun, values), Loud())
+    return scan(make_spec(values), Loud())
+
+
 if __name__ == "__main__":
-    values = json.loads(sys.argv[1])
-    outcome = occlude(make(OcclusionRun, values), Loud()) if "occlude" in values else scan(make_spec(values), Loud())
+    outcome = run(json.loads(sys.argv[1]))
     print(json.dumps({"shards_run": outcome.shards_run, "groups_run": outcome.groups_run}), flush=True)
