@@ -17,9 +17,8 @@ LABEL_PX, MARGIN_PX = 16, 16
 LARGEST_ROWS = 40
 KERNELS_WIDE = 12
 GROUND = 128
-INVERSION_LINE = (
-    "images that a layer cannot tell from the original; error = squared distance of features / their squared norm"
-)
+ERROR_LINE = "error: squared distance of features over their squared norm"
+INVERSION_LINE = f"what each layer still knows of an image; {ERROR_LINE}"
 
 
 def occlusions(run: PublishedRun) -> Image.Image:

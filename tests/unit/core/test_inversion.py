@@ -144,7 +144,7 @@ def test_the_schedule_is_cut_off_and_not_shrunk():
     assert Recipe(1.0, PAPER, iterations=150).rates() == [0.004] * 100 + [0.0004] * 50
     assert Recipe(1.0, PAPER, iterations=410).rates()[300:] == [0.004 * 0.01] * 110
     assert [recipe.tv_weight(n, 20) for n in (1, 6, 7, 12, 13, 20)] == [1, 1, 10, 10, 100, 100]
-    assert [recipe.rate(n, 20) for n in (6, 7, 12, 13, 16, 17)] == [0.016, 0.004, 0.004, 0.001, 0.001, 0.00025]
+    assert [recipe.rate(n, 20) for n in (2, 6, 7, 12, 16, 17)] == [0.016, 0.008, 0.004, 0.004, 0.001, 0.00025]
 
 
 def test_a_run_that_diverges_is_tried_slower_and_else_said_so_without_nan():

@@ -25,7 +25,7 @@ PHOTOS = (
     "butterfly/image_0011.jpg",
     "Leopards/image_0012.jpg",
     "kangaroo/image_0014.jpg",
-    "ketch/image_0012.jpg",
+    "car_side/image_0014.jpg",
     "lotus/image_0012.jpg",
 )
 EARLY_ERROR = 0.02  # in the first third of the layers
