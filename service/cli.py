@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from service import instruments, questions
+from service import instruments, questions, tables
 from service.running import absolute, absolute_model, finish, number, size, spec_of, tell, watched
 from workers.errors import DeconvoyError
 
@@ -38,6 +38,7 @@ class OneLine(TyperGroup):
 app = typer.Typer(cls=OneLine, add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 app.add_typer(questions.app, name="query")
 instruments.add_to(app)
+tables.add_to(app)
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON value.")]
 

@@ -1,0 +1,82 @@
+"""The commands `sql` and `views`. Takes SQL or a file's name, prints rows, writes `CREATE VIEW` statements."""
+
+import datetime
+import decimal
+import math
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from service.questions import JsonOption, RootOption
+from workers.errors import UsageError
+from workers.store.root import Root
+
+_SAID: tuple[tuple[tuple[type, ...], Callable[[Any], Any]], ...] = (
+    ((type(None), bool, int, str), lambda value: value),
+    ((bytes, bytearray, memoryview), lambda value: f"{len(value):,} bytes"),
+    ((datetime.date, datetime.time), lambda value: value.isoformat()),
+    ((decimal.Decimal,), lambda value: int(value) if value == value.to_integral_value() else float(value)),
+)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(sql)
+    app.command()(views)
+
+
+def sql(
+    query: Annotated[str, typer.Argument(help="A question in DuckDB's SQL; every table is a view, runs are rows.")],
+    root: RootOption,
+    as_json: JsonOption = False,
+) -> None:
+    """Ask the tables of all published runs in SQL; `SHOW TABLES` and `DESCRIBE units` tell what there is."""
+    from service import sql as answers
+    from service.console import print_json, print_table
+
+    answer = answers.ask(Root(root), query)
+    names = _apart(answer.columns)
+    rows = [dict(zip(names, map(_plain, row), strict=True)) for row in answer.rows]
+    if as_json:
+        print_json(rows)
+    else:
+        print_table(rows, dict(zip(names, answer.columns, strict=True)))
+
+
+def views(
+    root: RootOption,
+    output: Annotated[Path, typer.Option("-o", "--output", help="File to write.")] = Path("views.sql"),
+) -> None:
+    """Write `CREATE VIEW` statements over the files of all published runs, for any DuckDB."""
+    from service import sql as answers
+
+    try:
+        output.write_text(answers.views(Root(root)))
+    except OSError as error:
+        raise UsageError(f"views {str(output)!r} cannot be written: {error.strerror or error}") from error
+    typer.echo(str(output))
+
+
+def _apart(names: Iterable[str]) -> list[str]:
+    """Names of columns, those that come again with a number."""
+    found: list[str] = []
+    for name in names:
+        number = sum(each == name or each.startswith(f"{name}_") for each in found)
+        found.append(f"{name}_{number}" if name in found else name)
+    return found
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401 - DuckDB's values, JSON's values
+    """A value as JSON knows it; pictures and other bytes by their size alone."""
+    if isinstance(value, dict):
+        return {str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    for kinds, say in _SAID:
+        if isinstance(value, kinds):
+            return say(value)
+    return str(value)
