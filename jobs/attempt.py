@@ -57,6 +57,7 @@ class Outcome:
         groups_run: projection groups of this attempt.
         groups_reused: projection groups that were done before.
         table_bytes: sizes of the tables.
+        statuses: of an inversion's rows, how many have each status.
     """
 
     run: str
@@ -72,6 +73,7 @@ class Outcome:
     groups_run: int = 0
     groups_reused: int = 0
     table_bytes: dict[str, int] = field(default_factory=dict)
+    statuses: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass
@@ -105,19 +107,19 @@ class Attempt(Generic[Spec]):
         started = time.monotonic()
         total = sum(shard.stop - shard.start for work in planned.todo for shard in work.shards)
         self.watch.phase(phase, total, unit)
-        renamed: dict[Work, Work] = {}
-        images = rejects = 0
+        images, rejects, judged = 0, 0, False
 
         def poison(work: Work) -> Work:
-            renamed[work] = self._isolate(work)
-            return renamed[work]
+            nonlocal judged
+            judged = True
+            return self._isolate(work)
 
         def progress(under_way: int) -> None:
             self.watch.advance(images + rejects + under_way, rejects)
 
         for report in self.pool.run(planned.todo, progress, poison):
             images, rejects = images + report.images, rejects + sum(report.rejects.values())
-        works = tuple(_last(renamed, work) for work in planned.works)
+        works = tuple(map(self._renamed, planned.works)) if judged else planned.works
         return Plan(works, planned.todo, planned.images), images, time.monotonic() - started
 
     def stored(self, make: MakeWorker, works: Sequence[Work] = ()) -> Stored:
@@ -168,6 +170,13 @@ class Attempt(Generic[Spec]):
             if row.image_index in found:
                 self.watch.say(f"{row.uri}: {found[row.image_index].detail}; it is rejected")
                 isolate.write_verdict(self.root, row, found[row.image_index])
+        without = self._renamed(work)
+        if without == work:  # nothing new was found: what kills decoders is not touched any more, and yet actors die
+            no_poison(work)
+        return without
+
+    def _renamed(self, work: Work) -> Work:
+        """The work, its results named by the verdicts that are known now."""
         return work.changed(partial(plan.renamed, self.root))
 
     def _facts(self, counted: Counted, environment: Environment) -> dict[str, Any]:
@@ -266,13 +275,6 @@ def no_poison(item: Work | Group) -> Any:  # noqa: ANN401 - stands where an item
         LostActors: always.
     """
     raise LostActors(f"images {item.start} to {item.stop} kill their actors, and no single image is to blame")
-
-
-def _last(renamed: Mapping[Work, Work], work: Work) -> Work:
-    """What a work became in the end."""
-    while work in renamed:
-        work = renamed[work]
-    return work
 
 
 def _layer(layer: Layer) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """Jobs that look at some images one by one. Takes their results in order, publishes what was found; checks named images."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -12,10 +13,11 @@ from jobs.plan import Plan
 from jobs.results import Stored
 from workers.corpus import manifest
 from workers.corpus.manifest import Listing
-from workers.errors import UnknownImageError
+from workers.errors import RunStopped, UnknownImageError
 from workers.job import Environment
 from workers.shard import Shard
 from workers.store.columns import Table
+from workers.store.rows import TableWriter
 from workers.store.schema import IMAGES, REJECTS
 
 Done = tuple[Plan, int, float]
@@ -46,12 +48,8 @@ def publish_found(run: Attempt[Any], stored: Stored, table: Table, done: Done, e
     shards = sorted(planned.shards, key=lambda shard: shard.start)
     run.watch.phase("publish", None, "tables")
     images, rejects, writer = (run.writer(each) for each in (IMAGES, REJECTS, table))
-    accounts, seen = Accounts(stored, images, rejects), set[int]()
-    for shard in shards:
-        take: Callable[[Shard], pa.Table] = stored.read if shard.start in seen else accounts.take
-        seen.add(shard.start)
-        for rows in _found(take(shard), run, shard, table):
-            writer.write(rows)
+    accounts = Accounts(stored, images, rejects)
+    statuses = _write_found(run, stored, accounts, shards, writer)
     parts = {"images": images.close(), "rejects": rejects.close(), table.name: writer.close()}
     counted = accounts.counted()
     rate = scanned * planned.images / len(shards) / seconds if scanned else None
@@ -69,7 +67,25 @@ def publish_found(run: Attempt[Any], stored: Stored, table: Table, done: Done, e
         shards_run=planned.running,
         shards_reused=len(shards) - planned.running,
         table_bytes={name: sum(part.bytes for part in files) for name, files in parts.items()},
+        statuses=dict(statuses),
     )
+
+
+def _write_found(
+    run: Attempt[Any], stored: Stored, accounts: Accounts, shards: Sequence[Shard], writer: TableWriter
+) -> Mapping[str, int]:
+    """Account for every image once and write what was found in it; gives how many rows have each status, if they do."""
+    used, statuses = dict[int, int](), Counter[str]()
+    for shard in shards:
+        take: Callable[[Shard], pa.Table] = stored.read if shard.start in used else accounts.take
+        result = take(shard)
+        count = len(values(result, "images"))
+        if used.setdefault(shard.start, count) != count:
+            raise RunStopped(f"image {shard.start} was used for some results and rejected for others: {shard.result}")
+        for rows in _found(result, run, shard, writer.table):
+            writer.write(rows)
+            statuses.update(rows["status"].to_pylist() if "status" in rows.column_names else ())
+    return statuses
 
 
 def _found(result: pa.Table, run: Attempt[Any], shard: Shard, table: Table) -> Iterator[pa.Table]:

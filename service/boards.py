@@ -59,15 +59,14 @@ def inversions(run: PublishedRun) -> Image.Image:
     """Mahendran & Vedaldi 2015, Figures 6 and 7: a row per image, the original and then each layer; restarts below each other."""
     rows = _rows(run, "inversions")
     layers = dict(sorted({(row["layer_index"], row["layer"]) for row in rows}))
-    lines = sorted({(row["image_index"], row["restart"]) for row in rows})[:LARGEST_ROWS]
+    every = sorted({(row["image_index"], row["restart"]) for row in rows})
+    lines, more = every[:LARGEST_ROWS], len(every) - LARGEST_ROWS
     side = _picture(rows[0]["original"]).width
     wide, tall = side + 4, side + LABEL_PX + 6
     size = (2 * MARGIN_PX + (len(layers) + 1) * wide, 2 * MARGIN_PX + len(lines) * tall + 2 * LABEL_PX + 12)
     page, font = Image.new("RGB", size, WHITE), ImageFont.load_default(12)
     draw, head = ImageDraw.Draw(page), MARGIN_PX + LABEL_PX + 4
-    draw.text(
-        (MARGIN_PX, MARGIN_PX), _fitting(f"{run.run}: {INVERSION_LINE}", size[0] - 2 * MARGIN_PX, font), INK, font
-    )
+    draw.text((MARGIN_PX, MARGIN_PX), _title(run.run, more, size[0] - 2 * MARGIN_PX, font), INK, font)
     for column, title in enumerate(["original", *layers.values()]):
         draw.text((MARGIN_PX + column * wide, head), _fitting(title, side, font), INK, font)
     columns, tops = list(layers), {line: head + LABEL_PX + 6 + n * tall for n, line in enumerate(lines)}
@@ -81,6 +80,13 @@ def inversions(run: PublishedRun) -> Image.Image:
     return page
 
 
+def _title(run: str, more: int, width: int, font: Any) -> str:  # noqa: ANN401 - Pillow's fonts
+    """What a sheet of inversions shows, as much of it as fits."""
+    cut = f" · {more} more rows in the table" if more > 0 else ""
+    wanted = (f"{run}: {INVERSION_LINE}{cut}", f"{run}: {ERROR_LINE}{cut}", f"{run}: inversions{cut}", f"{run}{cut}")
+    return next((line for line in wanted if font.getlength(line) <= width), _fitting(run, width, font))
+
+
 def _tile(page: Image.Image, at: tuple[int, int], picture: Mapping[str, Any] | None, told: str, side: int) -> None:
     """A picture, or grey where there is none, and a line below it."""
     font = ImageFont.load_default(12)
@@ -91,8 +97,9 @@ def _tile(page: Image.Image, at: tuple[int, int], picture: Mapping[str, Any] | N
 def _told(row: Mapping[str, Any]) -> str:
     if row["status"] == "blank":
         return "blank: all features are 0"
-    number = f" · restart {row['restart']}" if row["restart"] else ""
-    return f"error {row['error']:.3g}{number}" + (" · diverged" if row["status"] == "diverged" else "")
+    number = f" · restart {row['restart']}"
+    error = "none" if row["error"] is None else f"{row['error']:.3g}"
+    return f"error {error}{number}" + ("" if row["status"] == "ok" else f" · {row['status']}")
 
 
 def _fitting(text: str, width: int, font: Any) -> str:  # noqa: ANN401 - Pillow's fonts

@@ -45,6 +45,7 @@ def occlude(  # noqa: PLR0913 - one parameter per flag; one that is not given le
     as_json: Json = False,
 ) -> None:
     """Slide a grey square over images and see what it takes away: Figure 7 of Zeiler & Fergus."""
+    questions.check_output(output)
     from jobs.occlude import occlude as run_occlude
     from workers.instruments import OcclusionRun
 
@@ -91,6 +92,7 @@ def invert(  # noqa: PLR0913 - one parameter per flag; one that is not given lea
     as_json: Json = False,
 ) -> None:
     """Invert layers: find images that a layer cannot tell from the given ones, as Mahendran & Vedaldi do."""
+    questions.check_output(output)
     from jobs.invert import invert as run_invert
     from workers.instruments import InversionRun
 
@@ -120,6 +122,7 @@ def filters(
     as_json: Json = False,
 ) -> None:
     """Look at the first kernels of networks, side by side: Figure 6 of Zeiler & Fergus."""
+    questions.check_output(output)
     from dataclasses import asdict
 
     from jobs.filters import filters as run_filters

@@ -113,7 +113,7 @@ def top(run: PublishedRun, layer: str, channel: int) -> tuple[Top, ...]:
         DamagedRun: the run's files are not the ones that its manifest names.
     """
     wanted = _channels(run.layer(layer), (channel,))
-    found = _read(run, TOP, wanted, [field.name for field in fields(Top)])
+    found = read(run, TOP, wanted, [field.name for field in fields(Top)])
     return _rows(Top, found.sort_by("rank"))
 
 
@@ -133,7 +133,7 @@ def units(run: PublishedRun, layer: str, sort: str = "channel", limit: int | Non
     if sort not in SORTS:
         raise QueryError(f"units cannot be sorted by {sort!r}; {nearest(sort, SORTS)}")
     wanted = pc.field("layer_index") == run.layer(layer).index
-    found = _read(run, UNITS, wanted, [field.name for field in fields(Unit)])
+    found = read(run, UNITS, wanted, [field.name for field in fields(Unit)])
     orders = {"channel": [], "dead": [("dead", "descending"), ("active_share", "ascending")]}
     order = orders.get(sort, [(sort, "descending")])
     rows = _rows(Unit, found.sort_by([*order, ("channel", "ascending")]))
@@ -152,8 +152,8 @@ def image(run: PublishedRun, image_id: str) -> tuple[Top, ...]:
         DamagedRun: the run's files are not the ones that its manifest names.
     """
     wanted = (pc.field("image_id") == image_id) | (pc.field("uri") == image_id)
-    found = _read(run, TOP, wanted, [field.name for field in fields(Top)])
-    if not len(found) and not len(_read(run, IMAGES, wanted, ["image_index"])):
+    found = read(run, TOP, wanted, [field.name for field in fields(Top)])
+    if not len(found) and not len(read(run, IMAGES, wanted, ["image_index"])):
         raise QueryError(_unknown_image(run, image_id))
     return _rows(Top, found.sort_by([(key, "ascending") for key in ("rank", "layer_index", "channel")]))
 
@@ -168,7 +168,7 @@ def cells(run: PublishedRun, layer: str, channels: Collection[int]) -> tuple[Cel
     wanted = _channels(run.layer(layer), channels)
     columns = {field.name: pc.field(field.name) for field in fields(Cell)}
     columns |= {name: pc.field(name, "bytes") for name in ("patch", "projection")}
-    found = _read(run, PATCHES, wanted, columns)
+    found = read(run, PATCHES, wanted, columns)
     order = [("channel", "ascending"), ("rank", "ascending")]
     return tuple(Cell(**row) for row in found.sort_by(order).to_pylist())
 
@@ -192,9 +192,15 @@ def _channels(layer: Layer, channels: Collection[int]) -> pc.Expression:
     return (pc.field("layer_index") == layer.index) & pc.field("channel").isin(list(channels))
 
 
-def _read(
+def read(
     run: PublishedRun, table: Table, wanted: pc.Expression, columns: list[str] | dict[str, pc.Expression]
 ) -> pa.Table:
+    """Columns of those rows of a table that an expression leaves.
+
+    Raises:
+        QueryError: the run has no such table.
+        DamagedRun: the run's files are not the ones that its manifest names.
+    """
     files = _files(run, table)
     try:
         dataset = ds.dataset(files, schema=table.schema, format=_FORMAT, filesystem=run.root.filesystem)
@@ -223,14 +229,14 @@ def _rows(kind: type[Row], found: pa.Table) -> tuple[Row, ...]:
 
 def _unknown_image(run: PublishedRun, image_id: str) -> str:
     same = pc.field("image_id") == image_id
-    rejected = _read(run, REJECTS, same, ["reason", "detail"]).to_pylist()
+    rejected = read(run, REJECTS, same, ["reason", "detail"]).to_pylist()
     if rejected:
         return f"image {image_id!r} was not used in run {run.run!r}: {rejected[0]['reason']}, {rejected[0]['detail']}"
     # Comparing a name with a million others takes minutes: those that hold its own name come first, and few are tried.
     stem = PurePosixPath(image_id).stem.lower()
     alike = pc.match_substring(pc.utf8_lower(pc.field("image_id")), stem)
-    names = _read(run, IMAGES, alike, ["image_id"]) if stem else None
+    names = read(run, IMAGES, alike, ["image_id"]) if stem else None
     if names is None or not len(names):
-        names = _read(run, IMAGES, pc.scalar(True), ["image_id"])
+        names = read(run, IMAGES, pc.scalar(True), ["image_id"])
     likely = names["image_id"].slice(0, _LIKELY_IDS).to_pylist()
     return f"no image {image_id!r} in run {run.run!r}; {nearest(image_id, likely)}"

@@ -157,20 +157,29 @@ def draw_instrument(run: "PublishedRun", output: Path) -> None:
     """
     from service import boards
 
-    _check_name(output)
+    check_output(output)
     _save(boards.BOARDS[run.job](run), output)
 
 
 def _draw(run: "PublishedRun", layer: str, channels: tuple[int, ...], output: Path) -> None:
     from service import sheet as sheets
 
-    _check_name(output)
+    check_output(output)
     _save(sheets.sheet(run, layer, channels), output)
 
 
-def _check_name(output: Path) -> None:
+def check_output(output: Path | None) -> None:
+    """Refuse a picture that could not be written, before anything is done for it.
+
+    Raises:
+        UsageError: it has another ending, or its folder is not there.
+    """
+    if output is None:
+        return
     if output.suffix.lower() != ".png":
         raise UsageError(f"sheet {str(output)!r} must be named something.png")
+    if not output.parent.is_dir():
+        raise UsageError(f"sheet {str(output)!r} cannot be written: there is no folder {str(output.parent)!r}")
 
 
 def _save(drawn: "Image.Image", output: Path) -> None:

@@ -54,12 +54,14 @@ def tell(outcome: "Outcome") -> None:
         "run": outcome.run + (" (was published before; nothing is changed)" if outcome.already_published else ""),
         "images": f"{outcome.images:,}",
         "rejects": f"{outcome.rejects:,}" + (f" ({reasons})" if reasons else ""),
+        "ended": ", ".join(f"{count:,} {status}" for status, count in sorted(outcome.statuses.items())),
         "speed": f"{rate}; {outcome.seconds:,.1f} s in all",
         "tables": f"{outcome.root}/tables/*/run={outcome.run}/ ({sizes})",
         "look": questions.next_look(run),
     }
     for name, text in lines.items():
-        typer.echo(f"{name:7} {text}")
+        if text:
+            typer.echo(f"{name:7} {text}")
 
 
 def _rate(images_per_s: float) -> str:

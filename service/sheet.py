@@ -94,15 +94,22 @@ def geometry(run: PublishedRun, layer: Layer) -> Geometry:
 
 def draw_cell(encoded: bytes | None, cell: Cell, form: Geometry) -> Image.Image:
     """One patch or projection in its place; a thin stroke where there is none."""
-    drawn = Image.new("RGB", (form.width, form.height), GROUND)
+    cut = Image.new("RGB", (form.width, form.height), GROUND)
     if encoded is None:
-        drawn = drawn.resize(form.cell)
-        ImageDraw.Draw(drawn).line((0, form.cell[1] - 1, form.cell[0] - 1, 0), FAINT)
-        return drawn
+        cut = cut.resize(form.cell)
+        ImageDraw.Draw(cut).line((0, form.cell[1] - 1, form.cell[0] - 1, 0), FAINT)
+        return cut
     with Image.open(io.BytesIO(encoded), formats=("WEBP", "PNG")) as picture:
-        drawn.paste(picture.convert("RGB"), _place(cell, form))
+        cut.paste(picture.convert("RGB"), _place(cell, form))
     enlarged = form.factor >= 1
-    return drawn.resize(form.cell, Image.Resampling.NEAREST if enlarged else Image.Resampling.LANCZOS)
+    return cut.resize(form.cell, Image.Resampling.NEAREST if enlarged else Image.Resampling.LANCZOS)
+
+
+def drawn(cell: Cell, projection: bool, form: Geometry) -> Image.Image:
+    """The cell's projection, with its contrast where it is made smaller, or its patch."""
+    if projection:
+        return _contrasted(draw_cell(cell.projection, cell, form), form)
+    return draw_cell(cell.patch, cell, form)
 
 
 def _contrasted(projection: Image.Image, form: Geometry) -> Image.Image:
@@ -133,8 +140,8 @@ def _block(cells: Sequence[Cell], channel: int, form: Geometry) -> Image.Image:
     ImageDraw.Draw(block).text((0, LABEL_PX), label, INK, font, anchor="ls")
     for number, cell in enumerate(cells):
         x, y = number % form.side * (wide + GAP_PX), number // form.side * (tall + GAP_PX) + below
-        block.paste(_contrasted(draw_cell(cell.projection, cell, form), form), (x, y))
-        block.paste(draw_cell(cell.patch, cell, form), (x + second, y))
+        block.paste(drawn(cell, True, form), (x, y))
+        block.paste(drawn(cell, False, form), (x + second, y))
     return block
 
 

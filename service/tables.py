@@ -1,8 +1,9 @@
-"""The commands `sql` and `views`. Takes SQL or a file's name, prints rows, writes `CREATE VIEW` statements."""
+"""The commands `sql`, `views` and `serve`. Takes SQL, a file's name or an address; prints rows, writes views, serves pages."""
 
 import datetime
 import decimal
 import math
+import socket
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, Any
@@ -25,6 +26,7 @@ def add_to(app: typer.Typer) -> None:
     """Add the commands."""
     app.command()(sql)
     app.command()(views)
+    app.command()(serve)
 
 
 def sql(
@@ -57,6 +59,26 @@ def views(
     except OSError as error:
         raise UsageError(f"views {str(output)!r} cannot be written: {error.strerror or error}") from error
     typer.echo(str(output))
+
+
+def serve(
+    root: RootOption,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on.")] = 8000,
+) -> None:
+    """Serve the atlas: pages about the published runs, each with its data at the same path + .json."""
+    import uvicorn
+
+    from service import app as web
+
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise UsageError(f"cannot listen on {host} port {port}: {error.strerror or error}") from error
+    typer.echo(f"the atlas is at http://{host}:{port}/")
+    uvicorn.run(web.create(Root(root)), host=host, port=port, log_level="warning")
 
 
 def _apart(names: Iterable[str]) -> list[str]:

@@ -3,8 +3,10 @@
 from enum import StrEnum
 from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from workers.core import recipe
+from workers.core.recipe import Recipe
 from workers.spec import Frozen, JobSpec, ModelSpec, RunId, Word
 
 INVERSION_BATCH = {"cpu": 8, "cuda": 32}
@@ -47,18 +49,38 @@ class InvertSpec(Frozen):
     )
     seed: int = Field(0, ge=0, description="of the beginnings; restart r begins with seed + r")
     rate: float | None = Field(
-        None, gt=0, description="learning rate of the schedule's first stretch; absent: by depth"
+        None, gt=0, allow_inf_nan=False, description="learning rate of the schedule's first stretch; absent: by depth"
     )
     tv_weight: float | None = Field(
-        None, ge=0, description="weight of the total variation; absent: 1, 10, 100 by depth"
+        None, ge=0, allow_inf_nan=False, description="weight of the total variation; absent: 1, 10, 100 by depth"
     )
-    alpha_weight: float = Field(8e-10, ge=0, description="weight of the norm that keeps pixels in range")
+    alpha_weight: float = Field(
+        8e-10, ge=0, allow_inf_nan=False, description="weight of the norm that keeps pixels in range"
+    )
     jitter: int = Field(0, ge=0, description="largest random shift in an iteration, pixels (IJCV 2016)")
     bounded: bool = Field(False, description="keep pixels in 0 to 255 (IJCV 2016)")
     channels: tuple[Annotated[int, Field(ge=0)], ...] = Field((), description="channels compared; none: all")
     region: tuple[int, int, int, int] | None = Field(
         None, description="part of the feature map that is compared: top, left, bottom, right, half-open"
     )
+
+    @model_validator(mode="after")
+    def _channels_once(self) -> Self:
+        twice = [channel for channel in self.channels if self.channels.count(channel) > 1]
+        if twice:
+            raise ValueError(f"invert.channels: {twice[0]} is named twice")
+        return self
+
+    def recipe(self, number: int, nodes: int) -> Recipe:
+        """How node `number` of a network of so many nodes is inverted."""
+        return Recipe(
+            tv_weight=recipe.tv_weight(number, nodes) if self.tv_weight is None else self.tv_weight,
+            rate=recipe.rate(number, nodes) if self.rate is None else self.rate,
+            iterations=self.iterations,
+            alpha_weight=self.alpha_weight,
+            jitter_px=self.jitter,
+            bounded=self.bounded,
+        )
 
 
 class OcclusionRun(JobSpec):

@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 
 from workers import device, pictures, single
-from workers.core import inversion, recipe
+from workers.core import inversion
 from workers.core.inversion import Inverted, Part, Problem, Scale
 from workers.core.network import Layer
 from workers.core.recipe import Recipe
 from workers.corpus.reader import Picture
-from workers.errors import SpecError
+from workers.errors import NumericsError, SpecError
 from workers.instruments import InversionRun, InvertSpec
 from workers.job import Environment, Job
 from workers.model import restore
@@ -50,11 +50,14 @@ class InvertWorker:
         """Invert a batch at its layer and write a result for each image and restart in it."""
         started = time.monotonic()
         self.done = 0
-        images = {shard.start: single.read(self.job, self.root, shard) for shard in batch.shards}
+        first = {shard.start: shard for shard in reversed(batch.shards)}
+        images = {index: single.read(self.job, self.root, shard) for index, shard in first.items()}
         usable = {index: picture for index, image in images.items() for picture in image.pictures}
         found = self._inverted(batch.shards, usable, self.layers[batch.layer]) if usable else {}
         for shard in batch.shards:
-            self.root.put(shard.result, images[shard.start].encoded(INVERTED, found.get(shard, [])))
+            image = images[shard.start]
+            # Named by the verdicts that were read: one may be newer than the plan, from a batch of another layer.
+            self.root.put(shard.named(image.key).result, image.encoded(INVERTED, found.get(shard, [])))
         self.done = len(batch.shards)
         rejects = sum((Counter(images[shard.start].rejects) for shard in batch.shards), Counter[str]())
         return ShardReport(batch, len(found), dict(rejects), time.monotonic() - started, 0.0)
@@ -70,19 +73,19 @@ class InvertWorker:
         generators = [torch.Generator().manual_seed(self.job.spec.invert.seed + shard.restart) for shard in shards]
         with torch.no_grad():
             wanted = problem.features(pixels)
+        _check_finite(wanted, chosen, layer)
         begin = self._there(inversion.start((pixels.shape[2], pixels.shape[3]), generators))
         out = inversion.invert(problem, wanted, begin, self._tick(len(shards)))
-        settings = self._settings(problem.recipe)
         common = {"layer": layer.name, "layer_index": layer.index}
         return {
-            shard: [{**common, **_picture_columns(picture), **self._row(out, number, shard, settings)}]
+            shard: [{**common, **_picture_columns(picture), **self._row(out, number, shard, problem.recipe)}]
             for number, (shard, picture) in enumerate(zip(shards, chosen, strict=True))
             if shard.start in usable
         }
 
     def _problem(self, layer: Layer) -> Problem:
         spec = self.job.spec.invert
-        how = recipe_of(spec, layer.index + 1, len(self.network.nodes))
+        how = spec.recipe(layer.index + 1, len(self.network.nodes))
         return Problem(self.network, part_of(spec, layer), self.scale, how, spec.seed)
 
     def _there(self, pixels: Tensor) -> Tensor:
@@ -94,37 +97,27 @@ class InvertWorker:
 
         return tick
 
-    def _row(self, out: Inverted, number: int, shard: Restart, settings: Mapping[str, Any]) -> dict[str, Any]:
+    def _row(self, out: Inverted, number: int, shard: Restart, how: Recipe) -> dict[str, Any]:
         """What is known of one inversion."""
-        told = {"restart": shard.restart, "settings": json.dumps(settings, sort_keys=True)}
+        told = {"restart": shard.restart, "settings": self._settings(how, retried=bool(out.retried[number]))}
         if bool(out.blank[number]):
             return {**told, "status": "blank", "error": None, "error_curve": [], "inversion": None}
-        curve = [error if math.isfinite(error) else None for error in out.errors[number].tolist()]
-        diverged = bool(out.diverged[number])
+        errors = out.errors[number].tolist()
+        diverged, finite = bool(out.diverged[number]), [error for error in errors if math.isfinite(error)]
         return {
             **told,
-            "status": "diverged" if diverged else "ok",
-            "error": min((error for error in curve if error is not None), default=None) if diverged else curve[-1],
-            "error_curve": curve,
+            "status": "diverged" if diverged else "stuck" if errors[-1] >= errors[0] else "ok",
+            "error": min(finite, default=None) if diverged else errors[-1],
+            "error_curve": [error if math.isfinite(error) else None for error in errors],
             "inversion": pictures.projection(_shown(self.scale.pixels(out.images[number : number + 1])[0]), "webp"),
         }
 
-    def _settings(self, how: Recipe) -> dict[str, Any]:
-        """Everything that the inversion was told."""
+    def _settings(self, how: Recipe, *, retried: bool) -> str:
+        """Everything that the inversion was told, as JSON; of one that was made again the lower rate."""
         spec = self.job.spec.invert
-        return {**asdict(how), "seed": spec.seed, "channels": spec.channels or None, "region": spec.region}
-
-
-def recipe_of(spec: InvertSpec, number: int, nodes: int) -> Recipe:
-    """How a node is inverted."""
-    return Recipe(
-        tv_weight=recipe.tv_weight(number, nodes) if spec.tv_weight is None else spec.tv_weight,
-        rate=recipe.rate(number, nodes) if spec.rate is None else spec.rate,
-        iterations=spec.iterations,
-        alpha_weight=spec.alpha_weight,
-        jitter_px=spec.jitter,
-        bounded=spec.bounded,
-    )
+        told = asdict(how) | {"rate": how.rate * (inversion.RETRY_RATE if retried else 1.0), "retried": retried}
+        told |= {"seed": spec.seed, "channels": spec.channels or None, "region": spec.region}
+        return json.dumps(told, sort_keys=True)
 
 
 def part_of(spec: InvertSpec, layer: Layer) -> Part:
@@ -142,6 +135,13 @@ def part_of(spec: InvertSpec, layer: Layer) -> Part:
             told = f"{layer.name}, whose map is {layer.height} x {layer.width}"
             raise SpecError([f"invert.region: {','.join(map(str, spec.region))} is no part of {told}"])
     return Part(layer.index + 1, spec.channels or None, spec.region)
+
+
+def _check_finite(wanted: Tensor, chosen: Sequence[Picture], layer: Layer) -> None:
+    for features, picture in zip(wanted, chosen, strict=True):
+        if not bool(torch.isfinite(features).all()):
+            which = f"image {picture.record.image_index}, layer {layer.name}"
+            raise NumericsError(f"{which}: the network gives NaN or infinity; try other weights")
 
 
 def _picture_columns(picture: Picture) -> dict[str, Any]:

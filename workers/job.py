@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from typing import Any, Generic, TypeVar
 
+from workers.core.recipe import SCHEDULE, Recipe
 from workers.corpus.isolate import Verdict
 from workers.corpus.manifest import Row
 from workers.instruments import InversionRun, OcclusionRun
@@ -108,19 +109,23 @@ def occlude_configuration(job: Job[OcclusionRun], environment: Environment, besi
     }
 
 
-def invert_configuration(job: Job[InversionRun], environment: Environment, layer: str, size: int) -> dict[str, Any]:
+def invert_configuration(
+    job: Job[InversionRun], environment: Environment, layer: str, how: Recipe, size: int
+) -> dict[str, Any]:
     """All that one restart of one image at a layer depends on, except the image and the restart's number.
 
-    `size` is how many inversions run in its batch: numbers depend on the batch's shape.
+    `how` is the layer's recipe; `size` is how many inversions run in its batch: numbers depend on the batch's shape.
     """
-    which = {"images", "sample", "layers", "restarts", "batch"}
+    spec = job.spec.invert
     return {
         "job": "invert",
         "algorithm": INVERT_ALGORITHM,
         **_common(job, environment),
         "layer": layer,
         "size": size,
-        "invert": job.spec.invert.model_dump(mode="json", exclude=which),
+        "recipe": asdict(how),
+        "schedule": SCHEDULE,
+        "invert": {"seed": spec.seed, "channels": spec.channels, "region": spec.region},
     }
 
 

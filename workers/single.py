@@ -11,7 +11,7 @@ import pyarrow as pa
 from workers.corpus import isolate, manifest, reader
 from workers.corpus.manifest import Row
 from workers.corpus.reader import Batch, Picture
-from workers.job import Job
+from workers.job import Job, rows_key
 from workers.shard import Shard
 from workers.store import paths, rows
 from workers.store.root import Root
@@ -23,10 +23,12 @@ class Single:
 
     Attributes:
         row: its row of the manifest.
+        key: the row's hash with what is known of the file; see `rows_key`.
         batch: holds the picture, or the reject.
     """
 
     row: Row
+    key: str
     batch: Batch
 
     @property
@@ -56,4 +58,4 @@ def read(job: Job[Any], root: Root, shard: Shard) -> Single:
     options = reader.ReadOptions(job.spec.limits, 1, 1, verdicts=verdicts)
     prepare = partial(job.model.preprocessing.prepare, max_pixels=job.spec.limits.pixels)
     [batch] = reader.batches(listed, 1, prepare, options)
-    return Single(listed[0], batch)
+    return Single(listed[0], rows_key(listed, verdicts), batch)

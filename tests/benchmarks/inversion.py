@@ -41,7 +41,7 @@ def measure(name: str, batch: int, iterations: int, rounds: int, scratch: Path) 
         part = create_feature_extractor(module.eval().requires_grad_(False), [layer.name])
         part = part.to(memory_format=torch.channels_last)
         number, nodes = layer.index + 1, len(network.nodes)
-        # No priors and a small rate: nothing may diverge, since what diverges runs twice.
+        # A small rate: nothing may diverge, since what diverges runs twice.
         how = Recipe(recipe.tv_weight(number, nodes), 1e-6, iterations=iterations)
         problem = Problem(network, Part(number), Scale.of(preprocessing.mean, preprocessing.std), how)
         side = preprocessing.crop
@@ -52,7 +52,7 @@ def measure(name: str, batch: int, iterations: int, rounds: int, scratch: Path) 
 
         def bare(part=part, images=images, wanted=wanted, layer=layer.name) -> Tensor:
             for _ in range(iterations):
-                leaf = images.detach().clone().requires_grad_()
+                leaf = images.detach().requires_grad_()
                 loss = (part(leaf)[layer].view_as(wanted) - wanted).square().sum()
                 [gradient] = torch.autograd.grad(loss, leaf)
             return gradient

@@ -105,10 +105,19 @@ def commands() -> Iterator[str]:
             yield line.removeprefix("$ ")
 
 
+def test_every_picture_of_the_readme_is_in_the_repository():
+    for path in re.findall(r"!\[[^\]]*\]\(([^)]*)\)", README):
+        assert (
+            subprocess.run(["git", "ls-files", "--error-unmatch", path], cwd=REPOSITORY, capture_output=True).returncode
+            == 0
+        )
+
+
 def test_the_wheel_carries_the_demos_weights_and_no_test(wheel):
     with zipfile.ZipFile(wheel) as opened:
         names = opened.namelist()
     assert "workers/pretrained/zfnet-mini/model.safetensors" in names
+    assert {"service/web/templates/base.html", "service/web/static/atlas.css"} <= set(names)
     assert {name.partition("/")[0] for name in names if ".dist-info/" not in name} == {"service", "jobs", "workers"}
 
 

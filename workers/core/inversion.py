@@ -23,6 +23,7 @@ from workers.core.recipe import Recipe
 
 SIGMA_227 = 27_098.0  # norm of natural images of 227 x 227 x 3, from the authors' code
 GROWN = 4.0  # times its start: an error this large diverges
+LARGEST_PX = 2550.0  # a pixel that a step carries farther than this diverges, also where no unit sees it
 RETRY_RATE = 0.25  # of the rate, for runs that diverged
 
 Tick = Callable[[float], None]
@@ -65,14 +66,17 @@ class Inverted:
 
     Attributes:
         images: (n, 3, height, width), mean-subtracted pixels, always finite.
-        errors: |Phi(x) - Phi0|^2 / |Phi0|^2 at the start and after each iteration, (n, iterations + 1).
+        errors: |Phi(x) - Phi0|^2 / |Phi0|^2 at the start and after each iteration, (n, iterations + 1); NaN from where a
+            run has diverged.
         diverged: (n,), whether a run diverged at the lower rate too; its image is then that of its least error.
+        retried: (n,), whether the run was made again at RETRY_RATE times the rate.
         blank: (n,), whether Phi0 is zero everywhere, so that there is nothing to invert; image and errors say nothing.
     """
 
     images: Tensor
     errors: Tensor
     diverged: Tensor
+    retried: Tensor
     blank: Tensor
 
 
@@ -93,7 +97,7 @@ class Part:
     def of(self, network: Network, images: Tensor) -> Tensor:
         """The features (n, channels, height, width) of images in model-input scale; the forward pass stops there."""
         maps: list[Tensor] = []
-        network.forward(images, [self.number], lambda _, __, map_: maps.append(map_))
+        network.forward(images, [self.number], lambda _, __, map_: maps.append(map_), overwrite=True)
         map_ = maps[0]
         if self.channels is not None:
             map_ = map_[:, list(self.channels)]
@@ -158,13 +162,19 @@ def invert(problem: Problem, wanted: Tensor, begin: Tensor, tick: Tick = lambda 
         torch.where(again.view(-1, 1, 1, 1), second.images, first.images),
         torch.where(again.view(-1, 1), second.errors, first.errors),
         again & second.diverged,
+        again,
         first.blank,
     )
 
 
 def _descend(problem: Problem, wanted: Tensor, begin: Tensor, slower: float, tick: Tick) -> Inverted:
     recipe, target, watch = problem.recipe, _Target(wanted), _Watch(begin)
-    x, velocity, buffer, before = begin.clone(), torch.zeros_like(begin), torch.empty_like(begin), 0.0
+    x, velocity, buffer, before = (
+        _kept_in(problem, begin.clone()),
+        torch.zeros_like(begin),
+        torch.empty_like(begin),
+        0.0,
+    )
     step = sigma(begin.shape[2], begin.shape[3]) ** 2 * slower
     shifts = torch.Generator().manual_seed(problem.seed)
     rates = recipe.rates()
@@ -174,27 +184,28 @@ def _descend(problem: Problem, wanted: Tensor, begin: Tensor, slower: float, tic
         _add_priors(recipe, gradient, x, buffer)
         velocity.mul_(recipe.momentum if each == before else 0.0).add_(gradient, alpha=-each * step)
         before = each
-        watch.keep(x.add_(velocity))
-        if recipe.bounded:
-            x = problem.scale.centred(problem.scale.pixels(x).clamp_(0, 255))
+        watch.step(x.add_(velocity))
+        x = _kept_in(problem, watch.keep(x))
         tick(number / len(rates))
     with torch.no_grad():
         watch.see(x, target.errors(problem.features(x)))
-    return Inverted(watch.keep(x), torch.stack(watch.errors, 1), ~watch.alive & ~target.blank, target.blank)
+    diverged = ~watch.alive & ~target.blank
+    never = torch.zeros_like(diverged)
+    return Inverted(watch.keep(x), torch.stack(watch.errors, 1), diverged, never, target.blank)
 
 
 class _Target:
     """The wanted features (n, ...), and how far others are from them."""
 
     def __init__(self, wanted: Tensor) -> None:
-        norms = wanted.square().flatten(1).sum(1)
+        norms = wanted.square().sum((1, 2, 3))
         self.blank = norms == 0
         self._wanted = wanted
         self._norms = torch.where(self.blank, 1.0, norms)
 
     def errors(self, features: Tensor) -> Tensor:
         """|Phi - Phi0|^2 / |Phi0|^2, (n,)."""
-        return (features - self._wanted).square().flatten(1).sum(1) / self._norms
+        return (features - self._wanted).square().sum((1, 2, 3)) / self._norms
 
     def slope(self, features: Tensor) -> Tensor:
         """The gradient of the errors with respect to the features."""
@@ -212,15 +223,22 @@ class _Watch:
 
     def see(self, x: Tensor, error: Tensor) -> None:
         """The error (n,) of images x."""
-        self.errors.append(error)
+        self.errors.append(torch.where(self.alive, error, torch.nan))
         self.alive = self.alive & torch.isfinite(error) & (error <= GROWN * self.errors[0].clamp(min=1.0))
         better = self.alive & (error < self._least)
         self._least = torch.where(better, error, self._least)
-        torch.where(better.view(-1, 1, 1, 1), x, self._best, out=self._best)
+        if bool(better.all()):
+            self._best.copy_(x)
+        else:
+            torch.where(better.view(-1, 1, 1, 1), x, self._best, out=self._best)
+
+    def step(self, x: Tensor) -> None:
+        """Where a step leads: a run that leaves all bounds (or is no number) has diverged, whatever its error says."""
+        self.alive = self.alive & (x.amax((1, 2, 3)) <= LARGEST_PX) & (x.amin((1, 2, 3)) >= -LARGEST_PX)
 
     def keep(self, x: Tensor) -> Tensor:
         """Put the best images in the place of those whose runs diverged."""
-        return torch.where(self.alive.view(-1, 1, 1, 1), x, self._best, out=x)
+        return x if bool(self.alive.all()) else torch.where(self.alive.view(-1, 1, 1, 1), x, self._best, out=x)
 
 
 def _data_gradient(problem: Problem, target: _Target, x: Tensor, shift: tuple[int, int]) -> tuple[Tensor, Tensor]:
@@ -232,6 +250,11 @@ def _data_gradient(problem: Problem, target: _Target, x: Tensor, shift: tuple[in
         error, slope = target.errors(features), target.slope(features)
     [gradient] = torch.autograd.grad(features, leaf, slope)
     return torch.roll(gradient, (-shift[0], -shift[1]), (2, 3)) if moved else gradient, error
+
+
+def _kept_in(problem: Problem, x: Tensor) -> Tensor:
+    """Pixels cut to 0 to 255 if the recipe says so."""
+    return problem.scale.centred(problem.scale.pixels(x).clamp_(0, 255)) if problem.recipe.bounded else x
 
 
 def _add_priors(recipe: Recipe, gradient: Tensor, x: Tensor, buffer: Tensor) -> None:

@@ -1,6 +1,7 @@
 """Pooling, upward and downward. Takes feature maps (n, channels, height, width), gives feature maps; see `steps`."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -48,7 +49,14 @@ class MaxPool(Pool):
     outside = -torch.inf
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        return functional.max_pool2d(inputs[0], self.size, self.stride, self.padding, self.dilation, self.ceil)
+        if inputs[0].is_cuda and inputs[0].requires_grad:
+            pooled: Tensor = Switched.apply(inputs[0], self)
+            return pooled
+        return self.pooled(inputs[0])
+
+    def pooled(self, map_: Tensor) -> Tensor:
+        """The maxima, by torch's own kernel."""
+        return functional.max_pool2d(map_, self.size, self.stride, self.padding, self.dilation, self.ceil)
 
     def window(self, *inputs: Tensor) -> Tensor:
         return functional.max_pool2d(inputs[0], self.size, self.stride, 0, self.dilation)
@@ -84,6 +92,27 @@ class MaxPool(Pool):
             before = self.padding[axis]
             edges += [before, max(needed - before - map_.shape[2 + axis], 0)]
         return functional.pad(map_, edges, value=-torch.inf)
+
+
+class Switched(torch.autograd.Function):
+    """Max pooling whose gradient goes through our switches: torch's own adds atomically on a GPU, in any order."""
+
+    @staticmethod
+    def forward(ctx: Any, map_: Tensor, step: MaxPool) -> Tensor:  # noqa: ANN401 - torch's context
+        """The maxima; the switches are kept."""
+        pooled = step.pooled(map_)
+        ctx.step, ctx.extent = step, map_.shape[2:]
+        ctx.save_for_backward(step.switches(map_, (pooled.shape[2], pooled.shape[3])))
+        return pooled
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor, None]:  # noqa: ANN401 - torch's context
+        """The gradient of the map, cut to it: windows may reach beyond, and may leave a last row alone."""
+        (switches,) = ctx.saved_tensors
+        spread = ctx.step.unpool(slopes[0], switches)
+        (height, width), (top, left) = ctx.extent, ctx.step.padding
+        inside = spread[:, :, top : top + height, left : left + width]
+        return functional.pad(inside, (0, width - inside.shape[3], 0, height - inside.shape[2])), None
 
 
 @dataclass(frozen=True, eq=False)

@@ -45,7 +45,12 @@ class Recipe:
 
 
 def tv_weight(number: int, nodes: int) -> float:
-    """The weight of the total variation by depth: 1, 10 or 100, as the paper's for the thirds of its network."""
+    """The weight of the total variation by depth: 1, 10 or 100, as the paper's for the thirds of its network.
+
+    Args:
+        number: the node's, the input's is 0.
+        nodes: how many there are, the input among them.
+    """
     return _by_depth(TV_BY_DEPTH, number / nodes)
 
 

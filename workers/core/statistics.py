@@ -32,6 +32,14 @@ def bin_values(numbers: Array) -> Array:
     return np.sign(numbers) * 1.01 ** (np.abs(numbers) - OFFSET + 0.5)
 
 
+def edges(number: int) -> tuple[float, float]:
+    """The scores between which a bin's lie, the smaller first; those of bin 0 are 0."""
+    if number == 0:
+        return 0.0, 0.0
+    ends = [float(np.sign(number) * 1.01 ** (abs(number) - OFFSET + more)) for more in (0, 1)]
+    return min(ends), max(ends)
+
+
 @dataclass(frozen=True, eq=False)
 class Statistics:
     """Columns with one row per (layer, channel), sorted by it; the histogram is sparse.

@@ -45,12 +45,17 @@ INVERSION: tuple[Column, ...] = (
     (
         "status",
         pa.string(),
-        "ok; diverged: at a lower rate too, the image is that of the least error; blank: all features are 0",
+        "ok; diverged: at a lower rate too, the image is that of the least error; stuck: no better than it began; "
+        "blank: the original's features are all 0",
     ),
     ("error", pa.float64(), "squared distance of the features to the stored ones over their squared norm; null: blank"),
-    ("error_curve", pa.list_(pa.float32()), "the error at the start and after each iteration; null: no number"),
+    (
+        "error_curve",
+        pa.list_(pa.float32()),
+        "the error at the start and after each iteration, of pixels not cut or rounded; null: diverged",
+    ),
     ("inversion", IMAGE, "the image that was found, pixels cut to 0 to 255, lossless; null: blank"),
-    ("original", IMAGE, "the model's input"),
+    ("original", IMAGE, "the model's input, for the eye: lossy where large"),
     ("settings", pa.string(), "weights, rate and all else that the inversion was told, as JSON"),
 )
 INVERSIONS = Table(

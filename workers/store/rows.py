@@ -135,7 +135,7 @@ class TableWriter:
 
     def __init__(self, root: Root, table: Table, run: str, scratch: Path, part_bytes: int = PART_BYTES) -> None:
         self._root = root
-        self._table = table
+        self.table = table
         self._folder = paths.table_folder(table.name, run)
         self._scratch = scratch
         self._part_bytes = part_bytes
@@ -153,10 +153,10 @@ class TableWriter:
 
     def write(self, rows: pa.Table) -> None:
         """Take some rows; they are written when a row group is full."""
-        self._waiting.append(rows.cast(self._table.schema))
-        if self._table.images or sum(len(part) for part in self._waiting) >= self._table.group_rows:
+        self._waiting.append(rows.cast(self.table.schema))
+        if self.table.images or sum(len(part) for part in self._waiting) >= self.table.group_rows:
             waiting, begin = pa.concat_tables(self._waiting), 0
-            for stop in group_stops(self._table, waiting):
+            for stop in group_stops(self.table, waiting):
                 self._write_group(waiting.slice(begin, stop - begin))
                 begin = stop
             self._waiting = [waiting.slice(begin)]
@@ -171,15 +171,15 @@ class TableWriter:
         return tuple(self._parts)
 
     def _begin(self) -> None:
-        self._local = self._scratch / f"{self._table.name}-{len(self._parts):05d}.parquet"
-        self._writer = pq.ParquetWriter(self._local, self._table.schema, **options(self._table))
+        self._local = self._scratch / f"{self.table.name}-{len(self._parts):05d}.parquet"
+        self._writer = pq.ParquetWriter(self._local, self.table.schema, **options(self.table))
         self._rows = 0
 
     def _write_group(self, rows: pa.Table) -> None:
         if self._rows and self._local.stat().st_size >= self._part_bytes:
             self._commit()
             self._begin()
-        self._writer.write_table(rows.combine_chunks(), row_group_size=self._table.group_rows)
+        self._writer.write_table(rows.combine_chunks(), row_group_size=self.table.group_rows)
         self._rows += len(rows)
 
     def _commit(self) -> None:

@@ -10,6 +10,7 @@ from workers.core import inversion, priors, recipe
 from workers.core.graph import trace
 from workers.core.inversion import Part, Problem, Scale
 from workers.core.network import Network
+from workers.core.pooling import Switched
 from workers.core.recipe import Recipe
 
 SIDE = 24
@@ -143,8 +144,9 @@ def test_gradients_of_priors_are_those_of_automatic_differentiation(exponent):
 def test_the_schedule_is_cut_off_and_not_shrunk():
     assert Recipe(1.0, PAPER, iterations=150).rates() == [0.004] * 100 + [0.0004] * 50
     assert Recipe(1.0, PAPER, iterations=410).rates()[300:] == [0.004 * 0.01] * 110
-    assert [recipe.tv_weight(n, 20) for n in (1, 6, 7, 12, 13, 20)] == [1, 1, 10, 10, 100, 100]
-    assert [recipe.rate(n, 20) for n in (2, 6, 7, 12, 16, 17)] == [0.016, 0.008, 0.004, 0.004, 0.001, 0.00025]
+    nodes = 21  # the paper's 20 layers and the input
+    assert [recipe.tv_weight(n, nodes) for n in (1, 6, 7, 12, 13, 20)] == [1, 1, 10, 10, 100, 100]
+    assert [recipe.rate(n, nodes) for n in (2, 6, 7, 12, 16, 17)] == [0.016, 0.008, 0.004, 0.004, 0.001, 0.00025]
 
 
 def test_a_run_that_diverges_is_tried_slower_and_else_said_so_without_nan():
@@ -160,6 +162,30 @@ def test_a_run_that_diverges_is_tried_slower_and_else_said_so_without_nan():
     error = (last - wanted).square().flatten(1).sum(1) / wanted.square().flatten(1).sum(1)
     finite = torch.where(torch.isfinite(lost.errors), lost.errors, torch.inf)
     torch.testing.assert_close(error, finite.min(1).values)
+
+
+def test_pixels_that_no_feature_sees_diverge_too_and_are_never_nan():
+    of, pixels = network(mixing()), photos(1)
+    unseen = Part(1, box=(0, 0, 6, 6))
+    out = inverted(of, pixels, Recipe(0.0, PAPER, iterations=60, alpha_weight=1e-6), part=unseen)
+    assert out.diverged.all() and torch.isfinite(out.images).all() and float(out.images.abs().max()) < 2550
+
+
+def test_a_rate_that_only_bounds_hold_has_diverged():
+    how = Recipe(1.0, 1e6, iterations=30, bounded=True)
+    assert inverted(network(mixing(), nn.ReLU()), photos(2), how).diverged.all()
+
+
+@pytest.mark.parametrize(("size", "stride", "padding", "ceil"), [(3, 2, 0, True), (3, 2, 0, False), (2, 2, 1, False)])
+def test_the_gradient_through_our_switches_is_torchs_own(size, stride, padding, ceil):
+    [_, step] = network(nn.MaxPool2d(size, stride, padding, ceil_mode=ceil)).nodes
+    x = torch.randn(
+        2, 3, SIDE, SIDE - 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64
+    ).requires_grad_()
+    ours, torchs = Switched.apply(x, step.step), step.step.pooled(x)
+    slope = torch.randn(ours.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    assert torch.equal(ours, torchs)
+    torch.testing.assert_close(torch.autograd.grad(ours, x, slope), torch.autograd.grad(torchs, x, slope))
 
 
 def test_a_neighbour_that_diverges_changes_nothing():
@@ -182,7 +208,7 @@ def test_features_that_are_all_zero_are_blank_and_not_a_division_by_zero():
     wanted[1] = 0
     out = inversion.invert(problem, wanted, inversion.start((SIDE, SIDE), seeded(0, 2)))
     assert out.blank.tolist() == [False, True] and not out.diverged.any()
-    assert torch.isfinite(out.images).all() and torch.isfinite(out.errors).all()
+    assert torch.isfinite(out.images).all() and torch.isfinite(out.errors[0]).all()
 
 
 def test_channels_and_regions_leave_the_rest_unknown():

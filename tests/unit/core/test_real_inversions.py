@@ -6,6 +6,7 @@ percent of every layer's units: a face leaves SqueezeNet's last 3 x 3 convolutio
 only (see the README).
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -33,20 +34,20 @@ FALL = 10.0
 SHORT = ("features.1", "features.6.expand3x3_activation", "features.12.expand3x3_activation")
 
 
-def photos(shared: Path, model: Model, count: int) -> Tensor:
+def photos(shared: Path, model: Model, count: int, names: Sequence[str] = PHOTOS) -> Tensor:
     """uint8 values (count, 3, crop, crop) as float32."""
     folder = shared / "images" / "caltech101-20x50"
-    opened = [np.array(Image.open(folder / name).convert("RGB")) for name in PHOTOS[:count]]
+    opened = [np.array(Image.open(folder / name).convert("RGB")) for name in names[:count]]
     return torch.stack([model.preprocessing.prepare(pixels, 10**8) for pixels in opened]).float()
 
 
-def inverted(model: Model, layer: str, pixels: Tensor) -> tuple[Inverted, float]:
+def inverted(model: Model, layer: str, pixels: Tensor, **more) -> tuple[Inverted, float]:
     """The inversions, and the layer's depth as a share of all rectified layers."""
     network, preprocessing = model.network.to(dtype=torch.float32), model.preprocessing
     automatic = [each.name for each in network.select(["auto"])]
     [found] = network.select([layer])
     number, nodes = found.index + 1, len(network.nodes)
-    how = Recipe(recipe.tv_weight(number, nodes), recipe.rate(number, nodes))
+    how = Recipe(recipe.tv_weight(number, nodes), recipe.rate(number, nodes), **more)
     problem = Problem(network, Part(number), Scale.of(preprocessing.mean, preprocessing.std), how)
     with torch.no_grad():
         wanted = problem.features(problem.scale.centred(pixels).contiguous(memory_format=torch.channels_last))
@@ -92,8 +93,18 @@ def test_every_rectified_layer_of_squeezenet_comes_back(shared):
 
 
 @pytest.mark.shared
+def test_a_white_ground_is_held_back_by_the_alpha_norm_alone(shared):
+    """The photos above were chosen without bright grounds; this one has nothing else."""
+    model = models.load(ModelSpec(source="deconvoy://zfnet-mini"))
+    pixels = photos(shared, model, 1, ("Motorbikes/image_0004.jpg",))
+    assert 0.02 < float(inverted(model, "relu1", pixels)[0].errors[0, -1]) < 0.06
+    free = {"alpha_weight": 0.0, "bounded": True}
+    assert float(inverted(model, "relu1", pixels, **free)[0].errors[0, -1]) < 0.02
+
+
+@pytest.mark.shared
 def test_a_part_of_the_map_knows_a_part_of_the_image(shared):
-    """The paper's Figure 8: from the middle of relu3's map comes the middle of the photo; the border stays unknown."""
+    """The paper's Figure 8: from the middle of relu2's map comes the middle of the photo; the border stays unknown."""
     model = models.load(ModelSpec(source="deconvoy://zfnet-mini"))
     network, preprocessing = model.network.to(dtype=torch.float32), model.preprocessing
     [layer] = network.select(["relu2"])

@@ -1,0 +1,35 @@
+"""Where the atlas's pages and pictures are. Takes runs, layers, channels and images, gives paths, names quoted."""
+
+from urllib.parse import quote, urlencode
+
+from service.catalog import Layer, PublishedRun
+
+
+def run(found: PublishedRun) -> str:
+    """A run's page."""
+    return f"/runs/{found.run}"
+
+
+def layer(found: PublishedRun, name: str, **asked: str) -> str:
+    """A layer's page, with what is asked of it."""
+    return f"{run(found)}/layers/{quote(name, safe='')}" + (f"?{urlencode(asked)}" if asked else "")
+
+
+def channel(found: PublishedRun, name: str, number: int) -> str:
+    """A channel's page."""
+    return f"{layer(found, name)}/channels/{number}"
+
+
+def image(found: PublishedRun, image_id: str) -> str:
+    """An image's page; its id is no part of the path, where it could lead elsewhere."""
+    return f"{run(found)}/image?{urlencode({'id': image_id})}"
+
+
+def wall(found: PublishedRun, about: Layer, number: int, show: str = "patch") -> str:
+    """The small picture of a channel on the wall."""
+    return f"{channel(found, about.name, number)}/wall/{show}"
+
+
+def compare(first: str, second: str, name: str) -> str:
+    """Two runs' page."""
+    return "/compare?" + urlencode({"a": first, "b": second, "layer": name})
