@@ -69,12 +69,13 @@ def inversions(run: PublishedRun) -> Image.Image:
     draw.text((MARGIN_PX, MARGIN_PX), _title(run.run, more, size[0] - 2 * MARGIN_PX, font), INK, font)
     for column, title in enumerate(["original", *layers.values()]):
         draw.text((MARGIN_PX + column * wide, head), _fitting(title, side, font), INK, font)
+    alone = all(row["restart"] == 0 for row in rows)
     columns, tops = list(layers), {line: head + LABEL_PX + 6 + n * tall for n, line in enumerate(lines)}
     for row in rows:
         top = tops.get((row["image_index"], row["restart"]))
         if top is not None:
             left = MARGIN_PX + (columns.index(row["layer_index"]) + 1) * wide
-            _tile(page, (left, top), row["inversion"], _told(row), side)
+            _tile(page, (left, top), row["inversion"], _told(row, alone=alone), side)
             if row["restart"] == 0 and row["layer_index"] == columns[0]:
                 _tile(page, (MARGIN_PX, top), row["original"], row["image_id"], side)
     return page
@@ -94,10 +95,10 @@ def _tile(page: Image.Image, at: tuple[int, int], picture: Mapping[str, Any] | N
     ImageDraw.Draw(page).text((at[0], at[1] + side + 2), _fitting(told, side, font), INK, font)
 
 
-def _told(row: Mapping[str, Any]) -> str:
+def _told(row: Mapping[str, Any], *, alone: bool) -> str:
     if row["status"] == "blank":
         return "blank: all features are 0"
-    number = f" · restart {row['restart']}"
+    number = "" if alone else f" · restart {row['restart']}"
     error = "none" if row["error"] is None else f"{row['error']:.3g}"
     return f"error {error}{number}" + ("" if row["status"] == "ok" else f" · {row['status']}")
 
