@@ -90,7 +90,7 @@ def typed(command: str, installed: Path, desk: Path) -> subprocess.CompletedProc
         "no_proxy": "localhost,127.0.0.1",
     }
     return subprocess.run(
-        ["/bin/sh", "-c", command], cwd=desk, env=environment, capture_output=True, text=True, check=False, timeout=300
+        ["/bin/sh", "-c", command], cwd=desk, env=environment, capture_output=True, text=True, check=False, timeout=900
     )
 
 
@@ -127,6 +127,7 @@ def test_the_environment_runs_the_wheel_and_not_the_checkout(installed, desk):
     assert all(Path(path).is_relative_to(installed) for path in told.stdout.split())
 
 
+@pytest.mark.timeout(1200)
 def test_every_command_of_the_readme_does_what_it_says(installed, desk):
     """In order, in one folder: make's own lines stand for the command in the Makefile."""
     [toml] = blocks("toml")

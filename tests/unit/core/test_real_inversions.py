@@ -1,6 +1,6 @@
 """Inversions of the real networks on real photos: early layers come back, every layer's error falls ten times.
 
-`make test` looks at all rectified layers of zfnet-mini and three of SqueezeNet 1.1; the rest of SqueezeNet is `make soak`'s.
+`make test` looks at three layers of zfnet-mini and two of SqueezeNet 1.1; every rectified layer is `make soak`'s.
 The photos have no bright grounds, which the paper's alpha-norm holds back whatever the layer, and wake more than a few
 percent of every layer's units: a face leaves SqueezeNet's last 3 x 3 convolution 98 % silent, and its error falls four times
 only (see the README).
@@ -31,7 +31,7 @@ PHOTOS = (
 )
 EARLY_ERROR = 0.02  # in the first third of the layers
 FALL = 10.0
-SHORT = ("features.1", "features.6.expand3x3_activation", "features.12.expand3x3_activation")
+SHORT = ("features.1", "features.12.expand3x3_activation")
 
 
 def photos(shared: Path, model: Model, count: int, names: Sequence[str] = PHOTOS) -> Tensor:
@@ -71,10 +71,10 @@ def squeezenet(shared: Path) -> Model:
 
 
 @pytest.mark.shared
-@pytest.mark.parametrize("layer", ["relu1", "relu2", "relu3", "relu4", "relu5"])
+@pytest.mark.parametrize("layer", ["relu1", "relu3", "relu5"])
 def test_zfnet_mini_comes_back(shared, layer):
     model = models.load(ModelSpec(source="deconvoy://zfnet-mini"))
-    check(model, layer, photos(shared, model, len(PHOTOS)))
+    check(model, layer, photos(shared, model, 3))
 
 
 @pytest.mark.shared
@@ -86,10 +86,11 @@ def test_layers_of_squeezenet_come_back(shared, layer):
 
 @pytest.mark.shared
 @pytest.mark.slow
-def test_every_rectified_layer_of_squeezenet_comes_back(shared):
-    model = squeezenet(shared)
-    for layer in model.network.select(["auto"]):
-        check(model, layer.name, photos(shared, model, len(PHOTOS)))
+@pytest.mark.timeout(3600)
+def test_every_rectified_layer_of_both_networks_comes_back(shared):
+    for model in (squeezenet(shared), models.load(ModelSpec(source="deconvoy://zfnet-mini"))):
+        for layer in model.network.select(["auto"]):
+            check(model, layer.name, photos(shared, model, len(PHOTOS)))
 
 
 @pytest.mark.shared
