@@ -179,7 +179,7 @@ def check_output(output: Path | None) -> None:
     if output.suffix.lower() != ".png":
         raise UsageError(f"sheet {str(output)!r} must be named something.png")
     if not output.parent.is_dir():
-        raise UsageError(f"sheet {str(output)!r} cannot be written: there is no folder {str(output.parent)!r}")
+        raise UsageError(f"sheet {str(output)!r} cannot be written: No such file or directory")
 
 
 def _save(drawn: "Image.Image", output: Path) -> None:

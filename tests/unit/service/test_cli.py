@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -33,6 +33,7 @@ class Outcome:
     already_published: bool = False
     seconds: float = 2.0
     images_per_s: float | None = 6.0
+    statuses: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
