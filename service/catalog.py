@@ -43,7 +43,7 @@ class PublishedRun:
     Attributes:
         root: where it lies.
         run: run id.
-        job: kind of job: scan, occlude, filters.
+        job: kind of job: scan, occlude, invert, filters.
         created: when it was published, UTC, ISO 8601.
         model: source of the model.
         corpus: source of the images.

@@ -10,6 +10,17 @@ from service.running import absolute, absolute_model, finish, number, spec_of, t
 
 DEFAULT_REJECT_SHARE = 0.05
 
+# What commands over a corpus have in common; one that is not given leaves it to the spec.
+Model = Annotated[str | None, typer.Option(help=questions.MODEL)]
+Corpus = Annotated[str | None, typer.Option(help="Folder or glob of images, as a path or URL.")]
+Datasets = Annotated[str | None, typer.Option(help="Folder or URL for the datasets.")]
+Run = Annotated[str | None, typer.Option(help="Run id; made from model, corpus and time without it.")]
+Images = Annotated[list[str] | None, typer.Option(help="Image id; may be repeated.")]
+Sample = Annotated[int | None, typer.Option(help="Images to take if none are named.")]
+Actors = Annotated[str | None, typer.Option(help="Number of actors, or auto.")]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda or auto.")]
+Threads = Annotated[int | None, typer.Option(help="CPU threads of one actor.")]
+SpecFile = Annotated[Path | None, typer.Option(help="TOML file of a run; flags win over its keys.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON value.")]
 Output = Annotated[Path | None, typer.Option("-o", "--output", help="PNG to draw the run to.")]
 
@@ -23,13 +34,13 @@ def add_to(app: typer.Typer) -> None:
 
 def occlude(  # noqa: PLR0913 - one parameter per flag; one that is not given leaves it to the spec
     *,
-    model: Annotated[str | None, typer.Option(help=questions.MODEL)] = None,
-    corpus: Annotated[str | None, typer.Option(help="Folder or glob of images, as a path or URL.")] = None,
-    root: Annotated[str | None, typer.Option(help="Folder or URL for the datasets.")] = None,
-    run: Annotated[str | None, typer.Option(help="Run id; made from model, corpus and time without it.")] = None,
+    model: Model = None,
+    corpus: Corpus = None,
+    root: Datasets = None,
+    run: Run = None,
     layer: Annotated[str | None, typer.Option(help="Layer whose strongest feature map is followed.")] = None,
-    images: Annotated[list[str] | None, typer.Option(help="Image id; may be repeated.")] = None,
-    sample: Annotated[int | None, typer.Option(help="Images to take if none are named.")] = None,
+    images: Images = None,
+    sample: Sample = None,
     size: Annotated[int | None, typer.Option(help="Side of the square, model-input pixels.")] = None,
     stride: Annotated[int | None, typer.Option(help="Between neighbouring positions, pixels.")] = None,
     fill: Annotated[str | None, typer.Option(help="What the square shows: grey, mean or blur.")] = None,
@@ -37,10 +48,10 @@ def occlude(  # noqa: PLR0913 - one parameter per flag; one that is not given le
     from_run: Annotated[str | None, typer.Option(help="Scan whose projections of the channel stand beside.")] = None,
     classes: Annotated[str | None, typer.Option(help="File of class names, one per line.")] = None,
     label: Annotated[str | None, typer.Option(help="folder or none.")] = None,
-    actors: Annotated[str | None, typer.Option(help="Number of actors, or auto.")] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda or auto.")] = None,
-    threads: Annotated[int | None, typer.Option(help="CPU threads of one actor.")] = None,
-    spec: Annotated[Path | None, typer.Option(help="TOML file of a run; flags win over its keys.")] = None,
+    actors: Actors = None,
+    device: Device = None,
+    threads: Threads = None,
+    spec: SpecFile = None,
     output: Output = None,
     as_json: Json = False,
 ) -> None:
@@ -66,13 +77,13 @@ def occlude(  # noqa: PLR0913 - one parameter per flag; one that is not given le
 
 def invert(  # noqa: PLR0913 - one parameter per flag; one that is not given leaves it to the spec
     *,
-    model: Annotated[str | None, typer.Option(help=questions.MODEL)] = None,
-    corpus: Annotated[str | None, typer.Option(help="Folder or glob of images, as a path or URL.")] = None,
-    root: Annotated[str | None, typer.Option(help="Folder or URL for the datasets.")] = None,
-    run: Annotated[str | None, typer.Option(help="Run id; made from model, corpus and time without it.")] = None,
+    model: Model = None,
+    corpus: Corpus = None,
+    root: Datasets = None,
+    run: Run = None,
     layers: Annotated[list[str] | None, typer.Option(help="Layer, glob or auto; may be repeated.")] = None,
-    images: Annotated[list[str] | None, typer.Option(help="Image id; may be repeated.")] = None,
-    sample: Annotated[int | None, typer.Option(help="Images to take if none are named.")] = None,
+    images: Images = None,
+    sample: Sample = None,
     restarts: Annotated[int | None, typer.Option(help="Inversions of each image and layer.")] = None,
     iterations: Annotated[int | None, typer.Option(help="Below 400 the schedule is cut off, not shrunk.")] = None,
     batch: Annotated[str | None, typer.Option(help="Most inversions in one batch, or auto.")] = None,
@@ -84,10 +95,10 @@ def invert(  # noqa: PLR0913 - one parameter per flag; one that is not given lea
     channels: Annotated[list[int] | None, typer.Option(help="Channel that is compared; may be repeated.")] = None,
     region: Annotated[str | None, typer.Option(help="top,left,bottom,right of the feature map.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of the beginnings.")] = None,
-    actors: Annotated[str | None, typer.Option(help="Number of actors, or auto.")] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda or auto.")] = None,
-    threads: Annotated[int | None, typer.Option(help="CPU threads of one actor.")] = None,
-    spec: Annotated[Path | None, typer.Option(help="TOML file of a run; flags win over its keys.")] = None,
+    actors: Actors = None,
+    device: Device = None,
+    threads: Threads = None,
+    spec: SpecFile = None,
     output: Output = None,
     as_json: Json = False,
 ) -> None:

@@ -91,7 +91,7 @@ def sheet(
     run: RunOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Draw a run as Zeiler & Fergus do: Figure 2 for a scan, Figure 7 for occlusion, Figure 6 for filters."""
+    """Draw a run as Zeiler & Fergus do: Figure 2 for a scan, 7 for occlusion, 6 for filters; inversions by layer."""
     from service import catalog, query
     from service.console import print_json
 
@@ -150,7 +150,7 @@ def numbers(text: str, count: int) -> tuple[int, ...]:
 
 
 def draw_instrument(run: "PublishedRun", output: Path) -> None:
-    """Draw a run of occlusion or filters.
+    """Draw a run of occlusion, inversion or filters.
 
     Raises:
         UsageError: the picture cannot be written.
