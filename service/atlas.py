@@ -8,7 +8,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -67,10 +69,10 @@ class LayerTables:
     @cached_property
     def channels(self) -> tuple[Channel, ...]:
         """Every channel, in order."""
-        labels = self._by_channel("label")
+        labels, starts = self.top["label"].to_pylist(), self._starts
         return tuple(
-            Channel(row["channel"], row["max"], row["mean"], row["active_share"], row["dead"], *_purest(each))
-            for row, each in zip(self.units.select(_CHANNEL).to_pylist(), labels, strict=True)
+            Channel(**row, **_purest(labels[start:stop]))
+            for row, start, stop in zip(self.units.select(_CHANNEL).to_pylist(), starts[:-1], starts[1:], strict=True)
         )
 
     def sorted(self, sort: str, label: str | None = None) -> tuple[Channel, ...]:
@@ -86,7 +88,7 @@ class LayerTables:
 
     def rows(self, channel: int) -> tuple[Top, ...]:
         """The channel's images, best first."""
-        return tuple(Top(**row) for row in self.top.filter(pc.field("channel") == self._known(channel)).to_pylist())
+        return tuple(Top(**row) for row in self._of(channel).to_pylist())
 
     def unit(self, channel: int) -> Unit:
         """The channel's statistics."""
@@ -105,16 +107,21 @@ class LayerTables:
 
     def neighbours(self, channel: int) -> tuple[Neighbour, ...]:
         """The channels that share most top images with one, most first."""
-        mine = pa.array(set(self._by_channel("image_index")[self._known(channel)]), pa.int64())
+        mine = self._of(channel)["image_index"].combine_chunks()
         sharing = self.top.filter(pc.field("image_index").isin(mine) & (pc.field("channel") != channel))
         counted = Counter(sharing["channel"].to_pylist())
         return tuple(Neighbour(*each) for each in sorted(counted.items(), key=lambda e: (-e[1], e[0]))[:NEIGHBOURS])
 
-    def _by_channel(self, column: str) -> list[list[object]]:
-        found: list[list[object]] = [[] for _ in range(self.layer.channels)]
-        for channel, value in zip(self.top["channel"].to_pylist(), self.top[column].to_pylist(), strict=True):
-            found[channel].append(value)
-        return found
+    @cached_property
+    def _starts(self) -> list[int]:
+        """Where each channel's rows of `top` begin, and where the last one's end."""
+        found = np.searchsorted(self.top["channel"].to_numpy(), np.arange(self.layer.channels + 1))
+        return [int(start) for start in found]
+
+    def _of(self, channel: int) -> pa.Table:
+        """The channel's rows of `top`, best first."""
+        start, stop = self._starts[self._known(channel)], self._starts[channel + 1]
+        return self.top.slice(start, stop - start)
 
     def _known(self, channel: int) -> int:
         if not 0 <= channel < self.layer.channels:
@@ -161,10 +168,10 @@ class Atlas:
         return LayerTables(about, top.sort_by([*by, ("rank", "ascending")]), units.sort_by(by))
 
 
-def _purest(labels: Sequence[object]) -> tuple[str | None, float]:
+def _purest(labels: Sequence[str | None]) -> dict[str, Any]:
     """The commonest label and its share of all; of equally common ones the first by name."""
-    counted = Counter(str(label) for label in labels if label is not None)
+    counted = Counter(label for label in labels if label is not None)
     if not counted:
-        return None, 0.0
+        return {"label": None, "purity": 0.0}
     label, count = min(counted.items(), key=lambda each: (-each[1], each[0]))
-    return label, count / len(labels)
+    return {"label": label, "purity": count / len(labels)}

@@ -73,11 +73,7 @@ class Pictures:
         """
         if table not in TABLES or column not in TABLES[table].images:
             raise QueryError(f"no picture {column!r} in table {table!r}")
-        rows = query.read(run, TABLES[table], pc.scalar(True), {column: pc.field(column, "bytes")})
-        data = rows[column][number].as_py() if 0 <= number < len(rows) else None
-        if data is None:
-            raise QueryError(f"no picture in row {number} of table {table!r}")
-        return _as_stored(data)
+        return _as_stored(query.picture(run, TABLES[table], column, number))
 
     def _drawn_wall(self, run: str, created: str, layer: str, channel: int, kind: Kind) -> Picture:
         del created

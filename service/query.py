@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeVar, get_args
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
+import pyarrow.parquet as pq
 
 from service.catalog import Layer, PublishedRun
 from workers.errors import DamagedRun, QueryError, nearest
@@ -207,6 +208,27 @@ def read(
         return dataset.to_table(columns=columns, filter=wanted)
     except (OSError, pa.ArrowInvalid) as error:
         raise DamagedRun(f"run {run.run!r}: its table {table.name!r} cannot be read: {error}") from error
+
+
+def picture(run: PublishedRun, table: Table, column: str, number: int) -> bytes:
+    """The encoded picture in row `number` of a table; its row group alone is read.
+
+    Raises:
+        QueryError: there is no such row, or no picture in it.
+        DamagedRun: the run's files are not the ones that its manifest names.
+    """
+    left = number
+    for path in _files(run, table) if number >= 0 else ():
+        with pq.ParquetFile(path, filesystem=run.root.filesystem, page_checksum_verification=True) as file:
+            for group in range(file.num_row_groups):
+                rows = file.metadata.row_group(group).num_rows
+                if left < rows:
+                    found = file.read_row_group(group, [f"{column}.bytes"])[column][left].as_py()
+                    if found and found["bytes"]:
+                        return bytes(found["bytes"])
+                    raise QueryError(f"no picture {column!r} in row {number} of table {table.name!r}")
+                left -= rows
+    raise QueryError(f"no row {number} in table {table.name!r}")
 
 
 def _files(run: PublishedRun, table: Table) -> list[str]:

@@ -10,6 +10,7 @@ import torch
 
 from jobs.filters import filters
 from service import boards, catalog
+from tests.support import pages
 from workers.core.zfnet import zfnet_mini
 from workers.errors import ModelError, RunError
 from workers.instruments import FiltersRun
@@ -49,6 +50,8 @@ def test_what_was_planted_is_found_published_and_drawn(planted, tmp_path):
     assert [(row["run"], row["job"], row["corpus"], row["channels"]) for row in told] == [("f", "filters", None, 80)]
     drawn = boards.filters(catalog.find(Root(str(tmp_path)), "f", None))
     assert drawn.width >= 1200 and drawn.height >= 800
+    found = pages.shown(tmp_path, "f")["found"]
+    assert [(each["model"], each["channel"]) for each in found] == [(row["model"], row["channel"]) for row in rows]
 
 
 def test_the_same_command_does_nothing_and_another_is_refused(tmp_path):

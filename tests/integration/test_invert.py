@@ -18,7 +18,7 @@ from PIL import Image, PngImagePlugin
 from jobs.invert import invert
 from jobs.watch import Silent
 from service import boards, catalog
-from tests.support import corpora
+from tests.support import corpora, pages
 from workers import model as models
 from workers.errors import RunError, UsageError
 from workers.instruments import InversionRun
@@ -238,6 +238,14 @@ def test_the_sheet_shows_the_original_and_every_layer_with_restarts_below(root):
     found = [place for place in places if (windows[place] == picture).all()]
     assert len(found) == 1
     assert drawn.shape[0] > 5 * 2 * 160 and drawn.shape[1] > 3 * 160
+
+
+def test_the_atlas_shows_every_inversion_beside_its_original(root):
+    found = pages.shown(root, "one")["found"]
+    assert [(each["image_id"], each["layer"], each["restart"], each["error"]) for each in found] == [
+        (row["image_id"], row["layer"], row["restart"], row["error"]) for row in rows(root)
+    ]
+    assert all(each["pictures"]["inversion"] and each["pictures"]["original"] for each in found)
 
 
 @pytest.mark.parametrize(

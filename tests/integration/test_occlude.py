@@ -16,7 +16,7 @@ from jobs.occlude import occlude
 from jobs.scan import scan
 from jobs.watch import Silent
 from service import boards, catalog
-from tests.support import corpora
+from tests.support import corpora, pages
 from tests.support.occluded import occluded
 from workers import model as models
 from workers.core.occlusion import Squares
@@ -123,6 +123,12 @@ def test_panels_are_pictures_of_one_size_and_a_sheet_is_drawn_of_them(root):
         assert len(sizes) == 1
     drawn = boards.occlusions(catalog.find(Root(str(root)), "one", None))
     assert drawn.width > 5 * 300 and drawn.height > 3 * 300
+
+
+def test_the_atlas_shows_the_five_panels_of_every_image(root):
+    found = pages.shown(root, "one")["found"]
+    assert [each["image_id"] for each in found] == [row["image_id"] for row in rows(root)]
+    assert all(set(each["pictures"]) == set(boards.PANELS) and all(each["pictures"].values()) for each in found)
 
 
 def test_tables_do_not_depend_on_actors_and_a_second_run_reuses_every_image(corpus, root, tmp_path):
