@@ -1,19 +1,21 @@
 """The atlas over HTTP. Takes requests, asks `pages` and `pictures`, answers with pages, their JSON twins, and pictures."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import FastAPI, Query, Request, Response
+from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
 from fastapi.templating import Jinja2Templates
 
-from service import pages
 from service.atlas import Atlas
-from service.pages import Page
+from service.pages import findings, images, scans
+from service.pages.parts import Page
 from service.pictures import Kind, Picture, Pictures
-from workers.errors import DamagedRun, DeconvoyError
+from service.query.layers import Choice
+from workers.errors import DamagedRun, DeconvoyError, QueryError
 from workers.store.root import Root
 
 WEB = Path(__file__).parent / "web"
@@ -22,17 +24,21 @@ POLICY = (
     "default-src 'none'; img-src 'self'; style-src 'self'; script-src 'self'; connect-src 'self'; "
     "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
-Words = Annotated[str, Query(max_length=2000)]
+LONGEST_NUMBER = 10
+
+Asked = Mapping[str, str]
 
 
-def create(root: Root) -> FastAPI:
-    """The atlas of a root."""
+def create(root: Root, *, originals: bool = False) -> FastAPI:
+    """The atlas of a root; `originals` lets the files of the corpora be seen, as long as they are what was scanned."""
     app = FastAPI(title="Deconvoy", docs_url=None, redoc_url=None, openapi_url=None)
     atlas, templates = Atlas(root), Jinja2Templates(WEB / "templates")
     pictures = Pictures(atlas)
     app.mount("/static", StaticFiles(directory=WEB / "static"), name="static")
-    _add_pages(app, atlas, templates)
+    _add_pages(app, atlas, templates, originals=originals)
     _add_pictures(app, atlas, pictures)
+    if originals:
+        _add_originals(app, atlas, pictures)
 
     @app.middleware("http")
     async def guard(request: Request, call: Callable[[Request], Any]) -> Any:  # noqa: ANN401 - starlette's response
@@ -61,37 +67,69 @@ def _answered(request: Request, templates: Jinja2Templates, page: Page, status: 
     return templates.TemplateResponse(request, f"{page['kind']}.html", {"page": page, "twin": there}, status)
 
 
-def _add_pages(app: FastAPI, atlas: Atlas, templates: Jinja2Templates) -> None:
-    def route(path: str, ask: Callable[..., Page]) -> None:
+def _add_pages(app: FastAPI, atlas: Atlas, templates: Jinja2Templates, *, originals: bool) -> None:
+    def route(path: str, ask: Callable[[Asked], Page]) -> None:
         """A page and its twin: `ask` takes the path's and the query's parameters."""
         twin = "/index.json" if path == "/" else f"{path}.json"
         for each in (twin, path):  # the twin first: a layer's name may hold a dot
             app.add_api_route(each, _endpoint(ask, templates), methods=["GET"], response_model=None)
 
-    route("/", lambda _: pages.runs(atlas))
-    route("/search", lambda q: pages.search(atlas, q.get("q", "")))
-    route("/compare", lambda q: pages.compare(atlas, q.get("a", ""), q.get("b", ""), q.get("layer")))
-    route("/runs/{run}/image", lambda q: pages.image(atlas, q["run"], q.get("id", "")))
+    route("/", lambda _: scans.runs(atlas))
+    route("/search", lambda q: images.search(atlas, q.get("q", "")))
+    route("/compare", lambda q: scans.compare(atlas, q.get("a", ""), q.get("b", ""), q.get("layer")))
+    route("/runs/{run}/image", lambda q: images.image(atlas, q["run"], q.get("id", ""), originals=originals))
+    route("/runs/{run}/label", lambda q: scans.label(atlas, q["run"], q.get("name", "")))
+    route("/runs/{run}/rows/{number}", lambda q: findings.of_row(atlas, q["run"], _whole(q, "number")))
     route("/runs/{run}/layers/{layer}/channels/{channel}", lambda q: _channel(atlas, q))
     route("/runs/{run}/layers/{layer}", lambda q: _layer(atlas, q))
-    route("/runs/{run}", lambda q: pages.run(atlas, q["run"]))
+    route("/runs/{run}", lambda q: scans.run(atlas, q["run"], _whole(q, "start")))
 
 
-def _endpoint(ask: Callable[[dict[str, str]], Page], templates: Jinja2Templates) -> Callable[[Request], Response]:
+def _endpoint(ask: Callable[[Asked], Page], templates: Jinja2Templates) -> Callable[[Request], Response]:
     def endpoint(request: Request) -> Response:
         return _answered(request, templates, ask({**request.query_params, **request.path_params}))
 
     return endpoint
 
 
-def _layer(atlas: Atlas, asked: dict[str, str]) -> Page:
-    sort, show = asked.get("sort", "channel"), asked.get("show", "patch")
-    return pages.layer(atlas, asked["run"], asked["layer"], sort, show, asked.get("label") or None)
+def _layer(atlas: Atlas, asked: Asked) -> Page:
+    dead = {"": None, "dead": True, "living": False}
+    only = asked.get("only", "")
+    if only not in dead:
+        raise QueryError(f"channels are dead or living, not {only!r}")
+    choice = Choice(
+        asked.get("sort", "channel"),
+        _number(asked, "at_least"),
+        _number(asked, "at_most"),
+        asked.get("label") or None,
+        dead[only],
+    )
+    return scans.layer(atlas, asked["run"], asked["layer"], choice, asked.get("show", "patch"))
 
 
-def _channel(atlas: Atlas, asked: dict[str, str]) -> Page:
-    number = int(asked["channel"]) if asked["channel"].isdecimal() else -1
-    return pages.channel(atlas, asked["run"], asked["layer"], number)
+def _channel(atlas: Atlas, asked: Asked) -> Page:
+    return scans.channel(atlas, asked["run"], asked["layer"], _whole(asked, "channel"))
+
+
+def _whole(asked: Asked, name: str) -> int:
+    """A number from 0 on; 0 where none is given."""
+    said = asked.get(name) or "0"
+    if not (said.isascii() and said.isdecimal() and len(said) < LONGEST_NUMBER):
+        raise QueryError(f"{name} {said!r} is no number from 0 on")
+    return int(said)
+
+
+def _number(asked: Asked, name: str) -> float | None:
+    said = asked.get(name)
+    if not said:
+        return None
+    try:
+        number = float(said)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise QueryError(f"{name.replace('_', ' ')} {said!r} is no number")
+    return number
 
 
 def _add_pictures(app: FastAPI, atlas: Atlas, pictures: Pictures) -> None:
@@ -109,9 +147,15 @@ def _add_pictures(app: FastAPI, atlas: Atlas, pictures: Pictures) -> None:
     def preview(run: str, image_index: int) -> Response:
         return _sent(pictures.preview(atlas.run(run), image_index))
 
-    @app.get("/runs/{run}/pictures/{table}/{column}/{number}")
-    def of_table(run: str, table: str, column: str, number: int) -> Response:
-        return _sent(pictures.of_table(atlas.run(run), table, column, number))
+    @app.get("/runs/{run}/rows/{number}/{column}")
+    def of_row(run: str, number: int, column: str) -> Response:
+        return _sent(pictures.of_row(atlas.run(run), number, column))
+
+
+def _add_originals(app: FastAPI, atlas: Atlas, pictures: Pictures) -> None:
+    @app.get("/runs/{run}/originals/{image_index}")
+    def original(run: str, image_index: int) -> Response:
+        return _sent(pictures.original(atlas.run(run), image_index))
 
 
 def _sent(picture: Picture) -> Response:

@@ -102,21 +102,26 @@ def find(root: Root, run: str | None = None, job: str | None = "scan") -> Publis
         DamagedRun: the run's manifest cannot be understood.
     """
     if run is not None:
-        check_run_id(run)
+        return _of_kind(_named(root, run), job)
+    of_kind = [each for each in runs(root) if job in (None, each.job)]
+    if not of_kind:
+        raise RunError(f"root {root.url!r} holds no published run" + (f" of the job {job!r}" if job else ""))
+    return of_kind[0]
+
+
+def _named(root: Root, run: str) -> PublishedRun:
+    check_run_id(run)
+    if run in root.folders(paths.RUNS) and root.exists(paths.manifest_path(run)):
+        return _read(root, run)
     ids = _ids(root)
     if not ids:
-        wanted = f"run {run!r} is not published: " if run else ""
-        raise RunError(f"{wanted}root {root.url!r} holds no published run")
-    if run is None:
-        of_kind = [each for each in runs(root) if job in (None, each.job)]
-        if not of_kind:
-            raise RunError(f"root {root.url!r} holds no published run of the job {job!r}")
-        return of_kind[0]
-    if run not in ids:
-        raise RunError(f"run {run!r} is not published in {root.url!r}; {nearest(run, ids)}")
-    found = _read(root, run)
+        raise RunError(f"run {run!r} is not published: root {root.url!r} holds no published run")
+    raise RunError(f"run {run!r} is not published in {root.url!r}; {nearest(run, ids)}")
+
+
+def _of_kind(found: PublishedRun, job: str | None) -> PublishedRun:
     if job not in (None, found.job):
-        raise RunError(f"run {run!r} is of the job {found.job!r}; this asks for one of {job!r}")
+        raise RunError(f"run {found.run!r} is of the job {found.job!r}; this asks for one of {job!r}")
     return found
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from service import instruments, questions, tables
+from service import drawing, instruments, questions, tables
 from service.running import absolute, absolute_model, finish, number, size, spec_of, tell, watched
 from workers.errors import DeconvoyError
 
@@ -78,7 +78,7 @@ def demo(
     folder = Path(root).absolute()
     Root(str(folder)).check_writable()
     outcome = watched(lambda watch: run_demo(str(folder), watch, number(actors) or "auto"))
-    sheets = questions.draw_all(Root(outcome.root), outcome.run, folder)
+    sheets = drawing.draw_all(Root(outcome.root), outcome.run, folder)
     if as_json:
         print_json({**asdict(outcome), "sheets": sheets})
         return

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from service import questions
+from service import drawing, questions
 from service.running import absolute, absolute_model, finish, number, spec_of, tell, watched
 
 DEFAULT_REJECT_SHARE = 0.05
@@ -56,7 +56,7 @@ def occlude(  # noqa: PLR0913 - one parameter per flag; one that is not given le
     as_json: Json = False,
 ) -> None:
     """Slide a grey square over images and see what it takes away: Figure 7 of Zeiler & Fergus."""
-    questions.check_output(output)
+    drawing.check_output(output)
     from jobs.occlude import occlude as run_occlude
     from workers.instruments import OcclusionRun
 
@@ -103,7 +103,7 @@ def invert(  # noqa: PLR0913 - one parameter per flag; one that is not given lea
     as_json: Json = False,
 ) -> None:
     """Invert layers: find images that a layer cannot tell from the given ones, as Mahendran & Vedaldi do."""
-    questions.check_output(output)
+    drawing.check_output(output)
     from jobs.invert import invert as run_invert
     from workers.instruments import InversionRun
 
@@ -133,7 +133,7 @@ def filters(
     as_json: Json = False,
 ) -> None:
     """Look at the first kernels of networks, side by side: Figure 6 of Zeiler & Fergus."""
-    questions.check_output(output)
+    drawing.check_output(output)
     from dataclasses import asdict
 
     from jobs.filters import filters as run_filters
@@ -154,4 +154,4 @@ def _draw(root: str, run: str, output: Path | None) -> None:
     from workers.store.root import Root
 
     if output is not None:
-        questions.draw_instrument(catalog.find(Root(root), run, None), output)
+        drawing.draw_instrument(catalog.find(Root(root), run, None), output)

@@ -5,9 +5,9 @@ from urllib.parse import quote, urlencode
 from service.catalog import Layer, PublishedRun
 
 
-def run(found: PublishedRun) -> str:
-    """A run's page."""
-    return f"/runs/{found.run}"
+def run(found: PublishedRun, start: int = 0) -> str:
+    """A run's page; of an instrument's run from some image on."""
+    return f"/runs/{found.run}" + (f"?start={start}" if start else "")
 
 
 def layer(found: PublishedRun, name: str, **asked: str) -> str:
@@ -23,6 +23,31 @@ def channel(found: PublishedRun, name: str, number: int) -> str:
 def image(found: PublishedRun, image_id: str) -> str:
     """An image's page; its id is no part of the path, where it could lead elsewhere."""
     return f"{run(found)}/image?{urlencode({'id': image_id})}"
+
+
+def label(found: PublishedRun, name: str) -> str:
+    """The page of the channels whose top images share a label."""
+    return f"{run(found)}/label?{urlencode({'name': name})}"
+
+
+def row(found: PublishedRun, number: int) -> str:
+    """The page of one row of an instrument's table."""
+    return f"{run(found)}/rows/{number}"
+
+
+def picture(found: PublishedRun, number: int, column: str) -> str:
+    """A picture in such a row."""
+    return f"{row(found, number)}/{column}"
+
+
+def preview(found: PublishedRun, image_index: int) -> str:
+    """The small copy of an image."""
+    return f"{run(found)}/previews/{image_index}"
+
+
+def original(found: PublishedRun, image_index: int) -> str:
+    """The image as the corpus has it."""
+    return f"{run(found)}/originals/{image_index}"
 
 
 def wall(found: PublishedRun, about: Layer, number: int, show: str = "patch") -> str:

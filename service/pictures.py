@@ -1,18 +1,26 @@
 """The atlas's pictures. Takes places in a run's tables, gives encoded bytes; decodes nothing that can be sent as it is."""
 
+import hashlib
 import io
+import re
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Literal
+from typing import Any, Literal
 
+import numpy as np
 import pyarrow.compute as pc
 from PIL import Image
 
-from service import query, sheet
+from service import sheet
 from service.atlas import Atlas
 from service.catalog import PublishedRun
-from workers.errors import QueryError
-from workers.store.schema import PREVIEWS, TABLES
+from service.query import reading, scans
+from service.query.findings import TABLE_OF
+from service.query.reading import read
+from workers import panels
+from workers.corpus import sources
+from workers.errors import QueryError, ReadError
+from workers.store.schema import IMAGES, PREVIEWS
 
 WALLS_KEPT = 4096
 WALL_PX = 132  # side of a channel's small grid on the wall
@@ -20,6 +28,12 @@ QUALITY = 85
 
 Kind = Literal["patch", "projection"]
 KINDS: tuple[Kind, ...] = ("patch", "projection")
+MAPS = ("activation_map", "probability_map", "class_map")
+SHOWN_AS = {
+    "image/png": re.compile(rb"\x89PNG"),
+    "image/webp": re.compile(rb"RIFF....WEBP", re.DOTALL),
+    "image/jpeg": re.compile(rb"\xff\xd8\xff"),
+}
 
 
 @dataclass(frozen=True)
@@ -47,7 +61,7 @@ class Pictures:
         Raises:
             QueryError: the run has no such layer, channel or rank.
         """
-        form, cells = sheet.geometry(run, run.layer(layer)), query.cells(run, layer, [channel])
+        form, cells = sheet.geometry(run, run.layer(layer)), scans.cells(run, layer, [channel])
         for cell in cells:
             if cell.rank == rank:
                 return _png(sheet.drawn(cell, kind == "projection", form))
@@ -60,20 +74,40 @@ class Pictures:
             QueryError: the run keeps none of it.
         """
         wanted = pc.field("image_index") == image_index
-        found = query.read(run, PREVIEWS, wanted, {"preview": pc.field("preview", "bytes")})
+        found = read(run, PREVIEWS, wanted, {"preview": pc.field("preview", "bytes")})
         if not len(found):
             raise QueryError(f"run {run.run!r} keeps no preview of image {image_index}")
         return _as_stored(found["preview"][0].as_py())
 
-    def of_table(self, run: PublishedRun, table: str, column: str, number: int) -> Picture:
-        """The picture in some row of a table, by its place.
+    def original(self, run: PublishedRun, image_index: int) -> Picture:
+        """An image as the corpus has it, if that still is the file that was scanned.
+
+        Raises:
+            QueryError: it is not, cannot be read, or is of a kind that browsers do not show.
+        """
+        found = read(run, IMAGES, pc.field("image_index") == image_index, ["uri", "bytes", "sha256"]).to_pylist()
+        if not found:
+            raise QueryError(f"run {run.run!r} has no image {image_index}")
+        uri = found[0]["uri"]
+        try:
+            data = sources.read(uri, found[0]["bytes"])
+        except ReadError as error:
+            raise QueryError(str(error)) from error
+        if hashlib.sha256(data).hexdigest() != found[0]["sha256"]:
+            raise QueryError(f"{uri} is not the file that was scanned any more")
+        return _as_stored(data)
+
+    def of_row(self, run: PublishedRun, number: int, column: str) -> Picture:
+        """A picture in some row of an instrument's table; a map by position of the square, a pixel for each.
 
         Raises:
             QueryError: there is no such row or column, or nothing in it.
         """
-        if table not in TABLES or column not in TABLES[table].images:
-            raise QueryError(f"no picture {column!r} in table {table!r}")
-        return _as_stored(query.picture(run, TABLES[table], column, number))
+        if run.job in TABLE_OF and column in TABLE_OF[run.job].images:
+            return _as_stored(reading.picture(run, TABLE_OF[run.job], column, number))
+        if run.job == "occlude" and column in MAPS:
+            return _map(reading.row(run, TABLE_OF[run.job], number, ["rows", "cols", "classes", column]), column)
+        raise QueryError(f"no picture {column!r} in run {run.run!r}")
 
     def _drawn_wall(self, run: str, created: str, layer: str, channel: int, kind: Kind) -> Picture:
         del created
@@ -83,7 +117,7 @@ class Pictures:
         small = replace(form, factor=factor if factor < 1 else max(1, int(factor)))
         wide, tall = small.cell
         page = Image.new("RGB", small.grid, sheet.GROUND)
-        for number, cell in enumerate(query.cells(found, layer, [channel])):
+        for number, cell in enumerate(scans.cells(found, layer, [channel])):
             place = number % small.side * (wide + sheet.GAP_PX), number // small.side * (tall + sheet.GAP_PX)
             page.paste(sheet.drawn(cell, kind == "projection", small), place)
         buffer = io.BytesIO()
@@ -97,5 +131,18 @@ def _png(drawn: Image.Image) -> Picture:
     return Picture(buffer.getvalue(), "image/png")
 
 
+def _map(row: dict[str, Any], column: str) -> Picture:
+    values = np.array(row[column]).reshape(row["rows"], row["cols"])
+    if column == "class_map":
+        classes = [each["class_index"] for each in row["classes"]]
+        colours = panels.class_picture(values, panels.class_colours(classes))
+    else:
+        colours = panels.map_picture(values)
+    return _png(Image.fromarray((255 * colours).round().astype(np.uint8)))
+
+
 def _as_stored(data: bytes) -> Picture:
-    return Picture(data, "image/png" if data.startswith(b"\x89PNG") else "image/webp")
+    for media, magic in SHOWN_AS.items():
+        if magic.match(data):
+            return Picture(data, media)
+    raise QueryError("this kind of picture is not shown by browsers; its patches and projections are")

@@ -1,23 +1,23 @@
 """The command `deconvoy query`. Takes words, gives tables, JSON or a contact sheet of a published run."""
 
-import shlex
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from workers.errors import QueryError, UsageError
+from service import drawing
+from workers.errors import QueryError
 from workers.store.root import Root
 
 if TYPE_CHECKING:
-    from PIL import Image
+    from collections.abc import Sequence
 
-    from service.catalog import PublishedRun
-    from service.query import Top
+    from _typeshed import DataclassInstance
+
+    from service.query.scans import Top
 
 MODEL = "deconvoy://NAME or torchvision://NAME, with ?weights=FILE or ?weights=ENUM."
-SHEET_CHANNELS = 24
 
 app = typer.Typer(no_args_is_help=True, help="Ask a published run.")
 
@@ -28,7 +28,8 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON value."
 LimitOption = Annotated[int | None, typer.Option("--limit", min=1, help="Rows at most.")]
 
 _TOP = {"rank": "rank", "score": "score", "image_id": "image", "label": "label", "location": "y, x", "box": "field"}
-_UNIT = ("channel", "images", "max", "mean", "std", "active_share", "q50", "q99", "dead")
+_UNIT = ("channel", "images", "max", "mean", "std", "active_share", "q50", "q99", "dead", "label", "purity")
+_FOUND = ("run", "job", "row", "layer", "channel", "class_name", "probability", "restart", "status", "error")
 _IMAGE = {"layer": "layer", "channel": "channel", "rank": "rank", "score": "score", "location": "y, x", "box": "field"}
 
 
@@ -41,29 +42,98 @@ def top(
     as_json: JsonOption = False,
 ) -> None:
     """Print the images that top a channel, best first."""
-    from service import catalog, query
+    from service import catalog
+    from service.query import scans
 
-    _show_top(query.top(catalog.find(Root(root), run), layer, channel), _TOP, as_json=as_json)
+    _show_top(scans.top(catalog.find(Root(root), run), layer, channel), _TOP, as_json=as_json)
 
 
 @app.command()
-def units(
+def units(  # noqa: PLR0913 - one parameter per flag
+    *,
     root: RootOption,
     layer: LayerOption,
-    sort: Annotated[str, typer.Option(help="channel, dead, max, mean, std or active_share.")] = "channel",
+    sort: Annotated[str, typer.Option(help="channel, dead, max, mean, std, active_share or purity.")] = "channel",
+    at_least: Annotated[float | None, typer.Option(help="Least value of what is sorted by.")] = None,
+    at_most: Annotated[float | None, typer.Option(help="Largest value of what is sorted by.")] = None,
+    label: Annotated[str | None, typer.Option(help="Only channels whose commonest label is this.")] = None,
+    dead: Annotated[bool | None, typer.Option("--dead/--living", help="Only dead or only living channels.")] = None,
     limit: LimitOption = None,
     run: RunOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Print the statistics of a layer's channels: dead ones first, the largest first, or by channel."""
-    from service import catalog, query
-    from service.console import print_json, print_table
+    """Print the statistics of a layer's channels: dead ones first, the largest first, or by channel.
 
-    rows = [asdict(row) for row in query.units(catalog.find(Root(root), run), layer, sort, limit)]
+    Purity is the share of a channel's top images that have the commonest label among them.
+    """
+    from service import catalog
+    from service.console import print_json, print_table
+    from service.query.layers import Choice, read_layer
+
+    choice = Choice(sort, at_least, at_most, label, dead)
+    rows = [asdict(row) for row in read_layer(catalog.find(Root(root), run), layer).chosen(choice)[:limit]]
     if as_json:
         print_json(rows)
         return
     print_table(rows, {name: name.replace("_", " ") for name in _UNIT})
+
+
+@app.command()
+def label(
+    name: Annotated[str, typer.Argument(help="A label of the corpus.")],
+    root: RootOption,
+    limit: LimitOption = None,
+    run: RunOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Print the channels of all layers whose top images share a label, those first that have most of it."""
+    from service import catalog
+    from service.query import sharing
+
+    found = sharing.labelled(catalog.find(Root(root), run), name)[:limit]
+    _show(found, {"layer": "layer", "channel": "channel", "images": "images", "top": "of"}, as_json=as_json)
+
+
+@app.command()
+def compare(
+    first: Annotated[str, typer.Argument(help="Run id of a scan.")],
+    second: Annotated[str, typer.Argument(help="Run id of another.")],
+    root: RootOption,
+    layer: LayerOption,
+    as_json: JsonOption = False,
+) -> None:
+    """Print how many top images each channel of a layer has in common in two scans."""
+    from service import catalog
+    from service.query import sharing
+    from service.query.layers import read_layer
+
+    tables = [read_layer(catalog.find(Root(root), run), layer) for run in (first, second)]
+    found = tuple(sharing.beside(*tables))
+    _show(found, {name: name for name in ("channel", "shared", "overlap")}, as_json=as_json)
+
+
+@app.command()
+def found(
+    image_id: Annotated[str, typer.Argument(help="Key of the image in the corpus.")],
+    root: RootOption,
+    run: RunOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Print what occlusion and inversion found of an image, in all runs over the corpus of a run."""
+    from service import catalog
+    from service.console import print_json, print_table
+    from service.query import findings
+
+    place = Root(root)
+    corpus = catalog.find(place, run, None).corpus
+    rows = [
+        {"run": each.run.run, "job": each.run.job, "row": each.number, **each.values}
+        for each in findings.of_image(catalog.runs(place), corpus, image_id)
+    ]
+    if as_json:
+        print_json(rows)
+        return
+    print_table([dict.fromkeys(_FOUND) | row for row in rows], {name: name.replace("_", " ") for name in _FOUND})
 
 
 @app.command()
@@ -74,9 +144,10 @@ def image(
     as_json: JsonOption = False,
 ) -> None:
     """Print the channels that an image tops."""
-    from service import catalog, query
+    from service import catalog
+    from service.query import scans
 
-    _show_top(query.image(catalog.find(Root(root), run), image_id), _IMAGE, as_json=as_json)
+    _show_top(scans.image(catalog.find(Root(root), run), image_id), _IMAGE, as_json=as_json)
 
 
 @app.command()
@@ -85,108 +156,37 @@ def sheet(
     layer: Annotated[str | None, typer.Option("--layer", help="Name of a layer, of a scan's run.")] = None,
     channels: Annotated[
         str | None,
-        typer.Option(help=f"Such as 7, 0-23 or 3,7,40-44; without it the first {SHEET_CHANNELS} that are not dead."),
+        typer.Option(
+            help=f"Such as 7, 0-23 or 3,7,40-44; without it the first {drawing.SHEET_CHANNELS} that are not dead."
+        ),
     ] = None,
     output: Annotated[Path, typer.Option("-o", "--output", help="PNG to write.")] = Path("sheet.png"),
     run: RunOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Draw a run as Zeiler & Fergus do: Figure 2 for a scan, 7 for occlusion, 6 for filters; inversions by layer."""
-    from service import catalog, query
+    from service import catalog
     from service.console import print_json
+    from service.query import scans
 
     found = catalog.find(Root(root), run, None if layer is None else "scan")
     wanted: tuple[int, ...] = ()
     if found.job != "scan":
-        draw_instrument(found, output)
+        drawing.draw_instrument(found, output)
     elif layer is None:
         raise QueryError(f"run {found.run!r} is a scan: name a --layer, such as {found.layers[-1].name}")
     else:
         about = found.layer(layer)
-        wanted = numbers(channels, about.channels) if channels else query.living(found, layer, SHEET_CHANNELS)
-        _draw(found, layer, wanted, output)
+        wanted = (
+            drawing.numbers(channels, about.channels)
+            if channels
+            else scans.living(found, layer, drawing.SHEET_CHANNELS)
+        )
+        drawing.draw_layer(found, layer, wanted, output)
     if as_json:
         print_json({"run": found.run, "layer": layer, "channels": wanted, "sheet": str(output)})
     else:
         typer.echo(str(output))
-
-
-def draw_all(root: Root, run: str, folder: Path) -> list[str]:
-    """A sheet of every layer of a run, as `<layer>.png` in a folder; gives their paths."""
-    from service import catalog, query
-
-    found = catalog.find(root, run)
-    sheets = {layer.name: folder / f"{layer.name}.png" for layer in found.layers}
-    for layer, path in sheets.items():
-        _draw(found, layer, query.living(found, layer, SHEET_CHANNELS), path)
-    return [str(path) for path in sheets.values()]
-
-
-def next_look(run: "PublishedRun") -> str:
-    """The command that draws a run: of a scan a layer in its middle."""
-    words = ["deconvoy", "query", "sheet", "--root", run.root.url, "--run", run.run]
-    if run.job != "scan":
-        return shlex.join([*words, "-o", f"{run.job}.png"])
-    layer = run.layers[len(run.layers) // 2].name
-    return shlex.join([*words, "--layer", layer, "-o", f"{layer}.png"])
-
-
-def numbers(text: str, count: int) -> tuple[int, ...]:
-    """Channels of a layer of `count` channels out of words such as 7, 0-23 or 3,7,40-44; both ends count.
-
-    Raises:
-        QueryError: the words are none, or name channels that the layer does not have.
-    """
-    found: dict[int, None] = {}
-    for part in text.split(","):
-        first, dash, last = (word.strip() for word in part.partition("-"))
-        ends = (first, last) if dash else (first, first)
-        if not all(end.isdecimal() for end in ends) or int(ends[0]) > int(ends[1]):
-            raise QueryError(f"channels {text!r} is no list of channels; write 7, 0-23 or 3,7,40-44")
-        if int(ends[1]) >= count:
-            raise QueryError(f"no channel {int(ends[1])} in the layer; it has 0 to {count - 1}")
-        found |= dict.fromkeys(range(int(ends[0]), int(ends[1]) + 1))
-    return tuple(found)
-
-
-def draw_instrument(run: "PublishedRun", output: Path) -> None:
-    """Draw a run of occlusion, inversion or filters.
-
-    Raises:
-        UsageError: the picture cannot be written.
-    """
-    from service import boards
-
-    check_output(output)
-    _save(boards.BOARDS[run.job](run), output)
-
-
-def _draw(run: "PublishedRun", layer: str, channels: tuple[int, ...], output: Path) -> None:
-    from service import sheet as sheets
-
-    check_output(output)
-    _save(sheets.sheet(run, layer, channels), output)
-
-
-def check_output(output: Path | None) -> None:
-    """Refuse a picture that could not be written, before anything is done for it.
-
-    Raises:
-        UsageError: it has another ending, or its folder is not there.
-    """
-    if output is None:
-        return
-    if output.suffix.lower() != ".png":
-        raise UsageError(f"sheet {str(output)!r} must be named something.png")
-    if not output.parent.is_dir():
-        raise UsageError(f"sheet {str(output)!r} cannot be written: No such file or directory")
-
-
-def _save(drawn: "Image.Image", output: Path) -> None:
-    try:
-        drawn.save(output, "PNG")
-    except OSError as error:
-        raise UsageError(f"sheet {str(output)!r} cannot be written: {error.strerror or error}") from error
 
 
 def _show_top(rows: "tuple[Top, ...]", columns: dict[str, str], *, as_json: bool) -> None:
@@ -198,6 +198,16 @@ def _show_top(rows: "tuple[Top, ...]", columns: dict[str, str], *, as_json: bool
         return
     shown = [{**row, "location": f"{row['y']}, {row['x']}", "box": _box(row)} for row in plain]
     print_table(shown, columns)
+
+
+def _show(rows: "Sequence[DataclassInstance]", columns: dict[str, str], *, as_json: bool) -> None:
+    from service.console import print_json, print_table
+
+    plain = [asdict(row) for row in rows]
+    if as_json:
+        print_json(plain)
+    else:
+        print_table(plain, columns)
 
 
 def _box(row: dict[str, int]) -> str:

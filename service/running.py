@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from service import questions
+from service import drawing
 from workers.errors import SpecError
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def tell(outcome: "Outcome") -> None:
         "ended": ", ".join(f"{count:,} {status}" for status, count in sorted(outcome.statuses.items())),
         "speed": f"{rate}; {outcome.seconds:,.1f} s in all",
         "tables": f"{outcome.root}/tables/*/run={outcome.run}/ ({sizes})",
-        "look": questions.next_look(run),
+        "look": drawing.next_look(run),
     }
     for name, text in lines.items():
         if text:

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from service import query
 from service.catalog import Layer, PublishedRun
-from service.query import Cell
+from service.query import scans
+from service.query.scans import Cell
 from workers.errors import QueryError
 
 GROUND = (128, 128, 128)
@@ -77,7 +77,7 @@ def sheet(run: PublishedRun, layer: str, channels: Sequence[int]) -> Image.Image
     about = run.layer(layer)
     form = geometry(run, about)
     _check_fits(form, len(channels))
-    found = query.cells(run, layer, channels)
+    found = scans.cells(run, layer, channels)
     blocks = [_block([cell for cell in found if cell.channel == channel], channel, form) for channel in channels]
     return _page(blocks, _title(run, about))
 

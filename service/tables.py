@@ -65,6 +65,9 @@ def serve(
     root: RootOption,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on.")] = 8000,
+    originals: Annotated[
+        bool, typer.Option("--originals", help="Show the corpora's own files, not small copies.")
+    ] = False,
 ) -> None:
     """Serve the atlas: pages about the published runs, each with its data at the same path + .json."""
     import uvicorn
@@ -78,7 +81,7 @@ def serve(
         except OSError as error:
             raise UsageError(f"cannot listen on {host} port {port}: {error.strerror or error}") from error
     typer.echo(f"the atlas is at http://{host}:{port}/")
-    uvicorn.run(web.create(Root(root)), host=host, port=port, log_level="warning")
+    uvicorn.run(web.create(Root(root), originals=originals), host=host, port=port, log_level="warning")
 
 
 def _apart(names: Iterable[str]) -> list[str]:

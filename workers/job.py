@@ -17,7 +17,7 @@ from workers.spec import JobSpec, RunSpec
 # Raised whenever the same inputs would give other numbers: it invalidates stored results.
 SCAN_ALGORITHM = 1
 PROJECT_ALGORITHM = 1
-OCCLUDE_ALGORITHM = 1
+OCCLUDE_ALGORITHM = 2
 INVERT_ALGORITHM = 1
 ENGINE = "eager"
 

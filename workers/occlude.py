@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms.v2 import functional
 
-from workers import device, panels, single
+from workers import device, panels, pictures, single
 from workers.core import deconvnet
 from workers.core.deconvnet import Units
 from workers.core.display import display
@@ -91,6 +91,7 @@ class OccludeWorker:
             "size": spec.size,
             "stride": spec.stride,
             "fill": str(spec.fill),
+            "original": pictures.patch(_bytes(picture.prepared), "webp"),
         }
 
     def projection(self, image: Tensor, channel: int) -> np.ndarray[Any, Any]:
@@ -161,7 +162,7 @@ class _View:
         """The five pictures."""
         found, squares, layer = self.found, self.squares, self.worker.layer.name
         grid = Grid(squares.height, squares.size, squares.stride, squares.rows, squares.columns)
-        pixels, covered = (each.round().to(torch.uint8).permute(1, 2, 0).cpu().numpy() for each in (prepared, filled))
+        pixels, covered = _bytes(prepared), _bytes(filled)
         about, channel = f"{layer}, channel {found.channel}", found.channel
         names = [(index, self._name(index) or f"class {index}") for index in self._commonest()]
         followed = self._name(found.target) or f"class {found.target}"
@@ -213,6 +214,11 @@ def filling(prepared: Tensor, fill: Fill, size: int) -> Tensor:
         return pixels.mean(dim=(1, 2), keepdim=True).expand_as(pixels)
     kernel = size // 2 * 2 + 1
     return torch.as_tensor(functional.gaussian_blur(pixels, [kernel, kernel], [size / 4, size / 4]))
+
+
+def _bytes(pixels: Tensor) -> np.ndarray[Any, Any]:
+    """Pixels (3, height, width) in 0 to 255 as uint8 (height, width, 3)."""
+    return np.asarray(pixels.round().to(torch.uint8).permute(1, 2, 0).cpu().numpy())
 
 
 def _pixels(encoded: bytes) -> np.ndarray[Any, Any]:

@@ -1,7 +1,7 @@
 """The panels of Zeiler & Fergus 2014, Figure 7, as pictures. Takes maps and pixels, gives PNG bytes; axes are in pixels."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,11 +12,13 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
 Array = np.ndarray[Any, Any]
+Colour = tuple[float, float, float]
 
 DPI = 100
 PANEL_INCHES = (3.8, 3.4)
 HIGH_IS_RED = "coolwarm"  # as in the paper's Figure 7; unlike the paper's, even to the eye
 SHOWN_CLASSES = 8
+OTHER_CLASS = (0.5, 0.5, 0.5)
 WHERE = "centre of the square, px"
 
 
@@ -72,18 +74,32 @@ def map_panel(values: Array, grid: Grid, title: str, unit: str) -> bytes:
 
 def class_panel(classes: Array, names: Sequence[tuple[int, str]], grid: Grid, title: str) -> bytes:
     """The most probable class (rows, columns) by position; `names` in the order of their share, the first ones get colours."""
-    palette = colormaps["tab10"]
-    shown = list(names[:SHOWN_CLASSES])
-    colours = {index: palette(number)[:3] for number, (index, _) in enumerate(shown)}
-    picture = np.array([[colours.get(int(index), (0.5, 0.5, 0.5)) for index in row] for row in classes])
-    handles = [Patch(color=colours[index], label=_short(name)) for index, name in shown]
+    colours = class_colours([index for index, _ in names])
+    handles = [Patch(color=colours[index], label=_short(name)) for index, name in names[:SHOWN_CLASSES]]
     if len(names) > SHOWN_CLASSES:
-        handles.append(Patch(color=(0.5, 0.5, 0.5), label=f"{len(names) - SHOWN_CLASSES} others"))
+        handles.append(Patch(color=OTHER_CLASS, label=f"{len(names) - SHOWN_CLASSES} others"))
     figure, axes = _figure(title)
-    axes.imshow(picture, extent=grid.extent, interpolation="nearest")
+    axes.imshow(class_picture(classes, colours), extent=grid.extent, interpolation="nearest")
     _place(axes, grid)
     figure.legend(handles=handles, loc="outside right center", fontsize=7, frameon=False, handlelength=1, borderpad=0)
     return _png(figure)
+
+
+def class_colours(classes: Sequence[int]) -> Mapping[int, Colour]:
+    """A colour for each of the first classes, the commonest first; the others have one together."""
+    palette = colormaps["tab10"]
+    return {index: palette(number)[:3] for number, index in enumerate(classes[:SHOWN_CLASSES])}
+
+
+def class_picture(classes: Array, colours: Mapping[int, Colour]) -> Array:
+    """Classes (rows, columns) as colours (rows, columns, 3) in 0 to 1."""
+    return np.array([[colours.get(int(index), OTHER_CLASS) for index in row] for row in classes])
+
+
+def map_picture(values: Array) -> Array:
+    """A quantity (rows, columns) in the colours of `map_panel`, (rows, columns, 3) in 0 to 1."""
+    low, high = float(values.min()), float(values.max())
+    return np.asarray(colormaps[HIGH_IS_RED]((values - low) / ((high - low) or 1.0))[..., :3])
 
 
 def projection_panel(own: Array, others: Sequence[Array], title: str) -> bytes:

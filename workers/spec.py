@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from workers.errors import RunError, SpecError
 from workers.mistakes import mistakes
 
-RUN_ID = re.compile(r"[a-z][a-z0-9._-]{0,99}\Z")
+RUN_ID = re.compile(r"[a-z][a-z0-9._-]{0,99}(?<!\.json)\Z")  # a page's data is at its path + .json
 
 RunId = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9._-]{0,99}$")]
 Word = Annotated[str, StringConstraints(min_length=1)]
@@ -174,7 +174,8 @@ def check_run_id(run: str) -> str:
     """Return the run id, or raise RunError with the rule it breaks."""
     if not RUN_ID.match(run):
         raise RunError(
-            f"run id {run!r} is no run id: a small letter, then up to 99 of a-z 0-9 . _ - (such as 'flowers-zfnet')"
+            f"run id {run!r} is no run id: a small letter, then up to 99 of a-z 0-9 . _ - (such as 'flowers-zfnet'), and no"
+            " .json at its end"
         )
     return run
 

@@ -32,6 +32,7 @@ OCCLUSION: tuple[Column, ...] = (
     ("size", pa.int32(), "side of the square, model-input pixels"),
     ("stride", pa.int32(), "between neighbouring positions; position (i, j) has its corner at (i stride, j stride)"),
     ("fill", pa.string(), "what the square shows: grey, mean or blur"),
+    ("original", IMAGE, "the model's input, for the eye: lossy where large"),
 )
 OCCLUSIONS = Table(
     "occlusions",

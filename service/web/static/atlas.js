@@ -1,5 +1,6 @@
 // Small comforts; every page works without them.
 "use strict";
+
 document.querySelectorAll("form[data-submit-on-change] select").forEach((select) =>
   select.addEventListener("change", () => select.form.requestSubmit()));
 
@@ -7,7 +8,7 @@ document.querySelectorAll("form[data-submit-on-change] select").forEach((select)
 document.addEventListener("keydown", (event) => {
   if (event.altKey || event.ctrlKey || event.metaKey || /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName)) return;
   const turn = { ArrowLeft: "prev", ArrowRight: "next" }[event.key];
-  const link = turn && document.querySelector(`a[rel=${turn}]`);
+  const link = turn && document.querySelector(`.turn a[rel=${turn}]`);
   if (link) { location.href = link.href; return; }
   const links = [...document.querySelectorAll("[data-arrows] a")];
   const at = links.indexOf(document.activeElement);
@@ -23,9 +24,51 @@ function across(links) {
   return count < 0 ? links.length : count;
 }
 
-// On an image's page a unit and its box light up together.
+// On an image's page a unit and its box light up together, and the lens shows the unit's patch and projection.
 document.querySelectorAll("[data-unit]").forEach((one) => {
-  const both = () => document.querySelectorAll(`[data-unit="${one.dataset.unit}"]`);
-  one.addEventListener("mouseenter", () => both().forEach((each) => each.classList.add("lit")));
-  one.addEventListener("mouseleave", () => both().forEach((each) => each.classList.remove("lit")));
+  const both = document.querySelectorAll(`[data-unit="${one.dataset.unit}"]`);
+  const lens = document.querySelector("[data-lens]");
+  one.addEventListener("mouseenter", () => {
+    both.forEach((each) => each.classList.add("lit"));
+    const told = document.querySelector(`li[data-unit="${one.dataset.unit}"] a`);
+    if (lens && told) lens.replaceChildren(...[...told.children].map((child) => child.cloneNode(true)));
+  });
+  one.addEventListener("mouseleave", () => both.forEach((each) => each.classList.remove("lit")));
 });
+
+// Occlusion: the slider, or a pointer on a map, moves the square, and the numbers of that position are told.
+document.querySelectorAll("[data-slide]").forEach(async (slide) => {
+  const twin = await fetch(document.querySelector("link[rel=alternate]").href);
+  const { found } = await twin.json();
+  const range = slide.querySelector("input"), output = slide.querySelector("output");
+  const names = new Map(found.classes.map((each) => [each.class_index, each.class_name ?? `class ${each.class_index}`]));
+  const name = (index) => names.get(index) ?? `class ${index}`;
+  const followed = found.class_name ?? `class ${found.class_index}`;
+  const percent = (share) => `${(100 * share).toFixed(0)} %`;
+
+  function show() {
+    const at = Number(range.value), row = Math.floor(at / found.cols), column = at % found.cols;
+    const top = row * found.stride, left = column * found.stride;
+    place(slide.querySelector("[data-square]"), left, top);
+    slide.querySelectorAll("[data-cell]").forEach((cell) => place(cell, column, row));
+    const left_over = found.activation ? `${percent(found.activation_map[at] / found.activation)} of` : "nothing of";
+    output.value = `Rows ${top} to ${top + found.size}, columns ${left} to ${left + found.size} hidden: ${left_over} the ` +
+      `activation is left; ${followed} ${percent(found.probability_map[at])} (${percent(found.probability)} unoccluded); ` +
+      `most probable ${name(found.class_map[at])}.`;
+  }
+
+  range.addEventListener("input", show);
+  slide.querySelectorAll("[data-map]").forEach((map) => map.addEventListener("pointermove", (event) => {
+    const box = map.getBoundingClientRect();
+    const inside = (share, count) => Math.min(count - 1, Math.max(0, Math.floor(share * count)));
+    const row = inside((event.clientY - box.top) / box.height, found.rows);
+    range.value = row * found.cols + inside((event.clientX - box.left) / box.width, found.cols);
+    show();
+  }));
+  show();
+});
+
+function place(shape, x, y) {
+  shape.setAttribute("x", x);
+  shape.setAttribute("y", y);
+}

@@ -9,8 +9,8 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from service import app as web
-from service import query
 from service.atlas import Atlas
+from service.query import scans
 from tests.support.published import CHANNELS, DEAD, publish
 from workers.store.root import Root
 
@@ -82,7 +82,7 @@ def test_a_wall_can_be_sorted_and_holds_every_channel(client):
 def test_a_channels_page_says_what_the_queries_say(client, root):
     told = client.get("/runs/first/layers/relu1/channels/3.json").json()
     run = Atlas(root).run("first")
-    rows = query.top(run, "relu1", 3)
+    rows = scans.top(run, "relu1", 3)
     assert [(cell["rank"], cell["image_id"], cell["score"]) for cell in told["cells"]] == [
         (row.rank, row.image_id, pytest.approx(row.score)) for row in rows
     ]
@@ -109,7 +109,7 @@ def test_neighbours_are_those_that_share_top_images(root):
         ("/runs/First", "is no run id"),
         ("/runs/first/layers/relu9", "has no layer"),
         ("/runs/first/layers/relu1/channels/999", "no channel 999"),
-        ("/runs/first/layers/relu1/channels/one", "no channel -1"),
+        ("/runs/first/layers/relu1/channels/one", "is no number from 0 on"),
         ("/runs/first/layers/relu1?sort=colour", "cannot be sorted"),
         ("/runs/first/image?id=nothing.jpg", "no image"),
         ("/compare?a=first", "is no run id"),

@@ -11,7 +11,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from service import questions
+from service import drawing
 from service.cli import app
 from tests.support.published import DEAD, publish
 from workers.errors import QueryError, RunError, RunStopped
@@ -282,14 +282,14 @@ def test_a_sheet_that_cannot_be_is_one_line(root, tmp_path, monkeypatch, more, t
 
 
 def test_channels_are_read_as_lists_and_ranges():
-    assert questions.numbers("7", 8) == (7,)
-    assert questions.numbers("3, 1-2,3", 8) == (3, 1, 2)
+    assert drawing.numbers("7", 8) == (7,)
+    assert drawing.numbers("3, 1-2,3", 8) == (3, 1, 2)
     with pytest.raises(QueryError):
-        questions.numbers("-3", 8)
+        drawing.numbers("-3", 8)
 
 
 def test_a_sheet_of_every_layer_is_drawn_at_once(root, tmp_path):
-    drawn = questions.draw_all(Root(root), "first", tmp_path)
+    drawn = drawing.draw_all(Root(root), "first", tmp_path)
     assert [Path(path).name for path in drawn] == ["relu1.png", "relu2.png", "relu3.png", "fc.png"]
     assert all(Path(path).stat().st_size > 1000 for path in drawn)
 

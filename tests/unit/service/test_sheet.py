@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageChops, ImageDraw
 
-from service import catalog, query, sheet
+from service import catalog, sheet
 from service.catalog import PublishedRun
+from service.query import scans
 from tests.support.published import CHANNELS, DEAD, FIELDS, INPUT_PX, box, patch, publish
 from workers.errors import QueryError
 from workers.store.root import Root
@@ -42,7 +43,7 @@ def drawn_texts(monkeypatch) -> list[tuple[Image.Image, tuple[float, ...]]]:
 @pytest.mark.parametrize("rank", range(5))
 def test_a_patch_lies_where_its_field_meets_the_input(run, layer, rank):
     form = dataclasses.replace(sheet.geometry(run, run.layer(layer)), factor=1)
-    cell = query.cells(run, layer, [4 if CHANNELS[layer] > 4 else 0])[rank]
+    cell = scans.cells(run, layer, [4 if CHANNELS[layer] > 4 else 0])[rank]
     found = np.asarray(sheet.draw_cell(cell.patch, cell, form)).astype(int)
     # By another road: paint the whole input on a wide ground, then look through a window.
     reach = 200
@@ -95,7 +96,7 @@ def test_projections_stand_left_and_patches_right_best_first(run):
     wide, tall = form.cell
     grid, _ = form.grid
     left, top = sheet.MARGIN_PX, page.shape[0] - sheet.MARGIN_PX - form.grid[1]
-    for cell in query.cells(run, "relu1", [4]):
+    for cell in scans.cells(run, "relu1", [4]):
         x, y = left + cell.rank % 3 * (wide + sheet.GAP_PX), top + cell.rank // 3 * (tall + sheet.GAP_PX)
         for encoded, start in ((cell.projection, x), (cell.patch, x + grid + sheet.PAIR_GAP_PX)):
             wanted = np.asarray(sheet.draw_cell(encoded, cell, form))
@@ -109,7 +110,7 @@ def test_the_ground_is_mid_grey(run):
 
 def test_a_projection_that_is_not_there_is_a_thin_stroke_and_a_missing_row_is_ground(run):
     form = sheet.geometry(run, run.layer("relu1"))
-    cell = query.cells(run, "relu1", [DEAD])[0]
+    cell = scans.cells(run, "relu1", [DEAD])[0]
     assert cell.projection is None
     pixels = np.asarray(sheet.draw_cell(None, cell, form))
     assert 0 < (pixels != 128).any(axis=2).sum() <= 2 * max(form.cell)
@@ -139,7 +140,7 @@ def test_no_text_is_cut_or_overlaps_another(tmp_path, monkeypatch, k, channels):
 
 def test_a_label_wider_than_its_block_widens_the_block(run):
     form = dataclasses.replace(sheet.geometry(run, run.layer("relu1")), side=1, factor=1)
-    cell = dataclasses.replace(query.cells(run, "relu1", [0])[0], channel=4095, score=1.234e-12)
+    cell = dataclasses.replace(scans.cells(run, "relu1", [0])[0], channel=4095, score=1.234e-12)
     block = sheet._block([cell], 4095, form)
     assert block.width > 2 * form.grid[0] + sheet.PAIR_GAP_PX
 
@@ -153,7 +154,7 @@ def test_a_sheet_that_is_too_large_says_how_many_channels_fit(run):
 
 def test_a_lossy_patch_is_drawn_too(run):
     form = sheet.geometry(run, run.layer("fc"))
-    cell = query.cells(run, "fc", [0])[0]
+    cell = scans.cells(run, "fc", [0])[0]
     buffer = io.BytesIO()
     Image.new("RGB", (INPUT_PX, INPUT_PX), (200, 10, 10)).save(buffer, "WEBP", quality=90)
     assert sheet.draw_cell(buffer.getvalue(), cell, form).getpixel((5, 5))[0] > 180

@@ -1,0 +1,110 @@
+"""Pages about what instruments found. Takes runs and rows of their tables, gives plain values."""
+
+import json
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from service import links
+from service.atlas import Atlas
+from service.catalog import PublishedRun
+from service.pages import parts
+from service.pages.parts import SAYS, Page
+from service.query.findings import Finding, finding, findings
+
+KINDS = {
+    "occlude": ("occlusions", "occlusion"),
+    "invert": ("inversions", "inversion"),
+    "filters": ("filters", "filter"),
+}
+SHOWN = 40  # images on a page; filters are small and are all shown
+PANELS = ("panel_image", "panel_activation", "panel_projection", "panel_probability", "panel_class")
+CURVE = (320.0, 100.0)  # width and height of the figure of an error curve
+
+
+def of_run(found: PublishedRun, start: int = 0) -> Page:
+    """What a run of an instrument found, some images of it."""
+    rows = findings(found)
+    groups = _by_image(rows) if found.job != "filters" else [rows]
+    shown = groups[start : start + SHOWN]
+    page = {
+        "kind": KINDS[found.job][0],
+        "says": [SAYS[found.job]],
+        "total": len(groups),
+        "first": start + 1,
+        "last": start + len(shown),
+        "previous": links.run(found, max(0, start - SHOWN)) if start else None,
+        "next": links.run(found, start + SHOWN) if start + SHOWN < len(groups) else None,
+    }
+    if found.job == "invert":
+        layers = list(dict(sorted({(row.values["layer_index"], row.values["layer"]) for row in rows})).values())
+        return page | {"layers": layers, "images": [_inversions(group, layers) for group in shown]}
+    return page | {"found": [of_finding(each) for group in shown for each in group]}
+
+
+def of_row(atlas: Atlas, run_id: str, number: int) -> Page:
+    """One row: an occlusion with its maps, an inversion with its curve, a kernel."""
+    run = atlas.run(run_id)
+    row = finding(run, number)
+    kind, values = KINDS[run.job][1], row.values
+    name = values["image_id"] if run.job != "filters" else f"kernel {values['channel']}"
+    page = {
+        "kind": kind,
+        "title": name,
+        "run": parts.of_run(run),
+        "says": [SAYS[run.job]],
+        "found": of_finding(row),
+        "number": number,
+    }
+    if kind == "occlusion":
+        return page | {
+            "maps": {name: links.picture(run, number, name) for name in _maps(row)},
+            "side": run.input_height,
+        }
+    if kind == "inversion":
+        return page | {"settings": json.loads(values["settings"]), "curve": _curve(values["error_curve"])}
+    return page
+
+
+def of_finding(row: Finding) -> dict[str, Any]:
+    """A row's columns, and where its pictures and its own page are."""
+    pictures = {name: links.picture(row.run, row.number, name) for name in row.pictures}
+    found = {**row.values, "pictures": pictures, "href": links.row(row.run, row.number)}
+    if "image_id" in found:
+        found["image_href"] = links.image(row.run, found["image_id"])
+    return found
+
+
+def _by_image(rows: Sequence[Finding]) -> list[list[Finding]]:
+    groups: dict[int, list[Finding]] = {}
+    for row in rows:
+        groups.setdefault(row.values["image_index"], []).append(row)
+    return list(groups.values())
+
+
+def _inversions(rows: Sequence[Finding], layers: Sequence[str]) -> dict[str, Any]:
+    """An image's inversions as the paper's Figures 6 and 7 have them: a line per restart, a column per layer."""
+    lines: dict[int, list[dict[str, Any] | None]] = {}
+    for row in rows:
+        line = lines.setdefault(row.values["restart"], [None] * len(layers))
+        line[layers.index(row.values["layer"])] = of_finding(row)
+    first = of_finding(rows[0])
+    return {
+        "image_id": first["image_id"],
+        "href": first["image_href"],
+        "original": first["pictures"].get("original"),
+        "restarts": [{"restart": restart, "found": line} for restart, line in sorted(lines.items())],
+    }
+
+
+def _maps(row: Finding) -> tuple[str, ...]:
+    return tuple(name for name in ("activation_map", "probability_map", "class_map") if row.values[name])
+
+
+def _curve(errors: Sequence[float | None] | None) -> str:
+    """An error curve as the points of a figure; heights are on a logarithmic scale from 1e-4 to 10."""
+    width, height = CURVE
+    known = [(n, error) for n, error in enumerate(errors or ()) if error is not None and error > 0]
+    last = max(1, len(errors or ()) - 1)
+    points = [(n / last * width, height * (1 - min(1.0, max(0.0, (math.log10(error) + 4) / 5)))) for n, error in known]
+    return " ".join(f"{x:.1f},{y:.1f}" for x, y in points)

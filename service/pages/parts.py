@@ -1,0 +1,72 @@
+"""What pages have in common. Takes runs, layers and rows, gives them as plain values with their links."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from service import links
+from service.catalog import Layer, PublishedRun
+from service.query.layers import Channel, LayerTables
+from service.query.scans import Top
+
+Page = Mapping[str, Any]
+
+SAYS = {
+    "patch": "A patch is the part of an image that a unit can see at all; most of its sensitivity lies in the middle.",
+    "projection": "A projection is what in this patch drove this unit, carried down to pixels; never why a class was chosen.",
+    "occlude": "A grey square hides a part of the image: what then falls depended on that part, as far as one square shows.",
+    "invert": "An image that the layer cannot tell from the original: one of many, and the priors' doing as well.",
+    "filters": "The first convolution's kernels, each scaled by itself: what they weigh, not how often they wake.",
+}
+
+
+def of_run(found: PublishedRun) -> dict[str, Any]:
+    """A run."""
+    return {
+        "run": found.run,
+        "job": found.job,
+        "created": found.created,
+        "model": found.model,
+        "corpus": found.corpus,
+        "images": found.images,
+        "rejects": found.rejects,
+        "input": [found.input_height, found.input_width],
+        "method": found.method,
+        "channels": sum(each.channels for each in found.layers),
+        "layers": len(found.layers),
+        "href": links.run(found),
+    }
+
+
+def of_layer(found: PublishedRun, about: Layer) -> dict[str, Any]:
+    """A layer; `field_share` is the side of its receptive field against the input's, at most 1."""
+    share = min(1.0, max(about.field_height / found.input_height, about.field_width / found.input_width))
+    return asdict(about) | {"field_share": share, "href": links.layer(found, about.name)}
+
+
+def of_state(tables: LayerTables) -> dict[str, Any]:
+    """How many of a layer's channels are dead."""
+    dead = sum(each.dead for each in tables.channels)
+    return {"dead": dead, "dead_share": dead / len(tables.channels)}
+
+
+def of_channel(found: PublishedRun, about: Layer, each: Channel, show: str = "patch") -> dict[str, Any]:
+    """A channel on a wall."""
+    href = links.channel(found, about.name, each.channel)
+    return vars(each) | {"href": href, "picture": links.wall(found, about, each.channel, show)}
+
+
+def of_cell(found: PublishedRun, about: Layer, row: Top) -> dict[str, Any]:
+    """One of a channel's strongest images: its patch and its projection."""
+    place = f"{links.channel(found, about.name, row.channel)}/{row.rank}"
+    return {
+        "rank": row.rank,
+        "score": row.score,
+        "image_id": row.image_id,
+        "label": row.label,
+        "location": [row.y, row.x],
+        "source_box": [row.source_top, row.source_left, row.source_bottom, row.source_right],
+        "href": links.image(found, row.image_id),
+        "patch": f"{place}/patch",
+        "projection": f"{place}/projection",
+    }

@@ -1,0 +1,92 @@
+"""What the instruments found. Takes runs of occlusion, inversion and filters, gives rows of their tables with their numbers."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from service.catalog import PublishedRun
+from service.query.reading import read, row
+from workers.errors import QueryError, nearest
+from workers.store.columns import Table
+from workers.store.instruments import FILTERS, INVERSIONS, OCCLUSIONS
+
+TABLE_OF = {"occlude": OCCLUSIONS, "invert": INVERSIONS, "filters": FILTERS}
+OF_IMAGES = ("occlude", "invert")
+
+
+@dataclass(frozen=True, eq=False)
+class Finding:
+    """One row of an instrument's table.
+
+    Attributes:
+        run: the run.
+        table: its table.
+        number: the row's place in it, by which its pictures are asked for.
+        values: columns by name; lists only where one row was asked for.
+        pictures: names of the image columns that hold a picture.
+    """
+
+    run: PublishedRun
+    table: Table
+    number: int
+    values: dict[str, Any]
+    pictures: tuple[str, ...]
+
+
+def findings(run: PublishedRun, limit: int | None = None) -> tuple[Finding, ...]:
+    """The rows of an instrument's run, in the table's order.
+
+    Raises:
+        QueryError: the run is of another kind.
+        DamagedRun: the run's files are not the ones that its manifest names.
+    """
+    return tuple(_findings(run, None))[:limit]
+
+
+def finding(run: PublishedRun, number: int) -> Finding:
+    """One row of an instrument's run, lists included.
+
+    Raises:
+        QueryError: the run is of another kind, or has no such row.
+        DamagedRun: the run's files are not the ones that its manifest names.
+    """
+    table = _table(run)
+    values = row(run, table, number, table.schema.names)
+    pictures = {name: values.pop(name) for name in table.images}
+    there = tuple(name for name, told in pictures.items() if told and told["bytes"])
+    return Finding(run, table, number, values, there)
+
+
+def of_image(runs: Iterable[PublishedRun], corpus: str, image_id: str) -> Iterator[Finding]:
+    """What occlusion and inversion found of an image, in all runs over its corpus.
+
+    Args:
+        runs: where to look.
+        corpus: source of the corpus; the same image id elsewhere is another image.
+        image_id: the image's key in it.
+    """
+    for run in runs:
+        if run.job in OF_IMAGES and run.corpus == corpus:
+            yield from _findings(run, image_id)
+
+
+def _findings(run: PublishedRun, image_id: str | None) -> Iterator[Finding]:
+    table = _table(run)
+    plain = [field.name for field in table.schema if not pa.types.is_nested(field.type)]
+    there = {f"{name}?": pc.field(name, "bytes").is_valid() for name in table.images}
+    found = read(run, table, pc.scalar(True), {name: pc.field(name) for name in plain} | there)
+    numbers = range(len(found))
+    if image_id is not None:
+        numbers = pc.indices_nonzero(pc.equal(found["image_id"], image_id)).to_pylist()
+    for number, values in zip(numbers, found.take(list(numbers)).to_pylist(), strict=True):
+        pictures = tuple(name for name in table.images if values.pop(f"{name}?"))
+        yield Finding(run, table, number, values, pictures)
+
+
+def _table(run: PublishedRun) -> Table:
+    if run.job not in TABLE_OF:
+        raise QueryError(f"run {run.run!r} is of the job {run.job!r}; {nearest(run.job, TABLE_OF)}")
+    return TABLE_OF[run.job]

@@ -1,0 +1,180 @@
+"""One layer of a scan, whole: its channels compared with each other. Takes its rows of `top` and `units`, gives frozen rows.
+
+Both tables are kept in memory, some hundred bytes for each row, so that a question about a channel reads no file.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from service.catalog import Layer, PublishedRun
+from service.query.reading import read
+from service.query.scans import Top, Unit
+from workers.core.statistics import edges
+from workers.errors import QueryError, nearest
+from workers.store.schema import TOP, UNITS
+
+NEIGHBOURS = 8
+
+
+@dataclass(frozen=True)
+class Channel(Unit):
+    """A channel among the others of its layer: its row of `units`, and what its top images are labelled.
+
+    Attributes:
+        label: commonest label among its top images, or None where there are none.
+        purity: share of its top images that have this label.
+    """
+
+    label: str | None
+    purity: float
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which channels of a layer, and in what order.
+
+    Attributes:
+        sort: "channel", "dead" (these first, then the least active), or a statistic, largest first.
+        at_least: least value of what is sorted by, or None for any.
+        at_most: largest value of it, likewise.
+        label: only channels whose commonest label is this.
+        dead: only dead channels, or only living ones; None for both.
+    """
+
+    sort: str = "channel"
+    at_least: float | None = None
+    at_most: float | None = None
+    label: str | None = None
+    dead: bool | None = None
+
+    def __post_init__(self) -> None:
+        if self.sort not in SORTS:
+            raise QueryError(f"channels cannot be sorted by {self.sort!r}; {nearest(self.sort, SORTS)}")
+
+    def takes(self, channel: Channel) -> bool:
+        """Whether a channel is one of them."""
+        value = float(getattr(channel, self.sort))
+        return (
+            (self.at_least is None or value >= self.at_least)
+            and (self.at_most is None or value <= self.at_most)
+            and self.label in (None, channel.label)
+            and self.dead in (None, channel.dead)
+        )
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """Another channel of the layer, and how many of its top images are the same."""
+
+    channel: int
+    shared: int
+
+
+@dataclass(frozen=True, eq=False)
+class LayerTables:
+    """One layer of a run: rows of `top` by (channel, rank), and of `units` by channel."""
+
+    layer: Layer
+    top: pa.Table
+    units: pa.Table
+
+    @cached_property
+    def channels(self) -> tuple[Channel, ...]:
+        """Every channel, in order."""
+        labels, starts = self.top["label"].to_pylist(), self._starts
+        return tuple(
+            Channel(**row, **_purest(labels[start:stop]))
+            for row, start, stop in zip(self.units.select(_UNIT).to_pylist(), starts[:-1], starts[1:], strict=True)
+        )
+
+    def chosen(self, choice: Choice) -> tuple[Channel, ...]:
+        """Some channels, in an order; equal ones by their number."""
+        return tuple(sorted(filter(choice.takes, self.channels), key=_ORDERS[choice.sort]))
+
+    def rows(self, channel: int) -> tuple[Top, ...]:
+        """The channel's images, best first."""
+        return tuple(Top(**row) for row in self._of(channel).to_pylist())
+
+    def histogram(self, channel: int) -> tuple[tuple[float, float, int], ...]:
+        """The channel's scores: lower edge, upper edge, images; occupied bins only, ascending."""
+        [row] = self.units.select(["bins", "counts"]).slice(self.known(channel), 1).to_pylist()
+        return tuple((*edges(bin_), count) for bin_, count in zip(row["bins"], row["counts"], strict=True))
+
+    def labels(self, channel: int) -> tuple[tuple[str, int], ...]:
+        """Labels among the channel's top images, the commonest first."""
+        found = Counter(row.label for row in self.rows(channel) if row.label is not None)
+        return tuple(sorted(found.items(), key=lambda each: (-each[1], each[0])))
+
+    def neighbours(self, channel: int) -> tuple[Neighbour, ...]:
+        """The channels that share most top images with one, most first."""
+        mine = self._of(channel)["image_index"].combine_chunks()
+        sharing = self.top.filter(pc.field("image_index").isin(mine) & (pc.field("channel") != channel))
+        counted = Counter(sharing["channel"].to_pylist())
+        return tuple(Neighbour(*each) for each in sorted(counted.items(), key=lambda e: (-e[1], e[0]))[:NEIGHBOURS])
+
+    def known(self, channel: int) -> int:
+        """The channel's number, if the layer has it.
+
+        Raises:
+            QueryError: it does not.
+        """
+        if not 0 <= channel < self.layer.channels:
+            last = self.layer.channels - 1
+            raise QueryError(f"no channel {channel} in layer {self.layer.name!r}; it has 0 to {last}")
+        return channel
+
+    @cached_property
+    def _starts(self) -> list[int]:
+        """Where each channel's rows of `top` begin, and where the last one's end."""
+        found = np.searchsorted(self.top["channel"].to_numpy(), np.arange(self.layer.channels + 1))
+        return [int(start) for start in found]
+
+    def _of(self, channel: int) -> pa.Table:
+        """The channel's rows of `top`, best first."""
+        start, stop = self._starts[self.known(channel)], self._starts[channel + 1]
+        return self.top.slice(start, stop - start)
+
+
+def read_layer(run: PublishedRun, name: str) -> LayerTables:
+    """A layer of a scan.
+
+    Raises:
+        QueryError: the run has no such layer.
+        DamagedRun: the run's files are not the ones that its manifest names.
+    """
+    about = run.layer(name)
+    here = pc.field("layer_index") == about.index
+    top = read(run, TOP, here, [field.name for field in fields(Top)])
+    units = read(run, UNITS, here, [*_UNIT, "bins", "counts"])
+    return LayerTables(
+        about, top.sort_by([("channel", "ascending"), ("rank", "ascending")]), units.sort_by([("channel", "ascending")])
+    )
+
+
+def _purest(labels: Sequence[str | None]) -> Mapping[str, Any]:
+    """The commonest label and its share of all; of equally common ones the first by name."""
+    counted = Counter(label for label in labels if label is not None)
+    if not counted:
+        return {"label": None, "purity": 0.0}
+    label, count = min(counted.items(), key=lambda each: (-each[1], each[0]))
+    return {"label": label, "purity": count / len(labels)}
+
+
+def _largest_first(name: str) -> Callable[[Channel], float]:
+    return lambda channel: -float(getattr(channel, name))
+
+
+_UNIT = [field.name for field in fields(Unit)]
+_ORDERS: Mapping[str, Callable[[Channel], Any]] = {
+    "channel": lambda channel: channel.channel,
+    **{name: _largest_first(name) for name in ("max", "mean", "std", "active_share", "purity")},
+    "dead": lambda channel: (not channel.dead, channel.active_share),
+}
+SORTS = tuple(_ORDERS)

@@ -1,0 +1,90 @@
+"""Rows of a published run's tables. Takes runs, tables and filters, gives Arrow tables; reads what the manifest names."""
+
+from functools import lru_cache
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+from fsspec import AbstractFileSystem
+
+from service.catalog import PublishedRun
+from workers.errors import DamagedRun, QueryError, nearest
+from workers.store import paths
+from workers.store.columns import Table
+from workers.store.schema import TABLES
+
+DATASETS_KEPT = 64
+_FORMAT = ds.ParquetFileFormat(
+    default_fragment_scan_options=ds.ParquetFragmentScanOptions(pre_buffer=True, page_checksum_verification=True)
+)
+
+
+def read(
+    run: PublishedRun, table: Table, wanted: pc.Expression, columns: list[str] | dict[str, pc.Expression]
+) -> pa.Table:
+    """Columns of those rows of a table that an expression leaves, in the table's order.
+
+    Raises:
+        QueryError: the run has no such table.
+        DamagedRun: the run's files are not the ones that its manifest names.
+    """
+    files = _files(run, table)
+    try:
+        return _dataset(files, table.name, run.root.filesystem).to_table(columns=columns, filter=wanted)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise DamagedRun(f"run {run.run!r}: its table {table.name!r} cannot be read: {error}") from error
+
+
+def row(run: PublishedRun, table: Table, number: int, columns: list[str]) -> dict[str, Any]:
+    """Columns of row `number` of a table; its row group alone is read. A column that an older run lacks is None.
+
+    Raises:
+        QueryError: there is no such row.
+        DamagedRun: the run's files are not the ones that its manifest names.
+    """
+    left = number
+    for path in _files(run, table) if number >= 0 else ():
+        with pq.ParquetFile(path, filesystem=run.root.filesystem, page_checksum_verification=True) as file:
+            for group in range(file.num_row_groups):
+                rows = file.metadata.row_group(group).num_rows
+                if left < rows:
+                    there = [name for name in columns if name in file.schema_arrow.names]
+                    [found] = file.read_row_group(group, there).slice(left, 1).to_pylist()
+                    return {**dict.fromkeys(columns), **found}
+                left -= rows
+    raise QueryError(f"run {run.run!r} has no row {number} in its table {table.name!r}")
+
+
+def picture(run: PublishedRun, table: Table, column: str, number: int) -> bytes:
+    """The encoded picture in row `number` of a table.
+
+    Raises:
+        QueryError: there is no such row, or no picture in it.
+        DamagedRun: the run's files are not the ones that its manifest names.
+    """
+    found = row(run, table, number, [column])[column]
+    if not found or not found["bytes"]:
+        raise QueryError(f"run {run.run!r} has no picture {column!r} in row {number} of its table {table.name!r}")
+    return bytes(found["bytes"])
+
+
+@lru_cache(DATASETS_KEPT)
+def _dataset(files: tuple[str, ...], table: str, filesystem: AbstractFileSystem) -> ds.Dataset:
+    """The files as one dataset, which keeps their footers: a file is named by its content, so that it stays what it is."""
+    return ds.dataset(list(files), schema=TABLES[table].schema, format=_FORMAT, filesystem=filesystem)
+
+
+def _files(run: PublishedRun, table: Table) -> tuple[str, ...]:
+    """Full paths of a table's files, after a look at whether they are there and have their sizes."""
+    if table.name not in run.tables:
+        raise QueryError(f"run {run.run!r} has no table {table.name!r}; {nearest(table.name, run.tables)}")
+    folder = paths.table_folder(table.name, run.run)
+    there = run.root.files(folder)
+    for part in run.tables[table.name]:
+        size = there.get(part.path.removeprefix(f"{folder}/"))
+        if size != part.bytes:
+            told = "is missing" if size is None else f"has {size} bytes instead of {part.bytes}"
+            raise DamagedRun(f"run {run.run!r}: {part.path} {told}")
+    return tuple(run.root.path(part.path) for part in run.tables[table.name])
