@@ -75,6 +75,7 @@ def _add_pages(app: FastAPI, atlas: Atlas, templates: Jinja2Templates, *, origin
             app.add_api_route(each, _endpoint(ask, templates), methods=["GET"], response_model=None)
 
     route("/", lambda _: scans.runs(atlas))
+    route("/limits", lambda _: {"kind": "limits", "title": "What the pictures do not say"})
     route("/search", lambda q: images.search(atlas, q.get("q", "")))
     route("/compare", lambda q: scans.compare(atlas, q.get("a", ""), q.get("b", ""), q.get("layer")))
     route("/runs/{run}/image", lambda q: images.image(atlas, q["run"], q.get("id", ""), originals=originals))

@@ -3,7 +3,7 @@
 import hashlib
 import io
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -23,6 +23,7 @@ from workers.errors import QueryError, ReadError
 from workers.store.schema import IMAGES, PREVIEWS
 
 WALLS_KEPT = 4096
+CHANNELS_KEPT = 64  # whose patches and projections stay in memory, some 100 KB each
 WALL_PX = 132  # side of a channel's small grid on the wall
 QUALITY = 85
 
@@ -49,7 +50,8 @@ class Pictures:
 
     def __init__(self, atlas: Atlas) -> None:
         self._atlas = atlas
-        self._walls = lru_cache(WALLS_KEPT)(self._drawn_wall)
+        self._walls = lru_cache(WALLS_KEPT)(self._wall)
+        self._cells = lru_cache(CHANNELS_KEPT)(self._read_cells)
 
     def wall(self, run: PublishedRun, layer: str, channel: int, kind: Kind) -> Picture:
         """A channel's nine patches, or projections, as one small picture."""
@@ -61,7 +63,7 @@ class Pictures:
         Raises:
             QueryError: the run has no such layer, channel or rank.
         """
-        form, cells = sheet.geometry(run, run.layer(layer)), scans.cells(run, layer, [channel])
+        form, cells = sheet.geometry(run, run.layer(layer)), self._cells_of(run, layer, channel)
         for cell in cells:
             if cell.rank == rank:
                 return _png(sheet.drawn(cell, kind == "projection", form))
@@ -109,20 +111,27 @@ class Pictures:
             return _map(reading.row(run, TABLE_OF[run.job], number, ["rows", "cols", "classes", column]), column)
         raise QueryError(f"no picture {column!r} in run {run.run!r}")
 
-    def _drawn_wall(self, run: str, created: str, layer: str, channel: int, kind: Kind) -> Picture:
-        del created
-        found = self._atlas.run(run)
-        form = sheet.geometry(found, found.layer(layer))
-        factor = (WALL_PX / form.side - sheet.GAP_PX) / max(form.height, form.width)
-        small = replace(form, factor=factor if factor < 1 else max(1, int(factor)))
-        wide, tall = small.cell
-        page = Image.new("RGB", small.grid, sheet.GROUND)
-        for number, cell in enumerate(scans.cells(found, layer, [channel])):
-            place = number % small.side * (wide + sheet.GAP_PX), number // small.side * (tall + sheet.GAP_PX)
-            page.paste(sheet.drawn(cell, kind == "projection", small), place)
+    def drawn_wall(self, run: PublishedRun, layer: str, channel: int, kind: Kind, side_px: int) -> Picture:
+        """A channel's nine patches, or projections, as one picture of a given side; those of projections lossless."""
+        form = sheet.fitted(sheet.geometry(run, run.layer(layer)), side_px)
+        drawn = [sheet.drawn(cell, kind == "projection", form) for cell in self._cells_of(run, layer, channel)]
         buffer = io.BytesIO()
-        page.save(buffer, "WEBP", quality=QUALITY, method=2)
+        exact = (
+            {"lossless": True, "quality": 0, "method": 1} if kind == "projection" else {"quality": QUALITY, "method": 2}
+        )
+        sheet.grid(drawn, form).save(buffer, "WEBP", **exact)
         return Picture(buffer.getvalue(), "image/webp")
+
+    def _wall(self, run: str, created: str, layer: str, channel: int, kind: Kind) -> Picture:
+        del created
+        return self.drawn_wall(self._atlas.run(run), layer, channel, kind, WALL_PX)
+
+    def _cells_of(self, run: PublishedRun, layer: str, channel: int) -> tuple[scans.Cell, ...]:
+        return self._cells(run.run, run.created, layer, channel)
+
+    def _read_cells(self, run: str, created: str, layer: str, channel: int) -> tuple[scans.Cell, ...]:
+        del created  # a run that was removed and published again is another one
+        return scans.cells(self._atlas.run(run), layer, [channel])
 
 
 def _png(drawn: Image.Image) -> Picture:

@@ -8,7 +8,7 @@ has its own scale; where a sheet shows it smaller than it is, contrast is stretc
 import io
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -92,6 +92,21 @@ def geometry(run: PublishedRun, layer: Layer) -> Geometry:
     return Geometry(height, width, *fits, factor, side)
 
 
+def fitted(form: Geometry, side_px: int) -> Geometry:
+    """The same cells, larger or smaller, so that the grid of them is at most so many pixels wide and high."""
+    factor = (side_px / form.side - GAP_PX) / max(form.height, form.width)
+    return replace(form, factor=factor if factor < 1 else int(factor))
+
+
+def grid(cells: Sequence[Image.Image], form: Geometry) -> Image.Image:
+    """Drawn cells in rows, the ground between them."""
+    wide, tall = form.cell
+    page = Image.new("RGB", form.grid, GROUND)
+    for number, cell in enumerate(cells):
+        page.paste(cell, (number % form.side * (wide + GAP_PX), number // form.side * (tall + GAP_PX)))
+    return page
+
+
 def draw_cell(encoded: bytes | None, cell: Cell, form: Geometry) -> Image.Image:
     """One patch or projection in its place; a thin stroke where there is none."""
     cut = Image.new("RGB", (form.width, form.height), GROUND)
@@ -133,15 +148,13 @@ def _block(cells: Sequence[Cell], channel: int, form: Geometry) -> Image.Image:
     """One channel: its label, and below it the projections beside the patches."""
     font = ImageFont.load_default(LABEL_PX)
     label = f"channel {channel} · " + (f"max {_number(cells[0].score)}" if cells else "no image")
-    (grid_wide, grid_tall), (wide, tall) = form.grid, form.cell
+    grid_wide, grid_tall = form.grid
     second, below = grid_wide + PAIR_GAP_PX, LABEL_PX + 6
     size = max(second + grid_wide, math.ceil(font.getlength(label))), below + grid_tall
     block = Image.new("RGB", size, GROUND)
     ImageDraw.Draw(block).text((0, LABEL_PX), label, INK, font, anchor="ls")
-    for number, cell in enumerate(cells):
-        x, y = number % form.side * (wide + GAP_PX), number // form.side * (tall + GAP_PX) + below
-        block.paste(drawn(cell, True, form), (x, y))
-        block.paste(drawn(cell, False, form), (x + second, y))
+    for left, projection in ((0, True), (second, False)):
+        block.paste(grid([drawn(cell, projection, form) for cell in cells], form), (left, below))
     return block
 
 

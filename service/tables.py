@@ -1,4 +1,4 @@
-"""The commands `sql`, `views` and `serve`. Takes SQL, a file's name or an address; prints rows, writes views, serves pages."""
+"""The commands `sql`, `views`, `report`, `serve`. Takes SQL, a file's name or an address; prints, writes, serves."""
 
 import datetime
 import decimal
@@ -26,6 +26,7 @@ def add_to(app: typer.Typer) -> None:
     """Add the commands."""
     app.command()(sql)
     app.command()(views)
+    app.command()(report)
     app.command()(serve)
 
 
@@ -54,11 +55,21 @@ def views(
     """Write `CREATE VIEW` statements over the files of all published runs, for any DuckDB."""
     from service import sql as answers
 
-    try:
-        output.write_text(answers.views(Root(root)))
-    except OSError as error:
-        raise UsageError(f"views {str(output)!r} cannot be written: {error.strerror or error}") from error
-    typer.echo(str(output))
+    _write(output, "views", answers.views(Root(root)))
+
+
+def report(
+    run: Annotated[str, typer.Argument(help="Run id.")],
+    root: RootOption,
+    output: Annotated[Path, typer.Option("-o", "--output", help="HTML file to write.")] = Path("report.html"),
+    channels: Annotated[int, typer.Option(min=1, help="Channels shown of each layer.")] = 12,
+) -> None:
+    """Write a run as one HTML file that holds every picture in itself, to mail."""
+    from service import report as reports
+    from service.atlas import Atlas
+
+    atlas = Atlas(Root(root))
+    _write(output, "report", reports.report(atlas, atlas.run(run), channels))
 
 
 def serve(
@@ -82,6 +93,14 @@ def serve(
             raise UsageError(f"cannot listen on {host} port {port}: {error.strerror or error}") from error
     typer.echo(f"the atlas is at http://{host}:{port}/")
     uvicorn.run(web.create(Root(root), originals=originals), host=host, port=port, log_level="warning")
+
+
+def _write(output: Path, what: str, text: str) -> None:
+    try:
+        output.write_text(text)
+    except OSError as error:
+        raise UsageError(f"{what} {str(output)!r} cannot be written: {error.strerror or error}") from error
+    typer.echo(str(output))
 
 
 def _apart(names: Iterable[str]) -> list[str]:

@@ -59,7 +59,7 @@ def test_every_page_links_only_to_what_is_there_and_has_its_data_at_the_same_pat
         fresh = [link for link in sorted(found) if link not in seen][: 500 - len(seen)]
         seen |= set(fresh)
         waiting += fresh
-    assert {"/runs/second", "/static/atlas.css", "/static/limits.html"} <= seen
+    assert {"/runs/second", "/static/atlas.css", "/limits"} <= seen
 
 
 def test_pictures_are_pictures_and_stay_for_ever(client):

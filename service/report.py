@@ -1,0 +1,78 @@
+"""A run as one file to mail. Takes a published run, gives a page of HTML that holds its style and every picture in itself."""
+
+import base64
+from collections.abc import Iterator
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader
+
+from service.app import WEB
+from service.atlas import Atlas
+from service.catalog import PublishedRun
+from service.pages import parts
+from service.pages.findings import PANELS
+from service.pages.parts import SAYS
+from service.pictures import Picture, Pictures
+from service.query.findings import Finding, findings
+from service.query.layers import Choice, LayerTables
+
+WALL_PX = 204
+LARGEST_ROWS = 40  # of an instrument's run but for filters, whose rows are small
+IN_THE_REPORT = {"occlude": PANELS, "invert": ("original", "inversion"), "filters": ("kernel",)}
+
+
+def report(atlas: Atlas, run: PublishedRun, channels: int) -> str:
+    """The page.
+
+    Args:
+        atlas: the atlas of the run's root.
+        run: the run.
+        channels: channels shown of each layer of a scan, the living ones that most of one label drive; by number where
+            the corpus has no labels.
+    """
+    environment = Environment(loader=FileSystemLoader(WEB / "templates"), autoescape=True)
+    page = {
+        "run": parts.of_run(run),
+        "title": run.run,
+        "rejects_by_reason": run.rejects_by_reason,
+        "says": [SAYS["patch"], SAYS["projection"]] if run.job == "scan" else [SAYS[run.job]],
+        "style": (WEB / "static" / "atlas.css").read_text(),
+        "layers": list(_layers(atlas, run, channels)) if run.job == "scan" else [],
+        "found": list(_found(Pictures(atlas), run)) if run.job != "scan" else [],
+    }
+    return environment.get_template("report.html").render(page=page)
+
+
+def _layers(atlas: Atlas, run: PublishedRun, count: int) -> Iterator[dict[str, Any]]:
+    pictures = Pictures(atlas)
+    for about in run.layers:
+        tables = atlas.layer(run, about.name)
+        shown = [
+            vars(each)
+            | {
+                kind: _inside(pictures.drawn_wall(run, about.name, each.channel, kind, WALL_PX))
+                for kind in ("projection", "patch")
+            }
+            for each in _first(tables, count)
+        ]
+        yield parts.of_layer(run, about) | parts.of_state(tables) | {"shown": shown}
+
+
+def _first(tables: LayerTables, count: int) -> tuple[Any, ...]:
+    return tables.chosen(Choice("purity", dead=False))[:count] or tables.channels[:count]
+
+
+def _found(pictures: Pictures, run: PublishedRun) -> Iterator[dict[str, Any]]:
+    for row in findings(run, None if run.job == "filters" else LARGEST_ROWS):
+        yield row.values | {"pictures": dict(_pictures(pictures, row))}
+
+
+def _pictures(pictures: Pictures, row: Finding) -> Iterator[tuple[str, str]]:
+    for name in IN_THE_REPORT[row.run.job]:
+        if name in row.pictures:
+            yield name, _inside(pictures.of_row(row.run, row.number, name))
+
+
+def _inside(picture: Picture) -> str:
+    """A picture as a URL that holds it."""
+    return f"data:{picture.media};base64,{base64.b64encode(picture.data).decode()}"
