@@ -78,10 +78,9 @@ def _findings(run: PublishedRun, image_id: str | None) -> Iterator[Finding]:
     plain = [field.name for field in table.schema if not pa.types.is_nested(field.type)]
     there = {f"{name}?": pc.field(name, "bytes").is_valid() for name in table.images}
     found = read(run, table, pc.scalar(True), {name: pc.field(name) for name in plain} | there)
-    numbers = range(len(found))
-    if image_id is not None:
-        numbers = pc.indices_nonzero(pc.equal(found["image_id"], image_id)).to_pylist()
-    for number, values in zip(numbers, found.take(list(numbers)).to_pylist(), strict=True):
+    every = pa.array(range(len(found)), pa.uint64())
+    numbers = every if image_id is None else pc.indices_nonzero(pc.equal(found["image_id"], image_id))
+    for number, values in zip(numbers.to_pylist(), found.take(numbers).to_pylist(), strict=True):
         pictures = tuple(name for name in table.images if values.pop(f"{name}?"))
         yield Finding(run, table, number, values, pictures)
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from workers.core.receptive_field import Box, Field, Span
 from workers.store import paths
 from workers.store.root import Root
 from workers.store.rows import TableWriter
-from workers.store.schema import SCAN_TABLES
+from workers.store.schema import TABLES
 
 INPUT_PX = 64
 IMAGES = 12
@@ -29,21 +30,45 @@ CHANNELS = {"relu1": 20, "relu2": 6, "relu3": 6, "fc": 3}
 DEAD = 2  # channel of every layer that no image activates
 
 
-def publish(root: Root, run: str = "first", created: str = "2026-11-23T02:00:00+00:00", k: int = K) -> None:
-    """Publish a run whose patches are red at the top, green below, and a lighter shade for a better rank."""
-    tables = _rows(k)
+CORPUS = "/photos"
+
+
+def names(count: int = IMAGES + 1) -> list[tuple[str, str]]:
+    """Image ids and labels."""
+    return [(f"cat{n % 2}/{n:03d}.png", "cat") for n in range(count)]
+
+
+def publish(
+    root: Root,
+    run: str = "first",
+    created: str = "2026-11-23T02:00:00+00:00",
+    k: int = K,
+    named: Sequence[tuple[str, str]] | None = None,
+) -> None:
+    """Publish a scan whose patches are red at the top, green below, and a lighter shade for a better rank.
+
+    `named` are ids and labels of its images, the last of them rejected.
+    """
+    tables = _rows(k, named or names())
+    layers = [_layer(index, name) for index, name in enumerate(FIELDS)]
+    spec = {"scan": {"k": k, "max_reject_share": 0.05}, "project": {"method": "deconvnet"}}
+    rejects = {"rejects": 1, "rejects_by_reason": {"damaged": 1}}
+    commit(root, run, "scan", tables, created=created, spec=spec, layers=layers, totals=rejects)
+
+
+def commit(root: Root, run: str, job: str, tables: Mapping[str, list[dict[str, Any]]], **facts: Any) -> None:
+    """Write tables and their manifest."""
     written = {}
     with root.scratch() as scratch:
-        for table in SCAN_TABLES:
-            with TableWriter(root, table, run, scratch, part_bytes=100_000) as writer:
-                writer.write(pa.Table.from_pylist(tables[table.name], table.schema))
-                written[table.name] = [vars(part) for part in writer.close()]
+        for name, rows in tables.items():
+            with TableWriter(root, TABLES[name], run, scratch, part_bytes=100_000) as writer:
+                writer.write(pa.Table.from_pylist(rows, TABLES[name].schema))
+                written[name] = [vars(part) for part in writer.close()]
+    totals = {"images": len(tables.get("images", ())), "rejects": 0, "rejects_by_reason": {}}
     told = {
-        "version": 1, "run": run, "job": "scan", "created": created, "tables": written,
-        "spec": {"scan": {"k": k, "max_reject_share": 0.05}, "project": {"method": "deconvnet"}},
-        "model": {"source": "deconvoy://none"}, "corpus": {"source": "/photos"}, "input": [3, INPUT_PX, INPUT_PX],
-        "totals": {"listed": IMAGES + 1, "images": IMAGES, "rejects": 1, "rejects_by_reason": {"damaged": 1}},
-        "layers": [_layer(index, name) for index, name in enumerate(FIELDS)],
+        "version": 1, "run": run, "job": job, "tables": written, "created": "2026-11-25T02:00:00+00:00", "spec": {},
+        "model": {"source": "deconvoy://none"}, "corpus": {"source": CORPUS}, "input": [3, INPUT_PX, INPUT_PX],
+        **facts, "totals": totals | facts.get("totals", {}),
     }  # fmt: skip
     assert root.create(paths.manifest_path(run), json.dumps(told).encode())
 
@@ -63,26 +88,30 @@ def patch(layer: str, rank: int) -> np.ndarray[Any, Any]:
     return pixels[cut.top : cut.bottom, cut.left : cut.right]
 
 
-def _rows(k: int) -> dict[str, list[dict[str, Any]]]:
-    images = [
-        {
-            "image_index": n,
-            "image_id": f"cat{n % 2}/{n:03d}.png",
-            "uri": f"/photos/cat{n % 2}/{n:03d}.png",
-            "label": "cat",
-        }
-        for n in range(IMAGES + 1)
+def image_rows(named: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
+    """The key columns and labels of images."""
+    return [
+        {"image_index": n, "image_id": name, "uri": f"{CORPUS}/{name}", "label": label}
+        for n, (name, label) in enumerate(named)
     ]
+
+
+def _rows(k: int, named: Sequence[tuple[str, str]]) -> dict[str, list[dict[str, Any]]]:
+    sized = {"width": INPUT_PX, "height": INPUT_PX}
+    images = image_rows(named)
     top = [row for index, layer in enumerate(FIELDS) for row in _top(index, layer, images, k)]
     return {
-        "images": images[:IMAGES],
+        "images": [each | sized for each in images[:IMAGES]],
         "rejects": [{**images[IMAGES], "reason": "damaged", "detail": "cut off"}],
         "units": [
             _unit(index, layer, channel) for index, layer in enumerate(FIELDS) for channel in range(CHANNELS[layer])
         ],
         "top": top,
         "patches": [_patch(row) for row in top],
-        "previews": [],
+        "previews": [
+            {"image_index": each["image_index"], "image_id": each["image_id"], "preview": encoded(patch("fc", 0))}
+            for each in images[:IMAGES]
+        ],
     }
 
 
@@ -105,8 +134,8 @@ def _top(index: int, layer: str, images: list[dict[str, Any]], k: int) -> list[d
 
 def _patch(row: dict[str, Any]) -> dict[str, Any]:
     pixels = patch(row["layer"], row["rank"])
-    shown = {"bytes": _png(pixels), "path": None}
-    projection = {"bytes": _png(255 - pixels), "path": None} if row["score"] > 0 else None
+    shown = encoded(pixels)
+    projection = encoded(255 - pixels) if row["score"] > 0 else None
     return {
         **row,
         "patch": shown,
@@ -138,7 +167,8 @@ def _layer(index: int, name: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _png(pixels: np.ndarray[Any, Any]) -> bytes:
+def encoded(pixels: np.ndarray[Any, Any]) -> dict[str, Any]:
+    """Pixels as a value of an image column."""
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG")
-    return buffer.getvalue()
+    return {"bytes": buffer.getvalue(), "path": None}

@@ -1,0 +1,67 @@
+"""Published runs of the instruments, made on the spot. Takes a root and images, writes tables that say what is expected."""
+
+import json
+from collections.abc import Sequence
+
+import numpy as np
+
+from tests.support.published import INPUT_PX, commit, encoded, image_rows, names
+from workers.store.root import Root
+
+ROWS, COLUMNS, SIZE, STRIDE = 5, 4, 16, 8
+LAYERS = ("relu1", "relu2")
+RESTARTS = 2
+KERNELS = 12
+
+
+def occlude(root: Root, run: str = "covered", named: Sequence[tuple[str, str]] | None = None) -> None:
+    """Position p leaves p % of the activation; of the first image's class half is left where p is even."""
+    images = image_rows(named or names(2))
+    grey = encoded(np.full((INPUT_PX, INPUT_PX, 3), 90, np.uint8))
+    panels = {f"panel_{name}": grey for name in ("image", "activation", "projection", "probability", "class")}
+    about = {
+        "layer": "relu2", "layer_index": 1, "channel": 4, "activation": 100.0, "class_index": 3, "class_name": "cat",
+        "target": "label", "probability": 1.0, "predicted_index": 3, "predicted_name": "cat", "rows": ROWS,
+        "cols": COLUMNS, "size": SIZE, "stride": STRIDE, "fill": "grey", "original": grey,
+        "activation_map": [float(p) for p in range(ROWS * COLUMNS)],
+        "probability_map": [1.0 if p % 2 else 0.5 for p in range(ROWS * COLUMNS)],
+        "class_map": [3 if p % 2 else 7 for p in range(ROWS * COLUMNS)],
+        "classes": [{"class_index": 3, "class_name": "cat"}, {"class_index": 7, "class_name": None}],
+    }  # fmt: skip
+    rows = [image | about | panels for image in images]
+    commit(root, run, "occlude", {"images": images, "rejects": [], "occlusions": rows})
+
+
+def invert(root: Root, run: str = "inverted", named: Sequence[tuple[str, str]] | None = None) -> None:
+    """Two layers, two restarts; the last one of the second layer diverged."""
+    images = image_rows(named or names(2))
+    rows = [
+        image
+        | {
+            "layer": layer, "layer_index": number, "restart": restart, "status": status, "error": 0.01 * (number + 1),
+            "error_curve": None if status == "diverged" else [1.0, 0.1, 0.01 * (number + 1)],
+            "inversion": encoded(np.full((INPUT_PX, INPUT_PX, 3), 40 * number + 20 * restart, np.uint8)),
+            "original": encoded(np.full((INPUT_PX, INPUT_PX, 3), 200, np.uint8)),
+            "settings": json.dumps({"rate": 0.004, "channels": None}),
+        }
+        for image in images
+        for number, layer in enumerate(LAYERS)
+        for restart in range(RESTARTS)
+        for status in ["diverged" if (number, restart) == (1, 1) else "ok"]
+    ]  # fmt: skip
+    commit(root, run, "invert", {"images": images, "rejects": [], "inversions": rows})
+
+
+def filters(root: Root, run: str = "kernels") -> None:
+    """A dozen kernels; the second is dead, the third a copy of the first."""
+    rows = [
+        {
+            "model": "deconvoy://none", "model_index": 0, "layer": "conv1", "channel": n, "height": 7, "width": 7,
+            "kernel": encoded(np.full((7, 7, 3), 20 * n, np.uint8)), "stride_y": 2, "stride_x": 2, "norm": 1.0,
+            "peak_frequency": None if n == 1 else 0.1, "orientation_deg": None, "dead": n == 1,
+            "high_frequency_share": None if n == 1 else 0.2, "aliasing_share": None if n == 1 else 0.1,
+            "duplicate_of": 0 if n == 2 else None, "layer_aliasing_share": 0.1,
+        }
+        for n in range(KERNELS)
+    ]  # fmt: skip
+    commit(root, run, "filters", {"filters": rows}, corpus=None)

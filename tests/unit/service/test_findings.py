@@ -1,0 +1,145 @@
+"""What instruments found, as queries and pages: rows by their place, maps, curves, an image's rows of all runs."""
+
+import io
+
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+from PIL import Image
+
+from service import app as web
+from service import catalog
+from service.query import findings
+from tests.support import instrumented
+from tests.support.instrumented import COLUMNS, KERNELS, LAYERS, RESTARTS, ROWS
+from tests.support.published import commit, names, publish
+from workers.errors import QueryError
+from workers.store.root import Root
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory) -> Root:
+    root = Root(str(tmp_path_factory.mktemp("root")))
+    publish(root)
+    instrumented.occlude(root)
+    instrumented.invert(root)
+    instrumented.filters(root)
+    return root
+
+
+@pytest.fixture(scope="module")
+def client(root) -> TestClient:
+    return TestClient(web.create(root))
+
+
+def test_rows_come_in_the_tables_order_and_one_of_them_with_its_lists(root):
+    run = catalog.find(root, "inverted", None)
+    rows = findings.findings(run)
+    assert [row.number for row in rows] == list(range(2 * len(LAYERS) * RESTARTS))
+    keys = [(row.values["image_index"], row.values["layer_index"], row.values["restart"]) for row in rows]
+    assert keys == sorted(keys)
+    for row in rows:
+        one = findings.finding(run, row.number)
+        assert {name: one.values[name] for name in row.values} == row.values
+        assert one.pictures == row.pictures == ("inversion", "original")
+    assert findings.finding(run, 0).values["error_curve"] == pytest.approx([1.0, 0.1, 0.01])
+    with pytest.raises(QueryError, match="has no row 8 in its table 'inversions'"):
+        findings.finding(run, 8)
+    with pytest.raises(QueryError, match="is of the job 'scan'"):
+        findings.findings(catalog.find(root, "first"))
+
+
+def test_an_images_rows_are_those_of_its_own_corpus_with_their_place_in_the_table(root):
+    name = names()[1][0]
+    found = list(findings.of_image(catalog.runs(root), "/photos", name))
+    assert [(row.run.run, row.number) for row in found] == [
+        ("inverted", 4), ("inverted", 5), ("inverted", 6), ("inverted", 7), ("covered", 1),
+    ]  # fmt: skip
+    assert {row.values["image_id"] for row in found} == {name}
+    assert not list(findings.of_image(catalog.runs(root), "/elsewhere", name))
+
+
+def test_an_occlusion_has_a_map_with_one_pixel_for_each_position(client):
+    page = client.get("/runs/covered/rows/0.json").json()
+    assert page["kind"] == "occlusion" and len(page["found"]["activation_map"]) == ROWS * COLUMNS
+    maps = {name: _pixels(client.get(href).content) for name, href in page["maps"].items()}
+    assert {name: pixels.shape[:2] for name, pixels in maps.items()} == dict.fromkeys(maps, (ROWS, COLUMNS))
+    colours = maps["activation_map"].reshape(-1, 3).astype(int)
+    redder = colours[:, 0] > colours[:, 2]
+    assert redder.tolist() == [p >= ROWS * COLUMNS // 2 for p in range(ROWS * COLUMNS)]  # blue is low, red high
+    two = maps["class_map"].reshape(-1, 3)
+    assert len(np.unique(two, axis=0)) == 2 and (two[0] == two[2]).all() and (two[0] != two[1]).any()
+
+
+def test_inversions_stand_in_rows_of_images_and_columns_of_layers(client):
+    page = client.get("/runs/inverted.json").json()
+    assert page["layers"] == list(LAYERS) and len(page["images"]) == 2
+    for image in page["images"]:
+        assert [line["restart"] for line in image["restarts"]] == list(range(RESTARTS))
+        assert [[each["layer"] for each in line["found"]] for line in image["restarts"]] == [list(LAYERS)] * RESTARTS
+    text = client.get("/runs/inverted").text
+    assert text.count("diverged") == 2
+
+
+def test_an_inversions_curve_falls_in_its_figure(client):
+    page = client.get("/runs/inverted/rows/0.json").json()
+    points = [tuple(map(float, point.split(","))) for point in page["curve"].split()]
+    assert points == [(0.0, 20.0), (160.0, 40.0), (320.0, 60.0)]  # 1, 0.1 and 0.01 on a scale from 10 to 1e-4
+    assert page["settings"] == {"rate": 0.004, "channels": None}
+    assert not client.get("/runs/inverted/rows/3.json").json()["curve"]  # diverged
+
+
+def test_kernels_stand_on_a_wall_the_dead_and_copied_ones_marked(client):
+    text = client.get("/runs/kernels").text
+    assert text.count("<li>") + text.count("<li class") == KERNELS and "copy of 0" in text and 'class="dead"' in text
+    assert client.get("/runs/kernels/rows/1").status_code == 200
+
+
+def test_an_images_page_shows_what_instruments_found_of_it(client):
+    page = client.get("/runs/first/image.json", params={"id": names()[0][0]}).json()
+    assert [each["run"] for each in page["instruments"]] == ["inverted"] * 4 + ["covered"]
+    for each in page["instruments"]:
+        assert client.get(each["href"]).status_code == client.get(each["run_href"]).status_code == 200
+    of_instrument = client.get("/runs/covered/image", params={"id": names()[0][0]})
+    assert of_instrument.status_code == 200
+
+
+def test_many_images_are_turned_over_in_pages(tmp_path):
+    root, many = Root(str(tmp_path)), [(f"{n:03d}.png", "cat") for n in range(95)]
+    instrumented.occlude(root, named=many)
+    client = TestClient(web.create(root))
+    seen, href = [], "/runs/covered"
+    while href:
+        page = client.get(href.replace("?", ".json?") if "?" in href else f"{href}.json").json()
+        seen += [each["image_id"] for each in page["found"]]
+        assert client.get(href).status_code == 200
+        href = page["next"]
+    assert seen == [name for name, _ in many]
+
+
+def test_a_run_of_an_older_deconvoy_without_a_column_is_shown_without_it(tmp_path):
+    root = Root(str(tmp_path))
+    instrumented.occlude(root)
+    run = catalog.find(root, "covered", None)
+    rows = [{**findings.finding(run, n).values} for n in range(2)]
+    commit(root, "older", "occlude", {"images": [], "rejects": [], "occlusions": rows})
+    client = TestClient(web.create(root))
+    assert client.get("/runs/older/rows/0").status_code == client.get("/runs/older").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/runs/covered/rows/99", "/runs/covered/rows/one", "/runs/covered/rows/0/uri", "/runs/first/rows/0",
+        "/runs/covered/rows/99999999999999999999", "/runs/covered?start=-1", "/runs/inverted/rows/0/activation_map",
+        "/runs/first/label?name=dog",
+    ],
+)  # fmt: skip
+def test_what_is_not_there_is_said(client, path):
+    answer = client.get(path)
+    assert answer.status_code == 404 and ("no " in answer.text or "is of the job" in answer.text)
+
+
+def _pixels(data: bytes) -> np.ndarray:
+    with Image.open(io.BytesIO(data)) as opened:
+        return np.asarray(opened.convert("RGB"))
