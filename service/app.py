@@ -3,12 +3,13 @@
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
 from fastapi.templating import Jinja2Templates
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.atlas import Atlas
 from service.pages import findings, images, scans
@@ -26,7 +27,30 @@ POLICY = (
 )
 LONGEST_NUMBER = 10
 
+GUARDS = {
+    "Content-Security-Policy": POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+
 Asked = Mapping[str, str]
+
+
+class Guarded:
+    """Adds GUARDS to whatever an application answers."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+
+        async def guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(GUARDS)
+            await send(message)
+
+        await self._app(scope, receive, guarded)
 
 
 def create(root: Root, *, originals: bool = False) -> FastAPI:
@@ -40,13 +64,7 @@ def create(root: Root, *, originals: bool = False) -> FastAPI:
     if originals:
         _add_originals(app, atlas, pictures)
 
-    @app.middleware("http")
-    async def guard(request: Request, call: Callable[[Request], Any]) -> Any:  # noqa: ANN401 - starlette's response
-        response = await call(request)
-        response.headers["Content-Security-Policy"] = POLICY
-        response.headers["X-Content-Type-Options"] = "nosniff"
-        response.headers["Referrer-Policy"] = "no-referrer"
-        return response
+    app.add_middleware(Guarded)
 
     @app.exception_handler(DeconvoyError)
     def wrong(request: Request, error: DeconvoyError) -> Response:

@@ -35,6 +35,16 @@ class Layer:
     stride_y: int | None
     stride_x: int | None
 
+    def known(self, channel: int) -> int:
+        """The channel's number, if the layer has it.
+
+        Raises:
+            QueryError: it does not.
+        """
+        if not 0 <= channel < self.channels:
+            raise QueryError(f"no channel {channel} in layer {self.name!r}; it has 0 to {self.channels - 1}")
+        return channel
+
 
 @dataclass(frozen=True)
 class PublishedRun:

@@ -23,7 +23,8 @@ from workers.errors import QueryError, ReadError
 from workers.store.schema import IMAGES, PREVIEWS
 
 WALLS_KEPT = 4096
-CHANNELS_KEPT = 64  # whose patches and projections stay in memory, some 100 KB each
+BLOCK = 8  # channels whose patches and projections are read at once
+BLOCKS_KEPT = 32  # in memory, some 2 MB each
 WALL_PX = 132  # side of a channel's small grid on the wall
 QUALITY = 85
 
@@ -51,7 +52,7 @@ class Pictures:
     def __init__(self, atlas: Atlas) -> None:
         self._atlas = atlas
         self._walls = lru_cache(WALLS_KEPT)(self._wall)
-        self._cells = lru_cache(CHANNELS_KEPT)(self._read_cells)
+        self._blocks = lru_cache(BLOCKS_KEPT)(self._read_block)
 
     def wall(self, run: PublishedRun, layer: str, channel: int, kind: Kind) -> Picture:
         """A channel's nine patches, or projections, as one small picture."""
@@ -127,11 +128,15 @@ class Pictures:
         return self.drawn_wall(self._atlas.run(run), layer, channel, kind, WALL_PX)
 
     def _cells_of(self, run: PublishedRun, layer: str, channel: int) -> tuple[scans.Cell, ...]:
-        return self._cells(run.run, run.created, layer, channel)
+        block = self._blocks(run.run, run.created, layer, run.layer(layer).known(channel) // BLOCK)
+        return tuple(cell for cell in block if cell.channel == channel)
 
-    def _read_cells(self, run: str, created: str, layer: str, channel: int) -> tuple[scans.Cell, ...]:
+    def _read_block(self, run: str, created: str, layer: str, block: int) -> tuple[scans.Cell, ...]:
+        """Neighbouring channels, which stand in the same row group and on the same wall, at once."""
         del created  # a run that was removed and published again is another one
-        return scans.cells(self._atlas.run(run), layer, [channel])
+        found = self._atlas.run(run)
+        channels = range(BLOCK * block, min(BLOCK * (block + 1), found.layer(layer).channels))
+        return scans.cells(found, layer, channels)
 
 
 def _png(drawn: Image.Image) -> Picture:

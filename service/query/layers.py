@@ -104,7 +104,7 @@ class LayerTables:
 
     def histogram(self, channel: int) -> tuple[tuple[float, float, int], ...]:
         """The channel's scores: lower edge, upper edge, images; occupied bins only, ascending."""
-        [row] = self.units.select(["bins", "counts"]).slice(self.known(channel), 1).to_pylist()
+        [row] = self.units.select(["bins", "counts"]).slice(self.layer.known(channel), 1).to_pylist()
         return tuple((*edges(bin_), count) for bin_, count in zip(row["bins"], row["counts"], strict=True))
 
     def labels(self, channel: int) -> tuple[tuple[str, int], ...]:
@@ -114,21 +114,21 @@ class LayerTables:
 
     def neighbours(self, channel: int) -> tuple[Neighbour, ...]:
         """The channels that share most top images with one, most first."""
-        mine = self._of(channel)["image_index"].combine_chunks()
-        sharing = self.top.filter(pc.field("image_index").isin(mine) & (pc.field("channel") != channel))
-        counted = Counter(sharing["channel"].to_pylist())
-        return tuple(Neighbour(*each) for each in sorted(counted.items(), key=lambda e: (-e[1], e[0]))[:NEIGHBOURS])
+        images, owners = self._by_image
+        mine = self._of(channel)["image_index"].to_numpy()
+        starts, stops = np.searchsorted(images, mine), np.searchsorted(images, mine, side="right")
+        sharing = [owners[start:stop] for start, stop in zip(starts, stops, strict=True)]
+        shared = np.bincount(np.concatenate([[channel], *sharing]), minlength=self.layer.channels)
+        shared[channel] = 0
+        most = np.argsort(-shared, kind="stable")[:NEIGHBOURS]
+        return tuple(Neighbour(int(each), int(shared[each])) for each in most if shared[each])
 
-    def known(self, channel: int) -> int:
-        """The channel's number, if the layer has it.
-
-        Raises:
-            QueryError: it does not.
-        """
-        if not 0 <= channel < self.layer.channels:
-            last = self.layer.channels - 1
-            raise QueryError(f"no channel {channel} in layer {self.layer.name!r}; it has 0 to {last}")
-        return channel
+    @cached_property
+    def _by_image(self) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+        """Images of all rows, ascending, and the channel of each."""
+        images, owners = (self.top[name].to_numpy() for name in ("image_index", "channel"))
+        order = np.argsort(images, kind="stable")
+        return images[order], owners[order]
 
     @cached_property
     def _starts(self) -> list[int]:
@@ -138,7 +138,7 @@ class LayerTables:
 
     def _of(self, channel: int) -> pa.Table:
         """The channel's rows of `top`, best first."""
-        start, stop = self._starts[self.known(channel)], self._starts[channel + 1]
+        start, stop = self._starts[self.layer.known(channel)], self._starts[channel + 1]
         return self.top.slice(start, stop - start)
 
 

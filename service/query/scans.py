@@ -147,10 +147,7 @@ def living(run: PublishedRun, layer: str, limit: int) -> tuple[int, ...]:
 
 
 def _channels(layer: Layer, channels: Collection[int]) -> pc.Expression:
-    for channel in channels:
-        if not 0 <= channel < layer.channels:
-            raise QueryError(f"no channel {channel} in layer {layer.name!r}; it has 0 to {layer.channels - 1}")
-    return (pc.field("layer_index") == layer.index) & pc.field("channel").isin(list(channels))
+    return (pc.field("layer_index") == layer.index) & pc.field("channel").isin([layer.known(each) for each in channels])
 
 
 def _top(found: pa.Table) -> tuple[Top, ...]:

@@ -18,7 +18,8 @@ def occlude(root: Root, run: str = "covered", named: Sequence[tuple[str, str]] |
     """Position p leaves p % of the activation; of the first image's class half is left where p is even."""
     images = image_rows(named or names(2))
     grey = encoded(np.full((INPUT_PX, INPUT_PX, 3), 90, np.uint8))
-    panels = {f"panel_{name}": grey for name in ("image", "activation", "projection", "probability", "class")}
+    panel = encoded(np.full((340, 380, 3), 200, np.uint8))
+    panels = {f"panel_{name}": panel for name in ("image", "activation", "projection", "probability", "class")}
     about = {
         "layer": "relu2", "layer_index": 1, "channel": 4, "activation": 100.0, "class_index": 3, "class_name": "cat",
         "target": "label", "probability": 1.0, "predicted_index": 3, "predicted_name": "cat", "rows": ROWS,

@@ -2,7 +2,8 @@
 
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ CHANNELS = {"relu1": 20, "relu2": 6, "relu3": 6, "fc": 3}
 DEAD = 2  # channel of every layer that no image activates
 
 
+SMALL_PART_BYTES = 100_000  # so that even small tables have several files
 CORPUS = "/photos"
 
 
@@ -44,27 +46,32 @@ def publish(
     created: str = "2026-11-23T02:00:00+00:00",
     k: int = K,
     named: Sequence[tuple[str, str]] | None = None,
+    channels: Mapping[str, int] = CHANNELS,
 ) -> None:
     """Publish a scan whose patches are red at the top, green below, and a lighter shade for a better rank.
 
     `named` are ids and labels of its images, the last of them rejected.
     """
-    tables = _rows(k, named or names())
-    layers = [_layer(index, name) for index, name in enumerate(FIELDS)]
+    tables = _rows(k, named or names(), channels)
+    layers = [_layer(index, name, channels[name]) for index, name in enumerate(FIELDS)]
     spec = {"scan": {"k": k, "max_reject_share": 0.05}, "project": {"method": "deconvnet"}}
     rejects = {"rejects": 1, "rejects_by_reason": {"damaged": 1}}
     commit(root, run, "scan", tables, created=created, spec=spec, layers=layers, totals=rejects)
 
 
-def commit(root: Root, run: str, job: str, tables: Mapping[str, list[dict[str, Any]]], **facts: Any) -> None:
-    """Write tables and their manifest."""
-    written = {}
+def commit(
+    root: Root, run: str, job: str, tables: Mapping[str, list[dict[str, Any]] | Iterable[pa.Table]], **facts: Any
+) -> None:
+    """Write tables, given as rows or in blocks, and their manifest."""
+    written: dict[str, list[dict[str, Any]]] = {}
+    part_bytes = facts.pop("part_bytes", SMALL_PART_BYTES)
     with root.scratch() as scratch:
         for name, rows in tables.items():
-            with TableWriter(root, TABLES[name], run, scratch, part_bytes=100_000) as writer:
-                writer.write(pa.Table.from_pylist(rows, TABLES[name].schema))
+            with TableWriter(root, TABLES[name], run, scratch, part_bytes=part_bytes) as writer:
+                for block in [pa.Table.from_pylist(rows, TABLES[name].schema)] if isinstance(rows, list) else rows:
+                    writer.write(block)
                 written[name] = [vars(part) for part in writer.close()]
-    totals = {"images": len(tables.get("images", ())), "rejects": 0, "rejects_by_reason": {}}
+    totals = {"images": len(tables.get("images", [])), "rejects": 0, "rejects_by_reason": {}}
     told = {
         "version": 1, "run": run, "job": job, "tables": written, "created": "2026-11-25T02:00:00+00:00", "spec": {},
         "model": {"source": "deconvoy://none"}, "corpus": {"source": CORPUS}, "input": [3, INPUT_PX, INPUT_PX],
@@ -96,15 +103,15 @@ def image_rows(named: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
     ]
 
 
-def _rows(k: int, named: Sequence[tuple[str, str]]) -> dict[str, list[dict[str, Any]]]:
+def _rows(k: int, named: Sequence[tuple[str, str]], channels: Mapping[str, int]) -> dict[str, list[dict[str, Any]]]:
     sized = {"width": INPUT_PX, "height": INPUT_PX}
     images = image_rows(named)
-    top = [row for index, layer in enumerate(FIELDS) for row in _top(index, layer, images, k)]
+    top = [row for index, layer in enumerate(FIELDS) for row in _top(index, layer, images, k, channels[layer])]
     return {
         "images": [each | sized for each in images[:IMAGES]],
         "rejects": [{**images[IMAGES], "reason": "damaged", "detail": "cut off"}],
         "units": [
-            _unit(index, layer, channel) for index, layer in enumerate(FIELDS) for channel in range(CHANNELS[layer])
+            _unit(index, layer, channel) for index, layer in enumerate(FIELDS) for channel in range(channels[layer])
         ],
         "top": top,
         "patches": [_patch(row) for row in top],
@@ -115,9 +122,9 @@ def _rows(k: int, named: Sequence[tuple[str, str]]) -> dict[str, list[dict[str, 
     }
 
 
-def _top(index: int, layer: str, images: list[dict[str, Any]], k: int) -> list[dict[str, Any]]:
+def _top(index: int, layer: str, images: list[dict[str, Any]], k: int, channels: int) -> list[dict[str, Any]]:
     rows = []
-    for channel in range(CHANNELS[layer]):
+    for channel in range(channels):
         for rank in range(min(k, IMAGES)):
             at = box(layer, rank)
             score = 0.0 if channel == DEAD else 10.0 * (channel + 1) - rank
@@ -133,17 +140,21 @@ def _top(index: int, layer: str, images: list[dict[str, Any]], k: int) -> list[d
 
 
 def _patch(row: dict[str, Any]) -> dict[str, Any]:
-    pixels = patch(row["layer"], row["rank"])
-    shown = encoded(pixels)
-    projection = encoded(255 - pixels) if row["score"] > 0 else None
+    shown, projection = _pictures(row["layer"], row["rank"])
     return {
         **row,
         "patch": shown,
-        "projection": projection,
+        "projection": projection if row["score"] > 0 else None,
         "projection_scale": 1.0,
         "method": "deconvnet",
         "exact": True,
     }
+
+
+@lru_cache
+def _pictures(layer: str, rank: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    pixels = patch(layer, rank)
+    return encoded(pixels), encoded(255 - pixels)
 
 
 def _unit(index: int, layer: str, channel: int) -> dict[str, Any]:
@@ -152,16 +163,16 @@ def _unit(index: int, layer: str, channel: int) -> dict[str, Any]:
     numbers = dict.fromkeys(("mean", "std", "q01", "q10", "q25", "q50", "q75", "q90", "q99"), 0.5)
     return {
         "layer": layer, "layer_index": index, "channel": channel, "images": IMAGES, **numbers,
-        "max": 0.0 if dead else 10.0 * (channel + 1), "active_share": 0.0 if dead else 1 - channel / 100, "dead": dead,
+        "max": 0.0 if dead else 10.0 * (channel + 1), "active_share": 0.0 if dead else 1 - channel / 10_000, "dead": dead,
         "bins": [0], "counts": [IMAGES], "field_height": field.height, "field_width": field.width,
         "stride_y": field.stride_y, "stride_x": field.stride_x,
     }  # fmt: skip
 
 
-def _layer(index: int, name: str) -> dict[str, Any]:
+def _layer(index: int, name: str, channels: int) -> dict[str, Any]:
     field, side = FIELDS[name], MAPS[name]
     return {
-        "index": index, "name": name, "channels": CHANNELS[name], "height": side, "width": side,
+        "index": index, "name": name, "channels": channels, "height": side, "width": side,
         "field_height": field.height, "field_width": field.width,
         "stride_y": field.stride_y, "stride_x": field.stride_x,
     }  # fmt: skip

@@ -95,14 +95,16 @@ def group_stops(table: Table, rows: pa.Table) -> list[int]:
     """Where row groups end, so that a reader of one key (a channel, say) reads little else.
 
     A group has at most `table.group_rows` rows and, in a table with images, about GROUP_BYTES of them; there it ends
-    between two keys, never inside one. What stands behind the last stop waits for more rows.
+    between two keys, never inside one, and where `table.apart` changes. What stands behind the last stop waits for more.
     """
     if not table.images:
         return list(range(table.group_rows, len(rows) + 1, table.group_rows))
     ends = np.concatenate(([0], np.cumsum(_image_bytes(table, rows))))  # bytes of the first n rows
+    parted = _changes(rows[table.apart]) if table.apart else np.zeros(len(rows), bool)
     stops, begin = [], 0
     for start, stop in pairwise([*_key_starts(table, rows), len(rows)]):
-        if start > begin and (stop - begin > table.group_rows or ends[stop] - ends[begin] > GROUP_BYTES):
+        full = stop - begin > table.group_rows or ends[stop] - ends[begin] > GROUP_BYTES
+        if start > begin and (full or parted[start]):
             stops.append(start)
             begin = start
     return stops
@@ -121,9 +123,14 @@ def _key_starts(table: Table, rows: pa.Table) -> list[int]:
     changed = np.full(len(rows), len(table.sorted_by) == 1)
     changed[:1] = True
     for name in table.sorted_by[:-1]:
-        values = rows[name].to_numpy()
-        changed[1:] |= values[1:] != values[:-1]
+        changed |= _changes(rows[name])
     return [int(start) for start in np.nonzero(changed)[0]]
+
+
+def _changes(column: pa.ChunkedArray) -> np.ndarray[Any, Any]:
+    """Whether each row has another value than the one before; the first has not."""
+    values = column.to_numpy()
+    return np.concatenate(([False][: len(values)], values[1:] != values[:-1]))
 
 
 class TableWriter:

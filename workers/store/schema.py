@@ -136,6 +136,7 @@ PATCHES = Table(
     ),
     sorted_by=("layer_index", "channel", "rank"),
     group_rows=128,
+    apart="layer_index",
 )
 PREVIEWS = Table(
     "previews",

@@ -110,9 +110,9 @@ def test_row_groups_hold_whole_channels_up_to_the_tables_size_and_say_how_they_a
     root, (part,) = write(tmp_path, PATCHES, [whole.slice(start, 50) for start in range(0, len(whole), 50)])
     told = footer(root, part)
     sizes = [told.row_group(i).num_rows for i in range(told.num_row_groups)]
-    per_channel = 9
-    full = PATCHES.group_rows // per_channel * per_channel
-    assert sizes[:-1] == [full] * (len(sizes) - 1) and sum(sizes) == len(whole)
+    full = PATCHES.group_rows // K * K
+    of_a_layer = [*[full] * (CHANNELS * K // full), *filter(None, [CHANNELS * K % full])]
+    assert sizes == of_a_layer * LAYERS and sum(sizes) == len(whole)
     assert 100 <= PATCHES.group_rows <= 150
     for i in range(told.num_row_groups):
         by = [PATCHES.schema.names[each.column_index] for each in told.row_group(i).sorting_columns]

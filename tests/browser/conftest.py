@@ -1,0 +1,63 @@
+"""Fixtures of browser tests. Takes published runs, gives pages that may neither complain nor ask another host."""
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.support import browsers, instrumented, serving
+from tests.support.published import CHANNELS, publish
+from tests.unit.service.test_hostile import NAMED
+from workers.store.root import Root
+
+WIDE = 2048
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    if browsers.found() is None:
+        told = "no chromium on the path: install it (Debian: apt-get install chromium) or set DECONVOY_CHROMIUM"
+        if os.environ.get("DECONVOY_REQUIRE_BROWSER"):
+            pytest.fail(told)
+        pytest.skip(told)
+    with browsers.launched() as launched:
+        yield launched
+
+
+@pytest.fixture(scope="session")
+def address(tmp_path_factory) -> Iterator[str]:
+    root = Root(str(tmp_path_factory.mktemp("root")))
+    publish(root)
+    publish(root, "second", "2026-11-24T02:00:00+00:00")
+    publish(root, "hostile", "2026-11-22T02:00:00+00:00", named=NAMED)
+    publish(root, "wide", "2026-11-21T02:00:00+00:00", channels=CHANNELS | {"relu1": WIDE})
+    instrumented.occlude(root)
+    instrumented.invert(root)
+    instrumented.filters(root)
+    with serving.served(root) as served:
+        yield served
+
+
+@pytest.fixture
+def page(browser, address) -> Iterator[Any]:
+    yield from watched(browser, address, viewport={"width": 1280, "height": 900})
+
+
+@pytest.fixture
+def phone(browser, address) -> Iterator[Any]:
+    yield from watched(browser, address, viewport={"width": 390, "height": 844}, color_scheme="dark", has_touch=True)
+
+
+def watched(browser: Any, address: str, **form: Any) -> Iterator[Any]:
+    """A tab in which nothing may be said on the console, fail, open a dialog, or be asked of another host."""
+    context = browser.new_context(base_url=address, **form)
+    tab, wrong = context.new_page(), []
+    tab.on("console", lambda message: wrong.append(f"console: {message.text}"))
+    tab.on("pageerror", lambda error: wrong.append(f"error: {error}"))
+    tab.on("dialog", lambda dialog: (wrong.append(f"dialog: {dialog.message}"), dialog.dismiss()))
+    tab.on("request", lambda asked: asked.url.startswith((address, "data:")) or wrong.append(f"asked {asked.url}"))
+    tab.on("response", lambda given: given.status < 400 or wrong.append(f"{given.status}: {given.url}"))
+    yield tab
+    context.close()
+    assert not wrong, wrong

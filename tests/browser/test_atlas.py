@@ -1,0 +1,216 @@
+"""The atlas in a real browser: walked, sorted, searched, by mouse and by keyboard, on a desk and on a phone."""
+
+import re
+from urllib.parse import urlencode
+
+import pytest
+
+from tests.support.instrumented import COLUMNS, SIZE, STRIDE
+from tests.support.published import CHANNELS, DEAD
+from tests.unit.service.test_hostile import BAD
+
+PAGES = [
+    "/", "/limits", "/runs/first", "/runs/first/layers/relu1", "/runs/first/layers/relu3?show=projection",
+    "/runs/first/layers/relu2/channels/3", f"/runs/first/layers/relu2/channels/{DEAD}", "/runs/first/label?name=cat",
+    "/runs/first/image?id=cat1/003.png", "/compare?a=first&b=second&layer=relu2", "/search?q=relu", "/runs/covered",
+    "/runs/covered/rows/0", "/runs/inverted", "/runs/inverted/rows/0", "/runs/kernels", "/runs/kernels/rows/3",
+]  # fmt: skip
+SHIFTS = """() => new Promise((done) => {
+  let moved = 0;
+  new PerformanceObserver((list) => list.getEntries().forEach((each) => { moved += each.value; }))
+    .observe({ type: "layout-shift", buffered: true });
+  setTimeout(() => done(moved), 300);
+})"""
+CONTRAST = """() => {
+  const light = (colour) => {
+    const [r, g, b] = colour.match(/[0-9.]+/g).map((part) => part / 255)
+      .map((part) => (part <= 0.03928 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4));
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const ground = (element) => {
+    for (let each = element; each; each = each.parentElement) {
+      const colour = getComputedStyle(each).backgroundColor;
+      if (colour !== "rgba(0, 0, 0, 0)") return colour;
+    }
+    return "rgb(255, 255, 255)";
+  };
+  const said = [...document.querySelectorAll("body *")].filter((each) =>
+    each.checkVisibility() && [...each.childNodes].some((node) => node.nodeType === 3 && node.textContent.trim()));
+  return said.filter((each) => !each.closest("svg")).map((each) => {
+    const [a, b] = [light(getComputedStyle(each).color), light(ground(each))];
+    return [(Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05), each.tagName + ": " + each.textContent.trim().slice(0, 30)];
+  }).sort((one, other) => one[0] - other[0])[0];
+}"""
+
+
+def channels(page) -> list[int]:
+    return [
+        int(text) for text in page.locator(".wall li a > span").evaluate_all("all => all.map(e => e.firstChild.data)")
+    ]
+
+
+def test_one_walks_from_the_runs_to_a_patch(page):
+    page.goto("/")
+    page.get_by_role("link", name="first").click()
+    page.get_by_role("link", name=re.compile("relu2")).click()
+    page.locator(".wall a").nth(4).click()
+    assert page.get_by_role("heading", level=1).inner_text().startswith("channel 4")
+    assert page.locator(".grid img").count() == 18
+    assert page.locator(".grid img").evaluate_all("all => all.every(e => e.complete && e.naturalWidth > 20)")
+    page.locator(".grid a").first.click()
+    assert page.get_by_role("heading", level=1).inner_text() == "cat0/004.png"
+    page.get_by_role("link", name="Runs").click()
+    assert page.url.endswith("/")
+
+
+def test_a_box_on_an_image_shows_its_patch_and_projection(page):
+    page.goto("/runs/first/image?id=cat1/003.png")
+    lens = page.locator("[data-lens]")
+    assert lens.locator("img").count() == 0
+    page.locator("li[data-unit='2']").hover()
+    assert lens.locator("img").count() == 2
+    assert page.locator("rect[data-unit='2']").get_attribute("class") == "lit"
+    page.mouse.move(5, 5)
+    assert page.locator(".lit").count() == 0
+
+
+def test_a_wall_is_sorted_filtered_and_switched(page):
+    page.goto("/runs/first/layers/relu1")
+    assert channels(page) == list(range(CHANNELS["relu1"]))
+    page.get_by_label("sort by").select_option("max")
+    page.wait_for_url("**sort=max**")
+    assert channels(page)[:2] == [19, 18]
+    page.get_by_label("from", exact=True).fill("150")
+    page.get_by_role("button", name="apply").click()
+    page.wait_for_url("**at_least=150**")
+    assert channels(page) == [19, 18, 17, 16, 15, 14]
+    page.get_by_label("show").select_option("projection")
+    page.wait_for_url("**show=projection**")
+    assert channels(page) == [19, 18, 17, 16, 15, 14]  # what was chosen stays
+    assert page.locator(".wall img").first.get_attribute("src").endswith("/wall/projection")
+    page.goto("/runs/first/layers/relu1")
+    page.get_by_label("only").select_option("dead")
+    page.wait_for_url("**only=dead**")
+    assert channels(page) == [DEAD]
+
+
+def test_the_search_finds_layers_channels_labels_and_images(page):
+    page.goto("/")
+    for words, heading in (("relu2 3", "channel 3"), ("cat0/004", "cat0/004.png"), ("fc", "fc"), ("cat", "cat")):
+        box = page.get_by_role("searchbox")
+        box.fill(words)
+        box.press("Enter")
+        page.wait_for_url("**/search?**")
+        page.locator(".found a").first.click()
+        assert page.get_by_role("heading", level=1).inner_text().startswith(heading)
+
+
+def test_arrows_turn_channels_and_move_on_walls(page):
+    page.goto("/runs/first/layers/relu2/channels/5")
+    page.keyboard.press("ArrowRight")
+    page.wait_for_url("**/channels/0")
+    page.keyboard.press("ArrowLeft")
+    page.wait_for_url("**/channels/5")
+    page.get_by_role("searchbox").press("ArrowLeft")  # belongs to the box
+    assert page.url.endswith("/channels/5")
+    page.goto("/runs/first/layers/relu1")
+    page.keyboard.press("ArrowRight")
+    focused = "document.activeElement.getAttribute('href')"
+    assert page.evaluate(focused).endswith("/channels/0")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowDown")
+    below = int(page.evaluate(focused).rpartition("/")[2])
+    boxes = [page.locator(".wall a").nth(n).bounding_box() for n in (1, below)]
+    assert boxes[0]["x"] == boxes[1]["x"] and boxes[1]["y"] > boxes[0]["y"]
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"**/channels/{below}")
+
+
+def test_the_first_stop_of_the_tab_key_skips_to_the_pictures(page):
+    page.goto("/runs/first/layers/relu1")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Skip to the pictures"
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Runs"
+
+
+def test_two_runs_are_put_side_by_side(page):
+    page.goto("/")
+    page.get_by_label("Compare").select_option("first")
+    page.get_by_label("with").select_option("second")
+    page.get_by_role("button", name="side by side").click()
+    assert page.locator(".twos li").count() == CHANNELS["fc"]
+    page.get_by_role("link", name="relu2").click()
+    assert page.locator(".twos li").count() == CHANNELS["relu2"]
+    assert "100 % shared" in page.locator(".twos li").first.inner_text()
+
+
+def test_the_slider_and_the_pointer_move_the_square(page):
+    page.goto("/runs/covered/rows/0")
+    page.get_by_role("slider").fill("7")
+    row, column = divmod(7, COLUMNS)
+    told = page.locator("output").inner_text()
+    assert (
+        f"Rows {row * STRIDE} to {row * STRIDE + SIZE}, columns {column * STRIDE} to {column * STRIDE + SIZE}" in told
+    )
+    assert "7 % of the activation" in told and "cat 100 %" in told and "most probable cat" in told
+    square = page.locator("[data-square]")
+    assert [square.get_attribute(name) for name in ("x", "y")] == [str(column * STRIDE), str(row * STRIDE)]
+    page.locator("[data-map]").first.hover(position={"x": 2, "y": 2})
+    told = page.locator("output").inner_text()
+    assert told.startswith(f"Rows 0 to {SIZE}, columns 0 to {SIZE} hidden: 0 %") and "most probable class 7" in told
+    page.get_by_role("slider").press("ArrowRight")
+    assert f"columns {STRIDE} to {STRIDE + SIZE}" in page.locator("output").inner_text()
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_a_page_is_quiet_readable_and_does_not_jump(page, path):
+    page.goto(path, wait_until="networkidle")
+    assert page.evaluate(SHIFTS) < 0.005
+    least, where = page.evaluate(CONTRAST)
+    assert least >= 4.5, where
+    assert page.locator("img:not([alt]), img[alt='']").count() == 0
+    assert page.locator("h1").count() == 1
+    assert page.evaluate("[...document.images].every(e => !e.complete || e.naturalWidth > 0)")
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_a_page_fits_a_phone_in_the_dark(phone, path):
+    phone.goto(path, wait_until="networkidle")
+    assert phone.evaluate("document.documentElement.scrollWidth") <= 390
+    least, where = phone.evaluate(CONTRAST)
+    assert least >= 4.5, where
+    assert phone.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(28, 28, 31)"
+
+
+def test_every_page_works_without_its_script(browser, address):
+    context = browser.new_context(base_url=address, java_script_enabled=False)
+    page = context.new_page()
+    page.goto("/runs/first/layers/relu1")
+    page.get_by_label("sort by").select_option("max")
+    page.get_by_role("button", name="apply").click()
+    assert page.locator(".wall a").first.get_attribute("href").endswith("/channels/19")
+    page.goto("/runs/covered/rows/0")
+    assert page.get_by_alt_text("probability panel").is_visible()
+    context.close()
+
+
+@pytest.mark.parametrize("name", BAD[:-1], ids=range(len(BAD) - 1))
+def test_bad_names_do_nothing_in_a_browser(page, name):
+    for path in (f"image?{urlencode({'id': name})}", f"label?{urlencode({'name': name})}", "layers/relu2/channels/1"):
+        page.goto(f"/runs/hostile/{path}")
+        assert page.evaluate("document.documentElement.scrollWidth") <= 1280
+    page.goto(f"/search?{urlencode({'q': name})}")
+    page.locator(".found a").last.click()
+    assert page.locator("h1").text_content().split() == name.split()
+
+
+def test_a_wall_of_two_thousand_channels_is_drawn_and_scrolled(page):
+    page.goto("/runs/wide/layers/relu1")
+    assert page.locator(".wall li").count() == 2048
+    first, last = page.locator(".wall img").first, page.locator(".wall img").last
+    first.evaluate("e => e.decode()")
+    assert not last.evaluate("e => e.complete && e.naturalWidth > 0")  # it waits until it is looked at
+    last.scroll_into_view_if_needed()
+    last.evaluate("e => e.decode()")
+    assert last.evaluate("e => e.naturalWidth") > 20
