@@ -20,6 +20,7 @@ from tests.support import corpora
 pytestmark = pytest.mark.ray
 REPOSITORY = Path(__file__).parents[2]
 README = (REPOSITORY / "README.md").read_text()
+READING = (REPOSITORY / "docs" / "reading.md").read_text()
 NOWHERE = "http://127.0.0.1:9"  # nothing listens there: what would fetch something fails
 
 
@@ -85,6 +86,7 @@ def typed(command: str, installed: Path, desk: Path) -> subprocess.CompletedProc
     environment = kept | {
         "PATH": f"{installed / 'bin'}{os.pathsep}/usr/bin{os.pathsep}/bin",
         "TORCH_HOME": str(desk / "torch"),
+        "HF_HOME": str(desk / "huggingface"),
         "http_proxy": NOWHERE,
         "https_proxy": NOWHERE,
         "no_proxy": "localhost,127.0.0.1",
@@ -94,8 +96,8 @@ def typed(command: str, installed: Path, desk: Path) -> subprocess.CompletedProc
     )
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+def blocks(language: str, page: str = README) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
 
 
 def commands() -> Iterator[str]:
@@ -159,3 +161,14 @@ def test_the_readmes_sql_answers(desk, monkeypatch):
     monkeypatch.chdir(desk)
     for block in blocks("sql"):
         assert len(duckdb.sql(block).fetchall()) == 10
+
+
+@pytest.mark.parametrize("number", range(len(blocks("python", READING))))
+def test_every_way_to_read_the_datasets_answers(installed, desk, number):
+    block = blocks("python", READING)[number]
+    package = re.search(r"^(?:import|from) (\w+)", block)[1]
+    pytest.importorskip(package, reason=f"{package} is not installed")
+    (desk / "snippet.py").write_text(block)
+    done = typed("python snippet.py", installed, desk)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() and "Empty" not in done.stdout
