@@ -1,43 +1,93 @@
-"""The entry point of every job: `python -P -m jobs scan run.toml`. Takes a job's name and a spec file, and runs it."""
+"""The entry points of jobs. Takes `JOB SPEC.toml`, `submitted ROOT RUN NUMBER` or `head`; gives an exit code.
 
+    python -P -m jobs scan run.toml
+    python -P -m jobs submitted s3://bucket/atlas flowers 1
+    python -P -m jobs head
+
+The second form is what `deconvoy submit` and the service give to Ray: what to do was written under the root. The third is a
+Ray on this machine, for a service that was given no cluster.
+"""
+
+import os
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from jobs import cluster
 from jobs.attempt import Outcome
 from jobs.filters import filters
+from jobs.head import head
 from jobs.invert import invert
 from jobs.occlude import occlude
 from jobs.scan import scan
-from jobs.watch import Silent
-from workers.errors import DeconvoyError, SpecError
+from jobs.told import Told
+from jobs.watch import Silent, Watcher
+from workers.errors import DeconvoyError, RunError, SpecError
 from workers.instruments import FiltersRun, InversionRun, OcclusionRun
-from workers.spec import RunSpec, make, read_toml
+from workers.spec import RunSpec, check_run_id, make, read_toml
+from workers.store.attempts import Attempts, Ended
+from workers.store.root import Root
 
-Spec = dict[str, Any]
-JOBS: dict[str, Callable[[Spec], Outcome]] = {
-    "scan": lambda values: scan(make(RunSpec, values), Silent()),
-    "occlude": lambda values: occlude(make(OcclusionRun, values), Silent()),
-    "invert": lambda values: invert(make(InversionRun, values), Silent()),
-    "filters": lambda values: filters(make(FiltersRun, values)),
+CANCELLED = 130
+
+JOBS: dict[str, Callable[[dict[str, Any], Watcher], Outcome]] = {
+    "scan": lambda values, watch: scan(make(RunSpec, values), watch),
+    "occlude": lambda values, watch: occlude(make(OcclusionRun, values), watch),
+    "invert": lambda values, watch: invert(make(InversionRun, values), watch),
+    "filters": lambda values, _: filters(make(FiltersRun, values)),
 }
 
 
 def main(words: list[str]) -> int:
     """Run the job that the words name; gives the exit code."""
     try:
-        if len(words) != 2 or words[0] not in JOBS:
-            raise SpecError([f"usage: python -P -m jobs {'|'.join(JOBS)} run.toml"])
-        path = Path(words[1])
-        try:
-            text = path.read_text()
-        except (OSError, UnicodeDecodeError) as error:
-            raise SpecError([f"spec file {words[1]!r} cannot be read: {error}"]) from error
-        return JOBS[words[0]](read_toml(text, path.absolute().parent)).exit_code
+        match words:
+            case ["submitted", root, run, number] if number.isdecimal():
+                return submitted(Root(root), check_run_id(run), int(number))
+            case ["head"]:
+                return head(cluster.cpus())
+            case [job, path] if job in JOBS:
+                return JOBS[job](_spec(path), Silent()).exit_code
+        raise SpecError([f"usage: python -P -m jobs {'|'.join(JOBS)} run.toml"])
     except DeconvoyError as error:
         print(f"deconvoy: {error}", file=sys.stderr)  # noqa: T201
         return error.exit_code
+
+
+def submitted(root: Root, run: str, number: int) -> int:
+    """Run what was submitted under a run id, and write down how the attempt goes and ends."""
+    attempts = Attempts(root, run)
+    os.environ.setdefault(cluster.DRIVER_CPUS, "1")
+    try:
+        begun = attempts.begun(number)
+        if begun is None:
+            raise RunError(f"attempt {number} at run {run!r} was not submitted under {root.url!r}")
+        code, told = JOBS[begun.job](dict(begun.spec), Told(attempts, number)).exit_code, ""
+    except DeconvoyError as error:
+        code, told = error.exit_code, str(error)
+    except KeyboardInterrupt:
+        code, told = CANCELLED, "cancelled; submit it again and it goes on from here"
+    except BaseException as error:
+        attempts.end(number, _ended(1, f"{type(error).__name__}: {error}"))
+        raise
+    attempts.end(number, _ended(code, told))
+    if told:
+        print(f"deconvoy: {told}", file=sys.stderr)  # noqa: T201
+    return code
+
+
+def _ended(code: int, told: str) -> Ended:
+    return Ended(datetime.now(UTC).isoformat(timespec="seconds"), code, told)
+
+
+def _spec(path: str) -> dict[str, Any]:
+    try:
+        text = Path(path).read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecError([f"spec file {path!r} cannot be read: {error}"]) from error
+    return read_toml(text, Path(path).absolute().parent)
 
 
 if __name__ == "__main__":

@@ -119,6 +119,7 @@ class Attempt(Generic[Spec]):
 
         for report in self.pool.run(planned.todo, progress, poison):
             images, rejects = images + report.images, rejects + sum(report.rejects.values())
+            self.watch.report(report)
         works = tuple(map(self._renamed, planned.works)) if judged else planned.works
         return Plan(works, planned.todo, planned.images), images, time.monotonic() - started
 
@@ -242,14 +243,15 @@ def attempt(
         if told is not None:
             identity.check_same(root, told, spec, listing)
             return published_before(root, told, started)
-        actors = cluster.staffing(spec.resources.actors, device, threads)
+        actors = cluster.staffing(spec.resources, device)
         root.check_writable()
         scratch = stack.enter_context(root.scratch())
         pinned = identity.pin(root, run, spec, listing)
         job = Job(spec, models.store(model, root), tuple(layer.name for layer in chosen), pinned)
         cluster.start(device)
         watch.say(f"{actors} GPU actors" if device == "cuda" else f"{actors} CPU actors: no GPU is used")
-        pool = stack.enter_context(Pool(actors, device, threads, watch.say))
+        room = partial(cluster.room, spec.resources, device)
+        pool = stack.enter_context(Pool(actors, device, threads, watch.say, room))
         return work(Attempt(run, root, job, model, chosen, watch, scratch, pool, started))
 
 

@@ -15,9 +15,11 @@ import torch
 from ray.exceptions import RayError
 
 from workers.errors import UsageError
+from workers.spec import ResourcesSpec
 
 # Only shard descriptions pass through the object store; Ray's own choice is a third of the memory.
 STORE_BYTES = 128 << 20
+DRIVER_CPUS = "DECONVOY_DRIVER_CPUS"  # that Ray Jobs has given to this process, on its node
 QUIET = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # else Ray warns of a change to come
     "RAY_USAGE_STATS_ENABLED": "0",  # a library does not report its users to anyone
@@ -55,24 +57,35 @@ def places(device: str, threads: int) -> int:
     """How many actors fit on all nodes: one per GPU, or one per `threads` CPUs."""
     if not join():
         return _fitting(cpus(), torch.cuda.device_count() if device == "cuda" else 0, device, threads)
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    return sum(_fitting(node.get("CPU", 0), node.get("GPU", 0), device, threads) for node in nodes)
+    here, taken = ray.get_runtime_context().get_node_id(), float(os.environ.get(DRIVER_CPUS, "0"))
+    nodes = [(node["NodeID"] == here, node["Resources"]) for node in ray.nodes() if node["Alive"]]
+    return sum(
+        _fitting(found.get("CPU", 0) - (taken if ours else 0), found.get("GPU", 0), device, threads)
+        for ours, found in nodes
+    )
 
 
-def staffing(asked: int | str, device: str, threads: int) -> int:
-    """How many actors to have at most.
+def staffing(resources: ResourcesSpec, device: str) -> int:
+    """How many actors to begin with: as many as are asked for, or as fit where that will do.
 
     Raises:
         UsageError: fewer fit than are asked for, or none at all.
     """
-    room = places(device, threads)
-    wanted = max(room, 1) if asked == "auto" else int(asked)
-    if wanted > room:
+    fitting, threads = room(resources, device), resources.threads
+    wanted = 1 if resources.actors == "auto" or resources.fewer else resources.actors
+    if fitting < wanted:
         each = f"{threads} CPU{'s' if threads > 1 else ''}" + (" and a GPU" if device == "cuda" else "")
         raise UsageError(
-            f"actors = {asked}, with {each} each: there is room for {room}; ask for fewer, or for fewer threads"
+            f"actors = {resources.actors}, with {each} each: there is room for {fitting}; ask for fewer (--fewer takes "
+            "what there is), or for fewer threads"
         )
-    return wanted
+    return fitting
+
+
+def room(resources: ResourcesSpec, device: str) -> int:
+    """How many actors fit now, at most as many as are asked for."""
+    fitting = places(device, resources.threads)
+    return fitting if resources.actors == "auto" else min(resources.actors, fitting)
 
 
 def join() -> bool:

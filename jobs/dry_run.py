@@ -53,7 +53,7 @@ def dry_run(spec: RunSpec) -> DryRun:
     spec = spec.resolved(where)
     model = models.load(spec.model)
     layers = model.network.select(spec.scan.layers)
-    actors = cluster.staffing(spec.resources.actors, where, spec.resources.threads)
+    actors = cluster.staffing(spec.resources, where)
     with manifest.listed(spec.corpus, lambda _: None) as listing, tempfile.TemporaryDirectory() as folder:
         real, aside = Root(spec.root), Root(folder)
         before = listing.latest(real)

@@ -24,6 +24,7 @@ DEATHS = 2  # of one item's actors, until the item is to blame
 FALSE_STARTS = 3  # actors in a row that die before they are ready
 PATIENCE_S = 30.0  # for the other actors, once one is ready
 TICK_S = 1.0
+GROW_EVERY_S = 10.0  # is looked for more room
 
 
 @dataclass(eq=False)
@@ -88,9 +89,12 @@ class Pool:
         device: cpu or cuda.
         threads: CPU threads of one actor.
         say: is told in a line what takes long.
+        room: how many actors could be had now; nodes that come are used.
     """
 
-    def __init__(self, actors: int, device: str, threads: int, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, actors: int, device: str, threads: int, say: Callable[[str], None], room: Callable[[], int] = lambda: 0
+    ) -> None:
         self._options = {
             "num_cpus": threads,
             "num_gpus": int(device == "cuda"),
@@ -99,6 +103,7 @@ class Pool:
         }
         self._actors = actors
         self._say = say
+        self._room, self._looked = room, time.monotonic()
         self._seats: list[_Seat] = []
         self._make: MakeWorker | None = None
         self._environment: Environment | None = None
@@ -149,6 +154,7 @@ class Pool:
         """
         queue = _Queue(iter(items), poison)
         while self._give(queue):
+            self._grow()
             yield from self._step(queue)
             progress(self._under_way())
 
@@ -180,6 +186,16 @@ class Pool:
                 self._admit(seat, *report)
             else:
                 yield report
+
+    def _grow(self) -> None:
+        """Hire for the room that nodes have brought since; an actor without a node waits for the next one by itself."""
+        if time.monotonic() - self._looked < GROW_EVERY_S:
+            return
+        self._looked = time.monotonic()
+        for _ in range(self._room() - len(self._seats)):
+            self._seats.append(_Seat(hire(**self._options)))
+            self._prepare(self._seats[-1])
+            self._say(f"{len(self._seats)} actors: the cluster has grown")
 
     def _prepare(self, seat: _Seat) -> None:
         seat.ready, seat.future = False, seat.actor.prepare.remote(self._make)

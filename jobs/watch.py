@@ -2,6 +2,8 @@
 
 from typing import Protocol
 
+from workers.scan import ShardReport
+
 
 class Watcher(Protocol):
     """Follows a run. Phases are listing, scan, project and publish, in this order; none is left out or comes twice."""
@@ -11,6 +13,9 @@ class Watcher(Protocol):
 
     def advance(self, done: int, rejects: int = 0) -> None:
         """So many are done in this phase, rejects among them: absolute numbers."""
+
+    def report(self, report: ShardReport) -> None:
+        """An item is done, with what it cost."""
 
     def say(self, line: str) -> None:
         """One line for a person."""
@@ -26,6 +31,9 @@ class Silent:
         """Nothing."""
 
     def advance(self, done: int, rejects: int = 0) -> None:
+        """Nothing."""
+
+    def report(self, report: ShardReport) -> None:
         """Nothing."""
 
     def say(self, line: str) -> None:

@@ -1,16 +1,20 @@
 """The atlas over HTTP. Takes requests, asks `pages` and `pictures`, answers with pages, their JSON twins, and pictures."""
 
 import math
+import pathlib
 from collections.abc import Callable, Mapping
-from pathlib import Path
+from typing import Annotated
 
-from fastapi import FastAPI, Request, Response
-from fastapi.responses import JSONResponse
+from fastapi import FastAPI, Path, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, RedirectResponse
 from fastapi.staticfiles import StaticFiles
 from fastapi.templating import Jinja2Templates
 from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service import links
 from service.atlas import Atlas
 from service.pages import findings, images, scans
 from service.pages.parts import Page
@@ -19,13 +23,14 @@ from service.query.layers import Choice
 from workers.errors import DamagedRun, DeconvoyError, QueryError
 from workers.store.root import Root
 
-WEB = Path(__file__).parent / "web"
+WEB = pathlib.Path(__file__).parent / "web"
 FOR_EVER = "public, max-age=31536000, immutable"
 POLICY = (
     "default-src 'none'; img-src 'self'; style-src 'self'; script-src 'self'; connect-src 'self'; "
     "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
 LONGEST_NUMBER = 10
+Index = Annotated[int, Path(ge=0, lt=1 << 62)]
 
 GUARDS = {
     "Content-Security-Policy": POLICY,
@@ -66,13 +71,31 @@ def create(root: Root, *, originals: bool = False) -> FastAPI:
 
     app.add_middleware(Guarded)
 
+    _add_errors(app, templates)
+    return app
+
+
+def _add_errors(app: FastAPI, templates: Jinja2Templates) -> None:
+    @app.exception_handler(HTTPException)
+    def elsewhere(request: Request, error: HTTPException) -> Response:
+        page = {"kind": "error", "title": error.detail, "error": f"there is nothing at {request.url.path}"}
+        return _answered(request, templates, page, error.status_code)
+
+    @app.exception_handler(RequestValidationError)
+    def not_a_number(request: Request, error: RequestValidationError) -> Response:
+        del error
+        return _answered(request, templates, {"kind": "error", "title": "Not found", "error": "no such picture"}, 404)
+
+    @app.exception_handler(Exception)
+    def broken(request: Request, error: Exception) -> Response:  # answered outside of Guarded
+        del request, error
+        return Response("Something is wrong here; the server's log says what.", 500, GUARDS, "text/plain")
+
     @app.exception_handler(DeconvoyError)
     def wrong(request: Request, error: DeconvoyError) -> Response:
         status = 500 if isinstance(error, DamagedRun) else 404
         page = {"kind": "error", "title": "Not found" if status == 404 else "Damaged", "error": str(error)}
         return _answered(request, templates, page, status)
-
-    return app
 
 
 def _answered(request: Request, templates: Jinja2Templates, page: Page, status: int = 200) -> Response:
@@ -90,12 +113,12 @@ def _add_pages(app: FastAPI, atlas: Atlas, templates: Jinja2Templates, *, origin
         """A page and its twin: `ask` takes the path's and the query's parameters."""
         twin = "/index.json" if path == "/" else f"{path}.json"
         for each in (twin, path):  # the twin first: a layer's name may hold a dot
-            app.add_api_route(each, _endpoint(ask, templates), methods=["GET"], response_model=None)
+            app.add_api_route(each, _endpoint(ask, templates), methods=["GET", "HEAD"], response_model=None)
 
     route("/", lambda _: scans.runs(atlas))
     route("/limits", lambda _: {"kind": "limits", "title": "What the pictures do not say"})
     route("/search", lambda q: images.search(atlas, q.get("q", "")))
-    route("/compare", lambda q: scans.compare(atlas, q.get("a", ""), q.get("b", ""), q.get("layer")))
+    route("/compare", lambda q: scans.compare(atlas, q.get("a", ""), q.get("b", ""), q))
     route("/runs/{run}/image", lambda q: images.image(atlas, q["run"], q.get("id", ""), originals=originals))
     route("/runs/{run}/label", lambda q: scans.label(atlas, q["run"], q.get("name", "")))
     route("/runs/{run}/rows/{number}", lambda q: findings.of_row(atlas, q["run"], _whole(q, "number")))
@@ -163,18 +186,23 @@ def _add_pictures(app: FastAPI, atlas: Atlas, pictures: Pictures) -> None:
         return _sent(pictures.cell(atlas.run(run), layer, channel, rank, kind))
 
     @app.get("/runs/{run}/previews/{image_index}")
-    def preview(run: str, image_index: int) -> Response:
+    def preview(run: str, image_index: Index) -> Response:
         return _sent(pictures.preview(atlas.run(run), image_index))
 
     @app.get("/runs/{run}/rows/{number}/{column}")
-    def of_row(run: str, number: int, column: str) -> Response:
+    def of_row(run: str, number: Index, column: str) -> Response:
         return _sent(pictures.of_row(atlas.run(run), number, column))
 
 
 def _add_originals(app: FastAPI, atlas: Atlas, pictures: Pictures) -> None:
     @app.get("/runs/{run}/originals/{image_index}")
-    def original(run: str, image_index: int) -> Response:
-        return _sent(pictures.original(atlas.run(run), image_index))
+    def original(run: str, image_index: Index) -> Response:
+        found = atlas.run(run)
+        try:
+            picture = pictures.original(found, image_index)
+        except QueryError:  # it has changed, or no browser shows it: the copy that the run keeps is of what was scanned
+            return RedirectResponse(links.preview(found, image_index), headers={"Cache-Control": "no-store"})
+        return Response(picture.data, media_type=picture.media, headers={"Cache-Control": "private, no-cache"})
 
 
 def _sent(picture: Picture) -> Response:

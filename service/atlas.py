@@ -1,25 +1,48 @@
 """What the atlas knows. Takes a root, gives published runs and their layers, each read once: what is published stays."""
 
-from functools import lru_cache
+from collections.abc import Callable, Mapping
+from threading import Condition
+from typing import Any, ParamSpec, TypeVar, cast
+
+from cachetools import LRUCache, cached
 
 from service import catalog
 from service.catalog import PublishedRun
-from service.query.layers import LayerTables, read_layer
+from service.query import sharing
+from service.query.layers import LayerTables, dead_channels, read_layer
 from workers.store.root import Root
 
 LAYERS_KEPT = 64
+RUNS_KEPT = 256
+
+Asked = ParamSpec("Asked")
+Found = TypeVar("Found")
+
+
+def kept(cache: LRUCache[Any, Any], read: Callable[Asked, Found]) -> Callable[Asked, Found]:
+    """A reader that remembers; of many threads that ask for the same at once, one reads and the others wait for it."""
+    return cast(Callable[Asked, Found], cached(cache, condition=Condition())(read))
 
 
 class Atlas:
-    """The published runs of a root. May be asked from many threads."""
+    """The published runs of a root. May be asked from many threads.
+
+    What is kept is kept by run id and time: a run that was removed and published again is another one.
+    """
 
     def __init__(self, root: Root) -> None:
         self.root = root
-        self._tables = lru_cache(LAYERS_KEPT)(self._read)
+        self._tables = kept(LRUCache(LAYERS_KEPT), self._read_layer)
+        self._dead = kept(LRUCache(RUNS_KEPT), self._read_dead)
+        self._labels = kept(LRUCache(RUNS_KEPT), self._read_labels)
 
     def runs(self) -> tuple[PublishedRun, ...]:
-        """All published runs, the newest first."""
-        return catalog.runs(self.root)
+        """The published runs that can be understood, the newest first."""
+        return catalog.readable(self.root)[0]
+
+    def damaged(self) -> Mapping[str, str]:
+        """What is wrong with the others, by run id."""
+        return catalog.readable(self.root)[1]
 
     def run(self, run: str) -> PublishedRun:
         """A published run by its id; see `catalog.find`."""
@@ -29,6 +52,22 @@ class Atlas:
         """A layer of a scan; see `read_layer`."""
         return self._tables(run.run, run.created, layer)
 
-    def _read(self, run: str, created: str, layer: str) -> LayerTables:
-        del created  # a run that was removed and published again is another one
+    def dead(self, run: PublishedRun) -> Mapping[str, int]:
+        """How many channels of each layer of a scan are dead."""
+        return self._dead(run.run, run.created)
+
+    def labels(self, run: PublishedRun) -> tuple[str, ...]:
+        """All labels of a scan's images; see `sharing.labels`."""
+        return self._labels(run.run, run.created)
+
+    def _read_layer(self, run: str, created: str, layer: str) -> LayerTables:
+        del created
         return read_layer(self.run(run), layer)
+
+    def _read_dead(self, run: str, created: str) -> Mapping[str, int]:
+        del created
+        return dead_channels(self.run(run))
+
+    def _read_labels(self, run: str, created: str) -> tuple[str, ...]:
+        del created
+        return sharing.labels(self.run(run))

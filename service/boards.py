@@ -9,9 +9,9 @@ import pyarrow.dataset as ds
 from PIL import Image, ImageDraw, ImageFont
 
 from service.catalog import PublishedRun
+from service.query.findings import PANELS
 from workers.errors import DamagedRun
 
-PANELS = ("panel_image", "panel_activation", "panel_projection", "panel_probability", "panel_class")
 WHITE, INK = (255, 255, 255), (20, 20, 20)
 LABEL_PX, MARGIN_PX = 16, 16
 LARGEST_ROWS = 40
@@ -44,8 +44,10 @@ def filters(run: PublishedRun) -> Image.Image:
 
     rows = _rows(run, "filters")
     models = sorted({row["model_index"] for row in rows})
-    figure = Figure((6.4 * len(models), 8.4), 100, layout="constrained")
-    grids = figure.subplots(2, len(models), squeeze=False, height_ratios=(3, 1))
+    lines = max(-(-sum(row["model_index"] == model for row in rows) // KERNELS_WIDE) for model in models)
+    tall = max(1.2, lines * 6.0 / KERNELS_WIDE) + 0.9  # inches: square kernels, and three lines of title
+    figure = Figure((6.4 * len(models), tall + 2.4), 100, layout="constrained")
+    grids = figure.subplots(2, len(models), squeeze=False, height_ratios=(tall, 2.4))
     for column, model in enumerate(models):
         mine = [row for row in rows if row["model_index"] == model]
         _kernels(grids[0, column], mine)

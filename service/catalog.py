@@ -1,7 +1,8 @@
 """Which runs are published. Takes a root, gives what the runs' manifests say; looks at nothing else."""
 
+import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -15,10 +16,11 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class Part:
-    """One Parquet file of a run: path relative to the root, and size in bytes."""
+    """One Parquet file of a run: path relative to the root, size in bytes, and rows."""
 
     path: str
     bytes: int
+    rows: int
 
 
 @dataclass(frozen=True)
@@ -59,8 +61,7 @@ class PublishedRun:
         corpus: source of the images.
         input_height: rows of the model's input, pixels.
         input_width: columns of the model's input, pixels.
-        k: images kept per channel; 0 for a job that keeps none.
-        method: how activations were carried down; empty for a job that does not.
+        spec: everything that the run was asked to do, as plain values.
         images: images scanned.
         rejects: images not used.
         rejects_by_reason: the same, by reason.
@@ -76,13 +77,27 @@ class PublishedRun:
     corpus: str
     input_height: int
     input_width: int
-    k: int
-    method: str
+    spec: Mapping[str, Any]
     images: int
     rejects: int
     rejects_by_reason: Mapping[str, int]
     layers: tuple[Layer, ...]
     tables: Mapping[str, tuple[Part, ...]]
+
+    @property
+    def k(self) -> int:
+        """Images kept per channel; 0 for a job that keeps none."""
+        return int(self.spec.get("scan", {}).get("k", 0))
+
+    @property
+    def method(self) -> str:
+        """How activations were carried down; empty for a job that does not."""
+        return str(self.spec.get("project", {}).get("method", ""))
+
+    @property
+    def mark(self) -> str:
+        """Tells this run from another one that is published under its id after it was removed."""
+        return hashlib.sha256(f"{self.run} {self.created}".encode()).hexdigest()[:8]
 
     def layer(self, name: str) -> Layer:
         """The layer of this name.
@@ -99,8 +114,39 @@ class PublishedRun:
 
 
 def runs(root: Root) -> tuple[PublishedRun, ...]:
-    """All published runs, the newest first."""
-    found = [_read(root, run) for run in _ids(root)]
+    """All published runs, the newest first.
+
+    Raises:
+        DamagedRun: a manifest cannot be understood.
+    """
+    return _newest_first(_read(root, run) for run in _ids(root))
+
+
+def some(root: Root) -> tuple[PublishedRun, ...]:
+    """All published runs, the newest first, of which there is one at least.
+
+    Raises:
+        RunError: there is none.
+        DamagedRun: a manifest cannot be understood.
+    """
+    found = runs(root)
+    if not found:
+        raise RunError(f"root {root.url!r} holds no published run")
+    return found
+
+
+def readable(root: Root) -> tuple[tuple[PublishedRun, ...], Mapping[str, str]]:
+    """The published runs whose manifests can be understood, the newest first, and what is wrong with the others, by run id."""
+    found, damaged = [], {}
+    for run in _ids(root):
+        try:
+            found.append(_read(root, run))
+        except DamagedRun as error:
+            damaged[run] = str(error)
+    return _newest_first(found), damaged
+
+
+def _newest_first(found: Iterable[PublishedRun]) -> tuple[PublishedRun, ...]:
     return tuple(sorted(found, key=lambda run: (run.created, run.run), reverse=True))
 
 
@@ -145,6 +191,8 @@ def _read(root: Root, run: str) -> PublishedRun:
         told = json.loads(root.read(paths.manifest_path(run)))
         if told["version"] == VERSION:
             return _understood(root, told)
+    except FileNotFoundError as error:
+        raise DamagedRun(f"run {run!r}: its manifest.json has vanished") from error
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise DamagedRun(f"run {run!r}: its manifest.json cannot be understood: {error!r}") from error
     raise DamagedRun(f"run {run!r}: its manifest.json is of version {told['version']!r}; this deconvoy reads {VERSION}")
@@ -152,7 +200,7 @@ def _read(root: Root, run: str) -> PublishedRun:
 
 def _understood(root: Root, told: Mapping[str, Any]) -> PublishedRun:
     layer_keys = [field.name for field in fields(Layer)]
-    totals, spec = told["totals"], told["spec"]
+    totals = told["totals"]
     _, height, width = told.get("input", (0, 0, 0))
     return PublishedRun(
         root=root,
@@ -163,13 +211,13 @@ def _understood(root: Root, told: Mapping[str, Any]) -> PublishedRun:
         corpus=told["corpus"]["source"] if told["corpus"] else "",
         input_height=height,
         input_width=width,
-        k=spec.get("scan", {}).get("k", 0),
-        method=spec.get("project", {}).get("method", ""),
+        spec=dict(told["spec"]),
         images=totals["images"],
         rejects=totals["rejects"],
         rejects_by_reason=totals["rejects_by_reason"],
         layers=tuple(Layer(**{key: layer[key] for key in layer_keys}) for layer in told.get("layers", ())),
         tables={
-            name: tuple(Part(part["path"], part["bytes"]) for part in files) for name, files in told["tables"].items()
+            name: tuple(Part(part["path"], part["bytes"], part["rows"]) for part in files)
+            for name, files in told["tables"].items()
         },
     )

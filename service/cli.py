@@ -131,6 +131,9 @@ def scan(  # noqa: PLR0913 - one parameter per flag; one that is not given leave
     device: Annotated[str | None, typer.Option(help="cpu, cuda or auto.")] = None,
     precision: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.")] = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads of one actor.")] = None,
+    fewer: Annotated[
+        bool | None, typer.Option("--fewer", help="Go on with fewer actors where there is no room.")
+    ] = None,
     max_reject_share: Annotated[
         float | None, typer.Option(help="Share of rejects above which the exit code is 3.")
     ] = None,
@@ -151,7 +154,13 @@ def scan(  # noqa: PLR0913 - one parameter per flag; one that is not given leave
         "corpus": {"source": absolute(corpus), "label": label, "group": group},
         "scan": {**what, "max_reject_share": max_reject_share},
         "project": {"method": method, "image_format": image_format, "previews": previews},
-        "resources": {"actors": number(actors), "device": device, "precision": precision, "threads": threads},
+        "resources": {
+            "actors": number(actors),
+            "fewer": fewer,
+            "device": device,
+            "precision": precision,
+            "threads": threads,
+        },
     }
     from workers.spec import RunSpec
 

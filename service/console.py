@@ -54,6 +54,9 @@ class Bars:
             count = f"{done:,}" if self._task.total is None else f"{done:,}/{int(self._task.total):,}"
             self._progress.update(self._task.id, completed=done, count=count, rejects=told)
 
+    def report(self, report: object) -> None:
+        """An item is done, with what it cost; the bars do not tell."""
+
     def say(self, line: str) -> None:
         """One line for a person."""
         self._console.print(line, highlight=False, markup=False, soft_wrap=True)

@@ -20,6 +20,7 @@ Sample = Annotated[int | None, typer.Option(help="Images to take if none are nam
 Actors = Annotated[str | None, typer.Option(help="Number of actors, or auto.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda or auto.")]
 Threads = Annotated[int | None, typer.Option(help="CPU threads of one actor.")]
+Fewer = Annotated[bool | None, typer.Option("--fewer", help="Go on with fewer actors where there is no room.")]
 SpecFile = Annotated[Path | None, typer.Option(help="TOML file of a run; flags win over its keys.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON value.")]
 Output = Annotated[Path | None, typer.Option("-o", "--output", help="PNG to draw the run to.")]
@@ -51,6 +52,7 @@ def occlude(  # noqa: PLR0913 - one parameter per flag; one that is not given le
     actors: Actors = None,
     device: Device = None,
     threads: Threads = None,
+    fewer: Fewer = None,
     spec: SpecFile = None,
     output: Output = None,
     as_json: Json = False,
@@ -67,7 +69,7 @@ def occlude(  # noqa: PLR0913 - one parameter per flag; one that is not given le
         "model": {"source": absolute_model(model), "classes": absolute(classes)},
         "corpus": {"source": absolute(corpus), "label": label},
         "occlude": {"layer": layer, "images": images or None, "sample": sample, **square},
-        "resources": {"actors": number(actors), "device": device, "threads": threads},
+        "resources": {"actors": number(actors), "fewer": fewer, "device": device, "threads": threads},
     }
     asked = spec_of(OcclusionRun, spec, flags)
     outcome = watched(lambda watch: run_occlude(asked, watch))
@@ -98,6 +100,7 @@ def invert(  # noqa: PLR0913 - one parameter per flag; one that is not given lea
     actors: Actors = None,
     device: Device = None,
     threads: Threads = None,
+    fewer: Fewer = None,
     spec: SpecFile = None,
     output: Output = None,
     as_json: Json = False,
@@ -116,7 +119,7 @@ def invert(  # noqa: PLR0913 - one parameter per flag; one that is not given lea
         "model": {"source": absolute_model(model)},
         "corpus": {"source": absolute(corpus)},
         "invert": {**what, **how, **losses, "region": region.split(",") if region else None},
-        "resources": {"actors": number(actors), "device": device, "threads": threads},
+        "resources": {"actors": number(actors), "fewer": fewer, "device": device, "threads": threads},
     }
     asked = spec_of(InversionRun, spec, flags)
     outcome = watched(lambda watch: run_invert(asked, watch))

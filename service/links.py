@@ -37,12 +37,12 @@ def row(found: PublishedRun, number: int) -> str:
 
 def picture(found: PublishedRun, number: int, column: str) -> str:
     """A picture in such a row."""
-    return f"{row(found, number)}/{column}"
+    return _marked(found, f"{row(found, number)}/{column}")
 
 
 def preview(found: PublishedRun, image_index: int) -> str:
     """The small copy of an image."""
-    return f"{run(found)}/previews/{image_index}"
+    return _marked(found, f"{run(found)}/previews/{image_index}")
 
 
 def original(found: PublishedRun, image_index: int) -> str:
@@ -52,9 +52,19 @@ def original(found: PublishedRun, image_index: int) -> str:
 
 def wall(found: PublishedRun, about: Layer, number: int, show: str = "patch") -> str:
     """The small picture of a channel on the wall."""
-    return f"{channel(found, about.name, number)}/wall/{show}"
+    return _marked(found, f"{channel(found, about.name, number)}/wall/{show}")
+
+
+def cell(found: PublishedRun, about: Layer, number: int, rank: int, show: str) -> str:
+    """A patch or projection of a channel."""
+    return _marked(found, f"{channel(found, about.name, number)}/{rank}/{show}")
 
 
 def compare(first: str, second: str, name: str) -> str:
     """Two runs' page."""
     return "/compare?" + urlencode({"a": first, "b": second, "layer": name})
+
+
+def _marked(found: PublishedRun, path: str) -> str:
+    """A path that is another one for another run under the same id, so that what is kept of it may be kept for ever."""
+    return f"{path}?v={found.mark}"

@@ -2,20 +2,21 @@
 
 import hashlib
 import io
+import math
 import re
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 import pyarrow.compute as pc
+from cachetools import LRUCache
 from PIL import Image
 
 from service import sheet
-from service.atlas import Atlas
+from service.atlas import Atlas, kept
 from service.catalog import PublishedRun
 from service.query import reading, scans
-from service.query.findings import TABLE_OF
+from service.query.findings import MAPS, TABLE_OF
 from service.query.reading import read
 from workers import panels
 from workers.corpus import sources
@@ -24,13 +25,13 @@ from workers.store.schema import IMAGES, PREVIEWS
 
 WALLS_KEPT = 4096
 BLOCK = 8  # channels whose patches and projections are read at once
-BLOCKS_KEPT = 32  # in memory, some 2 MB each
+BYTES_KEPT = 128_000_000  # of them in memory
+SHOWN = 9  # of a channel's images; a scan may keep more
 WALL_PX = 132  # side of a channel's small grid on the wall
 QUALITY = 85
 
 Kind = Literal["patch", "projection"]
 KINDS: tuple[Kind, ...] = ("patch", "projection")
-MAPS = ("activation_map", "probability_map", "class_map")
 SHOWN_AS = {
     "image/png": re.compile(rb"\x89PNG"),
     "image/webp": re.compile(rb"RIFF....WEBP", re.DOTALL),
@@ -51,8 +52,8 @@ class Pictures:
 
     def __init__(self, atlas: Atlas) -> None:
         self._atlas = atlas
-        self._walls = lru_cache(WALLS_KEPT)(self._wall)
-        self._blocks = lru_cache(BLOCKS_KEPT)(self._read_block)
+        self._walls = kept(LRUCache(WALLS_KEPT), self._wall)
+        self._blocks = kept(LRUCache(BYTES_KEPT, _size), self._read_block)
 
     def wall(self, run: PublishedRun, layer: str, channel: int, kind: Kind) -> Picture:
         """A channel's nine patches, or projections, as one small picture."""
@@ -64,11 +65,11 @@ class Pictures:
         Raises:
             QueryError: the run has no such layer, channel or rank.
         """
-        form, cells = sheet.geometry(run, run.layer(layer)), self._cells_of(run, layer, channel)
+        form, cells = _form(run, layer), self._cells_of(run, layer, channel)
         for cell in cells:
             if cell.rank == rank:
                 return _png(sheet.drawn(cell, kind == "projection", form))
-        raise QueryError(f"no rank {rank} in channel {channel} of layer {layer!r}; it has {len(cells)} images")
+        raise QueryError(f"no rank {rank} in channel {channel} of layer {layer!r}; {len(cells)} are shown")
 
     def preview(self, run: PublishedRun, image_index: int) -> Picture:
         """The small copy of an image.
@@ -114,7 +115,7 @@ class Pictures:
 
     def drawn_wall(self, run: PublishedRun, layer: str, channel: int, kind: Kind, side_px: int) -> Picture:
         """A channel's nine patches, or projections, as one picture of a given side; those of projections lossless."""
-        form = sheet.fitted(sheet.geometry(run, run.layer(layer)), side_px)
+        form = sheet.fitted(_form(run, layer), side_px)
         drawn = [sheet.drawn(cell, kind == "projection", form) for cell in self._cells_of(run, layer, channel)]
         buffer = io.BytesIO()
         exact = (
@@ -136,7 +137,16 @@ class Pictures:
         del created  # a run that was removed and published again is another one
         found = self._atlas.run(run)
         channels = range(BLOCK * block, min(BLOCK * (block + 1), found.layer(layer).channels))
-        return scans.cells(found, layer, channels)
+        return scans.cells(found, layer, channels, SHOWN)
+
+
+def _form(run: PublishedRun, layer: str) -> sheet.Geometry:
+    form = sheet.geometry(run, run.layer(layer))
+    return replace(form, side=min(form.side, math.isqrt(SHOWN)))
+
+
+def _size(cells: tuple[scans.Cell, ...]) -> int:
+    return sum(len(cell.patch) + len(cell.projection or b"") for cell in cells)
 
 
 def _png(drawn: Image.Image) -> Picture:

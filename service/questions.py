@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from service import drawing
-from workers.errors import QueryError
+from workers.errors import QueryError, nearest
 from workers.store.root import Root
 
 if TYPE_CHECKING:
@@ -71,7 +71,11 @@ def units(  # noqa: PLR0913 - one parameter per flag
     from service.query.layers import Choice, read_layer
 
     choice = Choice(sort, at_least, at_most, label, dead)
-    rows = [asdict(row) for row in read_layer(catalog.find(Root(root), run), layer).chosen(choice)[:limit]]
+    tables = read_layer(catalog.find(Root(root), run), layer)
+    known = {each.label for each in tables.channels if each.label is not None}
+    if label is not None and label not in known:
+        raise QueryError(f"no channel of layer {layer!r} is mostly about {label!r}; {nearest(label, known)}")
+    rows = [asdict(row) for row in tables.chosen(choice)[:limit]]
     if as_json:
         print_json(rows)
         return
@@ -107,7 +111,9 @@ def compare(
     from service.query import sharing
     from service.query.layers import read_layer
 
-    tables = [read_layer(catalog.find(Root(root), run), layer) for run in (first, second)]
+    runs = [catalog.find(Root(root), run) for run in (first, second)]
+    sharing.check_comparable(*runs)
+    tables = [read_layer(run, layer) for run in runs]
     found = tuple(sharing.beside(*tables))
     _show(found, {name: name for name in ("channel", "shared", "overlap")}, as_json=as_json)
 
@@ -124,12 +130,13 @@ def found(
     from service.console import print_json, print_table
     from service.query import findings
 
-    place = Root(root)
-    corpus = catalog.find(place, run, None).corpus
+    runs, corpus = catalog.some(Root(root)), catalog.find(Root(root), run, None).corpus
     rows = [
         {"run": each.run.run, "job": each.run.job, "row": each.number, **each.values}
-        for each in findings.of_image(catalog.runs(place), corpus, image_id)
+        for each in findings.of_image(runs, corpus, image_id)
     ]
+    if not rows:
+        raise QueryError(f"no run of occlusion or inversion over {corpus!r} holds image {image_id!r}")
     if as_json:
         print_json(rows)
         return

@@ -1,7 +1,7 @@
 """A run as one file to mail. Takes a published run, gives a page of HTML that holds its style and every picture in itself."""
 
 import base64
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader
@@ -10,10 +10,9 @@ from service.app import WEB
 from service.atlas import Atlas
 from service.catalog import PublishedRun
 from service.pages import parts
-from service.pages.findings import PANELS
 from service.pages.parts import SAYS
 from service.pictures import Picture, Pictures
-from service.query.findings import Finding, findings
+from service.query.findings import PANELS, Finding, findings
 from service.query.layers import Choice, LayerTables
 
 WALL_PX = 204
@@ -31,14 +30,17 @@ def report(atlas: Atlas, run: PublishedRun, channels: int) -> str:
             the corpus has no labels.
     """
     environment = Environment(loader=FileSystemLoader(WEB / "templates"), autoescape=True)
+    found = findings(run) if run.job != "scan" else ()
+    shown = found if run.job == "filters" else found[:LARGEST_ROWS]
     page = {
         "run": parts.of_run(run),
         "title": run.run,
         "rejects_by_reason": run.rejects_by_reason,
         "says": [SAYS["patch"], SAYS["projection"]] if run.job == "scan" else [SAYS[run.job]],
-        "style": (WEB / "static" / "atlas.css").read_text(),
+        "style": (WEB / "static" / "atlas.css").read_text(encoding="utf-8"),
         "layers": list(_layers(atlas, run, channels)) if run.job == "scan" else [],
-        "found": list(_found(Pictures(atlas), run)) if run.job != "scan" else [],
+        "found": list(_found(Pictures(atlas), shown)),
+        "more": len(found) - len(shown),
     }
     return environment.get_template("report.html").render(page=page)
 
@@ -55,15 +57,15 @@ def _layers(atlas: Atlas, run: PublishedRun, count: int) -> Iterator[dict[str, A
             }
             for each in _first(tables, count)
         ]
-        yield parts.of_layer(run, about) | parts.of_state(tables) | {"shown": shown}
+        yield parts.of_layer(run, about) | parts.of_state(atlas, run, about) | {"shown": shown}
 
 
 def _first(tables: LayerTables, count: int) -> tuple[Any, ...]:
     return tables.chosen(Choice("purity", dead=False))[:count] or tables.channels[:count]
 
 
-def _found(pictures: Pictures, run: PublishedRun) -> Iterator[dict[str, Any]]:
-    for row in findings(run, None if run.job == "filters" else LARGEST_ROWS):
+def _found(pictures: Pictures, rows: Sequence[Finding]) -> Iterator[dict[str, Any]]:
+    for row in rows:
         yield row.values | {"pictures": dict(_pictures(pictures, row))}
 
 

@@ -9,7 +9,7 @@ import duckdb
 
 from service import catalog
 from service.catalog import PublishedRun
-from workers.errors import QueryError
+from workers.errors import DamagedRun, QueryError
 from workers.store import paths
 from workers.store.root import Root
 from workers.store.schema import TABLES
@@ -32,19 +32,15 @@ def ask(root: Root, query: str) -> Answer:
     with duckdb.connect() as connection:
         if not root.is_local:
             connection.register_filesystem(root.filesystem)
-        files = published(root)
-        for name in TABLES:
-            if name in files:
-                connection.execute(view(name, files[name]))
-            else:
-                _create_without_rows(connection, name)
+        _create_views(connection, published(root))
         try:
             found = connection.execute(query)
             if not found or not found.description:
                 raise QueryError("the query is empty, or gives no rows; try SHOW TABLES")
             return Answer(tuple(str(column[0]) for column in found.description), tuple(found.fetchall()))
         except duckdb.Error as error:
-            raise QueryError(f"the query cannot be answered: {error}") from error
+            told = str(error).partition("\nLINE ")[0]  # what follows points with a caret at a place in a line
+            raise QueryError(f"the query cannot be answered: {told}") from error
 
 
 def views(root: Root) -> str:
@@ -60,9 +56,13 @@ def view(name: str, files: Sequence[str]) -> str:
 
 
 def published(root: Root) -> Mapping[str, Sequence[str]]:
-    """Files by table, of all published runs, newest run first; as DuckDB opens them."""
+    """Files by table, of all published runs, newest run first; as DuckDB opens them.
+
+    Raises:
+        RunError: there is no published run.
+    """
     found: dict[str, list[str]] = {}
-    for run in catalog.runs(root):
+    for run in catalog.some(root):
         for table, path in _parts(run):
             if table in TABLES:
                 found.setdefault(table, []).append(_opened_as(root, path))
@@ -88,6 +88,17 @@ def _parts(run: PublishedRun) -> Iterator[tuple[str, str]]:
 
 def _opened_as(root: Root, path: str) -> str:
     return root.path(path) if root.is_local else str(root.filesystem.unstrip_protocol(root.path(path)))
+
+
+def _create_views(connection: duckdb.DuckDBPyConnection, files: Mapping[str, Sequence[str]]) -> None:
+    for name in TABLES:
+        if name not in files:
+            _create_without_rows(connection, name)
+            continue
+        try:
+            connection.execute(view(name, files[name]))
+        except duckdb.Error as error:
+            raise DamagedRun(f"table {name!r} of the published runs cannot be read: {error}") from error
 
 
 def _create_without_rows(connection: duckdb.DuckDBPyConnection, name: str) -> None:

@@ -85,19 +85,25 @@ def serve(
 
     from service import app as web
 
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise UsageError(f"cannot listen on {host} port {port}: {error.strerror or error}") from error
-    typer.echo(f"the atlas is at http://{host}:{port}/")
-    uvicorn.run(web.create(Root(root), originals=originals), host=host, port=port, log_level="warning")
+    place = Root(root)
+    if place.is_local and not Path(place.base).is_dir():
+        raise UsageError(f"root {root!r} does not exist")
+
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        listening = socket.create_server((host, port), family=family)
+    except OSError as error:
+        raise UsageError(f"cannot listen on {host} port {port}: {error.strerror or error}") from error
+    with listening:
+        shown = f"[{host}]" if ":" in host else host
+        typer.echo(f"the atlas is at http://{shown}:{listening.getsockname()[1]}/")
+        config = uvicorn.Config(web.create(place, originals=originals), log_level="warning")
+        uvicorn.Server(config).run(sockets=[listening])
 
 
 def _write(output: Path, what: str, text: str) -> None:
     try:
-        output.write_text(text)
+        output.write_text(text, encoding="utf-8")
     except OSError as error:
         raise UsageError(f"{what} {str(output)!r} cannot be written: {error.strerror or error}") from error
     typer.echo(str(output))

@@ -74,6 +74,14 @@ class RunError(UsageError):
     """A run id that is malformed, unknown, not published, or taken by another spec."""
 
 
+class ClusterError(UsageError):
+    """A Ray cluster that does not answer, or does not take a job."""
+
+
+class RefusedError(UsageError):
+    """A place that the operator does not let anyone read or write."""
+
+
 class QueryError(UsageError):
     """A question about something that the run does not hold."""
 

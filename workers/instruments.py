@@ -1,5 +1,6 @@
 """What a run of an instrument is asked to do. Takes nested dicts, gives frozen values; see `spec` for the scan's."""
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Literal, Self
 
@@ -7,7 +8,7 @@ from pydantic import Field, model_validator
 
 from workers.core import recipe
 from workers.core.recipe import Recipe
-from workers.spec import Frozen, JobSpec, ModelSpec, RunId, Word
+from workers.spec import Frozen, JobSpec, ModelSpec, RunId, RunSpec, Word
 
 INVERSION_BATCH = {"cpu": 8, "cuda": 32}
 
@@ -107,3 +108,11 @@ class FiltersRun(Frozen):
     run: RunId | None = Field(None, description="run id; made from the models and the time when absent")
     root: Word = Field(description="folder or fsspec URL that holds the datasets")
     models: tuple[ModelSpec, ...] = Field(min_length=1, description="the networks, side by side")
+
+
+SPECS: Mapping[str, type[JobSpec] | type[FiltersRun]] = {
+    "scan": RunSpec,
+    "occlude": OcclusionRun,
+    "invert": InversionRun,
+    "filters": FiltersRun,
+}

@@ -52,15 +52,17 @@ class InvertWorker:
         self.done = 0
         first = {shard.start: shard for shard in reversed(batch.shards)}
         images = {index: single.read(self.job, self.root, shard) for index, shard in first.items()}
+        read = time.monotonic()
         usable = {index: picture for index, image in images.items() for picture in image.pictures}
         found = self._inverted(batch.shards, usable, self.layers[batch.layer]) if usable else {}
+        storing = time.monotonic()
         for shard in batch.shards:
             image = images[shard.start]
             # Named by the verdicts that were read: one may be newer than the plan, from a batch of another layer.
             self.root.put(shard.named(image.key).result, image.encoded(INVERTED, found.get(shard, [])))
-        self.done = len(batch.shards)
+        self.done, ended = len(batch.shards), time.monotonic()
         rejects = sum((Counter(images[shard.start].rejects) for shard in batch.shards), Counter[str]())
-        return ShardReport(batch, len(found), dict(rejects), time.monotonic() - started, 0.0)
+        return ShardReport(batch, len(found), dict(rejects), ended - started, read - started, ended - storing)
 
     def _inverted(
         self, shards: Sequence[Restart], usable: Mapping[int, Picture], layer: Layer

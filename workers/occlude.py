@@ -64,10 +64,12 @@ class OccludeWorker:
         started = time.monotonic()
         self.done = 0
         image = single.read(self.job, self.root, shard)
+        read = time.monotonic()
         found = [self._occluded(picture, image.row.label) for picture in image.pictures]
+        storing = time.monotonic()
         self.root.put(shard.result, image.encoded(OCCLUDED, found))
-        self.done = 1
-        return ShardReport(shard, len(found), image.rejects, time.monotonic() - started, 0.0)
+        self.done, ended = 1, time.monotonic()
+        return ShardReport(shard, len(found), image.rejects, ended - started, read - started, ended - storing)
 
     def _occluded(self, picture: Picture, label: str | None) -> dict[str, Any]:
         spec, number = self.job.spec.occlude, self.layer.index + 1

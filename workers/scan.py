@@ -38,6 +38,7 @@ class ShardReport:
         rejects: images not used, by reason.
         seconds: time that it took.
         wait_s: of it, time spent waiting for decoded images.
+        store_s: of it, time spent writing the result.
     """
 
     work: Work
@@ -45,6 +46,7 @@ class ShardReport:
     rejects: dict[str, int]
     seconds: float
     wait_s: float
+    store_s: float
 
 
 class ScanWorker:
@@ -69,9 +71,12 @@ class ScanWorker:
         scan = _ShardScan(self)
         listed = manifest.rows(self.root, shard.manifest, shard.start, shard.stop)
         waited = self._scan(listed, scan)
-        self.root.put(shard.result, rows.encode(SHARD, scan.result()))
+        found = rows.encode(SHARD, scan.result())
+        storing = time.monotonic()
+        self.root.put(shard.result, found)
+        ended = time.monotonic()
         counts = Counter(str(reject.reason) for reject in scan.rejects)
-        return ShardReport(shard, len(scan.records), dict(counts), time.monotonic() - started, waited)
+        return ShardReport(shard, len(scan.records), dict(counts), ended - started, waited, ended - storing)
 
     def _scan(self, listed: Sequence[manifest.Row], scan: "_ShardScan") -> float:
         waited = 0.0

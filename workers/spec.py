@@ -126,6 +126,7 @@ class ResourcesSpec(Frozen):
     actors: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
         "auto", description="number of actors; auto = one per GPU or CPU"
     )
+    fewer: bool = Field(False, description="go on with fewer actors where there is no room for so many")
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="where networks run; auto = cuda if there is one"
     )
@@ -144,9 +145,10 @@ class JobSpec(Frozen):
     resources: ResourcesSpec = ResourcesSpec()
 
     def identity(self) -> dict[str, Any]:
-        """What a run id stands for: the spec, its device resolved, without run, root and the number of actors."""
+        """What a run id stands for: the spec, its device resolved, without run, root and how many actors there are."""
         whole = self.model_dump(mode="json", exclude={"run", "root"})
-        del whole["resources"]["actors"]
+        for name in ("actors", "fewer"):
+            del whole["resources"][name]
         return whole
 
     def resolved(self, device: str) -> Self:

@@ -2,15 +2,18 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+
+from matplotlib.colors import to_hex
 
 from service import links
 from service.atlas import Atlas
 from service.catalog import PublishedRun
 from service.pages import parts
 from service.pages.parts import SAYS, Page
-from service.query.findings import Finding, finding, findings
+from service.query.findings import MAPS, TABLE_OF, Finding, finding, findings
+from workers import panels
 
 KINDS = {
     "occlude": ("occlusions", "occlusion"),
@@ -18,7 +21,6 @@ KINDS = {
     "filters": ("filters", "filter"),
 }
 SHOWN = 40  # images on a page; filters are small and are all shown
-PANELS = ("panel_image", "panel_activation", "panel_projection", "panel_probability", "panel_class")
 CURVE = (320.0, 100.0)  # width and height of the figure of an error curve
 
 
@@ -45,25 +47,54 @@ def of_run(found: PublishedRun, start: int = 0) -> Page:
 def of_row(atlas: Atlas, run_id: str, number: int) -> Page:
     """One row: an occlusion with its maps, an inversion with its curve, a kernel."""
     run = atlas.run(run_id)
-    row = finding(run, number)
-    kind, values = KINDS[run.job][1], row.values
-    name = values["image_id"] if run.job != "filters" else f"kernel {values['channel']}"
+    row, last = finding(run, number), sum(part.rows for part in run.tables[TABLE_OF[run.job].name]) - 1
     page = {
-        "kind": kind,
-        "title": name,
+        "kind": KINDS[run.job][1],
+        "title": row.values["image_id"] if run.job != "filters" else f"kernel {row.values['channel']}",
         "run": parts.of_run(run),
         "says": [SAYS[run.job]],
         "found": of_finding(row),
         "number": number,
+        "previous": links.row(run, number - 1) if number else None,
+        "next": links.row(run, number + 1) if number < last else None,
     }
-    if kind == "occlusion":
-        return page | {
-            "maps": {name: links.picture(run, number, name) for name in _maps(row)},
-            "side": run.input_height,
-        }
-    if kind == "inversion":
-        return page | {"settings": json.loads(values["settings"]), "curve": _curve(values["error_curve"])}
-    return page
+    return page | _MORE[run.job](atlas, row)
+
+
+def _occlusion(atlas: Atlas, row: Finding) -> dict[str, Any]:
+    """Its maps as pictures, where they lie on the input, the colours of classes, and the same channel in scans."""
+    values, run = row.values, row.run
+    classes = [each["class_index"] for each in values["classes"]]
+    names = {each["class_index"]: each["class_name"] or f"class {each['class_index']}" for each in values["classes"]}
+    legend = [{"name": names[each], "colour": to_hex(colour)} for each, colour in panels.class_colours(classes).items()]
+    if len(classes) > len(legend):
+        legend.append({"name": f"{len(classes) - len(legend)} others", "colour": to_hex(panels.OTHER_CLASS)})
+    scans = [
+        each for each in parts.scans_beside(atlas, run) if any(layer.name == values["layer"] for layer in each.layers)
+    ]
+    return {
+        "maps": {name: links.picture(run, row.number, name) for name in MAPS if values[name]},
+        "side": run.input_height,
+        "first": (values["size"] - values["stride"]) / 2,
+        "at": [values["rows"] // 2, values["cols"] // 2],
+        "legend": legend,
+        "scans": [
+            {"run": each.run, "href": links.channel(each, values["layer"], values["channel"])}
+            for each in scans
+            if each.model == run.model
+        ],
+    }
+
+
+def _inversion(_: Atlas, row: Finding) -> dict[str, Any]:
+    return {"settings": json.loads(row.values["settings"]), "curve": _curve(row.values["error_curve"])}
+
+
+_MORE: Mapping[str, Callable[[Atlas, Finding], dict[str, Any]]] = {
+    "occlude": _occlusion,
+    "invert": _inversion,
+    "filters": lambda _, __: {},
+}
 
 
 def of_finding(row: Finding) -> dict[str, Any]:
@@ -95,10 +126,6 @@ def _inversions(rows: Sequence[Finding], layers: Sequence[str]) -> dict[str, Any
         "original": first["pictures"].get("original"),
         "restarts": [{"restart": restart, "found": line} for restart, line in sorted(lines.items())],
     }
-
-
-def _maps(row: Finding) -> tuple[str, ...]:
-    return tuple(name for name in ("activation_map", "probability_map", "class_map") if row.values[name])
 
 
 def _curve(errors: Sequence[float | None] | None) -> str:

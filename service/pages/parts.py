@@ -1,12 +1,13 @@
 """What pages have in common. Takes runs, layers and rows, gives them as plain values with their links."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
 from service import links
+from service.atlas import Atlas
 from service.catalog import Layer, PublishedRun
-from service.query.layers import Channel, LayerTables
+from service.query.layers import Channel
 from service.query.scans import Top
 
 Page = Mapping[str, Any]
@@ -31,11 +32,18 @@ def of_run(found: PublishedRun) -> dict[str, Any]:
         "images": found.images,
         "rejects": found.rejects,
         "input": [found.input_height, found.input_width],
-        "method": found.method,
+        "spec": found.spec,
         "channels": sum(each.channels for each in found.layers),
         "layers": len(found.layers),
         "href": links.run(found),
     }
+
+
+def scans_beside(atlas: Atlas, found: PublishedRun) -> Iterator[PublishedRun]:
+    """The scans over the same corpus, the newest first; none of itself."""
+    for each in atlas.runs():
+        if each.job == "scan" and each.corpus == found.corpus and each.run != found.run:
+            yield each
 
 
 def of_layer(found: PublishedRun, about: Layer) -> dict[str, Any]:
@@ -44,10 +52,10 @@ def of_layer(found: PublishedRun, about: Layer) -> dict[str, Any]:
     return asdict(about) | {"field_share": share, "href": links.layer(found, about.name)}
 
 
-def of_state(tables: LayerTables) -> dict[str, Any]:
+def of_state(atlas: Atlas, found: PublishedRun, about: Layer) -> dict[str, Any]:
     """How many of a layer's channels are dead."""
-    dead = sum(each.dead for each in tables.channels)
-    return {"dead": dead, "dead_share": dead / len(tables.channels)}
+    dead = atlas.dead(found)[about.name]
+    return {"dead": dead, "dead_share": dead / about.channels}
 
 
 def of_channel(found: PublishedRun, about: Layer, each: Channel, show: str = "patch") -> dict[str, Any]:
@@ -58,7 +66,6 @@ def of_channel(found: PublishedRun, about: Layer, each: Channel, show: str = "pa
 
 def of_cell(found: PublishedRun, about: Layer, row: Top) -> dict[str, Any]:
     """One of a channel's strongest images: its patch and its projection."""
-    place = f"{links.channel(found, about.name, row.channel)}/{row.rank}"
     return {
         "rank": row.rank,
         "score": row.score,
@@ -67,6 +74,6 @@ def of_cell(found: PublishedRun, about: Layer, row: Top) -> dict[str, Any]:
         "location": [row.y, row.x],
         "source_box": [row.source_top, row.source_left, row.source_bottom, row.source_right],
         "href": links.image(found, row.image_id),
-        "patch": f"{place}/patch",
-        "projection": f"{place}/projection",
+        "patch": links.cell(found, about, row.channel, row.rank, "patch"),
+        "projection": links.cell(found, about, row.channel, row.rank, "projection"),
     }

@@ -1,24 +1,28 @@
 """Pages about scans. Takes an atlas and what was asked, gives plain values: a page's data and its JSON twin."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from service import links
 from service.atlas import Atlas
 from service.pages import findings
 from service.pages.parts import SAYS, Page, of_cell, of_channel, of_layer, of_run, of_state
-from service.pictures import KINDS
+from service.pictures import KINDS, SHOWN
 from service.query import sharing
 from service.query.layers import SORTS, Choice
+from service.query.sharing import Pair
 from workers.errors import QueryError, nearest
 
 BARS = 40
+ZERO_WIDTH = 14
+COMPARED_BY = ("channel", "overlap")
 
 
 def runs(atlas: Atlas) -> Page:
     """All published runs, the newest first."""
-    return {"kind": "runs", "title": "Runs", "runs": [of_run(run) for run in atlas.runs()]}
+    found = [of_run(run) for run in atlas.runs()]
+    return {"kind": "runs", "title": "Runs", "runs": found, "damaged": atlas.damaged()}
 
 
 def run(atlas: Atlas, run_id: str, start: int = 0) -> Page:
@@ -27,7 +31,7 @@ def run(atlas: Atlas, run_id: str, start: int = 0) -> Page:
     page = {"title": found.run, "run": of_run(found), "rejects_by_reason": dict(found.rejects_by_reason)}
     if found.job != "scan":
         return {**page, **findings.of_run(found, start)}
-    layers = [of_layer(found, each) | of_state(atlas.layer(found, each.name)) for each in found.layers]
+    layers = [of_layer(found, each) | of_state(atlas, found, each) for each in found.layers]
     return page | {"kind": "run", "layers": layers}
 
 
@@ -45,10 +49,11 @@ def layer(atlas: Atlas, run_id: str, name: str, choice: Choice, show: str) -> Pa
         "kind": "layer",
         "title": f"{name} of {found.run}",
         "run": of_run(found),
-        "layer": of_layer(found, tables.layer) | of_state(tables),
+        "layer": of_layer(found, tables.layer) | of_state(atlas, found, tables.layer),
         "choice": vars(choice),
         "show": show,
         "sorts": list(SORTS),
+        "labels": atlas.labels(found),
         "says": [SAYS[show]],
         "channels": [of_channel(found, tables.layer, each, show) for each in tables.chosen(choice)],
     }
@@ -59,6 +64,7 @@ def channel(atlas: Atlas, run_id: str, name: str, number: int) -> Page:
     found = atlas.run(run_id)
     tables = atlas.layer(found, name)
     about, histogram = tables.layer, tables.histogram(number)
+    cells = [of_cell(found, about, row) for row in tables.rows(number)]
     return {
         "kind": "channel",
         "title": f"channel {number} of {name}",
@@ -66,10 +72,10 @@ def channel(atlas: Atlas, run_id: str, name: str, number: int) -> Page:
         "layer": of_layer(found, about),
         "channel": number,
         "statistics": vars(tables.channels[number]),
-        "cells": [of_cell(found, about, row) for row in tables.rows(number)],
+        "cells": cells[:SHOWN],
+        "rows": cells,
         "histogram": [{"low": low, "high": high, "images": count} for low, high, count in histogram],
-        "lowest": histogram[0][0],
-        "bars": _bars(histogram),
+        **_bars(histogram),
         "labels": [
             {"label": label, "images": count, "href": links.label(found, label)}
             for label, count in tables.labels(number)
@@ -106,47 +112,71 @@ def label(atlas: Atlas, run_id: str, name: str) -> Page:
     }
 
 
-def compare(atlas: Atlas, first: str, second: str, name: str | None) -> Page:
-    """Two scans side by side: channels of a layer that both have, and how many top images they share."""
+def compare(atlas: Atlas, first: str, second: str, asked: Mapping[str, str]) -> Page:
+    """Two scans side by side: channels of a layer that both have, and how many top images they share.
+
+    Args:
+        atlas: the atlas.
+        first: run id.
+        second: run id.
+        asked: `layer`, `show` and `sort` ("channel" or "overlap", least first).
+    """
     one, other = atlas.run(first), atlas.run(second)
     common = [each.name for each in one.layers if each.name in {layer.name for layer in other.layers}]
     if not common:
         raise QueryError(f"runs {first!r} and {second!r} have no layer in common")
-    wanted = name or common[-1]
+    wanted, show, sort = asked.get("layer") or common[-1], asked.get("show", "patch"), asked.get("sort", "channel")
+    if show not in KINDS or sort not in COMPARED_BY:
+        raise QueryError(f"two runs cannot be shown by {show!r}, sorted by {sort!r}")
     tables = atlas.layer(one, wanted), atlas.layer(other, wanted)
     sides = tuple(zip((one, other), tables, strict=True))
+    comparable = one.corpus == other.corpus  # an image id elsewhere is another image
+    pairs = [pair if comparable else Pair(pair.channel, 0, None) for pair in sharing.beside(*tables)]
+    if sort == "overlap":
+        pairs.sort(key=lambda pair: (pair.overlap is None, pair.overlap))
     return {
         "kind": "compare",
         "title": f"{first} beside {second}",
         "runs": [of_run(one), of_run(other)],
-        "layer": wanted,
+        "name": wanted,
         "layers": [{"name": each, "href": links.compare(first, second, each)} for each in common],
-        "says": [SAYS["patch"]],
+        "show": show,
+        "sort": sort,
+        "sorts": COMPARED_BY,
+        "says": [SAYS[show]],
+        "comparable": comparable,
         "channels": [
-            vars(pair) | {"sides": [of_channel(run, each.layer, each.channels[pair.channel]) for run, each in sides]}
-            for pair in sharing.beside(*tables)
+            vars(pair)
+            | {"sides": [of_channel(run, each.layer, each.channels[pair.channel], show) for run, each in sides]}
+            for pair in pairs
         ],
     }
 
 
-def _bars(histogram: Sequence[tuple[float, float, int]]) -> list[dict[str, Any]]:
-    """The histogram in equal steps of the score, as rectangles of a figure of 320 x 100; heights are roots of counts."""
-    lowest, highest = histogram[0][0], histogram[-1][1]
-    width = (highest - lowest) / BARS or 1.0
-    counts = [0] * BARS
-    for low, high, count in histogram:
+def _bars(histogram: Sequence[tuple[float, float, int]]) -> dict[str, Any]:
+    """The histogram in equal steps of the score, as rectangles of a figure of 320 x 100; heights are roots of counts.
+
+    Scores of exactly 0 have a bar of their own in front, where there are any.
+    """
+    zeros = sum(count for low, high, count in histogram if low == high == 0)
+    rest = [each for each in histogram if each[:2] != (0, 0)]
+    left = ZERO_WIDTH if zeros else 0
+    lowest, highest = (rest[0][0], rest[-1][1]) if rest else (0.0, 0.0)
+    width, counts = (highest - lowest) / BARS or 1.0, [0] * BARS
+    for low, high, count in rest:
         counts[min(BARS - 1, int(((low + high) / 2 - lowest) / width))] += count
-    step, most = 320 / BARS, max(counts)
-    return [
-        {
-            "x": round(number * step, 2),
-            "y": round(100 - 96 * math.sqrt(count / most), 2),
-            "width": round(step - 1, 2),
-            "height": round(96 * math.sqrt(count / most), 2),
-            "low": lowest + number * width,
-            "high": lowest + (number + 1) * width,
-            "images": count,
-        }
+    step, tallest = (320 - left) / BARS, max(zeros, *counts)
+    bars = [
+        _bar(left + number * step, step - 1, count / tallest)
+        | {"low": lowest + number * width, "high": lowest + (number + 1) * width, "images": count, "zero": False}
         for number, count in enumerate(counts)
         if count
     ]
+    if zeros:
+        bars.insert(0, _bar(0, left - 4, zeros / tallest) | {"low": 0.0, "high": 0.0, "images": zeros, "zero": True})
+    return {"bars": bars, "lowest": lowest, "tallest": tallest, "from_x": left}
+
+
+def _bar(x: float, width: float, share: float) -> dict[str, Any]:
+    height = 96 * math.sqrt(share)
+    return {"x": round(x, 2), "y": round(100 - height, 2), "width": round(width, 2), "height": round(height, 2)}

@@ -15,6 +15,8 @@ from workers.store.instruments import FILTERS, INVERSIONS, OCCLUSIONS
 
 TABLE_OF = {"occlude": OCCLUSIONS, "invert": INVERSIONS, "filters": FILTERS}
 OF_IMAGES = ("occlude", "invert")
+PANELS = ("panel_image", "panel_activation", "panel_projection", "panel_probability", "panel_class")
+MAPS = ("activation_map", "probability_map", "class_map")
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +68,7 @@ def of_image(runs: Iterable[PublishedRun], corpus: str, image_id: str) -> Iterat
     Args:
         runs: where to look.
         corpus: source of the corpus; the same image id elsewhere is another image.
-        image_id: the image's key in it.
+        image_id: the image's key in it, or its uri.
     """
     for run in runs:
         if run.job in OF_IMAGES and run.corpus == corpus:
@@ -79,10 +81,14 @@ def _findings(run: PublishedRun, image_id: str | None) -> Iterator[Finding]:
     there = {f"{name}?": pc.field(name, "bytes").is_valid() for name in table.images}
     found = read(run, table, pc.scalar(True), {name: pc.field(name) for name in plain} | there)
     every = pa.array(range(len(found)), pa.uint64())
-    numbers = every if image_id is None else pc.indices_nonzero(pc.equal(found["image_id"], image_id))
+    numbers = every if image_id is None else pc.indices_nonzero(_is(found, image_id))
     for number, values in zip(numbers.to_pylist(), found.take(numbers).to_pylist(), strict=True):
         pictures = tuple(name for name in table.images if values.pop(f"{name}?"))
         yield Finding(run, table, number, values, pictures)
+
+
+def _is(found: pa.Table, image_id: str) -> pa.ChunkedArray:
+    return pc.or_(pc.equal(found["image_id"], image_id), pc.equal(found["uri"], image_id))
 
 
 def _table(run: PublishedRun) -> Table:

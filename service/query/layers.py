@@ -3,6 +3,7 @@
 Both tables are kept in memory, some hundred bytes for each row, so that a question about a channel reads no file.
 """
 
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -21,6 +22,7 @@ from workers.errors import QueryError, nearest
 from workers.store.schema import TOP, UNITS
 
 NEIGHBOURS = 8
+SHARED = 2  # images with one label, from which on it is a common one
 
 
 @dataclass(frozen=True)
@@ -28,8 +30,8 @@ class Channel(Unit):
     """A channel among the others of its layer: its row of `units`, and what its top images are labelled.
 
     Attributes:
-        label: commonest label among its top images, or None where there are none.
-        purity: share of its top images that have this label.
+        label: commonest label among the top images that wake it, or None where no two have one.
+        purity: share of these images that have this label.
     """
 
     label: str | None
@@ -57,6 +59,9 @@ class Choice:
     def __post_init__(self) -> None:
         if self.sort not in SORTS:
             raise QueryError(f"channels cannot be sorted by {self.sort!r}; {nearest(self.sort, SORTS)}")
+        bounds = [each for each in (self.at_least, self.at_most) if each is not None]
+        if not all(map(math.isfinite, bounds)) or bounds != sorted(bounds):
+            raise QueryError(f"no {self.sort} is from {self.at_least} to {self.at_most}")
 
     def takes(self, channel: Channel) -> bool:
         """Whether a channel is one of them."""
@@ -86,9 +91,17 @@ class LayerTables:
     units: pa.Table
 
     @cached_property
+    def positive(self) -> pa.Table:
+        """The rows of `top` whose score is positive: what a channel shows when it is awake.
+
+        The others are there too, by image index: all dead channels have the same ones, which says nothing about them.
+        """
+        return self.top.filter(pc.field("score") > 0)
+
+    @cached_property
     def channels(self) -> tuple[Channel, ...]:
         """Every channel, in order."""
-        labels, starts = self.top["label"].to_pylist(), self._starts
+        labels, starts = self.positive["label"].to_pylist(), self._starts
         return tuple(
             Channel(**row, **_purest(labels[start:stop]))
             for row, start, stop in zip(self.units.select(_UNIT).to_pylist(), starts[:-1], starts[1:], strict=True)
@@ -99,8 +112,13 @@ class LayerTables:
         return tuple(sorted(filter(choice.takes, self.channels), key=_ORDERS[choice.sort]))
 
     def rows(self, channel: int) -> tuple[Top, ...]:
-        """The channel's images, best first."""
-        return tuple(Top(**row) for row in self._of(channel).to_pylist())
+        """The channel's images, best first, those too that do not wake it."""
+        of_channel = self.top.filter(pc.field("channel") == self.layer.known(channel))
+        return tuple(Top(**row) for row in of_channel.to_pylist())
+
+    def awake(self, channel: int) -> frozenset[str]:
+        """The ids of the top images that wake the channel."""
+        return frozenset(self._awake(channel)["image_id"].to_pylist())
 
     def histogram(self, channel: int) -> tuple[tuple[float, float, int], ...]:
         """The channel's scores: lower edge, upper edge, images; occupied bins only, ascending."""
@@ -109,13 +127,13 @@ class LayerTables:
 
     def labels(self, channel: int) -> tuple[tuple[str, int], ...]:
         """Labels among the channel's top images, the commonest first."""
-        found = Counter(row.label for row in self.rows(channel) if row.label is not None)
+        found = Counter(label for label in self._awake(channel)["label"].to_pylist() if label is not None)
         return tuple(sorted(found.items(), key=lambda each: (-each[1], each[0])))
 
     def neighbours(self, channel: int) -> tuple[Neighbour, ...]:
         """The channels that share most top images with one, most first."""
         images, owners = self._by_image
-        mine = self._of(channel)["image_index"].to_numpy()
+        mine = self._awake(channel)["image_index"].to_numpy()
         starts, stops = np.searchsorted(images, mine), np.searchsorted(images, mine, side="right")
         sharing = [owners[start:stop] for start, stop in zip(starts, stops, strict=True)]
         shared = np.bincount(np.concatenate([[channel], *sharing]), minlength=self.layer.channels)
@@ -125,21 +143,27 @@ class LayerTables:
 
     @cached_property
     def _by_image(self) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-        """Images of all rows, ascending, and the channel of each."""
-        images, owners = (self.top[name].to_numpy() for name in ("image_index", "channel"))
+        """Images of all positive rows, ascending, and the channel of each."""
+        images, owners = (self.positive[name].to_numpy() for name in ("image_index", "channel"))
         order = np.argsort(images, kind="stable")
         return images[order], owners[order]
 
     @cached_property
     def _starts(self) -> list[int]:
-        """Where each channel's rows of `top` begin, and where the last one's end."""
-        found = np.searchsorted(self.top["channel"].to_numpy(), np.arange(self.layer.channels + 1))
+        """Where each channel's positive rows begin, and where the last one's end."""
+        found = np.searchsorted(self.positive["channel"].to_numpy(), np.arange(self.layer.channels + 1))
         return [int(start) for start in found]
 
-    def _of(self, channel: int) -> pa.Table:
-        """The channel's rows of `top`, best first."""
+    def _awake(self, channel: int) -> pa.Table:
+        """The channel's positive rows, best first."""
         start, stop = self._starts[self.layer.known(channel)], self._starts[channel + 1]
-        return self.top.slice(start, stop - start)
+        return self.positive.slice(start, stop - start)
+
+
+def dead_channels(run: PublishedRun) -> Mapping[str, int]:
+    """How many channels of each layer of a scan no image wakes."""
+    found = read(run, UNITS, pc.scalar(True), ["layer", "dead"]).group_by("layer").aggregate([("dead", "sum")])
+    return dict(zip(found["layer"].to_pylist(), found["dead_sum"].to_pylist(), strict=True))
 
 
 def read_layer(run: PublishedRun, name: str) -> LayerTables:
@@ -159,11 +183,11 @@ def read_layer(run: PublishedRun, name: str) -> LayerTables:
 
 
 def _purest(labels: Sequence[str | None]) -> Mapping[str, Any]:
-    """The commonest label and its share of all; of equally common ones the first by name."""
+    """The commonest label and its share of all; of equally common ones the first by name. None of them if all differ."""
     counted = Counter(label for label in labels if label is not None)
-    if not counted:
+    label, count = min(counted.items(), key=lambda each: (-each[1], each[0]), default=(None, 0))
+    if not count or count < min(SHARED, len(labels)):
         return {"label": None, "purity": 0.0}
-    label, count = min(counted.items(), key=lambda each: (-each[1], each[0]))
     return {"label": label, "purity": count / len(labels)}
 
 

@@ -106,7 +106,7 @@ def top(run: PublishedRun, layer: str, channel: int) -> tuple[Top, ...]:
 
 
 def image(run: PublishedRun, image_id: str) -> tuple[Top, ...]:
-    """The channels that an image tops, by rank: first those that it tops above all others.
+    """The channels that an image tops and wakes, by rank: first those that it tops above all others.
 
     Args:
         run: the run.
@@ -117,20 +117,22 @@ def image(run: PublishedRun, image_id: str) -> tuple[Top, ...]:
         DamagedRun: the run's files are not the ones that its manifest names.
     """
     wanted = (pc.field("image_id") == image_id) | (pc.field("uri") == image_id)
-    found = read(run, TOP, wanted, [field.name for field in fields(Top)])
+    found = read(run, TOP, wanted & (pc.field("score") > 0), [field.name for field in fields(Top)])
     if not len(found) and not len(read(run, IMAGES, wanted, ["image_index"])):
         raise unknown_image(run, image_id)
     return _top(found.sort_by([(key, "ascending") for key in ("rank", "layer_index", "channel")]))
 
 
-def cells(run: PublishedRun, layer: str, channels: Collection[int]) -> tuple[Cell, ...]:
-    """The patches and projections of some channels, by channel and rank.
+def cells(run: PublishedRun, layer: str, channels: Collection[int], ranks: int | None = None) -> tuple[Cell, ...]:
+    """The patches and projections of some channels, by channel and rank; of each the first so many, or all.
 
     Raises:
         QueryError: the run has no such layer or channel.
         DamagedRun: the run's files are not the ones that its manifest names.
     """
     wanted = _channels(run.layer(layer), channels)
+    if ranks is not None:
+        wanted &= pc.field("rank") < ranks
     columns = {field.name: pc.field(field.name) for field in fields(Cell)}
     columns |= {name: pc.field(name, "bytes") for name in ("patch", "projection")}
     found = read(run, PATCHES, wanted, columns)

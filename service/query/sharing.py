@@ -11,10 +11,12 @@ from service.query.reading import read
 from workers.errors import QueryError, nearest
 from workers.store.schema import IMAGES, TOP
 
+LIKELY = 2000  # labels that a wrong one is compared with; with a million others it takes minutes
+
 
 @dataclass(frozen=True)
 class Labelled:
-    """A channel, and how many of its top images have a label."""
+    """A channel, and how many of the top images that wake it have a label; `top` are all of these."""
 
     layer: str
     layer_index: int
@@ -29,8 +31,8 @@ class Pair:
 
     Attributes:
         channel: its number in both.
-        shared: top images that both have, by image id.
-        overlap: the same as a share of the larger of both; None where neither has any.
+        shared: top images that wake both, by image id.
+        overlap: the same as a share of the larger of both; None where nothing wakes either.
     """
 
     channel: int
@@ -46,15 +48,17 @@ def labelled(run: PublishedRun, label: str) -> tuple[Labelled, ...]:
         DamagedRun: the run's files are not the ones that its manifest names.
     """
     key = ["layer", "layer_index", "channel"]
-    top = read(run, TOP, pc.scalar(True), {**{name: pc.field(name) for name in key}, "has": pc.field("label") == label})
+    top = read(
+        run, TOP, pc.field("score") > 0, {**{name: pc.field(name) for name in key}, "has": pc.field("label") == label}
+    )
     counted = top.group_by(key).aggregate([("has", "sum"), ("has", "count", pc.CountOptions(mode="all"))])
     found = [
         Labelled(row["layer"], row["layer_index"], row["channel"], row["has_sum"], row["has_count"])
         for row in counted.to_pylist()
         if row["has_sum"]
     ]
-    if not found and label not in labels(run):
-        raise QueryError(f"no image of run {run.run!r} has the label {label!r}; {nearest(label, labels(run))}")
+    if not found and label not in (known := labels(run)):
+        raise QueryError(f"no image of run {run.run!r} has the label {label!r}; {nearest(label, known[:LIKELY])}")
     return tuple(sorted(found, key=lambda each: (-each.images / each.top, each.layer_index, each.channel)))
 
 
@@ -65,8 +69,19 @@ def labels(run: PublishedRun) -> tuple[str, ...]:
 
 
 def beside(one: LayerTables, other: LayerTables) -> Iterator[Pair]:
-    """Each channel that a layer of two scans has in both, and how many top images it shares with itself."""
-    for mine, theirs in zip(one.channels, other.channels, strict=False):
-        ids = [{row.image_id for row in tables.rows(mine.channel)} for tables in (one, other)]
+    """Each channel that a layer of two scans of one corpus has in both, and how many top images it shares with itself."""
+    for channel in range(min(one.layer.channels, other.layer.channels)):
+        ids = [tables.awake(channel) for tables in (one, other)]
         shared, larger = len(ids[0] & ids[1]), max(map(len, ids))
-        yield Pair(theirs.channel, shared, shared / larger if larger else None)
+        yield Pair(channel, shared, shared / larger if larger else None)
+
+
+def check_comparable(one: PublishedRun, other: PublishedRun) -> None:
+    """Refuse to compare images of two corpora: an id elsewhere is another image.
+
+    Raises:
+        QueryError: the runs have different corpora.
+    """
+    if one.corpus != other.corpus:
+        told = f"{one.run!r} is over {one.corpus!r}, {other.run!r} over {other.corpus!r}"
+        raise QueryError(f"top images can be compared within one corpus only: {told}")

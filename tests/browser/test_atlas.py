@@ -56,7 +56,9 @@ def test_one_walks_from_the_runs_to_a_patch(page):
     page.locator(".wall a").nth(4).click()
     assert page.get_by_role("heading", level=1).inner_text().startswith("channel 4")
     assert page.locator(".grid img").count() == 18
-    assert page.locator(".grid img").evaluate_all("all => all.every(e => e.complete && e.naturalWidth > 20)")
+    for picture in page.locator(".grid img").all():
+        picture.evaluate("e => e.decode()")
+        assert picture.evaluate("e => e.naturalWidth") > 20
     page.locator(".grid a").first.click()
     assert page.get_by_role("heading", level=1).inner_text() == "cat0/004.png"
     page.get_by_role("link", name="Runs").click()
@@ -72,6 +74,14 @@ def test_a_box_on_an_image_shows_its_patch_and_projection(page):
     assert page.locator("rect[data-unit='2']").get_attribute("class") == "lit"
     page.mouse.move(5, 5)
     assert page.locator(".lit").count() == 0
+    sizes = "all => all.map(e => e.getBoundingClientRect()).map(b => b.width * b.height)"
+    areas = page.locator(".boxes rect").evaluate_all(sizes)
+    assert areas == sorted(areas, reverse=True)  # small ones lie above, where the pointer finds them
+    page.locator(".boxes rect").last.hover()
+    assert page.locator("rect.lit").count() == 1 and page.locator("rect.lit").evaluate("e => !e.nextElementSibling")
+    page.mouse.move(5, 5)
+    page.locator("li[data-unit='1'] a").focus()
+    assert page.locator("rect[data-unit='1']").get_attribute("class") == "lit"
 
 
 def test_a_wall_is_sorted_filtered_and_switched(page):
@@ -147,6 +157,7 @@ def test_two_runs_are_put_side_by_side(page):
 
 def test_the_slider_and_the_pointer_move_the_square(page):
     page.goto("/runs/covered/rows/0")
+    page.locator("output", has_text="hidden").wait_for()
     page.get_by_role("slider").fill("7")
     row, column = divmod(7, COLUMNS)
     told = page.locator("output").inner_text()

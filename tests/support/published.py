@@ -47,6 +47,7 @@ def publish(
     k: int = K,
     named: Sequence[tuple[str, str]] | None = None,
     channels: Mapping[str, int] = CHANNELS,
+    **facts: Any,
 ) -> None:
     """Publish a scan whose patches are red at the top, green below, and a lighter shade for a better rank.
 
@@ -56,7 +57,7 @@ def publish(
     layers = [_layer(index, name, channels[name]) for index, name in enumerate(FIELDS)]
     spec = {"scan": {"k": k, "max_reject_share": 0.05}, "project": {"method": "deconvnet"}}
     rejects = {"rejects": 1, "rejects_by_reason": {"damaged": 1}}
-    commit(root, run, "scan", tables, created=created, spec=spec, layers=layers, totals=rejects)
+    commit(root, run, "scan", tables, created=created, spec=spec, layers=layers, totals=rejects, **facts)
 
 
 def commit(

@@ -134,6 +134,7 @@ class Statistics:
         mean = self.sum / self.images
         variance = np.maximum(self.sum_of_squares / self.images - mean * mean, 0)
         quantiles = np.array([_quantiles(b, c) for b, c in zip(self.bins, self.counts, strict=True)], np.float32)
+        quantiles = np.minimum(quantiles, self.max[:, None])  # the middle of the last bin may lie above
         return {
             "images": self.images,
             "max": self.max,

@@ -15,6 +15,16 @@ def spec_path(run: str) -> str:
     return f"{RUNS}/{run}/spec.json"
 
 
+def attempts_folder(run: str) -> str:
+    """A folder for each attempt at a run, by its number."""
+    return f"{RUNS}/{run}/attempts"
+
+
+def attempt_path(run: str, number: int, what: str) -> str:
+    """What is known of an attempt: `begun`, `progress` or `ended`."""
+    return f"{attempts_folder(run)}/{number}/{what}.json"
+
+
 def manifest_path(run: str) -> str:
     """The commit of a run: what it lists is published."""
     return f"{RUNS}/{run}/manifest.json"
@@ -43,6 +53,11 @@ def shard_path(configuration: str, rows: str, *within: int) -> str:
 def configuration_of(shard: str) -> str:
     """The configuration in a shard's path."""
     return shard.split("/")[1]
+
+
+def upload_path(digest: str, name: str) -> str:
+    """A file that a submitter uploaded, by its hash; the name keeps its ending."""
+    return f"uploads/{digest}/{name}"
 
 
 def model_path(fingerprint: str) -> str:

@@ -129,8 +129,9 @@ def _key_starts(table: Table, rows: pa.Table) -> list[int]:
 
 def _changes(column: pa.ChunkedArray) -> np.ndarray[Any, Any]:
     """Whether each row has another value than the one before; the first has not."""
-    values = column.to_numpy()
-    return np.concatenate(([False][: len(values)], values[1:] != values[:-1]))
+    values, changed = column.to_numpy(), np.zeros(len(column), bool)
+    changed[1:] = values[1:] != values[:-1]
+    return changed
 
 
 class TableWriter:

@@ -2,7 +2,11 @@
 "use strict";
 
 document.querySelectorAll("form[data-submit-on-change] select").forEach((select) =>
-  select.addEventListener("change", () => select.form.requestSubmit()));
+  select.addEventListener("change", () => {
+    // Bounds are of what is sorted by: those of another quantity say nothing.
+    if (select.name === "sort") select.form.querySelectorAll("[data-bound]").forEach((bound) => { bound.value = ""; });
+    select.form.requestSubmit();
+  }));
 
 // Left and right turn to the neighbouring channel; on a wall the arrows move between channels.
 document.addEventListener("keydown", (event) => {
@@ -25,22 +29,32 @@ function across(links) {
 }
 
 // On an image's page a unit and its box light up together, and the lens shows the unit's patch and projection.
+const lens = document.querySelector("[data-lens]");
+const units = new Map();
 document.querySelectorAll("[data-unit]").forEach((one) => {
-  const both = document.querySelectorAll(`[data-unit="${one.dataset.unit}"]`);
-  const lens = document.querySelector("[data-lens]");
-  one.addEventListener("mouseenter", () => {
-    both.forEach((each) => each.classList.add("lit"));
-    const told = document.querySelector(`li[data-unit="${one.dataset.unit}"] a`);
-    if (lens && told) lens.replaceChildren(...[...told.children].map((child) => child.cloneNode(true)));
-  });
-  one.addEventListener("mouseleave", () => both.forEach((each) => each.classList.remove("lit")));
+  const of = one.dataset.unit;
+  units.set(of, [...(units.get(of) ?? []), one]);
+  for (const event of ["mouseenter", "focusin"]) one.addEventListener(event, () => light(units.get(of)));
+  for (const event of ["mouseleave", "focusout"]) one.addEventListener(event, () => units.get(of).forEach(dim));
 });
+
+function light(unit) {
+  unit.forEach((each) => each.classList.add("lit"));
+  const told = unit.map((each) => each.querySelector("a")).find(Boolean);
+  if (lens && told) lens.replaceChildren(...[...told.children].map((child) => child.cloneNode(true)));
+}
+
+function dim(each) {
+  each.classList.remove("lit");
+}
 
 // Occlusion: the slider, or a pointer on a map, moves the square, and the numbers of that position are told.
 document.querySelectorAll("[data-slide]").forEach(async (slide) => {
   const twin = await fetch(document.querySelector("link[rel=alternate]").href);
   const { found } = await twin.json();
   const range = slide.querySelector("input"), output = slide.querySelector("output");
+  const first = (found.size - found.stride) / 2;
+  slide.querySelectorAll("[data-needs-script]").forEach((each) => { each.hidden = false; });
   const names = new Map(found.classes.map((each) => [each.class_index, each.class_name ?? `class ${each.class_index}`]));
   const name = (index) => names.get(index) ?? `class ${index}`;
   const followed = found.class_name ?? `class ${found.class_index}`;
@@ -50,7 +64,7 @@ document.querySelectorAll("[data-slide]").forEach(async (slide) => {
     const at = Number(range.value), row = Math.floor(at / found.cols), column = at % found.cols;
     const top = row * found.stride, left = column * found.stride;
     place(slide.querySelector("[data-square]"), left, top);
-    slide.querySelectorAll("[data-cell]").forEach((cell) => place(cell, column, row));
+    slide.querySelectorAll("[data-cell]").forEach((cell) => place(cell, first + left, first + top));
     const left_over = found.activation ? `${percent(found.activation_map[at] / found.activation)} of` : "nothing of";
     output.value = `Rows ${top} to ${top + found.size}, columns ${left} to ${left + found.size} hidden: ${left_over} the ` +
       `activation is left; ${followed} ${percent(found.probability_map[at])} (${percent(found.probability)} unoccluded); ` +
@@ -59,12 +73,18 @@ document.querySelectorAll("[data-slide]").forEach(async (slide) => {
 
   range.addEventListener("input", show);
   slide.querySelectorAll("[data-map]").forEach((map) => map.addEventListener("pointermove", (event) => {
-    const box = map.getBoundingClientRect();
-    const inside = (share, count) => Math.min(count - 1, Math.max(0, Math.floor(share * count)));
-    const row = inside((event.clientY - box.top) / box.height, found.rows);
-    range.value = row * found.cols + inside((event.clientX - box.left) / box.width, found.cols);
+    const box = map.getBoundingClientRect(), scale = map.viewBox.baseVal.width / box.width;
+    const at = (px, count) => Math.min(count - 1, Math.max(0, Math.floor((px * scale - first) / found.stride)));
+    range.value = at(event.clientY - box.top, found.rows) * found.cols + at(event.clientX - box.left, found.cols);
     show();
   }));
+  range.addEventListener("keydown", (event) => {
+    const rows = { ArrowUp: -1, ArrowDown: 1 }[event.key];
+    if (!rows) return;
+    event.preventDefault();
+    range.value = Number(range.value) + rows * found.cols;
+    show();
+  });
   show();
 });
 

@@ -139,6 +139,65 @@ def test_words_of_the_user_are_shown_as_text_and_scripts_only_come_from_the_pack
     assert client.get("/runs/first/image", params={"id": HOSTILE}).status_code == 404
 
 
+@pytest.mark.parametrize(
+    "path", [f"/runs/first/previews/{1 << 63}", f"/runs/first/rows/{1 << 70}/patch", f"/search?q=relu1%20{'9' * 900}"]
+)
+def test_numbers_beyond_all_bounds_are_answered(client, path):
+    assert client.get(path).status_code in (200, 404)
+    assert client.get("/search", params={"q": "x" * 2000}).status_code == 404
+
+
+def test_what_breaks_is_said_without_its_inside_and_under_the_same_guards(root, monkeypatch):
+    app = web.create(root)
+    monkeypatch.setattr(web.scans, "runs", lambda _: 1 / 0)
+    answer = TestClient(app, raise_server_exceptions=False).get("/")
+    assert answer.status_code == 500 and "division" not in answer.text
+    assert (
+        web.GUARDS.items()
+        <= {key.title().replace("Nosniff", "nosniff"): v for key, v in answer.headers.items()}.items()
+    )
+
+
+def test_a_run_says_all_that_it_was_asked_to_do(client):
+    text = client.get("/runs/first").text
+    assert "max reject share" in text and "0.05" in text
+    assert client.get("/runs/first.json").json()["run"]["spec"]["scan"]["k"] == 9
+
+
+def test_a_damaged_manifest_is_told_of_and_leaves_the_others_alone(tmp_path):
+    root = Root(str(tmp_path))
+    publish(root)
+    root.put("runs/bad/manifest.json", b'{"version": 99}')
+    client = TestClient(web.create(root))
+    front = client.get("/")
+    assert front.status_code == 200 and "/runs/first" in front.text and "of version 99" in front.text
+    assert client.get("/search?q=relu").status_code == 200
+    assert client.get("/runs/first/image?id=cat1/003.png").status_code == 200
+    assert client.get("/runs/bad").status_code == 500
+
+
+def test_a_run_that_is_published_again_has_other_pictures(tmp_path):
+    links = []
+    for created in ("2026-11-23T02:00:00+00:00", "2026-11-24T02:00:00+00:00"):
+        root = Root(str(tmp_path / created[:10]))
+        publish(root, created=created)
+        links.append(TestClient(web.create(root)).get("/runs/first/layers/relu1.json").json()["channels"][0]["picture"])
+    assert links[0] != links[1] and links[0].partition("?")[0] == links[1].partition("?")[0]
+
+
+def test_many_images_of_a_channel_are_nine_on_its_page_and_all_in_its_table(tmp_path):
+    root = Root(str(tmp_path))
+    publish(root, k=12)
+    client = TestClient(web.create(root))
+    page = client.get("/runs/first/layers/relu1/channels/3.json").json()
+    assert (len(page["cells"]), len(page["rows"])) == (9, 12)
+    with Image.open(
+        io.BytesIO(client.get(page["channel"] and "/runs/first/layers/relu1/channels/3/wall/patch").content)
+    ) as wall:
+        assert abs(wall.width - wall.height) <= 1
+    assert client.get("/runs/first/layers/relu1/channels/3/9/patch").status_code == 404
+
+
 def test_no_page_asks_another_host(client):
     for path in PAGES:
         assert not re.findall(r'(?:href|src|action)="(?:https?:)?//', client.get(path).text)

@@ -1,8 +1,10 @@
 """What instruments found, as queries and pages: rows by their place, maps, curves, an image's rows of all runs."""
 
 import io
+import json
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
@@ -12,7 +14,7 @@ from service import catalog
 from service.query import findings
 from tests.support import instrumented
 from tests.support.instrumented import COLUMNS, KERNELS, LAYERS, RESTARTS, ROWS
-from tests.support.published import commit, names, publish
+from tests.support.published import names, publish
 from workers.errors import QueryError
 from workers.store.root import Root
 
@@ -120,11 +122,17 @@ def test_many_images_are_turned_over_in_pages(tmp_path):
 def test_a_run_of_an_older_deconvoy_without_a_column_is_shown_without_it(tmp_path):
     root = Root(str(tmp_path))
     instrumented.occlude(root)
-    run = catalog.find(root, "covered", None)
-    rows = [{**findings.finding(run, n).values} for n in range(2)]
-    commit(root, "older", "occlude", {"images": [], "rejects": [], "occlusions": rows})
+    [part] = (tmp_path / "tables" / "occlusions" / "run=covered").glob("*.parquet")
+    whole = pq.read_table(part, partitioning=None)
+    pq.write_table(whole.drop_columns(["original", "fill"]), part)
+    path = tmp_path / "runs" / "covered" / "manifest.json"
+    told = json.loads(path.read_text())
+    told["tables"]["occlusions"][0]["bytes"] = part.stat().st_size
+    path.write_text(json.dumps(told))
     client = TestClient(web.create(root))
-    assert client.get("/runs/older/rows/0").status_code == client.get("/runs/older").status_code == 200
+    page = client.get("/runs/covered/rows/0.json").json()["found"]
+    assert "original" not in page["pictures"] and page["fill"] is None and "panel_image" in page["pictures"]
+    assert client.get("/runs/covered/rows/0").status_code == client.get("/runs/covered").status_code == 200
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ def test_an_original_is_the_file_itself_and_is_where_the_image_page_says(root, p
     page = client.get("/runs/covered/image.json", params={"id": photos[1].name}).json()
     answer = client.get(page["preview"])
     assert answer.content == photos[1].read_bytes() and answer.headers["content-type"] == "image/png"
-    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["x-content-type-options"] == "nosniff" and "private" in answer.headers["cache-control"]
 
 
 def test_without_leave_there_is_no_such_path(root, photos):
@@ -50,7 +50,9 @@ def test_a_file_that_is_another_one_now_is_not_shown(root, photos):
     data = photos[0].read_bytes()
     for other in (data[:-1], data[:-1] + b"x"):
         photos[0].write_bytes(other)
-        answer = client.get("/runs/covered/originals/0")
+        answer = client.get("/runs/covered/originals/0", follow_redirects=False)
+        assert answer.headers["location"].startswith("/runs/covered/previews/0?")
+        answer = client.get("/runs/covered/originals/0")  # this run keeps no preview either
         assert answer.status_code == 404 and other not in answer.content
     photos[1].unlink()
     photos[1].symlink_to("/etc/hostname")

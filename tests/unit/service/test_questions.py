@@ -34,13 +34,16 @@ def told(root: str, *words: str):
 
 
 def labels_of(channel: int) -> list[str]:
-    """Labels of a channel's top images: those of images channel, channel + 1, ..."""
+    """Labels of the top images that wake a channel: those of images channel, channel + 1, ...; nothing wakes DEAD."""
+    if channel == DEAD:
+        return []
     return [MIXED[(channel + rank) % 12][1] for rank in range(K)]
 
 
 def test_purity_is_the_share_of_the_commonest_label(root):
     rows = told(root, "units", "--layer", "relu1", "--sort", "purity", "--run", "mixed")
-    for row in rows:
+    assert [(row["label"], row["purity"]) for row in rows if row["dead"]] == [(None, 0.0)]
+    for row in [row for row in rows if not row["dead"]]:
         labels = labels_of(row["channel"])
         assert row["label"] in labels and row["purity"] == pytest.approx(max(map(labels.count, labels)) / K)
         assert labels.count(row["label"]) == max(map(labels.count, labels))
@@ -56,6 +59,14 @@ def test_units_can_be_cut_at_bounds_and_to_a_label(root):
     assert {row["channel"] for row in some} == expected and expected
     assert [row["channel"] for row in told(root, *words, "--dead")] == [DEAD]
     assert len(told(root, *words, "--living")) == CHANNELS["relu1"] - 1
+    for wrong in (["--at-least", "nan"], ["--at-least", "3", "--at-most", "2"], ["--label", "dgo"]):
+        asked(root, *words, *wrong, code=2)
+
+
+def test_a_label_that_no_two_images_share_is_no_common_one(tmp_path):
+    root = Root(str(tmp_path))
+    publish(root, named=[(f"{n}.png", f"label {n}") for n in range(13)])
+    assert {(row["label"], row["purity"]) for row in told(root.base, "units", "--layer", "relu1")} == {(None, 0.0)}
 
 
 def test_a_label_names_its_channels_of_all_layers_those_first_that_have_most(root):
@@ -76,16 +87,21 @@ def test_a_label_names_its_channels_of_all_layers_those_first_that_have_most(roo
 
 
 def test_two_runs_side_by_side_say_how_many_top_images_are_shared(root):
-    assert {row["overlap"] for row in told(root, "compare", "first", "first", "--layer", "relu1")} == {1.0}
+    same = told(root, "compare", "first", "first", "--layer", "relu1")
+    assert [row["overlap"] for row in same] == [None if n == DEAD else 1.0 for n in range(CHANNELS["relu1"])]
     assert {row["shared"] for row in told(root, "compare", "first", "mixed", "--layer", "relu1")} == {0}
     assert "channel" in asked(root, "compare", "first", "mixed", "--layer", "relu1").stdout
+    publish(Root(root), "elsewhere", "2026-11-20T02:00:00+00:00", corpus={"source": "/other"})
+    refused = asked(root, "compare", "first", "elsewhere", "--layer", "relu1", code=2)
+    assert "within one corpus only" in refused.stderr
 
 
 def test_what_instruments_found_of_an_image_is_told_with_its_run_and_row(root):
     rows = told(root, "found", names()[1][0])
     assert [(row["run"], row["row"]) for row in rows] == [("inverted", n) for n in (4, 5, 6, 7)] + [("covered", 1)]
     assert asked(root, "found", names()[1][0]).stdout.count("\n") == 6
-    assert told(root, "found", "nothing.png") == []
+    assert told(root, "found", f"/photos/{names()[1][0]}") == rows
+    assert "holds image 'nothing.png'" in asked(root, "found", "nothing.png", code=2).stderr
 
 
 def test_a_report_is_one_file_that_asks_for_nothing(root, tmp_path):

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from service import sql
 from service.cli import app
 from tests.support.published import CHANNELS, publish
-from workers.errors import QueryError
+from workers.errors import DamagedRun, QueryError
 from workers.store import paths
 from workers.store.root import Root
 from workers.store.schema import TABLES
@@ -78,6 +78,15 @@ def test_views_are_written_to_a_file_or_refused_in_one_line(root, tmp_path):
     assert done.exit_code == 0 and "CREATE OR REPLACE VIEW units" in (tmp_path / "v.sql").read_text()
     done = CliRunner().invoke(app, ["views", "--root", root.url, "-o", str(tmp_path / "no" / "v.sql")])
     assert done.exit_code == 2 and "cannot be written" in done.stderr
+
+
+def test_a_run_with_a_missing_file_is_named_in_one_line(tmp_path):
+    root = Root(str(tmp_path))
+    publish(root)
+    for part in (tmp_path / "tables" / "units" / "run=first").iterdir():
+        part.unlink()
+    with pytest.raises(DamagedRun, match=r"table 'units' of the published runs cannot be read: .*run=first"):
+        sql.ask(root, "SELECT 1")
 
 
 def test_a_run_without_its_row_in_runs_is_in_the_other_views(tmp_path):

@@ -119,6 +119,12 @@ def test_row_groups_hold_whole_channels_up_to_the_tables_size_and_say_how_they_a
         assert by == ["layer_index", "channel", "rank"]
 
 
+def test_no_rows_are_a_table_too_whatever_it_is_sorted_by(tmp_path):
+    for name, table in TABLES.items():
+        root, (part,) = write(tmp_path / name, table, [table.schema.empty_table()])
+        assert pq.read_table(root.path(part.path), partitioning=None).num_rows == part.rows == 0
+
+
 @pytest.mark.parametrize("step", [1, 7, 50, 1000])
 def test_groups_with_large_images_end_between_channels_however_the_rows_came(tmp_path, step):
     whole = patches()

@@ -1,0 +1,68 @@
+"""A Ray on this machine for jobs of others. Takes a number of CPUs, says where its dashboard is, ends with standard input.
+
+`ray.init` cannot be told the port of its job agent, so that two of them on a machine hinder each other: this is `ray start`.
+"""
+
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from urllib.error import HTTPError, URLError
+from urllib.request import urlopen
+
+from workers.errors import ClusterError
+
+DRIVERS = 4  # that may run at once, each with a CPU beyond the machine's: they wait most of the time
+PATIENCE_S = 60.0
+STORE_BYTES = 128 << 20
+
+
+def head(cpus: int) -> int:
+    """Start Ray, print the address of its dashboard and its token, and end it when standard input ends.
+
+    Raises:
+        ClusterError: Ray does not start.
+    """
+    token, dashboard, agent = secrets.token_hex(32), _free_port(), _free_port()
+    # Beside our own interpreter: another `ray` on the path may be of another version.
+    words = [
+        str(Path(sys.executable).parent / "ray"), "start", "--head", "--block", "--port=0", "--dashboard-host=127.0.0.1",
+        f"--dashboard-port={dashboard}", f"--dashboard-agent-listen-port={agent}", "--include-dashboard=true",
+        f"--num-cpus={cpus + DRIVERS}", f"--object-store-memory={STORE_BYTES}", "--disable-usage-stats",
+    ]  # fmt: skip
+    environment = os.environ | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}
+    ray = subprocess.Popen(  # noqa: S603 - our own words
+        words, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        address = f"http://127.0.0.1:{dashboard}"
+        _wait(address, ray)
+        print(address, token, flush=True)  # noqa: T201 - who started us reads it
+        sys.stdin.read()
+    finally:
+        ray.terminate()
+        ray.wait()
+    return 0
+
+
+def _wait(address: str, ray: subprocess.Popen[bytes]) -> None:
+    """Wait until the dashboard answers, were it to say that it wants the token."""
+    until = time.monotonic() + PATIENCE_S
+    while time.monotonic() < until and ray.poll() is None:
+        try:
+            with urlopen(f"{address}/api/version", timeout=5):  # noqa: S310 - of this machine
+                return
+        except HTTPError:
+            return
+        except (URLError, OSError):
+            time.sleep(0.2)
+    raise ClusterError("Ray does not start on this machine: `ray start --head` says why")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

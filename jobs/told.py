@@ -1,0 +1,72 @@
+"""A watcher that writes down how far an attempt is. Takes phases, numbers and reports; gives a file that others read."""
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from workers.scan import ShardReport
+from workers.store.attempts import Attempts, Progress
+
+EVERY_S = 1.0
+
+
+class Told:
+    """Writes an attempt's progress about once a second, and prints its phases and lines for the log.
+
+    Args:
+        attempts: of the run.
+        number: this attempt.
+        clock: seconds, for rates.
+    """
+
+    def __init__(self, attempts: Attempts, number: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._attempts, self._number, self._clock = attempts, number, clock
+        self._progress = Progress(at="")
+        self._began = self._written = clock()
+        self._seconds = dict.fromkeys(("all", "decode", "store"), 0.0)
+
+    def phase(self, name: str, total: int | None, unit: str) -> None:
+        """A phase begins."""
+        self._began = self._clock()
+        self._progress = replace(
+            self._progress, phase=name, total=total, unit=unit, done=0, per_s=None, left_s=None, shares={}
+        )
+        self._seconds = dict.fromkeys(self._seconds, 0.0)
+        print(name if total is None else f"{name}: {total:,} {unit}", flush=True)  # noqa: T201 - the job's log
+        self._write()
+
+    def advance(self, done: int, rejects: int = 0) -> None:  # noqa: ARG002 - reports tell them by reason
+        """So many are done in this phase."""
+        spent = self._clock() - self._began
+        rate = done / spent if done and spent > 0 else None
+        total = self._progress.total
+        left = (total - done) / rate if rate and total is not None else None
+        self._progress = replace(self._progress, done=done, per_s=rate, left_s=left)
+        if self._clock() - self._written >= EVERY_S:
+            self._write()
+
+    def report(self, report: ShardReport) -> None:
+        """A shard is done."""
+        costs = {"all": report.seconds, "decode": report.wait_s, "store": report.store_s}
+        self._seconds = {name: self._seconds[name] + cost for name, cost in costs.items()}
+        whole = self._seconds["all"] or 1.0
+        waits = {name: self._seconds[name] / whole for name in ("decode", "store")}
+        shares = waits | {"compute": max(0.0, 1 - sum(waits.values()))}
+        rejects = Counter(self._progress.rejects) + Counter(report.rejects)
+        self._progress = replace(self._progress, shares=shares, rejects=dict(rejects))
+
+    def say(self, line: str) -> None:
+        """One line for a person."""
+        self._progress = replace(self._progress, line=line)
+        print(line, flush=True)  # noqa: T201 - the job's log
+        self._write()
+
+    def close(self) -> None:
+        """The run is over."""
+        self._write()
+
+    def _write(self) -> None:
+        self._written = self._clock()
+        self._attempts.tell(self._number, replace(self._progress, at=datetime.now(UTC).isoformat(timespec="seconds")))

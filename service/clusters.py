@@ -1,0 +1,205 @@
+"""Ray clusters that run jobs. Takes an address, gives jobs by their submission ids: submitted, watched, stopped, read.
+
+A job's command is fixed here: a caller never gives one, nor a runtime environment, nor credentials. Ray Client (`ray://`) is
+not spoken.
+"""
+
+import contextlib
+import os
+import shlex
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from workers.errors import ClusterError
+
+TOKEN = Path.home() / ".ray" / "auth_token"
+DRIVER_CPUS = 1
+WARM_UP_S = 30.0
+
+T = TypeVar("T")
+
+
+class State(StrEnum):
+    """How Ray sees a job; UNKNOWN where it knows none, as after the death of its head node."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    STOPPED = "stopped"
+    UNKNOWN = "unknown"
+
+    @property
+    def is_live(self) -> bool:
+        """Whether the job may still do something."""
+        return self in (State.PENDING, State.RUNNING)
+
+
+class Cluster(Protocol):
+    """Something that runs jobs."""
+
+    @property
+    def name(self) -> str:
+        """What it is called in what is written down: its address."""
+
+    def submit(self, submission_id: str, root: str, run: str, number: int) -> None:
+        """Begin an attempt at a run. A submission id is used once.
+
+        Raises:
+            ClusterError: nothing answers there, or the job is refused.
+        """
+
+    def state(self, submission_id: str) -> tuple[State, str]:
+        """How a job is, and what the cluster says of it. ClusterError if nothing answers."""
+
+    def stop(self, submission_id: str) -> None:
+        """Ask a job to end; it is told by a signal and writes down how far it was."""
+
+    def logs(self, submission_id: str) -> str:
+        """What a job has printed so far."""
+
+    def follow(self, submission_id: str) -> AsyncIterator[str]:
+        """What a job prints, as it comes, until it ends."""
+
+
+class RayCluster:
+    """A Ray cluster behind the address of its head's dashboard, such as http://head:8265.
+
+    Args:
+        address: of the dashboard.
+        python: the program that runs a job's module there; that of the cluster's own environment.
+    """
+
+    def __init__(self, address: str, python: str = "python") -> None:
+        if not address.startswith(("http://", "https://")):
+            raise ClusterError(f"address {address!r} is no address of a Ray dashboard, such as http://head:8265")
+        self.name = address
+        self._python = python
+        self._kept: Any = None
+        self._lock = threading.Lock()
+
+    def submit(self, submission_id: str, root: str, run: str, number: int) -> None:
+        """Begin an attempt at a run."""
+        words = [self._python, "-P", "-m", "jobs", "submitted", root, run, str(number)]
+        options = {"submission_id": submission_id, "entrypoint_num_cpus": DRIVER_CPUS, "entrypoint_num_gpus": 0}
+        metadata = {"deconvoy_run": run, "deconvoy_attempt": str(number)}
+        until = time.monotonic() + WARM_UP_S
+        while True:
+            try:
+                self._asked(
+                    lambda client: client.submit_job(entrypoint=shlex.join(words), metadata=metadata, **options)
+                )
+                return
+            except _NotYet:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(0.5)
+
+    def state(self, submission_id: str) -> tuple[State, str]:
+        """How a job is, and what Ray says of it."""
+        try:
+            told = self._asked(lambda client: client.get_job_info(submission_id))
+        except _NotThere:
+            return State.UNKNOWN, ""
+        return State(str(told.status.value).lower()), str(told.message or "")
+
+    def stop(self, submission_id: str) -> None:
+        """Ask a job to end."""
+        with contextlib.suppress(_NotThere):
+            self._asked(lambda client: client.stop_job(submission_id))
+
+    def logs(self, submission_id: str) -> str:
+        """What a job has printed so far."""
+        try:
+            return str(self._asked(lambda client: client.get_job_logs(submission_id)))
+        except _NotThere:
+            return ""
+
+    async def follow(self, submission_id: str) -> AsyncIterator[str]:
+        """What a job prints, as it comes."""
+        async for lines in self._client().tail_job_logs(submission_id):
+            yield str(lines)
+
+    def _client(self) -> Any:  # noqa: ANN401 - Ray's client
+        with self._lock:
+            if self._kept is None:
+                self._kept = _connected(self.name)
+        return self._kept
+
+    def _asked(self, question: Callable[[Any], T]) -> T:
+        """Ask Ray; its client raises RuntimeError for whatever it is answered."""
+        try:
+            return question(self._client())
+        except (ConnectionError, RuntimeError, ImportError) as error:
+            told = str(error)
+            if "does not exist" in told and "404" in told:
+                raise _NotThere(told) from error
+            if "No available agent" in told:
+                raise _NotYet(f"the Ray cluster at {self.name} has no agent for jobs") from error
+            if "uthentication" in told or "401" in told or "403" in told:
+                raise ClusterError(
+                    f"the Ray cluster at {self.name} wants another token: set RAY_AUTH_TOKEN, or RAY_AUTH_TOKEN_PATH"
+                ) from error
+            raise ClusterError(f"the Ray cluster at {self.name} does not take this: {_last_line(told)}") from error
+
+
+class LocalCluster(RayCluster):
+    """A Ray that is started on this machine when it is first needed, in a process that ends with this one."""
+
+    def __init__(self) -> None:
+        super().__init__("http://127.0.0.1", sys.executable)
+        self.name = "local"
+        self._head: subprocess.Popen[str] | None = None
+
+    def close(self) -> None:
+        """End it."""
+        if self._head is not None and self._head.stdin is not None:
+            self._head.stdin.close()
+            self._head.wait()
+            self._head, self._kept = None, None
+
+    def _client(self) -> Any:  # noqa: ANN401 - Ray's client
+        with self._lock:
+            if self._head is None or self._head.poll() is not None:
+                words = [sys.executable, "-P", "-m", "jobs", "head"]
+                # In a session of its own: Ctrl-C in a terminal is for the service, which then ends it in order.
+                self._head = subprocess.Popen(  # noqa: S603 - our own words
+                    words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+                )
+                told = self._head.stdout.readline().split() if self._head.stdout else []
+                if len(told) != 2:
+                    raise ClusterError("Ray does not start on this machine: `ray start --head` says why")
+                self._kept = _connected(told[0], told[1])
+        return self._kept
+
+
+class _NotThere(ClusterError):
+    """Ray knows no such job."""
+
+
+class _NotYet(ClusterError):
+    """Ray has only just started, and asks to be asked again."""
+
+
+def _connected(address: str, token: str | None = None) -> Any:  # noqa: ANN401 - Ray's client
+    """Ray's client, with the token of the cluster if one is given, or the environment, or Ray on this machine, has one."""
+    if token is not None:
+        os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=token)
+    elif "RAY_AUTH_MODE" not in os.environ and (
+        {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & set(os.environ) or TOKEN.is_file()
+    ):
+        os.environ["RAY_AUTH_MODE"] = "token"
+    from ray.job_submission import JobSubmissionClient
+
+    return JobSubmissionClient(address)
+
+
+def _last_line(told: str) -> str:
+    lines = [line.strip() for line in told.strip().splitlines() if line.strip()]
+    return lines[-1][:300] if lines else "no reason is given"

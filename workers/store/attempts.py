@@ -1,0 +1,134 @@
+"""Attempts at runs, as files of the root. Takes run ids, gives what each attempt was asked, how far it is, how it ended.
+
+This is the truth about submitted runs: Ray's own table of jobs is lost with its head node. Every file is written by one
+process; an attempt's number is taken by creating its first file exclusively.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from workers.errors import DamagedRun
+from workers.store import paths
+from workers.store.root import Root
+
+
+@dataclass(frozen=True)
+class Begun:
+    """An attempt that a submitter has taken.
+
+    Attributes:
+        at: when, UTC, ISO 8601.
+        cluster: which Ray cluster was to run it.
+        job: kind of job.
+        spec: its spec as plain values.
+    """
+
+    at: str
+    cluster: str
+    job: str
+    spec: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far an attempt is.
+
+    Attributes:
+        at: when this was written, UTC, ISO 8601.
+        phase: listing, scan, project, publish, ...
+        done: units of this phase that are done, rejects among them.
+        total: all of them, or None where nobody knows yet.
+        unit: what is counted.
+        rejects: images that could not be used, by reason; those of finished shards.
+        per_s: units done per second of this phase.
+        left_s: seconds that this phase will still take at this rate.
+        shares: share of the actors' time that they waited for decoded images, wrote results, and computed; over finished
+            shards.
+        line: the last line for a person.
+    """
+
+    at: str
+    phase: str = ""
+    done: int = 0
+    total: int | None = None
+    unit: str = ""
+    rejects: Mapping[str, int] = field(default_factory=dict)
+    per_s: float | None = None
+    left_s: float | None = None
+    shares: Mapping[str, float] = field(default_factory=dict)
+    line: str = ""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How an attempt ended: the exit code of its job, what it said if it failed, and when (UTC, ISO 8601)."""
+
+    at: str
+    exit_code: int
+    error: str = ""
+
+
+class Attempts:
+    """The attempts at one run.
+
+    Args:
+        root: where the run lies.
+        run: its id, which must be one: it becomes part of paths.
+    """
+
+    def __init__(self, root: Root, run: str) -> None:
+        self._root = root
+        self.run = run
+
+    def numbers(self) -> tuple[int, ...]:
+        """The attempts that were taken, ascending."""
+        return tuple(
+            sorted(int(name) for name in self._root.folders(paths.attempts_folder(self.run)) if name.isdecimal())
+        )
+
+    def take(self, number: int, begun: Begun) -> bool:
+        """Take an attempt's number; of any number of submitters one gets True."""
+        return self._root.create(paths.attempt_path(self.run, number, "begun"), _encoded(begun))
+
+    def begun(self, number: int) -> Begun | None:
+        """What an attempt was asked, when and where; None if there is no such attempt."""
+        told = self._read(paths.attempt_path(self.run, number, "begun"))
+        return None if told is None else self._made(Begun, told)
+
+    def progress(self, number: int) -> Progress | None:
+        """How far an attempt is; None before it has said."""
+        told = self._read(paths.attempt_path(self.run, number, "progress"))
+        return None if told is None else self._made(Progress, told)
+
+    def tell(self, number: int, progress: Progress) -> None:
+        """Say how far an attempt is."""
+        self._root.put(paths.attempt_path(self.run, number, "progress"), _encoded(progress))
+
+    def ended(self, number: int) -> Ended | None:
+        """How an attempt ended; None if it has not said so: it runs, or its machine is gone."""
+        told = self._read(paths.attempt_path(self.run, number, "ended"))
+        return None if told is None else self._made(Ended, told)
+
+    def end(self, number: int, ended: Ended) -> bool:
+        """Say how an attempt ended; what was said first stands."""
+        return self._root.create(paths.attempt_path(self.run, number, "ended"), _encoded(ended))
+
+    def _read(self, path: str) -> dict[str, Any] | None:
+        try:
+            return dict(json.loads(self._root.read(path)))
+        except FileNotFoundError:
+            return None
+        except (ValueError, TypeError) as error:
+            raise DamagedRun(f"run {self.run!r}: {path} cannot be understood: {error}") from error
+
+    def _made(self, kind: Any, told: Mapping[str, Any]) -> Any:  # noqa: ANN401 - one of the values above
+        try:
+            return kind(**told)
+        except TypeError as error:
+            raise DamagedRun(f"run {self.run!r}: a {kind.__name__.lower()} cannot be understood: {error}") from error
+
+
+def _encoded(value: Begun | Progress | Ended) -> bytes:
+    return json.dumps(asdict(value), indent=1, sort_keys=True).encode()
