@@ -54,7 +54,7 @@ document.querySelectorAll("[data-slide]").forEach(async (slide) => {
   const { found } = await twin.json();
   const range = slide.querySelector("input"), output = slide.querySelector("output");
   const first = (found.size - found.stride) / 2;
-  slide.querySelectorAll("[data-needs-script]").forEach((each) => { each.hidden = false; });
+  slide.querySelectorAll("[data-needs-script]").forEach((each) => each.classList.add("ready"));
   const names = new Map(found.classes.map((each) => [each.class_index, each.class_name ?? `class ${each.class_index}`]));
   const name = (index) => names.get(index) ?? `class ${index}`;
   const followed = found.class_name ?? `class ${found.class_index}`;
