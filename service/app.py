@@ -3,6 +3,8 @@
 import math
 import pathlib
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Annotated
 
 from fastapi import FastAPI, Path, Request, Response
@@ -14,13 +16,19 @@ from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service import links
+from service import api, links
+from service.access import Gate, Rules
 from service.atlas import Atlas
+from service.keys import Keys
 from service.pages import findings, images, scans
 from service.pages.parts import Page
 from service.pictures import Kind, Picture, Pictures
+from service.places import Allowed
 from service.query.layers import Choice
+from service.schedules import Schedules
+from service.submissions import Submissions
 from workers.errors import DamagedRun, DeconvoyError, QueryError
+from workers.store import paths
 from workers.store.root import Root
 
 WEB = pathlib.Path(__file__).parent / "web"
@@ -29,6 +37,7 @@ POLICY = (
     "default-src 'none'; img-src 'self'; style-src 'self'; script-src 'self'; connect-src 'self'; "
     "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
+OPENAPI = "/api/v1/openapi.json"
 LONGEST_NUMBER = 10
 Index = Annotated[int, Path(ge=0, lt=1 << 62)]
 
@@ -58,32 +67,71 @@ class Guarded:
         await self._app(scope, receive, guarded)
 
 
-def create(root: Root, *, originals: bool = False) -> FastAPI:
-    """The atlas of a root; `originals` lets the files of the corpora be seen, as long as they are what was scanned."""
-    app = FastAPI(title="Deconvoy", docs_url=None, redoc_url=None, openapi_url=None)
+@dataclass(frozen=True)
+class Control:
+    """What lets runs be submitted: runs and schedules of the root, and the places that others may name."""
+
+    submissions: Submissions
+    schedules: Schedules
+    allowed: Allowed
+
+
+def create(
+    root: Root, *, originals: bool = False, control: Control | None = None, rules: Rules | None = None
+) -> FastAPI:
+    """The atlas of a root, and its control plane.
+
+    Args:
+        root: where runs are.
+        originals: whether the files of the corpora may be seen, as long as they are what was scanned.
+        control: lets runs be submitted; None for an atlas alone.
+        rules: what is let through.
+    """
+    app = FastAPI(title="Deconvoy", version=version("deconvoy"), docs_url=None, redoc_url=None, openapi_url=OPENAPI)
     atlas, templates = Atlas(root), Jinja2Templates(WEB / "templates")
     pictures = Pictures(atlas)
     app.mount("/static", StaticFiles(directory=WEB / "static"), name="static")
+    if control is not None:
+        api.add_to(app, control.submissions, control.schedules, control.allowed)
+    _add_health(app, root)
     _add_pages(app, atlas, templates, originals=originals)
     _add_pictures(app, atlas, pictures)
     if originals:
         _add_originals(app, atlas, pictures)
-
-    app.add_middleware(Guarded)
-
     _add_errors(app, templates)
+    app.add_middleware(Gate, known=Keys(root), rules=rules or Rules(), denied=api.problem)
+    app.add_middleware(Guarded)
     return app
+
+
+def _add_health(app: FastAPI, root: Root) -> None:
+    @app.get("/healthz", include_in_schema=False)
+    def healthz() -> Response:
+        """The process answers."""
+        return Response("ok", media_type="text/plain")
+
+    @app.get("/readyz", include_in_schema=False)
+    def readyz() -> Response:
+        """The root can be read."""
+        try:
+            root.folders(paths.RUNS)
+        except Exception:  # noqa: BLE001 - stores raise what they like, and each of it means: not ready
+            return Response("the root cannot be read", 503, media_type="text/plain")
+        return Response("ok", media_type="text/plain")
 
 
 def _add_errors(app: FastAPI, templates: Jinja2Templates) -> None:
     @app.exception_handler(HTTPException)
     def elsewhere(request: Request, error: HTTPException) -> Response:
+        if request.url.path.startswith("/api/"):
+            return api.problem(error.status_code, error.detail)
         page = {"kind": "error", "title": error.detail, "error": f"there is nothing at {request.url.path}"}
         return _answered(request, templates, page, error.status_code)
 
     @app.exception_handler(RequestValidationError)
     def not_a_number(request: Request, error: RequestValidationError) -> Response:
-        del error
+        if request.url.path.startswith("/api/"):
+            return api.mistakes(error)
         return _answered(request, templates, {"kind": "error", "title": "Not found", "error": "no such picture"}, 404)
 
     @app.exception_handler(Exception)
@@ -93,6 +141,8 @@ def _add_errors(app: FastAPI, templates: Jinja2Templates) -> None:
 
     @app.exception_handler(DeconvoyError)
     def wrong(request: Request, error: DeconvoyError) -> Response:
+        if request.url.path.startswith("/api/"):
+            return api.problem_of(error)
         status = 500 if isinstance(error, DamagedRun) else 404
         page = {"kind": "error", "title": "Not found" if status == 404 else "Damaged", "error": str(error)}
         return _answered(request, templates, page, status)
@@ -113,7 +163,9 @@ def _add_pages(app: FastAPI, atlas: Atlas, templates: Jinja2Templates, *, origin
         """A page and its twin: `ask` takes the path's and the query's parameters."""
         twin = "/index.json" if path == "/" else f"{path}.json"
         for each in (twin, path):  # the twin first: a layer's name may hold a dot
-            app.add_api_route(each, _endpoint(ask, templates), methods=["GET", "HEAD"], response_model=None)
+            app.add_api_route(
+                each, _endpoint(ask, templates), methods=["GET", "HEAD"], response_model=None, include_in_schema=False
+            )
 
     route("/", lambda _: scans.runs(atlas))
     route("/limits", lambda _: {"kind": "limits", "title": "What the pictures do not say"})
@@ -177,25 +229,25 @@ def _number(asked: Asked, name: str) -> float | None:
 def _add_pictures(app: FastAPI, atlas: Atlas, pictures: Pictures) -> None:
     channels = "/runs/{run}/layers/{layer}/channels/{channel}"
 
-    @app.get(channels + "/wall/{kind}")
+    @app.get(channels + "/wall/{kind}", include_in_schema=False)
     def wall(run: str, layer: str, channel: int, kind: Kind) -> Response:
         return _sent(pictures.wall(atlas.run(run), layer, channel, kind))
 
-    @app.get(channels + "/{rank}/{kind}")
+    @app.get(channels + "/{rank}/{kind}", include_in_schema=False)
     def cell(run: str, layer: str, channel: int, rank: int, kind: Kind) -> Response:
         return _sent(pictures.cell(atlas.run(run), layer, channel, rank, kind))
 
-    @app.get("/runs/{run}/previews/{image_index}")
+    @app.get("/runs/{run}/previews/{image_index}", include_in_schema=False)
     def preview(run: str, image_index: Index) -> Response:
         return _sent(pictures.preview(atlas.run(run), image_index))
 
-    @app.get("/runs/{run}/rows/{number}/{column}")
+    @app.get("/runs/{run}/rows/{number}/{column}", include_in_schema=False)
     def of_row(run: str, number: Index, column: str) -> Response:
         return _sent(pictures.of_row(atlas.run(run), number, column))
 
 
 def _add_originals(app: FastAPI, atlas: Atlas, pictures: Pictures) -> None:
-    @app.get("/runs/{run}/originals/{image_index}")
+    @app.get("/runs/{run}/originals/{image_index}", include_in_schema=False)
     def original(run: str, image_index: Index) -> Response:
         found = atlas.run(run)
         try:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from service import drawing, instruments, questions, tables
+from service import control, drawing, instruments, questions, scheduling, serving, tables
 from service.running import absolute, absolute_model, finish, number, size, spec_of, tell, watched
 from workers.errors import DeconvoyError
 
@@ -39,6 +39,9 @@ app = typer.Typer(cls=OneLine, add_completion=False, no_args_is_help=True, prett
 app.add_typer(questions.app, name="query")
 instruments.add_to(app)
 tables.add_to(app)
+control.add_to(app)
+app.command()(serving.serve)
+app.add_typer(scheduling.app, name="schedule")
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON value.")]
 

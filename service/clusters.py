@@ -11,10 +11,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
 from workers.errors import ClusterError
 
@@ -44,9 +44,7 @@ class State(StrEnum):
 class Cluster(Protocol):
     """Something that runs jobs."""
 
-    @property
-    def name(self) -> str:
-        """What it is called in what is written down: its address."""
+    name: str  # what it is called in what is written down: its address
 
     def submit(self, submission_id: str, root: str, run: str, number: int) -> None:
         """Begin an attempt at a run. A submission id is used once.
@@ -64,9 +62,6 @@ class Cluster(Protocol):
     def logs(self, submission_id: str) -> str:
         """What a job has printed so far."""
 
-    def follow(self, submission_id: str) -> AsyncIterator[str]:
-        """What a job prints, as it comes, until it ends."""
-
 
 class RayCluster:
     """A Ray cluster behind the address of its head's dashboard, such as http://head:8265.
@@ -83,6 +78,12 @@ class RayCluster:
         self._python = python
         self._kept: Any = None
         self._lock = threading.Lock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing: the cluster is somebody else's."""
 
     def submit(self, submission_id: str, root: str, run: str, number: int) -> None:
         """Begin an attempt at a run."""
@@ -121,11 +122,6 @@ class RayCluster:
         except _NotThere:
             return ""
 
-    async def follow(self, submission_id: str) -> AsyncIterator[str]:
-        """What a job prints, as it comes."""
-        async for lines in self._client().tail_job_logs(submission_id):
-            yield str(lines)
-
     def _client(self) -> Any:  # noqa: ANN401 - Ray's client
         with self._lock:
             if self._kept is None:
@@ -157,7 +153,7 @@ class LocalCluster(RayCluster):
         self.name = "local"
         self._head: subprocess.Popen[str] | None = None
 
-    def close(self) -> None:
+    def __exit__(self, *_: object) -> None:
         """End it."""
         if self._head is not None and self._head.stdin is not None:
             self._head.stdin.close()

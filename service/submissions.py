@@ -17,7 +17,7 @@ from workers.errors import ClusterError, RunError, SpecError, nearest
 from workers.instruments import SPECS
 from workers.spec import check_run_id, make
 from workers.store import paths
-from workers.store.attempts import Attempts, Begun, Ended, Progress
+from workers.store.attempts import NOT_TAKEN, Attempts, Begun, Ended, Progress
 from workers.store.root import Root
 
 GRACE = timedelta(seconds=60)  # between taking a number and Ray's knowing of the job; and of a silent progress
@@ -108,7 +108,7 @@ class Submissions:
         try:
             self.cluster.submit(submission_id(run, number), self.root.url, run, number)
         except ClusterError as error:
-            attempts.end(number, Ended(self._time(), error.exit_code, str(error)))
+            attempts.end(number, Ended(self._time(), NOT_TAKEN, str(error)))
             raise
         return self.status(run)
 

@@ -1,9 +1,8 @@
-"""The commands `sql`, `views`, `report`, `serve`. Takes SQL, a file's name or an address; prints, writes, serves."""
+"""The commands `sql`, `views` and `report`. Takes SQL or a file's name; prints rows, writes files."""
 
 import datetime
 import decimal
 import math
-import socket
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, Any
@@ -27,7 +26,6 @@ def add_to(app: typer.Typer) -> None:
     app.command()(sql)
     app.command()(views)
     app.command()(report)
-    app.command()(serve)
 
 
 def sql(
@@ -70,35 +68,6 @@ def report(
 
     atlas = Atlas(Root(root))
     _write(output, "report", reports.report(atlas, atlas.run(run), channels))
-
-
-def serve(
-    root: RootOption,
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on.")] = 8000,
-    originals: Annotated[
-        bool, typer.Option("--originals", help="Show the corpora's own files, not small copies.")
-    ] = False,
-) -> None:
-    """Serve the atlas: pages about the published runs, each with its data at the same path + .json."""
-    import uvicorn
-
-    from service import app as web
-
-    place = Root(root)
-    if place.is_local and not Path(place.base).is_dir():
-        raise UsageError(f"root {root!r} does not exist")
-
-    try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        listening = socket.create_server((host, port), family=family)
-    except OSError as error:
-        raise UsageError(f"cannot listen on {host} port {port}: {error.strerror or error}") from error
-    with listening:
-        shown = f"[{host}]" if ":" in host else host
-        typer.echo(f"the atlas is at http://{shown}:{listening.getsockname()[1]}/")
-        config = uvicorn.Config(web.create(place, originals=originals), log_level="warning")
-        uvicorn.Server(config).run(sockets=[listening])
 
 
 def _write(output: Path, what: str, text: str) -> None:

@@ -3,9 +3,9 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
-from pathlib import Path
 from typing import Any
 
+import fsspec
 import safetensors.torch
 from torch import Tensor, nn
 
@@ -80,8 +80,9 @@ def _class_names(spec: ModelSpec, network: Network) -> tuple[str, ...]:
     if spec.classes is None:
         return ()
     try:
-        lines = Path(spec.classes).read_text().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        with fsspec.open(spec.classes, "r", encoding="utf-8") as file:
+            lines = file.read().splitlines()
+    except (OSError, ValueError, ImportError) as error:
         raise ModelError(f"class names {spec.classes!r} cannot be read: {error}") from error
     names, outputs = tuple(line.strip() for line in lines if line.strip()), network.nodes[-1].shape[0]
     if len(names) != outputs:

@@ -13,6 +13,8 @@ from workers.errors import DamagedRun
 from workers.store import paths
 from workers.store.root import Root
 
+NOT_TAKEN = 75  # exit code of an attempt that no cluster took; sysexits.h calls it a temporary failure
+
 
 @dataclass(frozen=True)
 class Begun:
@@ -84,9 +86,8 @@ class Attempts:
 
     def numbers(self) -> tuple[int, ...]:
         """The attempts that were taken, ascending."""
-        return tuple(
-            sorted(int(name) for name in self._root.folders(paths.attempts_folder(self.run)) if name.isdecimal())
-        )
+        taken = (name.partition("-begun.json") for name in self._root.files(paths.attempts_folder(self.run)))
+        return tuple(sorted(int(number) for number, begun, _ in taken if begun and number.isdecimal()))
 
     def take(self, number: int, begun: Begun) -> bool:
         """Take an attempt's number; of any number of submitters one gets True."""

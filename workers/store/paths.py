@@ -16,13 +16,13 @@ def spec_path(run: str) -> str:
 
 
 def attempts_folder(run: str) -> str:
-    """A folder for each attempt at a run, by its number."""
+    """What is known of the attempts at a run."""
     return f"{RUNS}/{run}/attempts"
 
 
 def attempt_path(run: str, number: int, what: str) -> str:
     """What is known of an attempt: `begun`, `progress` or `ended`."""
-    return f"{attempts_folder(run)}/{number}/{what}.json"
+    return f"{attempts_folder(run)}/{number}-{what}.json"
 
 
 def manifest_path(run: str) -> str:

@@ -1,0 +1,134 @@
+"""What stands before the service's answers. Takes requests, lets those pass whose key, rate and size are right.
+
+Where the root has no key everybody who reaches the service may do everything: it then listens on this machine only, and takes
+only requests that call it by this machine's names, so that no page of another site can speak to it through a browser.
+"""
+
+import base64
+import binascii
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from limits import RateLimitItemPerMinute
+from limits.storage import MemoryStorage
+from limits.strategies import MovingWindowRateLimiter
+from starlette.requests import HTTPConnection
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service import keys
+from service.keys import Keys
+
+LARGEST_BODY = 1 << 20
+LOOPBACK = ("127.0.0.1", "localhost", "::1", "testserver")
+Denied = Callable[[int, str], Response]
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What the service lets through.
+
+    Attributes:
+        per_minute: requests of one key, or of one address where there are no keys.
+        hosts: names by which it may be called where there are no keys.
+    """
+
+    per_minute: int = 6000
+    hosts: tuple[str, ...] = LOOPBACK
+
+
+class Gate:
+    """An application behind rules: answers 401, 403, 413, 421 and 429 by itself.
+
+    Args:
+        app: what answers otherwise.
+        known: the keys.
+        rules: what is let through.
+        denied: makes an answer out of a status and a reason.
+    """
+
+    def __init__(self, app: ASGIApp, known: Keys, rules: Rules, denied: Denied) -> None:
+        self._app, self._keys, self._rules, self._denied = app, known, rules, denied
+        self._limiter = MovingWindowRateLimiter(MemoryStorage())
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, or let it be answered."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        asked = HTTPConnection(scope)
+        refusal = self._refusal(asked, scope["method"])
+        if refusal is not None:
+            await refusal(scope, receive, send)
+            return
+        await self._app(scope, _limited(receive), send)
+
+    def _refusal(self, asked: HTTPConnection, method: str) -> Response | None:
+        if asked.url.path in OPEN:
+            return None
+        return self._too_large(asked) or self._unknown(asked, method) or self._too_often(asked)
+
+    def _too_large(self, asked: HTTPConnection) -> Response | None:
+        if int(asked.headers.get("content-length") or 0) > LARGEST_BODY:
+            return self._denied(413, f"a body has at most {LARGEST_BODY:,} bytes")
+        return None
+
+    def _unknown(self, asked: HTTPConnection, method: str) -> Response | None:
+        if self._keys:
+            key = self._keys.named(_secret(asked))
+            if key is None:
+                return _challenging(self._denied(401, "a key is needed"))
+            if not key.scope.lets(needed(asked.url.path, method)):
+                return self._denied(403, "this key does not let you do this")
+        elif (asked.url.hostname or "") not in self._rules.hosts:
+            return self._denied(421, "without keys only this machine is answered, by its own names")
+        return None
+
+    def _too_often(self, asked: HTTPConnection) -> Response | None:
+        who = _secret(asked) if self._keys else asked.client.host if asked.client else ""
+        if not self._limiter.hit(RateLimitItemPerMinute(self._rules.per_minute), who):
+            return self._denied(429, f"at most {self._rules.per_minute} requests in a minute")
+        return None
+
+
+OPEN = ("/healthz", "/readyz")
+
+
+def needed(path: str, method: str) -> keys.Scope:
+    """The scope that a request needs: to look, to make runs, or to change schedules and keys."""
+    if method in ("GET", "HEAD"):
+        return keys.Scope.READ
+    return keys.Scope.ADMIN if path.startswith("/api/v1/schedules") else keys.Scope.SUBMIT
+
+
+def _secret(asked: HTTPConnection) -> str:
+    """The key of a request: a bearer token, or the password that a browser asks its user for."""
+    kind, _, value = asked.headers.get("authorization", "").partition(" ")
+    if kind.lower() == "bearer":
+        return value.strip()
+    if kind.lower() != "basic":
+        return ""
+    try:
+        return base64.b64decode(value, validate=True).decode().partition(":")[2]
+    except (binascii.Error, UnicodeDecodeError):
+        return ""
+
+
+def _challenging(response: Response) -> Response:
+    response.headers["WWW-Authenticate"] = 'Basic realm="Deconvoy: any name, a key as the password", charset="UTF-8"'
+    return response
+
+
+def _limited(receive: Receive) -> Receive:
+    """A body that ends with an error when it grows too large without having said so."""
+    seen = 0
+
+    async def counted() -> Message:
+        nonlocal seen
+        message = await receive()
+        seen += len(message.get("body", b""))
+        if seen > LARGEST_BODY:
+            return {"type": "http.disconnect"}
+        return message
+
+    return counted

@@ -1,0 +1,95 @@
+"""Keys for the service. Takes names and scopes, gives secrets once; keeps only their hashes, as files of the root."""
+
+import hashlib
+import hmac
+import json
+import re
+import secrets
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+
+from workers.errors import UsageError
+from workers.store.root import Root
+
+FOLDER = "keys"
+_FORM = re.compile(r"deconvoy_([0-9a-f]{12})_([A-Za-z0-9_-]{43})\Z")
+
+
+class Scope(StrEnum):
+    """What a key lets do. Each lets do what those before it let do."""
+
+    READ = "read"
+    SUBMIT = "submit"
+    ADMIN = "admin"
+
+    def lets(self, wanted: "Scope") -> bool:
+        """Whether this scope lets do what another does."""
+        return list(Scope).index(self) >= list(Scope).index(wanted)
+
+
+@dataclass(frozen=True)
+class Key:
+    """What is kept of a key: the hash of a random secret of 256 bits, which no one guesses from it."""
+
+    id: str
+    name: str
+    scope: Scope
+    created: str
+    digest: str
+
+
+class Keys:
+    """The keys of a root."""
+
+    def __init__(self, root: Root) -> None:
+        self._root = root
+
+    def __bool__(self) -> bool:
+        """Whether there is one."""
+        return bool(self._root.files(FOLDER))
+
+    def add(self, name: str, scope: Scope) -> str:
+        """Make a key; gives its text, which is told this once."""
+        number, secret = secrets.token_hex(6), secrets.token_urlsafe(32)
+        made = datetime.now(UTC).isoformat(timespec="seconds")
+        key = Key(number, name, scope, made, _digest(secret))
+        self._root.put(_path(number), json.dumps(asdict(key), indent=1).encode())
+        return f"deconvoy_{number}_{secret}"
+
+    def all(self) -> Sequence[Key]:
+        """Every key, the oldest first."""
+        found = [self._read(name.removesuffix(".json")) for name in self._root.files(FOLDER)]
+        return sorted((key for key in found if key), key=lambda key: (key.created, key.id))
+
+    def remove(self, number: str) -> None:
+        """Let a key do nothing any more.
+
+        Raises:
+            UsageError: there is no such key.
+        """
+        if number not in {key.id for key in self.all()}:
+            raise UsageError(f"there is no key {number!r}; `deconvoy keys list` shows them")
+        self._root.delete(_path(number))
+
+    def named(self, text: str) -> Key | None:
+        """The key of a text; None if it is none, or not any more."""
+        form = _FORM.match(text)
+        key = self._read(form[1]) if form else None
+        return key if form and key and hmac.compare_digest(key.digest, _digest(form[2])) else None
+
+    def _read(self, number: str) -> Key | None:
+        try:
+            told = json.loads(self._root.read(_path(number)))
+        except FileNotFoundError:
+            return None
+        return Key(**{**told, "scope": Scope(told["scope"])})
+
+
+def _digest(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def _path(number: str) -> str:
+    return f"{FOLDER}/{number}.json"

@@ -1,0 +1,249 @@
+"""Schedules of runs. Takes cron expressions with time zones and a clock, submits each fire once; everything is under the root.
+
+Any number of schedulers may look at one root. Who is first to create the file of a (schedule, fire time) fires it; that file
+names the run, so that anybody can submit it again whose holder died. Submitting is idempotent, and so is looking twice.
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from itertools import takewhile
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from cronsim import CronSim, CronSimError
+
+from service.submissions import LIVE, Submissions
+from workers.errors import ClusterError, RunError, UsageError, nearest
+from workers.store import paths
+from workers.store.attempts import NOT_TAKEN, Attempts
+from workers.store.root import Root
+
+FOLDER = "schedules"
+LOOK_BACK_DAYS = (1, 32, 400, 1500)  # the rarest expression, February 29, fires every four years
+NAME = re.compile(r"[a-z][a-z0-9-]{0,59}\Z")
+
+
+class Overlap(StrEnum):
+    """What happens when a schedule fires while its last run is live."""
+
+    REFUSE = "refuse"
+    QUEUE = "queue"
+    CANCEL = "cancel"
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A run that is submitted again and again.
+
+    Attributes:
+        name: its name; runs are named by it and the time.
+        cron: five fields, minute to day of the week.
+        tz: IANA name of the time zone that they are of.
+        job: kind of job.
+        spec: its spec without run id.
+        overlap: what happens when it fires while its last run is live.
+        keep: runs that are kept when old ones are removed; None for all.
+        paused: whether it does not fire.
+        since: fires at and before this are not its business; UTC, ISO 8601.
+    """
+
+    name: str
+    cron: str
+    tz: str
+    job: str
+    spec: Mapping[str, Any]
+    overlap: Overlap = Overlap.REFUSE
+    keep: int | None = None
+    paused: bool = False
+    since: str = ""
+
+    def last_fire(self, now: datetime) -> datetime | None:
+        """When it fired last, at or before a time, UTC; None if it never has.
+
+        Across a change to daylight saving time cronsim does as Debian's cron: a time that is skipped fires right after the
+        change, one that comes twice fires the first time; expressions with a star for the hour follow the clock.
+        """
+        local, since = now.astimezone(ZoneInfo(self.tz)), datetime.fromisoformat(self.since)
+        for days in LOOK_BACK_DAYS:
+            # From a noon on, far from all changes of the clock: cronsim backwards, or from within a doubled hour, errs.
+            noon = (local - timedelta(days=days)).replace(hour=12, minute=0, second=0, microsecond=0)
+            fires = takewhile(lambda fire: fire <= now, (fire.astimezone(UTC) for fire in CronSim(self.cron, noon)))
+            last = max(fires, default=None)
+            if last is not None:
+                return last if last > since else None
+            if noon <= since:
+                break
+        return None
+
+
+@dataclass(frozen=True)
+class Fire:
+    """A time at which a schedule fired: UTC, ISO 8601, the run that it names, and why that was not submitted, if so."""
+
+    at: str
+    run: str
+    refused: str = ""
+
+
+class Schedules:
+    """The schedules of a root.
+
+    Args:
+        root: where they lie.
+        submissions: what submits their runs.
+    """
+
+    def __init__(self, root: Root, submissions: Submissions) -> None:
+        self._root = root
+        self._submissions = submissions
+
+    def add(self, schedule: Schedule) -> Schedule:
+        """Keep a schedule; it fires from now on.
+
+        Raises:
+            UsageError: its name, expression or time zone is none, or there is one of this name.
+        """
+        _check(schedule)
+        self._submissions.checked(schedule.job, {**schedule.spec, "run": f"{schedule.name}-0"})
+        made = replace(schedule, since=self._now().isoformat(timespec="seconds"))
+        if not self._root.create(_path(schedule.name), _encoded(made)):
+            raise UsageError(f"there is a schedule {schedule.name!r}; remove it first, or give another name")
+        return made
+
+    def all(self) -> Sequence[Schedule]:
+        """Every schedule, by name."""
+        return [self.find(name) for name in self._names()]
+
+    def find(self, name: str) -> Schedule:
+        """A schedule by its name.
+
+        Raises:
+            UsageError: there is none.
+        """
+        names = self._names()
+        if name not in names:
+            raise UsageError(f"there is no schedule {name!r}; {nearest(name, names)}")
+        told = json.loads(self._root.read(_path(name)))
+        return Schedule(**{**told, "overlap": Overlap(told["overlap"])})
+
+    def pause(self, name: str, *, paused: bool) -> Schedule:
+        """Let a schedule fire no more, or again; what it missed meanwhile is not made up for."""
+        changed = replace(self.find(name), paused=paused, since=self._now().isoformat(timespec="seconds"))
+        self._root.put(_path(name), _encoded(changed))
+        return changed
+
+    def remove(self, name: str) -> None:
+        """Forget a schedule; its runs stay."""
+        self.find(name)
+        self._root.delete(_path(name))
+
+    def fires(self, name: str) -> Sequence[Fire]:
+        """When a schedule fired, the first time first."""
+        found = sorted(each for each in self._root.files(_fires(name)) if each.endswith(".json"))
+        return [Fire(**json.loads(self._root.read(f"{_fires(name)}/{each}"))) for each in found]
+
+    def run_now(self, name: str) -> Fire:
+        """Fire a schedule once, outside of its times."""
+        return self._fire(self.find(name), self._now().replace(microsecond=0))
+
+    def tick(self) -> Sequence[Fire]:
+        """Fire what is due: of each schedule the last time only, if nobody has. Gives what this look has fired or refused.
+
+        A schedule whose runs cannot be submitted now is tried again at the next look.
+        """
+        due = [(each, each.last_fire(self._now())) for each in self.all() if not each.paused]
+        told = [self._fire(schedule, at) for schedule, at in due if at and not self._is_settled(schedule.name, at)]
+        return [fire for fire in told if fire.refused or self._is_taken(fire.run)]
+
+    def _fire(self, schedule: Schedule, at: datetime) -> Fire:
+        fire = Fire(at.isoformat(timespec="seconds"), f"{schedule.name}-{at:%Y%m%dt%H%M%Sz}")
+        path = _fire_path(schedule.name, at)
+        self._root.create(path, json.dumps(asdict(fire), indent=1).encode())
+        try:
+            refused = self._submit(schedule, fire)
+        except ClusterError:  # written down as an attempt that was not taken: the next look tries again
+            return fire
+        except UsageError as error:
+            refused = str(error)
+        if refused:
+            fire = replace(fire, refused=refused)
+            self._root.put(path, json.dumps(asdict(fire), indent=1).encode())
+        return fire
+
+    def _submit(self, schedule: Schedule, fire: Fire) -> str:
+        """Submit the run of a fire, if the schedule's last run lets it; gives why not for good."""
+        before = self._live_before(schedule, fire)
+        if before and schedule.overlap is Overlap.REFUSE:
+            return f"run {before} is live"
+        if before and schedule.overlap is Overlap.QUEUE:
+            return ""
+        if before:
+            self._submissions.cancel(before)
+        self._submissions.submit(schedule.job, {**schedule.spec, "run": fire.run})
+        return ""
+
+    def _is_settled(self, name: str, at: datetime) -> bool:
+        """Whether a fire has been submitted or refused."""
+        path = _fire_path(name, at)
+        if not self._root.exists(path):
+            return False
+        fire = Fire(**json.loads(self._root.read(path)))
+        return bool(fire.refused) or self._is_taken(fire.run)
+
+    def _is_taken(self, run: str) -> bool:
+        """Whether a run is published, or some cluster took it."""
+        attempts = Attempts(self._root, run)
+        ends = [attempts.ended(number) for number in attempts.numbers()]
+        taken = any(end is None or end.exit_code != NOT_TAKEN for end in ends)
+        return taken or self._root.exists(paths.manifest_path(run))
+
+    def _live_before(self, schedule: Schedule, fire: Fire) -> str | None:
+        """The schedule's last run before a fire, if it is live."""
+        runs = [each.run for each in self.fires(schedule.name) if each.at < fire.at and not each.refused]
+        for run in reversed(runs):
+            try:
+                return run if self._submissions.status(run).state in LIVE else None
+            except RunError:  # it was never submitted
+                continue
+        return None
+
+    def _names(self) -> list[str]:
+        return [name for name in self._root.folders(FOLDER) if self._root.exists(_path(name))]
+
+    def _now(self) -> datetime:
+        return self._submissions.clock()
+
+
+def _check(schedule: Schedule) -> None:
+    if not NAME.match(schedule.name):
+        raise UsageError(f"{schedule.name!r} is no name of a schedule: a small letter, then up to 59 of a-z 0-9 -")
+    try:
+        zone = ZoneInfo(schedule.tz)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise UsageError(f"there is no time zone {schedule.tz!r}; write one such as Europe/Berlin or UTC") from None
+    try:
+        CronSim(schedule.cron, datetime.now(zone))
+    except CronSimError as error:
+        raise UsageError(
+            f"{schedule.cron!r} is no cron expression ({error}); write five fields such as '0 2 * * *'"
+        ) from None
+
+
+def _path(name: str) -> str:
+    return f"{FOLDER}/{name}/schedule.json"
+
+
+def _fires(name: str) -> str:
+    return f"{FOLDER}/{name}/fires"
+
+
+def _fire_path(name: str, at: datetime) -> str:
+    return f"{_fires(name)}/{at:%Y%m%dt%H%M%Sz}.json"
+
+
+def _encoded(schedule: Schedule) -> bytes:
+    return json.dumps(asdict(schedule), indent=1, sort_keys=True).encode()

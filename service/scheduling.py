@@ -1,0 +1,109 @@
+"""The commands of schedules. Takes words, keeps schedules under a root, and submits what is due."""
+
+import time
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from service.control import Address, JobOption, SpecFile, read_spec, submissions_of
+from service.questions import JsonOption, RootOption
+from workers.errors import UsageError
+
+if TYPE_CHECKING:
+    from service.schedules import Schedules
+
+EVERY_S = 20.0
+
+NameWord = Annotated[str, typer.Argument(help="Name of the schedule.")]
+
+app = typer.Typer(no_args_is_help=True, help="Runs that are submitted again and again.")
+
+
+@app.command("add")
+def add_schedule(  # noqa: PLR0913 - one parameter per flag
+    *,
+    name: NameWord,
+    spec: SpecFile,
+    address: Address,
+    cron: Annotated[str, typer.Option(help="Five fields, such as '0 2 * * *'.")],
+    tz: Annotated[str, typer.Option(help="Time zone, such as Europe/Berlin.")] = "UTC",
+    overlap: Annotated[str, typer.Option(help="refuse, queue or cancel, while the last run is live.")] = "refuse",
+    keep: Annotated[int | None, typer.Option(min=1, help="Runs that `deconvoy gc` keeps of it.")] = None,
+    job: JobOption = None,
+) -> None:
+    """Keep a run to be submitted again and again; it fires from now on."""
+    from service import uploads
+    from service.schedules import Overlap, Schedule
+
+    if overlap not in list(Overlap):
+        raise UsageError(f"overlap {overlap!r} is none of refuse, queue and cancel")
+    kind, values = read_spec(spec, job)
+    asked = {key: value for key, value in uploads.prepared(values, address).items() if key != "run"}
+    made = Schedule(name, cron, tz, kind, asked, Overlap(overlap), keep)
+    _schedules(str(asked["root"]), address).add(made)
+    typer.echo(f"{name} fires at {cron!r} of {tz}")
+
+
+@app.command("list")
+def list_schedules(root: RootOption, address: Address, as_json: JsonOption = False) -> None:
+    """Print the schedules and when each fired last."""
+    from service.console import print_json, print_table
+
+    schedules = _schedules(root, address)
+    rows = []
+    for each in schedules.all():
+        fires = schedules.fires(each.name)
+        rows.append(asdict(each) | {"last": fires[-1].run if fires else ""})
+    if as_json:
+        print_json(rows)
+    else:
+        print_table(rows, {name: name for name in ("name", "cron", "tz", "job", "overlap", "paused", "last")})
+
+
+@app.command("pause")
+def pause_schedule(name: NameWord, root: RootOption, address: Address) -> None:
+    """Let a schedule fire no more."""
+    _schedules(root, address).pause(name, paused=True)
+
+
+@app.command("resume")
+def resume_schedule(name: NameWord, root: RootOption, address: Address) -> None:
+    """Let a schedule fire again; what it missed is not made up for."""
+    _schedules(root, address).pause(name, paused=False)
+
+
+@app.command("run-now")
+def run_now(name: NameWord, root: RootOption, address: Address) -> None:
+    """Fire a schedule once, outside of its times."""
+    fire = _schedules(root, address).run_now(name)
+    typer.echo(f"{fire.run}: {fire.refused}" if fire.refused else fire.run)
+
+
+@app.command("remove")
+def remove_schedule(name: NameWord, root: RootOption, address: Address) -> None:
+    """Forget a schedule; its runs stay."""
+    _schedules(root, address).remove(name)
+
+
+@app.command("run")
+def run_schedules(
+    root: RootOption,
+    address: Address,
+    once: Annotated[bool, typer.Option("--once", help="Look once and end, as a CronJob does.")] = False,
+) -> None:
+    """Submit what is due, again and again. Any number of these may run on one root."""
+    schedules = _schedules(root, address)
+    while True:
+        for fire in schedules.tick():
+            typer.echo(f"{fire.at} {fire.run}" + (f" refused: {fire.refused}" if fire.refused else ""))
+        if once:
+            return
+        time.sleep(EVERY_S)
+
+
+def _schedules(root: str, address: str) -> "Schedules":
+    from service.schedules import Schedules
+
+    submissions = submissions_of(root, address)
+    return Schedules(submissions.root, submissions)

@@ -1,0 +1,125 @@
+"""The command `serve`. Takes an address to listen on and what is allowed; serves the atlas and the control plane."""
+
+import socket
+import threading
+from contextlib import contextmanager
+from ipaddress import ip_address
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from service.questions import RootOption
+from workers.errors import DeconvoyError, UsageError
+from workers.store.root import Root
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from service.schedules import Schedules
+
+EVERY_S = 20.0
+
+
+def serve(  # noqa: PLR0913 - one parameter per flag
+    *,
+    root: RootOption,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on.")] = 8000,
+    originals: Annotated[
+        bool, typer.Option("--originals", help="Show the corpora's own files, not small copies.")
+    ] = False,
+    address: Annotated[
+        str | None,
+        typer.Option(
+            "--address", envvar="DECONVOY_ADDRESS", help="Of a Ray dashboard; without it Ray is started here."
+        ),
+    ] = None,
+    allow: Annotated[
+        list[str] | None, typer.Option(help="Folder or URL under which submitted corpora may lie; may be repeated.")
+    ] = None,
+    per_minute: Annotated[int, typer.Option(min=1, help="Requests of one key or address in a minute.")] = 6000,
+) -> None:
+    """Serve the atlas, and submit, watch and schedule runs over HTTP. Each page's data is at the same path + .json."""
+    import uvicorn
+
+    from service import app as web
+    from service.access import Rules
+    from service.clusters import LocalCluster, RayCluster
+    from service.places import Allowed
+    from service.schedules import Schedules
+    from service.submissions import Submissions
+
+    place = checked(root, host)
+    with listening(host, port) as (there, shown):
+        cluster = RayCluster(address) if address else LocalCluster()
+        submissions = Submissions(place, cluster)
+        schedules = Schedules(place, submissions)
+        control = web.Control(submissions, schedules, Allowed(tuple(allow or ())))
+        app = web.create(place, originals=originals, control=control, rules=Rules(per_minute))
+        typer.echo(f"the atlas is at {shown}")
+        with ticking(schedules), cluster:
+            uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[there])
+
+
+def checked(root: str, host: str) -> Root:
+    """The root, if it may be served at an address.
+
+    Raises:
+        UsageError: it does not exist, or has no keys and others could reach it.
+    """
+    from service.keys import Keys
+
+    place = Root(root)
+    if place.is_local and not Path(place.base).is_dir():
+        raise UsageError(f"root {root!r} does not exist")
+    if not _is_loopback(host) and not Keys(place):
+        raise UsageError(
+            f"{host} can be reached by others, and this root has no keys: make one with `deconvoy keys add NAME --root {root}`"
+        )
+    return place
+
+
+@contextmanager
+def listening(host: str, port: int) -> "Iterator[tuple[socket.socket, str]]":
+    """A socket that listens, and its address as one types it.
+
+    Raises:
+        UsageError: it cannot be had.
+    """
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        found = socket.create_server((host, port), family=family)
+    except OSError as error:
+        raise UsageError(f"cannot listen on {host} port {port}: {error.strerror or error}") from error
+    with found:
+        yield found, f"http://{f'[{host}]' if ':' in host else host}:{found.getsockname()[1]}/"
+
+
+@contextmanager
+def ticking(schedules: "Schedules") -> "Iterator[None]":
+    """Submit what is due, beside everything else, until the end of the block."""
+    ended = threading.Event()
+
+    def tick() -> None:
+        while not ended.wait(EVERY_S):
+            try:
+                for fire in schedules.tick():
+                    typer.echo(f"{fire.at} {fire.run}" + (f" refused: {fire.refused}" if fire.refused else ""))
+            except (DeconvoyError, OSError) as error:  # the next look may find it mended
+                typer.echo(f"deconvoy: schedules: {error}", err=True)
+
+    thread = threading.Thread(target=tick, name="schedules", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,68 @@
+"""What a remote cluster cannot read is brought to the root, or refused. Takes a spec and an address, gives a spec."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from workers.errors import UsageError
+from workers.store import paths
+from workers.store.root import Root
+
+HERE = ("127.0.0.1", "localhost", "::1")
+
+
+def prepared(values: dict[str, Any], address: str) -> dict[str, Any]:
+    """A spec that the cluster at an address can run.
+
+    Local weights and class names are uploaded to the root, named by their hash. For a cluster on another machine a local root
+    or corpus is refused: nobody there could read it.
+
+    Raises:
+        UsageError: the root is missing, or a place is on this machine and the cluster is not.
+    """
+    if "root" not in values:
+        raise UsageError("the spec names no root")
+    root = Root(str(values["root"]))
+    if (urlsplit(address).hostname or "") in HERE:
+        return values
+    if root.is_local:
+        raise UsageError(
+            f"root {root.url!r} is on this machine, the cluster at {address} is not; give a URL of a bucket"
+        )
+    corpus = values.get("corpus")
+    if isinstance(corpus, dict) and _is_local(str(corpus.get("source", ""))):
+        raise UsageError(
+            f"corpus {corpus.get('source')!r} is on this machine, the cluster at {address} is not; give a URL of a bucket"
+        )
+    changed = dict(values)
+    if isinstance(values.get("model"), dict):
+        changed["model"] = _uploaded(values["model"], root)
+    if isinstance(values.get("models"), list):
+        changed["models"] = [_uploaded(model, root) for model in values["models"]]
+    return changed
+
+
+def _uploaded(model: dict[str, Any], root: Root) -> dict[str, Any]:
+    changed = dict(model)
+    head, mark, weights = str(model.get("source", "")).partition("?weights=")
+    if mark and "/" in weights and _is_local(weights):
+        changed["source"] = f"{head}{mark}{_upload(weights, root)}"
+    if model.get("classes") and _is_local(str(model["classes"])):
+        changed["classes"] = _upload(str(model["classes"]), root)
+    return changed
+
+
+def _upload(path: str, root: Root) -> str:
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise UsageError(f"{path!r} cannot be read: {error.strerror or error}") from error
+    rel = paths.upload_path(hashlib.sha256(data).hexdigest()[:32], Path(path).name)
+    if not root.exists(rel):
+        root.put(rel, data)
+    return str(root.filesystem.unstrip_protocol(root.path(rel)))
+
+
+def _is_local(place: str) -> bool:
+    return "://" not in place or place.startswith(("file://", "local://"))

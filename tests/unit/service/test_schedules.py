@@ -1,0 +1,185 @@
+"""Schedules over a simulated year: every fire exactly once however many schedulers look, across both clock changes."""
+
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+from cronsim import CronSim
+
+from service.clusters import State
+from service.schedules import Overlap, Schedule, Schedules
+from service.submissions import RunState, Submissions
+from tests.support.clusters import Clock, FakeCluster
+from tests.support.published import publish
+from workers.errors import SpecError, UsageError
+from workers.store.root import Root
+
+BERLIN = ZoneInfo("Europe/Berlin")
+START = datetime(2026, 1, 1, tzinfo=UTC)
+SPEC = {"model": {"source": "deconvoy://zfnet-mini"}, "corpus": {"source": "/photos"}}
+
+
+@pytest.fixture
+def cluster() -> FakeCluster:
+    return FakeCluster()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock(START)
+
+
+def scheduler(root, cluster, clock) -> Schedules:
+    root = Root(str(root))
+    return Schedules(root, Submissions(root, cluster, clock))
+
+
+def nightly(**more) -> Schedule:
+    return Schedule(
+        **{"name": "nightly", "cron": "30 2 * * *", "tz": "Europe/Berlin", "job": "scan", "spec": SPEC} | more
+    )
+
+
+def finish(cluster) -> None:
+    """Whatever runs has ended."""
+    cluster.jobs = dict.fromkeys(cluster.jobs, State.FAILED)
+
+
+def test_two_schedulers_fire_every_night_of_a_year_once_across_both_changes_of_the_clock(tmp_path, cluster, clock):
+    two = [scheduler(tmp_path, cluster, clock) for _ in range(2)]
+    two[0].add(nightly())
+    while clock.time < START + timedelta(days=365):
+        clock.time += timedelta(hours=5, minutes=7)
+        for each in two:
+            each.tick()
+        finish(cluster)
+    runs = [run for _, run, _ in cluster.asked]
+    forward = CronSim("30 2 * * *", START.astimezone(BERLIN))
+    expected = []
+    while (fire := next(forward).astimezone(UTC)) <= clock.time:
+        expected.append(f"nightly-{fire:%Y%m%dt%H%M%Sz}")
+    assert runs == expected and len(set(runs)) == len(runs) == 366
+    # In the night of March 29 half past two is skipped: it fires at three; on October 25 it comes twice and fires once.
+    assert "nightly-20260329t010000z" in runs and "nightly-20261025t003000z" in runs
+    assert "nightly-20261025t013000z" not in runs
+
+
+def test_every_ten_minutes_follows_the_clock_through_the_doubled_hour(tmp_path, cluster, clock):
+    clock.time = datetime(2026, 10, 24, 23, tzinfo=UTC)
+    schedules = scheduler(tmp_path, cluster, clock)
+    schedules.add(nightly(name="often", cron="*/10 * * * *"))
+    while clock.time < datetime(2026, 10, 25, 3, tzinfo=UTC):
+        clock.time += timedelta(minutes=1)
+        schedules.tick()
+        finish(cluster)
+    times = [fire.at for fire in schedules.fires("often")]
+    assert len(times) == len(set(times)) == 24
+
+
+def test_of_what_was_missed_the_latest_alone_is_fired(tmp_path, cluster, clock):
+    schedules = scheduler(tmp_path, cluster, clock)
+    schedules.add(nightly())
+    clock.time += timedelta(days=10, hours=12)
+    assert [fire.run for fire in schedules.tick()] == ["nightly-20260111t013000z"]
+    assert schedules.tick() == []
+
+
+def test_a_fire_whose_holder_died_is_submitted_by_another(tmp_path, cluster, clock):
+    schedules = scheduler(tmp_path, cluster, clock)
+    schedules.add(nightly())
+    clock.time += timedelta(days=1)
+    root = Root(str(tmp_path))
+    assert root.create(
+        "schedules/nightly/fires/20260101t013000z.json",
+        b'{"at": "2026-01-01T01:30:00+00:00", "run": "nightly-20260101t013000z", "refused": ""}',
+    )
+    assert [fire.run for fire in schedules.tick()] == ["nightly-20260101t013000z"] and len(cluster.asked) == 1
+
+
+def test_a_cluster_that_is_down_is_asked_again_at_the_next_look(tmp_path, cluster, clock):
+    schedules = scheduler(tmp_path, cluster, clock)
+    schedules.add(nightly())
+    clock.time += timedelta(days=1)
+    cluster.down = True
+    assert schedules.tick() == []
+    cluster.down = False
+    assert [fire.run for fire in schedules.tick()] == ["nightly-20260101t013000z"]
+    assert cluster.asked[0][2] == 2  # the second attempt
+
+
+@pytest.mark.parametrize("overlap", Overlap)
+def test_a_run_that_is_still_live_is_waited_for_cancelled_or_makes_the_next_one_refused(
+    tmp_path, cluster, clock, overlap
+):
+    schedules = scheduler(tmp_path, cluster, clock)
+    schedules.add(nightly(overlap=overlap))
+    first, second = "nightly-20260101t013000z", "nightly-20260102t013000z"
+    for _ in range(2):
+        clock.time += timedelta(days=1)
+        schedules.tick()
+    submissions = Submissions(Root(str(tmp_path)), cluster, clock)
+    if overlap is Overlap.REFUSE:
+        assert schedules.fires("nightly")[1].refused == f"run {first} is live"
+        finish(cluster)
+        assert schedules.tick() == [] and [run for _, run, _ in cluster.asked] == [first]
+    elif overlap is Overlap.QUEUE:
+        assert [run for _, run, _ in cluster.asked] == [first]
+        finish(cluster)
+        assert [fire.run for fire in schedules.tick()] == [second]
+    else:
+        assert submissions.status(first).state is RunState.CANCELLED
+        assert [run for _, run, _ in cluster.asked] == [first, second]
+
+
+def test_a_paused_schedule_does_not_fire_nor_makes_up_for_it(tmp_path, cluster, clock):
+    schedules = scheduler(tmp_path, cluster, clock)
+    schedules.add(nightly())
+    schedules.pause("nightly", paused=True)
+    clock.time += timedelta(days=3)
+    assert schedules.tick() == []
+    schedules.pause("nightly", paused=False)
+    assert schedules.tick() == []
+    clock.time += timedelta(days=1)
+    assert len(schedules.tick()) == 1
+
+
+def test_a_schedule_can_be_fired_now_and_forgotten(tmp_path, cluster, clock):
+    schedules = scheduler(tmp_path, cluster, clock)
+    schedules.add(nightly())
+    assert schedules.run_now("nightly").run == "nightly-20260101t000000z"
+    schedules.remove("nightly")
+    assert schedules.all() == []
+    with pytest.raises(UsageError, match="there is no schedule 'nightly'"):
+        schedules.find("nightly")
+
+
+def test_a_fire_of_a_run_that_is_published_is_settled(tmp_path, cluster, clock):
+    schedules = scheduler(tmp_path, cluster, clock)
+    schedules.add(nightly())
+    clock.time += timedelta(days=1)
+    publish(Root(str(tmp_path)), "nightly-20260101t013000z")
+    schedules.tick()
+    assert not cluster.asked
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ({"name": "No"}, "is no name of a schedule"),
+        ({"cron": "61 2 * * *"}, "is no cron expression"),
+        ({"cron": "@daily please"}, "is no cron expression"),
+        ({"tz": "Mars/Base"}, "there is no time zone 'Mars/Base'"),
+        ({"tz": "../../etc/passwd"}, "there is no time zone"),
+        ({"job": "scna"}, "there is no job 'scna'"),
+    ],
+)
+def test_a_wrong_schedule_is_refused_and_not_kept(tmp_path, cluster, clock, more, told):
+    schedules = scheduler(tmp_path, cluster, clock)
+    with pytest.raises(UsageError, match=told):
+        schedules.add(nightly(**more))
+    with pytest.raises(SpecError):
+        schedules.add(nightly(spec=SPEC | {"colour": "red"}))
+    assert schedules.all() == []
+    schedules.add(nightly())
+    with pytest.raises(UsageError, match="there is a schedule 'nightly'"):
+        schedules.add(nightly())

@@ -1,0 +1,147 @@
+"""Submitted runs: one live attempt, every state told by files of the root and by Ray, resumed by submitting again."""
+
+from datetime import UTC, datetime, timedelta
+from threading import Barrier, Thread
+
+import pytest
+
+from service.clusters import State
+from service.submissions import RunState, Submissions
+from tests.support.clusters import Clock, FakeCluster
+from tests.support.published import publish
+from workers.errors import ClusterError, RunError, SpecError
+from workers.store.attempts import Attempts, Ended, Progress
+from workers.store.root import Root
+
+START = datetime(2026, 11, 26, 2, tzinfo=UTC)
+SPEC = {"run": "flowers", "model": {"source": "deconvoy://zfnet-mini"}, "corpus": {"source": "/photos"}}
+
+
+@pytest.fixture
+def cluster() -> FakeCluster:
+    return FakeCluster()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock(START)
+
+
+@pytest.fixture
+def submissions(tmp_path, cluster, clock) -> Submissions:
+    return Submissions(Root(str(tmp_path)), cluster, clock)
+
+
+def test_a_run_is_written_down_and_given_to_the_cluster_by_its_id_and_attempt(submissions, cluster):
+    found = submissions.submit("scan", SPEC)
+    assert (found.run, found.state, found.attempt, found.job) == ("flowers", RunState.RUNNING, 1, "scan")
+    assert cluster.asked == [(submissions.root.url, "flowers", 1)] and list(cluster.jobs) == ["flowers.1"]
+    begun = Attempts(submissions.root, "flowers").begun(1)
+    assert begun.spec["root"] == submissions.root.url and begun.spec["scan"]["k"] == 9
+    assert begun.cluster == cluster.name
+
+
+def test_the_same_run_again_is_the_same_attempt_while_it_is_live_and_the_next_one_after(submissions, cluster):
+    submissions.submit("scan", SPEC)
+    assert submissions.submit("scan", SPEC).attempt == 1 and len(cluster.asked) == 1
+    cluster.jobs["flowers.1"] = State.FAILED
+    assert submissions.status("flowers").state is RunState.FAILED
+    assert submissions.submit("scan", SPEC).attempt == 2
+    assert list(cluster.jobs) == ["flowers.1", "flowers.2"]
+
+
+def test_a_live_run_with_another_spec_is_in_the_way(submissions):
+    submissions.submit("scan", SPEC)
+    with pytest.raises(RunError, match="run 'flowers' is running with another spec; give another run id"):
+        submissions.submit("scan", SPEC | {"scan": {"k": 4}})
+
+
+def test_any_number_of_submitters_at_once_make_one_attempt(tmp_path, cluster):
+    many, found, together = 8, [], Barrier(8)
+
+    def submit() -> None:
+        mine = Submissions(Root(str(tmp_path)), cluster)
+        together.wait()
+        found.append(mine.submit("scan", SPEC))
+
+    threads = [Thread(target=submit) for _ in range(many)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == many and {each.attempt for each in found} == {1} and len(cluster.asked) == 1
+
+
+def test_a_published_run_is_told_and_not_run_again(submissions, cluster):
+    publish(submissions.root, "flowers")
+    assert submissions.submit("scan", SPEC).state is RunState.PUBLISHED and not cluster.asked
+
+
+def test_how_an_attempt_says_that_it_ended_is_how_the_run_is(submissions):
+    submissions.submit("scan", SPEC)
+    attempts = Attempts(submissions.root, "flowers")
+    assert attempts.end(1, Ended(START.isoformat(), 2, "no layer 'relu9' in the model"))
+    assert not attempts.end(1, Ended(START.isoformat(), 0))  # what was said first stands
+    found = submissions.status("flowers")
+    assert (found.state, found.error) == (RunState.FAILED, "no layer 'relu9' in the model")
+
+
+def test_an_attempt_that_the_cluster_does_not_know_is_waited_for_and_then_lost(submissions, cluster, clock):
+    submissions.submit("scan", SPEC)
+    cluster.jobs.clear()  # its head node has died
+    assert submissions.status("flowers").state is RunState.PENDING
+    clock.time += timedelta(minutes=2)
+    assert submissions.status("flowers").state is RunState.LOST
+    cluster.down = True
+    assert submissions.status("flowers").state is RunState.LOST
+    Attempts(submissions.root, "flowers").tell(1, Progress(at=clock.time.isoformat(), phase="scan", done=5))
+    assert submissions.status("flowers").state is RunState.RUNNING  # it has just said so itself
+    clock.time += timedelta(minutes=2)
+    cluster.down = False
+    assert submissions.submit("scan", SPEC).attempt == 2
+
+
+def test_a_cluster_that_does_not_answer_fails_the_attempt_and_the_next_one_is_free(submissions, cluster):
+    cluster.down = True
+    with pytest.raises(ClusterError, match="nothing answers"):
+        submissions.submit("scan", SPEC)
+    assert submissions.status("flowers").state is RunState.FAILED
+    cluster.down = False
+    assert submissions.submit("scan", SPEC).attempt == 2
+
+
+def test_cancelling_stops_the_job_and_says_so(submissions, cluster):
+    submissions.submit("scan", SPEC)
+    assert submissions.cancel("flowers").state is RunState.CANCELLED
+    assert cluster.jobs["flowers.1"] is State.STOPPED
+    with pytest.raises(RunError, match="run 'flowers' is cancelled: there is nothing to cancel"):
+        submissions.cancel("flowers")
+    assert submissions.submit("scan", SPEC).attempt == 2
+
+
+def test_a_run_without_an_id_gets_one_of_its_job_model_corpus_and_time(submissions):
+    spec = {key: value for key, value in SPEC.items() if key != "run"}
+    assert submissions.submit("scan", spec).run == "scan-zfnet-mini-photos-20261126t020000000000z"
+
+
+def test_wrong_specs_and_unknown_runs_are_refused_before_anything_is_written(submissions, tmp_path):
+    with pytest.raises(SpecError, match="there is no job 'scna'; nearest: scan"):
+        submissions.submit("scna", SPEC)
+    with pytest.raises(SpecError, match=r"scan\.k: 0 is wrong.*|.*"):
+        submissions.submit("scan", SPEC | {"scan": {"k": 0}})
+    with pytest.raises(RunError, match="is no run id"):
+        submissions.submit("scan", SPEC | {"run": "../up"})
+    with pytest.raises(RunError, match="run 'tulips' was never submitted"):
+        submissions.status("tulips")
+    assert not list(tmp_path.iterdir())
+
+
+def test_all_runs_are_told_the_last_submitted_first(submissions, clock):
+    publish(submissions.root, "local")
+    for run in ("one", "two"):
+        submissions.submit("scan", SPEC | {"run": run})
+        clock.time += timedelta(seconds=5)
+    assert [(each.run, each.state) for each in submissions.statuses()] == [
+        ("two", "running"), ("one", "running"), ("local", "published"),
+    ]  # fmt: skip
+    assert submissions.logs("one") == "log of one.1\n" and submissions.logs("local") == ""
