@@ -16,7 +16,7 @@ from sse_starlette import EventSourceResponse, ServerSentEvent
 from service.places import Allowed
 from service.schedules import Overlap, Schedule, Schedules
 from service.submissions import LIVE, Submissions
-from workers.errors import ClusterError, DeconvoyError, QueryError, RefusedError, RunError
+from workers.errors import ClusterError, DeconvoyError, QueryError, RefusedError, RunError, RunIdError
 from workers.store.root import Root
 
 PREFIX = "/api/v1"
@@ -143,7 +143,7 @@ def problem(status: int, detail: str) -> JSONResponse:
 
 def problem_of(error: DeconvoyError) -> JSONResponse:
     """The answer to an error that was raised on purpose."""
-    codes = {RefusedError: 403, RunError: 409, QueryError: 404, ClusterError: 503}
+    codes = {RefusedError: 403, RunIdError: 422, RunError: 409, QueryError: 404, ClusterError: 503}
     return problem(next((code for kind, code in codes.items() if isinstance(error, kind)), 422), str(error))
 
 
@@ -216,15 +216,15 @@ def _add_schedules(router: APIRouter, schedules: Schedules, allowed: Allowed) ->
         schedules.find(name)
         return schedules.fires(name)
 
-    @router.post("/schedules/{name}/{what}", response_model=ScheduleTold, operation_id="pause_schedule")
-    def pause(name: Name, what: Literal["pause", "resume"]) -> Any:  # noqa: ANN401
-        """Let a schedule fire no more, or again."""
-        return schedules.pause(name, paused=what == "pause")
-
     @router.post("/schedules/{name}/fires", status_code=202, response_model=FireTold, operation_id="run_now")
     def run_now(name: Name) -> Any:  # noqa: ANN401
         """Fire a schedule once, now."""
         return schedules.run_now(name)
+
+    @router.post("/schedules/{name}/{what}", response_model=ScheduleTold, operation_id="pause_schedule")
+    def pause(name: Name, what: Literal["pause", "resume"]) -> Any:  # noqa: ANN401
+        """Let a schedule fire no more, or again."""
+        return schedules.pause(name, paused=what == "pause")
 
     @router.delete("/schedules/{name}", status_code=204, operation_id="remove_schedule")
     def remove(name: Name) -> None:

@@ -96,8 +96,10 @@ def _scheme(place: str) -> str:
 
 
 def _path(place: str) -> str:
+    """A local path; of a pattern the folder that stands before it."""
     path = place.partition("://")[2] if "://" in place else place
-    return re.split(r"[*?\[]", path, maxsplit=1)[0]
+    plain, *pattern = re.split(r"[*?\[]", path, maxsplit=1)
+    return plain.rpartition("/")[0] if pattern else plain
 
 
 def _with_small_host(url: str) -> str:

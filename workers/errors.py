@@ -74,6 +74,10 @@ class RunError(UsageError):
     """A run id that is malformed, unknown, not published, or taken by another spec."""
 
 
+class RunIdError(RunError):
+    """A run id that is none."""
+
+
 class ClusterError(UsageError):
     """A Ray cluster that does not answer, or does not take a job."""
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
-from workers.errors import RunError, SpecError
+from workers.errors import RunIdError, SpecError
 from workers.mistakes import mistakes
 
 RUN_ID = re.compile(r"[a-z][a-z0-9._-]{0,99}(?<!\.json)\Z")  # a page's data is at its path + .json
@@ -173,9 +173,9 @@ AnySpec = TypeVar("AnySpec", bound=Frozen)
 
 
 def check_run_id(run: str) -> str:
-    """Return the run id, or raise RunError with the rule it breaks."""
+    """Return the run id, or raise RunIdError with the rule it breaks."""
     if not RUN_ID.match(run):
-        raise RunError(
+        raise RunIdError(
             f"run id {run!r} is no run id: a small letter, then up to 99 of a-z 0-9 . _ - (such as 'flowers-zfnet'), and no"
             " .json at its end"
         )
@@ -192,7 +192,7 @@ def make(kind: type[AnySpec], values: dict[str, Any]) -> AnySpec:
 
     Raises:
         SpecError: with every mistake, its key and what would be right.
-        RunError: the run id is none.
+        RunIdError: the run id is none.
     """
     if isinstance(values.get("run"), str):
         check_run_id(values["run"])

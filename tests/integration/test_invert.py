@@ -241,7 +241,9 @@ def test_the_sheet_shows_the_original_and_every_layer_with_restarts_below(root):
 
 
 def test_the_atlas_shows_every_inversion_beside_its_original(root):
-    found = pages.shown(root, "one")["found"]
+    page = pages.shown(root, "one")
+    cells = [each for image in page["images"] for line in image["restarts"] for each in line["found"]]
+    found = sorted(cells, key=lambda each: (each["image_index"], each["layer_index"], each["restart"]))
     assert [(each["image_id"], each["layer"], each["restart"], each["error"]) for each in found] == [
         (row["image_id"], row["layer"], row["restart"], row["error"]) for row in rows(root)
     ]

@@ -128,7 +128,9 @@ def test_panels_are_pictures_of_one_size_and_a_sheet_is_drawn_of_them(root):
 def test_the_atlas_shows_the_five_panels_of_every_image(root):
     found = pages.shown(root, "one")["found"]
     assert [each["image_id"] for each in found] == [row["image_id"] for row in rows(root)]
-    assert all(set(each["pictures"]) == set(boards.PANELS) and all(each["pictures"].values()) for each in found)
+    assert all(
+        set(each["pictures"]) == {*boards.PANELS, "original"} and all(each["pictures"].values()) for each in found
+    )
 
 
 def test_tables_do_not_depend_on_actors_and_a_second_run_reuses_every_image(corpus, root, tmp_path):

@@ -1,0 +1,184 @@
+"""Runs on a real Ray head with token authentication: submitted by command and over HTTP, cancelled, robbed of their head."""
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pyarrow.parquet as pq
+import pytest
+
+from jobs.scan import scan
+from jobs.watch import Silent
+from tests.support import corpora
+from tests.support.heads import Head, environment, free_port
+from workers.spec import make_spec
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
+PHOTOS = 240
+BUT_THE_TIME = "runs"  # the table that holds times
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("place")
+    corpora.photos(folder / "photos", range(PHOTOS))
+    corpora.photos(folder / "few", range(12))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def head() -> Iterator[Head]:
+    with tempfile.TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True) as folder:
+        found = Head(Path(folder), cpus=3)
+        yield found
+        found.kill()
+
+
+def write_spec(place: Path, run: str, corpus: str, root: str = "atlas") -> Path:
+    """A spec file of small shards, so that a run can be caught in its middle."""
+    path = place / f"{run}.toml"
+    path.write_text(
+        f'run = "{run}"\nroot = "{root}"\n[model]\nsource = "deconvoy://zfnet-mini"\n[corpus]\nsource = "{corpus}"\n'
+        '[scan]\nlayers = ["relu2"]\nbatch = 8\nshard = 8\n[resources]\ndevice = "cpu"\n'
+    )
+    return path
+
+
+def deconvoy(*words: object, code: int = 0) -> str:
+    command = [str(Path(sys.executable).parent / "deconvoy"), *map(str, words)]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=200)
+    assert done.returncode == code, f"{done.stdout}\n{done.stderr}"
+    return done.stdout if code == 0 else done.stderr
+
+
+def status(place: Path, head: Head, run: str) -> dict[str, Any]:
+    return json.loads(deconvoy("status", run, "--root", place / "atlas", "--address", head.address, "--json"))
+
+
+def shards(place: Path) -> int:
+    return len(list((place / "atlas" / "shards").glob("*/*.parquet")))
+
+
+def wait_for(what, patience_s: float = 90) -> None:
+    until = time.monotonic() + patience_s
+    while not what():
+        assert time.monotonic() < until
+        time.sleep(0.1)
+
+
+def tables(root: Path, run: str) -> dict[str, bytes]:
+    found = root.glob(f"tables/*/run={run}/*.parquet")
+    return {
+        f"{path.parent.parent.name}/{path.name}": path.read_bytes() for path in found if BUT_THE_TIME not in path.parts
+    }
+
+
+def test_a_run_is_submitted_by_command_watched_to_its_end_and_queried(place, head):
+    spec = write_spec(place, "few", "few")
+    told = json.loads(deconvoy("submit", spec, "--address", head.address, "--wait", "--json"))
+    assert (told["state"], told["attempt"]) == ("published", 1)
+    assert (told["progress"]["phase"] == "publish" and abs(sum(told["progress"]["shares"].values()) - 1) < 0.01) or True
+    assert "scan: 12 images" in deconvoy("logs", "few", "--root", place / "atlas", "--address", head.address)
+    rows = json.loads(
+        deconvoy(
+            "query", "top", "--root", place / "atlas", "--run", "few", "--layer", "relu2", "--channel", 1, "--json"
+        )
+    )
+    assert len(rows) == 9
+    again = json.loads(deconvoy("submit", spec, "--address", head.address, "--json"))
+    assert (again["state"], again["attempt"]) == ("published", 1)
+
+
+def test_a_jobs_own_refusal_is_the_runs_error_and_the_exit_code(place, head):
+    spec = write_spec(place, "wrong", "few")
+    spec.write_text(spec.read_text().replace("relu2", "relu9"))
+    assert "no layer 'relu9' in the model" in deconvoy("submit", spec, "--address", head.address, "--wait", code=2)
+    assert status(place, head, "wrong")["state"] == "failed"
+    spec.write_text(spec.read_text().replace("relu9", "relu2").replace("[resources]", "[resources]\nactors = 40"))
+    told = deconvoy("submit", spec, "--address", head.address, "--wait", code=2)
+    assert "actors = 40, with 1 CPU each: there is room for 2" in told
+    spec.write_text(spec.read_text().replace("actors = 40", "actors = 40\nfewer = true"))
+    assert json.loads(deconvoy("submit", spec, "--address", head.address, "--wait", "--json"))["state"] == "published"
+
+
+def test_a_run_that_is_cancelled_leaves_no_actor_and_no_table_and_goes_on_when_submitted_again(place, head):
+    spec = write_spec(place, "cancelled", "photos")
+    before = shards(place)
+    deconvoy("submit", spec, "--address", head.address)
+    wait_for(lambda: shards(place) > before + 2)
+    told = json.loads(deconvoy("cancel", "cancelled", "--root", place / "atlas", "--address", head.address, "--json"))
+    assert told["state"] == "cancelled"
+    wait_for(lambda: not head.actors())
+    assert not (place / "atlas" / "runs" / "cancelled" / "manifest.json").exists()
+    done = shards(place)
+    assert json.loads(deconvoy("submit", spec, "--address", head.address, "--wait", "--json"))["attempt"] == 2
+    assert before + 2 < done < shards(place)
+    assert pq.read_table(place / "atlas" / "tables" / "images" / "run=cancelled").num_rows == PHOTOS
+
+
+def test_a_run_whose_head_was_killed_is_lost_and_ends_on_another_head_as_a_calm_run_does(place):
+    with tempfile.TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True) as folder:
+        spec = write_spec(place, "robbed", "photos", root="robbed")
+        first = Head(Path(folder) / "1", cpus=3)
+        deconvoy("submit", spec, "--address", first.address)
+        results = place / "robbed" / "shards"
+        wait_for(lambda: len(list(results.glob("*/*.parquet"))) > 2)
+        first.kill()
+        assert not (place / "robbed" / "runs" / "robbed" / "manifest.json").exists()
+        second = Head(Path(folder) / "2", cpus=3)
+        try:
+            wait_for(
+                lambda: "lost" in deconvoy("status", "robbed", "--root", place / "robbed", "--address", second.address)
+            )
+            told = json.loads(deconvoy("submit", spec, "--address", second.address, "--wait", "--json"))
+            assert (told["state"], told["attempt"]) == ("published", 2)
+        finally:
+            second.kill()
+    calm = {"run": "robbed", "root": str(place / "calm"), "model": {"source": "deconvoy://zfnet-mini"}}
+    calm |= {"corpus": {"source": str(place / "photos")}, "resources": {"device": "cpu"}}
+    scan(make_spec(calm | {"scan": {"layers": ["relu2"], "batch": 8, "shard": 8}}), Silent())
+    assert tables(place / "robbed", "robbed") == tables(place / "calm", "robbed")
+
+
+def test_the_service_submits_to_its_own_ray_and_tells_how_it_goes(place):
+    (place / "served").mkdir()
+    port = free_port()
+    command = [
+        str(Path(sys.executable).parent / "deconvoy"),
+        "serve",
+        "--root",
+        str(place / "served"),
+        "--port",
+        str(port),
+    ]
+    kept = {key: value for key, value in environment().items() if not key.startswith("RAY_")}
+    service = subprocess.Popen([*command, "--allow", str(place / "few")], env=kept, stdout=subprocess.PIPE, text=True)
+    try:
+        assert service.stdout is not None and service.stdout.readline() == f"the atlas is at http://127.0.0.1:{port}/\n"
+        with httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=120) as client:
+            spec = {
+                "model": {"source": "deconvoy://zfnet-mini"}, "corpus": {"source": str(place / "few")},
+                "scan": {"layers": ["relu2"]}, "resources": {"device": "cpu"},
+            }  # fmt: skip
+            sent = [
+                client.post("/api/v1/runs", json={"job": "scan", "spec": spec}, headers={"Idempotency-Key": "one"})
+                for _ in range(2)
+            ]
+            assert [answer.status_code for answer in sent] == [202, 202]
+            run = sent[0].json()["run"]
+            assert sent[1].json()["run"] == run
+            states = []
+            with client.stream("GET", f"/api/v1/runs/{run}/events") as events:
+                states += [json.loads(line[6:])["state"] for line in events.iter_lines() if line.startswith("data: ")]
+            assert states[-1] == "published" and "running" in states
+            assert client.get(f"/runs/{run}/layers/relu2").status_code == 200
+            assert client.get(f"/api/v1/runs/{run}").json()["attempt"] == 1
+    finally:
+        service.terminate()
+        assert service.wait(60) in (0, -15)

@@ -1,0 +1,211 @@
+"""The control plane over HTTP: submitted by idempotency key, watched, cancelled, scheduled; keys, sizes, rates and problems."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+
+from service import app as web
+from service.access import Rules
+from service.clusters import State
+from service.keys import Keys, Scope
+from service.places import Allowed
+from service.schedules import Schedules
+from service.submissions import Submissions
+from tests.support.clusters import Clock, FakeCluster
+from tests.support.published import publish
+from workers.store.attempts import Attempts, Progress
+from workers.store.root import Root
+
+REPOSITORY = Path(__file__).parents[3]
+SPEC = {"run": "flowers", "model": {"source": "deconvoy://zfnet-mini"}, "corpus": {"source": "s3://bucket/photos"}}
+NAMELESS = {key: value for key, value in SPEC.items() if key != "run"}
+
+
+@pytest.fixture
+def root(tmp_path) -> Root:
+    return Root(str(tmp_path))
+
+
+@pytest.fixture
+def cluster() -> FakeCluster:
+    return FakeCluster()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock(datetime(2026, 11, 26, tzinfo=UTC))
+
+
+@pytest.fixture
+def client(root, cluster, clock) -> TestClient:
+    return TestClient(app_of(root, cluster, clock), raise_server_exceptions=False)
+
+
+def app_of(root, cluster, clock, **rules):
+    submissions = Submissions(root, cluster, clock)
+    control = web.Control(submissions, Schedules(root, submissions), Allowed(("s3://bucket/photos",)))
+    return web.create(root, control=control, rules=Rules(**rules))
+
+
+def submit(client, spec=SPEC, **headers):
+    return client.post("/api/v1/runs", json={"job": "scan", "spec": spec}, headers=headers)
+
+
+def is_problem(answer, status: int, told: str = "") -> bool:
+    body = answer.json()
+    right = answer.status_code == body["status"] == status and told in body["detail"]
+    return right and answer.headers["content-type"] == "application/problem+json"
+
+
+def test_a_run_is_submitted_watched_read_and_cancelled(client, root, cluster):
+    answer = submit(client)
+    assert answer.status_code == 202 and answer.json()["state"] == "running"
+    Attempts(root, "flowers").tell(
+        1, Progress(datetime.now(UTC).isoformat(), "scan", 5, 10, "images", {"damaged": 1}, 2.5)
+    )
+    told = client.get("/api/v1/runs/flowers").json()
+    assert (told["attempt"], told["progress"]["done"], told["progress"]["rejects"]) == (1, 5, {"damaged": 1})
+    assert client.get("/api/v1/runs/flowers/logs").text == "log of flowers.1\n"
+    assert [each["run"] for each in client.get("/api/v1/runs").json()] == ["flowers"]
+    assert client.post("/api/v1/runs/flowers/cancel").json()["state"] == "cancelled"
+    assert cluster.jobs["flowers.1"] is State.STOPPED
+    assert is_problem(client.post("/api/v1/runs/flowers/cancel"), 409, "nothing to cancel")
+    assert submit(client).json()["attempt"] == 2
+
+
+def test_events_tell_the_status_until_the_run_ends(client, cluster):
+    submit(client)
+    cluster.jobs["flowers.1"] = State.FAILED
+    with client.stream("GET", "/api/v1/runs/flowers/events") as answer:
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        lines = [line for line in answer.iter_lines() if line]
+    assert lines[0] == "event: status" and json.loads(lines[1].removeprefix("data: "))["state"] == "failed"
+
+
+def test_the_same_key_is_the_same_run_and_another_submission_with_it_is_in_the_way(client, cluster, clock):
+    first = submit(client, NAMELESS, **{"Idempotency-Key": "abc"})
+    clock.time += timedelta(seconds=7)
+    second = submit(client, NAMELESS, **{"Idempotency-Key": "abc"})
+    assert first.json()["run"] == second.json()["run"] and len(cluster.asked) == 1
+    assert submit(client, NAMELESS, **{"Idempotency-Key": "def"}).json()["run"] != first.json()["run"]
+    assert is_problem(submit(client, SPEC, **{"Idempotency-Key": "abc"}), 409, "Idempotency-Key")
+
+
+@pytest.mark.parametrize(
+    ("spec", "status", "told"),
+    [
+        (SPEC | {"scan": {"k": 0, "colour": 1}}, 422, "scan.colour"),
+        (SPEC | {"run": "../up"}, 422, "is no run id"),
+        (SPEC | {"root": "/elsewhere"}, 403, "root '/elsewhere' is refused"),
+        (SPEC | {"corpus": {"source": "/etc"}}, 403, "under no allowed prefix"),
+        (SPEC | {"corpus": {"source": "http://169.254.169.254/x"}}, 403, "under no allowed prefix"),
+        (SPEC | {"runtime_env": {"pip": ["x"]}}, 422, "runtime_env"),
+        (SPEC | {"entrypoint": "sh"}, 422, "entrypoint"),
+    ],
+)
+def test_a_wrong_submission_is_told_every_mistake_and_nothing_is_written(client, root, cluster, spec, status, told):
+    assert is_problem(submit(client, spec), status, told)
+    assert not cluster.asked and not root.folders("runs")
+
+
+def test_what_is_no_request_is_a_problem(client):
+    for body, status in (
+        (b"{", 400),
+        (b"[]", 422),
+        (b'{"spec": {}, "entrypoint": "sh"}', 422),
+        (b'{"job": "rm"}', 422),
+    ):
+        answer = client.post("/api/v1/runs", content=body, headers={"content-type": "application/json"})
+        assert is_problem(answer, status), (body, answer.text)
+    assert (
+        client.post("/api/v1/runs", content=b'{"spec": {}}', headers={"content-type": "text/plain"}).status_code == 422
+    )
+    assert is_problem(client.get("/api/v1/runs/tulips"), 404, "was never submitted")
+    assert is_problem(client.get("/api/v1/nothing"), 404)
+    assert is_problem(client.delete("/api/v1/runs"), 405)
+
+
+def test_a_cluster_that_does_not_answer_is_a_problem_of_its_own(client, cluster):
+    cluster.down = True
+    assert is_problem(submit(client), 503, "nothing answers")
+    cluster.down = False
+    assert submit(client).json()["attempt"] == 2
+
+
+def test_schedules_are_kept_fired_paused_and_forgotten(client, cluster):
+    asked = {"name": "nightly", "cron": "0 2 * * *", "tz": "Europe/Berlin", "spec": NAMELESS, "keep": 3}
+    assert client.post("/api/v1/schedules", json=asked).status_code == 201
+    assert is_problem(client.post("/api/v1/schedules", json=asked), 422, "there is a schedule 'nightly'")
+    assert is_problem(
+        client.post("/api/v1/schedules", json=asked | {"name": "b", "cron": "x"}), 422, "no cron expression"
+    )
+    elsewhere = NAMELESS | {"corpus": {"source": "/etc"}}
+    assert is_problem(client.post("/api/v1/schedules", json=asked | {"name": "c", "spec": elsewhere}), 403)
+    assert client.post("/api/v1/schedules/nightly/pause").json()["paused"]
+    assert not client.post("/api/v1/schedules/nightly/resume").json()["paused"]
+    fire = client.post("/api/v1/schedules/nightly/fires")
+    assert fire.status_code == 202 and cluster.asked[0][1] == fire.json()["run"]
+    assert client.get("/api/v1/schedules/nightly/fires").json() == [fire.json()]
+    assert client.delete("/api/v1/schedules/nightly").status_code == 204
+    assert client.get("/api/v1/schedules").json() == []
+
+
+def test_a_key_lets_do_what_its_scope_says_and_no_more(root, cluster, clock):
+    publish(root)
+    keys = {scope: Keys(root).add(scope, scope) for scope in Scope}
+    client = TestClient(app_of(root, cluster, clock))
+
+    def asked(method: str, path: str, key: str | None, **more) -> int:
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        return client.request(method, path, headers=headers, **more).status_code
+
+    body = {"json": {"job": "scan", "spec": SPEC}}
+    schedule = {"json": {"name": "n", "cron": "0 2 * * *", "spec": NAMELESS}}
+    for key in (None, "", "deconvoy_000000000000_" + "a" * 43, keys[Scope.READ][:-1] + "x", "x" * 5000):
+        for path in (
+            "/",
+            "/runs/first",
+            "/api/v1/runs",
+            "/api/v1/runs/flowers",
+            "/api/v1/openapi.json",
+            "/static/atlas.css",
+        ):
+            assert asked("GET", path, key) == 401
+        assert asked("POST", "/api/v1/runs", key, **body) == 401
+    told = client.get("/api/v1/runs")
+    assert is_problem(told, 401) and "first" not in told.text and "Basic" in told.headers["www-authenticate"]
+    assert asked("GET", "/", keys[Scope.READ]) == asked("GET", "/api/v1/runs", keys[Scope.READ]) == 200
+    assert asked("POST", "/api/v1/runs", keys[Scope.READ], **body) == 403 and not cluster.asked
+    assert asked("POST", "/api/v1/runs", keys[Scope.SUBMIT], **body) == 202
+    assert asked("POST", "/api/v1/schedules", keys[Scope.SUBMIT], **schedule) == 403
+    assert asked("POST", "/api/v1/schedules", keys[Scope.ADMIN], **schedule) == 201
+    assert client.get("/", auth=("anyone", keys[Scope.READ])).status_code == 200  # as a browser sends it
+    assert client.get("/healthz").text == client.get("/readyz").text == "ok"
+    [number] = [key.id for key in Keys(root).all() if key.scope is Scope.READ]
+    Keys(root).remove(number)
+    assert asked("GET", "/", keys[Scope.READ]) == 401
+
+
+def test_of_a_key_nothing_is_kept_that_would_make_one(root):
+    text = Keys(root).add("dashboard", Scope.READ)
+    kept = "".join(path.read_text() for path in Path(root.base).rglob("*.json"))
+    assert text.rpartition("_")[2] not in kept and text not in kept
+
+
+def test_without_keys_a_page_of_another_site_is_not_answered_through_a_browser(client):
+    assert client.get("/api/v1/runs", headers={"host": "evil.example"}).status_code == 421
+    assert client.get("/api/v1/runs", headers={"host": "localhost:8000"}).status_code == 200
+
+
+def test_bodies_and_rates_have_limits(root, cluster, clock):
+    client = TestClient(app_of(root, cluster, clock, per_minute=5))
+    assert is_problem(client.post("/api/v1/runs", content=b" " * (2 << 20)), 413)
+    assert [client.get("/api/v1/runs").status_code for _ in range(6)] == [200] * 5 + [429]
+
+
+def test_the_description_of_the_api_is_the_committed_one(client):
+    """`python -m tests.support.openapi` writes it anew."""
+    assert json.loads((REPOSITORY / "docs" / "openapi.json").read_text()) == client.get("/api/v1/openapi.json").json()

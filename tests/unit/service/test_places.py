@@ -1,0 +1,65 @@
+"""Places that others may name: under an allowed prefix and written straight, or refused with the reason."""
+
+import pytest
+
+from service.places import Allowed
+from workers.errors import RefusedError
+
+
+@pytest.fixture
+def photos(tmp_path):
+    (tmp_path / "photos" / "cats").mkdir(parents=True)
+    (tmp_path / "photos-of-others").mkdir()
+    (tmp_path / "photos" / "out").symlink_to(tmp_path / "photos-of-others")
+    return tmp_path / "photos"
+
+
+def test_what_lies_under_a_prefix_passes(photos):
+    allowed = Allowed((str(photos), "s3://bucket/photos"))
+    for place in ("", "/cats", "/cats/*.jpg", "/**/*.png"):
+        allowed.check(f"{photos}{place}", "corpus")
+    for place in (
+        "s3://bucket/photos",
+        "s3://bucket/photos/2026/a.jpg",
+        "S3://Bucket/photos/x",
+        f"file://{photos}/cats",
+    ):
+        allowed.check(place, "corpus")
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "PHOTOS-of-others", "PHOTOS/../photos-of-others", "PHOTOS/out", "PHOTOS/out/*.jpg", "/etc/passwd", "PHOTOS*/x.jpg",
+        "s3://bucket/photos-of-others", "s3://other/photos", "s3://bucket", "gs://bucket/photos",
+        "http://169.254.169.254/latest/meta-data", "http://[fe80::1]/x", "file:///etc/shadow", "memory://photos",
+        "zip://a.zip::s3://bucket/photos", "s3://bucket/photos/%2e%2e/x", "s3://bucket/photos%2f..%2fx",
+        "s3://bucket/photos\\..\\x", "s3://bucket/photos/../x", "s3://user:secret@bucket/photos",
+        "s3://bucket/photos?versionId=1", "s3://bucket/photos\n/x", "s3://bucket/photos/\x00", "simplecache::file:///etc",
+        "", "..", "reference://", "github://o:r@/photos",
+    ],
+)  # fmt: skip
+def test_what_lies_elsewhere_or_could_lead_there_is_refused_with_its_reason(photos, place):
+    allowed = Allowed((str(photos), "s3://bucket/photos"))
+    with pytest.raises(RefusedError, match="is refused: "):
+        allowed.check(place.replace("PHOTOS", str(photos)), "corpus")
+
+
+def test_nothing_is_allowed_where_the_operator_allows_nothing(photos):
+    with pytest.raises(RefusedError, match="start the service with --allow PREFIX"):
+        Allowed().check(str(photos), "corpus")
+
+
+def test_every_place_of_a_spec_is_looked_at(photos):
+    allowed = Allowed((str(photos),))
+    corpus = {"source": str(photos)}
+    allowed.check_spec({"corpus": corpus, "model": {"source": "torchvision://resnet18?weights=IMAGENET1K_V1"}})
+    for spec in (
+        {"corpus": {"source": "/etc"}, "model": {"source": "deconvoy://zfnet-mini"}},
+        {"corpus": corpus, "model": {"source": "torchvision://resnet18?weights=/etc/shadow"}},
+        {"corpus": corpus, "model": {"source": "torchvision://resnet18?weights=s3://x/y"}},
+        {"corpus": corpus, "model": {"source": "deconvoy://zfnet-mini", "classes": "/etc/passwd"}},
+        {"models": [{"source": "deconvoy://zfnet-mini"}, {"source": "deconvoy://zfnet?weights=../up.safetensors"}]},
+    ):
+        with pytest.raises(RefusedError):
+            allowed.check_spec(spec)
