@@ -30,9 +30,7 @@ class Told:
     def phase(self, name: str, total: int | None, unit: str) -> None:
         """A phase begins."""
         self._began = self._clock()
-        self._progress = replace(
-            self._progress, phase=name, total=total, unit=unit, done=0, per_s=None, left_s=None, shares={}
-        )
+        self._progress = replace(self._progress, phase=name, total=total, unit=unit, done=0, per_s=None, left_s=None)
         self._seconds = dict.fromkeys(self._seconds, 0.0)
         print(name if total is None else f"{name}: {total:,} {unit}", flush=True)  # noqa: T201 - the job's log
         self._write()

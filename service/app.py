@@ -20,7 +20,7 @@ from service import api, links
 from service.access import Gate, Rules
 from service.atlas import Atlas
 from service.keys import Keys
-from service.pages import findings, images, scans
+from service.pages import findings, images, scans, submitted
 from service.pages.parts import Page
 from service.pictures import Kind, Picture, Pictures
 from service.places import Allowed
@@ -94,7 +94,7 @@ def create(
     if control is not None:
         api.add_to(app, control.submissions, control.schedules, control.allowed)
     _add_health(app, root)
-    _add_pages(app, atlas, templates, originals=originals)
+    _add_pages(app, atlas, templates, control.submissions if control else None, originals=originals)
     _add_pictures(app, atlas, pictures)
     if originals:
         _add_originals(app, atlas, pictures)
@@ -158,7 +158,9 @@ def _answered(request: Request, templates: Jinja2Templates, page: Page, status: 
     return templates.TemplateResponse(request, f"{page['kind']}.html", {"page": page, "twin": there}, status)
 
 
-def _add_pages(app: FastAPI, atlas: Atlas, templates: Jinja2Templates, *, originals: bool) -> None:
+def _add_pages(
+    app: FastAPI, atlas: Atlas, templates: Jinja2Templates, runs: Submissions | None, *, originals: bool
+) -> None:
     def route(path: str, ask: Callable[[Asked], Page]) -> None:
         """A page and its twin: `ask` takes the path's and the query's parameters."""
         twin = "/index.json" if path == "/" else f"{path}.json"
@@ -167,7 +169,9 @@ def _add_pages(app: FastAPI, atlas: Atlas, templates: Jinja2Templates, *, origin
                 each, _endpoint(ask, templates), methods=["GET", "HEAD"], response_model=None, include_in_schema=False
             )
 
-    route("/", lambda _: scans.runs(atlas))
+    route("/", lambda _: scans.runs(atlas, submitted.under_way(runs) if runs else ()))
+    if runs is not None:
+        route("/submitted/{run}", lambda q: submitted.status(runs, q["run"]))
     route("/limits", lambda _: {"kind": "limits", "title": "What the pictures do not say"})
     route("/search", lambda q: images.search(atlas, q.get("q", "")))
     route("/compare", lambda q: scans.compare(atlas, q.get("a", ""), q.get("b", ""), q))

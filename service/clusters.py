@@ -46,6 +46,9 @@ class Cluster(Protocol):
 
     name: str  # what it is called in what is written down: its address
 
+    def check(self) -> None:
+        """Prove that it answers, and start it if it is ours to start. ClusterError if it does not."""
+
     def submit(self, submission_id: str, root: str, run: str, number: int) -> None:
         """Begin an attempt at a run. A submission id is used once.
 
@@ -84,6 +87,10 @@ class RayCluster:
 
     def __exit__(self, *_: object) -> None:
         """Nothing: the cluster is somebody else's."""
+
+    def check(self) -> None:
+        """Prove that it answers."""
+        self._asked(lambda client: client.get_version())
 
     def submit(self, submission_id: str, root: str, run: str, number: int) -> None:
         """Begin an attempt at a run."""

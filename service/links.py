@@ -40,6 +40,11 @@ def picture(found: PublishedRun, number: int, column: str) -> str:
     return _marked(found, f"{row(found, number)}/{column}")
 
 
+def submitted(run_id: str) -> str:
+    """The page of how a submitted run goes."""
+    return f"/submitted/{run_id}"
+
+
 def preview(found: PublishedRun, image_index: int) -> str:
     """The small copy of an image."""
     return _marked(found, f"{run(found)}/previews/{image_index}")

@@ -20,7 +20,7 @@ from workers.store import paths
 from workers.store.attempts import NOT_TAKEN, Attempts, Begun, Ended, Progress
 from workers.store.root import Root
 
-GRACE = timedelta(seconds=60)  # between taking a number and Ray's knowing of the job; and of a silent progress
+GRACE = timedelta(seconds=30)  # between taking a number and Ray's knowing of the job; and of a silent progress
 CANCELLED = 130
 
 
@@ -94,13 +94,14 @@ class Submissions:
         Raises:
             SpecError: with every mistake in the spec.
             RunError: the run is live, or published, with another spec.
-            ClusterError: the cluster does not take it; the attempt is written down as failed.
+            ClusterError: the cluster does not answer; or does not take it, which is written down as a failed attempt.
         """
         spec = self.checked(job, values)
         run = str(spec["run"])
         attempts, before = Attempts(self.root, run), self._last(run)
         if before is not None and before.state in (*LIVE, RunState.PUBLISHED):
             return self._same(before, spec)
+        self.cluster.check()
         number = 1 + (before.attempt if before else 0)
         begun = Begun(self._time(), self.cluster.name, job, spec)
         if not attempts.take(number, begun):
@@ -174,21 +175,23 @@ class Submissions:
 
     def _seen(self, run: str, number: int, begun: Begun | None, progress: Progress | None) -> tuple[RunState, str]:
         """How an attempt is that has not said that it ended: as Ray sees it, or by the last sign of life."""
-        signs = [each.at for each in (begun, progress) if each is not None]
-        recent = any(self.clock() - datetime.fromisoformat(at) < GRACE for at in signs)
-        alive = RunState.RUNNING if progress else RunState.PENDING
+        began, spoke = self._is_recent(begun), self._is_recent(progress)
         lost = "its cluster does not know it any more; submit it again and it goes on"
         try:
             state, told = self.cluster.state(submission_id(run, number))
         except ClusterError as error:
-            return (alive, "") if recent else (RunState.LOST, str(error))
+            alive = RunState.RUNNING if spoke else RunState.PENDING
+            return (alive, "") if spoke or began else (RunState.LOST, str(error))
         if state.is_live:
             return RunState(state), told if state is State.PENDING else ""
         if state is State.UNKNOWN:
-            return (alive, "") if recent else (RunState.LOST, lost)
+            return (RunState.PENDING, "") if began else (RunState.LOST, lost)
         if state is State.STOPPED:
             return RunState.CANCELLED, ""
         return RunState.FAILED, told or "its process ended without a word"
+
+    def _is_recent(self, sign: Begun | Progress | None) -> bool:
+        return sign is not None and self.clock() - datetime.fromisoformat(sign.at) < GRACE
 
     def _same(self, found: Status, spec: Mapping[str, Any]) -> Status:
         """A run that stands in the way, if it is what is asked for."""

@@ -19,10 +19,10 @@ ZERO_WIDTH = 14
 COMPARED_BY = ("channel", "overlap")
 
 
-def runs(atlas: Atlas) -> Page:
-    """All published runs, the newest first."""
+def runs(atlas: Atlas, under_way: Sequence[Mapping[str, Any]]) -> Page:
+    """All published runs, the newest first, and those that were submitted and are not published."""
     found = [of_run(run) for run in atlas.runs()]
-    return {"kind": "runs", "title": "Runs", "runs": found, "damaged": atlas.damaged()}
+    return {"kind": "runs", "title": "Runs", "runs": found, "damaged": atlas.damaged(), "under_way": under_way}
 
 
 def run(atlas: Atlas, run_id: str, start: int = 0) -> Page:

@@ -6,7 +6,12 @@ from typing import Any
 
 import pytest
 
+from service.app import Control
+from service.places import Allowed
+from service.schedules import Schedules
+from service.submissions import Submissions
 from tests.support import browsers, instrumented, serving
+from tests.support.clusters import FakeCluster
 from tests.support.published import CHANNELS, publish
 from tests.unit.service.test_hostile import NAMED
 from workers.store.root import Root
@@ -26,8 +31,13 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="session")
-def address(tmp_path_factory) -> Iterator[str]:
-    root = Root(str(tmp_path_factory.mktemp("root")))
+def submissions(tmp_path_factory) -> Submissions:
+    return Submissions(Root(str(tmp_path_factory.mktemp("root"))), FakeCluster())
+
+
+@pytest.fixture(scope="session")
+def address(submissions) -> Iterator[str]:
+    root = submissions.root
     publish(root)
     publish(root, "second", "2026-11-24T02:00:00+00:00")
     publish(root, "hostile", "2026-11-22T02:00:00+00:00", named=NAMED)
@@ -35,7 +45,8 @@ def address(tmp_path_factory) -> Iterator[str]:
     instrumented.occlude(root)
     instrumented.invert(root)
     instrumented.filters(root)
-    with serving.served(root) as served:
+    control = Control(submissions, Schedules(root, submissions), Allowed())
+    with serving.served(root, control) as served:
         yield served
 
 

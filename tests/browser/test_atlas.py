@@ -1,6 +1,7 @@
 """The atlas in a real browser: walked, sorted, searched, by mouse and by keyboard, on a desk and on a phone."""
 
 import re
+from datetime import UTC, datetime
 from urllib.parse import urlencode
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from tests.support.instrumented import COLUMNS, SIZE, STRIDE
 from tests.support.published import CHANNELS, DEAD
 from tests.unit.service.test_hostile import BAD
+from workers.store.attempts import Attempts, Ended, Progress
 
 PAGES = [
     "/", "/limits", "/runs/first", "/runs/first/layers/relu1", "/runs/first/layers/relu3?show=projection",
@@ -172,6 +174,22 @@ def test_the_slider_and_the_pointer_move_the_square(page):
     assert told.startswith(f"Rows 0 to {SIZE}, columns 0 to {SIZE} hidden: 0 %") and "most probable class 7" in told
     page.get_by_role("slider").press("ArrowRight")
     assert f"columns {STRIDE} to {STRIDE + SIZE}" in page.locator("output").inner_text()
+
+
+def test_a_submitted_run_is_watched_as_it_goes(page, submissions):
+    spec = {"run": "flowers", "model": {"source": "deconvoy://zfnet-mini"}, "corpus": {"source": "/photos"}}
+    submissions.submit("scan", spec)
+    page.goto("/")
+    page.get_by_role("link", name="flowers").click()
+    state, done = page.locator("[data-of=state]"), page.locator("[data-of=done]")
+    assert state.inner_text() == "running"
+    attempts = Attempts(submissions.root, "flowers")
+    attempts.tell(1, Progress(datetime.now(UTC).isoformat(), "scan", 1234, 2468, "images"))
+    page.locator("[data-of=done]", has_text="1,234").wait_for()
+    assert page.get_by_role("progressbar").evaluate("e => e.value") == 0.5
+    attempts.end(1, Ended(datetime.now(UTC).isoformat(), 2, "no layer 'relu9' in the model"))
+    page.locator("[data-of=error]", has_text="no layer 'relu9'").wait_for()
+    assert state.inner_text() == "failed" and done.is_visible()
 
 
 @pytest.mark.parametrize("path", PAGES)

@@ -14,6 +14,9 @@ class FakeCluster:
         self.asked: list[tuple[str, str, int]] = []
         self.down = False
 
+    def check(self) -> None:
+        self._answer()
+
     def submit(self, submission_id: str, root: str, run: str, number: int) -> None:
         self._answer()
         if submission_id in self.jobs:

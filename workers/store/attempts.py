@@ -46,8 +46,8 @@ class Progress:
         rejects: images that could not be used, by reason; those of finished shards.
         per_s: units done per second of this phase.
         left_s: seconds that this phase will still take at this rate.
-        shares: share of the actors' time that they waited for decoded images, wrote results, and computed; over finished
-            shards.
+        shares: share of the actors' time that they waited for decoded images, wrote results, and computed; over the finished
+            shards of the last phase that had some.
         line: the last line for a person.
     """
 

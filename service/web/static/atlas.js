@@ -92,3 +92,21 @@ function place(shape, x, y) {
   shape.setAttribute("x", x);
   shape.setAttribute("y", y);
 }
+
+// A submitted run tells how it goes as long as it does; when it is published its page is shown.
+document.querySelectorAll("[data-events]").forEach((told) => {
+  const source = new EventSource(told.dataset.events);
+  source.addEventListener("status", (event) => {
+    const status = JSON.parse(event.data), values = { ...status.progress, ...status };
+    told.querySelectorAll("[data-of]").forEach((each) => {
+      const value = values[each.dataset.of];
+      const shown = Number.isInteger(value) ? value : Number(Number(value).toPrecision(3));
+      each.textContent = typeof value === "number" ? shown.toLocaleString("en") : value ?? "–";
+    });
+    const { done = 0, total = 0 } = status.progress ?? {};
+    told.querySelector("progress").value = total ? done / total : 0;
+    if (["pending", "running"].includes(status.state)) return;
+    source.close();
+    if (status.state === "published") location.href = told.dataset.page;
+  });
+});

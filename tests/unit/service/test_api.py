@@ -76,6 +76,26 @@ def test_a_run_is_submitted_watched_read_and_cancelled(client, root, cluster):
     assert submit(client).json()["attempt"] == 2
 
 
+def test_the_atlas_shows_what_was_submitted_and_how_it_goes(client, root, cluster):
+    publish(root)
+    submit(client)
+    Attempts(root, "flowers").tell(
+        1, Progress(datetime.now(UTC).isoformat(), "scan", 5, 10, "images", {"damaged": 1}, 2.5)
+    )
+    front = client.get("/")
+    assert 'href="/submitted/flowers"' in front.text and "50 %" in front.text and "/runs/first" in front.text
+    page = client.get("/submitted/flowers")
+    assert (
+        page.status_code == 200
+        and "1 damaged" in page.text
+        and 'data-events="/api/v1/runs/flowers/events"' in page.text
+    )
+    assert client.get("/submitted/flowers.json").json()["status"]["share"] == 0.5
+    assert client.get("/submitted/tulips").status_code == 404
+    cluster.jobs["flowers.1"] = State.FAILED
+    assert "as the test says" in client.get("/").text
+
+
 def test_events_tell_the_status_until_the_run_ends(client, cluster):
     submit(client)
     cluster.jobs["flowers.1"] = State.FAILED
@@ -132,7 +152,7 @@ def test_a_cluster_that_does_not_answer_is_a_problem_of_its_own(client, cluster)
     cluster.down = True
     assert is_problem(submit(client), 503, "nothing answers")
     cluster.down = False
-    assert submit(client).json()["attempt"] == 2
+    assert submit(client).json()["attempt"] == 1
 
 
 def test_schedules_are_kept_fired_paused_and_forgotten(client, cluster):
