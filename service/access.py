@@ -6,6 +6,8 @@ only requests that call it by this machine's names, so that no page of another s
 
 import base64
 import binascii
+import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -20,6 +22,8 @@ from service import keys
 from service.keys import Keys
 
 LARGEST_BODY = 1 << 20
+PER_MINUTE = 60_000  # a wall alone is a hundred pictures
+LOOK_EVERY_S = 1.0  # is looked whether there are keys
 LOOPBACK = ("127.0.0.1", "localhost", "::1", "testserver")
 Denied = Callable[[int, str], Response]
 
@@ -33,7 +37,7 @@ class Rules:
         hosts: names by which it may be called where there are no keys.
     """
 
-    per_minute: int = 6000
+    per_minute: int = PER_MINUTE
     hosts: tuple[str, ...] = LOOPBACK
 
 
@@ -50,6 +54,7 @@ class Gate:
     def __init__(self, app: ASGIApp, known: Keys, rules: Rules, denied: Denied) -> None:
         self._app, self._keys, self._rules, self._denied = app, known, rules, denied
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
+        self._guarded, self._looked = False, -math.inf
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or let it be answered."""
@@ -73,8 +78,14 @@ class Gate:
             return self._denied(413, f"a body has at most {LARGEST_BODY:,} bytes")
         return None
 
+    def _has_keys(self) -> bool:
+        """Whether the root has keys; a first one counts within a second."""
+        if time.monotonic() - self._looked > LOOK_EVERY_S:
+            self._guarded, self._looked = bool(self._keys), time.monotonic()
+        return self._guarded
+
     def _unknown(self, asked: HTTPConnection, method: str) -> Response | None:
-        if self._keys:
+        if self._has_keys():
             key = self._keys.named(_secret(asked))
             if key is None:
                 return _challenging(self._denied(401, "a key is needed"))
@@ -85,7 +96,7 @@ class Gate:
         return None
 
     def _too_often(self, asked: HTTPConnection) -> Response | None:
-        who = _secret(asked) if self._keys else asked.client.host if asked.client else ""
+        who = _secret(asked) if self._has_keys() else asked.client.host if asked.client else ""
         if not self._limiter.hit(RateLimitItemPerMinute(self._rules.per_minute), who):
             return self._denied(429, f"at most {self._rules.per_minute} requests in a minute")
         return None

@@ -38,7 +38,7 @@ def serve(  # noqa: PLR0913 - one parameter per flag
     allow: Annotated[
         list[str] | None, typer.Option(help="Folder or URL under which submitted corpora may lie; may be repeated.")
     ] = None,
-    per_minute: Annotated[int, typer.Option(min=1, help="Requests of one key or address in a minute.")] = 6000,
+    per_minute: Annotated[int, typer.Option(min=1, help="Requests of one key or address in a minute.")] = 60_000,
 ) -> None:
     """Serve the atlas, and submit, watch and schedule runs over HTTP. Each page's data is at the same path + .json."""
     import uvicorn
