@@ -14,6 +14,7 @@ from workers.errors import SpecError, UsageError
 from workers.store.root import Root
 
 if TYPE_CHECKING:
+    from service.schedules import Schedules
     from service.submissions import Status, Submissions
 
 EVERY_S = 1.0
@@ -32,8 +33,9 @@ keys = typer.Typer(no_args_is_help=True, help="Keys for the service.")
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (submit, status, logs, cancel):
+    for command in (submit, status, logs, cancel, gc):
         app.command()(command)
+    app.command("retry-rejects")(retry_rejects)
     app.add_typer(keys, name="keys")
 
 
@@ -103,6 +105,54 @@ def cancel(run: RunWord, root: RootOption, address: Address, as_json: JsonOption
     _tell(submissions_of(root, address).cancel(run), as_json=as_json)
 
 
+def gc(
+    root: RootOption,
+    older_than: Annotated[float, typer.Option(min=0, help="Days; what is younger stays.")] = 7.0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Remove old runs of schedules that keep a number of them, results that no published run was made of, and stray files."""
+    from datetime import UTC, datetime, timedelta
+
+    from service.console import print_json
+    from service.housekeeping import Housekeeping
+    from service.running import size
+
+    place = Root(root)
+    keeper = Housekeeping(place, nowhere(place), datetime.now(UTC), timedelta(days=older_than))
+    found, unfinished = keeper.plan(), keeper.unfinished()
+    if not dry_run:
+        keeper.remove(found)
+    if as_json:
+        print_json({"removed": [asdict(each) for each in found], "dry_run": dry_run, "unfinished": unfinished})
+        return
+    for each in found:
+        typer.echo(f"{each.path}  {size(each.bytes)}  {each.why}")
+    typer.echo(f"{len(found):,} files, {size(sum(each.bytes for each in found))}" + (", would go" if dry_run else ""))
+    if unfinished:
+        typer.echo(f"results of shards stay: {', '.join(unfinished)} not finished")
+
+
+def retry_rejects(
+    root: RootOption,
+    uris: Annotated[
+        list[str] | None, typer.Argument(help="Files, as the table rejects names them; all without.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Let files that crashed or hung their decoder be tried again by the next scan; other rejects always are."""
+    from service.console import print_json
+    from service.housekeeping import retry
+
+    found = retry(Root(root), uris or ())
+    if as_json:
+        print_json([asdict(each) for each in found])
+        return
+    for each in found:
+        typer.echo(f"{each.uri}  {each.reason}: {each.detail}")
+    typer.echo(f"{len(found):,} files will be tried again by the next scan")
+
+
 @keys.command("add")
 def add_key(
     name: Annotated[str, typer.Argument(help="What the key is for.")],
@@ -166,6 +216,15 @@ def submissions_of(root: str, address: str) -> "Submissions":
     from service.submissions import Submissions
 
     return Submissions(Root(root), RayCluster(address))
+
+
+def nowhere(root: Root) -> "Schedules":
+    """The schedules of a root, for who only looks at them: no cluster is asked."""
+    from service.clusters import RayCluster
+    from service.schedules import Schedules
+    from service.submissions import Submissions
+
+    return Schedules(root, Submissions(root, RayCluster("http://127.0.0.1")))
 
 
 def _live() -> tuple[str, ...]:

@@ -7,6 +7,7 @@ import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -102,6 +103,12 @@ class Root:
             except FileExistsError:
                 return False
         return True
+
+    def modified(self, rel: str) -> datetime:
+        """When a file was written, UTC. FileNotFoundError if there is none."""
+        self.filesystem.invalidate_cache()
+        found: datetime = self.filesystem.modified(self.path(rel))
+        return found if found.tzinfo else found.replace(tzinfo=UTC)
 
     def delete(self, rel: str) -> None:
         """Remove a file; no error if there is none."""
