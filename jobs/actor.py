@@ -14,9 +14,11 @@ from ray.exceptions import (
     RayTaskError,
     WorkerCrashedError,
 )
+from ray.util.metrics import Counter
 
 from workers.errors import DeconvoyError, OutOfMemory, RunStopped
 from workers.job import Environment
+from workers.scan import ShardReport
 
 LOST = (RayActorError, WorkerCrashedError, NodeDiedError, ObjectLostError)
 
@@ -41,6 +43,9 @@ class Actor:
 
     def __init__(self) -> None:
         self._worker: Worker | None = None
+        self._images = Counter("deconvoy_images", "Images that were used.")
+        self._rejects = Counter("deconvoy_rejects", "Images that could not be used.", tag_keys=("reason",))
+        self._seconds = Counter("deconvoy_actor_seconds", "Time of actors.", tag_keys=("kind",))
 
     def prepare(self, make: MakeWorker) -> tuple[Environment, str]:
         """Build the worker and check it; gives what it runs on and the id of its node."""
@@ -51,7 +56,21 @@ class Actor:
     def run(self, item: Any) -> Any:  # noqa: ANN401 - each worker has its own items and reports
         """Do one item."""
         assert self._worker is not None  # noqa: S101 - the pool gives no work to an actor that is not ready
-        return self._worker.run(item)
+        report = self._worker.run(item)
+        if isinstance(report, ShardReport):
+            self._count(report)
+        return report
+
+    def _count(self, report: ShardReport) -> None:
+        """Add a finished item to the numbers that Ray gives to Prometheus."""
+        if report.images:
+            self._images.inc(report.images)
+        for reason, count in report.rejects.items():
+            self._rejects.inc(count, tags={"reason": reason})
+        waits = {"decode": report.wait_s, "store": report.store_s}
+        for kind, seconds in (waits | {"compute": report.seconds - sum(waits.values())}).items():
+            if seconds > 0:
+                self._seconds.inc(seconds, tags={"kind": kind})
 
     @ray.method(concurrency_group="progress")  # type: ignore[untyped-decorator]
     def done(self) -> int:

@@ -12,6 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, RedirectResponse
 from fastapi.staticfiles import StaticFiles
 from fastapi.templating import Jinja2Templates
+from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -20,13 +21,14 @@ from service import api, links
 from service.access import Gate, Rules
 from service.atlas import Atlas
 from service.keys import Keys
+from service.metrics import Measured, Metrics, counted
 from service.pages import findings, images, scans, submitted
 from service.pages.parts import Page
 from service.pictures import Kind, Picture, Pictures
 from service.places import Allowed
 from service.query.layers import Choice
 from service.schedules import Schedules
-from service.submissions import Submissions
+from service.submissions import RunState, Submissions
 from workers.errors import DamagedRun, DeconvoyError, QueryError
 from workers.store import paths
 from workers.store.root import Root
@@ -93,18 +95,32 @@ def create(
     app.mount("/static", StaticFiles(directory=WEB / "static"), name="static")
     if control is not None:
         api.add_to(app, control.submissions, control.schedules, control.allowed)
-    _add_health(app, root)
+    metrics = Metrics(lambda: _states(atlas, control))
+    _add_health(app, root, metrics)
     _add_pages(app, atlas, templates, control.submissions if control else None, originals=originals)
     _add_pictures(app, atlas, pictures)
     if originals:
         _add_originals(app, atlas, pictures)
     _add_errors(app, templates)
     app.add_middleware(Gate, known=Keys(root), rules=rules or Rules(), denied=api.problem)
+    app.add_middleware(Measured, metrics=metrics)
     app.add_middleware(Guarded)
     return app
 
 
-def _add_health(app: FastAPI, root: Root) -> None:
+def _states(atlas: Atlas, control: Control | None) -> Mapping[str, int]:
+    """How many runs are in each state."""
+    if control is None:
+        return {RunState.PUBLISHED: len(atlas.runs())}
+    return counted(status.state for status in control.submissions.statuses())
+
+
+def _add_health(app: FastAPI, root: Root, metrics: Metrics) -> None:
+    @app.get("/metrics", include_in_schema=False)
+    def numbers() -> Response:
+        """How the service is doing, for Prometheus."""
+        return Response(metrics.text(), media_type=CONTENT_TYPE_LATEST)
+
     @app.get("/healthz", include_in_schema=False)
     def healthz() -> Response:
         """The process answers."""

@@ -209,6 +209,19 @@ def test_a_key_lets_do_what_its_scope_says_and_no_more(root, cluster, clock):
     assert asked("GET", "/", keys[Scope.READ]) == 401
 
 
+def test_numbers_for_prometheus_name_routes_and_states_and_no_user(client, root):
+    publish(root)
+    submit(client)
+    client.get("/runs/first")
+    client.get("/runs/secret-name")
+    lines = client.get("/metrics").text.splitlines()
+    assert 'deconvoy_runs{state="published"} 1.0' in lines and 'deconvoy_runs{state="running"} 1.0' in lines
+    assert 'deconvoy_requests_total{method="GET",route="/runs/{run}",status="200"} 1.0' in lines
+    assert 'deconvoy_requests_total{method="GET",route="/runs/{run}",status="404"} 1.0' in lines
+    assert 'deconvoy_requests_total{method="POST",route="/api/v1/runs",status="202"} 1.0' in lines
+    assert "secret" not in "".join(lines)
+
+
 def test_of_a_key_nothing_is_kept_that_would_make_one(root):
     text = Keys(root).add("dashboard", Scope.READ)
     kept = "".join(path.read_text() for path in Path(root.base).rglob("*.json"))
