@@ -110,7 +110,7 @@ class Problem(BaseModel):
 
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {
-    code: {"model": Problem, "description": told}
+    code: {"description": told, "content": {"application/problem+json": {"schema": Problem.model_json_schema()}}}
     for code, told in (
         (400, "the request is no JSON"),
         (401, "a key is needed"),

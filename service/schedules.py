@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from cronsim import CronSim, CronSimError
 
 from service.submissions import LIVE, Submissions
-from workers.errors import ClusterError, RunError, UsageError, nearest
+from workers.errors import ClusterError, QueryError, RunError, UsageError, nearest
 from workers.store import paths
 from workers.store.attempts import NOT_TAKEN, Attempts
 from workers.store.root import Root
@@ -122,11 +122,11 @@ class Schedules:
         """A schedule by its name.
 
         Raises:
-            UsageError: there is none.
+            QueryError: there is none.
         """
         names = self._names()
         if name not in names:
-            raise UsageError(f"there is no schedule {name!r}; {nearest(name, names)}")
+            raise QueryError(f"there is no schedule {name!r}; {nearest(name, names)}")
         told = json.loads(self._root.read(_path(name)))
         return Schedule(**{**told, "overlap": Overlap(told["overlap"])})
 

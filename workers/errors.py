@@ -163,6 +163,8 @@ def nearest(wanted: str, names: Iterable[str], limit: int = 8) -> str:
     close = get_close_matches(wanted, known, n=3, cutoff=0.5)
     if close:
         return "nearest: " + ", ".join(close)
+    if not known:
+        return "there is none"
     shown = ", ".join(known[:limit])
     return f"there are {shown}" + (", ..." if len(known) > limit else "")
 
