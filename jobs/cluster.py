@@ -4,6 +4,7 @@ import logging
 import math
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -20,6 +21,7 @@ from workers.spec import ResourcesSpec
 # Only shard descriptions pass through the object store; Ray's own choice is a third of the memory.
 STORE_BYTES = 128 << 20
 DRIVER_CPUS = "DECONVOY_DRIVER_CPUS"  # that Ray Jobs has given to this process, on its node
+AGENT = "ray.dashboard.optional_deps"
 QUIET = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # else Ray warns of a change to come
     "RAY_USAGE_STATS_ENABLED": "0",  # a library does not report its users to anyone
@@ -111,7 +113,8 @@ def start(device: str) -> None:
     if join():
         return
     gpus = torch.cuda.device_count() if device == "cuda" else 0
-    _init(address="local", num_cpus=cpus(), num_gpus=gpus, include_dashboard=False, object_store_memory=STORE_BYTES)
+    with _without_agent():
+        _init(address="local", num_cpus=cpus(), num_gpus=gpus, include_dashboard=False, object_store_memory=STORE_BYTES)
     _tighten(Path.home() / ".ray" / "auth_token")
 
 
@@ -144,6 +147,19 @@ def _init(**options: object) -> None:
     ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
     if _in_main_thread():
         signal.signal(signal.SIGTERM, handler)
+
+
+@contextmanager
+def _without_agent() -> Iterator[None]:
+    """Let Ray take itself for its minimal installation: the dashboard's agent, which nobody asks here, starts for 4 s."""
+    before = sys.modules.get(AGENT)
+    sys.modules[AGENT] = None  # type: ignore[assignment]  # importing it raises ImportError then
+    try:
+        yield
+    finally:
+        del sys.modules[AGENT]
+        if before is not None:
+            sys.modules[AGENT] = before
 
 
 def _tighten(token: Path) -> None:
