@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any
 
 from workers.errors import DamagedRun, QueryError, RunError, nearest
@@ -94,7 +95,7 @@ class PublishedRun:
         """How activations were carried down; empty for a job that does not."""
         return str(self.spec.get("project", {}).get("method", ""))
 
-    @property
+    @cached_property
     def mark(self) -> str:
         """Tells this run from another one that is published under its id after it was removed."""
         return hashlib.sha256(f"{self.run} {self.created}".encode()).hexdigest()[:8]

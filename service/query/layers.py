@@ -113,8 +113,8 @@ class LayerTables:
 
     def rows(self, channel: int) -> tuple[Top, ...]:
         """The channel's images, best first, those too that do not wake it."""
-        of_channel = self.top.filter(pc.field("channel") == self.layer.known(channel))
-        return tuple(Top(**row) for row in of_channel.to_pylist())
+        start, stop = self._whole[self.layer.known(channel)], self._whole[channel + 1]
+        return tuple(Top(**row) for row in self.top.slice(start, stop - start).to_pylist())
 
     def awake(self, channel: int) -> frozenset[str]:
         """The ids of the top images that wake the channel."""
@@ -151,8 +151,15 @@ class LayerTables:
     @cached_property
     def _starts(self) -> list[int]:
         """Where each channel's positive rows begin, and where the last one's end."""
-        found = np.searchsorted(self.positive["channel"].to_numpy(), np.arange(self.layer.channels + 1))
-        return [int(start) for start in found]
+        return self._begins(self.positive)
+
+    @cached_property
+    def _whole(self) -> list[int]:
+        """The same of all rows."""
+        return self._begins(self.top)
+
+    def _begins(self, rows: pa.Table) -> list[int]:
+        return [int(at) for at in np.searchsorted(rows["channel"].to_numpy(), np.arange(self.layer.channels + 1))]
 
     def _awake(self, channel: int) -> pa.Table:
         """The channel's positive rows, best first."""
