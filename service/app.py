@@ -2,11 +2,13 @@
 
 import math
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Annotated
 
+from anyio import to_thread
 from fastapi import FastAPI, Path, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, RedirectResponse
@@ -41,6 +43,7 @@ POLICY = (
 )
 OPENAPI = "/api/v1/openapi.json"
 LONGEST_NUMBER = 10
+THREADS = 8
 Index = Annotated[int, Path(ge=0, lt=1 << 62)]
 
 GUARDS = {
@@ -89,7 +92,14 @@ def create(
         control: lets runs be submitted; None for an atlas alone.
         rules: what is let through.
     """
-    app = FastAPI(title="Deconvoy", version=version("deconvoy"), docs_url=None, redoc_url=None, openapi_url=OPENAPI)
+    app = FastAPI(
+        title="Deconvoy",
+        version=version("deconvoy"),
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=OPENAPI,
+        lifespan=_few_threads,
+    )
     atlas, templates = Atlas(root), Jinja2Templates(WEB / "templates")
     pictures = Pictures(atlas)
     app.mount("/static", StaticFiles(directory=WEB / "static"), name="static")
@@ -106,6 +116,13 @@ def create(
     app.add_middleware(Measured, metrics=metrics)
     app.add_middleware(Guarded)
     return app
+
+
+@asynccontextmanager
+async def _few_threads(_: FastAPI) -> AsyncIterator[None]:
+    """Answer with few threads: pages are made of Python, and forty threads that wait for one lock make the last wait longest."""
+    to_thread.current_default_thread_limiter().total_tokens = THREADS
+    yield
 
 
 def _states(atlas: Atlas, control: Control | None) -> Mapping[str, int]:
