@@ -25,18 +25,18 @@ from jobs.scan import scan
 from jobs.told import Told
 from jobs.watch import Silent, Watcher
 from workers.errors import DeconvoyError, RunError, SpecError
-from workers.instruments import FiltersRun, InversionRun, OcclusionRun
-from workers.spec import RunSpec, check_run_id, make, read_toml
+from workers.instruments import SPECS
+from workers.spec import check_run_id, make, read_toml
 from workers.store.attempts import Attempts, Ended
 from workers.store.root import Root
 
 CANCELLED = 130
 
-JOBS: dict[str, Callable[[dict[str, Any], Watcher], Outcome]] = {
-    "scan": lambda values, watch: scan(make(RunSpec, values), watch),
-    "occlude": lambda values, watch: occlude(make(OcclusionRun, values), watch),
-    "invert": lambda values, watch: invert(make(InversionRun, values), watch),
-    "filters": lambda values, _: filters(make(FiltersRun, values)),
+JOBS: dict[str, Callable[[Any, Watcher], Outcome]] = {
+    "scan": scan,
+    "occlude": occlude,
+    "invert": invert,
+    "filters": lambda spec, _: filters(spec),
 }
 
 
@@ -49,7 +49,7 @@ def main(words: list[str]) -> int:
             case ["head"]:
                 return head(cluster.cpus())
             case [job, path] if job in JOBS:
-                return JOBS[job](_spec(path), Silent()).exit_code
+                return _run(job, _spec(path), Silent()).exit_code
         raise SpecError([f"usage: python -P -m jobs {'|'.join(JOBS)} run.toml"])
     except DeconvoyError as error:
         print(f"deconvoy: {error}", file=sys.stderr)  # noqa: T201
@@ -64,18 +64,22 @@ def submitted(root: Root, run: str, number: int) -> int:
         begun = attempts.begun(number)
         if begun is None:
             raise RunError(f"attempt {number} at run {run!r} was not submitted under {root.url!r}")
-        code, told = JOBS[begun.job](dict(begun.spec), Told(attempts, number)).exit_code, ""
+        code, told = _run(begun.job, dict(begun.spec), Told(attempts, number)).exit_code, ""
     except DeconvoyError as error:
         code, told = error.exit_code, str(error)
     except KeyboardInterrupt:
         code, told = CANCELLED, "cancelled; submit it again and it goes on from here"
-    except BaseException as error:
+    except BaseException as error:  # a bug, or the end of the process: it is written down, and goes on
         attempts.end(number, _ended(1, f"{type(error).__name__}: {error}"))
         raise
     attempts.end(number, _ended(code, told))
     if told:
         print(f"deconvoy: {told}", file=sys.stderr)  # noqa: T201
     return code
+
+
+def _run(job: str, values: dict[str, Any], watch: Watcher) -> Outcome:
+    return JOBS[job](make(SPECS[job], values), watch)
 
 
 def _ended(code: int, told: str) -> Ended:

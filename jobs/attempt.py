@@ -22,16 +22,15 @@ from workers.corpus import isolate, manifest
 from workers.corpus.manifest import Listing
 from workers.device import BACKENDS
 from workers.errors import LostActors
-from workers.instruments import InversionRun, OcclusionRun
+from workers.instruments import SPECS
 from workers.job import Environment, Job, Spec
 from workers.model import Model
 from workers.shard import Group, Shard, Work
-from workers.spec import JobSpec, RunSpec
 from workers.store.columns import Table
 from workers.store.root import Root
 from workers.store.rows import PartFile, TableWriter
 
-KINDS: dict[type[JobSpec], str] = {RunSpec: "scan", OcclusionRun: "occlude", InversionRun: "invert"}
+KINDS = {kind: job for job, kind in SPECS.items()}
 HANG_S = 30.0
 REJECT_SHARE = 0.05  # of jobs whose spec does not say
 

@@ -74,7 +74,8 @@ class Gate:
         return self._too_large(asked) or self._unknown(asked, method) or self._too_often(asked)
 
     def _too_large(self, asked: HTTPConnection) -> Response | None:
-        if int(asked.headers.get("content-length") or 0) > LARGEST_BODY:
+        told = asked.headers.get("content-length", "0")
+        if not told.isdecimal() or int(told) > LARGEST_BODY:
             return self._denied(413, f"a body has at most {LARGEST_BODY:,} bytes")
         return None
 

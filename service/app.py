@@ -31,8 +31,7 @@ from service.places import Allowed
 from service.query.layers import Choice
 from service.schedules import Schedules
 from service.submissions import RunState, Submissions
-from workers.errors import DamagedRun, DeconvoyError, QueryError
-from workers.store import paths
+from workers.errors import DamagedRun, DeconvoyError, QueryError, RootError
 from workers.store.root import Root
 
 WEB = pathlib.Path(__file__).parent / "web"
@@ -147,8 +146,8 @@ def _add_health(app: FastAPI, root: Root, metrics: Metrics) -> None:
     def readyz() -> Response:
         """The root can be read."""
         try:
-            root.folders(paths.RUNS)
-        except Exception:  # noqa: BLE001 - stores raise what they like, and each of it means: not ready
+            root.check_readable()
+        except RootError:
             return Response("the root cannot be read", 503, media_type="text/plain")
         return Response("ok", media_type="text/plain")
 

@@ -44,7 +44,7 @@ def serve(  # noqa: PLR0913 - one parameter per flag
     import uvicorn
 
     from service import app as web
-    from service.access import Rules
+    from service.access import LOOPBACK, Rules
     from service.clusters import LocalCluster, RayCluster
     from service.places import Allowed
     from service.schedules import Schedules
@@ -56,7 +56,7 @@ def serve(  # noqa: PLR0913 - one parameter per flag
         submissions = Submissions(place, cluster)
         schedules = Schedules(place, submissions)
         control = web.Control(submissions, schedules, Allowed(tuple(allow or ())))
-        app = web.create(place, originals=originals, control=control, rules=Rules(per_minute))
+        app = web.create(place, originals=originals, control=control, rules=Rules(per_minute, (*LOOPBACK, host)))
         typer.echo(f"the atlas is at {shown}")
         with ticking(schedules), cluster:
             uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[there])

@@ -153,6 +153,18 @@ class Root:
             # Stores raise what they like: botocore's errors are neither OSError nor ValueError.
             raise RootError(f"root {self.url!r} cannot be written: {_reason(error)}") from error
 
+    def check_readable(self) -> None:
+        """Look at what is there.
+
+        Raises:
+            RootError: it cannot be done, and why.
+        """
+        try:
+            self.filesystem.invalidate_cache()
+            self.filesystem.ls(self.base or "/")
+        except Exception as error:
+            raise RootError(f"root {self.url!r} cannot be read: {_reason(error)}") from error
+
     def _entries(self, folder: str) -> list[dict[str, Any]]:
         self.filesystem.invalidate_cache()
         try:

@@ -233,6 +233,23 @@ def test_without_keys_a_page_of_another_site_is_not_answered_through_a_browser(c
     assert client.get("/api/v1/runs", headers={"host": "localhost:8000"}).status_code == 200
 
 
+def test_a_root_that_is_gone_makes_the_service_not_ready(client, root):
+    assert client.get("/readyz").status_code == 200
+    Path(root.base).rmdir()
+    answer = client.get("/readyz")
+    assert answer.status_code == 503 and root.base not in answer.text and client.get("/healthz").status_code == 200
+
+
+def test_a_body_that_does_not_say_how_large_it_is_is_cut_off(client):
+    def endless():
+        for _ in range(300):
+            yield b" " * 10_000
+
+    headers = {"content-type": "application/json"}
+    assert is_problem(client.post("/api/v1/runs", content=endless(), headers=headers), 413)
+    assert client.post("/api/v1/runs", content=b"{}", headers={"content-length": "many"}).status_code == 413
+
+
 def test_bodies_and_rates_have_limits(root, cluster, clock):
     client = TestClient(app_of(root, cluster, clock, per_minute=5))
     assert is_problem(client.post("/api/v1/runs", content=b" " * (2 << 20)), 413)

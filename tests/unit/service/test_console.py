@@ -41,7 +41,9 @@ def test_on_a_terminal_bars_show_done_total_and_rejects():
 
 
 def test_the_watcher_may_be_closed_before_anything_began():
-    Bars(Console(file=io.StringIO())).close()
+    out = io.StringIO()
+    Bars(Console(file=out)).close()
+    assert out.getvalue() == ""
 
 
 def test_a_line_is_told_as_it_is():
