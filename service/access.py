@@ -22,6 +22,7 @@ from service import keys
 from service.keys import Keys
 
 LARGEST_BODY = 1 << 20
+TOO_LARGE = f"a body has at most {LARGEST_BODY:,} bytes"
 PER_MINUTE = 60_000  # a wall alone is a hundred pictures
 LOOK_EVERY_S = 1.0  # is looked whether there are keys
 LOOPBACK = ("127.0.0.1", "localhost", "::1", "testserver")
@@ -66,7 +67,25 @@ class Gate:
         if refusal is not None:
             await refusal(scope, receive, send)
             return
-        await self._app(scope, _limited(receive), send)
+        await self._let_through(scope, receive, send)
+
+    async def _let_through(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let the application answer, unless the body grows too large without having said so."""
+        seen = 0
+
+        async def counted() -> Message:
+            nonlocal seen
+            message = await receive()
+            seen += len(message.get("body", b""))
+            return message if seen <= LARGEST_BODY else {"type": "http.disconnect"}
+
+        async def unless_too_large(message: Message) -> None:
+            if seen <= LARGEST_BODY:
+                await send(message)
+
+        await self._app(scope, counted, unless_too_large)
+        if seen > LARGEST_BODY:
+            await self._denied(413, TOO_LARGE)(scope, receive, send)
 
     def _refusal(self, asked: HTTPConnection, method: str) -> Response | None:
         if asked.url.path in OPEN:
@@ -76,7 +95,7 @@ class Gate:
     def _too_large(self, asked: HTTPConnection) -> Response | None:
         told = asked.headers.get("content-length", "0")
         if not told.isdecimal() or int(told) > LARGEST_BODY:
-            return self._denied(413, f"a body has at most {LARGEST_BODY:,} bytes")
+            return self._denied(413, TOO_LARGE)
         return None
 
     def _has_keys(self) -> bool:
@@ -129,18 +148,3 @@ def _secret(asked: HTTPConnection) -> str:
 def _challenging(response: Response) -> Response:
     response.headers["WWW-Authenticate"] = 'Basic realm="Deconvoy: any name, a key as the password", charset="UTF-8"'
     return response
-
-
-def _limited(receive: Receive) -> Receive:
-    """A body that ends with an error when it grows too large without having said so."""
-    seen = 0
-
-    async def counted() -> Message:
-        nonlocal seen
-        message = await receive()
-        seen += len(message.get("body", b""))
-        if seen > LARGEST_BODY:
-            return {"type": "http.disconnect"}
-        return message
-
-    return counted
