@@ -17,6 +17,7 @@ from service.places import Allowed
 from service.schedules import Overlap, Schedule, Schedules
 from service.submissions import LIVE, Submissions
 from workers.errors import ClusterError, DeconvoyError, QueryError, RefusedError, RunError, RunIdError
+from workers.store import paths
 from workers.store.root import Root
 
 PREFIX = "/api/v1"
@@ -251,7 +252,7 @@ def _found(submissions: Submissions, run: str) -> Any:  # noqa: ANN401 - a statu
 def _same_again(root: Root, key: str, job: str, spec: dict[str, Any], asked: dict[str, Any]) -> dict[str, Any]:
     """The spec that was sent with this key first, its run id made then; RunError if another one was."""
     body = hashlib.sha256(json.dumps([job, asked], sort_keys=True).encode()).hexdigest()
-    path = f"idempotency/{hashlib.sha256(key.encode()).hexdigest()}.json"
+    path = paths.idempotency_path(hashlib.sha256(key.encode()).hexdigest())
     root.create(path, json.dumps({"body": body, "spec": spec}).encode())
     told = json.loads(root.read(path))
     if told["body"] != body:

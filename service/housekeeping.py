@@ -84,7 +84,7 @@ class Housekeeping:
         why = f"run {run} is older than those its schedule keeps"
         manifest = paths.manifest_path(run)
         yield from self._files(paths.run_folder(run), why, only=manifest.rpartition("/")[2])
-        for table in self._root.folders("tables"):
+        for table in self._root.folders(paths.TABLES):
             yield from self._files(paths.table_folder(table, run), why)
         yield from self._files(paths.attempts_folder(run), why)
         for removal in self._files(paths.run_folder(run), why):
@@ -111,9 +111,9 @@ class Housekeeping:
         folders = [paths.RUNS, *(f"{paths.RUNS}/{run}" for run in self._root.folders(paths.RUNS))]
         folders += [paths.shard_folder(each) for each in self._root.folders(paths.SHARDS)]
         known = set(self._root.folders(paths.RUNS))
-        for table in self._root.folders("tables"):
-            for folder in self._root.folders(f"tables/{table}"):
-                here = f"tables/{table}/{folder}"
+        for table in self._root.folders(paths.TABLES):
+            for folder in self._root.folders(f"{paths.TABLES}/{table}"):
+                here = f"{paths.TABLES}/{table}/{folder}"
                 folders.append(here)
                 if folder.removeprefix("run=") not in known:
                     yield from self._aged(self._files(here, "nobody has begun its run"))

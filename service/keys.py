@@ -11,9 +11,9 @@ from datetime import UTC, datetime
 from enum import StrEnum
 
 from workers.errors import UsageError
+from workers.store import paths
 from workers.store.root import Root
 
-FOLDER = "keys"
 _FORM = re.compile(r"deconvoy_([0-9a-f]{12})_([A-Za-z0-9_-]{43})\Z")
 
 
@@ -48,19 +48,19 @@ class Keys:
 
     def __bool__(self) -> bool:
         """Whether there is one."""
-        return bool(self._root.files(FOLDER))
+        return bool(self._root.files(paths.KEYS))
 
     def add(self, name: str, scope: Scope) -> str:
         """Make a key; gives its text, which is told this once."""
         number, secret = secrets.token_hex(6), secrets.token_urlsafe(32)
         made = datetime.now(UTC).isoformat(timespec="seconds")
         key = Key(number, name, scope, made, _digest(secret))
-        self._root.put(_path(number), json.dumps(asdict(key), indent=1).encode())
+        self._root.put(paths.key_path(number), json.dumps(asdict(key), indent=1).encode())
         return f"deconvoy_{number}_{secret}"
 
     def all(self) -> Sequence[Key]:
         """Every key, the oldest first."""
-        found = [self._read(name.removesuffix(".json")) for name in self._root.files(FOLDER)]
+        found = [self._read(name.removesuffix(".json")) for name in self._root.files(paths.KEYS)]
         return sorted((key for key in found if key), key=lambda key: (key.created, key.id))
 
     def remove(self, number: str) -> None:
@@ -71,7 +71,7 @@ class Keys:
         """
         if number not in {key.id for key in self.all()}:
             raise UsageError(f"there is no key {number!r}; `deconvoy keys list` shows them")
-        self._root.delete(_path(number))
+        self._root.delete(paths.key_path(number))
 
     def named(self, text: str) -> Key | None:
         """The key of a text; None if it is none, or not any more."""
@@ -81,7 +81,7 @@ class Keys:
 
     def _read(self, number: str) -> Key | None:
         try:
-            told = json.loads(self._root.read(_path(number)))
+            told = json.loads(self._root.read(paths.key_path(number)))
         except FileNotFoundError:
             return None
         return Key(**{**told, "scope": Scope(told["scope"])})
@@ -89,7 +89,3 @@ class Keys:
 
 def _digest(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
-
-
-def _path(number: str) -> str:
-    return f"{FOLDER}/{number}.json"

@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,8 +12,6 @@ from workers.store.root import Root
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from _typeshed import DataclassInstance
 
     from service.query.scans import Top
 
@@ -67,7 +65,6 @@ def units(  # noqa: PLR0913 - one parameter per flag
     Purity is the share of a channel's top images that have the commonest label among them.
     """
     from service import catalog
-    from service.console import print_json, print_table
     from service.query.layers import Choice, read_layer
 
     choice = Choice(sort, at_least, at_most, label, dead)
@@ -76,10 +73,7 @@ def units(  # noqa: PLR0913 - one parameter per flag
     if label is not None and label not in known:
         raise QueryError(f"no channel of layer {layer!r} is mostly about {label!r}; {nearest(label, known)}")
     rows = [asdict(row) for row in tables.chosen(choice)[:limit]]
-    if as_json:
-        print_json(rows)
-        return
-    print_table(rows, {name: name.replace("_", " ") for name in _UNIT})
+    _show(rows, {name: name.replace("_", " ") for name in _UNIT}, as_json=as_json)
 
 
 @app.command()
@@ -94,7 +88,7 @@ def label(
     from service import catalog
     from service.query import sharing
 
-    found = sharing.labelled(catalog.find(Root(root), run), name)[:limit]
+    found = [asdict(row) for row in sharing.labelled(catalog.find(Root(root), run), name)[:limit]]
     _show(found, {"layer": "layer", "channel": "channel", "images": "images", "top": "of"}, as_json=as_json)
 
 
@@ -114,7 +108,7 @@ def compare(
     runs = [catalog.find(Root(root), run) for run in (first, second)]
     sharing.check_comparable(*runs)
     tables = [read_layer(run, layer) for run in runs]
-    found = tuple(sharing.beside(*tables))
+    found = [asdict(row) for row in sharing.beside(*tables)]
     _show(found, {name: name for name in ("channel", "shared", "overlap")}, as_json=as_json)
 
 
@@ -127,7 +121,6 @@ def found(
 ) -> None:
     """Print what occlusion and inversion found of an image, in all runs over the corpus of a run."""
     from service import catalog
-    from service.console import print_json, print_table
     from service.query import findings
 
     runs, corpus = catalog.some(Root(root)), catalog.find(Root(root), run, None).corpus
@@ -137,10 +130,7 @@ def found(
     ]
     if not rows:
         raise QueryError(f"no run of occlusion or inversion over {corpus!r} holds image {image_id!r}")
-    if as_json:
-        print_json(rows)
-        return
-    print_table([dict.fromkeys(_FOUND) | row for row in rows], {name: name.replace("_", " ") for name in _FOUND})
+    _show(rows, {name: name.replace("_", " ") for name in _FOUND}, as_json=as_json)
 
 
 @app.command()
@@ -197,24 +187,19 @@ def sheet(
 
 
 def _show_top(rows: "tuple[Top, ...]", columns: dict[str, str], *, as_json: bool) -> None:
+    plain = [asdict(row) for row in rows]
+    more = [{"location": f"{row['y']}, {row['x']}", "box": _box(row)} for row in plain]
+    _show(plain if as_json else [row | add for row, add in zip(plain, more, strict=True)], columns, as_json=as_json)
+
+
+def _show(rows: "Sequence[dict[str, Any]]", columns: dict[str, str], *, as_json: bool) -> None:
+    """Print rows: as one JSON value whole, or some of their columns as a table, which they need not all have."""
     from service.console import print_json, print_table
 
-    plain = [asdict(row) for row in rows]
     if as_json:
-        print_json(plain)
-        return
-    shown = [{**row, "location": f"{row['y']}, {row['x']}", "box": _box(row)} for row in plain]
-    print_table(shown, columns)
-
-
-def _show(rows: "Sequence[DataclassInstance]", columns: dict[str, str], *, as_json: bool) -> None:
-    from service.console import print_json, print_table
-
-    plain = [asdict(row) for row in rows]
-    if as_json:
-        print_json(plain)
+        print_json(rows)
     else:
-        print_table(plain, columns)
+        print_table([dict.fromkeys(columns) | row for row in rows], columns)
 
 
 def _box(row: dict[str, int]) -> str:

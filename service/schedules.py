@@ -22,7 +22,7 @@ from workers.store import paths
 from workers.store.attempts import NOT_TAKEN, Attempts
 from workers.store.root import Root
 
-FOLDER = "schedules"
+STAMP = "%Y%m%dt%H%M%Sz"  # of a time, UTC, in names
 LOOK_BACK_DAYS = (1, 32, 400, 1500)  # the rarest expression, February 29, fires every four years
 NAME = re.compile(r"[a-z][a-z0-9-]{0,59}\Z")
 
@@ -110,7 +110,7 @@ class Schedules:
         _check(schedule)
         self._submissions.checked(schedule.job, {**schedule.spec, "run": f"{schedule.name}-0"})
         made = replace(schedule, since=self._now().isoformat(timespec="seconds"))
-        if not self._root.create(_path(schedule.name), _encoded(made)):
+        if not self._root.create(paths.schedule_path(schedule.name), _encoded(made)):
             raise UsageError(f"there is a schedule {schedule.name!r}; remove it first, or give another name")
         return made
 
@@ -127,24 +127,24 @@ class Schedules:
         names = self._names()
         if name not in names:
             raise QueryError(f"there is no schedule {name!r}; {nearest(name, names)}")
-        told = json.loads(self._root.read(_path(name)))
+        told = json.loads(self._root.read(paths.schedule_path(name)))
         return Schedule(**{**told, "overlap": Overlap(told["overlap"])})
 
     def pause(self, name: str, *, paused: bool) -> Schedule:
         """Let a schedule fire no more, or again; what it missed meanwhile is not made up for."""
         changed = replace(self.find(name), paused=paused, since=self._now().isoformat(timespec="seconds"))
-        self._root.put(_path(name), _encoded(changed))
+        self._root.put(paths.schedule_path(name), _encoded(changed))
         return changed
 
     def remove(self, name: str) -> None:
         """Forget a schedule; its runs stay."""
         self.find(name)
-        self._root.delete(_path(name))
+        self._root.delete(paths.schedule_path(name))
 
     def fires(self, name: str) -> Sequence[Fire]:
         """When a schedule fired, the first time first."""
-        found = sorted(each for each in self._root.files(_fires(name)) if each.endswith(".json"))
-        return [Fire(**json.loads(self._root.read(f"{_fires(name)}/{each}"))) for each in found]
+        found = sorted(each for each in self._root.files(paths.fires_folder(name)) if each.endswith(".json"))
+        return [Fire(**json.loads(self._root.read(f"{paths.fires_folder(name)}/{each}"))) for each in found]
 
     def run_now(self, name: str) -> Fire:
         """Fire a schedule once, outside of its times."""
@@ -160,8 +160,8 @@ class Schedules:
         return [fire for fire in told if fire.refused or self._is_taken(fire.run)]
 
     def _fire(self, schedule: Schedule, at: datetime) -> Fire:
-        fire = Fire(at.isoformat(timespec="seconds"), f"{schedule.name}-{at:%Y%m%dt%H%M%Sz}")
-        path = _fire_path(schedule.name, at)
+        fire = Fire(at.isoformat(timespec="seconds"), f"{schedule.name}-{at:{STAMP}}")
+        path = paths.fire_path(schedule.name, f"{at:{STAMP}}")
         self._root.create(path, json.dumps(asdict(fire), indent=1).encode())
         try:
             refused = self._submit(schedule, fire)
@@ -188,7 +188,7 @@ class Schedules:
 
     def _is_settled(self, name: str, at: datetime) -> bool:
         """Whether a fire has been submitted or refused."""
-        path = _fire_path(name, at)
+        path = paths.fire_path(name, f"{at:{STAMP}}")
         if not self._root.exists(path):
             return False
         fire = Fire(**json.loads(self._root.read(path)))
@@ -212,7 +212,7 @@ class Schedules:
         return None
 
     def _names(self) -> list[str]:
-        return [name for name in self._root.folders(FOLDER) if self._root.exists(_path(name))]
+        return [name for name in self._root.folders(paths.SCHEDULES) if self._root.exists(paths.schedule_path(name))]
 
     def _now(self) -> datetime:
         return self._submissions.clock()
@@ -231,18 +231,6 @@ def _check(schedule: Schedule) -> None:
         raise UsageError(
             f"{schedule.cron!r} is no cron expression ({error}); write five fields such as '0 2 * * *'"
         ) from None
-
-
-def _path(name: str) -> str:
-    return f"{FOLDER}/{name}/schedule.json"
-
-
-def _fires(name: str) -> str:
-    return f"{FOLDER}/{name}/fires"
-
-
-def _fire_path(name: str, at: datetime) -> str:
-    return f"{_fires(name)}/{at:%Y%m%dt%H%M%Sz}.json"
 
 
 def _encoded(schedule: Schedule) -> bytes:

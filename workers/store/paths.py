@@ -3,6 +3,9 @@
 SHARDS = "shards"
 RUNS = "runs"
 VERDICTS = "verdicts"
+SCHEDULES = "schedules"
+KEYS = "keys"
+TABLES = "tables"
 
 
 def run_folder(run: str) -> str:
@@ -32,7 +35,7 @@ def manifest_path(run: str) -> str:
 
 def table_folder(table: str, run: str) -> str:
     """The Parquet files of one table of one run, in hive layout."""
-    return f"tables/{table}/run={run}"
+    return f"{TABLES}/{table}/run={run}"
 
 
 def corpus_folder(source: str) -> str:
@@ -68,3 +71,28 @@ def model_path(fingerprint: str) -> str:
 def verdict_path(key: str) -> str:
     """What is known of a file that crashes or hangs a decoder."""
     return f"{VERDICTS}/{key}.json"
+
+
+def schedule_path(name: str) -> str:
+    """A schedule."""
+    return f"{SCHEDULES}/{name}/schedule.json"
+
+
+def fires_folder(name: str) -> str:
+    """The times at which a schedule fired."""
+    return f"{SCHEDULES}/{name}/fires"
+
+
+def fire_path(name: str, time: str) -> str:
+    """One of them, by its time in a form that sorts."""
+    return f"{fires_folder(name)}/{time}.json"
+
+
+def key_path(number: str) -> str:
+    """What is kept of a key."""
+    return f"{KEYS}/{number}.json"
+
+
+def idempotency_path(digest: str) -> str:
+    """What was submitted with an idempotency key, by the hash of that."""
+    return f"idempotency/{digest}.json"
