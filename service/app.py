@@ -1,7 +1,6 @@
 """The atlas over HTTP. Takes requests, asks `pages` and `pictures`, answers with pages, their JSON twins, and pictures."""
 
 import math
-import pathlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service import api, links
+from service import api, drawn, links
 from service.access import Gate, Rules
 from service.atlas import Atlas
 from service.keys import Keys
@@ -34,7 +33,6 @@ from service.submissions import RunState, Submissions
 from workers.errors import DamagedRun, DeconvoyError, QueryError, RootError
 from workers.store.root import Root
 
-WEB = pathlib.Path(__file__).parent / "web"
 FOR_EVER = "public, max-age=31536000, immutable"
 POLICY = (
     "default-src 'none'; img-src 'self'; style-src 'self'; script-src 'self'; connect-src 'self'; "
@@ -99,9 +97,9 @@ def create(
         openapi_url=OPENAPI,
         lifespan=_few_threads,
     )
-    atlas, templates = Atlas(root), Jinja2Templates(WEB / "templates")
+    atlas, templates = Atlas(root), Jinja2Templates(env=drawn.templates)
     pictures = Pictures(atlas)
-    app.mount("/static", StaticFiles(directory=WEB / "static"), name="static")
+    app.mount("/static", StaticFiles(directory=drawn.STATIC), name="static")
     if control is not None:
         api.add_to(app, control.submissions, control.schedules, control.allowed)
     metrics = Metrics(lambda: _states(atlas, control))

@@ -4,9 +4,7 @@ import base64
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader
-
-from service.app import WEB
+from service import drawn
 from service.atlas import Atlas
 from service.catalog import PublishedRun
 from service.pages import parts
@@ -29,7 +27,6 @@ def report(atlas: Atlas, run: PublishedRun, channels: int) -> str:
         channels: channels shown of each layer of a scan, the living ones that most of one label drive; by number where
             the corpus has no labels.
     """
-    environment = Environment(loader=FileSystemLoader(WEB / "templates"), autoescape=True)
     found = findings(run) if run.job != "scan" else ()
     shown = found if run.job == "filters" else found[:LARGEST_ROWS]
     page = {
@@ -37,12 +34,12 @@ def report(atlas: Atlas, run: PublishedRun, channels: int) -> str:
         "title": run.run,
         "rejects_by_reason": run.rejects_by_reason,
         "says": [SAYS["patch"], SAYS["projection"]] if run.job == "scan" else [SAYS[run.job]],
-        "style": (WEB / "static" / "atlas.css").read_text(encoding="utf-8"),
+        "style": drawn.style(),
         "layers": list(_layers(atlas, run, channels)) if run.job == "scan" else [],
         "found": list(_found(Pictures(atlas), shown)),
         "more": len(found) - len(shown),
     }
-    return environment.get_template("report.html").render(page=page)
+    return drawn.page("report.html", page=page)
 
 
 def _layers(atlas: Atlas, run: PublishedRun, count: int) -> Iterator[dict[str, Any]]:
