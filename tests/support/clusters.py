@@ -3,6 +3,11 @@
 from service.clusters import State
 from workers.errors import ClusterError
 
+SPEC = {
+    "model": {"source": "deconvoy://zfnet-mini"},
+    "corpus": {"source": "s3://bucket/photos"},
+}  # of a scan without run id
+
 
 class FakeCluster:
     """Jobs are running until a test says otherwise; `down` makes it answer nothing."""

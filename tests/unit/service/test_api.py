@@ -14,24 +14,19 @@ from service.keys import Keys, Scope
 from service.places import Allowed
 from service.schedules import Schedules
 from service.submissions import Submissions
-from tests.support.clusters import Clock, FakeCluster
+from tests.support.clusters import SPEC as NAMELESS
+from tests.support.clusters import Clock
 from tests.support.published import publish
 from workers.store.attempts import Attempts, Progress
 from workers.store.root import Root
 
 REPOSITORY = Path(__file__).parents[3]
-SPEC = {"run": "flowers", "model": {"source": "deconvoy://zfnet-mini"}, "corpus": {"source": "s3://bucket/photos"}}
-NAMELESS = {key: value for key, value in SPEC.items() if key != "run"}
+SPEC = {"run": "flowers", **NAMELESS}
 
 
 @pytest.fixture
 def root(tmp_path) -> Root:
     return Root(str(tmp_path))
-
-
-@pytest.fixture
-def cluster() -> FakeCluster:
-    return FakeCluster()
 
 
 @pytest.fixture

@@ -9,19 +9,13 @@ from cronsim import CronSim
 from service.clusters import State
 from service.schedules import Overlap, Schedule, Schedules
 from service.submissions import RunState, Submissions
-from tests.support.clusters import Clock, FakeCluster
+from tests.support.clusters import SPEC, Clock
 from tests.support.published import publish
 from workers.errors import SpecError, UsageError
 from workers.store.root import Root
 
 BERLIN = ZoneInfo("Europe/Berlin")
 START = datetime(2026, 1, 1, tzinfo=UTC)
-SPEC = {"model": {"source": "deconvoy://zfnet-mini"}, "corpus": {"source": "/photos"}}
-
-
-@pytest.fixture
-def cluster() -> FakeCluster:
-    return FakeCluster()
 
 
 @pytest.fixture

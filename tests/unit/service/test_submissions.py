@@ -7,19 +7,15 @@ import pytest
 
 from service.clusters import State
 from service.submissions import RunState, Submissions
-from tests.support.clusters import Clock, FakeCluster
+from tests.support.clusters import SPEC as NAMELESS
+from tests.support.clusters import Clock
 from tests.support.published import publish
 from workers.errors import ClusterError, RunError, SpecError
 from workers.store.attempts import Attempts, Ended, Progress
 from workers.store.root import Root
 
 START = datetime(2026, 11, 26, 2, tzinfo=UTC)
-SPEC = {"run": "flowers", "model": {"source": "deconvoy://zfnet-mini"}, "corpus": {"source": "/photos"}}
-
-
-@pytest.fixture
-def cluster() -> FakeCluster:
-    return FakeCluster()
+SPEC = {"run": "flowers", **NAMELESS}
 
 
 @pytest.fixture
@@ -123,8 +119,7 @@ def test_cancelling_stops_the_job_and_says_so(submissions, cluster):
 
 
 def test_a_run_without_an_id_gets_one_of_its_job_model_corpus_and_time(submissions):
-    spec = {key: value for key, value in SPEC.items() if key != "run"}
-    assert submissions.submit("scan", spec).run == "scan-zfnet-mini-photos-20261126t020000000000z"
+    assert submissions.submit("scan", NAMELESS).run == "scan-zfnet-mini-photos-20261126t020000000000z"
 
 
 def test_wrong_specs_and_unknown_runs_are_refused_before_anything_is_written(submissions, tmp_path):
