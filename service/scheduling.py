@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.control import Address, JobOption, SpecFile, read_spec, submissions_of
+from service.control import Address, JobOption, SpecFile, nowhere, read_spec, submissions_of
 from service.questions import JsonOption, RootOption
 from workers.errors import UsageError
+from workers.store.root import Root
 
 if TYPE_CHECKING:
     from service.schedules import Schedules
@@ -46,11 +47,11 @@ def add_schedule(  # noqa: PLR0913 - one parameter per flag
 
 
 @app.command("list")
-def list_schedules(root: RootOption, address: Address, as_json: JsonOption = False) -> None:
+def list_schedules(root: RootOption, as_json: JsonOption = False) -> None:
     """Print the schedules and when each fired last."""
     from service.console import print_json, print_table
 
-    schedules = _schedules(root, address)
+    schedules = nowhere(Root(root))
     rows = []
     for each in schedules.all():
         fires = schedules.fires(each.name)
@@ -62,15 +63,15 @@ def list_schedules(root: RootOption, address: Address, as_json: JsonOption = Fal
 
 
 @app.command("pause")
-def pause_schedule(name: NameWord, root: RootOption, address: Address) -> None:
+def pause_schedule(name: NameWord, root: RootOption) -> None:
     """Let a schedule fire no more."""
-    _schedules(root, address).pause(name, paused=True)
+    nowhere(Root(root)).pause(name, paused=True)
 
 
 @app.command("resume")
-def resume_schedule(name: NameWord, root: RootOption, address: Address) -> None:
+def resume_schedule(name: NameWord, root: RootOption) -> None:
     """Let a schedule fire again; what it missed is not made up for."""
-    _schedules(root, address).pause(name, paused=False)
+    nowhere(Root(root)).pause(name, paused=False)
 
 
 @app.command("run-now")
@@ -81,9 +82,9 @@ def run_now(name: NameWord, root: RootOption, address: Address) -> None:
 
 
 @app.command("remove")
-def remove_schedule(name: NameWord, root: RootOption, address: Address) -> None:
+def remove_schedule(name: NameWord, root: RootOption) -> None:
     """Forget a schedule; its runs stay."""
-    _schedules(root, address).remove(name)
+    nowhere(Root(root)).remove(name)
 
 
 @app.command("run")
