@@ -162,10 +162,10 @@ def _add_submitting(router: APIRouter, submissions: Submissions, allowed: Allowe
         idempotency_key: Annotated[str | None, Header(max_length=200, description="the same key: the same run")] = None,
     ) -> Any:  # noqa: ANN401 - a status
         """Submit a run, or go on with one. It answers at once; the run's own address says how it goes."""
-        spec = _ours(submissions, asked.spec)
-        allowed.check_spec(submissions.checked(asked.job, spec))
+        spec = submissions.checked(asked.job, _ours(submissions, asked.spec))
+        allowed.check_spec(spec)
         if idempotency_key is not None:
-            spec = _same_again(submissions.root, idempotency_key, asked.job, submissions.checked(asked.job, spec), spec)
+            spec = _same_again(submissions.root, idempotency_key, asked, spec)
         return submissions.submit(asked.job, spec)
 
 
@@ -249,9 +249,9 @@ def _found(submissions: Submissions, run: str) -> Any:  # noqa: ANN401 - a statu
         raise QueryError(str(error)) from error
 
 
-def _same_again(root: Root, key: str, job: str, spec: dict[str, Any], asked: dict[str, Any]) -> dict[str, Any]:
-    """The spec that was sent with this key first, its run id made then; RunError if another one was."""
-    body = hashlib.sha256(json.dumps([job, asked], sort_keys=True).encode()).hexdigest()
+def _same_again(root: Root, key: str, asked: Submission, spec: dict[str, Any]) -> dict[str, Any]:
+    """The spec that was made of what was sent with this key first, its run id too; RunError if something else was sent."""
+    body = hashlib.sha256(json.dumps(asked.model_dump(), sort_keys=True).encode()).hexdigest()
     path = paths.idempotency_path(hashlib.sha256(key.encode()).hexdigest())
     root.create(path, json.dumps({"body": body, "spec": spec}).encode())
     told = json.loads(root.read(path))
