@@ -99,7 +99,8 @@ class Submissions:
         spec = self.checked(job, values)
         run = str(spec["run"])
         attempts, before = Attempts(self.root, run), self._last(run)
-        if before is not None and before.state in (*LIVE, RunState.PUBLISHED):
+        # Whether a run that was published without us is the one asked for only a job can say: its device, its listing.
+        if before is not None and before.attempt and before.state in (*LIVE, RunState.PUBLISHED):
             return self._same(before, spec)
         self.cluster.check()
         number = 1 + (before.attempt if before else 0)
@@ -167,7 +168,7 @@ class Submissions:
             return Status(run, RunState.PUBLISHED) if published else None
         number = numbers[-1]
         begun, ended, progress = attempts.begun(number), attempts.ended(number), attempts.progress(number)
-        state, error = RunState.PUBLISHED, ""
+        state, error = RunState.PUBLISHED, ended.error if ended else ""
         if not published:
             state, error = _told(ended) if ended else self._seen(run, number, begun, progress)
         told = (begun.job, begun.at) if begun else ("", "")
@@ -195,7 +196,7 @@ class Submissions:
 
     def _same(self, found: Status, spec: Mapping[str, Any]) -> Status:
         """A run that stands in the way, if it is what is asked for."""
-        begun = Attempts(self.root, found.run).begun(found.attempt) if found.attempt else None
+        begun = Attempts(self.root, found.run).begun(found.attempt)
         if begun is not None and dict(begun.spec) != dict(spec):
             raise RunError(f"run {found.run!r} is {found.state} with another spec; give another run id")
         return found

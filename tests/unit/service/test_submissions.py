@@ -69,8 +69,20 @@ def test_any_number_of_submitters_at_once_make_one_attempt(tmp_path, cluster):
 
 
 def test_a_published_run_is_told_and_not_run_again(submissions, cluster):
+    submissions.submit("scan", SPEC)
     publish(submissions.root, "flowers")
-    assert submissions.submit("scan", SPEC).state is RunState.PUBLISHED and not cluster.asked
+    assert submissions.submit("scan", SPEC).state is RunState.PUBLISHED and len(cluster.asked) == 1
+    with pytest.raises(RunError, match="run 'flowers' is published with another spec"):
+        submissions.submit("scan", SPEC | {"scan": {"k": 4}})
+
+
+def test_a_run_that_was_published_without_being_submitted_is_for_its_job_to_judge(submissions, cluster):
+    publish(submissions.root, "flowers")
+    assert submissions.submit("scan", SPEC).attempt == 1 and len(cluster.asked) == 1
+    told = "run 'flowers' is published with another spec; give another --run"
+    Attempts(submissions.root, "flowers").end(1, Ended(START.isoformat(), 2, told))
+    found = submissions.status("flowers")
+    assert (found.state, found.error) == (RunState.PUBLISHED, told)
 
 
 def test_how_an_attempt_says_that_it_ended_is_how_the_run_is(submissions):
