@@ -160,7 +160,7 @@ class Schedules:
         return [fire for fire in told if fire.refused or self._is_taken(fire.run)]
 
     def _fire(self, schedule: Schedule, at: datetime) -> Fire:
-        fire = Fire(at.isoformat(timespec="seconds"), f"{schedule.name}-{at:{STAMP}}")
+        fire = Fire(at.isoformat(timespec="seconds"), _run(schedule.name, at))
         path = paths.fire_path(schedule.name, f"{at:{STAMP}}")
         self._root.create(path, json.dumps(asdict(fire), indent=1).encode())
         try:
@@ -188,11 +188,10 @@ class Schedules:
 
     def _is_settled(self, name: str, at: datetime) -> bool:
         """Whether a fire has been submitted or refused."""
+        if self._is_taken(_run(name, at)):
+            return True
         path = paths.fire_path(name, f"{at:{STAMP}}")
-        if not self._root.exists(path):
-            return False
-        fire = Fire(**json.loads(self._root.read(path)))
-        return bool(fire.refused) or self._is_taken(fire.run)
+        return self._root.exists(path) and bool(Fire(**json.loads(self._root.read(path))).refused)
 
     def _is_taken(self, run: str) -> bool:
         """Whether a run is published, or some cluster took it."""
@@ -231,6 +230,11 @@ def _check(schedule: Schedule) -> None:
         raise UsageError(
             f"{schedule.cron!r} is no cron expression ({error}); write five fields such as '0 2 * * *'"
         ) from None
+
+
+def _run(name: str, at: datetime) -> str:
+    """The run id of a fire."""
+    return f"{name}-{at:{STAMP}}"
 
 
 def _encoded(schedule: Schedule) -> bytes:
