@@ -17,6 +17,7 @@ from typing import Any
 
 from jobs import cluster
 from jobs.attempt import Outcome
+from jobs.evolve import evolve
 from jobs.filters import filters
 from jobs.head import head
 from jobs.invert import invert
@@ -37,6 +38,7 @@ JOBS: dict[str, Callable[[Any, Watcher], Outcome]] = {
     "occlude": occlude,
     "invert": invert,
     "filters": lambda spec, _: filters(spec),
+    "evolve": evolve,
 }
 
 

@@ -43,7 +43,7 @@ class Accounts:
     """
 
     def __init__(self, stored: Stored, images: TableWriter, rejects: TableWriter) -> None:
-        self._stored = stored
+        self.stored = stored
         self._images = images
         self._rejects = rejects
         self._scanned = 0
@@ -55,9 +55,9 @@ class Accounts:
         Raises:
             RunStopped: an image is neither scanned nor rejected.
         """
-        result = self._stored.read(shard)
+        result = self.stored.read(shard)
         images, rejects = values(result, "images"), values(result, "rejects")
-        listed = manifest.rows(self._stored.root, shard.manifest, shard.start, shard.stop)
+        listed = manifest.rows(self.stored.root, shard.manifest, shard.start, shard.stop)
         _check_complete(shard, listed, images, rejects)
         self._images.write(_rows(images, listed, IMAGES.schema))
         self._rejects.write(_rows(rejects, listed, REJECTS.schema))
@@ -77,6 +77,27 @@ class Accounts:
             count = sum(self._reasons.values())
             raise RunStopped(f"none of the {count} images could be used; the commonest reason is {worst}")
         return Counted(self._scanned, dict(sorted(self._reasons.items())))
+
+
+@dataclass(frozen=True)
+class Accounted:
+    """Results of images that are accounted for already: another network's, of the same images.
+
+    Attributes:
+        stored: the shards' results.
+        before: who was scanned and who was not.
+    """
+
+    stored: Stored
+    before: Counted
+
+    def take(self, shard: Shard) -> pa.Table:
+        """A shard's result."""
+        return self.stored.read(shard)
+
+    def counted(self) -> Counted:
+        """All that was taken."""
+        return self.before
 
 
 def values(result: pa.Table, name: str) -> pa.StructArray:

@@ -26,7 +26,9 @@ LOST = (RayActorError, WorkerCrashedError, NodeDiedError, ObjectLostError)
 class Worker(Protocol):
     """What an actor runs: one item at a time, nothing kept between items."""
 
-    done: int
+    @property
+    def done(self) -> int:
+        """How far the item under way is."""
 
     def check(self) -> Environment:
         """Prove that this node can do the work, and say what software it runs."""

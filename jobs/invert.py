@@ -51,7 +51,7 @@ def _planned(run: Attempt[InversionRun], environment: Environment) -> Plan:
         for start in range(0, len(wanted), size):
             stretch = wanted[start : start + size]
             configuration = digest(invert_configuration(run.job, environment, layer.name, how, len(stretch)))
-            batches.append(InversionBatch(layer.name, tuple(_shards(run.job.manifest, configuration, stretch))))
+            batches.append(InversionBatch(tuple(_shards(run.job.manifest, configuration, stretch)), layer.name))
             if start == 0 or len(stretch) < size:
                 folder = paths.shard_folder(configuration)
                 done |= {f"{folder}/{name}" for name in root.files(folder)}

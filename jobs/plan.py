@@ -3,16 +3,13 @@
 import hashlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 from workers.corpus import isolate, manifest
 from workers.corpus.manifest import Row
 from workers.job import rows_key
-from workers.shard import Shard, Work
+from workers.shard import Shard, ShardType, Work
 from workers.store import paths
 from workers.store.root import Root
-
-ShardType = TypeVar("ShardType", bound=Shard)
 
 
 @dataclass(frozen=True)

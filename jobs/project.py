@@ -1,12 +1,14 @@
 """The second pass. Takes top rows and shards, gives groups of work; takes their results, gives rows of patches and previews."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 
+from jobs.actor import Worker
+from jobs.attempt import Attempt, no_poison
 from jobs.results import Stored
 from workers.core.topk import Rows, ranks
 from workers.job import digest
@@ -33,15 +35,42 @@ def groups(top: Rows, shards: Sequence[Shard], configuration: str) -> list[Group
     return found
 
 
-def patch_rows(stored: Stored, top: pa.Table, done: Sequence[Group], method: str) -> Iterator[pa.Table]:
-    """The rows of `patches`, one layer at a time, in the order of `top`."""
+def run_groups(run: Attempt[Any], groups: Sequence[Group], make: Callable[[], Worker]) -> int:
+    """Run the groups that are not done; gives how many they were."""
+    folders = {paths.configuration_of(group.result) for group in groups}
+    done = {
+        f"{paths.shard_folder(each)}/{name}" for each in folders for name in run.root.files(paths.shard_folder(each))
+    }
+    todo = [group for group in groups if group.result not in done]
+    run.watch.phase("project", sum(len(set(group.rows.image_index.tolist())) for group in todo), "images")
+    if todo:
+        run.pool.start(make)
+    images = 0
+
+    def progress(under_way: int) -> None:
+        run.watch.advance(images + under_way)
+
+    for report in run.pool.run(todo, progress, no_poison):
+        images += report.images
+    return len(todo)
+
+
+def patch_rows(
+    stored: Stored, top: pa.Table, done: Sequence[Group], method: str, block: int | None = None
+) -> Iterator[pa.Table]:
+    """The rows of `patches`, one layer, or so many channels of one, at a time, in the order of `top`."""
     layers = top["layer_index"].unique().to_pylist()
     for layer in layers:
         rows = top.filter(pa.compute.equal(top["layer_index"], layer))
         holding = [group for group in done if (group.rows.layer_index == layer).any()]
-        parts = [stored.read(group, filters=[("layer_index", "==", layer)]) for group in holding]
-        projected = pa.concat_tables(parts).sort_by([(name, "ascending") for name in _KEY])
-        yield _patches(rows, projected, method)
+        channels = pa.compute.max(rows["channel"]).as_py() + 1
+        for start in range(0, channels, block or channels):
+            stop = start + (block or channels)
+            wanted = [("layer_index", "==", layer), ("channel", ">=", start), ("channel", "<", stop)]
+            projected = pa.concat_tables([stored.read(group, filters=wanted) for group in holding])
+            yield _patches(
+                _between(rows, start, stop), projected.sort_by([(name, "ascending") for name in _KEY]), method
+            )
 
 
 def preview_rows(stored: Stored, top: pa.Table, done: Sequence[Group]) -> Iterator[pa.Table]:
@@ -52,6 +81,12 @@ def preview_rows(stored: Stored, top: pa.Table, done: Sequence[Group]) -> Iterat
         index = rows["image_index"].to_pylist()
         columns = [pa.array(index, pa.int64()), pa.array([names[i] for i in index]), _image(rows["patch"])]
         yield pa.table(columns, schema=PREVIEWS.schema)
+
+
+def _between(rows: pa.Table, start: int, stop: int) -> pa.Table:
+    """The rows of channels [start, stop)."""
+    channel = rows["channel"]
+    return rows.filter(pa.compute.and_(pa.compute.greater_equal(channel, start), pa.compute.less(channel, stop)))
 
 
 def _patches(top: pa.Table, projected: pa.Table, method: str) -> pa.Table:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from jobs.accounts import Accounts, Counted, values
+from jobs.accounts import Accounted, Accounts, Counted, values
 from jobs.results import Stored
 from workers.core.network import Layer
 from workers.core.preprocess import Preprocessing
@@ -35,7 +35,7 @@ class Reduced:
     counted: Counted
 
 
-def reduce(accounts: Accounts, shards: Sequence[Shard], k: int) -> Reduced:
+def reduce(accounts: Accounts | Accounted, shards: Sequence[Shard], k: int) -> Reduced:
     """Fold the shards in their order, each once.
 
     Raises:

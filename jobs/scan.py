@@ -6,7 +6,7 @@ from typing import Any
 
 from jobs import plan, project
 from jobs.accounts import Accounts
-from jobs.attempt import Attempt, Outcome, attempt, exit_code, no_poison
+from jobs.attempt import Attempt, Outcome, attempt, exit_code
 from jobs.plan import Plan
 from jobs.reduce import Reduced, reduce, top_rows, unit_rows
 from jobs.watch import Watcher
@@ -15,7 +15,6 @@ from workers.project import ProjectWorker
 from workers.scan import ScanWorker
 from workers.shard import Group
 from workers.spec import RunSpec
-from workers.store import paths
 from workers.store.schema import IMAGES, PATCHES, PREVIEWS, REJECTS, TOP, UNITS
 
 
@@ -66,19 +65,7 @@ def _project(
     """Run the groups that are not done: all groups, and how many of them ran."""
     configuration = digest(project_configuration(run.job, environment))
     groups = project.groups(reduced.top, planned.shards, configuration)
-    done = run.root.files(paths.shard_folder(configuration))
-    todo = [group for group in groups if group.result.rpartition("/")[2] not in done]
-    run.watch.phase("project", sum(len(set(group.rows.image_index.tolist())) for group in todo), "images")
-    if todo:
-        run.pool.start(partial(ProjectWorker, run.job))
-    images = 0
-
-    def progress(under_way: int) -> None:
-        run.watch.advance(images + under_way)
-
-    for report in run.pool.run(todo, progress, no_poison):
-        images += report.images
-    return groups, len(todo)
+    return groups, project.run_groups(run, groups, partial(ProjectWorker, run.job))
 
 
 def _write(run: Attempt[RunSpec], planned: Plan, reduced: Reduced, groups: list[Group]) -> dict[str, Any]:

@@ -84,6 +84,21 @@ class InvertSpec(Frozen):
         )
 
 
+class EvolveSpec(Frozen):
+    """A training, looked at through its checkpoints."""
+
+    checkpoints: tuple[Word, ...] = Field(
+        min_length=1,
+        description="files of weights in the order of the training, or globs, whose files go by the numbers in their names",
+    )
+    settled_share: float = Field(
+        0.5,
+        gt=0,
+        le=1,
+        description="a channel has settled when it shares this much of its top images with the last checkpoint",
+    )
+
+
 class OcclusionRun(JobSpec):
     """Occlusion maps of some images of a corpus."""
 
@@ -102,6 +117,12 @@ class InversionRun(JobSpec):
         return super().resolved(device).model_copy(update={"invert": invert})
 
 
+class EvolutionRun(RunSpec):
+    """A scan of every checkpoint of a training; `model` gives the network without weights."""
+
+    evolve: EvolveSpec
+
+
 class FiltersRun(Frozen):
     """The first convolutions of some networks; there is no corpus."""
 
@@ -115,4 +136,5 @@ SPECS: Mapping[str, type[JobSpec] | type[FiltersRun]] = {
     "occlude": OcclusionRun,
     "invert": InversionRun,
     "filters": FiltersRun,
+    "evolve": EvolutionRun,
 }

@@ -23,10 +23,11 @@ ENGINE = "eager"
 
 
 Spec = TypeVar("Spec", bound=JobSpec)
+Spec_co = TypeVar("Spec_co", bound=JobSpec, covariant=True)  # a job is a frozen value
 
 
 @dataclass(frozen=True)
-class Job(Generic[Spec]):
+class Job(Generic[Spec_co]):
     """One run as its workers see it.
 
     Attributes:
@@ -36,7 +37,7 @@ class Job(Generic[Spec]):
         manifest: path of the corpus manifest under the root.
     """
 
-    spec: Spec
+    spec: Spec_co
     model: StoredModel
     layers: tuple[str, ...]
     manifest: str

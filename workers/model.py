@@ -130,6 +130,16 @@ def restore(stored: StoredModel, root: Root) -> Network:
     return network
 
 
+def layer_fingerprints(network: Network) -> tuple[str, ...]:
+    """For each layer the hash of all nodes that it depends on: where two are equal, so are the feature maps."""
+    found: list[str] = []
+    for node in network.nodes:
+        hashed = hashlib.sha256("".join(found[number] for number in node.inputs).encode())
+        _hash_node(hashed, node)
+        found.append(hashed.hexdigest()[:32])
+    return tuple(found[1:])
+
+
 def fingerprint(network: Network) -> str:
     """Hash the graph and every number in it: 32 hexadecimal digits."""
     hashed = hashlib.sha256()

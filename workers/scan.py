@@ -3,7 +3,7 @@
 import hashlib
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -68,7 +68,7 @@ class ScanWorker:
     def run(self, shard: Shard) -> ShardReport:
         """Scan a shard and write its result, which then is its done mark."""
         started = time.monotonic()
-        scan = _ShardScan(self)
+        scan = ShardScan(self)
         listed = manifest.rows(self.root, shard.manifest, shard.start, shard.stop)
         waited = self._scan(listed, scan)
         found = rows.encode(SHARD, scan.result())
@@ -78,20 +78,21 @@ class ScanWorker:
         counts = Counter(str(reject.reason) for reject in scan.rejects)
         return ShardReport(shard, len(scan.records), dict(counts), ended - started, waited, ended - storing)
 
-    def _scan(self, listed: Sequence[manifest.Row], scan: "_ShardScan") -> float:
+    def _scan(self, listed: Sequence[manifest.Row], scan: "ShardScan") -> float:
         waited = 0.0
         self.done = 0
-        batches = reader.batches(listed, self.job.spec.scan.batch, self._prepare(), self._options(listed))
         before = time.monotonic()
-        for batch in batches:
+        for batch in self.batches(listed):
             waited += time.monotonic() - before
             scan.take(batch)
             self.done += len(batch.pictures) + len(batch.rejects)
             before = time.monotonic()
         return waited
 
-    def _prepare(self) -> reader.Prepare:
-        return partial(self.job.model.preprocessing.prepare, max_pixels=self.job.spec.limits.pixels)
+    def batches(self, listed: Sequence[manifest.Row]) -> Iterator[Batch]:
+        """The images of some rows, decoded and prepared, in batches of a fixed size."""
+        prepare = partial(self.job.model.preprocessing.prepare, max_pixels=self.job.spec.limits.pixels)
+        return reader.batches(listed, self.job.spec.scan.batch, prepare, self._options(listed))
 
     def _options(self, listed: Sequence[manifest.Row]) -> reader.ReadOptions:
         verdicts = isolate.read_verdicts(self.root, listed, self.root.files(paths.VERDICTS))
@@ -99,7 +100,7 @@ class ScanWorker:
         return reader.ReadOptions(self.job.spec.limits, threads, 2 * self.job.spec.scan.batch, verdicts=verdicts)
 
 
-class _ShardScan:
+class ShardScan:
     """What is known of one shard while it is scanned."""
 
     def __init__(self, worker: ScanWorker) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Self, cast
+from typing import Any, Generic, Self, TypeVar, cast
 
 import numpy as np
 
@@ -32,12 +32,15 @@ class Shard:
         return (self,)
 
     def changed(self, change: Callable[[Any], Any]) -> Self:
-        """What a change makes of it; see `InversionBatch.changed`."""
+        """What a change makes of it; see `ShardBatch.changed`."""
         return cast(Self, change(self))
 
     def named(self, rows: str) -> Self:
         """The same shard, its result named by another hash of rows."""
         return replace(self, result=paths.shard_path(paths.configuration_of(self.result), rows))
+
+
+ShardType = TypeVar("ShardType", bound=Shard)
 
 
 @dataclass(frozen=True, order=True)
@@ -59,17 +62,26 @@ class Restart(Shard):
         )
 
 
-@dataclass(frozen=True)
-class InversionBatch:
-    """Inversions that run together: the unit of work and of retry; the unit of reuse is one restart of one image.
+@dataclass(frozen=True, order=True)
+class CheckpointShard(Shard):
+    """Images as one checkpoint of a training sees them.
 
     Attributes:
-        layer: name of the layer that is inverted.
-        shards: what is inverted, by slot.
+        checkpoint: number of the checkpoint, from 0.
     """
 
-    layer: str
-    shards: tuple[Restart, ...]
+    checkpoint: int
+
+
+@dataclass(frozen=True)
+class ShardBatch(Generic[ShardType]):
+    """Shards that run together: the unit of work and of retry; the unit of reuse is one of them.
+
+    Attributes:
+        shards: what runs.
+    """
+
+    shards: tuple[ShardType, ...]
 
     @property
     def start(self) -> int:
@@ -86,7 +98,23 @@ class InversionBatch:
         return replace(self, shards=tuple(change(shard) for shard in self.shards))
 
 
-Work = Shard | InversionBatch
+@dataclass(frozen=True)
+class InversionBatch(ShardBatch[Restart]):
+    """Restarts, by slot, that are inverted together.
+
+    Attributes:
+        layer: name of the layer that is inverted.
+    """
+
+    layer: str
+
+
+@dataclass(frozen=True)
+class CheckpointBatch(ShardBatch[CheckpointShard]):
+    """The same images for several checkpoints: they are decoded once."""
+
+
+Work = Shard | InversionBatch | CheckpointBatch
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,3 +136,14 @@ class Group:
     result: str
     rows: Rows
     rank: np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class CheckpointGroup(Group):
+    """Such rows of one checkpoint of a training.
+
+    Attributes:
+        checkpoint: number of the checkpoint, from 0.
+    """
+
+    checkpoint: int

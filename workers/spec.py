@@ -214,6 +214,11 @@ def read_toml(text: str, folder: PurePath) -> dict[str, Any]:
     for table, key in [*places, *((each, key) for each in tables for key in ("source", "classes"))]:
         if isinstance(table, dict) and isinstance(table.get(key), str):
             table[key] = relative_to(table[key], folder)
+    evolve = values.get("evolve")
+    if isinstance(evolve, dict) and isinstance(evolve.get("checkpoints"), list):
+        evolve["checkpoints"] = [
+            relative_to(each, folder) if isinstance(each, str) else each for each in evolve["checkpoints"]
+        ]
     return values
 
 

@@ -22,6 +22,22 @@ _TOP: tuple[Column, ...] = (
     ("source_bottom", pa.int32(), "receptive field in pixels of the upright source image: row behind the last"),
     ("source_right", pa.int32(), "receptive field in pixels of the upright source image: column behind the last"),
 )
+_PROJECTED: tuple[Column, ...] = (
+    ("patch", IMAGE, "what the unit saw: the receptive field, cut to the model's input"),
+    (
+        "projection",
+        IMAGE,
+        "the unit's activation carried down to the same pixels; with p = pixel / 127.5 - 1 the value is "
+        "sign(p) p^2 projection_scale; null if the score is not positive",
+    ),
+    ("projection_scale", pa.float32(), "largest absolute value of the projection, model-input scale"),
+    ("method", pa.string(), "deconvnet, guided_backprop or gradient"),
+    (
+        "exact",
+        pa.bool_(),
+        "false where a node on the way has no downward step in the paper and ours is an extension",
+    ),
+)
 _STATISTICS: tuple[Column, ...] = (
     ("images", pa.int64(), "images seen"),
     ("max", pa.float32(), "largest score"),
@@ -118,23 +134,45 @@ PATCHES = Table(
         "patches",
         (
             *_TOP,
-            ("patch", IMAGE, "what the unit saw: the receptive field, cut to the model's input"),
-            (
-                "projection",
-                IMAGE,
-                "the unit's activation carried down to the same pixels; with p = pixel / 127.5 - 1 the value is "
-                "sign(p) p^2 projection_scale; null if the score is not positive",
-            ),
-            ("projection_scale", pa.float32(), "largest absolute value of the projection, model-input scale"),
-            ("method", pa.string(), "deconvnet, guided_backprop or gradient"),
-            (
-                "exact",
-                pa.bool_(),
-                "false where a node on the way has no downward step in the paper and ours is an extension",
-            ),
+            *_PROJECTED,
         ),
     ),
     sorted_by=("layer_index", "channel", "rank"),
+    group_rows=128,
+    apart="layer_index",
+)
+EVOLUTION = Table(
+    "evolution",
+    schema_of(
+        "evolution",
+        (
+            *KEY,
+            ("checkpoint", pa.int32(), "number of the checkpoint in the training, from 0"),
+            ("checkpoint_name", pa.string(), "name of its file, without the ending"),
+            (
+                "same_as",
+                pa.int32(),
+                "first checkpoint whose layer, and all below it, is the same, so that this row is that one's; null: none",
+            ),
+            ("mean", pa.float64(), "mean score over all images"),
+            ("active_share", pa.float64(), "share of images with a positive score"),
+            (
+                "overlap",
+                pa.float64(),
+                "share of the top-k in common with the last checkpoint, of the larger of both; images that do not wake the "
+                "channel do not count; null: none does at either",
+            ),
+            (
+                "settled_since",
+                pa.int32(),
+                "first checkpoint from which on overlap stays at the run's settled_share or above; the same in all rows of "
+                "a channel; null: nothing wakes it at the last checkpoint",
+            ),
+            *(column for column in _TOP if column[0] not in ("rank", *(name for name, _, _ in KEY))),
+            *_PROJECTED,
+        ),
+    ),
+    sorted_by=("layer_index", "channel", "checkpoint"),
     group_rows=128,
     apart="layer_index",
 )
@@ -154,4 +192,5 @@ PREVIEWS = Table(
 
 # A run has every one of these, with zero rows if need be; `runs` is made from manifest.json and stands apart.
 SCAN_TABLES = (IMAGES, REJECTS, UNITS, TOP, PATCHES, PREVIEWS)
-TABLES = {table.name: table for table in (RUNS, *SCAN_TABLES, OCCLUSIONS, INVERSIONS, FILTERS)}
+INSTRUMENT_TABLES = (OCCLUSIONS, INVERSIONS, FILTERS)
+TABLES = {table.name: table for table in (RUNS, *SCAN_TABLES, *INSTRUMENT_TABLES, EVOLUTION)}

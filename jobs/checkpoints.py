@@ -1,0 +1,118 @@
+"""The checkpoints of a training. Takes a spec's files and globs, gives stored networks and the layers that are new in each."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from fsspec.core import url_to_fs
+
+from workers import model as models
+from workers.core.network import Layer
+from workers.errors import ModelError, SpecError
+from workers.instruments import EvolutionRun
+from workers.model import Model, StoredModel
+from workers.spec import ModelSpec
+from workers.store.root import Root
+
+LEAST = 2  # checkpoints that show a change
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """One checkpoint.
+
+    Attributes:
+        number: its place in the training, from 0.
+        name: its file's name without the ending.
+        stored: the network.
+        source: for each layer looked at, the number of the first checkpoint that gives the same feature maps: itself, or an
+            earlier one where neither the layer nor anything below it has changed since.
+        weight_bytes: size of the network's numbers.
+    """
+
+    number: int
+    name: str
+    stored: StoredModel
+    source: tuple[int, ...]
+    weight_bytes: int
+
+    def fresh(self, layers: Sequence[Layer]) -> tuple[Layer, ...]:
+        """The layers that no earlier checkpoint has like this."""
+        return tuple(layer for layer, source in zip(layers, self.source, strict=True) if source == self.number)
+
+
+def resolved(spec: EvolutionRun) -> EvolutionRun:
+    """The spec with every checkpoint's file by its name, and the last one's weights as its model.
+
+    Raises:
+        SpecError: a glob matches nothing, a file is named twice, there are too few, or the model names weights.
+    """
+    if "?weights=" in spec.model.source:
+        raise SpecError([f"model.source: {spec.model.source!r} names weights; evolve.checkpoints give them"])
+    files = expanded(spec.evolve.checkpoints)
+    evolve = spec.evolve.model_copy(update={"checkpoints": files})
+    return spec.model_copy(update={"evolve": evolve, "model": _with(spec.model, files[-1])})
+
+
+def expanded(patterns: Sequence[str]) -> tuple[str, ...]:
+    """The files that names and globs stand for, those of a glob by the numbers in their names.
+
+    Raises:
+        SpecError: see `resolved`.
+    """
+    files = [file for pattern in patterns for file in _matching(pattern)]
+    twice = [file for file in files if files.count(file) > 1]
+    if twice:
+        raise SpecError([f"evolve.checkpoints: {twice[0]!r} is named twice"])
+    if len(files) < LEAST:
+        raise SpecError([f"evolve.checkpoints: {' '.join(patterns)!r} is one file; a change needs {LEAST} at least"])
+    return tuple(files)
+
+
+def load(spec: EvolutionRun, last: Model, layers: Sequence[Layer], root: Root) -> tuple[Checkpoint, ...]:
+    """Load each checkpoint, store it under the root, and see what in it is new.
+
+    Args:
+        spec: as `resolved` gives it.
+        last: the last checkpoint.
+        layers: that are looked at.
+        root: where weights are stored.
+
+    Raises:
+        ModelError: the weights of a checkpoint do not fit the network.
+    """
+    seen: dict[tuple[int, str], int] = {}
+    found = []
+    for number, file in enumerate(spec.evolve.checkpoints):
+        final = number == len(spec.evolve.checkpoints) - 1
+        model = last if final else models.load(_with(spec.model, file))
+        if len(model.network.nodes) != len(last.network.nodes):
+            raise ModelError(f"checkpoint {file!r} gives another graph than {spec.evolve.checkpoints[-1]!r}")
+        marks = models.layer_fingerprints(model.network)
+        source = tuple(seen.setdefault((layer.index, marks[layer.index]), number) for layer in layers)
+        weight_bytes = sum(tensor.nbytes for tensor in model.state.values())
+        name = PurePosixPath(file).name.rpartition(".")[0] or PurePosixPath(file).name
+        found.append(Checkpoint(number, name, models.store(model, root), source, weight_bytes))
+    return tuple(found)
+
+
+def _with(model: ModelSpec, file: str) -> ModelSpec:
+    return model.model_copy(update={"source": f"{model.source.partition('?')[0]}?weights={file}"})
+
+
+def _matching(pattern: str) -> list[str]:
+    if not any(sign in pattern for sign in "*?["):
+        return [pattern]
+    filesystem, path = url_to_fs(pattern)
+    found = [str(each) for each in filesystem.glob(path)]
+    if not found:
+        raise SpecError([f"evolve.checkpoints: nothing matches {pattern!r}"])
+    return [
+        file if "://" not in pattern else filesystem.unstrip_protocol(file) for file in sorted(found, key=_by_numbers)
+    ]
+
+
+def _by_numbers(file: str) -> list[tuple[int, int, str]]:
+    """Words by the alphabet, numbers by their value: epoch-2 comes before epoch-10."""
+    return [(0, int(word), "") if word.isdecimal() else (1, 0, word) for word in re.split(r"(\d+)", file)]

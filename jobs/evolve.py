@@ -1,0 +1,182 @@
+"""Features over a training, from a spec to a published run: the order of things. Takes a spec, gives an outcome."""
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from jobs import checkpoints, plan, project
+from jobs.accounts import Accounted, Accounts
+from jobs.attempt import Attempt, Outcome, attempt, exit_code
+from jobs.checkpoints import Checkpoint
+from jobs.evolved import Seen, evolution_rows
+from jobs.plan import Plan
+from jobs.reduce import Reduced, reduce
+from jobs.watch import Watcher
+from workers.evolve import EvolveWorker, ProjectCheckpoints
+from workers.instruments import EvolutionRun
+from workers.job import Environment, Job, digest, project_configuration, scan_configuration
+from workers.shard import CheckpointBatch, CheckpointGroup, CheckpointShard, Shard
+from workers.store import paths
+from workers.store.schema import EVOLUTION, IMAGES, REJECTS
+
+HELD_BYTES = 1 << 30  # of weights that one actor has in memory at once
+
+Jobs = tuple[Job[EvolutionRun], ...]
+
+
+def evolve(spec: EvolutionRun, watch: Watcher) -> Outcome:
+    """Scan every checkpoint of a training, or go on where an earlier attempt stopped.
+
+    Raises:
+        UsageError: something is wrong with the spec; nothing was written.
+        RunStopped: the run cannot go on; what is finished stays.
+    """
+    return attempt(checkpoints.resolved(spec), watch, spec.scan.layers, _work)
+
+
+def _work(run: Attempt[EvolutionRun]) -> Outcome:
+    """Scan, reduce, project, publish."""
+    every = checkpoints.load(run.job.spec, run.model, run.layers, run.root)
+    jobs = tuple(_job(run, each) for each in every)
+    environment = run.pool.start(partial(EvolveWorker, jobs))
+    planned, scanned, seconds = run.shards("scan", _planned(run, every, jobs, environment), "images by checkpoint")
+    images, rejects = run.writer(IMAGES), run.writer(REJECTS)
+    seen = _reduced(run, every, planned, Accounts(_stored(run, jobs, planned), images, rejects))
+    projected = _project(run, seen, jobs, environment)
+    groups = [group for each in seen.values() for group in each.groups]
+    run.watch.phase("publish", None, "tables")
+    with run.writer(EVOLUTION) as writer:
+        for rows in evolution_rows(run, every, seen, partial(ProjectCheckpoints, jobs)):
+            writer.write(rows)
+        parts = {EVOLUTION.name: writer.close(), "images": images.close(), "rejects": rejects.close()}
+    rate = scanned / seconds if scanned else None
+    names = {"shards": [shard.result for shard in planned.shards], "groups": [group.result for group in groups]}
+    told = run.publish(
+        parts, seen[0].reduced.counted, environment, images_per_s=rate, **names, checkpoints=_told(every)
+    )
+    return _outcome(run, Ended(planned, groups, projected, rate), seen[0].reduced, told)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What an attempt did: shards, groups and how many of them ran, scans of images per second."""
+
+    planned: Plan
+    groups: Sequence[CheckpointGroup]
+    projected: int
+    rate: float | None
+
+
+def _outcome(run: Attempt[EvolutionRun], ended: Ended, reduced: Reduced, told: Any) -> Outcome:  # noqa: ANN401 - JSON
+    return Outcome(
+        run=run.run,
+        root=run.job.spec.root,
+        images=reduced.counted.images,
+        rejects=sum(reduced.counted.rejects.values()),
+        exit_code=exit_code(told),
+        already_published=False,
+        seconds=time.monotonic() - run.started,
+        images_per_s=ended.rate,
+        shards_run=ended.planned.running,
+        shards_reused=len(ended.planned.shards) - ended.planned.running,
+        groups_run=ended.projected,
+        groups_reused=len(ended.groups) - ended.projected,
+        table_bytes={name: sum(part["bytes"] for part in files) for name, files in told["tables"].items()},
+    )
+
+
+def _job(run: Attempt[EvolutionRun], checkpoint: Checkpoint) -> Job[EvolutionRun]:
+    """The scan of a checkpoint, of the layers that are new in it."""
+    spec = run.job.spec
+    plain = spec.model_copy(update={"project": spec.project.model_copy(update={"previews": False})})
+    fresh = tuple(layer.name for layer in checkpoint.fresh(run.layers))
+    return replace(run.job, spec=plain, model=checkpoint.stored, layers=fresh)
+
+
+def _planned(run: Attempt[EvolutionRun], every: Sequence[Checkpoint], jobs: Jobs, environment: Environment) -> Plan:
+    """For each stretch of images a batch of all checkpoints that have something new; to do is what is not there."""
+    names = {each.number: digest(scan_configuration(jobs[each.number], environment)) for each in _changing(every, jobs)}
+    done = {number: run.root.files(paths.shard_folder(name)) for number, name in names.items()}
+    base = plan.plan(run.root, run.job.manifest, names[0], run.job.spec.scan.shard)
+    works = [
+        CheckpointBatch(tuple(_shard(shard, number, name) for number, name in names.items())) for shard in base.shards
+    ]
+    todo = []
+    for held in _held_together(every, names):
+        for work in works:
+            missing = [
+                each for each in work.shards if each.checkpoint in held and _file(each) not in done[each.checkpoint]
+            ]
+            if missing:
+                todo.append(CheckpointBatch(tuple(missing)))
+    return Plan(tuple(works), tuple(todo), base.images)
+
+
+def _changing(every: Sequence[Checkpoint], jobs: Jobs) -> list[Checkpoint]:
+    return [each for each in every if jobs[each.number].layers]
+
+
+def _held_together(every: Sequence[Checkpoint], wanted: Iterable[int]) -> list[set[int]]:
+    """Checkpoints in their order, in parts whose weights fit into an actor's memory."""
+    parts: list[set[int]] = []
+    held = HELD_BYTES
+    for number in wanted:
+        held += every[number].weight_bytes
+        if held > HELD_BYTES:
+            parts.append(set())
+            held = every[number].weight_bytes
+        parts[-1].add(number)
+    return parts
+
+
+def _shard(shard: Shard, checkpoint: int, configuration: str) -> CheckpointShard:
+    """The same images, their result named for a checkpoint."""
+    result = f"{paths.shard_folder(configuration)}/{_file(shard)}"
+    return CheckpointShard(shard.start, shard.stop, shard.manifest, result, checkpoint)
+
+
+def _file(shard: Shard) -> str:
+    return shard.result.rpartition("/")[2]
+
+
+def _stored(run: Attempt[EvolutionRun], jobs: Jobs, planned: Plan) -> Any:  # noqa: ANN401 - see Attempt.stored
+    return run.stored(partial(_scanner, jobs), [CheckpointBatch((shard,)) for shard in _shards(planned)])
+
+
+def _scanner(jobs: Jobs, _: Job[EvolutionRun]) -> EvolveWorker:
+    return EvolveWorker(jobs)
+
+
+def _shards(planned: Plan) -> list[CheckpointShard]:
+    return [shard for shard in planned.shards if isinstance(shard, CheckpointShard)]
+
+
+def _reduced(
+    run: Attempt[EvolutionRun], every: Sequence[Checkpoint], planned: Plan, accounts: Accounts
+) -> dict[int, Seen]:
+    """What each checkpoint's new layers saw, by its number; images are accounted for once, at the first."""
+    taker: Accounts | Accounted = accounts
+    found = {}
+    for each in every:
+        shards = [shard for shard in _shards(planned) if shard.checkpoint == each.number]
+        if shards:
+            reduced = reduce(taker, shards, run.job.spec.scan.k)
+            taker = Accounted(accounts.stored, reduced.counted)
+            found[each.number] = Seen(shards, reduced)
+    return found
+
+
+def _project(run: Attempt[EvolutionRun], seen: dict[int, Seen], jobs: Jobs, environment: Environment) -> int:
+    """Project the best unit of every channel and checkpoint; gives how many groups were not there before."""
+    for number, each in seen.items():
+        configuration = digest(project_configuration(jobs[number], environment))
+        found = project.groups(each.best, each.shards, configuration)
+        each.groups.extend(CheckpointGroup(**vars(group), checkpoint=number) for group in found)
+    groups = [group for each in seen.values() for group in each.groups]
+    return project.run_groups(run, groups, partial(ProjectCheckpoints, jobs))
+
+
+def _told(every: Sequence[Checkpoint]) -> list[dict[str, Any]]:
+    return [{"name": each.name, "source": each.stored.source, "fingerprint": each.stored.fingerprint} for each in every]
