@@ -1,12 +1,10 @@
 """The checkpoints of a training. Takes a spec's files and globs, gives stored networks and the layers that are new in each."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from fsspec.core import url_to_fs
-
+from workers import globs
 from workers import model as models
 from workers.core.network import Layer
 from workers.errors import ModelError, SpecError
@@ -61,7 +59,7 @@ def expanded(patterns: Sequence[str]) -> tuple[str, ...]:
     Raises:
         SpecError: see `resolved`.
     """
-    files = [file for pattern in patterns for file in _matching(pattern)]
+    files = [file for pattern in patterns for file in globs.matching(pattern, "evolve.checkpoints")]
     twice = [file for file in files if files.count(file) > 1]
     if twice:
         raise SpecError([f"evolve.checkpoints: {twice[0]!r} is named twice"])
@@ -99,20 +97,3 @@ def load(spec: EvolutionRun, last: Model, layers: Sequence[Layer], root: Root) -
 
 def _with(model: ModelSpec, file: str) -> ModelSpec:
     return model.model_copy(update={"source": f"{model.source.partition('?')[0]}?weights={file}"})
-
-
-def _matching(pattern: str) -> list[str]:
-    if not any(sign in pattern for sign in "*?["):
-        return [pattern]
-    filesystem, path = url_to_fs(pattern)
-    found = [str(each) for each in filesystem.glob(path)]
-    if not found:
-        raise SpecError([f"evolve.checkpoints: nothing matches {pattern!r}"])
-    return [
-        file if "://" not in pattern else filesystem.unstrip_protocol(file) for file in sorted(found, key=_by_numbers)
-    ]
-
-
-def _by_numbers(file: str) -> list[tuple[int, int, str]]:
-    """Words by the alphabet, numbers by their value: epoch-2 comes before epoch-10."""
-    return [(0, int(word), "") if word.isdecimal() else (1, 0, word) for word in re.split(r"(\d+)", file)]

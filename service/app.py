@@ -23,7 +23,7 @@ from service.access import Gate, Rules
 from service.atlas import Atlas
 from service.keys import Keys
 from service.metrics import Measured, Metrics, counted
-from service.pages import findings, images, scans, submitted
+from service.pages import evolution, findings, images, scans, submitted
 from service.pages.parts import Page
 from service.pictures import Kind, Picture, Pictures
 from service.places import Allowed
@@ -221,6 +221,8 @@ def _endpoint(ask: Callable[[Asked], Page], templates: Jinja2Templates) -> Calla
 
 
 def _layer(atlas: Atlas, asked: Asked) -> Page:
+    if atlas.run(asked["run"]).job == "evolve":
+        return evolution.layer(atlas, asked["run"], asked["layer"], _whole(asked, "start"))
     dead = {"": None, "dead": True, "living": False}
     only = asked.get("only", "")
     if only not in dead:

@@ -1,4 +1,4 @@
-"""The sheets of the instruments. Takes a published run of occlusion, inversion or filters, gives one picture."""
+"""The sheets of the instruments. Takes a published run of one, gives one picture."""
 
 import io
 from collections.abc import Callable, Mapping
@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow.dataset as ds
 from PIL import Image, ImageDraw, ImageFont
 
+from service import filmstrip
 from service.catalog import PublishedRun
 from service.query.findings import PANELS
 from workers.errors import DamagedRun
@@ -117,6 +118,7 @@ BOARDS: Mapping[str, Callable[[PublishedRun], Image.Image]] = {
     "occlude": occlusions,
     "invert": inversions,
     "filters": filters,
+    "evolve": filmstrip.board,
 }
 
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from service.catalog import PublishedRun
 
 SHEET_CHANNELS = 24
+STRIP_CHANNELS = 12
 
 
 def draw_all(root: Root, run: str, folder: Path) -> list[str]:
@@ -55,7 +56,7 @@ def numbers(text: str, count: int) -> tuple[int, ...]:
 
 
 def draw_instrument(run: "PublishedRun", output: Path) -> None:
-    """Draw a run of occlusion, inversion or filters.
+    """Draw a run of an instrument.
 
     Raises:
         UsageError: the picture cannot be written.
@@ -76,6 +77,25 @@ def draw_layer(run: "PublishedRun", layer: str, channels: tuple[int, ...], outpu
 
     check_output(output)
     _save(sheets.sheet(run, layer, channels), output)
+
+
+def changing(run: "PublishedRun", layer: str) -> tuple[int, ...]:
+    """Channels of a layer whose strips are worth a look."""
+    from service import filmstrip
+
+    return filmstrip.spaced(run, layer, STRIP_CHANNELS)
+
+
+def draw_strips(run: "PublishedRun", layer: str, channels: tuple[int, ...], output: Path) -> None:
+    """Draw channels of a layer over a training.
+
+    Raises:
+        UsageError: the picture cannot be written.
+    """
+    from service import filmstrip
+
+    check_output(output)
+    _save(filmstrip.strips(run, [(layer, channels)]), output)
 
 
 def check_output(output: Path | None) -> None:

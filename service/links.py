@@ -30,6 +30,11 @@ def label(found: PublishedRun, name: str) -> str:
     return f"{run(found)}/label?{urlencode({'name': name})}"
 
 
+def strips(found: PublishedRun, name: str, start: int = 0) -> str:
+    """A layer of a training, from some channel on."""
+    return layer(found, name, **({"start": str(start)} if start else {}))
+
+
 def row(found: PublishedRun, number: int) -> str:
     """The page of one row of an instrument's table."""
     return f"{run(found)}/rows/{number}"

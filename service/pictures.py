@@ -15,7 +15,7 @@ from PIL import Image
 from service import sheet
 from service.atlas import Atlas, kept
 from service.catalog import PublishedRun
-from service.query import reading, scans
+from service.query import evolution, reading, scans
 from service.query.findings import MAPS, TABLE_OF
 from service.query.reading import read
 from workers import panels
@@ -27,6 +27,7 @@ WALLS_KEPT = 4096
 BLOCK = 8  # channels whose patches and projections are read at once
 BYTES_KEPT = 128_000_000  # of them in memory
 SHOWN = 9  # of a channel's images; a scan may keep more
+FRAME_PX = 128  # side of a frame in a strip
 WALL_PX = 132  # side of a channel's small grid on the wall
 QUALITY = 85
 
@@ -107,6 +108,9 @@ class Pictures:
         Raises:
             QueryError: there is no such row or column, or nothing in it.
         """
+        if run.job == "evolve" and column in KINDS:
+            layer, cell = evolution.cell(run, number)
+            return _png(sheet.drawn(cell, column == "projection", _frame_form(run, layer)))
         if run.job in TABLE_OF and column in TABLE_OF[run.job].images:
             return _as_stored(reading.picture(run, TABLE_OF[run.job], column, number))
         if run.job == "occlude" and column in MAPS:
@@ -143,6 +147,11 @@ class Pictures:
 def _form(run: PublishedRun, layer: str) -> sheet.Geometry:
     form = sheet.geometry(run, run.layer(layer))
     return replace(form, side=min(form.side, math.isqrt(SHOWN)))
+
+
+def _frame_form(run: PublishedRun, layer: str) -> sheet.Geometry:
+    """A frame of a strip: the same cells, each at most so many pixels wide and high."""
+    return sheet.fitted(replace(sheet.geometry(run, run.layer(layer)), side=1), FRAME_PX + sheet.GAP_PX)
 
 
 def _size(cells: tuple[scans.Cell, ...]) -> int:

@@ -61,6 +61,8 @@ def _places(spec: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield "weights", weights
         if model.get("classes"):
             yield "class names", str(model["classes"])
+    for checkpoint in (spec.get("evolve") or {}).get("checkpoints", ()):
+        yield "checkpoint", str(checkpoint)
 
 
 def _crooked(place: str) -> str | None:

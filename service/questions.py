@@ -13,6 +13,7 @@ from workers.store.root import Root
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from service.catalog import PublishedRun
     from service.query.scans import Top
 
 MODEL = "deconvoy://NAME or torchvision://NAME, with ?weights=FILE or ?weights=ENUM."
@@ -161,29 +162,35 @@ def sheet(
     run: RunOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Draw a run as Zeiler & Fergus do: Figure 2 for a scan, 7 for occlusion, 6 for filters; inversions by layer."""
+    """Draw a run as Zeiler & Fergus do: Figure 2 for a scan, 4, 6, 7 for evolution, filters, occlusion; inversions by layer."""
     from service import catalog
     from service.console import print_json
     from service.query import scans
 
-    found = catalog.find(Root(root), run, None if layer is None else "scan")
+    found = catalog.find(Root(root), run, None if layer is None or run is not None else "scan")
     wanted: tuple[int, ...] = ()
-    if found.job != "scan":
+    if layer is not None and found.job == "evolve":
+        wanted = _numbers(found, layer, channels) or drawing.changing(found, layer)
+        drawing.draw_strips(found, layer, wanted, output)
+    elif layer is not None and found.job != "scan":
+        raise QueryError(f"run {found.run!r} is of the job {found.job!r} and is drawn whole: leave --layer out")
+    elif found.job != "scan":
         drawing.draw_instrument(found, output)
     elif layer is None:
         raise QueryError(f"run {found.run!r} is a scan: name a --layer, such as {found.layers[-1].name}")
     else:
-        about = found.layer(layer)
-        wanted = (
-            drawing.numbers(channels, about.channels)
-            if channels
-            else scans.living(found, layer, drawing.SHEET_CHANNELS)
-        )
+        wanted = _numbers(found, layer, channels) or scans.living(found, layer, drawing.SHEET_CHANNELS)
         drawing.draw_layer(found, layer, wanted, output)
     if as_json:
         print_json({"run": found.run, "layer": layer, "channels": wanted, "sheet": str(output)})
     else:
         typer.echo(str(output))
+
+
+def _numbers(run: "PublishedRun", layer: str, channels: str | None) -> tuple[int, ...]:
+    """The channels that were asked for, if any were."""
+    about = run.layer(layer)
+    return drawing.numbers(channels, about.channels) if channels else ()
 
 
 def _show_top(rows: "tuple[Top, ...]", columns: dict[str, str], *, as_json: bool) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from workers import globs
 from workers.errors import UsageError
 from workers.store import paths
 from workers.store.root import Root
@@ -38,6 +39,8 @@ def prepared(values: dict[str, Any], address: str) -> dict[str, Any]:
     changed = dict(values)
     if isinstance(values.get("model"), dict):
         changed["model"] = _uploaded(values["model"], root)
+    if isinstance(values.get("evolve"), dict):
+        changed["evolve"] = _checkpoints(values["evolve"], root)
     if isinstance(values.get("models"), list):
         changed["models"] = [_uploaded(model, root) for model in values["models"]]
     return changed
@@ -51,6 +54,15 @@ def _uploaded(model: dict[str, Any], root: Root) -> dict[str, Any]:
     if model.get("classes") and _is_local(str(model["classes"])):
         changed["classes"] = _upload(str(model["classes"]), root)
     return changed
+
+
+def _checkpoints(evolve: dict[str, Any], root: Root) -> dict[str, Any]:
+    """Globs on this machine are files from now on: elsewhere they would match others."""
+    files = []
+    for pattern in evolve.get("checkpoints", ()):
+        here = isinstance(pattern, str) and _is_local(pattern)
+        files += [_upload(file, root) for file in globs.matching(pattern, "evolve.checkpoints")] if here else [pattern]
+    return {**evolve, "checkpoints": files}
 
 
 def _upload(path: str, root: Root) -> str:

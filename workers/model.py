@@ -73,6 +73,8 @@ def load(spec: ModelSpec) -> Model:
     kept = {name: tensor.detach().contiguous().clone() for name, tensor in module.state_dict().items()}
     mark = fingerprint(network)
     names = _class_names(spec, network) or entry.class_names
+    if len(names) != network.nodes[-1].shape[0]:  # another head than that of the weights that the names belong to
+        names = ()
     return Model(StoredModel(spec.source, architecture, preprocessing, mark, names), network, kept)
 
 

@@ -19,6 +19,7 @@ KINDS = {
     "occlude": ("occlusions", "occlusion"),
     "invert": ("inversions", "inversion"),
     "filters": ("filters", "filter"),
+    "evolve": ("evolution", "frame"),
 }
 SHOWN = 40  # images on a page; filters are small and are all shown
 CURVE = (320.0, 100.0)  # width and height of the figure of an error curve
@@ -50,7 +51,7 @@ def of_row(atlas: Atlas, run_id: str, number: int) -> Page:
     row, last = finding(run, number), sum(part.rows for part in run.tables[TABLE_OF[run.job].name]) - 1
     page = {
         "kind": KINDS[run.job][1],
-        "title": row.values["image_id"] if run.job != "filters" else f"kernel {row.values['channel']}",
+        "title": _title(row),
         "run": parts.of_run(run),
         "says": [SAYS[run.job]],
         "found": of_finding(row),
@@ -59,6 +60,14 @@ def of_row(atlas: Atlas, run_id: str, number: int) -> Page:
         "next": links.row(run, number + 1) if number < last else None,
     }
     return page | _MORE[run.job](atlas, row)
+
+
+def _title(row: Finding) -> str:
+    if row.run.job == "filters":
+        return f"kernel {row.values['channel']}"
+    if row.run.job == "evolve":
+        return f"channel {row.values['channel']} at {row.values['checkpoint_name']}"
+    return str(row.values["image_id"])
 
 
 def _occlusion(atlas: Atlas, row: Finding) -> dict[str, Any]:
@@ -94,6 +103,7 @@ _MORE: Mapping[str, Callable[[Atlas, Finding], dict[str, Any]]] = {
     "occlude": _occlusion,
     "invert": _inversion,
     "filters": lambda _, __: {},
+    "evolve": lambda _, row: {"strip": links.strips(row.run, row.values["layer"], row.values["channel"])},
 }
 
 

@@ -17,6 +17,7 @@ SAYS = {
     "projection": "A projection is what in this patch drove this unit, carried down to pixels; never why a class was chosen.",
     "occlude": "A grey square hides a part of the image: what then falls depended on that part, as far as one square shows.",
     "invert": "An image that the layer cannot tell from the original: one of many, and the priors' doing as well.",
+    "evolve": "Each frame is the image that drives the channel most at that checkpoint: strips jump where another image wins.",
     "filters": "The first convolution's kernels, each scaled by itself: what they weigh, not how often they wake.",
 }
 

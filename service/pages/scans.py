@@ -6,7 +6,7 @@ from typing import Any
 
 from service import links
 from service.atlas import Atlas
-from service.pages import findings
+from service.pages import evolution, findings
 from service.pages.parts import SAYS, Page, of_cell, of_channel, of_layer, of_run, of_state
 from service.pictures import KINDS, SHOWN
 from service.query import sharing
@@ -29,6 +29,8 @@ def run(atlas: Atlas, run_id: str, start: int = 0) -> Page:
     """One run: its layers, or what an instrument found."""
     found = atlas.run(run_id)
     page = {"title": found.run, "run": of_run(found), "rejects_by_reason": dict(found.rejects_by_reason)}
+    if found.job == "evolve":
+        return {**page, **evolution.of_run(found)}
     if found.job != "scan":
         return {**page, **findings.of_run(found, start)}
     layers = [of_layer(found, each) | of_state(atlas, found, each) for each in found.layers]

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -139,7 +140,7 @@ def cell(run: PublishedRun, number: int) -> tuple[str, Cell]:
     _check(run)
     columns = ["layer", "channel", "checkpoint", "score", "box_top", "box_left", "patch", "projection"]
     found = row(run, EVOLUTION, number, columns)
-    pictures = {name: (found.pop(name) or {}).get("bytes") for name in ("patch", "projection")}
+    pictures: dict[str, Any] = {name: (found.pop(name) or {}).get("bytes") for name in ("patch", "projection")}
     return found.pop("layer"), Cell(rank=found.pop("checkpoint"), **found, **pictures)
 
 

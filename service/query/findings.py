@@ -1,4 +1,4 @@
-"""What the instruments found. Takes runs of occlusion, inversion and filters, gives rows of their tables with their numbers."""
+"""What the instruments found. Takes runs of them, gives rows of their tables with their numbers."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -12,8 +12,9 @@ from service.query.reading import read, row
 from workers.errors import QueryError, nearest
 from workers.store.columns import Table
 from workers.store.instruments import FILTERS, INVERSIONS, OCCLUSIONS
+from workers.store.schema import EVOLUTION
 
-TABLE_OF = {"occlude": OCCLUSIONS, "invert": INVERSIONS, "filters": FILTERS}
+TABLE_OF = {"occlude": OCCLUSIONS, "invert": INVERSIONS, "filters": FILTERS, "evolve": EVOLUTION}
 OF_IMAGES = ("occlude", "invert")
 PANELS = ("panel_image", "panel_activation", "panel_projection", "panel_probability", "panel_class")
 MAPS = ("activation_map", "probability_map", "class_map")

@@ -1,0 +1,210 @@
+"""A short training to look at. Takes a folder of labelled images, gives checkpoints of zfnet-mini, one for each epoch.
+
+A recipe to read, not a trainer: the images are decoded once and held in memory, and a few epochs on two CPU cores are
+enough for features that are more than noise.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from statistics import mean
+from typing import Any, Self
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn import functional
+
+from jobs import cluster
+from workers import architectures
+from workers.core.zfnet import zfnet_mini
+from workers.corpus import reader, sources
+from workers.corpus.manifest import Row
+from workers.errors import CorpusError
+from workers.spec import CorpusSpec, LimitsSpec, ModelSpec
+
+HELD_OUT = 5  # one image in so many tells the accuracy and is never learned from
+MOST_IMAGES = 50_000  # about 100 kB each in memory
+LEAST_CLASSES = 2
+BATCH = 32
+RATE, DECAY = 1e-3, 5e-2
+LARGEST_RMS = 0.1
+PREPROCESSING = architectures.resolve(ModelSpec(source="deconvoy://zfnet-mini"))[1].preprocessing
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Data:
+    """Images in memory.
+
+    Attributes:
+        pixels: uint8 (images, 3, resize, resize).
+        labels: int64 (images,), numbers of classes.
+        classes: names of the classes.
+        held_out: bool (images,).
+    """
+
+    pixels: Tensor
+    labels: Tensor
+    classes: tuple[str, ...]
+    held_out: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Descent:
+    """AdamW whose rate rises and falls once over the whole training (Smith & Topin 2018)."""
+
+    optimizer: torch.optim.Optimizer
+    schedule: torch.optim.lr_scheduler.LRScheduler
+
+    @classmethod
+    def of(cls, network: nn.Module, steps: int) -> Self:
+        """For a network and so many steps."""
+        optimizer = torch.optim.AdamW(network.parameters(), RATE, weight_decay=DECAY)
+        return cls(optimizer, torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=steps))
+
+
+@dataclass(frozen=True)
+class Training:
+    """What is trained on what.
+
+    Attributes:
+        corpus: folder or URL of images, a folder for each class.
+        folder: where the checkpoints, `classes.txt` and `evolve.toml` go.
+        epochs: passes over the images.
+        device: cpu, cuda or auto.
+        threads: CPU threads; None leaves it to torch.
+        seed: of the weights, the held-out images and the order; with it and the threads the checkpoints are the same.
+    """
+
+    corpus: str
+    folder: Path
+    epochs: int
+    device: str = "auto"
+    threads: int | None = None
+    seed: int = 0
+
+
+def train(asked: Training, say: Say) -> dict[str, Any]:
+    """Train zfnet-mini and write `epoch-000.safetensors`, before the first step, and one after each epoch.
+
+    Args:
+        asked: what.
+        say: is told a line for each epoch.
+
+    Returns:
+        Classes, images, and by epoch the loss and the accuracy on held-out images.
+
+    Raises:
+        CorpusError: the corpus has fewer than two classes, or too many images.
+    """
+    where = cluster.resolve_device(asked.device)
+    torch.set_num_threads(asked.threads or torch.get_num_threads())
+    generator = torch.Generator().manual_seed(asked.seed)
+    data = _data(asked.corpus, generator)
+    say(f"{len(data.labels):,} images of {len(data.classes)} classes, {int(data.held_out.sum()):,} of them held out")
+    asked.folder.mkdir(parents=True, exist_ok=True)
+    network = _network(len(data.classes), generator).to(where)
+    descent = Descent.of(network, asked.epochs * -(-int((~data.held_out).sum()) // BATCH))
+    course = []
+    for epoch in range(asked.epochs + 1):
+        batches = _batches(data, generator, where) if epoch else ()
+        losses = [_step(network, descent, batch) for batch in batches]
+        told = {"epoch": epoch, "loss": mean(losses) if losses else None, "accuracy": _accuracy(network, data, where)}
+        state = {key: value.half().cpu().contiguous() for key, value in network.state_dict().items()}
+        save_file(state, asked.folder / f"epoch-{epoch:03}.safetensors")
+        say(f"epoch {epoch:3}   accuracy {told['accuracy']:6.1%}" + (f"   loss {told['loss']:.3f}" if losses else ""))
+        course.append(told)
+    _write_spec(asked.folder, asked.corpus, data.classes)
+    return {"classes": len(data.classes), "images": len(data.labels), "epochs": course}
+
+
+def _data(corpus: str, generator: torch.Generator) -> Data:
+    """Decode every labelled image once, cut to a square as wide as its short side."""
+    listed = sorted(sources.listing(CorpusSpec(source=corpus)), key=lambda entry: entry.image_id)
+    rows = [Row(n, **vars(entry), removed=False) for n, entry in enumerate(listed) if entry.label is not None]
+    classes = tuple(sorted({str(row.label) for row in rows}))
+    if len(classes) < LEAST_CLASSES or len(rows) > MOST_IMAGES:
+        told = f"{len(rows):,} labelled images of {len(classes)} classes"
+        wanted = f"{LEAST_CLASSES} classes at least and {MOST_IMAGES:,} images at most"
+        raise CorpusError(f"corpus {corpus!r} has {told}; this recipe wants {wanted}")
+    square = replace(PREPROCESSING, crop=PREPROCESSING.resize)
+    prepare = partial(square.prepare, max_pixels=LimitsSpec().pixels)
+    batches = reader.batches(rows, BATCH, prepare, reader.ReadOptions(LimitsSpec(), threads=2))
+    found = [picture for batch in batches for picture in batch.pictures]
+    number, label_of = {name: n for n, name in enumerate(classes)}, {row.image_index: str(row.label) for row in rows}
+    labels = torch.tensor([number[label_of[picture.record.image_index]] for picture in found])
+    held_out = torch.randperm(len(found), generator=generator) % HELD_OUT == 0
+    return Data(torch.stack([picture.prepared for picture in found]), labels, classes, held_out)
+
+
+def _network(classes: int, generator: torch.Generator) -> nn.Module:
+    """zfnet-mini with weights drawn as He et al. 2015 do, biases 0."""
+    network = zfnet_mini(classes)
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_normal_(module.weight, generator=generator)
+            nn.init.zeros_(module.bias)  # type: ignore[arg-type] # the class allows None, zfnet has none without
+    return network.to(memory_format=torch.channels_last)
+
+
+def _batches(data: Data, generator: torch.Generator, device: str) -> Iterator[tuple[Tensor, Tensor]]:
+    """An epoch: the images that are not held out in a new order, each cut at a random place and mirrored or not."""
+    seen = torch.nonzero(~data.held_out).flatten()
+    room = PREPROCESSING.resize - PREPROCESSING.crop + 1
+    for chosen in torch.split(seen[torch.randperm(len(seen), generator=generator)], BATCH):
+        tops, lefts = (torch.randint(room, (len(chosen),), generator=generator).tolist() for _ in range(2))
+        mirrored = torch.rand(len(chosen), generator=generator) < 1 / 2
+        cut = [_cut(data.pixels[index], *at) for index, *at in zip(chosen.tolist(), tops, lefts, strict=True)]
+        images = PREPROCESSING.normalise(torch.stack(cut).to(device))
+        images[mirrored] = images[mirrored].flip(3)
+        yield images, data.labels[chosen].to(device)
+
+
+def _cut(pixels: Tensor, top: int, left: int) -> Tensor:
+    return pixels[:, top : top + PREPROCESSING.crop, left : left + PREPROCESSING.crop]
+
+
+def _step(network: nn.Module, descent: "Descent", batch: tuple[Tensor, Tensor]) -> float:
+    """One step down the loss; then no filter's root mean square exceeds 0.1, as in Zeiler & Fergus 2014, section 3.1."""
+    images, labels = batch
+    loss = functional.cross_entropy(network(images), labels)
+    descent.optimizer.zero_grad()
+    loss.backward()  # type: ignore[no-untyped-call]
+    descent.optimizer.step()
+    descent.schedule.step()
+    with torch.no_grad():
+        for module in network.modules():
+            if isinstance(module, nn.Conv2d):
+                rms = module.weight.square().mean(dim=(1, 2, 3), keepdim=True).sqrt()
+                module.weight.mul_((LARGEST_RMS / rms).clamp(max=1))
+    return loss.item()
+
+
+@torch.no_grad()
+def _accuracy(network: nn.Module, data: Data, device: str) -> float:
+    """Share of the held-out images whose most probable class is theirs."""
+    margin = (PREPROCESSING.resize - PREPROCESSING.crop) // 2
+    right = 0
+    for chosen in torch.split(torch.nonzero(data.held_out).flatten(), BATCH):
+        cut = torch.stack([_cut(data.pixels[index], margin, margin) for index in chosen.tolist()])
+        found = network(PREPROCESSING.normalise(cut.to(device))).argmax(dim=1).cpu()
+        right += int((found == data.labels[chosen]).sum())
+    return right / int(data.held_out.sum())
+
+
+def _write_spec(folder: Path, corpus: str, classes: tuple[str, ...]) -> None:
+    """A spec for `deconvoy evolve`; strings of JSON are strings of TOML."""
+    (folder / "classes.txt").write_text("".join(f"{name}\n" for name in classes), encoding="utf-8")
+    (folder / "evolve.toml").write_text(
+        "[model]\n"
+        'source = "deconvoy://zfnet-mini"\n'
+        'classes = "classes.txt"\n'
+        f"kwargs = {{ classes = {len(classes)} }}\n"
+        f"[corpus]\nsource = {json.dumps(corpus)}\n"
+        '[evolve]\ncheckpoints = ["epoch-*.safetensors"]\n',
+        encoding="utf-8",
+    )

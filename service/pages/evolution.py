@@ -1,0 +1,79 @@
+"""Pages about features over a training. Takes a run of checkpoints, gives plain values."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from service import links
+from service.atlas import Atlas
+from service.catalog import PublishedRun
+from service.pages import parts
+from service.pages.parts import SAYS, Page
+from service.query import evolution
+from service.query.evolution import Course, Strip
+
+SHOWN = 16  # channels on a page
+FIGURE = (320.0, 100.0)  # width and height of a layer's curves
+
+
+def of_run(found: PublishedRun) -> Page:
+    """How each layer comes to be what it is."""
+    names = evolution.checkpoints(found)
+    return {
+        "kind": "evolution",
+        "says": [SAYS["evolve"]],
+        "checkpoints": names,
+        "layers": [_course(found, each, names) for each in evolution.courses(found)],
+    }
+
+
+def layer(atlas: Atlas, run_id: str, name: str, start: int) -> Page:
+    """The strips of some channels of a layer."""
+    found = atlas.run(run_id)
+    every = evolution.strips(found, name)
+    shown = every[start : start + SHOWN]
+    return {
+        "kind": "strips",
+        "title": f"{name} of {found.run} over the training",
+        "run": parts.of_run(found),
+        "layer": parts.of_layer(found, found.layer(name)),
+        "says": [SAYS["evolve"], SAYS["projection"]],
+        "checkpoints": evolution.checkpoints(found),
+        "strips": [_strip(found, each) for each in shown],
+        "total": len(every),
+        "first": start + 1,
+        "last": start + len(shown),
+        "previous": links.strips(found, name, max(0, start - SHOWN)) if start else None,
+        "next": links.strips(found, name, start + SHOWN) if start + SHOWN < len(every) else None,
+    }
+
+
+def _course(found: PublishedRun, course: Course, names: Sequence[str]) -> dict[str, Any]:
+    return parts.of_layer(found, course.layer) | {
+        "overlap": course.overlap,
+        "settled": course.settled,
+        "median": names[course.median] if course.median is not None else None,
+        "dead": course.dead,
+        "overlap_curve": _curve(course.overlap),
+        "settled_curve": _curve(course.settled),
+    }
+
+
+def _strip(found: PublishedRun, strip: Strip) -> dict[str, Any]:
+    frames = [
+        asdict(frame)
+        | {
+            "href": links.row(found, frame.number),
+            "patch": links.picture(found, frame.number, "patch"),
+            "projection": links.picture(found, frame.number, "projection"),
+        }
+        for frame in strip.frames
+    ]
+    return {"channel": strip.channel, "settled_since": strip.settled_since, "frames": frames}
+
+
+def _curve(shares: Sequence[float | None]) -> str:
+    """Shares by checkpoint as the points of a figure."""
+    (width, height), last = FIGURE, max(1, len(shares) - 1)
+    known = [(number, share) for number, share in enumerate(shares) if share is not None]
+    return " ".join(f"{number / last * width:.1f},{height * (1 - share):.1f}" for number, share in known)

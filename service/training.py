@@ -1,0 +1,95 @@
+"""The commands about a training: `evolve`, and a small one to try it on. Takes words, gives published runs and files."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from service import drawing
+from service.instruments import (
+    Actors,
+    Corpus,
+    Datasets,
+    Device,
+    Fewer,
+    Json,
+    Output,
+    Run,
+    SpecFile,
+    Threads,
+    draw,
+)
+from service.running import absolute, absolute_model, finish, number, spec_of, watched
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(evolve)
+    app.command(name="train-demo")(train_demo)
+
+
+def evolve(  # noqa: PLR0913 - one parameter per flag; one that is not given leaves it to the spec
+    *,
+    checkpoints: Annotated[
+        list[str] | None, typer.Option(help="File of weights or quoted glob; may be repeated, in the training's order.")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="deconvoy://NAME or torchvision://NAME, without weights.")] = None,
+    corpus: Corpus = None,
+    root: Datasets = None,
+    run: Run = None,
+    layers: Annotated[list[str] | None, typer.Option(help="Layer, glob or auto; may be repeated.")] = None,
+    k: Annotated[int | None, typer.Option(help="Images kept per channel and compared.")] = None,
+    settled_share: Annotated[float | None, typer.Option(help="Of top images, to count as settled.")] = None,
+    method: Annotated[str | None, typer.Option(help="deconvnet, guided_backprop or gradient.")] = None,
+    classes: Annotated[str | None, typer.Option(help="File of class names, one per line.")] = None,
+    label: Annotated[str | None, typer.Option(help="folder or none.")] = None,
+    actors: Actors = None,
+    device: Device = None,
+    threads: Threads = None,
+    fewer: Fewer = None,
+    spec: SpecFile = None,
+    output: Output = None,
+    as_json: Json = False,
+) -> None:
+    """See how features come to be: the scan over every checkpoint of a training, Figure 4 of Zeiler & Fergus."""
+    drawing.check_output(output)
+    from jobs.evolve import evolve as run_evolve
+    from workers.instruments import EvolutionRun
+
+    files = [absolute(each) for each in checkpoints or ()]
+    flags = {
+        "run": run,
+        "root": absolute(root),
+        "model": {"source": absolute_model(model), "classes": absolute(classes)},
+        "corpus": {"source": absolute(corpus), "label": label},
+        "evolve": {"checkpoints": files or None, "settled_share": settled_share},
+        "scan": {"layers": layers or None, "k": k},
+        "project": {"method": method},
+        "resources": {"actors": number(actors), "fewer": fewer, "device": device, "threads": threads},
+    }
+    asked = spec_of(EvolutionRun, spec, flags)
+    outcome = watched(lambda watch: run_evolve(asked, watch))
+    draw(outcome.root, outcome.run, output)
+    finish(outcome, asked.scan.max_reject_share, as_json=as_json)
+
+
+def train_demo(  # noqa: PLR0913 - one parameter per flag
+    *,
+    corpus: Annotated[str, typer.Option(help="Folder of images, a folder for each class.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the checkpoints; made if missing.")],
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the images.")] = 12,
+    device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; all without it.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the weights, the held-out images and the order.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Train zfnet-mini on a folder of labelled images, a checkpoint for each epoch, to try `evolve` on."""
+    from jobs.train_demo import Training, train
+    from service.console import print_json
+
+    asked = Training(str(absolute(corpus)), output.absolute(), epochs, device, threads, seed)
+    outcome = train(asked, (lambda _: None) if as_json else typer.echo)
+    if as_json:
+        print_json(outcome)
+        return
+    typer.echo(f"look    deconvoy evolve --spec {output}/evolve.toml --root ROOT")
