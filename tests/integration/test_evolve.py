@@ -1,0 +1,183 @@
+"""Features over a training as a job: what each checkpoint's own scan would say, once for what has not changed."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import ray
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+from jobs.evolve import evolve
+from jobs.scan import scan
+from jobs.watch import Silent
+from service import catalog, filmstrip
+from service.query import evolution
+from tests.support import corpora
+from workers.architectures import resolve
+from workers.errors import SpecError, UnknownLayerError
+from workers.instruments import EvolutionRun
+from workers.spec import ModelSpec, make, make_spec
+from workers.store.root import Root
+
+pytestmark = pytest.mark.ray
+LAYERS = ["relu2", "relu5"]
+SCAN = {"layers": LAYERS, "batch": 4, "shard": 8, "k": 3, "max_reject_share": 0.5}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def two_cpus():
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("corpus")
+    corpora.photos(folder, range(14))
+    (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff no more")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def training(tmp_path_factory) -> Path:
+    """Three checkpoints: the second changes the fifth layer alone, the third the classifier alone."""
+    folder = tmp_path_factory.mktemp("training")
+    _, entry = resolve(ModelSpec(source="deconvoy://zfnet-mini"))
+    state = {key: value.float() for key, value in load_file(str(entry.file)).items()}
+    save_file(state, folder / "epoch-1.safetensors")
+    state["conv5.weight"] = state["conv5.weight"].flip(0) * 0.5
+    save_file(state, folder / "epoch-2.safetensors")
+    state["fc7.bias"] = state["fc7.bias"] + 1
+    save_file(state, folder / "epoch-10.safetensors")
+    return folder
+
+
+def spec(corpus: Path, training: Path, root: Path, run: str = "one", actors: int = 2, **more) -> EvolutionRun:
+    values = {
+        "run": run, "root": str(root), "model": {"source": "deconvoy://zfnet-mini"}, "corpus": {"source": str(corpus)},
+        "evolve": {"checkpoints": [f"{training}/*.safetensors"]}, "scan": SCAN | more,
+        "resources": {"actors": actors, "device": "cpu"},
+    }  # fmt: skip
+    return make(EvolutionRun, values)
+
+
+@pytest.fixture(scope="module")
+def root(corpus, training, tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("root")
+    outcome = evolve(spec(corpus, training, root), Silent())
+    assert (outcome.images, outcome.rejects, outcome.exit_code) == (14, 1, 0)
+    assert outcome.shards_run == 4  # two of the first checkpoint, two of the second, none of the third
+    return root
+
+
+def rows(root: Path, table: str, run: str = "one") -> list[dict]:
+    return pq.read_table(root / "tables" / table, filters=[("run", "==", run)]).to_pylist()
+
+
+def parts(root: Path, run: str = "one") -> dict:
+    told = json.loads((root / "runs" / run / "manifest.json").read_text())
+    return {name: [part["sha256"] for part in files] for name, files in told["tables"].items()}
+
+
+def test_each_checkpoint_is_what_a_scan_of_it_says_pictures_included(corpus, training, root, tmp_path):
+    found = rows(root, "evolution")
+    tops = {}
+    for number, name in enumerate(("epoch-1", "epoch-2")):
+        model = {"source": f"deconvoy://zfnet-mini?weights={training}/{name}.safetensors"}
+        values = {"run": "plain", "root": str(tmp_path / name), "model": model, "corpus": {"source": str(corpus)}}
+        scan(make_spec(values | {"scan": SCAN, "resources": {"actors": 2, "device": "cpu"}}), Silent())
+        best = [row for row in rows(tmp_path / name, "patches", "plain") if row["rank"] == 0]
+        mine = [row for row in found if row["checkpoint"] == number]
+        assert len(best) == len(mine) == 224
+        for plain, row in zip(best, mine, strict=True):
+            assert {key: plain[key] for key in plain if key not in ("rank", "run")} == {
+                key: row[key] for key in plain if key not in ("rank", "run")
+            }
+        units = rows(tmp_path / name, "units", "plain")
+        assert [(unit["mean"], unit["active_share"]) for unit in units] == [
+            (r["mean"], r["active_share"]) for r in mine
+        ]
+        tops[number] = rows(tmp_path / name, "top", "plain")
+    for row in found:
+        if row["checkpoint"] == 0:
+            assert row["overlap"] == shared(tops, row["layer"], row["channel"])
+        else:
+            assert row["overlap"] in (1.0, None)
+
+
+def shared(tops: dict, layer: str, channel: int) -> float | None:
+    sets = [
+        {r["image_id"] for r in tops[n] if (r["layer"], r["channel"]) == (layer, channel) and r["score"] > 0}
+        for n in (0, 1)
+    ]
+    return len(sets[0] & sets[1]) / max(map(len, sets)) if any(sets) else None
+
+
+def test_what_has_not_changed_is_told_to_be_the_same(root):
+    same = {(row["layer"], row["checkpoint_name"]): row["same_as"] for row in rows(root, "evolution")}
+    assert same == {
+        ("relu2", "epoch-1"): None, ("relu2", "epoch-2"): 0, ("relu2", "epoch-10"): 0,
+        ("relu5", "epoch-1"): None, ("relu5", "epoch-2"): None, ("relu5", "epoch-10"): 1,
+    }  # fmt: skip
+    settled = {layer: {r["settled_since"] for r in rows(root, "evolution") if r["layer"] == layer} for layer in LAYERS}
+    assert settled["relu2"] <= {0, None} and 1 in settled["relu5"] <= {0, 1, None}
+
+
+def test_the_bytes_are_the_same_for_one_actor_and_nothing_is_done_twice(corpus, training, root, tmp_path):
+    calm = evolve(spec(corpus, training, tmp_path, actors=1), Silent())
+    assert calm.shards_run == 4 and parts(tmp_path) == parts(root)
+    again = evolve(spec(corpus, training, tmp_path, run="two"), Silent())
+    assert (again.shards_run, again.shards_reused, again.groups_run) == (0, 4, 0)
+    assert parts(tmp_path, "two") == parts(root)
+    assert evolve(spec(corpus, training, tmp_path), Silent()).already_published
+
+
+def test_a_result_that_is_lost_is_made_again_and_no_other(corpus, training, root, tmp_path):
+    shutil.copytree(root, tmp_path, dirs_exist_ok=True)
+    lost = json.loads((root / "runs" / "one" / "manifest.json").read_text())["shards"][-1]
+    (tmp_path / lost).unlink()
+    assert evolve(spec(corpus, training, tmp_path, run="two"), Silent()).shards_run == 1
+    assert parts(tmp_path, "two") == parts(root)
+
+
+def test_a_training_that_goes_on_costs_its_new_checkpoint(corpus, training, root, tmp_path):
+    longer = tmp_path / "longer"
+    shutil.copytree(training, longer)
+    state = load_file(longer / "epoch-10.safetensors")
+    state["conv5.weight"] = state["conv5.weight"] * 2
+    save_file(state, longer / "epoch-11.safetensors")
+    shutil.copytree(root, tmp_path / "root")
+    outcome = evolve(spec(corpus, longer, tmp_path / "root", run="two"), Silent())
+    assert (outcome.shards_run, outcome.shards_reused) == (2, 4)
+
+
+def test_wrong_input_is_refused_before_anything_is_written(corpus, training, tmp_path):
+    with pytest.raises(UnknownLayerError):
+        evolve(spec(corpus, training, tmp_path / "root", layers=["conv9"]), Silent())
+    with pytest.raises(SpecError, match="nothing matches"):
+        evolve(spec(corpus, tmp_path / "nowhere", tmp_path / "root"), Silent())
+    assert not (tmp_path / "root").exists()
+
+
+def test_the_strips_are_asked_for_and_drawn(root):
+    run = catalog.find(Root(str(root)), "one", None)
+    [strip] = evolution.strips(run, "relu5", [7])
+    mine = [row for row in rows(root, "evolution") if (row["layer"], row["channel"]) == ("relu5", 7)]
+    assert [(f.score, f.image_id, f.overlap) for f in strip.frames] == [
+        (row["score"], row["image_id"], row["overlap"]) for row in mine
+    ]
+    assert evolution.checkpoints(run) == ("epoch-1", "epoch-2", "epoch-10")
+    for frame, row in zip(strip.frames, mine, strict=True):
+        layer, cell = evolution.cell(run, frame.number)
+        assert (layer, cell.channel, cell.patch) == ("relu5", 7, row["patch"]["bytes"])
+    second, fifth = evolution.courses(run)
+    assert second.overlap == (1.0, 1.0, 1.0) and second.median == 0
+    known = [row["overlap"] for row in rows(root, "evolution") if (row["layer"], row["checkpoint"]) == ("relu5", 0)]
+    known = [share for share in known if share is not None]
+    assert fifth.overlap[0] == pytest.approx(sum(known) / len(known))
+    drawn = filmstrip.board(run)
+    assert isinstance(drawn, Image.Image) and len(drawn.getcolors(1 << 24)) > 1000

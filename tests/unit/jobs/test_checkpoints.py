@@ -1,0 +1,84 @@
+"""Which files a training is made of, and what in each is new."""
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from jobs import checkpoints
+from workers import model as models
+from workers.core.zfnet import zfnet_mini
+from workers.errors import ModelError, SpecError
+from workers.instruments import EvolutionRun
+from workers.spec import make
+from workers.store.root import Root
+
+
+def spec(*files: str, source: str = "deconvoy://zfnet-mini", root: str = "r") -> EvolutionRun:
+    values = {
+        "root": root,
+        "model": {"source": source},
+        "corpus": {"source": "c"},
+        "evolve": {"checkpoints": list(files)},
+    }
+    return make(EvolutionRun, values)
+
+
+def test_the_files_of_a_glob_go_by_the_numbers_in_their_names(tmp_path):
+    for number in (10, 2, 1):
+        (tmp_path / f"epoch-{number}.pt").touch()
+    found = checkpoints.resolved(spec(f"{tmp_path}/epoch-*.pt"))
+    assert found.evolve.checkpoints == tuple(f"{tmp_path}/epoch-{number}.pt" for number in (1, 2, 10))
+    assert found.model.source == f"deconvoy://zfnet-mini?weights={tmp_path}/epoch-10.pt"
+
+
+@pytest.mark.parametrize(
+    ("files", "source", "told"),
+    [
+        (("none-*.pt",), "deconvoy://zfnet-mini", "nothing matches"),
+        (("a.pt",), "deconvoy://zfnet-mini", "one file"),
+        (("a.pt", "b.pt", "a.pt"), "deconvoy://zfnet-mini", "named twice"),
+        (("a.pt", "b.pt"), "deconvoy://zfnet-mini?weights=c.pt", "names weights"),
+        (("zzz://a/*.pt",), "deconvoy://zfnet-mini", "cannot be listed"),
+    ],
+)
+def test_files_that_make_no_training_are_refused(tmp_path, files, source, told):
+    named = [file if "://" in file else f"{tmp_path}/{file}" for file in files]
+    with pytest.raises(SpecError, match=told):
+        checkpoints.resolved(spec(*named, source=source))
+
+
+def write(path, change: str = "", by: float = 0.0, classes: int = 101) -> None:
+    torch.manual_seed(0)
+    state = zfnet_mini(classes).state_dict()
+    if change:
+        state[change] += by
+    save_file(state, path)
+
+
+def test_a_layer_is_new_where_it_or_anything_below_it_has_changed(tmp_path):
+    for number, (change, by) in enumerate(
+        [("", 0), ("conv3.weight", 0.1), ("conv3.weight", 0.1), ("conv1.bias", 1.0), ("", 0)]
+    ):
+        write(tmp_path / f"{number}.safetensors", change, by)
+    asked = checkpoints.resolved(spec(f"{tmp_path}/*.safetensors", root=str(tmp_path / "root")))
+    last = models.load(asked.model)
+    layers = last.network.select(["relu1", "relu2", "relu3", "relu5", "fc7"])
+    found = checkpoints.load(asked, last, layers, Root(asked.root))
+    assert [each.source for each in found] == [
+        (0, 0, 0, 0, 0),
+        (0, 0, 1, 1, 1),
+        (0, 0, 1, 1, 1),
+        (3, 3, 3, 3, 3),
+        (0, 0, 0, 0, 0),
+    ]
+    assert [[layer.name for layer in each.fresh(layers)] for each in found[1:3]] == [["relu3", "relu5", "fc7"], []]
+    assert [each.name for each in found] == ["0", "1", "2", "3", "4"]
+
+
+def test_a_checkpoint_of_another_network_is_refused_with_its_name(tmp_path):
+    write(tmp_path / "1.safetensors", classes=5)
+    write(tmp_path / "2.safetensors")
+    asked = checkpoints.resolved(spec(f"{tmp_path}/*.safetensors", root=str(tmp_path / "root")))
+    last = models.load(asked.model)
+    with pytest.raises(ModelError, match=r"1\.safetensors.*fc7"):
+        checkpoints.load(asked, last, last.network.select(["relu1"]), Root(asked.root))
