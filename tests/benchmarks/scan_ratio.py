@@ -27,11 +27,11 @@ from workers.store.root import Root
 GOALS = {"alexnet": 0.85, "resnet18": 0.85, "squeezenet1_1": 0.75}
 
 
-def plain(loaded: Model) -> Callable[[Tensor], object]:
+def plain(loaded: Model, where: str) -> Callable[[Tensor], object]:
     """torchvision's own module without its classifier, channels last."""
     module = architectures.build(loaded.stored.architecture)
     models.fit(module, loaded.state, loaded.stored.source)
-    return getattr(module, "features", module).to(memory_format=torch.channels_last)
+    return getattr(module, "features", module).to(where, memory_format=torch.channels_last)
 
 
 def steps(worker: ScanWorker) -> Callable[[Tensor], object]:
@@ -43,26 +43,30 @@ def steps(worker: ScanWorker) -> Callable[[Tensor], object]:
 def forward_only(job: Job, images: int, run: Callable[[Tensor], object]) -> None:
     """Decode and run, and keep nothing."""
     listed = manifest.rows(Root(job.spec.root), job.manifest, 0, images)
-    options = reader.ReadOptions(job.spec.limits, 1, 2 * job.spec.scan.batch)
+    threads = device.decode_threads(job.spec.resources.device)
+    options = reader.ReadOptions(job.spec.limits, threads, 2 * job.spec.scan.batch)
     prepare = partial(job.model.preprocessing.prepare, max_pixels=job.spec.limits.pixels)
     with torch.inference_mode():
         for batch in reader.batches(listed, job.spec.scan.batch, prepare, options):
             run(device.normalised(batch.pixels(), job, Precision.FLOAT32))
+    if job.spec.resources.device == "cuda":
+        torch.cuda.synchronize()
 
 
-def measure(name: str, images: int, rounds: int, scratch: Path) -> None:
+def measure(name: str, asked: argparse.Namespace, scratch: Path) -> None:
     """Print one line."""
+    images, where = asked.images, asked.device
     job, loaded = benchmarking.prepared(
-        benchmarking.source(name, scratch), benchmarking.photos(scratch), scratch, images
+        benchmarking.source(name, scratch), benchmarking.photos(scratch), scratch, images, where, batch=asked.batch
     )
     worker = ScanWorker(job)
     shard = Shard(0, images, job.manifest, f"shards/benchmark/{name}.parquet")
     sides = {
-        "plain": partial(forward_only, job, images, plain(loaded)),
+        "plain": partial(forward_only, job, images, plain(loaded, where)),
         "steps": partial(forward_only, job, images, steps(worker)),
         "scan": lambda: worker.run(shard),
     }
-    seconds = list(benchmarking.alternating(rounds, **sides))
+    seconds = list(benchmarking.alternating(asked.rounds, **sides))
     ratios = {side: [each[side] / each["scan"] for each in seconds] for side in ("plain", "steps")}
     rate = benchmarking.spread([images / each["scan"] for each in seconds])
     print(
@@ -77,12 +81,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, default=512, help="images in one round, a multiple of 32")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--networks", nargs="+", default=list(GOALS), choices=list(GOALS))
     asked = parser.parse_args()
-    print(f"{asked.images} photos, {asked.rounds} rounds, batch 32, one thread, float32; median (least to most)")
+    print(
+        f"{asked.images} photos, {asked.rounds} rounds, batch {asked.batch}, {asked.device}, float32; median (least to most)"
+    )
     with tempfile.TemporaryDirectory() as scratch:
         for name in asked.networks:
-            measure(name, asked.images, asked.rounds, Path(scratch))
+            measure(name, asked, Path(scratch))
 
 
 if __name__ == "__main__":

@@ -43,15 +43,17 @@ def source(name: str, scratch: Path) -> str:
     return f"torchvision://{name}?weights={file}"
 
 
-def prepared(model: str, corpus: str, scratch: Path, images: int, **scan: object) -> tuple[Job, Model]:
-    """A job as the driver makes it, on the CPU with one thread, without Ray; its shard holds `images` images."""
+def prepared(
+    model: str, corpus: str, scratch: Path, images: int, device: str = "cpu", **scan: object
+) -> tuple[Job, Model]:
+    """A job as the driver makes it, with one thread, without Ray; its shard holds `images` images."""
     spec: RunSpec = make_spec(
         {
             "root": str(scratch / "root"),
             "model": {"source": model},
             "corpus": {"source": corpus},
             "scan": {"shard": images, **scan},
-            "resources": {"device": "cpu", "threads": 1},
+            "resources": {"device": device, "threads": 1},
         }
     )
     loaded, root = models.load(spec.model), Root(spec.root)
