@@ -27,7 +27,8 @@ class Maxima:
 
     def __init__(self, channels: Mapping[int, int], k: int) -> None:
         self.k = k
-        self.top = Rows.empty()
+        self._top = Rows.empty()
+        self._waiting: list[Rows] = []
         self._thresholds = {layer: np.full(count, -np.inf, np.float32) for layer, count in channels.items()}
         self._scores: dict[int, list[Array]] = {layer: [] for layer in channels}
 
@@ -52,12 +53,27 @@ class Maxima:
         images, channels = np.nonzero(entering)
         return images, channels
 
+    @property
+    def top(self) -> Rows:
+        """The top rows of all images so far."""
+        self._merge()
+        return self._top
+
     def add(self, parts: list[Rows]) -> None:
-        """Merge the rows of one batch and raise the thresholds."""
-        if not any(len(part) for part in parts):
+        """Take the rows of one batch; they are merged once as many wait as there are already.
+
+        A merge sorts all rows. Later batches bring few; what a low threshold lets through for a while is dropped then.
+        """
+        self._waiting += parts
+        if sum(map(len, self._waiting)) > len(self._top):
+            self._merge()
+
+    def _merge(self) -> None:
+        """Merge what waits and raise the thresholds."""
+        if not self._waiting:
             return
-        self.top = merge([self.top, *parts], self.k)
-        last = self.top.take(ranks(self.top) == self.k - 1)
+        self._top, self._waiting = merge([self._top, *self._waiting], self.k), []
+        last = self._top.take(ranks(self._top) == self.k - 1)
         for layer, thresholds in self._thresholds.items():
             here = last.layer_index == layer
             thresholds[last.channel[here]] = last.score[here]

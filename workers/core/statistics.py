@@ -13,6 +13,7 @@ import pyarrow as pa
 
 OFFSET = 4001
 LAST_BIN = 8000
+_PER_LOG = 1 / np.log(1.01)
 _EDGES = 1.01 ** (np.arange(1, LAST_BIN + 1) - float(OFFSET))
 
 QUANTILES = (1, 10, 25, 50, 75, 90, 99)
@@ -21,10 +22,19 @@ Array = np.ndarray[Any, Any]
 
 
 def bins(scores: Array) -> Array:
-    """The number of the histogram bin of every score, int32; the edges are exact float64 comparisons, no logarithm."""
+    """The number of the histogram bin of every score, int32.
+
+    A logarithm guesses it, and exact float64 comparisons with the edges around decide: the same as a search, in a fifth of
+    the time.
+    """
     magnitude = np.abs(scores.astype(np.float64))
-    number = np.clip(np.searchsorted(_EDGES, magnitude, side="right"), 1, LAST_BIN)
-    return (np.sign(scores) * number).astype(np.int32)
+    with np.errstate(divide="ignore"):  # 0 is in bin 0 whatever is guessed
+        guess = np.log(magnitude) * _PER_LOG + OFFSET
+    number = np.clip(guess, 1, LAST_BIN).astype(np.int32)
+    number += (number < LAST_BIN) & (magnitude >= _EDGES[np.minimum(number, LAST_BIN - 1)])
+    number -= (number > 1) & (magnitude < _EDGES[number - 1])
+    signed: Array = np.sign(scores).astype(np.int32) * number
+    return signed
 
 
 def bin_values(numbers: Array) -> Array:
@@ -70,7 +80,7 @@ class Statistics:
     def of(cls, layer_index: int, scores: Array) -> Self:
         """The statistics of one layer over scores (images, channels), at least one image."""
         wide = scores.astype(np.float64)
-        histograms = [np.unique(column, return_counts=True) for column in bins(scores).T]
+        histograms = _histograms(bins(scores))
         channels = scores.shape[1]
         return cls(
             layer_index=np.full(channels, layer_index, np.int32),
@@ -80,8 +90,8 @@ class Statistics:
             sum=wide.sum(axis=0),
             sum_of_squares=(wide * wide).sum(axis=0),
             active=(scores > 0).sum(axis=0).astype(np.int64),
-            bins=tuple(numbers.astype(np.int32) for numbers, _ in histograms),
-            counts=tuple(counts.astype(np.int64) for _, counts in histograms),
+            bins=tuple(numbers for numbers, _ in histograms),
+            counts=tuple(counts for _, counts in histograms),
         )
 
     @classmethod
@@ -146,6 +156,18 @@ class Statistics:
             "bins": _lists(self.bins, pa.int32()),
             "counts": _lists(self.counts, pa.int64()),
         }
+
+
+def _histograms(numbers: Array) -> list[tuple[Array, Array]]:
+    """Per column of bin numbers (images, channels) the occupied bins, ascending, and their counts."""
+    lowest = int(numbers.min())
+    width, channels = int(numbers.max()) - lowest + 1, numbers.shape[1]
+    cells = (numbers - lowest).astype(np.int64) + np.arange(channels) * width
+    counted = np.bincount(cells.ravel(), minlength=channels * width)
+    occupied = np.flatnonzero(counted)  # by channel, then by bin
+    ends = np.searchsorted(occupied, np.arange(1, channels) * width)
+    found = np.split((occupied % width + lowest).astype(np.int32), ends)
+    return list(zip(found, np.split(counted[occupied].astype(np.int64), ends), strict=True))
 
 
 def _lists(column: Any, kind: pa.DataType | None) -> pa.Array:  # noqa: ANN401 - array or tuple of arrays

@@ -67,3 +67,23 @@ def test_normalising_is_scale_mean_and_deviation():
         [0.2, 0.3, 0.4]
     ).view(1, 3, 1, 1)
     torch.testing.assert_close(preprocessing.normalise(images).double(), wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_bins_are_those_of_a_search_among_the_edges():
+    random = np.random.default_rng(0)
+    spread = np.exp(random.uniform(-45, 45, 20_000)).astype(np.float32) * random.choice(np.float32([-1, 1]), 20_000)
+    edges = (1.01 ** (np.arange(1, 8001) - 4001.0)).astype(np.float64)
+    near = edges.astype(np.float32)
+    scores = np.concatenate(
+        [spread, near, -near, np.nextafter(near, np.float32(0)), np.float32([0, -0.0, 3e38, 1e-40])]
+    )
+    searched = np.clip(np.searchsorted(edges, np.abs(scores.astype(np.float64)), side="right"), 1, 8000)
+    assert (bins(scores) == np.sign(scores) * searched).all()
+
+
+def test_histograms_are_those_of_each_channel_alone():
+    scores = np.maximum(np.random.default_rng(1).normal(0, 3, (50, 7)), -1).astype(np.float32)
+    found = Statistics.of(3, scores)
+    for channel, (numbers, counts) in enumerate(zip(found.bins, found.counts, strict=True)):
+        wanted = np.unique(bins(scores[:, channel]), return_counts=True)
+        assert (numbers == wanted[0]).all() and (counts == wanted[1]).all() and numbers.dtype == np.int32
