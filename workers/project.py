@@ -27,7 +27,7 @@ from workers.store import rows
 from workers.store.results import PROJECTED
 from workers.store.root import Root
 
-# How far a unit's activation may be from the score that the scan stored, relative to the score: the batches differ.
+# How far a unit's activation may be from the score that the scan stored, relative to the layer's largest: the batches differ.
 AGREEMENT = {Precision.FLOAT32: 1e-3, Precision.BFLOAT16: 0.1, Precision.FLOAT16: 0.02}
 
 
@@ -130,8 +130,7 @@ class _GroupBatch:
     def _check(self, tape: Tape, layer: int, which: np.ndarray[Any, Any]) -> None:
         """Both passes must mean the same unit: its activation is the score that the scan stored."""
         scores, values = self.top.score[which], tape.values[layer + 1].cpu().numpy()
-        bound = AGREEMENT[self.spec.resources.precision]
-        wrong = np.abs(values - scores) > bound * np.maximum(np.abs(scores), bound)
+        wrong = disagreeing(scores, values, AGREEMENT[self.spec.resources.precision])
         if wrong.any():
             first = int(np.nonzero(wrong)[0][0])
             unit, name = self.top.take(which[first : first + 1]), self.worker.network.nodes[layer + 1].name
@@ -163,6 +162,17 @@ class _GroupBatch:
             coded |= {"projection": pictures.projection(pixels, form), "projection_scale": scale}
         key = (int(self.top.layer_index[row]), int(self.top.channel[row]), int(self.rank[row]))
         return _row(*key, index, **coded, exact=exact)
+
+
+def disagreeing(scores: np.ndarray[Any, Any], values: np.ndarray[Any, Any], bound: float) -> np.ndarray[Any, Any]:
+    """Which of a layer's activations are not those of the scan.
+
+    Rounding is of the size of what was added up, which the layer's largest score tells, also where a sum cancels out: an
+    output of a classifier may be a thousandth of its terms.
+    """
+    scale = float(np.abs(scores).max(initial=0.0))
+    wrong: np.ndarray[Any, Any] = np.abs(values - scores) > bound * max(scale, bound)
+    return wrong
 
 
 def _cut(signal: np.ndarray[Any, Any], covers: Box, wanted: Box) -> np.ndarray[Any, Any]:
