@@ -240,14 +240,14 @@ def test_only_the_ingress_and_prometheus_reach_the_service():
     assert not any(entering(pod, 8000) - RAY for pod in PODS if pod.of != "deconvoy-service")
 
 
-def test_every_pod_may_ask_for_names_and_for_storage_outside_alone():
+def test_every_pod_may_ask_for_names_for_its_identity_and_for_storage_outside_alone():
     [policy] = [each for each in MANIFESTS if each["metadata"]["name"] == "names-and-storage"]
-    names, storage = policy["spec"]["egress"]
+    names, storage, identities = policy["spec"]["egress"]
     assert policy["spec"]["podSelector"] == {}
     assert {(each["protocol"], each["port"]) for each in names["ports"]} == {("UDP", 53), ("TCP", 53)}
-    assert (
-        storage["ports"] == [{"protocol": "TCP", "port": 443}] and "10.0.0.0/8" in storage["to"][0]["ipBlock"]["except"]
-    )
+    outside = storage["to"][0]["ipBlock"]
+    assert storage["ports"] == [{"protocol": "TCP", "port": 443}] and "10.0.0.0/8" in outside["except"]
+    assert all(peer["ipBlock"]["cidr"].startswith("169.254.") for peer in identities["to"])
 
 
 def test_every_network_policy_is_about_somebody():

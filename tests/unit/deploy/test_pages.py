@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from ray.scripts import scripts
 
 from tests.support import deployed
 from tests.support.commands import parse
@@ -61,6 +62,11 @@ def test_every_command_of_a_page_is_one_that_deconvoy_takes(page):
     assert len(found) >= 4
     for words in found:
         assert parse(words)
+
+
+def test_rays_commands_on_a_page_are_rays():
+    said = [line for body in blocks("deploy", "console") for line in body.splitlines() if line.startswith("$ ray ")]
+    assert said and {line.split()[2] for line in said} <= set(scripts.cli.commands)
 
 
 def test_a_command_that_is_not_one_is_found():
