@@ -242,6 +242,7 @@ def attempt(
         if told is not None:
             identity.check_same(root, told, spec, listing)
             return published_before(root, told, started)
+        cluster.grow(spec.resources, device, watch.say)
         actors = cluster.staffing(spec.resources, device)
         root.check_writable()
         scratch = stack.enter_context(root.scratch())

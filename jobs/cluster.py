@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
@@ -14,6 +14,7 @@ from types import FrameType
 import ray
 import torch
 from ray.exceptions import RayError
+from ray.util.placement_group import placement_group, remove_placement_group
 
 from workers.errors import UsageError
 from workers.spec import ResourcesSpec
@@ -21,6 +22,9 @@ from workers.spec import ResourcesSpec
 # Only shard descriptions pass through the object store; Ray's own choice is a third of the memory.
 STORE_BYTES = 128 << 20
 DRIVER_CPUS = "DECONVOY_DRIVER_CPUS"  # that Ray Jobs has given to this process, on its node
+PATIENCE = (
+    "DECONVOY_WAIT_FOR_NODES_S"  # that a cluster which grows by itself may take to bring nodes; its operator says so
+)
 AGENT = "ray.dashboard.optional_deps"
 QUIET = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # else Ray warns of a change to come
@@ -44,15 +48,15 @@ def resolve_device(asked: str) -> str:
     """The device a run will use: cpu or cuda.
 
     Raises:
-        UsageError: cuda is asked for and there is none.
+        UsageError: cuda is asked for and there is none, nor will one come.
     """
     if asked == "cpu":
         return "cpu"
     found = _has_gpu()
-    if asked == "cuda" and not found:
+    if asked == "cuda" and not found and not (_patience_s() and join()):
         where = "the Ray cluster has no GPU" if join() else f"torch {torch.__version__} sees none here"
         raise UsageError(f"device 'cuda' is asked for, but {where}; give --device cpu")
-    return "cuda" if found else "cpu"
+    return "cuda" if found or asked == "cuda" else "cpu"
 
 
 def places(device: str, threads: int) -> int:
@@ -82,6 +86,23 @@ def staffing(resources: ResourcesSpec, device: str) -> int:
             "what there is), or for fewer threads"
         )
     return fitting
+
+
+def grow(resources: ResourcesSpec, device: str, say: Callable[[str], None]) -> None:
+    """Have a cluster that grows by itself bring the nodes that are asked for, and wait; whether they came `staffing` sees.
+
+    A placement group is what Ray's autoscaler looks at, and unlike a request of resources it ends with this process.
+    """
+    wanted = 1 if resources.actors == "auto" else resources.actors
+    if not _patience_s() or not join() or places(device, resources.threads) >= wanted:
+        return
+    say(f"waiting for nodes for {wanted} actor{'s' if wanted > 1 else ''}")
+    bundle = {"CPU": resources.threads} | ({"GPU": 1} if device == "cuda" else {})
+    group = placement_group([bundle] * wanted)
+    try:
+        group.wait(_patience_s())
+    finally:
+        remove_placement_group(group)
 
 
 def room(resources: ResourcesSpec, device: str) -> int:
@@ -125,6 +146,18 @@ def cpus() -> int:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
         allowed = min(allowed, math.ceil(int(quota) / int(period)))
     return max(allowed, 1)
+
+
+def _patience_s() -> float:
+    """Time to wait for nodes; 0 where none come by themselves.
+
+    Raises:
+        UsageError: what the environment says is no number.
+    """
+    said = os.environ.get(PATIENCE, "0")
+    if not said.isdecimal():
+        raise UsageError(f"{PATIENCE}={said} is no number of seconds")
+    return float(said)
 
 
 def _has_gpu() -> bool:

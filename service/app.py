@@ -1,7 +1,7 @@
 """The atlas over HTTP. Takes requests, asks `pages` and `pictures`, answers with pages, their JSON twins, and pictures."""
 
 import math
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -22,14 +22,14 @@ from service import api, drawn, links
 from service.access import Gate, Rules
 from service.atlas import Atlas
 from service.keys import Keys
-from service.metrics import Measured, Metrics, counted
+from service.metrics import Measured, Metrics
 from service.pages import evolution, findings, images, scans, submitted
 from service.pages.parts import Page
 from service.pictures import Kind, Picture, Pictures
 from service.places import Allowed
 from service.query.layers import Choice
 from service.schedules import Schedules
-from service.submissions import RunState, Submissions
+from service.submissions import RunState, Status, Submissions
 from workers.errors import DamagedRun, DeconvoyError, QueryError, RootError
 from workers.store.root import Root
 
@@ -102,7 +102,7 @@ def create(
     app.mount("/static", StaticFiles(directory=drawn.STATIC), name="static")
     if control is not None:
         api.add_to(app, control.submissions, control.schedules, control.allowed)
-    metrics = Metrics(lambda: _states(atlas, control))
+    metrics = Metrics(lambda: _runs(atlas, control), control.schedules.last_fires if control else dict)
     _add_health(app, root, metrics)
     _add_pages(app, atlas, templates, control.submissions if control else None, originals=originals)
     _add_pictures(app, atlas, pictures)
@@ -122,11 +122,11 @@ async def _few_threads(_: FastAPI) -> AsyncIterator[None]:
     yield
 
 
-def _states(atlas: Atlas, control: Control | None) -> Mapping[str, int]:
-    """How many runs are in each state."""
+def _runs(atlas: Atlas, control: Control | None) -> Sequence[Status]:
+    """How the runs are."""
     if control is None:
-        return {RunState.PUBLISHED: len(atlas.runs())}
-    return counted(status.state for status in control.submissions.statuses())
+        return [Status(run.run, RunState.PUBLISHED) for run in atlas.runs()]
+    return control.submissions.statuses()
 
 
 def _add_health(app: FastAPI, root: Root, metrics: Metrics) -> None:

@@ -43,6 +43,7 @@ def submit(
     spec: SpecFile,
     address: Address,
     job: JobOption = None,
+    run: Annotated[str | None, typer.Option(help="Run id; wins over the file's.")] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Until it ends; the exit code is the run's.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -50,7 +51,7 @@ def submit(
     from service import uploads
 
     kind, values = read_spec(spec, job)
-    asked = uploads.prepared(values, address)
+    asked = uploads.prepared(values | ({"run": run} if run is not None else {}), address)
     submissions = submissions_of(str(asked["root"]), address)
     found = submissions.submit(kind, asked)
     if wait:

@@ -143,8 +143,12 @@ class Schedules:
 
     def fires(self, name: str) -> Sequence[Fire]:
         """When a schedule fired, the first time first."""
-        found = sorted(each for each in self._root.files(paths.fires_folder(name)) if each.endswith(".json"))
-        return [Fire(**json.loads(self._root.read(f"{paths.fires_folder(name)}/{each}"))) for each in found]
+        return [self._read_fire(name, each) for each in self._fire_files(name)]
+
+    def last_fires(self) -> Mapping[str, Fire]:
+        """The last fire of each schedule that has fired, by its name."""
+        files = {name: self._fire_files(name) for name in self._names()}
+        return {name: self._read_fire(name, found[-1]) for name, found in files.items() if found}
 
     def run_now(self, name: str) -> Fire:
         """Fire a schedule once, outside of its times."""
@@ -209,6 +213,12 @@ class Schedules:
             except RunError:  # it was never submitted
                 continue
         return None
+
+    def _fire_files(self, name: str) -> list[str]:
+        return sorted(each for each in self._root.files(paths.fires_folder(name)) if each.endswith(".json"))
+
+    def _read_fire(self, name: str, file: str) -> Fire:
+        return Fire(**json.loads(self._root.read(f"{paths.fires_folder(name)}/{file}")))
 
     def _names(self) -> list[str]:
         return [name for name in self._root.folders(paths.SCHEDULES) if self._root.exists(paths.schedule_path(name))]

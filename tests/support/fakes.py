@@ -6,6 +6,7 @@ from pathlib import Path
 
 from workers.errors import LostActors
 from workers.job import Environment
+from workers.scan import ShardReport
 
 
 def environment(node: str = "here", device: str = "fake") -> Environment:
@@ -50,3 +51,10 @@ def hang_at_seven(data: bytes, limits) -> None:
         time.sleep(60)
     if data.startswith(b"8"):
         os._exit(9)
+
+
+class Reporting(Obedient):
+    """Its every item is a shard of four images, of which one is rejected."""
+
+    def run(self, item):
+        return ShardReport(item, 3, {"truncated": 1}, seconds=2.0, wait_s=0.5, store_s=0.25)

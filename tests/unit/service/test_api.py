@@ -217,6 +217,22 @@ def test_numbers_for_prometheus_name_routes_and_states_and_no_user(client, root)
     assert "secret" not in "".join(lines)
 
 
+def test_numbers_tell_how_far_live_runs_are_and_when_schedules_fired(client, root, clock):
+    submit(client)
+    submit(client, SPEC | {"run": "silent"})
+    client.post("/api/v1/schedules", json={"name": "nightly", "cron": "0 2 * * *", "job": "scan", "spec": NAMELESS})
+    client.post("/api/v1/schedules/nightly/fires")
+    Attempts(root, "flowers").tell(1, Progress(clock().isoformat(), "scan", 30, 120, "images", left_s=9.0))
+    lines = [line.split() for line in client.get("/metrics").text.splitlines() if line[0] != "#"]
+    told = {name: float(value) for name, value in lines}
+    assert told['deconvoy_run_done_ratio{phase="scan",run="flowers"}'] == 0.25
+    assert told['deconvoy_run_left_seconds{phase="scan",run="flowers"}'] == 9
+    assert told['deconvoy_schedule_fired_seconds{schedule="nightly"}'] == clock().timestamp()
+    assert told['deconvoy_schedule_refused{schedule="nightly"}'] == 0
+    client.post("/api/v1/runs/flowers/cancel")
+    assert "flowers" not in client.get("/metrics").text
+
+
 def test_of_a_key_nothing_is_kept_that_would_make_one(root):
     text = Keys(root).add("dashboard", Scope.READ)
     kept = "".join(path.read_text() for path in Path(root.base).rglob("*.json"))

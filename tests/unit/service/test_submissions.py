@@ -4,7 +4,10 @@ from datetime import UTC, datetime, timedelta
 from threading import Barrier, Thread
 
 import pytest
+from typer.testing import CliRunner
 
+from service import control
+from service.cli import app
 from service.clusters import State
 from service.submissions import RunState, Submissions
 from tests.support.clusters import SPEC as NAMELESS
@@ -155,3 +158,16 @@ def test_all_runs_are_told_the_last_submitted_first(submissions, clock):
         ("two", "running"), ("one", "running"), ("local", "published"),
     ]  # fmt: skip
     assert submissions.logs("one") == "log of one.1\n" and submissions.logs("local") == ""
+
+
+def test_the_run_id_of_the_command_wins_over_the_files(submissions, cluster, tmp_path, monkeypatch):
+    """One file for every night, another id each night."""
+    spec = tmp_path / "run.toml"
+    text = f'run = "flowers"\nroot = "{tmp_path}"\n[model]\nsource = "deconvoy://zfnet-mini"\n[corpus]\nsource = "s3://bucket/photos"\n'
+    spec.write_text(text)
+    monkeypatch.setattr(control, "submissions_of", lambda *_: submissions)
+    done = CliRunner().invoke(app, ["submit", str(spec), "--run", "night-1", "--address", "http://127.0.0.1:8265"])
+    assert done.exit_code == 0, done.output
+    assert [run for _, run, _ in cluster.asked] == ["night-1"]
+    done = CliRunner().invoke(app, ["submit", str(spec), "--run", "Night 1", "--address", "http://127.0.0.1:8265"])
+    assert done.exit_code == 2 and "'Night 1'" in done.output
