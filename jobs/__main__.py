@@ -64,7 +64,9 @@ def submitted(root: Root, run: str, number: int) -> int:
         begun = attempts.begun(number)
         if begun is None:
             raise RunError(f"attempt {number} at run {run!r} was not submitted under {root.url!r}")
-        code, told = _run(begun.job, dict(begun.spec), Told(attempts, number)).exit_code, ""
+        _check_wanted(attempts, number)
+        with Told(attempts, number) as watch:
+            code, told = _run(begun.job, dict(begun.spec), watch).exit_code, ""
     except DeconvoyError as error:
         code, told = error.exit_code, str(error)
     except KeyboardInterrupt:
@@ -76,6 +78,19 @@ def submitted(root: Root, run: str, number: int) -> int:
     if told:
         print(f"deconvoy: {told}", file=sys.stderr)  # noqa: T201
     return code
+
+
+def _check_wanted(attempts: Attempts, number: int) -> None:
+    """Begin no attempt that was cancelled, or taken for lost, before Ray had room for it.
+
+    Raises:
+        RunError: another attempt was begun since, or this one is over.
+    """
+    last, ended = attempts.numbers()[-1], attempts.ended(number)
+    if last != number:
+        raise RunError(f"attempt {number} at run {attempts.run!r} does not begin: there is attempt {last} by now")
+    if ended is not None:
+        raise RunError(f"attempt {number} at run {attempts.run!r} does not begin: {ended.error or 'it is over'}")
 
 
 def _run(job: str, values: dict[str, Any], watch: Watcher) -> Outcome:

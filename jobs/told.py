@@ -3,17 +3,24 @@
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
+from threading import Event, Lock, Thread
+from types import TracebackType
+from typing import Self
 
 from workers.scan import ShardReport
 from workers.store.attempts import Attempts, Progress
 
 EVERY_S = 1.0
+BEAT_S = 10.0  # a phase that says nothing, such as a long publish, is seen to be alive
 
 
 class Told:
     """Writes an attempt's progress about once a second, and prints its phases and lines for the log.
+
+    In a `with` it writes every ten seconds even if nothing is told to it.
 
     Args:
         attempts: of the run.
@@ -26,6 +33,18 @@ class Told:
         self._progress = Progress(at="")
         self._began = self._written = clock()
         self._seconds = dict.fromkeys(("all", "decode", "store"), 0.0)
+        self._writing, self._over = Lock(), Event()
+        self._heart = Thread(target=self._beat, name="heart", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._heart.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over.set()
+        self._heart.join()
 
     def phase(self, name: str, total: int | None, unit: str) -> None:
         """A phase begins."""
@@ -65,6 +84,13 @@ class Told:
         """The run is over."""
         self._write()
 
+    def _beat(self) -> None:
+        while not self._over.wait(BEAT_S):
+            if self._clock() - self._written >= BEAT_S:
+                with suppress(OSError):  # who works says so too, and stops at what does not pass
+                    self._write()
+
     def _write(self) -> None:
-        self._written = self._clock()
-        self._attempts.tell(self._number, replace(self._progress, at=datetime.now(UTC).isoformat(timespec="seconds")))
+        with self._writing:
+            self._written, now = self._clock(), datetime.now(UTC).isoformat(timespec="seconds")
+            self._attempts.tell(self._number, replace(self._progress, at=now))

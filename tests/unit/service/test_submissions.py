@@ -155,3 +155,12 @@ def test_all_runs_are_told_the_last_submitted_first(submissions, clock):
         ("two", "running"), ("one", "running"), ("local", "published"),
     ]  # fmt: skip
     assert submissions.logs("one") == "log of one.1\n" and submissions.logs("local") == ""
+
+
+def test_a_run_that_speaks_is_alive_though_the_cluster_that_is_asked_does_not_know_it(submissions, cluster, clock):
+    submissions.submit("scan", SPEC)
+    cluster.jobs.clear()  # another cluster than the one that was given it
+    clock.time += timedelta(minutes=2)
+    Attempts(submissions.root, "flowers").tell(1, Progress(at=clock.time.isoformat(), phase="publish"))
+    assert submissions.status("flowers").state is RunState.RUNNING
+    assert submissions.submit("scan", SPEC).attempt == 1 and len(cluster.asked) == 1
