@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Protocol, Self, TypeVar
 from urllib.parse import urlsplit
 
-from workers.errors import ClusterError
+from workers.errors import ClusterError, NoAnswer
 
 TOKEN = Path.home() / ".ray" / "auth_token"
 DRIVER_CPUS = 1
@@ -180,12 +180,6 @@ class LocalCluster(RayCluster):
                     raise ClusterError("Ray does not start on this machine: `ray start --head` says why")
                 self._kept = _connected(told[0], told[1])
         return self._kept
-
-
-class NoAnswer(ClusterError):
-    """Nothing answers: whether what was asked for was done nobody can say. Later it may; nothing is wrong with the question."""
-
-    exit_code = 1
 
 
 class _NotThere(ClusterError):

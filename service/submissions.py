@@ -13,8 +13,8 @@ from enum import StrEnum
 from pathlib import PurePosixPath
 from typing import Any
 
-from service.clusters import Cluster, NoAnswer, State
-from workers.errors import ClusterError, RunError, SpecError, nearest
+from service.clusters import Cluster, State
+from workers.errors import ClusterError, NoAnswer, RunError, SpecError, nearest
 from workers.instruments import SPECS
 from workers.spec import check_run_id, make
 from workers.store import paths

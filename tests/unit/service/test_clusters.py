@@ -11,10 +11,10 @@ from typer.testing import CliRunner
 
 from service import clusters
 from service.cli import app
-from service.clusters import NoAnswer, RayCluster
+from service.clusters import RayCluster
 from service.submissions import Submissions
 from tests.support.clusters import SPEC
-from workers.errors import ClusterError
+from workers.errors import ClusterError, NoAnswer
 from workers.store.attempts import NOT_TAKEN, Attempts, Begun, Ended
 from workers.store.root import Root
 
