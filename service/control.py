@@ -138,13 +138,16 @@ def retry_rejects(
     uris: Annotated[
         list[str] | None, typer.Argument(help="Files, as the table rejects names them; all without.")
     ] = None,
+    run: Annotated[str | None, typer.Option(help="Only rejects of this published run.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Let files that crashed or hung their decoder be tried again by the next scan; other rejects always are."""
+    from service import catalog
     from service.console import print_json
-    from service.housekeeping import retry
+    from service.housekeeping import retry, retry_of
 
-    found = retry(Root(root), uris or ())
+    place = Root(root)
+    found = retry(place, uris or ()) if run is None else retry_of(catalog.find(place, run, None), uris or ())
     if as_json:
         print_json([asdict(each) for each in found])
         return

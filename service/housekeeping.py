@@ -10,12 +10,18 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+import pyarrow.compute as pc
+
+from service.catalog import PublishedRun
+from service.query.reading import read
 from service.schedules import Schedules
-from workers.errors import DamagedRun, RunError
+from workers.errors import DamagedRun, QueryError, Reason, RunError
 from workers.store import paths
 from workers.store.root import Root
+from workers.store.schema import REJECTS
 
 TEMPORARY = ".tmp"
+JUDGED = [str(Reason.DECODER_CRASH), str(Reason.DECODER_HANG)]  # by a verdict that is kept
 
 
 @dataclass(frozen=True)
@@ -165,3 +171,18 @@ def retry(root: Root, uris: Sequence[str]) -> Sequence[Verdict]:
     for verdict in chosen:
         root.delete(verdict.path)
     return chosen
+
+
+def retry_of(run: PublishedRun, uris: Sequence[str] = ()) -> Sequence[Verdict]:
+    """Forget what is known of some of a run's rejects, or of all; the run stays as it is. See `retry`.
+
+    Raises:
+        QueryError: one that is named is no reject of the run that crashed or hung its decoder.
+        DamagedRun: the run's files are not the ones that its manifest names.
+    """
+    judged = set(read(run, REJECTS, pc.field("reason").isin(JUDGED), ["uri"])["uri"].to_pylist())
+    unknown = set(uris) - judged
+    if unknown:
+        raise QueryError(f"run {run.run!r} has no reject {min(unknown)!r} that crashed or hung its decoder")
+    left = judged.intersection(verdict.uri for verdict in verdicts(run.root)) & set(uris or judged)
+    return retry(run.root, sorted(left)) if left else ()

@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.submissions import RunState
 
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")  # a client may send any word
 StatesOf = Callable[[], Mapping[str, int]]
 
 
@@ -74,7 +75,8 @@ class Measured:
             if message["type"] == "http.response.start":
                 route = getattr(scope.get("route"), "path", "other")
                 seconds = time.perf_counter() - started
-                self._metrics.answered(scope["method"], route, message["status"], seconds)
+                method = scope["method"] if scope["method"] in METHODS else "other"
+                self._metrics.answered(method, route, message["status"], seconds)
             await send(message)
 
         await self._app(scope, receive, noted)
