@@ -128,6 +128,7 @@ def add_to(app: FastAPI, submissions: Submissions, schedules: Schedules, allowed
     router = APIRouter(prefix=PREFIX, responses=PROBLEMS)
     _add_submitting(router, submissions, allowed)
     _add_watching(router, submissions)
+    _add_acting(router, submissions)
     _add_schedules(router, schedules, submissions, allowed)
     app.include_router(router)
 
@@ -157,19 +158,6 @@ def _add_watching(router: APIRouter, submissions: Submissions) -> None:
         """How a run is."""
         return _found(submissions, run)
 
-    @router.post("/runs/{run}/cancel", response_model=StatusTold, operation_id="cancel")
-    def cancel(run: RunId) -> Any:  # noqa: ANN401
-        """Stop a run; what it has finished stays, and submitting it again goes on from there."""
-        _found(submissions, run)
-        return submissions.cancel(run)
-
-    @router.post("/runs/{run}/retry-rejects", response_model=RetriedTold, operation_id="retry_rejects")
-    def retry_rejects(run: RunId, asked: Retry | None = None) -> Any:  # noqa: ANN401
-        """Let files that crashed or hung their decoder in a published run be tried again by the next scan of them."""
-        _found(submissions, run)
-        found = catalog.find(submissions.root, run, None)
-        return {"run": run, "files": housekeeping.retry_of(found, asked.uris if asked else ())}
-
     @router.get("/runs/{run}/logs", response_class=PlainTextResponse, operation_id="logs")
     def logs(run: RunId) -> Response:
         """What the last attempt at a run has printed."""
@@ -190,12 +178,26 @@ def _add_watching(router: APIRouter, submissions: Submissions) -> None:
         return EventSourceResponse(_told(submissions, run, request))
 
 
+def _add_acting(router: APIRouter, submissions: Submissions) -> None:
+    @router.post("/runs/{run}/cancel", response_model=StatusTold, operation_id="cancel")
+    def cancel(run: RunId) -> Any:  # noqa: ANN401
+        """Stop a run; what it has finished stays, and submitting it again goes on from there."""
+        _found(submissions, run)
+        return submissions.cancel(run)
+
+    @router.post("/runs/{run}/retry-rejects", response_model=RetriedTold, operation_id="retry_rejects")
+    def retry_rejects(run: RunId, asked: Retry | None = None) -> Any:  # noqa: ANN401
+        """Let files that crashed or hung their decoder in a published run be tried again by the next scan of them."""
+        _found(submissions, run)
+        found = catalog.find(submissions.root, run, None)
+        return {"run": run, "files": housekeeping.retry_of(found, asked.uris if asked else ())}
+
+
 def _add_schedules(router: APIRouter, schedules: Schedules, submissions: Submissions, allowed: Allowed) -> None:
     @router.post("/schedules", status_code=201, response_model=ScheduleTold, operation_id="add_schedule")
     def add(asked: ScheduleAsked) -> Any:  # noqa: ANN401
         """Keep a schedule; it fires from now on."""
-        spec = _ours(submissions, asked.spec) | {"run": f"{asked.name}-0"}
-        allowed.check_spec(submissions.checked(asked.job, spec))
+        allowed.check_spec(_checked(submissions, asked))
         return schedules.add(Schedule(**asked.model_dump()))
 
     @router.get("/schedules", response_model=list[ScheduleTold], operation_id="schedules")
@@ -231,6 +233,11 @@ def _ours(submissions: Submissions, spec: dict[str, Any]) -> dict[str, Any]:
     if root != submissions.root.url:
         raise RefusedError(f"root {root!r} is refused: this service writes under its own; leave it out")
     return {**spec, "root": submissions.root.url}
+
+
+def _checked(submissions: Submissions, asked: ScheduleAsked) -> dict[str, Any]:
+    """The spec of a schedule's runs with all that it leaves out."""
+    return submissions.checked(asked.job, _ours(submissions, asked.spec) | {"run": f"{asked.name}-0"})
 
 
 def _found(submissions: Submissions, run: str) -> Any:  # noqa: ANN401 - a status
