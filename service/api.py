@@ -116,11 +116,13 @@ class ScheduleTold(BaseModel):
 
 
 class FireTold(BaseModel):
-    """A time at which a schedule fired, the run that it names, and why it was not submitted, if so."""
+    """A time at which a schedule fired, the run that it names, and why it was not submitted, if so, for good or now."""
 
     at: str
     run: str
     refused: str
+    waits: str
+    error: str
 
 
 def add_to(app: FastAPI, submissions: Submissions, schedules: Schedules, allowed: Allowed) -> None:
