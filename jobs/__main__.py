@@ -23,9 +23,11 @@ from jobs.invert import invert
 from jobs.occlude import occlude
 from jobs.scan import scan
 from jobs.told import Told
-from jobs.watch import Silent, Watcher
+from jobs.watch import Logged, Watcher
+from workers import log
 from workers.errors import DeconvoyError, RunError, SpecError
 from workers.instruments import SPECS
+from workers.log import Log
 from workers.spec import check_run_id, make, read_toml
 from workers.store.attempts import Attempts, Ended
 from workers.store.root import Root
@@ -43,16 +45,17 @@ JOBS: dict[str, Callable[[Any, Watcher], Outcome]] = {
 def main(words: list[str]) -> int:
     """Run the job that the words name; gives the exit code."""
     try:
+        log.set_up()
         match words:
             case ["submitted", root, run, number] if number.isdecimal():
                 return submitted(Root(root), check_run_id(run), int(number))
             case ["head"]:
                 return head(cluster.cpus())
             case [job, path] if job in JOBS:
-                return _run(job, _spec(path), Silent()).exit_code
+                return _run(job, _spec(path), Logged()).exit_code
         raise SpecError([f"usage: python -P -m jobs {'|'.join(JOBS)} run.toml"])
     except DeconvoyError as error:
-        print(f"deconvoy: {error}", file=sys.stderr)  # noqa: T201
+        Log().say(str(error), log.ERROR)
         return error.exit_code
 
 
@@ -76,7 +79,7 @@ def submitted(root: Root, run: str, number: int) -> int:
         raise
     attempts.end(number, _ended(code, told))
     if told:
-        print(f"deconvoy: {told}", file=sys.stderr)  # noqa: T201
+        Log({"run": run, "attempt": number}).say(told, log.ERROR, exit_code=code)
     return code
 
 
@@ -94,7 +97,12 @@ def _check_wanted(attempts: Attempts, number: int) -> None:
 
 
 def _run(job: str, values: dict[str, Any], watch: Watcher) -> Outcome:
-    return JOBS[job](make(SPECS[job], values), watch)
+    outcome = JOBS[job](make(SPECS[job], values), watch)
+    how = "was published before; nothing is changed" if outcome.already_published else "is published"
+    counted = {"images": outcome.images, "rejects": outcome.rejects, "seconds": round(outcome.seconds, 3)}
+    told = ", ".join(f"{value:,} {name}" for name, value in counted.items())
+    watch.say(f"run {outcome.run} {how}: {told}", **counted)
+    return outcome
 
 
 def _ended(code: int, told: str) -> Ended:

@@ -7,18 +7,21 @@ pool hires another one and checks it like the first.
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
 import ray
 from ray.exceptions import RayError
 
-from jobs.actor import LOST, MakeWorker, hire, is_alive, value
+from jobs.actor import LOST, MakeWorker, counts, hire, is_alive, value
+from jobs.watch import Watcher
+from workers import log
 from workers.errors import DecoderHang, LostActors, NodeError, RunStopped
 from workers.job import Environment
+from workers.shard import about
 
 DEATHS = 2  # of one item's actors, until the item is to blame
 FALSE_STARTS = 3  # actors in a row that die before they are ready
@@ -68,6 +71,7 @@ class _Seat:
         task: what it works on.
         ready: built and checked.
         node: id of the node it is on.
+        host: name of that node.
         done: how far it was in its task when last asked.
         poll: the question how far it is, under way.
     """
@@ -77,6 +81,7 @@ class _Seat:
     task: _Task | None = None
     ready: bool = False
     node: str = ""
+    host: str = ""
     done: int = 0
     poll: Any = None
 
@@ -88,12 +93,19 @@ class Pool:
         actors: how many to have.
         device: cpu or cuda.
         threads: CPU threads of one actor.
-        say: is told in a line what takes long.
+        watch: is told what takes long, what is lost, and what is done.
+        carried: what every line of the actors' logs carries.
         room: how many actors could be had now; nodes that come are used.
     """
 
     def __init__(
-        self, actors: int, device: str, threads: int, say: Callable[[str], None], room: Callable[[], int] = lambda: 0
+        self,
+        actors: int,
+        device: str,
+        threads: int,
+        watch: Watcher,
+        carried: Mapping[str, object] = MappingProxyType({}),
+        room: Callable[[], int] = lambda: 0,
     ) -> None:
         self._options = {
             "num_cpus": threads,
@@ -102,7 +114,7 @@ class Pool:
             "max_task_retries": 0,
         }
         self._actors = actors
-        self._say = say
+        self._watch, self._carried = watch, dict(carried)
         self._room, self._looked = room, time.monotonic()
         self._seats: list[_Seat] = []
         self._make: MakeWorker | None = None
@@ -185,6 +197,7 @@ class Pool:
             if task is None:
                 self._admit(seat, *report)
             else:
+                self._watch.note("done", node=seat.host, **about(task.item), **counts(report))
                 yield report
 
     def _grow(self) -> None:
@@ -195,10 +208,10 @@ class Pool:
         for _ in range(self._room() - len(self._seats)):
             self._seats.append(_Seat(hire(**self._options)))
             self._prepare(self._seats[-1])
-            self._say(f"{len(self._seats)} actors: the cluster has grown")
+            self._watch.say(f"{len(self._seats)} actors: the cluster has grown")
 
     def _prepare(self, seat: _Seat) -> None:
-        seat.ready, seat.future = False, seat.actor.prepare.remote(self._make)
+        seat.ready, seat.future = False, seat.actor.prepare.remote(self._make, self._carried, log.form())
 
     def _admit(self, seat: _Seat, environment: Environment, node: str) -> None:
         """Let a checked actor work, if its numbers will be the others'."""
@@ -210,11 +223,12 @@ class Pool:
             )
             raise NodeError(f"node {environment.node} differs from node {known.node}: {told}")
         self._environment, self._false_starts = known, 0
-        seat.ready, seat.node = True, node
+        seat.ready, seat.node, seat.host = True, node, environment.node
 
     def _replace(self, seat: _Seat, task: _Task | None, error: Exception) -> None:
         """Hire another actor for a dead or hanging one, and note what it died of."""
         ray.kill(seat.actor)
+        self._tell_lost(seat, task, error)
         if isinstance(error, DecoderHang) and task is not None:
             task.deaths = DEATHS
         elif task is not None and is_alive(seat.node):
@@ -229,6 +243,14 @@ class Pool:
         seat.poll = None
         self._prepare(seat)
 
+    def _tell_lost(self, seat: _Seat, task: _Task | None, error: Exception) -> None:
+        place, told = f" on {seat.host}" if seat.host else "", f"{type(error).__name__}: another one is hired"
+        if task is None:
+            self._watch.say(f"an actor{place} is lost before it was ready, {told}", node=seat.host)
+            return
+        carried = about(task.item)
+        self._watch.say(f"an actor{place} is lost at {next(iter(carried.values()))}, {told}", node=seat.host, **carried)
+
     def _wait_until_ready(self) -> Environment:
         """Wait for all actors, but not for ever for those that a busy cluster has no room for."""
         nothing, started, told = _Queue(iter(()), lambda item: item), time.monotonic(), False
@@ -239,7 +261,7 @@ class Pool:
             if waited > PATIENCE_S and self._environment:
                 break
             if waited > PATIENCE_S and not told:
-                self._say(f"waiting for Ray to place {self._actors} actors")
+                self._watch.say(f"waiting for Ray to place {self._actors} actors")
                 told = True
         if self._environment is None:
             raise RunStopped("a pool without actors cannot run anything")

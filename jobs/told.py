@@ -10,6 +10,7 @@ from threading import Event, Lock, Thread
 from types import TracebackType
 from typing import Self
 
+from jobs.watch import Logged
 from workers.scan import ShardReport
 from workers.store.attempts import Attempts, Progress
 
@@ -17,8 +18,8 @@ EVERY_S = 1.0
 BEAT_S = 10.0  # a phase that says nothing, such as a long publish, is seen to be alive
 
 
-class Told:
-    """Writes an attempt's progress about once a second, and prints its phases and lines for the log.
+class Told(Logged):
+    """Writes an attempt's progress about once a second, and its phases and lines to the log.
 
     In a `with` it writes every ten seconds even if nothing is told to it.
 
@@ -29,6 +30,7 @@ class Told:
     """
 
     def __init__(self, attempts: Attempts, number: int, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__(run=attempts.run, attempt=number)
         self._attempts, self._number, self._clock = attempts, number, clock
         self._progress = Progress(at="")
         self._began = self._written = clock()
@@ -51,7 +53,7 @@ class Told:
         self._began = self._clock()
         self._progress = replace(self._progress, phase=name, total=total, unit=unit, done=0, per_s=None, left_s=None)
         self._seconds = dict.fromkeys(self._seconds, 0.0)
-        print(name if total is None else f"{name}: {total:,} {unit}", flush=True)  # noqa: T201 - the job's log
+        super().phase(name, total, unit)
         self._write()
 
     def advance(self, done: int, rejects: int = 0) -> None:  # noqa: ARG002 - reports tell them by reason
@@ -74,10 +76,10 @@ class Told:
         rejects = Counter(self._progress.rejects) + Counter(report.rejects)
         self._progress = replace(self._progress, shares=shares, rejects=dict(rejects))
 
-    def say(self, line: str) -> None:
+    def say(self, line: str, **about: object) -> None:
         """One line for a person."""
         self._progress = replace(self._progress, line=line)
-        print(line, flush=True)  # noqa: T201 - the job's log
+        super().say(line, **about)
         self._write()
 
     def close(self) -> None:

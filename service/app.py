@@ -27,6 +27,7 @@ from service.pages.parts import Page
 from service.pictures import Kind, Picture, Pictures
 from service.places import Allowed
 from service.query.layers import Choice
+from service.request_log import Logged
 from service.schedules import Schedules
 from service.submissions import RunState, Submissions
 from workers.errors import DamagedRun, DeconvoyError, QueryError
@@ -112,6 +113,7 @@ def create(
     app.add_middleware(Gate, known=Keys(root), rules=rules or Rules(), denied=problems.problem)
     app.add_middleware(Measured, metrics=metrics)
     app.add_middleware(Guarded)
+    app.add_middleware(Logged)
     return app
 
 

@@ -99,16 +99,14 @@ def run_schedules(
 
     With --once the exit code is 1 if something is due and cannot be submitted now.
     """
-    schedules, before = _schedules(root, address), list[str]()
-    while True:
-        fires = schedules.tick()
-        for fire in fires:
-            if fire.told not in before:  # what still waits has been told
-                typer.echo(fire.told, err=bool(fire.error))
-        if once:
-            raise typer.Exit(int(any(fire.error for fire in fires)))
-        before = [fire.told for fire in fires]
+    from service.serving import look
+
+    schedules = _schedules(root, address)
+    fires = look(schedules)
+    while not once:
         time.sleep(EVERY_S)
+        fires = look(schedules, fires)
+    raise typer.Exit(int(any(fire.error for fire in fires)))
 
 
 def _schedules(root: str, address: str) -> "Schedules":

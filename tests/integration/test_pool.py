@@ -6,6 +6,7 @@ import pytest
 import ray
 
 from jobs.pool import Pool
+from jobs.watch import Silent
 from tests.support.fakes import Obedient, Odd
 from workers.errors import LostActors, NodeError, OutOfMemory
 
@@ -30,7 +31,7 @@ def run(pool: Pool, items, poison=none_is_poison) -> list:
 
 
 def test_each_gpu_has_one_actor_that_sees_no_other_gpu():
-    with Pool(2, "cuda", 1, print) as pool:
+    with Pool(2, "cuda", 1, Silent()) as pool:
         pool.start(Obedient)
         reports = run(pool, range(12))
     seen = {pid: {device for _, p, device in reports if p == pid} for _, pid, _ in reports}
@@ -39,33 +40,33 @@ def test_each_gpu_has_one_actor_that_sees_no_other_gpu():
 
 
 def test_an_item_whose_actor_dies_is_run_again(tmp_path):
-    with Pool(2, "cpu", 1, print) as pool:
+    with Pool(2, "cpu", 1, Silent()) as pool:
         pool.start(partial(Obedient, str(tmp_path)))
         reports = run(pool, ["a", "die once", "b"])
     assert sorted(item for item, *_ in reports) == ["a", "b", "die once"]
 
 
 def test_an_item_that_kills_twice_is_poison_and_what_replaces_it_is_run():
-    with Pool(2, "cpu", 1, print) as pool:
+    with Pool(2, "cpu", 1, Silent()) as pool:
         pool.start(Obedient)
         reports = run(pool, ["a", "die", "b"], poison=lambda item: f"instead of {item}")
     assert sorted(item for item, *_ in reports) == ["a", "b", "instead of die"]
 
 
 def test_a_workers_error_arrives_as_it_was_raised():
-    with Pool(1, "cpu", 1, print) as pool:
+    with Pool(1, "cpu", 1, Silent()) as pool:
         pool.start(Obedient)
         with pytest.raises(LostActors, match=r"^told to fail$"):
             run(pool, ["fail"])
 
 
 def test_memory_that_runs_out_stops_the_run():
-    with Pool(1, "cpu", 1, print) as pool:
+    with Pool(1, "cpu", 1, Silent()) as pool:
         pool.start(Obedient)
         with pytest.raises(OutOfMemory, match="ran out of memory"):
             run(pool, ["memory"])
 
 
 def test_actors_that_would_give_other_numbers_are_refused_by_name():
-    with Pool(2, "cpu", 1, print) as pool, pytest.raises(NodeError, match=r"node node\d+ differs from .*device"):
+    with Pool(2, "cpu", 1, Silent()) as pool, pytest.raises(NodeError, match=r"node node\d+ differs from .*device"):
         pool.start(Odd)

@@ -17,6 +17,7 @@ from service.submissions import Submissions
 from tests.support.clusters import SPEC as NAMELESS
 from tests.support.clusters import Clock
 from tests.support.published import publish
+from workers import log
 from workers.store.attempts import Attempts, Progress
 from workers.store.root import Root
 
@@ -314,3 +315,38 @@ def test_bodies_and_rates_have_limits(root, cluster, clock):
 def test_the_description_of_the_api_is_the_committed_one(client):
     """`python -m tests.support.openapi` writes it anew."""
     assert json.loads((REPOSITORY / "docs" / "openapi.json").read_text()) == client.get("/api/v1/openapi.json").json()
+
+
+def test_each_request_is_a_line_with_its_id_route_status_and_the_keys_name_and_never_a_key(
+    root, cluster, clock, capsys
+):
+    publish(root)
+    key = Keys(root).add("dashboard", Scope.READ)
+    client = TestClient(app_of(root, cluster, clock))
+    log.set_up("json")
+    try:
+        answer = client.get("/runs/first?secret=1", headers={"Authorization": f"Bearer {key}", "X-Request-ID": "abc-1"})
+        client.get("/runs/first", headers={"Authorization": f"Bearer {key}x", "X-Request-ID": "two\nlines" * 20})
+        client.post("/api/v1/runs", auth=("anyone", key), json={})
+    finally:
+        log.set_up("text")
+    told = capsys.readouterr().err
+    first, second, third = (json.loads(line) for line in told.splitlines())
+    assert answer.headers["x-request-id"] == first["request"] == "abc-1" and len(second["request"]) == 16
+    assert (first["method"], first["route"], first["status"]) == ("GET", "/runs/{run}", 200)
+    assert (first["key"], first["run"]) == ("dashboard", "first") and 0 < first["seconds"] < 60
+    assert second["status"] == 401 and "key" not in second
+    assert third["status"] == 403 and third["key"] == "dashboard"
+    assert key.rpartition("_")[2] not in told and "secret" not in told
+
+
+def test_a_person_at_a_terminal_is_told_of_what_changes_and_what_fails(client, root, cluster, monkeypatch, capsys):
+    publish(root)
+    log.set_up("text")
+    client.get("/runs/first")
+    submit(client)
+    monkeypatch.setattr(cluster, "state", lambda _: {}["gone"])
+    client.get("/api/v1/runs")
+    told = capsys.readouterr().err.splitlines()
+    assert "POST /api/v1/runs 202" in told[0] and "error: GET /api/v1/runs 500" in told[1]
+    assert told[-1] == "KeyError: 'gone'"
