@@ -64,9 +64,10 @@ class Actor:
         self._worker = None  # frees the last pass's network before the next one is built
         self._worker = make()
         found = self._worker.check()
-        self._log = Log({**carried, "node": found.node})
+        node = ray.get_runtime_context().get_node_id()
+        self._log = Log({**carried, "node": found.node, "node_id": node})
         self._log.say(f"{type(self._worker).__name__} is ready", device=found.device)
-        return found, ray.get_runtime_context().get_node_id()
+        return found, node
 
     def run(self, item: Any) -> Any:  # noqa: ANN401 - each worker has its own items and reports
         """Do one item."""

@@ -1,13 +1,16 @@
 """The one loop over Ray futures, with workers that only do what they are told; logical GPUs stand for cards."""
 
+import json
 from functools import partial
+from pathlib import Path
 
 import pytest
 import ray
 
 from jobs.pool import Pool
-from jobs.watch import Silent
+from jobs.watch import Logged, Silent
 from tests.support.fakes import Obedient, Odd
+from workers import log
 from workers.errors import LostActors, NodeError, OutOfMemory
 
 pytestmark = pytest.mark.ray
@@ -70,3 +73,31 @@ def test_memory_that_runs_out_stops_the_run():
 def test_actors_that_would_give_other_numbers_are_refused_by_name():
     with Pool(2, "cpu", 1, Silent()) as pool, pytest.raises(NodeError, match=r"node node\d+ differs from .*device"):
         pool.start(Odd)
+
+
+def test_lines_of_driver_and_actors_carry_the_run_and_attempt_and_what_they_are_about(tmp_path, capsys):
+    hostile = "a\nfake.png"
+    log.set_up("json")
+    try:
+        watch = Logged(attempt=2)
+        with Pool(1, "cpu", 1, watch, watch.begin("flowers")) as pool:
+            pool.start(partial(Obedient, str(tmp_path)))
+            run(pool, [hostile, "die once"])
+            with pytest.raises(LostActors):
+                run(pool, ["fail"])
+    finally:
+        log.set_up("text")
+    driver = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [line["message"].partition(",")[0] for line in driver] == [
+        "done", "an actor on here is lost at die once", "done",
+    ]  # fmt: skip
+    written = Path(ray._private.worker._global_node.get_logs_dir_path()).glob("worker-*.err")
+    said = [line for path in written for line in path.read_text().splitlines() if '"run": "flowers"' in line]
+    actors = [json.loads(line) for line in said]
+    assert {line["item"] for line in driver} == {hostile, "die once"}
+    assert {line.get("item") for line in actors} == {None, hostile, "die once", "fail"}
+    for line in driver + actors:
+        assert (line["run"], line["attempt"], line["node"]) == ("flowers", 2, "here") and len(line["node_id"]) == 56
+    [failed] = [line for line in actors if line["level"] == "error"]
+    assert failed["message"] == "LostActors: told to fail"
+    assert [line["device"] for line in actors if line["message"] == "Obedient is ready"] == ["fake"] * 2
