@@ -75,6 +75,47 @@ def test_actors_that_would_give_other_numbers_are_refused_by_name():
         pool.start(Odd)
 
 
+class Heard(Silent):
+    """Keeps what is said."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def say(self, line: str, **about: object) -> None:
+        del about
+        self.said.append(line)
+
+
+def test_room_that_comes_is_used_while_work_is_left(monkeypatch):
+    monkeypatch.setattr("jobs.pool.GROW_EVERY_S", 0.1)
+    watch, pids = Heard(), set()
+
+    def until_two_have_worked():
+        for number in range(2000):
+            if len(pids) == 2:
+                return
+            yield number
+
+    with Pool(1, "cpu", 1, watch, room=lambda: 2 if pids else 1) as pool:
+        pool.start(Obedient)
+        for _, pid, _ in pool.run(until_two_have_worked(), lambda _: None, none_is_poison):
+            pids.add(pid)
+    assert len(pids) == 2 and watch.said == ["2 actors: the cluster has grown"]
+
+
+def test_an_actor_whose_node_has_gone_is_not_waited_for(monkeypatch):
+    monkeypatch.setattr("jobs.pool.GROW_EVERY_S", 0.1)
+    monkeypatch.setattr("jobs.pool.PATIENCE_S", 0.2)
+    watch, there = Heard(), [2]
+    with Pool(2, "cpu", 3, watch, room=lambda: there[0]) as pool:  # there are CPUs for one
+        pool.start(Obedient)
+        there[0] = 1
+        assert sorted(item for item, *_ in run(pool, range(8))) == list(range(8))
+        pool.start(Obedient)
+        assert len(run(pool, range(2))) == 2
+    assert watch.said[-1] == "1 actors: the cluster has shrunk"
+
+
 def test_lines_of_driver_and_actors_carry_the_run_and_attempt_and_what_they_are_about(tmp_path, capsys):
     hostile = "a\nfake.png"
     log.set_up("json")
