@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from service.submissions import Status, Submissions
 
 EVERY_S = 1.0
+TELL_S = 10.0  # a phase is told when it begins, and then so often
 
 Address = Annotated[
     str, typer.Option("--address", envvar="DECONVOY_ADDRESS", help="Of a Ray dashboard, such as http://head:8265.")
@@ -55,7 +56,7 @@ def submit(
     found = submissions.submit(kind, asked)
     if wait:
         found = _watched(submissions, found.run)
-    _tell(found, as_json=as_json)
+    _tell(found, submissions.root, as_json=as_json)
     if wait:
         raise typer.Exit(_exit_code(submissions, found))
 
@@ -72,7 +73,8 @@ def status(
 
     submissions = submissions_of(root, address)
     if run is not None:
-        _tell(_watched(submissions, run) if watch else submissions.status(run), as_json=as_json)
+        found = _watched(submissions, run) if watch else submissions.status(run)
+        _tell(found, submissions.root, as_json=as_json)
         return
     rows = [asdict(each) for each in submissions.statuses()]
     if as_json:
@@ -89,20 +91,26 @@ def logs(
     follow: Annotated[bool, typer.Option("-f", "--follow", help="As they come, until the run ends.")] = False,
 ) -> None:
     """Print what the last attempt at a run has printed."""
-    submissions, shown = submissions_of(root, address), 0
+    submissions, shown, attempt = submissions_of(root, address), 0, 0
     while True:
-        live = submissions.status(run).state in _live()
-        text = submissions.logs(run)
+        found, text = submissions.status(run), submissions.logs(run)
+        if found.attempt != attempt:  # it was submitted again
+            shown, attempt = 0, found.attempt
         typer.echo(text[shown:], nl=False)
         shown = len(text)
-        if not (follow and live):
+        if not (follow and found.state in _live()):
+            if not text:
+                typer.echo(
+                    f"deconvoy: the cluster at {address} has no log of run {run!r}, which is {found.state}", err=True
+                )
             return
         time.sleep(EVERY_S)
 
 
 def cancel(run: RunWord, root: RootOption, address: Address, as_json: JsonOption = False) -> None:
     """Stop a run; what it has finished stays, and submitting it again goes on from there."""
-    _tell(submissions_of(root, address).cancel(run), as_json=as_json)
+    submissions = submissions_of(root, address)
+    _tell(submissions.cancel(run), submissions.root, as_json=as_json)
 
 
 def gc(
@@ -238,15 +246,16 @@ def _live() -> tuple[str, ...]:
 
 def _watched(submissions: "Submissions", run: str) -> "Status":
     """A run when it has ended; until then its progress is told, where it has changed."""
-    before = ""
+    before, told_at = None, 0.0
     while True:
         found = submissions.status(run)
-        told = f"{found.state} {_progress(asdict(found.progress) if found.progress else None)} {found.error}".strip()
-        if told != before:
-            typer.echo(told, err=True)
+        what = (found.state, found.error, found.progress.phase if found.progress else "")
+        if what != before or time.monotonic() - told_at >= TELL_S:
+            told = f"{found.state} {_progress(asdict(found.progress) if found.progress else None)} {found.error}"
+            typer.echo(told.strip(), err=True)
+            before, told_at = what, time.monotonic()
         if found.state not in _live():
             return found
-        before = told
         time.sleep(EVERY_S)
 
 
@@ -260,7 +269,8 @@ def _progress(told: Mapping[str, Any] | None) -> str:
     return f"{told['phase']} {count} {told['unit']}{rate}{left}{rejects}"
 
 
-def _tell(found: "Status", *, as_json: bool) -> None:
+def _tell(found: "Status", root: Root, *, as_json: bool) -> None:
+    from service import catalog, drawing
     from service.console import print_json
 
     if as_json:
@@ -269,8 +279,9 @@ def _tell(found: "Status", *, as_json: bool) -> None:
     typer.echo(f"run      {found.run}")
     typer.echo(f"state    {found.state}" + (f", attempt {found.attempt}" if found.attempt else ""))
     for name, text in {
-        "progress": _progress(asdict(found.progress) if found.progress else None),
+        "progress": _progress(asdict(found.progress)) if found.progress and found.state != "published" else "",
         "error": found.error,
+        "look": drawing.next_look(catalog.find(root, found.run, None)) if found.state == "published" else "",
     }.items():
         if text:
             typer.echo(f"{name:8} {text}")

@@ -74,12 +74,14 @@ class Root:
         """Names of the folders directly below a folder, sorted."""
         return sorted(_name(entry) for entry in self._entries(folder) if entry["type"] == "directory")
 
-    def put(self, rel: str, data: bytes) -> None:
-        """Write a file that appears whole; one that is there is replaced."""
+    def put(self, rel: str, data: bytes, *, private: bool = False) -> None:
+        """Write a file that appears whole; one that is there is replaced. Locally a private one is its owner's alone."""
         if not self.is_local:
             self.filesystem.pipe_file(self.path(rel), data)
             return
         with self._written(rel, data) as temporary:
+            if private:
+                temporary.chmod(0o600)
             os.replace(temporary, self.path(rel))
 
     def put_file(self, local: Path, rel: str) -> None:

@@ -282,6 +282,7 @@ def test_of_a_key_nothing_is_kept_that_would_make_one(root):
     text = Keys(root).add("dashboard", Scope.READ)
     kept = "".join(path.read_text() for path in Path(root.base).rglob("*.json"))
     assert text.rpartition("_")[2] not in kept and text not in kept
+    assert [path.stat().st_mode & 0o777 for path in Path(root.base).glob("keys/*")] == [0o600]
 
 
 def test_without_keys_a_page_of_another_site_is_not_answered_through_a_browser(client):
