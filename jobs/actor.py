@@ -78,7 +78,8 @@ class Actor:
         except Exception as error:
             here.say(f"{type(error).__name__}: {error}", log.ERROR)
             raise
-        here.to(**counts(report)).say("done", seconds=round(time.monotonic() - began, 3))
+        told = f"shard {next(iter(about(item).values()))} is done"
+        here.to(**counts(report)).say(told, seconds=round(time.monotonic() - began, 3))
         if isinstance(report, ShardReport):
             self._count(report)
         return report

@@ -141,7 +141,7 @@ class Pool:
             if task is None:
                 self._admit(seat, *report)
             else:
-                self._watch.note("done", node=seat.host, node_id=seat.node, **about(task.item), **counts(report))
+                self._tell_done(seat, task, report)
                 yield report
 
     def _grow(self) -> None:
@@ -202,10 +202,15 @@ class Pool:
         seat.poll = None
         self._prepare(seat)
 
+    def _tell_done(self, seat: Seat, task: Task, report: object) -> None:
+        carried = about(task.item)
+        told = f"shard {next(iter(carried.values()))} is done"
+        self._watch.note(told, node=seat.host, node_id=seat.node, **carried, **counts(report))
+
     def _tell_lost(self, seat: Seat, task: Task | None, error: Exception) -> None:
         place, told = f" on {seat.host}" if seat.host else "", f"{type(error).__name__}: another one is hired"
         carried = about(task.item) if task else {}
-        when = f"at {next(iter(carried.values()))}" if carried else "before it was ready"
+        when = f"at shard {next(iter(carried.values()))}" if carried else "before it was ready"
         self._watch.say(f"an actor{place} is lost {when}, {told}", node=seat.host, node_id=seat.node, **carried)
 
     def _wait_until_ready(self) -> Environment:

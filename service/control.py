@@ -80,7 +80,7 @@ def status(
     if as_json:
         print_json(rows)
         return
-    shown = [row | {"progress": _progress(row["progress"])} for row in rows]
+    shown = [row | {"progress": _progress(row)} for row in rows]
     print_table(shown, {name: name for name in ("run", "job", "state", "attempt", "progress", "error")})
 
 
@@ -251,16 +251,17 @@ def _watched(submissions: "Submissions", run: str) -> "Status":
         found = submissions.status(run)
         what = (found.state, found.error, found.progress.phase if found.progress else "")
         if what != before or time.monotonic() - told_at >= TELL_S:
-            told = f"{found.state} {_progress(asdict(found.progress) if found.progress else None)} {found.error}"
-            typer.echo(told.strip(), err=True)
+            typer.echo(f"{found.state} {_progress(asdict(found))} {found.error}".strip(), err=True)
             before, told_at = what, time.monotonic()
         if found.state not in _live():
             return found
         time.sleep(EVERY_S)
 
 
-def _progress(told: Mapping[str, Any] | None) -> str:
-    if not told:
+def _progress(status: Mapping[str, Any]) -> str:
+    """How far a run is, or was; of a published one there is nothing to say."""
+    told = status["progress"]
+    if not told or status["state"] == "published":
         return ""
     count = f"{told['done']:,}" + (f" of {told['total']:,}" if told["total"] is not None else "")
     rate = f", {told['per_s']:,.1f}/s" if told["per_s"] else ""
@@ -279,7 +280,7 @@ def _tell(found: "Status", root: Root, *, as_json: bool) -> None:
     typer.echo(f"run      {found.run}")
     typer.echo(f"state    {found.state}" + (f", attempt {found.attempt}" if found.attempt else ""))
     for name, text in {
-        "progress": _progress(asdict(found.progress)) if found.progress and found.state != "published" else "",
+        "progress": _progress(asdict(found)),
         "error": found.error,
         "look": drawing.next_look(catalog.find(root, found.run, None)) if found.state == "published" else "",
     }.items():

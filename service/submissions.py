@@ -81,7 +81,7 @@ class Submissions:
     """
 
     def __init__(self, root: Root, cluster: Cluster, clock: Callable[[], datetime] = now) -> None:
-        self.root = root
+        self.root = root.absolute()
         self.cluster = cluster
         self.clock = clock
 

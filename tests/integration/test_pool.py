@@ -130,7 +130,7 @@ def test_lines_of_driver_and_actors_carry_the_run_and_attempt_and_what_they_are_
         log.set_up("text")
     driver = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
     assert [line["message"].partition(",")[0] for line in driver] == [
-        "done", "an actor on here is lost at die once", "done",
+        f"shard {hostile} is done", "an actor on here is lost at shard die once", "shard die once is done",
     ]  # fmt: skip
     written = Path(ray._private.worker._global_node.get_logs_dir_path()).glob("worker-*.err")
     said = [line for path in written for line in path.read_text().splitlines() if '"run": "flowers"' in line]

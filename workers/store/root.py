@@ -41,8 +41,12 @@ class Root:
         self.base = str(base).rstrip("/")
 
     def __reduce__(self) -> tuple[type["Root"], tuple[str]]:
-        # A relative path would mean another folder in a process with another working directory.
-        return Root, (self.base or "/" if self.is_local else self.url,)
+        return Root, (self.absolute().url,)
+
+    def absolute(self) -> "Root":
+        """The same root: a relative path would mean another folder in a process with another working directory."""
+        whole = self.base or "/" if self.is_local else self.url
+        return self if whole == self.url else Root(whole)
 
     @property
     def is_local(self) -> bool:
