@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from service import control, drawing, instruments, questions, scheduling, serving, tables
+from service import control, drawing, instruments, keeping, questions, scheduling, serving, tables
 from service.running import absolute, absolute_model, finish, number, size, spec_of, tell, watched
 from workers import log
 from workers.errors import DeconvoyError
@@ -44,6 +44,7 @@ app.add_typer(questions.app, name="query")
 instruments.add_to(app)
 tables.add_to(app)
 control.add_to(app)
+keeping.add_to(app)
 app.command()(serving.serve)
 app.add_typer(scheduling.app, name="schedule")
 

@@ -119,7 +119,7 @@ class RayCluster:
             told = self._asked(lambda client: client.get_job_info(submission_id))
         except _NotThere:
             return State.UNKNOWN, ""
-        return State(str(told.status.value).lower()), str(told.message or "")
+        return State(str(told.status.value).lower()), _last_line(str(told.message or ""))
 
     def stop(self, submission_id: str) -> None:
         """Ask a job to end."""
@@ -247,7 +247,7 @@ def _understood(name: str, error: Exception) -> ClusterError:
         return ClusterError(f"what answers at {name} is no Ray dashboard; its port is 8265 if nobody chose another")
     if isinstance(error, OSError):
         return NoAnswer(_silence(name))
-    return ClusterError(f"the Ray cluster at {name} does not take this: {_last_line(told)}")
+    return ClusterError(f"the Ray cluster at {name} does not take this: {_last_line(told) or type(error).__name__}")
 
 
 def _silence(name: str) -> str:
@@ -256,4 +256,4 @@ def _silence(name: str) -> str:
 
 def _last_line(told: str) -> str:
     lines = [line.strip() for line in told.strip().splitlines() if line.strip()]
-    return lines[-1][:300] if lines else "no reason is given"
+    return lines[-1][:300] if lines else ""

@@ -13,7 +13,7 @@ from service import clusters
 from service.cli import app
 from service.clusters import RayCluster
 from service.submissions import Submissions
-from tests.support.clusters import SPEC
+from tests.support.clusters import SPEC, FakeCluster
 from workers.errors import ClusterError, NoAnswer
 from workers.store.attempts import NOT_TAKEN, Attempts, Begun, Ended
 from workers.store.root import Root
@@ -130,3 +130,16 @@ def test_a_job_that_was_taken_though_the_answer_was_lost_is_no_failed_attempt(tm
     assert Attempts(other.root, "flowers").ended(1) == Ended(
         Attempts(other.root, "flowers").ended(1).at, NOT_TAKEN, "nothing answers"
     )
+
+
+def test_fewer_actors_can_be_asked_for_where_the_spec_does_not(tmp_path, monkeypatch):
+    (tmp_path / "run.toml").write_text(
+        f'run = "flowers"\nroot = "{tmp_path}/atlas"\n[model]\nsource = "deconvoy://zfnet-mini"\n'
+        f'[corpus]\nsource = "{tmp_path}"\n[resources]\nactors = 40\n'
+    )
+    cluster = FakeCluster()
+    monkeypatch.setattr(clusters, "RayCluster", lambda _: cluster)
+    done = CliRunner().invoke(app, ["submit", str(tmp_path / "run.toml"), "--fewer", "--address", "http://127.0.0.1:1"])
+    assert done.exit_code == 0, done.stderr
+    begun = Attempts(Root(f"{tmp_path}/atlas"), "flowers").begun(1)
+    assert (begun.spec["resources"]["actors"], begun.spec["resources"]["fewer"]) == (40, True)
