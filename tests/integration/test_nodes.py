@@ -62,7 +62,7 @@ class Operator(Silent):
         if self._node is None:
             self._node = self._cluster.add_node(num_cpus=1, object_store_memory=80 << 20)
         elif len(self.nodes) < 2:
-            time.sleep(0.5)
+            time.sleep(2)  # the pool gives out one shard meanwhile
         elif self._node:
             self._cluster.remove_node(self._node, allow_graceful=False)
             self._node = False
