@@ -98,6 +98,7 @@ def _check_wanted(attempts: Attempts, number: int) -> None:
 
 def _run(job: str, values: dict[str, Any], watch: Watcher) -> Outcome:
     outcome = JOBS[job](make(SPECS[job], values), watch)
+    watch.begin(outcome.run)  # a run without actors has not said its id
     how = "was published before; nothing is changed" if outcome.already_published else "is published"
     counted = {"images": outcome.images, "rejects": outcome.rejects, "seconds": round(outcome.seconds, 3)}
     told = ", ".join(f"{value:,} {name}" for name, value in counted.items())

@@ -1,5 +1,6 @@
 """The entry point of jobs: one spec file, paths relative to it, one line for what is wrong."""
 
+import json
 from pathlib import Path
 from threading import Event
 
@@ -8,6 +9,7 @@ import pytest
 
 from jobs.__main__ import main
 from jobs.told import Told
+from workers import log
 from workers.errors import ModelError
 from workers.model import load
 from workers.spec import ModelSpec, read_toml
@@ -22,6 +24,12 @@ def test_filters_run_from_a_file_with_paths_relative_to_it(tmp_path, monkeypatch
     monkeypatch.chdir("/")
     assert main(["filters", str(spec)]) == 0, capsys.readouterr().err
     assert pq.read_table(tmp_path / "atlas" / "tables" / "filters").num_rows == 40
+    monkeypatch.setenv("DECONVOY_LOG_FORMAT", "json")
+    assert main(["filters", str(spec)]) == 0
+    line = json.loads(capsys.readouterr().err.splitlines()[-1])
+    assert line["run"] == "f" and line["message"].startswith("run f was published before; nothing is changed")
+    monkeypatch.undo()
+    log.set_up()
 
 
 @pytest.mark.parametrize(
