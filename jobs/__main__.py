@@ -24,9 +24,11 @@ from jobs.invert import invert
 from jobs.occlude import occlude
 from jobs.scan import scan
 from jobs.told import Told
-from jobs.watch import Silent, Watcher
+from jobs.watch import Logged, Watcher
+from workers import log
 from workers.errors import DeconvoyError, RunError, SpecError
 from workers.instruments import SPECS
+from workers.log import Log
 from workers.spec import check_run_id, make, read_toml
 from workers.store.attempts import Attempts, Ended
 from workers.store.root import Root
@@ -45,16 +47,17 @@ JOBS: dict[str, Callable[[Any, Watcher], Outcome]] = {
 def main(words: list[str]) -> int:
     """Run the job that the words name; gives the exit code."""
     try:
+        log.set_up()
         match words:
             case ["submitted", root, run, number] if number.isdecimal():
                 return submitted(Root(root), check_run_id(run), int(number))
             case ["head"]:
                 return head(cluster.cpus())
             case [job, path] if job in JOBS:
-                return _run(job, _spec(path), Silent()).exit_code
+                return _run(job, _spec(path), Logged()).exit_code
         raise SpecError([f"usage: python -P -m jobs {'|'.join(JOBS)} run.toml"])
     except DeconvoyError as error:
-        print(f"deconvoy: {error}", file=sys.stderr)  # noqa: T201
+        Log().say(str(error), log.ERROR)
         return error.exit_code
 
 
@@ -66,7 +69,9 @@ def submitted(root: Root, run: str, number: int) -> int:
         begun = attempts.begun(number)
         if begun is None:
             raise RunError(f"attempt {number} at run {run!r} was not submitted under {root.url!r}")
-        code, told = _run(begun.job, dict(begun.spec), Told(attempts, number)).exit_code, ""
+        _check_wanted(attempts, number)
+        with Told(attempts, number) as watch:
+            code, told = _run(begun.job, dict(begun.spec), watch).exit_code, ""
     except DeconvoyError as error:
         code, told = error.exit_code, str(error)
     except KeyboardInterrupt:
@@ -76,12 +81,31 @@ def submitted(root: Root, run: str, number: int) -> int:
         raise
     attempts.end(number, _ended(code, told))
     if told:
-        print(f"deconvoy: {told}", file=sys.stderr)  # noqa: T201
+        Log({"run": run, "attempt": number}).say(told, log.ERROR, exit_code=code)
     return code
 
 
+def _check_wanted(attempts: Attempts, number: int) -> None:
+    """Begin no attempt that was cancelled, or taken for lost, before Ray had room for it.
+
+    Raises:
+        RunError: another attempt was begun since, or this one is over.
+    """
+    last, ended = attempts.numbers()[-1], attempts.ended(number)
+    if last != number:
+        raise RunError(f"attempt {number} at run {attempts.run!r} does not begin: there is attempt {last} by now")
+    if ended is not None:
+        raise RunError(f"attempt {number} at run {attempts.run!r} does not begin: {ended.error or 'it is over'}")
+
+
 def _run(job: str, values: dict[str, Any], watch: Watcher) -> Outcome:
-    return JOBS[job](make(SPECS[job], values), watch)
+    outcome = JOBS[job](make(SPECS[job], values), watch)
+    watch.begin(outcome.run)  # a run without actors has not said its id
+    how = "was published before; nothing is changed" if outcome.already_published else "is published"
+    counted = {"images": outcome.images, "rejects": outcome.rejects, "seconds": round(outcome.seconds, 3)}
+    told = ", ".join(f"{value:,} {name}" for name, value in counted.items())
+    watch.say(f"run {outcome.run} {how}: {told}", **counted)
+    return outcome
 
 
 def _ended(code: int, told: str) -> Ended:

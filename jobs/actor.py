@@ -1,6 +1,7 @@
 """A worker beside Ray. Takes what makes a plain worker, gives an actor that runs it; tells what a failed call means."""
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import ray
@@ -16,9 +17,12 @@ from ray.exceptions import (
 )
 from ray.util.metrics import Counter
 
+from workers import log
 from workers.errors import DeconvoyError, OutOfMemory, RunStopped
 from workers.job import Environment
+from workers.log import Log
 from workers.scan import ShardReport
+from workers.shard import about
 
 LOST = (RayActorError, WorkerCrashedError, NodeDiedError, ObjectLostError)
 
@@ -45,20 +49,39 @@ class Actor:
 
     def __init__(self) -> None:
         self._worker: Worker | None = None
+        self._log = Log()
         self._images = Counter("deconvoy_images", "Images that were used.")
         self._rejects = Counter("deconvoy_rejects", "Images that could not be used.", tag_keys=("reason",))
         self._seconds = Counter("deconvoy_actor_seconds", "Time of actors.", tag_keys=("kind",))
 
-    def prepare(self, make: MakeWorker) -> tuple[Environment, str]:
-        """Build the worker and check it; gives what it runs on and the id of its node."""
+    def prepare(self, make: MakeWorker, carried: Mapping[str, object], form: str) -> tuple[Environment, str]:
+        """Build the worker and check it; gives what it runs on and the id of its node.
+
+        Args:
+            make: builds the worker.
+            carried: what every line of its log carries.
+            form: of the log.
+        """
+        log.set_up(form)
         self._worker = None  # frees the last pass's network before the next one is built
         self._worker = make()
-        return self._worker.check(), ray.get_runtime_context().get_node_id()
+        found = self._worker.check()
+        node = ray.get_runtime_context().get_node_id()
+        self._log = Log({**carried, "node": found.node, "node_id": node})
+        self._log.say(f"{type(self._worker).__name__} is ready", device=found.device)
+        return found, node
 
     def run(self, item: Any) -> Any:  # noqa: ANN401 - each worker has its own items and reports
         """Do one item."""
         assert self._worker is not None  # noqa: S101 - the pool gives no work to an actor that is not ready
-        report = self._worker.run(item)
+        began, here = time.monotonic(), self._log.to(**about(item))
+        try:
+            report = self._worker.run(item)
+        except Exception as error:
+            here.say(f"{type(error).__name__}: {error}", log.ERROR)
+            raise
+        told = f"shard {next(iter(about(item).values()))} is done"
+        here.to(**counts(report)).say(told, seconds=round(time.monotonic() - began, 3))
         if isinstance(report, ShardReport):
             self._count(report)
         return report
@@ -78,6 +101,11 @@ class Actor:
     def done(self) -> int:
         """How far the item under way is; answered while it runs."""
         return self._worker.done if self._worker else 0
+
+
+def counts(report: object) -> dict[str, object]:
+    """What a log's line about finished work carries: images, and rejects by reason."""
+    return {name: getattr(report, name) for name in ("images", "rejects") if hasattr(report, name)}
 
 
 def hire(**options: Any) -> Any:  # noqa: ANN401 - Ray's options, Ray's handle

@@ -25,7 +25,7 @@ from workers.errors import LostActors
 from workers.instruments import SPECS
 from workers.job import Environment, Job, Spec
 from workers.model import Model
-from workers.shard import Group, Shard, Work
+from workers.shard import Group, Shard, Work, about
 from workers.store.columns import Table
 from workers.store.root import Root
 from workers.store.rows import PartFile, TableWriter
@@ -132,7 +132,7 @@ class Attempt(Generic[Spec]):
         makers = {shard.result: work for work in works for shard in work.shards}
 
         def again(item: Shard | Group) -> None:
-            self.watch.say(f"{item.result} has vanished or is damaged; it is made again")
+            self.watch.say(f"{item.result} has vanished or is damaged; it is made again", **about(item))
             self.pool.start(partial(make, self.job))
             for _ in self.pool.run([makers.get(item.result, item)], lambda _: None, no_poison):
                 pass
@@ -168,7 +168,10 @@ class Attempt(Generic[Spec]):
             no_poison(work)
         for row in rows:
             if row.image_index in found:
-                self.watch.say(f"{row.uri}: {found[row.image_index].detail}; it is rejected")
+                told = found[row.image_index]
+                self.watch.say(
+                    f"{row.uri}: {told.detail}; it is rejected", image=row.uri, reason=told.reason, **about(work)
+                )
                 isolate.write_verdict(self.root, row, found[row.image_index])
         without = self._renamed(work)
         if without == work:  # nothing new was found: what kills decoders is not touched any more, and yet actors die
@@ -235,6 +238,7 @@ def attempt(
         root, model = Root(spec.root), models.load(spec.model)
         chosen = model.network.select(layers)
         run = identity.run_id(spec)
+        carried = watch.begin(run)
         watch.phase("listing", None, "images")
         listing = stack.enter_context(manifest.listed(spec.corpus, watch.advance))
         check(model, listing)
@@ -251,7 +255,7 @@ def attempt(
         cluster.start(device)
         watch.say(f"{actors} GPU actors" if device == "cuda" else f"{actors} CPU actors: no GPU is used")
         room = partial(cluster.room, spec.resources, device)
-        pool = stack.enter_context(Pool(actors, device, threads, watch.say, room))
+        pool = stack.enter_context(Pool(actors, device, threads, watch, carried, room))
         return work(Attempt(run, root, job, model, chosen, watch, scratch, pool, started))
 
 

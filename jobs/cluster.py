@@ -82,8 +82,8 @@ def staffing(resources: ResourcesSpec, device: str) -> int:
     if fitting < wanted:
         each = f"{threads} CPU{'s' if threads > 1 else ''}" + (" and a GPU" if device == "cuda" else "")
         raise UsageError(
-            f"actors = {resources.actors}, with {each} each: there is room for {fitting}; ask for fewer (--fewer takes "
-            "what there is), or for fewer threads"
+            f"actors = {resources.actors}, with {each} each: there is room for {fitting}; ask for fewer (--fewer, or "
+            "fewer = true under [resources], takes what there is), or for fewer threads"
         )
     return fitting
 

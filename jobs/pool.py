@@ -6,79 +6,26 @@ pool hires another one and checks it like the first.
 """
 
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
 import ray
 from ray.exceptions import RayError
 
-from jobs.actor import LOST, MakeWorker, hire, is_alive, value
+from jobs.actor import LOST, MakeWorker, counts, hire, is_alive, value
+from jobs.seats import DEATHS, Queue, Seat, Task
+from jobs.watch import Watcher
+from workers import log
 from workers.errors import DecoderHang, LostActors, NodeError, RunStopped
 from workers.job import Environment
+from workers.shard import about
 
-DEATHS = 2  # of one item's actors, until the item is to blame
 FALSE_STARTS = 3  # actors in a row that die before they are ready
 PATIENCE_S = 30.0  # for the other actors, once one is ready
 TICK_S = 1.0
 GROW_EVERY_S = 10.0  # is looked for more room
-
-
-@dataclass(eq=False)
-class _Task:
-    """An item, and how many actors have died of it."""
-
-    item: Any
-    deaths: int = 0
-
-
-@dataclass(eq=False)
-class _Queue:
-    """Items that wait, those to be tried again first."""
-
-    fresh: Iterator[Any]
-    poison: Callable[[Any], Any]
-    again: deque[_Task] = field(default_factory=deque)
-    exhausted: bool = False
-
-    def next(self) -> _Task | None:
-        """The next task, or None if there is none now."""
-        if self.again:
-            return self.again.popleft()
-        for item in self.fresh:
-            return _Task(item)
-        self.exhausted = True
-        return None
-
-    def put_back(self, task: _Task) -> None:
-        """Try an item again, or what is to run in its place if it has killed too often."""
-        self.again.append(task if task.deaths < DEATHS else _Task(self.poison(task.item)))
-
-
-@dataclass(eq=False)
-class _Seat:
-    """One actor: getting ready (a future, no task), at work (both), or idle (neither).
-
-    Attributes:
-        actor: Ray's handle.
-        future: of what it is doing.
-        task: what it works on.
-        ready: built and checked.
-        node: id of the node it is on.
-        done: how far it was in its task when last asked.
-        poll: the question how far it is, under way.
-    """
-
-    actor: Any
-    future: Any = None
-    task: _Task | None = None
-    ready: bool = False
-    node: str = ""
-    done: int = 0
-    poll: Any = None
 
 
 class Pool:
@@ -88,12 +35,20 @@ class Pool:
         actors: how many to have.
         device: cpu or cuda.
         threads: CPU threads of one actor.
-        say: is told in a line what takes long.
-        room: how many actors could be had now; nodes that come are used.
+        watch: is told what takes long, what is lost, and what is done.
+        carried: what every line of the actors' logs carries.
+        room: how many actors could be had now: nodes that come are used, and actors of nodes that went are not waited for;
+            without it the pool stays as large as it is.
     """
 
     def __init__(
-        self, actors: int, device: str, threads: int, say: Callable[[str], None], room: Callable[[], int] = lambda: 0
+        self,
+        actors: int,
+        device: str,
+        threads: int,
+        watch: Watcher,
+        carried: Mapping[str, object] = MappingProxyType({}),
+        room: Callable[[], int] | None = None,
     ) -> None:
         self._options = {
             "num_cpus": threads,
@@ -102,9 +57,9 @@ class Pool:
             "max_task_retries": 0,
         }
         self._actors = actors
-        self._say = say
-        self._room, self._looked = room, time.monotonic()
-        self._seats: list[_Seat] = []
+        self._watch, self._carried = watch, dict(carried)
+        self._room, self._looked, self._alone = room or (lambda: actors), time.monotonic(), False
+        self._seats: list[Seat] = []
         self._make: MakeWorker | None = None
         self._environment: Environment | None = None
         self._false_starts = 0
@@ -132,8 +87,9 @@ class Pool:
             LostActors: actors die before they are ready.
         """
         self._make, self._environment = make, None
-        while len(self._seats) < self._actors:
-            self._seats.append(_Seat(hire(**self._options)))
+        self._shrink()
+        while len(self._seats) < max(1, min(self._actors, self._room())):
+            self._seats.append(Seat(hire(**self._options)))
         for seat in self._seats:
             self._prepare(seat)
         return self._wait_until_ready()
@@ -152,13 +108,13 @@ class Pool:
             OutOfMemory: an actor had too little memory.
             NodeError, LostActors: see `start`.
         """
-        queue = _Queue(iter(items), poison)
+        queue = Queue(iter(items), poison)
         while self._give(queue):
             self._grow()
             yield from self._step(queue)
             progress(self._under_way())
 
-    def _give(self, queue: _Queue) -> bool:
+    def _give(self, queue: Queue) -> bool:
         """Give work to idle actors; False when nothing is left and nothing is under way."""
         for seat in self._seats:
             if seat.ready and seat.task is None:
@@ -168,7 +124,7 @@ class Pool:
                 seat.done, seat.future = 0, seat.actor.run.remote(seat.task.item)
         return not queue.exhausted or bool(queue.again) or any(seat.task for seat in self._seats)
 
-    def _step(self, queue: _Queue) -> Iterator[Any]:
+    def _step(self, queue: Queue) -> Iterator[Any]:
         """Wait a moment for something to finish; gives the reports."""
         seats = {seat.future: seat for seat in self._seats if seat.future is not None}
         finished, _ = ray.wait(list(seats), num_returns=1, timeout=TICK_S)
@@ -185,6 +141,7 @@ class Pool:
             if task is None:
                 self._admit(seat, *report)
             else:
+                self._tell_done(seat, task, report)
                 yield report
 
     def _grow(self) -> None:
@@ -192,15 +149,30 @@ class Pool:
         if time.monotonic() - self._looked < GROW_EVERY_S:
             return
         self._looked = time.monotonic()
+        self._shrink()
         for _ in range(self._room() - len(self._seats)):
-            self._seats.append(_Seat(hire(**self._options)))
+            self._seats.append(Seat(hire(**self._options)))
             self._prepare(self._seats[-1])
-            self._say(f"{len(self._seats)} actors: the cluster has grown")
+            self._watch.say(f"{len(self._seats)} actors: the cluster has grown")
 
-    def _prepare(self, seat: _Seat) -> None:
-        seat.ready, seat.future = False, seat.actor.prepare.remote(self._make)
+    def _shrink(self) -> None:
+        """Wait no more for actors whose nodes have gone; for the last one a pool waits, and says so."""
+        now, room = time.monotonic(), self._room()
+        waiting = [seat for seat in self._seats if not seat.ready and now - seat.since > PATIENCE_S]
+        for seat in waiting[: max(0, len(self._seats) - max(room, 1))]:
+            ray.kill(seat.actor)
+            self._seats.remove(seat)
+            self._watch.say(f"{len(self._seats)} actors: the cluster has shrunk")
+        alone = bool(waiting) and not any(seat.ready for seat in self._seats)
+        if alone and not self._alone:
+            self._watch.say("no actor is left: waiting for a node with room for one")
+        self._alone = alone
 
-    def _admit(self, seat: _Seat, environment: Environment, node: str) -> None:
+    def _prepare(self, seat: Seat) -> None:
+        seat.since = time.monotonic()
+        seat.ready, seat.future = False, seat.actor.prepare.remote(self._make, self._carried, log.form())
+
+    def _admit(self, seat: Seat, environment: Environment, node: str) -> None:
         """Let a checked actor work, if its numbers will be the others'."""
         known = self._environment or environment
         differing = [key for key, value in known.numerics().items() if environment.numerics()[key] != value]
@@ -210,11 +182,12 @@ class Pool:
             )
             raise NodeError(f"node {environment.node} differs from node {known.node}: {told}")
         self._environment, self._false_starts = known, 0
-        seat.ready, seat.node = True, node
+        seat.ready, seat.node, seat.host = True, node, environment.node
 
-    def _replace(self, seat: _Seat, task: _Task | None, error: Exception) -> None:
+    def _replace(self, seat: Seat, task: Task | None, error: Exception) -> None:
         """Hire another actor for a dead or hanging one, and note what it died of."""
         ray.kill(seat.actor)
+        self._tell_lost(seat, task, error)
         if isinstance(error, DecoderHang) and task is not None:
             task.deaths = DEATHS
         elif task is not None and is_alive(seat.node):
@@ -229,9 +202,20 @@ class Pool:
         seat.poll = None
         self._prepare(seat)
 
+    def _tell_done(self, seat: Seat, task: Task, report: object) -> None:
+        carried = about(task.item)
+        told = f"shard {next(iter(carried.values()))} is done"
+        self._watch.note(told, node=seat.host, node_id=seat.node, **carried, **counts(report))
+
+    def _tell_lost(self, seat: Seat, task: Task | None, error: Exception) -> None:
+        place, told = f" on {seat.host}" if seat.host else "", f"{type(error).__name__}: another one is hired"
+        carried = about(task.item) if task else {}
+        when = f"at shard {next(iter(carried.values()))}" if carried else "before it was ready"
+        self._watch.say(f"an actor{place} is lost {when}, {told}", node=seat.host, node_id=seat.node, **carried)
+
     def _wait_until_ready(self) -> Environment:
         """Wait for all actors, but not for ever for those that a busy cluster has no room for."""
-        nothing, started, told = _Queue(iter(()), lambda item: item), time.monotonic(), False
+        nothing, started, told = Queue(iter(()), lambda item: item), time.monotonic(), False
         while not all(seat.ready for seat in self._seats):
             for _ in self._step(nothing):
                 pass
@@ -239,7 +223,7 @@ class Pool:
             if waited > PATIENCE_S and self._environment:
                 break
             if waited > PATIENCE_S and not told:
-                self._say(f"waiting for Ray to place {self._actors} actors")
+                self._watch.say(f"waiting for Ray to place {self._actors} actors")
                 told = True
         if self._environment is None:
             raise RunStopped("a pool without actors cannot run anything")

@@ -3,17 +3,25 @@
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
+from threading import Event, Lock, Thread
+from types import TracebackType
+from typing import Self
 
+from jobs.watch import Logged
 from workers.scan import ShardReport
 from workers.store.attempts import Attempts, Progress
 
 EVERY_S = 1.0
+BEAT_S = 10.0  # a phase that says nothing, such as a long publish, is seen to be alive
 
 
-class Told:
-    """Writes an attempt's progress about once a second, and prints its phases and lines for the log.
+class Told(Logged):
+    """Writes an attempt's progress about once a second, and its phases and lines to the log.
+
+    In a `with` it writes every ten seconds even if nothing is told to it.
 
     Args:
         attempts: of the run.
@@ -22,17 +30,30 @@ class Told:
     """
 
     def __init__(self, attempts: Attempts, number: int, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__(run=attempts.run, attempt=number)
         self._attempts, self._number, self._clock = attempts, number, clock
         self._progress = Progress(at="")
         self._began = self._written = clock()
         self._seconds = dict.fromkeys(("all", "decode", "store"), 0.0)
+        self._writing, self._over = Lock(), Event()
+        self._heart = Thread(target=self._beat, name="heart", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._heart.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over.set()
+        self._heart.join()
 
     def phase(self, name: str, total: int | None, unit: str) -> None:
         """A phase begins."""
         self._began = self._clock()
         self._progress = replace(self._progress, phase=name, total=total, unit=unit, done=0, per_s=None, left_s=None)
         self._seconds = dict.fromkeys(self._seconds, 0.0)
-        print(name if total is None else f"{name}: {total:,} {unit}", flush=True)  # noqa: T201 - the job's log
+        super().phase(name, total, unit)
         self._write()
 
     def advance(self, done: int, rejects: int = 0) -> None:  # noqa: ARG002 - reports tell them by reason
@@ -55,16 +76,23 @@ class Told:
         rejects = Counter(self._progress.rejects) + Counter(report.rejects)
         self._progress = replace(self._progress, shares=shares, rejects=dict(rejects))
 
-    def say(self, line: str) -> None:
+    def say(self, line: str, **about: object) -> None:
         """One line for a person."""
         self._progress = replace(self._progress, line=line)
-        print(line, flush=True)  # noqa: T201 - the job's log
+        super().say(line, **about)
         self._write()
 
     def close(self) -> None:
         """The run is over."""
         self._write()
 
+    def _beat(self) -> None:
+        while not self._over.wait(BEAT_S):
+            if self._clock() - self._written >= BEAT_S:
+                with suppress(OSError):  # who works says so too, and stops at what does not pass
+                    self._write()
+
     def _write(self) -> None:
-        self._written = self._clock()
-        self._attempts.tell(self._number, replace(self._progress, at=datetime.now(UTC).isoformat(timespec="seconds")))
+        with self._writing:
+            self._written, now = self._clock(), datetime.now(UTC).isoformat(timespec="seconds")
+            self._attempts.tell(self._number, replace(self._progress, at=now))

@@ -34,7 +34,7 @@ class Rules:
     """What the service lets through.
 
     Attributes:
-        per_minute: requests of one key, or of one address where there are no keys.
+        per_minute: requests of one key, or of one address that sends none.
         hosts: names by which it may be called where there are no keys.
     """
 
@@ -88,9 +88,14 @@ class Gate:
             await self._denied(413, TOO_LARGE)(scope, receive, send)
 
     def _refusal(self, asked: HTTPConnection, method: str) -> Response | None:
-        if asked.url.path in OPEN:
+        path = asked.scope[
+            "path"
+        ]  # what is routed; that of the URL is put together with what the client calls its host
+        if path in OPEN:
             return None
-        return self._too_large(asked) or self._unknown(asked, method) or self._too_often(asked)
+        key = self._keys.named(_secret(asked)) if self._has_keys() else None
+        asked.scope["key"] = key.name if key else ""  # for the log
+        return self._too_large(asked) or self._too_often(asked, key) or self._unknown(asked, key, needed(path, method))
 
     def _too_large(self, asked: HTTPConnection) -> Response | None:
         told = asked.headers.get("content-length", "0")
@@ -104,21 +109,22 @@ class Gate:
             self._guarded, self._looked = bool(self._keys), time.monotonic()
         return self._guarded
 
-    def _unknown(self, asked: HTTPConnection, method: str) -> Response | None:
-        if self._has_keys():
-            key = self._keys.named(_secret(asked))
+    def _unknown(self, asked: HTTPConnection, key: keys.Key | None, wanted: keys.Scope) -> Response | None:
+        if self._guarded:
             if key is None:
                 return _challenging(self._denied(401, "a key is needed"))
-            if not key.scope.lets(needed(asked.url.path, method)):
+            if not key.scope.lets(wanted):
                 return self._denied(403, "this key does not let you do this")
         elif (asked.url.hostname or "") not in self._rules.hosts:
             return self._denied(421, "without keys only this machine is answered, by its own names")
         return None
 
-    def _too_often(self, asked: HTTPConnection) -> Response | None:
-        who = _secret(asked) if self._has_keys() else asked.client.host if asked.client else ""
+    def _too_often(self, asked: HTTPConnection, key: keys.Key | None) -> Response | None:
+        who = f"key {key.id}" if key else asked.client.host if asked.client else ""  # who guesses keys is slowed too
         if not self._limiter.hit(RateLimitItemPerMinute(self._rules.per_minute), who):
-            return self._denied(429, f"at most {self._rules.per_minute} requests in a minute")
+            refused = self._denied(429, f"at most {self._rules.per_minute} requests in a minute")
+            refused.headers["Retry-After"] = "60"
+            return refused
         return None
 
 

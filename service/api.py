@@ -8,15 +8,16 @@ from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, FastAPI, Header, Path, Request
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from fastapi.responses import PlainTextResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
+from service import catalog, housekeeping
 from service.places import Allowed
+from service.problems import PROBLEMS
 from service.schedules import Overlap, Schedule, Schedules
-from service.submissions import LIVE, Submissions
-from workers.errors import ClusterError, DeconvoyError, QueryError, RefusedError, RunError, RunIdError
+from service.submissions import LIVE, Status, Submissions
+from workers.errors import QueryError, RefusedError, RunError
 from workers.store import paths
 from workers.store.root import Root
 
@@ -67,6 +68,27 @@ class StatusTold(BaseModel):
     progress: ProgressTold | None
 
 
+class Retry(Body):
+    """Files that are to be tried again."""
+
+    uris: list[str] = Field([], description="as the table rejects names them; all without")
+
+
+class VerdictTold(BaseModel):
+    """A file that crashed or hung its decoder, and will be tried again."""
+
+    uri: str
+    reason: str
+    detail: str
+
+
+class RetriedTold(BaseModel):
+    """The files of a run that the next scan tries again."""
+
+    run: str
+    files: list[VerdictTold]
+
+
 class ScheduleAsked(Body):
     """A run that is to be submitted again and again."""
 
@@ -94,35 +116,13 @@ class ScheduleTold(BaseModel):
 
 
 class FireTold(BaseModel):
-    """A time at which a schedule fired, the run that it names, and why it was not submitted, if so."""
+    """A time at which a schedule fired, the run that it names, and why it was not submitted, if so, for good or now."""
 
     at: str
     run: str
     refused: str
-
-
-class Problem(BaseModel):
-    """What was wrong: RFC 9457."""
-
-    type: str = "about:blank"
-    title: str
-    status: int
-    detail: str
-
-
-PROBLEMS: dict[int | str, dict[str, Any]] = {
-    code: {"description": told, "content": {"application/problem+json": {"schema": Problem.model_json_schema()}}}
-    for code, told in (
-        (400, "the request is no JSON"),
-        (401, "a key is needed"),
-        (403, "not with this key, or not this place"),
-        (404, "there is no such thing"),
-        (409, "it is in the way of another"),
-        (422, "the request is wrong; every mistake is told"),
-        (429, "too many requests"),
-        (503, "the cluster does not answer"),
-    )
-}
+    waits: str
+    error: str
 
 
 def add_to(app: FastAPI, submissions: Submissions, schedules: Schedules, allowed: Allowed) -> None:
@@ -130,29 +130,9 @@ def add_to(app: FastAPI, submissions: Submissions, schedules: Schedules, allowed
     router = APIRouter(prefix=PREFIX, responses=PROBLEMS)
     _add_submitting(router, submissions, allowed)
     _add_watching(router, submissions)
-    _add_schedules(router, schedules, allowed)
+    _add_acting(router, submissions)
+    _add_schedules(router, schedules, submissions, allowed)
     app.include_router(router)
-
-
-def problem(status: int, detail: str) -> JSONResponse:
-    """An answer that says what was wrong."""
-    titles = {400: "Bad request", 401: "Unauthorized", 403: "Forbidden", 404: "Not found", 409: "Conflict"}
-    titles |= {413: "Too large", 421: "Misdirected", 422: "Unprocessable", 429: "Too many requests", 503: "Unavailable"}
-    told = {"type": "about:blank", "title": titles.get(status, "Error"), "status": status, "detail": detail}
-    return JSONResponse(told, status, media_type="application/problem+json")
-
-
-def problem_of(error: DeconvoyError) -> JSONResponse:
-    """The answer to an error that was raised on purpose."""
-    codes = {RefusedError: 403, RunIdError: 422, RunError: 409, QueryError: 404, ClusterError: 503}
-    return problem(next((code for kind, code in codes.items() if isinstance(error, kind)), 422), str(error))
-
-
-def mistakes(error: RequestValidationError) -> JSONResponse:
-    """Every mistake of a request that has not the form it should have."""
-    told = [f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()]
-    broken = any(each["type"] == "json_invalid" for each in error.errors())
-    return problem(400 if broken else 422, "; ".join(told))
 
 
 def _add_submitting(router: APIRouter, submissions: Submissions, allowed: Allowed) -> None:
@@ -180,30 +160,46 @@ def _add_watching(router: APIRouter, submissions: Submissions) -> None:
         """How a run is."""
         return _found(submissions, run)
 
-    @router.post("/runs/{run}/cancel", response_model=StatusTold, operation_id="cancel")
-    def cancel(run: RunId) -> Any:  # noqa: ANN401
-        """Stop a run; what it has finished stays, and submitting it again goes on from there."""
-        _found(submissions, run)
-        return submissions.cancel(run)
-
     @router.get("/runs/{run}/logs", response_class=PlainTextResponse, operation_id="logs")
     def logs(run: RunId) -> Response:
         """What the last attempt at a run has printed."""
         _found(submissions, run)
         return PlainTextResponse(submissions.logs(run))
 
-    @router.get("/runs/{run}/events", operation_id="events", response_class=EventSourceResponse)
-    async def events(run: RunId, request: Request) -> EventSourceResponse:
+    seen = Header(max_length=200, description="the last event that was seen: a browser sends it when it comes back")
+    ended: dict[int | str, dict[str, Any]] = {
+        204: {"description": "the run has ended, and that was seen: do not come back"}
+    }
+
+    @router.get("/runs/{run}/events", operation_id="events", response_class=EventSourceResponse, responses=ended)
+    async def events(run: RunId, request: Request, last_event_id: Annotated[str | None, seen] = None) -> Response:
         """How a run goes, as server-sent events of its status, until it ends."""
-        _found(submissions, run)
+        found = await asyncio.to_thread(_found, submissions, run)
+        if found.state not in LIVE and last_event_id == _mark(found):
+            return Response(status_code=204)
         return EventSourceResponse(_told(submissions, run, request))
 
 
-def _add_schedules(router: APIRouter, schedules: Schedules, allowed: Allowed) -> None:
+def _add_acting(router: APIRouter, submissions: Submissions) -> None:
+    @router.post("/runs/{run}/cancel", response_model=StatusTold, operation_id="cancel")
+    def cancel(run: RunId) -> Any:  # noqa: ANN401
+        """Stop a run; what it has finished stays, and submitting it again goes on from there."""
+        _found(submissions, run)
+        return submissions.cancel(run)
+
+    @router.post("/runs/{run}/retry-rejects", response_model=RetriedTold, operation_id="retry_rejects")
+    def retry_rejects(run: RunId, asked: Retry | None = None) -> Any:  # noqa: ANN401
+        """Let files that crashed or hung their decoder in a published run be tried again by the next scan of them."""
+        _found(submissions, run)
+        found = catalog.find(submissions.root, run, None)
+        return {"run": run, "files": housekeeping.retry_of(found, asked.uris if asked else ())}
+
+
+def _add_schedules(router: APIRouter, schedules: Schedules, submissions: Submissions, allowed: Allowed) -> None:
     @router.post("/schedules", status_code=201, response_model=ScheduleTold, operation_id="add_schedule")
     def add(asked: ScheduleAsked) -> Any:  # noqa: ANN401
         """Keep a schedule; it fires from now on."""
-        allowed.check_spec(asked.spec)
+        allowed.check_spec(_checked(submissions, asked))
         return schedules.add(Schedule(**asked.model_dump()))
 
     @router.get("/schedules", response_model=list[ScheduleTold], operation_id="schedules")
@@ -241,6 +237,11 @@ def _ours(submissions: Submissions, spec: dict[str, Any]) -> dict[str, Any]:
     return {**spec, "root": submissions.root.url}
 
 
+def _checked(submissions: Submissions, asked: ScheduleAsked) -> dict[str, Any]:
+    """The spec of a schedule's runs with all that it leaves out."""
+    return submissions.checked(asked.job, _ours(submissions, asked.spec) | {"run": f"{asked.name}-0"})
+
+
 def _found(submissions: Submissions, run: str) -> Any:  # noqa: ANN401 - a status
     """How a run is; QueryError, which is 404, if there is none."""
     try:
@@ -260,12 +261,17 @@ def _same_again(root: Root, key: str, asked: Submission, spec: dict[str, Any]) -
     return dict(told["spec"])
 
 
+def _mark(status: Status) -> str:
+    """Names an event by what it says of the run's state."""
+    return f"{status.attempt}.{status.state}"
+
+
 async def _told(submissions: Submissions, run: str, request: Request) -> AsyncIterator[ServerSentEvent]:
     before = None
     while not await request.is_disconnected():
-        found = await asyncio.to_thread(submissions.status, run)
+        found = await asyncio.to_thread(_found, submissions, run)
         if found != before:
-            yield ServerSentEvent(json.dumps(asdict(found)), event="status")
+            yield ServerSentEvent(json.dumps(asdict(found)), event="status", id=_mark(found))
         if found.state not in LIVE:
             return
         before = found

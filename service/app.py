@@ -13,12 +13,11 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, RedirectResponse
 from fastapi.staticfiles import StaticFiles
 from fastapi.templating import Jinja2Templates
-from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service import api, drawn, links
+from service import api, drawn, health, links, problems
 from service.access import Gate, Rules
 from service.atlas import Atlas
 from service.keys import Keys
@@ -28,9 +27,10 @@ from service.pages.parts import Page
 from service.pictures import Kind, Picture, Pictures
 from service.places import Allowed
 from service.query.layers import Choice
+from service.request_log import Logged
 from service.schedules import Schedules
 from service.submissions import RunState, Status, Submissions
-from workers.errors import DamagedRun, DeconvoyError, QueryError, RootError
+from workers.errors import DamagedRun, DeconvoyError, QueryError
 from workers.store.root import Root
 
 FOR_EVER = "public, max-age=31536000, immutable"
@@ -103,15 +103,17 @@ def create(
     if control is not None:
         api.add_to(app, control.submissions, control.schedules, control.allowed)
     metrics = Metrics(lambda: _runs(atlas, control), control.schedules.last_fires if control else dict)
-    _add_health(app, root, metrics)
+    health.add_to(app, root, metrics)
     _add_pages(app, atlas, templates, control.submissions if control else None, originals=originals)
     _add_pictures(app, atlas, pictures)
     if originals:
         _add_originals(app, atlas, pictures)
     _add_errors(app, templates)
-    app.add_middleware(Gate, known=Keys(root), rules=rules or Rules(), denied=api.problem)
+    _add_last_resort(app)
+    app.add_middleware(Gate, known=Keys(root), rules=rules or Rules(), denied=problems.problem)
     app.add_middleware(Measured, metrics=metrics)
     app.add_middleware(Guarded)
+    app.add_middleware(Logged)
     return app
 
 
@@ -129,50 +131,34 @@ def _runs(atlas: Atlas, control: Control | None) -> Sequence[Status]:
     return control.submissions.statuses()
 
 
-def _add_health(app: FastAPI, root: Root, metrics: Metrics) -> None:
-    @app.get("/metrics", include_in_schema=False)
-    def numbers() -> Response:
-        """How the service is doing, for Prometheus."""
-        return Response(metrics.text(), media_type=CONTENT_TYPE_LATEST)
-
-    @app.get("/healthz", include_in_schema=False)
-    def healthz() -> Response:
-        """The process answers."""
-        return Response("ok", media_type="text/plain")
-
-    @app.get("/readyz", include_in_schema=False)
-    def readyz() -> Response:
-        """The root can be read."""
-        try:
-            root.check_readable()
-        except RootError:
-            return Response("the root cannot be read", 503, media_type="text/plain")
-        return Response("ok", media_type="text/plain")
+def _add_last_resort(app: FastAPI) -> None:
+    @app.exception_handler(Exception)
+    def broken(request: Request, error: Exception) -> Response:  # answered outside of Guarded
+        del error
+        told = "Something is wrong here; the server's log says what."
+        if request.url.path.startswith("/api/"):
+            return problems.problem(500, told, GUARDS)
+        return Response(told, 500, GUARDS, "text/plain")
 
 
 def _add_errors(app: FastAPI, templates: Jinja2Templates) -> None:
     @app.exception_handler(HTTPException)
     def elsewhere(request: Request, error: HTTPException) -> Response:
         if request.url.path.startswith("/api/"):
-            return api.problem(error.status_code, error.detail)
+            return problems.problem(error.status_code, error.detail, error.headers)
         page = {"kind": "error", "title": error.detail, "error": f"there is nothing at {request.url.path}"}
         return _answered(request, templates, page, error.status_code)
 
     @app.exception_handler(RequestValidationError)
     def not_a_number(request: Request, error: RequestValidationError) -> Response:
         if request.url.path.startswith("/api/"):
-            return api.mistakes(error)
+            return problems.mistakes(error)
         return _answered(request, templates, {"kind": "error", "title": "Not found", "error": "no such picture"}, 404)
-
-    @app.exception_handler(Exception)
-    def broken(request: Request, error: Exception) -> Response:  # answered outside of Guarded
-        del request, error
-        return Response("Something is wrong here; the server's log says what.", 500, GUARDS, "text/plain")
 
     @app.exception_handler(DeconvoyError)
     def wrong(request: Request, error: DeconvoyError) -> Response:
         if request.url.path.startswith("/api/"):
-            return api.problem_of(error)
+            return problems.problem_of(error)
         status = 500 if isinstance(error, DamagedRun) else 404
         page = {"kind": "error", "title": "Not found" if status == 404 else "Damaged", "error": str(error)}
         return _answered(request, templates, page, status)

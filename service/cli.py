@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from service import control, drawing, instruments, questions, scheduling, serving, tables, training
+from service import control, drawing, instruments, keeping, questions, scheduling, serving, tables, training
 from service.running import absolute, absolute_model, finish, number, size, spec_of, tell, watched
+from workers import log
 from workers.errors import DeconvoyError
 
 if TYPE_CHECKING:
@@ -32,7 +33,10 @@ class OneLine(TyperGroup):
         except KeyboardInterrupt:
             goes_on = ctx.invoked_subcommand in GO_ON
             code, line = CANCELLED, "stopped" + ("; the same command goes on from here" if goes_on else "")
-        typer.echo(f"deconvoy: {' '.join(line.splitlines())}", err=True)
+        if log.form() is log.Form.JSON:
+            log.Log().say(line, log.ERROR, exit_code=code)
+        else:
+            typer.echo(f"deconvoy: {' '.join(line.splitlines())}", err=True)
         raise typer.Exit(code)
 
 
@@ -42,6 +46,7 @@ instruments.add_to(app)
 training.add_to(app)
 tables.add_to(app)
 control.add_to(app)
+keeping.add_to(app)
 app.command()(serving.serve)
 app.add_typer(scheduling.app, name="schedule")
 
@@ -64,9 +69,13 @@ def _options(
     show: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
+    log_format: Annotated[
+        str, typer.Option(envvar=log.FORMAT, help="Of what is logged to standard error: text or json.")
+    ] = "text",
 ) -> None:
     """See what every channel of a convolutional network looks for, over an image corpus of any size."""
     del show
+    log.set_up(log_format)
 
 
 @app.command()

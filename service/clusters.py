@@ -5,7 +5,9 @@ not spoken.
 """
 
 import contextlib
+import math
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -15,12 +17,15 @@ from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol, Self, TypeVar
+from urllib.parse import urlsplit
 
-from workers.errors import ClusterError
+from workers.errors import ClusterError, NoAnswer
 
 TOKEN = Path.home() / ".ray" / "auth_token"
 DRIVER_CPUS = 1
 WARM_UP_S = 30.0
+ANSWER_S = 20.0  # Ray's own client would wait for ever
+SILENCE_S = 5.0  # a cluster that has not answered is not asked again for so long: who lists a hundred runs waits once
 
 T = TypeVar("T")
 
@@ -75,12 +80,11 @@ class RayCluster:
     """
 
     def __init__(self, address: str, python: str = "python") -> None:
-        if not address.startswith(("http://", "https://")):
-            raise ClusterError(f"address {address!r} is no address of a Ray dashboard, such as http://head:8265")
-        self.name = address
+        self.name = _checked(address)
         self._python = python
         self._kept: Any = None
         self._lock = threading.Lock()
+        self._silent_until = -math.inf
 
     def __enter__(self) -> Self:
         return self
@@ -115,7 +119,7 @@ class RayCluster:
             told = self._asked(lambda client: client.get_job_info(submission_id))
         except _NotThere:
             return State.UNKNOWN, ""
-        return State(str(told.status.value).lower()), str(told.message or "")
+        return State(str(told.status.value).lower()), _last_line(str(told.message or ""))
 
     def stop(self, submission_id: str) -> None:
         """Ask a job to end."""
@@ -136,20 +140,16 @@ class RayCluster:
         return self._kept
 
     def _asked(self, question: Callable[[Any], T]) -> T:
-        """Ask Ray; its client raises RuntimeError for whatever it is answered."""
+        """Ask Ray; its client raises RuntimeError for whatever it is answered, and what `requests` raises."""
+        if time.monotonic() < self._silent_until:
+            raise NoAnswer(_silence(self.name))
         try:
             return question(self._client())
-        except (ConnectionError, RuntimeError, ImportError) as error:
-            told = str(error)
-            if "does not exist" in told and "404" in told:
-                raise _NotThere(told) from error
-            if "No available agent" in told:
-                raise _NotYet(f"the Ray cluster at {self.name} has no agent for jobs") from error
-            if "uthentication" in told or "401" in told or "403" in told:
-                raise ClusterError(
-                    f"the Ray cluster at {self.name} wants another token: set RAY_AUTH_TOKEN, or RAY_AUTH_TOKEN_PATH"
-                ) from error
-            raise ClusterError(f"the Ray cluster at {self.name} does not take this: {_last_line(told)}") from error
+        except (OSError, RuntimeError, ValueError, KeyError, ImportError) as error:
+            found = _understood(self.name, error)
+            if isinstance(found, NoAnswer):
+                self._silent_until = time.monotonic() + SILENCE_S
+            raise found from error
 
 
 class LocalCluster(RayCluster):
@@ -189,6 +189,8 @@ class _NotThere(ClusterError):
 class _NotYet(ClusterError):
     """Ray has only just started, and asks to be asked again."""
 
+    exit_code = 1
+
 
 def _connected(address: str, token: str | None = None) -> Any:  # noqa: ANN401 - Ray's client
     """Ray's client, with the token of the cluster if one is given, or the environment, or Ray on this machine, has one."""
@@ -198,11 +200,60 @@ def _connected(address: str, token: str | None = None) -> Any:  # noqa: ANN401 -
         {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & set(os.environ) or TOKEN.is_file()
     ):
         os.environ["RAY_AUTH_MODE"] = "token"
+    from ray.exceptions import RayError
     from ray.job_submission import JobSubmissionClient
 
-    return JobSubmissionClient(address)
+    class Client(JobSubmissionClient):  # type: ignore[misc]  # Ray's types are not read
+        """Ray's client, which does not wait for ever."""
+
+        def _do_request(self, *words: Any, **options: Any) -> Any:  # noqa: ANN401 - Ray's
+            try:
+                return super()._do_request(*words, timeout=ANSWER_S, **options)
+            except RayError as error:  # of the token, and no RuntimeError
+                raise PermissionError(str(error)) from error
+
+    return Client(address)
+
+
+def _checked(address: str) -> str:
+    """An address that may be written down.
+
+    Raises:
+        ClusterError: it is none, or holds a secret.
+    """
+    try:
+        parts = urlsplit(address)
+        right = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # its port is no number
+        right = False
+    if not right:
+        raise ClusterError(f"address {address!r} is no address of a Ray dashboard, such as http://head:8265")
+    if "@" in parts.netloc:
+        raise ClusterError("an address holds no user and no password: set RAY_AUTH_TOKEN, or RAY_AUTH_TOKEN_PATH")
+    return address
+
+
+def _understood(name: str, error: Exception) -> ClusterError:
+    """What an error of Ray's client means."""
+    told = str(error)
+    if isinstance(error, PermissionError) or re.search(r"status code 40[13]\b", told):
+        return ClusterError(f"the Ray cluster at {name} wants a token, or another one: set RAY_AUTH_TOKEN(_PATH)")
+    if "does not exist" in told and "404" in told:
+        return _NotThere(told)
+    if "No available agent" in told:
+        return _NotYet(f"the Ray cluster at {name} has no agent for jobs")
+    # An answer that is no JSON is a ValueError and, being one of `requests`, an OSError.
+    if isinstance(error, ValueError | KeyError) or "Version check" in told:
+        return ClusterError(f"what answers at {name} is no Ray dashboard; its port is 8265 if nobody chose another")
+    if isinstance(error, OSError):
+        return NoAnswer(_silence(name))
+    return ClusterError(f"the Ray cluster at {name} does not take this: {_last_line(told) or type(error).__name__}")
+
+
+def _silence(name: str) -> str:
+    return f"nothing answers at {name} (is its Ray running, and within reach?)"
 
 
 def _last_line(told: str) -> str:
     lines = [line.strip() for line in told.strip().splitlines() if line.strip()]
-    return lines[-1][:300] if lines else "no reason is given"
+    return lines[-1][:300] if lines else ""

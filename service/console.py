@@ -57,7 +57,14 @@ class Bars:
     def report(self, report: object) -> None:
         """An item is done, with what it cost; the bars do not tell."""
 
-    def say(self, line: str) -> None:
+    def begin(self, run: str) -> Mapping[str, object]:
+        """The run's id; the bars do not tell it."""
+        return {"run": run}
+
+    def note(self, line: str, **about: object) -> None:
+        """A line for the log, which a terminal has no room for."""
+
+    def say(self, line: str, **about: object) -> None:  # noqa: ARG002 - what it is about stands in the line
         """One line for a person."""
         self._console.print(line, highlight=False, markup=False, soft_wrap=True)
 

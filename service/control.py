@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from service.submissions import Status, Submissions
 
 EVERY_S = 1.0
+TELL_S = 10.0  # a phase is told when it begins, and then so often
 
 Address = Annotated[
     str, typer.Option("--address", envvar="DECONVOY_ADDRESS", help="Of a Ray dashboard, such as http://head:8265.")
@@ -33,30 +34,33 @@ keys = typer.Typer(no_args_is_help=True, help="Keys for the service.")
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (submit, status, logs, cancel, gc):
+    for command in (submit, status, logs, cancel):
         app.command()(command)
-    app.command("retry-rejects")(retry_rejects)
     app.add_typer(keys, name="keys")
 
 
-def submit(
+def submit(  # noqa: PLR0913 - one parameter per flag
+    *,
     spec: SpecFile,
     address: Address,
     job: JobOption = None,
     run: Annotated[str | None, typer.Option(help="Run id; wins over the file's.")] = None,
+    fewer: Annotated[bool, typer.Option("--fewer", help="Go on with fewer actors where there is no room.")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Until it ends; the exit code is the run's.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Submit a run to a Ray cluster, or go on with one. Its spec and its progress are kept under its root."""
     from service import uploads
+    from workers.spec import merged
 
     kind, values = read_spec(spec, job)
-    asked = uploads.prepared(values | ({"run": run} if run is not None else {}), address)
+    more = {"run": run} | ({"resources": {"fewer": True}} if fewer else {})
+    asked = uploads.prepared(merged(values, more), address)
     submissions = submissions_of(str(asked["root"]), address)
     found = submissions.submit(kind, asked)
     if wait:
         found = _watched(submissions, found.run)
-    _tell(found, as_json=as_json)
+    _tell(found, submissions.root, as_json=as_json)
     if wait:
         raise typer.Exit(_exit_code(submissions, found))
 
@@ -73,13 +77,14 @@ def status(
 
     submissions = submissions_of(root, address)
     if run is not None:
-        _tell(_watched(submissions, run) if watch else submissions.status(run), as_json=as_json)
+        found = _watched(submissions, run) if watch else submissions.status(run)
+        _tell(found, submissions.root, as_json=as_json)
         return
     rows = [asdict(each) for each in submissions.statuses()]
     if as_json:
         print_json(rows)
         return
-    shown = [row | {"progress": _progress(row["progress"])} for row in rows]
+    shown = [row | {"progress": _progress(row)} for row in rows]
     print_table(shown, {name: name for name in ("run", "job", "state", "attempt", "progress", "error")})
 
 
@@ -90,68 +95,26 @@ def logs(
     follow: Annotated[bool, typer.Option("-f", "--follow", help="As they come, until the run ends.")] = False,
 ) -> None:
     """Print what the last attempt at a run has printed."""
-    submissions, shown = submissions_of(root, address), 0
+    submissions, shown, attempt = submissions_of(root, address), 0, 0
     while True:
-        live = submissions.status(run).state in _live()
-        text = submissions.logs(run)
+        found, text = submissions.status(run), submissions.logs(run)
+        if found.attempt != attempt:  # it was submitted again
+            shown, attempt = 0, found.attempt
         typer.echo(text[shown:], nl=False)
         shown = len(text)
-        if not (follow and live):
+        if not (follow and found.state in _live()):
+            if not text:
+                typer.echo(
+                    f"deconvoy: the cluster at {address} has no log of run {run!r}, which is {found.state}", err=True
+                )
             return
         time.sleep(EVERY_S)
 
 
 def cancel(run: RunWord, root: RootOption, address: Address, as_json: JsonOption = False) -> None:
     """Stop a run; what it has finished stays, and submitting it again goes on from there."""
-    _tell(submissions_of(root, address).cancel(run), as_json=as_json)
-
-
-def gc(
-    root: RootOption,
-    older_than: Annotated[float, typer.Option(min=0, help="Days; what is younger stays.")] = 7.0,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Remove old runs of schedules that keep a number of them, results that no published run was made of, and stray files."""
-    from datetime import UTC, datetime, timedelta
-
-    from service.console import print_json
-    from service.housekeeping import Housekeeping
-    from service.running import size
-
-    place = Root(root)
-    keeper = Housekeeping(place, nowhere(place), datetime.now(UTC), timedelta(days=older_than))
-    found, unfinished = keeper.plan(), keeper.unfinished()
-    if not dry_run:
-        keeper.remove(found)
-    if as_json:
-        print_json({"removed": [asdict(each) for each in found], "dry_run": dry_run, "unfinished": unfinished})
-        return
-    for each in found:
-        typer.echo(f"{each.path}  {size(each.bytes)}  {each.why}")
-    typer.echo(f"{len(found):,} files, {size(sum(each.bytes for each in found))}" + (", would go" if dry_run else ""))
-    if unfinished:
-        typer.echo(f"results of shards stay: {', '.join(unfinished)} not finished")
-
-
-def retry_rejects(
-    root: RootOption,
-    uris: Annotated[
-        list[str] | None, typer.Argument(help="Files, as the table rejects names them; all without.")
-    ] = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Let files that crashed or hung their decoder be tried again by the next scan; other rejects always are."""
-    from service.console import print_json
-    from service.housekeeping import retry
-
-    found = retry(Root(root), uris or ())
-    if as_json:
-        print_json([asdict(each) for each in found])
-        return
-    for each in found:
-        typer.echo(f"{each.uri}  {each.reason}: {each.detail}")
-    typer.echo(f"{len(found):,} files will be tried again by the next scan")
+    submissions = submissions_of(root, address)
+    _tell(submissions.cancel(run), submissions.root, as_json=as_json)
 
 
 @keys.command("add")
@@ -236,20 +199,22 @@ def _live() -> tuple[str, ...]:
 
 def _watched(submissions: "Submissions", run: str) -> "Status":
     """A run when it has ended; until then its progress is told, where it has changed."""
-    before = ""
+    before, told_at = None, 0.0
     while True:
         found = submissions.status(run)
-        told = f"{found.state} {_progress(asdict(found.progress) if found.progress else None)} {found.error}".strip()
-        if told != before:
-            typer.echo(told, err=True)
+        what = (found.state, found.error, found.progress.phase if found.progress else "")
+        if what != before or time.monotonic() - told_at >= TELL_S:
+            typer.echo(f"{found.state} {_progress(asdict(found))} {found.error}".strip(), err=True)
+            before, told_at = what, time.monotonic()
         if found.state not in _live():
             return found
-        before = told
         time.sleep(EVERY_S)
 
 
-def _progress(told: Mapping[str, Any] | None) -> str:
-    if not told:
+def _progress(status: Mapping[str, Any]) -> str:
+    """How far a run is, or was; of a published one there is nothing to say."""
+    told = status["progress"]
+    if not told or status["state"] == "published":
         return ""
     count = f"{told['done']:,}" + (f" of {told['total']:,}" if told["total"] is not None else "")
     rate = f", {told['per_s']:,.1f}/s" if told["per_s"] else ""
@@ -258,7 +223,8 @@ def _progress(told: Mapping[str, Any] | None) -> str:
     return f"{told['phase']} {count} {told['unit']}{rate}{left}{rejects}"
 
 
-def _tell(found: "Status", *, as_json: bool) -> None:
+def _tell(found: "Status", root: Root, *, as_json: bool) -> None:
+    from service import catalog, drawing
     from service.console import print_json
 
     if as_json:
@@ -267,8 +233,9 @@ def _tell(found: "Status", *, as_json: bool) -> None:
     typer.echo(f"run      {found.run}")
     typer.echo(f"state    {found.state}" + (f", attempt {found.attempt}" if found.attempt else ""))
     for name, text in {
-        "progress": _progress(asdict(found.progress) if found.progress else None),
+        "progress": _progress(asdict(found)),
         "error": found.error,
+        "look": drawing.next_look(catalog.find(root, found.run, None)) if found.state == "published" else "",
     }.items():
         if text:
             typer.echo(f"{name:8} {text}")

@@ -1,7 +1,8 @@
 """What a root does not need any more. Takes a root and an age, says what can go and why, and removes it.
 
-Results of shards go when no published run was made of them. As long as a run is begun and not published all of them stay: which
-ones it will reuse only its job knows. Nothing younger than the age is touched, for somebody may be writing it.
+Runs of a schedule go beyond those that it keeps, whatever their age. Of the rest nothing younger than the age is touched, for
+somebody may be writing it. Results of shards go when no published run was made of them. As long as a run is begun or live and
+not published all of them stay: which ones it will reuse only its job knows.
 """
 
 import json
@@ -10,12 +11,19 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+import pyarrow.compute as pc
+
+from service.catalog import PublishedRun
+from service.query.reading import read
 from service.schedules import Schedules
-from workers.errors import DamagedRun, RunError
+from workers.errors import DamagedRun, QueryError, Reason, RunError
 from workers.store import paths
+from workers.store.attempts import Attempts
 from workers.store.root import Root
+from workers.store.schema import REJECTS
 
 TEMPORARY = ".tmp"
+JUDGED = [str(Reason.DECODER_CRASH), str(Reason.DECODER_HANG)]  # by a verdict that is kept
 
 
 @dataclass(frozen=True)
@@ -64,9 +72,8 @@ class Housekeeping:
         return [*found, *self._strays()]
 
     def unfinished(self) -> Sequence[str]:
-        """Runs that are begun and not published."""
-        runs = self._root.folders(paths.RUNS)
-        return [run for run in runs if self._root.exists(paths.spec_path(run)) and not self._is_published(run)]
+        """Runs that are begun, or submitted and not ended, and not published."""
+        return [run for run in self._root.folders(paths.RUNS) if self._is_begun(run) and not self._is_published(run)]
 
     def remove(self, removals: Sequence[Removal]) -> None:
         """Remove what was planned."""
@@ -107,20 +114,30 @@ class Housekeeping:
                 raise DamagedRun(f"run {run!r}: its manifest.json cannot be understood: {error}") from error
 
     def _strays(self) -> Iterator[Removal]:
-        """Files that a killed writer left, and tables of runs that nobody has begun."""
-        folders = [paths.RUNS, *(f"{paths.RUNS}/{run}" for run in self._root.folders(paths.RUNS))]
-        folders += [paths.shard_folder(each) for each in self._root.folders(paths.SHARDS)]
+        """Files that a killed writer left, tables of runs that nobody has begun, and idempotency keys that nobody sends again."""
+        yield from self._aged(self._files(paths.IDEMPOTENCY, "it is remembered for so long and no longer"))
+        folders = [folder for top in paths.TOPS for folder in self._below(top)]
         known = set(self._root.folders(paths.RUNS))
         for table in self._root.folders(paths.TABLES):
             for folder in self._root.folders(f"{paths.TABLES}/{table}"):
                 here = f"{paths.TABLES}/{table}/{folder}"
-                folders.append(here)
                 if folder.removeprefix("run=") not in known:
                     yield from self._aged(self._files(here, "nobody has begun its run"))
         for folder in folders:
             for removal in self._aged(self._files(folder, "a killed writer left it")):
                 if removal.path.endswith(TEMPORARY):
                     yield removal
+
+    def _below(self, folder: str) -> Iterator[str]:
+        """A folder, and all that are in it."""
+        yield folder
+        for each in self._root.folders(folder):
+            yield from self._below(f"{folder}/{each}")
+
+    def _is_begun(self, run: str) -> bool:
+        attempts = Attempts(self._root, run)
+        numbers = attempts.numbers()
+        return self._root.exists(paths.spec_path(run)) or (bool(numbers) and attempts.ended(numbers[-1]) is None)
 
     def _aged(self, removals: Iterator[Removal]) -> Iterator[Removal]:
         return (removal for removal in removals if self._is_old(removal.path))
@@ -165,3 +182,18 @@ def retry(root: Root, uris: Sequence[str]) -> Sequence[Verdict]:
     for verdict in chosen:
         root.delete(verdict.path)
     return chosen
+
+
+def retry_of(run: PublishedRun, uris: Sequence[str] = ()) -> Sequence[Verdict]:
+    """Forget what is known of some of a run's rejects, or of all; the run stays as it is. See `retry`.
+
+    Raises:
+        QueryError: one that is named is no reject of the run that crashed or hung its decoder.
+        DamagedRun: the run's files are not the ones that its manifest names.
+    """
+    judged = set(read(run, REJECTS, pc.field("reason").isin(JUDGED), ["uri"])["uri"].to_pylist())
+    unknown = set(uris) - judged
+    if unknown:
+        raise QueryError(f"run {run.run!r} has no reject {min(unknown)!r} that crashed or hung its decoder")
+    left = judged.intersection(verdict.uri for verdict in verdicts(run.root)) & set(uris or judged)
+    return retry(run.root, sorted(left)) if left else ()

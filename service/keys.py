@@ -55,7 +55,7 @@ class Keys:
         number, secret = secrets.token_hex(6), secrets.token_urlsafe(32)
         made = datetime.now(UTC).isoformat(timespec="seconds")
         key = Key(number, name, scope, made, _digest(secret))
-        self._root.put(paths.key_path(number), json.dumps(asdict(key), indent=1).encode())
+        self._root.put(paths.key_path(number), json.dumps(asdict(key), indent=1).encode(), private=True)
         return f"deconvoy_{number}_{secret}"
 
     def all(self) -> Sequence[Key]:

@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.schedules import Fire
 from service.submissions import LIVE, RunState, Status
 
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")  # a client may send any word
 RunsOf = Callable[[], Sequence[Status]]
 FiresOf = Callable[[], Mapping[str, Fire]]
 
@@ -114,9 +115,18 @@ class Measured:
 
         async def noted(message: Message) -> None:
             if message["type"] == "http.response.start":
-                route = getattr(scope.get("route"), "path", "other")
                 seconds = time.perf_counter() - started
-                self._metrics.answered(scope["method"], route, message["status"], seconds)
+                self._metrics.answered(method_of(scope), route_of(scope), message["status"], seconds)
             await send(message)
 
         await self._app(scope, receive, noted)
+
+
+def method_of(scope: Scope) -> str:
+    """The method of a request, if it is one."""
+    return str(scope["method"]) if scope["method"] in METHODS else "other"
+
+
+def route_of(scope: Scope) -> str:
+    """The pattern of the route that has answered a request."""
+    return str(getattr(scope.get("route"), "path", "other"))

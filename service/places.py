@@ -35,7 +35,7 @@ class Allowed:
         Raises:
             RefusedError: it is written so that it could lead elsewhere, or lies under no allowed prefix.
         """
-        reason = _crooked(place)
+        reason = _crooked(place) or _adrift(place)
         if reason:
             raise RefusedError(f"{what} {place!r} is refused: {reason}")
         if not any(_below(place, prefix) for prefix in self.prefixes):
@@ -78,6 +78,12 @@ def _crooked(place: str) -> str | None:
     parts = urlsplit(place) if "://" in place else None
     if parts and ("@" in parts.netloc or parts.query or parts.fragment):
         return "credentials, queries and fragments are not taken"
+    return None
+
+
+def _adrift(place: str) -> str | None:
+    if _scheme(place) in _LOCAL and not _path(place).startswith("/"):
+        return "a folder is given by its whole path: a relative one, or one from ~, is another for the process that reads it"
     return None
 
 

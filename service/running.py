@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from service import drawing
+from workers import log
 from workers.errors import SpecError
 
 if TYPE_CHECKING:
@@ -20,11 +21,17 @@ def watched(work: "Callable[[Watcher], Outcome]") -> "Outcome":
     """Do something under progress bars, which end with it."""
     from service.console import Bars
 
-    watch = Bars()
+    watch = Bars() if log.form() is log.Form.TEXT else _logged()
     try:
         return work(watch)
     finally:
         watch.close()
+
+
+def _logged() -> "Watcher":
+    from jobs.watch import Logged
+
+    return Logged()
 
 
 def finish(outcome: "Outcome", allowed: float, *, as_json: bool) -> None:

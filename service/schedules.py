@@ -7,6 +7,7 @@ names the run, so that anybody can submit it again whose holder died. Submitting
 import json
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -17,7 +18,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from cronsim import CronSim, CronSimError
 
 from service.submissions import LIVE, Submissions
-from workers.errors import ClusterError, QueryError, RunError, UsageError, nearest
+from workers.errors import ClusterError, DamagedFile, QueryError, RunError, UsageError, nearest
 from workers.store import paths
 from workers.store.attempts import NOT_TAKEN, Attempts
 from workers.store.root import Root
@@ -82,11 +83,27 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Fire:
-    """A time at which a schedule fired: UTC, ISO 8601, the run that it names, and why that was not submitted, if so."""
+    """A time at which a schedule fired.
+
+    Attributes:
+        at: when, UTC, ISO 8601.
+        run: the run that it names.
+        refused: why that was not submitted and will not be, if so.
+        waits: the live run that it waits for, or empty.
+        error: why it could not be submitted at this look, or empty; the next look tries again.
+    """
 
     at: str
     run: str
     refused: str = ""
+    waits: str = ""
+    error: str = ""
+
+    @property
+    def told(self) -> str:
+        """In one line."""
+        ends = {"refused: ": self.refused, "waits for ": self.waits, "is not submitted yet: ": self.error}
+        return " ".join([self.at, self.run, *(how + why for how, why in ends.items() if why)]).strip()
 
 
 class Schedules:
@@ -123,12 +140,16 @@ class Schedules:
 
         Raises:
             QueryError: there is none.
+            DamagedFile: its file cannot be understood.
         """
         names = self._names()
         if name not in names:
             raise QueryError(f"there is no schedule {name!r}; {nearest(name, names)}")
-        told = json.loads(self._root.read(paths.schedule_path(name)))
-        return Schedule(**{**told, "overlap": Overlap(told["overlap"])})
+        try:
+            told = json.loads(self._root.read(paths.schedule_path(name)))
+            return Schedule(**{**told, "overlap": Overlap(told["overlap"])})
+        except (ValueError, KeyError, TypeError) as error:
+            raise DamagedFile(f"schedule {name!r} cannot be understood: {error}; remove it and add it again") from error
 
     def pause(self, name: str, *, paused: bool) -> Schedule:
         """Let a schedule fire no more, or again; what it missed meanwhile is not made up for."""
@@ -138,7 +159,8 @@ class Schedules:
 
     def remove(self, name: str) -> None:
         """Forget a schedule; its runs stay."""
-        self.find(name)
+        if name not in self._names():
+            self.find(name)
         self._root.delete(paths.schedule_path(name))
 
     def fires(self, name: str) -> Sequence[Fire]:
@@ -151,44 +173,69 @@ class Schedules:
         return {name: self._read_fire(name, found[-1]) for name, found in files.items() if found}
 
     def run_now(self, name: str) -> Fire:
-        """Fire a schedule once, outside of its times."""
-        return self._fire(self.find(name), self._now().replace(microsecond=0))
+        """Fire a schedule once, outside of its times. No look tries such a fire again: what does not pass now is refused.
+
+        Raises:
+            ClusterError: the cluster does not answer, or does not take it.
+        """
+        schedule, at = self.find(name), self._now().replace(microsecond=0)
+        try:
+            fire = self._fire(schedule, at)
+        except ClusterError as error:
+            self._refuse(schedule, Fire(_iso(at), _run(name, at)), str(error))
+            raise
+        return self._refuse(schedule, fire, f"run {fire.waits} is live") if fire.waits else fire
 
     def tick(self) -> Sequence[Fire]:
-        """Fire what is due: of each schedule the last time only, if nobody has. Gives what this look has fired or refused.
+        """Fire what is due: of each schedule the last time only, if nobody has. Gives those, and what keeps others from it.
 
-        A schedule whose runs cannot be submitted now is tried again at the next look.
+        A schedule whose runs cannot be submitted now is tried again at the next look, and hinders no other.
         """
-        due = [(each, each.last_fire(self._now())) for each in self.all() if not each.paused]
-        told = [self._fire(schedule, at) for schedule, at in due if at and not self._is_settled(schedule.name, at)]
-        return [fire for fire in told if fire.refused or self._is_taken(fire.run)]
+        fires = [self._look(name) for name in self._names()]
+        return [fire for fire in fires if fire is not None]
+
+    def _look(self, name: str) -> Fire | None:
+        """Fire a schedule if it is due."""
+        try:
+            schedule = self.find(name)
+        except DamagedFile as error:
+            return Fire("", "", error=str(error))
+        at = None if schedule.paused else schedule.last_fire(self._now())
+        if at is None or self._is_settled(name, at):
+            return None
+        try:
+            return self._fire(schedule, at)
+        except ClusterError as error:
+            return Fire(_iso(at), _run(name, at), error=str(error))
 
     def _fire(self, schedule: Schedule, at: datetime) -> Fire:
-        fire = Fire(at.isoformat(timespec="seconds"), _run(schedule.name, at))
-        path = paths.fire_path(schedule.name, f"{at:{STAMP}}")
-        self._root.create(path, json.dumps(asdict(fire), indent=1).encode())
+        fire = Fire(_iso(at), _run(schedule.name, at))
+        self._root.create(_path(schedule, fire), json.dumps(asdict(fire), indent=1).encode())
         try:
-            refused = self._submit(schedule, fire)
-        except ClusterError:  # written down as an attempt that was not taken: the next look tries again
-            return fire
+            return self._submit(schedule, fire)
+        except ClusterError:
+            raise
         except UsageError as error:
-            refused = str(error)
-        if refused:
-            fire = replace(fire, refused=refused)
-            self._root.put(path, json.dumps(asdict(fire), indent=1).encode())
-        return fire
+            return self._refuse(schedule, fire, str(error))
 
-    def _submit(self, schedule: Schedule, fire: Fire) -> str:
-        """Submit the run of a fire, if the schedule's last run lets it; gives why not for good."""
+    def _submit(self, schedule: Schedule, fire: Fire) -> Fire:
+        """Submit the run of a fire, if the schedule's last run lets it."""
         before = self._live_before(schedule, fire)
         if before and schedule.overlap is Overlap.REFUSE:
-            return f"run {before} is live"
+            return self._refuse(schedule, fire, f"run {before} is live")
         if before and schedule.overlap is Overlap.QUEUE:
-            return ""
+            return replace(fire, waits=before)
         if before:
-            self._submissions.cancel(before)
+            with suppress(RunError):  # it has ended meanwhile
+                self._submissions.cancel(before)
         self._submissions.submit(schedule.job, {**schedule.spec, "run": fire.run})
-        return ""
+        return fire
+
+    def _refuse(self, schedule: Schedule, fire: Fire, why: str) -> Fire:
+        """Write down that a fire's run is not submitted."""
+        refused = replace(fire, refused=why, waits="")
+        self._root.put(_path(schedule, refused), json.dumps(asdict(refused), indent=1).encode())
+        return refused
 
     def _is_settled(self, name: str, at: datetime) -> bool:
         """Whether a fire has been submitted or refused."""
@@ -245,6 +292,14 @@ def _check(schedule: Schedule) -> None:
 def _run(name: str, at: datetime) -> str:
     """The run id of a fire."""
     return f"{name}-{at:{STAMP}}"
+
+
+def _iso(at: datetime) -> str:
+    return at.isoformat(timespec="seconds")
+
+
+def _path(schedule: Schedule, fire: Fire) -> str:
+    return paths.fire_path(schedule.name, f"{datetime.fromisoformat(fire.at):{STAMP}}")
 
 
 def _encoded(schedule: Schedule) -> bytes:

@@ -8,7 +8,7 @@ import typer
 
 from service.control import Address, JobOption, SpecFile, nowhere, read_spec, submissions_of
 from service.questions import JsonOption, RootOption
-from workers.errors import UsageError
+from workers.errors import RunError, UsageError
 from workers.store.root import Root
 
 if TYPE_CHECKING:
@@ -76,9 +76,11 @@ def resume_schedule(name: NameWord, root: RootOption) -> None:
 
 @app.command("run-now")
 def run_now(name: NameWord, root: RootOption, address: Address) -> None:
-    """Fire a schedule once, outside of its times."""
+    """Fire a schedule once, outside of its times; the run that it names is printed if the cluster has taken it."""
     fire = _schedules(root, address).run_now(name)
-    typer.echo(f"{fire.run}: {fire.refused}" if fire.refused else fire.run)
+    if fire.refused:
+        raise RunError(f"run {fire.run} was not submitted: {fire.refused}")
+    typer.echo(fire.run)
 
 
 @app.command("remove")
@@ -93,14 +95,18 @@ def run_schedules(
     address: Address,
     once: Annotated[bool, typer.Option("--once", help="Look once and end, as a CronJob does.")] = False,
 ) -> None:
-    """Submit what is due, again and again. Any number of these may run on one root."""
+    """Submit what is due, again and again. Any number of these may run on one root.
+
+    With --once the exit code is 1 if something is due and cannot be submitted now.
+    """
+    from service.serving import look
+
     schedules = _schedules(root, address)
-    while True:
-        for fire in schedules.tick():
-            typer.echo(f"{fire.at} {fire.run}" + (f" refused: {fire.refused}" if fire.refused else ""))
-        if once:
-            return
+    fires = look(schedules)
+    while not once:
         time.sleep(EVERY_S)
+        fires = look(schedules, fires)
+    raise typer.Exit(int(any(fire.error for fire in fires)))
 
 
 def _schedules(root: str, address: str) -> "Schedules":

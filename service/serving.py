@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from service.questions import RootOption
-from workers.errors import DeconvoyError, UsageError
+from workers import log
+from workers.errors import UsageError
+from workers.log import Log
 from workers.store.root import Root
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
-    from service.schedules import Schedules
+    from service.schedules import Fire, Schedules
 
 EVERY_S = 20.0
 
@@ -59,7 +61,7 @@ def serve(  # noqa: PLR0913 - one parameter per flag
         app = web.create(place, originals=originals, control=control, rules=Rules(per_minute, (*LOOPBACK, host)))
         typer.echo(f"the atlas is at {shown}")
         with ticking(schedules), cluster:
-            uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[there])
+            uvicorn.Server(uvicorn.Config(app, log_level="warning", log_config=None)).run(sockets=[there])
 
 
 def checked(root: str, host: str) -> Root:
@@ -102,12 +104,12 @@ def ticking(schedules: "Schedules") -> "Iterator[None]":
     ended = threading.Event()
 
     def tick() -> None:
+        fires: Sequence[Fire] = ()
         while not ended.wait(EVERY_S):
             try:
-                for fire in schedules.tick():
-                    typer.echo(f"{fire.at} {fire.run}" + (f" refused: {fire.refused}" if fire.refused else ""))
-            except (DeconvoyError, OSError) as error:  # the next look may find it mended
-                typer.echo(f"deconvoy: schedules: {error}", err=True)
+                fires = look(schedules, fires)
+            except Exception as error:  # noqa: BLE001 - stores raise what they like; the next look may find it mended
+                Log().say(f"schedules: {type(error).__name__}: {error}", log.ERROR, error=error)
 
     thread = threading.Thread(target=tick, name="schedules", daemon=True)
     thread.start()
@@ -116,6 +118,15 @@ def ticking(schedules: "Schedules") -> "Iterator[None]":
     finally:
         ended.set()
         thread.join()
+
+
+def look(schedules: "Schedules", before: "Sequence[Fire]" = ()) -> "Sequence[Fire]":
+    """Submit what is due, and log what has been fired, is refused or waits, unless the look before has told it."""
+    fires = schedules.tick()
+    for fire in fires:
+        if fire not in before:
+            Log().say(fire.told, log.WARNING if fire.error else log.INFO, run=fire.run)
+    return fires
 
 
 def _is_loopback(host: str) -> bool:

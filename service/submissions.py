@@ -6,6 +6,7 @@ and holds what is to be done; only then is Ray asked to do it, as job `<run id>.
 
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -13,7 +14,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from service.clusters import Cluster, State
-from workers.errors import ClusterError, RunError, SpecError, nearest
+from workers.errors import ClusterError, NoAnswer, RunError, SpecError, nearest
 from workers.instruments import SPECS
 from workers.spec import check_run_id, make
 from workers.store import paths
@@ -80,7 +81,7 @@ class Submissions:
     """
 
     def __init__(self, root: Root, cluster: Cluster, clock: Callable[[], datetime] = now) -> None:
-        self.root = root
+        self.root = root.absolute()
         self.cluster = cluster
         self.clock = clock
 
@@ -102,7 +103,7 @@ class Submissions:
         # Whether a run that was published without us is the one asked for only a job can say: its device, its listing.
         if before is not None and before.attempt and before.state in (*LIVE, RunState.PUBLISHED):
             return self._same(before, spec)
-        self.cluster.check()
+        self._check_cluster(run)
         number = 1 + (before.attempt if before else 0)
         begun = Begun(self._time(), self.cluster.name, job, spec)
         if not attempts.take(number, begun):
@@ -110,8 +111,7 @@ class Submissions:
         try:
             self.cluster.submit(submission_id(run, number), self.root.url, run, number)
         except ClusterError as error:
-            attempts.end(number, Ended(self._time(), NOT_TAKEN, str(error)))
-            raise
+            self._not_taken(attempts, number, error)
         return self.status(run)
 
     def checked(self, job: str, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -161,6 +161,25 @@ class Submissions:
         found = self.status(run)
         return self.cluster.logs(submission_id(run, found.attempt)) if found.attempt else ""
 
+    def _check_cluster(self, run: str) -> None:
+        try:
+            self.cluster.check()
+        except ClusterError as error:
+            raise type(error)(f"{error}; run {run!r} was not submitted: submit it again then") from error
+
+    def _not_taken(self, attempts: Attempts, number: int, error: ClusterError) -> None:
+        """Write down that an attempt was not taken, and say so; unless it was and only the answer was lost.
+
+        A job that begins in spite of that finds its attempt ended, and does nothing.
+        """
+        if isinstance(error, NoAnswer):
+            with suppress(ClusterError):
+                if self.cluster.state(submission_id(attempts.run, number))[0].is_live:
+                    return
+        attempts.end(number, Ended(self._time(), NOT_TAKEN, str(error)))
+        told = f"run {attempts.run!r} was not taken, as its attempt {number} says: submit it again then"
+        raise type(error)(f"{error}; {told}") from error
+
     def _last(self, run: str) -> Status | None:
         attempts, published = Attempts(self.root, run), self.root.exists(paths.manifest_path(run))
         numbers = attempts.numbers()
@@ -177,15 +196,19 @@ class Submissions:
     def _seen(self, run: str, number: int, begun: Begun | None, progress: Progress | None) -> tuple[RunState, str]:
         """How an attempt is that has not said that it ended: as Ray sees it, or by the last sign of life."""
         began, spoke = self._is_recent(begun), self._is_recent(progress)
-        lost = "its cluster does not know it any more; submit it again and it goes on"
+        again = "submit it again and it goes on"
         try:
             state, told = self.cluster.state(submission_id(run, number))
         except ClusterError as error:
             alive = RunState.RUNNING if spoke else RunState.PENDING
-            return (alive, "") if spoke or began else (RunState.LOST, str(error))
+            silent = f"{error}; and it gives no sign of life: if the cluster is gone, {again}"
+            return (alive, "") if spoke or began else (RunState.LOST, silent)
         if state.is_live:
             return RunState(state), told if state is State.PENDING else ""
         if state is State.UNKNOWN:
+            if spoke:  # it runs elsewhere: another cluster is asked than the one that was given it
+                return RunState.RUNNING, ""
+            lost = f"{self.cluster.name} does not know it, and it gives no sign of life: {again}"
             return (RunState.PENDING, "") if began else (RunState.LOST, lost)
         if state is State.STOPPED:
             return RunState.CANCELLED, ""

@@ -82,6 +82,12 @@ class ClusterError(UsageError):
     """A Ray cluster that does not answer, or does not take a job."""
 
 
+class NoAnswer(ClusterError):
+    """Nothing answers: whether what was asked for was done nobody can say. Nothing is wrong with the question."""
+
+    exit_code = 1
+
+
 class RefusedError(UsageError):
     """A place that the operator does not let anyone read or write."""
 

@@ -51,12 +51,14 @@ def publish(
 ) -> None:
     """Publish a scan whose patches are red at the top, green below, and a lighter shade for a better rank.
 
-    `named` are ids and labels of its images, the last of them rejected.
+    `named` are ids and labels of its images, the last of them rejected for a `reason`.
     """
+    reason = facts.pop("reason", "damaged")
     tables = _rows(k, named or names(), channels)
+    tables["rejects"][0]["reason"] = reason
     layers = [_layer(index, name, channels[name]) for index, name in enumerate(FIELDS)]
     spec = {"scan": {"k": k, "max_reject_share": 0.05}, "project": {"method": "deconvnet"}}
-    rejects = {"rejects": 1, "rejects_by_reason": {"damaged": 1}}
+    rejects = {"rejects": 1, "rejects_by_reason": {reason: 1}}
     commit(root, run, "scan", tables, created=created, spec=spec, layers=layers, totals=rejects, **facts)
 
 

@@ -6,6 +6,9 @@ VERDICTS = "verdicts"
 SCHEDULES = "schedules"
 KEYS = "keys"
 TABLES = "tables"
+IDEMPOTENCY = "idempotency"
+# Where files are written beside their places; the temporary ones of a writer that was killed stay there.
+TOPS = (SHARDS, RUNS, VERDICTS, SCHEDULES, KEYS, TABLES, IDEMPOTENCY, "corpora", "models", "uploads")
 
 
 def run_folder(run: str) -> str:
@@ -95,4 +98,4 @@ def key_path(number: str) -> str:
 
 def idempotency_path(digest: str) -> str:
     """What was submitted with an idempotency key, by the hash of that."""
-    return f"idempotency/{digest}.json"
+    return f"{IDEMPOTENCY}/{digest}.json"

@@ -41,8 +41,12 @@ class Root:
         self.base = str(base).rstrip("/")
 
     def __reduce__(self) -> tuple[type["Root"], tuple[str]]:
-        # A relative path would mean another folder in a process with another working directory.
-        return Root, (self.base or "/" if self.is_local else self.url,)
+        return Root, (self.absolute().url,)
+
+    def absolute(self) -> "Root":
+        """The same root: a relative path would mean another folder in a process with another working directory."""
+        whole = self.base or "/" if self.is_local else self.url
+        return self if whole == self.url else Root(whole)
 
     @property
     def is_local(self) -> bool:
@@ -74,12 +78,14 @@ class Root:
         """Names of the folders directly below a folder, sorted."""
         return sorted(_name(entry) for entry in self._entries(folder) if entry["type"] == "directory")
 
-    def put(self, rel: str, data: bytes) -> None:
-        """Write a file that appears whole; one that is there is replaced."""
+    def put(self, rel: str, data: bytes, *, private: bool = False) -> None:
+        """Write a file that appears whole; one that is there is replaced. Locally a private one is its owner's alone."""
         if not self.is_local:
             self.filesystem.pipe_file(self.path(rel), data)
             return
         with self._written(rel, data) as temporary:
+            if private:
+                temporary.chmod(0o600)
             os.replace(temporary, self.path(rel))
 
     def put_file(self, local: Path, rel: str) -> None:

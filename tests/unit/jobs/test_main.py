@@ -1,14 +1,20 @@
 """The entry point of jobs: one spec file, paths relative to it, one line for what is wrong."""
 
+import json
 from pathlib import Path
+from threading import Event
 
 import pyarrow.parquet as pq
 import pytest
 
 from jobs.__main__ import main
+from jobs.told import Told
+from workers import log
 from workers.errors import ModelError
 from workers.model import load
 from workers.spec import ModelSpec, read_toml
+from workers.store.attempts import Attempts, Begun, Ended
+from workers.store.root import Root
 
 
 def test_filters_run_from_a_file_with_paths_relative_to_it(tmp_path, monkeypatch, capsys):
@@ -18,6 +24,12 @@ def test_filters_run_from_a_file_with_paths_relative_to_it(tmp_path, monkeypatch
     monkeypatch.chdir("/")
     assert main(["filters", str(spec)]) == 0, capsys.readouterr().err
     assert pq.read_table(tmp_path / "atlas" / "tables" / "filters").num_rows == 40
+    monkeypatch.setenv("DECONVOY_LOG_FORMAT", "json")
+    assert main(["filters", str(spec)]) == 0
+    line = json.loads(capsys.readouterr().err.splitlines()[-1])
+    assert line["run"] == "f" and line["message"].startswith("run f was published before; nothing is changed")
+    monkeypatch.undo()
+    log.set_up()
 
 
 @pytest.mark.parametrize(
@@ -57,3 +69,36 @@ def test_class_names_come_from_a_file_of_as_many_lines_as_outputs(tmp_path):
         load(ModelSpec(source="deconvoy://zfnet-mini", classes=str(file)))
     with pytest.raises(ModelError, match="cannot be read"):
         load(ModelSpec(source="deconvoy://zfnet-mini", classes=str(tmp_path / "none.txt")))
+
+
+def taken(folder: Path) -> Attempts:
+    """Attempt 1 at a run of filters, taken by a submitter."""
+    attempts = Attempts(Root(str(folder)), "f")
+    spec = {"run": "f", "root": str(folder), "models": [{"source": "deconvoy://zfnet-mini"}]}
+    assert attempts.take(1, Begun("2026-11-26T00:00:00+00:00", "http://head:8265", "filters", spec))
+    return attempts
+
+
+def test_an_attempt_that_is_over_or_overtaken_before_it_begins_does_nothing(tmp_path, capsys):
+    cancelled = taken(tmp_path / "a")
+    cancelled.end(1, Ended("2026-11-26T00:00:01+00:00", 130, "cancelled"))
+    assert main(["submitted", str(tmp_path / "a"), "f", "1"]) == 2
+    assert "attempt 1 at run 'f' does not begin: cancelled" in capsys.readouterr().err
+    assert cancelled.ended(1).exit_code == 130
+    overtaken = taken(tmp_path / "b")
+    overtaken.take(2, overtaken.begun(1))
+    assert main(["submitted", str(tmp_path / "b"), "f", "1"]) == 2
+    assert "there is attempt 2 by now" in capsys.readouterr().err
+    assert not (tmp_path / "a" / "tables").exists() and not (tmp_path / "b" / "tables").exists()
+    assert main(["submitted", str(tmp_path / "b"), "f", "2"]) == 0
+    assert overtaken.ended(2).exit_code == 0
+
+
+def test_an_attempt_that_is_silent_for_long_is_seen_to_be_alive(tmp_path, monkeypatch):
+    monkeypatch.setattr("jobs.told.BEAT_S", 0.05)
+    attempts, spoke = taken(tmp_path), Event()
+    monkeypatch.setattr(attempts, "tell", lambda *_: spoke.set())
+    with Told(attempts, 1):
+        assert spoke.wait(10)
+    spoke.clear()
+    assert not spoke.wait(0.2)

@@ -17,6 +17,7 @@ from service.submissions import Submissions
 from tests.support.clusters import SPEC as NAMELESS
 from tests.support.clusters import Clock
 from tests.support.published import publish
+from workers import log
 from workers.store.attempts import Attempts, Progress
 from workers.store.root import Root
 
@@ -97,7 +98,13 @@ def test_events_tell_the_status_until_the_run_ends(client, cluster):
     with client.stream("GET", "/api/v1/runs/flowers/events") as answer:
         assert answer.headers["content-type"].startswith("text/event-stream")
         lines = [line for line in answer.iter_lines() if line]
-    assert lines[0] == "event: status" and json.loads(lines[1].removeprefix("data: "))["state"] == "failed"
+    told = dict(line.split(": ", 1) for line in lines)
+    assert told["event"] == "status" and json.loads(told["data"])["state"] == "failed"
+    seen = {"Last-Event-ID": told["id"]}
+    assert client.get("/api/v1/runs/flowers/events", headers=seen).status_code == 204  # a browser stays away then
+    submit(client)
+    cluster.jobs["flowers.2"] = State.FAILED
+    assert client.get("/api/v1/runs/flowers/events", headers=seen).status_code == 200
 
 
 def test_the_same_key_is_the_same_run_and_another_submission_with_it_is_in_the_way(client, cluster, clock):
@@ -140,7 +147,8 @@ def test_what_is_no_request_is_a_problem(client):
     )
     assert is_problem(client.get("/api/v1/runs/tulips"), 404, "was never submitted")
     assert is_problem(client.get("/api/v1/nothing"), 404)
-    assert is_problem(client.delete("/api/v1/runs"), 405)
+    answer = client.delete("/api/v1/runs")
+    assert is_problem(answer, 405) and answer.headers["allow"]
 
 
 def test_a_cluster_that_does_not_answer_is_a_problem_of_its_own(client, cluster):
@@ -194,6 +202,7 @@ def test_a_key_lets_do_what_its_scope_says_and_no_more(root, cluster, clock):
     assert is_problem(told, 401) and "first" not in told.text and "Basic" in told.headers["www-authenticate"]
     assert asked("GET", "/", keys[Scope.READ]) == asked("GET", "/api/v1/runs", keys[Scope.READ]) == 200
     assert asked("POST", "/api/v1/runs", keys[Scope.READ], **body) == 403 and not cluster.asked
+    assert asked("POST", "/api/v1/runs/first/retry-rejects", keys[Scope.READ]) == 403
     assert asked("POST", "/api/v1/runs", keys[Scope.SUBMIT], **body) == 202
     assert asked("POST", "/api/v1/schedules", keys[Scope.SUBMIT], **schedule) == 403
     assert asked("POST", "/api/v1/schedules", keys[Scope.ADMIN], **schedule) == 201
@@ -204,11 +213,63 @@ def test_a_key_lets_do_what_its_scope_says_and_no_more(root, cluster, clock):
     assert asked("GET", "/", keys[Scope.READ]) == 401
 
 
+def test_a_schedule_of_something_that_is_no_spec_is_told_its_mistakes(client):
+    asked = {"name": "nightly", "cron": "0 2 * * *"}
+    for spec in ({}, {"corpus": "x"}, {"corpus": {}}, {"model": [1]}, {"models": 3}, NAMELESS | {"root": "/elsewhere"}):
+        answer = client.post("/api/v1/schedules", json=asked | {"spec": spec})
+        assert is_problem(answer, 403 if "root" in spec else 422), (spec, answer.text)
+
+
+def test_an_error_of_the_servers_own_is_a_problem_that_tells_nothing(client, cluster, monkeypatch):
+    monkeypatch.setattr(cluster, "check", lambda: {}["a secret"])
+    answer = submit(client)
+    assert is_problem(answer, 500) and "secret" not in answer.text and answer.headers["x-content-type-options"]
+
+
+def test_who_guesses_keys_is_slowed_down_and_who_has_one_is_not(root, cluster, clock):
+    key = Keys(root).add("dashboard", Scope.READ)
+    client = TestClient(app_of(root, cluster, clock, per_minute=5))
+    guesses = [client.get("/", headers={"Authorization": f"Bearer {guess}"}) for guess in range(6)]
+    assert [answer.status_code for answer in guesses] == [401] * 5 + [429]
+    assert guesses[-1].headers["retry-after"] == "60"
+    assert client.get("/", headers={"Authorization": f"Bearer {key}"}).status_code == 200
+
+
+@pytest.mark.parametrize("host", ["x/healthz?", "x/healthz#", "localhost/healthz?"])
+def test_what_a_client_calls_its_host_opens_nothing(root, cluster, clock, host):
+    Keys(root).add("dashboard", Scope.READ)
+    client = TestClient(app_of(root, cluster, clock))
+    assert client.get("/api/v1/runs", headers={"host": host}).status_code == 401
+
+
+def test_rejects_of_a_run_that_crashed_their_decoder_are_tried_again_when_asked_for(client, root):
+    publish(root, reason="decoder_crash")
+    publish(root, "tidy")
+    for name in ("cat0/012.png", "other.png"):
+        told = {"uri": f"/photos/{name}", "reason": "decoder_crash", "detail": "signal 11"}
+        root.put(f"verdicts/{name[0]}.json", json.dumps(told).encode())
+    again = "/api/v1/runs/first/retry-rejects"
+    assert is_problem(client.post(again, json={"uris": ["/photos/other.png"]}), 404, "no reject '/photos/other.png'")
+    assert is_problem(client.post("/api/v1/runs/tulips/retry-rejects"), 404)
+    assert is_problem(client.post(again, json={"paths": []}), 422)
+    assert client.post("/api/v1/runs/tidy/retry-rejects").json() == {"run": "tidy", "files": []}
+    assert set(root.files("verdicts")) == {"c.json", "o.json"}
+    answer = client.post(again)
+    [file] = answer.json()["files"]
+    assert answer.status_code == 200
+    assert file == {"uri": "/photos/cat0/012.png", "reason": "decoder_crash", "detail": "signal 11"}
+    assert set(root.files("verdicts")) == {"o.json"}
+    assert client.post(again).json()["files"] == []
+    submit(client)
+    assert is_problem(client.post("/api/v1/runs/flowers/retry-rejects"), 409, "is not published")
+
+
 def test_numbers_for_prometheus_name_routes_and_states_and_no_user(client, root):
     publish(root)
     submit(client)
     client.get("/runs/first")
     client.get("/runs/secret-name")
+    client.request("SECRET", "/")
     lines = client.get("/metrics").text.splitlines()
     assert 'deconvoy_runs{state="published"} 1.0' in lines and 'deconvoy_runs{state="running"} 1.0' in lines
     assert 'deconvoy_requests_total{method="GET",route="/runs/{run}",status="200"} 1.0' in lines
@@ -237,6 +298,7 @@ def test_of_a_key_nothing_is_kept_that_would_make_one(root):
     text = Keys(root).add("dashboard", Scope.READ)
     kept = "".join(path.read_text() for path in Path(root.base).rglob("*.json"))
     assert text.rpartition("_")[2] not in kept and text not in kept
+    assert [path.stat().st_mode & 0o777 for path in Path(root.base).glob("keys/*")] == [0o600]
 
 
 def test_without_keys_a_page_of_another_site_is_not_answered_through_a_browser(client):
@@ -270,3 +332,38 @@ def test_bodies_and_rates_have_limits(root, cluster, clock):
 def test_the_description_of_the_api_is_the_committed_one(client):
     """`python -m tests.support.openapi` writes it anew."""
     assert json.loads((REPOSITORY / "docs" / "openapi.json").read_text()) == client.get("/api/v1/openapi.json").json()
+
+
+def test_each_request_is_a_line_with_its_id_route_status_and_the_keys_name_and_never_a_key(
+    root, cluster, clock, capsys
+):
+    publish(root)
+    key = Keys(root).add("dashboard", Scope.READ)
+    client = TestClient(app_of(root, cluster, clock))
+    log.set_up("json")
+    try:
+        answer = client.get("/runs/first?secret=1", headers={"Authorization": f"Bearer {key}", "X-Request-ID": "abc-1"})
+        client.get("/runs/first", headers={"Authorization": f"Bearer {key}x", "X-Request-ID": "two\nlines" * 20})
+        client.post("/api/v1/runs", auth=("anyone", key), json={})
+    finally:
+        log.set_up("text")
+    told = capsys.readouterr().err
+    first, second, third = (json.loads(line) for line in told.splitlines())
+    assert answer.headers["x-request-id"] == first["request"] == "abc-1" and len(second["request"]) == 16
+    assert (first["method"], first["route"], first["status"]) == ("GET", "/runs/{run}", 200)
+    assert (first["key"], first["run"]) == ("dashboard", "first") and 0 < first["seconds"] < 60
+    assert second["status"] == 401 and "key" not in second
+    assert third["status"] == 403 and third["key"] == "dashboard"
+    assert key.rpartition("_")[2] not in told and "secret" not in told
+
+
+def test_a_person_at_a_terminal_is_told_of_what_changes_and_what_fails(client, root, cluster, monkeypatch, capsys):
+    publish(root)
+    log.set_up("text")
+    client.get("/runs/first")
+    submit(client)
+    monkeypatch.setattr(cluster, "state", lambda _: {}["gone"])
+    client.get("/api/v1/runs")
+    told = capsys.readouterr().err.splitlines()
+    assert "POST /api/v1/runs 202" in told[0] and "error: GET /api/v1/runs 500" in told[1]
+    assert told[-1] == "KeyError: 'gone'"

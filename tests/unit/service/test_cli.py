@@ -328,4 +328,4 @@ def test_layers_are_listed_with_their_fields(monkeypatch):
 
 def test_the_command_has_no_shell_completion_to_install():
     names = {name for each in typer.main.get_command(app).params for name in each.opts}
-    assert names == {"--version"}
+    assert names == {"--version", "--log-format"}

@@ -14,6 +14,7 @@ from service.control import nowhere
 from service.housekeeping import Housekeeping
 from service.schedules import Schedule
 from tests.support.published import publish
+from workers.store.attempts import Attempts, Begun, Ended
 from workers.store.root import Root
 
 NOW = datetime.now(UTC)
@@ -61,17 +62,28 @@ def test_as_long_as_a_run_is_not_finished_every_result_stays(root):
     assert keeper(root).plan() == [] and keeper(root).unfinished() == ["begun"]
 
 
+def test_a_run_that_is_submitted_and_has_not_ended_may_need_every_result_too(root):
+    attempts = Attempts(root, "submitted")
+    attempts.take(1, Begun("2026-11-26T00:00:00+00:00", "http://head:8265", "scan", {}))
+    aged(root)
+    assert keeper(root).plan() == [] and keeper(root).unfinished() == ["submitted"]
+    attempts.end(1, Ended("2026-11-26T00:00:01+00:00", 2, "no layer 'relu9' in the model"))
+    assert len(keeper(root).plan()) == 2 and not keeper(root).unfinished()
+
+
 def test_what_killed_writers_left_goes(root):
-    for path in ("shards/c/.abc.tmp", "runs/first/.def.tmp", "tables/top/run=first/.ghi.tmp"):
+    half = {
+        "shards/c/.abc.tmp", "runs/first/.def.tmp", "tables/top/run=first/.ghi.tmp", "keys/.j.tmp", "models/.k.tmp",
+        "runs/first/attempts/.l.tmp", "schedules/nightly/fires/.m.tmp",
+    }  # fmt: skip
+    for path in half | {"idempotency/old.json"}:
         root.put(path, b"half")
     root.put("tables/top/run=never/part-00000.parquet", b"of a run that nobody began")
     aged(root)
     root.put("runs/first/.young.tmp", b"being written")
+    root.put("idempotency/young.json", b"{}")
     gone = {each.path for each in keeper(root).plan() if "left" not in each.path}
-    assert gone == {
-        "shards/c/.abc.tmp", "runs/first/.def.tmp", "tables/top/run=first/.ghi.tmp",
-        "tables/top/run=never/part-00000.parquet",
-    }  # fmt: skip
+    assert gone == half | {"tables/top/run=never/part-00000.parquet", "idempotency/old.json"}
 
 
 def test_a_schedule_keeps_its_last_runs_and_always_the_newest_good_one(tmp_path):
@@ -87,12 +99,14 @@ def test_a_schedule_keeps_its_last_runs_and_always_the_newest_good_one(tmp_path)
             publish(root, run, shards=[f"shards/c/{day}.parquet"])
             root.put(f"shards/c/{day}.parquet", b"result")
     publish(root, "by-hand")
-    aged(root)
     found = keeper(root).plan()
     assert found[0].path == f"runs/{runs[0]}/manifest.json"  # nobody sees half of it
     keeper(root).remove(found)
     assert {run.run for run in catalog.runs(root)} == {runs[2], runs[3], "by-hand"}
     assert not [path for path in files(root) if runs[0] in path or runs[1] in path if "fires" not in path]
+    assert {f"shards/c/{day}.parquet" for day in range(1, 5)} <= files(root)  # younger than the age
+    aged(root)
+    keeper(root).remove(keeper(root).plan())
     assert {"shards/c/3.parquet", "shards/c/4.parquet"} <= files(root) and "shards/c/1.parquet" not in files(root)
 
 

@@ -36,7 +36,7 @@ def test_what_lies_under_a_prefix_passes(photos):
         "zip://a.zip::s3://bucket/photos", "s3://bucket/photos/%2e%2e/x", "s3://bucket/photos%2f..%2fx",
         "s3://bucket/photos\\..\\x", "s3://bucket/photos/../x", "s3://user:secret@bucket/photos",
         "s3://bucket/photos?versionId=1", "s3://bucket/photos\n/x", "s3://bucket/photos/\x00", "simplecache::file:///etc",
-        "", "..", "reference://", "github://o:r@/photos",
+        "", "..", "reference://", "github://o:r@/photos", "~/photos", "file:PHOTOS", "file:///PHOTOS/../x", "local://~/x",
     ],
 )  # fmt: skip
 def test_what_lies_elsewhere_or_could_lead_there_is_refused_with_its_reason(photos, place):
@@ -63,3 +63,10 @@ def test_every_place_of_a_spec_is_looked_at(photos):
     ):
         with pytest.raises(RefusedError):
             allowed.check_spec(spec)
+
+
+def test_a_relative_path_is_refused_wherever_the_service_stands(photos, monkeypatch):
+    monkeypatch.chdir(photos)  # the job that reads it stands elsewhere
+    for place in ("cats", "./cats", "file://cats", f"file:{photos}", "~"):
+        with pytest.raises(RefusedError, match="a folder is given by its whole path"):
+            Allowed((str(photos),)).check(place, "corpus")

@@ -1,17 +1,20 @@
 """Schedules over a simulated year: every fire exactly once however many schedulers look, across both clock changes."""
 
+import json
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
 from cronsim import CronSim
+from typer.testing import CliRunner
 
+from service.cli import app
 from service.clusters import State
 from service.schedules import Overlap, Schedule, Schedules
 from service.submissions import RunState, Submissions
 from tests.support.clusters import SPEC, Clock
 from tests.support.published import publish
-from workers.errors import SpecError, UsageError
+from workers.errors import ClusterError, RunError, SpecError, UsageError
 from workers.store.root import Root
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -95,9 +98,15 @@ def test_a_cluster_that_is_down_is_asked_again_at_the_next_look(tmp_path, cluste
     schedules.add(nightly())
     clock.time += timedelta(days=1)
     cluster.down = True
-    assert schedules.tick() == []
+    [fire] = schedules.tick()
+    told = (
+        "2026-01-01T01:30:00+00:00 nightly-20260101t013000z is not submitted yet: nothing answers at http://fake:8265"
+    )
+    assert fire.told.startswith(told)
     cluster.down = False
-    assert [fire.run for fire in schedules.tick()] == ["nightly-20260101t013000z"]
+    [fire] = schedules.tick()
+    assert fire.told == "2026-01-01T01:30:00+00:00 nightly-20260101t013000z" and len(cluster.asked) == 1
+    assert schedules.tick() == []
 
 
 @pytest.mark.parametrize("overlap", Overlap)
@@ -111,6 +120,9 @@ def test_a_run_that_is_still_live_is_waited_for_cancelled_or_makes_the_next_one_
         clock.time += timedelta(days=1)
         schedules.tick()
     submissions = Submissions(Root(str(tmp_path)), cluster, clock)
+    if overlap is Overlap.QUEUE:
+        assert [fire.waits for fire in schedules.tick()] == [first]
+        assert schedules.run_now("nightly").refused == f"run {first} is live"  # nobody would look at it again
     if overlap is Overlap.REFUSE:
         assert schedules.fires("nightly")[1].refused == f"run {first} is live"
         finish(cluster)
@@ -176,3 +188,63 @@ def test_a_wrong_schedule_is_refused_and_not_kept(tmp_path, cluster, clock, more
     schedules.add(nightly())
     with pytest.raises(UsageError, match="there is a schedule 'nightly'"):
         schedules.add(nightly())
+
+
+def test_a_fire_now_whose_cluster_is_down_is_an_error_and_written_down_as_refused(tmp_path, cluster, clock):
+    schedules = scheduler(tmp_path, cluster, clock)
+    schedules.add(nightly())
+    cluster.down = True
+    with pytest.raises(ClusterError, match="nothing answers"):
+        schedules.run_now("nightly")
+    [fire] = schedules.fires("nightly")
+    assert fire.refused.startswith("nothing answers") and not cluster.asked
+    cluster.down = False
+    clock.time += timedelta(seconds=1)
+    assert schedules.run_now("nightly").run == "nightly-20260101t000001z" and len(cluster.asked) == 1
+
+
+def test_a_run_that_ends_while_it_is_to_be_cancelled_makes_room_too(tmp_path, cluster, clock, monkeypatch):
+    schedules = scheduler(tmp_path, cluster, clock)
+    schedules.add(nightly(overlap=Overlap.CANCEL))
+    clock.time += timedelta(days=1)
+    schedules.tick()
+    clock.time += timedelta(days=1)
+
+    def ended(_, run):
+        finish(cluster)
+        raise RunError(f"run {run!r} is failed: there is nothing to cancel")
+
+    monkeypatch.setattr(Submissions, "cancel", ended)
+    assert [fire.refused for fire in schedules.tick()] == [""] and len(cluster.asked) == 2
+
+
+def test_a_schedule_that_cannot_be_understood_is_told_and_hinders_no_other(tmp_path, cluster, clock):
+    schedules = scheduler(tmp_path, cluster, clock)
+    schedules.add(nightly())
+    for name, text in (("broken", b"{"), ("odd", b'{"name": "odd"}')):
+        Root(str(tmp_path)).put(f"schedules/{name}/schedule.json", text)
+    clock.time += timedelta(days=1)
+    told = [fire.told for fire in schedules.tick()]
+    assert "schedule 'broken' cannot be understood" in told[0] and "schedule 'odd'" in told[2]
+    assert [run for _, run, _ in cluster.asked] == ["nightly-20260101t013000z"]
+    schedules.remove("broken")
+    assert len(schedules.tick()) == 1
+
+
+def test_the_commands_of_schedules_tell_when_nothing_was_submitted(tmp_path):
+    (tmp_path / "run.toml").write_text(
+        f'root = "{tmp_path}/atlas"\n[model]\nsource = "deconvoy://zfnet-mini"\n[corpus]\nsource = "{tmp_path}"\n'
+    )
+    there = ["--address", "http://127.0.0.1:1"]
+
+    def ask(*words: str):
+        return CliRunner().invoke(app, ["schedule", *words])
+
+    made = ask("add", "often", str(tmp_path / "run.toml"), "--cron", "* * * * *", *there)
+    assert made.exit_code == 0, made.stderr
+    now = ask("run-now", "often", "--root", f"{tmp_path}/atlas", *there)
+    assert (now.exit_code, now.stdout) == (1, "") and "was not submitted" in now.stderr
+    path = tmp_path / "atlas" / "schedules" / "often" / "schedule.json"
+    path.write_text(path.read_text().replace(json.loads(path.read_text())["since"], "2026-01-01T00:00:00+00:00"))
+    once = ask("run", "--once", "--root", f"{tmp_path}/atlas", *there)
+    assert (once.exit_code, once.stdout) == (1, "") and "is not submitted yet: nothing answers" in once.stderr

@@ -171,3 +171,22 @@ def test_the_run_id_of_the_command_wins_over_the_files(submissions, cluster, tmp
     assert [run for _, run, _ in cluster.asked] == ["night-1"]
     done = CliRunner().invoke(app, ["submit", str(spec), "--run", "Night 1", "--address", "http://127.0.0.1:8265"])
     assert done.exit_code == 2 and "'Night 1'" in done.output
+
+
+def test_a_run_that_speaks_is_alive_though_the_cluster_that_is_asked_does_not_know_it(submissions, cluster, clock):
+    submissions.submit("scan", SPEC)
+    cluster.jobs.clear()  # another cluster than the one that was given it
+    clock.time += timedelta(minutes=2)
+    Attempts(submissions.root, "flowers").tell(1, Progress(at=clock.time.isoformat(), phase="publish"))
+    assert submissions.status("flowers").state is RunState.RUNNING
+    assert submissions.submit("scan", SPEC).attempt == 1 and len(cluster.asked) == 1
+
+
+def test_a_job_is_given_the_whole_path_of_a_root_that_the_service_knows_by_a_relative_one(
+    tmp_path, cluster, clock, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)  # the job stands elsewhere
+    submissions = Submissions(Root("atlas"), cluster, clock)
+    submissions.submit("scan", SPEC)
+    assert cluster.asked == [(f"{tmp_path}/atlas", "flowers", 1)]
+    assert Attempts(submissions.root, "flowers").begun(1).spec["root"] == f"{tmp_path}/atlas"

@@ -1,0 +1,31 @@
+"""Whether the service works, for programs. Takes a root and numbers, answers `/healthz`, `/readyz` and `/metrics`."""
+
+from fastapi import FastAPI, Response
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from service.metrics import Metrics
+from workers.errors import RootError
+from workers.store.root import Root
+
+
+def add_to(app: FastAPI, root: Root, metrics: Metrics) -> None:
+    """Add the addresses that programs ask."""
+
+    @app.get("/metrics", include_in_schema=False)
+    def numbers() -> Response:
+        """How the service is doing, for Prometheus."""
+        return Response(metrics.text(), media_type=CONTENT_TYPE_LATEST)
+
+    @app.get("/healthz", include_in_schema=False)
+    def healthz() -> Response:
+        """The process answers."""
+        return Response("ok", media_type="text/plain")
+
+    @app.get("/readyz", include_in_schema=False)
+    def readyz() -> Response:
+        """The root can be read."""
+        try:
+            root.check_readable()
+        except RootError:
+            return Response("the root cannot be read", 503, media_type="text/plain")
+        return Response("ok", media_type="text/plain")

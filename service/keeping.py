@@ -1,0 +1,67 @@
+"""The commands that keep house. Takes words, removes what a root does not need, lets rejects be tried again."""
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from service.control import nowhere
+from service.questions import JsonOption, RootOption
+from workers.store.root import Root
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(gc)
+    app.command("retry-rejects")(retry_rejects)
+
+
+def gc(
+    root: RootOption,
+    older_than: Annotated[float, typer.Option(min=0, help="Days; what is younger stays.")] = 7.0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Remove old runs of schedules that keep a number of them, results that no published run was made of, and stray files."""
+    from datetime import UTC, datetime, timedelta
+
+    from service.console import print_json
+    from service.housekeeping import Housekeeping
+    from service.running import size
+
+    place = Root(root)
+    keeper = Housekeeping(place, nowhere(place), datetime.now(UTC), timedelta(days=older_than))
+    found, unfinished = keeper.plan(), keeper.unfinished()
+    if not dry_run:
+        keeper.remove(found)
+    if as_json:
+        print_json({"removed": [asdict(each) for each in found], "dry_run": dry_run, "unfinished": unfinished})
+        return
+    for each in found:
+        typer.echo(f"{each.path}  {size(each.bytes)}  {each.why}")
+    typer.echo(f"{len(found):,} files, {size(sum(each.bytes for each in found))}" + (", would go" if dry_run else ""))
+    if unfinished:
+        typer.echo(f"results of shards stay: {', '.join(unfinished)} not finished")
+
+
+def retry_rejects(
+    root: RootOption,
+    uris: Annotated[
+        list[str] | None, typer.Argument(help="Files, as the table rejects names them; all without.")
+    ] = None,
+    run: Annotated[str | None, typer.Option(help="Only rejects of this published run.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Let files that crashed or hung their decoder be tried again by the next scan; other rejects always are."""
+    from service import catalog
+    from service.console import print_json
+    from service.housekeeping import retry, retry_of
+
+    place = Root(root)
+    found = retry(place, uris or ()) if run is None else retry_of(catalog.find(place, run, None), uris or ())
+    if as_json:
+        print_json([asdict(each) for each in found])
+        return
+    for each in found:
+        typer.echo(f"{each.uri}  {each.reason}: {each.detail}")
+    typer.echo(f"{len(found):,} files will be tried again by the next scan")

@@ -1,0 +1,145 @@
+"""What is said of a cluster that does not answer, wants another token, or is none: one line, and what is certain."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from typer.testing import CliRunner
+
+from service import clusters
+from service.cli import app
+from service.clusters import RayCluster
+from service.submissions import Submissions
+from tests.support.clusters import SPEC, FakeCluster
+from workers.errors import ClusterError, NoAnswer
+from workers.store.attempts import NOT_TAKEN, Attempts, Begun, Ended
+from workers.store.root import Root
+
+RUN = {"run": "flowers", **SPEC}
+
+
+@contextmanager
+def answering(status: int, body: bytes) -> Iterator[str]:
+    """The address of something that answers every question in the same way."""
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "told", "code"),
+    [
+        (200, b"<html>", "is no Ray dashboard", 2),
+        (200, b"{}", "is no Ray dashboard", 2),
+        (404, b"", "is no Ray dashboard", 2),
+        (401, b"", "wants a token, or another one: set RAY_AUTH_TOKEN", 2),
+        (403, b"", "wants a token, or another one: set RAY_AUTH_TOKEN", 2),
+        (502, b"", "nothing answers at http", 1),
+    ],
+)
+def test_what_is_no_cluster_of_ours_is_one_line_and_the_run_is_not_written_down(tmp_path, status, body, told, code):
+    (tmp_path / "run.toml").write_text(
+        f'run = "flowers"\nroot = "{tmp_path}/atlas"\n[model]\nsource = "deconvoy://zfnet-mini"\n'
+        f'[corpus]\nsource = "{tmp_path}"\n'
+    )
+    with answering(status, body) as address:
+        done = CliRunner().invoke(app, ["submit", str(tmp_path / "run.toml"), "--address", address])
+    assert done.exit_code == code and done.stderr.count("\n") == 1
+    assert told in done.stderr and "run 'flowers' was not submitted" in done.stderr
+    assert not (tmp_path / "atlas").exists()
+
+
+def test_a_head_that_accepts_and_says_nothing_is_not_waited_for_twice(monkeypatch):
+    monkeypatch.setattr(clusters, "ANSWER_S", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        cluster = RayCluster(f"http://127.0.0.1:{silent.getsockname()[1]}")
+        with pytest.raises(NoAnswer, match="nothing answers at"):
+            cluster.check()
+        monkeypatch.setattr(clusters, "ANSWER_S", 600.0)
+        with pytest.raises(NoAnswer, match="nothing answers at"):
+            cluster.state("flowers.1")
+
+
+@pytest.mark.parametrize("address", ["head:8265", "ray://head:10001", "http://", "http://head:port", "http://head:0"])
+def test_what_is_no_address_is_refused_before_anything_is_asked(address):
+    with pytest.raises(ClusterError, match="is no address of a Ray dashboard"):
+        RayCluster(address)
+
+
+def test_an_address_with_a_password_is_refused_and_not_repeated():
+    with pytest.raises(ClusterError) as told:
+        RayCluster("http://me:secret@head:8265")
+    assert "secret" not in str(told.value)
+
+
+@pytest.mark.parametrize("command", ["status", "logs", "cancel"])
+def test_commands_tell_what_the_root_knows_of_a_run_whose_cluster_is_gone(tmp_path, command):
+    root = Root(str(tmp_path))
+    Attempts(root, "flowers").take(1, Begun("2026-01-01T00:00:00+00:00", "http://127.0.0.1:1", "scan", RUN))
+    words = [command, "flowers", "--root", root.base, "--address", "http://127.0.0.1:1"]
+    done = CliRunner().invoke(app, words)
+    told = done.stdout + done.stderr
+    assert done.exit_code == {"status": 0, "logs": 1, "cancel": 2}[command], told
+    assert {"status": "no sign of life", "logs": "nothing answers", "cancel": "is lost"}[command] in told
+
+
+class Forgetful:
+    """A cluster that takes a job and whose answer is lost on the way."""
+
+    name = "http://forgetful:8265"
+
+    def __init__(self, *, takes: bool) -> None:
+        self.takes, self.jobs = takes, set()
+
+    def check(self) -> None:
+        pass
+
+    def submit(self, submission_id: str, *_: object) -> None:
+        if self.takes:
+            self.jobs.add(submission_id)
+        raise NoAnswer("nothing answers")
+
+    def state(self, submission_id: str):
+        return (clusters.State.RUNNING if submission_id in self.jobs else clusters.State.UNKNOWN), ""
+
+
+def test_a_job_that_was_taken_though_the_answer_was_lost_is_no_failed_attempt(tmp_path):
+    assert Submissions(Root(str(tmp_path)), Forgetful(takes=True)).submit("scan", RUN).state == "running"
+    other = Submissions(Root(str(tmp_path / "other")), Forgetful(takes=False))
+    with pytest.raises(NoAnswer, match="run 'flowers' was not taken, as its attempt 1 says"):
+        other.submit("scan", RUN)
+    assert Attempts(other.root, "flowers").ended(1) == Ended(
+        Attempts(other.root, "flowers").ended(1).at, NOT_TAKEN, "nothing answers"
+    )
+
+
+def test_fewer_actors_can_be_asked_for_where_the_spec_does_not(tmp_path, monkeypatch):
+    (tmp_path / "run.toml").write_text(
+        f'run = "flowers"\nroot = "{tmp_path}/atlas"\n[model]\nsource = "deconvoy://zfnet-mini"\n'
+        f'[corpus]\nsource = "{tmp_path}"\n[resources]\nactors = 40\n'
+    )
+    cluster = FakeCluster()
+    monkeypatch.setattr(clusters, "RayCluster", lambda _: cluster)
+    done = CliRunner().invoke(app, ["submit", str(tmp_path / "run.toml"), "--fewer", "--address", "http://127.0.0.1:1"])
+    assert done.exit_code == 0, done.stderr
+    begun = Attempts(Root(f"{tmp_path}/atlas"), "flowers").begun(1)
+    assert (begun.spec["resources"]["actors"], begun.spec["resources"]["fewer"]) == (40, True)
