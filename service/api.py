@@ -15,8 +15,9 @@ from sse_starlette import EventSourceResponse, ServerSentEvent
 from service import catalog, housekeeping
 from service.places import Allowed
 from service.problems import PROBLEMS
-from service.schedules import Overlap, Schedule, Schedules
+from service.schedules import Schedules
 from service.submissions import LIVE, Status, Submissions
+from service.timetable import Overlap, Schedule
 from workers.errors import QueryError, RefusedError, RunError
 from workers.store import paths
 from workers.store.root import Root

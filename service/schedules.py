@@ -5,105 +5,19 @@ names the run, so that anybody can submit it again whose holder died. Submitting
 """
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime, timedelta
-from enum import StrEnum
-from itertools import takewhile
-from typing import Any
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
-
-from cronsim import CronSim, CronSimError
+from dataclasses import asdict, replace
+from datetime import datetime
 
 from service.submissions import LIVE, Submissions
+from service.timetable import Fire, Overlap, Schedule, check
 from workers.errors import ClusterError, DamagedFile, QueryError, RunError, UsageError, nearest
 from workers.store import paths
 from workers.store.attempts import NOT_TAKEN, Attempts
 from workers.store.root import Root
 
 STAMP = "%Y%m%dt%H%M%Sz"  # of a time, UTC, in names
-LOOK_BACK_DAYS = (1, 32, 400, 1500)  # the rarest expression, February 29, fires every four years
-NAME = re.compile(r"[a-z][a-z0-9-]{0,59}\Z")
-
-
-class Overlap(StrEnum):
-    """What happens when a schedule fires while its last run is live."""
-
-    REFUSE = "refuse"
-    QUEUE = "queue"
-    CANCEL = "cancel"
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """A run that is submitted again and again.
-
-    Attributes:
-        name: its name; runs are named by it and the time.
-        cron: five fields, minute to day of the week.
-        tz: IANA name of the time zone that they are of.
-        job: kind of job.
-        spec: its spec without run id.
-        overlap: what happens when it fires while its last run is live.
-        keep: runs that are kept when old ones are removed; None for all.
-        paused: whether it does not fire.
-        since: fires at and before this are not its business; UTC, ISO 8601.
-    """
-
-    name: str
-    cron: str
-    tz: str
-    job: str
-    spec: Mapping[str, Any]
-    overlap: Overlap = Overlap.REFUSE
-    keep: int | None = None
-    paused: bool = False
-    since: str = ""
-
-    def last_fire(self, now: datetime) -> datetime | None:
-        """When it fired last, at or before a time, UTC; None if it never has.
-
-        Across a change to daylight saving time cronsim does as Debian's cron: a time that is skipped fires right after the
-        change, one that comes twice fires the first time; expressions with a star for the hour follow the clock.
-        """
-        local, since = now.astimezone(ZoneInfo(self.tz)), datetime.fromisoformat(self.since)
-        for days in LOOK_BACK_DAYS:
-            # From a noon on, far from all changes of the clock: cronsim backwards, or from within a doubled hour, errs.
-            noon = (local - timedelta(days=days)).replace(hour=12, minute=0, second=0, microsecond=0)
-            fires = takewhile(lambda fire: fire <= now, (fire.astimezone(UTC) for fire in CronSim(self.cron, noon)))
-            last = max(fires, default=None)
-            if last is not None:
-                return last if last > since else None
-            if noon <= since:
-                break
-        return None
-
-
-@dataclass(frozen=True)
-class Fire:
-    """A time at which a schedule fired.
-
-    Attributes:
-        at: when, UTC, ISO 8601.
-        run: the run that it names.
-        refused: why that was not submitted and will not be, if so.
-        waits: the live run that it waits for, or empty.
-        error: why it could not be submitted at this look, or empty; the next look tries again.
-    """
-
-    at: str
-    run: str
-    refused: str = ""
-    waits: str = ""
-    error: str = ""
-
-    @property
-    def told(self) -> str:
-        """In one line."""
-        ends = {"refused: ": self.refused, "waits for ": self.waits, "is not submitted yet: ": self.error}
-        return " ".join([self.at, self.run, *(how + why for how, why in ends.items() if why)]).strip()
 
 
 class Schedules:
@@ -124,7 +38,7 @@ class Schedules:
         Raises:
             UsageError: its name, expression or time zone is none, or there is one of this name.
         """
-        _check(schedule)
+        check(schedule)
         self._submissions.checked(schedule.job, {**schedule.spec, "run": f"{schedule.name}-0"})
         made = replace(schedule, since=self._now().isoformat(timespec="seconds"))
         if not self._root.create(paths.schedule_path(schedule.name), _encoded(made)):
@@ -272,21 +186,6 @@ class Schedules:
 
     def _now(self) -> datetime:
         return self._submissions.clock()
-
-
-def _check(schedule: Schedule) -> None:
-    if not NAME.match(schedule.name):
-        raise UsageError(f"{schedule.name!r} is no name of a schedule: a small letter, then up to 59 of a-z 0-9 -")
-    try:
-        zone = ZoneInfo(schedule.tz)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise UsageError(f"there is no time zone {schedule.tz!r}; write one such as Europe/Berlin or UTC") from None
-    try:
-        CronSim(schedule.cron, datetime.now(zone))
-    except CronSimError as error:
-        raise UsageError(
-            f"{schedule.cron!r} is no cron expression ({error}); write five fields such as '0 2 * * *'"
-        ) from None
 
 
 def _run(name: str, at: datetime) -> str:

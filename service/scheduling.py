@@ -35,7 +35,7 @@ def add_schedule(  # noqa: PLR0913 - one parameter per flag
 ) -> None:
     """Keep a run to be submitted again and again; it fires from now on."""
     from service import uploads
-    from service.schedules import Overlap, Schedule
+    from service.timetable import Overlap, Schedule
 
     if overlap not in list(Overlap):
         raise UsageError(f"overlap {overlap!r} is none of refuse, queue and cancel")

@@ -18,7 +18,8 @@ from workers.store.root import Root
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from service.schedules import Fire, Schedules
+    from service.schedules import Schedules
+    from service.timetable import Fire
 
 EVERY_S = 20.0
 

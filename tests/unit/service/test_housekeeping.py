@@ -12,7 +12,7 @@ from service import catalog
 from service.cli import app
 from service.control import nowhere
 from service.housekeeping import Housekeeping
-from service.schedules import Schedule
+from service.timetable import Schedule
 from tests.support.published import publish
 from workers.store.attempts import Attempts, Begun, Ended
 from workers.store.root import Root

@@ -10,8 +10,9 @@ from typer.testing import CliRunner
 
 from service.cli import app
 from service.clusters import State
-from service.schedules import Overlap, Schedule, Schedules
+from service.schedules import Schedules
 from service.submissions import RunState, Submissions
+from service.timetable import Overlap, Schedule
 from tests.support.clusters import SPEC, Clock
 from tests.support.published import publish
 from workers.errors import ClusterError, RunError, SpecError, UsageError
