@@ -19,6 +19,7 @@ from jobs import cluster
 from jobs.attempt import Outcome
 from jobs.filters import filters
 from jobs.head import head
+from jobs.invariance import invariance
 from jobs.invert import invert
 from jobs.occlude import occlude
 from jobs.scan import scan
@@ -37,6 +38,7 @@ JOBS: dict[str, Callable[[Any, Watcher], Outcome]] = {
     "occlude": occlude,
     "invert": invert,
     "filters": lambda spec, _: filters(spec),
+    "invariance": invariance,
 }
 
 

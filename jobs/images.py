@@ -13,8 +13,9 @@ from jobs.plan import Plan
 from jobs.results import Stored
 from workers.corpus import manifest
 from workers.corpus.manifest import Listing
-from workers.errors import RunStopped, UnknownImageError
+from workers.errors import ModelError, RunStopped, UnknownImageError
 from workers.job import Environment
+from workers.model import Model
 from workers.shard import Shard
 from workers.store.columns import Table
 from workers.store.rows import TableWriter
@@ -32,6 +33,19 @@ def check_known(image_ids: Sequence[str], corpus: str, listing: Listing) -> None
     missing = listing.missing(image_ids)
     if missing:
         raise UnknownImageError(missing[0], corpus, listing.some_ids())
+
+
+def check_classifies(model: Model) -> int:
+    """Let only networks pass that give one score for each class; gives how many classes there are.
+
+    Raises:
+        ModelError: this one gives maps.
+    """
+    classes, *extent = model.network.nodes[-1].shape
+    if extent != [1, 1]:
+        told = f"{model.stored.source} gives maps of {extent[0]} x {extent[1]}"
+        raise ModelError(f"{told} and no score for each class")
+    return classes
 
 
 def publish_found(run: Attempt[Any], stored: Stored, table: Table, done: Done, environment: Environment) -> Outcome:

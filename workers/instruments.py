@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from workers.core import recipe
 from workers.core.recipe import Recipe
+from workers.experiments import InvarianceRun
 from workers.spec import Frozen, JobSpec, ModelSpec, RunId, RunSpec, Word
 
 INVERSION_BATCH = {"cpu": 8, "cuda": 32}
@@ -115,4 +116,5 @@ SPECS: Mapping[str, type[JobSpec] | type[FiltersRun]] = {
     "occlude": OcclusionRun,
     "invert": InversionRun,
     "filters": FiltersRun,
+    "invariance": InvarianceRun,
 }

@@ -65,6 +65,39 @@ INVERSIONS = Table(
     sorted_by=("image_index", "layer_index", "restart"),
     group_rows=64,
 )
+MOVED: tuple[Column, ...] = (
+    *KEY[:2],
+    (
+        "transform",
+        pa.string(),
+        "translate_y: down, translate_x: to the right, scale: above 1 larger, rotate: counter-clockwise; about the centre",
+    ),
+    ("amount", pa.float64(), "model-input pixels, a factor, or degrees; 0, 1 and 0 are the untransformed image"),
+    ("distance", pa.float64(), "Euclidean distance of the layer's features to those of the untransformed image"),
+    (
+        "relative_distance",
+        pa.float64(),
+        "distance over the norm of the untransformed image's features; null where that is 0",
+    ),
+    ("class_index", pa.int32(), "class whose probability is followed"),
+    ("class_name", pa.string(), "its name, null where none is known"),
+    (
+        "target",
+        pa.string(),
+        "what was asked: label, or a class; predicted: the untransformed image's most probable class",
+    ),
+    ("probability", pa.float32(), "probability of this class in the transformed image; the same in every layer's row"),
+    ("predicted_index", pa.int32(), "most probable class of the transformed image"),
+    ("predicted_name", pa.string(), "its name, null where none is known"),
+    ("border", pa.string(), "what is seen beyond the image's border: grey, edge, reflect or wrap"),
+    ("picture", IMAGE, "the transformed image, at some amounts and in the first layer's rows; lossy where large"),
+)
+INVARIANCE = Table(
+    "invariance",
+    schema_of("invariance", (*IMAGE_KEY, ("label", pa.string(), "label of the image, or null"), *MOVED)),
+    sorted_by=("image_index", "layer_index", "transform", "amount"),
+    group_rows=256,
+)
 FILTERS = Table(
     "filters",
     schema_of(
