@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow.dataset as ds
 from PIL import Image, ImageDraw, ImageFont
 
+from service import figures
 from service.catalog import PublishedRun
 from service.query.findings import PANELS
 from workers.errors import DamagedRun
@@ -117,6 +118,7 @@ BOARDS: Mapping[str, Callable[[PublishedRun], Image.Image]] = {
     "occlude": occlusions,
     "invert": inversions,
     "filters": filters,
+    "invariance": figures.invariance,
 }
 
 

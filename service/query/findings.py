@@ -11,10 +11,10 @@ from service.catalog import PublishedRun
 from service.query.reading import read, row
 from workers.errors import QueryError, nearest
 from workers.store.columns import Table
-from workers.store.instruments import FILTERS, INVERSIONS, OCCLUSIONS
+from workers.store.instruments import FILTERS, INVARIANCE, INVERSIONS, OCCLUSIONS
 
-TABLE_OF = {"occlude": OCCLUSIONS, "invert": INVERSIONS, "filters": FILTERS}
-OF_IMAGES = ("occlude", "invert")
+TABLE_OF = {"occlude": OCCLUSIONS, "invert": INVERSIONS, "filters": FILTERS, "invariance": INVARIANCE}
+OF_IMAGES = ("occlude", "invert", "invariance")
 PANELS = ("panel_image", "panel_activation", "panel_projection", "panel_probability", "panel_class")
 MAPS = ("activation_map", "probability_map", "class_map")
 

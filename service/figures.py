@@ -1,0 +1,109 @@
+"""The figures of the experiments on features. Takes a published run of invariance, gives one picture."""
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from PIL import Image
+
+from service.catalog import PublishedRun
+from service.query.reading import read
+from workers.experiments import Transform
+from workers.store.instruments import INVARIANCE
+
+LARGEST_IMAGES = 8  # in a figure: more curves than that cannot be told apart
+TILE_PX = 96
+COLOURS = tuple(colormaps["tab10"](number)[:3] for number in range(10))
+TITLES = {
+    "translate_y": "vertical translation, px",
+    "translate_x": "horizontal translation, px",
+    "scale": "scale, times",
+    "rotate": "rotation, degrees",
+}
+ORDER = tuple(str(each) for each in Transform)
+
+
+def invariance(run: PublishedRun) -> Image.Image:
+    """Zeiler & Fergus 2014, Figure 5: images at some amounts, distances of features by layer, the class's probability."""
+    rows = read(run, INVARIANCE, pc.scalar(True), INVARIANCE.schema.names).to_pylist()
+    images = list(dict.fromkeys(row["image_id"] for row in rows))
+    shown = images[:LARGEST_IMAGES]
+    rows = [row for row in rows if row["image_id"] in shown]
+    layers = list(dict(sorted({(row["layer_index"], row["layer"]) for row in rows})).values())
+    transforms = sorted({row["transform"] for row in rows}, key=ORDER.index)
+    tall = 0.75 * len(shown)
+    figure = Figure(
+        (4.4 * len(transforms), tall + 2.4 * (len(layers) + 1) + 0.25 * len(shown)), 100, layout="constrained"
+    )
+    ratios = [tall, *[2.4] * (len(layers) + 1)]
+    grid = figure.subplots(len(ratios), len(transforms), squeeze=False, height_ratios=ratios)
+    for column, transform in enumerate(transforms):
+        mine = [row for row in rows if row["transform"] == transform]
+        _pictures(grid[0, column], mine, shown)
+        for place, layer in enumerate(layers):
+            lines = [row for row in mine if row["layer"] == layer]
+            _curves(grid[1 + place, column], lines, shown, "relative_distance")
+            grid[1 + place, column].set_title(f"{layer}: distance of features", fontsize=10)
+        _curves(grid[-1, column], [row for row in mine if row["layer"] == layers[0]], shown, "probability")
+        grid[-1, column].set_title("probability of the class", fontsize=10)
+        grid[-1, column].set_xlabel(TITLES[transform])
+    _same_heights(grid[1:-1])
+    _legend(figure, rows, shown, len(images))
+    return _drawn(figure)
+
+
+def _pictures(axes: Axes, rows: Sequence[dict[str, Any]], images: Sequence[str]) -> None:
+    """The images at the amounts whose pictures were kept: a row for each, a column for each amount."""
+    kept = [row for row in rows if row["picture"]]
+    amounts = sorted({row["amount"] for row in kept})
+    wall = np.full((len(images) * TILE_PX, len(amounts) * TILE_PX, 3), 255, np.uint8)
+    for row in kept:
+        top, left = images.index(row["image_id"]) * TILE_PX, amounts.index(row["amount"]) * TILE_PX
+        with Image.open(io.BytesIO(row["picture"]["bytes"]), formats=("PNG", "WEBP")) as opened:
+            small = opened.convert("RGB").resize((TILE_PX - 4, TILE_PX - 4), Image.Resampling.LANCZOS)
+        wall[top : top + TILE_PX - 4, left : left + TILE_PX - 4] = np.asarray(small)
+    axes.imshow(wall, aspect="equal", interpolation="antialiased")
+    axes.set_xticks([(n + 0.5) * TILE_PX for n in range(len(amounts))], [f"{amount:g}" for amount in amounts])
+    axes.set_yticks([])
+    axes.tick_params(length=0, labelsize=8)
+    axes.set_frame_on(False)
+    axes.set_title(TITLES[rows[0]["transform"]], fontsize=11)
+
+
+def _curves(axes: Axes, rows: Sequence[dict[str, Any]], images: Sequence[str], name: str) -> None:
+    for number, image in enumerate(images):
+        mine = [row for row in rows if row["image_id"] == image]
+        values = [np.nan if row[name] is None else row[name] for row in mine]
+        axes.plot(
+            [row["amount"] for row in mine], values, color=COLOURS[number], linewidth=1.3, marker=".", markersize=4
+        )
+    axes.set_ylim(0, 1 if name == "probability" else None)
+    axes.set_ylabel("probability" if name == "probability" else "relative distance", fontsize=9)
+    axes.tick_params(labelsize=8)
+    axes.grid(color="#dddddd", linewidth=0.6)
+
+
+def _same_heights(grid: Any) -> None:  # noqa: ANN401 - numpy's array of axes
+    """One scale for all distances, so that layers can be compared."""
+    top = max(axes.get_ylim()[1] for axes in grid.ravel())
+    for axes in grid.ravel():
+        axes.set_ylim(0, top)
+
+
+def _legend(figure: Figure, rows: Sequence[dict[str, Any]], images: Sequence[str], count: int) -> None:
+    names = {row["image_id"]: row["class_name"] or f"class {row['class_index']}" for row in rows}
+    handles = [figure.axes[-1].plot([], [], color=COLOURS[n])[0] for n in range(len(images))]
+    labels = [f"{image}: {names[image]}" for image in images]
+    title = f"{count - len(images)} more images in the table" if count > len(images) else None
+    figure.legend(handles, labels, loc="outside lower center", fontsize=8, frameon=False, ncols=2, title=title)
+
+
+def _drawn(figure: Figure) -> Image.Image:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return Image.open(buffer).convert("RGB")
