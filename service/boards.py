@@ -118,7 +118,7 @@ BOARDS: Mapping[str, Callable[[PublishedRun], Image.Image]] = {
     "occlude": occlusions,
     "invert": inversions,
     "filters": filters,
-    "invariance": figures.invariance,
+    **figures.FIGURES,
 }
 
 

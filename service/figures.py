@@ -1,7 +1,7 @@
 """The figures of the experiments on features. Takes a published run of invariance, gives one picture."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,10 +20,10 @@ LARGEST_IMAGES = 8  # in a figure: more curves than that cannot be told apart
 TILE_PX = 96
 COLOURS = tuple(colormaps["tab10"](number)[:3] for number in range(10))
 TITLES = {
-    "translate_y": "vertical translation, px",
-    "translate_x": "horizontal translation, px",
+    "translate_y": "moved down, px",
+    "translate_x": "moved to the right, px",
     "scale": "scale, times",
-    "rotate": "rotation, degrees",
+    "rotate": "turned counter-clockwise, degrees",
 }
 ORDER = tuple(str(each) for each in Transform)
 
@@ -107,3 +107,6 @@ def _drawn(figure: Figure) -> Image.Image:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     return Image.open(buffer).convert("RGB")
+
+
+FIGURES: Mapping[str, Callable[[PublishedRun], Image.Image]] = {"invariance": invariance}

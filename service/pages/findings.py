@@ -10,7 +10,7 @@ from matplotlib.colors import to_hex
 from service import links
 from service.atlas import Atlas
 from service.catalog import PublishedRun
-from service.pages import parts
+from service.pages import experiments, parts
 from service.pages.parts import SAYS, Page
 from service.query.findings import MAPS, TABLE_OF, Finding, finding, findings
 from workers import panels
@@ -19,28 +19,32 @@ KINDS = {
     "occlude": ("occlusions", "occlusion"),
     "invert": ("inversions", "inversion"),
     "filters": ("filters", "filter"),
+    "invariance": ("invariance", "moved"),
 }
-SHOWN = 40  # images on a page; filters are small and are all shown
+SHOWN = {"invariance": experiments.CURVES_SHOWN}
+MOST = 40  # images on a page of the others; filters are small and are all shown
 CURVE = (320.0, 100.0)  # width and height of the figure of an error curve
 
 
 def of_run(found: PublishedRun, start: int = 0) -> Page:
     """What a run of an instrument found, some images of it."""
     rows = findings(found)
-    groups = _by_image(rows) if found.job != "filters" else [rows]
-    shown = groups[start : start + SHOWN]
+    groups, size = _by_image(rows) if found.job != "filters" else [rows], SHOWN.get(found.job, MOST)
+    shown = groups[start : start + size]
     page = {
         "kind": KINDS[found.job][0],
         "says": [SAYS[found.job]],
         "total": len(groups),
         "first": start + 1,
         "last": start + len(shown),
-        "previous": links.run(found, max(0, start - SHOWN)) if start else None,
-        "next": links.run(found, start + SHOWN) if start + SHOWN < len(groups) else None,
+        "previous": links.run(found, max(0, start - size)) if start else None,
+        "next": links.run(found, start + size) if start + size < len(groups) else None,
     }
     if found.job == "invert":
         layers = list(dict(sorted({(row.values["layer_index"], row.values["layer"]) for row in rows})).values())
         return page | {"layers": layers, "images": [_inversions(group, layers) for group in shown]}
+    if found.job == "invariance":
+        return page | experiments.invariance(shown)
     return page | {"found": [of_finding(each) for group in shown for each in group]}
 
 
@@ -94,6 +98,7 @@ _MORE: Mapping[str, Callable[[Atlas, Finding], dict[str, Any]]] = {
     "occlude": _occlusion,
     "invert": _inversion,
     "filters": lambda _, __: {},
+    "invariance": lambda _, row: experiments.moved(row),
 }
 
 

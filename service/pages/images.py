@@ -48,6 +48,7 @@ def image(atlas: Atlas, run_id: str, image_id: str, *, originals: bool = False) 
     instruments = [
         of_finding(each) | {"run": each.run.run, "job": each.run.job, "run_href": links.run(each.run)}
         for each in findings.of_image(atlas.runs(), found.corpus, key)
+        if each.run.job != "invariance" or each.pictures
     ]
     return {
         "kind": "image",

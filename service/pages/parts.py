@@ -18,6 +18,7 @@ SAYS = {
     "occlude": "A grey square hides a part of the image: what then falls depended on that part, as far as one square shows.",
     "invert": "An image that the layer cannot tell from the original: one of many, and the priors' doing as well.",
     "filters": "The first convolution's kernels, each scaled by itself: what they weigh, not how often they wake.",
+    "invariance": "How far features move with the image, not why: beyond its border there is something made up to see.",
 }
 
 
