@@ -17,6 +17,7 @@ from typing import Any
 
 from jobs import cluster
 from jobs.attempt import Outcome
+from jobs.correspondence import correspondence
 from jobs.filters import filters
 from jobs.head import head
 from jobs.invariance import invariance
@@ -39,6 +40,7 @@ JOBS: dict[str, Callable[[Any, Watcher], Outcome]] = {
     "invert": invert,
     "filters": lambda spec, _: filters(spec),
     "invariance": invariance,
+    "correspondence": correspondence,
 }
 
 

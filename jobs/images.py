@@ -22,6 +22,7 @@ from workers.store.rows import TableWriter
 from workers.store.schema import IMAGES, REJECTS
 
 Done = tuple[Plan, int, float]
+Write = Callable[[Attempt[Any], Stored, Accounts, Sequence[Shard], TableWriter], Mapping[str, int]]
 
 
 def check_known(image_ids: Sequence[str], corpus: str, listing: Listing) -> None:
@@ -48,7 +49,9 @@ def check_classifies(model: Model) -> int:
     return classes
 
 
-def publish_found(run: Attempt[Any], stored: Stored, table: Table, done: Done, environment: Environment) -> Outcome:
+def publish_found(
+    run: Attempt[Any], stored: Stored, table: Table, done: Done, environment: Environment, write: Write | None = None
+) -> Outcome:
     """Write every image's account and what was found in it, and publish the run.
 
     Args:
@@ -57,13 +60,14 @@ def publish_found(run: Attempt[Any], stored: Stored, table: Table, done: Done, e
         table: of what was found.
         done: the shards, those of each image in the order of the table's rows; how many this attempt used; its seconds.
         environment: the software that all actors had.
+        write: accounts for every image once and writes the table, where its rows are not those of the results.
     """
     planned, scanned, seconds = done
     shards = sorted(planned.shards, key=lambda shard: shard.start)
     run.watch.phase("publish", None, "tables")
     images, rejects, writer = (run.writer(each) for each in (IMAGES, REJECTS, table))
     accounts = Accounts(stored, images, rejects)
-    statuses = _write_found(run, stored, accounts, shards, writer)
+    statuses = (write or _write_found)(run, stored, accounts, shards, writer)
     parts = {"images": images.close(), "rejects": rejects.close(), table.name: writer.close()}
     counted = accounts.counted()
     rate = scanned * planned.images / len(shards) / seconds if scanned else None

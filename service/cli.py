@@ -29,7 +29,7 @@ class OneLine(TyperGroup):
         except DeconvoyError as error:
             code, line = error.exit_code, str(error)
         except KeyboardInterrupt:
-            goes_on = ctx.invoked_subcommand in ("scan", "demo", "occlude", "invert", "invariance")
+            goes_on = ctx.invoked_subcommand in ("scan", "demo", "occlude", "invert", "invariance", "correspondence")
             code, line = CANCELLED, "stopped" + ("; the same command goes on from here" if goes_on else "")
         typer.echo(f"deconvoy: {' '.join(line.splitlines())}", err=True)
         raise typer.Exit(code)

@@ -204,7 +204,8 @@ def read_spec(path: Path, job: str | None) -> tuple[str, dict[str, Any]]:
 
 def _kind(values: Mapping[str, Any]) -> str:
     """The job that a spec is one of, by the table that only it has."""
-    tables = {"occlude": "occlude", "invert": "invert", "models": "filters", "invariance": "invariance"}
+    own = ("occlude", "invert", "invariance", "correspondence")
+    tables = dict(zip(own, own, strict=True)) | {"models": "filters"}
     return next((job for table, job in tables.items() if table in values), "scan")
 
 

@@ -11,9 +11,15 @@ from service.catalog import PublishedRun
 from service.query.reading import read, row
 from workers.errors import QueryError, nearest
 from workers.store.columns import Table
-from workers.store.instruments import FILTERS, INVARIANCE, INVERSIONS, OCCLUSIONS
+from workers.store.instruments import CORRESPONDENCE, FILTERS, INVARIANCE, INVERSIONS, OCCLUSIONS
 
-TABLE_OF = {"occlude": OCCLUSIONS, "invert": INVERSIONS, "filters": FILTERS, "invariance": INVARIANCE}
+TABLE_OF = {
+    "occlude": OCCLUSIONS,
+    "invert": INVERSIONS,
+    "filters": FILTERS,
+    "invariance": INVARIANCE,
+    "correspondence": CORRESPONDENCE,
+}
 OF_IMAGES = ("occlude", "invert", "invariance")
 PANELS = ("panel_image", "panel_activation", "panel_projection", "panel_probability", "panel_class")
 MAPS = ("activation_map", "probability_map", "class_map")

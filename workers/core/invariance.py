@@ -55,18 +55,28 @@ def look(network: Network, image: Tensor, numbers: Sequence[int]) -> tuple[list[
         image: (1, 3, height, width), model-input scale.
         numbers: the nodes.
     """
-    last = len(network.nodes) - 1
+    *found, scores = features(network, image, [*numbers, len(network.nodes) - 1])
+    return found, scores.softmax(0)
+
+
+def features(network: Network, image: Tensor, numbers: Sequence[int]) -> list[Tensor]:
+    """Features of some nodes, float64 (units,) each, of one image (1, 3, height, width) in model-input scale."""
     found: dict[int, Tensor] = {}
 
     def keep(number: int, _: tuple[Tensor, ...], map_: Tensor) -> None:
         found[number] = map_[0].flatten().double()
 
     with torch.inference_mode():
-        network.forward(image, {*numbers, last}, keep)
-        return [found[number] for number in numbers], found[last].softmax(0)
+        network.forward(image, numbers, keep)
+    return [found[number] for number in numbers]
+
+
+def rectified_layers(network: Network) -> list[str]:
+    """The names of the rectified layers, in the order of the graph."""
+    return [layer.name for layer in network.layers if isinstance(network.nodes[layer.index + 1].step, Rectifier)]
 
 
 def usual_layers(network: Network) -> list[str]:
     """The layers that stand for the paper's 1 and 7: the first and the last rectified one; and the output."""
-    rectified = [layer.name for layer in network.layers if isinstance(network.nodes[layer.index + 1].step, Rectifier)]
+    rectified = rectified_layers(network)
     return list(dict.fromkeys([*rectified[:1], *rectified[-1:], network.layers[-1].name]))

@@ -98,6 +98,54 @@ INVARIANCE = Table(
     sorted_by=("image_index", "layer_index", "transform", "amount"),
     group_rows=256,
 )
+CORRESPONDENCE = Table(
+    "correspondence",
+    schema_of(
+        "correspondence",
+        (
+            *KEY[:2],
+            ("part", pa.string(), "name of the part"),
+            ("kind", pa.string(), "part: the boxes as given; random: boxes of the same sizes at random places"),
+            ("images", pa.int32(), "images in which the part was hidden"),
+            ("pairs", pa.int64(), "pairs of these images"),
+            ("units", pa.int64(), "units of the layer"),
+            ("draws", pa.int32(), "times that random places were drawn; 1 for the part"),
+            (
+                "delta",
+                pa.float64(),
+                "share of units whose signs of change (-1, 0, 1) are unequal, mean over pairs; random: mean over draws of "
+                "that; null without a pair",
+            ),
+            (
+                "std",
+                pa.float64(),
+                "standard deviation of that share over pairs; random: of its means over draws; or null",
+            ),
+            (
+                "standard_error",
+                pa.float64(),
+                "of delta, by leaving out each image in turn, null below three; random: of the mean over draws",
+            ),
+            ("changed_share", pa.float64(), "share of units that change at all, mean over images (and draws)"),
+            (
+                "delta_changed",
+                pa.float64(),
+                "as delta, as a share of the units that change in one image of the pair or in both; null where none does",
+            ),
+            ("left_out", pa.int32(), "images that have the part and in which it could not be hidden"),
+            ("why_left_out", pa.string(), "these images and the reasons, or null"),
+            ("fill", pa.string(), "what a hidden box shows: grey, mean or blur"),
+            ("seed", pa.int64(), "of the random places"),
+            (
+                "picture",
+                IMAGE,
+                "some images with the part hidden, or with the first draw's boxes; in the first layer's rows",
+            ),
+        ),
+    ),
+    sorted_by=("layer_index", "part", "kind"),
+    group_rows=64,
+)
 FILTERS = Table(
     "filters",
     schema_of(
