@@ -14,11 +14,11 @@ from jobs.images import check_known, publish_found
 from jobs.results import Stored
 from jobs.watch import Watcher
 from workers import pictures
-from workers.core.correspondence import Agreement, Signs, agreement, over_draws, papers_layers
+from workers.core.correspondence import NOTHING, Agreement, Kind, Signs, agreement, over_draws, papers_layers
 from workers.core.network import Layer, Network
 from workers.corpus import manifest
 from workers.corpus.manifest import Listing, Row
-from workers.correspondence import PART, CorrespondenceWorker
+from workers.correspondence import CorrespondenceWorker
 from workers.experiments import CorrespondenceRun
 from workers.job import correspondence_configuration, digest
 from workers.model import Model
@@ -29,7 +29,7 @@ from workers.store.rows import TableWriter
 PICTURES, PICTURE_PX = 8, 112
 
 Rows = Sequence[Mapping[str, Any]]
-Found = Mapping[tuple[str, int], Rows]  # of the results, by part and draw
+Found = Mapping[tuple[str, str, int], Rows]  # of the results, by part, kind and draw
 
 
 def correspondence(spec: CorrespondenceRun, watch: Watcher) -> Outcome:
@@ -95,12 +95,12 @@ def _left_out(run: Attempt[Any], accounts: Accounts, shards: Sequence[Shard]) ->
 
 
 def _of_layer(stored: Stored, shards: Sequence[Shard], layer: Layer) -> Found:
-    """The results of a layer, those of each part and draw in the order of the images."""
-    found: dict[tuple[str, int], list[Mapping[str, Any]]] = {}
+    """The results of a layer, those of each part, kind and draw in the order of the images."""
+    found: dict[tuple[str, str, int], list[Mapping[str, Any]]] = {}
     for shard in shards:
         for row in values(stored.read(shard, ["found"]), "found").to_pylist():
             if row["layer_index"] == layer.index:
-                found.setdefault((row["part"], row["draw"]), []).append(row)
+                found.setdefault((row["part"], row["kind"], row["draw"]), []).append(row)
     return found
 
 
@@ -109,23 +109,29 @@ def _rows(
 ) -> Iterator[dict[str, Any]]:
     """The rows of a part: the boxes as given, and those at random places."""
     spec = run.job.spec.correspondence
-    given = found.get((part, PART), ())
-    drawn = [found[part, number] for number in range(spec.draws) if (part, number) in found]
-    units = given[0]["units"] if given else None
-    common = {"part": part, "units": units, "left_out": len(left_out), "why_left_out": "; ".join(left_out) or None}
+    common = {"part": part, "left_out": len(left_out), "why_left_out": "; ".join(left_out) or None}
     common |= {"fill": str(spec.fill), "seed": spec.seed}
-    kinds = {"part": (1, _agreement(given), given)}
-    if drawn:
-        kinds["random"] = (len(drawn), over_draws([_agreement(rows) for rows in drawn]), drawn[0])
-    for kind, (draws, told, rows) in kinds.items():
-        yield {**common, "kind": kind, "draws": draws, **asdict(told), "picture": _strip(rows) if shown else None}
+    for kind in sorted(Kind):
+        drawn = [rows for (name, which, _), rows in sorted(found.items()) if (name, which) == (part, kind)]
+        if not drawn and kind is not Kind.PART:
+            continue
+        each = [_agreement(rows) for rows in drawn]
+        told = over_draws(each) if kind is not Kind.PART else each[0] if each else NOTHING
+        yield {
+            **common,
+            "kind": str(kind),
+            "units": drawn[0][0]["units"] if drawn else None,
+            "draws": len(drawn),
+            **asdict(told),
+            "picture": _strip(drawn[0]) if shown and drawn else None,
+        }
 
 
 def _agreement(rows: Rows) -> Agreement:
     return agreement([Signs.unpacked(row["positive"], row["negative"], row["units"]) for row in rows])
 
 
-def _strip(rows: Rows) -> dict[str, Any] | None:
+def _strip(rows: Rows) -> dict[str, Any]:
     """The first images with the box hidden, side by side."""
     kept = [row["picture"] for row in rows[:PICTURES]]
-    return {"bytes": pictures.strip(kept, PICTURE_PX), "path": None} if kept else None
+    return {"bytes": pictures.strip(kept, PICTURE_PX), "path": None}

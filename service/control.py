@@ -204,8 +204,7 @@ def read_spec(path: Path, job: str | None) -> tuple[str, dict[str, Any]]:
 
 def _kind(values: Mapping[str, Any]) -> str:
     """The job that a spec is one of, by the table that only it has."""
-    own = ("occlude", "invert", "invariance", "correspondence")
-    tables = dict(zip(own, own, strict=True)) | {"models": "filters"}
+    tables = {"models": "filters"} | {job: job for job in ("occlude", "invert", "invariance", "correspondence")}
     return next((job for table, job in tables.items() if table in values), "scan")
 
 

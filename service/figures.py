@@ -1,4 +1,4 @@
-"""The figures of the experiments on features. Takes a published run of invariance, gives one picture."""
+"""The figures of the experiments on features. Takes a published run of one, gives one picture."""
 
 import io
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +14,7 @@ from PIL import Image
 from service.catalog import PublishedRun
 from service.query.reading import read
 from workers.experiments import Transform
-from workers.store.instruments import INVARIANCE
+from workers.store.instruments import CORRESPONDENCE, INVARIANCE
 
 LARGEST_IMAGES = 8  # in a figure: more curves than that cannot be told apart
 TILE_PX = 96
@@ -24,6 +24,11 @@ TITLES = {
     "translate_x": "moved to the right, px",
     "scale": "scale, times",
     "rotate": "turned counter-clockwise, degrees",
+}
+BARS = {  # by kind: colour, what it is, and the error that is drawn
+    "part": ("#1f77b4", "the part (± standard error over images)", "standard_error"),
+    "random": ("#9a9a9a", "random places, in each image another (± deviation of draws)", "std"),
+    "together": ("#d0d0d0", "random places that all images share (± deviation of draws)", "std"),
 }
 ORDER = tuple(str(each) for each in Transform)
 
@@ -109,4 +114,51 @@ def _drawn(figure: Figure) -> Image.Image:
     return Image.open(buffer).convert("RGB")
 
 
-FIGURES: Mapping[str, Callable[[PublishedRun], Image.Image]] = {"invariance": invariance}
+def correspondence(run: PublishedRun) -> Image.Image:
+    """Zeiler & Fergus 2014, Figure 6 and Table 1: images with each part hidden, and how much alike they change by layer."""
+    rows = read(run, CORRESPONDENCE, pc.scalar(True), CORRESPONDENCE.schema.names).to_pylist()
+    layers = list(dict(sorted({(row["layer_index"], row["layer"]) for row in rows})).values())
+    strips = [row for row in rows if row["picture"] and row["kind"] != "together"]
+    parts = sorted({row["part"] for row in rows})
+    wide = max(8.0, 1.1 * len(parts) * len(layers))
+    tall = [*[1.0] * len(strips), 3.2]
+    figure = Figure((wide, sum(tall) + 0.25 * len(strips) + 0.6), 100, layout="constrained")
+    grid = figure.add_gridspec(len(tall), 1, height_ratios=tall)
+    for number, row in enumerate(strips):
+        axes = figure.add_subplot(grid[number])
+        with Image.open(io.BytesIO(row["picture"]["bytes"]), formats=("PNG", "WEBP")) as opened:
+            axes.imshow(np.asarray(opened.convert("RGB")))
+        axes.set_axis_off()
+        axes.set_anchor("W")
+        named = row["part"] if row["kind"] == "part" else f"boxes as for {row['part']}, at random places"
+        axes.set_title(named, fontsize=9, loc="left", pad=2)
+    below = grid[len(strips)].subgridspec(1, len(layers)).subplots(sharey=True, squeeze=False)[0]
+    for axes, layer in zip(below, layers, strict=True):
+        _bars(axes, [row for row in rows if row["layer"] == layer], parts)
+        axes.set_title(layer, fontsize=10)
+    below[0].set_ylabel("unequal signs of change, share of units", fontsize=9)
+    handles, labels = below[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", fontsize=8, frameon=False, ncols=3)
+    return _drawn(figure)
+
+
+def _bars(axes: Axes, rows: Sequence[dict[str, Any]], parts: Sequence[str]) -> None:
+    """Delta of each part and kind, with the error that is known of it."""
+    for place, (kind, (colour, label, error)) in enumerate(BARS.items()):
+        mine = {row["part"]: row for row in rows if row["kind"] == kind and row["delta"] is not None}
+        if not mine:
+            continue
+        at = [parts.index(part) + (place - 1) * 0.27 for part in mine]
+        errors = [row[error] or 0.0 for row in mine.values()]
+        heights = [row["delta"] for row in mine.values()]
+        axes.bar(at, heights, 0.25, yerr=errors, color=colour, label=label, error_kw={"elinewidth": 1, "capsize": 2})
+    axes.set_xticks(range(len(parts)), parts, fontsize=8, rotation=20 if len(parts) > 3 else 0)
+    axes.tick_params(axis="y", labelsize=8)
+    axes.grid(axis="y", color="#dddddd", linewidth=0.6)
+    axes.set_axisbelow(True)
+
+
+FIGURES: Mapping[str, Callable[[PublishedRun], Image.Image]] = {
+    "invariance": invariance,
+    "correspondence": correspondence,
+}

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from workers import device, pictures, single
-from workers.core.correspondence import elsewhere, hidden, signs
+from workers.core.correspondence import Kind, elsewhere, hidden, signs
 from workers.core.invariance import features
 from workers.core.receptive_field import Box
 from workers.corpus.reader import Picture
@@ -24,8 +24,6 @@ from workers.shard import Shard
 from workers.spec import Precision
 from workers.store.results import HIDDEN
 from workers.store.root import Root
-
-PART = -1  # in the place of a draw's number
 
 
 class CorrespondenceWorker:
@@ -57,17 +55,19 @@ class CorrespondenceWorker:
         return ShardReport(shard, len(image.pictures), image.rejects, ended - started, read - started, ended - storing)
 
     def _rows(self, picture: Picture, image_id: str) -> Iterator[dict[str, Any]]:
-        """Rows by part, draw and layer; one row with the reason for a part that cannot be hidden."""
+        """Rows by part, kind, draw and layer; one row with the reason for a part that cannot be hidden."""
+        spec, index = self.job.spec.correspondence, picture.record.image_index
         before = self._features(picture.prepared)
-        for part in self.job.spec.correspondence.boxes_of(image_id):
-            common = {"image_index": picture.record.image_index, "part": part.part}
+        drawn = [(Kind.PART, 0), *((kind, draw) for kind in (Kind.RANDOM, Kind.TOGETHER) for draw in range(spec.draws))]
+        for part in spec.boxes_of(image_id):
             box, reason = self._box(part, picture)
             if reason:
-                yield {**common, "draw": PART, "reason": reason}
+                yield {"image_index": index, "part": part.part, "reason": reason}
                 continue
-            for draw in range(PART, self.job.spec.correspondence.draws):
-                place = box if draw == PART else elsewhere(box, picture.prepared.shape[1], self._chance(part, draw))
-                yield from self._changes(picture.prepared, before, place, common | {"draw": draw})
+            for kind, draw in drawn:
+                place = self._place(box, kind, (part, draw), picture.prepared.shape[1])
+                common = {"image_index": index, "part": part.part, "kind": str(kind), "draw": draw}
+                yield from self._changes(picture.prepared, before, place, common)
 
     def _changes(
         self, prepared: Tensor, before: list[Tensor], box: Box, common: dict[str, Any]
@@ -79,7 +79,7 @@ class CorrespondenceWorker:
             if not bool(torch.isfinite(x).all() and torch.isfinite(y).all()):
                 which = f"image {common['image_index']}, layer {layer.name}"
                 raise NumericsError(f"{which}: the network gives NaN or infinity; try other weights")
-            found, shown = signs(x, y), place == 0 and common["draw"] <= 0
+            found, shown = signs(x, y), place == 0 and common["draw"] == 0
             yield {
                 **common,
                 "layer_index": layer.index,
@@ -100,10 +100,14 @@ class CorrespondenceWorker:
             return box, f"the box leaves what the model sees of the image: rows {_seen(self.job, height, width)}"
         return box, ""
 
-    def _chance(self, part: PartBox, draw: int) -> torch.Generator:
-        """The chance of one draw: the same whatever else is drawn, in whatever order."""
-        told = repr((self.job.spec.correspondence.seed, part.image_id, part.part, draw))
-        return torch.Generator().manual_seed(int.from_bytes(hashlib.sha256(told.encode()).digest()[:7]))
+    def _place(self, box: Box, kind: Kind, drawn: tuple[PartBox, int], side: int) -> Box:
+        """The box, or one at a random place: the same whatever else is drawn, in whatever order."""
+        if kind is Kind.PART:
+            return box
+        part, draw = drawn
+        image = part.image_id if kind is Kind.RANDOM else None
+        told = hashlib.sha256(repr((self.job.spec.correspondence.seed, part.part, draw, image)).encode())
+        return elsewhere(box, side, torch.Generator().manual_seed(int.from_bytes(told.digest()[:7])))
 
     def _features(self, pixels: Tensor) -> list[Tensor]:
         image = device.normalised(pixels[None].clone(), self.job, Precision.FLOAT32)

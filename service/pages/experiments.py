@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from service import links
-from service.figures import COLOURS, ORDER, TITLES
+from service.figures import BARS, COLOURS, ORDER, TITLES
 from service.query.findings import Finding, findings
 
 CURVES_SHOWN = 8  # images whose curves stand in one chart
@@ -79,6 +79,60 @@ def moved(row: Finding) -> dict[str, Any]:
         "what": TITLES[values["transform"]],
         "amounts": [{"amount": each.values["amount"], "href": links.row(run, each.number)} for each in amounts],
     }
+
+
+def correspondence(rows: Sequence[Finding]) -> dict[str, Any]:
+    """A run of correspondence: for each layer its parts with a bar for each kind, and pictures of what was hidden."""
+    top = max((_reach(row.values) for row in rows), default=0.0) or 1.0
+    layers = dict(sorted({(row.values["layer_index"], row.values["layer"]) for row in rows}))
+    return {
+        "legend": [{"kind": kind, "colour": told[0], "says": told[1]} for kind, told in BARS.items()],
+        "top": top,
+        "layers": [
+            {"layer": name, "parts": _parts([row for row in rows if row.values["layer_index"] == index], top)}
+            for index, name in layers.items()
+        ],
+        "hidden": [_hidden(row) for row in rows if "picture" in row.pictures],
+        "left_out": sorted(
+            {f"{row.values['part']}: {row.values['why_left_out']}" for row in rows if row.values["left_out"]}
+        ),
+    }
+
+
+def part(row: Finding) -> dict[str, Any]:
+    """One row: the part in its layer, beside the random places."""
+    beside = [
+        each for each in findings(row.run)
+        if (each.values["layer_index"], each.values["part"]) == (row.values["layer_index"], row.values["part"])
+    ]  # fmt: skip
+    return correspondence(beside)
+
+
+def _parts(rows: Sequence[Finding], top: float) -> list[dict[str, Any]]:
+    """The parts of a layer, each with its bars: widths and the ends of their error as shares of the longest."""
+    found = []
+    for name in sorted({row.values["part"] for row in rows}):
+        mine = {row.values["kind"]: row for row in rows if row.values["part"] == name}
+        bars = [_bar(mine[kind], top) for kind in BARS if kind in mine]
+        found.append({"part": name, "bars": bars})
+    return found
+
+
+def _bar(row: Finding, top: float) -> dict[str, Any]:
+    values = row.values
+    delta, error = values["delta"] or 0.0, values[BARS[values["kind"]][2]] or 0.0
+    ends = [max(0.0, delta - error) / top, (delta + error) / top]
+    return {**values, "href": links.row(row.run, row.number), "colour": BARS[values["kind"]][0],
+            "width": delta / top, "error": error, "ends": ends}  # fmt: skip
+
+
+def _reach(values: Mapping[str, Any]) -> float:
+    return (values["delta"] or 0.0) + (values[BARS[values["kind"]][2]] or 0.0)
+
+
+def _hidden(row: Finding) -> dict[str, Any]:
+    picture = links.picture(row.run, row.number, "picture")
+    return {"part": row.values["part"], "kind": row.values["kind"], "picture": picture}
 
 
 def _image(number: int, group: Sequence[Finding]) -> dict[str, Any]:

@@ -20,7 +20,12 @@ KINDS = {
     "invert": ("inversions", "inversion"),
     "filters": ("filters", "filter"),
     "invariance": ("invariance", "moved"),
+    "correspondence": ("correspondence", "part"),
 }
+OF_NO_IMAGE = {
+    "filters": "kernel {channel}",
+    "correspondence": "{part} in {layer}, {kind}",
+}  # and what their rows are about
 SHOWN = {"invariance": experiments.CURVES_SHOWN}
 MOST = 40  # images on a page of the others; filters are small and are all shown
 CURVE = (320.0, 100.0)  # width and height of the figure of an error curve
@@ -29,7 +34,7 @@ CURVE = (320.0, 100.0)  # width and height of the figure of an error curve
 def of_run(found: PublishedRun, start: int = 0) -> Page:
     """What a run of an instrument found, some images of it."""
     rows = findings(found)
-    groups, size = _by_image(rows) if found.job != "filters" else [rows], SHOWN.get(found.job, MOST)
+    groups, size = [rows] if found.job in OF_NO_IMAGE else _by_image(rows), SHOWN.get(found.job, MOST)
     shown = groups[start : start + size]
     page = {
         "kind": KINDS[found.job][0],
@@ -45,6 +50,8 @@ def of_run(found: PublishedRun, start: int = 0) -> Page:
         return page | {"layers": layers, "images": [_inversions(group, layers) for group in shown]}
     if found.job == "invariance":
         return page | experiments.invariance(shown)
+    if found.job == "correspondence":
+        return page | experiments.correspondence(rows)
     return page | {"found": [of_finding(each) for group in shown for each in group]}
 
 
@@ -54,7 +61,7 @@ def of_row(atlas: Atlas, run_id: str, number: int) -> Page:
     row, last = finding(run, number), sum(part.rows for part in run.tables[TABLE_OF[run.job].name]) - 1
     page = {
         "kind": KINDS[run.job][1],
-        "title": row.values["image_id"] if run.job != "filters" else f"kernel {row.values['channel']}",
+        "title": _title(row),
         "run": parts.of_run(run),
         "says": [SAYS[run.job]],
         "found": of_finding(row),
@@ -63,6 +70,13 @@ def of_row(atlas: Atlas, run_id: str, number: int) -> Page:
         "next": links.row(run, number + 1) if number < last else None,
     }
     return page | _MORE[run.job](atlas, row)
+
+
+def _title(row: Finding) -> str:
+    """What a row is about."""
+    if row.run.job in OF_NO_IMAGE:
+        return OF_NO_IMAGE[row.run.job].format(**row.values)
+    return str(row.values["image_id"])
 
 
 def _occlusion(atlas: Atlas, row: Finding) -> dict[str, Any]:
@@ -99,6 +113,7 @@ _MORE: Mapping[str, Callable[[Atlas, Finding], dict[str, Any]]] = {
     "invert": _inversion,
     "filters": lambda _, __: {},
     "invariance": lambda _, row: experiments.moved(row),
+    "correspondence": lambda _, row: experiments.part(row),
 }
 
 

@@ -5,11 +5,15 @@ the change is e = x - x', and Delta is the mean over pairs of images of the Hamm
 share of the units (the paper writes a sum; its figures are of such a size that they are shares). A sign is -1, 0 or 1, and two
 are unequal where they are not the same number: 0 is unequal to both others. A unit that no image changes counts as equal, so
 that Delta is small where little changes; `delta_changed` leaves such units out, pair by pair.
+
+The paper compares with random places, in each image another. Where a part lies at the same place in all images, that place alone
+makes their changes alike; so random places that all images share stand beside.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, Self
 
 import numpy as np
@@ -19,6 +23,15 @@ from torch import Tensor
 from workers.core.invariance import rectified_layers
 from workers.core.network import Network
 from workers.core.receptive_field import Box
+
+
+class Kind(StrEnum):
+    """What is hidden: the part; a box of its size at random places, in each image another; or in all images together."""
+
+    PART = "part"
+    RANDOM = "random"
+    TOGETHER = "together"
+
 
 ZERO = 1e-6  # of the largest feature: a change below that is rounding, whose sign says nothing
 
@@ -136,11 +149,10 @@ def hidden(pixels: Tensor, box: Box, filled: Tensor) -> Tensor:
     return shown
 
 
-def elsewhere(box: Box, side: int, generator: torch.Generator) -> Box:
-    """A box of the same size at a random place of an input of this side, all places being equally likely."""
-    top, left = (
-        int(torch.randint(0, side - extent + 1, (1,), generator=generator)) for extent in (box.height, box.width)
-    )
+def elsewhere(box: Box, side: int, chance: torch.Generator) -> Box:
+    """A box of the same size at a random place of an input of this side; the same chance puts boxes of any size alike."""
+    down, right = torch.rand(2, generator=chance, dtype=torch.float64).tolist()
+    top, left = int(down * (side - box.height + 1)), int(right * (side - box.width + 1))
     return Box(top, left, top + box.height, left + box.width)
 
 

@@ -105,7 +105,12 @@ CORRESPONDENCE = Table(
         (
             *KEY[:2],
             ("part", pa.string(), "name of the part"),
-            ("kind", pa.string(), "part: the boxes as given; random: boxes of the same sizes at random places"),
+            (
+                "kind",
+                pa.string(),
+                "part: the boxes as given; random: boxes of the same sizes at random places, in each image another; "
+                "together: at random places that all images share",
+            ),
             ("images", pa.int32(), "images in which the part was hidden"),
             ("pairs", pa.int64(), "pairs of these images"),
             ("units", pa.int64(), "units of the layer"),
@@ -113,18 +118,18 @@ CORRESPONDENCE = Table(
             (
                 "delta",
                 pa.float64(),
-                "share of units whose signs of change (-1, 0, 1) are unequal, mean over pairs; random: mean over draws of "
-                "that; null without a pair",
+                "share of units whose signs of change (-1, 0, 1) are unequal, mean over pairs; if drawn, mean over draws "
+                "of that; null without a pair",
             ),
             (
                 "std",
                 pa.float64(),
-                "standard deviation of that share over pairs; random: of its means over draws; or null",
+                "standard deviation of that share over pairs; if drawn, of its means over draws",
             ),
             (
                 "standard_error",
                 pa.float64(),
-                "of delta, by leaving out each image in turn, null below three; random: of the mean over draws",
+                "of delta, by leaving out each image in turn, null below three; if drawn, of the mean over draws",
             ),
             ("changed_share", pa.float64(), "share of units that change at all, mean over images (and draws)"),
             (

@@ -105,13 +105,14 @@ OCCLUDED = _of_images("occluded", OCCLUSION, "the row of `occlusions`")
 INVERTED = _of_images("inverted", INVERSION, "the rows of `inversions` of one layer, by restart")
 TRANSFORMED = _of_images("transformed", MOVED, "the rows of `invariance`, by layer, transform and amount")
 _HIDDEN: tuple[Column, ...] = (
-    ("layer_index", pa.int32(), "position of the layer"),
+    ("layer_index", pa.int32(), "position of the layer; null with a reason"),
     ("part", pa.string(), "name of the part"),
-    ("draw", pa.int32(), "number of the random place, from 0; -1 for the part itself"),
+    ("kind", pa.string(), "part, random or together, as in `correspondence`; null with a reason"),
+    ("draw", pa.int32(), "number of the random place, from 0; null with a reason"),
     ("positive", pa.binary(), "a bit for each unit that falls when the box is hidden"),
     ("negative", pa.binary(), "a bit for each unit that rises"),
     ("units", pa.int64(), "units of the layer"),
-    ("reason", pa.string(), "why the part could not be hidden, or null; then nothing else is known"),
-    ("picture", IMAGE, "the image with the box hidden, in the first layer's rows of the part and of the first draw"),
+    ("reason", pa.string(), "why the part could not be hidden, or null"),
+    ("picture", IMAGE, "the image with the box hidden, in the first layer's rows of the first draw"),
 )
-HIDDEN = _of_images("hidden", _HIDDEN, "signs of change by part, draw and layer")
+HIDDEN = _of_images("hidden", _HIDDEN, "signs of change by part, kind, draw and layer")
