@@ -105,7 +105,7 @@ def test_planted_marks_agree_and_random_places_are_near_chance():
             into.append(signs(before, after))
     assert agreement(planted).delta < 0.02
     assert 0.4 < agreement(scattered).delta < 0.6
-    assert agreement(planted).changed_share == agreement(scattered).changed_share == 1
+    assert min(agreement(planted).changed_share, agreement(scattered).changed_share) > 0.9
 
 
 def _apart(box: Box, mark: Box, chance: torch.Generator) -> Box:
