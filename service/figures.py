@@ -18,6 +18,7 @@ from workers.store.instruments import CORRESPONDENCE, INVARIANCE
 
 LARGEST_IMAGES = 8  # in a figure: more curves than that cannot be told apart
 TILE_PX = 96
+WIDE_INCHES = 14  # from which on the legend fits in a line
 COLOURS = tuple(colormaps["tab10"](number)[:3] for number in range(10))
 TITLES = {
     "translate_y": "moved down, px",
@@ -26,9 +27,9 @@ TITLES = {
     "rotate": "turned counter-clockwise, degrees",
 }
 BARS = {  # by kind: colour, what it is, and the error that is drawn
-    "part": ("#1f77b4", "the part (± standard error over images)", "standard_error"),
-    "random": ("#9a9a9a", "random places, in each image another (± deviation of draws)", "std"),
-    "together": ("#d0d0d0", "random places that all images share (± deviation of draws)", "std"),
+    "part": ("#1f77b4", "part: as given (± standard error over images)", "standard_error"),
+    "random": ("#9a9a9a", "random: random places, in each image another (± deviation of draws)", "std"),
+    "together": ("#d0d0d0", "together: random places that all images share (± deviation of draws)", "std"),
 }
 ORDER = tuple(str(each) for each in Transform)
 
@@ -39,27 +40,34 @@ def invariance(run: PublishedRun) -> Image.Image:
     images = list(dict.fromkeys(row["image_id"] for row in rows))
     shown = images[:LARGEST_IMAGES]
     rows = [row for row in rows if row["image_id"] in shown]
-    layers = list(dict(sorted({(row["layer_index"], row["layer"]) for row in rows})).values())
+    layers = _layers(rows)
     transforms = sorted({row["transform"] for row in rows}, key=ORDER.index)
-    tall = 0.75 * len(shown)
-    figure = Figure(
-        (4.4 * len(transforms), tall + 2.4 * (len(layers) + 1) + 0.25 * len(shown)), 100, layout="constrained"
-    )
-    ratios = [tall, *[2.4] * (len(layers) + 1)]
-    grid = figure.subplots(len(ratios), len(transforms), squeeze=False, height_ratios=ratios)
-    for column, transform in enumerate(transforms):
-        mine = [row for row in rows if row["transform"] == transform]
-        _pictures(grid[0, column], mine, shown)
-        for place, layer in enumerate(layers):
-            lines = [row for row in mine if row["layer"] == layer]
-            _curves(grid[1 + place, column], lines, shown, "relative_distance")
-            grid[1 + place, column].set_title(f"{layer}: distance of features", fontsize=10)
-        _curves(grid[-1, column], [row for row in mine if row["layer"] == layers[0]], shown, "probability")
-        grid[-1, column].set_title("probability of the class", fontsize=10)
-        grid[-1, column].set_xlabel(TITLES[transform])
+    heights = [0.75 * len(shown), *[2.4] * (len(layers) + 1)]  # inches
+    figure = Figure((4.4 * len(transforms), sum(heights) + 0.25 * len(shown)), 100, layout="constrained")
+    grid = figure.subplots(len(heights), len(transforms), squeeze=False, height_ratios=heights)
+    for column, transform in zip(grid.T, transforms, strict=True):
+        _column(column, [row for row in rows if row["transform"] == transform], shown, layers)
     _same_heights(grid[1:-1])
     _legend(figure, rows, shown, len(images))
     return _drawn(figure)
+
+
+def _layers(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """The layers of some rows, in the order of the graph."""
+    return list(dict(sorted({(row["layer_index"], row["layer"]) for row in rows})).values())
+
+
+def _column(
+    column: Sequence[Axes], rows: Sequence[dict[str, Any]], images: Sequence[str], layers: Sequence[str]
+) -> None:
+    """One transform: pictures, a chart for each layer, and one for the class."""
+    _pictures(column[0], rows, images)
+    for axes, layer in zip(column[1:], [*layers, layers[0]], strict=True):
+        last = axes is column[-1]
+        lines = [row for row in rows if row["layer"] == layer]
+        _curves(axes, lines, images, "probability" if last else "relative_distance")
+        axes.set_title("probability of the class" if last else f"{layer}: distance of features", fontsize=10)
+    column[-1].set_xlabel(TITLES[rows[0]["transform"]])
 
 
 def _pictures(axes: Axes, rows: Sequence[dict[str, Any]], images: Sequence[str]) -> None:
@@ -117,29 +125,32 @@ def _drawn(figure: Figure) -> Image.Image:
 def correspondence(run: PublishedRun) -> Image.Image:
     """Zeiler & Fergus 2014, Figure 6 and Table 1: images with each part hidden, and how much alike they change by layer."""
     rows = read(run, CORRESPONDENCE, pc.scalar(True), CORRESPONDENCE.schema.names).to_pylist()
-    layers = list(dict(sorted({(row["layer_index"], row["layer"]) for row in rows})).values())
+    layers, parts = _layers(rows), sorted({row["part"] for row in rows})
     strips = [row for row in rows if row["picture"] and row["kind"] != "together"]
-    parts = sorted({row["part"] for row in rows})
-    wide = max(8.0, 1.1 * len(parts) * len(layers))
-    tall = [*[1.0] * len(strips), 3.2]
-    figure = Figure((wide, sum(tall) + 0.25 * len(strips) + 0.6), 100, layout="constrained")
-    grid = figure.add_gridspec(len(tall), 1, height_ratios=tall)
+    wide, heights = max(8.0, 1.1 * len(parts) * len(layers)), [*[1.0] * len(strips), 3.2]  # inches
+    figure = Figure((wide, sum(heights) + 0.25 * len(strips) + 1), 100, layout="constrained")
+    grid = figure.add_gridspec(len(heights), 1, height_ratios=heights)
     for number, row in enumerate(strips):
-        axes = figure.add_subplot(grid[number])
-        with Image.open(io.BytesIO(row["picture"]["bytes"]), formats=("PNG", "WEBP")) as opened:
-            axes.imshow(np.asarray(opened.convert("RGB")))
-        axes.set_axis_off()
-        axes.set_anchor("W")
-        named = row["part"] if row["kind"] == "part" else f"boxes as for {row['part']}, at random places"
-        axes.set_title(named, fontsize=9, loc="left", pad=2)
+        _hidden(figure.add_subplot(grid[number]), row)
     below = grid[len(strips)].subgridspec(1, len(layers)).subplots(sharey=True, squeeze=False)[0]
     for axes, layer in zip(below, layers, strict=True):
         _bars(axes, [row for row in rows if row["layer"] == layer], parts)
         axes.set_title(layer, fontsize=10)
-    below[0].set_ylabel("unequal signs of change, share of units", fontsize=9)
+    below[0].set_ylabel("unequal signs of change,\nshare of units", fontsize=9)
     handles, labels = below[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", fontsize=8, frameon=False, ncols=3)
+    columns = 3 if wide > WIDE_INCHES else 1
+    figure.legend(handles, labels, loc="outside lower center", fontsize=8, frameon=False, ncols=columns)
     return _drawn(figure)
+
+
+def _hidden(axes: Axes, row: dict[str, Any]) -> None:
+    """Images with a box hidden, side by side."""
+    with Image.open(io.BytesIO(row["picture"]["bytes"]), formats=("PNG", "WEBP")) as opened:
+        axes.imshow(np.asarray(opened.convert("RGB")))
+    axes.set_axis_off()
+    axes.set_anchor("W")
+    named = row["part"] if row["kind"] == "part" else f"boxes as for {row['part']}, at random places"
+    axes.set_title(named, fontsize=9, loc="left", pad=2)
 
 
 def _bars(axes: Axes, rows: Sequence[dict[str, Any]], parts: Sequence[str]) -> None:
