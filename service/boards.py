@@ -1,4 +1,4 @@
-"""The sheets of the instruments. Takes a published run of occlusion, inversion or filters, gives one picture."""
+"""The sheets of the instruments. Takes a published run of one, gives one picture."""
 
 import io
 from collections.abc import Callable, Mapping

@@ -55,7 +55,7 @@ def numbers(text: str, count: int) -> tuple[int, ...]:
 
 
 def draw_instrument(run: "PublishedRun", output: Path) -> None:
-    """Draw a run of occlusion, inversion or filters.
+    """Draw a run of an instrument.
 
     Raises:
         UsageError: the picture cannot be written.

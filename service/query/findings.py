@@ -1,4 +1,4 @@
-"""What the instruments found. Takes runs of occlusion, inversion and filters, gives rows of their tables with their numbers."""
+"""What the instruments found. Takes runs of any instrument, gives rows of their tables with their numbers."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -69,7 +69,7 @@ def finding(run: PublishedRun, number: int) -> Finding:
 
 
 def of_image(runs: Iterable[PublishedRun], corpus: str, image_id: str) -> Iterator[Finding]:
-    """What occlusion and inversion found of an image, in all runs over its corpus.
+    """What occlusion, inversion and invariance found of an image, in all runs over its corpus.
 
     Args:
         runs: where to look.
