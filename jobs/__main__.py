@@ -17,9 +17,11 @@ from typing import Any
 
 from jobs import cluster
 from jobs.attempt import Outcome
+from jobs.correspondence import correspondence
 from jobs.evolve import evolve
 from jobs.filters import filters
 from jobs.head import head
+from jobs.invariance import invariance
 from jobs.invert import invert
 from jobs.occlude import occlude
 from jobs.scan import scan
@@ -41,6 +43,8 @@ JOBS: dict[str, Callable[[Any, Watcher], Outcome]] = {
     "invert": invert,
     "filters": lambda spec, _: filters(spec),
     "evolve": evolve,
+    "invariance": invariance,
+    "correspondence": correspondence,
 }
 
 

@@ -17,7 +17,7 @@ from jobs.pool import Pool
 from jobs.results import Stored
 from jobs.watch import Watcher
 from workers import model as models
-from workers.core.network import Layer
+from workers.core.network import Layer, Network
 from workers.corpus import isolate, manifest
 from workers.corpus.manifest import Listing
 from workers.device import BACKENDS
@@ -214,7 +214,7 @@ class Attempt(Generic[Spec]):
 def attempt(
     spec: Spec,
     watch: Watcher,
-    layers: Sequence[str],
+    layers: Sequence[str] | Callable[[Network], Sequence[str]],
     work: Callable[[Attempt[Spec]], Outcome],
     check: Callable[[Model, Listing], None] = lambda *_: None,
 ) -> Outcome:
@@ -223,7 +223,7 @@ def attempt(
     Args:
         spec: what to do.
         watch: follows the run.
-        layers: patterns of the layers to look at.
+        layers: patterns of the layers to look at, or what finds them in a network.
         work: does it.
         check: raises UsageError for what the spec alone does not show; nothing is written then.
 
@@ -236,7 +236,7 @@ def attempt(
         device, threads = cluster.resolve_device(spec.resources.device), spec.resources.threads
         spec = spec.resolved(device)
         root, model = Root(spec.root), models.load(spec.model)
-        chosen = model.network.select(layers)
+        chosen = model.network.select(layers(model.network) if callable(layers) else layers)
         run = identity.run_id(spec)
         carried = watch.begin(run)
         watch.phase("listing", None, "images")

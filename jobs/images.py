@@ -13,14 +13,16 @@ from jobs.plan import Plan
 from jobs.results import Stored
 from workers.corpus import manifest
 from workers.corpus.manifest import Listing
-from workers.errors import RunStopped, UnknownImageError
+from workers.errors import ModelError, RunStopped, UnknownImageError
 from workers.job import Environment
+from workers.model import Model
 from workers.shard import Shard
 from workers.store.columns import Table
 from workers.store.rows import TableWriter
 from workers.store.schema import IMAGES, REJECTS
 
 Done = tuple[Plan, int, float]
+Write = Callable[[Attempt[Any], Stored, Accounts, Sequence[Shard], TableWriter], Mapping[str, int]]
 
 
 def check_known(image_ids: Sequence[str], corpus: str, listing: Listing) -> None:
@@ -34,7 +36,22 @@ def check_known(image_ids: Sequence[str], corpus: str, listing: Listing) -> None
         raise UnknownImageError(missing[0], corpus, listing.some_ids())
 
 
-def publish_found(run: Attempt[Any], stored: Stored, table: Table, done: Done, environment: Environment) -> Outcome:
+def check_classifies(model: Model) -> int:
+    """Let only networks pass that give one score for each class; gives how many classes there are.
+
+    Raises:
+        ModelError: this one gives maps.
+    """
+    classes, *extent = model.network.nodes[-1].shape
+    if extent != [1, 1]:
+        told = f"{model.stored.source} gives maps of {extent[0]} x {extent[1]}"
+        raise ModelError(f"{told} and no score for each class")
+    return classes
+
+
+def publish_found(
+    run: Attempt[Any], stored: Stored, table: Table, done: Done, environment: Environment, write: Write | None = None
+) -> Outcome:
     """Write every image's account and what was found in it, and publish the run.
 
     Args:
@@ -43,13 +60,14 @@ def publish_found(run: Attempt[Any], stored: Stored, table: Table, done: Done, e
         table: of what was found.
         done: the shards, those of each image in the order of the table's rows; how many this attempt used; its seconds.
         environment: the software that all actors had.
+        write: accounts for every image once and writes the table, where its rows are not those of the results.
     """
     planned, scanned, seconds = done
     shards = sorted(planned.shards, key=lambda shard: shard.start)
     run.watch.phase("publish", None, "tables")
     images, rejects, writer = (run.writer(each) for each in (IMAGES, REJECTS, table))
     accounts = Accounts(stored, images, rejects)
-    statuses = _write_found(run, stored, accounts, shards, writer)
+    statuses = (write or _write_found)(run, stored, accounts, shards, writer)
     parts = {"images": images.close(), "rejects": rejects.close(), table.name: writer.close()}
     counted = accounts.counted()
     rate = scanned * planned.images / len(shards) / seconds if scanned else None

@@ -5,10 +5,10 @@ from functools import partial
 
 from jobs import plan, publish
 from jobs.attempt import Attempt, Outcome, attempt
-from jobs.images import check_known, publish_found
+from jobs.images import check_classifies, check_known, publish_found
 from jobs.watch import Watcher
 from workers.corpus.manifest import Listing
-from workers.errors import ModelError, RunError, SpecError
+from workers.errors import RunError, SpecError
 from workers.instruments import OcclusionRun
 from workers.job import Job, digest, occlude_configuration
 from workers.model import Model
@@ -44,9 +44,7 @@ def _worker(job: Job[OcclusionRun], beside: Beside | None) -> OccludeWorker:
 
 def _check(spec: OcclusionRun, model: Model, listing: Listing) -> None:
     """What the spec alone does not show."""
-    asked, outputs = spec.occlude, model.network.nodes[-1].shape
-    if outputs[1:] != (1, 1):
-        raise ModelError(f"{spec.model.source} gives maps of {outputs[1]} x {outputs[2]} and no score for each class")
+    asked, outputs = spec.occlude, check_classifies(model)
     layers = model.network.select([asked.layer])
     if len(layers) > 1:
         raise SpecError(
@@ -55,7 +53,7 @@ def _check(spec: OcclusionRun, model: Model, listing: Listing) -> None:
     side = model.preprocessing.crop
     if asked.size > side:
         raise SpecError([f"occlude.size: {asked.size} px is more than the model's input, which has {side} x {side} px"])
-    target_of(asked.target, None, model.stored.class_names, outputs[0])
+    target_of(asked.target, None, model.stored.class_names, outputs)
     check_known(asked.images, spec.corpus.source, listing)
     _beside(Root(spec.root), spec, model)
 

@@ -1,7 +1,7 @@
 """Cut a corpus into shards. Takes a manifest and what is already done, gives work; writes nothing."""
 
 import hashlib
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from workers.corpus import isolate, manifest
@@ -57,12 +57,19 @@ def plan(root: Root, listed: str, configuration: str, shard_size: int, listed_in
     return Plan(tuple(shards), todo, images)
 
 
-def singles(root: Root, listed: str, configuration: str, wanted: Sequence[str], sample: int) -> Plan:
-    """A shard for each of some images: those of these ids, or a sample that depends on the ids of the corpus alone."""
-    rows = chosen(root, listed, wanted, sample)
-    done, verdicts = root.files(paths.shard_folder(configuration)), root.files(paths.VERDICTS)
-    shards = tuple(_shard(root, listed, configuration, [row], verdicts) for row in rows)
-    todo = tuple(shard for shard in shards if shard.result.rpartition("/")[2] not in done)
+def singles(
+    root: Root, listed: str, configuration: str | Callable[[Row], str], wanted: Sequence[str], sample: int
+) -> Plan:
+    """A shard for each of some images: those of these ids, or a sample that depends on the ids of the corpus alone.
+
+    `configuration` is the hash of all else that a result depends on, or gives that of an image's result.
+    """
+    rows, verdicts = chosen(root, listed, wanted, sample), root.files(paths.VERDICTS)
+    named = configuration if callable(configuration) else lambda _: configuration
+    shards = tuple(_shard(root, listed, named(row), [row], verdicts) for row in rows)
+    folders = {paths.shard_folder(paths.configuration_of(shard.result)) for shard in shards}
+    done = {f"{folder}/{name}" for folder in folders for name in root.files(folder)}
+    todo = tuple(shard for shard in shards if shard.result not in done)
     return Plan(shards, todo, len(rows))
 
 

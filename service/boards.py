@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow.dataset as ds
 from PIL import Image, ImageDraw, ImageFont
 
-from service import filmstrip
+from service import figures, filmstrip
 from service.catalog import PublishedRun
 from service.query.findings import PANELS
 from workers.errors import DamagedRun
@@ -119,6 +119,7 @@ BOARDS: Mapping[str, Callable[[PublishedRun], Image.Image]] = {
     "invert": inversions,
     "filters": filters,
     "evolve": filmstrip.board,
+    **figures.FIGURES,
 }
 
 

@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from service import control, drawing, instruments, keeping, questions, scheduling, serving, tables, training
+from service import (
+    control,
+    drawing,
+    experiments,
+    instruments,
+    keeping,
+    questions,
+    scheduling,
+    serving,
+    tables,
+    training,
+)
 from service.running import absolute, absolute_model, finish, number, size, spec_of, tell, watched
 from workers import log
 from workers.errors import DeconvoyError
@@ -18,7 +29,15 @@ if TYPE_CHECKING:
     from workers.spec import RunSpec
 
 CANCELLED = 130
-GO_ON = ("scan", "demo", "occlude", "invert", "evolve")  # when the same command is given again
+GO_ON = (
+    "scan",
+    "demo",
+    "occlude",
+    "invert",
+    "evolve",
+    "invariance",
+    "correspondence",
+)  # when the same command is given again
 
 
 class OneLine(TyperGroup):
@@ -44,6 +63,7 @@ app = typer.Typer(cls=OneLine, add_completion=False, no_args_is_help=True, prett
 app.add_typer(questions.app, name="query")
 instruments.add_to(app)
 training.add_to(app)
+experiments.add_to(app)
 tables.add_to(app)
 control.add_to(app)
 keeping.add_to(app)

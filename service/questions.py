@@ -28,7 +28,10 @@ LimitOption = Annotated[int | None, typer.Option("--limit", min=1, help="Rows at
 
 _TOP = {"rank": "rank", "score": "score", "image_id": "image", "label": "label", "location": "y, x", "box": "field"}
 _UNIT = ("channel", "images", "max", "mean", "std", "active_share", "q50", "q99", "dead", "label", "purity")
-_FOUND = ("run", "job", "row", "layer", "channel", "class_name", "probability", "restart", "status", "error")
+_FOUND = (
+    *("run", "job", "row", "layer", "channel", "class_name", "probability", "restart", "status", "error"),
+    *("transform", "amount", "relative_distance"),
+)
 _IMAGE = {"layer": "layer", "channel": "channel", "rank": "rank", "score": "score", "location": "y, x", "box": "field"}
 
 
@@ -120,7 +123,7 @@ def found(
     run: RunOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Print what occlusion and inversion found of an image, in all runs over the corpus of a run."""
+    """Print what occlusion, inversion and invariance found of an image, in all runs over the corpus of a run."""
     from service import catalog
     from service.query import findings
 
@@ -130,7 +133,7 @@ def found(
         for each in findings.of_image(runs, corpus, image_id)
     ]
     if not rows:
-        raise QueryError(f"no run of occlusion or inversion over {corpus!r} holds image {image_id!r}")
+        raise QueryError(f"no run of occlusion, inversion or invariance over {corpus!r} holds image {image_id!r}")
     _show(rows, {name: name.replace("_", " ") for name in _FOUND}, as_json=as_json)
 
 
@@ -162,7 +165,7 @@ def sheet(
     run: RunOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Draw a run as Zeiler & Fergus do: Figure 2 for a scan, 4, 6, 7 for evolution, filters, occlusion; inversions by layer."""
+    """Draw a run as Zeiler & Fergus do: Figure 2 for a scan, 4 for evolution, 5 for invariance, 7 for occlusion, and so on."""
     from service import catalog
     from service.console import print_json
     from service.query import scans

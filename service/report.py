@@ -1,12 +1,14 @@
 """A run as one file to mail. Takes a published run, gives a page of HTML that holds its style and every picture in itself."""
 
 import base64
+import io
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from service import drawn
 from service.atlas import Atlas
 from service.catalog import PublishedRun
+from service.figures import FIGURES
 from service.pages import parts
 from service.pages.parts import SAYS
 from service.pictures import Picture, Pictures
@@ -28,7 +30,7 @@ def report(atlas: Atlas, run: PublishedRun, channels: int) -> str:
             the corpus has no labels.
     """
     found = findings(run) if run.job != "scan" else ()
-    shown = found if run.job == "filters" else found[:LARGEST_ROWS]
+    shown = found if run.job == "filters" else found[:LARGEST_ROWS] if run.job in IN_THE_REPORT else ()
     page = {
         "run": parts.of_run(run),
         "title": run.run,
@@ -38,8 +40,16 @@ def report(atlas: Atlas, run: PublishedRun, channels: int) -> str:
         "layers": list(_layers(atlas, run, channels)) if run.job == "scan" else [],
         "found": list(_found(Pictures(atlas), shown)),
         "more": len(found) - len(shown),
+        "figure": _inside(_figure(run)) if run.job in FIGURES else None,
     }
     return drawn.page("report.html", page=page)
+
+
+def _figure(run: PublishedRun) -> Picture:
+    """The figure of an experiment."""
+    buffer = io.BytesIO()
+    FIGURES[run.job](run).save(buffer, "PNG")
+    return Picture(buffer.getvalue(), "image/png")
 
 
 def _layers(atlas: Atlas, run: PublishedRun, count: int) -> Iterator[dict[str, Any]]:

@@ -1,24 +1,16 @@
 """What a run of an instrument is asked to do. Takes nested dicts, gives frozen values; see `spec` for the scan's."""
 
 from collections.abc import Mapping
-from enum import StrEnum
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from workers.core import recipe
 from workers.core.recipe import Recipe
-from workers.spec import Frozen, JobSpec, ModelSpec, RunId, RunSpec, Word
+from workers.experiments import CorrespondenceRun, InvarianceRun
+from workers.spec import Fill, Frozen, JobSpec, ModelSpec, RunId, RunSpec, Word
 
 INVERSION_BATCH = {"cpu": 8, "cuda": 32}
-
-
-class Fill(StrEnum):
-    """What an occluding square shows: grey (127.5 of 255), the image's mean colour, or the image blurred."""
-
-    GREY = "grey"
-    MEAN = "mean"
-    BLUR = "blur"
 
 
 class OccludeSpec(Frozen):
@@ -137,4 +129,6 @@ SPECS: Mapping[str, type[JobSpec] | type[FiltersRun]] = {
     "invert": InversionRun,
     "filters": FiltersRun,
     "evolve": EvolutionRun,
+    "invariance": InvarianceRun,
+    "correspondence": CorrespondenceRun,
 }

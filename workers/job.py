@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 from workers.core.recipe import SCHEDULE, Recipe
 from workers.corpus.isolate import Verdict
 from workers.corpus.manifest import Row
+from workers.experiments import CorrespondenceRun, InvarianceRun
 from workers.instruments import InversionRun, OcclusionRun
 from workers.model import StoredModel
 from workers.spec import JobSpec, RunSpec
@@ -19,6 +20,8 @@ SCAN_ALGORITHM = 1
 PROJECT_ALGORITHM = 1
 OCCLUDE_ALGORITHM = 2
 INVERT_ALGORITHM = 1
+INVARIANCE_ALGORITHM = 1
+CORRESPONDENCE_ALGORITHM = 1
 ENGINE = "eager"
 
 
@@ -127,6 +130,35 @@ def invert_configuration(
         "recipe": asdict(how),
         "schedule": SCHEDULE,
         "invert": {"seed": spec.seed, "channels": spec.channels, "region": spec.region},
+    }
+
+
+def invariance_configuration(job: Job[InvarianceRun], environment: Environment) -> dict[str, Any]:
+    """All that one image's rows depend on, except the image."""
+    return {
+        "job": "invariance",
+        "algorithm": INVARIANCE_ALGORITHM,
+        **_common(job, environment),
+        "layers": job.layers,
+        "invariance": job.spec.invariance.model_dump(mode="json", exclude={"layers", "images", "sample"}),
+        "class_names": job.model.class_names,
+    }
+
+
+def correspondence_configuration(
+    job: Job[CorrespondenceRun], environment: Environment, image_id: str
+) -> dict[str, Any]:
+    """All that the signs of one image depend on, except the image: of the parts its own alone; its id seeds the draws."""
+    spec = job.spec.correspondence
+    return {
+        "job": "correspondence",
+        "algorithm": CORRESPONDENCE_ALGORITHM,
+        **_common(job, environment),
+        "layers": job.layers,
+        "boxes": [box.model_dump() for box in spec.boxes_of(image_id)],
+        "draws": spec.draws,
+        "seed": spec.seed,
+        "fill": spec.fill,
     }
 
 

@@ -20,13 +20,13 @@ from workers.core.display import display
 from workers.core.occlusion import Occluded, Squares, occlude
 from workers.corpus.reader import Picture
 from workers.errors import NumericsError, UnknownClassError
-from workers.instruments import Fill, OcclusionRun
+from workers.instruments import OcclusionRun
 from workers.job import Environment, Job
 from workers.model import restore
 from workers.panels import Grid
 from workers.scan import ShardReport
 from workers.shard import Shard
-from workers.spec import Method, Precision
+from workers.spec import Fill, Method, Precision
 from workers.store import rows
 from workers.store.results import OCCLUDED
 from workers.store.root import Root

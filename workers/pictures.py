@@ -1,6 +1,7 @@
 """Pictures as files. Takes uint8 (height, width, 3), gives encoded bytes: the same for the same pixels."""
 
 import io
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -12,6 +13,8 @@ LOSSLESS_BELOW_PX = 64
 PATCH_QUALITY = 90
 PREVIEW_QUALITY = 80
 PREVIEW_SIDE_PX = 320
+STRIP_GAP_PX = 4
+STRIP_GROUND = (128, 128, 128)
 
 
 def patch(pixels: Pixels, image_format: Literal["webp", "png"]) -> bytes:
@@ -23,6 +26,17 @@ def patch(pixels: Pixels, image_format: Literal["webp", "png"]) -> bytes:
 def projection(pixels: Pixels, image_format: Literal["webp", "png"]) -> bytes:
     """A projection, always lossless: lossy WebP subsamples colour, and half of a projection is in its colour."""
     return _png(pixels) if image_format == "png" else _webp(pixels, lossless=True, quality=0)
+
+
+def strip(encoded: Sequence[bytes], side: int) -> bytes:
+    """Pictures side by side, each at most `side` pixels high and wide, as WebP."""
+    shown = Image.new("RGB", (len(encoded) * (side + STRIP_GAP_PX) - STRIP_GAP_PX, side), STRIP_GROUND)
+    for number, data in enumerate(encoded):
+        with Image.open(io.BytesIO(data), formats=("PNG", "WEBP")) as opened:
+            small = opened.convert("RGB")
+        small.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=None)
+        shown.paste(small, (number * (side + STRIP_GAP_PX), 0))
+    return _webp(np.asarray(shown), lossless=False, quality=PATCH_QUALITY)
 
 
 def preview(pixels: Pixels, image_format: Literal["webp", "png"]) -> bytes:

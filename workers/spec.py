@@ -50,6 +50,14 @@ class Interpolation(StrEnum):
     BICUBIC = "bicubic"
 
 
+class Fill(StrEnum):
+    """What stands where something is hidden: grey (127.5 of 255), the image's mean colour, or the image blurred."""
+
+    GREY = "grey"
+    MEAN = "mean"
+    BLUR = "blur"
+
+
 class Frozen(BaseModel):
     """A value that cannot change and refuses keys that it does not know."""
 

@@ -10,7 +10,7 @@ from matplotlib.colors import to_hex
 from service import links
 from service.atlas import Atlas
 from service.catalog import PublishedRun
-from service.pages import parts
+from service.pages import experiments, parts
 from service.pages.parts import SAYS, Page
 from service.query.findings import MAPS, TABLE_OF, Finding, finding, findings
 from workers import panels
@@ -20,28 +20,40 @@ KINDS = {
     "invert": ("inversions", "inversion"),
     "filters": ("filters", "filter"),
     "evolve": ("evolution", "frame"),
+    "invariance": ("invariance", "moved"),
+    "correspondence": ("correspondence", "part"),
 }
-SHOWN = 40  # images on a page; filters are small and are all shown
+OF_NO_IMAGE = {
+    "filters": "kernel {channel}",
+    "correspondence": "{part} in {layer}, {kind}",
+    "evolve": "channel {channel} at {checkpoint_name}",
+}  # and what their rows are about
+SHOWN = {"invariance": experiments.CURVES_SHOWN}
+MOST = 40  # images on a page of the others; filters are small and are all shown
 CURVE = (320.0, 100.0)  # width and height of the figure of an error curve
 
 
 def of_run(found: PublishedRun, start: int = 0) -> Page:
     """What a run of an instrument found, some images of it."""
     rows = findings(found)
-    groups = _by_image(rows) if found.job != "filters" else [rows]
-    shown = groups[start : start + SHOWN]
+    groups, size = [rows] if found.job in OF_NO_IMAGE else _by_image(rows), SHOWN.get(found.job, MOST)
+    shown = groups[start : start + size]
     page = {
         "kind": KINDS[found.job][0],
         "says": [SAYS[found.job]],
         "total": len(groups),
         "first": start + 1,
         "last": start + len(shown),
-        "previous": links.run(found, max(0, start - SHOWN)) if start else None,
-        "next": links.run(found, start + SHOWN) if start + SHOWN < len(groups) else None,
+        "previous": links.run(found, max(0, start - size)) if start else None,
+        "next": links.run(found, start + size) if start + size < len(groups) else None,
     }
     if found.job == "invert":
         layers = list(dict(sorted({(row.values["layer_index"], row.values["layer"]) for row in rows})).values())
         return page | {"layers": layers, "images": [_inversions(group, layers) for group in shown]}
+    if found.job == "invariance":
+        return page | experiments.invariance(shown)
+    if found.job == "correspondence":
+        return page | experiments.correspondence(rows)
     return page | {"found": [of_finding(each) for group in shown for each in group]}
 
 
@@ -63,10 +75,9 @@ def of_row(atlas: Atlas, run_id: str, number: int) -> Page:
 
 
 def _title(row: Finding) -> str:
-    if row.run.job == "filters":
-        return f"kernel {row.values['channel']}"
-    if row.run.job == "evolve":
-        return f"channel {row.values['channel']} at {row.values['checkpoint_name']}"
+    """What a row is about."""
+    if row.run.job in OF_NO_IMAGE:
+        return OF_NO_IMAGE[row.run.job].format(**row.values)
     return str(row.values["image_id"])
 
 
@@ -104,6 +115,8 @@ _MORE: Mapping[str, Callable[[Atlas, Finding], dict[str, Any]]] = {
     "invert": _inversion,
     "filters": lambda _, __: {},
     "evolve": lambda _, row: {"strip": links.strips(row.run, row.values["layer"], row.values["channel"])},
+    "invariance": lambda _, row: experiments.moved(row),
+    "correspondence": lambda _, row: experiments.part(row),
 }
 
 

@@ -45,10 +45,7 @@ def image(atlas: Atlas, run_id: str, image_id: str, *, originals: bool = False) 
     rows = scans.image(found, key) if found.job == "scan" else ()
     others = list(parts.scans_beside(atlas, found))
     units = [_unit(found, row) for row in rows[:UNITS_SHOWN]]
-    instruments = [
-        of_finding(each) | {"run": each.run.run, "job": each.run.job, "run_href": links.run(each.run)}
-        for each in findings.of_image(atlas.runs(), found.corpus, key)
-    ]
+    instruments = list(_found(atlas, found, key))
     return {
         "kind": "image",
         "title": key,
@@ -66,6 +63,13 @@ def image(atlas: Atlas, run_id: str, image_id: str, *, originals: bool = False) 
             *sorted({SAYS[each["job"]] for each in instruments}),
         ],
     }
+
+
+def _found(atlas: Atlas, found: PublishedRun, image_id: str) -> Iterator[dict[str, Any]]:
+    """What instruments found of an image; of invariance, which has many rows, those with a picture."""
+    for each in findings.of_image(atlas.runs(), found.corpus, image_id):
+        if each.run.job != "invariance" or each.pictures:
+            yield of_finding(each) | {"run": each.run.run, "job": each.run.job, "run_href": links.run(each.run)}
 
 
 def search(atlas: Atlas, words: str) -> Page:

@@ -19,6 +19,8 @@ SAYS = {
     "invert": "An image that the layer cannot tell from the original: one of many, and the priors' doing as well.",
     "evolve": "Each frame is the image that drives the channel most at that checkpoint: strips jump where another image wins.",
     "filters": "The first convolution's kernels, each scaled by itself: what they weigh, not how often they wake.",
+    "invariance": "How far features move with the image, not why: beyond its border there is something made up to see.",
+    "correspondence": "Whether hiding a part changes features alike. So does one place hidden in all images: it stands beside.",
 }
 
 

@@ -1,4 +1,4 @@
-"""What the instruments found. Takes runs of them, gives rows of their tables with their numbers."""
+"""What the instruments found. Takes runs of any instrument, gives rows of their tables with their numbers."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -11,11 +11,18 @@ from service.catalog import PublishedRun
 from service.query.reading import read, row
 from workers.errors import QueryError, nearest
 from workers.store.columns import Table
-from workers.store.instruments import FILTERS, INVERSIONS, OCCLUSIONS
+from workers.store.instruments import CORRESPONDENCE, FILTERS, INVARIANCE, INVERSIONS, OCCLUSIONS
 from workers.store.schema import EVOLUTION
 
-TABLE_OF = {"occlude": OCCLUSIONS, "invert": INVERSIONS, "filters": FILTERS, "evolve": EVOLUTION}
-OF_IMAGES = ("occlude", "invert")
+TABLE_OF = {
+    "occlude": OCCLUSIONS,
+    "invert": INVERSIONS,
+    "filters": FILTERS,
+    "evolve": EVOLUTION,
+    "invariance": INVARIANCE,
+    "correspondence": CORRESPONDENCE,
+}
+OF_IMAGES = ("occlude", "invert", "invariance")
 PANELS = ("panel_image", "panel_activation", "panel_projection", "panel_probability", "panel_class")
 MAPS = ("activation_map", "probability_map", "class_map")
 
@@ -64,7 +71,7 @@ def finding(run: PublishedRun, number: int) -> Finding:
 
 
 def of_image(runs: Iterable[PublishedRun], corpus: str, image_id: str) -> Iterator[Finding]:
-    """What occlusion and inversion found of an image, in all runs over its corpus.
+    """What occlusion, inversion and invariance found of an image, in all runs over its corpus.
 
     Args:
         runs: where to look.

@@ -21,9 +21,9 @@ from tests.support.occluded import occluded
 from workers import model as models
 from workers.core.occlusion import Squares
 from workers.errors import RunError, UsageError
-from workers.instruments import Fill, OcclusionRun
+from workers.instruments import OcclusionRun
 from workers.occlude import filling, target_of
-from workers.spec import make, make_spec
+from workers.spec import Fill, make, make_spec
 from workers.store.root import Root
 
 pytestmark = pytest.mark.ray

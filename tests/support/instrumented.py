@@ -53,6 +53,45 @@ def invert(root: Root, run: str = "inverted", named: Sequence[tuple[str, str]] |
     commit(root, run, "invert", {"images": images, "rejects": [], "inversions": rows})
 
 
+AMOUNTS = {"rotate": (0.0, 90.0, 180.0), "scale": (1.0, 1.5), "translate_y": (-8.0, 0.0, 8.0)}
+
+
+def invariance(root: Root, run: str = "moved", named: Sequence[tuple[str, str]] | None = None) -> None:
+    """Distances grow by 0.25 with each step from nothing, in the second layer by half of that; the class loses 10 % a step."""
+    images = image_rows(named or names(2))
+    about = {"class_index": 3, "class_name": "cat", "target": "label", "border": "reflect",
+             "predicted_index": 3, "predicted_name": None}  # fmt: skip
+    rows = [
+        image | about
+        | {
+            "layer": layer, "layer_index": number, "transform": transform, "amount": amount,
+            "distance": 10.0 * steps, "relative_distance": 0.25 * steps / (number + 1), "probability": 1 - 0.1 * steps,
+            "picture": encoded(np.full((INPUT_PX, INPUT_PX, 3), 40 * steps, np.uint8)) if number == 0 else None,
+        }
+        for image in images
+        for number, layer in enumerate(LAYERS)
+        for transform, amounts in AMOUNTS.items()
+        for amount in amounts
+        for steps in [abs(amounts.index(amount) - amounts.index(1.0 if transform == "scale" else 0.0))]
+    ]  # fmt: skip
+    commit(root, run, "invariance", {"images": images, "rejects": [], "invariance": rows})
+
+
+def correspondence(root: Root, run: str = "parts", parts: Sequence[str] = ("left eye", "nose")) -> None:
+    """The part's delta is 0.1, that of random places 0.2, that of places that images share unknown; one image is left out."""
+    about = {"images": 3, "pairs": 3, "units": 1000, "std": 0.02, "standard_error": 0.01, "changed_share": 0.5,
+             "delta_changed": 0.2, "left_out": 1, "why_left_out": "a.png: damaged", "fill": "grey", "seed": 0}  # fmt: skip
+    strip = encoded(np.full((112, 344, 3), 90, np.uint8))
+    rows = [
+        about | {"layer": layer, "layer_index": number, "part": part, "kind": kind, "draws": 1, "delta": delta,
+                 "picture": strip if number == 0 else None}
+        for number, layer in enumerate(LAYERS)
+        for part in sorted(parts)
+        for kind, delta in (("part", 0.1), ("random", 0.2), ("together", None))
+    ]  # fmt: skip
+    commit(root, run, "correspondence", {"images": image_rows(names(3)), "rejects": [], "correspondence": rows})
+
+
 def filters(root: Root, run: str = "kernels") -> None:
     """A dozen kernels; the second is dead, the third a copy of the first."""
     rows = [

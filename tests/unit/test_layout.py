@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from workers.store.results import INVERTED, MANIFEST, OCCLUDED, PROJECTED, SHARD
+from workers.store.results import HIDDEN, INVERTED, MANIFEST, OCCLUDED, PROJECTED, SHARD, TRANSFORMED
 from workers.store.schema import TABLES
 
 REPOSITORY = Path(__file__).parents[2]
@@ -173,14 +173,15 @@ def test_every_column_of_a_dataset_has_a_doc_and_its_own_field_id(table):
 
 @pytest.mark.parametrize(
     "schema",
-    [MANIFEST, SHARD, PROJECTED, OCCLUDED, INVERTED],
-    ids=["manifest", "shard", "projected", "occluded", "inverted"],
+    [MANIFEST, SHARD, PROJECTED, OCCLUDED, INVERTED, TRANSFORMED, HIDDEN],
+    ids=["manifest", "shard", "projected", "occluded", "inverted", "transformed", "hidden"],
 )
 def test_every_column_of_an_internal_file_has_a_doc(schema):
     assert not [field.name for field in schema if not (field.metadata or {}).get(b"doc", b"").strip()]
 
 
 def test_every_key_of_a_spec_says_its_unit_or_meaning():
+    from workers.experiments import CorrespondenceRun, InvarianceRun, PartBox
     from workers.instruments import FiltersRun, InversionRun, OcclusionRun
     from workers.spec import RunSpec
 
@@ -191,5 +192,5 @@ def test_every_key_of_a_spec_says_its_unit_or_meaning():
             elif not field.description:
                 yield f"{place}{name}"
 
-    for kind in (RunSpec, OcclusionRun, InversionRun, FiltersRun):
+    for kind in (RunSpec, OcclusionRun, InversionRun, FiltersRun, InvarianceRun, CorrespondenceRun, PartBox):
         assert not list(undescribed(kind))

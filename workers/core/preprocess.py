@@ -83,3 +83,14 @@ class Preprocessing:
             bottom=-(-(box.bottom + top) * height // tall),
             right=-(-(box.right + left) * width // wide),
         )
+
+    def input_box(self, box: Box, height: int, width: int) -> Box:
+        """Pixels of an upright source image of this size as model-input pixels, rounded outward; may leave the input."""
+        tall, wide = self.resized(height, width)
+        top, left = self.origin(height, width)
+        return Box(
+            top=box.top * tall // height - top,
+            left=box.left * wide // width - left,
+            bottom=-(-box.bottom * tall // height) - top,
+            right=-(-box.right * wide // width) - left,
+        )

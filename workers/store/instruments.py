@@ -65,6 +65,92 @@ INVERSIONS = Table(
     sorted_by=("image_index", "layer_index", "restart"),
     group_rows=64,
 )
+MOVED: tuple[Column, ...] = (
+    *KEY[:2],
+    (
+        "transform",
+        pa.string(),
+        "translate_y: down, translate_x: to the right, scale: above 1 larger, rotate: counter-clockwise; about the centre",
+    ),
+    ("amount", pa.float64(), "model-input pixels, a factor, or degrees; 0, 1 and 0 are the untransformed image"),
+    ("distance", pa.float64(), "Euclidean distance of the layer's features to those of the untransformed image"),
+    (
+        "relative_distance",
+        pa.float64(),
+        "distance over the norm of the untransformed image's features; null where that is 0",
+    ),
+    ("class_index", pa.int32(), "class whose probability is followed"),
+    ("class_name", pa.string(), "its name, null where none is known"),
+    (
+        "target",
+        pa.string(),
+        "what was asked: label, or a class; predicted: the untransformed image's most probable class",
+    ),
+    ("probability", pa.float32(), "probability of this class in the transformed image; the same in every layer's row"),
+    ("predicted_index", pa.int32(), "most probable class of the transformed image"),
+    ("predicted_name", pa.string(), "its name, null where none is known"),
+    ("border", pa.string(), "what is seen beyond the image's border: grey, edge, reflect or wrap"),
+    ("picture", IMAGE, "the transformed image, at some amounts and in the first layer's rows; lossy where large"),
+)
+INVARIANCE = Table(
+    "invariance",
+    schema_of("invariance", (*IMAGE_KEY, ("label", pa.string(), "label of the image, or null"), *MOVED)),
+    sorted_by=("image_index", "layer_index", "transform", "amount"),
+    group_rows=256,
+)
+CORRESPONDENCE = Table(
+    "correspondence",
+    schema_of(
+        "correspondence",
+        (
+            *KEY[:2],
+            ("part", pa.string(), "name of the part"),
+            (
+                "kind",
+                pa.string(),
+                "part: the boxes as given; random: boxes of the same sizes at random places, in each image another; "
+                "together: at random places that all images share",
+            ),
+            ("images", pa.int32(), "images in which the part was hidden"),
+            ("pairs", pa.int64(), "pairs of these images"),
+            ("units", pa.int64(), "units of the layer"),
+            ("draws", pa.int32(), "times that random places were drawn; 1 for the part"),
+            (
+                "delta",
+                pa.float64(),
+                "share of units whose signs of change (-1, 0, 1) are unequal, mean over pairs; if drawn, mean over draws "
+                "of that; null without a pair",
+            ),
+            (
+                "std",
+                pa.float64(),
+                "standard deviation of that share over pairs; if drawn, of its means over draws",
+            ),
+            (
+                "standard_error",
+                pa.float64(),
+                "of delta, by leaving out each image in turn, null below three; if drawn, of the mean over draws",
+            ),
+            ("changed_share", pa.float64(), "share of units that change at all, mean over images (and draws)"),
+            (
+                "delta_changed",
+                pa.float64(),
+                "as delta, as a share of the units that change in one image of the pair or in both; null where none does",
+            ),
+            ("left_out", pa.int32(), "images that have the part and in which it could not be hidden"),
+            ("why_left_out", pa.string(), "these images and the reasons, or null"),
+            ("fill", pa.string(), "what a hidden box shows: grey, mean or blur"),
+            ("seed", pa.int64(), "of the random places"),
+            (
+                "picture",
+                IMAGE,
+                "some images with the part hidden, or with the first draw's boxes; in the first layer's rows",
+            ),
+        ),
+    ),
+    sorted_by=("layer_index", "part", "kind"),
+    group_rows=64,
+)
 FILTERS = Table(
     "filters",
     schema_of(

@@ -3,7 +3,7 @@
 import pyarrow as pa
 
 from workers.store.columns import IMAGE, Column, schema_of
-from workers.store.instruments import INVERSION, OCCLUSION
+from workers.store.instruments import INVERSION, MOVED, OCCLUSION
 
 MANIFEST = schema_of(
     "manifest",
@@ -103,3 +103,16 @@ def _of_images(name: str, columns: tuple[Column, ...], doc: str) -> pa.Schema:
 
 OCCLUDED = _of_images("occluded", OCCLUSION, "the row of `occlusions`")
 INVERTED = _of_images("inverted", INVERSION, "the rows of `inversions` of one layer, by restart")
+TRANSFORMED = _of_images("transformed", MOVED, "the rows of `invariance`, by layer, transform and amount")
+_HIDDEN: tuple[Column, ...] = (
+    ("layer_index", pa.int32(), "position of the layer; null with a reason"),
+    ("part", pa.string(), "name of the part"),
+    ("kind", pa.string(), "part, random or together, as in `correspondence`; null with a reason"),
+    ("draw", pa.int32(), "number of the random place, from 0; null with a reason"),
+    ("positive", pa.binary(), "a bit for each unit that falls when the box is hidden"),
+    ("negative", pa.binary(), "a bit for each unit that rises"),
+    ("units", pa.int64(), "units of the layer"),
+    ("reason", pa.string(), "why the part could not be hidden, or null"),
+    ("picture", IMAGE, "the image with the box hidden, in the first layer's rows of the first draw"),
+)
+HIDDEN = _of_images("hidden", _HIDDEN, "signs of change by part, kind, draw and layer")
