@@ -21,6 +21,7 @@ from jobs.filters import filters
 from jobs.head import head
 from jobs.invert import invert
 from jobs.occlude import occlude
+from jobs.sanity import sanity
 from jobs.scan import scan
 from jobs.told import Told
 from jobs.watch import Silent, Watcher
@@ -36,6 +37,7 @@ JOBS: dict[str, Callable[[Any, Watcher], Outcome]] = {
     "scan": scan,
     "occlude": occlude,
     "invert": invert,
+    "sanity": sanity,
     "filters": lambda spec, _: filters(spec),
 }
 

@@ -56,7 +56,7 @@ class PublishedRun:
     Attributes:
         root: where it lies.
         run: run id.
-        job: kind of job: scan, occlude, invert, filters.
+        job: kind of job: scan, occlude, invert, sanity, filters.
         created: when it was published, UTC, ISO 8601.
         model: source of the model.
         corpus: source of the images.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from service import control, drawing, instruments, questions, scheduling, serving, tables
+from service import control, drawing, instruments, questions, sanity, scheduling, serving, tables
 from service.running import absolute, absolute_model, finish, number, size, spec_of, tell, watched
 from workers.errors import DeconvoyError
 
@@ -29,7 +29,7 @@ class OneLine(TyperGroup):
         except DeconvoyError as error:
             code, line = error.exit_code, str(error)
         except KeyboardInterrupt:
-            goes_on = ctx.invoked_subcommand in ("scan", "demo", "occlude", "invert")
+            goes_on = ctx.invoked_subcommand in ("scan", "demo", "occlude", "invert", "sanity")
             code, line = CANCELLED, "stopped" + ("; the same command goes on from here" if goes_on else "")
         typer.echo(f"deconvoy: {' '.join(line.splitlines())}", err=True)
         raise typer.Exit(code)
@@ -38,6 +38,7 @@ class OneLine(TyperGroup):
 app = typer.Typer(cls=OneLine, add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 app.add_typer(questions.app, name="query")
 instruments.add_to(app)
+sanity.add_to(app)
 tables.add_to(app)
 control.add_to(app)
 app.command()(serving.serve)

@@ -25,7 +25,7 @@ Address = Annotated[
 RunWord = Annotated[str, typer.Argument(help="Run id.")]
 SpecFile = Annotated[Path, typer.Argument(help="TOML file of a run.")]
 JobOption = Annotated[
-    str | None, typer.Option("--job", help="scan, occlude, invert or filters; seen from the file without.")
+    str | None, typer.Option("--job", help="scan, occlude, invert, sanity or filters; seen from the file without.")
 ]
 
 keys = typer.Typer(no_args_is_help=True, help="Keys for the service.")
@@ -206,7 +206,7 @@ def read_spec(path: Path, job: str | None) -> tuple[str, dict[str, Any]]:
 
 def _kind(values: Mapping[str, Any]) -> str:
     """The job that a spec is one of, by the table that only it has."""
-    tables = {"occlude": "occlude", "invert": "invert", "models": "filters"}
+    tables = {"occlude": "occlude", "invert": "invert", "sanity": "sanity", "models": "filters"}
     return next((job for table, job in tables.items() if table in values), "scan")
 
 

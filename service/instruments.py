@@ -73,7 +73,7 @@ def occlude(  # noqa: PLR0913 - one parameter per flag; one that is not given le
     }
     asked = spec_of(OcclusionRun, spec, flags)
     outcome = watched(lambda watch: run_occlude(asked, watch))
-    _draw(outcome.root, outcome.run, output)
+    draw(outcome.root, outcome.run, output)
     finish(outcome, DEFAULT_REJECT_SHARE, as_json=as_json)
 
 
@@ -123,7 +123,7 @@ def invert(  # noqa: PLR0913 - one parameter per flag; one that is not given lea
     }
     asked = spec_of(InversionRun, spec, flags)
     outcome = watched(lambda watch: run_invert(asked, watch))
-    _draw(outcome.root, outcome.run, output)
+    draw(outcome.root, outcome.run, output)
     finish(outcome, DEFAULT_REJECT_SHARE, as_json=as_json)
 
 
@@ -145,14 +145,15 @@ def filters(
 
     flags = {"run": run, "root": absolute(root), "models": [{"source": absolute_model(each)} for each in model]}
     outcome = run_filters(spec_of(FiltersRun, None, flags))
-    _draw(outcome.root, outcome.run, output)
+    draw(outcome.root, outcome.run, output)
     if as_json:
         print_json(asdict(outcome))
     else:
         tell(outcome)
 
 
-def _draw(root: str, run: str, output: Path | None) -> None:
+def draw(root: str, run: str, output: Path | None) -> None:
+    """Draw a run to a file, if one is named."""
     from service import catalog
     from workers.store.root import Root
 

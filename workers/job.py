@@ -10,15 +10,16 @@ from typing import Any, Generic, TypeVar
 from workers.core.recipe import SCHEDULE, Recipe
 from workers.corpus.isolate import Verdict
 from workers.corpus.manifest import Row
-from workers.instruments import InversionRun, OcclusionRun
+from workers.instruments import InversionRun, OcclusionRun, SanityRun
 from workers.model import StoredModel
-from workers.spec import JobSpec, RunSpec
+from workers.spec import JobSpec, Precision, RunSpec
 
 # Raised whenever the same inputs would give other numbers: it invalidates stored results.
 SCAN_ALGORITHM = 1
 PROJECT_ALGORITHM = 1
 OCCLUDE_ALGORITHM = 2
 INVERT_ALGORITHM = 1
+SANITY_ALGORITHM = 1
 ENGINE = "eager"
 
 
@@ -126,6 +127,22 @@ def invert_configuration(
         "recipe": asdict(how),
         "schedule": SCHEDULE,
         "invert": {"seed": spec.seed, "channels": spec.channels, "region": spec.region},
+    }
+
+
+def sanity_configuration(job: Job[SanityRun], environment: Environment, precision: Precision) -> dict[str, Any]:
+    """All that one image's rows depend on, except the image and its units, whose places and scores are all that the scan adds.
+
+    `precision` is that of the scan, to which its scores are held.
+    """
+    spec = job.spec.sanity
+    return {
+        "job": "sanity",
+        "algorithm": SANITY_ALGORITHM,
+        **_common(job, environment),
+        "sanity": spec.model_dump(mode="json", include={"stages", "modes", "draws", "seed"}),
+        "precision": precision,
+        "numpy": version("numpy"),
     }
 
 

@@ -3,7 +3,7 @@
 import pyarrow as pa
 
 from workers.store.columns import IMAGE, Column, schema_of
-from workers.store.instruments import INVERSION, OCCLUSION
+from workers.store.instruments import INVERSION, LIKENESS, OCCLUSION
 
 MANIFEST = schema_of(
     "manifest",
@@ -103,3 +103,4 @@ def _of_images(name: str, columns: tuple[Column, ...], doc: str) -> pa.Schema:
 
 OCCLUDED = _of_images("occluded", OCCLUSION, "the row of `occlusions`")
 INVERTED = _of_images("inverted", INVERSION, "the rows of `inversions` of one layer, by restart")
+CHECKED = _of_images("checked", LIKENESS, "the rows of `sanity`")

@@ -3,7 +3,7 @@
 import pyarrow as pa
 
 from workers.store.columns import IMAGE, IMAGE_KEY, KEY, Column, Table, schema_of
-from workers.store.instruments import FILTERS, INVERSIONS, OCCLUSIONS
+from workers.store.instruments import FILTERS, INVERSIONS, OCCLUSIONS, SANITY
 
 _TOP: tuple[Column, ...] = (
     *KEY,
@@ -154,4 +154,4 @@ PREVIEWS = Table(
 
 # A run has every one of these, with zero rows if need be; `runs` is made from manifest.json and stands apart.
 SCAN_TABLES = (IMAGES, REJECTS, UNITS, TOP, PATCHES, PREVIEWS)
-TABLES = {table.name: table for table in (RUNS, *SCAN_TABLES, OCCLUSIONS, INVERSIONS, FILTERS)}
+TABLES = {table.name: table for table in (RUNS, *SCAN_TABLES, OCCLUSIONS, INVERSIONS, SANITY, FILTERS)}
