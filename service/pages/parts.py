@@ -17,6 +17,7 @@ SAYS = {
     "projection": "A projection is what in this patch drove this unit, carried down to pixels; never why a class was chosen.",
     "occlude": "A grey square hides a part of the image: what then falls depended on that part, as far as one square shows.",
     "invert": "An image that the layer cannot tell from the original: one of many, and the priors' doing as well.",
+    "sanity": "Projections computed again with random weights: what hardly changes, the layers that are random have not learned.",
     "filters": "The first convolution's kernels, each scaled by itself: what they weigh, not how often they wake.",
 }
 

@@ -11,9 +11,9 @@ from service.catalog import PublishedRun
 from service.query.reading import read, row
 from workers.errors import QueryError, nearest
 from workers.store.columns import Table
-from workers.store.instruments import FILTERS, INVERSIONS, OCCLUSIONS
+from workers.store.instruments import FILTERS, INVERSIONS, OCCLUSIONS, SANITY
 
-TABLE_OF = {"occlude": OCCLUSIONS, "invert": INVERSIONS, "filters": FILTERS}
+TABLE_OF = {"occlude": OCCLUSIONS, "invert": INVERSIONS, "sanity": SANITY, "filters": FILTERS}
 OF_IMAGES = ("occlude", "invert")
 PANELS = ("panel_image", "panel_activation", "panel_projection", "panel_probability", "panel_class")
 MAPS = ("activation_map", "probability_map", "class_map")
