@@ -7,7 +7,7 @@ from typing import Any
 from PIL import Image, ImageDraw, ImageFont
 
 from service.catalog import PublishedRun
-from service.pages.sanity import Unit, units
+from service.pages.sanity import Unit, spread
 from service.query import reading
 from service.query.findings import Finding, findings
 from service.query.sanity import METHODS, METRICS, Curves, curves
@@ -28,7 +28,7 @@ def sanity(run: PublishedRun) -> Image.Image:
     """Adebayo et al. 2018, Figures 2 and 4: similarity by stage, and a row of pictures per unit and method."""
     rows = findings(run)
     drawn = _plots(run.run, curves(row.values for row in rows))
-    shown = _spread(units(rows))
+    shown = spread(rows, LARGEST_UNITS)
     wide = max(drawn.width, *(_width(unit) for unit in shown))
     tops = [drawn.height + sum(_height(unit) for unit in shown[:n]) for n in range(len(shown) + 1)]
     page = Image.new("RGB", (wide, tops[-1] + MARGIN_PX), WHITE)
@@ -36,15 +36,6 @@ def sanity(run: PublishedRun) -> Image.Image:
     for unit, top in zip(shown, tops, strict=False):
         _draw(page, top, run, unit)
     return page
-
-
-def _spread(every: Sequence[Unit]) -> list[Unit]:
-    """Some units, as many of each layer, those of upper layers first."""
-    layers: dict[int, list[Unit]] = {}
-    for unit in every:
-        layers.setdefault(unit.first["layer_index"], []).append(unit)
-    each = max(1, LARGEST_UNITS // len(layers))
-    return [unit for index in sorted(layers, reverse=True) for unit in layers[index][:each]][:LARGEST_UNITS]
 
 
 def _plots(name: str, every: Sequence[Curves]) -> Image.Image:
@@ -91,7 +82,7 @@ def _draw(page: Image.Image, top: int, run: PublishedRun, unit: Unit) -> None:
         at = head + LABEL_PX + 6 + line * (TILE_PX + LABEL_PX + 6)
         if not line:
             _tile(page, (_left(0), at), run, unit.patch, "patch")
-        pen.text((_left(0), at + (0 if line else TILE_PX + 1)), METHODS[method].replace(" ", "\n"), INK, font)
+        pen.text((_left(0), at + TILE_PX + 1), method.replace("_", " "), INK, font)
         for column, cell in enumerate(cells, 1):
             _tile(page, (_left(column), at), run, cell, "projection")
             pen.text((_left(column), at + TILE_PX + 1), _told(cell), INK, font)

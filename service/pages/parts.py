@@ -17,7 +17,7 @@ SAYS = {
     "projection": "A projection is what in this patch drove this unit, carried down to pixels; never why a class was chosen.",
     "occlude": "A grey square hides a part of the image: what then falls depended on that part, as far as one square shows.",
     "invert": "An image that the layer cannot tell from the original: one of many, and the priors' doing as well.",
-    "sanity": "Projections computed again with random weights: what hardly changes, the layers that are random have not learned.",
+    "sanity": "Projections computed again with random weights: what stays does not come from what the random layers had learned.",
     "filters": "The first convolution's kernels, each scaled by itself: what they weigh, not how often they wake.",
 }
 
@@ -44,6 +44,15 @@ def scans_beside(atlas: Atlas, found: PublishedRun) -> Iterator[PublishedRun]:
     """The scans over the same corpus, the newest first; none of itself."""
     for each in atlas.runs():
         if each.job == "scan" and each.corpus == found.corpus and each.run != found.run:
+            yield each
+
+
+def checks_of(atlas: Atlas, scan: PublishedRun, layer: str) -> Iterator[PublishedRun]:
+    """The randomisation checks of a scan that looked at a layer, the newest first."""
+    for each in atlas.runs():
+        if each.spec.get("sanity", {}).get("from_run") == scan.run and any(
+            about.name == layer for about in each.layers
+        ):
             yield each
 
 

@@ -1,6 +1,6 @@
 """Pages about the randomisation check. Takes rows of its table, gives plain values: curves as figures, units stage by stage."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,10 +60,24 @@ def of_run(found: PublishedRun, rows: Sequence[Finding], start: int) -> dict[str
         "last": start + len(shown),
         "previous": links.run(found, max(0, start - SHOWN)) if start else None,
         "next": links.run(found, start + SHOWN) if start + SHOWN < len(every) else None,
-        "layers": [of_curves(each) for each in reversed(curves(row.values for row in rows))],
+        "layers": all_curves(rows),
         "units": [of_unit(each) for each in shown],
         "methods": METHODS,
     }
+
+
+def all_curves(rows: Sequence[Finding]) -> list[dict[str, Any]]:
+    """The curves of each layer, the top one first."""
+    return [of_curves(each) for each in reversed(curves(row.values for row in rows))]
+
+
+def spread(rows: Sequence[Finding], most: int) -> list[Unit]:
+    """Some units, as many of each layer, those of upper layers first."""
+    layers: dict[int, list[Unit]] = {}
+    for unit in units(rows):
+        layers.setdefault(unit.first["layer_index"], []).append(unit)
+    each = max(1, most // len(layers))
+    return [unit for index in sorted(layers, reverse=True) for unit in layers[index][:each]][:most]
 
 
 def of_row(rows: Sequence[Finding], number: int) -> dict[str, Any]:
@@ -83,16 +97,21 @@ def of_row(rows: Sequence[Finding], number: int) -> dict[str, Any]:
     }
 
 
-def of_unit(unit: Unit) -> dict[str, Any]:
-    """A unit as a table: a line per method, a cell per stage."""
+def linked(row: Finding, column: str) -> str:
+    """Where a picture of a row is."""
+    return links.picture(row.run, row.number, column)
+
+
+def of_unit(unit: Unit, picture: Callable[[Finding, str], str] = linked) -> dict[str, Any]:
+    """A unit as a table: a line per method, a cell per stage. `picture` gives what stands for a row's picture."""
     patch, run = unit.patch, unit.every[0].run
     return {
         "title": unit.title,
         "href": links.row(run, unit.every[0].number),
         "image_href": links.image(run, unit.first["image_id"]),
-        "patch": links.picture(run, patch.number, "patch") if patch else None,
+        "patch": picture(patch, "patch") if patch else None,
         "stages": ["trained", *unit.stages],
-        "lines": {method: [_cell(row) for row in cells] for method, cells in unit.lines.items()},
+        "lines": {method: [_cell(row, picture) for row in cells] for method, cells in unit.lines.items()},
     }
 
 
@@ -104,6 +123,7 @@ def of_curves(about: Curves) -> dict[str, Any]:
         "units": about.units,
         "seeds": list(about.seeds),
         "blank": about.blank,
+        "tall": round(130 + 3.6 * max(map(len, ["trained", *about.stages]))),
         "figures": [_figure(about, mode, metric) for mode in about.modes for metric in METRICS],
     }
 
@@ -159,8 +179,8 @@ def _unit(rows: Sequence[Finding]) -> Unit:
     return Unit(rows[0].values, tuple(names.values()), lines, tuple(rows))
 
 
-def _cell(row: Finding | None) -> dict[str, Any] | None:
+def _cell(row: Finding | None, picture: Callable[[Finding, str], str]) -> dict[str, Any] | None:
     if row is None:
         return None
-    picture = links.picture(row.run, row.number, "projection") if "projection" in row.pictures else None
-    return {name: row.values[name] for name in ("status", "rank_correlation", "ssim")} | {"picture": picture}
+    shown = picture(row, "projection") if "projection" in row.pictures else None
+    return {name: row.values[name] for name in ("status", "rank_correlation", "ssim")} | {"picture": shown}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from workers.store.results import INVERTED, MANIFEST, OCCLUDED, PROJECTED, SHARD
+from workers.store.results import CHECKED, INVERTED, MANIFEST, OCCLUDED, PROJECTED, SHARD
 from workers.store.schema import TABLES
 
 REPOSITORY = Path(__file__).parents[2]
@@ -173,15 +173,15 @@ def test_every_column_of_a_dataset_has_a_doc_and_its_own_field_id(table):
 
 @pytest.mark.parametrize(
     "schema",
-    [MANIFEST, SHARD, PROJECTED, OCCLUDED, INVERTED],
-    ids=["manifest", "shard", "projected", "occluded", "inverted"],
+    [MANIFEST, SHARD, PROJECTED, OCCLUDED, INVERTED, CHECKED],
+    ids=["manifest", "shard", "projected", "occluded", "inverted", "checked"],
 )
 def test_every_column_of_an_internal_file_has_a_doc(schema):
     assert not [field.name for field in schema if not (field.metadata or {}).get(b"doc", b"").strip()]
 
 
 def test_every_key_of_a_spec_says_its_unit_or_meaning():
-    from workers.instruments import FiltersRun, InversionRun, OcclusionRun
+    from workers.instruments import FiltersRun, InversionRun, OcclusionRun, SanityRun
     from workers.spec import RunSpec
 
     def undescribed(model, place=""):
@@ -191,5 +191,5 @@ def test_every_key_of_a_spec_says_its_unit_or_meaning():
             elif not field.description:
                 yield f"{place}{name}"
 
-    for kind in (RunSpec, OcclusionRun, InversionRun, FiltersRun):
+    for kind in (RunSpec, OcclusionRun, InversionRun, SanityRun, FiltersRun):
         assert not list(undescribed(kind))
