@@ -20,7 +20,6 @@ LARGEST_ROWS = 40  # of another instrument's run but for filters, whose rows are
 IN_THE_REPORT = {
     "occlude": PANELS,
     "invert": ("original", "inversion"),
-    "sanity": ("patch", "projection"),
     "filters": ("kernel",),
 }
 

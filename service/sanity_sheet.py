@@ -20,7 +20,8 @@ LARGEST_UNITS = 8
 DPI = 100
 TITLE = "similarity to the trained network's projection, with random weights from the unit's own layer down to the one named"
 KEY = (
-    "median and quartiles over units and random networks; dotted: other channels at the same place, the trained network"
+    "lines: medians and quartiles over units and random networks; dotted, the floor: other channels at the same place, trained\n"
+    "below each picture: rank correlation of signed values · SSIM"
 )
 
 
