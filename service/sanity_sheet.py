@@ -47,7 +47,7 @@ def _plots(name: str, every: Sequence[Curves]) -> Image.Image:
     grid = figure.subplots(len(every), len(METRICS), squeeze=False, sharey=True)
     for row, about in zip(grid, reversed(every), strict=True):
         for axes, (metric, told) in zip(row, METRICS.items(), strict=True):
-            axes.set_title(f"{about.layer}, {about.units} units: {told}", fontsize=8)
+            axes.set_title(f"{about.layer}, {about.units} units\n{told}", fontsize=8)
             _plot(axes, about, metric)
     grid[0, 0].legend(fontsize=7, frameon=False)
     buffer = io.BytesIO()

@@ -141,13 +141,16 @@ class _LayerUnits:
         start = randomisation.before_rectifier(self.network, self.number)
         for stage, of_stage in enumerate(self.stages, 1):
             through = {number for each in self.stages[:stage] for number in each.nodes}
-            numbers = {Mode.CASCADING: through, Mode.INDEPENDENT: set(of_stage.nodes)}
+            numbers = {Mode.CASCADING: frozenset(through), Mode.INDEPENDENT: frozenset(of_stage.nodes)}
+            networks = {numbers[mode]: draw.randomised(numbers[mode]) for mode in self.spec.modes}  # one for stage 1
+            found = {
+                which: self._projections(network, start, self.units, self.values, range(len(self.top)))
+                for which, network in networks.items()
+            }
             for mode in self.spec.modes:
-                network = draw.randomised(numbers[mode])
-                found = self._projections(network, start, self.units, self.values, range(len(self.top)))
                 shown = mode is Mode.CASCADING and draw.seed == self.spec.seed
                 about = {"mode": str(mode), "stage": stage, "stage_node": of_stage.name, "seed": draw.seed}
-                for method, every in found.items():
+                for method, every in found[numbers[mode]].items():
                     for n, seen in enumerate(every):
                         yield self._row(n, method, seen, **about) | (seen.picture() if shown else {})
 

@@ -92,18 +92,24 @@ def _structural(one: Array | None, other: Array | None) -> float | None:
 
 def _windowed(map_: Array) -> Array:
     """Means over all windows inside a map."""
-    rows = np.lib.stride_tricks.sliding_window_view(map_, WINDOW_PX, axis=0).mean(axis=-1)
-    return np.asarray(np.lib.stride_tricks.sliding_window_view(rows, WINDOW_PX, axis=1).mean(axis=-1))
+    height, width = (extent - WINDOW_PX + 1 for extent in map_.shape)
+    rows: Array = np.add.reduce([map_[start : start + height] for start in range(WINDOW_PX)])
+    return np.asarray(np.add.reduce([rows[:, start : start + width] for start in range(WINDOW_PX)]) / WINDOW_PX**2)
 
 
 def _ranked(values: Array) -> Array | None:
     """Ranks about their mean, equal values sharing the mean of theirs; None if all are equal."""
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    if len(counts) < 2:
+    flat = values.ravel()
+    order = np.argsort(flat)
+    ascending = flat[order]
+    begins = np.append(True, ascending[1:] != ascending[:-1])  # of runs of equal values
+    starts = np.nonzero(begins)[0]
+    if len(starts) < 2:
         return None
-    last = np.cumsum(counts)
-    ranks = (last - (counts - 1) / 2)[inverse.ravel()]
-    return np.asarray(ranks - (values.size + 1) / 2)
+    middles = starts + (np.diff(starts, append=len(flat)) - 1) / 2
+    ranks = np.empty(len(flat))
+    ranks[order] = middles[np.cumsum(begins) - 1]
+    return ranks - (len(flat) - 1) / 2
 
 
 def _correlation(one: Array | None, other: Array | None) -> float | None:
