@@ -11,6 +11,7 @@ from service.query.sanity import METHODS, METRICS, Curves, Point, curves, unit_o
 
 SHOWN = 12  # units on a page
 WIDTH, HEIGHT = 320.0, 100.0  # of the figure of some curves
+LABEL = 15  # letters of a stage's name below a figure
 LOWEST = -1.0  # of any similarity
 GRID = 0.25
 
@@ -120,10 +121,11 @@ def of_curves(about: Curves) -> dict[str, Any]:
     return {
         "name": about.layer,
         "stages": ["trained", *about.stages],
+        "labels": ["trained", *(name if len(name) <= LABEL else f"…{name[1 - LABEL :]}" for name in about.stages)],
         "units": about.units,
         "seeds": list(about.seeds),
         "blank": about.blank,
-        "tall": round(130 + 3.6 * max(map(len, ["trained", *about.stages]))),
+        "tall": round(130 + 3.6 * min(LABEL, max(map(len, ["trained", *about.stages])))),
         "figures": [_figure(about, mode, metric) for mode in about.modes for metric in METRICS],
     }
 
