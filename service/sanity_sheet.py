@@ -18,7 +18,10 @@ COLOURS = {"deconvnet": "#0072b2", "guided_backprop": "#d55e00", "gradient": "#0
 TILE_PX, LABEL_PX, MARGIN_PX = 112, 13, 16
 LARGEST_UNITS = 8
 DPI = 100
-TITLE = "similarity to the trained network's projection, with random weights from the unit's own layer down to the one named"
+TITLES = {
+    "cascading": "random weights from the unit's own layer down to the one named",
+    "independent": "random weights in the layer named alone",
+}
 KEY = (
     "lines: medians and quartiles over units and random networks; dotted, the floor: other channels at the same place, trained\n"
     "below each picture: rank correlation of signed values · SSIM"
@@ -43,7 +46,9 @@ def _plots(name: str, every: Sequence[Curves]) -> Image.Image:
     from matplotlib.figure import Figure
 
     figure = Figure((12.6, 1.1 + 2.5 * len(every)), DPI, layout="constrained")
-    figure.suptitle(f"{name}: {TITLE}\n{KEY}", fontsize=9)
+    figure.suptitle(
+        f"{name}: similarity to the trained network's projection, {TITLES[every[0].modes[0]]}\n{KEY}", fontsize=9
+    )
     grid = figure.subplots(len(every), len(METRICS), squeeze=False, sharey=True)
     for row, about in zip(grid, reversed(every), strict=True):
         for axes, (metric, told) in zip(row, METRICS.items(), strict=True):

@@ -121,10 +121,12 @@ class _LayerUnits:
         self.truth = self._projections(self.network, number, self.units, self.values, range(len(units)))
 
     def trained(self) -> Iterator[Row]:
-        """Each unit's projection by the trained network, with itself; then with other channels at its location."""
+        """Each unit's projection by the trained network, with the same on the road of the random ones; then other channels'."""
+        start = randomisation.before_rectifier(self.network, self.number)
+        again = self._projections(self.network, start, self.units, self.values, range(len(self.top)))
         for method, every in self.truth.items():
             for n, seen in enumerate(every):
-                row = self._row(n, method, seen, mode="trained", stage=0)
+                row = self._row(n, method, again[method][n], mode="trained", stage=0)
                 yield row | seen.picture() | {"patch": self._patch(self.boxes[n])}
         owners = [n for n, others in enumerate(self.others) for _ in others]
         if not owners:
@@ -148,7 +150,7 @@ class _LayerUnits:
                 for which, network in networks.items()
             }
             for mode in self.spec.modes:
-                shown = mode is Mode.CASCADING and draw.seed == self.spec.seed
+                shown = mode == min(self.spec.modes) and draw.seed == self.spec.seed  # cascading, if asked for
                 about = {"mode": str(mode), "stage": stage, "stage_node": of_stage.name, "seed": draw.seed}
                 for method, every in found[numbers[mode]].items():
                     for n, seen in enumerate(every):

@@ -18,7 +18,7 @@ GRID = 0.25
 
 @dataclass(frozen=True, eq=False)
 class Unit:
-    """One unit's rows: the trained network's projection and, of the first random network, those of the cascade.
+    """One unit's rows: the trained network's projection and, of the first random network, those of the cascade, if there is one.
 
     Attributes:
         first: the values of its first row.
@@ -36,6 +36,11 @@ class Unit:
     def patch(self) -> Finding | None:
         """The row that holds its patch."""
         return next((row for row in self.every if "patch" in row.pictures), None)
+
+    @property
+    def cascade(self) -> bool:
+        """Whether its lines are of a cascade, and not of stages alone."""
+        return any(row.values["mode"] == "cascading" for row in self.every)
 
     @property
     def title(self) -> str:
@@ -64,6 +69,7 @@ def of_run(found: PublishedRun, rows: Sequence[Finding], start: int) -> dict[str
         "layers": all_curves(rows),
         "units": [of_unit(each) for each in shown],
         "methods": METHODS,
+        "cascade": every[0].cascade,
     }
 
 
@@ -172,10 +178,11 @@ def _points(values: Sequence[float | None], lowest: float) -> str:
 def _unit(rows: Sequence[Finding]) -> Unit:
     names = dict(sorted((row.values["stage"], row.values["stage_node"]) for row in rows if row.values["stage"]))
     seed = min((row.values["seed"] for row in rows if row.values["seed"] is not None), default=None)
+    mode = min((row.values["mode"] for row in rows if row.values["stage"]), default=None)
     shown = {
         (row.values["method"], row.values["stage"]): row
         for row in rows
-        if row.values["mode"] == "trained" or (row.values["mode"] == "cascading" and row.values["seed"] == seed)
+        if row.values["mode"] == "trained" or (row.values["mode"] == mode and row.values["seed"] == seed)
     }
     lines = {method: tuple(shown.get((method, stage)) for stage in (0, *names)) for method in METHODS}
     return Unit(rows[0].values, tuple(names.values()), lines, tuple(rows))
