@@ -75,10 +75,10 @@ LIKENESS: tuple[Column, ...] = (
     (
         "mode",
         pa.string(),
-        "what is compared with the trained network's projection. trained: itself, computed again; cascading: that of a network whose "
-        "layers are random from the unit's own down to the stage's; independent: the stage's layers alone are random; "
-        "other_channel: the trained network's projection of another channel that is awake at the same location, the floor to read "
-        "others against",
+        "what is compared with the trained network's projection. trained: itself, computed again; cascading: that of a network "
+        "whose layers are random from the unit's own down to the stage's; independent: the stage's layers alone are random; "
+        "other_channel: the trained network's projection of another channel that is awake at the same location, the floor to "
+        "read others against",
     ),
     ("seed", pa.int64(), "of the random weights; null where there are none"),
     ("stage", pa.int32(), "stage of the randomisation, from 1 at the unit's own layer; 0 where nothing is random"),
