@@ -24,6 +24,7 @@ from jobs.head import head
 from jobs.invariance import invariance
 from jobs.invert import invert
 from jobs.occlude import occlude
+from jobs.sanity import sanity
 from jobs.scan import scan
 from jobs.told import Told
 from jobs.watch import Logged, Watcher
@@ -41,6 +42,7 @@ JOBS: dict[str, Callable[[Any, Watcher], Outcome]] = {
     "scan": scan,
     "occlude": occlude,
     "invert": invert,
+    "sanity": sanity,
     "filters": lambda spec, _: filters(spec),
     "evolve": evolve,
     "invariance": invariance,

@@ -109,7 +109,11 @@ def _write_found(
 def _found(result: pa.Table, run: Attempt[Any], shard: Shard, table: Table) -> Iterator[pa.Table]:
     """The rows of a result; none if the image was rejected."""
     [listed] = manifest.rows(run.root, shard.manifest, shard.start, shard.stop)
-    for found in values(result, "found").to_pylist():
-        row: dict[str, Any] = {"image_id": listed.image_id, "uri": listed.uri, "label": listed.label, **found}
+    found = [
+        {"image_id": listed.image_id, "uri": listed.uri, "label": listed.label, **each}
+        for each in values(result, "found").to_pylist()
+    ]
+    for row in found:
         row |= {name: {"bytes": row[name], "path": None} for name in table.images if row[name] is not None}
-        yield pa.Table.from_pylist([row], table.schema)
+    if found:
+        yield pa.Table.from_pylist(found, table.schema)

@@ -24,7 +24,7 @@ from workers.store.root import Root
 
 PREFIX = "/api/v1"
 EVERY_S = 1.0
-Job = Literal["scan", "occlude", "invert", "filters", "evolve", "invariance", "correspondence"]
+Job = Literal["scan", "occlude", "invert", "filters", "evolve", "invariance", "correspondence", "sanity"]
 RunId = Annotated[str, Path(pattern=r"^[a-z][a-z0-9._-]{0,99}$", description="run id")]
 Name = Annotated[str, Path(pattern=r"^[a-z][a-z0-9-]{0,59}$", description="name of a schedule")]
 

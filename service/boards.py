@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow.dataset as ds
 from PIL import Image, ImageDraw, ImageFont
 
-from service import figures, filmstrip
+from service import figures, filmstrip, sanity_sheet
 from service.catalog import PublishedRun
 from service.query.findings import PANELS
 from workers.errors import DamagedRun
@@ -117,6 +117,7 @@ def _fitting(text: str, width: int, font: Any) -> str:  # noqa: ANN401 - Pillow'
 BOARDS: Mapping[str, Callable[[PublishedRun], Image.Image]] = {
     "occlude": occlusions,
     "invert": inversions,
+    "sanity": sanity_sheet.sanity,
     "filters": filters,
     "evolve": filmstrip.board,
     **figures.FIGURES,

@@ -15,6 +15,7 @@ from service import (
     instruments,
     keeping,
     questions,
+    sanity,
     scheduling,
     serving,
     tables,
@@ -64,6 +65,7 @@ app.add_typer(questions.app, name="query")
 instruments.add_to(app)
 training.add_to(app)
 experiments.add_to(app)
+sanity.add_to(app)
 tables.add_to(app)
 control.add_to(app)
 keeping.add_to(app)

@@ -5,19 +5,26 @@ import io
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from service import drawn
+from service import drawn, filmstrip
 from service.atlas import Atlas
 from service.catalog import PublishedRun
 from service.figures import FIGURES
-from service.pages import parts
+from service.pages import parts, sanity
 from service.pages.parts import SAYS
 from service.pictures import Picture, Pictures
 from service.query.findings import PANELS, Finding, findings
 from service.query.layers import Choice, LayerTables
+from service.query.sanity import METHODS
 
 WALL_PX = 204
-LARGEST_ROWS = 40  # of an instrument's run but for filters, whose rows are small
-IN_THE_REPORT = {"occlude": PANELS, "invert": ("original", "inversion"), "filters": ("kernel",)}
+LARGEST_UNITS = 12  # of a randomisation check
+LARGEST_ROWS = 40  # of another instrument's run but for filters, whose rows are small
+IN_THE_REPORT = {
+    "occlude": PANELS,
+    "invert": ("original", "inversion"),
+    "filters": ("kernel",),
+}
+DRAWN = {"evolve": filmstrip.board, **FIGURES}
 
 
 def report(atlas: Atlas, run: PublishedRun, channels: int) -> str:
@@ -40,15 +47,16 @@ def report(atlas: Atlas, run: PublishedRun, channels: int) -> str:
         "layers": list(_layers(atlas, run, channels)) if run.job == "scan" else [],
         "found": list(_found(Pictures(atlas), shown)),
         "more": len(found) - len(shown),
-        "figure": _inside(_figure(run)) if run.job in FIGURES else None,
+        "figure": _inside(_figure(run)) if run.job in DRAWN else None,
+        **(_checked(Pictures(atlas), found) if run.job == "sanity" else {}),
     }
     return drawn.page("report.html", page=page)
 
 
 def _figure(run: PublishedRun) -> Picture:
-    """The figure of an experiment."""
+    """A run whose rows say most together, as one figure."""
     buffer = io.BytesIO()
-    FIGURES[run.job](run).save(buffer, "PNG")
+    DRAWN[run.job](run).save(buffer, "PNG")
     return Picture(buffer.getvalue(), "image/png")
 
 
@@ -74,6 +82,16 @@ def _first(tables: LayerTables, count: int) -> tuple[Any, ...]:
 def _found(pictures: Pictures, rows: Sequence[Finding]) -> Iterator[dict[str, Any]]:
     for row in rows:
         yield row.values | {"pictures": dict(_pictures(pictures, row))}
+
+
+def _checked(pictures: Pictures, rows: Sequence[Finding]) -> dict[str, Any]:
+    """The randomisation check: all curves, some units."""
+
+    def inside(row: Finding, column: str) -> str:
+        return _inside(pictures.of_row(row.run, row.number, column))
+
+    units = [sanity.of_unit(unit, inside) for unit in sanity.spread(rows, LARGEST_UNITS)]
+    return {"curves": sanity.all_curves(rows), "units": units, "methods": METHODS}
 
 
 def _pictures(pictures: Pictures, row: Finding) -> Iterator[tuple[str, str]]:

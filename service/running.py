@@ -75,8 +75,10 @@ def _rate(images_per_s: float) -> str:
     return f"{images_per_s:,.1f} images/s" if images_per_s >= 1 else f"{1 / images_per_s:,.1f} s an image"
 
 
-def spec_of(kind: "type[AnySpec]", path: Path | None, flags: dict[str, Any]) -> "AnySpec":
-    """A spec from a TOML file and flags, which win over it.
+def spec_of(
+    kind: "type[AnySpec]", path: Path | None, flags: dict[str, Any], base: dict[str, Any] | None = None
+) -> "AnySpec":
+    """A spec from a TOML file and flags, which win over it; what neither says is as in `base`.
 
     Raises:
         SpecError: the file cannot be read, or says something that cannot be.
@@ -84,12 +86,12 @@ def spec_of(kind: "type[AnySpec]", path: Path | None, flags: dict[str, Any]) -> 
     from workers.spec import make, merged, read_toml
 
     if path is None:
-        return make(kind, merged({}, flags))
+        return make(kind, merged(base or {}, flags))
     try:
         text = path.read_text()
     except (OSError, UnicodeDecodeError) as error:
         raise SpecError([f"spec file {str(path)!r} cannot be read: {error}"]) from error
-    return make(kind, merged(read_toml(text, path.absolute().parent), flags))
+    return make(kind, merged(merged(base or {}, read_toml(text, path.absolute().parent)), flags))
 
 
 def absolute(path: str | None) -> str | None:

@@ -1,6 +1,7 @@
 """What a run of an instrument is asked to do. Takes nested dicts, gives frozen values; see `spec` for the scan's."""
 
 from collections.abc import Mapping
+from enum import StrEnum
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -91,6 +92,37 @@ class EvolveSpec(Frozen):
     )
 
 
+class Mode(StrEnum):
+    """Which weights are random: those of all layers from the unit's own down to a stage's, or those of a stage alone."""
+
+    CASCADING = "cascading"
+    INDEPENDENT = "independent"
+
+
+class SanitySpec(Frozen):
+    """Projections of a scan's units computed again with random weights."""
+
+    from_run: RunId = Field(description="published scan of the same root whose units are looked at")
+    layers: tuple[Word, ...] = Field((), description="layer names, globs, or 'auto'; none: all layers of the scan")
+    channels: tuple[Annotated[int, Field(ge=0)], ...] = Field((), description="channels of each layer; none: a sample")
+    sample: int = Field(4, ge=1, description="living channels of each layer to take if none are named")
+    ranks: int = Field(2, ge=1, le=1000, description="strongest images of each channel")
+    stages: int = Field(
+        8, ge=1, le=100, description="most stages of a layer; with fewer than its weighted layers these share"
+    )
+    modes: tuple[Mode, ...] = Field(tuple(Mode), min_length=1, description="cascading, independent")
+    draws: int = Field(3, ge=1, le=100, description="random networks; draw d has seed + d")
+    seed: int = Field(0, ge=0, description="of the random weights")
+
+    @model_validator(mode="after")
+    def _once(self) -> Self:
+        for name, values in (("channels", self.channels), ("modes", self.modes)):
+            twice = [value for value in values if values.count(value) > 1]
+            if twice:
+                raise ValueError(f"sanity.{name}: {twice[0]} is named twice")
+        return self
+
+
 class OcclusionRun(JobSpec):
     """Occlusion maps of some images of a corpus."""
 
@@ -115,6 +147,12 @@ class EvolutionRun(RunSpec):
     evolve: EvolveSpec
 
 
+class SanityRun(JobSpec):
+    """The randomisation check of some units of a scan."""
+
+    sanity: SanitySpec
+
+
 class FiltersRun(Frozen):
     """The first convolutions of some networks; there is no corpus."""
 
@@ -127,6 +165,7 @@ SPECS: Mapping[str, type[JobSpec] | type[FiltersRun]] = {
     "scan": RunSpec,
     "occlude": OcclusionRun,
     "invert": InversionRun,
+    "sanity": SanityRun,
     "filters": FiltersRun,
     "evolve": EvolutionRun,
     "invariance": InvarianceRun,

@@ -11,9 +11,9 @@ from workers.core.recipe import SCHEDULE, Recipe
 from workers.corpus.isolate import Verdict
 from workers.corpus.manifest import Row
 from workers.experiments import CorrespondenceRun, InvarianceRun
-from workers.instruments import InversionRun, OcclusionRun
+from workers.instruments import InversionRun, OcclusionRun, SanityRun
 from workers.model import StoredModel
-from workers.spec import JobSpec, RunSpec
+from workers.spec import JobSpec, Precision, RunSpec
 
 # Raised whenever the same inputs would give other numbers: it invalidates stored results.
 SCAN_ALGORITHM = 1
@@ -22,6 +22,7 @@ OCCLUDE_ALGORITHM = 2
 INVERT_ALGORITHM = 1
 INVARIANCE_ALGORITHM = 1
 CORRESPONDENCE_ALGORITHM = 1
+SANITY_ALGORITHM = 1
 ENGINE = "eager"
 
 
@@ -159,6 +160,22 @@ def correspondence_configuration(
         "draws": spec.draws,
         "seed": spec.seed,
         "fill": spec.fill,
+    }
+
+
+def sanity_configuration(job: Job[SanityRun], environment: Environment, precision: Precision) -> dict[str, Any]:
+    """All that one image's rows depend on, except the image and its units, whose places and scores are all that the scan adds.
+
+    `precision` is that of the scan, to which its scores are held.
+    """
+    spec = job.spec.sanity
+    return {
+        "job": "sanity",
+        "algorithm": SANITY_ALGORITHM,
+        **_common(job, environment),
+        "sanity": spec.model_dump(mode="json", include={"stages", "modes", "draws", "seed"}),
+        "precision": precision,
+        "numpy": version("numpy"),
     }
 
 

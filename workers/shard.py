@@ -63,6 +63,35 @@ class Restart(Shard):
 
 
 @dataclass(frozen=True, order=True)
+class TopUnit:
+    """A unit as a scan's `top` has it: its layer, place, image's rank in its channel, and the score."""
+
+    layer_index: int
+    channel: int
+    rank: int
+    y: int
+    x: int
+    score: float
+
+
+@dataclass(frozen=True, order=True)
+class ImageUnits(Shard):
+    """One image, and some units in it.
+
+    Attributes:
+        units: by layer, channel and rank.
+        mark: hash of the units.
+    """
+
+    units: tuple[TopUnit, ...]
+    mark: str
+
+    def named(self, rows: str) -> Self:
+        """The same units, their result named by another hash of rows."""
+        return replace(self, result=paths.shard_path(paths.configuration_of(self.result), rows, self.mark))
+
+
+@dataclass(frozen=True, order=True)
 class CheckpointShard(Shard):
     """Images as one checkpoint of a training sees them.
 

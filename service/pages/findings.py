@@ -10,7 +10,7 @@ from matplotlib.colors import to_hex
 from service import links
 from service.atlas import Atlas
 from service.catalog import PublishedRun
-from service.pages import experiments, parts
+from service.pages import experiments, parts, sanity
 from service.pages.parts import SAYS, Page
 from service.query.findings import MAPS, TABLE_OF, Finding, finding, findings
 from workers import panels
@@ -18,6 +18,7 @@ from workers import panels
 KINDS = {
     "occlude": ("occlusions", "occlusion"),
     "invert": ("inversions", "inversion"),
+    "sanity": ("sanity", "sanity_unit"),
     "filters": ("filters", "filter"),
     "evolve": ("evolution", "frame"),
     "invariance": ("invariance", "moved"),
@@ -36,6 +37,8 @@ CURVE = (320.0, 100.0)  # width and height of the figure of an error curve
 def of_run(found: PublishedRun, start: int = 0) -> Page:
     """What a run of an instrument found, some images of it."""
     rows = findings(found)
+    if found.job == "sanity":
+        return {"kind": KINDS[found.job][0], "says": [SAYS[found.job]], **sanity.of_run(found, rows, start)}
     groups, size = [rows] if found.job in OF_NO_IMAGE else _by_image(rows), SHOWN.get(found.job, MOST)
     shown = groups[start : start + size]
     page = {
@@ -58,7 +61,7 @@ def of_run(found: PublishedRun, start: int = 0) -> Page:
 
 
 def of_row(atlas: Atlas, run_id: str, number: int) -> Page:
-    """One row: an occlusion with its maps, an inversion with its curve, a kernel."""
+    """One row: an occlusion with its maps, an inversion with its curve, a kernel; a random network's with all of its unit."""
     run = atlas.run(run_id)
     row, last = finding(run, number), sum(part.rows for part in run.tables[TABLE_OF[run.job].name]) - 1
     page = {
@@ -113,6 +116,7 @@ def _inversion(_: Atlas, row: Finding) -> dict[str, Any]:
 _MORE: Mapping[str, Callable[[Atlas, Finding], dict[str, Any]]] = {
     "occlude": _occlusion,
     "invert": _inversion,
+    "sanity": lambda _, row: sanity.of_row(findings(row.run), row.number),
     "filters": lambda _, __: {},
     "evolve": lambda _, row: {"strip": links.strips(row.run, row.values["layer"], row.values["channel"])},
     "invariance": lambda _, row: experiments.moved(row),

@@ -18,6 +18,7 @@ SAYS = {
     "occlude": "A grey square hides a part of the image: what then falls depended on that part, as far as one square shows.",
     "invert": "An image that the layer cannot tell from the original: one of many, and the priors' doing as well.",
     "evolve": "Each frame is the image that drives the channel most at that checkpoint: strips jump where another image wins.",
+    "sanity": "Projections computed again with random weights: what stays does not come from what the random layers had learned.",
     "filters": "The first convolution's kernels, each scaled by itself: what they weigh, not how often they wake.",
     "invariance": "How far features move with the image, not why: beyond its border there is something made up to see.",
     "correspondence": "Whether hiding a part changes features alike. So does one place hidden in all images: it stands beside.",
@@ -46,6 +47,15 @@ def scans_beside(atlas: Atlas, found: PublishedRun) -> Iterator[PublishedRun]:
     """The scans over the same corpus, the newest first; none of itself."""
     for each in atlas.runs():
         if each.job == "scan" and each.corpus == found.corpus and each.run != found.run:
+            yield each
+
+
+def checks_of(atlas: Atlas, scan: PublishedRun, layer: str) -> Iterator[PublishedRun]:
+    """The randomisation checks of a scan that looked at a layer, the newest first."""
+    for each in atlas.runs():
+        if each.spec.get("sanity", {}).get("from_run") == scan.run and any(
+            about.name == layer for about in each.layers
+        ):
             yield each
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from service import links
 from service.atlas import Atlas
 from service.pages import evolution, findings
-from service.pages.parts import SAYS, Page, of_cell, of_channel, of_layer, of_run, of_state
+from service.pages.parts import SAYS, Page, checks_of, of_cell, of_channel, of_layer, of_run, of_state
 from service.pictures import KINDS, SHOWN
 from service.query import sharing
 from service.query.layers import SORTS, Choice
@@ -90,6 +90,7 @@ def channel(atlas: Atlas, run_id: str, name: str, number: int) -> Page:
         "previous": links.channel(found, name, (number - 1) % about.channels),
         "next": links.channel(found, name, (number + 1) % about.channels),
         "says": [SAYS["patch"], SAYS["projection"]],
+        "checks": [{"run": each.run, "href": f"{links.run(each)}#{name}"} for each in checks_of(atlas, found, name)],
     }
 
 

@@ -11,7 +11,7 @@ from service.catalog import PublishedRun
 from service.query.reading import read, row
 from workers.errors import QueryError, nearest
 from workers.store.columns import Table
-from workers.store.instruments import CORRESPONDENCE, FILTERS, INVARIANCE, INVERSIONS, OCCLUSIONS
+from workers.store.instruments import CORRESPONDENCE, FILTERS, INVARIANCE, INVERSIONS, OCCLUSIONS, SANITY
 from workers.store.schema import EVOLUTION
 
 TABLE_OF = {
@@ -21,6 +21,7 @@ TABLE_OF = {
     "evolve": EVOLUTION,
     "invariance": INVARIANCE,
     "correspondence": CORRESPONDENCE,
+    "sanity": SANITY,
 }
 OF_IMAGES = ("occlude", "invert", "invariance")
 PANELS = ("panel_image", "panel_activation", "panel_projection", "panel_probability", "panel_class")

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -105,3 +106,49 @@ def filters(root: Root, run: str = "kernels") -> None:
         for n in range(KERNELS)
     ]  # fmt: skip
     commit(root, run, "filters", {"filters": rows}, corpus=None)
+
+
+def sanity(root: Root, run: str = "randomised", named: Sequence[tuple[str, str]] | None = None) -> None:
+    """One unit of relu2 in each image, two stages, two seeds: seed d leaves 1 - s/4 - d/10 at stage s; one is blank."""
+    images = image_rows(named or names(2))
+    grey = encoded(np.full((20, 20, 3), 128, np.uint8))
+    nothing = dict.fromkeys(("seed", "stage_node", "other", "patch", "projection", "projection_scale"))
+    rows = []
+    for image in images:
+        for method in ("deconvnet", "gradient", "guided_backprop"):
+            about = {"layer": "relu2", "layer_index": 1, "channel": 4, "rank": image["image_index"], "score": 9.0}
+            about |= {"y": 1, "x": 2, "method": method, "status": "ok", "stage": 0} | nothing
+            rows += [image | about | each for each in _compared(method, image["image_index"], grey)]
+    layer = {
+        "index": 1, "name": "relu2", "channels": 6, "height": 8, "width": 8, "field_height": 35, "field_width": 35,
+        "stride_y": 8, "stride_x": 8,
+    }  # fmt: skip
+    spec = {"sanity": {"from_run": "first"}}
+    commit(root, run, "sanity", {"images": images, "rejects": [], "sanity": rows}, spec=spec, layers=[layer])
+
+
+def _compared(method: str, image_index: int, picture: dict[str, Any]) -> list[dict[str, Any]]:
+    def alike(value: float | None) -> dict[str, Any]:
+        return dict.fromkeys(("rank_correlation", "rank_correlation_abs", "ssim"), value)
+
+    random = [
+        {
+            "mode": mode,
+            "seed": seed,
+            "stage": stage,
+            "stage_node": f"conv{3 - stage}",
+            **alike(1 - stage / 4 - seed / 10),
+        }
+        | ({"projection": picture, "projection_scale": 1.0} if mode == "cascading" and not seed else {})
+        for mode in ("cascading", "independent")
+        for seed in (0, 1)
+        for stage in (1, 2)
+    ]
+    if method == "gradient" and image_index == 0:
+        random[0] |= {"status": "blank", "projection": None} | alike(None)
+    other = {"mode": "other_channel", "other": 3, **alike(0.25)}
+    return [
+        *random,
+        other,
+        {"mode": "trained", "patch": picture, "projection": picture, "projection_scale": 1.0} | alike(1.0),
+    ]

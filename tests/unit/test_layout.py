@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from workers.store.results import HIDDEN, INVERTED, MANIFEST, OCCLUDED, PROJECTED, SHARD, TRANSFORMED
+from workers.store.results import CHECKED, HIDDEN, INVERTED, MANIFEST, OCCLUDED, PROJECTED, SHARD, TRANSFORMED
 from workers.store.schema import TABLES
 
 REPOSITORY = Path(__file__).parents[2]
@@ -173,8 +173,8 @@ def test_every_column_of_a_dataset_has_a_doc_and_its_own_field_id(table):
 
 @pytest.mark.parametrize(
     "schema",
-    [MANIFEST, SHARD, PROJECTED, OCCLUDED, INVERTED, TRANSFORMED, HIDDEN],
-    ids=["manifest", "shard", "projected", "occluded", "inverted", "transformed", "hidden"],
+    [MANIFEST, SHARD, PROJECTED, OCCLUDED, INVERTED, TRANSFORMED, HIDDEN, CHECKED],
+    ids=["manifest", "shard", "projected", "occluded", "inverted", "transformed", "hidden", "checked"],
 )
 def test_every_column_of_an_internal_file_has_a_doc(schema):
     assert not [field.name for field in schema if not (field.metadata or {}).get(b"doc", b"").strip()]
@@ -182,7 +182,7 @@ def test_every_column_of_an_internal_file_has_a_doc(schema):
 
 def test_every_key_of_a_spec_says_its_unit_or_meaning():
     from workers.experiments import CorrespondenceRun, InvarianceRun, PartBox
-    from workers.instruments import FiltersRun, InversionRun, OcclusionRun
+    from workers.instruments import EvolutionRun, FiltersRun, InversionRun, OcclusionRun, SanityRun
     from workers.spec import RunSpec
 
     def undescribed(model, place=""):
@@ -192,5 +192,16 @@ def test_every_key_of_a_spec_says_its_unit_or_meaning():
             elif not field.description:
                 yield f"{place}{name}"
 
-    for kind in (RunSpec, OcclusionRun, InversionRun, FiltersRun, InvarianceRun, CorrespondenceRun, PartBox):
+    kinds = (
+        RunSpec,
+        OcclusionRun,
+        InversionRun,
+        FiltersRun,
+        EvolutionRun,
+        InvarianceRun,
+        CorrespondenceRun,
+        PartBox,
+        SanityRun,
+    )
+    for kind in kinds:
         assert not list(undescribed(kind))

@@ -151,6 +151,49 @@ CORRESPONDENCE = Table(
     sorted_by=("layer_index", "part", "kind"),
     group_rows=64,
 )
+LIKENESS: tuple[Column, ...] = (
+    *KEY,
+    ("rank", pa.int32(), "the image's rank in the channel's top of the scan"),
+    ("score", pa.float32(), "the unit's activation in the trained network, as the scan has it"),
+    ("y", pa.int32(), "row of the unit in the feature map"),
+    ("x", pa.int32(), "column of the unit in the feature map"),
+    ("method", pa.string(), "deconvnet, guided_backprop or gradient"),
+    (
+        "mode",
+        pa.string(),
+        "what is compared with the trained network's projection. trained: itself, computed again; cascading: that of a network "
+        "whose layers are random from the unit's own down to the stage's; independent: the stage's layers alone are random; "
+        "other_channel: the trained network's projection of another channel that is awake at the same location, the floor to "
+        "read others against",
+    ),
+    ("seed", pa.int64(), "of the random weights; null where there are none"),
+    ("stage", pa.int32(), "stage of the randomisation, from 1 at the unit's own layer; 0 where nothing is random"),
+    ("stage_node", pa.string(), "the stage's lowest convolution or fully connected layer; null at stage 0"),
+    ("other", pa.int32(), "the other channel; null but for other_channel"),
+    ("status", pa.string(), "ok; blank: the projection is 0 everywhere and cannot be compared"),
+    ("rank_correlation", pa.float64(), "Spearman's, of the signed values of both projections; null: blank"),
+    ("rank_correlation_abs", pa.float64(), "Spearman's, of the absolute values of both projections; null: blank"),
+    (
+        "ssim",
+        pa.float64(),
+        "mean structural similarity of the absolute values summed over colours, each map's largest 1, windows of 7 x 7 px; "
+        "null: blank, or the receptive field is smaller than that",
+    ),
+    ("patch", IMAGE, "what the unit saw, as in `patches`; null but for trained"),
+    (
+        "projection",
+        IMAGE,
+        "the projection, as in `patches`; begins with the unit's activation in the trained network, so its scale says nothing "
+        "where weights are random. Null for other_channel, seeds behind the first, independent beside cascading; and where blank",
+    ),
+    ("projection_scale", pa.float32(), "largest absolute value of the projection"),
+)
+SANITY = Table(
+    "sanity",
+    schema_of("sanity", (*IMAGE_KEY, ("label", pa.string(), "label of the image, or null"), *LIKENESS)),
+    sorted_by=("image_index", "layer_index", "channel", "rank", "method", "mode", "seed", "stage", "other"),
+    group_rows=256,
+)
 FILTERS = Table(
     "filters",
     schema_of(

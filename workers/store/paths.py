@@ -51,7 +51,7 @@ def shard_folder(configuration: str) -> str:
     return f"{SHARDS}/{configuration}"
 
 
-def shard_path(configuration: str, rows: str, *within: int) -> str:
+def shard_path(configuration: str, rows: str, *within: int | str) -> str:
     """One shard's result, or that of something within it, named by everything that it depends on."""
     return f"{SHARDS}/{configuration}/{'-'.join([rows, *map(str, within)])}.parquet"
 

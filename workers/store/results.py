@@ -3,7 +3,7 @@
 import pyarrow as pa
 
 from workers.store.columns import IMAGE, Column, schema_of
-from workers.store.instruments import INVERSION, MOVED, OCCLUSION
+from workers.store.instruments import INVERSION, LIKENESS, MOVED, OCCLUSION
 
 MANIFEST = schema_of(
     "manifest",
@@ -116,3 +116,4 @@ _HIDDEN: tuple[Column, ...] = (
     ("picture", IMAGE, "the image with the box hidden, in the first layer's rows of the first draw"),
 )
 HIDDEN = _of_images("hidden", _HIDDEN, "signs of change by part, kind, draw and layer")
+CHECKED = _of_images("checked", LIKENESS, "the rows of `sanity`")

@@ -3,7 +3,7 @@
 import pyarrow as pa
 
 from workers.store.columns import IMAGE, IMAGE_KEY, KEY, Column, Table, schema_of
-from workers.store.instruments import CORRESPONDENCE, FILTERS, INVARIANCE, INVERSIONS, OCCLUSIONS
+from workers.store.instruments import CORRESPONDENCE, FILTERS, INVARIANCE, INVERSIONS, OCCLUSIONS, SANITY
 
 _TOP: tuple[Column, ...] = (
     *KEY,
@@ -192,5 +192,5 @@ PREVIEWS = Table(
 
 # A run has every one of these, with zero rows if need be; `runs` is made from manifest.json and stands apart.
 SCAN_TABLES = (IMAGES, REJECTS, UNITS, TOP, PATCHES, PREVIEWS)
-INSTRUMENT_TABLES = (OCCLUSIONS, INVERSIONS, FILTERS, INVARIANCE, CORRESPONDENCE)
+INSTRUMENT_TABLES = (OCCLUSIONS, INVERSIONS, FILTERS, INVARIANCE, CORRESPONDENCE, SANITY)
 TABLES = {table.name: table for table in (RUNS, *SCAN_TABLES, *INSTRUMENT_TABLES, EVOLUTION)}

@@ -61,6 +61,7 @@ def root(tmp_path_factory) -> Root:
     publish(root, named=NAMED)
     instrumented.occlude(root, named=NAMED)
     instrumented.invert(root, named=NAMED)
+    instrumented.sanity(root, named=NAMED)
     return root
 
 
@@ -104,9 +105,9 @@ def test_links_that_hold_a_bad_name_lead_to_what_has_it(client, name):
 
 def test_instruments_and_the_report_show_bad_names_as_text(client, root):
     atlas = Atlas(root)
-    texts = [client.get(f"/runs/{run}").text for run in ("covered", "inverted")]
+    texts = [client.get(f"/runs/{run}").text for run in ("covered", "inverted", "randomised")]
     texts += [client.get(f"/runs/covered/rows/{n}").text for n in range(len(BAD))]
-    texts += [report(atlas, atlas.run(run), 3) for run in ("first", "covered", "inverted")]
+    texts += [report(atlas, atlas.run(run), 3) for run in ("first", "covered", "inverted", "randomised")]
     for text in texts:
         page = Reader(text)
         assert not page.events and page.tags.count("script") <= 1 and "7 * 7" not in text.replace("{{ 7 * 7 }}", "")

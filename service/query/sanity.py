@@ -1,0 +1,106 @@
+"""What the randomisation check says of a layer. Takes rows of `sanity`, gives curves: similarity by stage, and its floor."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+Row = Mapping[str, Any]
+METRICS = {
+    "rank_correlation": "rank correlation",
+    "rank_correlation_abs": "rank correlation of absolute values",
+    "ssim": "structural similarity (SSIM)",
+}
+METHODS = {"deconvnet": "deconvnet", "guided_backprop": "guided backpropagation", "gradient": "gradient"}
+FLOOR = "other_channel"
+
+
+@dataclass(frozen=True)
+class Point:
+    """How alike some projections and the trained network's are; None where none can be compared.
+
+    Attributes:
+        median: half of them are less alike.
+        low: a quarter of them are less alike.
+        high: a quarter of them are more alike.
+        count: how many could be compared.
+        blank: how many projections were 0 everywhere.
+    """
+
+    median: float | None
+    low: float | None
+    high: float | None
+    count: int
+    blank: int
+
+
+@dataclass(frozen=True)
+class Curves:
+    """The check of one layer.
+
+    Attributes:
+        layer: its name.
+        stages: names of the stages, from the top down.
+        units: how many units of it were looked at.
+        seeds: seeds of the random networks.
+        points: by metric, mode and method, from stage 0, where nothing is random.
+        floors: by metric and method: the trained network's projections of other channels at the same location.
+    """
+
+    layer: str
+    stages: tuple[str, ...]
+    units: int
+    seeds: tuple[int, ...]
+    points: Mapping[tuple[str, str, str], tuple[Point, ...]]
+    floors: Mapping[tuple[str, str], Point]
+
+    @property
+    def modes(self) -> tuple[str, ...]:
+        """What was random."""
+        return tuple(sorted({mode for _, mode, _ in self.points}))
+
+    @property
+    def blank(self) -> int:
+        """Projections of random networks that were 0 everywhere, over all modes and methods."""
+        return sum(p.blank for (metric, _, _), every in self.points.items() if metric == "ssim" for p in every)
+
+
+def unit_of(row: Row) -> tuple[int, int, int]:
+    """What tells units apart: layer, channel, and the image's rank in it."""
+    return row["layer_index"], row["channel"], row["rank"]
+
+
+def curves(rows: Iterable[Row]) -> tuple[Curves, ...]:
+    """The curves of each layer, in the order of the graph."""
+    layers = defaultdict[tuple[int, str], list[Row]](list)
+    for row in rows:
+        layers[row["layer_index"], row["layer"]].append(row)
+    return tuple(_curves(name, layers[index, name]) for index, name in sorted(layers))
+
+
+def _curves(layer: str, rows: Sequence[Row]) -> Curves:
+    groups = defaultdict[tuple[str, str, int], list[Row]](list)
+    for row in rows:
+        groups[row["mode"], row["method"], row["stage"]].append(row)
+    names = dict(sorted((row["stage"], row["stage_node"]) for row in rows if row["stage"]))
+    modes = sorted({row["mode"] for row in rows} - {"trained", FLOOR})
+    points = {
+        (metric, mode, method): (
+            _point(groups["trained", method, 0], metric),
+            *(_point(groups[mode, method, stage], metric) for stage in names),
+        )
+        for metric in METRICS
+        for mode in modes
+        for method in METHODS
+    }
+    floors = {(metric, method): _point(groups[FLOOR, method, 0], metric) for metric in METRICS for method in METHODS}
+    seeds = sorted({row["seed"] for row in rows if row["seed"] is not None})
+    return Curves(layer, tuple(names.values()), len({unit_of(row) for row in rows}), tuple(seeds), points, floors)
+
+
+def _point(rows: Sequence[Row], metric: str) -> Point:
+    values = [row[metric] for row in rows if row[metric] is not None]
+    low, median, high = np.quantile(values, (0.25, 0.5, 0.75)).tolist() if values else (None, None, None)
+    return Point(median, low, high, len(values), sum(row["status"] == "blank" for row in rows))

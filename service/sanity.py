@@ -1,0 +1,95 @@
+"""The command `sanity`. Takes words, runs the randomisation check of a scan's units, tells how it ended."""
+
+from typing import Annotated, Any
+
+import typer
+
+from service import drawing
+from service.instruments import (
+    DEFAULT_REJECT_SHARE,
+    Actors,
+    Corpus,
+    Datasets,
+    Device,
+    Fewer,
+    Json,
+    Model,
+    Output,
+    Run,
+    SpecFile,
+    Threads,
+    draw,
+)
+from service.running import absolute, absolute_model, finish, number, spec_of, watched
+
+MOST_CHANNELS = 1_000_000  # of any layer: which it has is for the job to judge
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(sanity)
+
+
+def sanity(  # noqa: PLR0913 - one parameter per flag; one that is not given leaves it to the spec
+    *,
+    model: Model = None,
+    corpus: Corpus = None,
+    root: Datasets = None,
+    run: Run = None,
+    from_run: Annotated[
+        str | None, typer.Option(help="Scan whose units are looked at; gives model and corpus.")
+    ] = None,
+    layers: Annotated[list[str] | None, typer.Option(help="Layer, glob or auto; may be repeated.")] = None,
+    channels: Annotated[str | None, typer.Option(help="Channels of each layer, such as 7, 0-23 or 3,7,40-44.")] = None,
+    sample: Annotated[int | None, typer.Option(help="Living channels of each layer if none are named.")] = None,
+    ranks: Annotated[int | None, typer.Option(help="Strongest images of each channel.")] = None,
+    stages: Annotated[int | None, typer.Option(help="Most stages; layers share one where there are more.")] = None,
+    modes: Annotated[list[str] | None, typer.Option(help="cascading or independent; may be repeated.")] = None,
+    draws: Annotated[int | None, typer.Option(help="Random networks.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of the first of them.")] = None,
+    actors: Actors = None,
+    device: Device = None,
+    threads: Threads = None,
+    fewer: Fewer = None,
+    spec: SpecFile = None,
+    output: Output = None,
+    as_json: Json = False,
+) -> None:
+    """Project a scan's units again with random weights: the randomisation check of Adebayo et al."""
+    drawing.check_output(output)
+    from jobs.sanity import sanity as run_sanity
+    from workers.instruments import SanityRun
+
+    units = {"from_run": from_run, "layers": layers or None, "channels": _numbers(channels), "ranks": ranks}
+    how = {"sample": sample, "stages": stages, "modes": modes or None, "draws": draws, "seed": seed}
+    flags = {
+        "run": run,
+        "root": absolute(root),
+        "model": {"source": absolute_model(model)},
+        "corpus": {"source": absolute(corpus)},
+        "sanity": {**units, **how},
+        "resources": {"actors": number(actors), "fewer": fewer, "device": device, "threads": threads},
+    }
+    asked = spec_of(SanityRun, spec, flags, _of_scan(flags["root"], from_run))
+    outcome = watched(lambda watch: run_sanity(asked, watch))
+    draw(outcome.root, outcome.run, output)
+    finish(outcome, DEFAULT_REJECT_SHARE, as_json=as_json)
+
+
+def _of_scan(root: Any, run: str | None) -> dict[str, Any]:  # noqa: ANN401 - one of the flags
+    """Model, corpus and limits of the scan, so that they need not be said again.
+
+    Raises:
+        RunError: there is no such scan.
+    """
+    if root is None or run is None:
+        return {}
+    from service import catalog
+    from workers.store.root import Root
+
+    told = catalog.find(Root(root), run).spec
+    return {part: told[part] for part in ("model", "corpus", "limits") if part in told}
+
+
+def _numbers(text: str | None) -> tuple[int, ...] | None:
+    return drawing.numbers(text, MOST_CHANNELS) if text else None
