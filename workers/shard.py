@@ -150,8 +150,9 @@ def about(item: object) -> dict[str, object]:
     """What a log's line about some work carries: the images of its shard, and its result's name or how many it has."""
     if isinstance(item, Shard | Group):
         return {"shard": f"{item.start}-{item.stop}", "result": item.result}
-    if isinstance(item, InversionBatch):
-        told = {"layer": item.layer, "results": len(item.shards), "result": item.shards[0].result}
+    if isinstance(item, ShardBatch):
+        layer = {"layer": item.layer} if isinstance(item, InversionBatch) else {}
+        told = {**layer, "results": len(item.shards), "result": item.shards[0].result}
         return {"shard": f"{item.start}-{item.stop}", **told}
     return {"item": str(item)}
 

@@ -9,7 +9,7 @@ from jobs.told import Told
 from workers import log
 from workers.errors import UsageError
 from workers.log import Log
-from workers.shard import InversionBatch, Restart, Shard, about
+from workers.shard import CheckpointBatch, CheckpointShard, InversionBatch, Restart, Shard, about
 from workers.store.attempts import Attempts
 from workers.store.root import Root
 
@@ -96,6 +96,8 @@ def test_lines_of_an_attempt_carry_its_run_and_number_and_the_shard_that_they_ar
 
 
 def test_work_is_named_by_its_images_and_its_results():
-    batch = InversionBatch("relu2", tuple(Restart(n, n + 1, "m", f"shards/c/{n}.parquet", 0, n) for n in (4, 5)))
+    batch = InversionBatch(tuple(Restart(n, n + 1, "m", f"shards/c/{n}.parquet", 0, n) for n in (4, 5)), "relu2")
     assert about(batch) == {"shard": "4-6", "layer": "relu2", "results": 2, "result": "shards/c/4.parquet"}
+    several = CheckpointBatch(tuple(CheckpointShard(0, 8, "m", f"shards/{n}/a.parquet", n) for n in (1, 2)))
+    assert about(several) == {"shard": "0-8", "results": 2, "result": "shards/1/a.parquet"}
     assert about("anything else") == {"item": "anything else"}
