@@ -9,6 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from service import (
+    comparing,
     control,
     drawing,
     experiments,
@@ -67,6 +68,7 @@ training.add_to(app)
 experiments.add_to(app)
 sanity.add_to(app)
 tables.add_to(app)
+comparing.add_to(app)
 control.add_to(app)
 keeping.add_to(app)
 app.command()(serving.serve)

@@ -64,7 +64,7 @@ def draw_instrument(run: "PublishedRun", output: Path) -> None:
     from service import boards
 
     check_output(output)
-    _save(boards.BOARDS[run.job](run), output)
+    save(boards.BOARDS[run.job](run), output)
 
 
 def draw_layer(run: "PublishedRun", layer: str, channels: tuple[int, ...], output: Path) -> None:
@@ -76,7 +76,7 @@ def draw_layer(run: "PublishedRun", layer: str, channels: tuple[int, ...], outpu
     from service import sheet as sheets
 
     check_output(output)
-    _save(sheets.sheet(run, layer, channels), output)
+    save(sheets.sheet(run, layer, channels), output)
 
 
 def changing(run: "PublishedRun", layer: str) -> tuple[int, ...]:
@@ -95,7 +95,7 @@ def draw_strips(run: "PublishedRun", layer: str, channels: tuple[int, ...], outp
     from service import filmstrip
 
     check_output(output)
-    _save(filmstrip.strips(run, [(layer, channels)]), output)
+    save(filmstrip.strips(run, [(layer, channels)]), output)
 
 
 def check_output(output: Path | None) -> None:
@@ -112,7 +112,12 @@ def check_output(output: Path | None) -> None:
         raise UsageError(f"sheet {str(output)!r} cannot be written: No such file or directory")
 
 
-def _save(drawn: "Image.Image", output: Path) -> None:
+def save(drawn: "Image.Image", output: Path) -> None:
+    """Write a picture.
+
+    Raises:
+        UsageError: it cannot be written.
+    """
     try:
         drawn.save(output, "PNG")
     except OSError as error:

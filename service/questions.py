@@ -97,26 +97,6 @@ def label(
 
 
 @app.command()
-def compare(
-    first: Annotated[str, typer.Argument(help="Run id of a scan.")],
-    second: Annotated[str, typer.Argument(help="Run id of another.")],
-    root: RootOption,
-    layer: LayerOption,
-    as_json: JsonOption = False,
-) -> None:
-    """Print how many top images each channel of a layer has in common in two scans."""
-    from service import catalog
-    from service.query import sharing
-    from service.query.layers import read_layer
-
-    runs = [catalog.find(Root(root), run) for run in (first, second)]
-    sharing.check_comparable(*runs)
-    tables = [read_layer(run, layer) for run in runs]
-    found = [asdict(row) for row in sharing.beside(*tables)]
-    _show(found, {name: name for name in ("channel", "shared", "overlap")}, as_json=as_json)
-
-
-@app.command()
 def found(
     image_id: Annotated[str, typer.Argument(help="Key of the image in the corpus.")],
     root: RootOption,

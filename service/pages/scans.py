@@ -9,9 +9,8 @@ from service.atlas import Atlas
 from service.pages import evolution, findings
 from service.pages.parts import SAYS, Page, checks_of, of_cell, of_channel, of_layer, of_run, of_state
 from service.pictures import KINDS, SHOWN
-from service.query import sharing
+from service.query import comparing, sharing
 from service.query.layers import SORTS, Choice
-from service.query.sharing import Pair
 from workers.errors import QueryError, nearest
 
 BARS = 40
@@ -124,17 +123,14 @@ def compare(atlas: Atlas, first: str, second: str, asked: Mapping[str, str]) -> 
         second: run id.
         asked: `layer`, `show` and `sort` ("channel" or "overlap", least first).
     """
-    one, other = atlas.run(first), atlas.run(second)
-    common = [each.name for each in one.layers if each.name in {layer.name for layer in other.layers}]
-    if not common:
-        raise QueryError(f"runs {first!r} and {second!r} have no layer in common")
+    compared = comparing.comparison(atlas.run(first), atlas.run(second))
+    (one, other), common = compared.runs, compared.layers
     wanted, show, sort = asked.get("layer") or common[-1], asked.get("show", "patch"), asked.get("sort", "channel")
     if show not in KINDS or sort not in COMPARED_BY:
         raise QueryError(f"two runs cannot be shown by {show!r}, sorted by {sort!r}")
     tables = atlas.layer(one, wanted), atlas.layer(other, wanted)
     sides = tuple(zip((one, other), tables, strict=True))
-    comparable = one.corpus == other.corpus  # an image id elsewhere is another image
-    pairs = [pair if comparable else Pair(pair.channel, 0, None) for pair in sharing.beside(*tables)]
+    pairs = list(compared.pairs(tables))
     if sort == "overlap":
         pairs.sort(key=lambda pair: (pair.overlap is None, pair.overlap))
     return {
@@ -147,7 +143,8 @@ def compare(atlas: Atlas, first: str, second: str, asked: Mapping[str, str]) -> 
         "sort": sort,
         "sorts": COMPARED_BY,
         "says": [SAYS[show]],
-        "comparable": comparable,
+        "in_common": compared.in_common,
+        "whole": vars(compared.layer(tables)),
         "channels": [
             vars(pair)
             | {"sides": [of_channel(run, each.layer, each.channels[pair.channel], show) for run, each in sides]}

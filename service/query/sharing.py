@@ -1,12 +1,10 @@
-"""What channels have in common. Takes scans, gives channels of one label, and two scans' channels side by side."""
+"""What channels have in common. Takes a scan, gives the channels of one label."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pyarrow.compute as pc
 
 from service.catalog import PublishedRun
-from service.query.layers import LayerTables
 from service.query.reading import read
 from workers.errors import QueryError, nearest
 from workers.store.schema import IMAGES, TOP
@@ -23,21 +21,6 @@ class Labelled:
     channel: int
     images: int
     top: int
-
-
-@dataclass(frozen=True)
-class Pair:
-    """The same channel of two scans.
-
-    Attributes:
-        channel: its number in both.
-        shared: top images that wake both, by image id.
-        overlap: the same as a share of the larger of both; None where nothing wakes either.
-    """
-
-    channel: int
-    shared: int
-    overlap: float | None
 
 
 def labelled(run: PublishedRun, label: str) -> tuple[Labelled, ...]:
@@ -66,22 +49,3 @@ def labels(run: PublishedRun) -> tuple[str, ...]:
     """All labels of a run's images, by name."""
     found = pc.unique(read(run, IMAGES, pc.field("label").is_valid(), ["label"])["label"])
     return tuple(sorted(found.to_pylist()))
-
-
-def beside(one: LayerTables, other: LayerTables) -> Iterator[Pair]:
-    """Each channel that a layer of two scans of one corpus has in both, and how many top images it shares with itself."""
-    for channel in range(min(one.layer.channels, other.layer.channels)):
-        ids = [tables.awake(channel) for tables in (one, other)]
-        shared, larger = len(ids[0] & ids[1]), max(map(len, ids))
-        yield Pair(channel, shared, shared / larger if larger else None)
-
-
-def check_comparable(one: PublishedRun, other: PublishedRun) -> None:
-    """Refuse to compare images of two corpora: an id elsewhere is another image.
-
-    Raises:
-        QueryError: the runs have different corpora.
-    """
-    if one.corpus != other.corpus:
-        told = f"{one.run!r} is over {one.corpus!r}, {other.run!r} over {other.corpus!r}"
-        raise QueryError(f"top images can be compared within one corpus only: {told}")

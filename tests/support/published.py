@@ -1,5 +1,6 @@
 """Published runs made on the spot, without a network. Takes a root, writes the tables and the manifest of a run."""
 
+import hashlib
 import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -106,12 +107,17 @@ def image_rows(named: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
     ]
 
 
+def content(image_id: str) -> str:
+    """The hash of an image's file: the same id is the same file."""
+    return hashlib.sha256(image_id.encode()).hexdigest()
+
+
 def _rows(k: int, named: Sequence[tuple[str, str]], channels: Mapping[str, int]) -> dict[str, list[dict[str, Any]]]:
     sized = {"width": INPUT_PX, "height": INPUT_PX}
     images = image_rows(named)
     top = [row for index, layer in enumerate(FIELDS) for row in _top(index, layer, images, k, channels[layer])]
     return {
-        "images": [each | sized for each in images[:IMAGES]],
+        "images": [each | sized | {"sha256": content(each["image_id"])} for each in images[:IMAGES]],
         "rejects": [{**images[IMAGES], "reason": "damaged", "detail": "cut off"}],
         "units": [
             _unit(index, layer, channel) for index, layer in enumerate(FIELDS) for channel in range(channels[layer])
@@ -163,10 +169,10 @@ def _pictures(layer: str, rank: int) -> tuple[dict[str, Any], dict[str, Any]]:
 def _unit(index: int, layer: str, channel: int) -> dict[str, Any]:
     dead = channel == DEAD
     field = FIELDS[layer]
-    numbers = dict.fromkeys(("mean", "std", "q01", "q10", "q25", "q50", "q75", "q90", "q99"), 0.5)
+    numbers = dict.fromkeys(("std", "q01", "q10", "q25", "q50", "q75", "q90", "q99"), 0.5)
     return {
         "layer": layer, "layer_index": index, "channel": channel, "images": IMAGES, **numbers,
-        "max": 0.0 if dead else 10.0 * (channel + 1), "active_share": 0.0 if dead else 1 - channel / 10_000, "dead": dead,
+        "max": 0.0 if dead else 10.0 * (channel + 1), "mean": 0.0 if dead else (channel + 1) / 2, "active_share": 0.0 if dead else 1 - channel / 10_000, "dead": dead,
         "bins": [0], "counts": [IMAGES], "field_height": field.height, "field_width": field.width,
         "stride_y": field.stride_y, "stride_x": field.stride_x,
     }  # fmt: skip

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from workers.core.rank_correlation import correlation, ranked
+
 Array = np.ndarray[Any, Any]
 
 WINDOW_PX = 7  # side of the structural similarity's window; its values are weighed alike
@@ -41,12 +43,12 @@ class Projected:
     @cached_property
     def ranked(self) -> Array | None:
         """Ranks of the signed values about their mean; None if all are equal."""
-        return _ranked(self.signal)
+        return ranked(self.signal)
 
     @cached_property
     def ranked_abs(self) -> Array | None:
         """Ranks of the absolute values about their mean; None if all are equal."""
-        return _ranked(np.abs(self.signal))
+        return ranked(np.abs(self.signal))
 
     @cached_property
     def magnitude(self) -> Array | None:
@@ -63,8 +65,8 @@ class Projected:
     def likeness(self, other: "Projected") -> Likeness:
         """How alike this projection and another one of the same pixels are."""
         return Likeness(
-            _correlation(self.ranked, other.ranked),
-            _correlation(self.ranked_abs, other.ranked_abs),
+            correlation(self.ranked, other.ranked),
+            correlation(self.ranked_abs, other.ranked_abs),
             _structural(self.magnitude, other.magnitude),
         )
 
@@ -95,25 +97,3 @@ def _windowed(map_: Array) -> Array:
     height, width = (extent - WINDOW_PX + 1 for extent in map_.shape)
     rows: Array = np.add.reduce([map_[start : start + height] for start in range(WINDOW_PX)])
     return np.asarray(np.add.reduce([rows[:, start : start + width] for start in range(WINDOW_PX)]) / WINDOW_PX**2)
-
-
-def _ranked(values: Array) -> Array | None:
-    """Ranks about their mean, equal values sharing the mean of theirs; None if all are equal."""
-    flat = values.ravel()
-    order = np.argsort(flat)
-    ascending = flat[order]
-    begins = np.append(True, ascending[1:] != ascending[:-1])  # of runs of equal values
-    starts = np.nonzero(begins)[0]
-    if len(starts) < 2:
-        return None
-    middles = starts + (np.diff(starts, append=len(flat)) - 1) / 2
-    ranks = np.empty(len(flat))
-    ranks[order] = middles[np.cumsum(begins) - 1]
-    return ranks - (len(flat) - 1) / 2
-
-
-def _correlation(one: Array | None, other: Array | None) -> float | None:
-    """Pearson's correlation of ranks about their mean: Spearman's."""
-    if one is None or other is None:
-        return None
-    return float(one @ other / np.sqrt((one @ one) * (other @ other)))

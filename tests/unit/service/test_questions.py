@@ -86,16 +86,6 @@ def test_a_label_names_its_channels_of_all_layers_those_first_that_have_most(roo
     )
 
 
-def test_two_runs_side_by_side_say_how_many_top_images_are_shared(root):
-    same = told(root, "compare", "first", "first", "--layer", "relu1")
-    assert [row["overlap"] for row in same] == [None if n == DEAD else 1.0 for n in range(CHANNELS["relu1"])]
-    assert {row["shared"] for row in told(root, "compare", "first", "mixed", "--layer", "relu1")} == {0}
-    assert "channel" in asked(root, "compare", "first", "mixed", "--layer", "relu1").stdout
-    publish(Root(root), "elsewhere", "2026-11-20T02:00:00+00:00", corpus={"source": "/other"})
-    refused = asked(root, "compare", "first", "elsewhere", "--layer", "relu1", code=2)
-    assert "within one corpus only" in refused.stderr
-
-
 def test_what_instruments_found_of_an_image_is_told_with_its_run_and_row(root):
     rows = told(root, "found", names()[1][0])
     assert [(row["run"], row["row"]) for row in rows] == [("inverted", n) for n in (4, 5, 6, 7)] + [("covered", 1)]

@@ -1,0 +1,98 @@
+"""The command `deconvoy compare`. Takes two published scans, gives what they have in common as a table, JSON, or a figure."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from service import drawing
+from service.questions import JsonOption, RootOption
+from workers.store.root import Root
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from service.query.comparing import Comparison, LayerPair
+
+_LAYER = {
+    "layer": "layer",
+    "channels": "channels",
+    "overlap": "overlap",
+    "chance": "by chance",
+    "rank_correlation": "order of shared images",
+    "channel_correlation": "order of channels",
+}
+_CHANNEL = {
+    "channel": "channel",
+    "shared": "shared",
+    "overlap": "overlap",
+    "rank_correlation": "order of shared images",
+}
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(compare)
+
+
+def compare(
+    first: Annotated[str, typer.Argument(help="Run id of a scan.")],
+    second: Annotated[str, typer.Argument(help="Run id of another: of another model, or over another corpus.")],
+    root: RootOption,
+    layer: Annotated[str | None, typer.Option("--layer", help="Its channels, one by one.")] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="PNG to draw all layers to.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Print how much two scans have in common: overlap of channels' top images, and whether they are in one order."""
+    from service import catalog
+    from service.console import print_json, print_table
+    from service.query import comparing
+    from service.query.layers import read_layer
+
+    drawing.check_output(output)
+    compared = comparing.comparison(*(catalog.find(Root(root), run) for run in (first, second)))
+    if layer is None:
+        found, columns = [asdict(each) for each in comparing.whole(compared)], _LAYER
+    else:
+        pairs = compared.pairs([read_layer(run, layer) for run in compared.runs])
+        found, columns = [asdict(each) for each in pairs], _CHANNEL
+    if output is not None:
+        drawing.save(figure(compared, comparing.whole(compared)), output)
+    if as_json:
+        print_json(found)
+    else:
+        print_table(found, columns)
+
+
+def figure(compared: "Comparison", layers: "Sequence[LayerPair]") -> "Image.Image":
+    """Each channel's overlap as a dot, a column for each layer; a line at what chance gives."""
+    import io
+
+    import numpy as np
+    from matplotlib.figure import Figure
+    from PIL import Image
+
+    from service.query.layers import read_layer
+
+    drawn = Figure((max(6.0, 1.1 * len(layers) + 2.0), 4.6), 110, layout="constrained")
+    axes, spread = drawn.subplots(), np.random.default_rng(0)
+    for place, each in enumerate(layers):
+        pairs = compared.pairs([read_layer(run, each.layer) for run in compared.runs])
+        known = [pair.overlap for pair in pairs if pair.overlap is not None]
+        aside = place + spread.uniform(-0.3, 0.3, len(known))
+        axes.plot(aside, known, ".", color="#4c72b0", markersize=4, alpha=0.5, clip_on=False)
+        ends, first = (place - 0.4, place + 0.4), place == 0
+        if each.overlap is not None:
+            axes.hlines(each.overlap, *ends, color="#1b1b1d", linewidth=2, label="mean" if first else "")
+        if each.chance is not None:
+            axes.hlines(each.chance, *ends, color="#c44e52", linestyle="--", label="by chance" if first else "")
+    axes.set_xticks(range(len(layers)), [each.layer for each in layers], rotation=30 if len(layers) > 4 else 0)
+    axes.set_ylim(0, 1)
+    axes.set_ylabel("share of top images in common")
+    axes.set_title(f"{compared.runs[0].run} and {compared.runs[1].run}: a dot for each channel", fontsize=11)
+    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+    buffer = io.BytesIO()
+    drawn.savefig(buffer, format="png")
+    return Image.open(buffer).convert("RGB")
