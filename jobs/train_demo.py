@@ -203,7 +203,6 @@ def _write_spec(folder: Path, corpus: str, classes: tuple[str, ...]) -> None:
         "[model]\n"
         'source = "deconvoy://zfnet-mini"\n'
         'classes = "classes.txt"\n'
-        f"kwargs = {{ classes = {len(classes)} }}\n"
         f"[corpus]\nsource = {json.dumps(corpus)}\n"
         '[evolve]\ncheckpoints = ["epoch-*.safetensors"]\n',
         encoding="utf-8",

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib import resources
 from typing import Any
@@ -20,6 +20,7 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 OWN: Mapping[str, Callable[..., nn.Module]] = {"zfnet": zfnet.zfnet, "zfnet-mini": zfnet.zfnet_mini}
+HEADS = {"zfnet": "fc8.bias", "zfnet-mini": "fc7.bias"}  # its length is the number of classes
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,16 @@ def build(architecture: Architecture) -> nn.Module:
     except (TypeError, ValueError) as error:
         raise ModelError(f"{architecture.name} cannot be built with {dict(architecture.kwargs)}: {error}") from error
     return module.eval().requires_grad_(False)
+
+
+def fitted(architecture: Architecture, state: Mapping[str, Tensor]) -> Architecture:
+    """The architecture with as many classes as the weights have, of one of ours whose number is not given."""
+    head = HEADS.get(architecture.name, "") if architecture.family == "deconvoy" else ""
+    if head not in state or "classes" in dict(architecture.kwargs):
+        return architecture
+    return replace(
+        architecture, kwargs=tuple(sorted({**dict(architecture.kwargs), "classes": len(state[head])}.items()))
+    )
 
 
 def _own(name: str, wanted: str) -> tuple[dict[str, Any], Entry]:

@@ -65,8 +65,9 @@ def load(spec: ModelSpec) -> Model:
         ModelError: an unknown model, weights that are missing or do not fit, or a graph that cannot be lowered.
     """
     architecture, entry = architectures.resolve(spec)
-    module = architectures.build(architecture)
     state = weights.state_of(entry, spec.source)
+    architecture = architectures.fitted(architecture, state)
+    module = architectures.build(architecture)
     fit(module, state, spec.source)
     preprocessing = entry.preprocessing
     network = check_geometry(Network(trace(module, (preprocessing.crop, preprocessing.crop))))

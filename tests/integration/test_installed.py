@@ -20,6 +20,7 @@ from tests.support import corpora
 pytestmark = pytest.mark.ray
 REPOSITORY = Path(__file__).parents[2]
 README = (REPOSITORY / "README.md").read_text()
+INSTRUMENTS = (REPOSITORY / "docs" / "instruments.md").read_text()
 READING = (REPOSITORY / "docs" / "reading.md").read_text()
 NOWHERE = "http://127.0.0.1:9"  # nothing listens there: what would fetch something fails
 
@@ -100,10 +101,10 @@ def blocks(language: str, page: str = README) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
 
 
-def commands() -> Iterator[str]:
-    for block in blocks("console"):
+def commands(page: str = README) -> Iterator[str]:
+    for block in blocks("console", page):
         for line in block.splitlines():
-            assert line.startswith("$ "), f"{line!r} in a console block of the README is no command"
+            assert line.startswith("$ "), f"{line!r} in a console block is no command"
             yield line.removeprefix("$ ")
 
 
@@ -147,6 +148,23 @@ def test_every_command_of_the_readme_does_what_it_says(installed, desk):
         assert done.returncode == 0, f"$ {command}\n{done.stdout}\n{done.stderr}"
     assert {path.name for path in desk.glob("*.png")} >= {"relu3.png", "layer1.png"}
     assert (desk / "deconvoy-demo" / "relu5.png").stat().st_size > 100_000
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_every_command_of_the_instruments_does_what_it_says(installed, desk):
+    """After those of the README, in the same folder."""
+    if not (desk / "deconvoy-demo").exists():
+        test_every_command_of_the_readme_does_what_it_says(installed, desk)
+    for command in commands(INSTRUMENTS):
+        done = typed(command, installed, desk)
+        assert done.returncode == 0, f"$ {command}\n{done.stdout}\n{done.stderr}"
+    assert {path.name for path in desk.glob("*.png")} >= {
+        "over-training.png",
+        "compared.png",
+        "moved.png",
+        "randomised.png",
+    }
 
 
 def test_the_readmes_python_shows_a_patch_and_a_projection(installed, desk):

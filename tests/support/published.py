@@ -172,7 +172,8 @@ def _unit(index: int, layer: str, channel: int) -> dict[str, Any]:
     numbers = dict.fromkeys(("std", "q01", "q10", "q25", "q50", "q75", "q90", "q99"), 0.5)
     return {
         "layer": layer, "layer_index": index, "channel": channel, "images": IMAGES, **numbers,
-        "max": 0.0 if dead else 10.0 * (channel + 1), "mean": 0.0 if dead else (channel + 1) / 2, "active_share": 0.0 if dead else 1 - channel / 10_000, "dead": dead,
+        "max": 0.0 if dead else 10.0 * (channel + 1), "mean": 0.0 if dead else (channel + 1) / 2,
+        "active_share": 0.0 if dead else 1 - channel / 10_000, "dead": dead,
         "bins": [0], "counts": [IMAGES], "field_height": field.height, "field_width": field.width,
         "stride_y": field.stride_y, "stride_x": field.stride_x,
     }  # fmt: skip

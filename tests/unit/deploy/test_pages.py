@@ -15,7 +15,7 @@ from tests.support.deployed import DEPLOY, REPOSITORY
 from workers.instruments import SPECS
 from workers.spec import make, read_toml
 
-PAGES = ("deploy", "recipes")
+PAGES = ["deploy", "instruments", "recipes", "service"]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
