@@ -20,6 +20,7 @@ _LAYER = {
     "layer": "layer",
     "channels": "channels",
     "overlap": "overlap",
+    "other_channels": "other channels",
     "chance": "by chance",
     "rank_correlation": "order of shared images",
     "channel_correlation": "order of channels",
@@ -67,7 +68,7 @@ def compare(
 
 
 def figure(compared: "Comparison", layers: "Sequence[LayerPair]") -> "Image.Image":
-    """Each channel's overlap as a dot, a column for each layer; a line at what chance gives."""
+    """Each channel's overlap as a dot, a column for each layer; a line at what other channels give."""
     import io
 
     import numpy as np
@@ -86,8 +87,9 @@ def figure(compared: "Comparison", layers: "Sequence[LayerPair]") -> "Image.Imag
         ends, first = (place - 0.4, place + 0.4), place == 0
         if each.overlap is not None:
             axes.hlines(each.overlap, *ends, color="#1b1b1d", linewidth=2, label="mean" if first else "")
-        if each.chance is not None:
-            axes.hlines(each.chance, *ends, color="#c44e52", linestyle="--", label="by chance" if first else "")
+        if each.other_channels is not None:
+            told = "other channels" if first else ""
+            axes.hlines(each.other_channels, *ends, color="#c44e52", linestyle="--", label=told)
     axes.set_xticks(range(len(layers)), [each.layer for each in layers], rotation=30 if len(layers) > 4 else 0)
     axes.set_ylim(0, 1)
     axes.set_ylabel("share of top images in common")

@@ -4,6 +4,7 @@ An image is the same where its file is, byte for byte: ids of two corpora need n
 two scans is another image. Channels are compared by their number: of two networks that were trained apart it means nothing.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from threading import Lock
@@ -50,6 +51,8 @@ class LayerPair:
         layer: its name in both.
         channels: channels that both have.
         overlap: mean over the channels' overlaps; None where there is none.
+        other_channels: mean overlap of each channel with all others of the other scan, the floor to read `overlap` against: some
+            images drive many channels of any network. None where there is none.
         chance: overlap to be expected of two draws of as many images out of those in common; None without any.
         rank_correlation: mean over the channels that have one.
         channel_correlation: Spearman's, of the channels' mean scores in both: whether the same channels are loud. None where
@@ -59,6 +62,7 @@ class LayerPair:
     layer: str
     channels: int
     overlap: float | None
+    other_channels: float | None
     chance: float | None
     rank_correlation: float | None
     channel_correlation: float | None
@@ -80,19 +84,20 @@ class Comparison:
 
     def pairs(self, tables: Sequence[LayerTables]) -> tuple[Pair, ...]:
         """The channels of a layer, by number, out of what `read_layer` gives of it for both runs."""
-        one, other = (_ranked(run, each) for run, each in zip(self.runs, tables, strict=True))
-        both = zip(range(min(each.layer.channels for each in tables)), one, other, strict=False)
-        return tuple(_pair(channel, *ranked, comparable=self.in_common > 0) for channel, *ranked in both)
+        both = zip(*(_ranked(run, each) for run, each in zip(self.runs, tables, strict=True)), strict=False)
+        return tuple(_pair(channel, *ranked, comparable=self.in_common > 0) for channel, ranked in enumerate(both))
 
     def layer(self, tables: Sequence[LayerTables]) -> LayerPair:
         """A layer as a whole, out of the same."""
         found = self.pairs(tables)
+        one, other = (_ranked(run, each)[: len(found)] for run, each in zip(self.runs, tables, strict=True))
         means = [each.units["mean"].to_numpy()[: len(found)] for each in tables]
         k = max(run.k for run in self.runs)
         return LayerPair(
             layer=tables[0].layer.name,
             channels=len(found),
             overlap=_mean([pair.overlap for pair in found]),
+            other_channels=_mismatched(one, other) if self.in_common else None,
             chance=min(1.0, k / self.in_common) if self.in_common else None,
             rank_correlation=_mean([pair.rank_correlation for pair in found]),
             channel_correlation=_order(*means),
@@ -130,6 +135,34 @@ def _pair(channel: int, one: Mapping[str, int], other: Mapping[str, int], *, com
     ranks = [np.array([ranked[image] for image in shared]) for ranked in (one, other)]
     overlap = len(shared) / larger if larger and comparable else None
     return Pair(channel, len(shared), overlap, _order(*ranks))
+
+
+def _mismatched(one: Sequence[Mapping[str, int]], other: Sequence[Mapping[str, int]]) -> float | None:
+    """The mean overlap of each channel of one scan with every other channel of the other, as `Pair.overlap` has it.
+
+    Pairs are many: they are counted by how many images both channels have, since only that divides.
+    """
+    counted = [
+        [
+            Counter(image for ranked in side if len(ranked) == size for image in ranked)
+            for size in range(_largest(side) + 1)
+        ]
+        for side in (one, other)
+    ]
+    every = sum(
+        sum(times * there[image] for image, times in here.items()) / max(size, other_size)
+        for size, here in enumerate(counted[0])
+        for other_size, there in enumerate(counted[1])
+        if max(size, other_size)
+    )
+    own = sum(len(a.keys() & b.keys()) / max(len(a), len(b)) for a, b in zip(one, other, strict=True) if a or b)
+    asleep = [sum(not ranked for ranked in side) for side in (one, other)]
+    pairs = len(one) * len(other) - asleep[0] * asleep[1] - sum(bool(a or b) for a, b in zip(one, other, strict=True))
+    return (every - own) / pairs if pairs else None
+
+
+def _largest(side: Sequence[Mapping[str, int]]) -> int:
+    return max(map(len, side), default=0)
 
 
 def _ranked(run: PublishedRun, tables: LayerTables) -> list[dict[str, int]]:

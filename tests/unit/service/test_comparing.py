@@ -78,6 +78,21 @@ def test_order_is_spearmans_and_two_images_have_none():
     assert comparing._pair(0, {"a": 0, "b": 1}, {"a": 0, "b": 1}, comparable=True).rank_correlation is None
 
 
+def test_the_floor_is_the_mean_over_all_pairs_of_other_channels():
+    random = np.random.default_rng(0)
+    sides = [
+        [{f"i{n}": r for r, n in enumerate(random.permutation(12)[: random.integers(0, 6)])} for _ in range(9)]
+        for _ in range(2)
+    ]
+    every = [
+        len(one.keys() & other.keys()) / max(len(one), len(other))
+        for i, one in enumerate(sides[0])
+        for j, other in enumerate(sides[1])
+        if i != j and (one or other)
+    ]
+    assert comparing._mismatched(*sides) == pytest.approx(np.mean(every))
+
+
 def test_what_cannot_be_compared_is_refused_in_a_line(root, tmp_path):
     assert "no layer 'relu9'" in asked(root, "first", "other", "--layer", "relu9", code=2)
     assert "'nowhere' is not published" in asked(root, "first", "nowhere", code=2)
@@ -86,6 +101,6 @@ def test_what_cannot_be_compared_is_refused_in_a_line(root, tmp_path):
 
 def test_the_figure_is_drawn(root, tmp_path):
     out = tmp_path / "compared.png"
-    assert "by chance" in asked(root, "first", "half", "-o", str(out))
+    assert "other channels" in asked(root, "first", "half", "-o", str(out))
     with Image.open(out) as drawn:
         assert drawn.width > 500 and len(drawn.convert("RGB").getcolors(1 << 24)) > 20
