@@ -45,6 +45,10 @@ def address(submissions) -> Iterator[str]:
     instrumented.occlude(root)
     instrumented.invert(root)
     instrumented.filters(root)
+    instrumented.evolve(root)
+    instrumented.invariance(root)
+    instrumented.correspondence(root)
+    instrumented.sanity(root)
     control = Control(submissions, Schedules(root, submissions), Allowed())
     with serving.served(root, control) as served:
         yield served

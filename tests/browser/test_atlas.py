@@ -16,6 +16,8 @@ PAGES = [
     "/runs/first/layers/relu2/channels/3", f"/runs/first/layers/relu2/channels/{DEAD}", "/runs/first/label?name=cat",
     "/runs/first/image?id=cat1/003.png", "/compare?a=first&b=second&layer=relu2", "/search?q=relu", "/runs/covered",
     "/runs/covered/rows/0", "/runs/inverted", "/runs/inverted/rows/0", "/runs/kernels", "/runs/kernels/rows/3",
+    "/runs/trained", "/runs/trained/layers/relu2", "/runs/trained/rows/70", "/runs/moved", "/runs/moved/rows/0", "/runs/parts",
+    "/runs/parts/rows/0", "/runs/randomised", "/runs/randomised/rows/0",
 ]  # fmt: skip
 SHIFTS = """() => new Promise((done) => {
   let moved = 0;

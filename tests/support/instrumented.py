@@ -6,7 +6,19 @@ from typing import Any
 
 import numpy as np
 
-from tests.support.published import INPUT_PX, commit, encoded, image_rows, names
+from tests.support.published import (
+    CHANNELS,
+    DEAD,
+    FIELDS,
+    INPUT_PX,
+    box,
+    commit,
+    encoded,
+    image_rows,
+    layers_of,
+    names,
+    patch,
+)
 from workers.store.root import Root
 
 ROWS, COLUMNS, SIZE, STRIDE = 5, 4, 16, 8
@@ -91,6 +103,36 @@ def correspondence(root: Root, run: str = "parts", parts: Sequence[str] = ("left
         for kind, delta in (("part", 0.1), ("random", 0.2), ("together", None))
     ]  # fmt: skip
     commit(root, run, "correspondence", {"images": image_rows(names(3)), "rejects": [], "correspondence": rows})
+
+
+CHECKPOINTS = ("epoch-1", "epoch-2", "epoch-10")
+
+
+def evolve(root: Root, run: str = "trained", named: Sequence[tuple[str, str]] | None = None) -> None:
+    """Three checkpoints; a channel shares 0.2, then 0.6, then all of its top images with the last; nothing wakes DEAD."""
+    images = image_rows(named or names(3))
+    rows = [
+        _frame(index, layer, channel, checkpoint) | images[checkpoint % len(images)]
+        for index, layer in enumerate(FIELDS)
+        for channel in range(CHANNELS[layer])
+        for checkpoint in range(len(CHECKPOINTS))
+    ]
+    spec = {"scan": {"k": 9}, "project": {"method": "deconvnet"}, "evolve": {"settled_share": 0.5}}
+    tables = {"images": images, "rejects": [], "evolution": rows}
+    commit(root, run, "evolve", tables, spec=spec, layers=layers_of())
+
+
+def _frame(index: int, layer: str, channel: int, checkpoint: int) -> dict[str, Any]:
+    at, dead = box(layer, checkpoint), channel == DEAD
+    shown = encoded(patch(layer, checkpoint))
+    return {
+        "layer": layer, "layer_index": index, "channel": channel, "checkpoint": checkpoint,
+        "checkpoint_name": CHECKPOINTS[checkpoint], "same_as": 0 if (index, checkpoint) == (0, 1) else None,
+        "mean": 0.5, "active_share": 0.5, "score": 0.0 if dead else 1.0 + checkpoint,
+        "overlap": None if dead else (0.2, 0.6, 1.0)[checkpoint], "settled_since": None if dead else 1, "y": 0, "x": 0,
+        **{f"{name}_{side}": getattr(at, side) for name in ("box", "source") for side in vars(at)},
+        "patch": shown, "projection": None if dead else shown, "projection_scale": 1.0, "method": "deconvnet", "exact": True,
+    }  # fmt: skip
 
 
 def filters(root: Root, run: str = "kernels") -> None:

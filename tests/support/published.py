@@ -57,7 +57,7 @@ def publish(
     reason = facts.pop("reason", "damaged")
     tables = _rows(k, named or names(), channels)
     tables["rejects"][0]["reason"] = reason
-    layers = [_layer(index, name, channels[name]) for index, name in enumerate(FIELDS)]
+    layers = layers_of(channels)
     spec = {"scan": {"k": k, "max_reject_share": 0.05}, "project": {"method": "deconvnet"}}
     rejects = {"rejects": 1, "rejects_by_reason": {reason: 1}}
     commit(root, run, "scan", tables, created=created, spec=spec, layers=layers, totals=rejects, **facts)
@@ -177,6 +177,11 @@ def _unit(index: int, layer: str, channel: int) -> dict[str, Any]:
         "bins": [0], "counts": [IMAGES], "field_height": field.height, "field_width": field.width,
         "stride_y": field.stride_y, "stride_x": field.stride_x,
     }  # fmt: skip
+
+
+def layers_of(channels: Mapping[str, int] = CHANNELS) -> list[dict[str, Any]]:
+    """The layers as a manifest tells them."""
+    return [_layer(index, name, channels[name]) for index, name in enumerate(FIELDS)]
 
 
 def _layer(index: int, name: str, channels: int) -> dict[str, Any]:

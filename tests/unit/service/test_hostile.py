@@ -62,6 +62,7 @@ def root(tmp_path_factory) -> Root:
     instrumented.occlude(root, named=NAMED)
     instrumented.invert(root, named=NAMED)
     instrumented.sanity(root, named=NAMED)
+    instrumented.evolve(root, named=NAMED)
     return root
 
 
@@ -105,8 +106,9 @@ def test_links_that_hold_a_bad_name_lead_to_what_has_it(client, name):
 
 def test_instruments_and_the_report_show_bad_names_as_text(client, root):
     atlas = Atlas(root)
-    texts = [client.get(f"/runs/{run}").text for run in ("covered", "inverted", "randomised")]
+    texts = [client.get(f"/runs/{run}").text for run in ("covered", "inverted", "randomised", "trained")]
     texts += [client.get(f"/runs/covered/rows/{n}").text for n in range(len(BAD))]
+    texts += [client.get("/runs/trained/layers/relu2").text, client.get("/runs/trained/rows/3").text]
     texts += [report(atlas, atlas.run(run), 3) for run in ("first", "covered", "inverted", "randomised")]
     for text in texts:
         page = Reader(text)
