@@ -180,6 +180,7 @@ def test_a_named_image_that_cannot_be_read_is_a_reject_and_does_not_change_the_o
     }
 
 
+@pytest.mark.slow
 def test_an_image_that_kills_its_decoder_is_found_rejected_and_the_rest_of_its_batch_goes_on(tmp_path):
     folder, root = tmp_path / "photos", tmp_path / "root"
     corpora.photos(folder, range(4))

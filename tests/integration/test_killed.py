@@ -127,6 +127,7 @@ def test_the_same_command_goes_on_after_kill_9_of_the_driver(corpus, calm, tmp_p
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_occlusion_goes_on_after_kill_9_of_the_driver(corpus, tmp_path):
     square = {"layer": "relu5", "sample": 6, "size": 20, "stride": 2}
     asked = {name: value for name, value in values(corpus, tmp_path, "covered").items() if name != "scan"}
@@ -146,6 +147,7 @@ def test_occlusion_goes_on_after_kill_9_of_the_driver(corpus, tmp_path):
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_inversion_goes_on_after_kill_9_of_the_driver(corpus, tmp_path):
     asked = {name: value for name, value in values(corpus, tmp_path, "inverted").items() if name != "scan"}
     asked["invert"] = {"layers": ["relu2", "relu4"], "sample": 4, "restarts": 2, "iterations": 40, "batch": 2}
