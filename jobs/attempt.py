@@ -244,7 +244,7 @@ def attempt(
         check(model, listing)
         told = publish.published(root, run)
         if told is not None:
-            identity.check_same(root, told, spec, listing)
+            identity.check_same(root, told, (spec, model), listing)
             return published_before(root, told, started)
         cluster.grow(spec.resources, device, watch.say)
         actors = cluster.staffing(spec.resources, device)

@@ -84,15 +84,26 @@ def load(spec: EvolutionRun, last: Model, layers: Sequence[Layer], root: Root) -
     found = []
     for number, file in enumerate(spec.evolve.checkpoints):
         final = number == len(spec.evolve.checkpoints) - 1
-        model = last if final else models.load(_with(spec.model, file))
-        if len(model.network.nodes) != len(last.network.nodes):
-            raise ModelError(f"checkpoint {file!r} gives another graph than {spec.evolve.checkpoints[-1]!r}")
+        model = last if final else model_of(spec, file, last)
         marks = models.layer_fingerprints(model.network)
         source = tuple(seen.setdefault((layer.index, marks[layer.index]), number) for layer in layers)
         weight_bytes = sum(tensor.nbytes for tensor in model.state.values())
         name = PurePosixPath(file).name.rpartition(".")[0] or PurePosixPath(file).name
         found.append(Checkpoint(number, name, models.store(model, root), source, weight_bytes))
     return tuple(found)
+
+
+def model_of(spec: EvolutionRun, file: str, last: Model) -> Model:
+    """The network of a checkpoint.
+
+    Raises:
+        ModelError: its weights do not fit, or it has another graph or other outputs than the last one.
+    """
+    model = models.load(_with(spec.model, file))
+    shapes = [[node.shape for node in each.network.nodes] for each in (model, last)]
+    if shapes[0] != shapes[1]:
+        raise ModelError(f"checkpoint {file!r} gives another network than {spec.evolve.checkpoints[-1]!r}")
+    return model
 
 
 def _with(model: ModelSpec, file: str) -> ModelSpec:

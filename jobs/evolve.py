@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from jobs import checkpoints, plan, project
+from jobs import checkpoints, identity, plan, project, publish
 from jobs.accounts import Accounted, Accounts
 from jobs.attempt import Attempt, Outcome, attempt, exit_code
 from jobs.checkpoints import Checkpoint
@@ -14,11 +14,14 @@ from jobs.evolved import Seen, evolution_rows
 from jobs.plan import Plan
 from jobs.reduce import Reduced, reduce
 from jobs.watch import Watcher
+from workers.corpus.manifest import Listing
 from workers.evolve import EvolveWorker, ProjectCheckpoints
 from workers.instruments import EvolutionRun
 from workers.job import Environment, Job, digest, project_configuration, scan_configuration
+from workers.model import Model
 from workers.shard import CheckpointBatch, CheckpointGroup, CheckpointShard, Shard
 from workers.store import paths
+from workers.store.root import Root
 from workers.store.schema import EVOLUTION, IMAGES, REJECTS
 
 HELD_BYTES = 1 << 30  # of weights that one actor has in memory at once
@@ -33,7 +36,16 @@ def evolve(spec: EvolutionRun, watch: Watcher) -> Outcome:
         UsageError: something is wrong with the spec; nothing was written.
         RunStopped: the run cannot go on; what is finished stays.
     """
-    return attempt(checkpoints.resolved(spec), watch, spec.scan.layers, _work)
+    asked = checkpoints.resolved(spec)
+    return attempt(asked, watch, spec.scan.layers, _work, partial(_check, asked))
+
+
+def _check(spec: EvolutionRun, last: Model, _: Listing) -> None:
+    """A published run's checkpoints must still be what they were; the last one is looked at with the spec."""
+    told = publish.published(Root(spec.root), spec.run) if spec.run else None
+    before = told.get("checkpoints", ()) if told else ()
+    for file, each in zip(spec.evolve.checkpoints[:-1], before, strict=False):
+        identity.check_weights(str(spec.run), file, each["fingerprint"], checkpoints.model_of(spec, file, last))
 
 
 def _work(run: Attempt[EvolutionRun]) -> Outcome:

@@ -9,6 +9,7 @@ from typing import Any
 
 from workers.corpus.manifest import Listing
 from workers.errors import RunError
+from workers.model import Model
 from workers.spec import JobSpec, check_run_id
 from workers.store import paths
 from workers.store.root import Root
@@ -43,22 +44,34 @@ def pin(root: Root, run: str, spec: JobSpec, listing: Listing) -> str:
     return committed
 
 
-def check_same(root: Root, told: Mapping[str, Any], spec: JobSpec, listing: Listing) -> None:
+def check_same(root: Root, told: Mapping[str, Any], asked: tuple[JobSpec, Model], listing: Listing) -> None:
     """Let a published run be asked for again.
 
     Args:
         root: where it is.
         told: its manifest.json.
-        spec: what is asked for, with the device resolved.
+        asked: the spec, with the device resolved, and the network that it names now.
         listing: what the corpus holds now.
 
     Raises:
-        RunError: it was published with another spec, or its corpus has changed.
+        RunError: it was published with another spec, or its weights or its corpus have changed.
     """
+    spec, model = asked
     if told["identity"] != _identity(spec):
         raise RunError(f"run {told['run']!r} is published with another spec; give another --run")
+    check_weights(told["run"], spec.model.source, told["model"]["fingerprint"], model)
     if not listing.same_as(root, told["corpus"]["manifest"]):
         raise RunError(f"run {told['run']!r} is published and its corpus has changed since; give another --run")
+
+
+def check_weights(run: str, source: str, fingerprint: str, model: Model) -> None:
+    """Refuse weights that are not those of a published run any more: a file may be written over.
+
+    Raises:
+        RunError: they are others.
+    """
+    if model.fingerprint != fingerprint:
+        raise RunError(f"run {run!r} is published and the weights of {source!r} have changed since; give another --run")
 
 
 def _identity(spec: JobSpec) -> Any:  # noqa: ANN401 - JSON

@@ -17,7 +17,7 @@ from service import catalog, filmstrip
 from service.query import evolution
 from tests.support import corpora
 from workers.architectures import resolve
-from workers.errors import SpecError, UnknownLayerError
+from workers.errors import RunError, SpecError, UnknownLayerError
 from workers.instruments import EvolutionRun
 from workers.spec import ModelSpec, make, make_spec
 from workers.store.root import Root
@@ -153,6 +153,20 @@ def test_a_training_that_goes_on_costs_its_new_checkpoint(corpus, training, root
     shutil.copytree(root, tmp_path / "root")
     outcome = evolve(spec(corpus, longer, tmp_path / "root", run="two"), Silent())
     assert (outcome.shards_run, outcome.shards_reused) == (2, 4)
+
+
+def test_a_published_training_whose_file_was_written_over_is_not_called_the_same(corpus, training, root, tmp_path):
+    changed = tmp_path / "changed"
+    shutil.copytree(training, changed)
+    shutil.copytree(root, tmp_path / "root")
+    evolve(spec(corpus, changed, tmp_path / "root", run="two"), Silent())
+    shutil.copy(changed / "epoch-2.safetensors", changed / "epoch-1.safetensors")
+    with pytest.raises(RunError, match=r"epoch-1\.safetensors' have changed"):
+        evolve(spec(corpus, changed, tmp_path / "root", run="two"), Silent())
+    shutil.copy(training / "epoch-1.safetensors", changed / "epoch-10.safetensors")
+    shutil.copy(training / "epoch-1.safetensors", changed / "epoch-1.safetensors")
+    with pytest.raises(RunError, match=r"epoch-10\.safetensors' have changed"):
+        evolve(spec(corpus, changed, tmp_path / "root", run="two"), Silent())
 
 
 def test_wrong_input_is_refused_before_anything_is_written(corpus, training, tmp_path):
