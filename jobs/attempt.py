@@ -116,7 +116,9 @@ class Attempt(Generic[Spec]):
         def progress(under_way: int) -> None:
             self.watch.advance(images + rejects + under_way, rejects)
 
-        for report in self.pool.run(planned.todo, progress, poison):
+        # A verdict that was found meanwhile names what is still to do, too: the pool takes one item at a time.
+        todo = (self._renamed(work) if judged else work for work in planned.todo)
+        for report in self.pool.run(todo, progress, poison):
             images, rejects = images + report.images, rejects + sum(report.rejects.values())
             self.watch.report(report)
         works = tuple(map(self._renamed, planned.works)) if judged else planned.works

@@ -11,6 +11,7 @@ from workers.errors import ModelError, SpecError
 from workers.instruments import EvolutionRun
 from workers.model import Model, StoredModel
 from workers.spec import ModelSpec
+from workers.store import paths
 from workers.store.root import Root
 
 LEAST = 2  # checkpoints that show a change
@@ -68,18 +69,17 @@ def expanded(patterns: Sequence[str]) -> tuple[str, ...]:
     return tuple(files)
 
 
-def load(spec: EvolutionRun, last: Model, layers: Sequence[Layer], root: Root) -> tuple[Checkpoint, ...]:
-    """Load each checkpoint, store it under the root, and see what in it is new.
+def load(spec: EvolutionRun, last: Model) -> tuple[Checkpoint, ...]:
+    """Load each checkpoint, and see what in it is new; writes nothing.
 
     Args:
         spec: as `resolved` gives it.
         last: the last checkpoint.
-        layers: that are looked at.
-        root: where weights are stored.
 
     Raises:
-        ModelError: the weights of a checkpoint do not fit the network.
+        ModelError: the weights of a checkpoint cannot be read, or do not fit the network.
     """
+    layers = last.network.select(spec.scan.layers)
     seen: dict[tuple[int, str], int] = {}
     found = []
     for number, file in enumerate(spec.evolve.checkpoints):
@@ -89,8 +89,15 @@ def load(spec: EvolutionRun, last: Model, layers: Sequence[Layer], root: Root) -
         source = tuple(seen.setdefault((layer.index, marks[layer.index]), number) for layer in layers)
         weight_bytes = sum(tensor.nbytes for tensor in model.state.values())
         name = PurePosixPath(file).name.rpartition(".")[0] or PurePosixPath(file).name
-        found.append(Checkpoint(number, name, models.store(model, root), source, weight_bytes))
+        found.append(Checkpoint(number, name, model.stored, source, weight_bytes))
     return tuple(found)
+
+
+def store(spec: EvolutionRun, every: Sequence[Checkpoint], last: Model, root: Root) -> None:
+    """Write the weights that are not under the root yet; they are read again for it, so that few are held at once."""
+    for file, each in zip(spec.evolve.checkpoints[:-1], every[:-1], strict=True):
+        if not root.exists(paths.model_path(each.stored.fingerprint)):
+            models.store(model_of(spec, file, last), root)
 
 
 def model_of(spec: EvolutionRun, file: str, last: Model) -> Model:

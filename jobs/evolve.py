@@ -1,7 +1,7 @@
 """Features over a training, from a spec to a published run: the order of things. Takes a spec, gives an outcome."""
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -10,7 +10,7 @@ from jobs import checkpoints, identity, plan, project, publish
 from jobs.accounts import Accounted, Accounts
 from jobs.attempt import Attempt, Outcome, attempt, exit_code
 from jobs.checkpoints import Checkpoint
-from jobs.evolved import Seen, evolution_rows
+from jobs.evolved import Results, Seen, evolution_rows
 from jobs.plan import Plan
 from jobs.reduce import Reduced, reduce
 from jobs.watch import Watcher
@@ -24,7 +24,8 @@ from workers.store import paths
 from workers.store.root import Root
 from workers.store.schema import EVOLUTION, IMAGES, REJECTS
 
-HELD_BYTES = 1 << 30  # of weights that one actor has in memory at once
+HELD_BYTES = 1 << 30  # of checkpoints that one actor has in memory at once
+SCORE_BYTES = 4
 
 Jobs = tuple[Job[EvolutionRun], ...]
 
@@ -36,31 +37,37 @@ def evolve(spec: EvolutionRun, watch: Watcher) -> Outcome:
         UsageError: something is wrong with the spec; nothing was written.
         RunStopped: the run cannot go on; what is finished stays.
     """
-    asked = checkpoints.resolved(spec)
-    return attempt(asked, watch, spec.scan.layers, _work, partial(_check, asked))
+    asked, found = checkpoints.resolved(spec), list[Checkpoint]()
+
+    def check(last: Model, _: Listing) -> None:
+        found.extend(checkpoints.load(asked, last))
+        _check_published(asked, found)
+
+    return attempt(asked, watch, spec.scan.layers, lambda run: _work(run, found), check)
 
 
-def _check(spec: EvolutionRun, last: Model, _: Listing) -> None:
-    """A published run's checkpoints must still be what they were; the last one is looked at with the spec."""
+def _check_published(spec: EvolutionRun, every: Sequence[Checkpoint]) -> None:
+    """The files of a published run must still be what they were; a run of other files is another one anyway."""
     told = publish.published(Root(spec.root), spec.run) if spec.run else None
-    before = told.get("checkpoints", ()) if told else ()
-    for file, each in zip(spec.evolve.checkpoints[:-1], before, strict=False):
-        identity.check_weights(str(spec.run), file, each["fingerprint"], checkpoints.model_of(spec, file, last))
+    if told and told["spec"].get("evolve", {}).get("checkpoints") == list(spec.evolve.checkpoints):
+        for each, before in zip(every, told["checkpoints"], strict=True):
+            identity.check_weights(str(spec.run), each.stored.source, before["fingerprint"], each.stored.fingerprint)
 
 
-def _work(run: Attempt[EvolutionRun]) -> Outcome:
+def _work(run: Attempt[EvolutionRun], every: Sequence[Checkpoint]) -> Outcome:
     """Scan, reduce, project, publish."""
-    every = checkpoints.load(run.job.spec, run.model, run.layers, run.root)
+    checkpoints.store(run.job.spec, every, run.model, run.root)
     jobs = tuple(_job(run, each) for each in every)
     environment = run.pool.start(partial(EvolveWorker, jobs))
     planned, scanned, seconds = run.shards("scan", _planned(run, every, jobs, environment), "images by checkpoint")
     images, rejects = run.writer(IMAGES), run.writer(REJECTS)
-    seen = _reduced(run, every, planned, Accounts(_stored(run, jobs, planned), images, rejects))
+    results = Results(_stored(run, jobs, planned), run.stored(partial(_projector, jobs)))
+    seen = _reduced(run, every, planned, Accounts(results.scanned, images, rejects))
     projected = _project(run, seen, jobs, environment)
     groups = [group for each in seen.values() for group in each.groups]
     run.watch.phase("publish", None, "tables")
     with run.writer(EVOLUTION) as writer:
-        for rows in evolution_rows(run, every, seen, partial(ProjectCheckpoints, jobs)):
+        for rows in evolution_rows(run, every, seen, results):
             writer.write(rows)
         parts = {EVOLUTION.name: writer.close(), "images": images.close(), "rejects": rejects.close()}
     rate = scanned / seconds if scanned else None
@@ -116,7 +123,7 @@ def _planned(run: Attempt[EvolutionRun], every: Sequence[Checkpoint], jobs: Jobs
         CheckpointBatch(tuple(_shard(shard, number, name) for number, name in names.items())) for shard in base.shards
     ]
     todo = []
-    for held in _held_together(every, names):
+    for held in _held_together({number: _held_bytes(run, every[number]) for number in names}):
         for work in works:
             missing = [
                 each for each in work.shards if each.checkpoint in held and _file(each) not in done[each.checkpoint]
@@ -130,15 +137,21 @@ def _changing(every: Sequence[Checkpoint], jobs: Jobs) -> list[Checkpoint]:
     return [each for each in every if jobs[each.number].layers]
 
 
-def _held_together(every: Sequence[Checkpoint], wanted: Iterable[int]) -> list[set[int]]:
-    """Checkpoints in their order, in parts whose weights fit into an actor's memory."""
+def _held_bytes(run: Attempt[EvolutionRun], checkpoint: Checkpoint) -> int:
+    """What an actor has in memory of a checkpoint at once: its weights, and the scores of a shard's images."""
+    channels = sum(layer.channels for layer in checkpoint.fresh(run.layers))
+    return checkpoint.weight_bytes + SCORE_BYTES * channels * run.job.spec.scan.shard
+
+
+def _held_together(held_bytes: Mapping[int, int]) -> list[set[int]]:
+    """Checkpoints in their order, in parts that fit into an actor's memory."""
     parts: list[set[int]] = []
     held = HELD_BYTES
-    for number in wanted:
-        held += every[number].weight_bytes
+    for number, needed in held_bytes.items():
+        held += needed
         if held > HELD_BYTES:
             parts.append(set())
-            held = every[number].weight_bytes
+            held = needed
         parts[-1].add(number)
     return parts
 
@@ -161,6 +174,10 @@ def _scanner(jobs: Jobs, _: Job[EvolutionRun]) -> EvolveWorker:
     return EvolveWorker(jobs)
 
 
+def _projector(jobs: Jobs, _: Job[EvolutionRun]) -> ProjectCheckpoints:
+    return ProjectCheckpoints(jobs)
+
+
 def _shards(planned: Plan) -> list[CheckpointShard]:
     return [shard for shard in planned.shards if isinstance(shard, CheckpointShard)]
 
@@ -176,7 +193,9 @@ def _reduced(
         if shards:
             reduced = reduce(taker, shards, run.job.spec.scan.k)
             taker = Accounted(accounts.stored, reduced.counted)
-            found[each.number] = Seen(shards, reduced)
+            # Histograms of so many checkpoints would be gigabytes, and nothing asks for them.
+            light = replace(reduced.statistics, bins=(), counts=())
+            found[each.number] = Seen(shards, replace(reduced, statistics=light))
     return found
 
 

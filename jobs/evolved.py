@@ -1,6 +1,6 @@
 """The rows of `evolution`. Takes what each checkpoint saw, gives its best patches and projections layer by layer."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -11,10 +11,10 @@ from jobs.attempt import Attempt
 from jobs.checkpoints import Checkpoint
 from jobs.project import patch_rows
 from jobs.reduce import Reduced, top_rows
+from jobs.results import Stored
 from workers.core import evolution
 from workers.core.network import Layer
 from workers.core.topk import Rows, ranks
-from workers.evolve import ProjectCheckpoints
 from workers.instruments import EvolutionRun
 from workers.shard import CheckpointGroup, Shard
 from workers.store.schema import EVOLUTION
@@ -42,11 +42,16 @@ class Seen:
         return self.reduced.top.take(ranks(self.reduced.top) == 0)
 
 
+@dataclass(frozen=True)
+class Results:
+    """Where results are found, or made again: those of shards, and those of groups."""
+
+    scanned: Stored
+    projected: Stored
+
+
 def evolution_rows(
-    run: Attempt[EvolutionRun],
-    every: Sequence[Checkpoint],
-    seen: Mapping[int, Seen],
-    make: Callable[[], ProjectCheckpoints],
+    run: Attempt[EvolutionRun], every: Sequence[Checkpoint], seen: Mapping[int, Seen], results: Results
 ) -> Iterator[pa.Table]:
     """The rows of `evolution`, sorted by layer, channel and checkpoint; some channels of a layer at a time.
 
@@ -54,10 +59,10 @@ def evolution_rows(
         run: the attempt.
         every: the checkpoints.
         seen: what those that have something new saw, by number.
-        make: makes the worker that projects.
+        results: of both passes.
     """
     block = max(1, BLOCK_ROWS // len(every))
-    pictures = {number: _pictures(run, each, make, block) for number, each in seen.items()}
+    pictures = {number: _pictures(run, each, results, block) for number, each in seen.items()}
     for place, layer in enumerate(run.layers):
         sources = [each.source[place] for each in every]
         over_time = _over_time(run, [seen[source] for source in sources], layer)
@@ -74,13 +79,14 @@ def evolution_rows(
 def _pictures(
     run: Attempt[EvolutionRun],
     seen: Seen,
-    make: Callable[[], ProjectCheckpoints],
+    results: Results,
     block: int,
 ) -> Iterator[pa.Table]:
     """The best unit of each channel of a checkpoint's new layers, projected."""
-    stored = run.stored(lambda _: make())
-    top = top_rows(stored, replace(seen.reduced, top=seen.best), seen.shards, run.layers, run.model.preprocessing)
-    yield from patch_rows(stored, top, seen.groups, run.job.spec.project.method, block)
+    top = top_rows(
+        results.scanned, replace(seen.reduced, top=seen.best), seen.shards, run.layers, run.model.preprocessing
+    )
+    yield from patch_rows(results.projected, top, seen.groups, run.job.spec.project.method, block)
 
 
 def _over_time(run: Attempt[EvolutionRun], by_checkpoint: Sequence[Seen], layer: Layer) -> list[tuple[Any, ...]]:

@@ -59,18 +59,18 @@ def check_same(root: Root, told: Mapping[str, Any], asked: tuple[JobSpec, Model]
     spec, model = asked
     if told["identity"] != _identity(spec):
         raise RunError(f"run {told['run']!r} is published with another spec; give another --run")
-    check_weights(told["run"], spec.model.source, told["model"]["fingerprint"], model)
+    check_weights(told["run"], spec.model.source, told["model"]["fingerprint"], model.fingerprint)
     if not listing.same_as(root, told["corpus"]["manifest"]):
         raise RunError(f"run {told['run']!r} is published and its corpus has changed since; give another --run")
 
 
-def check_weights(run: str, source: str, fingerprint: str, model: Model) -> None:
+def check_weights(run: str, source: str, before: str, now: str) -> None:
     """Refuse weights that are not those of a published run any more: a file may be written over.
 
     Raises:
         RunError: they are others.
     """
-    if model.fingerprint != fingerprint:
+    if before != now:
         raise RunError(f"run {run!r} is published and the weights of {source!r} have changed since; give another --run")
 
 

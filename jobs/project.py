@@ -22,15 +22,19 @@ _KEY = ("layer_index", "channel", "rank")
 
 def groups(top: Rows, shards: Sequence[Shard], configuration: str) -> list[Group]:
     """One group per shard whose images are in the top; its name is the hash of its rows and of the shard's result."""
-    rank = ranks(top)
-    found = []
+    rank, found = ranks(top), []
+    scales = {
+        int(layer): float(np.abs(top.score[top.layer_index == layer]).max()) for layer in np.unique(top.layer_index)
+    }
     for shard in shards:
         here = (top.image_index >= shard.start) & (top.image_index < shard.stop)
         if here.any():
             rows, ranked = top.take(here), rank[here]
             name = digest([shard.result.rpartition("/")[2], *_listed(rows, ranked)])
             found.append(
-                Group(shard.start, shard.stop, shard.manifest, paths.shard_path(configuration, name), rows, ranked)
+                Group(
+                    shard.start, shard.stop, shard.manifest, paths.shard_path(configuration, name), rows, ranked, scales
+                )
             )
     return found
 

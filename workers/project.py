@@ -109,6 +109,7 @@ class _GroupBatch:
         here = np.isin(group.rows.image_index, list(self.positions))
         self.top = group.rows.take(here)
         self.rank = group.rank[here]
+        self.scales = group.scales
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """The encoded rows, layer by layer."""
@@ -130,7 +131,7 @@ class _GroupBatch:
     def _check(self, tape: Tape, layer: int, which: np.ndarray[Any, Any]) -> None:
         """Both passes must mean the same unit: its activation is the score that the scan stored."""
         scores, values = self.top.score[which], tape.values[layer + 1].cpu().numpy()
-        wrong = disagreeing(scores, values, AGREEMENT[self.spec.resources.precision])
+        wrong = disagreeing(scores, values, self.scales[layer], self.spec.resources.precision)
         if wrong.any():
             first = int(np.nonzero(wrong)[0][0])
             unit, name = self.top.take(which[first : first + 1]), self.worker.network.nodes[layer + 1].name
@@ -164,15 +165,26 @@ class _GroupBatch:
         return _row(*key, index, **coded, exact=exact)
 
 
-def disagreeing(scores: np.ndarray[Any, Any], values: np.ndarray[Any, Any], bound: float) -> np.ndarray[Any, Any]:
-    """Which of a layer's activations are not those of the scan.
+def disagreeing(
+    scores: np.ndarray[Any, Any],
+    values: np.ndarray[Any, Any],
+    scale: float | np.ndarray[Any, Any],
+    precision: Precision,
+) -> np.ndarray[Any, Any]:
+    """Which of a layer's activations are not those of the scan; NaN never is.
 
-    Rounding is of the size of what was added up, which the layer's largest score tells, also where a sum cancels out: an
+    Rounding is of the size of what was added up, which the layer's largest scores tell, also where a sum cancels out: an
     output of a classifier may be a thousandth of its terms.
+
+    Args:
+        scores: as the scan stored them.
+        values: as they are now.
+        scale: magnitude of the layer's largest, one or one for each.
+        precision: of the scan's forward pass.
     """
-    scale = float(np.abs(scores).max(initial=0.0))
-    wrong: np.ndarray[Any, Any] = np.abs(values - scores) > bound * max(scale, bound)
-    return wrong
+    bound = AGREEMENT[precision]
+    agreeing: np.ndarray[Any, Any] = np.abs(values - scores) <= bound * np.maximum(scale, bound)
+    return ~agreeing
 
 
 def _cut(signal: np.ndarray[Any, Any], covers: Box, wanted: Box) -> np.ndarray[Any, Any]:

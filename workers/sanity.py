@@ -24,7 +24,7 @@ from workers.errors import NumericsError
 from workers.instruments import Mode, SanityRun
 from workers.job import Environment, Job
 from workers.model import restore
-from workers.project import AGREEMENT
+from workers.project import disagreeing
 from workers.scan import ShardReport
 from workers.shard import ImageUnits, TopUnit
 from workers.spec import Method, Precision
@@ -116,7 +116,7 @@ class _LayerUnits:
         self.units = self._units(channels, rows, columns)
         awake = self._awake(rows, columns)
         self.values = awake[torch.arange(len(units), device=image.device), self.units.channel]
-        self._check(worker.precision)
+        self._check(worker.precision, awake.abs().amax(dim=1).cpu().numpy())
         self.others = [_others(unit.channel, values.tolist()) for unit, values in zip(units, awake, strict=True)]
         self.truth = self._projections(self.network, number, self.units, self.values, range(len(units)))
 
@@ -186,11 +186,14 @@ class _LayerUnits:
             for method in Method
         }
 
-    def _check(self, precision: Precision) -> None:
-        """The unit must be the one that the scan means: its activation is the score that was stored."""
-        bound = AGREEMENT[precision]
-        for unit, value in zip(self.top, self.values.tolist(), strict=True):
-            if not abs(value - unit.score) <= bound * max(abs(unit.score), bound):
+    def _check(self, precision: Precision, largest: np.ndarray[Any, Any]) -> None:
+        """The unit must be the one that the scan means: its activation is the score that was stored.
+
+        `largest` is the magnitude of the largest activation at each unit's location.
+        """
+        wrong = disagreeing(np.array([unit.score for unit in self.top]), self.values.cpu().numpy(), largest, precision)
+        for unit, value, is_wrong in zip(self.top, self.values.tolist(), wrong.tolist(), strict=True):
+            if is_wrong:
                 raise NumericsError(
                     f"layer {self.node.name!r}, channel {unit.channel}: the scan scored {unit.score} in image "
                     f"{self.picture.record.image_index}, the network now gives {value}; has the image changed?"

@@ -1,6 +1,6 @@
 """The unit of work, of retry and of reuse. Takes positions in a manifest, gives a value that travels in a few bytes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Generic, Self, TypeVar, cast
 
@@ -168,6 +168,7 @@ class Group:
         result: path of the group's result relative to the root.
         rows: the rows, sorted as `top` is.
         rank: rank of each row within its channel.
+        scales: by layer index the largest magnitude of the run's scores; both passes are held to each other by it.
     """
 
     start: int
@@ -176,6 +177,7 @@ class Group:
     result: str
     rows: Rows
     rank: np.ndarray[Any, Any]
+    scales: Mapping[int, float]
 
 
 @dataclass(frozen=True, eq=False)

@@ -152,7 +152,7 @@ def _course(layer: Layer, found: pa.Table) -> Course:
     known = (~np.isnan(overlap)).any(axis=0)
     mean = [float(np.nanmean(overlap[:, number])) if known[number] else None for number in range(count)]
     settled = [float((since <= number).mean()) for number in range(count)]
-    median = int(np.ceil(np.median(since[living]))) if living.any() else None
+    median = int(np.quantile(since[living], 0.5, method="inverted_cdf")) if living.any() else None
     return Course(layer, tuple(mean), tuple(settled), median, int((~living).sum()))
 
 

@@ -17,7 +17,7 @@ from service import catalog, filmstrip
 from service.query import evolution
 from tests.support import corpora
 from workers.architectures import resolve
-from workers.errors import RunError, SpecError, UnknownLayerError
+from workers.errors import ModelError, RunError, SpecError, UnknownLayerError
 from workers.instruments import EvolutionRun
 from workers.spec import ModelSpec, make, make_spec
 from workers.store.root import Root
@@ -144,6 +144,36 @@ def test_a_result_that_is_lost_is_made_again_and_no_other(corpus, training, root
     assert parts(tmp_path, "two") == parts(root)
 
 
+class Thief(Silent):
+    """Takes a shard's result away when the run is about to publish."""
+
+    def __init__(self, root: Path, shard: str) -> None:
+        self.path, self.lines = root / shard, []
+
+    def phase(self, name, total, unit):
+        del total, unit
+        if name == "publish":
+            self.path.unlink()
+
+    def say(self, line, **about):
+        del about
+        self.lines.append(line)
+
+
+def test_a_shard_that_vanishes_while_rows_are_written_is_scanned_again(corpus, training, root, tmp_path):
+    shutil.copytree(root, tmp_path, dirs_exist_ok=True)
+    lost = json.loads((root / "runs" / "one" / "manifest.json").read_text())["shards"][0]
+    thief = Thief(tmp_path, lost)
+    evolve(spec(corpus, training, tmp_path, run="two"), thief)
+    assert any("is made again" in line for line in thief.lines) and parts(tmp_path, "two") == parts(root)
+
+
+def test_parts_of_a_training_give_the_same_bytes(corpus, training, root, tmp_path, monkeypatch):
+    monkeypatch.setattr("jobs.evolve.HELD_BYTES", 1)
+    evolve(spec(corpus, training, tmp_path), Silent())
+    assert parts(tmp_path) == parts(root)
+
+
 def test_a_training_that_goes_on_costs_its_new_checkpoint(corpus, training, root, tmp_path):
     longer = tmp_path / "longer"
     shutil.copytree(training, longer)
@@ -174,6 +204,10 @@ def test_wrong_input_is_refused_before_anything_is_written(corpus, training, tmp
         evolve(spec(corpus, training, tmp_path / "root", layers=["conv9"]), Silent())
     with pytest.raises(SpecError, match="nothing matches"):
         evolve(spec(corpus, tmp_path / "nowhere", tmp_path / "root"), Silent())
+    shutil.copytree(training, tmp_path / "broken")
+    (tmp_path / "broken" / "epoch-2.safetensors").write_bytes(b"no weights")
+    with pytest.raises(ModelError, match=r"epoch-2\.safetensors' are neither"):
+        evolve(spec(corpus, tmp_path / "broken", tmp_path / "root"), Silent())
     assert not (tmp_path / "root").exists()
 
 

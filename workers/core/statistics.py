@@ -13,6 +13,7 @@ import pyarrow as pa
 
 OFFSET = 4001
 LAST_BIN = 8000
+COUNTED_AT_ONCE = 4_000_000  # cells of channels by bins
 _PER_LOG = 1 / np.log(1.01)
 _EDGES = 1.01 ** (np.arange(1, LAST_BIN + 1) - float(OFFSET))
 
@@ -162,6 +163,11 @@ def _histograms(numbers: Array) -> list[tuple[Array, Array]]:
     """Per column of bin numbers (images, channels) the occupied bins, ascending, and their counts."""
     lowest = int(numbers.min())
     width, channels = int(numbers.max()) - lowest + 1, numbers.shape[1]
+    at_once = max(1, COUNTED_AT_ONCE // width)
+    if channels > at_once:
+        return [
+            pair for start in range(0, channels, at_once) for pair in _histograms(numbers[:, start : start + at_once])
+        ]
     cells = (numbers - lowest).astype(np.int64) + np.arange(channels) * width
     counted = np.bincount(cells.ravel(), minlength=channels * width)
     occupied = np.flatnonzero(counted)  # by channel, then by bin

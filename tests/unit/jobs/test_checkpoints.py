@@ -4,13 +4,14 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from jobs import checkpoints
+from jobs import checkpoints, evolve
 from workers import model as models
 from workers.core.zfnet import zfnet_mini
 from workers.errors import ModelError, SpecError
 from workers.instruments import EvolutionRun
 from workers.spec import make
-from workers.store.root import Root
+
+LAYERS = ["relu1", "relu2", "relu3", "relu5", "fc7"]
 
 
 def spec(*files: str, source: str = "deconvoy://zfnet-mini", root: str = "r") -> EvolutionRun:
@@ -62,8 +63,9 @@ def test_a_layer_is_new_where_it_or_anything_below_it_has_changed(tmp_path):
         write(tmp_path / f"{number}.safetensors", change, by)
     asked = checkpoints.resolved(spec(f"{tmp_path}/*.safetensors", root=str(tmp_path / "root")))
     last = models.load(asked.model)
-    layers = last.network.select(["relu1", "relu2", "relu3", "relu5", "fc7"])
-    found = checkpoints.load(asked, last, layers, Root(asked.root))
+    asked = asked.model_copy(update={"scan": asked.scan.model_copy(update={"layers": tuple(LAYERS)})})
+    layers = last.network.select(LAYERS)
+    found = checkpoints.load(asked, last)
     assert [each.source for each in found] == [
         (0, 0, 0, 0, 0),
         (0, 0, 1, 1, 1),
@@ -75,10 +77,16 @@ def test_a_layer_is_new_where_it_or_anything_below_it_has_changed(tmp_path):
     assert [each.name for each in found] == ["0", "1", "2", "3", "4"]
 
 
+def test_checkpoints_go_in_parts_that_fit_into_memory(monkeypatch):
+    monkeypatch.setattr(evolve, "HELD_BYTES", 10)
+    assert evolve._held_together({0: 4, 2: 5, 3: 2, 5: 11, 6: 10}) == [{0, 2}, {3}, {5}, {6}]
+    assert evolve._held_together({}) == []
+
+
 def test_a_checkpoint_of_another_network_is_refused_with_its_name(tmp_path):
     write(tmp_path / "1.safetensors", classes=5)
     write(tmp_path / "2.safetensors")
     asked = checkpoints.resolved(spec(f"{tmp_path}/*.safetensors", root=str(tmp_path / "root")))
     last = models.load(asked.model)
     with pytest.raises(ModelError, match=r"1\.safetensors.*another network"):
-        checkpoints.load(asked, last, last.network.select(["relu1"]), Root(asked.root))
+        checkpoints.load(asked, last)

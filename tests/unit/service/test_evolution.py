@@ -3,6 +3,7 @@
 import io
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
@@ -101,3 +102,13 @@ def test_a_training_is_reported_in_one_file(root, tmp_path):
     done = CliRunner().invoke(app, ["report", "trained", "--root", root.url, "-o", str(out)])
     assert done.exit_code == 0, done.output
     assert "data:image/png" in out.read_text()
+
+
+def test_half_have_settled_where_half_have():
+    """The median of an even number is a checkpoint that some channel has, not one between two."""
+    rows = [{"checkpoint": c, "overlap": 1.0, "settled_since": since} for since in (0, 0, 2, 2) for c in range(3)]
+    table = pa.Table.from_pylist(
+        rows, pa.schema([("checkpoint", pa.int32()), ("overlap", pa.float64()), ("settled_since", pa.int32())])
+    )
+    course = evolution._course(catalog.Layer(0, "x", 4, 1, 1, 1, 1, 1, 1), table)
+    assert course.median == 0 and course.settled == (0.5, 0.5, 1.0)
