@@ -6,6 +6,7 @@ from typing import Any
 
 from service import links
 from service.catalog import PublishedRun
+from service.pages.parts import begun
 from service.query.findings import Finding
 from service.query.sanity import METHODS, METRICS, Curves, Point, curves, unit_of
 
@@ -59,6 +60,7 @@ def units(rows: Sequence[Finding]) -> list[Unit]:
 def of_run(found: PublishedRun, rows: Sequence[Finding], start: int) -> dict[str, Any]:
     """The curves of each layer, the top one first, and some units."""
     every = units(rows)
+    start = begun(start, len(every), SHOWN)
     shown = every[start : start + SHOWN]
     return {
         "total": len(every),
@@ -69,7 +71,7 @@ def of_run(found: PublishedRun, rows: Sequence[Finding], start: int) -> dict[str
         "layers": all_curves(rows),
         "units": [of_unit(each) for each in shown],
         "methods": METHODS,
-        "cascade": every[0].cascade,
+        "cascade": any(unit.cascade for unit in every),
     }
 
 
