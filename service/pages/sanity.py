@@ -75,6 +75,19 @@ def of_run(found: PublishedRun, rows: Sequence[Finding], start: int) -> dict[str
     }
 
 
+def alike(values: Mapping[str, Any]) -> str:
+    """What stands below a projection: how alike it and the trained network's are, or its status.
+
+    Nothing where the two cannot be compared: the trained network's is blank, or all values of one are equal.
+    """
+    if values["status"] != "ok":
+        return str(values["status"])
+    rank, ssim = values["rank_correlation"], values["ssim"]
+    if rank is None and ssim is None:
+        return ""
+    return ("none" if rank is None else f"{rank:.2f}") + ("" if ssim is None else f" · {ssim:.2f}")
+
+
 def all_curves(rows: Sequence[Finding]) -> list[dict[str, Any]]:
     """The curves of each layer, the top one first."""
     return [of_curves(each) for each in reversed(curves(row.values for row in rows))]
@@ -194,4 +207,5 @@ def _cell(row: Finding | None, picture: Callable[[Finding, str], str]) -> dict[s
     if row is None:
         return None
     shown = picture(row, "projection") if "projection" in row.pictures else None
-    return {name: row.values[name] for name in ("status", "rank_correlation", "ssim")} | {"picture": shown}
+    told = {name: row.values[name] for name in ("status", "rank_correlation", "ssim")}
+    return told | {"says": alike(row.values), "picture": shown}
