@@ -68,7 +68,7 @@ def test_files_of_one_name_and_content_stay_two_checkpoints(folder):
 def test_what_is_no_list_of_words_is_left_to_the_spec(wrong):
     values = evolution() | {"evolve": {"checkpoints": wrong}}
     assert prepared(values, ADDRESS) == values
-    with pytest.raises(SpecError, match="evolve.checkpoints"):
+    with pytest.raises(SpecError, match=r"evolve\.checkpoints"):
         make(EvolutionRun, values)
 
 
