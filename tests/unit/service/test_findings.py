@@ -10,7 +10,8 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from service import app as web
-from service import catalog
+from service import catalog, report
+from service.atlas import Atlas
 from service.query import findings
 from tests.support import instrumented
 from tests.support.instrumented import COLUMNS, KERNELS, LAYERS, RESTARTS, ROWS
@@ -62,13 +63,18 @@ def test_an_images_rows_are_those_of_its_own_corpus_with_their_place_in_the_tabl
 
 
 @pytest.fixture(scope="module")
-def every(tmp_path_factory) -> TestClient:
+def every_root(tmp_path_factory) -> Root:
     """One run of each kind."""
     root = Root(str(tmp_path_factory.mktemp("every")))
     publish(root)
     for job in findings.TABLE_OF:
         getattr(instrumented, job)(root, run=job)
-    return TestClient(web.create(root))
+    return root
+
+
+@pytest.fixture(scope="module")
+def every(every_root) -> TestClient:
+    return TestClient(web.create(every_root))
 
 
 @pytest.mark.parametrize("job", findings.TABLE_OF)
@@ -77,6 +83,17 @@ def test_a_page_beyond_the_end_is_the_last_one(every, job):
     for path in (f"/runs/{job}", f"/runs/{job}.json"):
         beyond = every.get(path, params={"start": 99})
         assert beyond.status_code == 200 and (not path.endswith(".json") or beyond.json() == last)
+
+
+@pytest.mark.parametrize("job", findings.TABLE_OF)
+def test_a_report_tells_once_how_many_rows_it_leaves_out_and_reads_none_for_a_figure(every_root, job, monkeypatch):
+    run = catalog.find(every_root, job, None)
+    count = sum(part.rows for part in run.tables[findings.TABLE_OF[job].name])
+    assert count == len(findings.findings(run))
+    if job in report.DRAWN:
+        monkeypatch.delattr(report, "findings")
+    told = report.report(Atlas(every_root), run, 1).count(f"<p>{count:,} ")
+    assert told == (0 if job in report.IN_THE_REPORT else 1)  # those of few rows show them all
 
 
 def test_the_strips_of_a_layer_end_with_their_last_page_too(every):
