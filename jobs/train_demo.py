@@ -145,7 +145,7 @@ def _data(corpus: str, generator: torch.Generator) -> Data:
     number, label_of = {name: n for n, name in enumerate(classes)}, {row.image_index: str(row.label) for row in rows}
     labels = torch.tensor([number[label_of[picture.record.image_index]] for picture in found], dtype=torch.int64)
     held_out = torch.randperm(len(found), generator=generator) % HELD_OUT == 0
-    learned = len(labels[~held_out].unique())
+    learned = len(set(labels[~held_out].tolist()))
     if learned < LEAST_CLASSES:
         told = f"{len(found):,} of {len(rows):,} images can be used"
         shown = f"those that are not held out show {learned} of {len(classes)} classes"
