@@ -9,7 +9,7 @@ from jobs.images import check_classifies, check_known, publish_found
 from jobs.watch import Watcher
 from workers.core.invariance import usual_layers
 from workers.core.network import Network
-from workers.corpus.manifest import Listing
+from workers.corpus.manifest import Listing, Row
 from workers.errors import SpecError
 from workers.experiments import InvarianceRun, Transform
 from workers.invariance import InvarianceWorker
@@ -35,7 +35,10 @@ def _layers(spec: InvarianceRun, network: Network) -> Sequence[str]:
 
 def _work(run: Attempt[InvarianceRun]) -> Outcome:
     environment = run.pool.start(partial(InvarianceWorker, run.job))
-    configuration = digest(invariance_configuration(run.job, environment))
+
+    def configuration(row: Row) -> str:
+        return digest(invariance_configuration(run.job, environment, row.label))
+
     asked = run.job.spec.invariance
     planned = plan.singles(run.root, run.job.manifest, configuration, asked.images, asked.sample)
     done = run.shards("invariance", planned)

@@ -7,7 +7,7 @@ from jobs import plan, publish
 from jobs.attempt import Attempt, Outcome, attempt
 from jobs.images import check_classifies, check_known, publish_found
 from jobs.watch import Watcher
-from workers.corpus.manifest import Listing
+from workers.corpus.manifest import Listing, Row
 from workers.errors import RunError, SpecError
 from workers.instruments import OcclusionRun
 from workers.job import Job, digest, occlude_configuration
@@ -31,7 +31,10 @@ def _work(run: Attempt[OcclusionRun]) -> Outcome:
     beside = _beside(run.root, run.job.spec, run.model)
     make = partial(_worker, beside=beside)
     environment = run.pool.start(partial(make, run.job))
-    configuration = digest(occlude_configuration(run.job, environment, beside.digest if beside else None))
+
+    def configuration(row: Row) -> str:
+        return digest(occlude_configuration(run.job, environment, beside.digest if beside else None, row.label))
+
     asked = run.job.spec.occlude
     planned = plan.singles(run.root, run.job.manifest, configuration, asked.images, asked.sample)
     done = run.shards("occlude", planned)

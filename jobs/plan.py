@@ -76,7 +76,8 @@ def singles(
 def chosen(root: Root, listed: str, wanted: Sequence[str], sample: int) -> list[Row]:
     """The rows of some images: those of these ids, or a sample that depends on the ids of the corpus alone."""
     every = [row for rows in manifest.stream(root, listed, manifest.GROUP_ROWS) for row in rows if not row.removed]
-    return [row for row in every if row.image_id in set(wanted)] if wanted else _sampled(every, sample)
+    named = frozenset(wanted)
+    return [row for row in every if row.image_id in named] if named else _sampled(every, sample)
 
 
 def renamed(root: Root, shard: ShardType) -> ShardType:

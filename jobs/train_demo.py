@@ -5,7 +5,8 @@ enough for features that are more than noise.
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -45,12 +46,14 @@ class Data:
         labels: int64 (images,), numbers of classes.
         classes: names of the classes.
         held_out: bool (images,).
+        rejects: images that could not be used, by reason.
     """
 
     pixels: Tensor
     labels: Tensor
     classes: tuple[str, ...]
     held_out: Tensor
+    rejects: Mapping[str, int]
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,16 +99,20 @@ def train(asked: Training, say: Say) -> dict[str, Any]:
         say: is told a line for each epoch.
 
     Returns:
-        Classes, images, and by epoch the loss and the accuracy on held-out images.
+        Classes, images, rejects, and by epoch the loss and the accuracy on held-out images.
 
     Raises:
-        CorpusError: the corpus has fewer than two classes, or too many images.
+        CorpusError: the corpus has too many images, or those that can be used and are not held out are of fewer than
+            two classes.
     """
     where = cluster.resolve_device(asked.device)
     torch.set_num_threads(asked.threads or torch.get_num_threads())
     generator = torch.Generator().manual_seed(asked.seed)
     data = _data(asked.corpus, generator)
     say(f"{len(data.labels):,} images of {len(data.classes)} classes, {int(data.held_out.sum()):,} of them held out")
+    if data.rejects:
+        reasons = ", ".join(f"{reason} {count:,}" for reason, count in sorted(data.rejects.items()))
+        say(f"{sum(data.rejects.values()):,} more could not be used: {reasons}")
     asked.folder.mkdir(parents=True, exist_ok=True)
     network = _network(len(data.classes), generator).to(where)
     descent = Descent.of(network, asked.epochs * -(-int((~data.held_out).sum()) // BATCH))
@@ -119,7 +126,7 @@ def train(asked: Training, say: Say) -> dict[str, Any]:
         say(f"epoch {epoch:3}   accuracy {told['accuracy']:6.1%}" + (f"   loss {told['loss']:.3f}" if losses else ""))
         course.append(told)
     _write_spec(asked.folder, asked.corpus, data.classes)
-    return {"classes": len(data.classes), "images": len(data.labels), "epochs": course}
+    return {"classes": len(data.classes), "images": len(data.labels), "rejects": data.rejects, "epochs": course}
 
 
 def _data(corpus: str, generator: torch.Generator) -> Data:
@@ -133,12 +140,18 @@ def _data(corpus: str, generator: torch.Generator) -> Data:
         raise CorpusError(f"corpus {corpus!r} has {told}; this recipe wants {wanted}")
     square = replace(PREPROCESSING, crop=PREPROCESSING.resize)
     prepare = partial(square.prepare, max_pixels=LimitsSpec().pixels)
-    batches = reader.batches(rows, BATCH, prepare, reader.ReadOptions(LimitsSpec(), threads=2))
+    batches = list(reader.batches(rows, BATCH, prepare, reader.ReadOptions(LimitsSpec(), threads=2)))
     found = [picture for batch in batches for picture in batch.pictures]
     number, label_of = {name: n for n, name in enumerate(classes)}, {row.image_index: str(row.label) for row in rows}
-    labels = torch.tensor([number[label_of[picture.record.image_index]] for picture in found])
+    labels = torch.tensor([number[label_of[picture.record.image_index]] for picture in found], dtype=torch.int64)
     held_out = torch.randperm(len(found), generator=generator) % HELD_OUT == 0
-    return Data(torch.stack([picture.prepared for picture in found]), labels, classes, held_out)
+    learned = len(set(labels[~held_out].tolist()))
+    if learned < LEAST_CLASSES:
+        told = f"{len(found):,} of {len(rows):,} images can be used"
+        shown = f"those that are not held out show {learned} of {len(classes)} classes"
+        raise CorpusError(f"corpus {corpus!r}: {told}, and {shown}; this recipe wants {LEAST_CLASSES} at least")
+    rejects = Counter(str(reject.reason) for batch in batches for reject in batch.rejects)
+    return Data(torch.stack([picture.prepared for picture in found]), labels, classes, held_out, rejects)
 
 
 def _network(classes: int, generator: torch.Generator) -> nn.Module:

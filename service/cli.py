@@ -31,15 +31,6 @@ if TYPE_CHECKING:
     from workers.spec import RunSpec
 
 CANCELLED = 130
-GO_ON = (
-    "scan",
-    "demo",
-    "occlude",
-    "invert",
-    "evolve",
-    "invariance",
-    "correspondence",
-)  # when the same command is given again
 
 
 class OneLine(TyperGroup):
@@ -52,8 +43,8 @@ class OneLine(TyperGroup):
         except DeconvoyError as error:
             code, line = error.exit_code, str(error)
         except KeyboardInterrupt:
-            goes_on = ctx.invoked_subcommand in GO_ON
-            code, line = CANCELLED, "stopped" + ("; the same command goes on from here" if goes_on else "")
+            goes_on = "; the same command goes on from here" if _goes_on(ctx.invoked_subcommand) else ""
+            code, line = CANCELLED, f"stopped{goes_on}"
         if log.form() is log.Form.JSON:
             log.Log().say(line, log.ERROR, exit_code=code)
         else:
@@ -75,6 +66,13 @@ app.command()(serving.serve)
 app.add_typer(scheduling.app, name="schedule")
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON value.")]
+
+
+def _goes_on(command: str) -> bool:
+    """Whether the same command, given again, does only what is missing: of the jobs all but `filters`, which keeps nothing."""
+    from workers.instruments import SPECS
+
+    return command == "demo" or command in SPECS.keys() - {"filters"}
 
 
 def main() -> None:

@@ -168,8 +168,9 @@ def read_spec(path: Path, job: str | None) -> tuple[str, dict[str, Any]]:
 
 def _kind(values: Mapping[str, Any]) -> str:
     """The job that a spec is one of, by the table that only it has."""
-    named = ("occlude", "invert", "evolve", "invariance", "correspondence", "sanity")
-    tables = {"models": "filters"} | {job: job for job in named}
+    from workers.instruments import SPECS
+
+    tables = {"models": "filters"} | {job: job for job in SPECS if job not in ("scan", "filters")}
     return next((job for table, job in tables.items() if table in values), "scan")
 
 

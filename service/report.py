@@ -12,7 +12,7 @@ from service.figures import FIGURES
 from service.pages import parts, sanity
 from service.pages.parts import SAYS
 from service.pictures import Picture, Pictures
-from service.query.findings import PANELS, Finding, findings
+from service.query.findings import PANELS, TABLE_OF, Finding, findings
 from service.query.layers import Choice, LayerTables
 from service.query.sanity import METHODS
 
@@ -36,7 +36,7 @@ def report(atlas: Atlas, run: PublishedRun, channels: int) -> str:
         channels: channels shown of each layer of a scan, the living ones that most of one label drive; by number where
             the corpus has no labels.
     """
-    found = findings(run) if run.job != "scan" else ()
+    found = findings(run) if run.job in {*IN_THE_REPORT, "sanity"} else ()  # a figure reads its own rows
     shown = found if run.job == "filters" else found[:LARGEST_ROWS] if run.job in IN_THE_REPORT else ()
     page = {
         "run": parts.of_run(run),
@@ -46,11 +46,16 @@ def report(atlas: Atlas, run: PublishedRun, channels: int) -> str:
         "style": drawn.style(),
         "layers": list(_layers(atlas, run, channels)) if run.job == "scan" else [],
         "found": list(_found(Pictures(atlas), shown)),
-        "more": len(found) - len(shown),
+        "more": _rows(run) - len(shown),
         "figure": _inside(_figure(run)) if run.job in DRAWN else None,
         **(_checked(Pictures(atlas), found) if run.job == "sanity" else {}),
     }
     return drawn.page("report.html", page=page)
+
+
+def _rows(run: PublishedRun) -> int:
+    """Rows of an instrument's table, as the run's manifest has it; 0 for a scan, which has none."""
+    return sum(part.rows for part in run.tables[TABLE_OF[run.job].name]) if run.job in TABLE_OF else 0
 
 
 def _figure(run: PublishedRun) -> Picture:

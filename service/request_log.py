@@ -1,6 +1,7 @@
 """The log of requests. Takes requests as they are answered, writes a line for each: its id, route, status, seconds and key.
 
-What a request says is not logged: no path or query as it was sent, no header, no key but its name.
+Of what a request says the run in its path alone is logged, and an id that a proxy has given: no other part of the path, no
+query, no other header, no key but its name.
 """
 
 import re

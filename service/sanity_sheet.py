@@ -1,13 +1,13 @@
 """The sheet of the randomisation check. Takes a published run, gives one picture: curves of each layer, projections by stage."""
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
 from service.catalog import PublishedRun
-from service.pages.sanity import Unit, spread
+from service.pages.sanity import Unit, alike, spread
 from service.query import reading
 from service.query.findings import Finding, findings
 from service.query.sanity import METHODS, METRICS, Curves, curves
@@ -91,14 +91,7 @@ def _draw(page: Image.Image, top: int, run: PublishedRun, unit: Unit) -> None:
         pen.text((_left(0), at + TILE_PX + 1), method.replace("_", " "), INK, font)
         for column, cell in enumerate(cells, 1):
             _tile(page, (_left(column), at), run, cell, "projection")
-            pen.text((_left(column), at + TILE_PX + 1), _told(cell), INK, font)
-
-
-def _told(cell: Finding | None) -> str:
-    values: Mapping[str, Any] = cell.values if cell else {"status": "none"}
-    if values["status"] != "ok":
-        return str(values["status"])
-    return f"{values['rank_correlation']:.2f}" + ("" if values["ssim"] is None else f" · {values['ssim']:.2f}")
+            pen.text((_left(column), at + TILE_PX + 1), alike(cell.values) if cell else "none", INK, font)
 
 
 def _tile(page: Image.Image, at: tuple[int, int], run: PublishedRun, cell: Finding | None, column: str) -> None:

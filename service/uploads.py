@@ -58,19 +58,25 @@ def _uploaded(model: dict[str, Any], root: Root) -> dict[str, Any]:
 
 def _checkpoints(evolve: dict[str, Any], root: Root) -> dict[str, Any]:
     """Globs on this machine are files from now on: elsewhere they would match others."""
-    files = []
-    for pattern in evolve.get("checkpoints", ()):
-        here = isinstance(pattern, str) and _is_local(pattern)
-        files += [_upload(file, root) for file in globs.matching(pattern, "evolve.checkpoints")] if here else [pattern]
+    patterns = evolve.get("checkpoints")
+    if not isinstance(patterns, list) or not all(isinstance(pattern, str) for pattern in patterns):
+        return evolve  # for the spec to refuse
+    files: list[str] = []
+    for pattern in patterns:
+        found = globs.matching(pattern, "evolve.checkpoints") if _is_local(pattern) else []
+        files += [_upload(file, root, n) for n, file in enumerate(found, len(files))] or [pattern]
     return {**evolve, "checkpoints": files}
 
 
-def _upload(path: str, root: Root) -> str:
+def _upload(place: str, root: Root, number: int | None = None) -> str:
+    """The file's URL under the root; files that have numbers stay apart where names and bytes are the same."""
+    path = Path(place.partition("://")[2] or place)
     try:
-        data = Path(path).read_bytes()
+        data = path.read_bytes()
     except OSError as error:
-        raise UsageError(f"{path!r} cannot be read: {error.strerror or error}") from error
-    rel = paths.upload_path(hashlib.sha256(data).hexdigest()[:32], Path(path).name)
+        raise UsageError(f"{place!r} cannot be read: {error.strerror or error}") from error
+    digest = hashlib.sha256(data).hexdigest()[:32]
+    rel = paths.upload_path(digest if number is None else f"{digest}-{number}", path.name)
     if not root.exists(rel):
         root.put(rel, data)
     return str(root.filesystem.unstrip_protocol(root.path(rel)))

@@ -100,8 +100,13 @@ def project_configuration(job: Job[RunSpec], environment: Environment) -> dict[s
     }
 
 
-def occlude_configuration(job: Job[OcclusionRun], environment: Environment, beside: str | None) -> dict[str, Any]:
-    """All that one image's occlusion maps depend on, except the image; `beside` is the hash of the run shown beside."""
+def occlude_configuration(
+    job: Job[OcclusionRun], environment: Environment, beside: str | None, label: str | None
+) -> dict[str, Any]:
+    """All that one image's occlusion maps depend on, except the image.
+
+    `beside` is the hash of the run shown beside; `label` is the image's.
+    """
     return {
         "job": "occlude",
         "algorithm": OCCLUDE_ALGORITHM,
@@ -109,6 +114,7 @@ def occlude_configuration(job: Job[OcclusionRun], environment: Environment, besi
         "layers": job.layers,
         "occlude": job.spec.occlude.model_dump(mode="json", exclude={"images", "sample", "from_run"}),
         "class_names": job.model.class_names,
+        "label": _followed(job, job.spec.occlude.target, label),
         "beside": beside,
         "panels": version("matplotlib"),
     }
@@ -134,8 +140,8 @@ def invert_configuration(
     }
 
 
-def invariance_configuration(job: Job[InvarianceRun], environment: Environment) -> dict[str, Any]:
-    """All that one image's rows depend on, except the image."""
+def invariance_configuration(job: Job[InvarianceRun], environment: Environment, label: str | None) -> dict[str, Any]:
+    """All that one image's rows depend on, except the image; `label` is the image's."""
     return {
         "job": "invariance",
         "algorithm": INVARIANCE_ALGORITHM,
@@ -143,6 +149,7 @@ def invariance_configuration(job: Job[InvarianceRun], environment: Environment) 
         "layers": job.layers,
         "invariance": job.spec.invariance.model_dump(mode="json", exclude={"layers", "images", "sample"}),
         "class_names": job.model.class_names,
+        "label": _followed(job, job.spec.invariance.target, label),
     }
 
 
@@ -187,6 +194,11 @@ def rows_key(rows: Sequence[Row], verdicts: Mapping[int, Verdict]) -> str:
 def _row_key(row: Row, verdict: Verdict | None) -> list[Any]:
     judged = [verdict.reason, verdict.detail] if verdict else None
     return [row.image_index, row.uri, row.bytes, row.etag, row.group, row.removed, row.refused, judged]
+
+
+def _followed(job: Job[Any], target: str, label: str | None) -> str | None:
+    """The image's label where it decides what class is followed: it comes from the corpus's spec, not from the file."""
+    return label if target == "label" and label in job.model.class_names else None
 
 
 def _common(job: Job[Any], environment: Environment) -> dict[str, Any]:

@@ -31,6 +31,7 @@ def layer(atlas: Atlas, run_id: str, name: str, start: int) -> Page:
     """The strips of some channels of a layer."""
     found = atlas.run(run_id)
     every = evolution.strips(found, name)
+    start = parts.begun(start, len(every), SHOWN)
     shown = every[start : start + SHOWN]
     return {
         "kind": "strips",

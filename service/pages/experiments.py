@@ -18,6 +18,8 @@ def charts(rows: Sequence[Finding]) -> dict[str, Any]:
 
     A chart has a curve for each image, as points of a figure; heights go from 0 to the line's `top`.
     """
+    if not rows:  # all images were rejects
+        return {"transforms": [], "ranges": [], "lines": []}
     values = [row.values for row in rows]
     images = list(dict.fromkeys(each["image_id"] for each in values))
     layers = dict(sorted({(each["layer_index"], each["layer"]) for each in values}))

@@ -40,6 +40,7 @@ def of_run(found: PublishedRun, start: int = 0) -> Page:
     if found.job == "sanity":
         return {"kind": KINDS[found.job][0], "says": [SAYS[found.job]], **sanity.of_run(found, rows, start)}
     groups, size = [rows] if found.job in OF_NO_IMAGE else _by_image(rows), SHOWN.get(found.job, MOST)
+    start = parts.begun(start, len(groups), size)
     shown = groups[start : start + size]
     page = {
         "kind": KINDS[found.job][0],

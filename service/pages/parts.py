@@ -25,6 +25,11 @@ SAYS = {
 }
 
 
+def begun(start: int, count: int, size: int) -> int:
+    """Where a page of a longer list begins: where it is asked to; the last page stands for all that is beyond the end."""
+    return min(start, max(0, count - 1) // size * size)
+
+
 def of_run(found: PublishedRun) -> dict[str, Any]:
     """A run."""
     return {

@@ -6,6 +6,7 @@ from typing import Any
 
 from service import links
 from service.catalog import PublishedRun
+from service.pages.parts import begun
 from service.query.findings import Finding
 from service.query.sanity import METHODS, METRICS, Curves, Point, curves, unit_of
 
@@ -59,6 +60,7 @@ def units(rows: Sequence[Finding]) -> list[Unit]:
 def of_run(found: PublishedRun, rows: Sequence[Finding], start: int) -> dict[str, Any]:
     """The curves of each layer, the top one first, and some units."""
     every = units(rows)
+    start = begun(start, len(every), SHOWN)
     shown = every[start : start + SHOWN]
     return {
         "total": len(every),
@@ -69,8 +71,21 @@ def of_run(found: PublishedRun, rows: Sequence[Finding], start: int) -> dict[str
         "layers": all_curves(rows),
         "units": [of_unit(each) for each in shown],
         "methods": METHODS,
-        "cascade": every[0].cascade,
+        "cascade": any(unit.cascade for unit in every),
     }
+
+
+def alike(values: Mapping[str, Any]) -> str:
+    """What stands below a projection: how alike it and the trained network's are, or its status.
+
+    Nothing where the two cannot be compared: the trained network's is blank, or all values of one are equal.
+    """
+    if values["status"] != "ok":
+        return str(values["status"])
+    rank, ssim = values["rank_correlation"], values["ssim"]
+    if rank is None and ssim is None:
+        return ""
+    return ("none" if rank is None else f"{rank:.2f}") + ("" if ssim is None else f" · {ssim:.2f}")
 
 
 def all_curves(rows: Sequence[Finding]) -> list[dict[str, Any]]:
@@ -192,4 +207,5 @@ def _cell(row: Finding | None, picture: Callable[[Finding, str], str]) -> dict[s
     if row is None:
         return None
     shown = picture(row, "projection") if "projection" in row.pictures else None
-    return {name: row.values[name] for name in ("status", "rank_correlation", "ssim")} | {"picture": shown}
+    told = {name: row.values[name] for name in ("status", "rank_correlation", "ssim")}
+    return told | {"says": alike(row.values), "picture": shown}

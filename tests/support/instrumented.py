@@ -150,8 +150,14 @@ def filters(root: Root, run: str = "kernels") -> None:
     commit(root, run, "filters", {"filters": rows}, corpus=None)
 
 
-def sanity(root: Root, run: str = "randomised", named: Sequence[tuple[str, str]] | None = None) -> None:
-    """One unit of relu2 in each image, two stages, two seeds: seed d leaves 1 - s/4 - d/10 at stage s; one is blank."""
+def sanity(
+    root: Root, run: str = "randomised", named: Sequence[tuple[str, str]] | None = None, *, dark: bool = False
+) -> None:
+    """One unit of relu2 in each image, two stages, two seeds: seed d leaves 1 - s/4 - d/10 at stage s; one is blank.
+
+    Where it is `dark` the trained gradient of the first image is blank, so that nothing can be compared with it, and the
+    deconvnet's first random projection of the second image has one value everywhere, so that it has no ranks.
+    """
     images = image_rows(named or names(2))
     grey = encoded(np.full((20, 20, 3), 128, np.uint8))
     nothing = dict.fromkeys(("seed", "stage_node", "other", "patch", "projection", "projection_scale"))
@@ -161,12 +167,25 @@ def sanity(root: Root, run: str = "randomised", named: Sequence[tuple[str, str]]
             about = {"layer": "relu2", "layer_index": 1, "channel": 4, "rank": image["image_index"], "score": 9.0}
             about |= {"y": 1, "x": 2, "method": method, "status": "ok", "stage": 0} | nothing
             rows += [image | about | each for each in _compared(method, image["image_index"], grey)]
+    if dark:
+        _darken(rows)
     layer = {
         "index": 1, "name": "relu2", "channels": 6, "height": 8, "width": 8, "field_height": 35, "field_width": 35,
         "stride_y": 8, "stride_x": 8,
     }  # fmt: skip
     spec = {"sanity": {"from_run": "first"}}
     commit(root, run, "sanity", {"images": images, "rejects": [], "sanity": rows}, spec=spec, layers=[layer])
+
+
+def _darken(rows: list[dict[str, Any]]) -> None:
+    alike = ("rank_correlation", "rank_correlation_abs", "ssim")
+    for row in rows:
+        if row["method"] == "gradient" and row["image_index"] == 0:
+            row |= dict.fromkeys(alike)
+            if row["mode"] == "trained":
+                row |= {"status": "blank", "projection": None, "projection_scale": 0.0}
+    flat = next(row for row in rows if row["method"] == "deconvnet" and row["image_index"] == 1)
+    flat |= dict.fromkeys(alike[:2])
 
 
 def _compared(method: str, image_index: int, picture: dict[str, Any]) -> list[dict[str, Any]]:

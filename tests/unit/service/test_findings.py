@@ -10,11 +10,12 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from service import app as web
-from service import catalog
+from service import catalog, report
+from service.atlas import Atlas
 from service.query import findings
 from tests.support import instrumented
 from tests.support.instrumented import COLUMNS, KERNELS, LAYERS, RESTARTS, ROWS
-from tests.support.published import names, publish
+from tests.support.published import commit, names, publish
 from workers.errors import QueryError
 from workers.store.root import Root
 
@@ -59,6 +60,54 @@ def test_an_images_rows_are_those_of_its_own_corpus_with_their_place_in_the_tabl
     ]  # fmt: skip
     assert {row.values["image_id"] for row in found} == {name}
     assert not list(findings.of_image(catalog.runs(root), "/elsewhere", name))
+
+
+@pytest.fixture(scope="module")
+def every_root(tmp_path_factory) -> Root:
+    """One run of each kind."""
+    root = Root(str(tmp_path_factory.mktemp("every")))
+    publish(root)
+    for job in findings.TABLE_OF:
+        getattr(instrumented, job)(root, run=job)
+    return root
+
+
+@pytest.fixture(scope="module")
+def every(every_root) -> TestClient:
+    return TestClient(web.create(every_root))
+
+
+@pytest.mark.parametrize("job", findings.TABLE_OF)
+def test_a_page_beyond_the_end_is_the_last_one(every, job):
+    last = every.get(f"/runs/{job}.json").json()  # all fit on one page
+    for path in (f"/runs/{job}", f"/runs/{job}.json"):
+        beyond = every.get(path, params={"start": 99})
+        assert beyond.status_code == 200 and (not path.endswith(".json") or beyond.json() == last)
+
+
+@pytest.mark.parametrize("job", findings.TABLE_OF)
+def test_a_report_tells_once_how_many_rows_it_leaves_out_and_reads_none_for_a_figure(every_root, job, monkeypatch):
+    run = catalog.find(every_root, job, None)
+    count = sum(part.rows for part in run.tables[findings.TABLE_OF[job].name])
+    assert count == len(findings.findings(run))
+    if job in report.DRAWN:
+        monkeypatch.delattr(report, "findings")
+    told = report.report(Atlas(every_root), run, 1).count(f"<p>{count:,} ")
+    assert told == (0 if job in report.IN_THE_REPORT else 1)  # those of few rows show them all
+
+
+def test_the_strips_of_a_layer_end_with_their_last_page_too(every):
+    first = every.get("/runs/evolve/layers/relu1.json").json()
+    assert first["kind"] == "strips" and first["strips"]
+    assert every.get("/runs/evolve/layers/relu1.json", params={"start": 9999}).json()["strips"][-1]["channel"] == 19
+
+
+@pytest.mark.parametrize("job", ["invariance", "sanity"])
+def test_a_run_whose_images_were_all_rejects_has_a_page(root, job):
+    commit(root, f"empty-{job}", job, {"images": [], "rejects": [], findings.TABLE_OF[job].name: []})
+    client = TestClient(web.create(root))
+    assert client.get(f"/runs/empty-{job}").status_code == 200
+    assert client.get(f"/runs/empty-{job}.json").json()["total"] == 0
 
 
 def test_an_occlusion_has_a_map_with_one_pixel_for_each_position(client):

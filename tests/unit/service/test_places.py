@@ -59,6 +59,11 @@ def test_every_place_of_a_spec_is_looked_at(photos):
         {"corpus": corpus, "model": {"source": "torchvision://resnet18?weights=/etc/shadow"}},
         {"corpus": corpus, "model": {"source": "torchvision://resnet18?weights=s3://x/y"}},
         {"corpus": corpus, "model": {"source": "deconvoy://zfnet-mini", "classes": "/etc/passwd"}},
+        {
+            "corpus": corpus,
+            "model": {"source": "deconvoy://zfnet-mini"},
+            "evolve": {"checkpoints": [f"{photos}/1.pt", "/etc/x.pt"]},
+        },
         {"models": [{"source": "deconvoy://zfnet-mini"}, {"source": "deconvoy://zfnet?weights=../up.safetensors"}]},
     ):
         with pytest.raises(RefusedError):

@@ -93,6 +93,20 @@ def test_the_sheet_and_the_report_show_curves_and_units(root):
     assert page.count("<polyline") == 3 * 6 and page.count("data:image/png") == 2 * (1 + 3 * 3) - 1
 
 
+def test_where_nothing_can_be_compared_nothing_is_said(tmp_path):
+    root = Root(str(tmp_path))
+    instrumented.sanity(root, "darkened", dark=True)
+    client = TestClient(web.create(root))
+    first, second = (unit["lines"] for unit in client.get("/runs/darkened.json").json()["units"])
+    assert [cell["says"] for cell in first["gradient"]] == ["blank", "blank", ""]
+    assert [cell["says"] for cell in second["deconvnet"]] == ["1.00 · 1.00", "none · 0.75", "0.50 · 0.50"]
+    run = catalog.find(root, "darkened", None)
+    texts = [client.get(path).text for path in ("/runs/darkened", "/runs/darkened/rows/0")]
+    texts.append(report.report(Atlas(root), run, 1))
+    assert all("<span>blank</span>" in text and "None" not in text for text in texts)
+    assert (np.asarray(boards.BOARDS["sanity"](run)) == 128).all(-1).sum() > 2 * 3 * 3 * 112 * 112
+
+
 def test_pictures_of_a_rows_columns_are_sent_or_said_to_be_missing(client):
     rows = client.get("/runs/randomised/rows/0.json").json()
     assert rows["found"]["method"] == "deconvnet"
