@@ -73,6 +73,12 @@ def _planned(run: Attempt[SanityRun], environment: Environment, precision: Preci
     return Plan(tuple(shards), todo, len(shards))
 
 
+def _check_ranks(spec: SanityRun, told: Told) -> None:
+    kept = told["spec"]["scan"]["k"]
+    if spec.sanity.ranks > kept:
+        raise SpecError([f"sanity.ranks: {spec.sanity.ranks} is more than the scan keeps, which is {kept}"])
+
+
 def _check(spec: SanityRun, told: Told, layers: Sequence[str], model: Model, listing: Listing) -> None:
     """What the spec alone does not show.
 
@@ -87,6 +93,7 @@ def _check(spec: SanityRun, told: Told, layers: Sequence[str], model: Model, lis
         raise RunError(f"from_run {run!r} prepares images otherwise: {told['model']['preprocessing']}")
     if source != spec.corpus.source:
         raise RunError(f"from_run {run!r} is of another corpus, {source!r}")
+    _check_ranks(spec, told)
     scanned = [layer["name"] for layer in told["layers"]]
     names = [layer.name for layer in model.network.select(layers)]
     for layer in model.network.select(layers):

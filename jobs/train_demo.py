@@ -23,10 +23,11 @@ from workers import architectures
 from workers.core.zfnet import zfnet_mini
 from workers.corpus import reader, sources
 from workers.corpus.manifest import Row
-from workers.errors import CorpusError
+from workers.errors import CorpusError, UsageError
 from workers.spec import CorpusSpec, LimitsSpec, ModelSpec
 
 HELD_OUT = 5  # one image in so many tells the accuracy and is never learned from
+NAMED = "epoch-"  # and the number
 MOST_IMAGES = 50_000  # about 100 kB each in memory
 LEAST_CLASSES = 2
 BATCH = 32
@@ -104,7 +105,11 @@ def train(asked: Training, say: Say) -> dict[str, Any]:
     Raises:
         CorpusError: the corpus has too many images, or those that can be used and are not held out are of fewer than
             two classes.
+        UsageError: the folder holds a training already; `evolve` would take both for one.
     """
+    before = sorted(path.name for path in asked.folder.glob(f"{NAMED}*"))
+    if before:
+        raise UsageError(f"folder {str(asked.folder)!r} holds a training already, {before[-1]}; give another -o")
     where = cluster.resolve_device(asked.device)
     torch.set_num_threads(asked.threads or torch.get_num_threads())
     generator = torch.Generator().manual_seed(asked.seed)
@@ -122,7 +127,7 @@ def train(asked: Training, say: Say) -> dict[str, Any]:
         losses = [_step(network, descent, batch) for batch in batches]
         told = {"epoch": epoch, "loss": mean(losses) if losses else None, "accuracy": _accuracy(network, data, where)}
         state = {key: value.half().cpu().contiguous() for key, value in network.state_dict().items()}
-        save_file(state, asked.folder / f"epoch-{epoch:03}.safetensors")
+        save_file(state, asked.folder / f"{NAMED}{epoch:03}.safetensors")
         say(f"epoch {epoch:3}   accuracy {told['accuracy']:6.1%}" + (f"   loss {told['loss']:.3f}" if losses else ""))
         course.append(told)
     _write_spec(asked.folder, asked.corpus, data.classes)
@@ -217,6 +222,6 @@ def _write_spec(folder: Path, corpus: str, classes: tuple[str, ...]) -> None:
         'source = "deconvoy://zfnet-mini"\n'
         'classes = "classes.txt"\n'
         f"[corpus]\nsource = {json.dumps(corpus)}\n"
-        '[evolve]\ncheckpoints = ["epoch-*.safetensors"]\n',
+        f'[evolve]\ncheckpoints = ["{NAMED}*.safetensors"]\n',
         encoding="utf-8",
     )

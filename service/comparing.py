@@ -63,8 +63,19 @@ def compare(
         drawing.save(figure(compared, comparing.whole(compared)), output)
     if as_json:
         print_json(found)
-    else:
-        print_table(found, columns)
+        return
+    print_table(found, columns)
+    for line in remarks(compared):
+        typer.echo(line)
+
+
+def remarks(compared: "Comparison") -> list[str]:
+    """What a reader of the numbers must know."""
+    ks = [run.k for run in compared.runs]
+    told = [] if compared.in_common else ["no file is in both corpora, so that no share of common images is told"]
+    if ks[0] != ks[1]:
+        told.append(f"the scans keep {ks[0]} and {ks[1]} images per channel: overlaps are shares of the more")
+    return told
 
 
 def figure(compared: "Comparison", layers: "Sequence[LayerPair]") -> "Image.Image":
@@ -90,11 +101,16 @@ def figure(compared: "Comparison", layers: "Sequence[LayerPair]") -> "Image.Imag
         if each.other_channels is not None:
             told = "other channels" if first else ""
             axes.hlines(each.other_channels, *ends, color="#c44e52", linestyle="--", label=told)
+        if each.chance is not None:
+            axes.hlines(each.chance, *ends, color="#8c8c8c", linestyle=":", label="by chance" if first else "")
     axes.set_xticks(range(len(layers)), [each.layer for each in layers], rotation=30 if len(layers) > 4 else 0)
     axes.set_ylim(0, 1)
     axes.set_ylabel("share of top images in common")
     axes.set_title(f"{compared.runs[0].run} and {compared.runs[1].run}: a dot for each channel", fontsize=11)
-    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+    if compared.in_common:
+        axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+    else:
+        axes.text(0.5, 0.5, "no file is in both corpora", transform=axes.transAxes, ha="center", va="center")
     buffer = io.BytesIO()
     drawn.savefig(buffer, format="png")
     return Image.open(buffer).convert("RGB")

@@ -155,14 +155,20 @@ def _hidden(axes: Axes, row: dict[str, Any]) -> None:
 
 def _bars(axes: Axes, rows: Sequence[dict[str, Any]], parts: Sequence[str]) -> None:
     """Delta of each part and kind, with the error that is known of it."""
-    for place, (kind, (colour, label, error)) in enumerate(BARS.items()):
-        mine = {row["part"]: row for row in rows if row["kind"] == kind and row["delta"] is not None}
-        if not mine:
-            continue
-        at = [parts.index(part) + (place - 1) * 0.27 for part in mine]
+    known = [row for row in rows if row["delta"] is not None]
+    kinds = [kind for kind in BARS if any(row["kind"] == kind for row in known)]
+    if not known:
+        axes.text(
+            0.5, 0.5, "no pair of images: parts were left out", transform=axes.transAxes, ha="center", va="center"
+        )
+    for place, kind in enumerate(kinds):
+        colour, label, error = BARS[kind]
+        mine = {row["part"]: row for row in known if row["kind"] == kind}
+        at = [parts.index(part) + (place - (len(kinds) - 1) / 2) * 0.27 for part in mine]
         errors = [row[error] or 0.0 for row in mine.values()]
         heights = [row["delta"] for row in mine.values()]
         axes.bar(at, heights, 0.25, yerr=errors, color=colour, label=label, error_kw={"elinewidth": 1, "capsize": 2})
+    axes.set_xlim(-0.6, len(parts) - 0.4)
     axes.set_xticks(range(len(parts)), parts, fontsize=8, rotation=20 if len(parts) > 3 else 0)
     axes.tick_params(axis="y", labelsize=8)
     axes.grid(axis="y", color="#dddddd", linewidth=0.6)

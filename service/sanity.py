@@ -21,6 +21,7 @@ from service.instruments import (
     draw,
 )
 from service.running import absolute, absolute_model, finish, number, spec_of, watched
+from workers.errors import UsageError
 
 MOST_CHANNELS = 1_000_000  # of any layer: which it has is for the job to judge
 
@@ -70,6 +71,8 @@ def sanity(  # noqa: PLR0913 - one parameter per flag; one that is not given lea
         "sanity": {**units, **how},
         "resources": {"actors": number(actors), "fewer": fewer, "device": device, "threads": threads},
     }
+    if spec is None and from_run is None:
+        raise UsageError("sanity wants --from-run: a scan under the same root, whose units are looked at")
     asked = spec_of(SanityRun, spec, flags, _of_scan(flags["root"], from_run))
     outcome = watched(lambda watch: run_sanity(asked, watch))
     draw(outcome.root, outcome.run, output)

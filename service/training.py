@@ -20,6 +20,7 @@ from service.instruments import (
     draw,
 )
 from service.running import absolute, absolute_model, finish, number, spec_of, watched
+from workers.errors import UsageError
 
 
 def add_to(app: typer.Typer) -> None:
@@ -67,6 +68,10 @@ def evolve(  # noqa: PLR0913 - one parameter per flag; one that is not given lea
         "project": {"method": method},
         "resources": {"actors": number(actors), "fewer": fewer, "device": device, "threads": threads},
     }
+    if spec is None and model is None:
+        raise UsageError(
+            "evolve wants a --model without weights, such as deconvoy://zfnet-mini or torchvision://resnet18"
+        )
     asked = spec_of(EvolutionRun, spec, flags)
     outcome = watched(lambda watch: run_evolve(asked, watch))
     draw(outcome.root, outcome.run, output)

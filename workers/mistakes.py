@@ -1,5 +1,6 @@
 """What is wrong with a spec. Takes pydantic's complaints, gives one line for each: key, value, and what would be right."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -9,7 +10,15 @@ from workers.errors import nearest
 
 def mistakes(kind: type[BaseModel], error: ValidationError) -> list[str]:
     """Every mistake in a line of its own, in the order of the spec."""
-    return [_explain(kind, problem) for problem in error.errors()]
+    every = error.errors()
+    return [_explain(kind, problem) for problem in every if not _follows(problem, every)]
+
+
+def _follows(problem: Any, every: Sequence[Any]) -> bool:  # noqa: ANN401 - pydantic's error dict
+    """Whether a list is called too short only because pydantic leaves its wrong items out: these are told themselves."""
+    place = problem["loc"]
+    inside = (other["loc"] for other in every if len(other["loc"]) > len(place))
+    return problem["type"] == "too_short" and any(loc[: len(place)] == place for loc in inside)
 
 
 def _explain(kind: type[BaseModel], problem: Any) -> str:  # noqa: ANN401 - pydantic's error dict

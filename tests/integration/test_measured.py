@@ -12,6 +12,7 @@ from jobs.actor import hire
 from tests.support.fakes import Reporting
 from tests.support.heads import free_port
 from tests.unit.deploy.test_watching import of_the_actors
+from workers import log
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 PATIENCE_S = 60
@@ -40,7 +41,7 @@ def test_what_the_dashboard_asks_of_the_actors_is_what_ray_gives():
     ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False, _metrics_export_port=port)
     try:
         actor = hire(num_cpus=1)
-        ray.get(actor.prepare.remote(Reporting))
+        ray.get(actor.prepare.remote(Reporting, {}, log.form()))
         ray.get([actor.run.remote(item) for item in range(2)])
         until = time.monotonic() + PATIENCE_S
         while len(found := told(port)) < len(of_the_actors()) and time.monotonic() < until:

@@ -214,6 +214,7 @@ def test_sheet_and_atlas_show_it_and_a_channel_leads_to_it(root):
         ({"modes": ["both"]}, "'both' is wrong"),
         ({"model": MODEL | {"mean": (0, 0, 0)}}, "from_run 'scanned' prepares images otherwise"),
         ({"ranks": 0}, "sanity.ranks: 0 is wrong"),
+        ({"ranks": 1000}, "sanity.ranks: 1000 is more than the scan keeps"),
     ],
 )
 def test_wrong_input_is_one_line_and_writes_nothing(corpus, root, asked, told):

@@ -97,3 +97,11 @@ def test_too_little_to_learn_from_is_one_line_and_nothing_is_written(tmp_path, c
 
 def _bytes(folder) -> set[str]:
     return {hashlib.sha256(file.read_bytes()).hexdigest() for file in folder.glob("*.safetensors")}
+
+
+def test_a_folder_that_holds_a_training_is_left_alone(trained, corpus):
+    folder, _, _ = trained[0]
+    before = _bytes(folder)
+    done = CliRunner().invoke(app, ["train-demo", "--corpus", str(corpus), "-o", str(folder), "--epochs", "1"])
+    assert done.exit_code == 2 and "holds a training already, epoch-001.safetensors" in done.stderr
+    assert _bytes(folder) == before

@@ -50,6 +50,8 @@ def test_runs_without_a_file_in_common_have_no_overlap_rather_than_none(root):
     [first, *_] = told(root, "first", "other")
     assert (first["overlap"], first["chance"], first["rank_correlation"]) == (None, None, None)
     assert first["channel_correlation"] == 1.0  # the same channels are loud all the same
+    assert "no file is in both corpora" in asked(root, "first", "other")
+    assert "no file" not in asked(root, "first", "half")
 
 
 def test_images_are_the_same_where_their_bytes_are(root):
@@ -101,6 +103,7 @@ def test_what_cannot_be_compared_is_refused_in_a_line(root, tmp_path):
 
 def test_the_figure_is_drawn(root, tmp_path):
     out = tmp_path / "compared.png"
+    asked(root, "first", "other", "-o", str(out))
     assert "other channels" in asked(root, "first", "half", "-o", str(out))
     with Image.open(out) as drawn:
         assert drawn.width > 500 and len(drawn.convert("RGB").getcolors(1 << 24)) > 20
