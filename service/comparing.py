@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -95,14 +95,7 @@ def figure(compared: "Comparison", layers: "Sequence[LayerPair]") -> "Image.Imag
         known = [pair.overlap for pair in pairs if pair.overlap is not None]
         aside = place + spread.uniform(-0.3, 0.3, len(known))
         axes.plot(aside, known, ".", color="#4c72b0", markersize=4, alpha=0.5, clip_on=False)
-        ends, first = (place - 0.4, place + 0.4), place == 0
-        if each.overlap is not None:
-            axes.hlines(each.overlap, *ends, color="#1b1b1d", linewidth=2, label="mean" if first else "")
-        if each.other_channels is not None:
-            told = "other channels" if first else ""
-            axes.hlines(each.other_channels, *ends, color="#c44e52", linestyle="--", label=told)
-        if each.chance is not None:
-            axes.hlines(each.chance, *ends, color="#8c8c8c", linestyle=":", label="by chance" if first else "")
+        _lines(axes, place, each)
     axes.set_xticks(range(len(layers)), [each.layer for each in layers], rotation=30 if len(layers) > 4 else 0)
     axes.set_ylim(0, 1)
     axes.set_ylabel("share of top images in common")
@@ -114,3 +107,15 @@ def figure(compared: "Comparison", layers: "Sequence[LayerPair]") -> "Image.Imag
     buffer = io.BytesIO()
     drawn.savefig(buffer, format="png")
     return Image.open(buffer).convert("RGB")
+
+
+def _lines(axes: Any, place: int, layer: "LayerPair") -> None:  # noqa: ANN401 - matplotlib's axes
+    """A layer's mean overlap, and what it is to be read against."""
+    lines = (
+        (layer.overlap, "mean", "#1b1b1d", "-"),
+        (layer.other_channels, "other channels", "#c44e52", "--"),
+        (layer.chance, "by chance", "#8c8c8c", ":"),
+    )
+    for height, name, colour, style in lines:
+        if height is not None:
+            axes.hlines(height, place - 0.4, place + 0.4, color=colour, linestyle=style, label="" if place else name)
