@@ -165,6 +165,7 @@ def test_inversion_goes_on_after_kill_9_of_the_driver(corpus, tmp_path):
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_a_killed_actor_costs_its_shard_one_more_try(corpus, calm, tmp_path):
     driver = start(values(corpus, tmp_path))
     for line in driver.stdout:

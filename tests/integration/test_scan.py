@@ -90,6 +90,7 @@ def test_the_tables_do_not_depend_on_the_number_of_actors(corpus, tmp_path):
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_top_does_not_depend_on_the_shard_size(corpus, tmp_path):
     for shard in (8, 64):
         scan(spec(corpus, tmp_path / str(shard), scan={"shard": shard}), Silent())

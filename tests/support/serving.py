@@ -14,7 +14,9 @@ from workers.store.root import Root
 @contextmanager
 def served(root: Root, control: app.Control | None = None) -> Iterator[str]:
     """The address of the atlas of a root, on a free port of this machine."""
-    server = uvicorn.Server(uvicorn.Config(app.create(root, control=control), port=0, log_level="warning"))
+    server = uvicorn.Server(
+        uvicorn.Config(app.create(root, control=control), port=0, log_level="warning", log_config=None)
+    )
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     while not server.started:
