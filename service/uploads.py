@@ -42,7 +42,7 @@ def prepared(values: dict[str, Any], address: str) -> dict[str, Any]:
     if isinstance(values.get("evolve"), dict):
         changed["evolve"] = _checkpoints(values["evolve"], root)
     if isinstance(values.get("models"), list):
-        changed["models"] = [_uploaded(model, root) for model in values["models"]]
+        changed["models"] = [_uploaded(model, root) if isinstance(model, dict) else model for model in values["models"]]
     return changed
 
 

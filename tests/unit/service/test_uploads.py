@@ -85,3 +85,10 @@ def test_a_root_or_corpus_of_this_machine_is_refused(folder):
             prepared(evolution("s3://bucket/1.pt") | wrong, ADDRESS)
     with pytest.raises(UsageError, match="names no root"):
         prepared({}, ADDRESS)
+
+
+def test_a_model_that_is_no_table_is_left_to_the_spec():
+    assert prepared({"root": ROOT, "models": ["deconvoy://zfnet-mini", 7]}, ADDRESS)["models"] == [
+        "deconvoy://zfnet-mini",
+        7,
+    ]
