@@ -8,7 +8,6 @@ import typer
 
 from service import drawing
 from service.instruments import (
-    DEFAULT_REJECT_SHARE,
     Actors,
     Corpus,
     Datasets,
@@ -22,9 +21,9 @@ from service.instruments import (
     Sample,
     SpecFile,
     Threads,
-    draw,
+    carry_out,
 )
-from service.running import absolute, absolute_model, finish, number, spec_of, watched
+from service.running import absolute, absolute_model, number, spec_of
 from workers.errors import SpecError
 
 COLUMNS = ("image_id", "part", "top", "left", "bottom", "right")
@@ -83,9 +82,7 @@ def invariance(  # noqa: PLR0913 - one parameter per flag; one that is not given
         "resources": {"actors": number(actors), "fewer": fewer, "device": device, "threads": threads},
     }
     asked = spec_of(InvarianceRun, spec, flags)
-    outcome = watched(lambda watch: run_invariance(asked, watch))
-    draw(outcome.root, outcome.run, output)
-    finish(outcome, DEFAULT_REJECT_SHARE, as_json=as_json)
+    carry_out(lambda watch: run_invariance(asked, watch), output, as_json=as_json)
 
 
 def correspondence(  # noqa: PLR0913 - one parameter per flag; one that is not given leaves it to the spec
@@ -127,9 +124,7 @@ def correspondence(  # noqa: PLR0913 - one parameter per flag; one that is not g
         "resources": {"actors": number(actors), "fewer": fewer, "device": device, "threads": threads},
     }
     asked = spec_of(CorrespondenceRun, spec, flags)
-    outcome = watched(lambda watch: run_correspondence(asked, watch))
-    draw(outcome.root, outcome.run, output)
-    finish(outcome, DEFAULT_REJECT_SHARE, as_json=as_json)
+    carry_out(lambda watch: run_correspondence(asked, watch), output, as_json=as_json)
 
 
 def read_parts(path: Path) -> list[dict[str, str]]:

@@ -1,12 +1,17 @@
 """The commands of the instruments: `occlude`, `invert`, `filters`. Takes words, runs jobs, tells how they ended."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from service import drawing, questions
 from service.running import absolute, absolute_model, finish, number, spec_of, tell, watched
+
+if TYPE_CHECKING:
+    from jobs.attempt import Outcome
+    from jobs.watch import Watcher
 
 DEFAULT_REJECT_SHARE = 0.05
 
@@ -72,9 +77,7 @@ def occlude(  # noqa: PLR0913 - one parameter per flag; one that is not given le
         "resources": {"actors": number(actors), "fewer": fewer, "device": device, "threads": threads},
     }
     asked = spec_of(OcclusionRun, spec, flags)
-    outcome = watched(lambda watch: run_occlude(asked, watch))
-    draw(outcome.root, outcome.run, output)
-    finish(outcome, DEFAULT_REJECT_SHARE, as_json=as_json)
+    carry_out(lambda watch: run_occlude(asked, watch), output, as_json=as_json)
 
 
 def invert(  # noqa: PLR0913 - one parameter per flag; one that is not given leaves it to the spec
@@ -122,9 +125,7 @@ def invert(  # noqa: PLR0913 - one parameter per flag; one that is not given lea
         "resources": {"actors": number(actors), "fewer": fewer, "device": device, "threads": threads},
     }
     asked = spec_of(InversionRun, spec, flags)
-    outcome = watched(lambda watch: run_invert(asked, watch))
-    draw(outcome.root, outcome.run, output)
-    finish(outcome, DEFAULT_REJECT_SHARE, as_json=as_json)
+    carry_out(lambda watch: run_invert(asked, watch), output, as_json=as_json)
 
 
 def filters(
@@ -150,6 +151,19 @@ def filters(
         print_json(asdict(outcome))
     else:
         tell(outcome)
+
+
+def carry_out(
+    work: "Callable[[Watcher], Outcome]",
+    output: Path | None,
+    allowed: float = DEFAULT_REJECT_SHARE,
+    *,
+    as_json: bool,
+) -> None:
+    """Run an instrument under progress bars, draw it if a picture is asked for, tell how it ended, and exit with its code."""
+    outcome = watched(work)
+    draw(outcome.root, outcome.run, output)
+    finish(outcome, allowed, as_json=as_json)
 
 
 def draw(root: str, run: str, output: Path | None) -> None:

@@ -6,7 +6,6 @@ import typer
 
 from service import drawing
 from service.instruments import (
-    DEFAULT_REJECT_SHARE,
     Actors,
     Corpus,
     Datasets,
@@ -18,9 +17,9 @@ from service.instruments import (
     Run,
     SpecFile,
     Threads,
-    draw,
+    carry_out,
 )
-from service.running import absolute, absolute_model, finish, number, spec_of, watched
+from service.running import absolute, absolute_model, number, spec_of
 from workers.errors import UsageError
 
 MOST_CHANNELS = 1_000_000  # of any layer: which it has is for the job to judge
@@ -74,9 +73,7 @@ def sanity(  # noqa: PLR0913 - one parameter per flag; one that is not given lea
     if spec is None and from_run is None:
         raise UsageError("sanity wants --from-run: a scan under the same root, whose units are looked at")
     asked = spec_of(SanityRun, spec, flags, _of_scan(flags["root"], from_run))
-    outcome = watched(lambda watch: run_sanity(asked, watch))
-    draw(outcome.root, outcome.run, output)
-    finish(outcome, DEFAULT_REJECT_SHARE, as_json=as_json)
+    carry_out(lambda watch: run_sanity(asked, watch), output, as_json=as_json)
 
 
 def _of_scan(root: Any, run: str | None) -> dict[str, Any]:  # noqa: ANN401 - one of the flags

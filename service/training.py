@@ -17,9 +17,9 @@ from service.instruments import (
     Run,
     SpecFile,
     Threads,
-    draw,
+    carry_out,
 )
-from service.running import absolute, absolute_model, finish, number, spec_of, watched
+from service.running import absolute, absolute_model, number, spec_of
 from workers.errors import UsageError
 
 
@@ -73,9 +73,7 @@ def evolve(  # noqa: PLR0913 - one parameter per flag; one that is not given lea
             "evolve wants a --model without weights, such as deconvoy://zfnet-mini or torchvision://resnet18"
         )
     asked = spec_of(EvolutionRun, spec, flags)
-    outcome = watched(lambda watch: run_evolve(asked, watch))
-    draw(outcome.root, outcome.run, output)
-    finish(outcome, asked.scan.max_reject_share, as_json=as_json)
+    carry_out(lambda watch: run_evolve(asked, watch), output, asked.scan.max_reject_share, as_json=as_json)
 
 
 def train_demo(  # noqa: PLR0913 - one parameter per flag
