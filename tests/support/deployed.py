@@ -45,14 +45,15 @@ def settings() -> dict[str, str]:
 
 
 @cache
-def _schemas() -> tuple[dict[str, str], dict[str, Any]]:
+def schemas() -> tuple[dict[str, str], dict[str, Any]]:
+    """Names of schemas by `group/version/kind`, and the schemas."""
     both = [json.loads((SCHEMAS / f"{name}.json").read_text()) for name in ("kubernetes", "kuberay")]
     return both[0]["kinds"] | both[1]["kinds"], both[0]["$defs"] | both[1]["$defs"]
 
 
 def mistakes(manifest: Manifest) -> list[str]:
     """What the schema of its kind has against a manifest."""
-    kinds, defs = _schemas()
+    kinds, defs = schemas()
     kind = kinds[f"{manifest['apiVersion']}/{manifest['kind']}"]
     validator = Draft7Validator({"$ref": f"#/$defs/{kind}", "$defs": defs})
     return [f"{error.json_path}: {error.message[:200]}" for error in validator.iter_errors(manifest)]
