@@ -19,9 +19,9 @@ from workers.core.network import Layer, Network
 from workers.corpus import manifest
 from workers.corpus.manifest import Listing, Row
 from workers.correspondence import CorrespondenceWorker
-from workers.experiments import CorrespondenceRun
 from workers.job import correspondence_configuration, digest
 from workers.model import Model
+from workers.perturbations import CorrespondenceRun
 from workers.shard import Shard
 from workers.store.instruments import CORRESPONDENCE
 from workers.store.rows import TableWriter

@@ -11,11 +11,11 @@ from workers.core.invariance import usual_layers
 from workers.core.network import Network
 from workers.corpus.manifest import Listing, Row
 from workers.errors import SpecError
-from workers.experiments import InvarianceRun, Transform
 from workers.invariance import InvarianceWorker
 from workers.job import digest, invariance_configuration
 from workers.model import Model
 from workers.occlude import target_of
+from workers.perturbations import InvarianceRun, Transform
 from workers.store.instruments import INVARIANCE
 
 

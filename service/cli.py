@@ -12,9 +12,9 @@ from service import (
     comparing,
     control,
     drawing,
-    experiments,
     instruments,
     keeping,
+    perturbations,
     questions,
     sanity,
     scheduling,
@@ -22,7 +22,8 @@ from service import (
     tables,
     training,
 )
-from service.running import absolute, absolute_model, finish, number, size, spec_of, tell, watched
+from service.flags import Common, Json, Label, Layers, Method, over_a_corpus
+from service.running import absolute_model, finish, number, size, tell, watched
 from workers import log
 from workers.errors import DeconvoyError
 
@@ -56,7 +57,7 @@ app = typer.Typer(cls=OneLine, add_completion=False, no_args_is_help=True, prett
 app.add_typer(questions.app, name="query")
 instruments.add_to(app)
 training.add_to(app)
-experiments.add_to(app)
+perturbations.add_to(app)
 sanity.add_to(app)
 tables.add_to(app)
 comparing.add_to(app)
@@ -64,8 +65,6 @@ control.add_to(app)
 keeping.add_to(app)
 app.command()(serving.serve)
 app.add_typer(scheduling.app, name="schedule")
-
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON value.")]
 
 
 def _goes_on(command: str) -> bool:
@@ -147,64 +146,45 @@ def layers(model: Annotated[str, typer.Argument(help=questions.MODEL)], as_json:
 
 
 @app.command()
+@over_a_corpus
 def scan(  # noqa: PLR0913 - one parameter per flag; one that is not given leaves it to the spec
+    common: Common,
     *,
-    model: Annotated[str | None, typer.Option(help=questions.MODEL)] = None,
-    corpus: Annotated[str | None, typer.Option(help="Folder or glob of images, as a path or URL.")] = None,
-    root: Annotated[str | None, typer.Option(help="Folder or URL for the datasets.")] = None,
-    run: Annotated[str | None, typer.Option(help="Run id; made from model, corpus and time without it.")] = None,
-    layers: Annotated[list[str] | None, typer.Option(help="Layer, glob or auto; may be repeated.")] = None,
+    layers: Layers = None,
     k: Annotated[int | None, typer.Option(help="Images kept per channel.")] = None,
     batch: Annotated[int | None, typer.Option(help="Images in one forward pass.")] = None,
     shard: Annotated[int | None, typer.Option(help="Images in one shard, a multiple of the batch.")] = None,
     distinct: Annotated[str | None, typer.Option(help="What counts once: content, group or none.")] = None,
     group: Annotated[str | None, typer.Option(help="none, folder, or a regular expression on the image id.")] = None,
-    label: Annotated[str | None, typer.Option(help="folder or none.")] = None,
-    method: Annotated[str | None, typer.Option(help="deconvnet, guided_backprop or gradient.")] = None,
+    label: Label = None,
+    method: Method = None,
     image_format: Annotated[str | None, typer.Option(help="webp, or png for lossless everywhere.")] = None,
     previews: Annotated[bool | None, typer.Option(help="Keep small copies of the top images.")] = None,
-    actors: Annotated[str | None, typer.Option(help="Number of actors, or auto.")] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda or auto.")] = None,
     precision: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.")] = None,
-    threads: Annotated[int | None, typer.Option(help="CPU threads of one actor.")] = None,
-    fewer: Annotated[
-        bool | None, typer.Option("--fewer", help="Go on with fewer actors where there is no room.")
-    ] = None,
     max_reject_share: Annotated[
         float | None, typer.Option(help="Share of rejects above which the exit code is 3.")
     ] = None,
     resize: Annotated[int | None, typer.Option(help="Short side after resizing, pixels.")] = None,
     crop: Annotated[int | None, typer.Option(help="Side of the centre crop, pixels.")] = None,
     interpolation: Annotated[str | None, typer.Option(help="nearest, bilinear or bicubic.")] = None,
-    spec: Annotated[Path | None, typer.Option(help="TOML file of a run; flags win over its keys.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print the plan; write nothing.")] = False,
-    as_json: Json = False,
 ) -> None:
     """Find each channel's strongest images in a corpus and carry their activation down to pixels."""
-    sizes = {"resize": resize, "crop": crop, "interpolation": interpolation}
-    what = {"layers": layers or None, "k": k, "batch": batch, "shard": shard, "distinct": distinct}
-    flags = {
-        "run": run,
-        "root": absolute(root),
-        "model": {"source": absolute_model(model), **sizes},
-        "corpus": {"source": absolute(corpus), "label": label, "group": group},
-        "scan": {**what, "max_reject_share": max_reject_share},
-        "project": {"method": method, "image_format": image_format, "previews": previews},
-        "resources": {
-            "actors": number(actors),
-            "fewer": fewer,
-            "device": device,
-            "precision": precision,
-            "threads": threads,
-        },
-    }
     from workers.spec import RunSpec
 
-    asked = spec_of(RunSpec, spec, flags)
+    what = {"layers": layers or None, "k": k, "batch": batch, "shard": shard, "distinct": distinct}
+    flags = {
+        "model": {"resize": resize, "crop": crop, "interpolation": interpolation},
+        "corpus": {"label": label, "group": group},
+        "scan": {**what, "max_reject_share": max_reject_share},
+        "project": {"method": method, "image_format": image_format, "previews": previews},
+        "resources": {"precision": precision},
+    }
+    asked = common.asked(RunSpec, flags)
     if dry_run:
-        _plan(asked, as_json=as_json)
+        _plan(asked, as_json=common.as_json)
     else:
-        _scan(asked, as_json=as_json)
+        _scan(asked, as_json=common.as_json)
 
 
 def _scan(spec: "RunSpec", *, as_json: bool) -> None:

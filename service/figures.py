@@ -1,4 +1,4 @@
-"""The figures of the experiments on features. Takes a published run of one, gives one picture."""
+"""The figures of what perturbed images gave. Takes a published run, gives one picture."""
 
 import io
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +13,7 @@ from PIL import Image
 
 from service.catalog import PublishedRun
 from service.query.reading import read
-from workers.experiments import Transform
+from workers.perturbations import Transform
 from workers.store.instruments import CORRESPONDENCE, INVARIANCE
 
 LARGEST_IMAGES = 8  # in a figure: more curves than that cannot be told apart

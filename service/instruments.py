@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from service import drawing, questions
+from service.flags import Classes, Common, Fill, Images, Json, Label, Layers, Output, Sample, Target, over_a_corpus
 from service.running import absolute, absolute_model, finish, number, spec_of, tell, watched
 
 if TYPE_CHECKING:
@@ -14,21 +15,6 @@ if TYPE_CHECKING:
     from jobs.watch import Watcher
 
 DEFAULT_REJECT_SHARE = 0.05
-
-# What commands over a corpus have in common; one that is not given leaves it to the spec.
-Model = Annotated[str | None, typer.Option(help=questions.MODEL)]
-Corpus = Annotated[str | None, typer.Option(help="Folder or glob of images, as a path or URL.")]
-Datasets = Annotated[str | None, typer.Option(help="Folder or URL for the datasets.")]
-Run = Annotated[str | None, typer.Option(help="Run id; made from model, corpus and time without it.")]
-Images = Annotated[list[str] | None, typer.Option(help="Image id; may be repeated.")]
-Sample = Annotated[int | None, typer.Option(help="Images to take if none are named.")]
-Actors = Annotated[str | None, typer.Option(help="Number of actors, or auto.")]
-Device = Annotated[str | None, typer.Option(help="cpu, cuda or auto.")]
-Threads = Annotated[int | None, typer.Option(help="CPU threads of one actor.")]
-Fewer = Annotated[bool | None, typer.Option("--fewer", help="Go on with fewer actors where there is no room.")]
-SpecFile = Annotated[Path | None, typer.Option(help="TOML file of a run; flags win over its keys.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON value.")]
-Output = Annotated[Path | None, typer.Option("-o", "--output", help="PNG to draw the run to.")]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -38,29 +24,21 @@ def add_to(app: typer.Typer) -> None:
     app.command()(filters)
 
 
+@over_a_corpus
 def occlude(  # noqa: PLR0913 - one parameter per flag; one that is not given leaves it to the spec
+    common: Common,
     *,
-    model: Model = None,
-    corpus: Corpus = None,
-    root: Datasets = None,
-    run: Run = None,
     layer: Annotated[str | None, typer.Option(help="Layer whose strongest feature map is followed.")] = None,
     images: Images = None,
     sample: Sample = None,
     size: Annotated[int | None, typer.Option(help="Side of the square, model-input pixels.")] = None,
     stride: Annotated[int | None, typer.Option(help="Between neighbouring positions, pixels.")] = None,
-    fill: Annotated[str | None, typer.Option(help="What the square shows: grey, mean or blur.")] = None,
-    target: Annotated[str | None, typer.Option(help="label, predicted, or a class by name or number.")] = None,
+    fill: Fill = None,
+    target: Target = None,
     from_run: Annotated[str | None, typer.Option(help="Scan whose projections of the channel stand beside.")] = None,
-    classes: Annotated[str | None, typer.Option(help="File of class names, one per line.")] = None,
-    label: Annotated[str | None, typer.Option(help="folder or none.")] = None,
-    actors: Actors = None,
-    device: Device = None,
-    threads: Threads = None,
-    fewer: Fewer = None,
-    spec: SpecFile = None,
+    classes: Classes = None,
+    label: Label = None,
     output: Output = None,
-    as_json: Json = False,
 ) -> None:
     """Slide a grey square over images and see what it takes away: Figure 7 of Zeiler & Fergus."""
     drawing.check_output(output)
@@ -69,24 +47,19 @@ def occlude(  # noqa: PLR0913 - one parameter per flag; one that is not given le
 
     square = {"size": size, "stride": stride, "fill": fill, "target": target, "from_run": from_run}
     flags = {
-        "run": run,
-        "root": absolute(root),
-        "model": {"source": absolute_model(model), "classes": absolute(classes)},
-        "corpus": {"source": absolute(corpus), "label": label},
+        "model": {"classes": absolute(classes)},
+        "corpus": {"label": label},
         "occlude": {"layer": layer, "images": images or None, "sample": sample, **square},
-        "resources": {"actors": number(actors), "fewer": fewer, "device": device, "threads": threads},
     }
-    asked = spec_of(OcclusionRun, spec, flags)
-    carry_out(lambda watch: run_occlude(asked, watch), output, as_json=as_json)
+    asked = common.asked(OcclusionRun, flags)
+    carry_out(lambda watch: run_occlude(asked, watch), output, as_json=common.as_json)
 
 
+@over_a_corpus
 def invert(  # noqa: PLR0913 - one parameter per flag; one that is not given leaves it to the spec
+    common: Common,
     *,
-    model: Model = None,
-    corpus: Corpus = None,
-    root: Datasets = None,
-    run: Run = None,
-    layers: Annotated[list[str] | None, typer.Option(help="Layer, glob or auto; may be repeated.")] = None,
+    layers: Layers = None,
     images: Images = None,
     sample: Sample = None,
     restarts: Annotated[int | None, typer.Option(help="Inversions of each image and layer.")] = None,
@@ -100,13 +73,7 @@ def invert(  # noqa: PLR0913 - one parameter per flag; one that is not given lea
     channels: Annotated[list[int] | None, typer.Option(help="Channel that is compared; may be repeated.")] = None,
     region: Annotated[str | None, typer.Option(help="top,left,bottom,right of the feature map.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of the beginnings.")] = None,
-    actors: Actors = None,
-    device: Device = None,
-    threads: Threads = None,
-    fewer: Fewer = None,
-    spec: SpecFile = None,
     output: Output = None,
-    as_json: Json = False,
 ) -> None:
     """Invert layers: find images that a layer cannot tell from the given ones, as Mahendran & Vedaldi do."""
     drawing.check_output(output)
@@ -116,16 +83,9 @@ def invert(  # noqa: PLR0913 - one parameter per flag; one that is not given lea
     what = {"layers": layers or None, "images": images or None, "sample": sample, "channels": channels or None}
     how = {"restarts": restarts, "iterations": iterations, "batch": number(batch), "seed": seed, "rate": rate}
     losses = {"tv_weight": tv_weight, "alpha_weight": alpha_weight, "jitter": jitter, "bounded": bounded}
-    flags = {
-        "run": run,
-        "root": absolute(root),
-        "model": {"source": absolute_model(model)},
-        "corpus": {"source": absolute(corpus)},
-        "invert": {**what, **how, **losses, "region": region.split(",") if region else None},
-        "resources": {"actors": number(actors), "fewer": fewer, "device": device, "threads": threads},
-    }
-    asked = spec_of(InversionRun, spec, flags)
-    carry_out(lambda watch: run_invert(asked, watch), output, as_json=as_json)
+    flags = {"invert": {**what, **how, **losses, "region": region.split(",") if region else None}}
+    asked = common.asked(InversionRun, flags)
+    carry_out(lambda watch: run_invert(asked, watch), output, as_json=common.as_json)
 
 
 def filters(

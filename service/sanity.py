@@ -5,21 +5,9 @@ from typing import Annotated, Any
 import typer
 
 from service import drawing
-from service.instruments import (
-    Actors,
-    Corpus,
-    Datasets,
-    Device,
-    Fewer,
-    Json,
-    Model,
-    Output,
-    Run,
-    SpecFile,
-    Threads,
-    carry_out,
-)
-from service.running import absolute, absolute_model, number, spec_of
+from service.flags import Common, Layers, Output, over_a_corpus
+from service.instruments import carry_out
+from service.running import absolute
 from workers.errors import UsageError
 
 MOST_CHANNELS = 1_000_000  # of any layer: which it has is for the job to judge
@@ -30,16 +18,14 @@ def add_to(app: typer.Typer) -> None:
     app.command()(sanity)
 
 
+@over_a_corpus
 def sanity(  # noqa: PLR0913 - one parameter per flag; one that is not given leaves it to the spec
+    common: Common,
     *,
-    model: Model = None,
-    corpus: Corpus = None,
-    root: Datasets = None,
-    run: Run = None,
     from_run: Annotated[
         str | None, typer.Option(help="Scan whose units are looked at; gives model and corpus.")
     ] = None,
-    layers: Annotated[list[str] | None, typer.Option(help="Layer, glob or auto; may be repeated.")] = None,
+    layers: Layers = None,
     channels: Annotated[str | None, typer.Option(help="Channels of each layer, such as 7, 0-23 or 3,7,40-44.")] = None,
     sample: Annotated[int | None, typer.Option(help="Living channels of each layer if none are named.")] = None,
     ranks: Annotated[int | None, typer.Option(help="Strongest images of each channel.")] = None,
@@ -47,36 +33,22 @@ def sanity(  # noqa: PLR0913 - one parameter per flag; one that is not given lea
     modes: Annotated[list[str] | None, typer.Option(help="cascading or independent; may be repeated.")] = None,
     draws: Annotated[int | None, typer.Option(help="Random networks.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of the first of them.")] = None,
-    actors: Actors = None,
-    device: Device = None,
-    threads: Threads = None,
-    fewer: Fewer = None,
-    spec: SpecFile = None,
     output: Output = None,
-    as_json: Json = False,
 ) -> None:
     """Project a scan's units again with random weights: the randomisation check of Adebayo et al."""
     drawing.check_output(output)
     from jobs.sanity import sanity as run_sanity
     from workers.instruments import SanityRun
 
+    if common.spec is None and from_run is None:
+        raise UsageError("sanity wants --from-run: a scan under the same root, whose units are looked at")
     units = {"from_run": from_run, "layers": layers or None, "channels": _numbers(channels), "ranks": ranks}
     how = {"sample": sample, "stages": stages, "modes": modes or None, "draws": draws, "seed": seed}
-    flags = {
-        "run": run,
-        "root": absolute(root),
-        "model": {"source": absolute_model(model)},
-        "corpus": {"source": absolute(corpus)},
-        "sanity": {**units, **how},
-        "resources": {"actors": number(actors), "fewer": fewer, "device": device, "threads": threads},
-    }
-    if spec is None and from_run is None:
-        raise UsageError("sanity wants --from-run: a scan under the same root, whose units are looked at")
-    asked = spec_of(SanityRun, spec, flags, _of_scan(flags["root"], from_run))
-    carry_out(lambda watch: run_sanity(asked, watch), output, as_json=as_json)
+    asked = common.asked(SanityRun, {"sanity": {**units, **how}}, _of_scan(absolute(common.root), from_run))
+    carry_out(lambda watch: run_sanity(asked, watch), output, as_json=common.as_json)
 
 
-def _of_scan(root: Any, run: str | None) -> dict[str, Any]:  # noqa: ANN401 - one of the flags
+def _of_scan(root: str | None, run: str | None) -> dict[str, Any]:
     """Model, corpus and limits of the scan, so that they need not be said again.
 
     Raises:

@@ -6,20 +6,9 @@ from typing import Annotated
 import typer
 
 from service import drawing
-from service.instruments import (
-    Actors,
-    Corpus,
-    Datasets,
-    Device,
-    Fewer,
-    Json,
-    Output,
-    Run,
-    SpecFile,
-    Threads,
-    carry_out,
-)
-from service.running import absolute, absolute_model, number, spec_of
+from service.flags import Classes, Common, Json, Label, Layers, Method, Output, over_a_corpus
+from service.instruments import carry_out
+from service.running import absolute, absolute_model
 from workers.errors import UsageError
 
 
@@ -29,51 +18,41 @@ def add_to(app: typer.Typer) -> None:
     app.command(name="train-demo")(train_demo)
 
 
+@over_a_corpus
 def evolve(  # noqa: PLR0913 - one parameter per flag; one that is not given leaves it to the spec
+    common: Common,
     *,
     checkpoints: Annotated[
         list[str] | None, typer.Option(help="File of weights or quoted glob; may be repeated, in the training's order.")
     ] = None,
     model: Annotated[str | None, typer.Option(help="deconvoy://NAME or torchvision://NAME, without weights.")] = None,
-    corpus: Corpus = None,
-    root: Datasets = None,
-    run: Run = None,
-    layers: Annotated[list[str] | None, typer.Option(help="Layer, glob or auto; may be repeated.")] = None,
+    layers: Layers = None,
     k: Annotated[int | None, typer.Option(help="Images kept per channel and compared.")] = None,
     settled_share: Annotated[float | None, typer.Option(help="Of top images, to count as settled.")] = None,
-    method: Annotated[str | None, typer.Option(help="deconvnet, guided_backprop or gradient.")] = None,
-    classes: Annotated[str | None, typer.Option(help="File of class names, one per line.")] = None,
-    label: Annotated[str | None, typer.Option(help="folder or none.")] = None,
-    actors: Actors = None,
-    device: Device = None,
-    threads: Threads = None,
-    fewer: Fewer = None,
-    spec: SpecFile = None,
+    method: Method = None,
+    classes: Classes = None,
+    label: Label = None,
     output: Output = None,
-    as_json: Json = False,
 ) -> None:
     """See how features come to be: the scan over every checkpoint of a training, Figure 4 of Zeiler & Fergus."""
     drawing.check_output(output)
     from jobs.evolve import evolve as run_evolve
     from workers.instruments import EvolutionRun
 
-    files = [absolute(each) for each in checkpoints or ()]
-    flags = {
-        "run": run,
-        "root": absolute(root),
-        "model": {"source": absolute_model(model), "classes": absolute(classes)},
-        "corpus": {"source": absolute(corpus), "label": label},
-        "evolve": {"checkpoints": files or None, "settled_share": settled_share},
-        "scan": {"layers": layers or None, "k": k},
-        "project": {"method": method},
-        "resources": {"actors": number(actors), "fewer": fewer, "device": device, "threads": threads},
-    }
-    if spec is None and model is None:
+    if common.spec is None and model is None:
         raise UsageError(
             "evolve wants a --model without weights, such as deconvoy://zfnet-mini or torchvision://resnet18"
         )
-    asked = spec_of(EvolutionRun, spec, flags)
-    carry_out(lambda watch: run_evolve(asked, watch), output, asked.scan.max_reject_share, as_json=as_json)
+    files = [absolute(each) for each in checkpoints or ()]
+    flags = {
+        "model": {"source": absolute_model(model), "classes": absolute(classes)},
+        "corpus": {"label": label},
+        "evolve": {"checkpoints": files or None, "settled_share": settled_share},
+        "scan": {"layers": layers or None, "k": k},
+        "project": {"method": method},
+    }
+    asked = common.asked(EvolutionRun, flags)
+    carry_out(lambda watch: run_evolve(asked, watch), output, asked.scan.max_reject_share, as_json=common.as_json)
 
 
 def train_demo(  # noqa: PLR0913 - one parameter per flag

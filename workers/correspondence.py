@@ -15,10 +15,10 @@ from workers.core.invariance import features
 from workers.core.receptive_field import Box
 from workers.corpus.reader import Picture
 from workers.errors import NumericsError
-from workers.experiments import CorrespondenceRun, PartBox
 from workers.job import Environment, Job
 from workers.model import restore
 from workers.occlude import filling
+from workers.perturbations import CorrespondenceRun, PartBox
 from workers.scan import ShardReport
 from workers.shard import Shard
 from workers.spec import Precision

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from workers.core import recipe
 from workers.core.recipe import Recipe
-from workers.experiments import CorrespondenceRun, InvarianceRun
+from workers.perturbations import CorrespondenceRun, InvarianceRun
 from workers.spec import Fill, Frozen, JobSpec, ModelSpec, RunId, RunSpec, Word
 
 INVERSION_BATCH = {"cpu": 8, "cuda": 32}

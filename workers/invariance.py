@@ -13,10 +13,10 @@ from workers.core.invariance import Moved, moved
 from workers.core.transform import transformed
 from workers.corpus.reader import Picture
 from workers.errors import NumericsError
-from workers.experiments import IDENTITY, InvarianceRun, InvarianceSpec, Transform
 from workers.job import Environment, Job
 from workers.model import restore
 from workers.occlude import target_of
+from workers.perturbations import IDENTITY, InvarianceRun, InvarianceSpec, Transform
 from workers.scan import ShardReport
 from workers.shard import Shard
 from workers.spec import Precision

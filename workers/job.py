@@ -10,9 +10,9 @@ from typing import Any, Generic, TypeVar
 from workers.core.recipe import SCHEDULE, Recipe
 from workers.corpus.isolate import Verdict
 from workers.corpus.manifest import Row
-from workers.experiments import CorrespondenceRun, InvarianceRun
 from workers.instruments import InversionRun, OcclusionRun, SanityRun
 from workers.model import StoredModel
+from workers.perturbations import CorrespondenceRun, InvarianceRun
 from workers.spec import JobSpec, Precision, RunSpec
 
 # Raised whenever the same inputs would give other numbers: it invalidates stored results.

@@ -10,7 +10,7 @@ from matplotlib.colors import to_hex
 from service import links
 from service.atlas import Atlas
 from service.catalog import PublishedRun
-from service.pages import experiments, parts, sanity
+from service.pages import parts, perturbations, sanity
 from service.pages.parts import SAYS, Page
 from service.query.findings import MAPS, TABLE_OF, Finding, finding, findings
 from workers import panels
@@ -29,7 +29,7 @@ OF_NO_IMAGE = {
     "correspondence": "{part} in {layer}, {kind}",
     "evolve": "channel {channel} at {checkpoint_name}",
 }  # and what their rows are about
-SHOWN = {"invariance": experiments.CURVES_SHOWN}
+SHOWN = {"invariance": perturbations.CURVES_SHOWN}
 MOST = 40  # images on a page of the others; filters are small and are all shown
 CURVE = (320.0, 100.0)  # width and height of the figure of an error curve
 
@@ -55,9 +55,9 @@ def of_run(found: PublishedRun, start: int = 0) -> Page:
         layers = list(dict(sorted({(row.values["layer_index"], row.values["layer"]) for row in rows})).values())
         return page | {"layers": layers, "images": [_inversions(group, layers) for group in shown]}
     if found.job == "invariance":
-        return page | experiments.invariance(shown)
+        return page | perturbations.invariance(shown)
     if found.job == "correspondence":
-        return page | experiments.correspondence(rows)
+        return page | perturbations.correspondence(rows)
     return page | {"found": [of_finding(each) for group in shown for each in group]}
 
 
@@ -120,8 +120,8 @@ _MORE: Mapping[str, Callable[[Atlas, Finding], dict[str, Any]]] = {
     "sanity": lambda _, row: sanity.of_row(findings(row.run), row.number),
     "filters": lambda _, __: {},
     "evolve": lambda _, row: {"strip": links.strips(row.run, row.values["layer"], row.values["channel"])},
-    "invariance": lambda _, row: experiments.moved(row),
-    "correspondence": lambda _, row: experiments.part(row),
+    "invariance": lambda _, row: perturbations.moved(row),
+    "correspondence": lambda _, row: perturbations.part(row),
 }
 
 

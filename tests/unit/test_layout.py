@@ -181,8 +181,8 @@ def test_every_column_of_an_internal_file_has_a_doc(schema):
 
 
 def test_every_key_of_a_spec_says_its_unit_or_meaning():
-    from workers.experiments import CorrespondenceRun, InvarianceRun, PartBox
     from workers.instruments import EvolutionRun, FiltersRun, InversionRun, OcclusionRun, SanityRun
+    from workers.perturbations import CorrespondenceRun, InvarianceRun, PartBox
     from workers.spec import RunSpec
 
     def undescribed(model, place=""):

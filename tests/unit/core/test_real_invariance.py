@@ -8,7 +8,7 @@ from PIL import Image
 from workers import model as models
 from workers.core.invariance import moved, usual_layers
 from workers.core.transform import transformed
-from workers.experiments import Border, Transform
+from workers.perturbations import Border, Transform
 from workers.spec import ModelSpec
 
 PHOTOS = ("butterfly/image_0011.jpg", "kangaroo/image_0014.jpg", "lotus/image_0012.jpg", "watch/image_0005.jpg")

@@ -10,7 +10,7 @@ from PIL import Image
 from torch.nn import functional
 
 from workers.core.transform import GREY, rotated, scaled, transformed, translated
-from workers.experiments import IDENTITY, Border, InvarianceSpec, Transform
+from workers.perturbations import IDENTITY, Border, InvarianceSpec, Transform
 
 PADDED = {Border.EDGE: "edge", Border.REFLECT: "reflect", Border.WRAP: "wrap"}
 

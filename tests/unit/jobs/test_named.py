@@ -10,9 +10,9 @@ from tests.support.corpora import photos
 from tests.support.fakes import environment
 from workers import model as models
 from workers.corpus import manifest
-from workers.experiments import InvarianceRun
 from workers.instruments import OcclusionRun
 from workers.job import Job
+from workers.perturbations import InvarianceRun
 from workers.spec import ModelSpec, make
 from workers.store.root import Root
 

@@ -23,7 +23,7 @@ from tests.support import corpora, pages
 from workers import model as models
 from workers.core.receptive_field import Box
 from workers.errors import UsageError
-from workers.experiments import CorrespondenceRun, InvarianceRun
+from workers.perturbations import CorrespondenceRun, InvarianceRun
 from workers.spec import ModelSpec, make
 from workers.store.root import Root
 

@@ -1,4 +1,4 @@
-"""What a run of an experiment on features is asked to do. Takes nested dicts, gives frozen values; see `spec` for the scan's."""
+"""What a run that perturbs images is asked to do. Takes nested dicts, gives frozen values; see `spec` for the scan's."""
 
 from collections import Counter
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Pages about experiments on features. Takes runs and rows of their tables, gives plain values with curves as points."""
+"""Pages about perturbed images. Takes runs and rows of their tables, gives plain values with curves as points."""
 
 import math
 from collections.abc import Mapping, Sequence

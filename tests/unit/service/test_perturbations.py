@@ -1,4 +1,4 @@
-"""What experiments found, as pages, figures and reports: curves and bars have the lengths of their numbers."""
+"""What perturbed images gave, as pages, figures and reports: curves and bars have the lengths of their numbers."""
 
 import re
 

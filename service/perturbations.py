@@ -1,4 +1,4 @@
-"""The commands of the experiments on features: `invariance`, `correspondence`. Takes words, runs jobs, tells how they ended."""
+"""The commands that perturb images: `invariance`, `correspondence`. Takes words, runs jobs, tells how they ended."""
 
 import csv
 from pathlib import Path
@@ -7,23 +7,9 @@ from typing import Annotated
 import typer
 
 from service import drawing
-from service.instruments import (
-    Actors,
-    Corpus,
-    Datasets,
-    Device,
-    Fewer,
-    Images,
-    Json,
-    Model,
-    Output,
-    Run,
-    Sample,
-    SpecFile,
-    Threads,
-    carry_out,
-)
-from service.running import absolute, absolute_model, number, spec_of
+from service.flags import Classes, Common, Fill, Images, Label, Output, Sample, Target, over_a_corpus
+from service.instruments import carry_out
+from service.running import absolute
 from workers.errors import SpecError
 
 COLUMNS = ("image_id", "part", "top", "left", "bottom", "right")
@@ -37,12 +23,10 @@ def add_to(app: typer.Typer) -> None:
     app.command()(correspondence)
 
 
+@over_a_corpus
 def invariance(  # noqa: PLR0913 - one parameter per flag; one that is not given leaves it to the spec
+    common: Common,
     *,
-    model: Model = None,
-    corpus: Corpus = None,
-    root: Datasets = None,
-    run: Run = None,
     layers: Annotated[
         list[str] | None, typer.Option(help="Layer, glob or auto; may be repeated. First, last and output without it.")
     ] = None,
@@ -55,42 +39,31 @@ def invariance(  # noqa: PLR0913 - one parameter per flag; one that is not given
     scales: Annotated[Amounts, typer.Option(help="Such as 0.5,1.5: factors.")] = None,
     rotations: Annotated[Amounts, typer.Option(help="Such as 90,180: degrees counter-clockwise.")] = None,
     border: Annotated[str | None, typer.Option(help="What is seen beyond it: grey, edge, reflect or wrap.")] = None,
-    target: Annotated[str | None, typer.Option(help="label, predicted, or a class by name or number.")] = None,
-    classes: Annotated[str | None, typer.Option(help="File of class names, one per line.")] = None,
-    label: Annotated[str | None, typer.Option(help="folder or none.")] = None,
-    actors: Actors = None,
-    device: Device = None,
-    threads: Threads = None,
-    fewer: Fewer = None,
-    spec: SpecFile = None,
+    target: Target = None,
+    classes: Classes = None,
+    label: Label = None,
     output: Output = None,
-    as_json: Json = False,
 ) -> None:
     """Move, enlarge and turn images and see how far their features move: Figure 5 of Zeiler & Fergus."""
     drawing.check_output(output)
     from jobs.invariance import invariance as run_invariance
-    from workers.experiments import InvarianceRun
+    from workers.perturbations import InvarianceRun
 
     what = {"layers": layers or None, "images": images or None, "sample": sample, "border": border, "target": target}
     amounts = {"translations": translations, "scales": scales, "rotations": rotations, "transforms": transforms}
     flags = {
-        "run": run,
-        "root": absolute(root),
-        "model": {"source": absolute_model(model), "classes": absolute(classes)},
-        "corpus": {"source": absolute(corpus), "label": label},
+        "model": {"classes": absolute(classes)},
+        "corpus": {"label": label},
         "invariance": what | {name: text.split(",") if text else None for name, text in amounts.items()},
-        "resources": {"actors": number(actors), "fewer": fewer, "device": device, "threads": threads},
     }
-    asked = spec_of(InvarianceRun, spec, flags)
-    carry_out(lambda watch: run_invariance(asked, watch), output, as_json=as_json)
+    asked = common.asked(InvarianceRun, flags)
+    carry_out(lambda watch: run_invariance(asked, watch), output, as_json=common.as_json)
 
 
+@over_a_corpus
 def correspondence(  # noqa: PLR0913 - one parameter per flag; one that is not given leaves it to the spec
+    common: Common,
     *,
-    model: Model = None,
-    corpus: Corpus = None,
-    root: Datasets = None,
-    run: Run = None,
     parts: Annotated[
         Path | None, typer.Option(help=f"CSV: {','.join(COLUMNS)}, pixels of the upright image, half-open.")
     ] = None,
@@ -100,31 +73,18 @@ def correspondence(  # noqa: PLR0913 - one parameter per flag; one that is not g
     ] = None,
     draws: Annotated[int | None, typer.Option(help="Times that boxes of the same sizes are hidden elsewhere.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of the random places.")] = None,
-    fill: Annotated[str | None, typer.Option(help="What a hidden box shows: grey, mean or blur.")] = None,
-    actors: Actors = None,
-    device: Device = None,
-    threads: Threads = None,
-    fewer: Fewer = None,
-    spec: SpecFile = None,
+    fill: Fill = None,
     output: Output = None,
-    as_json: Json = False,
 ) -> None:
     """Hide the same part of several images and see whether features change alike: Table 1 of Zeiler & Fergus."""
     drawing.check_output(output)
     from jobs.correspondence import correspondence as run_correspondence
-    from workers.experiments import CorrespondenceRun
+    from workers.perturbations import CorrespondenceRun
 
     boxes = read_parts(parts) if parts else None
-    flags = {
-        "run": run,
-        "root": absolute(root),
-        "model": {"source": absolute_model(model)},
-        "corpus": {"source": absolute(corpus)},
-        "correspondence": {"parts": boxes, "layers": layers or None, "draws": draws, "seed": seed, "fill": fill},
-        "resources": {"actors": number(actors), "fewer": fewer, "device": device, "threads": threads},
-    }
-    asked = spec_of(CorrespondenceRun, spec, flags)
-    carry_out(lambda watch: run_correspondence(asked, watch), output, as_json=as_json)
+    told = {"parts": boxes, "layers": layers or None, "draws": draws, "seed": seed, "fill": fill}
+    asked = common.asked(CorrespondenceRun, {"correspondence": told})
+    carry_out(lambda watch: run_correspondence(asked, watch), output, as_json=common.as_json)
 
 
 def read_parts(path: Path) -> list[dict[str, str]]:
