@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from jobs import cluster
-from jobs.attempt import Outcome
 from jobs.correspondence import correspondence
 from jobs.evolve import evolve
 from jobs.filters import filters
@@ -24,6 +23,7 @@ from jobs.head import head
 from jobs.invariance import invariance
 from jobs.invert import invert
 from jobs.occlude import occlude
+from jobs.outcome import Outcome
 from jobs.sanity import sanity
 from jobs.scan import scan
 from jobs.told import Told

@@ -21,8 +21,7 @@ from workers import log
 from workers.errors import DeconvoyError, OutOfMemory, RunStopped
 from workers.job import Environment
 from workers.log import Log
-from workers.scan import ShardReport
-from workers.shard import about
+from workers.shard import ShardReport, about
 
 LOST = (RayActorError, WorkerCrashedError, NodeDiedError, ObjectLostError)
 

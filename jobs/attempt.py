@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any, Generic
 from jobs import cluster, identity, plan, publish
 from jobs.accounts import Counted
 from jobs.actor import Worker
+from jobs.outcome import Outcome, ended, published_before
 from jobs.plan import Plan
 from jobs.pool import Pool
 from jobs.results import Stored
@@ -32,47 +33,9 @@ from workers.store.rows import PartFile, TableWriter
 
 KINDS = {kind: job for job, kind in SPECS.items()}
 HANG_S = 30.0
-REJECT_SHARE = 0.05  # of jobs whose spec does not say
 
 MakeWorker = Callable[[Job[Any]], Worker]
 Parts = Mapping[str, Sequence[PartFile]]
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a run ended.
-
-    Attributes:
-        run: run id.
-        root: where its tables are.
-        images: images scanned.
-        rejects: images not used.
-        exit_code: 0, or 3 if more images were rejected than the spec allows.
-        already_published: the run was there before and nothing was done.
-        seconds: time of this attempt.
-        images_per_s: images that this attempt scanned, per second of its scan; None if there was nothing to scan.
-        shards_run: shards scanned by this attempt.
-        shards_reused: shards that were done before.
-        groups_run: projection groups of this attempt.
-        groups_reused: projection groups that were done before.
-        table_bytes: sizes of the tables.
-        statuses: of an inversion's rows, how many have each status.
-    """
-
-    run: str
-    root: str
-    images: int
-    rejects: int
-    exit_code: int
-    already_published: bool
-    seconds: float
-    images_per_s: float | None = None
-    shards_run: int = 0
-    shards_reused: int = 0
-    groups_run: int = 0
-    groups_reused: int = 0
-    table_bytes: dict[str, int] = field(default_factory=dict)
-    statuses: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass
@@ -160,6 +123,12 @@ class Attempt(Generic[Spec]):
         """Commit the run's parts with what every manifest.json says, and more; gives the manifest that stands."""
         facts = self._facts(counted, environment) | more | {"seconds": time.monotonic() - self.started}
         return publish.publish(self.root, self.run, parts, facts, self.scratch)
+
+    def ended(self, told: Mapping[str, Any], planned: Plan, rate: float | None, **more: Any) -> Outcome:  # noqa: ANN401
+        """How the attempt ended, from the manifest that stands, the shards as they were planned and images per second."""
+        ran, every = planned.running, len(planned.shards)
+        counts = {"images_per_s": rate, "shards_run": ran, "shards_reused": every - ran}
+        return ended(told, self.job.spec.root, self.started, **counts, **more)
 
     def _isolate(self, work: Work) -> Work:
         """Find what kills or hangs the decoder in some work, remember it, and give the work without it."""
@@ -259,21 +228,6 @@ def attempt(
         room = partial(cluster.room, spec.resources, device)
         pool = stack.enter_context(Pool(actors, device, threads, watch, carried, room))
         return work(Attempt(run, root, job, model, chosen, watch, scratch, pool, started))
-
-
-def published_before(root: Root, told: Mapping[str, Any], started: float) -> Outcome:
-    """The outcome of a run that is published already; its row in `runs` is added if it is missing."""
-    with root.scratch() as scratch:
-        publish.complete(root, told, scratch)
-    totals, seconds = told["totals"], time.monotonic() - started
-    return Outcome(told["run"], root.url, totals["images"], totals["rejects"], exit_code(told), True, seconds)
-
-
-def exit_code(told: Mapping[str, Any]) -> int:
-    """0, or 3 if more images were rejected than the spec allows."""
-    totals = told["totals"]
-    allowed = told["spec"].get("scan", {}).get("max_reject_share", REJECT_SHARE)
-    return 3 if totals["rejects"] > allowed * totals["listed"] else 0
 
 
 def no_poison(item: Work | Group) -> Any:  # noqa: ANN401 - stands where an item is given

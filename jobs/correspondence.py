@@ -9,8 +9,9 @@ import pyarrow as pa
 
 from jobs import plan
 from jobs.accounts import Accounts, values
-from jobs.attempt import Attempt, Outcome, attempt
+from jobs.attempt import Attempt, attempt
 from jobs.images import check_known, publish_found
+from jobs.outcome import Outcome
 from jobs.results import Stored
 from jobs.watch import Watcher
 from workers import pictures

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from jobs.attempt import Outcome
+from jobs.outcome import Outcome
 from jobs.scan import scan
 from jobs.watch import Watcher
 from workers.errors import ExtraError

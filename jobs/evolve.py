@@ -1,18 +1,18 @@
 """Features over a training, from a spec to a published run: the order of things. Takes a spec, gives an outcome."""
 
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from jobs import checkpoints, identity, plan, project, publish
 from jobs.accounts import Accounted, Accounts
-from jobs.attempt import Attempt, Outcome, attempt, exit_code
+from jobs.attempt import Attempt, attempt
 from jobs.checkpoints import Checkpoint
 from jobs.evolved import Results, Seen, evolution_rows
+from jobs.outcome import Outcome
 from jobs.plan import Plan
-from jobs.reduce import Reduced, reduce
+from jobs.reduce import reduce
 from jobs.watch import Watcher
 from workers.corpus.manifest import Listing
 from workers.evolve import EvolveWorker, ProjectCheckpoints
@@ -75,35 +75,8 @@ def _work(run: Attempt[EvolutionRun], every: Sequence[Checkpoint]) -> Outcome:
     told = run.publish(
         parts, seen[0].reduced.counted, environment, images_per_s=rate, **names, checkpoints=_told(every)
     )
-    return _outcome(run, Ended(planned, groups, projected, rate), seen[0].reduced, told)
-
-
-@dataclass(frozen=True)
-class Ended:
-    """What an attempt did: shards, groups and how many of them ran, scans of images per second."""
-
-    planned: Plan
-    groups: Sequence[CheckpointGroup]
-    projected: int
-    rate: float | None
-
-
-def _outcome(run: Attempt[EvolutionRun], ended: Ended, reduced: Reduced, told: Any) -> Outcome:  # noqa: ANN401 - JSON
-    return Outcome(
-        run=run.run,
-        root=run.job.spec.root,
-        images=reduced.counted.images,
-        rejects=sum(reduced.counted.rejects.values()),
-        exit_code=exit_code(told),
-        already_published=False,
-        seconds=time.monotonic() - run.started,
-        images_per_s=ended.rate,
-        shards_run=ended.planned.running,
-        shards_reused=len(ended.planned.shards) - ended.planned.running,
-        groups_run=ended.projected,
-        groups_reused=len(ended.groups) - ended.projected,
-        table_bytes={name: sum(part["bytes"] for part in files) for name, files in told["tables"].items()},
-    )
+    ran = {"groups_run": projected, "groups_reused": len(groups) - projected}
+    return run.ended(told, planned, rate, **ran)
 
 
 def _job(run: Attempt[EvolutionRun], checkpoint: Checkpoint) -> Job[EvolutionRun]:

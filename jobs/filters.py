@@ -11,7 +11,7 @@ import pyarrow as pa
 import torch
 
 from jobs import publish
-from jobs.attempt import Outcome, published_before
+from jobs.outcome import Outcome, ended, published_before
 from workers import model as models
 from workers import pictures
 from workers.core import filters as core
@@ -51,9 +51,8 @@ def filters(spec: FiltersRun) -> Outcome:
                 writer.write(pa.Table.from_pylist(list(_rows(index, model)), FILTERS.schema))
             parts = {FILTERS.name: writer.close()}
         facts = _facts(spec, loaded) | {"identity": identity, "seconds": time.monotonic() - started}
-        publish.publish(root, run, parts, facts, scratch)
-    sizes = {name: sum(part.bytes for part in files) for name, files in parts.items()}
-    return Outcome(run, spec.root, 0, 0, 0, False, time.monotonic() - started, table_bytes=sizes)
+        told = publish.publish(root, run, parts, facts, scratch)
+    return ended(told, spec.root, started)
 
 
 def first_convolution(model: Model) -> tuple[Layer, Convolution]:

@@ -1,6 +1,5 @@
 """Jobs that look at some images one by one. Takes their results in order, publishes what was found; checks named images."""
 
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -8,7 +7,8 @@ from typing import Any
 import pyarrow as pa
 
 from jobs.accounts import Accounts, values
-from jobs.attempt import Attempt, Outcome, exit_code
+from jobs.attempt import Attempt
+from jobs.outcome import Outcome
 from jobs.plan import Plan
 from jobs.results import Stored
 from workers.corpus import manifest
@@ -73,20 +73,7 @@ def publish_found(
     rate = scanned * planned.images / len(shards) / seconds if scanned else None
     names = [shard.result for shard in shards]
     told = run.publish(parts, counted, environment, images_per_s=rate, shards=names)
-    return Outcome(
-        run=run.run,
-        root=run.job.spec.root,
-        images=counted.images,
-        rejects=sum(counted.rejects.values()),
-        exit_code=exit_code(told),
-        already_published=False,
-        seconds=time.monotonic() - run.started,
-        images_per_s=rate,
-        shards_run=planned.running,
-        shards_reused=len(shards) - planned.running,
-        table_bytes={name: sum(part.bytes for part in files) for name, files in parts.items()},
-        statuses=dict(statuses),
-    )
+    return run.ended(told, planned, rate, statuses=dict(statuses))
 
 
 def _write_found(

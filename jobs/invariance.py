@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from functools import partial
 
 from jobs import plan
-from jobs.attempt import Attempt, Outcome, attempt
+from jobs.attempt import Attempt, attempt
 from jobs.images import check_classifies, check_known, publish_found
+from jobs.outcome import Outcome
 from jobs.watch import Watcher
 from workers.core.invariance import usual_layers
 from workers.core.network import Network

@@ -4,8 +4,9 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 
 from jobs import plan
-from jobs.attempt import Attempt, Outcome, attempt
+from jobs.attempt import Attempt, attempt
 from jobs.images import check_known, publish_found
+from jobs.outcome import Outcome
 from jobs.plan import Plan
 from jobs.watch import Watcher
 from workers.corpus import isolate

@@ -4,8 +4,9 @@ import hashlib
 from functools import partial
 
 from jobs import plan, publish
-from jobs.attempt import Attempt, Outcome, attempt
+from jobs.attempt import Attempt, attempt
 from jobs.images import check_classifies, check_known, publish_found
+from jobs.outcome import Outcome
 from jobs.watch import Watcher
 from workers.corpus.manifest import Listing, Row
 from workers.errors import RunError, SpecError

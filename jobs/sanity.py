@@ -8,8 +8,9 @@ from functools import partial
 from typing import Any
 
 from jobs import plan, publish
-from jobs.attempt import Attempt, Outcome, attempt
+from jobs.attempt import Attempt, attempt
 from jobs.images import check_known, publish_found
+from jobs.outcome import Outcome
 from jobs.plan import Plan
 from jobs.watch import Watcher
 from workers.core import randomisation

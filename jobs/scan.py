@@ -1,12 +1,12 @@
 """The scan from a spec to a published run: the order of things and nothing numeric. Takes a spec, gives an outcome."""
 
-import time
 from functools import partial
 from typing import Any
 
 from jobs import plan, project
 from jobs.accounts import Accounts
-from jobs.attempt import Attempt, Outcome, attempt, exit_code
+from jobs.attempt import Attempt, attempt
+from jobs.outcome import Outcome
 from jobs.plan import Plan
 from jobs.reduce import Reduced, reduce, top_rows, unit_rows
 from jobs.watch import Watcher
@@ -42,21 +42,8 @@ def _work(run: Attempt[RunSpec]) -> Outcome:
     rate = scanned / seconds if scanned else None
     names = {"shards": [shard.result for shard in planned.shards], "groups": [group.result for group in groups]}
     told = run.publish(parts, reduced.counted, environment, images_per_s=rate, **names)
-    return Outcome(
-        run=run.run,
-        root=run.job.spec.root,
-        images=reduced.counted.images,
-        rejects=sum(reduced.counted.rejects.values()),
-        exit_code=exit_code(told),
-        already_published=False,
-        seconds=time.monotonic() - run.started,
-        images_per_s=rate,
-        shards_run=planned.running,
-        shards_reused=len(planned.shards) - planned.running,
-        groups_run=projected,
-        groups_reused=len(groups) - projected,
-        table_bytes={name: sum(part.bytes for part in files) for name, files in parts.items()},
-    )
+    ran = {"groups_run": projected, "groups_reused": len(groups) - projected}
+    return run.ended(told, planned, rate, **ran)
 
 
 def _project(

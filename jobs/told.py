@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Self
 
 from jobs.watch import Logged
-from workers.scan import ShardReport
+from workers.shard import ShardReport
 from workers.store.attempts import Attempts, Progress
 
 EVERY_S = 1.0

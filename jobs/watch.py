@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from workers.log import Log
-from workers.scan import ShardReport
+from workers.shard import ShardReport
 
 
 class Watcher(Protocol):

@@ -1,6 +1,5 @@
 """The sheets of the instruments. Takes a published run of one, gives one picture."""
 
-import io
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -8,7 +7,7 @@ import numpy as np
 import pyarrow.dataset as ds
 from PIL import Image, ImageDraw, ImageFont
 
-from service import figures, filmstrip, sanity_sheet
+from service import canvas, figures, filmstrip, sanity_sheet
 from service.catalog import PublishedRun
 from service.query.findings import PANELS
 from workers.errors import DamagedRun
@@ -25,7 +24,7 @@ INVERSION_LINE = f"what each layer still knows of an image; {ERROR_LINE}"
 def occlusions(run: PublishedRun) -> Image.Image:
     """Zeiler & Fergus 2014, Figure 7: one row per image, its five panels."""
     rows = _rows(run, "occlusions")[:LARGEST_ROWS]
-    strips = [[_picture(row[name]) for name in PANELS] for row in rows]
+    strips = [[canvas.opened(row[name]["bytes"]) for name in PANELS] for row in rows]
     wide, tall = max(map(_width, strips)), max(panel.height for strip in strips for panel in strip)
     band = tall + LABEL_PX + 8
     page = Image.new("RGB", (wide + 2 * MARGIN_PX, len(rows) * band + 2 * MARGIN_PX), WHITE)
@@ -53,9 +52,7 @@ def filters(run: PublishedRun) -> Image.Image:
         mine = [row for row in rows if row["model_index"] == model]
         _kernels(grids[0, column], mine)
         _frequencies(grids[1, column], mine)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    return Image.open(buffer).convert("RGB")
+    return canvas.plotted(figure)
 
 
 def inversions(run: PublishedRun) -> Image.Image:
@@ -64,14 +61,14 @@ def inversions(run: PublishedRun) -> Image.Image:
     layers = dict(sorted({(row["layer_index"], row["layer"]) for row in rows}))
     every = sorted({(row["image_index"], row["restart"]) for row in rows})
     lines, more = every[:LARGEST_ROWS], len(every) - LARGEST_ROWS
-    side = _picture(rows[0]["original"]).width
+    side = canvas.opened(rows[0]["original"]["bytes"]).width
     wide, tall = side + 4, side + LABEL_PX + 6
     size = (2 * MARGIN_PX + (len(layers) + 1) * wide, 2 * MARGIN_PX + len(lines) * tall + 2 * LABEL_PX + 12)
     page, font = Image.new("RGB", size, WHITE), ImageFont.load_default(12)
     draw, head = ImageDraw.Draw(page), MARGIN_PX + LABEL_PX + 4
     draw.text((MARGIN_PX, MARGIN_PX), _title(run.run, more, size[0] - 2 * MARGIN_PX, font), INK, font)
     for column, title in enumerate(["original", *layers.values()]):
-        draw.text((MARGIN_PX + column * wide, head), _fitting(title, side, font), INK, font)
+        draw.text((MARGIN_PX + column * wide, head), canvas.fitting(title, side, font), INK, font)
     alone = all(row["restart"] == 0 for row in rows)
     columns, tops = list(layers), {line: head + LABEL_PX + 6 + n * tall for n, line in enumerate(lines)}
     for row in rows:
@@ -88,14 +85,14 @@ def _title(run: str, more: int, width: int, font: Any) -> str:  # noqa: ANN401 -
     """What a sheet of inversions shows, as much of it as fits."""
     cut = f" · {more} more rows in the table" if more > 0 else ""
     wanted = (f"{run}: {INVERSION_LINE}{cut}", f"{run}: {ERROR_LINE}{cut}", f"{run}: inversions{cut}", f"{run}{cut}")
-    return next((line for line in wanted if font.getlength(line) <= width), _fitting(run, width, font))
+    return next((line for line in wanted if font.getlength(line) <= width), canvas.fitting(run, width, font))
 
 
 def _tile(page: Image.Image, at: tuple[int, int], picture: Mapping[str, Any] | None, told: str, side: int) -> None:
     """A picture, or grey where there is none, and a line below it."""
     font = ImageFont.load_default(12)
-    page.paste(_picture(picture) if picture else Image.new("RGB", (side, side), (GROUND,) * 3), at)
-    ImageDraw.Draw(page).text((at[0], at[1] + side + 2), _fitting(told, side, font), INK, font)
+    page.paste(canvas.opened(picture["bytes"]) if picture else Image.new("RGB", (side, side), (GROUND,) * 3), at)
+    ImageDraw.Draw(page).text((at[0], at[1] + side + 2), canvas.fitting(told, side, font), INK, font)
 
 
 def _told(row: Mapping[str, Any], *, alone: bool) -> str:
@@ -104,14 +101,6 @@ def _told(row: Mapping[str, Any], *, alone: bool) -> str:
     number = "" if alone else f" · restart {row['restart']}"
     error = "none" if row["error"] is None else f"{row['error']:.3g}"
     return f"error {error}{number}" + ("" if row["status"] == "ok" else f" · {row['status']}")
-
-
-def _fitting(text: str, width: int, font: Any) -> str:  # noqa: ANN401 - Pillow's fonts
-    """The end of a text that fits; what is left out is told by an ellipsis."""
-    short = text
-    while font.getlength(short) > width and len(short) > 2:
-        short = "…" + short[2:]
-    return short
 
 
 BOARDS: Mapping[str, Callable[[PublishedRun], Image.Image]] = {
@@ -131,7 +120,7 @@ def _kernels(axes: Any, rows: list[dict[str, Any]]) -> None:  # noqa: ANN401 - m
     wall = np.full((down * (height + 1) + 1, KERNELS_WIDE * (width + 1) + 1, 3), GROUND, np.uint8)
     for number, row in enumerate(rows):
         top, left = number // KERNELS_WIDE * (height + 1) + 1, number % KERNELS_WIDE * (width + 1) + 1
-        wall[top : top + height, left : left + width] = np.asarray(_picture(row["kernel"]))
+        wall[top : top + height, left : left + width] = np.asarray(canvas.opened(row["kernel"]["bytes"]))
     axes.imshow(wall, interpolation="nearest")
     axes.set_anchor("N")
     axes.set_axis_off()
@@ -167,11 +156,6 @@ def _rows(run: PublishedRun, table: str) -> list[dict[str, Any]]:
     except FileNotFoundError as error:
         raise DamagedRun(f"run {run.run!r}: a file of its table {table!r} is missing: {error}") from error
     return [dict(row) for row in found]
-
-
-def _picture(column: Mapping[str, Any]) -> Image.Image:
-    with Image.open(io.BytesIO(column["bytes"]), formats=("PNG", "WEBP")) as opened:
-        return opened.convert("RGB")
 
 
 def _width(strip: list[Image.Image]) -> int:

@@ -80,12 +80,10 @@ def remarks(compared: "Comparison") -> list[str]:
 
 def figure(compared: "Comparison", layers: "Sequence[LayerPair]") -> "Image.Image":
     """Each channel's overlap as a dot, a column for each layer; a line at what other channels give."""
-    import io
-
     import numpy as np
     from matplotlib.figure import Figure
-    from PIL import Image
 
+    from service import canvas
     from service.query.layers import read_layer
 
     drawn = Figure((max(6.0, 1.1 * len(layers) + 2.0), 4.6), 110, layout="constrained")
@@ -104,9 +102,7 @@ def figure(compared: "Comparison", layers: "Sequence[LayerPair]") -> "Image.Imag
         axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     else:
         axes.text(0.5, 0.5, "no file is in both corpora", transform=axes.transAxes, ha="center", va="center")
-    buffer = io.BytesIO()
-    drawn.savefig(buffer, format="png")
-    return Image.open(buffer).convert("RGB")
+    return canvas.plotted(drawn)
 
 
 def _lines(axes: Any, place: int, layer: "LayerPair") -> None:  # noqa: ANN401 - matplotlib's axes

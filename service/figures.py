@@ -1,6 +1,5 @@
 """The figures of what perturbed images gave. Takes a published run, gives one picture."""
 
-import io
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -11,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
+from service import canvas
 from service.catalog import PublishedRun
 from service.query.reading import read
 from workers.perturbations import Transform
@@ -49,7 +49,7 @@ def invariance(run: PublishedRun) -> Image.Image:
         _column(column, [row for row in rows if row["transform"] == transform], shown, layers)
     _same_heights(grid[1:-1])
     _legend(figure, rows, shown, len(images))
-    return _drawn(figure)
+    return canvas.plotted(figure)
 
 
 def _layers(rows: Sequence[dict[str, Any]]) -> list[str]:
@@ -77,8 +77,8 @@ def _pictures(axes: Axes, rows: Sequence[dict[str, Any]], images: Sequence[str])
     wall = np.full((len(images) * TILE_PX, len(amounts) * TILE_PX, 3), 255, np.uint8)
     for row in kept:
         top, left = images.index(row["image_id"]) * TILE_PX, amounts.index(row["amount"]) * TILE_PX
-        with Image.open(io.BytesIO(row["picture"]["bytes"]), formats=("PNG", "WEBP")) as opened:
-            small = opened.convert("RGB").resize((TILE_PX - 4, TILE_PX - 4), Image.Resampling.LANCZOS)
+        shown = canvas.opened(row["picture"]["bytes"])
+        small = shown.resize((TILE_PX - 4, TILE_PX - 4), Image.Resampling.LANCZOS)
         wall[top : top + TILE_PX - 4, left : left + TILE_PX - 4] = np.asarray(small)
     axes.imshow(wall, aspect="equal", interpolation="antialiased")
     axes.set_xticks([(n + 0.5) * TILE_PX for n in range(len(amounts))], [f"{amount:g}" for amount in amounts])
@@ -116,12 +116,6 @@ def _legend(figure: Figure, rows: Sequence[dict[str, Any]], images: Sequence[str
     figure.legend(handles, labels, loc="outside lower center", fontsize=8, frameon=False, ncols=2, title=title)
 
 
-def _drawn(figure: Figure) -> Image.Image:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    return Image.open(buffer).convert("RGB")
-
-
 def correspondence(run: PublishedRun) -> Image.Image:
     """Zeiler & Fergus 2014, Figure 6 and Table 1: images with each part hidden, and how much alike they change by layer."""
     rows = read(run, CORRESPONDENCE, pc.scalar(True), CORRESPONDENCE.schema.names).to_pylist()
@@ -140,13 +134,12 @@ def correspondence(run: PublishedRun) -> Image.Image:
     handles, labels = below[0].get_legend_handles_labels()
     columns = 3 if wide > WIDE_INCHES else 1
     figure.legend(handles, labels, loc="outside lower center", fontsize=8, frameon=False, ncols=columns)
-    return _drawn(figure)
+    return canvas.plotted(figure)
 
 
 def _hidden(axes: Axes, row: dict[str, Any]) -> None:
     """Images with a box hidden, side by side."""
-    with Image.open(io.BytesIO(row["picture"]["bytes"]), formats=("PNG", "WEBP")) as opened:
-        axes.imshow(np.asarray(opened.convert("RGB")))
+    axes.imshow(np.asarray(canvas.opened(row["picture"]["bytes"])))
     axes.set_axis_off()
     axes.set_anchor("W")
     named = row["part"] if row["kind"] == "part" else f"boxes as for {row['part']}, at random places"

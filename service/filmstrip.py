@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from PIL import Image, ImageDraw, ImageFont
 
-from service import sheet
+from service import canvas, sheet
 from service.catalog import PublishedRun
 from service.query import evolution
 from service.query.evolution import Strip
@@ -81,7 +81,7 @@ def _head(page: Image.Image, run: PublishedRun, names: Sequence[str], top: int) 
     draw.text((MARGIN_PX, MARGIN_PX + TITLE_PX), title, sheet.INK, ImageFont.load_default(TITLE_PX), anchor="ls")
     for column, name in enumerate(names):
         left = MARGIN_PX + SIDE_PX + column * (CELL_PX + GAP_PX)
-        draw.text((left, top - 8), _fitting(name, CELL_PX, font), sheet.INK, font, anchor="ls")
+        draw.text((left, top - 8), canvas.fitting(name, CELL_PX, font), sheet.INK, font, anchor="ls")
 
 
 def _beside(page: Image.Image, at: tuple[int, int], band: tuple[str, Strip], names: Sequence[str]) -> None:
@@ -90,7 +90,7 @@ def _beside(page: Image.Image, at: tuple[int, int], band: tuple[str, Strip], nam
     since = "dead at the end" if strip.settled_since is None else f"settled: {names[strip.settled_since]}"
     for number, line in enumerate((layer, f"channel {strip.channel}", since)):
         place = at[0], at[1] + number * (LABEL_PX + 6)
-        ImageDraw.Draw(page).text(place, _fitting(line, SIDE_PX - 10, font), sheet.INK, font)
+        ImageDraw.Draw(page).text(place, canvas.fitting(line, SIDE_PX - 10, font), sheet.INK, font)
 
 
 def _frames(page: Image.Image, at: tuple[int, int], cells: Sequence[Cell], form: sheet.Geometry) -> None:
@@ -100,11 +100,3 @@ def _frames(page: Image.Image, at: tuple[int, int], cells: Sequence[Cell], form:
             drawn = sheet.drawn(cell, projection, form)
             left = at[0] + cell.rank * (CELL_PX + GAP_PX) + (CELL_PX - drawn.width) // 2
             page.paste(drawn, (left, at[1] + line * (CELL_PX + GAP_PX) + (CELL_PX - drawn.height) // 2))
-
-
-def _fitting(text: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
-    """The end of a text that fits; what is left out is told by an ellipsis."""
-    short = text
-    while font.getlength(short) > width and len(short) > 2:
-        short = "…" + short[2:]
-    return short

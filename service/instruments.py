@@ -11,7 +11,7 @@ from service.flags import Classes, Common, Fill, Images, Json, Label, Layers, Ou
 from service.running import absolute, absolute_model, finish, number, spec_of, tell, watched
 
 if TYPE_CHECKING:
-    from jobs.attempt import Outcome
+    from jobs.outcome import Outcome
     from jobs.watch import Watcher
 
 DEFAULT_REJECT_SHARE = 0.05

@@ -12,7 +12,7 @@ from workers import log
 from workers.errors import SpecError
 
 if TYPE_CHECKING:
-    from jobs.attempt import Outcome
+    from jobs.outcome import Outcome
     from jobs.watch import Watcher
     from workers.spec import AnySpec
 

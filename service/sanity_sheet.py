@@ -1,11 +1,11 @@
 """The sheet of the randomisation check. Takes a published run, gives one picture: curves of each layer, projections by stage."""
 
-import io
 from collections.abc import Sequence
 from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
+from service import canvas
 from service.catalog import PublishedRun
 from service.pages.sanity import Unit, alike, spread
 from service.query import reading
@@ -55,9 +55,7 @@ def _plots(name: str, every: Sequence[Curves]) -> Image.Image:
             axes.set_title(f"{about.layer}, {about.units} units\n{told}", fontsize=8)
             _plot(axes, about, metric)
     grid[0, 0].legend(fontsize=7, frameon=False)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    return Image.open(buffer).convert("RGB")
+    return canvas.plotted(figure)
 
 
 def _plot(axes: Any, about: Curves, metric: str) -> None:  # noqa: ANN401 - matplotlib's axes
@@ -83,7 +81,7 @@ def _draw(page: Image.Image, top: int, run: PublishedRun, unit: Unit) -> None:
     pen.text((MARGIN_PX, top), unit.title, INK, font)
     head = top + LABEL_PX + 8
     for column, name in enumerate(["patch", "trained", *unit.stages]):
-        pen.text((_left(column), head), _fitting(name, font), INK, font)
+        pen.text((_left(column), head), canvas.fitting(name, TILE_PX, font), INK, font)
     for line, (method, cells) in enumerate(unit.lines.items()):
         at = head + LABEL_PX + 6 + line * (TILE_PX + LABEL_PX + 6)
         if not line:
@@ -98,22 +96,12 @@ def _tile(page: Image.Image, at: tuple[int, int], run: PublishedRun, cell: Findi
     """A picture as large as a tile, on mid-grey; nearest pixels where it is small."""
     ground = Image.new("RGB", (TILE_PX, TILE_PX), GROUND)
     if cell is not None and column in cell.pictures:
-        data = reading.picture(run, SANITY, column, cell.number)
-        with Image.open(io.BytesIO(data), formats=("PNG", "WEBP")) as opened:
-            drawn = opened.convert("RGB")
+        drawn = canvas.opened(reading.picture(run, SANITY, column, cell.number))
         scale = TILE_PX / max(drawn.size)
         how = Image.Resampling.NEAREST if scale > 1 else Image.Resampling.BOX
         drawn = drawn.resize((max(1, round(drawn.width * scale)), max(1, round(drawn.height * scale))), how)
         ground.paste(drawn, ((TILE_PX - drawn.width) // 2, (TILE_PX - drawn.height) // 2))
     page.paste(ground, at)
-
-
-def _fitting(text: str, font: Any) -> str:  # noqa: ANN401 - Pillow's fonts
-    """The end of a text that fits over a tile."""
-    short = text
-    while font.getlength(short) > TILE_PX and len(short) > 2:
-        short = "…" + short[2:]
-    return short
 
 
 def _left(column: int) -> int:

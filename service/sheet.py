@@ -5,7 +5,6 @@ projection. A field that leaves the model's input is drawn in its place in the c
 has its own scale; where a sheet shows it smaller than it is, contrast is stretched for the eye and stored values are not.
 """
 
-import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from service import canvas
 from service.catalog import Layer, PublishedRun
 from service.query import scans
 from service.query.scans import Cell
@@ -114,8 +114,7 @@ def draw_cell(encoded: bytes | None, cell: Cell, form: Geometry) -> Image.Image:
         cut = cut.resize(form.cell)
         ImageDraw.Draw(cut).line((0, form.cell[1] - 1, form.cell[0] - 1, 0), FAINT)
         return cut
-    with Image.open(io.BytesIO(encoded), formats=("WEBP", "PNG")) as picture:
-        cut.paste(picture.convert("RGB"), _place(cell, form))
+    cut.paste(canvas.opened(encoded), _place(cell, form))
     enlarged = form.factor >= 1
     return cut.resize(form.cell, Image.Resampling.NEAREST if enlarged else Image.Resampling.LANCZOS)
 

@@ -1,65 +1,39 @@
 """Parts of images hidden beside a device. Takes one image, writes the signs of what changes; keeps nothing between images."""
 
 import hashlib
-import time
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from workers import device, pictures, single
+from workers import pictures
 from workers.core.correspondence import Kind, elsewhere, hidden, signs
+from workers.core.display import eight_bit
 from workers.core.invariance import features
 from workers.core.receptive_field import Box
+from workers.corpus.manifest import Row
 from workers.corpus.reader import Picture
 from workers.errors import NumericsError
-from workers.job import Environment, Job
-from workers.model import restore
+from workers.job import Job
 from workers.occlude import filling
 from workers.perturbations import CorrespondenceRun, PartBox
-from workers.scan import ShardReport
 from workers.shard import Shard
-from workers.spec import Precision
+from workers.single import SingleWorker
 from workers.store.results import HIDDEN
-from workers.store.root import Root
 
 
-class CorrespondenceWorker:
-    """Hides parts of images, looked at with one network on one device. Any worker gives the same bytes for the same image."""
+class CorrespondenceWorker(SingleWorker[CorrespondenceRun, Shard]):
+    """Hides parts of images and looks how their feature maps change."""
 
-    def __init__(self, job: Job[CorrespondenceRun]) -> None:
-        self.job = job
-        self.root = Root(job.spec.root)
-        self.done = 0
-        resources = job.spec.resources
-        device.settle(resources.device, resources.threads)
-        self.network = device.network_on(resources.device, restore(job.model, self.root), Precision.FLOAT32)
-        self.layers = self.network.select(job.layers)
+    RESULT = HIDDEN
 
-    def check(self) -> Environment:
-        """Prove that this node reaches the root and the corpus, and say what software it runs."""
-        return device.check(self.job, self.root)
-
-    def run(self, shard: Shard) -> ShardReport:
-        """Hide the parts of the one image of a shard and write its result, which then is its done mark."""
-        started = time.monotonic()
-        self.done = 0
-        image = single.read(self.job, self.root, shard)
-        read = time.monotonic()
-        found = [row for picture in image.pictures for row in self._rows(picture, image.row.image_id)]
-        storing = time.monotonic()
-        self.root.put(shard.result, image.encoded(HIDDEN, found))
-        self.done, ended = 1, time.monotonic()
-        return ShardReport(shard, len(image.pictures), image.rejects, ended - started, read - started, ended - storing)
-
-    def _rows(self, picture: Picture, image_id: str) -> Iterator[dict[str, Any]]:
+    def found(self, picture: Picture, row: Row, shard: Shard) -> Iterator[dict[str, Any]]:  # noqa: ARG002 - needs no more
         """Rows by part, kind, draw and layer; one row with the reason for a part that cannot be hidden."""
         spec, index = self.job.spec.correspondence, picture.record.image_index
         before = self._features(picture.prepared)
         drawn = [(Kind.PART, 0), *((kind, draw) for kind in (Kind.RANDOM, Kind.TOGETHER) for draw in range(spec.draws))]
-        for part in spec.boxes_of(image_id):
+        for part in spec.boxes_of(row.image_id):
             box, reason = self._box(part, picture)
             if reason:
                 yield {"image_index": index, "part": part.part, "reason": reason}
@@ -86,7 +60,7 @@ class CorrespondenceWorker:
                 "positive": found.positive.tobytes(),
                 "negative": found.negative.tobytes(),
                 "units": found.units,
-                "picture": _encoded(covered) if shown else None,
+                "picture": pictures.patch(eight_bit(covered), "webp") if shown else None,
             }
 
     def _box(self, part: PartBox, picture: Picture) -> tuple[Box, str]:
@@ -110,8 +84,7 @@ class CorrespondenceWorker:
         return elsewhere(box, side, torch.Generator().manual_seed(int.from_bytes(told.digest()[:7])))
 
     def _features(self, pixels: Tensor) -> list[Tensor]:
-        image = device.normalised(pixels[None].clone(), self.job, Precision.FLOAT32)
-        return features(self.network, image, [layer.index + 1 for layer in self.layers])
+        return features(self.network, self.input(pixels[None]), [layer.index + 1 for layer in self.layers])
 
 
 def _seen(job: Job[Any], height: int, width: int) -> str:
@@ -119,8 +92,3 @@ def _seen(job: Job[Any], height: int, width: int) -> str:
     preprocessing = job.model.preprocessing
     seen = preprocessing.source_box(Box(0, 0, preprocessing.crop, preprocessing.crop), height, width).cut(height, width)
     return f"{seen.top} to {seen.bottom}, columns {seen.left} to {seen.right}"
-
-
-def _encoded(pixels: Tensor) -> bytes:
-    shown = pixels.round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
-    return pictures.patch(np.ascontiguousarray(shown), "webp")

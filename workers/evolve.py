@@ -9,8 +9,8 @@ from workers.corpus import manifest
 from workers.errors import NumericsError
 from workers.job import Environment, Job
 from workers.project import GroupReport, ProjectWorker
-from workers.scan import ScanWorker, ShardReport, ShardScan
-from workers.shard import CheckpointBatch, CheckpointGroup, CheckpointShard
+from workers.scan import ScanWorker, ShardScan
+from workers.shard import CheckpointBatch, CheckpointGroup, CheckpointShard, ShardReport
 from workers.spec import RunSpec
 from workers.store import rows
 from workers.store.results import SHARD

@@ -1,71 +1,44 @@
 """Moved, enlarged and turned images beside a device. Takes one image, writes how its features and its class change."""
 
-import time
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from workers import device, pictures, single
+from workers import pictures
+from workers.core.display import eight_bit
 from workers.core.invariance import Moved, moved
 from workers.core.transform import transformed
+from workers.corpus.manifest import Row
 from workers.corpus.reader import Picture
 from workers.errors import NumericsError
-from workers.job import Environment, Job
-from workers.model import restore
 from workers.occlude import target_of
 from workers.perturbations import IDENTITY, InvarianceRun, InvarianceSpec, Transform
-from workers.scan import ShardReport
 from workers.shard import Shard
-from workers.spec import Precision
+from workers.single import SingleWorker
 from workers.store.results import TRANSFORMED
-from workers.store.root import Root
 
 SHOWN = 5  # pictures of each transform
 
 Amount = tuple[Transform, float]
 
 
-class InvarianceWorker:
-    """Transforms images and looks at them with one network on one device. Any worker gives the same bytes for the same image."""
+class InvarianceWorker(SingleWorker[InvarianceRun, Shard]):
+    """Transforms images and looks how far their feature maps go with them."""
 
-    def __init__(self, job: Job[InvarianceRun]) -> None:
-        self.job = job
-        self.root = Root(job.spec.root)
-        self.done = 0
-        resources = job.spec.resources
-        device.settle(resources.device, resources.threads)
-        self.network = device.network_on(resources.device, restore(job.model, self.root), Precision.FLOAT32)
-        self.layers = self.network.select(job.layers)
+    RESULT = TRANSFORMED
 
-    def check(self) -> Environment:
-        """Prove that this node reaches the root and the corpus, and say what software it runs."""
-        return device.check(self.job, self.root)
-
-    def run(self, shard: Shard) -> ShardReport:
-        """Transform the one image of a shard and write its result, which then is its done mark."""
-        started = time.monotonic()
-        self.done = 0
-        image = single.read(self.job, self.root, shard)
-        read = time.monotonic()
-        found = [row for picture in image.pictures for row in self._rows(picture, image.row.label)]
-        storing = time.monotonic()
-        self.root.put(shard.result, image.encoded(TRANSFORMED, found))
-        self.done, ended = 1, time.monotonic()
-        return ShardReport(shard, len(image.pictures), image.rejects, ended - started, read - started, ended - storing)
-
-    def _rows(self, picture: Picture, label: str | None) -> list[dict[str, Any]]:
-        """The image's rows of `invariance`, in the table's order."""
+    def found(self, picture: Picture, row: Row, shard: Shard) -> list[dict[str, Any]]:  # noqa: ARG002 - needs no more
+        """The image's rows of `invariance`."""
         spec, index = self.job.spec.invariance, picture.record.image_index
         amounts = amounts_of(spec, picture.prepared.shape[1])
         seen = [transformed(picture.prepared, *amount, spec.border) for amount in amounts]
-        inputs = map(self._input, seen)
-        told = list(moved(self.network, self._input(picture.prepared), inputs, [n.index + 1 for n in self.layers]))
+        inputs = (self.input(pixels[None]) for pixels in seen)
+        told = list(moved(self.network, self.input(picture.prepared[None]), inputs, [n.index + 1 for n in self.layers]))
         if not all(bool(torch.isfinite(each.probabilities).all()) for each in told):
             raise NumericsError(f"image {index}: the network gives NaN or infinity; try other weights")
-        target = self._target(told[amounts.index(untouched(amounts[0][0]))], label)
+        target = self._target(told[amounts.index(untouched(amounts[0][0]))], row.label)
         shown = shown_amounts(amounts)
         return [
             {
@@ -78,7 +51,7 @@ class InvarianceWorker:
                 "relative_distance": each.relative[place],
                 **self._classes(each.probabilities, target),
                 "border": str(spec.border),
-                "picture": _encoded(pixels) if place == 0 and amount in shown else None,
+                "picture": pictures.patch(eight_bit(pixels), "webp") if place == 0 and amount in shown else None,
             }
             for place, layer in enumerate(self.layers)
             for amount, pixels, each in zip(amounts, seen, told, strict=True)
@@ -105,9 +78,6 @@ class InvarianceWorker:
         names = self.job.model.class_names
         return names[index] if index < len(names) else None
 
-    def _input(self, pixels: Tensor) -> Tensor:
-        return device.normalised(pixels[None].clone(), self.job, Precision.FLOAT32)
-
 
 def amounts_of(spec: InvarianceSpec, side: int) -> list[Amount]:
     """Every transform by every amount, in the order of the table."""
@@ -127,8 +97,3 @@ def shown_amounts(amounts: Sequence[Amount]) -> set[Amount]:
         steps = max(1, min(SHOWN, len(mine)) - 1)
         shown |= {mine[round(step / steps * (len(mine) - 1))] for step in range(steps + 1)} | {untouched(transform)}
     return shown
-
-
-def _encoded(pixels: Tensor) -> bytes:
-    shown = pixels.round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
-    return pictures.patch(np.ascontiguousarray(shown), "webp")

@@ -8,43 +8,32 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from workers import device, pictures, single
+from workers import pictures, single
 from workers.core import inversion
+from workers.core.display import eight_bit
 from workers.core.inversion import Inverted, Part, Problem, Scale
 from workers.core.network import Layer
 from workers.core.recipe import Recipe
 from workers.corpus.reader import Picture
 from workers.errors import NumericsError, SpecError
 from workers.instruments import InversionRun, InvertSpec
-from workers.job import Environment, Job
-from workers.model import restore
-from workers.scan import ShardReport
-from workers.shard import InversionBatch, Restart
-from workers.spec import Precision
+from workers.job import Job
+from workers.shard import InversionBatch, Restart, ShardReport
 from workers.store.results import INVERTED
-from workers.store.root import Root
+from workers.worker import Worker
 
 
-class InvertWorker:
-    """Inverts images with one network on one device. Any worker gives the same bytes for the same image and restart."""
+class InvertWorker(Worker[InversionRun]):
+    """Inverts images."""
 
     def __init__(self, job: Job[InversionRun]) -> None:
-        self.job = job
-        self.root = Root(job.spec.root)
-        self.done = 0
-        resources, preprocessing = job.spec.resources, job.model.preprocessing
-        device.settle(resources.device, resources.threads)
-        self.network = device.network_on(resources.device, restore(job.model, self.root), Precision.FLOAT32)
-        self.layers = {layer.name: layer for layer in self.network.select(job.layers)}
-        self.scale = Scale.of(preprocessing.mean, preprocessing.std, resources.device)
-
-    def check(self) -> Environment:
-        """Prove that this node reaches the root and the corpus, and say what software it runs."""
-        return device.check(self.job, self.root)
+        super().__init__(job)
+        self.layer_of = {layer.name: layer for layer in self.layers}
+        preprocessing = job.model.preprocessing
+        self.scale = Scale.of(preprocessing.mean, preprocessing.std, job.spec.resources.device)
 
     def run(self, batch: InversionBatch) -> ShardReport:
         """Invert a batch at its layer and write a result for each image and restart in it."""
@@ -54,7 +43,7 @@ class InvertWorker:
         images = {index: single.read(self.job, self.root, shard) for index, shard in first.items()}
         read = time.monotonic()
         usable = {index: picture for index, image in images.items() for picture in image.pictures}
-        found = self._inverted(batch.shards, usable, self.layers[batch.layer]) if usable else {}
+        found = self._inverted(batch.shards, usable, self.layer_of[batch.layer]) if usable else {}
         storing = time.monotonic()
         for shard in batch.shards:
             image = images[shard.start]
@@ -111,7 +100,7 @@ class InvertWorker:
             "status": "diverged" if diverged else "stuck" if errors[-1] >= errors[0] else "ok",
             "error": min(finite, default=None) if diverged else errors[-1],
             "error_curve": [error if math.isfinite(error) else None for error in errors],
-            "inversion": pictures.projection(_shown(self.scale.pixels(out.images[number : number + 1])[0]), "webp"),
+            "inversion": pictures.projection(eight_bit(self.scale.pixels(out.images[number : number + 1])[0]), "webp"),
         }
 
     def _settings(self, how: Recipe, *, retried: bool) -> str:
@@ -149,10 +138,5 @@ def _check_finite(wanted: Tensor, chosen: Sequence[Picture], layer: Layer) -> No
 def _picture_columns(picture: Picture) -> dict[str, Any]:
     return {
         "image_index": picture.record.image_index,
-        "original": pictures.patch(_shown(picture.prepared.float()), "webp"),
+        "original": pictures.patch(eight_bit(picture.prepared), "webp"),
     }
-
-
-def _shown(pixels: Tensor) -> np.ndarray[Any, Any]:
-    """Pixels (3, height, width) as uint8 (height, width, 3), cut to 0 to 255."""
-    return np.ascontiguousarray(pixels.clamp(0, 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy())

@@ -1,9 +1,8 @@
 """Occlusion maps beside a device. Takes one image, writes its maps and panels; keeps nothing between images."""
 
 import io
-import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,23 +12,22 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms.v2 import functional
 
-from workers import device, panels, pictures, single
+from workers import panels, pictures
 from workers.core import deconvnet
 from workers.core.deconvnet import Units
-from workers.core.display import display
+from workers.core.display import display, eight_bit
 from workers.core.occlusion import Occluded, Squares, occlude
+from workers.corpus.manifest import Row
 from workers.corpus.reader import Picture
 from workers.errors import NumericsError, UnknownClassError
 from workers.instruments import OcclusionRun
-from workers.job import Environment, Job
-from workers.model import restore
+from workers.job import Job
 from workers.panels import Grid
-from workers.scan import ShardReport
 from workers.shard import Shard
-from workers.spec import Fill, Method, Precision
+from workers.single import SingleWorker
+from workers.spec import Fill, Method
 from workers.store import rows
 from workers.store.results import OCCLUDED
-from workers.store.root import Root
 
 BESIDE = 8  # projections of another run
 
@@ -42,43 +40,24 @@ class Beside:
     digest: str
 
 
-class OccludeWorker:
-    """Occludes images with one network on one device. Any worker gives the same bytes for the same image."""
+class OccludeWorker(SingleWorker[OcclusionRun, Shard]):
+    """Occludes images."""
+
+    RESULT = OCCLUDED
 
     def __init__(self, job: Job[OcclusionRun], beside: Beside | None) -> None:
-        self.job = job
+        super().__init__(job)
         self.beside = beside
-        self.root = Root(job.spec.root)
-        self.done = 0
-        resources = job.spec.resources
-        device.settle(resources.device, resources.threads)
-        self.network = device.network_on(resources.device, restore(job.model, self.root), Precision.FLOAT32)
-        [self.layer] = self.network.select(job.layers)
+        [self.layer] = self.layers
 
-    def check(self) -> Environment:
-        """Prove that this node reaches the root and the corpus, and say what software it runs."""
-        return device.check(self.job, self.root)
-
-    def run(self, shard: Shard) -> ShardReport:
-        """Occlude the one image of a shard and write its result, which then is its done mark."""
-        started = time.monotonic()
-        self.done = 0
-        image = single.read(self.job, self.root, shard)
-        read = time.monotonic()
-        found = [self._occluded(picture, image.row.label) for picture in image.pictures]
-        storing = time.monotonic()
-        self.root.put(shard.result, image.encoded(OCCLUDED, found))
-        self.done, ended = 1, time.monotonic()
-        return ShardReport(shard, len(found), image.rejects, ended - started, read - started, ended - storing)
-
-    def _occluded(self, picture: Picture, label: str | None) -> dict[str, Any]:
+    def found(self, picture: Picture, row: Row, shard: Shard) -> Iterator[dict[str, Any]]:  # noqa: ARG002 - needs no more
+        """The image's one row of `occlusions`."""
         spec, number = self.job.spec.occlude, self.layer.index + 1
-        pixels = picture.prepared[None]
-        image = device.normalised(pixels, self.job, Precision.FLOAT32)
+        image = self.input(picture.prepared[None])
         filled = filling(picture.prepared, spec.fill, spec.size)
-        fill = device.normalised(filled[None], self.job, Precision.FLOAT32)[0]
+        fill = self.input(filled[None])[0]
         names = self.job.model.class_names
-        target = target_of(spec.target, label, names, self.network.nodes[-1].shape[0])
+        target = target_of(spec.target, row.label, names, self.network.nodes[-1].shape[0])
         squares = Squares(spec.size, spec.stride, *image.shape[2:])
         found = occlude(self.network, image, number, squares, fill, target)
         if not bool(torch.isfinite(found.probability).all() and torch.isfinite(found.activation).all()):
@@ -86,14 +65,14 @@ class OccludeWorker:
                 f"image {picture.record.image_index}: the network gives NaN or infinity; try other weights"
             )
         view = _View(self, found, squares, names)
-        return {
+        yield {
             "image_index": picture.record.image_index,
             **view.numbers("predicted" if target is None else spec.target),
             **view.panels(picture.prepared, filled, image),
             "size": spec.size,
             "stride": spec.stride,
             "fill": str(spec.fill),
-            "original": pictures.patch(_bytes(picture.prepared), "webp"),
+            "original": pictures.patch(eight_bit(picture.prepared), "webp"),
         }
 
     def projection(self, image: Tensor, channel: int) -> np.ndarray[Any, Any]:
@@ -164,7 +143,7 @@ class _View:
         """The five pictures."""
         found, squares, layer = self.found, self.squares, self.worker.layer.name
         grid = Grid(squares.height, squares.size, squares.stride, squares.rows, squares.columns)
-        pixels, covered = _bytes(prepared), _bytes(filled)
+        pixels, covered = eight_bit(prepared), eight_bit(filled)
         about, channel = f"{layer}, channel {found.channel}", found.channel
         names = [(index, self._name(index) or f"class {index}") for index in self._commonest()]
         followed = self._name(found.target) or f"class {found.target}"
@@ -216,11 +195,6 @@ def filling(prepared: Tensor, fill: Fill, size: int) -> Tensor:
         return pixels.mean(dim=(1, 2), keepdim=True).expand_as(pixels)
     kernel = size // 2 * 2 + 1
     return torch.as_tensor(functional.gaussian_blur(pixels, [kernel, kernel], [size / 4, size / 4]))
-
-
-def _bytes(pixels: Tensor) -> np.ndarray[Any, Any]:
-    """Pixels (3, height, width) in 0 to 255 as uint8 (height, width, 3)."""
-    return np.asarray(pixels.round().to(torch.uint8).permute(1, 2, 0).cpu().numpy())
 
 
 def _pixels(encoded: bytes) -> np.ndarray[Any, Any]:

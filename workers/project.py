@@ -19,13 +19,11 @@ from workers.core.topk import Rows
 from workers.corpus import manifest, reader
 from workers.corpus.reader import Batch, Picture
 from workers.errors import NumericsError, ReadError
-from workers.job import Environment, Job
-from workers.model import restore
 from workers.shard import Group
 from workers.spec import Precision, RunSpec
 from workers.store import rows
 from workers.store.results import PROJECTED
-from workers.store.root import Root
+from workers.worker import Worker
 
 # How far a unit's activation may be from the score that the scan stored, relative to the layer's largest: the batches differ.
 AGREEMENT = {Precision.FLOAT32: 1e-3, Precision.BFLOAT16: 0.1, Precision.FLOAT16: 0.02}
@@ -41,20 +39,8 @@ class GroupReport:
     seconds: float
 
 
-class ProjectWorker:
-    """Projects units with one network on one device, always in float32. Any worker gives the same bytes for a group."""
-
-    def __init__(self, job: Job[RunSpec]) -> None:
-        self.job = job
-        self.root = Root(job.spec.root)
-        self.done = 0
-        resources = job.spec.resources
-        device.settle(resources.device, resources.threads)
-        self.network = device.network_on(resources.device, restore(job.model, self.root), Precision.FLOAT32)
-
-    def check(self) -> Environment:
-        """Prove that this node reaches the root and the corpus, and say what software it runs."""
-        return device.check(self.job, self.root)
+class ProjectWorker(Worker[RunSpec]):
+    """Projects units, always in float32."""
 
     def run(self, group: Group) -> GroupReport:
         """Project a group and write its result, which then is its done mark."""
@@ -117,7 +103,7 @@ class _GroupBatch:
             int(layer): np.nonzero(self.top.layer_index == layer)[0] for layer in np.unique(self.top.layer_index)
         }
         units = {layer + 1: self._units(self.top.take(which)) for layer, which in by_layer.items()}
-        images = device.normalised(self.batch.pixels(), self.worker.job, Precision.FLOAT32)
+        images = self.worker.input(self.batch.pixels())
         tape = deconvnet.record(self.worker.network, images, units, self.spec.project.method)
         for layer, which in by_layer.items():
             self._check(tape, layer, which)

@@ -1,7 +1,6 @@
 """The randomisation check beside a device. Takes units of one image, writes what random weights make of their projections."""
 
 import hashlib
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -11,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from workers import device, pictures, single
+from workers import pictures
 from workers.core import randomisation
 from workers.core.deconvnet import Units
 from workers.core.display import display
@@ -19,56 +18,36 @@ from workers.core.network import Network
 from workers.core.randomisation import Draw
 from workers.core.receptive_field import Box
 from workers.core.similarity import Likeness, Projected
+from workers.corpus.manifest import Row
 from workers.corpus.reader import Picture
 from workers.errors import NumericsError
 from workers.instruments import Mode, SanityRun
-from workers.job import Environment, Job
-from workers.model import restore
+from workers.job import Job
 from workers.project import disagreeing
-from workers.scan import ShardReport
 from workers.shard import ImageUnits, TopUnit
+from workers.single import SingleWorker
 from workers.spec import Method, Precision
 from workers.store.results import CHECKED
-from workers.store.root import Root
 
 CONTROLS = 3  # other channels per unit: what the similarities are read against
 FORM: Literal["webp"] = "webp"
 
-Row = dict[str, Any]
+Found = dict[str, Any]
 
 
-class SanityWorker:
-    """Projects units again with random weights on one device. Any worker gives the same bytes for the same image and units."""
+class SanityWorker(SingleWorker[SanityRun, ImageUnits]):
+    """Projects units again with random weights."""
 
-    def __init__(self, job: Job[SanityRun], precision: Precision) -> None:
-        self.job = job
-        self.precision = precision
-        self.root = Root(job.spec.root)
-        self.done = 0
-        resources = job.spec.resources
-        device.settle(resources.device, resources.threads)
-        self.network = device.network_on(resources.device, restore(job.model, self.root), Precision.FLOAT32)
+    RESULT = CHECKED
 
-    def check(self) -> Environment:
-        """Prove that this node reaches the root and the corpus, and say what software it runs."""
-        return device.check(self.job, self.root)
+    def __init__(self, job: Job[SanityRun], scanned_in: Precision) -> None:
+        super().__init__(job)
+        self.scanned_in = scanned_in
 
-    def run(self, shard: ImageUnits) -> ShardReport:
-        """Check the units of one image and write its result, which then is its done mark."""
-        started = time.monotonic()
-        self.done = 0
-        image = single.read(self.job, self.root, shard)
-        read = time.monotonic()
-        found = [row for picture in image.pictures for row in self._checked(picture, shard)]
-        storing = time.monotonic()
-        self.root.put(shard.result, image.encoded(CHECKED, found))
-        self.done, ended = 1, time.monotonic()
-        return ShardReport(shard, len(image.pictures), image.rejects, ended - started, read - started, ended - storing)
-
-    def _checked(self, picture: Picture, shard: ImageUnits) -> list[Row]:
-        """All rows of the image, sorted as the table is."""
+    def found(self, picture: Picture, row: Row, shard: ImageUnits) -> list[Found]:  # noqa: ARG002 - needs no more
+        """All rows of the image's units, sorted as the table is."""
         spec = self.job.spec.sanity
-        image = device.normalised(picture.prepared[None], self.job, Precision.FLOAT32)
+        image = self.input(picture.prepared[None])
         layers = groupby(shard.units, key=lambda unit: unit.layer_index)
         views = [_LayerUnits(self, picture, image, layer + 1, tuple(units)) for layer, units in layers]
         rows = [row for view in views for row in view.trained()]
@@ -92,7 +71,7 @@ class _Seen:
         projected = Projected(np.ascontiguousarray(cut))
         return cls(projected, "blank" if projected.blank else "ok")
 
-    def picture(self) -> Row:
+    def picture(self) -> Found:
         """Its columns as a picture."""
         if self.projected.blank:
             return {"projection_scale": 0.0}
@@ -116,11 +95,11 @@ class _LayerUnits:
         self.units = self._units(channels, rows, columns)
         awake = self._awake(rows, columns)
         self.values = awake[torch.arange(len(units), device=image.device), self.units.channel]
-        self._check(worker.precision, awake.abs().amax(dim=1).cpu().numpy())
+        self._check(worker.scanned_in, awake.abs().amax(dim=1).cpu().numpy())
         self.others = [_others(unit.channel, values.tolist()) for unit, values in zip(units, awake, strict=True)]
         self.truth = self._projections(self.network, number, self.units, self.values, range(len(units)))
 
-    def trained(self) -> Iterator[Row]:
+    def trained(self) -> Iterator[Found]:
         """Each unit's projection by the trained network, with the same on the road of the random ones; then other channels'."""
         start = randomisation.before_rectifier(self.network, self.number)
         again = self._projections(self.network, start, self.units, self.values, range(len(self.top)))
@@ -138,7 +117,7 @@ class _LayerUnits:
             for n, channel, seen in zip(owners, channels, every, strict=True):
                 yield self._row(n, method, seen, mode="other_channel", stage=0, other=channel)
 
-    def random(self, draw: Draw) -> Iterator[Row]:
+    def random(self, draw: Draw) -> Iterator[Found]:
         """Each unit's projections by networks that are random in part, stage by stage."""
         start = randomisation.before_rectifier(self.network, self.number)
         for stage, of_stage in enumerate(self.stages, 1):
@@ -203,7 +182,7 @@ class _LayerUnits:
         pixels = self.picture.prepared[:, box.top : box.bottom, box.left : box.right].permute(1, 2, 0)
         return pictures.patch(pixels.contiguous().numpy(), FORM)
 
-    def _row(self, n: int, method: Method, seen: _Seen, **about: Any) -> Row:  # noqa: ANN401 - columns
+    def _row(self, n: int, method: Method, seen: _Seen, **about: Any) -> Found:  # noqa: ANN401 - columns
         """A row without its pictures."""
         unit, same = self.top[n], self.truth[method][n].projected.likeness(seen.projected)
         if seen.status == "blank":
@@ -229,7 +208,7 @@ def _others(channel: int, activations: Sequence[float]) -> list[int]:
     return sorted(first[:CONTROLS])
 
 
-def _order(row: Row) -> tuple[Any, ...]:
+def _order(row: Found) -> tuple[Any, ...]:
     absent = -1
     names = ("layer_index", "channel", "rank", "method", "mode", "seed", "stage", "other")
     return tuple(absent if row[name] is None else row[name] for name in names)

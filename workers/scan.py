@@ -4,7 +4,6 @@ import hashlib
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -19,51 +18,19 @@ from workers.core.statistics import Statistics
 from workers.corpus import isolate, manifest, reader
 from workers.corpus.reader import Batch, ImageRecord, Reject
 from workers.errors import NumericsError
-from workers.job import Environment, Job
-from workers.model import restore
-from workers.shard import Shard, Work
+from workers.job import Job
+from workers.shard import Shard, ShardReport
 from workers.spec import Distinct, RunSpec
 from workers.store import paths, rows
 from workers.store.results import SHARD
-from workers.store.root import Root
+from workers.worker import Worker
 
 
-@dataclass(frozen=True)
-class ShardReport:
-    """What a driver is told about a finished shard.
-
-    Attributes:
-        work: the shard, or a batch of them.
-        images: images scanned.
-        rejects: images not used, by reason.
-        seconds: time that it took.
-        wait_s: of it, time spent waiting for decoded images.
-        store_s: of it, time spent writing the result.
-    """
-
-    work: Work
-    images: int
-    rejects: dict[str, int]
-    seconds: float
-    wait_s: float
-    store_s: float
-
-
-class ScanWorker:
-    """Scans shards with one network on one device. Any worker gives the same bytes for the same shard."""
+class ScanWorker(Worker[RunSpec]):
+    """Scans shards."""
 
     def __init__(self, job: Job[RunSpec]) -> None:
-        self.job = job
-        self.root = Root(job.spec.root)
-        self.done = 0
-        resources = job.spec.resources
-        device.settle(resources.device, resources.threads)
-        self.network = device.network_on(resources.device, restore(job.model, self.root), resources.precision)
-        self.layers = self.network.select(job.layers)
-
-    def check(self) -> Environment:
-        """Prove that this node reaches the root and the corpus, and say what software it runs."""
-        return device.check(self.job, self.root)
+        super().__init__(job, job.spec.resources.precision)
 
     def run(self, shard: Shard) -> ShardReport:
         """Scan a shard and write its result, which then is its done mark."""
@@ -115,7 +82,7 @@ class ShardScan:
         self.rejects += batch.rejects
         self.records += batch.records
         if batch.pictures:
-            images = device.normalised(batch.pixels(), self.worker.job, self.spec.resources.precision)
+            images = self.worker.input(batch.pixels())
             with torch.inference_mode():
                 self._look(images, batch.records)
 

@@ -189,3 +189,24 @@ class CheckpointGroup(Group):
     """
 
     checkpoint: int
+
+
+@dataclass(frozen=True)
+class ShardReport:
+    """What a driver is told about a finished shard.
+
+    Attributes:
+        work: the shard, or a batch of them.
+        images: images scanned.
+        rejects: images not used, by reason.
+        seconds: time that it took.
+        wait_s: of it, time spent waiting for decoded images.
+        store_s: of it, time spent writing the result.
+    """
+
+    work: Work
+    images: int
+    rejects: dict[str, int]
+    seconds: float
+    wait_s: float
+    store_s: float

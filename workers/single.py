@@ -1,20 +1,23 @@
-"""One image of a corpus at a time. Takes a shard of one image, gives it decoded, or the reject; encodes what was found in it."""
+"""One image of a corpus at a time. Takes a shard of one image, reads it, has a worker look at it, writes what was found in it."""
 
+import time
+from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar, Generic
 
 import pyarrow as pa
 
 from workers.corpus import isolate, manifest, reader
 from workers.corpus.manifest import Row
 from workers.corpus.reader import Batch, Picture
-from workers.job import Job, rows_key
-from workers.shard import Shard
+from workers.job import Job, Spec, rows_key
+from workers.shard import Shard, ShardReport, ShardType
 from workers.store import paths, rows
 from workers.store.root import Root
+from workers.worker import Worker
 
 
 @dataclass(frozen=True)
@@ -59,3 +62,29 @@ def read(job: Job[Any], root: Root, shard: Shard) -> Single:
     prepare = partial(job.model.preprocessing.prepare, max_pixels=job.spec.limits.pixels)
     [batch] = reader.batches(listed, 1, prepare, options)
     return Single(listed[0], rows_key(listed, verdicts), batch)
+
+
+class SingleWorker(Worker[Spec], ABC, Generic[Spec, ShardType]):
+    """A worker whose items are shards of one image.
+
+    Attributes:
+        RESULT: the schema of its results.
+    """
+
+    RESULT: ClassVar[pa.Schema]
+
+    @abstractmethod
+    def found(self, picture: Picture, row: Row, shard: ShardType) -> Iterable[dict[str, Any]]:
+        """What there is to say of the image, as rows of the result, in the order of the instrument's table."""
+
+    def run(self, shard: ShardType) -> ShardReport:
+        """Look at the one image of a shard and write its result, which then is its done mark."""
+        started = time.monotonic()
+        self.done = 0
+        image = read(self.job, self.root, shard)
+        waited = time.monotonic() - started
+        found = [row for picture in image.pictures for row in self.found(picture, image.row, shard)]
+        storing = time.monotonic()
+        self.root.put(shard.result, image.encoded(self.RESULT, found))
+        self.done, ended = 1, time.monotonic()
+        return ShardReport(shard, len(image.pictures), image.rejects, ended - started, waited, ended - storing)

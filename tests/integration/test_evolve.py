@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-import ray
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
@@ -22,23 +21,16 @@ from workers.instruments import EvolutionRun
 from workers.spec import ModelSpec, make, make_spec
 from workers.store.root import Root
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("two_cpus")]
 LAYERS = ["relu2", "relu5"]
 SCAN = {"layers": LAYERS, "batch": 4, "shard": 8, "k": 3, "max_reject_share": 0.5}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def two_cpus():
-    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
 
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("corpus")
     corpora.photos(folder, range(14))
-    (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff no more")
+    corpora.broken(folder)
     return folder
 
 

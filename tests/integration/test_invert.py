@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-import ray
 import torch
 from PIL import Image, PngImagePlugin
 
@@ -25,24 +24,17 @@ from workers.instruments import InversionRun
 from workers.spec import ModelSpec, make
 from workers.store.root import Root
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("two_cpus")]
 MODEL = {"source": "deconvoy://zfnet-mini"}
 ITERATIONS = 12
 REPOSITORY = Path(__file__).parents[2]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def two_cpus():
-    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
 
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("corpus")
     corpora.photos(folder, range(5))
-    (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff no more")
+    corpora.broken(folder)
     return folder
 
 

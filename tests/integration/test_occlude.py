@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-import ray
 import torch
 from PIL import Image
 
@@ -26,15 +25,8 @@ from workers.occlude import filling, target_of
 from workers.spec import Fill, make, make_spec
 from workers.store.root import Root
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("two_cpus")]
 MODEL = {"source": "deconvoy://zfnet-mini"}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def two_cpus():
-    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +35,7 @@ def corpus(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("corpus")
     corpora.photos(folder, range(6))
     (folder / "class0").rename(folder / "watch")
-    (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff no more")
+    corpora.broken(folder)
     return folder
 
 

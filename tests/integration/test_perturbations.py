@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-import ray
 import torch
 from PIL import Image
 from typer.testing import CliRunner
@@ -27,18 +26,11 @@ from workers.perturbations import CorrespondenceRun, InvarianceRun
 from workers.spec import ModelSpec, make
 from workers.store.root import Root
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("two_cpus")]
 MODEL = {"source": "deconvoy://zfnet-mini"}
 BOX = {"top": 20, "left": 25, "bottom": 40, "right": 45}  # of images of 80 x 90, whose model sees nearly all
 NAMES = ["class1/001.png", "class2/002.png", "watch/000.png"]
 AMOUNTS = {"translations": [-20, 7], "scales": [0.5, 1.5], "rotations": [90, 30], "border": "wrap"}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def two_cpus():
-    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +39,7 @@ def corpus(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("corpus")
     corpora.photos(folder, range(4))
     (folder / "class0").rename(folder / "watch")
-    (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff no more")
+    corpora.broken(folder)
     return folder
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-import ray
 import safetensors.torch
 import torch
 from PIL import Image
@@ -30,17 +29,10 @@ from workers.spec import make, make_spec
 from workers.store.root import Root
 
 scipy_stats = pytest.importorskip("scipy.stats")
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("two_cpus")]
 MODEL = {"source": "deconvoy://zfnet-mini"}
 LAYERS = ["relu2", "relu3"]
 METHODS = ("deconvnet", "gradient", "guided_backprop")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def two_cpus():
-    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""Small corpora made on the spot. Takes a folder, writes photos of stripes and noise."""
+"""Small corpora made on the spot. Takes a folder, writes photos of stripes and noise, and what is no photo."""
 
 from pathlib import Path
 
@@ -14,3 +14,8 @@ def photos(folder: Path, numbers: range) -> None:
         stripes = (np.arange(90)[None, :, None] * (number + 1) // 7 % 2 * 200).repeat(80, 0)
         pixels = np.clip(stripes + random.integers(0, 56, (80, 90, 3)), 0, 255).astype(np.uint8)
         Image.fromarray(pixels).save(folder / f"class{number % 3}" / f"{number:03d}.png")
+
+
+def broken(folder: Path) -> None:
+    """A file that begins as a JPEG does and is no image: `broken.jpg`."""
+    (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff no more")

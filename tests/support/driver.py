@@ -4,9 +4,9 @@ import json
 import sys
 from typing import Any
 
-from jobs.attempt import Outcome
 from jobs.invert import invert
 from jobs.occlude import occlude
+from jobs.outcome import Outcome
 from jobs.scan import scan
 from jobs.watch import Silent
 from workers.instruments import InversionRun, OcclusionRun

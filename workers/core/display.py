@@ -1,12 +1,14 @@
-"""Projections as 8-bit pictures and back. Takes signed signals (3, height, width), gives uint8 (height, width, 3).
+"""What is shown. Takes (3, height, width): signals of projections, or pixels; gives uint8 (height, width, 3), and signals back.
 
-Symmetric about mid-grey and companded by the signed square root, so that weak parts are seen and nothing is clipped:
-with p = pixel / 127.5 - 1 the value is sign(p) p^2 scale, where scale is the largest absolute value.
+A projection's picture is symmetric about mid-grey and companded by the signed square root, so that weak parts are seen and
+nothing is clipped: with p = pixel / 127.5 - 1 the value is sign(p) p^2 scale, where scale is the largest absolute value.
 """
 
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 Array = np.ndarray[Any, Any]
 
@@ -30,3 +32,9 @@ def undisplay(pixels: Array, scale: float) -> Array:
     """The projection (3, height, width) of a picture, to within the 8 bits."""
     p = pixels.astype(np.float32).transpose(2, 0, 1) / 127.5 - 1
     return np.asarray(np.sign(p) * p * p * scale)
+
+
+def eight_bit(pixels: Tensor) -> Array:
+    """Pixels (3, height, width) rounded to uint8 (height, width, 3); what leaves 0 to 255 is cut."""
+    shown = pixels.clamp(0, 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
+    return np.ascontiguousarray(shown)

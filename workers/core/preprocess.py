@@ -67,10 +67,10 @@ class Preprocessing:
         return resized[:, top : top + self.crop, left : left + self.crop]
 
     def normalise(self, images: torch.Tensor) -> torch.Tensor:
-        """From uint8 (n, 3, h, w) to the model's input scale, float32, channels last in memory."""
+        """From pixels (n, 3, h, w) in 0 to 255 to the model's input scale, float32, channels last in memory."""
         mean = torch.tensor(self.mean, device=images.device).view(1, 3, 1, 1)
         std = torch.tensor(self.std, device=images.device).view(1, 3, 1, 1)
-        scaled = images.to(torch.float32, memory_format=torch.channels_last).div_(255)
+        scaled = images.to(torch.float32, memory_format=torch.channels_last, copy=True).div_(255)
         return scaled.sub_(mean).div_(std)
 
     def source_box(self, box: Box, height: int, width: int) -> Box:
