@@ -26,7 +26,7 @@ def published(root: Root, run: str) -> dict[str, Any] | None:
 
 
 def publish(root: Root, run: str, parts: Parts, facts: Mapping[str, Any], scratch: Path) -> dict[str, Any]:
-    """Commit a run: remove what an earlier attempt left in its folders, create manifest.json, add the row of `runs`.
+    """Commit a run: create manifest.json, which decides between writers, then what `complete` does.
 
     Returns:
         The manifest that stands: ours, or the one of the writer that was faster.
@@ -34,13 +34,13 @@ def publish(root: Root, run: str, parts: Parts, facts: Mapping[str, Any], scratc
     Raises:
         DamagedRun: another writer published other tables under the same run id.
     """
-    _remove_strays(root, run, parts)
     tables = {name: [asdict(part) for part in files] for name, files in parts.items()}
     schemas = dict.fromkeys(parts, VERSION)
     told = {"version": 1, "run": run, **facts, "tables": tables, "schemas": schemas}
     if not root.create(paths.manifest_path(run), json.dumps(told, indent=1, sort_keys=True).encode()):
-        winner = published(root, run) or {}
-        if winner.get("tables") != tables:
+        winner = published(root, run)
+        if winner is None or winner["tables"] != tables:
+            _remove_strays(root, winner or told)
             raise DamagedRun(f"run {run!r} was published meanwhile with other tables; give another --run")
         told = winner
     complete(root, told, scratch)
@@ -48,8 +48,9 @@ def publish(root: Root, run: str, parts: Parts, facts: Mapping[str, Any], scratc
 
 
 def complete(root: Root, told: Mapping[str, Any], scratch: Path) -> None:
-    """Add the row of `runs`, made from the manifest alone, if it is missing."""
+    """Remove what a published run does not name from its folders; then add its row of `runs`, if it is missing."""
     run = told["run"]
+    _remove_strays(root, told)
     if any(name.endswith(".parquet") for name in root.files(paths.table_folder(RUNS.name, run))):
         return
     totals = told["totals"]
@@ -70,10 +71,14 @@ def complete(root: Root, told: Mapping[str, Any], scratch: Path) -> None:
         writer.close()
 
 
-def _remove_strays(root: Root, run: str, parts: Parts) -> None:
-    """An unpublished attempt with another spec may have left files; a reader of whole folders would see them."""
-    for name, files in parts.items():
-        folder = paths.table_folder(name, run)
-        ours = {part.path.rpartition("/")[2] for part in files}
-        for stray in set(root.files(folder)) - ours:
-            root.delete(f"{folder}/{stray}")
+def _remove_strays(root: Root, told: Mapping[str, Any]) -> None:
+    """An attempt that was not published may have left parts; a reader of whole folders would see them.
+
+    Only what stands in no manifest goes, and only once there is one: another writer may be publishing the same run id.
+    """
+    named = {part["path"] for files in told["tables"].values() for part in files}
+    for table in set(root.folders(paths.TABLES)) - {RUNS.name}:
+        folder = paths.table_folder(table, told["run"])
+        for name in root.files(folder):
+            if name.endswith(".parquet") and f"{folder}/{name}" not in named:
+                root.delete(f"{folder}/{name}")

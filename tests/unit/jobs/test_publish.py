@@ -1,0 +1,83 @@
+"""Publishing: of the writers of one run id the first stands, whatever the others have written; what nobody names goes."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from jobs import publish
+from workers.errors import DamagedRun
+from workers.store.root import Root
+from workers.store.rows import PartFile, TableWriter
+from workers.store.schema import REJECTS
+
+RUN = "flowers"
+FACTS = {
+    "job": "scan",
+    "spec": {},
+    "model": {"source": "deconvoy://zfnet-mini", "fingerprint": "f"},
+    "corpus": {"source": "/photos"},
+    "created": "2026-11-26T00:00:00+00:00",
+    "totals": {"listed": 1, "images": 0, "rejects": 1, "layers": 1, "channels": 1},
+    "seconds": 1.0,
+    "images_per_s": None,
+    "versions": {},
+}
+
+Parts = Mapping[str, tuple[PartFile, ...]]
+
+
+@pytest.fixture
+def root(tmp_path) -> Root:
+    return Root(str(tmp_path / "root"))
+
+
+def written(root: Root, scratch: Path, detail: str) -> Parts:
+    """A table of one row, in a part that no manifest names yet."""
+    row = {"image_id": "a.png", "uri": "/a.png", "image_index": 0, "bytes": 7, "reason": "damaged", "detail": detail}
+    with TableWriter(root, REJECTS, RUN, scratch) as writer:
+        writer.write(pa.Table.from_pylist([row], REJECTS.schema))
+        return {REJECTS.name: writer.close()}
+
+
+def details(root: Root) -> list[str]:
+    """What a reader of the whole folder sees."""
+    return pq.read_table(root.path("tables/rejects"))["detail"].to_pylist()
+
+
+def test_a_writer_that_comes_late_with_other_tables_is_refused_and_takes_nothing_from_the_one_that_stands(
+    root, tmp_path
+):
+    first, second = written(root, tmp_path, "first"), written(root, tmp_path, "second")
+    told = publish.publish(root, RUN, first, FACTS, tmp_path)
+    with pytest.raises(DamagedRun, match="published meanwhile with other tables"):
+        publish.publish(root, RUN, second, FACTS, tmp_path)
+    assert publish.published(root, RUN) == told and details(root) == ["first"]
+
+
+def test_a_writer_that_comes_late_with_the_same_tables_gets_the_manifest_that_stands(root, tmp_path):
+    parts = written(root, tmp_path, "same")
+    told = publish.publish(root, RUN, parts, FACTS, tmp_path)
+    assert publish.publish(root, RUN, parts, FACTS | {"seconds": 2.0}, tmp_path) == told
+    assert details(root) == ["same"]
+
+
+def test_what_an_attempt_left_that_was_never_published_goes_with_the_first_that_is(root, tmp_path):
+    written(root, tmp_path, "of another spec")
+    root.put("tables/units/run=flowers/part-00000-0.parquet", b"of another kind of job")
+    root.put("tables/units/run=others/part-00000-0.parquet", b"of another run")
+    publish.publish(root, RUN, written(root, tmp_path, "ours"), FACTS, tmp_path)
+    assert details(root) == ["ours"]
+    assert not root.files("tables/units/run=flowers") and root.files("tables/units/run=others")
+
+
+def test_a_publisher_that_was_killed_after_its_manifest_is_completed_by_the_next_who_asks(root, tmp_path, monkeypatch):
+    written(root, tmp_path, "of another spec")
+    with monkeypatch.context() as patch:
+        patch.setattr(publish, "complete", lambda *_: None)
+        told = publish.publish(root, RUN, written(root, tmp_path, "ours"), FACTS, tmp_path)
+    assert sorted(details(root)) == ["of another spec", "ours"] and not root.files("tables/runs/run=flowers")
+    publish.complete(root, told, tmp_path)
+    assert details(root) == ["ours"] and len(root.files("tables/runs/run=flowers")) == 1
