@@ -97,11 +97,9 @@ def _check_wanted(attempts: Attempts, number: int) -> None:
     Raises:
         RunError: another attempt was begun since, or this one is over.
     """
-    last, ended = attempts.numbers()[-1], attempts.ended(number)
-    if last != number:
-        raise RunError(f"attempt {number} at run {attempts.run!r} does not begin: there is attempt {last} by now")
-    if ended is not None:
-        raise RunError(f"attempt {number} at run {attempts.run!r} does not begin: {ended.error or 'it is over'}")
+    why = attempts.unwanted(number)
+    if why:
+        raise RunError(f"attempt {number} at run {attempts.run!r} does not begin: {why}")
 
 
 def _run(job: str, values: dict[str, Any], watch: Watcher) -> Outcome:

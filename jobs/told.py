@@ -1,9 +1,10 @@
 """A watcher that writes down how far an attempt is. Takes phases, numbers and reports; gives a file that others read."""
 
+import os
+import signal
 import time
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from threading import Event, Lock, Thread
@@ -21,7 +22,9 @@ BEAT_S = 10.0  # a phase that says nothing, such as a long publish, is seen to b
 class Told(Logged):
     """Writes an attempt's progress about once a second, and its phases and lines to the log.
 
-    In a `with` it writes every ten seconds even if nothing is told to it.
+    In a `with` it writes every ten seconds even if nothing is told to it, and looks whether the attempt is still wanted: one
+    that was taken for lost and overtaken, or cancelled where no signal reached it, is interrupted. What cannot be written is
+    logged and left: the next second there is another progress to write.
 
     Args:
         attempts: of the run.
@@ -89,10 +92,25 @@ class Told(Logged):
     def _beat(self) -> None:
         while not self._over.wait(BEAT_S):
             if self._clock() - self._written >= BEAT_S:
-                with suppress(OSError):  # who works says so too, and stops at what does not pass
-                    self._write()
+                self._write()
+            if self._is_unwanted():
+                os.kill(os.getpid(), signal.SIGINT)
+                return
+
+    def _is_unwanted(self) -> bool:
+        try:
+            why = self._attempts.unwanted(self._number)
+        except Exception as error:  # noqa: BLE001 - stores raise what they like; who cannot ask works on
+            self.note(f"whether this attempt is still wanted cannot be seen: {error}")
+            return False
+        if why:
+            self.note(f"this attempt stops: {why}")
+        return bool(why)
 
     def _write(self) -> None:
         with self._writing:
             self._written, now = self._clock(), datetime.now(UTC).isoformat(timespec="seconds")
-            self._attempts.tell(self._number, replace(self._progress, at=now))
+            try:
+                self._attempts.tell(self._number, replace(self._progress, at=now))
+            except Exception as error:  # noqa: BLE001 - stores raise what they like; a run of hours does not end for it
+                self.note(f"progress cannot be written: {error}")

@@ -146,7 +146,10 @@ def _add_submitting(router: APIRouter, submissions: Submissions, allowed: Allowe
         spec = submissions.checked(asked.job, _ours(submissions, asked.spec))
         allowed.check_spec(spec)
         if idempotency_key is not None:
-            spec = _same_again(submissions.root, idempotency_key, asked, spec)
+            spec, is_new = _same_again(submissions.root, idempotency_key, asked, spec)
+            before = None if is_new else submissions.known(str(spec["run"]))
+            if before is not None:
+                return before  # however it goes, or went: the same request does not begin it anew
         return submissions.submit(asked.job, spec)
 
 
@@ -251,15 +254,19 @@ def _found(submissions: Submissions, run: str) -> Any:  # noqa: ANN401 - a statu
         raise QueryError(str(error)) from error
 
 
-def _same_again(root: Root, key: str, asked: Submission, spec: dict[str, Any]) -> dict[str, Any]:
-    """The spec that was made of what was sent with this key first, its run id too; RunError if something else was sent."""
+def _same_again(root: Root, key: str, asked: Submission, spec: dict[str, Any]) -> tuple[dict[str, Any], bool]:
+    """The spec that was made of what was sent with this key first, its run id too, and whether that was now.
+
+    Raises:
+        RunError: something else was sent with it.
+    """
     body = hashlib.sha256(json.dumps(asked.model_dump(), sort_keys=True).encode()).hexdigest()
     path = paths.idempotency_path(hashlib.sha256(key.encode()).hexdigest())
-    root.create(path, json.dumps({"body": body, "spec": spec}).encode())
+    is_new = root.create(path, json.dumps({"body": body, "spec": spec}).encode())
     told = json.loads(root.read(path))
     if told["body"] != body:
         raise RunError("this Idempotency-Key was sent with another submission; make a new one")
-    return dict(told["spec"])
+    return dict(told["spec"]), is_new
 
 
 def _mark(status: Status) -> str:

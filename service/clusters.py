@@ -61,8 +61,12 @@ class Cluster(Protocol):
             ClusterError: nothing answers there, or the job is refused.
         """
 
-    def state(self, submission_id: str) -> tuple[State, str]:
-        """How a job is, and what the cluster says of it. ClusterError if nothing answers."""
+    def state(self, submission_id: str, *, insist: bool = False) -> tuple[State, str]:
+        """How a job is, and what the cluster says of it. Asks also one that was silent just now, if `insist`.
+
+        Raises:
+            NoAnswer: nothing answers.
+        """
 
     def stop(self, submission_id: str) -> None:
         """Ask a job to end; it is told by a signal and writes down how far it was."""
@@ -113,10 +117,10 @@ class RayCluster:
                     raise
                 time.sleep(0.5)
 
-    def state(self, submission_id: str) -> tuple[State, str]:
+    def state(self, submission_id: str, *, insist: bool = False) -> tuple[State, str]:
         """How a job is, and what Ray says of it."""
         try:
-            told = self._asked(lambda client: client.get_job_info(submission_id))
+            told = self._asked(lambda client: client.get_job_info(submission_id), insist=insist)
         except _NotThere:
             return State.UNKNOWN, ""
         return State(str(told.status.value).lower()), _last_line(str(told.message or ""))
@@ -139,17 +143,19 @@ class RayCluster:
                 self._kept = _connected(self.name)
         return self._kept
 
-    def _asked(self, question: Callable[[Any], T]) -> T:
+    def _asked(self, question: Callable[[Any], T], *, insist: bool = False) -> T:
         """Ask Ray; its client raises RuntimeError for whatever it is answered, and what `requests` raises."""
-        if time.monotonic() < self._silent_until:
+        if time.monotonic() < self._silent_until and not insist:
             raise NoAnswer(_silence(self.name))
         try:
-            return question(self._client())
+            answer = question(self._client())
         except (OSError, RuntimeError, ValueError, KeyError, ImportError) as error:
             found = _understood(self.name, error)
             if isinstance(found, NoAnswer):
                 self._silent_until = time.monotonic() + SILENCE_S
             raise found from error
+        self._silent_until = -math.inf
+        return answer
 
 
 class LocalCluster(RayCluster):
@@ -160,6 +166,11 @@ class LocalCluster(RayCluster):
         self.name = "local"
         self._head: subprocess.Popen[str] | None = None
 
+    def check(self) -> None:
+        """Start it if it is not there, and prove that it answers."""
+        self._start()
+        super().check()
+
     def __exit__(self, *_: object) -> None:
         """End it."""
         if self._head is not None and self._head.stdin is not None:
@@ -168,18 +179,27 @@ class LocalCluster(RayCluster):
             self._head, self._kept = None, None
 
     def _client(self) -> Any:  # noqa: ANN401 - Ray's client
-        with self._lock:
-            if self._head is None or self._head.poll() is not None:
-                words = [sys.executable, "-P", "-m", "jobs", "head"]
-                # In a session of its own: Ctrl-C in a terminal is for the service, which then ends it in order.
-                self._head = subprocess.Popen(  # noqa: S603 - our own words
-                    words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
-                )
-                told = self._head.stdout.readline().split() if self._head.stdout else []
-                if len(told) != 2:
-                    raise ClusterError("Ray does not start on this machine: `ray start --head` says why")
-                self._kept = _connected(told[0], told[1])
+        """Who only looks at a job starts nothing: what is not there knows no job."""
+        if not self._is_running():
+            raise _NotThere("no Ray was started on this machine yet")
         return self._kept
+
+    def _is_running(self) -> bool:
+        return self._kept is not None and self._head is not None and self._head.poll() is None
+
+    def _start(self) -> None:
+        with self._lock:
+            if self._is_running():
+                return
+            words = [sys.executable, "-P", "-m", "jobs", "head"]
+            # In a session of its own: Ctrl-C in a terminal is for the service, which then ends it in order.
+            self._head = subprocess.Popen(  # noqa: S603 - our own words
+                words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+            )
+            told = self._head.stdout.readline().split() if self._head.stdout else []
+            if len(told) != 2:
+                raise ClusterError("Ray does not start on this machine: `ray start --head` says why")
+            self._kept = _connected(told[0], told[1])
 
 
 class _NotThere(ClusterError):

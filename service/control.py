@@ -242,10 +242,12 @@ def _tell(found: "Status", root: Root, *, as_json: bool) -> None:
 
 
 def _exit_code(submissions: "Submissions", found: "Status") -> int:
-    """That of the run's last attempt; 0 of one that was published before."""
-    from workers.store.attempts import Attempts
+    """That of the run's last attempt, 1 of one that no cluster took; 0 of a run that was published before."""
+    from workers.store.attempts import NOT_TAKEN, Attempts
 
     ended = Attempts(submissions.root, found.run).ended(found.attempt) if found.attempt else None
     if ended is not None and ended.error:
         print(f"deconvoy: {ended.error}", file=sys.stderr)  # noqa: T201
-    return ended.exit_code if ended is not None else int(found.state != "published")
+    if ended is None:
+        return int(found.state != "published")
+    return 1 if ended.exit_code == NOT_TAKEN else ended.exit_code

@@ -5,8 +5,9 @@ and holds what is to be done; only then is Ray asked to do it, as job `<run id>.
 """
 
 import re
+import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -14,7 +15,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from service.clusters import Cluster, State
-from workers.errors import ClusterError, NoAnswer, RunError, SpecError, nearest
+from workers.errors import ClusterError, DamagedRun, NoAnswer, NotTaken, RunError, SpecError, nearest
 from workers.instruments import SPECS
 from workers.spec import check_run_id, make
 from workers.store import paths
@@ -23,13 +24,15 @@ from workers.store.root import Root
 
 GRACE = timedelta(seconds=30)  # between taking a number and Ray's knowing of the job; and of a silent progress
 CANCELLED = 130
+ASKED_AGAIN_S = (0.0, 1.0, 3.0)  # after an answer that was lost: has the cluster taken the job?
+AT_ONCE = 16  # runs that are looked at: on a store far away each costs some round trips
 
 
 class RunState(StrEnum):
     """How a run is.
 
     `lost`: its attempt ended without a word, as when the head node of its cluster died. Submitting it again goes on with it,
-    as it does for `failed` and `cancelled`.
+    as it does for `failed` and `cancelled`. `damaged`: what is written of it under the root cannot be understood.
     """
 
     PUBLISHED = "published"
@@ -38,6 +41,7 @@ class RunState(StrEnum):
     FAILED = "failed"
     CANCELLED = "cancelled"
     LOST = "lost"
+    DAMAGED = "damaged"
 
 
 LIVE = (RunState.PENDING, RunState.RUNNING)
@@ -95,7 +99,8 @@ class Submissions:
         Raises:
             SpecError: with every mistake in the spec.
             RunError: the run is live, or published, with another spec.
-            ClusterError: the cluster does not answer; or does not take it, which is written down as a failed attempt.
+            NoAnswer: the cluster does not answer; if it was asked for the job already, nobody knows whether it has it.
+            NotTaken: the cluster does not take it, which is written down as a failed attempt.
         """
         spec = self.checked(job, values)
         run = str(spec["run"])
@@ -110,8 +115,10 @@ class Submissions:
             return self._same(self.status(run), spec)
         try:
             self.cluster.submit(submission_id(run, number), self.root.url, run, number)
+        except NoAnswer as error:
+            self._check_taken(attempts, number, error)
         except ClusterError as error:
-            self._not_taken(attempts, number, error)
+            self._refuse(attempts, number, error)
         return self.status(run)
 
     def checked(self, job: str, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -133,14 +140,19 @@ class Submissions:
         Raises:
             RunError: there is no such run.
         """
-        found = self._last(check_run_id(run))
+        found = self.known(run)
         if found is None:
             raise RunError(f"run {run!r} was never submitted to {self.root.url!r}; {nearest(run, self._runs())}")
         return found
 
+    def known(self, run: str) -> Status | None:
+        """How a run is; None if there is no such run."""
+        return self._last(check_run_id(run))
+
     def statuses(self) -> tuple[Status, ...]:
-        """All runs of the root, the last submitted first."""
-        found = [status for run in self._runs() if (status := self._last(run)) is not None]
+        """All runs of the root, the last submitted first; a damaged one does not hide the others."""
+        with ThreadPoolExecutor(AT_ONCE) as threads:
+            found = [status for status in threads.map(self._readable, self._runs()) if status is not None]
         return tuple(sorted(found, key=lambda each: (each.submitted, each.run), reverse=True))
 
     def cancel(self, run: str) -> Status:
@@ -167,31 +179,60 @@ class Submissions:
         except ClusterError as error:
             raise type(error)(f"{error}; run {run!r} was not submitted: submit it again then") from error
 
-    def _not_taken(self, attempts: Attempts, number: int, error: ClusterError) -> None:
-        """Write down that an attempt was not taken, and say so; unless it was and only the answer was lost.
+    def _check_taken(self, attempts: Attempts, number: int, error: NoAnswer) -> None:
+        """Find out whether a job whose answer was lost is there; if nobody can say, its attempt stays open.
 
-        A job that begins in spite of that finds its attempt ended, and does nothing.
+        Raises:
+            NoAnswer: nobody can say.
+            NotTaken: it is not there; if it comes in spite of that, it finds its attempt ended and does nothing.
         """
-        if isinstance(error, NoAnswer):
-            with suppress(ClusterError):
-                if self.cluster.state(submission_id(attempts.run, number))[0].is_live:
+        for wait in ASKED_AGAIN_S:
+            time.sleep(wait)
+            try:
+                if self.cluster.state(submission_id(attempts.run, number), insist=True)[0] is not State.UNKNOWN:
                     return
+                self._refuse(attempts, number, error)
+            except NoAnswer:
+                continue
+        told = f"whether it has taken attempt {number} at run {attempts.run!r} is not known: ask for its status"
+        raise NoAnswer(f"{error}; {told}, and submit it again if it is lost") from error
+
+    def _refuse(self, attempts: Attempts, number: int, error: ClusterError) -> None:
+        """Write down that an attempt was not taken, and say so."""
         attempts.end(number, Ended(self._time(), NOT_TAKEN, str(error)))
         told = f"run {attempts.run!r} was not taken, as its attempt {number} says: submit it again then"
-        raise type(error)(f"{error}; {told}") from error
+        raise NotTaken(f"{error}; {told}") from error
+
+    def _readable(self, run: str) -> Status | None:
+        try:
+            return self._last(run)
+        except DamagedRun as error:
+            return Status(run, RunState.DAMAGED, error=str(error))
 
     def _last(self, run: str) -> Status | None:
-        attempts, published = Attempts(self.root, run), self.root.exists(paths.manifest_path(run))
+        attempts = Attempts(self.root, run)
         numbers = attempts.numbers()
         if not numbers:
-            return Status(run, RunState.PUBLISHED) if published else None
+            return Status(run, RunState.PUBLISHED) if self._is_published(run) else None
         number = numbers[-1]
-        begun, ended, progress = attempts.begun(number), attempts.ended(number), attempts.progress(number)
-        state, error = RunState.PUBLISHED, ended.error if ended else ""
-        if not published:
-            state, error = _told(ended) if ended else self._seen(run, number, begun, progress)
+        begun, stands = attempts.begun(number), self._standing(attempts, number)
+        progress = attempts.progress(number)
+        if stands is None:
+            stands = self._seen(run, number, begun, progress)
+            if stands[0] not in LIVE:  # it may have ended after its files were read, and before Ray was asked
+                stands = self._standing(attempts, number) or stands
         told = (begun.job, begun.at) if begun else ("", "")
-        return Status(run, state, number, *told, error, progress)
+        return Status(run, stands[0], number, *told, stands[1], progress)
+
+    def _standing(self, attempts: Attempts, number: int) -> tuple[RunState, str] | None:
+        """How an attempt is by what is written; None while nothing is. A job publishes first, and then says that it ended."""
+        ended = attempts.ended(number)
+        if self._is_published(attempts.run):
+            return RunState.PUBLISHED, ended.error if ended else ""
+        return _told(ended) if ended else None
+
+    def _is_published(self, run: str) -> bool:
+        return self.root.exists(paths.manifest_path(run))
 
     def _seen(self, run: str, number: int, begun: Begun | None, progress: Progress | None) -> tuple[RunState, str]:
         """How an attempt is that has not said that it ended: as Ray sees it, or by the last sign of life."""

@@ -88,6 +88,12 @@ class NoAnswer(ClusterError):
     exit_code = 1
 
 
+class NotTaken(ClusterError):
+    """A cluster did not take a job this time; the same may be asked of it again."""
+
+    exit_code = 1
+
+
 class RefusedError(UsageError):
     """A place that the operator does not let anyone read or write."""
 

@@ -1,7 +1,7 @@
 """A cluster that only remembers. Takes submissions, gives the states that a test says."""
 
 from service.clusters import State
-from workers.errors import ClusterError
+from workers.errors import ClusterError, NoAnswer
 
 SPEC = {
     "model": {"source": "deconvoy://zfnet-mini"},
@@ -29,7 +29,7 @@ class FakeCluster:
         self.jobs[submission_id] = State.RUNNING
         self.asked.append((root, run, number))
 
-    def state(self, submission_id: str) -> tuple[State, str]:
+    def state(self, submission_id: str, *, insist: bool = False) -> tuple[State, str]:  # noqa: ARG002 - never silent
         self._answer()
         return self.jobs.get(submission_id, State.UNKNOWN), "as the test says"
 
@@ -43,7 +43,7 @@ class FakeCluster:
 
     def _answer(self) -> None:
         if self.down:
-            raise ClusterError(f"nothing answers at {self.name}")
+            raise NoAnswer(f"nothing answers at {self.name}")
 
 
 class Clock:

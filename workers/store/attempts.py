@@ -6,7 +6,7 @@ process; an attempt's number is taken by creating its first file exclusively.
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from workers.errors import DamagedRun
@@ -116,6 +116,13 @@ class Attempts:
         """Say how an attempt ended; what was said first stands."""
         return self._root.create(paths.attempt_path(self.run, number, "ended"), _encoded(ended))
 
+    def unwanted(self, number: int) -> str:
+        """Why an attempt should not work on: another was begun since, or it is over. Nothing if it should."""
+        last, ended = self.numbers()[-1], self.ended(number)
+        if last != number:
+            return f"there is attempt {last} by now"
+        return "" if ended is None else ended.error or "it is over"
+
     def _read(self, path: str) -> dict[str, Any] | None:
         try:
             return dict(json.loads(self._root.read(path)))
@@ -125,8 +132,10 @@ class Attempts:
             raise DamagedRun(f"run {self.run!r}: {path} cannot be understood: {error}") from error
 
     def _made(self, kind: Any, told: Mapping[str, Any]) -> Any:  # noqa: ANN401 - one of the values above
+        """A value of what was written, by whatever version: what this one does not know it leaves out."""
+        known = {each.name for each in fields(kind)}
         try:
-            return kind(**told)
+            return kind(**{name: value for name, value in told.items() if name in known})
         except TypeError as error:
             raise DamagedRun(f"run {self.run!r}: a {kind.__name__.lower()} cannot be understood: {error}") from error
 

@@ -116,6 +116,14 @@ def test_the_same_key_is_the_same_run_and_another_submission_with_it_is_in_the_w
     assert is_problem(submit(client, SPEC, **{"Idempotency-Key": "abc"}), 409, "Idempotency-Key")
 
 
+def test_a_key_that_was_sent_before_tells_of_its_run_and_does_not_begin_it_anew(client, cluster):
+    submit(client, SPEC, **{"Idempotency-Key": "abc"})
+    client.post("/api/v1/runs/flowers/cancel")
+    again = submit(client, SPEC, **{"Idempotency-Key": "abc"})
+    assert (again.status_code, again.json()["state"], len(cluster.asked)) == (202, "cancelled", 1)
+    assert submit(client, SPEC, **{"Idempotency-Key": "def"}).json()["attempt"] == 2
+
+
 @pytest.mark.parametrize(
     ("spec", "status", "told"),
     [

@@ -5,16 +5,17 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
 
-from service import clusters
+from service import clusters, submissions
 from service.cli import app
-from service.clusters import RayCluster
+from service.clusters import LocalCluster, RayCluster
 from service.submissions import Submissions
 from tests.support.clusters import SPEC, FakeCluster
-from workers.errors import ClusterError, NoAnswer
+from workers.errors import ClusterError, NoAnswer, NotTaken, RunError
 from workers.store.attempts import NOT_TAKEN, Attempts, Begun, Ended
 from workers.store.root import Root
 
@@ -103,33 +104,66 @@ def test_commands_tell_what_the_root_knows_of_a_run_whose_cluster_is_gone(tmp_pa
 
 
 class Forgetful:
-    """A cluster that takes a job and whose answer is lost on the way."""
+    """Ray's client, whose answer to a submission is lost on the way; that to the questions after it too, if so told."""
 
-    name = "http://forgetful:8265"
+    def __init__(self, *, takes: bool, lost: int) -> None:
+        self.takes, self.lost, self.jobs = takes, lost, set()
 
-    def __init__(self, *, takes: bool) -> None:
-        self.takes, self.jobs = takes, set()
+    def get_version(self) -> str:
+        return "1"
 
-    def check(self) -> None:
-        pass
-
-    def submit(self, submission_id: str, *_: object) -> None:
+    def submit_job(self, submission_id: str, **_: object) -> None:
         if self.takes:
             self.jobs.add(submission_id)
-        raise NoAnswer("nothing answers")
+        raise TimeoutError
 
-    def state(self, submission_id: str):
-        return (clusters.State.RUNNING if submission_id in self.jobs else clusters.State.UNKNOWN), ""
+    def get_job_info(self, submission_id: str) -> SimpleNamespace:
+        if self.lost:
+            self.lost -= 1
+            raise ConnectionError
+        if submission_id not in self.jobs:
+            raise RuntimeError(f"status code 404: {submission_id} does not exist")
+        return SimpleNamespace(status=SimpleNamespace(value="RUNNING"), message="")
 
 
-def test_a_job_that_was_taken_though_the_answer_was_lost_is_no_failed_attempt(tmp_path):
-    assert Submissions(Root(str(tmp_path)), Forgetful(takes=True)).submit("scan", RUN).state == "running"
-    other = Submissions(Root(str(tmp_path / "other")), Forgetful(takes=False))
-    with pytest.raises(NoAnswer, match="run 'flowers' was not taken, as its attempt 1 says"):
+def forgetful(monkeypatch, root, *, takes: bool, lost: int) -> Submissions:
+    monkeypatch.setattr(submissions, "ASKED_AGAIN_S", (0.0, 0.0, 0.0))
+    monkeypatch.setattr(clusters, "_connected", lambda *_: Forgetful(takes=takes, lost=lost))
+    return Submissions(Root(str(root)), RayCluster("http://forgetful:8265"))
+
+
+def test_a_job_that_was_taken_though_the_answer_was_lost_is_no_failed_attempt(tmp_path, monkeypatch):
+    assert forgetful(monkeypatch, tmp_path, takes=True, lost=2).submit("scan", RUN).state == "running"
+    assert Attempts(Root(str(tmp_path)), "flowers").ended(1) is None
+
+
+def test_a_job_that_was_not_taken_is_a_failed_attempt_that_is_worth_another(tmp_path, monkeypatch):
+    other = forgetful(monkeypatch, tmp_path, takes=False, lost=1)
+    with pytest.raises(NotTaken, match="run 'flowers' was not taken, as its attempt 1 says") as told:
         other.submit("scan", RUN)
-    assert Attempts(other.root, "flowers").ended(1) == Ended(
-        Attempts(other.root, "flowers").ended(1).at, NOT_TAKEN, "nothing answers"
-    )
+    ended = Attempts(other.root, "flowers").ended(1)
+    assert ended == Ended(ended.at, NOT_TAKEN, ended.error) and "nothing answers" in ended.error
+    assert told.value.exit_code == 1  # 2 would say that trying again is in vain
+
+
+def test_an_attempt_of_which_nobody_can_say_whether_it_was_taken_stays_open(tmp_path, monkeypatch):
+    silent = forgetful(monkeypatch, tmp_path, takes=True, lost=3)
+    with pytest.raises(NoAnswer, match="whether it has taken attempt 1 at run 'flowers' is not known"):
+        silent.submit("scan", RUN)
+    assert Attempts(silent.root, "flowers").ended(1) is None
+    silent.cluster._silent_until = 0.0  # five seconds later
+    assert silent.status("flowers").state == "running"
+
+
+def test_looking_starts_no_ray(tmp_path, monkeypatch):
+    monkeypatch.setattr(clusters.subprocess, "Popen", lambda *_, **__: pytest.fail("a Ray was started"))
+    root = Root(str(tmp_path))
+    Attempts(root, "flowers").take(1, Begun("2026-01-01T00:00:00+00:00", "local", "scan", RUN))
+    with LocalCluster() as cluster:
+        looked = Submissions(root, cluster)
+        assert [each.state for each in looked.statuses()] == ["lost"] and looked.logs("flowers") == ""
+        with pytest.raises(RunError, match="is lost: there is nothing to cancel"):
+            looked.cancel("flowers")
 
 
 def test_fewer_actors_can_be_asked_for_where_the_spec_does_not(tmp_path, monkeypatch):

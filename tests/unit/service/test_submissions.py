@@ -1,5 +1,6 @@
 """Submitted runs: one live attempt, every state told by files of the root and by Ray, resumed by submitting again."""
 
+import json
 from datetime import UTC, datetime, timedelta
 from threading import Barrier, Thread
 
@@ -13,7 +14,8 @@ from service.submissions import RunState, Submissions
 from tests.support.clusters import SPEC as NAMELESS
 from tests.support.clusters import Clock
 from tests.support.published import publish
-from workers.errors import ClusterError, RunError, SpecError
+from workers.errors import ClusterError, DamagedRun, RunError, SpecError
+from workers.store import paths
 from workers.store.attempts import Attempts, Ended, Progress
 from workers.store.root import Root
 
@@ -122,6 +124,52 @@ def test_a_cluster_that_does_not_answer_costs_no_attempt_and_one_that_refuses_a_
         submissions.submit("scan", SPEC)
     assert submissions.status("flowers").state is RunState.FAILED
     assert submissions.submit("scan", SPEC).attempt == 2
+
+
+def test_a_job_that_ends_while_it_is_looked_at_is_told_as_it_ended(submissions, cluster, monkeypatch):
+    submissions.submit("scan", SPEC)
+    attempts, state = Attempts(submissions.root, "flowers"), cluster.state
+
+    def ends_meanwhile(submission_id: str, **_: object):
+        publish(submissions.root, "flowers")
+        attempts.end(1, Ended(START.isoformat(), 0))
+        cluster.jobs[submission_id] = State.SUCCEEDED
+        return state(submission_id)
+
+    monkeypatch.setattr(cluster, "state", ends_meanwhile)
+    assert submissions.status("flowers").state is RunState.PUBLISHED
+
+
+def test_a_job_that_publishes_between_two_files_that_are_read_is_published(submissions, monkeypatch):
+    submissions.submit("scan", SPEC)
+    ended = Attempts.ended
+
+    def publishes_then(self, number):
+        before = ended(self, number)
+        publish(submissions.root, "flowers")
+        self.end(number, Ended(START.isoformat(), 0))
+        return before
+
+    monkeypatch.setattr(Attempts, "ended", publishes_then)
+    assert submissions.status("flowers").state is RunState.PUBLISHED
+
+
+def test_a_damaged_run_does_not_hide_the_others(submissions):
+    for run in ("one", "two"):
+        submissions.submit("scan", SPEC | {"run": run})
+    submissions.root.put(paths.attempt_path("one", 1, "progress"), b"{")
+    found = {each.run: each for each in submissions.statuses()}
+    assert (found["one"].state, found["two"].state) == (RunState.DAMAGED, RunState.RUNNING)
+    assert "1-progress.json cannot be understood" in found["one"].error
+    with pytest.raises(DamagedRun, match=r"1-progress\.json cannot be understood"):
+        submissions.status("one")
+
+
+def test_progress_of_a_newer_version_is_read_as_far_as_it_is_known(submissions):
+    submissions.submit("scan", SPEC)
+    told = {"at": START.isoformat(), "phase": "scan", "done": 5, "mood": "good"}
+    submissions.root.put(paths.attempt_path("flowers", 1, "progress"), json.dumps(told).encode())
+    assert submissions.status("flowers").progress == Progress(at=START.isoformat(), phase="scan", done=5)
 
 
 def test_cancelling_stops_the_job_and_says_so(submissions, cluster):
