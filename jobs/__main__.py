@@ -32,11 +32,9 @@ from workers import log
 from workers.errors import DeconvoyError, RunError, SpecError
 from workers.instruments import SPECS
 from workers.log import Log
-from workers.spec import check_run_id, make, read_toml
-from workers.store.attempts import Attempts, Ended
+from workers.spec import check_run_id, make, read_spec
+from workers.store.attempts import CANCELLED, Attempts, Ended
 from workers.store.root import Root
-
-CANCELLED = 130
 
 JOBS: dict[str, Callable[[Any, Watcher], Outcome]] = {
     "scan": scan,
@@ -60,7 +58,7 @@ def main(words: list[str]) -> int:
             case ["head"]:
                 return head(cluster.cpus())
             case [job, path] if job in JOBS:
-                return _run(job, _spec(path), Logged()).exit_code
+                return _run(job, read_spec(Path(path)), Logged()).exit_code
         raise SpecError([f"usage: python -P -m jobs {'|'.join(JOBS)} run.toml"])
     except DeconvoyError as error:
         Log().say(str(error), log.ERROR)
@@ -114,14 +112,6 @@ def _run(job: str, values: dict[str, Any], watch: Watcher) -> Outcome:
 
 def _ended(code: int, told: str) -> Ended:
     return Ended(datetime.now(UTC).isoformat(timespec="seconds"), code, told)
-
-
-def _spec(path: str) -> dict[str, Any]:
-    try:
-        text = Path(path).read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpecError([f"spec file {path!r} cannot be read: {error}"]) from error
-    return read_toml(text, Path(path).absolute().parent)
 
 
 if __name__ == "__main__":

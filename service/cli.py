@@ -26,12 +26,11 @@ from service.flags import Common, Json, Label, Layers, Method, over_a_corpus
 from service.running import absolute_model, finish, number, size, tell, watched
 from workers import log
 from workers.errors import DeconvoyError
+from workers.store.attempts import CANCELLED
 
 if TYPE_CHECKING:
     from workers.core.network import Layer
     from workers.spec import RunSpec
-
-CANCELLED = 130
 
 
 class OneLine(TyperGroup):

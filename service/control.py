@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from service.questions import JsonOption, RootOption
-from workers.errors import SpecError, UsageError
+from workers.errors import UsageError
 from workers.store.root import Root
 
 if TYPE_CHECKING:
@@ -156,13 +156,9 @@ def read_spec(path: Path, job: str | None) -> tuple[str, dict[str, Any]]:
     Raises:
         SpecError: it cannot be read.
     """
-    from workers.spec import read_toml
+    from workers import spec
 
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpecError([f"spec file {str(path)!r} cannot be read: {error}"]) from error
-    values = read_toml(text, path.absolute().parent)
+    values = spec.read_spec(path)
     return job or _kind(values), values
 
 

@@ -9,7 +9,6 @@ import typer
 
 from service import drawing
 from workers import log
-from workers.errors import SpecError
 
 if TYPE_CHECKING:
     from jobs.outcome import Outcome
@@ -83,15 +82,10 @@ def spec_of(
     Raises:
         SpecError: the file cannot be read, or says something that cannot be.
     """
-    from workers.spec import make, merged, read_toml
+    from workers.spec import make, merged, read_spec
 
-    if path is None:
-        return make(kind, merged(base or {}, flags))
-    try:
-        text = path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpecError([f"spec file {str(path)!r} cannot be read: {error}"]) from error
-    return make(kind, merged(merged(base or {}, read_toml(text, path.absolute().parent)), flags))
+    told = read_spec(path) if path else {}
+    return make(kind, merged(merged(base or {}, told), flags))
 
 
 def absolute(path: str | None) -> str | None:

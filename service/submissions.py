@@ -19,11 +19,10 @@ from workers.errors import ClusterError, DamagedRun, NoAnswer, NotTaken, RunErro
 from workers.instruments import SPECS
 from workers.spec import check_run_id, make
 from workers.store import paths
-from workers.store.attempts import NOT_TAKEN, Attempts, Begun, Ended, Progress
+from workers.store.attempts import CANCELLED, NOT_TAKEN, Attempts, Begun, Ended, Progress
 from workers.store.root import Root
 
 GRACE = timedelta(seconds=30)  # between taking a number and Ray's knowing of the job; and of a silent progress
-CANCELLED = 130
 ASKED_AGAIN_S = (0.0, 1.0, 3.0)  # after an answer that was lost: has the cluster taken the job?
 AT_ONCE = 16  # runs that are looked at: on a store far away each costs some round trips
 

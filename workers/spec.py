@@ -3,7 +3,7 @@
 import re
 import tomllib
 from enum import StrEnum
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
@@ -228,6 +228,19 @@ def read_toml(text: str, folder: PurePath) -> dict[str, Any]:
             relative_to(each, folder) if isinstance(each, str) else each for each in evolve["checkpoints"]
         ]
     return values
+
+
+def read_spec(path: Path) -> dict[str, Any]:
+    """What a spec file says; relative paths in it are relative to its folder.
+
+    Raises:
+        SpecError: it cannot be read, or is no TOML.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecError([f"spec file {str(path)!r} cannot be read: {error}"]) from error
+    return read_toml(text, path.absolute().parent)
 
 
 def relative_to(source: str, folder: PurePath) -> str:

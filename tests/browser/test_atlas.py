@@ -186,9 +186,16 @@ def test_a_submitted_run_is_watched_as_it_goes(page, submissions):
     state, done = page.locator("[data-of=state]"), page.locator("[data-of=done]")
     assert state.inner_text() == "running"
     attempts = Attempts(submissions.root, "flowers")
-    attempts.tell(1, Progress(datetime.now(UTC).isoformat(), "scan", 1234, 2468, "images"))
+    rejects, shares = {"too_large": 2, "damaged": 1}, {"decode": 0.25, "store": 0.05, "compute": 0.7}
+    now = datetime.now(UTC).isoformat()
+    attempts.tell(1, Progress(now, "scan", 1234, 2468, "images", rejects, 250.0, 5.0, shares))
     page.locator("[data-of=done]", has_text="1,234").wait_for()
     assert page.get_by_role("progressbar").evaluate("e => e.value") == 0.5
+    lists = [page.locator(f"[data-of={name}]") for name in ("rejected", "time")]
+    told = [each.inner_text() for each in lists]
+    assert told == ["1 damaged, 2 too large", "compute 70 %, decode 25 %, store 5 %"]
+    page.reload()  # the server writes what the events do
+    assert [each.inner_text() for each in lists] == told
     attempts.end(1, Ended(datetime.now(UTC).isoformat(), 2, "no layer 'relu9' in the model"))
     page.locator("[data-of=error]", has_text="no layer 'relu9'").wait_for()
     assert state.inner_text() == "failed" and done.is_visible()

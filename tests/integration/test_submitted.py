@@ -126,6 +126,7 @@ def test_a_run_that_is_cancelled_leaves_no_actor_and_no_table_and_goes_on_when_s
     before = shards(place)
     deconvoy("submit", spec, "--address", head.address)
     wait_for(lambda: shards(place) > before + 2)
+    assert head.actors()
     told = json.loads(deconvoy("cancel", "cancelled", "--root", place / "atlas", "--address", head.address, "--json"))
     assert told["state"] == "cancelled"
     wait_for(lambda: not head.actors())

@@ -13,6 +13,7 @@ from workers.errors import DamagedRun
 from workers.store import paths
 from workers.store.root import Root
 
+CANCELLED = 130  # exit code of one that was told to end; a shell says so of Ctrl-C
 NOT_TAKEN = 75  # exit code of an attempt that no cluster took; sysexits.h calls it a temporary failure
 
 

@@ -98,6 +98,9 @@ document.querySelectorAll("[data-events]").forEach((told) => {
   const source = new EventSource(told.dataset.events);
   source.addEventListener("status", (event) => {
     const status = JSON.parse(event.data), values = { ...status.progress, ...status };
+    const listed = (named, each) => Object.entries(named ?? {}).map(each).join(", ") || "–";
+    values.rejected = listed(values.rejects, ([reason, count]) => `${count} ${reason.replaceAll("_", " ")}`);
+    values.time = listed(values.shares, ([name, share]) => `${name} ${Math.round(100 * share)} %`);
     told.querySelectorAll("[data-of]").forEach((each) => {
       const value = values[each.dataset.of];
       const shown = Number.isInteger(value) ? value : Number(Number(value).toPrecision(3));
