@@ -32,7 +32,8 @@ from workers import log
 from workers.errors import DeconvoyError, RunError, SpecError
 from workers.instruments import SPECS
 from workers.log import Log
-from workers.spec import check_run_id, make, read_spec
+from workers.spec import check_run_id, make
+from workers.spec_file import read_spec
 from workers.store.attempts import CANCELLED, Attempts, Ended
 from workers.store.root import Root
 

@@ -1,7 +1,6 @@
 """What a run id stands for. Takes a spec and a listing, pins an id to them, or says why it stands for something else."""
 
 import json
-import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 from workers.corpus.manifest import Listing
 from workers.errors import RunError
 from workers.model import Model
-from workers.spec import JobSpec, check_run_id
+from workers.spec import JobSpec, check_run_id, slug
 from workers.store import paths
 from workers.store.root import Root
 
@@ -25,8 +24,7 @@ def run_id(spec: JobSpec) -> str:
         return check_run_id(spec.run)
     model = spec.model.source.partition("://")[2].partition("?")[0]
     corpus = Path(spec.corpus.source.rstrip("/")).name
-    words = re.sub(r"[^a-z0-9]+", "-", f"{model}-{corpus}".lower()).strip("-")[:70]
-    return f"{words or 'run'}-{datetime.now(UTC):%Y%m%dt%H%M%Sz}".lstrip("0123456789-")
+    return f"{slug(model, corpus) or 'run'}-{datetime.now(UTC):%Y%m%dt%H%M%Sz}"
 
 
 def pin(root: Root, run: str, spec: JobSpec, listing: Listing) -> str:

@@ -156,9 +156,9 @@ def read_spec(path: Path, job: str | None) -> tuple[str, dict[str, Any]]:
     Raises:
         SpecError: it cannot be read.
     """
-    from workers import spec
+    from workers import spec_file
 
-    values = spec.read_spec(path)
+    values = spec_file.read_spec(path)
     return job or _kind(values), values
 
 

@@ -82,7 +82,8 @@ def spec_of(
     Raises:
         SpecError: the file cannot be read, or says something that cannot be.
     """
-    from workers.spec import make, merged, read_spec
+    from workers.spec import make, merged
+    from workers.spec_file import read_spec
 
     told = read_spec(path) if path else {}
     return make(kind, merged(merged(base or {}, told), flags))
@@ -90,7 +91,7 @@ def spec_of(
 
 def absolute(path: str | None) -> str | None:
     """A path as every process will understand it, whatever its working directory; URLs as they are."""
-    from workers.spec import relative_to
+    from workers.spec_file import relative_to
 
     return relative_to(path, Path.cwd()) if path else path
 

@@ -4,7 +4,6 @@ A run has any number of attempts and at most one that is live. The attempt's num
 and holds what is to be done; only then is Ray asked to do it, as job `<run id>.<number>`. Submitting again is resuming.
 """
 
-import re
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +16,7 @@ from typing import Any
 from service.clusters import Cluster, State
 from workers.errors import ClusterError, DamagedRun, NoAnswer, NotTaken, RunError, SpecError, nearest
 from workers.instruments import SPECS
-from workers.spec import check_run_id, make
+from workers.spec import check_run_id, make, slug
 from workers.store import paths
 from workers.store.attempts import CANCELLED, NOT_TAKEN, Attempts, Begun, Ended, Progress
 from workers.store.root import Root
@@ -272,8 +271,7 @@ class Submissions:
         model, corpus = (values.get(key) for key in ("model", "corpus"))
         named = [str(part.get("source", "")) for part in (model, corpus) if isinstance(part, Mapping)]
         words = [PurePosixPath(name.partition("?")[0].rstrip("/")).name for name in named]
-        stem = re.sub(r"[^a-z0-9]+", "-", "-".join([job, *words]).lower()).strip("-")[:70]
-        return f"{stem}-{self.clock():%Y%m%dt%H%M%S%fz}"
+        return f"{slug(job, *words)}-{self.clock():%Y%m%dt%H%M%S%fz}"
 
     def _time(self) -> str:
         return self.clock().isoformat(timespec="seconds")

@@ -1,9 +1,7 @@
-"""What a run is asked to do. Takes TOML text or nested dicts, gives one frozen value; touches no file and no torch."""
+"""What a run is asked to do. Takes nested dicts, gives one frozen value; touches no file and no torch."""
 
 import re
-import tomllib
 from enum import StrEnum
-from pathlib import Path, PurePath
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
@@ -180,6 +178,12 @@ class RunSpec(JobSpec):
 AnySpec = TypeVar("AnySpec", bound=Frozen)
 
 
+def slug(*names: str) -> str:
+    """Names as the beginning of a run id: at most 70 of a-z, 0-9 and hyphens, a letter first; may be empty."""
+    words = re.sub(r"[^a-z0-9]+", "-", "-".join(names).lower())
+    return words.lstrip("-0123456789")[:70].rstrip("-")
+
+
 def check_run_id(run: str) -> str:
     """Return the run id, or raise RunIdError with the rule it breaks."""
     if not RUN_ID.match(run):
@@ -208,50 +212,6 @@ def make(kind: type[AnySpec], values: dict[str, Any]) -> AnySpec:
         return kind.model_validate(values)
     except ValidationError as error:
         raise SpecError(mistakes(kind, error)) from None
-
-
-def read_toml(text: str, folder: PurePath) -> dict[str, Any]:
-    """Parse a spec file's text; relative paths in it become relative to `folder`."""
-    try:
-        values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise SpecError([f"the spec is no TOML: {error}"]) from None
-    models = values.get("models")
-    tables = [values.get("model"), *(models if isinstance(models, list) else ())]
-    places = [(values, "root"), (values.get("corpus"), "source")]
-    for table, key in [*places, *((each, key) for each in tables for key in ("source", "classes"))]:
-        if isinstance(table, dict) and isinstance(table.get(key), str):
-            table[key] = relative_to(table[key], folder)
-    evolve = values.get("evolve")
-    if isinstance(evolve, dict) and isinstance(evolve.get("checkpoints"), list):
-        evolve["checkpoints"] = [
-            relative_to(each, folder) if isinstance(each, str) else each for each in evolve["checkpoints"]
-        ]
-    return values
-
-
-def read_spec(path: Path) -> dict[str, Any]:
-    """What a spec file says; relative paths in it are relative to its folder.
-
-    Raises:
-        SpecError: it cannot be read, or is no TOML.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpecError([f"spec file {str(path)!r} cannot be read: {error}"]) from error
-    return read_toml(text, path.absolute().parent)
-
-
-def relative_to(source: str, folder: PurePath) -> str:
-    """Put `folder` before a relative path, also before one in `...?weights=FILE`; leave URLs and absolute paths."""
-    head, mark, query = source.partition("?weights=")
-    if mark:
-        path_like = "/" in query or "." in query
-        return f"{head}{mark}{folder / query}" if path_like else source
-    if "://" in source or "::" in source:
-        return source
-    return str(folder / source)
 
 
 def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,8 @@ from tests.support import deployed
 from tests.support.commands import parse
 from tests.support.deployed import DEPLOY, NAMESPACE, Pod
 from workers.instruments import SPECS
-from workers.spec import make, read_toml
+from workers.spec import make
+from workers.spec_file import read_toml
 
 SCRATCH = "/tmp"  # noqa: S108 - in a container
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - behind network policies and keys

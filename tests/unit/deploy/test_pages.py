@@ -13,7 +13,8 @@ from tests.support import deployed
 from tests.support.commands import parse
 from tests.support.deployed import DEPLOY, REPOSITORY
 from workers.instruments import SPECS
-from workers.spec import make, read_toml
+from workers.spec import make
+from workers.spec_file import read_toml
 
 PAGES = ["deploy", "instruments", "recipes", "service"]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)

@@ -13,7 +13,8 @@ from jobs.told import Told
 from workers import log
 from workers.errors import ModelError
 from workers.model import load
-from workers.spec import ModelSpec, read_toml
+from workers.spec import ModelSpec
+from workers.spec_file import read_toml
 from workers.store.attempts import Attempts, Begun, Ended
 from workers.store.root import Root
 

@@ -13,7 +13,8 @@ from service.cli import app
 from tests.support.corpora import photos
 from workers.errors import CorpusError
 from workers.instruments import EvolutionRun
-from workers.spec import make, merged, read_toml
+from workers.spec import make, merged
+from workers.spec_file import read_toml
 
 
 @pytest.fixture(scope="module")
