@@ -224,10 +224,15 @@ def attempt(
         pinned = identity.pin(root, run, spec, listing)
         job = Job(spec, models.store(model, root), tuple(layer.name for layer in chosen), pinned)
         cluster.start(device)
-        watch.say(f"{actors} GPU actors" if device == "cuda" else f"{actors} CPU actors: no GPU is used")
+        watch.say(_hired(actors, device))
         room = partial(cluster.room, spec.resources, device)
         pool = stack.enter_context(Pool(actors, device, threads, watch, carried, room))
         return work(Attempt(run, root, job, model, chosen, watch, scratch, pool, started))
+
+
+def _hired(actors: int, device: str) -> str:
+    what = f"{actors} {'GPU' if device == 'cuda' else 'CPU'} actor{'s' if actors > 1 else ''}"
+    return what if device == "cuda" else f"{what}: no GPU is used"
 
 
 def no_poison(item: Work | Group) -> Any:  # noqa: ANN401 - stands where an item is given

@@ -1,6 +1,7 @@
 """A Ray on this machine for jobs of others. Takes a number of CPUs, says where its dashboard is, ends with standard input.
 
 `ray.init` cannot be told the port of its job agent, so that two of them on a machine hinder each other: this is `ray start`.
+It has a folder of its own too: in the usual one Ray writes down which cluster is the machine's last, and jobs of all go there.
 """
 
 import os
@@ -8,6 +9,7 @@ import secrets
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from urllib.error import HTTPError, URLError
@@ -26,12 +28,19 @@ def head(cpus: int) -> int:
     Raises:
         ClusterError: Ray does not start.
     """
+    with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:
+        _serve(cpus, folder)
+    return 0
+
+
+def _serve(cpus: int, folder: str) -> None:
     token, dashboard, agent = secrets.token_hex(32), _free_port(), _free_port()
     # Beside our own interpreter: another `ray` on the path may be of another version.
     words = [
         str(Path(sys.executable).parent / "ray"), "start", "--head", "--block", "--port=0", "--dashboard-host=127.0.0.1",
         f"--dashboard-port={dashboard}", f"--dashboard-agent-listen-port={agent}", "--include-dashboard=true",
         f"--num-cpus={cpus + DRIVERS}", f"--object-store-memory={STORE_BYTES}", "--disable-usage-stats",
+        f"--temp-dir={folder}",
     ]  # fmt: skip
     environment = os.environ | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}
     ray = subprocess.Popen(  # noqa: S603 - our own words
@@ -45,7 +54,6 @@ def head(cpus: int) -> int:
     finally:
         ray.terminate()
         ray.wait()
-    return 0
 
 
 def _wait(address: str, ray: subprocess.Popen[bytes]) -> None:

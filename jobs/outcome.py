@@ -62,7 +62,7 @@ def ended(told: Mapping[str, Any], root: str, started: float, **did: Any) -> Out
         root=root,
         images=told["totals"]["images"],
         rejects=told["totals"]["rejects"],
-        exit_code=_exit_code(told),
+        exit_code=exit_code(told),
         seconds=time.monotonic() - started,
         table_bytes={name: sum(part["bytes"] for part in files) for name, files in told["tables"].items()},
         **did,
@@ -76,7 +76,7 @@ def published_before(root: Root, told: Mapping[str, Any], started: float) -> Out
     return ended(told, root.url, started, already_published=True)
 
 
-def _exit_code(told: Mapping[str, Any]) -> int:
+def exit_code(told: Mapping[str, Any]) -> int:
     """0, or 3 if more images were rejected than the spec allows."""
     totals = told["totals"]
     allowed = told["spec"].get("scan", {}).get("max_reject_share", REJECT_SHARE)

@@ -7,6 +7,7 @@ and holds what is to be done; only then is Ray asked to do it, as job `<run id>.
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -55,7 +56,8 @@ class Status:
         attempt: number of the last attempt; 0 if it was never submitted.
         job: kind of job, or empty.
         submitted: when the last attempt was, UTC, ISO 8601, or empty.
-        error: why it failed, or what it waits for.
+        error: why it failed.
+        waits: what it waits for, while it is pending.
         progress: how far the last attempt is, or was.
     """
 
@@ -66,6 +68,7 @@ class Status:
     submitted: str = ""
     error: str = ""
     progress: Progress | None = None
+    waits: str = ""
 
 
 def now() -> datetime:
@@ -215,12 +218,10 @@ class Submissions:
         number = numbers[-1]
         begun, stands = attempts.begun(number), self._standing(attempts, number)
         progress = attempts.progress(number)
-        if stands is None:
-            stands = self._seen(run, number, begun, progress)
-            if stands[0] not in LIVE:  # it may have ended after its files were read, and before Ray was asked
-                stands = self._standing(attempts, number) or stands
-        told = (begun.job, begun.at) if begun else ("", "")
-        return Status(run, stands[0], number, *told, stands[1], progress)
+        (state, told) = stands or self._seen(attempts, number, begun, progress)
+        about = (begun.job, begun.at) if begun else ("", "")
+        error, waits = (told, "") if state is not RunState.PENDING else ("", told)
+        return Status(run, state, number, *about, error, progress, waits)
 
     def _standing(self, attempts: Attempts, number: int) -> tuple[RunState, str] | None:
         """How an attempt is by what is written; None while nothing is. A job publishes first, and then says that it ended."""
@@ -232,26 +233,43 @@ class Submissions:
     def _is_published(self, run: str) -> bool:
         return self.root.exists(paths.manifest_path(run))
 
-    def _seen(self, run: str, number: int, begun: Begun | None, progress: Progress | None) -> tuple[RunState, str]:
+    def _seen(
+        self, attempts: Attempts, number: int, begun: Begun | None, progress: Progress | None
+    ) -> tuple[RunState, str]:
         """How an attempt is that has not said that it ended: as Ray sees it, or by the last sign of life."""
-        began, spoke = self._is_recent(begun), self._is_recent(progress)
-        again = "submit it again and it goes on"
         try:
-            state, told = self.cluster.state(submission_id(run, number))
+            state, told = self.cluster.state(submission_id(attempts.run, number))
         except ClusterError as error:
-            alive = RunState.RUNNING if spoke else RunState.PENDING
-            silent = f"{error}; and it gives no sign of life: if the cluster is gone, {again}"
-            return (alive, "") if spoke or began else (RunState.LOST, silent)
+            state, told = State.UNKNOWN, str(error)
         if state.is_live:
             return RunState(state), told if state is State.PENDING else ""
+        stands = self._standing(
+            attempts, number
+        )  # it may have ended after its files were read, and before Ray was asked
+        if stands is not None:
+            return stands
         if state is State.UNKNOWN:
-            if spoke:  # it runs elsewhere: another cluster is asked than the one that was given it
-                return RunState.RUNNING, ""
-            lost = f"{self.cluster.name} does not know it, and it gives no sign of life: {again}"
-            return (RunState.PENDING, "") if began else (RunState.LOST, lost)
+            return self._by_signs(begun, progress, told or f"{self.cluster.name} does not know it")
         if state is State.STOPPED:
             return RunState.CANCELLED, ""
-        return RunState.FAILED, told or "its process ended without a word"
+        return self._keep(attempts, number, told or "its process ended without a word")
+
+    def _by_signs(self, begun: Begun | None, progress: Progress | None, why: str) -> tuple[RunState, str]:
+        """How an attempt is of which no cluster tells: it may run on another one than is asked."""
+        if self._is_recent(progress):
+            return RunState.RUNNING, ""
+        if self._is_recent(begun):
+            return RunState.PENDING, ""
+        return (
+            RunState.LOST,
+            f"{why}; and it gives no sign of life: if its cluster is gone, submit it again and it goes on",
+        )
+
+    def _keep(self, attempts: Attempts, number: int, error: str) -> tuple[RunState, str]:
+        """Write down how an attempt ended that could not do so itself: Ray forgets it with its head node."""
+        with suppress(OSError):  # who may only read looks too
+            attempts.end(number, Ended(self._time(), 1, error))
+        return RunState.FAILED, error
 
     def _is_recent(self, sign: Begun | Progress | None) -> bool:
         return sign is not None and self.clock() - datetime.fromisoformat(sign.at) < GRACE
