@@ -10,14 +10,16 @@ from contextlib import suppress
 from dataclasses import asdict, replace
 from datetime import datetime
 
+from service.fires import Fires, run_of, stamp_of
 from service.submissions import LIVE, Submissions
 from service.timetable import Fire, Overlap, Schedule, check
-from workers.errors import ClusterError, DamagedFile, QueryError, RunError, UsageError, nearest
+from workers.errors import ClusterError, DamagedFile, DamagedRun, QueryError, RunError, UsageError, nearest
 from workers.store import paths
 from workers.store.attempts import NOT_TAKEN, Attempts
 from workers.store.root import Root
 
-STAMP = "%Y%m%dt%H%M%Sz"  # of a time, UTC, in names
+# What keeps one schedule from firing and no other: what it asks for, its files, its runs' files, a file that is not ours to read.
+HINDRANCES = (UsageError, DamagedFile, DamagedRun, OSError)
 
 
 class Schedules:
@@ -31,6 +33,7 @@ class Schedules:
     def __init__(self, root: Root, submissions: Submissions) -> None:
         self._root = root
         self._submissions = submissions
+        self._fires = Fires(root)
 
     def add(self, schedule: Schedule) -> Schedule:
         """Keep a schedule; it fires from now on.
@@ -56,13 +59,12 @@ class Schedules:
             QueryError: there is none.
             DamagedFile: its file cannot be understood.
         """
-        names = self._names()
-        if name not in names:
-            raise QueryError(f"there is no schedule {name!r}; {nearest(name, names)}")
+        self._check_known(name)
         try:
-            told = json.loads(self._root.read(paths.schedule_path(name)))
-            return Schedule(**{**told, "overlap": Overlap(told["overlap"])})
-        except (ValueError, KeyError, TypeError) as error:
+            return _decoded(self._root.read(paths.schedule_path(name)))
+        except FileNotFoundError as error:
+            raise QueryError(f"there is no schedule {name!r} any more") from error
+        except (ValueError, KeyError, TypeError, AttributeError, UsageError) as error:
             raise DamagedFile(f"schedule {name!r} cannot be understood: {error}; remove it and add it again") from error
 
     def pause(self, name: str, *, paused: bool) -> Schedule:
@@ -73,18 +75,22 @@ class Schedules:
 
     def remove(self, name: str) -> None:
         """Forget a schedule; its runs stay."""
-        if name not in self._names():
-            self.find(name)
+        self._check_known(name)
         self._root.delete(paths.schedule_path(name))
 
     def fires(self, name: str) -> Sequence[Fire]:
         """When a schedule fired, the first time first."""
-        return [self._read_fire(name, each) for each in self._fire_files(name)]
+        found = [self._fires.read(name, stamp) for stamp in self._fires.stamps(name)]
+        return [fire for fire in found if fire is not None]
 
     def last_fires(self) -> Mapping[str, Fire]:
-        """The last fire of each schedule that has fired, by its name."""
-        files = {name: self._fire_files(name) for name in self._names()}
-        return {name: self._read_fire(name, found[-1]) for name, found in files.items() if found}
+        """The last fire of each schedule that has fired, by its name; of one that cannot be understood `tick` tells."""
+        found = {}
+        for name in self._names():
+            with suppress(DamagedFile):
+                for stamp in self._fires.stamps(name)[-1:]:
+                    found[name] = self._fires.read(name, stamp)
+        return {name: fire for name, fire in found.items() if fire is not None}
 
     def run_now(self, name: str) -> Fire:
         """Fire a schedule once, outside of its times. No look tries such a fire again: what does not pass now is refused.
@@ -96,7 +102,7 @@ class Schedules:
         try:
             fire = self._fire(schedule, at)
         except ClusterError as error:
-            self._refuse(schedule, Fire(_iso(at), _run(name, at)), str(error))
+            self._refuse(schedule, Fire(_iso(at), run_of(name, at)), str(error))
             raise
         return self._refuse(schedule, fire, f"run {fire.waits} is live") if fire.waits else fire
 
@@ -110,21 +116,22 @@ class Schedules:
 
     def _look(self, name: str) -> Fire | None:
         """Fire a schedule if it is due."""
+        due = Fire("", "")
         try:
             schedule = self.find(name)
-        except DamagedFile as error:
-            return Fire("", "", error=str(error))
-        at = None if schedule.paused else schedule.last_fire(self._now())
-        if at is None or self._is_settled(name, at):
+            at = None if schedule.paused else schedule.last_fire(self._now())
+            if at is None:
+                return None
+            due = Fire(_iso(at), run_of(name, at))
+            return None if self._is_settled(name, at) else self._fire(schedule, at)
+        except QueryError:  # it was removed meanwhile
             return None
-        try:
-            return self._fire(schedule, at)
-        except ClusterError as error:
-            return Fire(_iso(at), _run(name, at), error=str(error))
+        except HINDRANCES as error:
+            return replace(due, error=str(error))
 
     def _fire(self, schedule: Schedule, at: datetime) -> Fire:
-        fire = Fire(_iso(at), _run(schedule.name, at))
-        self._root.create(_path(schedule, fire), json.dumps(asdict(fire), indent=1).encode())
+        fire = Fire(_iso(at), run_of(schedule.name, at))
+        self._fires.create(schedule.name, fire)
         try:
             return self._submit(schedule, fire)
         except ClusterError:
@@ -147,16 +154,14 @@ class Schedules:
 
     def _refuse(self, schedule: Schedule, fire: Fire, why: str) -> Fire:
         """Write down that a fire's run is not submitted."""
-        refused = replace(fire, refused=why, waits="")
-        self._root.put(_path(schedule, refused), json.dumps(asdict(refused), indent=1).encode())
-        return refused
+        return self._fires.put(schedule.name, replace(fire, refused=why, waits=""))
 
     def _is_settled(self, name: str, at: datetime) -> bool:
         """Whether a fire has been submitted or refused."""
-        if self._is_taken(_run(name, at)):
+        if self._is_taken(run_of(name, at)):
             return True
-        path = paths.fire_path(name, f"{at:{STAMP}}")
-        return self._root.exists(path) and bool(Fire(**json.loads(self._root.read(path))).refused)
+        fire = self._fires.read(name, stamp_of(at))
+        return fire is not None and bool(fire.refused)
 
     def _is_taken(self, run: str) -> bool:
         """Whether a run is published, or some cluster took it."""
@@ -175,11 +180,10 @@ class Schedules:
                 continue
         return None
 
-    def _fire_files(self, name: str) -> list[str]:
-        return sorted(each for each in self._root.files(paths.fires_folder(name)) if each.endswith(".json"))
-
-    def _read_fire(self, name: str, file: str) -> Fire:
-        return Fire(**json.loads(self._root.read(f"{paths.fires_folder(name)}/{file}")))
+    def _check_known(self, name: str) -> None:
+        names = self._names()
+        if name not in names:
+            raise QueryError(f"there is no schedule {name!r}; {nearest(name, names)}")
 
     def _names(self) -> list[str]:
         return [name for name in self._root.folders(paths.SCHEDULES) if self._root.exists(paths.schedule_path(name))]
@@ -188,18 +192,18 @@ class Schedules:
         return self._submissions.clock()
 
 
-def _run(name: str, at: datetime) -> str:
-    """The run id of a fire."""
-    return f"{name}-{at:{STAMP}}"
-
-
 def _iso(at: datetime) -> str:
     return at.isoformat(timespec="seconds")
 
 
-def _path(schedule: Schedule, fire: Fire) -> str:
-    return paths.fire_path(schedule.name, f"{datetime.fromisoformat(fire.at):{STAMP}}")
-
-
 def _encoded(schedule: Schedule) -> bytes:
     return json.dumps(asdict(schedule), indent=1, sort_keys=True).encode()
+
+
+def _decoded(told: bytes) -> Schedule:
+    """A schedule as it was written down, if it can fire."""
+    values = json.loads(told)
+    schedule = Schedule(**{**values, "overlap": Overlap(values["overlap"]), "spec": {**values["spec"]}})
+    check(schedule)
+    datetime.fromisoformat(schedule.since)
+    return schedule

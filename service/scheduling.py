@@ -52,10 +52,8 @@ def list_schedules(root: RootOption, as_json: JsonOption = False) -> None:
     from service.console import print_json, print_table
 
     schedules = nowhere(Root(root))
-    rows = []
-    for each in schedules.all():
-        fires = schedules.fires(each.name)
-        rows.append(asdict(each) | {"last": fires[-1].run if fires else ""})
+    last = {name: fire.run for name, fire in schedules.last_fires().items()}
+    rows = [asdict(each) | {"last": last.get(each.name, "")} for each in schedules.all()]
     if as_json:
         print_json(rows)
     else:
@@ -99,14 +97,15 @@ def run_schedules(
 
     With --once the exit code is 1 if something is due and cannot be submitted now.
     """
-    from service.serving import look
+    from service.serving import look, look_again
 
     schedules = _schedules(root, address)
-    fires = look(schedules)
-    while not once:
+    if once:
+        raise typer.Exit(int(any(fire.error for fire in look(schedules))))
+    fires = look_again(schedules)
+    while True:
         time.sleep(EVERY_S)
-        fires = look(schedules, fires)
-    raise typer.Exit(int(any(fire.error for fire in fires)))
+        fires = look_again(schedules, fires)
 
 
 def _schedules(root: str, address: str) -> "Schedules":

@@ -57,7 +57,7 @@ class Schedule:
         Across a change to daylight saving time cronsim does as Debian's cron: a time that is skipped fires right after the
         change, one that comes twice fires the first time; expressions with a star for the hour follow the clock.
         """
-        local, since = now.astimezone(ZoneInfo(self.tz)), datetime.fromisoformat(self.since)
+        local, since = now.astimezone(ZoneInfo(self.tz)), datetime.fromisoformat(self.since).astimezone(UTC)
         for days in LOOK_BACK_DAYS:
             # From a noon on, far from all changes of the clock: cronsim backwards, or from within a doubled hour, errs.
             noon = (local - timedelta(days=days)).replace(hour=12, minute=0, second=0, microsecond=0)

@@ -7,6 +7,7 @@ process; an attempt's number is taken by creating its first file exclusively.
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from typing import Any
 
 from workers.errors import DamagedRun
@@ -126,8 +127,9 @@ class Attempts:
 
     def _made(self, kind: Any, told: Mapping[str, Any]) -> Any:  # noqa: ANN401 - one of the values above
         try:
+            datetime.fromisoformat(told["at"])
             return kind(**told)
-        except TypeError as error:
+        except (TypeError, ValueError, KeyError) as error:
             raise DamagedRun(f"run {self.run!r}: a {kind.__name__.lower()} cannot be understood: {error}") from error
 
 

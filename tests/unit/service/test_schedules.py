@@ -8,6 +8,7 @@ import pytest
 from cronsim import CronSim
 from typer.testing import CliRunner
 
+from service import scheduling, serving
 from service.cli import app
 from service.clusters import State
 from service.schedules import Schedules
@@ -16,6 +17,7 @@ from service.timetable import Overlap, Schedule
 from tests.support.clusters import SPEC, Clock
 from tests.support.published import publish
 from workers.errors import ClusterError, RunError, SpecError, UsageError
+from workers.store.attempts import Attempts, Begun
 from workers.store.root import Root
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -230,6 +232,71 @@ def test_a_schedule_that_cannot_be_understood_is_told_and_hinders_no_other(tmp_p
     assert [run for _, run, _ in cluster.asked] == ["nightly-20260101t013000z"]
     schedules.remove("broken")
     assert len(schedules.tick()) == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "told"),
+    [
+        ("schedules/early/fires/20260101t013000z.json", "{", "schedules/early/fires/20260101t013000z.json cannot be"),
+        ("schedules/early/fires/20260101t013000z.json", '{"at": "noon", "run": "early"}', "remove it"),
+        (
+            "schedules/early/schedule.json",
+            None,
+            "schedule 'early' cannot be understood: there is no time zone 'Mars/Base'",
+        ),
+        ("runs/early-20260101t013000z/attempts/1-ended.json", "{", "run 'early-20260101t013000z': runs/"),
+        ("runs/early-20260101t013000z/attempts/1-ended.json", '{"at": "x", "exit_code": 1}', "cannot be understood"),
+    ],
+)
+def test_whatever_is_damaged_of_a_schedule_is_told_and_hinders_no_other(tmp_path, cluster, clock, path, text, told):
+    root, schedules = Root(str(tmp_path)), scheduler(tmp_path, cluster, clock)
+    for name in ("early", "late"):
+        schedules.add(nightly(name=name))
+    clock.time += timedelta(days=1)
+    if path.startswith("runs/"):
+        Attempts(root, "early-20260101t013000z").take(1, Begun(clock().isoformat(), "http://fake:8265", "scan", {}))
+    text = text or root.read(path).decode().replace("Europe/Berlin", "Mars/Base")
+    root.put(path, text.encode())
+    damaged, fired = schedules.tick()
+    assert told in damaged.error and fired.told == "2026-01-01T01:30:00+00:00 late-20260101t013000z"
+    assert [run for _, run, _ in cluster.asked] == ["late-20260101t013000z"]
+    assert scheduler(tmp_path, cluster, clock).tick() == [damaged]  # so that it is told once
+    assert set(schedules.last_fires()) >= {"late"}
+
+
+def test_a_file_that_is_not_ours_to_read_hinders_its_own_schedule_alone(tmp_path, cluster, clock, monkeypatch):
+    schedules = scheduler(tmp_path, cluster, clock)
+    for name in ("early", "late"):
+        schedules.add(nightly(name=name))
+    clock.time += timedelta(days=1)
+    read = Root.read
+
+    def refused(root, rel):
+        if rel == "schedules/early/schedule.json":
+            raise PermissionError(13, "Permission denied", rel)
+        return read(root, rel)
+
+    monkeypatch.setattr(Root, "read", refused)
+    damaged, fired = schedules.tick()
+    assert "Permission denied: 'schedules/early/schedule.json'" in damaged.error
+    assert fired.run == "late-20260101t013000z"
+
+
+def test_a_store_that_fails_ends_a_single_look_and_not_those_that_go_on(tmp_path, monkeypatch):
+    looks = []
+
+    def look(*_):
+        looks.append(True)
+        if len(looks) > 2:
+            raise KeyboardInterrupt
+        raise OSError("the store is away")
+
+    monkeypatch.setattr(serving, "look", look)
+    monkeypatch.setattr(scheduling, "EVERY_S", 0.0)
+    words = ["schedule", "run", "--root", str(tmp_path), "--address", "http://127.0.0.1:1"]
+    assert CliRunner().invoke(app, words).exit_code == 130 and len(looks) == 3
+    looks.clear()
+    assert CliRunner().invoke(app, [*words, "--once"]).exit_code == 1 and len(looks) == 1
 
 
 def test_the_commands_of_schedules_tell_when_nothing_was_submitted(tmp_path):
