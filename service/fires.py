@@ -1,8 +1,12 @@
-"""Fires of schedules, as files of the root. Takes names of schedules and times, gives what has become of each."""
+"""Fires of schedules, as files of the root. Takes names of schedules and of their runs, gives what has become of each fire.
+
+Who is first to create the file of a fire has decided about it: its run is refused, or to be submitted by whoever comes. What is
+written into it later says only that this was done, so that nobody does it again when the run's own files are gone.
+"""
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
 from datetime import datetime
 
 from service.timetable import Fire
@@ -24,18 +28,18 @@ class Fires:
     def __init__(self, root: Root) -> None:
         self._root = root
 
-    def stamps(self, name: str) -> Sequence[str]:
-        """The times of a schedule's fires as they are written in names, ascending."""
+    def runs(self, name: str) -> Sequence[str]:
+        """The runs that the fires of a schedule name, the first one first."""
         files = self._root.files(paths.fires_folder(name))
-        return sorted(each.removesuffix(ENDING) for each in files if each.endswith(ENDING))
+        return sorted(f"{name}-{each.removesuffix(ENDING)}" for each in files if each.endswith(ENDING))
 
-    def read(self, name: str, stamp: str) -> Fire | None:
-        """A fire of a schedule; None if there is none at that time.
+    def of(self, run: str) -> Fire | None:
+        """The fire that names a run; None if there is none.
 
         Raises:
             DamagedFile: its file cannot be understood.
         """
-        path = paths.fire_path(name, stamp)
+        path = _path(run)
         try:
             fire = Fire(**json.loads(self._root.read(path)))
             datetime.fromisoformat(fire.at)
@@ -43,30 +47,35 @@ class Fires:
             return None
         except (ValueError, TypeError) as error:
             raise DamagedFile(f"{path} cannot be understood: {error}; remove it") from error
-        return fire
+        return replace(fire, run=run)
 
-    def create(self, name: str, fire: Fire) -> bool:
-        """Write a fire down if nobody has; of any number of writers one gets True."""
-        return self._root.create(_path(name, fire), _encoded(fire))
+    def backwards(self, name: str) -> Iterator[Fire]:
+        """The fires of a schedule, the last one first; each is read when it is asked for.
 
-    def put(self, name: str, fire: Fire) -> Fire:
+        Raises:
+            DamagedFile: the file of one cannot be understood.
+        """
+        found = (self.of(run) for run in reversed(self.runs(name)))
+        return (fire for fire in found if fire is not None)
+
+    def first(self, fire: Fire) -> Fire:
+        """Write a fire down, unless somebody has; gives the one that stands."""
+        return fire if self._root.create(_path(fire.run), _encoded(fire)) else self.of(fire.run) or fire
+
+    def put(self, fire: Fire) -> Fire:
         """Write down what has become of a fire."""
-        self._root.put(_path(name, fire), _encoded(fire))
+        self._root.put(_path(fire.run), _encoded(fire))
         return fire
 
 
 def run_of(name: str, at: datetime) -> str:
-    """The run id of a schedule's fire."""
-    return f"{name}-{stamp_of(at)}"
+    """The run of a schedule's fire; those of one schedule sort by their times."""
+    return f"{name}-{at:{STAMP}}"
 
 
-def stamp_of(at: datetime) -> str:
-    """A time as it is written in names."""
-    return f"{at:{STAMP}}"
-
-
-def _path(name: str, fire: Fire) -> str:
-    return paths.fire_path(name, stamp_of(datetime.fromisoformat(fire.at)))
+def _path(run: str) -> str:
+    name, _, stamp = run.rpartition("-")
+    return paths.fire_path(name, stamp)
 
 
 def _encoded(fire: Fire) -> bytes:

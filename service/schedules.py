@@ -1,7 +1,8 @@
 """Schedules of runs. Takes cron expressions with time zones and a clock, submits each fire once; everything is under the root.
 
-Any number of schedulers may look at one root. Who is first to create the file of a (schedule, fire time) fires it; that file
-names the run, so that anybody can submit it again whose holder died. Submitting is idempotent, and so is looking twice.
+Any number of schedulers may look at one root. Who is first to create the file of a (schedule, fire time) decides whether its run
+is submitted; that file names the run, so that anybody can submit it whose holder died. It is submitted by taking the number of an
+attempt that the submitter has seen to be free: who comes late, or is slow, begins no other.
 """
 
 import json
@@ -10,7 +11,7 @@ from contextlib import suppress
 from dataclasses import asdict, replace
 from datetime import datetime
 
-from service.fires import Fires, run_of, stamp_of
+from service.fires import Fires, run_of
 from service.submissions import LIVE, Submissions
 from service.timetable import Fire, Overlap, Schedule, check
 from workers.errors import ClusterError, DamagedFile, DamagedRun, QueryError, RunError, UsageError, nearest
@@ -80,16 +81,14 @@ class Schedules:
 
     def fires(self, name: str) -> Sequence[Fire]:
         """When a schedule fired, the first time first."""
-        found = [self._fires.read(name, stamp) for stamp in self._fires.stamps(name)]
-        return [fire for fire in found if fire is not None]
+        return [*self._fires.backwards(name)][::-1]
 
     def last_fires(self) -> Mapping[str, Fire]:
         """The last fire of each schedule that has fired, by its name; of one that cannot be understood `tick` tells."""
         found = {}
         for name in self._names():
             with suppress(DamagedFile):
-                for stamp in self._fires.stamps(name)[-1:]:
-                    found[name] = self._fires.read(name, stamp)
+                found[name] = next(self._fires.backwards(name), None)
         return {name: fire for name, fire in found.items() if fire is not None}
 
     def run_now(self, name: str) -> Fire:
@@ -102,9 +101,9 @@ class Schedules:
         try:
             fire = self._fire(schedule, at)
         except ClusterError as error:
-            self._refuse(schedule, Fire(_iso(at), run_of(name, at)), str(error))
+            self._refuse(Fire(_iso(at), run_of(name, at)), str(error))
             raise
-        return self._refuse(schedule, fire, f"run {fire.waits} is live") if fire.waits else fire
+        return self._refuse(fire, f"run {fire.waits} is live") if fire.waits else fire
 
     def tick(self) -> Sequence[Fire]:
         """Fire what is due: of each schedule the last time only, if nobody has. Gives those, and what keeps others from it.
@@ -123,61 +122,80 @@ class Schedules:
             if at is None:
                 return None
             due = Fire(_iso(at), run_of(name, at))
-            return None if self._is_settled(name, at) else self._fire(schedule, at)
+            return None if self._is_settled(due.run) else self._fire(schedule, at)
         except QueryError:  # it was removed meanwhile
             return None
         except HINDRANCES as error:
             return replace(due, error=str(error))
 
     def _fire(self, schedule: Schedule, at: datetime) -> Fire:
-        fire = Fire(_iso(at), run_of(schedule.name, at))
-        self._fires.create(schedule.name, fire)
-        try:
-            return self._submit(schedule, fire)
-        except ClusterError:
-            raise
-        except UsageError as error:
-            return self._refuse(schedule, fire, str(error))
+        """Decide about a fire, unless somebody has, and submit its run if that was decided."""
+        fire = self._fires.of(run_of(schedule.name, at))
+        if fire is None:
+            fire = self._decided(schedule, Fire(_iso(at), run_of(schedule.name, at)))
+            if fire.waits:
+                return fire
+            fire = self._fires.first(fire)
+        return fire if fire.is_settled else self._submit(schedule, fire)
 
-    def _submit(self, schedule: Schedule, fire: Fire) -> Fire:
-        """Submit the run of a fire, if the schedule's last run lets it."""
-        before = self._live_before(schedule, fire)
-        if before and schedule.overlap is Overlap.REFUSE:
-            return self._refuse(schedule, fire, f"run {before} is live")
-        if before and schedule.overlap is Overlap.QUEUE:
-            return replace(fire, waits=before)
-        if before:
-            with suppress(RunError):  # it has ended meanwhile
-                self._submissions.cancel(before)
-        self._submissions.submit(schedule.job, {**schedule.spec, "run": fire.run})
+    def _decided(self, schedule: Schedule, fire: Fire) -> Fire:
+        """A fire that is refused, that waits, or whose run can be submitted, for which room has been made."""
+        try:
+            self._submissions.checked(schedule.job, {**schedule.spec, "run": fire.run})
+        except UsageError as error:
+            return replace(fire, refused=str(error))
+        live = self._live_beside(schedule, fire)
+        if live is None:
+            self._submissions.check_cluster(fire.run)  # of one that is silent a live run looks lost
+            return fire
+        if schedule.overlap is Overlap.QUEUE:
+            return replace(fire, waits=live)
+        if schedule.overlap is Overlap.REFUSE or live > fire.run:  # what fired later is not cancelled
+            return replace(fire, refused=f"run {live} is live", behind=live)
+        with suppress(RunError):  # it has ended meanwhile
+            self._submissions.cancel(live)
         return fire
 
-    def _refuse(self, schedule: Schedule, fire: Fire, why: str) -> Fire:
-        """Write down that a fire's run is not submitted."""
-        return self._fires.put(schedule.name, replace(fire, refused=why, waits=""))
+    def _submit(self, schedule: Schedule, fire: Fire) -> Fire:
+        """Submit the run of a fire, unless somebody has."""
+        number, spec = self._next_attempt(fire.run), {**schedule.spec, "run": fire.run}
+        if number is None or not self._submissions.begin(number, schedule.job, spec):
+            return fire
+        return self._fires.put(replace(fire, submitted=True))
 
-    def _is_settled(self, name: str, at: datetime) -> bool:
-        """Whether a fire has been submitted or refused."""
-        if self._is_taken(run_of(name, at)):
-            return True
-        fire = self._fires.read(name, stamp_of(at))
-        return fire is not None and bool(fire.refused)
+    def _refuse(self, fire: Fire, why: str) -> Fire:
+        """Write down that a fire's run is not submitted, if it was not."""
+        refused = replace(fire, refused=why, waits="", behind=fire.waits)
+        stands = self._fires.first(refused)
+        if stands.is_settled or self._next_attempt(fire.run) is None:
+            return stands
+        return self._fires.put(refused)
 
-    def _is_taken(self, run: str) -> bool:
-        """Whether a run is published, or some cluster took it."""
+    def _is_settled(self, run: str) -> bool:
+        """Whether a fire's run has been submitted or refused, or somebody else has submitted or published it."""
+        fire = self._fires.of(run)
+        return (fire is not None and fire.is_settled) or self._next_attempt(run) is None
+
+    def _next_attempt(self, run: str) -> int | None:
+        """Number of the attempt to begin at a run; None if it is published, or some cluster took one."""
         attempts = Attempts(self._root, run)
-        ends = [attempts.ended(number) for number in attempts.numbers()]
+        numbers = attempts.numbers()
+        ends = [attempts.ended(number) for number in numbers]
         taken = any(end is None or end.exit_code != NOT_TAKEN for end in ends)
-        return taken or self._root.exists(paths.manifest_path(run))
+        return None if taken or self._root.exists(paths.manifest_path(run)) else max(numbers, default=0) + 1
 
-    def _live_before(self, schedule: Schedule, fire: Fire) -> str | None:
-        """The schedule's last run before a fire, if it is live."""
-        runs = [each.run for each in self.fires(schedule.name) if each.at < fire.at and not each.refused]
-        for run in reversed(runs):
-            try:
-                return run if self._submissions.status(run).state in LIVE else None
-            except RunError:  # it was never submitted
-                continue
+    def _live_beside(self, schedule: Schedule, fire: Fire) -> str | None:
+        """The schedule's last run besides a fire's own, if it is live.
+
+        Fires are read from the last one back, as far as one that was not refused, or that names the run that was in its way:
+        when that was decided no run before was live.
+        """
+        for each in self._fires.backwards(schedule.name):
+            run = each.behind if each.refused else each.run
+            if run and run != fire.run:
+                with suppress(RunError):  # it was never submitted, or is removed
+                    return run if self._submissions.status(run).state in LIVE else None
+                return None
         return None
 
     def _check_known(self, name: str) -> None:

@@ -99,20 +99,37 @@ class Submissions:
         """
         spec = self.checked(job, values)
         run = str(spec["run"])
-        attempts, before = Attempts(self.root, run), self._last(run)
+        before = self._last(run)
         # Whether a run that was published without us is the one asked for only a job can say: its device, its listing.
         if before is not None and before.attempt and before.state in (*LIVE, RunState.PUBLISHED):
             return self._same(before, spec)
-        self._check_cluster(run)
-        number = 1 + (before.attempt if before else 0)
-        begun = Begun(self._time(), self.cluster.name, job, spec)
-        if not attempts.take(number, begun):
-            return self._same(self.status(run), spec)
+        self.check_cluster(run)
+        ours = self._begin(1 + (before.attempt if before else 0), job, spec)
+        return self.status(run) if ours else self._same(self.status(run), spec)
+
+    def begin(self, number: int, job: str, values: Mapping[str, Any]) -> bool:
+        """Begin an attempt at a run by its number, if nobody has taken that; gives whether it is ours.
+
+        For who has seen how the attempts before it ended: whatever happens meanwhile, the run is not begun twice.
+
+        Raises:
+            SpecError: with every mistake in the spec.
+            ClusterError: as `submit` does.
+        """
+        spec = self.checked(job, values)
+        self.check_cluster(str(spec["run"]))
+        return self._begin(number, job, spec)
+
+    def check_cluster(self, run: str) -> None:
+        """Prove that the cluster answers, before a run is submitted to it.
+
+        Raises:
+            ClusterError: it does not; the run was not submitted.
+        """
         try:
-            self.cluster.submit(submission_id(run, number), self.root.url, run, number)
+            self.cluster.check()
         except ClusterError as error:
-            self._not_taken(attempts, number, error)
-        return self.status(run)
+            raise type(error)(f"{error}; run {run!r} was not submitted: submit it again then") from error
 
     def checked(self, job: str, values: Mapping[str, Any]) -> dict[str, Any]:
         """A spec as it will be written down: checked, with the root and a run id.
@@ -161,11 +178,16 @@ class Submissions:
         found = self.status(run)
         return self.cluster.logs(submission_id(run, found.attempt)) if found.attempt else ""
 
-    def _check_cluster(self, run: str) -> None:
+    def _begin(self, number: int, job: str, spec: Mapping[str, Any]) -> bool:
+        run = str(spec["run"])
+        attempts = Attempts(self.root, run)
+        if not attempts.take(number, Begun(self._time(), self.cluster.name, job, spec)):
+            return False
         try:
-            self.cluster.check()
+            self.cluster.submit(submission_id(run, number), self.root.url, run, number)
         except ClusterError as error:
-            raise type(error)(f"{error}; run {run!r} was not submitted: submit it again then") from error
+            self._not_taken(attempts, number, error)
+        return True
 
     def _not_taken(self, attempts: Attempts, number: int, error: ClusterError) -> None:
         """Write down that an attempt was not taken, and say so; unless it was and only the answer was lost.

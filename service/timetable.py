@@ -80,6 +80,9 @@ class Fire:
         refused: why that was not submitted and will not be, if so.
         waits: the live run that it waits for, or empty.
         error: why it could not be submitted at this look, or empty; the next look tries again.
+        behind: the live run for whose sake it was refused, or empty.
+        submitted: whether a cluster took its run.
+        removed: whether its run was removed since, or is being removed.
     """
 
     at: str
@@ -87,6 +90,14 @@ class Fire:
     refused: str = ""
     waits: str = ""
     error: str = ""
+    behind: str = ""
+    submitted: bool = False
+    removed: bool = False
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing is left to be done about it, whatever becomes of its run."""
+        return self.submitted or self.removed or bool(self.refused)
 
     @property
     def told(self) -> str:

@@ -1,6 +1,11 @@
 """Schedules over a simulated year: every fire exactly once however many schedulers look, across both clock changes."""
 
+import itertools
 import json
+import random
+import shutil
+import threading
+import time
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -14,7 +19,7 @@ from service.clusters import State
 from service.schedules import Schedules
 from service.submissions import RunState, Submissions
 from service.timetable import Overlap, Schedule
-from tests.support.clusters import SPEC, Clock
+from tests.support.clusters import SPEC, Clock, FakeCluster
 from tests.support.published import publish
 from workers.errors import ClusterError, RunError, SpecError, UsageError
 from workers.store.attempts import Attempts, Begun
@@ -137,6 +142,156 @@ def test_a_run_that_is_still_live_is_waited_for_cancelled_or_makes_the_next_one_
     else:
         assert submissions.status(first).state is RunState.CANCELLED
         assert [run for _, run, _ in cluster.asked] == [first, second]
+
+
+def meanwhile(monkeypatch, method: str, then, at: int = 1) -> None:
+    """Something happens once, just when a scheduler has got its first, or another, answer of its submissions."""
+    ask, answers = getattr(Submissions, method), itertools.count(1)
+
+    def asked(*words):
+        found = ask(*words)
+        if next(answers) == at:
+            then()
+        return found
+
+    monkeypatch.setattr(Submissions, method, asked)
+
+
+def test_who_saw_the_last_run_live_does_not_refuse_what_another_has_submitted_since(
+    tmp_path, cluster, clock, monkeypatch
+):
+    slow, fast = (scheduler(tmp_path, cluster, clock) for _ in range(2))
+    fast.add(nightly())
+    clock.time += timedelta(days=1)
+    fast.tick()
+    clock.time += timedelta(days=1)
+
+    def overtake():
+        finish(cluster)
+        fast.tick()
+
+    meanwhile(monkeypatch, "status", overtake)
+    assert [fire.refused for fire in slow.tick()] == [""]
+    assert [fire.refused for fire in fast.fires("nightly")] == ["", ""] and len(cluster.asked) == 2
+    clock.time += timedelta(days=1)
+    fast.tick()
+    assert fast.fires("nightly")[2].refused == "run nightly-20260102t013000z is live" and len(cluster.asked) == 2
+
+
+@pytest.mark.parametrize(("asked", "time"), [("status", 1), ("check_cluster", 1), ("check_cluster", 2)])
+def test_who_is_slow_begins_no_second_attempt_at_a_run_that_has_failed_meanwhile(
+    tmp_path, cluster, clock, monkeypatch, asked, time
+):
+    slow, fast = (scheduler(tmp_path, cluster, clock) for _ in range(2))
+    fast.add(nightly())
+    clock.time += timedelta(days=1)
+    fast.tick()
+    finish(cluster)
+    clock.time += timedelta(days=1)
+
+    def overtake():
+        fast.tick()
+        finish(cluster)
+
+    meanwhile(monkeypatch, asked, overtake, time)
+    slow.tick()
+    assert [number for _, _, number in cluster.asked] == [1, 1] and slow.tick() == []
+
+
+def test_a_slow_cancelling_scheduler_does_not_cancel_what_fired_later(tmp_path, cluster, clock):
+    schedules = scheduler(tmp_path, cluster, clock)
+    schedules.add(nightly(overlap=Overlap.CANCEL))
+    clock.time += timedelta(days=1, hours=12)
+    now = schedules.run_now("nightly").run
+    [fire] = schedules.tick()
+    assert fire.refused == f"run {now} is live" and [run for _, run, _ in cluster.asked] == [now]
+
+
+def test_what_was_decided_while_the_cluster_was_silent_is_not_that_the_last_run_is_lost(tmp_path, cluster, clock):
+    schedules = scheduler(tmp_path, cluster, clock)
+    schedules.add(nightly())
+    for cluster.down in (False, True, False):
+        clock.time += timedelta(hours=20)
+        fires = schedules.tick()
+    assert [fire.refused for fire in fires] == ["run nightly-20260101t013000z is live"] and len(cluster.asked) == 1
+
+
+class BusyCluster(FakeCluster):
+    """Answers in its own time; knows how many jobs were ever live at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lock, self.chance, self.most_live = threading.Lock(), random.Random(7), 0
+
+    def _answer(self) -> None:
+        time.sleep(self.chance.choice((0.0, 0.0005, 0.002)))
+
+    def submit(self, *words) -> None:
+        with self.lock:
+            super().submit(*words)
+            self.most_live = max(self.most_live, sum(state.is_live for state in self.jobs.values()))
+
+
+@pytest.mark.parametrize("overlap", Overlap)
+def test_many_schedulers_that_look_at_the_same_moment_fire_each_night_once(tmp_path, clock, overlap):
+    cluster, chance, nights = BusyCluster(), random.Random(3), 40
+    looking = [scheduler(tmp_path, cluster, clock) for _ in range(4)]
+    looking[0].add(nightly(overlap=overlap))
+    together = threading.Barrier(len(looking) + 1, timeout=60)
+
+    def look(schedules: Schedules) -> None:
+        for _ in range(2 * nights):
+            together.wait()
+            schedules.tick()
+            together.wait()
+
+    threads = [threading.Thread(target=look, args=(each,)) for each in looking]
+    for thread in threads:
+        thread.start()
+    for _ in range(nights):
+        clock.time += timedelta(days=1)
+        for _ in range(2):
+            together.wait()
+            if chance.random() < 0.6:  # the last run fails just while they look
+                finish(cluster)
+            together.wait()
+    for thread in threads:
+        thread.join()
+    runs = [run for _, run, _ in cluster.asked]
+    fires = {fire.run: fire for fire in looking[0].fires("nightly")}
+    assert len(runs) == len(set(runs)) and {number for _, _, number in cluster.asked} == {1}
+    assert set(runs) == {run for run, fire in fires.items() if fire.submitted}
+    assert not [fire for fire in fires.values() if fire.submitted and fire.refused] and cluster.most_live == 1
+    assert len(fires) == nights if overlap is not Overlap.QUEUE else 20 < len(fires) < nights
+    assert (len(runs) < nights) == (overlap is not Overlap.CANCEL)
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_a_look_reads_a_few_files_however_often_a_schedule_has_fired(tmp_path, cluster, clock, monkeypatch, refused):
+    schedules, root = scheduler(tmp_path, cluster, clock), Root(str(tmp_path))
+    schedules.add(nightly())
+    for day in range(400):
+        at, live = START + timedelta(days=day, hours=1.5), "nightly-20260101t013000z"
+        told = {"refused": f"run {live} is live", "behind": live} if refused and day else {"submitted": True}
+        fire = {"at": at.isoformat(), "run": f"nightly-{at:%Y%m%dt%H%M%Sz}"} | told
+        root.put(f"schedules/nightly/fires/{at:%Y%m%dt%H%M%Sz}.json", json.dumps(fire).encode())
+    reads, read = [], Root.read
+    monkeypatch.setattr(Root, "read", lambda root, rel: reads.append(rel) or read(root, rel))
+    clock.time = START + timedelta(days=400, hours=12)
+    assert len(schedules.tick()) == 1 and len(reads) < 20
+    reads.clear()
+    assert schedules.tick() == [] and len(reads) <= 3
+    reads.clear()
+    assert len(schedules.last_fires()) == 1 and len(reads) == 1
+
+
+def test_a_fire_whose_run_was_removed_is_not_fired_again(tmp_path, cluster, clock):
+    schedules = scheduler(tmp_path, cluster, clock)
+    schedules.add(nightly())
+    clock.time += timedelta(days=1)
+    assert len(schedules.tick()) == 1
+    shutil.rmtree(tmp_path / "runs")
+    assert schedules.tick() == [] and len(cluster.asked) == 1
 
 
 def test_a_paused_schedule_does_not_fire_nor_makes_up_for_it(tmp_path, cluster, clock):
