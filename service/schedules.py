@@ -91,6 +91,28 @@ class Schedules:
                 found[name] = next(self._fires.backwards(name), None)
         return {name: fire for name, fire in found.items() if fire is not None}
 
+    def runs(self, name: str) -> Sequence[str]:
+        """The runs that a schedule's fires name, the first one first, whatever has become of them."""
+        return self._fires.runs(name)
+
+    def needed(self, name: str, last: int) -> Sequence[str]:
+        """The runs of those fires that are asked for: so many last ones, and all from the one on that is due."""
+        if name not in self._names():
+            return ()
+        runs, due = self.runs(name), self.find(name).last_fire(self._now())
+        return [*runs[-last:], *(run for run in runs if due is not None and run >= run_of(name, due))]
+
+    def mark_removed(self, run: str) -> None:
+        """Write down that a run is being removed, if a schedule has fired it: it is not fired again."""
+        fire = self._fires.of(run)
+        if fire is not None:
+            self._fires.put(replace(fire, removed=True))
+
+    def is_removed(self, run: str) -> bool:
+        """Whether that was written down."""
+        fire = self._fires.of(run)
+        return fire is not None and fire.removed
+
     def run_now(self, name: str) -> Fire:
         """Fire a schedule once, outside of its times. No look tries such a fire again: what does not pass now is refused.
 
