@@ -19,13 +19,14 @@ import pyarrow.compute as pc
 from service.catalog import PublishedRun
 from service.query.reading import read
 from service.schedules import Schedules
-from workers.errors import DamagedRun, QueryError, Reason, RunError
+from workers.errors import DamagedRun, QueryError, Reason, RunError, nearest
 from workers.store import paths
 from workers.store.attempts import Attempts
 from workers.store.root import Root
 from workers.store.schema import REJECTS, RUNS
 
 TEMPORARY = ".tmp"
+SILENCE = timedelta(hours=1)  # after which a run is forgotten that is to be: a job that lives writes every ten seconds
 KEPT_FIRES = 100  # of a schedule, as its history
 JUDGED = [str(Reason.DECODER_CRASH), str(Reason.DECODER_HANG)]  # by a verdict that is kept
 
@@ -58,17 +59,22 @@ class Housekeeping:
         schedules: of it; they say how many of their runs are kept.
         now: the time.
         age: what is younger stays.
+        forget: runs that are begun and not published, and that nobody will go on with.
     """
 
-    def __init__(self, root: Root, schedules: Schedules, now: datetime, age: timedelta) -> None:
+    def __init__(
+        self, root: Root, schedules: Schedules, now: datetime, age: timedelta, forget: Sequence[str] = ()
+    ) -> None:
         self._root, self._schedules = root, schedules
-        self._before = now - age
+        self._before, self._silent = now - age, now - max(age, SILENCE)
+        self._forget = forget
 
     def plan(self) -> Sequence[Removal]:
         """What can go, in the order in which it has to.
 
         Raises:
             DamagedRun: a manifest cannot be understood; nothing can be said about what it needs.
+            RunError: a run that is to be forgotten is published, unknown, or may be live.
         """
         found = [removal for run, why in self._going.items() for removal in self._of_run(run, why)]
         if not self.unfinished():
@@ -95,8 +101,8 @@ class Housekeeping:
 
     @cached_property
     def _going(self) -> Mapping[str, str]:
-        """Runs that go as a whole, and why: beyond those that their schedules keep, or removed by half."""
-        going: dict[str, str] = {}
+        """Runs that go as a whole, and why: forgotten, beyond those that their schedules keep, or removed by half."""
+        going: dict[str, str] = {run: "it is to be forgotten" for run in self._forget if self._may_be_forgotten(run)}
         for schedule in self._schedules.all():
             if schedule.keep is not None:
                 runs = [run for run in self._schedules.runs(schedule.name) if self._is_published(run)]
@@ -104,6 +110,17 @@ class Housekeeping:
                 going |= dict.fromkeys(runs[: -schedule.keep], why)
         halves = [run for run in self._known if not self._is_published(run) and self._schedules.is_removed(run)]
         return going | dict.fromkeys((run for run in halves if not self._is_live(run)), "its removal was not finished")
+
+    def _may_be_forgotten(self, run: str) -> bool:
+        begun = [each for each in self._known if not self._is_published(each)]
+        if run not in begun:
+            raise RunError(f"run {run!r} is not one that is begun and not published; {nearest(run, begun)}")
+        for removal in (*self._files(paths.run_folder(run), ""), *self._files(paths.attempts_folder(run), "")):
+            if self._root.modified(removal.path) > self._silent:
+                raise RunError(
+                    f"run {run!r} may be live: {removal.path} is young; cancel it, or give a smaller --older-than"
+                )
+        return True
 
     def _of_run(self, run: str, why: str) -> Iterator[Removal]:
         """The files of a run. Its row in `runs`, by which readers of whole folders know it, goes first, then its manifest.

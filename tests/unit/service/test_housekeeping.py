@@ -18,7 +18,7 @@ from service.submissions import Submissions
 from service.timetable import Schedule
 from tests.support.clusters import Clock
 from tests.support.published import publish
-from workers.store.attempts import Attempts, Begun, Ended
+from workers.store.attempts import Attempts, Begun, Ended, Progress
 from workers.store.root import Root
 
 NOW = datetime.now(UTC)
@@ -73,6 +73,49 @@ def test_a_run_that_is_submitted_and_has_not_ended_may_need_every_result_too(roo
     assert keeper(root).plan() == [] and keeper(root).unfinished() == ["submitted"]
     attempts.end(1, Ended("2026-11-26T00:00:01+00:00", 2, "no layer 'relu9' in the model"))
     assert len(keeper(root).plan()) == 2 and not keeper(root).unfinished()
+
+
+def test_a_run_that_nobody_goes_on_with_is_forgotten_if_it_is_named(root):
+    attempts = Attempts(root, "given-up")
+    attempts.take(1, Begun("2026-11-26T00:00:00+00:00", "http://head:8265", "scan", {}))
+    attempts.end(1, Ended("2026-11-26T00:00:01+00:00", 1, "an actor ran out of memory"))
+    root.put("runs/given-up/spec.json", b"{}")
+    root.put("tables/top/run=given-up/part-00000.parquet", b"not published")
+    aged(root)
+
+    def gc(*words: str):
+        return CliRunner().invoke(app, ["gc", "--root", root.base, *words])
+
+    assert "given-up not finished; --forget RUN" in gc().stdout
+    for run, told in (("first", "is not one that is begun"), ("given", "nearest: given-up")):
+        wrong = gc("--forget", run)
+        assert wrong.exit_code == 2 and told in wrong.stderr
+    assert gc("--forget", "given-up").exit_code == 0
+    assert not [path for path in files(root) if "given-up" in path or "left" in path]
+    assert catalog.find(root, "first").images > 0 and root.exists("shards/c/used.parquet")
+
+
+def test_a_run_that_may_be_live_is_not_forgotten_whatever_the_age(root):
+    attempts = Attempts(root, "live")
+    attempts.take(1, Begun("2026-11-26T00:00:00+00:00", "http://head:8265", "scan", {}))
+    aged(root)
+    attempts.tell(1, Progress("2026-11-26T00:00:00+00:00"))
+    before = files(root)
+    told = CliRunner().invoke(app, ["gc", "--root", root.base, "--older-than", "0", "--forget", "live"])
+    assert told.exit_code == 2 and "run 'live' may be live" in told.stderr and files(root) == before
+
+
+def test_a_forgotten_run_of_a_schedule_is_not_fired_again(tmp_path, cluster):
+    root, clock = Root(str(tmp_path)), Clock(datetime(2026, 1, 1, 12, tzinfo=UTC))
+    schedules = Schedules(root, Submissions(root, cluster, clock))
+    [run] = nightly(root, keep=None, days=1)
+    path = tmp_path / "schedules" / "nightly" / "schedule.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"since": "2026-01-01T00:00:00+00:00"}))
+    aged(root)
+    keeping = Housekeeping(root, nowhere(root), NOW, timedelta(days=7), [run])
+    keeping.remove(keeping.plan())
+    assert not [path for path in files(root) if path.startswith("runs/")]
+    assert schedules.tick() == [] and not cluster.asked
 
 
 def test_what_killed_writers_left_goes(root):
