@@ -211,7 +211,6 @@ def _add_schedules(router: APIRouter, schedules: Schedules, submissions: Submiss
     @router.get("/schedules/{name}/fires", response_model=list[FireTold], operation_id="fires")
     def fires(name: Name) -> Any:  # noqa: ANN401
         """When a schedule fired."""
-        schedules.find(name)
         return schedules.fires(name)
 
     @router.post("/schedules/{name}/fires", status_code=202, response_model=FireTold, operation_id="run_now")

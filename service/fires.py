@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from datetime import datetime
 
-from service.timetable import Fire
+from service.timetable import Fire, Schedule
 from workers.errors import DamagedFile
 from workers.store import paths
 from workers.store.root import Root
@@ -28,10 +28,13 @@ class Fires:
     def __init__(self, root: Root) -> None:
         self._root = root
 
-    def runs(self, name: str) -> Sequence[str]:
-        """The runs that the fires of a schedule name, the first one first."""
+    def runs(self, schedule: Schedule) -> Sequence[str]:
+        """The runs that the fires of a schedule name, the first one first; none of one that had its name before it."""
+        name = schedule.name
         files = self._root.files(paths.fires_folder(name))
-        return sorted(f"{name}-{each.removesuffix(ENDING)}" for each in files if each.endswith(ENDING))
+        runs = sorted(f"{name}-{each.removesuffix(ENDING)}" for each in files if each.endswith(ENDING))
+        first = run_of(name, datetime.fromisoformat(schedule.made)) if schedule.made else ""
+        return [run for run in runs if run >= first]
 
     def of(self, run: str) -> Fire | None:
         """The fire that names a run; None if there is none.
@@ -49,13 +52,13 @@ class Fires:
             raise DamagedFile(f"{path} cannot be understood: {error}; remove it") from error
         return replace(fire, run=run)
 
-    def backwards(self, name: str) -> Iterator[Fire]:
+    def backwards(self, schedule: Schedule) -> Iterator[Fire]:
         """The fires of a schedule, the last one first; each is read when it is asked for.
 
         Raises:
             DamagedFile: the file of one cannot be understood.
         """
-        found = (self.of(run) for run in reversed(self.runs(name)))
+        found = (self.of(run) for run in reversed(self.runs(schedule)))
         return (fire for fire in found if fire is not None)
 
     def first(self, fire: Fire) -> Fire:

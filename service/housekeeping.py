@@ -105,7 +105,7 @@ class Housekeeping:
         going: dict[str, str] = {run: "it is to be forgotten" for run in self._forget if self._may_be_forgotten(run)}
         for schedule in self._schedules.all():
             if schedule.keep is not None:
-                runs = [run for run in self._schedules.runs(schedule.name) if self._is_published(run)]
+                runs = [run for run in self._schedules.runs(schedule) if self._is_published(run)]
                 why = f"schedule {schedule.name} keeps {schedule.keep} and has newer ones"
                 going |= dict.fromkeys(runs[: -schedule.keep], why)
         halves = [run for run in self._known if not self._is_published(run) and self._schedules.is_removed(run)]

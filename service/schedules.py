@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
 from datetime import datetime
+from typing import Any
 
 from service.fires import Fires, run_of
 from service.submissions import LIVE, Submissions
@@ -44,7 +45,8 @@ class Schedules:
         """
         check(schedule)
         self._submissions.checked(schedule.job, {**schedule.spec, "run": f"{schedule.name}-0"})
-        made = replace(schedule, since=self._now().isoformat(timespec="seconds"))
+        now = self._now()
+        made = replace(schedule, made=now.isoformat(), since=_iso(now))
         if not self._root.create(paths.schedule_path(schedule.name), _encoded(made)):
             raise UsageError(f"there is a schedule {schedule.name!r}; remove it first, or give another name")
         return made
@@ -62,7 +64,8 @@ class Schedules:
         """
         self._check_known(name)
         try:
-            return _decoded(self._root.read(paths.schedule_path(name)))
+            told = json.loads(self._root.read(paths.schedule_path(name)))
+            return _decoded({**told, **self._pause_of(name, told.get("made", ""))})
         except FileNotFoundError as error:
             raise QueryError(f"there is no schedule {name!r} any more") from error
         except (ValueError, KeyError, TypeError, AttributeError, UsageError) as error:
@@ -70,36 +73,40 @@ class Schedules:
 
     def pause(self, name: str, *, paused: bool) -> Schedule:
         """Let a schedule fire no more, or again; what it missed meanwhile is not made up for."""
-        changed = replace(self.find(name), paused=paused, since=self._now().isoformat(timespec="seconds"))
-        self._root.put(paths.schedule_path(name), _encoded(changed))
+        changed = replace(self.find(name), paused=paused, since=_iso(self._now()))
+        told = {key: getattr(changed, key) for key in ("paused", "since", "made")}
+        # Not into the schedule's own file: one that is removed meanwhile would be there again.
+        self._root.put(paths.pause_path(name), json.dumps(told, indent=1).encode())
         return changed
 
     def remove(self, name: str) -> None:
-        """Forget a schedule; its runs stay."""
+        """Forget a schedule and its fires; its runs stay, and are not those of another that gets its name."""
         self._check_known(name)
         self._root.delete(paths.schedule_path(name))
+        self._root.delete(paths.pause_path(name))
 
     def fires(self, name: str) -> Sequence[Fire]:
         """When a schedule fired, the first time first."""
-        return [*self._fires.backwards(name)][::-1]
+        return [*self._fires.backwards(self.find(name))][::-1]
 
     def last_fires(self) -> Mapping[str, Fire]:
         """The last fire of each schedule that has fired, by its name; of one that cannot be understood `tick` tells."""
         found = {}
         for name in self._names():
-            with suppress(DamagedFile):
-                found[name] = next(self._fires.backwards(name), None)
+            with suppress(DamagedFile, QueryError):
+                found[name] = next(self._fires.backwards(self.find(name)), None)
         return {name: fire for name, fire in found.items() if fire is not None}
 
-    def runs(self, name: str) -> Sequence[str]:
+    def runs(self, schedule: Schedule) -> Sequence[str]:
         """The runs that a schedule's fires name, the first one first, whatever has become of them."""
-        return self._fires.runs(name)
+        return self._fires.runs(schedule)
 
     def needed(self, name: str, last: int) -> Sequence[str]:
         """The runs of those fires that are asked for: so many last ones, and all from the one on that is due."""
         if name not in self._names():
             return ()
-        runs, due = self.runs(name), self.find(name).last_fire(self._now())
+        schedule = self.find(name)
+        runs, due = self.runs(schedule), schedule.last_fire(self._now())
         return [*runs[-last:], *(run for run in runs if due is not None and run >= run_of(name, due))]
 
     def mark_removed(self, run: str) -> None:
@@ -212,13 +219,21 @@ class Schedules:
         Fires are read from the last one back, as far as one that was not refused, or that names the run that was in its way:
         when that was decided no run before was live.
         """
-        for each in self._fires.backwards(schedule.name):
+        for each in self._fires.backwards(schedule):
             run = each.behind if each.refused else each.run
             if run and run != fire.run:
                 with suppress(RunError):  # it was never submitted, or is removed
                     return run if self._submissions.status(run).state in LIVE else None
                 return None
         return None
+
+    def _pause_of(self, name: str, made: str) -> Mapping[str, Any]:
+        """What was told last about the pausing of the schedule that was made then."""
+        try:
+            told = json.loads(self._root.read(paths.pause_path(name)))
+        except FileNotFoundError:
+            return {}
+        return {key: told[key] for key in ("paused", "since")} if told["made"] == made else {}
 
     def _check_known(self, name: str) -> None:
         names = self._names()
@@ -240,10 +255,10 @@ def _encoded(schedule: Schedule) -> bytes:
     return json.dumps(asdict(schedule), indent=1, sort_keys=True).encode()
 
 
-def _decoded(told: bytes) -> Schedule:
+def _decoded(told: Mapping[str, Any]) -> Schedule:
     """A schedule as it was written down, if it can fire."""
-    values = json.loads(told)
-    schedule = Schedule(**{**values, "overlap": Overlap(values["overlap"]), "spec": {**values["spec"]}})
+    schedule = Schedule(**{**told, "overlap": Overlap(told["overlap"]), "spec": {**told["spec"]}})
     check(schedule)
-    datetime.fromisoformat(schedule.since)
+    for time in (schedule.since, schedule.made or schedule.since):
+        datetime.fromisoformat(time)
     return schedule

@@ -39,6 +39,7 @@ class Schedule:
         keep: runs that are kept when old ones are removed; None for all.
         paused: whether it does not fire.
         since: fires at and before this are not its business; UTC, ISO 8601.
+        made: when it was added, UTC, ISO 8601; tells it from one of this name that was removed.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Schedule:
     keep: int | None = None
     paused: bool = False
     since: str = ""
+    made: str = ""
 
     def last_fire(self, now: datetime) -> datetime | None:
         """When it fired last, at or before a time, UTC; None if it never has.

@@ -16,7 +16,7 @@ from service.housekeeping import Housekeeping
 from service.schedules import Schedules
 from service.submissions import Submissions
 from service.timetable import Schedule
-from tests.support.clusters import Clock
+from tests.support.clusters import Clock, FakeCluster
 from tests.support.published import publish
 from workers.store.attempts import Attempts, Begun, Ended, Progress
 from workers.store.root import Root
@@ -109,8 +109,6 @@ def test_a_forgotten_run_of_a_schedule_is_not_fired_again(tmp_path, cluster):
     root, clock = Root(str(tmp_path)), Clock(datetime(2026, 1, 1, 12, tzinfo=UTC))
     schedules = Schedules(root, Submissions(root, cluster, clock))
     [run] = nightly(root, keep=None, days=1)
-    path = tmp_path / "schedules" / "nightly" / "schedule.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"since": "2026-01-01T00:00:00+00:00"}))
     aged(root)
     keeping = Housekeeping(root, nowhere(root), NOW, timedelta(days=7), [run])
     keeping.remove(keeping.plan())
@@ -133,10 +131,15 @@ def test_what_killed_writers_left_goes(root):
     assert gone == half | {"tables/top/run=never/part-00000.parquet", "idempotency/old.json"}
 
 
+def added(root: Root, schedule: Schedule, at: datetime) -> None:
+    """A schedule is added at some time."""
+    Schedules(root, Submissions(root, FakeCluster(), Clock(at))).add(schedule)
+
+
 def nightly(root: Root, keep: int | None, days: int, **more) -> list[str]:
     """Runs of a schedule, each published of a result of its own; the last one has failed."""
     spec = {"model": {"source": "deconvoy://zfnet-mini"}, "corpus": {"source": "/photos"}}
-    nowhere(root).add(Schedule("nightly", "0 2 * * *", "UTC", "scan", spec, keep=keep))
+    added(root, Schedule("nightly", "0 2 * * *", "UTC", "scan", spec, keep=keep), datetime(2026, 1, 1, tzinfo=UTC))
     runs = [f"nightly-202601{day:02}t020000z" for day in range(1, days + 1)]
     for day, run in enumerate(runs, start=1):
         fire = {"at": f"2026-01-{day:02}T02:00:00+00:00", "run": run, "refused": ""} | more
@@ -204,8 +207,6 @@ def test_the_last_fire_is_not_fired_again_when_its_run_is_removed_because_a_late
     root, clock = Root(str(tmp_path)), Clock(datetime(2026, 1, 1, tzinfo=UTC))
     schedules = Schedules(root, Submissions(root, cluster, clock))
     runs = nightly(root, keep=1, days=2, **mark)
-    schedule = tmp_path / "schedules" / "nightly" / "schedule.json"
-    schedule.write_text(json.dumps(json.loads(schedule.read_text()) | {"since": "2026-01-01T00:00:00+00:00"}))
     shutil.rmtree(tmp_path / "runs" / runs[1])
     (tmp_path / "schedules" / "nightly" / "fires" / "20260102t020000z.json").unlink()
     clock.time += timedelta(hours=12)
@@ -222,10 +223,7 @@ def test_of_fires_the_last_ones_stay_and_those_of_runs_that_are_there_and_the_on
     spec = {"model": {"source": "deconvoy://zfnet-mini"}, "corpus": {"source": "/photos"}}
     starts = {"often": new_year - timedelta(days=99), "rare": new_year}
     for name, cron in (("often", "0 * * * *"), ("rare", "0 0 1 1 *")):
-        nowhere(root).add(Schedule(name, cron, "UTC", "scan", spec))
-        path = Path(root.path(f"schedules/{name}/schedule.json"))
-        since = (new_year - timedelta(days=400)).isoformat()
-        path.write_text(json.dumps(json.loads(path.read_text()) | {"since": since}))
+        added(root, Schedule(name, cron, "UTC", "scan", spec), new_year - timedelta(days=400))
         for hour in range(300):
             stamp = f"{starts[name] + timedelta(hours=hour):%Y%m%dt%H%M%Sz}"
             root.put(f"schedules/{name}/fires/{stamp}.json", b"nobody reads it")
