@@ -114,16 +114,22 @@ class ScheduleTold(BaseModel):
     keep: int | None
     paused: bool
     since: str
+    made: str
 
 
 class FireTold(BaseModel):
-    """A time at which a schedule fired, the run that it names, and why it was not submitted, if so, for good or now."""
+    """A time at which a schedule fired, the run that it names, and what became of it.
+
+    It was refused, for a reason; or a cluster took it (`submitted`), and it may have been removed since (`removed`).
+    """
 
     at: str
     run: str
     refused: str
     waits: str
     error: str
+    submitted: bool
+    removed: bool
 
 
 def add_to(app: FastAPI, submissions: Submissions, schedules: Schedules, allowed: Allowed) -> None:
@@ -215,7 +221,7 @@ def _add_schedules(router: APIRouter, schedules: Schedules, submissions: Submiss
 
     @router.post("/schedules/{name}/fires", status_code=202, response_model=FireTold, operation_id="run_now")
     def run_now(name: Name) -> Any:  # noqa: ANN401
-        """Fire a schedule once, now."""
+        """Fire a schedule once, now. What is refused, since its last run is live, say, is a conflict."""
         return schedules.run_now(name)
 
     @router.post("/schedules/{name}/{what}", response_model=ScheduleTold, operation_id="pause_schedule")

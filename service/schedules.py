@@ -124,6 +124,7 @@ class Schedules:
         """Fire a schedule once, outside of its times. No look tries such a fire again: what does not pass now is refused.
 
         Raises:
+            RunError: it is refused, and why.
             ClusterError: the cluster does not answer, or does not take it.
         """
         schedule, at = self.find(name), self._now().replace(microsecond=0)
@@ -132,7 +133,11 @@ class Schedules:
         except ClusterError as error:
             self._refuse(Fire(_iso(at), run_of(name, at)), str(error))
             raise
-        return self._refuse(fire, f"run {fire.waits} is live") if fire.waits else fire
+        if fire.waits:
+            fire = self._refuse(fire, f"run {fire.waits} is live")
+        if fire.refused:
+            raise RunError(f"run {fire.run} was not submitted: {fire.refused}")
+        return fire
 
     def tick(self) -> Sequence[Fire]:
         """Fire what is due: of each schedule the last time only, if nobody has. Gives those, and what keeps others from it.

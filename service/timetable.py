@@ -56,8 +56,9 @@ class Schedule:
     def last_fire(self, now: datetime) -> datetime | None:
         """When it fired last, at or before a time, UTC; None if it never has.
 
-        Across a change to daylight saving time cronsim does as Debian's cron: a time that is skipped fires right after the
-        change, one that comes twice fires the first time; expressions with a star for the hour follow the clock.
+        Across a change of the clock cronsim does as Debian's cron: a time that is skipped fires right after the change, one
+        that comes twice fires the first time. Expressions whose minute or hour begins with a star (`*/10 2 * * *`) follow the
+        clock: in an hour that is skipped they do not fire, in one that comes twice they fire both times.
         """
         local, since = now.astimezone(ZoneInfo(self.tz)), datetime.fromisoformat(self.since).astimezone(UTC)
         for days in LOOK_BACK_DAYS:

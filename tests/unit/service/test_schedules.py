@@ -82,6 +82,20 @@ def test_every_ten_minutes_follows_the_clock_through_the_doubled_hour(tmp_path, 
     assert len(times) == len(set(times)) == 24
 
 
+@pytest.mark.parametrize(("day", "fires"), [((2026, 10, 25), 12), ((2026, 3, 29), 0), ((2026, 7, 1), 6)])
+def test_an_expression_whose_minute_begins_with_a_star_follows_the_clock_in_a_fixed_hour_too(
+    tmp_path, cluster, clock, day, fires
+):
+    clock.time = datetime(*day, tzinfo=BERLIN).astimezone(UTC)
+    schedules = scheduler(tmp_path, cluster, clock)
+    schedules.add(nightly(name="often", cron="*/10 2 * * *"))
+    for _ in range(5 * 60):
+        clock.time += timedelta(minutes=1)
+        schedules.tick()
+        finish(cluster)
+    assert len(schedules.fires("often")) == len(cluster.asked) == fires
+
+
 def test_of_what_was_missed_the_latest_alone_is_fired(tmp_path, cluster, clock):
     schedules = scheduler(tmp_path, cluster, clock)
     schedules.add(nightly())
@@ -131,7 +145,8 @@ def test_a_run_that_is_still_live_is_waited_for_cancelled_or_makes_the_next_one_
     submissions = Submissions(Root(str(tmp_path)), cluster, clock)
     if overlap is Overlap.QUEUE:
         assert [fire.waits for fire in schedules.tick()] == [first]
-        assert schedules.run_now("nightly").refused == f"run {first} is live"  # nobody would look at it again
+        with pytest.raises(RunError, match=f"was not submitted: run {first} is live"):  # nobody would look at it again
+            schedules.run_now("nightly")
     if overlap is Overlap.REFUSE:
         assert schedules.fires("nightly")[1].refused == f"run {first} is live"
         finish(cluster)
