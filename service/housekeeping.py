@@ -102,7 +102,9 @@ class Housekeeping:
     @cached_property
     def _going(self) -> Mapping[str, str]:
         """Runs that go as a whole, and why: forgotten, beyond those that their schedules keep, or removed by half."""
-        going: dict[str, str] = {run: "it is to be forgotten" for run in self._forget if self._may_be_forgotten(run)}
+        for run in self._forget:
+            self._check_forgotten(run)
+        going = dict.fromkeys(self._forget, "it is to be forgotten")
         for schedule in self._schedules.all():
             if schedule.keep is not None:
                 runs = [run for run in self._schedules.runs(schedule) if self._is_published(run)]
@@ -111,7 +113,7 @@ class Housekeeping:
         halves = [run for run in self._known if not self._is_published(run) and self._schedules.is_removed(run)]
         return going | dict.fromkeys((run for run in halves if not self._is_live(run)), "its removal was not finished")
 
-    def _may_be_forgotten(self, run: str) -> bool:
+    def _check_forgotten(self, run: str) -> None:
         begun = [each for each in self._known if not self._is_published(each)]
         if run not in begun:
             raise RunError(f"run {run!r} is not one that is begun and not published; {nearest(run, begun)}")
@@ -120,7 +122,6 @@ class Housekeeping:
                 raise RunError(
                     f"run {run!r} may be live: {removal.path} is young; cancel it, or give a smaller --older-than"
                 )
-        return True
 
     def _of_run(self, run: str, why: str) -> Iterator[Removal]:
         """The files of a run. Its row in `runs`, by which readers of whole folders know it, goes first, then its manifest.
@@ -141,8 +142,9 @@ class Housekeeping:
 
     def _old_fires(self) -> Iterator[Removal]:
         """Fires beyond the last ones of their schedules, of whose runs nothing is left."""
-        for name in self._root.folders(paths.SCHEDULES):
-            needed = {*self._known, *self._schedules.needed(name, KEPT_FIRES)}
+        schedules, damaged = self._schedules.readable()
+        needed = {*self._known, *(run for each in schedules for run in self._schedules.needed(each, KEPT_FIRES))}
+        for name in set(self._root.folders(paths.SCHEDULES)) - set(damaged):
             for removal in self._files(paths.fires_folder(name), f"it is none of the last {KEPT_FIRES} of {name}"):
                 stamp, ending, _ = removal.path.rpartition("/")[2].partition(".json")
                 if ending and f"{name}-{stamp}" not in needed and self._is_old(removal.path):

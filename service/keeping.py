@@ -33,7 +33,10 @@ def gc(
     from service.running import size
 
     place = Root(root)
-    keeper = Housekeeping(place, nowhere(place), datetime.now(UTC), timedelta(days=older_than), forget or ())
+    schedules = nowhere(place)
+    for told in schedules.readable()[1].values():
+        typer.echo(f"deconvoy: {told}; until then its runs stay", err=True)
+    keeper = Housekeeping(place, schedules, datetime.now(UTC), timedelta(days=older_than), forget or ())
     found, unfinished = keeper.plan(), keeper.unfinished()
     if not dry_run:
         keeper.remove(found)

@@ -14,7 +14,7 @@ from typing import Any
 
 from service.fires import Fires, run_of
 from service.submissions import LIVE, Submissions
-from service.timetable import Fire, Overlap, Schedule, check
+from service.timetable import NAME, Fire, Overlap, Schedule, check
 from workers.errors import ClusterError, DamagedFile, DamagedRun, QueryError, RunError, UsageError, nearest
 from workers.store import paths
 from workers.store.attempts import NOT_TAKEN, Attempts
@@ -52,8 +52,18 @@ class Schedules:
         return made
 
     def all(self) -> Sequence[Schedule]:
-        """Every schedule, by name."""
-        return [self.find(name) for name in self._names()]
+        """Every schedule that can be understood, by name."""
+        return self.readable()[0]
+
+    def readable(self) -> tuple[Sequence[Schedule], Mapping[str, str]]:
+        """The schedules that can be understood, by name, and what is wrong with the others."""
+        found, wrong = [], {}
+        for name in self._names():
+            try:
+                found.append(self.find(name))
+            except DamagedFile as error:
+                wrong[name] = str(error)
+        return found, wrong
 
     def find(self, name: str) -> Schedule:
         """A schedule by its name.
@@ -65,7 +75,7 @@ class Schedules:
         self._check_known(name)
         try:
             told = json.loads(self._root.read(paths.schedule_path(name)))
-            return _decoded({**told, **self._pause_of(name, told.get("made", ""))})
+            return _decoded({**told, **self._pause_of(name, told.get("made", "")), "name": name})
         except FileNotFoundError as error:
             raise QueryError(f"there is no schedule {name!r} any more") from error
         except (ValueError, KeyError, TypeError, AttributeError, UsageError) as error:
@@ -92,22 +102,19 @@ class Schedules:
     def last_fires(self) -> Mapping[str, Fire]:
         """The last fire of each schedule that has fired, by its name; of one that cannot be understood `tick` tells."""
         found = {}
-        for name in self._names():
-            with suppress(DamagedFile, QueryError):
-                found[name] = next(self._fires.backwards(self.find(name)), None)
+        for schedule in self.all():
+            with suppress(DamagedFile):
+                found[schedule.name] = next(self._fires.backwards(schedule), None)
         return {name: fire for name, fire in found.items() if fire is not None}
 
     def runs(self, schedule: Schedule) -> Sequence[str]:
         """The runs that a schedule's fires name, the first one first, whatever has become of them."""
         return self._fires.runs(schedule)
 
-    def needed(self, name: str, last: int) -> Sequence[str]:
+    def needed(self, schedule: Schedule, last: int) -> Sequence[str]:
         """The runs of those fires that are asked for: so many last ones, and all from the one on that is due."""
-        if name not in self._names():
-            return ()
-        schedule = self.find(name)
         runs, due = self.runs(schedule), schedule.last_fire(self._now())
-        return [*runs[-last:], *(run for run in runs if due is not None and run >= run_of(name, due))]
+        return [*runs[-last:], *(run for run in runs if due is not None and run >= run_of(schedule.name, due))]
 
     def mark_removed(self, run: str) -> None:
         """Write down that a run is being removed, if a schedule has fired it: it is not fired again."""
@@ -241,9 +248,8 @@ class Schedules:
         return {key: told[key] for key in ("paused", "since")} if told["made"] == made else {}
 
     def _check_known(self, name: str) -> None:
-        names = self._names()
-        if name not in names:
-            raise QueryError(f"there is no schedule {name!r}; {nearest(name, names)}")
+        if not (NAME.match(name) and self._root.exists(paths.schedule_path(name))):
+            raise QueryError(f"there is no schedule {name!r}; {nearest(name, self._names())}")
 
     def _names(self) -> list[str]:
         return [name for name in self._root.folders(paths.SCHEDULES) if self._root.exists(paths.schedule_path(name))]

@@ -52,8 +52,11 @@ def list_schedules(root: RootOption, as_json: JsonOption = False) -> None:
     from service.console import print_json, print_table
 
     schedules = nowhere(Root(root))
+    found, wrong = schedules.readable()
+    for told in wrong.values():
+        typer.echo(f"deconvoy: {told}", err=True)
     last = {name: fire.run for name, fire in schedules.last_fires().items()}
-    rows = [asdict(each) | {"last": last.get(each.name, "")} for each in schedules.all()]
+    rows = [asdict(each) | {"last": last.get(each.name, "")} for each in found]
     if as_json:
         print_json(rows)
     else:

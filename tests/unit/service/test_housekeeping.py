@@ -218,6 +218,21 @@ def test_the_last_fire_is_not_fired_again_when_its_run_is_removed_because_a_late
         assert schedules.tick() == [] and [run for _, run, _ in cluster.asked] == [later]
 
 
+def test_of_a_schedule_that_cannot_be_understood_everything_stays_and_the_others_are_tidied_up(tmp_path):
+    root = Root(str(tmp_path))
+    runs = nightly(root, keep=1, days=3)
+    path = tmp_path / "schedules" / "nightly" / "schedule.json"
+    for name, text in (("odd", path.read_text().replace('"tz": "UTC"', '"tz": "Mars/Base"')), ("gone", "")):
+        shutil.copytree(tmp_path / "schedules" / "nightly", tmp_path / "schedules" / name)
+        (tmp_path / "schedules" / name / "schedule.json").write_text(text)
+    (tmp_path / "schedules" / "gone" / "schedule.json").unlink()
+    aged(root)
+    told = CliRunner().invoke(app, ["gc", "--root", root.base])
+    assert told.exit_code == 0 and "there is no time zone 'Mars/Base'" in told.stderr
+    assert not root.exists(f"runs/{runs[0]}/manifest.json")
+    assert len(root.files("schedules/odd/fires")) == 3 and not root.files("schedules/gone/fires")
+
+
 def test_of_fires_the_last_ones_stay_and_those_of_runs_that_are_there_and_the_one_that_is_due(tmp_path):
     root, new_year = Root(str(tmp_path)), NOW.replace(month=1, day=1, hour=0, minute=0, second=0, microsecond=0)
     spec = {"model": {"source": "deconvoy://zfnet-mini"}, "corpus": {"source": "/photos"}}

@@ -441,6 +441,9 @@ def test_a_schedule_that_cannot_be_understood_is_told_and_hinders_no_other(tmp_p
     told = [fire.told for fire in schedules.tick()]
     assert "schedule 'broken' cannot be understood" in told[0] and "schedule 'odd'" in told[2]
     assert [run for _, run, _ in cluster.asked] == ["nightly-20260101t013000z"]
+    assert [each.name for each in schedules.all()] == ["nightly"] == [*schedules.last_fires()]
+    listed = CliRunner().invoke(app, ["schedule", "list", "--root", str(tmp_path), "--json"])
+    assert [each["name"] for each in json.loads(listed.stdout)] == ["nightly"] and "'broken'" in listed.stderr
     schedules.remove("broken")
     assert len(schedules.tick()) == 1
 
