@@ -16,7 +16,8 @@ from service import catalog, housekeeping
 from service.places import Allowed
 from service.problems import PROBLEMS
 from service.schedules import Schedules
-from service.submissions import LIVE, Status, Submissions
+from service.statuses import LIVE, Status
+from service.submissions import Submissions
 from service.timetable import Overlap, Schedule
 from workers.errors import QueryError, RefusedError, RunError
 from workers.store import paths
@@ -114,16 +115,22 @@ class ScheduleTold(BaseModel):
     keep: int | None
     paused: bool
     since: str
+    made: str
 
 
 class FireTold(BaseModel):
-    """A time at which a schedule fired, the run that it names, and why it was not submitted, if so, for good or now."""
+    """A time at which a schedule fired, the run that it names, and what became of it.
+
+    It was refused, for a reason; or a cluster took it (`submitted`), and it may have been removed since (`removed`).
+    """
 
     at: str
     run: str
     refused: str
     waits: str
     error: str
+    submitted: bool
+    removed: bool
 
 
 def add_to(app: FastAPI, submissions: Submissions, schedules: Schedules, allowed: Allowed) -> None:
@@ -214,12 +221,11 @@ def _add_schedules(router: APIRouter, schedules: Schedules, submissions: Submiss
     @router.get("/schedules/{name}/fires", response_model=list[FireTold], operation_id="fires")
     def fires(name: Name) -> Any:  # noqa: ANN401
         """When a schedule fired."""
-        schedules.find(name)
         return schedules.fires(name)
 
     @router.post("/schedules/{name}/fires", status_code=202, response_model=FireTold, operation_id="run_now")
     def run_now(name: Name) -> Any:  # noqa: ANN401
-        """Fire a schedule once, now."""
+        """Fire a schedule once, now. What is refused, since its last run is live, say, is a conflict."""
         return schedules.run_now(name)
 
     @router.post("/schedules/{name}/{what}", response_model=ScheduleTold, operation_id="pause_schedule")

@@ -29,7 +29,8 @@ from service.places import Allowed
 from service.query.layers import Choice
 from service.request_log import Logged
 from service.schedules import Schedules
-from service.submissions import RunState, Status, Submissions
+from service.statuses import RunState, Status
+from service.submissions import Submissions
 from workers.errors import DamagedRun, DeconvoyError, QueryError
 from workers.store.root import Root
 

@@ -15,7 +15,8 @@ from workers.store.root import Root
 
 if TYPE_CHECKING:
     from service.schedules import Schedules
-    from service.submissions import Status, Submissions
+    from service.statuses import Status
+    from service.submissions import Submissions
 
 EVERY_S = 1.0
 TELL_S = 10.0  # a phase is told when it begins, and then so often
@@ -188,7 +189,7 @@ def nowhere(root: Root) -> "Schedules":
 
 
 def _live() -> tuple[str, ...]:
-    from service.submissions import LIVE
+    from service.statuses import LIVE
 
     return LIVE
 

@@ -3,36 +3,42 @@
 Runs of a schedule go beyond those that it keeps, whatever their age. Of the rest nothing younger than the age is touched, for
 somebody may be writing it. Results of shards go when no published run was made of them. As long as a run is begun or live and
 not published all of them stay: which ones it will reuse only its job knows.
+
+A run that goes is marked in its fire first, so that nobody fires it again, and a removal that was killed is gone on with.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import cached_property
 
 import pyarrow.compute as pc
 
 from service.catalog import PublishedRun
 from service.query.reading import read
 from service.schedules import Schedules
-from workers.errors import DamagedRun, QueryError, Reason, RunError
+from workers.errors import DamagedRun, QueryError, Reason, RunError, nearest
 from workers.store import paths
 from workers.store.attempts import Attempts
 from workers.store.root import Root
-from workers.store.schema import REJECTS
+from workers.store.schema import REJECTS, RUNS
 
 TEMPORARY = ".tmp"
+SILENCE = timedelta(hours=1)  # after which a run is forgotten that is to be: a job that lives writes every ten seconds
+KEPT_FIRES = 100  # of a schedule, as its history
 JUDGED = [str(Reason.DECODER_CRASH), str(Reason.DECODER_HANG)]  # by a verdict that is kept
 
 
 @dataclass(frozen=True)
 class Removal:
-    """A file that can go: its path under the root, its size in bytes, and why."""
+    """A file that can go: its path under the root, its size in bytes, why, and the run that goes as a whole, if one does."""
 
     path: str
     bytes: int
     why: str
+    run: str = ""
 
 
 @dataclass(frozen=True)
@@ -53,52 +59,98 @@ class Housekeeping:
         schedules: of it; they say how many of their runs are kept.
         now: the time.
         age: what is younger stays.
+        forget: runs that are begun and not published, and that nobody will go on with.
     """
 
-    def __init__(self, root: Root, schedules: Schedules, now: datetime, age: timedelta) -> None:
+    def __init__(
+        self, root: Root, schedules: Schedules, now: datetime, age: timedelta, forget: Sequence[str] = ()
+    ) -> None:
         self._root, self._schedules = root, schedules
-        self._before = now - age
+        self._before, self._silent = now - age, now - max(age, SILENCE)
+        self._forget = forget
 
     def plan(self) -> Sequence[Removal]:
-        """What can go, in the order in which it has to: a run's manifest first, so that no reader sees half of it.
+        """What can go, in the order in which it has to.
 
         Raises:
             DamagedRun: a manifest cannot be understood; nothing can be said about what it needs.
+            RunError: a run that is to be forgotten is published, unknown, or may be live.
         """
-        old = list(self._old_runs())
-        found = [removal for run in old for removal in self._of_run(run)]
+        found = [removal for run, why in self._going.items() for removal in self._of_run(run, why)]
         if not self.unfinished():
-            found += self._unneeded_results(without=old)
-        return [*found, *self._strays()]
+            found += self._unneeded_results(without=self._going)
+        return [*found, *self._old_fires(), *self._strays()]
 
     def unfinished(self) -> Sequence[str]:
-        """Runs that are begun, or submitted and not ended, and not published."""
-        return [run for run in self._root.folders(paths.RUNS) if self._is_begun(run) and not self._is_published(run)]
+        """Runs that are begun, or submitted and not ended, and not published; none that is being removed."""
+        begun = (run for run in self._known if self._is_begun(run) and not self._is_published(run))
+        return [run for run in begun if run not in self._going]
 
     def remove(self, removals: Sequence[Removal]) -> None:
         """Remove what was planned."""
+        for run in {removal.run for removal in removals if removal.run}:
+            self._schedules.mark_removed(run)
         for removal in removals:
             self._root.delete(removal.path)
 
-    def _old_runs(self) -> Iterator[str]:
-        """Published runs of schedules beyond those that they keep; the newest one always stays."""
+    @cached_property
+    def _known(self) -> Sequence[str]:
+        """Runs of which there is a file: locally the folders of removed ones stay."""
+        own = (paths.run_folder, paths.attempts_folder)
+        return [run for run in self._root.folders(paths.RUNS) if any(self._root.files(folder(run)) for folder in own)]
+
+    @cached_property
+    def _going(self) -> Mapping[str, str]:
+        """Runs that go as a whole, and why: forgotten, beyond those that their schedules keep, or removed by half."""
+        for run in self._forget:
+            self._check_forgotten(run)
+        going = dict.fromkeys(self._forget, "it is to be forgotten")
         for schedule in self._schedules.all():
             if schedule.keep is not None:
-                runs = [fire.run for fire in self._schedules.fires(schedule.name) if self._is_published(fire.run)]
-                yield from runs[: -schedule.keep]
+                runs = [run for run in self._schedules.runs(schedule) if self._is_published(run)]
+                why = f"schedule {schedule.name} keeps {schedule.keep} and has newer ones"
+                going |= dict.fromkeys(runs[: -schedule.keep], why)
+        halves = [run for run in self._known if not self._is_published(run) and self._schedules.is_removed(run)]
+        return going | dict.fromkeys((run for run in halves if not self._is_live(run)), "its removal was not finished")
 
-    def _of_run(self, run: str) -> Iterator[Removal]:
-        why = f"run {run} is older than those its schedule keeps"
-        manifest = paths.manifest_path(run)
-        yield from self._files(paths.run_folder(run), why, only=manifest.rpartition("/")[2])
-        for table in self._root.folders(paths.TABLES):
-            yield from self._files(paths.table_folder(table, run), why)
-        yield from self._files(paths.attempts_folder(run), why)
-        for removal in self._files(paths.run_folder(run), why):
-            if removal.path != manifest:
-                yield removal
+    def _check_forgotten(self, run: str) -> None:
+        begun = [each for each in self._known if not self._is_published(each)]
+        if run not in begun:
+            raise RunError(f"run {run!r} is not one that is begun and not published; {nearest(run, begun)}")
+        for removal in (*self._files(paths.run_folder(run), ""), *self._files(paths.attempts_folder(run), "")):
+            if self._root.modified(removal.path) > self._silent:
+                raise RunError(
+                    f"run {run!r} may be live: {removal.path} is young; cancel it, or give a smaller --older-than"
+                )
 
-    def _unneeded_results(self, without: Sequence[str]) -> Iterator[Removal]:
+    def _of_run(self, run: str, why: str) -> Iterator[Removal]:
+        """The files of a run. Its row in `runs`, by which readers of whole folders know it, goes first, then its manifest.
+
+        What says that it was begun goes last, so that it is known as long as anything of it is left.
+        """
+        manifest, spec = paths.manifest_path(run), paths.spec_path(run)
+        others = [table for table in self._root.folders(paths.TABLES) if table != RUNS.name]
+        own = {removal.path: removal for removal in self._files(paths.run_folder(run), why)}
+        ordered = [
+            *self._files(paths.table_folder(RUNS.name, run), why),
+            *(own.pop(path) for path in (manifest,) if path in own),
+            *(removal for table in others for removal in self._files(paths.table_folder(table, run), why)),
+            *self._files(paths.attempts_folder(run), why),
+            *sorted(own.values(), key=lambda removal: removal.path == spec),
+        ]
+        yield from (replace(removal, run=run) for removal in ordered)
+
+    def _old_fires(self) -> Iterator[Removal]:
+        """Fires beyond the last ones of their schedules, of whose runs nothing is left."""
+        schedules, damaged = self._schedules.readable()
+        needed = {*self._known, *(run for each in schedules for run in self._schedules.needed(each, KEPT_FIRES))}
+        for name in set(self._root.folders(paths.SCHEDULES)) - set(damaged):
+            for removal in self._files(paths.fires_folder(name), f"it is none of the last {KEPT_FIRES} of {name}"):
+                stamp, ending, _ = removal.path.rpartition("/")[2].partition(".json")
+                if ending and f"{name}-{stamp}" not in needed and self._is_old(removal.path):
+                    yield removal
+
+    def _unneeded_results(self, without: Container[str]) -> Iterator[Removal]:
         needed = {path for run in self._root.folders(paths.RUNS) if run not in without for path in self._needed(run)}
         for configuration in self._root.folders(paths.SHARDS):
             for removal in self._files(paths.shard_folder(configuration), "no published run was made of it"):
@@ -116,8 +168,7 @@ class Housekeeping:
     def _strays(self) -> Iterator[Removal]:
         """Files that a killed writer left, tables of runs that nobody has begun, and idempotency keys that nobody sends again."""
         yield from self._aged(self._files(paths.IDEMPOTENCY, "it is remembered for so long and no longer"))
-        folders = [folder for top in paths.TOPS for folder in self._below(top)]
-        known = set(self._root.folders(paths.RUNS))
+        folders, known = [folder for top in paths.TOPS for folder in self._below(top)], set(self._known)
         for table in self._root.folders(paths.TABLES):
             for folder in self._root.folders(f"{paths.TABLES}/{table}"):
                 here = f"{paths.TABLES}/{table}/{folder}"
@@ -135,17 +186,20 @@ class Housekeeping:
             yield from self._below(f"{folder}/{each}")
 
     def _is_begun(self, run: str) -> bool:
+        return self._root.exists(paths.spec_path(run)) or self._is_live(run)
+
+    def _is_live(self, run: str) -> bool:
+        """Whether its last attempt has not said that it ended."""
         attempts = Attempts(self._root, run)
         numbers = attempts.numbers()
-        return self._root.exists(paths.spec_path(run)) or (bool(numbers) and attempts.ended(numbers[-1]) is None)
+        return bool(numbers) and attempts.ended(numbers[-1]) is None
 
     def _aged(self, removals: Iterator[Removal]) -> Iterator[Removal]:
         return (removal for removal in removals if self._is_old(removal.path))
 
-    def _files(self, folder: str, why: str, only: str | None = None) -> Iterator[Removal]:
-        for name, size in self._root.files(folder).items():
-            if only in (None, name):
-                yield Removal(f"{folder}/{name}", size, why)
+    def _files(self, folder: str, why: str) -> Iterator[Removal]:
+        for name, size in sorted(self._root.files(folder).items()):
+            yield Removal(f"{folder}/{name}", size, why)
 
     def _is_old(self, path: str) -> bool:
         with suppress(FileNotFoundError):

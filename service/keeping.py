@@ -19,6 +19,9 @@ def add_to(app: typer.Typer) -> None:
 def gc(
     root: RootOption,
     older_than: Annotated[float, typer.Option(min=0, help="Days; what is younger stays.")] = 7.0,
+    forget: Annotated[
+        list[str] | None, typer.Option(help="Run that is not published and never will be; may be repeated.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -30,7 +33,10 @@ def gc(
     from service.running import size
 
     place = Root(root)
-    keeper = Housekeeping(place, nowhere(place), datetime.now(UTC), timedelta(days=older_than))
+    schedules = nowhere(place)
+    for told in schedules.readable()[1].values():
+        typer.echo(f"deconvoy: {told}; until then its runs stay", err=True)
+    keeper = Housekeeping(place, schedules, datetime.now(UTC), timedelta(days=older_than), forget or ())
     found, unfinished = keeper.plan(), keeper.unfinished()
     if not dry_run:
         keeper.remove(found)
@@ -41,7 +47,9 @@ def gc(
         typer.echo(f"{each.path}  {size(each.bytes)}  {each.why}")
     typer.echo(f"{len(found):,} files, {size(sum(each.bytes for each in found))}" + (", would go" if dry_run else ""))
     if unfinished:
-        typer.echo(f"results of shards stay: {', '.join(unfinished)} not finished")
+        typer.echo(
+            f"results of shards stay: {', '.join(unfinished)} not finished; --forget RUN lets go of one that never will be"
+        )
 
 
 def retry_rejects(

@@ -8,7 +8,7 @@ import typer
 
 from service.control import Address, JobOption, SpecFile, nowhere, read_spec, submissions_of
 from service.questions import JsonOption, RootOption
-from workers.errors import RunError, UsageError
+from workers.errors import UsageError
 from workers.store.root import Root
 
 if TYPE_CHECKING:
@@ -52,10 +52,11 @@ def list_schedules(root: RootOption, as_json: JsonOption = False) -> None:
     from service.console import print_json, print_table
 
     schedules = nowhere(Root(root))
-    rows = []
-    for each in schedules.all():
-        fires = schedules.fires(each.name)
-        rows.append(asdict(each) | {"last": fires[-1].run if fires else ""})
+    found, wrong = schedules.readable()
+    for told in wrong.values():
+        typer.echo(f"deconvoy: {told}", err=True)
+    last = {name: fire.run for name, fire in schedules.last_fires().items()}
+    rows = [asdict(each) | {"last": last.get(each.name, "")} for each in found]
     if as_json:
         print_json(rows)
     else:
@@ -77,10 +78,7 @@ def resume_schedule(name: NameWord, root: RootOption) -> None:
 @app.command("run-now")
 def run_now(name: NameWord, root: RootOption, address: Address) -> None:
     """Fire a schedule once, outside of its times; the run that it names is printed if the cluster has taken it."""
-    fire = _schedules(root, address).run_now(name)
-    if fire.refused:
-        raise RunError(f"run {fire.run} was not submitted: {fire.refused}")
-    typer.echo(fire.run)
+    typer.echo(_schedules(root, address).run_now(name).run)
 
 
 @app.command("remove")
@@ -99,14 +97,15 @@ def run_schedules(
 
     With --once the exit code is 1 if something is due and cannot be submitted now.
     """
-    from service.serving import look
+    from service.serving import look, look_again
 
     schedules = _schedules(root, address)
-    fires = look(schedules)
-    while not once:
+    if once:
+        raise typer.Exit(int(any(fire.error for fire in look(schedules))))
+    fires = look_again(schedules)
+    while True:
         time.sleep(EVERY_S)
-        fires = look(schedules, fires)
-    raise typer.Exit(int(any(fire.error for fire in fires)))
+        fires = look_again(schedules, fires)
 
 
 def _schedules(root: str, address: str) -> "Schedules":

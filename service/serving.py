@@ -107,10 +107,7 @@ def ticking(schedules: "Schedules") -> "Iterator[None]":
     def tick() -> None:
         fires: Sequence[Fire] = ()
         while not ended.wait(EVERY_S):
-            try:
-                fires = look(schedules, fires)
-            except Exception as error:  # noqa: BLE001 - stores raise what they like; the next look may find it mended
-                Log().say(f"schedules: {type(error).__name__}: {error}", log.ERROR, error=error)
+            fires = look_again(schedules, fires)
 
     thread = threading.Thread(target=tick, name="schedules", daemon=True)
     thread.start()
@@ -128,6 +125,15 @@ def look(schedules: "Schedules", before: "Sequence[Fire]" = ()) -> "Sequence[Fir
         if fire not in before:
             Log().say(fire.told, log.WARNING if fire.error else log.INFO, run=fire.run)
     return fires
+
+
+def look_again(schedules: "Schedules", before: "Sequence[Fire]" = ()) -> "Sequence[Fire]":
+    """As `look`, for who will look again: a store that fails is told, and may be mended then."""
+    try:
+        return look(schedules, before)
+    except Exception as error:  # noqa: BLE001 - stores raise what they like
+        Log().say(f"schedules: {type(error).__name__}: {error}", log.ERROR, error=error)
+        return before
 
 
 def _is_loopback(host: str) -> bool:

@@ -39,6 +39,7 @@ class Schedule:
         keep: runs that are kept when old ones are removed; None for all.
         paused: whether it does not fire.
         since: fires at and before this are not its business; UTC, ISO 8601.
+        made: when it was added, UTC, ISO 8601; tells it from one of this name that was removed.
     """
 
     name: str
@@ -50,14 +51,16 @@ class Schedule:
     keep: int | None = None
     paused: bool = False
     since: str = ""
+    made: str = ""
 
     def last_fire(self, now: datetime) -> datetime | None:
         """When it fired last, at or before a time, UTC; None if it never has.
 
-        Across a change to daylight saving time cronsim does as Debian's cron: a time that is skipped fires right after the
-        change, one that comes twice fires the first time; expressions with a star for the hour follow the clock.
+        Across a change of the clock cronsim does as Debian's cron: a time that is skipped fires right after the change, one
+        that comes twice fires the first time. Expressions whose minute or hour begins with a star (`*/10 2 * * *`) follow the
+        clock: in an hour that is skipped they do not fire, in one that comes twice they fire both times.
         """
-        local, since = now.astimezone(ZoneInfo(self.tz)), datetime.fromisoformat(self.since)
+        local, since = now.astimezone(ZoneInfo(self.tz)), datetime.fromisoformat(self.since).astimezone(UTC)
         for days in LOOK_BACK_DAYS:
             # From a noon on, far from all changes of the clock: cronsim backwards, or from within a doubled hour, errs.
             noon = (local - timedelta(days=days)).replace(hour=12, minute=0, second=0, microsecond=0)
@@ -80,6 +83,9 @@ class Fire:
         refused: why that was not submitted and will not be, if so.
         waits: the live run that it waits for, or empty.
         error: why it could not be submitted at this look, or empty; the next look tries again.
+        behind: the live run for whose sake it was refused, or empty.
+        submitted: whether a cluster took its run.
+        removed: whether its run was removed since, or is being removed.
     """
 
     at: str
@@ -87,6 +93,14 @@ class Fire:
     refused: str = ""
     waits: str = ""
     error: str = ""
+    behind: str = ""
+    submitted: bool = False
+    removed: bool = False
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing is left to be done about it, whatever becomes of its run."""
+        return self.submitted or self.removed or bool(self.refused)
 
     @property
     def told(self) -> str:

@@ -6,7 +6,8 @@ from typing import Any
 from service import links
 from service.api import PREFIX
 from service.pages.parts import Page
-from service.submissions import RunState, Status, Submissions
+from service.statuses import RunState, Status
+from service.submissions import Submissions
 from workers.errors import QueryError, RunError
 
 

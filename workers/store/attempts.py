@@ -7,6 +7,7 @@ process; an attempt's number is taken by creating its first file exclusively.
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from datetime import datetime
 from typing import Any
 
 from workers.errors import DamagedRun
@@ -136,8 +137,9 @@ class Attempts:
         """A value of what was written, by whatever version: what this one does not know it leaves out."""
         known = {each.name for each in fields(kind)}
         try:
+            datetime.fromisoformat(told["at"])
             return kind(**{name: value for name, value in told.items() if name in known})
-        except TypeError as error:
+        except (TypeError, ValueError, KeyError) as error:
             raise DamagedRun(f"run {self.run!r}: a {kind.__name__.lower()} cannot be understood: {error}") from error
 
 

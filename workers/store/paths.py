@@ -81,6 +81,11 @@ def schedule_path(name: str) -> str:
     return f"{SCHEDULES}/{name}/schedule.json"
 
 
+def pause_path(name: str) -> str:
+    """Whether a schedule is paused."""
+    return f"{SCHEDULES}/{name}/paused.json"
+
+
 def fires_folder(name: str) -> str:
     """The times at which a schedule fired."""
     return f"{SCHEDULES}/{name}/fires"

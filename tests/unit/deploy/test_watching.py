@@ -10,7 +10,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from service.metrics import Metrics
-from service.submissions import RunState, Status
+from service.statuses import RunState, Status
 from service.timetable import Fire
 from tests.support import deployed
 from tests.support.commands import parse

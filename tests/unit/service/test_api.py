@@ -166,7 +166,7 @@ def test_a_cluster_that_does_not_answer_is_a_problem_of_its_own(client, cluster)
     assert submit(client).json()["attempt"] == 1
 
 
-def test_schedules_are_kept_fired_paused_and_forgotten(client, cluster):
+def test_schedules_are_kept_fired_paused_and_forgotten(client, cluster, clock):
     asked = {"name": "nightly", "cron": "0 2 * * *", "tz": "Europe/Berlin", "spec": NAMELESS, "keep": 3}
     assert client.post("/api/v1/schedules", json=asked).status_code == 201
     assert is_problem(client.post("/api/v1/schedules", json=asked), 422, "there is a schedule 'nightly'")
@@ -180,6 +180,10 @@ def test_schedules_are_kept_fired_paused_and_forgotten(client, cluster):
     fire = client.post("/api/v1/schedules/nightly/fires")
     assert fire.status_code == 202 and cluster.asked[0][1] == fire.json()["run"]
     assert client.get("/api/v1/schedules/nightly/fires").json() == [fire.json()]
+    clock.time += timedelta(seconds=1)
+    refused = client.post("/api/v1/schedules/nightly/fires")
+    assert is_problem(refused, 409, f"was not submitted: run {fire.json()['run']} is live") and len(cluster.asked) == 1
+    assert [bool(each["refused"]) for each in client.get("/api/v1/schedules/nightly/fires").json()] == [False, True]
     assert client.delete("/api/v1/schedules/nightly").status_code == 204
     assert client.get("/api/v1/schedules").json() == []
 

@@ -10,7 +10,8 @@ from typer.testing import CliRunner
 from service import control
 from service.cli import app
 from service.clusters import State
-from service.submissions import RunState, Submissions
+from service.statuses import RunState
+from service.submissions import Submissions
 from tests.support.clusters import SPEC as NAMELESS
 from tests.support.clusters import Clock
 from tests.support.published import publish

@@ -1,0 +1,189 @@
+"""How submitted runs are. Takes a root, a cluster and a time, gives states: by what is written, by Ray, by signs of life.
+
+What is written stands: Ray's own table of jobs is lost with its head node.
+"""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+
+from service.clusters import Cluster, State
+from workers.errors import ClusterError, DamagedRun, RunError, nearest
+from workers.spec import check_run_id
+from workers.store import paths
+from workers.store.attempts import CANCELLED, Attempts, Begun, Ended, Progress
+from workers.store.root import Root
+
+GRACE = timedelta(seconds=30)  # between taking a number and Ray's knowing of the job; and of a silent progress
+AT_ONCE = 16  # runs that are looked at: on a store far away each costs some round trips
+
+
+class RunState(StrEnum):
+    """How a run is.
+
+    `lost`: its attempt ended without a word, as when the head node of its cluster died. Submitting it again goes on with it,
+    as it does for `failed` and `cancelled`. `damaged`: what is written of it under the root cannot be understood.
+    """
+
+    PUBLISHED = "published"
+    PENDING = "pending"
+    RUNNING = "running"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    LOST = "lost"
+    DAMAGED = "damaged"
+
+
+LIVE = (RunState.PENDING, RunState.RUNNING)
+
+
+@dataclass(frozen=True)
+class Status:
+    """A run, and how its last attempt is.
+
+    Attributes:
+        run: run id.
+        state: how it is.
+        attempt: number of the last attempt; 0 if it was never submitted.
+        job: kind of job, or empty.
+        submitted: when the last attempt was, UTC, ISO 8601, or empty.
+        error: why it failed.
+        waits: what it waits for, while it is pending.
+        progress: how far the last attempt is, or was.
+    """
+
+    run: str
+    state: RunState
+    attempt: int = 0
+    job: str = ""
+    submitted: str = ""
+    error: str = ""
+    progress: Progress | None = None
+    waits: str = ""
+
+
+def now() -> datetime:
+    """The time, UTC."""
+    return datetime.now(UTC)
+
+
+class Statuses:
+    """How the runs of a root are. May be asked from many threads and processes.
+
+    Args:
+        root: where runs are, and what is known of them.
+        cluster: what runs them.
+        clock: the time.
+    """
+
+    def __init__(self, root: Root, cluster: Cluster, clock: Callable[[], datetime] = now) -> None:
+        self.root = root.absolute()
+        self.cluster = cluster
+        self.clock = clock
+
+    def status(self, run: str) -> Status:
+        """How a run is.
+
+        Raises:
+            RunError: there is no such run.
+        """
+        found = self.known(run)
+        if found is None:
+            raise RunError(f"run {run!r} was never submitted to {self.root.url!r}; {nearest(run, self._runs())}")
+        return found
+
+    def known(self, run: str) -> Status | None:
+        """How a run is; None if there is no such run."""
+        return self._last(check_run_id(run))
+
+    def statuses(self) -> tuple[Status, ...]:
+        """All runs of the root, the last submitted first; a damaged one does not hide the others."""
+        with ThreadPoolExecutor(AT_ONCE) as threads:
+            found = [status for status in threads.map(self._readable, self._runs()) if status is not None]
+        return tuple(sorted(found, key=lambda each: (each.submitted, each.run), reverse=True))
+
+    def _readable(self, run: str) -> Status | None:
+        try:
+            return self._last(run)
+        except DamagedRun as error:
+            return Status(run, RunState.DAMAGED, error=str(error))
+
+    def _last(self, run: str) -> Status | None:
+        attempts = Attempts(self.root, run)
+        numbers = attempts.numbers()
+        if not numbers:
+            return Status(run, RunState.PUBLISHED) if self._is_published(run) else None
+        number = numbers[-1]
+        begun, stands = attempts.begun(number), self._standing(attempts, number)
+        progress = attempts.progress(number)
+        (state, told) = stands or self._seen(attempts, number, begun, progress)
+        about = (begun.job, begun.at) if begun else ("", "")
+        error, waits = (told, "") if state is not RunState.PENDING else ("", told)
+        return Status(run, state, number, *about, error, progress, waits)
+
+    def _standing(self, attempts: Attempts, number: int) -> tuple[RunState, str] | None:
+        """How an attempt is by what is written; None while nothing is. A job publishes first, and then says that it ended."""
+        ended = attempts.ended(number)
+        if self._is_published(attempts.run):
+            return RunState.PUBLISHED, ended.error if ended else ""
+        return _told(ended) if ended else None
+
+    def _is_published(self, run: str) -> bool:
+        return self.root.exists(paths.manifest_path(run))
+
+    def _seen(
+        self, attempts: Attempts, number: int, begun: Begun | None, progress: Progress | None
+    ) -> tuple[RunState, str]:
+        """How an attempt is that has not said that it ended: as Ray sees it, or by the last sign of life."""
+        try:
+            state, told = self.cluster.state(submission_id(attempts.run, number))
+        except ClusterError as error:
+            state, told = State.UNKNOWN, str(error)
+        if state.is_live:
+            return RunState(state), told if state is State.PENDING else ""
+        stands = self._standing(attempts, number)
+        if stands is not None:  # it ended after its files were read, and before Ray was asked
+            return stands
+        if state is State.UNKNOWN:
+            return self._by_signs(begun, progress, told or f"{self.cluster.name} does not know it")
+        if state is State.STOPPED:
+            return RunState.CANCELLED, ""
+        return self._keep(attempts, number, told or "its process ended without a word")
+
+    def _by_signs(self, begun: Begun | None, progress: Progress | None, why: str) -> tuple[RunState, str]:
+        """How an attempt is of which no cluster tells: it may run on another one than is asked."""
+        if self._is_recent(progress):
+            return RunState.RUNNING, ""
+        if self._is_recent(begun):
+            return RunState.PENDING, ""
+        lost = "and it gives no sign of life: if its cluster is gone, submit it again and it goes on"
+        return RunState.LOST, f"{why}; {lost}"
+
+    def _keep(self, attempts: Attempts, number: int, error: str) -> tuple[RunState, str]:
+        """Write down how an attempt ended that could not do so itself: Ray forgets it with its head node."""
+        with suppress(OSError):  # who may only read looks too
+            attempts.end(number, Ended(self._time(), 1, error))
+        return RunState.FAILED, error
+
+    def _is_recent(self, sign: Begun | Progress | None) -> bool:
+        return sign is not None and self.clock() - datetime.fromisoformat(sign.at) < GRACE
+
+    def _runs(self) -> list[str]:
+        return self.root.folders(paths.RUNS)
+
+    def _time(self) -> str:
+        return self.clock().isoformat(timespec="seconds")
+
+
+def submission_id(run: str, number: int) -> str:
+    """What Ray calls an attempt."""
+    return f"{run}.{number}"
+
+
+def _told(ended: Ended) -> tuple[RunState, str]:
+    if ended.exit_code == CANCELLED:
+        return RunState.CANCELLED, ended.error
+    return RunState.FAILED, ended.error or f"it ended with exit code {ended.exit_code} and is not published"
