@@ -1,7 +1,8 @@
 """What stands before the service's answers. Takes requests, lets those pass whose key, rate and size are right.
 
-Where the root has no key everybody who reaches the service may do everything: it then listens on this machine only, and takes
-only requests that call it by this machine's names, so that no page of another site can speak to it through a browser.
+Where the root has no key everybody who reaches the service may do everything. So without a key nobody is answered, unless the
+service listens on this machine only and has never seen a key; and then only by this machine's names, so that no site whose name
+leads here can speak to it through a browser.
 """
 
 import base64
@@ -10,6 +11,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from limits import RateLimitItemPerMinute
 from limits.storage import MemoryStorage
@@ -19,13 +21,13 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service import keys
+from service.hosts import is_here
 from service.keys import Keys
 
 LARGEST_BODY = 1 << 20
 TOO_LARGE = f"a body has at most {LARGEST_BODY:,} bytes"
 PER_MINUTE = 60_000  # a wall alone is a hundred pictures
 LOOK_EVERY_S = 1.0  # is looked whether there are keys
-LOOPBACK = ("127.0.0.1", "localhost", "::1", "testserver")
 Denied = Callable[[int, str], Response]
 
 
@@ -35,11 +37,11 @@ class Rules:
 
     Attributes:
         per_minute: requests of one key, or of one address that sends none.
-        hosts: names by which it may be called where there are no keys.
+        keyless: whether no key is needed as long as the root has none: for where nobody but this machine reaches the service.
     """
 
     per_minute: int = PER_MINUTE
-    hosts: tuple[str, ...] = LOOPBACK
+    keyless: bool = False
 
 
 class Gate:
@@ -55,7 +57,7 @@ class Gate:
     def __init__(self, app: ASGIApp, known: Keys, rules: Rules, denied: Denied) -> None:
         self._app, self._keys, self._rules, self._denied = app, known, rules, denied
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
-        self._guarded, self._looked = False, -math.inf
+        self._guarded, self._looked = not rules.keyless, -math.inf
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or let it be answered."""
@@ -88,12 +90,10 @@ class Gate:
             await self._denied(413, TOO_LARGE)(scope, receive, send)
 
     def _refusal(self, asked: HTTPConnection, method: str) -> Response | None:
-        path = asked.scope[
-            "path"
-        ]  # what is routed; that of the URL is put together with what the client calls its host
+        path = asked.scope["path"]  # what is routed; a URL's is put together with what the client calls its host
         if path in OPEN:
             return None
-        key = self._keys.named(_secret(asked)) if self._has_keys() else None
+        key = self._keys.named(_secret(asked)) if self._is_guarded() else None
         asked.scope["key"] = key.name if key else ""  # for the log
         return self._too_large(asked) or self._too_often(asked, key) or self._unknown(asked, key, needed(path, method))
 
@@ -103,9 +103,9 @@ class Gate:
             return self._denied(413, TOO_LARGE)
         return None
 
-    def _has_keys(self) -> bool:
-        """Whether the root has keys; a first one counts within a second."""
-        if time.monotonic() - self._looked > LOOK_EVERY_S:
+    def _is_guarded(self) -> bool:
+        """Whether a key is needed: from the first key on, and for good, though keys be removed or their folder be gone."""
+        if not self._guarded and time.monotonic() - self._looked > LOOK_EVERY_S:
             self._guarded, self._looked = bool(self._keys), time.monotonic()
         return self._guarded
 
@@ -115,7 +115,7 @@ class Gate:
                 return _challenging(self._denied(401, "a key is needed"))
             if not key.scope.lets(wanted):
                 return self._denied(403, "this key does not let you do this")
-        elif (asked.url.hostname or "") not in self._rules.hosts:
+        elif not is_here(_called(asked)):
             return self._denied(421, "without keys only this machine is answered, by its own names")
         return None
 
@@ -136,6 +136,14 @@ def needed(path: str, method: str) -> keys.Scope:
     if method in ("GET", "HEAD"):
         return keys.Scope.READ
     return keys.Scope.ADMIN if path.startswith("/api/v1/schedules") else keys.Scope.SUBMIT
+
+
+def _called(asked: HTTPConnection) -> str:
+    """The host by which the service is called; empty if it is none."""
+    try:
+        return urlsplit(f"//{asked.headers.get('host', '')}").hostname or ""
+    except ValueError:
+        return ""
 
 
 def _secret(asked: HTTPConnection) -> str:

@@ -3,12 +3,12 @@
 import socket
 import threading
 from contextlib import contextmanager
-from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from service.hosts import is_here
 from service.questions import RootOption
 from workers import log
 from workers.errors import UsageError
@@ -47,19 +47,21 @@ def serve(  # noqa: PLR0913 - one parameter per flag
     import uvicorn
 
     from service import app as web
-    from service.access import LOOPBACK, Rules
+    from service.access import Rules
     from service.clusters import LocalCluster, RayCluster
+    from service.keys import Keys
     from service.places import Allowed
     from service.schedules import Schedules
     from service.submissions import Submissions
 
     place = checked(root, host)
+    rules = Rules(per_minute, keyless=is_here(host) and not Keys(place))
     with listening(host, port) as (there, shown):
         cluster = RayCluster(address) if address else LocalCluster()
         submissions = Submissions(place, cluster)
         schedules = Schedules(place, submissions)
         control = web.Control(submissions, schedules, Allowed(tuple(allow or ())))
-        app = web.create(place, originals=originals, control=control, rules=Rules(per_minute, (*LOOPBACK, host)))
+        app = web.create(place, originals=originals, control=control, rules=rules)
         typer.echo(f"the atlas is at {shown}")
         with ticking(schedules), cluster:
             uvicorn.Server(uvicorn.Config(app, log_level="warning", log_config=None)).run(sockets=[there])
@@ -76,7 +78,7 @@ def checked(root: str, host: str) -> Root:
     place = Root(root)
     if place.is_local and not Path(place.base).is_dir():
         raise UsageError(f"root {root!r} does not exist")
-    if not _is_loopback(host) and not Keys(place):
+    if not is_here(host) and not Keys(place):
         raise UsageError(
             f"{host} can be reached by others, and this root has no keys: make one with `deconvoy keys add NAME --root {root}`"
         )
@@ -128,10 +130,3 @@ def look(schedules: "Schedules", before: "Sequence[Fire]" = ()) -> "Sequence[Fir
         if fire not in before:
             Log().say(fire.told, log.WARNING if fire.error else log.INFO, run=fire.run)
     return fires
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -5,12 +5,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from service.hosts import is_here
 from workers import globs
 from workers.errors import UsageError
 from workers.store import paths
 from workers.store.root import Root
-
-HERE = ("127.0.0.1", "localhost", "::1")
 
 
 def prepared(values: dict[str, Any], address: str) -> dict[str, Any]:
@@ -25,7 +24,7 @@ def prepared(values: dict[str, Any], address: str) -> dict[str, Any]:
     if "root" not in values:
         raise UsageError("the spec names no root")
     root = Root(str(values["root"]))
-    if (urlsplit(address).hostname or "") in HERE:
+    if is_here(urlsplit(address).hostname or ""):
         return values
     if root.is_local:
         raise UsageError(

@@ -7,13 +7,9 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from service import app as web
-from service.access import Rules
 from service.clusters import State
 from service.keys import Keys, Scope
-from service.places import Allowed
-from service.schedules import Schedules
-from service.submissions import Submissions
+from tests.support.asking import app_of, client_of, is_problem
 from tests.support.clusters import SPEC as NAMELESS
 from tests.support.clusters import Clock
 from tests.support.published import publish
@@ -37,23 +33,11 @@ def clock() -> Clock:
 
 @pytest.fixture
 def client(root, cluster, clock) -> TestClient:
-    return TestClient(app_of(root, cluster, clock), raise_server_exceptions=False)
-
-
-def app_of(root, cluster, clock, **rules):
-    submissions = Submissions(root, cluster, clock)
-    control = web.Control(submissions, Schedules(root, submissions), Allowed(("s3://bucket/photos",)))
-    return web.create(root, control=control, rules=Rules(**rules))
+    return client_of(app_of(root, cluster, clock), raise_server_exceptions=False)
 
 
 def submit(client, spec=SPEC, **headers):
     return client.post("/api/v1/runs", json={"job": "scan", "spec": spec}, headers=headers)
-
-
-def is_problem(answer, status: int, told: str = "") -> bool:
-    body = answer.json()
-    right = answer.status_code == body["status"] == status and told in body["detail"]
-    return right and answer.headers["content-type"] == "application/problem+json"
 
 
 def test_a_run_is_submitted_watched_read_and_cancelled(client, root, cluster):
@@ -179,7 +163,7 @@ def test_schedules_are_kept_fired_paused_and_forgotten(client, cluster):
 def test_a_key_lets_do_what_its_scope_says_and_no_more(root, cluster, clock):
     publish(root)
     keys = {scope: Keys(root).add(scope, scope) for scope in Scope}
-    client = TestClient(app_of(root, cluster, clock))
+    client = client_of(app_of(root, cluster, clock))
 
     def asked(method: str, path: str, key: str | None, **more) -> int:
         headers = {"Authorization": f"Bearer {key}"} if key else {}
@@ -228,7 +212,7 @@ def test_an_error_of_the_servers_own_is_a_problem_that_tells_nothing(client, clu
 
 def test_who_guesses_keys_is_slowed_down_and_who_has_one_is_not(root, cluster, clock):
     key = Keys(root).add("dashboard", Scope.READ)
-    client = TestClient(app_of(root, cluster, clock, per_minute=5))
+    client = client_of(app_of(root, cluster, clock, per_minute=5))
     guesses = [client.get("/", headers={"Authorization": f"Bearer {guess}"}) for guess in range(6)]
     assert [answer.status_code for answer in guesses] == [401] * 5 + [429]
     assert guesses[-1].headers["retry-after"] == "60"
@@ -238,7 +222,7 @@ def test_who_guesses_keys_is_slowed_down_and_who_has_one_is_not(root, cluster, c
 @pytest.mark.parametrize("host", ["x/healthz?", "x/healthz#", "localhost/healthz?"])
 def test_what_a_client_calls_its_host_opens_nothing(root, cluster, clock, host):
     Keys(root).add("dashboard", Scope.READ)
-    client = TestClient(app_of(root, cluster, clock))
+    client = client_of(app_of(root, cluster, clock))
     assert client.get("/api/v1/runs", headers={"host": host}).status_code == 401
 
 
@@ -324,7 +308,7 @@ def test_a_body_that_does_not_say_how_large_it_is_is_cut_off(client):
 
 
 def test_bodies_and_rates_have_limits(root, cluster, clock):
-    client = TestClient(app_of(root, cluster, clock, per_minute=5))
+    client = client_of(app_of(root, cluster, clock, per_minute=5))
     assert is_problem(client.post("/api/v1/runs", content=b" " * (2 << 20)), 413)
     assert [client.get("/api/v1/runs").status_code for _ in range(6)] == [200] * 5 + [429]
 
@@ -339,7 +323,7 @@ def test_each_request_is_a_line_with_its_id_route_status_and_the_keys_name_and_n
 ):
     publish(root)
     key = Keys(root).add("dashboard", Scope.READ)
-    client = TestClient(app_of(root, cluster, clock))
+    client = client_of(app_of(root, cluster, clock))
     log.set_up("json")
     try:
         answer = client.get("/runs/first?secret=1", headers={"Authorization": f"Bearer {key}", "X-Request-ID": "abc-1"})
