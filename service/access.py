@@ -1,8 +1,9 @@
-"""What stands before the service's answers. Takes requests, lets those pass whose key, rate and size are right.
+"""What stands before the service's answers. Takes requests, lets those pass whose key, origin, rate and size are right.
 
 Where the root has no key everybody who reaches the service may do everything. So without a key nobody is answered, unless the
 service listens on this machine only and has never seen a key; and then only by this machine's names, so that no site whose name
-leads here can speak to it through a browser.
+leads here can speak to it through a browser. A browser also sends what pages of other sites ask for, with the password that it
+keeps for us: what changes something is taken from our own pages and from programs alone.
 """
 
 import base64
@@ -16,6 +17,7 @@ from urllib.parse import urlsplit
 from limits import RateLimitItemPerMinute
 from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
+from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -95,13 +97,19 @@ class Gate:
             return None
         key = self._keys.named(_secret(asked)) if self._is_guarded() else None
         asked.scope["key"] = key.name if key else ""  # for the log
-        return self._too_large(asked) or self._too_often(asked, key) or self._unknown(asked, key, needed(path, method))
+        early = self._too_large(asked) or self._too_often(asked, key) or self._elsewhere(asked, method)
+        return early or self._unknown(asked, key, needed(path, method))
 
     def _too_large(self, asked: HTTPConnection) -> Response | None:
         told = asked.headers.get("content-length", "0")
         if not told.isdecimal() or int(told) > LARGEST_BODY:
             return self._denied(413, TOO_LARGE)
         return None
+
+    def _elsewhere(self, asked: HTTPConnection, method: str) -> Response | None:
+        if method in LOOKS or _is_own(asked.headers):
+            return None
+        return self._denied(403, "a page of another site asks for this")
 
     def _is_guarded(self) -> bool:
         """Whether a key is needed: from the first key on, and for good, though keys be removed or their folder be gone."""
@@ -129,13 +137,26 @@ class Gate:
 
 
 OPEN = ("/healthz", "/readyz")
+LOOKS = ("GET", "HEAD")
 
 
 def needed(path: str, method: str) -> keys.Scope:
     """The scope that a request needs: to look, to make runs, or to change schedules and keys."""
-    if method in ("GET", "HEAD"):
+    if method in LOOKS:
         return keys.Scope.READ
     return keys.Scope.ADMIN if path.startswith("/api/v1/schedules") else keys.Scope.SUBMIT
+
+
+def _is_own(headers: Headers) -> bool:
+    """Whether a request comes from a page of ours, or from none: programs do not say where they come from, browsers always do.
+
+    A browser that calls us securely says whether the site is the same, whatever names stand between it and us; else its page's
+    origin must be the host that it asks for.
+    """
+    site, origin, host = (headers.get(name) for name in ("sec-fetch-site", "origin", "host"))
+    if site in (None, "none"):
+        return origin is None or origin.lower().endswith(f"://{host}".lower())
+    return site == "same-origin"
 
 
 def _called(asked: HTTPConnection) -> str:

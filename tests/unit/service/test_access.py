@@ -1,5 +1,6 @@
 """What stands before the answers: who is let through without a key, from another site, and how often."""
 
+import json
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
@@ -34,8 +35,8 @@ def _always_looking(monkeypatch):
     monkeypatch.setattr(access, "LOOK_EVERY_S", -1.0)
 
 
-def submit(client: TestClient, **headers: str):
-    return client.post("/api/v1/runs", json={"job": "scan", "spec": SPEC}, headers=headers)
+def submit(client: TestClient, run: str = "flowers", **headers: str):
+    return client.post("/api/v1/runs", json={"job": "scan", "spec": {"run": run, **SPEC}}, headers=headers)
 
 
 def lose_keys(root: Root, how: str) -> None:
@@ -107,3 +108,78 @@ def test_the_command_serves_without_keys_on_this_machine_and_only_where_there_ar
 def test_a_host_is_here_if_it_is_a_loopback_address_or_localhost():
     assert all(is_here(host) for host in ("127.0.0.1", "127.8.9.1", "::1", "localhost"))
     assert not any(is_here(host) for host in ("", "0.0.0.0", "::", "10.0.0.1", "testserver", "head.example"))  # noqa: S104
+
+
+EVIL = "https://evil.example"
+CHANGES = (
+    ("POST", "/api/v1/runs/flowers/cancel"),
+    ("POST", "/api/v1/schedules/nightly/fires"),
+    ("POST", "/api/v1/schedules/nightly/pause"),
+    ("DELETE", "/api/v1/schedules/nightly"),
+)
+
+
+@pytest.fixture
+def busy(root, cluster, clock) -> TestClient:
+    """A service without keys that has a run and a schedule."""
+    client = client_of(app_of(root, cluster, clock))
+    submit(client)
+    client.post("/api/v1/schedules", json={"name": "nightly", "cron": "0 2 * * *", "spec": SPEC})
+    return client
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": EVIL},
+        {"Origin": EVIL, "Host": "127.0.0.1"},
+        {"Origin": EVIL, "X-Forwarded-Host": "evil.example"},
+        {"Origin": "null"},
+        {"Origin": "http://localhost:3000"},
+        {"Origin": "http://localhost.evil.example"},
+        {"Origin": EVIL, "Sec-Fetch-Site": "cross-site"},
+        {"Origin": EVIL, "Sec-Fetch-Site": "none"},
+        {"Origin": "http://localhost", "Sec-Fetch-Site": "same-site"},
+        {"Sec-Fetch-Site": "cross-site"},
+    ],
+)
+def test_a_page_of_another_site_changes_nothing(busy, cluster, headers):
+    before = (dict(cluster.jobs), busy.get("/api/v1/schedules").json())
+    for method, path in CHANGES:
+        answer = busy.request(method, path, headers={"Content-Type": "text/plain", **headers})
+        assert is_problem(answer, 403, "another site"), path
+    assert (cluster.jobs, busy.get("/api/v1/schedules").json()) == before
+    assert busy.get("/api/v1/runs", headers=headers).status_code == 200  # what it may not read, browsers keep from it
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Origin": "http://localhost"},
+        {"Origin": "http://LOCALHOST:8000", "Host": "localhost:8000"},
+        {"Origin": "https://atlas.example", "Sec-Fetch-Site": "same-origin"},  # a proxy gives us another name
+        {"Origin": "http://localhost", "Sec-Fetch-Site": "none"},
+        {"Sec-Fetch-Site": "none"},
+    ],
+)
+def test_programs_and_pages_of_ours_change_what_they_may(busy, headers):
+    for method, path in CHANGES:
+        assert busy.request(method, path, headers=headers).status_code < 300, path
+
+
+def test_a_password_that_a_browser_keeps_is_of_no_use_to_another_site(root, cluster, clock):
+    key = Keys(root).add("me", Scope.ADMIN)
+    client = client_of(app_of(root, cluster, clock))
+    asked = {"json": {"job": "scan", "spec": SPEC}, "auth": ("me", key)}
+    assert is_problem(client.post("/api/v1/runs", headers={"Sec-Fetch-Site": "cross-site"}, **asked), 403)
+    assert is_problem(client.post("/api/v1/runs", headers={"Origin": EVIL}, **asked), 403) and not cluster.asked
+    assert client.post("/api/v1/runs", **asked).status_code == 202
+
+
+def test_a_body_that_does_not_say_that_it_is_json_is_refused(root, cluster, clock):
+    client = client_of(app_of(root, cluster, clock))
+    body = json.dumps({"job": "scan", "spec": SPEC}).encode()
+    for kind in ({}, {"Content-Type": "text/plain"}, {"Content-Type": "application/x-www-form-urlencoded"}):
+        assert is_problem(client.post("/api/v1/runs", content=body, headers=kind), 422)
+    assert not cluster.asked

@@ -285,11 +285,6 @@ def test_of_a_key_nothing_is_kept_that_would_make_one(root):
     assert [path.stat().st_mode & 0o777 for path in Path(root.base).glob("keys/*")] == [0o600]
 
 
-def test_without_keys_a_page_of_another_site_is_not_answered_through_a_browser(client):
-    assert client.get("/api/v1/runs", headers={"host": "evil.example"}).status_code == 421
-    assert client.get("/api/v1/runs", headers={"host": "localhost:8000"}).status_code == 200
-
-
 def test_a_root_that_is_gone_makes_the_service_not_ready(client, root):
     assert client.get("/readyz").status_code == 200
     Path(root.base).rmdir()
