@@ -183,3 +183,48 @@ def test_a_body_that_does_not_say_that_it_is_json_is_refused(root, cluster, cloc
     for kind in ({}, {"Content-Type": "text/plain"}, {"Content-Type": "application/x-www-form-urlencoded"}):
         assert is_problem(client.post("/api/v1/runs", content=body, headers=kind), 422)
     assert not cluster.asked
+
+
+def bearer(key: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}"}
+
+
+def guess(number: int) -> str:
+    return f"deconvoy_{number:012x}_{'a' * 43}"
+
+
+@pytest.fixture
+def looked_up(monkeypatch) -> list[str]:
+    """What was looked up in the store."""
+    found: list[str] = []
+    named = Keys.named
+    monkeypatch.setattr(Keys, "named", lambda keys, text: found.append(text) or named(keys, text))
+    return found
+
+
+def test_who_guesses_keys_is_refused_before_the_store_is_asked_and_who_has_one_is_not(root, cluster, clock, looked_up):
+    key = Keys(root).add("dashboard", Scope.READ)
+    client = client_of(app_of(root, cluster, clock, per_minute=2))
+    assert client.get("/", headers=bearer(key)).status_code == 200
+    guesses = [client.get("/", headers=bearer(guess(number))) for number in range(8)]
+    assert [answer.status_code for answer in guesses] == [401] + [429] * 7
+    assert looked_up == [key, guess(0)] and guesses[-1].headers["retry-after"] == "60"
+    assert client.get("/", headers=bearer(key)).status_code == 200
+
+
+def test_a_key_has_a_limit_of_its_own_wherever_it_is_sent_from(root, cluster, clock):
+    keys = [Keys(root).add(name, Scope.READ) for name in ("one", "other")]
+    app = app_of(root, cluster, clock, per_minute=3)
+    clients = [client_of(app, client=(f"10.0.0.{number}", 50000)) for number in (1, 2)]
+    told = [clients[number % 2].get("/", headers=bearer(keys[0])).status_code for number in range(5)]
+    assert told == [200] * 3 + [429] * 2
+    assert clients[0].get("/", headers=bearer(keys[1])).status_code == 200
+
+
+def test_a_key_that_was_removed_is_a_guess_from_then_on(root, cluster, clock, looked_up):
+    key = Keys(root).add("dashboard", Scope.READ)
+    client = client_of(app_of(root, cluster, clock, per_minute=4))
+    assert client.get("/", headers=bearer(key)).status_code == 200
+    Keys(root).remove(Keys(root).all()[0].id)
+    told = [client.get("/", headers=bearer(key)).status_code for _ in range(6)]
+    assert told == [401] * 4 + [429] * 2 and len(looked_up) == 5
