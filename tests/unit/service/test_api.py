@@ -1,6 +1,7 @@
 """The control plane over HTTP: submitted by idempotency key, watched, cancelled, scheduled; keys, sizes, rates and problems."""
 
 import json
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -277,10 +278,19 @@ def test_of_a_key_nothing_is_kept_that_would_make_one(root):
 
 
 def test_a_root_that_is_gone_makes_the_service_not_ready(client, root):
-    assert client.get("/readyz").status_code == 200
     Path(root.base).rmdir()
     answer = client.get("/readyz")
     assert answer.status_code == 503 and root.base not in answer.text and client.get("/healthz").status_code == 200
+
+
+def test_however_often_readiness_is_asked_for_the_root_is_looked_at_once_in_a_second(client, root, monkeypatch):
+    looks = []
+    check = Root.check_readable
+    monkeypatch.setattr(Root, "check_readable", lambda asked: looks.append(asked) or check(asked))
+    assert {client.get("/readyz").status_code for _ in range(9)} == {200} and len(looks) <= 2
+    Path(root.base).rmdir()
+    time.sleep(1.1)
+    assert client.get("/readyz").status_code == 503
 
 
 def test_a_body_that_does_not_say_how_large_it_is_is_cut_off(client):
