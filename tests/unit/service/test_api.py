@@ -10,11 +10,13 @@ from fastapi.testclient import TestClient
 
 from service.clusters import State
 from service.keys import Keys, Scope
+from service.submissions import Submissions
 from tests.support.asking import app_of, client_of, is_problem
 from tests.support.clusters import SPEC as NAMELESS
 from tests.support.clusters import Clock
 from tests.support.published import publish
 from workers import log
+from workers.errors import RootError
 from workers.store.attempts import Attempts, Progress
 from workers.store.root import Root
 
@@ -216,6 +218,30 @@ def test_what_a_client_calls_its_host_opens_nothing(root, cluster, clock, host):
     Keys(root).add("dashboard", Scope.READ)
     client = client_of(app_of(root, cluster, clock))
     assert client.get("/api/v1/runs", headers={"host": host}).status_code == 401
+
+
+def test_what_is_damaged_under_the_root_is_the_servers_own_mistake(client, root):
+    root.put("schedules/nightly/schedule.json", b"{")
+    assert is_problem(client.get("/api/v1/schedules"), 500, "schedule 'nightly' cannot be understood")
+    submit(client)
+    root.put("runs/flowers/attempts/1-progress.json", b'"half')
+    assert is_problem(client.get("/api/v1/runs/flowers"), 500, "cannot be understood")
+    page = client.get("/submitted/flowers")
+    assert page.status_code == 500 and "Damaged" in page.text
+
+
+def test_a_root_that_cannot_be_reached_is_the_servers_own_mistake(client, monkeypatch):
+    def unreachable(*_: object) -> None:
+        raise RootError("root 's3://bucket/atlas' cannot be read: Connection refused")
+
+    monkeypatch.setattr(Submissions, "statuses", unreachable)
+    assert is_problem(client.get("/api/v1/runs"), 503, "cannot be read")
+    assert client.get("/").status_code == 503
+
+
+def test_every_answer_of_the_gate_is_described(client):
+    described = client.get("/api/v1/openapi.json").json()["paths"]["/api/v1/runs"]["post"]["responses"]
+    assert {"401", "403", "413", "421", "429", "500", "503"} <= described.keys()
 
 
 def test_rejects_of_a_run_that_crashed_their_decoder_are_tried_again_when_asked_for(client, root):
