@@ -39,7 +39,8 @@ def serve(  # noqa: PLR0913 - one parameter per flag
         ),
     ] = None,
     allow: Annotated[
-        list[str] | None, typer.Option(help="Folder or URL under which submitted corpora may lie; may be repeated.")
+        list[str] | None,
+        typer.Option(help="Folder or URL, and no pattern, under which submitted corpora may lie; repeatable."),
     ] = None,
     per_minute: Annotated[int, typer.Option(min=1, help="Requests of one key or address in a minute.")] = 60_000,
 ) -> None:
@@ -55,12 +56,13 @@ def serve(  # noqa: PLR0913 - one parameter per flag
     from service.submissions import Submissions
 
     place = checked(root, host)
+    allowed = Allowed(tuple(allow or ()))
     rules = Rules(per_minute, keyless=is_here(host) and not Keys(place))
     with listening(host, port) as (there, shown):
         cluster = RayCluster(address) if address else LocalCluster()
         submissions = Submissions(place, cluster)
         schedules = Schedules(place, submissions)
-        control = web.Control(submissions, schedules, Allowed(tuple(allow or ())))
+        control = web.Control(submissions, schedules, allowed)
         app = web.create(place, originals=originals, control=control, rules=rules)
         typer.echo(f"the atlas is at {shown}")
         with ticking(schedules), cluster:

@@ -1,7 +1,9 @@
 """Places that others may name: under an allowed prefix and written straight, or refused with the reason."""
 
 import pytest
+from typer.testing import CliRunner
 
+from service.cli import app
 from service.places import Allowed
 from workers.errors import RefusedError
 
@@ -43,6 +45,34 @@ def test_what_lies_elsewhere_or_could_lead_there_is_refused_with_its_reason(phot
     allowed = Allowed((str(photos), "s3://bucket/photos"))
     with pytest.raises(RefusedError, match="is refused: "):
         allowed.check(place.replace("PHOTOS", str(photos)), "corpus")
+
+
+@pytest.mark.parametrize("letter", ["*", "?", "[2026]", "*/x", "[!a]/*"])
+def test_a_prefix_is_no_pattern_and_allows_no_more_than_it_says(photos, letter):
+    (photos.parent / "secret").mkdir()
+    allowed = Allowed((f"{photos}{letter}", f"s3://bucket/photos{letter}"))
+    for place in (f"{photos.parent}/secret/x", f"{photos}/cats", f"{photos}{letter}", f"{photos}{letter}/*.jpg",
+                  "s3://bucket/secret/x", f"s3://bucket/photos{letter}/x"):  # fmt: skip
+        with pytest.raises(RefusedError):
+            allowed.check(place, "corpus")
+
+
+def test_a_pattern_is_looked_for_in_the_folder_before_it_wherever_the_service_stands(photos, monkeypatch):
+    monkeypatch.chdir(photos)
+    for place in ("/*", "/*.jpg", "file:///*", f"{photos}*", "s3://bucket*/photos", "s3://bucket/photos*/x"):
+        with pytest.raises(RefusedError):
+            Allowed((str(photos), "s3://bucket/photos")).check(place, "corpus")
+    Allowed(("/",)).check("/*.jpg", "corpus")
+    Allowed(("file:///",)).check("/srv/photos", "corpus")
+
+
+@pytest.mark.parametrize(
+    "prefix", ["", " ", "photos", "./photos", "~/photos", "file://photos", "local://~/x", "file:/srv"]
+)
+def test_a_prefix_that_is_empty_or_relative_is_refused_at_the_start(tmp_path, prefix):
+    done = CliRunner().invoke(app, ["serve", "--root", str(tmp_path), "--port", "0", "--allow", prefix])
+    told = f"deconvoy: --allow {prefix!r} is no prefix: give a folder by its whole path, or a URL\n"
+    assert (done.exit_code, done.output) == (2, told)
 
 
 def test_nothing_is_allowed_where_the_operator_allows_nothing(photos):
