@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from workers.errors import RefusedError, UsageError
+from workers.spec import weights_file
 
 _ESCAPED = re.compile(r"%(?:2e|2f|5c|00)", re.IGNORECASE)
 _LOCAL = ("", "file", "local")
@@ -65,8 +66,8 @@ def _places(spec: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if spec.get("corpus"):
         yield "corpus", str(spec["corpus"]["source"])
     for model in [spec["model"]] if spec.get("model") else spec.get("models", ()):
-        weights = str(model["source"]).partition("?weights=")[2]
-        if "/" in weights or "." in weights or "%" in weights or "\\" in weights:
+        weights = weights_file(str(model["source"]))
+        if weights is not None:
             yield "weights", weights
         if model.get("classes"):
             yield "class names", str(model["classes"])

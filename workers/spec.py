@@ -230,12 +230,18 @@ def read_toml(text: str, folder: PurePath) -> dict[str, Any]:
     return values
 
 
+def weights_file(source: str) -> str | None:
+    """The file or URL of weights in a model's source; None where it names none, or torchvision's own by a word."""
+    head, _, weights = source.partition("?weights=")
+    known = head.startswith("torchvision://") and re.fullmatch(r"\w+", weights)
+    return weights if weights and not known else None
+
+
 def relative_to(source: str, folder: PurePath) -> str:
     """Put `folder` before a relative path, also before one in `...?weights=FILE`; leave URLs and absolute paths."""
-    head, mark, query = source.partition("?weights=")
-    if mark:
-        path_like = "/" in query or "." in query
-        return f"{head}{mark}{folder / query}" if path_like else source
+    file = weights_file(source)
+    if file is not None:
+        return source.removesuffix(file) + relative_to(file, folder)
     if "://" in source or "::" in source:
         return source
     return str(folder / source)

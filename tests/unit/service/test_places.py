@@ -100,6 +100,21 @@ def test_every_place_of_a_spec_is_looked_at(photos):
             allowed.check_spec(spec)
 
 
+@pytest.mark.parametrize("weights", ["passwords", "data:,abc", "memory:x", "local:x", "simplecache::x", "%2e%2e", "é"])
+def test_weights_of_our_own_networks_are_places_whatever_they_look_like(photos, weights):
+    for network in ("zfnet", "zfnet-mini"):
+        with pytest.raises(RefusedError, match=r"weights .* is refused"):
+            Allowed((str(photos),)).check_spec({"model": {"source": f"deconvoy://{network}?weights={weights}"}})
+
+
+@pytest.mark.parametrize("weights", ["data:,abc", "memory:x", "simplecache::x", "~", "a-b"])
+def test_weights_of_torchvisions_networks_are_places_unless_they_are_a_word(photos, weights):
+    with pytest.raises(RefusedError, match=r"weights .* is refused"):
+        Allowed((str(photos),)).check_spec({"model": {"source": f"torchvision://resnet18?weights={weights}"}})
+    for word in ("DEFAULT", "IMAGENET1K_V1", ""):
+        Allowed((str(photos),)).check_spec({"model": {"source": f"torchvision://resnet18?weights={word}"}})
+
+
 def test_a_relative_path_is_refused_wherever_the_service_stands(photos, monkeypatch):
     monkeypatch.chdir(photos)  # the job that reads it stands elsewhere
     for place in ("cats", "./cats", "file://cats", f"file:{photos}", "~"):
