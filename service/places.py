@@ -1,6 +1,7 @@
 """Places that others may name. Takes the prefixes that an operator allows and a path or URL, says yes or why not.
 
-Only the service asks: who types a command on a machine may read there what the machine lets them read.
+Only the service asks: who types a command on a machine may read there what the machine lets them read. What is asked about is the
+place that a spec names. Links that lie below it are followed when a job lists it, as whoever may write there has put them.
 """
 
 import os
@@ -102,7 +103,7 @@ def _below(place: str, prefix: str) -> bool:
         return False
     place = _before_pattern(place)  # a folder that is there
     if _scheme(prefix) in _LOCAL:
-        # A link below an allowed folder leads where it leads.
+        # A place that is named through a link is where the link leads.
         place, root = (os.path.realpath(_path(each) or "/") for each in (place, prefix))
     else:
         place, root = _with_small_host(place), _with_small_host(prefix.rstrip("/"))

@@ -5,7 +5,9 @@ from typer.testing import CliRunner
 
 from service.cli import app
 from service.places import Allowed
+from workers.corpus import sources
 from workers.errors import RefusedError
+from workers.spec import CorpusSpec
 
 
 @pytest.fixture
@@ -113,6 +115,15 @@ def test_weights_of_torchvisions_networks_are_places_unless_they_are_a_word(phot
         Allowed((str(photos),)).check_spec({"model": {"source": f"torchvision://resnet18?weights={weights}"}})
     for word in ("DEFAULT", "IMAGENET1K_V1", ""):
         Allowed((str(photos),)).check_spec({"model": {"source": f"torchvision://resnet18?weights={word}"}})
+
+
+def test_a_link_that_leads_out_is_refused_by_name_and_followed_when_its_folder_is_listed(photos):
+    """As docs/service.md says."""
+    (photos.parent / "photos-of-others" / "p.png").write_bytes(b"x")
+    with pytest.raises(RefusedError):
+        Allowed((str(photos),)).check(f"{photos}/out", "corpus")
+    Allowed((str(photos),)).check(str(photos), "corpus")
+    assert [each.image_id for each in sources.listing(CorpusSpec(source=str(photos)))] == ["out/p.png"]
 
 
 def test_a_relative_path_is_refused_wherever_the_service_stands(photos, monkeypatch):
