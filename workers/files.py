@@ -18,8 +18,8 @@ def filesystem(url: str) -> tuple[Any, str]:
         ValueError: its protocol is unknown.
         ImportError: what speaks it is not installed.
     """
-    by_http = [protocol for protocol in ("http", "https") if f"{protocol}://" in url.lower()]
-    options = {protocol: {"client_kwargs": {"trace_configs": [_staying()]}} for protocol in by_http}
+    chained = {link.partition("://")[0] for link in url.split("::")}
+    options = {protocol: {"client_kwargs": {"trace_configs": [_staying()]}} for protocol in chained & {"http", "https"}}
     found, path = url_to_fs(url, **options)
     return found, str(path)
 
