@@ -16,7 +16,7 @@ from service import catalog, housekeeping
 from service.places import Allowed
 from service.problems import PROBLEMS
 from service.schedules import Schedules
-from service.statuses import LIVE, Status
+from service.statuses import LIVE, RunState, Status
 from service.submissions import Submissions
 from service.timetable import Overlap, Schedule
 from workers.errors import QueryError, RefusedError, RunError
@@ -62,11 +62,12 @@ class StatusTold(BaseModel):
     """A run, and how its last attempt is."""
 
     run: str
-    state: Literal["published", "pending", "running", "failed", "cancelled", "lost"]
+    state: RunState
     attempt: int
     job: str
     submitted: str
     error: str
+    waits: str
     progress: ProgressTold | None
 
 

@@ -31,7 +31,7 @@ from service.request_log import Logged
 from service.schedules import Schedules
 from service.statuses import RunState, Status
 from service.submissions import Submissions
-from workers.errors import DamagedRun, DeconvoyError, QueryError
+from workers.errors import DeconvoyError, QueryError
 from workers.store.root import Root
 
 FOR_EVER = "public, max-age=31536000, immutable"
@@ -160,8 +160,10 @@ def _add_errors(app: FastAPI, templates: Jinja2Templates) -> None:
     def wrong(request: Request, error: DeconvoyError) -> Response:
         if request.url.path.startswith("/api/"):
             return problems.problem_of(error)
-        status = 500 if isinstance(error, DamagedRun) else 404
-        page = {"kind": "error", "title": "Not found" if status == 404 else "Damaged", "error": str(error)}
+        found = problems.status_of(error)
+        status = found if found >= 500 else 404
+        titles = {404: "Not found", 500: "Damaged", 503: "Unavailable"}
+        page = {"kind": "error", "title": titles[status], "error": str(error)}
         return _answered(request, templates, page, status)
 
 

@@ -199,9 +199,9 @@ def _watched(submissions: "Submissions", run: str) -> "Status":
     before, told_at = None, 0.0
     while True:
         found = submissions.status(run)
-        what = (found.state, found.error, found.progress.phase if found.progress else "")
+        what = (found.state, found.error or found.waits, found.progress.phase if found.progress else "")
         if what != before or time.monotonic() - told_at >= TELL_S:
-            typer.echo(f"{found.state} {_progress(asdict(found))} {found.error}".strip(), err=True)
+            typer.echo(f"{found.state} {_progress(asdict(found))} {found.error or found.waits}".strip(), err=True)
             before, told_at = what, time.monotonic()
         if found.state not in _live():
             return found
@@ -232,6 +232,7 @@ def _tell(found: "Status", root: Root, *, as_json: bool) -> None:
     for name, text in {
         "progress": _progress(asdict(found)),
         "error": found.error,
+        "waits": found.waits,
         "look": drawing.next_look(catalog.find(root, found.run, None)) if found.state == "published" else "",
     }.items():
         if text:

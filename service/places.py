@@ -1,6 +1,7 @@
 """Places that others may name. Takes the prefixes that an operator allows and a path or URL, says yes or why not.
 
-Only the service asks: who types a command on a machine may read there what the machine lets them read.
+Only the service asks: who types a command on a machine may read there what the machine lets them read. What is asked about is the
+place that a spec names. Links that lie below it are followed when a job lists it, as whoever may write there has put them.
 """
 
 import os
@@ -10,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from workers.errors import RefusedError
+from workers.errors import RefusedError, UsageError
+from workers.spec import weights_file
 
 _ESCAPED = re.compile(r"%(?:2e|2f|5c|00)", re.IGNORECASE)
 _LOCAL = ("", "file", "local")
@@ -20,10 +22,19 @@ _LOCAL = ("", "file", "local")
 class Allowed:
     """Prefixes under which corpora, weights and class names may lie: folders of this machine, or URLs.
 
-    `s3://bucket/photos` allows that folder and what is below it, not `s3://bucket/photos-of-others`.
+    `s3://bucket/photos` allows that folder and what is below it, not `s3://bucket/photos-of-others`. It is taken as
+    it is written, not as a pattern.
+
+    Raises:
+        UsageError: a prefix is empty, or a relative path.
     """
 
     prefixes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for prefix in self.prefixes:
+            if _adrift(prefix):
+                raise UsageError(f"--allow {prefix!r} is no prefix: give a folder by its whole path, or a URL")
 
     def check(self, place: str, what: str) -> None:
         """Let a place pass.
@@ -56,8 +67,8 @@ def _places(spec: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if spec.get("corpus"):
         yield "corpus", str(spec["corpus"]["source"])
     for model in [spec["model"]] if spec.get("model") else spec.get("models", ()):
-        weights = str(model["source"]).partition("?weights=")[2]
-        if "/" in weights or "." in weights or "%" in weights or "\\" in weights:
+        weights = weights_file(str(model["source"]))
+        if weights is not None:
             yield "weights", weights
         if model.get("classes"):
             yield "class names", str(model["classes"])
@@ -88,15 +99,21 @@ def _adrift(place: str) -> str | None:
 
 
 def _below(place: str, prefix: str) -> bool:
-    scheme, base, root = _scheme(place), _scheme(prefix), prefix.rstrip("/")
-    if (scheme in _LOCAL) != (base in _LOCAL):
+    if (_scheme(place) in _LOCAL) != (_scheme(prefix) in _LOCAL):
         return False
-    if scheme in _LOCAL:
-        # A link below an allowed folder leads where it leads; what stands before a pattern is a folder that is there.
-        place, root = os.path.realpath(_path(place)), os.path.realpath(_path(prefix))
+    place = _before_pattern(place)  # a folder that is there
+    if _scheme(prefix) in _LOCAL:
+        # A place that is named through a link is where the link leads.
+        place, root = (os.path.realpath(_path(each) or "/") for each in (place, prefix))
     else:
-        place, root = _with_small_host(place), _with_small_host(root)
+        place, root = _with_small_host(place), _with_small_host(prefix.rstrip("/"))
     return place == root or place.startswith(root.rstrip("/") + "/")
+
+
+def _before_pattern(place: str) -> str:
+    """Of a pattern the folder that stands before it."""
+    plain, *pattern = re.split(r"[*?\[]", place, maxsplit=1)
+    return plain.rpartition("/")[0] if pattern else plain
 
 
 def _scheme(place: str) -> str:
@@ -104,10 +121,7 @@ def _scheme(place: str) -> str:
 
 
 def _path(place: str) -> str:
-    """A local path; of a pattern the folder that stands before it."""
-    path = place.partition("://")[2] if "://" in place else place
-    plain, *pattern = re.split(r"[*?\[]", path, maxsplit=1)
-    return plain.rpartition("/")[0] if pattern else plain
+    return place.partition("://")[2] if "://" in place else place
 
 
 def _with_small_host(url: str) -> str:

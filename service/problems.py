@@ -7,7 +7,16 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
-from workers.errors import ClusterError, DeconvoyError, QueryError, RefusedError, RunError, RunIdError
+from workers.errors import (
+    ClusterError,
+    DeconvoyError,
+    QueryError,
+    RefusedError,
+    RootError,
+    RunError,
+    RunIdError,
+    UsageError,
+)
 
 
 class Problem(BaseModel):
@@ -24,12 +33,15 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
     for code, told in (
         (400, "the request is no JSON"),
         (401, "a key is needed"),
-        (403, "not with this key, or not this place"),
+        (403, "not with this key, not this place, or not from a page of another site"),
         (404, "there is no such thing"),
         (409, "it is in the way of another"),
+        (413, "the body is too large"),
+        (421, "without keys only this machine is answered"),
         (422, "the request is wrong; every mistake is told"),
         (429, "too many requests"),
-        (503, "the cluster does not answer"),
+        (500, "something is wrong here, or what is stored is damaged"),
+        (503, "the cluster does not answer, or the root cannot be reached"),
     )
 }
 
@@ -43,10 +55,15 @@ def problem(status: int, detail: str, headers: Mapping[str, str] | None = None) 
     return JSONResponse(told, status, headers, "application/problem+json")
 
 
+def status_of(error: DeconvoyError) -> int:
+    """The status of an error that was raised on purpose: what the caller did not do is the server's."""
+    codes = {RefusedError: 403, RunIdError: 422, RunError: 409, QueryError: 404, ClusterError: 503, RootError: 503}
+    return next((code for kind, code in (codes | {UsageError: 422}).items() if isinstance(error, kind)), 500)
+
+
 def problem_of(error: DeconvoyError) -> JSONResponse:
     """The answer to an error that was raised on purpose."""
-    codes = {RefusedError: 403, RunIdError: 422, RunError: 409, QueryError: 404, ClusterError: 503}
-    return problem(next((code for kind, code in codes.items() if isinstance(error, kind)), 422), str(error))
+    return problem(status_of(error), str(error))
 
 
 def mistakes(error: RequestValidationError) -> JSONResponse:

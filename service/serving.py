@@ -3,12 +3,12 @@
 import socket
 import threading
 from contextlib import contextmanager
-from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from service.hosts import is_here
 from service.questions import RootOption
 from workers import log
 from workers.errors import UsageError
@@ -39,7 +39,8 @@ def serve(  # noqa: PLR0913 - one parameter per flag
         ),
     ] = None,
     allow: Annotated[
-        list[str] | None, typer.Option(help="Folder or URL under which submitted corpora may lie; may be repeated.")
+        list[str] | None,
+        typer.Option(help="Folder or URL, and no pattern, under which submitted corpora may lie; repeatable."),
     ] = None,
     per_minute: Annotated[int, typer.Option(min=1, help="Requests of one key or address in a minute.")] = 60_000,
 ) -> None:
@@ -47,19 +48,22 @@ def serve(  # noqa: PLR0913 - one parameter per flag
     import uvicorn
 
     from service import app as web
-    from service.access import LOOPBACK, Rules
+    from service.access import Rules
     from service.clusters import LocalCluster, RayCluster
+    from service.keys import Keys
     from service.places import Allowed
     from service.schedules import Schedules
     from service.submissions import Submissions
 
     place = checked(root, host)
+    allowed = Allowed(tuple(allow or ()))
+    rules = Rules(per_minute, keyless=is_here(host) and not Keys(place))
     with listening(host, port) as (there, shown):
         cluster = RayCluster(address) if address else LocalCluster()
         submissions = Submissions(place, cluster)
         schedules = Schedules(place, submissions)
-        control = web.Control(submissions, schedules, Allowed(tuple(allow or ())))
-        app = web.create(place, originals=originals, control=control, rules=Rules(per_minute, (*LOOPBACK, host)))
+        control = web.Control(submissions, schedules, allowed)
+        app = web.create(place, originals=originals, control=control, rules=rules)
         typer.echo(f"the atlas is at {shown}")
         with ticking(schedules), cluster:
             uvicorn.Server(uvicorn.Config(app, log_level="warning", log_config=None)).run(sockets=[there])
@@ -76,7 +80,7 @@ def checked(root: str, host: str) -> Root:
     place = Root(root)
     if place.is_local and not Path(place.base).is_dir():
         raise UsageError(f"root {root!r} does not exist")
-    if not _is_loopback(host) and not Keys(place):
+    if not is_here(host) and not Keys(place):
         raise UsageError(
             f"{host} can be reached by others, and this root has no keys: make one with `deconvoy keys add NAME --root {root}`"
         )
@@ -134,10 +138,3 @@ def look_again(schedules: "Schedules", before: "Sequence[Fire]" = ()) -> "Sequen
     except Exception as error:  # noqa: BLE001 - stores raise what they like
         Log().say(f"schedules: {type(error).__name__}: {error}", log.ERROR, error=error)
         return before
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from service.hosts import is_here
 from workers import globs
 from workers.errors import UsageError
+from workers.spec import weights_file
 from workers.store import paths
 from workers.store.root import Root
-
-HERE = ("127.0.0.1", "localhost", "::1")
 
 
 def prepared(values: dict[str, Any], address: str) -> dict[str, Any]:
@@ -25,7 +25,7 @@ def prepared(values: dict[str, Any], address: str) -> dict[str, Any]:
     if "root" not in values:
         raise UsageError("the spec names no root")
     root = Root(str(values["root"]))
-    if (urlsplit(address).hostname or "") in HERE:
+    if is_here(urlsplit(address).hostname or ""):
         return values
     if root.is_local:
         raise UsageError(
@@ -48,9 +48,10 @@ def prepared(values: dict[str, Any], address: str) -> dict[str, Any]:
 
 def _uploaded(model: dict[str, Any], root: Root) -> dict[str, Any]:
     changed = dict(model)
-    head, mark, weights = str(model.get("source", "")).partition("?weights=")
-    if mark and "/" in weights and _is_local(weights):
-        changed["source"] = f"{head}{mark}{_upload(weights, root)}"
+    source = str(model.get("source", ""))
+    weights = weights_file(source)
+    if weights is not None and _is_local(weights):
+        changed["source"] = source.removesuffix(weights) + _upload(weights, root)
     if model.get("classes") and _is_local(str(model["classes"])):
         changed["classes"] = _upload(str(model["classes"]), root)
     return changed

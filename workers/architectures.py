@@ -14,7 +14,7 @@ from torchvision.models import WeightsEnum
 from workers.core import zfnet
 from workers.core.preprocess import Preprocessing
 from workers.errors import ModelError, nearest
-from workers.spec import Interpolation, ModelSpec
+from workers.spec import Interpolation, ModelSpec, weights_file
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -63,8 +63,8 @@ def resolve(spec: ModelSpec) -> tuple[Architecture, Entry]:
     if query and not query.startswith("weights="):
         raise ModelError(f"model {spec.source!r}: {query!r} is not understood, only ?weights=FILE or ?weights=ENUM")
     wanted = query.removeprefix("weights=")
-    found = _own(name, wanted) if family == "deconvoy" else _torchvision(name, wanted)
-    kwargs, entry = found
+    file = weights_file(spec.source)
+    kwargs, entry = _own(name, file) if family == "deconvoy" else _torchvision(name, wanted, file)
     given = tuple(sorted({**kwargs, **spec.kwargs}.items()))
     return Architecture(family, name, given), _overridden(entry, spec)
 
@@ -99,29 +99,29 @@ def fitted(architecture: Architecture, state: Mapping[str, Tensor]) -> Architect
     )
 
 
-def _own(name: str, wanted: str) -> tuple[dict[str, Any], Entry]:
+def _own(name: str, file: str | None) -> tuple[dict[str, Any], Entry]:
     if name not in OWN:
         raise ModelError(f"no model deconvoy://{name}; {nearest(name, OWN)}")
     if name == "zfnet-mini":
         folder = resources.files("workers") / "pretrained" / "zfnet-mini"
         meta = json.loads((folder / "meta.json").read_text())
         preprocessing = Preprocessing(184, 160, IMAGENET_MEAN, IMAGENET_STD, Interpolation.BICUBIC)
-        return {}, Entry(preprocessing, tuple(meta["classes"]), wanted or str(folder / "model.safetensors"))
-    if not wanted:
+        return {}, Entry(preprocessing, tuple(meta["classes"]), file or str(folder / "model.safetensors"))
+    if file is None:
         raise ModelError("deconvoy://zfnet ships no weights: give deconvoy://zfnet?weights=FILE.safetensors")
-    return {}, Entry(Preprocessing(256, 224, IMAGENET_MEAN, IMAGENET_STD, Interpolation.BILINEAR), (), wanted)
+    return {}, Entry(Preprocessing(256, 224, IMAGENET_MEAN, IMAGENET_STD, Interpolation.BILINEAR), (), file)
 
 
-def _torchvision(name: str, wanted: str) -> tuple[dict[str, Any], Entry]:
+def _torchvision(name: str, wanted: str, file: str | None) -> tuple[dict[str, Any], Entry]:
     known = torchvision.models.list_models(torchvision.models)
     if name not in known:
         raise ModelError(f"no model torchvision://{name}; {nearest(name, known)}")
     enum = torchvision.models.get_model_weights(name)
     bare = {"aux_logits": False, "init_weights": False} if name in ("googlenet", "inception_v3") else {}
+    if file is not None:
+        return bare, _entry(next(iter(enum)), file)
     if wanted and wanted not in enum.__members__ and wanted != "DEFAULT":
-        if not ("/" in wanted or "." in wanted):
-            raise ModelError(f"no weights {wanted!r} of {name}: a file, or one of {', '.join(enum.__members__)}")
-        return bare, _entry(next(iter(enum)), wanted)
+        raise ModelError(f"no weights {wanted!r} of {name}: a file, or one of {', '.join(enum.__members__)}")
     weights = enum[wanted] if wanted in enum.__members__ else enum.DEFAULT
     arguments = {"transform_input": True} if name in ("googlenet", "inception_v3") else {}
     return {**bare, **arguments}, _entry(weights, None)

@@ -98,6 +98,10 @@ class RefusedError(UsageError):
     """A place that the operator does not let anyone read or write."""
 
 
+class RedirectError(UsageError):
+    """A URL whose server names another one: what is there nobody has asked for."""
+
+
 class QueryError(UsageError):
     """A question about something that the run does not hold."""
 

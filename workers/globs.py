@@ -3,8 +3,7 @@
 import glob
 import re
 
-from fsspec.core import url_to_fs
-
+from workers import files
 from workers.errors import SpecError
 
 
@@ -21,7 +20,7 @@ def matching(pattern: str, key: str) -> list[str]:
     if not glob.has_magic(pattern):
         return [pattern]
     try:
-        filesystem, path = url_to_fs(pattern)
+        filesystem, path = files.filesystem(pattern)
         found = sorted((str(each) for each in filesystem.glob(path)), key=_by_numbers)
     except (ValueError, ImportError, OSError) as error:
         raise SpecError([f"{key}: {pattern!r} cannot be listed: {error}"]) from error

@@ -5,11 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
-import fsspec
 import safetensors.torch
 from torch import Tensor, nn
 
-from workers import architectures, weights
+from workers import architectures, files, weights
 from workers.architectures import Architecture
 from workers.core.graph import Node, trace
 from workers.core.network import Network, check_geometry
@@ -83,8 +82,7 @@ def _class_names(spec: ModelSpec, network: Network) -> tuple[str, ...]:
     if spec.classes is None:
         return ()
     try:
-        with fsspec.open(spec.classes, "r", encoding="utf-8") as file:
-            lines = file.read().splitlines()
+        lines = files.read(spec.classes).decode("utf-8").splitlines()
     except (OSError, ValueError, ImportError) as error:
         raise ModelError(f"class names {spec.classes!r} cannot be read: {error}") from error
     names, outputs = tuple(line.strip() for line in lines if line.strip()), network.nodes[-1].shape[0]

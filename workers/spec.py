@@ -214,6 +214,13 @@ def make(kind: type[AnySpec], values: dict[str, Any]) -> AnySpec:
         raise SpecError(mistakes(kind, error)) from None
 
 
+def weights_file(source: str) -> str | None:
+    """The file or URL of weights in a model's source; None where it names none, or torchvision's own by a word."""
+    head, _, weights = source.partition("?weights=")
+    known = head.startswith("torchvision://") and re.fullmatch(r"\w+", weights)
+    return weights if weights and not known else None
+
+
 def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     """Lay nested dict `over` on `base`; values of None in `over` say nothing."""
     result = dict(base)

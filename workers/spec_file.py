@@ -5,6 +5,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from workers.errors import SpecError
+from workers.spec import weights_file
 
 
 def read_toml(text: str, folder: PurePath) -> dict[str, Any]:
@@ -42,10 +43,9 @@ def read_spec(path: Path) -> dict[str, Any]:
 
 def relative_to(source: str, folder: PurePath) -> str:
     """Put `folder` before a relative path, also before one in `...?weights=FILE`; leave URLs and absolute paths."""
-    head, mark, query = source.partition("?weights=")
-    if mark:
-        path_like = "/" in query or "." in query
-        return f"{head}{mark}{folder / query}" if path_like else source
+    file = weights_file(source)
+    if file is not None:
+        return source.removesuffix(file) + relative_to(file, folder)
     if "://" in source or "::" in source:
         return source
     return str(folder / source)

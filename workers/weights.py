@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.error import URLError
 
-import fsspec
 import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor
 
+from workers import files
 from workers.architectures import Entry
 from workers.errors import ModelError
 
@@ -41,8 +41,7 @@ def read(path: str) -> Mapping[str, Tensor]:
         ModelError: it is missing, or neither.
     """
     try:
-        with fsspec.open(path, "rb") as file:
-            data: bytes = file.read()
+        data = files.read(path)
     except (OSError, ValueError, ImportError) as error:
         raise ModelError(f"weights {path!r} cannot be read: {error}") from error
     try:

@@ -33,4 +33,5 @@ def status(submissions: Submissions, run: str) -> Page:
 def _told(status: Status) -> dict[str, Any]:
     progress = status.progress
     share = progress.done / progress.total if progress and progress.total else None
-    return asdict(status) | {"share": share, "href": links.submitted(status.run), "page": f"/runs/{status.run}"}
+    says = status.error or status.waits
+    return asdict(status) | {"says": says, "share": share, "href": links.submitted(status.run), "page": f"/runs/{status.run}"}

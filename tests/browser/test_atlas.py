@@ -197,7 +197,7 @@ def test_a_submitted_run_is_watched_as_it_goes(page, submissions):
     page.reload()  # the server writes what the events do
     assert [each.inner_text() for each in lists] == told
     attempts.end(1, Ended(datetime.now(UTC).isoformat(), 2, "no layer 'relu9' in the model"))
-    page.locator("[data-of=error]", has_text="no layer 'relu9'").wait_for()
+    page.locator("[data-of=says]", has_text="no layer 'relu9'").wait_for()
     assert state.inner_text() == "failed" and done.is_visible()
 
 

@@ -5,16 +5,15 @@ import re
 from pathlib import Path
 from typing import Any
 
-from fastapi.testclient import TestClient
 from PIL import Image
 
-from service import app
+from tests.support.asking import atlas_of
 from workers.store.root import Root
 
 
 def shown(root: Path, run: str) -> dict[str, Any]:
     """The JSON twin of a run's page; all of the page's pictures decode."""
-    client = TestClient(app.create(Root(str(root))))
+    client = atlas_of(Root(str(root)))
     page = client.get(f"/runs/{run}")
     assert page.status_code == 200
     for link in re.findall(r'<img src="([^"]*)"', page.text):

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import uvicorn
 
 from service import app
+from tests.support.asking import OPEN
 from workers.store.root import Root
 
 
@@ -15,7 +16,7 @@ from workers.store.root import Root
 def served(root: Root, control: app.Control | None = None) -> Iterator[str]:
     """The address of the atlas of a root, on a free port of this machine."""
     server = uvicorn.Server(
-        uvicorn.Config(app.create(root, control=control), port=0, log_level="warning", log_config=None)
+        uvicorn.Config(app.create(root, control=control, rules=OPEN), port=0, log_level="warning", log_config=None)
     )
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

@@ -7,11 +7,11 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any, cast
+from typing import Any
 
 import fsspec
-from fsspec.core import url_to_fs
 
+from workers import files
 from workers.corpus.decode import EXTENSIONS
 from workers.errors import CorpusError, ReadError, Reason
 from workers.spec import CorpusSpec
@@ -65,8 +65,7 @@ def read(uri: str, expected_bytes: int) -> bytes:
     """
     for attempt in range(RETRIES):
         try:
-            with fsspec.open(uri, "rb") as file:
-                data = cast(bytes, file.read())
+            data = files.read(uri)
             break
         except FileNotFoundError as error:
             raise ReadError(f"{uri} was listed and is gone; give another --run to list the corpus again") from error
@@ -84,16 +83,16 @@ def read(uri: str, expected_bytes: int) -> bytes:
 
 def first_byte(uri: str) -> None:
     """Prove that a file can be opened and read from here, or raise OSError."""
-    with fsspec.open(uri, "rb") as file:
+    filesystem, path = files.filesystem(uri)
+    with filesystem.open(path, "rb") as file:
         file.read(1)
 
 
 def _filesystem(source: str) -> tuple[Any, str]:
     try:
-        filesystem, path = url_to_fs(source)
+        return files.filesystem(source)
     except (ValueError, ImportError) as error:
         raise CorpusError(f"corpus {source!r} cannot be listed: {error}") from error
-    return filesystem, str(path)
 
 
 def _globbed(filesystem: Any, pattern: str) -> Iterator[_Found]:  # noqa: ANN401 - fsspec has no types
@@ -106,8 +105,8 @@ def _walked(filesystem: Any, base: str, source: str) -> Iterator[_Found]:  # noq
     if not filesystem.isdir(base):
         what = "is a file, not a folder" if filesystem.exists(base) else "does not exist"
         raise CorpusError(f"corpus {source!r} {what}; give a folder or a glob such as '{source}/**/*.jpg'")
-    files = _scan_local(base, set()) if _is_local(filesystem) else _scan_remote(filesystem, base)
-    return (entry for entry in files if _has_image_extension(entry.path))
+    found = _scan_local(base, set()) if _is_local(filesystem) else _scan_remote(filesystem, base)
+    return (entry for entry in found if _has_image_extension(entry.path))
 
 
 def _scan_local(folder: str, above: set[tuple[int, int]]) -> Iterator[_Found]:
@@ -131,8 +130,8 @@ def _scan_local(folder: str, above: set[tuple[int, int]]) -> Iterator[_Found]:
 
 
 def _scan_remote(filesystem: Any, base: str) -> Iterator[_Found]:  # noqa: ANN401
-    for _, _, files in filesystem.walk(base, detail=True):
-        for info in files.values():
+    for _, _, found in filesystem.walk(base, detail=True):
+        for info in found.values():
             relative = str(info["name"])[len(base) :]
             if "/." not in relative:
                 yield _found(filesystem, info["name"], info)

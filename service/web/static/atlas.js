@@ -99,6 +99,7 @@ document.querySelectorAll("[data-events]").forEach((told) => {
   source.addEventListener("status", (event) => {
     const status = JSON.parse(event.data), values = { ...status.progress, ...status };
     const listed = (named, each) => Object.entries(named ?? {}).map(each).join(", ") || "–";
+    values.says = values.error || values.waits;
     values.rejected = listed(values.rejects, ([reason, count]) => `${count} ${reason.replaceAll("_", " ")}`);
     values.time = listed(values.shares, ([name, share]) => `${name} ${Math.round(100 * share)} %`);
     told.querySelectorAll("[data-of]").forEach((each) => {

@@ -84,13 +84,13 @@ WITHOUT_TORCH = """
 import importlib, pkgutil, sys
 sys.modules["torch"] = sys.modules["torchvision"] = None  # importing them raises ImportError
 from pathlib import Path
-from fastapi.testclient import TestClient
 from typer.testing import CliRunner
 import service
 from service import app, cli
 from service.places import Allowed
 from service.schedules import Schedules
 from service.submissions import Submissions
+from tests.support.asking import atlas_of
 from tests.support.clusters import SPEC, FakeCluster
 from tests.support.published import publish
 from workers.store.root import Root
@@ -105,7 +105,7 @@ root = Root(sys.argv[1])
 publish(root)
 runs = Submissions(root, FakeCluster())
 control = app.Control(runs, Schedules(root, runs), Allowed(("s3://bucket/photos",)))
-client = TestClient(app.create(root, control=control))
+client = atlas_of(root, control=control)
 for path in ("/healthz", "/readyz", "/", "/runs/first", "/metrics", "/api/v1/runs"):
     assert client.get(path).status_code == 200, path
 assert client.post("/api/v1/runs", json={"job": "scan", "spec": SPEC}).status_code == 202

@@ -11,6 +11,7 @@ from PIL import Image
 from service import app as web
 from service.atlas import Atlas
 from service.query import scans
+from tests.support.asking import OPEN, atlas_of, client_of
 from tests.support.published import CHANNELS, DEAD, publish
 from workers.store.root import Root
 
@@ -28,7 +29,7 @@ def root(tmp_path_factory) -> Root:
 
 @pytest.fixture(scope="module")
 def client(root) -> TestClient:
-    return TestClient(web.create(root), raise_server_exceptions=True)
+    return atlas_of(root)
 
 
 PAGES = [
@@ -148,9 +149,9 @@ def test_numbers_beyond_all_bounds_are_answered(client, path):
 
 
 def test_what_breaks_is_said_without_its_inside_and_under_the_same_guards(root, monkeypatch):
-    app = web.create(root)
+    app = web.create(root, rules=OPEN)
     monkeypatch.setattr(web.scans, "runs", lambda *_: 1 / 0)
-    answer = TestClient(app, raise_server_exceptions=False).get("/")
+    answer = client_of(app, raise_server_exceptions=False).get("/")
     assert answer.status_code == 500 and "division" not in answer.text
     assert (
         web.GUARDS.items()
@@ -168,7 +169,7 @@ def test_a_damaged_manifest_is_told_of_and_leaves_the_others_alone(tmp_path):
     root = Root(str(tmp_path))
     publish(root)
     root.put("runs/bad/manifest.json", b'{"version": 99}')
-    client = TestClient(web.create(root))
+    client = atlas_of(root)
     front = client.get("/")
     assert front.status_code == 200 and "/runs/first" in front.text and "of version 99" in front.text
     assert client.get("/search?q=relu").status_code == 200
@@ -181,14 +182,14 @@ def test_a_run_that_is_published_again_has_other_pictures(tmp_path):
     for created in ("2026-11-23T02:00:00+00:00", "2026-11-24T02:00:00+00:00"):
         root = Root(str(tmp_path / created[:10]))
         publish(root, created=created)
-        links.append(TestClient(web.create(root)).get("/runs/first/layers/relu1.json").json()["channels"][0]["picture"])
+        links.append(atlas_of(root).get("/runs/first/layers/relu1.json").json()["channels"][0]["picture"])
     assert links[0] != links[1] and links[0].partition("?")[0] == links[1].partition("?")[0]
 
 
 def test_many_images_of_a_channel_are_nine_on_its_page_and_all_in_its_table(tmp_path):
     root = Root(str(tmp_path))
     publish(root, k=12)
-    client = TestClient(web.create(root))
+    client = atlas_of(root)
     page = client.get("/runs/first/layers/relu1/channels/3.json").json()
     assert (len(page["cells"]), len(page["rows"])) == (9, 12)
     with Image.open(

@@ -9,11 +9,11 @@ from fastapi.testclient import TestClient
 from PIL import Image
 from typer.testing import CliRunner
 
-from service import app as web
 from service import catalog, filmstrip
 from service.cli import app
 from service.query import evolution
 from tests.support import instrumented
+from tests.support.asking import atlas_of
 from tests.support.instrumented import CHECKPOINTS
 from tests.support.published import CHANNELS, DEAD, publish
 from workers.errors import QueryError
@@ -30,7 +30,7 @@ def root(tmp_path_factory) -> Root:
 
 @pytest.fixture(scope="module")
 def client(root) -> TestClient:
-    return TestClient(web.create(root))
+    return atlas_of(root)
 
 
 def test_a_layers_course_is_the_mean_of_its_channels_and_tells_the_dead(root):

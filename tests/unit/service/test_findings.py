@@ -9,11 +9,11 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from service import app as web
 from service import catalog, report
 from service.atlas import Atlas
 from service.query import findings
 from tests.support import instrumented
+from tests.support.asking import atlas_of
 from tests.support.instrumented import COLUMNS, KERNELS, LAYERS, RESTARTS, ROWS
 from tests.support.published import commit, names, publish
 from workers.errors import QueryError
@@ -32,7 +32,7 @@ def root(tmp_path_factory) -> Root:
 
 @pytest.fixture(scope="module")
 def client(root) -> TestClient:
-    return TestClient(web.create(root))
+    return atlas_of(root)
 
 
 def test_rows_come_in_the_tables_order_and_one_of_them_with_its_lists(root):
@@ -74,7 +74,7 @@ def every_root(tmp_path_factory) -> Root:
 
 @pytest.fixture(scope="module")
 def every(every_root) -> TestClient:
-    return TestClient(web.create(every_root))
+    return atlas_of(every_root)
 
 
 @pytest.mark.parametrize("job", findings.TABLE_OF)
@@ -105,7 +105,7 @@ def test_the_strips_of_a_layer_end_with_their_last_page_too(every):
 @pytest.mark.parametrize("job", ["invariance", "sanity"])
 def test_a_run_whose_images_were_all_rejects_has_a_page(root, job):
     commit(root, f"empty-{job}", job, {"images": [], "rejects": [], findings.TABLE_OF[job].name: []})
-    client = TestClient(web.create(root))
+    client = atlas_of(root)
     assert client.get(f"/runs/empty-{job}").status_code == 200
     assert client.get(f"/runs/empty-{job}.json").json()["total"] == 0
 
@@ -158,7 +158,7 @@ def test_an_images_page_shows_what_instruments_found_of_it(client):
 def test_many_images_are_turned_over_in_pages(tmp_path):
     root, many = Root(str(tmp_path)), [(f"{n:03d}.png", "cat") for n in range(95)]
     instrumented.occlude(root, named=many)
-    client = TestClient(web.create(root))
+    client = atlas_of(root)
     seen, href = [], "/runs/covered"
     while href:
         page = client.get(href.replace("?", ".json?") if "?" in href else f"{href}.json").json()
@@ -178,7 +178,7 @@ def test_a_run_of_an_older_deconvoy_without_a_column_is_shown_without_it(tmp_pat
     told = json.loads(path.read_text())
     told["tables"]["occlusions"][0]["bytes"] = part.stat().st_size
     path.write_text(json.dumps(told))
-    client = TestClient(web.create(root))
+    client = atlas_of(root)
     page = client.get("/runs/covered/rows/0.json").json()["found"]
     assert "original" not in page["pictures"] and page["fill"] is None and "panel_image" in page["pictures"]
     assert client.get("/runs/covered/rows/0").status_code == client.get("/runs/covered").status_code == 200

@@ -7,10 +7,10 @@ from urllib.parse import urlencode
 import pytest
 from fastapi.testclient import TestClient
 
-from service import app as web
 from service.atlas import Atlas
 from service.report import report
 from tests.support import instrumented
+from tests.support.asking import atlas_of
 from tests.support.published import IMAGES, publish
 from workers.errors import RunError
 from workers.spec import check_run_id
@@ -68,7 +68,7 @@ def root(tmp_path_factory) -> Root:
 
 @pytest.fixture(scope="module")
 def client(root) -> TestClient:
-    return TestClient(web.create(root))
+    return atlas_of(root)
 
 
 def pages(name: str) -> list[str]:

@@ -3,10 +3,9 @@
 import hashlib
 
 import pytest
-from fastapi.testclient import TestClient
 
-from service import app as web
 from tests.support import corpora
+from tests.support.asking import atlas_of
 from tests.support.published import commit
 from workers.store.root import Root
 
@@ -32,7 +31,7 @@ def root(tmp_path, photos) -> Root:
 
 
 def test_an_original_is_the_file_itself_and_is_where_the_image_page_says(root, photos):
-    client = TestClient(web.create(root, originals=True))
+    client = atlas_of(root, originals=True)
     page = client.get("/runs/covered/image.json", params={"id": photos[1].name}).json()
     answer = client.get(page["preview"])
     assert answer.content == photos[1].read_bytes() and answer.headers["content-type"] == "image/png"
@@ -40,13 +39,13 @@ def test_an_original_is_the_file_itself_and_is_where_the_image_page_says(root, p
 
 
 def test_without_leave_there_is_no_such_path(root, photos):
-    client = TestClient(web.create(root))
+    client = atlas_of(root)
     assert client.get("/runs/covered/originals/1").status_code == 404
     assert client.get("/runs/covered/image.json", params={"id": photos[1].name}).json()["preview"] is None
 
 
 def test_a_file_that_is_another_one_now_is_not_shown(root, photos):
-    client = TestClient(web.create(root, originals=True))
+    client = atlas_of(root, originals=True)
     data = photos[0].read_bytes()
     for other in (data[:-1], data[:-1] + b"x"):
         photos[0].write_bytes(other)

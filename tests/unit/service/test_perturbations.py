@@ -8,12 +8,12 @@ from fastapi.testclient import TestClient
 from PIL import Image
 from typer.testing import CliRunner
 
-from service import app as web
 from service import catalog, report
 from service.atlas import Atlas
 from service.cli import app
 from service.control import read_spec
 from tests.support import instrumented, pages
+from tests.support.asking import atlas_of
 from tests.support.instrumented import AMOUNTS, LAYERS
 from tests.support.published import names, publish
 from workers.store.root import Root
@@ -32,7 +32,7 @@ def root(tmp_path_factory) -> Root:
 
 @pytest.fixture(scope="module")
 def client(root) -> TestClient:
-    return TestClient(web.create(root))
+    return atlas_of(root)
 
 
 def test_curves_go_from_the_least_amount_to_the_largest_and_are_as_high_as_their_numbers(root):
@@ -88,7 +88,7 @@ def test_more_images_than_colours_are_turned_over_in_pages(tmp_path):
     root = Root(str(tmp_path))
     instrumented.invariance(root, named=[(f"{n:03d}.png", "cat") for n in range(11)])
     first = pages.shown(tmp_path, "moved")
-    second = TestClient(web.create(root)).get(first["next"].replace("?", ".json?")).json()
+    second = atlas_of(root).get(first["next"].replace("?", ".json?")).json()
     seen = [image["image_id"] for page in (first, second) for image in page["images"]]
     assert seen == [f"{n:03d}.png" for n in range(11)] and second["next"] is None
 

@@ -1,9 +1,13 @@
 """Places that others may name: under an allowed prefix and written straight, or refused with the reason."""
 
 import pytest
+from typer.testing import CliRunner
 
+from service.cli import app
 from service.places import Allowed
+from workers.corpus import sources
 from workers.errors import RefusedError
+from workers.spec import CorpusSpec
 
 
 @pytest.fixture
@@ -45,6 +49,34 @@ def test_what_lies_elsewhere_or_could_lead_there_is_refused_with_its_reason(phot
         allowed.check(place.replace("PHOTOS", str(photos)), "corpus")
 
 
+@pytest.mark.parametrize("letter", ["*", "?", "[2026]", "*/x", "[!a]/*"])
+def test_a_prefix_is_no_pattern_and_allows_no_more_than_it_says(photos, letter):
+    (photos.parent / "secret").mkdir()
+    allowed = Allowed((f"{photos}{letter}", f"s3://bucket/photos{letter}"))
+    for place in (f"{photos.parent}/secret/x", f"{photos}/cats", f"{photos}{letter}", f"{photos}{letter}/*.jpg",
+                  "s3://bucket/secret/x", f"s3://bucket/photos{letter}/x"):  # fmt: skip
+        with pytest.raises(RefusedError):
+            allowed.check(place, "corpus")
+
+
+def test_a_pattern_is_looked_for_in_the_folder_before_it_wherever_the_service_stands(photos, monkeypatch):
+    monkeypatch.chdir(photos)
+    for place in ("/*", "/*.jpg", "file:///*", f"{photos}*", "s3://bucket*/photos", "s3://bucket/photos*/x"):
+        with pytest.raises(RefusedError):
+            Allowed((str(photos), "s3://bucket/photos")).check(place, "corpus")
+    Allowed(("/",)).check("/*.jpg", "corpus")
+    Allowed(("file:///",)).check("/srv/photos", "corpus")
+
+
+@pytest.mark.parametrize(
+    "prefix", ["", " ", "photos", "./photos", "~/photos", "file://photos", "local://~/x", "file:/srv"]
+)
+def test_a_prefix_that_is_empty_or_relative_is_refused_at_the_start(tmp_path, prefix):
+    done = CliRunner().invoke(app, ["serve", "--root", str(tmp_path), "--port", "0", "--allow", prefix])
+    told = f"deconvoy: --allow {prefix!r} is no prefix: give a folder by its whole path, or a URL\n"
+    assert (done.exit_code, done.output) == (2, told)
+
+
 def test_nothing_is_allowed_where_the_operator_allows_nothing(photos):
     with pytest.raises(RefusedError, match="start the service with --allow PREFIX"):
         Allowed().check(str(photos), "corpus")
@@ -68,6 +100,30 @@ def test_every_place_of_a_spec_is_looked_at(photos):
     ):
         with pytest.raises(RefusedError):
             allowed.check_spec(spec)
+
+
+@pytest.mark.parametrize("weights", ["passwords", "data:,abc", "memory:x", "local:x", "simplecache::x", "%2e%2e", "é"])
+def test_weights_of_our_own_networks_are_places_whatever_they_look_like(photos, weights):
+    for network in ("zfnet", "zfnet-mini"):
+        with pytest.raises(RefusedError, match=r"weights .* is refused"):
+            Allowed((str(photos),)).check_spec({"model": {"source": f"deconvoy://{network}?weights={weights}"}})
+
+
+@pytest.mark.parametrize("weights", ["data:,abc", "memory:x", "simplecache::x", "~", "a-b"])
+def test_weights_of_torchvisions_networks_are_places_unless_they_are_a_word(photos, weights):
+    with pytest.raises(RefusedError, match=r"weights .* is refused"):
+        Allowed((str(photos),)).check_spec({"model": {"source": f"torchvision://resnet18?weights={weights}"}})
+    for word in ("DEFAULT", "IMAGENET1K_V1", ""):
+        Allowed((str(photos),)).check_spec({"model": {"source": f"torchvision://resnet18?weights={word}"}})
+
+
+def test_a_link_that_leads_out_is_refused_by_name_and_followed_when_its_folder_is_listed(photos):
+    """As docs/service.md says."""
+    (photos.parent / "photos-of-others" / "p.png").write_bytes(b"x")
+    with pytest.raises(RefusedError):
+        Allowed((str(photos),)).check(f"{photos}/out", "corpus")
+    Allowed((str(photos),)).check(str(photos), "corpus")
+    assert [each.image_id for each in sources.listing(CorpusSpec(source=str(photos)))] == ["out/p.png"]
 
 
 def test_a_relative_path_is_refused_wherever_the_service_stands(photos, monkeypatch):

@@ -7,12 +7,12 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from service import app as web
 from service import boards, catalog, report
 from service.atlas import Atlas
 from service.query.findings import findings
 from service.query.sanity import curves
 from tests.support import instrumented
+from tests.support.asking import atlas_of
 from tests.support.published import names, publish
 from workers.store.root import Root
 
@@ -27,7 +27,7 @@ def root(tmp_path_factory) -> Root:
 
 @pytest.fixture(scope="module")
 def client(root) -> TestClient:
-    return TestClient(web.create(root))
+    return atlas_of(root)
 
 
 def test_curves_are_medians_and_quartiles_over_units_and_seeds_and_blank_ones_are_counted(root):
@@ -96,7 +96,7 @@ def test_the_sheet_and_the_report_show_curves_and_units(root):
 def test_where_nothing_can_be_compared_nothing_is_said(tmp_path):
     root = Root(str(tmp_path))
     instrumented.sanity(root, "darkened", dark=True)
-    client = TestClient(web.create(root))
+    client = atlas_of(root)
     first, second = (unit["lines"] for unit in client.get("/runs/darkened.json").json()["units"])
     assert [cell["says"] for cell in first["gradient"]] == ["blank", "blank", ""]
     assert [cell["says"] for cell in second["deconvnet"]] == ["1.00 · 1.00", "none · 0.75", "0.50 · 0.50"]

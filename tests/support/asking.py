@@ -1,0 +1,37 @@
+"""The service as a program on its own machine asks it. Takes a root and a cluster, gives applications and clients."""
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+
+from service import app as web
+from service.access import Rules
+from service.places import Allowed
+from service.schedules import Schedules
+from service.submissions import Submissions
+from workers.store.root import Root
+
+OPEN = Rules(keyless=True)
+
+
+def app_of(root: Root, cluster: Any, clock: Any, **rules: Any) -> FastAPI:
+    """Atlas and control plane; without keys, as long as the root has none."""
+    submissions = Submissions(root, cluster, clock)
+    control = web.Control(submissions, Schedules(root, submissions), Allowed(("s3://bucket/photos",)))
+    return web.create(root, control=control, rules=Rules(**{"keyless": True, **rules}))
+
+
+def client_of(app: FastAPI, **more: Any) -> TestClient:
+    return TestClient(app, base_url="http://localhost", **more)
+
+
+def atlas_of(root: Root, **more: Any) -> TestClient:
+    """The atlas of a root without keys."""
+    return client_of(web.create(root, rules=OPEN, **more))
+
+
+def is_problem(answer: Any, status: int, told: str = "") -> bool:
+    body = answer.json()
+    right = answer.status_code == body["status"] == status and told in body["detail"]
+    return right and answer.headers["content-type"] == "application/problem+json"

@@ -1,0 +1,230 @@
+"""What stands before the answers: who is let through without a key, from another site, and how often."""
+
+import json
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import uvicorn
+from fastapi.testclient import TestClient
+from typer.testing import CliRunner
+
+from service import access
+from service import app as web
+from service.cli import app
+from service.hosts import is_here
+from service.keys import Keys, Scope
+from tests.support.asking import app_of, client_of, is_problem
+from tests.support.clusters import SPEC, Clock
+from workers.store.root import Root
+
+
+@pytest.fixture
+def root(tmp_path) -> Root:
+    return Root(str(tmp_path))
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock(datetime(2026, 11, 26, tzinfo=UTC))
+
+
+@pytest.fixture
+def _always_looking(monkeypatch):
+    monkeypatch.setattr(access, "LOOK_EVERY_S", -1.0)
+
+
+def submit(client: TestClient, run: str = "flowers", **headers: str):
+    return client.post("/api/v1/runs", json={"job": "scan", "spec": {"run": run, **SPEC}}, headers=headers)
+
+
+def lose_keys(root: Root, how: str) -> None:
+    if how == "removed":
+        Keys(root).remove(Keys(root).all()[0].id)
+    else:  # its share is not there any more
+        shutil.rmtree(Path(root.base) / "keys")
+
+
+@pytest.mark.usefixtures("_always_looking")
+@pytest.mark.parametrize("how", ["removed", "gone"])
+@pytest.mark.parametrize("keyless", [False, True])
+def test_a_service_that_has_seen_a_key_asks_for_one_though_there_is_none_any_more(root, cluster, clock, keyless, how):
+    Keys(root).add("only", Scope.ADMIN)
+    client = client_of(app_of(root, cluster, clock, keyless=keyless))
+    assert submit(client).status_code == 401
+    lose_keys(root, how)
+    assert is_problem(submit(client), 401, "a key is needed") and not cluster.asked
+    assert client.get("/api/v1/runs").status_code == 401
+
+
+def test_a_service_that_others_reach_answers_nobody_without_a_key_by_whatever_name(root, cluster, clock):
+    client = client_of(app_of(root, cluster, clock, keyless=False))
+    for host in ("localhost", "127.0.0.1", "[::1]:8000", "atlas.example"):
+        assert is_problem(submit(client, host=host), 401)
+    assert client.get("/healthz").status_code == 200 and not cluster.asked
+
+
+@pytest.mark.usefixtures("_always_looking")
+def test_a_first_key_is_asked_for_as_soon_as_it_is_seen(root, cluster, clock):
+    client = client_of(app_of(root, cluster, clock))
+    assert client.get("/api/v1/runs").status_code == 200
+    key = Keys(root).add("first", Scope.READ)
+    assert client.get("/api/v1/runs").status_code == 401
+    assert client.get("/api/v1/runs", headers={"Authorization": f"Bearer {key}"}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("host", "answered"),
+    [
+        ("localhost:8000", True), ("127.0.0.1", True), ("127.0.0.2:80", True), ("[::1]:8000", True),
+        ("evil.example", False), ("localhost.evil.example", False), ("evil.example:99999", False), ("[::1", False),
+        ("0.0.0.0", False), ("", False),  # noqa: S104
+    ],
+)  # fmt: skip
+def test_without_keys_only_this_machines_own_names_are_answered(root, cluster, clock, host, answered):
+    client = client_of(app_of(root, cluster, clock))
+    assert client.get("/api/v1/runs", headers={"host": host}).status_code == (200 if answered else 421)
+
+
+@pytest.mark.parametrize(
+    ("host", "keys", "keyless"),
+    [("127.0.0.1", 0, True), ("localhost", 0, True), ("127.0.0.1", 1, False), ("0.0.0.0", 1, False)],  # noqa: S104
+)
+def test_the_command_serves_without_keys_on_this_machine_and_only_where_there_are_none(
+    root, monkeypatch, host, keys, keyless
+):
+    rules = []
+    create = web.create
+    monkeypatch.setattr(web, "create", lambda *a, **more: rules.append(more["rules"]) or create(*a, **more))
+    monkeypatch.setattr(uvicorn.Server, "run", lambda *_, **__: None)
+    for number in range(keys):
+        Keys(root).add(f"key {number}", Scope.READ)
+    done = CliRunner().invoke(app, ["serve", "--root", root.base, "--host", host, "--port", "0"])
+    assert done.exit_code == 0, done.output
+    assert [each.keyless for each in rules] == [keyless]
+
+
+def test_a_host_is_here_if_it_is_a_loopback_address_or_localhost():
+    assert all(is_here(host) for host in ("127.0.0.1", "127.8.9.1", "::1", "localhost"))
+    assert not any(is_here(host) for host in ("", "0.0.0.0", "::", "10.0.0.1", "testserver", "head.example"))  # noqa: S104
+
+
+EVIL = "https://evil.example"
+CHANGES = (
+    ("POST", "/api/v1/runs/flowers/cancel"),
+    ("POST", "/api/v1/schedules/nightly/fires"),
+    ("POST", "/api/v1/schedules/nightly/pause"),
+    ("DELETE", "/api/v1/schedules/nightly"),
+)
+
+
+@pytest.fixture
+def busy(root, cluster, clock) -> TestClient:
+    """A service without keys that has a run and a schedule."""
+    client = client_of(app_of(root, cluster, clock))
+    submit(client)
+    client.post("/api/v1/schedules", json={"name": "nightly", "cron": "0 2 * * *", "spec": SPEC})
+    return client
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": EVIL},
+        {"Origin": EVIL, "Host": "127.0.0.1"},
+        {"Origin": EVIL, "X-Forwarded-Host": "evil.example"},
+        {"Origin": "null"},
+        {"Origin": "http://localhost:3000"},
+        {"Origin": "http://localhost.evil.example"},
+        {"Origin": EVIL, "Sec-Fetch-Site": "cross-site"},
+        {"Origin": EVIL, "Sec-Fetch-Site": "none"},
+        {"Origin": "http://localhost", "Sec-Fetch-Site": "same-site"},
+        {"Sec-Fetch-Site": "cross-site"},
+    ],
+)
+def test_a_page_of_another_site_changes_nothing(busy, cluster, headers):
+    before = (dict(cluster.jobs), busy.get("/api/v1/schedules").json())
+    for method, path in CHANGES:
+        answer = busy.request(method, path, headers={"Content-Type": "text/plain", **headers})
+        assert is_problem(answer, 403, "another site"), path
+    assert (cluster.jobs, busy.get("/api/v1/schedules").json()) == before
+    assert busy.get("/api/v1/runs", headers=headers).status_code == 200  # what it may not read, browsers keep from it
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Origin": "http://localhost"},
+        {"Origin": "http://LOCALHOST:8000", "Host": "localhost:8000"},
+        {"Origin": "https://atlas.example", "Sec-Fetch-Site": "same-origin"},  # a proxy gives us another name
+        {"Origin": "http://localhost", "Sec-Fetch-Site": "none"},
+        {"Sec-Fetch-Site": "none"},
+    ],
+)
+def test_programs_and_pages_of_ours_change_what_they_may(busy, headers):
+    for method, path in CHANGES:
+        assert busy.request(method, path, headers=headers).status_code < 300, path
+
+
+def test_a_password_that_a_browser_keeps_is_of_no_use_to_another_site(root, cluster, clock):
+    key = Keys(root).add("me", Scope.ADMIN)
+    client = client_of(app_of(root, cluster, clock))
+    asked = {"json": {"job": "scan", "spec": SPEC}, "auth": ("me", key)}
+    assert is_problem(client.post("/api/v1/runs", headers={"Sec-Fetch-Site": "cross-site"}, **asked), 403)
+    assert is_problem(client.post("/api/v1/runs", headers={"Origin": EVIL}, **asked), 403) and not cluster.asked
+    assert client.post("/api/v1/runs", **asked).status_code == 202
+
+
+def test_a_body_that_does_not_say_that_it_is_json_is_refused(root, cluster, clock):
+    client = client_of(app_of(root, cluster, clock))
+    body = json.dumps({"job": "scan", "spec": SPEC}).encode()
+    for kind in ({}, {"Content-Type": "text/plain"}, {"Content-Type": "application/x-www-form-urlencoded"}):
+        assert is_problem(client.post("/api/v1/runs", content=body, headers=kind), 422)
+    assert not cluster.asked
+
+
+def bearer(key: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}"}
+
+
+def guess(number: int) -> str:
+    return f"deconvoy_{number:012x}_{'a' * 43}"
+
+
+@pytest.fixture
+def looked_up(monkeypatch) -> list[str]:
+    """What was looked up in the store."""
+    found: list[str] = []
+    named = Keys.named
+    monkeypatch.setattr(Keys, "named", lambda keys, text: found.append(text) or named(keys, text))
+    return found
+
+
+def test_who_guesses_keys_is_refused_before_the_store_is_asked_and_who_has_one_is_not(root, cluster, clock, looked_up):
+    key = Keys(root).add("dashboard", Scope.READ)
+    client = client_of(app_of(root, cluster, clock, per_minute=2))
+    assert client.get("/", headers=bearer(key)).status_code == 200
+    guesses = [client.get("/", headers=bearer(guess(number))) for number in range(8)]
+    assert [answer.status_code for answer in guesses] == [401] + [429] * 7
+    assert looked_up == [key, guess(0)] and guesses[-1].headers["retry-after"] == "60"
+    assert client.get("/", headers=bearer(key)).status_code == 200
+
+
+def test_a_key_has_a_limit_of_its_own_wherever_it_is_sent_from(root, cluster, clock):
+    keys = [Keys(root).add(name, Scope.READ) for name in ("one", "other")]
+    app = app_of(root, cluster, clock, per_minute=3)
+    clients = [client_of(app, client=(f"10.0.0.{number}", 50000)) for number in (1, 2)]
+    told = [clients[number % 2].get("/", headers=bearer(keys[0])).status_code for number in range(5)]
+    assert told == [200] * 3 + [429] * 2
+    assert clients[0].get("/", headers=bearer(keys[1])).status_code == 200
+
+
+def test_a_key_that_was_removed_is_a_guess_from_then_on(root, cluster, clock, looked_up):
+    key = Keys(root).add("dashboard", Scope.READ)
+    client = client_of(app_of(root, cluster, clock, per_minute=4))
+    assert client.get("/", headers=bearer(key)).status_code == 200
+    Keys(root).remove(Keys(root).all()[0].id)
+    told = [client.get("/", headers=bearer(key)).status_code for _ in range(6)]
+    assert told == [401] * 4 + [429] * 2 and len(looked_up) == 5
