@@ -43,8 +43,7 @@ class OneLine(TyperGroup):
         except DeconvoyError as error:
             code, line = error.exit_code, str(error)
         except KeyboardInterrupt:
-            goes_on = "; the same command goes on from here" if _goes_on(ctx.invoked_subcommand) else ""
-            code, line = CANCELLED, f"stopped{goes_on}"
+            code, line = CANCELLED, f"stopped{_afterwards(ctx.invoked_subcommand)}"
         if log.form() is log.Form.JSON:
             log.Log().say(line, log.ERROR, exit_code=code)
         else:
@@ -66,11 +65,13 @@ app.command()(serving.serve)
 app.add_typer(scheduling.app, name="schedule")
 
 
-def _goes_on(command: str) -> bool:
-    """Whether the same command, given again, does only what is missing: of the jobs all but `filters`, which keeps nothing."""
+def _afterwards(command: str) -> str:
+    """What is to be known of a command that was interrupted. `filters` keeps nothing to go on from."""
     from workers.instruments import SPECS
 
-    return command == "demo" or command in SPECS.keys() - {"filters"}
+    if command in ("submit", "status", "logs"):
+        return "; a run that was submitted goes on: deconvoy cancel stops it"
+    return "; the same command goes on from here" if command == "demo" or command in SPECS.keys() - {"filters"} else ""
 
 
 def main() -> None:
@@ -126,9 +127,9 @@ def layers(model: Annotated[str, typer.Argument(help=questions.MODEL)], as_json:
     """Print the layers of a model."""
     from service.console import print_json, print_table
     from workers.model import load
-    from workers.spec import ModelSpec
+    from workers.spec import ModelSpec, make
 
-    found = [_layer(layer) for layer in load(ModelSpec(source=absolute_model(model))).network.layers]
+    found = [_layer(layer) for layer in load(make(ModelSpec, {"source": absolute_model(model)})).network.layers]
     if as_json:
         print_json(found)
         return

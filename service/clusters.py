@@ -7,7 +7,6 @@ not spoken.
 import contextlib
 import math
 import os
-import re
 import shlex
 import subprocess
 import sys
@@ -19,7 +18,8 @@ from pathlib import Path
 from typing import Any, Protocol, Self, TypeVar
 from urllib.parse import urlsplit
 
-from workers.errors import ClusterError, NoAnswer
+from service.answers import last_line, silence, understood
+from workers.errors import ClusterError, NoAnswer, NoJob, NotReady
 
 TOKEN = Path.home() / ".ray" / "auth_token"
 DRIVER_CPUS = 1
@@ -112,7 +112,7 @@ class RayCluster:
                     lambda client: client.submit_job(entrypoint=shlex.join(words), metadata=metadata, **options)
                 )
                 return
-            except _NotYet:
+            except NotReady:
                 if time.monotonic() > until:
                     raise
                 time.sleep(0.5)
@@ -121,20 +121,20 @@ class RayCluster:
         """How a job is, and what Ray says of it."""
         try:
             told = self._asked(lambda client: client.get_job_info(submission_id), insist=insist)
-        except _NotThere:
+        except NoJob:
             return State.UNKNOWN, ""
-        return State(str(told.status.value).lower()), _last_line(str(told.message or ""))
+        return State(str(told.status.value).lower()), last_line(str(told.message or ""))
 
     def stop(self, submission_id: str) -> None:
         """Ask a job to end."""
-        with contextlib.suppress(_NotThere):
+        with contextlib.suppress(NoJob):
             self._asked(lambda client: client.stop_job(submission_id))
 
     def logs(self, submission_id: str) -> str:
         """What a job has printed so far."""
         try:
             return str(self._asked(lambda client: client.get_job_logs(submission_id)))
-        except _NotThere:
+        except NoJob:
             return ""
 
     def _client(self) -> Any:  # noqa: ANN401 - Ray's client
@@ -146,11 +146,11 @@ class RayCluster:
     def _asked(self, question: Callable[[Any], T], *, insist: bool = False) -> T:
         """Ask Ray; its client raises RuntimeError for whatever it is answered, and what `requests` raises."""
         if time.monotonic() < self._silent_until and not insist:
-            raise NoAnswer(_silence(self.name))
+            raise NoAnswer(silence(self.name))
         try:
             answer = question(self._client())
         except (OSError, RuntimeError, ValueError, KeyError, ImportError) as error:
-            found = _understood(self.name, error)
+            found = understood(self.name, error)
             if isinstance(found, NoAnswer):
                 self._silent_until = time.monotonic() + SILENCE_S
             raise found from error
@@ -181,7 +181,7 @@ class LocalCluster(RayCluster):
     def _client(self) -> Any:  # noqa: ANN401 - Ray's client
         """Who only looks at a job starts nothing: what is not there knows no job."""
         if not self._is_running():
-            raise _NotThere("no Ray was started on this machine yet")
+            raise NoJob("no Ray was started on this machine yet")
         return self._kept
 
     def _is_running(self) -> bool:
@@ -202,14 +202,33 @@ class LocalCluster(RayCluster):
             self._kept = _connected(told[0], told[1])
 
 
-class _NotThere(ClusterError):
-    """Ray knows no such job."""
+class Nowhere:
+    """No cluster, for who only looks at what is written under a root."""
 
+    name = "nobody"
 
-class _NotYet(ClusterError):
-    """Ray has only just started, and asks to be asked again."""
+    def check(self) -> None:
+        """There is none.
 
-    exit_code = 1
+        Raises:
+            ClusterError: always.
+        """
+        raise ClusterError("no cluster is named: give --address, such as http://head:8265")
+
+    def submit(self, submission_id: str, root: str, run: str, number: int) -> None:  # noqa: ARG002 - as a cluster
+        """Nothing can be begun."""
+        self.check()
+
+    def state(self, submission_id: str, *, insist: bool = False) -> tuple[State, str]:  # noqa: ARG002 - as a cluster
+        """Nothing is known."""
+        return State.UNKNOWN, "no cluster is asked"
+
+    def stop(self, submission_id: str) -> None:
+        """A driver sees for itself that its attempt is over."""
+
+    def logs(self, submission_id: str) -> str:  # noqa: ARG002 - as a cluster
+        """Nothing is kept."""
+        return ""
 
 
 def _connected(address: str, token: str | None = None) -> Any:  # noqa: ANN401 - Ray's client
@@ -232,7 +251,10 @@ def _connected(address: str, token: str | None = None) -> Any:  # noqa: ANN401 -
             except RayError as error:  # of the token, and no RuntimeError
                 raise PermissionError(str(error)) from error
 
-    return Client(address)
+    try:
+        return Client(address)
+    except RayError as error:  # of a file that holds no token
+        raise PermissionError(str(error)) from error
 
 
 def _checked(address: str) -> str:
@@ -251,29 +273,3 @@ def _checked(address: str) -> str:
     if "@" in parts.netloc:
         raise ClusterError("an address holds no user and no password: set RAY_AUTH_TOKEN, or RAY_AUTH_TOKEN_PATH")
     return address
-
-
-def _understood(name: str, error: Exception) -> ClusterError:
-    """What an error of Ray's client means."""
-    told = str(error)
-    if isinstance(error, PermissionError) or re.search(r"status code 40[13]\b", told):
-        return ClusterError(f"the Ray cluster at {name} wants a token, or another one: set RAY_AUTH_TOKEN(_PATH)")
-    if "does not exist" in told and "404" in told:
-        return _NotThere(told)
-    if "No available agent" in told:
-        return _NotYet(f"the Ray cluster at {name} has no agent for jobs")
-    # An answer that is no JSON is a ValueError and, being one of `requests`, an OSError.
-    if isinstance(error, ValueError | KeyError) or "Version check" in told:
-        return ClusterError(f"what answers at {name} is no Ray dashboard; its port is 8265 if nobody chose another")
-    if isinstance(error, OSError):
-        return NoAnswer(_silence(name))
-    return ClusterError(f"the Ray cluster at {name} does not take this: {_last_line(told) or type(error).__name__}")
-
-
-def _silence(name: str) -> str:
-    return f"nothing answers at {name} (is its Ray running, and within reach?)"
-
-
-def _last_line(told: str) -> str:
-    lines = [line.strip() for line in told.strip().splitlines() if line.strip()]
-    return lines[-1][:300] if lines else ""

@@ -1,6 +1,5 @@
 """The commands of the control plane. Takes words, submits runs, tells how they go, keeps keys."""
 
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -11,7 +10,7 @@ import typer
 
 from service.questions import JsonOption, RootOption
 from workers.errors import UsageError
-from workers.store.root import Root
+from workers.store.root import Root, existing
 
 if TYPE_CHECKING:
     from service.schedules import Schedules
@@ -23,6 +22,10 @@ TELL_S = 10.0  # a phase is told when it begins, and then so often
 
 Address = Annotated[
     str, typer.Option("--address", envvar="DECONVOY_ADDRESS", help="Of a Ray dashboard, such as http://head:8265.")
+]
+AnyAddress = Annotated[
+    str | None,
+    typer.Option("--address", envvar="DECONVOY_ADDRESS", help="Of a Ray dashboard; without it only the root is asked."),
 ]
 RunWord = Annotated[str, typer.Argument(help="Run id.")]
 SpecFile = Annotated[Path, typer.Argument(help="TOML file of a run.")]
@@ -55,26 +58,30 @@ def submit(  # noqa: PLR0913 - one parameter per flag
     kind, values = read_spec(spec, job)
     more = {"run": run} | ({"resources": {"fewer": True}} if fewer else {})
     asked = uploads.prepared(merged(values, more), address)
-    submissions = submissions_of(str(asked["root"]), address)
+    submissions = submissions_of(Root(str(asked["root"])), address)
     found = submissions.submit(kind, asked)
-    if wait:
-        found = _watched(submissions, found.run)
+    if not wait:
+        _tell(found, submissions.root, as_json=as_json)
+        return
+    found = _watched(submissions, found.run)
     _tell(found, submissions.root, as_json=as_json)
-    if wait:
-        raise typer.Exit(_exit_code(submissions, found))
+    code, why = _ending(submissions, found)
+    if why:
+        typer.echo(f"deconvoy: {why}", err=True)
+    raise typer.Exit(code)
 
 
 def status(
     root: RootOption,
-    address: Address,
+    address: AnyAddress = None,
     run: Annotated[str | None, typer.Argument(help="Run id; all runs without it.")] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Until it ends.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Tell how submitted runs go."""
+    """Tell how submitted runs go: by what is under the root, and by the cluster if one is named."""
     from service.console import print_json, print_table
 
-    submissions = submissions_of(root, address)
+    submissions = submissions_of(existing(root), address)
     if run is not None:
         found = _watched(submissions, run) if watch else submissions.status(run)
         _tell(found, submissions.root, as_json=as_json)
@@ -94,7 +101,7 @@ def logs(
     follow: Annotated[bool, typer.Option("-f", "--follow", help="As they come, until the run ends.")] = False,
 ) -> None:
     """Print what the last attempt at a run has printed."""
-    submissions, shown, attempt = submissions_of(root, address), 0, 0
+    submissions, shown, attempt = submissions_of(existing(root), address), 0, 0
     while True:
         found, text = submissions.status(run), submissions.logs(run)
         if found.attempt != attempt:  # it was submitted again
@@ -110,9 +117,9 @@ def logs(
         time.sleep(EVERY_S)
 
 
-def cancel(run: RunWord, root: RootOption, address: Address, as_json: JsonOption = False) -> None:
-    """Stop a run; what it has finished stays, and submitting it again goes on from there."""
-    submissions = submissions_of(root, address)
+def cancel(run: RunWord, root: RootOption, address: AnyAddress = None, as_json: JsonOption = False) -> None:
+    """Stop a run, within ten seconds where no cluster is named; what it has finished stays, and submitting it again goes on."""
+    submissions = submissions_of(existing(root), address)
     _tell(submissions.cancel(run), submissions.root, as_json=as_json)
 
 
@@ -136,7 +143,9 @@ def list_keys(root: RootOption, as_json: JsonOption = False) -> None:
     from service.console import print_json, print_table
     from service.keys import Keys
 
-    rows = [{name: value for name, value in asdict(key).items() if name != "digest"} for key in Keys(Root(root)).all()]
+    rows = [
+        {name: value for name, value in asdict(key).items() if name != "digest"} for key in Keys(existing(root)).all()
+    ]
     if as_json:
         print_json(rows)
     else:
@@ -148,7 +157,7 @@ def remove_key(number: Annotated[str, typer.Argument(help="Id of the key.")], ro
     """Let a key do nothing any more."""
     from service.keys import Keys
 
-    Keys(Root(root)).remove(number)
+    Keys(existing(root)).remove(number)
 
 
 def read_spec(path: Path, job: str | None) -> tuple[str, dict[str, Any]]:
@@ -171,21 +180,19 @@ def _kind(values: Mapping[str, Any]) -> str:
     return next((job for table, job in tables.items() if table in values), "scan")
 
 
-def submissions_of(root: str, address: str) -> "Submissions":
-    """The submitted runs of a root, on the cluster at an address."""
-    from service.clusters import RayCluster
+def submissions_of(root: Root, address: str | None) -> "Submissions":
+    """The submitted runs of a root, on the cluster at an address, or on none for who only looks."""
+    from service.clusters import Nowhere, RayCluster
     from service.submissions import Submissions
 
-    return Submissions(Root(root), RayCluster(address))
+    return Submissions(root, RayCluster(address) if address else Nowhere())
 
 
 def nowhere(root: Root) -> "Schedules":
     """The schedules of a root, for who only looks at them: no cluster is asked."""
-    from service.clusters import RayCluster
     from service.schedules import Schedules
-    from service.submissions import Submissions
 
-    return Schedules(root, Submissions(root, RayCluster("http://127.0.0.1")))
+    return Schedules(root, submissions_of(root, None))
 
 
 def _live() -> tuple[str, ...]:
@@ -239,13 +246,20 @@ def _tell(found: "Status", root: Root, *, as_json: bool) -> None:
             typer.echo(f"{name:8} {text}")
 
 
-def _exit_code(submissions: "Submissions", found: "Status") -> int:
-    """That of the run's last attempt, 1 of one that no cluster took; 0 of a run that was published before."""
+def _ending(submissions: "Submissions", found: "Status") -> tuple[int, str]:
+    """The exit code of a run that has ended, and why it is not 0.
+
+    That of a published run is in its manifest, which is there before its attempt has said that it ended. An attempt that no
+    cluster took is 1: the same may be asked again.
+    """
+    from jobs import outcome, publish
     from workers.store.attempts import NOT_TAKEN, Attempts
 
-    ended = Attempts(submissions.root, found.run).ended(found.attempt) if found.attempt else None
-    if ended is not None and ended.error:
-        print(f"deconvoy: {ended.error}", file=sys.stderr)  # noqa: T201
-    if ended is None:
-        return int(found.state != "published")
-    return 1 if ended.exit_code == NOT_TAKEN else ended.exit_code
+    told = publish.published(submissions.root, found.run)
+    if told is not None:
+        code, totals = outcome.exit_code(told), told["totals"]
+        share = f"{totals['rejects']} of {totals['listed']} images were rejected"
+        return code, f"{share}, more than max_reject_share; the run is published" if code else ""
+    ended = Attempts(submissions.root, found.run).ended(found.attempt)
+    code = ended.exit_code if ended is not None else 1
+    return 1 if code == NOT_TAKEN else code, found.error

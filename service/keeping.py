@@ -7,7 +7,7 @@ import typer
 
 from service.control import nowhere
 from service.questions import JsonOption, RootOption
-from workers.store.root import Root
+from workers.store.root import existing
 
 
 def add_to(app: typer.Typer) -> None:
@@ -32,7 +32,7 @@ def gc(
     from service.housekeeping import Housekeeping
     from service.running import size
 
-    place = Root(root)
+    place = existing(root)
     schedules = nowhere(place)
     for told in schedules.readable()[1].values():
         typer.echo(f"deconvoy: {told}; until then its runs stay", err=True)
@@ -65,7 +65,7 @@ def retry_rejects(
     from service.console import print_json
     from service.housekeeping import retry, retry_of
 
-    place = Root(root)
+    place = existing(root)
     found = retry(place, uris or ()) if run is None else retry_of(catalog.find(place, run, None), uris or ())
     if as_json:
         print_json([asdict(each) for each in found])

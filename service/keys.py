@@ -69,8 +69,11 @@ class Keys:
         Raises:
             UsageError: there is no such key.
         """
-        if number not in {key.id for key in self.all()}:
-            raise UsageError(f"there is no key {number!r}; `deconvoy keys list` shows them")
+        known = self.all()
+        if number not in {key.id for key in known}:
+            named = ", ".join(key.id for key in known if key.name == number)
+            hint = f"of this name there is {named}" if named else "`deconvoy keys list` shows them"
+            raise UsageError(f"there is no key with the id {number!r}; {hint}")
         self._root.delete(paths.key_path(number))
 
     def named(self, text: str) -> Key | None:

@@ -37,6 +37,7 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
         (404, "there is no such thing"),
         (409, "it is in the way of another"),
         (413, "the body is too large"),
+        (415, "the body is not sent as JSON"),
         (421, "without keys only this machine is answered"),
         (422, "the request is wrong; every mistake is told"),
         (429, "too many requests"),
@@ -50,7 +51,14 @@ def problem(status: int, detail: str, headers: Mapping[str, str] | None = None) 
     """An answer that says what was wrong."""
     titles = {400: "Bad request", 401: "Unauthorized", 403: "Forbidden", 404: "Not found", 409: "Conflict"}
     titles |= {405: "Method not allowed", 500: "Server error"}
-    titles |= {413: "Too large", 421: "Misdirected", 422: "Unprocessable", 429: "Too many requests", 503: "Unavailable"}
+    titles |= {
+        413: "Too large",
+        415: "Unsupported media type",
+        421: "Misdirected",
+        422: "Unprocessable",
+        429: "Too many requests",
+        503: "Unavailable",
+    }
     told = {"type": "about:blank", "title": titles.get(status, "Error"), "status": status, "detail": detail}
     return JSONResponse(told, status, headers, "application/problem+json")
 
@@ -68,6 +76,9 @@ def problem_of(error: DeconvoyError) -> JSONResponse:
 
 def mistakes(error: RequestValidationError) -> JSONResponse:
     """Every mistake of a request that has not the form it should have."""
-    told = [f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()]
-    broken = any(each["type"] == "json_invalid" for each in error.errors())
+    every = error.errors()
+    if any(each["loc"] == ("body",) and isinstance(each.get("input"), bytes) for each in every):
+        return problem(415, "the body is to be JSON, sent with Content-Type: application/json")
+    told = [f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in every]
+    broken = any(each["type"] == "json_invalid" for each in every)
     return problem(400 if broken else 422, "; ".join(told))

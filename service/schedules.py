@@ -47,7 +47,8 @@ class Schedules:
         check(schedule)
         self._submissions.checked(schedule.job, {**schedule.spec, "run": f"{schedule.name}-0"})
         now = self._now()
-        made = replace(schedule, made=now.isoformat(), since=_iso(now))
+        spec = {key: value for key, value in schedule.spec.items() if key != "run"}  # runs are named by name and time
+        made = replace(schedule, spec=spec, made=now.isoformat(), since=_iso(now))
         if not self._root.create(paths.schedule_path(schedule.name), _encoded(made)):
             raise UsageError(f"there is a schedule {schedule.name!r}; remove it first, or give another name")
         return made

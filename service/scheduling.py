@@ -9,10 +9,11 @@ import typer
 from service.control import Address, JobOption, SpecFile, nowhere, read_spec, submissions_of
 from service.questions import JsonOption, RootOption
 from workers.errors import UsageError
-from workers.store.root import Root
+from workers.store.root import Root, existing
 
 if TYPE_CHECKING:
     from service.schedules import Schedules
+    from service.timetable import Fire
 
 EVERY_S = 20.0
 
@@ -40,9 +41,9 @@ def add_schedule(  # noqa: PLR0913 - one parameter per flag
     if overlap not in list(Overlap):
         raise UsageError(f"overlap {overlap!r} is none of refuse, queue and cancel")
     kind, values = read_spec(spec, job)
-    asked = {key: value for key, value in uploads.prepared(values, address).items() if key != "run"}
+    asked = uploads.prepared(values, address)
     made = Schedule(name, cron, tz, kind, asked, Overlap(overlap), keep)
-    _schedules(str(asked["root"]), address).add(made)
+    _schedules(Root(str(asked["root"])), address).add(made)
     typer.echo(f"{name} fires at {cron!r} of {tz}")
 
 
@@ -51,40 +52,46 @@ def list_schedules(root: RootOption, as_json: JsonOption = False) -> None:
     """Print the schedules and when each fired last."""
     from service.console import print_json, print_table
 
-    schedules = nowhere(Root(root))
+    schedules = nowhere(existing(root))
     found, wrong = schedules.readable()
     for told in wrong.values():
         typer.echo(f"deconvoy: {told}", err=True)
-    last = {name: fire.run for name, fire in schedules.last_fires().items()}
-    rows = [asdict(each) | {"last": last.get(each.name, "")} for each in found]
+    fires = schedules.last_fires()
+    rows = [asdict(each) | _last(fires.get(each.name)) for each in found]
     if as_json:
         print_json(rows)
     else:
-        print_table(rows, {name: name for name in ("name", "cron", "tz", "job", "overlap", "paused", "last")})
+        print_table(
+            rows, {name: name for name in ("name", "cron", "tz", "job", "overlap", "paused", "last", "refused")}
+        )
+
+
+def _last(fire: "Fire | None") -> dict[str, str]:
+    return {"last": fire.run if fire else "", "refused": fire.refused if fire else ""}
 
 
 @app.command("pause")
 def pause_schedule(name: NameWord, root: RootOption) -> None:
     """Let a schedule fire no more."""
-    nowhere(Root(root)).pause(name, paused=True)
+    nowhere(existing(root)).pause(name, paused=True)
 
 
 @app.command("resume")
 def resume_schedule(name: NameWord, root: RootOption) -> None:
     """Let a schedule fire again; what it missed is not made up for."""
-    nowhere(Root(root)).pause(name, paused=False)
+    nowhere(existing(root)).pause(name, paused=False)
 
 
 @app.command("run-now")
 def run_now(name: NameWord, root: RootOption, address: Address) -> None:
     """Fire a schedule once, outside of its times; the run that it names is printed if the cluster has taken it."""
-    typer.echo(_schedules(root, address).run_now(name).run)
+    typer.echo(_schedules(existing(root), address).run_now(name).run)
 
 
 @app.command("remove")
 def remove_schedule(name: NameWord, root: RootOption) -> None:
     """Forget a schedule; its runs stay."""
-    nowhere(Root(root)).remove(name)
+    nowhere(existing(root)).remove(name)
 
 
 @app.command("run")
@@ -99,7 +106,7 @@ def run_schedules(
     """
     from service.serving import look, look_again
 
-    schedules = _schedules(root, address)
+    schedules = _schedules(existing(root), address)
     if once:
         raise typer.Exit(int(any(fire.error for fire in look(schedules))))
     fires = look_again(schedules)
@@ -108,7 +115,7 @@ def run_schedules(
         fires = look_again(schedules, fires)
 
 
-def _schedules(root: str, address: str) -> "Schedules":
+def _schedules(root: Root, address: str) -> "Schedules":
     from service.schedules import Schedules
 
     submissions = submissions_of(root, address)

@@ -3,7 +3,6 @@
 import socket
 import threading
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,7 +12,7 @@ from service.questions import RootOption
 from workers import log
 from workers.errors import UsageError
 from workers.log import Log
-from workers.store.root import Root
+from workers.store.root import Root, existing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -77,9 +76,7 @@ def checked(root: str, host: str) -> Root:
     """
     from service.keys import Keys
 
-    place = Root(root)
-    if place.is_local and not Path(place.base).is_dir():
-        raise UsageError(f"root {root!r} does not exist")
+    place = existing(root)
     if not is_here(host) and not Keys(place):
         raise UsageError(
             f"{host} can be reached by others, and this root has no keys: make one with `deconvoy keys add NAME --root {root}`"

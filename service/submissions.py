@@ -67,7 +67,7 @@ class Submissions(Statuses):
         try:
             self.cluster.check()
         except ClusterError as error:
-            raise type(error)(f"{error}; run {run!r} was not submitted: submit it again then") from error
+            raise type(error)(f"{error}; run {run!r} was not submitted: try again then") from error
 
     def checked(self, job: str, values: Mapping[str, Any]) -> dict[str, Any]:
         """A spec as it will be written down: checked, with the root and a run id.

@@ -14,6 +14,7 @@ from cronsim import CronSim, CronSimError
 from workers.errors import UsageError
 
 LOOK_BACK_DAYS = (1, 32, 400, 1500)  # the rarest expression, February 29, fires every four years
+FIELDS = 5
 NAME = re.compile(r"[a-z][a-z0-9-]{0,59}\Z")
 
 
@@ -123,6 +124,9 @@ def check(schedule: Schedule) -> None:
         raise UsageError(f"there is no time zone {schedule.tz!r}; write one such as Europe/Berlin or UTC") from None
     try:
         CronSim(schedule.cron, datetime.now(zone))
+        fields = len(schedule.cron.split())
+        if fields != FIELDS:  # with a sixth cronsim fires by the second
+            raise CronSimError(f"it has {fields} fields")
     except CronSimError as error:
         raise UsageError(
             f"{schedule.cron!r} is no cron expression ({error}); write five fields such as '0 2 * * *'"

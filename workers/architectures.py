@@ -52,16 +52,10 @@ def resolve(spec: ModelSpec) -> tuple[Architecture, Entry]:
     """Understand a model's source.
 
     Raises:
-        ModelError: no such family or name, or no such weights.
+        ModelError: no such name, or no such weights.
     """
-    family, mark, rest = spec.source.partition("://")
+    family, _, rest = spec.source.partition("://")
     name, _, query = rest.partition("?")
-    if not mark or family not in ("deconvoy", "torchvision"):
-        raise ModelError(
-            f"model {spec.source!r} is unknown: write deconvoy://zfnet-mini or torchvision://resnet18?weights=FILE"
-        )
-    if query and not query.startswith("weights="):
-        raise ModelError(f"model {spec.source!r}: {query!r} is not understood, only ?weights=FILE or ?weights=ENUM")
     wanted = query.removeprefix("weights=")
     file = weights_file(spec.source)
     kwargs, entry = _own(name, file) if family == "deconvoy" else _torchvision(name, wanted, file)

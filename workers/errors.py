@@ -88,6 +88,16 @@ class NoAnswer(ClusterError):
     exit_code = 1
 
 
+class NoJob(ClusterError):
+    """A cluster that knows no such job."""
+
+
+class NotReady(ClusterError):
+    """A cluster that has only just started, and asks to be asked again."""
+
+    exit_code = 1
+
+
 class NotTaken(ClusterError):
     """A cluster did not take a job this time; the same may be asked of it again."""
 

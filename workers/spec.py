@@ -12,6 +12,7 @@ from workers.mistakes import mistakes
 RUN_ID = re.compile(r"[a-z][a-z0-9._-]{0,99}(?<!\.json)\Z")  # a page's data is at its path + .json
 
 RunId = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9._-]{0,99}$")]
+FAMILIES = ("deconvoy", "torchvision")
 Word = Annotated[str, StringConstraints(min_length=1)]
 Triple = tuple[float, float, float]
 
@@ -73,6 +74,19 @@ class ModelSpec(Frozen):
     interpolation: Interpolation | None = Field(None, description="interpolation of the resize")
     classes: Word | None = Field(None, description="file of class names, one per line, in the order of the outputs")
     kwargs: dict[str, bool | int | float | str] = Field({}, description="arguments of the constructor")
+
+    @model_validator(mode="after")
+    def _source_is_one(self) -> Self:
+        family, mark, rest = self.source.partition("://")
+        query = rest.partition("?")[2]
+        if not mark or family not in FAMILIES:
+            raise ValueError(
+                f"model {self.source!r} is unknown: write deconvoy://zfnet-mini or torchvision://resnet18?weights=FILE"
+            )
+        if query and not query.startswith("weights="):
+            known = "only ?weights=FILE or ?weights=ENUM"
+            raise ValueError(f"model {self.source!r}: {query!r} is not understood, {known}")
+        return self
 
 
 class CorpusSpec(Frozen):

@@ -34,4 +34,9 @@ def _told(status: Status) -> dict[str, Any]:
     progress = status.progress
     share = progress.done / progress.total if progress and progress.total else None
     says = status.error or status.waits
-    return asdict(status) | {"says": says, "share": share, "href": links.submitted(status.run), "page": f"/runs/{status.run}"}
+    return asdict(status) | {
+        "says": says,
+        "share": share,
+        "href": links.submitted(status.run),
+        "page": f"/runs/{status.run}",
+    }

@@ -219,6 +219,18 @@ class Root:
             yield temporary
 
 
+def existing(url: str) -> Root:
+    """A root that is there. A bucket has no folders that could be missing.
+
+    Raises:
+        RootError: it is a folder of this machine that is not there.
+    """
+    found = Root(url)
+    if found.is_local and not Path(found.base).is_dir():
+        raise RootError(f"root {url!r} does not exist" if not Path(found.base).exists() else f"root {url!r} is a file")
+    return found
+
+
 def _name(entry: dict[str, Any]) -> str:
     return str(entry["name"]).rstrip("/").rpartition("/")[2]
 

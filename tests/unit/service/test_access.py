@@ -181,7 +181,7 @@ def test_a_body_that_does_not_say_that_it_is_json_is_refused(root, cluster, cloc
     client = client_of(app_of(root, cluster, clock))
     body = json.dumps({"job": "scan", "spec": SPEC}).encode()
     for kind in ({}, {"Content-Type": "text/plain"}, {"Content-Type": "application/x-www-form-urlencoded"}):
-        assert is_problem(client.post("/api/v1/runs", content=body, headers=kind), 422)
+        assert is_problem(client.post("/api/v1/runs", content=body, headers=kind), 415)
     assert not cluster.asked
 
 

@@ -138,7 +138,7 @@ def test_what_is_no_request_is_a_problem(client):
         answer = client.post("/api/v1/runs", content=body, headers={"content-type": "application/json"})
         assert is_problem(answer, status), (body, answer.text)
     assert (
-        client.post("/api/v1/runs", content=b'{"spec": {}}', headers={"content-type": "text/plain"}).status_code == 422
+        client.post("/api/v1/runs", content=b'{"spec": {}}', headers={"content-type": "text/plain"}).status_code == 415
     )
     assert is_problem(client.get("/api/v1/runs/tulips"), 404, "was never submitted")
     assert is_problem(client.get("/api/v1/nothing"), 404)
