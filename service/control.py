@@ -57,9 +57,11 @@ def submit(  # noqa: PLR0913 - one parameter per flag
 
     kind, values = read_spec(spec, job)
     more = {"run": run} | ({"resources": {"fewer": True}} if fewer else {})
-    asked = uploads.prepared(merged(values, more), address)
-    submissions = submissions_of(Root(str(asked["root"])), address)
-    found = submissions.submit(kind, asked)
+    asked = merged(values, more)
+    submissions = submissions_of(uploads.root_of(asked), address)
+    uploads.check(asked, address)
+    submissions.check_cluster(str(submissions.checked(kind, asked)["run"]))  # before anything is uploaded
+    found = submissions.submit(kind, uploads.prepared(asked, address))
     if not wait:
         _tell(found, submissions.root, as_json=as_json)
         return

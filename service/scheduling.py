@@ -41,9 +41,8 @@ def add_schedule(  # noqa: PLR0913 - one parameter per flag
     if overlap not in list(Overlap):
         raise UsageError(f"overlap {overlap!r} is none of refuse, queue and cancel")
     kind, values = read_spec(spec, job)
-    asked = uploads.prepared(values, address)
-    made = Schedule(name, cron, tz, kind, asked, Overlap(overlap), keep)
-    _schedules(Root(str(asked["root"])), address).add(made)
+    schedules = _schedules(uploads.root_of(values), address)
+    schedules.add(Schedule(name, cron, tz, kind, uploads.prepared(values, address), Overlap(overlap), keep))
     typer.echo(f"{name} fires at {cron!r} of {tz}")
 
 

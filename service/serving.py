@@ -1,8 +1,10 @@
 """The command `serve`. Takes an address to listen on and what is allowed; serves the atlas and the control plane."""
 
+import signal
 import socket
+import sys
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from service.schedules import Schedules
+    from service.submissions import Submissions
     from service.timetable import Fire
 
 EVERY_S = 20.0
@@ -64,7 +67,7 @@ def serve(  # noqa: PLR0913 - one parameter per flag
         control = web.Control(submissions, schedules, allowed)
         app = web.create(place, originals=originals, control=control, rules=rules)
         typer.echo(f"the atlas is at {shown}")
-        with ticking(schedules), cluster:
+        with in_order(), cluster, nullcontext() if address else letting_go(submissions), ticking(schedules):
             uvicorn.Server(uvicorn.Config(app, log_level="warning", log_config=None)).run(sockets=[there])
 
 
@@ -98,6 +101,28 @@ def listening(host: str, port: int) -> "Iterator[tuple[socket.socket, str]]":
         raise UsageError(f"cannot listen on {host} port {port}: {error.strerror or error}") from error
     with found:
         yield found, f"http://{f'[{host}]' if ':' in host else host}:{found.getsockname()[1]}/"
+
+
+@contextmanager
+def in_order() -> "Iterator[None]":
+    """Have SIGTERM end the block as an error would: uvicorn hands it on when it has ended, and it kills without a word."""
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def letting_go(submissions: "Submissions") -> "Iterator[None]":
+    """At the end of the block stop the runs whose Ray ends with this process, so that they do not look alive."""
+    try:
+        yield
+    finally:
+        stopped = submissions.cancel_all()
+        if stopped:
+            told = "the Ray of this service ends, and with it"
+            Log().say(f"{told} {', '.join(stopped)}: submit again and it goes on", log.WARNING)
 
 
 @contextmanager

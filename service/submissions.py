@@ -6,6 +6,7 @@ and holds what is to be done; only then is Ray asked to do it, as job `<run id>.
 
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -94,6 +95,15 @@ class Submissions(Statuses):
         self.cluster.stop(submission_id(run, found.attempt))
         Attempts(self.root, run).end(found.attempt, Ended(self._time(), CANCELLED, "cancelled"))
         return self.status(run)
+
+    def cancel_all(self) -> list[str]:
+        """Stop what the cluster runs of this root; gives the runs."""
+        live = [each for each in self.statuses() if each.state in LIVE]
+        ours = [each for each in live if self.cluster.state(submission_id(each.run, each.attempt))[0].is_live]
+        for each in ours:
+            with suppress(RunError):  # it has ended meanwhile
+                self.cancel(each.run)
+        return [each.run for each in ours]
 
     def logs(self, run: str) -> str:
         """What the last attempt at a run has printed."""

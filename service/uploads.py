@@ -13,20 +13,26 @@ from workers.store import paths
 from workers.store.root import Root
 
 
-def prepared(values: dict[str, Any], address: str) -> dict[str, Any]:
-    """A spec that the cluster at an address can run.
+def root_of(values: dict[str, Any]) -> Root:
+    """The root of a spec.
 
-    Local weights and class names are uploaded to the root, named by their hash. For a cluster on another machine a local root
-    or corpus is refused: nobody there could read it.
+    Raises:
+        UsageError: it names none.
+    """
+    if "root" not in values:
+        raise UsageError("the spec names no root")
+    return Root(str(values["root"]))
+
+
+def check(values: dict[str, Any], address: str) -> None:
+    """For a cluster on another machine refuse a local root or corpus: nobody there could read it.
 
     Raises:
         UsageError: the root is missing, or a place is on this machine and the cluster is not.
     """
-    if "root" not in values:
-        raise UsageError("the spec names no root")
-    root = Root(str(values["root"]))
+    root = root_of(values)
     if is_here(urlsplit(address).hostname or ""):
-        return values
+        return
     if root.is_local:
         raise UsageError(
             f"root {root.url!r} is on this machine, the cluster at {address} is not; give a URL of a bucket"
@@ -36,7 +42,18 @@ def prepared(values: dict[str, Any], address: str) -> dict[str, Any]:
         raise UsageError(
             f"corpus {corpus.get('source')!r} is on this machine, the cluster at {address} is not; give a URL of a bucket"
         )
-    changed = dict(values)
+
+
+def prepared(values: dict[str, Any], address: str) -> dict[str, Any]:
+    """A spec that the cluster at an address can run: local weights and class names are uploaded, named by their hash.
+
+    Raises:
+        UsageError: as `check` does, or a file cannot be read.
+    """
+    check(values, address)
+    if is_here(urlsplit(address).hostname or ""):
+        return values
+    root, changed = root_of(values), dict(values)
     if isinstance(values.get("model"), dict):
         changed["model"] = _uploaded(values["model"], root)
     if isinstance(values.get("evolve"), dict):

@@ -1,14 +1,16 @@
 """The commands of the control plane: exit codes, roots that are not there, what can be asked without a cluster."""
 
 import json
+import signal
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from ray import job_submission
 from ray.exceptions import AuthenticationError
 from typer.testing import CliRunner
 
-from service import cli, control
+from service import cli, control, serving, uploads
 from service.cli import app
 from service.clusters import Nowhere, RayCluster, State
 from service.statuses import RunState
@@ -168,3 +170,44 @@ def test_a_key_is_removed_by_its_id_and_whoever_gives_a_name_is_told_it(root):
     done = deconvoy("keys", "remove", "dashboard", "--root", root.base)
     assert done.exit_code == 2 and f"of this name there is {key['id']}" in done.stderr
     assert deconvoy("keys", "remove", key["id"], "--root", root.base).exit_code == 0
+
+
+def test_a_service_whose_ray_ends_with_it_stops_its_runs_in_order_and_no_others(root, cluster, monkeypatch):
+    submissions, said = Submissions(root, cluster), []
+    monkeypatch.setattr(serving.Log, "say", lambda _, line, *__, **___: said.append(line))
+    for run in ("ours", "theirs"):
+        submissions.submit("scan", SPEC | {"run": run})
+    del cluster.jobs["theirs.1"]  # of another service on the same root
+    with pytest.raises(SystemExit), serving.in_order(), serving.letting_go(submissions):
+        signal.raise_signal(signal.SIGTERM)
+    assert [submissions.status(run).state for run in ("ours", "theirs")] == [RunState.CANCELLED, RunState.PENDING]
+    assert cluster.jobs["ours.1"] is State.STOPPED and said == [
+        "the Ray of this service ends, and with it ours: submit again and it goes on"
+    ]
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+@pytest.mark.parametrize(
+    ("address", "spec", "code", "told"),
+    [
+        ("127.0.0.1:8265", "", 2, "is no address of a Ray dashboard, such as http://head:8265"),
+        ("http://nowhere.invalid:8265", "[scan]\nk = 0\n", 2, "scan.k: 0 is wrong"),
+        ("http://127.0.0.2:1", "", 1, "run 'flowers' was not submitted: try again then"),
+    ],
+)
+def test_nothing_is_uploaded_for_a_run_that_cannot_be_submitted(root, monkeypatch, address, spec, code, told):
+    weights = Path(root.path("weights.pt"))
+    weights.write_bytes(b"weights")
+    text = f"""
+        run = "flowers"
+        root = "memory://atlas"
+        {spec}
+        [model]
+        source = "deconvoy://zfnet-mini?weights={weights}"
+        [corpus]
+        source = "s3://bucket/photos"
+    """
+    root.put("run.toml", text.encode())
+    monkeypatch.setattr(uploads, "_upload", lambda *_: pytest.fail("uploaded"))
+    done = deconvoy("submit", root.path("run.toml"), "--address", address)
+    assert done.exit_code == code and told in done.stderr, done.output
