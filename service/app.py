@@ -103,7 +103,7 @@ def create(
     app.mount("/static", StaticFiles(directory=drawn.STATIC), name="static")
     if control is not None:
         api.add_to(app, control.submissions, control.schedules, control.allowed)
-    metrics = Metrics(lambda: _runs(atlas, control), control.schedules.last_fires if control else dict)
+    metrics = Metrics(lambda: _runs(atlas, control), control.schedules.expected_fires if control else dict)
     health.add_to(app, root, metrics)
     _add_pages(app, atlas, templates, control.submissions if control else None, originals=originals)
     _add_pictures(app, atlas, pictures)

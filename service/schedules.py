@@ -101,6 +101,11 @@ class Schedules:
         """When a schedule fired, the first time first."""
         return [*self._fires.backwards(self.find(name))][::-1]
 
+    def expected_fires(self) -> Mapping[str, Fire]:
+        """The last fires of schedules of which more are expected: a paused one is silent on purpose."""
+        paused = {each.name for each in self.all() if each.paused}
+        return {name: fire for name, fire in self.last_fires().items() if name not in paused}
+
     def last_fires(self) -> Mapping[str, Fire]:
         """The last fire of each schedule that has fired, by its name; of one that cannot be understood `tick` tells."""
         found = {}

@@ -305,6 +305,8 @@ def test_numbers_tell_how_far_live_runs_are_and_when_schedules_fired(client, roo
     assert told['deconvoy_schedule_refused{schedule="nightly"}'] == 0
     client.post("/api/v1/runs/flowers/cancel")
     assert "flowers" not in client.get("/metrics").text
+    client.post("/api/v1/schedules/nightly/pause")  # silent on purpose: no alert
+    assert "deconvoy_schedule_fired_seconds{" not in client.get("/metrics").text
 
 
 def test_of_a_key_nothing_is_kept_that_would_make_one(root):
