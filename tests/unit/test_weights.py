@@ -7,7 +7,8 @@ import torchvision.models
 
 from workers import architectures
 from workers.errors import ModelError
-from workers.spec import ModelSpec, relative_to, weights_file
+from workers.spec import ModelSpec, weights_file
+from workers.spec_file import relative_to
 
 
 def resolved(source: str) -> str | None:
