@@ -173,7 +173,7 @@ def test_a_key_is_removed_by_its_id_and_whoever_gives_a_name_is_told_it(root):
 
 
 def test_a_service_whose_ray_ends_with_it_stops_its_runs_in_order_and_no_others(root, cluster, monkeypatch):
-    submissions, said = Submissions(root, cluster), []
+    submissions, said, before = Submissions(root, cluster), [], signal.getsignal(signal.SIGTERM)
     monkeypatch.setattr(serving.Log, "say", lambda _, line, *__, **___: said.append(line))
     for run in ("ours", "theirs"):
         submissions.submit("scan", SPEC | {"run": run})
@@ -184,7 +184,7 @@ def test_a_service_whose_ray_ends_with_it_stops_its_runs_in_order_and_no_others(
     assert cluster.jobs["ours.1"] is State.STOPPED and said == [
         "the Ray of this service ends, and with it ours: submit again and it goes on"
     ]
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 @pytest.mark.parametrize(
