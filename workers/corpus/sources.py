@@ -44,8 +44,12 @@ def listing(corpus: CorpusSpec) -> Iterator[Listed]:
     """All images of a folder (recursive, known extensions, nothing hidden) or all files that a glob matches.
 
     Raises:
-        CorpusError: the source does not exist, or is a file.
+        CorpusError: the source does not exist, is a file, or of a kind that has no folders.
     """
+    if any(link.startswith(("http://", "https://")) for link in corpus.source.split("::")):
+        raise CorpusError(
+            f"corpus {corpus.source!r} cannot be listed: http has no folders; give one of this machine, or a bucket"
+        )
     filesystem, path = _filesystem(corpus.source)
     if glob.has_magic(path):
         base = path[: re.search(r"[*?\[]", path).start()].rpartition("/")[0]  # type: ignore[union-attr]

@@ -121,6 +121,12 @@ def test_a_name_that_is_no_text_is_listed_and_refused(folder, root):
     assert row.refused == "bad_name" and "\\xff" in row.image_id
 
 
+@pytest.mark.parametrize("source", ["http://photos.example/a", "simplecache::https://photos.example/**/*.jpg"])
+def test_what_has_no_folders_is_refused_before_it_is_asked(source):
+    with pytest.raises(CorpusError, match="http has no folders; give one of this machine, or a bucket"):
+        sources.listing(CorpusSpec(source=source))
+
+
 def test_a_corpus_that_is_not_there_or_holds_no_image_is_told(folder, root, tmp_path):
     with pytest.raises(CorpusError, match="does not exist"):
         commit(tmp_path / "nowhere", root)
