@@ -6,7 +6,7 @@ from pathlib import Path
 
 from workers.errors import LostActors
 from workers.job import Environment
-from workers.scan import ShardReport
+from workers.shard import ShardReport
 
 
 def environment(node: str = "here", device: str = "fake") -> Environment:
@@ -42,15 +42,6 @@ class Odd(Obedient):
 
     def check(self) -> Environment:
         return environment(f"node{os.getpid()}", f"device {os.getpid()}")
-
-
-def hang_at_seven(data: bytes, limits) -> None:
-    """A decoder that does not come back from files that begin with 7, and dies of those that begin with 8."""
-    del limits
-    if data.startswith(b"7"):
-        time.sleep(60)
-    if data.startswith(b"8"):
-        os._exit(9)
 
 
 class Reporting(Obedient):

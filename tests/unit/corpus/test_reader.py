@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.support import fakes
+from tests.support import hanging
 from workers.corpus import isolate, manifest, reader
 from workers.corpus.isolate import Verdict
 from workers.errors import DecoderHang, Reason, Rejected
@@ -74,10 +74,10 @@ def test_a_decoder_that_hangs_is_told_and_not_waited_for(tmp_path):
 
 def test_culprits_are_found_alone_and_judged(tmp_path):
     listed = rows(tmp_path, b"1 good", b"7 hangs", b"2 good", b"8 dies", b"3 good")
-    found = isolate.suspects(listed, LIMITS, 1.5, "tests.support.fakes:hang_at_seven")
+    found = isolate.suspects(listed, LIMITS, 1.5, "tests.support.hanging:hang_at_seven")
     assert {index: verdict.reason for index, verdict in found.items()} == {1: "decoder_hang", 3: "decoder_crash"}
     assert "exit code 9" in found[3].detail and "1.5 s" in found[1].detail
-    assert callable(fakes.hang_at_seven)
+    assert callable(hanging.hang_at_seven)
 
 
 def test_a_verdict_is_remembered_until_its_file_is_deleted_or_the_image_changes(tmp_path):
