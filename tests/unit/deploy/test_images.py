@@ -97,6 +97,7 @@ from workers.store.root import Root
 
 for module in pkgutil.walk_packages(service.__path__, "service."):
     importlib.import_module(module.name)
+importlib.import_module("jobs.outcome")  # for who waits
 for words in ("serve", "schedule run", "schedule add", "submit", "status", "keys add", "gc", "query top", "sql"):
     done = CliRunner().invoke(cli.app, [*words.split(), "--help"])
     assert done.exit_code == 0, (words, done.output)
