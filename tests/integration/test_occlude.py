@@ -31,12 +31,7 @@ MODEL = {"source": "deconvoy://zfnet-mini"}
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory) -> Path:
-    """Photos, some in a folder named like a class of the network, and a file that is no image."""
-    folder = tmp_path_factory.mktemp("corpus")
-    corpora.photos(folder, range(6))
-    (folder / "class0").rename(folder / "watch")
-    corpora.broken(folder)
-    return folder
+    return corpora.labelled(tmp_path_factory.mktemp("corpus"), range(6))
 
 
 def spec(corpus: Path, root: Path, **square) -> OcclusionRun:

@@ -35,12 +35,7 @@ AMOUNTS = {"translations": [-20, 7], "scales": [0.5, 1.5], "rotations": [90, 30]
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory) -> Path:
-    """Photos, some in a folder named like a class of the network, and a file that is no image."""
-    folder = tmp_path_factory.mktemp("corpus")
-    corpora.photos(folder, range(4))
-    (folder / "class0").rename(folder / "watch")
-    corpora.broken(folder)
-    return folder
+    return corpora.labelled(tmp_path_factory.mktemp("corpus"), range(4))
 
 
 def common(corpus: Path, root: Path, run: str, actors: int = 2) -> dict:

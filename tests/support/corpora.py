@@ -19,3 +19,11 @@ def photos(folder: Path, numbers: range) -> None:
 def broken(folder: Path) -> None:
     """A file that begins as a JPEG does and is no image: `broken.jpg`."""
     (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff no more")
+
+
+def labelled(folder: Path, numbers: range) -> Path:
+    """Photos, those of class0 in a folder named like a class of zfnet-mini, and a file that is no image; gives the folder."""
+    photos(folder, numbers)
+    (folder / "class0").rename(folder / "watch")
+    broken(folder)
+    return folder

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -16,18 +15,8 @@ from service.cli import app
 from service.hosts import is_here
 from service.keys import Keys, Scope
 from tests.support.asking import app_of, client_of, is_problem
-from tests.support.clusters import SPEC, Clock
+from tests.support.clusters import SPEC
 from workers.store.root import Root
-
-
-@pytest.fixture
-def root(tmp_path) -> Root:
-    return Root(str(tmp_path))
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock(datetime(2026, 11, 26, tzinfo=UTC))
 
 
 @pytest.fixture

@@ -13,7 +13,6 @@ from service.keys import Keys, Scope
 from service.submissions import Submissions
 from tests.support.asking import app_of, client_of, is_problem
 from tests.support.clusters import SPEC as NAMELESS
-from tests.support.clusters import Clock
 from tests.support.published import publish
 from workers import log
 from workers.errors import RootError
@@ -22,16 +21,6 @@ from workers.store.root import Root
 
 REPOSITORY = Path(__file__).parents[3]
 SPEC = {"run": "flowers", **NAMELESS}
-
-
-@pytest.fixture
-def root(tmp_path) -> Root:
-    return Root(str(tmp_path))
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock(datetime(2026, 11, 26, tzinfo=UTC))
 
 
 @pytest.fixture

@@ -11,11 +11,6 @@ from workers.errors import DamagedRun, QueryError, RunError
 from workers.store.root import Root
 
 
-@pytest.fixture
-def root(tmp_path) -> Root:
-    return Root(str(tmp_path))
-
-
 def test_the_newest_run_is_the_one_published_last(root):
     publish(root, "zebra", "2026-11-23T02:00:00+00:00")
     publish(root, "ant", "2026-11-24T02:00:00+00:00")

@@ -28,11 +28,6 @@ LONG_AGO = "2026-01-01T00:00:00+00:00"
 
 
 @pytest.fixture
-def root(tmp_path) -> Root:
-    return Root(str(tmp_path))
-
-
-@pytest.fixture
 def submitted(root, cluster, monkeypatch) -> Submissions:
     """A root whose runs any command finds on the cluster that only remembers, and a spec file."""
     found = Submissions(root, cluster)
