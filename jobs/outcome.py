@@ -9,6 +9,7 @@ from jobs import publish
 from workers.store.root import Root
 
 REJECT_SHARE = 0.05  # of jobs whose spec does not say
+TOO_MANY_REJECTS = 3  # exit code
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Outcome:
         groups_reused: projection groups that were done before.
         table_bytes: sizes of the tables.
         statuses: of an inversion's rows, how many have each status.
+        complaint: why the exit code is not 0, or nothing.
     """
 
     run: str
@@ -46,6 +48,7 @@ class Outcome:
     groups_reused: int = 0
     table_bytes: dict[str, int] = field(default_factory=dict)
     statuses: dict[str, int] = field(default_factory=dict)
+    complaint: str = ""
 
 
 def ended(told: Mapping[str, Any], root: str, started: float, **did: Any) -> Outcome:  # noqa: ANN401 - Outcome's fields
@@ -57,12 +60,14 @@ def ended(told: Mapping[str, Any], root: str, started: float, **did: Any) -> Out
         started: when the attempt began, on the monotonic clock.
         did: what this attempt did.
     """
+    wrong = complaint(told)
     return Outcome(
         run=told["run"],
         root=root,
         images=told["totals"]["images"],
         rejects=told["totals"]["rejects"],
-        exit_code=exit_code(told),
+        exit_code=TOO_MANY_REJECTS if wrong else 0,
+        complaint=wrong,
         seconds=time.monotonic() - started,
         table_bytes={name: sum(part["bytes"] for part in files) for name, files in told["tables"].items()},
         **did,
@@ -76,8 +81,11 @@ def published_before(root: Root, told: Mapping[str, Any], started: float) -> Out
     return ended(told, root.url, started, already_published=True)
 
 
-def exit_code(told: Mapping[str, Any]) -> int:
-    """0, or 3 if more images were rejected than the spec allows."""
+def complaint(told: Mapping[str, Any]) -> str:
+    """What is wrong with a published run: more images were rejected than its spec allows; nothing if not."""
     totals = told["totals"]
     allowed = told["spec"].get("scan", {}).get("max_reject_share", REJECT_SHARE)
-    return 3 if totals["rejects"] > allowed * totals["listed"] else 0
+    if totals["rejects"] <= allowed * totals["listed"]:
+        return ""
+    share = f"{totals['rejects']} of {totals['listed']} images were rejected"
+    return f"{share}, more than max_reject_share {allowed:g}; the run is published"

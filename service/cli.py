@@ -190,7 +190,7 @@ def scan(  # noqa: PLR0913 - one parameter per flag; one that is not given leave
 def _scan(spec: "RunSpec", *, as_json: bool) -> None:
     from jobs.scan import scan as run_scan
 
-    finish(watched(lambda watch: run_scan(spec, watch)), spec.scan.max_reject_share, as_json=as_json)
+    finish(watched(lambda watch: run_scan(spec, watch)), as_json=as_json)
 
 
 def _plan(spec: "RunSpec", *, as_json: bool) -> None:

@@ -259,9 +259,8 @@ def _ending(submissions: "Submissions", found: "Status") -> tuple[int, str]:
 
     told = publish.published(submissions.root, found.run)
     if told is not None:
-        code, totals = outcome.exit_code(told), told["totals"]
-        share = f"{totals['rejects']} of {totals['listed']} images were rejected"
-        return code, f"{share}, more than max_reject_share; the run is published" if code else ""
+        wrong = outcome.complaint(told)
+        return outcome.TOO_MANY_REJECTS if wrong else 0, wrong
     ended = Attempts(submissions.root, found.run).ended(found.attempt)
     code = ended.exit_code if ended is not None else 1
     return 1 if code == NOT_TAKEN else code, found.error

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from jobs.outcome import Outcome
     from jobs.watch import Watcher
 
-DEFAULT_REJECT_SHARE = 0.05
-
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
@@ -116,14 +114,13 @@ def filters(
 def carry_out(
     work: "Callable[[Watcher], Outcome]",
     output: Path | None,
-    allowed: float = DEFAULT_REJECT_SHARE,
     *,
     as_json: bool,
 ) -> None:
     """Run an instrument under progress bars, draw it if a picture is asked for, tell how it ended, and exit with its code."""
     outcome = watched(work)
     draw(outcome.root, outcome.run, output)
-    finish(outcome, allowed, as_json=as_json)
+    finish(outcome, as_json=as_json)
 
 
 def draw(root: str, run: str, output: Path | None) -> None:

@@ -33,7 +33,7 @@ def _logged() -> "Watcher":
     return Logged()
 
 
-def finish(outcome: "Outcome", allowed: float, *, as_json: bool) -> None:
+def finish(outcome: "Outcome", *, as_json: bool) -> None:
     """Tell how a run ended, and end with its exit code."""
     from service.console import print_json
 
@@ -41,9 +41,8 @@ def finish(outcome: "Outcome", allowed: float, *, as_json: bool) -> None:
         print_json(asdict(outcome))
     else:
         tell(outcome)
-    if outcome.exit_code:
-        share = f"{outcome.rejects} of {outcome.images + outcome.rejects} images were rejected"
-        typer.echo(f"deconvoy: {share}, more than max_reject_share {allowed:g}; the run is published", err=True)
+    if outcome.complaint:
+        typer.echo(f"deconvoy: {outcome.complaint}", err=True)
     raise typer.Exit(outcome.exit_code)
 
 

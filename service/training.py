@@ -52,7 +52,7 @@ def evolve(  # noqa: PLR0913 - one parameter per flag; one that is not given lea
         "project": {"method": method},
     }
     asked = common.asked(EvolutionRun, flags)
-    carry_out(lambda watch: run_evolve(asked, watch), output, asked.scan.max_reject_share, as_json=common.as_json)
+    carry_out(lambda watch: run_evolve(asked, watch), output, as_json=common.as_json)
 
 
 def train_demo(  # noqa: PLR0913 - one parameter per flag

@@ -3,7 +3,8 @@
 import json
 import subprocess
 import sys
-from dataclasses import dataclass, field
+import time
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,6 +12,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from jobs.outcome import Outcome, ended
 from service import drawing
 from service.cli import app
 from tests.support.published import DEAD, publish
@@ -19,21 +21,6 @@ from workers.spec import Method, RunSpec
 from workers.store.root import Root
 
 LEAST = ["--model", "deconvoy://zfnet-mini", "--corpus", "photos", "--root", "root"]
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """Stands in for what jobs give."""
-
-    run: str = "first"
-    root: str = ""
-    images: int = 12
-    rejects: int = 1
-    exit_code: int = 0
-    already_published: bool = False
-    seconds: float = 2.0
-    images_per_s: float | None = 6.0
-    statuses: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -56,8 +43,9 @@ def scans(monkeypatch, tmp_path) -> list[RunSpec]:
         asked.append(spec)
         watch.phase("scan", 12, "images")
         watch.advance(12, 1)
-        code = 3 if spec.scan.max_reject_share < 0.05 else 0
-        return Outcome(root=str(tmp_path / "published"), exit_code=code)
+        told = {"run": "first", "tables": {}, "totals": {"listed": 20, "images": 12, "rejects": 1}}
+        share = {"scan": {"max_reject_share": spec.scan.max_reject_share}}
+        return ended(told | {"spec": share}, str(tmp_path / "published"), time.monotonic() - 2, images_per_s=6.0)
 
     def dry_run(spec: RunSpec) -> Plan:
         asked.append(spec)
@@ -173,7 +161,7 @@ def test_a_scan_over_the_reject_threshold_is_told_and_exits_3():
     result = deconvoy("scan", *LEAST, "--max-reject-share", "0.01", "--json", code=3)
     assert json.loads(result.stdout)["exit_code"] == 3
     assert (
-        "deconvoy: 1 of 13 images were rejected, more than max_reject_share 0.01; the run is published" in result.stderr
+        "deconvoy: 1 of 20 images were rejected, more than max_reject_share 0.01; the run is published" in result.stderr
     )
 
 
