@@ -128,6 +128,10 @@ class ReadError(RunStopped):
     """A file that stayed unreadable after retries, or is no longer the one that was listed."""
 
 
+class StoreError(RunStopped):
+    """A store that kept failing, however often it was asked again."""
+
+
 class NumericsError(RunStopped):
     """A network that gives NaN or infinity, or two passes that disagree about the same unit."""
 
@@ -164,6 +168,8 @@ class Reason(StrEnum):
     UNSUPPORTED_MODE = "unsupported_mode"
     DECODER_CRASH = "decoder_crash"
     DECODER_HANG = "decoder_hang"
+    VANISHED = "vanished"
+    CHANGED = "changed"
 
 
 class Rejected(DeconvoyError):
@@ -173,6 +179,16 @@ class Rejected(DeconvoyError):
         self.reason = reason
         self.detail = detail
         super().__init__(f"{reason}: {detail}")
+
+
+class StaleImage(DeconvoyError):
+    """A listed file that is gone or is another one now. The driver records that as a verdict, and its shard runs without it."""
+
+    def __init__(self, image_index: int, reason: Reason, detail: str) -> None:
+        self.image_index = image_index
+        self.reason = reason
+        self.detail = detail
+        super().__init__(f"image {image_index}: {detail}")
 
 
 class DecoderHang(DeconvoyError):
