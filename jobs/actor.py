@@ -1,5 +1,6 @@
 """A worker beside Ray. Takes what makes a plain worker, gives an actor that runs it; tells what a failed call means."""
 
+import re
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
@@ -16,13 +17,16 @@ from ray.exceptions import (
     WorkerCrashedError,
 )
 from ray.util.metrics import Counter
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-from workers import log
-from workers.errors import DeconvoyError, OutOfMemory, RunStopped
+from workers import log, memory
+from workers.errors import DeconvoyError, MemoryTaken, OutOfMemory, RunStopped
 from workers.job import Environment
 from workers.log import Log
+from workers.retrying import reason
 from workers.shard import ShardReport, about
 
+OURS = 0.25  # share of a machine's used memory above which an actor, one of several, is to blame itself
 LOST = (RayActorError, WorkerCrashedError, NodeDiedError, ObjectLostError)
 
 
@@ -48,6 +52,7 @@ class Actor:
 
     def __init__(self) -> None:
         self._worker: Worker | None = None
+        self._node = ""
         self._log = Log()
         self._images = Counter("deconvoy_images", "Images that were used.")
         self._rejects = Counter("deconvoy_rejects", "Images that could not be used.", tag_keys=("reason",))
@@ -66,6 +71,7 @@ class Actor:
         self._worker = make()
         found = self._worker.check()
         node = ray.get_runtime_context().get_node_id()
+        self._node = found.node
         self._log = Log({**carried, "node": found.node, "node_id": node})
         self._log.say(f"{type(self._worker).__name__} is ready", device=found.device)
         return found, node
@@ -78,6 +84,8 @@ class Actor:
             report = self._worker.run(item)
         except Exception as error:
             here.say(f"{type(error).__name__}: {error}", log.ERROR)
+            if _is_out_of_memory(error):
+                raise OutOfMemory(f"out of memory on {self._node}: {memory.now()}{_on_gpu()}") from error
             raise
         told = f"shard {next(iter(about(item).values()))} is done"
         here.to(**counts(report)).say(told, seconds=round(time.monotonic() - began, 3))
@@ -89,8 +97,8 @@ class Actor:
         """Add a finished item to the numbers that Ray gives to Prometheus."""
         if report.images:
             self._images.inc(report.images)
-        for reason, count in report.rejects.items():
-            self._rejects.inc(count, tags={"reason": reason})
+        for why, count in report.rejects.items():
+            self._rejects.inc(count, tags={"reason": why})
         waits = {"decode": report.wait_s, "store": report.store_s}
         for kind, seconds in (waits | {"compute": report.seconds - sum(waits.values())}).items():
             if seconds > 0:
@@ -107,13 +115,36 @@ def counts(report: object) -> dict[str, object]:
     return {name: getattr(report, name) for name in ("images", "rejects") if hasattr(report, name)}
 
 
-def hire(**options: Any) -> Any:  # noqa: ANN401 - Ray's options, Ray's handle
-    """Begin an actor; Ray places it when there is room."""
+def hire(place: Any = None, **options: Any) -> Any:  # noqa: ANN401 - Ray's options, Ray's handle
+    """Begin an actor; Ray puts it where there is room.
+
+    Args:
+        place: placement group whose one bundle it takes; None: anywhere.
+        options: of Ray.
+    """
+    if place is not None:
+        options["scheduling_strategy"] = PlacementGroupSchedulingStrategy(place, placement_group_bundle_index=0)
     return ray.remote(concurrency_groups={"progress": 1})(Actor).options(**options).remote()
 
 
+def answer(poll: Any) -> tuple[bool, int | None]:  # noqa: ANN401 - Ray's future
+    """Whether an actor has answered how far it is, and how far; a dead one answers with nothing."""
+    if not ray.wait([poll], timeout=0)[0]:
+        return False, None
+    try:
+        return True, int(ray.get(poll))
+    except RayError:
+        return True, None
+
+
 def value(future: Any) -> Any:  # noqa: ANN401 - whatever the actor's method returns
-    """The result of a future; a worker's own error comes as it was raised."""
+    """The result of a future; a worker's own error comes as it was raised.
+
+    Raises:
+        DeconvoyError: the worker raised it.
+        OutOfMemory: Ray ended the actor because its machine was short of memory.
+        RunStopped: Ray itself failed.
+    """
     try:
         return ray.get(future)
     except LOST:
@@ -121,19 +152,38 @@ def value(future: Any) -> Any:  # noqa: ANN401 - whatever the actor's method ret
     except RayTaskError as error:
         if isinstance(error.cause, DeconvoyError):
             raise error.cause from error
-        if _is_out_of_memory(error.cause):
-            raise OutOfMemory(f"an actor ran out of memory: {error.cause}") from error
+        if _is_out_of_memory(error.cause):  # while it was getting ready
+            raise OutOfMemory(f"out of memory: {reason(error.cause)}") from error
         raise
     except OutOfMemoryError as error:
-        raise OutOfMemory(f"an actor ran out of memory: {error}") from error
+        raise _monitored(str(error)) from error
     except RayError as error:
-        raise RunStopped(f"Ray cannot go on: {error}") from error
+        raise RunStopped(f"Ray failed: {reason(error)}; the same command resumes the run") from error
 
 
-def _is_out_of_memory(cause: object) -> bool:
+def _monitored(text: str) -> OutOfMemory:
+    """Ray's pages about a machine that is short of memory, in one line."""
+    node = re.search(r"was ([\d.]+)GB used / ([\d.]+)GB", text)
+    ours = re.search(r"actual memory used=([\d.]+)GB", text)
+    if not node or not ours:
+        return OutOfMemory(f"out of memory: {text.splitlines()[0]}")
+    actor, used, total = float(ours[1]), float(node[1]), float(node[2])
+    line = f"out of memory, Ray ended an actor: it used {actor:.1f} GB, {total - used:.1f} of {total:.1f} GB were free"
+    return OutOfMemory(line) if actor > OURS * used else MemoryTaken(f"{line}; other processes hold the rest")
+
+
+def _on_gpu() -> str:
+    """Memory of this process's GPU, if it has one."""
+    if not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        return ""
+    free, total = torch.cuda.mem_get_info()
+    return f"; on the GPU {free / 1e9:.1f} of {total / 1e9:.1f} GB were free"
+
+
+def _is_out_of_memory(error: object) -> bool:
     """Whether memory was short: Python's, the GPU's, or (a plain RuntimeError in torch) the CPU allocator's."""
-    told = isinstance(cause, RuntimeError) and "can't allocate memory" in str(cause)
-    return told or isinstance(cause, MemoryError | torch.OutOfMemoryError)
+    on_cpu = isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    return on_cpu or isinstance(error, MemoryError | torch.OutOfMemoryError)
 
 
 def is_alive(node: str) -> bool:

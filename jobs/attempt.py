@@ -3,13 +3,12 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Generic
 
-from jobs import cluster, identity, plan, publish
+from jobs import cluster, facts, identity, plan, publish
 from jobs.accounts import Counted
 from jobs.actor import Worker
 from jobs.outcome import Outcome, ended, published_before
@@ -21,8 +20,7 @@ from workers import model as models
 from workers.core.network import Layer, Network
 from workers.corpus import isolate, manifest
 from workers.corpus.manifest import Listing
-from workers.device import BACKENDS
-from workers.errors import LostActors
+from workers.errors import MemoryTaken, OutOfMemory, Replan, StaleImage
 from workers.instruments import SPECS
 from workers.job import Environment, Job, Spec
 from workers.model import Model
@@ -52,6 +50,7 @@ class Attempt(Generic[Spec]):
         scratch: local temporary folder.
         pool: the actors.
         started: when the attempt began, on the monotonic clock.
+        asked: the spec as it was asked for; the job's has smaller batches where memory ran out.
     """
 
     run: str
@@ -63,6 +62,7 @@ class Attempt(Generic[Spec]):
     scratch: Path
     pool: Pool
     started: float
+    asked: Spec
 
     def shards(self, phase: str, planned: Plan, unit: str = "images") -> tuple[Plan, int, float]:
         """Run the shards that are not done: the plan as it is then, images scanned, and the time."""
@@ -71,17 +71,17 @@ class Attempt(Generic[Spec]):
         self.watch.phase(phase, total, unit)
         images, rejects, judged = 0, 0, False
 
-        def poison(work: Work) -> Work:
+        def judge(work: Work, error: Exception) -> Work:
             nonlocal judged
             judged = True
-            return self._isolate(work)
+            return self._without_culprits(work, error)
 
         def progress(under_way: int) -> None:
             self.watch.advance(images + rejects + under_way, rejects)
 
         # A verdict that was found meanwhile names what is still to do, too: the pool takes one item at a time.
         todo = (self._renamed(work) if judged else work for work in planned.todo)
-        for report in self.pool.run(todo, progress, poison):
+        for report in self.pool.run(todo, progress, judge):
             images, rejects = images + report.images, rejects + sum(report.rejects.values())
             self.watch.report(report)
         works = tuple(map(self._renamed, planned.works)) if judged else planned.works
@@ -99,7 +99,7 @@ class Attempt(Generic[Spec]):
         def again(item: Shard | Group) -> None:
             self.watch.say(f"{item.result} has vanished or is damaged; it is made again", **about(item))
             self.pool.start(partial(make, self.job))
-            for _ in self.pool.run([makers.get(item.result, item)], lambda _: None, no_poison):
+            for _ in self.pool.run([makers.get(item.result, item)], lambda _: None, self.replan):
                 pass
 
         return Stored(self.root, again)
@@ -121,8 +121,8 @@ class Attempt(Generic[Spec]):
         **more: Any,  # noqa: ANN401 - JSON values
     ) -> Mapping[str, Any]:
         """Commit the run's parts with what every manifest.json says, and more; gives the manifest that stands."""
-        facts = self._facts(counted, environment) | more | {"seconds": time.monotonic() - self.started}
-        return publish.publish(self.root, self.run, parts, facts, self.scratch)
+        known = facts.of_run(self, counted, environment) | more | {"seconds": time.monotonic() - self.started}
+        return publish.publish(self.root, self.run, parts, known, self.scratch)
 
     def ended(self, told: Mapping[str, Any], planned: Plan, rate: float | None, **more: Any) -> Outcome:  # noqa: ANN401
         """How the attempt ended, from the manifest that stands, the shards as they were planned and images per second."""
@@ -130,56 +130,49 @@ class Attempt(Generic[Spec]):
         counts = {"images_per_s": rate, "shards_run": ran, "shards_reused": every - ran}
         return ended(told, self.job.spec.root, self.started, **counts, **more)
 
-    def _isolate(self, work: Work) -> Work:
-        """Find what kills or hangs the decoder in some work, remember it, and give the work without it."""
-        spans = sorted({(shard.manifest, shard.start, shard.stop) for shard in work.shards})
-        rows = [row for span in spans for row in manifest.rows(self.root, *span)]
-        found = isolate.suspects(rows, self.job.spec.limits, HANG_S)
-        if not found:
-            no_poison(work)
+    def replan(self, item: Work | Group, error: Exception) -> Work | Group:
+        """Judge an item of which tables already depend: it is tried again, unless its images are not the listed ones.
+
+        Raises:
+            Replan: images are gone or have changed, which is recorded.
+        """
+        if isinstance(error, StaleImage) and self._record_culprits(item, error):
+            raise Replan
+        return item
+
+    def take_smaller_batches(self, error: OutOfMemory) -> None:
+        """Let all work from here on run in smaller batches; results of other batches do not mix with these.
+
+        Raises:
+            OutOfMemory: it will not help, or there are none.
+        """
+        smaller = None if isinstance(error, MemoryTaken) else self.job.spec.with_smaller_batch()
+        if smaller is None:
+            raise error
+        self.watch.say(f"{error}; everything runs again in batches of {smaller.batch_size}")
+        self.job = replace(self.job, spec=smaller)
+
+    def _without_culprits(self, work: Work, error: Exception) -> Work:
+        """The work without the images that kill or hang the decoder, or are not the listed ones; itself if there are none."""
+        self._record_culprits(work, error)
+        return self._renamed(work)
+
+    def _record_culprits(self, item: Work | Group, error: Exception) -> bool:
+        """Find the images that an error is due to, and write down a verdict on each; gives whether there are any."""
+        rows = [row for span in _spans(item) for row in manifest.rows(self.root, *span)]
+        is_stale = isinstance(error, StaleImage)
+        found = isolate.stale(rows) if is_stale else isolate.suspects(rows, self.job.spec.limits, HANG_S)
         for row in rows:
             if row.image_index in found:
-                told = found[row.image_index]
-                self.watch.say(
-                    f"{row.uri}: {told.detail}; it is rejected", image=row.uri, reason=told.reason, **about(work)
-                )
-                isolate.write_verdict(self.root, row, found[row.image_index])
-        without = self._renamed(work)
-        if without == work:  # nothing new was found: what kills decoders is not touched any more, and yet actors die
-            no_poison(work)
-        return without
+                verdict = found[row.image_index]
+                line = f"{row.uri}: {verdict.detail}; it is rejected"
+                self.watch.say(line, image=row.uri, reason=verdict.reason, **about(item))
+                isolate.write_verdict(self.root, row, verdict)
+        return bool(found)
 
     def _renamed(self, work: Work) -> Work:
         """The work, its results named by the verdicts that are known now."""
         return work.changed(partial(plan.renamed, self.root))
-
-    def _facts(self, counted: Counted, environment: Environment) -> dict[str, Any]:
-        spec = self.job.spec
-        return {
-            "job": self.kind,
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            "spec": spec.model_dump(mode="json"),
-            "identity": spec.identity(),
-            "model": {
-                "source": spec.model.source,
-                "fingerprint": self.model.fingerprint,
-                "preprocessing": asdict(self.model.preprocessing),
-                "class_names": self.model.stored.class_names,
-            },
-            "corpus": {"source": spec.corpus.source, "manifest": self.job.manifest},
-            "totals": {
-                "listed": counted.listed,
-                "images": counted.images,
-                "rejects": sum(counted.rejects.values()),
-                "rejects_by_reason": counted.rejects,
-                "layers": len(self.layers),
-                "channels": sum(layer.channels for layer in self.layers),
-            },
-            "layers": [_layer(layer) for layer in self.layers],
-            "input": list(self.model.network.nodes[0].shape),
-            "versions": environment.numerics(),
-            "backends": BACKENDS,
-        }
 
 
 def attempt(
@@ -227,7 +220,18 @@ def attempt(
         watch.say(_hired(actors, device))
         room = partial(cluster.room, spec.resources, device)
         pool = stack.enter_context(Pool(actors, device, threads, watch, carried, room))
-        return work(Attempt(run, root, job, model, chosen, watch, scratch, pool, started))
+        return _worked(Attempt(run, root, job, model, chosen, watch, scratch, pool, started, spec), work)
+
+
+def _worked(run: Attempt[Spec], work: Callable[[Attempt[Spec]], Outcome]) -> Outcome:
+    """Do the work, again from its plan when the corpus turns out to have changed or the batches to be too large."""
+    while True:
+        try:
+            return work(run)
+        except Replan:
+            run.watch.say("images have changed since they were listed: planning again without them")
+        except OutOfMemory as error:
+            run.take_smaller_batches(error)
 
 
 def _hired(actors: int, device: str) -> str:
@@ -235,24 +239,7 @@ def _hired(actors: int, device: str) -> str:
     return what if device == "cuda" else f"{what}: no GPU is used"
 
 
-def no_poison(item: Work | Group) -> Any:  # noqa: ANN401 - stands where an item is given
-    """Refuse to blame an image.
-
-    Raises:
-        LostActors: always.
-    """
-    raise LostActors(f"images {item.start} to {item.stop} kill their actors, and no single image is to blame")
-
-
-def _layer(layer: Layer) -> dict[str, Any]:
-    return {
-        "index": layer.index,
-        "name": layer.name,
-        "channels": layer.channels,
-        "height": layer.height,
-        "width": layer.width,
-        "field_height": layer.field.height,
-        "field_width": layer.field.width,
-        "stride_y": layer.field.stride_y,
-        "stride_x": layer.field.stride_x,
-    }
+def _spans(item: Work | Group) -> list[tuple[str, int, int]]:
+    """The manifest and rows [start, stop) of an item's images, each span once."""
+    parts: Sequence[Shard | Group] = [item] if isinstance(item, Group) else item.shards
+    return sorted({(part.manifest, part.start, part.stop) for part in parts})

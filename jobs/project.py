@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute
 
 from jobs.actor import Worker
-from jobs.attempt import Attempt, no_poison
+from jobs.attempt import Attempt
 from jobs.results import Stored
 from workers.core.topk import Rows, ranks
 from workers.job import digest
@@ -54,7 +54,7 @@ def run_groups(run: Attempt[Any], groups: Sequence[Group], make: Callable[[], Wo
     def progress(under_way: int) -> None:
         run.watch.advance(images + under_way)
 
-    for report in run.pool.run(todo, progress, no_poison):
+    for report in run.pool.run(todo, progress, run.replan):
         images += report.images
     return len(todo)
 

@@ -140,6 +140,10 @@ class OutOfMemory(RunStopped):
     """An actor ran out of memory."""
 
 
+class MemoryTaken(OutOfMemory):
+    """An actor ran out of memory because other processes hold it: smaller batches will not help."""
+
+
 class NodeError(RunStopped):
     """A node whose software or storage differs from the others'."""
 
@@ -189,6 +193,10 @@ class StaleImage(DeconvoyError):
         self.reason = reason
         self.detail = detail
         super().__init__(f"image {image_index}: {detail}")
+
+
+class Replan(DeconvoyError):
+    """Verdicts on images were recorded that the plan does not know: the driver plans again, and nobody else sees this."""
 
 
 class DecoderHang(DeconvoyError):

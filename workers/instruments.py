@@ -140,6 +140,18 @@ class InversionRun(JobSpec):
         invert = self.invert.model_copy(update={"batch": batch})
         return super().resolved(device).model_copy(update={"invert": invert})
 
+    @property
+    def batch_size(self) -> int:
+        """Most inversions in one forward pass."""
+        return int(self.invert.batch)
+
+    def with_smaller_batch(self) -> Self | None:
+        """The spec with half the batch."""
+        smaller = self.batch_size // 2
+        return (
+            self.model_copy(update={"invert": self.invert.model_copy(update={"batch": smaller})}) if smaller else None
+        )
+
 
 class EvolutionRun(RunSpec):
     """A scan of every checkpoint of a training; `model` gives the network without weights."""

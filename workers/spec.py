@@ -175,12 +175,33 @@ class JobSpec(Frozen):
         """The spec with the device that will be used."""
         return self.model_copy(update={"resources": self.resources.model_copy(update={"device": device})})
 
+    @property
+    def batch_size(self) -> int:
+        """Most items in one forward pass, where the spec says so; else 1."""
+        return 1
+
+    def with_smaller_batch(self) -> Self | None:
+        """The spec with the next smaller batch, for when memory has run out; None if there is none."""
+        return None
+
 
 class RunSpec(JobSpec):
     """One scan."""
 
     scan: ScanSpec = ScanSpec()
     project: ProjectSpec = ProjectSpec()
+
+    @property
+    def batch_size(self) -> int:
+        """Images in one forward pass."""
+        return self.scan.batch
+
+    def with_smaller_batch(self) -> Self | None:
+        """The spec with the largest smaller batch that divides this one's, so that shards stay whole numbers of batches."""
+        smaller = next((size for size in range(self.scan.batch // 2, 0, -1) if self.scan.batch % size == 0), None)
+        if smaller is None:
+            return None
+        return self.model_copy(update={"scan": self.scan.model_copy(update={"batch": smaller})})
 
     @model_validator(mode="after")
     def _groups_are_given(self) -> Self:

@@ -1,10 +1,11 @@
 """Workers that compute nothing. Takes items of a few kinds, does what they say; importable by Ray's actors."""
 
 import os
+import signal
 import time
 from pathlib import Path
 
-from workers.errors import LostActors
+from workers.errors import DecoderHang, LostActors
 from workers.job import Environment
 from workers.shard import ShardReport
 
@@ -14,7 +15,7 @@ def environment(node: str = "here", device: str = "fake") -> Environment:
 
 
 class Obedient:
-    """Does what an item says: sleep, die, fail, or run out of memory."""
+    """Does what an item says: sleep, die, fail, or run out of memory; `die 3` dies the first three times."""
 
     def __init__(self, folder: str = "") -> None:
         self.done = 0
@@ -24,17 +25,41 @@ class Obedient:
         return environment()
 
     def run(self, item):
-        if item == "die":
-            os._exit(1)
-        if item == "die once" and not (mark := Path(self.folder) / "died").exists():
-            mark.touch()
-            os._exit(1)
-        if item == "fail":
-            raise LostActors("told to fail")
-        if item == "memory":
-            raise MemoryError
+        word, _, times = str(item).partition(" ")
+        if word in self.DEEDS and self.is_to_be_done(word, times):
+            self.DEEDS[word]()
         time.sleep(0.05)
         return item, os.getpid(), os.environ.get("CUDA_VISIBLE_DEVICES")
+
+    def is_to_be_done(self, word: str, times: str) -> bool:
+        """Always, or the first so many times, counted by files, since an actor that dies forgets."""
+        if not times:
+            return True
+        for number in range(int(times)):
+            try:
+                (Path(self.folder) / f"{word}-{number}").touch(exist_ok=False)
+                return True
+            except FileExistsError:
+                continue
+        return False
+
+    def fail():
+        raise LostActors("told to fail")
+
+    def memory():
+        raise MemoryError
+
+    def hang():
+        raise DecoderHang(0)
+
+    DEEDS = {  # noqa: RUF012
+        "die": lambda: os._exit(1),
+        "stop": lambda: os.kill(os.getpid(), signal.SIGSTOP),
+        "sleep": lambda: time.sleep(30),
+        "fail": fail,
+        "memory": memory,
+        "hang": hang,
+    }
 
 
 class Odd(Obedient):
