@@ -1,11 +1,13 @@
 """A driver or an actor that is killed: the same command goes on, and the tables are those of a calm run."""
 
+import contextlib
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import psutil
@@ -171,7 +173,7 @@ def test_a_killed_actor_costs_its_shard_one_more_try(corpus, calm, tmp_path):
     for line in driver.stdout:
         if line.startswith("scan") and results(tmp_path) >= 1:
             break
-    actors = [p for p in psutil.Process(driver.pid).children(recursive=True) if "Actor" in " ".join(p.cmdline())]
+    actors = actors_of(driver)
     assert actors
     actors[0].kill()
     told = json.loads(driver.stdout.read().splitlines()[-1])
@@ -179,6 +181,30 @@ def test_a_killed_actor_costs_its_shard_one_more_try(corpus, calm, tmp_path):
     driver.stdout.close()
     driver.stderr.close()
     assert told["shards_run"] == IMAGES // 8
+    assert parts(tmp_path) == parts(calm)
+
+
+def actors_of(driver: subprocess.Popen[str]) -> list[psutil.Process]:
+    return [p for p in psutil.Process(driver.pid).children(recursive=True) if "ray::Actor" in " ".join(p.cmdline())]
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_all_actors_stopped_for_forty_seconds_give_the_tables_of_a_calm_run(corpus, calm, tmp_path):
+    driver = start(values(corpus, tmp_path))
+    for line in driver.stdout:
+        if line.startswith("scan") and results(tmp_path) >= 1:
+            break
+    stopped = actors_of(driver)
+    assert stopped
+    for actor in stopped:
+        actor.suspend()
+    time.sleep(40)
+    for actor in stopped:
+        with contextlib.suppress(psutil.NoSuchProcess):  # replaced meanwhile
+            actor.resume()
+    driver.communicate()
+    assert driver.returncode == 0
     assert parts(tmp_path) == parts(calm)
 
 
