@@ -2,6 +2,8 @@
 
 import os
 import platform
+from collections.abc import Sequence
+from functools import partial
 from importlib.metadata import version
 from operator import attrgetter
 from typing import Any
@@ -10,12 +12,15 @@ import torch
 from torch import Tensor
 
 from workers.core.network import Network
-from workers.corpus import manifest, sources
+from workers.corpus import crew, manifest, sources
 from workers.corpus.decode import DECODER
-from workers.errors import NodeError
+from workers.corpus.manifest import Row
+from workers.errors import NodeError, StaleFile
 from workers.job import Environment, Job
 from workers.spec import Precision
 from workers.store.root import Root
+
+PROBES = 16  # files of the corpus that a node may find missing before it is blamed
 
 # On CUDA: deterministic algorithms, no search for the fastest one, no TF32 in float32, no sums in half precision.
 BACKENDS = {
@@ -63,16 +68,30 @@ def check(job: Job[Any], root: Root) -> Environment:
         NodeError: it does not, and why.
     """
     try:
-        first = next(row for row in manifest.rows(root, job.manifest, 0, manifest.GROUP_ROWS) if not row.removed)
-        if not first.refused:
-            sources.first_byte(first.uri)
+        rows = [row for row in manifest.rows(root, job.manifest, 0, manifest.GROUP_ROWS) if not row.removed]
+        _check_corpus([row for row in rows if not row.refused])
     except OSError as error:
         raise NodeError(
             f"node {platform.node()} cannot read {error.filename or error}: is it on a shared storage?"
         ) from error
-    except StopIteration:
-        pass
     return describe(job.spec.resources.device)
+
+
+def _check_corpus(rows: Sequence[Row], read_hang_s: float = sources.READ_HANG_S) -> None:
+    """Open one of some files. Single ones may have gone or changed since they were listed; all of them is a node's fault.
+
+    Raises:
+        OSError: none can be opened.
+        ReadError: their storage does not answer.
+    """
+    tries = rows[:: max(1, len(rows) // PROBES)][:PROBES]
+    for number, row in enumerate(tries, 1):
+        try:
+            return crew.answered(partial(sources.first_byte, row.uri), row.uri, read_hang_s)
+        except (FileNotFoundError, NotADirectoryError, StaleFile):
+            if number == len(tries):
+                raise
+    return None
 
 
 def normalised(pixels: Tensor, job: Job[Any], precision: Precision) -> Tensor:

@@ -125,7 +125,15 @@ class RunStopped(DeconvoyError):
 
 
 class ReadError(RunStopped):
-    """A file that stayed unreadable after retries, or is no longer the one that was listed."""
+    """A file that cannot be read."""
+
+
+class StaleFile(ReadError):
+    """A file that is gone, or is not the one that was listed; `reason` says which."""
+
+    def __init__(self, reason: "Reason", message: str) -> None:
+        self.reason = reason
+        super().__init__(message)
 
 
 class StoreError(RunStopped):

@@ -10,13 +10,13 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from workers import device, pictures
+from workers import pictures, reading
 from workers.core import deconvnet
 from workers.core.deconvnet import Tape, Units
 from workers.core.display import display
 from workers.core.receptive_field import Box
 from workers.core.topk import Rows
-from workers.corpus import manifest, reader
+from workers.corpus import manifest
 from workers.corpus.reader import Batch, Picture
 from workers.errors import NumericsError, ReadError
 from workers.shard import Group
@@ -49,7 +49,7 @@ class ProjectWorker(Worker[RunSpec]):
         indices = np.unique(group.rows.image_index)
         parts: list[dict[str, Any]] = []
         for batch in self._batches(group, set(indices.tolist())):
-            parts += self._previews(batch)
+            parts += _previews(batch)
             parts += _GroupBatch(self, group, batch).rows()
             self.done += len(batch.pictures)
         parts.sort(key=lambda row: (row["layer_index"], row["channel"], row["rank"], row["image_index"]))
@@ -62,10 +62,8 @@ class ProjectWorker(Worker[RunSpec]):
         spec = self.job.spec
         numbers = {int(layer) + 1 for layer in group.rows.layer_index}
         size = deconvnet.images_at_once(self.network, numbers, spec.project.method)
-        threads = device.decode_threads(spec.resources.device)
-        options = reader.ReadOptions(spec.limits, threads, 2 * size, keep_pixels=spec.project.previews)
-        prepare = partial(self.job.model.preprocessing.prepare, max_pixels=spec.limits.pixels)
-        for batch in reader.batches(wanted, size, prepare, options):
+        preview = partial(pictures.preview, image_format=spec.project.image_format) if spec.project.previews else None
+        for batch in reading.batches(self.job, wanted, size, preview=preview):
             if batch.rejects:
                 reject = batch.rejects[0]
                 raise ReadError(
@@ -73,15 +71,10 @@ class ProjectWorker(Worker[RunSpec]):
                 )
             yield batch
 
-    def _previews(self, batch: Batch) -> list[dict[str, Any]]:
-        if not self.job.spec.project.previews:
-            return []
-        form = self.job.spec.project.image_format
-        return [
-            _row(-1, -1, -1, picture.record.image_index, patch=pictures.preview(picture.pixels, form))
-            for picture in batch.pictures
-            if picture.pixels is not None
-        ]
+
+def _previews(batch: Batch) -> list[dict[str, Any]]:
+    previews = [(picture.record.image_index, picture.preview) for picture in batch.pictures if picture.preview]
+    return [_row(-1, -1, -1, index, patch=preview) for index, preview in previews]
 
 
 class _GroupBatch:

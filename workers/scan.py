@@ -4,7 +4,6 @@ import hashlib
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,10 +11,10 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from workers import device
+from workers import reading
 from workers.core.maxima import Maxima
 from workers.core.statistics import Statistics
-from workers.corpus import isolate, manifest, reader
+from workers.corpus import isolate, manifest
 from workers.corpus.reader import Batch, ImageRecord, Reject
 from workers.errors import NumericsError
 from workers.job import Job
@@ -58,13 +57,8 @@ class ScanWorker(Worker[RunSpec]):
 
     def batches(self, listed: Sequence[manifest.Row]) -> Iterator[Batch]:
         """The images of some rows, decoded and prepared, in batches of a fixed size."""
-        prepare = partial(self.job.model.preprocessing.prepare, max_pixels=self.job.spec.limits.pixels)
-        return reader.batches(listed, self.job.spec.scan.batch, prepare, self._options(listed))
-
-    def _options(self, listed: Sequence[manifest.Row]) -> reader.ReadOptions:
         verdicts = isolate.read_verdicts(self.root, listed, self.root.files(paths.VERDICTS))
-        threads = device.decode_threads(self.job.spec.resources.device)
-        return reader.ReadOptions(self.job.spec.limits, threads, 2 * self.job.spec.scan.batch, verdicts=verdicts)
+        return reading.batches(self.job, listed, self.job.spec.scan.batch, verdicts)
 
 
 class ShardScan:

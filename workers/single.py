@@ -5,12 +5,12 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from typing import Any, ClassVar, Generic
 
 import pyarrow as pa
 
-from workers.corpus import isolate, manifest, reader
+from workers import reading
+from workers.corpus import isolate, manifest
 from workers.corpus.manifest import Row
 from workers.corpus.reader import Batch, Picture
 from workers.job import Job, Spec, rows_key
@@ -58,9 +58,7 @@ def read(job: Job[Any], root: Root, shard: Shard) -> Single:
     """Read and prepare the one image of a shard."""
     listed = manifest.rows(root, shard.manifest, shard.start, shard.stop)
     verdicts = isolate.read_verdicts(root, listed, root.files(paths.VERDICTS))
-    options = reader.ReadOptions(job.spec.limits, 1, 1, verdicts=verdicts)
-    prepare = partial(job.model.preprocessing.prepare, max_pixels=job.spec.limits.pixels)
-    [batch] = reader.batches(listed, 1, prepare, options)
+    [batch] = reading.batches(job, listed, 1, verdicts)
     return Single(listed[0], rows_key(listed, verdicts), batch)
 
 

@@ -10,7 +10,7 @@ import pytest
 from workers import files, globs, model, weights
 from workers.core.network import Network
 from workers.corpus import sources
-from workers.errors import CorpusError, ModelError, ReadError, RedirectError
+from workers.errors import CorpusError, ModelError, ReadError, RedirectError, StoreError
 from workers.spec import CorpusSpec, ModelSpec
 
 SECRET = b"secret"
@@ -95,12 +95,15 @@ def test_what_is_where_it_is_said_to_be_is_read(inner, tmp_path):
     assert sources.read(f"{inner.url}/200/x", len(SECRET)) == SECRET
 
 
-def test_a_server_that_does_not_answer_as_it_should_is_told_in_one_line(inner, monkeypatch):
-    monkeypatch.setattr(sources, "FIRST_PAUSE_S", 0)
+def test_a_server_that_does_not_answer_as_it_should_is_told_in_one_line(inner):
     with pytest.raises(ModelError, match=r"weights 'http.*/500/x' cannot be read: ClientResponseError: 500"):
         weights.read(f"{inner.url}/500/x")
-    with pytest.raises(ReadError, match=r"cannot be read after 4 tries: ClientResponseError"):
+    with pytest.raises(ReadError, match=r"/500/x cannot be read: ClientResponseError"):
         sources.read(f"{inner.url}/500/x", 1)
+    with pytest.raises(
+        StoreError, match=r"reading http.*/500/x failed [2-9] times .*: ClientResponseError.*resumes the run"
+    ):
+        sources.read(f"{inner.url}/500/x", 1, patience_s=0.6)
     with pytest.raises(ReadError, match="was listed and is gone"):
         sources.read(f"{inner.url}/404/x", 1)
     with pytest.raises(ModelError, match="cannot be read"):

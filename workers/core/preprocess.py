@@ -12,6 +12,8 @@ from workers.core.receptive_field import Box
 from workers.errors import Reason, Rejected
 from workers.spec import Interpolation
 
+CHANNELS = 3
+
 
 @dataclass(frozen=True)
 class Preprocessing:
@@ -64,7 +66,14 @@ class Preprocessing:
         mode = InterpolationMode(self.interpolation.value)
         resized: torch.Tensor = functional.resize(image, [tall, wide], interpolation=mode, antialias=True)
         top, left = self.origin(height, width)
-        return resized[:, top : top + self.crop, left : left + self.crop]
+        # A view would keep the whole resized image, which may be a thousand times as long as it is wide.
+        cut = resized[:, top : top + self.crop, left : left + self.crop]
+        return cut.permute(1, 2, 0).clone(memory_format=torch.contiguous_format).permute(2, 0, 1)
+
+    def prepare_bytes(self, height: int, width: int) -> int:
+        """The most memory that `prepare` takes beside the pixels: the resized image, and the one resized in one direction."""
+        tall, wide = self.resized(height, width)
+        return CHANNELS * (tall * wide + max(height * wide, tall * width))
 
     def normalise(self, images: torch.Tensor) -> torch.Tensor:
         """From pixels (n, 3, h, w) in 0 to 255 to the model's input scale, float32, channels last in memory."""

@@ -3,17 +3,19 @@
 Every mode is converted on purpose: transparency is laid over white, 16 bits are scaled to 8 (Pillow's own conversion
 clips them to white), CMYK and palettes go through Pillow, floating point and 32-bit images are refused because nothing
 says which of their values is white. Of several frames or pages the first one counts. The size is read from the header
-before anything is decoded.
+before anything is decoded, and so is the memory that decoding will take. What the decoder made is converted in bands of
+rows, so that beside it and the result no third copy of a large image exists.
 """
 
 import io
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import PIL
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from workers.errors import Reason, Rejected
 from workers.spec import LimitsSpec
@@ -26,20 +28,35 @@ SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"GIF8", b"II*\0", b
 BITS_PER_SAMPLE, PHOTOMETRIC, TILE_WIDTH, TILE_HEIGHT = 258, 262, 322, 323  # TIFF tags
 WHITE_IS_ZERO = 0
 WIDE = ("I;16", "I;16L", "I;16B", "I;16N")
+BAND_PIXELS = 1 << 20
+
+RGB_BYTES = 3  # per pixel of what is returned
+# Bytes per pixel of an image in Pillow's memory; every other mode takes 4.
+MODE_BYTES = {"1": 1, "L": 1, "P": 1, **dict.fromkeys(WIDE, 2)}
+# Bytes per pixel that a decoder holds beside that: the coefficients of a progressive JPEG, the canvases of WebP, the
+# strips of a TIFF, which may be as large as the image.
+DECODER_BYTES = {"JPEG": 0, "PNG": 0, "BMP": 3, "GIF": 3, "WEBP": 12, "TIFF": 8}
+PROGRESSIVE_BYTES = 6
 
 # The limit is ours and read from the header; Pillow's own would come before a larger one of ours.
 Image.MAX_IMAGE_PIXELS = None
 
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 Wide = np.ndarray[Any, np.dtype[np.uint32]]
+Claim = Callable[[int, int, int], None]  # height, width, and the bytes that decoding takes: waits until there is room
 
 
-def decode(data: bytes, limits: LimitsSpec) -> Pixels:
+def no_claim(height: int, width: int, working_bytes: int) -> None:
+    """Decode at once, whatever it takes."""
+
+
+def decode(data: bytes, limits: LimitsSpec, claim: Claim = no_claim) -> Pixels:
     """Decode one file.
 
     Args:
         data: the whole file.
         limits: what it may cost.
+        claim: is called once the header is read and before anything is decoded.
 
     Returns:
         uint8 (height, width, 3), RGB, with the EXIF orientation applied.
@@ -54,8 +71,9 @@ def decode(data: bytes, limits: LimitsSpec) -> Pixels:
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             _check_size(image, limits)
+            claim(image.height, image.width, _working_bytes(image))
             image.load()
-            return np.array(_rgb(ImageOps.exif_transpose(image), _about(image, data)))
+            return _upright(image, _about(image, data))
     except (Rejected, MemoryError):
         raise
     except UnidentifiedImageError:
@@ -107,6 +125,43 @@ def _check_size(image: Image.Image, limits: LimitsSpec) -> None:
             raise Rejected(Reason.TOO_MANY_PIXELS, told)
     if image.width * image.height == 0:
         raise Rejected(Reason.DAMAGED, f"{image.width} x {image.height} pixels")
+
+
+def _working_bytes(image: Image.Image) -> int:
+    """The most memory that decoding an image takes, with its result and without the file itself."""
+    beside = DECODER_BYTES[str(image.format)]
+    if image.info.get("progressive") or image.info.get("progression"):
+        beside = PROGRESSIVE_BYTES
+    return image.width * image.height * (MODE_BYTES.get(image.mode, 4) + max(beside, RGB_BYTES))
+
+
+def _upright(image: Image.Image, about: _About) -> Pixels:
+    """RGB, turned as the file's EXIF orientation says, band by band."""
+    orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    turned = orientation in (5, 6, 7, 8)
+    upright = np.empty((image.width, image.height, 3) if turned else (image.height, image.width, 3), np.uint8)
+    stored = _as_stored(upright, orientation)
+    rows = max(1, BAND_PIXELS // image.width)
+    for top in range(0, image.height, rows):
+        bottom = min(top + rows, image.height)
+        whole = bottom - top == image.height
+        band = image if whole else image.crop((0, top, image.width, bottom))
+        stored[top:bottom] = np.asarray(_rgb(band, about))
+    return upright
+
+
+def _as_stored(upright: Pixels, orientation: int) -> Pixels:
+    """A view of an upright image in which its pixels lie as the file has them; see the EXIF tag 0x0112."""
+    views: dict[int, Callable[[], Pixels]] = {
+        2: lambda: upright[:, ::-1],
+        3: lambda: upright[::-1, ::-1],
+        4: lambda: upright[::-1],
+        5: lambda: upright.swapaxes(0, 1),
+        6: lambda: np.rot90(upright, 1),
+        7: lambda: upright[::-1, ::-1].swapaxes(0, 1),
+        8: lambda: np.rot90(upright, -1),
+    }
+    return views[orientation]() if orientation in views else upright
 
 
 def _rgb(image: Image.Image, about: _About) -> Image.Image:

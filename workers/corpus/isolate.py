@@ -1,58 +1,107 @@
-"""Find the image that kills or hangs a decoder. Takes suspects, gives confirmed culprits; keeps verdicts under the root."""
+"""Files that no scan may touch: poison and stale ones. Takes rows, gives verdicts, and keeps those under the root."""
 
 import hashlib
 import json
-import multiprocessing
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import wait
 from dataclasses import dataclass
-from importlib import import_module
-from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
 
+from workers import retrying
 from workers.corpus import sources
-from workers.errors import Reason, Rejected
+from workers.corpus.crew import TICK_S, Crew, no_answer
+from workers.corpus.hangs import Limit
+from workers.corpus.trial import Patience, first_failure
+from workers.errors import ReadError, Reason
+from workers.retrying import PATIENCE_S, retried
 from workers.spec import LimitsSpec
 from workers.store import paths
 from workers.store.root import Root
 
 if TYPE_CHECKING:
-    from workers.corpus.manifest import Row
+    from workers.corpus.manifest import Listing, Row
 
 DECODE = "workers.corpus.decode:decode"
-START_S = 60.0
+CHECKS_AT_ONCE = 16
+UNMOUNTED = 8  # so many rows of which every file is gone are a storage that is gone
+STALE = {
+    Reason.VANISHED: "the file was listed and is gone",
+    Reason.CHANGED: "the file has changed since it was listed",
+}
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """A file that is known to crash or hang the decoder."""
+    """A file that is known to crash or hang the decoder, or to be gone or another one since it was listed."""
 
     reason: Reason
     detail: str
 
 
-def suspects(rows: Sequence["Row"], limits: LimitsSpec, hang_s: float, decode: str = DECODE) -> dict[int, Verdict]:
-    """Decode rows in fresh processes; whoever dies or hangs there is tried again alone.
+def suspects(
+    rows: Sequence["Row"],
+    limits: LimitsSpec,
+    hang_s: float,
+    decode: str = DECODE,
+    read_hang_s: float = sources.READ_HANG_S,
+) -> dict[int, Verdict]:
+    """Decode rows in fresh processes. A culprit is what fails alone, twice.
 
     Args:
         rows: the suspects.
         limits: what one file may cost.
         hang_s: a decode that takes longer hangs, seconds.
         decode: the decoder, as module:function.
+        read_hang_s: a read that takes longer hangs, seconds.
 
     Returns:
         Verdicts by image index, for confirmed culprits only.
+
+    Raises:
+        ReadError, StoreError, RunStopped: see `first_failure`.
     """
-    found: dict[int, Verdict] = {}
-    remaining = [row for row in rows if not row.removed and not row.refused]
-    while remaining:
-        position = _first_culprit(remaining, limits, hang_s, decode)
-        if position is None:
-            break
-        alone = remaining[position]
-        if _first_culprit([alone], limits, hang_s, decode) is not None:
-            found[alone.image_index] = _judge(alone, limits, hang_s, decode)
-        remaining = remaining[position + 1 :]
-    return found
+    patience, culprits = Patience(hang_s, read_hang_s), {}
+    remaining = _readable(rows)
+    while remaining and (failure := first_failure(remaining, limits, patience, decode)):
+        alone = remaining[failure.position : failure.position + 1]
+        again = first_failure(alone, limits, patience, decode) and first_failure(alone, limits, patience, decode)
+        if again:
+            culprits[alone[0].image_index] = Verdict(again.reason, again.detail)
+        remaining = remaining[failure.position + 1 :]
+    return culprits
+
+
+def stale(rows: Sequence["Row"], read_hang_s: float = sources.READ_HANG_S) -> dict[int, Verdict]:
+    """Which of some listed files are gone or have changed, without reading them.
+
+    Args:
+        rows: of a shard.
+        read_hang_s: how long the storage may be silent, seconds.
+
+    Returns:
+        Verdicts by image index.
+
+    Raises:
+        ReadError: it cannot be known: the storage does not answer, or all of the files are gone.
+        StoreError: a storage kept failing.
+    """
+    wanted, limit = _readable(rows), Limit(read_hang_s)
+    crew = Crew(min(CHECKS_AT_ONCE, len(wanted)), "check")
+    try:
+        checks = [crew.submit(_Check(row, limit)) for row in wanted]
+        for row, check in zip(wanted, checks, strict=True):
+            while not wait([check], timeout=min(TICK_S, read_hang_s)).done:
+                if limit.is_over():
+                    raise no_answer(row.uri, read_hang_s)
+        reasons = {row.image_index: check.result() for row, check in zip(wanted, checks, strict=True)}
+    finally:
+        crew.close(wait_s=0)
+    if len(wanted) >= UNMOUNTED and set(reasons.values()) == {Reason.VANISHED}:
+        raise ReadError(
+            f"all {len(wanted)} images from {wanted[0].uri} to {wanted[-1].uri} are gone; is their storage mounted? "
+            "The same command resumes the run, another --run lists the corpus again"
+        )
+    return {index: Verdict(reason, STALE[reason]) for index, reason in reasons.items() if reason}
 
 
 def read_verdicts(root: Root, rows: Iterable["Row"], known: Iterable[str]) -> dict[int, Verdict]:
@@ -67,76 +116,56 @@ def read_verdicts(root: Root, rows: Iterable["Row"], known: Iterable[str]) -> di
     return verdicts
 
 
+def forget_stale(root: Root, listing: "Listing") -> list[str]:
+    """Forget which files were stale where today's listing has them again, as they were; gives their uris."""
+    known = dict(_stale_verdicts(root))
+    there = {_key_of(*version) for version in listing.versions(known.values())} if known else set()
+    for key in known.keys() & there:
+        root.delete(paths.verdict_path(key))
+    return sorted(known[key] for key in known.keys() & there)
+
+
 def write_verdict(root: Root, row: "Row", verdict: Verdict) -> None:
-    """Remember a culprit; deleting the file gives it another chance."""
+    """Remember a verdict; deleting the file gives its image another chance."""
     told = {"uri": row.uri, "reason": verdict.reason, "detail": verdict.detail}
     root.put(paths.verdict_path(_key(row)), json.dumps(told, sort_keys=True).encode())
 
 
+class _Check:
+    """Asks a storage about one file."""
+
+    def __init__(self, row: "Row", limit: Limit) -> None:
+        self._row, self._limit = row, limit
+
+    def __call__(self) -> Reason | None:
+        try:
+            return retried(self._ask, f"checking {self._row.uri}", PATIENCE_S)
+        except OSError as error:
+            raise ReadError(f"{self._row.uri} cannot be read: {retrying.reason(error)}") from error
+        finally:
+            self._limit.restart()
+
+    def _ask(self) -> Reason | None:
+        self._limit.restart()
+        return sources.staleness(self._row.uri, self._row.bytes, self._row.etag)
+
+
+def _readable(rows: Iterable["Row"]) -> list["Row"]:
+    return [row for row in rows if not row.removed and not row.refused]
+
+
+def _stale_verdicts(root: Root) -> Iterator[tuple[str, str]]:
+    """Key and uri of each file that was stale."""
+    for name in root.files(paths.VERDICTS):
+        key = name.removesuffix(".json")
+        verdict = json.loads(root.read(paths.verdict_path(key)))
+        if verdict["reason"] in STALE:
+            yield key, verdict["uri"]
+
+
 def _key(row: "Row") -> str:
-    return hashlib.sha256(json.dumps([row.uri, row.bytes, row.etag]).encode()).hexdigest()[:32]
+    return _key_of(row.uri, row.bytes, row.etag)
 
 
-def _judge(row: "Row", limits: LimitsSpec, hang_s: float, decode: str) -> Verdict:
-    with _Child([row], limits, decode) as child:
-        child.next(START_S)
-        if child.next(hang_s) == "hang":
-            return Verdict(Reason.DECODER_HANG, f"the decoder is not done after {hang_s:g} s")
-        return Verdict(Reason.DECODER_CRASH, f"the decoder ends its process ({child.exit()})")
-
-
-def _first_culprit(rows: Sequence["Row"], limits: LimitsSpec, hang_s: float, decode: str) -> int | None:
-    """Position of the first row at which a process that decodes them in order dies or hangs."""
-    with _Child(rows, limits, decode) as child:
-        position = child.next(START_S)
-        while isinstance(position, int) and position < len(rows):
-            following = child.next(hang_s)
-            if not isinstance(following, int):
-                return position
-            position = following
-    return None
-
-
-class _Child:
-    """A fresh process that decodes rows and says, before each one and at the end, how many are done."""
-
-    def __init__(self, rows: Sequence["Row"], limits: LimitsSpec, decode: str) -> None:
-        context = multiprocessing.get_context("spawn")
-        self._ours, theirs = context.Pipe(duplex=False)
-        self._process = context.Process(target=_decode_all, args=(list(rows), limits, decode, theirs), daemon=True)
-        self._process.start()
-        theirs.close()
-
-    def __enter__(self) -> "_Child":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._process.kill()
-        self._process.join()
-        self._ours.close()
-
-    def next(self, wait_s: float) -> "int | str":
-        """How many rows are done, or 'hang', or 'crash'."""
-        try:
-            return int(self._ours.recv()) if self._ours.poll(wait_s) else "hang"
-        except EOFError:
-            return "crash"
-
-    def exit(self) -> str:
-        """How the process ended."""
-        self._process.join()
-        code = self._process.exitcode or 0
-        return f"signal {-code}" if code < 0 else f"exit code {code}"
-
-
-def _decode_all(rows: Sequence["Row"], limits: LimitsSpec, decode: str, progress: Connection) -> None:
-    module, _, function = decode.partition(":")
-    run = getattr(import_module(module), function)
-    for number, row in enumerate(rows):
-        data = sources.read(row.uri, row.bytes) if row.bytes <= limits.bytes else b""
-        progress.send(number)
-        try:
-            run(data, limits)
-        except Rejected:
-            continue
-    progress.send(len(rows))
+def _key_of(uri: str, size_bytes: int, etag: str) -> str:
+    return hashlib.sha256(json.dumps([uri, size_bytes, etag]).encode()).hexdigest()[:32]

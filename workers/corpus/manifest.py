@@ -6,7 +6,7 @@ those that vanished. DuckDB sorts and merges on disk, so memory does not grow wi
 
 import hashlib
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,6 +85,14 @@ class Listing:
     def some_ids(self) -> list[str]:
         """The first few thousand ids, to name the nearest ones."""
         return [str(each) for each in self._ids().slice(0, 5000).to_pylist()]
+
+    def versions(self, uris: Collection[str]) -> Iterator[tuple[str, int, str]]:
+        """Uri, size in bytes and etag of those of some files that are listed."""
+        wanted = pa.array(uris, pa.string())
+        with pq.ParquetFile(self.folder / "listed.parquet") as file:
+            for batch in file.iter_batches(GROUP_ROWS, columns=["uri", "bytes", "etag"]):
+                here = batch.filter(pc.is_in(batch["uri"], wanted))
+                yield from zip(*(here[name].to_pylist() for name in ("uri", "bytes", "etag")), strict=True)
 
     def _ids(self) -> pa.ChunkedArray:
         return pq.read_table(self.folder / "listed.parquet", columns=["image_id"])["image_id"]

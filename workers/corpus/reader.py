@@ -1,26 +1,38 @@
-"""From manifest rows to batches of model inputs. Takes rows, gives uint8 batches on a fixed grid, decoded beside the caller."""
+"""From manifest rows to batches of model inputs. Takes rows, gives uint8 batches on a fixed grid, decoded beside the caller.
+
+Memory is bounded in bytes, whatever the images. What a file takes undecoded is known from its row, what its pixels take
+from its header; a thread waits until so much is free, and drops the pixels once the model's input is made of them.
+"""
 
 import hashlib
-import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, wait
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from workers.corpus import decode, sources
+from workers.corpus.budget import Budget
+from workers.corpus.crew import LAST_WAIT_S, TICK_S, Crew, no_answer
+from workers.corpus.decode import Claim, Pixels
+from workers.corpus.hangs import Limit, WorkLimit, thread_cpu
 from workers.corpus.isolate import Verdict
 from workers.corpus.manifest import Row
-from workers.errors import DecoderHang, Reason, Rejected
+from workers.errors import DecoderHang, DeconvoyError, Reason, Rejected, StaleFile, StaleImage
+from workers.retrying import PATIENCE_S
 from workers.spec import LimitsSpec
+from workers.steady import SteadyClock
 
-Prepare = Callable[[np.ndarray[Any, Any]], Tensor]
-Decode = Callable[[bytes, LimitsSpec], np.ndarray[Any, Any]]
+FILES_BYTES = 256 << 20  # read and not decoded yet
+PIXELS_BYTES = 1 << 30  # decoded, and what decoding takes beside that
+AHEAD_BYTES = 256 << 20  # model inputs that wait for the model
+
+Prepare = Callable[[Pixels], Tensor]
+Decode = Callable[[bytes, LimitsSpec, Claim], Pixels]
 
 
 @dataclass(frozen=True)
@@ -48,16 +60,16 @@ class Reject:
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """One decoded image.
+    """One image, ready for the model.
 
     Attributes:
         record: what is known of it.
-        pixels: uint8 (height, width, 3), upright RGB; None where nobody asked to keep it.
+        preview: a small copy, encoded; None where nobody asked for one.
         prepared: uint8 (3, crop, crop), the model's input before normalisation.
     """
 
     record: ImageRecord
-    pixels: np.ndarray[Any, Any] | None
+    preview: bytes | None
     prepared: Tensor
 
 
@@ -83,6 +95,12 @@ class Batch:
         return torch.stack([picture.prepared for picture in self.pictures])
 
 
+def nothing_beside(height: int, width: int) -> int:
+    """The memory that `prepare` needs where it makes small pictures only."""
+    del height, width
+    return 0
+
+
 @dataclass(frozen=True, eq=False)
 class ReadOptions:
     """How to read.
@@ -91,9 +109,12 @@ class ReadOptions:
         limits: what one file may cost.
         threads: decoding threads.
         ahead: images decoded or being decoded before they are asked for.
-        hang_s: a decode that takes longer hangs, seconds.
-        verdicts: by image index, files known to crash or hang a decoder; they are not touched.
-        keep_pixels: keep the upright source image beside the model's input.
+        hang_s: a decode that takes longer hangs, seconds; see `WorkLimit`.
+        read_hang_s: a read that takes longer hangs, seconds.
+        patience_s: how long failed reads are tried again, seconds.
+        verdicts: by image index, files known to crash or hang a decoder, or to be stale; they are not touched.
+        preview: makes a small copy of an upright image, encoded.
+        prepare_bytes: memory beside the pixels that `prepare` needs for a height and a width.
         decode: decoder.
     """
 
@@ -101,9 +122,17 @@ class ReadOptions:
     threads: int = 1
     ahead: int = 64
     hang_s: float = 30.0
+    read_hang_s: float = sources.READ_HANG_S
+    patience_s: float = PATIENCE_S
     verdicts: Mapping[int, Verdict] = field(default_factory=dict)
-    keep_pixels: bool = False
+    preview: Callable[[Pixels], bytes] | None = None
+    prepare_bytes: Callable[[int, int], int] = nothing_beside
     decode: Decode = decode.decode
+
+
+def ahead(size: int, input_bytes: int) -> int:
+    """How many images to read ahead for batches of `size` images: as many again, if so many model inputs are not too much."""
+    return min(2 * size, max(2, AHEAD_BYTES // input_bytes))
 
 
 def batches(rows: Iterable[Row], size: int, prepare: Prepare, options: ReadOptions) -> Iterator[Batch]:
@@ -119,10 +148,12 @@ def batches(rows: Iterable[Row], size: int, prepare: Prepare, options: ReadOptio
         options: how to read.
 
     Raises:
-        ReadError: a file cannot be read.
+        StaleImage: a file is gone, or is not the one that was listed.
+        ReadError: a file cannot be read, or its storage does not answer.
+        StoreError: a storage kept failing.
         DecoderHang: a decoder did not come back.
     """
-    items = _in_order(iter(rows), prepare, options)
+    items = _in_order(iter(rows), _Decoding(prepare, options))
     pending = iter(items)
     try:
         while stretch := list(islice(pending, size)):
@@ -133,70 +164,121 @@ def batches(rows: Iterable[Row], size: int, prepare: Prepare, options: ReadOptio
         items.close()
 
 
-@dataclass(eq=False)
-class _Job:
-    """One image on its way through a decoding thread."""
+class _Decoding:
+    """What the threads of one reader share."""
 
-    row: Row
-    started: float | None = None
+    def __init__(self, prepare: Prepare, options: ReadOptions) -> None:
+        self.prepare, self.options = prepare, options
+        self.files, self.pixels = Budget(FILES_BYTES), Budget(PIXELS_BYTES)
+        self.clock = SteadyClock()
 
-    def run(self, prepare: Prepare, options: ReadOptions) -> Picture | Reject:
-        refusal = self._refused(options)
+
+class _Image:
+    """One image on its way through a decoding thread. While it waits for memory neither its read nor its decoder hangs."""
+
+    def __init__(self, row: Row, decoding: _Decoding) -> None:
+        self._row, self._shared, self._options = row, decoding, decoding.options
+        self._limit: tuple[Limit | WorkLimit, DeconvoyError] | None = None
+
+    def is_stuck(self) -> bool:
+        """Whether the thread does not come back; to be asked about once a second."""
+        limit = self._limit
+        return limit is not None and limit[0].is_over()
+
+    def check(self) -> None:
+        """Raise what is the matter if the thread is stuck."""
+        limit = self._limit
+        if limit and limit[0].is_over():
+            raise limit[1]
+
+    def run(self) -> Picture | Reject:
+        refusal = self._refused()
         if refusal:
             return refusal
-        data = sources.read(self.row.uri, self.row.bytes)
-        self.started = time.monotonic()
-        try:
-            pixels = options.decode(data, options.limits)
-            prepared = prepare(pixels)
-        except Rejected as rejected:
-            return Reject(self.row.image_index, self.row.bytes, rejected.reason, rejected.detail)
-        height, width = pixels.shape[:2]
-        digest = hashlib.sha256(data).hexdigest()
-        record = ImageRecord(self.row.image_index, width, height, len(data), digest, decode.DECODER, self.row.group)
-        return Picture(record, pixels if options.keep_pixels else None, prepared)
+        with self._shared.files.lent(self._row.bytes), ExitStack() as held:
+            try:
+                data = self._read()
+                self._limit_decoder()
+                return self._picture(data, held)
+            except Rejected as rejected:
+                return Reject(self._row.image_index, self._row.bytes, rejected.reason, rejected.detail)
+            except StaleFile as stale:
+                raise StaleImage(self._row.image_index, stale.reason, str(stale)) from stale
+            finally:
+                self._limit = None
 
-    def _refused(self, options: ReadOptions) -> Reject | None:
-        row = self.row
-        verdict = options.verdicts.get(row.image_index)
+    def _read(self) -> bytes:
+        row, limit_s = self._row, sources.read_limit(self._row.bytes, self._options.read_hang_s)
+
+        def begin() -> None:
+            self._limit = Limit(limit_s, self._shared.clock), no_answer(row.uri, limit_s)
+
+        return sources.read(row.uri, row.bytes, row.etag, self._options.patience_s, begin)
+
+    def _picture(self, data: bytes, held: ExitStack) -> Picture:
+        """Decode; the memory that pixels need is held until the end of `held`."""
+        options = self._options
+
+        def claim(height: int, width: int, working_bytes: int) -> None:
+            self._limit = None
+            beside = decode.RGB_BYTES * height * width + options.prepare_bytes(height, width)
+            held.enter_context(self._shared.pixels.lent(max(working_bytes, beside)))
+            self._limit_decoder()
+
+        pixels = options.decode(data, options.limits, claim)
+        prepared = self._shared.prepare(pixels)
+        preview = options.preview(pixels) if options.preview else None
+        return Picture(self._record(data, *pixels.shape[:2]), preview, prepared)
+
+    def _record(self, data: bytes, height: int, width: int) -> ImageRecord:
+        digest = hashlib.sha256(data).hexdigest()
+        return ImageRecord(self._row.image_index, width, height, len(data), digest, decode.DECODER, self._row.group)
+
+    def _limit_decoder(self) -> None:
+        limit = WorkLimit(self._options.hang_s, thread_cpu(), self._shared.clock)
+        self._limit = limit, DecoderHang(self._row.image_index)
+
+    def _refused(self) -> Reject | None:
+        row, limits = self._row, self._options.limits
+        verdict = self._options.verdicts.get(row.image_index)
         if row.refused:
             return Reject(row.image_index, row.bytes, Reason(row.refused), "the file's name is no UTF-8 text")
         if verdict:
             return Reject(row.image_index, row.bytes, verdict.reason, verdict.detail)
-        if row.bytes > options.limits.bytes:
-            detail = f"{row.bytes} bytes, the limit is {options.limits.bytes}"
+        if row.bytes > limits.bytes:
+            detail = f"{row.bytes} bytes, the limit is {limits.bytes}"
             return Reject(row.image_index, row.bytes, Reason.TOO_MANY_BYTES, detail)
         return None
 
 
-def _in_order(rows: Iterator[Row], prepare: Prepare, options: ReadOptions) -> Generator[Any, None, None]:
+Waiting = deque[tuple[_Image | None, Future[Picture | Reject] | None]]
+
+
+def _in_order(rows: Iterator[Row], decoding: _Decoding) -> Generator[Picture | Reject | None, None, None]:
     """Pictures, rejects, and None for removed rows, in the order of the rows."""
     decode.prepare_decoder()
-    pool = ThreadPoolExecutor(options.threads, thread_name_prefix="decode")
-    waiting: deque[tuple[_Job, Future[Picture | Reject] | None]] = deque()
-    hanging = False
+    crew = Crew(decoding.options.threads, "decode")
+    waiting: Waiting = deque()
     try:
         for row in rows:
-            job = _Job(row)
-            waiting.append((job, None if row.removed else pool.submit(job.run, prepare, options)))
-            if len(waiting) > options.ahead:
-                yield _result(*waiting.popleft(), options.hang_s)
+            image = None if row.removed else _Image(row, decoding)
+            waiting.append((image, crew.submit(image.run) if image else None))
+            if len(waiting) > decoding.options.ahead:
+                yield _first(waiting, decoding.options)
         while waiting:
-            yield _result(*waiting.popleft(), options.hang_s)
-    except DecoderHang:
-        hanging = True
-        raise
+            yield _first(waiting, decoding.options)
     finally:
-        pool.shutdown(wait=not hanging, cancel_futures=True)
+        stuck = any(image.is_stuck() for image, _ in waiting if image)
+        crew.close(0.0 if stuck else LAST_WAIT_S)
 
 
-def _result(job: _Job, future: Future[Picture | Reject] | None, hang_s: float) -> Picture | Reject | None:
-    while future is not None:
-        try:
-            return future.result(timeout=min(hang_s, 1.0))
-        except TimeoutError:
-            if future.done():
-                raise
-            if job.started is not None and time.monotonic() - job.started > hang_s:
-                raise DecoderHang(job.row.image_index) from None
-    return None
+def _first(waiting: Waiting, options: ReadOptions) -> Picture | Reject | None:
+    """The result of the first image, once it is there; every image is watched meanwhile, for one may hold what others need."""
+    future = waiting[0][1]
+    tick_s = min(TICK_S, options.hang_s, options.read_hang_s)
+    while future and not future.done() and not wait([future], timeout=tick_s).done:
+        for image, _ in waiting:
+            if image:
+                image.check()
+    waiting.popleft()
+    return future.result() if future else None

@@ -1,23 +1,27 @@
 """Where images come from. Takes a corpus spec, gives one entry per file, streaming; takes a uri, gives bytes."""
 
 import glob
+import hashlib
 import os
 import re
-import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import PurePosixPath
 from typing import Any
 
 import fsspec
 
-from workers import files
+from workers import files, retrying
+from workers.corpus import versions
 from workers.corpus.decode import EXTENSIONS
-from workers.errors import CorpusError, ReadError, Reason
+from workers.errors import CorpusError, ReadError, Reason, StaleFile
+from workers.retrying import retried
 from workers.spec import CorpusSpec
 
-RETRIES = 4
-FIRST_PAUSE_S = 0.2
+READ_HANG_S = 120.0
+SLOWEST_BYTES_PER_S = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -61,35 +65,100 @@ def listing(corpus: CorpusSpec) -> Iterator[Listed]:
     return (describe(entry) for entry in found)
 
 
-def read(uri: str, expected_bytes: int) -> bytes:
-    """The bytes of a listed file; failed reads are tried again.
+def read(
+    uri: str,
+    expected_bytes: int,
+    etag: str = "",
+    patience_s: float = 0.0,
+    begin: Callable[[], None] = lambda: None,
+) -> bytes:
+    """The bytes of a listed file, if it still is the file that was listed.
+
+    Args:
+        uri: where it is.
+        expected_bytes: its size then.
+        etag: of the version that was listed; empty if it is not known.
+        patience_s: how long failures that may pass are tried again, seconds; 0 tries once.
+        begin: is called before each try.
 
     Raises:
-        ReadError: it cannot be read, or is no longer the file that was listed.
+        StaleFile: it is gone, or another file now.
+        ReadError: it cannot be read.
+        StoreError: it could not be read for as long as there was patience.
     """
-    for attempt in range(RETRIES):
-        try:
-            data = files.read(uri)
-            break
-        except FileNotFoundError as error:
-            raise ReadError(f"{uri} was listed and is gone; give another --run to list the corpus again") from error
-        except OSError as error:
-            if attempt == RETRIES - 1:
-                raise ReadError(f"{uri} cannot be read after {RETRIES} tries: {error}") from error
-            time.sleep(FIRST_PAUSE_S * 2**attempt)
-    if len(data) != expected_bytes:
-        raise ReadError(
-            f"{uri} has changed since it was listed ({expected_bytes} bytes then, {len(data)} now); "
-            "give another --run to list the corpus again"
-        )
-    return data
+
+    def attempt() -> bytes:
+        begin()
+        return _read_once(uri, expected_bytes, etag)
+
+    try:
+        return retried(attempt, f"reading {uri}", patience_s)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise versions.vanished(uri) from error
+    except OSError as error:
+        raise ReadError(f"{uri} cannot be read: {retrying.reason(error)}") from error
+
+
+def staleness(uri: str, expected_bytes: int, etag: str) -> Reason | None:
+    """Whether a listed file is gone or has changed, without reading it; None if it is as it was listed.
+
+    Raises:
+        OSError: it cannot be known.
+    """
+    filesystem, path = files.filesystem(uri)
+    try:
+        if _is_local(filesystem):
+            versions.check_status(uri, os.stat(path), expected_bytes, etag)
+        else:
+            versions.check_object(uri, filesystem, path, expected_bytes, etag)
+    except (FileNotFoundError, NotADirectoryError):
+        return Reason.VANISHED
+    except StaleFile as stale:
+        return stale.reason
+    return None
 
 
 def first_byte(uri: str) -> None:
     """Prove that a file can be opened and read from here, or raise OSError."""
     filesystem, path = files.filesystem(uri)
-    with filesystem.open(path, "rb") as file:
+    with _opened(uri, path) if _is_local(filesystem) else filesystem.open(path, "rb") as file:
         file.read(1)
+
+
+def read_limit(size_bytes: int, limit_s: float) -> float:
+    """How long one read of so many bytes may take, seconds: a slow storage is not a dead one."""
+    return limit_s + size_bytes / SLOWEST_BYTES_PER_S
+
+
+def _read_once(uri: str, expected_bytes: int, etag: str) -> bytes:
+    filesystem, path = files.filesystem(uri)
+    if _is_local(filesystem):
+        return _read_local(uri, path, expected_bytes, etag)
+    data = files.read(uri)
+    versions.check_size(uri, len(data), expected_bytes)
+    # The etag of an object that was stored in one piece is its MD5, which saves asking the store once more.
+    if etag and hashlib.md5(data, usedforsecurity=False).hexdigest() != etag.strip('"'):
+        versions.check_object(uri, filesystem, path, expected_bytes, etag)
+    return data
+
+
+def _read_local(uri: str, path: str, expected_bytes: int, etag: str) -> bytes:
+    """The bytes of one version of a file: it has the listed etag before they are read and after."""
+    with _opened(uri, path) as file:
+        versions.check_status(uri, os.fstat(file.fileno()), expected_bytes, etag)
+        data = file.readall()
+        versions.check_size(uri, len(data), expected_bytes)
+        versions.check_status(uri, os.fstat(file.fileno()), expected_bytes, etag)
+    return data
+
+
+@contextmanager
+def _opened(uri: str, path: str) -> Iterator[FileIO]:
+    """A regular file, opened; of anything else not even that: opening a FIFO waits for its writer."""
+    versions.check_regular(uri, os.stat(path))
+    with FileIO(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        versions.check_regular(uri, os.fstat(file.fileno()))
+        yield file
 
 
 def _filesystem(source: str) -> tuple[Any, str]:
@@ -128,7 +197,7 @@ def _scan_local(folder: str, above: set[tuple[int, int]]) -> Iterator[_Found]:
                 folders.append(entry.path)
             elif entry.is_file():
                 about = entry.stat()
-                yield _Found(entry.path, about.st_size, f"{about.st_mtime_ns}:{about.st_ctime_ns}")
+                yield _Found(entry.path, about.st_size, versions.of_status(about))
     for below in folders:
         yield from _scan_local(below, above | {here})
 
@@ -144,13 +213,8 @@ def _scan_remote(filesystem: Any, base: str) -> Iterator[_Found]:  # noqa: ANN40
 def _found(filesystem: Any, path: str, info: dict[str, Any]) -> _Found:  # noqa: ANN401
     if _is_local(filesystem):
         about = os.stat(path)
-        return _Found(path, about.st_size, f"{about.st_mtime_ns}:{about.st_ctime_ns}")
-    marks = [
-        str(info[key])
-        for key in ("ETag", "etag", "md5Hash", "checksum", "mtime", "LastModified", "created")
-        if info.get(key)
-    ]
-    return _Found(path, int(info["size"]), marks[0] if marks else "")
+        return _Found(path, about.st_size, versions.of_status(about))
+    return _Found(path, int(info["size"]), versions.of_info(info))
 
 
 def _describer(corpus: CorpusSpec, base: str, filesystem: Any) -> Callable[[_Found], Listed]:  # noqa: ANN401

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-from tests.support import hanging
 from workers.corpus import isolate, manifest, reader
 from workers.corpus.isolate import Verdict
 from workers.errors import DecoderHang, Reason, Rejected
@@ -26,9 +25,9 @@ def rows(folder: Path, *contents: bytes, removed: tuple[int, ...] = ()) -> list[
     return found
 
 
-def decode(data: bytes, limits: LimitsSpec) -> np.ndarray:
+def decode(data: bytes, limits: LimitsSpec, claim: object = None) -> np.ndarray:
     """A picture as tall as the number in the file; slow where the number is even, so that threads overtake."""
-    del limits
+    del limits, claim
     if data == b"bad":
         raise Rejected(Reason.DAMAGED, "bad")
     time.sleep(0.02 * (int(data) % 2 == 0))
@@ -61,23 +60,15 @@ def test_a_file_with_a_verdict_is_not_touched(tmp_path):
 
 
 def test_a_decoder_that_hangs_is_told_and_not_waited_for(tmp_path):
-    def slow(data: bytes, limits: LimitsSpec) -> np.ndarray:
+    def slow(data: bytes, limits: LimitsSpec, claim: object) -> np.ndarray:
         time.sleep(3 if data == b"11" else 0)
-        return decode(data, limits)
+        return decode(data, limits, claim)
 
     options = reader.ReadOptions(LIMITS, threads=2, hang_s=0.3, decode=slow)
     started = time.monotonic()
     with pytest.raises(DecoderHang, match="image 1:"):
         list(reader.batches(rows(tmp_path, b"10", b"11", b"12"), 1, prepare, options))
     assert time.monotonic() - started < 2.5
-
-
-def test_culprits_are_found_alone_and_judged(tmp_path):
-    listed = rows(tmp_path, b"1 good", b"7 hangs", b"2 good", b"8 dies", b"3 good")
-    found = isolate.suspects(listed, LIMITS, 1.5, "tests.support.hanging:hang_at_seven")
-    assert {index: verdict.reason for index, verdict in found.items()} == {1: "decoder_hang", 3: "decoder_crash"}
-    assert "exit code 9" in found[3].detail and "1.5 s" in found[1].detail
-    assert callable(hanging.hang_at_seven)
 
 
 def test_a_verdict_is_remembered_until_its_file_is_deleted_or_the_image_changes(tmp_path):

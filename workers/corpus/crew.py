@@ -1,0 +1,94 @@
+"""Threads for work that may never return. Takes callables, gives futures; no process waits for these threads at its end.
+
+A read from a dead mount cannot be interrupted. `ThreadPoolExecutor` joins its threads when the interpreter exits, so one
+such read would keep a process that has already reported its error alive for ever.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, wait
+from queue import SimpleQueue
+from typing import Any, TypeVar
+
+from workers.corpus.hangs import Limit
+from workers.errors import ReadError
+
+TICK_S = 1.0
+LAST_WAIT_S = 5.0
+
+Result = TypeVar("Result")
+Task = tuple[Future[Any], Callable[[], Any]]
+
+
+class Crew:
+    """A fixed number of daemon threads.
+
+    Args:
+        threads: how many.
+        name: of the threads, as debuggers show it.
+    """
+
+    def __init__(self, threads: int, name: str) -> None:
+        self._tasks: SimpleQueue[Task | None] = SimpleQueue()
+        self._threads = [threading.Thread(target=self._work, name=f"{name}-{n}", daemon=True) for n in range(threads)]
+        for thread in self._threads:
+            thread.start()
+
+    def submit(self, act: Callable[[], Result]) -> Future[Result]:
+        """Have a thread do something as soon as one is free."""
+        future: Future[Result] = Future()
+        self._tasks.put((future, act))
+        return future
+
+    def close(self, wait_s: float = LAST_WAIT_S) -> None:
+        """Cancel what has not begun, and wait a moment for what has."""
+        while not self._tasks.empty():
+            task = self._tasks.get()
+            if task is not None:
+                task[0].cancel()
+        for _ in self._threads:
+            self._tasks.put(None)
+        until = time.monotonic() + wait_s
+        for thread in self._threads:
+            thread.join(max(0.0, until - time.monotonic()))
+
+    def _work(self) -> None:
+        while (task := self._tasks.get()) is not None:
+            future, act = task
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(act())
+                except BaseException as error:  # noqa: BLE001 - the future carries it to whoever waits
+                    future.set_exception(error)
+                del future, act
+            del task
+
+
+def answered(act: Callable[[], Result], place: str, limit_s: float) -> Result:
+    """Do something at a storage that may be dead.
+
+    Args:
+        act: does it.
+        place: what it reads, for the error.
+        limit_s: how long it may take, seconds.
+
+    Raises:
+        ReadError: it takes longer.
+    """
+    crew, limit = Crew(1, "storage"), Limit(limit_s)
+    future = crew.submit(act)
+    try:
+        while not wait([future], timeout=min(TICK_S, limit_s)).done:
+            if limit.is_over():
+                raise no_answer(place, limit_s)
+        return future.result()
+    finally:
+        crew.close(wait_s=0)
+
+
+def no_answer(place: str, limit_s: float) -> ReadError:
+    """The error that names what does not answer."""
+    return ReadError(
+        f"{place} has not answered for {limit_s:g} s; is its storage alive? The same command resumes the run"
+    )

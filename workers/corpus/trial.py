@@ -1,0 +1,180 @@
+"""Decode files where nothing can be harmed. Takes rows, decodes them in a fresh process, says at which one it dies or hangs."""
+
+import multiprocessing
+import signal
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from multiprocessing.connection import Connection
+from typing import TYPE_CHECKING
+
+import psutil
+
+from workers.corpus import sources
+from workers.corpus.crew import TICK_S, no_answer
+from workers.corpus.hangs import Limit, WorkLimit
+from workers.errors import DeconvoyError, Reason, Rejected, RunStopped, StaleFile
+from workers.retrying import PATIENCE_S
+from workers.spec import LimitsSpec
+
+if TYPE_CHECKING:
+    from workers.corpus.manifest import Row
+
+START_S = 60.0
+STARTING, READING, DECODING, DONE = "starting", "reading", "decoding", "done"
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long a process may take.
+
+    Attributes:
+        hang_s: a decode that takes longer hangs, seconds; see `WorkLimit`.
+        read_hang_s: a read that takes longer hangs, seconds.
+    """
+
+    hang_s: float
+    read_hang_s: float = sources.READ_HANG_S
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Where and how a process failed.
+
+    Attributes:
+        position: of the row that it was decoding.
+        reason: it crashed or hung.
+        detail: how.
+    """
+
+    position: int
+    reason: Reason
+    detail: str
+
+
+def first_failure(rows: Sequence["Row"], limits: LimitsSpec, patience: Patience, decode: str) -> Failure | None:
+    """The first row at which a process that decodes them in order dies or hangs. Nobody is blamed for a SIGKILL.
+
+    Raises:
+        ReadError: a file cannot be read, or its storage does not answer: that says nothing about the decoder.
+        StoreError: a storage kept failing.
+        RunStopped: the process did not start.
+    """
+    with _Child(rows, limits, decode) as child:
+        while child.phase != DONE:
+            limit = child.limit(patience)
+            try:
+                if child.advance(limit):
+                    continue
+            except EOFError:
+                return child.crash()
+            return child.hang(patience)
+    return None
+
+
+class _Child:
+    """A fresh process that decodes rows and says what it is about to do.
+
+    Attributes:
+        phase: what it does.
+        position: of the row to which it does that.
+    """
+
+    def __init__(self, rows: Sequence["Row"], limits: LimitsSpec, decode: str) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.phase, self.position, self._rows = STARTING, 0, rows
+        self._ours, theirs = context.Pipe(duplex=False)
+        self._process = context.Process(target=_decode_all, args=(list(rows), limits, decode, theirs), daemon=True)
+        self._process.start()
+        theirs.close()
+
+    def __enter__(self) -> "_Child":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.join()
+        self._ours.close()
+
+    def limit(self, patience: Patience) -> Limit | WorkLimit:
+        """How long the phase may take."""
+        if self.phase == READING:
+            return Limit(sources.read_limit(self._rows[self.position].bytes, patience.read_hang_s))
+        limit_s = patience.hang_s if self.phase == DECODING else START_S
+        return WorkLimit(limit_s, _cpu_of(self._process.pid or 0))
+
+    def advance(self, limit: Limit | WorkLimit) -> bool:
+        """Wait for the next phase; False if this one takes too long. EOFError if the process has ended."""
+        while not self._ours.poll(min(TICK_S, limit.limit_s)):
+            if limit.is_over():
+                return False
+        told = self._ours.recv()
+        if isinstance(told, BaseException):
+            raise told
+        self.phase, self.position = told
+        return True
+
+    def crash(self) -> Failure | None:
+        """What it means that the process has ended."""
+        self._process.join()
+        code = self._process.exitcode or 0
+        if code == -signal.SIGKILL:  # by the kernel, for want of memory, or by a person
+            return None
+        how = f"signal {-code}" if code < 0 else f"exit code {code}"
+        if self.phase != DECODING:
+            raise RunStopped(f"the process that tries images alone ended while {self.phase} ({how})")
+        return Failure(self.position, Reason.DECODER_CRASH, f"the decoder ends its process ({how})")
+
+    def hang(self, patience: Patience) -> Failure:
+        """What it means that the process takes too long."""
+        if self.phase == READING:
+            raise no_answer(self._rows[self.position].uri, patience.read_hang_s)
+        if self.phase != DECODING:
+            raise RunStopped(f"the process that tries images alone has not started within {START_S:g} s")
+        return Failure(self.position, Reason.DECODER_HANG, f"the decoder is not done after {patience.hang_s:g} s")
+
+
+def _cpu_of(pid: int) -> Callable[[], float]:
+    """CPU time of a process, seconds."""
+    last = 0.0
+
+    def read() -> float:
+        nonlocal last
+        try:
+            times = psutil.Process(pid).cpu_times()
+        except psutil.Error:  # it has ended
+            return last
+        last = times.user + times.system
+        return last
+
+    return read
+
+
+def _decode_all(rows: Sequence["Row"], limits: LimitsSpec, decode: str, progress: Connection) -> None:
+    module, _, function = decode.partition(":")
+    run = getattr(import_module(module), function)
+    try:
+        for position, row in enumerate(rows):
+            data = _data(row, position, limits, progress)
+            progress.send((DECODING, position))
+            try:
+                run(data, limits)
+            except Rejected:
+                continue
+        progress.send((DONE, len(rows)))
+    except (DeconvoyError, MemoryError) as error:
+        progress.send(error)
+
+
+def _data(row: "Row", position: int, limits: LimitsSpec, progress: Connection) -> bytes:
+    """A file's bytes; none of one that the reader would not decode."""
+    if row.bytes > limits.bytes:
+        return b""
+
+    def begin() -> None:
+        progress.send((READING, position))
+
+    try:
+        return sources.read(row.uri, row.bytes, row.etag, PATIENCE_S, begin)
+    except StaleFile:  # the scan finds that out by itself
+        return b""
