@@ -213,6 +213,8 @@ def attempt(
         cluster.grow(spec.resources, device, watch.say)
         actors = cluster.staffing(spec.resources, device)
         root.check_writable()
+        for uri in isolate.forget_stale(root, listing):
+            watch.say(f"{uri} is there again: it is scanned")
         scratch = stack.enter_context(root.scratch())
         pinned = identity.pin(root, run, spec, listing)
         job = Job(spec, models.store(model, root), tuple(layer.name for layer in chosen), pinned)

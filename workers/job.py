@@ -17,7 +17,7 @@ from workers.spec import JobSpec, Precision, RunSpec
 
 # Raised whenever the same inputs would give other numbers: it invalidates stored results.
 SCAN_ALGORITHM = 1
-PROJECT_ALGORITHM = 1
+PROJECT_ALGORITHM = 2
 OCCLUDE_ALGORITHM = 2
 INVERT_ALGORITHM = 1
 INVARIANCE_ALGORITHM = 1

@@ -61,7 +61,7 @@ class ProjectWorker(Worker[RunSpec]):
         wanted = [row for row in listed if row.image_index in indices]
         spec = self.job.spec
         numbers = {int(layer) + 1 for layer in group.rows.layer_index}
-        size = deconvnet.images_at_once(self.network, numbers, spec.project.method)
+        size = min(spec.scan.batch, deconvnet.images_at_once(self.network, numbers, spec.project.method))
         preview = partial(pictures.preview, image_format=spec.project.image_format) if spec.project.previews else None
         for batch in reading.batches(self.job, wanted, size, preview=preview):
             if batch.rejects:
