@@ -17,7 +17,6 @@ from urllib.request import urlopen
 
 from workers.errors import ClusterError
 
-DRIVERS = 4  # that may run at once, each with a CPU beyond the machine's: they wait most of the time
 PATIENCE_S = 60.0
 STORE_BYTES = 128 << 20
 
@@ -39,7 +38,7 @@ def _serve(cpus: int, folder: str) -> None:
     words = [
         str(Path(sys.executable).parent / "ray"), "start", "--head", "--block", "--port=0", "--dashboard-host=127.0.0.1",
         f"--dashboard-port={dashboard}", f"--dashboard-agent-listen-port={agent}", "--include-dashboard=true",
-        f"--num-cpus={cpus + DRIVERS}", f"--object-store-memory={STORE_BYTES}", "--disable-usage-stats",
+        f"--num-cpus={cpus}", f"--object-store-memory={STORE_BYTES}", "--disable-usage-stats",
         f"--temp-dir={folder}",
     ]  # fmt: skip
     environment = os.environ | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}

@@ -15,6 +15,7 @@ import ray
 from ray.exceptions import RayError
 
 from jobs.actor import LOST, MakeWorker, counts, hire, is_alive, value
+from jobs.cluster import place_options
 from jobs.seats import DEATHS, Queue, Seat, Task
 from jobs.watch import Watcher
 from workers import log
@@ -89,7 +90,7 @@ class Pool:
         self._make, self._environment = make, None
         self._shrink()
         while len(self._seats) < max(1, min(self._actors, self._room())):
-            self._seats.append(Seat(hire(**self._options)))
+            self._seats.append(self._seat())
         for seat in self._seats:
             self._prepare(seat)
         return self._wait_until_ready()
@@ -151,7 +152,7 @@ class Pool:
         self._looked = time.monotonic()
         self._shrink()
         for _ in range(self._room() - len(self._seats)):
-            self._seats.append(Seat(hire(**self._options)))
+            self._seats.append(self._seat())
             self._prepare(self._seats[-1])
             self._watch.say(f"{len(self._seats)} actors: the cluster has grown")
 
@@ -167,6 +168,11 @@ class Pool:
         if alone and not self._alone:
             self._watch.say("no actor is left: waiting for a node with room for one")
         self._alone = alone
+
+    def _seat(self) -> Seat:
+        """Hire an actor; one of them sits in the place that this process holds on the cluster, if it holds one."""
+        in_place = not any(seat.in_place for seat in self._seats)
+        return Seat(hire(**self._options, **(place_options() if in_place else {})), in_place=in_place)
 
     def _prepare(self, seat: Seat) -> None:
         seat.since = time.monotonic()
@@ -198,7 +204,7 @@ class Pool:
             raise LostActors(
                 f"{FALSE_STARTS} actors in a row died before they were ready; the last: {error}"
             ) from error
-        seat.actor = hire(**self._options)
+        seat.actor = hire(**self._options, **(place_options() if seat.in_place else {}))
         seat.poll = None
         self._prepare(seat)
 

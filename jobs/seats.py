@@ -53,6 +53,7 @@ class Seat:
         done: how far it was in its task when last asked.
         poll: the question how far it is, under way.
         since: when it was asked to get ready, on the monotonic clock.
+        in_place: it is the actor that the run's place on the cluster is for; one that replaces it is too.
     """
 
     actor: Any
@@ -64,3 +65,4 @@ class Seat:
     done: int = 0
     poll: Any = None
     since: float = 0.0
+    in_place: bool = False

@@ -22,7 +22,6 @@ from service.answers import last_line, silence, understood
 from workers.errors import ClusterError, NoAnswer, NoJob, NotReady
 
 TOKEN = Path.home() / ".ray" / "auth_token"
-DRIVER_CPUS = 1
 WARM_UP_S = 30.0
 ANSWER_S = 20.0  # Ray's own client would wait for ever
 SILENCE_S = 5.0  # a cluster that has not answered is not asked again for so long: who lists a hundred runs waits once
@@ -103,7 +102,8 @@ class RayCluster:
     def submit(self, submission_id: str, root: str, run: str, number: int) -> None:
         """Begin an attempt at a run."""
         words = [self._python, "-P", "-m", "jobs", "submitted", root, run, str(number)]
-        options = {"submission_id": submission_id, "entrypoint_num_cpus": DRIVER_CPUS, "entrypoint_num_gpus": 0}
+        # Drivers wait most of the time: one with a CPU of its own would keep it from the actors that it waits for.
+        options = {"submission_id": submission_id, "entrypoint_num_cpus": 0, "entrypoint_num_gpus": 0}
         metadata = {"deconvoy_run": run, "deconvoy_attempt": str(number)}
         until = time.monotonic() + WARM_UP_S
         while True:
