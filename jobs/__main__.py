@@ -86,7 +86,7 @@ def _run_in_turn(begun: Begun, run: str, watch: Told) -> Outcome:
     """Run a submitted spec as soon as the cluster has room for its first actor."""
     spec = make(SPECS[begun.job], dict(begun.spec))
     resources = None if isinstance(spec, FiltersRun) else spec.resources
-    with cluster.session(), turn(resources, run, watch.wait):
+    with cluster.session(), turn(resources, run, begun.at, watch.wait):
         return _run(begun.job, spec, watch)
 
 

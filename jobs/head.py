@@ -17,6 +17,11 @@ from urllib.request import urlopen
 
 from workers.errors import ClusterError
 
+OTHER_CLUSTER = {
+    "RAY_ADDRESS",
+    "RAY_API_SERVER_ADDRESS",
+    "RAY_AUTH_TOKEN_PATH",
+}  # the environment's own; not for this Ray
 PATIENCE_S = 60.0
 STORE_BYTES = 128 << 20
 
@@ -41,7 +46,8 @@ def _serve(cpus: int, folder: str) -> None:
         f"--num-cpus={cpus}", f"--object-store-memory={STORE_BYTES}", "--disable-usage-stats",
         f"--temp-dir={folder}",
     ]  # fmt: skip
-    environment = os.environ | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}
+    kept = {name: value for name, value in os.environ.items() if name not in OTHER_CLUSTER}
+    environment = kept | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}
     ray = subprocess.Popen(  # noqa: S603 - our own words
         words, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )

@@ -1,4 +1,4 @@
-"""The line of runs that share a cluster. Takes what one actor needs, gives a placement group that holds it, in order of arrival.
+"""The line of runs that share a cluster. Takes what one actor needs, gives a place that holds it, in order of submission.
 
 Ray gives freed room to any placement group that waits for it. So a run takes a ticket when it arrives, and asks for its place
 once no earlier run is waiting. A ticket is a placement group too, of next to nothing: every driver sees it in Ray's own table,
@@ -29,6 +29,7 @@ class Wanted:
 
     Attributes:
         run: its id.
+        submitted: when it was submitted, UTC, ISO 8601.
         kind: cpu, cuda or head; each kind of room has a line of its own.
         bundle: Ray's resources that the place holds.
         what: the same in words, such as `a GPU`.
@@ -37,6 +38,7 @@ class Wanted:
     """
 
     run: str
+    submitted: str
     kind: str
     bundle: dict[str, float]
     what: str
@@ -50,11 +52,11 @@ class _Entry:
 
     role: str  # ticket or place
     kind: str
-    arrival: str
+    since: str  # sorts by submission
     run: str
 
     def __str__(self) -> str:
-        return " ".join((PREFIX, self.role, self.kind, self.arrival, self.run))
+        return " ".join((PREFIX, self.role, self.kind, self.since, self.run))
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ def place(wanted: Wanted, say: Callable[[str], None], check: Callable[[], None])
         NoPlace: there was no place within the limit.
     """
     global _held
-    ticket = _Entry("ticket", wanted.kind, _arrival(), wanted.run)
+    ticket = _Entry("ticket", wanted.kind, f"{wanted.submitted}/{_driver()}", wanted.run)
     with ExitStack() as stack:
         with _group(ticket, TICKET):
             _held = Held(wanted.kind, _wait(ticket, wanted, _Teller(say), check, stack))
@@ -125,7 +127,7 @@ def _wait(
 
 
 def _is_ahead(entry: _Entry, ticket: _Entry) -> bool:
-    return entry.role == "ticket" and entry.kind == ticket.kind and entry.arrival < ticket.arrival
+    return entry.role == "ticket" and entry.kind == ticket.kind and entry.since < ticket.since
 
 
 def _message(wanted: Wanted, entries: list[_Entry], ahead: int) -> str:
@@ -160,8 +162,8 @@ def _group(entry: _Entry, bundle: dict[str, float]) -> Iterator[PlacementGroup]:
         remove_placement_group(group)
 
 
-def _arrival() -> str:
-    """When this driver joined the cluster: Ray numbers drivers in order; as a word that sorts."""
+def _driver() -> str:
+    """The number that Ray gave this driver, as a word that sorts."""
     number = int.from_bytes(bytes.fromhex(ray.get_runtime_context().get_job_id()), "little")
     return f"{number:010d}"
 

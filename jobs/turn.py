@@ -17,12 +17,13 @@ HEAD_SHARE = 0.25  # of the head node for a run without actors: four of them at 
 
 
 @contextmanager
-def turn(resources: ResourcesSpec | None, run: str, say: Callable[[str], None]) -> Iterator[None]:
+def turn(resources: ResourcesSpec | None, run: str, submitted: str, say: Callable[[str], None]) -> Iterator[None]:
     """On a cluster, wait in line for the room of one actor and hold it during the block; elsewhere do nothing.
 
     Args:
         resources: of the run; None for a run without actors, which works in its driver, on the head node.
         run: its id.
+        submitted: when it was submitted, UTC, ISO 8601: who submits first begins first.
         say: receives a line for a person whenever what is waited for changes.
 
     Raises:
@@ -34,17 +35,17 @@ def turn(resources: ResourcesSpec | None, run: str, say: Callable[[str], None]) 
         return
     device = cluster.resolve_device(resources.device) if resources else line.ON_HEAD
     check = _capacity_check(resources, device) if resources else lambda: None
-    with line.place(_wanted(resources, device, run), say, check):
+    with line.place(_wanted(resources, device, run, submitted), say, check):
         yield
 
 
-def _wanted(resources: ResourcesSpec | None, device: str, run: str) -> Wanted:
+def _wanted(resources: ResourcesSpec | None, device: str, run: str, submitted: str) -> Wanted:
     limit_s = cluster.seconds(LIMIT, LIMIT_S)
     if resources is None:
-        return Wanted(run, device, {line.HEAD: HEAD_SHARE}, "its turn on the head node", limit_s)
+        return Wanted(run, submitted, device, {line.HEAD: HEAD_SHARE}, "its turn on the head node", limit_s)
     cpus = "a CPU" if resources.threads == 1 else f"{resources.threads} CPUs"
     what, grows = "a GPU" if device == "cuda" else cpus, cluster.seconds(cluster.PATIENCE, 0) > 0
-    return Wanted(run, device, cluster.bundle(device, resources.threads), what, limit_s, grows)
+    return Wanted(run, submitted, device, cluster.bundle(device, resources.threads), what, limit_s, grows)
 
 
 def _capacity_check(resources: ResourcesSpec, device: str) -> Callable[[], None]:
