@@ -3,11 +3,9 @@
 It imports torch only where a device of this machine is asked for: a submitted run that waits for its place stays small.
 """
 
-import logging
 import math
 import os
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -15,23 +13,15 @@ from pathlib import Path
 from types import FrameType, ModuleType
 
 import ray
-from ray.exceptions import RayError
 from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-from jobs import line
+from jobs import joining, line
 from workers.errors import UsageError
 from workers.spec import ResourcesSpec
 
-# Only shard descriptions pass through the object store; Ray's own choice is a third of the memory.
-STORE_BYTES = 128 << 20
 # Seconds that a cluster which grows by itself may take to bring nodes, set by its operator; 0 where none come.
 PATIENCE = "DECONVOY_WAIT_FOR_NODES_S"
-AGENT = "ray.dashboard.optional_deps"
-QUIET = {
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # else Ray warns of a change to come
-    "RAY_USAGE_STATS_ENABLED": "0",  # a library does not report its users to anyone
-}
 
 
 @contextmanager
@@ -169,31 +159,33 @@ def _free(device: str, threads: int) -> int:
 
 
 def join() -> bool:
-    """Join the Ray cluster that the environment names, if it names one; gives whether we are in a Ray.
+    """Join the Ray cluster that RAY_ADDRESS names, if it names one; gives whether we are in a Ray.
 
     Raises:
-        UsageError: there is no cluster at that address, or it is a Ray Client's.
+        UsageError: it does not name a cluster that can be joined from here.
     """
     address = os.environ.get("RAY_ADDRESS", "")
     if ray.is_initialized() or not address or address == "local":
         return bool(ray.is_initialized())
     if "://" in address:
-        raise UsageError(f"RAY_ADDRESS={address} is a Ray Client's; run this inside the cluster, as a Ray job")
-    try:
-        _init(address="auto")
-    except (ConnectionError, RayError) as error:
-        raise UsageError(f"no Ray cluster at RAY_ADDRESS={address}: {error}") from error
+        what = "a Ray Client" if address.startswith("ray://") else "a Ray dashboard"
+        raise UsageError(
+            f"RAY_ADDRESS={address} is the address of {what}, which only jobs are submitted to: use `deconvoy submit "
+            "--address http://head:8265`, or unset RAY_ADDRESS to work on this machine"
+        )
+    joining.join(address)
     return True
 
 
 def start(device: str) -> None:
-    """Join the cluster around us, or start Ray on this machine."""
+    """Join the cluster around us, or start Ray on this machine.
+
+    Raises:
+        RunStopped: Ray does not start.
+    """
     if join():
         return
-    gpus = _gpus() if device == "cuda" else 0
-    with _without_agent():
-        _init(address="local", num_cpus=cpus(), num_gpus=gpus, include_dashboard=False, object_store_memory=STORE_BYTES)
-    _tighten(Path.home() / ".ray" / "auth_token")
+    joining.begin(cpus(), _gpus() if device == "cuda" else 0)
 
 
 def cpus() -> int:
@@ -224,36 +216,6 @@ def _torch() -> ModuleType:
 def _fitting(resources: Mapping[str, float], device: str, threads: int) -> int:
     fitting = int(resources.get("CPU", 0)) // threads
     return min(fitting, int(resources.get("GPU", 0))) if device == "cuda" else fitting
-
-
-def _init(**options: object) -> None:
-    for name, value in QUIET.items():
-        os.environ.setdefault(name, value)
-    handler = signal.getsignal(signal.SIGTERM)
-    # Ray prints a raylet's reports to standard output whatever the logging level is, where --json puts its one value.
-    ray._private.worker._worker_logs_enabled = False
-    ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
-    if _in_main_thread():
-        signal.signal(signal.SIGTERM, handler)
-
-
-@contextmanager
-def _without_agent() -> Iterator[None]:
-    """Let Ray take itself for its minimal installation: the dashboard's agent, which nobody asks here, starts for 4 s."""
-    before = sys.modules.get(AGENT)
-    sys.modules[AGENT] = None  # type: ignore[assignment]  # importing it raises ImportError then
-    try:
-        yield
-    finally:
-        del sys.modules[AGENT]
-        if before is not None:
-            sys.modules[AGENT] = before
-
-
-def _tighten(token: Path) -> None:
-    """Ray writes its access token readable for everyone."""
-    with suppress(FileNotFoundError, PermissionError):
-        token.chmod(0o600)
 
 
 @contextmanager

@@ -113,7 +113,10 @@ def _wait(
         check()
         entries = _entries()
         ahead = [entry for entry in entries if _is_ahead(entry, ticket)]
-        if group is None and (wanted.at_once or not ahead):
+        if ahead and not wanted.at_once:  # of an earlier run that came later
+            stack.pop_all().close()
+            group = None
+        elif group is None:
             group = stack.enter_context(_group(replace(ticket, role="place"), wanted.bundle))
         if group is not None and group.wait(LOOK_S):
             return group

@@ -78,9 +78,16 @@ def test_product_code_never_imports_tests():
     assert not [named(path) for path in MODULES if any(below(name, {"tests"}) for name in imports(path))]
 
 
-def test_ray_is_imported_in_four_files_of_jobs_and_where_jobs_are_submitted():
+def test_ray_is_imported_in_five_files_of_jobs_and_where_jobs_are_submitted():
     users = [named(path) for path in MODULES if any(below(name, {"ray"}) for name in imports(path))]
-    assert sorted(users) == ["jobs/actor.py", "jobs/cluster.py", "jobs/line.py", "jobs/pool.py", "service/clusters.py"]
+    assert sorted(users) == [
+        "jobs/actor.py",
+        "jobs/cluster.py",
+        "jobs/joining.py",
+        "jobs/line.py",
+        "jobs/pool.py",
+        "service/clusters.py",
+    ]
 
 
 @pytest.mark.parametrize("path", sorted((REPOSITORY / "workers" / "core").glob("*.py")), ids=dotted)
