@@ -59,6 +59,18 @@ class _Entry:
         return " ".join((PREFIX, self.role, self.kind, self.since, self.run))
 
 
+class _Teller:
+    """Passes on a line only when it differs from the last one."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say, self.last = say, ""
+
+    def __call__(self, line: str) -> None:
+        if line != self.last:
+            self.last = line
+            self._say(line)
+
+
 @dataclass(frozen=True)
 class Held:
     """The place that this process holds: of which kind, and Ray's handle."""
@@ -103,9 +115,7 @@ def is_waited_for(kind: str) -> bool:
     return any(entry.role == "ticket" and entry.kind == kind for entry in _entries())
 
 
-def _wait(
-    ticket: _Entry, wanted: Wanted, say: Callable[[str], None], check: Callable[[], None], stack: ExitStack
-) -> PlacementGroup:
+def _wait(ticket: _Entry, wanted: Wanted, say: _Teller, check: Callable[[], None], stack: ExitStack) -> PlacementGroup:
     """Ask for the place when it is this run's turn, on the stack; gives it when Ray has placed it."""
     began, group = time.monotonic(), None
     while True:
@@ -119,6 +129,8 @@ def _wait(
         elif group is None:
             group = stack.enter_context(_group(replace(ticket, role="place"), wanted.bundle))
         if group is not None and group.wait(LOOK_S):
+            if say.last:
+                say("it has its place on the cluster and starts")
             return group
         say(_message(wanted, entries, len(ahead)))
         if waited_s > wanted.limit_s:
@@ -169,15 +181,3 @@ def _driver() -> str:
     """The number that Ray gave this driver, as a word that sorts."""
     number = int.from_bytes(bytes.fromhex(ray.get_runtime_context().get_job_id()), "little")
     return f"{number:010d}"
-
-
-class _Teller:
-    """Passes on a line only when it differs from the last one."""
-
-    def __init__(self, say: Callable[[str], None]) -> None:
-        self._say, self._last = say, ""
-
-    def __call__(self, line: str) -> None:
-        if line != self._last:
-            self._last = line
-            self._say(line)

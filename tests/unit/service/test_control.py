@@ -18,7 +18,7 @@ from tests.support.clusters import SPEC as NAMELESS
 from tests.support.published import publish
 from workers.errors import ClusterError
 from workers.store import paths
-from workers.store.attempts import NOT_TAKEN, Attempts, Begun, Ended, Progress
+from workers.store.attempts import NOT_TAKEN, WAITING, Attempts, Begun, Ended, Progress
 from workers.store.root import Root
 
 SPEC = {"run": "flowers", **NAMELESS}
@@ -125,6 +125,19 @@ def test_what_a_job_waits_for_is_no_error_and_how_it_died_is_kept_when_its_head_
     cluster.jobs.clear()
     found = submissions.status("flowers")
     assert (found.state, found.error) == (RunState.FAILED, "as the test says")
+
+
+def test_what_a_run_waits_for_is_told_by_status_the_api_and_the_page(submitted, root, cluster):
+    submitted.submit("scan", SPEC)
+    line = "waiting for a GPU: runs a, b and 3 more hold the cluster; 2 earlier runs waiting"
+    Attempts(root, "flowers").tell(1, Progress(datetime.now(UTC).isoformat(), WAITING, line=line))
+    for words in (("status",), ("status", "flowers")):
+        shown = " ".join(deconvoy(*words, "--root", root.base).stdout.split())
+        assert "pending" in shown and line in shown and "waiting 0" not in shown
+    client = client_of(app_of(root, cluster, lambda: datetime.now(UTC)))
+    told = client.get("/api/v1/runs/flowers").json()
+    assert (told["state"], told["waits"]) == ("pending", line)
+    assert line in client.get("/submitted/flowers").text and line in client.get("/").text
 
 
 @pytest.mark.parametrize("source", ["http://169.254.169.254/", "alexnet", "torchvision://alexnet?latest"])
