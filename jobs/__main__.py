@@ -8,45 +8,27 @@ The second form is what `deconvoy submit` and the service give to Ray: what to d
 Ray on this machine, for a service that was given no cluster.
 """
 
-import os
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from jobs import cluster
-from jobs.correspondence import correspondence
-from jobs.evolve import evolve
-from jobs.filters import filters
 from jobs.head import head
-from jobs.invariance import invariance
-from jobs.invert import invert
-from jobs.occlude import occlude
 from jobs.outcome import Outcome
-from jobs.sanity import sanity
-from jobs.scan import scan
 from jobs.told import Told
+from jobs.turn import turn
 from jobs.watch import Logged, Watcher
 from workers import log
 from workers.errors import DeconvoyError, RunError, SpecError
-from workers.instruments import SPECS
+from workers.instruments import SPECS, FiltersRun
 from workers.log import Log
 from workers.spec import check_run_id, make
 from workers.spec_file import read_spec
-from workers.store.attempts import CANCELLED, Attempts, Ended
+from workers.store.attempts import CANCELLED, Attempts, Begun, Ended
 from workers.store.root import Root
-
-JOBS: dict[str, Callable[[Any, Watcher], Outcome]] = {
-    "scan": scan,
-    "occlude": occlude,
-    "invert": invert,
-    "sanity": sanity,
-    "filters": lambda spec, _: filters(spec),
-    "evolve": evolve,
-    "invariance": invariance,
-    "correspondence": correspondence,
-}
 
 
 def main(words: list[str]) -> int:
@@ -58,9 +40,9 @@ def main(words: list[str]) -> int:
                 return submitted(Root(root), check_run_id(run), int(number))
             case ["head"]:
                 return head(cluster.cpus())
-            case [job, path] if job in JOBS:
-                return _run(job, read_spec(Path(path)), Logged()).exit_code
-        raise SpecError([f"usage: python -P -m jobs {'|'.join(JOBS)} run.toml"])
+            case [job, path] if job in SPECS:
+                return _run(job, make(SPECS[job], read_spec(Path(path))), Logged()).exit_code
+        raise SpecError([f"usage: python -P -m jobs {'|'.join(SPECS)} run.toml"])
     except DeconvoyError as error:
         Log().say(str(error), log.ERROR)
         return error.exit_code
@@ -69,14 +51,13 @@ def main(words: list[str]) -> int:
 def submitted(root: Root, run: str, number: int) -> int:
     """Run what was submitted under a run id, and write down how the attempt goes and ends."""
     attempts = Attempts(root, run)
-    os.environ.setdefault(cluster.DRIVER_CPUS, "1")
     try:
         begun = attempts.begun(number)
         if begun is None:
             raise RunError(f"attempt {number} at run {run!r} was not submitted under {root.url!r}")
         _check_wanted(attempts, number)
         with Told(attempts, number) as watch:
-            code, told = _run(begun.job, dict(begun.spec), watch).exit_code, ""
+            code, told = _run_in_turn(begun, run, watch).exit_code, ""
     except DeconvoyError as error:
         code, told = error.exit_code, str(error)
     except KeyboardInterrupt:
@@ -101,8 +82,18 @@ def _check_wanted(attempts: Attempts, number: int) -> None:
         raise RunError(f"attempt {number} at run {attempts.run!r} does not begin: {why}")
 
 
-def _run(job: str, values: dict[str, Any], watch: Watcher) -> Outcome:
-    outcome = JOBS[job](make(SPECS[job], values), watch)
+def _run_in_turn(begun: Begun, run: str, watch: Told) -> Outcome:
+    """Run a submitted spec as soon as the cluster has room for its first actor."""
+    spec = make(SPECS[begun.job], dict(begun.spec))
+    resources = None if isinstance(spec, FiltersRun) else spec.resources
+    with cluster.session(), turn(resources, run, begun.at, watch.wait):
+        return _run(begun.job, spec, watch)
+
+
+def _run(job: str, spec: Any, watch: Watcher) -> Outcome:  # noqa: ANN401 - each kind of job has its own
+    """Run a spec. What does the work is imported here: a run that waits for its place needs neither torch nor its memory."""
+    work: Callable[..., Outcome] = getattr(import_module(f"jobs.{job}"), job)
+    outcome = work(spec) if isinstance(spec, FiltersRun) else work(spec, watch)
     watch.begin(outcome.run)  # a run without actors has not said its id
     how = "was published before; nothing is changed" if outcome.already_published else "is published"
     counted = {"images": outcome.images, "rejects": outcome.rejects, "seconds": round(outcome.seconds, 3)}

@@ -221,7 +221,7 @@ def attempt(
         cluster.start(device)
         watch.say(_hired(actors, device))
         room = partial(cluster.room, spec.resources, device)
-        pool = stack.enter_context(Pool(actors, device, threads, watch, carried, room))
+        pool = stack.enter_context(Pool(actors, device, threads, watch, carried, room, place=cluster.place()))
         return _worked(Attempt(run, root, job, model, chosen, watch, scratch, pool, started, spec), work)
 
 

@@ -1,35 +1,26 @@
-"""A Ray to run actors on. Takes a device and threads, joins the Ray around us or starts one here; says how many actors fit."""
+"""A Ray to run actors on. Takes a device and threads, joins the Ray around us or starts one here; says how many actors fit.
 
-import logging
+It imports torch only where a device of this machine is asked for: a submitted run that waits for its place stays small.
+"""
+
 import math
 import os
 import signal
-import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import FrameType
+from types import FrameType, ModuleType
 
 import ray
-import torch
-from ray.exceptions import RayError
-from ray.util.placement_group import placement_group, remove_placement_group
+from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
 
+from jobs import joining, line
 from workers.errors import UsageError
 from workers.spec import ResourcesSpec
 
-# Only shard descriptions pass through the object store; Ray's own choice is a third of the memory.
-STORE_BYTES = 128 << 20
-DRIVER_CPUS = "DECONVOY_DRIVER_CPUS"  # that Ray Jobs has given to this process, on its node
-PATIENCE = (
-    "DECONVOY_WAIT_FOR_NODES_S"  # that a cluster which grows by itself may take to bring nodes; its operator says so
-)
-AGENT = "ray.dashboard.optional_deps"
-QUIET = {
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # else Ray warns of a change to come
-    "RAY_USAGE_STATS_ENABLED": "0",  # a library does not report its users to anyone
-}
+# Seconds that a cluster which grows by itself may take to bring nodes, set by its operator; 0 where none come.
+PATIENCE = "DECONVOY_WAIT_FOR_NODES_S"
 
 
 @contextmanager
@@ -44,40 +35,59 @@ def session() -> Iterator[None]:
                 ray.shutdown()
 
 
+def place() -> PlacementGroup | None:
+    """The placement group that holds the run's first actor, in its bundle 0; None where nothing was waited for."""
+    held = line.held()
+    return held.group if held and held.kind != line.ON_HEAD else None
+
+
+def bundle(device: str, threads: int) -> dict[str, float]:
+    """Ray's resources of one actor."""
+    return {"CPU": float(threads)} | ({"GPU": 1.0} if device == "cuda" else {})
+
+
 def resolve_device(asked: str) -> str:
     """The device a run will use: cpu or cuda.
 
     Raises:
         UsageError: cuda is asked for and there is none, nor will one come.
     """
+    held = line.held()
+    if held and held.kind != line.ON_HEAD:
+        return held.kind
     if asked == "cpu":
         return "cpu"
     found = _has_gpu()
-    if asked == "cuda" and not found and not (_patience_s() and join()):
-        where = "the Ray cluster has no GPU" if join() else f"torch {torch.__version__} sees none here"
+    if asked == "cuda" and not found and not (seconds(PATIENCE, 0) and join()):
+        where = "the Ray cluster has no GPU" if join() else f"torch {_torch().__version__} sees none here"
         raise UsageError(f"device 'cuda' is asked for, but {where}; give --device cpu")
     return "cuda" if found or asked == "cuda" else "cpu"
 
 
 def places(device: str, threads: int) -> int:
-    """How many actors fit on all nodes: one per GPU, or one per `threads` CPUs."""
+    """How many actors fit on all nodes when nothing else runs: one per GPU, or one per `threads` CPUs."""
     if not join():
-        return _fitting(cpus(), torch.cuda.device_count() if device == "cuda" else 0, device, threads)
-    here, taken = ray.get_runtime_context().get_node_id(), float(os.environ.get(DRIVER_CPUS, "0"))
-    nodes = [(node["NodeID"] == here, node["Resources"]) for node in ray.nodes() if node["Alive"]]
-    return sum(
-        _fitting(found.get("CPU", 0) - (taken if ours else 0), found.get("GPU", 0), device, threads)
-        for ours, found in nodes
-    )
+        return _fitting({"CPU": cpus(), "GPU": _gpus() if device == "cuda" else 0}, device, threads)
+    return sum(_fitting(node["Resources"], device, threads) for node in ray.nodes() if node["Alive"])
 
 
 def staffing(resources: ResourcesSpec, device: str) -> int:
-    """How many actors to begin with: as many as are asked for, or as fit where that will do.
+    """How many actors to begin with: as many as are asked for and as there is room for now, but at least one.
 
     Raises:
-        UsageError: fewer fit than are asked for, or none at all.
+        UsageError: the cluster could not hold as many as are asked for, or none at all.
     """
-    fitting, threads = room(resources, device), resources.threads
+    require_capacity(resources, device)
+    return max(1, room(resources, device))
+
+
+def require_capacity(resources: ResourcesSpec, device: str) -> None:
+    """Refuse a run that the cluster could not hold even if it ran nothing else.
+
+    Raises:
+        UsageError: it could not hold as many actors as are asked for, or none at all.
+    """
+    fitting, threads = places(device, resources.threads), resources.threads
     wanted = 1 if resources.actors == "auto" or resources.fewer else resources.actors
     if fitting < wanted:
         each = f"{threads} CPU{'s' if threads > 1 else ''}" + (" and a GPU" if device == "cuda" else "")
@@ -85,7 +95,6 @@ def staffing(resources: ResourcesSpec, device: str) -> int:
             f"actors = {resources.actors}, with {each} each: there is room for {fitting}; ask for fewer (--fewer, or "
             "fewer = true under [resources], takes what there is), or for fewer threads"
         )
-    return fitting
 
 
 def grow(resources: ResourcesSpec, device: str, say: Callable[[str], None]) -> None:
@@ -94,49 +103,80 @@ def grow(resources: ResourcesSpec, device: str, say: Callable[[str], None]) -> N
     A placement group is what Ray's autoscaler looks at, and unlike a request of resources it ends with this process.
     """
     wanted = 1 if resources.actors == "auto" else resources.actors
-    if not _patience_s() or not join() or places(device, resources.threads) >= wanted:
+    patience_s = seconds(PATIENCE, 0)
+    if not patience_s or not join() or places(device, resources.threads) >= wanted:
         return
     say(f"waiting for nodes for {wanted} actor{'s' if wanted > 1 else ''}")
-    bundle = {"CPU": resources.threads} | ({"GPU": 1} if device == "cuda" else {})
-    group = placement_group([bundle] * wanted)
+    group = placement_group([bundle(device, resources.threads)] * (wanted - (place() is not None)))
     try:
-        group.wait(_patience_s())
+        group.wait(patience_s)
     finally:
         remove_placement_group(group)
 
 
 def room(resources: ResourcesSpec, device: str) -> int:
-    """How many actors fit now, at most as many as are asked for."""
-    fitting = places(device, resources.threads)
+    """How many actors this run can have now, at most as many as it asks for: those that it has, and those that fit beside them.
+
+    What is free belongs to the runs that wait in line, if there are any.
+    """
+    fitting = _ours() + _free(device, resources.threads) if join() else places(device, resources.threads)
     return fitting if resources.actors == "auto" else min(resources.actors, fitting)
 
 
-def join() -> bool:
-    """Join the Ray cluster that the environment names, if it names one; gives whether we are in a Ray.
+def seconds(name: str, default: int) -> float:
+    """A number of seconds from the environment.
 
     Raises:
-        UsageError: there is no cluster at that address, or it is a Ray Client's.
+        UsageError: it is not one.
+    """
+    value = os.environ.get(name, str(default))
+    if not (value.isascii() and value.isdecimal()):
+        raise UsageError(f"{name}={value} is not a whole number of seconds")
+    return float(value)
+
+
+def _ours() -> int:
+    """Actors that this driver runs; its place is one even while its actor is replaced."""
+    job = ray.JobID.from_hex(ray.get_runtime_context().get_job_id())
+    alive = ray._private.state.actors(job_id=job, actor_state_name="ALIVE")
+    return max(len(alive), int(place() is not None))
+
+
+def _free(device: str, threads: int) -> int:
+    """Actors that fit into what nobody uses now."""
+    if line.is_waited_for(device):
+        return 0
+    return sum(_fitting(free, device, threads) for free in ray._private.state.available_resources_per_node().values())
+
+
+def join() -> bool:
+    """Join the Ray cluster that RAY_ADDRESS names, if it names one; gives whether we are in a Ray.
+
+    Raises:
+        UsageError: it does not name a cluster that can be joined from here.
     """
     address = os.environ.get("RAY_ADDRESS", "")
     if ray.is_initialized() or not address or address == "local":
         return bool(ray.is_initialized())
     if "://" in address:
-        raise UsageError(f"RAY_ADDRESS={address} is a Ray Client's; run this inside the cluster, as a Ray job")
-    try:
-        _init(address="auto")
-    except (ConnectionError, RayError) as error:
-        raise UsageError(f"no Ray cluster at RAY_ADDRESS={address}: {error}") from error
+        what = "a Ray Client" if address.startswith("ray://") else "a Ray dashboard"
+        raise UsageError(
+            f"RAY_ADDRESS={address} is the address of {what}, which only jobs are submitted to: use `deconvoy submit "
+            "--address http://head:8265`, or unset RAY_ADDRESS to work on this machine"
+        )
+    joining.join(address)
     return True
 
 
 def start(device: str) -> None:
-    """Join the cluster around us, or start Ray on this machine."""
+    """Join the cluster around us, or start Ray on this machine.
+
+    Raises:
+        RunStopped: Ray does not start.
+    """
     if join():
         return
-    gpus = torch.cuda.device_count() if device == "cuda" else 0
-    with _without_agent():
-        _init(address="local", num_cpus=cpus(), num_gpus=gpus, include_dashboard=False, object_store_memory=STORE_BYTES)
-    _tighten(Path.home() / ".ray" / "auth_token")
+    joining.begin(cpus(), _gpus() if device == "cuda" else 0)
 
 
 def cpus() -> int:
@@ -148,57 +188,25 @@ def cpus() -> int:
     return max(allowed, 1)
 
 
-def _patience_s() -> float:
-    """Time to wait for nodes; 0 where none come by themselves.
-
-    Raises:
-        UsageError: what the environment says is no number.
-    """
-    said = os.environ.get(PATIENCE, "0")
-    if not said.isdecimal():
-        raise UsageError(f"{PATIENCE}={said} is no number of seconds")
-    return float(said)
-
-
 def _has_gpu() -> bool:
     if join():
         return any(node["Resources"].get("GPU", 0) >= 1 for node in ray.nodes() if node["Alive"])
-    return torch.cuda.is_available()
+    return bool(_torch().cuda.is_available())
 
 
-def _fitting(cpus: float, gpus: float, device: str, threads: int) -> int:
-    fitting = int(cpus) // threads
-    return min(fitting, int(gpus)) if device == "cuda" else fitting
+def _gpus() -> int:
+    return int(_torch().cuda.device_count())
 
 
-def _init(**options: object) -> None:
-    for name, value in QUIET.items():
-        os.environ.setdefault(name, value)
-    handler = signal.getsignal(signal.SIGTERM)
-    # Ray prints a raylet's reports to standard output whatever the logging level is, where --json puts its one value.
-    ray._private.worker._worker_logs_enabled = False
-    ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
-    if _in_main_thread():
-        signal.signal(signal.SIGTERM, handler)
+def _torch() -> ModuleType:
+    import torch
+
+    return torch
 
 
-@contextmanager
-def _without_agent() -> Iterator[None]:
-    """Let Ray take itself for its minimal installation: the dashboard's agent, which nobody asks here, starts for 4 s."""
-    before = sys.modules.get(AGENT)
-    sys.modules[AGENT] = None  # type: ignore[assignment]  # importing it raises ImportError then
-    try:
-        yield
-    finally:
-        del sys.modules[AGENT]
-        if before is not None:
-            sys.modules[AGENT] = before
-
-
-def _tighten(token: Path) -> None:
-    """Ray writes its access token readable for everyone."""
-    with suppress(FileNotFoundError, PermissionError):
-        token.chmod(0o600)
+def _fitting(resources: Mapping[str, float], device: str, threads: int) -> int:
+    fitting = int(resources.get("CPU", 0)) // threads
+    return min(fitting, int(resources.get("GPU", 0))) if device == "cuda" else fitting
 
 
 @contextmanager

@@ -17,7 +17,11 @@ from urllib.request import urlopen
 
 from workers.errors import ClusterError
 
-DRIVERS = 4  # that may run at once, each with a CPU beyond the machine's: they wait most of the time
+OTHER_CLUSTER = {
+    "RAY_ADDRESS",
+    "RAY_API_SERVER_ADDRESS",
+    "RAY_AUTH_TOKEN_PATH",
+}  # the environment's own; not for this Ray
 PATIENCE_S = 60.0
 STORE_BYTES = 128 << 20
 
@@ -39,10 +43,11 @@ def _serve(cpus: int, folder: str) -> None:
     words = [
         str(Path(sys.executable).parent / "ray"), "start", "--head", "--block", "--port=0", "--dashboard-host=127.0.0.1",
         f"--dashboard-port={dashboard}", f"--dashboard-agent-listen-port={agent}", "--include-dashboard=true",
-        f"--num-cpus={cpus + DRIVERS}", f"--object-store-memory={STORE_BYTES}", "--disable-usage-stats",
+        f"--num-cpus={cpus}", f"--object-store-memory={STORE_BYTES}", "--disable-usage-stats",
         f"--temp-dir={folder}",
     ]  # fmt: skip
-    environment = os.environ | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}
+    kept = {name: value for name, value in os.environ.items() if name not in OTHER_CLUSTER}
+    environment = kept | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}
     ray = subprocess.Popen(  # noqa: S603 - our own words
         words, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )

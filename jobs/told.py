@@ -13,7 +13,7 @@ from typing import Self
 
 from jobs.watch import Logged
 from workers.shard import ShardReport
-from workers.store.attempts import Attempts, Progress
+from workers.store.attempts import WAITING, Attempts, Progress
 
 EVERY_S = 1.0
 BEAT_S = 10.0  # a phase that says nothing, such as a long publish, is seen to be alive
@@ -78,6 +78,11 @@ class Told(Logged):
         shares = waits | {"compute": max(0.0, 1 - sum(waits.values()))}
         rejects = Counter(self._progress.rejects) + Counter(report.rejects)
         self._progress = replace(self._progress, shares=shares, rejects=dict(rejects))
+
+    def wait(self, line: str) -> None:
+        """The run waits for its place on the cluster; the line says who holds it."""
+        self._progress = replace(self._progress, phase=WAITING)
+        self.say(line)
 
     def say(self, line: str, **about: object) -> None:
         """One line for a person."""

@@ -15,8 +15,8 @@ def understood(name: str, error: Exception) -> ClusterError:
         return NoJob(told)
     if "No available agent" in told:
         return NotReady(f"the Ray cluster at {name} has no agent for jobs")
-    # An answer that is no JSON is a ValueError and, being one of `requests`, an OSError.
-    if isinstance(error, ValueError | KeyError) or "Version check" in told:
+    # An answer that is not JSON is a ValueError and, being one of `requests`, an OSError; other JSON is a KeyError or TypeError.
+    if isinstance(error, ValueError | KeyError | TypeError) or "Version check" in told:
         return ClusterError(f"what answers at {name} is no Ray dashboard; its port is 8265 if nobody chose another")
     if isinstance(error, OSError):
         return NoAnswer(silence(name))

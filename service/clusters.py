@@ -6,7 +6,6 @@ not spoken.
 
 import contextlib
 import math
-import os
 import shlex
 import subprocess
 import sys
@@ -14,15 +13,13 @@ import threading
 import time
 from collections.abc import Callable
 from enum import StrEnum
-from pathlib import Path
 from typing import Any, Protocol, Self, TypeVar
-from urllib.parse import urlsplit
 
+from service.addresses import EXAMPLE, authorization, checked
 from service.answers import last_line, silence, understood
 from workers.errors import ClusterError, NoAnswer, NoJob, NotReady
 
-TOKEN = Path.home() / ".ray" / "auth_token"
-DRIVER_CPUS = 1
+HEAD = ("-P", "-m", "jobs", "head")  # what starts a Ray on this machine
 WARM_UP_S = 30.0
 ANSWER_S = 20.0  # Ray's own client would wait for ever
 SILENCE_S = 5.0  # a cluster that has not answered is not asked again for so long: who lists a hundred runs waits once
@@ -84,7 +81,7 @@ class RayCluster:
     """
 
     def __init__(self, address: str, python: str = "python") -> None:
-        self.name = _checked(address)
+        self.name = checked(address)
         self._python = python
         self._kept: Any = None
         self._lock = threading.Lock()
@@ -103,7 +100,8 @@ class RayCluster:
     def submit(self, submission_id: str, root: str, run: str, number: int) -> None:
         """Begin an attempt at a run."""
         words = [self._python, "-P", "-m", "jobs", "submitted", root, run, str(number)]
-        options = {"submission_id": submission_id, "entrypoint_num_cpus": DRIVER_CPUS, "entrypoint_num_gpus": 0}
+        # Drivers wait most of the time: one with a CPU of its own would keep it from the actors that it waits for.
+        options = {"submission_id": submission_id, "entrypoint_num_cpus": 0, "entrypoint_num_gpus": 0}
         metadata = {"deconvoy_run": run, "deconvoy_attempt": str(number)}
         until = time.monotonic() + WARM_UP_S
         while True:
@@ -140,7 +138,7 @@ class RayCluster:
     def _client(self) -> Any:  # noqa: ANN401 - Ray's client
         with self._lock:
             if self._kept is None:
-                self._kept = _connected(self.name)
+                self._kept = _connected(self.name, authorization())
         return self._kept
 
     def _asked(self, question: Callable[[Any], T], *, insist: bool = False) -> T:
@@ -149,7 +147,7 @@ class RayCluster:
             raise NoAnswer(silence(self.name))
         try:
             answer = question(self._client())
-        except (OSError, RuntimeError, ValueError, KeyError, ImportError) as error:
+        except (OSError, RuntimeError, ValueError, KeyError, TypeError, ImportError) as error:
             found = understood(self.name, error)
             if isinstance(found, NoAnswer):
                 self._silent_until = time.monotonic() + SILENCE_S
@@ -191,7 +189,7 @@ class LocalCluster(RayCluster):
         with self._lock:
             if self._is_running():
                 return
-            words = [sys.executable, "-P", "-m", "jobs", "head"]
+            words = [sys.executable, *HEAD]
             # In a session of its own: Ctrl-C in a terminal is for the service, which then ends it in order.
             self._head = subprocess.Popen(  # noqa: S603 - our own words
                 words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
@@ -199,7 +197,7 @@ class LocalCluster(RayCluster):
             told = self._head.stdout.readline().split() if self._head.stdout else []
             if len(told) != 2:
                 raise ClusterError("Ray does not start on this machine: `ray start --head` says why")
-            self._kept = _connected(told[0], told[1])
+            self._kept = _connected(told[0], authorization(told[1]))
 
 
 class Nowhere:
@@ -213,7 +211,7 @@ class Nowhere:
         Raises:
             ClusterError: always.
         """
-        raise ClusterError("no cluster is named: give --address, such as http://head:8265")
+        raise ClusterError(f"no cluster is named: give --address, such as {EXAMPLE}")
 
     def submit(self, submission_id: str, root: str, run: str, number: int) -> None:  # noqa: ARG002 - as a cluster
         """Nothing can be begun."""
@@ -231,19 +229,22 @@ class Nowhere:
         return ""
 
 
-def _connected(address: str, token: str | None = None) -> Any:  # noqa: ANN401 - Ray's client
-    """Ray's client, with the token of the cluster if one is given, or the environment, or Ray on this machine, has one."""
-    if token is not None:
-        os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=token)
-    elif "RAY_AUTH_MODE" not in os.environ and (
-        {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & set(os.environ) or TOKEN.is_file()
-    ):
-        os.environ["RAY_AUTH_MODE"] = "token"
+def _connected(address: str, headers: dict[str, str]) -> Any:  # noqa: ANN401 - Ray's client
+    """Ray's client of the cluster at an address, and of no other: nothing is taken from, or left in, the environment."""
+    import ray
+    from ray.dashboard.modules.dashboard_sdk import SubmissionClient
     from ray.exceptions import RayError
     from ray.job_submission import JobSubmissionClient
 
     class Client(JobSubmissionClient):  # type: ignore[misc]  # Ray's types are not read
         """Ray's client, which does not wait for ever."""
+
+        def __init__(self) -> None:
+            """Connect; the constructor of JobSubmissionClient prefers RAY_ADDRESS to the address that it is given."""
+            self._client_ray_version = ray.__version__
+            SubmissionClient.__init__(self, address, headers=dict(headers))
+            self._headers = headers  # without what Ray has found for itself
+            self._check_connection_and_version("2.0")
 
         def _do_request(self, *words: Any, **options: Any) -> Any:  # noqa: ANN401 - Ray's
             try:
@@ -252,24 +253,6 @@ def _connected(address: str, token: str | None = None) -> Any:  # noqa: ANN401 -
                 raise PermissionError(str(error)) from error
 
     try:
-        return Client(address)
-    except RayError as error:  # of a file that holds no token
+        return Client()
+    except RayError as error:  # Ray's own search for a token
         raise PermissionError(str(error)) from error
-
-
-def _checked(address: str) -> str:
-    """An address that may be written down.
-
-    Raises:
-        ClusterError: it is none, or holds a secret.
-    """
-    try:
-        parts = urlsplit(address)
-        right = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # its port is no number
-        right = False
-    if not right:
-        raise ClusterError(f"address {address!r} is no address of a Ray dashboard, such as http://head:8265")
-    if "@" in parts.netloc:
-        raise ClusterError("an address holds no user and no password: set RAY_AUTH_TOKEN, or RAY_AUTH_TOKEN_PATH")
-    return address

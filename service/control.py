@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from service.addresses import from_environment
 from service.questions import JsonOption, RootOption
 from workers.errors import UsageError
+from workers.store.attempts import WAITING
 from workers.store.root import Root, existing
 
 if TYPE_CHECKING:
@@ -21,11 +23,20 @@ EVERY_S = 1.0
 TELL_S = 10.0  # a phase is told when it begins, and then so often
 
 Address = Annotated[
-    str, typer.Option("--address", envvar="DECONVOY_ADDRESS", help="Of a Ray dashboard, such as http://head:8265.")
+    str,
+    typer.Option(
+        "--address",
+        envvar="DECONVOY_ADDRESS",
+        default_factory=from_environment,
+        show_default=False,
+        help="URL of a Ray dashboard, such as http://head:8265; without it RAY_API_SERVER_ADDRESS or RAY_ADDRESS.",
+    ),
 ]
 AnyAddress = Annotated[
     str | None,
-    typer.Option("--address", envvar="DECONVOY_ADDRESS", help="Of a Ray dashboard; without it only the root is asked."),
+    typer.Option(
+        "--address", envvar="DECONVOY_ADDRESS", help="URL of a Ray dashboard; without it only the root is read."
+    ),
 ]
 RunWord = Annotated[str, typer.Argument(help="Run id.")]
 SpecFile = Annotated[Path, typer.Argument(help="TOML file of a run.")]
@@ -93,7 +104,7 @@ def status(
         print_json(rows)
         return
     shown = [row | {"progress": _progress(row)} for row in rows]
-    print_table(shown, {name: name for name in ("run", "job", "state", "attempt", "progress", "error")})
+    print_table(shown, {name: name for name in ("run", "job", "state", "attempt", "progress", "waits", "error")})
 
 
 def logs(
@@ -218,9 +229,9 @@ def _watched(submissions: "Submissions", run: str) -> "Status":
 
 
 def _progress(status: Mapping[str, Any]) -> str:
-    """How far a run is, or was; of a published one there is nothing to say."""
+    """How far a run is, or was; empty for one that is published, or has not begun its work."""
     told = status["progress"]
-    if not told or status["state"] == "published":
+    if not told or status["state"] == "published" or told["phase"] == WAITING:
         return ""
     count = f"{told['done']:,}" + (f" of {told['total']:,}" if told["total"] is not None else "")
     rate = f", {told['per_s']:,.1f}/s" if told["per_s"] else ""

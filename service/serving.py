@@ -37,7 +37,7 @@ def serve(  # noqa: PLR0913 - one parameter per flag
     address: Annotated[
         str | None,
         typer.Option(
-            "--address", envvar="DECONVOY_ADDRESS", help="Of a Ray dashboard; without it Ray is started here."
+            "--address", envvar="DECONVOY_ADDRESS", help="URL of a Ray dashboard; without it a Ray is started here."
         ),
     ] = None,
     allow: Annotated[

@@ -14,10 +14,13 @@ from service.clusters import Cluster, State
 from workers.errors import ClusterError, DamagedRun, RunError, nearest
 from workers.spec import check_run_id
 from workers.store import paths
-from workers.store.attempts import CANCELLED, Attempts, Begun, Ended, Progress
+from workers.store.attempts import CANCELLED, WAITING, Attempts, Begun, Ended, Progress
 from workers.store.root import Root
 
 GRACE = timedelta(seconds=30)  # between taking a number and Ray's knowing of the job; and of a silent progress
+QUEUED = timedelta(
+    hours=1
+)  # that a job may take to start its process, as far as one believes it where its cluster does not tell
 AT_ONCE = 16  # runs that are looked at: on a store far away each costs some round trips
 
 
@@ -138,27 +141,37 @@ class Statuses:
         self, attempts: Attempts, number: int, begun: Begun | None, progress: Progress | None
     ) -> tuple[RunState, str]:
         """How an attempt is that has not said that it ended: as Ray sees it, or by the last sign of life."""
+        knows = (
+            begun is not None and begun.cluster == self.cluster.name
+        )  # what another cluster does not know means nothing
         try:
             state, told = self.cluster.state(submission_id(attempts.run, number))
         except ClusterError as error:
-            state, told = State.UNKNOWN, str(error)
+            state, told, knows = State.UNKNOWN, str(error), False
         if state.is_live:
-            return RunState(state), told if state is State.PENDING else ""
+            return _waiting(progress) or (RunState(state), told if state is State.PENDING else "")
         stands = self._standing(attempts, number)
         if stands is not None:  # it ended after its files were read, and before Ray was asked
             return stands
         if state is State.UNKNOWN:
-            return self._by_signs(begun, progress, told or f"{self.cluster.name} does not know it")
+            return self._by_signs(begun, progress, told or f"{self.cluster.name} does not know it", knows=knows)
         if state is State.STOPPED:
             return RunState.CANCELLED, ""
         return self._keep(attempts, number, told or "its process ended without a word")
 
-    def _by_signs(self, begun: Begun | None, progress: Progress | None, why: str) -> tuple[RunState, str]:
-        """How an attempt is of which no cluster tells: it may run on another one than is asked."""
-        if self._is_recent(progress):
-            return RunState.RUNNING, ""
-        if self._is_recent(begun):
+    def _by_signs(
+        self, begun: Begun | None, progress: Progress | None, why: str, *, knows: bool
+    ) -> tuple[RunState, str]:
+        """The state of an attempt of which no cluster tells: it may run on another one than is asked.
+
+        One that has never written its progress may still be queued, unless the cluster that took it does not know it.
+        """
+        if self._is_within(GRACE, progress):
+            return _waiting(progress) or (RunState.RUNNING, "")
+        if self._is_within(GRACE, begun):
             return RunState.PENDING, ""
+        if progress is None and not knows and self._is_within(QUEUED, begun):
+            return RunState.PENDING, f"it has not started yet, and how it is queued is not known: {why}"
         lost = "and it gives no sign of life: if its cluster is gone, submit it again and it goes on"
         return RunState.LOST, f"{why}; {lost}"
 
@@ -168,8 +181,8 @@ class Statuses:
             attempts.end(number, Ended(self._time(), 1, error))
         return RunState.FAILED, error
 
-    def _is_recent(self, sign: Begun | Progress | None) -> bool:
-        return sign is not None and self.clock() - datetime.fromisoformat(sign.at) < GRACE
+    def _is_within(self, time: timedelta, sign: Begun | Progress | None) -> bool:
+        return sign is not None and self.clock() - datetime.fromisoformat(sign.at) < time
 
     def _runs(self) -> list[str]:
         return self.root.folders(paths.RUNS)
@@ -181,6 +194,11 @@ class Statuses:
 def submission_id(run: str, number: int) -> str:
     """What Ray calls an attempt."""
     return f"{run}.{number}"
+
+
+def _waiting(progress: Progress | None) -> tuple[RunState, str] | None:
+    """The state of an attempt whose process runs, and waits for its place on the cluster; None of any other."""
+    return (RunState.PENDING, progress.line) if progress and progress.phase == WAITING else None
 
 
 def _told(ended: Ended) -> tuple[RunState, str]:

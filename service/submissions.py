@@ -113,7 +113,8 @@ class Submissions(Statuses):
     def _begin(self, number: int, job: str, spec: Mapping[str, Any]) -> bool:
         run = str(spec["run"])
         attempts = Attempts(self.root, run)
-        if not attempts.take(number, Begun(self._time(), self.cluster.name, job, spec)):
+        at = self.clock().isoformat(timespec="milliseconds")  # runs wait for their cluster in this order
+        if not attempts.take(number, Begun(at, self.cluster.name, job, spec)):
             return False
         try:
             self.cluster.submit(submission_id(run, number), self.root.url, run, number)

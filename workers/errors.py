@@ -160,6 +160,10 @@ class LostActors(RunStopped):
     """Actors keep dying at the same work and no single image is to blame."""
 
 
+class NoPlace(RunStopped):
+    """A cluster that had no room for a run within the time that it may wait."""
+
+
 class DamagedFile(RunStopped):
     """A stored file that is not what was written."""
 

@@ -7,6 +7,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -51,9 +52,9 @@ def write_spec(place: Path, run: str, corpus: str, root: str = "atlas") -> Path:
     return path
 
 
-def deconvoy(*words: object, code: int = 0) -> str:
+def deconvoy(*words: object, code: int = 0, **more: str) -> str:
     command = [str(Path(sys.executable).parent / "deconvoy"), *map(str, words)]
-    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=200)
+    done = subprocess.run(command, env=environment() | more, capture_output=True, text=True, timeout=200)
     assert done.returncode == code, f"{done.stdout}\n{done.stderr}"
     return done.stdout if code == 0 else done.stderr
 
@@ -118,7 +119,7 @@ def test_a_jobs_own_refusal_is_the_runs_error_and_the_exit_code(place, head):
     assert status(place, head, "wrong")["state"] == "failed"
     spec.write_text(spec.read_text().replace("relu9", "relu2").replace("[resources]", "[resources]\nactors = 40"))
     told = deconvoy("submit", spec, "--address", head.address, "--wait", code=2)
-    assert "actors = 40, with 1 CPU each: there is room for 2" in told
+    assert "actors = 40, with 1 CPU each: there is room for 3" in told  # drivers take none
 
 
 def test_a_run_that_is_cancelled_leaves_no_actor_and_no_table_and_goes_on_when_submitted_again(place, head):
@@ -162,39 +163,82 @@ def test_a_run_whose_head_was_killed_is_lost_and_ends_on_another_head_as_a_calm_
     assert tables(place / "robbed", "robbed") == tables(place / "calm", "robbed")
 
 
-def test_the_service_submits_to_its_own_ray_and_tells_how_it_goes(place):
-    (place / "served").mkdir()
+@contextmanager
+def serving(root: Path, allowed: Path, **more: str) -> Iterator[httpx2.Client]:
+    """A client of a service that starts a Ray of its own."""
+    root.mkdir()
     port = free_port()
-    command = [
-        str(Path(sys.executable).parent / "deconvoy"),
-        "serve",
-        "--root",
-        str(place / "served"),
-        "--port",
-        str(port),
-    ]
-    kept = {key: value for key, value in environment().items() if not key.startswith("RAY_")}
-    service = subprocess.Popen([*command, "--allow", str(place / "few")], env=kept, stdout=subprocess.PIPE, text=True)
+    command = [str(Path(sys.executable).parent / "deconvoy"), "serve", "--root", str(root), "--port", str(port)]
+    kept = {key: value for key, value in environment().items() if not key.startswith("RAY_")} | more
+    service = subprocess.Popen([*command, "--allow", str(allowed)], env=kept, stdout=subprocess.PIPE, text=True)
     try:
         assert service.stdout is not None and service.stdout.readline() == f"the atlas is at http://127.0.0.1:{port}/\n"
         with httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=120) as client:
-            spec = {
-                "model": {"source": "deconvoy://zfnet-mini"}, "corpus": {"source": str(place / "few")},
-                "scan": {"layers": ["relu2"]}, "resources": {"device": "cpu"},
-            }  # fmt: skip
-            sent = [
-                client.post("/api/v1/runs", json={"job": "scan", "spec": spec}, headers={"Idempotency-Key": "one"})
-                for _ in range(2)
-            ]
-            assert [answer.status_code for answer in sent] == [202, 202]
-            run = sent[0].json()["run"]
-            assert sent[1].json()["run"] == run
-            states = []
-            with client.stream("GET", f"/api/v1/runs/{run}/events") as events:
-                states += [json.loads(line[6:])["state"] for line in events.iter_lines() if line.startswith("data: ")]
-            assert states[-1] == "published" and "running" in states
-            assert client.get(f"/runs/{run}/layers/relu2").status_code == 200
-            assert client.get(f"/api/v1/runs/{run}").json()["attempt"] == 1
+            yield client
     finally:
         service.terminate()
         assert service.wait(60) in (0, -15)
+
+
+def scan_of(place: Path) -> dict[str, Any]:
+    return {
+        "model": {"source": "deconvoy://zfnet-mini"}, "corpus": {"source": str(place / "few")},
+        "scan": {"layers": ["relu2"]}, "resources": {"device": "cpu"},
+    }  # fmt: skip
+
+
+def states_of(client: httpx2.Client, run: str) -> list[dict[str, Any]]:
+    """What a run's events say until it ends."""
+    with client.stream("GET", f"/api/v1/runs/{run}/events") as events:
+        return [json.loads(line[6:]) for line in events.iter_lines() if line.startswith("data: ")]
+
+
+def test_the_service_submits_to_its_own_ray_and_tells_how_it_goes(place):
+    with serving(place / "served", place / "few") as client:
+        body = {"job": "scan", "spec": scan_of(place)}
+        sent = [client.post("/api/v1/runs", json=body, headers={"Idempotency-Key": "one"}) for _ in range(2)]
+        assert [answer.status_code for answer in sent] == [202, 202]
+        run = sent[0].json()["run"]
+        assert sent[1].json()["run"] == run
+        states = [each["state"] for each in states_of(client, run)]
+        assert states[-1] == "published" and "running" in states
+        assert client.get(f"/runs/{run}/layers/relu2").status_code == 200
+        assert client.get(f"/api/v1/runs/{run}").json()["attempt"] == 1
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_runs_beyond_the_cpus_of_the_services_own_ray_all_publish_whatever_ray_the_environment_names(place, head):
+    other = {"RAY_ADDRESS": head.address, "RAY_AUTH_TOKEN": environment()["RAY_AUTH_TOKEN"]}
+    with serving(place / "seven", place / "few", **other) as client:
+        sent = [client.post("/api/v1/runs", json={"job": "scan", "spec": scan_of(place)}) for _ in range(7)]
+        assert [answer.status_code for answer in sent] == [202] * 7
+        told = [states_of(client, answer.json()["run"]) for answer in sent]
+    assert [states[-1]["state"] for states in told] == ["published"] * 7
+    assert any("waiting for a CPU: run" in each["waits"] for states in told for each in states)
+    attempts = (place / "seven" / "runs").glob("*/attempts/1-begun.json")
+    assert {json.loads(path.read_text())["cluster"] for path in attempts} == {"local"}
+
+
+@pytest.mark.slow
+def test_of_two_heads_the_one_that_is_given_gets_the_job_whatever_the_environment_names(place, head):
+    with tempfile.TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True) as folder:
+        other = Head(Path(folder), cpus=1)
+        try:
+            spec = write_spec(place, "meant", "few")
+            for variable in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS"):
+                words = ("submit", spec, "--run", variable.lower(), "--address", head.address, "--wait", "--json")
+                told = json.loads(deconvoy(*words, **{variable: other.address}))
+                assert told["state"] == "published"
+                path = place / "atlas" / "runs" / variable.lower() / "attempts" / "1-begun.json"
+                assert json.loads(path.read_text())["cluster"] == head.address
+                assert "scan: 12 images" in logs(place, head, variable.lower())
+                assert logs(place, other, variable.lower()) == ""
+            told = deconvoy("submit", spec, "--wait", "--run", "environment", RAY_ADDRESS=other.address)
+            assert "published" in told and "scan: 12 images" in logs(place, other, "environment")
+        finally:
+            other.kill()
+
+
+def logs(place: Path, head: Head, run: str) -> str:
+    return deconvoy("logs", run, "--root", place / "atlas", "--address", head.address)

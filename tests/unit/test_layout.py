@@ -78,9 +78,16 @@ def test_product_code_never_imports_tests():
     assert not [named(path) for path in MODULES if any(below(name, {"tests"}) for name in imports(path))]
 
 
-def test_ray_is_imported_in_three_files_of_jobs_and_where_jobs_are_submitted():
+def test_ray_is_imported_in_five_files_of_jobs_and_where_jobs_are_submitted():
     users = [named(path) for path in MODULES if any(below(name, {"ray"}) for name in imports(path))]
-    assert sorted(users) == ["jobs/actor.py", "jobs/cluster.py", "jobs/pool.py", "service/clusters.py"]
+    assert sorted(users) == [
+        "jobs/actor.py",
+        "jobs/cluster.py",
+        "jobs/joining.py",
+        "jobs/line.py",
+        "jobs/pool.py",
+        "service/clusters.py",
+    ]
 
 
 @pytest.mark.parametrize("path", sorted((REPOSITORY / "workers" / "core").glob("*.py")), ids=dotted)
@@ -93,6 +100,10 @@ def test_the_core_knows_no_file_clock_chance_or_cluster(path):
 )
 def test_what_the_service_reads_with_never_loads_torch(module):
     assert "torch" not in loaded_by(module)
+
+
+def test_a_run_that_waits_for_its_place_has_not_loaded_torch():
+    assert "torch" not in loaded_by("jobs.__main__")
 
 
 @pytest.mark.parametrize("module", [dotted(path) for path in WRITTEN if named(path).startswith("service/")])

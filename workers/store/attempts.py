@@ -16,6 +16,7 @@ from workers.store.root import Root
 
 CANCELLED = 130  # exit code of one that was told to end; a shell says so of Ctrl-C
 NOT_TAKEN = 75  # exit code of an attempt that no cluster took; sysexits.h calls it a temporary failure
+WAITING = "waiting"  # phase of an attempt that has no place on its cluster yet
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Progress:
 
     Attributes:
         at: when this was written, UTC, ISO 8601.
-        phase: listing, scan, project, publish, ...
+        phase: waiting (for a place on the cluster, `line` says who holds it), listing, scan, project, publish, ...
         done: units of this phase that are done, rejects among them.
         total: all of them, or None where nobody knows yet.
         unit: what is counted.

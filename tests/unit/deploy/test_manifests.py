@@ -150,7 +150,7 @@ def test_a_scan_of_its_own_names_its_run_so_that_a_retry_resumes_it():
     *python, kind, path = shlex.split(job["entrypoint"])
     spec = make(SPECS[kind], read_toml(text, DEPLOY))
     assert python == ["python", "-P", "-m", "jobs"] and path == "/etc/deconvoy/run.toml" and spec.run
-    assert job["backoffLimit"] > 0 and job["shutdownAfterJobFinishes"] and job["entrypointNumCpus"] == 1
+    assert job["backoffLimit"] > 0 and job["shutdownAfterJobFinishes"] and "entrypointNumCpus" not in job
     [group] = job["rayClusterSpec"]["workerGroupSpecs"]
     assert spec.resources.device == "cuda" and spec.resources.actors == group["replicas"] == group["minReplicas"]
     for kind in ("head", "worker"):
@@ -171,10 +171,10 @@ def test_the_token_that_is_mounted_is_the_clusters_own():
 
 
 @pytest.mark.parametrize("number", range(len(deployed.clusters())))
-def test_a_head_runs_drivers_and_gpus_are_whole(number):
+def test_a_head_runs_drivers_and_no_actors_and_gpus_are_whole(number):
     cluster = deployed.clusters()[number]
     head, [group] = cluster["headGroupSpec"], cluster["workerGroupSpecs"]
-    assert head["rayStartParams"]["num-gpus"] == "0" and int(head["rayStartParams"]["num-cpus"]) >= 1
+    assert head["rayStartParams"]["num-gpus"] == head["rayStartParams"]["num-cpus"] == "0"  # drivers take none
     resources = group["template"]["spec"]["containers"][0]["resources"]
     assert resources["requests"] == resources["limits"] and isinstance(resources["limits"]["nvidia.com/gpu"], int)
     known = {option for param in scripts.start.params for option in param.opts}

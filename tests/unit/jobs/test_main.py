@@ -7,7 +7,6 @@ from threading import Event
 import pyarrow.parquet as pq
 import pytest
 
-from jobs import cluster
 from jobs.__main__ import main
 from jobs.told import Told
 from workers import log
@@ -17,12 +16,6 @@ from workers.spec import ModelSpec
 from workers.spec_file import read_toml
 from workers.store.attempts import Attempts, Begun, Ended
 from workers.store.root import Root
-
-
-@pytest.fixture(autouse=True)
-def driver(monkeypatch):
-    """What a job says of itself to this process ends with the test."""
-    monkeypatch.setenv(cluster.DRIVER_CPUS, "1")
 
 
 def test_filters_run_from_a_file_with_paths_relative_to_it(tmp_path, monkeypatch, capsys):

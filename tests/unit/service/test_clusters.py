@@ -51,6 +51,7 @@ def answering(status: int, body: bytes) -> Iterator[str]:
     [
         (200, b"<html>", "is no Ray dashboard", 2),
         (200, b"{}", "is no Ray dashboard", 2),
+        (200, b"[]", "is no Ray dashboard", 2),
         (404, b"", "is no Ray dashboard", 2),
         (401, b"", "wants a token, or another one: set RAY_AUTH_TOKEN", 2),
         (403, b"", "wants a token, or another one: set RAY_AUTH_TOKEN", 2),
@@ -82,7 +83,7 @@ def test_a_head_that_accepts_and_says_nothing_is_not_waited_for_twice(monkeypatc
 
 @pytest.mark.parametrize("address", ["head:8265", "ray://head:10001", "http://", "http://head:port", "http://head:0"])
 def test_what_is_no_address_is_refused_before_anything_is_asked(address):
-    with pytest.raises(ClusterError, match="is no address of a Ray dashboard"):
+    with pytest.raises(ClusterError, match="is not the URL of a Ray dashboard"):
         RayCluster(address)
 
 

@@ -6,8 +6,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from ray import job_submission
-from ray.exceptions import AuthenticationError
 from typer.testing import CliRunner
 
 from service import cli, control, serving, uploads
@@ -20,7 +18,7 @@ from tests.support.clusters import SPEC as NAMELESS
 from tests.support.published import publish
 from workers.errors import ClusterError
 from workers.store import paths
-from workers.store.attempts import NOT_TAKEN, Attempts, Begun, Ended, Progress
+from workers.store.attempts import NOT_TAKEN, WAITING, Attempts, Begun, Ended, Progress
 from workers.store.root import Root
 
 SPEC = {"run": "flowers", **NAMELESS}
@@ -101,16 +99,9 @@ def test_without_a_cluster_runs_are_told_and_cancelled_by_what_is_under_the_root
 
 
 def test_a_token_file_that_is_not_there_is_one_line(monkeypatch):
-    """Ray's own loader of tokens remembers what it has found, so that its error is planted here."""
-
-    class Client:
-        def __init__(self, *_: object) -> None:
-            raise AuthenticationError(
-                "RAY_AUTH_TOKEN_PATH is set but file cannot be opened or is empty: /nofile\nand more"
-            )
-
-    monkeypatch.setattr(job_submission, "JobSubmissionClient", Client)
-    with pytest.raises(ClusterError, match=r"wants a token, or another one: .*RAY_AUTH_TOKEN_PATH.*/nofile\)$"):
+    monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", "/nofile")
+    with pytest.raises(ClusterError, match=r"wants a token, or another one: .*RAY_AUTH_TOKEN_PATH.*/nofile cannot be"):
         RayCluster("http://127.0.0.1:1").check()
 
 
@@ -134,6 +125,19 @@ def test_what_a_job_waits_for_is_no_error_and_how_it_died_is_kept_when_its_head_
     cluster.jobs.clear()
     found = submissions.status("flowers")
     assert (found.state, found.error) == (RunState.FAILED, "as the test says")
+
+
+def test_what_a_run_waits_for_is_told_by_status_the_api_and_the_page(submitted, root, cluster):
+    submitted.submit("scan", SPEC)
+    line = "waiting for a GPU: runs a, b and 3 more hold the cluster; 2 earlier runs waiting"
+    Attempts(root, "flowers").tell(1, Progress(datetime.now(UTC).isoformat(), WAITING, line=line))
+    for words in (("status",), ("status", "flowers")):
+        shown = " ".join(deconvoy(*words, "--root", root.base).stdout.split())
+        assert "pending" in shown and line in shown and "waiting 0" not in shown
+    client = client_of(app_of(root, cluster, lambda: datetime.now(UTC)))
+    told = client.get("/api/v1/runs/flowers").json()
+    assert (told["state"], told["waits"]) == ("pending", line)
+    assert line in client.get("/submitted/flowers").text and line in client.get("/").text
 
 
 @pytest.mark.parametrize("source", ["http://169.254.169.254/", "alexnet", "torchvision://alexnet?latest"])
@@ -185,7 +189,7 @@ def test_a_service_whose_ray_ends_with_it_stops_its_runs_in_order_and_no_others(
 @pytest.mark.parametrize(
     ("address", "spec", "code", "told"),
     [
-        ("127.0.0.1:8265", "", 2, "is no address of a Ray dashboard, such as http://head:8265"),
+        ("127.0.0.1:8265", "", 2, "is not the URL of a Ray dashboard, such as http://head:8265"),
         ("http://nowhere.invalid:8265", "[scan]\nk = 0\n", 2, "scan.k: 0 is wrong"),
         ("http://127.0.0.2:1", "", 1, "run 'flowers' was not submitted: try again then"),
     ],

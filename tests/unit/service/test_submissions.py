@@ -9,15 +9,15 @@ from typer.testing import CliRunner
 
 from service import control
 from service.cli import app
-from service.clusters import State
-from service.statuses import RunState
+from service.clusters import Nowhere, State
+from service.statuses import RunState, Statuses
 from service.submissions import Submissions
 from tests.support.clusters import SPEC as NAMELESS
 from tests.support.clusters import Clock
 from tests.support.published import publish
 from workers.errors import ClusterError, DamagedRun, RunError, SpecError
 from workers.store import paths
-from workers.store.attempts import Attempts, Ended, Progress
+from workers.store.attempts import WAITING, Attempts, Ended, Progress
 from workers.store.root import Root
 
 START = datetime(2026, 11, 26, 2, tzinfo=UTC)
@@ -107,12 +107,42 @@ def test_an_attempt_that_the_cluster_does_not_know_is_waited_for_and_then_lost(s
     clock.time += timedelta(minutes=2)
     assert submissions.status("flowers").state is RunState.LOST
     cluster.down = True
-    assert submissions.status("flowers").state is RunState.LOST
+    assert submissions.status("flowers").state is RunState.PENDING  # who asks now cannot know that it is not queued
     Attempts(submissions.root, "flowers").tell(1, Progress(at=clock.time.isoformat(), phase="scan", done=5))
     assert submissions.status("flowers").state is RunState.RUNNING  # it has just said so itself
     clock.time += timedelta(minutes=2)
     cluster.down = False
     assert submissions.submit("scan", SPEC).attempt == 2
+
+
+def test_a_job_that_is_queued_for_hours_is_pending_and_not_lost(submissions, cluster, clock):
+    submissions.submit("scan", SPEC)
+    cluster.jobs["flowers.1"] = State.PENDING
+    clock.time += timedelta(hours=5)
+    assert submissions.status("flowers").state is RunState.PENDING
+    cluster.jobs["flowers.1"] = State.RUNNING
+    line = "waiting for a GPU: runs a and b hold the cluster"
+    Attempts(submissions.root, "flowers").tell(1, Progress(clock.time.isoformat(), WAITING, line=line))
+    for cluster.down in (False, True):  # what it waits for is known without its cluster, too
+        found = submissions.status("flowers")
+        assert (found.state, found.waits, found.error) == (RunState.PENDING, line, "")
+
+
+def test_an_attempt_that_has_not_started_is_lost_only_for_the_cluster_that_took_it_or_after_an_hour(
+    submissions, cluster, clock
+):
+    submissions.submit("scan", SPEC)
+    cluster.down = True
+    clock.time += timedelta(minutes=50)
+    found = submissions.status("flowers")
+    assert found.state is RunState.PENDING and "how it is queued is not known: nothing answers" in found.waits
+    looked = Statuses(submissions.root, Nowhere(), clock).status("flowers")
+    assert looked.state is RunState.PENDING and "no cluster is asked" in looked.waits
+    cluster.down = False
+    cluster.jobs.clear()  # the cluster that took it answers, and does not know it
+    assert submissions.status("flowers").state is RunState.LOST
+    clock.time += timedelta(minutes=20)
+    assert Statuses(submissions.root, Nowhere(), clock).status("flowers").state is RunState.LOST
 
 
 def test_a_cluster_that_does_not_answer_costs_no_attempt_and_one_that_refuses_a_failed_one(submissions, cluster):

@@ -1,0 +1,105 @@
+"""Ray as this process wants it. Takes an address to join, or CPUs and GPUs to begin a Ray with; what fails is one line."""
+
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import ray
+
+from workers.errors import RunStopped, UsageError
+
+# Only shard descriptions pass through the object store; Ray's own choice is a third of the memory.
+STORE_BYTES = 128 << 20
+ANSWER_S = 10.0  # that a cluster may take to answer
+AGENT = "ray.dashboard.optional_deps"
+QUIET = {
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # else Ray warns of a change to come
+    "RAY_USAGE_STATS_ENABLED": "0",  # a library does not report its users to anyone
+}
+
+
+def join(address: str) -> None:
+    """Join the cluster that RAY_ADDRESS names.
+
+    Raises:
+        UsageError: nothing answers there, or it lets nobody in without its token.
+    """
+    if address != "auto" and not _answers(address):
+        raise UsageError(f"no Ray cluster answers at RAY_ADDRESS={address}; unset it to work on this machine")
+    try:
+        _init(address="auto")
+    except Exception as error:  # Ray raises plain exceptions too
+        raise UsageError(
+            f"the Ray cluster at RAY_ADDRESS={address} cannot be joined: {_first_line(error)}; is RAY_AUTH_TOKEN, or the "
+            "file that RAY_AUTH_TOKEN_PATH names, the token of that cluster?"
+        ) from error
+
+
+def begin(cpus: int, gpus: int) -> None:
+    """Start a Ray on this machine that ends with this process.
+
+    Raises:
+        RunStopped: it does not start.
+    """
+    options = {"num_cpus": cpus, "num_gpus": gpus, "include_dashboard": False, "object_store_memory": STORE_BYTES}
+    try:
+        with _without_agent():
+            _init(address="local", **options)
+    except Exception as error:  # a plain one, where the machine is slow
+        raise RunStopped(
+            f"Ray does not start on this machine: {_first_line(error)}; try again, or see `ray start --head`"
+        ) from error
+    _tighten(Path(os.path.expanduser("~/.ray/auth_token")))
+
+
+def _init(**options: object) -> None:
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    handler = signal.getsignal(signal.SIGTERM)
+    # Ray prints a raylet's reports to standard output whatever the logging level is, where --json puts its one value.
+    ray._private.worker._worker_logs_enabled = False
+    ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, handler)
+
+
+def _answers(address: str) -> bool:
+    """Whether what listens there speaks Ray's protocol: ray.init waits for anything else for ever."""
+    import grpc
+    from ray._private.gcs_utils import create_gcs_channel
+
+    with create_gcs_channel(address) as channel:
+        try:
+            grpc.channel_ready_future(channel).result(timeout=ANSWER_S)
+        except grpc.FutureTimeoutError:
+            return False
+    return True
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0].partition(". ")[0] if lines else type(error).__name__
+
+
+@contextmanager
+def _without_agent() -> Iterator[None]:
+    """Let Ray take itself for its minimal installation: the dashboard's agent, which nobody asks here, starts for 4 s."""
+    before = sys.modules.get(AGENT)
+    sys.modules[AGENT] = None  # type: ignore[assignment]  # importing it raises ImportError then
+    try:
+        yield
+    finally:
+        del sys.modules[AGENT]
+        if before is not None:
+            sys.modules[AGENT] = before
+
+
+def _tighten(token: Path) -> None:
+    """Ray writes its access token readable for everyone."""
+    with suppress(FileNotFoundError, PermissionError):
+        token.chmod(0o600)
