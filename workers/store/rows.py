@@ -139,10 +139,28 @@ class TableWriter:
 
     Rows must come sorted. They are cut into row groups as `group_stops` says; a part that passes `part_bytes` is closed
     and the next one begun. There is always at least one part, so that every table of a run can be read.
+
+    Args:
+        root: where the parts go.
+        table: the table.
+        run: the run.
+        scratch: local temporary folder.
+        part_bytes: size from which a part is closed.
+        staged: parts wait in the run's own folder until `jobs.publish` moves them to where they are named.
     """
 
-    def __init__(self, root: Root, table: Table, run: str, scratch: Path, part_bytes: int = PART_BYTES) -> None:
+    def __init__(
+        self,
+        root: Root,
+        table: Table,
+        run: str,
+        scratch: Path,
+        part_bytes: int = PART_BYTES,
+        *,
+        staged: bool = False,
+    ) -> None:
         self._root = root
+        self._staged = staged
         self.table = table
         self._folder = paths.table_folder(table.name, run)
         self._scratch = scratch
@@ -194,7 +212,7 @@ class TableWriter:
         self._writer.close()
         hashed, size = _hash(self._local)
         rel = f"{self._folder}/part-{len(self._parts):05d}-{hashed[:16]}.parquet"
-        self._root.put_file(self._local, rel)
+        self._root.put_file(self._local, paths.staged_path(rel) if self._staged else rel)
         self._parts.append(PartFile(rel, self._rows, size, hashed))
         self._rows = 0
 

@@ -1,4 +1,4 @@
-"""A corpus manifest under the root: its rows decide, not its bytes; a flipped bit is found; a long one costs no more than a short one."""
+"""A corpus manifest under the root: its rows decide, not its bytes; flipped bits are found; its length costs nothing."""
 
 import random
 import time
