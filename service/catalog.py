@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
 
+from workers import log
 from workers.errors import DamagedRun, QueryError, RunError, nearest
 from workers.spec import check_run_id
 from workers.store import paths
@@ -115,12 +116,17 @@ class PublishedRun:
 
 
 def runs(root: Root) -> tuple[PublishedRun, ...]:
-    """All published runs, the newest first.
+    """All published runs, the newest first. One whose manifest is damaged is named in the log and left out.
 
     Raises:
-        DamagedRun: a manifest cannot be understood.
+        DamagedRun: all manifests are damaged.
     """
-    return _newest_first(_read(root, run) for run in _ids(root))
+    found, damaged = readable(root)
+    if damaged and not found:
+        raise DamagedRun(next(iter(damaged.values())))
+    for told in damaged.values():
+        log.Log().say(f"{told}; the run is left out", log.WARNING)
+    return found
 
 
 def some(root: Root) -> tuple[PublishedRun, ...]:
@@ -128,7 +134,7 @@ def some(root: Root) -> tuple[PublishedRun, ...]:
 
     Raises:
         RunError: there is none.
-        DamagedRun: a manifest cannot be understood.
+        DamagedRun: all manifests are damaged.
     """
     found = runs(root)
     if not found:
@@ -195,7 +201,8 @@ def _read(root: Root, run: str) -> PublishedRun:
     except FileNotFoundError as error:
         raise DamagedRun(f"run {run!r}: its manifest.json has vanished") from error
     except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise DamagedRun(f"run {run!r}: its manifest.json cannot be understood: {error!r}") from error
+        way = f"restore it from a copy, or remove the run: deconvoy rm {run}"
+        raise DamagedRun(f"run {run!r}: its manifest.json cannot be understood: {error!r}; {way}") from error
     raise DamagedRun(f"run {run!r}: its manifest.json is of version {told['version']!r}; this deconvoy reads {VERSION}")
 
 

@@ -43,13 +43,24 @@ def verify(root: Root, run: str) -> Iterator[Finding]:
     except DamagedRun as error:
         yield Finding(run, paths.manifest_path(run), str(error).partition(", ")[2].partition("; ")[0], remove)
         return
-    yield from _checksum(root, run, data, remove)
+    checked = list(_checksum(root, run, data, remove))
+    yield from checked
+    if any(finding.damage for finding in checked):  # what else it says is not to be trusted
+        return
+    try:
+        yield from _held_against(root, document, remove)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        yield Finding(run, paths.manifest_path(run), f"cannot be understood: {error!r}", remove)
+
+
+def _held_against(root: Root, document: Document, remove: str) -> Iterator[Finding]:
+    """What differs from what a manifest says."""
     yield from _parts(root, document)
     yield from _strays(root, document)
     yield from _row(root, document)
     if problem := pin_problem(root, document):
         again = "run the same command again: it writes the file again"
-        yield Finding(run, paths.spec_path(run), problem, again)
+        yield Finding(document["run"], paths.spec_path(document["run"]), problem, again)
     yield from _corpus(root, document, remove)
     yield from _results(root, document)
 
