@@ -18,11 +18,12 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class Part:
-    """One Parquet file of a run: path relative to the root, size in bytes, and rows."""
+    """One Parquet file of a run: path relative to the root, size in bytes, rows, and SHA-256."""
 
     path: str
     bytes: int
     rows: int
+    sha256: str
 
 
 @dataclass(frozen=True)
@@ -225,7 +226,7 @@ def _understood(root: Root, told: Mapping[str, Any]) -> PublishedRun:
         rejects_by_reason=totals["rejects_by_reason"],
         layers=tuple(Layer(**{key: layer[key] for key in layer_keys}) for layer in told.get("layers", ())),
         tables={
-            name: tuple(Part(part["path"], part["bytes"], part["rows"]) for part in files)
+            name: tuple(Part(part["path"], part["bytes"], part["rows"], part["sha256"]) for part in files)
             for name, files in told["tables"].items()
         },
     )

@@ -23,7 +23,12 @@ def encode(document: Document) -> bytes:
 
 def checksum(data: bytes) -> bytes:
     """The line that stands beside a manifest.json, in the format of `sha256sum`."""
-    return f"{hashlib.sha256(data).hexdigest()}  manifest.json\n".encode()
+    return checksum_line(hashlib.sha256(data).hexdigest())
+
+
+def checksum_line(sha256: str) -> bytes:
+    """The same line, of a manifest.json with this SHA-256."""
+    return f"{sha256}  manifest.json\n".encode()
 
 
 def published(root: Root, run: str) -> Document | None:

@@ -29,18 +29,21 @@ def content(root: Root, rel: str) -> Content:
     return Content(size, hashed.hexdigest())
 
 
-def stamps(root: Root, folder: str) -> dict[str, str]:
-    """What changes when a file changes, by name, of the files directly below a folder; one listing."""
+def stamps(root: Root, folder: str, depth: int | None = None) -> dict[str, str]:
+    """What changes when a file changes, by path under the root, of all files below a folder; empty if there is none.
+
+    Args:
+        root: where to look.
+        folder: path under the root.
+        depth: how many folders deep to look; all without it.
+    """
     root.filesystem.invalidate_cache()
-    try:
-        entries = root.filesystem.ls(root.path(folder), detail=True)
-    except (FileNotFoundError, NotADirectoryError):
-        return {}
-    return {
-        str(entry["name"]).rpartition("/")[2]: " ".join(f"{entry[key]}" for key in ("size", *_STAMPS) if key in entry)
-        for entry in entries
-        if entry["type"] == "file"
-    }
+    below = root.filesystem.find(root.path(folder), maxdepth=depth, detail=True)
+    found = {}
+    for path, entry in below.items():
+        rel = f"{folder}/{str(path).rpartition(f'/{folder}/')[2]}"
+        found[rel] = " ".join(str(entry[key]) for key in ("size", *_STAMPS) if key in entry)
+    return found
 
 
 def move(root: Root, rel: str, to: str) -> None:
