@@ -25,6 +25,7 @@ from workers.instruments import SPECS
 from workers.job import Environment, Job, Spec
 from workers.model import Model
 from workers.shard import Group, Shard, Work, about
+from workers.store import verify
 from workers.store.columns import Table
 from workers.store.root import Root
 from workers.store.rows import PartFile, TableWriter
@@ -111,7 +112,7 @@ class Attempt(Generic[Spec]):
 
     def writer(self, table: Table) -> TableWriter:
         """Writes one table of the run."""
-        return TableWriter(self.root, table, self.run, self.scratch)
+        return TableWriter(self.root, table, self.run, self.scratch, staged=True)
 
     def publish(
         self,
@@ -206,17 +207,20 @@ def attempt(
         watch.phase("listing", None, "images")
         listing = stack.enter_context(manifest.listed(spec.corpus, watch.advance))
         check(model, listing)
-        told = publish.published(root, run)
+        told = publish.standing(root, run)
         if told is not None:
             identity.check_same(root, told, (spec, model), listing)
-            return published_before(root, told, started)
+            lost = verify.damaged_parts(root, told)
+            if not lost:
+                return published_before(root, told, started)
+            watch.say(f"{len(lost)} files of the published run are missing or damaged; they are made again")
         cluster.grow(spec.resources, device, watch.say)
         actors = cluster.staffing(spec.resources, device)
         root.check_writable()
         for uri in isolate.forget_stale(root, listing):
             watch.say(f"{uri} is there again: it is scanned")
         scratch = stack.enter_context(root.scratch())
-        pinned = identity.pin(root, run, spec, listing)
+        pinned = told["corpus"]["manifest"] if told else identity.pin(root, run, spec, listing)
         job = Job(spec, models.store(model, root), tuple(layer.name for layer in chosen), pinned)
         cluster.start(device)
         watch.say(_hired(actors, device))

@@ -4,14 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from workers import globs
+from workers import globs, stored_weights
 from workers import model as models
 from workers.core.network import Layer
 from workers.errors import ModelError, SpecError
 from workers.instruments import EvolutionRun
 from workers.model import Model, StoredModel
 from workers.spec import ModelSpec
-from workers.store import paths
 from workers.store.root import Root
 
 LEAST = 2  # checkpoints that show a change
@@ -94,9 +93,9 @@ def load(spec: EvolutionRun, last: Model) -> tuple[Checkpoint, ...]:
 
 
 def store(spec: EvolutionRun, every: Sequence[Checkpoint], last: Model, root: Root) -> None:
-    """Write the weights that are not under the root yet; they are read again for it, so that few are held at once."""
+    """Write the weights that are not under the root yet, or damaged; they are read again for it, so that few are held at once."""
     for file, each in zip(spec.evolve.checkpoints[:-1], every[:-1], strict=True):
-        if not root.exists(paths.model_path(each.stored.fingerprint)):
+        if not stored_weights.is_whole(root, each.stored.fingerprint):
             models.store(model_of(spec, file, last), root)
 
 

@@ -22,6 +22,7 @@ from workers.errors import RunError
 from workers.instruments import FiltersRun
 from workers.model import Model
 from workers.spec import check_run_id
+from workers.store import verify
 from workers.store.instruments import FILTERS
 from workers.store.root import Root
 from workers.store.rows import TableWriter
@@ -39,14 +40,15 @@ def filters(spec: FiltersRun) -> Outcome:
     root, loaded = Root(spec.root), [models.load(model) for model in spec.models]
     run = check_run_id(spec.run or f"filters-{datetime.now(UTC):%Y%m%dt%H%M%Sz}")
     identity = {"models": [model.model_dump(mode="json") for model in spec.models]}
-    told = publish.published(root, run)
+    told = publish.standing(root, run)
     if told is not None:
         if told["identity"] != json.loads(json.dumps(identity)):
             raise RunError(f"run {run!r} is published with another spec; give another --run")
-        return published_before(root, told, started)
+        if not verify.damaged_parts(root, told):
+            return published_before(root, told, started)
     root.check_writable()
     with root.scratch() as scratch:
-        with TableWriter(root, FILTERS, run, scratch) as writer:
+        with TableWriter(root, FILTERS, run, scratch, staged=True) as writer:
             for index, model in enumerate(loaded):
                 writer.write(pa.Table.from_pylist(list(_rows(index, model)), FILTERS.schema))
             parts = {FILTERS.name: writer.close()}

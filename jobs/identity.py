@@ -6,11 +6,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from workers import log
 from workers.corpus.manifest import Listing
 from workers.errors import RunError
 from workers.model import Model
 from workers.spec import JobSpec, check_run_id, slug
-from workers.store import paths
+from workers.store import documents, paths
 from workers.store.root import Root
 
 
@@ -30,16 +31,31 @@ def run_id(spec: JobSpec) -> str:
 def pin(root: Root, run: str, spec: JobSpec, listing: Listing) -> str:
     """The manifest that the run is pinned to: an earlier attempt's with the same spec, else today's."""
     path = paths.spec_path(run)
-    before = json.loads(root.read(path)) if root.exists(path) else None
+    before = _pinned(root, run)
     if before and before["identity"] == _identity(spec):
         return str(before["manifest"])
     committed = listing.commit(root)
-    data = json.dumps({"identity": _identity(spec), "manifest": committed}, indent=1, sort_keys=True).encode()
-    if before:
+    data = documents.pin(_identity(spec), committed)
+    if before is not None:
         root.put(path, data)
     elif not root.create(path, data):
         return pin(root, run, spec, listing)
     return committed
+
+
+def _pinned(root: Root, run: str) -> Mapping[str, Any] | None:
+    """What a run is pinned to; None if to nothing yet. A file that cannot be read pins nothing: its shards are found anyway."""
+    path = paths.spec_path(run)
+    if not root.exists(path):
+        return None
+    try:
+        told = json.loads(root.read(path))
+        if told["identity"] and told["manifest"]:
+            return dict(told)
+    except (ValueError, TypeError, KeyError, RecursionError):
+        pass
+    log.Log().say(f"{root.path(path)} is damaged; the run is pinned to today's list of its corpus", log.WARNING)
+    return {}
 
 
 def check_same(root: Root, told: Mapping[str, Any], asked: tuple[JobSpec, Model], listing: Listing) -> None:

@@ -12,7 +12,7 @@ from fastapi.responses import PlainTextResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
-from service import catalog, housekeeping
+from service import catalog, rejects
 from service.places import Allowed
 from service.problems import PROBLEMS
 from service.schedules import Schedules
@@ -204,7 +204,7 @@ def _add_acting(router: APIRouter, submissions: Submissions) -> None:
         """Let files that crashed or hung their decoder in a published run be tried again by the next scan of them."""
         _found(submissions, run)
         found = catalog.find(submissions.root, run, None)
-        return {"run": run, "files": housekeeping.retry_of(found, asked.uris if asked else ())}
+        return {"run": run, "files": rejects.retry_of(found, asked.uris if asked else ())}
 
 
 def _add_schedules(router: APIRouter, schedules: Schedules, submissions: Submissions, allowed: Allowed) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
 
+from workers import log
 from workers.errors import DamagedRun, QueryError, RunError, nearest
 from workers.spec import check_run_id
 from workers.store import paths
@@ -17,11 +18,12 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class Part:
-    """One Parquet file of a run: path relative to the root, size in bytes, and rows."""
+    """One Parquet file of a run: path relative to the root, size in bytes, rows, and SHA-256."""
 
     path: str
     bytes: int
     rows: int
+    sha256: str
 
 
 @dataclass(frozen=True)
@@ -115,12 +117,17 @@ class PublishedRun:
 
 
 def runs(root: Root) -> tuple[PublishedRun, ...]:
-    """All published runs, the newest first.
+    """All published runs, the newest first. One whose manifest is damaged is named in the log and left out.
 
     Raises:
-        DamagedRun: a manifest cannot be understood.
+        DamagedRun: all manifests are damaged.
     """
-    return _newest_first(_read(root, run) for run in _ids(root))
+    found, damaged = readable(root)
+    if damaged and not found:
+        raise DamagedRun(next(iter(damaged.values())))
+    for told in damaged.values():
+        log.Log().say(f"{told}; the run is left out", log.WARNING)
+    return found
 
 
 def some(root: Root) -> tuple[PublishedRun, ...]:
@@ -128,7 +135,7 @@ def some(root: Root) -> tuple[PublishedRun, ...]:
 
     Raises:
         RunError: there is none.
-        DamagedRun: a manifest cannot be understood.
+        DamagedRun: all manifests are damaged.
     """
     found = runs(root)
     if not found:
@@ -195,7 +202,8 @@ def _read(root: Root, run: str) -> PublishedRun:
     except FileNotFoundError as error:
         raise DamagedRun(f"run {run!r}: its manifest.json has vanished") from error
     except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise DamagedRun(f"run {run!r}: its manifest.json cannot be understood: {error!r}") from error
+        way = f"restore it from a copy, or remove the run: deconvoy rm {run}"
+        raise DamagedRun(f"run {run!r}: its manifest.json cannot be understood: {error!r}; {way}") from error
     raise DamagedRun(f"run {run!r}: its manifest.json is of version {told['version']!r}; this deconvoy reads {VERSION}")
 
 
@@ -218,7 +226,7 @@ def _understood(root: Root, told: Mapping[str, Any]) -> PublishedRun:
         rejects_by_reason=totals["rejects_by_reason"],
         layers=tuple(Layer(**{key: layer[key] for key in layer_keys}) for layer in told.get("layers", ())),
         tables={
-            name: tuple(Part(part["path"], part["bytes"], part["rows"]) for part in files)
+            name: tuple(Part(part["path"], part["bytes"], part["rows"], part["sha256"]) for part in files)
             for name, files in told["tables"].items()
         },
     )

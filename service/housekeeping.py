@@ -2,33 +2,27 @@
 
 Runs of a schedule go beyond those that it keeps, whatever their age. Of the rest nothing younger than the age is touched, for
 somebody may be writing it. Results of shards go when no published run was made of them. As long as a run is begun or live and
-not published all of them stay: which ones it will reuse only its job knows.
+not published, or its manifest is damaged, all of them stay: which ones it needs is not known.
 
 A run that goes is marked in its fire first, so that nobody fires it again, and a removal that was killed is gone on with.
 """
 
-import json
 from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cached_property
 
-import pyarrow.compute as pc
-
-from service.catalog import PublishedRun
-from service.query.reading import read
 from service.schedules import Schedules
-from workers.errors import DamagedRun, QueryError, Reason, RunError, nearest
-from workers.store import paths
+from workers.errors import DamagedRun, RunError, nearest
+from workers.store import documents, paths
 from workers.store.attempts import Attempts
 from workers.store.root import Root
-from workers.store.schema import REJECTS, RUNS
+from workers.store.schema import RUNS
 
 TEMPORARY = ".tmp"
 SILENCE = timedelta(hours=1)  # after which a run is forgotten that is to be: a job that lives writes every ten seconds
 KEPT_FIRES = 100  # of a schedule, as its history
-JUDGED = [str(Reason.DECODER_CRASH), str(Reason.DECODER_HANG)]  # by a verdict that is kept
 
 
 @dataclass(frozen=True)
@@ -39,16 +33,6 @@ class Removal:
     bytes: int
     why: str
     run: str = ""
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """A file that crashed or hung its decoder, and is left out of every scan until it is tried again."""
-
-    uri: str
-    reason: str
-    detail: str
-    path: str
 
 
 class Housekeeping:
@@ -66,18 +50,18 @@ class Housekeeping:
         self, root: Root, schedules: Schedules, now: datetime, age: timedelta, forget: Sequence[str] = ()
     ) -> None:
         self._root, self._schedules = root, schedules
-        self._before, self._silent = now - age, now - max(age, SILENCE)
+        self._silent_for = max(age, SILENCE)
+        self._before, self._silent = now - age, now - self._silent_for
         self._forget = forget
 
     def plan(self) -> Sequence[Removal]:
         """What can go, in the order in which it has to.
 
         Raises:
-            DamagedRun: a manifest cannot be understood; nothing can be said about what it needs.
             RunError: a run that is to be forgotten is published, unknown, or may be live.
         """
         found = [removal for run, why in self._going.items() for removal in self._of_run(run, why)]
-        if not self.unfinished():
+        if not self.unfinished() and not self.damaged:
             found += self._unneeded_results(without=self._going)
         return [*found, *self._old_fires(), *self._strays()]
 
@@ -92,6 +76,37 @@ class Housekeeping:
             self._schedules.mark_removed(run)
         for removal in removals:
             self._root.delete(removal.path)
+
+    def removal_of(self, run: str) -> Sequence[Removal]:
+        """The files of one run, published or not, in the order in which they have to go.
+
+        Raises:
+            RunError: there is no such run, or it may be live.
+        """
+        if run not in self._known:
+            raise RunError(f"there is no run {run!r} in {self._root.url!r}; {nearest(run, self._known)}")
+        if self._is_live(run) if Attempts(self._root, run).numbers() else not self._is_published(run):
+            self._check_silent(run)
+        return list(self._of_run(run, "it was to be removed"))
+
+    @cached_property
+    def damaged(self) -> Mapping[str, str]:
+        """Published runs whose manifests cannot be read, and why: what they need is not known."""
+        return {run: told for run, told in self._manifests.items() if isinstance(told, str)}
+
+    @cached_property
+    def _manifests(self) -> Mapping[str, documents.Document | str]:
+        """What the manifests of the published runs say, or what is wrong with them."""
+        found: dict[str, documents.Document | str] = {}
+        for run in self._root.folders(paths.RUNS):
+            try:
+                told = documents.published(self._root, run)
+            except DamagedRun as error:
+                told = {}
+                found[run] = str(error)
+            if told:
+                found[run] = told
+        return found
 
     @cached_property
     def _known(self) -> Sequence[str]:
@@ -117,10 +132,13 @@ class Housekeeping:
         begun = [each for each in self._known if not self._is_published(each)]
         if run not in begun:
             raise RunError(f"run {run!r} is not one that is begun and not published; {nearest(run, begun)}")
+        self._check_silent(run)
+
+    def _check_silent(self, run: str) -> None:
         for removal in (*self._files(paths.run_folder(run), ""), *self._files(paths.attempts_folder(run), "")):
             if self._root.modified(removal.path) > self._silent:
                 raise RunError(
-                    f"run {run!r} may be live: {removal.path} is young; cancel it, or give a smaller --older-than"
+                    f"run {run!r} may be live: {removal.path} is younger than {self._silent_for}; cancel it, or wait"
                 )
 
     def _of_run(self, run: str, why: str) -> Iterator[Removal]:
@@ -128,13 +146,14 @@ class Housekeeping:
 
         What says that it was begun goes last, so that it is known as long as anything of it is left.
         """
-        manifest, spec = paths.manifest_path(run), paths.spec_path(run)
+        decisive, spec = (paths.claim_path(run), paths.manifest_path(run)), paths.spec_path(run)
         others = [table for table in self._root.folders(paths.TABLES) if table != RUNS.name]
         own = {removal.path: removal for removal in self._files(paths.run_folder(run), why)}
         ordered = [
             *self._files(paths.table_folder(RUNS.name, run), why),
-            *(own.pop(path) for path in (manifest,) if path in own),
+            *(own.pop(path) for path in decisive if path in own),
             *(removal for table in others for removal in self._files(paths.table_folder(table, run), why)),
+            *self._staged(run, why),
             *self._files(paths.attempts_folder(run), why),
             *sorted(own.values(), key=lambda removal: removal.path == spec),
         ]
@@ -151,19 +170,12 @@ class Housekeeping:
                     yield removal
 
     def _unneeded_results(self, without: Container[str]) -> Iterator[Removal]:
-        needed = {path for run in self._root.folders(paths.RUNS) if run not in without for path in self._needed(run)}
+        made_of = [told for run, told in self._manifests.items() if run not in without and not isinstance(told, str)]
+        needed = {path for told in made_of for path in (*told.get("shards", ()), *told.get("groups", ()))}
         for configuration in self._root.folders(paths.SHARDS):
             for removal in self._files(paths.shard_folder(configuration), "no published run was made of it"):
                 if removal.path not in needed and self._is_old(removal.path):
                     yield removal
-
-    def _needed(self, run: str) -> Iterator[str]:
-        if self._is_published(run):
-            try:
-                told = json.loads(self._root.read(paths.manifest_path(run)))
-                yield from (*told.get("shards", ()), *told.get("groups", ()))
-            except ValueError as error:
-                raise DamagedRun(f"run {run!r}: its manifest.json cannot be understood: {error}") from error
 
     def _strays(self) -> Iterator[Removal]:
         """Files that a killed writer left, tables of runs that nobody has begun, and idempotency keys that nobody sends again."""
@@ -174,10 +186,29 @@ class Housekeeping:
                 here = f"{paths.TABLES}/{table}/{folder}"
                 if folder.removeprefix("run=") not in known:
                     yield from self._aged(self._files(here, "nobody has begun its run"))
+        yield from self._unpublished()
         for folder in folders:
             for removal in self._aged(self._files(folder, "a killed writer left it")):
                 if removal.path.endswith(TEMPORARY):
                     yield removal
+
+    def _unpublished(self) -> Iterator[Removal]:
+        """Files of tables that no manifest names: staged ones of killed publishers, and parts beside those of published runs."""
+        for run in self._root.folders(paths.RUNS):
+            if self._is_published(run) or not self._root.exists(paths.claim_path(run)):
+                yield from self._aged(self._staged(run, "it was never published"))
+        for run, told in self._manifests.items():
+            if isinstance(told, str):
+                continue
+            named = {part["path"] for parts in told["tables"].values() for part in parts}
+            for table in set(self._root.folders(paths.TABLES)) - {RUNS.name}:
+                folder = paths.table_folder(table, run)
+                beside = (each for each in self._files(folder, "its run does not name it") if each.path not in named)
+                yield from self._aged(beside)
+
+    def _staged(self, run: str, why: str) -> Iterator[Removal]:
+        for table in self._root.folders(paths.staged_folder(run)):
+            yield from self._files(f"{paths.staged_folder(run)}/{table}", why)
 
     def _below(self, folder: str) -> Iterator[str]:
         """A folder, and all that are in it."""
@@ -208,46 +239,3 @@ class Housekeeping:
 
     def _is_published(self, run: str) -> bool:
         return self._root.exists(paths.manifest_path(run))
-
-
-def verdicts(root: Root) -> Sequence[Verdict]:
-    """The files that crashed or hung their decoders."""
-    found = []
-    for name in sorted(root.files(paths.VERDICTS)):
-        path = f"{paths.VERDICTS}/{name}"
-        told = json.loads(root.read(path))
-        found.append(Verdict(told["uri"], told["reason"], told["detail"], path))
-    return found
-
-
-def retry(root: Root, uris: Sequence[str]) -> Sequence[Verdict]:
-    """Forget what is known of some files, or of all, so that the next scan of them tries them again.
-
-    Raises:
-        RunError: nothing is known of one that is named.
-    """
-    known = verdicts(root)
-    unknown = set(uris) - {verdict.uri for verdict in known}
-    if unknown:
-        raise RunError(
-            f"{min(unknown)!r} is not left out of scans for its decoder's sake; other rejects are always tried again"
-        )
-    chosen = [verdict for verdict in known if not uris or verdict.uri in uris]
-    for verdict in chosen:
-        root.delete(verdict.path)
-    return chosen
-
-
-def retry_of(run: PublishedRun, uris: Sequence[str] = ()) -> Sequence[Verdict]:
-    """Forget what is known of some of a run's rejects, or of all; the run stays as it is. See `retry`.
-
-    Raises:
-        QueryError: one that is named is no reject of the run that crashed or hung its decoder.
-        DamagedRun: the run's files are not the ones that its manifest names.
-    """
-    judged = set(read(run, REJECTS, pc.field("reason").isin(JUDGED), ["uri"])["uri"].to_pylist())
-    unknown = set(uris) - judged
-    if unknown:
-        raise QueryError(f"run {run.run!r} has no reject {min(unknown)!r} that crashed or hung its decoder")
-    left = judged.intersection(verdict.uri for verdict in verdicts(run.root)) & set(uris or judged)
-    return retry(run.root, sorted(left)) if left else ()

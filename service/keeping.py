@@ -1,4 +1,4 @@
-"""The commands that keep house. Takes words, removes what a root does not need, lets rejects be tried again."""
+"""The commands that keep house. Takes words, verifies and removes runs, removes what a root does not need, retries rejects."""
 
 from dataclasses import asdict
 from typing import Annotated
@@ -12,8 +12,54 @@ from workers.store.root import existing
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
+    app.command()(verify)
+    app.command()(rm)
     app.command()(gc)
     app.command("retry-rejects")(retry_rejects)
+
+
+def verify(
+    root: RootOption,
+    run: Annotated[str | None, typer.Argument(help="Run id; all published runs without it.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare every file of published runs with their manifests; the exit code is 1 if one is damaged."""
+    from service.console import print_json
+    from service.verifying import verified
+
+    found = verified(existing(root), run)
+    if as_json:
+        print_json({"runs": sorted(found), "findings": [asdict(each) for every in found.values() for each in every]})
+    for name, findings in {} if as_json else found.items():
+        for each in findings:
+            typer.echo(f"{name}  {each.path} {each.problem}; {each.remedy}")
+        if not any(each.damage for each in findings):
+            typer.echo(f"{name}  every file is what was published")
+    if any(each.damage for findings in found.values() for each in findings):
+        raise typer.Exit(1)
+
+
+def rm(
+    run: Annotated[str, typer.Argument(help="Run id.")],
+    root: RootOption,
+    as_json: JsonOption = False,
+) -> None:
+    """Remove a run, published or not, and its tables. Results of its shards stay until `gc` finds that no run needs them."""
+    from datetime import UTC, datetime, timedelta
+
+    from service.console import print_json
+    from service.housekeeping import Housekeeping
+    from service.running import size
+    from workers.spec import check_run_id
+
+    place = existing(root)
+    keeper = Housekeeping(place, nowhere(place), datetime.now(UTC), timedelta(0))
+    found = keeper.removal_of(check_run_id(run))
+    keeper.remove(found)
+    if as_json:
+        print_json({"removed": [asdict(each) for each in found]})
+        return
+    typer.echo(f"removed run {run}: {len(found):,} files, {size(sum(each.bytes for each in found))}")
 
 
 def gc(
@@ -38,10 +84,13 @@ def gc(
         typer.echo(f"deconvoy: {told}; until then its runs stay", err=True)
     keeper = Housekeeping(place, schedules, datetime.now(UTC), timedelta(days=older_than), forget or ())
     found, unfinished = keeper.plan(), keeper.unfinished()
+    for told in keeper.damaged.values():
+        typer.echo(f"deconvoy: {told}; until then all results of shards stay", err=True)
     if not dry_run:
         keeper.remove(found)
     if as_json:
-        print_json({"removed": [asdict(each) for each in found], "dry_run": dry_run, "unfinished": unfinished})
+        kept = {"unfinished": unfinished, "damaged": keeper.damaged}
+        print_json({"removed": [asdict(each) for each in found], "dry_run": dry_run, **kept})
         return
     for each in found:
         typer.echo(f"{each.path}  {size(each.bytes)}  {each.why}")
@@ -63,7 +112,7 @@ def retry_rejects(
     """Let files that crashed or hung their decoder be tried again by the next scan; other rejects always are."""
     from service import catalog
     from service.console import print_json
-    from service.housekeeping import retry, retry_of
+    from service.rejects import retry, retry_of
 
     place = existing(root)
     found = retry(place, uris or ()) if run is None else retry_of(catalog.find(place, run, None), uris or ())

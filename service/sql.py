@@ -1,18 +1,45 @@
-"""Published tables as DuckDB sees them. Takes a root, gives views over exactly the files that its runs' manifests name."""
+"""Published tables as DuckDB sees them. Takes a root, gives views over exactly the files that its runs' manifests name.
+
+A query reads through Arrow, which checks page checksums, in a DuckDB that itself can open no file and no connection: whatever it
+names, it sees the published tables and nothing else. `unsafe` opens the files with DuckDB, which can then open any.
+"""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from threading import Timer
 from typing import Any
 
 import duckdb
+import pyarrow as pa
+import pyarrow.dataset as ds
 
-from service import catalog
+from service import catalog, checking
 from service.catalog import PublishedRun
+from service.query.reading import FORMAT
+from workers import log
 from workers.errors import DamagedRun, QueryError
 from workers.store import paths
 from workers.store.root import Root
 from workers.store.schema import TABLES
+
+MEMORY = "4GB"
+TIMEOUT_S = 300.0
+RUN = pa.field("run", pa.string())
+
+# Locked, so that no query lifts one of them. Without a folder to spill to DuckDB writes nothing at all.
+_SANDBOX = (
+    "SET temp_directory = ''",
+    "SET enable_external_access = false",
+    "SET python_enable_replacements = false",
+    "SET lock_configuration = true",
+)
+_CLOSED: dict[str, str | bool | int | float | list[str]] = {
+    "autoinstall_known_extensions": False,
+    "autoload_known_extensions": False,
+    "allow_community_extensions": False,
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,29 +50,50 @@ class Answer:
     rows: tuple[tuple[Any, ...], ...]
 
 
-def ask(root: Root, query: str) -> Answer:
-    """Ask the published tables of a root a question in SQL.
+@dataclass(frozen=True)
+class Limits:
+    """What a query may use.
+
+    Attributes:
+        memory: of DuckDB, such as 4GB.
+        timeout_s: seconds after which it is stopped.
+        unsafe: it may read and write files, load extensions and open connections.
+    """
+
+    memory: str = MEMORY
+    timeout_s: float = TIMEOUT_S
+    unsafe: bool = False
+
+
+def ask(root: Root, query: str, limits: Limits = Limits()) -> Answer:
+    """Ask the published tables of a root a question in SQL. Runs whose files are damaged are named in the log and left out.
 
     Raises:
-        QueryError: DuckDB refuses the question, with what it says.
+        QueryError: DuckDB refuses the question, with what it says, or it goes beyond its limits.
+        DamagedRun: all runs are damaged.
     """
-    with duckdb.connect() as connection:
-        if not root.is_local:
-            connection.register_filesystem(root.filesystem)
-        _create_views(connection, published(root))
-        try:
+    files = published(root, [name for name in TABLES if re.search(rf"\b{name}\b", query, re.IGNORECASE)])
+    with duckdb.connect(config={} if limits.unsafe else _CLOSED) as connection, _plain(limits):
+        connection.execute(f"SET memory_limit = {_quoted(limits.memory)}")
+        if limits.unsafe:
+            _open(connection, root, files)
+        else:
+            _register(connection, root, files)
+        with _timed(connection, limits.timeout_s):
             found = connection.execute(query)
             if not found or not found.description:
                 raise QueryError("the query is empty, or gives no rows; try SHOW TABLES")
             return Answer(tuple(str(column[0]) for column in found.description), tuple(found.fetchall()))
-        except duckdb.Error as error:
-            told = str(error).partition("\nLINE ")[0]  # what follows points with a caret at a place in a line
-            raise QueryError(f"the query cannot be answered: {told}") from error
 
 
 def views(root: Root) -> str:
-    """`CREATE VIEW` statements for every table that a published run has."""
-    return "".join(f"{view(name, files)}\n" for name, files in published(root).items())
+    """`CREATE VIEW` statements for every table that a published run has. Damaged runs are left out, and named in a comment."""
+    damaged: dict[str, str] = {}
+    files = published(root, TABLES, damaged)
+    head = [f"The files under {root.url} as they were published; `deconvoy verify --root {root.url}` checks them."]
+    head += [f"Left out: {told}" for told in damaged.values()]
+    made = (view(name, [_opened_as(root, path) for path in listed]) for name, listed in files.items())
+    return "".join(f"{line}\n" for line in (*(f"-- {log.one_line(line)}" for line in head), *made))
 
 
 def view(name: str, files: Sequence[str]) -> str:
@@ -55,24 +103,97 @@ def view(name: str, files: Sequence[str]) -> str:
     return f"CREATE OR REPLACE VIEW {name} AS SELECT * FROM read_parquet([{listed}], {options});"  # noqa: S608 - quoted
 
 
-def published(root: Root) -> Mapping[str, Sequence[str]]:
-    """Files by table, of all published runs, newest run first; as DuckDB opens them.
+def published(root: Root, checked: Iterable[str], damaged: dict[str, str] | None = None) -> Mapping[str, list[str]]:
+    """Paths of the files by table, of all published runs, newest run first.
+
+    Args:
+        root: the root.
+        checked: tables whose files are held against their hashes.
+        damaged: filled with what is wrong with the runs that are left out, by run id.
 
     Raises:
         RunError: there is no published run.
+        DamagedRun: all are damaged.
     """
+    runs, wrong = checking.whole(root, catalog.some(root), checked)
+    told = {run: f"run {run!r}: {problem}; deconvoy verify {run} says more" for run, problem in wrong.items()}
+    if not runs:
+        raise DamagedRun(next(iter(told.values())))
+    for line in told.values():
+        log.Log().say(f"{line}; the run is left out", log.WARNING)
+    (damaged if damaged is not None else {}).update(told)
     found: dict[str, list[str]] = {}
-    for run in catalog.some(root):
+    for run in runs:
         for table, path in _parts(run):
             if table in TABLES:
-                found.setdefault(table, []).append(_opened_as(root, path))
+                found.setdefault(table, []).append(path)
     return {name: found[name] for name in TABLES if name in found}
+
+
+@contextmanager
+def _plain(limits: Limits) -> Iterator[None]:
+    """Say in one line what DuckDB refuses, without the caret that points into a line."""
+    try:
+        yield
+    except duckdb.InterruptException as error:
+        raise QueryError(
+            f"the query took longer than {limits.timeout_s:g} s; ask for less, or raise --timeout"
+        ) from error
+    except duckdb.Error as error:
+        told = str(error).splitlines()[0]
+        if isinstance(error, duckdb.OutOfMemoryException):
+            told += "; ask for less, or raise --memory"
+        if isinstance(error, duckdb.PermissionException):
+            told += "; --unsafe lets a query do this"
+        raise QueryError(f"the query cannot be answered: {told}") from error
+
+
+@contextmanager
+def _timed(connection: duckdb.DuckDBPyConnection, timeout_s: float) -> Iterator[None]:
+    timer = Timer(timeout_s, connection.interrupt)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _register(connection: duckdb.DuckDBPyConnection, root: Root, files: Mapping[str, Sequence[str]]) -> None:
+    """Make every table a view over an Arrow dataset, then close DuckDB's way to any file."""
+    for name, table in TABLES.items():
+        schema = table.schema.append(RUN)
+        if name not in files:
+            connection.register(name, schema.empty_table())
+            continue
+        hive = ds.partitioning(pa.schema([RUN]), flavor="hive")
+        base, listed = root.path(f"{paths.TABLES}/{name}"), [root.path(path) for path in files[name]]
+        source = ds.dataset(
+            listed, schema=schema, format=FORMAT, filesystem=root.filesystem, partitioning=hive, partition_base_dir=base
+        )
+        connection.register(name, source)
+    for setting in _SANDBOX:
+        connection.execute(setting)
+
+
+def _open(connection: duckdb.DuckDBPyConnection, root: Root, files: Mapping[str, Sequence[str]]) -> None:
+    """Make every table a view over its files."""
+    if not root.is_local:
+        connection.register_filesystem(root.filesystem)
+    for name, table in TABLES.items():
+        if name in files:
+            connection.execute(view(name, [_opened_as(root, path) for path in files[name]]))
+        else:
+            connection.register(name, table.schema.append(RUN).empty_table())
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
 
 
 def _literal(path: str) -> str:
     """A path in SQL: quotes doubled, and what DuckDB would take for a pattern in brackets."""
-    plain = re.sub(r"[*?\[]", lambda found: f"[{found[0]}]", path)
-    return "'" + plain.replace("'", "''") + "'"
+    return _quoted(re.sub(r"[*?\[]", lambda found: f"[{found[0]}]", path))
 
 
 def _parts(run: PublishedRun) -> Iterator[tuple[str, str]]:
@@ -88,21 +209,3 @@ def _parts(run: PublishedRun) -> Iterator[tuple[str, str]]:
 
 def _opened_as(root: Root, path: str) -> str:
     return root.path(path) if root.is_local else str(root.filesystem.unstrip_protocol(root.path(path)))
-
-
-def _create_views(connection: duckdb.DuckDBPyConnection, files: Mapping[str, Sequence[str]]) -> None:
-    for name in TABLES:
-        if name not in files:
-            _create_without_rows(connection, name)
-            continue
-        try:
-            connection.execute(view(name, files[name]))
-        except duckdb.Error as error:
-            raise DamagedRun(f"table {name!r} of the published runs cannot be read: {error}") from error
-
-
-def _create_without_rows(connection: duckdb.DuckDBPyConnection, name: str) -> None:
-    """A table that no run has: its columns and no row."""
-    connection.register("nothing", TABLES[name].schema.empty_table())
-    connection.execute(f"CREATE TABLE {name} AS SELECT *, NULL::VARCHAR AS run FROM nothing")  # noqa: S608 - ours
-    connection.unregister("nothing")

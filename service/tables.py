@@ -31,13 +31,21 @@ def add_to(app: typer.Typer) -> None:
 def sql(
     query: Annotated[str, typer.Argument(help="A question in DuckDB's SQL; every table is a view, runs are rows.")],
     root: RootOption,
+    memory: Annotated[str, typer.Option(help="Memory that DuckDB may use, such as 500MB.")] = "4GB",
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds after which the query is stopped.")] = 300.0,
+    unsafe: Annotated[
+        bool, typer.Option("--unsafe", help="Let the query read and write files and use the network.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Ask the tables of all published runs in SQL; `SHOW TABLES` and `DESCRIBE units` tell what there is."""
+    """Ask the tables of all published runs in SQL. `SHOW TABLES` and `DESCRIBE units` list what there is.
+
+    The query sees these tables and no file, extension or network.
+    """
     from service import sql as answers
     from service.console import print_json, print_table
 
-    answer = answers.ask(Root(root), query)
+    answer = answers.ask(Root(root), query, answers.Limits(memory, timeout, unsafe))
     names = _apart(answer.columns)
     rows = [dict(zip(names, map(_plain, row), strict=True)) for row in answer.rows]
     if as_json:

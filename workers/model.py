@@ -5,17 +5,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
-import safetensors.torch
 from torch import Tensor, nn
 
-from workers import architectures, files, weights
+from workers import architectures, files, stored_weights, weights
 from workers.architectures import Architecture
 from workers.core.graph import Node, trace
 from workers.core.network import Network, check_geometry
 from workers.core.preprocess import Preprocessing
 from workers.errors import ModelError, NodeError
 from workers.spec import ModelSpec
-from workers.store import paths
 from workers.store.root import Root
 
 
@@ -108,10 +106,9 @@ def fit(module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
 
 
 def store(model: Model, root: Root) -> StoredModel:
-    """Write the weights to `models/<fingerprint>.safetensors`, once, and give what the actors need to find them."""
-    path = paths.model_path(model.fingerprint)
-    if not root.exists(path):
-        root.put(path, safetensors.torch.save(dict(model.state)))
+    """Write the weights to `models/<fingerprint>.safetensors`, unless they are there; gives what actors find them by."""
+    if not stored_weights.is_whole(root, model.fingerprint):
+        stored_weights.write(root, model.fingerprint, model.state)
     return model.stored
 
 
@@ -119,10 +116,12 @@ def restore(stored: StoredModel, root: Root) -> Network:
     """The network of a stored model, as an actor builds it.
 
     Raises:
-        NodeError: this node builds another network than the driver did.
+        DamagedFile: the weights under the root are damaged.
+        NodeError: this node does not see them, or builds another network than the driver did.
     """
+    state = stored_weights.read(root, stored.fingerprint)
     module = architectures.build(stored.architecture)
-    fit(module, safetensors.torch.load(root.read(paths.model_path(stored.fingerprint))), stored.source)
+    fit(module, state, stored.source)
     size = stored.preprocessing.crop
     network = Network(trace(module, (size, size)))
     mark = fingerprint(network)

@@ -9,7 +9,8 @@ import pyarrow.compute as pc
 
 from service.catalog import PublishedRun
 from service.query.reading import read, row
-from workers.errors import QueryError, nearest
+from workers import log
+from workers.errors import DamagedRun, QueryError, nearest
 from workers.store.columns import Table
 from workers.store.instruments import CORRESPONDENCE, FILTERS, INVARIANCE, INVERSIONS, OCCLUSIONS, SANITY
 from workers.store.schema import EVOLUTION
@@ -78,10 +79,15 @@ def of_image(runs: Iterable[PublishedRun], corpus: str, image_id: str) -> Iterat
         runs: where to look.
         corpus: source of the corpus; the same image id elsewhere is another image.
         image_id: the image's key in it, or its uri.
+
+    A run whose files are damaged is named in the log and left out.
     """
     for run in runs:
         if run.job in OF_IMAGES and run.corpus == corpus:
-            yield from _findings(run, image_id)
+            try:
+                yield from _findings(run, image_id)
+            except DamagedRun as error:
+                log.Log().say(f"{error}; the run is left out", log.WARNING)
 
 
 def _findings(run: PublishedRun, image_id: str | None) -> Iterator[Finding]:

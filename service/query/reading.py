@@ -16,7 +16,7 @@ from workers.store.columns import Table
 from workers.store.schema import TABLES
 
 DATASETS_KEPT = 64
-_FORMAT = ds.ParquetFileFormat(
+FORMAT = ds.ParquetFileFormat(
     default_fragment_scan_options=ds.ParquetFragmentScanOptions(pre_buffer=True, page_checksum_verification=True)
 )
 
@@ -73,7 +73,7 @@ def picture(run: PublishedRun, table: Table, column: str, number: int) -> bytes:
 @lru_cache(DATASETS_KEPT)
 def _dataset(files: tuple[str, ...], table: str, filesystem: AbstractFileSystem) -> ds.Dataset:
     """The files as one dataset, which keeps their footers: a file is named by its content, so that it stays what it is."""
-    return ds.dataset(list(files), schema=TABLES[table].schema, format=_FORMAT, filesystem=filesystem)
+    return ds.dataset(list(files), schema=TABLES[table].schema, format=FORMAT, filesystem=filesystem)
 
 
 def _files(run: PublishedRun, table: Table) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ those that vanished. DuckDB sorts and merges on disk, so memory does not grow wi
 """
 
 import hashlib
+import shutil
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,13 +19,15 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from workers.corpus import sources
-from workers.errors import CorpusError
+from workers.errors import CorpusError, DamagedFile
 from workers.spec import CorpusSpec
-from workers.store import paths
+from workers.store import footers, paths
 from workers.store.results import MANIFEST
 from workers.store.root import Root
 
 GROUP_ROWS = 8192
+_BLOCK = 1 << 20
+_WAY_OUT = "restore the file from a copy, or remove it and the runs that name it (deconvoy rm) and scan again"
 _LISTED = pa.schema([field for field in MANIFEST if field.name != "removed"])
 
 
@@ -58,24 +61,36 @@ class Listing:
     corpus: str
 
     def commit(self, root: Root) -> str:
-        """Merge with the latest manifest of this corpus and freeze the result, unless nothing has changed.
+        """Merge with the latest manifest of this corpus and freeze the result, unless its rows are the same.
+
+        Rows are compared, not files: another version of pyarrow writes the same rows as other bytes.
 
         Returns:
             The manifest's path under the root. Of two racing writers one creates the file and the other reads it.
+
+        Raises:
+            DamagedFile: the latest manifest is damaged.
         """
         while True:
             latest = self.latest(root)
-            data = self._merged(root, latest)
-            if latest is not None and root.read(latest) == data:
+            merged = self._merged(root, latest)
+            if latest is not None and _same_rows(self.before, merged):
                 return latest
             number = 0 if latest is None else int(latest.rpartition("-")[2].removesuffix(".parquet")) + 1
             rel = f"{paths.corpus_folder(self.corpus)}/manifest-{number}.parquet"
-            if root.create(rel, data):
+            if root.create(rel, merged.read_bytes()):
                 return rel
 
     def same_as(self, root: Root, rel: str) -> bool:
-        """Whether the corpus still is what a manifest says."""
-        return root.exists(rel) and self._merged(root, rel) == root.read(rel)
+        """Whether the corpus still has the rows of a manifest.
+
+        Raises:
+            DamagedFile: the manifest is missing or damaged.
+        """
+        if not root.exists(rel):
+            raise DamagedFile(f"{root.path(rel)} is missing; {_WAY_OUT}")
+        merged = self._merged(root, rel)
+        return _same_rows(self.before, merged)
 
     def missing(self, image_ids: Sequence[str]) -> list[str]:
         """Those of some ids that are not listed, in their order."""
@@ -105,15 +120,22 @@ class Listing:
         ]
         return f"{folder}/manifest-{max(numbers)}.parquet" if numbers else None
 
-    def _merged(self, root: Root, old: str | None) -> bytes:
-        before = self.folder / "before.parquet"
+    @property
+    def before(self) -> Path:
+        """Local copy of the manifest that was merged last."""
+        return self.folder / "before.parquet"
+
+    def _merged(self, root: Root, old: str | None) -> Path:
         if old is None:
-            pq.write_table(MANIFEST.empty_table(), before)
+            pq.write_table(MANIFEST.empty_table(), self.before)
         else:
-            before.write_bytes(root.read(old))
+            with root.open(old) as source, self.before.open("wb") as copy:
+                shutil.copyfileobj(source, copy, _BLOCK)
         target = self.folder / "merged.parquet"
-        _merge(before, self.folder / "listed.parquet", target)
-        return target.read_bytes()
+        with _damage(root.path(old) if old else str(self.folder)):
+            _check_pages(self.before)
+            _merge(self.before, self.folder / "listed.parquet", target)
+        return target
 
 
 @contextmanager
@@ -144,31 +166,99 @@ def listed(corpus: CorpusSpec, watch: Callable[[int], None]) -> Iterator[Listing
 
 def count(root: Root, rel: str) -> int:
     """Rows of a manifest."""
-    with root.open(rel) as file:
-        return int(pq.ParquetFile(file).metadata.num_rows)
+    with _opened(root, rel) as parquet:
+        return int(parquet.metadata.num_rows)
 
 
 def rows(root: Root, rel: str, start: int, stop: int) -> list[Row]:
-    """Rows [start, stop) of a manifest; only the row groups that hold them are read."""
-    with root.open(rel) as file:
-        parquet = pq.ParquetFile(file)
+    """Rows [start, stop) of a manifest; only the row groups that hold them are read, the footer once per process.
+
+    Raises:
+        DamagedFile: it is not what was written.
+    """
+    with _opened(root, rel) as parquet:
         first, last = start // GROUP_ROWS, (max(stop, start + 1) - 1) // GROUP_ROWS
-        groups = [group for group in range(first, last + 1) if group < parquet.num_row_groups]
-        table = parquet.read_row_groups(groups).slice(start - first * GROUP_ROWS, stop - start)
-    return _rows(table, start)
+        groups = range(first, min(last + 1, parquet.num_row_groups))
+        table = parquet.read_row_groups(list(groups))
+        held = min(parquet.metadata.num_rows - first * GROUP_ROWS, len(groups) * GROUP_ROWS)
+        if len(table) != held:
+            raise pa.ArrowInvalid(f"row groups {first} to {last} hold {len(table)} rows instead of {held}")
+        return _rows(table.slice(start - first * GROUP_ROWS, stop - start), start)
 
 
 def stream(root: Root, rel: str, step: int) -> Iterator[list[Row]]:
-    """Consecutive slices of `step` rows."""
-    with root.open(rel) as file:
-        start, waiting = 0, pa.Table.from_batches([], MANIFEST)
-        for batch in pq.ParquetFile(file).iter_batches(batch_size=max(step, GROUP_ROWS)):
-            waiting = pa.concat_tables([waiting, pa.Table.from_batches([batch]).cast(MANIFEST)])
-            while len(waiting) >= step:
-                yield _rows(waiting.slice(0, step), start)
-                waiting, start = waiting.slice(step), start + step
-        if len(waiting):
-            yield _rows(waiting, start)
+    """Consecutive slices of `step` rows.
+
+    Raises:
+        DamagedFile: it is not what was written.
+    """
+    with _opened(root, rel) as parquet:
+        start = 0
+        for table in _slices(parquet, step):
+            yield _rows(table, start)
+            start += len(table)
+
+
+@contextmanager
+def _opened(root: Root, rel: str) -> Iterator[pq.ParquetFile]:
+    """A manifest, whose pages are checked when they are read."""
+    with _damage(root.path(rel)), footers.opened(root, rel, _check_footer) as parquet:
+        yield parquet
+
+
+def _check_footer(footer: pq.FileMetaData) -> None:
+    """Refuse other columns, or row groups without the rows that they should have: which group holds a row is computed."""
+    if not footer.schema.to_arrow_schema().equals(MANIFEST):
+        raise pa.ArrowInvalid("its columns are not those of a corpus manifest")
+    sizes = [footer.row_group(number).num_rows for number in range(footer.num_row_groups)]
+    if sum(sizes) != footer.num_rows or any(size != GROUP_ROWS for size in sizes[:-1]):
+        raise pa.ArrowInvalid(f"its footer counts {footer.num_rows} rows, its row groups hold {sum(sizes)}")
+
+
+@contextmanager
+def _damage(name: str) -> Iterator[None]:
+    """Say in one line which manifest is damaged."""
+    try:
+        yield
+    except (pa.ArrowException, duckdb.Error, OSError, UnicodeDecodeError) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # the storage's own
+            raise
+        told = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DamagedFile(f"{name} is damaged: {told}; {_WAY_OUT}") from error
+
+
+def _check_pages(local: Path) -> None:
+    """Read a copy of a manifest whole, since DuckDB checks no page."""
+    with pq.ParquetFile(local, page_checksum_verification=True) as parquet:
+        _check_footer(parquet.metadata)
+        for _ in _slices(parquet, GROUP_ROWS):
+            pass
+
+
+def _same_rows(one: Path, other: Path) -> bool:
+    """Whether two local manifests have the same rows in the same order."""
+    with pq.ParquetFile(one) as left, pq.ParquetFile(other) as right:
+        same = left.metadata.num_rows == right.metadata.num_rows
+        return same and all(map(pa.Table.equals, _slices(left, GROUP_ROWS), _slices(right, GROUP_ROWS)))
+
+
+def _slices(parquet: pq.ParquetFile, step: int) -> Iterator[pa.Table]:
+    """All rows, in tables of `step` rows; the last one may have fewer.
+
+    Raises:
+        ArrowInvalid: the pages hold another number of rows than the footer counts.
+    """
+    waiting, count = MANIFEST.empty_table(), 0
+    for batch in parquet.iter_batches(batch_size=max(step, GROUP_ROWS)):
+        waiting = pa.concat_tables([waiting, pa.Table.from_batches([batch]).cast(MANIFEST)])
+        count += len(batch)
+        while len(waiting) >= step:
+            yield waiting.slice(0, step)
+            waiting = waiting.slice(step)
+    if count != parquet.metadata.num_rows:
+        raise pa.ArrowInvalid(f"it holds {count} rows, its footer counts {parquet.metadata.num_rows}")
+    if len(waiting):
+        yield waiting
 
 
 def _rows(table: pa.Table, start: int) -> list[Row]:

@@ -36,6 +36,27 @@ def manifest_path(run: str) -> str:
     return f"{RUNS}/{run}/manifest.json"
 
 
+def checksum_path(run: str) -> str:
+    """The SHA-256 of a run's manifest.json, as `sha256sum -c` reads it."""
+    return f"{RUNS}/{run}/manifest.sha256"
+
+
+def claim_path(run: str) -> str:
+    """The manifest.json that a run will have, while its tables are moved into place."""
+    return f"{RUNS}/{run}/claim.json"
+
+
+def staged_folder(run: str) -> str:
+    """Where the files of a run's tables wait until the run is claimed; readers of whole folders do not look here."""
+    return f"{RUNS}/{run}/staged"
+
+
+def staged_path(part: str) -> str:
+    """Where the file waits that will lie at `part`, a path in a `table_folder`."""
+    _, table, folder, name = part.split("/")
+    return f"{staged_folder(folder.removeprefix('run='))}/{table}/{name}"
+
+
 def table_folder(table: str, run: str) -> str:
     """The Parquet files of one table of one run, in hive layout."""
     return f"{TABLES}/{table}/run={run}"

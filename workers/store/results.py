@@ -1,5 +1,7 @@
 """What workers and jobs store for each other, written once. Takes nothing, gives the schemas of manifests and results."""
 
+from collections.abc import Mapping
+
 import pyarrow as pa
 
 from workers.store.columns import IMAGE, Column, schema_of
@@ -117,3 +119,9 @@ _HIDDEN: tuple[Column, ...] = (
 )
 HIDDEN = _of_images("hidden", _HIDDEN, "signs of change by part, kind, draw and layer")
 CHECKED = _of_images("checked", LIKENESS, "the rows of `sanity`")
+
+# By the name in a file's metadata.
+RESULTS: Mapping[str, pa.Schema] = {
+    schema.metadata[b"deconvoy.schema"].decode(): schema
+    for schema in (SHARD, PROJECTED, OCCLUDED, INVERTED, TRANSFORMED, HIDDEN, CHECKED)
+}

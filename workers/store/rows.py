@@ -16,7 +16,9 @@ import pyarrow.parquet as pq
 from workers.errors import DamagedFile
 from workers.store import paths
 from workers.store.columns import IMAGE, Table
+from workers.store.results import RESULTS
 from workers.store.root import Root
+from workers.store.schema import TABLES
 
 PART_BYTES = 200_000_000
 GROUP_BYTES = 1_500_000
@@ -50,17 +52,33 @@ def read_table(root: Root, rel: str, columns: list[str] | None = None, filters: 
 
     Raises:
         FileNotFoundError: there is no such file.
-        DamagedFile: it is not what was written; its page checksums say so.
+        DamagedFile: it is not what was written; its page checksums, its columns or its count of rows say so.
     """
     with root.open(rel) as file:
         try:
-            return pq.read_table(
+            footer = pq.read_metadata(file)
+            _check_columns(footer.schema.to_arrow_schema(), (footer.metadata or {}).get(b"deconvoy.schema", b""))
+            file.seek(0)
+            found = pq.read_table(
                 file, columns=columns, filters=filters, partitioning=None, page_checksum_verification=True
             )
-        except (pa.ArrowInvalid, OSError) as error:
+            if filters is None and len(found) != footer.num_rows:
+                raise pa.ArrowInvalid(f"it holds {len(found)} rows, its footer counts {footer.num_rows}")
+        except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
             if isinstance(error, OSError) and error.errno is not None:  # the storage's own
                 raise
-            raise DamagedFile(f"{root.path(rel)} is damaged: {error}") from error
+            told = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise DamagedFile(f"{root.path(rel)} is damaged: {told}") from error
+    return found
+
+
+def _check_columns(there: pa.Schema, named: bytes) -> None:
+    """Refuse other columns than those of the schema that a file says it has; a table of an older version may lack some."""
+    name = named.decode()
+    known = RESULTS[name] if name in RESULTS else TABLES[name].schema if name in TABLES else pa.schema([])
+    types = {field.name: field.type for field in known}
+    if any(types.get(field.name) != field.type for field in there) or (name in RESULTS and len(there) != len(known)):
+        raise pa.ArrowInvalid(f"its columns are not those of the schema {name!r}")
 
 
 def options(table: Table) -> dict[str, Any]:
@@ -139,10 +157,28 @@ class TableWriter:
 
     Rows must come sorted. They are cut into row groups as `group_stops` says; a part that passes `part_bytes` is closed
     and the next one begun. There is always at least one part, so that every table of a run can be read.
+
+    Args:
+        root: where the parts go.
+        table: the table.
+        run: the run.
+        scratch: local temporary folder.
+        part_bytes: size from which a part is closed.
+        staged: parts wait in the run's own folder until `jobs.publish` moves them to where they are named.
     """
 
-    def __init__(self, root: Root, table: Table, run: str, scratch: Path, part_bytes: int = PART_BYTES) -> None:
+    def __init__(
+        self,
+        root: Root,
+        table: Table,
+        run: str,
+        scratch: Path,
+        part_bytes: int = PART_BYTES,
+        *,
+        staged: bool = False,
+    ) -> None:
         self._root = root
+        self._staged = staged
         self.table = table
         self._folder = paths.table_folder(table.name, run)
         self._scratch = scratch
@@ -194,7 +230,7 @@ class TableWriter:
         self._writer.close()
         hashed, size = _hash(self._local)
         rel = f"{self._folder}/part-{len(self._parts):05d}-{hashed[:16]}.parquet"
-        self._root.put_file(self._local, rel)
+        self._root.put_file(self._local, paths.staged_path(rel) if self._staged else rel)
         self._parts.append(PartFile(rel, self._rows, size, hashed))
         self._rows = 0
 

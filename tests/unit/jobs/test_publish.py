@@ -34,10 +34,10 @@ def root(tmp_path) -> Root:
     return Root(str(tmp_path / "root"))
 
 
-def written(root: Root, scratch: Path, detail: str) -> Parts:
-    """A table of one row, in a part that no manifest names yet."""
+def written(root: Root, scratch: Path, detail: str, *, staged: bool = True) -> Parts:
+    """A table of one row, in a part that no manifest names yet; one that is not staged is what older versions left."""
     row = {"image_id": "a.png", "uri": "/a.png", "image_index": 0, "bytes": 7, "reason": "damaged", "detail": detail}
-    with TableWriter(root, REJECTS, RUN, scratch) as writer:
+    with TableWriter(root, REJECTS, RUN, scratch, staged=staged) as writer:
         writer.write(pa.Table.from_pylist([row], REJECTS.schema))
         return {REJECTS.name: writer.close()}
 
@@ -52,7 +52,9 @@ def test_a_writer_that_comes_late_with_other_tables_is_refused_and_takes_nothing
 ):
     first, second = written(root, tmp_path, "first"), written(root, tmp_path, "second")
     told = publish.publish(root, RUN, first, FACTS, tmp_path)
-    with pytest.raises(DamagedRun, match="published meanwhile with other tables"):
+    with pytest.raises(
+        DamagedRun, match="is published with other tables; give another --run, or remove it: deconvoy rm flowers"
+    ):
         publish.publish(root, RUN, second, FACTS, tmp_path)
     assert publish.published(root, RUN) == told and details(root) == ["first"]
 
@@ -65,7 +67,7 @@ def test_a_writer_that_comes_late_with_the_same_tables_gets_the_manifest_that_st
 
 
 def test_what_an_attempt_left_that_was_never_published_goes_with_the_first_that_is(root, tmp_path):
-    written(root, tmp_path, "of another spec")
+    written(root, tmp_path, "of another spec", staged=False)
     root.put("tables/units/run=flowers/part-00000-0.parquet", b"of another kind of job")
     root.put("tables/units/run=others/part-00000-0.parquet", b"of another run")
     publish.publish(root, RUN, written(root, tmp_path, "ours"), FACTS, tmp_path)
@@ -74,7 +76,7 @@ def test_what_an_attempt_left_that_was_never_published_goes_with_the_first_that_
 
 
 def test_a_publisher_that_was_killed_after_its_manifest_is_completed_by_the_next_who_asks(root, tmp_path, monkeypatch):
-    written(root, tmp_path, "of another spec")
+    written(root, tmp_path, "of another spec", staged=False)
     with monkeypatch.context() as patch:
         patch.setattr(publish, "complete", lambda *_: None)
         told = publish.publish(root, RUN, written(root, tmp_path, "ours"), FACTS, tmp_path)

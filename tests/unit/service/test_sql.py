@@ -1,9 +1,13 @@
 """SQL over published runs: exactly the files of the manifests, whatever the root is called; one line for what is wrong."""
 
 import json
+import os
+import random
+import time
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
 import pytest
 from typer.testing import CliRunner
 
@@ -11,7 +15,7 @@ from service import sql
 from service.cli import app
 from tests.support.published import CHANNELS, publish
 from workers.errors import DamagedRun, QueryError
-from workers.store import paths
+from workers.store import documents, files, paths
 from workers.store.root import Root
 from workers.store.schema import TABLES
 
@@ -80,12 +84,12 @@ def test_views_are_written_to_a_file_or_refused_in_one_line(root, tmp_path):
     assert done.exit_code == 2 and "cannot be written" in done.stderr
 
 
-def test_a_run_with_a_missing_file_is_named_in_one_line(tmp_path):
+def test_a_run_with_a_missing_file_is_named_in_one_line_where_there_is_no_other(tmp_path):
     root = Root(str(tmp_path))
     publish(root)
     for part in (tmp_path / "tables" / "units" / "run=first").iterdir():
         part.unlink()
-    with pytest.raises(DamagedRun, match=r"table 'units' of the published runs cannot be read: .*run=first"):
+    with pytest.raises(DamagedRun, match=r"run 'first': tables/units/run=first/part-00000-\w+.parquet is missing"):
         sql.ask(root, "SELECT 1")
 
 
@@ -95,3 +99,177 @@ def test_a_run_without_its_row_in_runs_is_in_the_other_views(tmp_path):
     assert not root.files(paths.table_folder("runs", "first"))
     assert sql.ask(root, "SELECT count(*) FROM runs").rows == ((0,),)
     assert sql.ask(root, "SELECT count(DISTINCT run) FROM top").rows == ((1,),)
+
+
+@pytest.fixture
+def two(tmp_path, monkeypatch) -> Root:
+    """A root of two runs, and a home of the test's own."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    root = Root(str(tmp_path / "root"))
+    publish(root)
+    publish(root, "second", "2026-11-24T02:00:00+00:00")
+    return root
+
+
+def part(root: Root, table: str, run: str) -> Path:
+    [path, *_] = sorted((Path(root.base) / "tables" / table / f"run={run}").iterdir())
+    return path
+
+
+def flip(path: Path, bit: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[bit // 8] ^= 1 << bit % 8
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("trials", [25, pytest.param(250, marks=pytest.mark.slow)])
+def test_a_flipped_bit_never_gives_other_numbers(two, trials):
+    query = "SELECT * FROM units ORDER BY ALL"
+    right, path = sql.ask(two, query).rows, part(two, "units", "first")
+    data = path.read_bytes()
+    for bit in random.Random(0).sample(range(len(data) * 8), trials):
+        flip(path, bit)
+        answer = sql.ask(two, query)
+        path.write_bytes(data)
+        assert {row[-1] for row in answer.rows} == {"second"}, bit
+    os.utime(path, (0, 0))
+    assert sql.ask(two, query).rows == right
+
+
+@pytest.mark.parametrize("harm", ["missing", "cut", "flipped", "manifest", "checksum", "row"])
+def test_a_damaged_run_is_named_and_left_out_and_the_others_answer(two, harm, tmp_path):
+    manifest = Path(two.path(paths.manifest_path("first")))
+    two.put(paths.checksum_path("first"), documents.checksum(manifest.read_bytes()))
+    if harm == "missing":
+        part(two, "top", "first").unlink()
+    elif harm == "cut":
+        part(two, "top", "first").write_bytes(b"PAR1")
+    elif harm == "flipped":
+        flip(part(two, "units", "first"), 1000)
+    elif harm == "manifest":
+        manifest.write_bytes(b"")
+    elif harm == "checksum":
+        manifest.write_bytes(manifest.read_bytes().replace(b'"images": 12', b'"images": 13'))
+    else:
+        two.put("tables/runs/run=first/part-00000-0123456789abcdef.parquet", b"another one's")
+    done = CliRunner().invoke(app, ["sql", "SELECT DISTINCT run FROM units", "--root", two.base, "--json"])
+    assert done.exit_code == 0 and json.loads(done.stdout) == [{"run": "second"}]
+    assert done.stderr.count("\n") == 1 and "run 'first'" in done.stderr and "left out" in done.stderr
+    assert "deconvoy verify first" in done.stderr or "deconvoy rm first" in done.stderr
+    done = CliRunner().invoke(app, ["views", "--root", two.base, "-o", str(tmp_path / "v.sql")])
+    written = (tmp_path / "v.sql").read_text()
+    assert done.exit_code == 0 and "run=first" not in written.replace("-- Left out: ", "").partition("\nCREATE")[2]
+    assert "-- Left out: run 'first'" in written or harm == "manifest"
+    with duckdb.connect() as connection:
+        connection.execute(written)
+        assert connection.execute("SELECT DISTINCT run FROM units").fetchall() == [("second",)]
+
+
+def test_only_the_tables_that_a_query_names_are_hashed_and_each_file_once(two, monkeypatch):
+    read: list[str] = []
+    content = files.content
+    monkeypatch.setattr(files, "content", lambda root, path: (read.append(path), content(root, path))[1])
+    sql.ask(two, "SELECT count(*) FROM Units")
+    assert {path.split("/")[1] for path in read} == {"units"} and len(read) == 2
+    sql.ask(two, "SELECT max(mean) FROM units JOIN top USING (run, layer, channel)")
+    assert [path.split("/")[1] for path in read[2:]] == ["top"] * (len(read) - 2) and len(read) > 2
+    read.clear()
+    sql.ask(two, "FROM units SEMI JOIN top USING (channel)")
+    assert not read
+    os.utime(part(two, "units", "first"))
+    sql.ask(two, "FROM units")
+    assert len(read) == 1
+
+
+def test_hashes_are_kept_outside_of_the_root_and_a_query_needs_no_home(two, tmp_path, monkeypatch):
+    before = set(Path(two.base).rglob("*"))
+    sql.ask(two, "FROM units")
+    [kept] = (tmp_path / "cache" / "deconvoy").iterdir()
+    assert set(Path(two.base).rglob("*")) == before
+    for damage in ("", "[]", '{"a": 1}'):
+        kept.write_text(damage)
+        assert sql.ask(two, "SELECT count(*) FROM units").rows
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(Path, "home", lambda: (_ for _ in ()).throw(RuntimeError("no home")))
+    assert sql.ask(two, "SELECT count(*) FROM units").rows
+
+
+ESCAPES = [
+    "SELECT * FROM read_csv('/etc/passwd')",
+    "SELECT * FROM read_text('/etc/passwd')",
+    "SELECT * FROM read_blob('{part}')",
+    "SELECT * FROM read_parquet('{part}')",
+    "SELECT * FROM parquet_metadata('{part}')",
+    "SELECT * FROM sniff_csv('/etc/passwd')",
+    "FROM '/etc/passwd'",
+    "FROM '{part}'",
+    "SELECT * FROM glob('/etc/*')",
+    "SELECT * FROM read_csv('/dev/stdin')",
+    "SELECT * FROM read_parquet('https://example.com/x.parquet')",
+    "SELECT * FROM read_parquet('s3://bucket/x.parquet')",
+    "COPY (SELECT 1) TO '{here}/out.csv'",
+    "COPY (SELECT 1) TO '{part}'",
+    "COPY (SELECT 1) TO '{part}' (USE_TMP_FILE false)",
+    "EXPLAIN ANALYZE COPY (SELECT 1) TO '{here}/out.csv'",
+    "COPY units FROM '/etc/passwd'",
+    "EXPORT DATABASE '{here}/out'",
+    "IMPORT DATABASE '{here}'",
+    "ATTACH '{here}/out.db'",
+    "ATTACH ':memory:' AS other; ATTACH '{here}/out.db'",
+    "INSTALL httpfs",
+    "LOAD httpfs",
+    "CREATE SECRET key (TYPE s3)",
+    "SELECT getenv('HOME')",
+    "SELECT * FROM secret_of_the_caller",
+    "SET enable_external_access = true",
+    "SET memory_limit = '1TB'",
+    "RESET memory_limit",
+    "PRAGMA memory_limit = '1TB'",
+    "SET temp_directory = '{here}'",
+    "SET allowed_directories = ['/']",
+    "SET lock_configuration = false",
+    "PRAGMA enable_profiling = 'json'; SET profiling_output = '{here}/out.json'",
+    "CALL enable_logging(storage = 'file', storage_path = '{here}')",
+    "SELECT * FROM duckdb_secrets()",
+    "PREPARE p AS COPY (SELECT 1) TO '{here}/out.csv'; EXECUTE p",
+    "SELECT * FROM query('COPY (SELECT 1) TO ''{here}/out.csv''')",
+]
+
+
+@pytest.mark.parametrize("escape", ESCAPES)
+def test_a_query_reaches_the_published_tables_and_nothing_else(two, escape, tmp_path, monkeypatch):
+    secret_of_the_caller = pa.table({"a": [1]})  # what DuckDB would find in a frame
+    assert len(secret_of_the_caller) == 1
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    path = part(two, "units", "first")
+    data = path.read_bytes()
+    with pytest.raises(QueryError, match="cannot be answered") as refused:
+        sql.ask(two, escape.format(part=path, here=tmp_path / "here"))
+    assert "\n" not in str(refused.value)
+    assert not list((tmp_path / "here").iterdir()) and path.read_bytes() == data
+
+
+def test_a_query_with_unsafe_may_read_files(two):
+    path = part(two, "units", "first")
+    answer = sql.ask(two, f"SELECT count(*) FROM read_parquet('{path}')", sql.Limits(unsafe=True))  # noqa: S608 - ours
+    assert answer.rows == ((sum(CHANNELS.values()),),)
+    assert sql.ask(two, "SELECT count(DISTINCT run) FROM units", sql.Limits(unsafe=True)).rows == ((2,),)
+    assert "--unsafe lets a query do this" in CliRunner().invoke(
+        app, ["sql", f"FROM '{path}'", "--root", two.base]
+    ).stderr or ("does not exist" in CliRunner().invoke(app, ["sql", f"FROM '{path}'", "--root", two.base]).stderr)
+
+
+def test_a_query_has_limits_of_time_and_of_memory_and_says_which_flag_lifts_them(two):
+    begun = time.monotonic()
+    with pytest.raises(QueryError, match=r"took longer than 0.5 s; ask for less, or raise --timeout"):
+        sql.ask(two, "SELECT sum(a.i * b.i) FROM range(10000000) a(i), range(1000000) b(i)", sql.Limits(timeout_s=0.5))
+    assert time.monotonic() - begun < 20
+    with pytest.raises(QueryError, match=r"Out of Memory.*; ask for less, or raise --memory"):
+        sql.ask(two, "SELECT list(i) FROM range(100000000) t(i)", sql.Limits(memory="100MB"))
+    with pytest.raises(QueryError, match="cannot be answered"):
+        sql.ask(two, "FROM units", sql.Limits(memory="plenty"))
+    done = CliRunner().invoke(
+        app, ["sql", "FROM units LIMIT 1", "--root", two.base, "--memory", "1GB", "--timeout", "9"]
+    )
+    assert done.exit_code == 0

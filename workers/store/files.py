@@ -1,0 +1,63 @@
+"""Files under a root as they are. Takes paths, gives hashes and stamps, moves a file within the root."""
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from workers.store.root import Root
+
+BLOCK = 1 << 20
+_STAMPS = ("ETag", "etag", "md5Hash", "crc32c", "ino", "mtime", "created", "LastModified", "last_modified")
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a file holds: its size in bytes and its SHA-256."""
+
+    bytes: int
+    sha256: str
+
+
+def content(root: Root, rel: str) -> Content:
+    """Read a whole file, in blocks. FileNotFoundError if there is none."""
+    hashed, size = hashlib.sha256(), 0
+    with root.open(rel) as file:
+        while block := file.read(BLOCK):
+            hashed.update(block)
+            size += len(block)
+    return Content(size, hashed.hexdigest())
+
+
+def stamps(root: Root, folder: str, depth: int | None = None) -> dict[str, str]:
+    """What changes when a file changes, by path under the root, of all files below a folder; empty if there is none.
+
+    Args:
+        root: where to look.
+        folder: path under the root.
+        depth: how many folders deep to look; all without it.
+    """
+    root.filesystem.invalidate_cache()
+    below = root.filesystem.find(root.path(folder), maxdepth=depth, detail=True)
+    found = {}
+    for path, entry in below.items():
+        rel = f"{folder}/{str(path).rpartition(f'/{folder}/')[2]}"
+        found[rel] = " ".join(str(entry[key]) for key in ("size", *_STAMPS) if key in entry)
+    return found
+
+
+def move(root: Root, rel: str, to: str) -> None:
+    """Move a file within a root; it appears whole, and one that is there is replaced. FileNotFoundError if there is none."""
+    if not root.is_local:
+        root.filesystem.cp_file(root.path(rel), root.path(to))
+        root.delete(rel)
+        return
+    target = Path(root.path(to))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    os.replace(root.path(rel), target)
+    for folder in (target.parent, Path(root.path(rel)).parent):
+        number = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(number)
+        finally:
+            os.close(number)

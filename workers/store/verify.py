@@ -1,0 +1,193 @@
+"""Whether a published run is what was published. Takes a root and a run, gives what is wrong, with the way out of it."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from workers.errors import DamagedRun
+from workers.store import documents, footers, paths
+from workers.store.documents import Document
+from workers.store.files import content
+from workers.store.root import Root
+from workers.store.rows import read_table
+from workers.store.schema import RUNS
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something about a published run.
+
+    Attributes:
+        run: its id.
+        path: the file, relative to the root.
+        problem: what is wrong with it.
+        remedy: the way out.
+        damage: whether the run is not what was published; otherwise it is worth knowing.
+    """
+
+    run: str
+    path: str
+    problem: str
+    remedy: str
+    damage: bool = True
+
+
+def verify(root: Root, run: str) -> Iterator[Finding]:
+    """Read every file of a published run and compare it with what its manifest says."""
+    remove = f"restore it from a copy, or remove the run (deconvoy rm {run}) and run the same command again"
+    try:
+        document, data = _manifest(root, run)
+    except DamagedRun as error:
+        yield Finding(run, paths.manifest_path(run), str(error).partition(", ")[2].partition("; ")[0], remove)
+        return
+    checked = list(_checksum(root, run, data, remove))
+    yield from checked
+    if any(finding.damage for finding in checked):  # what else it says is not to be trusted
+        return
+    try:
+        yield from _held_against(root, document, remove)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        yield Finding(run, paths.manifest_path(run), f"cannot be understood: {error!r}", remove)
+
+
+def _held_against(root: Root, document: Document, remove: str) -> Iterator[Finding]:
+    """What differs from what a manifest says."""
+    yield from _parts(root, document)
+    yield from _strays(root, document)
+    yield from _row(root, document)
+    if problem := pin_problem(root, document):
+        again = "run the same command again: it writes the file again"
+        yield Finding(document["run"], paths.spec_path(document["run"]), problem, again)
+    yield from _corpus(root, document, remove)
+    yield from _results(root, document)
+
+
+def damaged_parts(root: Root, document: Document) -> list[Finding]:
+    """The files of a run's tables that are missing or damaged; the same command makes them again."""
+    return list(_parts(root, document))
+
+
+def is_intact(root: Root, part: Mapping[str, Any]) -> bool:
+    """Whether a file is there and is the one that a manifest names."""
+    return not _wrong(root, part)
+
+
+def row_problem(root: Root, document: Document) -> str:
+    """What is wrong with the row of a run in `runs`; nothing if it is there, whole and alone.
+
+    Its hash is in no manifest, since it is made from the manifest; the file's name holds the first 16 digits of it.
+    """
+    folder = paths.table_folder(RUNS.name, document["run"])
+    names = sorted(name for name in root.files(folder) if name.endswith(".parquet"))
+    if len(names) != 1:
+        return f"holds {len(names)} files instead of one"
+    [name] = names
+    if content(root, f"{folder}/{name}").sha256[:16] != name.removesuffix(".parquet").rpartition("-")[2]:
+        return f"{name} does not have the SHA-256 in its name"
+    row, wanted = read_table(root, f"{folder}/{name}"), documents.runs_row(document)
+    if not row.equals(wanted.select(row.column_names)):
+        return f"{name} is not the row that the manifest implies"
+    return ""
+
+
+def pin_problem(root: Root, document: Document) -> str:
+    """What is wrong with the spec.json of a run; nothing if it says what the manifest says, or the run has none."""
+    manifest = (document["corpus"] or {}).get("manifest")
+    if manifest is None or "identity" not in document:
+        return ""
+    path = paths.spec_path(document["run"])
+    if not root.exists(path):
+        return "is missing"
+    return "" if root.read(path) == documents.pin(document["identity"], manifest) else "is not what the manifest says"
+
+
+def _manifest(root: Root, run: str) -> tuple[Document, bytes]:
+    data = root.read(paths.manifest_path(run))
+    return documents.decode(data, run), data
+
+
+def _checksum(root: Root, run: str, data: bytes, remove: str) -> Iterator[Finding]:
+    path = paths.checksum_path(run)
+    if not root.exists(path):
+        told = "is missing: an older version published the run, and its manifest.json cannot be checked"
+        yield Finding(run, path, told, "nothing to do", damage=False)
+    elif root.read(path) != documents.checksum(data):
+        told = f"does not have the SHA-256 in {path}, or that file is damaged"
+        yield Finding(run, paths.manifest_path(run), told, remove)
+
+
+def _parts(root: Root, document: Document) -> Iterator[Finding]:
+    again = "run the same command again: it makes the file again"
+    for parts in document["tables"].values():
+        for part in parts:
+            if problem := _wrong(root, part):
+                yield Finding(document["run"], part["path"], problem, again)
+
+
+def _wrong(root: Root, part: Mapping[str, Any]) -> str:
+    """What is wrong with a file; nothing if it is the one that the manifest names."""
+    if not root.exists(part["path"]):
+        return "is missing"
+    there = content(root, part["path"])
+    if there.bytes != part["bytes"]:
+        return f"has {there.bytes} bytes instead of {part['bytes']}"
+    if there.sha256 != part["sha256"]:
+        return f"has the SHA-256 {there.sha256[:16]}... instead of {part['sha256'][:16]}..."
+    with root.open(part["path"]) as file:
+        count = pq.ParquetFile(file).metadata.num_rows
+    return "" if count == part["rows"] else f"has {count} rows instead of {part['rows']}"
+
+
+def _strays(root: Root, document: Document) -> Iterator[Finding]:
+    run, named = document["run"], {part["path"] for parts in document["tables"].values() for part in parts}
+    for table in set(root.folders(paths.TABLES)) - {RUNS.name}:
+        folder = paths.table_folder(table, run)
+        for name in root.files(folder):
+            if name.endswith(".parquet") and f"{folder}/{name}" not in named:
+                told = "is not named by the manifest, and readers of whole folders see its rows"
+                yield Finding(run, f"{folder}/{name}", told, "run the same command again: it removes the file")
+
+
+def _row(root: Root, document: Document) -> Iterator[Finding]:
+    if problem := row_problem(root, document):
+        folder, run = paths.table_folder(RUNS.name, document["run"]), document["run"]
+        yield Finding(run, folder, problem, "run the same command again: it writes the row again")
+
+
+def _corpus(root: Root, document: Document, remove: str) -> Iterator[Finding]:
+    path, wanted = (document["corpus"] or {}).get("manifest"), (document["corpus"] or {}).get("sha256")
+    if path is None:
+        return
+    if not root.exists(path):
+        yield Finding(document["run"], path, "is missing", remove)
+    elif wanted is None:  # an older version published the run
+        if problem := _unreadable(root, path):
+            yield Finding(document["run"], path, problem, remove)
+    elif content(root, path).sha256 != wanted:
+        yield Finding(document["run"], path, "is not the list of images that the run was made of", remove)
+
+
+def _unreadable(root: Root, path: str) -> str:
+    """What keeps a Parquet file from being read; nothing if all its pages have their checksums."""
+    try:
+        with footers.opened(root, path, lambda _: None) as parquet:
+            for _ in parquet.iter_batches():
+                pass
+    except (pa.ArrowException, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # the storage's own
+            raise
+        return f"cannot be read: {str(error).splitlines()[0]}"
+    return ""
+
+
+def _results(root: Root, document: Document) -> Iterator[Finding]:
+    named = [*document.get("shards", ()), *document.get("groups", ())]
+    folders = {paths.configuration_of(path) for path in named}
+    there = {f"{paths.shard_folder(each)}/{name}" for each in folders for name in root.files(paths.shard_folder(each))}
+    missing = [path for path in named if path not in there]
+    if missing:
+        told = f"is missing, as are {len(missing) - 1} other results of the {len(named)} that the run was made of"
+        yield Finding(document["run"], missing[0], told, "they will be made again if they are needed", damage=False)
