@@ -35,7 +35,7 @@ from workers.log import Log
 from workers.spec import check_run_id, make
 from workers.spec_file import read_spec
 from workers.store.attempts import CANCELLED, Attempts, Ended
-from workers.store.root import Root
+from workers.store.root import Root, patient
 
 JOBS: dict[str, Callable[[Any, Watcher], Outcome]] = {
     "scan": scan,
@@ -55,7 +55,7 @@ def main(words: list[str]) -> int:
         log.set_up()
         match words:
             case ["submitted", root, run, number] if number.isdecimal():
-                return submitted(Root(root), check_run_id(run), int(number))
+                return submitted(patient(root), check_run_id(run), int(number))
             case ["head"]:
                 return head(cluster.cpus())
             case [job, path] if job in JOBS:

@@ -21,7 +21,7 @@ from workers.job import Environment, Job, digest, project_configuration, scan_co
 from workers.model import Model
 from workers.shard import CheckpointBatch, CheckpointGroup, CheckpointShard, Shard
 from workers.store import paths
-from workers.store.root import Root
+from workers.store.root import patient
 from workers.store.schema import EVOLUTION, IMAGES, REJECTS
 
 HELD_BYTES = 1 << 30  # of checkpoints that one actor has in memory at once
@@ -48,7 +48,7 @@ def evolve(spec: EvolutionRun, watch: Watcher) -> Outcome:
 
 def _check_published(spec: EvolutionRun, every: Sequence[Checkpoint]) -> None:
     """The files of a published run must still be what they were; a run of other files is another one anyway."""
-    told = publish.published(Root(spec.root), spec.run) if spec.run else None
+    told = publish.published(patient(spec.root), spec.run) if spec.run else None
     if told and told["spec"].get("evolve", {}).get("checkpoints") == list(spec.evolve.checkpoints):
         for each, before in zip(every, told["checkpoints"], strict=True):
             identity.check_weights(str(spec.run), each.stored.source, before["fingerprint"], each.stored.fingerprint)
