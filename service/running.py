@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from jobs.watch import Watcher
     from workers.spec import AnySpec
 
+DIGITS = 19  # of the largest integer of 64 bits
+
 
 def watched(work: "Callable[[Watcher], Outcome]") -> "Outcome":
     """Do something under progress bars, which end with it."""
@@ -101,8 +103,8 @@ def absolute_model(source: str | None) -> str | None:
 
 
 def number(text: str | None) -> int | str | None:
-    """A number where the text is one; the rest is for the spec to judge."""
-    return int(text) if text and text.isdecimal() else text
+    """A number where the text is one; the rest is for the spec to judge, thousands of digits too."""
+    return int(text) if text and text.isdecimal() and len(text) <= DIGITS else text
 
 
 def size(count: int) -> str:

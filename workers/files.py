@@ -16,12 +16,17 @@ def filesystem(url: str) -> tuple[Any, str]:
     """The file system of a URL, and its path there.
 
     Raises:
-        ValueError: its protocol is unknown.
+        ValueError: its protocol is unknown, or it is not a URL of that protocol.
         ImportError: what speaks it is not installed.
     """
     chained = {link.partition("://")[0] for link in url.split("::")}
     options = {protocol: {"client_kwargs": {"trace_configs": [_staying()]}} for protocol in chained & {"http", "https"}}
-    found, path = url_to_fs(url, **options)
+    try:
+        found, path = url_to_fs(url, **options)
+    except (OSError, ValueError, ImportError):
+        raise
+    except Exception as error:  # a file system's constructor raises anything for a URL that it does not expect
+        raise ValueError(f"{type(error).__name__}: {error}") from error
     return found, str(path)
 
 

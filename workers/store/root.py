@@ -38,7 +38,7 @@ class Root:
         patience_s: seconds for which a failing operation is tried again; 0 tries once.
 
     Raises:
-        RootError: nobody knows the URL's protocol.
+        RootError: the URL's protocol is unknown, or cannot be used here.
     """
 
     def __init__(self, url: str, patience_s: float = 0.0) -> None:
@@ -46,8 +46,8 @@ class Root:
         self.patience_s = patience_s
         try:
             self.filesystem, base = url_to_fs(url)
-        except (ValueError, ImportError) as error:
-            raise RootError(f"root {url!r} cannot be used: {error}") from error
+        except Exception as error:  # a file system's constructor raises anything for a URL that it does not expect
+            raise RootError(f"root {url!r} cannot be used: {reason(error)}") from error
         self.base = str(base).rstrip("/")
         self._folder = local.Folder(Path(self.base or "/"))
 
