@@ -5,6 +5,7 @@ import math
 import os
 import signal
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -26,6 +27,9 @@ PATIENCE = (
     "DECONVOY_WAIT_FOR_NODES_S"  # that a cluster which grows by itself may take to bring nodes; its operator says so
 )
 AGENT = "ray.dashboard.optional_deps"
+# Unix allows 107 characters in a socket's path; 'ray/session_<time>_<pid>/sockets/plasma_store' takes 73 of them.
+LONGEST_FOLDER = 107 - 73
+SHORT_FOLDERS = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 - Ray makes its own folder there, as it does by default
 QUIET = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # else Ray warns of a change to come
     "RAY_USAGE_STATS_ENABLED": "0",  # a library does not report its users to anyone
@@ -135,8 +139,33 @@ def start(device: str) -> None:
         return
     gpus = torch.cuda.device_count() if device == "cuda" else 0
     with _without_agent():
-        _init(address="local", num_cpus=cpus(), num_gpus=gpus, include_dashboard=False, object_store_memory=STORE_BYTES)
-    _tighten(Path.home() / ".ray" / "auth_token")
+        _init(
+            address="local",
+            num_cpus=cpus(),
+            num_gpus=gpus,
+            include_dashboard=False,
+            object_store_memory=STORE_BYTES,
+            _temp_dir=folder_for_sockets(),
+        )
+    _tighten(Path(os.path.expanduser("~/.ray/auth_token")))
+
+
+def folder_for_sockets() -> str | None:
+    """A folder for Ray's sockets where its own choice has too long a name for them; None where it has not.
+
+    Raises:
+        UsageError: there is no other one that can be written.
+    """
+    named = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or tempfile.gettempdir()
+    if len(os.fsencode(os.path.abspath(named))) <= LONGEST_FOLDER:
+        return None
+    for folder in SHORT_FOLDERS:
+        if os.access(folder, os.W_OK | os.X_OK):
+            return os.path.join(folder, "ray")
+    raise UsageError(
+        f"the temporary folder {named!r} has too long a name for Ray's sockets: set RAY_TMPDIR to one of at most "
+        f"{LONGEST_FOLDER} characters that can be written"
+    )
 
 
 def cpus() -> int:

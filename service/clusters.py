@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 from service.answers import last_line, silence, understood
 from workers.errors import ClusterError, NoAnswer, NoJob, NotReady
 
-TOKEN = Path.home() / ".ray" / "auth_token"
+TOKEN = Path(os.path.expanduser("~/.ray/auth_token"))  # as Ray says it; without a home it stays relative
 DRIVER_CPUS = 1
 WARM_UP_S = 30.0
 ANSWER_S = 20.0  # Ray's own client would wait for ever

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from service import drawing
+from service.terminal import complain, echo
 from workers import log
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def finish(outcome: "Outcome", *, as_json: bool) -> None:
     else:
         tell(outcome)
     if outcome.complaint:
-        typer.echo(f"deconvoy: {outcome.complaint}", err=True)
+        complain(outcome.complaint)
     raise typer.Exit(outcome.exit_code)
 
 
@@ -68,7 +69,7 @@ def tell(outcome: "Outcome") -> None:
     }
     for name, text in lines.items():
         if text:
-            typer.echo(f"{name:7} {text}")
+            echo(f"{name:7} {text}")
 
 
 def _rate(images_per_s: float) -> str:
