@@ -28,7 +28,7 @@ from workers.log import Log
 from workers.spec import check_run_id, make
 from workers.spec_file import read_spec
 from workers.store.attempts import CANCELLED, Attempts, Begun, Ended
-from workers.store.root import Root
+from workers.store.root import Root, patient
 
 
 def main(words: list[str]) -> int:
@@ -37,7 +37,7 @@ def main(words: list[str]) -> int:
         log.set_up()
         match words:
             case ["submitted", root, run, number] if number.isdecimal():
-                return submitted(Root(root), check_run_id(run), int(number))
+                return submitted(patient(root), check_run_id(run), int(number))
             case ["head"]:
                 return head(cluster.cpus())
             case [job, path] if job in SPECS:

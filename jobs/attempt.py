@@ -27,7 +27,7 @@ from workers.model import Model
 from workers.shard import Group, Shard, Work, about
 from workers.store import verify
 from workers.store.columns import Table
-from workers.store.root import Root
+from workers.store.root import Root, patient
 from workers.store.rows import PartFile, TableWriter
 
 KINDS = {kind: job for job, kind in SPECS.items()}
@@ -200,7 +200,7 @@ def attempt(
     with cluster.session(), ExitStack() as stack:
         device, threads = cluster.resolve_device(spec.resources.device), spec.resources.threads
         spec = spec.resolved(device)
-        root, model = Root(spec.root), models.load(spec.model)
+        root, model = patient(spec.root), models.load(spec.model)
         chosen = model.network.select(layers(model.network) if callable(layers) else layers)
         run = identity.run_id(spec)
         carried = watch.begin(run)

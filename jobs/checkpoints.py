@@ -1,16 +1,16 @@
 """The checkpoints of a training. Takes a spec's files and globs, gives stored networks and the layers that are new in each."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 
 from workers import globs, stored_weights
 from workers import model as models
 from workers.core.network import Layer
-from workers.errors import ModelError, SpecError
-from workers.instruments import EvolutionRun
+from workers.errors import DivergedError, ModelError, SpecError
+from workers.instruments import EvolutionRun, checkpoint_name
 from workers.model import Model, StoredModel
-from workers.spec import ModelSpec
+from workers.spec import ModelSpec, weights_file
 from workers.store.root import Root
 
 LEAST = 2  # checkpoints that show a change
@@ -21,7 +21,7 @@ class Checkpoint:
     """One checkpoint.
 
     Attributes:
-        number: its place in the training, from 0.
+        number: its place among the checkpoints that have not diverged, from 0.
         name: its file's name without the ending.
         stored: the network.
         source: for each layer looked at, the number of the first checkpoint that gives the same feature maps: itself, or an
@@ -68,35 +68,63 @@ def expanded(patterns: Sequence[str]) -> tuple[str, ...]:
     return tuple(files)
 
 
-def load(spec: EvolutionRun, last: Model) -> tuple[Checkpoint, ...]:
-    """Load each checkpoint, and see what in it is new; writes nothing.
+def ending_soundly(spec: EvolutionRun) -> EvolutionRun:
+    """The spec with the last checkpoint that has not diverged as its model: a training that diverges does so at its end.
 
     Args:
         spec: as `resolved` gives it.
-        last: the last checkpoint.
+
+    Raises:
+        ModelError: the weights of a checkpoint cannot be read, do not fit, or all of them have diverged.
+    """
+    for file in reversed(spec.evolve.checkpoints[1:]):
+        model = _with(spec.model, file)
+        with suppress(DivergedError):
+            models.load(model)
+            return spec.model_copy(update={"model": model})
+    raise DivergedError(
+        f"evolve.checkpoints: every file after the first has diverged; a change needs {LEAST} that have not"
+    )
+
+
+def load(spec: EvolutionRun, last: Model, say: Callable[[str], None] = lambda _: None) -> tuple[Checkpoint, ...]:
+    """Load each checkpoint that has not diverged, and see what in it is new; writes nothing.
+
+    Args:
+        spec: as `ending_soundly` gives it.
+        last: the last checkpoint that has not diverged.
+        say: is given a line for each that is left out.
 
     Raises:
         ModelError: the weights of a checkpoint cannot be read, or do not fit the network.
+        SpecError: too few have not diverged.
     """
     layers = last.network.select(spec.scan.layers)
     seen: dict[tuple[int, str], int] = {}
-    found = []
-    for number, file in enumerate(spec.evolve.checkpoints):
-        final = number == len(spec.evolve.checkpoints) - 1
-        model = last if final else model_of(spec, file, last)
+    found: list[Checkpoint] = []
+    for file in spec.evolve.checkpoints:
+        try:
+            model = last if file == _file(last.stored) else model_of(spec, file, last)
+        except DivergedError as error:
+            say(f"checkpoint {checkpoint_name(file)!r} is left out: {error}")
+            continue
+        number = len(found)
         marks = models.layer_fingerprints(model.network)
         source = tuple(seen.setdefault((layer.index, marks[layer.index]), number) for layer in layers)
         weight_bytes = sum(tensor.nbytes for tensor in model.state.values())
-        name = PurePosixPath(file).name.rpartition(".")[0] or PurePosixPath(file).name
-        found.append(Checkpoint(number, name, model.stored, source, weight_bytes))
+        found.append(Checkpoint(number, checkpoint_name(file), model.stored, source, weight_bytes))
+    if len(found) < LEAST:
+        raise SpecError(
+            [f"evolve.checkpoints: all but {found[0].name!r} have diverged; a change needs {LEAST} that have not"]
+        )
     return tuple(found)
 
 
 def store(spec: EvolutionRun, every: Sequence[Checkpoint], last: Model, root: Root) -> None:
     """Write the weights that are not under the root yet, or damaged; they are read again for it, so that few are held at once."""
-    for file, each in zip(spec.evolve.checkpoints[:-1], every[:-1], strict=True):
+    for each in every[:-1]:
         if not stored_weights.is_whole(root, each.stored.fingerprint):
-            models.store(model_of(spec, file, last), root)
+            models.store(model_of(spec, _file(each.stored), last), root)
 
 
 def model_of(spec: EvolutionRun, file: str, last: Model) -> Model:
@@ -108,8 +136,12 @@ def model_of(spec: EvolutionRun, file: str, last: Model) -> Model:
     model = models.load(_with(spec.model, file))
     shapes = [[node.shape for node in each.network.nodes] for each in (model, last)]
     if shapes[0] != shapes[1]:
-        raise ModelError(f"checkpoint {file!r} gives another network than {spec.evolve.checkpoints[-1]!r}")
+        raise ModelError(f"checkpoint {file!r} gives another network than {_file(last.stored)!r}")
     return model
+
+
+def _file(stored: StoredModel) -> str:
+    return str(weights_file(stored.source))
 
 
 def _with(model: ModelSpec, file: str) -> ModelSpec:

@@ -16,12 +16,13 @@ from jobs.reduce import reduce
 from jobs.watch import Watcher
 from workers.corpus.manifest import Listing
 from workers.evolve import EvolveWorker, ProjectCheckpoints
-from workers.instruments import EvolutionRun
+from workers.instruments import EvolutionRun, checkpoint_name
 from workers.job import Environment, Job, digest, project_configuration, scan_configuration
 from workers.model import Model
 from workers.shard import CheckpointBatch, CheckpointGroup, CheckpointShard, Shard
+from workers.spec import weights_file
 from workers.store import paths
-from workers.store.root import Root
+from workers.store.root import patient
 from workers.store.schema import EVOLUTION, IMAGES, REJECTS
 
 HELD_BYTES = 1 << 30  # of checkpoints that one actor has in memory at once
@@ -37,10 +38,10 @@ def evolve(spec: EvolutionRun, watch: Watcher) -> Outcome:
         UsageError: something is wrong with the spec; nothing was written.
         RunStopped: the run cannot go on; what is finished stays.
     """
-    asked, found = checkpoints.resolved(spec), list[Checkpoint]()
+    asked, found = checkpoints.ending_soundly(checkpoints.resolved(spec)), list[Checkpoint]()
 
     def check(last: Model, _: Listing) -> None:
-        found.extend(checkpoints.load(asked, last))
+        found.extend(checkpoints.load(asked, last, watch.say))
         _check_published(asked, found)
 
     return attempt(asked, watch, spec.scan.layers, lambda run: _work(run, found), check)
@@ -48,10 +49,12 @@ def evolve(spec: EvolutionRun, watch: Watcher) -> Outcome:
 
 def _check_published(spec: EvolutionRun, every: Sequence[Checkpoint]) -> None:
     """The files of a published run must still be what they were; a run of other files is another one anyway."""
-    told = publish.published(Root(spec.root), spec.run) if spec.run else None
+    told = publish.published(patient(spec.root), spec.run) if spec.run else None
     if told and told["spec"].get("evolve", {}).get("checkpoints") == list(spec.evolve.checkpoints):
-        for each, before in zip(every, told["checkpoints"], strict=True):
-            identity.check_weights(str(spec.run), each.stored.source, before["fingerprint"], each.stored.fingerprint)
+        before = {each["source"]: each["fingerprint"] for each in told["checkpoints"]}
+        now = {each.stored.source: each.stored.fingerprint for each in every}
+        for source in sorted(before.keys() | now.keys()):  # one that is in one of them alone has diverged in the other
+            identity.check_weights(str(spec.run), source, before.get(source, "diverged"), now.get(source, "diverged"))
 
 
 def _work(run: Attempt[EvolutionRun], every: Sequence[Checkpoint]) -> Outcome:
@@ -73,7 +76,7 @@ def _work(run: Attempt[EvolutionRun], every: Sequence[Checkpoint]) -> Outcome:
     rate = scanned / seconds if scanned else None
     names = {"shards": [shard.result for shard in planned.shards], "groups": [group.result for group in groups]}
     told = run.publish(
-        parts, seen[0].reduced.counted, environment, images_per_s=rate, **names, checkpoints=_told(every)
+        parts, seen[0].reduced.counted, environment, images_per_s=rate, **names, **_told(run.job.spec, every)
     )
     ran = {"groups_run": projected, "groups_reused": len(groups) - projected}
     return run.ended(told, planned, rate, **ran)
@@ -182,5 +185,9 @@ def _project(run: Attempt[EvolutionRun], seen: dict[int, Seen], jobs: Jobs, envi
     return project.run_groups(run, groups, partial(ProjectCheckpoints, jobs))
 
 
-def _told(every: Sequence[Checkpoint]) -> list[dict[str, Any]]:
-    return [{"name": each.name, "source": each.stored.source, "fingerprint": each.stored.fingerprint} for each in every]
+def _told(spec: EvolutionRun, every: Sequence[Checkpoint]) -> dict[str, Any]:
+    """What the manifest says of the checkpoints, in the order of the numbers in `evolution`, and which were left out."""
+    files = [str(weights_file(each.stored.source)) for each in every]
+    lost = [{"name": checkpoint_name(file), "file": file} for file in spec.evolve.checkpoints if file not in files]
+    told = [{"name": each.name, "source": each.stored.source, "fingerprint": each.stored.fingerprint} for each in every]
+    return {"checkpoints": told, "diverged": lost}

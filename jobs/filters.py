@@ -24,7 +24,7 @@ from workers.model import Model
 from workers.spec import check_run_id
 from workers.store import verify
 from workers.store.instruments import FILTERS
-from workers.store.root import Root
+from workers.store.root import patient
 from workers.store.rows import TableWriter
 
 MEASURES = ("peak_frequency", "orientation_deg", "high_frequency_share", "aliasing_share")
@@ -37,7 +37,7 @@ def filters(spec: FiltersRun) -> Outcome:
         UsageError: something is wrong with the spec; nothing was written.
     """
     started = time.monotonic()
-    root, loaded = Root(spec.root), [models.load(model) for model in spec.models]
+    root, loaded = patient(spec.root), [models.load(model) for model in spec.models]
     run = check_run_id(spec.run or f"filters-{datetime.now(UTC):%Y%m%dt%H%M%Sz}")
     identity = {"models": [model.model_dump(mode="json") for model in spec.models]}
     told = publish.standing(root, run)

@@ -15,7 +15,7 @@ from workers.job import Job, digest, occlude_configuration
 from workers.model import Model
 from workers.occlude import Beside, OccludeWorker, target_of
 from workers.store.instruments import OCCLUSIONS
-from workers.store.root import Root
+from workers.store.root import Root, patient
 
 
 def occlude(spec: OcclusionRun, watch: Watcher) -> Outcome:
@@ -59,7 +59,7 @@ def _check(spec: OcclusionRun, model: Model, listing: Listing) -> None:
         raise SpecError([f"occlude.size: {asked.size} px is more than the model's input, which has {side} x {side} px"])
     target_of(asked.target, None, model.stored.class_names, outputs)
     check_known(asked.images, spec.corpus.source, listing)
-    _beside(Root(spec.root), spec, model)
+    _beside(patient(spec.root), spec, model)
 
 
 def _beside(root: Root, spec: OcclusionRun, model: Model) -> Beside | None:

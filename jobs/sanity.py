@@ -25,7 +25,7 @@ from workers.shard import ImageUnits, TopUnit
 from workers.spec import Precision
 from workers.store import paths, rows
 from workers.store.instruments import SANITY
-from workers.store.root import Root
+from workers.store.root import Root, patient
 from workers.store.schema import TOP
 
 Told = Mapping[str, Any]
@@ -115,7 +115,7 @@ def _scan(spec: SanityRun) -> Told:
     Raises:
         RunError: there is no such scan.
     """
-    told = publish.published(Root(spec.root), spec.sanity.from_run)
+    told = publish.published(patient(spec.root), spec.sanity.from_run)
     if told is None or told["job"] != "scan":
         raise RunError(f"from_run {spec.sanity.from_run!r} is no published scan in {spec.root!r}")
     return told
@@ -129,7 +129,7 @@ def _chosen(spec: SanityRun, told: Told, layers: Sequence[str]) -> Chosen:
     """
     asked, found = spec.sanity, defaultdict[str, list[TopUnit]](list)
     for layer in layers:
-        living = _living(Root(spec.root), told, layer)
+        living = _living(patient(spec.root), told, layer)
         dead = [channel for channel in asked.channels if channel not in living]
         if dead:
             raise SpecError([f"sanity.channels: channel {dead[0]} of {layer} is dead: it has no projection"])

@@ -11,6 +11,7 @@ from service import canvas, figures, filmstrip, sanity_sheet
 from service.catalog import PublishedRun
 from service.query.findings import PANELS
 from workers.errors import DamagedRun
+from workers.log import one_line
 
 WHITE, INK = (255, 255, 255), (20, 20, 20)
 LABEL_PX, MARGIN_PX = 16, 16
@@ -146,7 +147,7 @@ def _frequencies(axes: Any, rows: list[dict[str, Any]]) -> None:  # noqa: ANN401
 def _caption(row: Mapping[str, Any]) -> str:
     names = {key: row[f"{key}_name"] or f"class {row[f'{key}_index']}" for key in ("class", "predicted")}
     followed = f"{names['class']} at {row['probability']:.0%}"
-    return f"{row['image_id']} · {followed}; most probable: {names['predicted']}"
+    return one_line(f"{row['image_id']} · {followed}; most probable: {names['predicted']}")
 
 
 def _rows(run: PublishedRun, table: str) -> list[dict[str, Any]]:

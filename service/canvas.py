@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 
 from PIL import Image, ImageFont
 
+from workers.log import one_line
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -25,8 +27,13 @@ def plotted(figure: "Figure") -> Image.Image:
 
 
 def fitting(text: str, width: int, font: Font) -> str:
-    """The end of a text that fits into so many pixels; what is left out is told by an ellipsis."""
-    short = text
+    """The end of a text that fits into so many pixels, on one line; an ellipsis stands for what is left out."""
+    short = one_line(text)
     while font.getlength(short) > width and len(short) > 2:
         short = "…" + short[2:]
     return short
+
+
+def plain(text: str) -> str:
+    """A text for matplotlib, on one line, whose dollars begin no formula."""
+    return one_line(text).replace("$", r"\$")

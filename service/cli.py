@@ -24,6 +24,7 @@ from service import (
 )
 from service.flags import Common, Json, Label, Layers, Method, over_a_corpus
 from service.running import absolute_model, finish, number, size, tell, watched
+from service.terminal import accept_any_text, complain, echo, let_go_of_output, machine_trouble
 from workers import log
 from workers.errors import DeconvoyError
 from workers.store.attempts import CANCELLED
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 
 class OneLine(TyperGroup):
-    """Errors raised on purpose are one line on standard error; any other error shows where it comes from."""
+    """What a user or the machine did wrong is one line on standard error; any other error is a bug and shows where it is."""
 
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - typer does not export its context's class to override with
         """Run the command that was asked for."""
@@ -44,10 +45,16 @@ class OneLine(TyperGroup):
             code, line = error.exit_code, str(error)
         except KeyboardInterrupt:
             code, line = CANCELLED, f"stopped{_afterwards(ctx.invoked_subcommand)}"
+        except (OSError, MemoryError, RecursionError) as error:
+            trouble = machine_trouble(error)
+            if trouble is None:
+                raise
+            code, line = 1, trouble
+            let_go_of_output()
         if log.form() is log.Form.JSON:
             log.Log().say(line, log.ERROR, exit_code=code)
         else:
-            typer.echo(f"deconvoy: {' '.join(line.splitlines())}", err=True)
+            complain(" ".join(line.splitlines()))
         raise typer.Exit(code)
 
 
@@ -76,6 +83,7 @@ def _afterwards(command: str) -> str:
 
 def main() -> None:
     """Run the command."""
+    accept_any_text()
     app(prog_name="deconvoy")
 
 
@@ -118,8 +126,8 @@ def demo(
         print_json({**asdict(outcome), "sheets": sheets})
         return
     tell(outcome)
-    typer.echo(f"sheets  {folder}/ ({', '.join(Path(sheet).name for sheet in sheets)})")
-    typer.echo("yours   deconvoy scan --model torchvision://resnet18 --corpus FOLDER --root ROOT")
+    echo(f"sheets  {folder}/ ({', '.join(Path(sheet).name for sheet in sheets)})")
+    echo("yours   deconvoy scan --model torchvision://resnet18 --corpus FOLDER --root ROOT")
 
 
 @app.command()

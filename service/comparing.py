@@ -9,6 +9,7 @@ import typer
 
 from service import drawing
 from service.questions import JsonOption, RootOption
+from service.terminal import echo
 from workers.store.root import Root
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def compare(
         return
     print_table(found, columns)
     for line in remarks(compared):
-        typer.echo(line)
+        echo(line)
 
 
 def remarks(compared: "Comparison") -> list[str]:

@@ -11,6 +11,8 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn,
 from rich.table import Table
 from rich.text import Text
 
+from workers.log import one_line
+
 PIPE_WIDTH = 400  # lines in a file or pipe are not folded
 
 
@@ -66,7 +68,7 @@ class Bars:
 
     def say(self, line: str, **about: object) -> None:  # noqa: ARG002 - what it is about stands in the line
         """One line for a person."""
-        self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+        self._console.print(one_line(line), highlight=False, markup=False, soft_wrap=True)
 
     def close(self) -> None:
         """The run is over, well or not."""
@@ -111,8 +113,8 @@ def _rate(per_second: float) -> str:
 
 
 def print_json(value: object) -> None:
-    """Exactly one JSON value on standard output."""
-    typer.echo(json.dumps(value, ensure_ascii=False, allow_nan=False))
+    """Exactly one JSON value on standard output, in ASCII: no letter of a name steers a terminal or lacks an encoding."""
+    typer.echo(json.dumps(value, allow_nan=False))
 
 
 def print_table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> None:
@@ -125,7 +127,9 @@ def print_table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -
     table = Table(box=None, pad_edge=False, header_style="bold")
     for key, heading in columns.items():
         numeric = bool(rows) and isinstance(rows[0][key], int | float)
-        table.add_column(heading, justify="right" if numeric else "left", overflow="fold", no_wrap=numeric)
+        table.add_column(
+            Text(one_line(heading)), justify="right" if numeric else "left", overflow="fold", no_wrap=numeric
+        )
     for row in rows:
         table.add_row(*(Text(_text(row[key])) for key in columns))
     console = Console()
@@ -137,4 +141,4 @@ def print_table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -
 def _text(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else ""
-    return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+    return "" if value is None else f"{value:.4g}" if isinstance(value, float) else one_line(str(value))

@@ -10,6 +10,7 @@ import typer
 
 from service.addresses import from_environment
 from service.questions import JsonOption, RootOption
+from service.terminal import complain, echo, echo_log
 from workers.errors import UsageError
 from workers.store.attempts import WAITING
 from workers.store.root import Root, existing
@@ -80,7 +81,7 @@ def submit(  # noqa: PLR0913 - one parameter per flag
     _tell(found, submissions.root, as_json=as_json)
     code, why = _ending(submissions, found)
     if why:
-        typer.echo(f"deconvoy: {why}", err=True)
+        complain(why)
     raise typer.Exit(code)
 
 
@@ -119,13 +120,11 @@ def logs(
         found, text = submissions.status(run), submissions.logs(run)
         if found.attempt != attempt:  # it was submitted again
             shown, attempt = 0, found.attempt
-        typer.echo(text[shown:], nl=False)
+        echo_log(text[shown:])
         shown = len(text)
         if not (follow and found.state in _live()):
             if not text:
-                typer.echo(
-                    f"deconvoy: the cluster at {address} has no log of run {run!r}, which is {found.state}", err=True
-                )
+                complain(f"the cluster at {address} has no log of run {run!r}, which is {found.state}")
             return
         time.sleep(EVERY_S)
 
@@ -147,7 +146,7 @@ def add_key(
 
     if scope not in list(Scope):
         raise UsageError(f"there is no scope {scope!r}; there are read, submit and admin")
-    typer.echo(Keys(Root(root)).add(name, Scope(scope)))
+    echo(Keys(Root(root)).add(name, Scope(scope)))
 
 
 @keys.command("list")
@@ -221,7 +220,7 @@ def _watched(submissions: "Submissions", run: str) -> "Status":
         found = submissions.status(run)
         what = (found.state, found.error or found.waits, found.progress.phase if found.progress else "")
         if what != before or time.monotonic() - told_at >= TELL_S:
-            typer.echo(f"{found.state} {_progress(asdict(found))} {found.error or found.waits}".strip(), err=True)
+            echo(f"{found.state} {_progress(asdict(found))} {found.error or found.waits}".strip(), err=True)
             before, told_at = what, time.monotonic()
         if found.state not in _live():
             return found
@@ -247,8 +246,8 @@ def _tell(found: "Status", root: Root, *, as_json: bool) -> None:
     if as_json:
         print_json(asdict(found))
         return
-    typer.echo(f"run      {found.run}")
-    typer.echo(f"state    {found.state}" + (f", attempt {found.attempt}" if found.attempt else ""))
+    echo(f"run      {found.run}")
+    echo(f"state    {found.state}" + (f", attempt {found.attempt}" if found.attempt else ""))
     for name, text in {
         "progress": _progress(asdict(found)),
         "error": found.error,
@@ -256,7 +255,7 @@ def _tell(found: "Status", root: Root, *, as_json: bool) -> None:
         "look": drawing.next_look(catalog.find(root, found.run, None)) if found.state == "published" else "",
     }.items():
         if text:
-            typer.echo(f"{name:8} {text}")
+            echo(f"{name:8} {text}")
 
 
 def _ending(submissions: "Submissions", found: "Status") -> tuple[int, str]:

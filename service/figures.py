@@ -111,7 +111,7 @@ def _same_heights(grid: Any) -> None:  # noqa: ANN401 - numpy's array of axes
 def _legend(figure: Figure, rows: Sequence[dict[str, Any]], images: Sequence[str], count: int) -> None:
     names = {row["image_id"]: row["class_name"] or f"class {row['class_index']}" for row in rows}
     handles = [figure.axes[-1].plot([], [], color=COLOURS[n])[0] for n in range(len(images))]
-    labels = [f"{image}: {names[image]}" for image in images]
+    labels = [canvas.plain(f"{image}: {names[image]}") for image in images]
     title = f"{count - len(images)} more images in the table" if count > len(images) else None
     figure.legend(handles, labels, loc="outside lower center", fontsize=8, frameon=False, ncols=2, title=title)
 
@@ -143,7 +143,7 @@ def _hidden(axes: Axes, row: dict[str, Any]) -> None:
     axes.set_axis_off()
     axes.set_anchor("W")
     named = row["part"] if row["kind"] == "part" else f"boxes as for {row['part']}, at random places"
-    axes.set_title(named, fontsize=9, loc="left", pad=2)
+    axes.set_title(canvas.plain(named), fontsize=9, loc="left", pad=2)
 
 
 def _bars(axes: Axes, rows: Sequence[dict[str, Any]], parts: Sequence[str]) -> None:
@@ -162,7 +162,9 @@ def _bars(axes: Axes, rows: Sequence[dict[str, Any]], parts: Sequence[str]) -> N
         heights = [row["delta"] for row in mine.values()]
         axes.bar(at, heights, 0.25, yerr=errors, color=colour, label=label, error_kw={"elinewidth": 1, "capsize": 2})
     axes.set_xlim(-0.6, len(parts) - 0.4)
-    axes.set_xticks(range(len(parts)), parts, fontsize=8, rotation=20 if len(parts) > 3 else 0)
+    axes.set_xticks(
+        range(len(parts)), [canvas.plain(part) for part in parts], fontsize=8, rotation=20 if len(parts) > 3 else 0
+    )
     axes.tick_params(axis="y", labelsize=8)
     axes.grid(axis="y", color="#dddddd", linewidth=0.6)
     axes.set_axisbelow(True)

@@ -77,7 +77,11 @@ def _grid_side(run: PublishedRun) -> int:
 
 def _head(page: Image.Image, run: PublishedRun, names: Sequence[str], top: int) -> None:
     draw, font = ImageDraw.Draw(page), ImageFont.load_default(LABEL_PX)
+    lost = evolution.diverged(run)
     title = f"{run.run} · {run.images:,} images · {run.method} projections above patches"
+    if lost:
+        room = page.width - 2 * MARGIN_PX
+        title = canvas.fitting(f"diverged: {', '.join(lost)} · {title}", room, ImageFont.load_default(TITLE_PX))
     draw.text((MARGIN_PX, MARGIN_PX + TITLE_PX), title, sheet.INK, ImageFont.load_default(TITLE_PX), anchor="ls")
     for column, name in enumerate(names):
         left = MARGIN_PX + SIDE_PX + column * (CELL_PX + GAP_PX)

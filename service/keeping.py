@@ -7,6 +7,7 @@ import typer
 
 from service.control import nowhere
 from service.questions import JsonOption, RootOption
+from service.terminal import complain, echo
 from workers.store.root import existing
 
 
@@ -81,7 +82,7 @@ def gc(
     place = existing(root)
     schedules = nowhere(place)
     for told in schedules.readable()[1].values():
-        typer.echo(f"deconvoy: {told}; until then its runs stay", err=True)
+        complain(f"{told}; until then its runs stay")
     keeper = Housekeeping(place, schedules, datetime.now(UTC), timedelta(days=older_than), forget or ())
     found, unfinished = keeper.plan(), keeper.unfinished()
     for told in keeper.damaged.values():
@@ -93,10 +94,10 @@ def gc(
         print_json({"removed": [asdict(each) for each in found], "dry_run": dry_run, **kept})
         return
     for each in found:
-        typer.echo(f"{each.path}  {size(each.bytes)}  {each.why}")
-    typer.echo(f"{len(found):,} files, {size(sum(each.bytes for each in found))}" + (", would go" if dry_run else ""))
+        echo(f"{each.path}  {size(each.bytes)}  {each.why}")
+    echo(f"{len(found):,} files, {size(sum(each.bytes for each in found))}" + (", would go" if dry_run else ""))
     if unfinished:
-        typer.echo(
+        echo(
             f"results of shards stay: {', '.join(unfinished)} not finished; --forget RUN lets go of one that never will be"
         )
 
@@ -120,5 +121,5 @@ def retry_rejects(
         print_json([asdict(each) for each in found])
         return
     for each in found:
-        typer.echo(f"{each.uri}  {each.reason}: {each.detail}")
-    typer.echo(f"{len(found):,} files will be tried again by the next scan")
+        echo(f"{each.uri}  {each.reason}: {each.detail}")
+    echo(f"{len(found):,} files will be tried again by the next scan")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from service import drawing
+from service.terminal import echo
 from workers.errors import QueryError, nearest
 from workers.store.root import Root
 
@@ -167,7 +168,7 @@ def sheet(
     if as_json:
         print_json({"run": found.run, "layer": layer, "channels": wanted, "sheet": str(output)})
     else:
-        typer.echo(str(output))
+        echo(str(output))
 
 
 def _numbers(run: "PublishedRun", layer: str, channels: str | None) -> tuple[int, ...]:

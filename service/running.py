@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from service import drawing
+from service.terminal import complain, echo
 from workers import log
 
 if TYPE_CHECKING:
     from jobs.outcome import Outcome
     from jobs.watch import Watcher
     from workers.spec import AnySpec
+
+DIGITS = 19  # of the largest integer of 64 bits
 
 
 def watched(work: "Callable[[Watcher], Outcome]") -> "Outcome":
@@ -42,7 +45,7 @@ def finish(outcome: "Outcome", *, as_json: bool) -> None:
     else:
         tell(outcome)
     if outcome.complaint:
-        typer.echo(f"deconvoy: {outcome.complaint}", err=True)
+        complain(outcome.complaint)
     raise typer.Exit(outcome.exit_code)
 
 
@@ -66,7 +69,7 @@ def tell(outcome: "Outcome") -> None:
     }
     for name, text in lines.items():
         if text:
-            typer.echo(f"{name:7} {text}")
+            echo(f"{name:7} {text}")
 
 
 def _rate(images_per_s: float) -> str:
@@ -101,8 +104,8 @@ def absolute_model(source: str | None) -> str | None:
 
 
 def number(text: str | None) -> int | str | None:
-    """A number where the text is one; the rest is for the spec to judge."""
-    return int(text) if text and text.isdecimal() else text
+    """A number where the text is one; the rest is for the spec to judge, thousands of digits too."""
+    return int(text) if text and text.isdecimal() and len(text) <= DIGITS else text
 
 
 def size(count: int) -> str:

@@ -11,6 +11,7 @@ from service.pages.sanity import Unit, alike, spread
 from service.query import reading
 from service.query.findings import Finding, findings
 from service.query.sanity import METHODS, METRICS, Curves, curves
+from workers.log import one_line
 from workers.store.instruments import SANITY
 
 WHITE, INK, GROUND = (255, 255, 255), (20, 20, 20), (128, 128, 128)
@@ -78,7 +79,7 @@ def _plot(axes: Any, about: Curves, metric: str) -> None:  # noqa: ANN401 - matp
 def _draw(page: Image.Image, top: int, run: PublishedRun, unit: Unit) -> None:
     """A unit: its patch and columns of stages, a row per method."""
     pen, font = ImageDraw.Draw(page), ImageFont.load_default(LABEL_PX)
-    pen.text((MARGIN_PX, top), unit.title, INK, font)
+    pen.text((MARGIN_PX, top), one_line(unit.title), INK, font)
     head = top + LABEL_PX + 8
     for column, name in enumerate(["patch", "trained", *unit.stages]):
         pen.text((_left(column), head), canvas.fitting(name, TILE_PX, font), INK, font)

@@ -8,6 +8,7 @@ import typer
 
 from service.control import Address, JobOption, SpecFile, nowhere, read_spec, submissions_of
 from service.questions import JsonOption, RootOption
+from service.terminal import complain, echo
 from workers.errors import UsageError
 from workers.store.root import Root, existing
 
@@ -43,7 +44,7 @@ def add_schedule(  # noqa: PLR0913 - one parameter per flag
     kind, values = read_spec(spec, job)
     schedules = _schedules(uploads.root_of(values), address)
     schedules.add(Schedule(name, cron, tz, kind, uploads.prepared(values, address), Overlap(overlap), keep))
-    typer.echo(f"{name} fires at {cron!r} of {tz}")
+    echo(f"{name} fires at {cron!r} of {tz}")
 
 
 @app.command("list")
@@ -54,7 +55,7 @@ def list_schedules(root: RootOption, as_json: JsonOption = False) -> None:
     schedules = nowhere(existing(root))
     found, wrong = schedules.readable()
     for told in wrong.values():
-        typer.echo(f"deconvoy: {told}", err=True)
+        complain(told)
     fires = schedules.last_fires()
     rows = [asdict(each) | _last(fires.get(each.name)) for each in found]
     if as_json:
@@ -84,7 +85,7 @@ def resume_schedule(name: NameWord, root: RootOption) -> None:
 @app.command("run-now")
 def run_now(name: NameWord, root: RootOption, address: Address) -> None:
     """Fire a schedule once, outside of its times; the run that it names is printed if the cluster has taken it."""
-    typer.echo(_schedules(existing(root), address).run_now(name).run)
+    echo(_schedules(existing(root), address).run_now(name).run)
 
 
 @app.command("remove")

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from service.questions import JsonOption, RootOption
+from service.terminal import echo
 from workers.errors import UsageError
 from workers.store.root import Root
 
@@ -83,7 +84,7 @@ def _write(output: Path, what: str, text: str) -> None:
         output.write_text(text, encoding="utf-8")
     except OSError as error:
         raise UsageError(f"{what} {str(output)!r} cannot be written: {error.strerror or error}") from error
-    typer.echo(str(output))
+    echo(str(output))
 
 
 def _apart(names: Iterable[str]) -> list[str]:

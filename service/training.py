@@ -9,6 +9,7 @@ from service import drawing
 from service.flags import Classes, Common, Json, Label, Layers, Method, Output, over_a_corpus
 from service.instruments import carry_out
 from service.running import absolute, absolute_model
+from service.terminal import echo
 from workers.errors import UsageError
 
 
@@ -70,8 +71,8 @@ def train_demo(  # noqa: PLR0913 - one parameter per flag
     from service.console import print_json
 
     asked = Training(str(absolute(corpus)), output.absolute(), epochs, device, threads, seed)
-    outcome = train(asked, (lambda _: None) if as_json else typer.echo)
+    outcome = train(asked, (lambda _: None) if as_json else echo)
     if as_json:
         print_json(outcome)
         return
-    typer.echo(f"look    deconvoy evolve --spec {output}/evolve.toml --root ROOT")
+    echo(f"look    deconvoy evolve --spec {output}/evolve.toml --root ROOT")

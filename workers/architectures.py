@@ -7,6 +7,7 @@ from functools import partial
 from importlib import resources
 from typing import Any
 
+import torch
 import torchvision.models
 from torch import Tensor, nn
 from torchvision.models import WeightsEnum
@@ -14,10 +15,13 @@ from torchvision.models import WeightsEnum
 from workers.core import zfnet
 from workers.core.preprocess import Preprocessing
 from workers.errors import ModelError, nearest
+from workers.retrying import reason
 from workers.spec import Interpolation, ModelSpec, weights_file
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+
+LARGEST_BYTES = 20_000_000_000  # the largest of torchvision's networks has 2.6 GB
 
 OWN: Mapping[str, Callable[..., nn.Module]] = {"zfnet": zfnet.zfnet, "zfnet-mini": zfnet.zfnet_mini}
 HEADS = {"zfnet": "fc8.bias", "zfnet-mini": "fc7.bias"}  # its length is the number of classes
@@ -59,6 +63,8 @@ def resolve(spec: ModelSpec) -> tuple[Architecture, Entry]:
     wanted = query.removeprefix("weights=")
     file = weights_file(spec.source)
     kwargs, entry = _own(name, file) if family == "deconvoy" else _torchvision(name, wanted, file)
+    if "weights" in spec.kwargs:
+        raise ModelError(f"model.kwargs: weights are named in the source: {family}://{name}?weights=FILE")
     given = tuple(sorted({**kwargs, **spec.kwargs}.items()))
     return Architecture(family, name, given), _overridden(entry, spec)
 
@@ -69,24 +75,44 @@ def build(architecture: Architecture) -> nn.Module:
     Raises:
         ModelError: the constructor refuses its arguments.
     """
-    make = (
-        OWN.get(architecture.name)
-        if architecture.family == "deconvoy"
-        else partial(torchvision.models.get_model, architecture.name, weights=None)
-    )
-    if make is None:
-        raise ModelError(f"no model {architecture.name!r}; {nearest(architecture.name, OWN)}")
+    make = _constructor(architecture)
     try:
         module: nn.Module = make(**dict(architecture.kwargs))
-    except (TypeError, ValueError) as error:
-        raise ModelError(f"{architecture.name} cannot be built with {dict(architecture.kwargs)}: {error}") from error
+    except Exception as error:  # a constructor raises anything for arguments that it does not expect
+        raise ModelError(
+            f"{architecture.name} cannot be built with {dict(architecture.kwargs)}: {reason(error)}"
+        ) from error
     return module.eval().requires_grad_(False)
+
+
+def size_bytes(architecture: Architecture) -> int:
+    """Size of a network's numbers; nothing is allocated to find out.
+
+    Raises:
+        ModelError: the constructor refuses its arguments, or the network would be larger than any that is known.
+    """
+    with torch.device("meta"):
+        size: int = sum(tensor.nbytes for tensor in build(architecture).state_dict().values())
+    if size > LARGEST_BYTES:
+        raise ModelError(
+            f"{architecture.name} with {dict(architecture.kwargs)} has {size / 1e9:,.1f} GB of weights; "
+            f"at most {LARGEST_BYTES / 1e9:,.0f} GB are supported"
+        )
+    return size
+
+
+def _constructor(architecture: Architecture) -> Callable[..., nn.Module]:
+    if architecture.family != "deconvoy":
+        return partial(torchvision.models.get_model, architecture.name, weights=None)
+    if architecture.name not in OWN:
+        raise ModelError(f"no model {architecture.name!r}; {nearest(architecture.name, OWN)}")
+    return OWN[architecture.name]
 
 
 def fitted(architecture: Architecture, state: Mapping[str, Tensor]) -> Architecture:
     """The architecture with as many classes as the weights have, of one of ours whose number is not given."""
     head = HEADS.get(architecture.name, "") if architecture.family == "deconvoy" else ""
-    if head not in state or "classes" in dict(architecture.kwargs):
+    if head not in state or not state[head].dim() or "classes" in dict(architecture.kwargs):
         return architecture
     return replace(
         architecture, kwargs=tuple(sorted({**dict(architecture.kwargs), "classes": len(state[head])}.items()))

@@ -34,6 +34,10 @@ class ModelError(UsageError):
     """A model that is unknown, cannot be built, or whose weights do not fit."""
 
 
+class DivergedError(ModelError):
+    """Weights that hold NaN or infinity, or whose network gives them for any image."""
+
+
 class GraphError(ModelError):
     """A model whose graph cannot be traced, or holds an operation with no known downward step."""
 

@@ -14,7 +14,7 @@ from workers.shard import CheckpointBatch, CheckpointGroup, CheckpointShard, Sha
 from workers.spec import RunSpec
 from workers.store import rows
 from workers.store.results import SHARD
-from workers.store.root import Root
+from workers.store.root import patient
 
 
 class EvolveWorker:
@@ -26,7 +26,7 @@ class EvolveWorker:
 
     def __init__(self, jobs: Sequence[Job[RunSpec]]) -> None:
         self.jobs = jobs
-        self.root = Root(jobs[0].spec.root)
+        self.root = patient(jobs[0].spec.root)
         self.done = 0
         self.workers: dict[int, ScanWorker] = {}
 
@@ -92,7 +92,7 @@ class ProjectCheckpoints:
 
     def check(self) -> Environment:
         """Prove that this node reaches the root and the corpus, and say what software it runs."""
-        return device.check(self.jobs[0], Root(self.jobs[0].spec.root))
+        return device.check(self.jobs[0], patient(self.jobs[0].spec.root))
 
     def run(self, group: CheckpointGroup) -> GroupReport:
         """Project a group with its checkpoint's network."""

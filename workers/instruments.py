@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from enum import StrEnum
+from pathlib import PurePosixPath
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -171,6 +172,12 @@ class FiltersRun(Frozen):
     run: RunId | None = Field(None, description="run id; made from the models and the time when absent")
     root: Word = Field(description="folder or fsspec URL that holds the datasets")
     models: tuple[ModelSpec, ...] = Field(min_length=1, description="the networks, side by side")
+
+
+def checkpoint_name(file: str) -> str:
+    """What a checkpoint is called: its file's name without the ending."""
+    name = PurePosixPath(file).name
+    return name.rpartition(".")[0] or name
 
 
 SPECS: Mapping[str, type[JobSpec] | type[FiltersRun]] = {

@@ -7,6 +7,22 @@ from pydantic import BaseModel, ValidationError
 
 from workers.errors import nearest
 
+LONGEST = 200  # characters of a value in a message
+INT64 = range(-(2**63), 2**63)
+
+
+def unusable(values: Any, key: str = "") -> list[str]:  # noqa: ANN401 - nested dicts and lists of plain values
+    """Values that are not wrong in one place but in any: integers that no table holds, and text that no path holds."""
+    if isinstance(values, dict):
+        return [line for name, value in values.items() for line in unusable(value, f"{key}.{name}".removeprefix("."))]
+    if isinstance(values, list | tuple):
+        return [line for number, value in enumerate(values) for line in unusable(value, f"{key}.{number}")]
+    if isinstance(values, int) and values not in INT64:
+        return [f"{key}: an integer of {len(f'{abs(values):x}') * 4} bits is wrong; it has to fit into 64"]
+    if isinstance(values, str) and "\0" in values:
+        return [f"{key}: {_shown(values)} is wrong; it holds a null character"]
+    return []
+
 
 def mistakes(kind: type[BaseModel], error: ValidationError) -> list[str]:
     """Every mistake in a line of its own, in the order of the spec."""
@@ -30,7 +46,13 @@ def _explain(kind: type[BaseModel], problem: Any) -> str:  # noqa: ANN401 - pyda
     message = str(problem["msg"]).removeprefix("Value error, ")
     if problem["type"] == "value_error":
         return message
-    return f"{key}: {problem['input']!r} is wrong; {message[0].lower()}{message[1:]} ({_about(kind, problem['loc'])})"
+    return f"{key}: {_shown(problem['input'])} is wrong; {message[0].lower()}{message[1:]} ({_about(kind, problem['loc'])})"
+
+
+def _shown(value: object) -> str:
+    """A value as a program would write it, or the beginning of a long one."""
+    text = repr(value)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
 
 
 def _table(kind: type[BaseModel], path: tuple[Any, ...]) -> type[BaseModel]:

@@ -13,8 +13,11 @@ from workers.core.graph import Node, trace
 from workers.core.network import Network, check_geometry
 from workers.core.preprocess import Preprocessing
 from workers.errors import ModelError, NodeError
+from workers.retrying import reason
 from workers.spec import ModelSpec
 from workers.store.root import Root
+
+CLASSES_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -62,8 +65,9 @@ def load(spec: ModelSpec) -> Model:
         ModelError: an unknown model, weights that are missing or do not fit, or a graph that cannot be lowered.
     """
     architecture, entry = architectures.resolve(spec)
-    state = weights.state_of(entry, spec.source)
+    state = weights.state_of(entry, spec.source, architectures.size_bytes(architecture))
     architecture = architectures.fitted(architecture, state)
+    architectures.size_bytes(architecture)
     module = architectures.build(architecture)
     fit(module, state, spec.source)
     preprocessing = entry.preprocessing
@@ -80,9 +84,9 @@ def _class_names(spec: ModelSpec, network: Network) -> tuple[str, ...]:
     if spec.classes is None:
         return ()
     try:
-        lines = files.read(spec.classes).decode("utf-8").splitlines()
+        lines = files.read(spec.classes, CLASSES_BYTES).decode("utf-8-sig").splitlines()
     except (OSError, ValueError, ImportError) as error:
-        raise ModelError(f"class names {spec.classes!r} cannot be read: {error}") from error
+        raise ModelError(f"class names {spec.classes!r} cannot be read: {reason(error)}") from error
     names, outputs = tuple(line.strip() for line in lines if line.strip()), network.nodes[-1].shape[0]
     if len(names) != outputs:
         raise ModelError(f"class names {spec.classes!r} has {len(names)} lines, the model has {outputs} outputs")
@@ -93,7 +97,8 @@ def fit(module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
     """Load weights into a module as float32; keys of auxiliary heads may be left over, nothing else.
 
     Raises:
-        ModelError: a key is missing, left over, or has another shape.
+        ModelError: a key is missing, left over, or has another shape, or its tensor is not usable.
+        DivergedError: a tensor holds NaN or infinity.
     """
     wanted = module.state_dict()
     left_over = [key for key in state if key not in wanted and not key.startswith(("aux1.", "aux2.", "AuxLogits."))]
@@ -101,7 +106,7 @@ def fit(module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
     bent = [key for key in wanted if key in state and state[key].shape != wanted[key].shape]
     if missing or left_over or bent:
         raise ModelError(f"the weights do not fit {source!r}: {_misfit(missing, left_over, bent, wanted, state)}")
-    usable = {key: state[key].to(wanted[key].dtype) for key in wanted if key in state}
+    usable = {key: weights.usable(key, state[key], wanted[key], source) for key in wanted if key in state}
     module.load_state_dict(usable, strict=False)
 
 

@@ -1,14 +1,16 @@
 """The one retry policy for storage. Takes something to do at a store, gives its result, or one error after minutes of trying."""
 
 import errno
+import os
 from collections.abc import Callable
 from typing import NoReturn, TypeVar
 
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
 from workers import log
-from workers.errors import DeconvoyError, StoreError
+from workers.errors import DeconvoyError, StoreError, UsageError
 
+PATIENCE = "DECONVOY_STORE_PATIENCE_S"
 PATIENCE_S = 300.0  # a store that restarts, throttles, or loses its network comes back within minutes
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 20.0
@@ -32,24 +34,41 @@ BUGS = (TypeError, ValueError, LookupError, AttributeError, ImportError, Arithme
 Result = TypeVar("Result")
 
 
-def retried(act: Callable[[], Result], what: str, patience_s: float = PATIENCE_S) -> Result:
+def patience() -> float:
+    """Seconds for which jobs try a store that fails.
+
+    Raises:
+        UsageError: the environment holds something that is not a number of seconds.
+    """
+    given = os.environ.get(PATIENCE) or str(PATIENCE_S)
+    try:
+        seconds = float(given)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise UsageError(f"{PATIENCE}={given!r} is not a number of seconds; 300 is the default, 0 never tries again")
+    return seconds
+
+
+def retried(act: Callable[[], Result], what: str, patience_s: float | None = None) -> Result:
     """Do something at a store; what may pass by itself is tried again, ever less often.
 
     Args:
         act: does it; may run more than once.
         what: what it does, for the log and the error: `reading s3://bucket/a.jpg`.
-        patience_s: seconds after which no further try begins; 0 tries once.
+        patience_s: seconds after which no further try begins, 0 tries once; without it what `patience` says.
 
     Raises:
         StoreError: the store still fails.
         OSError: what would not pass by itself, such as a missing file.
     """
-    if patience_s <= 0:
+    limit_s = patience() if patience_s is None else patience_s
+    if limit_s <= 0:
         return act()
     retrying = Retrying(
         retry=retry_if_exception(may_pass),
         wait=wait_random_exponential(multiplier=FIRST_PAUSE_S, max=LONGEST_PAUSE_S),
-        stop=stop_after_delay(patience_s),
+        stop=stop_after_delay(limit_s),
         before_sleep=lambda state: _log_pause(state, what),
         retry_error_callback=lambda state: _give_up(state, what),
     )

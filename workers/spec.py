@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from workers.errors import RunIdError, SpecError
-from workers.mistakes import mistakes
+from workers.mistakes import mistakes, unusable
 
 RUN_ID = re.compile(r"[a-z][a-z0-9._-]{0,99}(?<!\.json)\Z")  # a page's data is at its path + .json
 
@@ -60,15 +60,15 @@ class Fill(StrEnum):
 class Frozen(BaseModel):
     """A value that cannot change and refuses keys that it does not know."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class ModelSpec(Frozen):
     """The network, its weights, and the preprocessing where it is not the weights' own."""
 
     source: Word = Field(description="deconvoy://NAME or torchvision://NAME, with ?weights=FILE or ?weights=ENUM")
-    resize: int | None = Field(None, ge=1, description="short side after resizing, pixels")
-    crop: int | None = Field(None, ge=1, description="side of the centre crop = the model's input, pixels")
+    resize: int | None = Field(None, ge=1, le=65_536, description="short side after resizing, pixels")
+    crop: int | None = Field(None, ge=1, le=8192, description="side of the centre crop = the model's input, pixels")
     mean: Triple | None = Field(None, description="mean per RGB channel, of values in 0 to 1")
     std: Triple | None = Field(None, description="standard deviation per RGB channel, of values in 0 to 1")
     interpolation: Interpolation | None = Field(None, description="interpolation of the resize")
@@ -113,7 +113,7 @@ class ScanSpec(Frozen):
 
     layers: tuple[Word, ...] = Field(("auto",), min_length=1, description="layer names, globs, or 'auto'")
     batch: int = Field(32, ge=1, le=4096, description="images in one forward pass")
-    shard: int = Field(512, ge=1, description="images in one shard, a multiple of batch")
+    shard: int = Field(512, ge=1, le=1_000_000, description="images in one shard, a multiple of batch")
     max_reject_share: float = Field(0.05, ge=0, le=1, description="share of rejects above which the exit code is 3")
     k: int = Field(9, ge=1, le=1000, description="images kept per channel")
     distinct: Distinct = Field(Distinct.CONTENT, description="what counts once: content, group or none")
@@ -243,6 +243,9 @@ def make(kind: type[AnySpec], values: dict[str, Any]) -> AnySpec:
     """
     if isinstance(values.get("run"), str):
         check_run_id(values["run"])
+    wrong = unusable(values)
+    if wrong:
+        raise SpecError(wrong)
     try:
         return kind.model_validate(values)
     except ValidationError as error:

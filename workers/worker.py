@@ -8,7 +8,7 @@ from workers import device
 from workers.job import Environment, Job, Spec
 from workers.model import restore
 from workers.spec import Precision
-from workers.store.root import Root
+from workers.store.root import patient
 
 
 class Worker(Generic[Spec]):
@@ -21,7 +21,7 @@ class Worker(Generic[Spec]):
     def __init__(self, job: Job[Spec], precision: Precision = Precision.FLOAT32) -> None:
         self.job = job
         self.precision = precision
-        self.root = Root(job.spec.root)
+        self.root = patient(job.spec.root)
         self.done = 0
         resources = job.spec.resources
         device.settle(resources.device, resources.threads)

@@ -23,6 +23,7 @@ def of_run(found: PublishedRun) -> Page:
         "kind": "evolution",
         "says": [SAYS["evolve"]],
         "checkpoints": names,
+        "diverged": evolution.diverged(found),
         "layers": [_course(found, each, names) for each in evolution.courses(found)],
     }
 
@@ -40,6 +41,7 @@ def layer(atlas: Atlas, run_id: str, name: str, start: int) -> Page:
         "layer": parts.of_layer(found, found.layer(name)),
         "says": [SAYS["evolve"], SAYS["projection"]],
         "checkpoints": evolution.checkpoints(found),
+        "diverged": evolution.diverged(found),
         "strips": [_strip(found, each) for each in shown],
         "total": len(every),
         "first": start + 1,

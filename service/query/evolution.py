@@ -1,5 +1,6 @@
 """Features over a training. Takes a run of checkpoints, gives each layer's course, and the strips of its channels."""
 
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ from service.catalog import Layer, PublishedRun
 from service.query.reading import read, row
 from service.query.scans import Cell
 from workers.errors import QueryError
+from workers.instruments import checkpoint_name
 from workers.store.schema import EVOLUTION
 
 _FRAME = ("checkpoint", "score", "overlap", "same_as", "image_id", "label")
@@ -73,6 +75,14 @@ def checkpoints(run: PublishedRun) -> tuple[str, ...]:
     first = run.layers[0]
     wanted = (pc.field("layer_index") == first.index) & (pc.field("channel") == 0)
     return tuple(read(run, EVOLUTION, wanted, ["checkpoint_name"])["checkpoint_name"].to_pylist())
+
+
+def diverged(run: PublishedRun) -> tuple[str, ...]:
+    """The names of the checkpoints that have no rows because their weights diverged, in the order of the training."""
+    missing = Counter(map(checkpoint_name, run.spec.get("evolve", {}).get("checkpoints", ()))) - Counter(
+        checkpoints(run)
+    )
+    return tuple(missing.elements())
 
 
 def courses(run: PublishedRun) -> tuple[Course, ...]:

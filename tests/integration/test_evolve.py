@@ -203,6 +203,23 @@ def test_wrong_input_is_refused_before_anything_is_written(corpus, training, tmp
     assert not (tmp_path / "root").exists()
 
 
+def test_a_diverged_checkpoint_is_left_out_of_the_tables_and_named(corpus, training, root, tmp_path):
+    shutil.copytree(training, tmp_path / "training")
+    state = load_file(training / "epoch-10.safetensors")
+    for number in (3, 11):  # in the middle, and at the end
+        state["conv2.bias"] = state["conv2.bias"] * float("nan")
+        save_file(state, tmp_path / "training" / f"epoch-{number}.safetensors")
+    outcome = evolve(spec(corpus, tmp_path / "training", tmp_path), Silent())
+    assert outcome.exit_code == 0 and parts(tmp_path) == parts(root)
+    told = json.loads((tmp_path / "runs" / "one" / "manifest.json").read_text())
+    assert [each["name"] for each in told["diverged"]] == ["epoch-3", "epoch-11"]
+    assert [each["name"] for each in told["checkpoints"]] == ["epoch-1", "epoch-2", "epoch-10"]
+    run = catalog.find(Root(str(tmp_path)), "one", None)
+    assert evolution.diverged(run) == ("epoch-3", "epoch-11")
+    assert filmstrip.board(run).size == filmstrip.board(catalog.find(Root(str(root)), "one", None)).size
+    assert evolve(spec(corpus, tmp_path / "training", tmp_path), Silent()).already_published
+
+
 def test_the_strips_are_asked_for_and_drawn(root):
     run = catalog.find(Root(str(root)), "one", None)
     [strip] = evolution.strips(run, "relu5", [7])

@@ -14,7 +14,7 @@ from torchvision.models.feature_extraction import NodePathTracer
 
 from workers.core import lowering, steps
 from workers.core.steps import Step
-from workers.errors import GraphError
+from workers.errors import DivergedError, GraphError
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,6 +99,11 @@ def _agree(module: nn.Module, lowered: "_Lowering", size: tuple[int, int]) -> No
         for node in lowered.nodes:
             values.append(node.step.forward(*(values[i] for i in node.inputs)) if node.inputs else images)
     got = values[lowered.output]
+    if isinstance(wanted, Tensor) and not bool(wanted.isfinite().all()):
+        raise DivergedError(
+            f"{type(module).__name__} gives NaN or infinity for images of noise: its weights have diverged; give an earlier "
+            "checkpoint"
+        )
     if not isinstance(wanted, Tensor) or wanted.numel() != got.numel():
         raise GraphError(f"{type(module).__name__} does not return one tensor that its graph explains")
     if not torch.allclose(got.reshape(wanted.shape), wanted, rtol=1e-3, atol=1e-4 * float(wanted.abs().max())):

@@ -1,52 +1,63 @@
 """The one boundary to stored results. Takes relative paths and bytes; what it writes appears whole or not at all."""
 
-import fcntl
-import os
+import errno
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, TypeVar, cast
 
 import fsspec
 from fsspec.core import url_to_fs
 
-from workers.errors import RootError
+from workers.errors import RootError, StoreError
+from workers.retrying import may_pass, patience, reason, retried
+from workers.store import local
+from workers.store.streams import Stream
 
-CREATE_TRIES = 3
+CREATE_TRIES = 3  # S3 answers 409 to one of several writers of a name: it is to try again
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+# Answers that callers tell apart: there is no such file, there is one, a file is where a folder should be.
+ANSWERS = (FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError)
+
+Result = TypeVar("Result")
 
 
 class Root:
     """A folder or bucket that holds the datasets of many runs. Travels between processes by its URL.
 
     Locally a file is written beside its place, synced, and renamed. Elsewhere the store must show whole objects only,
-    as S3, GCS and Azure do.
+    as S3, GCS and Azure do. Whatever a store raises, what leaves here is FileNotFoundError and its like, or one line.
 
     Args:
         url: a path or an fsspec URL.
+        patience_s: seconds for which a failing operation is tried again; 0 tries once.
 
     Raises:
-        RootError: nobody knows the URL's protocol.
+        RootError: the URL's protocol is unknown, or cannot be used here.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, patience_s: float = 0.0) -> None:
         self.url = url
+        self.patience_s = patience_s
         try:
             self.filesystem, base = url_to_fs(url)
-        except (ValueError, ImportError) as error:
-            raise RootError(f"root {url!r} cannot be used: {error}") from error
+        except Exception as error:  # a file system's constructor raises anything for a URL that it does not expect
+            raise RootError(f"root {url!r} cannot be used: {reason(error)}") from error
         self.base = str(base).rstrip("/")
+        self._folder = local.Folder(Path(self.base or "/"))
 
-    def __reduce__(self) -> tuple[type["Root"], tuple[str]]:
-        return Root, (self.absolute().url,)
+    def __reduce__(self) -> tuple[type["Root"], tuple[str, float]]:
+        return Root, (self.absolute().url, self.patience_s)
 
     def absolute(self) -> "Root":
         """The same root: a relative path would mean another folder in a process with another working directory."""
         whole = self.base or "/" if self.is_local else self.url
-        return self if whole == self.url else Root(whole)
+        return self if whole == self.url else Root(whole, self.patience_s)
 
     @property
     def is_local(self) -> bool:
@@ -59,16 +70,16 @@ class Root:
 
     def read(self, rel: str) -> bytes:
         """The whole file. FileNotFoundError if there is none."""
-        return cast(bytes, self.filesystem.cat_file(self.path(rel)))
+        return cast(bytes, self._ask(lambda: self.filesystem.cat_file(self.path(rel)), "reading", rel))
 
     def open(self, rel: str) -> BinaryIO:
-        """The file as a seekable stream."""
-        return cast(BinaryIO, self.filesystem.open(self.path(rel), "rb"))
+        """The file as a seekable stream; its reads are retried like everything else."""
+        opening = partial(self.filesystem.open, self.path(rel), "rb")
+        return cast(BinaryIO, Stream(opening, lambda act: self._ask(act, "reading", rel)))
 
     def exists(self, rel: str) -> bool:
         """Whether the file is there."""
-        self.filesystem.invalidate_cache()
-        return bool(self.filesystem.exists(self.path(rel)))
+        return self._ask(lambda: self._exists(rel), "looking for", rel)
 
     def files(self, folder: str) -> dict[str, int]:
         """Names and sizes in bytes of the files directly below a folder; empty if there is no folder."""
@@ -80,84 +91,93 @@ class Root:
 
     def put(self, rel: str, data: bytes, *, private: bool = False) -> None:
         """Write a file that appears whole; one that is there is replaced. Locally a private one is its owner's alone."""
-        if not self.is_local:
-            self.filesystem.pipe_file(self.path(rel), data)
-            return
-        with self._written(rel, data) as temporary:
-            if private:
-                temporary.chmod(0o600)
-            os.replace(temporary, self.path(rel))
+        act = (
+            partial(local.put, Path(self.path(rel)), data, private=private)
+            if self.is_local
+            else partial(self.filesystem.pipe_file, self.path(rel), data)
+        )
+        self._ask(act, "writing", rel)
 
-    def put_file(self, local: Path, rel: str) -> None:
+    def put_file(self, file: Path, rel: str) -> None:
         """Move a local file here; it appears whole."""
-        if not self.is_local:
-            self.filesystem.put_file(str(local), self.path(rel))
-            local.unlink()
+        if self.is_local:
+            self._ask(partial(local.move, file, Path(self.path(rel))), "writing", rel)
             return
-        with self._beside(rel) as temporary:
-            shutil.move(local, temporary)
-            _sync(temporary)
-            os.replace(temporary, self.path(rel))
+        self._ask(partial(self.filesystem.put_file, str(file), self.path(rel)), "writing", rel)
+        file.unlink()
 
     def create(self, rel: str, data: bytes) -> bool:
-        """Write a file only if there is none; of any number of writers one gets True."""
-        if not self.is_local:
-            return self._create_elsewhere(rel, data)
-        with self._written(rel, data) as temporary:
+        """Write a file only if there is none; of any number of writers one gets True.
+
+        A store that fails may have written the file all the same. So a try after a failed one that finds the very bytes
+        takes them for its own.
+        """
+        failures = 0
+
+        def act() -> bool:
+            nonlocal failures
             try:
-                os.link(temporary, self.path(rel))
-            except FileExistsError:
-                return False
-        return True
+                return self._create(rel, data) or (failures > 0 and self.filesystem.cat_file(self.path(rel)) == data)
+            except Exception as error:
+                failures += 1
+                if self.is_local or failures >= CREATE_TRIES or not may_pass(error):
+                    raise
+                return act()
+
+        return self._ask(act, "creating", rel)
 
     def modified(self, rel: str) -> datetime:
         """When a file was written, UTC. FileNotFoundError if there is none."""
         self.filesystem.invalidate_cache()
-        found: datetime = self.filesystem.modified(self.path(rel))
+        found: datetime = self._ask(lambda: self.filesystem.modified(self.path(rel)), "looking at", rel)
         return found if found.tzinfo else found.replace(tzinfo=UTC)
 
     def delete(self, rel: str) -> None:
         """Remove a file; no error if there is none."""
         with suppress(FileNotFoundError):
-            self.filesystem.rm_file(self.path(rel))
+            self._ask(lambda: self.filesystem.rm_file(self.path(rel)), "removing", rel)
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:
         """A local temporary folder, below the root if that is local, so that moving a file is a rename.
 
         What processes that were killed have left there is removed.
+
+        Raises:
+            StoreError: the disk fills up in the block.
         """
-        if not self.is_local:
-            with tempfile.TemporaryDirectory(prefix="deconvoy-") as folder:
-                yield Path(folder)
-            return
-        parent = Path(self.path("tmp"))
-        parent.mkdir(parents=True, exist_ok=True)
-        with ExitStack() as stack:
-            with _lock(parent):
-                _sweep(parent)
-                temporary = tempfile.TemporaryDirectory(prefix="deconvoy-", dir=parent)
-                folder = stack.enter_context(temporary)
-                stack.enter_context(_lock(Path(folder)))
-            yield Path(folder)
+        try:
+            with self._scratch() as folder:
+                yield folder
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            if self.is_local:
+                raise self._refused(error, "writing", "tmp") from error
+            free = shutil.disk_usage(tempfile.gettempdir()).free / 1e6
+            raise StoreError(
+                f"no space left on {tempfile.gettempdir()!r} ({free:,.1f} MB free) for temporary files; free some, or set TMPDIR"
+            ) from error
 
     def check_writable(self) -> None:
-        """Write and remove a small file.
+        """Write, create exclusively, and remove a small file.
 
         Raises:
             RootError: it cannot be done, and why; nothing is left behind.
         """
-        probe = f".probe-{uuid.uuid4().hex}"
-        missing = self._missing_folders()
+        probe, hasty = f".probe-{uuid.uuid4().hex}", Root(self.url)
+        missing = self._folder.missing() if self.is_local else []
         try:
-            self.put(probe, b"deconvoy")
-            self.delete(probe)
+            hasty.put(probe, b"deconvoy")
+            hasty.delete(probe)
+            hasty.create(probe, b"deconvoy")
+            hasty.delete(probe)
         except Exception as error:
             for folder in missing:
                 with suppress(OSError):
                     folder.rmdir()
             # Stores raise what they like: botocore's errors are neither OSError nor ValueError.
-            raise RootError(f"root {self.url!r} cannot be written: {_reason(error)}") from error
+            raise RootError(f"root {self.url!r} cannot be written: {_reason(error.__cause__ or error)}") from error
 
     def check_readable(self) -> None:
         """Look at what is there.
@@ -171,52 +191,91 @@ class Root:
         except Exception as error:
             raise RootError(f"root {self.url!r} cannot be read: {_reason(error)}") from error
 
-    def _entries(self, folder: str) -> list[dict[str, Any]]:
+    def _ask(self, act: Callable[[], Result], what: str, rel: str) -> Result:
+        """Do something at the store, for as long as there is patience.
+
+        Raises:
+            StoreError: it cannot be done; one line, whatever the store raised.
+            OSError: one of ANSWERS.
+        """
+        try:
+            return retried(partial(self._here, act), f"{what} {self._shown(rel)}", self.patience_s)
+        except ANSWERS:
+            raise
+        except Exception as error:
+            if not isinstance(error, OSError) and not may_pass(error):  # a bug of ours, or said in one line already
+                raise
+            raise self._refused(error, what, rel) from error
+
+    def _here(self, act: Callable[[], Result]) -> Result:
+        """Do something in a root that is still the folder that it was: a disk that is gone looks like an empty one."""
+        if not self.is_local:
+            return act()
+        self._folder.check()
+        found = act()
+        self._folder.check()
+        return found
+
+    def _refused(self, error: Exception, what: str, rel: str) -> StoreError:
+        """The one line for an error of the store."""
+        after = "; the same command resumes the run" if self.patience_s else ""
+        if not (isinstance(error, OSError) and error.errno in FULL):
+            return StoreError(f"{what} {self._shown(rel)} failed: {reason(error)}{after}")
+        free = f" ({self._folder.free_bytes() / 1e6:,.1f} MB free)" if self.is_local else ""
+        return StoreError(f"no space left on {self.url!r}{free} for {what} {rel}; free some{after}")
+
+    def _shown(self, rel: str) -> str:
+        return f"{self.url.rstrip('/')}/{rel}"
+
+    def _exists(self, rel: str) -> bool:
+        """Whether there is such a file; the `exists` of fsspec takes any error for an absent one."""
         self.filesystem.invalidate_cache()
         try:
+            self.filesystem.info(self.path(rel))
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        return True
+
+    def _entries(self, folder: str) -> list[dict[str, Any]]:
+        def act() -> list[dict[str, Any]]:
+            self.filesystem.invalidate_cache()
             return list(self.filesystem.ls(self.path(folder), detail=True))
+
+        try:
+            return self._ask(act, "listing", folder)
         except (FileNotFoundError, NotADirectoryError):
             return []
 
-    def _missing_folders(self) -> list[Path]:
-        """The folders that writing would have to make, innermost first."""
-        base = Path(self.path(""))
-        return [folder for folder in (base, *base.parents) if not _is_there(folder)] if self.is_local else []
-
-    def _create_elsewhere(self, rel: str, data: bytes) -> bool:
-        for tries_left in reversed(range(CREATE_TRIES)):
-            try:
-                with self.filesystem.open(self.path(rel), "xb") as file:
-                    file.write(data)
-                return True
-            except FileExistsError:
-                return False
-            except OSError:  # S3 answers 409 to one of several that write at the same time: it is to try again
-                if not tries_left:
-                    raise
-        raise AssertionError("the last try returns or raises")
-
-    @contextmanager
-    def _beside(self, rel: str) -> Iterator[Path]:
-        """A free name in the folder where the file will be, which is then synced too."""
-        folder = Path(self.path(rel)).parent
-        folder.mkdir(parents=True, exist_ok=True)
-        temporary = folder / f".{uuid.uuid4().hex}.tmp"
+    def _create(self, rel: str, data: bytes) -> bool:
+        if self.is_local:
+            return local.create(Path(self.path(rel)), data)
         try:
-            yield temporary
-            _sync(folder)
-        finally:
-            temporary.unlink(missing_ok=True)
+            with self.filesystem.open(self.path(rel), "xb") as file:
+                file.write(data)
+        except FileExistsError:
+            return False
+        return True
 
     @contextmanager
-    def _written(self, rel: str, data: bytes) -> Iterator[Path]:
-        """The bytes in a synced temporary file in the folder where they will be."""
-        with self._beside(rel) as temporary:
-            with temporary.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            yield temporary
+    def _scratch(self) -> Iterator[Path]:
+        if not self.is_local:
+            with tempfile.TemporaryDirectory(prefix="deconvoy-") as folder:
+                yield Path(folder)
+            return
+        parent = Path(self.path("tmp"))
+        parent.mkdir(parents=True, exist_ok=True)
+        with ExitStack() as stack:
+            with local.lock(parent):
+                local.sweep(parent)
+                temporary = tempfile.TemporaryDirectory(prefix="deconvoy-", dir=parent, ignore_cleanup_errors=True)
+                folder = stack.enter_context(temporary)
+                stack.enter_context(local.lock(Path(folder)))
+            yield Path(folder)
+
+
+def patient(url: str) -> Root:
+    """A root for jobs, which wait for a store that fails for minutes."""
+    return Root(url, patience())
 
 
 def existing(url: str) -> Root:
@@ -235,49 +294,6 @@ def _name(entry: dict[str, Any]) -> str:
     return str(entry["name"]).rstrip("/").rpartition("/")[2]
 
 
-def _reason(error: Exception) -> str:
-    if isinstance(error, FileExistsError | NotADirectoryError):
-        return "a regular file is in the way"
-    told = error.strerror if isinstance(error, OSError) else None
-    return told or str(error) or type(error).__name__
-
-
-def _is_there(path: Path) -> bool:
-    try:
-        return path.exists()
-    except OSError:
-        return False
-
-
-def _sync(path: Path) -> None:
-    number = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)
-
-
-@contextmanager
-def _lock(folder: Path, how: int = fcntl.LOCK_EX) -> Iterator[bool]:
-    """Lock a folder until the end of the block or of the process, however it ends; gives False if it cannot be had.
-
-    Where a file system has no locks nobody gets one, and then nobody sweeps.
-    """
-    number = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(number, how)
-        held = True
-    except OSError:
-        held = False
-    try:
-        yield held
-    finally:
-        os.close(number)
-
-
-def _sweep(parent: Path) -> None:
-    """Remove the temporary folders whose processes are gone."""
-    for folder in parent.glob("deconvoy-*"):
-        with suppress(FileNotFoundError), _lock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB) as free:
-            if free:
-                shutil.rmtree(folder, ignore_errors=True)
+def _reason(error: BaseException) -> str:
+    in_the_way = isinstance(error, FileExistsError | NotADirectoryError)
+    return "a regular file is in the way" if in_the_way else reason(error)

@@ -7,7 +7,7 @@ from safetensors.torch import save_file
 from jobs import checkpoints, evolve
 from workers import model as models
 from workers.core.zfnet import zfnet_mini
-from workers.errors import ModelError, SpecError
+from workers.errors import DivergedError, ModelError, SpecError
 from workers.instruments import EvolutionRun
 from workers.spec import make
 
@@ -90,3 +90,28 @@ def test_a_checkpoint_of_another_network_is_refused_with_its_name(tmp_path):
     last = models.load(asked.model)
     with pytest.raises(ModelError, match=r"1\.safetensors.*another network"):
         checkpoints.load(asked, last)
+
+
+def test_checkpoints_that_have_diverged_are_left_out_and_named(tmp_path):
+    for number, by in enumerate((0, float("nan"), 0.1, float("inf"), float("nan"))):
+        write(tmp_path / f"{number}.safetensors", "conv3.weight", by)
+    asked = checkpoints.ending_soundly(checkpoints.resolved(spec(f"{tmp_path}/*.safetensors")))
+    assert asked.model.source.endswith("/2.safetensors") and len(asked.evolve.checkpoints) == 5
+    lines: list[str] = []
+    asked = asked.model_copy(update={"scan": asked.scan.model_copy(update={"layers": tuple(LAYERS)})})
+    found = checkpoints.load(asked, models.load(asked.model), lines.append)
+    assert [(each.number, each.name, each.source) for each in found] == [
+        (0, "0", (0, 0, 0, 0, 0)),
+        (1, "2", (0, 0, 1, 1, 1)),
+    ]
+    assert [line.partition(" is left out")[0] for line in lines] == [f"checkpoint '{number}'" for number in (1, 3, 4)]
+    assert "conv3.weight holds NaN or infinity" in lines[0]
+
+
+@pytest.mark.parametrize(("bad", "kind"), [((1, 2), DivergedError), ((0, 2), SpecError), ((0, 1, 2), DivergedError)])
+def test_a_training_of_which_one_checkpoint_has_not_diverged_shows_no_change(bad, kind, tmp_path):
+    for number in range(3):
+        write(tmp_path / f"{number}.safetensors", "conv3.weight", float("nan") if number in bad else 0)
+    with pytest.raises(kind, match="diverged; a change needs 2 that have not"):
+        asked = checkpoints.ending_soundly(checkpoints.resolved(spec(f"{tmp_path}/*.safetensors")))
+        checkpoints.load(asked, models.load(asked.model))

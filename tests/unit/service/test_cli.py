@@ -130,7 +130,7 @@ def test_a_spec_file_is_relative_to_itself_and_flags_win(scans, tmp_path):
     ("words", "told"),
     [
         (["--spec", "gone.toml"], "spec file 'gone.toml' cannot be read"),
-        (["--spec", "bad.toml"], "the spec is no TOML"),
+        (["--spec", "bad.toml"], "the spec is not valid TOML"),
         ([], "root: missing"),
         ([*LEAST, "--k", "0", "--distinct", "some"], "scan.distinct: 'some' is wrong"),
         ([*LEAST, "--actors", "many"], "resources.actors: 'many' is wrong"),

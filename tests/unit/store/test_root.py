@@ -1,18 +1,24 @@
 """Storage of results: what is written appears whole, exclusively where asked, and nothing stays behind a failure."""
 
+import errno
 import multiprocessing
 import os
 import pickle
+import shutil
 import signal
+import subprocess
 import time
 import uuid
+from functools import partial
 from pathlib import Path
 from threading import Thread
 
 import pytest
 
-from workers.errors import RootError
-from workers.store.root import Root
+from workers import retrying
+from workers.errors import RootError, StoreError
+from workers.store import local
+from workers.store.root import Root, patient
 
 
 @pytest.fixture(params=["path", "file://", "memory://"])
@@ -148,7 +154,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path, monkeypat
 
     monkeypatch.setattr(os, "fsync", full)
     for write in (root.put, root.create):
-        with pytest.raises(OSError, match="No space"):
+        with pytest.raises(StoreError, match=r"no space left on .* \([\d,.]+ MB free\) for \w+ing a; free some"):
             write("a", b"new")
     assert root.read("a") == b"old"
     assert everything(tmp_path) == ["a"]
@@ -166,7 +172,7 @@ def test_a_store_that_asks_to_try_again_is_tried_again(monkeypatch):
     monkeypatch.setattr(root.filesystem, "open", busy)
     assert root.create("a", b"1")
     conflicts += [OSError("409")] * 3
-    with pytest.raises(OSError, match="409"):
+    with pytest.raises(StoreError, match=r"creating memory://.*/b failed: 409"):
         root.create("b", b"1")
 
 
@@ -221,3 +227,233 @@ def test_scratch_of_a_killed_process_is_swept_and_that_of_a_living_one_is_not(tm
     assert theirs.exists()
     with Root(str(tmp_path)).scratch():
         assert not theirs.exists()
+
+
+class Throttled(Exception):
+    """Stands in for botocore's errors: it is neither OSError nor ValueError, and its constructor takes two arguments."""
+
+    def __init__(self, code: str, _: dict) -> None:
+        super().__init__(f"an error occurred ({code})")
+
+
+def refusing(monkeypatch, root: Root, name: str, times: int, *, after: bool = False) -> list[str]:
+    """A store whose operation fails some times; `after` it was done, where that is asked for. Gives its calls."""
+    real, calls = getattr(root.filesystem, name), []
+
+    def call(*arguments, **options):
+        calls.append(name)
+        if len(calls) > times:
+            return real(*arguments, **options)
+        if after:
+            real(*arguments, **options)
+        raise Throttled("503", {})
+
+    monkeypatch.setattr(root.filesystem, name, call)
+    monkeypatch.setattr(retrying, "FIRST_PAUSE_S", 0.001)
+    return calls
+
+
+def elsewhere(patience_s: float = 60) -> Root:
+    return Root(f"memory://{uuid.uuid4().hex}", patience_s)
+
+
+OPERATIONS = {
+    "cat_file": lambda root, _: root.read("a"),
+    "info": lambda root, _: root.exists("a"),
+    "ls": lambda root, _: root.files(""),
+    "pipe_file": lambda root, _: root.put("a", b"x"),
+    "put_file": lambda root, file: root.put_file(file, "b"),
+    "modified": lambda root, _: root.modified("a"),
+    "rm_file": lambda root, _: root.delete("a"),
+    "open": lambda root, _: root.open("a").read(),
+}
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_every_operation_waits_for_a_store_that_comes_back(name, monkeypatch, tmp_path):
+    root, file = elsewhere(), tmp_path / "file"
+    file.write_bytes(b"x")
+    root.put("a", b"1")
+    calls = refusing(monkeypatch, root, name, 6)
+    OPERATIONS[name](root, file)
+    assert len(calls) > 6
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_without_patience_a_store_that_fails_is_one_line_at_once(name, monkeypatch, tmp_path):
+    root, file = elsewhere(0), tmp_path / "file"
+    file.write_bytes(b"x")
+    root.put("a", b"1")
+    calls = refusing(monkeypatch, root, name, 99)
+    with pytest.raises(StoreError, match=r"^\w+ing( \w+)? memory://.* failed: an error occurred \(503\)$") as raised:
+        OPERATIONS[name](root, file)
+    assert len(calls) == 1
+    assert str(pickle.loads(pickle.dumps(raised.value))) == str(raised.value)  # noqa: S301 - our own bytes
+
+
+def test_a_read_that_fails_in_mid_file_goes_on_from_there(monkeypatch):
+    root = elsewhere()
+    root.put("a", b"0123456789")
+    opened, real = [], root.filesystem.open
+
+    class Breaking:
+        def __init__(self, file) -> None:
+            self._file = file
+
+        def __getattr__(self, name: str):
+            return getattr(self._file, name)
+
+        def read(self, size: int) -> bytes:
+            if self._file.tell() == 4 and len(opened) < 4:
+                raise Throttled("503", {})
+            return self._file.read(min(size, 4))
+
+    monkeypatch.setattr(root.filesystem, "open", lambda *args: opened.append(args) or Breaking(real(*args)))
+    monkeypatch.setattr(retrying, "FIRST_PAUSE_S", 0.001)
+    with root.open("a") as file:
+        assert file.read() == b"0123456789"
+    assert len(opened) == 4
+
+
+def test_an_answer_of_a_store_is_not_taken_for_a_failure(root):
+    root = Root(root.url, 60)
+    for asking in (root.read, root.open, root.modified):
+        with pytest.raises(FileNotFoundError):
+            asking("nowhere")
+    root.delete("nowhere")
+    assert not root.exists("nowhere")
+
+
+def test_patience_travels_with_a_root(root, monkeypatch):
+    assert pickle.loads(pickle.dumps(Root(root.url, 7))).patience_s == 7  # noqa: S301 - our own bytes
+    assert (Root(root.url).patience_s, patient(root.url).patience_s) == (0, retrying.PATIENCE_S)
+    monkeypatch.setenv("DECONVOY_STORE_PATIENCE_S", "2.5")
+    assert patient(root.url).patience_s == 2.5
+
+
+@pytest.mark.parametrize("there", [b"mine", b"theirs"])
+def test_of_a_creation_whose_answer_was_lost_the_bytes_that_are_there_decide(there, monkeypatch):
+    root = elsewhere()
+    real = root.filesystem.open
+    lost = [True]
+
+    def answering(path: str, mode: str, **options):
+        if mode == "xb" and lost:
+            lost.pop()
+            root.put("a", there)
+            raise Throttled("503", {})
+        return real(path, mode, **options)
+
+    monkeypatch.setattr(root.filesystem, "open", answering)
+    assert root.create("a", b"mine") == (there == b"mine")
+    assert not root.create("a", b"mine"), "nothing was lost this time"
+
+
+def test_a_file_that_an_earlier_try_moved_is_there(tmp_path, monkeypatch):
+    root, file = Root(str(tmp_path / "root"), 60), tmp_path / "file"
+    file.write_bytes(b"x")
+    real, failing = local.sync, [OSError(errno.EIO, "Input/output error")]
+
+    def sync(path: Path) -> None:
+        if path.is_dir() and failing:
+            raise failing.pop()
+        real(path)
+
+    monkeypatch.setattr(local, "sync", sync)
+    monkeypatch.setattr(retrying, "FIRST_PAUSE_S", 0.001)
+    root.put_file(file, "tables/a")
+    assert root.read("tables/a") == b"x" and not failing
+    assert everything(tmp_path) == ["root", "root/tables", "root/tables/a"]
+
+
+def test_a_file_from_another_disk_appears_whole(tmp_path, monkeypatch):
+    root, file, real = Root(str(tmp_path / "root")), tmp_path / "file", os.replace
+
+    def replace(source: Path, path: Path) -> None:
+        if source == file:
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        real(source, path)
+
+    file.write_bytes(b"x")
+    monkeypatch.setattr(os, "replace", replace)
+    root.put_file(file, "a")
+    assert root.read("a") == b"x"
+    assert everything(tmp_path) == ["root", "root/a"]
+
+
+def _no_links(*_: object) -> None:
+    raise OSError(errno.EPERM, "Operation not permitted")
+
+
+def test_without_hard_links_one_of_eight_creators_wins_all_the_same(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "link", _no_links)
+    test_of_eight_processes_that_create_a_file_one_wins_and_its_bytes_stand(tmp_path)
+
+
+def test_a_root_that_can_create_nothing_exclusively_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "link", _no_links)
+    monkeypatch.setattr(local, "_renameat2", lambda: None)
+    with pytest.raises(RootError, match="cannot be written: it supports neither hard links nor renameat2"):
+        Root(str(tmp_path / "new")).check_writable()
+    assert everything(tmp_path) == []
+
+
+def test_a_root_that_vanishes_is_neither_empty_nor_made_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(retrying, "FIRST_PAUSE_S", 0.001)
+    for patience_s, line in ((0, "failed: the root has vanished$"), (0.1, "the root has vanished; the same command")):
+        root = Root(str(tmp_path / "root"), patience_s)
+        root.put("a", b"1")
+        shutil.rmtree(tmp_path / "root")
+        for asking in (partial(root.read, "a"), partial(root.files, "a"), partial(root.put, "a", b"2")):
+            with pytest.raises(StoreError, match=line):
+                asking()
+        assert everything(tmp_path) == []
+
+
+def test_a_root_that_comes_back_is_waited_for(tmp_path):
+    root = Root(str(tmp_path / "root"), 60)
+    root.put("a", b"1")
+    (tmp_path / "root").rename(tmp_path / "away")
+    back = Thread(target=lambda: (time.sleep(0.3), (tmp_path / "away").rename(tmp_path / "root")))
+    back.start()
+    assert root.read("a") == b"1"
+    back.join()
+
+
+def test_a_root_that_turned_read_only_is_one_line(tmp_path, monkeypatch):
+    root = Root(str(tmp_path), 60)
+
+    def read_only(*_: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(os, "replace", read_only)
+    with pytest.raises(
+        StoreError, match=r"^writing .*/a failed: Read-only file system; the same command resumes the run$"
+    ):
+        root.put("a", b"1")
+
+
+def test_a_disk_that_fills_up_under_scratch_is_one_line(root):
+    with pytest.raises(StoreError, match=r"no space left on .* \([\d,.]+ MB free\) for .*; free some"), root.scratch():
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount")
+def test_a_disk_that_is_full_takes_nothing_half_and_goes_on_when_there_is_space(tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "none", str(disk)], capture_output=True).returncode:
+        pytest.skip("this container may not mount")
+    try:
+        root = Root(str(disk / "root"), 60)
+        root.put("a", b"1" * 1_500_000)
+        for write in (root.put, root.create):
+            with pytest.raises(
+                StoreError, match=r"no space left on .* \(0\.\d MB free\) for \w+ing b; free some; the same"
+            ):
+                write("b", b"2" * 1_500_000)
+        assert everything(disk) == ["root", "root/a"]
+        root.delete("a")
+        assert root.create("b", b"2" * 1_500_000)
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
