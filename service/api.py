@@ -14,7 +14,9 @@ from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from service import catalog, housekeeping
 from service.places import Allowed
+from service.pools import Pool
 from service.problems import PROBLEMS
+from service.routes import route_in
 from service.schedules import Schedules
 from service.statuses import LIVE, RunState, Status
 from service.submissions import Submissions
@@ -25,6 +27,8 @@ from workers.store.root import Root
 
 PREFIX = "/api/v1"
 EVERY_S = 1.0
+CONTROL_THREADS = 8
+CONTROL_S = 120.0  # that a submission may wait for its cluster
 Job = Literal["scan", "occlude", "invert", "filters", "evolve", "invariance", "correspondence", "sanity"]
 RunId = Annotated[str, Path(pattern=r"^[a-z][a-z0-9._-]{0,99}$", description="run id")]
 Name = Annotated[str, Path(pattern=r"^[a-z][a-z0-9-]{0,59}$", description="name of a schedule")]
@@ -136,7 +140,8 @@ class FireTold(BaseModel):
 
 def add_to(app: FastAPI, submissions: Submissions, schedules: Schedules, allowed: Allowed) -> None:
     """Add the control plane to an application."""
-    router = APIRouter(prefix=PREFIX, responses=PROBLEMS)
+    pool = Pool("the control plane", CONTROL_THREADS, CONTROL_S)
+    router = APIRouter(prefix=PREFIX, responses=PROBLEMS, route_class=route_in(pool))
     _add_submitting(router, submissions, allowed)
     _add_watching(router, submissions)
     _add_acting(router, submissions)

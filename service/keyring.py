@@ -1,4 +1,4 @@
-"""The keys of a root, kept in memory for a short time. Takes what requests send, gives their keys; the event loop asks no store."""
+"""The keys of a root, kept in memory for a short time. Takes texts, gives the keys that they are; no request asks the store."""
 
 from collections.abc import Mapping
 

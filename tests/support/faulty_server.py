@@ -1,4 +1,7 @@
-"""`deconvoy serve` whose store can be slowed down and hung. Takes its flags, and lines on standard input: `latency 0.02`, `hang`, `recover`, `calls`."""
+"""`deconvoy serve` whose store can be slowed down and hung. Takes its flags, and commands as lines on standard input.
+
+They are `latency 0.02`, `hang`, `recover`, and `calls`, which gives the number of questions to the store since the last time.
+"""
 
 import json
 import sys

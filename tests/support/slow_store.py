@@ -1,4 +1,4 @@
-"""A store as slow as one asks for. Takes local paths below `slow://`, gives a file system that waits before each answer, hangs, and counts.
+"""A store as slow as one asks for. Takes paths below `slow://`, gives a file system that waits, hangs and counts.
 
 It asks for as many answers as S3 does: one for a listing, the facts of a file, a range of its bytes, a whole file, or a write.
 """
@@ -125,7 +125,7 @@ class SlowFileSystem(AbstractFileSystem):
         faults.wait("info", path)
         return self.local.modified(self._strip_protocol(path))
 
-    def _open(self, path: str, mode: str = "rb", **options: Any) -> Any:
+    def _open(self, path: str, mode: str = "rb", **_: Any) -> Any:
         if mode == "rb":
             return _Read(self, path, mode, cache_type="readahead")
         faults.wait("write", path)
