@@ -31,6 +31,7 @@ from service.routes import in_pool, route_in
 from service.schedules import Schedules
 from service.statuses import RunState, Status
 from service.submissions import Submissions
+from service.watching import Watched
 from workers.errors import DeconvoyError, QueryError
 from workers.store.root import Root
 
@@ -74,11 +75,17 @@ class Guarded:
 
 @dataclass(frozen=True)
 class Control:
-    """What lets runs be submitted: runs and schedules of the root, and the places that others may name."""
+    """What lets runs be submitted: runs and schedules of the root, the places that others may name, and what watches the runs."""
 
     submissions: Submissions
     schedules: Schedules
     allowed: Allowed
+    watched: Watched | None = None
+
+    @property
+    def watching(self) -> Watched:
+        """What is asked how the runs are; without one of its own each question is a look."""
+        return self.watched or Watched(self.submissions, life_s=-1.0)
 
 
 def create(
@@ -103,11 +110,12 @@ def create(
     atlas, templates = Atlas(root), Jinja2Templates(env=drawn.templates)
     pictures = Pictures(atlas)
     app.mount("/static", StaticFiles(directory=drawn.STATIC), name="static")
-    if control is not None:
-        api.add_to(app, control.submissions, control.schedules, control.allowed)
-    metrics = Metrics(lambda: _runs(atlas, control), control.schedules.expected_fires if control else dict)
+    watched = control.watching if control else None
+    if control is not None and watched is not None:
+        api.add_to(app, control.submissions, watched, control.schedules, control.allowed)
+    metrics = Metrics(lambda: _runs(atlas, watched), control.schedules.expected_fires if control else dict)
     health.add_to(app, root, metrics)
-    _add_pages(app, atlas, templates, control.submissions if control else None, originals=originals)
+    _add_pages(app, atlas, templates, watched, originals=originals)
     _add_pictures(app, atlas, pictures)
     if originals:
         _add_originals(app, atlas, pictures)
@@ -120,11 +128,11 @@ def create(
     return app
 
 
-def _runs(atlas: Atlas, control: Control | None) -> Sequence[Status]:
+def _runs(atlas: Atlas, watched: Watched | None) -> Sequence[Status]:
     """How the runs are."""
-    if control is None:
+    if watched is None:
         return [Status(run.run, RunState.PUBLISHED) for run in atlas.runs()]
-    return control.submissions.statuses()
+    return watched.statuses()
 
 
 def _add_last_resort(app: FastAPI) -> None:
@@ -173,7 +181,7 @@ def _answered(request: Request, templates: Jinja2Templates, page: Page, status: 
 
 
 def _add_pages(
-    app: FastAPI, atlas: Atlas, templates: Jinja2Templates, runs: Submissions | None, *, originals: bool
+    app: FastAPI, atlas: Atlas, templates: Jinja2Templates, runs: Watched | None, *, originals: bool
 ) -> None:
     searches = Pool("the search", SEARCH_THREADS, PAGE_S)
 

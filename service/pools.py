@@ -128,11 +128,19 @@ class Renewed(Generic[T]):
         pool: where that is done.
         renew_s: age from which on it is read again.
         life_s: age at which it may no longer be used.
+        patience_s: seconds that a reading is waited for where there is an older value, which is given then; None to give none.
     """
 
-    def __init__(self, read: Callable[[], T], pool: Pool, renew_s: float, life_s: float) -> None:
+    def __init__(
+        self,
+        read: Callable[[], T],
+        pool: Pool,
+        renew_s: float,
+        life_s: float,
+        patience_s: float | None = None,
+    ) -> None:
         self._read, self._pool = read, pool
-        self._renew_s, self._life_s = renew_s, life_s
+        self._renew_s, self._life_s, self._patience_s = renew_s, life_s, patience_s
         self._lock = threading.Lock()
         self._last: tuple[float, Future[T]] | None = None  # when it was read, and the value
         self._flight: tuple[float, Future[T]] | None = None  # when its reading began, and what it will give
@@ -144,7 +152,13 @@ class Renewed(Generic[T]):
             Unavailable: it cannot be read in time.
         """
         since, future = self._look(self._life_s if life_s is None else life_s)
-        return self._pool.result(future, self._left(since))
+        older = self._last
+        if self._patience_s is None or older is None:
+            return self._pool.result(future, self._left(since))
+        try:
+            return self._pool.result(future, since + self._patience_s - time.monotonic())
+        except Unavailable:
+            return older[1].result()
 
     async def answer(self, life_s: float | None = None) -> T:
         """As `get`, without holding the event loop."""
