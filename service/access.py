@@ -6,16 +6,15 @@ leads here can speak to it through a browser. A browser also sends what pages of
 keeps for us: what changes something is taken from our own pages and from programs alone.
 """
 
+import asyncio
 import base64
 import binascii
-import hashlib
 import math
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from ipaddress import ip_address, ip_network
 from urllib.parse import urlsplit
 
-from cachetools import LRUCache
 from limits import RateLimitItemPerMinute
 from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
@@ -26,13 +25,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service import keys
 from service.hosts import is_here
+from service.keyring import Keyring
 from service.keys import Keys
+from workers.errors import Unavailable
 
 LARGEST_BODY = 1 << 20
 TOO_LARGE = f"a body has at most {LARGEST_BODY:,} bytes"
 PER_MINUTE = 60_000  # a wall alone is a hundred pictures
-LOOK_EVERY_S = 1.0  # is looked whether there are keys
-MOST_KEYS = 1000  # are kept in mind
+BODY_S = 30.0  # for the whole of a body to arrive
 Denied = Callable[[int, str], Response]
 
 
@@ -41,7 +41,7 @@ class Rules:
     """What the service lets through.
 
     Attributes:
-        per_minute: requests of one key, or of one address that sends none, or none that was right before.
+        per_minute: requests of one key, and of one address that sends no right key.
         keyless: whether no key is needed as long as the root has none: for where nobody but this machine reaches the service.
     """
 
@@ -50,7 +50,7 @@ class Rules:
 
 
 class Gate:
-    """An application behind rules: answers 401, 403, 413, 421 and 429 by itself.
+    """An application behind rules: answers 401, 403, 408, 413, 421, 429 and 503 by itself.
 
     Args:
         app: what answers otherwise.
@@ -60,10 +60,9 @@ class Gate:
     """
 
     def __init__(self, app: ASGIApp, known: Keys, rules: Rules, denied: Denied) -> None:
-        self._app, self._keys, self._rules, self._denied = app, known, rules, denied
+        self._app, self._keys, self._rules, self._denied = app, Keyring(known), rules, denied
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
-        self._right = LRUCache[bytes, bool](MOST_KEYS)  # hashes of what was sent and was a key
-        self._guarded, self._looked = not rules.keyless, -math.inf
+        self._guarded = not rules.keyless
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or let it be answered."""
@@ -71,36 +70,33 @@ class Gate:
             await self._app(scope, receive, send)
             return
         asked = HTTPConnection(scope)
-        refusal = self._refusal(asked, scope["method"])
+        try:
+            refusal = await self._refusal(asked, scope["method"])
+        except Unavailable as error:
+            refusal = self._denied(503, str(error))
         if refusal is not None:
             await refusal(scope, receive, send)
             return
         await self._let_through(scope, receive, send)
 
     async def _let_through(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let the application answer, unless the body grows too large without having said so."""
-        seen = 0
+        """Let the application answer, unless the body grows too large without having said so, or does not come."""
+        body = _Body(receive)
 
-        async def counted() -> Message:
-            nonlocal seen
-            message = await receive()
-            seen += len(message.get("body", b""))
-            return message if seen <= LARGEST_BODY else {"type": "http.disconnect"}
-
-        async def unless_too_large(message: Message) -> None:
-            if seen <= LARGEST_BODY:
+        async def unless_refused(message: Message) -> None:
+            if body.refusal is None:
                 await send(message)
 
-        await self._app(scope, counted, unless_too_large)
-        if seen > LARGEST_BODY:
-            await self._denied(413, TOO_LARGE)(scope, receive, send)
+        await self._app(scope, body.receive, unless_refused)
+        if body.refusal is not None:
+            await self._denied(*body.refusal)(scope, receive, send)
 
-    def _refusal(self, asked: HTTPConnection, method: str) -> Response | None:
+    async def _refusal(self, asked: HTTPConnection, method: str) -> Response | None:
         path = asked.scope["path"]  # what is routed; a URL's is put together with what the client calls its host
         if path in OPEN:
             return None
-        early = self._too_large(asked) or self._guesses_too_often(asked) or self._elsewhere(asked, method)
-        return early or self._unknown(asked, needed(path, method))
+        early = self._too_large(asked) or self._elsewhere(asked, method)
+        return early or await self._unknown(asked, needed(path, method))
 
     def _too_large(self, asked: HTTPConnection) -> Response | None:
         told = asked.headers.get("content-length", "0")
@@ -113,42 +109,28 @@ class Gate:
             return None
         return self._denied(403, "a page of another site asks for this")
 
-    def _is_guarded(self) -> bool:
+    async def _is_guarded(self) -> bool:
         """Whether a key is needed: from the first key on, and for good, though keys be removed or their folder be gone."""
-        if not self._guarded and time.monotonic() - self._looked > LOOK_EVERY_S:
-            self._guarded, self._looked = bool(self._keys), time.monotonic()
+        if not self._guarded:
+            self._guarded = not await self._keys.is_empty()
         return self._guarded
 
-    def _unknown(self, asked: HTTPConnection, wanted: keys.Scope) -> Response | None:
-        if self._is_guarded():
-            return self._keyed(asked, self._key(asked), wanted)
+    async def _unknown(self, asked: HTTPConnection, wanted: keys.Scope) -> Response | None:
+        """Who sends a right key is counted by that key alone: whoever guesses from the same address does not lock it out."""
+        if await self._is_guarded():
+            key = await self._keys.named(_secret(asked))
+            return self._keyed(asked, key, wanted)
         if not is_here(_called(asked)):
             return self._denied(421, "without keys only this machine is answered, by its own names")
-        return None
+        return self._too_often(_address(asked))
 
     def _keyed(self, asked: HTTPConnection, key: keys.Key | None, wanted: keys.Scope) -> Response | None:
         if key is None:
-            return _challenging(self._denied(401, "a key is needed"))
+            return self._too_often(_address(asked)) or _challenging(self._denied(401, "a key is needed"))
         asked.scope["key"] = key.name  # for the log
         if not key.scope.lets(wanted):
             return self._too_often(f"key {key.id}") or self._denied(403, "this key does not let you do this")
         return self._too_often(f"key {key.id}")
-
-    def _key(self, asked: HTTPConnection) -> keys.Key | None:
-        """The key that is sent, looked up anew: it may have been removed. That it was right is kept in mind."""
-        secret = _secret(asked)
-        key = self._keys.named(secret)
-        if key is None:
-            self._right.pop(_mark(secret), None)
-        else:
-            self._right[_mark(secret)] = True
-        return key
-
-    def _guesses_too_often(self, asked: HTTPConnection) -> Response | None:
-        """Who sends no key, or none that was right before, is counted by address, so that guesses do not reach the store."""
-        if _mark(_secret(asked)) in self._right:
-            return None
-        return self._too_often(asked.client.host if asked.client else "")
 
     def _too_often(self, who: str) -> Response | None:
         if not self._limiter.hit(RateLimitItemPerMinute(self._rules.per_minute), who):
@@ -156,6 +138,37 @@ class Gate:
             refused.headers["Retry-After"] = "60"
             return refused
         return None
+
+
+class _Body:
+    """The body of one request, which ends where it is too large or too slow; `refusal` then says which."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._bytes, self._until, self._is_whole = 0, math.inf, False
+        self.refusal: tuple[int, str] | None = None
+
+    async def receive(self) -> Message:
+        """The next part of the body; later on, whether the client has gone."""
+        if self._is_whole:
+            return await self._receive()
+        try:
+            return await self._part()
+        except TimeoutError:
+            return self._end(408, f"a body has to arrive within {BODY_S:g} s")
+
+    async def _part(self) -> Message:
+        loop = asyncio.get_running_loop()
+        self._until = min(self._until, loop.time() + BODY_S)
+        async with asyncio.timeout_at(self._until):
+            message = await self._receive()
+        self._bytes += len(message.get("body", b""))
+        self._is_whole = not message.get("more_body", False)
+        return message if self._bytes <= LARGEST_BODY else self._end(413, TOO_LARGE)
+
+    def _end(self, status: int, why: str) -> Message:
+        self.refusal, self._is_whole = (status, why), True
+        return {"type": "http.disconnect"}
 
 
 OPEN = ("/healthz", "/readyz")
@@ -202,8 +215,14 @@ def _secret(asked: HTTPConnection) -> str:
         return ""
 
 
-def _mark(secret: str) -> bytes:
-    return hashlib.sha256(secret.encode()).digest()
+def _address(asked: HTTPConnection) -> str:
+    """Whose wrong keys are counted together: an address, of IPv6 the network of 2^64 that one customer is given."""
+    host = asked.client.host if asked.client else ""
+    try:
+        address = ip_address(host)
+    except ValueError:  # what a proxy says may be anything
+        return host
+    return str(address if address.version == 4 else ip_network((address, 64), strict=False))
 
 
 def _challenging(response: Response) -> Response:

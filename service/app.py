@@ -1,13 +1,11 @@
 """The atlas over HTTP. Takes requests, asks `pages` and `pictures`, answers with pages, their JSON twins, and pictures."""
 
 import math
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Annotated
 
-from anyio import to_thread
 from fastapi import FastAPI, Path, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, RedirectResponse
@@ -26,11 +24,14 @@ from service.pages import evolution, findings, images, scans, submitted
 from service.pages.parts import Page
 from service.pictures import Kind, Picture, Pictures
 from service.places import Allowed
+from service.pools import Pool
 from service.query.layers import Choice
 from service.request_log import Logged
+from service.routes import in_pool, route_in
 from service.schedules import Schedules
 from service.statuses import RunState, Status
 from service.submissions import Submissions
+from service.watching import Watched
 from workers.errors import DeconvoyError, QueryError
 from workers.store.root import Root
 
@@ -41,7 +42,9 @@ POLICY = (
 )
 OPENAPI = "/api/v1/openapi.json"
 LONGEST_NUMBER = 10
-THREADS = 8
+PAGE_THREADS = 8  # pages are made of Python: forty threads that wait for one lock make the last wait longest
+PAGE_S = 30.0  # that a page waits for the store
+SEARCH_THREADS = 2  # a search reads tables of every run
 Index = Annotated[int, Path(ge=0, lt=1 << 62)]
 
 GUARDS = {
@@ -72,11 +75,17 @@ class Guarded:
 
 @dataclass(frozen=True)
 class Control:
-    """What lets runs be submitted: runs and schedules of the root, and the places that others may name."""
+    """What lets runs be submitted: runs and schedules of the root, the places that others may name, and what watches the runs."""
 
     submissions: Submissions
     schedules: Schedules
     allowed: Allowed
+    watched: Watched | None = None
+
+    @property
+    def watching(self) -> Watched:
+        """What is asked how the runs are; without one of its own each question is a look."""
+        return self.watched or Watched(self.submissions, life_s=-1.0)
 
 
 def create(
@@ -96,16 +105,17 @@ def create(
         docs_url=None,
         redoc_url=None,
         openapi_url=OPENAPI,
-        lifespan=_few_threads,
     )
+    app.router.route_class = route_in(Pool("the atlas", PAGE_THREADS, PAGE_S))
     atlas, templates = Atlas(root), Jinja2Templates(env=drawn.templates)
     pictures = Pictures(atlas)
     app.mount("/static", StaticFiles(directory=drawn.STATIC), name="static")
-    if control is not None:
-        api.add_to(app, control.submissions, control.schedules, control.allowed)
-    metrics = Metrics(lambda: _runs(atlas, control), control.schedules.expected_fires if control else dict)
+    watched = control.watching if control else None
+    if control is not None and watched is not None:
+        api.add_to(app, control.submissions, watched, control.schedules, control.allowed)
+    metrics = Metrics(lambda: _runs(atlas, watched), control.schedules.expected_fires if control else dict)
     health.add_to(app, root, metrics)
-    _add_pages(app, atlas, templates, control.submissions if control else None, originals=originals)
+    _add_pages(app, atlas, templates, watched, originals=originals)
     _add_pictures(app, atlas, pictures)
     if originals:
         _add_originals(app, atlas, pictures)
@@ -118,18 +128,11 @@ def create(
     return app
 
 
-@asynccontextmanager
-async def _few_threads(_: FastAPI) -> AsyncIterator[None]:
-    """Answer with few threads: pages are made of Python, and forty threads that wait for one lock make the last wait longest."""
-    to_thread.current_default_thread_limiter().total_tokens = THREADS
-    yield
-
-
-def _runs(atlas: Atlas, control: Control | None) -> Sequence[Status]:
+def _runs(atlas: Atlas, watched: Watched | None) -> Sequence[Status]:
     """How the runs are."""
-    if control is None:
+    if watched is None:
         return [Status(run.run, RunState.PUBLISHED) for run in atlas.runs()]
-    return control.submissions.statuses()
+    return watched.statuses()
 
 
 def _add_last_resort(app: FastAPI) -> None:
@@ -178,22 +181,23 @@ def _answered(request: Request, templates: Jinja2Templates, page: Page, status: 
 
 
 def _add_pages(
-    app: FastAPI, atlas: Atlas, templates: Jinja2Templates, runs: Submissions | None, *, originals: bool
+    app: FastAPI, atlas: Atlas, templates: Jinja2Templates, runs: Watched | None, *, originals: bool
 ) -> None:
-    def route(path: str, ask: Callable[[Asked], Page]) -> None:
+    searches = Pool("the search", SEARCH_THREADS, PAGE_S)
+
+    def route(path: str, ask: Callable[[Asked], Page], pool: Pool | None = None) -> None:
         """A page and its twin: `ask` takes the path's and the query's parameters."""
+        endpoint = _endpoint(ask, templates) if pool is None else in_pool(pool, _endpoint(ask, templates))
         twin = "/index.json" if path == "/" else f"{path}.json"
         for each in (twin, path):  # the twin first: a layer's name may hold a dot
-            app.add_api_route(
-                each, _endpoint(ask, templates), methods=["GET", "HEAD"], response_model=None, include_in_schema=False
-            )
+            app.add_api_route(each, endpoint, methods=["GET", "HEAD"], response_model=None, include_in_schema=False)
 
     route("/", lambda _: scans.runs(atlas, submitted.under_way(runs) if runs else ()))
     if runs is not None:
         route("/submitted/{run}", lambda q: submitted.status(runs, q["run"]))
     route("/limits", lambda _: {"kind": "limits", "title": "What the pictures do not say"})
-    route("/search", lambda q: images.search(atlas, q.get("q", "")))
-    route("/compare", lambda q: scans.compare(atlas, q.get("a", ""), q.get("b", ""), q))
+    route("/search", lambda q: images.search(atlas, q.get("q", "")), searches)
+    route("/compare", lambda q: scans.compare(atlas, q.get("a", ""), q.get("b", ""), q), searches)
     route("/runs/{run}/image", lambda q: images.image(atlas, q["run"], q.get("id", ""), originals=originals))
     route("/runs/{run}/label", lambda q: scans.label(atlas, q["run"], q.get("name", "")))
     route("/runs/{run}/rows/{number}", lambda q: findings.of_row(atlas, q["run"], _whole(q, "number")))

@@ -1,27 +1,17 @@
 """What the atlas knows. Takes a root, gives published runs and their layers, each read once: what is published stays."""
 
-from collections.abc import Callable, Mapping
-from threading import Condition
-from typing import Any, ParamSpec, TypeVar, cast
+from collections.abc import Mapping
 
-from cachetools import LRUCache, cached
+from cachetools import LRUCache
 
-from service import catalog
 from service.catalog import PublishedRun
+from service.listing import Listing, kept
 from service.query import sharing
 from service.query.layers import LayerTables, dead_channels, read_layer
 from workers.store.root import Root
 
 LAYERS_KEPT = 64
 RUNS_KEPT = 256
-
-Asked = ParamSpec("Asked")
-Found = TypeVar("Found")
-
-
-def kept(cache: LRUCache[Any, Any], read: Callable[Asked, Found]) -> Callable[Asked, Found]:
-    """A reader that remembers; of many threads that ask for the same at once, one reads and the others wait for it."""
-    return cast(Callable[Asked, Found], cached(cache, condition=Condition())(read))
 
 
 class Atlas:
@@ -32,21 +22,22 @@ class Atlas:
 
     def __init__(self, root: Root) -> None:
         self.root = root
+        self._listing = Listing(root)
         self._tables = kept(LRUCache(LAYERS_KEPT), self._read_layer)
         self._dead = kept(LRUCache(RUNS_KEPT), self._read_dead)
         self._labels = kept(LRUCache(RUNS_KEPT), self._read_labels)
 
     def runs(self) -> tuple[PublishedRun, ...]:
         """The published runs that can be understood, the newest first."""
-        return catalog.readable(self.root)[0]
+        return self._listing.readable()[0]
 
     def damaged(self) -> Mapping[str, str]:
         """What is wrong with the others, by run id."""
-        return catalog.readable(self.root)[1]
+        return self._listing.readable()[1]
 
     def run(self, run: str) -> PublishedRun:
-        """A published run by its id; see `catalog.find`."""
-        return catalog.find(self.root, run, None)
+        """A published run by its id; see `Listing.run`."""
+        return self._listing.run(run)
 
     def layer(self, run: PublishedRun, layer: str) -> LayerTables:
         """A layer of a scan; see `read_layer`."""

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
@@ -14,6 +14,7 @@ from workers.store import paths
 from workers.store.root import Root
 
 VERSION = 1
+_MARKS = ("size", "ETag", "etag", "generation", "mtime", "ino", "LastModified", "last_modified", "created")
 
 
 @dataclass(frozen=True)
@@ -148,13 +149,14 @@ def readable(root: Root) -> tuple[tuple[PublishedRun, ...], Mapping[str, str]]:
     found, damaged = [], {}
     for run in _ids(root):
         try:
-            found.append(_read(root, run))
+            found.append(read(root, run))
         except DamagedRun as error:
             damaged[run] = str(error)
-    return _newest_first(found), damaged
+    return newest_first(found), damaged
 
 
-def _newest_first(found: Iterable[PublishedRun]) -> tuple[PublishedRun, ...]:
+def newest_first(found: Iterable[PublishedRun]) -> tuple[PublishedRun, ...]:
+    """Runs by the time of their publication."""
     return tuple(sorted(found, key=lambda run: (run.created, run.run), reverse=True))
 
 
@@ -176,11 +178,15 @@ def find(root: Root, run: str | None = None, job: str | None = "scan") -> Publis
 def _named(root: Root, run: str) -> PublishedRun:
     check_run_id(run)
     if run in root.folders(paths.RUNS) and root.exists(paths.manifest_path(run)):
-        return _read(root, run)
-    ids = _ids(root)
+        return read(root, run)
+    raise unpublished(root, run, _ids(root))
+
+
+def unpublished(root: Root, run: str, ids: Collection[str]) -> RunError:
+    """That a run is not published; names those that are."""
     if not ids:
-        raise RunError(f"run {run!r} is not published: root {root.url!r} holds no published run")
-    raise RunError(f"run {run!r} is not published in {root.url!r}; {nearest(run, ids)}")
+        return RunError(f"run {run!r} is not published: root {root.url!r} holds no published run")
+    return RunError(f"run {run!r} is not published in {root.url!r}; {nearest(run, ids)}")
 
 
 def _of_kind(found: PublishedRun, job: str | None) -> PublishedRun:
@@ -194,7 +200,27 @@ def _ids(root: Root) -> list[str]:
     return [run for run in root.folders(paths.RUNS) if root.exists(paths.manifest_path(run))]
 
 
-def _read(root: Root, run: str) -> PublishedRun:
+def marks(root: Root) -> dict[str, str]:
+    """The published runs, by one listing: each with what changes when its manifest does."""
+    root.filesystem.invalidate_cache()
+    folder = root.path(paths.RUNS)
+    # A bucket lists all below a prefix at once; a folder's attempts need not be walked through.
+    found = root.filesystem.find(folder, maxdepth=2 if root.is_local else None, detail=True)
+    names = {name: name.removeprefix(folder).strip("/").split("/") for name in found}
+    return {run: _mark(found[name]) for name, (run, *rest) in sorted(names.items()) if rest == ["manifest.json"]}
+
+
+def _mark(about: Mapping[str, Any]) -> str:
+    """What a file system says of a file that another one of its name would not have."""
+    return " ".join(f"{key}={about[key]}" for key in _MARKS if about.get(key) is not None)
+
+
+def read(root: Root, run: str) -> PublishedRun:
+    """A published run by its id.
+
+    Raises:
+        DamagedRun: its manifest cannot be understood, or is not there any more.
+    """
     try:
         told = json.loads(root.read(paths.manifest_path(run)))
         if told["version"] == VERSION:

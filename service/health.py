@@ -1,42 +1,47 @@
 """Whether the service works, for programs. Takes a root and numbers, answers `/healthz`, `/readyz` and `/metrics`."""
 
-from threading import Condition
+from contextlib import suppress
 
-from cachetools import TTLCache, cached
 from fastapi import FastAPI, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from service.metrics import Metrics
-from workers.errors import RootError
+from service.pools import Pool, Renewed
+from workers.errors import RootError, Unavailable
 from workers.store.root import Root
 
-READY_S = 1.0  # whoever asks in between is told the same: no key is needed to ask
+READY_S = 1.0  # whoever asks in between gets the same answer: no key is needed to ask
+ANSWER_S = 2.0  # that the root has to answer
+SCRAPE_S = 8.0  # that the runs have to be counted; Prometheus waits for 10 s
 
 
 def add_to(app: FastAPI, root: Root, metrics: Metrics) -> None:
     """Add the addresses that programs ask."""
+    scrapes = Pool("the runs of the root", 1, SCRAPE_S)
+    readable = Renewed(lambda: _is_readable(root), Pool("the root", 1, ANSWER_S), READY_S, READY_S)
 
     @app.get("/metrics", include_in_schema=False)
-    def numbers() -> Response:
+    async def numbers() -> Response:
         """How the service is doing, for Prometheus."""
-        return Response(metrics.text(), media_type=CONTENT_TYPE_LATEST)
+        return Response(await scrapes.answer(metrics.text), media_type=CONTENT_TYPE_LATEST)
 
     @app.get("/healthz", include_in_schema=False)
-    def healthz() -> Response:
-        """The process answers."""
+    async def healthz() -> Response:
+        """The process answers: asks no thread, no store and no cluster."""
         return Response("ok", media_type="text/plain")
 
     @app.get("/readyz", include_in_schema=False)
-    def readyz() -> Response:
+    async def readyz() -> Response:
         """The root can be read."""
-        if not readable():
-            return Response("the root cannot be read", 503, media_type="text/plain")
-        return Response("ok", media_type="text/plain")
+        with suppress(Unavailable):
+            if await readable.answer():
+                return Response("ok", media_type="text/plain")
+        return Response("the root cannot be read", 503, media_type="text/plain")
 
-    @cached(TTLCache(1, READY_S), condition=Condition())
-    def readable() -> bool:
-        try:
-            root.check_readable()
-        except RootError:
-            return False
-        return True
+
+def _is_readable(root: Root) -> bool:
+    try:
+        root.check_readable()
+    except RootError:
+        return False
+    return True

@@ -5,12 +5,12 @@ import hmac
 import json
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 
-from workers.errors import UsageError
+from workers.errors import DamagedFile, UsageError
 from workers.store import paths
 from workers.store.root import Root
 
@@ -76,11 +76,20 @@ class Keys:
             raise UsageError(f"there is no key with the id {number!r}; {hint}")
         self._root.delete(paths.key_path(number))
 
-    def named(self, text: str) -> Key | None:
-        """The key of a text; None if it is none, or not any more."""
-        form = _FORM.match(text)
-        key = self._read(form[1]) if form else None
-        return key if form and key and hmac.compare_digest(key.digest, _digest(form[2])) else None
+    def sizes(self) -> Mapping[str, int]:
+        """The ids of all keys, by one listing, and the sizes of their files in bytes."""
+        return {name.removesuffix(".json"): size for name, size in self._root.files(paths.KEYS).items()}
+
+    def find(self, number: str) -> Key | None:
+        """The key with an id; None if there is none, or not any more.
+
+        Raises:
+            DamagedFile: its file cannot be understood.
+        """
+        try:
+            return self._read(number)
+        except (ValueError, KeyError, TypeError) as error:
+            raise DamagedFile(f"key {number!r} cannot be understood: {error}; remove it and make another") from error
 
     def _read(self, number: str) -> Key | None:
         try:
@@ -88,6 +97,18 @@ class Keys:
         except FileNotFoundError:
             return None
         return Key(**{**told, "scope": Scope(told["scope"])})
+
+
+def id_in(text: str) -> str | None:
+    """The id in the text of a key; None if it does not have the form of one."""
+    form = _FORM.match(text)
+    return form[1] if form else None
+
+
+def fits(key: Key, text: str) -> bool:
+    """Whether a text is that of a key."""
+    form = _FORM.match(text)
+    return form is not None and form[1] == key.id and hmac.compare_digest(key.digest, _digest(form[2]))
 
 
 def _digest(secret: str) -> str:

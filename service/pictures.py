@@ -13,8 +13,9 @@ from cachetools import LRUCache
 from PIL import Image
 
 from service import sheet
-from service.atlas import Atlas, kept
+from service.atlas import Atlas
 from service.catalog import PublishedRun
+from service.listing import kept
 from service.query import evolution, reading, scans
 from service.query.findings import MAPS, TABLE_OF
 from service.query.reading import read

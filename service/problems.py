@@ -15,6 +15,8 @@ from workers.errors import (
     RootError,
     RunError,
     RunIdError,
+    StoreError,
+    Unavailable,
     UsageError,
 )
 
@@ -35,6 +37,7 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
         (401, "a key is needed"),
         (403, "not with this key, not this place, or not from a page of another site"),
         (404, "there is no such thing"),
+        (408, "the body did not arrive in time"),
         (409, "it is in the way of another"),
         (413, "the body is too large"),
         (415, "the body is not sent as JSON"),
@@ -52,6 +55,7 @@ def problem(status: int, detail: str, headers: Mapping[str, str] | None = None) 
     titles = {400: "Bad request", 401: "Unauthorized", 403: "Forbidden", 404: "Not found", 409: "Conflict"}
     titles |= {405: "Method not allowed", 500: "Server error"}
     titles |= {
+        408: "Request timeout",
         413: "Too large",
         415: "Unsupported media type",
         421: "Misdirected",
@@ -65,8 +69,10 @@ def problem(status: int, detail: str, headers: Mapping[str, str] | None = None) 
 
 def status_of(error: DeconvoyError) -> int:
     """The status of an error that was raised on purpose: what the caller did not do is the server's."""
-    codes = {RefusedError: 403, RunIdError: 422, RunError: 409, QueryError: 404, ClusterError: 503, RootError: 503}
-    return next((code for kind, code in (codes | {UsageError: 422}).items() if isinstance(error, kind)), 500)
+    codes: dict[type[DeconvoyError], int] = {}
+    codes |= {RefusedError: 403, RunIdError: 422, RunError: 409, QueryError: 404, ClusterError: 503, RootError: 503}
+    codes |= {Unavailable: 503, StoreError: 503, UsageError: 422}
+    return next((code for kind, code in codes.items() if isinstance(error, kind)), 500)
 
 
 def problem_of(error: DeconvoyError) -> JSONResponse:

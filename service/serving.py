@@ -45,6 +45,10 @@ def serve(  # noqa: PLR0913 - one parameter per flag
         typer.Option(help="Folder or URL, and no pattern, under which submitted corpora may lie; repeatable."),
     ] = None,
     per_minute: Annotated[int, typer.Option(min=1, help="Requests of one key or address in a minute.")] = 60_000,
+    trusted_proxy: Annotated[
+        list[str] | None,
+        typer.Option(help="Address or network of a proxy whose X-Forwarded-For is believed; repeatable."),
+    ] = None,
 ) -> None:
     """Serve the atlas, and submit, watch and schedule runs over HTTP. Each page's data is at the same path + .json."""
     import uvicorn
@@ -52,10 +56,14 @@ def serve(  # noqa: PLR0913 - one parameter per flag
     from service import app as web
     from service.access import Rules
     from service.clusters import LocalCluster, RayCluster
+    from service.connections import config
     from service.keys import Keys
     from service.places import Allowed
+    from service.prompt import PromptCluster
     from service.schedules import Schedules
+    from service.statuses import Statuses
     from service.submissions import Submissions
+    from service.watching import Watched
 
     place = checked(root, host)
     allowed = Allowed(tuple(allow or ()))
@@ -64,11 +72,13 @@ def serve(  # noqa: PLR0913 - one parameter per flag
         cluster = RayCluster(address) if address else LocalCluster()
         submissions = Submissions(place, cluster)
         schedules = Schedules(place, submissions)
-        control = web.Control(submissions, schedules, allowed)
+        watched = Watched(Statuses(place, PromptCluster(cluster)))
+        control = web.Control(submissions, schedules, allowed, watched)
         app = web.create(place, originals=originals, control=control, rules=rules)
+        server = uvicorn.Server(config(app, trusted_proxy or ()))
         typer.echo(f"the atlas is at {shown}")
         with in_order(), cluster, nullcontext() if address else letting_go(submissions), ticking(schedules):
-            uvicorn.Server(uvicorn.Config(app, log_level="warning", log_config=None)).run(sockets=[there])
+            server.run(sockets=[there])
 
 
 def checked(root: str, host: str) -> Root:

@@ -116,6 +116,10 @@ class RedirectError(UsageError):
     """A URL whose server names another one: what is there nobody has asked for."""
 
 
+class Unavailable(DeconvoyError):
+    """A store that did not answer in time, or a service with too much to do. The same may be asked again later."""
+
+
 class QueryError(UsageError):
     """A question about something that the run does not hold."""
 

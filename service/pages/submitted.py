@@ -7,16 +7,16 @@ from service import links
 from service.api import PREFIX
 from service.pages.parts import Page
 from service.statuses import RunState, Status
-from service.submissions import Submissions
+from service.watching import Watched
 from workers.errors import QueryError, RunError
 
 
-def under_way(submissions: Submissions) -> list[dict[str, Any]]:
+def under_way(submissions: Watched) -> list[dict[str, Any]]:
     """The submitted runs that are not published, the last one first."""
     return [_told(each) for each in submissions.statuses() if each.state is not RunState.PUBLISHED]
 
 
-def status(submissions: Submissions, run: str) -> Page:
+def status(submissions: Watched, run: str) -> Page:
     """How a submitted run goes.
 
     Raises:

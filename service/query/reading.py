@@ -1,12 +1,14 @@
 """Rows of a published run's tables. Takes runs, tables and filters, gives Arrow tables; reads what the manifest names."""
 
 from functools import lru_cache
+from threading import Condition
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
+from cachetools import TTLCache, cached
 from fsspec import AbstractFileSystem
 
 from service.catalog import PublishedRun
@@ -16,6 +18,8 @@ from workers.store.columns import Table
 from workers.store.schema import TABLES
 
 DATASETS_KEPT = 64
+LOOKS_KEPT = 4096
+LOOK_EVERY_S = 10.0  # for missing files; one that goes missing meanwhile cannot be read, which is said too
 FORMAT = ds.ParquetFileFormat(
     default_fragment_scan_options=ds.ParquetFragmentScanOptions(pre_buffer=True, page_checksum_verification=True)
 )
@@ -80,11 +84,21 @@ def _files(run: PublishedRun, table: Table) -> tuple[str, ...]:
     """Full paths of a table's files, after a look at whether they are there and have their sizes."""
     if table.name not in run.tables:
         raise QueryError(f"run {run.run!r} has no table {table.name!r}; {nearest(table.name, run.tables)}")
-    folder = paths.table_folder(table.name, run.run)
+    _check_there(run, table.name)
+    return tuple(run.root.path(part.path) for part in run.tables[table.name])
+
+
+@cached(
+    TTLCache(LOOKS_KEPT, LOOK_EVERY_S),
+    key=lambda run, table: (run.root.url, run.run, run.mark, table),
+    condition=Condition(),
+)
+def _check_there(run: PublishedRun, table: str) -> None:
+    """Prove that a table's files are there and have their sizes; who draws a hundred pictures of it looks once."""
+    folder = paths.table_folder(table, run.run)
     there = run.root.files(folder)
-    for part in run.tables[table.name]:
+    for part in run.tables[table]:
         size = there.get(part.path.removeprefix(f"{folder}/"))
         if size != part.bytes:
             told = "is missing" if size is None else f"has {size} bytes instead of {part.bytes}"
             raise DamagedRun(f"run {run.run!r}: {part.path} {told}")
-    return tuple(run.root.path(part.path) for part in run.tables[table.name])

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,8 @@ import uvicorn
 from fastapi.testclient import TestClient
 from typer.testing import CliRunner
 
-from service import access
 from service import app as web
+from service import keyring
 from service.cli import app
 from service.hosts import is_here
 from service.keys import Keys, Scope
@@ -21,7 +22,8 @@ from workers.store.root import Root
 
 @pytest.fixture
 def _always_looking(monkeypatch):
-    monkeypatch.setattr(access, "LOOK_EVERY_S", -1.0)
+    for name in ("RENEW_S", "LIFE_S", "UNKNOWN_S"):
+        monkeypatch.setattr(keyring, name, -1.0)
 
 
 def submit(client: TestClient, run: str = "flowers", **headers: str):
@@ -183,22 +185,50 @@ def guess(number: int) -> str:
 
 
 @pytest.fixture
-def looked_up(monkeypatch) -> list[str]:
-    """What was looked up in the store."""
+def looks(monkeypatch) -> list[str]:
+    """One entry for each time that the store was asked for a key or for a listing of keys."""
     found: list[str] = []
-    named = Keys.named
-    monkeypatch.setattr(Keys, "named", lambda keys, text: found.append(text) or named(keys, text))
+    sizes, find = Keys.sizes, Keys.find
+    monkeypatch.setattr(Keys, "sizes", lambda keys: found.append("list") or sizes(keys))
+    monkeypatch.setattr(Keys, "find", lambda keys, number: found.append(number) or find(keys, number))
     return found
 
 
-def test_who_guesses_keys_is_refused_before_the_store_is_asked_and_who_has_one_is_not(root, cluster, clock, looked_up):
+def test_wrong_keys_are_counted_by_address_and_do_not_reach_the_store(root, cluster, clock, looks):
     key = Keys(root).add("dashboard", Scope.READ)
     client = client_of(app_of(root, cluster, clock, per_minute=2))
-    assert client.get("/", headers=bearer(key)).status_code == 200
     guesses = [client.get("/", headers=bearer(guess(number))) for number in range(8)]
-    assert [answer.status_code for answer in guesses] == [401] + [429] * 7
-    assert looked_up == [key, guess(0)] and guesses[-1].headers["retry-after"] == "60"
-    assert client.get("/", headers=bearer(key)).status_code == 200
+    assert [answer.status_code for answer in guesses] == [401] * 2 + [429] * 6
+    assert looks == ["list", key.split("_")[1]] and guesses[-1].headers["retry-after"] == "60"
+
+
+def test_a_right_key_works_from_an_address_that_sent_too_many_wrong_ones_though_it_was_never_seen(root, cluster, clock):
+    seen, fresh = (Keys(root).add(name, Scope.READ) for name in ("seen", "fresh"))
+    client = client_of(app_of(root, cluster, clock, per_minute=3))
+    assert client.get("/", headers=bearer(seen)).status_code == 200
+    for number in range(5):
+        client.get("/", headers=bearer(guess(number)))
+    assert client.get("/", headers=bearer(guess(9))).status_code == 429
+    assert client.get("/").status_code == 429
+    assert client.get("/", headers=bearer(fresh)).status_code == 200
+    assert client.get("/", headers=bearer(seen)).status_code == 200
+
+
+def test_addresses_of_one_ipv6_network_are_counted_together(root, cluster, clock):
+    app = app_of(root, cluster, clock, keyless=False, per_minute=2)
+    clients = [
+        client_of(app, client=(address, 50000)) for address in ("2001:db8::1", "2001:db8::ffff:1", "2001:db8::2")
+    ]
+    assert [client.get("/").status_code for client in clients] == [401, 401, 429]
+    assert client_of(app, client=("2001:db8:0:1::1", 50000)).get("/").status_code == 401
+
+
+def test_a_damaged_key_opens_nothing_and_hides_no_other(root, cluster, clock):
+    broken, right = (Keys(root).add(name, Scope.READ) for name in ("broken", "right"))
+    root.put(f"keys/{broken.split('_')[1]}.json", b"{")
+    client = client_of(app_of(root, cluster, clock))
+    assert client.get("/", headers=bearer(broken)).status_code == 401
+    assert client.get("/", headers=bearer(right)).status_code == 200
 
 
 def test_a_key_has_a_limit_of_its_own_wherever_it_is_sent_from(root, cluster, clock):
@@ -210,10 +240,31 @@ def test_a_key_has_a_limit_of_its_own_wherever_it_is_sent_from(root, cluster, cl
     assert clients[0].get("/", headers=bearer(keys[1])).status_code == 200
 
 
-def test_a_key_that_was_removed_is_a_guess_from_then_on(root, cluster, clock, looked_up):
+def test_a_key_that_was_removed_works_no_longer_than_a_few_seconds(root, cluster, clock, monkeypatch):
+    monkeypatch.setattr(keyring, "RENEW_S", 0.1)
+    monkeypatch.setattr(keyring, "LIFE_S", 0.3)
     key = Keys(root).add("dashboard", Scope.READ)
     client = client_of(app_of(root, cluster, clock, per_minute=4))
     assert client.get("/", headers=bearer(key)).status_code == 200
     Keys(root).remove(Keys(root).all()[0].id)
-    told = [client.get("/", headers=bearer(key)).status_code for _ in range(6)]
-    assert told == [401] * 4 + [429] * 2 and len(looked_up) == 5
+    time.sleep(0.4)
+    answers = [client.get("/", headers=bearer(key)).status_code for _ in range(6)]
+    assert answers == [401] * 4 + [429] * 2
+    assert keyring.LIFE_S < 10
+
+
+def test_a_key_that_was_made_just_now_works_at_once(root, cluster, clock, monkeypatch):
+    monkeypatch.setattr(keyring, "UNKNOWN_S", 0.0)  # no key was looked for in the last second
+    client = client_of(app_of(root, cluster, clock, keyless=False))
+    assert client.get("/").status_code == 401
+    assert client.get("/", headers=bearer(Keys(root).add("new", Scope.READ))).status_code == 200
+
+
+def test_a_key_whose_file_has_changed_is_read_again(root, cluster, clock, monkeypatch):
+    monkeypatch.setattr(keyring, "LIFE_S", -1.0)
+    key = Keys(root).add("dashboard", Scope.ADMIN)
+    client = client_of(app_of(root, cluster, clock))
+    assert client.get("/", headers=bearer(key)).status_code == 200
+    path = f"keys/{key.split('_')[1]}.json"
+    root.put(path, root.read(path).replace(b"admin", b"read"))
+    assert is_problem(submit(client, **bearer(key)), 403)

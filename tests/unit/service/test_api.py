@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
+from service import keyring
 from service.clusters import State
 from service.keys import Keys, Scope
 from service.submissions import Submissions
@@ -164,7 +165,8 @@ def test_schedules_are_kept_fired_paused_and_forgotten(client, cluster, clock):
     assert client.get("/api/v1/schedules").json() == []
 
 
-def test_a_key_lets_do_what_its_scope_says_and_no_more(root, cluster, clock):
+def test_a_key_lets_do_what_its_scope_says_and_no_more(root, cluster, clock, monkeypatch):
+    monkeypatch.setattr(keyring, "LIFE_S", -1.0)  # a removed key works for that long
     publish(root)
     keys = {scope: Keys(root).add(scope, scope) for scope in Scope}
     client = client_of(app_of(root, cluster, clock))

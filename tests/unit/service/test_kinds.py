@@ -9,7 +9,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from jobs.__main__ import JOBS
-from service import api, boards, report
+from service import boards, bodies, report
 from service.cli import app
 from service.control import read_spec
 from service.pages.findings import KINDS
@@ -24,7 +24,7 @@ OWN = {
 
 
 def test_every_kind_is_known_wherever_kinds_are_told_apart():
-    assert set(get_args(api.Job)) == JOBS.keys() == SPECS.keys()
+    assert set(get_args(bodies.Job)) == JOBS.keys() == SPECS.keys()
     assert SPECS.keys() <= get_command(app).commands.keys()
     assert TABLE_OF.keys() == KINDS.keys() == boards.BOARDS.keys() == INSTRUMENTS
     assert SAYS.keys() >= INSTRUMENTS

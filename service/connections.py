@@ -1,0 +1,90 @@
+"""How the service listens. Takes an application and trusted proxies, gives uvicorn's configuration."""
+
+import asyncio
+from collections.abc import Sequence
+from ipaddress import ip_network
+
+from starlette.types import ASGIApp
+from uvicorn import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from workers.errors import UsageError
+
+HEADER_S = 10.0  # from the first byte of a request, or the beginning of a connection, to the end of its header
+HEADER_BYTES = 1 << 16
+IDLE_S = 5  # between two requests of one connection
+ENDING_S = 10  # that answers may take when the service ends
+
+
+class PatientProtocol(HttpToolsProtocol):
+    """HTTP of one connection, which is closed if a header does not arrive in time or is too long: uvicorn waits for ever."""
+
+    _overdue: asyncio.TimerHandle | None = None
+    _header_bytes = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to wait for the first header."""
+        super().connection_made(transport)
+        self._expect_header()
+
+    def data_received(self, data: bytes) -> None:
+        """Take a part of a request; bytes that are not one yet do not make the wait begin anew."""
+        self._header_bytes += len(data)
+        super().data_received(data)
+        if self.timeout_keep_alive_task is None and (self.cycle is None or self.cycle.response_complete):
+            self._expect_header()
+        if self._overdue is not None and self._header_bytes > HEADER_BYTES:
+            self.send_400_response(f"a header has at most {HEADER_BYTES} bytes")
+
+    def on_headers_complete(self) -> None:
+        """Begin to answer."""
+        self._forget_header()
+        super().on_headers_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End."""
+        self._forget_header()
+        super().connection_lost(exc)
+
+    def _expect_header(self) -> None:
+        if self._overdue is None and not self.transport.is_closing():
+            self._header_bytes = 0
+            self._overdue = self.loop.call_later(HEADER_S, self.transport.close)
+
+    def _forget_header(self) -> None:
+        if self._overdue is not None:
+            self._overdue.cancel()
+            self._overdue = None
+
+
+def config(app: ASGIApp, trusted: Sequence[str] = ()) -> Config:
+    """Uvicorn's configuration.
+
+    Args:
+        app: what answers.
+        trusted: networks of proxies. What others say of whom they ask for (X-Forwarded-For, X-Forwarded-Proto) is not believed,
+            whatever FORWARDED_ALLOW_IPS says.
+
+    Raises:
+        UsageError: a network is not one.
+    """
+    networks = [_network(word) for word in trusted]
+    return Config(
+        app,
+        log_level="warning",
+        log_config=None,
+        http=PatientProtocol,
+        ws="none",
+        proxy_headers=bool(networks),
+        forwarded_allow_ips=networks,
+        timeout_keep_alive=IDLE_S,
+        timeout_graceful_shutdown=ENDING_S,
+    )
+
+
+def _network(word: str) -> str:
+    try:
+        return str(ip_network(word))
+    except ValueError as error:
+        wanted = "give an address or a network, such as 10.0.0.0/8"
+        raise UsageError(f"--trusted-proxy {word!r} is not a network: {error}; {wanted}") from error

@@ -1,0 +1,93 @@
+"""The published runs of a root, as a service sees them that runs for long. Takes a root; what is read once is not read again.
+
+What tells that a run was published, removed, or published again is one listing, made in the background while somebody asks.
+"""
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from threading import Condition
+from typing import Any, ParamSpec, TypeVar, cast
+
+from cachetools import LRUCache, cached
+
+from service import catalog
+from service.catalog import PublishedRun
+from service.pools import Pool, Renewed
+from workers.errors import DamagedRun
+from workers.spec import check_run_id
+from workers.store.root import Root
+
+RENEW_S = 1.0  # age at which the runs are listed again
+LIFE_S = 2.0  # age at which a request waits for that
+UNKNOWN_S = 0.25  # the same for who asks for a run that is not listed: it may have been published just now
+PATIENCE_S = 1.0  # after so long an older listing is better than none
+LIMIT_S = 20.0  # for the first listing
+KEPT = 4096  # manifests
+AT_ONCE = 16  # manifests that are read: on a store far away each costs a round trip
+
+Asked = ParamSpec("Asked")
+Found = TypeVar("Found")
+Readable = tuple[tuple[PublishedRun, ...], Mapping[str, str]]
+
+
+def kept(cache: LRUCache[Any, Any], read: Callable[Asked, Found]) -> Callable[Asked, Found]:
+    """A reader that remembers; of many threads that ask for the same at once, one reads and the others wait for it."""
+    return cast(Callable[Asked, Found], cached(cache, condition=Condition())(read))
+
+
+class Listing:
+    """The published runs. May be asked from many threads. A run whose manifest is another one is another run."""
+
+    def __init__(self, root: Root) -> None:
+        self._root = root
+        self._marks: dict[str, str] = {}
+        self._renewed = Renewed(self._list, Pool("the root", 1, LIMIT_S), RENEW_S, LIFE_S, PATIENCE_S)
+        self._read = kept(LRUCache(KEPT), self._read_run)
+        self._every: tuple[Mapping[str, str], Readable] = {}, ((), {})
+
+    def run(self, run: str) -> PublishedRun:
+        """A published run by its id.
+
+        Raises:
+            RunError: the id is not one, or not that of a published run.
+            DamagedRun: the run's manifest cannot be understood.
+        """
+        check_run_id(run)
+        marks = self._renewed.get()
+        if run not in marks:
+            marks = self._renewed.get(UNKNOWN_S)
+        if run not in marks:
+            raise catalog.unpublished(self._root, run, marks)
+        found = self._read(run, marks[run])
+        if isinstance(found, str):
+            raise DamagedRun(found)
+        return found
+
+    def readable(self) -> Readable:
+        """The runs that can be understood, the newest first, and what is wrong with the others, by run id."""
+        marks, (before, readable) = self._renewed.get(), self._every
+        if marks is not before:
+            readable = self._read_all(marks)
+            self._every = marks, readable
+        return readable
+
+    def _list(self) -> Mapping[str, str]:
+        """The same object as long as nothing has changed."""
+        marks = catalog.marks(self._root)
+        if marks != self._marks:
+            self._marks = marks
+        return self._marks
+
+    def _read_all(self, marks: Mapping[str, str]) -> Readable:
+        with ThreadPoolExecutor(AT_ONCE) as threads:
+            found = list(threads.map(self._read, marks.keys(), marks.values()))
+        runs = catalog.newest_first(each for each in found if not isinstance(each, str))
+        return runs, {run: each for run, each in zip(marks, found, strict=True) if isinstance(each, str)}
+
+    def _read_run(self, run: str, mark: str) -> PublishedRun | str:
+        """A run, or what is wrong with it."""
+        del mark
+        try:
+            return catalog.read(self._root, run)
+        except DamagedRun as error:
+            return str(error)

@@ -1,0 +1,34 @@
+"""Routes whose functions run in a pool. Takes a pool, gives a class of routes for FastAPI."""
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from fastapi.routing import APIRoute
+
+from service.pools import Pool
+
+
+def route_in(pool: Pool) -> type[APIRoute]:
+    """A class of routes whose plain functions run in a pool; coroutine functions stay on the event loop."""
+
+    class Pooled(APIRoute):
+        """A route in a pool."""
+
+        def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:  # noqa: ANN401 - FastAPI's
+            super().__init__(path, in_pool(pool, endpoint), **options)
+
+    return Pooled
+
+
+def in_pool(pool: Pool, endpoint: Callable[..., Any]) -> Callable[..., Any]:
+    """An endpoint that runs in a pool; one that is a coroutine function as it is."""
+    if inspect.iscoroutinefunction(endpoint):
+        return endpoint
+
+    @functools.wraps(endpoint)
+    async def answered(*args: Any, **named: Any) -> Any:  # noqa: ANN401 - whatever the endpoint answers
+        return await pool.answer(functools.partial(endpoint, *args, **named))
+
+    return answered
