@@ -25,6 +25,7 @@ from workers.instruments import SPECS
 from workers.job import Environment, Job, Spec
 from workers.model import Model
 from workers.shard import Group, Shard, Work, about
+from workers.spec import JobSpec
 from workers.store import verify
 from workers.store.columns import Table
 from workers.store.root import Root, patient
@@ -198,8 +199,7 @@ def attempt(
     """
     started = time.monotonic()
     with cluster.session(), ExitStack() as stack:
-        device, threads = cluster.resolve_device(spec.resources.device), spec.resources.threads
-        spec = spec.resolved(device)
+        spec = spec.resolved(cluster.resolve_device(spec.resources.device))
         root, model = patient(spec.root), models.load(spec.model)
         chosen = model.network.select(layers(model.network) if callable(layers) else layers)
         run = identity.run_id(spec)
@@ -207,26 +207,52 @@ def attempt(
         watch.phase("listing", None, "images")
         listing = stack.enter_context(manifest.listed(spec.corpus, watch.advance))
         check(model, listing)
-        told = publish.standing(root, run)
-        if told is not None:
-            identity.check_same(root, told, (spec, model), listing)
-            lost = verify.damaged_parts(root, told)
-            if not lost:
-                return published_before(root, told, started)
-            watch.say(f"{len(lost)} files of the published run are missing or damaged; they are made again")
-        cluster.grow(spec.resources, device, watch.say)
-        actors = cluster.staffing(spec.resources, device)
-        root.check_writable()
-        for uri in isolate.forget_stale(root, listing):
-            watch.say(f"{uri} is there again: it is scanned")
+        before = publish.standing(root, run)
+        if before is not None:
+            identity.check_same(root, before, (spec, model), listing)
+            damaged = verify.damaged_parts(root, before)
+            if not damaged:
+                return published_before(root, before, started)
+            watch.say(f"{len(damaged)} files of the published run are missing or damaged; they are made again")
+        actors = _staffed(spec, watch)
+        _check_root(root, listing, watch)
         scratch = stack.enter_context(root.scratch())
-        pinned = told["corpus"]["manifest"] if told else identity.pin(root, run, spec, listing)
-        job = Job(spec, models.store(model, root), tuple(layer.name for layer in chosen), pinned)
-        cluster.start(device)
-        watch.say(_hired(actors, device))
-        room = partial(cluster.room, spec.resources, device)
-        pool = stack.enter_context(Pool(actors, device, threads, watch, carried, room, place=cluster.place()))
+        pinned = before["corpus"]["manifest"] if before else identity.pin(root, run, spec, listing)
+        used = _with_batch(spec, before["reduced_batch"]) if before and "reduced_batch" in before else spec
+        job = Job(used, models.store(model, root), tuple(layer.name for layer in chosen), pinned)
+        pool = stack.enter_context(_pool(actors, spec, watch, carried))
         return _worked(Attempt(run, root, job, model, chosen, watch, scratch, pool, started, spec), work)
+
+
+def _staffed(spec: JobSpec, watch: Watcher) -> int:
+    """How many actors to begin with, once the cluster has grown for them if it does."""
+    device = spec.resources.device
+    cluster.grow(spec.resources, device, watch.say)
+    return cluster.staffing(spec.resources, device)
+
+
+def _check_root(root: Root, listing: Listing, watch: Watcher) -> None:
+    """Prove that the root can be written, and forget verdicts on files that are there again."""
+    root.check_writable()
+    for uri in isolate.forget_stale(root, listing):
+        watch.say(f"{uri} is there again: it is scanned")
+
+
+def _with_batch(spec: Spec, batch: int) -> Spec:
+    """The spec with the smaller batch that its run was published with."""
+    smaller: Spec | None = spec
+    while smaller is not None and smaller.batch_size > batch:
+        smaller = smaller.with_smaller_batch()
+    return smaller or spec
+
+
+def _pool(actors: int, spec: JobSpec, watch: Watcher, carried: Mapping[str, object]) -> Pool:
+    """The actors, on the Ray around us or on one that starts here."""
+    device, threads = spec.resources.device, spec.resources.threads
+    cluster.start(device)
+    watch.say(_hired(actors, device))
+    room = partial(cluster.room, spec.resources, device)
+    return Pool(actors, device, threads, watch, carried, room, place=cluster.place())
 
 
 def _worked(run: Attempt[Spec], work: Callable[[Attempt[Spec]], Outcome]) -> Outcome:

@@ -11,7 +11,6 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -19,6 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from workers.corpus import sources
+from workers.corpus.merging import merge
 from workers.errors import CorpusError, DamagedFile
 from workers.spec import CorpusSpec
 from workers.store import footers, paths
@@ -134,7 +134,7 @@ class Listing:
         target = self.folder / "merged.parquet"
         with _damage(root.path(old) if old else str(self.folder)):
             _check_pages(self.before)
-            _merge(self.before, self.folder / "listed.parquet", target)
+            merge(self.before, self.folder / "listed.parquet", target, GROUP_ROWS)
         return target
 
 
@@ -263,45 +263,3 @@ def _slices(parquet: pq.ParquetFile, step: int) -> Iterator[pa.Table]:
 
 def _rows(table: pa.Table, start: int) -> list[Row]:
     return [Row(image_index=start + number, **row) for number, row in enumerate(table.to_pylist())]
-
-
-# Rows that were there keep their place, with today's bytes and etag; new ones follow by image_id; `now` may be null.
-_MERGE = """
-    SELECT
-        coalesce(now.image_id, old.image_id) AS image_id,
-        coalesce(now.uri, old.uri) AS uri,
-        coalesce(now.bytes, old.bytes) AS bytes,
-        coalesce(now.etag, old.etag) AS etag,
-        CASE WHEN now.image_id IS NULL THEN old.label ELSE now.label END AS label,
-        CASE WHEN now.image_id IS NULL THEN old."group" ELSE now."group" END AS "group",
-        now.image_id IS NULL AS removed,
-        CASE WHEN now.image_id IS NULL THEN old.refused ELSE now.refused END AS refused
-    FROM (SELECT *, file_row_number AS place FROM read_parquet(?, file_row_number = true)) AS old
-    FULL OUTER JOIN read_parquet(?) AS now ON now.image_id = old.image_id
-    ORDER BY old.place NULLS LAST, now.image_id
-"""
-
-
-def _merge(before: Path, now: Path, target: Path) -> None:
-    with duckdb.connect(config=_frugal(target.parent)) as database:
-        reader = database.sql(_MERGE, params=[str(before), str(now)]).to_arrow_reader(GROUP_ROWS)
-        with pq.ParquetWriter(
-            target, MANIFEST, compression="ZSTD", write_page_checksum=True, use_dictionary=False
-        ) as writer:
-            waiting = MANIFEST.empty_table()
-            for batch in reader:
-                waiting = pa.concat_tables([waiting, pa.Table.from_batches([batch]).cast(MANIFEST)])
-                while len(waiting) >= GROUP_ROWS:
-                    writer.write_table(waiting.slice(0, GROUP_ROWS).combine_chunks(), row_group_size=GROUP_ROWS)
-                    waiting = waiting.slice(GROUP_ROWS)
-            if len(waiting):
-                writer.write_table(waiting.combine_chunks(), row_group_size=GROUP_ROWS)
-
-
-def _frugal(scratch: Path) -> dict[str, Any]:
-    return {
-        "memory_limit": "384MB",
-        "threads": 1,
-        "temp_directory": str(scratch / "spill"),
-        "preserve_insertion_order": True,
-    }

@@ -49,7 +49,7 @@ def opened(root: Root, rel: str, check: Callable[[pq.FileMetaData], None]) -> It
 def _stamp(root: Root, rel: str, file: BinaryIO) -> str:
     """What changes when a file is replaced."""
     if root.is_local:
-        stat = os.fstat(file.fileno())
+        stat = os.stat(root.path(rel))
         return f"{stat.st_dev} {stat.st_ino} {stat.st_size} {stat.st_mtime_ns}"
     details: Any = getattr(file, "details", None) or root.filesystem.info(root.path(rel))
     return f"{root.filesystem.protocol} {details}"
