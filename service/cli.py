@@ -1,6 +1,8 @@
 """The command `deconvoy`. Takes words, gives text or one JSON value; work is done elsewhere, imported when needed."""
 
+from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -37,14 +39,21 @@ if TYPE_CHECKING:
 class OneLine(TyperGroup):
     """What a user or the machine did wrong is one line on standard error; any other error is a bug and shows where it is."""
 
+    def make_context(self, *words: Any, **more: Any) -> Any:  # noqa: ANN401 - as typer calls it
+        """Understand the words; some of them are answered at once, such as `--version`."""
+        return self._in_one_line(partial(super().make_context, *words, **more), lambda: "")
+
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - typer does not export its context's class to override with
         """Run the command that was asked for."""
+        return self._in_one_line(partial(super().invoke, ctx), lambda: str(ctx.invoked_subcommand))
+
+    def _in_one_line(self, act: Callable[[], Any], command: Callable[[], str]) -> Any:  # noqa: ANN401 - what it gives
         try:
-            return super().invoke(ctx)
+            return act()
         except DeconvoyError as error:
             code, line = error.exit_code, str(error)
         except KeyboardInterrupt:
-            code, line = CANCELLED, f"stopped{_afterwards(ctx.invoked_subcommand)}"
+            code, line = CANCELLED, f"stopped{_afterwards(command())}"
         except (OSError, MemoryError, RecursionError) as error:
             trouble = machine_trouble(error)
             if trouble is None:
