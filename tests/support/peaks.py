@@ -1,9 +1,11 @@
 """Memory of one actor over hostile images. Takes a corpus, runs a pass in a fresh process, gives the most MiB above its model.
 
-As a program: CORPUS SCRATCH PASS THREADS. Pass 2 takes the top images from what pass 1 has left in SCRATCH.
+As a program: CORPUS SCRATCH PASS THREADS. Pass 2 takes the top images from what pass 1 has left in SCRATCH. The environment
+may give another budget for pixels, PEAKS_PIXELS_BYTES.
 """
 
 import io
+import os
 import re
 import shutil
 import subprocess
@@ -69,6 +71,7 @@ def _steps(corpus: str, scratch: Path, number: int, threads: int) -> Iterator[No
     from tests.support import benchmarking
     from workers import device
     from workers.core.topk import Rows
+    from workers.corpus import reader
     from workers.project import ProjectWorker
     from workers.scan import ScanWorker
     from workers.shard import Shard
@@ -76,6 +79,7 @@ def _steps(corpus: str, scratch: Path, number: int, threads: int) -> Iterator[No
     from workers.store.root import Root
 
     device.decode_threads = lambda _: threads
+    reader.PIXELS_BYTES = int(os.environ.get("PEAKS_PIXELS_BYTES", reader.PIXELS_BYTES))
     job, _ = benchmarking.prepared(
         "deconvoy://zfnet-mini", corpus, scratch, 64, k=64, distinct="none", layers=["relu1"]
     )
