@@ -4,10 +4,10 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import torch
 
 from workers import pictures, reading
@@ -21,9 +21,11 @@ from workers.corpus.reader import Batch, Picture
 from workers.errors import NumericsError, ReadError
 from workers.shard import Group
 from workers.spec import Precision, RunSpec
-from workers.store import rows
+from workers.spill import Spill
 from workers.store.results import PROJECTED
 from workers.worker import Worker
+
+KEYS = ("layer_index", "channel", "rank", "image_index")
 
 # How far a unit's activation may be from the score that the scan stored, relative to the layer's largest: the batches differ.
 AGREEMENT = {Precision.FLOAT32: 1e-3, Precision.BFLOAT16: 0.1, Precision.FLOAT16: 0.02}
@@ -47,13 +49,12 @@ class ProjectWorker(Worker[RunSpec]):
         started = time.monotonic()
         self.done = 0
         indices = np.unique(group.rows.image_index)
-        parts: list[dict[str, Any]] = []
-        for batch in self._batches(group, set(indices.tolist())):
-            parts += _previews(batch)
-            parts += _GroupBatch(self, group, batch).rows()
-            self.done += len(batch.pictures)
-        parts.sort(key=lambda row: (row["layer_index"], row["channel"], row["rank"], row["image_index"]))
-        self.root.put(group.result, rows.encode(PROJECTED, pa.Table.from_pylist(parts, PROJECTED)))
+        with self.root.scratch() as scratch, Spill(scratch, PROJECTED, KEYS) as spill:
+            for batch in self._batches(group, set(indices.tolist())):
+                for row in chain(_previews(batch), _GroupBatch(self, group, batch).rows()):
+                    spill.add(row)
+                self.done += len(batch.pictures)
+            self.root.put_file(spill.encode(), group.result)
         return GroupReport(group.result, len(group.rows), len(indices), time.monotonic() - started)
 
     def _batches(self, group: Group, indices: set[int]) -> Iterator[Batch]:

@@ -20,6 +20,7 @@ from workers.corpus.budget import Budget
 from workers.corpus.crew import LAST_WAIT_S, TICK_S, Crew, no_answer
 from workers.corpus.decode import Claim, Pixels
 from workers.corpus.hangs import Limit, WorkLimit, thread_cpu
+from workers.corpus.heap import Heap
 from workers.corpus.isolate import Verdict
 from workers.corpus.manifest import Row
 from workers.errors import DecoderHang, DeconvoyError, Reason, Rejected, StaleFile, StaleImage
@@ -169,7 +170,7 @@ class _Decoding:
 
     def __init__(self, prepare: Prepare, options: ReadOptions) -> None:
         self.prepare, self.options = prepare, options
-        self.files, self.pixels = Budget(FILES_BYTES), Budget(PIXELS_BYTES)
+        self.files, self.pixels, self.heap = Budget(FILES_BYTES), Budget(PIXELS_BYTES), Heap()
         self.clock = SteadyClock()
 
 
@@ -222,7 +223,9 @@ class _Image:
         def claim(height: int, width: int, working_bytes: int) -> None:
             self._limit = None
             beside = decode.RGB_BYTES * height * width + options.prepare_bytes(height, width)
-            held.enter_context(self._shared.pixels.lent(max(working_bytes, beside)))
+            needed = max(working_bytes, beside)
+            held.enter_context(self._shared.pixels.lent(needed))
+            held.callback(self._shared.heap.freed, needed)
             self._limit_decoder()
 
         pixels = options.decode(data, options.limits, claim)

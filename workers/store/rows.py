@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
 import numpy as np
 import pyarrow as pa
@@ -37,14 +37,19 @@ class PartFile:
 
 
 def encode(schema: pa.Schema, table: pa.Table) -> bytes:
-    """One small Parquet file, compressed, with page checksums; filters on its keys leave row groups out."""
+    """One small Parquet file; see `writer`."""
     buffer = io.BytesIO()
-    keys = [field.name for field in schema if not pa.types.is_nested(field.type) and not pa.types.is_binary(field.type)]
-    with pq.ParquetWriter(
-        buffer, schema, compression="ZSTD", write_page_checksum=True, use_dictionary=False, write_statistics=keys
-    ) as writer:
-        writer.write_table(table.cast(schema), row_group_size=SMALL_GROUP_ROWS)
+    with writer(buffer, schema) as opened:
+        opened.write_table(table.cast(schema), row_group_size=SMALL_GROUP_ROWS)
     return buffer.getvalue()
+
+
+def writer(where: Path | BinaryIO, schema: pa.Schema) -> pq.ParquetWriter:
+    """Writes a small Parquet file, compressed, with page checksums; filters on its keys leave row groups out."""
+    keys = [field.name for field in schema if not pa.types.is_nested(field.type) and not pa.types.is_binary(field.type)]
+    return pq.ParquetWriter(
+        where, schema, compression="ZSTD", write_page_checksum=True, use_dictionary=False, write_statistics=keys
+    )
 
 
 def read_table(root: Root, rel: str, columns: list[str] | None = None, filters: Any = None) -> pa.Table:  # noqa: ANN401

@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps
 
+from tests.support import peaks
+from workers.corpus import decode as decoding
 from workers.corpus.decode import decode
 from workers.errors import Reason, Rejected
 from workers.spec import LimitsSpec
@@ -246,3 +248,71 @@ def test_hostile_files_decode_or_are_rejected_and_never_crash(shared):
     decoded, rejected = map(int, result.stdout.split())
     assert decoded + rejected == len(list((shared / "hostile").iterdir()))
     assert rejected > 500
+
+
+def whole(data: bytes) -> np.ndarray:
+    """The pixels by another road: turned by Pillow, and converted at once."""
+    with Image.open(io.BytesIO(data)) as image:
+        about = decoding._about(image, data)
+        image.load()
+        return np.array(decoding._rgb(ImageOps.exif_transpose(image), about))
+
+
+def kinds() -> dict[str, Image.Image]:
+    """One image of each mode that can be used, higher than it is wide."""
+    rng = np.random.default_rng(0)
+    colours = Image.fromarray(rng.integers(0, 256, (37, 23, 3), dtype=np.uint8))
+    alpha = Image.fromarray(rng.integers(0, 256, (37, 23), dtype=np.uint8))
+    clear = colours.copy()
+    clear.putalpha(alpha)
+    return {
+        "1": colours.convert("1"), "L": colours.convert("L"), "P": colours.convert("P"), "RGB": colours, "RGBA": clear,
+        "LA": clear.convert("LA"), "I;16": Image.fromarray(rng.integers(0, 65536, (37, 23), dtype=np.uint16)),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("mode", kinds())
+def test_an_image_in_bands_has_the_pixels_of_the_whole_one(monkeypatch, mode, orientation):
+    monkeypatch.setattr(decoding, "BAND_PIXELS", 100)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    transparent = {"transparency": 3} if mode in ("L", "P") else {}
+    data = file(kinds()[mode], "PNG", exif=exif, **transparent)
+    assert (decode(data, LIMITS) == whole(data)).all()
+    assert decode(data, LIMITS).flags.c_contiguous
+    if mode == "RGB":
+        for form in ("JPEG", "WEBP", "TIFF"):
+            assert (
+                decode(file(kinds()[mode], form, exif=exif), LIMITS) == whole(file(kinds()[mode], form, exif=exif))
+            ).all()
+        cmyk = file(kinds()[mode].convert("CMYK"), "JPEG", exif=exif)
+        assert (decode(cmyk, LIMITS) == whole(cmyk)).all()
+
+
+PEAK = """
+import re, sys
+from pathlib import Path
+from tests.support import peaks
+from workers.corpus import decode as decoding
+from workers.corpus.decode import decode
+from workers.spec import LimitsSpec
+claimed = []
+status = lambda name: int(re.search(name + r":\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) * 1024
+data = Path(sys.argv[1]).read_bytes()
+decode(Path(sys.argv[2]).read_bytes(), LimitsSpec())
+before = status("VmRSS")
+pixels = decode(data, LimitsSpec(), lambda height, width, working: claimed.append(working))
+print(status("VmHWM") - before, claimed[0])
+"""
+
+
+@pytest.mark.parametrize("kind", ["1-bit", "16-bit", "rgba", "webp", "jpeg", "progressive"])
+def test_decoding_takes_no_more_memory_than_its_header_announces(tmp_path, kind):
+    (tmp_path / "image").write_bytes(peaks.photo(kind, 16))
+    (tmp_path / "small").write_bytes(peaks.photo(kind, 0.01))
+    done = subprocess.run(
+        [sys.executable, "-c", PEAK, tmp_path / "image", tmp_path / "small"], capture_output=True, text=True, check=True
+    )
+    taken, announced = map(int, done.stdout.split())
+    assert taken < announced + 24 * 2**20  # bands, and the decoder itself

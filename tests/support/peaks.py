@@ -1,0 +1,108 @@
+"""Memory of one actor over hostile images. Takes a corpus, runs a pass in a fresh process, gives the most MiB above its model.
+
+As a program: CORPUS SCRATCH PASS THREADS. Pass 2 takes the top images from what pass 1 has left in SCRATCH. The environment
+may give another budget for pixels, PEAKS_PIXELS_BYTES.
+"""
+
+import io
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from PIL import Image
+
+MIB = 1 << 20
+RESULT = "shards/peaks/all.parquet"
+
+
+def peak_mib(corpus: Path, scratch: Path, number: int, threads: int) -> int:
+    """The most that pass 1 or 2 takes with so many decoding threads."""
+    program = [sys.executable, "-m", "tests.support.peaks", str(corpus), str(scratch), str(number), str(threads)]
+    done = subprocess.run(program, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(done.stderr[-2000:])
+    return int(done.stdout.split()[-1])
+
+
+def photo(kind: str, megapixels: float) -> bytes:
+    """An image of one of the kinds that cost most."""
+    side = int((megapixels * 1e6) ** 0.5)
+    grey = (np.add.outer(np.arange(side) // 7, np.arange(side) // 5) % 256).astype(np.uint8)
+    buffer = io.BytesIO()
+    if kind == "1-bit":
+        Image.fromarray(grey > 127).save(buffer, "PNG")
+    elif kind == "16-bit":
+        Image.fromarray(grey.astype(np.uint16) * 257).save(buffer, "PNG", compress_level=1)
+    elif kind == "rgba":
+        Image.merge("RGBA", [Image.fromarray(grey)] * 4).save(buffer, "PNG", compress_level=1)
+    elif kind == "webp":
+        Image.merge("RGB", [Image.fromarray(grey)] * 3).save(buffer, "WEBP", method=0)
+    else:
+        image = Image.merge("RGB", [Image.fromarray(grey)] * 3)
+        image.save(buffer, "JPEG", quality=90, progressive=kind == "progressive")
+    return buffer.getvalue()
+
+
+def write(folder: Path, kind: str, megapixels: float, images: int) -> Path:
+    """A corpus of equal photos."""
+    folder.mkdir(parents=True)
+    data = photo(kind, megapixels)
+    first = folder / "0.img.png"
+    first.write_bytes(data)
+    for number in range(1, images):
+        shutil.copy(first, folder / f"{number}.img.png")
+    return folder
+
+
+def _status(name: str) -> int:
+    found = re.search(rf"{name}:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    return int(found[1]) // 1024 if found else 0
+
+
+def _steps(corpus: str, scratch: Path, number: int, threads: int) -> Iterator[None]:
+    """Build a worker; then run it."""
+    from jobs.project import groups
+    from tests.support import benchmarking
+    from workers import device
+    from workers.core.topk import Rows
+    from workers.corpus import reader
+    from workers.project import ProjectWorker
+    from workers.scan import ScanWorker
+    from workers.shard import Shard
+    from workers.store import rows as stored
+    from workers.store.root import Root
+
+    device.decode_threads = lambda _: threads
+    reader.PIXELS_BYTES = int(os.environ.get("PEAKS_PIXELS_BYTES", reader.PIXELS_BYTES))
+    job, _ = benchmarking.prepared(
+        "deconvoy://zfnet-mini", corpus, scratch, 64, k=64, distinct="none", layers=["relu1"]
+    )
+    shard, root = Shard(0, 64, job.manifest, RESULT), Root(job.spec.root)
+    worker = ScanWorker(job) if number == 1 else ProjectWorker(job)
+    item = shard
+    if number == 2:
+        top = pa.concat_arrays([each.values for each in stored.read_table(root, RESULT, ["top"])["top"].chunks])
+        [item] = groups(Rows.from_arrow(top), [shard], "peaks")
+    yield
+    worker.run(item)
+    yield
+
+
+def main() -> None:
+    """Print the most MiB above what the process held once its worker was built."""
+    corpus, scratch, number, threads = sys.argv[1:]
+    steps = _steps(corpus, Path(scratch), int(number), int(threads))
+    next(steps)
+    before = _status("VmRSS")
+    next(steps)
+    print(_status("VmHWM") - before)
+
+
+if __name__ == "__main__":
+    main()
