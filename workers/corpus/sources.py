@@ -14,6 +14,7 @@ import fsspec
 from workers import files
 from workers.corpus.decode import EXTENSIONS
 from workers.errors import CorpusError, ReadError, Reason
+from workers.patterns import Pattern
 from workers.spec import CorpusSpec
 
 RETRIES = 4
@@ -155,7 +156,7 @@ def _found(filesystem: Any, path: str, info: dict[str, Any]) -> _Found:  # noqa:
 
 def _describer(corpus: CorpusSpec, base: str, filesystem: Any) -> Callable[[_Found], Listed]:  # noqa: ANN401
     local = _is_local(filesystem)
-    pattern = None if corpus.group in ("none", "folder") else re.compile(corpus.group)
+    pattern = None if corpus.group in ("none", "folder") else Pattern(corpus.group)
 
     def describe(entry: _Found) -> Listed:
         path = _readable(entry.path)
@@ -167,16 +168,11 @@ def _describer(corpus: CorpusSpec, base: str, filesystem: Any) -> Callable[[_Fou
             bytes=entry.bytes,
             etag=entry.etag,
             label=folder if corpus.label == "folder" else None,
-            group=folder if corpus.group == "folder" else _matched(pattern, image_id),
+            group=folder if corpus.group == "folder" else pattern.first(image_id) if pattern else None,
             refused=None if path == entry.path else Reason.BAD_NAME,
         )
 
     return describe
-
-
-def _matched(pattern: re.Pattern[str] | None, image_id: str) -> str | None:
-    match = pattern.search(image_id) if pattern else None
-    return match.group(1 if match.re.groups else 0) if match else None
 
 
 def _readable(path: str) -> str:
