@@ -43,6 +43,7 @@ POLICY = (
 OPENAPI = "/api/v1/openapi.json"
 LONGEST_NUMBER = 10
 PAGE_THREADS = 8  # pages are made of Python: forty threads that wait for one lock make the last wait longest
+PAGE_THREADS_AFAR = 32  # where a thread waits for a store most of the time, those that wait lock nobody out
 PAGE_S = 30.0  # that a page waits for the store
 SEARCH_THREADS = 2  # a search reads tables of every run
 Index = Annotated[int, Path(ge=0, lt=1 << 62)]
@@ -106,7 +107,8 @@ def create(
         redoc_url=None,
         openapi_url=OPENAPI,
     )
-    app.router.route_class = route_in(Pool("the atlas", PAGE_THREADS, PAGE_S))
+    threads = PAGE_THREADS if root.is_local else PAGE_THREADS_AFAR
+    app.router.route_class = route_in(Pool("the atlas", threads, PAGE_S))
     atlas, templates = Atlas(root), Jinja2Templates(env=drawn.templates)
     pictures = Pictures(atlas)
     app.mount("/static", StaticFiles(directory=drawn.STATIC), name="static")
@@ -196,14 +198,15 @@ def _add_pages(
     if runs is not None:
         route("/submitted/{run}", lambda q: submitted.status(runs, q["run"]))
     route("/limits", lambda _: {"kind": "limits", "title": "What the pictures do not say"})
-    route("/search", lambda q: images.search(atlas, q.get("q", "")), searches)
+    again = atlas.remembering
+    route("/search", again(lambda q: images.search(atlas, q.get("q", ""))), searches)
     route("/compare", lambda q: scans.compare(atlas, q.get("a", ""), q.get("b", ""), q), searches)
-    route("/runs/{run}/image", lambda q: images.image(atlas, q["run"], q.get("id", ""), originals=originals))
-    route("/runs/{run}/label", lambda q: scans.label(atlas, q["run"], q.get("name", "")))
-    route("/runs/{run}/rows/{number}", lambda q: findings.of_row(atlas, q["run"], _whole(q, "number")))
+    route("/runs/{run}/image", again(lambda q: images.image(atlas, q["run"], q.get("id", ""), originals=originals)))
+    route("/runs/{run}/label", again(lambda q: scans.label(atlas, q["run"], q.get("name", ""))))
+    route("/runs/{run}/rows/{number}", again(lambda q: findings.of_row(atlas, q["run"], _whole(q, "number"))))
     route("/runs/{run}/layers/{layer}/channels/{channel}", lambda q: _channel(atlas, q))
     route("/runs/{run}/layers/{layer}", lambda q: _layer(atlas, q))
-    route("/runs/{run}", lambda q: scans.run(atlas, q["run"], _whole(q, "start")))
+    route("/runs/{run}", again(lambda q: scans.run(atlas, q["run"], _whole(q, "start"))))
 
 
 def _endpoint(ask: Callable[[Asked], Page], templates: Jinja2Templates) -> Callable[[Request], Response]:

@@ -1,6 +1,7 @@
 """What the atlas knows. Takes a root, gives published runs and their layers, each read once: what is published stays."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from cachetools import LRUCache
 
@@ -12,6 +13,9 @@ from workers.store.root import Root
 
 LAYERS_KEPT = 64
 RUNS_KEPT = 256
+PAGES_KEPT = 128
+
+Page = Mapping[str, Any]
 
 
 class Atlas:
@@ -50,6 +54,11 @@ class Atlas:
     def labels(self, run: PublishedRun) -> tuple[str, ...]:
         """All labels of a scan's images; see `sharing.labels`."""
         return self._labels(run.run, run.created)
+
+    def remembering(self, ask: Callable[[Mapping[str, str]], Page]) -> Callable[[Mapping[str, str]], Page]:
+        """What makes a page out of published runs alone, remembered until one is published or removed."""
+        remembered = kept(LRUCache(PAGES_KEPT), lambda _, asked: ask(dict(asked)))
+        return lambda asked: remembered(self._listing.version(), tuple(sorted(asked.items())))
 
     def _read_layer(self, run: str, created: str, layer: str) -> LayerTables:
         del created

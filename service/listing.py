@@ -41,6 +41,7 @@ class Listing:
     def __init__(self, root: Root) -> None:
         self._root = root
         self._marks: dict[str, str] = {}
+        self._version = 0
         self._renewed = Renewed(self._list, Pool("the root", 1, LIMIT_S), RENEW_S, LIFE_S, PATIENCE_S)
         self._read = kept(LRUCache(KEPT), self._read_run)
         self._every: tuple[Mapping[str, str], Readable] = {}, ((), {})
@@ -63,6 +64,11 @@ class Listing:
             raise DamagedRun(found)
         return found
 
+    def version(self) -> int:
+        """Counts the listings that differ from the one before: while it stays, so does everything that is published."""
+        self._renewed.get()
+        return self._version
+
     def readable(self) -> Readable:
         """The runs that can be understood, the newest first, and what is wrong with the others, by run id."""
         marks, (before, readable) = self._renewed.get(), self._every
@@ -75,7 +81,7 @@ class Listing:
         """The same object as long as nothing has changed."""
         marks = catalog.marks(self._root)
         if marks != self._marks:
-            self._marks = marks
+            self._marks, self._version = marks, self._version + 1
         return self._marks
 
     def _read_all(self, marks: Mapping[str, str]) -> Readable:

@@ -56,6 +56,8 @@ class Pictures:
         self._atlas = atlas
         self._walls = kept(LRUCache(WALLS_KEPT), self._wall)
         self._blocks = kept(LRUCache(BYTES_KEPT, _size), self._read_block)
+        self._previews = kept(LRUCache(BYTES_KEPT // 2, _bytes), self._read_preview)
+        self._rows = kept(LRUCache(BYTES_KEPT // 2, _bytes), self._read_row)
 
     def wall(self, run: PublishedRun, layer: str, channel: int, kind: Kind) -> Picture:
         """A channel's nine patches, or projections, as one small picture."""
@@ -79,11 +81,7 @@ class Pictures:
         Raises:
             QueryError: the run keeps none of it.
         """
-        wanted = pc.field("image_index") == image_index
-        found = read(run, PREVIEWS, wanted, {"preview": pc.field("preview", "bytes")})
-        if not len(found):
-            raise QueryError(f"run {run.run!r} keeps no preview of image {image_index}")
-        return _as_stored(found["preview"][0].as_py())
+        return self._previews(run.run, run.created, image_index)
 
     def original(self, run: PublishedRun, image_index: int) -> Picture:
         """An image as the corpus has it, if that still is the file that was scanned.
@@ -109,14 +107,7 @@ class Pictures:
         Raises:
             QueryError: there is no such row or column, or nothing in it.
         """
-        if run.job == "evolve" and column in KINDS:
-            layer, cell = evolution.cell(run, number)
-            return _png(sheet.drawn(cell, column == "projection", _frame_form(run, layer)))
-        if run.job in TABLE_OF and column in TABLE_OF[run.job].images:
-            return _as_stored(reading.picture(run, TABLE_OF[run.job], column, number))
-        if run.job == "occlude" and column in MAPS:
-            return _map(reading.row(run, TABLE_OF[run.job], number, ["rows", "cols", "classes", column]), column)
-        raise QueryError(f"no picture {column!r} in run {run.run!r}")
+        return self._rows(run.run, run.created, number, column)
 
     def drawn_wall(self, run: PublishedRun, layer: str, channel: int, kind: Kind, side_px: int) -> Picture:
         """A channel's nine patches, or projections, as one picture of a given side; those of projections lossless."""
@@ -128,6 +119,26 @@ class Pictures:
         )
         sheet.grid(drawn, form).save(buffer, "WEBP", **exact)
         return Picture(buffer.getvalue(), "image/webp")
+
+    def _read_preview(self, run: str, created: str, image_index: int) -> Picture:
+        del created
+        wanted = pc.field("image_index") == image_index
+        found = read(self._atlas.run(run), PREVIEWS, wanted, {"preview": pc.field("preview", "bytes")})
+        if not len(found):
+            raise QueryError(f"run {run!r} keeps no preview of image {image_index}")
+        return _as_stored(found["preview"][0].as_py())
+
+    def _read_row(self, run_id: str, created: str, number: int, column: str) -> Picture:
+        del created
+        run = self._atlas.run(run_id)
+        if run.job == "evolve" and column in KINDS:
+            layer, cell = evolution.cell(run, number)
+            return _png(sheet.drawn(cell, column == "projection", _frame_form(run, layer)))
+        if run.job in TABLE_OF and column in TABLE_OF[run.job].images:
+            return _as_stored(reading.picture(run, TABLE_OF[run.job], column, number))
+        if run.job == "occlude" and column in MAPS:
+            return _map(reading.row(run, TABLE_OF[run.job], number, ["rows", "cols", "classes", column]), column)
+        raise QueryError(f"no picture {column!r} in run {run.run!r}")
 
     def _wall(self, run: str, created: str, layer: str, channel: int, kind: Kind) -> Picture:
         del created
@@ -157,6 +168,10 @@ def _frame_form(run: PublishedRun, layer: str) -> sheet.Geometry:
 
 def _size(cells: tuple[scans.Cell, ...]) -> int:
     return sum(len(cell.patch) + len(cell.projection or b"") for cell in cells)
+
+
+def _bytes(picture: Picture) -> int:
+    return len(picture.data)
 
 
 def _png(drawn: Image.Image) -> Picture:

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from workers.errors import RunIdError, SpecError
 from workers.mistakes import mistakes, unusable
+from workers.patterns import Pattern
 
 RUN_ID = re.compile(r"[a-z][a-z0-9._-]{0,99}(?<!\.json)\Z")  # a page's data is at its path + .json
 
@@ -102,9 +103,9 @@ class CorpusSpec(Frozen):
     def _pattern_compiles(self) -> Self:
         if self.group not in ("none", "folder"):
             try:
-                re.compile(self.group)
-            except re.error as error:
-                raise ValueError(f"group {self.group!r} is not a regular expression: {error}") from None
+                Pattern(self.group)
+            except ValueError as error:
+                raise ValueError(f"group {self.group!r} is not a regular expression of linear time: {error}") from None
         return self
 
 

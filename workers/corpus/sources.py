@@ -17,6 +17,7 @@ from workers import files, retrying
 from workers.corpus import versions
 from workers.corpus.decode import EXTENSIONS
 from workers.errors import CorpusError, ReadError, Reason, StaleFile
+from workers.patterns import Pattern
 from workers.retrying import retried
 from workers.spec import CorpusSpec
 
@@ -219,7 +220,7 @@ def _found(filesystem: Any, path: str, info: dict[str, Any]) -> _Found:  # noqa:
 
 def _describer(corpus: CorpusSpec, base: str, filesystem: Any) -> Callable[[_Found], Listed]:  # noqa: ANN401
     local = _is_local(filesystem)
-    pattern = None if corpus.group in ("none", "folder") else re.compile(corpus.group)
+    pattern = None if corpus.group in ("none", "folder") else Pattern(corpus.group)
 
     def describe(entry: _Found) -> Listed:
         path = _readable(entry.path)
@@ -231,16 +232,11 @@ def _describer(corpus: CorpusSpec, base: str, filesystem: Any) -> Callable[[_Fou
             bytes=entry.bytes,
             etag=entry.etag,
             label=folder if corpus.label == "folder" else None,
-            group=folder if corpus.group == "folder" else _matched(pattern, image_id),
+            group=folder if corpus.group == "folder" else pattern.first(image_id) if pattern else None,
             refused=None if path == entry.path else Reason.BAD_NAME,
         )
 
     return describe
-
-
-def _matched(pattern: re.Pattern[str] | None, image_id: str) -> str | None:
-    match = pattern.search(image_id) if pattern else None
-    return match.group(1 if match.re.groups else 0) if match else None
 
 
 def _readable(path: str) -> str:
