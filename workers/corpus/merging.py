@@ -1,4 +1,4 @@
-"""Today's listing merged with an earlier manifest. Takes two Parquet files, writes a third; its memory does not grow with them."""
+"""Today's listing merged with an earlier manifest. Takes two Parquet files, writes a third; memory stays flat."""
 
 from pathlib import Path
 from typing import Any
