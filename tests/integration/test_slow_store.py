@@ -20,7 +20,7 @@ from workers.store.attempts import Attempts, Begun
 from workers.store.root import Root
 
 RUNS = 300
-READERS, SECONDS, ROUNDS = 8, 2.0, 3
+READERS, SECONDS, ROUNDS = 8, 1.5, 3
 CHANNELS = [f"/runs/first/layers/relu1/channels/{number}" for number in range(20)]
 PAGES = {
     "channels": CHANNELS,
