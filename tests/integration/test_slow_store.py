@@ -118,7 +118,8 @@ def test_liveness_takes_no_50_ms_while_store_and_cluster_hang(folder):
     with silent_dashboard() as address, serving(*folder, "--address", address) as server:
         server.tell("hang")
         waiting = [
-            threading.Thread(target=_ask, args=(server.port, path)) for path in 20 * ("/", "/metrics", "/runs/r001")
+            threading.Thread(target=_ask, args=(server.port, path, folder[1]))
+            for path in 20 * ("/", "/metrics", "/runs/r001")
         ]
         for thread in waiting:
             thread.start()
@@ -129,8 +130,8 @@ def test_liveness_takes_no_50_ms_while_store_and_cluster_hang(folder):
     assert waits[25] < 0.05 and waits[-1] < 0.5, waits
 
 
-def _ask(port: int, path: str) -> float:
+def _ask(port: int, path: str, key: str = "") -> float:
     client, started = http.client.HTTPConnection("127.0.0.1", port, timeout=60), time.perf_counter()
-    client.request("GET", path)
+    client.request("GET", path, headers={"Authorization": f"Bearer {key}"})
     client.getresponse().read()
     return time.perf_counter() - started
