@@ -4,7 +4,7 @@ What tells that a run was published, removed, or published again is one listing,
 """
 
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from threading import Condition
 from typing import Any, ParamSpec, TypeVar, cast
 
@@ -23,6 +23,7 @@ UNKNOWN_S = 0.25  # the same for who asks for a run that is not listed: it may h
 PATIENCE_S = 1.0  # after so long an older listing is better than none
 LIMIT_S = 20.0  # for the first listing
 KEPT = 4096  # manifests
+MOST_RUNS = 1_000_000  # that wait for one of the readers
 AT_ONCE = 16  # manifests that are read: on a store far away each costs a round trip
 
 Asked = ParamSpec("Asked")
@@ -44,6 +45,7 @@ class Listing:
         self._version = 0
         self._renewed = Renewed(self._list, Pool("the root", 1, LIMIT_S), RENEW_S, LIFE_S, PATIENCE_S)
         self._read = kept(LRUCache(KEPT), self._read_run)
+        self._readers = Pool("the root", AT_ONCE, LIMIT_S, waiting=MOST_RUNS)
         self._every: tuple[Mapping[str, str], Readable] = {}, ((), {})
 
     def run(self, run: str) -> PublishedRun:
@@ -85,8 +87,8 @@ class Listing:
         return self._marks
 
     def _read_all(self, marks: Mapping[str, str]) -> Readable:
-        with ThreadPoolExecutor(AT_ONCE) as threads:
-            found = list(threads.map(self._read, marks.keys(), marks.values()))
+        reading = [self._readers.submit(partial(self._read, run, mark)) for run, mark in marks.items()]
+        found = [each.result() for each in reading]
         runs = catalog.newest_first(each for each in found if not isinstance(each, str))
         return runs, {run: each for run, each in zip(marks, found, strict=True) if isinstance(each, str)}
 

@@ -78,8 +78,9 @@ class Pool:
 
     def result(self, future: "Future[T]", limit_s: float) -> T:
         """The answer to a question that was submitted, if it comes within so many seconds."""
-        done, _ = wait({future}, max(0.0, limit_s))
-        if not done:
+        if not future.done():
+            wait({future}, max(0.0, limit_s))
+        if not future.done():
             raise self._silent()
         return future.result()
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from service.timetable import Fire
 
 EVERY_S = 20.0
+ENDING_S = 10.0
 
 
 def serve(  # noqa: PLR0913 - one parameter per flag
@@ -151,7 +152,7 @@ def ticking(schedules: "Schedules") -> "Iterator[None]":
         yield
     finally:
         ended.set()
-        thread.join()
+        thread.join(ENDING_S)  # a store that hangs does not keep the service from ending
 
 
 def look(schedules: "Schedules", before: "Sequence[Fire]" = ()) -> "Sequence[Fire]":

@@ -17,8 +17,8 @@ OPEN = Rules(keyless=True)
 
 def app_of(root: Root, cluster: Any, clock: Any, **rules: Any) -> FastAPI:
     """Atlas and control plane; without keys, as long as the root has none."""
-    submissions = Submissions(root, cluster, clock)
-    control = web.Control(submissions, Schedules(root, submissions), Allowed(("s3://bucket/photos",)))
+    submissions, watched = Submissions(root, cluster, clock), rules.pop("watched", None)
+    control = web.Control(submissions, Schedules(root, submissions), Allowed(("s3://bucket/photos",)), watched)
     return web.create(root, control=control, rules=Rules(**{"keyless": True, **rules}))
 
 

@@ -1,13 +1,16 @@
-"""The atlas as a server that a browser can ask. Takes a root, gives the address while a `with` lasts."""
+"""The atlas as a server that a browser can ask. Takes a root or an application, gives the address while a `with` lasts."""
 
+import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from service import app
+from service.connections import config
 from tests.support.asking import OPEN
 from workers.store.root import Root
 
@@ -15,16 +18,21 @@ from workers.store.root import Root
 @contextmanager
 def served(root: Root, control: app.Control | None = None) -> Iterator[str]:
     """The address of the atlas of a root, on a free port of this machine."""
-    server = uvicorn.Server(
-        uvicorn.Config(app.create(root, control=control, rules=OPEN), port=0, log_level="warning", log_config=None)
-    )
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    try:
-        [socket] = server.servers[0].sockets
-        yield f"http://127.0.0.1:{socket.getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        thread.join()
+    with listening(app.create(root, control=control, rules=OPEN)) as port:
+        yield f"http://127.0.0.1:{port}"
+
+
+@contextmanager
+def listening(application: ASGIApp, trusted: Sequence[str] = ()) -> Iterator[int]:
+    """The port of an application that listens as `deconvoy serve` does."""
+    server = uvicorn.Server(config(application, trusted))
+    with socket.create_server(("127.0.0.1", 0)) as there:
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [there]}, daemon=True)
+        thread.start()
+        while not server.started:
+            time.sleep(0.01)
+        try:
+            yield there.getsockname()[1]
+        finally:
+            server.should_exit = True
+            thread.join()

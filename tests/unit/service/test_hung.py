@@ -1,0 +1,127 @@
+"""A service whose store and cluster hang: it is alive, says so at once, and what needs neither is served."""
+
+import http.client
+import threading
+import time
+
+import pytest
+
+from service import health, keyring, listing, watching
+from service.keys import Keys, Scope
+from service.prompt import PromptCluster
+from service.statuses import Statuses
+from service.submissions import Submissions
+from service.watching import Watched
+from tests.support.asking import app_of
+from tests.support.clusters import SPEC, FakeCluster
+from tests.support.published import publish
+from tests.support.serving import listening
+from tests.support.slow_store import faults
+from workers.store.root import Root
+
+
+class HungCluster(FakeCluster):
+    """A cluster that does not say how its jobs are while `answers` is not set."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answers = threading.Event()
+        self.answers.set()
+
+    def state(self, submission_id, *, insist=False):
+        self.answers.wait(60)
+        return super().state(submission_id, insist=insist)
+
+
+@pytest.fixture
+def hung():
+    cluster = HungCluster()
+    yield cluster
+    cluster.answers.set()
+
+
+@pytest.fixture
+def slow(tmp_path, monkeypatch):
+    """A root on a store that can hang, and a service that gives up soon."""
+    monkeypatch.setattr(health, "ANSWER_S", 0.5)
+    monkeypatch.setattr(keyring, "LIMIT_S", 0.5)
+    monkeypatch.setattr(listing, "LIMIT_S", 0.5)
+    monkeypatch.setattr(watching, "LIMIT_S", 3.0)
+    faults.forget()
+    yield Root(f"slow://{tmp_path}")
+    faults.recover()
+
+
+def asked(port: int, path: str, **headers: str) -> tuple[int, float]:
+    """The status of an answer, and the seconds until it came."""
+    client, started = http.client.HTTPConnection("127.0.0.1", port, timeout=20), time.monotonic()
+    client.request("GET", path, headers=headers)
+    answer = client.getresponse()
+    answer.read()
+    return answer.status, time.monotonic() - started
+
+
+def app_with(root: Root, cluster: FakeCluster, clock, **rules):
+    watched = Watched(Statuses(root, PromptCluster(cluster), clock))
+    return app_of(root, cluster, clock, watched=watched, **rules)
+
+
+def test_liveness_is_answered_within_50_ms_while_store_and_cluster_hang_and_many_wait_for_them(slow, hung, clock):
+    publish(slow)
+    Submissions(slow, hung, clock).submit("scan", {"run": "flowers", **SPEC})
+    hung.answers.clear()
+    key = Keys(slow).add("dashboard", Scope.READ)
+    bearer = {"Authorization": f"Bearer {key}"}
+    with listening(app_with(slow, hung, clock)) as port, faults.hung():
+        paths = [
+            "/",
+            "/runs/first",
+            "/api/v1/runs",
+            "/metrics",
+            "/readyz",
+            "/search?q=a",
+            "/api/v1/runs/flowers/events",
+        ]
+        waiting = [threading.Thread(target=asked, args=(port, path), kwargs=bearer) for path in 6 * paths]
+        for thread in waiting:
+            thread.start()
+        time.sleep(0.1)
+        alive = [asked(port, "/healthz") for _ in range(20)]
+        assert {status for status, _ in alive} == {200} and sorted(seconds for _, seconds in alive)[9] < 0.05
+        assert asked(port, "/readyz")[0] == 503
+        status, seconds = asked(port, "/", **bearer)
+        assert status == 503 and seconds < 2
+        faults.recover()
+        for thread in waiting:
+            thread.join()
+        assert asked(port, "/readyz")[0] == 200 and asked(port, "/", **bearer)[0] == 200
+
+
+def test_pages_wait_for_a_cluster_that_hangs_no_more_than_once(slow, hung, clock):
+    publish(slow)
+    Submissions(slow, hung, clock).submit("scan", {"run": "flowers", **SPEC})
+    hung.answers.clear()
+    with listening(app_with(slow, hung, clock)) as port:
+        assert asked(port, "/")[1] < 3
+        told = [asked(port, path) for path in 10 * ("/", "/submitted/flowers", "/api/v1/runs", "/runs/first")]
+    assert {status for status, _ in told} == {200}
+    assert sorted(seconds for _, seconds in told)[len(told) // 2] < 0.05 and max(seconds for _, seconds in told) < 2
+
+
+def test_what_needs_no_store_is_served_while_pages_wait_for_it(slow, hung, clock):
+    publish(slow)
+    with listening(app_with(slow, hung, clock)) as port:
+        assert asked(port, "/runs/first")[0] == 200
+        with faults.hung():
+            waiting = [
+                threading.Thread(target=asked, args=(port, f"/runs/first/layers/relu{number % 3 + 1}"))
+                for number in range(12)
+            ]
+            for thread in waiting:
+                thread.start()
+            time.sleep(0.3)
+            status, seconds = asked(port, "/static/atlas.css")
+            faults.recover()
+            for thread in waiting:
+                thread.join()
+    assert status in (200, 503) and seconds < 1
