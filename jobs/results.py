@@ -28,8 +28,8 @@ class Stored:
         """The result of an item: these columns (none named: all), and the rows that pyarrow's filters leave."""
         wanted = list(columns) or None
         try:
-            return read_table(self.root, item.result, wanted, filters)
+            return read_table(self.root, item.result, wanted, filters, sealed=True)
         except (FileNotFoundError, DamagedFile):
             self.root.delete(item.result)
             self.again(item)
-            return read_table(self.root, item.result, wanted, filters)
+            return read_table(self.root, item.result, wanted, filters, sealed=True)

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from workers.store import rows
+from workers.store import rows, seals
 
 HELD_BYTES = 32 << 20
 SLICE_ROWS = rows.SMALL_GROUP_ROWS
@@ -58,6 +58,7 @@ class Spill:
         with pa.memory_map(str(self._path)) as mapped, rows.writer(target, self._schema) as writer:
             for part in self._sorted(pa.ipc.open_file(mapped)):
                 writer.write_table(part, row_group_size=SLICE_ROWS)
+        seals.seal_file(target)
         return target
 
     def _flush(self) -> None:

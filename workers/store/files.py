@@ -4,6 +4,7 @@ import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, BinaryIO
 
 from workers.store.root import Root
 
@@ -27,6 +28,15 @@ def content(root: Root, rel: str) -> Content:
             hashed.update(block)
             size += len(block)
     return Content(size, hashed.hexdigest())
+
+
+def stamp(root: Root, rel: str, file: BinaryIO) -> str:
+    """What changes when an open file is replaced."""
+    if root.is_local:
+        stat = os.fstat(file.fileno())
+        return f"{stat.st_dev} {stat.st_ino} {stat.st_size} {stat.st_mtime_ns}"
+    details: Any = getattr(file, "details", None) or root.filesystem.info(root.path(rel))
+    return f"{root.filesystem.protocol} {details}"
 
 
 def stamps(root: Root, folder: str, depth: int | None = None) -> dict[str, str]:

@@ -4,15 +4,14 @@ A footer lists every row group: parsing that of a long manifest takes longer tha
 immutable, so a footer is kept as long as the file has the same stamp.
 """
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Lock
-from typing import Any, BinaryIO
 
 import pyarrow.parquet as pq
 from cachetools import LRUCache
 
+from workers.store.files import stamp
 from workers.store.root import Root
 
 KEPT = 8
@@ -35,7 +34,7 @@ def opened(root: Root, rel: str, check: Callable[[pq.FileMetaData], None]) -> It
         ArrowInvalid, OSError without errno: it is damaged.
     """
     with root.open(rel) as file:
-        key = root.path(rel), _stamp(root, rel, file)
+        key = root.path(rel), stamp(root, rel, file)
         with _LOCK:
             footer = _FOOTERS.get(key)
         parquet = pq.ParquetFile(file, metadata=footer, page_checksum_verification=True)
@@ -44,12 +43,3 @@ def opened(root: Root, rel: str, check: Callable[[pq.FileMetaData], None]) -> It
             with _LOCK:
                 _FOOTERS[key] = parquet.metadata
         yield parquet
-
-
-def _stamp(root: Root, rel: str, file: BinaryIO) -> str:
-    """What changes when a file is replaced."""
-    if root.is_local:
-        stat = os.stat(root.path(rel))
-        return f"{stat.st_dev} {stat.st_ino} {stat.st_size} {stat.st_mtime_ns}"
-    details: Any = getattr(file, "details", None) or root.filesystem.info(root.path(rel))
-    return f"{root.filesystem.protocol} {details}"

@@ -2,9 +2,12 @@
 
 import hashlib
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from threading import Lock
 from types import TracebackType
 from typing import Any, BinaryIO, Self
 
@@ -12,10 +15,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from cachetools import LRUCache
 
 from workers.errors import DamagedFile
-from workers.store import paths
+from workers.store import paths, seals
 from workers.store.columns import IMAGE, Table
+from workers.store.files import stamp
 from workers.store.results import RESULTS
 from workers.store.root import Root
 from workers.store.schema import TABLES
@@ -24,6 +29,8 @@ PART_BYTES = 200_000_000
 GROUP_BYTES = 1_500_000
 SMALL_GROUP_ROWS = 256
 _BLOCK = 1 << 20
+_WHOLE: LRUCache[str, bool] = LRUCache(4096)  # files that were found whole
+_LOCK = Lock()
 
 
 @dataclass(frozen=True)
@@ -37,23 +44,38 @@ class PartFile:
 
 
 def encode(schema: pa.Schema, table: pa.Table) -> bytes:
-    """One small Parquet file; see `writer`."""
+    """One small Parquet file, sealed; see `writer`."""
     buffer = io.BytesIO()
     with writer(buffer, schema) as opened:
         opened.write_table(table.cast(schema), row_group_size=SMALL_GROUP_ROWS)
-    return buffer.getvalue()
+    return seals.seal(buffer.getvalue())
 
 
-def writer(where: Path | BinaryIO, schema: pa.Schema) -> pq.ParquetWriter:
-    """Writes a small Parquet file, compressed, with page checksums; filters on its keys leave row groups out."""
+@contextmanager
+def writer(where: Path | BinaryIO, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
+    """Writes a small Parquet file, compressed, with page checksums; filters on its keys leave row groups out.
+
+    Its seal is blank until `seals` fills it in.
+    """
     keys = [field.name for field in schema if not pa.types.is_nested(field.type) and not pa.types.is_binary(field.type)]
-    return pq.ParquetWriter(
+    with pq.ParquetWriter(
         where, schema, compression="ZSTD", write_page_checksum=True, use_dictionary=False, write_statistics=keys
-    )
+    ) as opened:
+        yield opened
+        opened.add_key_value_metadata({seals.NAME: seals.BLANK})
 
 
-def read_table(root: Root, rel: str, columns: list[str] | None = None, filters: Any = None) -> pa.Table:  # noqa: ANN401
+def read_table(
+    root: Root,
+    rel: str,
+    columns: list[str] | None = None,
+    filters: Any = None,  # noqa: ANN401
+    *,
+    sealed: bool = False,
+) -> pa.Table:
     """Rows of one of our files. `filters` as pyarrow takes them; row groups that cannot match are not read.
+
+    One that is `sealed`, as `encode` writes it, is read whole the first time and held against its hash.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -61,11 +83,12 @@ def read_table(root: Root, rel: str, columns: list[str] | None = None, filters: 
     """
     with root.open(rel) as file:
         try:
-            footer = pq.read_metadata(file)
+            source = _unsealed(file, f"{root.url} {rel} {stamp(root, rel, file)}") if sealed else file
+            footer = pq.read_metadata(source)
             _check_columns(footer.schema.to_arrow_schema(), (footer.metadata or {}).get(b"deconvoy.schema", b""))
-            file.seek(0)
+            source.seek(0)
             found = pq.read_table(
-                file, columns=columns, filters=filters, partitioning=None, page_checksum_verification=True
+                source, columns=columns, filters=filters, partitioning=None, page_checksum_verification=True
             )
             if filters is None and len(found) != footer.num_rows:
                 raise pa.ArrowInvalid(f"it holds {len(found)} rows, its footer counts {footer.num_rows}")
@@ -75,6 +98,23 @@ def read_table(root: Root, rel: str, columns: list[str] | None = None, filters: 
             told = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise DamagedFile(f"{root.path(rel)} is damaged: {told}") from error
     return found
+
+
+def _unsealed(file: BinaryIO, key: str) -> BinaryIO:
+    """A file whose seal is not broken; the first time it is read whole.
+
+    Raises:
+        ArrowInvalid: it is not what was sealed.
+    """
+    with _LOCK:
+        if key in _WHOLE:
+            return file
+    data = file.read()
+    if seals.is_broken(data):
+        raise pa.ArrowInvalid("it does not have the SHA-256 in its footer")
+    with _LOCK:
+        _WHOLE[key] = True
+    return io.BytesIO(data)
 
 
 def _check_columns(there: pa.Schema, named: bytes) -> None:

@@ -1,6 +1,7 @@
 """Results of shards that are damaged or of another shape: made again, whatever is wrong with them."""
 
 import json
+import random
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,9 +15,9 @@ from workers.errors import DamagedFile, DamagedRun
 from workers.shard import Shard
 from workers.spec import CorpusSpec, ModelSpec, RunSpec
 from workers.store import documents, paths
-from workers.store.results import SHARD
+from workers.store.results import PROJECTED, SHARD
 from workers.store.root import Root
-from workers.store.rows import encode
+from workers.store.rows import encode, read_table
 
 IMAGE = {"image_index": 0, "width": 2, "height": 2, "bytes": 7, "sha256": "a" * 64, "decoder": "none"}
 ROW = {"images": [IMAGE], "rejects": [], "top": [], "statistics": []}
@@ -60,10 +61,38 @@ def test_a_damaged_result_is_made_again(root, what, columns):
     assert stored.read(WORK, columns)["images"].to_pylist() == [[IMAGE]] and made == [WORK]
 
 
+@pytest.mark.parametrize("trials", [150, pytest.param(3000, marks=pytest.mark.slow)])
+def test_a_flipped_bit_of_a_result_never_reads_as_another_one_and_neither_hangs_nor_crashes_its_reader(root, trials):
+    every = ((layer, channel, rank) for layer in range(-1, 3) for channel in range(20) for rank in range(9))
+    names = ("layer_index", "channel", "rank")
+    rows = [{**dict(zip(names, key, strict=True)), "image_index": sum(key), "patch": b"p" * 50} for key in every]
+    data, wanted = (
+        encode(PROJECTED, pa.Table.from_pylist(rows, PROJECTED)),
+        [("layer_index", "==", 1), ("channel", ">=", 3)],
+    )
+    root.put("shards/c/right.parquet", data)
+    right = read_table(root, "shards/c/right.parquet", None, wanted, sealed=True)
+    for bit in (36070, *random.Random(0).sample(range(len(data) * 8), trials)):
+        flipped = bytearray(data)
+        flipped[bit // 8] ^= 1 << bit % 8
+        root.put(WORK.result, bytes(flipped))
+        try:
+            assert read_table(root, WORK.result, None, wanted, sealed=True).equals(right), bit
+        except DamagedFile as error:
+            assert "\n" not in str(error)
+
+
+def test_a_result_of_an_older_version_has_no_seal_and_is_read(root):
+    buffer = pa.BufferOutputStream()
+    pq.write_table(pa.Table.from_pylist([ROW], SHARD), buffer, write_page_checksum=True)
+    root.put(WORK.result, bytes(buffer.getvalue()))
+    assert Stored(root, lambda _: pytest.fail("it is good")).read(WORK)["images"].to_pylist() == [[IMAGE]]
+
+
 def test_a_result_that_comes_out_damaged_again_is_named_in_one_line(root):
-    stored = Stored(root, lambda item: root.put(item.result, DAMAGED["another column"]))
+    stored = Stored(root, lambda item: root.put(item.result, DAMAGED["something else"]))
     with pytest.raises(
-        DamagedFile, match=r"shards/c/a.parquet is damaged: its columns are not those of .*'shard'"
+        DamagedFile, match=r"shards/c/a.parquet is damaged: its columns are not those of the schema"
     ) as told:
         stored.read(WORK)
     assert "\n" not in str(told.value)
