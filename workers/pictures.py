@@ -13,6 +13,7 @@ LOSSLESS_BELOW_PX = 64
 PATCH_QUALITY = 90
 PREVIEW_QUALITY = 80
 PREVIEW_SIDE_PX = 320
+PILLOW_BYTES = 4  # per pixel of an RGB image
 STRIP_GAP_PX = 4
 STRIP_GROUND = (128, 128, 128)
 
@@ -45,6 +46,11 @@ def preview(pixels: Pixels, image_format: Literal["webp", "png"]) -> bytes:
     image.thumbnail((PREVIEW_SIDE_PX, PREVIEW_SIDE_PX), Image.Resampling.LANCZOS, reducing_gap=None)
     small = np.asarray(image)
     return _png(small) if image_format == "png" else _webp(small, lossless=False, quality=PREVIEW_QUALITY)
+
+
+def preview_bytes(height: int, width: int) -> int:
+    """The most memory that `preview` takes beside the pixels: Pillow's copy of them, and the one resized in one direction."""
+    return PILLOW_BYTES * height * (width + PREVIEW_SIDE_PX)
 
 
 def _png(pixels: Pixels) -> bytes:

@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from workers import device
-from workers.core.preprocess import CHANNELS
+from workers import device, pictures
+from workers.core.preprocess import CHANNELS, Preprocessing
 from workers.corpus import reader
 from workers.corpus.decode import Pixels
 from workers.corpus.isolate import Verdict
@@ -31,6 +31,12 @@ def batches(
         ahead=reader.ahead(size, CHANNELS * preprocessing.crop**2),
         verdicts=verdicts,
         preview=preview,
-        prepare_bytes=preprocessing.prepare_bytes,
+        beside_bytes=partial(_beside_bytes, preprocessing, preview is not None),
     )
     return reader.batches(rows, size, partial(preprocessing.prepare, max_pixels=limits.pixels), options)
+
+
+def _beside_bytes(preprocessing: Preprocessing, previews: bool, height: int, width: int) -> int:
+    """The input and the preview are made one after the other."""
+    preview = pictures.preview_bytes(height, width) if previews else 0
+    return max(preprocessing.prepare_bytes(height, width), preview)

@@ -66,8 +66,10 @@ class Preprocessing:
         mode = InterpolationMode(self.interpolation.value)
         resized: torch.Tensor = functional.resize(image, [tall, wide], interpolation=mode, antialias=True)
         top, left = self.origin(height, width)
-        # A view would keep the whole resized image, which may be a thousand times as long as it is wide.
         cut = resized[:, top : top + self.crop, left : left + self.crop]
+        if resized.numel() <= 2 * cut.numel():
+            return cut
+        # A view would keep the whole resized image, which may be a thousand times as long as it is wide.
         return cut.permute(1, 2, 0).clone(memory_format=torch.contiguous_format).permute(2, 0, 1)
 
     def prepare_bytes(self, height: int, width: int) -> int:

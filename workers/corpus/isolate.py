@@ -3,13 +3,12 @@
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import wait
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from workers import retrying
 from workers.corpus import sources
-from workers.corpus.crew import TICK_S, Crew, no_answer
+from workers.corpus.crew import TICK_S, Crew, is_done, no_answer
 from workers.corpus.hangs import Limit
 from workers.corpus.trial import Patience, first_failure
 from workers.errors import ReadError, Reason
@@ -90,7 +89,7 @@ def stale(rows: Sequence["Row"], read_hang_s: float = sources.READ_HANG_S) -> di
     try:
         checks = [crew.submit(_Check(row, limit)) for row in wanted]
         for row, check in zip(wanted, checks, strict=True):
-            while not wait([check], timeout=min(TICK_S, read_hang_s)).done:
+            while not is_done(check, min(TICK_S, read_hang_s)):
                 if limit.is_over():
                     raise no_answer(row.uri, read_hang_s)
         reasons = {row.image_index: check.result() for row, check in zip(wanted, checks, strict=True)}

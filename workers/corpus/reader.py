@@ -7,7 +7,7 @@ from its header; a thread waits until so much is free, and drops the pixels once
 import hashlib
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from concurrent.futures import Future, wait
+from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import islice
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from workers.corpus import decode, sources
 from workers.corpus.budget import Budget
-from workers.corpus.crew import LAST_WAIT_S, TICK_S, Crew, no_answer
+from workers.corpus.crew import LAST_WAIT_S, TICK_S, Crew, is_done, no_answer
 from workers.corpus.decode import Claim, Pixels
 from workers.corpus.hangs import Limit, WorkLimit, thread_cpu
 from workers.corpus.heap import Heap
@@ -97,7 +97,7 @@ class Batch:
 
 
 def nothing_beside(height: int, width: int) -> int:
-    """The memory that `prepare` needs where it makes small pictures only."""
+    """The memory that is needed where only small pictures are made."""
     del height, width
     return 0
 
@@ -115,7 +115,7 @@ class ReadOptions:
         patience_s: how long failed reads are tried again, seconds.
         verdicts: by image index, files known to crash or hang a decoder, or to be stale; they are not touched.
         preview: makes a small copy of an upright image, encoded.
-        prepare_bytes: memory beside the pixels that `prepare` needs for a height and a width.
+        beside_bytes: memory beside the pixels that `prepare` and `preview` need for a height and a width.
         decode: decoder.
     """
 
@@ -127,7 +127,7 @@ class ReadOptions:
     patience_s: float = PATIENCE_S
     verdicts: Mapping[int, Verdict] = field(default_factory=dict)
     preview: Callable[[Pixels], bytes] | None = None
-    prepare_bytes: Callable[[int, int], int] = nothing_beside
+    beside_bytes: Callable[[int, int], int] = nothing_beside
     decode: Decode = decode.decode
 
 
@@ -222,8 +222,7 @@ class _Image:
 
         def claim(height: int, width: int, working_bytes: int) -> None:
             self._limit = None
-            beside = decode.RGB_BYTES * height * width + options.prepare_bytes(height, width)
-            needed = max(working_bytes, beside)
+            needed = max(working_bytes, decode.RGB_BYTES * height * width + options.beside_bytes(height, width))
             held.enter_context(self._shared.pixels.lent(needed))
             held.callback(self._shared.heap.freed, needed)
             self._limit_decoder()
@@ -279,7 +278,7 @@ def _first(waiting: Waiting, options: ReadOptions) -> Picture | Reject | None:
     """The result of the first image, once it is there; every image is watched meanwhile, for one may hold what others need."""
     future = waiting[0][1]
     tick_s = min(TICK_S, options.hang_s, options.read_hang_s)
-    while future and not future.done() and not wait([future], timeout=tick_s).done:
+    while future and not is_done(future, tick_s):
         for image, _ in waiting:
             if image:
                 image.check()

@@ -93,7 +93,7 @@ def read(
         return _read_once(uri, expected_bytes, etag)
 
     try:
-        return retried(attempt, f"reading {uri}", patience_s)
+        return _patiently(attempt, f"reading {uri}", patience_s)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise versions.vanished(uri) from error
     except OSError as error:
@@ -129,6 +129,16 @@ def first_byte(uri: str) -> None:
 def read_limit(size_bytes: int, limit_s: float) -> float:
     """How long one read of so many bytes may take, seconds: a slow storage is not a dead one."""
     return limit_s + size_bytes / SLOWEST_BYTES_PER_S
+
+
+def _patiently(attempt: Callable[[], bytes], what: str, patience_s: float) -> bytes:
+    """Almost every read succeeds at once, and the retry policy alone costs as much as reading a small file."""
+    try:
+        return attempt()
+    except Exception as error:
+        if patience_s <= 0 or not retrying.may_pass(error):
+            raise
+    return retried(attempt, what, patience_s)
 
 
 def _read_once(uri: str, expected_bytes: int, etag: str) -> bytes:

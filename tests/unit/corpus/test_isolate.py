@@ -159,3 +159,27 @@ def test_an_object_whose_etag_is_its_md5_costs_one_request(monkeypatch):
         sources.read("memory:///md5/a.jpg", 5, f'"{hashlib.md5(b"bytes", usedforsecurity=False).hexdigest()}"')
         == b"bytes"
     )
+
+
+def test_a_store_that_fails_for_a_while_is_asked_again_whatever_it_raises(monkeypatch):
+    """botocore's errors are not OSErrors."""
+    import fsspec
+
+    class StoresOwn(Exception):
+        pass
+
+    memory = fsspec.filesystem("memory")
+    memory.pipe_file("/again/a.jpg", b"bytes")
+    answers = iter([StoresOwn("slow down"), OSError("reset"), *[memory.info("/again/a.jpg")] * 5])
+
+    def info(*_: object, **__: object) -> object:
+        answer = next(answers)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    etag = str(memory.info("/again/a.jpg")["created"])
+    monkeypatch.setattr(type(memory), "info", info)
+    begun = []
+    assert sources.read("memory:///again/a.jpg", 5, etag, patience_s=20.0, begin=lambda: begun.append(1)) == b"bytes"
+    assert len(begun) == 3  # the clock of a read starts anew with each try
