@@ -15,6 +15,7 @@ from workers.errors import (
     RootError,
     RunError,
     RunIdError,
+    StoreError,
     UsageError,
 )
 
@@ -65,7 +66,15 @@ def problem(status: int, detail: str, headers: Mapping[str, str] | None = None) 
 
 def status_of(error: DeconvoyError) -> int:
     """The status of an error that was raised on purpose: what the caller did not do is the server's."""
-    codes = {RefusedError: 403, RunIdError: 422, RunError: 409, QueryError: 404, ClusterError: 503, RootError: 503}
+    codes = {
+        RefusedError: 403,
+        RunIdError: 422,
+        RunError: 409,
+        QueryError: 404,
+        ClusterError: 503,
+        RootError: 503,
+        StoreError: 503,
+    }
     return next((code for kind, code in (codes | {UsageError: 422}).items() if isinstance(error, kind)), 500)
 
 
