@@ -21,7 +21,7 @@ from jobs.outcome import Outcome
 from jobs.told import Told
 from jobs.turn import turn
 from jobs.watch import Logged, Watcher
-from workers import log
+from workers import log, machine
 from workers.errors import DeconvoyError, RunError, SpecError
 from workers.instruments import SPECS, FiltersRun
 from workers.log import Log
@@ -46,6 +46,12 @@ def main(words: list[str]) -> int:
     except DeconvoyError as error:
         Log().say(str(error), log.ERROR)
         return error.exit_code
+    except (OSError, MemoryError, RecursionError) as error:
+        line = machine.trouble(error)
+        if line is None:
+            raise
+        Log().say(line, log.ERROR)
+        return 1
 
 
 def submitted(root: Root, run: str, number: int) -> int:
@@ -63,7 +69,7 @@ def submitted(root: Root, run: str, number: int) -> int:
     except KeyboardInterrupt:
         code, told = CANCELLED, "cancelled; submit it again and it goes on from here"
     except BaseException as error:  # a bug, or the end of the process: it is written down, and goes on
-        attempts.end(number, _ended(1, f"{type(error).__name__}: {error}"))
+        attempts.end(number, _ended(1, machine.trouble(error) or f"{type(error).__name__}: {error}"))
         raise
     attempts.end(number, _ended(code, told))
     if told:

@@ -26,8 +26,8 @@ from service import (
 )
 from service.flags import Common, Json, Label, Layers, Method, over_a_corpus
 from service.running import absolute_model, finish, number, size, tell, watched
-from service.terminal import accept_any_text, complain, echo, let_go_of_output, machine_trouble
-from workers import log
+from service.terminal import accept_any_text, complain, echo, let_go_of_output
+from workers import log, machine
 from workers.errors import DeconvoyError
 from workers.store.attempts import CANCELLED
 
@@ -55,10 +55,10 @@ class OneLine(TyperGroup):
         except KeyboardInterrupt:
             code, line = CANCELLED, f"stopped{_afterwards(command())}"
         except (OSError, MemoryError, RecursionError) as error:
-            trouble = machine_trouble(error)
-            if trouble is None:
+            found = machine.trouble(error)
+            if found is None:
                 raise
-            code, line = 1, trouble
+            code, line = 1, found
             let_go_of_output()
         if log.form() is log.Form.JSON:
             log.Log().say(line, log.ERROR, exit_code=code)

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 from service.clusters import Cluster, State
-from workers.errors import ClusterError, DamagedRun, RunError, nearest
+from workers.errors import ClusterError, DamagedRun, RunError, StoreError, nearest
 from workers.spec import check_run_id
 from workers.store import paths
 from workers.store.attempts import CANCELLED, WAITING, Attempts, Begun, Ended, Progress
@@ -177,7 +177,7 @@ class Statuses:
 
     def _keep(self, attempts: Attempts, number: int, error: str) -> tuple[RunState, str]:
         """Write down how an attempt ended that could not do so itself: Ray forgets it with its head node."""
-        with suppress(OSError):  # who may only read looks too
+        with suppress(StoreError):  # who may only read looks too
             attempts.end(number, Ended(self._time(), 1, error))
         return RunState.FAILED, error
 

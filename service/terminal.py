@@ -1,6 +1,5 @@
 """Lines for a terminal. Takes text that may hold anything, prints it so that nothing in it steers the terminal."""
 
-import errno
 import os
 import sys
 from contextlib import suppress
@@ -32,20 +31,6 @@ def accept_any_text() -> None:
     for stream in (sys.stdout, sys.stderr):
         if stream is not None and hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
-
-
-def machine_trouble(error: BaseException) -> str | None:
-    """What a machine did to a command, in one line; None for anything else, which is a bug and shows where it is."""
-    error = getattr(error, "cause", error)  # Ray wraps what an actor raised
-    if isinstance(error, MemoryError):
-        return "out of memory; close other programs, or use a machine with more"
-    if isinstance(error, RecursionError):
-        return "a file or an argument is nested too deeply"
-    if not isinstance(error, OSError) or error.errno == errno.EPIPE:
-        return None
-    place = f"{error.filename!r}: " if error.filename is not None else ""
-    more = "; free some and run the same command again" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
-    return f"{place}{error.strerror or error}{more}"
 
 
 def let_go_of_output() -> None:

@@ -15,7 +15,10 @@ from typer.testing import CliRunner
 from service import canvas, cli, console, terminal
 from service.cli import app
 from service.console import Bars, print_json, print_table
+from service.problems import status_of
 from tests.support.published import publish
+from workers import machine
+from workers.errors import StoreError
 from workers.store.root import Root
 
 HOSTILE = "a\x1b[2J\x9b31m\u202egnp\nb\r\x07\x00"
@@ -146,7 +149,7 @@ def test_what_an_actor_raised_is_told_without_what_ray_has_put_round_it():
     class Wrapped(OSError):
         cause = OSError(errno.EIO, "Input/output error")
 
-    assert terminal.machine_trouble(Wrapped("50 lines\nof traceback")) == "Input/output error"
+    assert machine.trouble(Wrapped("50 lines\nof traceback")) == "Input/output error"
 
 
 def test_a_bug_still_shows_where_it_is(root, monkeypatch):
@@ -161,3 +164,7 @@ def test_an_interrupt_while_the_command_is_loaded_is_one_line(tmp_path):
     path = os.pathsep.join([str(tmp_path), str(Path(cli.__file__).parents[1])])
     result = deconvoy("query", "units", "--layer", "relu1", env=os.environ | {"PYTHONPATH": path})
     assert (result.returncode, result.stderr) == (130, "deconvoy: stopped\n")
+
+
+def test_a_store_that_fails_is_told_over_http_as_out_of_reach_and_no_fault_of_the_caller():
+    assert status_of(StoreError("reading s3://b/k failed: slow down")) == 503

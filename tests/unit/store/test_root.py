@@ -9,10 +9,14 @@ import signal
 import subprocess
 import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from threading import Thread
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from workers import retrying
@@ -438,13 +442,30 @@ def test_a_disk_that_fills_up_under_scratch_is_one_line(root):
         raise OSError(errno.ENOSPC, "No space left on device")
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount")
-def test_a_disk_that_is_full_takes_nothing_half_and_goes_on_when_there_is_space(tmp_path):
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "none", str(disk)], capture_output=True).returncode:
-        pytest.skip("this container may not mount")
+@contextmanager
+def small_disk(folder: Path) -> Iterator[Path]:
+    """A file system of two megabytes."""
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "none", str(folder)], capture_output=True).returncode:
+        pytest.skip("this user or container may not mount")
     try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_table_that_fills_the_disk_is_one_line_and_leaves_nothing(tmp_path):
+    rows = pa.table({"noise": [os.urandom(50_000) for _ in range(60)]})
+    with small_disk(tmp_path / "disk") as disk:
+        root = Root(str(disk / "root"), 60)
+        told = r"no space left on .* \([\d.]+ MB free\) for writing tmp; free some; the same"
+        with pytest.raises(StoreError, match=told), root.scratch() as scratch:
+            pq.write_table(rows, scratch / "part.parquet", row_group_size=1)
+        assert everything(disk) == ["root", "root/tmp"]
+
+
+def test_a_disk_that_is_full_takes_nothing_half_and_goes_on_when_there_is_space(tmp_path):
+    with small_disk(tmp_path / "disk") as disk:
         root = Root(str(disk / "root"), 60)
         root.put("a", b"1" * 1_500_000)
         for write in (root.put, root.create):
@@ -455,5 +476,3 @@ def test_a_disk_that_is_full_takes_nothing_half_and_goes_on_when_there_is_space(
         assert everything(disk) == ["root", "root/a"]
         root.delete("a")
         assert root.create("b", b"2" * 1_500_000)
-    finally:
-        subprocess.run(["umount", str(disk)], check=True)

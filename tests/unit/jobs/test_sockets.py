@@ -1,0 +1,44 @@
+"""Where Ray puts its sockets, whose paths may have 107 characters, and its token, where nobody has a home."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from jobs import cluster
+from service import clusters
+from workers.errors import UsageError
+
+
+@pytest.fixture(autouse=True)
+def no_folder_of_rays_own(monkeypatch):
+    monkeypatch.delenv("RAY_TMPDIR", raising=False)
+
+
+def test_a_short_temporary_folder_is_rays_own_choice(monkeypatch):
+    monkeypatch.setenv("TMPDIR", "/var")
+    assert cluster.folder_for_sockets() is None
+
+
+@pytest.mark.parametrize("name", ["TMPDIR", "RAY_TMPDIR"])
+def test_a_long_temporary_folder_is_not_used_for_sockets(name, monkeypatch):
+    monkeypatch.setenv(name, "/var/" + "x" * 75)
+    folder = cluster.folder_for_sockets()
+    assert (
+        folder is not None and len(f"{folder}/session_2026-11-29_14-08-30_123456_1234567/sockets/plasma_store") <= 107
+    )
+
+
+def test_without_a_short_folder_that_can_be_written_one_line_says_what_to_set(monkeypatch):
+    monkeypatch.setenv("TMPDIR", "/var/" + "x" * 75)
+    monkeypatch.setattr(cluster, "SHORT_FOLDERS", ())
+    with pytest.raises(UsageError, match="set RAY_TMPDIR to one of at most 34 characters"):
+        cluster.folder_for_sockets()
+
+
+def test_a_user_without_a_home_has_no_token_and_no_error():
+    code = "import pwd; pwd.getpwuid = {}.__getitem__; from service.clusters import TOKEN; assert not TOKEN.is_file()"
+    environment = {name: value for name, value in os.environ.items() if name != "HOME"}
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True, cwd=Path(clusters.__file__).parents[1])
