@@ -29,10 +29,12 @@ def join(address: str) -> None:
     Raises:
         UsageError: nothing answers there, or it lets nobody in without its token.
     """
-    if address != "auto" and not _answers(address):
-        raise UsageError(f"no Ray cluster answers at RAY_ADDRESS={address}; unset it to work on this machine")
     try:
+        if address != "auto":
+            _require_answer(address)
         _init(address="auto")
+    except UsageError:
+        raise
     except Exception as error:  # Ray raises plain exceptions too
         raise UsageError(
             f"the Ray cluster at RAY_ADDRESS={address} cannot be joined: {_first_line(error)}; is RAY_AUTH_TOKEN, or the "
@@ -68,17 +70,28 @@ def _init(**options: object) -> None:
         signal.signal(signal.SIGTERM, handler)
 
 
-def _answers(address: str) -> bool:
-    """Whether what listens there speaks Ray's protocol: ray.init waits for anything else for ever."""
+def _require_answer(address: str) -> None:
+    """Ask a cluster for its id: ray.init waits for ever for what is not Ray, and prints twenty lines about a wrong token.
+
+    Raises:
+        UsageError: what listens there, if anything, does not speak Ray's protocol.
+        ConnectionError: the cluster does not accept the token.
+    """
     import grpc
     from ray._private.gcs_utils import create_gcs_channel
+    from ray.core.generated.gcs_service_pb2 import GetClusterIdRequest
+    from ray.core.generated.gcs_service_pb2_grpc import NodeInfoGcsServiceStub
 
     with create_gcs_channel(address) as channel:
         try:
             grpc.channel_ready_future(channel).result(timeout=ANSWER_S)
         except grpc.FutureTimeoutError:
-            return False
-    return True
+            told = f"no Ray cluster answers at RAY_ADDRESS={address}; unset it to work on this machine"
+            raise UsageError(told) from None
+        try:
+            NodeInfoGcsServiceStub(channel).GetClusterId(GetClusterIdRequest(), timeout=ANSWER_S)
+        except grpc.RpcError as error:
+            raise ConnectionError(error.details()) from error
 
 
 def _first_line(error: Exception) -> str:

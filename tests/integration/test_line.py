@@ -180,10 +180,9 @@ def follow(submissions: Submissions, runs: list[str], patience_s: float) -> dict
     return seen
 
 
-def waiting_drivers() -> list[int]:
-    """Memory, of its own and shared, of each driver that runs a submitted job."""
-    found = [process for process in psutil.process_iter() if "submitted" in _words(process)[:6]]
-    return [process.memory_info().rss for process in found]
+def drivers_of(run: str) -> list[psutil.Process]:
+    """The process that runs a submitted run, if there is one."""
+    return [process for process in psutil.process_iter() if _words(process)[4:7:2] == ["submitted", run]]
 
 
 def _words(process: psutil.Process) -> list[str]:
@@ -196,7 +195,7 @@ def _words(process: psutil.Process) -> list[str]:
 @pytest.mark.timeout(400)
 def test_more_runs_than_cpus_publish_and_one_that_waits_is_small_and_can_be_cancelled(head, photos, tmp_path):
     submissions = Submissions(Root(str(tmp_path / "atlas")), RayCluster(head.address))
-    runs = [f"run{number}" for number in range(4)]
+    runs = [f"run{number}" for number in range(3)]
     for run in [*runs, "unwanted"]:
         submissions.submit("scan", spec_of(photos, run))
     filters = {"run": "filters", "models": [{"source": "deconvoy://zfnet-mini"}]}
@@ -205,11 +204,13 @@ def test_more_runs_than_cpus_publish_and_one_that_waits_is_small_and_can_be_canc
     while "hold the cluster" not in submissions.status("unwanted").waits:
         assert time.monotonic() < until
         time.sleep(0.2)
-    assert min(waiting_drivers()) < 200 * MIB
+    [driver] = drivers_of("unwanted")
+    assert driver.memory_info().rss < 200 * MIB
     submissions.cancel("unwanted")
+    assert psutil.wait_procs([driver], 30)[1] == []
     seen = follow(submissions, [*runs, "filters"], 300)
     assert {states[-1][0] for states in seen.values()} == {"published"}
-    assert any(waits.startswith("waiting for a CPU: run") for _, waits in seen["run3"])
+    assert any(waits.startswith("waiting for a CPU: run") for _, waits in seen["run2"])
     assert submissions.status("unwanted").state == "cancelled"
 
 
