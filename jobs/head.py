@@ -15,6 +15,7 @@ from pathlib import Path
 from urllib.error import HTTPError, URLError
 from urllib.request import urlopen
 
+from jobs import sockets
 from workers.errors import ClusterError
 
 OTHER_CLUSTER = {
@@ -31,8 +32,10 @@ def head(cpus: int) -> int:
 
     Raises:
         ClusterError: Ray does not start.
+        UsageError: there is no folder for its sockets.
     """
-    with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:
+    parent = sockets.short_parent(len("ray-01234567") - len("ray"))
+    with tempfile.TemporaryDirectory(prefix="ray-", dir=parent, ignore_cleanup_errors=True) as folder:
         _serve(cpus, folder)
     return 0
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import ray
 
+from jobs import sockets
 from workers.errors import RunStopped, UsageError
 
 # Only shard descriptions pass through the object store; Ray's own choice is a third of the memory.
@@ -47,11 +48,13 @@ def begin(cpus: int, gpus: int) -> None:
 
     Raises:
         RunStopped: it does not start.
+        UsageError: there is no folder for its sockets.
     """
     options = {"num_cpus": cpus, "num_gpus": gpus, "include_dashboard": False, "object_store_memory": STORE_BYTES}
+    parent = sockets.short_parent()
     try:
         with _without_agent():
-            _init(address="local", **options)
+            _init(address="local", _temp_dir=parent and os.path.join(parent, "ray"), **options)
     except Exception as error:  # a plain one, where the machine is slow
         raise RunStopped(
             f"Ray does not start on this machine: {_first_line(error)}; try again, or see `ray start --head`"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs import cluster
+from jobs import sockets
 from service import clusters
 from workers.errors import UsageError
 
@@ -19,23 +19,30 @@ def no_folder_of_rays_own(monkeypatch):
 
 def test_a_short_temporary_folder_is_rays_own_choice(monkeypatch):
     monkeypatch.setenv("TMPDIR", "/var")
-    assert cluster.folder_for_sockets() is None
+    assert sockets.short_parent() is None
 
 
 @pytest.mark.parametrize("name", ["TMPDIR", "RAY_TMPDIR"])
 def test_a_long_temporary_folder_is_not_used_for_sockets(name, monkeypatch):
     monkeypatch.setenv(name, "/var/" + "x" * 75)
-    folder = cluster.folder_for_sockets()
+    folder = sockets.short_parent()
     assert (
-        folder is not None and len(f"{folder}/session_2026-11-29_14-08-30_123456_1234567/sockets/plasma_store") <= 107
+        folder is not None
+        and len(f"{folder}/ray/session_2026-11-29_14-08-30_123456_1234567/sockets/plasma_store") <= 107
     )
+
+
+def test_a_longer_name_of_rays_own_folder_counts(monkeypatch):
+    monkeypatch.setenv("TMPDIR", "/var/" + "x" * 27)
+    assert sockets.short_parent() is None
+    assert sockets.short_parent(more=9) is not None
 
 
 def test_without_a_short_folder_that_can_be_written_one_line_says_what_to_set(monkeypatch):
     monkeypatch.setenv("TMPDIR", "/var/" + "x" * 75)
-    monkeypatch.setattr(cluster, "SHORT_FOLDERS", ())
+    monkeypatch.setattr(sockets, "SHORT_FOLDERS", ())
     with pytest.raises(UsageError, match="set RAY_TMPDIR to one of at most 34 characters"):
-        cluster.folder_for_sockets()
+        sockets.short_parent()
 
 
 def test_a_user_without_a_home_has_no_token_and_no_error():
