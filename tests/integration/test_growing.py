@@ -59,5 +59,5 @@ def test_a_gpu_that_is_not_there_is_refused_at_once_waited_for_in_vain_or_waited
 
 def test_a_patience_that_is_no_number_is_named(monkeypatch):
     monkeypatch.setenv(cluster.PATIENCE, "soon")
-    with pytest.raises(UsageError, match="DECONVOY_WAIT_FOR_NODES_S=soon is no number of seconds"):
+    with pytest.raises(UsageError, match="DECONVOY_WAIT_FOR_NODES_S=soon is not a whole number of seconds"):
         cluster.grow(ONE, "cuda", print)

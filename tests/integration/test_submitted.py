@@ -232,10 +232,10 @@ def test_of_two_heads_the_one_that_is_given_gets_the_job_whatever_the_environmen
                 assert told["state"] == "published"
                 path = place / "atlas" / "runs" / variable.lower() / "attempts" / "1-begun.json"
                 assert json.loads(path.read_text())["cluster"] == head.address
-                assert "scan: 12 images" in logs(place, head, variable.lower())
+                assert "is published: 12 images" in logs(place, head, variable.lower())
                 assert logs(place, other, variable.lower()) == ""
             told = deconvoy("submit", spec, "--wait", "--run", "environment", RAY_ADDRESS=other.address)
-            assert "published" in told and "scan: 12 images" in logs(place, other, "environment")
+            assert "published" in told and "is published: 12 images" in logs(place, other, "environment")
         finally:
             other.kill()
 
