@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from workers.corpus import isolate, manifest
+from workers.corpus.lister import GROUP_ROWS
 from workers.corpus.manifest import Row
 from workers.job import rows_key
 from workers.shard import Shard, ShardType, Work
@@ -75,7 +76,7 @@ def singles(
 
 def chosen(root: Root, listed: str, wanted: Sequence[str], sample: int) -> list[Row]:
     """The rows of some images: those of these ids, or a sample that depends on the ids of the corpus alone."""
-    every = [row for rows in manifest.stream(root, listed, manifest.GROUP_ROWS) for row in rows if not row.removed]
+    every = [row for rows in manifest.stream(root, listed, GROUP_ROWS) for row in rows if not row.removed]
     named = frozenset(wanted)
     return [row for row in every if row.image_id in named] if named else _sampled(every, sample)
 

@@ -13,7 +13,8 @@ from workers.store import paths
 from workers.store.root import Root
 from workers.store.schema import REJECTS
 
-JUDGED = [str(Reason.DECODER_CRASH), str(Reason.DECODER_HANG)]  # by a verdict that is kept
+# By a verdict that is kept.
+JUDGED = [str(each) for each in (Reason.DECODER_CRASH, Reason.DECODER_HANG, Reason.VANISHED, Reason.CHANGED)]
 
 
 @dataclass(frozen=True)

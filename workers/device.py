@@ -14,6 +14,8 @@ from torch import Tensor
 from workers.core.network import Network
 from workers.corpus import crew, manifest, sources
 from workers.corpus.decode import DECODER
+from workers.corpus.hangs import Limit
+from workers.corpus.lister import GROUP_ROWS
 from workers.corpus.manifest import Row
 from workers.errors import NodeError, StaleFile
 from workers.job import Environment, Job
@@ -68,7 +70,7 @@ def check(job: Job[Any], root: Root) -> Environment:
         NodeError: it does not, and why.
     """
     try:
-        rows = [row for row in manifest.rows(root, job.manifest, 0, manifest.GROUP_ROWS) if not row.removed]
+        rows = [row for row in manifest.rows(root, job.manifest, 0, GROUP_ROWS) if not row.removed]
         _check_corpus([row for row in rows if not row.refused])
     except OSError as error:
         raise NodeError(
@@ -87,7 +89,7 @@ def _check_corpus(rows: Sequence[Row], read_hang_s: float = sources.READ_HANG_S)
     tries = rows[:: max(1, len(rows) // PROBES)][:PROBES]
     for number, row in enumerate(tries, 1):
         try:
-            return crew.answered(partial(sources.first_byte, row.uri), row.uri, read_hang_s)
+            return crew.answered(partial(sources.first_byte, row.uri), row.uri, Limit(read_hang_s))
         except (FileNotFoundError, NotADirectoryError, StaleFile):
             if number == len(tries):
                 raise

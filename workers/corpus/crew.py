@@ -74,23 +74,24 @@ def is_done(future: Future[Any], wait_s: float) -> bool:
     return True
 
 
-def answered(act: Callable[[], Result], place: str, limit_s: float) -> Result:
+def answered(act: Callable[[], Result], place: str, limit: Limit) -> Result:
     """Do something at a storage that may be dead.
 
     Args:
         act: does it.
         place: what it reads, for the error.
-        limit_s: how long it may take, seconds.
+        limit: how long it may take; what goes on for longer restarts it whenever it has got further.
 
     Raises:
         ReadError: it takes longer.
     """
-    crew, limit = Crew(1, "storage"), Limit(limit_s)
+    limit.restart()
+    crew = Crew(1, "storage")
     future = crew.submit(act)
     try:
-        while not is_done(future, min(TICK_S, limit_s)):
+        while not is_done(future, min(TICK_S, limit.limit_s)):
             if limit.is_over():
-                raise no_answer(place, limit_s)
+                raise no_answer(place, limit.limit_s)
         return future.result()
     finally:
         crew.close(wait_s=0)

@@ -18,17 +18,18 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from workers.corpus import sources
+from workers.corpus.hangs import Limit
+from workers.corpus.lister import GROUP_ROWS, Lister
 from workers.corpus.merging import merge
 from workers.errors import CorpusError, DamagedFile
+from workers.retrying import retried
 from workers.spec import CorpusSpec
 from workers.store import footers, paths
 from workers.store.results import MANIFEST
 from workers.store.root import Root
 
-GROUP_ROWS = 8192
 _BLOCK = 1 << 20
 _WAY_OUT = "restore the file from a copy, or remove it and the runs that name it (deconvoy rm) and scan again"
-_LISTED = pa.schema([field for field in MANIFEST if field.name != "removed"])
 
 
 @dataclass(frozen=True)
@@ -139,23 +140,25 @@ class Listing:
 
 
 @contextmanager
-def listed(corpus: CorpusSpec, watch: Callable[[int], None]) -> Iterator[Listing]:
+def listed(corpus: CorpusSpec, watch: Callable[[int], None], hang_s: float = sources.READ_HANG_S) -> Iterator[Listing]:
     """List a corpus into a local temporary file.
 
     Args:
         corpus: what to list.
         watch: is told the number of files found so far.
+        hang_s: how long the storage may be silent, seconds.
 
     Raises:
         CorpusError: it cannot be listed or holds no image.
+        ReadError: its storage does not answer.
+        StoreError: its storage failed, for as long as there was patience, after it had listed something.
     """
     with tempfile.TemporaryDirectory(prefix="deconvoy-") as folder:
-        count = 0
-        with pq.ParquetWriter(Path(folder) / "listed.parquet", _LISTED) as writer:
-            for entries in sources.batched(sources.listing(corpus), GROUP_ROWS):
-                writer.write_table(pa.Table.from_pylist([vars(entry) for entry in entries], schema=_LISTED))
-                count += len(entries)
-                watch(count)
+        lister = Lister(corpus, Path(folder) / "listed.parquet", watch, Limit(hang_s))
+        try:
+            count = retried(lister, f"listing {corpus.source}")
+        except OSError as error:
+            raise lister.refusal(error) from error
         if not count:
             raise CorpusError(
                 f"corpus {corpus.source!r} holds no image: files end in .jpg .jpeg .png .webp .bmp .gif .tif .tiff"

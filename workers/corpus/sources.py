@@ -207,7 +207,10 @@ def _scan_local(folder: str, above: set[tuple[int, int]]) -> Iterator[_Found]:
             if entry.is_dir():
                 folders.append(entry.path)
             elif entry.is_file():
-                about = entry.stat()
+                try:
+                    about = entry.stat()
+                except FileNotFoundError:  # it has gone since the folder was read
+                    continue
                 yield _Found(entry.path, about.st_size, versions.of_status(about))
     for below in folders:
         yield from _scan_local(below, above | {here})

@@ -33,7 +33,7 @@ def content(root: Root, rel: str) -> Content:
 def stamp(root: Root, rel: str, file: BinaryIO) -> str:
     """What changes when an open file is replaced."""
     if root.is_local:
-        stat = os.fstat(file.fileno())
+        stat = os.stat(root.path(rel))
         return f"{stat.st_dev} {stat.st_ino} {stat.st_size} {stat.st_mtime_ns}"
     details: Any = getattr(file, "details", None) or root.filesystem.info(root.path(rel))
     return f"{root.filesystem.protocol} {details}"

@@ -1,0 +1,70 @@
+"""A corpus listed into a file. Takes a corpus spec, writes Parquet; notices a storage that fails or does not answer."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from workers.corpus import sources
+from workers.corpus.crew import answered
+from workers.corpus.hangs import Limit
+from workers.errors import CorpusError
+from workers.retrying import may_pass, reason
+from workers.spec import CorpusSpec
+from workers.store.results import MANIFEST
+
+GROUP_ROWS = 8192
+LISTED = pa.schema([field for field in MANIFEST if field.name != "removed"])
+
+
+@dataclass(eq=False)
+class Lister:
+    """Lists a corpus; called again it begins anew.
+
+    Attributes:
+        corpus: what to list.
+        target: file to write.
+        watch: is told the number of files found so far.
+        limit: how long the storage may be silent.
+        seen: files that all tries together have found.
+    """
+
+    corpus: CorpusSpec
+    target: Path
+    watch: Callable[[int], None]
+    limit: Limit
+    seen: int = 0
+
+    def __call__(self) -> int:
+        """Write the file; gives the number of files. A storage that has listed nothing yet is not waited for."""
+        count = 0
+        try:
+            pages = answered(self._pages, self.corpus.source, self.limit)
+            with pq.ParquetWriter(self.target, LISTED) as writer:
+                while entries := answered(lambda: next(pages, []), self.corpus.source, self.limit):
+                    writer.write_table(pa.Table.from_pylist([vars(entry) for entry in entries], schema=LISTED))
+                    count += len(entries)
+                    self.watch(count)
+        except Exception as error:
+            if not self.seen and may_pass(error):
+                raise self.refusal(error) from error
+            raise
+        return count
+
+    def refusal(self, error: Exception) -> CorpusError:
+        """What is said of a corpus that cannot be listed."""
+        place = getattr(error, "filename", None)
+        return CorpusError(
+            f"corpus {self.corpus.source!r} cannot be listed: {reason(error)}{f': {place}' if place else ''}"
+        )
+
+    def _pages(self) -> Iterator[list[sources.Listed]]:
+        return sources.batched(self._entries(sources.listing(self.corpus)), GROUP_ROWS)
+
+    def _entries(self, listing: Iterator[sources.Listed]) -> Iterator[sources.Listed]:
+        for entry in listing:
+            self.limit.restart()
+            self.seen += 1
+            yield entry
