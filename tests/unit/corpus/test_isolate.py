@@ -7,6 +7,7 @@ import pytest
 
 from tests.support import hanging, silent
 from workers.corpus import crew, isolate, manifest, sources
+from workers.corpus.hangs import Limit
 from workers.corpus.isolate import Verdict
 from workers.errors import ReadError, Reason, StaleFile
 from workers.spec import CorpusSpec, LimitsSpec
@@ -94,7 +95,7 @@ def test_a_storage_that_is_silent_is_named_and_not_waited_for(folder):
     with pytest.raises(ReadError, match=r"silent://0.jpg has not answered for 0.3 s; .* resumes the run"):
         isolate.stale([there], read_hang_s=0.3)
     with pytest.raises(ReadError, match=r"silent://0.jpg has not answered for 0.3 s"):
-        crew.answered(lambda: sources.first_byte("silent://0.jpg"), "silent://0.jpg", 0.3)
+        crew.answered(lambda: sources.first_byte("silent://0.jpg"), "silent://0.jpg", Limit(0.3))
 
 
 def test_a_verdict_about_a_stale_file_goes_once_the_file_is_there_again_as_it_was(folder, tmp_path):
