@@ -9,20 +9,10 @@ from jobs.scan import scan
 from jobs.watch import Silent
 from tests.support import corpora
 from tests.support.greedy import LARGEST_BATCH, Greedy
+from tests.support.heard import Heard
 from workers.spec import make_spec
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("two_cpus")]
-
-
-class Heard(Silent):
-    """Keeps what is said."""
-
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def say(self, line: str, **about: object) -> None:
-        del about
-        self.said.append(line)
 
 
 def values(corpus: Path, root: Path, batch: int):

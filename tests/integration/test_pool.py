@@ -16,6 +16,7 @@ import ray
 from jobs.pool import Pool
 from jobs.watch import Logged, Silent
 from tests.support.fakes import Obedient, Odd
+from tests.support.heard import Heard
 from workers import log
 from workers.errors import LostActors, NodeError, OutOfMemory
 
@@ -35,17 +36,6 @@ def two_logical_gpus():
 def short_pauses(monkeypatch):
     monkeypatch.setattr("jobs.seats.PAUSE_S", 0.1)
     monkeypatch.setattr("jobs.seats.MEMORY_PAUSE_S", 0.1)
-
-
-class Heard(Silent):
-    """Keeps what is said."""
-
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def say(self, line: str, **about: object) -> None:
-        del about
-        self.said.append(line)
 
 
 def none_is_poison(item, error):
