@@ -150,7 +150,8 @@ class Attempt(Generic[Spec]):
         """
         smaller = None if isinstance(error, MemoryTaken) else self.job.spec.with_smaller_batch()
         if smaller is None:
-            raise error
+            way_out = "free memory or take fewer actors (--actors); the same command resumes the run"
+            raise type(error)(f"{error}; {way_out}") from error
         self.watch.say(f"{error}; everything runs again in batches of {smaller.batch_size}")
         self.job = replace(self.job, spec=smaller)
 

@@ -14,7 +14,7 @@ import ray
 
 from jobs import pulse
 from jobs.actor import LOST, MakeWorker, counts, hire, is_alive, value
-from jobs.seats import Judge, Queue, Seat, Task, longest_alone, under_way
+from jobs.seats import Judge, Queue, Seat, Task, longest_alone, pause, under_way
 from jobs.watch import Watcher
 from workers import log
 from workers.errors import DecoderHang, DeconvoyError, LostActors, NodeError, OutOfMemory, RunStopped, StaleImage
@@ -241,11 +241,13 @@ class Pool:
     def _replace(self, seat: Seat, task: Task | None, error: Exception) -> None:
         """Hire another actor for one that is lost, unless actors keep dying before they are ready."""
         self._say_lost(seat, task, error)
-        self._false_starts += task is None and not seat.ready
-        if self._false_starts >= FALSE_STARTS:
-            raise LostActors(
-                f"{FALSE_STARTS} actors in a row died before they were ready; the last: {reason(error)}"
-            ) from error
+        if task is None and not seat.ready:
+            self._false_starts += 1
+            if self._false_starts >= FALSE_STARTS:
+                raise LostActors(
+                    f"{FALSE_STARTS} actors in a row died before they were ready; the last: {reason(error)}"
+                ) from error
+            time.sleep(pause(error, self._false_starts))
         self._hire_again(seat)
 
     def _hire_again(self, seat: Seat) -> None:

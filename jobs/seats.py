@@ -88,8 +88,7 @@ class Queue:
             self.again.append(Task(item))
             return
         _give_up_if_hopeless(task, error)
-        pause_s = MEMORY_PAUSE_S if isinstance(error, OutOfMemory) else PAUSE_S
-        task.not_before = now + min(LONGEST_PAUSE_S, pause_s * 2 ** (task.failures - 1))
+        task.not_before = now + pause(error, task.failures)
         self.again.append(task)
 
     def is_slow(self, elapsed_s: float) -> bool:
@@ -131,6 +130,12 @@ class Seat:
     since: float = 0.0
 
 
+def pause(error: Exception, failures: int) -> float:
+    """Seconds to wait after so many failures, of which the last was of this error."""
+    first_s = MEMORY_PAUSE_S if isinstance(error, OutOfMemory) else PAUSE_S
+    return min(LONGEST_PAUSE_S, first_s * 2 ** (failures - 1))
+
+
 def longest_alone(seats: Sequence[Seat]) -> Seat | None:
     """The actor that has worked longest on an item that no other one works on too; None if there is none."""
     working = [seat for seat in seats if seat.task and not seat.task.finished]
@@ -153,6 +158,6 @@ def _give_up_if_hopeless(task: Task, error: Exception) -> None:
     if task.failures >= FAILURES:
         place = f"images {task.item.start} to {task.item.stop}" if hasattr(task.item, "start") else str(task.item)
         raise LostActors(
-            f"{task.failures} actors were lost at {place}, and no single image is to blame; the last: {reason(error)}; "
+            f"{place} failed {task.failures} times and no single image is to blame; the last time: {reason(error)}; "
             "the same command resumes the run"
         ) from error
