@@ -133,7 +133,7 @@ class Seat:
 def pause(error: Exception, failures: int) -> float:
     """Seconds to wait after so many failures, of which the last was of this error."""
     first_s = MEMORY_PAUSE_S if isinstance(error, OutOfMemory) else PAUSE_S
-    return min(LONGEST_PAUSE_S, first_s * 2 ** (failures - 1))
+    return min(LONGEST_PAUSE_S, first_s * 2.0 ** (failures - 1))
 
 
 def longest_alone(seats: Sequence[Seat]) -> Seat | None:
