@@ -62,7 +62,7 @@ def submitted(root: Root, run: str, number: int) -> int:
         if begun is None:
             raise RunError(f"attempt {number} at run {run!r} was not submitted under {root.url!r}")
         _check_wanted(attempts, number)
-        with Told(attempts, number) as watch:
+        with Told(Attempts(Root(root.url), run), number) as watch:  # its progress waits for no store
             code, told = _run_in_turn(begun, run, watch).exit_code, ""
     except DeconvoyError as error:
         code, told = error.exit_code, str(error)

@@ -26,7 +26,7 @@ from workers.log import Log
 from workers.retrying import reason
 from workers.shard import ShardReport, about
 
-OURS = 0.25  # share of a machine's used memory above which an actor, one of several, is to blame itself
+OURS = 0.5  # share of a machine's used memory above which a run's actors there are to blame themselves
 LOST = (RayActorError, WorkerCrashedError, NodeDiedError, ObjectLostError)
 
 
@@ -137,8 +137,12 @@ def answer(poll: Any) -> tuple[bool, int | None]:  # noqa: ANN401 - Ray's future
         return True, None
 
 
-def value(future: Any) -> Any:  # noqa: ANN401 - whatever the actor's method returns
+def value(future: Any, beside: int = 1) -> Any:  # noqa: ANN401 - whatever the actor's method returns
     """The result of a future; a worker's own error comes as it was raised.
+
+    Args:
+        future: of an actor.
+        beside: how many actors of the run are on its node, itself among them.
 
     Raises:
         DeconvoyError: the worker raised it.
@@ -156,20 +160,30 @@ def value(future: Any) -> Any:  # noqa: ANN401 - whatever the actor's method ret
             raise OutOfMemory(f"out of memory: {reason(error.cause)}") from error
         raise
     except OutOfMemoryError as error:
-        raise _monitored(str(error)) from error
+        raise short_of_memory(str(error), beside) from error
     except RayError as error:
         raise RunStopped(f"Ray failed: {reason(error)}; the same command resumes the run") from error
 
 
-def _monitored(text: str) -> OutOfMemory:
-    """Ray's pages about a machine that is short of memory, in one line."""
+def short_of_memory(text: str, beside: int) -> OutOfMemory:
+    """Ray's pages about an actor that it ended because a machine was short of memory, in one line.
+
+    Args:
+        text: what Ray says.
+        beside: how many actors of the run are on that machine; they are taken to be of one size.
+
+    Returns:
+        MemoryTaken where the actors together held less than half of what was used.
+    """
     node = re.search(r"was ([\d.]+)GB used / ([\d.]+)GB", text)
     ours = re.search(r"actual memory used=([\d.]+)GB", text)
     if not node or not ours:
         return OutOfMemory(f"out of memory: {text.splitlines()[0]}")
     actor, used, total = float(ours[1]), float(node[1]), float(node[2])
     line = f"out of memory, Ray ended an actor: it used {actor:.1f} GB, {total - used:.1f} of {total:.1f} GB were free"
-    return OutOfMemory(line) if actor > OURS * used else MemoryTaken(f"{line}; other processes hold the rest")
+    if actor * beside >= OURS * used:
+        return OutOfMemory(line)
+    return MemoryTaken(f"{line}; other processes hold the rest")
 
 
 def _on_gpu() -> str:

@@ -152,6 +152,9 @@ class Pool:
 
     def _step(self, queue: Queue) -> Iterator[Any]:
         """Wait a moment for something to finish; gives the reports."""
+        for seat in self._seats:
+            if not seat.ready and seat.future is None and self._clock() >= seat.not_before:
+                self._prepare(seat)
         seats = {seat.future: seat for seat in self._seats if seat.future is not None}
         if not seats:
             time.sleep(TICK_S)
@@ -161,7 +164,7 @@ class Pool:
             seat = seats[future]
             task, seat.task, seat.future = seat.task, None, None
             try:
-                report = value(future)
+                report = value(future, sum(other.node == seat.node for other in self._seats))
             except (*LOST, DecoderHang, OutOfMemory, StaleImage) as error:
                 self._lose(seat, task, error, queue)
                 continue
@@ -223,7 +226,7 @@ class Pool:
         return Seat(hire(self._place if inside else None, **self._options), inside)
 
     def _prepare(self, seat: Seat) -> None:
-        seat.since, seat.heard, seat.poll = self._clock(), False, None
+        seat.since = self._clock()
         seat.ready, seat.future = False, seat.actor.prepare.remote(self._make, self._carried, log.form())
 
     def _admit(self, seat: Seat, environment: Environment, node: str) -> None:
@@ -241,19 +244,20 @@ class Pool:
     def _replace(self, seat: Seat, task: Task | None, error: Exception) -> None:
         """Hire another actor for one that is lost, unless actors keep dying before they are ready."""
         self._say_lost(seat, task, error)
-        if task is None and not seat.ready:
-            self._false_starts += 1
-            if self._false_starts >= FALSE_STARTS:
-                raise LostActors(
-                    f"{FALSE_STARTS} actors in a row died before they were ready; the last: {reason(error)}"
-                ) from error
-            time.sleep(pause(error, self._false_starts))
-        self._hire_again(seat)
+        is_false_start = task is None and not seat.ready
+        self._false_starts += is_false_start
+        if self._false_starts >= FALSE_STARTS:
+            raise LostActors(
+                f"{FALSE_STARTS} actors in a row died before they were ready; the last: {reason(error)}"
+            ) from error
+        self._hire_again(seat, pause(error, self._false_starts) if is_false_start else 0.0)
 
-    def _hire_again(self, seat: Seat) -> None:
+    def _hire_again(self, seat: Seat, pause_s: float = 0.0) -> None:
+        """Give a seat to another actor, which gets ready after a pause."""
         ray.kill(seat.actor)
-        seat.actor, seat.task = hire(self._place if seat.inside else None, **self._options), None
-        self._prepare(seat)
+        seat.actor = hire(self._place if seat.inside else None, **self._options)
+        seat.task, seat.future, seat.poll, seat.ready, seat.heard = None, None, None, False, False
+        seat.since, seat.not_before = self._clock(), self._clock() + pause_s
 
     def _log_done(self, seat: Seat, task: Task, report: object) -> None:
         carried = about(task.item)

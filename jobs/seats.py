@@ -28,7 +28,7 @@ class Task:
         item: what an actor is given.
         deaths: actors that died at it.
         failures: all its failed tries.
-        not_before: time before which it is not tried again.
+        not_before: time before which it is not tried again, seconds on the pool's clock.
         finished: whether its report has been handed out.
     """
 
@@ -111,9 +111,10 @@ class Seat:
         host: name of that node.
         done: how far it was in its task when last asked.
         poll: the question how far it is, under way.
-        asked: when that was asked.
+        asked: when that was asked, seconds on the pool's clock.
         heard: whether it has ever answered; before that it may still wait for room.
-        since: when it began what it is doing.
+        since: when it began what it is doing, seconds on the pool's clock.
+        not_before: time before which it does not get ready, seconds on the pool's clock.
     """
 
     actor: Any
@@ -128,6 +129,7 @@ class Seat:
     asked: float = 0.0
     heard: bool = False
     since: float = 0.0
+    not_before: float = 0.0
 
 
 def pause(error: Exception, failures: int) -> float:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
-from threading import Event, Lock, Thread
+from threading import Event, Thread
 from types import TracebackType
 from typing import Self
 
@@ -16,18 +16,19 @@ from workers.shard import ShardReport
 from workers.store.attempts import WAITING, Attempts, Progress
 
 EVERY_S = 1.0
+LAST_WAIT_S = 10.0  # for the last progress, at the end
 BEAT_S = 10.0  # a phase that says nothing, such as a long publish, is seen to be alive
 
 
 class Told(Logged):
-    """Writes an attempt's progress about once a second, and its phases and lines to the log.
+    """Records an attempt's progress about once a second, and its phases and lines in the log.
 
-    In a `with` it writes every ten seconds even if nothing is told to it, and looks whether the attempt is still wanted: one
-    that was taken for lost and overtaken, or cancelled where no signal reached it, is interrupted. What cannot be written is
-    logged and left: the next second there is another progress to write.
+    In a `with` a thread of its own writes the progress, at least every ten seconds, so that a store that fails or hangs does not
+    hold up the run. It also checks whether the attempt is still wanted: one that was taken for lost and overtaken, or cancelled
+    where no signal reached it, is interrupted. What cannot be written is logged; a second later there is newer progress.
 
     Args:
-        attempts: of the run.
+        attempts: of the run; under a root that does not wait for its store.
         number: this attempt.
         clock: seconds, for rates.
     """
@@ -36,9 +37,9 @@ class Told(Logged):
         super().__init__(run=attempts.run, attempt=number)
         self._attempts, self._number, self._clock = attempts, number, clock
         self._progress = Progress(at="")
-        self._began = self._written = clock()
+        self._began = clock()
         self._seconds = dict.fromkeys(("all", "decode", "store"), 0.0)
-        self._writing, self._over = Lock(), Event()
+        self._over = Event()
         self._heart = Thread(target=self._beat, name="heart", daemon=True)
 
     def __enter__(self) -> Self:
@@ -49,7 +50,7 @@ class Told(Logged):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._over.set()
-        self._heart.join()
+        self._heart.join(LAST_WAIT_S)
 
     def phase(self, name: str, total: int | None, unit: str) -> None:
         """A phase begins."""
@@ -57,7 +58,6 @@ class Told(Logged):
         self._progress = replace(self._progress, phase=name, total=total, unit=unit, done=0, per_s=None, left_s=None)
         self._seconds = dict.fromkeys(self._seconds, 0.0)
         super().phase(name, total, unit)
-        self._write()
 
     def advance(self, done: int, rejects: int = 0) -> None:  # noqa: ARG002 - reports tell them by reason
         """So many are done in this phase."""
@@ -66,8 +66,6 @@ class Told(Logged):
         total = self._progress.total
         left = (total - done) / rate if rate and total is not None else None
         self._progress = replace(self._progress, done=done, per_s=rate, left_s=left)
-        if self._clock() - self._written >= EVERY_S:
-            self._write()
 
     def report(self, report: ShardReport) -> None:
         """A shard is done."""
@@ -88,19 +86,20 @@ class Told(Logged):
         """One line for a person."""
         self._progress = replace(self._progress, line=line)
         super().say(line, **about)
-        self._write()
-
-    def close(self) -> None:
-        """The run is over."""
-        self._write()
 
     def _beat(self) -> None:
-        while not self._over.wait(BEAT_S):
-            if self._clock() - self._written >= BEAT_S:
-                self._write()
-            if self._is_unwanted():
-                os.kill(os.getpid(), signal.SIGINT)
-                return
+        written, beat = None, self._clock()
+        while not self._over.wait(EVERY_S):
+            progress, is_due = self._progress, self._clock() - beat >= BEAT_S
+            if progress != written or is_due:
+                self._write(progress)
+                written = progress
+            if is_due:
+                beat = self._clock()
+                if self._is_unwanted():
+                    os.kill(os.getpid(), signal.SIGINT)
+                    return
+        self._write(self._progress)
 
     def _is_unwanted(self) -> bool:
         try:
@@ -112,10 +111,9 @@ class Told(Logged):
             self.note(f"this attempt stops: {why}")
         return bool(why)
 
-    def _write(self) -> None:
-        with self._writing:
-            self._written, now = self._clock(), datetime.now(UTC).isoformat(timespec="seconds")
-            try:
-                self._attempts.tell(self._number, replace(self._progress, at=now))
-            except Exception as error:  # noqa: BLE001 - stores raise what they like; a run of hours does not end for it
-                self.note(f"progress cannot be written: {error}")
+    def _write(self, progress: Progress) -> None:
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        try:
+            self._attempts.tell(self._number, replace(progress, at=now))
+        except Exception as error:  # noqa: BLE001 - stores raise what they like; a run of hours does not end for it
+            self.note(f"progress cannot be written: {error}")

@@ -102,6 +102,17 @@ def test_a_stopped_actor_is_noticed_and_its_item_is_run_by_another(monkeypatch, 
     )
 
 
+def test_an_actor_that_is_stopped_before_it_gets_ready_for_other_work_is_replaced(monkeypatch):
+    monkeypatch.setattr("jobs.pulse.SILENCE_S", 3.0)
+    with Pool(1, "cpu", 1, Silent()) as pool:
+        pool.start(Obedient)
+        [(_, pid, _)] = run(pool, ["a"])
+        os.kill(pid, signal.SIGSTOP)
+        pool.start(Obedient)
+        [(_, other, _)] = run(pool, ["b"])
+    assert other != pid
+
+
 @pytest.mark.slow
 def test_a_stopped_actor_is_noticed_reported_and_replaced_within_a_minute(tmp_path):
     with Pool(1, "cpu", 1, Silent()) as pool:

@@ -83,11 +83,11 @@ def test_the_form_is_that_of_the_word_or_of_the_environment(monkeypatch):
 
 def test_lines_of_an_attempt_carry_its_run_and_number_and_the_shard_that_they_are_about(tmp_path, capsys):
     log.set_up("json")
-    told = Told(Attempts(Root(str(tmp_path)), "flowers"), 3)
-    assert told.begin("flowers") == {"run": "flowers", "attempt": 3}
-    told.phase("scan", 12, "images")
-    told.note("done", node="n1", **about(Shard(0, 8, "m", "shards/c/r.parquet")))
-    told.say(f"{HOSTILE} is rejected", image=HOSTILE)
+    with Told(Attempts(Root(str(tmp_path)), "flowers"), 3) as watch:
+        assert watch.begin("flowers") == {"run": "flowers", "attempt": 3}
+        watch.phase("scan", 12, "images")
+        watch.note("done", node="n1", **about(Shard(0, 8, "m", "shards/c/r.parquet")))
+        watch.say(f"{HOSTILE} is rejected", image=HOSTILE)
     found = lines(capsys)
     assert all((line["run"], line["attempt"]) == ("flowers", 3) for line in found) and len(found) == 3
     assert (found[0]["message"], found[0]["phase"], found[0]["total"]) == ("scan: 12 images", "scan", 12)

@@ -1,5 +1,6 @@
 """What a driver writes down while it works: it is interrupted where it is not wanted, and by nothing else."""
 
+import threading
 import time
 
 import pytest
@@ -15,6 +16,7 @@ AT = "2026-11-26T02:00:00+00:00"
 @pytest.fixture
 def attempts(tmp_path, monkeypatch) -> Attempts:
     monkeypatch.setattr(told, "BEAT_S", 0.01)
+    monkeypatch.setattr(told, "EVERY_S", 0.01)
     found = Attempts(Root(str(tmp_path)), "flowers")
     found.take(1, Begun(AT, "local", "scan", {}))
     return found
@@ -48,8 +50,30 @@ def test_a_store_that_cannot_be_written_or_asked_for_a_while_stops_nobody(attemp
         raise StoreError
 
     def goes_away() -> None:
+        time.sleep(0.1)
         monkeypatch.setattr(attempts, "tell", fails)
         monkeypatch.setattr(attempts, "numbers", fails)
 
     work(attempts, goes_away)
     assert attempts.progress(1).phase == "scan"
+
+
+def test_a_store_that_hangs_holds_up_neither_the_run_nor_its_end(attempts, monkeypatch):
+    monkeypatch.setattr(told, "LAST_WAIT_S", 0.1)
+    answer = threading.Event()
+    monkeypatch.setattr(attempts, "tell", lambda *_: answer.wait(30))
+    began = time.monotonic()
+    with Told(attempts, 1) as watch:
+        time.sleep(0.1)  # its thread waits for the store by now
+        for done in range(1000):
+            watch.advance(done)
+            watch.say("a line")
+    assert time.monotonic() - began < 5
+    answer.set()
+
+
+def test_the_last_progress_is_written(attempts):
+    with Told(attempts, 1) as watch:
+        watch.phase("scan", 10, "images")
+        watch.advance(7)
+    assert attempts.progress(1).done == 7
