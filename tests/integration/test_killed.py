@@ -80,7 +80,7 @@ def kill_session(driver: subprocess.Popen[str]) -> None:
 def frozen(root: Path, run: str) -> dict[Path, bytes]:
     """Every published byte of a run."""
     files = [*(root / "tables").glob(f"*/run={run}/*"), *(root / "runs" / run).iterdir()]
-    return {file: file.read_bytes() for file in files}
+    return {file: file.read_bytes() for file in files if file.is_file()}
 
 
 def results(root: Path) -> int:
