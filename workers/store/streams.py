@@ -2,7 +2,10 @@
 
 import io
 from collections.abc import Callable
+from functools import partial
 from typing import BinaryIO, Protocol, TypeVar
+
+PIECE_BYTES = 8 << 20  # asked for at once where all is read; a read that fails is done again
 
 Result = TypeVar("Result")
 
@@ -52,6 +55,10 @@ class Stream(io.RawIOBase):
         buffer[: len(data)] = data
         self._place += len(data)
         return len(data)
+
+    def readall(self) -> bytes:
+        """The rest of the file. Python's own asks the store once for each 8 KiB."""
+        return b"".join(iter(partial(self.read, PIECE_BYTES), b""))
 
     def close(self) -> None:
         """Close the file."""

@@ -12,13 +12,13 @@ import pytest
 from jobs import publish
 from tests.unit.jobs.test_publish import FACTS
 from workers.errors import DamagedRun
-from workers.store import files, paths, verify
+from workers.store import paths, verify
 from workers.store.root import Root
 from workers.store.rows import TableWriter
 from workers.store.schema import IMAGES, REJECTS
 
 RUN = "flowers"
-MUTATIONS = ("put", "put_file", "create", "delete")
+MUTATIONS = ("put", "put_file", "move", "create", "delete")
 
 
 class Killed(BaseException):
@@ -37,7 +37,7 @@ def rows(detail: str) -> dict[Any, list[dict[str, Any]]]:
 
 def attempt(root: Root, scratch: Path, detail: str) -> publish.Document:
     """One attempt at the run, from its tables to the end."""
-    publish.standing(root, RUN)
+    publish.find_or_finish(root, RUN)
     parts = {}
     for table, written in rows(detail).items():
         with TableWriter(root, table, RUN, scratch, staged=True) as writer:
@@ -60,7 +60,6 @@ def killed_before(number: int) -> pytest.MonkeyPatch:
 
     for name in MUTATIONS:
         patch.setattr(Root, name, dying(getattr(Root, name)))
-    patch.setattr(publish, "move", dying(files.move))
     return patch
 
 
