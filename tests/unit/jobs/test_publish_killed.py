@@ -10,7 +10,7 @@ import pyarrow.dataset as ds
 import pytest
 
 from jobs import publish
-from tests.unit.jobs.test_publish import FACTS
+from tests.unit.jobs.test_publish import FACTS, Parts
 from workers.errors import DamagedRun
 from workers.store import paths, verify
 from workers.store.root import Root
@@ -38,12 +38,17 @@ def rows(detail: str) -> dict[Any, list[dict[str, Any]]]:
 def attempt(root: Root, scratch: Path, detail: str) -> publish.Document:
     """One attempt at the run, from its tables to the end."""
     publish.find_or_finish(root, RUN)
+    return publish.publish(root, RUN, stage(root, scratch, detail), FACTS, scratch)
+
+
+def stage(root: Root, scratch: Path, detail: str) -> Parts:
+    """The tables of an attempt, before any of them is published."""
     parts = {}
     for table, written in rows(detail).items():
         with TableWriter(root, table, RUN, scratch, staged=True) as writer:
             writer.write(pa.Table.from_pylist(written, table.schema))
             parts[table.name] = writer.close()
-    return publish.publish(root, RUN, parts, FACTS, scratch)
+    return parts
 
 
 def killed_before(number: int) -> pytest.MonkeyPatch:
