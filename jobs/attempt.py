@@ -208,7 +208,7 @@ def attempt(
         watch.phase("listing", None, "images")
         listing = stack.enter_context(manifest.listed(spec.corpus, watch.advance))
         check(model, listing)
-        before = publish.standing(root, run)
+        before = publish.find_or_finish(root, run)
         if before is not None:
             identity.check_same(root, before, (spec, model), listing)
             damaged = verify.damaged_parts(root, before)

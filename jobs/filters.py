@@ -40,7 +40,7 @@ def filters(spec: FiltersRun) -> Outcome:
     root, loaded = patient(spec.root), [models.load(model) for model in spec.models]
     run = check_run_id(spec.run or f"filters-{datetime.now(UTC):%Y%m%dt%H%M%Sz}")
     identity = {"models": [model.model_dump(mode="json") for model in spec.models]}
-    told = publish.standing(root, run)
+    told = publish.find_or_finish(root, run)
     if told is not None:
         if told["identity"] != json.loads(json.dumps(identity)):
             raise RunError(f"run {run!r} is published with another spec; give another --run")

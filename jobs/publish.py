@@ -17,7 +17,7 @@ from workers.errors import DamagedRun
 from workers.store import documents, paths, verify
 from workers.store.columns import VERSION
 from workers.store.documents import Document
-from workers.store.files import content, move
+from workers.store.files import content
 from workers.store.root import Root
 from workers.store.rows import PartFile, TableWriter
 from workers.store.schema import RUNS
@@ -33,55 +33,55 @@ def publish(root: Root, run: str, parts: Parts, facts: Mapping[str, Any], scratc
     Parts of a run that is published already go back into place if they are the ones that its manifest names.
 
     Returns:
-        The manifest that stands: ours, or the one of the writer that was faster.
+        The manifest of the run: ours, or that of the writer that was faster.
 
     Raises:
         DamagedRun: the run is published with other tables under the same run id.
     """
     tables = {name: [asdict(part) for part in files] for name, files in parts.items()}
-    told = {"version": 1, "run": run, **facts, "tables": tables, "schemas": dict.fromkeys(parts, VERSION)}
-    told["corpus"] = _with_hash(root, facts["corpus"])
-    root.create(paths.claim_path(run), documents.encode(told))
-    standing = published(root, run)
-    if standing is None:
-        standing = _commit(root, run)
-    elif standing["tables"] == tables:
-        _place(root, standing)
-    complete(root, standing, scratch)
-    if standing["tables"] != tables:
-        then, now = standing.get("versions"), facts.get("versions")
+    ours = {"version": 1, "run": run, **facts, "tables": tables, "schemas": dict.fromkeys(parts, VERSION)}
+    ours["corpus"] = _with_hash(root, facts["corpus"])
+    root.create(paths.claim_path(run), documents.encode(ours))
+    manifest = published(root, run)
+    if manifest is None:
+        manifest = _commit(root, run)
+    elif manifest["tables"] == tables:
+        _place(root, manifest)
+    complete(root, manifest, scratch)
+    if manifest["tables"] != tables:
+        then, now = manifest.get("versions"), facts.get("versions")
         changed = "" if then == now else f" (made by {then}, now {now})"
         raise DamagedRun(
             f"run {run!r} is published with other tables{changed}; give another --run, or remove it: deconvoy rm {run}"
         )
-    return standing
+    return manifest
 
 
-def standing(root: Root, run: str) -> Document | None:
+def find_or_finish(root: Root, run: str) -> Document | None:
     """The manifest.json of a run; None if the run is not published. What a killed publisher has claimed is published first.
 
     Raises:
-        DamagedRun: the manifest is damaged.
+        DamagedRun: the manifest, or the claim of a run without one, is damaged.
     """
-    found = published(root, run)
-    if found is None and root.exists(paths.claim_path(run)) and _is_complete(root, _claimed(root, run)):
+    manifest = published(root, run)
+    if manifest is None and root.exists(paths.claim_path(run)) and _is_complete(root, run):
         return _commit(root, run)
-    return found
+    return manifest
 
 
-def complete(root: Root, told: Document, scratch: Path) -> None:
+def complete(root: Root, manifest: Document, scratch: Path) -> None:
     """Remove what a published run does not name from its folders; write its pin and its row of `runs`, unless they are right."""
-    run = told["run"]
-    if problem := verify.pin_problem(root, told):
+    run = manifest["run"]
+    if problem := verify.pin_problem(root, manifest):
         log.Log().say(f"run {run!r}: spec.json {problem}; it is written again")
-        root.put(paths.spec_path(run), documents.pin(told["identity"], told["corpus"]["manifest"]))
-    _remove_strays(root, told)
-    if verify.row_problem(root, told):
+        root.put(paths.spec_path(run), documents.pin(manifest["identity"], manifest["corpus"]["manifest"]))
+    _remove_strays(root, manifest)
+    if verify.row_problem(root, manifest):
         folder = paths.table_folder(RUNS.name, run)
         for name in root.files(folder):
             root.delete(f"{folder}/{name}")
         with TableWriter(root, RUNS, run, scratch) as writer:
-            writer.write(documents.runs_row(told))
+            writer.write(documents.runs_row(manifest))
             writer.close()
     for path in staged(root, run):
         root.delete(path)
@@ -95,53 +95,64 @@ def staged(root: Root, run: str) -> list[str]:
 
 
 def _commit(root: Root, run: str) -> Document:
-    """Publish what was claimed. A claim whose run is published is void, and void claims are looked for after they are read."""
-    while True:
-        try:
-            data = root.read(paths.claim_path(run))
-        except FileNotFoundError:
-            data = b""
-        found = published(root, run)
-        if found is not None:
-            return found
-        if data:
-            break
-    _place(root, documents.decode(data, run))
-    root.put(paths.checksum_path(run), documents.checksum(data))
-    root.create(paths.manifest_path(run), data)
-    found = published(root, run)
-    assert found is not None  # noqa: S101 - it was created by us or before
-    return found
+    """Publish what was claimed. A claim whose run is published is void, so that the manifest is looked for after it is read.
+
+    Raises:
+        DamagedRun: the claim is damaged or gone, or one of its parts is.
+    """
+    claim = _read_claim(root, run)
+    manifest = published(root, run)
+    if manifest is not None:
+        return manifest
+    if claim is None:
+        raise DamagedRun(
+            f"run {run!r} was removed while it was being published: its claim.json has vanished; run the same command again"
+        )
+    _place(root, documents.claimed(claim, run))
+    root.put(paths.checksum_path(run), documents.checksum(claim))
+    root.create(paths.manifest_path(run), claim)
+    manifest = published(root, run)
+    assert manifest is not None  # noqa: S101 - it was created by us or before
+    return manifest
 
 
-def _claimed(root: Root, run: str) -> Document:
-    return documents.decode(root.read(paths.claim_path(run)), run)
+def _read_claim(root: Root, run: str) -> bytes | None:
+    """The claim.json of a run; None if there is none."""
+    try:
+        return root.read(paths.claim_path(run))
+    except FileNotFoundError:
+        return None
 
 
-def _is_complete(root: Root, told: Document) -> bool:
-    """Whether every part of a claimed run is staged or in its place."""
-    return all(root.exists(paths.staged_path(part["path"])) or verify.is_intact(root, part) for part in _parts_of(told))
+def _is_complete(root: Root, run: str) -> bool:
+    """Whether a run is claimed, and every part is staged or in its place."""
+    claim = _read_claim(root, run)
+    return claim is not None and all(
+        root.exists(paths.staged_path(part["path"])) or verify.is_intact(root, part)
+        for part in _parts_of(documents.claimed(claim, run))
+    )
 
 
-def _place(root: Root, told: Document) -> None:
-    """Move every part that is staged to where the manifest names it.
+def _place(root: Root, manifest: Document) -> None:
+    """Move every part that is staged to where the manifest names it; may be done again, and by several at once.
 
     Raises:
         DamagedRun: a part is neither staged nor in its place.
     """
-    for part in _parts_of(told):
+    run = manifest["run"]
+    for part in _parts_of(manifest):
         try:
-            move(root, paths.staged_path(part["path"]), part["path"])
-        except FileNotFoundError:  # another publisher of the same tables has moved it
+            root.move(paths.staged_path(part["path"]), part["path"])
+        except FileNotFoundError:  # it was moved before, or by another publisher of the same tables
             if not verify.is_intact(root, part):
                 raise DamagedRun(
-                    f"run {told['run']!r} is claimed by a publisher whose file {part['path']} has vanished; "
-                    f"remove the run (deconvoy rm {told['run']}) and run the same command again"
+                    f"run {run!r} is claimed by a publisher whose file {part['path']} has vanished; "
+                    f"remove the run (deconvoy rm {run}) and run the same command again"
                 ) from None
 
 
-def _parts_of(told: Document) -> list[Mapping[str, Any]]:
-    return [part for files in told["tables"].values() for part in files]
+def _parts_of(manifest: Document) -> list[Mapping[str, Any]]:
+    return [part for files in manifest["tables"].values() for part in files]
 
 
 def _with_hash(root: Root, corpus: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
@@ -151,11 +162,11 @@ def _with_hash(root: Root, corpus: Mapping[str, Any] | None) -> Mapping[str, Any
     return {**corpus, "sha256": content(root, corpus["manifest"]).sha256}
 
 
-def _remove_strays(root: Root, told: Document) -> None:
+def _remove_strays(root: Root, manifest: Document) -> None:
     """An older version may have left parts that were never published; a reader of whole folders would see them."""
-    named = {part["path"] for part in _parts_of(told)}
+    named = {part["path"] for part in _parts_of(manifest)}
     for table in set(root.folders(paths.TABLES)) - {RUNS.name}:
-        folder = paths.table_folder(table, told["run"])
+        folder = paths.table_folder(table, manifest["run"])
         for name in root.files(folder):
             if name.endswith(".parquet") and f"{folder}/{name}" not in named:
                 root.delete(f"{folder}/{name}")

@@ -10,11 +10,11 @@ from typing import Any
 from workers import log
 from workers.errors import DamagedRun, QueryError, RunError, nearest
 from workers.spec import check_run_id
-from workers.store import paths
+from workers.store import files, paths
 from workers.store.root import Root
 
 VERSION = 1
-_MARKS = ("size", "ETag", "etag", "generation", "mtime", "ino", "LastModified", "last_modified", "created")
+MANIFESTS_DEPTH = 2  # runs/RUN/manifest.json
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ def some(root: Root) -> tuple[PublishedRun, ...]:
 def readable(root: Root) -> tuple[tuple[PublishedRun, ...], Mapping[str, str]]:
     """The published runs whose manifests can be understood, the newest first, and what is wrong with the others, by run id."""
     found, damaged = [], {}
-    for run in _ids(root):
+    for run in marks(root):
         try:
             found.append(read(root, run))
         except DamagedRun as error:
@@ -179,7 +179,7 @@ def _named(root: Root, run: str) -> PublishedRun:
     check_run_id(run)
     if run in root.folders(paths.RUNS) and root.exists(paths.manifest_path(run)):
         return read(root, run)
-    raise unpublished(root, run, _ids(root))
+    raise unpublished(root, run, marks(root))
 
 
 def unpublished(root: Root, run: str, ids: Collection[str]) -> RunError:
@@ -195,24 +195,11 @@ def _of_kind(found: PublishedRun, job: str | None) -> PublishedRun:
     return found
 
 
-def _ids(root: Root) -> list[str]:
-    """Folders of runs that have a manifest; without one a run is not published."""
-    return [run for run in root.folders(paths.RUNS) if root.exists(paths.manifest_path(run))]
-
-
 def marks(root: Root) -> dict[str, str]:
-    """The published runs, by one listing: each with what changes when its manifest does."""
-    root.filesystem.invalidate_cache()
-    folder = root.path(paths.RUNS)
-    # A bucket lists all below a prefix at once; a folder's attempts need not be walked through.
-    found = root.filesystem.find(folder, maxdepth=2 if root.is_local else None, detail=True)
-    names = {name: name.removeprefix(folder).strip("/").split("/") for name in found}
-    return {run: _mark(found[name]) for name, (run, *rest) in sorted(names.items()) if rest == ["manifest.json"]}
-
-
-def _mark(about: Mapping[str, Any]) -> str:
-    """What a file system says of a file that another one of its name would not have."""
-    return " ".join(f"{key}={about[key]}" for key in _MARKS if about.get(key) is not None)
+    """The published runs, by one listing: each with what changes when its manifest does. Without one a run is not published."""
+    stamps = files.stamps(root, paths.RUNS, MANIFESTS_DEPTH)
+    runs = sorted({rel.split("/")[1] for rel in stamps})
+    return {run: stamps[path] for run in runs if (path := paths.manifest_path(run)) in stamps}
 
 
 def read(root: Root, run: str) -> PublishedRun:

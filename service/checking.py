@@ -12,13 +12,11 @@ from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 
-from service.catalog import Part, PublishedRun
+from service.catalog import MANIFESTS_DEPTH, Part, PublishedRun
 from workers.store import documents, files, paths
 from workers.store.files import Content
 from workers.store.root import Root
 from workers.store.schema import RUNS
-
-MANIFESTS_DEPTH = 2  # runs/RUN/manifest.json
 
 
 def whole(
@@ -51,8 +49,16 @@ class Known:
 
     def problems(self, run: PublishedRun) -> Iterator[str]:
         """What is wrong with a run, one line for each file."""
+        try:
+            yield from self._problems(run)
+        except FileNotFoundError:
+            yield f"a file of run {run.run!r} was removed while it was read"
+
+    def _problems(self, run: PublishedRun) -> Iterator[str]:
         manifest, beside = paths.manifest_path(run.run), paths.checksum_path(run.run)
-        if beside in self._stamps:
+        if manifest not in self._stamps:  # `rm` removes it first
+            yield f"{manifest} is missing"
+        elif beside in self._stamps:
             wanted = documents.checksum_line(self._content(manifest).sha256)
             if self._content(beside).sha256 != sha256(wanted).hexdigest():
                 yield f"{manifest} does not have the SHA-256 in {beside}"

@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from functools import partial
 
+from service import catalog
 from workers.errors import RunError, nearest
 from workers.retrying import retried
 from workers.spec import check_run_id
-from workers.store import paths
 from workers.store.root import Root
 from workers.store.verify import Finding, verify
 
@@ -18,7 +18,7 @@ def verified(root: Root, run: str | None) -> Mapping[str, Sequence[Finding]]:
         RunError: the run is not published.
         StoreError: the store keeps failing.
     """
-    ids = [each for each in root.folders(paths.RUNS) if root.exists(paths.manifest_path(each))]
+    ids = [*catalog.marks(root)]
     if run is not None and check_run_id(run) not in ids:
         raise RunError(f"run {run!r} is not published in {root.url!r}; {nearest(run, ids)}")
     wanted = ids if run is None else [run]

@@ -13,10 +13,12 @@ from tests.support import corpora, failing_store
 pytestmark = pytest.mark.ray
 REPOSITORY = Path(__file__).parents[2]
 IMAGES = 24
-# The first write of each phase: a shard result, that of a group, which comes after those of three shards, and manifest.json.
+# The first write of each phase: a shard result, that of a group, which comes after those of three shards, the first file that
+# is moved into place, and manifest.json.
 PHASES = {
     "scan": {"match": "/shards/"},
     "project": {"match": "/shards/", "files": 3},
+    "move": {"match": "/tables/"},
     "publish": {"match": "/one/manifest.json"},
 }
 
@@ -66,7 +68,11 @@ def calm(corpus, tmp_path_factory) -> dict[str, list[str]]:
 
 
 @pytest.mark.parametrize(
-    "phase", ["scan", pytest.param("project", marks=pytest.mark.slow), pytest.param("publish", marks=pytest.mark.slow)]
+    "phase",
+    [
+        *("scan", "move"),
+        *(pytest.param(each, marks=pytest.mark.slow) for each in ("project", "publish")),
+    ],
 )
 def test_a_store_that_refuses_everything_for_a_while_costs_that_while(phase, corpus, calm, tmp_path):
     control = tmp_path / "control"
@@ -95,7 +101,7 @@ def test_a_store_that_refuses_for_longer_ends_the_run_in_one_line_and_the_same_c
 
 
 @pytest.mark.parametrize(
-    "phase", [pytest.param("scan", marks=pytest.mark.slow), pytest.param("project", marks=pytest.mark.slow), "publish"]
+    "phase", [*(pytest.param(each, marks=pytest.mark.slow) for each in ("scan", "project", "move")), "publish"]
 )
 def test_a_full_store_ends_the_run_in_one_line_and_the_same_command_resumes(phase, corpus, calm, tmp_path):
     control = tmp_path / "control"

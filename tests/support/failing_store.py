@@ -57,7 +57,7 @@ def _beside(path: str) -> int:
 
 def _check(operation: str, path: str) -> None:
     """Raise what the control file asks for, if its time has come."""
-    control, is_write = Path(os.environ[CONTROL]), operation in ("put", "create", "delete")
+    control, is_write = Path(os.environ[CONTROL]), operation in ("put", "copy", "create", "delete")
     if not control.exists():
         return
     told = json.loads(control.read_text())
@@ -107,6 +107,10 @@ class FailingStore(AbstractFileSystem):
     def put_file(self, lpath: str, rpath: str, **_: Any) -> None:
         _check("put", rpath)
         self._write(rpath, Path(lpath).read_bytes())
+
+    def cp_file(self, path1: str, path2: str, **_: Any) -> None:
+        _check("copy", path2)
+        self._write(path2, Path(path1).read_bytes())
 
     def rm_file(self, path: str) -> None:
         _check("delete", path)

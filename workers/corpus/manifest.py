@@ -24,7 +24,7 @@ from workers.corpus.merging import merge
 from workers.errors import CorpusError, DamagedFile
 from workers.retrying import retried
 from workers.spec import CorpusSpec
-from workers.store import footers, paths
+from workers.store import damage, footers, paths
 from workers.store.results import MANIFEST
 from workers.store.root import Root
 
@@ -133,7 +133,7 @@ class Listing:
             with root.open(old) as source, self.before.open("wb") as copy:
                 shutil.copyfileobj(source, copy, _BLOCK)
         target = self.folder / "merged.parquet"
-        with _damage(root.path(old) if old else str(self.folder)):
+        with damage.named(root.path(old) if old else str(self.folder), _WAY_OUT, duckdb.Error):
             _check_pages(self.before)
             merge(self.before, self.folder / "listed.parquet", target, GROUP_ROWS)
         return target
@@ -205,7 +205,7 @@ def stream(root: Root, rel: str, step: int) -> Iterator[list[Row]]:
 @contextmanager
 def _opened(root: Root, rel: str) -> Iterator[pq.ParquetFile]:
     """A manifest, whose pages are checked when they are read."""
-    with _damage(root.path(rel)), footers.opened(root, rel, _check_footer) as parquet:
+    with damage.named(root.path(rel), _WAY_OUT, duckdb.Error), footers.opened(root, rel, _check_footer) as parquet:
         yield parquet
 
 
@@ -216,18 +216,6 @@ def _check_footer(footer: pq.FileMetaData) -> None:
     sizes = [footer.row_group(number).num_rows for number in range(footer.num_row_groups)]
     if sum(sizes) != footer.num_rows or any(size != GROUP_ROWS for size in sizes[:-1]):
         raise pa.ArrowInvalid(f"its footer counts {footer.num_rows} rows, its row groups hold {sum(sizes)}")
-
-
-@contextmanager
-def _damage(name: str) -> Iterator[None]:
-    """Say in one line which manifest is damaged."""
-    try:
-        yield
-    except (pa.ArrowException, duckdb.Error, OSError, UnicodeDecodeError) as error:
-        if isinstance(error, OSError) and error.errno is not None:  # the storage's own
-            raise
-        told = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DamagedFile(f"{name} is damaged: {told}; {_WAY_OUT}") from error
 
 
 def _check_pages(local: Path) -> None:

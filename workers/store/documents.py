@@ -14,6 +14,7 @@ from workers.store.root import Root
 from workers.store.schema import RUNS
 
 Document = Mapping[str, Any]
+_AGAIN = "and run the same command again: it reuses the results of its shards"
 
 
 def encode(document: Document) -> bytes:
@@ -22,7 +23,7 @@ def encode(document: Document) -> bytes:
 
 
 def checksum(data: bytes) -> bytes:
-    """The line that stands beside a manifest.json, in the format of `sha256sum`."""
+    """The line beside a manifest.json, in the format of `sha256sum`."""
     return checksum_line(hashlib.sha256(data).hexdigest())
 
 
@@ -41,23 +42,52 @@ def published(root: Root, run: str) -> Document | None:
     return decode(root.read(path), run) if root.exists(path) else None
 
 
+def claimed(data: bytes, run: str) -> Document:
+    """The manifest.json that a claim.json holds.
+
+    Raises:
+        DamagedRun: it is not a manifest of this run.
+    """
+    try:
+        return parse(data, run)
+    except ValueError as error:
+        raise DamagedRun(
+            f"run {run!r} is claimed and not yet published, and its claim.json is damaged: {error}; remove the run "
+            f"(deconvoy rm {run}) {_AGAIN}"
+        ) from error
+
+
 def decode(data: bytes, run: str) -> Document:
-    """What the bytes of a manifest.json say.
+    """What the bytes of a published manifest.json say.
 
     Raises:
         DamagedRun: they are not a manifest of this run.
     """
     try:
+        return parse(data, run)
+    except ValueError as error:
+        raise DamagedRun(
+            f"run {run!r} is published and its manifest.json is damaged, {error}; restore it from a copy, or remove the "
+            f"run (deconvoy rm {run}) {_AGAIN}"
+        ) from error
+
+
+def parse(data: bytes, run: str) -> Document:
+    """What the bytes of a manifest say.
+
+    Raises:
+        ValueError: they are not a manifest of this run, and why.
+    """
+    try:
         document = json.loads(data)
-        if document["run"] == run and document["version"] and document["tables"]:
-            return dict(document)
-        told = f"it is of run {document['run']!r}"
+        owner, is_whole = document["run"], document["version"] and document["tables"]
     except (ValueError, TypeError, KeyError, RecursionError) as error:
-        told = f"it cannot be read: {type(error).__name__}: {error}"
-    raise DamagedRun(
-        f"run {run!r} is published and its manifest.json is damaged, {told}; restore it from a copy, or remove the run "
-        f"(deconvoy rm {run}) and run the same command again: it reuses the results of its shards"
-    )
+        raise ValueError(f"it cannot be read: {type(error).__name__}: {error}") from error
+    if owner != run:
+        raise ValueError(f"it is of run {owner!r}")
+    if not is_whole:
+        raise ValueError("it has no version or no tables")
+    return dict(document)
 
 
 def pin(identity: Any, manifest: str) -> bytes:  # noqa: ANN401 - JSON

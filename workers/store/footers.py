@@ -34,7 +34,7 @@ def opened(root: Root, rel: str, check: Callable[[pq.FileMetaData], None]) -> It
         ArrowInvalid, OSError without errno: it is damaged.
     """
     with root.open(rel) as file:
-        key = root.path(rel), stamp(root, rel, file)
+        key = root.path(rel), stamp(root, rel)
         with _LOCK:
             footer = _FOOTERS.get(key)
         parquet = pq.ParquetFile(file, metadata=footer, page_checksum_verification=True)

@@ -5,9 +5,10 @@ import errno
 import fcntl
 import os
 import shutil
+import tempfile
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
@@ -121,6 +122,19 @@ def lock(folder: Path, how: int = fcntl.LOCK_EX) -> Iterator[bool]:
         yield held
     finally:
         os.close(number)
+
+
+@contextmanager
+def scratch(parent: Path) -> Iterator[Path]:
+    """A temporary folder in a folder, where what processes that were killed have left is removed."""
+    parent.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        with lock(parent):
+            sweep(parent)
+            temporary = tempfile.TemporaryDirectory(prefix="deconvoy-", dir=parent, ignore_cleanup_errors=True)
+            folder = stack.enter_context(temporary)
+            stack.enter_context(lock(Path(folder)))
+        yield Path(folder)
 
 
 def sweep(parent: Path) -> None:

@@ -5,18 +5,18 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar, cast
+from typing import BinaryIO, TypeVar, cast
 
 import fsspec
 from fsspec.core import url_to_fs
 
 from workers.errors import RootError, StoreError
 from workers.retrying import may_pass, patience, reason, retried
-from workers.store import local
+from workers.store import local, objects
 from workers.store.streams import Stream
 
 CREATE_TRIES = 3  # S3 answers 409 to one of several writers of a name: it is to try again
@@ -79,15 +79,30 @@ class Root:
 
     def exists(self, rel: str) -> bool:
         """Whether the file is there."""
-        return self._ask(lambda: self._exists(rel), "looking for", rel)
+        return self._ask(partial(objects.exists, self.filesystem, self.path(rel)), "looking for", rel)
 
     def files(self, folder: str) -> dict[str, int]:
         """Names and sizes in bytes of the files directly below a folder; empty if there is no folder."""
-        return {_name(entry): entry["size"] for entry in self._entries(folder) if entry["type"] == "file"}
+        return {objects.name(entry): entry["size"] for entry in self._entries(folder) if entry["type"] == "file"}
 
     def folders(self, folder: str) -> list[str]:
         """Names of the folders directly below a folder, sorted."""
-        return sorted(_name(entry) for entry in self._entries(folder) if entry["type"] == "directory")
+        return sorted(objects.name(entry) for entry in self._entries(folder) if entry["type"] == "directory")
+
+    def info(self, rel: str) -> objects.Info:
+        """What the file system says of a file. FileNotFoundError if there is none."""
+        self.filesystem.invalidate_cache()
+        return self._ask(lambda: dict(self.filesystem.info(self.path(rel))), "looking at", rel)
+
+    def below(self, folder: str, depth: int | None = None) -> dict[str, objects.Info]:
+        """What the file system says of all files below a folder, by path under the root; empty if there is no folder.
+
+        A bucket lists everything below a prefix at once; elsewhere so many folders deep are walked.
+        """
+        if not objects.lists_all_at_once(self.filesystem):
+            return dict(self._walk(folder, depth))
+        infos = self._ask(partial(objects.below, self.filesystem, self.path(folder)), "listing", folder)
+        return {path.removeprefix(f"{self.base}/"): info for path, info in infos.items()}
 
     def put(self, rel: str, data: bytes, *, private: bool = False) -> None:
         """Write a file that appears whole; one that is there is replaced. Locally a private one is its owner's alone."""
@@ -105,6 +120,19 @@ class Root:
             return
         self._ask(partial(self.filesystem.put_file, str(file), self.path(rel)), "writing", rel)
         file.unlink()
+
+    def move(self, rel: str, to: str) -> None:
+        """Move a file within the root; it appears whole and replaces one that is there. FileNotFoundError if there is none.
+
+        In a bucket it is copied, then deleted. If that fails in between, both are there; moving again finishes it.
+        """
+        if not self.is_local:
+            self._ask(partial(objects.copy, self.filesystem, self.path(rel), self.path(to)), "moving", rel)
+            self.delete(rel)
+        elif self.exists(rel):
+            self._ask(partial(local.move, Path(self.path(rel)), Path(self.path(to))), "moving", rel)
+        else:
+            raise FileNotFoundError(errno.ENOENT, "no such file", self.path(rel))
 
     def create(self, rel: str, data: bytes) -> bool:
         """Write a file only if there is none; of any number of writers one gets True.
@@ -129,8 +157,8 @@ class Root:
     def modified(self, rel: str) -> datetime:
         """When a file was written, UTC. FileNotFoundError if there is none."""
         self.filesystem.invalidate_cache()
-        found: datetime = self._ask(lambda: self.filesystem.modified(self.path(rel)), "looking at", rel)
-        return found if found.tzinfo else found.replace(tzinfo=UTC)
+        time: datetime = self._ask(lambda: self.filesystem.modified(self.path(rel)), "looking at", rel)
+        return time if time.tzinfo else time.replace(tzinfo=UTC)
 
     def delete(self, rel: str) -> None:
         """Remove a file; no error if there is none."""
@@ -148,7 +176,7 @@ class Root:
         """
         try:
             with self._scratch() as folder:
-                yield folder
+                yield Path(folder)
         except OSError as error:
             if error.errno not in FULL:
                 raise
@@ -186,8 +214,7 @@ class Root:
             RootError: it cannot be done, and why.
         """
         try:
-            self.filesystem.invalidate_cache()
-            self.filesystem.ls(self.base or "/")
+            objects.entries(self.filesystem, self.base or "/")
         except Exception as error:
             raise RootError(f"root {self.url!r} cannot be read: {_reason(error)}") from error
 
@@ -227,50 +254,28 @@ class Root:
     def _shown(self, rel: str) -> str:
         return f"{self.url.rstrip('/')}/{rel}"
 
-    def _exists(self, rel: str) -> bool:
-        """Whether there is such a file; the `exists` of fsspec takes any error for an absent one."""
-        self.filesystem.invalidate_cache()
+    def _entries(self, folder: str) -> list[objects.Info]:
         try:
-            self.filesystem.info(self.path(rel))
-        except (FileNotFoundError, NotADirectoryError):
-            return False
-        return True
-
-    def _entries(self, folder: str) -> list[dict[str, Any]]:
-        def act() -> list[dict[str, Any]]:
-            self.filesystem.invalidate_cache()
-            return list(self.filesystem.ls(self.path(folder), detail=True))
-
-        try:
-            return self._ask(act, "listing", folder)
+            return self._ask(partial(objects.entries, self.filesystem, self.path(folder)), "listing", folder)
         except (FileNotFoundError, NotADirectoryError):
             return []
+
+    def _walk(self, folder: str, depth: int | None) -> Iterator[tuple[str, objects.Info]]:
+        for entry in self._entries(folder):
+            rel = f"{folder}/{objects.name(entry)}"
+            if entry["type"] == "file":
+                yield rel, entry
+            elif entry["type"] == "directory" and depth != 1:
+                yield from self._walk(rel, depth and depth - 1)
+
+    def _scratch(self) -> AbstractContextManager[Path | str]:
+        here = Path(self.path("tmp"))
+        return local.scratch(here) if self.is_local else tempfile.TemporaryDirectory(prefix="deconvoy-")
 
     def _create(self, rel: str, data: bytes) -> bool:
         if self.is_local:
             return local.create(Path(self.path(rel)), data)
-        try:
-            with self.filesystem.open(self.path(rel), "xb") as file:
-                file.write(data)
-        except FileExistsError:
-            return False
-        return True
-
-    @contextmanager
-    def _scratch(self) -> Iterator[Path]:
-        if not self.is_local:
-            with tempfile.TemporaryDirectory(prefix="deconvoy-") as folder:
-                yield Path(folder)
-            return
-        parent = Path(self.path("tmp"))
-        parent.mkdir(parents=True, exist_ok=True)
-        with ExitStack() as stack:
-            with local.lock(parent):
-                local.sweep(parent)
-                temporary = tempfile.TemporaryDirectory(prefix="deconvoy-", dir=parent, ignore_cleanup_errors=True)
-                folder = stack.enter_context(temporary)
-                stack.enter_context(local.lock(Path(folder)))
-            yield Path(folder)
+        return objects.create(self.filesystem, self.path(rel), data)
 
 
 def patient(url: str) -> Root:
@@ -288,10 +293,6 @@ def existing(url: str) -> Root:
     if found.is_local and not Path(found.base).is_dir():
         raise RootError(f"root {url!r} does not exist" if not Path(found.base).exists() else f"root {url!r} is a file")
     return found
-
-
-def _name(entry: dict[str, Any]) -> str:
-    return str(entry["name"]).rstrip("/").rpartition("/")[2]
 
 
 def _reason(error: BaseException) -> str:

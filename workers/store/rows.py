@@ -1,6 +1,5 @@
 """Parquet files as the datasets want them. Takes Arrow tables, gives files named by their content."""
 
-import hashlib
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,10 +16,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from cachetools import LRUCache
 
-from workers.errors import DamagedFile
-from workers.store import paths, seals
+from workers.store import damage, paths, seals
 from workers.store.columns import IMAGE, Table
-from workers.store.files import stamp
+from workers.store.files import content_of, stamp
 from workers.store.results import RESULTS
 from workers.store.root import Root
 from workers.store.schema import TABLES
@@ -28,7 +26,6 @@ from workers.store.schema import TABLES
 PART_BYTES = 200_000_000
 GROUP_BYTES = 1_500_000
 SMALL_GROUP_ROWS = 256
-_BLOCK = 1 << 20
 _WHOLE: LRUCache[str, bool] = LRUCache(4096)  # files that were found whole
 _LOCK = Lock()
 
@@ -81,23 +78,17 @@ def read_table(
         FileNotFoundError: there is no such file.
         DamagedFile: it is not what was written; its page checksums, its columns or its count of rows say so.
     """
-    with root.open(rel) as file:
-        try:
-            source = _unsealed(file, f"{root.url} {rel} {stamp(root, rel, file)}") if sealed else file
-            footer = pq.read_metadata(source)
-            _check_columns(footer.schema.to_arrow_schema(), (footer.metadata or {}).get(b"deconvoy.schema", b""))
-            source.seek(0)
-            found = pq.read_table(
-                source, columns=columns, filters=filters, partitioning=None, page_checksum_verification=True
-            )
-            if filters is None and len(found) != footer.num_rows:
-                raise pa.ArrowInvalid(f"it holds {len(found)} rows, its footer counts {footer.num_rows}")
-        except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
-            if isinstance(error, OSError) and error.errno is not None:  # the storage's own
-                raise
-            told = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise DamagedFile(f"{root.path(rel)} is damaged: {told}") from error
-    return found
+    with root.open(rel) as file, damage.named(root.path(rel)):
+        source = _unsealed(file, f"{root.url} {rel} {stamp(root, rel)}") if sealed else file
+        footer = pq.read_metadata(source)
+        _check_columns(footer.schema.to_arrow_schema(), (footer.metadata or {}).get(b"deconvoy.schema", b""))
+        source.seek(0)
+        table = pq.read_table(
+            source, columns=columns, filters=filters, partitioning=None, page_checksum_verification=True
+        )
+        if filters is None and len(table) != footer.num_rows:
+            raise pa.ArrowInvalid(f"it holds {len(table)} rows, its footer counts {footer.num_rows}")
+    return table
 
 
 def _unsealed(file: BinaryIO, key: str) -> BinaryIO:
@@ -273,17 +264,9 @@ class TableWriter:
 
     def _commit(self) -> None:
         self._writer.close()
-        hashed, size = _hash(self._local)
-        rel = f"{self._folder}/part-{len(self._parts):05d}-{hashed[:16]}.parquet"
+        with self._local.open("rb") as file:
+            content = content_of(file)
+        rel = f"{self._folder}/part-{len(self._parts):05d}-{content.sha256[:16]}.parquet"
         self._root.put_file(self._local, paths.staged_path(rel) if self._staged else rel)
-        self._parts.append(PartFile(rel, self._rows, size, hashed))
+        self._parts.append(PartFile(rel, self._rows, content.bytes, content.sha256))
         self._rows = 0
-
-
-def _hash(path: Path) -> tuple[str, int]:
-    hashed, size = hashlib.sha256(), 0
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            hashed.update(block)
-            size += len(block)
-    return hashed.hexdigest(), size

@@ -2,7 +2,10 @@
 
 import io
 from collections.abc import Callable
+from functools import partial
 from typing import BinaryIO, Protocol, TypeVar
+
+PIECE_BYTES = 8 << 20  # asked for at once where all is read; a read that fails is done again
 
 Result = TypeVar("Result")
 
@@ -48,15 +51,23 @@ class Stream(io.RawIOBase):
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # typeshed calls the buffer's type private
         """Read up to as many bytes as the buffer holds; gives how many."""
-        data = self._ask(lambda: self._at(self._place, lambda file: file.read(len(buffer))))
+        data = self._read_piece(len(buffer))
         buffer[: len(data)] = data
-        self._place += len(data)
         return len(data)
+
+    def readall(self) -> bytes:
+        """The rest of the file. Python's own asks the store once for each 8 KiB."""
+        return b"".join(iter(partial(self._read_piece, PIECE_BYTES), b""))
 
     def close(self) -> None:
         """Close the file."""
         self._drop()
         super().close()
+
+    def _read_piece(self, most: int) -> bytes:
+        data = self._ask(lambda: self._at(self._place, lambda file: file.read(most)))
+        self._place += len(data)
+        return data
 
     def _size(self) -> int:
         return self._ask(lambda: self._at(0, lambda file: file.seek(0, io.SEEK_END)))

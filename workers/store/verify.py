@@ -4,11 +4,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
-from workers.errors import DamagedRun
-from workers.store import documents, footers, paths
+from workers.errors import DamagedFile
+from workers.store import damage, documents, footers, paths
 from workers.store.documents import Document
 from workers.store.files import content
 from workers.store.root import Root
@@ -38,10 +37,11 @@ class Finding:
 def verify(root: Root, run: str) -> Iterator[Finding]:
     """Read every file of a published run and compare it with what its manifest says."""
     remove = f"restore it from a copy, or remove the run (deconvoy rm {run}) and run the same command again"
+    data = root.read(paths.manifest_path(run))
     try:
-        document, data = _manifest(root, run)
-    except DamagedRun as error:
-        yield Finding(run, paths.manifest_path(run), str(error).partition(", ")[2].partition("; ")[0], remove)
+        document = documents.parse(data, run)
+    except ValueError as error:
+        yield Finding(run, paths.manifest_path(run), str(error), remove)
         return
     checked = list(_checksum(root, run, data, remove))
     yield from checked
@@ -104,19 +104,14 @@ def pin_problem(root: Root, document: Document) -> str:
     return "" if root.read(path) == documents.pin(document["identity"], manifest) else "is not what the manifest says"
 
 
-def _manifest(root: Root, run: str) -> tuple[Document, bytes]:
-    data = root.read(paths.manifest_path(run))
-    return documents.decode(data, run), data
-
-
 def _checksum(root: Root, run: str, data: bytes, remove: str) -> Iterator[Finding]:
     path = paths.checksum_path(run)
     if not root.exists(path):
-        told = "is missing: an older version published the run, and its manifest.json cannot be checked"
-        yield Finding(run, path, told, "nothing to do", damage=False)
+        problem = "is missing: an older version published the run, and its manifest.json cannot be checked"
+        yield Finding(run, path, problem, "nothing to do", damage=False)
     elif root.read(path) != documents.checksum(data):
-        told = f"does not have the SHA-256 in {path}, or that file is damaged"
-        yield Finding(run, paths.manifest_path(run), told, remove)
+        problem = f"does not have the SHA-256 in {path}, or that file is damaged"
+        yield Finding(run, paths.manifest_path(run), problem, remove)
 
 
 def _parts(root: Root, document: Document) -> Iterator[Finding]:
@@ -131,11 +126,11 @@ def _wrong(root: Root, part: Mapping[str, Any]) -> str:
     """What is wrong with a file; nothing if it is the one that the manifest names."""
     if not root.exists(part["path"]):
         return "is missing"
-    there = content(root, part["path"])
-    if there.bytes != part["bytes"]:
-        return f"has {there.bytes} bytes instead of {part['bytes']}"
-    if there.sha256 != part["sha256"]:
-        return f"has the SHA-256 {there.sha256[:16]}... instead of {part['sha256'][:16]}..."
+    actual = content(root, part["path"])
+    if actual.bytes != part["bytes"]:
+        return f"has {actual.bytes} bytes instead of {part['bytes']}"
+    if actual.sha256 != part["sha256"]:
+        return f"has the SHA-256 {actual.sha256[:16]}... instead of {part['sha256'][:16]}..."
     with root.open(part["path"]) as file:
         count = pq.ParquetFile(file).metadata.num_rows
     return "" if count == part["rows"] else f"has {count} rows instead of {part['rows']}"
@@ -147,8 +142,8 @@ def _strays(root: Root, document: Document) -> Iterator[Finding]:
         folder = paths.table_folder(table, run)
         for name in root.files(folder):
             if name.endswith(".parquet") and f"{folder}/{name}" not in named:
-                told = "is not named by the manifest, and readers of whole folders see its rows"
-                yield Finding(run, f"{folder}/{name}", told, "run the same command again: it removes the file")
+                problem = "is not named by the manifest, and readers of whole folders see its rows"
+                yield Finding(run, f"{folder}/{name}", problem, "run the same command again: it removes the file")
 
 
 def _row(root: Root, document: Document) -> Iterator[Finding]:
@@ -173,13 +168,11 @@ def _corpus(root: Root, document: Document, remove: str) -> Iterator[Finding]:
 def _unreadable(root: Root, path: str) -> str:
     """What keeps a Parquet file from being read; nothing if all its pages have their checksums."""
     try:
-        with footers.opened(root, path, lambda _: None) as parquet:
+        with damage.named("it"), footers.opened(root, path, lambda _: None) as parquet:
             for _ in parquet.iter_batches():
                 pass
-    except (pa.ArrowException, OSError) as error:
-        if isinstance(error, OSError) and error.errno is not None:  # the storage's own
-            raise
-        return f"cannot be read: {str(error).splitlines()[0]}"
+    except DamagedFile as error:
+        return str(error).removeprefix("it ")
     return ""
 
 
@@ -189,5 +182,5 @@ def _results(root: Root, document: Document) -> Iterator[Finding]:
     there = {f"{paths.shard_folder(each)}/{name}" for each in folders for name in root.files(paths.shard_folder(each))}
     missing = [path for path in named if path not in there]
     if missing:
-        told = f"is missing, as are {len(missing) - 1} other results of the {len(named)} that the run was made of"
-        yield Finding(document["run"], missing[0], told, "they will be made again if they are needed", damage=False)
+        problem = f"is missing, as are {len(missing) - 1} other results of the {len(named)} that the run was made of"
+        yield Finding(document["run"], missing[0], problem, "they will be made again if they are needed", damage=False)

@@ -10,15 +10,15 @@ import pyarrow.dataset as ds
 import pytest
 
 from jobs import publish
-from tests.unit.jobs.test_publish import FACTS
+from tests.unit.jobs.test_publish import FACTS, Parts
 from workers.errors import DamagedRun
-from workers.store import files, paths, verify
+from workers.store import paths, verify
 from workers.store.root import Root
 from workers.store.rows import TableWriter
 from workers.store.schema import IMAGES, REJECTS
 
 RUN = "flowers"
-MUTATIONS = ("put", "put_file", "create", "delete")
+MUTATIONS = ("put", "put_file", "move", "create", "delete")
 
 
 class Killed(BaseException):
@@ -37,13 +37,18 @@ def rows(detail: str) -> dict[Any, list[dict[str, Any]]]:
 
 def attempt(root: Root, scratch: Path, detail: str) -> publish.Document:
     """One attempt at the run, from its tables to the end."""
-    publish.standing(root, RUN)
+    publish.find_or_finish(root, RUN)
+    return publish.publish(root, RUN, stage(root, scratch, detail), FACTS, scratch)
+
+
+def stage(root: Root, scratch: Path, detail: str) -> Parts:
+    """The tables of an attempt, before any of them is published."""
     parts = {}
     for table, written in rows(detail).items():
         with TableWriter(root, table, RUN, scratch, staged=True) as writer:
             writer.write(pa.Table.from_pylist(written, table.schema))
             parts[table.name] = writer.close()
-    return publish.publish(root, RUN, parts, FACTS, scratch)
+    return parts
 
 
 def killed_before(number: int) -> pytest.MonkeyPatch:
@@ -60,7 +65,6 @@ def killed_before(number: int) -> pytest.MonkeyPatch:
 
     for name in MUTATIONS:
         patch.setattr(Root, name, dying(getattr(Root, name)))
-    patch.setattr(publish, "move", dying(files.move))
     return patch
 
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 from typer.testing import CliRunner
 
-from service import sql
+from service import catalog, checking, sql
 from service.cli import app
 from tests.support.published import CHANNELS, publish
 from workers.errors import DamagedRun, QueryError
@@ -273,3 +273,34 @@ def test_a_query_has_limits_of_time_and_of_memory_and_says_which_flag_lifts_them
         app, ["sql", "FROM units LIMIT 1", "--root", two.base, "--memory", "1GB", "--timeout", "9"]
     )
     assert done.exit_code == 0
+
+
+@pytest.mark.parametrize("run", ["runs", "tables", "first"])
+def test_a_manifest_that_was_changed_is_found_whatever_its_run_is_called(run, tmp_path):
+    root = Root(str(tmp_path / "runs" / "tables"))
+    publish(root, run)
+    publish(root, "other")
+    manifest = root.read(paths.manifest_path(run))
+    root.put(paths.checksum_path(run), documents.checksum(manifest))
+    assert checking.whole(root, catalog.runs(root), ["units"])[1] == {}
+    root.put(paths.manifest_path(run), manifest.replace(b'"images": 12', b'"images": 13'))
+    assert list(checking.whole(root, catalog.runs(root), ["units"])[1]) == [run]
+    assert list(catalog.marks(root)) == sorted([run, "other"])
+    assert sql.ask(root, "SELECT DISTINCT run FROM units").rows == (("other",),)
+
+
+@pytest.mark.parametrize("gone", ["manifest", "part", "part while it is read"])
+def test_a_run_that_is_being_removed_is_left_out_of_the_answer(gone, tmp_path, monkeypatch):
+    root = Root(str(tmp_path / "root"))
+    publish(root)
+    publish(root, "other")
+    root.put(paths.checksum_path("first"), documents.checksum(root.read(paths.manifest_path("first"))))
+    runs, [first, *_] = catalog.runs(root), [part.path for part in catalog.find(root, "first").tables["units"]]
+    if gone == "part while it is read":
+        content = files.content
+        monkeypatch.setattr(files, "content", lambda place, path: (place.delete(first), content(place, path))[1])
+    else:
+        root.delete(first if gone == "part" else paths.manifest_path("first"))
+    whole, wrong = checking.whole(root, runs, ["units"])
+    assert [run.run for run in whole] == ["other"] and list(wrong) == ["first"]
+    assert ("is missing" in wrong["first"]) or wrong["first"] == "a file of run 'first' was removed while it was read"

@@ -18,10 +18,12 @@ from threading import Thread
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from fsspec import AbstractFileSystem
 
+from service import catalog
 from workers import retrying
 from workers.errors import RootError, StoreError
-from workers.store import local
+from workers.store import files, local
 from workers.store.root import Root, patient
 
 
@@ -270,6 +272,7 @@ OPERATIONS = {
     "modified": lambda root, _: root.modified("a"),
     "rm_file": lambda root, _: root.delete("a"),
     "open": lambda root, _: root.open("a").read(),
+    "cp_file": lambda root, _: root.move("a", "b"),
 }
 
 
@@ -476,3 +479,101 @@ def test_a_disk_that_is_full_takes_nothing_half_and_goes_on_when_there_is_space(
         assert everything(disk) == ["root", "root/a"]
         root.delete("a")
         assert root.create("b", b"2" * 1_500_000)
+
+
+def test_a_moved_file_is_whole_in_its_place_and_nowhere_else(root):
+    root.put("a", b"new")
+    root.put("below/b", b"old")
+    root.move("a", "below/b")
+    assert root.read("below/b") == b"new" and not root.exists("a")
+    with pytest.raises(FileNotFoundError):
+        root.move("a", "below/b")
+    assert root.read("below/b") == b"new"
+
+
+def test_a_store_that_cannot_copy_is_read_and_written(monkeypatch):
+    root = elsewhere()
+    root.put("a", b"x")
+    monkeypatch.setattr(root.filesystem, "cp_file", partial(AbstractFileSystem.cp_file, root.filesystem))
+    root.move("a", "b")
+    assert root.read("b") == b"x" and not root.exists("a")
+
+
+@pytest.mark.parametrize("name", ["cp_file", "rm_file"])
+@pytest.mark.parametrize("after", [False, True])
+def test_a_move_that_failed_in_between_is_finished_by_the_next_try(name, after, monkeypatch):
+    root = elsewhere()
+    root.put("a", b"x")
+    refusing(monkeypatch, root, name, 3, after=after)
+    root.move("a", "b")
+    assert root.read("b") == b"x" and not root.exists("a")
+
+
+def test_a_local_move_whose_folder_was_not_synced_is_finished_by_the_next_try(tmp_path, monkeypatch):
+    root, real, failing = Root(str(tmp_path), 60), local.sync, [OSError(errno.EIO, "Input/output error")]
+    root.put("a", b"x")
+
+    def sync(path: Path) -> None:
+        if path.is_dir() and failing:
+            raise failing.pop()
+        real(path)
+
+    monkeypatch.setattr(local, "sync", sync)
+    monkeypatch.setattr(retrying, "FIRST_PAUSE_S", 0.001)
+    root.move("a", "b")
+    assert everything(tmp_path) == ["b"] and not failing
+
+
+def test_a_move_in_a_root_that_vanished_is_refused(tmp_path):
+    root = Root(str(tmp_path / "root"))
+    root.put("a", b"x")
+    root.read("a")
+    (tmp_path / "root").rename(tmp_path / "gone")
+    with pytest.raises(StoreError, match="the root has vanished"):
+        root.move("a", "b")
+    assert not (tmp_path / "root").exists()
+
+
+@pytest.mark.parametrize("depth", [None, 1, 2])
+def test_all_files_below_a_folder_are_listed_as_deep_as_is_asked_for(depth, root):
+    for rel in ("runs/a", "runs/runs/b", "runs/runs/runs/c", "other/d"):
+        root.put(rel, b"x")
+    below, every = root.below("runs", depth), ["runs/a", "runs/runs/b", "runs/runs/runs/c"]
+    assert sorted(below) == sorted(every[:depth])
+    assert {info["size"] for info in below.values()} == {1} and not root.below("nowhere")
+
+
+def test_a_folder_that_cannot_be_listed_is_not_taken_for_an_empty_one(tmp_path, monkeypatch):
+    root, real = Root(str(tmp_path)), os.scandir
+    root.put("runs/one/manifest.json", b"x")
+
+    def scandir(path):
+        if str(path).endswith("one"):
+            raise OSError(errno.EIO, "Input/output error")
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(StoreError, match=f"listing {tmp_path}/runs/one failed: Input/output error"):
+        files.stamps(root, "runs")
+    with pytest.raises(StoreError):
+        catalog.marks(root)
+
+
+@pytest.mark.parametrize("elsewhere_too", [False, True])
+def test_a_file_that_is_replaced_has_another_stamp(elsewhere_too, tmp_path):
+    root = elsewhere() if elsewhere_too else Root(str(tmp_path))
+    root.put("a", b"x")
+    before = files.stamp(root, "a"), files.stamps(root, "")
+    assert before == (files.stamp(root, "a"), files.stamps(root, ""))
+    root.put("a", b"y")
+    assert files.stamp(root, "a") != before[0] and files.stamps(root, "") != before[1]
+
+
+def test_a_file_that_is_read_whole_is_asked_for_in_large_pieces(monkeypatch):
+    root, reads = elsewhere(), []
+    root.put("a", b"x" * (20 << 20))
+    ask = Root._ask
+    monkeypatch.setattr(Root, "_ask", lambda *args: reads.append(args) or ask(*args))
+    with root.open("a") as file:
+        assert file.read(1) and len(file.read()) == (20 << 20) - 1
+    assert len(reads) < 8
