@@ -4,7 +4,7 @@ import glob
 import hashlib
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import FileIO
@@ -16,12 +16,14 @@ import fsspec
 from workers import files, retrying
 from workers.corpus import versions
 from workers.corpus.decode import EXTENSIONS
+from workers.corpus.hangs import Limit
 from workers.errors import CorpusError, ReadError, Reason, StaleFile
 from workers.patterns import Pattern
 from workers.retrying import retried
 from workers.spec import CorpusSpec
 
 READ_HANG_S = 120.0
+BULK_S = 3600.0  # for one question that lists a whole bucket or glob, which may be millions of files
 SLOWEST_BYTES_PER_S = 1 << 20
 
 
@@ -45,8 +47,12 @@ class _Found:
     etag: str
 
 
-def listing(corpus: CorpusSpec) -> Iterator[Listed]:
+def listing(corpus: CorpusSpec, limit: Limit | None = None) -> Iterator[Listed]:
     """All images of a folder (recursive, known extensions, nothing hidden) or all files that a glob matches.
+
+    Args:
+        corpus: what to list.
+        limit: how long the storage may be silent; every answer restarts it, whether it names an image or not.
 
     Raises:
         CorpusError: the source does not exist, is a file, or of a kind that has no folders.
@@ -55,13 +61,13 @@ def listing(corpus: CorpusSpec) -> Iterator[Listed]:
         raise CorpusError(
             f"corpus {corpus.source!r} cannot be listed: http has no folders; give one of this machine, or a bucket"
         )
-    filesystem, path = _filesystem(corpus.source)
+    limit, (filesystem, path) = limit or Limit(READ_HANG_S), _filesystem(corpus.source)
     if glob.has_magic(path):
         base = path[: re.search(r"[*?\[]", path).start()].rpartition("/")[0]  # type: ignore[union-attr]
-        found = _globbed(filesystem, path)
+        found = _globbed(filesystem, path, base, limit)
     else:
         base = path.rstrip("/")
-        found = _walked(filesystem, base, corpus.source)
+        found = _walked(filesystem, base, corpus.source, limit)
     describe = _describer(corpus, base, filesystem)
     return (describe(entry) for entry in found)
 
@@ -179,21 +185,28 @@ def _filesystem(source: str) -> tuple[Any, str]:
         raise CorpusError(f"corpus {source!r} cannot be listed: {error}") from error
 
 
-def _globbed(filesystem: Any, pattern: str) -> Iterator[_Found]:  # noqa: ANN401 - fsspec has no types
-    for path, info in filesystem.glob(pattern, detail=True).items():
+def _globbed(filesystem: Any, pattern: str, base: str, limit: Limit) -> Iterator[_Found]:  # noqa: ANN401 - fsspec has no types
+    filesystem.exists(base)  # whatever the answer: a dead storage gives none, and need not be waited for in bulk
+    with limit.extended(BULK_S):
+        found = filesystem.glob(pattern, detail=True)
+    for path, info in found.items():
+        limit.restart()
         if info["type"] == "file":
             yield _found(filesystem, path, info)
 
 
-def _walked(filesystem: Any, base: str, source: str) -> Iterator[_Found]:  # noqa: ANN401
-    if not filesystem.isdir(base):
-        what = "is a file, not a folder" if filesystem.exists(base) else "does not exist"
+def _walked(filesystem: Any, base: str, source: str, limit: Limit) -> Iterator[_Found]:  # noqa: ANN401
+    is_there = filesystem.exists(base)
+    with limit.extended(BULK_S):  # some stores list a whole folder to say that it is one
+        is_folder = filesystem.isdir(base)
+    if not is_folder:
+        what = "is a file, not a folder" if is_there else "does not exist"
         raise CorpusError(f"corpus {source!r} {what}; give a folder or a glob such as '{source}/**/*.jpg'")
-    found = _scan_local(base, set()) if _is_local(filesystem) else _scan_remote(filesystem, base)
+    found = _scan_local(base, set(), limit) if _is_local(filesystem) else _scan_remote(filesystem, base, limit)
     return (entry for entry in found if _has_image_extension(entry.path))
 
 
-def _scan_local(folder: str, above: set[tuple[int, int]]) -> Iterator[_Found]:
+def _scan_local(folder: str, above: set[tuple[int, int]], limit: Limit) -> Iterator[_Found]:
     """Files below a folder, streaming; a link back to a folder above is not followed."""
     status = os.stat(folder)
     here = (status.st_dev, status.st_ino)
@@ -202,6 +215,7 @@ def _scan_local(folder: str, above: set[tuple[int, int]]) -> Iterator[_Found]:
     folders = []
     with os.scandir(folder) as entries:
         for entry in entries:
+            limit.restart()
             if entry.name.startswith("."):
                 continue
             if entry.is_dir():
@@ -213,15 +227,26 @@ def _scan_local(folder: str, above: set[tuple[int, int]]) -> Iterator[_Found]:
                     continue
                 yield _Found(entry.path, about.st_size, versions.of_status(about))
     for below in folders:
-        yield from _scan_local(below, above | {here})
+        yield from _scan_local(below, above | {here}, limit)
 
 
-def _scan_remote(filesystem: Any, base: str) -> Iterator[_Found]:  # noqa: ANN401
-    for _, _, found in filesystem.walk(base, detail=True):
+def _scan_remote(filesystem: Any, base: str, limit: Limit) -> Iterator[_Found]:  # noqa: ANN401
+    for found in _folders(filesystem, base, limit):
         for info in found.values():
             relative = str(info["name"])[len(base) :]
             if "/." not in relative:
                 yield _found(filesystem, info["name"], info)
+
+
+def _folders(filesystem: Any, base: str, limit: Limit) -> Iterator[dict[str, Any]]:  # noqa: ANN401
+    """The files of one folder after another, each folder in one answer."""
+    walk = filesystem.walk(base, detail=True)
+    while True:
+        with limit.extended(BULK_S):
+            folder = next(walk, None)
+        if folder is None:
+            return
+        yield folder[2]
 
 
 def _found(filesystem: Any, path: str, info: dict[str, Any]) -> _Found:  # noqa: ANN401
@@ -263,15 +288,3 @@ def _has_image_extension(path: str) -> bool:
 
 def _is_local(filesystem: Any) -> bool:  # noqa: ANN401
     return isinstance(filesystem, fsspec.get_filesystem_class("file"))
-
-
-def batched(entries: Iterable[Listed], size: int) -> Iterator[list[Listed]]:
-    """The entries in lists of at most `size`."""
-    waiting: list[Listed] = []
-    for entry in entries:
-        waiting.append(entry)
-        if len(waiting) == size:
-            yield waiting
-            waiting = []
-    if waiting:
-        yield waiting
