@@ -12,7 +12,7 @@ from workers.corpus.crew import TICK_S, Crew, is_done, no_answer
 from workers.corpus.hangs import Limit
 from workers.corpus.trial import Patience, first_failure
 from workers.errors import ReadError, Reason
-from workers.retrying import PATIENCE_S, retried
+from workers.retrying import retried
 from workers.spec import LimitsSpec
 from workers.store import paths
 from workers.store.root import Root
@@ -44,7 +44,7 @@ def suspects(
     decode: str = DECODE,
     read_hang_s: float = sources.READ_HANG_S,
 ) -> dict[int, Verdict]:
-    """Decode rows in fresh processes. A culprit is what fails alone, twice.
+    """Decode rows in fresh processes. A culprit is what crashes or hangs alone, twice; being killed is no one's fault.
 
     Args:
         rows: the suspects.
@@ -63,9 +63,9 @@ def suspects(
     remaining = _readable(rows)
     while remaining and (failure := first_failure(remaining, limits, patience, decode)):
         alone = remaining[failure.position : failure.position + 1]
-        again = first_failure(alone, limits, patience, decode) and first_failure(alone, limits, patience, decode)
-        if again:
-            culprits[alone[0].image_index] = Verdict(again.reason, again.detail)
+        verdict = _tried(alone, limits, patience, decode) and _tried(alone, limits, patience, decode)
+        if verdict:
+            culprits[alone[0].image_index] = verdict
         remaining = remaining[failure.position + 1 :]
     return culprits
 
@@ -138,15 +138,20 @@ class _Check:
 
     def __call__(self) -> Reason | None:
         try:
-            return retried(self._ask, f"checking {self._row.uri}", PATIENCE_S)
-        except OSError as error:
-            raise ReadError(f"{self._row.uri} cannot be read: {retrying.reason(error)}") from error
+            with sources.naming(self._row.uri):
+                return retried(self._ask, f"checking {self._row.uri}")
         finally:
             self._limit.restart()
 
     def _ask(self) -> Reason | None:
         self._limit.restart()
         return sources.staleness(self._row.uri, self._row.bytes, self._row.etag)
+
+
+def _tried(alone: Sequence["Row"], limits: LimitsSpec, patience: Patience, decode: str) -> Verdict | None:
+    """The verdict of one try of a row alone."""
+    failure = first_failure(alone, limits, patience, decode)
+    return Verdict(failure.reason, failure.detail) if failure and failure.reason else None
 
 
 def _readable(rows: Iterable["Row"]) -> list["Row"]:

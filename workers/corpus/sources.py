@@ -98,11 +98,21 @@ def read(
         begin()
         return _read_once(uri, expected_bytes, etag)
 
+    with naming(uri):
+        try:
+            return _patiently(attempt, f"reading {uri}", patience_s)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise versions.vanished(uri) from error
+
+
+@contextmanager
+def naming(uri: str) -> Iterator[None]:
+    """Turn whatever a storage raises, which need not be an OSError, into a ReadError that names the file."""
     try:
-        return _patiently(attempt, f"reading {uri}", patience_s)
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise versions.vanished(uri) from error
-    except OSError as error:
+        yield
+    except Exception as error:
+        if not isinstance(error, OSError) and not retrying.may_pass(error):
+            raise
         raise ReadError(f"{uri} cannot be read: {retrying.reason(error)}") from error
 
 

@@ -1,15 +1,16 @@
 """Who kills or hangs a decoder, which files are stale, and what is remembered of both."""
 
 import os
+from multiprocessing import Pipe
 from pathlib import Path
 
 import pytest
 
 from tests.support import hanging, silent
-from workers.corpus import crew, isolate, manifest, sources
+from workers.corpus import crew, isolate, manifest, reader, sources, trial
 from workers.corpus.hangs import Limit
 from workers.corpus.isolate import Verdict
-from workers.errors import ReadError, Reason, StaleFile
+from workers.errors import ReadError, Reason, RunStopped, StaleFile
 from workers.spec import CorpusSpec, LimitsSpec
 from workers.store.root import Root
 
@@ -51,6 +52,11 @@ def test_what_passes_the_second_time_alone_is_not_poison(folder, tmp_path):
 
 def test_nobody_is_blamed_for_being_killed_from_outside(folder):
     assert isolate.suspects(rows(folder, b"1"), LIMITS, 5.0, "tests.support.hanging:killed_from_outside") == {}
+
+
+def test_a_kill_from_outside_does_not_end_the_search(folder):
+    found = isolate.suspects(rows(folder, b"1", b"8 dies"), LIMITS, 5.0, "tests.support.hanging:killed_from_outside")
+    assert {index: verdict.reason for index, verdict in found.items()} == {1: "decoder_crash"}
 
 
 def test_a_decoder_that_gets_little_of_a_cpu_does_not_hang(folder):
@@ -148,6 +154,30 @@ def test_a_file_that_is_replaced_while_it_is_read_is_noticed(folder, monkeypatch
         sources.read(row.uri, row.bytes, row.etag)
 
 
+class StoresOwn(Exception):
+    """botocore's errors are not OSErrors."""
+
+
+@pytest.mark.parametrize(
+    ("seconds", "line"), [("0", "cannot be read: slow down"), ("0.3", "failed . times in . s: slow down")]
+)
+def test_images_are_waited_for_as_long_as_the_environment_says(folder, monkeypatch, seconds, line):
+    [row] = rows(folder, b"bytes")
+
+    def failing(*_: object) -> None:
+        raise StoresOwn("slow down")
+
+    monkeypatch.setenv("DECONVOY_STORE_PATIENCE_S", seconds)
+    monkeypatch.setattr(sources, "_read_once", failing)
+    monkeypatch.setattr(sources, "staleness", failing)
+    with pytest.raises(RunStopped, match=line):
+        list(reader.batches([row], 1, lambda _: None, reader.ReadOptions(LIMITS)))
+    with pytest.raises(RunStopped, match=line):
+        isolate.stale([row])
+    with pytest.raises(RunStopped, match=line):
+        trial._data(row, 0, LIMITS, Pipe()[1])
+
+
 def test_an_object_whose_etag_is_its_md5_costs_one_request(monkeypatch):
     import hashlib
 
@@ -163,11 +193,7 @@ def test_an_object_whose_etag_is_its_md5_costs_one_request(monkeypatch):
 
 
 def test_a_store_that_fails_for_a_while_is_asked_again_whatever_it_raises(monkeypatch):
-    """botocore's errors are not OSErrors."""
     import fsspec
-
-    class StoresOwn(Exception):
-        pass
 
     memory = fsspec.filesystem("memory")
     memory.pipe_file("/again/a.jpg", b"bytes")

@@ -56,7 +56,10 @@ def slow_folder(photos, monkeypatch):
     scandir = os.scandir
 
     def slow(pause_s):
-        monkeypatch.setattr(os, "scandir", lambda folder: Entries(scandir(folder), pause_s))
+        def scan(folder):
+            return Entries(scandir(folder), pause_s) if folder == str(photos) else scandir(folder)
+
+        monkeypatch.setattr(os, "scandir", scan)
 
     return slow
 
