@@ -11,19 +11,16 @@ from io import FileIO
 from pathlib import PurePosixPath
 from typing import Any
 
-import fsspec
-
 from workers import files, retrying
 from workers.corpus import versions
-from workers.corpus.decode import EXTENSIONS
 from workers.corpus.hangs import Limit
+from workers.corpus.walking import Found, globbed, is_local, walked
 from workers.errors import CorpusError, ReadError, Reason, StaleFile
 from workers.patterns import Pattern
 from workers.retrying import retried
 from workers.spec import CorpusSpec
 
 READ_HANG_S = 120.0
-BULK_S = 3600.0  # for one question that lists a whole bucket or glob, which may be millions of files
 SLOWEST_BYTES_PER_S = 1 << 20
 
 
@@ -38,13 +35,6 @@ class Listed:
     label: str | None
     group: str | None
     refused: str | None
-
-
-@dataclass(frozen=True)
-class _Found:
-    path: str
-    bytes: int
-    etag: str
 
 
 def listing(corpus: CorpusSpec, limit: Limit | None = None) -> Iterator[Listed]:
@@ -64,10 +54,10 @@ def listing(corpus: CorpusSpec, limit: Limit | None = None) -> Iterator[Listed]:
     limit, (filesystem, path) = limit or Limit(READ_HANG_S), _filesystem(corpus.source)
     if glob.has_magic(path):
         base = path[: re.search(r"[*?\[]", path).start()].rpartition("/")[0]  # type: ignore[union-attr]
-        found = _globbed(filesystem, path, base, limit)
+        found = globbed(filesystem, path, base, limit)
     else:
         base = path.rstrip("/")
-        found = _walked(filesystem, base, corpus.source, limit)
+        found = walked(filesystem, base, corpus.source, limit)
     describe = _describer(corpus, base, filesystem)
     return (describe(entry) for entry in found)
 
@@ -124,7 +114,7 @@ def staleness(uri: str, expected_bytes: int, etag: str) -> Reason | None:
     """
     filesystem, path = files.filesystem(uri)
     try:
-        if _is_local(filesystem):
+        if is_local(filesystem):
             versions.check_status(uri, os.stat(path), expected_bytes, etag)
         else:
             versions.check_object(uri, filesystem, path, expected_bytes, etag)
@@ -135,10 +125,29 @@ def staleness(uri: str, expected_bytes: int, etag: str) -> Reason | None:
     return None
 
 
+def is_corpus_there(uri: str, image_id: str) -> bool:
+    """Whether the folder or bucket of a corpus exists and, as far as that can be asked, holds something.
+
+    Args:
+        uri: of one of its files.
+        image_id: of that file, which is its path below the corpus.
+    """
+    filesystem, path = files.filesystem(uri)
+    base = path.removesuffix(image_id).rstrip("/") or filesystem.root_marker
+    if not is_local(filesystem):
+        filesystem.invalidate_cache()
+        return bool(filesystem.exists(base))
+    try:
+        with os.scandir(base) as entries:
+            return next(entries, None) is not None
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
 def first_byte(uri: str) -> None:
     """Prove that a file can be opened and read from here, or raise OSError."""
     filesystem, path = files.filesystem(uri)
-    with _opened(uri, path) if _is_local(filesystem) else filesystem.open(path, "rb") as file:
+    with _opened(uri, path) if is_local(filesystem) else filesystem.open(path, "rb") as file:
         file.read(1)
 
 
@@ -159,7 +168,7 @@ def _patiently(attempt: Callable[[], bytes], what: str, patience_s: float) -> by
 
 def _read_once(uri: str, expected_bytes: int, etag: str) -> bytes:
     filesystem, path = files.filesystem(uri)
-    if _is_local(filesystem):
+    if is_local(filesystem):
         return _read_local(uri, path, expected_bytes, etag)
     data = files.read(uri)
     versions.check_size(uri, len(data), expected_bytes)
@@ -195,82 +204,11 @@ def _filesystem(source: str) -> tuple[Any, str]:
         raise CorpusError(f"corpus {source!r} cannot be listed: {error}") from error
 
 
-def _globbed(filesystem: Any, pattern: str, base: str, limit: Limit) -> Iterator[_Found]:  # noqa: ANN401 - fsspec has no types
-    filesystem.exists(base)  # whatever the answer: a dead storage gives none, and need not be waited for in bulk
-    with limit.extended(BULK_S):
-        found = filesystem.glob(pattern, detail=True)
-    for path, info in found.items():
-        limit.restart()
-        if info["type"] == "file":
-            yield _found(filesystem, path, info)
-
-
-def _walked(filesystem: Any, base: str, source: str, limit: Limit) -> Iterator[_Found]:  # noqa: ANN401
-    is_there = filesystem.exists(base)
-    with limit.extended(BULK_S):  # some stores list a whole folder to say that it is one
-        is_folder = filesystem.isdir(base)
-    if not is_folder:
-        what = "is a file, not a folder" if is_there else "does not exist"
-        raise CorpusError(f"corpus {source!r} {what}; give a folder or a glob such as '{source}/**/*.jpg'")
-    found = _scan_local(base, set(), limit) if _is_local(filesystem) else _scan_remote(filesystem, base, limit)
-    return (entry for entry in found if _has_image_extension(entry.path))
-
-
-def _scan_local(folder: str, above: set[tuple[int, int]], limit: Limit) -> Iterator[_Found]:
-    """Files below a folder, streaming; a link back to a folder above is not followed."""
-    status = os.stat(folder)
-    here = (status.st_dev, status.st_ino)
-    if here in above:
-        return
-    folders = []
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            limit.restart()
-            if entry.name.startswith("."):
-                continue
-            if entry.is_dir():
-                folders.append(entry.path)
-            elif entry.is_file():
-                try:
-                    about = entry.stat()
-                except FileNotFoundError:  # it has gone since the folder was read
-                    continue
-                yield _Found(entry.path, about.st_size, versions.of_status(about))
-    for below in folders:
-        yield from _scan_local(below, above | {here}, limit)
-
-
-def _scan_remote(filesystem: Any, base: str, limit: Limit) -> Iterator[_Found]:  # noqa: ANN401
-    for found in _folders(filesystem, base, limit):
-        for info in found.values():
-            relative = str(info["name"])[len(base) :]
-            if "/." not in relative:
-                yield _found(filesystem, info["name"], info)
-
-
-def _folders(filesystem: Any, base: str, limit: Limit) -> Iterator[dict[str, Any]]:  # noqa: ANN401
-    """The files of one folder after another, each folder in one answer."""
-    walk = filesystem.walk(base, detail=True)
-    while True:
-        with limit.extended(BULK_S):
-            folder = next(walk, None)
-        if folder is None:
-            return
-        yield folder[2]
-
-
-def _found(filesystem: Any, path: str, info: dict[str, Any]) -> _Found:  # noqa: ANN401
-    if _is_local(filesystem):
-        about = os.stat(path)
-        return _Found(path, about.st_size, versions.of_status(about))
-    return _Found(path, int(info["size"]), versions.of_info(info))
-
-
-def _describer(corpus: CorpusSpec, base: str, filesystem: Any) -> Callable[[_Found], Listed]:  # noqa: ANN401
-    local = _is_local(filesystem)
+def _describer(corpus: CorpusSpec, base: str, filesystem: Any) -> Callable[[Found], Listed]:  # noqa: ANN401
+    local = is_local(filesystem)
     pattern = None if corpus.group in ("none", "folder") else Pattern(corpus.group)
 
-    def describe(entry: _Found) -> Listed:
+    def describe(entry: Found) -> Listed:
         path = _readable(entry.path)
         image_id = path[len(_readable(base)) :].lstrip("/")
         folder = PurePosixPath(image_id).parent.name or None
@@ -290,11 +228,3 @@ def _describer(corpus: CorpusSpec, base: str, filesystem: Any) -> Callable[[_Fou
 def _readable(path: str) -> str:
     """The path as text; bytes that are no UTF-8 are written as escapes."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
-
-
-def _has_image_extension(path: str) -> bool:
-    return os.path.splitext(path)[1].lower() in EXTENSIONS
-
-
-def _is_local(filesystem: Any) -> bool:  # noqa: ANN401
-    return isinstance(filesystem, fsspec.get_filesystem_class("file"))

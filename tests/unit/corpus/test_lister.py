@@ -8,7 +8,7 @@ import pytest
 
 from tests.support import silent
 from workers import retrying
-from workers.corpus import manifest, sources
+from workers.corpus import manifest, sources, walking
 from workers.errors import CorpusError, ReadError
 from workers.spec import CorpusSpec
 
@@ -87,7 +87,7 @@ def test_one_question_that_lists_a_whole_bucket_may_take_long_and_not_for_ever(m
 
     monkeypatch.setattr(type(memory), question, slow)
     assert listed(source, hang_s=0.3) == ["a.jpg"]
-    monkeypatch.setattr(sources, "BULK_S", 0.4)
+    monkeypatch.setattr(walking, "BULK_S", 0.4)
     with pytest.raises(ReadError, match=r"has not answered for 0.4 s"):
         listed(source, hang_s=0.3)
 
