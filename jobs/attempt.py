@@ -20,7 +20,7 @@ from workers import model as models
 from workers.core.network import Layer, Network
 from workers.corpus import isolate, manifest
 from workers.corpus.manifest import Listing
-from workers.errors import MemoryTaken, OutOfMemory, Replan, StaleImage
+from workers.errors import MemoryTaken, OtherVerdicts, OutOfMemory, Replan, StaleImage
 from workers.instruments import SPECS
 from workers.job import Environment, Job, Spec
 from workers.model import Model
@@ -133,12 +133,13 @@ class Attempt(Generic[Spec]):
         return ended(told, self.job.spec.root, self.started, **counts, **more)
 
     def replan(self, item: Work | Group, error: Exception) -> Work | Group:
-        """Judge an item of which tables already depend: it is tried again, unless its images are not the listed ones.
+        """Judge an item on which tables already depend: it is tried again, unless its images or verdicts are others now.
 
         Raises:
-            Replan: images are gone or have changed, which is recorded.
+            Replan: images are gone or have changed, which is recorded, or verdicts are not those of the plan.
         """
-        if isinstance(error, StaleImage) and self._record_culprits(item, error):
+        is_stale = isinstance(error, StaleImage) and self._record_culprits(item, error)
+        if is_stale or isinstance(error, OtherVerdicts):
             raise Replan
         return item
 
@@ -157,7 +158,8 @@ class Attempt(Generic[Spec]):
 
     def _without_culprits(self, work: Work, error: Exception) -> Work:
         """The work without the images that kill or hang the decoder, or are not the listed ones; itself if there are none."""
-        self._record_culprits(work, error)
+        if not isinstance(error, OtherVerdicts):
+            self._record_culprits(work, error)
         return self._renamed(work)
 
     def _record_culprits(self, item: Work | Group, error: Exception) -> bool:
@@ -262,7 +264,7 @@ def _worked(run: Attempt[Spec], work: Callable[[Attempt[Spec]], Outcome]) -> Out
         try:
             return work(run)
         except Replan:
-            run.watch.say("images have changed since they were listed: planning again without them")
+            run.watch.say("images or what is known of them have changed since the run was planned: planning again")
         except OutOfMemory as error:
             run.take_smaller_batches(error)
 

@@ -17,7 +17,7 @@ from jobs.actor import LOST, MakeWorker, counts, hire, is_alive, value
 from jobs.seats import Judge, Queue, Seat, Task, longest_alone, pause, under_way
 from jobs.watch import Watcher
 from workers import log
-from workers.errors import DecoderHang, DeconvoyError, LostActors, NodeError, OutOfMemory, RunStopped, StaleImage
+from workers.errors import DecoderHang, DeconvoyError, LostActors, NodeError, OutdatedShard, OutOfMemory, RunStopped
 from workers.job import Environment
 from workers.retrying import reason
 from workers.shard import about
@@ -165,7 +165,7 @@ class Pool:
             task, seat.task, seat.future = seat.task, None, None
             try:
                 report = value(future, sum(other.node == seat.node for other in self._seats))
-            except (*LOST, DecoderHang, OutOfMemory, StaleImage) as error:
+            except (*LOST, DecoderHang, OutOfMemory, OutdatedShard) as error:
                 self._lose(seat, task, error, queue)
                 continue
             if task is None:
@@ -179,7 +179,7 @@ class Pool:
     def _lose(self, seat: Seat, task: Task | None, error: Exception, queue: Queue) -> None:
         """Put an item back whose try failed, and hire another actor where this one is dead, hangs, or is out of memory."""
         died = isinstance(error, LOST) and is_alive(seat.node)
-        if not isinstance(error, StaleImage):
+        if not isinstance(error, OutdatedShard):
             self._replace(seat, task, error)
         if task is None or task.finished or any(other.task is task for other in self._seats):
             return

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
-from workers.errors import DecoderHang, LostActors, OutOfMemory, StaleImage
+from workers.errors import DecoderHang, LostActors, OutdatedShard, OutOfMemory
 from workers.retrying import reason
 
 DEATHS = 2  # of actors at one item, after which its images are searched for one that kills its decoder
@@ -82,7 +82,7 @@ class Queue:
             LostActors: it failed too often and no image is to blame.
         """
         task.failures, task.deaths = task.failures + 1, task.deaths + died
-        is_suspect = isinstance(error, DecoderHang | StaleImage) or (died and task.deaths % DEATHS == 0)
+        is_suspect = isinstance(error, DecoderHang | OutdatedShard) or (died and task.deaths % DEATHS == 0)
         item = self.judge(task.item, error) if is_suspect else task.item
         if item != task.item:
             self.again.append(Task(item))

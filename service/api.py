@@ -88,7 +88,7 @@ def _add_acting(router: APIRouter, submissions: Submissions, watched: Watched) -
 
     @router.post("/runs/{run}/retry-rejects", response_model=RetriedTold, operation_id="retry_rejects")
     def retry_rejects(run: RunId, asked: Retry | None = None) -> Any:  # noqa: ANN401
-        """Let files that crashed or hung their decoder in a published run be tried again by the next scan of them."""
+        """Delete stored verdicts on rejects of a published run, so that the next scan reads these files again."""
         with missing():
             submissions.status(run)
         found = catalog.find(submissions.root, run, None)

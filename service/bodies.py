@@ -52,13 +52,13 @@ class StatusTold(BaseModel):
 
 
 class Retry(Body):
-    """Files that are to be tried again."""
+    """Files whose stored verdicts are to be deleted."""
 
     uris: list[str] = Field([], description="as the table rejects names them; all without")
 
 
 class VerdictTold(BaseModel):
-    """A file that crashed or hung its decoder, and will be tried again."""
+    """A file whose stored verdict was deleted: it had crashed or hung its decoder, vanished, or changed."""
 
     uri: str
     reason: str
@@ -66,7 +66,7 @@ class VerdictTold(BaseModel):
 
 
 class RetriedTold(BaseModel):
-    """The files of a run that the next scan tries again."""
+    """The files of a run that the next scan reads again."""
 
     run: str
     files: list[VerdictTold]

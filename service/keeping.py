@@ -110,7 +110,7 @@ def retry_rejects(
     run: Annotated[str | None, typer.Option(help="Only rejects of this published run.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Let files that crashed or hung their decoder be tried again by the next scan; other rejects always are."""
+    """Delete stored verdicts, so that the next scan reads these files again."""
     from service import catalog
     from service.console import print_json
     from service.rejects import retry, retry_of
@@ -122,4 +122,4 @@ def retry_rejects(
         return
     for each in found:
         echo(f"{each.uri}  {each.reason}: {each.detail}")
-    echo(f"{len(found):,} files will be tried again by the next scan")
+    echo(f"{len(found):,} files will be read again by the next scan")

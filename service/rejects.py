@@ -1,4 +1,4 @@
-"""Files that crashed or hung their decoders. Takes a root or a run, gives what is known, has the next scan try them again."""
+"""Stored verdicts on files. Takes a root or a run, gives its verdicts, deletes them for the next scan to read the files again."""
 
 import json
 from collections.abc import Sequence
@@ -13,13 +13,13 @@ from workers.store import paths
 from workers.store.root import Root
 from workers.store.schema import REJECTS
 
-# By a verdict that is kept.
+# By a stored verdict.
 JUDGED = [str(each) for each in (Reason.DECODER_CRASH, Reason.DECODER_HANG, Reason.VANISHED, Reason.CHANGED)]
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """A file that crashed or hung its decoder, and is left out of every scan until it is tried again."""
+    """A file that scans leave out: it crashed or hung its decoder, vanished, or changed after it was listed."""
 
     uri: str
     reason: str
@@ -28,32 +28,32 @@ class Verdict:
 
 
 def verdicts(root: Root) -> Sequence[Verdict]:
-    """The files that crashed or hung their decoders."""
+    """Every stored verdict of a root."""
     found = []
     for name in sorted(root.files(paths.VERDICTS)):
         path = f"{paths.VERDICTS}/{name}"
         try:
             told = json.loads(root.read(path))
             found.append(Verdict(told["uri"], told["reason"], told["detail"], path))
+        except FileNotFoundError:  # a run has deleted it since it was listed
+            continue
         except (ValueError, TypeError, KeyError) as error:
             raise DamagedFile(
-                f"{root.path(path)} is damaged; delete it: the file that it is about is tried again"
+                f"{root.path(path)} is damaged; delete it, and the next scan reads its file again"
             ) from error
     return found
 
 
 def retry(root: Root, uris: Sequence[str]) -> Sequence[Verdict]:
-    """Forget what is known of some files, or of all, so that the next scan of them tries them again.
+    """Delete the stored verdicts on some files, or all, so that the next scan reads these files again.
 
     Raises:
-        RunError: nothing is known of one that is named.
+        RunError: one of the files has no stored verdict.
     """
     known = verdicts(root)
     unknown = set(uris) - {verdict.uri for verdict in known}
     if unknown:
-        raise RunError(
-            f"{min(unknown)!r} is not left out of scans for its decoder's sake; other rejects are always tried again"
-        )
+        raise RunError(f"{min(unknown)!r} has no stored verdict; other rejects are retried by every scan")
     chosen = [verdict for verdict in known if not uris or verdict.uri in uris]
     for verdict in chosen:
         root.delete(verdict.path)
@@ -61,15 +61,15 @@ def retry(root: Root, uris: Sequence[str]) -> Sequence[Verdict]:
 
 
 def retry_of(run: PublishedRun, uris: Sequence[str] = ()) -> Sequence[Verdict]:
-    """Forget what is known of some of a run's rejects, or of all; the run stays as it is. See `retry`.
+    """Delete the stored verdicts on some of a run's rejects, or all; the run itself does not change. See `retry`.
 
     Raises:
-        QueryError: one that is named is no reject of the run that crashed or hung its decoder.
+        QueryError: one of the files is not a reject of the run, or not one with a stored verdict.
         DamagedRun: the run's files are not the ones that its manifest names.
     """
     judged = set(read(run, REJECTS, pc.field("reason").isin(JUDGED), ["uri"])["uri"].to_pylist())
     unknown = set(uris) - judged
     if unknown:
-        raise QueryError(f"run {run.run!r} has no reject {min(unknown)!r} that crashed or hung its decoder")
+        raise QueryError(f"run {run.run!r} has no reject {min(unknown)!r} with a stored verdict")
     left = judged.intersection(verdict.uri for verdict in verdicts(run.root)) & set(uris or judged)
     return retry(run.root, sorted(left)) if left else ()

@@ -205,7 +205,15 @@ class Rejected(DeconvoyError):
         super().__init__(f"{reason}: {detail}")
 
 
-class StaleImage(DeconvoyError):
+class OutdatedShard(DeconvoyError):
+    """A shard whose images or verdicts are not those that it was planned with: the driver names it again."""
+
+
+class OtherVerdicts(OutdatedShard):
+    """Another run has recorded or forgotten a verdict since the shard was named: its result would not be what its name says."""
+
+
+class StaleImage(OutdatedShard):
     """A listed file that is gone or is another one now. The driver records that as a verdict, and its shard runs without it."""
 
     def __init__(self, image_index: int, reason: Reason, detail: str) -> None:

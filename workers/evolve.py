@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Sequence
 
 from workers import device
-from workers.corpus import manifest
 from workers.errors import NumericsError
 from workers.job import Environment, Job
 from workers.project import GroupReport, ProjectWorker
@@ -41,7 +40,7 @@ class EvolveWorker:
         self.done = 0
         self._hold([shard.checkpoint for shard in batch.shards])
         scans = {shard: ShardScan(self.workers[shard.checkpoint]) for shard in batch.shards}
-        waited = self._scan(batch.shards[0], scans)
+        waited = self._scan(scans)
         storing = time.monotonic()
         for shard, scan in scans.items():
             self.root.put(shard.result, rows.encode(SHARD, scan.result()))
@@ -51,11 +50,10 @@ class EvolveWorker:
         images = sum(len(scan.records) for scan in scans.values())
         return ShardReport(batch, images, dict(rejects), ended - started, waited, ended - storing)
 
-    def _scan(self, first: CheckpointShard, scans: dict[CheckpointShard, ShardScan]) -> float:
+    def _scan(self, scans: dict[CheckpointShard, ShardScan]) -> float:
         """Show every batch of images to every scan; gives the time spent waiting for them."""
-        listed = manifest.rows(self.root, first.manifest, first.start, first.stop)
-        waited, before = 0.0, time.monotonic()
-        for batch in self.workers[first.checkpoint].batches(listed):
+        shards, waited, before = list(scans), 0.0, time.monotonic()
+        for batch in self.workers[shards[0].checkpoint].batches(shards):
             waited += time.monotonic() - before
             for shard, scan in scans.items():
                 try:

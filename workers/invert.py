@@ -47,8 +47,7 @@ class InvertWorker(Worker[InversionRun]):
         storing = time.monotonic()
         for shard in batch.shards:
             image = images[shard.start]
-            # Named by the verdicts that were read: one may be newer than the plan, from a batch of another layer.
-            self.root.put(shard.named(image.key).result, image.encoded(INVERTED, found.get(shard, [])))
+            self.root.put(shard.result, image.encoded(INVERTED, found.get(shard, [])))
         self.done, ended = len(batch.shards), time.monotonic()
         rejects = sum((Counter(images[shard.start].rejects) for shard in batch.shards), Counter[str]())
         return ShardReport(batch, len(found), dict(rejects), ended - started, read - started, ended - storing)

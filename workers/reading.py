@@ -6,14 +6,36 @@ from typing import Any
 
 from workers import device, pictures
 from workers.core.preprocess import CHANNELS, Preprocessing
-from workers.corpus import reader
+from workers.corpus import isolate, manifest, reader
 from workers.corpus.decode import Pixels
 from workers.corpus.isolate import Verdict
 from workers.corpus.manifest import Row
 from workers.corpus.reader import Batch, ReadOptions
-from workers.job import Job
+from workers.errors import OtherVerdicts
+from workers.job import Job, rows_key
+from workers.shard import Shard
+from workers.store import paths
+from workers.store.root import Root
 
 NO_VERDICTS: Mapping[int, Verdict] = {}
+
+
+def judged(root: Root, shards: Sequence[Shard]) -> tuple[list[Row], Mapping[int, Verdict]]:
+    """The rows of one or more shards of the same images, and the verdicts on them that their results are named by.
+
+    Raises:
+        OtherVerdicts: the verdicts are others now. A result made with these would be taken for one made with those.
+    """
+    first = shards[0]
+    rows = manifest.rows(root, first.manifest, first.start, first.stop)
+    verdicts = isolate.read_verdicts(root, rows, root.files(paths.VERDICTS))
+    key = rows_key(rows, verdicts)
+    for shard in shards:
+        if shard.named(key) != shard:
+            raise OtherVerdicts(
+                f"images {shard.start} to {shard.stop}: verdicts have changed since {shard.result} was named"
+            )
+    return rows, verdicts
 
 
 def batches(

@@ -14,13 +14,12 @@ from torch import Tensor
 from workers import reading
 from workers.core.maxima import Maxima
 from workers.core.statistics import Statistics
-from workers.corpus import isolate, manifest
 from workers.corpus.reader import Batch, ImageRecord, Reject
 from workers.errors import NumericsError
 from workers.job import Job
 from workers.shard import Shard, ShardReport
 from workers.spec import Distinct, RunSpec
-from workers.store import paths, rows
+from workers.store import rows
 from workers.store.results import SHARD
 from workers.worker import Worker
 
@@ -35,8 +34,7 @@ class ScanWorker(Worker[RunSpec]):
         """Scan a shard and write its result, which then is its done mark."""
         started = time.monotonic()
         scan = ShardScan(self)
-        listed = manifest.rows(self.root, shard.manifest, shard.start, shard.stop)
-        waited = self._scan(listed, scan)
+        waited = self._scan(shard, scan)
         found = rows.encode(SHARD, scan.result())
         storing = time.monotonic()
         self.root.put(shard.result, found)
@@ -44,20 +42,20 @@ class ScanWorker(Worker[RunSpec]):
         counts = Counter(str(reject.reason) for reject in scan.rejects)
         return ShardReport(shard, len(scan.records), dict(counts), ended - started, waited, ended - storing)
 
-    def _scan(self, listed: Sequence[manifest.Row], scan: "ShardScan") -> float:
+    def _scan(self, shard: Shard, scan: "ShardScan") -> float:
         waited = 0.0
         self.done = 0
         before = time.monotonic()
-        for batch in self.batches(listed):
+        for batch in self.batches([shard]):
             waited += time.monotonic() - before
             scan.take(batch)
             self.done += len(batch.pictures) + len(batch.rejects)
             before = time.monotonic()
         return waited
 
-    def batches(self, listed: Sequence[manifest.Row]) -> Iterator[Batch]:
-        """The images of some rows, decoded and prepared, in batches of a fixed size."""
-        verdicts = isolate.read_verdicts(self.root, listed, self.root.files(paths.VERDICTS))
+    def batches(self, shards: Sequence[Shard]) -> Iterator[Batch]:
+        """The images of one or more shards of the same rows, decoded and prepared, in batches of a fixed size."""
+        listed, verdicts = reading.judged(self.root, shards)
         return reading.batches(self.job, listed, self.job.spec.scan.batch, verdicts)
 
 

@@ -10,12 +10,11 @@ from typing import Any, ClassVar, Generic
 import pyarrow as pa
 
 from workers import reading
-from workers.corpus import isolate, manifest
 from workers.corpus.manifest import Row
 from workers.corpus.reader import Batch, Picture
-from workers.job import Job, Spec, rows_key
+from workers.job import Job, Spec
 from workers.shard import Shard, ShardReport, ShardType
-from workers.store import paths, rows
+from workers.store import rows
 from workers.store.root import Root
 from workers.worker import Worker
 
@@ -26,12 +25,10 @@ class Single:
 
     Attributes:
         row: its row of the manifest.
-        key: the row's hash with what is known of the file; see `rows_key`.
         batch: holds the picture, or the reject.
     """
 
     row: Row
-    key: str
     batch: Batch
 
     @property
@@ -55,11 +52,14 @@ class Single:
 
 
 def read(job: Job[Any], root: Root, shard: Shard) -> Single:
-    """Read and prepare the one image of a shard."""
-    listed = manifest.rows(root, shard.manifest, shard.start, shard.stop)
-    verdicts = isolate.read_verdicts(root, listed, root.files(paths.VERDICTS))
+    """Read and prepare the one image of a shard.
+
+    Raises:
+        OtherVerdicts: see `reading.judged`.
+    """
+    listed, verdicts = reading.judged(root, [shard])
     [batch] = reading.batches(job, listed, 1, verdicts)
-    return Single(listed[0], rows_key(listed, verdicts), batch)
+    return Single(listed[0], batch)
 
 
 class SingleWorker(Worker[Spec], ABC, Generic[Spec, ShardType]):

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import psutil
 
+from jobs import plan
 from tests.support import benchmarking
 from workers.corpus import manifest
 from workers.scan import ScanWorker
@@ -48,7 +49,7 @@ def actor(corpus: Path, scratch: Path, size: int) -> list[float]:
     images = manifest.count(Root(job.spec.root), job.manifest)
     for start in range(0, images, size):
         stop = min(start + size, images)
-        worker.run(Shard(start, stop, job.manifest, f"shards/benchmark/{start}.parquet"))
+        worker.run(plan.renamed(worker.root, Shard(start, stop, job.manifest, "shards/benchmark/scan.parquet")))
         found.append(process.memory_info().rss / MIB)
     return found
 

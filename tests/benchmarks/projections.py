@@ -17,7 +17,7 @@ import torch
 from captum.attr import NeuronDeconvolution
 from torch import Tensor, nn
 
-from jobs import project
+from jobs import plan, project
 from tests.support import benchmarking
 from workers import architectures, device
 from workers import model as models
@@ -49,7 +49,7 @@ class Side:
 
 def scanned(job: Job, images: int) -> Group:
     """The top rows of a shard, as one group of the second pass."""
-    shard = Shard(0, images, job.manifest, "shards/benchmark/scan.parquet")
+    shard = plan.renamed(Root(job.spec.root), Shard(0, images, job.manifest, "shards/benchmark/scan.parquet"))
     ScanWorker(job).run(shard)
     found = read_table(Root(job.spec.root), shard.result, ["top"])["top"].combine_chunks().flatten()
     [group] = project.groups(Rows.from_arrow(found), [shard], "benchmark")

@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from jobs import plan
 from tests.support import benchmarking
 from workers import architectures, device
 from workers import model as models
@@ -60,7 +61,7 @@ def measure(name: str, asked: argparse.Namespace, scratch: Path) -> None:
         benchmarking.source(name, scratch), benchmarking.photos(scratch), scratch, images, where, batch=asked.batch
     )
     worker = ScanWorker(job)
-    shard = Shard(0, images, job.manifest, f"shards/benchmark/{name}.parquet")
+    shard = plan.renamed(Root(job.spec.root), Shard(0, images, job.manifest, f"shards/{name}/scan.parquet"))
     sides = {
         "plain": partial(forward_only, job, images, plain(loaded, where)),
         "steps": partial(forward_only, job, images, steps(worker)),

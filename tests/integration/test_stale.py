@@ -11,7 +11,11 @@ from jobs.outcome import Outcome
 from jobs.scan import scan
 from jobs.watch import Silent
 from tests.support import corpora
-from workers.spec import make_spec
+from workers.corpus import isolate, manifest
+from workers.corpus.isolate import Verdict
+from workers.errors import Reason
+from workers.spec import CorpusSpec, make_spec
+from workers.store.root import Root
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("two_cpus")]
 
@@ -103,5 +107,21 @@ def test_a_file_that_is_there_again_is_scanned_again(photos, tmp_path):
     assert len(reasons(tmp_path / "root")) == 1
     away.rename(photos[3])
     run(folder, tmp_path / "root", Silent(), "two")
+    assert reasons(tmp_path / "root", "two") == {}
+    assert len(table(tmp_path / "root", "images", "two")) == IMAGES
+
+
+def test_a_verdict_of_another_run_names_the_result_that_it_is_part_of(photos, tmp_path):
+    """Else the reject would be reused by every later run: nothing in the result's name says that a file was left out."""
+    folder, root = photos[0].parents[1], Root(str(tmp_path / "root"))
+
+    def judged_by_another_run() -> None:
+        with manifest.listed(CorpusSpec(source=str(folder)), lambda _: None) as listing:
+            row = manifest.rows(root, str(listing.latest(root)), 3, 4)[0]
+        isolate.write_verdict(root, row, Verdict(Reason.VANISHED, isolate.STALE[Reason.VANISHED]))
+
+    run(folder, tmp_path / "root", Meddler("scan", judged_by_another_run))
+    assert list(reasons(tmp_path / "root").values()) == ["vanished"]
+    run(folder, tmp_path / "root", Silent(), "two")  # the listing has the file as it was
     assert reasons(tmp_path / "root", "two") == {}
     assert len(table(tmp_path / "root", "images", "two")) == IMAGES

@@ -29,8 +29,9 @@ def die_the_first_time_alone(data: bytes, limits) -> None:
 
 
 def killed_from_outside(data: bytes, limits) -> None:
-    """A decoder whose process the kernel kills, for want of memory."""
-    del data, limits
+    """A decoder whose process the kernel kills, for want of memory, but for files that begin with 8, of which it dies."""
+    if data.startswith(b"8"):
+        hang_at_seven(data, limits)
     os.kill(os.getpid(), signal.SIGKILL)
 
 

@@ -18,7 +18,6 @@ import pyarrow as pa
 from PIL import Image
 
 MIB = 1 << 20
-RESULT = "shards/peaks/all.parquet"
 
 
 def peak_mib(corpus: Path, scratch: Path, number: int, threads: int) -> int:
@@ -67,6 +66,7 @@ def _status(name: str) -> int:
 
 def _steps(corpus: str, scratch: Path, number: int, threads: int) -> Iterator[None]:
     """Build a worker; then run it."""
+    from jobs import plan
     from jobs.project import groups
     from tests.support import benchmarking
     from workers import device
@@ -83,11 +83,12 @@ def _steps(corpus: str, scratch: Path, number: int, threads: int) -> Iterator[No
     job, _ = benchmarking.prepared(
         "deconvoy://zfnet-mini", corpus, scratch, 64, k=64, distinct="none", layers=["relu1"]
     )
-    shard, root = Shard(0, 64, job.manifest, RESULT), Root(job.spec.root)
+    root = Root(job.spec.root)
+    shard = plan.renamed(root, Shard(0, 64, job.manifest, "shards/peaks/all.parquet"))
     worker = ScanWorker(job) if number == 1 else ProjectWorker(job)
     item = shard
     if number == 2:
-        top = pa.concat_arrays([each.values for each in stored.read_table(root, RESULT, ["top"])["top"].chunks])
+        top = pa.concat_arrays([each.values for each in stored.read_table(root, shard.result, ["top"])["top"].chunks])
         [item] = groups(Rows.from_arrow(top), [shard], "peaks")
     yield
     worker.run(item)

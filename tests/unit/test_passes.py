@@ -7,16 +7,19 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
+from jobs import plan
 from jobs.project import groups
 from tests.support import benchmarking
-from workers import device, pictures
+from workers import device, pictures, single
 from workers.core.topk import Rows
 from workers.corpus import isolate, manifest
 from workers.corpus.decode import decode
-from workers.errors import StaleImage
+from workers.corpus.isolate import Verdict
+from workers.errors import OtherVerdicts, Reason, StaleImage
+from workers.evolve import EvolveWorker
 from workers.project import ProjectWorker
 from workers.scan import ScanWorker
-from workers.shard import Shard
+from workers.shard import CheckpointBatch, CheckpointShard, Shard
 from workers.spec import LimitsSpec
 from workers.store import rows
 from workers.store.root import Root
@@ -39,16 +42,58 @@ def prepared(corpus: Path, scratch: Path):
     return job, Root(job.spec.root)
 
 
+def shard_of(job, root: Root) -> Shard:
+    """All images, named by the verdicts that are known now."""
+    return plan.renamed(root, Shard(0, 6, job.manifest, "shards/test/a.parquet"))
+
+
+def scan_of_one(job, shard: Shard) -> None:
+    ScanWorker(job).run(shard)
+
+
+def scan_of_checkpoints(job, shard: Shard) -> None:
+    EvolveWorker([job]).run(CheckpointBatch((CheckpointShard(**vars(shard), checkpoint=0),)))
+
+
+def look_at_one(job, shard: Shard) -> None:
+    root = Root(job.spec.root)
+    found = single.read(job, root, shard)
+    root.put(shard.result, b"of one image" if found.pictures else b"of none")
+
+
+@pytest.mark.parametrize(
+    ("run", "stop"), [(scan_of_one, 6), (scan_of_checkpoints, 6), (look_at_one, 1)], ids=lambda each: str(each)
+)
+def test_a_result_is_made_with_no_other_verdicts_than_those_it_is_named_by(corpus, tmp_path, run, stop):
+    """Another run may record a verdict, or forget one, after the shard was named: a reject would be reused for ever."""
+    job, root = prepared(corpus, tmp_path)
+    [row] = manifest.rows(root, job.manifest, 0, 1)
+    before = plan.renamed(root, Shard(0, stop, job.manifest, "shards/test/a.parquet"))
+    isolate.write_verdict(root, row, Verdict(Reason.VANISHED, "the file was listed and is gone"))
+    with pytest.raises(OtherVerdicts, match=f"images 0 to {stop}: verdicts have changed since {before.result}"):
+        run(job, before)
+    assert not root.files("shards/test")
+    after = plan.renamed(root, before)
+    run(job, after)
+    assert set(root.files("shards/test")) == {after.result.rpartition("/")[2]} and after.result != before.result
+    [name] = root.files("verdicts")
+    root.delete(f"verdicts/{name}")
+    with pytest.raises(OtherVerdicts):
+        run(job, after)
+    run(job, before)
+    assert root.read(before.result) != root.read(after.result)
+
+
 def test_a_file_that_vanished_stops_its_shard_and_is_a_reject_once_that_is_known(corpus, tmp_path):
     job, root = prepared(corpus, tmp_path)
     (corpus / "2.png").unlink()
-    worker, shard = ScanWorker(job), Shard(0, 6, job.manifest, "shards/test/a.parquet")
+    worker, shard = ScanWorker(job), shard_of(job, root)
     with pytest.raises(StaleImage, match=r"image 2: .*2.png was listed and is gone"):
         worker.run(shard)
     listed = manifest.rows(root, job.manifest, 0, 6)
     for index, verdict in isolate.stale(listed).items():
         isolate.write_verdict(root, listed[index], verdict)
-    report = worker.run(shard)
+    report = worker.run(plan.renamed(root, shard))
     assert (report.images, report.rejects) == (5, {"vanished": 1})
 
 
@@ -56,7 +101,7 @@ def test_the_second_pass_gives_the_same_bytes_on_many_threads_and_previews_of_wh
     corpus, tmp_path, monkeypatch
 ):
     job, root = prepared(corpus, tmp_path)
-    shard = Shard(0, 6, job.manifest, "shards/test/a.parquet")
+    shard = shard_of(job, root)
     ScanWorker(job).run(shard)
     top = Rows.from_arrow(
         pa.concat_arrays([c.values for c in rows.read_table(root, shard.result, ["top"])["top"].chunks])

@@ -33,3 +33,11 @@ def test_many_threads_hold_no_more_pixels_than_the_budget(tmp_path, monkeypatch)
     monkeypatch.setenv("PEAKS_PIXELS_BYTES", str(130 << 20))
     for number in (1, 2):
         assert peaks.peak_mib(corpus, tmp_path, number, 8) < 480
+
+
+def test_previews_of_large_one_bit_images_stay_within_the_budget(tmp_path, monkeypatch):
+    """6 images of 24 megapixels on 4 threads; a preview's copy takes more than the pixels, and the budget holds one of each."""
+    corpus = peaks.write(tmp_path / "corpus", "1-bit", 24, 6)
+    monkeypatch.setenv("PEAKS_PIXELS_BYTES", str(300 << 20))
+    for number in (1, 2):
+        assert peaks.peak_mib(corpus, tmp_path, number, 4) < 400

@@ -2,8 +2,8 @@
 
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
 from workers.steady import SteadyClock
 
@@ -26,12 +26,24 @@ class Limit:
         self._began = self._clock()
 
     def restart(self) -> None:
-        """Begin anew."""
+        """Restart the time."""
         self._began = self._clock()
 
     def is_over(self) -> bool:
         """Whether the time is up; to be asked at least once a second."""
         return self._clock() - self._began > self.limit_s
+
+    @contextmanager
+    def extended(self, limit_s: float) -> Iterator[None]:
+        """Allow at least so many seconds in the block, for one question whose answer may be very long."""
+        usual_s = self.limit_s
+        self.limit_s = max(usual_s, limit_s)
+        self.restart()
+        try:
+            yield
+        finally:
+            self.restart()
+            self.limit_s = usual_s
 
 
 class WorkLimit:

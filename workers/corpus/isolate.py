@@ -2,17 +2,19 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
-from workers import retrying
+from workers import log
 from workers.corpus import sources
-from workers.corpus.crew import TICK_S, Crew, is_done, no_answer
+from workers.corpus.crew import TICK_S, Crew, answered, is_done, no_answer
 from workers.corpus.hangs import Limit
 from workers.corpus.trial import Patience, first_failure
 from workers.errors import ReadError, Reason
-from workers.retrying import PATIENCE_S, retried
+from workers.retrying import retried
 from workers.spec import LimitsSpec
 from workers.store import paths
 from workers.store.root import Root
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 DECODE = "workers.corpus.decode:decode"
 CHECKS_AT_ONCE = 16
 UNMOUNTED = 8  # so many rows of which every file is gone are a storage that is gone
+STALE_ENDING = ".stale"  # of the names of verdicts that a listing can revoke
 STALE = {
     Reason.VANISHED: "the file was listed and is gone",
     Reason.CHANGED: "the file has changed since it was listed",
@@ -44,7 +47,7 @@ def suspects(
     decode: str = DECODE,
     read_hang_s: float = sources.READ_HANG_S,
 ) -> dict[int, Verdict]:
-    """Decode rows in fresh processes. A culprit is what fails alone, twice.
+    """Decode rows in fresh processes. A culprit is what crashes or hangs alone, twice; being killed is no one's fault.
 
     Args:
         rows: the suspects.
@@ -63,9 +66,9 @@ def suspects(
     remaining = _readable(rows)
     while remaining and (failure := first_failure(remaining, limits, patience, decode)):
         alone = remaining[failure.position : failure.position + 1]
-        again = first_failure(alone, limits, patience, decode) and first_failure(alone, limits, patience, decode)
-        if again:
-            culprits[alone[0].image_index] = Verdict(again.reason, again.detail)
+        verdict = _tried(alone, limits, patience, decode) and _tried(alone, limits, patience, decode)
+        if verdict:
+            culprits[alone[0].image_index] = verdict
         remaining = remaining[failure.position + 1 :]
     return culprits
 
@@ -81,7 +84,7 @@ def stale(rows: Sequence["Row"], read_hang_s: float = sources.READ_HANG_S) -> di
         Verdicts by image index.
 
     Raises:
-        ReadError: it cannot be known: the storage does not answer, or all of the files are gone.
+        ReadError: it cannot be known: the storage does not answer, or the whole corpus or shard is gone.
         StoreError: a storage kept failing.
     """
     wanted, limit = _readable(rows), Limit(read_hang_s)
@@ -95,11 +98,7 @@ def stale(rows: Sequence["Row"], read_hang_s: float = sources.READ_HANG_S) -> di
         reasons = {row.image_index: check.result() for row, check in zip(wanted, checks, strict=True)}
     finally:
         crew.close(wait_s=0)
-    if len(wanted) >= UNMOUNTED and set(reasons.values()) == {Reason.VANISHED}:
-        raise ReadError(
-            f"all {len(wanted)} images from {wanted[0].uri} to {wanted[-1].uri} are gone; is their storage mounted? "
-            "The same command resumes the run, another --run lists the corpus again"
-        )
+    _check_mounted([row for row in wanted if reasons[row.image_index] is Reason.VANISHED], len(wanted), limit)
     return {index: Verdict(reason, STALE[reason]) for index, reason in reasons.items() if reason}
 
 
@@ -109,25 +108,27 @@ def read_verdicts(root: Root, rows: Iterable["Row"], known: Iterable[str]) -> di
     verdicts = {}
     for row in rows if names else ():
         key = _key(row)
-        if f"{key}.json" in names:
-            told = json.loads(root.read(paths.verdict_path(key)))
-            verdicts[row.image_index] = Verdict(Reason(told["reason"]), told["detail"])
+        stored = [_read(root, path) for path in _paths(key) if path.rpartition("/")[2] in names]
+        for _, verdict in filter(None, stored[::-1]):
+            verdicts[row.image_index] = verdict
     return verdicts
 
 
 def forget_stale(root: Root, listing: "Listing") -> list[str]:
     """Forget which files were stale where today's listing has them again, as they were; gives their uris."""
-    known = dict(_stale_verdicts(root))
-    there = {_key_of(*version) for version in listing.versions(known.values())} if known else set()
-    for key in known.keys() & there:
-        root.delete(paths.verdict_path(key))
-    return sorted(known[key] for key in known.keys() & there)
+    known = _stale_verdicts(root)
+    versions = listing.versions(set(known.values())) if known else ()
+    there = {path for version in versions for path in _paths(_key_of(*version))}
+    for path in known.keys() & there:
+        root.delete(path)
+    return sorted(known[path] for path in known.keys() & there)
 
 
 def write_verdict(root: Root, row: "Row", verdict: Verdict) -> None:
     """Remember a verdict; deleting the file gives its image another chance."""
     told = {"uri": row.uri, "reason": verdict.reason, "detail": verdict.detail}
-    root.put(paths.verdict_path(_key(row)), json.dumps(told, sort_keys=True).encode())
+    decoders, listings = _paths(_key(row))
+    root.put(listings if verdict.reason in STALE else decoders, json.dumps(told, sort_keys=True).encode())
 
 
 class _Check:
@@ -138,9 +139,8 @@ class _Check:
 
     def __call__(self) -> Reason | None:
         try:
-            return retried(self._ask, f"checking {self._row.uri}", PATIENCE_S)
-        except OSError as error:
-            raise ReadError(f"{self._row.uri} cannot be read: {retrying.reason(error)}") from error
+            with sources.naming(self._row.uri):
+                return retried(self._ask, f"checking {self._row.uri}")
         finally:
             self._limit.restart()
 
@@ -149,17 +149,69 @@ class _Check:
         return sources.staleness(self._row.uri, self._row.bytes, self._row.etag)
 
 
+def _tried(alone: Sequence["Row"], limits: LimitsSpec, patience: Patience, decode: str) -> Verdict | None:
+    """The verdict of one try of a row alone."""
+    failure = first_failure(alone, limits, patience, decode)
+    return Verdict(failure.reason, failure.detail) if failure and failure.reason else None
+
+
+def _check_mounted(vanished: Sequence["Row"], checked: int, limit: Limit) -> None:
+    """Refuse to judge files that are gone with their whole storage.
+
+    Raises:
+        ReadError: their corpus is gone too, or all of the many files that were checked are.
+    """
+    if not vanished:
+        return
+    first, last = vanished[0], vanished[-1]
+    if len(vanished) == checked >= UNMOUNTED:
+        what = f"all {checked} images from {first.uri} to {last.uri} are gone; is their storage mounted?"
+    elif not answered(partial(_is_corpus_there, first), first.uri, limit):
+        what = f"{first.uri} is gone, like all of its corpus; is its storage mounted?"
+    else:
+        return
+    raise ReadError(f"{what} The same command resumes the run, another --run lists the corpus again")
+
+
+def _is_corpus_there(row: "Row") -> bool:
+    with sources.naming(row.uri):
+        return retried(partial(sources.is_corpus_there, row.uri, row.image_id), f"looking for the corpus of {row.uri}")
+
+
 def _readable(rows: Iterable["Row"]) -> list["Row"]:
     return [row for row in rows if not row.removed and not row.refused]
 
 
-def _stale_verdicts(root: Root) -> Iterator[tuple[str, str]]:
-    """Key and uri of each file that was stale."""
-    for name in root.files(paths.VERDICTS):
-        key = name.removesuffix(".json")
-        verdict = json.loads(root.read(paths.verdict_path(key)))
-        if verdict["reason"] in STALE:
-            yield key, verdict["uri"]
+def _stale_verdicts(root: Root) -> dict[str, str]:
+    """By its path the uri that each verdict on a stale file is about."""
+    names = sorted(root.files(paths.VERDICTS))
+    wanted = [f"{paths.VERDICTS}/{name}" for name in names if name.endswith(f"{STALE_ENDING}.json")]
+    with ThreadPoolExecutor(CHECKS_AT_ONCE) as threads:
+        stored = list(threads.map(partial(_read, root), wanted))
+    return {path: found[0] for path, found in zip(wanted, stored, strict=True) if found}
+
+
+def _read(root: Root, path: str) -> tuple[str, Verdict] | None:
+    """The uri and the verdict in a file; None if it is damaged, or another run has deleted it."""
+    try:
+        stored = json.loads(root.read(path))
+        return str(stored["uri"]), Verdict(Reason(stored["reason"]), str(stored["detail"]))
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError, KeyError):
+        _warn_of_damage(root.path(path))
+        return None
+
+
+@cache
+def _warn_of_damage(path: str) -> None:
+    """Once in each process."""
+    log.Log().say(f"{path} is damaged: ignored; delete it", log.WARNING)
+
+
+def _paths(key: str) -> tuple[str, str]:
+    """Where a verdict on a file that its decoder cannot take is stored, and one on a stale file."""
+    return paths.verdict_path(key), paths.verdict_path(f"{key}{STALE_ENDING}")
 
 
 def _key(row: "Row") -> str:

@@ -1,6 +1,6 @@
 """A corpus listed into a file. Takes a corpus spec, writes Parquet; notices a storage that fails or does not answer."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +21,7 @@ LISTED = pa.schema([field for field in MANIFEST if field.name != "removed"])
 
 @dataclass(eq=False)
 class Lister:
-    """Lists a corpus; called again it begins anew.
+    """Lists a corpus; called again it restarts.
 
     Attributes:
         corpus: what to list.
@@ -61,10 +61,21 @@ class Lister:
         )
 
     def _pages(self) -> Iterator[list[sources.Listed]]:
-        return sources.batched(self._entries(sources.listing(self.corpus)), GROUP_ROWS)
+        return _batched(self._entries(sources.listing(self.corpus, self.limit)), GROUP_ROWS)
 
     def _entries(self, listing: Iterator[sources.Listed]) -> Iterator[sources.Listed]:
         for entry in listing:
-            self.limit.restart()
             self.seen += 1
             yield entry
+
+
+def _batched(entries: Iterable[sources.Listed], size: int) -> Iterator[list[sources.Listed]]:
+    """The entries in lists of at most `size`."""
+    waiting: list[sources.Listed] = []
+    for entry in entries:
+        waiting.append(entry)
+        if len(waiting) == size:
+            yield waiting
+            waiting = []
+    if waiting:
+        yield waiting

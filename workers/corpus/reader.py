@@ -24,7 +24,7 @@ from workers.corpus.heap import Heap
 from workers.corpus.isolate import Verdict
 from workers.corpus.manifest import Row
 from workers.errors import DecoderHang, DeconvoyError, Reason, Rejected, StaleFile, StaleImage
-from workers.retrying import PATIENCE_S
+from workers.retrying import patience
 from workers.spec import LimitsSpec
 from workers.steady import SteadyClock
 
@@ -124,7 +124,7 @@ class ReadOptions:
     ahead: int = 64
     hang_s: float = 30.0
     read_hang_s: float = sources.READ_HANG_S
-    patience_s: float = PATIENCE_S
+    patience_s: float = field(default_factory=patience)
     verdicts: Mapping[int, Verdict] = field(default_factory=dict)
     preview: Callable[[Pixels], bytes] | None = None
     beside_bytes: Callable[[int, int], int] = nothing_beside

@@ -4,18 +4,17 @@ import glob
 import hashlib
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import PurePosixPath
 from typing import Any
 
-import fsspec
-
 from workers import files, retrying
 from workers.corpus import versions
-from workers.corpus.decode import EXTENSIONS
+from workers.corpus.hangs import Limit
+from workers.corpus.walking import Found, globbed, is_local, walked
 from workers.errors import CorpusError, ReadError, Reason, StaleFile
 from workers.patterns import Pattern
 from workers.retrying import retried
@@ -38,15 +37,12 @@ class Listed:
     refused: str | None
 
 
-@dataclass(frozen=True)
-class _Found:
-    path: str
-    bytes: int
-    etag: str
-
-
-def listing(corpus: CorpusSpec) -> Iterator[Listed]:
+def listing(corpus: CorpusSpec, limit: Limit | None = None) -> Iterator[Listed]:
     """All images of a folder (recursive, known extensions, nothing hidden) or all files that a glob matches.
+
+    Args:
+        corpus: what to list.
+        limit: how long the storage may be silent; every answer restarts it, whether it names an image or not.
 
     Raises:
         CorpusError: the source does not exist, is a file, or of a kind that has no folders.
@@ -55,13 +51,13 @@ def listing(corpus: CorpusSpec) -> Iterator[Listed]:
         raise CorpusError(
             f"corpus {corpus.source!r} cannot be listed: http has no folders; give one of this machine, or a bucket"
         )
-    filesystem, path = _filesystem(corpus.source)
+    limit, (filesystem, path) = limit or Limit(READ_HANG_S), _filesystem(corpus.source)
     if glob.has_magic(path):
         base = path[: re.search(r"[*?\[]", path).start()].rpartition("/")[0]  # type: ignore[union-attr]
-        found = _globbed(filesystem, path)
+        found = globbed(filesystem, path, base, limit)
     else:
         base = path.rstrip("/")
-        found = _walked(filesystem, base, corpus.source)
+        found = walked(filesystem, base, corpus.source, limit)
     describe = _describer(corpus, base, filesystem)
     return (describe(entry) for entry in found)
 
@@ -92,11 +88,21 @@ def read(
         begin()
         return _read_once(uri, expected_bytes, etag)
 
+    with naming(uri):
+        try:
+            return _patiently(attempt, f"reading {uri}", patience_s)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise versions.vanished(uri) from error
+
+
+@contextmanager
+def naming(uri: str) -> Iterator[None]:
+    """Turn whatever a storage raises, which need not be an OSError, into a ReadError that names the file."""
     try:
-        return _patiently(attempt, f"reading {uri}", patience_s)
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise versions.vanished(uri) from error
-    except OSError as error:
+        yield
+    except Exception as error:
+        if not isinstance(error, OSError) and not retrying.may_pass(error):
+            raise
         raise ReadError(f"{uri} cannot be read: {retrying.reason(error)}") from error
 
 
@@ -108,7 +114,7 @@ def staleness(uri: str, expected_bytes: int, etag: str) -> Reason | None:
     """
     filesystem, path = files.filesystem(uri)
     try:
-        if _is_local(filesystem):
+        if is_local(filesystem):
             versions.check_status(uri, os.stat(path), expected_bytes, etag)
         else:
             versions.check_object(uri, filesystem, path, expected_bytes, etag)
@@ -119,10 +125,29 @@ def staleness(uri: str, expected_bytes: int, etag: str) -> Reason | None:
     return None
 
 
+def is_corpus_there(uri: str, image_id: str) -> bool:
+    """Whether the folder or bucket of a corpus exists and, as far as that can be asked, holds something.
+
+    Args:
+        uri: of one of its files.
+        image_id: of that file, which is its path below the corpus.
+    """
+    filesystem, path = files.filesystem(uri)
+    base = path.removesuffix(image_id).rstrip("/") or filesystem.root_marker
+    if not is_local(filesystem):
+        filesystem.invalidate_cache()
+        return bool(filesystem.exists(base))
+    try:
+        with os.scandir(base) as entries:
+            return next(entries, None) is not None
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
 def first_byte(uri: str) -> None:
     """Prove that a file can be opened and read from here, or raise OSError."""
     filesystem, path = files.filesystem(uri)
-    with _opened(uri, path) if _is_local(filesystem) else filesystem.open(path, "rb") as file:
+    with _opened(uri, path) if is_local(filesystem) else filesystem.open(path, "rb") as file:
         file.read(1)
 
 
@@ -143,7 +168,7 @@ def _patiently(attempt: Callable[[], bytes], what: str, patience_s: float) -> by
 
 def _read_once(uri: str, expected_bytes: int, etag: str) -> bytes:
     filesystem, path = files.filesystem(uri)
-    if _is_local(filesystem):
+    if is_local(filesystem):
         return _read_local(uri, path, expected_bytes, etag)
     data = files.read(uri)
     versions.check_size(uri, len(data), expected_bytes)
@@ -179,63 +204,11 @@ def _filesystem(source: str) -> tuple[Any, str]:
         raise CorpusError(f"corpus {source!r} cannot be listed: {error}") from error
 
 
-def _globbed(filesystem: Any, pattern: str) -> Iterator[_Found]:  # noqa: ANN401 - fsspec has no types
-    for path, info in filesystem.glob(pattern, detail=True).items():
-        if info["type"] == "file":
-            yield _found(filesystem, path, info)
-
-
-def _walked(filesystem: Any, base: str, source: str) -> Iterator[_Found]:  # noqa: ANN401
-    if not filesystem.isdir(base):
-        what = "is a file, not a folder" if filesystem.exists(base) else "does not exist"
-        raise CorpusError(f"corpus {source!r} {what}; give a folder or a glob such as '{source}/**/*.jpg'")
-    found = _scan_local(base, set()) if _is_local(filesystem) else _scan_remote(filesystem, base)
-    return (entry for entry in found if _has_image_extension(entry.path))
-
-
-def _scan_local(folder: str, above: set[tuple[int, int]]) -> Iterator[_Found]:
-    """Files below a folder, streaming; a link back to a folder above is not followed."""
-    status = os.stat(folder)
-    here = (status.st_dev, status.st_ino)
-    if here in above:
-        return
-    folders = []
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            if entry.is_dir():
-                folders.append(entry.path)
-            elif entry.is_file():
-                try:
-                    about = entry.stat()
-                except FileNotFoundError:  # it has gone since the folder was read
-                    continue
-                yield _Found(entry.path, about.st_size, versions.of_status(about))
-    for below in folders:
-        yield from _scan_local(below, above | {here})
-
-
-def _scan_remote(filesystem: Any, base: str) -> Iterator[_Found]:  # noqa: ANN401
-    for _, _, found in filesystem.walk(base, detail=True):
-        for info in found.values():
-            relative = str(info["name"])[len(base) :]
-            if "/." not in relative:
-                yield _found(filesystem, info["name"], info)
-
-
-def _found(filesystem: Any, path: str, info: dict[str, Any]) -> _Found:  # noqa: ANN401
-    if _is_local(filesystem):
-        about = os.stat(path)
-        return _Found(path, about.st_size, versions.of_status(about))
-    return _Found(path, int(info["size"]), versions.of_info(info))
-
-
-def _describer(corpus: CorpusSpec, base: str, filesystem: Any) -> Callable[[_Found], Listed]:  # noqa: ANN401
-    local = _is_local(filesystem)
+def _describer(corpus: CorpusSpec, base: str, filesystem: Any) -> Callable[[Found], Listed]:  # noqa: ANN401
+    local = is_local(filesystem)
     pattern = None if corpus.group in ("none", "folder") else Pattern(corpus.group)
 
-    def describe(entry: _Found) -> Listed:
+    def describe(entry: Found) -> Listed:
         path = _readable(entry.path)
         image_id = path[len(_readable(base)) :].lstrip("/")
         folder = PurePosixPath(image_id).parent.name or None
@@ -255,23 +228,3 @@ def _describer(corpus: CorpusSpec, base: str, filesystem: Any) -> Callable[[_Fou
 def _readable(path: str) -> str:
     """The path as text; bytes that are no UTF-8 are written as escapes."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
-
-
-def _has_image_extension(path: str) -> bool:
-    return os.path.splitext(path)[1].lower() in EXTENSIONS
-
-
-def _is_local(filesystem: Any) -> bool:  # noqa: ANN401
-    return isinstance(filesystem, fsspec.get_filesystem_class("file"))
-
-
-def batched(entries: Iterable[Listed], size: int) -> Iterator[list[Listed]]:
-    """The entries in lists of at most `size`."""
-    waiting: list[Listed] = []
-    for entry in entries:
-        waiting.append(entry)
-        if len(waiting) == size:
-            yield waiting
-            waiting = []
-    if waiting:
-        yield waiting

@@ -14,7 +14,7 @@ from workers.corpus import sources
 from workers.corpus.crew import TICK_S, no_answer
 from workers.corpus.hangs import Limit, WorkLimit
 from workers.errors import DeconvoyError, Reason, Rejected, RunStopped, StaleFile
-from workers.retrying import PATIENCE_S
+from workers.retrying import patience
 from workers.spec import LimitsSpec
 
 if TYPE_CHECKING:
@@ -43,17 +43,17 @@ class Failure:
 
     Attributes:
         position: of the row that it was decoding.
-        reason: it crashed or hung.
+        reason: it crashed or hung; None if it was killed by SIGKILL, which is not the decoder's doing.
         detail: how.
     """
 
     position: int
-    reason: Reason
+    reason: Reason | None
     detail: str
 
 
 def first_failure(rows: Sequence["Row"], limits: LimitsSpec, patience: Patience, decode: str) -> Failure | None:
-    """The first row at which a process that decodes them in order dies or hangs. Nobody is blamed for a SIGKILL.
+    """The first row at which a process that decodes them in order dies or hangs.
 
     Raises:
         ReadError: a file cannot be read, or its storage does not answer: that says nothing about the decoder.
@@ -115,11 +115,11 @@ class _Child:
         return True
 
     def crash(self) -> Failure | None:
-        """What it means that the process has ended."""
+        """What it means that the process has ended; None if it was killed before it came to any row."""
         self._process.join()
         code = self._process.exitcode or 0
         if code == -signal.SIGKILL:  # by the kernel, for want of memory, or by a person
-            return None
+            return None if self.phase == STARTING else Failure(self.position, None, "its process was killed")
         how = f"signal {-code}" if code < 0 else f"exit code {code}"
         if self.phase != DECODING:
             raise RunStopped(f"the process that tries images alone ended while {self.phase} ({how})")
@@ -175,6 +175,6 @@ def _data(row: "Row", position: int, limits: LimitsSpec, progress: Connection) -
         progress.send((READING, position))
 
     try:
-        return sources.read(row.uri, row.bytes, row.etag, PATIENCE_S, begin)
+        return sources.read(row.uri, row.bytes, row.etag, patience(), begin)
     except StaleFile:  # the scan finds that out by itself
         return b""

@@ -93,7 +93,7 @@ def model_path(fingerprint: str) -> str:
 
 
 def verdict_path(key: str) -> str:
-    """What is known of a file that crashes or hangs a decoder."""
+    """The verdict on a file that scans leave out."""
     return f"{VERDICTS}/{key}.json"
 
 

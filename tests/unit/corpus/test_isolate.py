@@ -1,15 +1,18 @@
 """Who kills or hangs a decoder, which files are stale, and what is remembered of both."""
 
 import os
+import shutil
+from multiprocessing import Pipe
 from pathlib import Path
 
+import fsspec
 import pytest
 
 from tests.support import hanging, silent
-from workers.corpus import crew, isolate, manifest, sources
+from workers.corpus import crew, isolate, manifest, reader, sources, trial
 from workers.corpus.hangs import Limit
 from workers.corpus.isolate import Verdict
-from workers.errors import ReadError, Reason, StaleFile
+from workers.errors import ReadError, Reason, RunStopped, StaleFile
 from workers.spec import CorpusSpec, LimitsSpec
 from workers.store.root import Root
 
@@ -53,6 +56,11 @@ def test_nobody_is_blamed_for_being_killed_from_outside(folder):
     assert isolate.suspects(rows(folder, b"1"), LIMITS, 5.0, "tests.support.hanging:killed_from_outside") == {}
 
 
+def test_a_kill_from_outside_does_not_end_the_search(folder):
+    found = isolate.suspects(rows(folder, b"1", b"8 dies"), LIMITS, 5.0, "tests.support.hanging:killed_from_outside")
+    assert {index: verdict.reason for index, verdict in found.items()} == {1: "decoder_crash"}
+
+
 def test_a_decoder_that_gets_little_of_a_cpu_does_not_hang(folder):
     assert isolate.suspects(rows(folder, b"2.0"), LIMITS, 0.8, "tests.support.hanging:slow_but_at_work") == {}
 
@@ -83,10 +91,40 @@ def test_a_whole_shard_that_is_gone_is_a_storage_that_is_gone(folder):
     listed = rows(folder, *[b"x"] * 8)
     for row in listed:
         Path(row.uri).unlink()
+    (folder / "left.jpg").touch()
     with pytest.raises(ReadError, match=r"all 8 images .* are gone; is their storage mounted\?"):
         isolate.stale(listed)
     assert isolate.stale(listed[:1])[0].reason is Reason.VANISHED
     assert isolate.stale([]) == {}
+
+
+@pytest.mark.parametrize("left", ["an empty folder", "nothing"])
+def test_one_image_of_a_corpus_of_which_nothing_is_left_is_not_judged(folder, left):
+    """Its storage is not mounted; shards of one image, and short ones, would become rejects."""
+    (folder / "below").mkdir()
+    listed = rows(folder / "below", b"1", b"2")
+    [row, other] = [manifest.Row(**{**vars(row), "image_id": f"below/{row.image_id}"}) for row in listed]
+    shutil.rmtree(folder / "below")
+    if left == "nothing":
+        folder.rmdir()
+    with pytest.raises(ReadError, match=rf"^{row.uri} is gone, like all of its corpus; is its storage mounted\?"):
+        isolate.stale([row])
+    folder.mkdir(exist_ok=True)
+    (folder / "more.jpg").touch()
+    assert isolate.stale([row, other])[0].reason is Reason.VANISHED
+
+
+def test_an_object_of_a_bucket_that_is_gone_is_not_judged():
+    memory = fsspec.filesystem("memory")
+    memory.pipe_file("/emptied/a.jpg", b"bytes")
+    memory.pipe_file("/emptied/b.jpg", b"bytes")
+    listed = sorted(sources.listing(CorpusSpec(source="memory:///emptied")), key=lambda each: each.uri)
+    row, _ = (manifest.Row(n, e.image_id, e.uri, 5, e.etag, None, None, False, None) for n, e in enumerate(listed))
+    memory.rm_file("/emptied/a.jpg")
+    assert isolate.stale([row])[0].reason is Reason.VANISHED
+    memory.rm("/emptied", recursive=True)
+    with pytest.raises(ReadError, match=r"a.jpg is gone, like all of its corpus"):
+        isolate.stale([row])
 
 
 def test_a_storage_that_is_silent_is_named_and_not_waited_for(folder):
@@ -112,10 +150,48 @@ def test_a_verdict_about_a_stale_file_goes_once_the_file_is_there_again_as_it_wa
     assert sorted(isolate.read_verdicts(root, listed, root.files("verdicts"))) == [1, 2, 3]
 
 
+@pytest.mark.parametrize("damage", [b"", b"{", b"[1]", b"\xff", b'{"uri": "a", "reason": "bored", "detail": "none"}'])
+@pytest.mark.parametrize("reason", [Reason.CHANGED, Reason.DECODER_CRASH])
+def test_a_damaged_verdict_is_none_and_is_reported_once(folder, tmp_path, caplog, damage, reason):
+    root, listed = Root(str(tmp_path / "root")), rows(folder, b"1", b"2")
+    for row in listed:
+        isolate.write_verdict(root, row, Verdict(reason, "why"))
+    name = sorted(root.files("verdicts"))[0]
+    root.put(f"verdicts/{name}", damage)
+    for _ in range(2):
+        assert len(isolate.read_verdicts(root, listed, root.files("verdicts"))) == 1
+    with manifest.listed(CorpusSpec(source=str(folder)), lambda _: None) as listing:
+        assert len(isolate.forget_stale(root, listing)) == (reason is Reason.CHANGED)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{root.path('verdicts')}/{name} is damaged: ignored; delete it"
+    ]
+
+
+def test_a_verdict_that_another_run_forgets_between_its_listing_and_its_reading_is_none(folder, tmp_path, monkeypatch):
+    root, [row] = Root(str(tmp_path / "root")), rows(folder, b"1")
+    isolate.write_verdict(root, row, Verdict(Reason.VANISHED, "gone"))
+    names = root.files("verdicts")
+    for name in names:
+        root.delete(f"verdicts/{name}")
+    monkeypatch.setattr(Root, "files", lambda *_: names)
+    assert isolate.read_verdicts(root, [row], root.files("verdicts")) == {}
+    with manifest.listed(CorpusSpec(source=str(folder)), lambda _: None) as listing:
+        assert isolate.forget_stale(root, listing) == []
+
+
+def test_only_verdicts_on_stale_files_are_read_to_forget_them(folder, tmp_path, monkeypatch):
+    root, listed = Root(str(tmp_path / "root")), rows(folder, b"1", b"2", b"3")
+    for row, reason in zip(listed, (Reason.DECODER_CRASH, Reason.DECODER_HANG, Reason.VANISHED), strict=True):
+        isolate.write_verdict(root, row, Verdict(reason, "why"))
+    read, asked = Root.read, []
+    monkeypatch.setattr(Root, "read", lambda root, rel: asked.append(rel) or read(root, rel))
+    with manifest.listed(CorpusSpec(source=str(folder)), lambda _: None) as listing:
+        assert isolate.forget_stale(root, listing) == [listed[2].uri]
+    assert len(asked) == 1
+
+
 @pytest.mark.parametrize("protocol", ["file", "memory"])
 def test_bytes_of_another_version_are_never_read_under_the_old_etag(folder, protocol):
-    import fsspec
-
     filesystem, base = fsspec.core.url_to_fs(f"{protocol}://{folder}")
     filesystem.makedirs(base, exist_ok=True)
     filesystem.pipe_file(f"{base}/a.jpg", b"first")
@@ -148,10 +224,34 @@ def test_a_file_that_is_replaced_while_it_is_read_is_noticed(folder, monkeypatch
         sources.read(row.uri, row.bytes, row.etag)
 
 
+class StoresOwn(Exception):
+    """botocore's errors are not OSErrors."""
+
+
+@pytest.mark.parametrize(
+    ("seconds", "line"), [("0", "cannot be read: slow down"), ("0.3", "failed . times in . s: slow down")]
+)
+def test_images_are_waited_for_as_long_as_the_environment_says(folder, monkeypatch, seconds, line):
+    [row] = rows(folder, b"bytes")
+
+    def failing(*_: object) -> None:
+        raise StoresOwn("slow down")
+
+    monkeypatch.setenv("DECONVOY_STORE_PATIENCE_S", seconds)
+    monkeypatch.setattr(sources, "_read_once", failing)
+    receiver, sender = Pipe(duplex=False)
+    monkeypatch.setattr(sources, "staleness", failing)
+    with pytest.raises(RunStopped, match=line):
+        list(reader.batches([row], 1, lambda _: None, reader.ReadOptions(LIMITS)))
+    with pytest.raises(RunStopped, match=line):
+        isolate.stale([row])
+    with pytest.raises(RunStopped, match=line):
+        trial._data(row, 0, LIMITS, sender)
+    receiver.close()
+
+
 def test_an_object_whose_etag_is_its_md5_costs_one_request(monkeypatch):
     import hashlib
-
-    import fsspec
 
     memory = fsspec.filesystem("memory")
     memory.pipe_file("/md5/a.jpg", b"bytes")
@@ -163,12 +263,6 @@ def test_an_object_whose_etag_is_its_md5_costs_one_request(monkeypatch):
 
 
 def test_a_store_that_fails_for_a_while_is_asked_again_whatever_it_raises(monkeypatch):
-    """botocore's errors are not OSErrors."""
-    import fsspec
-
-    class StoresOwn(Exception):
-        pass
-
     memory = fsspec.filesystem("memory")
     memory.pipe_file("/again/a.jpg", b"bytes")
     answers = iter([StoresOwn("slow down"), OSError("reset"), *[memory.info("/again/a.jpg")] * 5])

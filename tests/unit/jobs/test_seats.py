@@ -3,7 +3,7 @@
 import pytest
 
 from jobs.seats import FAILURES, Queue, Task
-from workers.errors import DecoderHang, LostActors, MemoryTaken, OutOfMemory, Reason, StaleImage
+from workers.errors import DecoderHang, LostActors, MemoryTaken, OtherVerdicts, OutOfMemory, Reason, StaleImage
 
 DIED = RuntimeError("the process died\nand pages more")
 
@@ -42,7 +42,7 @@ def test_images_are_judged_after_every_second_death_and_not_for_other_failures()
     assert (task.deaths, asked) == (3, ["a"])
 
 
-@pytest.mark.parametrize("error", [DecoderHang(0), StaleImage(0, Reason.VANISHED, "a.jpg is gone")])
+@pytest.mark.parametrize("error", [DecoderHang(0), StaleImage(0, Reason.VANISHED, "a.jpg is gone"), OtherVerdicts("a")])
 def test_an_error_that_names_an_image_is_judged_at_once_and_what_replaces_the_item_runs_without_a_pause(error):
     waiting = queue(judge=lambda item, _: f"{item} without it")
     waiting.put_back(Task("a"), error, 5.0)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from service import catalog
+from service import catalog, rejects
 from service.cli import app
 from service.control import nowhere
 from service.housekeeping import Housekeeping
@@ -260,12 +260,23 @@ def test_the_command_says_what_would_go_and_then_removes_it(root):
     assert {each["path"] for each in json.loads(done.stdout)["removed"]} == before - files(root)
 
 
+def test_a_verdict_that_a_run_deletes_while_verdicts_are_read_is_not_listed(root, monkeypatch):
+    told = {"uri": "/photos/a.png", "reason": "vanished", "detail": "gone"}
+    root.put("verdicts/a.stale.json", json.dumps(told).encode())
+    names = {"a.stale.json": 1, "b.stale.json": 1}
+    monkeypatch.setattr(Root, "files", lambda *_: names)
+    assert [verdict.uri for verdict in rejects.verdicts(root)] == ["/photos/a.png"]
+
+
 def test_files_that_crashed_their_decoder_are_tried_again_when_asked_for(root):
     for name in ("a", "b"):
         told = {"uri": f"/photos/{name}.png", "reason": "decoder_crash", "detail": "signal 11"}
         root.put(f"verdicts/{name}.json", json.dumps(told).encode())
     wrong = CliRunner().invoke(app, ["retry-rejects", "/photos/c.png", "--root", root.base])
-    assert wrong.exit_code == 2 and "'/photos/c.png' is not left out" in wrong.stderr
+    assert (
+        wrong.exit_code == 2
+        and "'/photos/c.png' has no stored verdict; other rejects are retried by every scan" in wrong.stderr
+    )
     one = CliRunner().invoke(app, ["retry-rejects", "/photos/a.png", "--root", root.base])
     assert one.exit_code == 0 and set(root.files("verdicts")) == {"b.json"}
     CliRunner().invoke(app, ["retry-rejects", "--root", root.base])
