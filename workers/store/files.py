@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -52,8 +53,17 @@ def stamps(root: Root, folder: str, depth: int | None = None) -> dict[str, str]:
     found = {}
     for path, entry in below.items():
         rel = f"{folder}/{str(path).rpartition(f'/{folder}/')[2]}"
-        found[rel] = " ".join(str(entry[key]) for key in ("size", *_STAMPS) if key in entry)
+        found[rel] = _stamp(entry)
     return found
+
+
+def stamps_beside(root: Root, folder: str) -> dict[str, str]:
+    """As `stamps`, by name, of the files directly below a folder; unlike there a folder that cannot be read is an error."""
+    return {Path(entry["name"]).name: _stamp(entry) for entry in root.entries(folder) if entry["type"] == "file"}
+
+
+def _stamp(entry: Mapping[str, Any]) -> str:
+    return " ".join(str(entry[key]) for key in ("size", *_STAMPS) if key in entry)
 
 
 def move(root: Root, rel: str, to: str) -> None:

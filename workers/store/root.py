@@ -83,11 +83,11 @@ class Root:
 
     def files(self, folder: str) -> dict[str, int]:
         """Names and sizes in bytes of the files directly below a folder; empty if there is no folder."""
-        return {_name(entry): entry["size"] for entry in self._entries(folder) if entry["type"] == "file"}
+        return {_name(entry): entry["size"] for entry in self.entries(folder) if entry["type"] == "file"}
 
     def folders(self, folder: str) -> list[str]:
         """Names of the folders directly below a folder, sorted."""
-        return sorted(_name(entry) for entry in self._entries(folder) if entry["type"] == "directory")
+        return sorted(_name(entry) for entry in self.entries(folder) if entry["type"] == "directory")
 
     def put(self, rel: str, data: bytes, *, private: bool = False) -> None:
         """Write a file that appears whole; one that is there is replaced. Locally a private one is its owner's alone."""
@@ -236,7 +236,9 @@ class Root:
             return False
         return True
 
-    def _entries(self, folder: str) -> list[dict[str, Any]]:
+    def entries(self, folder: str) -> list[dict[str, Any]]:
+        """What the file system says of everything directly below a folder; empty if there is no folder."""
+
         def act() -> list[dict[str, Any]]:
             self.filesystem.invalidate_cache()
             return list(self.filesystem.ls(self.path(folder), detail=True))
