@@ -87,10 +87,9 @@ class Listing:
         return self._marks
 
     def _read_all(self, marks: Mapping[str, str]) -> Readable:
-        reading = [self._readers.submit(partial(self._read, run, mark)) for run, mark in marks.items()]
-        found = [each.result() for each in reading]
-        runs = catalog.newest_first(each for each in found if not isinstance(each, str))
-        return runs, {run: each for run, each in zip(marks, found, strict=True) if isinstance(each, str)}
+        answers = self._readers.ask_all(partial(self._read, run, mark) for run, mark in marks.items())
+        runs = catalog.newest_first(run for run in answers if not isinstance(run, str))
+        return runs, {run: problem for run, problem in zip(marks, answers, strict=True) if isinstance(problem, str)}
 
     def _read_run(self, run: str, mark: str) -> PublishedRun | str:
         """A run, or what is wrong with it."""

@@ -9,7 +9,7 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, wait
 from contextlib import suppress
 from typing import Any, Generic, TypeVar, cast
@@ -67,6 +67,19 @@ class Pool:
             return self.result(future, self.limit_s)
         finally:
             future.cancel()
+
+    def ask_all(self, questions: Iterable[Callable[[], T]]) -> list[T]:
+        """The answers to many questions, in their order.
+
+        Raises:
+            Unavailable: one does not come within the limit after the one before it.
+        """
+        futures = [self.submit(question) for question in questions]
+        try:
+            return [self.result(future, self.limit_s) for future in futures]
+        finally:
+            for future in futures:
+                future.cancel()
 
     async def answer(self, question: Callable[[], T]) -> T:
         """As `ask`, without holding the event loop."""

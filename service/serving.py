@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from service.hosts import is_here
+from service.pools import Pool
 from service.questions import RootOption
 from workers import log
-from workers.errors import UsageError
+from workers.errors import Unavailable, UsageError
 from workers.log import Log
 from workers.store.root import Root, existing
 
@@ -126,14 +127,18 @@ def in_order() -> "Iterator[None]":
 
 @contextmanager
 def letting_go(submissions: "Submissions") -> "Iterator[None]":
-    """At the end of the block stop the runs whose Ray ends with this process, so that they do not look alive."""
+    """At the end of the block cancel the runs whose Ray ends with this process, so that they do not look alive."""
     try:
         yield
     finally:
-        stopped = submissions.cancel_all()
-        if stopped:
-            told = "the Ray of this service ends, and with it"
-            Log().say(f"{told} {', '.join(stopped)}: submit again and it goes on", log.WARNING)
+        try:
+            cancelled = Pool("their store or their Ray", 1, ENDING_S).ask(submissions.cancel_all)
+        except Unavailable as error:
+            Log().say(f"the runs on the Ray of this service end without being cancelled: {error}", log.WARNING)
+        else:
+            if cancelled:
+                line = f"cancelled with the Ray of this service: {', '.join(cancelled)}; submit again to resume"
+                Log().say(line, log.WARNING)
 
 
 @contextmanager

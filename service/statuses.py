@@ -4,13 +4,14 @@ What is written stands: Ray's own table of jobs is lost with its head node.
 """
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from functools import partial
 
 from service.clusters import Cluster, State
+from service.pools import Pool
 from workers.errors import ClusterError, DamagedRun, RunError, StoreError, nearest
 from workers.spec import check_run_id
 from workers.store import paths
@@ -22,6 +23,8 @@ QUEUED = timedelta(
     hours=1
 )  # that a job may take to start its process, as far as one believes it where its cluster does not tell
 AT_ONCE = 16  # runs that are looked at: on a store far away each costs some round trips
+LIMIT_S = 60.0  # that one more of them is waited for
+MOST_RUNS = 1_000_000  # that wait for one of these threads
 
 
 class RunState(StrEnum):
@@ -86,6 +89,7 @@ class Statuses:
         self.root = root.absolute()
         self.cluster = cluster
         self.clock = clock
+        self._readers = Pool("the root", AT_ONCE, LIMIT_S, waiting=MOST_RUNS)
 
     def status(self, run: str) -> Status:
         """How a run is.
@@ -103,10 +107,14 @@ class Statuses:
         return self._last(check_run_id(run))
 
     def statuses(self) -> tuple[Status, ...]:
-        """All runs of the root, the last submitted first; a damaged one does not hide the others."""
-        with ThreadPoolExecutor(AT_ONCE) as threads:
-            found = [status for status in threads.map(self._readable, self._runs()) if status is not None]
-        return tuple(sorted(found, key=lambda each: (each.submitted, each.run), reverse=True))
+        """All runs of the root, the last submitted first; a damaged one does not hide the others.
+
+        Raises:
+            Unavailable: the store, or the cluster, does not answer.
+        """
+        answers = self._readers.ask_all(partial(self._readable, run) for run in self._runs())
+        found = [status for status in answers if status is not None]
+        return tuple(sorted(found, key=lambda status: (status.submitted, status.run), reverse=True))
 
     def _readable(self, run: str) -> Status | None:
         try:

@@ -181,7 +181,7 @@ def test_a_service_whose_ray_ends_with_it_stops_its_runs_in_order_and_no_others(
         signal.raise_signal(signal.SIGTERM)
     assert [submissions.status(run).state for run in ("ours", "theirs")] == [RunState.CANCELLED, RunState.PENDING]
     assert cluster.jobs["ours.1"] is State.STOPPED and said == [
-        "the Ray of this service ends, and with it ours: submit again and it goes on"
+        "cancelled with the Ray of this service: ours; submit again to resume"
     ]
     assert signal.getsignal(signal.SIGTERM) is before
 
