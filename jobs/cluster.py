@@ -168,6 +168,15 @@ def join() -> bool:
     return True
 
 
+def is_shared() -> bool:
+    """Whether other runs may use the Ray around us: RAY_ADDRESS names it.
+
+    Raises:
+        UsageError: it does not name a cluster that can be joined from here.
+    """
+    return os.environ.get("RAY_ADDRESS", "") not in ("", "local") and join()
+
+
 def start(device: str) -> None:
     """Join the cluster around us, or start Ray on this machine.
 

@@ -159,9 +159,7 @@ def test_a_service_ends_though_its_store_hangs(tmp_path, clock):
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     words = [sys.executable, "-m", "tests.support.hung_service", str(tmp_path), str(port)]
-    service = subprocess.Popen(
-        words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    service = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         assert "the atlas is at" in service.stdout.readline()
         assert asked(port, "/")[0] == 200
