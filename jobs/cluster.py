@@ -57,11 +57,11 @@ def resolve_device(asked: str) -> str:
         return held.kind
     if asked == "cpu":
         return "cpu"
-    found = _has_gpu()
-    if asked == "cuda" and not found and not (seconds(PATIENCE, 0) and join()):
+    has_gpu = _has_gpu()
+    if asked == "cuda" and not has_gpu and not (seconds(PATIENCE, 0) and join()):
         where = "the Ray cluster has no GPU" if join() else f"torch {_torch().__version__} sees none here"
         raise UsageError(f"device 'cuda' is asked for, but {where}; give --device cpu")
-    return "cuda" if found or asked == "cuda" else "cpu"
+    return "cuda" if has_gpu or asked == "cuda" else "cpu"
 
 
 def places(device: str, threads: int) -> int:
@@ -90,9 +90,9 @@ def require_capacity(resources: ResourcesSpec, device: str) -> None:
     fitting, threads = places(device, resources.threads), resources.threads
     wanted = 1 if resources.actors == "auto" or resources.fewer else resources.actors
     if fitting < wanted:
-        each = f"{threads} CPU{'s' if threads > 1 else ''}" + (" and a GPU" if device == "cuda" else "")
+        needs = f"{threads} CPU{'s' if threads > 1 else ''}" + (" and a GPU" if device == "cuda" else "")
         raise UsageError(
-            f"actors = {resources.actors}, with {each} each: there is room for {fitting}; ask for fewer (--fewer, or "
+            f"actors = {resources.actors}, with {needs} needs: there is room for {fitting}; ask for fewer (--fewer, or "
             "fewer = true under [resources], takes what there is), or for fewer threads"
         )
 

@@ -89,8 +89,8 @@ def _require_answer(address: str) -> None:
         try:
             grpc.channel_ready_future(channel).result(timeout=ANSWER_S)
         except grpc.FutureTimeoutError:
-            told = f"no Ray cluster answers at RAY_ADDRESS={address}; unset it to work on this machine"
-            raise UsageError(told) from None
+            message = f"no Ray cluster answers at RAY_ADDRESS={address}; unset it to work on this machine"
+            raise UsageError(message) from None
         try:
             NodeInfoGcsServiceStub(channel).GetClusterId(GetClusterIdRequest(), timeout=ANSWER_S)
         except grpc.RpcError as error:

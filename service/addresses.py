@@ -50,10 +50,10 @@ def authorization(token: str | None = None) -> dict[str, str]:
     Raises:
         PermissionError: the token cannot be read.
     """
-    found = _token() if token is None else token
-    if not (found.isascii() and found.isprintable()):
+    value = _token() if token is None else token
+    if not (value.isascii() and value.isprintable()):
         raise PermissionError("the token for Ray holds characters that no token has")
-    return {"Authorization": f"Bearer {found}"} if found else {}
+    return {"Authorization": f"Bearer {value}"} if value else {}
 
 
 def _dashboard(name: str, value: str) -> str:

@@ -7,20 +7,20 @@ from workers.errors import ClusterError, NoAnswer, NoJob, NotReady
 
 def understood(name: str, error: Exception) -> ClusterError:
     """What an error of Ray's client means."""
-    told = str(error)
-    if isinstance(error, PermissionError) or re.search(r"status code 40[13]\b", told):
-        why = f" ({told.splitlines()[0]})" if "RAY_AUTH_TOKEN_PATH" in told.partition("\n")[0] else ""
+    message = str(error)
+    if isinstance(error, PermissionError) or re.search(r"status code 40[13]\b", message):
+        why = f" ({message.splitlines()[0]})" if "RAY_AUTH_TOKEN_PATH" in message.partition("\n")[0] else ""
         return ClusterError(f"the Ray cluster at {name} wants a token, or another one: set RAY_AUTH_TOKEN(_PATH){why}")
-    if "does not exist" in told and "404" in told:
-        return NoJob(told)
-    if "No available agent" in told:
+    if "does not exist" in message and "404" in message:
+        return NoJob(message)
+    if "No available agent" in message:
         return NotReady(f"the Ray cluster at {name} has no agent for jobs")
     # An answer that is not JSON is a ValueError and, being one of `requests`, an OSError; other JSON is a KeyError or TypeError.
-    if isinstance(error, ValueError | KeyError | TypeError) or "Version check" in told:
+    if isinstance(error, ValueError | KeyError | TypeError) or "Version check" in message:
         return ClusterError(f"what answers at {name} is no Ray dashboard; its port is 8265 if nobody chose another")
     if isinstance(error, OSError):
         return NoAnswer(silence(name))
-    return ClusterError(f"the Ray cluster at {name} does not take this: {last_line(told) or type(error).__name__}")
+    return ClusterError(f"the Ray cluster at {name} does not take this: {last_line(message) or type(error).__name__}")
 
 
 def silence(name: str) -> str:
@@ -28,7 +28,7 @@ def silence(name: str) -> str:
     return f"nothing answers at {name} (is its Ray running, and within reach?)"
 
 
-def last_line(told: str) -> str:
+def last_line(traceback: str) -> str:
     """Of a traceback the line that says what is wrong."""
-    lines = [line.strip() for line in told.strip().splitlines() if line.strip()]
+    lines = [line.strip() for line in traceback.strip().splitlines() if line.strip()]
     return lines[-1][:300] if lines else ""

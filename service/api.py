@@ -91,8 +91,8 @@ def _add_acting(router: APIRouter, submissions: Submissions, watched: Watched) -
         """Let files that crashed or hung their decoder in a published run be tried again by the next scan of them."""
         with missing():
             submissions.status(run)
-        found = catalog.find(submissions.root, run, None)
-        return {"run": run, "files": rejects.retry_of(found, asked.uris if asked else ())}
+        published = catalog.find(submissions.root, run, None)
+        return {"run": run, "files": rejects.retry_of(published, asked.uris if asked else ())}
 
 
 def _add_schedules(

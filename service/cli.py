@@ -55,10 +55,10 @@ class OneLine(TyperGroup):
         except KeyboardInterrupt:
             code, line = CANCELLED, f"stopped{_afterwards(command())}"
         except (OSError, MemoryError, RecursionError) as error:
-            found = machine.trouble(error)
-            if found is None:
+            reason = machine.trouble(error)
+            if reason is None:
                 raise
-            code, line = 1, found
+            code, line = 1, reason
             let_go_of_output()
         if log.form() is log.Form.JSON:
             log.Log().say(line, log.ERROR, exit_code=code)

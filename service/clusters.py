@@ -153,10 +153,10 @@ class RayCluster:
         try:
             answer = question(self._client())
         except (OSError, RuntimeError, ValueError, KeyError, TypeError, ImportError) as error:
-            found = understood(self.name, error)
-            if isinstance(found, NoAnswer):
+            meaning = understood(self.name, error)
+            if isinstance(meaning, NoAnswer):
                 self._silent_until = time.monotonic() + SILENCE_S
-            raise found from error
+            raise meaning from error
         self._silent_until = -math.inf
         return answer
 
@@ -203,10 +203,10 @@ class LocalCluster(RayCluster):
             self._head = subprocess.Popen(  # noqa: S603 - our own words
                 words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
             )
-            told = self._head.stdout.readline().split() if self._head.stdout else []
-            if len(told) != 2:
+            head_words = self._head.stdout.readline().split() if self._head.stdout else []
+            if len(head_words) != 2:
                 raise ClusterError("Ray does not start on this machine: `ray start --head` says why")
-            self._kept = _connected(told[0], authorization(told[1]))
+            self._kept = _connected(head_words[0], authorization(head_words[1]))
 
 
 class Nowhere:

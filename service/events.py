@@ -41,8 +41,8 @@ def add_to(router: APIRouter, watched: Watched) -> None:
     async def events(run: RunId, request: Request, last_event_id: Annotated[str | None, seen] = None) -> Response:
         """How a run goes, as server-sent events of its status, until it ends."""
         with missing():
-            found = await watched.answer(run)
-        if found.state not in LIVE and last_event_id == _mark(found):
+            status = await watched.answer(run)
+        if status.state not in LIVE and last_event_id == _mark(status):
             return Response(status_code=204)
         streams.check()
         return EventSourceResponse(streams.of(run, request))
@@ -68,8 +68,8 @@ class Streams:
         """A run's status whenever it has changed."""
         self._open += 1
         try:
-            async for found in self._changes(run, request):
-                yield ServerSentEvent(json.dumps(asdict(found)), event="status", id=_mark(found))
+            async for status in self._changes(run, request):
+                yield ServerSentEvent(json.dumps(asdict(status)), event="status", id=_mark(status))
         finally:
             self._open -= 1
 
@@ -77,12 +77,12 @@ class Streams:
         before = None
         while not await request.is_disconnected():
             with suppress(Unavailable):  # the store is slow: what was said last stands
-                found = await self._watched.answer(run)
-                if found != before:
-                    yield found
-                if found.state not in LIVE:
+                status = await self._watched.answer(run)
+                if status != before:
+                    yield status
+                if status.state not in LIVE:
                     return
-                before = found
+                before = status
             await asyncio.sleep(EVERY_S)
 
 

@@ -61,10 +61,10 @@ class Listing:
             marks = self._renewed.get(UNKNOWN_S)
         if run not in marks:
             raise catalog.unpublished(self._root, run, marks)
-        found = self._read(run, marks[run])
-        if isinstance(found, str):
-            raise DamagedRun(found)
-        return found
+        answer = self._read(run, marks[run])
+        if isinstance(answer, str):
+            raise DamagedRun(answer)
+        return answer
 
     def version(self) -> int:
         """Counts the listings that differ from the one before: while it stays, so does everything that is published."""

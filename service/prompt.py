@@ -66,15 +66,15 @@ class PromptCluster:
         if insist:
             return self._cluster.state(submission_id, insist=True)
         try:
-            found = self._look(submission_id)
-            if isinstance(found, Future):
-                return self._pool.result(found, LIMIT_S)
+            answer = self._look(submission_id)
+            if isinstance(answer, Future):
+                return self._pool.result(answer, LIMIT_S)
         except Unavailable as error:
             self._is_silent = True
             raise NoAnswer(silence(self.name)) from error
-        if found is None:
+        if answer is None:
             raise NoAnswer(silence(self.name))
-        return found
+        return answer
 
     def _look(self, submission_id: str) -> "Answer | Future[Answer] | None":
         """The state of a job if it is known, or the question for it; None while the cluster is silent."""

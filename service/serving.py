@@ -108,11 +108,11 @@ def listening(host: str, port: int) -> "Iterator[tuple[socket.socket, str]]":
     """
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        found = socket.create_server((host, port), family=family)
+        listener = socket.create_server((host, port), family=family)
     except OSError as error:
         raise UsageError(f"cannot listen on {host} port {port}: {error.strerror or error}") from error
-    with found:
-        yield found, f"http://{f'[{host}]' if ':' in host else host}:{found.getsockname()[1]}/"
+    with listener:
+        yield listener, f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}/"
 
 
 @contextmanager

@@ -97,7 +97,7 @@ def views(root: Root) -> str:
     damaged: dict[str, str] = {}
     files = published(root, TABLES, damaged)
     head = [f"The files under {root.url} as they were published; `deconvoy verify --root {root.url}` checks them."]
-    head += [f"Left out: {told}" for told in damaged.values()]
+    head += [f"Left out: {problem}" for problem in damaged.values()]
     made = (view(name, [_opened_as(root, path) for path in listed]) for name, listed in files.items())
     return "".join(f"{line}\n" for line in (*(f"-- {log.one_line(line)}" for line in head), *made))
 
@@ -122,18 +122,18 @@ def published(root: Root, checked: Iterable[str], damaged: dict[str, str] | None
         DamagedRun: all are damaged.
     """
     runs, wrong = checking.whole(root, catalog.some(root), checked)
-    told = {run: f"run {run!r}: {problem}; deconvoy verify {run} says more" for run, problem in wrong.items()}
+    problems = {run: f"run {run!r}: {problem}; deconvoy verify {run} says more" for run, problem in wrong.items()}
     if not runs:
-        raise DamagedRun(next(iter(told.values())))
-    for line in told.values():
+        raise DamagedRun(next(iter(problems.values())))
+    for line in problems.values():
         log.Log().say(f"{line}; the run is left out", log.WARNING)
-    (damaged if damaged is not None else {}).update(told)
-    found: dict[str, list[str]] = {}
+    (damaged if damaged is not None else {}).update(problems)
+    files: dict[str, list[str]] = {}
     for run in runs:
         for table, path in _parts(run):
             if table in TABLES:
-                found.setdefault(table, []).append(path)
-    return {name: found[name] for name in TABLES if name in found}
+                files.setdefault(table, []).append(path)
+    return {name: files[name] for name in TABLES if name in files}
 
 
 def _limit_bytes(connection: duckdb.DuckDBPyConnection) -> float:
@@ -179,12 +179,12 @@ def _plain(limits: Limits) -> Iterator[None]:
             f"the query took longer than {limits.timeout_s:g} s; ask for less, or raise --timeout"
         ) from error
     except duckdb.Error as error:
-        told = str(error).splitlines()[0]
+        reason = str(error).splitlines()[0]
         if isinstance(error, duckdb.OutOfMemoryException):
-            told += "; ask for less, or raise --memory"
+            reason += "; ask for less, or raise --memory"
         if isinstance(error, duckdb.PermissionException):
-            told += "; --unsafe lets a query do this"
-        raise QueryError(f"the query cannot be answered: {told}") from error
+            reason += "; --unsafe lets a query do this"
+        raise QueryError(f"the query cannot be answered: {reason}") from error
 
 
 @contextmanager
@@ -232,7 +232,7 @@ def _quoted(text: str) -> str:
 
 def _literal(path: str) -> str:
     """A path in SQL: quotes doubled, and what DuckDB would take for a pattern in brackets."""
-    return _quoted(re.sub(r"[*?\[]", lambda found: f"[{found[0]}]", path))
+    return _quoted(re.sub(r"[*?\[]", lambda match: f"[{match[0]}]", path))
 
 
 def _parts(run: PublishedRun) -> Iterator[tuple[str, str]]:

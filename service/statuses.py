@@ -97,10 +97,10 @@ class Statuses:
         Raises:
             RunError: there is no such run.
         """
-        found = self.known(run)
-        if found is None:
+        status = self.known(run)
+        if status is None:
             raise RunError(f"run {run!r} was never submitted to {self.root.url!r}; {nearest(run, self._runs())}")
-        return found
+        return status
 
     def known(self, run: str) -> Status | None:
         """How a run is; None if there is no such run."""
@@ -130,9 +130,9 @@ class Statuses:
         number = numbers[-1]
         begun, stands = attempts.begun(number), self._standing(attempts, number)
         progress = attempts.progress(number)
-        (state, told) = stands or self._seen(attempts, number, begun, progress)
+        (state, detail) = stands or self._seen(attempts, number, begun, progress)
         about = (begun.job, begun.at) if begun else ("", "")
-        error, waits = (told, "") if state is not RunState.PENDING else ("", told)
+        error, waits = (detail, "") if state is not RunState.PENDING else ("", detail)
         return Status(run, state, number, *about, error, progress, waits)
 
     def _standing(self, attempts: Attempts, number: int) -> tuple[RunState, str] | None:
@@ -153,19 +153,19 @@ class Statuses:
             begun is not None and begun.cluster == self.cluster.name
         )  # what another cluster does not know means nothing
         try:
-            state, told = self.cluster.state(submission_id(attempts.run, number))
+            state, detail = self.cluster.state(submission_id(attempts.run, number))
         except ClusterError as error:
-            state, told, knows = State.UNKNOWN, str(error), False
+            state, detail, knows = State.UNKNOWN, str(error), False
         if state.is_live:
-            return _waiting(progress) or (RunState(state), told if state is State.PENDING else "")
+            return _waiting(progress) or (RunState(state), detail if state is State.PENDING else "")
         stands = self._standing(attempts, number)
         if stands is not None:  # it ended after its files were read, and before Ray was asked
             return stands
         if state is State.UNKNOWN:
-            return self._by_signs(begun, progress, told or f"{self.cluster.name} does not know it", knows=knows)
+            return self._by_signs(begun, progress, detail or f"{self.cluster.name} does not know it", knows=knows)
         if state is State.STOPPED:
             return RunState.CANCELLED, ""
-        return self._keep(attempts, number, told or "its process ended without a word")
+        return self._keep(attempts, number, detail or "its process ended without a word")
 
     def _by_signs(
         self, begun: Begun | None, progress: Progress | None, why: str, *, knows: bool
