@@ -67,8 +67,8 @@ def submitted(root: Root, run: str, number: int) -> int:
     except DeconvoyError as error:
         code, problem = error.exit_code, str(error)
     except KeyboardInterrupt:
-        code, problem = CANCELLED, "cancelled; submit it again and it goes on from here"
-    except BaseException as error:  # a bug, or the end of the process: it is written down, and goes on
+        code, problem = CANCELLED, "cancelled; submit it again to resume"
+    except BaseException as error:  # a bug, or the end of the process: written down, then raised
         attempts.end(number, _ended(1, machine.trouble(error) or f"{type(error).__name__}: {error}"))
         raise
     attempts.end(number, _ended(code, problem))
@@ -100,7 +100,7 @@ def _run(job: str, spec: Any, watch: Watcher) -> Outcome:  # noqa: ANN401 - each
     """Run a spec. What does the work is imported here: a run that waits for its place needs neither torch nor its memory."""
     work: Callable[..., Outcome] = getattr(import_module(f"jobs.{job}"), job)
     outcome = work(spec) if isinstance(spec, FiltersRun) else work(spec, watch)
-    watch.begin(outcome.run)  # a run without actors has not said its id
+    watch.begin(outcome.run)  # a run without actors has not begun its watch
     how = "was published before; nothing is changed" if outcome.already_published else "is published"
     counted = {"images": outcome.images, "rejects": outcome.rejects, "seconds": round(outcome.seconds, 3)}
     summary = ", ".join(f"{value:,} {name}" for name, value in counted.items())

@@ -91,9 +91,10 @@ def require_capacity(resources: ResourcesSpec, device: str) -> None:
     wanted = 1 if resources.actors == "auto" or resources.fewer else resources.actors
     if fitting < wanted:
         needs = f"{threads} CPU{'s' if threads > 1 else ''}" + (" and a GPU" if device == "cuda" else "")
+        place = "the cluster" if join() else "this machine"
+        fewer = "use --fewer (fewer = true under [resources]) to run with those, or " if fitting else ""
         raise UsageError(
-            f"actors = {resources.actors}, with {needs} needs: there is room for {fitting}; ask for fewer (--fewer, or "
-            "fewer = true under [resources], takes what there is), or for fewer threads"
+            f"actors = {resources.actors}, with {needs} each: {place} fits {fitting}; {fewer}ask for fewer threads"
         )
 
 
@@ -115,9 +116,13 @@ def grow(resources: ResourcesSpec, device: str, say: Callable[[str], None]) -> N
 
 
 def room(resources: ResourcesSpec, device: str) -> int:
-    """How many actors this run can have now, at most as many as it asks for: those that it has, and those that fit beside them.
+    """How many actors this run can have now, at most as many as it asks for: its own, and those that fit beside them.
 
-    What is free belongs to the runs that wait in line, if there are any.
+    Free room belongs to the runs that wait in line, if there are any.
+
+    Raises:
+        UsageError: RAY_ADDRESS does not name a cluster that can be joined from here.
+        RayError: the cluster does not answer.
     """
     fitting = _ours() + _free(device, resources.threads) if join() else places(device, resources.threads)
     return fitting if resources.actors == "auto" else min(resources.actors, fitting)
@@ -136,14 +141,22 @@ def seconds(name: str, default: int) -> float:
 
 
 def _ours() -> int:
-    """Actors that this driver runs; its place is one even while its actor is replaced."""
+    """How many actors this driver runs; its place counts as one even while its actor is replaced.
+
+    Raises:
+        RayError: the cluster does not answer.
+    """
     job = ray.JobID.from_hex(ray.get_runtime_context().get_job_id())
     alive = ray._private.state.actors(job_id=job, actor_state_name="ALIVE")
     return max(len(alive), int(place() is not None))
 
 
 def _free(device: str, threads: int) -> int:
-    """Actors that fit into what nobody uses now."""
+    """How many actors fit into the room that is free now; none while runs wait in line for it.
+
+    Raises:
+        RayError: the cluster does not answer.
+    """
     if line.is_waited_for(device):
         return 0
     return sum(_fitting(free, device, threads) for free in ray._private.state.available_resources_per_node().values())

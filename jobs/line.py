@@ -48,7 +48,7 @@ class Wanted:
 
 @dataclass(frozen=True)
 class _Entry:
-    """A ticket or a place, as the name of its placement group tells every driver of the cluster."""
+    """A ticket or a place, as the name of its placement group shows it to every driver of the cluster."""
 
     role: str  # ticket or place
     kind: str

@@ -82,12 +82,12 @@ app.add_typer(scheduling.app, name="schedule")
 
 
 def _afterwards(command: str) -> str:
-    """What is to be known of a command that was interrupted. `filters` keeps nothing to go on from."""
+    """What the line of an interrupted command adds. `filters` keeps nothing that could be resumed."""
     from workers.instruments import SPECS
 
     if command in ("submit", "status", "logs"):
-        return "; a run that was submitted goes on: deconvoy cancel stops it"
-    return "; the same command goes on from here" if command == "demo" or command in SPECS.keys() - {"filters"} else ""
+        return "; a submitted run keeps running: deconvoy cancel stops it"
+    return "; the same command resumes the run" if command == "demo" or command in SPECS.keys() - {"filters"} else ""
 
 
 def main() -> None:
