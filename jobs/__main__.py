@@ -63,17 +63,17 @@ def submitted(root: Root, run: str, number: int) -> int:
             raise RunError(f"attempt {number} at run {run!r} was not submitted under {root.url!r}")
         _check_wanted(attempts, number)
         with Told(Attempts(Root(root.url), run), number) as watch:  # its progress waits for no store
-            code, told = _run_in_turn(begun, run, watch).exit_code, ""
+            code, problem = _run_in_turn(begun, run, watch).exit_code, ""
     except DeconvoyError as error:
-        code, told = error.exit_code, str(error)
+        code, problem = error.exit_code, str(error)
     except KeyboardInterrupt:
-        code, told = CANCELLED, "cancelled; submit it again and it goes on from here"
-    except BaseException as error:  # a bug, or the end of the process: it is written down, and goes on
+        code, problem = CANCELLED, "cancelled; submit it again to resume"
+    except BaseException as error:  # a bug, or the end of the process: written down, then raised
         attempts.end(number, _ended(1, machine.trouble(error) or f"{type(error).__name__}: {error}"))
         raise
-    attempts.end(number, _ended(code, told))
-    if told:
-        Log({"run": run, "attempt": number}).say(told, log.ERROR, exit_code=code)
+    attempts.end(number, _ended(code, problem))
+    if problem:
+        Log({"run": run, "attempt": number}).say(problem, log.ERROR, exit_code=code)
     return code
 
 
@@ -100,16 +100,16 @@ def _run(job: str, spec: Any, watch: Watcher) -> Outcome:  # noqa: ANN401 - each
     """Run a spec. What does the work is imported here: a run that waits for its place needs neither torch nor its memory."""
     work: Callable[..., Outcome] = getattr(import_module(f"jobs.{job}"), job)
     outcome = work(spec) if isinstance(spec, FiltersRun) else work(spec, watch)
-    watch.begin(outcome.run)  # a run without actors has not said its id
+    watch.begin(outcome.run)  # a run without actors has not begun its watch
     how = "was published before; nothing is changed" if outcome.already_published else "is published"
     counted = {"images": outcome.images, "rejects": outcome.rejects, "seconds": round(outcome.seconds, 3)}
-    told = ", ".join(f"{value:,} {name}" for name, value in counted.items())
-    watch.say(f"run {outcome.run} {how}: {told}", **counted)
+    summary = ", ".join(f"{value:,} {name}" for name, value in counted.items())
+    watch.say(f"run {outcome.run} {how}: {summary}", **counted)
     return outcome
 
 
-def _ended(code: int, told: str) -> Ended:
-    return Ended(datetime.now(UTC).isoformat(timespec="seconds"), code, told)
+def _ended(code: int, error: str) -> Ended:
+    return Ended(datetime.now(UTC).isoformat(timespec="seconds"), code, error)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from jobs.outcome import Outcome, ended, published_before
 from jobs.plan import Plan
 from jobs.pool import Pool
 from jobs.results import Stored
+from jobs.turn import own_turn
 from jobs.watch import Watcher
 from workers import model as models
 from workers.core.network import Layer, Network
@@ -217,6 +218,7 @@ def attempt(
             if not damaged:
                 return published_before(root, before, started)
             watch.say(f"{len(damaged)} files of the published run are missing or damaged; they are made again")
+        stack.enter_context(own_turn(spec.resources, run, watch.say))
         actors = _staffed(spec, watch)
         _check_root(root, listing, watch)
         scratch = stack.enter_context(root.scratch())

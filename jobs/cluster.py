@@ -57,11 +57,11 @@ def resolve_device(asked: str) -> str:
         return held.kind
     if asked == "cpu":
         return "cpu"
-    found = _has_gpu()
-    if asked == "cuda" and not found and not (seconds(PATIENCE, 0) and join()):
+    has_gpu = _has_gpu()
+    if asked == "cuda" and not has_gpu and not (seconds(PATIENCE, 0) and join()):
         where = "the Ray cluster has no GPU" if join() else f"torch {_torch().__version__} sees none here"
         raise UsageError(f"device 'cuda' is asked for, but {where}; give --device cpu")
-    return "cuda" if found or asked == "cuda" else "cpu"
+    return "cuda" if has_gpu or asked == "cuda" else "cpu"
 
 
 def places(device: str, threads: int) -> int:
@@ -90,10 +90,11 @@ def require_capacity(resources: ResourcesSpec, device: str) -> None:
     fitting, threads = places(device, resources.threads), resources.threads
     wanted = 1 if resources.actors == "auto" or resources.fewer else resources.actors
     if fitting < wanted:
-        each = f"{threads} CPU{'s' if threads > 1 else ''}" + (" and a GPU" if device == "cuda" else "")
+        needs = f"{threads} CPU{'s' if threads > 1 else ''}" + (" and a GPU" if device == "cuda" else "")
+        place = "the cluster" if join() else "this machine"
+        fewer = "use --fewer (fewer = true under [resources]) to run with those, or " if fitting else ""
         raise UsageError(
-            f"actors = {resources.actors}, with {each} each: there is room for {fitting}; ask for fewer (--fewer, or "
-            "fewer = true under [resources], takes what there is), or for fewer threads"
+            f"actors = {resources.actors}, with {needs} each: {place} fits {fitting}; {fewer}ask for fewer threads"
         )
 
 
@@ -115,9 +116,13 @@ def grow(resources: ResourcesSpec, device: str, say: Callable[[str], None]) -> N
 
 
 def room(resources: ResourcesSpec, device: str) -> int:
-    """How many actors this run can have now, at most as many as it asks for: those that it has, and those that fit beside them.
+    """How many actors this run can have now, at most as many as it asks for: its own, and those that fit beside them.
 
-    What is free belongs to the runs that wait in line, if there are any.
+    Free room belongs to the runs that wait in line, if there are any.
+
+    Raises:
+        UsageError: RAY_ADDRESS does not name a cluster that can be joined from here.
+        RayError: the cluster does not answer.
     """
     fitting = _ours() + _free(device, resources.threads) if join() else places(device, resources.threads)
     return fitting if resources.actors == "auto" else min(resources.actors, fitting)
@@ -136,14 +141,22 @@ def seconds(name: str, default: int) -> float:
 
 
 def _ours() -> int:
-    """Actors that this driver runs; its place is one even while its actor is replaced."""
+    """How many actors this driver runs; its place counts as one even while its actor is replaced.
+
+    Raises:
+        RayError: the cluster does not answer.
+    """
     job = ray.JobID.from_hex(ray.get_runtime_context().get_job_id())
     alive = ray._private.state.actors(job_id=job, actor_state_name="ALIVE")
     return max(len(alive), int(place() is not None))
 
 
 def _free(device: str, threads: int) -> int:
-    """Actors that fit into what nobody uses now."""
+    """How many actors fit into the room that is free now; none while runs wait in line for it.
+
+    Raises:
+        RayError: the cluster does not answer.
+    """
     if line.is_waited_for(device):
         return 0
     return sum(_fitting(free, device, threads) for free in ray._private.state.available_resources_per_node().values())
@@ -166,6 +179,15 @@ def join() -> bool:
         )
     joining.join(address)
     return True
+
+
+def is_shared() -> bool:
+    """Whether other runs may use the Ray around us: RAY_ADDRESS names it.
+
+    Raises:
+        UsageError: it does not name a cluster that can be joined from here.
+    """
+    return os.environ.get("RAY_ADDRESS", "") not in ("", "local") and join()
 
 
 def start(device: str) -> None:

@@ -65,7 +65,11 @@ def _serve(cpus: int, folder: str) -> None:
 
 
 def _wait(address: str, ray: subprocess.Popen[bytes]) -> None:
-    """Wait until the dashboard answers, were it to say that it wants the token."""
+    """Wait until the dashboard answers, even with 401.
+
+    Raises:
+        ClusterError: it does not in time, or Ray ends.
+    """
     until = time.monotonic() + PATIENCE_S
     while time.monotonic() < until and ray.poll() is None:
         try:

@@ -28,7 +28,7 @@ def join(address: str) -> None:
     """Join the cluster that RAY_ADDRESS names.
 
     Raises:
-        UsageError: nothing answers there, or it lets nobody in without its token.
+        UsageError: nothing answers there, or it requires its token.
     """
     try:
         if address != "auto":
@@ -89,8 +89,8 @@ def _require_answer(address: str) -> None:
         try:
             grpc.channel_ready_future(channel).result(timeout=ANSWER_S)
         except grpc.FutureTimeoutError:
-            told = f"no Ray cluster answers at RAY_ADDRESS={address}; unset it to work on this machine"
-            raise UsageError(told) from None
+            message = f"no Ray cluster answers at RAY_ADDRESS={address}; unset it to work on this machine"
+            raise UsageError(message) from None
         try:
             NodeInfoGcsServiceStub(channel).GetClusterId(GetClusterIdRequest(), timeout=ANSWER_S)
         except grpc.RpcError as error:
@@ -104,9 +104,9 @@ def _first_line(error: Exception) -> str:
 
 @contextmanager
 def _without_agent() -> Iterator[None]:
-    """Let Ray take itself for its minimal installation: the dashboard's agent, which nobody asks here, starts for 4 s."""
+    """Disable the dashboard agent, which is unused and takes 4 s to start."""
     before = sys.modules.get(AGENT)
-    sys.modules[AGENT] = None  # type: ignore[assignment]  # importing it raises ImportError then
+    sys.modules[AGENT] = None  # type: ignore[assignment]  # importing it raises ImportError: Ray takes this for its minimal installation
     try:
         yield
     finally:

@@ -48,7 +48,7 @@ class Wanted:
 
 @dataclass(frozen=True)
 class _Entry:
-    """A ticket or a place, as the name of its placement group tells every driver of the cluster."""
+    """A ticket or a place, as the name of its placement group shows it to every driver of the cluster."""
 
     role: str  # ticket or place
     kind: str
@@ -59,8 +59,8 @@ class _Entry:
         return " ".join((PREFIX, self.role, self.kind, self.since, self.run))
 
 
-class _Teller:
-    """Passes on a line only when it differs from the last one."""
+class _ChangedLines:
+    """Reports a line only when it changes."""
 
     def __init__(self, say: Callable[[str], None]) -> None:
         self._say, self.last = say, ""
@@ -103,7 +103,7 @@ def place(wanted: Wanted, say: Callable[[str], None], check: Callable[[], None])
     ticket = _Entry("ticket", wanted.kind, f"{wanted.submitted}/{_driver()}", wanted.run)
     with ExitStack() as stack:
         with _group(ticket, TICKET):
-            _held = Held(wanted.kind, _wait(ticket, wanted, _Teller(say), check, stack))
+            _held = Held(wanted.kind, _wait(ticket, wanted, _ChangedLines(say), check, stack))
         try:
             yield
         finally:
@@ -115,7 +115,9 @@ def is_waited_for(kind: str) -> bool:
     return any(entry.role == "ticket" and entry.kind == kind for entry in _entries())
 
 
-def _wait(ticket: _Entry, wanted: Wanted, say: _Teller, check: Callable[[], None], stack: ExitStack) -> PlacementGroup:
+def _wait(
+    ticket: _Entry, wanted: Wanted, say: _ChangedLines, check: Callable[[], None], stack: ExitStack
+) -> PlacementGroup:
     """Ask for the place when it is this run's turn, on the stack; gives it when Ray has placed it."""
     began, group = time.monotonic(), None
     while True:
@@ -130,12 +132,12 @@ def _wait(ticket: _Entry, wanted: Wanted, say: _Teller, check: Callable[[], None
             group = stack.enter_context(_group(replace(ticket, role="place"), wanted.bundle))
         if group is not None and group.wait(LOOK_S):
             if say.last:
-                say("it has its place on the cluster and starts")
+                say("the cluster has room; the run starts")
             return group
         say(_message(wanted, entries, len(ahead)))
         if waited_s > wanted.limit_s:
             raise NoPlace(
-                f"no place on the cluster for {wanted.limit_s:.0f} s ({wanted.what}); submit it again and it resumes"
+                f"no place on the cluster for {wanted.limit_s:.0f} s ({wanted.what}); start it again to resume"
             )
         if group is None:
             time.sleep(min(LOOK_S * (1 + len(ahead)), SLOWEST_LOOK_S))
@@ -157,14 +159,14 @@ def _message(wanted: Wanted, entries: list[_Entry], ahead: int) -> str:
 
 def _entries() -> list[_Entry]:
     """The tickets that are taken and the places that are held, by all drivers of the cluster."""
-    found = []
+    entries = []
     for row in placement_group_table().values():
         prefix, _, name = row["name"].partition(" ")
         if prefix == PREFIX and name.count(" ") == len(fields(_Entry)) - 1:
             entry = _Entry(*name.split(" "))
             if row["state"] == "CREATED" or (entry.role == "ticket" and row["state"] != "REMOVED"):
-                found.append(entry)
-    return found
+                entries.append(entry)
+    return entries
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""A submitted run's turn on its cluster. Takes its resources, waits until there is room for its first actor, and keeps that.
+"""A run's turn on its cluster. Takes its resources, waits until there is room for its first actor, and keeps that.
 
 Drivers take no CPU, so any number of them may wait; no run begins its work without room for one actor, so none waits for a
 room that only runs like itself could free.
@@ -7,6 +7,7 @@ room that only runs like itself could free.
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 
 from jobs import cluster, line
 from jobs.line import Wanted
@@ -36,6 +37,19 @@ def turn(resources: ResourcesSpec | None, run: str, submitted: str, say: Callabl
     device = cluster.resolve_device(resources.device) if resources else line.ON_HEAD
     check = _capacity_check(resources, device) if resources else lambda: None
     with line.place(_wanted(resources, device, run, submitted), say, check):
+        yield
+
+
+@contextmanager
+def own_turn(resources: ResourcesSpec, run: str, say: Callable[[str], None]) -> Iterator[None]:
+    """As `turn`, for a run that was not submitted: it joins the line of the cluster that RAY_ADDRESS names when it begins.
+
+    Without such a cluster, or where a place is held already, it does nothing.
+    """
+    if line.held() is not None or not cluster.is_shared():
+        yield
+        return
+    with turn(resources, run, datetime.now(UTC).isoformat(timespec="milliseconds"), say):
         yield
 
 

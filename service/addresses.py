@@ -1,4 +1,4 @@
-"""Which Ray cluster is meant, and the token for it. Takes an address or the environment, gives a dashboard's URL and headers.
+"""The Ray cluster to use, and its token. Takes an address or the environment, gives a dashboard's URL and headers.
 
 Ray's own client prefers `RAY_API_SERVER_ADDRESS` and `RAY_ADDRESS` to the address that it is given, and would send them the
 token. Here the environment counts only where no address is given, and that is reported.
@@ -38,7 +38,7 @@ def checked(address: str) -> str:
         ClusterError: it is not the URL of a dashboard, or holds a secret.
     """
     if "@" in address:
-        raise ClusterError("an address holds no user and no password: set RAY_AUTH_TOKEN, or RAY_AUTH_TOKEN_PATH")
+        raise ClusterError("an address must not contain a user or password: set RAY_AUTH_TOKEN, or RAY_AUTH_TOKEN_PATH")
     if not _is_url(address):
         raise ClusterError(f"address {address!r} is not the URL of a Ray dashboard, such as {EXAMPLE}")
     return address
@@ -50,10 +50,10 @@ def authorization(token: str | None = None) -> dict[str, str]:
     Raises:
         PermissionError: the token cannot be read.
     """
-    found = _token() if token is None else token
-    if not (found.isascii() and found.isprintable()):
-        raise PermissionError("the token for Ray holds characters that no token has")
-    return {"Authorization": f"Bearer {found}"} if found else {}
+    value = _token() if token is None else token
+    if not (value.isascii() and value.isprintable()):
+        raise PermissionError("the Ray token contains invalid characters")
+    return {"Authorization": f"Bearer {value}"} if value else {}
 
 
 def _dashboard(name: str, value: str) -> str:

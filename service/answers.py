@@ -1,4 +1,4 @@
-"""What Ray's answers mean. Takes what its client raises, gives our errors: in one line, and whether asking again is in vain."""
+"""What Ray's answers mean. Takes what its client raises, gives our errors: in one line, and whether asking again will help."""
 
 import re
 
@@ -7,28 +7,30 @@ from workers.errors import ClusterError, NoAnswer, NoJob, NotReady
 
 def understood(name: str, error: Exception) -> ClusterError:
     """What an error of Ray's client means."""
-    told = str(error)
-    if isinstance(error, PermissionError) or re.search(r"status code 40[13]\b", told):
-        why = f" ({told.splitlines()[0]})" if "RAY_AUTH_TOKEN_PATH" in told.partition("\n")[0] else ""
-        return ClusterError(f"the Ray cluster at {name} wants a token, or another one: set RAY_AUTH_TOKEN(_PATH){why}")
-    if "does not exist" in told and "404" in told:
-        return NoJob(told)
-    if "No available agent" in told:
+    message = str(error)
+    if isinstance(error, PermissionError) or re.search(r"status code 40[13]\b", message):
+        why = f" ({message.splitlines()[0]})" if "RAY_AUTH_TOKEN_PATH" in message.partition("\n")[0] else ""
+        return ClusterError(
+            f"the Ray cluster at {name} requires a token, or another one: set RAY_AUTH_TOKEN(_PATH){why}"
+        )
+    if "does not exist" in message and "404" in message:
+        return NoJob(message)
+    if "No available agent" in message:
         return NotReady(f"the Ray cluster at {name} has no agent for jobs")
     # An answer that is not JSON is a ValueError and, being one of `requests`, an OSError; other JSON is a KeyError or TypeError.
-    if isinstance(error, ValueError | KeyError | TypeError) or "Version check" in told:
-        return ClusterError(f"what answers at {name} is no Ray dashboard; its port is 8265 if nobody chose another")
+    if isinstance(error, ValueError | KeyError | TypeError) or "Version check" in message:
+        return ClusterError(f"what answers at {name} is not a Ray dashboard; the default port is 8265")
     if isinstance(error, OSError):
         return NoAnswer(silence(name))
-    return ClusterError(f"the Ray cluster at {name} does not take this: {last_line(told) or type(error).__name__}")
+    return ClusterError(f"the Ray cluster at {name} does not take this: {last_line(message) or type(error).__name__}")
 
 
 def silence(name: str) -> str:
-    """What is said of a cluster that does not answer."""
+    """The message for a cluster that does not answer."""
     return f"nothing answers at {name} (is its Ray running, and within reach?)"
 
 
-def last_line(told: str) -> str:
-    """Of a traceback the line that says what is wrong."""
-    lines = [line.strip() for line in told.strip().splitlines() if line.strip()]
+def last_line(traceback: str) -> str:
+    """The line of a traceback that names the error."""
+    lines = [line.strip() for line in traceback.strip().splitlines() if line.strip()]
     return lines[-1][:300] if lines else ""

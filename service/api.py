@@ -91,8 +91,8 @@ def _add_acting(router: APIRouter, submissions: Submissions, watched: Watched) -
         """Delete stored verdicts on rejects of a published run, so that the next scan reads these files again."""
         with missing():
             submissions.status(run)
-        found = catalog.find(submissions.root, run, None)
-        return {"run": run, "files": rejects.retry_of(found, asked.uris if asked else ())}
+        published = catalog.find(submissions.root, run, None)
+        return {"run": run, "files": rejects.retry_of(published, asked.uris if asked else ())}
 
 
 def _add_schedules(

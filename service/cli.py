@@ -55,10 +55,10 @@ class OneLine(TyperGroup):
         except KeyboardInterrupt:
             code, line = CANCELLED, f"stopped{_afterwards(command())}"
         except (OSError, MemoryError, RecursionError) as error:
-            found = machine.trouble(error)
-            if found is None:
+            reason = machine.trouble(error)
+            if reason is None:
                 raise
-            code, line = 1, found
+            code, line = 1, reason
             let_go_of_output()
         if log.form() is log.Form.JSON:
             log.Log().say(line, log.ERROR, exit_code=code)
@@ -82,12 +82,12 @@ app.add_typer(scheduling.app, name="schedule")
 
 
 def _afterwards(command: str) -> str:
-    """What is to be known of a command that was interrupted. `filters` keeps nothing to go on from."""
+    """What the line of an interrupted command adds. `filters` keeps nothing that could be resumed."""
     from workers.instruments import SPECS
 
     if command in ("submit", "status", "logs"):
-        return "; a run that was submitted goes on: deconvoy cancel stops it"
-    return "; the same command goes on from here" if command == "demo" or command in SPECS.keys() - {"filters"} else ""
+        return "; a submitted run keeps running: deconvoy cancel stops it"
+    return "; the same command resumes the run" if command == "demo" or command in SPECS.keys() - {"filters"} else ""
 
 
 def main() -> None:

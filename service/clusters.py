@@ -6,7 +6,9 @@ not spoken.
 
 import contextlib
 import math
+import os
 import shlex
+import signal
 import subprocess
 import sys
 import threading
@@ -17,11 +19,14 @@ from typing import Any, Protocol, Self, TypeVar
 
 from service.addresses import EXAMPLE, authorization, checked
 from service.answers import last_line, silence, understood
+from workers import log
 from workers.errors import ClusterError, NoAnswer, NoJob, NotReady
+from workers.log import Log
 
 HEAD = ("-P", "-m", "jobs", "head")  # what starts a Ray on this machine
 WARM_UP_S = 30.0
 ANSWER_S = 20.0  # Ray's own client would wait for ever
+ENDING_S = 20.0  # that a Ray on this machine may take to end
 SILENCE_S = 5.0  # a cluster that has not answered is not asked again for so long: who lists a hundred runs waits once
 
 T = TypeVar("T")
@@ -148,10 +153,10 @@ class RayCluster:
         try:
             answer = question(self._client())
         except (OSError, RuntimeError, ValueError, KeyError, TypeError, ImportError) as error:
-            found = understood(self.name, error)
-            if isinstance(found, NoAnswer):
+            meaning = understood(self.name, error)
+            if isinstance(meaning, NoAnswer):
                 self._silent_until = time.monotonic() + SILENCE_S
-            raise found from error
+            raise meaning from error
         self._silent_until = -math.inf
         return answer
 
@@ -170,10 +175,14 @@ class LocalCluster(RayCluster):
         super().check()
 
     def __exit__(self, *_: object) -> None:
-        """End it."""
+        """End it, by force if need be."""
         if self._head is not None and self._head.stdin is not None:
             self._head.stdin.close()
-            self._head.wait()
+            try:
+                self._head.wait(ENDING_S)
+            except subprocess.TimeoutExpired:
+                os.killpg(self._head.pid, signal.SIGKILL)
+                Log().say(f"the Ray of this service did not end within {ENDING_S:g} s and was killed", log.WARNING)
             self._head, self._kept = None, None
 
     def _client(self) -> Any:  # noqa: ANN401 - Ray's client
@@ -194,10 +203,10 @@ class LocalCluster(RayCluster):
             self._head = subprocess.Popen(  # noqa: S603 - our own words
                 words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
             )
-            told = self._head.stdout.readline().split() if self._head.stdout else []
-            if len(told) != 2:
+            head_words = self._head.stdout.readline().split() if self._head.stdout else []
+            if len(head_words) != 2:
                 raise ClusterError("Ray does not start on this machine: `ray start --head` says why")
-            self._kept = _connected(told[0], authorization(told[1]))
+            self._kept = _connected(head_words[0], authorization(head_words[1]))
 
 
 class Nowhere:

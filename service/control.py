@@ -217,48 +217,48 @@ def _watched(submissions: "Submissions", run: str) -> "Status":
     """A run when it has ended; until then its progress is told, where it has changed."""
     before, told_at = None, 0.0
     while True:
-        found = submissions.status(run)
-        what = (found.state, found.error or found.waits, found.progress.phase if found.progress else "")
+        status = submissions.status(run)
+        what = (status.state, status.error or status.waits, status.progress.phase if status.progress else "")
         if what != before or time.monotonic() - told_at >= TELL_S:
-            echo(f"{found.state} {_progress(asdict(found))} {found.error or found.waits}".strip(), err=True)
+            echo(f"{status.state} {_progress(asdict(status))} {status.error or status.waits}".strip(), err=True)
             before, told_at = what, time.monotonic()
-        if found.state not in _live():
-            return found
+        if status.state not in _live():
+            return status
         time.sleep(EVERY_S)
 
 
 def _progress(status: Mapping[str, Any]) -> str:
     """How far a run is, or was; empty for one that is published, or has not begun its work."""
-    told = status["progress"]
-    if not told or status["state"] == "published" or told["phase"] == WAITING:
+    progress = status["progress"]
+    if not progress or status["state"] == "published" or progress["phase"] == WAITING:
         return ""
-    count = f"{told['done']:,}" + (f" of {told['total']:,}" if told["total"] is not None else "")
-    rate = f", {told['per_s']:,.1f}/s" if told["per_s"] else ""
-    left = f", {told['left_s']:,.0f} s left" if told["left_s"] else ""
-    rejects = f", {sum(told['rejects'].values()):,} rejected" if told["rejects"] else ""
-    return f"{told['phase']} {count} {told['unit']}{rate}{left}{rejects}"
+    count = f"{progress['done']:,}" + (f" of {progress['total']:,}" if progress["total"] is not None else "")
+    rate = f", {progress['per_s']:,.1f}/s" if progress["per_s"] else ""
+    left = f", {progress['left_s']:,.0f} s left" if progress["left_s"] else ""
+    rejects = f", {sum(progress['rejects'].values()):,} rejected" if progress["rejects"] else ""
+    return f"{progress['phase']} {count} {progress['unit']}{rate}{left}{rejects}"
 
 
-def _tell(found: "Status", root: Root, *, as_json: bool) -> None:
+def _tell(status: "Status", root: Root, *, as_json: bool) -> None:
     from service import catalog, drawing
     from service.console import print_json
 
     if as_json:
-        print_json(asdict(found))
+        print_json(asdict(status))
         return
-    echo(f"run      {found.run}")
-    echo(f"state    {found.state}" + (f", attempt {found.attempt}" if found.attempt else ""))
+    echo(f"run      {status.run}")
+    echo(f"state    {status.state}" + (f", attempt {status.attempt}" if status.attempt else ""))
     for name, text in {
-        "progress": _progress(asdict(found)),
-        "error": found.error,
-        "waits": found.waits,
-        "look": drawing.next_look(catalog.find(root, found.run, None)) if found.state == "published" else "",
+        "progress": _progress(asdict(status)),
+        "error": status.error,
+        "waits": status.waits,
+        "look": drawing.next_look(catalog.find(root, status.run, None)) if status.state == "published" else "",
     }.items():
         if text:
             echo(f"{name:8} {text}")
 
 
-def _ending(submissions: "Submissions", found: "Status") -> tuple[int, str]:
+def _ending(submissions: "Submissions", status: "Status") -> tuple[int, str]:
     """The exit code of a run that has ended, and why it is not 0.
 
     That of a published run is in its manifest, which is there before its attempt has said that it ended. An attempt that no
@@ -267,10 +267,10 @@ def _ending(submissions: "Submissions", found: "Status") -> tuple[int, str]:
     from jobs import outcome, publish
     from workers.store.attempts import NOT_TAKEN, Attempts
 
-    told = publish.published(submissions.root, found.run)
-    if told is not None:
-        wrong = outcome.complaint(told)
+    manifest = publish.published(submissions.root, status.run)
+    if manifest is not None:
+        wrong = outcome.complaint(manifest)
         return outcome.TOO_MANY_REJECTS if wrong else 0, wrong
-    ended = Attempts(submissions.root, found.run).ended(found.attempt)
+    ended = Attempts(submissions.root, status.run).ended(status.attempt)
     code = ended.exit_code if ended is not None else 1
-    return 1 if code == NOT_TAKEN else code, found.error
+    return 1 if code == NOT_TAKEN else code, status.error

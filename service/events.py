@@ -22,7 +22,7 @@ RunId = Annotated[str, Path(pattern=r"^[a-z][a-z0-9._-]{0,99}$", description="ru
 
 @contextmanager
 def missing() -> Iterator[None]:
-    """What is not there is 404, not a conflict."""
+    """Answer 404 for a missing run, not 409."""
     try:
         yield
     except RunError as error:
@@ -32,17 +32,17 @@ def missing() -> Iterator[None]:
 def add_to(router: APIRouter, watched: Watched) -> None:
     """Add the address of a run's events."""
     streams = Streams(watched)
-    seen = Header(max_length=200, description="the last event that was seen: a browser sends it when it comes back")
+    seen = Header(max_length=200, description="the last event received: a browser sends it when it reconnects")
     ended: dict[int | str, dict[str, Any]] = {
-        204: {"description": "the run has ended, and that was seen: do not come back"}
+        204: {"description": "the run has ended, and the client knows: do not reconnect"}
     }
 
     @router.get("/runs/{run}/events", operation_id="events", response_class=EventSourceResponse, responses=ended)
     async def events(run: RunId, request: Request, last_event_id: Annotated[str | None, seen] = None) -> Response:
         """How a run goes, as server-sent events of its status, until it ends."""
         with missing():
-            found = await watched.answer(run)
-        if found.state not in LIVE and last_event_id == _mark(found):
+            status = await watched.answer(run)
+        if status.state not in LIVE and last_event_id == _mark(status):
             return Response(status_code=204)
         streams.check()
         return EventSourceResponse(streams.of(run, request))
@@ -68,24 +68,24 @@ class Streams:
         """A run's status whenever it has changed."""
         self._open += 1
         try:
-            async for found in self._changes(run, request):
-                yield ServerSentEvent(json.dumps(asdict(found)), event="status", id=_mark(found))
+            async for status in self._changes(run, request):
+                yield ServerSentEvent(json.dumps(asdict(status)), event="status", id=_mark(status))
         finally:
             self._open -= 1
 
     async def _changes(self, run: str, request: Request) -> AsyncIterator[Status]:
         before = None
         while not await request.is_disconnected():
-            with suppress(Unavailable):  # the store is slow: what was said last stands
-                found = await self._watched.answer(run)
-                if found != before:
-                    yield found
-                if found.state not in LIVE:
+            with suppress(Unavailable):  # the store is slow: keep the last event
+                status = await self._watched.answer(run)
+                if status != before:
+                    yield status
+                if status.state not in LIVE:
                     return
-                before = found
+                before = status
             await asyncio.sleep(EVERY_S)
 
 
 def _mark(status: Status) -> str:
-    """Names an event by what it says of the run's state."""
+    """The id of an event: the attempt and the state that it reports."""
     return f"{status.attempt}.{status.state}"

@@ -28,15 +28,15 @@ def verify(
     from service.console import print_json
     from service.verifying import verified
 
-    found = verified(existing(root), run)
+    by_run = verified(existing(root), run)
     if as_json:
-        print_json({"runs": sorted(found), "findings": [asdict(each) for every in found.values() for each in every]})
-    for name, findings in {} if as_json else found.items():
+        print_json({"runs": sorted(by_run), "findings": [asdict(each) for every in by_run.values() for each in every]})
+    for name, findings in {} if as_json else by_run.items():
         for each in findings:
             typer.echo(f"{name}  {each.path} {each.problem}; {each.remedy}")
         if not any(each.damage for each in findings):
             typer.echo(f"{name}  every file is what was published")
-    if any(each.damage for findings in found.values() for each in findings):
+    if any(each.damage for findings in by_run.values() for each in findings):
         raise typer.Exit(1)
 
 
@@ -55,12 +55,12 @@ def rm(
 
     place = existing(root)
     keeper = Housekeeping(place, nowhere(place), datetime.now(UTC), timedelta(0))
-    found = keeper.removal_of(check_run_id(run))
-    keeper.remove(found)
+    files = keeper.removal_of(check_run_id(run))
+    keeper.remove(files)
     if as_json:
-        print_json({"removed": [asdict(each) for each in found]})
+        print_json({"removed": [asdict(each) for each in files]})
         return
-    typer.echo(f"removed run {run}: {len(found):,} files, {size(sum(each.bytes for each in found))}")
+    typer.echo(f"removed run {run}: {len(files):,} files, {size(sum(each.bytes for each in files))}")
 
 
 def gc(
@@ -81,21 +81,21 @@ def gc(
 
     place = existing(root)
     schedules = nowhere(place)
-    for told in schedules.readable()[1].values():
-        complain(f"{told}; until then its runs stay")
+    for problem in schedules.readable()[1].values():
+        complain(f"{problem}; until then its runs stay")
     keeper = Housekeeping(place, schedules, datetime.now(UTC), timedelta(days=older_than), forget or ())
-    found, unfinished = keeper.plan(), keeper.unfinished()
-    for told in keeper.damaged.values():
-        typer.echo(f"deconvoy: {told}; until then all results of shards stay", err=True)
+    files, unfinished = keeper.plan(), keeper.unfinished()
+    for problem in keeper.damaged.values():
+        typer.echo(f"deconvoy: {problem}; until then all results of shards stay", err=True)
     if not dry_run:
-        keeper.remove(found)
+        keeper.remove(files)
     if as_json:
         kept = {"unfinished": unfinished, "damaged": keeper.damaged}
-        print_json({"removed": [asdict(each) for each in found], "dry_run": dry_run, **kept})
+        print_json({"removed": [asdict(each) for each in files], "dry_run": dry_run, **kept})
         return
-    for each in found:
+    for each in files:
         echo(f"{each.path}  {size(each.bytes)}  {each.why}")
-    echo(f"{len(found):,} files, {size(sum(each.bytes for each in found))}" + (", would go" if dry_run else ""))
+    echo(f"{len(files):,} files, {size(sum(each.bytes for each in files))}" + (", would go" if dry_run else ""))
     if unfinished:
         echo(
             f"results of shards stay: {', '.join(unfinished)} not finished; --forget RUN lets go of one that never will be"
@@ -116,10 +116,10 @@ def retry_rejects(
     from service.rejects import retry, retry_of
 
     place = existing(root)
-    found = retry(place, uris or ()) if run is None else retry_of(catalog.find(place, run, None), uris or ())
+    verdicts = retry(place, uris or ()) if run is None else retry_of(catalog.find(place, run, None), uris or ())
     if as_json:
-        print_json([asdict(each) for each in found])
+        print_json([asdict(each) for each in verdicts])
         return
-    for each in found:
+    for each in verdicts:
         echo(f"{each.uri}  {each.reason}: {each.detail}")
-    echo(f"{len(found):,} files will be read again by the next scan")
+    echo(f"{len(verdicts):,} files will be read again by the next scan")

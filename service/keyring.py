@@ -16,11 +16,11 @@ LIMIT_S = 2.0  # of waiting for the store
 
 
 class Keyring:
-    """All keys of a root. The folder is listed again and again; a key's own file is read again if its size has changed."""
+    """All keys of a root. The folder is listed again and again; a key's own file is read again if it has changed."""
 
     def __init__(self, known: Keys) -> None:
         self._keys = known
-        self._kept: dict[tuple[str, int], Key] = {}
+        self._kept: dict[tuple[str, str], Key] = {}
         self._damaged: frozenset[str] = frozenset()
         self._renewed = Renewed(self._read, Pool("the store of the keys", 1, LIMIT_S), RENEW_S, LIFE_S)
 
@@ -50,15 +50,15 @@ class Keyring:
     def _read(self) -> Mapping[str, Key]:
         """The keys that are there. A damaged one opens nothing and hides no other."""
         kept, damaged = {}, set()
-        for number, size in sorted(self._keys.sizes().items()):
+        for number, stamp in sorted(self._keys.stamps().items()):
             try:
-                key = self._kept.get((number, size)) or self._keys.find(number)
+                key = self._kept.get((number, stamp)) or self._keys.find(number)
             except DamagedFile as error:
                 damaged.add(number)
                 if number not in self._damaged:
                     Log().say(str(error), log.ERROR)
                 continue
             if key is not None:
-                kept[number, size] = key
+                kept[number, stamp] = key
         self._kept, self._damaged = kept, frozenset(damaged)
         return {key.id: key for key in kept.values()}

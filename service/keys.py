@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 
 from workers.errors import DamagedFile, UsageError
-from workers.store import paths
+from workers.store import files, paths
 from workers.store.root import Root
 
 _FORM = re.compile(r"deconvoy_([0-9a-f]{12})_([A-Za-z0-9_-]{43})\Z")
@@ -76,9 +76,10 @@ class Keys:
             raise UsageError(f"there is no key with the id {number!r}; {hint}")
         self._root.delete(paths.key_path(number))
 
-    def sizes(self) -> Mapping[str, int]:
-        """The ids of all keys, by one listing, and the sizes of their files in bytes."""
-        return {name.removesuffix(".json"): size for name, size in self._root.files(paths.KEYS).items()}
+    def stamps(self) -> Mapping[str, str]:
+        """The ids of all keys, by one listing, each with what changes when its file does."""
+        stamps = files.stamps_beside(self._root, paths.KEYS)
+        return {name.removesuffix(".json"): stamp for name, stamp in stamps.items()}
 
     def find(self, number: str) -> Key | None:
         """The key with an id; None if there is none, or not any more.

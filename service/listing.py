@@ -61,10 +61,10 @@ class Listing:
             marks = self._renewed.get(UNKNOWN_S)
         if run not in marks:
             raise catalog.unpublished(self._root, run, marks)
-        found = self._read(run, marks[run])
-        if isinstance(found, str):
-            raise DamagedRun(found)
-        return found
+        answer = self._read(run, marks[run])
+        if isinstance(answer, str):
+            raise DamagedRun(answer)
+        return answer
 
     def version(self) -> int:
         """Counts the listings that differ from the one before: while it stays, so does everything that is published."""
@@ -87,10 +87,9 @@ class Listing:
         return self._marks
 
     def _read_all(self, marks: Mapping[str, str]) -> Readable:
-        reading = [self._readers.submit(partial(self._read, run, mark)) for run, mark in marks.items()]
-        found = [each.result() for each in reading]
-        runs = catalog.newest_first(each for each in found if not isinstance(each, str))
-        return runs, {run: each for run, each in zip(marks, found, strict=True) if isinstance(each, str)}
+        answers = self._readers.ask_all(partial(self._read, run, mark) for run, mark in marks.items())
+        runs = catalog.newest_first(run for run in answers if not isinstance(run, str))
+        return runs, {run: problem for run, problem in zip(marks, answers, strict=True) if isinstance(problem, str)}
 
     def _read_run(self, run: str, mark: str) -> PublishedRun | str:
         """A run, or what is wrong with it."""

@@ -89,15 +89,15 @@ class Pictures:
         Raises:
             QueryError: it is not, cannot be read, or is of a kind that browsers do not show.
         """
-        found = read(run, IMAGES, pc.field("image_index") == image_index, ["uri", "bytes", "sha256"]).to_pylist()
-        if not found:
+        rows = read(run, IMAGES, pc.field("image_index") == image_index, ["uri", "bytes", "sha256"]).to_pylist()
+        if not rows:
             raise QueryError(f"run {run.run!r} has no image {image_index}")
-        uri = found[0]["uri"]
+        uri = rows[0]["uri"]
         try:
-            data = sources.read(uri, found[0]["bytes"])
+            data = sources.read(uri, rows[0]["bytes"])
         except ReadError as error:
             raise QueryError(str(error)) from error
-        if hashlib.sha256(data).hexdigest() != found[0]["sha256"]:
+        if hashlib.sha256(data).hexdigest() != rows[0]["sha256"]:
             raise QueryError(f"{uri} is not the file that was scanned any more")
         return _as_stored(data)
 
@@ -123,10 +123,10 @@ class Pictures:
     def _read_preview(self, run: str, created: str, image_index: int) -> Picture:
         del created
         wanted = pc.field("image_index") == image_index
-        found = read(self._atlas.run(run), PREVIEWS, wanted, {"preview": pc.field("preview", "bytes")})
-        if not len(found):
+        rows = read(self._atlas.run(run), PREVIEWS, wanted, {"preview": pc.field("preview", "bytes")})
+        if not len(rows):
             raise QueryError(f"run {run!r} keeps no preview of image {image_index}")
-        return _as_stored(found["preview"][0].as_py())
+        return _as_stored(rows["preview"][0].as_py())
 
     def _read_row(self, run_id: str, created: str, number: int, column: str) -> Picture:
         del created

@@ -9,7 +9,7 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, wait
 from contextlib import suppress
 from typing import Any, Generic, TypeVar, cast
@@ -68,6 +68,19 @@ class Pool:
         finally:
             future.cancel()
 
+    def ask_all(self, questions: Iterable[Callable[[], T]]) -> list[T]:
+        """The answers to many questions, in their order.
+
+        Raises:
+            Unavailable: one does not come within the limit after the one before it.
+        """
+        futures = [self.submit(question) for question in questions]
+        try:
+            return [self.result(future, self.limit_s) for future in futures]
+        finally:
+            for future in futures:
+                future.cancel()
+
     async def answer(self, question: Callable[[], T]) -> T:
         """As `ask`, without holding the event loop."""
         future = self.submit(question)
@@ -81,7 +94,7 @@ class Pool:
         if not future.done():
             wait({future}, max(0.0, limit_s))
         if not future.done():
-            raise self._silent()
+            raise self.silent()
         return future.result()
 
     async def awaited(self, future: "Future[T]", limit_s: float) -> T:
@@ -93,10 +106,11 @@ class Pool:
             with suppress(TimeoutError):
                 await asyncio.wait_for(finished.wait(), max(0.0, limit_s))
         if not future.done():
-            raise self._silent()
+            raise self.silent()
         return future.result()
 
-    def _silent(self) -> Unavailable:
+    def silent(self) -> Unavailable:
+        """The error of a question that is not answered in time."""
         return Unavailable(f"{self.name} did not answer within {self.limit_s:g} s; try again later")
 
     def _work(self) -> None:
@@ -121,8 +135,8 @@ class Pool:
 class Renewed(Generic[T]):
     """A value that is read anew in the background while somebody asks for it; one reads at a time.
 
-    Nobody waits for the store but who asks first, or after a pause: a value older than `renew_s` is given and renewed, one older
-    than `life_s` is not given. May be asked from many threads.
+    Only the first caller, or one after a pause, waits for the store: a value older than `renew_s` is given and renewed, one older
+    than `life_s` is not given. Its age counts from the beginning of its reading. May be asked from many threads.
 
     Args:
         read: reads it.
@@ -143,7 +157,7 @@ class Renewed(Generic[T]):
         self._read, self._pool = read, pool
         self._renew_s, self._life_s, self._patience_s = renew_s, life_s, patience_s
         self._lock = threading.Lock()
-        self._last: tuple[float, Future[T]] | None = None  # when it was read, and the value
+        self._last: tuple[float, Future[T]] | None = None  # when its reading began, and the value
         self._flight: tuple[float, Future[T]] | None = None  # when its reading began, and what it will give
 
     def get(self, life_s: float | None = None) -> T:
@@ -179,9 +193,13 @@ class Renewed(Generic[T]):
                 self._flight = now, self._pool.submit(self._renew)
             if self._last is not None and age_s <= life_s:
                 return self._last
-            return cast(tuple[float, "Future[T]"], self._flight)
+            began, future = cast(tuple[float, "Future[T]"], self._flight)
+            if self._patience_s is None and now - began > self._pool.limit_s:
+                raise self._pool.silent()  # it may answer at this very moment, with what was true when it was asked
+            return began, future
 
     def _renew(self) -> T:
+        began = time.monotonic()
         try:
             value = self._read()
         except BaseException:
@@ -191,7 +209,7 @@ class Renewed(Generic[T]):
         done: Future[T] = Future()
         done.set_result(value)
         with self._lock:
-            self._last, self._flight = (time.monotonic(), done), None
+            self._last, self._flight = (began, done), None
         return value
 
 

@@ -1,6 +1,6 @@
-"""A cluster that answers soon or not at all. Takes a cluster, gives the states of its jobs without waiting for one that hangs.
+"""A cluster that answers soon or not at all. Takes a cluster, gives its jobs' states; a cluster that hangs is not waited for.
 
-For who only looks. Who acts on what it says, as a schedule that starts no second run beside a live one, asks the cluster itself.
+For read-only callers; code that acts on a state asks the cluster directly.
 """
 
 import threading
@@ -25,7 +25,7 @@ Answer = tuple[State, str]
 
 
 class PromptCluster:
-    """A cluster's jobs for who only looks. May be asked from many threads; each job is asked for by one at a time.
+    """A cluster's jobs, for read-only callers. May be asked from many threads; each job is asked for by one at a time.
 
     Once the cluster has been silent nobody waits for it: NoAnswer is raised at once, and it is asked again in the background
     until it answers.
@@ -66,15 +66,15 @@ class PromptCluster:
         if insist:
             return self._cluster.state(submission_id, insist=True)
         try:
-            found = self._look(submission_id)
-            if isinstance(found, Future):
-                return self._pool.result(found, LIMIT_S)
+            answer = self._look(submission_id)
+            if isinstance(answer, Future):
+                return self._pool.result(answer, LIMIT_S)
         except Unavailable as error:
             self._is_silent = True
             raise NoAnswer(silence(self.name)) from error
-        if found is None:
+        if answer is None:
             raise NoAnswer(silence(self.name))
-        return found
+        return answer
 
     def _look(self, submission_id: str) -> "Answer | Future[Answer] | None":
         """The state of a job if it is known, or the question for it; None while the cluster is silent."""

@@ -53,11 +53,11 @@ def list_schedules(root: RootOption, as_json: JsonOption = False) -> None:
     from service.console import print_json, print_table
 
     schedules = nowhere(existing(root))
-    found, wrong = schedules.readable()
-    for told in wrong.values():
-        complain(told)
+    known, wrong = schedules.readable()
+    for problem in wrong.values():
+        complain(problem)
     fires = schedules.last_fires()
-    rows = [asdict(each) | _last(fires.get(each.name)) for each in found]
+    rows = [asdict(each) | _last(fires.get(each.name)) for each in known]
     if as_json:
         print_json(rows)
     else:

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from service.hosts import is_here
+from service.pools import Pool
 from service.questions import RootOption
 from workers import log
-from workers.errors import UsageError
+from workers.errors import Unavailable, UsageError
 from workers.log import Log
 from workers.store.root import Root, existing
 
@@ -107,11 +108,11 @@ def listening(host: str, port: int) -> "Iterator[tuple[socket.socket, str]]":
     """
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        found = socket.create_server((host, port), family=family)
+        listener = socket.create_server((host, port), family=family)
     except OSError as error:
         raise UsageError(f"cannot listen on {host} port {port}: {error.strerror or error}") from error
-    with found:
-        yield found, f"http://{f'[{host}]' if ':' in host else host}:{found.getsockname()[1]}/"
+    with listener:
+        yield listener, f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}/"
 
 
 @contextmanager
@@ -126,14 +127,18 @@ def in_order() -> "Iterator[None]":
 
 @contextmanager
 def letting_go(submissions: "Submissions") -> "Iterator[None]":
-    """At the end of the block stop the runs whose Ray ends with this process, so that they do not look alive."""
+    """At the end of the block cancel the runs whose Ray ends with this process, so that they do not look alive."""
     try:
         yield
     finally:
-        stopped = submissions.cancel_all()
-        if stopped:
-            told = "the Ray of this service ends, and with it"
-            Log().say(f"{told} {', '.join(stopped)}: submit again and it goes on", log.WARNING)
+        try:
+            cancelled = Pool("their store or their Ray", 1, ENDING_S).ask(submissions.cancel_all)
+        except Unavailable as error:
+            Log().say(f"the runs on the Ray of this service end without being cancelled: {error}", log.WARNING)
+        else:
+            if cancelled:
+                line = f"cancelled with the Ray of this service: {', '.join(cancelled)}; submit again to resume"
+                Log().say(line, log.WARNING)
 
 
 @contextmanager

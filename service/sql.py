@@ -5,6 +5,7 @@ names, it sees the published tables and nothing else. `unsafe` opens the files w
 """
 
 import re
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ from workers.store.schema import TABLES
 MEMORY = "4GB"
 TIMEOUT_S = 300.0
 RUN = pa.field("run", pa.string())
+LARGEST_PIECE, PIECES = 10_000, 16  # rows that are read at once: at most so many, and a part of what may be read
+_UNITS = {"bytes": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40, "PiB": 1 << 50, "EiB": 1 << 60}
 
 # Locked, so that no query lifts one of them. Without a folder to spill to DuckDB writes nothing at all.
 _SANDBOX = (
@@ -55,14 +58,16 @@ class Limits:
     """What a query may use.
 
     Attributes:
-        memory: of DuckDB, such as 4GB.
+        memory: of DuckDB, and as much again of its answer, such as 4GB.
         timeout_s: seconds after which it is stopped.
         unsafe: it may read and write files, load extensions and open connections.
+        cell_bytes: what the caller needs for each value of the answer, beside the value itself.
     """
 
     memory: str = MEMORY
     timeout_s: float = TIMEOUT_S
     unsafe: bool = False
+    cell_bytes: int = 0
 
 
 def ask(root: Root, query: str, limits: Limits = Limits()) -> Answer:
@@ -75,15 +80,16 @@ def ask(root: Root, query: str, limits: Limits = Limits()) -> Answer:
     files = published(root, [name for name in TABLES if re.search(rf"\b{name}\b", query, re.IGNORECASE)])
     with duckdb.connect(config={} if limits.unsafe else _CLOSED) as connection, _plain(limits):
         connection.execute(f"SET memory_limit = {_quoted(limits.memory)}")
+        limit_bytes = _limit_bytes(connection)
         if limits.unsafe:
             _open(connection, root, files)
         else:
             _register(connection, root, files)
         with _timed(connection, limits.timeout_s):
-            found = connection.execute(query)
-            if not found or not found.description:
+            result = connection.execute(query)
+            if not result or not result.description:
                 raise QueryError("the query is empty, or gives no rows; try SHOW TABLES")
-            return Answer(tuple(str(column[0]) for column in found.description), tuple(found.fetchall()))
+            return Answer(tuple(str(column[0]) for column in result.description), _rows(result, limits, limit_bytes))
 
 
 def views(root: Root) -> str:
@@ -91,7 +97,7 @@ def views(root: Root) -> str:
     damaged: dict[str, str] = {}
     files = published(root, TABLES, damaged)
     head = [f"The files under {root.url} as they were published; `deconvoy verify --root {root.url}` checks them."]
-    head += [f"Left out: {told}" for told in damaged.values()]
+    head += [f"Left out: {problem}" for problem in damaged.values()]
     made = (view(name, [_opened_as(root, path) for path in listed]) for name, listed in files.items())
     return "".join(f"{line}\n" for line in (*(f"-- {log.one_line(line)}" for line in head), *made))
 
@@ -116,18 +122,51 @@ def published(root: Root, checked: Iterable[str], damaged: dict[str, str] | None
         DamagedRun: all are damaged.
     """
     runs, wrong = checking.whole(root, catalog.some(root), checked)
-    told = {run: f"run {run!r}: {problem}; deconvoy verify {run} says more" for run, problem in wrong.items()}
+    problems = {run: f"run {run!r}: {problem}; deconvoy verify {run} says more" for run, problem in wrong.items()}
     if not runs:
-        raise DamagedRun(next(iter(told.values())))
-    for line in told.values():
+        raise DamagedRun(next(iter(problems.values())))
+    for line in problems.values():
         log.Log().say(f"{line}; the run is left out", log.WARNING)
-    (damaged if damaged is not None else {}).update(told)
-    found: dict[str, list[str]] = {}
+    (damaged if damaged is not None else {}).update(problems)
+    files: dict[str, list[str]] = {}
     for run in runs:
         for table, path in _parts(run):
             if table in TABLES:
-                found.setdefault(table, []).append(path)
-    return {name: found[name] for name in TABLES if name in found}
+                files.setdefault(table, []).append(path)
+    return {name: files[name] for name in TABLES if name in files}
+
+
+def _limit_bytes(connection: duckdb.DuckDBPyConnection) -> float:
+    """The memory that DuckDB may use, which it shows as `3.7 GiB`."""
+    [(shown,)] = connection.execute("SELECT current_setting('memory_limit')").fetchall()
+    number, unit = str(shown).split()
+    return float(number) * _UNITS[unit]
+
+
+def _rows(result: duckdb.DuckDBPyConnection, limits: Limits, limit_bytes: float) -> tuple[tuple[Any, ...], ...]:
+    """The rows of an answer, read piece by piece: DuckDB's limit does not count what Python holds.
+
+    Raises:
+        QueryError: they take more than `limit_bytes`.
+    """
+    rows: list[tuple[Any, ...]] = []
+    size, piece = 0, 1
+    while batch := result.fetchmany(piece):
+        rows += batch
+        size += sum(map(_size, batch)) + sum(map(len, batch)) * limits.cell_bytes
+        if size > limit_bytes:
+            way_out = "add LIMIT, ask for fewer columns, or raise --memory"
+            raise QueryError(f"the answer takes more than {limits.memory}, after {len(rows):,} rows; {way_out}")
+        piece = max(1, min(LARGEST_PIECE, int(limit_bytes / PIECES / (size / len(rows)))))
+    return tuple(rows)
+
+
+def _size(value: object) -> int:
+    """Bytes of a value of Python's, with all that it holds."""
+    held: Iterable[object] = value if isinstance(value, list | tuple) else ()
+    if isinstance(value, dict):
+        held = (*value, *value.values())
+    return sys.getsizeof(value) + sum(map(_size, held))
 
 
 @contextmanager
@@ -140,12 +179,12 @@ def _plain(limits: Limits) -> Iterator[None]:
             f"the query took longer than {limits.timeout_s:g} s; ask for less, or raise --timeout"
         ) from error
     except duckdb.Error as error:
-        told = str(error).splitlines()[0]
+        reason = str(error).splitlines()[0]
         if isinstance(error, duckdb.OutOfMemoryException):
-            told += "; ask for less, or raise --memory"
+            reason += "; ask for less, or raise --memory"
         if isinstance(error, duckdb.PermissionException):
-            told += "; --unsafe lets a query do this"
-        raise QueryError(f"the query cannot be answered: {told}") from error
+            reason += "; --unsafe lets a query do this"
+        raise QueryError(f"the query cannot be answered: {reason}") from error
 
 
 @contextmanager
@@ -193,7 +232,7 @@ def _quoted(text: str) -> str:
 
 def _literal(path: str) -> str:
     """A path in SQL: quotes doubled, and what DuckDB would take for a pattern in brackets."""
-    return _quoted(re.sub(r"[*?\[]", lambda found: f"[{found[0]}]", path))
+    return _quoted(re.sub(r"[*?\[]", lambda match: f"[{match[0]}]", path))
 
 
 def _parts(run: PublishedRun) -> Iterator[tuple[str, str]]:

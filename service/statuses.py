@@ -1,16 +1,17 @@
-"""How submitted runs are. Takes a root, a cluster and a time, gives states: by what is written, by Ray, by signs of life.
+"""States of submitted runs. Takes a root, a cluster and a time, gives states: from files, from Ray, from signs of life.
 
-What is written stands: Ray's own table of jobs is lost with its head node.
+Files win: Ray's own table of jobs is lost with its head node.
 """
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from functools import partial
 
 from service.clusters import Cluster, State
+from service.pools import Pool
 from workers.errors import ClusterError, DamagedRun, RunError, StoreError, nearest
 from workers.spec import check_run_id
 from workers.store import paths
@@ -18,17 +19,17 @@ from workers.store.attempts import CANCELLED, WAITING, Attempts, Begun, Ended, P
 from workers.store.root import Root
 
 GRACE = timedelta(seconds=30)  # between taking a number and Ray's knowing of the job; and of a silent progress
-QUEUED = timedelta(
-    hours=1
-)  # that a job may take to start its process, as far as one believes it where its cluster does not tell
-AT_ONCE = 16  # runs that are looked at: on a store far away each costs some round trips
+QUEUED = timedelta(hours=1)  # in which a job starts its process, assumed where the cluster gives no state
+AT_ONCE = 16  # runs that are read at once: on a store far away each costs some round trips
+LIMIT_S = 60.0  # that one more of them is waited for
+MOST_RUNS = 1_000_000  # that wait for one of these threads
 
 
 class RunState(StrEnum):
     """How a run is.
 
-    `lost`: its attempt ended without a word, as when the head node of its cluster died. Submitting it again goes on with it,
-    as it does for `failed` and `cancelled`. `damaged`: what is written of it under the root cannot be understood.
+    `lost`: its attempt ended without a record, as when the head node of its cluster died. Submitting it again resumes it,
+    as it does for `failed` and `cancelled`. `damaged`: its files under the root cannot be read.
     """
 
     PUBLISHED = "published"
@@ -86,6 +87,7 @@ class Statuses:
         self.root = root.absolute()
         self.cluster = cluster
         self.clock = clock
+        self._readers = Pool("the root", AT_ONCE, LIMIT_S, waiting=MOST_RUNS)
 
     def status(self, run: str) -> Status:
         """How a run is.
@@ -93,20 +95,24 @@ class Statuses:
         Raises:
             RunError: there is no such run.
         """
-        found = self.known(run)
-        if found is None:
+        status = self.known(run)
+        if status is None:
             raise RunError(f"run {run!r} was never submitted to {self.root.url!r}; {nearest(run, self._runs())}")
-        return found
+        return status
 
     def known(self, run: str) -> Status | None:
         """How a run is; None if there is no such run."""
         return self._last(check_run_id(run))
 
     def statuses(self) -> tuple[Status, ...]:
-        """All runs of the root, the last submitted first; a damaged one does not hide the others."""
-        with ThreadPoolExecutor(AT_ONCE) as threads:
-            found = [status for status in threads.map(self._readable, self._runs()) if status is not None]
-        return tuple(sorted(found, key=lambda each: (each.submitted, each.run), reverse=True))
+        """All runs of the root, the last submitted first; a damaged one does not hide the others.
+
+        Raises:
+            Unavailable: the store, or the cluster, does not answer.
+        """
+        answers = self._readers.ask_all(partial(self._readable, run) for run in self._runs())
+        found = [status for status in answers if status is not None]
+        return tuple(sorted(found, key=lambda status: (status.submitted, status.run), reverse=True))
 
     def _readable(self, run: str) -> Status | None:
         try:
@@ -120,19 +126,19 @@ class Statuses:
         if not numbers:
             return Status(run, RunState.PUBLISHED) if self._is_published(run) else None
         number = numbers[-1]
-        begun, stands = attempts.begun(number), self._standing(attempts, number)
+        begun, recorded = attempts.begun(number), self._recorded(attempts, number)
         progress = attempts.progress(number)
-        (state, told) = stands or self._seen(attempts, number, begun, progress)
+        (state, detail) = recorded or self._seen(attempts, number, begun, progress)
         about = (begun.job, begun.at) if begun else ("", "")
-        error, waits = (told, "") if state is not RunState.PENDING else ("", told)
+        error, waits = (detail, "") if state is not RunState.PENDING else ("", detail)
         return Status(run, state, number, *about, error, progress, waits)
 
-    def _standing(self, attempts: Attempts, number: int) -> tuple[RunState, str] | None:
-        """How an attempt is by what is written; None while nothing is. A job publishes first, and then says that it ended."""
+    def _recorded(self, attempts: Attempts, number: int) -> tuple[RunState, str] | None:
+        """The recorded state of an attempt; None while there is none. A job publishes first, and then records its end."""
         ended = attempts.ended(number)
         if self._is_published(attempts.run):
             return RunState.PUBLISHED, ended.error if ended else ""
-        return _told(ended) if ended else None
+        return _ending(ended) if ended else None
 
     def _is_published(self, run: str) -> bool:
         return self.root.exists(paths.manifest_path(run))
@@ -140,29 +146,28 @@ class Statuses:
     def _seen(
         self, attempts: Attempts, number: int, begun: Begun | None, progress: Progress | None
     ) -> tuple[RunState, str]:
-        """How an attempt is that has not said that it ended: as Ray sees it, or by the last sign of life."""
-        knows = (
-            begun is not None and begun.cluster == self.cluster.name
-        )  # what another cluster does not know means nothing
+        """The state of an attempt without a recorded end: as Ray sees it, or by the last sign of life."""
+        # That another cluster does not know it means nothing.
+        knows = begun is not None and begun.cluster == self.cluster.name
         try:
-            state, told = self.cluster.state(submission_id(attempts.run, number))
+            state, detail = self.cluster.state(submission_id(attempts.run, number))
         except ClusterError as error:
-            state, told, knows = State.UNKNOWN, str(error), False
+            state, detail, knows = State.UNKNOWN, str(error), False
         if state.is_live:
-            return _waiting(progress) or (RunState(state), told if state is State.PENDING else "")
-        stands = self._standing(attempts, number)
-        if stands is not None:  # it ended after its files were read, and before Ray was asked
-            return stands
+            return _waiting(progress) or (RunState(state), detail if state is State.PENDING else "")
+        recorded = self._recorded(attempts, number)
+        if recorded is not None:  # it ended after its files were read, and before Ray was asked
+            return recorded
         if state is State.UNKNOWN:
-            return self._by_signs(begun, progress, told or f"{self.cluster.name} does not know it", knows=knows)
+            return self._by_signs(begun, progress, detail or f"{self.cluster.name} does not know it", knows=knows)
         if state is State.STOPPED:
             return RunState.CANCELLED, ""
-        return self._keep(attempts, number, told or "its process ended without a word")
+        return self._keep(attempts, number, detail or "its process ended without a record")
 
     def _by_signs(
         self, begun: Begun | None, progress: Progress | None, why: str, *, knows: bool
     ) -> tuple[RunState, str]:
-        """The state of an attempt of which no cluster tells: it may run on another one than is asked.
+        """The state of an attempt that no cluster reports: it may run on another cluster.
 
         One that has never written its progress may still be queued, unless the cluster that took it does not know it.
         """
@@ -172,12 +177,12 @@ class Statuses:
             return RunState.PENDING, ""
         if progress is None and not knows and self._is_within(QUEUED, begun):
             return RunState.PENDING, f"it has not started yet, and how it is queued is not known: {why}"
-        lost = "and it gives no sign of life: if its cluster is gone, submit it again and it goes on"
+        lost = "it does not respond; if its cluster is gone, submit it again to resume"
         return RunState.LOST, f"{why}; {lost}"
 
     def _keep(self, attempts: Attempts, number: int, error: str) -> tuple[RunState, str]:
-        """Write down how an attempt ended that could not do so itself: Ray forgets it with its head node."""
-        with suppress(StoreError):  # who may only read looks too
+        """Record the end of an attempt that could not do so itself: Ray forgets it with its head node."""
+        with suppress(StoreError):  # callers may have read access alone
             attempts.end(number, Ended(self._time(), 1, error))
         return RunState.FAILED, error
 
@@ -201,7 +206,7 @@ def _waiting(progress: Progress | None) -> tuple[RunState, str] | None:
     return (RunState.PENDING, progress.line) if progress and progress.phase == WAITING else None
 
 
-def _told(ended: Ended) -> tuple[RunState, str]:
+def _ending(ended: Ended) -> tuple[RunState, str]:
     if ended.exit_code == CANCELLED:
         return RunState.CANCELLED, ended.error
     return RunState.FAILED, ended.error or f"it ended with exit code {ended.exit_code} and is not published"

@@ -89,11 +89,11 @@ class Submissions(Statuses):
         Raises:
             RunError: there is no such run, or none of its attempts is live.
         """
-        found = self.status(run)
-        if found.state not in LIVE:
-            raise RunError(f"run {run!r} is {found.state}: there is nothing to cancel")
-        self.cluster.stop(submission_id(run, found.attempt))
-        Attempts(self.root, run).end(found.attempt, Ended(self._time(), CANCELLED, "cancelled"))
+        status = self.status(run)
+        if status.state not in LIVE:
+            raise RunError(f"run {run!r} is {status.state}: there is nothing to cancel")
+        self.cluster.stop(submission_id(run, status.attempt))
+        Attempts(self.root, run).end(status.attempt, Ended(self._time(), CANCELLED, "cancelled"))
         return self.status(run)
 
     def cancel_all(self) -> list[str]:
@@ -107,8 +107,8 @@ class Submissions(Statuses):
 
     def logs(self, run: str) -> str:
         """What the last attempt at a run has printed."""
-        found = self.status(run)
-        return self.cluster.logs(submission_id(run, found.attempt)) if found.attempt else ""
+        status = self.status(run)
+        return self.cluster.logs(submission_id(run, status.attempt)) if status.attempt else ""
 
     def _begin(self, number: int, job: str, spec: Mapping[str, Any]) -> bool:
         run = str(spec["run"])
@@ -139,21 +139,21 @@ class Submissions(Statuses):
                 self._refuse(attempts, number, error)
             except NoAnswer:
                 continue
-        told = f"whether it has taken attempt {number} at run {attempts.run!r} is not known: ask for its status"
-        raise NoAnswer(f"{error}; {told}, and submit it again if it is lost") from error
+        unknown = f"whether it has taken attempt {number} at run {attempts.run!r} is not known: ask for its status"
+        raise NoAnswer(f"{error}; {unknown}, and submit it again if it is lost") from error
 
     def _refuse(self, attempts: Attempts, number: int, error: ClusterError) -> None:
         """Write down that an attempt was not taken, and say so."""
         attempts.end(number, Ended(self._time(), NOT_TAKEN, str(error)))
-        told = f"run {attempts.run!r} was not taken, as its attempt {number} says: submit it again then"
-        raise NotTaken(f"{error}; {told}") from error
+        way_out = f"run {attempts.run!r} was not taken, as its attempt {number} says: submit it again then"
+        raise NotTaken(f"{error}; {way_out}") from error
 
-    def _same(self, found: Status, spec: Mapping[str, Any]) -> Status:
+    def _same(self, status: Status, spec: Mapping[str, Any]) -> Status:
         """A run that stands in the way, if it is what is asked for."""
-        begun = Attempts(self.root, found.run).begun(found.attempt)
+        begun = Attempts(self.root, status.run).begun(status.attempt)
         if begun is not None and dict(begun.spec) != dict(spec):
-            raise RunError(f"run {found.run!r} is {found.state} with another spec; give another run id")
-        return found
+            raise RunError(f"run {status.run!r} is {status.state} with another spec; give another run id")
+        return status
 
     def _made_up(self, job: str, values: Mapping[str, Any]) -> str:
         """A run id from the kind of job, its model, its corpus and the time."""

@@ -20,6 +20,7 @@ _SAID: tuple[tuple[tuple[type, ...], Callable[[Any], Any]], ...] = (
     ((datetime.date, datetime.time), lambda value: value.isoformat()),
     ((decimal.Decimal,), lambda value: int(value) if value == value.to_integral_value() else float(value)),
 )
+_JSON_CELL_BYTES, _TEXT_CELL_BYTES = 300, 1100  # what printing a value takes (measured)
 
 
 def add_to(app: typer.Typer) -> None:
@@ -32,7 +33,9 @@ def add_to(app: typer.Typer) -> None:
 def sql(
     query: Annotated[str, typer.Argument(help="A question in DuckDB's SQL; every table is a view, runs are rows.")],
     root: RootOption,
-    memory: Annotated[str, typer.Option(help="Memory that DuckDB may use, such as 500MB.")] = "4GB",
+    memory: Annotated[
+        str, typer.Option(help="Memory of DuckDB, and as much again of the answer, such as 500MB.")
+    ] = "4GB",
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds after which the query is stopped.")] = 300.0,
     unsafe: Annotated[
         bool, typer.Option("--unsafe", help="Let the query read and write files and use the network.")
@@ -46,7 +49,8 @@ def sql(
     from service import sql as answers
     from service.console import print_json, print_table
 
-    answer = answers.ask(Root(root), query, answers.Limits(memory, timeout, unsafe))
+    cell_bytes = _JSON_CELL_BYTES if as_json else _TEXT_CELL_BYTES
+    answer = answers.ask(Root(root), query, answers.Limits(memory, timeout, unsafe, cell_bytes))
     names = _apart(answer.columns)
     rows = [dict(zip(names, map(_plain, row), strict=True)) for row in answer.rows]
     if as_json:

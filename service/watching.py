@@ -1,4 +1,4 @@
-"""How submitted runs are, for many who look. Takes `Statuses`, gives what they say, looked at once for all."""
+"""Statuses of submitted runs, shared by many readers. Takes `Statuses`, gives their answers, each read once for all."""
 
 import threading
 from collections.abc import Iterator, Sequence
@@ -9,8 +9,8 @@ from cachetools import LRUCache
 from service.pools import Pool, Renewed
 from service.statuses import Status, Statuses
 
-RENEW_S = 1.0  # a status that is older is looked at again, beside the requests
-LIFE_S = 2.0  # and given no more
+RENEW_S = 1.0  # an older status is read again, in the background
+LIFE_S = 2.0  # and an even older one is not given
 LIMIT_S = 10.0  # of waiting for the store
 THREADS = 4
 KEPT = 1024  # runs
@@ -20,9 +20,9 @@ class Watched:
     """The runs of a root. May be asked from many threads and event loops.
 
     Args:
-        statuses: what looks at them.
-        renew_s: age from which on a status is looked at again.
-        life_s: age up to which it is given; below 0 every question is a look.
+        statuses: reads them.
+        renew_s: age from which on a status is read again.
+        life_s: age up to which it is given; below 0 every question is a reading.
     """
 
     def __init__(self, statuses: Statuses, renew_s: float = RENEW_S, life_s: float = LIFE_S) -> None:
@@ -35,14 +35,14 @@ class Watched:
 
     @contextmanager
     def changing(self) -> Iterator[None]:
-        """What is asked for after the block is looked at anew, however the block ends."""
+        """Forget all statuses after the block, however it ends."""
         try:
             yield
         finally:
             self.forget()
 
     def forget(self) -> None:
-        """Give nothing that was looked at before."""
+        """Give no status that was read before."""
         with self._lock:
             self._all = Renewed(lambda: self._statuses.statuses(), self._all_pool, *self._ages)
             self._each = LRUCache[str, Renewed[Status]](KEPT)

@@ -90,7 +90,7 @@ def _outside(word: str) -> str:
         if word.startswith(start):
             raise ValueError(f"{name} ({start}...) is not supported: it may take for ever")
     if word.startswith("(?") and not _GROUP.match(word):
-        raise ValueError(f"{word!r} is not supported, or stands where it may not")
+        raise ValueError(f"{word!r} is not supported, or is not allowed here")
     return "{0" + word[1:] if word.startswith("{,") else word
 
 

@@ -16,38 +16,38 @@ SHOWN = 16  # channels on a page
 FIGURE = (320.0, 100.0)  # width and height of a layer's curves
 
 
-def of_run(found: PublishedRun) -> Page:
+def of_run(run: PublishedRun) -> Page:
     """How each layer comes to be what it is."""
-    names = evolution.checkpoints(found)
+    names = evolution.checkpoints(run)
     return {
         "kind": "evolution",
         "says": [SAYS["evolve"]],
         "checkpoints": names,
-        "diverged": evolution.diverged(found),
-        "layers": [_course(found, each, names) for each in evolution.courses(found)],
+        "diverged": evolution.diverged(run),
+        "layers": [_course(run, each, names) for each in evolution.courses(run)],
     }
 
 
 def layer(atlas: Atlas, run_id: str, name: str, start: int) -> Page:
     """The strips of some channels of a layer."""
-    found = atlas.run(run_id)
-    every = evolution.strips(found, name)
+    run = atlas.run(run_id)
+    every = evolution.strips(run, name)
     start = parts.begun(start, len(every), SHOWN)
     shown = every[start : start + SHOWN]
     return {
         "kind": "strips",
-        "title": f"{name} of {found.run} over the training",
-        "run": parts.of_run(found),
-        "layer": parts.of_layer(found, found.layer(name)),
+        "title": f"{name} of {run.run} over the training",
+        "run": parts.of_run(run),
+        "layer": parts.of_layer(run, run.layer(name)),
         "says": [SAYS["evolve"], SAYS["projection"]],
-        "checkpoints": evolution.checkpoints(found),
-        "diverged": evolution.diverged(found),
-        "strips": [_strip(found, each) for each in shown],
+        "checkpoints": evolution.checkpoints(run),
+        "diverged": evolution.diverged(run),
+        "strips": [_strip(run, each) for each in shown],
         "total": len(every),
         "first": start + 1,
         "last": start + len(shown),
-        "previous": links.strips(found, name, max(0, start - SHOWN)) if start else None,
-        "next": links.strips(found, name, start + SHOWN) if start + SHOWN < len(every) else None,
+        "previous": links.strips(run, name, max(0, start - SHOWN)) if start else None,
+        "next": links.strips(run, name, start + SHOWN) if start + SHOWN < len(every) else None,
     }
 
 

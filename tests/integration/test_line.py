@@ -16,6 +16,7 @@ from ray.util.placement_group import PlacementGroup, placement_group, remove_pla
 from jobs import cluster, line
 from jobs.__main__ import main
 from jobs.line import Wanted
+from jobs.scan import scan
 from service.clusters import RayCluster
 from service.schedules import Schedules
 from service.submissions import Submissions
@@ -23,8 +24,9 @@ from service.timetable import Overlap, Schedule
 from tests.support import corpora
 from tests.support.clusters import Clock
 from tests.support.heads import Head, environment
+from tests.support.heard import Heard
 from workers.errors import NoPlace, UsageError
-from workers.spec import ResourcesSpec
+from workers.spec import ResourcesSpec, make_spec
 from workers.store.attempts import Attempts, Begun
 from workers.store.root import Root
 
@@ -89,7 +91,7 @@ def test_a_run_says_who_holds_the_cluster_and_ends_resumable_at_the_limit(tmp_pa
     ended = attempts.ended(1)
     assert (ended.exit_code, ended.error) == (
         1,
-        "no place on the cluster for 1 s (a CPU); submit it again and it resumes",
+        "no place on the cluster for 1 s (a CPU); start it again to resume",
     )
     assert {(each.phase, each.line) for each in lines} == {
         ("waiting", "waiting for a CPU: runs roses and tulips hold the cluster")
@@ -103,7 +105,7 @@ def test_a_run_that_the_cluster_could_never_hold_is_refused_before_it_waits():
     from jobs.turn import turn
 
     for resources in (ResourcesSpec(device="cpu", actors=3), ResourcesSpec(device="cpu", threads=4)):
-        with taken(2), pytest.raises(UsageError, match="there is room for"), turn(resources, "a", "2026", print):
+        with taken(2), pytest.raises(UsageError, match="the cluster fits"), turn(resources, "a", "2026", print):
             pytest.fail("it has a place")
 
 
@@ -145,6 +147,30 @@ def photos(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("photos")
     corpora.photos(folder, range(12))
     return folder
+
+
+@pytest.mark.usefixtures("two_cpus")
+def test_a_run_that_is_started_on_a_cluster_joins_its_line_behind_those_that_wait(photos, tmp_path, monkeypatch):
+    spec, watch = make_spec({**spec_of(photos, "direct"), "root": str(tmp_path)}), Heard()
+    monkeypatch.setenv("RAY_ADDRESS", "auto")
+    monkeypatch.setenv("DECONVOY_WAIT_FOR_PLACE_S", "1")
+    ticket = placement_group([line.TICKET], name="deconvoy ticket cpu 2026-01-01/1 earlier")
+    assert ticket.wait(30)
+    with pytest.raises(NoPlace, match="start it again to resume"):
+        scan(spec, watch)
+    assert any("1 earlier run waiting" in said for said in watch.said)
+    remove_placement_group(ticket)
+    places: list[object] = []
+    monkeypatch.setattr(Heard, "advance", lambda *_: places.append(cluster.place()))
+    assert scan(spec, watch).images == 12 and places[-1] is not None
+    assert cluster.place() is None
+
+
+@pytest.mark.usefixtures("two_cpus")
+def test_a_run_on_a_ray_of_its_own_waits_in_no_line(photos, tmp_path, monkeypatch):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(line, "place", lambda *_: pytest.fail("it waits in line"))
+    assert scan(make_spec({**spec_of(photos, "direct"), "root": str(tmp_path)}), Heard()).images == 12
 
 
 @pytest.fixture

@@ -62,6 +62,12 @@ def stamps(root: Root, folder: str, depth: int | None = None) -> dict[str, str]:
     return {rel: _stamp(info) for rel, info in root.below(folder, depth).items()}
 
 
+def stamps_beside(root: Root, folder: str) -> dict[str, str]:
+    """As `stamps`, by name, of the files directly below a folder."""
+    directly = ((rel.removeprefix(f"{folder}/"), stamp) for rel, stamp in stamps(root, folder, 1).items())
+    return {name: stamp for name, stamp in directly if "/" not in name}
+
+
 def _stamp(info: Mapping[str, Any]) -> str:
     versions = (f"{key}={info[key]}" for key in VERSIONS if info.get(key) is not None)
     return " ".join((str(info["size"]), *versions))

@@ -296,5 +296,4 @@ def existing(url: str) -> Root:
 
 
 def _reason(error: BaseException) -> str:
-    in_the_way = isinstance(error, FileExistsError | NotADirectoryError)
-    return "a regular file is in the way" if in_the_way else reason(error)
+    return "a regular file is in the way" if isinstance(error, FileExistsError | NotADirectoryError) else reason(error)

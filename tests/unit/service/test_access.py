@@ -1,8 +1,11 @@
 """What stands before the answers: who is let through without a key, from another site, and how often."""
 
+import asyncio
 import json
 import shutil
+import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -14,9 +17,11 @@ from service import app as web
 from service import keyring
 from service.cli import app
 from service.hosts import is_here
+from service.keyring import Keyring
 from service.keys import Keys, Scope
 from tests.support.asking import app_of, client_of, is_problem
 from tests.support.clusters import SPEC
+from workers.errors import Unavailable
 from workers.store.root import Root
 
 
@@ -188,8 +193,8 @@ def guess(number: int) -> str:
 def looks(monkeypatch) -> list[str]:
     """One entry for each time that the store was asked for a key or for a listing of keys."""
     found: list[str] = []
-    sizes, find = Keys.sizes, Keys.find
-    monkeypatch.setattr(Keys, "sizes", lambda keys: found.append("list") or sizes(keys))
+    stamps, find = Keys.stamps, Keys.find
+    monkeypatch.setattr(Keys, "stamps", lambda keys: found.append("list") or stamps(keys))
     monkeypatch.setattr(Keys, "find", lambda keys, number: found.append(number) or find(keys, number))
     return found
 
@@ -268,3 +273,46 @@ def test_a_key_whose_file_has_changed_is_read_again(root, cluster, clock, monkey
     path = f"keys/{key.split('_')[1]}.json"
     root.put(path, root.read(path).replace(b"admin", b"read"))
     assert is_problem(submit(client, **bearer(key)), 403)
+
+
+def test_a_key_whose_file_was_replaced_by_one_of_the_same_size_is_read_again(root, cluster, clock, monkeypatch):
+    monkeypatch.setattr(keyring, "LIFE_S", -1.0)
+    key = Keys(root).add("dashboard", Scope.READ)
+    client = client_of(app_of(root, cluster, clock))
+    assert client.get("/", headers=bearer(key)).status_code == 200
+    path = f"keys/{key.split('_')[1]}.json"
+    before = root.read(path)
+    digest = json.loads(before)["digest"].encode()
+    root.put(path, before.replace(digest, digest[::-1]))
+    assert is_problem(client.get("/", headers=bearer(key)), 401)
+
+
+@pytest.mark.parametrize("reading_s", [0.4, 1.5])
+def test_a_key_that_is_removed_while_the_keys_are_read_works_no_longer_for_it(tmp_path, monkeypatch, reading_s):
+    """The listing that is under way may have seen it: its age counts from its beginning, however long it takes."""
+    for name, seconds in (("RENEW_S", 0.1), ("LIFE_S", 0.5), ("LIMIT_S", 0.45), ("UNKNOWN_S", 0.1)):
+        monkeypatch.setattr(keyring, name, seconds)
+    keys = Keys(Root(str(tmp_path)))
+    text, removed = keys.add("dashboard", Scope.READ), threading.Event()
+    stamps = keys.stamps
+
+    def slow() -> Mapping[str, str]:
+        before = stamps()
+        if removed.wait(0.2):
+            time.sleep(reading_s)
+        return before
+
+    ring = Keyring(keys)
+    assert asyncio.run(ring.named(text))
+    monkeypatch.setattr(keys, "stamps", slow)
+    threading.Timer(0.25, lambda: (keys.remove(keys.all()[0].id), removed.set())).start()
+    until, last, gone = time.monotonic() + reading_s + 1.2, 0.0, 0.0
+    while time.monotonic() < until:
+        gone = gone or (time.monotonic() if removed.is_set() else 0.0)
+        try:
+            if asyncio.run(ring.named(text)):
+                last = time.monotonic()
+        except Unavailable:
+            pass
+        time.sleep(0.01)
+    assert gone and last - gone < 0.5 + 0.1

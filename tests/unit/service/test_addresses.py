@@ -116,8 +116,8 @@ def test_without_an_address_rays_environment_is_used_and_reported(dashboards, tm
         ("auto", "RAY_ADDRESS=auto does not name a dashboard"),
         ("ray://head:10001", "RAY_ADDRESS=ray://head:10001 is an address for Ray Client, which is not supported"),
         ("http://head:port", "'http://head:port' is not the URL of a Ray dashboard"),
-        ("http://me:secret@head:8265", "an address holds no user and no password"),
-        ("ray://me:secret@head:10001", "an address holds no user and no password"),
+        ("http://me:secret@head:8265", "an address must not contain a user or password"),
+        ("ray://me:secret@head:10001", "an address must not contain a user or password"),
     ],
 )  # fmt: skip
 @pytest.mark.usefixtures("dashboards")
@@ -165,6 +165,6 @@ def test_a_token_is_found_where_ray_finds_it(dashboards, tmp_path, monkeypatch, 
 
 def test_a_token_that_no_header_can_carry_is_one_line_and_not_repeated(dashboards, monkeypatch):
     monkeypatch.setenv("RAY_AUTH_TOKEN", "secret\nX-Other: 1")
-    with pytest.raises(ClusterError, match="wants a token, or another one") as told:
+    with pytest.raises(ClusterError, match="requires a token, or another one") as told:
         RayCluster(dashboards[0].address).check()
     assert "secret" not in str(told.value) and "\n" not in str(told.value) and dashboards[0].asked == []

@@ -198,7 +198,7 @@ def test_errors_of_ours_are_one_line_with_their_exit_code(monkeypatch):
 
 def test_a_cancelled_scan_exits_130_and_says_that_it_goes_on(monkeypatch):
     failing(monkeypatch, KeyboardInterrupt())
-    assert one_line(deconvoy("scan", *LEAST, code=130)) == "deconvoy: stopped; the same command goes on from here\n"
+    assert one_line(deconvoy("scan", *LEAST, code=130)) == "deconvoy: stopped; the same command resumes the run\n"
 
 
 def test_an_unexpected_error_is_not_hidden(monkeypatch):

@@ -49,12 +49,12 @@ def answering(status: int, body: bytes) -> Iterator[str]:
 @pytest.mark.parametrize(
     ("status", "body", "told", "code"),
     [
-        (200, b"<html>", "is no Ray dashboard", 2),
-        (200, b"{}", "is no Ray dashboard", 2),
-        (200, b"[]", "is no Ray dashboard", 2),
-        (404, b"", "is no Ray dashboard", 2),
-        (401, b"", "wants a token, or another one: set RAY_AUTH_TOKEN", 2),
-        (403, b"", "wants a token, or another one: set RAY_AUTH_TOKEN", 2),
+        (200, b"<html>", "is not a Ray dashboard", 2),
+        (200, b"{}", "is not a Ray dashboard", 2),
+        (200, b"[]", "is not a Ray dashboard", 2),
+        (404, b"", "is not a Ray dashboard", 2),
+        (401, b"", "requires a token, or another one: set RAY_AUTH_TOKEN", 2),
+        (403, b"", "requires a token, or another one: set RAY_AUTH_TOKEN", 2),
         (502, b"", "nothing answers at http", 1),
     ],
 )
@@ -101,7 +101,7 @@ def test_commands_tell_what_the_root_knows_of_a_run_whose_cluster_is_gone(tmp_pa
     done = CliRunner().invoke(app, words)
     told = done.stdout + done.stderr
     assert done.exit_code == {"status": 0, "logs": 1, "cancel": 2}[command], told
-    assert {"status": "no sign of life", "logs": "nothing answers", "cancel": "is lost"}[command] in told
+    assert {"status": "it does not respond", "logs": "nothing answers", "cancel": "is lost"}[command] in told
 
 
 class Forgetful:

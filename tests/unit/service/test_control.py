@@ -101,13 +101,20 @@ def test_without_a_cluster_runs_are_told_and_cancelled_by_what_is_under_the_root
 def test_a_token_file_that_is_not_there_is_one_line(monkeypatch):
     monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
     monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", "/nofile")
-    with pytest.raises(ClusterError, match=r"wants a token, or another one: .*RAY_AUTH_TOKEN_PATH.*/nofile cannot be"):
+    with pytest.raises(
+        ClusterError, match=r"requires a token, or another one: .*RAY_AUTH_TOKEN_PATH.*/nofile cannot be"
+    ):
         RayCluster("http://127.0.0.1:1").check()
 
 
 @pytest.mark.parametrize(
     ("command", "told"),
-    [("submit", "goes on: deconvoy cancel stops it"), ("scan", "goes on from here"), ("filters", ""), ("serve", "")],
+    [
+        ("submit", "keeps running: deconvoy cancel stops it"),
+        ("scan", "resumes the run"),
+        ("filters", ""),
+        ("serve", ""),
+    ],
 )
 def test_who_interrupts_a_command_is_told_what_becomes_of_the_work(command, told):
     said = cli._afterwards(command)
@@ -181,7 +188,7 @@ def test_a_service_whose_ray_ends_with_it_stops_its_runs_in_order_and_no_others(
         signal.raise_signal(signal.SIGTERM)
     assert [submissions.status(run).state for run in ("ours", "theirs")] == [RunState.CANCELLED, RunState.PENDING]
     assert cluster.jobs["ours.1"] is State.STOPPED and said == [
-        "the Ray of this service ends, and with it ours: submit again and it goes on"
+        "cancelled with the Ray of this service: ours; submit again to resume"
     ]
     assert signal.getsignal(signal.SIGTERM) is before
 

@@ -1,13 +1,18 @@
 """A service whose store and cluster hang: it is alive, says so at once, and what needs neither is served."""
 
 import http.client
+import signal
+import socket
+import subprocess
+import sys
 import threading
 import time
 
 import pytest
 
-from service import health, keyring, listing, watching
+from service import health, keyring, listing, statuses, watching
 from service.keys import Keys, Scope
+from service.listing import Listing
 from service.prompt import PromptCluster
 from service.statuses import Statuses
 from service.submissions import Submissions
@@ -17,6 +22,8 @@ from tests.support.clusters import SPEC, FakeCluster
 from tests.support.published import publish
 from tests.support.serving import listening
 from tests.support.slow_store import faults
+from workers.errors import Unavailable
+from workers.store.attempts import Attempts, Begun
 from workers.store.root import Root
 
 
@@ -125,3 +132,46 @@ def test_what_needs_no_store_is_served_while_pages_wait_for_it(slow, hung, clock
             for thread in waiting:
                 thread.join()
     assert status in (200, 503) and seconds < 1
+
+
+def test_runs_whose_store_does_not_answer_are_given_up(slow, hung, monkeypatch, clock):
+    monkeypatch.setattr(statuses, "LIMIT_S", 0.3)
+    publish(slow)
+    Submissions(slow, hung, clock).submit("scan", {"run": "flowers", **SPEC})
+    known, listed = Statuses(slow, hung, clock), Listing(slow)
+    assert len(known.statuses()) == 2
+    never = threading.Event()
+    monkeypatch.setattr(Statuses, "_readable", lambda *_: never.wait())
+    monkeypatch.setattr(Listing, "_read_run", lambda *_: never.wait())
+    for question in (known.statuses, Listing(slow).readable):
+        started = time.monotonic()
+        with pytest.raises(Unavailable, match="the root did not answer"):
+            question()
+        assert time.monotonic() - started < 2
+    never.set()
+    assert listed.run("first").run == "first"
+
+
+def test_a_service_ends_though_its_store_hangs(tmp_path, clock):
+    root = Root(str(tmp_path))
+    publish(root)
+    Attempts(root, "flowers").take(1, Begun(clock().isoformat(), "local", "scan", SPEC))
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    words = [sys.executable, "-m", "tests.support.hung_service", str(tmp_path), str(port)]
+    service = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        assert "the atlas is at" in service.stdout.readline()
+        assert asked(port, "/")[0] == 200
+        service.stdin.write("hang\n")
+        service.stdin.flush()
+        time.sleep(2.5)  # what is known of the runs is too old to be given
+        threading.Thread(target=asked, args=(port, "/"), daemon=True).start()
+        time.sleep(0.5)
+        service.send_signal(signal.SIGTERM)
+        _, errors = service.communicate(timeout=20)
+    finally:
+        service.kill()
+        service.wait()
+    assert "without being cancelled: their store or their Ray did not answer within 1 s" in errors
+    assert service.returncode == 0

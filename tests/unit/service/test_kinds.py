@@ -57,4 +57,4 @@ def test_what_is_stopped_goes_on_with_the_same_command_if_anything_of_it_is_kept
     rest = [] if kind == "filters" else ["--model", "deconvoy://zfnet-mini", "--corpus", "photos"]
     done = CliRunner().invoke(app, [kind, "--root", "root", *rest, *WORDS.get(kind, [])])
     assert done.exit_code == 130, done.stderr
-    assert ("goes on from here" in done.stderr) == (kind != "filters")
+    assert ("resumes the run" in done.stderr) == (kind != "filters")

@@ -117,3 +117,15 @@ def test_a_reading_that_fails_is_tried_again():
     with pytest.raises(QueryError):
         value.get()
     assert value.get() == 2
+
+
+def test_of_many_questions_one_that_hangs_is_waited_for_once_and_those_behind_it_are_not_asked(gate):
+    pool, asked = Pool("the store", 2, 0.2), []
+    assert pool.ask_all(lambda number=number: number for number in range(100)) == list(range(100))
+    started = time.monotonic()
+    with pytest.raises(Unavailable):
+        pool.ask_all([gate.wait, gate.wait, *[lambda: asked.append(1)] * 5])
+    assert time.monotonic() - started < 1
+    gate.set()
+    time.sleep(0.1)
+    assert not asked

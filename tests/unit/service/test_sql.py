@@ -3,6 +3,8 @@
 import json
 import os
 import random
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -304,3 +306,36 @@ def test_a_run_that_is_being_removed_is_left_out_of_the_answer(gone, tmp_path, m
     whole, wrong = checking.whole(root, runs, ["units"])
     assert [run.run for run in whole] == ["other"] and list(wrong) == ["first"]
     assert ("is missing" in wrong["first"]) or wrong["first"] == "a file of run 'first' was removed while it was read"
+
+
+ANSWERS = [
+    "SELECT i FROM range(300000000) t(i)",
+    "SELECT [i, i + 1, i + 2], {'a': i::VARCHAR} FROM range(300000000) t(i)",
+]
+
+
+@pytest.mark.parametrize("query", ANSWERS)
+@pytest.mark.parametrize("words", [[], ["--json"]])
+def test_an_answer_takes_no_more_memory_than_a_query_may_and_says_what_to_do(two, query, words):
+    usual = peak(["sql", "SELECT 1", "--root", two.base, *words])[0]
+    used, error = peak(["sql", query, "--root", two.base, "--memory", "100MB", *words])
+    assert "the answer takes more than 100MB, after" in error and "add LIMIT" in error
+    assert "raise --memory" in error and error.count("\n") == 1
+    assert used - usual < 2 * 100e6
+
+
+def test_a_large_answer_within_the_limit_is_whole(two):
+    rows = sql.ask(two, "SELECT i FROM range(100000) t(i)", sql.Limits(memory="100MB")).rows
+    assert rows == tuple((number,) for number in range(100_000))
+
+
+def peak(words: list[str]) -> tuple[int, str]:
+    """The most memory that a command has used, in bytes, and its standard error."""
+    code = (
+        "import atexit, pathlib; from service.cli import main;"
+        "atexit.register(lambda: print(pathlib.Path('/proc/self/status').read_text().split('VmHWM:')[1].split()[0])); main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words], capture_output=True, text=True, timeout=120, check=False
+    )
+    return int(done.stdout.split()[-1]) * 1024, done.stderr
