@@ -57,7 +57,7 @@ def stamps(root: Root, folder: str, depth: int | None = None) -> dict[str, str]:
     Args:
         root: where to look.
         folder: path under the root.
-        depth: how many folders deep to walk; all without it. A bucket lists all in any case.
+        depth: how many folders deep to look; all without it.
     """
     return {rel: _stamp(info) for rel, info in root.below(folder, depth).items()}
 

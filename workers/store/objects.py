@@ -3,7 +3,6 @@
 from typing import Any
 
 from fsspec import AbstractFileSystem
-from fsspec.asyn import AsyncFileSystem
 
 Info = dict[str, Any]
 
@@ -48,11 +47,13 @@ def name(entry: Info) -> str:
 
 
 def lists_all_at_once(filesystem: AbstractFileSystem) -> bool:
-    """Whether `below` is one listing. The `find` of the others walks, and takes a folder that it cannot list for an empty one."""
-    return isinstance(filesystem, AsyncFileSystem)
+    """Whether the file system has a `find` of its own. That of fsspec walks, and takes a folder that it cannot list for empty."""
+    return getattr(filesystem.find, "__func__", None) is not AbstractFileSystem.find
 
 
-def below(filesystem: AbstractFileSystem, path: str) -> dict[str, Info]:
-    """All objects below a path."""
+def below(filesystem: AbstractFileSystem, path: str, depth: int | None) -> dict[str, Info]:
+    """All objects below a path, so many folders deep, by their own paths."""
     filesystem.invalidate_cache()
-    return dict(filesystem.find(path, detail=True))
+    infos = filesystem.find(path, detail=True)
+    depths = {name: name.removeprefix(path).strip("/").count("/") + 1 for name in infos}
+    return {name: info for name, info in infos.items() if depth is None or depths[name] <= depth}

@@ -97,11 +97,11 @@ class Root:
     def below(self, folder: str, depth: int | None = None) -> dict[str, objects.Info]:
         """What the file system says of all files below a folder, by path under the root; empty if there is no folder.
 
-        A bucket lists everything below a prefix at once; elsewhere so many folders deep are walked.
+        A bucket lists everything below a prefix at once; elsewhere no more than `depth` folders are walked into.
         """
         if not objects.lists_all_at_once(self.filesystem):
             return dict(self._walk(folder, depth))
-        infos = self._ask(partial(objects.below, self.filesystem, self.path(folder)), "listing", folder)
+        infos = self._ask(partial(objects.below, self.filesystem, self.path(folder), depth), "listing", folder)
         return {path.removeprefix(f"{self.base}/"): info for path, info in infos.items()}
 
     def put(self, rel: str, data: bytes, *, private: bool = False) -> None:
@@ -262,7 +262,7 @@ class Root:
 
     def _walk(self, folder: str, depth: int | None) -> Iterator[tuple[str, objects.Info]]:
         for entry in self._entries(folder):
-            rel = f"{folder}/{objects.name(entry)}"
+            rel = f"{folder}/{objects.name(entry)}".lstrip("/")
             if entry["type"] == "file":
                 yield rel, entry
             elif entry["type"] == "directory" and depth != 1:

@@ -566,6 +566,7 @@ def test_a_file_that_is_replaced_has_another_stamp(elsewhere_too, tmp_path):
     before = files.stamp(root, "a"), files.stamps(root, "")
     assert before == (files.stamp(root, "a"), files.stamps(root, ""))
     root.put("a", b"y")
+    assert list(before[1]) == ["a"]
     assert files.stamp(root, "a") != before[0] and files.stamps(root, "") != before[1]
 
 
