@@ -1,6 +1,6 @@
-"""What stands before the service's answers. Takes requests, lets those pass whose key, origin, rate and size are right.
+"""The service's gate. Takes requests, passes those whose key, origin, rate and size are right.
 
-Where the root has no key everybody who reaches the service may do everything. So without a key nobody is answered, unless the
+A root without keys would let everybody who reaches the service do everything. So without a key nobody is answered, unless the
 service listens on this machine only and has never seen a key; and then only by this machine's names, so that no site whose name
 leads here can speak to it through a browser. A browser also sends what pages of other sites ask for, with the password that it
 keeps for us: what changes something is taken from our own pages and from programs alone.

@@ -1,7 +1,7 @@
 """Ray clusters that run jobs. Takes an address, gives jobs by their submission ids: submitted, watched, stopped, read.
 
 A job's command is fixed here: a caller never gives one, nor a runtime environment, nor credentials. Ray Client (`ray://`) is
-not spoken.
+not supported.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ HEAD = ("-P", "-m", "jobs", "head")  # what starts a Ray on this machine
 WARM_UP_S = 30.0
 ANSWER_S = 20.0  # Ray's own client would wait for ever
 ENDING_S = 20.0  # that a Ray on this machine may take to end
-SILENCE_S = 5.0  # a cluster that has not answered is not asked again for so long: who lists a hundred runs waits once
+SILENCE_S = 5.0  # a cluster that has not answered is not asked again for so long: listing a hundred runs waits once
 
 T = TypeVar("T")
 
@@ -51,7 +51,7 @@ class State(StrEnum):
 class Cluster(Protocol):
     """Something that runs jobs."""
 
-    name: str  # what it is called in what is written down: its address
+    name: str  # its name in recorded attempts: its address
 
     def check(self) -> None:
         """Prove that it answers, and start it if it is ours to start. ClusterError if it does not."""
@@ -64,14 +64,14 @@ class Cluster(Protocol):
         """
 
     def state(self, submission_id: str, *, insist: bool = False) -> tuple[State, str]:
-        """How a job is, and what the cluster says of it. Asks also one that was silent just now, if `insist`.
+        """The state of a job, and the cluster's message. Asks a cluster that was silent just now only if `insist`.
 
         Raises:
             NoAnswer: nothing answers.
         """
 
     def stop(self, submission_id: str) -> None:
-        """Ask a job to end; it is told by a signal and writes down how far it was."""
+        """Ask a job to end; it receives a signal and records how far it was."""
 
     def logs(self, submission_id: str) -> str:
         """What a job has printed so far."""
@@ -96,7 +96,7 @@ class RayCluster:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Nothing: the cluster is somebody else's."""
+        """Do nothing: the cluster is not ours to end."""
 
     def check(self) -> None:
         """Prove that it answers."""
@@ -121,7 +121,7 @@ class RayCluster:
                 time.sleep(0.5)
 
     def state(self, submission_id: str, *, insist: bool = False) -> tuple[State, str]:
-        """How a job is, and what Ray says of it."""
+        """The state of a job, and Ray's message."""
         try:
             told = self._asked(lambda client: client.get_job_info(submission_id), insist=insist)
         except NoJob:
@@ -186,7 +186,7 @@ class LocalCluster(RayCluster):
             self._head, self._kept = None, None
 
     def _client(self) -> Any:  # noqa: ANN401 - Ray's client
-        """Who only looks at a job starts nothing: what is not there knows no job."""
+        """Ray's client; reading starts nothing: a Ray that was not started knows no job."""
         if not self._is_running():
             raise NoJob("no Ray was started on this machine yet")
         return self._kept
@@ -210,7 +210,7 @@ class LocalCluster(RayCluster):
 
 
 class Nowhere:
-    """No cluster, for who only looks at what is written under a root."""
+    """No cluster, for callers that only read files of a root."""
 
     name = "nobody"
 
@@ -246,19 +246,19 @@ def _connected(address: str, headers: dict[str, str]) -> Any:  # noqa: ANN401 - 
     from ray.job_submission import JobSubmissionClient
 
     class Client(JobSubmissionClient):  # type: ignore[misc]  # Ray's types are not read
-        """Ray's client, which does not wait for ever."""
+        """Ray's client, with a limit to waiting."""
 
         def __init__(self) -> None:
             """Connect; the constructor of JobSubmissionClient prefers RAY_ADDRESS to the address that it is given."""
             self._client_ray_version = ray.__version__
             SubmissionClient.__init__(self, address, headers=dict(headers))
-            self._headers = headers  # without what Ray has found for itself
+            self._headers = headers  # without the token that Ray adds from the environment
             self._check_connection_and_version("2.0")
 
         def _do_request(self, *words: Any, **options: Any) -> Any:  # noqa: ANN401 - Ray's
             try:
                 return super()._do_request(*words, timeout=ANSWER_S, **options)
-            except RayError as error:  # of the token, and no RuntimeError
+            except RayError as error:  # about the token; it is not a RuntimeError
                 raise PermissionError(str(error)) from error
 
     try:

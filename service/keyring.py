@@ -9,9 +9,9 @@ from workers import log
 from workers.errors import DamagedFile
 from workers.log import Log
 
-RENEW_S = 2.0  # what is older is read again, beside the requests
+RENEW_S = 2.0  # older keys are read again, in the background
 LIFE_S = 5.0  # a key that was removed may be used for so long
-UNKNOWN_S = 1.0  # who sends the id of an unknown key has the keys read again, at most once in this time
+UNKNOWN_S = 1.0  # for an unknown key they are read again, at most once in this time
 LIMIT_S = 2.0  # of waiting for the store
 
 

@@ -51,7 +51,7 @@ class Keys:
         return bool(self._root.files(paths.KEYS))
 
     def add(self, name: str, scope: Scope) -> str:
-        """Make a key; gives its text, which is told this once."""
+        """Make a key; gives its text, which is shown this once."""
         number, secret = secrets.token_hex(6), secrets.token_urlsafe(32)
         made = datetime.now(UTC).isoformat(timespec="seconds")
         key = Key(number, name, scope, made, _digest(secret))

@@ -1,6 +1,6 @@
-"""The published runs of a root, as a service sees them that runs for long. Takes a root; what is read once is not read again.
+"""The published runs of a root, for a long-running service. Takes a root, gives runs; each manifest is read once.
 
-What tells that a run was published, removed, or published again is one listing, made in the background while somebody asks.
+One listing, made in the background while somebody asks, shows which runs were published, removed, or published again.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,7 +19,7 @@ from workers.store.root import Root
 
 RENEW_S = 1.0  # age at which the runs are listed again
 LIFE_S = 2.0  # age at which a request waits for that
-UNKNOWN_S = 0.25  # the same for who asks for a run that is not listed: it may have been published just now
+UNKNOWN_S = 0.25  # the same for a run that is not listed: it may have been published just now
 PATIENCE_S = 1.0  # after so long an older listing is better than none
 LIMIT_S = 20.0  # for the first listing
 KEPT = 4096  # manifests

@@ -1,4 +1,4 @@
-"""Threads for calls that may hang. Takes questions, gives answers within a time or an error; no caller waits for ever.
+"""Threads for calls that may hang. Takes questions, gives answers or an error within a limit.
 
 Each pool has few threads of its own, so that a store or a cluster that hangs holds those alone. They are daemons: a call that
 never returns does not keep the process from ending.
@@ -39,7 +39,7 @@ class Pool:
         self._threads = self._idle = 0
 
     def submit(self, question: Callable[[], T]) -> "Future[T]":
-        """Begin to answer a question; nobody waits.
+        """Begin to answer a question, without waiting.
 
         Raises:
             Unavailable: too many questions wait already.

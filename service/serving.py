@@ -49,7 +49,7 @@ def serve(  # noqa: PLR0913 - one parameter per flag
     per_minute: Annotated[int, typer.Option(min=1, help="Requests of one key or address in a minute.")] = 60_000,
     trusted_proxy: Annotated[
         list[str] | None,
-        typer.Option(help="Address or network of a proxy whose X-Forwarded-For is believed; repeatable."),
+        typer.Option(help="Address or network of a proxy whose X-Forwarded-For is trusted; repeatable."),
     ] = None,
 ) -> None:
     """Serve the atlas, and submit, watch and schedule runs over HTTP. Each page's data is at the same path + .json."""
@@ -117,7 +117,7 @@ def listening(host: str, port: int) -> "Iterator[tuple[socket.socket, str]]":
 
 @contextmanager
 def in_order() -> "Iterator[None]":
-    """Have SIGTERM end the block as an error would: uvicorn hands it on when it has ended, and it kills without a word."""
+    """Have SIGTERM end the block as an error would: uvicorn raises it again once it has ended, which kills the process."""
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
         yield
@@ -161,7 +161,7 @@ def ticking(schedules: "Schedules") -> "Iterator[None]":
 
 
 def look(schedules: "Schedules", before: "Sequence[Fire]" = ()) -> "Sequence[Fire]":
-    """Submit what is due, and log what has been fired, is refused or waits, unless the look before has told it."""
+    """Submit what is due, and log what has been fired, is refused or waits, unless the look before has logged it."""
     fires = schedules.tick()
     for fire in fires:
         if fire not in before:
@@ -170,7 +170,7 @@ def look(schedules: "Schedules", before: "Sequence[Fire]" = ()) -> "Sequence[Fir
 
 
 def look_again(schedules: "Schedules", before: "Sequence[Fire]" = ()) -> "Sequence[Fire]":
-    """As `look`, for who will look again: a store that fails is told, and may be mended then."""
+    """As `look`, for callers that look again: a store that fails is logged, and may work then."""
     try:
         return look(schedules, before)
     except Exception as error:  # noqa: BLE001 - stores raise what they like

@@ -1,4 +1,4 @@
-"""Runs that are submitted, watched and stopped. Takes specs and run ids, gives attempts; the truth is under the root.
+"""Runs that are submitted, watched and stopped. Takes specs and run ids, gives attempts; the root holds all state.
 
 A run has any number of attempts and at most one that is live. The attempt's number is taken by creating a file exclusively,
 and holds what is to be done; only then is Ray asked to do it, as job `<run id>.<number>`. Submitting again is resuming.
@@ -33,8 +33,8 @@ class Submissions(Statuses):
         Raises:
             SpecError: with every mistake in the spec.
             RunError: the run is live, or published, with another spec.
-            NoAnswer: the cluster does not answer; if it was asked for the job already, nobody knows whether it has it.
-            NotTaken: the cluster does not take it, which is written down as a failed attempt.
+            NoAnswer: the cluster does not answer; if it was asked for the job already, it may have it.
+            NotTaken: the cluster refuses it, which is recorded as a failed attempt.
         """
         spec = self.checked(job, values)
         run = str(spec["run"])
@@ -49,7 +49,7 @@ class Submissions(Statuses):
     def begin(self, number: int, job: str, values: Mapping[str, Any]) -> bool:
         """Begin an attempt at a run by its number, if nobody has taken that; gives whether it is ours.
 
-        For who has seen how the attempts before it ended: whatever happens meanwhile, the run is not begun twice.
+        For callers that know how the attempts before it ended: whatever happens meanwhile, the run is not begun twice.
 
         Raises:
             SpecError: with every mistake in the spec.
@@ -97,13 +97,13 @@ class Submissions(Statuses):
         return self.status(run)
 
     def cancel_all(self) -> list[str]:
-        """Stop what the cluster runs of this root; gives the runs."""
-        live = [each for each in self.statuses() if each.state in LIVE]
-        ours = [each for each in live if self.cluster.state(submission_id(each.run, each.attempt))[0].is_live]
-        for each in ours:
+        """Stop the runs of this root that the cluster runs; gives their ids."""
+        live = [status for status in self.statuses() if status.state in LIVE]
+        ours = [status for status in live if self.cluster.state(submission_id(status.run, status.attempt))[0].is_live]
+        for status in ours:
             with suppress(RunError):  # it has ended meanwhile
-                self.cancel(each.run)
-        return [each.run for each in ours]
+                self.cancel(status.run)
+        return [status.run for status in ours]
 
     def logs(self, run: str) -> str:
         """What the last attempt at a run has printed."""
@@ -125,11 +125,11 @@ class Submissions(Statuses):
         return True
 
     def _check_taken(self, attempts: Attempts, number: int, error: NoAnswer) -> None:
-        """Find out whether a job whose answer was lost is there; if nobody can say, its attempt stays open.
+        """Find out whether the cluster has a job whose answer was lost; if that stays unknown, its attempt stays open.
 
         Raises:
-            NoAnswer: nobody can say.
-            NotTaken: it is not there; if it comes in spite of that, it finds its attempt ended and does nothing.
+            NoAnswer: it stays unknown.
+            NotTaken: it has not; if the job starts in spite of that, it finds its attempt ended and does nothing.
         """
         for wait in ASKED_AGAIN_S:
             time.sleep(wait)
@@ -143,13 +143,13 @@ class Submissions(Statuses):
         raise NoAnswer(f"{error}; {unknown}, and submit it again if it is lost") from error
 
     def _refuse(self, attempts: Attempts, number: int, error: ClusterError) -> None:
-        """Write down that an attempt was not taken, and say so."""
+        """Record that an attempt was not taken, and raise NotTaken."""
         attempts.end(number, Ended(self._time(), NOT_TAKEN, str(error)))
         way_out = f"run {attempts.run!r} was not taken, as its attempt {number} says: submit it again then"
         raise NotTaken(f"{error}; {way_out}") from error
 
     def _same(self, status: Status, spec: Mapping[str, Any]) -> Status:
-        """A run that stands in the way, if it is what is asked for."""
+        """The status of a run that exists already, if it has the spec that is asked for."""
         begun = Attempts(self.root, status.run).begun(status.attempt)
         if begun is not None and dict(begun.spec) != dict(spec):
             raise RunError(f"run {status.run!r} is {status.state} with another spec; give another run id")

@@ -1,7 +1,11 @@
 """What is said of a cluster that does not answer, wants another token, or is none: one line, and what is certain."""
 
+import signal
 import socket
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -178,3 +182,13 @@ def test_fewer_actors_can_be_asked_for_where_the_spec_does_not(tmp_path, monkeyp
     assert done.exit_code == 0, done.stderr
     begun = Attempts(Root(f"{tmp_path}/atlas"), "flowers").begun(1)
     assert (begun.spec["resources"]["actors"], begun.spec["resources"]["fewer"]) == (40, True)
+
+
+def test_a_ray_of_the_service_that_does_not_end_is_killed(monkeypatch, caplog):
+    monkeypatch.setattr(clusters, "ENDING_S", 0.3)
+    words = [sys.executable, "-c", "import time; time.sleep(60)"]  # it does not read its standard input
+    started = time.monotonic()
+    with LocalCluster() as cluster:
+        cluster._head = head = subprocess.Popen(words, stdin=subprocess.PIPE, text=True, start_new_session=True)
+    assert head.wait(5) == -signal.SIGKILL and time.monotonic() - started < 5
+    assert "did not end within 0.3 s and was killed" in caplog.text
