@@ -17,7 +17,7 @@ import pytest
 
 from jobs import publish
 from tests.unit.jobs.test_publish import FACTS
-from tests.unit.jobs.test_publish_killed import RUN, everything, folder, listed, stage
+from tests.unit.jobs.test_publish_killed import RUN, everything, listed, stage
 from workers.errors import DamagedRun
 from workers.store import local, objects, paths, verify
 from workers.store.root import Root
@@ -216,9 +216,14 @@ def states(
     yield from getattr(Interleavings(new_root, scratch, details), name)(count)
 
 
-def visible(root: Root) -> tuple[set[str], set[str]]:
-    """What readers of whole folders see of both tables."""
-    return folder(root, "rejects"), folder(root, "images")
+def visible(root: Root, *details: str) -> tuple[set[str], set[str]]:
+    """Whose rows readers of whole folders see in both tables; files are named by what they hold."""
+    owners = {part.path: detail for detail in details for part, _ in _staged(detail).values()}
+    rejects, images = (
+        {owners[path] for path in everything(root) if path.startswith(f"tables/{table}/") and path.endswith(".parquet")}
+        for table in ("rejects", "images")
+    )
+    return rejects, images
 
 
 def is_tidy(root: Root) -> bool:
@@ -232,7 +237,7 @@ def is_tidy(root: Root) -> bool:
 def test_of_two_publishers_of_other_tables_one_wins_and_nobody_ever_sees_rows_of_both(orders, new_root, tmp_path):
     winners = set()
     for root, publishers, turns in states(orders, new_root, tmp_path, ("one", "other")):
-        rejects, images = visible(root)
+        rejects, images = visible(root, "one", "other")
         assert len(rejects | images) <= 1, turns
         if root.exists(paths.manifest_path(RUN)):
             assert rejects == images != set(), turns
@@ -254,6 +259,6 @@ def test_of_two_publishers_of_the_same_tables_both_succeed(orders, new_root, tmp
         outcomes = [each.outcome for each in publishers]
         if all(outcomes):
             assert isinstance(outcomes[0], dict) and outcomes[0] == outcomes[1], (turns, outcomes)
-            assert is_tidy(root) and visible(root) == ({"same"}, {"same"}), turns
+            assert is_tidy(root) and visible(root, "same") == ({"same"}, {"same"}), turns
             ends += 1
     assert ends
