@@ -88,7 +88,7 @@ class Told(Logged):
         super().say(line, **about)
 
     def _beat(self) -> None:
-        written, beat = None, self._clock()
+        written, beat = Progress(at=""), self._clock()  # nothing to write yet
         while not self._over.wait(EVERY_S):
             progress, is_due = self._progress, self._clock() - beat >= BEAT_S
             if progress != written or is_due:
@@ -99,7 +99,8 @@ class Told(Logged):
                 if self._is_unwanted():
                     os.kill(os.getpid(), signal.SIGINT)
                     return
-        self._write(self._progress)
+        if self._progress != written:
+            self._write(self._progress)
 
     def _is_unwanted(self) -> bool:
         try:
