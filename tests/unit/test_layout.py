@@ -95,27 +95,40 @@ def test_the_core_knows_no_file_clock_chance_or_cluster(path):
     assert not [name for name in sorted(imports(path)) if below(name, CORE_NEVER)]
 
 
-@pytest.mark.parametrize(
-    "module", ["workers.spec", "workers.errors", "workers.store.rows", "workers.store.schema", "workers.core.topk"]
-)
-def test_what_the_service_reads_with_never_loads_torch(module):
-    assert "torch" not in loaded_by(module)
+READ_WITH = ["workers.spec", "workers.errors", "workers.store.rows", "workers.store.schema", "workers.core.topk"]
+SERVICE = [dotted(path) for path in WRITTEN if named(path).startswith("service/")]
+
+
+def test_what_the_service_reads_with_never_loads_torch():
+    assert not loading({"torch"}, READ_WITH)
 
 
 def test_a_run_that_waits_for_its_place_has_not_loaded_torch():
-    assert "torch" not in loaded_by("jobs.__main__")
+    assert not loading({"torch"}, ["jobs.__main__"])
 
 
-@pytest.mark.parametrize("module", [dotted(path) for path in WRITTEN if named(path).startswith("service/")])
-def test_the_service_starts_without_torch_and_ray(module):
-    assert not loaded_by(module) & {"torch", "ray"}
+def test_the_service_starts_without_torch_and_ray():
+    assert not loading({"torch", "ray"}, SERVICE)
 
 
-def loaded_by(module: str) -> set[str]:
-    """Top-level packages in memory after a fresh process has imported a module."""
-    program = f"import sys, {module}; print(*{{name.partition('.')[0] for name in sys.modules}})"
+def test_a_module_that_loads_torch_is_named():
+    assert loading({"torch"}, ["workers.errors", "workers.device"]) == ["workers.device loads torch"]
+
+
+def loading(packages: set[str], modules: list[str]) -> list[str]:
+    """Which of some packages are in memory, and by which module, after a fresh process has imported modules in their order."""
+    program = f"""
+import importlib, sys
+seen = set()
+for module in {modules!r}:
+    importlib.import_module(module)
+    fresh = {packages!r} & set(sys.modules) - seen
+    seen |= fresh
+    for package in sorted(fresh):
+        print(module, "loads", package)
+"""
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=REPOSITORY)
-    return set(done.stdout.split())
+    return done.stdout.splitlines()
 
 
 def test_no_module_has_a_name_that_says_nothing():
