@@ -1,6 +1,5 @@
 """What stands before the answers: who is let through without a key, from another site, and how often."""
 
-import asyncio
 import json
 import shutil
 import threading
@@ -19,6 +18,7 @@ from service.cli import app
 from service.hosts import is_here
 from service.keyring import Keyring
 from service.keys import Keys, Scope
+from tests.support import loops
 from tests.support.asking import app_of, client_of, is_problem
 from tests.support.clusters import SPEC
 from workers.errors import Unavailable
@@ -303,14 +303,14 @@ def test_a_key_that_is_removed_while_the_keys_are_read_works_no_longer_for_it(tm
         return before
 
     ring = Keyring(keys)
-    assert asyncio.run(ring.named(text))
+    assert loops.run(ring.named(text))
     monkeypatch.setattr(keys, "stamps", slow)
     threading.Timer(0.25, lambda: (keys.remove(keys.all()[0].id), removed.set())).start()
     until, last, gone = time.monotonic() + reading_s + 1.2, 0.0, 0.0
     while time.monotonic() < until:
         gone = gone or (time.monotonic() if removed.is_set() else 0.0)
         try:
-            if asyncio.run(ring.named(text)):
+            if loops.run(ring.named(text)):
                 last = time.monotonic()
         except Unavailable:
             pass

@@ -7,6 +7,7 @@ import time
 import pytest
 
 from service.pools import Pool, Renewed
+from tests.support import loops
 from workers.errors import QueryError, Unavailable
 
 
@@ -65,7 +66,7 @@ def test_an_event_loop_goes_on_while_a_question_hangs(gate):
             await hung
         return ticks
 
-    assert asyncio.run(both()) > 5
+    assert loops.run(both()) > 5
 
 
 def test_a_value_is_read_once_for_all_who_ask_at_once_and_again_when_it_is_old():

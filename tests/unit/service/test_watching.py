@@ -13,6 +13,7 @@ from service.prompt import PromptCluster
 from service.statuses import RunState, Statuses
 from service.submissions import Submissions
 from service.watching import Watched
+from tests.support import loops
 from tests.support.asking import app_of, client_of, is_problem
 from tests.support.clusters import SPEC, FakeCluster
 from workers.errors import ClusterError, NoAnswer
@@ -149,7 +150,7 @@ def test_streams_of_events_share_one_look_and_hold_no_thread(root, hanging, cloc
 
         return await asyncio.gather(*(one() for _ in range(200)))
 
-    assert asyncio.run(follow()) == [1] * 200
+    assert loops.run(follow()) == [1] * 200
     assert hanging.looks == before + 1 and threading.active_count() <= threads + 2
 
 
