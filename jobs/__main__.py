@@ -15,18 +15,18 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from jobs import cluster
-from jobs.head import head
-from jobs.outcome import Outcome
-from jobs.told import Told
-from jobs.turn import turn
+from jobs.ray import cluster
+from jobs.ray.head import head
+from jobs.ray.turn import turn
+from jobs.run.outcome import Outcome
+from jobs.run.progress import Told
 from jobs.watch import Logged, Watcher
-from workers import log, machine
 from workers.errors import DeconvoyError, RunError, SpecError
-from workers.instruments import SPECS, FiltersRun
-from workers.log import Log
-from workers.spec import check_run_id, make
-from workers.spec_file import read_spec
+from workers.host import log, machine
+from workers.host.log import Log
+from workers.spec.instruments import SPECS, FiltersRun
+from workers.spec.run import check_run_id, make
+from workers.spec.toml import read_spec
 from workers.store.attempts import CANCELLED, Attempts, Begun, Ended
 from workers.store.root import Root, patient
 

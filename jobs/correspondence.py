@@ -7,23 +7,23 @@ from typing import Any
 
 import pyarrow as pa
 
-from jobs import plan
-from jobs.accounts import Accounts, values
-from jobs.attempt import Attempt, attempt
-from jobs.images import check_known, publish_found
-from jobs.outcome import Outcome
-from jobs.results import Stored
+from jobs.run import plan
+from jobs.run.accounts import Accounts, values
+from jobs.run.attempt import Attempt, attempt
+from jobs.run.images import check_known, publish_found
+from jobs.run.outcome import Outcome
+from jobs.run.results import Stored
 from jobs.watch import Watcher
-from workers import pictures
+from workers.actors.correspondence import CorrespondenceWorker
+from workers.actors.job import correspondence_configuration, digest
+from workers.actors.shard import Shard
 from workers.core.correspondence import NOTHING, Agreement, Kind, Signs, agreement, over_draws, papers_layers
 from workers.core.network import Layer, Network
 from workers.corpus import manifest
 from workers.corpus.manifest import Listing, Row
-from workers.correspondence import CorrespondenceWorker
-from workers.job import correspondence_configuration, digest
-from workers.model import Model
-from workers.perturbations import CorrespondenceRun
-from workers.shard import Shard
+from workers.models.model import Model
+from workers.pictures import encode
+from workers.spec.perturbations import CorrespondenceRun
 from workers.store.instruments import CORRESPONDENCE
 from workers.store.rows import TableWriter
 
@@ -135,4 +135,4 @@ def _agreement(rows: Rows) -> Agreement:
 def _strip(rows: Rows) -> dict[str, Any]:
     """The first images with the box hidden, side by side."""
     kept = [row["picture"] for row in rows[:PICTURES]]
-    return {"bytes": pictures.strip(kept, PICTURE_PX), "path": None}
+    return {"bytes": encode.strip(kept, PICTURE_PX), "path": None}

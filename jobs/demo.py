@@ -10,11 +10,11 @@ from pathlib import Path
 
 from PIL import Image
 
-from jobs.outcome import Outcome
+from jobs.run.outcome import Outcome
 from jobs.scan import scan
 from jobs.watch import Watcher
 from workers.errors import ExtraError
-from workers.spec import make_spec
+from workers.spec.run import make_spec
 
 # Folder inside a package, and the photographs there that show something: no drawings, no text, no second views.
 PHOTOS = {

@@ -3,13 +3,14 @@
 import tempfile
 from dataclasses import dataclass
 
-from jobs import cluster, plan
-from workers import device as devices
-from workers import model as models
+from jobs.ray import cluster
+from jobs.run import plan
+from workers.actors import device as devices
+from workers.actors.job import Job, digest, scan_configuration
 from workers.core.network import Layer, Network
 from workers.corpus import manifest
-from workers.job import Job, digest, scan_configuration
-from workers.spec import RunSpec
+from workers.models import model as models
+from workers.spec.run import RunSpec
 from workers.store.root import Root
 
 # Bytes per pixel of a box, from the 1,000 Caltech photos with zfnet-mini: a lossless projection and a WebP patch.

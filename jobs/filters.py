@@ -10,18 +10,18 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from jobs import publish
-from jobs.outcome import Outcome, ended, published_before
-from workers import model as models
-from workers import pictures
+from jobs.run import publish
+from jobs.run.outcome import Outcome, ended, published_before
+from workers.actors.device import BACKENDS, describe
 from workers.core import filters as core
 from workers.core.network import Layer
 from workers.core.steps import Convolution
-from workers.device import BACKENDS, describe
 from workers.errors import RunError
-from workers.instruments import FiltersRun
-from workers.model import Model
-from workers.spec import check_run_id
+from workers.models import model as models
+from workers.models.model import Model
+from workers.pictures import encode
+from workers.spec.instruments import FiltersRun
+from workers.spec.run import check_run_id
 from workers.store import verify
 from workers.store.instruments import FILTERS
 from workers.store.root import patient
@@ -75,7 +75,7 @@ def _rows(index: int, model: Model) -> Iterator[dict[str, Any]]:
             "model_index": index,
             "layer": layer.name,
             "channel": channel,
-            "kernel": {"bytes": pictures.projection(np.ascontiguousarray(drawn[channel]), "png"), "path": None},
+            "kernel": {"bytes": encode.projection(np.ascontiguousarray(drawn[channel]), "png"), "path": None},
             "height": drawn.shape[1],
             "width": drawn.shape[2],
             "stride_y": step.stride[0],

@@ -3,20 +3,20 @@
 from collections.abc import Sequence
 from functools import partial
 
-from jobs import plan
-from jobs.attempt import Attempt, attempt
-from jobs.images import check_classifies, check_known, publish_found
-from jobs.outcome import Outcome
+from jobs.run import plan
+from jobs.run.attempt import Attempt, attempt
+from jobs.run.images import check_classifies, check_known, publish_found
+from jobs.run.outcome import Outcome
 from jobs.watch import Watcher
+from workers.actors.invariance import InvarianceWorker
+from workers.actors.job import digest, invariance_configuration
+from workers.actors.occlude import target_of
 from workers.core.invariance import usual_layers
 from workers.core.network import Network
 from workers.corpus.manifest import Listing, Row
 from workers.errors import SpecError
-from workers.invariance import InvarianceWorker
-from workers.job import digest, invariance_configuration
-from workers.model import Model
-from workers.occlude import target_of
-from workers.perturbations import InvarianceRun, Transform
+from workers.models.model import Model
+from workers.spec.perturbations import InvarianceRun, Transform
 from workers.store.instruments import INVARIANCE
 
 

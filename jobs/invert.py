@@ -3,19 +3,19 @@
 from collections.abc import Iterator, Sequence
 from functools import partial
 
-from jobs import plan
-from jobs.attempt import Attempt, attempt
-from jobs.images import check_known, publish_found
-from jobs.outcome import Outcome
-from jobs.plan import Plan
+from jobs.run import plan
+from jobs.run.attempt import Attempt, attempt
+from jobs.run.images import check_known, publish_found
+from jobs.run.outcome import Outcome
+from jobs.run.plan import Plan
 from jobs.watch import Watcher
+from workers.actors.invert import InvertWorker, part_of
+from workers.actors.job import Environment, digest, invert_configuration, rows_key
+from workers.actors.shard import InversionBatch, Restart
 from workers.corpus import isolate
 from workers.corpus.manifest import Listing, Row
-from workers.instruments import InversionRun
-from workers.invert import InvertWorker, part_of
-from workers.job import Environment, digest, invert_configuration, rows_key
-from workers.model import Model
-from workers.shard import InversionBatch, Restart
+from workers.models.model import Model
+from workers.spec.instruments import InversionRun
 from workers.store import paths
 from workers.store.instruments import INVERSIONS
 

@@ -3,17 +3,17 @@
 import hashlib
 from functools import partial
 
-from jobs import plan, publish
-from jobs.attempt import Attempt, attempt
-from jobs.images import check_classifies, check_known, publish_found
-from jobs.outcome import Outcome
+from jobs.run import plan, publish
+from jobs.run.attempt import Attempt, attempt
+from jobs.run.images import check_classifies, check_known, publish_found
+from jobs.run.outcome import Outcome
 from jobs.watch import Watcher
+from workers.actors.job import Job, digest, occlude_configuration
+from workers.actors.occlude import Beside, OccludeWorker, target_of
 from workers.corpus.manifest import Listing, Row
 from workers.errors import RunError, SpecError
-from workers.instruments import OcclusionRun
-from workers.job import Job, digest, occlude_configuration
-from workers.model import Model
-from workers.occlude import Beside, OccludeWorker, target_of
+from workers.models.model import Model
+from workers.spec.instruments import OcclusionRun
 from workers.store.instruments import OCCLUSIONS
 from workers.store.root import Root, patient
 

@@ -7,12 +7,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 
-from jobs.actor import Worker
-from jobs.attempt import Attempt
-from jobs.results import Stored
+from jobs.ray.actor import Worker
+from jobs.run.attempt import Attempt
+from jobs.run.results import Stored
+from workers.actors.job import digest
+from workers.actors.shard import Group, Shard
 from workers.core.topk import Rows, ranks
-from workers.job import digest
-from workers.shard import Group, Shard
 from workers.store import paths
 from workers.store.columns import IMAGE
 from workers.store.schema import PATCHES, PREVIEWS

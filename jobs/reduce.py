@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from jobs.accounts import Accounted, Accounts, Counted, values
-from jobs.results import Stored
+from jobs.run.accounts import Accounted, Accounts, Counted, values
+from jobs.run.results import Stored
+from workers.actors.shard import Shard
 from workers.core.network import Layer
 from workers.core.preprocess import Preprocessing
 from workers.core.statistics import Statistics
@@ -16,7 +17,6 @@ from workers.core.topk import Rows, merge, ranks
 from workers.corpus import manifest
 from workers.corpus.manifest import Row
 from workers.errors import RunStopped
-from workers.shard import Shard
 from workers.store.schema import TOP, UNITS
 
 

@@ -7,22 +7,22 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
-from jobs import plan, publish
-from jobs.attempt import Attempt, attempt
-from jobs.images import check_known, publish_found
-from jobs.outcome import Outcome
-from jobs.plan import Plan
+from jobs.run import plan, publish
+from jobs.run.attempt import Attempt, attempt
+from jobs.run.images import check_known, publish_found
+from jobs.run.outcome import Outcome
+from jobs.run.plan import Plan
 from jobs.watch import Watcher
+from workers.actors.job import Environment, Job, digest, rows_key, sanity_configuration
+from workers.actors.sanity import SanityWorker
+from workers.actors.shard import ImageUnits, TopUnit
 from workers.core import randomisation
 from workers.corpus import isolate
 from workers.corpus.manifest import Listing
 from workers.errors import RunError, SpecError
-from workers.instruments import SanityRun
-from workers.job import Environment, Job, digest, rows_key, sanity_configuration
-from workers.model import Model
-from workers.sanity import SanityWorker
-from workers.shard import ImageUnits, TopUnit
-from workers.spec import Precision
+from workers.models.model import Model
+from workers.spec.instruments import SanityRun
+from workers.spec.run import Precision
 from workers.store import paths, rows
 from workers.store.instruments import SANITY
 from workers.store.root import Root, patient

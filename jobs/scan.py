@@ -3,18 +3,19 @@
 from functools import partial
 from typing import Any
 
-from jobs import plan, project
-from jobs.accounts import Accounts
-from jobs.attempt import Attempt, attempt
-from jobs.outcome import Outcome
-from jobs.plan import Plan
+from jobs import project
 from jobs.reduce import Reduced, reduce, top_rows, unit_rows
+from jobs.run import plan
+from jobs.run.accounts import Accounts
+from jobs.run.attempt import Attempt, attempt
+from jobs.run.outcome import Outcome
+from jobs.run.plan import Plan
 from jobs.watch import Watcher
-from workers.job import Environment, digest, project_configuration, scan_configuration
-from workers.project import ProjectWorker
-from workers.scan import ScanWorker
-from workers.shard import Group
-from workers.spec import RunSpec
+from workers.actors.job import Environment, digest, project_configuration, scan_configuration
+from workers.actors.project import ProjectWorker
+from workers.actors.scan import ScanWorker
+from workers.actors.shard import Group
+from workers.spec.run import RunSpec
 from workers.store.schema import IMAGES, PATCHES, PREVIEWS, REJECTS, TOP, UNITS
 
 

@@ -18,13 +18,13 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from jobs import cluster
-from workers import architectures
-from workers.core.zfnet import zfnet_mini
+from jobs.ray import cluster
 from workers.corpus import reader, sources
 from workers.corpus.manifest import Row
 from workers.errors import CorpusError, UsageError
-from workers.spec import CorpusSpec, LimitsSpec, ModelSpec
+from workers.models import architectures
+from workers.models.zfnet import zfnet_mini
+from workers.spec.run import CorpusSpec, LimitsSpec, ModelSpec
 
 HELD_OUT = 5  # one image in so many tells the accuracy and is never learned from
 NAMED = "epoch-"  # and the number

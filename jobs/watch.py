@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Protocol
 
-from workers.log import Log
-from workers.shard import ShardReport
+from workers.actors.shard import ShardReport
+from workers.host.log import Log
 
 
 class Watcher(Protocol):

@@ -8,7 +8,7 @@ INTERRUPTED = 130
 def main() -> None:
     """Run the command."""
     try:
-        from service.cli import main as run
+        from service.cli.main import main as run
 
         run()
     except KeyboardInterrupt:

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from cachetools import LRUCache, cached
 from numpy.typing import NDArray
 
-from service.catalog import PublishedRun
+from service.query.catalog import PublishedRun
 from service.query.layers import LayerTables, read_layer
 from service.query.reading import read
 from workers.core.rank_correlation import spearman

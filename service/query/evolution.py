@@ -9,11 +9,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from service.catalog import Layer, PublishedRun
+from service.query.catalog import Layer, PublishedRun
 from service.query.reading import read, row
 from service.query.scans import Cell
 from workers.errors import QueryError
-from workers.instruments import checkpoint_name
+from workers.spec.instruments import checkpoint_name
 from workers.store.schema import EVOLUTION
 
 _FRAME = ("checkpoint", "score", "overlap", "same_as", "image_id", "label")

@@ -7,10 +7,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from service.catalog import PublishedRun
+from service.query.catalog import PublishedRun
 from service.query.reading import read, row
-from workers import log
 from workers.errors import DamagedRun, QueryError, nearest
+from workers.host import log
 from workers.store.columns import Table
 from workers.store.instruments import CORRESPONDENCE, FILTERS, INVARIANCE, INVERSIONS, OCCLUSIONS, SANITY
 from workers.store.schema import EVOLUTION

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from service.catalog import Layer, PublishedRun
+from service.query.catalog import Layer, PublishedRun
 from service.query.reading import read
 from service.query.scans import Top, Unit
 from workers.core.statistics import edges

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from cachetools import TTLCache, cached
 from fsspec import AbstractFileSystem
 
-from service.catalog import PublishedRun
+from service.query.catalog import PublishedRun
 from workers.errors import DamagedRun, QueryError, nearest
 from workers.store import paths
 from workers.store.columns import Table

@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from service.catalog import Layer, PublishedRun
+from service.query.catalog import Layer, PublishedRun
 from service.query.reading import read
 from workers.errors import QueryError, nearest
 from workers.store.schema import IMAGES, PATCHES, REJECTS, TOP, UNITS

@@ -81,7 +81,7 @@ def main() -> None:
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         publish(Root(scratch), "wide", channels=CHANNELS | {"relu1": WIDE})
-        serve = "import sys; from service.cli import main; main()"
+        serve = "import sys; from service.cli.main import main; main()"
         words = ["serve", "--root", scratch, "--port", str(PORT)]
         server = subprocess.Popen([sys.executable, "-c", serve, *words], stdout=subprocess.PIPE, text=True)
         try:

@@ -14,12 +14,13 @@ from torch import Tensor
 from torchvision.models.feature_extraction import create_feature_extractor
 
 from tests.support import benchmarking
-from workers import architectures
-from workers import model as models
-from workers.core import inversion, recipe
+from workers.core import inversion
 from workers.core.inversion import Part, Problem, Scale
-from workers.core.recipe import Recipe
-from workers.spec import ModelSpec
+from workers.models import architectures
+from workers.models import model as models
+from workers.spec import recipe
+from workers.spec.recipe import Recipe
+from workers.spec.run import ModelSpec
 
 GOAL = 0.85
 NETWORKS = {

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import psutil
 
-from jobs import plan
+from jobs.run import plan
 from tests.support import benchmarking
+from workers.actors.scan import ScanWorker
+from workers.actors.shard import Shard
 from workers.corpus import manifest
-from workers.scan import ScanWorker
-from workers.shard import Shard
 from workers.store.root import Root
 
 MIB = 2**20
@@ -27,7 +27,7 @@ DRIVER = """
 import json, sys, resource
 from jobs.scan import scan
 from jobs.watch import Silent
-from workers.spec import make_spec
+from workers.spec.run import make_spec
 import psutil
 outcome = scan(make_spec(json.loads(sys.argv[1])), Silent())
 print(outcome.images, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)

@@ -16,11 +16,11 @@ from torch import Tensor, nn
 
 from tests.support import benchmarking
 from tests.support.occluded import occluded
-from workers import architectures
-from workers import model as models
 from workers.core.network import Network
 from workers.core.occlusion import Squares, occlude
-from workers.spec import ModelSpec
+from workers.models import architectures
+from workers.models import model as models
+from workers.spec.run import ModelSpec
 
 GOAL = 4.0
 PER_CALL = (8, 32)

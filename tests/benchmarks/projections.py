@@ -17,19 +17,21 @@ import torch
 from captum.attr import NeuronDeconvolution
 from torch import Tensor, nn
 
-from jobs import plan, project
+from jobs import project
+from jobs.run import plan
 from tests.support import benchmarking
-from workers import architectures, device
-from workers import model as models
+from workers.actors import device
+from workers.actors.job import Job
+from workers.actors.project import ProjectWorker, _GroupBatch
+from workers.actors.scan import ScanWorker
+from workers.actors.shard import Group, Shard
 from workers.core import deconvnet
 from workers.core.topk import Rows
 from workers.corpus import manifest, reader
-from workers.job import Job
-from workers.model import Model
-from workers.project import ProjectWorker, _GroupBatch
-from workers.scan import ScanWorker
-from workers.shard import Group, Shard
-from workers.spec import Method, Precision
+from workers.models import architectures
+from workers.models import model as models
+from workers.models.model import Model
+from workers.spec.run import Method, Precision
 from workers.store.root import Root
 from workers.store.rows import read_table
 

@@ -12,8 +12,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from service import catalog
-from service.query import scans
+from service.query import catalog, scans
 from tests.support.published import K, commit
 from workers.store.root import Root
 from workers.store.rows import PART_BYTES

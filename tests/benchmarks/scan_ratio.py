@@ -13,16 +13,17 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from jobs import plan
+from jobs.run import plan
 from tests.support import benchmarking
-from workers import architectures, device
-from workers import model as models
+from workers.actors import device
+from workers.actors.job import Job
+from workers.actors.scan import ScanWorker
+from workers.actors.shard import Shard
 from workers.corpus import manifest, reader
-from workers.job import Job
-from workers.model import Model
-from workers.scan import ScanWorker
-from workers.shard import Shard
-from workers.spec import Precision
+from workers.models import architectures
+from workers.models import model as models
+from workers.models.model import Model
+from workers.spec.run import Precision
 from workers.store.root import Root
 
 GOALS = {"alexnet": 0.85, "resnet18": 0.85, "squeezenet1_1": 0.75}

@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from service.app import Control
-from service.places import Allowed
-from service.schedules import Schedules
-from service.submissions import Submissions
+from service.control.schedules import Schedules
+from service.control.submissions import Submissions
+from service.http.app import Control
+from service.http.places import Allowed
 from tests.support import browsers, instrumented, serving
 from tests.support.clusters import FakeCluster
 from tests.support.published import CHANNELS, publish
-from tests.unit.service.test_hostile import NAMED
+from tests.unit.service.atlas.test_hostile import NAMED
 from workers.store.root import Root
 
 WIDE = 2048

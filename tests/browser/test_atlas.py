@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.instrumented import COLUMNS, SIZE, STRIDE
 from tests.support.published import CHANNELS, DEAD
-from tests.unit.service.test_hostile import BAD
+from tests.unit.service.atlas.test_hostile import BAD
 from workers.store.attempts import Attempts, Ended, Progress
 
 PAGES = [

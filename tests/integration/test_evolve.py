@@ -9,16 +9,16 @@ import pytest
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from jobs.evolve import evolve
+from jobs.evolve.pipeline import evolve
 from jobs.scan import scan
 from jobs.watch import Silent
-from service import catalog, filmstrip
-from service.query import evolution
+from service.query import catalog, evolution
+from service.sheets import filmstrip
 from tests.support import corpora
-from workers.architectures import resolve
 from workers.errors import ModelError, RunError, SpecError, UnknownLayerError
-from workers.instruments import EvolutionRun
-from workers.spec import ModelSpec, make, make_spec
+from workers.models.architectures import resolve
+from workers.spec.instruments import EvolutionRun
+from workers.spec.run import ModelSpec, make, make_spec
 from workers.store.root import Root
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("two_cpus")]
@@ -161,7 +161,7 @@ def test_a_shard_that_vanishes_while_rows_are_written_is_scanned_again(corpus, t
 
 
 def test_parts_of_a_training_give_the_same_bytes(corpus, training, root, tmp_path, monkeypatch):
-    monkeypatch.setattr("jobs.evolve.HELD_BYTES", 1)
+    monkeypatch.setattr("jobs.evolve.pipeline.HELD_BYTES", 1)
     evolve(spec(corpus, training, tmp_path), Silent())
     assert parts(tmp_path) == parts(root)
 

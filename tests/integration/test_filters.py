@@ -9,12 +9,13 @@ import safetensors.torch
 import torch
 
 from jobs.filters import filters
-from service import boards, catalog
+from service.query import catalog
+from service.sheets import boards
 from tests.support import pages
-from workers.core.zfnet import zfnet_mini
 from workers.errors import ModelError, RunError
-from workers.instruments import FiltersRun
-from workers.spec import make
+from workers.models.zfnet import zfnet_mini
+from workers.spec.instruments import FiltersRun
+from workers.spec.run import make
 from workers.store.root import Root
 
 

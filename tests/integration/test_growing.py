@@ -7,9 +7,9 @@ import pytest
 import ray
 from ray.cluster_utils import Cluster
 
-from jobs import cluster
+from jobs.ray import cluster
 from workers.errors import UsageError
-from workers.spec import ResourcesSpec
+from workers.spec.run import ResourcesSpec
 
 pytestmark = pytest.mark.ray
 ONE = ResourcesSpec(device="cuda", actors=1)

@@ -120,7 +120,7 @@ def test_the_wheel_carries_the_demos_weights_and_no_test(wheel):
     with zipfile.ZipFile(wheel) as opened:
         names = opened.namelist()
     assert "workers/pretrained/zfnet-mini/model.safetensors" in names
-    assert {"service/web/templates/base.html", "service/web/static/atlas.css"} <= set(names)
+    assert {"service/atlas/web/templates/base.html", "service/atlas/web/static/atlas.css"} <= set(names)
     assert {name.partition("/")[0] for name in names if ".dist-info/" not in name} == {"service", "jobs", "workers"}
 
 

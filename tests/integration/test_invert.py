@@ -16,12 +16,13 @@ from PIL import Image, PngImagePlugin
 
 from jobs.invert import invert
 from jobs.watch import Silent
-from service import boards, catalog
+from service.query import catalog
+from service.sheets import boards
 from tests.support import corpora, pages
-from workers import model as models
 from workers.errors import RunError, UsageError
-from workers.instruments import InversionRun
-from workers.spec import ModelSpec, make
+from workers.models import model as models
+from workers.spec.instruments import InversionRun
+from workers.spec.run import ModelSpec, make
 from workers.store.root import Root
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("two_cpus")]
@@ -90,7 +91,7 @@ def test_a_row_for_each_image_layer_and_restart_in_that_order(root):
 def test_the_stored_picture_has_the_stored_error_by_the_models_own_module(corpus, root):
     """The picture is rounded to 8 bits and cut to 0 to 255; the features are taken from torch's own layers."""
     model = models.load(ModelSpec(source=MODEL["source"]))
-    from workers import architectures
+    from workers.models import architectures
 
     module = architectures.build(model.stored.architecture)
     models.fit(module, model.state, MODEL["source"])

@@ -19,8 +19,8 @@ from jobs.occlude import occlude
 from jobs.scan import scan
 from jobs.watch import Silent
 from tests.support import corpora
-from workers.instruments import InversionRun, OcclusionRun
-from workers.spec import make, make_spec
+from workers.spec.instruments import InversionRun, OcclusionRun
+from workers.spec.run import make, make_spec
 
 IMAGES = 96
 

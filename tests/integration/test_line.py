@@ -13,20 +13,20 @@ import pytest
 import ray
 from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
 
-from jobs import cluster, line
 from jobs.__main__ import main
-from jobs.line import Wanted
+from jobs.ray import cluster, line
+from jobs.ray.line import Wanted
 from jobs.scan import scan
-from service.clusters import RayCluster
-from service.schedules import Schedules
-from service.submissions import Submissions
-from service.timetable import Overlap, Schedule
+from service.control.clusters import RayCluster
+from service.control.schedules import Schedules
+from service.control.submissions import Submissions
+from service.control.timetable import Overlap, Schedule
 from tests.support import corpora
 from tests.support.clusters import Clock
 from tests.support.heads import Head, environment
 from tests.support.heard import Heard
 from workers.errors import NoPlace, UsageError
-from workers.spec import ResourcesSpec, make_spec
+from workers.spec.run import ResourcesSpec, make_spec
 from workers.store.attempts import Attempts, Begun
 from workers.store.root import Root
 
@@ -102,7 +102,7 @@ def test_a_run_says_who_holds_the_cluster_and_ends_resumable_at_the_limit(tmp_pa
 
 @pytest.mark.usefixtures("two_cpus")
 def test_a_run_that_the_cluster_could_never_hold_is_refused_before_it_waits():
-    from jobs.turn import turn
+    from jobs.ray.turn import turn
 
     for resources in (ResourcesSpec(device="cpu", actors=3), ResourcesSpec(device="cpu", threads=4)):
         with taken(2), pytest.raises(UsageError, match="the cluster fits"), turn(resources, "a", "2026", print):

@@ -8,11 +8,11 @@ import pytest
 import ray
 from prometheus_client.parser import text_string_to_metric_families
 
-from jobs.actor import hire
+from jobs.ray.actor import hire
 from tests.support.fakes import Reporting
 from tests.support.heads import free_port
 from tests.unit.deploy.test_watching import of_the_actors
-from workers import log
+from workers.host import log
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 PATIENCE_S = 60

@@ -10,7 +10,7 @@ from jobs.watch import Silent
 from tests.support import corpora
 from tests.support.greedy import LARGEST_BATCH, Greedy
 from tests.support.heard import Heard
-from workers.spec import make_spec
+from workers.spec.run import make_spec
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("two_cpus")]
 
@@ -32,7 +32,7 @@ def manifest(root: Path):
 
 def test_a_run_without_memory_for_its_batches_takes_smaller_ones_and_records_it(tmp_path, monkeypatch):
     monkeypatch.setattr("jobs.scan.ScanWorker", Greedy)
-    monkeypatch.setattr("jobs.seats.MEMORY_PAUSE_S", 0.1)
+    monkeypatch.setattr("jobs.ray.seats.MEMORY_PAUSE_S", 0.1)
     corpora.photos(tmp_path / "photos", range(40))
     watch = Heard()
     scan(make_spec(values(tmp_path / "photos", tmp_path / "short", 32)), watch)

@@ -12,7 +12,7 @@ from ray.cluster_utils import Cluster
 from jobs.scan import scan
 from jobs.watch import Silent
 from tests.support import corpora
-from workers.spec import make_spec
+from workers.spec.run import make_spec
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(300)]
 PHOTOS, SHARD = 160, 8
@@ -85,8 +85,8 @@ def tables(root: Path) -> dict[str, bytes]:
 
 
 def test_a_node_that_comes_does_shards_and_one_that_dies_costs_none(tmp_path, cluster, monkeypatch):
-    monkeypatch.setattr("jobs.pool.GROW_EVERY_S", 0.2)
-    monkeypatch.setattr("jobs.pool.PATIENCE_S", 1.0)
+    monkeypatch.setattr("jobs.ray.pool.GROW_EVERY_S", 0.2)
+    monkeypatch.setattr("jobs.ray.pool.PATIENCE_S", 1.0)
     corpora.photos(tmp_path / "photos", range(PHOTOS))
     operator = Operator(cluster)
     outcome = scan(make_spec(values(tmp_path, "moved")), operator)

@@ -14,15 +14,16 @@ from PIL import Image
 from jobs.occlude import occlude
 from jobs.scan import scan
 from jobs.watch import Silent
-from service import boards, catalog
+from service.query import catalog
+from service.sheets import boards
 from tests.support import corpora, pages
 from tests.support.occluded import occluded
-from workers import model as models
+from workers.actors.occlude import filling, target_of
 from workers.core.occlusion import Squares
 from workers.errors import RunError, UsageError
-from workers.instruments import OcclusionRun
-from workers.occlude import filling, target_of
-from workers.spec import Fill, make, make_spec
+from workers.models import model as models
+from workers.spec.instruments import OcclusionRun
+from workers.spec.run import Fill, make, make_spec
 from workers.store.root import Root
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("two_cpus")]

@@ -16,14 +16,15 @@ from typer.testing import CliRunner
 from jobs.correspondence import correspondence
 from jobs.invariance import invariance
 from jobs.watch import Silent
-from service import boards, catalog
-from service.cli import app
+from service.cli.main import app
+from service.query import catalog
+from service.sheets import boards
 from tests.support import corpora, pages
-from workers import model as models
 from workers.core.receptive_field import Box
 from workers.errors import UsageError
-from workers.perturbations import CorrespondenceRun, InvarianceRun
-from workers.spec import ModelSpec, make
+from workers.models import model as models
+from workers.spec.perturbations import CorrespondenceRun, InvarianceRun
+from workers.spec.run import ModelSpec, make
 from workers.store.root import Root
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("two_cpus")]

@@ -13,12 +13,12 @@ import psutil
 import pytest
 import ray
 
-from jobs.pool import Pool
+from jobs.ray.pool import Pool
 from jobs.watch import Logged, Silent
 from tests.support.fakes import Obedient, Odd
 from tests.support.heard import Heard
-from workers import log
 from workers.errors import LostActors, NodeError, OutOfMemory
+from workers.host import log
 
 pytestmark = pytest.mark.ray
 
@@ -34,8 +34,8 @@ def two_logical_gpus():
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch):
-    monkeypatch.setattr("jobs.seats.PAUSE_S", 0.1)
-    monkeypatch.setattr("jobs.seats.MEMORY_PAUSE_S", 0.1)
+    monkeypatch.setattr("jobs.ray.seats.PAUSE_S", 0.1)
+    monkeypatch.setattr("jobs.ray.seats.MEMORY_PAUSE_S", 0.1)
 
 
 def none_is_poison(item, error):
@@ -90,7 +90,7 @@ def test_an_item_that_keeps_killing_stops_the_run_with_what_happened_and_the_way
 
 
 def test_a_stopped_actor_is_noticed_and_its_item_is_run_by_another(monkeypatch, tmp_path):
-    monkeypatch.setattr("jobs.pulse.SILENCE_S", 3.0)
+    monkeypatch.setattr("jobs.ray.pulse.SILENCE_S", 3.0)
     watch = Heard()
     with Pool(1, "cpu", 1, watch) as pool:
         pool.start(partial(Obedient, str(tmp_path)))
@@ -103,7 +103,7 @@ def test_a_stopped_actor_is_noticed_and_its_item_is_run_by_another(monkeypatch, 
 
 
 def test_an_actor_that_is_stopped_before_it_gets_ready_for_other_work_is_replaced(monkeypatch):
-    monkeypatch.setattr("jobs.pulse.SILENCE_S", 3.0)
+    monkeypatch.setattr("jobs.ray.pulse.SILENCE_S", 3.0)
     with Pool(1, "cpu", 1, Silent()) as pool:
         pool.start(Obedient)
         [(_, pid, _)] = run(pool, ["a"])
@@ -134,7 +134,7 @@ def test_all_actors_stopped_for_forty_seconds_cost_time_alone(tmp_path):
 
 
 def test_a_slow_item_is_given_to_an_idle_actor_too_and_the_first_report_counts(monkeypatch, tmp_path):
-    monkeypatch.setattr("jobs.seats.TWIN_AFTER_S", 1.0)
+    monkeypatch.setattr("jobs.ray.seats.TWIN_AFTER_S", 1.0)
     with Pool(2, "cpu", 1, Silent()) as pool:
         pool.start(partial(Obedient, str(tmp_path)))
         began = time.monotonic()
@@ -174,7 +174,7 @@ def test_actors_that_would_give_other_numbers_are_refused_by_name():
 
 
 def test_room_that_comes_is_used_while_work_is_left(monkeypatch):
-    monkeypatch.setattr("jobs.pool.GROW_EVERY_S", 0.1)
+    monkeypatch.setattr("jobs.ray.pool.GROW_EVERY_S", 0.1)
     watch, pids = Heard(), set()
 
     def until_two_have_worked():
@@ -191,8 +191,8 @@ def test_room_that_comes_is_used_while_work_is_left(monkeypatch):
 
 
 def test_an_actor_whose_node_has_gone_is_not_waited_for(monkeypatch):
-    monkeypatch.setattr("jobs.pool.GROW_EVERY_S", 0.1)
-    monkeypatch.setattr("jobs.pool.PATIENCE_S", 0.2)
+    monkeypatch.setattr("jobs.ray.pool.GROW_EVERY_S", 0.1)
+    monkeypatch.setattr("jobs.ray.pool.PATIENCE_S", 0.2)
     watch, there = Heard(), [2]
     with Pool(2, "cpu", 3, watch, room=lambda: there[0]) as pool:  # there are CPUs for one
         pool.start(Obedient)

@@ -10,8 +10,8 @@ from jobs.filters import filters
 from jobs.scan import scan
 from jobs.watch import Silent
 from tests.support import corpora
-from workers.instruments import FiltersRun
-from workers.spec import make, make_spec
+from workers.spec.instruments import FiltersRun
+from workers.spec.run import make, make_spec
 from workers.store import verify
 from workers.store.root import Root
 

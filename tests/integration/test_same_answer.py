@@ -13,12 +13,12 @@ import pytest
 import ray
 from PIL import Image, PngImagePlugin
 
-import jobs.attempt
-from jobs.pool import Pool
+import jobs.run.attempt
+from jobs.ray.pool import Pool
 from jobs.scan import scan
 from jobs.watch import Silent
 from tests.support import corpora
-from workers.spec import make_spec
+from workers.spec.run import make_spec
 
 pytestmark = pytest.mark.ray
 IMAGES = 40
@@ -77,7 +77,7 @@ class Shuffled(Pool):
 
 
 def test_four_actors_in_shuffled_order_publish_the_same_bytes_as_one(corpus, calm, tmp_path, monkeypatch):
-    monkeypatch.setattr(jobs.attempt, "Pool", Shuffled)
+    monkeypatch.setattr(jobs.run.attempt, "Pool", Shuffled)
     outcome = scan(make_spec(values(corpus, tmp_path, 4)), Silent())
     assert outcome.shards_run == IMAGES // 8
     assert parts(tmp_path) == parts(calm)

@@ -17,15 +17,17 @@ from typer.testing import CliRunner
 from jobs.sanity import sanity
 from jobs.scan import scan
 from jobs.watch import Silent
-from service import boards, catalog, cli
+from service.cli import main
+from service.query import catalog
+from service.sheets import boards
 from tests.support import corpora, pages
-from workers import architectures
-from workers import model as models
 from workers.core.display import undisplay
 from workers.core.randomisation import Draw
 from workers.errors import RunError, UsageError
-from workers.instruments import SanityRun
-from workers.spec import make, make_spec
+from workers.models import architectures
+from workers.models import model as models
+from workers.spec.instruments import SanityRun
+from workers.spec.run import make, make_spec
 from workers.store.root import Root
 
 scipy_stats = pytest.importorskip("scipy.stats")
@@ -239,7 +241,7 @@ def test_the_command_takes_model_and_corpus_from_the_scan_and_an_image_that_brok
     (corpus / broken).write_bytes(whole[:60])
     words = ["sanity", "--root", str(root), "--from-run", "scanned", "--run", "three", "--sample", "2", "--draws", "2"]
     told = CliRunner().invoke(
-        cli.app, [*words, "--actors", "1", "--device", "cpu", "-o", str(tmp_path / "sheet.png"), "--json"]
+        main.app, [*words, "--actors", "1", "--device", "cpu", "-o", str(tmp_path / "sheet.png"), "--json"]
     )
     (corpus / broken).write_bytes(whole)
     assert told.exit_code == 3 and (tmp_path / "sheet.png").stat().st_size > 10_000, told.output
@@ -247,5 +249,5 @@ def test_the_command_takes_model_and_corpus_from_the_scan_and_an_image_that_brok
     assert [(row["image_id"], row["reason"]) for row in rows(root, "three", "rejects")] == [(broken, "damaged")]
     assert {row["image_id"] for row in rows(root, "three")} == images - {broken}
     assert f'"shards_reused": {len(images) - 1}' in told.output  # what has not changed was there
-    wrong = CliRunner().invoke(cli.app, ["sanity", "--root", str(root), "--from-run", "nothing"])
+    wrong = CliRunner().invoke(main.app, ["sanity", "--root", str(root), "--from-run", "nothing"])
     assert (wrong.exit_code, wrong.output.count("\n")) == (2, 1) and "run 'nothing' is not published" in wrong.output

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from service.keys import Keys, Scope
+from service.http.keys import Keys, Scope
 from tests.support.published import publish
 from tests.support.silent_dashboard import silent_dashboard
 from workers.store.attempts import Attempts, Begun

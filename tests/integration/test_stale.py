@@ -7,14 +7,14 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from jobs.outcome import Outcome
+from jobs.run.outcome import Outcome
 from jobs.scan import scan
 from jobs.watch import Silent
 from tests.support import corpora
 from workers.corpus import isolate, manifest
 from workers.corpus.isolate import Verdict
 from workers.errors import Reason
-from workers.spec import CorpusSpec, make_spec
+from workers.spec.run import CorpusSpec, make_spec
 from workers.store.root import Root
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("two_cpus")]

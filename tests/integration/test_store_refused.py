@@ -39,7 +39,7 @@ def scan(corpus: Path, root: str, control: Path, patience_s: float) -> subproces
     path.write_text(spec)
     python_path = os.pathsep.join([str(REPOSITORY / "tests" / "support" / "failing"), str(REPOSITORY)])
     more = {"PYTHONPATH": python_path, failing_store.CONTROL: str(control)}
-    code = "from service.cli import main; main()"
+    code = "from service.cli.main import main; main()"
     return subprocess.run(
         [sys.executable, "-c", code, "scan", "--spec", str(path)],
         env=os.environ | more | {"DECONVOY_STORE_PATIENCE_S": str(patience_s)},

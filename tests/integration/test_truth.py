@@ -14,10 +14,10 @@ from jobs.scan import scan
 from jobs.watch import Silent
 from tests.support import corpora
 from tests.support.differentiated import differentiated
-from workers import model as models
 from workers.core.display import undisplay
-from workers.model import Model
-from workers.spec import Method, RunSpec, make_spec
+from workers.models import model as models
+from workers.models.model import Model
+from workers.spec.run import Method, RunSpec, make_spec
 
 pytestmark = pytest.mark.ray
 BATCH, K, LAYERS = 8, 5, ("relu2", "relu4")

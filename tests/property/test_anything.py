@@ -18,14 +18,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from service.cli import app
+from service.cli.main import app
 from tests.support import corpora
 from tests.support.published import publish
-from workers import architectures, weights
-from workers.architectures import Architecture
 from workers.errors import ModelError, UsageError
-from workers.spec import RunSpec, make
-from workers.spec_file import read_toml
+from workers.models import architectures, weights
+from workers.models.architectures import Architecture
+from workers.spec.run import RunSpec, make
+from workers.spec.toml import read_toml
 from workers.store.root import Root
 
 CODES = {0, 1, 2, 3, 130}

@@ -5,11 +5,11 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from service import app as web
-from service.access import Rules
-from service.places import Allowed
-from service.schedules import Schedules
-from service.submissions import Submissions
+from service.control.schedules import Schedules
+from service.control.submissions import Submissions
+from service.http import app as web
+from service.http.access import Rules
+from service.http.places import Allowed
 from workers.store.root import Root
 
 OPEN = Rules(keyless=True)

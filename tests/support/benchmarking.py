@@ -11,11 +11,11 @@ import torch
 import torchvision
 
 from jobs import demo
-from workers import model as models
+from workers.actors.job import Job
 from workers.corpus import manifest
-from workers.job import Job
-from workers.model import Model
-from workers.spec import RunSpec, make_spec
+from workers.models import model as models
+from workers.models.model import Model
+from workers.spec.run import RunSpec, make_spec
 from workers.store.root import Root
 
 

@@ -1,6 +1,6 @@
 """A cluster that only remembers. Takes submissions, gives the states that a test says."""
 
-from service.clusters import State
+from service.control.clusters import State
 from workers.errors import ClusterError, NoAnswer
 
 SPEC = {

@@ -4,7 +4,7 @@ from typing import Any
 
 import typer.main
 
-from service.cli import app
+from service.cli.main import app
 
 
 def parse(words: list[str]) -> dict[str, Any]:

@@ -6,11 +6,11 @@ from typing import Any
 
 from jobs.invert import invert
 from jobs.occlude import occlude
-from jobs.outcome import Outcome
+from jobs.run.outcome import Outcome
 from jobs.scan import scan
 from jobs.watch import Silent
-from workers.instruments import InversionRun, OcclusionRun
-from workers.spec import make, make_spec
+from workers.spec.instruments import InversionRun, OcclusionRun
+from workers.spec.run import make, make_spec
 
 
 class Loud(Silent):

@@ -5,9 +5,9 @@ import signal
 import time
 from pathlib import Path
 
+from workers.actors.job import Environment
+from workers.actors.shard import ShardReport
 from workers.errors import DecoderHang, LostActors
-from workers.job import Environment
-from workers.shard import ShardReport
 
 
 def environment(node: str = "here", device: str = "fake") -> Environment:

@@ -7,7 +7,7 @@ import json
 import sys
 import threading
 
-from service.cli import main
+from service.cli.main import main
 from tests.support.slow_store import faults
 
 

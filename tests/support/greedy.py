@@ -1,6 +1,6 @@
 """A scan's worker that wants too much memory. Takes shards, refuses batches above eight images as an allocator would."""
 
-from workers.scan import ScanWorker
+from workers.actors.scan import ScanWorker
 
 LARGEST_BATCH = 8
 

@@ -6,8 +6,9 @@ As a program: FOLDER PORT. Its limits to waiting are short.
 import sys
 import threading
 
-from service import connections, serving
-from service.cli import main
+from service.cli import serve
+from service.cli.main import main
+from service.http import connections
 from tests.support.slow_store import faults
 
 
@@ -18,7 +19,7 @@ def hang() -> None:
 
 
 if __name__ == "__main__":
-    serving.ENDING_S = connections.ENDING_S = 1
+    serve.ENDING_S = connections.ENDING_S = 1
     threading.Thread(target=hang, daemon=True).start()
     folder, port = sys.argv[1:]
     sys.argv = ["deconvoy", "serve", "--root", f"slow://{folder}", "--port", port]

@@ -4,10 +4,10 @@ import json
 import tempfile
 from pathlib import Path
 
-from service import app
-from service.places import Allowed
-from service.schedules import Schedules
-from service.submissions import Submissions
+from service.control.schedules import Schedules
+from service.control.submissions import Submissions
+from service.http import app
+from service.http.places import Allowed
 from tests.support.clusters import FakeCluster
 from workers.store.root import Root
 

@@ -66,15 +66,15 @@ def _status(name: str) -> int:
 
 def _steps(corpus: str, scratch: Path, number: int, threads: int) -> Iterator[None]:
     """Build a worker; then run it."""
-    from jobs import plan
     from jobs.project import groups
+    from jobs.run import plan
     from tests.support import benchmarking
-    from workers import device
+    from workers.actors import device
+    from workers.actors.project import ProjectWorker
+    from workers.actors.scan import ScanWorker
+    from workers.actors.shard import Shard
     from workers.core.topk import Rows
     from workers.corpus import reader
-    from workers.project import ProjectWorker
-    from workers.scan import ScanWorker
-    from workers.shard import Shard
     from workers.store import rows as stored
     from workers.store.root import Root
 

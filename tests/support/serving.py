@@ -9,8 +9,8 @@ from contextlib import contextmanager
 import uvicorn
 from starlette.types import ASGIApp
 
-from service import app
-from service.connections import config
+from service.http import app
+from service.http.connections import config
 from tests.support.asking import OPEN
 from workers.store.root import Root
 

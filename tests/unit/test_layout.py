@@ -81,12 +81,12 @@ def test_product_code_never_imports_tests():
 def test_ray_is_imported_in_five_files_of_jobs_and_where_jobs_are_submitted():
     users = [named(path) for path in MODULES if any(below(name, {"ray"}) for name in imports(path))]
     assert sorted(users) == [
-        "jobs/actor.py",
-        "jobs/cluster.py",
-        "jobs/joining.py",
-        "jobs/line.py",
-        "jobs/pool.py",
-        "service/clusters.py",
+        "jobs/ray/actor.py",
+        "jobs/ray/cluster.py",
+        "jobs/ray/joining.py",
+        "jobs/ray/line.py",
+        "jobs/ray/pool.py",
+        "service/control/clusters.py",
     ]
 
 
@@ -95,7 +95,7 @@ def test_the_core_knows_no_file_clock_chance_or_cluster(path):
     assert not [name for name in sorted(imports(path)) if below(name, CORE_NEVER)]
 
 
-READ_WITH = ["workers.spec", "workers.errors", "workers.store.rows", "workers.store.schema", "workers.core.topk"]
+READ_WITH = ["workers.spec.run", "workers.errors", "workers.store.rows", "workers.store.schema", "workers.core.topk"]
 SERVICE = [dotted(path) for path in WRITTEN if named(path).startswith("service/")]
 
 
@@ -112,7 +112,7 @@ def test_the_service_starts_without_torch_and_ray():
 
 
 def test_a_module_that_loads_torch_is_named():
-    assert loading({"torch"}, ["workers.errors", "workers.device"]) == ["workers.device loads torch"]
+    assert loading({"torch"}, ["workers.errors", "workers.actors.device"]) == ["workers.actors.device loads torch"]
 
 
 def loading(packages: set[str], modules: list[str]) -> list[str]:
@@ -205,9 +205,9 @@ def test_every_column_of_an_internal_file_has_a_doc(schema):
 
 
 def test_every_key_of_a_spec_says_its_unit_or_meaning():
-    from workers.instruments import EvolutionRun, FiltersRun, InversionRun, OcclusionRun, SanityRun
-    from workers.perturbations import CorrespondenceRun, InvarianceRun, PartBox
-    from workers.spec import RunSpec
+    from workers.spec.instruments import EvolutionRun, FiltersRun, InversionRun, OcclusionRun, SanityRun
+    from workers.spec.perturbations import CorrespondenceRun, InvarianceRun, PartBox
+    from workers.spec.run import RunSpec
 
     def undescribed(model, place=""):
         for name, field in model.model_fields.items():

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from workers.core import priors
 from workers.core.network import Network
-from workers.core.recipe import Recipe
+from workers.spec.recipe import Recipe
 
 SIGMA_227 = 27_098.0  # norm of natural images of 227 x 227 x 3, from the authors' code
 GROWN = 4.0  # times its start: an error this large diverges

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-from workers.steady import SteadyClock
+from workers.host.steady import SteadyClock
 
 # Where a CPU is shared or capped, a decode may take so many times longer.
 STARVED = 20.0

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from functools import cache, partial
 from typing import TYPE_CHECKING
 
-from workers import log
 from workers.corpus import sources
 from workers.corpus.crew import TICK_S, Crew, answered, is_done, no_answer
 from workers.corpus.hangs import Limit
 from workers.corpus.trial import Patience, first_failure
 from workers.errors import ReadError, Reason
-from workers.retrying import retried
-from workers.spec import LimitsSpec
+from workers.host import log
+from workers.host.retrying import retried
+from workers.spec.run import LimitsSpec
 from workers.store import paths
 from workers.store.root import Root
 

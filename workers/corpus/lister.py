@@ -11,8 +11,8 @@ from workers.corpus import sources
 from workers.corpus.crew import answered
 from workers.corpus.hangs import Limit
 from workers.errors import CorpusError
-from workers.retrying import may_pass, reason
-from workers.spec import CorpusSpec
+from workers.host.retrying import may_pass, reason
+from workers.spec.run import CorpusSpec
 from workers.store.results import MANIFEST
 
 GROUP_ROWS = 8192

@@ -22,8 +22,8 @@ from workers.corpus.hangs import Limit
 from workers.corpus.lister import GROUP_ROWS, Lister
 from workers.corpus.merging import merge
 from workers.errors import CorpusError, DamagedFile
-from workers.retrying import retried
-from workers.spec import CorpusSpec
+from workers.host.retrying import retried
+from workers.spec.run import CorpusSpec
 from workers.store import damage, footers, paths
 from workers.store.results import MANIFEST
 from workers.store.root import Root

@@ -20,13 +20,13 @@ from workers.corpus.budget import Budget
 from workers.corpus.crew import LAST_WAIT_S, TICK_S, Crew, is_done, no_answer
 from workers.corpus.decode import Claim, Pixels
 from workers.corpus.hangs import Limit, WorkLimit, thread_cpu
-from workers.corpus.heap import Heap
 from workers.corpus.isolate import Verdict
 from workers.corpus.manifest import Row
 from workers.errors import DecoderHang, DeconvoyError, Reason, Rejected, StaleFile, StaleImage
-from workers.retrying import patience
-from workers.spec import LimitsSpec
-from workers.steady import SteadyClock
+from workers.host.heap import Heap
+from workers.host.retrying import patience
+from workers.host.steady import SteadyClock
+from workers.spec.run import LimitsSpec
 
 FILES_BYTES = 256 << 20  # read and not decoded yet
 PIXELS_BYTES = 1 << 30  # decoded, and what decoding takes beside that

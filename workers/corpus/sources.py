@@ -11,14 +11,15 @@ from io import FileIO
 from pathlib import PurePosixPath
 from typing import Any
 
-from workers import files, retrying
+from workers import files
 from workers.corpus import versions
 from workers.corpus.hangs import Limit
 from workers.corpus.walking import Found, globbed, is_local, walked
 from workers.errors import CorpusError, ReadError, Reason, StaleFile
-from workers.patterns import Pattern
-from workers.retrying import retried
-from workers.spec import CorpusSpec
+from workers.host import retrying
+from workers.host.retrying import retried
+from workers.spec.patterns import Pattern
+from workers.spec.run import CorpusSpec
 
 READ_HANG_S = 120.0
 SLOWEST_BYTES_PER_S = 1 << 20

@@ -14,8 +14,8 @@ from workers.corpus import sources
 from workers.corpus.crew import TICK_S, no_answer
 from workers.corpus.hangs import Limit, WorkLimit
 from workers.errors import DeconvoyError, Reason, Rejected, RunStopped, StaleFile
-from workers.retrying import patience
-from workers.spec import LimitsSpec
+from workers.host.retrying import patience
+from workers.spec.run import LimitsSpec
 
 if TYPE_CHECKING:
     from workers.corpus.manifest import Row

@@ -15,7 +15,7 @@ import fsspec
 from fsspec.core import url_to_fs
 
 from workers.errors import RootError, StoreError
-from workers.retrying import may_pass, patience, reason, retried
+from workers.host.retrying import may_pass, patience, reason, retried
 from workers.store import local, objects
 from workers.store.streams import Stream
 

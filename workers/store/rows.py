@@ -200,7 +200,7 @@ class TableWriter:
         run: the run.
         scratch: local temporary folder.
         part_bytes: size from which a part is closed.
-        staged: parts wait in the run's own folder until `jobs.publish` moves them to where they are named.
+        staged: parts wait in the run's own folder until `jobs.run.publish` moves them to where they are named.
     """
 
     def __init__(

@@ -86,10 +86,11 @@ sys.modules["torch"] = sys.modules["torchvision"] = None  # importing them raise
 from pathlib import Path
 from typer.testing import CliRunner
 import service
-from service import app, cli
-from service.places import Allowed
-from service.schedules import Schedules
-from service.submissions import Submissions
+from service.cli import main as cli
+from service.http import app
+from service.http.places import Allowed
+from service.control.schedules import Schedules
+from service.control.submissions import Submissions
 from tests.support.asking import atlas_of
 from tests.support.clusters import SPEC, FakeCluster
 from tests.support.published import publish
@@ -97,7 +98,7 @@ from workers.store.root import Root
 
 for module in pkgutil.walk_packages(service.__path__, "service."):
     importlib.import_module(module.name)
-importlib.import_module("jobs.outcome")  # for who waits
+importlib.import_module("jobs.run.outcome")  # for who waits
 for words in ("serve", "schedule run", "schedule add", "submit", "status", "keys add", "gc", "query top", "sql"):
     done = CliRunner().invoke(cli.app, [*words.split(), "--help"])
     assert done.exit_code == 0, (words, done.output)

@@ -12,9 +12,9 @@ from ray.scripts import scripts
 from tests.support import deployed
 from tests.support.commands import parse
 from tests.support.deployed import DEPLOY, NAMESPACE, Pod
-from workers.instruments import SPECS
-from workers.spec import make
-from workers.spec_file import read_toml
+from workers.spec.instruments import SPECS
+from workers.spec.run import make
+from workers.spec.toml import read_toml
 
 SCRATCH = "/tmp"  # noqa: S108 - in a container
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - behind network policies and keys

@@ -12,9 +12,9 @@ from ray.scripts import scripts
 from tests.support import deployed
 from tests.support.commands import parse
 from tests.support.deployed import DEPLOY, REPOSITORY
-from workers.instruments import SPECS
-from workers.spec import make
-from workers.spec_file import read_toml
+from workers.spec.instruments import SPECS
+from workers.spec.run import make
+from workers.spec.toml import read_toml
 
 PAGES = ["deploy", "instruments", "recipes", "service"]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)

@@ -9,9 +9,9 @@ from itertools import combinations
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from service.metrics import Metrics
-from service.statuses import RunState, Status
-from service.timetable import Fire
+from service.control.statuses import RunState, Status
+from service.control.timetable import Fire
+from service.http.metrics import Metrics
 from tests.support import deployed
 from tests.support.commands import parse
 from tests.support.deployed import DEPLOY, NAMESPACE, REPOSITORY
@@ -36,7 +36,7 @@ def of_the_service() -> dict[str, set[str]]:
 
 def of_the_actors() -> dict[str, set[str]]:
     """The actors' counters as Ray gives them to Prometheus: its prefix before, `_total` behind."""
-    tree = ast.parse((REPOSITORY / "jobs/actor.py").read_text())
+    tree = ast.parse((REPOSITORY / "jobs/ray/actor.py").read_text())
     made = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Counter"]
     assert len(made) == 3
     return {

@@ -8,12 +8,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs.__main__ import main
-from jobs.told import Told
-from workers import log
+from jobs.run.progress import Told
 from workers.errors import ModelError
-from workers.model import load
-from workers.spec import ModelSpec
-from workers.spec_file import read_toml
+from workers.host import log
+from workers.models.model import load
+from workers.spec.run import ModelSpec
+from workers.spec.toml import read_toml
 from workers.store.attempts import Attempts, Begun, Ended
 from workers.store.root import Root
 
@@ -96,7 +96,7 @@ def test_an_attempt_that_is_over_or_overtaken_before_it_begins_does_nothing(tmp_
 
 
 def test_an_attempt_that_is_silent_for_long_is_seen_to_be_alive(tmp_path, monkeypatch):
-    monkeypatch.setattr("jobs.told.BEAT_S", 0.05)
+    monkeypatch.setattr("jobs.run.progress.BEAT_S", 0.05)
     attempts, spoke = taken(tmp_path), Event()
     monkeypatch.setattr(attempts, "tell", lambda *_: spoke.set())
     with Told(attempts, 1):

@@ -7,14 +7,14 @@ import pytest
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
-from jobs import checkpoints
+from jobs.evolve import checkpoints
 from jobs.train_demo import Training, train
-from service.cli import app
+from service.cli.main import app
 from tests.support.corpora import photos
 from workers.errors import CorpusError
-from workers.instruments import EvolutionRun
-from workers.spec import make, merged
-from workers.spec_file import read_toml
+from workers.spec.instruments import EvolutionRun
+from workers.spec.run import make, merged
+from workers.spec.toml import read_toml
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,121 @@
+"""Ray as this process wants it. Takes an address to join, or CPUs and GPUs to begin a Ray with; what fails is one line."""
+
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import ray
+
+from jobs.ray import sockets
+from workers.errors import RunStopped, UsageError
+
+# Only shard descriptions pass through the object store; Ray's own choice is a third of the memory.
+STORE_BYTES = 128 << 20
+ANSWER_S = 10.0  # that a cluster may take to answer
+AGENT = "ray.dashboard.optional_deps"
+QUIET = {
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # else Ray warns of a change to come
+    "RAY_USAGE_STATS_ENABLED": "0",  # a library does not report its users to anyone
+}
+
+
+def join(address: str) -> None:
+    """Join the cluster that RAY_ADDRESS names.
+
+    Raises:
+        UsageError: nothing answers there, or it requires its token.
+    """
+    try:
+        if address != "auto":
+            _require_answer(address)
+        _init(address="auto")
+    except UsageError:
+        raise
+    except Exception as error:  # Ray raises plain exceptions too
+        raise UsageError(
+            f"the Ray cluster at RAY_ADDRESS={address} cannot be joined: {_first_line(error)}; is RAY_AUTH_TOKEN, or the "
+            "file that RAY_AUTH_TOKEN_PATH names, the token of that cluster?"
+        ) from error
+
+
+def begin(cpus: int, gpus: int) -> None:
+    """Start a Ray on this machine that ends with this process.
+
+    Raises:
+        RunStopped: it does not start.
+        UsageError: there is no folder for its sockets.
+    """
+    options = {"num_cpus": cpus, "num_gpus": gpus, "include_dashboard": False, "object_store_memory": STORE_BYTES}
+    parent = sockets.short_parent()
+    try:
+        with _without_agent():
+            _init(address="local", _temp_dir=parent and os.path.join(parent, "ray"), **options)
+    except Exception as error:  # a plain one, where the machine is slow
+        raise RunStopped(
+            f"Ray does not start on this machine: {_first_line(error)}; try again, or see `ray start --head`"
+        ) from error
+    _tighten(Path(os.path.expanduser("~/.ray/auth_token")))
+
+
+def _init(**options: object) -> None:
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    handler = signal.getsignal(signal.SIGTERM)
+    # Ray prints a raylet's reports to standard output whatever the logging level is, where --json puts its one value.
+    ray._private.worker._worker_logs_enabled = False
+    ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, handler)
+
+
+def _require_answer(address: str) -> None:
+    """Ask a cluster for its id: ray.init waits for ever for what is not Ray, and prints twenty lines about a wrong token.
+
+    Raises:
+        UsageError: what listens there, if anything, does not speak Ray's protocol.
+        ConnectionError: the cluster does not accept the token.
+    """
+    import grpc
+    from ray._private.gcs_utils import create_gcs_channel
+    from ray.core.generated.gcs_service_pb2 import GetClusterIdRequest
+    from ray.core.generated.gcs_service_pb2_grpc import NodeInfoGcsServiceStub
+
+    with create_gcs_channel(address) as channel:
+        try:
+            grpc.channel_ready_future(channel).result(timeout=ANSWER_S)
+        except grpc.FutureTimeoutError:
+            message = f"no Ray cluster answers at RAY_ADDRESS={address}; unset it to work on this machine"
+            raise UsageError(message) from None
+        try:
+            NodeInfoGcsServiceStub(channel).GetClusterId(GetClusterIdRequest(), timeout=ANSWER_S)
+        except grpc.RpcError as error:
+            raise ConnectionError(error.details()) from error
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0].partition(". ")[0] if lines else type(error).__name__
+
+
+@contextmanager
+def _without_agent() -> Iterator[None]:
+    """Disable the dashboard agent, which is unused and takes 4 s to start."""
+    before = sys.modules.get(AGENT)
+    sys.modules[AGENT] = None  # type: ignore[assignment]  # importing it raises ImportError: Ray takes this for its minimal installation
+    try:
+        yield
+    finally:
+        del sys.modules[AGENT]
+        if before is not None:
+            sys.modules[AGENT] = before
+
+
+def _tighten(token: Path) -> None:
+    """Ray writes its access token readable for everyone."""
+    with suppress(FileNotFoundError, PermissionError):
+        token.chmod(0o600)

@@ -1,0 +1,73 @@
+"""What the atlas knows. Takes a root, gives published runs and their layers, each read once: what is published stays."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from cachetools import LRUCache
+
+from service.query import labels as sharing
+from service.query.catalog import PublishedRun
+from service.query.layers import LayerTables, dead_channels, read_layer
+from service.query.listing import Listing, kept
+from workers.store.root import Root
+
+LAYERS_KEPT = 64
+RUNS_KEPT = 256
+PAGES_KEPT = 128
+
+Page = Mapping[str, Any]
+
+
+class Atlas:
+    """The published runs of a root. May be asked from many threads.
+
+    What is kept is kept by run id and time: a run that was removed and published again is another one.
+    """
+
+    def __init__(self, root: Root) -> None:
+        self.root = root
+        self._listing = Listing(root)
+        self._tables = kept(LRUCache(LAYERS_KEPT), self._read_layer)
+        self._dead = kept(LRUCache(RUNS_KEPT), self._read_dead)
+        self._labels = kept(LRUCache(RUNS_KEPT), self._read_labels)
+
+    def runs(self) -> tuple[PublishedRun, ...]:
+        """The published runs that can be understood, the newest first."""
+        return self._listing.readable()[0]
+
+    def damaged(self) -> Mapping[str, str]:
+        """What is wrong with the others, by run id."""
+        return self._listing.readable()[1]
+
+    def run(self, run: str) -> PublishedRun:
+        """A published run by its id; see `Listing.run`."""
+        return self._listing.run(run)
+
+    def layer(self, run: PublishedRun, layer: str) -> LayerTables:
+        """A layer of a scan; see `read_layer`."""
+        return self._tables(run.run, run.created, layer)
+
+    def dead(self, run: PublishedRun) -> Mapping[str, int]:
+        """How many channels of each layer of a scan are dead."""
+        return self._dead(run.run, run.created)
+
+    def labels(self, run: PublishedRun) -> tuple[str, ...]:
+        """All labels of a scan's images; see `sharing.labels`."""
+        return self._labels(run.run, run.created)
+
+    def remembering(self, ask: Callable[[Mapping[str, str]], Page]) -> Callable[[Mapping[str, str]], Page]:
+        """What makes a page out of published runs alone, remembered until one is published or removed."""
+        remembered = kept(LRUCache(PAGES_KEPT), lambda _, asked: ask(dict(asked)))
+        return lambda asked: remembered(self._listing.version(), tuple(sorted(asked.items())))
+
+    def _read_layer(self, run: str, created: str, layer: str) -> LayerTables:
+        del created
+        return read_layer(self.run(run), layer)
+
+    def _read_dead(self, run: str, created: str) -> Mapping[str, int]:
+        del created
+        return dead_channels(self.run(run))
+
+    def _read_labels(self, run: str, created: str) -> tuple[str, ...]:
+        del created
+        return sharing.labels(self.run(run))

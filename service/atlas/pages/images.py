@@ -1,0 +1,171 @@
+"""Pages about images, and the search. Takes an atlas and what was asked, gives plain values."""
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import PurePosixPath
+from typing import Any
+
+import pyarrow.compute as pc
+
+from service.atlas import links
+from service.atlas.atlas import Atlas
+from service.atlas.pages import parts
+from service.atlas.pages.findings import of_finding
+from service.atlas.pages.parts import SAYS, Page, of_cell, of_run
+from service.query import findings, scans
+from service.query.catalog import PublishedRun
+from service.query.reading import read
+from workers.errors import QueryError
+from workers.store.schema import IMAGES, PREVIEWS
+
+FOUND_OF_A_KIND = 12
+UNITS_SHOWN = 200  # of an image's, the best ranks first
+LONGEST_SEARCH = 1000
+LONGEST_CHANNEL = 9
+SHOWN_BY_BROWSERS = (".jpg", ".jpeg", ".png", ".webp")
+PREVIEW_SIDE_PX = 480  # of the longer side on the page
+_IMAGE = ["image_index", "image_id", "uri", "label", "width", "height", "bytes"]
+
+
+def image(atlas: Atlas, run_id: str, image_id: str, *, originals: bool = False) -> Page:
+    """One image: its preview, the channels that it tops, and what instruments found of it.
+
+    Args:
+        atlas: the atlas.
+        run_id: a scan's, or an instrument's.
+        image_id: the image's key in the corpus, or in a scan its uri.
+        originals: whether the operator lets the corpus's own files be shown.
+    """
+    found = atlas.run(run_id)
+    named = (pc.field("image_id") == image_id) | (pc.field("uri") == image_id)
+    about = read(found, IMAGES, named, _IMAGE).to_pylist()
+    if not about:
+        raise scans.unknown_image(found, image_id)
+    key = about[0]["image_id"]
+    rows = scans.image(found, key) if found.job == "scan" else ()
+    others = list(parts.scans_beside(atlas, found))
+    units = [_unit(found, row) for row in rows[:UNITS_SHOWN]]
+    instruments = list(_found(atlas, found, key))
+    return {
+        "kind": "image",
+        "title": key,
+        "run": of_run(found),
+        "image": about[0],
+        "preview": _picture(found, about[0], originals=originals) or _borrowed(others, key),
+        "scans": [{"run": each.run, "href": links.image(each, key)} for each in others],
+        "shown": _fitted(about[0]["width"], about[0]["height"]),
+        "units": units,
+        "tops": len(rows),
+        "boxes": sorted(enumerate(units), key=lambda each: -_area(each[1]["source_box"])),
+        "instruments": instruments,
+        "says": [
+            *([SAYS["patch"], SAYS["projection"]] if units else []),
+            *sorted({SAYS[each["job"]] for each in instruments}),
+        ],
+    }
+
+
+def _found(atlas: Atlas, found: PublishedRun, image_id: str) -> Iterator[dict[str, Any]]:
+    """What instruments found of an image; of invariance, which has many rows, those with a picture."""
+    for each in findings.of_image(atlas.runs(), found.corpus, image_id):
+        if each.run.job != "invariance" or each.pictures:
+            yield of_finding(each) | {"run": each.run.run, "job": each.run.job, "run_href": links.run(each.run)}
+
+
+def search(atlas: Atlas, words: str) -> Page:
+    """Layers, channels, labels and images whose names hold the words, in all published runs.
+
+    Raises:
+        QueryError: the words are too many.
+    """
+    if len(words) > LONGEST_SEARCH:
+        raise QueryError(f"no search for {len(words):,} letters; {LONGEST_SEARCH} at most")
+    found = [match for run in atlas.runs() for match in _matches(atlas, run, words.strip())] if words.strip() else []
+    return {"kind": "search", "title": f"Search: {words}", "words": words, "found": found, "most": FOUND_OF_A_KIND}
+
+
+def _matches(atlas: Atlas, found: PublishedRun, words: str) -> Iterator[dict[str, str]]:
+    """What a run has that holds the words: of each kind a few, so that no run hides the others."""
+    if words.lower() in found.run:
+        yield {"what": "run", "name": found.run, "run": found.job, "href": links.run(found)}
+    if found.job == "scan":
+        for matches in (
+            _layers(found, words),
+            _channels(found, words),
+            _labels(atlas, found, words),
+            _ids(found, words),
+        ):
+            for what, name, href in islice(matches, FOUND_OF_A_KIND):
+                yield {"what": what, "name": name, "run": found.run, "href": href}
+
+
+Match = tuple[str, str, str]
+
+
+def _layers(found: PublishedRun, words: str) -> Iterator[Match]:
+    for about in found.layers:
+        if words.lower() in about.name.lower():
+            yield "layer", about.name, links.layer(found, about.name)
+
+
+def _channels(found: PublishedRun, words: str) -> Iterator[Match]:
+    """`relu3 12` is a channel of one layer, `channel 12` that of every layer."""
+    head, _, tail = words.rpartition(" ")
+    for about in found.layers if _is_number(tail) else ():
+        if head.lower() in (about.name.lower(), "channel") and int(tail) < about.channels:
+            yield "channel", f"{about.name} {int(tail)}", links.channel(found, about.name, int(tail))
+
+
+def _labels(atlas: Atlas, found: PublishedRun, words: str) -> Iterator[Match]:
+    for label in atlas.labels(found):
+        if words.lower() in label.lower():
+            yield "label", label, links.label(found, label)
+
+
+def _ids(found: PublishedRun, words: str) -> Iterator[Match]:
+    alike = pc.match_substring(pc.field("image_id"), words, ignore_case=True)
+    for name in read(found, IMAGES, alike, ["image_id"])["image_id"].slice(0, FOUND_OF_A_KIND).to_pylist():
+        yield "image", name, links.image(found, name)
+
+
+def _is_number(word: str) -> bool:
+    return word.isascii() and word.isdecimal() and len(word) <= LONGEST_CHANNEL
+
+
+def _picture(found: PublishedRun, about: dict[str, Any], *, originals: bool) -> str | None:
+    """Where the image is to be seen: as the corpus has it, or as the small copy that the run keeps."""
+    index = about["image_index"]
+    if originals and PurePosixPath(about["image_id"]).suffix.lower() in SHOWN_BY_BROWSERS:
+        return links.original(found, index)
+    kept = PREVIEWS.name in found.tables and len(
+        read(found, PREVIEWS, pc.field("image_index") == index, ["image_index"])
+    )
+    return links.preview(found, index) if kept else None
+
+
+def _unit(found: PublishedRun, row: scans.Top) -> dict[str, Any]:
+    """A unit that an image tops."""
+    more = {"layer": row.layer, "channel": row.channel, "channel_href": links.channel(found, row.layer, row.channel)}
+    return of_cell(found, found.layer(row.layer), row) | more
+
+
+def _borrowed(others: Sequence[PublishedRun], image_id: str) -> str | None:
+    """Where a scan of the same corpus shows the image."""
+    for each in others:
+        about = read(each, IMAGES, pc.field("image_id") == image_id, ["image_index", "image_id"]).to_pylist()
+        if about and (seen := _picture(each, about[0], originals=False)):
+            return seen
+    return None
+
+
+def _area(box: Sequence[int]) -> int:
+    top, left, bottom, right = box
+    return (bottom - top) * (right - left)
+
+
+def _fitted(width: int | None, height: int | None) -> tuple[int, int]:
+    """Width and height of the picture on the page, so that its place is there before it is."""
+    if not width or not height:
+        return PREVIEW_SIDE_PX, PREVIEW_SIDE_PX
+    factor = PREVIEW_SIDE_PX / max(width, height)
+    return max(1, round(width * factor)), max(1, round(height * factor))

@@ -1,0 +1,97 @@
+"""What pages have in common. Takes runs, layers and rows, gives them as plain values with their links."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from service.atlas import links
+from service.atlas.atlas import Atlas
+from service.query.catalog import Layer, PublishedRun
+from service.query.layers import Channel
+from service.query.scans import Top
+
+Page = Mapping[str, Any]
+
+SAYS = {
+    "patch": "A patch is the part of an image that a unit can see at all; most of its sensitivity lies in the middle.",
+    "projection": "A projection is what in this patch drove this unit, carried down to pixels; never why a class was chosen.",
+    "occlude": "A grey square hides a part of the image: what then falls depended on that part, as far as one square shows.",
+    "invert": "An image that the layer cannot tell from the original: one of many, and the priors' doing as well.",
+    "evolve": "Each frame is the image that drives the channel most at that checkpoint: strips jump where another image wins.",
+    "sanity": "Projections computed again with random weights: what stays does not come from what the random layers had learned.",
+    "filters": "The first convolution's kernels, each scaled by itself: what they weigh, not how often they wake.",
+    "invariance": "How far features move with the image, not why: beyond its border there is something made up to see.",
+    "correspondence": "Whether hiding a part changes features alike. So does one place hidden in all images: it stands beside.",
+}
+
+
+def begun(start: int, count: int, size: int) -> int:
+    """Where a page of a longer list begins: where it is asked to; the last page stands for all that is beyond the end."""
+    return min(start, max(0, count - 1) // size * size)
+
+
+def of_run(found: PublishedRun) -> dict[str, Any]:
+    """A run."""
+    return {
+        "run": found.run,
+        "job": found.job,
+        "created": found.created,
+        "model": found.model,
+        "corpus": found.corpus,
+        "images": found.images,
+        "rejects": found.rejects,
+        "input": [found.input_height, found.input_width],
+        "spec": found.spec,
+        "channels": sum(each.channels for each in found.layers),
+        "layers": len(found.layers),
+        "href": links.run(found),
+    }
+
+
+def scans_beside(atlas: Atlas, found: PublishedRun) -> Iterator[PublishedRun]:
+    """The scans over the same corpus, the newest first; none of itself."""
+    for each in atlas.runs():
+        if each.job == "scan" and each.corpus == found.corpus and each.run != found.run:
+            yield each
+
+
+def checks_of(atlas: Atlas, scan: PublishedRun, layer: str) -> Iterator[PublishedRun]:
+    """The randomisation checks of a scan that looked at a layer, the newest first."""
+    for each in atlas.runs():
+        if each.spec.get("sanity", {}).get("from_run") == scan.run and any(
+            about.name == layer for about in each.layers
+        ):
+            yield each
+
+
+def of_layer(found: PublishedRun, about: Layer) -> dict[str, Any]:
+    """A layer; `field_share` is the side of its receptive field against the input's, at most 1."""
+    share = min(1.0, max(about.field_height / found.input_height, about.field_width / found.input_width))
+    return asdict(about) | {"field_share": share, "href": links.layer(found, about.name)}
+
+
+def of_state(atlas: Atlas, found: PublishedRun, about: Layer) -> dict[str, Any]:
+    """How many of a layer's channels are dead."""
+    dead = atlas.dead(found)[about.name]
+    return {"dead": dead, "dead_share": dead / about.channels}
+
+
+def of_channel(found: PublishedRun, about: Layer, each: Channel, show: str = "patch") -> dict[str, Any]:
+    """A channel on a wall."""
+    href = links.channel(found, about.name, each.channel)
+    return vars(each) | {"href": href, "picture": links.wall(found, about, each.channel, show)}
+
+
+def of_cell(found: PublishedRun, about: Layer, row: Top) -> dict[str, Any]:
+    """One of a channel's strongest images: its patch and its projection."""
+    return {
+        "rank": row.rank,
+        "score": row.score,
+        "image_id": row.image_id,
+        "label": row.label,
+        "location": [row.y, row.x],
+        "source_box": [row.source_top, row.source_left, row.source_bottom, row.source_right],
+        "href": links.image(found, row.image_id),
+        "patch": links.cell(found, about, row.channel, row.rank, "patch"),
+        "projection": links.cell(found, about, row.channel, row.rank, "projection"),
+    }

@@ -1,0 +1,197 @@
+"""The atlas's pictures. Takes places in a run's tables, gives encoded bytes; decodes nothing that can be sent as it is."""
+
+import hashlib
+import io
+import math
+import re
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow.compute as pc
+from cachetools import LRUCache
+from PIL import Image
+
+from service.atlas.atlas import Atlas
+from service.query import evolution, reading, scans
+from service.query.catalog import PublishedRun
+from service.query.findings import MAPS, TABLE_OF
+from service.query.listing import kept
+from service.query.reading import read
+from service.sheets import contact
+from workers.corpus import sources
+from workers.errors import QueryError, ReadError
+from workers.pictures import panels
+from workers.store.schema import IMAGES, PREVIEWS
+
+WALLS_KEPT = 4096
+BLOCK = 8  # channels whose patches and projections are read at once
+BYTES_KEPT = 128_000_000  # of them in memory
+SHOWN = 9  # of a channel's images; a scan may keep more
+FRAME_PX = 128  # side of a frame in a strip
+WALL_PX = 132  # side of a channel's small grid on the wall
+QUALITY = 85
+
+Kind = Literal["patch", "projection"]
+KINDS: tuple[Kind, ...] = ("patch", "projection")
+SHOWN_AS = {
+    "image/png": re.compile(rb"\x89PNG"),
+    "image/webp": re.compile(rb"RIFF....WEBP", re.DOTALL),
+    "image/jpeg": re.compile(rb"\xff\xd8\xff"),
+}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An encoded picture and its media type."""
+
+    data: bytes
+    media: str
+
+
+class Pictures:
+    """Pictures of the published runs of an atlas. May be asked from many threads."""
+
+    def __init__(self, atlas: Atlas) -> None:
+        self._atlas = atlas
+        self._walls = kept(LRUCache(WALLS_KEPT), self._wall)
+        self._blocks = kept(LRUCache(BYTES_KEPT, _size), self._read_block)
+        self._previews = kept(LRUCache(BYTES_KEPT // 2, _bytes), self._read_preview)
+        self._rows = kept(LRUCache(BYTES_KEPT // 2, _bytes), self._read_row)
+
+    def wall(self, run: PublishedRun, layer: str, channel: int, kind: Kind) -> Picture:
+        """A channel's nine patches, or projections, as one small picture."""
+        return self._walls(run.run, run.created, layer, channel, kind)
+
+    def cell(self, run: PublishedRun, layer: str, channel: int, rank: int, kind: Kind) -> Picture:
+        """One patch or projection, as large as the sheet shows it; mid-grey where the field leaves the input.
+
+        Raises:
+            QueryError: the run has no such layer, channel or rank.
+        """
+        form, cells = _form(run, layer), self._cells_of(run, layer, channel)
+        for cell in cells:
+            if cell.rank == rank:
+                return _png(contact.drawn(cell, kind == "projection", form))
+        raise QueryError(f"no rank {rank} in channel {channel} of layer {layer!r}; {len(cells)} are shown")
+
+    def preview(self, run: PublishedRun, image_index: int) -> Picture:
+        """The small copy of an image.
+
+        Raises:
+            QueryError: the run keeps none of it.
+        """
+        return self._previews(run.run, run.created, image_index)
+
+    def original(self, run: PublishedRun, image_index: int) -> Picture:
+        """An image as the corpus has it, if that still is the file that was scanned.
+
+        Raises:
+            QueryError: it is not, cannot be read, or is of a kind that browsers do not show.
+        """
+        rows = read(run, IMAGES, pc.field("image_index") == image_index, ["uri", "bytes", "sha256"]).to_pylist()
+        if not rows:
+            raise QueryError(f"run {run.run!r} has no image {image_index}")
+        uri = rows[0]["uri"]
+        try:
+            data = sources.read(uri, rows[0]["bytes"])
+        except ReadError as error:
+            raise QueryError(str(error)) from error
+        if hashlib.sha256(data).hexdigest() != rows[0]["sha256"]:
+            raise QueryError(f"{uri} is not the file that was scanned any more")
+        return _as_stored(data)
+
+    def of_row(self, run: PublishedRun, number: int, column: str) -> Picture:
+        """A picture in some row of an instrument's table; a map by position of the square, a pixel for each.
+
+        Raises:
+            QueryError: there is no such row or column, or nothing in it.
+        """
+        return self._rows(run.run, run.created, number, column)
+
+    def drawn_wall(self, run: PublishedRun, layer: str, channel: int, kind: Kind, side_px: int) -> Picture:
+        """A channel's nine patches, or projections, as one picture of a given side; those of projections lossless."""
+        form = contact.fitted(_form(run, layer), side_px)
+        drawn = [contact.drawn(cell, kind == "projection", form) for cell in self._cells_of(run, layer, channel)]
+        buffer = io.BytesIO()
+        exact = (
+            {"lossless": True, "quality": 0, "method": 1} if kind == "projection" else {"quality": QUALITY, "method": 2}
+        )
+        contact.grid(drawn, form).save(buffer, "WEBP", **exact)
+        return Picture(buffer.getvalue(), "image/webp")
+
+    def _read_preview(self, run: str, created: str, image_index: int) -> Picture:
+        del created
+        wanted = pc.field("image_index") == image_index
+        rows = read(self._atlas.run(run), PREVIEWS, wanted, {"preview": pc.field("preview", "bytes")})
+        if not len(rows):
+            raise QueryError(f"run {run!r} keeps no preview of image {image_index}")
+        return _as_stored(rows["preview"][0].as_py())
+
+    def _read_row(self, run_id: str, created: str, number: int, column: str) -> Picture:
+        del created
+        run = self._atlas.run(run_id)
+        if run.job == "evolve" and column in KINDS:
+            layer, cell = evolution.cell(run, number)
+            return _png(contact.drawn(cell, column == "projection", _frame_form(run, layer)))
+        if run.job in TABLE_OF and column in TABLE_OF[run.job].images:
+            return _as_stored(reading.picture(run, TABLE_OF[run.job], column, number))
+        if run.job == "occlude" and column in MAPS:
+            return _map(reading.row(run, TABLE_OF[run.job], number, ["rows", "cols", "classes", column]), column)
+        raise QueryError(f"no picture {column!r} in run {run.run!r}")
+
+    def _wall(self, run: str, created: str, layer: str, channel: int, kind: Kind) -> Picture:
+        del created
+        return self.drawn_wall(self._atlas.run(run), layer, channel, kind, WALL_PX)
+
+    def _cells_of(self, run: PublishedRun, layer: str, channel: int) -> tuple[scans.Cell, ...]:
+        block = self._blocks(run.run, run.created, layer, run.layer(layer).known(channel) // BLOCK)
+        return tuple(cell for cell in block if cell.channel == channel)
+
+    def _read_block(self, run: str, created: str, layer: str, block: int) -> tuple[scans.Cell, ...]:
+        """Neighbouring channels, which stand in the same row group and on the same wall, at once."""
+        del created  # a run that was removed and published again is another one
+        found = self._atlas.run(run)
+        channels = range(BLOCK * block, min(BLOCK * (block + 1), found.layer(layer).channels))
+        return scans.cells(found, layer, channels, SHOWN)
+
+
+def _form(run: PublishedRun, layer: str) -> contact.Geometry:
+    form = contact.geometry(run, run.layer(layer))
+    return replace(form, side=min(form.side, math.isqrt(SHOWN)))
+
+
+def _frame_form(run: PublishedRun, layer: str) -> contact.Geometry:
+    """A frame of a strip: the same cells, each at most so many pixels wide and high."""
+    return contact.fitted(replace(contact.geometry(run, run.layer(layer)), side=1), FRAME_PX + contact.GAP_PX)
+
+
+def _size(cells: tuple[scans.Cell, ...]) -> int:
+    return sum(len(cell.patch) + len(cell.projection or b"") for cell in cells)
+
+
+def _bytes(picture: Picture) -> int:
+    return len(picture.data)
+
+
+def _png(drawn: Image.Image) -> Picture:
+    buffer = io.BytesIO()
+    drawn.save(buffer, "PNG", compress_level=3)
+    return Picture(buffer.getvalue(), "image/png")
+
+
+def _map(row: dict[str, Any], column: str) -> Picture:
+    values = np.array(row[column]).reshape(row["rows"], row["cols"])
+    if column == "class_map":
+        classes = [each["class_index"] for each in row["classes"]]
+        colours = panels.class_picture(values, panels.class_colours(classes))
+    else:
+        colours = panels.map_picture(values)
+    return _png(Image.fromarray((255 * colours).round().astype(np.uint8)))
+
+
+def _as_stored(data: bytes) -> Picture:
+    for media, magic in SHOWN_AS.items():
+        if magic.match(data):
+            return Picture(data, media)
+    raise QueryError("this kind of picture is not shown by browsers; its patches and projections are")

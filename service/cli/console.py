@@ -1,0 +1,144 @@
+"""The terminal. Takes phases, numbers and rows; shows progress on standard error and tables on standard output."""
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from workers.host.log import one_line
+
+PIPE_WIDTH = 400  # lines in a file or pipe are not folded
+
+
+class Bars:
+    """A watcher with one progress bar per phase: done, total, rate, time left, rejects.
+
+    Where standard error is no terminal each phase is a line when it begins and one when it ends.
+
+    Args:
+        console: where to show it; standard error without it.
+    """
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Console(stderr=True)
+        self._progress = Progress(
+            TextColumn("{task.description:8}"),
+            BarColumn(),
+            TextColumn("{task.fields[count]}", justify="right"),
+            _Rate(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[rejects]}"),
+            console=self._console,
+        )
+        self._task: Task | None = None
+        self._started = 0.0
+        if self._console.is_interactive:
+            self._progress.start()
+
+    def phase(self, name: str, total: int | None, unit: str) -> None:
+        """A phase begins; the one before is over."""
+        self._end()
+        number = self._progress.add_task(name, total=total, unit=unit, count="", rejects="")
+        self._task, self._started = self._progress.tasks[-1], time.monotonic()
+        assert self._task.id == number  # noqa: S101 - rich appends
+        self._line(name if total is None else f"{name}: {total:,} {unit}")
+
+    def advance(self, done: int, rejects: int = 0) -> None:
+        """So many are done in this phase."""
+        if self._task is not None:
+            told = f"{rejects:,} rejected" if rejects else ""
+            count = f"{done:,}" if self._task.total is None else f"{done:,}/{int(self._task.total):,}"
+            self._progress.update(self._task.id, completed=done, count=count, rejects=told)
+
+    def report(self, report: object) -> None:
+        """An item is done, with what it cost; the bars do not tell."""
+
+    def begin(self, run: str) -> Mapping[str, object]:
+        """The run's id; the bars do not tell it."""
+        return {"run": run}
+
+    def note(self, line: str, **about: object) -> None:
+        """A line for the log, which a terminal has no room for."""
+
+    def say(self, line: str, **about: object) -> None:  # noqa: ARG002 - what it is about stands in the line
+        """One line for a person."""
+        self._console.print(one_line(line), highlight=False, markup=False, soft_wrap=True)
+
+    def close(self) -> None:
+        """The run is over, well or not."""
+        self._end()
+        self._task = None
+        if self._console.is_interactive:
+            self._progress.stop()
+
+    def _end(self) -> None:
+        if self._task is None:
+            return
+        self._progress.stop_task(self._task.id)
+        self._line(_summary(self._task, time.monotonic() - self._started))
+        if self._task.total is None:
+            self._progress.update(self._task.id, total=1, completed=1)
+
+    def _line(self, text: str) -> None:
+        if not self._console.is_interactive:
+            self.say(text)
+
+
+class _Rate(ProgressColumn):
+    """Units of the phase per second, of late."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text(f"{_rate(speed)} {task.fields['unit']}/s" if speed and task.fields["count"] else "")
+
+
+def _summary(task: Task, seconds: float) -> str:
+    done, unit = int(task.completed), task.fields["unit"]
+    if not done:
+        return f"{task.description}: over after {seconds:.1f} s"
+    parts = [f"{task.description}: {done:,} {unit} in {seconds:.1f} s"]
+    if task.total is not None and seconds > 0:
+        parts.append(f"{_rate(done / seconds)} {unit}/s")
+    return ", ".join(filter(None, (*parts, task.fields["rejects"])))
+
+
+def _rate(per_second: float) -> str:
+    return f"{per_second:,.0f}" if per_second >= 10 else f"{per_second:.1f}"
+
+
+def print_json(value: object) -> None:
+    """Exactly one JSON value on standard output, in ASCII: no letter of a name steers a terminal or lacks an encoding."""
+    typer.echo(json.dumps(value, allow_nan=False))
+
+
+def print_table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> None:
+    """Rows as a table on standard output.
+
+    Args:
+        rows: values by key.
+        columns: headings by key, in order.
+    """
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for key, heading in columns.items():
+        numeric = bool(rows) and isinstance(rows[0][key], int | float)
+        table.add_column(
+            Text(one_line(heading)), justify="right" if numeric else "left", overflow="fold", no_wrap=numeric
+        )
+    for row in rows:
+        table.add_row(*(Text(_text(row[key])) for key in columns))
+    console = Console()
+    if not console.is_terminal:
+        console.width = PIPE_WIDTH
+    console.print(table)
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else ""
+    return "" if value is None else f"{value:.4g}" if isinstance(value, float) else one_line(str(value))

@@ -1,0 +1,112 @@
+"""The commands that perturb images: `invariance`, `correspondence`. Takes words, runs jobs, tells how they ended."""
+
+import csv
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from service.cli import drawing
+from service.cli.instruments import carry_out
+from service.cli.options import Classes, Common, Fill, Images, Label, Output, Sample, Target, over_a_corpus
+from service.cli.running import absolute
+from workers.errors import SpecError
+
+COLUMNS = ("image_id", "part", "top", "left", "bottom", "right")
+
+Amounts = str | None
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(invariance)
+    app.command()(correspondence)
+
+
+@over_a_corpus
+def invariance(  # noqa: PLR0913 - one parameter per flag; one that is not given leaves it to the spec
+    common: Common,
+    *,
+    layers: Annotated[
+        list[str] | None, typer.Option(help="Layer, glob or auto; may be repeated. First, last and output without it.")
+    ] = None,
+    images: Images = None,
+    sample: Sample = None,
+    transforms: Annotated[
+        str | None, typer.Option(help="Of translate_y,translate_x,scale,rotate; without it all but translate_x.")
+    ] = None,
+    translations: Annotated[Amounts, typer.Option(help="Such as -20,-10,10,20: model-input pixels.")] = None,
+    scales: Annotated[Amounts, typer.Option(help="Such as 0.5,1.5: factors.")] = None,
+    rotations: Annotated[Amounts, typer.Option(help="Such as 90,180: degrees counter-clockwise.")] = None,
+    border: Annotated[str | None, typer.Option(help="What is seen beyond it: grey, edge, reflect or wrap.")] = None,
+    target: Target = None,
+    classes: Classes = None,
+    label: Label = None,
+    output: Output = None,
+) -> None:
+    """Move, enlarge and turn images and see how far their features move: Figure 5 of Zeiler & Fergus."""
+    drawing.check_output(output)
+    from jobs.invariance import invariance as run_invariance
+    from workers.spec.perturbations import InvarianceRun
+
+    what = {"layers": layers or None, "images": images or None, "sample": sample, "border": border, "target": target}
+    amounts = {"translations": translations, "scales": scales, "rotations": rotations, "transforms": transforms}
+    flags = {
+        "model": {"classes": absolute(classes)},
+        "corpus": {"label": label},
+        "invariance": what | {name: text.split(",") if text else None for name, text in amounts.items()},
+    }
+    asked = common.asked(InvarianceRun, flags)
+    carry_out(lambda watch: run_invariance(asked, watch), output, as_json=common.as_json)
+
+
+@over_a_corpus
+def correspondence(  # noqa: PLR0913 - one parameter per flag; one that is not given leaves it to the spec
+    common: Common,
+    *,
+    parts: Annotated[
+        Path | None, typer.Option(help=f"CSV: {','.join(COLUMNS)}, pixels of the upright image, half-open.")
+    ] = None,
+    layers: Annotated[
+        list[str] | None,
+        typer.Option(help="Layer, glob or auto; may be repeated. Last convolution and last rectified without it."),
+    ] = None,
+    draws: Annotated[int | None, typer.Option(help="Times that boxes of the same sizes are hidden elsewhere.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of the random places.")] = None,
+    fill: Fill = None,
+    output: Output = None,
+) -> None:
+    """Hide the same part of several images and see whether features change alike: Table 1 of Zeiler & Fergus."""
+    drawing.check_output(output)
+    from jobs.correspondence import correspondence as run_correspondence
+    from workers.spec.perturbations import CorrespondenceRun
+
+    boxes = read_parts(parts) if parts else None
+    told = {"parts": boxes, "layers": layers or None, "draws": draws, "seed": seed, "fill": fill}
+    asked = common.asked(CorrespondenceRun, {"correspondence": told})
+    carry_out(lambda watch: run_correspondence(asked, watch), output, as_json=common.as_json)
+
+
+def read_parts(path: Path) -> list[dict[str, str]]:
+    """The boxes of a CSV file, as text for the spec to judge.
+
+    Raises:
+        SpecError: it cannot be read, or its columns are not the ones that are known.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = csv.DictReader(file, skipinitialspace=True, strict=True)
+            found = [(rows.line_num, row) for row in rows]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise SpecError([f"parts file {str(path)!r} cannot be read: {error}"]) from error
+    if sorted(rows.fieldnames or ()) != sorted(COLUMNS):
+        told = f"its first line is {','.join(rows.fieldnames or ())!r}, not {','.join(COLUMNS)!r}"
+        raise SpecError([f"parts file {str(path)!r}: {told}"])
+    for line, row in found:
+        if None in row or None in row.values():
+            raise SpecError([f"parts file {str(path)!r}, line {line}: there must be {len(COLUMNS)} values"])
+        for side in COLUMNS[2:]:
+            if not row[side].strip().isdecimal():
+                told = f"{side} {row[side]!r} is no number of pixels from 0 on"
+                raise SpecError([f"parts file {str(path)!r}, line {line}: {told}"])
+    return [row for _, row in found]

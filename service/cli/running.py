@@ -1,0 +1,113 @@
+"""What commands that run jobs share. Takes flags and specs, gives progress, a summary and an exit code."""
+
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from service.cli import drawing
+from service.cli.terminal import complain, echo
+from workers.host import log
+
+if TYPE_CHECKING:
+    from jobs.run.outcome import Outcome
+    from jobs.watch import Watcher
+    from workers.spec.run import AnySpec
+
+DIGITS = 19  # of the largest integer of 64 bits
+
+
+def watched(work: "Callable[[Watcher], Outcome]") -> "Outcome":
+    """Do something under progress bars, which end with it."""
+    from service.cli.console import Bars
+
+    watch = Bars() if log.form() is log.Form.TEXT else _logged()
+    try:
+        return work(watch)
+    finally:
+        watch.close()
+
+
+def _logged() -> "Watcher":
+    from jobs.watch import Logged
+
+    return Logged()
+
+
+def finish(outcome: "Outcome", *, as_json: bool) -> None:
+    """Tell how a run ended, and end with its exit code."""
+    from service.cli.console import print_json
+
+    if as_json:
+        print_json(asdict(outcome))
+    else:
+        tell(outcome)
+    if outcome.complaint:
+        complain(outcome.complaint)
+    raise typer.Exit(outcome.exit_code)
+
+
+def tell(outcome: "Outcome") -> None:
+    """A short summary, and the next thing to do."""
+    from service.query import catalog
+    from workers.store.root import Root
+
+    run = catalog.find(Root(outcome.root), outcome.run, None)
+    reasons = ", ".join(f"{count:,} {reason}" for reason, count in sorted(run.rejects_by_reason.items()))
+    sizes = ", ".join(f"{name} {size(sum(part.bytes for part in files))}" for name, files in run.tables.items())
+    rate = _rate(outcome.images_per_s) if outcome.images_per_s else f"nothing was left to {run.job}"
+    lines = {
+        "run": outcome.run + (" (was published before; nothing is changed)" if outcome.already_published else ""),
+        "images": f"{outcome.images:,}",
+        "rejects": f"{outcome.rejects:,}" + (f" ({reasons})" if reasons else ""),
+        "ended": ", ".join(f"{count:,} {status}" for status, count in sorted(outcome.statuses.items())),
+        "speed": f"{rate}; {outcome.seconds:,.1f} s in all",
+        "tables": f"{outcome.root}/tables/*/run={outcome.run}/ ({sizes})",
+        "look": drawing.next_look(run),
+    }
+    for name, text in lines.items():
+        if text:
+            echo(f"{name:7} {text}")
+
+
+def _rate(images_per_s: float) -> str:
+    return f"{images_per_s:,.1f} images/s" if images_per_s >= 1 else f"{1 / images_per_s:,.1f} s an image"
+
+
+def spec_of(
+    kind: "type[AnySpec]", path: Path | None, flags: dict[str, Any], base: dict[str, Any] | None = None
+) -> "AnySpec":
+    """A spec from a TOML file and flags, which win over it; what neither says is as in `base`.
+
+    Raises:
+        SpecError: the file cannot be read, or says something that cannot be.
+    """
+    from workers.spec.run import make, merged
+    from workers.spec.toml import read_spec
+
+    told = read_spec(path) if path else {}
+    return make(kind, merged(merged(base or {}, told), flags))
+
+
+def absolute(path: str | None) -> str | None:
+    """A path as every process will understand it, whatever its working directory; URLs as they are."""
+    from workers.spec.toml import relative_to
+
+    return relative_to(path, Path.cwd()) if path else path
+
+
+def absolute_model(source: str | None) -> str | None:
+    """A model's source with the path of its weights likewise."""
+    return absolute(source) if source and "?weights=" in source else source
+
+
+def number(text: str | None) -> int | str | None:
+    """A number where the text is one; the rest is for the spec to judge, thousands of digits too."""
+    return int(text) if text and text.isdecimal() and len(text) <= DIGITS else text
+
+
+def size(count: int) -> str:
+    """Bytes as kB or MB."""
+    return f"{count / 1e6:,.1f} MB" if count >= 100_000 else f"{count / 1e3:,.1f} kB"

@@ -1,0 +1,122 @@
+"""The commands of schedules. Takes words, keeps schedules under a root, and submits what is due."""
+
+import time
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from service.cli.control import Address, JobOption, SpecFile, nowhere, read_spec, submissions_of
+from service.cli.query import JsonOption, RootOption
+from service.cli.terminal import complain, echo
+from workers.errors import UsageError
+from workers.store.root import Root, existing
+
+if TYPE_CHECKING:
+    from service.control.schedules import Schedules
+    from service.control.timetable import Fire
+
+EVERY_S = 20.0
+
+NameWord = Annotated[str, typer.Argument(help="Name of the schedule.")]
+
+app = typer.Typer(no_args_is_help=True, help="Runs that are submitted again and again.")
+
+
+@app.command("add")
+def add_schedule(  # noqa: PLR0913 - one parameter per flag
+    *,
+    name: NameWord,
+    spec: SpecFile,
+    address: Address,
+    cron: Annotated[str, typer.Option(help="Five fields, such as '0 2 * * *'.")],
+    tz: Annotated[str, typer.Option(help="Time zone, such as Europe/Berlin.")] = "UTC",
+    overlap: Annotated[str, typer.Option(help="refuse, queue or cancel, while the last run is live.")] = "refuse",
+    keep: Annotated[int | None, typer.Option(min=1, help="Runs that `deconvoy gc` keeps of it.")] = None,
+    job: JobOption = None,
+) -> None:
+    """Keep a run to be submitted again and again; it fires from now on."""
+    from service.control import uploads
+    from service.control.timetable import Overlap, Schedule
+
+    if overlap not in list(Overlap):
+        raise UsageError(f"overlap {overlap!r} is none of refuse, queue and cancel")
+    kind, values = read_spec(spec, job)
+    schedules = _schedules(uploads.root_of(values), address)
+    schedules.add(Schedule(name, cron, tz, kind, uploads.prepared(values, address), Overlap(overlap), keep))
+    echo(f"{name} fires at {cron!r} of {tz}")
+
+
+@app.command("list")
+def list_schedules(root: RootOption, as_json: JsonOption = False) -> None:
+    """Print the schedules and when each fired last."""
+    from service.cli.console import print_json, print_table
+
+    schedules = nowhere(existing(root))
+    known, wrong = schedules.readable()
+    for problem in wrong.values():
+        complain(problem)
+    fires = schedules.last_fires()
+    rows = [asdict(each) | _last(fires.get(each.name)) for each in known]
+    if as_json:
+        print_json(rows)
+    else:
+        print_table(
+            rows, {name: name for name in ("name", "cron", "tz", "job", "overlap", "paused", "last", "refused")}
+        )
+
+
+def _last(fire: "Fire | None") -> dict[str, str]:
+    return {"last": fire.run if fire else "", "refused": fire.refused if fire else ""}
+
+
+@app.command("pause")
+def pause_schedule(name: NameWord, root: RootOption) -> None:
+    """Let a schedule fire no more."""
+    nowhere(existing(root)).pause(name, paused=True)
+
+
+@app.command("resume")
+def resume_schedule(name: NameWord, root: RootOption) -> None:
+    """Let a schedule fire again; what it missed is not made up for."""
+    nowhere(existing(root)).pause(name, paused=False)
+
+
+@app.command("run-now")
+def run_now(name: NameWord, root: RootOption, address: Address) -> None:
+    """Fire a schedule once, outside of its times; the run that it names is printed if the cluster has taken it."""
+    echo(_schedules(existing(root), address).run_now(name).run)
+
+
+@app.command("remove")
+def remove_schedule(name: NameWord, root: RootOption) -> None:
+    """Forget a schedule; its runs stay."""
+    nowhere(existing(root)).remove(name)
+
+
+@app.command("run")
+def run_schedules(
+    root: RootOption,
+    address: Address,
+    once: Annotated[bool, typer.Option("--once", help="Look once and end, as a CronJob does.")] = False,
+) -> None:
+    """Submit what is due, again and again. Any number of these may run on one root.
+
+    With --once the exit code is 1 if something is due and cannot be submitted now.
+    """
+    from service.cli.serve import look, look_again
+
+    schedules = _schedules(existing(root), address)
+    if once:
+        raise typer.Exit(int(any(fire.error for fire in look(schedules))))
+    fires = look_again(schedules)
+    while True:
+        time.sleep(EVERY_S)
+        fires = look_again(schedules, fires)
+
+
+def _schedules(root: Root, address: str) -> "Schedules":
+    from service.control.schedules import Schedules
+
+    submissions = submissions_of(root, address)
+    return Schedules(submissions.root, submissions)

@@ -1,0 +1,114 @@
+"""The commands `sql`, `views` and `report`. Takes SQL or a file's name; prints rows, writes files."""
+
+import datetime
+import decimal
+import math
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from service.cli.query import JsonOption, RootOption
+from service.cli.terminal import echo
+from workers.errors import UsageError
+from workers.store.root import Root
+
+_SAID: tuple[tuple[tuple[type, ...], Callable[[Any], Any]], ...] = (
+    ((type(None), bool, int, str), lambda value: value),
+    ((bytes, bytearray, memoryview), lambda value: f"{len(value):,} bytes"),
+    ((datetime.date, datetime.time), lambda value: value.isoformat()),
+    ((decimal.Decimal,), lambda value: int(value) if value == value.to_integral_value() else float(value)),
+)
+_JSON_CELL_BYTES, _TEXT_CELL_BYTES = 300, 1100  # what printing a value takes (measured)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(sql)
+    app.command()(views)
+    app.command()(report)
+
+
+def sql(
+    query: Annotated[str, typer.Argument(help="A question in DuckDB's SQL; every table is a view, runs are rows.")],
+    root: RootOption,
+    memory: Annotated[
+        str, typer.Option(help="Memory of DuckDB, and as much again of the answer, such as 500MB.")
+    ] = "4GB",
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds after which the query is stopped.")] = 300.0,
+    unsafe: Annotated[
+        bool, typer.Option("--unsafe", help="Let the query read and write files and use the network.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Ask the tables of all published runs in SQL. `SHOW TABLES` and `DESCRIBE units` list what there is.
+
+    The query sees these tables and no file, extension or network.
+    """
+    from service.cli.console import print_json, print_table
+    from service.query import sql as answers
+
+    cell_bytes = _JSON_CELL_BYTES if as_json else _TEXT_CELL_BYTES
+    answer = answers.ask(Root(root), query, answers.Limits(memory, timeout, unsafe, cell_bytes))
+    names = _apart(answer.columns)
+    rows = [dict(zip(names, map(_plain, row), strict=True)) for row in answer.rows]
+    if as_json:
+        print_json(rows)
+    else:
+        print_table(rows, dict(zip(names, answer.columns, strict=True)))
+
+
+def views(
+    root: RootOption,
+    output: Annotated[Path, typer.Option("-o", "--output", help="File to write.")] = Path("views.sql"),
+) -> None:
+    """Write `CREATE VIEW` statements over the files of all published runs, for any DuckDB."""
+    from service.query import sql as answers
+
+    _write(output, "views", answers.views(Root(root)))
+
+
+def report(
+    run: Annotated[str, typer.Argument(help="Run id.")],
+    root: RootOption,
+    output: Annotated[Path, typer.Option("-o", "--output", help="HTML file to write.")] = Path("report.html"),
+    channels: Annotated[int, typer.Option(min=1, help="Channels shown of each layer.")] = 12,
+) -> None:
+    """Write a run as one HTML file that holds every picture in itself, to mail."""
+    from service.atlas import report as reports
+    from service.atlas.atlas import Atlas
+
+    atlas = Atlas(Root(root))
+    _write(output, "report", reports.report(atlas, atlas.run(run), channels))
+
+
+def _write(output: Path, what: str, text: str) -> None:
+    try:
+        output.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{what} {str(output)!r} cannot be written: {error.strerror or error}") from error
+    echo(str(output))
+
+
+def _apart(names: Iterable[str]) -> list[str]:
+    """Names of columns, those that come again with a number."""
+    found: list[str] = []
+    for name in names:
+        number = sum(each == name or each.startswith(f"{name}_") for each in found)
+        found.append(f"{name}_{number}" if name in found else name)
+    return found
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401 - DuckDB's values, JSON's values
+    """A value as JSON knows it; pictures and other bytes by their size alone."""
+    if isinstance(value, dict):
+        return {str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    for kinds, say in _SAID:
+        if isinstance(value, kinds):
+            return say(value)
+    return str(value)

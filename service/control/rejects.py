@@ -1,0 +1,75 @@
+"""Stored verdicts on files. Takes a root or a run, gives its verdicts, deletes them for the next scan to read the files again."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pyarrow.compute as pc
+
+from service.query.catalog import PublishedRun
+from service.query.reading import read
+from workers.errors import DamagedFile, QueryError, Reason, RunError
+from workers.store import paths
+from workers.store.root import Root
+from workers.store.schema import REJECTS
+
+# By a stored verdict.
+JUDGED = [str(each) for each in (Reason.DECODER_CRASH, Reason.DECODER_HANG, Reason.VANISHED, Reason.CHANGED)]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A file that scans leave out: it crashed or hung its decoder, vanished, or changed after it was listed."""
+
+    uri: str
+    reason: str
+    detail: str
+    path: str
+
+
+def verdicts(root: Root) -> Sequence[Verdict]:
+    """Every stored verdict of a root."""
+    found = []
+    for name in sorted(root.files(paths.VERDICTS)):
+        path = f"{paths.VERDICTS}/{name}"
+        try:
+            told = json.loads(root.read(path))
+            found.append(Verdict(told["uri"], told["reason"], told["detail"], path))
+        except FileNotFoundError:  # a run has deleted it since it was listed
+            continue
+        except (ValueError, TypeError, KeyError) as error:
+            raise DamagedFile(
+                f"{root.path(path)} is damaged; delete it, and the next scan reads its file again"
+            ) from error
+    return found
+
+
+def retry(root: Root, uris: Sequence[str]) -> Sequence[Verdict]:
+    """Delete the stored verdicts on some files, or all, so that the next scan reads these files again.
+
+    Raises:
+        RunError: one of the files has no stored verdict.
+    """
+    known = verdicts(root)
+    unknown = set(uris) - {verdict.uri for verdict in known}
+    if unknown:
+        raise RunError(f"{min(unknown)!r} has no stored verdict; other rejects are retried by every scan")
+    chosen = [verdict for verdict in known if not uris or verdict.uri in uris]
+    for verdict in chosen:
+        root.delete(verdict.path)
+    return chosen
+
+
+def retry_of(run: PublishedRun, uris: Sequence[str] = ()) -> Sequence[Verdict]:
+    """Delete the stored verdicts on some of a run's rejects, or all; the run itself does not change. See `retry`.
+
+    Raises:
+        QueryError: one of the files is not a reject of the run, or not one with a stored verdict.
+        DamagedRun: the run's files are not the ones that its manifest names.
+    """
+    judged = set(read(run, REJECTS, pc.field("reason").isin(JUDGED), ["uri"])["uri"].to_pylist())
+    unknown = set(uris) - judged
+    if unknown:
+        raise QueryError(f"run {run.run!r} has no reject {min(unknown)!r} with a stored verdict")
+    left = judged.intersection(verdict.uri for verdict in verdicts(run.root)) & set(uris or judged)
+    return retry(run.root, sorted(left)) if left else ()

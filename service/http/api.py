@@ -1,0 +1,161 @@
+"""The control plane over HTTP. Takes specs, run ids and schedules as JSON, asks `submissions` and `schedules`, answers."""
+
+import hashlib
+import json
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, FastAPI, Header, Path
+from fastapi.responses import PlainTextResponse, Response
+
+from service.atlas import links
+from service.control import rejects
+from service.control.schedules import Schedules
+from service.control.submissions import Submissions
+from service.control.timetable import Schedule
+from service.control.watching import Watched
+from service.http import events
+from service.http.bodies import FireTold, RetriedTold, Retry, ScheduleAsked, ScheduleTold, StatusTold, Submission
+from service.http.events import RunId, missing
+from service.http.places import Allowed
+from service.http.problems import PROBLEMS
+from service.http.routes import route_in
+from service.pools import Pool
+from service.query import catalog
+from workers.errors import RefusedError, RunError
+from workers.store import paths
+from workers.store.root import Root
+
+CONTROL_THREADS = 8
+CONTROL_S = 120.0  # that a submission may wait for its cluster
+Name = Annotated[str, Path(pattern=r"^[a-z][a-z0-9-]{0,59}$", description="name of a schedule")]
+
+
+def add_to(app: FastAPI, submissions: Submissions, watched: Watched, schedules: Schedules, allowed: Allowed) -> None:
+    """Add the control plane to an application. Who looks asks `watched`, who acts asks `submissions`."""
+    pool = Pool("the control plane", CONTROL_THREADS, CONTROL_S)
+    router = APIRouter(prefix=links.API, responses=PROBLEMS, route_class=route_in(pool))
+    _add_submitting(router, submissions, watched, allowed)
+    _add_watching(router, submissions, watched)
+    events.add_to(router, watched)
+    _add_acting(router, submissions, watched)
+    _add_schedules(router, schedules, allowed, submissions, watched)
+    app.include_router(router)
+
+
+def _add_submitting(router: APIRouter, submissions: Submissions, watched: Watched, allowed: Allowed) -> None:
+    @router.post("/runs", status_code=202, response_model=StatusTold, operation_id="submit")
+    def submit(
+        asked: Submission,
+        idempotency_key: Annotated[str | None, Header(max_length=200, description="the same key: the same run")] = None,
+    ) -> Any:  # noqa: ANN401 - a status
+        """Submit a run, or go on with one. It answers at once; the run's own address says how it goes."""
+        spec = submissions.checked(asked.job, _ours(submissions, asked.spec))
+        allowed.check_spec(spec)
+        if idempotency_key is not None:
+            spec, is_new = _same_again(submissions.root, idempotency_key, asked, spec)
+            before = None if is_new else submissions.known(str(spec["run"]))
+            if before is not None:
+                return before  # however it goes, or went: the same request does not begin it anew
+        with watched.changing():
+            return submissions.submit(asked.job, spec)
+
+
+def _add_watching(router: APIRouter, submissions: Submissions, watched: Watched) -> None:
+    @router.get("/runs", response_model=list[StatusTold], operation_id="runs")
+    def runs() -> Any:  # noqa: ANN401
+        """All runs, the last submitted first."""
+        return watched.statuses()
+
+    @router.get("/runs/{run}", response_model=StatusTold, operation_id="status")
+    def status(run: RunId) -> Any:  # noqa: ANN401
+        """How a run is."""
+        with missing():
+            return watched.status(run)
+
+    @router.get("/runs/{run}/logs", response_class=PlainTextResponse, operation_id="logs")
+    def logs(run: RunId) -> Response:
+        """What the last attempt at a run has printed."""
+        with missing():
+            return PlainTextResponse(submissions.logs(run))
+
+
+def _add_acting(router: APIRouter, submissions: Submissions, watched: Watched) -> None:
+    @router.post("/runs/{run}/cancel", response_model=StatusTold, operation_id="cancel")
+    def cancel(run: RunId) -> Any:  # noqa: ANN401
+        """Stop a run; what it has finished stays, and submitting it again goes on from there."""
+        with missing():
+            submissions.status(run)
+        with watched.changing():
+            return submissions.cancel(run)
+
+    @router.post("/runs/{run}/retry-rejects", response_model=RetriedTold, operation_id="retry_rejects")
+    def retry_rejects(run: RunId, asked: Retry | None = None) -> Any:  # noqa: ANN401
+        """Delete stored verdicts on rejects of a published run, so that the next scan reads these files again."""
+        with missing():
+            submissions.status(run)
+        published = catalog.find(submissions.root, run, None)
+        return {"run": run, "files": rejects.retry_of(published, asked.uris if asked else ())}
+
+
+def _add_schedules(
+    router: APIRouter, schedules: Schedules, allowed: Allowed, submissions: Submissions, watched: Watched
+) -> None:
+    @router.post("/schedules", status_code=201, response_model=ScheduleTold, operation_id="add_schedule")
+    def add(asked: ScheduleAsked) -> Any:  # noqa: ANN401
+        """Keep a schedule; it fires from now on."""
+        allowed.check_spec(_checked(submissions, asked))
+        return schedules.add(Schedule(**asked.model_dump()))
+
+    @router.get("/schedules", response_model=list[ScheduleTold], operation_id="schedules")
+    def all_() -> Any:  # noqa: ANN401
+        """Every schedule, by name."""
+        return schedules.all()
+
+    @router.get("/schedules/{name}/fires", response_model=list[FireTold], operation_id="fires")
+    def fires(name: Name) -> Any:  # noqa: ANN401
+        """When a schedule fired."""
+        return schedules.fires(name)
+
+    @router.post("/schedules/{name}/fires", status_code=202, response_model=FireTold, operation_id="run_now")
+    def run_now(name: Name) -> Any:  # noqa: ANN401
+        """Fire a schedule once, now. What is refused, since its last run is live, say, is a conflict."""
+        with watched.changing():
+            return schedules.run_now(name)
+
+    @router.post("/schedules/{name}/{what}", response_model=ScheduleTold, operation_id="pause_schedule")
+    def pause(name: Name, what: Literal["pause", "resume"]) -> Any:  # noqa: ANN401
+        """Let a schedule fire no more, or again."""
+        return schedules.pause(name, paused=what == "pause")
+
+    @router.delete("/schedules/{name}", status_code=204, operation_id="remove_schedule")
+    def remove(name: Name) -> None:
+        """Forget a schedule; its runs stay."""
+        schedules.remove(name)
+
+
+def _ours(submissions: Submissions, spec: dict[str, Any]) -> dict[str, Any]:
+    """A spec whose root is ours, whatever it says; another one is refused."""
+    root = spec.get("root", submissions.root.url)
+    if root != submissions.root.url:
+        raise RefusedError(f"root {root!r} is refused: this service writes under its own; leave it out")
+    return {**spec, "root": submissions.root.url}
+
+
+def _checked(submissions: Submissions, asked: ScheduleAsked) -> dict[str, Any]:
+    """The spec of a schedule's runs with all that it leaves out."""
+    return submissions.checked(asked.job, _ours(submissions, asked.spec) | {"run": f"{asked.name}-0"})
+
+
+def _same_again(root: Root, key: str, asked: Submission, spec: dict[str, Any]) -> tuple[dict[str, Any], bool]:
+    """The spec that was made of what was sent with this key first, its run id too, and whether that was now.
+
+    Raises:
+        RunError: something else was sent with it.
+    """
+    body = hashlib.sha256(json.dumps(asked.model_dump(), sort_keys=True).encode()).hexdigest()
+    path = paths.idempotency_path(hashlib.sha256(key.encode()).hexdigest())
+    is_new = root.create(path, json.dumps({"body": body, "spec": spec}).encode())
+    told = json.loads(root.read(path))
+    if told["body"] != body:
+        raise RunError("this Idempotency-Key was sent with another submission; make a new one")
+    return dict(told["spec"]), is_new

@@ -1,0 +1,47 @@
+"""Whether the service works, for programs. Takes a root and numbers, answers `/healthz`, `/readyz` and `/metrics`."""
+
+from contextlib import suppress
+
+from fastapi import FastAPI, Response
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from service.http.metrics import Metrics
+from service.pools import Pool, Renewed
+from workers.errors import RootError, Unavailable
+from workers.store.root import Root
+
+READY_S = 1.0  # whoever asks in between gets the same answer: no key is needed to ask
+ANSWER_S = 2.0  # that the root has to answer
+SCRAPE_S = 8.0  # that the runs have to be counted; Prometheus waits for 10 s
+
+
+def add_to(app: FastAPI, root: Root, metrics: Metrics) -> None:
+    """Add the addresses that programs ask."""
+    scrapes = Pool("the runs of the root", 1, SCRAPE_S)
+    readable = Renewed(lambda: _is_readable(root), Pool("the root", 1, ANSWER_S), READY_S, READY_S)
+
+    @app.get("/metrics", include_in_schema=False)
+    async def numbers() -> Response:
+        """How the service is doing, for Prometheus."""
+        return Response(await scrapes.answer(metrics.text), media_type=CONTENT_TYPE_LATEST)
+
+    @app.get("/healthz", include_in_schema=False)
+    async def healthz() -> Response:
+        """The process answers: asks no thread, no store and no cluster."""
+        return Response("ok", media_type="text/plain")
+
+    @app.get("/readyz", include_in_schema=False)
+    async def readyz() -> Response:
+        """The root can be read."""
+        with suppress(Unavailable):
+            if await readable.answer():
+                return Response("ok", media_type="text/plain")
+        return Response("the root cannot be read", 503, media_type="text/plain")
+
+
+def _is_readable(root: Root) -> bool:
+    try:
+        root.check_readable()
+    except RootError:
+        return False
+    return True

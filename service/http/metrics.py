@@ -1,0 +1,132 @@
+"""How the service is doing, for Prometheus. Takes requests as they are answered and the runs of a root, gives numbers."""
+
+import time
+from collections import Counter as Counts
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.control.statuses import LIVE, RunState, Status
+from service.control.timetable import Fire
+
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")  # a client may send any word
+RunsOf = Callable[[], Sequence[Status]]
+FiresOf = Callable[[], Mapping[str, Fire]]
+
+
+class Metrics:
+    """The numbers of one application.
+
+    Args:
+        runs: how the runs are; asked at each scrape.
+        fires: the last fire of each schedule that has fired; asked at each scrape.
+    """
+
+    def __init__(self, runs: RunsOf, fires: FiresOf = dict) -> None:
+        self._registry = CollectorRegistry()
+        self._requests = Counter(
+            "deconvoy_requests", "Requests answered.", ["method", "route", "status"], registry=self._registry
+        )
+        self._seconds = Histogram("deconvoy_request_seconds", "Time to the answer.", ["route"], registry=self._registry)
+        self._registry.register(_Runs(runs))
+        self._registry.register(_Schedules(fires))
+
+    def answered(self, method: str, route: str, status: int, seconds: float) -> None:
+        """A request was answered; routes are patterns, so that names of users make no series."""
+        self._requests.labels(method, route, str(status)).inc()
+        self._seconds.labels(route).observe(seconds)
+
+    def text(self) -> bytes:
+        """All of them as Prometheus reads them."""
+        return generate_latest(self._registry)
+
+
+class _Runs(Collector):
+    """Runs by their state, and how far those are that are live: no series stays of a run that has ended."""
+
+    def __init__(self, runs: RunsOf) -> None:
+        self._runs = runs
+
+    def describe(self) -> Iterator[Metric]:
+        """What there will be: nothing is asked when the application is made."""
+        yield GaugeMetricFamily("deconvoy_runs", "Runs of the root by state.", labels=["state"])
+        yield GaugeMetricFamily(
+            "deconvoy_run_done_ratio", "Share of a live run's phase that is done.", labels=["run", "phase"]
+        )
+        yield GaugeMetricFamily(
+            "deconvoy_run_left_seconds", "Time that a live run's phase will take.", labels=["run", "phase"]
+        )
+
+    def collect(self) -> Iterator[Metric]:
+        """How many runs are in each state, and how far the live ones are."""
+        found, (states, done, left) = self._runs(), self.describe()
+        counts = Counts(run.state for run in found)
+        for state in RunState:
+            states.add_metric([str(state)], counts[state])  # type: ignore[attr-defined]
+        for run in found:
+            told = run.progress
+            if run.state not in LIVE or told is None:
+                continue
+            if told.total:
+                done.add_metric([run.run, told.phase], told.done / told.total)  # type: ignore[attr-defined]
+            if told.left_s is not None:
+                left.add_metric([run.run, told.phase], told.left_s)  # type: ignore[attr-defined]
+        yield from (states, done, left)
+
+
+class _Schedules(Collector):
+    """When schedules have fired last, and whether that was refused."""
+
+    def __init__(self, fires: FiresOf) -> None:
+        self._fires = fires
+
+    def describe(self) -> Iterator[Metric]:
+        """What there will be."""
+        yield GaugeMetricFamily(
+            "deconvoy_schedule_fired_seconds", "Last fire, seconds since 1970.", labels=["schedule"]
+        )
+        yield GaugeMetricFamily("deconvoy_schedule_refused", "Whether the last fire was refused.", labels=["schedule"])
+
+    def collect(self) -> Iterator[Metric]:
+        """The last fire of each schedule."""
+        fired, refused = self.describe()
+        for name, fire in self._fires().items():
+            fired.add_metric([name], datetime.fromisoformat(fire.at).timestamp())  # type: ignore[attr-defined]
+            refused.add_metric([name], bool(fire.refused))  # type: ignore[attr-defined]
+        yield from (fired, refused)
+
+
+class Measured:
+    """An application whose answers are counted and timed."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app, self._metrics = app, metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let a request be answered, and note it."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = time.perf_counter()
+
+        async def noted(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                seconds = time.perf_counter() - started
+                self._metrics.answered(method_of(scope), route_of(scope), message["status"], seconds)
+            await send(message)
+
+        await self._app(scope, receive, noted)
+
+
+def method_of(scope: Scope) -> str:
+    """The method of a request, if it is one."""
+    return str(scope["method"]) if scope["method"] in METHODS else "other"
+
+
+def route_of(scope: Scope) -> str:
+    """The pattern of the route that has answered a request."""
+    return str(getattr(scope.get("route"), "path", "other"))

@@ -1,0 +1,67 @@
+"""The log of requests. Takes requests as they are answered, writes a line for each: its id, route, status, seconds and key.
+
+Of what a request says the run in its path alone is logged, and an id that a proxy has given: no other part of the path, no
+query, no other header, no key but its name.
+"""
+
+import re
+import secrets
+import time
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.http.metrics import method_of, route_of
+from workers.host import log
+from workers.host.log import Log
+
+ID = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
+
+
+class Logged:
+    """An application whose answers are logged, and carry the id that the log has for them.
+
+    Looks that went well are told to programs only: a page of the atlas asks for a hundred pictures.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let a request be answered, and write its line."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        number, status, began = _id(scope), 500, time.perf_counter()
+
+        async def noted(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)["X-Request-ID"] = number
+            await send(message)
+
+        error = None
+        try:
+            await self._app(scope, receive, noted)
+        except Exception as raised:
+            error = raised
+            raise
+        finally:
+            _write(scope, number, status, time.perf_counter() - began, error)
+
+
+def _write(scope: Scope, number: str, status: int, seconds: float, error: Exception | None) -> None:
+    method, route = method_of(scope), route_of(scope)
+    look = method in ("GET", "HEAD") and status < 400
+    level = log.ERROR if status >= 500 else log.DEBUG if look else log.INFO
+    fields = {"request": number, "method": method, "route": route, "status": status, "seconds": round(seconds, 4)}
+    told = {"key": scope.get("key", ""), "run": scope.get("path_params", {}).get("run", "")}
+    more = {name: value for name, value in told.items() if value}
+    Log(fields).say(f"{method} {route} {status} {seconds:.3f} s", level, error=error, **more)
+
+
+def _id(scope: Scope) -> str:
+    """The id that whoever stands before us has given the request, if it is one; else a new one."""
+    given = Headers(scope=scope).get("x-request-id", "")
+    return given if ID.match(given) else secrets.token_hex(8)

@@ -1,0 +1,83 @@
+"""The units of the randomisation check. Takes rows of `sanity`, gives each unit's rows by method and stage."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from service.query.findings import Finding
+from service.query.sanity import METHODS, unit_of
+
+
+@dataclass(frozen=True, eq=False)
+class Unit:
+    """One unit's rows: the trained network's projection and, of the first random network, those of the cascade, if there is one.
+
+    Attributes:
+        first: the values of its first row.
+        stages: names of the stages.
+        lines: by method, the trained network's row, then a row per stage or None.
+        every: all of its rows.
+    """
+
+    first: Mapping[str, Any]
+    stages: tuple[str, ...]
+    lines: Mapping[str, tuple[Finding | None, ...]]
+    every: tuple[Finding, ...]
+
+    @property
+    def patch(self) -> Finding | None:
+        """The row that holds its patch."""
+        return next((row for row in self.every if "patch" in row.pictures), None)
+
+    @property
+    def cascade(self) -> bool:
+        """Whether its lines are of a cascade, and not of stages alone."""
+        return any(row.values["mode"] == "cascading" for row in self.every)
+
+    @property
+    def title(self) -> str:
+        """What it is."""
+        return f"{self.first['layer']}, channel {self.first['channel']}, image {self.first['rank'] + 1}: {self.first['image_id']}"
+
+
+def units(rows: Sequence[Finding]) -> list[Unit]:
+    """The units of a run, by layer, channel and rank."""
+    groups: dict[tuple[int, int, int], list[Finding]] = {}
+    for row in rows:
+        groups.setdefault(unit_of(row.values), []).append(row)
+    return [_unit(groups[key]) for key in sorted(groups)]
+
+
+def spread(rows: Sequence[Finding], most: int) -> list[Unit]:
+    """Some units, as many of each layer, those of upper layers first."""
+    layers: dict[int, list[Unit]] = {}
+    for unit in units(rows):
+        layers.setdefault(unit.first["layer_index"], []).append(unit)
+    each = max(1, most // len(layers))
+    return [unit for index in sorted(layers, reverse=True) for unit in layers[index][:each]][:most]
+
+
+def alike(values: Mapping[str, Any]) -> str:
+    """What stands below a projection: how alike it and the trained network's are, or its status.
+
+    Nothing where the two cannot be compared: the trained network's is blank, or all values of one are equal.
+    """
+    if values["status"] != "ok":
+        return str(values["status"])
+    rank, ssim = values["rank_correlation"], values["ssim"]
+    if rank is None and ssim is None:
+        return ""
+    return ("none" if rank is None else f"{rank:.2f}") + ("" if ssim is None else f" · {ssim:.2f}")
+
+
+def _unit(rows: Sequence[Finding]) -> Unit:
+    names = dict(sorted((row.values["stage"], row.values["stage_node"]) for row in rows if row.values["stage"]))
+    seed = min((row.values["seed"] for row in rows if row.values["seed"] is not None), default=None)
+    mode = min((row.values["mode"] for row in rows if row.values["stage"]), default=None)
+    shown = {
+        (row.values["method"], row.values["stage"]): row
+        for row in rows
+        if row.values["mode"] == "trained" or (row.values["mode"] == mode and row.values["seed"] == seed)
+    }
+    lines = {method: tuple(shown.get((method, stage)) for stage in (0, *names)) for method in METHODS}
+    return Unit(rows[0].values, tuple(names.values()), lines, tuple(rows))

@@ -1,0 +1,29 @@
+"""Published runs held against their manifests. Takes a root and a run or none, gives what is wrong with each run."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+from service.query import catalog
+from workers.errors import RunError, nearest
+from workers.host.retrying import retried
+from workers.spec.run import check_run_id
+from workers.store.root import Root
+from workers.store.verify import Finding, verify
+
+
+def verified(root: Root, run: str | None) -> Mapping[str, Sequence[Finding]]:
+    """What is wrong with a published run, or with each of them, by run id; every file is read.
+
+    Raises:
+        RunError: the run is not published.
+        StoreError: the store keeps failing.
+    """
+    ids = [*catalog.marks(root)]
+    if run is not None and check_run_id(run) not in ids:
+        raise RunError(f"run {run!r} is not published in {root.url!r}; {nearest(run, ids)}")
+    wanted = ids if run is None else [run]
+    return {each: retried(partial(_findings, root, each), f"reading run {each!r}") for each in wanted}
+
+
+def _findings(root: Root, run: str) -> Sequence[Finding]:
+    return list(verify(root, run))

@@ -1,0 +1,209 @@
+"""The contact sheet of Zeiler & Fergus 2014, Figure 2. Takes a run's patches, gives one picture.
+
+For each channel the projections stand beside the patches, best first, row-major. The ground is mid-grey, the zero of a
+projection. A field that leaves the model's input is drawn in its place in the cell, the rest stays ground. Each projection
+has its own scale; where a sheet shows it smaller than it is, contrast is stretched for the eye and stored values are not.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from service.query import scans
+from service.query.catalog import Layer, PublishedRun
+from service.query.scans import Cell
+from service.sheets import canvas
+from workers.errors import QueryError
+
+GROUND = (128, 128, 128)
+INK = (250, 250, 250)
+FAINT = (160, 160, 160)
+GAP_PX = 2
+PAIR_GAP_PX = 8
+BLOCK_GAP_PX = 24
+MARGIN_PX = 24
+LABEL_PX = 14
+TITLE_PX = 20
+CELL_PX = 80
+LARGEST_CELL_PX = 128
+LARGEST_PAGE_PX = 100_000_000
+ASPECT = 1.5
+STRONG_PERCENT = 99.7
+LARGEST_GAIN = 4.0
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """How the pixels of the model's input become pixels of a cell.
+
+    Attributes:
+        height: rows of a cell in model-input pixels: of the field or of the input, whichever is less.
+        width: columns of a cell, likewise.
+        moves_down: the cell is the field, so that what is cut off at its top moves the rest down; else it is the input.
+        moves_right: the same for columns.
+        factor: size of a model-input pixel; a whole number where it enlarges.
+        side: cells in a row and in a column.
+    """
+
+    height: int
+    width: int
+    moves_down: bool
+    moves_right: bool
+    factor: float
+    side: int
+
+    @property
+    def cell(self) -> tuple[int, int]:
+        """Width and height of a cell on the page."""
+        return max(1, round(self.width * self.factor)), max(1, round(self.height * self.factor))
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Width and height of side x side cells on the page."""
+        wide, tall = self.cell
+        return self.side * (wide + GAP_PX) - GAP_PX, self.side * (tall + GAP_PX) - GAP_PX
+
+
+def sheet(run: PublishedRun, layer: str, channels: Sequence[int]) -> Image.Image:
+    """Draw some channels of a layer, in their order.
+
+    Raises:
+        QueryError: the run has no such layer or channels, or they do not fit on a page.
+        DamagedRun: the run's files are not the ones that its manifest names.
+    """
+    about = run.layer(layer)
+    form = geometry(run, about)
+    _check_fits(form, len(channels))
+    found = scans.cells(run, layer, channels)
+    blocks = [_block([cell for cell in found if cell.channel == channel], channel, form) for channel in channels]
+    return _page(blocks, _title(run, about))
+
+
+def geometry(run: PublishedRun, layer: Layer) -> Geometry:
+    """The cells of a layer: all of one size, small ones enlarged to about 80 pixels, none much over 128."""
+    height, width = min(layer.field_height, run.input_height), min(layer.field_width, run.input_width)
+    longer = max(height, width)
+    factor = LARGEST_CELL_PX / longer if longer > LARGEST_CELL_PX else max(1, round(CELL_PX / longer))
+    side = math.ceil(math.sqrt(run.k))
+    fits = layer.field_height <= run.input_height, layer.field_width <= run.input_width
+    return Geometry(height, width, *fits, factor, side)
+
+
+def fitted(form: Geometry, side_px: int) -> Geometry:
+    """The same cells, larger or smaller, so that the grid of them is at most so many pixels wide and high."""
+    factor = (side_px / form.side - GAP_PX) / max(form.height, form.width)
+    return replace(form, factor=factor if factor < 1 else int(factor))
+
+
+def grid(cells: Sequence[Image.Image], form: Geometry) -> Image.Image:
+    """Drawn cells in rows, the ground between them."""
+    wide, tall = form.cell
+    page = Image.new("RGB", form.grid, GROUND)
+    for number, cell in enumerate(cells):
+        page.paste(cell, (number % form.side * (wide + GAP_PX), number // form.side * (tall + GAP_PX)))
+    return page
+
+
+def draw_cell(encoded: bytes | None, cell: Cell, form: Geometry) -> Image.Image:
+    """One patch or projection in its place; a thin stroke where there is none."""
+    cut = Image.new("RGB", (form.width, form.height), GROUND)
+    if encoded is None:
+        cut = cut.resize(form.cell)
+        ImageDraw.Draw(cut).line((0, form.cell[1] - 1, form.cell[0] - 1, 0), FAINT)
+        return cut
+    cut.paste(canvas.opened(encoded), _place(cell, form))
+    enlarged = form.factor >= 1
+    return cut.resize(form.cell, Image.Resampling.NEAREST if enlarged else Image.Resampling.LANCZOS)
+
+
+def drawn(cell: Cell, projection: bool, form: Geometry) -> Image.Image:
+    """The cell's projection, with its contrast where it is made smaller, or its patch."""
+    if projection:
+        return _contrasted(draw_cell(cell.projection, cell, form), form)
+    return draw_cell(cell.patch, cell, form)
+
+
+def _contrasted(projection: Image.Image, form: Geometry) -> Image.Image:
+    """A projection that was made smaller, with the contrast that averaging took: all but its strongest pixels fit in."""
+    if form.factor >= 1:
+        return projection
+    about_grey = np.asarray(projection, np.float32) - GROUND[0]
+    strong = float(np.percentile(np.abs(about_grey), STRONG_PERCENT))
+    gain = min(max(127 / max(strong, 1.0), 1.0), LARGEST_GAIN)
+    return Image.fromarray(np.rint(np.clip(about_grey * gain + GROUND[0], 0, 255)).astype(np.uint8))
+
+
+def _place(cell: Cell, form: Geometry) -> tuple[int, int]:
+    """Left and top of the picture in the cell, model-input pixels; the picture is the box cut to the input."""
+    left = max(-cell.box_left, 0) if form.moves_right else max(cell.box_left, 0)
+    top = max(-cell.box_top, 0) if form.moves_down else max(cell.box_top, 0)
+    return left, top
+
+
+def _block(cells: Sequence[Cell], channel: int, form: Geometry) -> Image.Image:
+    """One channel: its label, and below it the projections beside the patches."""
+    font = ImageFont.load_default(LABEL_PX)
+    label = f"channel {channel} · " + (f"max {_number(cells[0].score)}" if cells else "no image")
+    grid_wide, grid_tall = form.grid
+    second, below = grid_wide + PAIR_GAP_PX, LABEL_PX + 6
+    size = max(second + grid_wide, math.ceil(font.getlength(label))), below + grid_tall
+    block = Image.new("RGB", size, GROUND)
+    ImageDraw.Draw(block).text((0, LABEL_PX), label, INK, font, anchor="ls")
+    for left, projection in ((0, True), (second, False)):
+        block.paste(grid([drawn(cell, projection, form) for cell in cells], form), (left, below))
+    return block
+
+
+def _page(blocks: Sequence[Image.Image], title: Sequence[str]) -> Image.Image:
+    """All blocks row by row on a page of about 3:2, its title above; as wide as the widest word of the title needs."""
+    wide, tall = max(block.width for block in blocks) + BLOCK_GAP_PX, blocks[0].height + BLOCK_GAP_PX
+    columns = min(len(blocks), max(1, round(math.sqrt(len(blocks) * tall / wide * ASPECT))))
+    font = ImageFont.load_default(TITLE_PX)
+    width = max(columns * wide - BLOCK_GAP_PX, *(math.ceil(font.getlength(part)) for part in title))
+    lines = _wrapped(title, width, font)
+    top = MARGIN_PX + len(lines) * (TITLE_PX + 8) + 12
+    height = top + math.ceil(len(blocks) / columns) * tall - BLOCK_GAP_PX + MARGIN_PX
+    page = Image.new("RGB", (width + 2 * MARGIN_PX, height), GROUND)
+    for number, line in enumerate(lines):
+        place = MARGIN_PX, MARGIN_PX + number * (TITLE_PX + 8) + TITLE_PX
+        ImageDraw.Draw(page).text(place, line, INK, font, anchor="ls")
+    for number, block in enumerate(blocks):
+        page.paste(block, (MARGIN_PX + number % columns * wide, top + number // columns * tall))
+    return page
+
+
+def _wrapped(parts: Sequence[str], width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> list[str]:
+    """The parts of a title in as few lines as hold them."""
+    lines = [parts[0]]
+    for part in parts[1:]:
+        longer = f"{lines[-1]} · {part}"
+        if font.getlength(longer) <= width:
+            lines[-1] = longer
+        else:
+            lines.append(part)
+    return lines
+
+
+def _title(run: PublishedRun, layer: Layer) -> list[str]:
+    stride = f", every {layer.stride_y} px" if layer.stride_y else ""
+    return [
+        run.run,
+        f"layer {layer.name}",
+        f"field {layer.field_height} x {layer.field_width} px{stride}",
+        f"{run.images:,} images",
+        f"{run.method} projections beside patches",
+    ]
+
+
+def _number(score: float) -> str:
+    return f"{score:.0f}" if abs(score) >= 1000 else f"{score:.3g}"
+
+
+def _check_fits(form: Geometry, channels: int) -> None:
+    wide, tall = form.grid
+    each = (2 * wide + BLOCK_GAP_PX) * (tall + BLOCK_GAP_PX + LABEL_PX)
+    if not 0 < channels * each <= LARGEST_PAGE_PX:
+        raise QueryError(f"{channels} channels do not fit on a sheet; ask for 1 to {LARGEST_PAGE_PX // each}")

@@ -1,0 +1,117 @@
+"""Which files a training is made of, and what in each is new."""
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from jobs.evolve import checkpoints, pipeline
+from workers.errors import DivergedError, ModelError, SpecError
+from workers.models import model as models
+from workers.models.zfnet import zfnet_mini
+from workers.spec.instruments import EvolutionRun
+from workers.spec.run import make
+
+LAYERS = ["relu1", "relu2", "relu3", "relu5", "fc7"]
+
+
+def spec(*files: str, source: str = "deconvoy://zfnet-mini", root: str = "r") -> EvolutionRun:
+    values = {
+        "root": root,
+        "model": {"source": source},
+        "corpus": {"source": "c"},
+        "evolve": {"checkpoints": list(files)},
+    }
+    return make(EvolutionRun, values)
+
+
+def test_the_files_of_a_glob_go_by_the_numbers_in_their_names(tmp_path):
+    for number in (10, 2, 1):
+        (tmp_path / f"epoch-{number}.pt").touch()
+    found = checkpoints.resolved(spec(f"{tmp_path}/epoch-*.pt"))
+    assert found.evolve.checkpoints == tuple(f"{tmp_path}/epoch-{number}.pt" for number in (1, 2, 10))
+    assert found.model.source == f"deconvoy://zfnet-mini?weights={tmp_path}/epoch-10.pt"
+
+
+@pytest.mark.parametrize(
+    ("files", "source", "told"),
+    [
+        (("none-*.pt",), "deconvoy://zfnet-mini", "nothing matches"),
+        (("a.pt",), "deconvoy://zfnet-mini", "one file"),
+        (("a.pt", "b.pt", "a.pt"), "deconvoy://zfnet-mini", "named twice"),
+        (("a.pt", "b.pt"), "deconvoy://zfnet-mini?weights=c.pt", "names weights"),
+        (("zzz://a/*.pt",), "deconvoy://zfnet-mini", "cannot be listed"),
+    ],
+)
+def test_files_that_make_no_training_are_refused(tmp_path, files, source, told):
+    named = [file if "://" in file else f"{tmp_path}/{file}" for file in files]
+    with pytest.raises(SpecError, match=told):
+        checkpoints.resolved(spec(*named, source=source))
+
+
+def write(path, change: str = "", by: float = 0.0, classes: int = 101) -> None:
+    torch.manual_seed(0)
+    state = zfnet_mini(classes).state_dict()
+    if change:
+        state[change] += by
+    save_file(state, path)
+
+
+def test_a_layer_is_new_where_it_or_anything_below_it_has_changed(tmp_path):
+    for number, (change, by) in enumerate(
+        [("", 0), ("conv3.weight", 0.1), ("conv3.weight", 0.1), ("conv1.bias", 1.0), ("", 0)]
+    ):
+        write(tmp_path / f"{number}.safetensors", change, by)
+    asked = checkpoints.resolved(spec(f"{tmp_path}/*.safetensors", root=str(tmp_path / "root")))
+    last = models.load(asked.model)
+    asked = asked.model_copy(update={"scan": asked.scan.model_copy(update={"layers": tuple(LAYERS)})})
+    layers = last.network.select(LAYERS)
+    found = checkpoints.load(asked, last)
+    assert [each.source for each in found] == [
+        (0, 0, 0, 0, 0),
+        (0, 0, 1, 1, 1),
+        (0, 0, 1, 1, 1),
+        (3, 3, 3, 3, 3),
+        (0, 0, 0, 0, 0),
+    ]
+    assert [[layer.name for layer in each.fresh(layers)] for each in found[1:3]] == [["relu3", "relu5", "fc7"], []]
+    assert [each.name for each in found] == ["0", "1", "2", "3", "4"]
+
+
+def test_checkpoints_go_in_parts_that_fit_into_memory(monkeypatch):
+    monkeypatch.setattr(pipeline, "HELD_BYTES", 10)
+    assert pipeline._held_together({0: 4, 2: 5, 3: 2, 5: 11, 6: 10}) == [{0, 2}, {3}, {5}, {6}]
+    assert pipeline._held_together({}) == []
+
+
+def test_a_checkpoint_of_another_network_is_refused_with_its_name(tmp_path):
+    write(tmp_path / "1.safetensors", classes=5)
+    write(tmp_path / "2.safetensors")
+    asked = checkpoints.resolved(spec(f"{tmp_path}/*.safetensors", root=str(tmp_path / "root")))
+    last = models.load(asked.model)
+    with pytest.raises(ModelError, match=r"1\.safetensors.*another network"):
+        checkpoints.load(asked, last)
+
+
+def test_checkpoints_that_have_diverged_are_left_out_and_named(tmp_path):
+    for number, by in enumerate((0, float("nan"), 0.1, float("inf"), float("nan"))):
+        write(tmp_path / f"{number}.safetensors", "conv3.weight", by)
+    asked = checkpoints.ending_soundly(checkpoints.resolved(spec(f"{tmp_path}/*.safetensors")))
+    assert asked.model.source.endswith("/2.safetensors") and len(asked.evolve.checkpoints) == 5
+    lines: list[str] = []
+    asked = asked.model_copy(update={"scan": asked.scan.model_copy(update={"layers": tuple(LAYERS)})})
+    found = checkpoints.load(asked, models.load(asked.model), lines.append)
+    assert [(each.number, each.name, each.source) for each in found] == [
+        (0, "0", (0, 0, 0, 0, 0)),
+        (1, "2", (0, 0, 1, 1, 1)),
+    ]
+    assert [line.partition(" is left out")[0] for line in lines] == [f"checkpoint '{number}'" for number in (1, 3, 4)]
+    assert "conv3.weight holds NaN or infinity" in lines[0]
+
+
+@pytest.mark.parametrize(("bad", "kind"), [((1, 2), DivergedError), ((0, 2), SpecError), ((0, 1, 2), DivergedError)])
+def test_a_training_of_which_one_checkpoint_has_not_diverged_shows_no_change(bad, kind, tmp_path):
+    for number in range(3):
+        write(tmp_path / f"{number}.safetensors", "conv3.weight", float("nan") if number in bad else 0)
+    with pytest.raises(kind, match="diverged; a change needs 2 that have not"):
+        asked = checkpoints.ending_soundly(checkpoints.resolved(spec(f"{tmp_path}/*.safetensors")))
+        checkpoints.load(asked, models.load(asked.model))

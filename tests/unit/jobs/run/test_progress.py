@@ -1,0 +1,79 @@
+"""What a driver writes down while it works: it is interrupted where it is not wanted, and by nothing else."""
+
+import threading
+import time
+
+import pytest
+
+from jobs.run import progress
+from jobs.run.progress import Told
+from workers.store.attempts import Attempts, Begun, Ended
+from workers.store.root import Root
+
+AT = "2026-11-26T02:00:00+00:00"
+
+
+@pytest.fixture
+def attempts(tmp_path, monkeypatch) -> Attempts:
+    monkeypatch.setattr(progress, "BEAT_S", 0.01)
+    monkeypatch.setattr(progress, "EVERY_S", 0.01)
+    found = Attempts(Root(str(tmp_path)), "flowers")
+    found.take(1, Begun(AT, "local", "scan", {}))
+    return found
+
+
+def work(attempts: Attempts, change) -> None:
+    """A driver that works until it is interrupted, or for a second."""
+    until = time.monotonic() + 1
+    with Told(attempts, 1) as watch:
+        watch.phase("scan", 10, "images")
+        change()
+        while time.monotonic() < until:
+            time.sleep(0.01)
+
+
+def test_an_attempt_that_was_overtaken_is_interrupted_in_mid_work(attempts):
+    with pytest.raises(KeyboardInterrupt):
+        work(attempts, lambda: attempts.take(2, Begun(AT, "local", "scan", {})))
+
+
+def test_an_attempt_that_was_cancelled_where_no_signal_reached_it_is_interrupted(attempts):
+    with pytest.raises(KeyboardInterrupt):
+        work(attempts, lambda: attempts.end(1, Ended(AT, 130, "cancelled")))
+
+
+def test_a_store_that_cannot_be_written_or_asked_for_a_while_stops_nobody(attempts, monkeypatch):
+    class StoreError(Exception):
+        """As botocore's: neither OSError nor ValueError."""
+
+    def fails(*_: object, **__: object) -> None:
+        raise StoreError
+
+    def goes_away() -> None:
+        time.sleep(0.1)
+        monkeypatch.setattr(attempts, "tell", fails)
+        monkeypatch.setattr(attempts, "numbers", fails)
+
+    work(attempts, goes_away)
+    assert attempts.progress(1).phase == "scan"
+
+
+def test_a_store_that_hangs_holds_up_neither_the_run_nor_its_end(attempts, monkeypatch):
+    monkeypatch.setattr(progress, "LAST_WAIT_S", 0.1)
+    answer = threading.Event()
+    monkeypatch.setattr(attempts, "tell", lambda *_: answer.wait(30))
+    began = time.monotonic()
+    with Told(attempts, 1) as watch:
+        time.sleep(0.1)  # its thread waits for the store by now
+        for done in range(1000):
+            watch.advance(done)
+            watch.say("a line")
+    assert time.monotonic() - began < 5
+    answer.set()
+
+
+def test_the_last_progress_is_written(attempts):
+    with Told(attempts, 1) as watch:
+        watch.phase("scan", 10, "images")
+        watch.advance(7)
+    assert attempts.progress(1).done == 7

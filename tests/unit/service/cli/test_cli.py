@@ -1,0 +1,321 @@
+"""The command: flags and spec files, one-line errors, exit codes, one JSON value."""
+
+import json
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from jobs.run.outcome import Outcome, ended
+from service.cli import drawing
+from service.cli.main import app
+from tests.support.published import DEAD, publish
+from workers.errors import QueryError, RunError, RunStopped
+from workers.spec.run import Method, RunSpec
+from workers.store.root import Root
+
+LEAST = ["--model", "deconvoy://zfnet-mini", "--corpus", "photos", "--root", "root"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Stands in for a dry run's plan."""
+
+    images: int = 12
+    shards_done: int = 3
+    device: str = "cpu"
+    estimated_bytes: int = 2_500_000
+
+
+@pytest.fixture
+def scans(monkeypatch, tmp_path) -> list[RunSpec]:
+    """Specs that would have been scanned; the scan itself is a published run made beforehand."""
+    asked: list[RunSpec] = []
+    publish(Root(str(tmp_path / "published")))
+
+    def scan(spec: RunSpec, watch) -> Outcome:
+        asked.append(spec)
+        watch.phase("scan", 12, "images")
+        watch.advance(12, 1)
+        told = {"run": "first", "tables": {}, "totals": {"listed": 20, "images": 12, "rejects": 1}}
+        share = {"scan": {"max_reject_share": spec.scan.max_reject_share}}
+        return ended(told | {"spec": share}, str(tmp_path / "published"), time.monotonic() - 2, images_per_s=6.0)
+
+    def dry_run(spec: RunSpec) -> Plan:
+        asked.append(spec)
+        return Plan()
+
+    monkeypatch.setitem(sys.modules, "jobs.scan", SimpleNamespace(scan=scan))
+    monkeypatch.setitem(sys.modules, "jobs.dry_run", SimpleNamespace(dry_run=dry_run))
+    monkeypatch.chdir(tmp_path)
+    return asked
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory) -> str:
+    folder = tmp_path_factory.mktemp("root")
+    publish(Root(str(folder)))
+    publish(Root(str(folder)), "newest", "2027-01-01T00:00:00+00:00")
+    return str(folder)
+
+
+def deconvoy(*words: str, code: int = 0):
+    result = CliRunner().invoke(app, list(words))
+    assert result.exit_code == code, (result.output, result.exception)
+    return result
+
+
+def one_line(result) -> str:
+    assert result.stderr.startswith("deconvoy: ") and result.stderr.count("\n") == 1, result.stderr
+    return result.stderr
+
+
+def test_every_flag_lands_in_the_spec(scans, tmp_path):
+    deconvoy(
+        "scan", "--model", "torchvision://resnet18?weights=w/r.safetensors", "--corpus", "photos/*.jpg",
+        "--root", "root", "--run", "r1",
+        "--layers", "relu*", "--layers", "auto", "--k", "4", "--batch", "8", "--shard", "16",
+        "--distinct", "group", "--group", "(.*)/", "--label", "none", "--method", "gradient", "--image-format", "png",
+        "--no-previews", "--actors", "3", "--device", "cpu", "--precision", "bfloat16", "--threads", "2",
+        "--max-reject-share", "0.5", "--resize", "200", "--crop", "160", "--interpolation", "bicubic",
+    )  # fmt: skip
+    (spec,) = scans
+    assert spec.model.source == f"torchvision://resnet18?weights={tmp_path}/w/r.safetensors"
+    assert (spec.corpus.source, spec.root) == (f"{tmp_path}/photos/*.jpg", f"{tmp_path}/root")
+    assert (spec.run, spec.scan.layers, spec.scan.k) == ("r1", ("relu*", "auto"), 4)
+    assert (spec.scan.batch, spec.scan.shard, spec.scan.distinct) == (8, 16, "group")
+    assert (spec.corpus.group, spec.corpus.label, spec.scan.max_reject_share) == ("(.*)/", "none", 0.5)
+    assert (spec.project.method, spec.project.image_format, spec.project.previews) == (Method.GRADIENT, "png", False)
+    resources = spec.resources
+    assert (resources.actors, resources.device, resources.precision, resources.threads) == (3, "cpu", "bfloat16", 2)
+    assert (spec.model.resize, spec.model.crop, spec.model.interpolation) == (200, 160, "bicubic")
+
+
+def test_flags_that_are_not_given_leave_the_defaults(scans):
+    deconvoy("scan", *LEAST)
+    assert scans[0].scan == RunSpec.model_fields["scan"].default
+    assert scans[0].resources.actors == "auto" and scans[0].project.previews and scans[0].run is None
+
+
+def test_urls_and_named_weights_stay_as_they_are(scans):
+    deconvoy(
+        "scan", "--model", "torchvision://resnet18?weights=IMAGENET1K_V1", "--corpus", "s3://b/x", "--root", "gs://b/y"
+    )
+    spec = scans[0]
+    assert (spec.model.source, spec.corpus.source, spec.root) == (
+        "torchvision://resnet18?weights=IMAGENET1K_V1", "s3://b/x", "gs://b/y",
+    )  # fmt: skip
+
+
+def test_a_spec_file_is_relative_to_itself_and_flags_win(scans, tmp_path):
+    (tmp_path / "specs").mkdir()
+    (tmp_path / "specs" / "run.toml").write_text(
+        'root = "r"\n[model]\nsource = "deconvoy://zfnet?weights=w.pt"\n[corpus]\nsource = "c"\n'
+        "[scan]\nk = 5\nbatch = 4\n"
+    )
+    deconvoy("scan", "--spec", "specs/run.toml", "--k", "7", "--root", "mine", "--previews")
+    (spec,) = scans
+    assert spec.model.source == f"deconvoy://zfnet?weights={tmp_path}/specs/w.pt"
+    assert (spec.corpus.source, spec.root) == (f"{tmp_path}/specs/c", f"{tmp_path}/mine")
+    assert (spec.scan.k, spec.scan.batch) == (7, 4)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--spec", "gone.toml"], "spec file 'gone.toml' cannot be read"),
+        (["--spec", "bad.toml"], "the spec is not valid TOML"),
+        ([], "root: missing"),
+        ([*LEAST, "--k", "0", "--distinct", "some"], "scan.distinct: 'some' is wrong"),
+        ([*LEAST, "--actors", "many"], "resources.actors: 'many' is wrong"),
+        ([*LEAST, "--run", "Run 1"], "run id 'Run 1' is no run id"),
+    ],
+)
+def test_a_wrong_spec_is_one_line_and_exit_code_2(scans, tmp_path, words, told):
+    (tmp_path / "bad.toml").write_text("root = ")
+    assert told in one_line(deconvoy("scan", *words, code=2))
+    assert scans == []
+
+
+@pytest.mark.usefixtures("scans")
+def test_the_summary_ends_with_a_command_that_works(tmp_path):
+    result = deconvoy("scan", *LEAST)
+    lines = dict(line.split(maxsplit=1) for line in result.stdout.splitlines())
+    assert lines["run"] == "first" and lines["images"] == "12" and lines["rejects"] == "1 (1 damaged)"
+    assert lines["speed"].startswith("6.0 images/s")
+    assert lines["tables"].startswith(f"{tmp_path}/published/tables/*/run=first/ (images ")
+    words = lines["look"].split()
+    assert words[0] == "deconvoy"
+    deconvoy(*words[1:])
+    assert Path(words[-1]).stat().st_size > 1000
+
+
+@pytest.mark.usefixtures("scans")
+def test_a_scan_over_the_reject_threshold_is_told_and_exits_3():
+    result = deconvoy("scan", *LEAST, "--max-reject-share", "0.01", "--json", code=3)
+    assert json.loads(result.stdout)["exit_code"] == 3
+    assert (
+        "deconvoy: 1 of 20 images were rejected, more than max_reject_share 0.01; the run is published" in result.stderr
+    )
+
+
+@pytest.mark.usefixtures("scans")
+def test_json_of_a_scan_is_one_value_and_progress_is_elsewhere():
+    result = deconvoy("scan", *LEAST, "--json")
+    told = json.loads(result.stdout)
+    assert (told["run"], told["images"], told["rejects"]) == ("first", 12, 1)
+    assert "scan: 12 images" in result.stderr
+
+
+def test_a_dry_run_prints_the_plan(scans):
+    told = json.loads(deconvoy("scan", *LEAST, "--dry-run", "--json").stdout)
+    assert told == {"images": 12, "shards_done": 3, "device": "cpu", "estimated_bytes": 2_500_000}
+    lines = deconvoy("scan", *LEAST, "--dry-run").stdout.splitlines()
+    assert [line.split() for line in lines[1:3]] == [["images", "12"], ["shards", "done", "3"]]
+    assert lines[-1].split()[2:] == ["2.5", "MB,", "roughly"]
+    assert len(scans) == 2
+
+
+def failing(monkeypatch, error: BaseException) -> None:
+    def scan(*_: object) -> Outcome:
+        raise error
+
+    monkeypatch.setitem(sys.modules, "jobs.scan", SimpleNamespace(scan=scan))
+
+
+def test_errors_of_ours_are_one_line_with_their_exit_code(monkeypatch):
+    failing(monkeypatch, RunError("taken;\n  give another --run"))
+    assert one_line(deconvoy("scan", *LEAST, code=2)) == "deconvoy: taken;   give another --run\n"
+    failing(monkeypatch, RunStopped("the disk is full"))
+    assert one_line(deconvoy("scan", *LEAST, code=1)) == "deconvoy: the disk is full\n"
+
+
+def test_a_cancelled_scan_exits_130_and_says_that_it_goes_on(monkeypatch):
+    failing(monkeypatch, KeyboardInterrupt())
+    assert one_line(deconvoy("scan", *LEAST, code=130)) == "deconvoy: stopped; the same command resumes the run\n"
+
+
+def test_an_unexpected_error_is_not_hidden(monkeypatch):
+    failing(monkeypatch, ZeroDivisionError("a bug"))
+    result = CliRunner().invoke(app, ["scan", *LEAST])
+    assert isinstance(result.exception, ZeroDivisionError)
+    code = (
+        "import sys, types\n"
+        "def scan(spec, watch): raise ZeroDivisionError('a bug')\n"
+        "sys.modules['jobs.scan'] = types.SimpleNamespace(scan=scan)\n"
+        "from service.cli.main import main; main()"
+    )
+    shown = subprocess.run([sys.executable, "-c", code, "scan", *LEAST], capture_output=True, text=True)
+    assert shown.returncode == 1
+    assert "Traceback (most recent call last)" in shown.stderr and "ZeroDivisionError: a bug" in shown.stderr
+    assert "╭" not in shown.stderr
+
+
+@pytest.mark.parametrize(
+    "words", [["scan", "--nonsense"], ["query", "top", "--root", "r"], ["scan", "--k", "many"], ["nonsense"]]
+)
+def test_wrong_usage_exits_2(words):
+    deconvoy(*words, code=2)
+
+
+def test_query_top_asks_the_newest_run_or_the_named_one(root):
+    rows = json.loads(deconvoy("query", "top", "--root", root, "--layer", "relu2", "--channel", "4", "--json").stdout)
+    assert [row["rank"] for row in rows] == list(range(9))
+    shown = deconvoy("query", "top", "--root", root, "--run", "first", "--layer", "relu2", "--channel", "4").stdout
+    assert len(shown.splitlines()) == 10 and "cat0/004.png" in shown
+    line = one_line(
+        deconvoy("query", "top", "--root", root, "--run", "frist", "--layer", "l", "--channel", "4", code=2)
+    )
+    assert "run 'frist' is not published" in line and "nearest: first" in line
+
+
+def test_query_units_and_image_print_tables_and_json(root):
+    rows = json.loads(deconvoy("query", "units", "--root", root, "--layer", "relu1", "--sort", "dead", "--json").stdout)
+    assert rows[0]["channel"] == DEAD and rows[0]["dead"] is True
+    shown = deconvoy("query", "units", "--root", root, "--layer", "relu1", "--sort", "max", "--limit", "2").stdout
+    assert [line.split()[0] for line in shown.splitlines()] == ["channel", "19", "18"]
+    rows = json.loads(deconvoy("query", "image", "cat1/003.png", "--root", root, "--json").stdout)
+    assert rows[0]["rank"] == 0 and {"layer", "channel", "score", "box_top"} <= rows[0].keys()
+    assert "relu3" in deconvoy("query", "image", "cat1/003.png", "--root", root).stdout
+
+
+def test_query_sheet_writes_a_picture_of_the_channels(root, tmp_path):
+    path = tmp_path / "s.png"
+    words = ["query", "sheet", "--root", root, "--layer", "relu1", "-o", str(path)]
+    told = json.loads(deconvoy(*words, "--channels", "0-3,7", "--json").stdout)
+    assert told["channels"] == [0, 1, 2, 3, 7] and path.read_bytes().startswith(b"\x89PNG")
+    assert DEAD not in json.loads(deconvoy(*words, "--json").stdout)["channels"]
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        (["--channels", "3-1"], "'3-1' is no list of channels; write 7, 0-23 or 3,7,40-44"),
+        (["--channels", "a"], "is no list of channels"),
+        (["--channels", "0-999999999999"], "no channel 999999999999 in the layer; it has 0 to 19"),
+        (["-o", "s.jpg"], "must be named something.png"),
+        (["-o", "nowhere/s.png"], "cannot be written: No such file or directory"),
+    ],
+)
+def test_a_sheet_that_cannot_be_is_one_line(root, tmp_path, monkeypatch, more, told):
+    monkeypatch.chdir(tmp_path)
+    assert told in one_line(deconvoy("query", "sheet", "--root", root, "--layer", "relu1", *more, code=2))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_channels_are_read_as_lists_and_ranges():
+    assert drawing.numbers("7", 8) == (7,)
+    assert drawing.numbers("3, 1-2,3", 8) == (3, 1, 2)
+    with pytest.raises(QueryError):
+        drawing.numbers("-3", 8)
+
+
+def test_a_sheet_of_every_layer_is_drawn_at_once(root, tmp_path):
+    drawn = drawing.draw_all(Root(root), "first", tmp_path)
+    assert [Path(path).name for path in drawn] == ["relu1.png", "relu2.png", "relu3.png", "fc.png"]
+    assert all(Path(path).stat().st_size > 1000 for path in drawn)
+
+
+def test_the_version_is_printed_without_importing_anything_heavy():
+    code = (
+        "import sys; from service.cli.main import app; app(['--version'], standalone_mode=False); print(*sys.modules)"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert shown.startswith("deconvoy 0.")
+    heavy = {"torch", "torchvision", "ray", "jobs", "duckdb", "pyarrow", "PIL", "numpy", "pydantic"}
+    assert heavy.isdisjoint(shown.split())
+
+
+def test_layers_are_listed_with_their_fields(monkeypatch):
+    where = SimpleNamespace(height=7, width=7, stride_y=2, stride_x=2)
+    layer = SimpleNamespace(
+        index=1, name="relu1", kind="rectifier", channels=40, height=78, width=78, field=where, auto=True
+    )
+    asked = []
+
+    def load(spec):
+        asked.append(spec.source)
+        return SimpleNamespace(network=SimpleNamespace(layers=(layer,)))
+
+    monkeypatch.setitem(sys.modules, "workers.models.model", SimpleNamespace(load=load))
+    (told,) = json.loads(deconvoy("layers", "deconvoy://zfnet-mini?weights=w.pt", "--json").stdout)
+    assert (told["layer"], told["height"], told["field_height"], told["stride_y"], told["auto"]) == (
+        "relu1",
+        78,
+        7,
+        2,
+        True,
+    )
+    assert "78 x 78" in deconvoy("layers", "deconvoy://zfnet-mini").stdout
+    assert asked == [f"deconvoy://zfnet-mini?weights={Path.cwd()}/w.pt", "deconvoy://zfnet-mini"]
+
+
+def test_the_command_has_no_shell_completion_to_install():
+    names = {name for each in typer.main.get_command(app).params for name in each.opts}
+    assert names == {"--version", "--log-format"}

@@ -1,0 +1,62 @@
+"""Every kind of job is known wherever kinds are told apart: what `workers.spec.instruments.SPECS` names is the measure."""
+
+import sys
+from importlib import import_module
+from types import SimpleNamespace
+from typing import get_args
+
+import pytest
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from service.atlas import report
+from service.atlas.pages.findings import KINDS
+from service.atlas.pages.parts import SAYS
+from service.cli.control import read_spec
+from service.cli.main import app
+from service.http import bodies
+from service.query.findings import TABLE_OF
+from service.sheets import boards
+from workers.spec.instruments import SPECS
+
+INSTRUMENTS = SPECS.keys() - {"scan"}
+OWN = {
+    "filters": 'models = [{source = "deconvoy://zfnet-mini"}]'
+}  # what tells a spec from others; else a table of its name
+
+
+def test_every_kind_is_known_wherever_kinds_are_told_apart():
+    assert set(get_args(bodies.Job)) == SPECS.keys()
+    assert all(
+        callable(getattr(import_module(f"jobs.{kind}"), kind)) for kind in SPECS
+    )  # as jobs.__main__ imports them
+    assert SPECS.keys() <= get_command(app).commands.keys()
+    assert TABLE_OF.keys() == KINDS.keys() == boards.BOARDS.keys() == INSTRUMENTS
+    assert SAYS.keys() >= INSTRUMENTS
+    assert report.IN_THE_REPORT.keys() | report.DRAWN.keys() | {"sanity"} == INSTRUMENTS
+
+
+@pytest.mark.parametrize("kind", SPECS)
+def test_a_spec_file_says_by_its_tables_what_kind_it_is(tmp_path, kind):
+    also = "[scan]\nk = 3\n" if kind == "evolve" else ""  # it is a scan too
+    (tmp_path / "run.toml").write_text(f'root = "atlas"\n{OWN.get(kind, f"[{kind}]")}\n{also}')
+    assert read_spec(tmp_path / "run.toml", None)[0] == kind
+
+
+WORDS = {"filters": ["--model", "deconvoy://zfnet-mini"], "occlude": ["--layer", "relu1"], "evolve": ["--checkpoints", "a.pt"],
+         "sanity": ["--from-run", "first"], "correspondence": ["--parts", "parts.csv"]}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", SPECS)
+def test_what_is_stopped_goes_on_with_the_same_command_if_anything_of_it_is_kept(tmp_path, monkeypatch, kind):
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(sys.modules, f"jobs.{kind}", SimpleNamespace(**{kind: stopped}))
+    monkeypatch.setattr("service.cli.sanity._of_scan", lambda *_: {})
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "parts.csv").write_text("image_id,part,top,left,bottom,right\na.png,eye,0,0,9,9\nb.png,eye,0,0,9,9\n")
+    rest = [] if kind == "filters" else ["--model", "deconvoy://zfnet-mini", "--corpus", "photos"]
+    done = CliRunner().invoke(app, [kind, "--root", "root", *rest, *WORDS.get(kind, [])])
+    assert done.exit_code == 130, done.stderr
+    assert ("resumes the run" in done.stderr) == (kind != "filters")

@@ -1,0 +1,105 @@
+"""The commands that ask published runs: what they print is what the tables hold; wrong words are one line and exit code 2."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from service.cli.main import app
+from tests.support import instrumented
+from tests.support.published import CHANNELS, DEAD, FIELDS, K, names, publish
+from workers.store.root import Root
+
+MIXED = [(f"{n:02d}.png", "dog" if n < 6 else "cat") for n in range(13)]
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory) -> str:
+    root = Root(str(tmp_path_factory.mktemp("root")))
+    publish(root)
+    publish(root, "mixed", "2026-11-24T02:00:00+00:00", named=MIXED)
+    instrumented.occlude(root)
+    instrumented.invert(root)
+    return root.base
+
+
+def asked(root: str, *words: str, code: int = 0):
+    result = CliRunner().invoke(app, ["query", *words, "--root", root])
+    assert result.exit_code == code, (result.output, result.exception)
+    return result
+
+
+def told(root: str, *words: str):
+    return json.loads(asked(root, *words, "--json").stdout)
+
+
+def labels_of(channel: int) -> list[str]:
+    """Labels of the top images that wake a channel: those of images channel, channel + 1, ...; nothing wakes DEAD."""
+    if channel == DEAD:
+        return []
+    return [MIXED[(channel + rank) % 12][1] for rank in range(K)]
+
+
+def test_purity_is_the_share_of_the_commonest_label(root):
+    rows = told(root, "units", "--layer", "relu1", "--sort", "purity", "--run", "mixed")
+    assert [(row["label"], row["purity"]) for row in rows if row["dead"]] == [(None, 0.0)]
+    for row in [row for row in rows if not row["dead"]]:
+        labels = labels_of(row["channel"])
+        assert row["label"] in labels and row["purity"] == pytest.approx(max(map(labels.count, labels)) / K)
+        assert labels.count(row["label"]) == max(map(labels.count, labels))
+    shares = [row["purity"] for row in rows]
+    assert shares == sorted(shares, reverse=True) and len(rows) == CHANNELS["relu1"]
+
+
+def test_units_can_be_cut_at_bounds_and_to_a_label(root):
+    words = ("units", "--layer", "relu1", "--run", "mixed")
+    whole = told(root, *words)
+    some = told(root, *words, "--sort", "purity", "--at-least", "0.6", "--at-most", "0.7", "--label", "dog")
+    expected = {row["channel"] for row in whole if 0.6 <= row["purity"] <= 0.7 and row["label"] == "dog"}
+    assert {row["channel"] for row in some} == expected and expected
+    assert [row["channel"] for row in told(root, *words, "--dead")] == [DEAD]
+    assert len(told(root, *words, "--living")) == CHANNELS["relu1"] - 1
+    for wrong in (["--at-least", "nan"], ["--at-least", "3", "--at-most", "2"], ["--label", "dgo"]):
+        asked(root, *words, *wrong, code=2)
+
+
+def test_a_label_that_no_two_images_share_is_no_common_one(tmp_path):
+    root = Root(str(tmp_path))
+    publish(root, named=[(f"{n}.png", f"label {n}") for n in range(13)])
+    assert {(row["label"], row["purity"]) for row in told(root.base, "units", "--layer", "relu1")} == {(None, 0.0)}
+
+
+def test_a_label_names_its_channels_of_all_layers_those_first_that_have_most(root):
+    rows = told(root, "label", "dog", "--run", "mixed")
+    expected = [
+        (layer, channel, labels_of(channel).count("dog"))
+        for layer in FIELDS
+        for channel in range(CHANNELS[layer])
+        if "dog" in labels_of(channel)
+    ]
+    assert sorted((row["layer"], row["channel"], row["images"]) for row in rows) == sorted(expected)
+    counts = [row["images"] for row in rows]
+    assert counts == sorted(counts, reverse=True) and {row["top"] for row in rows} == {K}
+    assert (
+        "no image of run 'mixed' has the label 'dgo'; nearest: dog"
+        in asked(root, "label", "dgo", "--run", "mixed", code=2).stderr
+    )
+
+
+def test_what_instruments_found_of_an_image_is_told_with_its_run_and_row(root):
+    rows = told(root, "found", names()[1][0])
+    assert [(row["run"], row["row"]) for row in rows] == [("inverted", n) for n in (4, 5, 6, 7)] + [("covered", 1)]
+    assert asked(root, "found", names()[1][0]).stdout.count("\n") == 6
+    assert told(root, "found", f"/photos/{names()[1][0]}") == rows
+    assert "holds image 'nothing.png'" in asked(root, "found", "nothing.png", code=2).stderr
+
+
+def test_a_report_is_one_file_that_asks_for_nothing(root, tmp_path):
+    for run in ("first", "covered", "inverted"):
+        path = tmp_path / f"{run}.html"
+        result = CliRunner().invoke(app, ["report", run, "--root", root, "-o", str(path)])
+        assert result.exit_code == 0, result.output
+        text = path.read_text()
+        assert "data:image/" in text and "http" not in text.replace("http-equiv", "") and 'src="/' not in text
+    wrong = CliRunner().invoke(app, ["report", "first", "--root", root, "-o", str(tmp_path / "no" / "x.html")])
+    assert wrong.exit_code == 2 and "cannot be written" in wrong.stderr

@@ -1,0 +1,33 @@
+"""Whether a node reaches the corpus."""
+
+import os
+
+import pytest
+
+from tests.support import silent
+from workers.actors import device
+from workers.corpus.manifest import Row
+from workers.errors import ReadError
+
+
+def rows(*uris: str) -> list[Row]:
+    return [Row(number, uri, uri, 1, "", None, None, False, None) for number, uri in enumerate(uris)]
+
+
+def test_one_file_that_has_gone_since_it_was_listed_is_not_blamed_on_the_node(tmp_path):
+    (tmp_path / "there.jpg").write_bytes(b"x")
+    os.mkfifo(tmp_path / "fifo.jpg")
+    names = ("gone.jpg", "fifo.jpg", "there.jpg")
+    device._check_corpus(rows(*(str(tmp_path / name) for name in names)))
+    device._check_corpus([])
+
+
+def test_a_node_that_sees_none_of_the_files_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        device._check_corpus(rows(*(str(tmp_path / f"{number}.jpg") for number in range(100))))
+
+
+def test_a_storage_that_is_silent_does_not_hold_the_node_up():
+    assert callable(silent.SilentFileSystem)
+    with pytest.raises(ReadError, match=r"silent://a.jpg has not answered for 0.3 s; is its storage alive\?"):
+        device._check_corpus(rows("silent://a.jpg"), read_hang_s=0.3)

@@ -1,0 +1,121 @@
+"""Both passes as plain classes, without Ray: stale files, previews, and the same bytes whatever the threads."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from PIL import Image
+
+from jobs.project import groups
+from jobs.run import plan
+from tests.support import benchmarking
+from workers.actors import device, single
+from workers.actors.evolve import EvolveWorker
+from workers.actors.project import ProjectWorker
+from workers.actors.scan import ScanWorker
+from workers.actors.shard import CheckpointBatch, CheckpointShard, Shard
+from workers.core.topk import Rows
+from workers.corpus import isolate, manifest
+from workers.corpus.decode import decode
+from workers.corpus.isolate import Verdict
+from workers.errors import OtherVerdicts, Reason, StaleImage
+from workers.pictures import encode
+from workers.spec.run import LimitsSpec
+from workers.store import rows
+from workers.store.root import Root
+
+
+@pytest.fixture
+def corpus(tmp_path) -> Path:
+    draw = np.random.default_rng(0)
+    (tmp_path / "photos").mkdir()
+    for number in range(6):
+        pixels = draw.integers(0, 256, (400 + 30 * number, 500, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "photos" / f"{number}.png", compress_level=1)
+    return tmp_path / "photos"
+
+
+def prepared(corpus: Path, scratch: Path):
+    job, _ = benchmarking.prepared(
+        "deconvoy://zfnet-mini", str(corpus), scratch, 32, layers=["relu1"], k=2, distinct="none"
+    )
+    return job, Root(job.spec.root)
+
+
+def shard_of(job, root: Root) -> Shard:
+    """All images, named by the verdicts that are known now."""
+    return plan.renamed(root, Shard(0, 6, job.manifest, "shards/test/a.parquet"))
+
+
+def scan_of_one(job, shard: Shard) -> None:
+    ScanWorker(job).run(shard)
+
+
+def scan_of_checkpoints(job, shard: Shard) -> None:
+    EvolveWorker([job]).run(CheckpointBatch((CheckpointShard(**vars(shard), checkpoint=0),)))
+
+
+def look_at_one(job, shard: Shard) -> None:
+    root = Root(job.spec.root)
+    found = single.read(job, root, shard)
+    root.put(shard.result, b"of one image" if found.pictures else b"of none")
+
+
+@pytest.mark.parametrize(
+    ("run", "stop"), [(scan_of_one, 6), (scan_of_checkpoints, 6), (look_at_one, 1)], ids=lambda each: str(each)
+)
+def test_a_result_is_made_with_no_other_verdicts_than_those_it_is_named_by(corpus, tmp_path, run, stop):
+    """Another run may record a verdict, or forget one, after the shard was named: a reject would be reused for ever."""
+    job, root = prepared(corpus, tmp_path)
+    [row] = manifest.rows(root, job.manifest, 0, 1)
+    before = plan.renamed(root, Shard(0, stop, job.manifest, "shards/test/a.parquet"))
+    isolate.write_verdict(root, row, Verdict(Reason.VANISHED, "the file was listed and is gone"))
+    with pytest.raises(OtherVerdicts, match=f"images 0 to {stop}: verdicts have changed since {before.result}"):
+        run(job, before)
+    assert not root.files("shards/test")
+    after = plan.renamed(root, before)
+    run(job, after)
+    assert set(root.files("shards/test")) == {after.result.rpartition("/")[2]} and after.result != before.result
+    [name] = root.files("verdicts")
+    root.delete(f"verdicts/{name}")
+    with pytest.raises(OtherVerdicts):
+        run(job, after)
+    run(job, before)
+    assert root.read(before.result) != root.read(after.result)
+
+
+def test_a_file_that_vanished_stops_its_shard_and_is_a_reject_once_that_is_known(corpus, tmp_path):
+    job, root = prepared(corpus, tmp_path)
+    (corpus / "2.png").unlink()
+    worker, shard = ScanWorker(job), shard_of(job, root)
+    with pytest.raises(StaleImage, match=r"image 2: .*2.png was listed and is gone"):
+        worker.run(shard)
+    listed = manifest.rows(root, job.manifest, 0, 6)
+    for index, verdict in isolate.stale(listed).items():
+        isolate.write_verdict(root, listed[index], verdict)
+    report = worker.run(plan.renamed(root, shard))
+    assert (report.images, report.rejects) == (5, {"vanished": 1})
+
+
+def test_the_second_pass_gives_the_same_bytes_on_many_threads_and_previews_of_what_was_decoded(
+    corpus, tmp_path, monkeypatch
+):
+    job, root = prepared(corpus, tmp_path)
+    shard = shard_of(job, root)
+    ScanWorker(job).run(shard)
+    top = Rows.from_arrow(
+        pa.concat_arrays([c.values for c in rows.read_table(root, shard.result, ["top"])["top"].chunks])
+    )
+    written = []
+    for threads in (1, 4):
+        monkeypatch.setattr(device, "decode_threads", lambda _, threads=threads: threads)
+        [group] = groups(top, [shard], f"threads{threads}")
+        ProjectWorker(job).run(group)
+        written.append(root.read(group.result))
+    assert written[0] == written[1]
+    previews = rows.read_table(root, group.result, filters=[("layer_index", "==", -1)])
+    for index, preview in zip(previews["image_index"].to_pylist(), previews["patch"].to_pylist(), strict=True):
+        [row] = manifest.rows(root, job.manifest, index, index + 1)
+        assert preview == encode.preview(decode(Path(row.uri).read_bytes(), LimitsSpec()), "webp")
+    assert len(previews) == len(set(top.image_index.tolist()))
