@@ -9,12 +9,10 @@ Ray on this machine, for a service that was given no cluster.
 """
 
 import sys
-from collections.abc import Callable
 from datetime import UTC, datetime
-from importlib import import_module
 from pathlib import Path
-from typing import Any
 
+from jobs.kinds import pipeline
 from jobs.ray import cluster
 from jobs.ray.head import head
 from jobs.ray.turn import turn
@@ -24,8 +22,10 @@ from jobs.watch import Logged, Watcher
 from workers.errors import DeconvoyError, RunError, SpecError
 from workers.host import log, machine
 from workers.host.log import Log
-from workers.spec.instruments import SPECS, FiltersRun
-from workers.spec.run import check_run_id, make
+from workers.kinds import Kind
+from workers.spec.kinds import SPECS, kind_of
+from workers.spec.make import check_run_id, make
+from workers.spec.parts import AnyRun
 from workers.spec.toml import read_spec
 from workers.store.attempts import CANCELLED, Attempts, Begun, Ended
 from workers.store.root import Root, patient
@@ -40,8 +40,8 @@ def main(words: list[str]) -> int:
                 return submitted(patient(root), check_run_id(run), int(number))
             case ["head"]:
                 return head(cluster.cpus())
-            case [job, path] if job in SPECS:
-                return _run(job, make(SPECS[job], read_spec(Path(path))), Logged()).exit_code
+            case [kind, path] if kind in SPECS:
+                return _run(make(SPECS[Kind(kind)], read_spec(Path(path))), Logged()).exit_code
         raise SpecError([f"usage: python -P -m jobs {'|'.join(SPECS)} run.toml"])
     except DeconvoyError as error:
         Log().say(str(error), log.ERROR)
@@ -90,17 +90,14 @@ def _check_wanted(attempts: Attempts, number: int) -> None:
 
 def _run_in_turn(begun: Begun, run: str, watch: Told) -> Outcome:
     """Run a submitted spec as soon as the cluster has room for its first actor."""
-    spec = make(SPECS[begun.job], dict(begun.spec))
-    resources = None if isinstance(spec, FiltersRun) else spec.resources
-    with cluster.session(), turn(resources, run, begun.at, watch.wait):
-        return _run(begun.job, spec, watch)
+    spec = make(SPECS[Kind(begun.job)], dict(begun.spec))
+    with cluster.session(), turn(spec.cluster_resources, run, begun.at, watch.wait):
+        return _run(spec, watch)
 
 
-def _run(job: str, spec: Any, watch: Watcher) -> Outcome:  # noqa: ANN401 - each kind of job has its own
-    """Run a spec. What does the work is imported here: a run that waits for its place needs neither torch nor its memory."""
-    work: Callable[..., Outcome] = getattr(import_module(f"jobs.{job}"), job)
-    outcome = work(spec) if isinstance(spec, FiltersRun) else work(spec, watch)
-    watch.begin(outcome.run)  # a run without actors has not begun its watch
+def _run(spec: AnyRun, watch: Watcher) -> Outcome:
+    """Run a spec. Its pipeline is imported only here: a run that waits for its place needs neither torch nor its memory."""
+    outcome = pipeline(kind_of(spec))(spec, watch)
     how = "was published before; nothing is changed" if outcome.already_published else "is published"
     counted = {"images": outcome.images, "rejects": outcome.rejects, "seconds": round(outcome.seconds, 3)}
     summary = ", ".join(f"{value:,} {name}" for name, value in counted.items())

@@ -23,7 +23,7 @@ from workers.corpus import manifest
 from workers.corpus.manifest import Listing, Row
 from workers.models.model import Model
 from workers.pictures import encode
-from workers.spec.perturbations import CorrespondenceRun
+from workers.spec.correspondence import CorrespondenceRun
 from workers.store.instruments import CORRESPONDENCE
 from workers.store.rows import TableWriter
 

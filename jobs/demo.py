@@ -14,7 +14,7 @@ from jobs.run.outcome import Outcome
 from jobs.scan import scan
 from jobs.watch import Watcher
 from workers.errors import ExtraError
-from workers.spec.run import make_spec
+from workers.spec.scan import make_spec
 
 # Folder inside a package, and the photographs there that show something: no drawings, no text, no second views.
 PHOTOS = {

@@ -10,7 +10,7 @@ from workers.actors.job import Job, digest, scan_configuration
 from workers.core.network import Layer, Network
 from workers.corpus import manifest
 from workers.models import model as models
-from workers.spec.run import RunSpec
+from workers.spec.scan import RunSpec
 from workers.store.root import Root
 
 # Bytes per pixel of a box, from the 1,000 Caltech photos with zfnet-mini: a lossless projection and a WebP patch.

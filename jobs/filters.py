@@ -12,16 +12,18 @@ import torch
 
 from jobs.run import publish
 from jobs.run.outcome import Outcome, ended, published_before
+from jobs.watch import Watcher
 from workers.actors.device import BACKENDS, describe
 from workers.core import filters as core
 from workers.core.network import Layer
 from workers.core.steps import Convolution
 from workers.errors import RunError
+from workers.kinds import Kind
 from workers.models import model as models
 from workers.models.model import Model
 from workers.pictures import encode
-from workers.spec.instruments import FiltersRun
-from workers.spec.run import check_run_id
+from workers.spec.filters import FiltersRun
+from workers.spec.make import check_run_id
 from workers.store import verify
 from workers.store.instruments import FILTERS
 from workers.store.root import patient
@@ -30,7 +32,7 @@ from workers.store.rows import TableWriter
 MEASURES = ("peak_frequency", "orientation_deg", "high_frequency_share", "aliasing_share")
 
 
-def filters(spec: FiltersRun) -> Outcome:
+def filters(spec: FiltersRun, watch: Watcher) -> Outcome:
     """Diagnose the first convolution of each network and publish what was found.
 
     Raises:
@@ -39,6 +41,7 @@ def filters(spec: FiltersRun) -> Outcome:
     started = time.monotonic()
     root, loaded = patient(spec.root), [models.load(model) for model in spec.models]
     run = check_run_id(spec.run or f"filters-{datetime.now(UTC):%Y%m%dt%H%M%Sz}")
+    watch.begin(run)
     identity = {"models": [model.model_dump(mode="json") for model in spec.models]}
     told = publish.find_or_finish(root, run)
     if told is not None:
@@ -95,7 +98,7 @@ def _known(value: torch.Tensor) -> float | None:
 def _facts(spec: FiltersRun, loaded: list[Model]) -> dict[str, Any]:
     layers = [first_convolution(model)[0] for model in loaded]
     return {
-        "job": "filters",
+        "job": Kind.FILTERS,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "spec": spec.model_dump(mode="json"),
         "model": {

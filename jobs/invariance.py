@@ -16,7 +16,7 @@ from workers.core.network import Network
 from workers.corpus.manifest import Listing, Row
 from workers.errors import SpecError
 from workers.models.model import Model
-from workers.spec.perturbations import InvarianceRun, Transform
+from workers.spec.invariance import InvarianceRun, Transform
 from workers.store.instruments import INVARIANCE
 
 

@@ -15,7 +15,7 @@ from workers.actors.shard import InversionBatch, Restart
 from workers.corpus import isolate
 from workers.corpus.manifest import Listing, Row
 from workers.models.model import Model
-from workers.spec.instruments import InversionRun
+from workers.spec.invert import InversionRun
 from workers.store import paths
 from workers.store.instruments import INVERSIONS
 

@@ -13,7 +13,7 @@ from workers.actors.occlude import Beside, OccludeWorker, target_of
 from workers.corpus.manifest import Listing, Row
 from workers.errors import RunError, SpecError
 from workers.models.model import Model
-from workers.spec.instruments import OcclusionRun
+from workers.spec.occlude import OcclusionRun
 from workers.store.instruments import OCCLUSIONS
 from workers.store.root import Root, patient
 

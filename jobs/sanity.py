@@ -21,8 +21,8 @@ from workers.corpus import isolate
 from workers.corpus.manifest import Listing
 from workers.errors import RunError, SpecError
 from workers.models.model import Model
-from workers.spec.instruments import SanityRun
-from workers.spec.run import Precision
+from workers.spec.parts import Precision
+from workers.spec.sanity import SanityRun
 from workers.store import paths, rows
 from workers.store.instruments import SANITY
 from workers.store.root import Root, patient

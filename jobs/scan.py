@@ -15,7 +15,7 @@ from workers.actors.job import Environment, digest, project_configuration, scan_
 from workers.actors.project import ProjectWorker
 from workers.actors.scan import ScanWorker
 from workers.actors.shard import Group
-from workers.spec.run import RunSpec
+from workers.spec.scan import RunSpec
 from workers.store.schema import IMAGES, PATCHES, PREVIEWS, REJECTS, TOP, UNITS
 
 

@@ -24,7 +24,7 @@ from workers.corpus.manifest import Row
 from workers.errors import CorpusError, UsageError
 from workers.models import architectures
 from workers.models.zfnet import zfnet_mini
-from workers.spec.run import CorpusSpec, LimitsSpec, ModelSpec
+from workers.spec.parts import CorpusSpec, LimitsSpec, ModelSpec
 
 HELD_OUT = 5  # one image in so many tells the accuracy and is never learned from
 NAMED = "epoch-"  # and the number

@@ -10,8 +10,8 @@ from workers.errors import DivergedError, ModelError, SpecError
 from workers.models import model as models
 from workers.models import stored as stored_weights
 from workers.models.model import Model, StoredModel
-from workers.spec.instruments import EvolutionRun, checkpoint_name
-from workers.spec.run import ModelSpec, weights_file
+from workers.spec.evolve import EvolutionRun, checkpoint_name
+from workers.spec.parts import ModelSpec, weights_file
 from workers.store.root import Root
 
 LEAST = 2  # checkpoints that show a change

@@ -16,7 +16,7 @@ from workers.actors.shard import CheckpointGroup, Shard
 from workers.core import evolution
 from workers.core.network import Layer
 from workers.core.topk import Rows, ranks
-from workers.spec.instruments import EvolutionRun
+from workers.spec.evolve import EvolutionRun
 from workers.store.schema import EVOLUTION
 
 BLOCK_ROWS = 4096  # with their pictures in memory at once

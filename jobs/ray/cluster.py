@@ -17,7 +17,7 @@ from ray.util.placement_group import PlacementGroup, placement_group, remove_pla
 
 from jobs.ray import joining, line
 from workers.errors import UsageError
-from workers.spec.run import ResourcesSpec
+from workers.spec.parts import ResourcesSpec
 
 # Seconds that a cluster which grows by itself may take to bring nodes, set by its operator; 0 where none come.
 PATIENCE = "DECONVOY_WAIT_FOR_NODES_S"

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 from jobs.ray import cluster, line
 from jobs.ray.line import Wanted
-from workers.spec.run import ResourcesSpec
+from workers.spec.parts import ResourcesSpec
 
 LIMIT, LIMIT_S = "DECONVOY_WAIT_FOR_PLACE_S", 86_400  # seconds that a run may wait
 HEAD_SHARE = 0.25  # of the head node for a run without actors: four of them at once

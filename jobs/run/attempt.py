@@ -24,16 +24,16 @@ from workers.core.network import Layer, Network
 from workers.corpus import isolate, manifest
 from workers.corpus.manifest import Listing
 from workers.errors import MemoryTaken, OtherVerdicts, OutOfMemory, Replan, StaleImage
+from workers.kinds import Kind
 from workers.models import model as models
 from workers.models.model import Model
-from workers.spec.instruments import SPECS
-from workers.spec.run import JobSpec
+from workers.spec.kinds import kind_of
+from workers.spec.parts import JobSpec
 from workers.store import verify
 from workers.store.columns import Table
 from workers.store.root import Root, patient
 from workers.store.rows import PartFile, TableWriter
 
-KINDS = {kind: job for job, kind in SPECS.items()}
 HANG_S = 30.0
 
 MakeWorker = Callable[[Job[Any]], Worker]
@@ -109,9 +109,9 @@ class Attempt(Generic[Spec]):
         return Stored(self.root, again)
 
     @property
-    def kind(self) -> str:
+    def kind(self) -> Kind:
         """Kind of job, as `runs` names it."""
-        return KINDS[type(self.job.spec)]
+        return kind_of(self.job.spec)
 
     def writer(self, table: Table) -> TableWriter:
         """Writes one table of the run."""

@@ -10,7 +10,8 @@ from workers.corpus.manifest import Listing
 from workers.errors import RunError
 from workers.host import log
 from workers.models.model import Model
-from workers.spec.run import JobSpec, check_run_id, slug
+from workers.spec.make import check_run_id, slug
+from workers.spec.parts import JobSpec
 from workers.store import documents, paths
 from workers.store.root import Root
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from service.cli import drawing
-from service.cli.query import JsonOption, RootOption
+from service.cli.options import Json, RootOption
 from service.cli.terminal import echo
 from workers.store.root import Root
 
@@ -45,7 +45,7 @@ def compare(
     root: RootOption,
     layer: Annotated[str | None, typer.Option("--layer", help="Its channels, one by one.")] = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="PNG to draw all layers to.")] = None,
-    as_json: JsonOption = False,
+    as_json: Json = False,
 ) -> None:
     """Print how much two scans have in common: overlap of channels' top images, and whether they are in one order."""
     from service.cli.console import print_json, print_table

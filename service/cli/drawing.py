@@ -54,6 +54,17 @@ def numbers(text: str, count: int) -> tuple[int, ...]:
     return tuple(found)
 
 
+def draw_run(root: str, run: str, output: Path) -> None:
+    """Draw a published run of an instrument to a file.
+
+    Raises:
+        UsageError: the picture cannot be written.
+    """
+    from service.query import catalog
+
+    draw_instrument(catalog.find(Root(root), run, None), output)
+
+
 def draw_instrument(run: "PublishedRun", output: Path) -> None:
     """Draw a run of an instrument.
 

@@ -9,13 +9,38 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from service.cli import query
 from service.cli.running import absolute, absolute_model, number, spec_of
+from service.control.addresses import from_environment
 
 if TYPE_CHECKING:
-    from workers.spec.run import AnySpec
+    from workers.spec.make import AnySpec
 
 AHEAD = ("model", "corpus", "root", "run")  # in the help before a command's own; the others come after them
+
+MODEL = "deconvoy://NAME or torchvision://NAME, with ?weights=FILE or ?weights=ENUM."
+RootOption = Annotated[str, typer.Option("--root", help="Folder or URL that holds the datasets.")]
+RunOption = Annotated[str | None, typer.Option("--run", help="Run id; the newest run without it.")]
+LayerOption = Annotated[str, typer.Option("--layer", help="Name of a layer.")]
+LimitOption = Annotated[int | None, typer.Option("--limit", min=1, help="Rows at most.")]
+Address = Annotated[
+    str,
+    typer.Option(
+        "--address",
+        envvar="DECONVOY_ADDRESS",
+        default_factory=from_environment,
+        show_default=False,
+        help="URL of a Ray dashboard, such as http://head:8265; without it RAY_API_SERVER_ADDRESS or RAY_ADDRESS.",
+    ),
+]
+AnyAddress = Annotated[
+    str | None,
+    typer.Option(
+        "--address", envvar="DECONVOY_ADDRESS", help="URL of a Ray dashboard; without it only the root is read."
+    ),
+]
+RunWord = Annotated[str, typer.Argument(help="Run id.")]
+SpecFile = Annotated[Path, typer.Argument(help="TOML file of a run.")]
+JobOption = Annotated[str | None, typer.Option("--job", help="scan, occlude, invert, ...; seen from the file without.")]
 
 # What some commands share and others do not have.
 Layers = Annotated[list[str] | None, typer.Option(help="Layer, glob or auto; may be repeated.")]
@@ -34,7 +59,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON value.")]
 class Common:
     """What every command over a corpus is told; what is not given is left to the spec."""
 
-    model: Annotated[str | None, typer.Option(help=query.MODEL)] = None
+    model: Annotated[str | None, typer.Option(help=MODEL)] = None
     corpus: Annotated[str | None, typer.Option(help="Folder or glob of images, as a path or URL.")] = None
     root: Annotated[str | None, typer.Option(help="Folder or URL for the datasets.")] = None
     run: Annotated[str | None, typer.Option(help="Run id; made from model, corpus and time without it.")] = None
@@ -53,7 +78,7 @@ class Common:
         Raises:
             SpecError: the file cannot be read, or something is said that cannot be.
         """
-        from workers.spec.run import merged
+        from workers.spec.make import merged
 
         resources = {"actors": number(self.actors), "fewer": self.fewer, "device": self.device, "threads": self.threads}
         told = {

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from service.cli import drawing
+from service.cli.options import Json, LayerOption, LimitOption, RootOption, RunOption
 from service.cli.terminal import echo
 from workers.errors import QueryError, nearest
 from workers.store.root import Root
@@ -17,15 +18,14 @@ if TYPE_CHECKING:
     from service.query.catalog import PublishedRun
     from service.query.scans import Top
 
-MODEL = "deconvoy://NAME or torchvision://NAME, with ?weights=FILE or ?weights=ENUM."
 
 app = typer.Typer(no_args_is_help=True, help="Ask a published run.")
 
-RootOption = Annotated[str, typer.Option("--root", help="Folder or URL that holds the datasets.")]
-RunOption = Annotated[str | None, typer.Option("--run", help="Run id; the newest run without it.")]
-LayerOption = Annotated[str, typer.Option("--layer", help="Name of a layer.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON value.")]
-LimitOption = Annotated[int | None, typer.Option("--limit", min=1, help="Rows at most.")]
+
+def add_to(parent: typer.Typer) -> None:
+    """Add the commands."""
+    parent.add_typer(app, name="query")
+
 
 _TOP = {"rank": "rank", "score": "score", "image_id": "image", "label": "label", "location": "y, x", "box": "field"}
 _UNIT = ("channel", "images", "max", "mean", "std", "active_share", "q50", "q99", "dead", "label", "purity")
@@ -42,7 +42,7 @@ def top(
     layer: LayerOption,
     channel: Annotated[int, typer.Option(help="Channel of the layer.")],
     run: RunOption = None,
-    as_json: JsonOption = False,
+    as_json: Json = False,
 ) -> None:
     """Print the images that top a channel, best first."""
     from service.query import catalog, scans
@@ -62,7 +62,7 @@ def units(  # noqa: PLR0913 - one parameter per flag
     dead: Annotated[bool | None, typer.Option("--dead/--living", help="Only dead or only living channels.")] = None,
     limit: LimitOption = None,
     run: RunOption = None,
-    as_json: JsonOption = False,
+    as_json: Json = False,
 ) -> None:
     """Print the statistics of a layer's channels: dead ones first, the largest first, or by channel.
 
@@ -86,7 +86,7 @@ def label(
     root: RootOption,
     limit: LimitOption = None,
     run: RunOption = None,
-    as_json: JsonOption = False,
+    as_json: Json = False,
 ) -> None:
     """Print the channels of all layers whose top images share a label, those first that have most of it."""
     from service.query import catalog, labels
@@ -100,7 +100,7 @@ def found(
     image_id: Annotated[str, typer.Argument(help="Key of the image in the corpus.")],
     root: RootOption,
     run: RunOption = None,
-    as_json: JsonOption = False,
+    as_json: Json = False,
 ) -> None:
     """Print what occlusion, inversion and invariance found of an image, in all runs over the corpus of a run."""
     from service.query import catalog, findings
@@ -120,7 +120,7 @@ def image(
     image_id: Annotated[str, typer.Argument(help="Key of the image in the corpus, or its uri.")],
     root: RootOption,
     run: RunOption = None,
-    as_json: JsonOption = False,
+    as_json: Json = False,
 ) -> None:
     """Print the channels that an image tops."""
     from service.query import catalog, scans
@@ -140,7 +140,7 @@ def sheet(
     ] = None,
     output: Annotated[Path, typer.Option("-o", "--output", help="PNG to write.")] = Path("sheet.png"),
     run: RunOption = None,
-    as_json: JsonOption = False,
+    as_json: Json = False,
 ) -> None:
     """Draw a run as Zeiler & Fergus do: Figure 2 for a scan, 4 for evolution, 5 for invariance, 7 for occlusion, and so on."""
     from service.cli.console import print_json

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,12 +10,14 @@ import typer
 
 from service.cli import drawing
 from service.cli.terminal import complain, echo
+from workers.errors import UsageError
 from workers.host import log
 
 if TYPE_CHECKING:
     from jobs.run.outcome import Outcome
     from jobs.watch import Watcher
-    from workers.spec.run import AnySpec
+    from workers.spec.make import AnySpec
+    from workers.spec.parts import AnyRun
 
 DIGITS = 19  # of the largest integer of 64 bits
 
@@ -84,7 +87,7 @@ def spec_of(
     Raises:
         SpecError: the file cannot be read, or says something that cannot be.
     """
-    from workers.spec.run import make, merged
+    from workers.spec.make import make, merged
     from workers.spec.toml import read_spec
 
     told = read_spec(path) if path else {}
@@ -111,3 +114,40 @@ def number(text: str | None) -> int | str | None:
 def size(count: int) -> str:
     """Bytes as kB or MB."""
     return f"{count / 1e6:,.1f} MB" if count >= 100_000 else f"{count / 1e3:,.1f} kB"
+
+
+def carry_out(spec: "AnyRun", output: Path | None, *, as_json: bool) -> None:
+    """Run a spec under progress bars, draw it if a picture is asked for, report how it ended, and exit with its code."""
+    from jobs.kinds import pipeline
+    from workers.spec.kinds import kind_of
+
+    outcome = watched(partial(pipeline(kind_of(spec)), spec))
+    if output is not None:
+        drawing.draw_run(outcome.root, outcome.run, output)
+    finish(outcome, as_json=as_json)
+
+
+def read_spec(path: Path, kind: str | None) -> tuple[str, dict[str, Any]]:
+    """The kind of job of a spec file, and what it says.
+
+    Raises:
+        SpecError: it cannot be read.
+    """
+    from workers.spec import toml
+    from workers.spec.kinds import kind_with
+
+    values = toml.read_spec(path)
+    return kind or kind_with(values), values
+
+
+def write_text(output: Path, what: str, text: str) -> None:
+    """Write a file and print its path.
+
+    Raises:
+        UsageError: it cannot be written.
+    """
+    try:
+        output.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{what} {str(output)!r} cannot be written: {error.strerror or error}") from error
+    echo(str(output))

@@ -5,9 +5,8 @@ from typing import Annotated, Any
 import typer
 
 from service.cli import drawing
-from service.cli.instruments import carry_out
 from service.cli.options import Common, Layers, Output, over_a_corpus
-from service.cli.running import absolute
+from service.cli.running import absolute, carry_out
 from workers.errors import UsageError
 
 MOST_CHANNELS = 1_000_000  # of any layer: which it has is for the job to judge
@@ -37,15 +36,14 @@ def sanity(  # noqa: PLR0913 - one parameter per flag; one that is not given lea
 ) -> None:
     """Project a scan's units again with random weights: the randomisation check of Adebayo et al."""
     drawing.check_output(output)
-    from jobs.sanity import sanity as run_sanity
-    from workers.spec.instruments import SanityRun
+    from workers.spec.sanity import SanityRun
 
     if common.spec is None and from_run is None:
         raise UsageError("sanity wants --from-run: a scan under the same root, whose units are looked at")
     units = {"from_run": from_run, "layers": layers or None, "channels": _numbers(channels), "ranks": ranks}
     how = {"sample": sample, "stages": stages, "modes": modes or None, "draws": draws, "seed": seed}
     asked = common.asked(SanityRun, {"sanity": {**units, **how}}, _of_scan(absolute(common.root), from_run))
-    carry_out(lambda watch: run_sanity(asked, watch), output, as_json=common.as_json)
+    carry_out(asked, output, as_json=common.as_json)
 
 
 def _of_scan(root: str | None, run: str | None) -> dict[str, Any]:

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.cli.control import Address, JobOption, SpecFile, nowhere, read_spec, submissions_of
-from service.cli.query import JsonOption, RootOption
+from service.cli.options import Address, JobOption, Json, RootOption, SpecFile
+from service.cli.running import read_spec
+from service.cli.submissions import schedules_of, submissions_of
 from service.cli.terminal import complain, echo
 from workers.errors import UsageError
 from workers.store.root import Root, existing
@@ -21,6 +22,11 @@ EVERY_S = 20.0
 NameWord = Annotated[str, typer.Argument(help="Name of the schedule.")]
 
 app = typer.Typer(no_args_is_help=True, help="Runs that are submitted again and again.")
+
+
+def add_to(parent: typer.Typer) -> None:
+    """Add the commands."""
+    parent.add_typer(app, name="schedule")
 
 
 @app.command("add")
@@ -48,11 +54,11 @@ def add_schedule(  # noqa: PLR0913 - one parameter per flag
 
 
 @app.command("list")
-def list_schedules(root: RootOption, as_json: JsonOption = False) -> None:
+def list_schedules(root: RootOption, as_json: Json = False) -> None:
     """Print the schedules and when each fired last."""
     from service.cli.console import print_json, print_table
 
-    schedules = nowhere(existing(root))
+    schedules = schedules_of(existing(root))
     known, wrong = schedules.readable()
     for problem in wrong.values():
         complain(problem)
@@ -73,13 +79,13 @@ def _last(fire: "Fire | None") -> dict[str, str]:
 @app.command("pause")
 def pause_schedule(name: NameWord, root: RootOption) -> None:
     """Let a schedule fire no more."""
-    nowhere(existing(root)).pause(name, paused=True)
+    schedules_of(existing(root)).pause(name, paused=True)
 
 
 @app.command("resume")
 def resume_schedule(name: NameWord, root: RootOption) -> None:
     """Let a schedule fire again; what it missed is not made up for."""
-    nowhere(existing(root)).pause(name, paused=False)
+    schedules_of(existing(root)).pause(name, paused=False)
 
 
 @app.command("run-now")
@@ -91,7 +97,7 @@ def run_now(name: NameWord, root: RootOption, address: Address) -> None:
 @app.command("remove")
 def remove_schedule(name: NameWord, root: RootOption) -> None:
     """Forget a schedule; its runs stay."""
-    nowhere(existing(root)).remove(name)
+    schedules_of(existing(root)).remove(name)
 
 
 @app.command("run")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.cli.query import RootOption
+from service.cli.options import RootOption
 from service.control.hosts import is_here
 from service.pools import Pool
 from workers.errors import Unavailable, UsageError
@@ -26,6 +26,11 @@ if TYPE_CHECKING:
 
 EVERY_S = 20.0
 ENDING_S = 10.0
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(serve)
 
 
 def serve(  # noqa: PLR0913 - one parameter per flag

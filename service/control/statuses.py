@@ -13,7 +13,7 @@ from functools import partial
 from service.control.clusters import Cluster, State
 from service.pools import Pool
 from workers.errors import ClusterError, DamagedRun, RunError, StoreError, nearest
-from workers.spec.run import check_run_id
+from workers.spec.make import check_run_id
 from workers.store import paths
 from workers.store.attempts import CANCELLED, WAITING, Attempts, Begun, Ended, Progress
 from workers.store.root import Root

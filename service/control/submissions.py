@@ -13,8 +13,9 @@ from typing import Any
 from service.control.clusters import State
 from service.control.statuses import LIVE, RunState, Status, Statuses, submission_id
 from workers.errors import ClusterError, NoAnswer, NotTaken, RunError, SpecError, nearest
-from workers.spec.instruments import SPECS
-from workers.spec.run import check_run_id, make, slug
+from workers.kinds import Kind
+from workers.spec.kinds import SPECS
+from workers.spec.make import check_run_id, make, slug
 from workers.store.attempts import CANCELLED, NOT_TAKEN, Attempts, Begun, Ended
 
 ASKED_AGAIN_S = (0.0, 1.0, 3.0)  # after an answer that was lost: has the cluster taken the job?
@@ -79,7 +80,7 @@ class Submissions(Statuses):
         """
         if job not in SPECS:
             raise SpecError([f"there is no job {job!r}; {nearest(job, SPECS)}"])
-        spec = make(SPECS[job], {**values, "root": self.root.url})
+        spec = make(SPECS[Kind(job)], {**values, "root": self.root.url})
         run = spec.run or self._made_up(job, values)
         return spec.model_dump(mode="json") | {"run": check_run_id(run)}
 

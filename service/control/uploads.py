@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from service.control.hosts import is_here
 from workers import globs
 from workers.errors import UsageError
-from workers.spec.run import weights_file
+from workers.spec.parts import weights_file
 from workers.store import paths
 from workers.store.root import Root
 

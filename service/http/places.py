@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from workers.errors import RefusedError, UsageError
-from workers.spec.run import weights_file
+from workers.spec.parts import weights_file
 
 _ESCAPED = re.compile(r"%(?:2e|2f|5c|00)", re.IGNORECASE)
 _LOCAL = ("", "file", "local")

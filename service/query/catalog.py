@@ -9,7 +9,7 @@ from typing import Any
 
 from workers.errors import DamagedRun, QueryError, RunError, nearest
 from workers.host import log
-from workers.spec.run import check_run_id
+from workers.spec.make import check_run_id
 from workers.store import files, paths
 from workers.store.root import Root
 

@@ -13,7 +13,7 @@ from service.query.catalog import Layer, PublishedRun
 from service.query.reading import read, row
 from service.query.scans import Cell
 from workers.errors import QueryError
-from workers.spec.instruments import checkpoint_name
+from workers.spec.evolve import checkpoint_name
 from workers.store.schema import EVOLUTION
 
 _FRAME = ("checkpoint", "score", "overlap", "same_as", "image_id", "label")

@@ -14,7 +14,7 @@ from service.pools import Pool, Renewed
 from service.query import catalog
 from service.query.catalog import PublishedRun
 from workers.errors import DamagedRun
-from workers.spec.run import check_run_id
+from workers.spec.make import check_run_id
 from workers.store.root import Root
 
 RENEW_S = 1.0  # age at which the runs are listed again

@@ -1,6 +1,6 @@
 """How results of perturbed images are named, ordered and coloured. Takes nothing, gives what sheets and pages share."""
 
-from workers.spec.perturbations import Transform
+from workers.spec.invariance import Transform
 
 COLOURS = (  # of images: matplotlib's tab10, which the web server must not load
     "#1f77b4",

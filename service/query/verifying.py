@@ -6,7 +6,7 @@ from functools import partial
 from service.query import catalog
 from workers.errors import RunError, nearest
 from workers.host.retrying import retried
-from workers.spec.run import check_run_id
+from workers.spec.make import check_run_id
 from workers.store.root import Root
 from workers.store.verify import Finding, verify
 

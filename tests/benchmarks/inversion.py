@@ -19,8 +19,8 @@ from workers.core.inversion import Part, Problem, Scale
 from workers.models import architectures
 from workers.models import model as models
 from workers.spec import recipe
+from workers.spec.parts import ModelSpec
 from workers.spec.recipe import Recipe
-from workers.spec.run import ModelSpec
 
 GOAL = 0.85
 NETWORKS = {

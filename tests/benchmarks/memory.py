@@ -27,7 +27,7 @@ DRIVER = """
 import json, sys, resource
 from jobs.scan import scan
 from jobs.watch import Silent
-from workers.spec.run import make_spec
+from workers.spec.scan import make_spec
 import psutil
 outcome = scan(make_spec(json.loads(sys.argv[1])), Silent())
 print(outcome.images, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)

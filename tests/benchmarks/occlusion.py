@@ -20,7 +20,7 @@ from workers.core.network import Network
 from workers.core.occlusion import Squares, occlude
 from workers.models import architectures
 from workers.models import model as models
-from workers.spec.run import ModelSpec
+from workers.spec.parts import ModelSpec
 
 GOAL = 4.0
 PER_CALL = (8, 32)

@@ -31,7 +31,7 @@ from workers.corpus import manifest, reader
 from workers.models import architectures
 from workers.models import model as models
 from workers.models.model import Model
-from workers.spec.run import Method, Precision
+from workers.spec.parts import Method, Precision
 from workers.store.root import Root
 from workers.store.rows import read_table
 

@@ -23,7 +23,7 @@ from workers.corpus import manifest, reader
 from workers.models import architectures
 from workers.models import model as models
 from workers.models.model import Model
-from workers.spec.run import Precision
+from workers.spec.parts import Precision
 from workers.store.root import Root
 
 GOALS = {"alexnet": 0.85, "resnet18": 0.85, "squeezenet1_1": 0.75}

@@ -16,8 +16,10 @@ from jobs.occlude import occlude
 from jobs.scan import scan
 from jobs.watch import Silent
 from tests.support import corpora
-from workers.spec.instruments import InversionRun, OcclusionRun
-from workers.spec.run import make, make_spec
+from workers.spec.invert import InversionRun
+from workers.spec.make import make
+from workers.spec.occlude import OcclusionRun
+from workers.spec.scan import make_spec
 
 pytestmark = [
     pytest.mark.ray,

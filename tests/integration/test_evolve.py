@@ -17,8 +17,10 @@ from service.sheets import filmstrip
 from tests.support import corpora
 from workers.errors import ModelError, RunError, SpecError, UnknownLayerError
 from workers.models.architectures import resolve
-from workers.spec.instruments import EvolutionRun
-from workers.spec.run import ModelSpec, make, make_spec
+from workers.spec.evolve import EvolutionRun
+from workers.spec.make import make
+from workers.spec.parts import ModelSpec
+from workers.spec.scan import make_spec
 from workers.store.root import Root
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("two_cpus")]

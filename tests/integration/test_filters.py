@@ -14,8 +14,8 @@ from service.sheets import boards
 from tests.support import pages
 from workers.errors import ModelError, RunError
 from workers.models.zfnet import zfnet_mini
-from workers.spec.instruments import FiltersRun
-from workers.spec.run import make
+from workers.spec.filters import FiltersRun
+from workers.spec.make import make
 from workers.store.root import Root
 
 

@@ -9,7 +9,7 @@ from ray.cluster_utils import Cluster
 
 from jobs.ray import cluster
 from workers.errors import UsageError
-from workers.spec.run import ResourcesSpec
+from workers.spec.parts import ResourcesSpec
 
 pytestmark = pytest.mark.ray
 ONE = ResourcesSpec(device="cuda", actors=1)

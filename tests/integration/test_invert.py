@@ -21,8 +21,9 @@ from service.sheets import boards
 from tests.support import corpora, pages
 from workers.errors import RunError, UsageError
 from workers.models import model as models
-from workers.spec.instruments import InversionRun
-from workers.spec.run import ModelSpec, make
+from workers.spec.invert import InversionRun
+from workers.spec.make import make
+from workers.spec.parts import ModelSpec
 from workers.store.root import Root
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("two_cpus")]

@@ -26,7 +26,8 @@ from tests.support.clusters import Clock
 from tests.support.heads import Head, environment
 from tests.support.heard import Heard
 from workers.errors import NoPlace, UsageError
-from workers.spec.run import ResourcesSpec, make_spec
+from workers.spec.parts import ResourcesSpec
+from workers.spec.scan import make_spec
 from workers.store.attempts import Attempts, Begun
 from workers.store.root import Root
 

@@ -10,7 +10,7 @@ from jobs.watch import Silent
 from tests.support import corpora
 from tests.support.greedy import LARGEST_BATCH, Greedy
 from tests.support.heard import Heard
-from workers.spec.run import make_spec
+from workers.spec.scan import make_spec
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("two_cpus")]
 

@@ -12,7 +12,7 @@ from ray.cluster_utils import Cluster
 from jobs.scan import scan
 from jobs.watch import Silent
 from tests.support import corpora
-from workers.spec.run import make_spec
+from workers.spec.scan import make_spec
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(300)]
 PHOTOS, SHARD = 160, 8

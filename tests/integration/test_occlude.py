@@ -22,8 +22,10 @@ from workers.actors.occlude import filling, target_of
 from workers.core.occlusion import Squares
 from workers.errors import RunError, UsageError
 from workers.models import model as models
-from workers.spec.instruments import OcclusionRun
-from workers.spec.run import Fill, make, make_spec
+from workers.spec.make import make
+from workers.spec.occlude import OcclusionRun
+from workers.spec.parts import Fill
+from workers.spec.scan import make_spec
 from workers.store.root import Root
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("two_cpus")]

@@ -23,8 +23,10 @@ from tests.support import corpora, pages
 from workers.core.receptive_field import Box
 from workers.errors import UsageError
 from workers.models import model as models
-from workers.spec.perturbations import CorrespondenceRun, InvarianceRun
-from workers.spec.run import ModelSpec, make
+from workers.spec.correspondence import CorrespondenceRun
+from workers.spec.invariance import InvarianceRun
+from workers.spec.make import make
+from workers.spec.parts import ModelSpec
 from workers.store.root import Root
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("two_cpus")]

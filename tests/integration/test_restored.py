@@ -10,8 +10,9 @@ from jobs.filters import filters
 from jobs.scan import scan
 from jobs.watch import Silent
 from tests.support import corpora
-from workers.spec.instruments import FiltersRun
-from workers.spec.run import make, make_spec
+from workers.spec.filters import FiltersRun
+from workers.spec.make import make
+from workers.spec.scan import make_spec
 from workers.store import verify
 from workers.store.root import Root
 

@@ -18,7 +18,7 @@ from jobs.ray.pool import Pool
 from jobs.scan import scan
 from jobs.watch import Silent
 from tests.support import corpora
-from workers.spec.run import make_spec
+from workers.spec.scan import make_spec
 
 pytestmark = pytest.mark.ray
 IMAGES = 40

@@ -26,8 +26,9 @@ from workers.core.randomisation import Draw
 from workers.errors import RunError, UsageError
 from workers.models import architectures
 from workers.models import model as models
-from workers.spec.instruments import SanityRun
-from workers.spec.run import make, make_spec
+from workers.spec.make import make
+from workers.spec.sanity import SanityRun
+from workers.spec.scan import make_spec
 from workers.store.root import Root
 
 scipy_stats = pytest.importorskip("scipy.stats")

@@ -12,7 +12,7 @@ from jobs.scan import scan
 from jobs.watch import Silent
 from tests.support import corpora
 from workers.errors import RunError
-from workers.spec.run import make_spec
+from workers.spec.scan import make_spec
 
 IMAGES = 48
 

@@ -14,7 +14,8 @@ from tests.support import corpora
 from workers.corpus import isolate, manifest
 from workers.corpus.isolate import Verdict
 from workers.errors import Reason
-from workers.spec.run import CorpusSpec, make_spec
+from workers.spec.parts import CorpusSpec
+from workers.spec.scan import make_spec
 from workers.store.root import Root
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("two_cpus")]

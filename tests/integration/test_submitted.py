@@ -19,7 +19,7 @@ from jobs.scan import scan
 from jobs.watch import Silent
 from tests.support import corpora
 from tests.support.heads import Head, environment, free_port
-from workers.spec.run import make_spec
+from workers.spec.scan import make_spec
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
 PHOTOS = 240

@@ -17,7 +17,8 @@ from tests.support.differentiated import differentiated
 from workers.core.display import undisplay
 from workers.models import model as models
 from workers.models.model import Model
-from workers.spec.run import Method, RunSpec, make_spec
+from workers.spec.parts import Method
+from workers.spec.scan import RunSpec, make_spec
 
 pytestmark = pytest.mark.ray
 BATCH, K, LAYERS = 8, 5, ("relu2", "relu4")

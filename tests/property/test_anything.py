@@ -24,7 +24,8 @@ from tests.support.published import publish
 from workers.errors import ModelError, UsageError
 from workers.models import architectures, weights
 from workers.models.architectures import Architecture
-from workers.spec.run import RunSpec, make
+from workers.spec.make import make
+from workers.spec.scan import RunSpec
 from workers.spec.toml import read_toml
 from workers.store.root import Root
 

@@ -15,7 +15,7 @@ from workers.actors.job import Job
 from workers.corpus import manifest
 from workers.models import model as models
 from workers.models.model import Model
-from workers.spec.run import RunSpec, make_spec
+from workers.spec.scan import RunSpec, make_spec
 from workers.store.root import Root
 
 

@@ -7,7 +7,7 @@ from torch import Tensor
 from workers.core import steps
 from workers.core.deconvnet import Units, project, record
 from workers.core.network import Network
-from workers.spec.run import Method
+from workers.spec.parts import Method
 
 Place = tuple[int, int, int, int]  # image, channel, y, x
 

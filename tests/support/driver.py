@@ -9,8 +9,10 @@ from jobs.occlude import occlude
 from jobs.run.outcome import Outcome
 from jobs.scan import scan
 from jobs.watch import Silent
-from workers.spec.instruments import InversionRun, OcclusionRun
-from workers.spec.run import make, make_spec
+from workers.spec.invert import InversionRun
+from workers.spec.make import make
+from workers.spec.occlude import OcclusionRun
+from workers.spec.scan import make_spec
 
 
 class Loud(Silent):

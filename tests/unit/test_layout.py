@@ -95,7 +95,7 @@ def test_the_core_knows_no_file_clock_chance_or_cluster(path):
     assert not [name for name in sorted(imports(path)) if below(name, CORE_NEVER)]
 
 
-READ_WITH = ["workers.spec.run", "workers.errors", "workers.store.rows", "workers.store.schema", "workers.core.topk"]
+READ_WITH = ["workers.spec.kinds", "workers.errors", "workers.store.rows", "workers.store.schema", "workers.core.topk"]
 SERVICE = [dotted(path) for path in WRITTEN if named(path).startswith("service/")]
 
 
@@ -205,9 +205,14 @@ def test_every_column_of_an_internal_file_has_a_doc(schema):
 
 
 def test_every_key_of_a_spec_says_its_unit_or_meaning():
-    from workers.spec.instruments import EvolutionRun, FiltersRun, InversionRun, OcclusionRun, SanityRun
-    from workers.spec.perturbations import CorrespondenceRun, InvarianceRun, PartBox
-    from workers.spec.run import RunSpec
+    from workers.spec.correspondence import CorrespondenceRun, PartBox
+    from workers.spec.evolve import EvolutionRun
+    from workers.spec.filters import FiltersRun
+    from workers.spec.invariance import InvarianceRun
+    from workers.spec.invert import InversionRun
+    from workers.spec.occlude import OcclusionRun
+    from workers.spec.sanity import SanityRun
+    from workers.spec.scan import RunSpec
 
     def undescribed(model, place=""):
         for name, field in model.model_fields.items():

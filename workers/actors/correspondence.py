@@ -19,7 +19,7 @@ from workers.corpus.manifest import Row
 from workers.corpus.reader import Picture
 from workers.errors import NumericsError
 from workers.pictures import encode
-from workers.spec.perturbations import CorrespondenceRun, PartBox
+from workers.spec.correspondence import CorrespondenceRun, PartBox
 from workers.store.results import HIDDEN
 
 

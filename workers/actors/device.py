@@ -19,7 +19,7 @@ from workers.corpus.hangs import Limit
 from workers.corpus.lister import GROUP_ROWS
 from workers.corpus.manifest import Row
 from workers.errors import NodeError, StaleFile
-from workers.spec.run import Precision
+from workers.spec.parts import Precision
 from workers.store.root import Root
 
 PROBES = 16  # files of the corpus that a node may find missing before it is blamed

@@ -10,7 +10,7 @@ from workers.actors.project import GroupReport, ProjectWorker
 from workers.actors.scan import ScanWorker, ShardScan
 from workers.actors.shard import CheckpointBatch, CheckpointGroup, CheckpointShard, ShardReport
 from workers.errors import NumericsError
-from workers.spec.run import RunSpec
+from workers.spec.scan import RunSpec
 from workers.store import rows
 from workers.store.results import SHARD
 from workers.store.root import patient

@@ -16,7 +16,7 @@ from workers.corpus.manifest import Row
 from workers.corpus.reader import Picture
 from workers.errors import NumericsError
 from workers.pictures import encode
-from workers.spec.perturbations import IDENTITY, InvarianceRun, InvarianceSpec, Transform
+from workers.spec.invariance import IDENTITY, InvarianceRun, InvarianceSpec, Transform
 from workers.store.results import TRANSFORMED
 
 SHOWN = 5  # pictures of each transform

@@ -22,7 +22,7 @@ from workers.core.network import Layer
 from workers.corpus.reader import Picture
 from workers.errors import NumericsError, SpecError
 from workers.pictures import encode
-from workers.spec.instruments import InversionRun, InvertSpec
+from workers.spec.invert import InversionRun, InvertSpec
 from workers.spec.recipe import Recipe
 from workers.store.results import INVERTED
 

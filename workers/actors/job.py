@@ -10,10 +10,14 @@ from typing import Any, Generic, TypeVar
 from workers.corpus.isolate import Verdict
 from workers.corpus.manifest import Row
 from workers.models.model import StoredModel
-from workers.spec.instruments import InversionRun, OcclusionRun, SanityRun
-from workers.spec.perturbations import CorrespondenceRun, InvarianceRun
+from workers.spec.correspondence import CorrespondenceRun
+from workers.spec.invariance import InvarianceRun
+from workers.spec.invert import InversionRun
+from workers.spec.occlude import OcclusionRun
+from workers.spec.parts import JobSpec, Precision
 from workers.spec.recipe import SCHEDULE, Recipe
-from workers.spec.run import JobSpec, Precision, RunSpec
+from workers.spec.sanity import SanityRun
+from workers.spec.scan import RunSpec
 
 # Raised whenever the same inputs would give other numbers: it invalidates stored results.
 SCAN_ALGORITHM = 1

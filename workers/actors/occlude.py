@@ -24,8 +24,8 @@ from workers.corpus.reader import Picture
 from workers.errors import NumericsError, UnknownClassError
 from workers.pictures import encode, panels
 from workers.pictures.panels import Grid
-from workers.spec.instruments import OcclusionRun
-from workers.spec.run import Fill, Method
+from workers.spec.occlude import OcclusionRun
+from workers.spec.parts import Fill, Method
 from workers.store import rows
 from workers.store.results import OCCLUDED
 

@@ -22,7 +22,8 @@ from workers.corpus import manifest
 from workers.corpus.reader import Batch, Picture
 from workers.errors import NumericsError, ReadError
 from workers.pictures import encode
-from workers.spec.run import Precision, RunSpec
+from workers.spec.parts import Precision
+from workers.spec.scan import RunSpec
 from workers.store.results import PROJECTED
 from workers.store.spill import Spill
 

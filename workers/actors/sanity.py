@@ -25,8 +25,8 @@ from workers.corpus.manifest import Row
 from workers.corpus.reader import Picture
 from workers.errors import NumericsError
 from workers.pictures import encode
-from workers.spec.instruments import Mode, SanityRun
-from workers.spec.run import Method, Precision
+from workers.spec.parts import Method, Precision
+from workers.spec.sanity import Mode, SanityRun
 from workers.store.results import CHECKED
 
 CONTROLS = 3  # other channels per unit: what the similarities are read against

@@ -19,7 +19,8 @@ from workers.core.maxima import Maxima
 from workers.core.statistics import Statistics
 from workers.corpus.reader import Batch, ImageRecord, Reject
 from workers.errors import NumericsError
-from workers.spec.run import Distinct, RunSpec
+from workers.spec.parts import Distinct
+from workers.spec.scan import RunSpec
 from workers.store import rows
 from workers.store.results import SHARD
 

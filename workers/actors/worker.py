@@ -7,7 +7,7 @@ from torch import Tensor
 from workers.actors import device
 from workers.actors.job import Environment, Job, Spec
 from workers.models.model import restore
-from workers.spec.run import Precision
+from workers.spec.parts import Precision
 from workers.store.root import patient
 
 

@@ -21,7 +21,7 @@ from torch.nn import functional
 from workers.core import pooling, steps
 from workers.core.network import Cone, Network
 from workers.core.receptive_field import Box, Span
-from workers.spec.run import Method
+from workers.spec.parts import Method
 
 WINDOW_BYTES = 64 * 2**20
 TAPE_BYTES = 512 * 2**20

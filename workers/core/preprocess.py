@@ -10,7 +10,7 @@ from torchvision.transforms.v2 import functional
 
 from workers.core.receptive_field import Box
 from workers.errors import Reason, Rejected
-from workers.spec.run import Interpolation
+from workers.spec.parts import Interpolation
 
 CHANNELS = 3
 

@@ -22,7 +22,7 @@ from workers.core.graph import Node
 from workers.core.network import Network
 from workers.core.receptive_field import Box
 from workers.core.steps import Step
-from workers.spec.run import Method
+from workers.spec.parts import Method
 
 _WEIGHTED = steps.Convolution | steps.Linear
 

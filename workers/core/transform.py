@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from workers.spec.perturbations import Border, Transform
+from workers.spec.invariance import Border, Transform
 
 GREY = 127.5
 

@@ -18,7 +18,7 @@ import PIL
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from workers.errors import Reason, Rejected
-from workers.spec.run import LimitsSpec
+from workers.spec.parts import LimitsSpec
 
 DECODER = f"pillow {PIL.__version__}"
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")

@@ -15,7 +15,7 @@ from workers.corpus.trial import Patience, first_failure
 from workers.errors import ReadError, Reason
 from workers.host import log
 from workers.host.retrying import retried
-from workers.spec.run import LimitsSpec
+from workers.spec.parts import LimitsSpec
 from workers.store import paths
 from workers.store.root import Root
 

@@ -12,7 +12,7 @@ from workers.corpus.crew import answered
 from workers.corpus.hangs import Limit
 from workers.errors import CorpusError
 from workers.host.retrying import may_pass, reason
-from workers.spec.run import CorpusSpec
+from workers.spec.parts import CorpusSpec
 from workers.store.results import MANIFEST
 
 GROUP_ROWS = 8192

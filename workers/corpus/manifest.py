@@ -23,7 +23,7 @@ from workers.corpus.lister import GROUP_ROWS, Lister
 from workers.corpus.merging import merge
 from workers.errors import CorpusError, DamagedFile
 from workers.host.retrying import retried
-from workers.spec.run import CorpusSpec
+from workers.spec.parts import CorpusSpec
 from workers.store import damage, footers, paths
 from workers.store.results import MANIFEST
 from workers.store.root import Root

@@ -26,7 +26,7 @@ from workers.errors import DecoderHang, DeconvoyError, Reason, Rejected, StaleFi
 from workers.host.heap import Heap
 from workers.host.retrying import patience
 from workers.host.steady import SteadyClock
-from workers.spec.run import LimitsSpec
+from workers.spec.parts import LimitsSpec
 
 FILES_BYTES = 256 << 20  # read and not decoded yet
 PIXELS_BYTES = 1 << 30  # decoded, and what decoding takes beside that

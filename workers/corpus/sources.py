@@ -18,8 +18,8 @@ from workers.corpus.walking import Found, globbed, is_local, walked
 from workers.errors import CorpusError, ReadError, Reason, StaleFile
 from workers.host import retrying
 from workers.host.retrying import retried
+from workers.spec.parts import CorpusSpec
 from workers.spec.patterns import Pattern
-from workers.spec.run import CorpusSpec
 
 READ_HANG_S = 120.0
 SLOWEST_BYTES_PER_S = 1 << 20

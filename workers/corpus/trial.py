@@ -15,7 +15,7 @@ from workers.corpus.crew import TICK_S, no_answer
 from workers.corpus.hangs import Limit, WorkLimit
 from workers.errors import DeconvoyError, Reason, Rejected, RunStopped, StaleFile
 from workers.host.retrying import patience
-from workers.spec.run import LimitsSpec
+from workers.spec.parts import LimitsSpec
 
 if TYPE_CHECKING:
     from workers.corpus.manifest import Row

@@ -16,7 +16,7 @@ from workers.host.retrying import reason
 from workers.models import architectures, weights
 from workers.models import stored as stored_weights
 from workers.models.architectures import Architecture
-from workers.spec.run import ModelSpec
+from workers.spec.parts import ModelSpec
 from workers.store.root import Root
 
 CLASSES_BYTES = 64 << 20

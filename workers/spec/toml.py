@@ -6,7 +6,7 @@ from typing import Any
 
 from workers.errors import SpecError
 from workers.host.retrying import reason
-from workers.spec.run import weights_file
+from workers.spec.parts import weights_file
 
 LARGEST_BYTES = 10_000_000
 DEEPEST = 16

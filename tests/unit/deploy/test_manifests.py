@@ -12,8 +12,8 @@ from ray.scripts import scripts
 from tests.support import deployed
 from tests.support.commands import parse
 from tests.support.deployed import DEPLOY, NAMESPACE, Pod
-from workers.spec.instruments import SPECS
-from workers.spec.run import make
+from workers.spec.kinds import SPECS
+from workers.spec.make import make
 from workers.spec.toml import read_toml
 
 SCRATCH = "/tmp"  # noqa: S108 - in a container

@@ -12,8 +12,8 @@ from ray.scripts import scripts
 from tests.support import deployed
 from tests.support.commands import parse
 from tests.support.deployed import DEPLOY, REPOSITORY
-from workers.spec.instruments import SPECS
-from workers.spec.run import make
+from workers.spec.kinds import SPECS
+from workers.spec.make import make
 from workers.spec.toml import read_toml
 
 PAGES = ["deploy", "instruments", "recipes", "service"]

@@ -12,7 +12,7 @@ from jobs.run.progress import Told
 from workers.errors import ModelError
 from workers.host import log
 from workers.models.model import load
-from workers.spec.run import ModelSpec
+from workers.spec.parts import ModelSpec
 from workers.spec.toml import read_toml
 from workers.store.attempts import Attempts, Begun, Ended
 from workers.store.root import Root

@@ -12,8 +12,8 @@ from jobs.train_demo import Training, train
 from service.cli.main import app
 from tests.support.corpora import photos
 from workers.errors import CorpusError
-from workers.spec.instruments import EvolutionRun
-from workers.spec.run import make, merged
+from workers.spec.evolve import EvolutionRun
+from workers.spec.make import make, merged
 from workers.spec.toml import read_toml
 
 

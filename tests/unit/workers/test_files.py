@@ -12,7 +12,7 @@ from workers.core.network import Network
 from workers.corpus import sources
 from workers.errors import CorpusError, ModelError, ReadError, RedirectError, StoreError
 from workers.models import model, weights
-from workers.spec.run import CorpusSpec, ModelSpec
+from workers.spec.parts import CorpusSpec, ModelSpec
 
 SECRET = b"secret"
 

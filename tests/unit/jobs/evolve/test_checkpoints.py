@@ -8,8 +8,8 @@ from jobs.evolve import checkpoints, pipeline
 from workers.errors import DivergedError, ModelError, SpecError
 from workers.models import model as models
 from workers.models.zfnet import zfnet_mini
-from workers.spec.instruments import EvolutionRun
-from workers.spec.run import make
+from workers.spec.evolve import EvolutionRun
+from workers.spec.make import make
 
 LAYERS = ["relu1", "relu2", "relu3", "relu5", "fc7"]
 

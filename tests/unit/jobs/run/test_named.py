@@ -11,9 +11,10 @@ from tests.support.fakes import environment
 from workers.actors.job import Job
 from workers.corpus import manifest
 from workers.models import model as models
-from workers.spec.instruments import OcclusionRun
-from workers.spec.perturbations import InvarianceRun
-from workers.spec.run import ModelSpec, make
+from workers.spec.invariance import InvarianceRun
+from workers.spec.make import make
+from workers.spec.occlude import OcclusionRun
+from workers.spec.parts import ModelSpec
 from workers.store.root import Root
 
 JOBS = {

@@ -13,7 +13,8 @@ from jobs.run.results import Stored
 from workers.actors.shard import Shard
 from workers.corpus import manifest
 from workers.errors import DamagedFile, DamagedRun
-from workers.spec.run import CorpusSpec, ModelSpec, RunSpec
+from workers.spec.parts import CorpusSpec, ModelSpec
+from workers.spec.scan import RunSpec
 from workers.store import documents, paths
 from workers.store.results import PROJECTED, SHARD
 from workers.store.root import Root

@@ -13,7 +13,7 @@ from tests.support import instrumented
 from tests.support.asking import atlas_of
 from tests.support.published import IMAGES, publish
 from workers.errors import RunError
-from workers.spec.run import check_run_id
+from workers.spec.make import check_run_id
 from workers.store.root import Root
 
 BAD = [

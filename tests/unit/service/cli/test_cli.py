@@ -17,7 +17,8 @@ from service.cli import drawing
 from service.cli.main import app
 from tests.support.published import DEAD, publish
 from workers.errors import QueryError, RunError, RunStopped
-from workers.spec.run import Method, RunSpec
+from workers.spec.parts import Method
+from workers.spec.scan import RunSpec
 from workers.store.root import Root
 
 LEAST = ["--model", "deconvoy://zfnet-mini", "--corpus", "photos", "--root", "root"]

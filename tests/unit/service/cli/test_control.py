@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from service.cli import control, main, serve
+from service.cli import main, serve, status, submissions, submit
 from service.cli.main import app
 from service.control import uploads
 from service.control.clusters import Nowhere, RayCluster, State
@@ -30,8 +30,10 @@ LONG_AGO = "2026-01-01T00:00:00+00:00"
 def submitted(root, cluster, monkeypatch) -> Submissions:
     """A root whose runs any command finds on the cluster that only remembers, and a spec file."""
     found = Submissions(root, cluster)
-    monkeypatch.setattr(control, "submissions_of", lambda *_: found)
-    monkeypatch.setattr(control, "EVERY_S", 0.0)
+    for module in (submit, status):
+        monkeypatch.setattr(module, "submissions_of", lambda *_: found)
+    monkeypatch.setattr(submissions, "EVERY_S", 0.0)
+    monkeypatch.setattr(status, "EVERY_S", 0.0)
     text = 'run = "flowers"\nroot = "."\n[model]\nsource = "deconvoy://zfnet-mini"\n[corpus]\nsource = "s3://bucket/photos"\n'
     root.put("run.toml", text.encode())
     return found
@@ -56,7 +58,7 @@ def test_who_waits_gets_the_exit_code_of_a_published_run_though_its_attempt_has_
         root.put(path, json.dumps(told | {"totals": told["totals"] | {"listed": listed}}).encode())
         return submitted.status("flowers")
 
-    monkeypatch.setattr(control, "_watched", watched)
+    monkeypatch.setattr(submit, "wait_for_end", watched)
     done = waiting(root)
     assert done.exit_code == code, done.output
     assert ("1 of 13 images were rejected, more than max_reject_share" in done.stderr) == bool(code)

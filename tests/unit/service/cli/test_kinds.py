@@ -1,7 +1,6 @@
-"""Every kind of job is known wherever kinds are told apart: what `workers.spec.instruments.SPECS` names is the measure."""
+"""Every kind of job is known wherever kinds are told apart: what `workers.kinds.Kind` names is the measure."""
 
 import sys
-from importlib import import_module
 from types import SimpleNamespace
 from typing import get_args
 
@@ -9,15 +8,16 @@ import pytest
 from typer.main import get_command
 from typer.testing import CliRunner
 
+from jobs.kinds import PIPELINES, pipeline
 from service.atlas import report
 from service.atlas.pages.findings import KINDS
 from service.atlas.pages.parts import SAYS
-from service.cli.control import read_spec
 from service.cli.main import app
+from service.cli.running import read_spec
 from service.http import bodies
 from service.query.findings import TABLE_OF
 from service.sheets import boards
-from workers.spec.instruments import SPECS
+from workers.spec.kinds import SPECS
 
 INSTRUMENTS = SPECS.keys() - {"scan"}
 OWN = {
@@ -27,9 +27,8 @@ OWN = {
 
 def test_every_kind_is_known_wherever_kinds_are_told_apart():
     assert set(get_args(bodies.Job)) == SPECS.keys()
-    assert all(
-        callable(getattr(import_module(f"jobs.{kind}"), kind)) for kind in SPECS
-    )  # as jobs.__main__ imports them
+    assert PIPELINES.keys() == SPECS.keys()
+    assert all(callable(pipeline(kind)) for kind in SPECS)
     assert SPECS.keys() <= get_command(app).commands.keys()
     assert TABLE_OF.keys() == KINDS.keys() == boards.BOARDS.keys() == INSTRUMENTS
     assert SAYS.keys() >= INSTRUMENTS
@@ -52,7 +51,8 @@ def test_what_is_stopped_goes_on_with_the_same_command_if_anything_of_it_is_kept
     def stopped(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setitem(sys.modules, f"jobs.{kind}", SimpleNamespace(**{kind: stopped}))
+    module, _, name = PIPELINES[kind].partition(":")
+    monkeypatch.setitem(sys.modules, module, SimpleNamespace(**{name: stopped}))
     monkeypatch.setattr("service.cli.sanity._of_scan", lambda *_: {})
     monkeypatch.chdir(tmp_path)
     (tmp_path / "parts.csv").write_text("image_id,part,top,left,bottom,right\na.png,eye,0,0,9,9\nb.png,eye,0,0,9,9\n")

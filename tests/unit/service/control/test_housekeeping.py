@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from service.cli.control import nowhere
 from service.cli.main import app
+from service.cli.submissions import schedules_of
 from service.control import rejects
 from service.control.housekeeping import Housekeeping
 from service.control.schedules import Schedules
@@ -33,7 +33,7 @@ def aged(root: Root) -> None:
 
 
 def keeper(root: Root, days: float = 7) -> Housekeeping:
-    return Housekeeping(root, nowhere(root), datetime.now(UTC), timedelta(days=days))
+    return Housekeeping(root, schedules_of(root), datetime.now(UTC), timedelta(days=days))
 
 
 def files(root: Root) -> set[str]:
@@ -111,7 +111,7 @@ def test_a_forgotten_run_of_a_schedule_is_not_fired_again(tmp_path, cluster):
     schedules = Schedules(root, Submissions(root, cluster, clock))
     [run] = nightly(root, keep=None, days=1)
     aged(root)
-    keeping = Housekeeping(root, nowhere(root), NOW, timedelta(days=7), [run])
+    keeping = Housekeeping(root, schedules_of(root), NOW, timedelta(days=7), [run])
     keeping.remove(keeping.plan())
     assert not [path for path in files(root) if path.startswith("runs/")]
     assert schedules.tick() == [] and not cluster.asked

@@ -7,7 +7,7 @@ from threading import Barrier, Thread
 import pytest
 from typer.testing import CliRunner
 
-from service.cli import control
+from service.cli import submit
 from service.cli.main import app
 from service.control.clusters import Nowhere, State
 from service.control.statuses import RunState, Statuses
@@ -244,7 +244,7 @@ def test_the_run_id_of_the_command_wins_over_the_files(submissions, cluster, tmp
     spec = tmp_path / "run.toml"
     text = f'run = "flowers"\nroot = "{tmp_path}"\n[model]\nsource = "deconvoy://zfnet-mini"\n[corpus]\nsource = "s3://bucket/photos"\n'
     spec.write_text(text)
-    monkeypatch.setattr(control, "submissions_of", lambda *_: submissions)
+    monkeypatch.setattr(submit, "submissions_of", lambda *_: submissions)
     done = CliRunner().invoke(app, ["submit", str(spec), "--run", "night-1", "--address", "http://127.0.0.1:8265"])
     assert done.exit_code == 0, done.output
     assert [run for _, run, _ in cluster.asked] == ["night-1"]

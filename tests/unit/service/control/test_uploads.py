@@ -5,8 +5,8 @@ import pytest
 from jobs.evolve import checkpoints
 from service.control.uploads import prepared
 from workers.errors import SpecError, UsageError
-from workers.spec.instruments import EvolutionRun
-from workers.spec.run import make
+from workers.spec.evolve import EvolutionRun
+from workers.spec.make import make
 from workers.store.root import Root
 
 ADDRESS = "http://head.example:8265"

@@ -7,7 +7,7 @@ from service.cli.main import app
 from service.http.places import Allowed
 from workers.corpus import sources
 from workers.errors import RefusedError
-from workers.spec.run import CorpusSpec
+from workers.spec.parts import CorpusSpec
 
 
 @pytest.fixture

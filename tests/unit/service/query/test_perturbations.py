@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 
 from service.atlas import report
 from service.atlas.atlas import Atlas
-from service.cli.control import read_spec
 from service.cli.main import app
+from service.cli.running import read_spec
 from service.query import catalog
 from tests.support import instrumented, pages
 from tests.support.asking import atlas_of

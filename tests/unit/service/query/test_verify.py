@@ -17,7 +17,7 @@ from service.query.verifying import verified
 from tests.support import published as made
 from workers.corpus import manifest
 from workers.errors import RunError
-from workers.spec.run import CorpusSpec
+from workers.spec.parts import CorpusSpec
 from workers.store import documents, paths
 from workers.store.attempts import Attempts, Begun, Ended, Progress
 from workers.store.root import Root

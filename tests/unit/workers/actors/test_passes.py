@@ -21,7 +21,7 @@ from workers.corpus.decode import decode
 from workers.corpus.isolate import Verdict
 from workers.errors import OtherVerdicts, Reason, StaleImage
 from workers.pictures import encode
-from workers.spec.run import LimitsSpec
+from workers.spec.parts import LimitsSpec
 from workers.store import rows
 from workers.store.root import Root
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from workers.actors.project import disagreeing
-from workers.spec.run import Precision
+from workers.spec.parts import Precision
 
 
 def test_a_sum_that_cancels_out_may_differ_by_the_rounding_of_its_terms():

@@ -15,7 +15,7 @@ from workers.core.invariance import features
 from workers.core.network import Network
 from workers.core.preprocess import Preprocessing
 from workers.core.receptive_field import Box
-from workers.spec.run import Interpolation
+from workers.spec.parts import Interpolation
 
 SIDE = 48
 

@@ -11,7 +11,7 @@ from tests.support.differentiated import differentiated, projected
 from workers.core import pooling
 from workers.core.graph import trace
 from workers.core.network import Network
-from workers.spec.run import Method
+from workers.spec.parts import Method
 
 SIDE = 45
 

@@ -9,7 +9,7 @@ from workers.core.graph import trace
 from workers.core.invariance import look, moved, usual_layers
 from workers.core.network import Network
 from workers.core.transform import translated
-from workers.spec.perturbations import Border
+from workers.spec.invariance import Border
 
 SHIFTS = [(0, 0), (1, 0), (0, -5), (7, 3), (-11, 8)]
 

@@ -9,7 +9,7 @@ from workers.core.display import display, undisplay
 from workers.core.preprocess import Preprocessing
 from workers.core.receptive_field import Box
 from workers.core.statistics import QUANTILES, Statistics, bin_values, bins
-from workers.spec.run import Interpolation
+from workers.spec.parts import Interpolation
 
 SCORES = st.lists(st.floats(-1e6, 1e6, width=32), min_size=2, max_size=40)
 

@@ -12,7 +12,7 @@ from workers.core.deconvnet import Units
 from workers.core.graph import trace
 from workers.core.network import Network
 from workers.core.randomisation import Draw, before_rectifier, forgotten, stages
-from workers.spec.run import Method
+from workers.spec.parts import Method
 
 SIDE = 45
 

@@ -8,8 +8,8 @@ from PIL import Image
 from workers.core.invariance import moved, usual_layers
 from workers.core.transform import transformed
 from workers.models import model as models
-from workers.spec.perturbations import Border, Transform
-from workers.spec.run import ModelSpec
+from workers.spec.invariance import Border, Transform
+from workers.spec.parts import ModelSpec
 
 PHOTOS = ("butterfly/image_0011.jpg", "kangaroo/image_0014.jpg", "lotus/image_0012.jpg", "watch/image_0005.jpg")
 

@@ -20,8 +20,8 @@ from workers.core.inversion import Inverted, Part, Problem, Scale
 from workers.models import model as models
 from workers.models.model import Model
 from workers.spec import recipe
+from workers.spec.parts import ModelSpec
 from workers.spec.recipe import Recipe
-from workers.spec.run import ModelSpec
 
 PHOTOS = (
     "butterfly/image_0011.jpg",

@@ -23,7 +23,7 @@ from workers.core.deconvnet import Tape, Units
 from workers.core.graph import trace
 from workers.core.network import Network
 from workers.core.preprocess import Preprocessing
-from workers.spec.run import Interpolation, Method
+from workers.spec.parts import Interpolation, Method
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 NAMES = ["alexnet", "squeezenet1_1", "resnet18"]

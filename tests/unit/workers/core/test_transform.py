@@ -10,7 +10,7 @@ from PIL import Image
 from torch.nn import functional
 
 from workers.core.transform import GREY, rotated, scaled, transformed, translated
-from workers.spec.perturbations import IDENTITY, Border, InvarianceSpec, Transform
+from workers.spec.invariance import IDENTITY, Border, InvarianceSpec, Transform
 
 PADDED = {Border.EDGE: "edge", Border.REFLECT: "reflect", Border.WRAP: "wrap"}
 

@@ -15,7 +15,7 @@ import pytest
 from workers.corpus import manifest
 from workers.corpus.manifest import Listing
 from workers.errors import DamagedFile
-from workers.spec.run import CorpusSpec
+from workers.spec.parts import CorpusSpec
 from workers.store.results import MANIFEST
 from workers.store.root import Root
 

@@ -17,7 +17,7 @@ from tests.support import peaks
 from workers.corpus import decode as decoding
 from workers.corpus.decode import decode
 from workers.errors import Reason, Rejected
-from workers.spec.run import LimitsSpec
+from workers.spec.parts import LimitsSpec
 
 LIMITS = LimitsSpec()
 RAMP = np.arange(256, dtype=np.uint8).reshape(16, 16)
@@ -227,7 +227,7 @@ import sys
 from pathlib import Path
 from workers.corpus.decode import decode, prepare_decoder
 from workers.errors import Rejected
-from workers.spec.run import LimitsSpec
+from workers.spec.parts import LimitsSpec
 prepare_decoder()
 counts = [0, 0]
 for path in sorted(Path(sys.argv[1]).iterdir()):
@@ -296,7 +296,7 @@ from pathlib import Path
 from tests.support import peaks
 from workers.corpus import decode as decoding
 from workers.corpus.decode import decode
-from workers.spec.run import LimitsSpec
+from workers.spec.parts import LimitsSpec
 claimed = []
 status = lambda name: int(re.search(name + r":\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) * 1024
 data = Path(sys.argv[1]).read_bytes()

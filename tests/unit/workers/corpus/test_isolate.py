@@ -13,7 +13,7 @@ from workers.corpus import crew, isolate, manifest, reader, sources, trial
 from workers.corpus.hangs import Limit
 from workers.corpus.isolate import Verdict
 from workers.errors import ReadError, Reason, RunStopped, StaleFile
-from workers.spec.run import CorpusSpec, LimitsSpec
+from workers.spec.parts import CorpusSpec, LimitsSpec
 from workers.store.root import Root
 
 LIMITS = LimitsSpec(bytes=1000)

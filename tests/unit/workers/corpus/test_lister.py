@@ -10,7 +10,7 @@ from tests.support import silent
 from workers.corpus import manifest, sources, walking
 from workers.errors import CorpusError, ReadError
 from workers.host import retrying
-from workers.spec.run import CorpusSpec
+from workers.spec.parts import CorpusSpec
 
 
 def listed(source, **options):

@@ -7,7 +7,7 @@ import pytest
 
 from workers.corpus import manifest, sources
 from workers.errors import CorpusError, ReadError
-from workers.spec.run import CorpusSpec
+from workers.spec.parts import CorpusSpec
 from workers.store.root import Root
 
 

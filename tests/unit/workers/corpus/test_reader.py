@@ -19,7 +19,7 @@ from workers.corpus import isolate, manifest, reader
 from workers.corpus.budget import Budget
 from workers.corpus.isolate import Verdict
 from workers.errors import DecoderHang, ReadError, Reason, Rejected, StaleImage
-from workers.spec.run import Interpolation, LimitsSpec
+from workers.spec.parts import Interpolation, LimitsSpec
 from workers.store.root import Root
 
 LIMITS = LimitsSpec(bytes=100)
@@ -107,7 +107,7 @@ import sys, time
 from pathlib import Path
 import numpy as np, torch
 from workers.corpus import manifest, reader
-from workers.spec.run import LimitsSpec
+from workers.spec.parts import LimitsSpec
 
 def decode(data, limits, claim):
     print("decoding", flush=True)

@@ -9,7 +9,7 @@ import torch
 from workers.errors import DamagedFile, NodeError
 from workers.models import model as models
 from workers.models import stored
-from workers.spec.run import ModelSpec
+from workers.spec.parts import ModelSpec
 from workers.store import paths
 from workers.store.root import Root
 

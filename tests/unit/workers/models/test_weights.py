@@ -17,7 +17,7 @@ import torchvision.models
 from workers.errors import DivergedError, ModelError
 from workers.models import architectures, weights
 from workers.models.model import load
-from workers.spec.run import ModelSpec, weights_file
+from workers.spec.parts import ModelSpec, weights_file
 from workers.spec.toml import relative_to
 
 

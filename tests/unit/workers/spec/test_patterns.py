@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from workers.spec.parts import CorpusSpec
 from workers.spec.patterns import LONGEST, Pattern
-from workers.spec.run import CorpusSpec
 
 HOSTILE = "a" * 50 + "b"
 TEXTS = [

@@ -7,7 +7,7 @@ from pathlib import Path, PurePath
 import pytest
 
 from workers.errors import SpecError
-from workers.spec.run import make_spec
+from workers.spec.scan import make_spec
 from workers.spec.toml import read_spec, read_toml
 
 LEAST = 'root = "r"\n[model]\nsource = "deconvoy://zfnet-mini"\n{model}\n[corpus]\nsource = "c"\n[scan]\n{scan}\n'

@@ -1,4 +1,4 @@
-"""The commands `sql`, `views` and `report`. Takes SQL or a file's name; prints rows, writes files."""
+"""The commands `sql` and `views`. Takes SQL or a file's name; prints rows, or writes views."""
 
 import datetime
 import decimal
@@ -9,10 +9,16 @@ from typing import Annotated, Any
 
 import typer
 
-from service.cli.query import JsonOption, RootOption
-from service.cli.terminal import echo
-from workers.errors import UsageError
+from service.cli.options import Json, RootOption
+from service.cli.running import write_text
 from workers.store.root import Root
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(sql)
+    app.command()(views)
+
 
 _SAID: tuple[tuple[tuple[type, ...], Callable[[Any], Any]], ...] = (
     ((type(None), bool, int, str), lambda value: value),
@@ -20,14 +26,9 @@ _SAID: tuple[tuple[tuple[type, ...], Callable[[Any], Any]], ...] = (
     ((datetime.date, datetime.time), lambda value: value.isoformat()),
     ((decimal.Decimal,), lambda value: int(value) if value == value.to_integral_value() else float(value)),
 )
+
+
 _JSON_CELL_BYTES, _TEXT_CELL_BYTES = 300, 1100  # what printing a value takes (measured)
-
-
-def add_to(app: typer.Typer) -> None:
-    """Add the commands."""
-    app.command()(sql)
-    app.command()(views)
-    app.command()(report)
 
 
 def sql(
@@ -40,7 +41,7 @@ def sql(
     unsafe: Annotated[
         bool, typer.Option("--unsafe", help="Let the query read and write files and use the network.")
     ] = False,
-    as_json: JsonOption = False,
+    as_json: Json = False,
 ) -> None:
     """Ask the tables of all published runs in SQL. `SHOW TABLES` and `DESCRIBE units` list what there is.
 
@@ -66,29 +67,7 @@ def views(
     """Write `CREATE VIEW` statements over the files of all published runs, for any DuckDB."""
     from service.query import sql as answers
 
-    _write(output, "views", answers.views(Root(root)))
-
-
-def report(
-    run: Annotated[str, typer.Argument(help="Run id.")],
-    root: RootOption,
-    output: Annotated[Path, typer.Option("-o", "--output", help="HTML file to write.")] = Path("report.html"),
-    channels: Annotated[int, typer.Option(min=1, help="Channels shown of each layer.")] = 12,
-) -> None:
-    """Write a run as one HTML file that holds every picture in itself, to mail."""
-    from service.atlas import report as reports
-    from service.atlas.atlas import Atlas
-
-    atlas = Atlas(Root(root))
-    _write(output, "report", reports.report(atlas, atlas.run(run), channels))
-
-
-def _write(output: Path, what: str, text: str) -> None:
-    try:
-        output.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"{what} {str(output)!r} cannot be written: {error.strerror or error}") from error
-    echo(str(output))
+    write_text(output, "views", answers.views(Root(root)))
 
 
 def _apart(names: Iterable[str]) -> list[str]:

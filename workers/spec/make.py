@@ -1,22 +1,73 @@
-"""What is wrong with a spec. Takes pydantic's complaints, gives one line for each: key, value, and what would be right."""
+"""Make specs. Takes nested dicts, gives a frozen spec, or an error with every mistake in it and what would be right."""
 
+import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from workers.errors import nearest
+from workers.errors import RunIdError, SpecError, nearest
+from workers.spec.parts import Frozen
 
+RUN_ID = re.compile(r"[a-z][a-z0-9._-]{0,99}(?<!\.json)\Z")  # a page's data is at its path + .json
 LONGEST = 200  # characters of a value in a message
 INT64 = range(-(2**63), 2**63)
 
+AnySpec = TypeVar("AnySpec", bound=Frozen)
 
-def unusable(values: Any, key: str = "") -> list[str]:  # noqa: ANN401 - nested dicts and lists of plain values
+
+def slug(*names: str) -> str:
+    """Names as the beginning of a run id: at most 70 of a-z, 0-9 and hyphens, a letter first; may be empty."""
+    words = re.sub(r"[^a-z0-9]+", "-", "-".join(names).lower())
+    return words.lstrip("-0123456789")[:70].rstrip("-")
+
+
+def check_run_id(run: str) -> str:
+    """Return the run id, or raise RunIdError with the rule it breaks."""
+    if not RUN_ID.match(run):
+        raise RunIdError(
+            f"run id {run!r} is no run id: a small letter, then up to 99 of a-z 0-9 . _ - (such as 'flowers-zfnet'), and no"
+            " .json at its end"
+        )
+    return run
+
+
+def make(kind: type[AnySpec], values: dict[str, Any]) -> AnySpec:
+    """Make a spec from nested dicts.
+
+    Raises:
+        SpecError: with every mistake, its key and what would be right.
+        RunIdError: the run id is none.
+    """
+    if isinstance(values.get("run"), str):
+        check_run_id(values["run"])
+    wrong = _unusable(values)
+    if wrong:
+        raise SpecError(wrong)
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        raise SpecError(_mistakes(kind, error)) from None
+
+
+def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """Lay nested dict `over` on `base`; values of None in `over` say nothing."""
+    result = dict(base)
+    for key, value in over.items():
+        if isinstance(value, dict):
+            below = base.get(key, {})
+            result[key] = merged(below if isinstance(below, dict) else {}, value)
+        elif value is not None:
+            result[key] = value
+    return result
+
+
+def _unusable(values: Any, key: str = "") -> list[str]:  # noqa: ANN401 - nested dicts and lists of plain values
     """Values that are not wrong in one place but in any: integers that no table holds, and text that no path holds."""
     if isinstance(values, dict):
-        return [line for name, value in values.items() for line in unusable(value, f"{key}.{name}".removeprefix("."))]
+        return [line for name, value in values.items() for line in _unusable(value, f"{key}.{name}".removeprefix("."))]
     if isinstance(values, list | tuple):
-        return [line for number, value in enumerate(values) for line in unusable(value, f"{key}.{number}")]
+        return [line for number, value in enumerate(values) for line in _unusable(value, f"{key}.{number}")]
     if isinstance(values, int) and values not in INT64:
         return [f"{key}: an integer of {len(f'{abs(values):x}') * 4} bits is wrong; it has to fit into 64"]
     if isinstance(values, str) and "\0" in values:
@@ -24,7 +75,7 @@ def unusable(values: Any, key: str = "") -> list[str]:  # noqa: ANN401 - nested 
     return []
 
 
-def mistakes(kind: type[BaseModel], error: ValidationError) -> list[str]:
+def _mistakes(kind: type[BaseModel], error: ValidationError) -> list[str]:
     """Every mistake in a line of its own, in the order of the spec."""
     every = error.errors()
     return [_explain(kind, problem) for problem in every if not _follows(problem, every)]

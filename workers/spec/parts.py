@@ -1,20 +1,22 @@
-"""What a run is asked to do. Takes nested dicts, gives one frozen value; touches no file and no torch."""
+"""The parts that specs share: model, corpus, limits, resources. Takes nested dicts, gives frozen values; loads no torch."""
 
 import re
 from enum import StrEnum
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from workers.errors import RunIdError, SpecError
-from workers.spec.mistakes import mistakes, unusable
 from workers.spec.patterns import Pattern
 
-RUN_ID = re.compile(r"[a-z][a-z0-9._-]{0,99}(?<!\.json)\Z")  # a page's data is at its path + .json
-
 RunId = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9._-]{0,99}$")]
+
+
 FAMILIES = ("deconvoy", "torchvision")
+
+
 Word = Annotated[str, StringConstraints(min_length=1)]
+
+
 Triple = tuple[float, float, float]
 
 
@@ -109,31 +111,6 @@ class CorpusSpec(Frozen):
         return self
 
 
-class ScanSpec(Frozen):
-    """The first pass: which layers, and what is kept of each channel."""
-
-    layers: tuple[Word, ...] = Field(("auto",), min_length=1, description="layer names, globs, or 'auto'")
-    batch: int = Field(32, ge=1, le=4096, description="images in one forward pass")
-    shard: int = Field(512, ge=1, le=1_000_000, description="images in one shard, a multiple of batch")
-    max_reject_share: float = Field(0.05, ge=0, le=1, description="share of rejects above which the exit code is 3")
-    k: int = Field(9, ge=1, le=1000, description="images kept per channel")
-    distinct: Distinct = Field(Distinct.CONTENT, description="what counts once: content, group or none")
-
-    @model_validator(mode="after")
-    def _whole_batches(self) -> Self:
-        if self.shard % self.batch:
-            raise ValueError(f"shard {self.shard} is not a multiple of batch {self.batch}")
-        return self
-
-
-class ProjectSpec(Frozen):
-    """The second pass: how activations are carried down and stored."""
-
-    method: Method = Field(Method.DECONVNET, description="deconvnet, guided_backprop or gradient")
-    image_format: Literal["webp", "png"] = Field("webp", description="patches as WebP, or all images lossless as PNG")
-    previews: bool = Field(True, description="keep a small copy of each image that tops a channel")
-
-
 class LimitsSpec(Frozen):
     """What one image file may cost."""
 
@@ -155,15 +132,30 @@ class ResourcesSpec(Frozen):
     threads: int = Field(1, ge=1, le=256, description="CPU threads of one actor")
 
 
-class JobSpec(Frozen):
-    """What every job over a corpus is told: everything that its tables depend on, and the resources that they do not."""
+class AnyRun(Frozen):
+    """What every run is asked: its id, and where its datasets go."""
 
     run: RunId | None = Field(None, description="run id; made from model, corpus and time when absent")
     root: Word = Field(description="folder or fsspec URL that holds the datasets")
+
+    @property
+    def cluster_resources(self) -> ResourcesSpec | None:
+        """What the run needs of a Ray cluster; None if it runs without actors."""
+        return None
+
+
+class JobSpec(AnyRun):
+    """What every job over a corpus is asked: everything that its tables depend on, and the resources that they do not."""
+
     model: ModelSpec
     corpus: CorpusSpec
     limits: LimitsSpec = LimitsSpec()
     resources: ResourcesSpec = ResourcesSpec()
+
+    @property
+    def cluster_resources(self) -> ResourcesSpec:
+        """Actors, device and threads."""
+        return self.resources
 
     def identity(self) -> dict[str, Any]:
         """What a run id stands for: the spec, its device resolved, without run, root and how many actors there are."""
@@ -186,87 +178,8 @@ class JobSpec(Frozen):
         return None
 
 
-class RunSpec(JobSpec):
-    """One scan."""
-
-    scan: ScanSpec = ScanSpec()
-    project: ProjectSpec = ProjectSpec()
-
-    @property
-    def batch_size(self) -> int:
-        """Images in one forward pass."""
-        return self.scan.batch
-
-    def with_smaller_batch(self) -> Self | None:
-        """The spec with the largest smaller batch that divides this one's, so that shards stay whole numbers of batches."""
-        smaller = next((size for size in range(self.scan.batch // 2, 0, -1) if self.scan.batch % size == 0), None)
-        if smaller is None:
-            return None
-        return self.model_copy(update={"scan": self.scan.model_copy(update={"batch": smaller})})
-
-    @model_validator(mode="after")
-    def _groups_are_given(self) -> Self:
-        if self.scan.distinct is Distinct.GROUP and self.corpus.group == "none":
-            raise ValueError("scan.distinct is 'group' but corpus.group is 'none': say where the group comes from")
-        return self
-
-
-AnySpec = TypeVar("AnySpec", bound=Frozen)
-
-
-def slug(*names: str) -> str:
-    """Names as the beginning of a run id: at most 70 of a-z, 0-9 and hyphens, a letter first; may be empty."""
-    words = re.sub(r"[^a-z0-9]+", "-", "-".join(names).lower())
-    return words.lstrip("-0123456789")[:70].rstrip("-")
-
-
-def check_run_id(run: str) -> str:
-    """Return the run id, or raise RunIdError with the rule it breaks."""
-    if not RUN_ID.match(run):
-        raise RunIdError(
-            f"run id {run!r} is no run id: a small letter, then up to 99 of a-z 0-9 . _ - (such as 'flowers-zfnet'), and no"
-            " .json at its end"
-        )
-    return run
-
-
-def make_spec(values: dict[str, Any]) -> RunSpec:
-    """The spec of a scan; see `make`."""
-    return make(RunSpec, values)
-
-
-def make(kind: type[AnySpec], values: dict[str, Any]) -> AnySpec:
-    """Make a spec from nested dicts.
-
-    Raises:
-        SpecError: with every mistake, its key and what would be right.
-        RunIdError: the run id is none.
-    """
-    if isinstance(values.get("run"), str):
-        check_run_id(values["run"])
-    wrong = unusable(values)
-    if wrong:
-        raise SpecError(wrong)
-    try:
-        return kind.model_validate(values)
-    except ValidationError as error:
-        raise SpecError(mistakes(kind, error)) from None
-
-
 def weights_file(source: str) -> str | None:
     """The file or URL of weights in a model's source; None where it names none, or torchvision's own by a word."""
     head, _, weights = source.partition("?weights=")
     known = head.startswith("torchvision://") and re.fullmatch(r"\w+", weights)
     return weights if weights and not known else None
-
-
-def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """Lay nested dict `over` on `base`; values of None in `over` say nothing."""
-    result = dict(base)
-    for key, value in over.items():
-        if isinstance(value, dict):
-            below = base.get(key, {})
-            result[key] = merged(below if isinstance(below, dict) else {}, value)
-        elif value is not None:
-            result[key] = value
-    return result

@@ -1,4 +1,4 @@
-"""The commands that perturb images: `invariance`, `correspondence`. Takes words, runs jobs, tells how they ended."""
+"""The command `correspondence`. Takes flags and a CSV file of parts, runs the job, reports how it ended."""
 
 import csv
 from pathlib import Path
@@ -7,57 +7,17 @@ from typing import Annotated
 import typer
 
 from service.cli import drawing
-from service.cli.instruments import carry_out
-from service.cli.options import Classes, Common, Fill, Images, Label, Output, Sample, Target, over_a_corpus
-from service.cli.running import absolute
+from service.cli.options import Common, Fill, Output, over_a_corpus
+from service.cli.running import carry_out
 from workers.errors import SpecError
-
-COLUMNS = ("image_id", "part", "top", "left", "bottom", "right")
-
-Amounts = str | None
 
 
 def add_to(app: typer.Typer) -> None:
-    """Add the commands."""
-    app.command()(invariance)
+    """Add the command."""
     app.command()(correspondence)
 
 
-@over_a_corpus
-def invariance(  # noqa: PLR0913 - one parameter per flag; one that is not given leaves it to the spec
-    common: Common,
-    *,
-    layers: Annotated[
-        list[str] | None, typer.Option(help="Layer, glob or auto; may be repeated. First, last and output without it.")
-    ] = None,
-    images: Images = None,
-    sample: Sample = None,
-    transforms: Annotated[
-        str | None, typer.Option(help="Of translate_y,translate_x,scale,rotate; without it all but translate_x.")
-    ] = None,
-    translations: Annotated[Amounts, typer.Option(help="Such as -20,-10,10,20: model-input pixels.")] = None,
-    scales: Annotated[Amounts, typer.Option(help="Such as 0.5,1.5: factors.")] = None,
-    rotations: Annotated[Amounts, typer.Option(help="Such as 90,180: degrees counter-clockwise.")] = None,
-    border: Annotated[str | None, typer.Option(help="What is seen beyond it: grey, edge, reflect or wrap.")] = None,
-    target: Target = None,
-    classes: Classes = None,
-    label: Label = None,
-    output: Output = None,
-) -> None:
-    """Move, enlarge and turn images and see how far their features move: Figure 5 of Zeiler & Fergus."""
-    drawing.check_output(output)
-    from jobs.invariance import invariance as run_invariance
-    from workers.spec.perturbations import InvarianceRun
-
-    what = {"layers": layers or None, "images": images or None, "sample": sample, "border": border, "target": target}
-    amounts = {"translations": translations, "scales": scales, "rotations": rotations, "transforms": transforms}
-    flags = {
-        "model": {"classes": absolute(classes)},
-        "corpus": {"label": label},
-        "invariance": what | {name: text.split(",") if text else None for name, text in amounts.items()},
-    }
-    asked = common.asked(InvarianceRun, flags)
-    carry_out(lambda watch: run_invariance(asked, watch), output, as_json=common.as_json)
+COLUMNS = ("image_id", "part", "top", "left", "bottom", "right")
 
 
 @over_a_corpus
@@ -78,13 +38,12 @@ def correspondence(  # noqa: PLR0913 - one parameter per flag; one that is not g
 ) -> None:
     """Hide the same part of several images and see whether features change alike: Table 1 of Zeiler & Fergus."""
     drawing.check_output(output)
-    from jobs.correspondence import correspondence as run_correspondence
-    from workers.spec.perturbations import CorrespondenceRun
+    from workers.spec.correspondence import CorrespondenceRun
 
     boxes = read_parts(parts) if parts else None
     told = {"parts": boxes, "layers": layers or None, "draws": draws, "seed": seed, "fill": fill}
     asked = common.asked(CorrespondenceRun, {"correspondence": told})
-    carry_out(lambda watch: run_correspondence(asked, watch), output, as_json=common.as_json)
+    carry_out(asked, output, as_json=common.as_json)
 
 
 def read_parts(path: Path) -> list[dict[str, str]]:

@@ -1,0 +1,29 @@
+"""The function that carries out each kind of job. Takes a kind, imports its pipeline, gives the function."""
+
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any
+
+from jobs.run.outcome import Outcome
+from jobs.watch import Watcher
+from workers.kinds import Kind
+
+Pipeline = Callable[[Any, Watcher], Outcome]  # each takes the spec of its own kind
+
+PIPELINES: Mapping[Kind, str] = {
+    Kind.SCAN: "jobs.scan:scan",
+    Kind.OCCLUDE: "jobs.occlude:occlude",
+    Kind.INVERT: "jobs.invert:invert",
+    Kind.FILTERS: "jobs.filters:filters",
+    Kind.EVOLVE: "jobs.evolve.pipeline:evolve",
+    Kind.INVARIANCE: "jobs.invariance:invariance",
+    Kind.CORRESPONDENCE: "jobs.correspondence:correspondence",
+    Kind.SANITY: "jobs.sanity:sanity",
+}
+
+
+def pipeline(kind: Kind) -> Pipeline:
+    """The function that takes a spec of this kind to a published run. Importing it loads torch."""
+    module, _, name = PIPELINES[kind].partition(":")
+    function: Pipeline = getattr(import_module(module), name)
+    return function

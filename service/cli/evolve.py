@@ -1,0 +1,51 @@
+"""The command `evolve`. Takes flags, runs the job, reports how it ended."""
+
+from typing import Annotated
+
+import typer
+
+from service.cli import drawing
+from service.cli.options import Classes, Common, Label, Layers, Method, Output, over_a_corpus
+from service.cli.running import absolute, absolute_model, carry_out
+from workers.errors import UsageError
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(evolve)
+
+
+@over_a_corpus
+def evolve(  # noqa: PLR0913 - one parameter per flag; one that is not given leaves it to the spec
+    common: Common,
+    *,
+    checkpoints: Annotated[
+        list[str] | None, typer.Option(help="File of weights or quoted glob; may be repeated, in the training's order.")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="deconvoy://NAME or torchvision://NAME, without weights.")] = None,
+    layers: Layers = None,
+    k: Annotated[int | None, typer.Option(help="Images kept per channel and compared.")] = None,
+    settled_share: Annotated[float | None, typer.Option(help="Of top images, to count as settled.")] = None,
+    method: Method = None,
+    classes: Classes = None,
+    label: Label = None,
+    output: Output = None,
+) -> None:
+    """See how features come to be: the scan over every checkpoint of a training, Figure 4 of Zeiler & Fergus."""
+    drawing.check_output(output)
+    from workers.spec.evolve import EvolutionRun
+
+    if common.spec is None and model is None:
+        raise UsageError(
+            "evolve wants a --model without weights, such as deconvoy://zfnet-mini or torchvision://resnet18"
+        )
+    files = [absolute(each) for each in checkpoints or ()]
+    flags = {
+        "model": {"source": absolute_model(model), "classes": absolute(classes)},
+        "corpus": {"label": label},
+        "evolve": {"checkpoints": files or None, "settled_share": settled_share},
+        "scan": {"layers": layers or None, "k": k},
+        "project": {"method": method},
+    }
+    asked = common.asked(EvolutionRun, flags)
+    carry_out(asked, output, as_json=common.as_json)

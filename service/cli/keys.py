@@ -1,0 +1,55 @@
+"""The commands `keys add`, `keys list` and `keys remove`. Takes names and scopes, keeps keys under a root."""
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from service.cli.options import Json, RootOption
+from service.cli.terminal import echo
+from workers.errors import UsageError
+from workers.store.root import Root, existing
+
+keys = typer.Typer(no_args_is_help=True, help="Keys for the service.")
+
+
+def add_to(parent: typer.Typer) -> None:
+    """Add the commands."""
+    parent.add_typer(keys, name="keys")
+
+
+@keys.command("add")
+def add_key(
+    name: Annotated[str, typer.Argument(help="What the key is for.")],
+    root: RootOption,
+    scope: Annotated[str, typer.Option(help="read, submit or admin; each lets do what those before it do.")] = "read",
+) -> None:
+    """Make a key and print it, this once."""
+    from service.http.keys import Keys, Scope
+
+    if scope not in list(Scope):
+        raise UsageError(f"there is no scope {scope!r}; there are read, submit and admin")
+    echo(Keys(Root(root)).add(name, Scope(scope)))
+
+
+@keys.command("list")
+def list_keys(root: RootOption, as_json: Json = False) -> None:
+    """Print the keys; not their secrets, which nobody has kept."""
+    from service.cli.console import print_json, print_table
+    from service.http.keys import Keys
+
+    rows = [
+        {name: value for name, value in asdict(key).items() if name != "digest"} for key in Keys(existing(root)).all()
+    ]
+    if as_json:
+        print_json(rows)
+    else:
+        print_table(rows, {name: name for name in ("id", "name", "scope", "created")})
+
+
+@keys.command("remove")
+def remove_key(number: Annotated[str, typer.Argument(help="Id of the key.")], root: RootOption) -> None:
+    """Let a key do nothing any more."""
+    from service.http.keys import Keys
+
+    Keys(existing(root)).remove(number)

@@ -1,0 +1,55 @@
+"""The command `layers`. Takes a model, prints its layers."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from service.cli.options import MODEL, Json
+from service.cli.running import absolute_model
+
+if TYPE_CHECKING:
+    from workers.core.network import Layer
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(layers)
+
+
+def layers(model: Annotated[str, typer.Argument(help=MODEL)], as_json: Json = False) -> None:
+    """Print the layers of a model."""
+    from service.cli.console import print_json, print_table
+    from workers.models.model import load
+    from workers.spec.make import make
+    from workers.spec.parts import ModelSpec
+
+    found = [_layer(layer) for layer in load(make(ModelSpec, {"source": absolute_model(model)})).network.layers]
+    if as_json:
+        print_json(found)
+        return
+    shown = [
+        {
+            **layer,
+            "map": f"{layer['height']} x {layer['width']}",
+            "field": f"{layer['field_height']} x {layer['field_width']}",
+        }
+        for layer in found
+    ]
+    headings = {"index": "index", "layer": "layer", "kind": "kind", "channels": "channels", "map": "map size"}
+    print_table(shown, headings | {"field": "receptive field", "stride_y": "stride", "auto": "auto"})
+
+
+def _layer(layer: "Layer") -> dict[str, Any]:
+    return {
+        "index": layer.index,
+        "layer": layer.name,
+        "kind": layer.kind,
+        "channels": layer.channels,
+        "height": layer.height,
+        "width": layer.width,
+        "field_height": layer.field.height,
+        "field_width": layer.field.width,
+        "stride_y": layer.field.stride_y,
+        "stride_x": layer.field.stride_x,
+        "auto": layer.auto,
+    }

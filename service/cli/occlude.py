@@ -1,0 +1,44 @@
+"""The command `occlude`. Takes flags, runs the job, reports how it ended."""
+
+from typing import Annotated
+
+import typer
+
+from service.cli import drawing
+from service.cli.options import Classes, Common, Fill, Images, Label, Output, Sample, Target, over_a_corpus
+from service.cli.running import absolute, carry_out
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(occlude)
+
+
+@over_a_corpus
+def occlude(  # noqa: PLR0913 - one parameter per flag; one that is not given leaves it to the spec
+    common: Common,
+    *,
+    layer: Annotated[str | None, typer.Option(help="Layer whose strongest feature map is followed.")] = None,
+    images: Images = None,
+    sample: Sample = None,
+    size: Annotated[int | None, typer.Option(help="Side of the square, model-input pixels.")] = None,
+    stride: Annotated[int | None, typer.Option(help="Between neighbouring positions, pixels.")] = None,
+    fill: Fill = None,
+    target: Target = None,
+    from_run: Annotated[str | None, typer.Option(help="Scan whose projections of the channel stand beside.")] = None,
+    classes: Classes = None,
+    label: Label = None,
+    output: Output = None,
+) -> None:
+    """Slide a grey square over images and see what it takes away: Figure 7 of Zeiler & Fergus."""
+    drawing.check_output(output)
+    from workers.spec.occlude import OcclusionRun
+
+    square = {"size": size, "stride": stride, "fill": fill, "target": target, "from_run": from_run}
+    flags = {
+        "model": {"classes": absolute(classes)},
+        "corpus": {"label": label},
+        "occlude": {"layer": layer, "images": images or None, "sample": sample, **square},
+    }
+    asked = common.asked(OcclusionRun, flags)
+    carry_out(asked, output, as_json=common.as_json)

@@ -1,0 +1,71 @@
+"""The command `scan`. Takes flags, scans a corpus or prints the plan."""
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from service.cli.options import Common, Label, Layers, Method, over_a_corpus
+from service.cli.running import carry_out, size
+
+if TYPE_CHECKING:
+    from workers.spec.scan import RunSpec
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(scan)
+
+
+@over_a_corpus
+def scan(  # noqa: PLR0913 - one parameter per flag; one that is not given leaves it to the spec
+    common: Common,
+    *,
+    layers: Layers = None,
+    k: Annotated[int | None, typer.Option(help="Images kept per channel.")] = None,
+    batch: Annotated[int | None, typer.Option(help="Images in one forward pass.")] = None,
+    shard: Annotated[int | None, typer.Option(help="Images in one shard, a multiple of the batch.")] = None,
+    distinct: Annotated[str | None, typer.Option(help="What counts once: content, group or none.")] = None,
+    group: Annotated[str | None, typer.Option(help="none, folder, or a regular expression on the image id.")] = None,
+    label: Label = None,
+    method: Method = None,
+    image_format: Annotated[str | None, typer.Option(help="webp, or png for lossless everywhere.")] = None,
+    previews: Annotated[bool | None, typer.Option(help="Keep small copies of the top images.")] = None,
+    precision: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.")] = None,
+    max_reject_share: Annotated[
+        float | None, typer.Option(help="Share of rejects above which the exit code is 3.")
+    ] = None,
+    resize: Annotated[int | None, typer.Option(help="Short side after resizing, pixels.")] = None,
+    crop: Annotated[int | None, typer.Option(help="Side of the centre crop, pixels.")] = None,
+    interpolation: Annotated[str | None, typer.Option(help="nearest, bilinear or bicubic.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print the plan; write nothing.")] = False,
+) -> None:
+    """Find each channel's strongest images in a corpus and carry their activation down to pixels."""
+    from workers.spec.scan import RunSpec
+
+    what = {"layers": layers or None, "k": k, "batch": batch, "shard": shard, "distinct": distinct}
+    flags = {
+        "model": {"resize": resize, "crop": crop, "interpolation": interpolation},
+        "corpus": {"label": label, "group": group},
+        "scan": {**what, "max_reject_share": max_reject_share},
+        "project": {"method": method, "image_format": image_format, "previews": previews},
+        "resources": {"precision": precision},
+    }
+    asked = common.asked(RunSpec, flags)
+    if dry_run:
+        _plan(asked, as_json=common.as_json)
+    else:
+        carry_out(asked, None, as_json=common.as_json)
+
+
+def _plan(spec: "RunSpec", *, as_json: bool) -> None:
+    from jobs.dry_run import dry_run
+    from service.cli.console import print_json, print_table
+
+    plan = asdict(dry_run(spec))
+    if as_json:
+        print_json(plan)
+        return
+    plan["estimated_bytes"] = f"{size(plan['estimated_bytes'])}, roughly"
+    rows = [{"what": name.replace("_", " "), "plan": str(value)} for name, value in plan.items()]
+    print_table(rows, {"what": "what", "plan": "plan"})

@@ -1,0 +1,76 @@
+"""The commands `status`, `logs` and `cancel`. Takes run ids, reports submitted runs, prints their logs, stops them."""
+
+import time
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from service.cli.options import Address, AnyAddress, Json, RootOption, RunWord
+from service.cli.submissions import (
+    EVERY_S,
+    describe_progress,
+    live_states,
+    print_status,
+    submissions_of,
+    wait_for_end,
+)
+from service.cli.terminal import complain, echo_log
+from workers.store.root import existing
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(status)
+    app.command()(logs)
+    app.command()(cancel)
+
+
+def status(
+    root: RootOption,
+    address: AnyAddress = None,
+    run: Annotated[str | None, typer.Argument(help="Run id; all runs without it.")] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Until it ends.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Tell how submitted runs go: by what is under the root, and by the cluster if one is named."""
+    from service.cli.console import print_json, print_table
+
+    submissions = submissions_of(existing(root), address)
+    if run is not None:
+        found = wait_for_end(submissions, run) if watch else submissions.status(run)
+        print_status(found, submissions.root, as_json=as_json)
+        return
+    rows = [asdict(each) for each in submissions.statuses()]
+    if as_json:
+        print_json(rows)
+        return
+    shown = [row | {"progress": describe_progress(row)} for row in rows]
+    print_table(shown, {name: name for name in ("run", "job", "state", "attempt", "progress", "waits", "error")})
+
+
+def logs(
+    run: RunWord,
+    root: RootOption,
+    address: Address,
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="As they come, until the run ends.")] = False,
+) -> None:
+    """Print what the last attempt at a run has printed."""
+    submissions, shown, attempt = submissions_of(existing(root), address), 0, 0
+    while True:
+        found, text = submissions.status(run), submissions.logs(run)
+        if found.attempt != attempt:  # it was submitted again
+            shown, attempt = 0, found.attempt
+        echo_log(text[shown:])
+        shown = len(text)
+        if not (follow and found.state in live_states()):
+            if not text:
+                complain(f"the cluster at {address} has no log of run {run!r}, which is {found.state}")
+            return
+        time.sleep(EVERY_S)
+
+
+def cancel(run: RunWord, root: RootOption, address: AnyAddress = None, as_json: Json = False) -> None:
+    """Stop a run, within ten seconds where no cluster is named; what it has finished stays, and submitting it again goes on."""
+    submissions = submissions_of(existing(root), address)
+    print_status(submissions.cancel(run), submissions.root, as_json=as_json)

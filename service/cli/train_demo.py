@@ -1,0 +1,37 @@
+"""The command `train-demo`. Takes flags, trains a small network, writes its checkpoints."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from service.cli.options import Json
+from service.cli.running import absolute
+from service.cli.terminal import echo
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(name="train-demo")(train_demo)
+
+
+def train_demo(  # noqa: PLR0913 - one parameter per flag
+    *,
+    corpus: Annotated[str, typer.Option(help="Folder of images, a folder for each class.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the checkpoints; made if missing.")],
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the images.")] = 12,
+    device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; all without it.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the weights, the held-out images and the order.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Train zfnet-mini on a folder of labelled images, a checkpoint for each epoch, to try `evolve` on."""
+    from jobs.train_demo import Training, train
+    from service.cli.console import print_json
+
+    asked = Training(str(absolute(corpus)), output.absolute(), epochs, device, threads, seed)
+    outcome = train(asked, (lambda _: None) if as_json else echo)
+    if as_json:
+        print_json(outcome)
+        return
+    echo(f"look    deconvoy evolve --spec {output}/evolve.toml --root ROOT")

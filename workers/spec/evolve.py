@@ -1,0 +1,38 @@
+"""What a run over the checkpoints of a training is asked to do."""
+
+from pathlib import PurePosixPath
+
+from pydantic import Field
+
+from workers.spec.parts import Frozen, Word
+from workers.spec.scan import RunSpec
+
+
+class EvolveSpec(Frozen):
+    """A training, looked at through its checkpoints."""
+
+    checkpoints: tuple[Word, ...] = Field(
+        min_length=1,
+        description="files of weights in the order of the training, or globs, whose files go by the numbers in their names",
+    )
+    settled_share: float = Field(
+        0.5,
+        gt=0,
+        le=1,
+        description="a channel has settled when it shares this much of its top images with the last checkpoint",
+    )
+
+
+class EvolutionRun(RunSpec):
+    """A scan of every checkpoint of a training; `model` gives the network without weights."""
+
+    evolve: EvolveSpec
+
+
+def checkpoint_name(file: str) -> str:
+    """What a checkpoint is called: its file's name without the ending."""
+    name = PurePosixPath(file).name
+    return name.rpartition(".")[0] or name
+
+
+SPEC = EvolutionRun

@@ -1,0 +1,15 @@
+"""What a diagnosis of first-layer filters is asked to do."""
+
+from pydantic import Field
+
+from workers.spec.parts import AnyRun, ModelSpec, RunId
+
+
+class FiltersRun(AnyRun):
+    """The first convolutions of some networks; there is no corpus."""
+
+    run: RunId | None = Field(None, description="run id; made from the models and the time when absent")
+    models: tuple[ModelSpec, ...] = Field(min_length=1, description="the networks, side by side")
+
+
+SPEC = FiltersRun

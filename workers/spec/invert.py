@@ -1,0 +1,85 @@
+"""What an inversion run is asked to do."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from workers.spec import recipe
+from workers.spec.parts import Frozen, JobSpec, Word
+from workers.spec.recipe import Recipe
+
+INVERSION_BATCH = {"cpu": 8, "cuda": 32}
+
+
+class InvertSpec(Frozen):
+    """Images from what layers know of them."""
+
+    layers: tuple[Word, ...] = Field(("auto",), min_length=1, description="layer names, globs, or 'auto'")
+    images: tuple[Word, ...] = Field((), description="image ids; none: a sample")
+    sample: int = Field(5, ge=1, description="images to take if none are named")
+    restarts: int = Field(4, ge=1, le=256, description="inversions of each image and layer, from other beginnings")
+    iterations: int = Field(400, ge=1, le=100_000, description="below 400 the paper's schedule is cut off, not shrunk")
+    batch: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = Field(
+        "auto", description="most inversions in one batch; auto = 8 on a CPU, 32 on a GPU"
+    )
+    seed: int = Field(0, ge=0, description="of the beginnings; restart r begins with seed + r")
+    rate: float | None = Field(
+        None, gt=0, allow_inf_nan=False, description="learning rate of the schedule's first stretch; absent: by depth"
+    )
+    tv_weight: float | None = Field(
+        None, ge=0, allow_inf_nan=False, description="weight of the total variation; absent: 1, 10, 100 by depth"
+    )
+    alpha_weight: float = Field(
+        8e-10, ge=0, allow_inf_nan=False, description="weight of the norm that keeps pixels in range"
+    )
+    jitter: int = Field(0, ge=0, description="largest random shift in an iteration, pixels (IJCV 2016)")
+    bounded: bool = Field(False, description="keep pixels in 0 to 255 (IJCV 2016)")
+    channels: tuple[Annotated[int, Field(ge=0)], ...] = Field((), description="channels compared; none: all")
+    region: tuple[int, int, int, int] | None = Field(
+        None, description="part of the feature map that is compared: top, left, bottom, right, half-open"
+    )
+
+    @model_validator(mode="after")
+    def _channels_once(self) -> Self:
+        twice = [channel for channel in self.channels if self.channels.count(channel) > 1]
+        if twice:
+            raise ValueError(f"invert.channels: {twice[0]} is named twice")
+        return self
+
+    def recipe(self, number: int, nodes: int) -> Recipe:
+        """How node `number` of a network of so many nodes is inverted."""
+        return Recipe(
+            tv_weight=recipe.tv_weight(number, nodes) if self.tv_weight is None else self.tv_weight,
+            rate=recipe.rate(number, nodes) if self.rate is None else self.rate,
+            iterations=self.iterations,
+            alpha_weight=self.alpha_weight,
+            jitter_px=self.jitter,
+            bounded=self.bounded,
+        )
+
+
+class InversionRun(JobSpec):
+    """Inversions of some images of a corpus."""
+
+    invert: InvertSpec = InvertSpec()
+
+    def resolved(self, device: str) -> Self:
+        """The spec with the device and the batch that will be used."""
+        batch = INVERSION_BATCH[device] if self.invert.batch == "auto" else self.invert.batch
+        invert = self.invert.model_copy(update={"batch": batch})
+        return super().resolved(device).model_copy(update={"invert": invert})
+
+    @property
+    def batch_size(self) -> int:
+        """Most inversions in one forward pass."""
+        return int(self.invert.batch)
+
+    def with_smaller_batch(self) -> Self | None:
+        """The spec with half the batch."""
+        smaller = self.batch_size // 2
+        return (
+            self.model_copy(update={"invert": self.invert.model_copy(update={"batch": smaller})}) if smaller else None
+        )
+
+
+SPEC = InversionRun

@@ -1,0 +1,48 @@
+"""What a randomisation check is asked to do."""
+
+from enum import StrEnum
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from workers.spec.parts import Frozen, JobSpec, RunId, Word
+
+
+class Mode(StrEnum):
+    """Which weights are random: those of all layers from the unit's own down to a stage's, or those of a stage alone."""
+
+    CASCADING = "cascading"
+    INDEPENDENT = "independent"
+
+
+class SanitySpec(Frozen):
+    """Projections of a scan's units computed again with random weights."""
+
+    from_run: RunId = Field(description="published scan of the same root whose units are looked at")
+    layers: tuple[Word, ...] = Field((), description="layer names, globs, or 'auto'; none: all layers of the scan")
+    channels: tuple[Annotated[int, Field(ge=0)], ...] = Field((), description="channels of each layer; none: a sample")
+    sample: int = Field(4, ge=1, description="living channels of each layer to take if none are named")
+    ranks: int = Field(2, ge=1, le=1000, description="strongest images of each channel")
+    stages: int = Field(
+        8, ge=1, le=100, description="most stages of a layer; with fewer than its weighted layers these share"
+    )
+    modes: tuple[Mode, ...] = Field(tuple(Mode), min_length=1, description="cascading, independent")
+    draws: int = Field(3, ge=1, le=100, description="random networks; draw d has seed + d")
+    seed: int = Field(0, ge=0, description="of the random weights")
+
+    @model_validator(mode="after")
+    def _once(self) -> Self:
+        for name, values in (("channels", self.channels), ("modes", self.modes)):
+            twice = [value for value in values if values.count(value) > 1]
+            if twice:
+                raise ValueError(f"sanity.{name}: {twice[0]} is named twice")
+        return self
+
+
+class SanityRun(JobSpec):
+    """The randomisation check of some units of a scan."""
+
+    sanity: SanitySpec
+
+
+SPEC = SanityRun

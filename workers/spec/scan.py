@@ -1,0 +1,66 @@
+"""What a scan is asked to do."""
+
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from workers.spec.make import make
+from workers.spec.parts import Distinct, Frozen, JobSpec, Method, Word
+
+
+class ScanSpec(Frozen):
+    """The first pass: which layers, and what is kept of each channel."""
+
+    layers: tuple[Word, ...] = Field(("auto",), min_length=1, description="layer names, globs, or 'auto'")
+    batch: int = Field(32, ge=1, le=4096, description="images in one forward pass")
+    shard: int = Field(512, ge=1, le=1_000_000, description="images in one shard, a multiple of batch")
+    max_reject_share: float = Field(0.05, ge=0, le=1, description="share of rejects above which the exit code is 3")
+    k: int = Field(9, ge=1, le=1000, description="images kept per channel")
+    distinct: Distinct = Field(Distinct.CONTENT, description="what counts once: content, group or none")
+
+    @model_validator(mode="after")
+    def _whole_batches(self) -> Self:
+        if self.shard % self.batch:
+            raise ValueError(f"shard {self.shard} is not a multiple of batch {self.batch}")
+        return self
+
+
+class ProjectSpec(Frozen):
+    """The second pass: how activations are carried down and stored."""
+
+    method: Method = Field(Method.DECONVNET, description="deconvnet, guided_backprop or gradient")
+    image_format: Literal["webp", "png"] = Field("webp", description="patches as WebP, or all images lossless as PNG")
+    previews: bool = Field(True, description="keep a small copy of each image that tops a channel")
+
+
+class RunSpec(JobSpec):
+    """One scan."""
+
+    scan: ScanSpec = ScanSpec()
+    project: ProjectSpec = ProjectSpec()
+
+    @property
+    def batch_size(self) -> int:
+        """Images in one forward pass."""
+        return self.scan.batch
+
+    def with_smaller_batch(self) -> Self | None:
+        """The spec with the largest smaller batch that divides this one's, so that shards stay whole numbers of batches."""
+        smaller = next((size for size in range(self.scan.batch // 2, 0, -1) if self.scan.batch % size == 0), None)
+        if smaller is None:
+            return None
+        return self.model_copy(update={"scan": self.scan.model_copy(update={"batch": smaller})})
+
+    @model_validator(mode="after")
+    def _groups_are_given(self) -> Self:
+        if self.scan.distinct is Distinct.GROUP and self.corpus.group == "none":
+            raise ValueError("scan.distinct is 'group' but corpus.group is 'none': say where the group comes from")
+        return self
+
+
+def make_spec(values: dict[str, Any]) -> RunSpec:
+    """The spec of a scan; see `make`."""
+    return make(RunSpec, values)
+
+
+SPEC = RunSpec
