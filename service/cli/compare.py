@@ -41,13 +41,13 @@ def add_to(app: typer.Typer) -> None:
 
 def compare(
     first: Annotated[str, typer.Argument(help="Run id of a scan.")],
-    second: Annotated[str, typer.Argument(help="Run id of another: of another model, or over another corpus.")],
+    second: Annotated[str, typer.Argument(help="Run id of a second scan, of another model or over another corpus.")],
     root: RootOption,
-    layer: Annotated[str | None, typer.Option("--layer", help="Its channels, one by one.")] = None,
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="PNG to draw all layers to.")] = None,
+    layer: Annotated[str | None, typer.Option("--layer", help="Compare the channels of this layer one by one.")] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="PNG file to draw all layers to.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Print how much two scans have in common: overlap of channels' top images, and whether they are in one order."""
+    """Compare two scans: overlap and order of their channels' top images."""
     from service.cli.console import print_json, print_table
     from service.query import catalog, comparing
     from service.query.layers import read_layer
@@ -72,9 +72,9 @@ def compare(
 def remarks(compared: "Comparison") -> list[str]:
     """What a reader of the numbers must know."""
     ks = [run.k for run in compared.runs]
-    told = [] if compared.in_common else ["no file is in both corpora, so that no share of common images is told"]
+    told = [] if compared.in_common else ["the corpora share no file, so no overlap is given"]
     if ks[0] != ks[1]:
-        told.append(f"the scans keep {ks[0]} and {ks[1]} images per channel: overlaps are shares of the more")
+        told.append(f"the scans keep {ks[0]} and {ks[1]} images per channel; overlaps are shares of the larger number")
     return told
 
 
@@ -101,7 +101,7 @@ def figure(compared: "Comparison", layers: "Sequence[LayerPair]") -> "Image.Imag
     if compared.in_common:
         axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     else:
-        axes.text(0.5, 0.5, "no file is in both corpora", transform=axes.transAxes, ha="center", va="center")
+        axes.text(0.5, 0.5, "the corpora share no file", transform=axes.transAxes, ha="center", va="center")
     return canvas.plotted(drawn)
 
 

@@ -25,18 +25,18 @@ def correspondence(  # noqa: PLR0913 - one parameter per flag; one that is not g
     common: Common,
     *,
     parts: Annotated[
-        Path | None, typer.Option(help=f"CSV: {','.join(COLUMNS)}, pixels of the upright image, half-open.")
+        Path | None,
+        typer.Option(
+            help=f"CSV file with the columns {','.join(COLUMNS)}; boxes are half-open, in pixels of the upright image."
+        ),
     ] = None,
-    layers: Annotated[
-        list[str] | None,
-        typer.Option(help="Layer, glob or auto; may be repeated. Last convolution and last rectified without it."),
-    ] = None,
-    draws: Annotated[int | None, typer.Option(help="Times that boxes of the same sizes are hidden elsewhere.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of the random places.")] = None,
+    layers: Annotated[list[str] | None, typer.Option()] = None,
+    draws: Annotated[int | None, typer.Option()] = None,
+    seed: Annotated[int | None, typer.Option()] = None,
     fill: Fill = None,
     output: Output = None,
 ) -> None:
-    """Hide the same part of several images and see whether features change alike: Table 1 of Zeiler & Fergus."""
+    """Hide the same part of several images and measure whether features change alike (Zeiler & Fergus, Table 1)."""
     drawing.check_output(output)
     from workers.spec.correspondence import CorrespondenceRun
 
@@ -59,13 +59,13 @@ def read_parts(path: Path) -> list[dict[str, str]]:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise SpecError([f"parts file {str(path)!r} cannot be read: {error}"]) from error
     if sorted(rows.fieldnames or ()) != sorted(COLUMNS):
-        told = f"its first line is {','.join(rows.fieldnames or ())!r}, not {','.join(COLUMNS)!r}"
+        told = f"the header is {','.join(rows.fieldnames or ())!r}; expected {','.join(COLUMNS)!r}"
         raise SpecError([f"parts file {str(path)!r}: {told}"])
     for line, row in found:
         if None in row or None in row.values():
-            raise SpecError([f"parts file {str(path)!r}, line {line}: there must be {len(COLUMNS)} values"])
+            raise SpecError([f"parts file {str(path)!r}, line {line}: expected {len(COLUMNS)} values"])
         for side in COLUMNS[2:]:
             if not row[side].strip().isdecimal():
-                told = f"{side} {row[side]!r} is no number of pixels from 0 on"
+                told = f"{side} {row[side]!r} is not a number of pixels (0 or more)"
                 raise SpecError([f"parts file {str(path)!r}, line {line}: {told}"])
     return [row for _, row in found]

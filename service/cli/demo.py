@@ -19,10 +19,10 @@ def add_to(app: typer.Typer) -> None:
 
 def demo(
     root: Annotated[str, typer.Option(help="Folder to write to.")] = "deconvoy-demo",
-    actors: Annotated[str, typer.Option(help="Number of actors, or auto.")] = "auto",
+    actors: Annotated[str, typer.Option(help="Number of actors, or auto (one per CPU).")] = "auto",
     as_json: Json = False,
 ) -> None:
-    """Scan the embedded photographs with the embedded network and draw its channels."""
+    """Scan bundled photographs with the bundled network and draw its channels."""
     from jobs.demo import demo as run_demo
     from service.cli.console import print_json
     from workers.store.root import Root

@@ -19,25 +19,25 @@ def add_to(app: typer.Typer) -> None:
 def evolve(  # noqa: PLR0913 - one parameter per flag; one that is not given leaves it to the spec
     common: Common,
     *,
-    checkpoints: Annotated[
-        list[str] | None, typer.Option(help="File of weights or quoted glob; may be repeated, in the training's order.")
+    checkpoints: Annotated[list[str] | None, typer.Option()] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Network without weights: deconvoy://NAME or torchvision://NAME.")
     ] = None,
-    model: Annotated[str | None, typer.Option(help="deconvoy://NAME or torchvision://NAME, without weights.")] = None,
     layers: Layers = None,
-    k: Annotated[int | None, typer.Option(help="Images kept per channel and compared.")] = None,
-    settled_share: Annotated[float | None, typer.Option(help="Of top images, to count as settled.")] = None,
+    k: Annotated[int | None, typer.Option()] = None,
+    settled_share: Annotated[float | None, typer.Option()] = None,
     method: Method = None,
     classes: Classes = None,
     label: Label = None,
     output: Output = None,
 ) -> None:
-    """See how features come to be: the scan over every checkpoint of a training, Figure 4 of Zeiler & Fergus."""
+    """Show how features form during training: scan every checkpoint (Zeiler & Fergus, Figure 4)."""
     drawing.check_output(output)
     from workers.spec.evolve import EvolutionRun
 
     if common.spec is None and model is None:
         raise UsageError(
-            "evolve wants a --model without weights, such as deconvoy://zfnet-mini or torchvision://resnet18"
+            "evolve needs --model without weights, such as deconvoy://zfnet-mini or torchvision://resnet18"
         )
     files = [absolute(each) for each in checkpoints or ()]
     flags = {

@@ -16,13 +16,13 @@ def add_to(app: typer.Typer) -> None:
 
 def filters(
     *,
-    model: Annotated[list[str], typer.Option(help=MODEL + " May be repeated.")],
-    root: Annotated[str, typer.Option(help="Folder or URL for the datasets.")],
-    run: Annotated[str | None, typer.Option(help="Run id; made from the time without it.")] = None,
+    model: Annotated[list[str], typer.Option(help=MODEL + " Repeatable.")],
+    root: Annotated[str, typer.Option()],
+    run: Annotated[str | None, typer.Option()] = None,
     output: Output = None,
     as_json: Json = False,
 ) -> None:
-    """Look at the first kernels of networks, side by side: Figure 6 of Zeiler & Fergus."""
+    """Diagnose and compare the first-layer filters of networks (Zeiler & Fergus, Figure 6)."""
     drawing.check_output(output)
     from workers.spec.filters import FiltersRun
 

@@ -18,14 +18,14 @@ def add_to(app: typer.Typer) -> None:
 
 def gc(
     root: RootOption,
-    older_than: Annotated[float, typer.Option(min=0, help="Days; what is younger stays.")] = 7.0,
+    older_than: Annotated[float, typer.Option(min=0, help="Age in days; younger files are kept.")] = 7.0,
     forget: Annotated[
-        list[str] | None, typer.Option(help="Run that is not published and never will be; may be repeated.")
+        list[str] | None, typer.Option(help="Unpublished run that will not be resumed. Repeatable.")
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List what would be removed, and remove nothing.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Remove old runs of schedules that keep a number of them, results that no published run was made of, and stray files."""
+    """Remove old scheduled runs, results that no run needs, and stray files."""
     from datetime import UTC, datetime, timedelta
 
     from service.cli.console import print_json

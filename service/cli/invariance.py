@@ -21,24 +21,29 @@ Amounts = str | None
 def invariance(  # noqa: PLR0913 - one parameter per flag; one that is not given leaves it to the spec
     common: Common,
     *,
-    layers: Annotated[
-        list[str] | None, typer.Option(help="Layer, glob or auto; may be repeated. First, last and output without it.")
-    ] = None,
+    layers: Annotated[list[str] | None, typer.Option()] = None,
     images: Images = None,
     sample: Sample = None,
     transforms: Annotated[
-        str | None, typer.Option(help="Of translate_y,translate_x,scale,rotate; without it all but translate_x.")
+        str | None,
+        typer.Option(
+            help="Comma-separated transforms among translate_y, translate_x, scale, rotate; by default all but translate_x."
+        ),
     ] = None,
-    translations: Annotated[Amounts, typer.Option(help="Such as -20,-10,10,20: model-input pixels.")] = None,
-    scales: Annotated[Amounts, typer.Option(help="Such as 0.5,1.5: factors.")] = None,
-    rotations: Annotated[Amounts, typer.Option(help="Such as 90,180: degrees counter-clockwise.")] = None,
-    border: Annotated[str | None, typer.Option(help="What is seen beyond it: grey, edge, reflect or wrap.")] = None,
+    translations: Annotated[
+        Amounts, typer.Option(help="Comma-separated shifts, such as -20,-10,10,20, in model-input pixels.")
+    ] = None,
+    scales: Annotated[Amounts, typer.Option(help="Comma-separated scale factors, such as 0.5,1.5.")] = None,
+    rotations: Annotated[
+        Amounts, typer.Option(help="Comma-separated rotations, such as 90,180, in degrees counter-clockwise.")
+    ] = None,
+    border: Annotated[str | None, typer.Option()] = None,
     target: Target = None,
     classes: Classes = None,
     label: Label = None,
     output: Output = None,
 ) -> None:
-    """Move, enlarge and turn images and see how far their features move: Figure 5 of Zeiler & Fergus."""
+    """Shift, scale and rotate images and measure how far their features move (Zeiler & Fergus, Figure 5)."""
     drawing.check_output(output)
     from workers.spec.invariance import InvarianceRun
 

@@ -21,20 +21,22 @@ def invert(  # noqa: PLR0913 - one parameter per flag; one that is not given lea
     layers: Layers = None,
     images: Images = None,
     sample: Sample = None,
-    restarts: Annotated[int | None, typer.Option(help="Inversions of each image and layer.")] = None,
-    iterations: Annotated[int | None, typer.Option(help="Below 400 the schedule is cut off, not shrunk.")] = None,
-    batch: Annotated[str | None, typer.Option(help="Most inversions in one batch, or auto.")] = None,
-    rate: Annotated[float | None, typer.Option(help="Learning rate at the start; by depth without it.")] = None,
-    tv_weight: Annotated[float | None, typer.Option(help="Of the total variation; by depth without it.")] = None,
-    alpha_weight: Annotated[float | None, typer.Option(help="Of the norm that keeps pixels in range.")] = None,
-    jitter: Annotated[int | None, typer.Option(help="Largest random shift in an iteration, pixels.")] = None,
-    bounded: Annotated[bool | None, typer.Option(help="Keep pixels in 0 to 255.")] = None,
-    channels: Annotated[list[int] | None, typer.Option(help="Channel that is compared; may be repeated.")] = None,
-    region: Annotated[str | None, typer.Option(help="top,left,bottom,right of the feature map.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of the beginnings.")] = None,
+    restarts: Annotated[int | None, typer.Option()] = None,
+    iterations: Annotated[int | None, typer.Option()] = None,
+    batch: Annotated[str | None, typer.Option()] = None,
+    rate: Annotated[float | None, typer.Option()] = None,
+    tv_weight: Annotated[float | None, typer.Option()] = None,
+    alpha_weight: Annotated[float | None, typer.Option()] = None,
+    jitter: Annotated[int | None, typer.Option()] = None,
+    bounded: Annotated[bool | None, typer.Option()] = None,
+    channels: Annotated[list[int] | None, typer.Option()] = None,
+    region: Annotated[
+        str | None, typer.Option(help="Part of the feature map to match, as TOP,LEFT,BOTTOM,RIGHT (half-open).")
+    ] = None,
+    seed: Annotated[int | None, typer.Option()] = None,
     output: Output = None,
 ) -> None:
-    """Invert layers: find images that a layer cannot tell from the given ones, as Mahendran & Vedaldi do."""
+    """Reconstruct images from a layer's features (Mahendran & Vedaldi, CVPR 2015)."""
     drawing.check_output(output)
     from workers.spec.invert import InversionRun
 

@@ -10,7 +10,7 @@ from service.cli.terminal import echo
 from workers.errors import UsageError
 from workers.store.root import Root, existing
 
-keys = typer.Typer(no_args_is_help=True, help="Keys for the service.")
+keys = typer.Typer(no_args_is_help=True, help="Manage API keys of the service.")
 
 
 def add_to(parent: typer.Typer) -> None:
@@ -20,21 +20,23 @@ def add_to(parent: typer.Typer) -> None:
 
 @keys.command("add")
 def add_key(
-    name: Annotated[str, typer.Argument(help="What the key is for.")],
+    name: Annotated[str, typer.Argument(help="Name of the key, such as its user or purpose.")],
     root: RootOption,
-    scope: Annotated[str, typer.Option(help="read, submit or admin; each lets do what those before it do.")] = "read",
+    scope: Annotated[
+        str, typer.Option(help="Scope: read, submit or admin. Each includes the ones before it.")
+    ] = "read",
 ) -> None:
-    """Make a key and print it, this once."""
+    """Create a key and print its secret, which is shown only once."""
     from service.http.keys import Keys, Scope
 
     if scope not in list(Scope):
-        raise UsageError(f"there is no scope {scope!r}; there are read, submit and admin")
+        raise UsageError(f"unknown scope {scope!r}; use read, submit or admin")
     echo(Keys(Root(root)).add(name, Scope(scope)))
 
 
 @keys.command("list")
 def list_keys(root: RootOption, as_json: Json = False) -> None:
-    """Print the keys; not their secrets, which nobody has kept."""
+    """List the keys. Their secrets are not stored."""
     from service.cli.console import print_json, print_table
     from service.http.keys import Keys
 
@@ -48,8 +50,8 @@ def list_keys(root: RootOption, as_json: Json = False) -> None:
 
 
 @keys.command("remove")
-def remove_key(number: Annotated[str, typer.Argument(help="Id of the key.")], root: RootOption) -> None:
-    """Let a key do nothing any more."""
+def remove_key(number: Annotated[str, typer.Argument(help="Key id.")], root: RootOption) -> None:
+    """Revoke a key."""
     from service.http.keys import Keys
 
     Keys(existing(root)).remove(number)

@@ -17,7 +17,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def layers(model: Annotated[str, typer.Argument(help=MODEL)], as_json: Json = False) -> None:
-    """Print the layers of a model."""
+    """List the layers of a model."""
     from service.cli.console import print_json, print_table
     from workers.models.model import load
     from workers.spec.make import make

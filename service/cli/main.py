@@ -47,6 +47,15 @@ class OneLine(TyperGroup):
         """Run the command that was asked for."""
         return self._in_one_line(partial(super().invoke, ctx), lambda: str(ctx.invoked_subcommand))
 
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:  # noqa: ANN401 - as typer calls it
+        """Find the command that was asked for. Flags of a job are described by the keys of its spec."""
+        name, command, rest = super().resolve_command(ctx, args)
+        if command is not None and name in list(Kind):
+            from service.cli.flag_help import fill_help
+
+            fill_help(command.params, Kind(name))
+        return name, command, rest
+
     def _in_one_line(self, act: Callable[[], Any], command: Callable[[], str]) -> Any:  # noqa: ANN401 - what it gives
         try:
             return act()

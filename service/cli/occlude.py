@@ -18,19 +18,19 @@ def add_to(app: typer.Typer) -> None:
 def occlude(  # noqa: PLR0913 - one parameter per flag; one that is not given leaves it to the spec
     common: Common,
     *,
-    layer: Annotated[str | None, typer.Option(help="Layer whose strongest feature map is followed.")] = None,
+    layer: Annotated[str | None, typer.Option()] = None,
     images: Images = None,
     sample: Sample = None,
-    size: Annotated[int | None, typer.Option(help="Side of the square, model-input pixels.")] = None,
-    stride: Annotated[int | None, typer.Option(help="Between neighbouring positions, pixels.")] = None,
+    size: Annotated[int | None, typer.Option()] = None,
+    stride: Annotated[int | None, typer.Option()] = None,
     fill: Fill = None,
     target: Target = None,
-    from_run: Annotated[str | None, typer.Option(help="Scan whose projections of the channel stand beside.")] = None,
+    from_run: Annotated[str | None, typer.Option()] = None,
     classes: Classes = None,
     label: Label = None,
     output: Output = None,
 ) -> None:
-    """Slide a grey square over images and see what it takes away: Figure 7 of Zeiler & Fergus."""
+    """Slide a grey square over images and measure what it takes away (Zeiler & Fergus, Figure 7)."""
     drawing.check_output(output)
     from workers.spec.occlude import OcclusionRun
 

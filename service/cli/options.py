@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 AHEAD = ("model", "corpus", "root", "run")  # in the help before a command's own; the others come after them
 
-MODEL = "deconvoy://NAME or torchvision://NAME, with ?weights=FILE or ?weights=ENUM."
-RootOption = Annotated[str, typer.Option("--root", help="Folder or URL that holds the datasets.")]
-RunOption = Annotated[str | None, typer.Option("--run", help="Run id; the newest run without it.")]
-LayerOption = Annotated[str, typer.Option("--layer", help="Name of a layer.")]
-LimitOption = Annotated[int | None, typer.Option("--limit", min=1, help="Rows at most.")]
+MODEL = "Network: deconvoy://NAME or torchvision://NAME, with ?weights=FILE or ?weights=ENUM."
+RootOption = Annotated[str, typer.Option("--root", help="Folder or fsspec URL of the datasets.")]
+RunOption = Annotated[str | None, typer.Option("--run", help="Run id; by default the newest run.")]
+LayerOption = Annotated[str, typer.Option("--layer", help="Layer name.")]
+LimitOption = Annotated[int | None, typer.Option("--limit", min=1, help="Largest number of rows.")]
 Address = Annotated[
     str,
     typer.Option(
@@ -29,47 +29,48 @@ Address = Annotated[
         envvar="DECONVOY_ADDRESS",
         default_factory=from_environment,
         show_default=False,
-        help="URL of a Ray dashboard, such as http://head:8265; without it RAY_API_SERVER_ADDRESS or RAY_ADDRESS.",
+        help="URL of a Ray dashboard, such as http://head:8265; by default RAY_API_SERVER_ADDRESS or RAY_ADDRESS.",
     ),
 ]
 AnyAddress = Annotated[
     str | None,
     typer.Option(
-        "--address", envvar="DECONVOY_ADDRESS", help="URL of a Ray dashboard; without it only the root is read."
+        "--address", envvar="DECONVOY_ADDRESS", help="URL of a Ray dashboard; by default only the root is read."
     ),
 ]
 RunWord = Annotated[str, typer.Argument(help="Run id.")]
-SpecFile = Annotated[Path, typer.Argument(help="TOML file of a run.")]
-JobOption = Annotated[str | None, typer.Option("--job", help="scan, occlude, invert, ...; seen from the file without.")]
+SpecFile = Annotated[Path, typer.Argument(help="Spec file (TOML) of the run.")]
+JobOption = Annotated[
+    str | None,
+    typer.Option("--job", help="Kind of job: scan, occlude, invert, ...; by default detected from the file."),
+]
 
-# What some commands share and others do not have.
-Layers = Annotated[list[str] | None, typer.Option(help="Layer, glob or auto; may be repeated.")]
-Images = Annotated[list[str] | None, typer.Option(help="Image id; may be repeated.")]
-Sample = Annotated[int | None, typer.Option(help="Images to take if none are named.")]
-Target = Annotated[str | None, typer.Option(help="label, predicted, or a class by name or number.")]
-Classes = Annotated[str | None, typer.Option(help="File of class names, one per line.")]
-Label = Annotated[str | None, typer.Option(help="folder or none.")]
-Method = Annotated[str | None, typer.Option(help="deconvnet, guided_backprop or gradient.")]
-Fill = Annotated[str | None, typer.Option(help="Shown in place of what is hidden: grey, mean or blur.")]
-Output = Annotated[Path | None, typer.Option("-o", "--output", help="PNG to draw the run to.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON value.")]
+# Flags that several commands share. One without a help text gets the description of its spec's key: see `flag_help`.
+Layers = Annotated[list[str] | None, typer.Option()]
+Images = Annotated[list[str] | None, typer.Option()]
+Sample = Annotated[int | None, typer.Option()]
+Target = Annotated[str | None, typer.Option()]
+Classes = Annotated[str | None, typer.Option()]
+Label = Annotated[str | None, typer.Option()]
+Method = Annotated[str | None, typer.Option()]
+Fill = Annotated[str | None, typer.Option()]
+Output = Annotated[Path | None, typer.Option("-o", "--output", help="PNG file to draw the run to.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Common:
     """What every command over a corpus is told; what is not given is left to the spec."""
 
-    model: Annotated[str | None, typer.Option(help=MODEL)] = None
-    corpus: Annotated[str | None, typer.Option(help="Folder or glob of images, as a path or URL.")] = None
-    root: Annotated[str | None, typer.Option(help="Folder or URL for the datasets.")] = None
-    run: Annotated[str | None, typer.Option(help="Run id; made from model, corpus and time without it.")] = None
-    actors: Annotated[str | None, typer.Option(help="Number of actors, or auto.")] = None
-    device: Annotated[str | None, typer.Option(help="cpu, cuda or auto.")] = None
-    threads: Annotated[int | None, typer.Option(help="CPU threads of one actor.")] = None
-    fewer: Annotated[bool | None, typer.Option("--fewer", help="Go on with fewer actors where there is no room.")] = (
-        None
-    )
-    spec: Annotated[Path | None, typer.Option(help="TOML file of a run; flags win over its keys.")] = None
+    model: Annotated[str | None, typer.Option()] = None
+    corpus: Annotated[str | None, typer.Option()] = None
+    root: Annotated[str | None, typer.Option()] = None
+    run: Annotated[str | None, typer.Option()] = None
+    actors: Annotated[str | None, typer.Option()] = None
+    device: Annotated[str | None, typer.Option()] = None
+    threads: Annotated[int | None, typer.Option()] = None
+    fewer: Annotated[bool | None, typer.Option("--fewer")] = None
+    spec: Annotated[Path | None, typer.Option(help="Spec file (TOML); flags override its keys.")] = None
     as_json: Json = False
 
     def asked(self, kind: "type[AnySpec]", flags: Mapping[str, Any], base: dict[str, Any] | None = None) -> "AnySpec":

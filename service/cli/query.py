@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from service.query.scans import Top
 
 
-app = typer.Typer(no_args_is_help=True, help="Ask a published run.")
+app = typer.Typer(no_args_is_help=True, help="Query a published run.")
 
 
 def add_to(parent: typer.Typer) -> None:
@@ -40,11 +40,11 @@ _IMAGE = {"layer": "layer", "channel": "channel", "rank": "rank", "score": "scor
 def top(
     root: RootOption,
     layer: LayerOption,
-    channel: Annotated[int, typer.Option(help="Channel of the layer.")],
+    channel: Annotated[int, typer.Option(help="Channel number.")],
     run: RunOption = None,
     as_json: Json = False,
 ) -> None:
-    """Print the images that top a channel, best first."""
+    """List a channel's top images, strongest first."""
     from service.query import catalog, scans
 
     _show_top(scans.top(catalog.find(Root(root), run), layer, channel), _TOP, as_json=as_json)
@@ -55,18 +55,20 @@ def units(  # noqa: PLR0913 - one parameter per flag
     *,
     root: RootOption,
     layer: LayerOption,
-    sort: Annotated[str, typer.Option(help="channel, dead, max, mean, std, active_share or purity.")] = "channel",
-    at_least: Annotated[float | None, typer.Option(help="Least value of what is sorted by.")] = None,
-    at_most: Annotated[float | None, typer.Option(help="Largest value of what is sorted by.")] = None,
-    label: Annotated[str | None, typer.Option(help="Only channels whose commonest label is this.")] = None,
-    dead: Annotated[bool | None, typer.Option("--dead/--living", help="Only dead or only living channels.")] = None,
+    sort: Annotated[
+        str, typer.Option(help="Sort by channel, dead, max, mean, std, active_share or purity.")
+    ] = "channel",
+    at_least: Annotated[float | None, typer.Option(help="Smallest value of the sort column.")] = None,
+    at_most: Annotated[float | None, typer.Option(help="Largest value of the sort column.")] = None,
+    label: Annotated[str | None, typer.Option(help="Only channels with this most common label.")] = None,
+    dead: Annotated[bool | None, typer.Option("--dead/--living", help="Only dead, or only living, channels.")] = None,
     limit: LimitOption = None,
     run: RunOption = None,
     as_json: Json = False,
 ) -> None:
-    """Print the statistics of a layer's channels: dead ones first, the largest first, or by channel.
+    """List statistics of a layer's channels.
 
-    Purity is the share of a channel's top images that have the commonest label among them.
+    Purity is the share of a channel's top images that carry its most common label.
     """
     from service.query import catalog
     from service.query.layers import Choice, read_layer
@@ -75,20 +77,22 @@ def units(  # noqa: PLR0913 - one parameter per flag
     tables = read_layer(catalog.find(Root(root), run), layer)
     known = {each.label for each in tables.channels if each.label is not None}
     if label is not None and label not in known:
-        raise QueryError(f"no channel of layer {layer!r} is mostly about {label!r}; {nearest(label, known)}")
+        raise QueryError(
+            f"{label!r} is not the most common label of any channel of layer {layer!r}; {nearest(label, known)}"
+        )
     rows = [asdict(row) for row in tables.chosen(choice)[:limit]]
     _show(rows, {name: name.replace("_", " ") for name in _UNIT}, as_json=as_json)
 
 
 @app.command()
 def label(
-    name: Annotated[str, typer.Argument(help="A label of the corpus.")],
+    name: Annotated[str, typer.Argument(help="Label in the corpus.")],
     root: RootOption,
     limit: LimitOption = None,
     run: RunOption = None,
     as_json: Json = False,
 ) -> None:
-    """Print the channels of all layers whose top images share a label, those first that have most of it."""
+    """List channels of all layers whose top images share a label, purest first."""
     from service.query import catalog, labels
 
     found = [asdict(row) for row in labels.labelled(catalog.find(Root(root), run), name)[:limit]]
@@ -97,12 +101,12 @@ def label(
 
 @app.command()
 def found(
-    image_id: Annotated[str, typer.Argument(help="Key of the image in the corpus.")],
+    image_id: Annotated[str, typer.Argument(help="Image id.")],
     root: RootOption,
     run: RunOption = None,
     as_json: Json = False,
 ) -> None:
-    """Print what occlusion, inversion and invariance found of an image, in all runs over the corpus of a run."""
+    """List occlusion, inversion and invariance results for an image, from all runs over the same corpus."""
     from service.query import catalog, findings
 
     runs, corpus = catalog.some(Root(root)), catalog.find(Root(root), run, None).corpus
@@ -111,18 +115,18 @@ def found(
         for each in findings.of_image(runs, corpus, image_id)
     ]
     if not rows:
-        raise QueryError(f"no run of occlusion, inversion or invariance over {corpus!r} holds image {image_id!r}")
+        raise QueryError(f"no occlusion, inversion or invariance run over {corpus!r} contains image {image_id!r}")
     _show(rows, {name: name.replace("_", " ") for name in _FOUND}, as_json=as_json)
 
 
 @app.command()
 def image(
-    image_id: Annotated[str, typer.Argument(help="Key of the image in the corpus, or its uri.")],
+    image_id: Annotated[str, typer.Argument(help="Image id, or its URI.")],
     root: RootOption,
     run: RunOption = None,
     as_json: Json = False,
 ) -> None:
-    """Print the channels that an image tops."""
+    """List the channels that have this image among their top images."""
     from service.query import catalog, scans
 
     _show_top(scans.image(catalog.find(Root(root), run), image_id), _IMAGE, as_json=as_json)
@@ -131,18 +135,18 @@ def image(
 @app.command()
 def sheet(
     root: RootOption,
-    layer: Annotated[str | None, typer.Option("--layer", help="Name of a layer, of a scan's run.")] = None,
+    layer: Annotated[str | None, typer.Option("--layer", help="Layer name; required for a scan.")] = None,
     channels: Annotated[
         str | None,
         typer.Option(
-            help=f"Such as 7, 0-23 or 3,7,40-44; without it the first {drawing.SHEET_CHANNELS} that are not dead."
+            help=f"Channels, such as 7, 0-23 or 3,7,40-44; by default the first {drawing.SHEET_CHANNELS} living ones."
         ),
     ] = None,
-    output: Annotated[Path, typer.Option("-o", "--output", help="PNG to write.")] = Path("sheet.png"),
+    output: Annotated[Path, typer.Option("-o", "--output", help="PNG file to write.")] = Path("sheet.png"),
     run: RunOption = None,
     as_json: Json = False,
 ) -> None:
-    """Draw a run as Zeiler & Fergus do: Figure 2 for a scan, 4 for evolution, 5 for invariance, 7 for occlusion, and so on."""
+    """Draw a run as one picture: Figure 2 of Zeiler & Fergus for a scan, Figure 4 for evolution, and so on."""
     from service.cli.console import print_json
     from service.query import catalog, scans
 
@@ -152,11 +156,11 @@ def sheet(
         wanted = _numbers(found, layer, channels) or drawing.changing(found, layer)
         drawing.draw_strips(found, layer, wanted, output)
     elif layer is not None and found.job != "scan":
-        raise QueryError(f"run {found.run!r} is of the job {found.job!r} and is drawn whole: leave --layer out")
+        raise QueryError(f"run {found.run!r} is a run of {found.job}, which is drawn as a whole: omit --layer")
     elif found.job != "scan":
         drawing.draw_instrument(found, output)
     elif layer is None:
-        raise QueryError(f"run {found.run!r} is a scan: name a --layer, such as {found.layers[-1].name}")
+        raise QueryError(f"run {found.run!r} is a scan: give --layer, such as {found.layers[-1].name}")
     else:
         wanted = _numbers(found, layer, channels) or scans.living(found, layer, drawing.SHEET_CHANNELS)
         drawing.draw_layer(found, layer, wanted, output)

@@ -19,9 +19,9 @@ def report(
     run: Annotated[str, typer.Argument(help="Run id.")],
     root: RootOption,
     output: Annotated[Path, typer.Option("-o", "--output", help="HTML file to write.")] = Path("report.html"),
-    channels: Annotated[int, typer.Option(min=1, help="Channels shown of each layer.")] = 12,
+    channels: Annotated[int, typer.Option(min=1, help="Number of channels shown per layer.")] = 12,
 ) -> None:
-    """Write a run as one HTML file that holds every picture in itself, to mail."""
+    """Write a run as one self-contained HTML file."""
     from service.atlas import report as reports
     from service.atlas.atlas import Atlas
 

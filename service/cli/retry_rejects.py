@@ -17,13 +17,11 @@ def add_to(app: typer.Typer) -> None:
 
 def retry_rejects(
     root: RootOption,
-    uris: Annotated[
-        list[str] | None, typer.Argument(help="Files, as the table rejects names them; all without.")
-    ] = None,
-    run: Annotated[str | None, typer.Option(help="Only rejects of this published run.")] = None,
+    uris: Annotated[list[str] | None, typer.Argument(help="URIs as in the table rejects; by default all.")] = None,
+    run: Annotated[str | None, typer.Option(help="Retry only rejects of this published run.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Delete stored verdicts, so that the next scan reads these files again."""
+    """Delete the stored verdicts on rejected files so that the next scan reads them again."""
     from service.cli.console import print_json
     from service.control.rejects import retry, retry_of
     from service.query import catalog

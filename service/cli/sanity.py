@@ -22,24 +22,26 @@ def sanity(  # noqa: PLR0913 - one parameter per flag; one that is not given lea
     common: Common,
     *,
     from_run: Annotated[
-        str | None, typer.Option(help="Scan whose units are looked at; gives model and corpus.")
+        str | None, typer.Option(help="Scan whose units are checked; model and corpus are taken from it.")
     ] = None,
     layers: Layers = None,
-    channels: Annotated[str | None, typer.Option(help="Channels of each layer, such as 7, 0-23 or 3,7,40-44.")] = None,
-    sample: Annotated[int | None, typer.Option(help="Living channels of each layer if none are named.")] = None,
-    ranks: Annotated[int | None, typer.Option(help="Strongest images of each channel.")] = None,
-    stages: Annotated[int | None, typer.Option(help="Most stages; layers share one where there are more.")] = None,
-    modes: Annotated[list[str] | None, typer.Option(help="cascading or independent; may be repeated.")] = None,
-    draws: Annotated[int | None, typer.Option(help="Random networks.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of the first of them.")] = None,
+    channels: Annotated[
+        str | None, typer.Option(help="Channels of each layer, such as 7, 0-23 or 3,7,40-44; by default a sample.")
+    ] = None,
+    sample: Annotated[int | None, typer.Option()] = None,
+    ranks: Annotated[int | None, typer.Option()] = None,
+    stages: Annotated[int | None, typer.Option()] = None,
+    modes: Annotated[list[str] | None, typer.Option()] = None,
+    draws: Annotated[int | None, typer.Option()] = None,
+    seed: Annotated[int | None, typer.Option()] = None,
     output: Output = None,
 ) -> None:
-    """Project a scan's units again with random weights: the randomisation check of Adebayo et al."""
+    """Repeat a scan's projections with random weights: the randomisation check of Adebayo et al. (2018)."""
     drawing.check_output(output)
     from workers.spec.sanity import SanityRun
 
     if common.spec is None and from_run is None:
-        raise UsageError("sanity wants --from-run: a scan under the same root, whose units are looked at")
+        raise UsageError("sanity needs --from-run: a scan under the same root whose units are checked")
     units = {"from_run": from_run, "layers": layers or None, "channels": _numbers(channels), "ranks": ranks}
     how = {"sample": sample, "stages": stages, "modes": modes or None, "draws": draws, "seed": seed}
     asked = common.asked(SanityRun, {"sanity": {**units, **how}}, _of_scan(absolute(common.root), from_run))

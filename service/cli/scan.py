@@ -22,25 +22,23 @@ def scan(  # noqa: PLR0913 - one parameter per flag; one that is not given leave
     common: Common,
     *,
     layers: Layers = None,
-    k: Annotated[int | None, typer.Option(help="Images kept per channel.")] = None,
-    batch: Annotated[int | None, typer.Option(help="Images in one forward pass.")] = None,
-    shard: Annotated[int | None, typer.Option(help="Images in one shard, a multiple of the batch.")] = None,
-    distinct: Annotated[str | None, typer.Option(help="What counts once: content, group or none.")] = None,
-    group: Annotated[str | None, typer.Option(help="none, folder, or a regular expression on the image id.")] = None,
+    k: Annotated[int | None, typer.Option()] = None,
+    batch: Annotated[int | None, typer.Option()] = None,
+    shard: Annotated[int | None, typer.Option()] = None,
+    distinct: Annotated[str | None, typer.Option()] = None,
+    group: Annotated[str | None, typer.Option()] = None,
     label: Label = None,
     method: Method = None,
-    image_format: Annotated[str | None, typer.Option(help="webp, or png for lossless everywhere.")] = None,
-    previews: Annotated[bool | None, typer.Option(help="Keep small copies of the top images.")] = None,
-    precision: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.")] = None,
-    max_reject_share: Annotated[
-        float | None, typer.Option(help="Share of rejects above which the exit code is 3.")
-    ] = None,
-    resize: Annotated[int | None, typer.Option(help="Short side after resizing, pixels.")] = None,
-    crop: Annotated[int | None, typer.Option(help="Side of the centre crop, pixels.")] = None,
-    interpolation: Annotated[str | None, typer.Option(help="nearest, bilinear or bicubic.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print the plan; write nothing.")] = False,
+    image_format: Annotated[str | None, typer.Option()] = None,
+    previews: Annotated[bool | None, typer.Option()] = None,
+    precision: Annotated[str | None, typer.Option()] = None,
+    max_reject_share: Annotated[float | None, typer.Option()] = None,
+    resize: Annotated[int | None, typer.Option()] = None,
+    crop: Annotated[int | None, typer.Option()] = None,
+    interpolation: Annotated[str | None, typer.Option()] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and write nothing.")] = False,
 ) -> None:
-    """Find each channel's strongest images in a corpus and carry their activation down to pixels."""
+    """Find each channel's strongest images in a corpus and project their activation down to pixels."""
     from workers.spec.scan import RunSpec
 
     what = {"layers": layers or None, "k": k, "batch": batch, "shard": shard, "distinct": distinct}

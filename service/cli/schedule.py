@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 EVERY_S = 20.0
 
-NameWord = Annotated[str, typer.Argument(help="Name of the schedule.")]
+NameWord = Annotated[str, typer.Argument(help="Schedule name.")]
 
-app = typer.Typer(no_args_is_help=True, help="Runs that are submitted again and again.")
+app = typer.Typer(no_args_is_help=True, help="Manage scheduled runs.")
 
 
 def add_to(parent: typer.Typer) -> None:
@@ -35,13 +35,15 @@ def add_schedule(  # noqa: PLR0913 - one parameter per flag
     name: NameWord,
     spec: SpecFile,
     address: Address,
-    cron: Annotated[str, typer.Option(help="Five fields, such as '0 2 * * *'.")],
+    cron: Annotated[str, typer.Option(help="Cron expression of five fields, such as '0 2 * * *'.")],
     tz: Annotated[str, typer.Option(help="Time zone, such as Europe/Berlin.")] = "UTC",
-    overlap: Annotated[str, typer.Option(help="refuse, queue or cancel, while the last run is live.")] = "refuse",
-    keep: Annotated[int | None, typer.Option(min=1, help="Runs that `deconvoy gc` keeps of it.")] = None,
+    overlap: Annotated[
+        str, typer.Option(help="Policy while the previous run is live: refuse, queue or cancel.")
+    ] = "refuse",
+    keep: Annotated[int | None, typer.Option(min=1, help="Number of runs that `deconvoy gc` keeps.")] = None,
     job: JobOption = None,
 ) -> None:
-    """Keep a run to be submitted again and again; it fires from now on."""
+    """Add a schedule, starting now."""
     from service.control import uploads
     from service.control.timetable import Overlap, Schedule
 
@@ -55,7 +57,7 @@ def add_schedule(  # noqa: PLR0913 - one parameter per flag
 
 @app.command("list")
 def list_schedules(root: RootOption, as_json: Json = False) -> None:
-    """Print the schedules and when each fired last."""
+    """List schedules and their last fire."""
     from service.cli.console import print_json, print_table
 
     schedules = schedules_of(existing(root))
@@ -78,25 +80,25 @@ def _last(fire: "Fire | None") -> dict[str, str]:
 
 @app.command("pause")
 def pause_schedule(name: NameWord, root: RootOption) -> None:
-    """Let a schedule fire no more."""
+    """Pause a schedule."""
     schedules_of(existing(root)).pause(name, paused=True)
 
 
 @app.command("resume")
 def resume_schedule(name: NameWord, root: RootOption) -> None:
-    """Let a schedule fire again; what it missed is not made up for."""
+    """Resume a schedule. Times missed meanwhile are not made up for."""
     schedules_of(existing(root)).pause(name, paused=False)
 
 
 @app.command("run-now")
 def run_now(name: NameWord, root: RootOption, address: Address) -> None:
-    """Fire a schedule once, outside of its times; the run that it names is printed if the cluster has taken it."""
+    """Fire a schedule once, now, and print the id of the run."""
     echo(_schedules(existing(root), address).run_now(name).run)
 
 
 @app.command("remove")
 def remove_schedule(name: NameWord, root: RootOption) -> None:
-    """Forget a schedule; its runs stay."""
+    """Remove a schedule. Its runs are kept."""
     schedules_of(existing(root)).remove(name)
 
 
@@ -104,9 +106,9 @@ def remove_schedule(name: NameWord, root: RootOption) -> None:
 def run_schedules(
     root: RootOption,
     address: Address,
-    once: Annotated[bool, typer.Option("--once", help="Look once and end, as a CronJob does.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="Submit what is due and exit, for use in a CronJob.")] = False,
 ) -> None:
-    """Submit what is due, again and again. Any number of these may run on one root.
+    """Run the scheduler. Any number of schedulers may share a root.
 
     With --once the exit code is 1 if something is due and cannot be submitted now.
     """

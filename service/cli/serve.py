@@ -39,25 +39,27 @@ def serve(  # noqa: PLR0913 - one parameter per flag
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on.")] = 8000,
     originals: Annotated[
-        bool, typer.Option("--originals", help="Show the corpora's own files, not small copies.")
+        bool, typer.Option("--originals", help="Serve original images of the corpora instead of small copies.")
     ] = False,
     address: Annotated[
         str | None,
         typer.Option(
-            "--address", envvar="DECONVOY_ADDRESS", help="URL of a Ray dashboard; without it a Ray is started here."
+            "--address", envvar="DECONVOY_ADDRESS", help="URL of a Ray dashboard; by default a local Ray is started."
         ),
     ] = None,
     allow: Annotated[
         list[str] | None,
-        typer.Option(help="Folder or URL, and no pattern, under which submitted corpora may lie; repeatable."),
+        typer.Option(help="Folder or URL prefix of corpora that may be submitted. Repeatable."),
     ] = None,
-    per_minute: Annotated[int, typer.Option(min=1, help="Requests of one key or address in a minute.")] = 60_000,
+    per_minute: Annotated[
+        int, typer.Option(min=1, help="Largest number of requests per minute of one key or address.")
+    ] = 60_000,
     trusted_proxy: Annotated[
         list[str] | None,
-        typer.Option(help="Address or network of a proxy whose X-Forwarded-For is trusted; repeatable."),
+        typer.Option(help="Address or network of a proxy whose X-Forwarded-For header is trusted. Repeatable."),
     ] = None,
 ) -> None:
-    """Serve the atlas, and submit, watch and schedule runs over HTTP. Each page's data is at the same path + .json."""
+    """Serve the atlas and the HTTP API. Each page's data is at the same path + .json."""
     import uvicorn
 
     from service.control.clusters import LocalCluster, RayCluster

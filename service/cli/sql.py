@@ -32,20 +32,20 @@ _JSON_CELL_BYTES, _TEXT_CELL_BYTES = 300, 1100  # what printing a value takes (m
 
 
 def sql(
-    query: Annotated[str, typer.Argument(help="A question in DuckDB's SQL; every table is a view, runs are rows.")],
+    query: Annotated[str, typer.Argument(help="Query in DuckDB's SQL; every table is a view over all published runs.")],
     root: RootOption,
     memory: Annotated[
-        str, typer.Option(help="Memory of DuckDB, and as much again of the answer, such as 500MB.")
+        str, typer.Option(help="Memory limit for DuckDB, such as 500MB; the answer may take as much again.")
     ] = "4GB",
-    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds after which the query is stopped.")] = 300.0,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Time limit of the query, seconds.")] = 300.0,
     unsafe: Annotated[
-        bool, typer.Option("--unsafe", help="Let the query read and write files and use the network.")
+        bool, typer.Option("--unsafe", help="Allow the query to read and write files and to use the network.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Ask the tables of all published runs in SQL. `SHOW TABLES` and `DESCRIBE units` list what there is.
+    """Query the tables of all published runs in SQL. `SHOW TABLES` and `DESCRIBE units` list tables and columns.
 
-    The query sees these tables and no file, extension or network.
+    Files, extensions and the network are blocked unless --unsafe is given.
     """
     from service.cli.console import print_json, print_table
     from service.query import sql as answers
@@ -62,7 +62,7 @@ def sql(
 
 def views(
     root: RootOption,
-    output: Annotated[Path, typer.Option("-o", "--output", help="File to write.")] = Path("views.sql"),
+    output: Annotated[Path, typer.Option("-o", "--output", help="SQL file to write.")] = Path("views.sql"),
 ) -> None:
     """Write `CREATE VIEW` statements over the files of all published runs, for any DuckDB."""
     from service.query import sql as answers

@@ -29,11 +29,11 @@ def add_to(app: typer.Typer) -> None:
 def status(
     root: RootOption,
     address: AnyAddress = None,
-    run: Annotated[str | None, typer.Argument(help="Run id; all runs without it.")] = None,
-    watch: Annotated[bool, typer.Option("--watch", help="Until it ends.")] = False,
+    run: Annotated[str | None, typer.Argument(help="Run id; by default all runs.")] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Report progress until the run ends.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Tell how submitted runs go: by what is under the root, and by the cluster if one is named."""
+    """Show the state of submitted runs, from the root and, with --address, from the cluster."""
     from service.cli.console import print_json, print_table
 
     submissions = submissions_of(existing(root), address)
@@ -53,9 +53,9 @@ def logs(
     run: RunWord,
     root: RootOption,
     address: Address,
-    follow: Annotated[bool, typer.Option("-f", "--follow", help="As they come, until the run ends.")] = False,
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="Follow the log until the run ends.")] = False,
 ) -> None:
-    """Print what the last attempt at a run has printed."""
+    """Print the log of a run's last attempt."""
     submissions, shown, attempt = submissions_of(existing(root), address), 0, 0
     while True:
         found, text = submissions.status(run), submissions.logs(run)
@@ -71,6 +71,6 @@ def logs(
 
 
 def cancel(run: RunWord, root: RootOption, address: AnyAddress = None, as_json: Json = False) -> None:
-    """Stop a run, within ten seconds where no cluster is named; what it has finished stays, and submitting it again goes on."""
+    """Cancel a run, within ten seconds if no --address is given. Finished work is kept; submit the run again to resume it."""
     submissions = submissions_of(existing(root), address)
     print_status(submissions.cancel(run), submissions.root, as_json=as_json)

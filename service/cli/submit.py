@@ -24,12 +24,14 @@ def submit(  # noqa: PLR0913 - one parameter per flag
     spec: SpecFile,
     address: Address,
     job: JobOption = None,
-    run: Annotated[str | None, typer.Option(help="Run id; wins over the file's.")] = None,
-    fewer: Annotated[bool, typer.Option("--fewer", help="Go on with fewer actors where there is no room.")] = False,
-    wait: Annotated[bool, typer.Option("--wait", help="Until it ends; the exit code is the run's.")] = False,
+    run: Annotated[str | None, typer.Option(help="Run id; overrides the file's.")] = None,
+    fewer: Annotated[
+        bool, typer.Option("--fewer", help="Run with fewer actors if the cluster has no room for all of them.")
+    ] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for the run to end and exit with its exit code.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Submit a run to a Ray cluster, or go on with one. Its spec and its progress are kept under its root."""
+    """Submit a run to a Ray cluster, or resume one. Its spec and progress are kept under its root."""
     from service.control import uploads
     from workers.spec.make import merged
 

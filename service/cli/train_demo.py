@@ -17,15 +17,15 @@ def add_to(app: typer.Typer) -> None:
 
 def train_demo(  # noqa: PLR0913 - one parameter per flag
     *,
-    corpus: Annotated[str, typer.Option(help="Folder of images, a folder for each class.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the checkpoints; made if missing.")],
-    epochs: Annotated[int, typer.Option(min=1, help="Passes over the images.")] = 12,
-    device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; all without it.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the weights, the held-out images and the order.")] = 0,
+    corpus: Annotated[str, typer.Option(help="Folder of images with one subfolder per class.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the checkpoints; created if missing.")],
+    epochs: Annotated[int, typer.Option(min=1, help="Number of epochs.")] = 12,
+    device: Annotated[str, typer.Option(help="Device: cpu, cuda or auto.")] = "auto",
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; by default all.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed of weights, held-out images and order.")] = 0,
     as_json: Json = False,
 ) -> None:
-    """Train zfnet-mini on a folder of labelled images, a checkpoint for each epoch, to try `evolve` on."""
+    """Train zfnet-mini on labelled images and write a checkpoint per epoch, as input for `evolve`."""
     from jobs.train_demo import Training, train
     from service.cli.console import print_json
 

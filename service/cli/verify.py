@@ -16,10 +16,10 @@ def add_to(app: typer.Typer) -> None:
 
 def verify(
     root: RootOption,
-    run: Annotated[str | None, typer.Argument(help="Run id; all published runs without it.")] = None,
+    run: Annotated[str | None, typer.Argument(help="Run id; by default all published runs.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Compare every file of published runs with their manifests; the exit code is 1 if one is damaged."""
+    """Check every file of published runs against their manifests. The exit code is 1 if a file is damaged or missing."""
     from service.cli.console import print_json
     from service.query.verifying import verified
 

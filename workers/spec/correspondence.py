@@ -15,8 +15,8 @@ class PartBox(Frozen):
     part: Word = Field(description="name of the part, the same in every image")
     top: int = Field(ge=0, description="first row, pixels")
     left: int = Field(ge=0, description="first column, pixels")
-    bottom: int = Field(description="row behind the last, pixels")
-    right: int = Field(description="column behind the last, pixels")
+    bottom: int = Field(description="row after the last, pixels")
+    right: int = Field(description="column after the last, pixels")
 
     @model_validator(mode="after")
     def _holds_something(self) -> Self:
@@ -33,15 +33,17 @@ class CorrespondenceSpec(Frozen):
 
     parts: tuple[PartBox, ...] = Field(
         min_length=2,
-        description="boxes of parts: image_id, part, top, left, bottom, right; each part in two images or more",
+        description="boxes of parts: image_id, part, top, left, bottom, right; each part in at least two images",
     )
     layers: tuple[Word, ...] = Field(
         (),
-        description="layer names, globs, or 'auto'; none: the last rectified convolution and the last rectified layer",
+        description="layer names, globs, or auto; by default the last rectified convolution and the last rectified layer",
     )
-    draws: int = Field(10, ge=0, le=1000, description="times that boxes of the same sizes are hidden at random places")
-    seed: int = Field(0, ge=0, description="of the random places")
-    fill: Fill = Field(Fill.GREY, description="what a hidden box shows: grey, mean or blur")
+    draws: int = Field(
+        10, ge=0, le=1000, description="number of times that boxes of the same sizes are hidden at random places"
+    )
+    seed: int = Field(0, ge=0, description="random seed of the places")
+    fill: Fill = Field(Fill.GREY, description="content of a hidden box: grey, mean or blur")
 
     @property
     def image_ids(self) -> tuple[str, ...]:

@@ -13,13 +13,13 @@ class EvolveSpec(Frozen):
 
     checkpoints: tuple[Word, ...] = Field(
         min_length=1,
-        description="files of weights in the order of the training, or globs, whose files go by the numbers in their names",
+        description="weight files in training order, or quoted globs, whose files are sorted by the numbers in their names",
     )
     settled_share: float = Field(
         0.5,
         gt=0,
         le=1,
-        description="a channel has settled when it shares this much of its top images with the last checkpoint",
+        description="share of top images in common with the last checkpoint from which a channel counts as settled",
     )
 
 

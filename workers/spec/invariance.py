@@ -50,28 +50,31 @@ class InvarianceSpec(Frozen):
     """Images that are moved, enlarged and turned."""
 
     layers: tuple[Word, ...] = Field(
-        (), description="layer names, globs, or 'auto'; none: the first and the last rectified layer, and the output"
+        (), description="layer names, globs, or auto; by default the first and last rectified layers and the output"
     )
-    images: tuple[Word, ...] = Field((), description="image ids; none: a sample")
-    sample: int = Field(5, ge=1, description="images to take if none are named")
+    images: tuple[Word, ...] = Field((), description="image ids; by default a sample")
+    sample: int = Field(5, ge=1, description="number of images in the sample")
     transforms: tuple[Transform, ...] = Field(
         (Transform.TRANSLATE_Y, Transform.SCALE, Transform.ROTATE),
         min_length=1,
-        description="translate_y, translate_x, scale, rotate",
+        description="transforms among translate_y, translate_x, scale, rotate; by default all but translate_x",
     )
     translations: tuple[int, ...] = Field(
-        (), description="model-input pixels, down or to the right; none: 13 up to 60 of 224 of the input's side"
+        (),
+        description="shifts down or to the right, model-input pixels; by default 13 up to 60/224 of the input's side",
     )
     scales: tuple[Scale, ...] = Field(
-        tuple(1 + tenth / 10 for tenth in range(9)), description="factors about the centre, 0.1 to 10; above 1 enlarge"
+        tuple(1 + tenth / 10 for tenth in range(9)),
+        description="scale factors about the centre, 0.1 to 10; above 1 enlarges",
     )
     rotations: tuple[Angle, ...] = Field(
-        tuple(float(degrees) for degrees in range(0, 361, 15)), description="degrees counter-clockwise about the centre"
+        tuple(float(degrees) for degrees in range(0, 361, 15)),
+        description="rotations about the centre, degrees counter-clockwise",
     )
-    border: Border = Field(Border.REFLECT, description="what is seen beyond the border: grey, edge, reflect or wrap")
+    border: Border = Field(Border.REFLECT, description="content beyond the image's border: grey, edge, reflect or wrap")
     target: Word = Field(
         "label",
-        description="class that is followed: 'label' (the predicted one where the label is none), 'predicted', a name or number",
+        description="class to measure: label (predicted if the label is not a class), predicted, or a class name or number",
     )
 
     def amounts(self, transform: Transform, side: int) -> tuple[float, ...]:

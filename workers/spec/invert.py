@@ -14,29 +14,33 @@ INVERSION_BATCH = {"cpu": 8, "cuda": 32}
 class InvertSpec(Frozen):
     """Images from what layers know of them."""
 
-    layers: tuple[Word, ...] = Field(("auto",), min_length=1, description="layer names, globs, or 'auto'")
-    images: tuple[Word, ...] = Field((), description="image ids; none: a sample")
-    sample: int = Field(5, ge=1, description="images to take if none are named")
-    restarts: int = Field(4, ge=1, le=256, description="inversions of each image and layer, from other beginnings")
-    iterations: int = Field(400, ge=1, le=100_000, description="below 400 the paper's schedule is cut off, not shrunk")
-    batch: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = Field(
-        "auto", description="most inversions in one batch; auto = 8 on a CPU, 32 on a GPU"
+    layers: tuple[Word, ...] = Field(("auto",), min_length=1, description="layer names, globs, or auto")
+    images: tuple[Word, ...] = Field((), description="image ids; by default a sample")
+    sample: int = Field(5, ge=1, description="number of images in the sample")
+    restarts: int = Field(
+        4, ge=1, le=256, description="inversions per image and layer, each from another starting image"
     )
-    seed: int = Field(0, ge=0, description="of the beginnings; restart r begins with seed + r")
+    iterations: int = Field(
+        400, ge=1, le=100_000, description="iterations; below 400 the paper's schedule is truncated"
+    )
+    batch: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = Field(
+        "auto", description="largest number of inversions per batch; auto is 8 on a CPU and 32 on a GPU"
+    )
+    seed: int = Field(0, ge=0, description="random seed of the starting images; restart r uses seed + r")
     rate: float | None = Field(
-        None, gt=0, allow_inf_nan=False, description="learning rate of the schedule's first stretch; absent: by depth"
+        None, gt=0, allow_inf_nan=False, description="learning rate at the start; by default chosen by depth"
     )
     tv_weight: float | None = Field(
-        None, ge=0, allow_inf_nan=False, description="weight of the total variation; absent: 1, 10, 100 by depth"
+        None, ge=0, allow_inf_nan=False, description="weight of the total variation; by default 1, 10 or 100 by depth"
     )
     alpha_weight: float = Field(
         8e-10, ge=0, allow_inf_nan=False, description="weight of the norm that keeps pixels in range"
     )
-    jitter: int = Field(0, ge=0, description="largest random shift in an iteration, pixels (IJCV 2016)")
+    jitter: int = Field(0, ge=0, description="largest random shift per iteration, pixels (IJCV 2016)")
     bounded: bool = Field(False, description="keep pixels in 0 to 255 (IJCV 2016)")
-    channels: tuple[Annotated[int, Field(ge=0)], ...] = Field((), description="channels compared; none: all")
+    channels: tuple[Annotated[int, Field(ge=0)], ...] = Field((), description="channels to match; by default all")
     region: tuple[int, int, int, int] | None = Field(
-        None, description="part of the feature map that is compared: top, left, bottom, right, half-open"
+        None, description="part of the feature map to match: top, left, bottom, right (half-open)"
     )
 
     @model_validator(mode="after")

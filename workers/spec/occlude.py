@@ -8,17 +8,19 @@ from workers.spec.parts import Fill, Frozen, JobSpec, RunId, Word
 class OccludeSpec(Frozen):
     """A grey square that slides over images."""
 
-    layer: Word = Field(description="layer whose strongest feature map is followed")
-    images: tuple[Word, ...] = Field((), description="image ids; none: a sample")
-    sample: int = Field(8, ge=1, description="images to take if none are named")
+    layer: Word = Field(description="layer whose strongest feature map is measured")
+    images: tuple[Word, ...] = Field((), description="image ids; by default a sample")
+    sample: int = Field(8, ge=1, description="number of images in the sample")
     size: int = Field(32, ge=1, description="side of the square, model-input pixels")
-    stride: int = Field(8, ge=1, description="between neighbouring positions, model-input pixels")
-    fill: Fill = Field(Fill.GREY, description="what the square shows: grey, mean or blur")
+    stride: int = Field(8, ge=1, description="distance between neighbouring positions, model-input pixels")
+    fill: Fill = Field(Fill.GREY, description="content of the square: grey, mean or blur")
     target: Word = Field(
         "label",
-        description="class that is followed: 'label' (the predicted one where the label is none), 'predicted', a name or number",
+        description="class to measure: label (predicted if the label is not a class), predicted, or a class name or number",
     )
-    from_run: RunId | None = Field(None, description="published scan of the same root whose projections stand beside")
+    from_run: RunId | None = Field(
+        None, description="published scan under the same root; its projections of the channel are shown as well"
+    )
 
 
 class OcclusionRun(JobSpec):

@@ -69,14 +69,20 @@ class Frozen(BaseModel):
 class ModelSpec(Frozen):
     """The network, its weights, and the preprocessing where it is not the weights' own."""
 
-    source: Word = Field(description="deconvoy://NAME or torchvision://NAME, with ?weights=FILE or ?weights=ENUM")
+    source: Word = Field(
+        description="network: deconvoy://NAME or torchvision://NAME, with ?weights=FILE or ?weights=ENUM"
+    )
     resize: int | None = Field(None, ge=1, le=65_536, description="short side after resizing, pixels")
-    crop: int | None = Field(None, ge=1, le=8192, description="side of the centre crop = the model's input, pixels")
-    mean: Triple | None = Field(None, description="mean per RGB channel, of values in 0 to 1")
-    std: Triple | None = Field(None, description="standard deviation per RGB channel, of values in 0 to 1")
-    interpolation: Interpolation | None = Field(None, description="interpolation of the resize")
-    classes: Word | None = Field(None, description="file of class names, one per line, in the order of the outputs")
-    kwargs: dict[str, bool | int | float | str] = Field({}, description="arguments of the constructor")
+    crop: int | None = Field(
+        None, ge=1, le=8192, description="side of the centre crop, which is the model's input, pixels"
+    )
+    mean: Triple | None = Field(None, description="mean per RGB channel, on a scale of 0 to 1")
+    std: Triple | None = Field(None, description="standard deviation per RGB channel, on a scale of 0 to 1")
+    interpolation: Interpolation | None = Field(
+        None, description="interpolation of the resize: nearest, bilinear or bicubic"
+    )
+    classes: Word | None = Field(None, description="file of class names, one per line, in output order")
+    kwargs: dict[str, bool | int | float | str] = Field({}, description="keyword arguments of the model's constructor")
 
     @model_validator(mode="after")
     def _source_is_one(self) -> Self:
@@ -95,10 +101,13 @@ class ModelSpec(Frozen):
 class CorpusSpec(Frozen):
     """The images, and what is known of each."""
 
-    source: Word = Field(description="a folder or a glob, as a path or an fsspec URL")
-    label: Literal["folder", "none"] = Field("folder", description="where an image's label comes from")
+    source: Word = Field(description="folder or glob of images, as a path or fsspec URL")
+    label: Literal["folder", "none"] = Field(
+        "folder", description="source of labels: folder (the parent folder's name) or none"
+    )
     group: Word = Field(
-        "none", description="'none', 'folder', or a regular expression on image_id; its first group counts"
+        "none",
+        description="source of groups: none, folder, or a regular expression on the image id whose first group names the group",
     )
 
     @model_validator(mode="after")
@@ -114,29 +123,29 @@ class CorpusSpec(Frozen):
 class LimitsSpec(Frozen):
     """What one image file may cost."""
 
-    bytes: int = Field(67_108_864, ge=1, description="largest file, bytes")
-    pixels: int = Field(89_478_485, ge=1, description="largest image, pixels, before and after resizing")
+    bytes: int = Field(67_108_864, ge=1, description="largest accepted file, bytes")
+    pixels: int = Field(89_478_485, ge=1, description="largest accepted image before and after resizing, pixels")
 
 
 class ResourcesSpec(Frozen):
     """What the run may use."""
 
     actors: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
-        "auto", description="number of actors; auto = one per GPU or CPU"
+        "auto", description="number of actors; auto starts one per GPU, or one per CPU"
     )
-    fewer: bool = Field(False, description="go on with fewer actors where there is no room for so many")
-    device: Literal["auto", "cpu", "cuda"] = Field(
-        "auto", description="where networks run; auto = cuda if there is one"
+    fewer: bool = Field(False, description="run with fewer actors if the cluster has no room for all of them")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="device: cpu, cuda or auto (cuda if available)")
+    precision: Precision = Field(
+        Precision.FLOAT32, description="number format of the forward pass: float32, bfloat16 or float16"
     )
-    precision: Precision = Field(Precision.FLOAT32, description="number format of the scan's forward pass")
-    threads: int = Field(1, ge=1, le=256, description="CPU threads of one actor")
+    threads: int = Field(1, ge=1, le=256, description="CPU threads per actor")
 
 
 class AnyRun(Frozen):
     """What every run is asked: its id, and where its datasets go."""
 
-    run: RunId | None = Field(None, description="run id; made from model, corpus and time when absent")
-    root: Word = Field(description="folder or fsspec URL that holds the datasets")
+    run: RunId | None = Field(None, description="run id; by default made from model, corpus and time")
+    root: Word = Field(description="folder or fsspec URL for the datasets")
 
     @property
     def cluster_resources(self) -> ResourcesSpec | None:

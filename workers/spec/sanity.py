@@ -18,17 +18,21 @@ class Mode(StrEnum):
 class SanitySpec(Frozen):
     """Projections of a scan's units computed again with random weights."""
 
-    from_run: RunId = Field(description="published scan of the same root whose units are looked at")
-    layers: tuple[Word, ...] = Field((), description="layer names, globs, or 'auto'; none: all layers of the scan")
-    channels: tuple[Annotated[int, Field(ge=0)], ...] = Field((), description="channels of each layer; none: a sample")
-    sample: int = Field(4, ge=1, description="living channels of each layer to take if none are named")
-    ranks: int = Field(2, ge=1, le=1000, description="strongest images of each channel")
-    stages: int = Field(
-        8, ge=1, le=100, description="most stages of a layer; with fewer than its weighted layers these share"
+    from_run: RunId = Field(description="published scan under the same root whose units are checked")
+    layers: tuple[Word, ...] = Field((), description="layer names, globs, or auto; by default all layers of the scan")
+    channels: tuple[Annotated[int, Field(ge=0)], ...] = Field(
+        (), description="channels of each layer; by default a sample"
     )
-    modes: tuple[Mode, ...] = Field(tuple(Mode), min_length=1, description="cascading, independent")
-    draws: int = Field(3, ge=1, le=100, description="random networks; draw d has seed + d")
-    seed: int = Field(0, ge=0, description="of the random weights")
+    sample: int = Field(4, ge=1, description="number of living channels per layer in the sample")
+    ranks: int = Field(2, ge=1, le=1000, description="number of top images per channel")
+    stages: int = Field(
+        8, ge=1, le=100, description="largest number of stages per layer; more weighted layers share a stage"
+    )
+    modes: tuple[Mode, ...] = Field(
+        tuple(Mode), min_length=1, description="randomisation modes among cascading, independent"
+    )
+    draws: int = Field(3, ge=1, le=100, description="number of random networks; network d uses seed + d")
+    seed: int = Field(0, ge=0, description="random seed of the weights")
 
     @model_validator(mode="after")
     def _once(self) -> Self:

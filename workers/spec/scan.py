@@ -11,12 +11,16 @@ from workers.spec.parts import Distinct, Frozen, JobSpec, Method, Word
 class ScanSpec(Frozen):
     """The first pass: which layers, and what is kept of each channel."""
 
-    layers: tuple[Word, ...] = Field(("auto",), min_length=1, description="layer names, globs, or 'auto'")
-    batch: int = Field(32, ge=1, le=4096, description="images in one forward pass")
-    shard: int = Field(512, ge=1, le=1_000_000, description="images in one shard, a multiple of batch")
-    max_reject_share: float = Field(0.05, ge=0, le=1, description="share of rejects above which the exit code is 3")
+    layers: tuple[Word, ...] = Field(("auto",), min_length=1, description="layer names, globs, or auto")
+    batch: int = Field(32, ge=1, le=4096, description="images per forward pass")
+    shard: int = Field(512, ge=1, le=1_000_000, description="images per shard, a multiple of batch")
+    max_reject_share: float = Field(
+        0.05, ge=0, le=1, description="share of rejected images above which the exit code is 3"
+    )
     k: int = Field(9, ge=1, le=1000, description="images kept per channel")
-    distinct: Distinct = Field(Distinct.CONTENT, description="what counts once: content, group or none")
+    distinct: Distinct = Field(
+        Distinct.CONTENT, description="which images count once per channel: content (identical bytes), group or none"
+    )
 
     @model_validator(mode="after")
     def _whole_batches(self) -> Self:
@@ -28,9 +32,9 @@ class ScanSpec(Frozen):
 class ProjectSpec(Frozen):
     """The second pass: how activations are carried down and stored."""
 
-    method: Method = Field(Method.DECONVNET, description="deconvnet, guided_backprop or gradient")
-    image_format: Literal["webp", "png"] = Field("webp", description="patches as WebP, or all images lossless as PNG")
-    previews: bool = Field(True, description="keep a small copy of each image that tops a channel")
+    method: Method = Field(Method.DECONVNET, description="projection method: deconvnet, guided_backprop or gradient")
+    image_format: Literal["webp", "png"] = Field("webp", description="image format: webp, or png for lossless images")
+    previews: bool = Field(True, description="keep a small copy of each top image")
 
 
 class RunSpec(JobSpec):

@@ -91,7 +91,7 @@ def test_what_instruments_found_of_an_image_is_told_with_its_run_and_row(root):
     assert [(row["run"], row["row"]) for row in rows] == [("inverted", n) for n in (4, 5, 6, 7)] + [("covered", 1)]
     assert asked(root, "found", names()[1][0]).stdout.count("\n") == 6
     assert told(root, "found", f"/photos/{names()[1][0]}") == rows
-    assert "holds image 'nothing.png'" in asked(root, "found", "nothing.png", code=2).stderr
+    assert "contains image 'nothing.png'" in asked(root, "found", "nothing.png", code=2).stderr
 
 
 def test_a_report_is_one_file_that_asks_for_nothing(root, tmp_path):

@@ -1,0 +1,34 @@
+"""Help texts of flags. Takes a command and the spec that its flags fill, gives each flag the description of its key."""
+
+from collections.abc import Iterator
+
+from pydantic import BaseModel
+from typer.core import TyperOption
+
+from workers.kinds import Kind
+from workers.spec.kinds import SPECS
+
+
+def fill_help(parameters: list[object], kind: Kind) -> None:
+    """Describe the flags of a kind's command that have no help text of their own."""
+    texts = dict(_descriptions(kind))
+    for parameter in parameters:
+        if isinstance(parameter, TyperOption) and not parameter.help and parameter.name in texts:
+            parameter.help = _sentence(texts[parameter.name], repeatable=parameter.multiple)
+
+
+def _descriptions(kind: Kind) -> Iterator[tuple[str, str]]:
+    """Names and descriptions of a spec's keys. A key of the kind's own table comes last, so it wins over its namesakes."""
+    tables = SPECS[kind].model_fields
+    for name, field in sorted(tables.items(), key=lambda item: item[0] == kind):
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            keys = field.annotation.model_fields
+            yield from ((key, keys[key].description or "") for key in keys)
+            if "source" in keys:
+                yield name, keys["source"].description or ""
+        else:
+            yield name, field.description or ""
+
+
+def _sentence(description: str, *, repeatable: bool) -> str:
+    return f"{description[0].upper()}{description[1:]}." + (" Repeatable." if repeatable else "")
