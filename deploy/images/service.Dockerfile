@@ -1,5 +1,5 @@
 # syntax=docker/dockerfile:1
-# The command without torch: it serves the atlas, submits, schedules, answers questions. Runs need the worker's image.
+# The command without torch. It serves the atlas, submits and schedules runs, and queries results. Runs need the worker image.
 #   docker build -f deploy/images/service.Dockerfile -t deconvoy-service:0.1.0 .
 FROM python:3.11-slim-bookworm
 

@@ -1,18 +1,18 @@
 # syntax=docker/dockerfile:1
-# Ray's head, its workers and the drivers of runs. CUDA comes with torch; the machine brings the driver and its container runtime.
+# Ray's head, its workers and the drivers of runs. CUDA comes with torch; the machine provides the GPU driver and the container runtime.
 #   docker build -f deploy/images/worker.Dockerfile -t deconvoy-worker:0.1.0 .
 FROM python:3.11-slim-bookworm
 
-# wget: KubeRay's probes. rsync and ssh: `ray up`.
+# KubeRay's probes need wget; `ray up` needs rsync and ssh.
 RUN apt-get update \
     && apt-get install -y --no-install-recommends openssh-client rsync wget \
     && rm -rf /var/lib/apt/lists/*
 
-# Storage that roots and corpora lie in; boto3 beside it where `ray up` makes machines of AWS.
+# Packages for the storage of roots and corpora. Add boto3 if `ray up` starts machines on AWS.
 ARG STORAGE="s3fs gcsfs"
 WORKDIR /src
 COPY deploy/images/constraints.txt deploy/images/requirements.txt ./
-# Into the system's own Python: Ray starts jobs with `python` on the path, which KubeRay's login shell sets anew.
+# Install into the system's Python: Ray runs jobs with the `python` on the path, and KubeRay's login shell resets the path.
 RUN pip install --no-cache-dir -c constraints.txt -r requirements.txt torch torchvision ${STORAGE}
 
 COPY pyproject.toml README.md LICENSE ./
@@ -21,7 +21,7 @@ COPY jobs jobs
 COPY service service
 RUN pip install --no-cache-dir --no-deps .
 
-# 1000 is the first user of most machines: what they mount can be read. /tmp is all that is written to.
+# 1000 is the first user on most machines, so mounted files are readable. Only /tmp is written to.
 RUN useradd --uid 1000 --create-home deconvoy
 ENV HOME=/home/deconvoy \
     USER=deconvoy \
