@@ -74,6 +74,60 @@ def test_imports_point_from_service_to_jobs_to_workers():
         assert not stray
 
 
+# Rooms of a layer: each imports only itself and the rooms behind it.
+ROOMS = {
+    "workers": ("actors", "corpus", "models", "core", "pictures", "store", "spec", "globs", "files", "kinds", "host", "errors"),
+    "jobs": ("__main__", "kinds", "dry_run", "demo", "train_demo", "*", "reduce", "run", "ray", "watch"),
+    "service": ("__main__", "cli", "http", "atlas", "sheets", "control", "query", "pools"),
+}
+APART = (("sheets", "control"), ("corpus", "models"), ("corpus", "core"), ("pictures", "core"), ("core", "store"))
+
+
+def room(name: str) -> str:
+    """The room of a module, by its full name: `*` for a pipeline of its own."""
+    layer, _, rest = name.partition(".")
+    first = rest.partition(".")[0]
+    return first if first in ROOMS[layer] else "*"
+
+
+def modules_imported(path: Path) -> set[str]:
+    """Full names of the product's modules that a file imports."""
+    known = {dotted(each) for each in WRITTEN}
+    return {name if name in known else name.rpartition(".")[0] for name in imports(path)} & known
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_rooms_of_a_layer_import_one_way(layer):
+    order, stray = ROOMS[layer], []
+    for path in (REPOSITORY / layer).rglob("*.py"):
+        own = room(dotted(path))
+        for name in modules_imported(path):
+            other = room(name) if name.startswith(f"{layer}.") else own
+            if order.index(other) < order.index(own) or (own, other) in APART:
+                stray.append(f"{named(path)} imports {name}")
+    assert not stray
+
+
+def test_pages_and_sheets_do_not_import_each_other():
+    pages, sheets = REPOSITORY / "service/atlas/pages", REPOSITORY / "service/sheets"
+    assert not [path for path in pages.glob("*.py") if any(below(name, {"service.sheets"}) for name in imports(path))]
+    assert not [path for path in sheets.glob("*.py") if any(below(name, {"service.atlas"}) for name in imports(path))]
+
+
+def test_rooms_of_the_service_lie_on_six_levels_at_most():
+    edges = {
+        (room(dotted(path)), room(name))
+        for path in (REPOSITORY / "service").rglob("*.py")
+        for name in modules_imported(path)
+        if name.startswith("service.")
+    }
+
+    def level(place: str) -> int:
+        return 1 + max((level(other) for own, other in edges if own == place and other != place), default=0)
+
+    assert max(level(place) for place in ROOMS["service"] if place != "__main__") <= 6
+
+
 def test_product_code_never_imports_tests():
     assert not [named(path) for path in MODULES if any(below(name, {"tests"}) for name in imports(path))]
 
