@@ -21,8 +21,8 @@ from workers.actors.job import Environment, Job, digest, project_configuration, 
 from workers.actors.shard import CheckpointBatch, CheckpointGroup, CheckpointShard, Shard
 from workers.corpus.manifest import Listing
 from workers.models.model import Model
+from workers.spec.families import weights_file
 from workers.spec.instruments import EvolutionRun, checkpoint_name
-from workers.spec.run import weights_file
 from workers.store import paths
 from workers.store.root import patient
 from workers.store.schema import EVOLUTION, IMAGES, REJECTS

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from service.cli import query
-from service.cli.running import absolute, absolute_model, number, spec_of
+from service.cli.running import absolute, absolute_corpus, absolute_model, number, spec_of
 
 if TYPE_CHECKING:
     from workers.spec.run import AnySpec
@@ -60,7 +60,7 @@ class Common:
             "run": self.run,
             "root": absolute(self.root),
             "model": {"source": absolute_model(self.model)},
-            "corpus": {"source": absolute(self.corpus)},
+            "corpus": {"source": absolute_corpus(self.corpus)},
             "resources": resources,
         }
         return spec_of(kind, self.spec, merged(told, dict(flags)), base)

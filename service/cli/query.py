@@ -9,6 +9,7 @@ import typer
 from service.cli import drawing
 from service.cli.terminal import echo
 from workers.errors import QueryError, nearest
+from workers.spec import families
 from workers.store.root import Root
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from service.query.catalog import PublishedRun
     from service.query.scans import Top
 
-MODEL = "deconvoy://NAME or torchvision://NAME, with ?weights=FILE or ?weights=ENUM."
+MODEL = f"{families.forms()}, with ?weights=FILE or ?weights=ENUM."
 
 app = typer.Typer(no_args_is_help=True, help="Ask a published run.")
 

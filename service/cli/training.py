@@ -8,9 +8,10 @@ import typer
 from service.cli import drawing
 from service.cli.instruments import carry_out
 from service.cli.options import Classes, Common, Json, Label, Layers, Method, Output, over_a_corpus
-from service.cli.running import absolute, absolute_model
+from service.cli.running import absolute, absolute_corpus, absolute_model
 from service.cli.terminal import echo
 from workers.errors import UsageError
+from workers.spec import families
 
 
 def add_to(app: typer.Typer) -> None:
@@ -26,7 +27,7 @@ def evolve(  # noqa: PLR0913 - one parameter per flag; one that is not given lea
     checkpoints: Annotated[
         list[str] | None, typer.Option(help="File of weights or quoted glob; may be repeated, in the training's order.")
     ] = None,
-    model: Annotated[str | None, typer.Option(help="deconvoy://NAME or torchvision://NAME, without weights.")] = None,
+    model: Annotated[str | None, typer.Option(help=f"{families.forms()}, without weights.")] = None,
     layers: Layers = None,
     k: Annotated[int | None, typer.Option(help="Images kept per channel and compared.")] = None,
     settled_share: Annotated[float | None, typer.Option(help="Of top images, to count as settled.")] = None,
@@ -70,7 +71,7 @@ def train_demo(  # noqa: PLR0913 - one parameter per flag
     from jobs.train_demo import Training, train
     from service.cli.console import print_json
 
-    asked = Training(str(absolute(corpus)), output.absolute(), epochs, device, threads, seed)
+    asked = Training(str(absolute_corpus(corpus)), output.absolute(), epochs, device, threads, seed)
     outcome = train(asked, (lambda _: None) if as_json else echo)
     if as_json:
         print_json(outcome)

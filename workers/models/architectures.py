@@ -16,7 +16,8 @@ from workers.core.preprocess import Preprocessing
 from workers.errors import ModelError, nearest
 from workers.host.retrying import reason
 from workers.models import zfnet
-from workers.spec.run import Interpolation, ModelSpec, weights_file
+from workers.spec.families import weights_file
+from workers.spec.run import Interpolation, ModelSpec
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)

@@ -7,13 +7,13 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from workers.errors import RunIdError, SpecError
+from workers.spec import families
 from workers.spec.mistakes import mistakes, unusable
 from workers.spec.patterns import Pattern
 
 RUN_ID = re.compile(r"[a-z][a-z0-9._-]{0,99}(?<!\.json)\Z")  # a page's data is at its path + .json
 
 RunId = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9._-]{0,99}$")]
-FAMILIES = ("deconvoy", "torchvision")
 Word = Annotated[str, StringConstraints(min_length=1)]
 Triple = tuple[float, float, float]
 
@@ -67,7 +67,7 @@ class Frozen(BaseModel):
 class ModelSpec(Frozen):
     """The network, its weights, and the preprocessing where it is not the weights' own."""
 
-    source: Word = Field(description="deconvoy://NAME or torchvision://NAME, with ?weights=FILE or ?weights=ENUM")
+    source: Word = Field(description=f"{families.forms()}, with ?weights=FILE or ?weights=ENUM")
     resize: int | None = Field(None, ge=1, le=65_536, description="short side after resizing, pixels")
     crop: int | None = Field(None, ge=1, le=8192, description="side of the centre crop = the model's input, pixels")
     mean: Triple | None = Field(None, description="mean per RGB channel, of values in 0 to 1")
@@ -78,15 +78,7 @@ class ModelSpec(Frozen):
 
     @model_validator(mode="after")
     def _source_is_one(self) -> Self:
-        family, mark, rest = self.source.partition("://")
-        query = rest.partition("?")[2]
-        if not mark or family not in FAMILIES:
-            raise ValueError(
-                f"model {self.source!r} is unknown: write deconvoy://zfnet-mini or torchvision://resnet18?weights=FILE"
-            )
-        if query and not query.startswith("weights="):
-            known = "only ?weights=FILE or ?weights=ENUM"
-            raise ValueError(f"model {self.source!r}: {query!r} is not understood, {known}")
+        families.scheme_of(self.source)
         return self
 
 
@@ -251,13 +243,6 @@ def make(kind: type[AnySpec], values: dict[str, Any]) -> AnySpec:
         return kind.model_validate(values)
     except ValidationError as error:
         raise SpecError(mistakes(kind, error)) from None
-
-
-def weights_file(source: str) -> str | None:
-    """The file or URL of weights in a model's source; None where it names none, or torchvision's own by a word."""
-    head, _, weights = source.partition("?weights=")
-    known = head.startswith("torchvision://") and re.fullmatch(r"\w+", weights)
-    return weights if weights and not known else None
 
 
 def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
