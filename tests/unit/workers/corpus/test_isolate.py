@@ -13,7 +13,7 @@ from workers.corpus import crew, entries, fetch, isolate, manifest, reader, tria
 from workers.corpus.hangs import Limit
 from workers.corpus.isolate import Verdict
 from workers.corpus.sources import single_files
-from workers.errors import ReadError, Reason, RunStopped, StaleFile
+from workers.errors import ReadError, Reason, RunStopped
 from workers.spec.run import CorpusSpec, LimitsSpec
 from workers.store.root import Root
 
@@ -191,40 +191,6 @@ def test_only_verdicts_on_stale_files_are_read_to_forget_them(folder, tmp_path, 
     assert len(asked) == 1
 
 
-@pytest.mark.parametrize("protocol", ["file", "memory"])
-def test_bytes_of_another_version_are_never_read_under_the_old_etag(folder, protocol):
-    filesystem, base = fsspec.core.url_to_fs(f"{protocol}://{folder}")
-    filesystem.makedirs(base, exist_ok=True)
-    filesystem.pipe_file(f"{base}/a.jpg", b"first")
-    [listed] = entries.listing(CorpusSpec(source=f"{protocol}://{folder}"))
-    assert fetch.read(listed.uri, 5, listed.etag) == b"first"
-    assert fetch.staleness(listed.uri, 5, listed.etag) is None
-    filesystem.pipe_file(f"{base}/a.jpg", b"other")
-    with pytest.raises(StaleFile, match="has changed since it was listed"):
-        fetch.read(listed.uri, 5, listed.etag)
-    assert fetch.staleness(listed.uri, 5, listed.etag) is Reason.CHANGED
-    filesystem.rm_file(f"{base}/a.jpg")
-    with pytest.raises(StaleFile, match="is gone") as caught:
-        fetch.read(listed.uri, 5, listed.etag)
-    assert caught.value.reason is Reason.VANISHED
-    assert fetch.staleness(listed.uri, 5, listed.etag) is Reason.VANISHED
-
-
-def test_a_file_that_is_replaced_while_it_is_read_is_noticed(folder, monkeypatch):
-    [row] = rows(folder, b"first")
-    readall = single_files.FileIO.readall
-
-    class Replaced(single_files.FileIO):
-        def readall(self) -> bytes:
-            data = readall(self)
-            Path(row.uri).write_bytes(b"other")
-            return data
-
-    monkeypatch.setattr(single_files, "FileIO", Replaced)
-    with pytest.raises(StaleFile, match="it has been written to"):
-        fetch.read(row.uri, row.bytes, row.etag)
-
-
 class StoresOwn(Exception):
     """botocore's errors are not OSErrors."""
 
@@ -249,33 +215,3 @@ def test_images_are_waited_for_as_long_as_the_environment_says(folder, monkeypat
     with pytest.raises(RunStopped, match=line):
         trial._data(row, 0, LIMITS, sender)
     receiver.close()
-
-
-def test_an_object_whose_etag_is_its_md5_costs_one_request(monkeypatch):
-    import hashlib
-
-    memory = fsspec.filesystem("memory")
-    memory.pipe_file("/md5/a.jpg", b"bytes")
-    monkeypatch.setattr(type(memory), "info", lambda *_, **__: pytest.fail("asked once more"))
-    assert (
-        fetch.read("memory:///md5/a.jpg", 5, f'"{hashlib.md5(b"bytes", usedforsecurity=False).hexdigest()}"')
-        == b"bytes"
-    )
-
-
-def test_a_store_that_fails_for_a_while_is_asked_again_whatever_it_raises(monkeypatch):
-    memory = fsspec.filesystem("memory")
-    memory.pipe_file("/again/a.jpg", b"bytes")
-    answers = iter([StoresOwn("slow down"), OSError("reset"), *[memory.info("/again/a.jpg")] * 5])
-
-    def info(*_: object, **__: object) -> object:
-        answer = next(answers)
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-    etag = str(memory.info("/again/a.jpg")["created"])
-    monkeypatch.setattr(type(memory), "info", info)
-    begun = []
-    assert fetch.read("memory:///again/a.jpg", 5, etag, patience_s=20.0, begin=lambda: begun.append(1)) == b"bytes"
-    assert len(begun) == 3  # the clock of a read starts anew with each try
