@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from jobs.ray import cluster
-from workers.corpus import reader, sources
+from workers.corpus import entries, reader
 from workers.corpus.manifest import Row
 from workers.errors import CorpusError, UsageError
 from workers.models import architectures
@@ -136,7 +136,7 @@ def train(asked: Training, say: Say) -> dict[str, Any]:
 
 def _data(corpus: str, generator: torch.Generator) -> Data:
     """Decode every labelled image once, cut to a square as wide as its short side."""
-    listed = sorted(sources.listing(CorpusSpec(source=corpus)), key=lambda entry: entry.image_id)
+    listed = sorted(entries.listing(CorpusSpec(source=corpus)), key=lambda entry: entry.image_id)
     rows = [Row(n, **vars(entry), removed=False) for n, entry in enumerate(listed) if entry.label is not None]
     classes = tuple(sorted({str(row.label) for row in rows}))
     if len(classes) < LEAST_CLASSES or len(rows) > MOST_IMAGES:

@@ -1,15 +1,18 @@
-"""Files that a spec names. Takes a path or an fsspec URL, gives its bytes or its file system; goes nowhere else than told.
+"""Files that a spec names. Takes a path, a glob or an fsspec URL; gives its bytes, its file system, or the files it matches.
 
-A server that is asked by http(s) may send whoever asks to another one, which nobody has allowed: that is an error here.
+A redirect of an http(s) server is an error: it leads to a server that nobody has allowed.
 """
 
 import errno
+import re
 from functools import cache
 from typing import Any, cast
 
+import fsspec
 from fsspec.core import url_to_fs
 
-from workers.errors import DeconvoyError, RedirectError
+from workers import locations
+from workers.errors import DeconvoyError, RedirectError, SpecError
 
 
 def filesystem(url: str) -> tuple[Any, str]:
@@ -28,6 +31,33 @@ def filesystem(url: str) -> tuple[Any, str]:
     except Exception as error:  # a file system's constructor raises anything for a URL that it does not expect
         raise ValueError(f"{type(error).__name__}: {error}") from error
     return found, str(path)
+
+
+def is_local(filesystem: Any) -> bool:  # noqa: ANN401 - fsspec has no types
+    """Whether a file system is the one of this machine."""
+    return isinstance(filesystem, fsspec.get_filesystem_class("file"))
+
+
+def matching(pattern: str, key: str) -> list[str]:
+    """The file itself, or those that a glob matches, in the order of their numbers: epoch-2 comes before epoch-10.
+
+    Args:
+        pattern: a path or an fsspec URL.
+        key: of the spec, for the error.
+
+    Raises:
+        SpecError: nothing matches the glob, or its protocol is unknown.
+    """
+    if not locations.is_pattern(pattern):
+        return [pattern]
+    try:
+        store, path = filesystem(pattern)
+        paths = sorted((str(match) for match in store.glob(path)), key=_by_numbers)
+    except (ValueError, ImportError, OSError) as error:
+        raise SpecError([f"{key}: {pattern!r} cannot be listed: {error}"]) from error
+    if not paths:
+        raise SpecError([f"{key}: nothing matches {pattern!r}"])
+    return [str(store.unstrip_protocol(path)) if "://" in pattern else path for path in paths]
 
 
 def read(url: str, most_bytes: int | None = None) -> bytes:
@@ -52,6 +82,11 @@ def read(url: str, most_bytes: int | None = None) -> bytes:
         raise
     except Exception as error:  # stores raise what they like: neither aiohttp's errors nor botocore's are OSError
         raise OSError(f"{type(error).__name__}: {error}") from error
+
+
+def _by_numbers(path: str) -> list[tuple[int, int, str]]:
+    """Words by the alphabet, numbers by their value."""
+    return [(0, int(word), "") if word.isdecimal() else (1, 0, word) for word in re.split(r"(\d+)", path)]
 
 
 def _check_size(found: Any, path: str, most_bytes: int) -> None:  # noqa: ANN401 - fsspec has no types

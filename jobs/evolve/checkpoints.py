@@ -4,14 +4,15 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from workers import globs
+from workers import files
 from workers.core.network import Layer
 from workers.errors import DivergedError, ModelError, SpecError
 from workers.models import model as models
 from workers.models import stored as stored_weights
 from workers.models.model import Model, StoredModel
+from workers.spec import families
 from workers.spec.evolve import EvolutionRun, checkpoint_name
-from workers.spec.parts import ModelSpec, weights_file
+from workers.spec.parts import ModelSpec
 from workers.store.root import Root
 
 LEAST = 2  # checkpoints that show a change
@@ -47,11 +48,11 @@ def resolved(spec: EvolutionRun) -> EvolutionRun:
     Raises:
         SpecError: a glob matches nothing, a file is named twice, there are too few, or the model names weights.
     """
-    if "?weights=" in spec.model.source:
+    if families.WEIGHTS in spec.model.source:
         raise SpecError([f"model.source: {spec.model.source!r} names weights; evolve.checkpoints give them"])
-    files = expanded(spec.evolve.checkpoints)
-    evolve = spec.evolve.model_copy(update={"checkpoints": files})
-    return spec.model_copy(update={"evolve": evolve, "model": _with(spec.model, files[-1])})
+    checkpoints = expanded(spec.evolve.checkpoints)
+    evolve = spec.evolve.model_copy(update={"checkpoints": checkpoints})
+    return spec.model_copy(update={"evolve": evolve, "model": _with(spec.model, checkpoints[-1])})
 
 
 def expanded(patterns: Sequence[str]) -> tuple[str, ...]:
@@ -60,13 +61,13 @@ def expanded(patterns: Sequence[str]) -> tuple[str, ...]:
     Raises:
         SpecError: see `resolved`.
     """
-    files = [file for pattern in patterns for file in globs.matching(pattern, "evolve.checkpoints")]
-    twice = [file for file in files if files.count(file) > 1]
+    named = [file for pattern in patterns for file in files.matching(pattern, "evolve.checkpoints")]
+    twice = [file for file in named if named.count(file) > 1]
     if twice:
         raise SpecError([f"evolve.checkpoints: {twice[0]!r} is named twice"])
-    if len(files) < LEAST:
+    if len(named) < LEAST:
         raise SpecError([f"evolve.checkpoints: {' '.join(patterns)!r} is one file; a change needs {LEAST} at least"])
-    return tuple(files)
+    return tuple(named)
 
 
 def ending_soundly(spec: EvolutionRun) -> EvolutionRun:
@@ -142,8 +143,8 @@ def model_of(spec: EvolutionRun, file: str, last: Model) -> Model:
 
 
 def _file(stored: StoredModel) -> str:
-    return str(weights_file(stored.source))
+    return str(families.weights_file(stored.source))
 
 
 def _with(model: ModelSpec, file: str) -> ModelSpec:
-    return model.model_copy(update={"source": f"{model.source.partition('?')[0]}?weights={file}"})
+    return model.model_copy(update={"source": families.with_weights(model.source, file)})

@@ -22,7 +22,7 @@ from workers.actors.shard import CheckpointBatch, CheckpointGroup, CheckpointSha
 from workers.corpus.manifest import Listing
 from workers.models.model import Model
 from workers.spec.evolve import EvolutionRun, checkpoint_name
-from workers.spec.parts import weights_file
+from workers.spec.families import weights_file
 from workers.store import paths
 from workers.store.root import patient
 from workers.store.schema import EVOLUTION, IMAGES, REJECTS

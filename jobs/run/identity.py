@@ -10,6 +10,7 @@ from workers.corpus.manifest import Listing
 from workers.errors import RunError
 from workers.host import log
 from workers.models.model import Model
+from workers.spec import families
 from workers.spec.make import check_run_id, slug
 from workers.spec.parts import JobSpec
 from workers.store import documents, paths
@@ -24,7 +25,7 @@ def run_id(spec: JobSpec) -> str:
     """
     if spec.run:
         return check_run_id(spec.run)
-    model = spec.model.source.partition("://")[2].partition("?")[0]
+    model = families.model_of(spec.model.source)
     corpus = Path(spec.corpus.source.rstrip("/")).name
     return f"{slug(model, corpus) or 'run'}-{datetime.now(UTC):%Y%m%dt%H%M%Sz}"
 

@@ -19,7 +19,7 @@ from service.query.findings import MAPS, TABLE_OF
 from service.query.listing import kept
 from service.query.reading import read
 from service.sheets import contact
-from workers.corpus import sources
+from workers.corpus import fetch
 from workers.errors import QueryError, ReadError
 from workers.pictures import panels
 from workers.store.schema import IMAGES, PREVIEWS
@@ -94,7 +94,7 @@ class Pictures:
             raise QueryError(f"run {run.run!r} has no image {image_index}")
         uri = rows[0]["uri"]
         try:
-            data = sources.read(uri, rows[0]["bytes"])
+            data = fetch.read(uri, rows[0]["bytes"])
         except ReadError as error:
             raise QueryError(str(error)) from error
         if hashlib.sha256(data).hexdigest() != rows[0]["sha256"]:

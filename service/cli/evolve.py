@@ -8,6 +8,7 @@ from service.cli import drawing
 from service.cli.options import Classes, Common, Label, Layers, Method, Output, over_a_corpus
 from service.cli.running import absolute, absolute_model, carry_out
 from workers.errors import UsageError
+from workers.spec import families
 
 
 def add_to(app: typer.Typer) -> None:
@@ -20,9 +21,7 @@ def evolve(  # noqa: PLR0913 - one parameter per flag; one that is not given lea
     common: Common,
     *,
     checkpoints: Annotated[list[str] | None, typer.Option()] = None,
-    model: Annotated[
-        str | None, typer.Option(help="Network without weights: deconvoy://NAME or torchvision://NAME.")
-    ] = None,
+    model: Annotated[str | None, typer.Option(help=f"Network without weights: {families.forms()}.")] = None,
     layers: Layers = None,
     k: Annotated[int | None, typer.Option()] = None,
     settled_share: Annotated[float | None, typer.Option()] = None,

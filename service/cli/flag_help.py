@@ -1,6 +1,6 @@
 """Help texts of flags. Takes a command and the spec that its flags fill, gives each flag the description of its key."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from pydantic import BaseModel
 from typer.core import TyperOption
@@ -9,7 +9,7 @@ from workers.kinds import Kind
 from workers.spec.kinds import SPECS
 
 
-def fill_help(parameters: list[object], kind: Kind) -> None:
+def fill_help(parameters: Sequence[object], kind: Kind) -> None:
     """Describe the flags of a kind's command that have no help text of their own."""
     texts = dict(_descriptions(kind))
     for parameter in parameters:

@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from service.cli.running import absolute, absolute_model, number, spec_of
+from service.cli.running import absolute, absolute_corpus, absolute_model, number, spec_of
 from service.control.addresses import from_environment
+from workers.spec import families
 
 if TYPE_CHECKING:
     from workers.spec.make import AnySpec
 
 AHEAD = ("model", "corpus", "root", "run")  # in the help before a command's own; the others come after them
 
-MODEL = "Network: deconvoy://NAME or torchvision://NAME, with ?weights=FILE or ?weights=ENUM."
+MODEL = f"Network: {families.forms()}, with ?weights=FILE or ?weights=ENUM."
 RootOption = Annotated[str, typer.Option("--root", help="Folder or fsspec URL of the datasets.")]
 RunOption = Annotated[str | None, typer.Option("--run", help="Run id; by default the newest run.")]
 LayerOption = Annotated[str, typer.Option("--layer", help="Layer name.")]
@@ -86,7 +87,7 @@ class Common:
             "run": self.run,
             "root": absolute(self.root),
             "model": {"source": absolute_model(self.model)},
-            "corpus": {"source": absolute(self.corpus)},
+            "corpus": {"source": absolute_corpus(self.corpus)},
             "resources": resources,
         }
         return spec_of(kind, self.spec, merged(told, dict(flags)), base)

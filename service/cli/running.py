@@ -96,14 +96,23 @@ def spec_of(
 
 def absolute(path: str | None) -> str | None:
     """A path as every process will understand it, whatever its working directory; URLs as they are."""
-    from workers.spec.toml import relative_to
+    from workers import locations
 
-    return relative_to(path, Path.cwd()) if path else path
+    return locations.absolute(path, Path.cwd()) if path else path
+
+
+def absolute_corpus(source: str | None) -> str | None:
+    """A corpus with its relative paths likewise."""
+    from workers.sources.registry import source_of
+
+    return source_of(source).absolute(source, Path.cwd()) if source else source
 
 
 def absolute_model(source: str | None) -> str | None:
     """A model's source with the path of its weights likewise."""
-    return absolute(source) if source and "?weights=" in source else source
+    from workers.spec import families
+
+    return families.absolute(source, Path.cwd()) if source else source
 
 
 def number(text: str | None) -> int | str | None:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from service.cli.options import Json
-from service.cli.running import absolute
+from service.cli.running import absolute_corpus
 from service.cli.terminal import echo
 
 
@@ -29,7 +29,7 @@ def train_demo(  # noqa: PLR0913 - one parameter per flag
     from jobs.train_demo import Training, train
     from service.cli.console import print_json
 
-    asked = Training(str(absolute(corpus)), output.absolute(), epochs, device, threads, seed)
+    asked = Training(str(absolute_corpus(corpus)), output.absolute(), epochs, device, threads, seed)
     outcome = train(asked, (lambda _: None) if as_json else echo)
     if as_json:
         print_json(outcome)

@@ -6,9 +6,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from service.control.hosts import is_here
-from workers import globs
+from workers import files, locations
 from workers.errors import UsageError
-from workers.spec.parts import weights_file
+from workers.sources.registry import source_of
+from workers.spec import families
 from workers.store import paths
 from workers.store.root import Root
 
@@ -38,7 +39,7 @@ def check(values: dict[str, Any], address: str) -> None:
             f"root {root.url!r} is on this machine, the cluster at {address} is not; give a URL of a bucket"
         )
     corpus = values.get("corpus")
-    if isinstance(corpus, dict) and _is_local(str(corpus.get("source", ""))):
+    if isinstance(corpus, dict) and _has_local_places(str(corpus.get("source", ""))):
         raise UsageError(
             f"corpus {corpus.get('source')!r} is on this machine, the cluster at {address} is not; give a URL of a bucket"
         )
@@ -66,10 +67,10 @@ def prepared(values: dict[str, Any], address: str) -> dict[str, Any]:
 def _uploaded(model: dict[str, Any], root: Root) -> dict[str, Any]:
     changed = dict(model)
     source = str(model.get("source", ""))
-    weights = weights_file(source)
-    if weights is not None and _is_local(weights):
-        changed["source"] = source.removesuffix(weights) + _upload(weights, root)
-    if model.get("classes") and _is_local(str(model["classes"])):
+    weights = families.weights_file(source)
+    if weights is not None and locations.is_local(weights):
+        changed["source"] = families.with_weights(source, _upload(weights, root))
+    if model.get("classes") and locations.is_local(str(model["classes"])):
         changed["classes"] = _upload(str(model["classes"]), root)
     return changed
 
@@ -79,11 +80,11 @@ def _checkpoints(evolve: dict[str, Any], root: Root) -> dict[str, Any]:
     patterns = evolve.get("checkpoints")
     if not isinstance(patterns, list) or not all(isinstance(pattern, str) for pattern in patterns):
         return evolve  # for the spec to refuse
-    files: list[str] = []
+    checkpoints: list[str] = []
     for pattern in patterns:
-        found = globs.matching(pattern, "evolve.checkpoints") if _is_local(pattern) else []
-        files += [_upload(file, root, n) for n, file in enumerate(found, len(files))] or [pattern]
-    return {**evolve, "checkpoints": files}
+        local = files.matching(pattern, "evolve.checkpoints") if locations.is_local(pattern) else []
+        checkpoints += [_upload(file, root, n) for n, file in enumerate(local, len(checkpoints))] or [pattern]
+    return {**evolve, "checkpoints": checkpoints}
 
 
 def _upload(place: str, root: Root, number: int | None = None) -> str:
@@ -100,5 +101,5 @@ def _upload(place: str, root: Root, number: int | None = None) -> str:
     return str(root.filesystem.unstrip_protocol(root.path(rel)))
 
 
-def _is_local(place: str) -> bool:
-    return "://" not in place or place.startswith(("file://", "local://"))
+def _has_local_places(corpus: str) -> bool:
+    return any(locations.is_local(place) for place in source_of(corpus).places(corpus))

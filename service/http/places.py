@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from workers import locations
 from workers.errors import RefusedError, UsageError
-from workers.spec.parts import weights_file
+from workers.sources.registry import source_of
+from workers.spec import families
 
 _ESCAPED = re.compile(r"%(?:2e|2f|5c|00)", re.IGNORECASE)
 _LOCAL = ("", "file", "local")
@@ -65,9 +67,10 @@ class Allowed:
 
 def _places(spec: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if spec.get("corpus"):
-        yield "corpus", str(spec["corpus"]["source"])
+        corpus = str(spec["corpus"]["source"])
+        yield from (("corpus", place) for place in source_of(corpus).places(corpus))
     for model in [spec["model"]] if spec.get("model") else spec.get("models", ()):
-        weights = weights_file(str(model["source"]))
+        weights = families.weights_file(str(model["source"]))
         if weights is not None:
             yield "weights", weights
         if model.get("classes"):
@@ -101,19 +104,13 @@ def _adrift(place: str) -> str | None:
 def _below(place: str, prefix: str) -> bool:
     if (_scheme(place) in _LOCAL) != (_scheme(prefix) in _LOCAL):
         return False
-    place = _before_pattern(place)  # a folder that is there
+    place = locations.before_pattern(place)  # a folder that is there
     if _scheme(prefix) in _LOCAL:
         # A place that is named through a link is where the link leads.
         place, root = (os.path.realpath(_path(each) or "/") for each in (place, prefix))
     else:
         place, root = _with_small_host(place), _with_small_host(prefix.rstrip("/"))
     return place == root or place.startswith(root.rstrip("/") + "/")
-
-
-def _before_pattern(place: str) -> str:
-    """Of a pattern the folder that stands before it."""
-    plain, *pattern = re.split(r"[*?\[]", place, maxsplit=1)
-    return plain.rpartition("/")[0] if pattern else plain
 
 
 def _scheme(place: str) -> str:

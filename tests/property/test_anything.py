@@ -23,7 +23,7 @@ from tests.support import corpora
 from tests.support.published import publish
 from workers.errors import ModelError, UsageError
 from workers.models import architectures, weights
-from workers.models.architectures import Architecture
+from workers.models.families.family import Architecture
 from workers.spec.make import make
 from workers.spec.scan import RunSpec
 from workers.spec.toml import read_toml

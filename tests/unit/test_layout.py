@@ -76,7 +76,21 @@ def test_imports_point_from_service_to_jobs_to_workers():
 
 # Rooms of a layer: each imports only itself and the rooms behind it.
 ROOMS = {
-    "workers": ("actors", "corpus", "models", "core", "pictures", "store", "spec", "globs", "files", "kinds", "host", "errors"),
+    "workers": (
+        "actors",
+        "corpus",
+        "models",
+        "core",
+        "pictures",
+        "store",
+        "spec",
+        "sources",
+        "files",
+        "locations",
+        "kinds",
+        "host",
+        "errors",
+    ),
     "jobs": ("__main__", "kinds", "dry_run", "demo", "train_demo", "*", "reduce", "run", "ray", "watch"),
     "service": ("__main__", "cli", "http", "atlas", "sheets", "control", "query", "pools"),
 }

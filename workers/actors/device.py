@@ -13,12 +13,12 @@ from torch import Tensor
 
 from workers.actors.job import Environment, Job
 from workers.core.network import Network
-from workers.corpus import crew, manifest, sources
+from workers.corpus import crew, fetch, manifest
 from workers.corpus.decode import DECODER
-from workers.corpus.hangs import Limit
 from workers.corpus.lister import GROUP_ROWS
 from workers.corpus.manifest import Row
 from workers.errors import NodeError, StaleFile
+from workers.host.hangs import Limit
 from workers.spec.parts import Precision
 from workers.store.root import Root
 
@@ -79,7 +79,7 @@ def check(job: Job[Any], root: Root) -> Environment:
     return describe(job.spec.resources.device)
 
 
-def _check_corpus(rows: Sequence[Row], read_hang_s: float = sources.READ_HANG_S) -> None:
+def _check_corpus(rows: Sequence[Row], read_hang_s: float = fetch.READ_HANG_S) -> None:
     """Open one of some files. Single ones may have gone or changed since they were listed; all of them is a node's fault.
 
     Raises:
@@ -89,7 +89,7 @@ def _check_corpus(rows: Sequence[Row], read_hang_s: float = sources.READ_HANG_S)
     tries = rows[:: max(1, len(rows) // PROBES)][:PROBES]
     for number, row in enumerate(tries, 1):
         try:
-            return crew.answered(partial(sources.first_byte, row.uri), row.uri, Limit(read_hang_s))
+            return crew.answered(partial(fetch.first_byte, row.uri), row.uri, Limit(read_hang_s))
         except (FileNotFoundError, NotADirectoryError, StaleFile):
             if number == len(tries):
                 raise

@@ -11,8 +11,8 @@ from concurrent.futures import Future
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
-from workers.corpus.hangs import Limit
 from workers.errors import ReadError
+from workers.host.hangs import Limit
 
 TICK_S = 1.0
 LAST_WAIT_S = 5.0

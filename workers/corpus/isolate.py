@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from functools import cache, partial
 from typing import TYPE_CHECKING
 
-from workers.corpus import sources
+from workers.corpus import fetch
 from workers.corpus.crew import TICK_S, Crew, answered, is_done, no_answer
-from workers.corpus.hangs import Limit
 from workers.corpus.trial import Patience, first_failure
 from workers.errors import ReadError, Reason
 from workers.host import log
+from workers.host.hangs import Limit
 from workers.host.retrying import retried
 from workers.spec.parts import LimitsSpec
 from workers.store import paths
@@ -45,7 +45,7 @@ def suspects(
     limits: LimitsSpec,
     hang_s: float,
     decode: str = DECODE,
-    read_hang_s: float = sources.READ_HANG_S,
+    read_hang_s: float = fetch.READ_HANG_S,
 ) -> dict[int, Verdict]:
     """Decode rows in fresh processes. A culprit is what crashes or hangs alone, twice; being killed is no one's fault.
 
@@ -73,7 +73,7 @@ def suspects(
     return culprits
 
 
-def stale(rows: Sequence["Row"], read_hang_s: float = sources.READ_HANG_S) -> dict[int, Verdict]:
+def stale(rows: Sequence["Row"], read_hang_s: float = fetch.READ_HANG_S) -> dict[int, Verdict]:
     """Which of some listed files are gone or have changed, without reading them.
 
     Args:
@@ -139,14 +139,14 @@ class _Check:
 
     def __call__(self) -> Reason | None:
         try:
-            with sources.naming(self._row.uri):
+            with fetch.naming(self._row.uri):
                 return retried(self._ask, f"checking {self._row.uri}")
         finally:
             self._limit.restart()
 
     def _ask(self) -> Reason | None:
         self._limit.restart()
-        return sources.staleness(self._row.uri, self._row.bytes, self._row.etag)
+        return fetch.staleness(self._row.uri, self._row.bytes, self._row.etag)
 
 
 def _tried(alone: Sequence["Row"], limits: LimitsSpec, patience: Patience, decode: str) -> Verdict | None:
@@ -174,8 +174,8 @@ def _check_mounted(vanished: Sequence["Row"], checked: int, limit: Limit) -> Non
 
 
 def _is_corpus_there(row: "Row") -> bool:
-    with sources.naming(row.uri):
-        return retried(partial(sources.is_corpus_there, row.uri, row.image_id), f"looking for the corpus of {row.uri}")
+    with fetch.naming(row.uri):
+        return retried(partial(fetch.is_corpus_there, row.uri, row.image_id), f"looking for the corpus of {row.uri}")
 
 
 def _readable(rows: Iterable["Row"]) -> list["Row"]:

@@ -7,10 +7,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from workers.corpus import sources
+from workers.corpus import entries
 from workers.corpus.crew import answered
-from workers.corpus.hangs import Limit
 from workers.errors import CorpusError
+from workers.host.hangs import Limit
 from workers.host.retrying import may_pass, reason
 from workers.spec.parts import CorpusSpec
 from workers.store.results import MANIFEST
@@ -43,9 +43,9 @@ class Lister:
         try:
             pages = answered(self._pages, self.corpus.source, self.limit)
             with pq.ParquetWriter(self.target, LISTED) as writer:
-                while entries := answered(lambda: next(pages, []), self.corpus.source, self.limit):
-                    writer.write_table(pa.Table.from_pylist([vars(entry) for entry in entries], schema=LISTED))
-                    count += len(entries)
+                while page := answered(lambda: next(pages, []), self.corpus.source, self.limit):
+                    writer.write_table(pa.Table.from_pylist([vars(entry) for entry in page], schema=LISTED))
+                    count += len(page)
                     self.watch(count)
         except Exception as error:
             if not self.seen and may_pass(error):
@@ -60,19 +60,19 @@ class Lister:
             f"corpus {self.corpus.source!r} cannot be listed: {reason(error)}{f': {place}' if place else ''}"
         )
 
-    def _pages(self) -> Iterator[list[sources.Listed]]:
-        return _batched(self._entries(sources.listing(self.corpus, self.limit)), GROUP_ROWS)
+    def _pages(self) -> Iterator[list[entries.Listed]]:
+        return _batched(self._entries(entries.listing(self.corpus, self.limit)), GROUP_ROWS)
 
-    def _entries(self, listing: Iterator[sources.Listed]) -> Iterator[sources.Listed]:
+    def _entries(self, listing: Iterator[entries.Listed]) -> Iterator[entries.Listed]:
         for entry in listing:
             self.seen += 1
             yield entry
 
 
-def _batched(entries: Iterable[sources.Listed], size: int) -> Iterator[list[sources.Listed]]:
+def _batched(listing: Iterable[entries.Listed], size: int) -> Iterator[list[entries.Listed]]:
     """The entries in lists of at most `size`."""
-    waiting: list[sources.Listed] = []
-    for entry in entries:
+    waiting: list[entries.Listed] = []
+    for entry in listing:
         waiting.append(entry)
         if len(waiting) == size:
             yield waiting

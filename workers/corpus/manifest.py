@@ -17,11 +17,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from workers.corpus import sources
-from workers.corpus.hangs import Limit
+from workers.corpus import fetch
 from workers.corpus.lister import GROUP_ROWS, Lister
 from workers.corpus.merging import merge
 from workers.errors import CorpusError, DamagedFile
+from workers.host.hangs import Limit
 from workers.host.retrying import retried
 from workers.spec.parts import CorpusSpec
 from workers.store import damage, footers, paths
@@ -140,7 +140,7 @@ class Listing:
 
 
 @contextmanager
-def listed(corpus: CorpusSpec, watch: Callable[[int], None], hang_s: float = sources.READ_HANG_S) -> Iterator[Listing]:
+def listed(corpus: CorpusSpec, watch: Callable[[int], None], hang_s: float = fetch.READ_HANG_S) -> Iterator[Listing]:
     """List a corpus into a local temporary file.
 
     Args:

@@ -15,14 +15,14 @@ from itertools import islice
 import torch
 from torch import Tensor
 
-from workers.corpus import decode, sources
+from workers.corpus import decode, fetch
 from workers.corpus.budget import Budget
 from workers.corpus.crew import LAST_WAIT_S, TICK_S, Crew, is_done, no_answer
 from workers.corpus.decode import Claim, Pixels
-from workers.corpus.hangs import Limit, WorkLimit, thread_cpu
 from workers.corpus.isolate import Verdict
 from workers.corpus.manifest import Row
 from workers.errors import DecoderHang, DeconvoyError, Reason, Rejected, StaleFile, StaleImage
+from workers.host.hangs import Limit, WorkLimit, thread_cpu
 from workers.host.heap import Heap
 from workers.host.retrying import patience
 from workers.host.steady import SteadyClock
@@ -123,7 +123,7 @@ class ReadOptions:
     threads: int = 1
     ahead: int = 64
     hang_s: float = 30.0
-    read_hang_s: float = sources.READ_HANG_S
+    read_hang_s: float = fetch.READ_HANG_S
     patience_s: float = field(default_factory=patience)
     verdicts: Mapping[int, Verdict] = field(default_factory=dict)
     preview: Callable[[Pixels], bytes] | None = None
@@ -209,12 +209,12 @@ class _Image:
                 self._limit = None
 
     def _read(self) -> bytes:
-        row, limit_s = self._row, sources.read_limit(self._row.bytes, self._options.read_hang_s)
+        row, limit_s = self._row, fetch.read_limit(self._row.bytes, self._options.read_hang_s)
 
         def begin() -> None:
             self._limit = Limit(limit_s, self._shared.clock), no_answer(row.uri, limit_s)
 
-        return sources.read(row.uri, row.bytes, row.etag, self._options.patience_s, begin)
+        return fetch.read(row.uri, row.bytes, row.etag, self._options.patience_s, begin)
 
     def _picture(self, data: bytes, held: ExitStack) -> Picture:
         """Decode; the memory that pixels need is held until the end of `held`."""

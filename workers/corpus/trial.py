@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from workers.corpus import sources
+from workers.corpus import fetch
 from workers.corpus.crew import TICK_S, no_answer
-from workers.corpus.hangs import Limit, WorkLimit
 from workers.errors import DeconvoyError, Reason, Rejected, RunStopped, StaleFile
+from workers.host.hangs import Limit, WorkLimit
 from workers.host.retrying import patience
 from workers.spec.parts import LimitsSpec
 
@@ -34,7 +34,7 @@ class Patience:
     """
 
     hang_s: float
-    read_hang_s: float = sources.READ_HANG_S
+    read_hang_s: float = fetch.READ_HANG_S
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class _Child:
     def limit(self, patience: Patience) -> Limit | WorkLimit:
         """How long the phase may take."""
         if self.phase == READING:
-            return Limit(sources.read_limit(self._rows[self.position].bytes, patience.read_hang_s))
+            return Limit(fetch.read_limit(self._rows[self.position].bytes, patience.read_hang_s))
         limit_s = patience.hang_s if self.phase == DECODING else START_S
         return WorkLimit(limit_s, _cpu_of(self._process.pid or 0))
 
@@ -175,6 +175,6 @@ def _data(row: "Row", position: int, limits: LimitsSpec, progress: Connection) -
         progress.send((READING, position))
 
     try:
-        return sources.read(row.uri, row.bytes, row.etag, patience(), begin)
+        return fetch.read(row.uri, row.bytes, row.etag, patience(), begin)
     except StaleFile:  # the scan finds that out by itself
         return b""

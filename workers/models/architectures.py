@@ -1,55 +1,20 @@
 """Constructors by name. Takes a model's source such as `torchvision://resnet18?weights=FILE`, gives a module and its entry."""
 
-import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from functools import partial
-from importlib import resources
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
-import torchvision.models
 from torch import Tensor, nn
-from torchvision.models import WeightsEnum
 
 from workers.core.preprocess import Preprocessing
-from workers.errors import ModelError, nearest
+from workers.errors import ModelError
 from workers.host.retrying import reason
-from workers.models import zfnet
-from workers.spec.parts import Interpolation, ModelSpec, weights_file
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
+from workers.models.families.family import Architecture, Entry
+from workers.models.families.registry import family_of
+from workers.spec import families
+from workers.spec.parts import ModelSpec
 
 LARGEST_BYTES = 20_000_000_000  # the largest of torchvision's networks has 2.6 GB
-
-OWN: Mapping[str, Callable[..., nn.Module]] = {"zfnet": zfnet.zfnet, "zfnet-mini": zfnet.zfnet_mini}
-HEADS = {"zfnet": "fc8.bias", "zfnet-mini": "fc7.bias"}  # its length is the number of classes
-
-
-@dataclass(frozen=True)
-class Architecture:
-    """A constructor and its arguments, as plain values.
-
-    Attributes:
-        family: deconvoy or torchvision.
-        name: name of the constructor.
-        kwargs: its arguments, sorted.
-    """
-
-    family: str
-    name: str
-    kwargs: tuple[tuple[str, bool | int | float | str], ...]
-
-
-@dataclass(frozen=True)
-class Entry:
-    """Where the weights come from and what belongs to them."""
-
-    preprocessing: Preprocessing
-    class_names: tuple[str, ...]
-    file: str | None = None
-    download: Callable[[], Mapping[str, Tensor]] = dict
 
 
 def resolve(spec: ModelSpec) -> tuple[Architecture, Entry]:
@@ -58,15 +23,14 @@ def resolve(spec: ModelSpec) -> tuple[Architecture, Entry]:
     Raises:
         ModelError: no such name, or no such weights.
     """
-    family, _, rest = spec.source.partition("://")
-    name, _, query = rest.partition("?")
-    wanted = query.removeprefix("weights=")
-    file = weights_file(spec.source)
-    kwargs, entry = _own(name, file) if family == "deconvoy" else _torchvision(name, wanted, file)
+    scheme = families.scheme_of(spec.source)
+    name = scheme.model(spec.source)
+    entry = family_of(scheme.name).entry(name, families.weights_of(spec.source))
     if "weights" in spec.kwargs:
-        raise ModelError(f"model.kwargs: weights are named in the source: {family}://{name}?weights=FILE")
-    given = tuple(sorted({**kwargs, **spec.kwargs}.items()))
-    return Architecture(family, name, given), _overridden(entry, spec)
+        wanted = families.with_weights(spec.source, "FILE")
+        raise ModelError(f"model.kwargs: weights are named in the source: {wanted}")
+    given = tuple(sorted({**dict(entry.kwargs), **spec.kwargs}.items()))
+    return Architecture(scheme.name, name, given), replace(entry, preprocessing=_overridden(entry.preprocessing, spec))
 
 
 def build(architecture: Architecture) -> nn.Module:
@@ -75,9 +39,11 @@ def build(architecture: Architecture) -> nn.Module:
     Raises:
         ModelError: the constructor refuses its arguments.
     """
-    make = _constructor(architecture)
+    family = family_of(architecture.family)
     try:
-        module: nn.Module = make(**dict(architecture.kwargs))
+        module = family.build(architecture.name, dict(architecture.kwargs))
+    except ModelError:
+        raise
     except Exception as error:  # a constructor raises anything for arguments that it does not expect
         raise ModelError(
             f"{architecture.name} cannot be built with {dict(architecture.kwargs)}: {reason(error)}"
@@ -101,67 +67,15 @@ def size_bytes(architecture: Architecture) -> int:
     return size
 
 
-def _constructor(architecture: Architecture) -> Callable[..., nn.Module]:
-    if architecture.family != "deconvoy":
-        return partial(torchvision.models.get_model, architecture.name, weights=None)
-    if architecture.name not in OWN:
-        raise ModelError(f"no model {architecture.name!r}; {nearest(architecture.name, OWN)}")
-    return OWN[architecture.name]
-
-
 def fitted(architecture: Architecture, state: Mapping[str, Tensor]) -> Architecture:
-    """The architecture with as many classes as the weights have, of one of ours whose number is not given."""
-    head = HEADS.get(architecture.name, "") if architecture.family == "deconvoy" else ""
-    if head not in state or not state[head].dim() or "classes" in dict(architecture.kwargs):
-        return architecture
-    return replace(
-        architecture, kwargs=tuple(sorted({**dict(architecture.kwargs), "classes": len(state[head])}.items()))
-    )
+    """The architecture with those arguments that follow from the weights and are not given."""
+    follow = family_of(architecture.family).fitting(architecture.name, state)
+    kwargs = {**follow, **dict(architecture.kwargs)}
+    return replace(architecture, kwargs=tuple(sorted(kwargs.items())))
 
 
-def _own(name: str, file: str | None) -> tuple[dict[str, Any], Entry]:
-    if name not in OWN:
-        raise ModelError(f"no model deconvoy://{name}; {nearest(name, OWN)}")
-    if name == "zfnet-mini":
-        folder = resources.files("workers") / "pretrained" / "zfnet-mini"
-        meta = json.loads((folder / "meta.json").read_text())
-        preprocessing = Preprocessing(184, 160, IMAGENET_MEAN, IMAGENET_STD, Interpolation.BICUBIC)
-        return {}, Entry(preprocessing, tuple(meta["classes"]), file or str(folder / "model.safetensors"))
-    if file is None:
-        raise ModelError("deconvoy://zfnet ships no weights: give deconvoy://zfnet?weights=FILE.safetensors")
-    return {}, Entry(Preprocessing(256, 224, IMAGENET_MEAN, IMAGENET_STD, Interpolation.BILINEAR), (), file)
-
-
-def _torchvision(name: str, wanted: str, file: str | None) -> tuple[dict[str, Any], Entry]:
-    known = torchvision.models.list_models(torchvision.models)
-    if name not in known:
-        raise ModelError(f"no model torchvision://{name}; {nearest(name, known)}")
-    enum = torchvision.models.get_model_weights(name)
-    bare = {"aux_logits": False, "init_weights": False} if name in ("googlenet", "inception_v3") else {}
-    if file is not None:
-        return bare, _entry(next(iter(enum)), file)
-    if wanted and wanted not in enum.__members__ and wanted != "DEFAULT":
-        raise ModelError(f"no weights {wanted!r} of {name}: a file, or one of {', '.join(enum.__members__)}")
-    weights = enum[wanted] if wanted in enum.__members__ else enum.DEFAULT
-    arguments = {"transform_input": True} if name in ("googlenet", "inception_v3") else {}
-    return {**bare, **arguments}, _entry(weights, None)
-
-
-def _entry(weights: WeightsEnum, file: str | None) -> Entry:
-    transform = weights.transforms()
-    preprocessing = Preprocessing(
-        resize=transform.resize_size[0],
-        crop=transform.crop_size[0],
-        mean=tuple(transform.mean),
-        std=tuple(transform.std),
-        interpolation=Interpolation(transform.interpolation.value),
-    )
-    names = tuple(weights.meta.get("categories", ()))
-    return Entry(preprocessing, names, file, partial(weights.get_state_dict, progress=False, check_hash=True))
-
-
-def _overridden(entry: Entry, spec: ModelSpec) -> Entry:
-    old = entry.preprocessing
+def _overridden(old: Preprocessing, spec: ModelSpec) -> Preprocessing:
+    """The preprocessing of the weights, with what the spec says otherwise."""
     new = Preprocessing(
         resize=spec.resize or max(old.resize, spec.crop or 0),
         crop=spec.crop or min(old.crop, spec.resize or old.crop),
@@ -175,4 +89,4 @@ def _overridden(entry: Entry, spec: ModelSpec) -> Entry:
         )
     if min(new.std) <= 0:
         raise ModelError(f"model.std {new.std} must be above 0 in every channel")
-    return Entry(new, entry.class_names, entry.file, entry.download)
+    return new

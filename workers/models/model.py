@@ -15,7 +15,7 @@ from workers.errors import ModelError, NodeError
 from workers.host.retrying import reason
 from workers.models import architectures, weights
 from workers.models import stored as stored_weights
-from workers.models.architectures import Architecture
+from workers.models.families.family import Architecture
 from workers.spec.parts import ModelSpec
 from workers.store.root import Root
 

@@ -16,7 +16,8 @@ from torch import Tensor
 from workers import files
 from workers.errors import DivergedError, ModelError
 from workers.host.retrying import reason
-from workers.models.architectures import Entry
+from workers.models.families.family import Entry
+from workers.spec import families
 
 FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 # A checkpoint in double precision with an optimizer's moments and an average of the weights is eight times its model.
@@ -43,7 +44,7 @@ def state_of(entry: Entry, source: str, model_bytes: int) -> Mapping[str, Tensor
     except (OSError, URLError, RuntimeError) as error:
         raise ModelError(
             f"the default weights of {source!r} cannot be downloaded ({reason(error)}); give a file: "
-            f"{source.partition('?')[0]}?weights=FILE.safetensors"
+            f"{families.with_weights(source, 'FILE.safetensors')}"
         ) from error
     return state
 

@@ -1,17 +1,14 @@
 """The parts that specs share: model, corpus, limits, resources. Takes nested dicts, gives frozen values; loads no torch."""
 
-import re
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from workers.spec import families
 from workers.spec.patterns import Pattern
 
 RunId = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9._-]{0,99}$")]
-
-
-FAMILIES = ("deconvoy", "torchvision")
 
 
 Word = Annotated[str, StringConstraints(min_length=1)]
@@ -69,9 +66,7 @@ class Frozen(BaseModel):
 class ModelSpec(Frozen):
     """The network, its weights, and the preprocessing where it is not the weights' own."""
 
-    source: Word = Field(
-        description="network: deconvoy://NAME or torchvision://NAME, with ?weights=FILE or ?weights=ENUM"
-    )
+    source: Word = Field(description=f"network: {families.forms()}, with ?weights=FILE or ?weights=ENUM")
     resize: int | None = Field(None, ge=1, le=65_536, description="short side after resizing, pixels")
     crop: int | None = Field(
         None, ge=1, le=8192, description="side of the centre crop, which is the model's input, pixels"
@@ -86,15 +81,7 @@ class ModelSpec(Frozen):
 
     @model_validator(mode="after")
     def _source_is_one(self) -> Self:
-        family, mark, rest = self.source.partition("://")
-        query = rest.partition("?")[2]
-        if not mark or family not in FAMILIES:
-            raise ValueError(
-                f"model {self.source!r} is unknown: write deconvoy://zfnet-mini or torchvision://resnet18?weights=FILE"
-            )
-        if query and not query.startswith("weights="):
-            known = "only ?weights=FILE or ?weights=ENUM"
-            raise ValueError(f"model {self.source!r}: {query!r} is not understood, {known}")
+        families.scheme_of(self.source)
         return self
 
 
@@ -185,10 +172,3 @@ class JobSpec(AnyRun):
     def with_smaller_batch(self) -> Self | None:
         """The spec with the next smaller batch, for when memory has run out; None if there is none."""
         return None
-
-
-def weights_file(source: str) -> str | None:
-    """The file or URL of weights in a model's source; None where it names none, or torchvision's own by a word."""
-    head, _, weights = source.partition("?weights=")
-    known = head.startswith("torchvision://") and re.fullmatch(r"\w+", weights)
-    return weights if weights and not known else None

@@ -1,12 +1,17 @@
 """A spec as a TOML file. Takes its path, or its text and folder, gives nested dicts whose places are absolute."""
 
 import tomllib
+from collections.abc import Callable
 from pathlib import Path, PurePath
 from typing import Any
 
+from workers import locations
 from workers.errors import SpecError
 from workers.host.retrying import reason
-from workers.spec.parts import weights_file
+from workers.sources.registry import source_of
+from workers.spec import families
+
+Absolute = Callable[[str, PurePath], str]
 
 LARGEST_BYTES = 10_000_000
 DEEPEST = 16
@@ -26,17 +31,7 @@ def read_toml(text: str, folder: PurePath) -> dict[str, Any]:
         raise SpecError([f"the spec is not valid TOML: {error}"]) from None
     if _depth(values) > DEEPEST:
         raise SpecError([f"the spec is nested more than {DEEPEST} deep; a spec has tables of keys"])
-    models = values.get("models")
-    tables = [values.get("model"), *(models if isinstance(models, list) else ())]
-    places = [(values, "root"), (values.get("corpus"), "source")]
-    for table, key in [*places, *((each, key) for each in tables for key in ("source", "classes"))]:
-        if isinstance(table, dict) and isinstance(table.get(key), str):
-            table[key] = relative_to(table[key], folder)
-    evolve = values.get("evolve")
-    if isinstance(evolve, dict) and isinstance(evolve.get("checkpoints"), list):
-        evolve["checkpoints"] = [
-            relative_to(each, folder) if isinstance(each, str) else each for each in evolve["checkpoints"]
-        ]
+    _make_absolute(values, folder)
     return values
 
 
@@ -67,11 +62,21 @@ def _depth(values: Any) -> int:  # noqa: ANN401 - whatever TOML holds
     return depth
 
 
-def relative_to(source: str, folder: PurePath) -> str:
-    """Put `folder` before a relative path, also before one in `...?weights=FILE`; leave URLs and absolute paths."""
-    file = weights_file(source)
-    if file is not None:
-        return source.removesuffix(file) + relative_to(file, folder)
-    if "://" in source or "::" in source:
-        return source
-    return str(folder / source)
+def _make_absolute(values: dict[str, Any], folder: PurePath) -> None:
+    """Put `folder` before every relative path of a spec; what is no text where a path should be is left to the spec."""
+
+    def change(table: object, key: str, absolute: Absolute) -> None:
+        if isinstance(table, dict) and isinstance(table.get(key), str):
+            table[key] = absolute(table[key], folder)
+
+    change(values, "root", locations.absolute)
+    change(values.get("corpus"), "source", lambda source, folder: source_of(source).absolute(source, folder))
+    models = values.get("models")
+    for model in (values.get("model"), *(models if isinstance(models, list) else ())):
+        change(model, "source", families.absolute)
+        change(model, "classes", locations.absolute)
+    evolve = values.get("evolve")
+    if isinstance(evolve, dict) and isinstance(evolve.get("checkpoints"), list):
+        evolve["checkpoints"] = [
+            locations.absolute(file, folder) if isinstance(file, str) else file for file in evolve["checkpoints"]
+        ]

@@ -7,9 +7,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from workers import files, globs
+from workers import files
 from workers.core.network import Network
-from workers.corpus import sources
+from workers.corpus import entries, fetch
 from workers.errors import CorpusError, ModelError, ReadError, RedirectError, StoreError
 from workers.models import model, weights
 from workers.spec.parts import CorpusSpec, ModelSpec
@@ -76,16 +76,16 @@ def test_neither_images_nor_weights_nor_class_names_are_read_from_where_a_redire
     url = f"{outer.url}/302/x"
     names = ModelSpec(source="deconvoy://zfnet-mini", classes=url)
     for reading in (
-        lambda: sources.read(url, len(SECRET)),
+        lambda: fetch.read(url, len(SECRET)),
         lambda: weights.read(url),
         lambda: weights.read(f"simplecache::{url}"),
         lambda: model._class_names(names, Network.__new__(Network)),
-        lambda: globs.matching(f"{outer.url}/302/*.pt", "evolve.checkpoints"),
+        lambda: files.matching(f"{outer.url}/302/*.pt", "evolve.checkpoints"),
     ):
         with pytest.raises(RedirectError):
             reading()
     with pytest.raises(OSError, match="/302/x"):
-        sources.first_byte(url)
+        fetch.first_byte(url)
     assert not inner.asked
 
 
@@ -93,21 +93,21 @@ def test_what_is_where_it_is_said_to_be_is_read(inner, tmp_path):
     (tmp_path / "x").write_bytes(SECRET)
     for url in (f"{inner.url}/200/x", str(tmp_path / "x"), f"file://{tmp_path}/x", "data:,secret"):
         assert files.read(url) == SECRET
-    assert sources.read(f"{inner.url}/200/x", len(SECRET)) == SECRET
+    assert fetch.read(f"{inner.url}/200/x", len(SECRET)) == SECRET
 
 
 def test_a_server_that_does_not_answer_as_it_should_is_told_in_one_line(inner):
     with pytest.raises(ModelError, match=r"weights 'http.*/500/x' cannot be read: ClientResponseError: 500"):
         weights.read(f"{inner.url}/500/x")
     with pytest.raises(ReadError, match=r"/500/x cannot be read: ClientResponseError"):
-        sources.read(f"{inner.url}/500/x", 1)
+        fetch.read(f"{inner.url}/500/x", 1)
     with pytest.raises(
         StoreError, match=r"reading http.*/500/x failed [2-9] times .*: ClientResponseError.*resumes the run"
     ):
-        sources.read(f"{inner.url}/500/x", 1, patience_s=0.6)
+        fetch.read(f"{inner.url}/500/x", 1, patience_s=0.6)
     with pytest.raises(ReadError, match="was listed and is gone"):
-        sources.read(f"{inner.url}/404/x", 1)
+        fetch.read(f"{inner.url}/404/x", 1)
     with pytest.raises(ModelError, match="cannot be read"):
         weights.read("nosuch://x")
     with pytest.raises(CorpusError, match="cannot be listed"):
-        sources.listing(CorpusSpec(source="nosuch://x"))
+        entries.listing(CorpusSpec(source="nosuch://x"))

@@ -5,7 +5,7 @@ from typer.testing import CliRunner
 
 from service.cli.main import app
 from service.http.places import Allowed
-from workers.corpus import sources
+from workers.corpus import entries
 from workers.errors import RefusedError
 from workers.spec.parts import CorpusSpec
 
@@ -123,7 +123,7 @@ def test_a_link_that_leads_out_is_refused_by_name_and_followed_when_its_folder_i
     with pytest.raises(RefusedError):
         Allowed((str(photos),)).check(f"{photos}/out", "corpus")
     Allowed((str(photos),)).check(str(photos), "corpus")
-    assert [each.image_id for each in sources.listing(CorpusSpec(source=str(photos)))] == ["out/p.png"]
+    assert [each.image_id for each in entries.listing(CorpusSpec(source=str(photos)))] == ["out/p.png"]
 
 
 def test_a_relative_path_is_refused_wherever_the_service_stands(photos, monkeypatch):

@@ -9,10 +9,11 @@ import fsspec
 import pytest
 
 from tests.support import hanging, silent
-from workers.corpus import crew, isolate, manifest, reader, sources, trial
-from workers.corpus.hangs import Limit
+from workers.corpus import crew, entries, fetch, isolate, manifest, reader, trial
 from workers.corpus.isolate import Verdict
-from workers.errors import ReadError, Reason, RunStopped, StaleFile
+from workers.errors import ReadError, Reason, RunStopped
+from workers.host.hangs import Limit
+from workers.sources import single_files
 from workers.spec.parts import CorpusSpec, LimitsSpec
 from workers.store.root import Root
 
@@ -29,7 +30,7 @@ def rows(folder: Path, *contents: bytes) -> list[manifest.Row]:
     """Files of these contents, listed."""
     for index, data in enumerate(contents):
         (folder / f"{index}.jpg").write_bytes(data)
-    listed = sorted(sources.listing(CorpusSpec(source=str(folder))), key=lambda each: each.uri)
+    listed = sorted(entries.listing(CorpusSpec(source=str(folder))), key=lambda each: each.uri)
     return [
         manifest.Row(n, each.image_id, each.uri, each.bytes, each.etag, None, None, False, None)
         for n, each in enumerate(listed)
@@ -118,7 +119,7 @@ def test_an_object_of_a_bucket_that_is_gone_is_not_judged():
     memory = fsspec.filesystem("memory")
     memory.pipe_file("/emptied/a.jpg", b"bytes")
     memory.pipe_file("/emptied/b.jpg", b"bytes")
-    listed = sorted(sources.listing(CorpusSpec(source="memory:///emptied")), key=lambda each: each.uri)
+    listed = sorted(entries.listing(CorpusSpec(source="memory:///emptied")), key=lambda each: each.uri)
     row, _ = (manifest.Row(n, e.image_id, e.uri, 5, e.etag, None, None, False, None) for n, e in enumerate(listed))
     memory.rm_file("/emptied/a.jpg")
     assert isolate.stale([row])[0].reason is Reason.VANISHED
@@ -133,7 +134,7 @@ def test_a_storage_that_is_silent_is_named_and_not_waited_for(folder):
     with pytest.raises(ReadError, match=r"silent://0.jpg has not answered for 0.3 s; .* resumes the run"):
         isolate.stale([there], read_hang_s=0.3)
     with pytest.raises(ReadError, match=r"silent://0.jpg has not answered for 0.3 s"):
-        crew.answered(lambda: sources.first_byte("silent://0.jpg"), "silent://0.jpg", Limit(0.3))
+        crew.answered(lambda: fetch.first_byte("silent://0.jpg"), "silent://0.jpg", Limit(0.3))
 
 
 def test_a_verdict_about_a_stale_file_goes_once_the_file_is_there_again_as_it_was(folder, tmp_path):
@@ -190,40 +191,6 @@ def test_only_verdicts_on_stale_files_are_read_to_forget_them(folder, tmp_path, 
     assert len(asked) == 1
 
 
-@pytest.mark.parametrize("protocol", ["file", "memory"])
-def test_bytes_of_another_version_are_never_read_under_the_old_etag(folder, protocol):
-    filesystem, base = fsspec.core.url_to_fs(f"{protocol}://{folder}")
-    filesystem.makedirs(base, exist_ok=True)
-    filesystem.pipe_file(f"{base}/a.jpg", b"first")
-    [listed] = sources.listing(CorpusSpec(source=f"{protocol}://{folder}"))
-    assert sources.read(listed.uri, 5, listed.etag) == b"first"
-    assert sources.staleness(listed.uri, 5, listed.etag) is None
-    filesystem.pipe_file(f"{base}/a.jpg", b"other")
-    with pytest.raises(StaleFile, match="has changed since it was listed"):
-        sources.read(listed.uri, 5, listed.etag)
-    assert sources.staleness(listed.uri, 5, listed.etag) is Reason.CHANGED
-    filesystem.rm_file(f"{base}/a.jpg")
-    with pytest.raises(StaleFile, match="is gone") as caught:
-        sources.read(listed.uri, 5, listed.etag)
-    assert caught.value.reason is Reason.VANISHED
-    assert sources.staleness(listed.uri, 5, listed.etag) is Reason.VANISHED
-
-
-def test_a_file_that_is_replaced_while_it_is_read_is_noticed(folder, monkeypatch):
-    [row] = rows(folder, b"first")
-    readall = sources.FileIO.readall
-
-    class Replaced(sources.FileIO):
-        def readall(self) -> bytes:
-            data = readall(self)
-            Path(row.uri).write_bytes(b"other")
-            return data
-
-    monkeypatch.setattr(sources, "FileIO", Replaced)
-    with pytest.raises(StaleFile, match="it has been written to"):
-        sources.read(row.uri, row.bytes, row.etag)
-
-
 class StoresOwn(Exception):
     """botocore's errors are not OSErrors."""
 
@@ -238,9 +205,9 @@ def test_images_are_waited_for_as_long_as_the_environment_says(folder, monkeypat
         raise StoresOwn("slow down")
 
     monkeypatch.setenv("DECONVOY_STORE_PATIENCE_S", seconds)
-    monkeypatch.setattr(sources, "_read_once", failing)
+    monkeypatch.setattr(single_files.SingleFiles, "read", failing)
     receiver, sender = Pipe(duplex=False)
-    monkeypatch.setattr(sources, "staleness", failing)
+    monkeypatch.setattr(single_files.SingleFiles, "staleness", failing)
     with pytest.raises(RunStopped, match=line):
         list(reader.batches([row], 1, lambda _: None, reader.ReadOptions(LIMITS)))
     with pytest.raises(RunStopped, match=line):
@@ -248,33 +215,3 @@ def test_images_are_waited_for_as_long_as_the_environment_says(folder, monkeypat
     with pytest.raises(RunStopped, match=line):
         trial._data(row, 0, LIMITS, sender)
     receiver.close()
-
-
-def test_an_object_whose_etag_is_its_md5_costs_one_request(monkeypatch):
-    import hashlib
-
-    memory = fsspec.filesystem("memory")
-    memory.pipe_file("/md5/a.jpg", b"bytes")
-    monkeypatch.setattr(type(memory), "info", lambda *_, **__: pytest.fail("asked once more"))
-    assert (
-        sources.read("memory:///md5/a.jpg", 5, f'"{hashlib.md5(b"bytes", usedforsecurity=False).hexdigest()}"')
-        == b"bytes"
-    )
-
-
-def test_a_store_that_fails_for_a_while_is_asked_again_whatever_it_raises(monkeypatch):
-    memory = fsspec.filesystem("memory")
-    memory.pipe_file("/again/a.jpg", b"bytes")
-    answers = iter([StoresOwn("slow down"), OSError("reset"), *[memory.info("/again/a.jpg")] * 5])
-
-    def info(*_: object, **__: object) -> object:
-        answer = next(answers)
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-    etag = str(memory.info("/again/a.jpg")["created"])
-    monkeypatch.setattr(type(memory), "info", info)
-    begun = []
-    assert sources.read("memory:///again/a.jpg", 5, etag, patience_s=20.0, begin=lambda: begun.append(1)) == b"bytes"
-    assert len(begun) == 3  # the clock of a read starts anew with each try

@@ -7,9 +7,10 @@ import fsspec
 import pytest
 
 from tests.support import silent
-from workers.corpus import manifest, sources, walking
+from workers.corpus import entries, manifest
 from workers.errors import CorpusError, ReadError
 from workers.host import retrying
+from workers.sources import walking
 from workers.spec.parts import CorpusSpec
 
 
@@ -99,7 +100,7 @@ def test_a_dead_storage_is_not_waited_for_in_bulk():
 
 def test_a_storage_that_fails_in_the_middle_is_listed_again_from_its_beginning(photos, monkeypatch):
     monkeypatch.setattr(retrying, "FIRST_PAUSE_S", 0.01)
-    whole, failures = sources.listing, [ConnectionResetError("reset"), ConnectionResetError("reset")]
+    whole, failures = entries.listing, [ConnectionResetError("reset"), ConnectionResetError("reset")]
 
     def failing(corpus, limit):
         entries = whole(corpus, limit)
@@ -108,7 +109,7 @@ def test_a_storage_that_fails_in_the_middle_is_listed_again_from_its_beginning(p
             raise failures.pop()
         yield from entries
 
-    monkeypatch.setattr(sources, "listing", failing)
+    monkeypatch.setattr(entries, "listing", failing)
     assert listed(photos) == ["a.jpg", "b.jpg", "c.jpg"]
     assert not failures
 
@@ -117,7 +118,7 @@ def test_a_storage_that_has_listed_nothing_is_not_waited_for(photos, monkeypatch
     def refused(*_):
         raise ConnectionRefusedError("no credentials\nand a page more")
 
-    monkeypatch.setattr(sources, "listing", refused)
+    monkeypatch.setattr(entries, "listing", refused)
     with pytest.raises(CorpusError, match=r"^corpus '.*' cannot be listed: no credentials$"):
         listed(photos)
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from workers.corpus import manifest, sources
-from workers.errors import CorpusError, ReadError
+from workers.corpus import entries, manifest
+from workers.errors import CorpusError
 from workers.spec.parts import CorpusSpec
 from workers.store.root import Root
 
@@ -39,7 +39,7 @@ def rows(root: Root, rel: str) -> list[manifest.Row]:
 
 
 def ids(folder: Path | str, **more: str) -> list[str]:
-    return sorted(entry.image_id for entry in sources.listing(CorpusSpec(source=str(folder), **more)))
+    return sorted(entry.image_id for entry in entries.listing(CorpusSpec(source=str(folder), **more)))
 
 
 def test_a_first_listing_is_sorted_by_image_id_whatever_the_folders_order(folder, root):
@@ -95,23 +95,11 @@ def test_slices_and_streams_are_the_rows_of_the_whole(folder, root, monkeypatch)
         assert [row for part in manifest.stream(root, rel, step) for row in part] == whole
 
 
-def test_a_folder_lists_known_extensions_and_nothing_hidden_and_follows_no_circle(folder):
-    write(folder, "a.jpg", "b.txt", ".hidden.jpg", ".hidden/c.jpg", "deep/er/d.TIFF", "noextension")
-    os.symlink(folder, folder / "deep" / "circle")
-    assert ids(folder) == ["a.jpg", "deep/er/d.TIFF"]
-
-
-def test_a_glob_lists_all_that_it_matches(folder):
-    write(folder, "a.jpg", "b.txt", "deep/c.jpg", "deep/d.txt")
-    assert ids(f"{folder}/**/*.txt") == ["b.txt", "deep/d.txt"]
-    assert ids(f"{folder}/deep/*") == ["c.jpg", "d.txt"]
-
-
 def test_groups_are_folders_or_what_a_pattern_finds(folder):
     write(folder, "cup-1.jpg", "cup-2.jpg", "cat/x.jpg")
-    by_name = {e.image_id: e.group for e in sources.listing(CorpusSpec(source=str(folder), group=r"(\w+)-\d"))}
+    by_name = {e.image_id: e.group for e in entries.listing(CorpusSpec(source=str(folder), group=r"(\w+)-\d"))}
     assert by_name == {"cup-1.jpg": "cup", "cup-2.jpg": "cup", "cat/x.jpg": None}
-    by_folder = {e.image_id: e.group for e in sources.listing(CorpusSpec(source=str(folder), group="folder"))}
+    by_folder = {e.image_id: e.group for e in entries.listing(CorpusSpec(source=str(folder), group="folder"))}
     assert by_folder["cat/x.jpg"] == "cat" and by_folder["cup-1.jpg"] is None
 
 
@@ -121,12 +109,6 @@ def test_a_name_that_is_no_text_is_listed_and_refused(folder, root):
     assert row.refused == "bad_name" and "\\xff" in row.image_id
 
 
-@pytest.mark.parametrize("source", ["http://photos.example/a", "simplecache::https://photos.example/**/*.jpg"])
-def test_what_has_no_folders_is_refused_before_it_is_asked(source):
-    with pytest.raises(CorpusError, match="http has no folders; give one of this machine, or a bucket"):
-        sources.listing(CorpusSpec(source=source))
-
-
 def test_a_corpus_that_is_not_there_or_holds_no_image_is_told(folder, root, tmp_path):
     with pytest.raises(CorpusError, match="does not exist"):
         commit(tmp_path / "nowhere", root)
@@ -134,12 +116,3 @@ def test_a_corpus_that_is_not_there_or_holds_no_image_is_told(folder, root, tmp_
         commit(folder, root)
     with pytest.raises(CorpusError, match="cannot be listed"):
         commit("nosuch://place", root)
-
-
-def test_a_file_that_has_gone_or_changed_since_it_was_listed_stops_the_run(folder):
-    write(folder, "a.jpg", data=b"12345")
-    assert sources.read(str(folder / "a.jpg"), 5) == b"12345"
-    with pytest.raises(ReadError, match=r"has changed .*\(4 bytes then, 5 now\)"):
-        sources.read(str(folder / "a.jpg"), 4)
-    with pytest.raises(ReadError, match="is gone"):
-        sources.read(str(folder / "b.jpg"), 4)

@@ -17,8 +17,9 @@ import torchvision.models
 from workers.errors import DivergedError, ModelError
 from workers.models import architectures, weights
 from workers.models.model import load
-from workers.spec.parts import ModelSpec, weights_file
-from workers.spec.toml import relative_to
+from workers.spec import families
+from workers.spec.families import weights_file
+from workers.spec.parts import ModelSpec
 
 
 def resolved(source: str) -> str | None:
@@ -59,7 +60,7 @@ def test_a_word_is_a_file_for_our_own_networks_and_a_name_for_torchvisions():
     ],
 )
 def test_of_weights_what_is_a_file_and_no_url_is_relative_to_the_spec(source, told):
-    assert relative_to(source, PurePath("/specs")) == told
+    assert families.absolute(source, PurePath("/specs")) == told
 
 
 OURS = "deconvoy://zfnet-mini"

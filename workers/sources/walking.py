@@ -5,13 +5,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import fsspec
-
-from workers.corpus import versions
-from workers.corpus.decode import EXTENSIONS
-from workers.corpus.hangs import Limit
 from workers.errors import CorpusError
+from workers.files import is_local
+from workers.host.hangs import Limit
+from workers.sources import versions
 
+EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 BULK_S = 3600.0  # for one question that lists a whole bucket or glob, which may be millions of files
 
 
@@ -116,8 +115,3 @@ def _found(filesystem: Any, path: str, info: dict[str, Any]) -> Found:  # noqa: 
 
 def _has_image_extension(path: str) -> bool:
     return os.path.splitext(path)[1].lower() in EXTENSIONS
-
-
-def is_local(filesystem: Any) -> bool:  # noqa: ANN401
-    """Whether it is the one of this machine."""
-    return isinstance(filesystem, fsspec.get_filesystem_class("file"))

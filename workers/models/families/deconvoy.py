@@ -1,0 +1,75 @@
+"""The networks that this package defines. Takes a name such as `zfnet-mini`, gives its module and the weights that it ships."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import resources
+
+from torch import Tensor, nn
+
+from workers.core.preprocess import Preprocessing
+from workers.errors import ModelError, nearest
+from workers.models import zfnet
+from workers.models.families.family import IMAGENET_MEAN, IMAGENET_STD, Entry, Kwargs
+from workers.spec.families import DECONVOY
+from workers.spec.parts import Interpolation
+
+
+@dataclass(frozen=True)
+class Definition:
+    """One network.
+
+    Attributes:
+        make: its constructor; takes `classes`.
+        head: key of the bias of its last layer, whose length is the number of classes.
+        preprocessing: from photo to input.
+        pretrained: whether the package ships weights, in a folder of the network's name.
+    """
+
+    make: Callable[..., nn.Module]
+    head: str
+    preprocessing: Preprocessing
+    pretrained: bool = False
+
+
+NETWORKS: Mapping[str, Definition] = {
+    "zfnet": Definition(
+        zfnet.zfnet, "fc8.bias", Preprocessing(256, 224, IMAGENET_MEAN, IMAGENET_STD, Interpolation.BILINEAR)
+    ),
+    "zfnet-mini": Definition(
+        zfnet.zfnet_mini,
+        "fc7.bias",
+        Preprocessing(184, 160, IMAGENET_MEAN, IMAGENET_STD, Interpolation.BICUBIC),
+        pretrained=True,
+    ),
+}
+
+
+class Deconvoy:
+    """`deconvoy://NAME`."""
+
+    scheme = DECONVOY
+
+    def entry(self, name: str, weights: str) -> Entry:
+        """A file, or the weights that the package ships; see `Family`."""
+        if name not in NETWORKS:
+            raise ModelError(f"no model deconvoy://{name}; {nearest(name, NETWORKS)}")
+        network = NETWORKS[name]
+        if network.pretrained:
+            folder = resources.files("workers") / "pretrained" / name
+            classes = json.loads((folder / "meta.json").read_text())["classes"]
+            return Entry(network.preprocessing, tuple(classes), weights or str(folder / "model.safetensors"))
+        if not weights:
+            raise ModelError(f"deconvoy://{name} ships no weights: give deconvoy://{name}?weights=FILE.safetensors")
+        return Entry(network.preprocessing, (), weights)
+
+    def build(self, name: str, kwargs: Kwargs) -> nn.Module:
+        """The module; see `Family`."""
+        if name not in NETWORKS:
+            raise ModelError(f"no model {name!r}; {nearest(name, NETWORKS)}")
+        return NETWORKS[name].make(**kwargs)
+
+    def fitting(self, name: str, state: Mapping[str, Tensor]) -> Kwargs:
+        """As many classes as the weights have; see `Family`."""
+        head = state.get(NETWORKS[name].head) if name in NETWORKS else None
+        return {} if head is None or not head.dim() else {"classes": len(head)}

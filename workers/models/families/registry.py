@@ -1,0 +1,15 @@
+"""All families of networks. Takes the name of a scheme, gives what builds its networks."""
+
+from workers.models.families.deconvoy import Deconvoy
+from workers.models.families.family import Family
+from workers.models.families.torchvision import Torchvision
+
+FAMILIES: tuple[Family, ...] = (  # a family's scheme is a line in workers/spec/families.py
+    Deconvoy(),
+    Torchvision(),
+)
+
+
+def family_of(scheme: str) -> Family:
+    """The family that a scheme names."""
+    return next(family for family in FAMILIES if family.scheme.name == scheme)

@@ -1,0 +1,61 @@
+"""The classifiers of torchvision. Takes a name such as `resnet18`, gives its module and torchvision's entry of its weights."""
+
+from collections.abc import Mapping
+from functools import partial
+
+import torchvision.models
+from torch import Tensor, nn
+from torchvision.models import WeightsEnum
+
+from workers.core.preprocess import Preprocessing
+from workers.errors import ModelError, nearest
+from workers.models.families.family import Entry, Kwargs
+from workers.spec.families import TORCHVISION
+from workers.spec.parts import Interpolation
+
+BARE = (("aux_logits", False), ("init_weights", False))  # of the networks with auxiliary heads
+INCEPTIONS = ("googlenet", "inception_v3")
+
+
+class Torchvision:
+    """`torchvision://NAME`."""
+
+    scheme = TORCHVISION
+
+    def entry(self, name: str, weights: str) -> Entry:
+        """A file with the preprocessing of the first of torchvision's entries, or one of these by its word; see `Family`."""
+        known = torchvision.models.list_models(torchvision.models)
+        if name not in known:
+            raise ModelError(f"no model torchvision://{name}; {nearest(name, known)}")
+        enum = torchvision.models.get_model_weights(name)
+        bare = BARE if name in INCEPTIONS else ()
+        if weights and not self.scheme.owns(weights):
+            return _entry(next(iter(enum)), weights, bare)
+        if weights and weights not in enum.__members__ and weights != "DEFAULT":
+            raise ModelError(f"no weights {weights!r} of {name}: a file, or one of {', '.join(enum.__members__)}")
+        entry = enum[weights] if weights in enum.__members__ else enum.DEFAULT
+        return _entry(entry, None, (*bare, ("transform_input", True)) if bare else ())
+
+    def build(self, name: str, kwargs: Kwargs) -> nn.Module:
+        """The module; see `Family`."""
+        module: nn.Module = torchvision.models.get_model(name, weights=None, **kwargs)
+        return module
+
+    def fitting(self, name: str, state: Mapping[str, Tensor]) -> Kwargs:
+        """Nothing: the number of classes is an argument that the user gives; see `Family`."""
+        del name, state
+        return {}
+
+
+def _entry(weights: WeightsEnum, file: str | None, kwargs: tuple[tuple[str, bool], ...]) -> Entry:
+    transform = weights.transforms()
+    preprocessing = Preprocessing(
+        resize=transform.resize_size[0],
+        crop=transform.crop_size[0],
+        mean=tuple(transform.mean),
+        std=tuple(transform.std),
+        interpolation=Interpolation(transform.interpolation.value),
+    )
+    names = tuple(weights.meta.get("categories", ()))
+    download = partial(weights.get_state_dict, progress=False, check_hash=True)
+    return Entry(preprocessing, names, file, download, kwargs)
