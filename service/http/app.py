@@ -17,9 +17,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.atlas import links, render
 from service.atlas.atlas import Atlas
+from service.atlas.links import Kind
 from service.atlas.pages import evolution, findings, images, scans, submitted
 from service.atlas.pages.parts import Page
-from service.atlas.pictures import Kind, Picture, Pictures
+from service.atlas.pictures import Picture, Pictures
 from service.control.schedules import Schedules
 from service.control.statuses import RunState, Status
 from service.control.submissions import Submissions

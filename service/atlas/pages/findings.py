@@ -5,15 +5,13 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from matplotlib.colors import to_hex
-
 from service.atlas import links
 from service.atlas.atlas import Atlas
 from service.atlas.pages import parts, perturbations, sanity
 from service.atlas.pages.parts import SAYS, Page
 from service.query.catalog import PublishedRun
 from service.query.findings import MAPS, TABLE_OF, Finding, finding, findings
-from workers.pictures import panels
+from workers.pictures import colours
 
 KINDS = {
     "occlude": ("occlusions", "occlusion"),
@@ -90,9 +88,12 @@ def _occlusion(atlas: Atlas, row: Finding) -> dict[str, Any]:
     values, run = row.values, row.run
     classes = [each["class_index"] for each in values["classes"]]
     names = {each["class_index"]: each["class_name"] or f"class {each['class_index']}" for each in values["classes"]}
-    legend = [{"name": names[each], "colour": to_hex(colour)} for each, colour in panels.class_colours(classes).items()]
+    shown = colours.class_colours(classes).items()
+    legend = [{"name": names[each], "colour": colours.hexadecimal(colour)} for each, colour in shown]
     if len(classes) > len(legend):
-        legend.append({"name": f"{len(classes) - len(legend)} others", "colour": to_hex(panels.OTHER_CLASS)})
+        legend.append(
+            {"name": f"{len(classes) - len(legend)} others", "colour": colours.hexadecimal(colours.OTHER_CLASS)}
+        )
     scans = [
         each for each in parts.scans_beside(atlas, run) if any(layer.name == values["layer"] for layer in each.layers)
     ]

@@ -6,9 +6,9 @@ from typing import Any
 
 from service.atlas import links
 from service.atlas.atlas import Atlas
+from service.atlas.links import KINDS, SHOWN
 from service.atlas.pages import evolution, findings
 from service.atlas.pages.parts import SAYS, Page, checks_of, of_cell, of_channel, of_layer, of_run, of_state
-from service.atlas.pictures import KINDS, SHOWN
 from service.query import comparing, labels
 from service.query.layers import SORTS, Choice
 from workers.errors import QueryError, nearest
