@@ -27,6 +27,7 @@ from service.control.hosts import is_here
 from service.http import keys
 from service.http.keyring import Keyring
 from service.http.keys import Keys
+from service.http.scopes import ADMITTED, LOOKS
 from workers.errors import Unavailable
 
 LARGEST_BODY = 1 << 20
@@ -34,6 +35,7 @@ TOO_LARGE = f"a body has at most {LARGEST_BODY:,} bytes"
 PER_MINUTE = 60_000  # a wall alone is a hundred pictures
 BODY_S = 30.0  # for the whole of a body to arrive
 Denied = Callable[[int, str], Response]
+Needed = Callable[[Scope], keys.Scope | None]
 
 
 @dataclass(frozen=True)
@@ -57,10 +59,12 @@ class Gate:
         known: the keys.
         rules: what is let through.
         denied: makes an answer out of a status and a reason.
+        needed: gives the scope that a request needs; None if it needs no key.
     """
 
-    def __init__(self, app: ASGIApp, known: Keys, rules: Rules, denied: Denied) -> None:
+    def __init__(self, app: ASGIApp, known: Keys, rules: Rules, denied: Denied, needed: Needed) -> None:
         self._app, self._keys, self._rules, self._denied = app, Keyring(known), rules, denied
+        self._needed = needed
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
         self._guarded = not rules.keyless
 
@@ -69,14 +73,15 @@ class Gate:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        asked = HTTPConnection(scope)
+        wanted = self._needed(scope)
         try:
-            refusal = await self._refusal(asked, scope["method"])
+            refusal = await self._refusal(HTTPConnection(scope), wanted) if wanted else None
         except Unavailable as error:
             refusal = self._denied(503, str(error))
         if refusal is not None:
             await refusal(scope, receive, send)
             return
+        scope[ADMITTED] = [wanted] if wanted else []
         await self._let_through(scope, receive, send)
 
     async def _let_through(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -91,21 +96,18 @@ class Gate:
         if body.refusal is not None:
             await self._denied(*body.refusal)(scope, receive, send)
 
-    async def _refusal(self, asked: HTTPConnection, method: str) -> Response | None:
-        path = asked.scope["path"]  # what is routed; a URL's is put together with what the client calls its host
-        if path in OPEN:
-            return None
-        early = self._too_large(asked) or self._elsewhere(asked, method)
-        return early or await self._unknown(asked, needed(path, method))
+    async def _refusal(self, asked: HTTPConnection, wanted: keys.Scope) -> Response | None:
+        early = self._too_large(asked) or self._elsewhere(asked)
+        return early or await self._unknown(asked, wanted)
 
     def _too_large(self, asked: HTTPConnection) -> Response | None:
-        told = asked.headers.get("content-length", "0")
-        if not told.isdecimal() or int(told) > LARGEST_BODY:
+        length = asked.headers.get("content-length", "0")
+        if not length.isdecimal() or int(length) > LARGEST_BODY:
             return self._denied(413, TOO_LARGE)
         return None
 
-    def _elsewhere(self, asked: HTTPConnection, method: str) -> Response | None:
-        if method in LOOKS or _is_own(asked.headers):
+    def _elsewhere(self, asked: HTTPConnection) -> Response | None:
+        if asked.scope["method"] in LOOKS or _is_own(asked.headers):
             return None
         return self._denied(403, "a page of another site asks for this")
 
@@ -169,17 +171,6 @@ class _Body:
     def _end(self, status: int, why: str) -> Message:
         self.refusal, self._is_whole = (status, why), True
         return {"type": "http.disconnect"}
-
-
-OPEN = ("/healthz", "/readyz")
-LOOKS = ("GET", "HEAD")
-
-
-def needed(path: str, method: str) -> keys.Scope:
-    """The scope that a request needs: to look, to make runs, or to change schedules and keys."""
-    if method in LOOKS:
-        return keys.Scope.READ
-    return keys.Scope.ADMIN if path.startswith("/api/v1/schedules") else keys.Scope.SUBMIT
 
 
 def _is_own(headers: Headers) -> bool:

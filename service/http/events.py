@@ -13,6 +13,7 @@ from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from service.control.statuses import LIVE, Status
 from service.control.watching import Watched
+from service.http.scopes import READ
 from workers.errors import QueryError, RunError, Unavailable
 
 EVERY_S = 1.0
@@ -37,7 +38,13 @@ def add_to(router: APIRouter, watched: Watched) -> None:
         204: {"description": "the run has ended, and the client knows: do not reconnect"}
     }
 
-    @router.get("/runs/{run}/events", operation_id="events", response_class=EventSourceResponse, responses=ended)
+    @router.get(
+        "/runs/{run}/events",
+        operation_id="events",
+        response_class=EventSourceResponse,
+        responses=ended,
+        dependencies=[READ],
+    )
     async def events(run: RunId, request: Request, last_event_id: Annotated[str | None, seen] = None) -> Response:
         """How a run goes, as server-sent events of its status, until it ends."""
         with missing():

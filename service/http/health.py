@@ -6,6 +6,7 @@ from fastapi import FastAPI, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from service.http.metrics import Metrics
+from service.http.scopes import OPEN, READ
 from service.pools import Pool, Renewed
 from workers.errors import RootError, Unavailable
 from workers.store.root import Root
@@ -20,17 +21,17 @@ def add_to(app: FastAPI, root: Root, metrics: Metrics) -> None:
     scrapes = Pool("the runs of the root", 1, SCRAPE_S)
     readable = Renewed(lambda: _is_readable(root), Pool("the root", 1, ANSWER_S), READY_S, READY_S)
 
-    @app.get("/metrics", include_in_schema=False)
+    @app.get("/metrics", include_in_schema=False, dependencies=[READ])
     async def numbers() -> Response:
         """How the service is doing, for Prometheus."""
         return Response(await scrapes.answer(metrics.text), media_type=CONTENT_TYPE_LATEST)
 
-    @app.get("/healthz", include_in_schema=False)
+    @app.get("/healthz", include_in_schema=False, dependencies=[OPEN])
     async def healthz() -> Response:
         """The process answers: asks no thread, no store and no cluster."""
         return Response("ok", media_type="text/plain")
 
-    @app.get("/readyz", include_in_schema=False)
+    @app.get("/readyz", include_in_schema=False, dependencies=[OPEN])
     async def readyz() -> Response:
         """The root can be read."""
         with suppress(Unavailable):
