@@ -51,7 +51,7 @@ def image(atlas: Atlas, run_id: str, image_id: str, *, originals: bool = False) 
         "title": key,
         "run": of_run(found),
         "image": about[0],
-        "preview": _picture(found, about[0], originals=originals) or _borrowed(others, key),
+        "preview": _picture(found, about[0], originals=originals) or _borrowed(atlas, others, key),
         "scans": [{"run": each.run, "href": links.image(each, key)} for each in others],
         "shown": _fitted(about[0]["width"], about[0]["height"]),
         "units": units,
@@ -67,7 +67,7 @@ def image(atlas: Atlas, run_id: str, image_id: str, *, originals: bool = False) 
 
 def _found(atlas: Atlas, found: PublishedRun, image_id: str) -> Iterator[dict[str, Any]]:
     """What instruments found of an image; of invariance, which has many rows, those with a picture."""
-    for each in findings.of_image(atlas.runs(), found.corpus, image_id):
+    for each in findings.of_image(atlas.runs(), found.corpus, image_id, atlas.columns):
         if each.run.job != "invariance" or each.pictures:
             yield of_finding(each) | {"run": each.run.run, "job": each.run.job, "run_href": links.run(each.run)}
 
@@ -93,7 +93,7 @@ def _matches(atlas: Atlas, found: PublishedRun, words: str) -> Iterator[dict[str
             _layers(found, words),
             _channels(found, words),
             _labels(atlas, found, words),
-            _ids(found, words),
+            _ids(atlas, found, words),
         ):
             for what, name, href in islice(matches, FOUND_OF_A_KIND):
                 yield {"what": what, "name": name, "run": found.run, "href": href}
@@ -122,9 +122,9 @@ def _labels(atlas: Atlas, found: PublishedRun, words: str) -> Iterator[Match]:
             yield "label", label, links.label(found, label)
 
 
-def _ids(found: PublishedRun, words: str) -> Iterator[Match]:
-    alike = pc.match_substring(pc.field("image_id"), words, ignore_case=True)
-    for name in read(found, IMAGES, alike, ["image_id"])["image_id"].slice(0, FOUND_OF_A_KIND).to_pylist():
+def _ids(atlas: Atlas, found: PublishedRun, words: str) -> Iterator[Match]:
+    ids = atlas.image_ids(found)
+    for name in ids.filter(pc.match_substring(ids, words, ignore_case=True)).slice(0, FOUND_OF_A_KIND).to_pylist():
         yield "image", name, links.image(found, name)
 
 
@@ -149,12 +149,14 @@ def _unit(found: PublishedRun, row: scans.Top) -> dict[str, Any]:
     return of_cell(found, found.layer(row.layer), row) | more
 
 
-def _borrowed(others: Sequence[PublishedRun], image_id: str) -> str | None:
+def _borrowed(atlas: Atlas, others: Sequence[PublishedRun], image_id: str) -> str | None:
     """Where a scan of the same corpus shows the image."""
     for each in others:
-        about = read(each, IMAGES, pc.field("image_id") == image_id, ["image_index", "image_id"]).to_pylist()
-        if about and (seen := _picture(each, about[0], originals=False)):
-            return seen
+        if PREVIEWS.name not in each.tables or pc.index(atlas.image_ids(each), image_id).as_py() < 0:
+            continue
+        [about] = read(each, IMAGES, pc.field("image_id") == image_id, ["image_index", "image_id"]).to_pylist()
+        if preview := _picture(each, about, originals=False):
+            return preview
     return None
 
 
