@@ -43,14 +43,15 @@ Name = Annotated[str, Path(pattern=r"^[a-z][a-z0-9-]{0,59}$", description="name 
 
 
 def add_to(app: FastAPI, submissions: Submissions, watched: Watched, schedules: Schedules, allowed: Allowed) -> None:
-    """Add the control plane to an application. Who looks asks `watched`, who acts asks `submissions`."""
+    """Add the control plane to an application. Routes that read ask `watched`, routes that act ask `submissions`."""
     pool = Pool("the control plane", CONTROL_THREADS, CONTROL_S)
     router = APIRouter(prefix=links.API, responses=PROBLEMS, route_class=route_in(pool))
     _add_submitting(router, submissions, watched, allowed)
     _add_watching(router, submissions, watched)
     events.add_to(router, watched)
     _add_acting(router, submissions, watched)
-    _add_schedules(router, schedules, allowed, submissions, watched)
+    _add_schedules(router, schedules, allowed, submissions)
+    _add_firing(router, schedules, watched)
     app.router.routes.extend(router.routes)  # flat, so that the gate finds each with the scope that it declares
 
 
@@ -60,7 +61,7 @@ def _add_submitting(router: APIRouter, submissions: Submissions, watched: Watche
         asked: Submission,
         idempotency_key: Annotated[str | None, Header(max_length=200, description="the same key: the same run")] = None,
     ) -> Status:
-        """Submit a run, or go on with one. It answers at once; the run's own address says how it goes."""
+        """Submit a run, or resume one. Answers at once; the run's own address reports its progress."""
         spec = submissions.checked(asked.job, _ours(submissions, asked.spec))
         allowed.check_spec(spec)
         if idempotency_key is not None:
@@ -80,13 +81,13 @@ def _add_watching(router: APIRouter, submissions: Submissions, watched: Watched)
 
     @router.get("/runs/{run}", response_model=StatusTold, operation_id="status", dependencies=[READ])
     def status(run: RunId) -> Status:
-        """How a run is."""
+        """The state of a run."""
         with missing():
             return watched.status(run)
 
     @router.get("/runs/{run}/logs", response_class=PlainTextResponse, operation_id="logs", dependencies=[READ])
     def logs(run: RunId) -> Response:
-        """What the last attempt at a run has printed."""
+        """The output of a run's last attempt."""
         with missing():
             return PlainTextResponse(submissions.logs(run))
 
@@ -94,7 +95,7 @@ def _add_watching(router: APIRouter, submissions: Submissions, watched: Watched)
 def _add_acting(router: APIRouter, submissions: Submissions, watched: Watched) -> None:
     @router.post("/runs/{run}/cancel", response_model=StatusTold, operation_id="cancel", dependencies=[SUBMIT])
     def cancel(run: RunId) -> Status:
-        """Stop a run; what it has finished stays, and submitting it again goes on from there."""
+        """Cancel a run. What it has finished stays, and submitting it again resumes it."""
         with missing():
             submissions.status(run)
         with watched.changing():
@@ -114,14 +115,12 @@ def _add_acting(router: APIRouter, submissions: Submissions, watched: Watched) -
         )
 
 
-def _add_schedules(
-    router: APIRouter, schedules: Schedules, allowed: Allowed, submissions: Submissions, watched: Watched
-) -> None:
+def _add_schedules(router: APIRouter, schedules: Schedules, allowed: Allowed, submissions: Submissions) -> None:
     @router.post(
         "/schedules", status_code=201, response_model=ScheduleTold, operation_id="add_schedule", dependencies=[ADMIN]
     )
     def add(asked: ScheduleAsked) -> Schedule:
-        """Keep a schedule; it fires from now on."""
+        """Add a schedule; it fires from now on."""
         allowed.check_spec(_checked(submissions, asked))
         return schedules.add(Schedule(**asked.model_dump()))
 
@@ -132,9 +131,16 @@ def _add_schedules(
 
     @router.get("/schedules/{name}/fires", response_model=list[FireTold], operation_id="fires", dependencies=[READ])
     def fires(name: Name) -> Sequence[Fire]:
-        """When a schedule fired."""
+        """The times at which a schedule fired."""
         return schedules.fires(name)
 
+    @router.delete("/schedules/{name}", status_code=204, operation_id="remove_schedule", dependencies=[ADMIN])
+    def remove(name: Name) -> None:
+        """Remove a schedule; its runs stay."""
+        schedules.remove(name)
+
+
+def _add_firing(router: APIRouter, schedules: Schedules, watched: Watched) -> None:
     @router.post(
         "/schedules/{name}/fires",
         status_code=202,
@@ -143,7 +149,7 @@ def _add_schedules(
         dependencies=[ADMIN],
     )
     def run_now(name: Name) -> Fire:
-        """Fire a schedule once, now. What is refused, since its last run is live, say, is a conflict."""
+        """Fire a schedule once, now. A refused fire, such as one while its last run is live, is a conflict."""
         with watched.changing():
             return schedules.run_now(name)
 
@@ -151,13 +157,8 @@ def _add_schedules(
         "/schedules/{name}/{what}", response_model=ScheduleTold, operation_id="pause_schedule", dependencies=[ADMIN]
     )
     def pause(name: Name, what: Literal["pause", "resume"]) -> Schedule:
-        """Let a schedule fire no more, or again."""
+        """Pause or resume a schedule."""
         return schedules.pause(name, paused=what == "pause")
-
-    @router.delete("/schedules/{name}", status_code=204, operation_id="remove_schedule", dependencies=[ADMIN])
-    def remove(name: Name) -> None:
-        """Forget a schedule; its runs stay."""
-        schedules.remove(name)
 
 
 def _ours(submissions: Submissions, spec: dict[str, Any]) -> dict[str, Any]:
@@ -174,15 +175,15 @@ def _checked(submissions: Submissions, asked: ScheduleAsked) -> dict[str, Any]:
 
 
 def _same_again(root: Root, key: str, asked: Submission, spec: dict[str, Any]) -> tuple[dict[str, Any], bool]:
-    """The spec that was made of what was sent with this key first, its run id too, and whether that was now.
+    """The spec of the first submission with this key, with its run id, and whether this is the first.
 
     Raises:
-        RunError: something else was sent with it.
+        RunError: another submission was sent with it.
     """
     body = hashlib.sha256(json.dumps(asked.model_dump(), sort_keys=True).encode()).hexdigest()
     path = paths.idempotency_path(hashlib.sha256(key.encode()).hexdigest())
     is_new = root.create(path, json.dumps({"body": body, "spec": spec}).encode())
-    told = json.loads(root.read(path))
-    if told["body"] != body:
+    first = json.loads(root.read(path))
+    if first["body"] != body:
         raise RunError("this Idempotency-Key was sent with another submission; make a new one")
-    return dict(told["spec"]), is_new
+    return dict(first["spec"]), is_new
