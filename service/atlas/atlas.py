@@ -1,7 +1,7 @@
 """What the atlas knows. Takes a root, gives published runs and their layers, each read once: what is published stays."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -21,7 +21,7 @@ RUNS_KEPT = 256
 PAGES_KEPT = 128
 BYTES_KEPT = 256_000_000  # of columns in memory
 
-Page = Mapping[str, Any]
+Made = TypeVar("Made")
 
 
 class Atlas:
@@ -71,7 +71,7 @@ class Atlas:
         """The ids of a run's images, in their order."""
         return self._ids(run.run, run.created)
 
-    def remembering(self, ask: Callable[[Mapping[str, str]], Page]) -> Callable[[Mapping[str, str]], Page]:
+    def remembering(self, ask: Callable[[Mapping[str, str]], Made]) -> Callable[[Mapping[str, str]], Made]:
         """What makes a page out of published runs alone, remembered until one is published or removed."""
         remembered = kept(LRUCache(PAGES_KEPT), lambda _, asked: ask(dict(asked)))
         return lambda asked: remembered(self._listing.version(), tuple(sorted(asked.items())))

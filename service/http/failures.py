@@ -5,6 +5,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.templating import Jinja2Templates
 from starlette.exceptions import HTTPException
 
+from service.atlas.pages.plain import ErrorPage
 from service.http import problems
 from service.http.guards import GUARDS
 from service.http.pages import answer
@@ -37,14 +38,14 @@ def _add_missing(app: FastAPI, templates: Jinja2Templates) -> None:
     def elsewhere(request: Request, error: HTTPException) -> Response:
         if _is_api(request):
             return problems.problem(error.status_code, error.detail, error.headers)
-        page = {"kind": "error", "title": error.detail, "error": f"there is nothing at {request.url.path}"}
+        page = ErrorPage(title=error.detail, error=f"there is nothing at {request.url.path}")
         return answer(request, templates, page, error.status_code)
 
     @app.exception_handler(RequestValidationError)
     def not_a_number(request: Request, error: RequestValidationError) -> Response:
         if _is_api(request):
             return problems.mistakes(error)
-        return answer(request, templates, {"kind": "error", "title": "Not found", "error": "no such picture"}, 404)
+        return answer(request, templates, ErrorPage(title="Not found", error="no such picture"), 404)
 
 
 def _add_raised(app: FastAPI, templates: Jinja2Templates) -> None:
@@ -55,5 +56,4 @@ def _add_raised(app: FastAPI, templates: Jinja2Templates) -> None:
         status = problems.status_of(error)
         status = status if status >= 500 else 404
         titles = {404: "Not found", 500: "Damaged", 503: "Unavailable"}
-        page = {"kind": "error", "title": titles[status], "error": str(error)}
-        return answer(request, templates, page, status)
+        return answer(request, templates, ErrorPage(title=titles[status], error=str(error)), status)

@@ -8,8 +8,11 @@ from fastapi.responses import JSONResponse
 from fastapi.templating import Jinja2Templates
 
 from service.atlas.atlas import Atlas
-from service.atlas.pages import evolution, findings, images, scans, submitted
-from service.atlas.pages.parts import Page
+from service.atlas.pages import evolution, finding, images, scans, schema, submitted
+from service.atlas.pages.evolution import StripsPage
+from service.atlas.pages.plain import LimitsPage
+from service.atlas.pages.scans import ChannelPage, LayerPage
+from service.atlas.pages.values import Page
 from service.control.watching import Watched
 from service.http.routes import in_pool
 from service.http.scopes import READ
@@ -31,8 +34,7 @@ def add_to(app: FastAPI, atlas: Atlas, templates: Jinja2Templates, runs: Watched
     def route(path: str, ask: Callable[[Asked], Page], pool: Pool | None = None) -> None:
         """A page and its twin: `ask` takes the path's and the query's parameters."""
         endpoint = _endpoint(ask, templates) if pool is None else in_pool(pool, _endpoint(ask, templates))
-        twin = "/index.json" if path == "/" else f"{path}.json"
-        for each in (twin, path):  # the twin first: a layer's name may hold a dot
+        for each in (schema.twin(path), path):  # the twin first: a layer's name may hold a dot
             app.add_api_route(
                 each,
                 endpoint,
@@ -45,13 +47,13 @@ def add_to(app: FastAPI, atlas: Atlas, templates: Jinja2Templates, runs: Watched
     route("/", lambda _: scans.runs(atlas, submitted.under_way(runs) if runs else ()))
     if runs is not None:
         route("/submitted/{run}", lambda q: submitted.status(runs, q["run"]))
-    route("/limits", lambda _: {"kind": "limits", "title": "What the pictures do not say"})
+    route("/limits", lambda _: LimitsPage(title="What the pictures do not say"))
     again = atlas.remembering
     route("/search", again(lambda q: images.search(atlas, q.get("q", ""))), searches)
     route("/compare", lambda q: scans.compare(atlas, q.get("a", ""), q.get("b", ""), q), searches)
     route("/runs/{run}/image", again(lambda q: images.image(atlas, q["run"], q.get("id", ""), originals=originals)))
     route("/runs/{run}/label", again(lambda q: scans.label(atlas, q["run"], q.get("name", ""))))
-    route("/runs/{run}/rows/{number}", again(lambda q: findings.of_row(atlas, q["run"], _whole(q, "number"))))
+    route("/runs/{run}/rows/{number}", again(lambda q: finding.of_row(atlas, q["run"], _whole(q, "number"))))
     route("/runs/{run}/layers/{layer}/channels/{channel}", lambda q: _channel(atlas, q))
     route("/runs/{run}/layers/{layer}", lambda q: _layer(atlas, q))
     route("/runs/{run}", again(lambda q: scans.run(atlas, q["run"], _whole(q, "start"))))
@@ -64,7 +66,7 @@ def _endpoint(ask: Callable[[Asked], Page], templates: Jinja2Templates) -> Calla
     return endpoint
 
 
-def _layer(atlas: Atlas, asked: Asked) -> Page:
+def _layer(atlas: Atlas, asked: Asked) -> LayerPage | StripsPage:
     if atlas.run(asked["run"]).job == "evolve":
         return evolution.layer(atlas, asked["run"], asked["layer"], _whole(asked, "start"))
     dead = {"": None, "dead": True, "living": False}
@@ -81,7 +83,7 @@ def _layer(atlas: Atlas, asked: Asked) -> Page:
     return scans.layer(atlas, asked["run"], asked["layer"], choice, asked.get("show", "patch"))
 
 
-def _channel(atlas: Atlas, asked: Asked) -> Page:
+def _channel(atlas: Atlas, asked: Asked) -> ChannelPage:
     return scans.channel(atlas, asked["run"], asked["layer"], _whole(asked, "channel"))
 
 
@@ -110,7 +112,6 @@ def answer(request: Request, templates: Jinja2Templates, page: Page, status: int
     """A page, or its data where the path ends in .json."""
     path = request.url.path
     if path.endswith(".json"):
-        return JSONResponse(page, status)
-    twin = "/index.json" if path == "/" else f"{path}.json"
-    there = f"{twin}?{request.url.query}" if request.url.query else twin
-    return templates.TemplateResponse(request, f"{page['kind']}.html", {"page": page, "twin": there}, status)
+        return JSONResponse(page.model_dump(mode="json"), status)
+    twin = schema.twin(path) + (f"?{request.url.query}" if request.url.query else "")
+    return templates.TemplateResponse(request, f"{page.kind}.html", {"page": page, "twin": twin}, status)
