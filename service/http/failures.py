@@ -1,4 +1,4 @@
-"""What is answered where something is missing or wrong. Takes errors, gives a page, its JSON twin, or a problem of the API."""
+"""Answers to errors. Takes an error, gives a page, its JSON twin, or a problem of the API."""
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -13,7 +13,7 @@ from workers.errors import DeconvoyError
 
 
 def add_to(app: FastAPI, templates: Jinja2Templates) -> None:
-    """Add what is answered to an error: to programs that ask the API a problem, to others a page."""
+    """Answer errors: with a problem below `/api/`, elsewhere with a page."""
     _add_missing(app, templates)
     _add_raised(app, templates)
     _add_last_resort(app)

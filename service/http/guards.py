@@ -1,4 +1,4 @@
-"""Headers that no answer goes without. Takes an application, gives one that adds them."""
+"""Security headers. Takes an application, gives one that adds them to every answer."""
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
