@@ -1,6 +1,6 @@
 """What the instruments found. Takes runs of any instrument, gives rows of their tables with their numbers."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,7 +55,7 @@ def findings(run: PublishedRun, limit: int | None = None) -> tuple[Finding, ...]
         QueryError: the run is of another kind.
         DamagedRun: the run's files are not the ones that its manifest names.
     """
-    return tuple(_findings(run, None))[:limit]
+    return tuple(_rows(run, plain_columns(run), None))[:limit]
 
 
 def finding(run: PublishedRun, number: int) -> Finding:
@@ -72,29 +72,45 @@ def finding(run: PublishedRun, number: int) -> Finding:
     return Finding(run, table, number, values, there)
 
 
-def of_image(runs: Iterable[PublishedRun], corpus: str, image_id: str) -> Iterator[Finding]:
+def plain_columns(run: PublishedRun) -> pa.Table:
+    """The columns of an instrument's table that hold one value a row; of its pictures whether there is one, as `NAME?`.
+
+    Raises:
+        QueryError: the run is of another kind.
+        DamagedRun: the run's files are not the ones that its manifest names.
+    """
+    table = _table(run)
+    plain = [field.name for field in table.schema if not pa.types.is_nested(field.type)]
+    has_picture = {f"{name}?": pc.field(name, "bytes").is_valid() for name in table.images}
+    return read(run, table, pc.scalar(True), {name: pc.field(name) for name in plain} | has_picture)
+
+
+def of_image(
+    runs: Iterable[PublishedRun],
+    corpus: str,
+    image_id: str,
+    columns_of: Callable[[PublishedRun], pa.Table] = plain_columns,
+) -> Iterator[Finding]:
     """What occlusion, inversion and invariance found of an image, in all runs over its corpus.
 
     Args:
         runs: where to look.
         corpus: source of the corpus; the same image id elsewhere is another image.
         image_id: the image's key in it, or its uri.
+        columns_of: gives a run's `plain_columns`, which a service keeps in memory.
 
     A run whose files are damaged is named in the log and left out.
     """
     for run in runs:
         if run.job in OF_IMAGES and run.corpus == corpus:
             try:
-                yield from _findings(run, image_id)
+                yield from _rows(run, columns_of(run), image_id)
             except DamagedRun as error:
                 log.Log().say(f"{error}; the run is left out", log.WARNING)
 
 
-def _findings(run: PublishedRun, image_id: str | None) -> Iterator[Finding]:
+def _rows(run: PublishedRun, found: pa.Table, image_id: str | None) -> Iterator[Finding]:
     table = _table(run)
-    plain = [field.name for field in table.schema if not pa.types.is_nested(field.type)]
-    there = {f"{name}?": pc.field(name, "bytes").is_valid() for name in table.images}
-    found = read(run, table, pc.scalar(True), {name: pc.field(name) for name in plain} | there)
     every = pa.array(range(len(found)), pa.uint64())
     numbers = every if image_id is None else pc.indices_nonzero(_is(found, image_id))
     for number, values in zip(numbers.to_pylist(), found.take(numbers).to_pylist(), strict=True):

@@ -179,8 +179,24 @@ def test_the_service_starts_without_torch_and_ray():
     assert not loading({"torch", "ray"}, SERVICE)
 
 
+def test_the_web_server_starts_without_torch_ray_and_matplotlib():
+    assert not loading({"torch", "ray", "matplotlib"}, ["service.http.app", "service.cli.serve"])
+
+
+def test_pages_and_sheets_never_load_each_other():
+    assert not loading({"service.sheets"}, _in("service.atlas.pages"))
+    assert not loading({"service.atlas"}, _in("service.sheets"))
+
+
 def test_a_module_that_loads_torch_is_named():
     assert loading({"torch"}, ["workers.errors", "workers.actors.device"]) == ["workers.actors.device loads torch"]
+
+
+def _in(package: str) -> list[str]:
+    """The modules of a package."""
+    modules = [module for module in SERVICE if below(module, {package})]
+    assert modules
+    return modules
 
 
 def loading(packages: set[str], modules: list[str]) -> list[str]:
