@@ -51,4 +51,4 @@ soak: setup
 # The virtual environment stays: making it takes minutes. rm -r $(VENV) removes it.
 clean:
 	rm -rf deconvoy-demo dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	find workers jobs service tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	find workers jobs service deconvoy tests -name __pycache__ -type d -prune -exec rm -rf {} +

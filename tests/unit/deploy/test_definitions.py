@@ -8,8 +8,8 @@ import yaml
 from jsonschema import Draft7Validator
 
 from tests.support import deployed
-from tests.support.deployed import REPOSITORY
 from tests.support.definitions import differences, published
+from tests.support.deployed import REPOSITORY
 
 WHERE = "DECONVOY_KUBERAY_CRDS"
 KINDS = ("RayCluster", "RayJob")
