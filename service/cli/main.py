@@ -67,7 +67,7 @@ class OneLine(TyperGroup):
         raise typer.Exit(code)
 
 
-app = typer.Typer(cls=OneLine, add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+app = typer.Typer(cls=OneLine, no_args_is_help=True, pretty_exceptions_enable=False)
 app.add_typer(query.app, name="query")
 instruments.add_to(app)
 training.add_to(app)
