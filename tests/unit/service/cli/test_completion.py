@@ -6,7 +6,6 @@ import sys
 
 import pytest
 
-
 NAMED = {
     "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"
 }  # the shell is an argument, not the one that runs the tests
