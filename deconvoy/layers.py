@@ -104,7 +104,7 @@ class Channel:
         return self._layer.wall(self.number, show, side_px)
 
     def _repr_png_(self) -> bytes | None:
-        return self._layer.sheet([self.number])._repr_png_() if self._layer.has_patches else None
+        return self._layer.sheet([self.number])._repr_png_() if self._layer._has_patches else None
 
 
 class Layer:
@@ -126,7 +126,7 @@ class Layer:
         return self.about.name
 
     @property
-    def has_patches(self) -> bool:
+    def _has_patches(self) -> bool:
         """Whether its channels have patches: the run is a scan."""
         return self._run.job == Kind.SCAN
 
@@ -164,7 +164,7 @@ class Layer:
         return Picture(drawn.data, drawn.media)
 
     def _repr_png_(self) -> bytes | None:
-        return self.sheet()._repr_png_() if self.has_patches else None
+        return self.sheet()._repr_png_() if self._has_patches else None
 
 
 def _patch(row: dict[str, Any]) -> Patch:

@@ -2,8 +2,10 @@
 
 import inspect
 import io
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pyarrow.compute as pc
@@ -16,6 +18,8 @@ from tests.support.published import CHANNELS, DEAD, FIELDS, INPUT_PX, MAPS, K, p
 from workers import errors
 from workers.core.display import display
 from workers.store.root import Root
+
+READING = (Path(__file__).parents[3] / "docs" / "reading.md").read_text()
 
 
 @pytest.fixture(scope="module")
@@ -151,8 +155,24 @@ def test_every_public_name_has_a_docstring_and_every_exported_error_is_the_trees
             assert thing is getattr(errors, name)
             continue
         members = [(part, each) for part, each in vars(thing).items() if not part.startswith("_")]
-        described = inspect.getdoc(thing)
+        described = inspect.getdoc(thing) or ""
         assert not [part for part, each in members if not inspect.getdoc(each) and f"{part}:" not in described], name
+
+
+def test_every_public_name_is_in_the_documentation():
+    section = READING.split("## From Python")[1].split("\n## ")[0]
+    members = {
+        part
+        for name in deconvoy.__all__
+        if inspect.isclass(thing := getattr(deconvoy, name)) and not issubclass(thing, Exception)
+        for part in {*vars(thing), *getattr(thing, "__dataclass_fields__", ())}
+        if not part.startswith("_")
+    }
+    shown = re.findall(r"\w+", section)
+    assert not [name for name in {*members, *deconvoy.__all__} if name not in shown]
+
+
+def test_a_name_that_the_package_does_not_have_is_an_attribute_error():
     with pytest.raises(AttributeError, match="no attribute 'opne'"):
         deconvoy.opne  # noqa: B018 - the misspelt name is what is asked for
 

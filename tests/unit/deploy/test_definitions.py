@@ -1,10 +1,10 @@
 """Manifests and kuberay.json against KubeRay's definitions: a folder of the published ones, and ones made here that differ."""
 
+import json
 import os
 from pathlib import Path
 
 import pytest
-import yaml
 from jsonschema import Draft7Validator
 
 from tests.support import deployed
@@ -60,9 +60,8 @@ def told(definitions: dict, kind: str) -> list[str]:
 def folder(tmp_path):
     def write(*changes) -> Path:
         for kind in KINDS:
-            (tmp_path / f"{kind}.yaml").write_text(
-                yaml.safe_dump(definition(kind, *changes if kind == "RayCluster" else ()))
-            )
+            made = definition(kind, *changes if kind == "RayCluster" else ())
+            (tmp_path / f"{kind}.yaml").write_text(json.dumps(made))  # which is YAML, and written faster
         return tmp_path
 
     return write

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ from workers.spec.perturbations import InvarianceRun
 from workers.spec.run import ModelSpec, make
 from workers.store.root import Root
 
-JOBS = {
+JOBS: dict[str, tuple[Any, Any, dict[str, str]]] = {
     "invariance": (invariance, InvarianceRun, {}),
     "occlude": (occlude, OcclusionRun, {"layer": "relu5"}),
 }

@@ -2,11 +2,13 @@
 
 import os
 import shutil
+from io import FileIO
 from multiprocessing import Pipe
 from pathlib import Path
 
 import fsspec
 import pytest
+import torch
 
 from tests.support import hanging, silent
 from workers.corpus import crew, isolate, manifest, reader, sources, trial
@@ -211,9 +213,9 @@ def test_bytes_of_another_version_are_never_read_under_the_old_etag(folder, prot
 
 def test_a_file_that_is_replaced_while_it_is_read_is_noticed(folder, monkeypatch):
     [row] = rows(folder, b"first")
-    readall = sources.FileIO.readall
+    readall = FileIO.readall
 
-    class Replaced(sources.FileIO):
+    class Replaced(FileIO):
         def readall(self) -> bytes:
             data = readall(self)
             Path(row.uri).write_bytes(b"other")
@@ -242,7 +244,7 @@ def test_images_are_waited_for_as_long_as_the_environment_says(folder, monkeypat
     receiver, sender = Pipe(duplex=False)
     monkeypatch.setattr(sources, "staleness", failing)
     with pytest.raises(RunStopped, match=line):
-        list(reader.batches([row], 1, lambda _: None, reader.ReadOptions(LIMITS)))
+        list(reader.batches([row], 1, torch.from_numpy, reader.ReadOptions(LIMITS)))
     with pytest.raises(RunStopped, match=line):
         isolate.stale([row])
     with pytest.raises(RunStopped, match=line):
