@@ -76,7 +76,7 @@ class OneLine(TyperGroup):
         raise typer.Exit(code)
 
 
-app = typer.Typer(cls=OneLine, add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+app = typer.Typer(cls=OneLine, no_args_is_help=True, pretty_exceptions_enable=False)
 for _module in COMMANDS:
     import_module(f"service.cli.{_module}").add_to(app)
 

@@ -13,8 +13,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from captum.attr import NeuronDeconvolution
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from jobs import project
@@ -122,7 +124,7 @@ def photos_of(job: Job, group: Group) -> dict[int, Tensor]:
     wanted = set(group.rows.image_index.tolist())
     listed = [r for r in manifest.rows(Root(job.spec.root), job.manifest, 0, group.stop) if r.image_index in wanted]
 
-    def prepare(pixels: object) -> Tensor:
+    def prepare(pixels: NDArray[np.uint8]) -> Tensor:
         return job.model.preprocessing.prepare(pixels, job.spec.limits.pixels)
 
     batches = reader.batches(listed, 32, prepare, reader.ReadOptions(job.spec.limits))

@@ -75,7 +75,7 @@ def commit(
                 for block in [pa.Table.from_pylist(rows, TABLES[name].schema)] if isinstance(rows, list) else rows:
                     writer.write(block)
                 written[name] = [vars(part) for part in writer.close()]
-    totals = {"images": len(tables.get("images", [])), "rejects": 0, "rejects_by_reason": {}}
+    totals = {"images": len(list(tables.get("images", []))), "rejects": 0, "rejects_by_reason": {}}
     told = {
         "version": 1, "run": run, "job": job, "tables": written, "created": "2026-11-25T02:00:00+00:00", "spec": {},
         "model": {"source": "deconvoy://none"}, "corpus": {"source": CORPUS}, "input": [3, INPUT_PX, INPUT_PX],

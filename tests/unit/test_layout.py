@@ -12,7 +12,8 @@ from workers.store.results import CHECKED, HIDDEN, INVERTED, MANIFEST, OCCLUDED,
 from workers.store.schema import TABLES
 
 REPOSITORY = Path(__file__).parents[2]
-LAYERS = ("service", "jobs", "workers")  # each imports only itself and what stands to its right
+LAYERS = ("deconvoy", "service", "jobs", "workers")  # each imports only itself and what stands to its right
+PUBLIC = "deconvoy/__init__.py"  # the one package file that holds code: the Python API
 MODULES = sorted(path for layer in LAYERS for path in (REPOSITORY / layer).rglob("*.py"))
 WRITTEN = [path for path in MODULES if path.name != "__init__.py"]
 
@@ -62,7 +63,7 @@ def length(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
     return body[-1].end_lineno - body[0].lineno + 1 if body else 0
 
 
-def test_imports_point_from_service_to_jobs_to_workers():
+def test_imports_point_from_deconvoy_to_service_to_jobs_to_workers():
     for number, layer in enumerate(LAYERS):
         left = set(LAYERS[:number])
         stray = [
@@ -140,6 +141,23 @@ def test_rooms_of_the_service_lie_on_six_levels_at_most():
         return 1 + max((level(other) for own, other in edges if own == place and other != place), default=0)
 
     assert max(level(place) for place in ROOMS["service"] if place != "__main__") <= 6
+
+
+# What the Python API reads with. Its entry point is the command's too.
+READING = {"service.query", "service.sheets", "service.atlas.atlas", "service.atlas.pictures", "workers"}
+
+
+def test_the_python_api_imports_only_what_reads_published_runs():
+    stray = {
+        (named(path), name)
+        for path in (REPOSITORY / "deconvoy").glob("*.py")
+        for name in imports(path)
+        if below(name, {"service", "jobs", "workers", "ray", "torch"}) and not below(name, READING)
+        if not any(
+            below(kept, {name}) for kept in READING
+        )  # `from service.query import catalog` counts as service.query
+    }
+    assert {path for path, _ in stray} <= {"deconvoy/__main__.py"}
 
 
 def test_product_code_never_imports_tests():
@@ -220,7 +238,11 @@ def test_no_module_has_a_name_that_says_nothing():
 
 
 def test_package_files_are_empty():
-    assert not [named(path) for path in MODULES if path.name == "__init__.py" and path.read_text().strip()]
+    assert not [
+        named(path)
+        for path in MODULES
+        if path.name == "__init__.py" and named(path) != PUBLIC and path.read_text().strip()
+    ]
 
 
 def test_every_folder_with_modules_is_a_package():

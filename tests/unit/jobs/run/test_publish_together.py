@@ -4,6 +4,7 @@ Every order in which the turn changes a few times is walked through, and some of
 files, and both publishers have been answered the same, what follows is walked through once.
 """
 
+import os
 import random
 import threading
 import uuid
@@ -104,7 +105,7 @@ def steps(monkeypatch) -> None:
 
         return step
 
-    monkeypatch.setattr(local.os, "fsync", lambda _: None)
+    monkeypatch.setattr(os, "fsync", lambda _: None)
     for owner, name in STEPS:
         monkeypatch.setattr(owner, name, waiting(getattr(owner, name)))
 

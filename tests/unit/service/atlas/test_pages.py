@@ -148,7 +148,7 @@ def test_a_page_is_frozen_and_has_no_field_that_it_does_not_declare(tmp_path):
         with pytest.raises(ValidationError, match="frozen"):
             value.__class__.__setattr__(value, next(iter(type(value).model_fields)), 1)
     with pytest.raises(ValidationError, match="Extra inputs"):
-        LimitsPage(title="limits", text="none")
+        LimitsPage.model_validate({"title": "limits", "text": "none"})
 
 
 def test_a_template_that_names_what_a_page_lacks_fails():

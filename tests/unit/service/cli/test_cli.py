@@ -317,6 +317,6 @@ def test_layers_are_listed_with_their_fields(monkeypatch):
     assert asked == [f"deconvoy://zfnet-mini?weights={Path.cwd()}/w.pt", "deconvoy://zfnet-mini"]
 
 
-def test_the_command_has_no_shell_completion_to_install():
+def test_the_flags_before_all_commands_are_few():
     names = {name for each in typer.main.get_command(app).params for name in each.opts}
-    assert names == {"--version", "--log-format"}
+    assert names == {"--version", "--log-format", "--install-completion", "--show-completion"}

@@ -18,6 +18,7 @@ from tests.support.asking import app_of, client_of, is_problem
 from tests.support.clusters import SPEC as NAMELESS
 from tests.support.published import publish
 from workers.errors import ClusterError
+from workers.host.log import Log
 from workers.store import paths
 from workers.store.attempts import NOT_TAKEN, WAITING, Attempts, Begun, Ended, Progress
 from workers.store.root import Root
@@ -183,7 +184,7 @@ def test_a_key_is_removed_by_its_id_and_whoever_gives_a_name_is_told_it(root):
 
 def test_a_service_whose_ray_ends_with_it_stops_its_runs_in_order_and_no_others(root, cluster, monkeypatch):
     submissions, said, before = Submissions(root, cluster), [], signal.getsignal(signal.SIGTERM)
-    monkeypatch.setattr(serve.Log, "say", lambda _, line, *__, **___: said.append(line))
+    monkeypatch.setattr(Log, "say", lambda _, line, *__, **___: said.append(line))
     for run in ("ours", "theirs"):
         submissions.submit("scan", SPEC | {"run": run})
     del cluster.jobs["theirs.1"]  # of another service on the same root

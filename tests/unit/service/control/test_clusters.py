@@ -112,7 +112,8 @@ class Forgetful:
     """Ray's client, whose answer to a submission is lost on the way; that to the questions after it too, if so told."""
 
     def __init__(self, *, takes: bool, lost: int) -> None:
-        self.takes, self.lost, self.jobs = takes, lost, set()
+        self.takes, self.lost = takes, lost
+        self.jobs: set[str] = set()
 
     def get_version(self) -> str:
         return "1"
@@ -156,12 +157,13 @@ def test_an_attempt_of_which_nobody_can_say_whether_it_was_taken_stays_open(tmp_
     with pytest.raises(NoAnswer, match="whether it has taken attempt 1 at run 'flowers' is not known"):
         silent.submit("scan", RUN)
     assert Attempts(silent.root, "flowers").ended(1) is None
+    assert isinstance(silent.cluster, clusters.RayCluster)
     silent.cluster._silent_until = 0.0  # five seconds later
     assert silent.status("flowers").state == "running"
 
 
 def test_looking_starts_no_ray(tmp_path, monkeypatch):
-    monkeypatch.setattr(clusters.subprocess, "Popen", lambda *_, **__: pytest.fail("a Ray was started"))
+    monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: pytest.fail("a Ray was started"))
     root = Root(str(tmp_path))
     Attempts(root, "flowers").take(1, Begun("2026-01-01T00:00:00+00:00", "local", "scan", RUN))
     with LocalCluster() as cluster:

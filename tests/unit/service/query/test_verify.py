@@ -216,8 +216,8 @@ def test_gc_names_a_damaged_run_keeps_every_result_and_does_the_rest(root):
     for path in (staged, "shards/c/unneeded.parquet", "tables/top/.left.tmp"):
         root.put(path, b"left")
     made.publish(root, "second")
-    for path in Path(root.base).rglob("*"):
-        os.utime(path, (old, old))
+    for file in Path(root.base).rglob("*"):
+        os.utime(file, (old, old))
     listed = json.loads(CliRunner().invoke(app, ["gc", "--root", root.base, "--dry-run", "--json"]).stdout)
     assert {each["path"] for each in listed["removed"]} == {
         staged, "shards/c/unneeded.parquet", "tables/top/.left.tmp", "tables/units/run=first/part-00000-0.parquet"

@@ -6,6 +6,7 @@ import torchvision
 from torch import nn
 
 from tests.support import networks
+from tests.support.networks import weighted
 from tests.support.occluded import occluded
 from workers.core.graph import trace
 from workers.core.network import Network
@@ -16,7 +17,7 @@ GREY = torch.zeros(3, 1, 1)
 
 def compare(network: Network, number: int, side: int, squares: Squares, tolerance: float) -> None:
     generator = torch.Generator().manual_seed(0)
-    image = torch.randn(1, 3, side, side, generator=generator).to(network.nodes[1].step.weight.dtype)
+    image = torch.randn(1, 3, side, side, generator=generator).to(weighted(network.nodes[1]).weight.dtype)
     fill = torch.randn(3, side, side, generator=generator).to(image.dtype)
     got = occlude(network, image, number, squares, fill)
     totals, scores = occluded(network, image, number, got.channel, squares, fill)
