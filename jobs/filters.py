@@ -63,7 +63,7 @@ def filters(spec: FiltersRun, watch: Watcher) -> Outcome:
 def first_convolution(model: Model) -> tuple[Layer, Convolution]:
     """The first convolution of a network; every network that loads has one."""
     for layer in model.network.layers:
-        step = model.network.nodes[layer.index + 1].step
+        step = model.network.nodes[layer.node].step
         if isinstance(step, Convolution):
             return layer, step
     raise AssertionError("a network without convolution is refused when it is loaded")

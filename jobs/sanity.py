@@ -100,7 +100,7 @@ def _check(spec: SanityRun, told: Told, layers: Sequence[str], model: Model, lis
     for layer in model.network.select(layers):
         if layer.name not in scanned:
             raise RunError(f"from_run {run!r} has not looked at layer {layer.name!r}")
-        if not randomisation.stages(model.network, layer.index + 1, spec.sanity.stages):
+        if not randomisation.stages(model.network, layer.node, spec.sanity.stages):
             raise SpecError([f"sanity.layers: {layer.name!r} has no weights below it that could be random"])
         beyond = [channel for channel in spec.sanity.channels if channel >= layer.channels]
         if beyond:

@@ -73,18 +73,19 @@ SHARD = schema_of(
         ("statistics", pa.list_(_SHARD_STATISTICS), "per layer and channel, over the scores of this shard"),
     ),
 )
-# A projection group: rows of one shard's images, sorted by (layer_index, channel, rank); previews have layer_index -1.
+# A projection group: a row for each unit, sorted by (layer_index, channel, rank); then one with the preview of each image.
 PROJECTED = schema_of(
     "projected",
     (
-        ("layer_index", pa.int32(), "layer of the unit; -1 for a preview"),
-        ("channel", pa.int32(), "channel of the unit; -1 for a preview"),
-        ("rank", pa.int32(), "rank of the image; -1 for a preview"),
+        ("layer_index", pa.int32(), "layer of the unit; null in an image's row"),
+        ("channel", pa.int32(), "channel of the unit; null in an image's row"),
+        ("rank", pa.int32(), "rank of the image; null in an image's row"),
         ("image_index", pa.int64(), "row number of the image in the corpus manifest"),
-        ("patch", pa.binary(), "encoded patch, or the encoded preview"),
-        ("projection", pa.binary(), "encoded projection; null for a preview or if the score is not positive"),
+        ("patch", pa.binary(), "encoded patch"),
+        ("projection", pa.binary(), "encoded projection; null if the score is not positive"),
         ("projection_scale", pa.float32(), "largest absolute value of the projection"),
         ("exact", pa.bool_(), "every node on the way has a downward step in the paper"),
+        ("preview", pa.binary(), "encoded preview of the image; null in a unit's row"),
     ),
 )
 
