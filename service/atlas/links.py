@@ -2,7 +2,8 @@
 
 from urllib.parse import quote, urlencode
 
-from service.query.catalog import Layer, PublishedRun
+from service.query.catalog import PublishedRun
+from workers.store.manifest import Layer
 
 API = "/api/v1"
 

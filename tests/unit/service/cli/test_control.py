@@ -18,8 +18,9 @@ from tests.support.asking import app_of, client_of, is_problem
 from tests.support.clusters import SPEC as NAMELESS
 from tests.support.published import publish
 from workers.errors import ClusterError
+from workers.host.exit_codes import NOT_TAKEN
 from workers.store import paths
-from workers.store.attempts import NOT_TAKEN, WAITING, Attempts, Begun, Ended, Progress
+from workers.store.attempts import WAITING, Attempts, Begun, Ended, Progress
 from workers.store.root import Root
 
 SPEC = {"run": "flowers", **NAMELESS}

@@ -20,7 +20,8 @@ from service.control.clusters import LocalCluster, RayCluster
 from service.control.submissions import Submissions
 from tests.support.clusters import SPEC, FakeCluster
 from workers.errors import ClusterError, NoAnswer, NotTaken, RunError
-from workers.store.attempts import NOT_TAKEN, Attempts, Begun, Ended
+from workers.host.exit_codes import NOT_TAKEN
+from workers.store.attempts import Attempts, Begun, Ended
 from workers.store.root import Root
 
 RUN = {"run": "flowers", **SPEC}
