@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from deconvoy.pictures import Picture, encode_png
 from deconvoy.rows import read_table
 from service.atlas.pictures import SHOWN_AS, Pictures
-from service.query import catalog, scans
+from service.query import scans
 from service.query.catalog import PublishedRun
 from service.sheets import contact
 from workers.core.display import undisplay
 from workers.kinds import Kind
+from workers.store.manifest import Layer as LayerFacts
 
 SHEET_CHANNELS = 24
 WALL_PX = 320
@@ -114,7 +115,7 @@ class Layer:
         about: name, index, channels, height, width, receptive field and stride of the layer.
     """
 
-    def __init__(self, run: PublishedRun, about: catalog.Layer, pictures: Pictures) -> None:
+    def __init__(self, run: PublishedRun, about: LayerFacts, pictures: Pictures) -> None:
         self._run, self.about, self._pictures = run, about, pictures
 
     def __repr__(self) -> str:

@@ -3,7 +3,8 @@
 from typing import Literal
 from urllib.parse import quote, urlencode
 
-from service.query.catalog import Layer, PublishedRun
+from service.query.catalog import PublishedRun
+from workers.store.manifest import Layer
 
 API = "/api/v1"
 Kind = Literal["patch", "projection"]

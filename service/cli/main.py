@@ -12,8 +12,8 @@ from typer.core import TyperGroup
 from service.cli.terminal import accept_any_text, complain, let_go_of_output
 from workers.errors import DeconvoyError
 from workers.host import log, machine
+from workers.host.exit_codes import CANCELLED
 from workers.kinds import Kind
-from workers.store.attempts import CANCELLED
 
 COMMANDS = (  # modules of this package that add commands, in the order of the help
     "demo",

@@ -60,7 +60,8 @@ def _ending(submissions: "Submissions", status: "Status") -> tuple[int, str]:
     cluster took is 1: the same may be asked again.
     """
     from jobs.run import outcome, publish
-    from workers.store.attempts import NOT_TAKEN, Attempts
+    from workers.host.exit_codes import NOT_TAKEN
+    from workers.store.attempts import Attempts
 
     manifest = publish.published(submissions.root, status.run)
     if manifest is not None:

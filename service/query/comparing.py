@@ -112,7 +112,7 @@ def comparison(first: PublishedRun, second: PublishedRun) -> Comparison:
     """
     for run in (first, second):
         if run.job != "scan":
-            raise QueryError(f"run {run.run!r} is of the job {run.job!r}; only scans can be compared")
+            raise QueryError(f"run {run.run!r} is of the job {run.job.value!r}; only scans can be compared")
     there = {layer.name for layer in second.layers}
     common = tuple(layer.name for layer in first.layers if layer.name in there)
     if not common:

@@ -9,11 +9,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from service.query.catalog import Layer, PublishedRun
+from service.query.catalog import PublishedRun
 from service.query.reading import read, row
 from service.query.scans import Cell
 from workers.errors import QueryError
 from workers.spec.evolve import checkpoint_name
+from workers.store.manifest import Layer
 from workers.store.schema import EVOLUTION
 
 _FRAME = ("checkpoint", "score", "overlap", "same_as", "image_id", "label")
@@ -79,9 +80,8 @@ def checkpoints(run: PublishedRun) -> tuple[str, ...]:
 
 def diverged(run: PublishedRun) -> tuple[str, ...]:
     """The names of the checkpoints that have no rows because their weights diverged, in the order of the training."""
-    missing = Counter(map(checkpoint_name, run.spec.get("evolve", {}).get("checkpoints", ()))) - Counter(
-        checkpoints(run)
-    )
+    files = run.asked.evolve.checkpoints if run.asked.evolve else ()
+    missing = Counter(map(checkpoint_name, files)) - Counter(checkpoints(run))
     return tuple(missing.elements())
 
 
@@ -175,4 +175,4 @@ def _first_row(run: PublishedRun, about: Layer) -> int:
 
 def _check(run: PublishedRun) -> None:
     if run.job != "evolve":
-        raise QueryError(f"run {run.run!r} is of the job {run.job!r}; this asks for one of 'evolve'")
+        raise QueryError(f"run {run.run!r} is of the job {run.job.value!r}; this asks for one of 'evolve'")

@@ -124,5 +124,5 @@ def _is(found: pa.Table, image_id: str) -> pa.ChunkedArray:
 
 def _table(run: PublishedRun) -> Table:
     if run.job not in TABLE_OF:
-        raise QueryError(f"run {run.run!r} is of the job {run.job!r}; {nearest(run.job, TABLE_OF)}")
+        raise QueryError(f"run {run.run!r} is of the job {run.job.value!r}; {nearest(run.job, TABLE_OF)}")
     return TABLE_OF[run.job]

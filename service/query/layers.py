@@ -14,11 +14,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from service.query.catalog import Layer, PublishedRun
+from service.query.catalog import PublishedRun
 from service.query.reading import read
 from service.query.scans import Top, Unit
 from workers.core.statistics import edges
 from workers.errors import QueryError, nearest
+from workers.store.manifest import Layer
 from workers.store.schema import TOP, UNITS
 
 NEIGHBOURS = 8

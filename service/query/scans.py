@@ -7,9 +7,10 @@ from pathlib import PurePosixPath
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from service.query.catalog import Layer, PublishedRun
+from service.query.catalog import PublishedRun
 from service.query.reading import read
 from workers.errors import QueryError, nearest
+from workers.store.manifest import Layer
 from workers.store.schema import IMAGES, PATCHES, REJECTS, TOP, UNITS
 
 _LIKELY_IDS = 2000

@@ -67,7 +67,7 @@ def ours(worker: ProjectWorker, group: Group) -> Side:
         work = _GroupBatch(worker, group, batch)
         started = time.perf_counter()
         by_layer = [(layer, work.top.layer_index == layer) for layer in sorted(set(work.top.layer_index.tolist()))]
-        units = {layer + 1: work._units(work.top.take(here)) for layer, here in by_layer}
+        units = {worker.network.layers[layer].node: work._units(work.top.take(here)) for layer, here in by_layer}
         images = device.normalised(batch.pixels(), worker.job, Precision.FLOAT32)
         tape = deconvnet.record(worker.network, images, units, spec.project.method)
         for number, some in units.items():

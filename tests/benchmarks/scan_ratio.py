@@ -39,7 +39,7 @@ def plain(loaded: Model, where: str) -> Callable[[Tensor], object]:
 
 def steps(worker: ScanWorker) -> Callable[[Tensor], object]:
     """Our own steps, nothing looked at."""
-    last = worker.layers[-1].index + 1
+    last = worker.layers[-1].node
     return lambda images: worker.network.forward(images, [last], lambda *_: None, overwrite=True)
 
 

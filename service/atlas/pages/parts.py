@@ -6,9 +6,10 @@ from typing import Any
 from service.atlas import links
 from service.atlas.atlas import Atlas
 from service.atlas.pages.values import CellCard, ChannelCard, LayerCard, LayerState, RunCard
-from service.query.catalog import Layer, PublishedRun
+from service.query.catalog import PublishedRun
 from service.query.layers import Channel
 from service.query.scans import Top
+from workers.store.manifest import Layer
 
 SAYS = {
     "patch": "A patch is the part of an image that a unit can see at all; most of its sensitivity lies in the middle.",
@@ -56,9 +57,8 @@ def scans_beside(atlas: Atlas, found: PublishedRun) -> Iterator[PublishedRun]:
 def checks_of(atlas: Atlas, scan: PublishedRun, layer: str) -> Iterator[PublishedRun]:
     """The randomisation checks of a scan that looked at a layer, the newest first."""
     for each in atlas.runs():
-        if each.spec.get("sanity", {}).get("from_run") == scan.run and any(
-            about.name == layer for about in each.layers
-        ):
+        sanity = each.asked.sanity
+        if sanity and sanity.from_run == scan.run and any(about.name == layer for about in each.layers):
             yield each
 
 

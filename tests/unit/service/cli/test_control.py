@@ -18,9 +18,11 @@ from tests.support.asking import app_of, client_of, is_problem
 from tests.support.clusters import SPEC as NAMELESS
 from tests.support.published import publish
 from workers.errors import ClusterError
+from workers.host.exit_codes import NOT_TAKEN
 from workers.host.log import Log
+from workers.kinds import Kind
 from workers.store import paths
-from workers.store.attempts import NOT_TAKEN, WAITING, Attempts, Begun, Ended, Progress
+from workers.store.attempts import WAITING, Attempts, Begun, Ended, Progress
 from workers.store.root import Root
 
 SPEC = {"run": "flowers", **NAMELESS}
@@ -91,7 +93,7 @@ def test_a_root_that_is_not_there_is_no_empty_one(tmp_path, words):
 
 def test_without_a_cluster_runs_are_told_and_cancelled_by_what_is_under_the_root(root):
     attempts = Attempts(root, "flowers")
-    attempts.take(1, Begun(LONG_AGO, "local", "scan", SPEC))
+    attempts.take(1, Begun(LONG_AGO, "local", Kind.SCAN, SPEC))
     told = json.loads(deconvoy("status", "flowers", "--root", root.base, "--json").stdout)
     assert (told["state"], told["error"][:19]) == ("lost", "no cluster is asked")
     attempts.tell(1, Progress(datetime.now(UTC).isoformat(), "scan", 5, 10, "images"))

@@ -24,6 +24,7 @@ from service.control.timetable import Overlap, Schedule
 from tests.support.clusters import SPEC, Clock, FakeCluster
 from tests.support.published import publish
 from workers.errors import ClusterError, RunError, SpecError, UsageError
+from workers.kinds import Kind
 from workers.store.attempts import Attempts, Begun
 from workers.store.root import Root
 
@@ -469,7 +470,7 @@ def test_whatever_is_damaged_of_a_schedule_is_told_and_hinders_no_other(tmp_path
         schedules.add(nightly(name=name))
     clock.time += timedelta(days=1)
     if path.startswith("runs/"):
-        Attempts(root, "early-20260101t013000z").take(1, Begun(clock().isoformat(), "http://fake:8265", "scan", {}))
+        Attempts(root, "early-20260101t013000z").take(1, Begun(clock().isoformat(), "http://fake:8265", Kind.SCAN, {}))
     text = text or root.read(path).decode().replace("Europe/Berlin", "Mars/Base")
     root.put(path, text.encode())
     damaged, fired = schedules.tick()

@@ -48,7 +48,7 @@ def test_a_network_that_is_blind_for_places_sees_no_shift_and_its_first_layer_do
 
 def test_a_network_that_is_not_blind_sees_every_shift_in_every_layer():
     one = network(seeded(Tangled()))
-    numbers = [layer.index + 1 for layer in one.select(usual_layers(one))]
+    numbers = [layer.node for layer in one.select(usual_layers(one))]
     found = list(moved(one, *shifted(), numbers))
     assert found[0].distances == (0.0,) * len(numbers)
     assert all(distance > 1e-3 for each in found[1:] for distance in each.distances)

@@ -36,7 +36,7 @@ def test_incremental_equals_running_every_occluded_image_whole(name):
     network = Network(trace(module, (128, 128)))
     layers = network.select(["auto"])
     for layer in (layers[1], layers[-1]):
-        compare(network, layer.index + 1, 128, Squares(21, 19, 128, 128), 1e-5)
+        compare(network, layer.node, 128, Squares(21, 19, 128, 128), 1e-5)
 
 
 @pytest.mark.parametrize(("size", "stride"), [(1, 7), (5, 3), (20, 11), (45, 1)])

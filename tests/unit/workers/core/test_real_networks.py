@@ -73,7 +73,7 @@ def test_every_layer_at_corners_and_borders_equals_the_whole_image_in_float64(na
     noise = torch.randn(1, 3, side, side, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     images = photo(side) + 0.01 * noise  # no two values of a window are equal
     for layer in of.select(["auto"]):
-        number = layer.index + 1
+        number = layer.node
         places = corners_and_middle(of, number)
         got = projected(of, images, number, places, Method.DECONVNET)
         for mine, wanted in zip(got, differentiated(of, images, number, places, Method.DECONVNET), strict=True):
@@ -99,7 +99,7 @@ def test_on_plain_photos_in_float32_no_row_differs_from_the_whole_images(squeeze
     of, _ = squeezenets
     for images in plain_photos(shared, 500):
         for layer in of.select(["auto"]):
-            number = layer.index + 1
+            number = layer.node
             units = strongest(of, images.float(), number)
             places = list(zip(*(column.tolist() for column in vars(units).values()), strict=True))
             got = projected(of, images.float(), number, places, Method.DECONVNET)
@@ -114,7 +114,7 @@ def test_rows_that_float32_changes_come_from_tied_windows(squeezenets, shared, c
     rows = changed = 0
     for images in plain_photos(shared, 200):
         for layer in squeezenets[0].select(["auto"]):
-            number = layer.index + 1
+            number = layer.node
             units = strongest(squeezenets[1], images, number)
             single, double = (
                 deconvnet.record(of, images.to(weighted(of.nodes[1]).weight.dtype), {number: units}, Method.DECONVNET)
