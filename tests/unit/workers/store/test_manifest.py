@@ -11,7 +11,12 @@ from workers.kinds import Kind
 from workers.store import manifest
 from workers.store.manifest import PartFile
 
-PART = {"path": "tables/units/run=flowers/part-00000-0.parquet", "rows": 2, "bytes": 100, "sha256": "0" * 64}
+PART: dict[str, Any] = {
+    "path": "tables/units/run=flowers/part-00000-0.parquet",
+    "rows": 2,
+    "bytes": 100,
+    "sha256": "0" * 64,
+}
 LAYER = {
     "index": 1, "name": "relu1", "channels": 2, "height": 9, "width": 9, "field_height": 7, "field_width": 7,
     "stride_y": 2, "stride_x": None,
@@ -72,7 +77,7 @@ def test_a_manifest_is_written_as_the_bytes_it_was_read_from(document):
 
 def test_what_a_manifest_says_is_typed_and_cannot_change():
     run = manifest.decode(encoded(WHOLE), "flowers")
-    assert run.job is Kind.SCAN and run.parts == (PartFile.model_validate(PART),) and run.layers[0].stride_x is None
+    assert run.job is Kind.SCAN and run.parts == (PartFile(**PART),) and run.layers[0].stride_x is None
     assert run.asked.scan and run.asked.scan.k == 5 and run.asked.project and run.asked.project.method == "gradient"
     assert run.results == ("shards/c/a.parquet", "shards/g/a.parquet") and run.listing == "corpora/c/manifest-0.parquet"
     with pytest.raises(ValidationError, match="frozen"):
