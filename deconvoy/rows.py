@@ -14,7 +14,7 @@ from service.query.catalog import PublishedRun
 from service.query.findings import Finding
 from workers.errors import QueryError, nearest
 from workers.pictures.encode import strip
-from workers.store.schema import TABLES
+from workers.store.tables.registry import TABLES
 
 STRIP_PX = 224  # side of each picture where a row is shown
 

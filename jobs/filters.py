@@ -24,10 +24,10 @@ from workers.pictures import encode
 from workers.spec.filters import FiltersRun
 from workers.spec.make import check_run_id
 from workers.store import verify
-from workers.store.instruments import FILTERS
 from workers.store.manifest import ModelFacts, RunFacts, Totals
 from workers.store.root import patient
 from workers.store.rows import TableWriter
+from workers.store.tables.filters import FILTERS
 
 MEASURES = ("peak_frequency", "orientation_deg", "high_frequency_share", "aliasing_share")
 

@@ -17,7 +17,7 @@ from workers.corpus.manifest import Listing, Row
 from workers.models.model import Model
 from workers.spec.invert import InversionRun
 from workers.store import paths
-from workers.store.instruments import INVERSIONS
+from workers.store.tables.invert import INVERSIONS
 
 
 def invert(spec: InversionRun, watch: Watcher) -> Outcome:

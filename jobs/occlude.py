@@ -15,9 +15,9 @@ from workers.errors import RunError, SpecError
 from workers.kinds import Kind
 from workers.models.model import Model
 from workers.spec.occlude import OcclusionRun
-from workers.store.instruments import OCCLUSIONS
 from workers.store.root import Root, patient
-from workers.store.schema import PATCHES
+from workers.store.tables.occlude import OCCLUSIONS
+from workers.store.tables.scan import PATCHES
 
 
 def occlude(spec: OcclusionRun, watch: Watcher) -> Outcome:

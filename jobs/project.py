@@ -15,7 +15,7 @@ from workers.actors.shard import Group, Shard
 from workers.core.topk import Rows, ranks
 from workers.store import paths
 from workers.store.columns import IMAGE
-from workers.store.schema import PATCHES, PREVIEWS
+from workers.store.tables.scan import PATCHES, PREVIEWS
 
 _KEY = ("layer_index", "channel", "rank")
 

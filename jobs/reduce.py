@@ -18,7 +18,7 @@ from workers.core.topk import Rows, merge, ranks
 from workers.corpus import manifest
 from workers.corpus.manifest import Row
 from workers.errors import RunStopped
-from workers.store.schema import TOP, UNITS
+from workers.store.tables.scan import TOP, UNITS
 
 
 @dataclass(frozen=True, eq=False)

@@ -25,10 +25,10 @@ from workers.models.model import Model
 from workers.spec.parts import Precision
 from workers.spec.sanity import SanityRun
 from workers.store import paths, rows
-from workers.store.instruments import SANITY
 from workers.store.manifest import Manifest, Preprocessing
 from workers.store.root import Root, patient
-from workers.store.schema import TOP
+from workers.store.tables.sanity import SANITY
+from workers.store.tables.scan import TOP
 
 Chosen = Mapping[str, Sequence[TopUnit]]  # by image id
 _UNIT = ["layer_index", "channel", "rank", "y", "x", "score", "image_id"]

@@ -26,7 +26,8 @@ from workers.spec.families import weights_file
 from workers.store import paths
 from workers.store.manifest import CheckpointFacts, DivergedFacts
 from workers.store.root import patient
-from workers.store.schema import EVOLUTION, IMAGES, REJECTS
+from workers.store.tables.evolve import EVOLUTION
+from workers.store.tables.shared import IMAGES, REJECTS
 
 HELD_BYTES = 1 << 30  # of checkpoints that one actor has in memory at once
 SCORE_BYTES = 4

@@ -17,7 +17,7 @@ from workers.core import evolution
 from workers.core.network import Layer
 from workers.core.topk import Rows, ranks
 from workers.spec.evolve import EvolutionRun
-from workers.store.schema import EVOLUTION
+from workers.store.tables.evolve import EVOLUTION
 
 BLOCK_ROWS = 4096  # with their pictures in memory at once
 

@@ -19,7 +19,7 @@ from workers.store.files import content
 from workers.store.manifest import CorpusFacts, Manifest, PartFile, RunFacts
 from workers.store.root import Root
 from workers.store.rows import TableWriter
-from workers.store.schema import RUNS
+from workers.store.tables.shared import RUNS
 
 Parts = Mapping[str, Sequence[PartFile]]
 

@@ -14,7 +14,7 @@ from service.query.layers import LayerTables, dead_channels, read_layer
 from service.query.listing import Listing, kept
 from service.query.reading import read
 from workers.store.root import Root
-from workers.store.schema import IMAGES
+from workers.store.tables.shared import IMAGES
 
 LAYERS_KEPT = 64
 RUNS_KEPT = 256

@@ -23,7 +23,8 @@ from service.sheets import contact
 from workers.corpus import fetch
 from workers.errors import QueryError, ReadError
 from workers.pictures import colours
-from workers.store.schema import IMAGES, PREVIEWS
+from workers.store.tables.scan import PREVIEWS
+from workers.store.tables.shared import IMAGES
 
 WALLS_KEPT = 4096
 BLOCK = 8  # channels whose patches and projections are read at once

@@ -19,7 +19,7 @@ from workers.store import documents, paths
 from workers.store.attempts import Attempts
 from workers.store.manifest import Manifest
 from workers.store.root import Root
-from workers.store.schema import RUNS
+from workers.store.tables.shared import RUNS
 
 TEMPORARY = ".tmp"
 SILENCE = timedelta(hours=1)  # after which a run is forgotten that is to be: a job that lives writes every ten seconds

@@ -10,7 +10,7 @@ from service.query.reading import read
 from workers.errors import DamagedFile, QueryError, Reason, RunError
 from workers.store import verdicts as stored
 from workers.store.root import Root
-from workers.store.schema import REJECTS
+from workers.store.tables.shared import REJECTS
 
 # By a stored verdict.
 JUDGED = [str(each) for each in (Reason.DECODER_CRASH, Reason.DECODER_HANG, Reason.VANISHED, Reason.CHANGED)]

@@ -17,7 +17,7 @@ from workers.store import documents, files, paths
 from workers.store.files import Content
 from workers.store.manifest import PartFile
 from workers.store.root import Root
-from workers.store.schema import RUNS
+from workers.store.tables.shared import RUNS
 
 
 def whole(

@@ -20,7 +20,7 @@ from service.query.layers import LayerTables, read_layer
 from service.query.reading import read
 from workers.core.rank_correlation import spearman
 from workers.errors import QueryError
-from workers.store.schema import IMAGES
+from workers.store.tables.shared import IMAGES
 
 LEAST_RANKED = 3  # images in common, for an order of them to say something
 KEPT = 16  # pairs of runs whose images in common are remembered

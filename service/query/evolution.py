@@ -15,7 +15,7 @@ from service.query.scans import Cell
 from workers.errors import QueryError
 from workers.spec.evolve import checkpoint_name
 from workers.store.manifest import Layer
-from workers.store.schema import EVOLUTION
+from workers.store.tables.evolve import EVOLUTION
 
 _FRAME = ("checkpoint", "score", "overlap", "same_as", "image_id", "label")
 

@@ -12,8 +12,13 @@ from service.query.reading import read, row
 from workers.errors import DamagedRun, QueryError, nearest
 from workers.host import log
 from workers.store.columns import Table
-from workers.store.instruments import CORRESPONDENCE, FILTERS, INVARIANCE, INVERSIONS, OCCLUSIONS, SANITY
-from workers.store.schema import EVOLUTION
+from workers.store.tables.correspondence import CORRESPONDENCE
+from workers.store.tables.evolve import EVOLUTION
+from workers.store.tables.filters import FILTERS
+from workers.store.tables.invariance import INVARIANCE
+from workers.store.tables.invert import INVERSIONS
+from workers.store.tables.occlude import OCCLUSIONS
+from workers.store.tables.sanity import SANITY
 
 TABLE_OF = {
     "occlude": OCCLUSIONS,

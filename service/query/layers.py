@@ -20,7 +20,7 @@ from service.query.scans import Top, Unit
 from workers.core.statistics import edges
 from workers.errors import QueryError, nearest
 from workers.store.manifest import Layer
-from workers.store.schema import TOP, UNITS
+from workers.store.tables.scan import TOP, UNITS
 
 NEIGHBOURS = 8
 SHARED = 2  # images with one label, from which on it is a common one

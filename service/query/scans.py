@@ -11,7 +11,8 @@ from service.query.catalog import PublishedRun
 from service.query.reading import read
 from workers.errors import QueryError, nearest
 from workers.store.manifest import Layer
-from workers.store.schema import IMAGES, PATCHES, REJECTS, TOP, UNITS
+from workers.store.tables.scan import PATCHES, TOP, UNITS
+from workers.store.tables.shared import IMAGES, REJECTS
 
 _LIKELY_IDS = 2000
 

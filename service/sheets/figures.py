@@ -13,7 +13,8 @@ from service.query.catalog import PublishedRun
 from service.query.perturbations import BARS, COLOURS, ORDER, TITLES
 from service.query.reading import read
 from service.sheets import canvas
-from workers.store.instruments import CORRESPONDENCE, INVARIANCE
+from workers.store.tables.correspondence import CORRESPONDENCE
+from workers.store.tables.invariance import INVARIANCE
 
 LARGEST_IMAGES = 8  # in a figure: more curves than that cannot be told apart
 TILE_PX = 96

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from workers.store.results import MANIFEST
-from workers.store.schema import TABLES
+from workers.store.tables.registry import TABLES
+from workers.store.tables.shared import MANIFEST
 
 PATH = Path(__file__).parents[1] / "unit" / "workers" / "store" / "fields.json"
 SCHEMAS = {**{name: table.schema for name, table in TABLES.items()}, "manifest": MANIFEST}

@@ -15,7 +15,7 @@ from workers.core.receptive_field import Box, Field, Span
 from workers.store import paths
 from workers.store.root import Root
 from workers.store.rows import TableWriter
-from workers.store.schema import TABLES
+from workers.store.tables.registry import TABLES
 
 INPUT_PX = 64
 IMAGES = 12

@@ -8,8 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from workers.store.results import CHECKED, HIDDEN, INVERTED, MANIFEST, OCCLUDED, PROJECTED, SHARD, TRANSFORMED
-from workers.store.schema import TABLES
+from workers.store.tables.correspondence import HIDDEN
+from workers.store.tables.invariance import TRANSFORMED
+from workers.store.tables.invert import INVERTED
+from workers.store.tables.occlude import OCCLUDED
+from workers.store.tables.registry import TABLES
+from workers.store.tables.sanity import CHECKED
+from workers.store.tables.scan import PROJECTED, SHARD
+from workers.store.tables.shared import MANIFEST
 
 REPOSITORY = Path(__file__).parents[2]
 LAYERS = ("deconvoy", "service", "jobs", "workers")  # each imports only itself and what stands to its right
@@ -181,7 +187,7 @@ def test_the_core_knows_no_file_clock_chance_or_cluster(path):
     assert not [name for name in sorted(imports(path)) if below(name, CORE_NEVER)]
 
 
-READ_WITH = ["workers.spec.kinds", "workers.errors", "workers.store.rows", "workers.store.schema", "workers.core.topk"]
+READ_WITH = ["workers.spec.kinds", "workers.errors", "workers.store.rows", "workers.store.tables.registry", "workers.core.topk"]
 SERVICE = [dotted(path) for path in WRITTEN if named(path).startswith("service/")]
 
 

@@ -20,7 +20,7 @@ from workers.corpus.reader import Picture
 from workers.errors import NumericsError
 from workers.pictures import encode
 from workers.spec.correspondence import CorrespondenceRun, PartBox
-from workers.store.results import HIDDEN
+from workers.store.tables.correspondence import HIDDEN
 
 
 class CorrespondenceWorker(SingleWorker[CorrespondenceRun, Shard]):

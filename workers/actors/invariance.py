@@ -17,7 +17,7 @@ from workers.corpus.reader import Picture
 from workers.errors import NumericsError
 from workers.pictures import encode
 from workers.spec.invariance import IDENTITY, InvarianceRun, InvarianceSpec, Transform
-from workers.store.results import TRANSFORMED
+from workers.store.tables.invariance import TRANSFORMED
 
 SHOWN = 5  # pictures of each transform
 

@@ -24,7 +24,7 @@ from workers.errors import NumericsError, SpecError
 from workers.pictures import encode
 from workers.spec.invert import InversionRun, InvertSpec
 from workers.spec.recipe import Recipe
-from workers.store.results import INVERTED
+from workers.store.tables.invert import INVERTED
 
 
 class InvertWorker(Worker[InversionRun]):

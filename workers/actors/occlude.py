@@ -27,7 +27,7 @@ from workers.pictures.panels import Grid
 from workers.spec.occlude import OcclusionRun
 from workers.spec.parts import Fill, Method
 from workers.store import rows
-from workers.store.results import OCCLUDED
+from workers.store.tables.occlude import OCCLUDED
 
 BESIDE = 8  # projections of another run
 

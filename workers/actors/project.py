@@ -25,8 +25,8 @@ from workers.errors import NumericsError, ReadError
 from workers.pictures import encode
 from workers.spec.parts import Precision
 from workers.spec.scan import RunSpec
-from workers.store.results import PROJECTED
 from workers.store.spill import Spill
+from workers.store.tables.scan import PROJECTED
 
 KEYS = ("layer_index", "channel", "rank", "image_index")
 

@@ -27,7 +27,7 @@ from workers.errors import NumericsError
 from workers.pictures import encode
 from workers.spec.parts import Method, Precision
 from workers.spec.sanity import Mode, SanityRun
-from workers.store.results import CHECKED
+from workers.store.tables.sanity import CHECKED
 
 CONTROLS = 3  # other channels per unit: what the similarities are read against
 FORM: Literal["webp"] = "webp"

@@ -23,7 +23,7 @@ from workers.errors import NumericsError
 from workers.spec.parts import Distinct
 from workers.spec.scan import RunSpec
 from workers.store import rows
-from workers.store.results import SHARD
+from workers.store.tables.scan import SHARD
 
 
 class ScanWorker(Worker[RunSpec]):

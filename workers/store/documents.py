@@ -13,7 +13,7 @@ from workers.store import manifest, paths
 from workers.store.json_format import JsonFormat
 from workers.store.manifest import Manifest
 from workers.store.root import Root
-from workers.store.schema import RUNS
+from workers.store.tables.shared import RUNS
 
 _AGAIN = "and run the same command again: it reuses the results of its shards"
 

@@ -19,9 +19,8 @@ from workers.store import damage, paths, seals
 from workers.store.columns import IMAGE, Table
 from workers.store.files import content_of, stamp
 from workers.store.manifest import PartFile
-from workers.store.results import RESULTS
 from workers.store.root import Root
-from workers.store.schema import TABLES
+from workers.store.tables.registry import RESULTS, TABLES
 
 PART_BYTES = 200_000_000
 GROUP_BYTES = 1_500_000

@@ -12,7 +12,7 @@ from workers.store.files import content
 from workers.store.manifest import Manifest, PartFile
 from workers.store.root import Root
 from workers.store.rows import read_table
-from workers.store.schema import RUNS
+from workers.store.tables.shared import RUNS
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,13 @@ from service.query.perturbations import TITLES
 from service.query.sanity import METHODS
 from service.query.sanity_units import units
 from workers.pictures import colours
-from workers.store.instruments import CORRESPONDENCE, FILTERS, INVARIANCE, INVERSIONS, OCCLUSIONS, SANITY
-from workers.store.schema import EVOLUTION
+from workers.store.tables.correspondence import CORRESPONDENCE
+from workers.store.tables.evolve import EVOLUTION
+from workers.store.tables.filters import FILTERS
+from workers.store.tables.invariance import INVARIANCE
+from workers.store.tables.invert import INVERSIONS
+from workers.store.tables.occlude import OCCLUSIONS
+from workers.store.tables.sanity import SANITY
 
 CURVE = (320.0, 100.0)  # width and height of the figure of an error curve
 

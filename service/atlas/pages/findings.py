@@ -16,7 +16,9 @@ from service.query.findings import Finding, findings
 from service.query.sanity import METHODS
 from service.query.sanity_units import units
 from workers.errors import QueryError, nearest
-from workers.store.instruments import FILTERS, INVERSIONS, OCCLUSIONS
+from workers.store.tables.filters import FILTERS
+from workers.store.tables.invert import INVERSIONS
+from workers.store.tables.occlude import OCCLUSIONS
 
 MOST = 40  # images on a page
 UNITS_SHOWN = 12  # of a randomisation check

@@ -17,8 +17,11 @@ from service.query import findings, scans
 from service.query.catalog import PublishedRun
 from service.query.reading import read
 from workers.errors import QueryError
-from workers.store.instruments import INVARIANCE, INVERSIONS, OCCLUSIONS
-from workers.store.schema import IMAGES, PREVIEWS
+from workers.store.tables.invariance import INVARIANCE
+from workers.store.tables.invert import INVERSIONS
+from workers.store.tables.occlude import OCCLUSIONS
+from workers.store.tables.scan import PREVIEWS
+from workers.store.tables.shared import IMAGES
 
 FOUND_OF_A_KIND = 12
 UNITS_SHOWN = 200  # of an image's, the best ranks first

@@ -9,7 +9,7 @@ from service.atlas.pages.rows import Columns, Of
 from service.atlas.pages.values import Value
 from service.query.findings import Finding, findings
 from service.query.perturbations import BARS, COLOURS, ORDER, TITLES
-from workers.store.instruments import CORRESPONDENCE
+from workers.store.tables.correspondence import CORRESPONDENCE
 
 CURVES_SHOWN = 8  # images whose curves stand in one chart
 CHART = (240.0, 110.0)  # width and height of a chart

@@ -16,7 +16,7 @@ from workers.store import paths, verify
 from workers.store.manifest import CorpusFacts, ModelFacts, PartFile, RunFacts, Totals
 from workers.store.root import Root
 from workers.store.rows import TableWriter
-from workers.store.schema import REJECTS
+from workers.store.tables.shared import REJECTS
 
 RUN = "flowers"
 FACTS = RunFacts(

@@ -16,7 +16,7 @@ from workers.store import paths, verify
 from workers.store.manifest import Manifest
 from workers.store.root import Root
 from workers.store.rows import TableWriter
-from workers.store.schema import IMAGES, REJECTS
+from workers.store.tables.shared import IMAGES, REJECTS
 
 RUN = "flowers"
 MUTATIONS = ("put", "put_file", "move", "create", "delete")

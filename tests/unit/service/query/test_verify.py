@@ -25,7 +25,7 @@ from workers.store.documents import PIN, Pin
 from workers.store.manifest import RunFacts
 from workers.store.root import Root
 from workers.store.rows import TableWriter
-from workers.store.schema import TABLES
+from workers.store.tables.registry import TABLES
 
 
 @pytest.fixture(scope="module")

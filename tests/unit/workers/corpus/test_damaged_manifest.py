@@ -17,8 +17,8 @@ from workers.corpus.lister import GROUP_ROWS
 from workers.corpus.manifest import Listing
 from workers.errors import DamagedFile
 from workers.spec.parts import CorpusSpec
-from workers.store.results import MANIFEST
 from workers.store.root import Root
+from workers.store.tables.shared import MANIFEST
 
 IMAGES = 30
 

@@ -5,7 +5,8 @@ import pytest
 
 from tests.support import field_ids
 from workers.store.columns import Column, schema_of, shifted
-from workers.store.schema import EVOLUTION, PATCHES
+from workers.store.tables.evolve import EVOLUTION
+from workers.store.tables.scan import PATCHES
 
 
 @pytest.mark.parametrize("name", field_ids.SCHEMAS)

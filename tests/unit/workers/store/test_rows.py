@@ -13,9 +13,10 @@ from workers.errors import DamagedFile
 from workers.store import rows
 from workers.store.columns import IMAGE, Table
 from workers.store.manifest import PartFile
-from workers.store.results import MANIFEST, PROJECTED
 from workers.store.root import Root
-from workers.store.schema import PATCHES, SCAN_TABLES, TABLES, TOP, UNITS
+from workers.store.tables.registry import TABLES
+from workers.store.tables.scan import PATCHES, PROJECTED, SCAN_TABLES, TOP, UNITS
+from workers.store.tables.shared import MANIFEST
 
 LAYERS, CHANNELS, K = 2, 24, 9
 

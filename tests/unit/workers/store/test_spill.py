@@ -8,8 +8,8 @@ import pytest
 
 from workers.actors.project import KEYS
 from workers.store import rows, spill
-from workers.store.results import PROJECTED
 from workers.store.spill import Spill
+from workers.store.tables.scan import PROJECTED
 
 
 def nulls_last(row: dict[str, Any]) -> list[tuple[bool, int]]:

@@ -1,11 +1,11 @@
-"""The datasets of a scan, written once. Takes nothing, gives tables of columns."""
+"""Tables and results of a scan. Takes nothing, gives schemas."""
 
 import pyarrow as pa
 
 from workers.store.columns import IMAGE, IMAGE_KEY, KEY, Column, Table, schema_of, shifted
-from workers.store.instruments import CORRESPONDENCE, FILTERS, INVARIANCE, INVERSIONS, OCCLUSIONS, SANITY
+from workers.store.tables.shared import IMAGES, REJECTS, SHARD_IMAGE, SHARD_REJECT
 
-_TOP: tuple[Column, ...] = (
+TOP_COLUMNS: tuple[Column, ...] = (
     *KEY,
     Column(4, "rank", pa.int32(), "0 for the image with the largest score"),
     Column(5, "score", pa.float32(), "the channel's largest activation in this image"),
@@ -36,7 +36,8 @@ _TOP: tuple[Column, ...] = (
         19, "source_right", pa.int32(), "receptive field in pixels of the upright source image: column behind the last"
     ),
 )
-_PROJECTED: tuple[Column, ...] = (
+
+PROJECTION_COLUMNS: tuple[Column, ...] = (
     Column(20, "patch", IMAGE, "what the unit saw: the receptive field, cut to the model's input"),
     Column(
         21,
@@ -54,6 +55,7 @@ _PROJECTED: tuple[Column, ...] = (
         "false where a node on the way has no downward step in the paper and ours is an extension",
     ),
 )
+
 _STATISTICS: tuple[Column, ...] = (
     Column(4, "images", pa.int64(), "images seen"),
     Column(5, "max", pa.float32(), "largest score"),
@@ -89,116 +91,24 @@ _STATISTICS: tuple[Column, ...] = (
     ),
 )
 
-RUNS = Table(
-    "runs",
-    schema_of(
-        "runs",
-        (
-            Column(1, "job", pa.string(), "kind of job: scan, ..."),
-            Column(2, "spec", pa.string(), "the whole spec, as JSON"),
-            Column(3, "model_source", pa.string(), "where the model came from"),
-            Column(4, "model_fingerprint", pa.string(), "hash of the model's graph and of every weight"),
-            Column(5, "corpus", pa.string(), "source of the images"),
-            Column(6, "created", pa.timestamp("us", tz="UTC"), "when the run was published"),
-            Column(7, "images", pa.int64(), "images scanned"),
-            Column(8, "rejects", pa.int64(), "images not used"),
-            Column(9, "layers", pa.int32(), "layers looked at"),
-            Column(10, "channels", pa.int32(), "channels looked at, over all layers"),
-            Column(11, "seconds", pa.float64(), "time of the attempt that published the run, seconds"),
-            Column(
-                12,
-                "images_per_s",
-                pa.float64(),
-                "images that this attempt scanned per second of its scan; null if it scanned none",
-            ),
-            Column(13, "versions", pa.string(), "versions of the software, as JSON"),
-        ),
-    ),
-    sorted_by=(),
-)
-IMAGES = Table(
-    "images",
-    schema_of(
-        "images",
-        (
-            *IMAGE_KEY,
-            Column(4, "label", pa.string(), "label of the image, null where the corpus gives none"),
-            Column(5, "group", pa.string(), "group of the image, null where the corpus gives none"),
-            Column(6, "width", pa.int32(), "width of the upright image, pixels"),
-            Column(7, "height", pa.int32(), "height of the upright image, pixels"),
-            Column(8, "bytes", pa.int64(), "size of the file"),
-            Column(9, "sha256", pa.string(), "hash of the file's bytes"),
-            Column(10, "decoder", pa.string(), "software that decoded the image"),
-        ),
-    ),
-    sorted_by=("image_index",),
-)
-REJECTS = Table(
-    "rejects",
-    schema_of(
-        "rejects",
-        (
-            *IMAGE_KEY,
-            Column(4, "bytes", pa.int64(), "size of the file"),
-            Column(5, "reason", pa.string(), "why it was not used, one enumerated word"),
-            Column(6, "detail", pa.string(), "what the decoder or the limit said"),
-        ),
-    ),
-    sorted_by=("image_index",),
-)
 UNITS = Table("units", schema_of("units", (*KEY, *_STATISTICS)), sorted_by=("layer_index", "channel"), group_rows=4096)
-TOP = Table("top", schema_of("top", _TOP), sorted_by=("layer_index", "channel", "rank"), group_rows=16_384)
+
+TOP = Table("top", schema_of("top", TOP_COLUMNS), sorted_by=("layer_index", "channel", "rank"), group_rows=16_384)
+
 PATCHES = Table(
     "patches",
     schema_of(
         "patches",
         (
-            *_TOP,
-            *_PROJECTED,
+            *TOP_COLUMNS,
+            *PROJECTION_COLUMNS,
         ),
     ),
     sorted_by=("layer_index", "channel", "rank"),
     group_rows=128,
     apart="layer_index",
 )
-EVOLUTION = Table(
-    "evolution",
-    schema_of(
-        "evolution",
-        (
-            *KEY,
-            Column(4, "checkpoint", pa.int32(), "number of the checkpoint in the training, from 0"),
-            Column(5, "checkpoint_name", pa.string(), "name of its file, without the ending"),
-            Column(
-                6,
-                "same_as",
-                pa.int32(),
-                "first checkpoint whose layer, and all below it, is the same, so that this row is that one's; null: none",
-            ),
-            Column(7, "mean", pa.float64(), "mean score over all images"),
-            Column(8, "active_share", pa.float64(), "share of images with a positive score"),
-            Column(
-                9,
-                "overlap",
-                pa.float64(),
-                "share of the top-k in common with the last checkpoint, of the larger of both; images that do not wake the "
-                "channel do not count; null: none does at either",
-            ),
-            Column(
-                10,
-                "settled_since",
-                pa.int32(),
-                "first checkpoint from which on overlap stays at the run's settled_share or above; the same in all rows of "
-                "a channel; null: nothing wakes it at the last checkpoint",
-            ),
-            *shifted([column for column in _TOP if column not in KEY and column.name != "rank"], 6),
-            *shifted(_PROJECTED, 6),
-        ),
-    ),
-    sorted_by=("layer_index", "channel", "checkpoint"),
-    group_rows=128,
-    apart="layer_index",
-)
+
 PREVIEWS = Table(
     "previews",
     schema_of(
@@ -215,5 +125,67 @@ PREVIEWS = Table(
 
 # A run has every one of these, with zero rows if need be; `runs` is made from manifest.json and stands apart.
 SCAN_TABLES = (IMAGES, REJECTS, UNITS, TOP, PATCHES, PREVIEWS)
-INSTRUMENT_TABLES = (OCCLUSIONS, INVERSIONS, FILTERS, INVARIANCE, CORRESPONDENCE, SANITY)
-TABLES = {table.name: table for table in (RUNS, *SCAN_TABLES, *INSTRUMENT_TABLES, EVOLUTION)}
+
+_SHARD_TOP = pa.struct(
+    [
+        pa.field("layer_index", pa.int32()),
+        pa.field("channel", pa.int32()),
+        pa.field("score", pa.float32()),
+        pa.field("image_index", pa.int64()),
+        pa.field("y", pa.int32()),
+        pa.field("x", pa.int32()),
+        pa.field("key", pa.int64()),
+    ]
+)
+
+_SHARD_STATISTICS = pa.struct(
+    [
+        pa.field("layer_index", pa.int32()),
+        pa.field("channel", pa.int32()),
+        pa.field("images", pa.int64()),
+        pa.field("max", pa.float32()),
+        pa.field("sum", pa.float64()),
+        pa.field("sum_of_squares", pa.float64()),
+        pa.field("active", pa.int64()),
+        pa.field("bins", pa.list_(pa.int32())),
+        pa.field("counts", pa.list_(pa.int64())),
+    ]
+)
+
+# One row: the shard's whole result, so that the file is the shard's done mark.
+SHARD = schema_of(
+    "shard",
+    (
+        Column(1, "images", pa.list_(SHARD_IMAGE), "images scanned, by image index"),
+        Column(2, "rejects", pa.list_(SHARD_REJECT), "images not used, by image index"),
+        Column(3, "top", pa.list_(_SHARD_TOP), "per layer and channel the k best; key says what counts once"),
+        Column(4, "statistics", pa.list_(_SHARD_STATISTICS), "per layer and channel, over the scores of this shard"),
+    ),
+)
+
+# A projection group: a row for each unit, sorted by (layer_index, channel, rank); then one with the preview of each image.
+PROJECTED = schema_of(
+    "projected",
+    (
+        Column(1, "layer_index", pa.int32(), "layer of the unit; null in an image's row"),
+        Column(2, "channel", pa.int32(), "channel of the unit; null in an image's row"),
+        Column(3, "rank", pa.int32(), "rank of the image; null in an image's row"),
+        Column(4, "image_index", pa.int64(), "row number of the image in the corpus manifest"),
+        Column(5, "patch", pa.binary(), "encoded patch"),
+        Column(6, "projection", pa.binary(), "encoded projection; null if the score is not positive"),
+        Column(7, "projection_scale", pa.float32(), "largest absolute value of the projection"),
+        Column(8, "exact", pa.bool_(), "every node on the way has a downward step in the paper"),
+        Column(9, "preview", pa.binary(), "encoded preview of the image; null in a unit's row"),
+    ),
+)
+
+TABLES = (
+    UNITS,
+    TOP,
+    PATCHES,
+    PREVIEWS,
+)
+RESULTS: tuple[pa.Schema, ...] = (
+    SHARD,
+    PROJECTED,
+)
