@@ -138,4 +138,4 @@ def _images_of(stored: Stored, shards: Sequence[Shard], wanted: np.ndarray[Any, 
 
 
 def _table(columns: dict[str, Any], schema: pa.Schema) -> pa.Table:
-    return pa.table([pa.array(columns[field.name], field.type) for field in schema], schema=schema)
+    return pa.table({field.name: pa.array(columns[field.name], field.type) for field in schema}, schema=schema)
