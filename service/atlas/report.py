@@ -15,8 +15,7 @@ from service.query.findings import PANELS, TABLE_OF, Finding, findings
 from service.query.layers import Choice, LayerTables
 from service.query.sanity import METHODS
 from service.query.sanity_units import spread
-from service.sheets import filmstrip
-from service.sheets.figures import FIGURES
+from service.sheets.boards import BOARDS
 
 WALL_PX = 204
 LARGEST_UNITS = 12  # of a randomisation check
@@ -26,7 +25,7 @@ IN_THE_REPORT = {
     "invert": ("original", "inversion"),
     "filters": ("kernel",),
 }
-DRAWN = {"evolve": filmstrip.board, **FIGURES}
+DRAWN = {kind: BOARDS[kind] for kind in ("evolve", "invariance", "correspondence")}
 
 
 def report(atlas: Atlas, run: PublishedRun, channels: int) -> str:

@@ -102,7 +102,7 @@ def figure(compared: "Comparison", layers: "Sequence[LayerPair]") -> "Image.Imag
         axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     else:
         axes.text(0.5, 0.5, "the corpora share no file", transform=axes.transAxes, ha="center", va="center")
-    return canvas.plotted(drawn)
+    return canvas.rasterize(drawn)
 
 
 def _lines(axes: Any, place: int, layer: "LayerPair") -> None:  # noqa: ANN401 - matplotlib's axes

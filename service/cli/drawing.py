@@ -93,7 +93,7 @@ def changing(run: "PublishedRun", layer: str) -> tuple[int, ...]:
     """Channels of a layer whose strips are worth a look."""
     from service.sheets import filmstrip
 
-    return filmstrip.spaced(run, layer, STRIP_CHANNELS)
+    return filmstrip.sample(run, layer, STRIP_CHANNELS)
 
 
 def draw_strips(run: "PublishedRun", layer: str, channels: tuple[int, ...], output: Path) -> None:

@@ -15,7 +15,8 @@ from jobs.occlude import occlude
 from jobs.scan import scan
 from jobs.watch import Silent
 from service.query import catalog
-from service.sheets import boards
+from service.query.findings import PANELS
+from service.sheets import occlusion
 from tests.support import corpora, pages
 from tests.support.occluded import occluded
 from workers.actors.occlude import filling, target_of
@@ -109,18 +110,16 @@ def test_the_maps_are_those_of_running_every_occluded_image(corpus, root):
 
 def test_panels_are_pictures_of_one_size_and_a_sheet_is_drawn_of_them(root):
     for row in rows(root):
-        sizes = {Image.open(io.BytesIO(row[name]["bytes"])).size for name in boards.PANELS}
+        sizes = {Image.open(io.BytesIO(row[name]["bytes"])).size for name in PANELS}
         assert len(sizes) == 1
-    drawn = boards.occlusions(catalog.find(Root(str(root)), "one", None))
+    drawn = occlusion.draw(catalog.find(Root(str(root)), "one", None))
     assert drawn.width > 5 * 300 and drawn.height > 3 * 300
 
 
 def test_the_atlas_shows_the_five_panels_of_every_image(root):
     found = pages.shown(root, "one")["found"]
     assert [each["image_id"] for each in found] == [row["image_id"] for row in rows(root)]
-    assert all(
-        set(each["pictures"]) == {*boards.PANELS, "original"} and all(each["pictures"].values()) for each in found
-    )
+    assert all(set(each["pictures"]) == {*PANELS, "original"} and all(each["pictures"].values()) for each in found)
 
 
 def test_tables_do_not_depend_on_actors_and_a_second_run_reuses_every_image(corpus, root, tmp_path):
