@@ -55,12 +55,12 @@ def compare(
     drawing.check_output(output)
     compared = comparing.comparison(*(catalog.find(Root(root), run) for run in (first, second)))
     if layer is None:
-        rows, headings = [asdict(pair) for pair in comparing.whole(compared)], _LAYER_HEADINGS
+        rows, headings = [asdict(pair) for pair in comparing.compare_layers(compared)], _LAYER_HEADINGS
     else:
         pairs = compared.pairs([read_layer(run, layer) for run in compared.runs])
         rows, headings = [asdict(pair) for pair in pairs], _CHANNEL_HEADINGS
     if output is not None:
-        drawing.save(figure(compared, comparing.whole(compared)), output)
+        drawing.save(figure(compared, comparing.compare_layers(compared)), output)
     if as_json:
         print_json(rows)
         return

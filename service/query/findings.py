@@ -1,4 +1,4 @@
-"""What the instruments found. Takes runs of any instrument, gives rows of their tables with their numbers."""
+"""Results of the instruments. Takes runs of any instrument, gives rows of their tables with their row numbers."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -36,8 +36,8 @@ class Finding:
     Attributes:
         run: the run.
         table: its table.
-        number: the row's place in it, by which its pictures are asked for.
-        values: columns by name; lists only where one row was asked for.
+        number: number of the row in the table, which identifies its pictures.
+        values: columns by name; lists are included only if a single row was requested.
         pictures: names of the image columns that hold a picture.
     """
 
@@ -68,19 +68,19 @@ def finding(run: PublishedRun, number: int) -> Finding:
     table = _table(run)
     values = row(run, table, number, table.schema.names)
     pictures = {name: values.pop(name) for name in table.images}
-    there = tuple(name for name, told in pictures.items() if told and told["bytes"])
-    return Finding(run, table, number, values, there)
+    present = tuple(name for name, picture in pictures.items() if picture and picture["bytes"])
+    return Finding(run, table, number, values, present)
 
 
 def of_image(runs: Iterable[PublishedRun], corpus: str, image_id: str) -> Iterator[Finding]:
-    """What occlusion, inversion and invariance found of an image, in all runs over its corpus.
+    """The results of occlusion, inversion and invariance for an image, from all runs over its corpus.
 
     Args:
-        runs: where to look.
-        corpus: source of the corpus; the same image id elsewhere is another image.
-        image_id: the image's key in it, or its uri.
+        runs: the runs to search.
+        corpus: source of the corpus; the same image id in another corpus is another image.
+        image_id: id of the image in the corpus, or its uri.
 
-    A run whose files are damaged is named in the log and left out.
+    A run whose files are damaged is left out and logged.
     """
     for run in runs:
         if run.job in OF_IMAGES and run.corpus == corpus:
@@ -102,11 +102,11 @@ def _findings(run: PublishedRun, image_id: str | None) -> Iterator[Finding]:
         yield Finding(run, table, number, values, pictures)
 
 
-def _is(found: pa.Table, image_id: str) -> pa.ChunkedArray:
-    return pc.or_(pc.equal(found["image_id"], image_id), pc.equal(found["uri"], image_id))
+def _is(table: pa.Table, image_id: str) -> pa.ChunkedArray:
+    return pc.or_(pc.equal(table["image_id"], image_id), pc.equal(table["uri"], image_id))
 
 
 def _table(run: PublishedRun) -> Table:
     if run.job not in TABLE_OF:
-        raise QueryError(f"run {run.run!r} is of the job {run.job!r}; {nearest(run.job, TABLE_OF)}")
+        raise QueryError(f"run {run.run!r} is of kind {run.job!r}, not an instrument; {nearest(run.job, TABLE_OF)}")
     return TABLE_OF[run.job]

@@ -89,7 +89,7 @@ def test_what_is_not_there_is_said(root):
         evolution.strips(run, "conv9")
     with pytest.raises(QueryError, match="no channel 99"):
         evolution.strips(run, "relu2", [99])
-    with pytest.raises(QueryError, match="asks for one of 'evolve'"):
+    with pytest.raises(QueryError, match="expected 'evolve'"):
         evolution.courses(catalog.find(root, "scanned"))
     done = CliRunner().invoke(
         app, ["query", "sheet", "--root", root.url, "--run", "trained", "--layer", "x", "-o", "a.png"]
