@@ -71,7 +71,7 @@ class Pictures:
         form, cells = _form(run, layer), self._cells_of(run, layer, channel)
         for cell in cells:
             if cell.rank == rank:
-                return _png(contact.drawn(cell, kind == "projection", form))
+                return _png(contact.draw_picture(cell, kind == "projection", form))
         raise QueryError(f"no rank {rank} in channel {channel} of layer {layer!r}; {len(cells)} are shown")
 
     def preview(self, run: PublishedRun, image_index: int) -> Picture:
@@ -110,8 +110,8 @@ class Pictures:
 
     def drawn_wall(self, run: PublishedRun, layer: str, channel: int, kind: Kind, side_px: int) -> Picture:
         """A channel's nine patches, or projections, as one picture of a given side; those of projections lossless."""
-        form = contact.fitted(_form(run, layer), side_px)
-        drawn = [contact.drawn(cell, kind == "projection", form) for cell in self._cells_of(run, layer, channel)]
+        form = contact.fit(_form(run, layer), side_px)
+        drawn = [contact.draw_picture(cell, kind == "projection", form) for cell in self._cells_of(run, layer, channel)]
         buffer = io.BytesIO()
         exact = (
             {"lossless": True, "quality": 0, "method": 1} if kind == "projection" else {"quality": QUALITY, "method": 2}
@@ -132,7 +132,7 @@ class Pictures:
         run = self._atlas.run(run_id)
         if run.job == "evolve" and column in KINDS:
             layer, cell = evolution.cell(run, number)
-            return _png(contact.drawn(cell, column == "projection", _frame_form(run, layer)))
+            return _png(contact.draw_picture(cell, column == "projection", _frame_form(run, layer)))
         if run.job in TABLE_OF and column in TABLE_OF[run.job].images:
             return _as_stored(reading.picture(run, TABLE_OF[run.job], column, number))
         if run.job == "occlude" and column in MAPS:
@@ -162,7 +162,7 @@ def _form(run: PublishedRun, layer: str) -> contact.Geometry:
 
 def _frame_form(run: PublishedRun, layer: str) -> contact.Geometry:
     """A frame of a strip: the same cells, each at most so many pixels wide and high."""
-    return contact.fitted(replace(contact.geometry(run, run.layer(layer)), side=1), FRAME_PX + contact.GAP_PX)
+    return contact.fit(replace(contact.geometry(run, run.layer(layer)), side=1), FRAME_PX + contact.GAP_PX)
 
 
 def _size(cells: tuple[scans.Cell, ...]) -> int:

@@ -1,4 +1,4 @@
-"""The command `deconvoy compare`. Takes two published scans, gives what they have in common as a table, JSON, or a figure."""
+"""The command `compare`. Takes two published scans, prints how similar their channels are, or draws it as a figure."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from service.query.comparing import Comparison, LayerPair
 
-_LAYER = {
+_LAYER_HEADINGS = {
     "layer": "layer",
     "channels": "channels",
     "overlap": "overlap",
@@ -26,7 +26,7 @@ _LAYER = {
     "rank_correlation": "order of shared images",
     "channel_correlation": "order of channels",
 }
-_CHANNEL = {
+_CHANNEL_HEADINGS = {
     "channel": "channel",
     "shared": "shared",
     "overlap": "overlap",
@@ -55,58 +55,58 @@ def compare(
     drawing.check_output(output)
     compared = comparing.comparison(*(catalog.find(Root(root), run) for run in (first, second)))
     if layer is None:
-        found, columns = [asdict(each) for each in comparing.whole(compared)], _LAYER
+        rows, headings = [asdict(pair) for pair in comparing.compare_layers(compared)], _LAYER_HEADINGS
     else:
         pairs = compared.pairs([read_layer(run, layer) for run in compared.runs])
-        found, columns = [asdict(each) for each in pairs], _CHANNEL
+        rows, headings = [asdict(pair) for pair in pairs], _CHANNEL_HEADINGS
     if output is not None:
-        drawing.save(figure(compared, comparing.whole(compared)), output)
+        drawing.save(figure(compared, comparing.compare_layers(compared)), output)
     if as_json:
-        print_json(found)
+        print_json(rows)
         return
-    print_table(found, columns)
+    print_table(rows, headings)
     for line in remarks(compared):
         echo(line)
 
 
 def remarks(compared: "Comparison") -> list[str]:
-    """What a reader of the numbers must know."""
+    """Caveats that a reader of the numbers needs."""
     ks = [run.k for run in compared.runs]
-    told = [] if compared.in_common else ["the corpora share no file, so no overlap is given"]
+    lines = [] if compared.in_common else ["the corpora have no file in common, so there is no overlap"]
     if ks[0] != ks[1]:
-        told.append(f"the scans keep {ks[0]} and {ks[1]} images per channel; overlaps are shares of the larger number")
-    return told
+        lines.append(f"the scans keep {ks[0]} and {ks[1]} images per channel; overlaps are shares of the larger number")
+    return lines
 
 
 def figure(compared: "Comparison", layers: "Sequence[LayerPair]") -> "Image.Image":
-    """Each channel's overlap as a dot, a column for each layer; a line at what other channels give."""
+    """Draw each channel's overlap as a dot in its layer's column, with lines at the mean, other channels and chance."""
     import numpy as np
     from matplotlib.figure import Figure
 
     from service.query.layers import read_layer
     from service.sheets import canvas
 
-    drawn = Figure((max(6.0, 1.1 * len(layers) + 2.0), 4.6), 110, layout="constrained")
-    axes, spread = drawn.subplots(), np.random.default_rng(0)
-    for place, each in enumerate(layers):
-        pairs = compared.pairs([read_layer(run, each.layer) for run in compared.runs])
-        known = [pair.overlap for pair in pairs if pair.overlap is not None]
-        aside = place + spread.uniform(-0.3, 0.3, len(known))
-        axes.plot(aside, known, ".", color="#4c72b0", markersize=4, alpha=0.5, clip_on=False)
-        _lines(axes, place, each)
-    axes.set_xticks(range(len(layers)), [each.layer for each in layers], rotation=30 if len(layers) > 4 else 0)
+    chart = Figure((max(6.0, 1.1 * len(layers) + 2.0), 4.6), 110, layout="constrained")
+    axes, random = chart.subplots(), np.random.default_rng(0)
+    for column, layer in enumerate(layers):
+        pairs = compared.pairs([read_layer(run, layer.layer) for run in compared.runs])
+        overlaps = [pair.overlap for pair in pairs if pair.overlap is not None]
+        xs = column + random.uniform(-0.3, 0.3, len(overlaps))
+        axes.plot(xs, overlaps, ".", color="#4c72b0", markersize=4, alpha=0.5, clip_on=False)
+        _draw_lines(axes, column, layer)
+    axes.set_xticks(range(len(layers)), [layer.layer for layer in layers], rotation=30 if len(layers) > 4 else 0)
     axes.set_ylim(0, 1)
     axes.set_ylabel("share of top images in common")
-    axes.set_title(f"{compared.runs[0].run} and {compared.runs[1].run}: a dot for each channel", fontsize=11)
+    axes.set_title(f"{compared.runs[0].run} and {compared.runs[1].run}: one dot per channel", fontsize=11)
     if compared.in_common:
         axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     else:
-        axes.text(0.5, 0.5, "the corpora share no file", transform=axes.transAxes, ha="center", va="center")
-    return canvas.plotted(drawn)
+        axes.text(0.5, 0.5, "the corpora have no file in common", transform=axes.transAxes, ha="center", va="center")
+    return canvas.rasterize(chart)
 
 
-def _lines(axes: Any, place: int, layer: "LayerPair") -> None:  # noqa: ANN401 - matplotlib's axes
-    """A layer's mean overlap, and what it is to be read against."""
+def _draw_lines(axes: Any, column: int, layer: "LayerPair") -> None:  # noqa: ANN401 - matplotlib's axes
+    """A layer's mean overlap, and the two floors to compare it with."""
     lines = (
         (layer.overlap, "mean", "#1b1b1d", "-"),
         (layer.other_channels, "other channels", "#c44e52", "--"),
@@ -114,4 +114,4 @@ def _lines(axes: Any, place: int, layer: "LayerPair") -> None:  # noqa: ANN401 -
     )
     for height, name, colour, style in lines:
         if height is not None:
-            axes.hlines(height, place - 0.4, place + 0.4, color=colour, linestyle=style, label="" if place else name)
+            axes.hlines(height, column - 0.4, column + 0.4, color=colour, linestyle=style, label="" if column else name)

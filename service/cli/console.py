@@ -1,4 +1,4 @@
-"""The terminal. Takes phases, numbers and rows; shows progress on standard error and tables on standard output."""
+"""Progress and tables. Takes phases, counts and rows, shows progress on standard error and tables on standard output."""
 
 import json
 import time
@@ -13,16 +13,16 @@ from rich.text import Text
 
 from workers.host.log import one_line
 
-PIPE_WIDTH = 400  # lines in a file or pipe are not folded
+PIPE_WIDTH = 400  # columns of a file or pipe, whose lines are not folded
 
 
 class Bars:
-    """A watcher with one progress bar per phase: done, total, rate, time left, rejects.
+    """A watcher that shows one progress bar per phase: done, total, rate, time left, rejects.
 
-    Where standard error is no terminal each phase is a line when it begins and one when it ends.
+    If standard error is not a terminal, each phase prints one line when it begins and one when it ends.
 
     Args:
-        console: where to show it; standard error without it.
+        console: where to show progress; by default standard error.
     """
 
     def __init__(self, console: Console | None = None) -> None:
@@ -42,7 +42,7 @@ class Bars:
             self._progress.start()
 
     def phase(self, name: str, total: int | None, unit: str) -> None:
-        """A phase begins; the one before is over."""
+        """End the current phase and begin another."""
         self._end()
         number = self._progress.add_task(name, total=total, unit=unit, count="", rejects="")
         self._task, self._started = self._progress.tasks[-1], time.monotonic()
@@ -50,28 +50,28 @@ class Bars:
         self._line(name if total is None else f"{name}: {total:,} {unit}")
 
     def advance(self, done: int, rejects: int = 0) -> None:
-        """So many are done in this phase."""
+        """Show how many items of the phase are done and how many were rejected."""
         if self._task is not None:
-            told = f"{rejects:,} rejected" if rejects else ""
+            rejected = f"{rejects:,} rejected" if rejects else ""
             count = f"{done:,}" if self._task.total is None else f"{done:,}/{int(self._task.total):,}"
-            self._progress.update(self._task.id, completed=done, count=count, rejects=told)
+            self._progress.update(self._task.id, completed=done, count=count, rejects=rejected)
 
     def report(self, report: object) -> None:
-        """An item is done, with what it cost; the bars do not tell."""
+        """Ignore the costs of a finished item: bars do not show them."""
 
     def begin(self, run: str) -> Mapping[str, object]:
-        """The run's id; the bars do not tell it."""
+        """Give the context of log lines: the run's id, which bars do not show."""
         return {"run": run}
 
     def note(self, line: str, **about: object) -> None:
-        """A line for the log, which a terminal has no room for."""
+        """Ignore a line that is for the log only."""
 
-    def say(self, line: str, **about: object) -> None:  # noqa: ARG002 - what it is about stands in the line
-        """One line for a person."""
+    def say(self, line: str, **about: object) -> None:  # noqa: ARG002 - a person reads the line alone
+        """Print a message."""
         self._console.print(one_line(line), highlight=False, markup=False, soft_wrap=True)
 
     def close(self) -> None:
-        """The run is over, well or not."""
+        """End the last phase; the run has ended or failed."""
         self._end()
         self._task = None
         if self._console.is_interactive:
@@ -91,7 +91,7 @@ class Bars:
 
 
 class _Rate(ProgressColumn):
-    """Units of the phase per second, of late."""
+    """The recent rate, in units of the phase per second."""
 
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
@@ -101,7 +101,7 @@ class _Rate(ProgressColumn):
 def _summary(task: Task, seconds: float) -> str:
     done, unit = int(task.completed), task.fields["unit"]
     if not done:
-        return f"{task.description}: over after {seconds:.1f} s"
+        return f"{task.description}: ended after {seconds:.1f} s"
     parts = [f"{task.description}: {done:,} {unit} in {seconds:.1f} s"]
     if task.total is not None and seconds > 0:
         parts.append(f"{_rate(done / seconds)} {unit}/s")
@@ -113,12 +113,12 @@ def _rate(per_second: float) -> str:
 
 
 def print_json(value: object) -> None:
-    """Exactly one JSON value on standard output, in ASCII: no letter of a name steers a terminal or lacks an encoding."""
+    """Print exactly one JSON value, in ASCII: it has no control sequences, and every encoding can represent it."""
     typer.echo(json.dumps(value, allow_nan=False))
 
 
 def print_table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> None:
-    """Rows as a table on standard output.
+    """Print rows as a table.
 
     Args:
         rows: values by key.
@@ -131,14 +131,14 @@ def print_table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -
             Text(one_line(heading)), justify="right" if numeric else "left", overflow="fold", no_wrap=numeric
         )
     for row in rows:
-        table.add_row(*(Text(_text(row[key])) for key in columns))
+        table.add_row(*(Text(_cell(row[key])) for key in columns))
     console = Console()
     if not console.is_terminal:
         console.width = PIPE_WIDTH
     console.print(table)
 
 
-def _text(value: object) -> str:
+def _cell(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else ""
     return "" if value is None else f"{value:.4g}" if isinstance(value, float) else one_line(str(value))

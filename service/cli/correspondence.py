@@ -1,4 +1,4 @@
-"""The command `correspondence`. Takes flags and a CSV file of parts, runs the job, reports how it ended."""
+"""The command `correspondence`. Takes flags and a CSV file of parts, runs the job, prints its outcome."""
 
 import csv
 from pathlib import Path
@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from service.cli import drawing
-from service.cli.options import Common, Fill, Output, over_a_corpus
-from service.cli.running import carry_out
+from service.cli.options import Common, Fill, Output, with_common_flags
+from service.cli.running import run_spec
 from workers.errors import SpecError
 
 
@@ -20,8 +20,8 @@ def add_to(app: typer.Typer) -> None:
 COLUMNS = ("image_id", "part", "top", "left", "bottom", "right")
 
 
-@over_a_corpus
-def correspondence(  # noqa: PLR0913 - one parameter per flag; one that is not given leaves it to the spec
+@with_common_flags
+def correspondence(  # noqa: PLR0913 - one parameter per flag; the spec fills in the flags that are not given
     common: Common,
     *,
     parts: Annotated[
@@ -41,31 +41,31 @@ def correspondence(  # noqa: PLR0913 - one parameter per flag; one that is not g
     from workers.spec.correspondence import CorrespondenceRun
 
     boxes = read_parts(parts) if parts else None
-    told = {"parts": boxes, "layers": layers or None, "draws": draws, "seed": seed, "fill": fill}
-    asked = common.asked(CorrespondenceRun, {"correspondence": told})
-    carry_out(asked, output, as_json=common.as_json)
+    flags = {"parts": boxes, "layers": layers or None, "draws": draws, "seed": seed, "fill": fill}
+    spec = common.build_spec(CorrespondenceRun, {"correspondence": flags})
+    run_spec(spec, output, as_json=common.as_json)
 
 
 def read_parts(path: Path) -> list[dict[str, str]]:
-    """The boxes of a CSV file, as text for the spec to judge.
+    """The boxes of a CSV file, as text that the spec validates.
 
     Raises:
-        SpecError: it cannot be read, or its columns are not the ones that are known.
+        SpecError: the file cannot be read, or its columns are not COLUMNS.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = csv.DictReader(file, skipinitialspace=True, strict=True)
-            found = [(rows.line_num, row) for row in rows]
+            numbered = [(rows.line_num, row) for row in rows]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise SpecError([f"parts file {str(path)!r} cannot be read: {error}"]) from error
     if sorted(rows.fieldnames or ()) != sorted(COLUMNS):
-        told = f"the header is {','.join(rows.fieldnames or ())!r}; expected {','.join(COLUMNS)!r}"
-        raise SpecError([f"parts file {str(path)!r}: {told}"])
-    for line, row in found:
+        header = ",".join(rows.fieldnames or ())
+        raise SpecError([f"parts file {str(path)!r}: the header is {header!r}; expected {','.join(COLUMNS)!r}"])
+    for line, row in numbered:
         if None in row or None in row.values():
             raise SpecError([f"parts file {str(path)!r}, line {line}: expected {len(COLUMNS)} values"])
         for side in COLUMNS[2:]:
             if not row[side].strip().isdecimal():
-                told = f"{side} {row[side]!r} is not a number of pixels (0 or more)"
-                raise SpecError([f"parts file {str(path)!r}, line {line}: {told}"])
-    return [row for _, row in found]
+                problem = f"{side} {row[side]!r} is not a number of pixels (0 or more)"
+                raise SpecError([f"parts file {str(path)!r}, line {line}: {problem}"])
+    return [row for _, row in numbered]

@@ -1,4 +1,4 @@
-"""The command `demo`. Scans the embedded photographs and draws each layer."""
+"""The command `demo`. Takes a folder, scans the bundled photographs into it and draws each layer."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -8,7 +8,7 @@ import typer
 
 from service.cli import drawing
 from service.cli.options import Json
-from service.cli.running import number, tell, watched
+from service.cli.running import parse_number, print_outcome, run_with_progress
 from service.cli.terminal import echo
 
 
@@ -29,11 +29,11 @@ def demo(
 
     folder = Path(root).absolute()
     Root(str(folder)).check_writable()
-    outcome = watched(lambda watch: run_demo(str(folder), watch, number(actors) or "auto"))
+    outcome = run_with_progress(lambda watch: run_demo(str(folder), watch, parse_number(actors) or "auto"))
     sheets = drawing.draw_all(Root(outcome.root), outcome.run, folder)
     if as_json:
         print_json({**asdict(outcome), "sheets": sheets})
         return
-    tell(outcome)
+    print_outcome(outcome)
     echo(f"sheets  {folder}/ ({', '.join(Path(sheet).name for sheet in sheets)})")
     echo("yours   deconvoy scan --model torchvision://resnet18 --corpus FOLDER --root ROOT")

@@ -1,4 +1,4 @@
-"""Sheets as files. Takes published runs and words for channels, writes PNGs; says what to look at next."""
+"""Sheets as files. Takes published runs and channel lists, writes PNG files, and gives the command that draws a run."""
 
 import shlex
 from pathlib import Path
@@ -17,18 +17,18 @@ STRIP_CHANNELS = 12
 
 
 def draw_all(root: Root, run: str, folder: Path) -> list[str]:
-    """A sheet of every layer of a run, as `<layer>.png` in a folder; gives their paths."""
+    """Draw every layer of a scan to `LAYER.png` in a folder, and give the paths."""
     from service.query import catalog, scans
 
-    found = catalog.find(root, run)
-    sheets = {layer.name: folder / f"{layer.name}.png" for layer in found.layers}
+    published = catalog.find(root, run)
+    sheets = {layer.name: folder / f"{layer.name}.png" for layer in published.layers}
     for layer, path in sheets.items():
-        draw_layer(found, layer, scans.living(found, layer, SHEET_CHANNELS), path)
+        draw_layer(published, layer, scans.living(published, layer, SHEET_CHANNELS), path)
     return [str(path) for path in sheets.values()]
 
 
-def next_look(run: "PublishedRun") -> str:
-    """The command that draws a run: of a scan a layer in its middle."""
+def draw_command(run: "PublishedRun") -> str:
+    """The command that draws a run; for a scan, a layer in the middle."""
     words = ["deconvoy", "query", "sheet", "--root", run.root.url, "--run", run.run]
     if run.job != "scan":
         return shlex.join([*words, "-o", f"{run.job}.png"])
@@ -36,26 +36,26 @@ def next_look(run: "PublishedRun") -> str:
     return shlex.join([*words, "--layer", layer, "-o", f"{layer}.png"])
 
 
-def numbers(text: str, count: int) -> tuple[int, ...]:
-    """Channels of a layer of `count` channels out of words such as 7, 0-23 or 3,7,40-44; both ends count.
+def parse_channels(text: str, count: int) -> tuple[int, ...]:
+    """Channel numbers from a list such as 7, 0-23 or 3,7,40-44; ranges include both ends.
 
     Raises:
-        QueryError: the words are none, or name channels that the layer does not have.
+        QueryError: the list is malformed, or a channel is not below `count`.
     """
-    found: dict[int, None] = {}
+    channels: dict[int, None] = {}
     for part in text.split(","):
         first, dash, last = (word.strip() for word in part.partition("-"))
         ends = (first, last) if dash else (first, first)
         if not all(end.isdecimal() for end in ends) or int(ends[0]) > int(ends[1]):
-            raise QueryError(f"channels {text!r} is no list of channels; write 7, 0-23 or 3,7,40-44")
+            raise QueryError(f"{text!r} is not a valid list of channels; use 7, 0-23 or 3,7,40-44")
         if int(ends[1]) >= count:
             raise QueryError(f"no channel {int(ends[1])} in the layer; it has 0 to {count - 1}")
-        found |= dict.fromkeys(range(int(ends[0]), int(ends[1]) + 1))
-    return tuple(found)
+        channels |= dict.fromkeys(range(int(ends[0]), int(ends[1]) + 1))
+    return tuple(channels)
 
 
 def draw_run(root: str, run: str, output: Path) -> None:
-    """Draw a published run of an instrument to a file.
+    """Draw a published run of an instrument, by its id, to a file.
 
     Raises:
         UsageError: the picture cannot be written.
@@ -66,7 +66,7 @@ def draw_run(root: str, run: str, output: Path) -> None:
 
 
 def draw_instrument(run: "PublishedRun", output: Path) -> None:
-    """Draw a run of an instrument.
+    """Draw a run of an instrument to a file.
 
     Raises:
         UsageError: the picture cannot be written.
@@ -78,57 +78,57 @@ def draw_instrument(run: "PublishedRun", output: Path) -> None:
 
 
 def draw_layer(run: "PublishedRun", layer: str, channels: tuple[int, ...], output: Path) -> None:
-    """Draw some channels of a layer.
+    """Draw the contact sheet of some channels of a layer to a file.
 
     Raises:
         UsageError: the picture cannot be written.
     """
-    from service.sheets import contact as sheets
+    from service.sheets import contact
 
     check_output(output)
-    save(sheets.sheet(run, layer, channels), output)
+    save(contact.sheet(run, layer, channels), output)
 
 
-def changing(run: "PublishedRun", layer: str) -> tuple[int, ...]:
-    """Channels of a layer whose strips are worth a look."""
-    from service.sheets import filmstrip
+def strip_channels(run: "PublishedRun", layer: str) -> tuple[int, ...]:
+    """The channels of a layer that are drawn by default."""
+    from service.sheets import evolve
 
-    return filmstrip.spaced(run, layer, STRIP_CHANNELS)
+    return evolve.sample(run, layer, STRIP_CHANNELS)
 
 
 def draw_strips(run: "PublishedRun", layer: str, channels: tuple[int, ...], output: Path) -> None:
-    """Draw channels of a layer over a training.
+    """Draw channels of a layer, by checkpoint, to a file.
 
     Raises:
         UsageError: the picture cannot be written.
     """
-    from service.sheets import filmstrip
+    from service.sheets import evolve
 
     check_output(output)
-    save(filmstrip.strips(run, [(layer, channels)]), output)
+    save(evolve.strips(run, [(layer, channels)]), output)
 
 
 def check_output(output: Path | None) -> None:
-    """Refuse a picture that could not be written, before anything is done for it.
+    """Check, before any work starts, that a picture can be written.
 
     Raises:
-        UsageError: it has another ending, or its folder is not there.
+        UsageError: the name does not end in `.png`, or the folder does not exist.
     """
     if output is None:
         return
     if output.suffix.lower() != ".png":
-        raise UsageError(f"sheet {str(output)!r} must be named something.png")
+        raise UsageError(f"output {str(output)!r} is not a PNG file; use a name that ends in .png")
     if not output.parent.is_dir():
-        raise UsageError(f"sheet {str(output)!r} cannot be written: No such file or directory")
+        raise UsageError(f"output {str(output)!r} cannot be written: no folder {str(output.parent)!r}")
 
 
-def save(drawn: "Image.Image", output: Path) -> None:
-    """Write a picture.
+def save(picture: "Image.Image", output: Path) -> None:
+    """Write a picture as PNG.
 
     Raises:
-        UsageError: it cannot be written.
+        UsageError: the file cannot be written.
     """
     try:
-        drawn.save(output, "PNG")
+        picture.save(output, "PNG")
     except OSError as error:
-        raise UsageError(f"sheet {str(output)!r} cannot be written: {error.strerror or error}") from error
+        raise UsageError(f"output {str(output)!r} cannot be written: {error.strerror or error}") from error

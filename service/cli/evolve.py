@@ -1,12 +1,12 @@
-"""The command `evolve`. Takes flags, runs the job, reports how it ended."""
+"""The command `evolve`. Takes flags, runs the job, prints its outcome."""
 
 from typing import Annotated
 
 import typer
 
 from service.cli import drawing
-from service.cli.options import Classes, Common, Label, Layers, Method, Output, over_a_corpus
-from service.cli.running import absolute, absolute_model, carry_out
+from service.cli.options import Classes, Common, Label, Layers, Method, Output, with_common_flags
+from service.cli.running import absolute, absolute_model, run_spec
 from workers.errors import UsageError
 from workers.spec import families
 
@@ -16,8 +16,8 @@ def add_to(app: typer.Typer) -> None:
     app.command()(evolve)
 
 
-@over_a_corpus
-def evolve(  # noqa: PLR0913 - one parameter per flag; one that is not given leaves it to the spec
+@with_common_flags
+def evolve(  # noqa: PLR0913 - one parameter per flag; the spec fills in the flags that are not given
     common: Common,
     *,
     checkpoints: Annotated[list[str] | None, typer.Option()] = None,
@@ -38,7 +38,7 @@ def evolve(  # noqa: PLR0913 - one parameter per flag; one that is not given lea
         raise UsageError(
             "evolve needs --model without weights, such as deconvoy://zfnet-mini or torchvision://resnet18"
         )
-    files = [absolute(each) for each in checkpoints or ()]
+    files = [absolute(pattern) for pattern in checkpoints or ()]
     flags = {
         "model": {"source": absolute_model(model), "classes": absolute(classes)},
         "corpus": {"label": label},
@@ -46,5 +46,5 @@ def evolve(  # noqa: PLR0913 - one parameter per flag; one that is not given lea
         "scan": {"layers": layers or None, "k": k},
         "project": {"method": method},
     }
-    asked = common.asked(EvolutionRun, flags)
-    carry_out(asked, output, as_json=common.as_json)
+    spec = common.build_spec(EvolutionRun, flags)
+    run_spec(spec, output, as_json=common.as_json)

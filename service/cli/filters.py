@@ -1,4 +1,4 @@
-"""The command `filters`. Takes flags, runs the job, reports how it ended."""
+"""The command `filters`. Takes flags, runs the job, prints its outcome."""
 
 from typing import Annotated
 
@@ -6,7 +6,7 @@ import typer
 
 from service.cli import drawing
 from service.cli.options import MODEL, Json, Output
-from service.cli.running import absolute, absolute_model, carry_out, spec_of
+from service.cli.running import absolute, absolute_model, build_spec, run_spec
 
 
 def add_to(app: typer.Typer) -> None:
@@ -26,5 +26,5 @@ def filters(
     drawing.check_output(output)
     from workers.spec.filters import FiltersRun
 
-    flags = {"run": run, "root": absolute(root), "models": [{"source": absolute_model(each)} for each in model]}
-    carry_out(spec_of(FiltersRun, None, flags), output, as_json=as_json)
+    flags = {"run": run, "root": absolute(root), "models": [{"source": absolute_model(source)} for source in model]}
+    run_spec(build_spec(FiltersRun, None, flags), output, as_json=as_json)

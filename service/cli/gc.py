@@ -1,4 +1,4 @@
-"""The command `gc`. Takes an age, removes what no run needs any more."""
+"""The command `gc`. Takes an age, removes older files that no run needs."""
 
 from dataclasses import asdict
 from typing import Annotated
@@ -29,27 +29,26 @@ def gc(
     from datetime import UTC, datetime, timedelta
 
     from service.cli.console import print_json
-    from service.cli.running import size
+    from service.cli.running import format_size
     from service.control.housekeeping import Housekeeping
 
-    place = existing(root)
-    schedules = schedules_of(place)
+    store = existing(root)
+    schedules = schedules_of(store)
     for problem in schedules.readable()[1].values():
-        complain(f"{problem}; until then its runs stay")
-    keeper = Housekeeping(place, schedules, datetime.now(UTC), timedelta(days=older_than), forget or ())
+        complain(f"{problem}; until then its runs are kept")
+    keeper = Housekeeping(store, schedules, datetime.now(UTC), timedelta(days=older_than), forget or ())
     files, unfinished = keeper.plan(), keeper.unfinished()
     for problem in keeper.damaged.values():
-        typer.echo(f"deconvoy: {problem}; until then all results of shards stay", err=True)
+        complain(f"{problem}; until then all shard results are kept")
     if not dry_run:
         keeper.remove(files)
     if as_json:
         kept = {"unfinished": unfinished, "damaged": keeper.damaged}
-        print_json({"removed": [asdict(each) for each in files], "dry_run": dry_run, **kept})
+        print_json({"removed": [asdict(file) for file in files], "dry_run": dry_run, **kept})
         return
-    for each in files:
-        echo(f"{each.path}  {size(each.bytes)}  {each.why}")
-    echo(f"{len(files):,} files, {size(sum(each.bytes for each in files))}" + (", would go" if dry_run else ""))
+    for file in files:
+        echo(f"{file.path}  {format_size(file.bytes)}  {file.why}")
+    total = f"{len(files):,} files, {format_size(sum(file.bytes for file in files))}"
+    echo(f"{total} would be removed" if dry_run else f"{total} removed")
     if unfinished:
-        echo(
-            f"results of shards stay: {', '.join(unfinished)} not finished; --forget RUN lets go of one that never will be"
-        )
+        echo(f"shard results are kept for unfinished runs {', '.join(unfinished)}; --forget RUN gives up one of them")

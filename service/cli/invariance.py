@@ -1,12 +1,12 @@
-"""The command `invariance`. Takes flags, runs the job, reports how it ended."""
+"""The command `invariance`. Takes flags, runs the job, prints its outcome."""
 
 from typing import Annotated
 
 import typer
 
 from service.cli import drawing
-from service.cli.options import Classes, Common, Images, Label, Output, Sample, Target, over_a_corpus
-from service.cli.running import absolute, carry_out
+from service.cli.options import Classes, Common, Images, Label, Output, Sample, Target, with_common_flags
+from service.cli.running import absolute, run_spec
 
 
 def add_to(app: typer.Typer) -> None:
@@ -17,8 +17,8 @@ def add_to(app: typer.Typer) -> None:
 Amounts = str | None
 
 
-@over_a_corpus
-def invariance(  # noqa: PLR0913 - one parameter per flag; one that is not given leaves it to the spec
+@with_common_flags
+def invariance(  # noqa: PLR0913 - one parameter per flag; the spec fills in the flags that are not given
     common: Common,
     *,
     layers: Annotated[list[str] | None, typer.Option()] = None,
@@ -47,12 +47,12 @@ def invariance(  # noqa: PLR0913 - one parameter per flag; one that is not given
     drawing.check_output(output)
     from workers.spec.invariance import InvarianceRun
 
-    what = {"layers": layers or None, "images": images or None, "sample": sample, "border": border, "target": target}
+    inputs = {"layers": layers or None, "images": images or None, "sample": sample, "border": border, "target": target}
     amounts = {"translations": translations, "scales": scales, "rotations": rotations, "transforms": transforms}
     flags = {
         "model": {"classes": absolute(classes)},
         "corpus": {"label": label},
-        "invariance": what | {name: text.split(",") if text else None for name, text in amounts.items()},
+        "invariance": inputs | {name: text.split(",") if text else None for name, text in amounts.items()},
     }
-    asked = common.asked(InvarianceRun, flags)
-    carry_out(asked, output, as_json=common.as_json)
+    spec = common.build_spec(InvarianceRun, flags)
+    run_spec(spec, output, as_json=common.as_json)

@@ -1,12 +1,12 @@
-"""The command `invert`. Takes flags, runs the job, reports how it ended."""
+"""The command `invert`. Takes flags, runs the job, prints its outcome."""
 
 from typing import Annotated
 
 import typer
 
 from service.cli import drawing
-from service.cli.options import Common, Images, Layers, Output, Sample, over_a_corpus
-from service.cli.running import carry_out, number
+from service.cli.options import Common, Images, Layers, Output, Sample, with_common_flags
+from service.cli.running import parse_number, run_spec
 
 
 def add_to(app: typer.Typer) -> None:
@@ -14,8 +14,8 @@ def add_to(app: typer.Typer) -> None:
     app.command()(invert)
 
 
-@over_a_corpus
-def invert(  # noqa: PLR0913 - one parameter per flag; one that is not given leaves it to the spec
+@with_common_flags
+def invert(  # noqa: PLR0913 - one parameter per flag; the spec fills in the flags that are not given
     common: Common,
     *,
     layers: Layers = None,
@@ -40,9 +40,9 @@ def invert(  # noqa: PLR0913 - one parameter per flag; one that is not given lea
     drawing.check_output(output)
     from workers.spec.invert import InversionRun
 
-    what = {"layers": layers or None, "images": images or None, "sample": sample, "channels": channels or None}
-    how = {"restarts": restarts, "iterations": iterations, "batch": number(batch), "seed": seed, "rate": rate}
+    inputs = {"layers": layers or None, "images": images or None, "sample": sample, "channels": channels or None}
+    descent = {"restarts": restarts, "iterations": iterations, "batch": parse_number(batch), "seed": seed, "rate": rate}
     losses = {"tv_weight": tv_weight, "alpha_weight": alpha_weight, "jitter": jitter, "bounded": bounded}
-    flags = {"invert": {**what, **how, **losses, "region": region.split(",") if region else None}}
-    asked = common.asked(InversionRun, flags)
-    carry_out(asked, output, as_json=common.as_json)
+    flags = {"invert": {**inputs, **descent, **losses, "region": region.split(",") if region else None}}
+    spec = common.build_spec(InversionRun, flags)
+    run_spec(spec, output, as_json=common.as_json)

@@ -1,4 +1,4 @@
-"""The commands `keys add`, `keys list` and `keys remove`. Takes names and scopes, keeps keys under a root."""
+"""The commands `keys add`, `keys list` and `keys remove`. Takes names and scopes, stores keys under a root."""
 
 from dataclasses import asdict
 from typing import Annotated

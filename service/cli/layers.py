@@ -23,23 +23,24 @@ def layers(model: Annotated[str, typer.Argument(help=MODEL)], as_json: Json = Fa
     from workers.spec.make import make
     from workers.spec.parts import ModelSpec
 
-    found = [_layer(layer) for layer in load(make(ModelSpec, {"source": absolute_model(model)})).network.layers]
+    network = load(make(ModelSpec, {"source": absolute_model(model)})).network
+    rows = [_row(layer) for layer in network.layers]
     if as_json:
-        print_json(found)
+        print_json(rows)
         return
-    shown = [
+    cells = [
         {
-            **layer,
-            "map": f"{layer['height']} x {layer['width']}",
-            "field": f"{layer['field_height']} x {layer['field_width']}",
+            **row,
+            "map": f"{row['height']} x {row['width']}",
+            "field": f"{row['field_height']} x {row['field_width']}",
         }
-        for layer in found
+        for row in rows
     ]
     headings = {"index": "index", "layer": "layer", "kind": "kind", "channels": "channels", "map": "map size"}
-    print_table(shown, headings | {"field": "receptive field", "stride_y": "stride", "auto": "auto"})
+    print_table(cells, headings | {"field": "receptive field", "stride_y": "stride", "auto": "auto"})
 
 
-def _layer(layer: "Layer") -> dict[str, Any]:
+def _row(layer: "Layer") -> dict[str, Any]:
     return {
         "index": layer.index,
         "layer": layer.name,

@@ -1,4 +1,4 @@
-"""The command `deconvoy`. Takes words, gives text or one JSON value; work is done elsewhere, imported when needed."""
+"""The command `deconvoy`. Takes command-line arguments, prints text or one JSON value; imports each job only when it runs."""
 
 from collections.abc import Callable
 from functools import partial
@@ -9,13 +9,13 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from service.cli.terminal import accept_any_text, complain, let_go_of_output
+from service.cli.terminal import accept_any_text, complain, discard_output
 from workers.errors import DeconvoyError
 from workers.host import log, machine
 from workers.host.exit_codes import CANCELLED
 from workers.kinds import Kind
 
-COMMANDS = (  # modules of this package that add commands, in the order of the help
+COMMANDS = (  # modules of this package that add commands, in the order of `--help`
     "demo",
     "layers",
     *Kind,
@@ -37,18 +37,18 @@ COMMANDS = (  # modules of this package that add commands, in the order of the h
 
 
 class OneLine(TyperGroup):
-    """What a user or the machine did wrong is one line on standard error; any other error is a bug and shows where it is."""
+    """Commands whose expected errors are one line on standard error; any other error is a bug and has a traceback."""
 
-    def make_context(self, *words: Any, **more: Any) -> Any:  # noqa: ANN401 - as typer calls it
-        """Understand the words; some of them are answered at once, such as `--version`."""
-        return self._in_one_line(partial(super().make_context, *words, **more), lambda: "")
+    def make_context(self, *words: Any, **more: Any) -> Any:  # noqa: ANN401 - typer's signature
+        """Parse the arguments. Some are answered here, such as `--version`."""
+        return self._report(partial(super().make_context, *words, **more), lambda: "")
 
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - typer does not export its context's class to override with
-        """Run the command that was asked for."""
-        return self._in_one_line(partial(super().invoke, ctx), lambda: str(ctx.invoked_subcommand))
+        """Run the requested command."""
+        return self._report(partial(super().invoke, ctx), lambda: str(ctx.invoked_subcommand))
 
-    def resolve_command(self, ctx: Any, args: list[str]) -> Any:  # noqa: ANN401 - as typer calls it
-        """Find the command that was asked for. Flags of a job are described by the keys of its spec."""
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:  # noqa: ANN401 - typer's signature
+        """Find the requested command. A job's flags take their help from the keys of its spec."""
         name, command, rest = super().resolve_command(ctx, args)
         if command is not None and name in list(Kind):
             from service.cli.flag_help import fill_help
@@ -56,19 +56,20 @@ class OneLine(TyperGroup):
             fill_help(command.params, Kind(name))
         return name, command, rest
 
-    def _in_one_line(self, act: Callable[[], Any], command: Callable[[], str]) -> Any:  # noqa: ANN401 - what it gives
+    def _report(self, action: Callable[[], Any], command: Callable[[], str]) -> Any:  # noqa: ANN401 - typer's result
+        """Run an action and report its expected errors on one line."""
         try:
-            return act()
+            return action()
         except DeconvoyError as error:
             code, line = error.exit_code, str(error)
         except KeyboardInterrupt:
-            code, line = CANCELLED, f"stopped{_afterwards(command())}"
+            code, line = CANCELLED, f"stopped{_resume_hint(command())}"
         except (OSError, MemoryError, RecursionError) as error:
             reason = machine.trouble(error)
             if reason is None:
                 raise
             code, line = 1, reason
-            let_go_of_output()
+            discard_output()
         if log.form() is log.Form.JSON:
             log.Log().say(line, log.ERROR, exit_code=code)
         else:
@@ -81,8 +82,8 @@ for _module in COMMANDS:
     import_module(f"service.cli.{_module}").add_to(app)
 
 
-def _afterwards(command: str) -> str:
-    """What the line of an interrupted command adds. A run without a corpus keeps nothing that could be resumed."""
+def _resume_hint(command: str) -> str:
+    """How an interrupted command can be resumed, if it can: a run without a corpus stores nothing before it is published."""
     from workers.spec.kinds import SPECS
     from workers.spec.parts import JobSpec
 
@@ -98,8 +99,8 @@ def main() -> None:
     app(prog_name="deconvoy")
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _print_version(requested: bool) -> None:
+    if requested:
         typer.echo(f"deconvoy {version('deconvoy')}")
         raise typer.Exit
 
@@ -107,10 +108,10 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def _options(
     show: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
     log_format: Annotated[
-        str, typer.Option(envvar=log.FORMAT, help="Of what is logged to standard error: text or json.")
+        str, typer.Option(envvar=log.FORMAT, help="Format of log lines on standard error: text or json.")
     ] = "text",
 ) -> None:
     """See what every channel of a convolutional network looks for, over an image corpus of any size."""

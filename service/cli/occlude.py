@@ -1,12 +1,12 @@
-"""The command `occlude`. Takes flags, runs the job, reports how it ended."""
+"""The command `occlude`. Takes flags, runs the job, prints its outcome."""
 
 from typing import Annotated
 
 import typer
 
 from service.cli import drawing
-from service.cli.options import Classes, Common, Fill, Images, Label, Output, Sample, Target, over_a_corpus
-from service.cli.running import absolute, carry_out
+from service.cli.options import Classes, Common, Fill, Images, Label, Output, Sample, Target, with_common_flags
+from service.cli.running import absolute, run_spec
 
 
 def add_to(app: typer.Typer) -> None:
@@ -14,8 +14,8 @@ def add_to(app: typer.Typer) -> None:
     app.command()(occlude)
 
 
-@over_a_corpus
-def occlude(  # noqa: PLR0913 - one parameter per flag; one that is not given leaves it to the spec
+@with_common_flags
+def occlude(  # noqa: PLR0913 - one parameter per flag; the spec fills in the flags that are not given
     common: Common,
     *,
     layer: Annotated[str | None, typer.Option()] = None,
@@ -40,5 +40,5 @@ def occlude(  # noqa: PLR0913 - one parameter per flag; one that is not given le
         "corpus": {"label": label},
         "occlude": {"layer": layer, "images": images or None, "sample": sample, **square},
     }
-    asked = common.asked(OcclusionRun, flags)
-    carry_out(asked, output, as_json=common.as_json)
+    spec = common.build_spec(OcclusionRun, flags)
+    run_spec(spec, output, as_json=common.as_json)

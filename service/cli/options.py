@@ -1,4 +1,4 @@
-"""The flags that all commands over a corpus have. Takes a function of its own flags, gives a command of both and its spec."""
+"""Flags that commands share. Takes a function with its own flags, gives a command that also has the common ones, and its spec."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
@@ -9,14 +9,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from service.cli.running import absolute, absolute_corpus, absolute_model, number, spec_of
+from service.cli.running import absolute, absolute_corpus, absolute_model, build_spec, parse_number
 from service.control.addresses import from_environment
 from workers.spec import families
 
 if TYPE_CHECKING:
     from workers.spec.make import AnySpec
 
-AHEAD = ("model", "corpus", "root", "run")  # in the help before a command's own; the others come after them
+FIRST = (
+    "model",
+    "corpus",
+    "root",
+    "run",
+)  # before a command's own flags in `--help`; the other common flags follow them
 
 MODEL = f"Network: {families.forms()}, with ?weights=FILE or ?weights=ENUM."
 RootOption = Annotated[str, typer.Option("--root", help="Folder or fsspec URL of the datasets.")]
@@ -61,7 +66,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 @dataclass(frozen=True, kw_only=True)
 class Common:
-    """What every command over a corpus is told; what is not given is left to the spec."""
+    """The flags of every command over a corpus; the spec fills in those that are not given."""
 
     model: Annotated[str | None, typer.Option()] = None
     corpus: Annotated[str | None, typer.Option()] = None
@@ -74,43 +79,55 @@ class Common:
     spec: Annotated[Path | None, typer.Option(help="Spec file (TOML); flags override its keys.")] = None
     as_json: Json = False
 
-    def asked(self, kind: "type[AnySpec]", flags: Mapping[str, Any], base: dict[str, Any] | None = None) -> "AnySpec":
-        """The spec of these flags, a command's own by the spec's tables, and the file.
+    def build_spec(
+        self, kind: "type[AnySpec]", flags: Mapping[str, Any], base: dict[str, Any] | None = None
+    ) -> "AnySpec":
+        """The spec that these flags, the command's own flags and the spec file make.
+
+        Args:
+            kind: class of the spec.
+            flags: the command's own flags, by the tables of the spec.
+            base: values that the flags and the file override.
 
         Raises:
-            SpecError: the file cannot be read, or something is said that cannot be.
+            SpecError: the file cannot be read, or a value is not valid.
         """
         from workers.spec.make import merged
 
-        resources = {"actors": number(self.actors), "fewer": self.fewer, "device": self.device, "threads": self.threads}
-        told = {
+        resources = {
+            "actors": parse_number(self.actors),
+            "fewer": self.fewer,
+            "device": self.device,
+            "threads": self.threads,
+        }
+        common = {
             "run": self.run,
             "root": absolute(self.root),
             "model": {"source": absolute_model(self.model)},
             "corpus": {"source": absolute_corpus(self.corpus)},
             "resources": resources,
         }
-        return spec_of(kind, self.spec, merged(told, dict(flags)), base)
+        return build_spec(kind, self.spec, merged(common, dict(flags)), base)
 
 
-def over_a_corpus(command: Callable[..., None]) -> Callable[..., None]:
-    """A command whose flags are `Common`'s and its own; its function takes the common ones as its first argument.
+def with_common_flags(command: Callable[..., None]) -> Callable[..., None]:
+    """A command whose flags are those of `Common` and its own; its function gets the common ones as its first argument.
 
-    A flag that the function has itself, to say something else of it, is not replaced.
+    A common flag that the function redefines, for another help text, is not replaced.
     """
     own = list(signature(command).parameters.values())[1:]
     common = [
-        Parameter(each.name, Parameter.KEYWORD_ONLY, default=each.default, annotation=each.type)
-        for each in fields(Common)
-        if each.name not in {parameter.name for parameter in own}
+        Parameter(field.name, Parameter.KEYWORD_ONLY, default=field.default, annotation=field.type)
+        for field in fields(Common)
+        if field.name not in {parameter.name for parameter in own}
     ]
-    ahead = [each for each in common if each.name in AHEAD]
-    flags = [*ahead, *own, *(each for each in common if each not in ahead)]
+    first = [flag for flag in common if flag.name in FIRST]
+    flags = [*first, *own, *(flag for flag in common if flag not in first)]
 
     @wraps(command)
-    def told(**given: Any) -> None:  # noqa: ANN401 - flags
-        command(Common(**{each.name: given.pop(each.name) for each in common}), **given)
+    def with_flags(**values: Any) -> None:  # noqa: ANN401 - flags
+        command(Common(**{flag.name: values.pop(flag.name) for flag in common}), **values)
 
-    told.__signature__ = Signature(flags)  # type: ignore[attr-defined]
-    told.__annotations__ = {each.name: each.annotation for each in flags}
-    return told
+    with_flags.__signature__ = Signature(flags)  # type: ignore[attr-defined]
+    with_flags.__annotations__ = {flag.name: flag.annotation for flag in flags}
+    return with_flags

@@ -1,4 +1,4 @@
-"""The command `deconvoy query`. Takes words, gives tables, JSON or a contact sheet of a published run."""
+"""The commands `query ...`. Take a published run and a question, print a table or JSON, or draw a sheet."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -27,13 +27,27 @@ def add_to(parent: typer.Typer) -> None:
     parent.add_typer(app, name="query")
 
 
-_TOP = {"rank": "rank", "score": "score", "image_id": "image", "label": "label", "location": "y, x", "box": "field"}
-_UNIT = ("channel", "images", "max", "mean", "std", "active_share", "q50", "q99", "dead", "label", "purity")
-_FOUND = (
+_TOP_HEADINGS = {
+    "rank": "rank",
+    "score": "score",
+    "image_id": "image",
+    "label": "label",
+    "location": "y, x",
+    "box": "field",
+}
+_UNIT_COLUMNS = ("channel", "images", "max", "mean", "std", "active_share", "q50", "q99", "dead", "label", "purity")
+_FINDING_COLUMNS = (
     *("run", "job", "row", "layer", "channel", "class_name", "probability", "restart", "status", "error"),
     *("transform", "amount", "relative_distance"),
 )
-_IMAGE = {"layer": "layer", "channel": "channel", "rank": "rank", "score": "score", "location": "y, x", "box": "field"}
+_IMAGE_HEADINGS = {
+    "layer": "layer",
+    "channel": "channel",
+    "rank": "rank",
+    "score": "score",
+    "location": "y, x",
+    "box": "field",
+}
 
 
 @app.command()
@@ -47,7 +61,7 @@ def top(
     """List a channel's top images, strongest first."""
     from service.query import catalog, scans
 
-    _show_top(scans.top(catalog.find(Root(root), run), layer, channel), _TOP, as_json=as_json)
+    _show_top(scans.top(catalog.find(Root(root), run), layer, channel), _TOP_HEADINGS, as_json=as_json)
 
 
 @app.command()
@@ -75,13 +89,13 @@ def units(  # noqa: PLR0913 - one parameter per flag
 
     choice = Choice(sort, at_least, at_most, label, dead)
     tables = read_layer(catalog.find(Root(root), run), layer)
-    known = {each.label for each in tables.channels if each.label is not None}
+    known = {row.label for row in tables.channels if row.label is not None}
     if label is not None and label not in known:
         raise QueryError(
             f"{label!r} is not the most common label of any channel of layer {layer!r}; {nearest(label, known)}"
         )
     rows = [asdict(row) for row in tables.chosen(choice)[:limit]]
-    _show(rows, {name: name.replace("_", " ") for name in _UNIT}, as_json=as_json)
+    _show(rows, {name: name.replace("_", " ") for name in _UNIT_COLUMNS}, as_json=as_json)
 
 
 @app.command()
@@ -95,8 +109,8 @@ def label(
     """List channels of all layers whose top images share a label, purest first."""
     from service.query import catalog, labels
 
-    found = [asdict(row) for row in labels.labelled(catalog.find(Root(root), run), name)[:limit]]
-    _show(found, {"layer": "layer", "channel": "channel", "images": "images", "top": "of"}, as_json=as_json)
+    rows = [asdict(row) for row in labels.labelled(catalog.find(Root(root), run), name)[:limit]]
+    _show(rows, {"layer": "layer", "channel": "channel", "images": "images", "top": "of"}, as_json=as_json)
 
 
 @app.command()
@@ -111,12 +125,12 @@ def found(
 
     runs, corpus = catalog.some(Root(root)), catalog.find(Root(root), run, None).corpus
     rows = [
-        {"run": each.run.run, "job": each.run.job, "row": each.number, **each.values}
-        for each in findings.of_image(runs, corpus, image_id)
+        {"run": finding.run.run, "job": finding.run.job, "row": finding.number, **finding.values}
+        for finding in findings.of_image(runs, corpus, image_id)
     ]
     if not rows:
         raise QueryError(f"no occlusion, inversion or invariance run over {corpus!r} contains image {image_id!r}")
-    _show(rows, {name: name.replace("_", " ") for name in _FOUND}, as_json=as_json)
+    _show(rows, {name: name.replace("_", " ") for name in _FINDING_COLUMNS}, as_json=as_json)
 
 
 @app.command()
@@ -129,7 +143,7 @@ def image(
     """List the channels that have this image among their top images."""
     from service.query import catalog, scans
 
-    _show_top(scans.image(catalog.find(Root(root), run), image_id), _IMAGE, as_json=as_json)
+    _show_top(scans.image(catalog.find(Root(root), run), image_id), _IMAGE_HEADINGS, as_json=as_json)
 
 
 @app.command()
@@ -148,42 +162,51 @@ def sheet(
 ) -> None:
     """Draw a run as one picture: Figure 2 of Zeiler & Fergus for a scan, Figure 4 for evolution, and so on."""
     from service.cli.console import print_json
-    from service.query import catalog, scans
+    from service.query import catalog
 
-    found = catalog.find(Root(root), run, None if layer is None or run is not None else "scan")
-    wanted: tuple[int, ...] = ()
-    if layer is not None and found.job == "evolve":
-        wanted = _numbers(found, layer, channels) or drawing.changing(found, layer)
-        drawing.draw_strips(found, layer, wanted, output)
-    elif layer is not None and found.job != "scan":
-        raise QueryError(f"run {found.run!r} is a run of {found.job}, which is drawn as a whole: omit --layer")
-    elif found.job != "scan":
-        drawing.draw_instrument(found, output)
-    elif layer is None:
-        raise QueryError(f"run {found.run!r} is a scan: give --layer, such as {found.layers[-1].name}")
-    else:
-        wanted = _numbers(found, layer, channels) or scans.living(found, layer, drawing.SHEET_CHANNELS)
-        drawing.draw_layer(found, layer, wanted, output)
+    published = catalog.find(Root(root), run, None if layer is None or run is not None else "scan")
+    drawn = _draw(published, layer, channels, output)
     if as_json:
-        print_json({"run": found.run, "layer": layer, "channels": wanted, "sheet": str(output)})
+        print_json({"run": published.run, "layer": layer, "channels": drawn, "sheet": str(output)})
     else:
         echo(str(output))
 
 
-def _numbers(run: "PublishedRun", layer: str, channels: str | None) -> tuple[int, ...]:
-    """The channels that were asked for, if any were."""
-    about = run.layer(layer)
-    return drawing.numbers(channels, about.channels) if channels else ()
+def _draw(run: "PublishedRun", layer: str | None, channels: str | None, output: Path) -> tuple[int, ...]:
+    """Draw a run, or a layer of it, and give the channels that were drawn, if they were chosen."""
+    from service.query import scans
+
+    if run.job not in ("scan", "evolve") and layer is not None:
+        raise QueryError(f"run {run.run!r} is a run of {run.job}, which is drawn as a whole: omit --layer")
+    if run.job == "scan" and layer is None:
+        raise QueryError(f"run {run.run!r} is a scan: give --layer, such as {run.layers[-1].name}")
+    if layer is None:
+        drawing.draw_instrument(run, output)
+        return ()
+    if run.job == "evolve":
+        numbers = _parse(run, layer, channels) or drawing.strip_channels(run, layer)
+        drawing.draw_strips(run, layer, numbers, output)
+    else:
+        numbers = _parse(run, layer, channels) or scans.living(run, layer, drawing.SHEET_CHANNELS)
+        drawing.draw_layer(run, layer, numbers, output)
+    return numbers
+
+
+def _parse(run: "PublishedRun", layer: str, channels: str | None) -> tuple[int, ...]:
+    """The requested channels of a layer; empty if none were requested."""
+    count = run.layer(layer).channels
+    return drawing.parse_channels(channels, count) if channels else ()
 
 
 def _show_top(rows: "tuple[Top, ...]", columns: dict[str, str], *, as_json: bool) -> None:
-    plain = [asdict(row) for row in rows]
-    more = [{"location": f"{row['y']}, {row['x']}", "box": _box(row)} for row in plain]
-    _show(plain if as_json else [row | add for row, add in zip(plain, more, strict=True)], columns, as_json=as_json)
+    values = [asdict(row) for row in rows]
+    if not as_json:
+        values = [row | {"location": f"{row['y']}, {row['x']}", "box": _box(row)} for row in values]
+    _show(values, columns, as_json=as_json)
 
 
 def _show(rows: "Sequence[dict[str, Any]]", columns: dict[str, str], *, as_json: bool) -> None:
-    """Print rows: as one JSON value whole, or some of their columns as a table, which they need not all have."""
+    """Print rows as one JSON value, or some of their columns as a table; a column that a row lacks is empty."""
     from service.cli.console import print_json, print_table
 
     if as_json:
@@ -193,5 +216,5 @@ def _show(rows: "Sequence[dict[str, Any]]", columns: dict[str, str], *, as_json:
 
 
 def _box(row: dict[str, int]) -> str:
-    """Rows and columns of the receptive field, model-input pixels."""
+    """The rows and columns of a receptive field, model-input pixels."""
     return f"{row['box_top']}:{row['box_bottom']}, {row['box_left']}:{row['box_right']}"

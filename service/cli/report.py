@@ -1,4 +1,4 @@
-"""The command `report`. Takes a run id, writes the run as one HTML file."""
+"""The command `report`. Takes a run id, writes the run to one HTML file."""
 
 from pathlib import Path
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""The command `retry-rejects`. Takes files or a run, deletes stored verdicts."""
+"""The command `retry-rejects`. Takes URIs or a run, deletes the stored verdicts on these files."""
 
 from dataclasses import asdict
 from typing import Annotated
@@ -26,11 +26,11 @@ def retry_rejects(
     from service.control.rejects import retry, retry_of
     from service.query import catalog
 
-    place = existing(root)
-    verdicts = retry(place, uris or ()) if run is None else retry_of(catalog.find(place, run, None), uris or ())
+    store = existing(root)
+    verdicts = retry(store, uris or ()) if run is None else retry_of(catalog.find(store, run, None), uris or ())
     if as_json:
-        print_json([asdict(each) for each in verdicts])
+        print_json([asdict(verdict) for verdict in verdicts])
         return
-    for each in verdicts:
-        echo(f"{each.uri}  {each.reason}: {each.detail}")
-    echo(f"{len(verdicts):,} files will be read again by the next scan")
+    for verdict in verdicts:
+        echo(f"{verdict.uri}  {verdict.reason}: {verdict.detail}")
+    echo(f"the next scan reads {len(verdicts):,} files again")

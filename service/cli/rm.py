@@ -7,6 +7,7 @@ import typer
 
 from service.cli.options import Json, RootOption
 from service.cli.submissions import schedules_of
+from service.cli.terminal import echo
 from workers.store.root import existing
 
 
@@ -24,15 +25,15 @@ def rm(
     from datetime import UTC, datetime, timedelta
 
     from service.cli.console import print_json
-    from service.cli.running import size
+    from service.cli.running import format_size
     from service.control.housekeeping import Housekeeping
     from workers.spec.make import check_run_id
 
-    place = existing(root)
-    keeper = Housekeeping(place, schedules_of(place), datetime.now(UTC), timedelta(0))
+    store = existing(root)
+    keeper = Housekeeping(store, schedules_of(store), datetime.now(UTC), timedelta(0))
     files = keeper.removal_of(check_run_id(run))
     keeper.remove(files)
     if as_json:
-        print_json({"removed": [asdict(each) for each in files]})
+        print_json({"removed": [asdict(file) for file in files]})
         return
-    typer.echo(f"removed run {run}: {len(files):,} files, {size(sum(each.bytes for each in files))}")
+    echo(f"removed run {run}: {len(files):,} files, {format_size(sum(file.bytes for file in files))}")

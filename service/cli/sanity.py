@@ -1,15 +1,15 @@
-"""The command `sanity`. Takes words, runs the randomisation check of a scan's units, tells how it ended."""
+"""The command `sanity`. Takes flags, runs the randomisation check of a scan's units, prints its outcome."""
 
 from typing import Annotated, Any
 
 import typer
 
 from service.cli import drawing
-from service.cli.options import Common, Layers, Output, over_a_corpus
-from service.cli.running import absolute, carry_out
+from service.cli.options import Common, Layers, Output, with_common_flags
+from service.cli.running import absolute, run_spec
 from workers.errors import UsageError
 
-MOST_CHANNELS = 1_000_000  # of any layer: which it has is for the job to judge
+MOST_CHANNELS = 1_000_000  # of any layer; the job checks which channels a layer has
 
 
 def add_to(app: typer.Typer) -> None:
@@ -17,8 +17,8 @@ def add_to(app: typer.Typer) -> None:
     app.command()(sanity)
 
 
-@over_a_corpus
-def sanity(  # noqa: PLR0913 - one parameter per flag; one that is not given leaves it to the spec
+@with_common_flags
+def sanity(  # noqa: PLR0913 - one parameter per flag; the spec fills in the flags that are not given
     common: Common,
     *,
     from_run: Annotated[
@@ -42,26 +42,28 @@ def sanity(  # noqa: PLR0913 - one parameter per flag; one that is not given lea
 
     if common.spec is None and from_run is None:
         raise UsageError("sanity needs --from-run: a scan under the same root whose units are checked")
-    units = {"from_run": from_run, "layers": layers or None, "channels": _numbers(channels), "ranks": ranks}
-    how = {"sample": sample, "stages": stages, "modes": modes or None, "draws": draws, "seed": seed}
-    asked = common.asked(SanityRun, {"sanity": {**units, **how}}, _of_scan(absolute(common.root), from_run))
-    carry_out(asked, output, as_json=common.as_json)
+    units = {"from_run": from_run, "layers": layers or None, "channels": _parse(channels), "ranks": ranks}
+    randomisation = {"sample": sample, "stages": stages, "modes": modes or None, "draws": draws, "seed": seed}
+    spec = common.build_spec(
+        SanityRun, {"sanity": {**units, **randomisation}}, _spec_of_scan(absolute(common.root), from_run)
+    )
+    run_spec(spec, output, as_json=common.as_json)
 
 
-def _of_scan(root: str | None, run: str | None) -> dict[str, Any]:
-    """Model, corpus and limits of the scan, so that they need not be said again.
+def _spec_of_scan(root: str | None, run: str | None) -> dict[str, Any]:
+    """The model, corpus and limits of a scan, so that they need not be given again.
 
     Raises:
-        RunError: there is no such scan.
+        RunError: the scan does not exist.
     """
     if root is None or run is None:
         return {}
     from service.query import catalog
     from workers.store.root import Root
 
-    told = catalog.find(Root(root), run).spec
-    return {part: told[part] for part in ("model", "corpus", "limits") if part in told}
+    spec = catalog.find(Root(root), run).spec
+    return {part: spec[part] for part in ("model", "corpus", "limits") if part in spec}
 
 
-def _numbers(text: str | None) -> tuple[int, ...] | None:
-    return drawing.numbers(text, MOST_CHANNELS) if text else None
+def _parse(text: str | None) -> tuple[int, ...] | None:
+    return drawing.parse_channels(text, MOST_CHANNELS) if text else None

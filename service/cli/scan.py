@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.cli.options import Common, Label, Layers, Method, over_a_corpus
-from service.cli.running import carry_out, size
+from service.cli.options import Common, Label, Layers, Method, with_common_flags
+from service.cli.running import format_size, run_spec
 
 if TYPE_CHECKING:
     from workers.spec.scan import RunSpec
@@ -17,8 +17,8 @@ def add_to(app: typer.Typer) -> None:
     app.command()(scan)
 
 
-@over_a_corpus
-def scan(  # noqa: PLR0913 - one parameter per flag; one that is not given leaves it to the spec
+@with_common_flags
+def scan(  # noqa: PLR0913 - one parameter per flag; the spec fills in the flags that are not given
     common: Common,
     *,
     layers: Layers = None,
@@ -41,22 +41,22 @@ def scan(  # noqa: PLR0913 - one parameter per flag; one that is not given leave
     """Find each channel's strongest images in a corpus and project their activation down to pixels."""
     from workers.spec.scan import RunSpec
 
-    what = {"layers": layers or None, "k": k, "batch": batch, "shard": shard, "distinct": distinct}
+    keys = {"layers": layers or None, "k": k, "batch": batch, "shard": shard, "distinct": distinct}
     flags = {
         "model": {"resize": resize, "crop": crop, "interpolation": interpolation},
         "corpus": {"label": label, "group": group},
-        "scan": {**what, "max_reject_share": max_reject_share},
+        "scan": {**keys, "max_reject_share": max_reject_share},
         "project": {"method": method, "image_format": image_format, "previews": previews},
         "resources": {"precision": precision},
     }
-    asked = common.asked(RunSpec, flags)
+    spec = common.build_spec(RunSpec, flags)
     if dry_run:
-        _plan(asked, as_json=common.as_json)
+        _print_plan(spec, as_json=common.as_json)
     else:
-        carry_out(asked, None, as_json=common.as_json)
+        run_spec(spec, None, as_json=common.as_json)
 
 
-def _plan(spec: "RunSpec", *, as_json: bool) -> None:
+def _print_plan(spec: "RunSpec", *, as_json: bool) -> None:
     from jobs.dry_run import dry_run
     from service.cli.console import print_json, print_table
 
@@ -64,6 +64,6 @@ def _plan(spec: "RunSpec", *, as_json: bool) -> None:
     if as_json:
         print_json(plan)
         return
-    plan["estimated_bytes"] = f"{size(plan['estimated_bytes'])}, roughly"
+    plan["estimated_bytes"] = f"about {format_size(plan['estimated_bytes'])}"
     rows = [{"what": name.replace("_", " "), "plan": str(value)} for name, value in plan.items()]
     print_table(rows, {"what": "what", "plan": "plan"})

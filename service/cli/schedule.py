@@ -1,4 +1,4 @@
-"""The commands of schedules. Takes words, keeps schedules under a root, and submits what is due."""
+"""The commands `schedule ...`. Take a root and schedules, store them under it, and submit runs when they are due."""
 
 import time
 from dataclasses import asdict
@@ -48,10 +48,10 @@ def add_schedule(  # noqa: PLR0913 - one parameter per flag
     from service.control.timetable import Overlap, Schedule
 
     if overlap not in list(Overlap):
-        raise UsageError(f"overlap {overlap!r} is none of refuse, queue and cancel")
+        raise UsageError(f"unknown overlap {overlap!r}; use refuse, queue or cancel")
     kind, values = read_spec(spec, job)
     schedules = _schedules(uploads.root_of(values), address)
-    schedules.add(Schedule(name, cron, tz, kind, uploads.prepared(values, address), Overlap(overlap), keep))
+    schedules.add(Schedule(name, cron, tz, kind, uploads.upload(values, address), Overlap(overlap), keep))
     echo(f"{name} fires at {cron!r} of {tz}")
 
 
@@ -61,11 +61,11 @@ def list_schedules(root: RootOption, as_json: Json = False) -> None:
     from service.cli.console import print_json, print_table
 
     schedules = schedules_of(existing(root))
-    known, wrong = schedules.readable()
-    for problem in wrong.values():
+    known, problems = schedules.readable()
+    for problem in problems.values():
         complain(problem)
     fires = schedules.last_fires()
-    rows = [asdict(each) | _last(fires.get(each.name)) for each in known]
+    rows = [asdict(schedule) | _last(fires.get(schedule.name)) for schedule in known]
     if as_json:
         print_json(rows)
     else:
@@ -112,15 +112,15 @@ def run_schedules(
 
     With --once the exit code is 1 if something is due and cannot be submitted now.
     """
-    from service.cli.serve import look, look_again
+    from service.cli.serve import submit_due, try_to_submit_due
 
     schedules = _schedules(existing(root), address)
     if once:
-        raise typer.Exit(int(any(fire.error for fire in look(schedules))))
-    fires = look_again(schedules)
+        raise typer.Exit(int(any(fire.error for fire in submit_due(schedules))))
+    fires = try_to_submit_due(schedules)
     while True:
         time.sleep(EVERY_S)
-        fires = look_again(schedules, fires)
+        fires = try_to_submit_due(schedules, fires)
 
 
 def _schedules(root: Root, address: str) -> "Schedules":

@@ -1,4 +1,4 @@
-"""The command `serve`. Takes an address to listen on and what is allowed; serves the atlas and the control plane."""
+"""The command `serve`. Takes a root, an address and permissions, serves the atlas and the HTTP API."""
 
 import signal
 import socket
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from service.control.submissions import Submissions
     from service.control.timetable import Fire
 
-EVERY_S = 20.0
-ENDING_S = 10.0
+EVERY_S = 20.0  # between looks for due schedules
+ENDING_S = 10.0  # limit of each step of a shutdown
 
 
 def add_to(app: typer.Typer) -> None:
@@ -74,44 +74,43 @@ def serve(  # noqa: PLR0913 - one parameter per flag
     from service.http.keys import Keys
     from service.http.places import Allowed
 
-    place = checked(root, host)
+    store = require_keys(root, host)
     allowed = Allowed(tuple(allow or ()))
-    rules = Rules(per_minute, keyless=is_here(host) and not Keys(place))
-    with listening(host, port) as (there, shown):
+    rules = Rules(per_minute, keyless=is_here(host) and not Keys(store))
+    with listen(host, port) as (listener, url):
         cluster = RayCluster(address) if address else LocalCluster()
-        submissions = Submissions(place, cluster)
-        schedules = Schedules(place, submissions)
-        watched = Watched(Statuses(place, PromptCluster(cluster)))
+        submissions = Submissions(store, cluster)
+        schedules = Schedules(store, submissions)
+        watched = Watched(Statuses(store, PromptCluster(cluster)))
         control = web.Control(submissions, schedules, allowed, watched)
-        app = web.create(place, originals=originals, control=control, rules=rules)
+        app = web.create(store, originals=originals, control=control, rules=rules)
         server = uvicorn.Server(config(app, trusted_proxy or ()))
-        typer.echo(f"the atlas is at {shown}")
-        with in_order(), cluster, nullcontext() if address else letting_go(submissions), ticking(schedules):
-            server.run(sockets=[there])
+        typer.echo(f"the atlas is at {url}")
+        with exit_on_sigterm(), cluster, nullcontext() if address else cancel_at_end(submissions), scheduler(schedules):
+            server.run(sockets=[listener])
 
 
-def checked(root: str, host: str) -> Root:
+def require_keys(root: str, host: str) -> Root:
     """The root, if it may be served at an address.
 
     Raises:
-        UsageError: it does not exist, or has no keys and others could reach it.
+        UsageError: the root does not exist, or it has no keys and other machines can reach the address.
     """
     from service.http.keys import Keys
 
-    place = existing(root)
-    if not is_here(host) and not Keys(place):
-        raise UsageError(
-            f"{host} can be reached by others, and this root has no keys: make one with `deconvoy keys add NAME --root {root}`"
-        )
-    return place
+    store = existing(root)
+    if not is_here(host) and not Keys(store):
+        way_out = f"create one with `deconvoy keys add NAME --root {root}`"
+        raise UsageError(f"other machines can reach {host}, and this root has no keys: {way_out}")
+    return store
 
 
 @contextmanager
-def listening(host: str, port: int) -> "Iterator[tuple[socket.socket, str]]":
-    """A socket that listens, and its address as one types it.
+def listen(host: str, port: int) -> "Iterator[tuple[socket.socket, str]]":
+    """A socket that listens, and its URL.
 
     Raises:
-        UsageError: it cannot be had.
+        UsageError: the address is not available.
     """
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
@@ -123,8 +122,8 @@ def listening(host: str, port: int) -> "Iterator[tuple[socket.socket, str]]":
 
 
 @contextmanager
-def in_order() -> "Iterator[None]":
-    """Have SIGTERM end the block as an error would: uvicorn raises it again once it has ended, which kills the process."""
+def exit_on_sigterm() -> "Iterator[None]":
+    """Make SIGTERM end the block like an exception; uvicorn raises it again when it ends, which would kill the process."""
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
         yield
@@ -133,30 +132,32 @@ def in_order() -> "Iterator[None]":
 
 
 @contextmanager
-def letting_go(submissions: "Submissions") -> "Iterator[None]":
-    """At the end of the block cancel the runs whose Ray ends with this process, so that they do not look alive."""
+def cancel_at_end(submissions: "Submissions") -> "Iterator[None]":
+    """Cancel, at the end of the block, the runs whose Ray ends with this process; they would look alive otherwise."""
     try:
         yield
     finally:
         try:
-            cancelled = Pool("their store or their Ray", 1, ENDING_S).ask(submissions.cancel_all)
+            cancelled = Pool("the store or Ray", 1, ENDING_S).ask(submissions.cancel_all)
         except Unavailable as error:
-            Log().say(f"the runs on the Ray of this service end without being cancelled: {error}", log.WARNING)
+            Log().say(f"runs on the Ray of this service were not cancelled: {error}", log.WARNING)
         else:
             if cancelled:
-                line = f"cancelled with the Ray of this service: {', '.join(cancelled)}; submit again to resume"
-                Log().say(line, log.WARNING)
+                runs = ", ".join(cancelled)
+                Log().say(
+                    f"cancelled {runs}, because the Ray of this service ends; submit again to resume", log.WARNING
+                )
 
 
 @contextmanager
-def ticking(schedules: "Schedules") -> "Iterator[None]":
-    """Submit what is due, beside everything else, until the end of the block."""
+def scheduler(schedules: "Schedules") -> "Iterator[None]":
+    """Submit due runs in a thread until the end of the block."""
     ended = threading.Event()
 
     def tick() -> None:
         fires: Sequence[Fire] = ()
         while not ended.wait(EVERY_S):
-            fires = look_again(schedules, fires)
+            fires = try_to_submit_due(schedules, fires)
 
     thread = threading.Thread(target=tick, name="schedules", daemon=True)
     thread.start()
@@ -164,11 +165,11 @@ def ticking(schedules: "Schedules") -> "Iterator[None]":
         yield
     finally:
         ended.set()
-        thread.join(ENDING_S)  # a store that hangs does not keep the service from ending
+        thread.join(ENDING_S)  # a store that hangs must not block the shutdown
 
 
-def look(schedules: "Schedules", before: "Sequence[Fire]" = ()) -> "Sequence[Fire]":
-    """Submit what is due, and log what has been fired, is refused or waits, unless the look before has logged it."""
+def submit_due(schedules: "Schedules", before: "Sequence[Fire]" = ()) -> "Sequence[Fire]":
+    """Submit due runs, and log the fires that the previous call, which returned `before`, has not logged."""
     fires = schedules.tick()
     for fire in fires:
         if fire not in before:
@@ -176,10 +177,10 @@ def look(schedules: "Schedules", before: "Sequence[Fire]" = ()) -> "Sequence[Fir
     return fires
 
 
-def look_again(schedules: "Schedules", before: "Sequence[Fire]" = ()) -> "Sequence[Fire]":
-    """As `look`, for callers that look again: a store that fails is logged, and may work then."""
+def try_to_submit_due(schedules: "Schedules", before: "Sequence[Fire]" = ()) -> "Sequence[Fire]":
+    """As `submit_due`, for callers in a loop: a failure of the store is logged and tried again by the next call."""
     try:
-        return look(schedules, before)
-    except Exception as error:  # noqa: BLE001 - stores raise what they like
+        return submit_due(schedules, before)
+    except Exception as error:  # noqa: BLE001 - stores raise errors of any type
         Log().say(f"schedules: {type(error).__name__}: {error}", log.ERROR, error=error)
         return before

@@ -1,4 +1,4 @@
-"""The commands `sql` and `views`. Takes SQL or a file's name; prints rows, or writes views."""
+"""The commands `sql` and `views`. Take a query and print its rows, or write views to a file."""
 
 import datetime
 import decimal
@@ -20,7 +20,7 @@ def add_to(app: typer.Typer) -> None:
     app.command()(views)
 
 
-_SAID: tuple[tuple[tuple[type, ...], Callable[[Any], Any]], ...] = (
+_AS_JSON: tuple[tuple[tuple[type, ...], Callable[[Any], Any]], ...] = (
     ((type(None), bool, int, str), lambda value: value),
     ((bytes, bytearray, memoryview), lambda value: f"{len(value):,} bytes"),
     ((datetime.date, datetime.time), lambda value: value.isoformat()),
@@ -28,7 +28,7 @@ _SAID: tuple[tuple[tuple[type, ...], Callable[[Any], Any]], ...] = (
 )
 
 
-_JSON_CELL_BYTES, _TEXT_CELL_BYTES = 300, 1100  # what printing a value takes (measured)
+_JSON_CELL_BYTES, _TEXT_CELL_BYTES = 300, 1100  # memory for printing one value (measured)
 
 
 def sql(
@@ -48,12 +48,12 @@ def sql(
     Files, extensions and the network are blocked unless --unsafe is given.
     """
     from service.cli.console import print_json, print_table
-    from service.query import sql as answers
+    from service.query import sql as tables
 
     cell_bytes = _JSON_CELL_BYTES if as_json else _TEXT_CELL_BYTES
-    answer = answers.ask(Root(root), query, answers.Limits(memory, timeout, unsafe, cell_bytes))
-    names = _apart(answer.columns)
-    rows = [dict(zip(names, map(_plain, row), strict=True)) for row in answer.rows]
+    answer = tables.ask(Root(root), query, tables.Limits(memory, timeout, unsafe, cell_bytes))
+    names = _number_duplicates(answer.columns)
+    rows = [dict(zip(names, map(_to_json, row), strict=True)) for row in answer.rows]
     if as_json:
         print_json(rows)
     else:
@@ -65,29 +65,29 @@ def views(
     output: Annotated[Path, typer.Option("-o", "--output", help="SQL file to write.")] = Path("views.sql"),
 ) -> None:
     """Write `CREATE VIEW` statements over the files of all published runs, for any DuckDB."""
-    from service.query import sql as answers
+    from service.query import sql as tables
 
-    write_text(output, "views", answers.views(Root(root)))
+    write_text(output, "views", tables.views(Root(root)))
 
 
-def _apart(names: Iterable[str]) -> list[str]:
-    """Names of columns, those that come again with a number."""
-    found: list[str] = []
+def _number_duplicates(names: Iterable[str]) -> list[str]:
+    """Column names, made unique with numbers."""
+    unique: list[str] = []
     for name in names:
-        number = sum(each == name or each.startswith(f"{name}_") for each in found)
-        found.append(f"{name}_{number}" if name in found else name)
-    return found
+        number = sum(other == name or other.startswith(f"{name}_") for other in unique)
+        unique.append(f"{name}_{number}" if name in unique else name)
+    return unique
 
 
-def _plain(value: Any) -> Any:  # noqa: ANN401 - DuckDB's values, JSON's values
-    """A value as JSON knows it; pictures and other bytes by their size alone."""
+def _to_json(value: Any) -> Any:  # noqa: ANN401 - DuckDB's values, JSON's values
+    """A value of DuckDB as JSON; pictures and other bytes as their size."""
     if isinstance(value, dict):
-        return {str(key): _plain(each) for key, each in value.items()}
+        return {str(key): _to_json(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
+        return [_to_json(item) for item in value]
     if isinstance(value, float):
         return value if math.isfinite(value) else None
-    for kinds, say in _SAID:
-        if isinstance(value, kinds):
-            return say(value)
+    for types, convert in _AS_JSON:
+        if isinstance(value, types):
+            return convert(value)
     return str(value)

@@ -1,4 +1,4 @@
-"""The commands `status`, `logs` and `cancel`. Takes run ids, reports submitted runs, prints their logs, stops them."""
+"""The commands `status`, `logs` and `cancel`. Take run ids, print the states or logs of submitted runs, or cancel a run."""
 
 import time
 from dataclasses import asdict
@@ -20,7 +20,7 @@ from workers.store.root import existing
 
 
 def add_to(app: typer.Typer) -> None:
-    """Add the command."""
+    """Add the commands."""
     app.command()(status)
     app.command()(logs)
     app.command()(cancel)
@@ -38,15 +38,15 @@ def status(
 
     submissions = submissions_of(existing(root), address)
     if run is not None:
-        found = wait_for_end(submissions, run) if watch else submissions.status(run)
-        print_status(found, submissions.root, as_json=as_json)
+        current = wait_for_end(submissions, run) if watch else submissions.status(run)
+        print_status(current, submissions.root, as_json=as_json)
         return
-    rows = [asdict(each) for each in submissions.statuses()]
+    rows = [asdict(current) for current in submissions.statuses()]
     if as_json:
         print_json(rows)
         return
-    shown = [row | {"progress": describe_progress(row)} for row in rows]
-    print_table(shown, {name: name for name in ("run", "job", "state", "attempt", "progress", "waits", "error")})
+    rows = [row | {"progress": describe_progress(row)} for row in rows]
+    print_table(rows, {name: name for name in ("run", "job", "state", "attempt", "progress", "waits", "error")})
 
 
 def logs(
@@ -56,16 +56,16 @@ def logs(
     follow: Annotated[bool, typer.Option("-f", "--follow", help="Follow the log until the run ends.")] = False,
 ) -> None:
     """Print the log of a run's last attempt."""
-    submissions, shown, attempt = submissions_of(existing(root), address), 0, 0
+    submissions, printed, attempt = submissions_of(existing(root), address), 0, 0
     while True:
-        found, text = submissions.status(run), submissions.logs(run)
-        if found.attempt != attempt:  # it was submitted again
-            shown, attempt = 0, found.attempt
-        echo_log(text[shown:])
-        shown = len(text)
-        if not (follow and found.state in live_states()):
+        current, text = submissions.status(run), submissions.logs(run)
+        if current.attempt != attempt:  # the run was submitted again
+            printed, attempt = 0, current.attempt
+        echo_log(text[printed:])
+        printed = len(text)
+        if not (follow and current.state in live_states()):
             if not text:
-                complain(f"the cluster at {address} has no log of run {run!r}, which is {found.state}")
+                complain(f"the cluster at {address} has no log of run {run!r}, which is {current.state}")
             return
         time.sleep(EVERY_S)
 

@@ -1,4 +1,4 @@
-"""Submitted runs for the commands. Takes a root and an address, gives submissions, progress lines and summaries."""
+"""Submitted runs in commands. Takes a root and an address, gives submissions, and prints their progress and state."""
 
 import time
 from collections.abc import Mapping
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from service.control.submissions import Submissions
 
 EVERY_S = 1.0
-REPORT_EVERY_S = 10.0  # within a phase; a new phase is reported at once
+REPORT_EVERY_S = 10.0  # within a phase; a new phase is printed at once
 
 
 def submissions_of(root: Root, address: str | None) -> "Submissions":
-    """The submitted runs of a root, on the cluster at an address; without one they are only read."""
+    """The submitted runs of a root, on the cluster at an address; without an address they can only be read."""
     from service.control.clusters import Nowhere, RayCluster
     from service.control.submissions import Submissions
 
@@ -26,35 +26,35 @@ def submissions_of(root: Root, address: str | None) -> "Submissions":
 
 
 def schedules_of(root: Root) -> "Schedules":
-    """The schedules of a root, to read; no cluster is asked."""
+    """The schedules of a root, to be read without a cluster."""
     from service.control.schedules import Schedules
 
     return Schedules(root, submissions_of(root, None))
 
 
 def live_states() -> tuple[str, ...]:
-    """States of runs that have not ended."""
+    """The states of runs that have not ended."""
     from service.control.statuses import LIVE
 
     return LIVE
 
 
 def wait_for_end(submissions: "Submissions", run: str) -> "Status":
-    """Wait for a run to end, and report its progress whenever it changes."""
-    before, told_at = None, 0.0
+    """Wait for a run to end, and print its progress when it changes."""
+    printed, printed_at = None, 0.0
     while True:
         status = submissions.status(run)
-        what = (status.state, status.error or status.waits, status.progress.phase if status.progress else "")
-        if what != before or time.monotonic() - told_at >= REPORT_EVERY_S:
+        current = (status.state, status.error or status.waits, status.progress.phase if status.progress else "")
+        if current != printed or time.monotonic() - printed_at >= REPORT_EVERY_S:
             echo(f"{status.state} {describe_progress(asdict(status))} {status.error or status.waits}".strip(), err=True)
-            before, told_at = what, time.monotonic()
+            printed, printed_at = current, time.monotonic()
         if status.state not in live_states():
             return status
         time.sleep(EVERY_S)
 
 
 def describe_progress(status: Mapping[str, Any]) -> str:
-    """How far a run is, or was; empty for one that is published, or has not begun its work."""
+    """The progress of a run in words; empty if the run is published or has not started to work."""
     from workers.store.attempts import WAITING
 
     progress = status["progress"]
@@ -82,7 +82,7 @@ def print_status(status: "Status", root: Root, *, as_json: bool) -> None:
         "progress": describe_progress(asdict(status)),
         "error": status.error,
         "waits": status.waits,
-        "look": drawing.next_look(catalog.find(root, status.run, None)) if status.state == "published" else "",
+        "look": drawing.draw_command(catalog.find(root, status.run, None)) if status.state == "published" else "",
     }.items():
         if text:
             echo(f"{name:8} {text}")

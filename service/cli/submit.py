@@ -1,4 +1,4 @@
-"""The command `submit`. Takes a spec file and a cluster, submits a run, waits for it if asked to."""
+"""The command `submit`. Takes a spec file and a cluster, submits a run, and waits for its end with --wait."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -36,28 +36,27 @@ def submit(  # noqa: PLR0913 - one parameter per flag
     from workers.spec.make import merged
 
     kind, values = read_spec(spec, job)
-    more = {"run": run} | ({"resources": {"fewer": True}} if fewer else {})
-    asked = merged(values, more)
-    submissions = submissions_of(uploads.root_of(asked), address)
-    uploads.check(asked, address)
-    submissions.check_cluster(str(submissions.checked(kind, asked)["run"]))  # before anything is uploaded
-    found = submissions.submit(kind, uploads.prepared(asked, address))
+    values = merged(values, {"run": run} | ({"resources": {"fewer": True}} if fewer else {}))
+    submissions = submissions_of(uploads.root_of(values), address)
+    uploads.check(values, address)
+    submissions.check_cluster(str(submissions.checked(kind, values)["run"]))  # before anything is uploaded
+    status = submissions.submit(kind, uploads.upload(values, address))
     if not wait:
-        print_status(found, submissions.root, as_json=as_json)
+        print_status(status, submissions.root, as_json=as_json)
         return
-    found = wait_for_end(submissions, found.run)
-    print_status(found, submissions.root, as_json=as_json)
-    code, why = _ending(submissions, found)
-    if why:
-        complain(why)
+    status = wait_for_end(submissions, status.run)
+    print_status(status, submissions.root, as_json=as_json)
+    code, reason = _exit_code(submissions, status)
+    if reason:
+        complain(reason)
     raise typer.Exit(code)
 
 
-def _ending(submissions: "Submissions", status: "Status") -> tuple[int, str]:
-    """The exit code of a run that has ended, and why it is not 0.
+def _exit_code(submissions: "Submissions", status: "Status") -> tuple[int, str]:
+    """The exit code of a run that has ended, and the reason if it is not 0.
 
-    That of a published run is in its manifest, which is there before its attempt has said that it ended. An attempt that no
-    cluster took is 1: the same may be asked again.
+    The code of a published run comes from its manifest, which is written before the attempt records its end. If no cluster
+    accepted the attempt, the code is 1: the same command may succeed later.
     """
     from jobs.run import outcome, publish
     from workers.host.exit_codes import NOT_TAKEN
@@ -65,8 +64,8 @@ def _ending(submissions: "Submissions", status: "Status") -> tuple[int, str]:
 
     manifest = publish.published(submissions.root, status.run)
     if manifest is not None:
-        wrong = outcome.complaint(manifest)
-        return outcome.TOO_MANY_REJECTS if wrong else 0, wrong
+        complaint = outcome.complaint(manifest)
+        return outcome.TOO_MANY_REJECTS if complaint else 0, complaint
     ended = Attempts(submissions.root, status.run).ended(status.attempt)
     code = ended.exit_code if ended is not None else 1
     return 1 if code == NOT_TAKEN else code, status.error

@@ -1,4 +1,4 @@
-"""Lines for a terminal. Takes text that may hold anything, prints it so that nothing in it steers the terminal."""
+"""Safe output to a terminal. Takes text with any characters, prints it without control sequences."""
 
 import os
 import sys
@@ -8,33 +8,33 @@ import typer
 
 from workers.host import log
 
-PLAIN = "\n\t"
+PRINTED_AS_IS = "\n\t"
 
 
 def echo(text: str, *, err: bool = False) -> None:
-    """One line, on standard error if asked for."""
+    """Print one line, on standard error if `err`."""
     typer.echo(log.one_line(text), err=err)
 
 
 def echo_log(text: str) -> None:
-    """Lines that a program has printed, and no line end of ours."""
-    typer.echo("".join(each if each in PLAIN else log.one_line(each) for each in text), nl=False)
+    """Print the output of a program, without adding a line end."""
+    typer.echo("".join(letter if letter in PRINTED_AS_IS else log.one_line(letter) for letter in text), nl=False)
 
 
 def complain(line: str) -> None:
-    """The one line of a command that failed, or that has something to say beside its answer."""
+    """Print an error or a warning as one line on standard error."""
     echo(f"deconvoy: {line}", err=True)
 
 
 def accept_any_text() -> None:
-    """Escape what the terminal's encoding has no letter for, where Python would raise an error."""
+    """Escape characters that the terminal's encoding lacks; without this, Python raises an error."""
     for stream in (sys.stdout, sys.stderr):
         if stream is not None and hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
 
 
-def let_go_of_output() -> None:
-    """Drop what standard output would not take: Python tries it again at its end, and complains."""
+def discard_output() -> None:
+    """Drop buffered output that cannot be written; otherwise Python tries again when it exits, and prints an error."""
     try:
         sys.stdout.flush()
     except OSError:

@@ -1,4 +1,4 @@
-"""The command `train-demo`. Takes flags, trains a small network, writes its checkpoints."""
+"""The command `train-demo`. Takes flags, trains a small network, and writes its checkpoints to a folder."""
 
 from pathlib import Path
 from typing import Annotated
@@ -29,8 +29,8 @@ def train_demo(  # noqa: PLR0913 - one parameter per flag
     from jobs.train_demo import Training, train
     from service.cli.console import print_json
 
-    asked = Training(str(absolute_corpus(corpus)), output.absolute(), epochs, device, threads, seed)
-    outcome = train(asked, (lambda _: None) if as_json else echo)
+    training = Training(str(absolute_corpus(corpus)), output.absolute(), epochs, device, threads, seed)
+    outcome = train(training, (lambda _: None) if as_json else echo)
     if as_json:
         print_json(outcome)
         return

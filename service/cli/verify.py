@@ -1,4 +1,4 @@
-"""The command `verify`. Takes a run or none, compares files of published runs with their manifests."""
+"""The command `verify`. Takes a run id or none, compares the files of published runs with their manifests."""
 
 from dataclasses import asdict
 from typing import Annotated
@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from service.cli.options import Json, RootOption
+from service.cli.terminal import echo
 from workers.store.root import existing
 
 
@@ -25,11 +26,12 @@ def verify(
 
     by_run = verified(existing(root), run)
     if as_json:
-        print_json({"runs": sorted(by_run), "findings": [asdict(each) for every in by_run.values() for each in every]})
+        rows = [asdict(finding) for findings in by_run.values() for finding in findings]
+        print_json({"runs": sorted(by_run), "findings": rows})
     for name, findings in {} if as_json else by_run.items():
-        for each in findings:
-            typer.echo(f"{name}  {each.path} {each.problem}; {each.remedy}")
-        if not any(each.damage for each in findings):
-            typer.echo(f"{name}  every file is what was published")
-    if any(each.damage for findings in by_run.values() for each in findings):
+        for finding in findings:
+            echo(f"{name}  {finding.path} {finding.problem}; {finding.remedy}")
+        if not any(finding.damage for finding in findings):
+            echo(f"{name}  all files are intact")
+    if any(finding.damage for findings in by_run.values() for finding in findings):
         raise typer.Exit(1)

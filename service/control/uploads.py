@@ -45,7 +45,7 @@ def check(values: dict[str, Any], address: str) -> None:
         )
 
 
-def prepared(values: dict[str, Any], address: str) -> dict[str, Any]:
+def upload(values: dict[str, Any], address: str) -> dict[str, Any]:
     """A spec that the cluster at an address can run: local weights and class names are uploaded, named by their hash.
 
     Raises:

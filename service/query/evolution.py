@@ -1,4 +1,4 @@
-"""Features over a training. Takes a run of checkpoints, gives each layer's course, and the strips of its channels."""
+"""Features during training. Takes an evolution run, gives the course of each layer and the strips of its channels."""
 
 from collections import Counter
 from collections.abc import Collection, Sequence
@@ -22,14 +22,14 @@ _FRAME = ("checkpoint", "score", "overlap", "same_as", "image_id", "label")
 
 @dataclass(frozen=True)
 class Course:
-    """How a layer comes to be what it is at the end.
+    """How a layer approaches its state at the last checkpoint.
 
     Attributes:
         layer: the layer.
-        overlap: by checkpoint the mean over its channels of the share of top images in common with the last checkpoint.
-        settled: by checkpoint the share of its channels that have settled by then.
-        median: checkpoint by which half of its living channels have settled; None if none lives.
-        dead: channels that nothing wakes at the last checkpoint.
+        overlap: for each checkpoint, the mean over channels of the share of top images in common with the last checkpoint.
+        settled: for each checkpoint, the share of channels that have settled by then.
+        median: checkpoint by which half of the living channels have settled; None if all are dead.
+        dead: number of channels that no image activates at the last checkpoint.
     """
 
     layer: Layer
@@ -44,13 +44,13 @@ class Frame:
     """A channel at one checkpoint: its strongest image.
 
     Attributes:
-        number: row of the table, by which its pictures are asked for.
+        number: number of the row in the table, which identifies its pictures.
         checkpoint: number of the checkpoint.
         score: the channel's largest activation.
-        overlap: share of the top images in common with the last checkpoint; None where nothing wakes it at either.
-        same_as: checkpoint whose layer is the same, or None.
-        image_id: the image.
-        label: its label.
+        overlap: share of top images in common with the last checkpoint; None if no image activates the channel at either.
+        same_as: earlier checkpoint with the same layer, or None.
+        image_id: id of the image.
+        label: label of the image.
     """
 
     number: int
@@ -64,7 +64,7 @@ class Frame:
 
 @dataclass(frozen=True)
 class Strip:
-    """A channel over the training; `settled_since` is None where nothing wakes it at the last checkpoint."""
+    """A channel at all checkpoints; `settled_since` is None if no image activates it at the last one."""
 
     channel: int
     settled_since: int | None
@@ -72,92 +72,87 @@ class Strip:
 
 
 def checkpoints(run: PublishedRun) -> tuple[str, ...]:
-    """The names of the checkpoints in their order."""
+    """The names of the checkpoints, in training order."""
     first = run.layers[0]
-    wanted = (pc.field("layer_index") == first.index) & (pc.field("channel") == 0)
-    return tuple(read(run, EVOLUTION, wanted, ["checkpoint_name"])["checkpoint_name"].to_pylist())
+    is_channel = (pc.field("layer_index") == first.index) & (pc.field("channel") == 0)
+    return tuple(read(run, EVOLUTION, is_channel, ["checkpoint_name"])["checkpoint_name"].to_pylist())
 
 
 def diverged(run: PublishedRun) -> tuple[str, ...]:
-    """The names of the checkpoints that have no rows because their weights diverged, in the order of the training."""
+    """The names of the checkpoints whose weights diverged, so that they have no rows, in training order."""
     files = run.asked.evolve.checkpoints if run.asked.evolve else ()
-    missing = Counter(map(checkpoint_name, files)) - Counter(checkpoints(run))
-    return tuple(missing.elements())
+    return tuple((Counter(map(checkpoint_name, files)) - Counter(checkpoints(run))).elements())
 
 
 def courses(run: PublishedRun) -> tuple[Course, ...]:
     """The course of every layer, in the order of the graph.
 
     Raises:
-        QueryError: the run is no evolution.
+        QueryError: the run is not an evolution run.
         DamagedRun: the run's files are not the ones that its manifest names.
     """
-    _check(run)
+    _require_evolution(run)
     columns = ["layer_index", "checkpoint", "overlap", "settled_since"]
-    found = read(run, EVOLUTION, pc.scalar(True), columns)
-    return tuple(_course(layer, found.filter(pc.equal(found["layer_index"], layer.index))) for layer in run.layers)
+    table = read(run, EVOLUTION, pc.scalar(True), columns)
+    return tuple(_course(layer, table.filter(pc.equal(table["layer_index"], layer.index))) for layer in run.layers)
 
 
 def strips(run: PublishedRun, layer: str, channels: Collection[int] | None = None) -> tuple[Strip, ...]:
-    """Channels of a layer over the training, by number; all of them if none are named.
+    """Channels of a layer at all checkpoints, in the given order; by default all channels, by number.
 
     Raises:
-        QueryError: the run is no evolution, or has no such layer or channel.
+        QueryError: the run is not an evolution run, or lacks the layer or a channel.
         DamagedRun: the run's files are not the ones that its manifest names.
     """
-    _check(run)
+    _require_evolution(run)
     about = run.layer(layer)
     columns = ["channel", "settled_since", *_FRAME]
-    found = read(run, EVOLUTION, pc.field("layer_index") == about.index, columns).to_pylist()
-    first, each = _first_row(run, about), len(found) // about.channels
-    wanted = range(about.channels) if channels is None else [about.known(channel) for channel in channels]
-    return tuple(
-        Strip(
-            channel,
-            found[channel * each]["settled_since"],
-            tuple(
-                Frame(first + number, **{name: found[number][name] for name in _FRAME})
-                for number in range(channel * each, (channel + 1) * each)
-            ),
-        )
-        for channel in wanted
-    )
+    rows = read(run, EVOLUTION, pc.field("layer_index") == about.index, columns).to_pylist()
+    first, checkpoint_count = _first_row(run, about), len(rows) // about.channels
+
+    def strip(channel: int) -> Strip:
+        numbers = range(channel * checkpoint_count, (channel + 1) * checkpoint_count)
+        frames = tuple(Frame(first + n, **{name: rows[n][name] for name in _FRAME}) for n in numbers)
+        return Strip(channel, rows[numbers[0]]["settled_since"], frames)
+
+    return tuple(map(strip, range(about.channels) if channels is None else map(about.known, channels)))
 
 
 def cells(run: PublishedRun, layer: str, channels: Sequence[int]) -> dict[int, tuple[Cell, ...]]:
-    """The patches and projections of some channels, by channel; the rank of a cell is its checkpoint.
+    """The patches and projections of some channels, by channel; a cell's `rank` is its checkpoint.
 
     Raises:
-        QueryError: the run is no evolution, or has no such layer or channel.
+        QueryError: the run is not an evolution run, or lacks the layer or a channel.
         DamagedRun: the run's files are not the ones that its manifest names.
     """
-    _check(run)
+    _require_evolution(run)
     about = run.layer(layer)
-    here = (pc.field("layer_index") == about.index) & pc.field("channel").isin([about.known(each) for each in channels])
+    is_channel = pc.field("channel").isin([about.known(channel) for channel in channels])
+    is_channel &= pc.field("layer_index") == about.index
     plain = {name: pc.field(name) for name in ("channel", "score", "box_top", "box_left")}
     pictures = {name: pc.field(name, "bytes") for name in ("patch", "projection")}
-    found = read(run, EVOLUTION, here, {**plain, "rank": pc.field("checkpoint"), **pictures}).to_pylist()
-    return {channel: tuple(Cell(**each) for each in found if each["channel"] == channel) for channel in channels}
+    rows = read(run, EVOLUTION, is_channel, {**plain, "rank": pc.field("checkpoint"), **pictures}).to_pylist()
+    return {channel: tuple(Cell(**row) for row in rows if row["channel"] == channel) for channel in channels}
 
 
 def cell(run: PublishedRun, number: int) -> tuple[str, Cell]:
     """The layer of a row, and its patch and projection.
 
     Raises:
-        QueryError: the run is no evolution, or has no such row.
+        QueryError: the run is not an evolution run, or has no row of this number.
         DamagedRun: the run's files are not the ones that its manifest names.
     """
-    _check(run)
+    _require_evolution(run)
     columns = ["layer", "channel", "checkpoint", "score", "box_top", "box_left", "patch", "projection"]
-    found = row(run, EVOLUTION, number, columns)
-    pictures: dict[str, Any] = {name: (found.pop(name) or {}).get("bytes") for name in ("patch", "projection")}
-    return found.pop("layer"), Cell(rank=found.pop("checkpoint"), **found, **pictures)
+    values = row(run, EVOLUTION, number, columns)
+    pictures: dict[str, Any] = {name: (values.pop(name) or {}).get("bytes") for name in ("patch", "projection")}
+    return values.pop("layer"), Cell(rank=values.pop("checkpoint"), **values, **pictures)
 
 
-def _course(layer: Layer, found: pa.Table) -> Course:
-    count = pc.max(found["checkpoint"]).as_py() + 1
-    overlap = found["overlap"].to_numpy().reshape(layer.channels, count)  # null is NaN
-    since = found["settled_since"].to_numpy().reshape(layer.channels, count)[:, 0]
+def _course(layer: Layer, table: pa.Table) -> Course:
+    count = pc.max(table["checkpoint"]).as_py() + 1
+    overlap = table["overlap"].to_numpy().reshape(layer.channels, count)  # (channels, checkpoints); null is NaN
+    since = table["settled_since"].to_numpy().reshape(layer.channels, count)[:, 0]  # (channels,)
     living = ~np.isnan(since)
     known = (~np.isnan(overlap)).any(axis=0)
     mean = [float(np.nanmean(overlap[:, number])) if known[number] else None for number in range(count)]
@@ -166,13 +161,13 @@ def _course(layer: Layer, found: pa.Table) -> Course:
     return Course(layer, tuple(mean), tuple(settled), median, int((~living).sum()))
 
 
-def _first_row(run: PublishedRun, about: Layer) -> int:
-    """How many rows of the table stand before a layer's: it is sorted, and every channel has a row for every checkpoint."""
-    before = [layer.channels for layer in run.layers if layer.index < about.index]
-    rows, channels = sum(part.rows for part in run.tables[EVOLUTION.name]), sum(each.channels for each in run.layers)
-    return sum(before) * rows // channels
+def _first_row(run: PublishedRun, layer: Layer) -> int:
+    """The number of a layer's first row: the table is sorted, and every channel has one row per checkpoint."""
+    channels_before = sum(other.channels for other in run.layers if other.index < layer.index)
+    rows, channels = sum(part.rows for part in run.tables[EVOLUTION.name]), sum(other.channels for other in run.layers)
+    return channels_before * rows // channels
 
 
-def _check(run: PublishedRun) -> None:
+def _require_evolution(run: PublishedRun) -> None:
     if run.job != "evolve":
-        raise QueryError(f"run {run.run!r} is of the job {run.job.value!r}; this asks for one of 'evolve'")
+        raise QueryError(f"run {run.run!r} is of kind {run.job!r}; expected 'evolve'")

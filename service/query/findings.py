@@ -1,4 +1,4 @@
-"""What the instruments found. Takes runs of any instrument, gives rows of their tables with their numbers."""
+"""Results of the instruments. Takes runs of any instrument, gives rows of their tables with their row numbers."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from workers.store.columns import Table
 from workers.store.tables.registry import TABLES_OF
 
 TABLE_OF: Mapping[Kind, Table] = {kind: tables[0] for kind, tables in TABLES_OF.items() if kind is not Kind.SCAN}
-OF_IMAGES = (Kind.OCCLUDE, Kind.INVERT, Kind.INVARIANCE)  # whose rows an image's page lists
+OF_IMAGES = tuple(kind for kind, table in TABLE_OF.items() if table.by_image)
 PANELS = ("panel_image", "panel_activation", "panel_projection", "panel_probability", "panel_class")
 MAPS = ("activation_map", "probability_map", "class_map")
 
@@ -28,8 +28,8 @@ class Finding:
     Attributes:
         run: the run.
         table: its table.
-        number: the row's place in it, by which its pictures are asked for.
-        values: columns by name; lists only where one row was asked for.
+        number: number of the row in the table, which identifies its pictures.
+        values: columns by name; lists are included only if a single row was requested.
         pictures: names of the image columns that hold a picture.
     """
 
@@ -60,8 +60,8 @@ def finding(run: PublishedRun, number: int) -> Finding:
     table = _table(run)
     values = row(run, table, number, table.schema.names)
     pictures = {name: values.pop(name) for name in table.images}
-    there = tuple(name for name, told in pictures.items() if told and told["bytes"])
-    return Finding(run, table, number, values, there)
+    present = tuple(name for name, picture in pictures.items() if picture and picture["bytes"])
+    return Finding(run, table, number, values, present)
 
 
 def plain_columns(run: PublishedRun) -> pa.Table:
@@ -91,7 +91,7 @@ def of_image(
         image_id: the image's key in it, or its uri.
         columns_of: gives a run's `plain_columns`, which a service keeps in memory.
 
-    A run whose files are damaged is named in the log and left out.
+    A run whose files are damaged is left out and logged.
     """
     for run in runs:
         if run.job in OF_IMAGES and run.corpus == corpus:
@@ -110,11 +110,11 @@ def _rows(run: PublishedRun, found: pa.Table, image_id: str | None) -> Iterator[
         yield Finding(run, table, number, values, pictures)
 
 
-def _is(found: pa.Table, image_id: str) -> pa.ChunkedArray:
-    return pc.or_(pc.equal(found["image_id"], image_id), pc.equal(found["uri"], image_id))
+def _is(table: pa.Table, image_id: str) -> pa.ChunkedArray:
+    return pc.or_(pc.equal(table["image_id"], image_id), pc.equal(table["uri"], image_id))
 
 
 def _table(run: PublishedRun) -> Table:
     if run.job not in TABLE_OF:
-        raise QueryError(f"run {run.run!r} is of the job {run.job.value!r}; {nearest(run.job, TABLE_OF)}")
+        raise QueryError(f"run {run.run!r} is of kind {run.job!r}, not an instrument; {nearest(run.job, TABLE_OF)}")
     return TABLE_OF[run.job]

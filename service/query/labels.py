@@ -1,4 +1,4 @@
-"""What channels have in common. Takes a scan, gives the channels of one label."""
+"""Channels by label. Takes a scan and a label, gives the channels whose top images have it."""
 
 from dataclasses import dataclass
 
@@ -10,12 +10,12 @@ from workers.errors import QueryError, nearest
 from workers.store.tables.scan import TOP
 from workers.store.tables.shared import IMAGES
 
-LIKELY = 2000  # labels that a wrong one is compared with; with a million others it takes minutes
+LARGEST_COMPARED = 2000  # labels that are searched for the nearest one: a million takes minutes
 
 
 @dataclass(frozen=True)
 class Labelled:
-    """A channel, and how many of the top images that wake it have a label; `top` are all of these."""
+    """A channel: of `top` top images with a positive score, `images` have the label."""
 
     layer: str
     layer_index: int
@@ -25,28 +25,28 @@ class Labelled:
 
 
 def labelled(run: PublishedRun, label: str) -> tuple[Labelled, ...]:
-    """The channels of all layers that have a label among their top images, those first that have most.
+    """The channels of all layers with a label among their top images, ordered by its share, largest first.
 
     Raises:
         QueryError: no image of the run has the label.
         DamagedRun: the run's files are not the ones that its manifest names.
     """
     key = ["layer", "layer_index", "channel"]
-    top = read(
-        run, TOP, pc.field("score") > 0, {**{name: pc.field(name) for name in key}, "has": pc.field("label") == label}
-    )
-    counted = top.group_by(key).aggregate([("has", "sum"), ("has", "count", pc.CountOptions(mode="all"))])
-    found = [
+    columns = {**{name: pc.field(name) for name in key}, "has": pc.field("label") == label}
+    top = read(run, TOP, pc.field("score") > 0, columns)
+    counts = top.group_by(key).aggregate([("has", "sum"), ("has", "count", pc.CountOptions(mode="all"))])
+    channels = [
         Labelled(row["layer"], row["layer_index"], row["channel"], row["has_sum"], row["has_count"])
-        for row in counted.to_pylist()
+        for row in counts.to_pylist()
         if row["has_sum"]
     ]
-    if not found and label not in (known := labels(run)):
-        raise QueryError(f"no image of run {run.run!r} has the label {label!r}; {nearest(label, known[:LIKELY])}")
-    return tuple(sorted(found, key=lambda each: (-each.images / each.top, each.layer_index, each.channel)))
+    if not channels and label not in (known := labels(run)):
+        way_out = nearest(label, known[:LARGEST_COMPARED])
+        raise QueryError(f"no image of run {run.run!r} has the label {label!r}; {way_out}")
+    return tuple(sorted(channels, key=lambda row: (-row.images / row.top, row.layer_index, row.channel)))
 
 
 def labels(run: PublishedRun) -> tuple[str, ...]:
-    """All labels of a run's images, by name."""
-    found = pc.unique(read(run, IMAGES, pc.field("label").is_valid(), ["label"])["label"])
-    return tuple(sorted(found.to_pylist()))
+    """All labels of a run's images, in alphabetical order."""
+    names = pc.unique(read(run, IMAGES, pc.field("label").is_valid(), ["label"])["label"])
+    return tuple(sorted(names.to_pylist()))

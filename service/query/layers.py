@@ -1,6 +1,6 @@
-"""One layer of a scan, whole: its channels compared with each other. Takes its rows of `top` and `units`, gives frozen rows.
+"""All channels of one layer of a scan, compared with each other. Takes the layer's rows of two tables, gives frozen rows.
 
-Both tables are kept in memory, some hundred bytes for each row, so that a question about a channel reads no file.
+The rows of `top` and `units` are kept in memory, a few hundred bytes each, so that queries about a channel read no file.
 """
 
 import math
@@ -23,15 +23,15 @@ from workers.store.manifest import Layer
 from workers.store.tables.scan import TOP, UNITS
 
 NEIGHBOURS = 8
-SHARED = 2  # images with one label, from which on it is a common one
+LEAST_SHARED = 2  # images that must have a label for it to count as common
 
 
 @dataclass(frozen=True)
 class Channel(Unit):
-    """A channel among the others of its layer: its row of `units`, and what its top images are labelled.
+    """A channel: its row of `units`, and the most common label of its top images.
 
     Attributes:
-        label: commonest label among the top images that wake it, or None where no two have one.
+        label: most common label among the top images with a positive score; None if no two of them share a label.
         purity: share of these images that have this label.
     """
 
@@ -41,14 +41,14 @@ class Channel(Unit):
 
 @dataclass(frozen=True)
 class Choice:
-    """Which channels of a layer, and in what order.
+    """A selection of a layer's channels, and their order.
 
     Attributes:
-        sort: "channel", "dead" (these first, then the least active), or a statistic, largest first.
-        at_least: least value of what is sorted by, or None for any.
-        at_most: largest value of it, likewise.
-        label: only channels whose commonest label is this.
-        dead: only dead channels, or only living ones; None for both.
+        sort: "channel", "dead" (dead channels first, then the least active), or a statistic, largest first.
+        at_least: smallest value of the sort column; None for any.
+        at_most: largest value of the sort column; None for any.
+        label: only channels with this most common label; None for all.
+        dead: True for dead channels only, False for living ones only, None for both.
     """
 
     sort: str = "channel"
@@ -60,12 +60,12 @@ class Choice:
     def __post_init__(self) -> None:
         if self.sort not in SORTS:
             raise QueryError(f"channels cannot be sorted by {self.sort!r}; {nearest(self.sort, SORTS)}")
-        bounds = [each for each in (self.at_least, self.at_most) if each is not None]
+        bounds = [bound for bound in (self.at_least, self.at_most) if bound is not None]
         if not all(map(math.isfinite, bounds)) or bounds != sorted(bounds):
-            raise QueryError(f"no {self.sort} is from {self.at_least} to {self.at_most}")
+            raise QueryError(f"{self.at_least} to {self.at_most} is not a valid range of {self.sort}")
 
     def takes(self, channel: Channel) -> bool:
-        """Whether a channel is one of them."""
+        """Whether a channel is selected."""
         value = float(getattr(channel, self.sort))
         return (
             (self.at_least is None or value >= self.at_least)
@@ -77,7 +77,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Neighbour:
-    """Another channel of the layer, and how many of its top images are the same."""
+    """Another channel of the layer, and the number of top images that both have."""
 
     channel: int
     shared: int
@@ -85,7 +85,7 @@ class Neighbour:
 
 @dataclass(frozen=True, eq=False)
 class LayerTables:
-    """One layer of a run: rows of `top` by (channel, rank), and of `units` by channel."""
+    """One layer of a run: its rows of `top` by (channel, rank), and of `units` by channel."""
 
     layer: Layer
     top: pa.Table
@@ -93,110 +93,113 @@ class LayerTables:
 
     @cached_property
     def positive(self) -> pa.Table:
-        """The rows of `top` whose score is positive: what a channel shows when it is awake.
+        """The rows of `top` with a positive score.
 
-        The others are there too, by image index: all dead channels have the same ones, which says nothing about them.
+        Rows with other scores are ordered by image index, so all dead channels have the same ones, which means nothing.
         """
         return self.top.filter(pc.field("score") > 0)
 
     @cached_property
     def channels(self) -> tuple[Channel, ...]:
-        """Every channel, in order."""
+        """All channels, by number."""
         labels, starts = self.positive["label"].to_pylist(), self._starts
         return tuple(
-            Channel(**row, **_purest(labels[start:stop]))
+            Channel(**row, **_label_and_purity(labels[start:stop]))
             for row, start, stop in zip(self.units.select(_UNIT).to_pylist(), starts[:-1], starts[1:], strict=True)
         )
 
     def chosen(self, choice: Choice) -> tuple[Channel, ...]:
-        """Some channels, in an order; equal ones by their number."""
+        """The selected channels, in order; ties by channel number."""
         return tuple(sorted(filter(choice.takes, self.channels), key=_ORDERS[choice.sort]))
 
     def rows(self, channel: int) -> tuple[Top, ...]:
-        """The channel's images, best first, those too that do not wake it."""
-        start, stop = self._whole[self.layer.known(channel)], self._whole[channel + 1]
+        """All top images of a channel, best first, including those whose score is not positive."""
+        start, stop = self._all_starts[self.layer.known(channel)], self._all_starts[channel + 1]
         return tuple(Top(**row) for row in self.top.slice(start, stop - start).to_pylist())
 
     def awake(self, channel: int) -> frozenset[str]:
-        """The ids of the top images that wake the channel."""
-        return frozenset(self._awake(channel)["image_id"].to_pylist())
+        """The ids of the channel's top images with a positive score."""
+        return frozenset(self._positive_rows(channel)["image_id"].to_pylist())
 
     def histogram(self, channel: int) -> tuple[tuple[float, float, int], ...]:
-        """The channel's scores: lower edge, upper edge, images; occupied bins only, ascending."""
+        """The histogram of a channel's scores: (lower edge, upper edge, images) of each occupied bin, ascending."""
         [row] = self.units.select(["bins", "counts"]).slice(self.layer.known(channel), 1).to_pylist()
         return tuple((*edges(bin_), count) for bin_, count in zip(row["bins"], row["counts"], strict=True))
 
     def labels(self, channel: int) -> tuple[tuple[str, int], ...]:
-        """Labels among the channel's top images, the commonest first."""
-        found = Counter(label for label in self._awake(channel)["label"].to_pylist() if label is not None)
-        return tuple(sorted(found.items(), key=lambda each: (-each[1], each[0])))
+        """The labels of the channel's top images and how often they occur, most common first."""
+        counts = Counter(label for label in self._positive_rows(channel)["label"].to_pylist() if label is not None)
+        return tuple(sorted(counts.items(), key=_most_common_first))
 
     def neighbours(self, channel: int) -> tuple[Neighbour, ...]:
-        """The channels that share most top images with one, most first."""
+        """The channels that share the most top images with a channel, most first."""
         images, owners = self._by_image
-        mine = self._awake(channel)["image_index"].to_numpy()
-        starts, stops = np.searchsorted(images, mine), np.searchsorted(images, mine, side="right")
+        own = self._positive_rows(channel)["image_index"].to_numpy()
+        starts, stops = np.searchsorted(images, own), np.searchsorted(images, own, side="right")
         sharing = [owners[start:stop] for start, stop in zip(starts, stops, strict=True)]
         shared = np.bincount(np.concatenate([[channel], *sharing]), minlength=self.layer.channels)
         shared[channel] = 0
         most = np.argsort(-shared, kind="stable")[:NEIGHBOURS]
-        return tuple(Neighbour(int(each), int(shared[each])) for each in most if shared[each])
+        return tuple(Neighbour(int(other), int(shared[other])) for other in most if shared[other])
 
     @cached_property
     def _by_image(self) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-        """Images of all positive rows, ascending, and the channel of each."""
+        """The images of all positive rows, ascending, and the channel of each."""
         images, owners = (self.positive[name].to_numpy() for name in ("image_index", "channel"))
         order = np.argsort(images, kind="stable")
         return images[order], owners[order]
 
     @cached_property
     def _starts(self) -> list[int]:
-        """Where each channel's positive rows begin, and where the last one's end."""
-        return self._begins(self.positive)
+        """The first row of each channel in `positive`, and the end of the last one."""
+        return self._find_starts(self.positive)
 
     @cached_property
-    def _whole(self) -> list[int]:
-        """The same of all rows."""
-        return self._begins(self.top)
+    def _all_starts(self) -> list[int]:
+        """The same in `top`."""
+        return self._find_starts(self.top)
 
-    def _begins(self, rows: pa.Table) -> list[int]:
-        return [int(at) for at in np.searchsorted(rows["channel"].to_numpy(), np.arange(self.layer.channels + 1))]
+    def _find_starts(self, rows: pa.Table) -> list[int]:
+        return [int(row) for row in np.searchsorted(rows["channel"].to_numpy(), np.arange(self.layer.channels + 1))]
 
-    def _awake(self, channel: int) -> pa.Table:
-        """The channel's positive rows, best first."""
+    def _positive_rows(self, channel: int) -> pa.Table:
+        """The channel's rows with a positive score, best first."""
         start, stop = self._starts[self.layer.known(channel)], self._starts[channel + 1]
         return self.positive.slice(start, stop - start)
 
 
 def dead_channels(run: PublishedRun) -> Mapping[str, int]:
-    """How many channels of each layer of a scan no image wakes."""
-    found = read(run, UNITS, pc.scalar(True), ["layer", "dead"]).group_by("layer").aggregate([("dead", "sum")])
-    return dict(zip(found["layer"].to_pylist(), found["dead_sum"].to_pylist(), strict=True))
+    """The number of dead channels in each layer of a scan."""
+    counts = read(run, UNITS, pc.scalar(True), ["layer", "dead"]).group_by("layer").aggregate([("dead", "sum")])
+    return dict(zip(counts["layer"].to_pylist(), counts["dead_sum"].to_pylist(), strict=True))
 
 
 def read_layer(run: PublishedRun, name: str) -> LayerTables:
-    """A layer of a scan.
+    """The tables of a layer of a scan.
 
     Raises:
-        QueryError: the run has no such layer.
+        QueryError: the run has no layer of this name.
         DamagedRun: the run's files are not the ones that its manifest names.
     """
-    about = run.layer(name)
-    here = pc.field("layer_index") == about.index
-    top = read(run, TOP, here, [field.name for field in fields(Top)])
-    units = read(run, UNITS, here, [*_UNIT, "bins", "counts"])
-    return LayerTables(
-        about, top.sort_by([("channel", "ascending"), ("rank", "ascending")]), units.sort_by([("channel", "ascending")])
-    )
+    layer = run.layer(name)
+    is_layer = pc.field("layer_index") == layer.index
+    top = read(run, TOP, is_layer, [field.name for field in fields(Top)])
+    units = read(run, UNITS, is_layer, [*_UNIT, "bins", "counts"])
+    return LayerTables(layer, top.sort_by([("channel", "ascending"), ("rank", "ascending")]), units.sort_by("channel"))
 
 
-def _purest(labels: Sequence[str | None]) -> Mapping[str, Any]:
-    """The commonest label and its share of all; of equally common ones the first by name. None of them if all differ."""
-    counted = Counter(label for label in labels if label is not None)
-    label, count = min(counted.items(), key=lambda each: (-each[1], each[0]), default=(None, 0))
-    if not count or count < min(SHARED, len(labels)):
+def _label_and_purity(labels: Sequence[str | None]) -> Mapping[str, Any]:
+    """The most common label and its share of all labels; ties by name. The label is None if no two images share one."""
+    counts = Counter(label for label in labels if label is not None)
+    label, count = min(counts.items(), key=_most_common_first, default=(None, 0))
+    if not count or count < min(LEAST_SHARED, len(labels)):
         return {"label": None, "purity": 0.0}
     return {"label": label, "purity": count / len(labels)}
+
+
+def _most_common_first(item: tuple[str, int]) -> tuple[int, str]:
+    label, count = item
+    return -count, label
 
 
 def _largest_first(name: str) -> Callable[[Channel], float]:

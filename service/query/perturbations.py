@@ -1,8 +1,11 @@
-"""How results of perturbed images are named, ordered and coloured. Takes nothing, gives what sheets and pages share."""
+"""Names, order and colours of the results of perturbed images, for sheets and pages. Takes rows, gives their layers' names."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from workers.spec.invariance import Transform
 
-COLOURS = (  # of images: matplotlib's tab10, which the web server must not load
+COLOURS = (  # of images: matplotlib's tab10, copied because the web server must not load matplotlib
     "#1f77b4",
     "#ff7f0e",
     "#2ca02c",
@@ -15,14 +18,19 @@ COLOURS = (  # of images: matplotlib's tab10, which the web server must not load
     "#17becf",
 )
 TITLES = {
-    "translate_y": "moved down, px",
-    "translate_x": "moved to the right, px",
-    "scale": "scale, times",
-    "rotate": "turned counter-clockwise, degrees",
+    "translate_y": "shift down, px",
+    "translate_x": "shift right, px",
+    "scale": "scale factor",
+    "rotate": "rotation counter-clockwise, degrees",
 }
-BARS = {  # by kind: colour, what it is, and the error that is drawn
+BARS = {  # by kind: colour, label, and the column of the error bar
     "part": ("#1f77b4", "part: as given (± standard error over images)", "standard_error"),
-    "random": ("#9a9a9a", "random: random places, in each image another (± deviation of draws)", "std"),
-    "together": ("#d0d0d0", "together: random places that all images share (± deviation of draws)", "std"),
+    "random": ("#9a9a9a", "random: random places per image (± standard deviation of draws)", "std"),
+    "together": ("#d0d0d0", "together: random places shared by all images (± standard deviation of draws)", "std"),
 }
-ORDER = tuple(str(each) for each in Transform)
+ORDER = tuple(str(transform) for transform in Transform)
+
+
+def layer_names(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The names of the layers of some rows, in the order of the graph."""
+    return list(dict(sorted({(row["layer_index"], row["layer"]) for row in rows})).values())

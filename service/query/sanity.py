@@ -1,4 +1,4 @@
-"""What the randomisation check says of a layer. Takes rows of `sanity`, gives curves: similarity by stage, and its floor."""
+"""Curves of the randomisation check. Takes rows of `sanity`, gives each layer's similarity by stage, and its floor."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,14 +19,14 @@ FLOOR = "other_channel"
 
 @dataclass(frozen=True)
 class Point:
-    """How alike some projections and the trained network's are; None where none can be compared.
+    """The similarity of some projections to those of the trained network; None if no pair can be compared.
 
     Attributes:
-        median: half of them are less alike.
-        low: a quarter of them are less alike.
-        high: a quarter of them are more alike.
-        count: how many could be compared.
-        blank: how many projections were 0 everywhere.
+        median: median similarity.
+        low: first quartile.
+        high: third quartile.
+        count: number of projections that could be compared.
+        blank: number of projections that were 0 everywhere.
     """
 
     median: float | None
@@ -41,12 +41,12 @@ class Curves:
     """The check of one layer.
 
     Attributes:
-        layer: its name.
+        layer: name of the layer.
         stages: names of the stages, from the top down.
-        units: how many units of it were looked at.
+        units: number of units that were checked.
         seeds: seeds of the random networks.
-        points: by metric, mode and method, from stage 0, where nothing is random.
-        floors: by metric and method: the trained network's projections of other channels at the same location.
+        points: by metric, mode and method, a point per stage; stage 0 is the trained network.
+        floors: by metric and method, the similarity of the trained network's projections of other channels at the same location.
     """
 
     layer: str
@@ -58,17 +58,18 @@ class Curves:
 
     @property
     def modes(self) -> tuple[str, ...]:
-        """What was random."""
+        """The modes of randomisation."""
         return tuple(sorted({mode for _, mode, _ in self.points}))
 
     @property
     def blank(self) -> int:
-        """Projections of random networks that were 0 everywhere, over all modes and methods."""
-        return sum(p.blank for (metric, _, _), every in self.points.items() if metric == "ssim" for p in every)
+        """The number of random networks' projections that were 0 everywhere, over all modes and methods."""
+        curves = [points for (metric, _, _), points in self.points.items() if metric == "ssim"]
+        return sum(point.blank for points in curves for point in points)
 
 
 def unit_of(row: Row) -> tuple[int, int, int]:
-    """What tells units apart: layer, channel, and the image's rank in it."""
+    """The key of a unit: layer index, channel, and the rank of its image."""
     return row["layer_index"], row["channel"], row["rank"]
 
 

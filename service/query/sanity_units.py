@@ -1,4 +1,4 @@
-"""The units of the randomisation check. Takes rows of `sanity`, gives each unit's rows by method and stage."""
+"""Units of the randomisation check. Takes rows of `sanity`, gives each unit's rows by method and stage."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,13 +10,13 @@ from service.query.sanity import METHODS, unit_of
 
 @dataclass(frozen=True, eq=False)
 class Unit:
-    """One unit's rows: the trained network's projection and, of the first random network, those of the cascade, if there is one.
+    """The rows of one unit: of the trained network and of the first random network, with cascading weights if there are any.
 
     Attributes:
-        first: the values of its first row.
+        first: the values of the unit's first row.
         stages: names of the stages.
-        lines: by method, the trained network's row, then a row per stage or None.
-        every: all of its rows.
+        lines: by method, the row of the trained network, then one per stage, or None where there is none.
+        every: all rows of the unit.
     """
 
     first: Mapping[str, Any]
@@ -26,17 +26,17 @@ class Unit:
 
     @property
     def patch(self) -> Finding | None:
-        """The row that holds its patch."""
+        """The row with the unit's patch."""
         return next((row for row in self.every if "patch" in row.pictures), None)
 
     @property
     def cascade(self) -> bool:
-        """Whether its lines are of a cascade, and not of stages alone."""
+        """Whether the weights of `lines` are cascading, rather than independent."""
         return any(row.values["mode"] == "cascading" for row in self.every)
 
     @property
     def title(self) -> str:
-        """What it is."""
+        """The unit in words."""
         return f"{self.first['layer']}, channel {self.first['channel']}, image {self.first['rank'] + 1}: {self.first['image_id']}"
 
 
@@ -49,18 +49,18 @@ def units(rows: Sequence[Finding]) -> list[Unit]:
 
 
 def spread(rows: Sequence[Finding], most: int) -> list[Unit]:
-    """Some units, as many of each layer, those of upper layers first."""
+    """At most `most` units, the same number of each layer, upper layers first."""
     layers: dict[int, list[Unit]] = {}
     for unit in units(rows):
         layers.setdefault(unit.first["layer_index"], []).append(unit)
-    each = max(1, most // len(layers))
-    return [unit for index in sorted(layers, reverse=True) for unit in layers[index][:each]][:most]
+    per_layer = max(1, most // len(layers))
+    return [unit for index in sorted(layers, reverse=True) for unit in layers[index][:per_layer]][:most]
 
 
 def alike(values: Mapping[str, Any]) -> str:
-    """What stands below a projection: how alike it and the trained network's are, or its status.
+    """The caption of a projection: its similarity to the trained network's projection, or its status.
 
-    Nothing where the two cannot be compared: the trained network's is blank, or all values of one are equal.
+    Empty if the two cannot be compared, because the trained network's is blank or all values of one are equal.
     """
     if values["status"] != "ok":
         return str(values["status"])

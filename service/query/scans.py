@@ -1,4 +1,4 @@
-"""Questions to a published scan. Takes layers, channels and images, gives frozen rows."""
+"""Queries of a published scan. Takes a run and layers, channels or images, gives frozen rows."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, fields
@@ -14,15 +14,15 @@ from workers.store.manifest import Layer
 from workers.store.tables.scan import PATCHES, TOP, UNITS
 from workers.store.tables.shared import IMAGES, REJECTS
 
-_LIKELY_IDS = 2000
+_COMPARED_IDS = 2000
 
 
 @dataclass(frozen=True)
 class Top:
-    """One row of `top`: an image that tops a channel. Boxes are half-open and may leave the image.
+    """One row of `top`: one of a channel's top images. Boxes are half-open and may leave the image.
 
-    `box_` is the receptive field in model-input pixels, `source_` in pixels of the upright source image; (y, x) is the
-    location in the feature map.
+    `box_*` is the receptive field in pixels of the model's input, `source_*` in pixels of the upright source image; (y, x) is
+    the location in the feature map.
     """
 
     layer: str
@@ -48,7 +48,7 @@ class Top:
 
 @dataclass(frozen=True)
 class Unit:
-    """One row of `units` without its histogram: the scores of one channel over all images."""
+    """One row of `units` without its histogram: statistics of one channel's scores over all images."""
 
     layer: str
     layer_index: int
@@ -74,14 +74,14 @@ class Unit:
 
 @dataclass(frozen=True)
 class Cell:
-    """What a sheet needs of one row of `patches`: both pictures are encoded and cover the box cut to the model's input.
+    """The columns of `patches` that sheets use. Both pictures are encoded and show the box cropped to the model's input.
 
     Attributes:
         channel: channel of the layer.
         rank: 0 for the largest score.
         score: the channel's largest activation in this image.
         box_top: first row of the receptive field, model-input pixels; may be negative.
-        box_left: first column of it.
+        box_left: first column of the receptive field, likewise.
         patch: encoded patch.
         projection: encoded projection; None where the score is not positive.
     """
@@ -96,80 +96,83 @@ class Cell:
 
 
 def top(run: PublishedRun, layer: str, channel: int) -> tuple[Top, ...]:
-    """The images that top a channel, best first.
+    """The top images of a channel, best first.
 
     Raises:
-        QueryError: the run has no such layer or channel.
+        QueryError: the run lacks the layer or a channel.
         DamagedRun: the run's files are not the ones that its manifest names.
     """
-    wanted = _channels(run.layer(layer), (channel,))
-    found = read(run, TOP, wanted, [field.name for field in fields(Top)])
-    return _top(found.sort_by("rank"))
+    table = read(run, TOP, _is_channel(run.layer(layer), (channel,)), [field.name for field in fields(Top)])
+    return _top(table.sort_by("rank"))
 
 
 def image(run: PublishedRun, image_id: str) -> tuple[Top, ...]:
-    """The channels that an image tops and wakes, by rank: first those that it tops above all others.
+    """The channels that have an image among their top images with a positive score, ordered by the image's rank.
 
     Args:
         run: the run.
-        image_id: the image's key in the corpus, or its uri.
+        image_id: id of the image in the corpus, or its uri.
 
     Raises:
         QueryError: the run did not scan the image.
         DamagedRun: the run's files are not the ones that its manifest names.
     """
-    wanted = (pc.field("image_id") == image_id) | (pc.field("uri") == image_id)
-    found = read(run, TOP, wanted & (pc.field("score") > 0), [field.name for field in fields(Top)])
-    if not len(found) and not len(read(run, IMAGES, wanted, ["image_index"])):
+    is_image = (pc.field("image_id") == image_id) | (pc.field("uri") == image_id)
+    table = read(run, TOP, is_image & (pc.field("score") > 0), [field.name for field in fields(Top)])
+    if not len(table) and not len(read(run, IMAGES, is_image, ["image_index"])):
         raise unknown_image(run, image_id)
-    return _top(found.sort_by([(key, "ascending") for key in ("rank", "layer_index", "channel")]))
+    return _top(table.sort_by([(key, "ascending") for key in ("rank", "layer_index", "channel")]))
 
 
 def cells(run: PublishedRun, layer: str, channels: Collection[int], ranks: int | None = None) -> tuple[Cell, ...]:
-    """The patches and projections of some channels, by channel and rank; of each the first so many, or all.
+    """The patches and projections of some channels, ordered by channel and rank; the first `ranks` of each, or all.
 
     Raises:
-        QueryError: the run has no such layer or channel.
+        QueryError: the run lacks the layer or a channel.
         DamagedRun: the run's files are not the ones that its manifest names.
     """
-    wanted = _channels(run.layer(layer), channels)
+    condition = _is_channel(run.layer(layer), channels)
     if ranks is not None:
-        wanted &= pc.field("rank") < ranks
+        condition &= pc.field("rank") < ranks
     columns = {field.name: pc.field(field.name) for field in fields(Cell)}
     columns |= {name: pc.field(name, "bytes") for name in ("patch", "projection")}
-    found = read(run, PATCHES, wanted, columns)
+    table = read(run, PATCHES, condition, columns)
     order = [("channel", "ascending"), ("rank", "ascending")]
-    return tuple(Cell(**row) for row in found.sort_by(order).to_pylist())
+    return tuple(Cell(**row) for row in table.sort_by(order).to_pylist())
 
 
 def living(run: PublishedRun, layer: str, limit: int) -> tuple[int, ...]:
-    """The first channels of a layer that are not dead; the first of all if every one is."""
-    here = pc.field("layer_index") == run.layer(layer).index
-    found = read(run, UNITS, here, ["channel", "dead"]).sort_by("channel").to_pylist()
-    alive = [unit["channel"] for unit in found if not unit["dead"]]
-    return tuple(alive or [unit["channel"] for unit in found])[:limit]
+    """The first channels of a layer that are not dead, or simply the first ones if all are dead."""
+    is_layer = pc.field("layer_index") == run.layer(layer).index
+    units = read(run, UNITS, is_layer, ["channel", "dead"]).sort_by("channel").to_pylist()
+    alive = [unit["channel"] for unit in units if not unit["dead"]]
+    return tuple(alive or [unit["channel"] for unit in units])[:limit]
 
 
-def _channels(layer: Layer, channels: Collection[int]) -> pc.Expression:
-    return (pc.field("layer_index") == layer.index) & pc.field("channel").isin([layer.known(each) for each in channels])
+def _is_channel(layer: Layer, channels: Collection[int]) -> pc.Expression:
+    numbers = [layer.known(channel) for channel in channels]
+    return (pc.field("layer_index") == layer.index) & pc.field("channel").isin(numbers)
 
 
-def _top(found: pa.Table) -> tuple[Top, ...]:
-    return tuple(Top(**row) for row in found.to_pylist())
+def _top(table: pa.Table) -> tuple[Top, ...]:
+    return tuple(Top(**row) for row in table.to_pylist())
 
 
 def unknown_image(run: PublishedRun, image_id: str) -> QueryError:
-    """Why an image is none of a run's: it was rejected, or there is none of this name."""
-    same = pc.field("image_id") == image_id
-    rejected = read(run, REJECTS, same, ["reason", "detail"]).to_pylist()
-    if rejected:
-        why = f"{rejected[0]['reason']}, {rejected[0]['detail']}"
-        return QueryError(f"image {image_id!r} was not used in run {run.run!r}: {why}")
-    # Comparing a name with a million others takes minutes: those that hold its own name come first, and few are tried.
+    """The error for an image that a run did not scan: it was rejected, or its id is unknown."""
+    is_image = pc.field("image_id") == image_id
+    rejects = read(run, REJECTS, is_image, ["reason", "detail"]).to_pylist()
+    if rejects:
+        reason = f"{rejects[0]['reason']}, {rejects[0]['detail']}"
+        return QueryError(f"image {image_id!r} was not used in run {run.run!r}: {reason}")
+    return QueryError(f"no image {image_id!r} in run {run.run!r}; {nearest(image_id, _similar_ids(run, image_id))}")
+
+
+def _similar_ids(run: PublishedRun, image_id: str) -> list[str]:
+    """Some ids to search for the nearest one, preferably such that contain the name: comparing a million takes minutes."""
     stem = PurePosixPath(image_id).stem.lower()
-    alike = pc.match_substring(pc.utf8_lower(pc.field("image_id")), stem)
-    names = read(run, IMAGES, alike, ["image_id"]) if stem else None
-    if names is None or not len(names):
-        names = read(run, IMAGES, pc.scalar(True), ["image_id"])
-    likely = names["image_id"].slice(0, _LIKELY_IDS).to_pylist()
-    return QueryError(f"no image {image_id!r} in run {run.run!r}; {nearest(image_id, likely)}")
+    contains_stem = pc.match_substring(pc.utf8_lower(pc.field("image_id")), stem)
+    ids = read(run, IMAGES, contains_stem, ["image_id"]) if stem else None
+    if ids is None or not len(ids):
+        ids = read(run, IMAGES, pc.scalar(True), ["image_id"])
+    return [str(value) for value in ids["image_id"].slice(0, _COMPARED_IDS).to_pylist()]

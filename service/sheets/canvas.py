@@ -1,4 +1,4 @@
-"""What drawings share. Takes encoded pictures, figures and texts, gives images, and lines that fit."""
+"""What all sheets use. Takes encoded pictures, figures and texts, gives images, and texts that fit and are safe to draw."""
 
 import io
 from typing import TYPE_CHECKING
@@ -13,27 +13,27 @@ if TYPE_CHECKING:
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
-def opened(encoded: bytes) -> Image.Image:
-    """A picture of a table, as RGB."""
+def decode(encoded: bytes) -> Image.Image:
+    """A picture from a table, as RGB."""
     with Image.open(io.BytesIO(encoded), formats=("WEBP", "PNG")) as picture:
         return picture.convert("RGB")
 
 
-def plotted(figure: "Figure") -> Image.Image:
-    """A figure's pixels."""
+def rasterize(figure: "Figure") -> Image.Image:
+    """The pixels of a figure."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
-    return opened(buffer.getvalue())
+    return decode(buffer.getvalue())
 
 
-def fitting(text: str, width: int, font: Font) -> str:
-    """The end of a text that fits into so many pixels, on one line; an ellipsis stands for what is left out."""
+def shorten(text: str, width: int, font: Font) -> str:
+    """A text on one line of at most `width` pixels; an ellipsis replaces the beginning of a longer text."""
     short = one_line(text)
     while font.getlength(short) > width and len(short) > 2:
         short = "…" + short[2:]
     return short
 
 
-def plain(text: str) -> str:
-    """A text for matplotlib, on one line, whose dollars begin no formula."""
+def escape(text: str) -> str:
+    """A text for matplotlib, on one line, whose dollar signs do not start formulas."""
     return one_line(text).replace("$", r"\$")

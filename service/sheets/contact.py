@@ -1,8 +1,8 @@
-"""The contact sheet of Zeiler & Fergus 2014, Figure 2. Takes a run's patches, gives one picture.
+"""The contact sheet of Zeiler & Fergus 2014, Figure 2. Takes a run's patches and projections, gives one picture.
 
-For each channel the projections stand beside the patches, best first, row-major. The ground is mid-grey, the zero of a
-projection. A field that leaves the model's input is drawn in its place in the cell, the rest stays ground. Each projection
-has its own scale; where a sheet shows it smaller than it is, contrast is stretched for the eye and stored values are not.
+Each channel has a grid of projections and, to its right, a grid of their patches, best first, row by row. The background is
+mid-grey, the zero of a projection. A receptive field that leaves the model's input is drawn in its place in the cell; the rest
+of the cell stays grey. Each projection has its own scale. If the sheet shrinks it, its contrast is raised on the sheet only.
 """
 
 import math
@@ -41,12 +41,13 @@ class Geometry:
     """How the pixels of the model's input become pixels of a cell.
 
     Attributes:
-        height: rows of a cell in model-input pixels: of the field or of the input, whichever is less.
+        height: rows of a cell, model-input pixels: those of the receptive field or of the input, whichever has fewer.
         width: columns of a cell, likewise.
-        moves_down: the cell is the field, so that what is cut off at its top moves the rest down; else it is the input.
+        moves_down: whether the cell is the receptive field, so that a picture cut off at the top moves down; if not, the cell is
+            the input.
         moves_right: the same for columns.
-        factor: size of a model-input pixel; a whole number where it enlarges.
-        side: cells in a row and in a column.
+        factor: size of a model-input pixel on the page; a whole number if above 1.
+        side: number of cells in a row and in a column.
     """
 
     height: int
@@ -64,27 +65,27 @@ class Geometry:
     @property
     def grid(self) -> tuple[int, int]:
         """Width and height of side x side cells on the page."""
-        wide, tall = self.cell
-        return self.side * (wide + GAP_PX) - GAP_PX, self.side * (tall + GAP_PX) - GAP_PX
+        width, height = self.cell
+        return self.side * (width + GAP_PX) - GAP_PX, self.side * (height + GAP_PX) - GAP_PX
 
 
 def sheet(run: PublishedRun, layer: str, channels: Sequence[int]) -> Image.Image:
     """Draw some channels of a layer, in their order.
 
     Raises:
-        QueryError: the run has no such layer or channels, or they do not fit on a page.
+        QueryError: the run lacks the layer or a channel, or the channels do not fit on a page.
         DamagedRun: the run's files are not the ones that its manifest names.
     """
     about = run.layer(layer)
     form = geometry(run, about)
     _check_fits(form, len(channels))
-    found = scans.cells(run, layer, channels)
-    blocks = [_block([cell for cell in found if cell.channel == channel], channel, form) for channel in channels]
+    cells = scans.cells(run, layer, channels)
+    blocks = [_block([cell for cell in cells if cell.channel == channel], channel, form) for channel in channels]
     return _page(blocks, _title(run, about))
 
 
 def geometry(run: PublishedRun, layer: Layer) -> Geometry:
-    """The cells of a layer: all of one size, small ones enlarged to about 80 pixels, none much over 128."""
+    """The cells of a layer, all of one size: about 80 pixels if they can be enlarged, at most about 128."""
     height, width = min(layer.field_height, run.input_height), min(layer.field_width, run.input_width)
     longer = max(height, width)
     factor = LARGEST_CELL_PX / longer if longer > LARGEST_CELL_PX else max(1, round(CELL_PX / longer))
@@ -93,42 +94,42 @@ def geometry(run: PublishedRun, layer: Layer) -> Geometry:
     return Geometry(height, width, *fits, factor, side)
 
 
-def fitted(form: Geometry, side_px: int) -> Geometry:
-    """The same cells, larger or smaller, so that the grid of them is at most so many pixels wide and high."""
+def fit(form: Geometry, side_px: int) -> Geometry:
+    """The same cells, rescaled so that their grid is at most `side_px` wide and high."""
     factor = (side_px / form.side - GAP_PX) / max(form.height, form.width)
     return replace(form, factor=factor if factor < 1 else int(factor))
 
 
 def grid(cells: Sequence[Image.Image], form: Geometry) -> Image.Image:
-    """Drawn cells in rows, the ground between them."""
-    wide, tall = form.cell
+    """Drawn cells in rows, with grey between them."""
+    width, height = form.cell
     page = Image.new("RGB", form.grid, GROUND)
     for number, cell in enumerate(cells):
-        page.paste(cell, (number % form.side * (wide + GAP_PX), number // form.side * (tall + GAP_PX)))
+        page.paste(cell, (number % form.side * (width + GAP_PX), number // form.side * (height + GAP_PX)))
     return page
 
 
 def draw_cell(encoded: bytes | None, cell: Cell, form: Geometry) -> Image.Image:
-    """One patch or projection in its place; a thin stroke where there is none."""
+    """One patch or projection in its place in a cell; a thin diagonal line if there is none."""
     cut = Image.new("RGB", (form.width, form.height), GROUND)
     if encoded is None:
         cut = cut.resize(form.cell)
         ImageDraw.Draw(cut).line((0, form.cell[1] - 1, form.cell[0] - 1, 0), FAINT)
         return cut
-    cut.paste(canvas.opened(encoded), _place(cell, form))
+    cut.paste(canvas.decode(encoded), _offset(cell, form))
     enlarged = form.factor >= 1
     return cut.resize(form.cell, Image.Resampling.NEAREST if enlarged else Image.Resampling.LANCZOS)
 
 
-def drawn(cell: Cell, projection: bool, form: Geometry) -> Image.Image:
-    """The cell's projection, with its contrast where it is made smaller, or its patch."""
+def draw_picture(cell: Cell, projection: bool, form: Geometry) -> Image.Image:
+    """The cell's projection, with its contrast restored if it shrinks, or the cell's patch."""
     if projection:
-        return _contrasted(draw_cell(cell.projection, cell, form), form)
+        return _restore_contrast(draw_cell(cell.projection, cell, form), form)
     return draw_cell(cell.patch, cell, form)
 
 
-def _contrasted(projection: Image.Image, form: Geometry) -> Image.Image:
-    """A projection that was made smaller, with the contrast that averaging took: all but its strongest pixels fit in."""
+def _restore_contrast(projection: Image.Image, form: Geometry) -> Image.Image:
+    """A projection with the contrast that shrinking took away, so that all but its strongest pixels are in range."""
     if form.factor >= 1:
         return projection
     about_grey = np.asarray(projection, np.float32) - GROUND[0]
@@ -137,47 +138,47 @@ def _contrasted(projection: Image.Image, form: Geometry) -> Image.Image:
     return Image.fromarray(np.rint(np.clip(about_grey * gain + GROUND[0], 0, 255)).astype(np.uint8))
 
 
-def _place(cell: Cell, form: Geometry) -> tuple[int, int]:
-    """Left and top of the picture in the cell, model-input pixels; the picture is the box cut to the input."""
+def _offset(cell: Cell, form: Geometry) -> tuple[int, int]:
+    """Left and top of the picture in the cell, model-input pixels; the picture is the box cropped to the input."""
     left = max(-cell.box_left, 0) if form.moves_right else max(cell.box_left, 0)
     top = max(-cell.box_top, 0) if form.moves_down else max(cell.box_top, 0)
     return left, top
 
 
 def _block(cells: Sequence[Cell], channel: int, form: Geometry) -> Image.Image:
-    """One channel: its label, and below it the projections beside the patches."""
+    """One channel: its label, and below it the grids of projections and patches."""
     font = ImageFont.load_default(LABEL_PX)
     label = f"channel {channel} · " + (f"max {_number(cells[0].score)}" if cells else "no image")
-    grid_wide, grid_tall = form.grid
-    second, below = grid_wide + PAIR_GAP_PX, LABEL_PX + 6
-    size = max(second + grid_wide, math.ceil(font.getlength(label))), below + grid_tall
+    grid_width, grid_height = form.grid
+    second, top = grid_width + PAIR_GAP_PX, LABEL_PX + 6
+    size = max(second + grid_width, math.ceil(font.getlength(label))), top + grid_height
     block = Image.new("RGB", size, GROUND)
     ImageDraw.Draw(block).text((0, LABEL_PX), label, INK, font, anchor="ls")
     for left, projection in ((0, True), (second, False)):
-        block.paste(grid([drawn(cell, projection, form) for cell in cells], form), (left, below))
+        block.paste(grid([draw_picture(cell, projection, form) for cell in cells], form), (left, top))
     return block
 
 
 def _page(blocks: Sequence[Image.Image], title: Sequence[str]) -> Image.Image:
-    """All blocks row by row on a page of about 3:2, its title above; as wide as the widest word of the title needs."""
-    wide, tall = max(block.width for block in blocks) + BLOCK_GAP_PX, blocks[0].height + BLOCK_GAP_PX
-    columns = min(len(blocks), max(1, round(math.sqrt(len(blocks) * tall / wide * ASPECT))))
+    """All blocks, row by row, on a page of about 3:2 below its title; wide enough for the widest part of the title."""
+    step_x, step_y = max(block.width for block in blocks) + BLOCK_GAP_PX, blocks[0].height + BLOCK_GAP_PX
+    columns = min(len(blocks), max(1, round(math.sqrt(len(blocks) * step_y / step_x * ASPECT))))
     font = ImageFont.load_default(TITLE_PX)
-    width = max(columns * wide - BLOCK_GAP_PX, *(math.ceil(font.getlength(part)) for part in title))
-    lines = _wrapped(title, width, font)
+    width = max(columns * step_x - BLOCK_GAP_PX, *(math.ceil(font.getlength(part)) for part in title))
+    lines = _wrap(title, width, font)
     top = MARGIN_PX + len(lines) * (TITLE_PX + 8) + 12
-    height = top + math.ceil(len(blocks) / columns) * tall - BLOCK_GAP_PX + MARGIN_PX
+    height = top + math.ceil(len(blocks) / columns) * step_y - BLOCK_GAP_PX + MARGIN_PX
     page = Image.new("RGB", (width + 2 * MARGIN_PX, height), GROUND)
     for number, line in enumerate(lines):
-        place = MARGIN_PX, MARGIN_PX + number * (TITLE_PX + 8) + TITLE_PX
-        ImageDraw.Draw(page).text(place, line, INK, font, anchor="ls")
+        at = MARGIN_PX, MARGIN_PX + number * (TITLE_PX + 8) + TITLE_PX
+        ImageDraw.Draw(page).text(at, line, INK, font, anchor="ls")
     for number, block in enumerate(blocks):
-        page.paste(block, (MARGIN_PX + number % columns * wide, top + number // columns * tall))
+        page.paste(block, (MARGIN_PX + number % columns * step_x, top + number // columns * step_y))
     return page
 
 
-def _wrapped(parts: Sequence[str], width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> list[str]:
-    """The parts of a title in as few lines as hold them."""
+def _wrap(parts: Sequence[str], width: int, font: canvas.Font) -> list[str]:
+    """The parts of a title on as few lines as they fit."""
     lines = [parts[0]]
     for part in parts[1:]:
         longer = f"{lines[-1]} · {part}"
@@ -189,11 +190,11 @@ def _wrapped(parts: Sequence[str], width: int, font: ImageFont.FreeTypeFont | Im
 
 
 def _title(run: PublishedRun, layer: Layer) -> list[str]:
-    stride = f", every {layer.stride_y} px" if layer.stride_y else ""
+    stride = f", stride {layer.stride_y} px" if layer.stride_y else ""
     return [
         run.run,
         f"layer {layer.name}",
-        f"field {layer.field_height} x {layer.field_width} px{stride}",
+        f"receptive field {layer.field_height} x {layer.field_width} px{stride}",
         f"{run.images:,} images",
         f"{run.method} projections beside patches",
     ]
@@ -204,7 +205,7 @@ def _number(score: float) -> str:
 
 
 def _check_fits(form: Geometry, channels: int) -> None:
-    wide, tall = form.grid
-    each = (2 * wide + BLOCK_GAP_PX) * (tall + BLOCK_GAP_PX + LABEL_PX)
-    if not 0 < channels * each <= LARGEST_PAGE_PX:
-        raise QueryError(f"{channels} channels do not fit on a sheet; ask for 1 to {LARGEST_PAGE_PX // each}")
+    width, height = form.grid
+    block_px = (2 * width + BLOCK_GAP_PX) * (height + BLOCK_GAP_PX + LABEL_PX)
+    if not 0 < channels * block_px <= LARGEST_PAGE_PX:
+        raise QueryError(f"{channels} channels do not fit on a sheet; request 1 to {LARGEST_PAGE_PX // block_px}")

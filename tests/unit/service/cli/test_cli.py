@@ -183,7 +183,7 @@ def test_a_dry_run_prints_the_plan(scans):
     assert told == {"images": 12, "shards_done": 3, "device": "cpu", "estimated_bytes": 2_500_000}
     lines = deconvoy("scan", *LEAST, "--dry-run").stdout.splitlines()
     assert [line.split() for line in lines[1:3]] == [["images", "12"], ["shards", "done", "3"]]
-    assert lines[-1].split()[2:] == ["2.5", "MB,", "roughly"]
+    assert lines[-1].split()[2:] == ["about", "2.5", "MB"]
     assert len(scans) == 2
 
 
@@ -261,11 +261,11 @@ def test_query_sheet_writes_a_picture_of_the_channels(root, tmp_path):
 @pytest.mark.parametrize(
     ("more", "told"),
     [
-        (["--channels", "3-1"], "'3-1' is no list of channels; write 7, 0-23 or 3,7,40-44"),
-        (["--channels", "a"], "is no list of channels"),
+        (["--channels", "3-1"], "'3-1' is not a valid list of channels; use 7, 0-23 or 3,7,40-44"),
+        (["--channels", "a"], "is not a valid list of channels"),
         (["--channels", "0-999999999999"], "no channel 999999999999 in the layer; it has 0 to 19"),
-        (["-o", "s.jpg"], "must be named something.png"),
-        (["-o", "nowhere/s.png"], "cannot be written: No such file or directory"),
+        (["-o", "s.jpg"], "is not a PNG file; use a name that ends in .png"),
+        (["-o", "nowhere/s.png"], "cannot be written: no folder 'nowhere'"),
     ],
 )
 def test_a_sheet_that_cannot_be_is_one_line(root, tmp_path, monkeypatch, more, told):
@@ -275,10 +275,10 @@ def test_a_sheet_that_cannot_be_is_one_line(root, tmp_path, monkeypatch, more, t
 
 
 def test_channels_are_read_as_lists_and_ranges():
-    assert drawing.numbers("7", 8) == (7,)
-    assert drawing.numbers("3, 1-2,3", 8) == (3, 1, 2)
+    assert drawing.parse_channels("7", 8) == (7,)
+    assert drawing.parse_channels("3, 1-2,3", 8) == (3, 1, 2)
     with pytest.raises(QueryError):
-        drawing.numbers("-3", 8)
+        drawing.parse_channels("-3", 8)
 
 
 def test_a_sheet_of_every_layer_is_drawn_at_once(root, tmp_path):

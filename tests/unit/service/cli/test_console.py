@@ -29,7 +29,7 @@ def test_without_a_terminal_each_phase_is_a_line_at_its_start_and_at_its_end():
     assert lines[3] == "scan: 1,234 images"
     assert lines[4].startswith("scan: 1,234 images in ") and lines[4].endswith("images/s, 3 rejected")
     assert lines[5] == "publish"
-    assert lines[6].startswith("publish: over after ")
+    assert lines[6].startswith("publish: ended after ")
     assert len(lines) == 7
 
 

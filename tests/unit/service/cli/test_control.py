@@ -123,7 +123,7 @@ def test_a_token_file_that_is_not_there_is_one_line(monkeypatch):
     ],
 )
 def test_who_interrupts_a_command_is_told_what_becomes_of_the_work(command, told):
-    said = main._afterwards(command)
+    said = main._resume_hint(command)
     assert told in said and bool(told) == bool(said)
 
 
@@ -190,11 +190,11 @@ def test_a_service_whose_ray_ends_with_it_stops_its_runs_in_order_and_no_others(
     for run in ("ours", "theirs"):
         submissions.submit("scan", SPEC | {"run": run})
     del cluster.jobs["theirs.1"]  # of another service on the same root
-    with pytest.raises(SystemExit), serve.in_order(), serve.letting_go(submissions):
+    with pytest.raises(SystemExit), serve.exit_on_sigterm(), serve.cancel_at_end(submissions):
         signal.raise_signal(signal.SIGTERM)
     assert [submissions.status(run).state for run in ("ours", "theirs")] == [RunState.CANCELLED, RunState.PENDING]
     assert cluster.jobs["ours.1"] is State.STOPPED and said == [
-        "cancelled with the Ray of this service: ours; submit again to resume"
+        "cancelled ours, because the Ray of this service ends; submit again to resume"
     ]
     assert signal.getsignal(signal.SIGTERM) is before
 

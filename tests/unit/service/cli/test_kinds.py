@@ -53,7 +53,7 @@ def test_what_is_stopped_goes_on_with_the_same_command_if_anything_of_it_is_kept
 
     module, _, name = PIPELINES[kind].partition(":")
     monkeypatch.setitem(sys.modules, module, SimpleNamespace(**{name: stopped}))
-    monkeypatch.setattr("service.cli.sanity._of_scan", lambda *_: {})
+    monkeypatch.setattr("service.cli.sanity._spec_of_scan", lambda *_: {})
     monkeypatch.chdir(tmp_path)
     (tmp_path / "parts.csv").write_text("image_id,part,top,left,bottom,right\na.png,eye,0,0,9,9\nb.png,eye,0,0,9,9\n")
     rest = [] if kind == "filters" else ["--model", "deconvoy://zfnet-mini", "--corpus", "photos"]

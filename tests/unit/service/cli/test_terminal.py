@@ -80,9 +80,9 @@ def test_names_in_answers_and_errors_steer_nothing(root, words):
 def test_a_caption_is_one_line_and_no_formula():
     from PIL import ImageFont
 
-    short = canvas.fitting(HOSTILE, 10_000, ImageFont.load_default(12))
+    short = canvas.shorten(HOSTILE, 10_000, ImageFont.load_default(12))
     assert not steers(short) and "\n" not in short
-    assert canvas.plain("$\\frac{$\n") == r"\$\frac{\$\n"
+    assert canvas.escape("$\\frac{$\n") == r"\$\frac{\$\n"
 
 
 def deconvoy(*words: str, **more) -> subprocess.CompletedProcess[str]:

@@ -88,7 +88,7 @@ def test_a_run_that_nobody_goes_on_with_is_forgotten_if_it_is_named(root):
     def gc(*words: str):
         return CliRunner().invoke(app, ["gc", "--root", root.base, *words])
 
-    assert "given-up not finished; --forget RUN" in gc().stdout
+    assert "kept for unfinished runs given-up; --forget RUN" in gc().stdout
     for run, told in (("first", "is not one that is begun"), ("given", "nearest: given-up")):
         wrong = gc("--forget", run)
         assert wrong.exit_code == 2 and told in wrong.stderr
@@ -256,7 +256,7 @@ def test_the_command_says_what_would_go_and_then_removes_it(root):
     aged(root)
     before = files(root)
     dry = CliRunner().invoke(app, ["gc", "--root", root.base, "--dry-run"])
-    assert dry.exit_code == 0 and "would go" in dry.stdout and "shards/c/left.parquet" in dry.stdout
+    assert dry.exit_code == 0 and "would be removed" in dry.stdout and "shards/c/left.parquet" in dry.stdout
     assert files(root) == before
     done = CliRunner().invoke(app, ["gc", "--root", root.base, "--json"])
     assert {each["path"] for each in json.loads(done.stdout)["removed"]} == before - files(root)

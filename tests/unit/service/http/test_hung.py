@@ -176,5 +176,5 @@ def test_a_service_ends_though_its_store_hangs(tmp_path, clock):
     finally:
         service.kill()
         service.wait()
-    assert "without being cancelled: their store or their Ray did not answer within 1 s" in errors
+    assert "were not cancelled: the store or Ray did not answer within 1 s" in errors
     assert service.returncode == 0

@@ -49,7 +49,7 @@ def test_runs_without_a_file_in_common_have_no_overlap_rather_than_none(root):
     [first, *_] = told(root, "first", "other")
     assert (first["overlap"], first["chance"], first["rank_correlation"]) == (None, None, None)
     assert first["channel_correlation"] == 1.0  # the same channels are loud all the same
-    assert "the corpora share no file" in asked(root, "first", "other")
+    assert "the corpora have no file in common" in asked(root, "first", "other")
     assert "no file" not in asked(root, "first", "half")
 
 
@@ -97,7 +97,7 @@ def test_the_floor_is_the_mean_over_all_pairs_of_other_channels():
 def test_what_cannot_be_compared_is_refused_in_a_line(root, tmp_path):
     assert "no layer 'relu9'" in asked(root, "first", "other", "--layer", "relu9", code=2)
     assert "'nowhere' is not published" in asked(root, "first", "nowhere", code=2)
-    assert "must be named" in asked(root, "first", "other", "-o", str(tmp_path / "a.gif"), code=2)
+    assert "is not a PNG file" in asked(root, "first", "other", "-o", str(tmp_path / "a.gif"), code=2)
 
 
 def test_the_figure_is_drawn(root, tmp_path):

@@ -49,7 +49,7 @@ def test_rows_come_in_the_tables_order_and_one_of_them_with_its_lists(root):
     assert findings.finding(run, 0).values["error_curve"] == pytest.approx([1.0, 0.1, 0.01])
     with pytest.raises(QueryError, match="has no row 8 in its table 'inversions'"):
         findings.finding(run, 8)
-    with pytest.raises(QueryError, match="is of the job 'scan'"):
+    with pytest.raises(QueryError, match="is of kind 'scan'"):
         findings.findings(catalog.find(root, "first"))
 
 
@@ -195,7 +195,7 @@ def test_a_run_of_an_older_deconvoy_without_a_column_is_shown_without_it(tmp_pat
 )  # fmt: skip
 def test_what_is_not_there_is_said(client, path):
     answer = client.get(path)
-    assert answer.status_code == 404 and ("no " in answer.text or "is of the job" in answer.text)
+    assert answer.status_code == 404 and ("no " in answer.text or "is of kind" in answer.text)
 
 
 def _pixels(data: bytes) -> np.ndarray:

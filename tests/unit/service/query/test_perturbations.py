@@ -38,7 +38,7 @@ def client(root) -> TestClient:
 
 def test_curves_go_from_the_least_amount_to_the_largest_and_are_as_high_as_their_numbers(root):
     page = pages.shown(root.base, "moved")
-    assert page["transforms"] == ["moved down, px", "scale, times", "turned counter-clockwise, degrees"]
+    assert page["transforms"] == ["shift down, px", "scale factor", "rotation counter-clockwise, degrees"]
     assert page["ranges"] == [[-8, 8], [1, 1.5], [0, 180]]
     first, second, probability = page["lines"]
     assert [line["title"].partition(":")[0] for line in page["lines"][:2]] == list(LAYERS)

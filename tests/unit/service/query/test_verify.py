@@ -80,7 +80,7 @@ def verify(root: Root, *words: str) -> Any:
 
 def test_a_run_as_it_was_published_is_whole_and_results_that_are_gone_are_no_damage(root):
     done = verify(root)
-    assert done.exit_code == 0 and "first  every file is what was published" in done.stdout
+    assert done.exit_code == 0 and "first  all files are intact" in done.stdout
     [finding] = verified(root, "first")["first"]
     assert finding.path == "shards/c/b.parquet" and not finding.damage
     assert "will be made again" in done.stdout

@@ -150,7 +150,7 @@ def test_a_label_wider_than_its_block_widens_the_block(run):
 def test_a_sheet_that_is_too_large_says_how_many_channels_fit(run):
     big = dataclasses.replace(run.layer("relu3"), channels=10_000)
     many = dataclasses.replace(run, layers=(big,))
-    with pytest.raises(QueryError, match="10000 channels do not fit on a sheet; ask for 1 to "):
+    with pytest.raises(QueryError, match="10000 channels do not fit on a sheet; request 1 to "):
         contact.sheet(many, "relu3", range(10_000))
 
 
@@ -167,7 +167,7 @@ def test_a_projection_that_is_drawn_smaller_gets_its_contrast_back_and_keeps_its
     faint = np.full((100, 100, 3), 128, np.uint8)
     faint[10:30, 10:30] = 168
     faint[50:70, 50:70] = 98
-    drawn = np.asarray(contact._contrasted(Image.fromarray(faint), form)).astype(int)
+    drawn = np.asarray(contact._restore_contrast(Image.fromarray(faint), form)).astype(int)
     assert set(np.unique(drawn)) == {128 - round(30 * 127 / 40), 128, 255}
-    same = contact._contrasted(Image.fromarray(faint), dataclasses.replace(form, factor=2))
+    same = contact._restore_contrast(Image.fromarray(faint), dataclasses.replace(form, factor=2))
     assert np.array_equal(np.asarray(same), faint)

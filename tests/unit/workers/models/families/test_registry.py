@@ -124,7 +124,7 @@ def test_a_file_of_weights_is_a_place_and_a_word_of_its_own_is_none(file):
     with pytest.raises(RefusedError, match=r"weights '/specs/w.pt' is refused"):
         Allowed(()).check_spec({"model": model})
     asked = {"root": "memory://uploads", "model": {"source": f"toy://stripes?weights={file}"}}
-    brought = uploads.prepared(asked, "http://head.example:8265")["model"]["source"]
+    brought = uploads.upload(asked, "http://head.example:8265")["model"]["source"]
     assert brought.startswith("toy://stripes?weights=memory://") and brought.endswith("/w.safetensors")
 
 
