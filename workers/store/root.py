@@ -30,7 +30,7 @@ Result = TypeVar("Result")
 class Root:
     """A folder or bucket that holds the datasets of many runs. Travels between processes by its URL.
 
-    A local file is written next to its place, synced and renamed. Other stores must show whole objects only, as S3, GCS and Azure do.
+    A local file is written next to its place, synced and renamed. Other stores must show whole objects only, as S3 and GCS do.
 
     Args:
         url: a path or an fsspec URL.
