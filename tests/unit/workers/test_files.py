@@ -68,7 +68,7 @@ def test_a_redirect_is_not_followed_and_told_with_where_it_leads(outer, inner, s
     url = f"{outer.url}/{status}/x"
     with pytest.raises(RedirectError) as told:
         files.read(url)
-    assert str(told.value).startswith(f"{url} is redirected to {inner.url}/200/secret.txt, which is not followed")
+    assert str(told.value).startswith(f"{url} redirects to {inner.url}/200/secret.txt; redirects are not followed")
     assert not inner.asked
 
 

@@ -39,13 +39,13 @@ def place(tmp_path_factory) -> Path:
         ({"--corpus": "PLACE/nothing"}, "holds no image"),
         ({"--corpus": "PLACE/missing"}, "does not exist"),
         ({"--root": "PLACE/file/below"}, "cannot be written"),
-        ({"--run": "2026"}, "run id '2026' is no run id"),
-        ({"--run": "../up"}, "run id '../up' is no run id"),
+        ({"--run": "2026"}, "'2026' is not a valid run id"),
+        ({"--run": "../up"}, "'../up' is not a valid run id"),
         ({"--k": "0"}, "scan.k: 0 is wrong"),
         ({"--batch": "7"}, "shard 512 is not a multiple of batch 7"),
         ({"--device": "cuda"}, "device 'cuda' is asked for"),
         ({"--actors": "900"}, "this machine fits"),
-        ({"--distinct": "group"}, "say where the group comes from"),
+        ({"--distinct": "group"}, "set corpus.group to folder or a regular expression"),
     ],
 )
 def test_one_line_says_what_would_have_been_right(place, over, told):
