@@ -210,7 +210,7 @@ def attempt(
         run = identity.run_id(spec)
         carried = watch.begin(run)
         watch.phase("listing", None, "images")
-        listing = stack.enter_context(manifest.listed(spec.corpus, watch.advance))
+        listing = stack.enter_context(manifest.list_corpus(spec.corpus, watch.advance))
         check(model, listing)
         before = publish.find_or_finish(root, run)
         if before is not None:

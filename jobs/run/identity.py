@@ -76,7 +76,7 @@ def check_same(root: Root, told: Mapping[str, Any], asked: tuple[JobSpec, Model]
     if told["identity"] != _identity(spec):
         raise RunError(f"run {told['run']!r} is published with another spec; give another --run")
     check_weights(told["run"], spec.model.source, told["model"]["fingerprint"], model.fingerprint)
-    if not listing.same_as(root, told["corpus"]["manifest"]):
+    if not listing.matches(root, told["corpus"]["manifest"]):
         raise RunError(f"run {told['run']!r} is published and its corpus has changed since; give another --run")
 
 

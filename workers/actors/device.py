@@ -89,7 +89,7 @@ def _check_corpus(rows: Sequence[Row], read_hang_s: float = fetch.READ_HANG_S) -
     tries = rows[:: max(1, len(rows) // PROBES)][:PROBES]
     for number, row in enumerate(tries, 1):
         try:
-            return crew.answered(partial(fetch.first_byte, row.uri), row.uri, Limit(read_hang_s))
+            return crew.wait_for_answer(partial(fetch.first_byte, row.uri), row.uri, Limit(read_hang_s))
         except (FileNotFoundError, NotADirectoryError, StaleFile):
             if number == len(tries):
                 raise

@@ -54,12 +54,12 @@ def batches(
         ahead=reader.ahead(size, CHANNELS * preprocessing.crop**2),
         verdicts=verdicts,
         preview=preview,
-        beside_bytes=partial(_beside_bytes, preprocessing, preview is not None),
+        extra_bytes=partial(_extra_bytes, preprocessing, preview is not None),
     )
     return reader.batches(rows, size, partial(preprocessing.prepare, max_pixels=limits.pixels), options)
 
 
-def _beside_bytes(preprocessing: Preprocessing, previews: bool, height: int, width: int) -> int:
+def _extra_bytes(preprocessing: Preprocessing, previews: bool, height: int, width: int) -> int:
     """The input and the preview are made one after the other."""
     preview = encode.preview_bytes(height, width) if previews else 0
     return max(preprocessing.prepare_bytes(height, width), preview)

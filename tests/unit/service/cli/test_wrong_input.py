@@ -36,7 +36,7 @@ def place(tmp_path_factory) -> Path:
         ({"--layers": "relu9"}, "no layer 'relu9' in the model; nearest: relu"),
         ({"--model": f"{MODEL}?weights=gone.safetensors"}, "gone.safetensors' cannot be read"),
         ({"--model": f"{MODEL}?weights=PLACE/bent.safetensors"}, "the weights do not fit"),
-        ({"--corpus": "PLACE/nothing"}, "holds no image"),
+        ({"--corpus": "PLACE/nothing"}, "contains no image"),
         ({"--corpus": "PLACE/missing"}, "does not exist"),
         ({"--root": "PLACE/file/below"}, "cannot be written"),
         ({"--run": "2026"}, "'2026' is not a valid run id"),
