@@ -1,4 +1,4 @@
-"""The panels of Zeiler & Fergus 2014, Figure 7, as pictures. Takes maps and pixels, gives PNG bytes; axes are in pixels."""
+"""The panels of Zeiler & Fergus 2014, Figure 7. Takes maps and pixels, gives PNG bytes; axes are in pixels."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ Colour = tuple[float, float, float]
 
 DPI = 100
 PANEL_INCHES = (3.8, 3.4)
-HIGH_IS_RED = "coolwarm"  # as in the paper's Figure 7; unlike the paper's, even to the eye
+HIGH_IS_RED = "coolwarm"  # blue to red as in the paper's Figure 7, but perceptually even
 SHOWN_CLASSES = 8
 OTHER_CLASS = (0.5, 0.5, 0.5)
 WHERE = "centre of the square, px"
@@ -24,14 +24,14 @@ WHERE = "centre of the square, px"
 
 @dataclass(frozen=True)
 class Grid:
-    """Where a square stood.
+    """The positions of a square.
 
     Attributes:
-        side: of the model's input, pixels.
-        size: of the square, pixels.
-        stride: pixels between neighbouring positions.
-        rows: positions from top to bottom.
-        columns: positions from left to right.
+        side: side of the model's input, pixels.
+        size: side of the square, pixels.
+        stride: distance between neighbouring positions, pixels.
+        rows: number of positions from top to bottom.
+        columns: number of positions from left to right.
     """
 
     side: int
@@ -42,19 +42,19 @@ class Grid:
 
     @property
     def extent(self) -> tuple[float, float, float, float]:
-        """Left, right, bottom and top of the map in pixels; each position is a cell about the square's centre."""
+        """Left, right, bottom and top of the map, pixels; each position is a cell around the square's centre."""
         first = (self.size - self.stride) / 2
         return first, first + self.columns * self.stride, first + self.rows * self.stride, first
 
 
 def image_panel(pixels: Array, occluded: Array, grid: Grid) -> bytes:
-    """The input (side, side, 3) with the square of `occluded` at its middle position, framed."""
+    """The input (side, side, 3), with the square from `occluded` at the middle position, framed."""
     top, left = (positions // 2 * grid.stride for positions in (grid.rows, grid.columns))
-    shown = pixels.copy()
+    picture = pixels.copy()
     box = slice(top, top + grid.size), slice(left, left + grid.size)
-    shown[box] = occluded[box]
+    picture[box] = occluded[box]
     figure, axes = _figure(f"input, square of {grid.size} px every {grid.stride} px")
-    axes.imshow(shown, extent=(0, grid.side, grid.side, 0), interpolation="nearest")
+    axes.imshow(picture, extent=(0, grid.side, grid.side, 0), interpolation="nearest")
     axes.add_patch(Rectangle((left, top), grid.size, grid.size, fill=False, edgecolor="black", linewidth=0.8))
     axes.set_xlabel("x, px", fontsize=8)
     axes.set_ylabel("y, px", fontsize=8)
@@ -62,31 +62,31 @@ def image_panel(pixels: Array, occluded: Array, grid: Grid) -> bytes:
 
 
 def map_panel(values: Array, grid: Grid, title: str, unit: str) -> bytes:
-    """A quantity (rows, columns) by position of the square; colours go from its least value to its largest."""
+    """A quantity (rows, columns) by position of the square; colours range from its smallest value to its largest."""
     figure, axes = _figure(title)
-    shown = axes.imshow(values, extent=grid.extent, cmap=HIGH_IS_RED, interpolation="nearest")
-    bar = figure.colorbar(shown, ax=axes, fraction=0.046, pad=0.04)
+    picture = axes.imshow(values, extent=grid.extent, cmap=HIGH_IS_RED, interpolation="nearest")
+    bar = figure.colorbar(picture, ax=axes, fraction=0.046, pad=0.04)
     bar.set_label(unit, fontsize=8)
     bar.ax.tick_params(labelsize=7)
-    _place(axes, grid)
+    _set_axes(axes, grid)
     return _png(figure)
 
 
 def class_panel(classes: Array, names: Sequence[tuple[int, str]], grid: Grid, title: str) -> bytes:
-    """The most probable class (rows, columns) by position; `names` in the order of their share, the first ones get colours."""
+    """The most probable class (rows, columns) by position; `names` is sorted by share, and the first ones get colours."""
     colours = class_colours([index for index, _ in names])
-    handles = [Patch(color=colours[index], label=_short(name)) for index, name in names[:SHOWN_CLASSES]]
+    handles = [Patch(color=colours[index], label=_shorten(name)) for index, name in names[:SHOWN_CLASSES]]
     if len(names) > SHOWN_CLASSES:
         handles.append(Patch(color=OTHER_CLASS, label=f"{len(names) - SHOWN_CLASSES} others"))
     figure, axes = _figure(title)
     axes.imshow(class_picture(classes, colours), extent=grid.extent, interpolation="nearest")
-    _place(axes, grid)
+    _set_axes(axes, grid)
     figure.legend(handles=handles, loc="outside right center", fontsize=7, frameon=False, handlelength=1, borderpad=0)
     return _png(figure)
 
 
 def class_colours(classes: Sequence[int]) -> Mapping[int, Colour]:
-    """A colour for each of the first classes, the commonest first; the others have one together."""
+    """A colour for each of the first classes, which are sorted by share; all others share OTHER_CLASS."""
     palette = colormaps["tab10"]
     return {index: palette(number)[:3] for number, index in enumerate(classes[:SHOWN_CLASSES])}
 
@@ -103,7 +103,7 @@ def map_picture(values: Array) -> Array:
 
 
 def projection_panel(own: Array, others: Sequence[Array], title: str) -> bytes:
-    """This image's projection in a black frame, then those of another run's top images: 8-bit displays."""
+    """The image's own projection in a black frame, then those of another run's top images; all are 8-bit displays."""
     figure = Figure(PANEL_INCHES, DPI, layout="constrained")
     figure.suptitle(title, fontsize=9)
     side = 1 if not others else 3
@@ -128,14 +128,14 @@ def _figure(title: str) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _place(axes: Axes, grid: Grid) -> None:
+def _set_axes(axes: Axes, grid: Grid) -> None:
     axes.set_xlim(0, grid.side)
     axes.set_ylim(grid.side, 0)
     axes.set_xlabel(f"x of the {WHERE}", fontsize=8)
     axes.set_ylabel(f"y of the {WHERE}", fontsize=8)
 
 
-def _short(name: str) -> str:
+def _shorten(name: str) -> str:
     return name if len(name) <= 18 else name[:17] + "…"
 
 

@@ -50,7 +50,7 @@ class ToyFamily:
             nn.Conv2d(3, 4, 3, stride=2), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(36, classes)
         )
 
-    def fitting(self, name, state):
+    def implied_kwargs(self, name, state):
         assert name == "stripes"
         return {"classes": len(state["4.bias"])}
 
