@@ -1,7 +1,7 @@
-"""What is shown. Takes (3, height, width): signals of projections, or pixels; gives uint8 (height, width, 3), and signals back.
+"""Displays of projections and pixels. Takes (3, height, width), gives uint8 (height, width, 3), and projections back.
 
-A projection's picture is symmetric about mid-grey and companded by the signed square root, so that weak parts are seen and
-nothing is clipped: with p = pixel / 127.5 - 1 the value is sign(p) p^2 scale, where scale is the largest absolute value.
+A projection's display is symmetric about mid-grey and companded by the signed square root, so that weak parts are visible and
+nothing is clipped. With p = pixel / 127.5 - 1, the value is sign(p) p^2 scale, where scale is the largest absolute value.
 """
 
 from typing import Any
@@ -14,7 +14,7 @@ Array = np.ndarray[Any, Any]
 
 
 def display(projection: Array) -> tuple[Array, float]:
-    """The picture of a projection.
+    """The display of a projection.
 
     Args:
         projection: float (3, height, width), model-input scale.
@@ -29,12 +29,12 @@ def display(projection: Array) -> tuple[Array, float]:
 
 
 def undisplay(pixels: Array, scale: float) -> Array:
-    """The projection (3, height, width) of a picture, to within the 8 bits."""
+    """The projection (3, height, width) of a display, to within the precision of 8 bits."""
     p = pixels.astype(np.float32).transpose(2, 0, 1) / 127.5 - 1
     return np.asarray(np.sign(p) * p * p * scale)
 
 
 def eight_bit(pixels: Tensor) -> Array:
-    """Pixels (3, height, width) rounded to uint8 (height, width, 3); what leaves 0 to 255 is cut."""
-    shown = pixels.clamp(0, 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
-    return np.ascontiguousarray(shown)
+    """Pixels (3, height, width), clipped to 0 to 255 and rounded to uint8 (height, width, 3)."""
+    rounded = pixels.clamp(0, 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
+    return np.ascontiguousarray(rounded)

@@ -79,7 +79,7 @@ def test_neither_images_nor_weights_nor_class_names_are_read_from_where_a_redire
         lambda: fetch.read(url, len(SECRET)),
         lambda: weights.read(url),
         lambda: weights.read(f"simplecache::{url}"),
-        lambda: model._class_names(names, Network.__new__(Network)),
+        lambda: model._read_class_names(names, Network.__new__(Network)),
         lambda: files.matching(f"{outer.url}/302/*.pt", "evolve.checkpoints"),
     ):
         with pytest.raises(RedirectError):

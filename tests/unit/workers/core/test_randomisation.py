@@ -11,7 +11,7 @@ from workers.core import randomisation, steps
 from workers.core.deconvnet import Units
 from workers.core.graph import trace
 from workers.core.network import Network
-from workers.core.randomisation import Draw, before_rectifier, forgotten, stages
+from workers.core.randomisation import Draw, before_rectifier, reset, stages
 from workers.spec.parts import Method
 
 SIDE = 45
@@ -66,27 +66,25 @@ def test_many_layers_share_stages_evenly_and_every_learned_number_is_in_one():
 
 def test_a_layer_begins_again_with_hes_distribution_and_no_bias():
     step = steps.Convolution(torch.full((64, 32, 5, 5), 9.0), torch.ones(64), (1, 1), (0, 0), (1, 1), 1)
-    drawn = forgotten(step, 3)
+    drawn = reset(step, 3)
     assert float(drawn.weight.std()) == pytest.approx((2 / (32 * 25)) ** 0.5, rel=0.01)
     assert abs(float(drawn.weight.mean())) < 1e-3 and not drawn.bias.any()
-    assert torch.equal(drawn.weight, forgotten(step, 3).weight) and not torch.equal(
-        drawn.weight, forgotten(step, 4).weight
-    )
+    assert torch.equal(drawn.weight, reset(step, 3).weight) and not torch.equal(drawn.weight, reset(step, 4).weight)
     norm = steps.BatchNorm(torch.ones(4), torch.full((4,), 7.0), torch.full((4,), 2.0), torch.ones(4), 0.0)
     map_ = torch.randn(1, 4, 3, 3)
-    torch.testing.assert_close(forgotten(norm, 0).forward(map_), map_)
+    torch.testing.assert_close(reset(norm, 0).forward(map_), map_)
     pooling = steps.Flatten()
-    assert forgotten(pooling, 0) is pooling
+    assert reset(pooling, 0) is pooling
 
 
 def test_what_is_drawn_depends_on_the_seed_and_the_node_alone():
     network = network_of(networks.seeded(networks.alexnet_like()))
     first, later = Draw(network, 5), Draw(network, 5)
-    later.randomised([1])
-    alone, all_ = first.randomised([4]).nodes[4].step, later.randomised([1, 4, 7]).nodes[4].step
+    later.randomise([1])
+    alone, all_ = first.randomise([4]).nodes[4].step, later.randomise([1, 4, 7]).nodes[4].step
     assert torch.equal(alone.weight, all_.weight)
-    assert not torch.equal(alone.weight, Draw(network, 6).randomised([4]).nodes[4].step.weight)
-    assert first.randomised([4]).nodes[1] is network.nodes[1]
+    assert not torch.equal(alone.weight, Draw(network, 6).randomise([4]).nodes[4].step.weight)
+    assert first.randomise([4]).nodes[1] is network.nodes[1]
 
 
 def randomised_module(module: nn.Sequential, network: Network) -> list[nn.Module]:
@@ -108,7 +106,7 @@ def test_projections_of_a_random_network_are_those_of_a_torch_module_with_its_we
     number = before_rectifier(network, len(network.nodes) - 1)
     assert network.nodes[number].step.kind == "convolution"
     numbers = {n for each in stages(network, number, 9)[:stage] for n in each.nodes}
-    random = Draw(network, 11).randomised(numbers)
+    random = Draw(network, 11).randomise(numbers)
     modules, unit = randomised_module(module, random)[:number], (3, 2, 4)
     leaf = image.clone().requires_grad_()
     value = nn.Sequential(*modules)(leaf)[(0, *unit)]
@@ -144,7 +142,7 @@ def test_a_deconvnet_that_passes_one_path_cannot_see_the_upper_weights(image):
     network = network_of(module)
     shown = {}
     for seed in range(8):
-        random = Draw(network, seed).randomised({3})
+        random = Draw(network, seed).randomise({3})
         weight = float(random.nodes[3].step.weight)
         found = {method: whole(random, image, 3, (0, 9, 9), method)[:, 8:11, 8:11] / abs(weight) for method in Method}
         kernel = lower.weight[0]

@@ -213,5 +213,5 @@ def test_images_are_waited_for_as_long_as_the_environment_says(folder, monkeypat
     with pytest.raises(RunStopped, match=line):
         isolate.stale([row])
     with pytest.raises(RunStopped, match=line):
-        trial._data(row, 0, LIMITS, sender)
+        trial._read(row, 0, LIMITS, sender)
     receiver.close()

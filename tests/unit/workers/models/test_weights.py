@@ -160,8 +160,8 @@ def tensor(shape: list[int], start: int, stop: int, dtype: str = "F32") -> dict:
         ("w.safetensors", lambda: b"", "header too small"),
         ("w.pt", lambda: saved({0: torch.ones(3)}), "its key 0 is not a parameter's name"),
         ("w.pt", lambda: saved({None: torch.ones(3)}), "its key None is not a parameter's name"),
-        ("w.pt", lambda: saved(torch.nn.Linear(2, 2)), "whose loading would run code; write it with torch.save("),
-        ("w.pt", lambda: b"cos\nsystem\n(S'id'\ntR.", "whose loading would run code"),
+        ("w.pt", lambda: saved(torch.nn.Linear(2, 2)), "loading them would run code; write it with torch.save("),
+        ("w.pt", lambda: b"cos\nsystem\n(S'id'\ntR.", "loading them would run code"),
         ("w.pt", lambda: saved([1]), "it does not contain a mapping from names to tensors"),
         ("w.pt", lambda: saved({"a": 1}), "it does not contain a mapping from names to tensors"),
         ("w.pt", bomb, "that unpacks to 40,"),
@@ -186,7 +186,7 @@ def test_a_file_that_holds_no_usable_weights_is_refused_in_one_line(name, make, 
 def test_a_bomb_is_refused_before_it_is_unpacked(monkeypatch):
     monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("it is unpacked"))
     with pytest.raises(ValueError, match=r"torch\.save does not compress"):
-        weights._unpickled(bomb())
+        weights._unpickle(bomb())
 
 
 def test_a_folder_a_pipe_and_a_device_are_no_weights(tmp_path):
