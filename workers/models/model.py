@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from workers import files
 from workers.core.graph import Node, trace
-from workers.core.network import Network, check_geometry
+from workers.core.network import Network, require_convolution
 from workers.core.preprocess import Preprocessing
 from workers.errors import ModelError, NodeError
 from workers.host.retrying import reason
@@ -73,7 +73,7 @@ def load(spec: ModelSpec) -> Model:
     module = architectures.build(architecture)
     fit(module, state, spec.source)
     preprocessing = entry.preprocessing
-    network = check_geometry(Network(trace(module, (preprocessing.crop, preprocessing.crop))))
+    network = require_convolution(Network(trace(module, (preprocessing.crop, preprocessing.crop))))
     weights_copy = {name: tensor.detach().contiguous().clone() for name, tensor in module.state_dict().items()}
     names = _read_class_names(spec, network) or entry.class_names
     if len(names) != network.nodes[-1].shape[0]:  # the network's head is not the one that the names belong to

@@ -142,7 +142,7 @@ def test_only_the_box_is_hidden_and_the_image_stays():
 def test_boxes_go_to_the_input_and_back_without_losing_a_pixel(height, width):
     preprocessing = Preprocessing(182, 160, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), Interpolation.BILINEAR)
     random = np.random.default_rng(height)
-    tall, wide = preprocessing.resized(height, width)
+    tall, wide = preprocessing.resized_size(height, width)
     top, left = preprocessing.origin(height, width)
     for _ in range(50):
         y, x = int(random.integers(height)), int(random.integers(width))
