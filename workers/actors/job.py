@@ -105,11 +105,11 @@ def project_configuration(job: Job[RunSpec], environment: Environment) -> dict[s
 
 
 def occlude_configuration(
-    job: Job[OcclusionRun], environment: Environment, beside: str | None, label: str | None
+    job: Job[OcclusionRun], environment: Environment, scan_digest: str | None, label: str | None
 ) -> dict[str, Any]:
     """All that one image's occlusion maps depend on, except the image.
 
-    `beside` is the hash of the scan whose projections are shown as well; `label` is the image's label.
+    `scan_digest` is the hash of the scan whose projections are shown as well; `label` is the image's label.
     """
     return {
         "job": "occlude",
@@ -119,17 +119,17 @@ def occlude_configuration(
         "occlude": job.spec.occlude.model_dump(mode="json", exclude={"images", "sample", "from_run"}),
         "class_names": job.model.class_names,
         "label": _target_label(job, job.spec.occlude.target, label),
-        "beside": beside,
+        "beside": scan_digest,
         "panels": version("matplotlib"),
     }
 
 
 def invert_configuration(
-    job: Job[InversionRun], environment: Environment, layer: str, how: Recipe, size: int
+    job: Job[InversionRun], environment: Environment, layer: str, recipe: Recipe, size: int
 ) -> dict[str, Any]:
     """All that one restart of one image at a layer depends on, except the image and the restart's number.
 
-    `how` is the layer's recipe; `size` is the number of inversions in its batch, whose shape the numbers depend on.
+    `recipe` is the layer's recipe; `size` is the number of inversions in its batch, whose shape the numbers depend on.
     """
     spec = job.spec.invert
     return {
@@ -138,7 +138,7 @@ def invert_configuration(
         **_common(job, environment),
         "layer": layer,
         "size": size,
-        "recipe": asdict(how),
+        "recipe": asdict(recipe),
         "schedule": SCHEDULE,
         "invert": {"seed": spec.seed, "channels": spec.channels, "region": spec.region},
     }

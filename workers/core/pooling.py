@@ -36,7 +36,7 @@ class Pool(Step):
         shape = (*signal.shape[:2], height, width)
         below = torch.empty(shape, dtype=signal.dtype, device=signal.device, memory_format=torch.channels_last).zero_()
         for number, (dy, dx) in enumerate(self.taps()):
-            target = _strided(below, dy, dx, self.stride, signal.shape[2:])
+            target = _strided_view(below, dy, dx, self.stride, signal.shape[2:])
             target += signal if shares is None else signal * shares[number]
         return below
 
@@ -75,7 +75,7 @@ class MaxPool(Pool):
         best = torch.full_like(padded[:, :, : extent[0], : extent[1]], -torch.inf)
         switches = torch.zeros_like(best, dtype=torch.uint8)
         for number, (dy, dx) in enumerate(self.taps()):
-            candidate = _strided(padded, dy, dx, self.stride, extent)
+            candidate = _strided_view(padded, dy, dx, self.stride, extent)
             better = candidate > best
             best = torch.where(better, candidate, best)
             switches.masked_fill_(better, number)
@@ -161,7 +161,7 @@ class AdaptiveAveragePool(Whole):
         return functional.adaptive_avg_pool1d(torch.eye(below, dtype=torch.float64), self.extent[axis]).T
 
 
-def _strided(map_: Tensor, top: int, left: int, stride: Pair, extent: "torch.Size | Extent") -> Tensor:
+def _strided_view(map_: Tensor, top: int, left: int, stride: Pair, extent: "torch.Size | Extent") -> Tensor:
     """A view of `extent` positions from (top, left) on, `stride` apart."""
     bottom, right = top + (extent[0] - 1) * stride[0] + 1, left + (extent[1] - 1) * stride[1] + 1
     return map_[:, :, top : bottom : stride[0], left : right : stride[1]]

@@ -43,7 +43,7 @@ def read(
         try:
             return _retry_if_needed(attempt, f"reading {uri}", patience_s)
         except (FileNotFoundError, NotADirectoryError) as error:
-            raise versions.vanished(uri) from error
+            raise versions.vanished_error(uri) from error
 
 
 @contextmanager

@@ -225,7 +225,7 @@ class _Image:
             self._limit = None
             needed = max(working_bytes, decode.RGB_BYTES * height * width + options.extra_bytes(height, width))
             memory.enter_context(self._shared.pixels.reserve(needed))
-            memory.callback(self._shared.heap.freed, needed)
+            memory.callback(self._shared.heap.count_freed, needed)
             self._limit_decoder()
 
         pixels = options.decode(data, options.limits, claim)

@@ -34,7 +34,7 @@ class Limit:
         return self._clock() - self._began > self.limit_s
 
     @contextmanager
-    def extended(self, limit_s: float) -> Iterator[None]:
+    def extend(self, limit_s: float) -> Iterator[None]:
         """Raise the limit to at least `limit_s` seconds in a `with` block, for one request with a very long answer."""
         original_s = self.limit_s
         self.limit_s = max(original_s, limit_s)

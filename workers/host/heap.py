@@ -20,7 +20,7 @@ class Heap:
         self._lock = threading.Lock()
         self._freed_bytes = 0
 
-    def freed(self, size_bytes: int) -> None:
+    def count_freed(self, size_bytes: int) -> None:
         """Count a freed block, and trim the heap if enough has been freed."""
         if size_bytes < SMALL_BYTES or _trim is None:
             return

@@ -33,7 +33,7 @@ def glob_files(filesystem: Any, pattern: str, base: str, limit: Limit) -> Iterat
         limit: how long the storage may be silent.
     """
     filesystem.exists(base)  # a dead storage exceeds the short limit here, before the long one begins
-    with limit.extended(BULK_S):
+    with limit.extend(BULK_S):
         matches = filesystem.glob(pattern, detail=True)
     for path, info in matches.items():
         limit.restart()
@@ -54,7 +54,7 @@ def walk_folder(filesystem: Any, base: str, source: str, limit: Limit) -> Iterat
         CorpusError: the folder does not exist.
     """
     exists = filesystem.exists(base)
-    with limit.extended(BULK_S):  # some stores list a whole folder to find out that it is one
+    with limit.extend(BULK_S):  # some stores list a whole folder to find out that it is one
         is_folder = filesystem.isdir(base)
     if not is_folder:
         problem = "is a file, not a folder" if exists else "does not exist"
@@ -99,7 +99,7 @@ def _walk_folders(filesystem: Any, base: str, limit: Limit) -> Iterator[dict[str
     """The files of each folder; a folder's files arrive in one answer."""
     walk = filesystem.walk(base, detail=True)
     while True:
-        with limit.extended(BULK_S):
+        with limit.extend(BULK_S):
             folder = next(walk, None)
         if folder is None:
             return

@@ -166,5 +166,5 @@ def value_at(step: pooling.MaxPool, map_: Tensor, switches: Tensor) -> Tensor:
     """What a pooling takes if it takes these taps; a padded map's outside is never chosen."""
     extent = switches.shape[2:]
     padded = step._pad(map_, extent)
-    taps = [pooling._strided(padded, dy, dx, step.stride, extent) for dy, dx in step.taps()]
+    taps = [pooling._strided_view(padded, dy, dx, step.stride, extent) for dy, dx in step.taps()]
     return torch.stack(taps).gather(0, switches[None].long())[0]
