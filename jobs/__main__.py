@@ -48,7 +48,7 @@ def main(words: list[str]) -> int:
         Log().say(str(error), log.ERROR)
         return error.exit_code
     except (OSError, MemoryError, RecursionError) as error:
-        line = machine.trouble(error)
+        line = machine.explain(error)
         if line is None:
             raise
         Log().say(line, log.ERROR)
@@ -70,7 +70,7 @@ def submitted(root: Root, run: str, number: int) -> int:
     except KeyboardInterrupt:
         code, problem = CANCELLED, "cancelled; submit it again to resume"
     except BaseException as error:  # a bug, or the end of the process: written down, then raised
-        attempts.end(number, _ended(1, machine.trouble(error) or f"{type(error).__name__}: {error}"))
+        attempts.end(number, _ended(1, machine.explain(error) or f"{type(error).__name__}: {error}"))
         raise
     attempts.end(number, _ended(code, problem))
     if problem:

@@ -17,7 +17,7 @@ from jobs.watch import Watcher
 from workers.actors.correspondence import CorrespondenceWorker
 from workers.actors.job import correspondence_configuration, digest
 from workers.actors.shard import Shard
-from workers.core.correspondence import NOTHING, Agreement, Kind, Signs, agreement, over_draws, papers_layers
+from workers.core.correspondence import NOTHING, Agreement, Kind, Signs, agreement, average, default_layers
 from workers.core.network import Layer, Network
 from workers.corpus import manifest
 from workers.corpus.manifest import Listing, Row
@@ -44,7 +44,7 @@ def correspondence(spec: CorrespondenceRun, watch: Watcher) -> Outcome:
 
 
 def _layers(spec: CorrespondenceRun, network: Network) -> Sequence[str]:
-    return spec.correspondence.layers or papers_layers(network)
+    return spec.correspondence.layers or default_layers(network)
 
 
 def _work(run: Attempt[CorrespondenceRun]) -> Outcome:
@@ -117,7 +117,7 @@ def _rows(
         if not drawn and kind is not Kind.PART:
             continue
         each = [_agreement(rows) for rows in drawn]
-        told = over_draws(each) if kind is not Kind.PART else each[0] if each else NOTHING
+        told = average(each) if kind is not Kind.PART else each[0] if each else NOTHING
         yield {
             **common,
             "kind": str(kind),
@@ -129,7 +129,7 @@ def _rows(
 
 
 def _agreement(rows: Rows) -> Agreement:
-    return agreement([Signs.unpacked(row["positive"], row["negative"], row["units"]) for row in rows])
+    return agreement([Signs.from_bytes(row["positive"], row["negative"], row["units"]) for row in rows])
 
 
 def _strip(rows: Rows) -> dict[str, Any]:

@@ -55,7 +55,7 @@ def dry_run(spec: RunSpec) -> DryRun:
     model = models.load(spec.model)
     layers = model.network.select(spec.scan.layers)
     actors = cluster.staffing(spec.resources, where)
-    with manifest.listed(spec.corpus, lambda _: None) as listing, tempfile.TemporaryDirectory() as folder:
+    with manifest.list_corpus(spec.corpus, lambda _: None) as listing, tempfile.TemporaryDirectory() as folder:
         real, aside = Root(spec.root), Root(folder)
         before = listing.latest(real)
         if before is not None:

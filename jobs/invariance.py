@@ -11,7 +11,7 @@ from jobs.watch import Watcher
 from workers.actors.invariance import InvarianceWorker
 from workers.actors.job import digest, invariance_configuration
 from workers.actors.occlude import target_of
-from workers.core.invariance import usual_layers
+from workers.core.invariance import default_layers
 from workers.core.network import Network
 from workers.corpus.manifest import Listing, Row
 from workers.errors import SpecError
@@ -31,7 +31,7 @@ def invariance(spec: InvarianceRun, watch: Watcher) -> Outcome:
 
 
 def _layers(spec: InvarianceRun, network: Network) -> Sequence[str]:
-    return spec.invariance.layers or usual_layers(network)
+    return spec.invariance.layers or default_layers(network)
 
 
 def _work(run: Attempt[InvarianceRun]) -> Outcome:

@@ -9,7 +9,7 @@ from jobs.run.images import check_classifies, check_known, publish_found
 from jobs.run.outcome import Outcome
 from jobs.watch import Watcher
 from workers.actors.job import Job, digest, occlude_configuration
-from workers.actors.occlude import Beside, OccludeWorker, target_of
+from workers.actors.occlude import OccludeWorker, ScanPatches, target_of
 from workers.corpus.manifest import Listing, Row
 from workers.errors import RunError, SpecError
 from workers.kinds import Kind
@@ -44,7 +44,7 @@ def _work(run: Attempt[OcclusionRun]) -> Outcome:
     return publish_found(run, run.stored(make), OCCLUSIONS, done, environment)
 
 
-def _worker(job: Job[OcclusionRun], beside: Beside | None) -> OccludeWorker:
+def _worker(job: Job[OcclusionRun], beside: ScanPatches | None) -> OccludeWorker:
     return OccludeWorker(job, beside)
 
 
@@ -64,7 +64,7 @@ def _check(spec: OcclusionRun, model: Model, listing: Listing) -> None:
     _beside(patient(spec.root), spec, model)
 
 
-def _beside(root: Root, spec: OcclusionRun, model: Model) -> Beside | None:
+def _beside(root: Root, spec: OcclusionRun, model: Model) -> ScanPatches | None:
     """The run whose projections stand beside.
 
     Raises:
@@ -82,4 +82,4 @@ def _beside(root: Root, spec: OcclusionRun, model: Model) -> Beside | None:
         raise RunError(f"from_run {run!r} has not looked at layer {spec.occlude.layer!r}")
     parts = scan.tables[PATCHES.name]
     joint = hashlib.sha256("".join(part.sha256 for part in parts).encode()).hexdigest()
-    return Beside(tuple(part.path for part in parts), joint)
+    return ScanPatches(tuple(part.path for part in parts), joint)

@@ -1,4 +1,4 @@
-"""Every error that Deconvoy raises on purpose, as one tree. Takes what went wrong, gives a message for a person."""
+"""The tree of errors that Deconvoy raises. Takes the facts of a failure, gives its message and exit code."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -7,23 +7,23 @@ from typing import Any
 
 
 class DeconvoyError(Exception):
-    """Anything raised on purpose. The message names the thing, the value, and what would have been right."""
+    """The root of the tree. A message names the thing, its value, and what would have been right."""
 
     exit_code = 1
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Travel between processes as they are, whatever the constructor takes."""
-        return _revived, (type(self), self.args, vars(self))
+        """Pickle the error's fields; the constructor, which may take other arguments, is not called again."""
+        return _restore, (type(self), self.args, vars(self))
 
 
 class UsageError(DeconvoyError):
-    """The caller asked for something that cannot be: nothing was written."""
+    """The request is not valid; nothing was written."""
 
     exit_code = 2
 
 
 class SpecError(UsageError):
-    """A spec with one or more mistakes; all of them are told at once."""
+    """A spec with one or more mistakes; the message lists all of them."""
 
     def __init__(self, problems: Iterable[str]) -> None:
         self.problems = tuple(problems)
@@ -31,15 +31,15 @@ class SpecError(UsageError):
 
 
 class ModelError(UsageError):
-    """A model that is unknown, cannot be built, or whose weights do not fit."""
+    """A model is unknown, cannot be built, or does not fit its weights."""
 
 
 class DivergedError(ModelError):
-    """Weights that hold NaN or infinity, or whose network gives them for any image."""
+    """Weights contain NaN or infinity, or their network's outputs do for every image."""
 
 
 class GraphError(ModelError):
-    """A model whose graph cannot be traced, or holds an operation with no known downward step."""
+    """A model's graph cannot be traced, or has an operation with no downward step."""
 
 
 class UnknownLayerError(ModelError):
@@ -51,11 +51,11 @@ class UnknownLayerError(ModelError):
 
 
 class CorpusError(UsageError):
-    """A corpus that cannot be listed or holds no image."""
+    """A corpus cannot be listed, or contains no image."""
 
 
 class UnknownImageError(CorpusError):
-    """An image id that the corpus does not hold."""
+    """An image id that is not in the corpus."""
 
     def __init__(self, image_id: str, corpus: str, known: Iterable[str]) -> None:
         super().__init__(f"no image {image_id!r} in corpus {corpus!r}; {nearest(image_id, known)}")
@@ -66,78 +66,78 @@ class UnknownClassError(ModelError):
 
     def __init__(self, wanted: str, outputs: int, names: Iterable[str]) -> None:
         known = list(names)
-        told = nearest(wanted, known) if known else "no names are known, give a number"
-        super().__init__(f"no class {wanted!r} among the model's {outputs} outputs; {told}")
+        hint = nearest(wanted, known) if known else "it has no class names; give a number"
+        super().__init__(f"no class {wanted!r} among the model's {outputs} outputs; {hint}")
 
 
 class RootError(UsageError):
-    """A root that cannot be read or written."""
+    """A root cannot be read or written."""
 
 
 class RunError(UsageError):
-    """A run id that is malformed, unknown, not published, or taken by another spec."""
+    """A run id is malformed, unknown, not published, or used by another spec."""
 
 
 class RunIdError(RunError):
-    """A run id that is none."""
+    """A run id is malformed."""
 
 
 class ClusterError(UsageError):
-    """A Ray cluster that does not answer, or does not take a job."""
+    """A Ray cluster does not answer, or does not accept a job."""
 
 
 class NoAnswer(ClusterError):
-    """Nothing answers: whether what was asked for was done nobody can say. Nothing is wrong with the question."""
+    """A cluster did not answer. The request is valid, but whether it was carried out is unknown."""
 
     exit_code = 1
 
 
 class NoJob(ClusterError):
-    """A cluster that knows no such job."""
+    """A cluster does not know the job."""
 
 
 class NotReady(ClusterError):
-    """A cluster that has only just started, and asks to be asked again."""
+    """A cluster has just started; the request can be retried."""
 
     exit_code = 1
 
 
 class NotTaken(ClusterError):
-    """A cluster did not take a job this time; the same may be asked of it again."""
+    """A cluster did not accept a job; the request can be retried."""
 
     exit_code = 1
 
 
 class RefusedError(UsageError):
-    """A place that the operator does not let anyone read or write."""
+    """A path or URL that the operator does not allow."""
 
 
 class RedirectError(UsageError):
-    """A URL whose server names another one: what is there nobody has asked for."""
+    """A URL's server redirects to another URL, which nobody has allowed."""
 
 
 class Unavailable(DeconvoyError):
-    """A store that did not answer in time, or a service with too much to do. The same may be asked again later."""
+    """A store did not answer in time, or a service is overloaded; the request can be retried later."""
 
 
 class QueryError(UsageError):
-    """A question about something that the run does not hold."""
+    """A query names something that the run does not have."""
 
 
 class ExtraError(UsageError):
-    """A feature whose optional packages are not installed."""
+    """A feature needs optional packages that are not installed."""
 
 
 class RunStopped(DeconvoyError):
-    """The run cannot go on; what is finished stays and the same command goes on from there."""
+    """The run stopped. Finished shards are kept, and the same command resumes the run."""
 
 
 class ReadError(RunStopped):
-    """A file that cannot be read."""
+    """A file cannot be read."""
 
 
 class StaleFile(ReadError):
-    """A file that is gone, or is not the one that was listed; `reason` says which."""
+    """A listed file has vanished or changed; `reason` says which."""
 
     def __init__(self, reason: "Reason", message: str) -> None:
         self.reason = reason
@@ -145,11 +145,11 @@ class StaleFile(ReadError):
 
 
 class StoreError(RunStopped):
-    """A store that kept failing, however often it was asked again."""
+    """A store kept failing until the retries ran out."""
 
 
 class NumericsError(RunStopped):
-    """A network that gives NaN or infinity, or two passes that disagree about the same unit."""
+    """A network's outputs contain NaN or infinity, or the two passes disagree about a unit."""
 
 
 class OutOfMemory(RunStopped):
@@ -157,31 +157,31 @@ class OutOfMemory(RunStopped):
 
 
 class MemoryTaken(OutOfMemory):
-    """An actor ran out of memory because other processes hold it: smaller batches will not help."""
+    """An actor ran out of memory because other processes use it; smaller batches will not help."""
 
 
 class NodeError(RunStopped):
-    """A node whose software or storage differs from the others'."""
+    """A node's software or storage differs from the other nodes'."""
 
 
 class LostActors(RunStopped):
-    """Actors keep dying at the same work and no single image is to blame."""
+    """Actors keep dying at the same item, and no single image is the cause."""
 
 
 class NoPlace(RunStopped):
-    """A cluster that had no room for a run within the time that it may wait."""
+    """A cluster had no room for a run within the time that the run may wait."""
 
 
 class DamagedFile(RunStopped):
-    """A stored file that is not what was written."""
+    """A stored file does not have the content that was written."""
 
 
 class DamagedRun(DeconvoyError):
-    """A published run whose files are missing or not the ones that its manifest names."""
+    """Files of a published run are missing, or are not those that its manifest names."""
 
 
 class Reason(StrEnum):
-    """Why an image cannot be used: a function of its bytes and the limits, never of luck."""
+    """Why an image cannot be used. Depends only on its bytes and the limits."""
 
     BAD_NAME = "bad_name"
     EMPTY = "empty"
@@ -197,7 +197,7 @@ class Reason(StrEnum):
 
 
 class Rejected(DeconvoyError):
-    """One image that cannot be used. The reader turns it into a row of `rejects`; it never leaves a worker."""
+    """An image cannot be used. The reader turns it into a row of `rejects`; it never leaves a worker."""
 
     def __init__(self, reason: Reason, detail: str) -> None:
         self.reason = reason
@@ -206,15 +206,15 @@ class Rejected(DeconvoyError):
 
 
 class OutdatedShard(DeconvoyError):
-    """A shard whose images or verdicts are not those that it was planned with: the driver names it again."""
+    """A shard's images or verdicts are no longer those that it was planned with; the driver computes its name again."""
 
 
 class OtherVerdicts(OutdatedShard):
-    """Another run has recorded or forgotten a verdict since the shard was named: its result would not be what its name says."""
+    """Another run has added or removed a verdict since the shard was named, so its result would not match its name."""
 
 
 class StaleImage(OutdatedShard):
-    """A listed file that is gone or is another one now. The driver records that as a verdict, and its shard runs without it."""
+    """A listed file has vanished or changed. The driver records a verdict, and the shard runs without the image."""
 
     def __init__(self, image_index: int, reason: Reason, detail: str) -> None:
         self.image_index = image_index
@@ -224,30 +224,30 @@ class StaleImage(OutdatedShard):
 
 
 class Replan(DeconvoyError):
-    """Verdicts on images were recorded that the plan does not know: the driver plans again, and nobody else sees this."""
+    """Verdicts were recorded that the plan does not contain. The driver catches this and plans again."""
 
 
 class DecoderHang(DeconvoyError):
-    """A decoder that did not come back in time; the suspect is confirmed alone in a fresh process."""
+    """A decoder did not return in time. The image is then decoded alone, in a fresh process, to confirm it."""
 
     def __init__(self, image_index: int) -> None:
         self.image_index = image_index
-        super().__init__(f"image {image_index}: the decoder did not come back")
+        super().__init__(f"image {image_index}: the decoder did not return in time")
 
 
 def nearest(wanted: str, names: Iterable[str], limit: int = 8) -> str:
-    """Say which names come nearest to the wanted one, for the second half of a message."""
+    """The names nearest to the wanted one, or else the first ones, as the second half of a message."""
     known = list(names)
     close = get_close_matches(wanted, known, n=3, cutoff=0.5)
     if close:
         return "nearest: " + ", ".join(close)
     if not known:
-        return "there is none"
+        return "none available"
     shown = ", ".join(known[:limit])
-    return f"there are {shown}" + (", ..." if len(known) > limit else "")
+    return f"available: {shown}" + (", ..." if len(known) > limit else "")
 
 
-def _revived(kind: type[DeconvoyError], args: tuple[Any, ...], fields: dict[str, Any]) -> DeconvoyError:
+def _restore(kind: type[DeconvoyError], args: tuple[Any, ...], fields: dict[str, Any]) -> DeconvoyError:
     error = kind.__new__(kind, *args)
     error.args = args
     vars(error).update(fields)

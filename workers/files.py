@@ -1,6 +1,6 @@
-"""Files that a spec names. Takes a path, a glob or an fsspec URL; gives its bytes, its file system, or the files it matches.
+"""Files that a spec names. Takes a path, a glob or an fsspec URL; gives its bytes, its file system or its matches.
 
-A redirect of an http(s) server is an error: it leads to a server that nobody has allowed.
+A redirect by an http(s) server is an error: it leads to a server that nobody has allowed.
 """
 
 import errno
@@ -16,37 +16,38 @@ from workers.errors import DeconvoyError, RedirectError, SpecError
 
 
 def filesystem(url: str) -> tuple[Any, str]:
-    """The file system of a URL, and its path there.
+    """The file system of a URL, and the path in it.
 
     Raises:
-        ValueError: its protocol is unknown, or it is not a URL of that protocol.
-        ImportError: what speaks it is not installed.
+        ValueError: the protocol is unknown, or the URL is not valid for it.
+        ImportError: the package for the protocol is not installed.
     """
     chained = {link.partition("://")[0] for link in url.split("::")}
-    options = {protocol: {"client_kwargs": {"trace_configs": [_staying()]}} for protocol in chained & {"http", "https"}}
+    http = chained & {"http", "https"}
+    options = {protocol: {"client_kwargs": {"trace_configs": [_refuse_redirects()]}} for protocol in http}
     try:
-        found, path = url_to_fs(url, **options)
+        store, path = url_to_fs(url, **options)
     except (OSError, ValueError, ImportError):
         raise
     except Exception as error:  # a file system's constructor raises anything for a URL that it does not expect
         raise ValueError(f"{type(error).__name__}: {error}") from error
-    return found, str(path)
+    return store, str(path)
 
 
 def is_local(filesystem: Any) -> bool:  # noqa: ANN401 - fsspec has no types
-    """Whether a file system is the one of this machine."""
+    """Whether a file system is this machine's own."""
     return isinstance(filesystem, fsspec.get_filesystem_class("file"))
 
 
 def matching(pattern: str, key: str) -> list[str]:
-    """The file itself, or those that a glob matches, in the order of their numbers: epoch-2 comes before epoch-10.
+    """The files that a glob matches, sorted by the numbers in their names: epoch-2 comes before epoch-10.
 
     Args:
-        pattern: a path or an fsspec URL.
-        key: of the spec, for the error.
+        pattern: a path or an fsspec URL. One without wildcards is returned alone.
+        key: the key of the spec, for the error.
 
     Raises:
-        SpecError: nothing matches the glob, or its protocol is unknown.
+        SpecError: nothing matches the glob, or the glob cannot be listed.
     """
     if not locations.is_pattern(pattern):
         return [pattern]
@@ -65,56 +66,56 @@ def read(url: str, most_bytes: int | None = None) -> bytes:
 
     Args:
         url: a path or an fsspec URL.
-        most_bytes: a larger one is refused before it is read, and so is what has no size, such as a device or a pipe.
+        most_bytes: the limit. A larger file is refused before it is read, and so is a device or a pipe.
 
     Raises:
-        OSError: they cannot be had; FileNotFoundError if there is no such file.
-        RedirectError: they are elsewhere.
-        ValueError: its protocol is unknown.
-        ImportError: what speaks it is not installed.
+        OSError: the file cannot be read; FileNotFoundError if it does not exist.
+        RedirectError: the server redirects to another URL.
+        ValueError: the protocol is unknown.
+        ImportError: the package for the protocol is not installed.
     """
-    found, path = filesystem(url)
+    store, path = filesystem(url)
     try:
         if most_bytes is not None:
-            _check_size(found, path, most_bytes)
-        return cast(bytes, found.cat_file(path))
+            _check_size(store, path, most_bytes)
+        return cast(bytes, store.cat_file(path))
     except (OSError, MemoryError, DeconvoyError):
         raise
-    except Exception as error:  # stores raise what they like: neither aiohttp's errors nor botocore's are OSError
+    except Exception as error:  # neither aiohttp's nor botocore's errors are OSErrors
         raise OSError(f"{type(error).__name__}: {error}") from error
 
 
 def _by_numbers(path: str) -> list[tuple[int, int, str]]:
-    """Words by the alphabet, numbers by their value."""
+    """A sort key: words in alphabetical order, numbers by value."""
     return [(0, int(word), "") if word.isdecimal() else (1, 0, word) for word in re.split(r"(\d+)", path)]
 
 
-def _check_size(found: Any, path: str, most_bytes: int) -> None:  # noqa: ANN401 - fsspec has no types
+def _check_size(store: Any, path: str, most_bytes: int) -> None:  # noqa: ANN401 - fsspec has no types
     try:
-        about = found.info(path)
-    except FileNotFoundError:  # a server may refuse to answer about a file that it gives; what is missing shows itself
+        info = store.info(path)
+    except FileNotFoundError:  # some servers give a file but no information about it; reading reports a missing file
         return
-    if about["type"] == "other":
+    if info["type"] == "other":
         raise OSError(errno.EINVAL, "it is a device or a pipe, not a file")
-    if (about.get("size") or 0) > most_bytes:
+    if (info.get("size") or 0) > most_bytes:
         raise OSError(
             errno.EFBIG,
-            f"it has {about['size'] / 1e6:,.0f} MB, which is more than the {most_bytes / 1e6:,.0f} MB that fit",
+            f"it has {info['size'] / 1e6:,.0f} MB, which is more than the {most_bytes / 1e6:,.0f} MB that fit",
         )
 
 
 @cache
-def _staying() -> Any:  # noqa: ANN401 - aiohttp is loaded where it is needed
-    """What aiohttp asks before it follows a redirect; one for all, so that fsspec knows its file systems again."""
+def _refuse_redirects() -> Any:  # noqa: ANN401 - aiohttp is loaded where it is needed
+    """The aiohttp trace that refuses redirects; one object for all URLs, so that fsspec reuses its file systems."""
     import aiohttp
 
-    async def refused(_: object, __: object, asked: aiohttp.TraceRequestRedirectParams) -> None:
-        asked.response.close()
-        there = asked.response.headers.get("Location", "elsewhere")
+    async def refuse(_: object, __: object, redirect: aiohttp.TraceRequestRedirectParams) -> None:
+        redirect.response.close()
+        target = redirect.response.headers.get("Location", "another URL")
         raise RedirectError(
-            f"{asked.url} is redirected to {there}, which is not followed: give the address of the file"
+            f"{redirect.url} redirects to {target}; redirects are not followed: give the URL of the file itself"
         )
 
-    staying = aiohttp.TraceConfig()
-    staying.on_request_redirect.append(refused)
-    return staying
+    trace = aiohttp.TraceConfig()
+    trace.on_request_redirect.append(refuse)
+    return trace

@@ -1,10 +1,10 @@
-"""The kinds of job. Takes nothing, gives their names; each layer has one registry of what it knows about each kind."""
+"""The kinds of job. Takes nothing, gives their names; each layer has one registry with a record per kind."""
 
 from enum import StrEnum
 
 
 class Kind(StrEnum):
-    """What a run does. The value is the command, the spec's `job`, and the word in the tables `runs` and manifest.json."""
+    """The kind of a job. The value is the command, the spec's `job`, and the word in the table `runs` and manifest.json."""
 
     SCAN = "scan"
     OCCLUDE = "occlude"

@@ -1,20 +1,20 @@
-"""Places that a spec names, as text. Takes a path, a glob or an fsspec URL, says what it is; touches no file."""
+"""Paths, globs and URLs in a spec, as text. Takes one, gives its type or its absolute form; touches no file."""
 
 import re
 from pathlib import PurePath
 
-_SIGN = re.compile(r"[*?\[]")
+_WILDCARD = re.compile(r"[*?\[]")
 
 
 def is_pattern(place: str) -> bool:
     """Whether a place is a glob."""
-    return _SIGN.search(place) is not None
+    return _WILDCARD.search(place) is not None
 
 
 def before_pattern(place: str) -> str:
-    """The folder that a glob's first sign lies in; a place without signs as it is."""
-    sign = _SIGN.search(place)
-    return place[: sign.start()].rpartition("/")[0] if sign else place
+    """The folder before a glob's first wildcard; a place without wildcards is returned unchanged."""
+    wildcard = _WILDCARD.search(place)
+    return place[: wildcard.start()].rpartition("/")[0] if wildcard else place
 
 
 def is_local(place: str) -> bool:
@@ -23,5 +23,5 @@ def is_local(place: str) -> bool:
 
 
 def absolute(place: str, folder: PurePath) -> str:
-    """A relative path with `folder` before it; URLs, chains of them and absolute paths as they are."""
+    """Resolve a relative path against `folder`; URLs, chained URLs and absolute paths are returned unchanged."""
     return place if "://" in place or "::" in place else str(folder / place)

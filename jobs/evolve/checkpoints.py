@@ -125,7 +125,7 @@ def load(spec: EvolutionRun, last: Model, say: Callable[[str], None] = lambda _:
 def store(spec: EvolutionRun, every: Sequence[Checkpoint], last: Model, root: Root) -> None:
     """Write the weights that are not under the root yet, or damaged; they are read again for it, so that few are held at once."""
     for each in every[:-1]:
-        if not stored_weights.is_whole(root, each.stored.fingerprint):
+        if not stored_weights.is_intact(root, each.stored.fingerprint):
             models.store(model_of(spec, _file(each.stored), last), root)
 
 

@@ -20,7 +20,7 @@ from ray.util.metrics import Counter
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from workers.actors.job import Environment
-from workers.actors.shard import ShardReport, about
+from workers.actors.shard import ShardReport, log_fields
 from workers.errors import DeconvoyError, MemoryTaken, OutOfMemory, RunStopped
 from workers.host import log, memory
 from workers.host.log import Log
@@ -79,7 +79,7 @@ class Actor:
     def run(self, item: Any) -> Any:  # noqa: ANN401 - each worker has its own items and reports
         """Do one item."""
         assert self._worker is not None  # noqa: S101 - the pool gives no work to an actor that is not ready
-        began, here = time.monotonic(), self._log.to(**about(item))
+        began, here = time.monotonic(), self._log.to(**log_fields(item))
         try:
             report = self._worker.run(item)
         except Exception as error:
@@ -87,7 +87,7 @@ class Actor:
             if _is_out_of_memory(error):
                 raise OutOfMemory(f"out of memory on {self._node}: {memory.now()}{_on_gpu()}") from error
             raise
-        told = f"shard {next(iter(about(item).values()))} is done"
+        told = f"shard {next(iter(log_fields(item).values()))} is done"
         here.to(**counts(report)).say(told, seconds=round(time.monotonic() - began, 3))
         if isinstance(report, ShardReport):
             self._count(report)

@@ -17,7 +17,7 @@ from jobs.ray.actor import LOST, MakeWorker, counts, hire, is_alive, value
 from jobs.ray.seats import Judge, Queue, Seat, Task, longest_alone, pause, under_way
 from jobs.watch import Watcher
 from workers.actors.job import Environment
-from workers.actors.shard import about
+from workers.actors.shard import log_fields
 from workers.errors import DecoderHang, DeconvoyError, LostActors, NodeError, OutdatedShard, OutOfMemory, RunStopped
 from workers.host import log
 from workers.host.retrying import reason
@@ -147,7 +147,7 @@ class Pool:
         slowest = longest_alone(self._seats)
         if slowest is None or slowest.task is None or not queue.is_slow(now - slowest.since):
             return None
-        self._watch.note("a slow shard is given to an idle actor too", **about(slowest.task.item))
+        self._watch.note("a slow shard is given to an idle actor too", **log_fields(slowest.task.item))
         return slowest.task
 
     def _step(self, queue: Queue) -> Iterator[Any]:
@@ -260,14 +260,14 @@ class Pool:
         seat.since, seat.not_before = self._clock(), self._clock() + pause_s
 
     def _log_done(self, seat: Seat, task: Task, report: object) -> None:
-        carried = about(task.item)
+        carried = log_fields(task.item)
         line = f"shard {next(iter(carried.values()))} is done"
         self._watch.note(line, node=seat.host, node_id=seat.node, **carried, **counts(report))
 
     def _say_lost(self, seat: Seat, task: Task | None, error: Exception) -> None:
         place = f" on {seat.host}" if seat.host else ""
         cause = reason(error) if isinstance(error, DeconvoyError) else type(error).__name__
-        carried = about(task.item) if task else {}
+        carried = log_fields(task.item) if task else {}
         when = (
             f"at shard {next(iter(carried.values()))}"
             if carried

@@ -19,7 +19,7 @@ from jobs.run.plan import Plan
 from jobs.run.results import Stored
 from jobs.watch import Watcher
 from workers.actors.job import Environment, Job, Spec
-from workers.actors.shard import Group, Shard, Work, about
+from workers.actors.shard import Group, Shard, Work, log_fields
 from workers.core.network import Layer, Network
 from workers.corpus import isolate, manifest
 from workers.corpus.manifest import Listing
@@ -102,7 +102,7 @@ class Attempt(Generic[Spec]):
         makers = {shard.result: work for work in works for shard in work.shards}
 
         def again(item: Shard | Group) -> None:
-            self.watch.say(f"{item.result} has vanished or is damaged; it is made again", **about(item))
+            self.watch.say(f"{item.result} has vanished or is damaged; it is made again", **log_fields(item))
             self.pool.start(partial(make, self.job))
             for _ in self.pool.run([makers.get(item.result, item)], lambda _: None, self.replan):
                 pass
@@ -175,13 +175,13 @@ class Attempt(Generic[Spec]):
             if row.image_index in found:
                 verdict = found[row.image_index]
                 line = f"{row.uri}: {verdict.detail}; it is rejected"
-                self.watch.say(line, image=row.uri, reason=verdict.reason, **about(item))
+                self.watch.say(line, image=row.uri, reason=verdict.reason, **log_fields(item))
                 isolate.write_verdict(self.root, row, verdict)
         return bool(found)
 
     def _renamed(self, work: Work) -> Work:
         """The work, its results named by the verdicts that are known now."""
-        return work.changed(partial(plan.renamed, self.root))
+        return work.map(partial(plan.renamed, self.root))
 
 
 def attempt(
@@ -212,7 +212,7 @@ def attempt(
         run = identity.run_id(spec)
         carried = watch.begin(run)
         watch.phase("listing", None, "images")
-        listing = stack.enter_context(manifest.listed(spec.corpus, watch.advance))
+        listing = stack.enter_context(manifest.list_corpus(spec.corpus, watch.advance))
         check(model, listing)
         before = publish.find_or_finish(root, run)
         if before is not None:

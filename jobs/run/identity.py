@@ -73,7 +73,7 @@ def check_same(root: Root, published: Manifest, asked: tuple[JobSpec, Model], li
     if published.identity != _identity(spec):
         raise RunError(f"run {run!r} is published with another spec; give another --run")
     check_weights(run, spec.model.source, published.model.fingerprint, model.fingerprint)
-    if listed is None or not listing.same_as(root, listed):
+    if listed is None or not listing.matches(root, listed):
         raise RunError(f"run {run!r} is published and its corpus has changed since; give another --run")
 
 

@@ -33,7 +33,7 @@ def check_known(image_ids: Sequence[str], corpus: str, listing: Listing) -> None
     """
     missing = listing.missing(image_ids)
     if missing:
-        raise UnknownImageError(missing[0], corpus, listing.some_ids())
+        raise UnknownImageError(missing[0], corpus, listing.first_ids())
 
 
 def check_classifies(model: Model) -> int:

@@ -84,7 +84,7 @@ def chosen(root: Root, listed: str, wanted: Sequence[str], sample: int) -> list[
 def renamed(root: Root, shard: ShardType) -> ShardType:
     """The shard again, named by the verdicts that are known now."""
     rows = manifest.rows(root, shard.manifest, shard.start, shard.stop)
-    return shard.named(rows_key(rows, isolate.read_verdicts(root, rows, root.files(paths.VERDICTS))))
+    return shard.renamed(rows_key(rows, isolate.read_verdicts(root, rows, root.files(paths.VERDICTS))))
 
 
 def _sampled(rows: Sequence[Row], sample: int) -> list[Row]:

@@ -65,7 +65,7 @@ class OneLine(TyperGroup):
         except KeyboardInterrupt:
             code, line = CANCELLED, f"stopped{_resume_hint(command())}"
         except (OSError, MemoryError, RecursionError) as error:
-            reason = machine.trouble(error)
+            reason = machine.explain(error)
             if reason is None:
                 raise
             code, line = 1, reason

@@ -68,7 +68,7 @@ def ours(worker: ProjectWorker, group: Group) -> Side:
         started = time.perf_counter()
         by_layer = [(layer, work.top.layer_index == layer) for layer in sorted(set(work.top.layer_index.tolist()))]
         units = {worker.network.layers[layer].node: work._units(work.top.take(here)) for layer, here in by_layer}
-        images = device.normalised(batch.pixels(), worker.job, Precision.FLOAT32)
+        images = device.normalise(batch.pixels(), worker.job, Precision.FLOAT32)
         tape = deconvnet.record(worker.network, images, units, spec.project.method)
         for number, some in units.items():
             size = deconvnet.chunk_size(worker.network, number)
@@ -131,9 +131,7 @@ def photos_of(job: Job, group: Group) -> dict[int, Tensor]:
     return {
         picture.record.image_index: image
         for batch in batches
-        for picture, image in zip(
-            batch.pictures, device.normalised(batch.pixels(), job, Precision.FLOAT32), strict=True
-        )
+        for picture, image in zip(batch.pictures, device.normalise(batch.pixels(), job, Precision.FLOAT32), strict=True)
     }
 
 

@@ -51,7 +51,7 @@ def forward_only(job: Job, images: int, run: Callable[[Tensor], object]) -> None
     prepare = partial(job.model.preprocessing.prepare, max_pixels=job.spec.limits.pixels)
     with torch.inference_mode():
         for batch in reader.batches(listed, job.spec.scan.batch, prepare, options):
-            run(device.normalised(batch.pixels(), job, Precision.FLOAT32))
+            run(device.normalise(batch.pixels(), job, Precision.FLOAT32))
     if job.spec.resources.device == "cuda":
         torch.cuda.synchronize()
 

@@ -19,7 +19,7 @@ from service.query.findings import PANELS
 from service.sheets import occlude as sheet
 from tests.support import corpora, pages
 from tests.support.occluded import occluded
-from workers.actors.occlude import filling, target_of
+from workers.actors.occlude import make_fill, target_of
 from workers.core.occlusion import Squares
 from workers.errors import RunError, UsageError
 from workers.models import model as models
@@ -192,9 +192,9 @@ def test_a_published_run_with_another_spec_is_refused(corpus, root):
 def test_the_square_is_grey_the_mean_or_blurred():
     pixels = torch.zeros(3, 40, 40, dtype=torch.uint8)
     pixels[0, :, 20:] = 200
-    assert filling(pixels, Fill.GREY, 8).unique().tolist() == [127.5]
-    assert filling(pixels, Fill.MEAN, 8)[:, 0, 0].tolist() == [100, 0, 0]
-    blurred = filling(pixels, Fill.BLUR, 8)
+    assert make_fill(pixels, Fill.GREY, 8).unique().tolist() == [127.5]
+    assert make_fill(pixels, Fill.MEAN, 8)[:, 0, 0].tolist() == [100, 0, 0]
+    blurred = make_fill(pixels, Fill.BLUR, 8)
     assert blurred[0, 20, 0] == 0 and blurred[0, 20, 39] == pytest.approx(200) and 80 < float(blurred[0, 20, 20]) < 160
 
 

@@ -268,7 +268,7 @@ def test_wrong_transforms_are_one_line_and_write_nothing(corpus, tmp_path, asked
         ({"parts": boxes(["nobody.png", NAMES[0]])}, "no image 'nobody.png' in corpus"),
         ({"parts": boxes(NAMES[:1]) + boxes(NAMES[:1], "nose")}, "part 'middle' is given in one image"),
         ({"parts": boxes(NAMES[:1] * 2)}, "'middle' in 'class1/001.png' is given twice"),
-        ({"parts": boxes(bottom=20)}, "is no box; bottom and right lie behind the last pixel"),
+        ({"parts": boxes(bottom=20)}, "is not a valid box; bottom must exceed top, and right left"),
         ({"parts": boxes(top=-1)}, "correspondence.parts.0.top: -1 is wrong"),
         ({"parts": []}, "correspondence.parts: [] is wrong"),
         ({"layers": ["relu9"]}, "no layer 'relu9'"),

@@ -145,7 +145,7 @@ def test_a_random_networks_gradient_is_that_of_a_torch_module_with_its_weights(c
         module = architectures.build(model.stored.architecture)
         models.fit(module, model.state, "the same")
         drawn = ["conv3", "conv2", "conv1"][: row["stage"]]
-        random = Draw(model.network, 0).randomised({names[name] for name in drawn})
+        random = Draw(model.network, 0).randomise({names[name] for name in drawn})
         for name in drawn:
             module.get_parameter(f"{name}.weight").copy_(weighted(random.nodes[names[name]]).weight)
             module.get_parameter(f"{name}.bias").zero_()

@@ -117,7 +117,7 @@ def test_a_verdict_of_another_run_names_the_result_that_it_is_part_of(photos, tm
     folder, root = photos[0].parents[1], Root(str(tmp_path / "root"))
 
     def judged_by_another_run() -> None:
-        with manifest.listed(CorpusSpec(source=str(folder)), lambda _: None) as listing:
+        with manifest.list_corpus(CorpusSpec(source=str(folder)), lambda _: None) as listing:
             row = manifest.rows(root, str(listing.latest(root)), 3, 4)[0]
         isolate.write_verdict(root, row, Verdict(Reason.VANISHED, isolate.STALE[Reason.VANISHED]))
 

@@ -247,7 +247,7 @@ def test_damaged_weights_are_read_or_refused(ending, examples, tmp_path):
         path.write_bytes(damaged(whole, changes, kept))
         try:
             state = weights.read(str(path))
-            [weights.usable(key, tensor, torch.ones(1), "w") for key, tensor in state.items()]
+            [weights.convert(key, tensor, torch.ones(1), "w") for key, tensor in state.items()]
         except ModelError as error:
             assert len(str(error).splitlines()) == 1
 

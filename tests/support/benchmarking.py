@@ -58,7 +58,7 @@ def prepared(
     )
     loaded, root = models.load(spec.model), Root(spec.root)
     layers = tuple(layer.name for layer in loaded.network.select(spec.scan.layers))
-    with manifest.listed(spec.corpus, lambda _: None) as listing:
+    with manifest.list_corpus(spec.corpus, lambda _: None) as listing:
         return Job(spec, models.store(loaded, root), layers, listing.commit(root)), loaded
 
 

@@ -1,4 +1,4 @@
-"""Parts of images hidden beside a device. Takes one image, writes the signs of what changes; keeps nothing between images."""
+"""The correspondence worker. Takes one image, hides its parts, writes the signs of the changes; keeps no state."""
 
 import hashlib
 from collections.abc import Iterator
@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from workers.actors.job import Job
-from workers.actors.occlude import filling
+from workers.actors.occlude import make_fill
 from workers.actors.shard import Shard
 from workers.actors.single import SingleWorker
-from workers.core.correspondence import Kind, elsewhere, hidden, signs
+from workers.core.correspondence import Kind, hide, random_box, signs
 from workers.core.display import eight_bit
 from workers.core.invariance import features
 from workers.core.receptive_field import Box
@@ -24,21 +24,21 @@ from workers.store.tables.correspondence import HIDDEN
 
 
 class CorrespondenceWorker(SingleWorker[CorrespondenceRun, Shard]):
-    """Hides parts of images and looks how their feature maps change."""
+    """Hides parts of images and finds out how their feature maps change."""
 
     RESULT = HIDDEN
 
-    def found(self, picture: Picture, row: Row, shard: Shard) -> Iterator[dict[str, Any]]:  # noqa: ARG002 - needs no more
-        """Rows by part, kind, draw and layer; one row with the reason for a part that cannot be hidden."""
+    def compute_rows(self, picture: Picture, row: Row, shard: Shard) -> Iterator[dict[str, Any]]:  # noqa: ARG002 - not needed
+        """Rows by part, kind, draw and layer; a part that cannot be hidden has one row with the reason."""
         spec, index = self.job.spec.correspondence, picture.record.image_index
         before = self._features(picture.prepared)
-        drawn = [(Kind.PART, 0), *((kind, draw) for kind in (Kind.RANDOM, Kind.TOGETHER) for draw in range(spec.draws))]
+        random = [(kind, draw) for kind in (Kind.RANDOM, Kind.TOGETHER) for draw in range(spec.draws)]
         for part in spec.boxes_of(row.image_id):
             box, reason = self._box(part, picture)
             if reason:
                 yield {"image_index": index, "part": part.part, "reason": reason}
                 continue
-            for kind, draw in drawn:
+            for kind, draw in [(Kind.PART, 0), *random]:
                 place = self._place(box, kind, (part, draw), picture.prepared.shape[1])
                 common = {"image_index": index, "part": part.part, "kind": str(kind), "draw": draw}
                 yield from self._changes(picture.prepared, before, place, common)
@@ -46,49 +46,49 @@ class CorrespondenceWorker(SingleWorker[CorrespondenceRun, Shard]):
     def _changes(
         self, prepared: Tensor, before: list[Tensor], box: Box, common: dict[str, Any]
     ) -> Iterator[dict[str, Any]]:
-        """What hiding a box changes, a row for each layer."""
-        filled = filling(prepared, self.job.spec.correspondence.fill, max(box.height, box.width))
-        covered = hidden(prepared, box, filled)
+        """The changes caused by hiding a box, one row per layer."""
+        filled = make_fill(prepared, self.job.spec.correspondence.fill, max(box.height, box.width))
+        covered = hide(prepared, box, filled)
         for place, (layer, x, y) in enumerate(zip(self.layers, before, self._features(covered), strict=True)):
             if not bool(torch.isfinite(x).all() and torch.isfinite(y).all()):
-                which = f"image {common['image_index']}, layer {layer.name}"
-                raise NumericsError(f"{which}: the network gives NaN or infinity; try other weights")
-            found, shown = signs(x, y), place == 0 and common["draw"] == 0
+                location = f"image {common['image_index']}, layer {layer.name}"
+                raise NumericsError(f"{location}: the network gives NaN or infinity; try other weights")
+            change, has_picture = signs(x, y), place == 0 and common["draw"] == 0
             yield {
                 **common,
                 "layer_index": layer.index,
-                "positive": found.positive.tobytes(),
-                "negative": found.negative.tobytes(),
-                "units": found.units,
-                "picture": encode.patch(eight_bit(covered), "webp") if shown else None,
+                "positive": change.positive.tobytes(),
+                "negative": change.negative.tobytes(),
+                "units": change.units,
+                "picture": encode.patch(eight_bit(covered), "webp") if has_picture else None,
             }
 
     def _box(self, part: PartBox, picture: Picture) -> tuple[Box, str]:
-        """The part in the model's input, and why it cannot be hidden, or nothing."""
+        """The part's box in the model's input, and the reason why it cannot be hidden, or an empty string."""
         height, width = picture.record.height, picture.record.width
         box = self.job.model.preprocessing.input_box(Box(part.top, part.left, part.bottom, part.right), height, width)
         if part.bottom > height or part.right > width:
             return box, f"the box leaves the image, which has {height} rows and {width} columns"
         side = picture.prepared.shape[1]
         if box != box.cut(side, side):
-            return box, f"the box leaves what the model sees of the image: rows {_seen(self.job, height, width)}"
+            return box, f"the box leaves what the model sees of the image: rows {_visible(self.job, height, width)}"
         return box, ""
 
-    def _place(self, box: Box, kind: Kind, drawn: tuple[PartBox, int], side: int) -> Box:
-        """The box, or one at a random place: the same whatever else is drawn, in whatever order."""
+    def _place(self, box: Box, kind: Kind, key: tuple[PartBox, int], side: int) -> Box:
+        """The box itself, or one at a random place, which depends only on the seed and the key (part and draw)."""
         if kind is Kind.PART:
             return box
-        part, draw = drawn
+        part, draw = key
         image = part.image_id if kind is Kind.RANDOM else None
-        told = hashlib.sha256(repr((self.job.spec.correspondence.seed, part.part, draw, image)).encode())
-        return elsewhere(box, side, torch.Generator().manual_seed(int.from_bytes(told.digest()[:7])))
+        digest = hashlib.sha256(repr((self.job.spec.correspondence.seed, part.part, draw, image)).encode()).digest()
+        return random_box(box, side, torch.Generator().manual_seed(int.from_bytes(digest[:7])))
 
     def _features(self, pixels: Tensor) -> list[Tensor]:
         return features(self.network, self.input(pixels[None]), [layer.node for layer in self.layers])
 
 
-def _seen(job: Job[Any], height: int, width: int) -> str:
-    """What of an image the model sees."""
-    preprocessing = job.model.preprocessing
-    seen = preprocessing.source_box(Box(0, 0, preprocessing.crop, preprocessing.crop), height, width).cut(height, width)
-    return f"{seen.top} to {seen.bottom}, columns {seen.left} to {seen.right}"
+def _visible(job: Job[Any], height: int, width: int) -> str:
+    """The rows and columns of an image that the model sees."""
+    crop = Box(0, 0, job.model.preprocessing.crop, job.model.preprocessing.crop)
+    box = job.model.preprocessing.source_box(crop, height, width).cut(height, width)
+    return f"{box.top} to {box.bottom}, columns {box.left} to {box.right}"

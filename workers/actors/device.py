@@ -1,4 +1,4 @@
-"""Where networks run. Takes a device's name, makes torch deterministic on it; says what a node has and can reach."""
+"""Devices and nodes. Takes a device's name, makes torch deterministic on it; checks and describes the node."""
 
 import os
 import platform
@@ -22,7 +22,7 @@ from workers.host.hangs import Limit
 from workers.spec.parts import Precision
 from workers.store.root import Root
 
-PROBES = 16  # files of the corpus that a node may find missing before it is blamed
+PROBES = 16  # number of files of the corpus that must all be missing before the node is blamed
 
 # On CUDA: deterministic algorithms, no search for the fastest one, no TF32 in float32, no sums in half precision.
 BACKENDS = {
@@ -35,8 +35,8 @@ BACKENDS = {
 }
 
 
-def settle(device: str, threads: int) -> None:
-    """Set everything in this process on which a network's numbers depend.
+def configure(device: str, threads: int) -> None:
+    """Set all options of this process that a network's numbers depend on.
 
     Raises:
         NodeError: the device is cuda and torch cannot use it.
@@ -46,11 +46,11 @@ def settle(device: str, threads: int) -> None:
         place, _, setting = name.rpartition(".")
         setattr(attrgetter(place)(torch.backends), setting, value)
     if device == "cuda" and not torch.cuda.is_available():
-        raise NodeError(f"node {platform.node()} was given a GPU that torch {torch.__version__} cannot use")
+        raise NodeError(f"node {platform.node()} has a GPU that torch {torch.__version__} cannot use")
 
 
 def describe(device: str) -> Environment:
-    """This process: versions, and the GPU's name or the CPU's vector capability."""
+    """The software of this process, and the GPU's name or the CPU's vector capability."""
     name = torch.cuda.get_device_name() if device == "cuda" else f"cpu {torch.backends.cpu.get_cpu_capability()}"
     return Environment(
         deconvoy=version("deconvoy"),
@@ -64,10 +64,10 @@ def describe(device: str) -> Environment:
 
 
 def check(job: Job[Any], root: Root) -> Environment:
-    """Prove that this node reaches the root and the corpus, and describe it.
+    """Check that this node can read the root and the corpus, and describe it.
 
     Raises:
-        NodeError: it does not, and why.
+        NodeError: it cannot.
     """
     try:
         rows = [row for row in manifest.rows(root, job.manifest, 0, GROUP_ROWS) if not row.removed]
@@ -80,35 +80,35 @@ def check(job: Job[Any], root: Root) -> Environment:
 
 
 def _check_corpus(rows: Sequence[Row], read_hang_s: float = fetch.READ_HANG_S) -> None:
-    """Open one of some files. Single ones may have gone or changed since they were listed; all of them is a node's fault.
+    """Read a byte of one file of the corpus. Single files may have vanished or changed since they were listed, but not all.
 
     Raises:
-        OSError: none can be opened.
-        ReadError: their storage does not answer.
+        OSError: no file can be opened.
+        ReadError: the storage does not answer.
     """
-    tries = rows[:: max(1, len(rows) // PROBES)][:PROBES]
-    for number, row in enumerate(tries, 1):
+    probes = rows[:: max(1, len(rows) // PROBES)][:PROBES]
+    for number, row in enumerate(probes, 1):
         try:
-            return crew.answered(partial(fetch.first_byte, row.uri), row.uri, Limit(read_hang_s))
+            return crew.wait_for_answer(partial(fetch.first_byte, row.uri), row.uri, Limit(read_hang_s))
         except (FileNotFoundError, NotADirectoryError, StaleFile):
-            if number == len(tries):
+            if number == len(probes):
                 raise
     return None
 
 
-def normalised(pixels: Tensor, job: Job[Any], precision: Precision) -> Tensor:
-    """uint8 (n, 3, h, w) as the network's input on its device, channels last in memory."""
-    there = pixels.to(job.spec.resources.device, non_blocking=True)
-    return job.model.preprocessing.normalise(there).to(getattr(torch, precision))
+def normalise(pixels: Tensor, job: Job[Any], precision: Precision) -> Tensor:
+    """The network's input on its device, channels last in memory, from uint8 (n, 3, h, w)."""
+    on_device = pixels.to(job.spec.resources.device, non_blocking=True)
+    return job.model.preprocessing.normalise(on_device).to(getattr(torch, precision))
 
 
-def network_on(device: str, network: Network, precision: Precision) -> Network:
-    """The network on a device, in a number format."""
+def move(device: str, network: Network, precision: Precision) -> Network:
+    """Move a network to a device and convert it to a number format."""
     return network.to(device=device, dtype=getattr(torch, precision))
 
 
 def decode_threads(device: str) -> int:
-    """Decoding threads of one actor: one beside a CPU actor, the node's share beside a GPU."""
+    """The number of decoding threads of one actor: one on a CPU, the actor's share of the node's CPUs on a GPU."""
     if device == "cpu":
         return 1
     return max(1, (os.cpu_count() or 1) // max(1, torch.cuda.device_count()) - 1)

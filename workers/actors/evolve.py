@@ -1,4 +1,4 @@
-"""A training's checkpoints beside a device. Takes batches of shards and groups, writes their results; decodes each image once."""
+"""The workers for checkpoints of a training. Take shards and groups of several checkpoints, write their results."""
 
 import time
 from collections import Counter
@@ -17,10 +17,10 @@ from workers.store.tables.scan import SHARD
 
 
 class EvolveWorker:
-    """Scans shards with several networks; what it writes for one of them is what a `ScanWorker` of that one writes.
+    """Scans shards with several networks, and decodes each image once. Each result is the one of a `ScanWorker`.
 
     Args:
-        jobs: the scan of each checkpoint, of the layers that it has for the first time.
+        jobs: the scan of each checkpoint, limited to layers that no earlier checkpoint has in the same form.
     """
 
     def __init__(self, jobs: Sequence[Job[RunSpec]]) -> None:
@@ -30,28 +30,28 @@ class EvolveWorker:
         self.workers: dict[int, ScanWorker] = {}
 
     def check(self) -> Environment:
-        """Prove that this node reaches the root and the corpus, and say what software it runs."""
-        device.settle(self.jobs[0].spec.resources.device, self.jobs[0].spec.resources.threads)
+        """Check that this node can read the root and the corpus; gives its software and device."""
+        device.configure(self.jobs[0].spec.resources.device, self.jobs[0].spec.resources.threads)
         return device.check(self.jobs[0], self.root)
 
     def run(self, batch: CheckpointBatch) -> ShardReport:
-        """Scan a batch's images with each of its checkpoints and write a result for each."""
+        """Scan a batch's images with each of its checkpoints, and write a result for each."""
         started = time.monotonic()
         self.done = 0
-        self._hold([shard.checkpoint for shard in batch.shards])
+        self._load([shard.checkpoint for shard in batch.shards])
         scans = {shard: ShardScan(self.workers[shard.checkpoint]) for shard in batch.shards}
         waited = self._scan(scans)
         storing = time.monotonic()
         for shard, scan in scans.items():
             self.root.put(shard.result, rows.encode(SHARD, scan.result()))
         ended = time.monotonic()
-        [one, *_] = scans.values()  # of the same images: a reject is told once
-        rejects = Counter(str(each.reason) for each in one.rejects)
+        [first, *_] = scans.values()  # all scans have the same images, and so the same rejects
+        rejects = Counter(str(reject.reason) for reject in first.rejects)
         images = sum(len(scan.records) for scan in scans.values())
         return ShardReport(batch, images, dict(rejects), ended - started, waited, ended - storing)
 
     def _scan(self, scans: dict[CheckpointShard, ShardScan]) -> float:
-        """Show every batch of images to every scan; gives the time spent waiting for them."""
+        """Scan every batch of images with every network; gives the time spent waiting for images."""
         shards, waited, before = list(scans), 0.0, time.monotonic()
         for batch in self.workers[shards[0].checkpoint].batches(shards):
             waited += time.monotonic() - before
@@ -64,8 +64,8 @@ class EvolveWorker:
             before = time.monotonic()
         return waited
 
-    def _hold(self, wanted: Sequence[int]) -> None:
-        """Have the networks of some checkpoints, and of no others, in memory."""
+    def _load(self, wanted: Sequence[int]) -> None:
+        """Keep the networks of exactly these checkpoints in memory."""
         self.workers = {number: worker for number, worker in self.workers.items() if number in wanted}
         for number in wanted:
             if number not in self.workers:
@@ -73,10 +73,10 @@ class EvolveWorker:
 
 
 class ProjectCheckpoints:
-    """Projects groups of several checkpoints, as a `ProjectWorker` of each would.
+    """Projects groups of several checkpoints. Each result is the one of a `ProjectWorker`.
 
     Args:
-        jobs: as above.
+        jobs: see `EvolveWorker`.
     """
 
     def __init__(self, jobs: Sequence[Job[RunSpec]]) -> None:
@@ -85,16 +85,16 @@ class ProjectCheckpoints:
 
     @property
     def done(self) -> int:
-        """Images of the group under way that are done."""
+        """The number of finished images of the current group."""
         return self.current[1].done if self.current else 0
 
     def check(self) -> Environment:
-        """Prove that this node reaches the root and the corpus, and say what software it runs."""
+        """Check that this node can read the root and the corpus; gives its software and device."""
         return device.check(self.jobs[0], patient(self.jobs[0].spec.root))
 
     def run(self, group: CheckpointGroup) -> GroupReport:
         """Project a group with its checkpoint's network."""
         if self.current is None or self.current[0] != group.checkpoint:
-            self.current = None  # frees the last one's network before the next one is built
+            self.current = None  # frees the previous network before the next one is built
             self.current = (group.checkpoint, ProjectWorker(self.jobs[group.checkpoint]))
         return self.current[1].run(group)

@@ -1,4 +1,4 @@
-"""Moved, enlarged and turned images beside a device. Takes one image, writes how its features and its class change."""
+"""The invariance worker. Takes one image, writes how its features and class change when it is transformed."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,8 +10,8 @@ from workers.actors.occlude import target_of
 from workers.actors.shard import Shard
 from workers.actors.single import SingleWorker
 from workers.core.display import eight_bit
-from workers.core.invariance import Moved, moved
-from workers.core.transform import transformed
+from workers.core.invariance import Comparison, compare
+from workers.core.transform import transform_image
 from workers.corpus.manifest import Row
 from workers.corpus.reader import Picture
 from workers.errors import NumericsError
@@ -19,29 +19,27 @@ from workers.pictures import encode
 from workers.spec.invariance import IDENTITY, InvarianceRun, InvarianceSpec, Transform
 from workers.store.tables.invariance import TRANSFORMED
 
-SHOWN = 5  # pictures of each transform
+SHOWN = 5  # pictures per transform
 
 Amount = tuple[Transform, float]
 
 
 class InvarianceWorker(SingleWorker[InvarianceRun, Shard]):
-    """Transforms images and looks how far their feature maps go with them."""
+    """Transforms images and measures how their features change."""
 
     RESULT = TRANSFORMED
 
-    def found(self, picture: Picture, row: Row, shard: Shard) -> list[dict[str, Any]]:  # noqa: ARG002 - needs no more
+    def compute_rows(self, picture: Picture, row: Row, shard: Shard) -> list[dict[str, Any]]:  # noqa: ARG002 - not needed
         """The image's rows of `invariance`."""
         spec, index = self.job.spec.invariance, picture.record.image_index
         amounts = amounts_of(spec, picture.prepared.shape[1])
-        seen = [transformed(picture.prepared, *amount, spec.border) for amount in amounts]
-        inputs = (self.input(pixels[None]) for pixels in seen)
-        told = list(
-            moved(self.network, self.input(picture.prepared[None]), inputs, [layer.node for layer in self.layers])
-        )
-        if not all(bool(torch.isfinite(each.probabilities).all()) for each in told):
+        images = [transform_image(picture.prepared, *amount, spec.border) for amount in amounts]
+        original, inputs = self.input(picture.prepared[None]), (self.input(pixels[None]) for pixels in images)
+        comparisons = list(compare(self.network, original, inputs, [n.node for n in self.layers]))
+        if not all(bool(torch.isfinite(comparison.probabilities).all()) for comparison in comparisons):
             raise NumericsError(f"image {index}: the network gives NaN or infinity; try other weights")
-        target = self._target(told[amounts.index(untouched(amounts[0][0]))], row.label)
-        shown = shown_amounts(amounts)
+        target = self._target(comparisons[amounts.index(identity(amounts[0][0]))], row.label)
+        shown = choose_shown(amounts)
         return [
             {
                 "image_index": index,
@@ -49,29 +47,29 @@ class InvarianceWorker(SingleWorker[InvarianceRun, Shard]):
                 "layer_index": layer.index,
                 "transform": str(amount[0]),
                 "amount": amount[1],
-                "distance": each.distances[place],
-                "relative_distance": each.relative[place],
-                **self._classes(each.probabilities, target),
+                "distance": comparison.distances[place],
+                "relative_distance": comparison.relative[place],
+                **self._classes(comparison.probabilities, target),
                 "border": str(spec.border),
                 "picture": encode.patch(eight_bit(pixels), "webp") if place == 0 and amount in shown else None,
             }
             for place, layer in enumerate(self.layers)
-            for amount, pixels, each in zip(amounts, seen, told, strict=True)
+            for amount, pixels, comparison in zip(amounts, images, comparisons, strict=True)
         ]
 
-    def _target(self, original: Moved, label: str | None) -> tuple[int, str]:
-        """The class that is followed, and what was asked; the untransformed image's most probable one for want of another."""
-        asked, outputs = self.job.spec.invariance.target, len(original.probabilities)
-        target = target_of(asked, label, self.job.model.class_names, outputs)
-        return (int(original.probabilities.argmax()), "predicted") if target is None else (target, asked)
+    def _target(self, original: Comparison, label: str | None) -> tuple[int, str]:
+        """The class to measure, and the column `target`; by default the untransformed image's most probable class."""
+        target, outputs = self.job.spec.invariance.target, len(original.probabilities)
+        index = target_of(target, label, self.job.model.class_names, outputs)
+        return (int(original.probabilities.argmax()), "predicted") if index is None else (index, target)
 
     def _classes(self, probabilities: Tensor, target: tuple[int, str]) -> dict[str, Any]:
-        followed, predicted = target[0], int(probabilities.argmax())
+        index, predicted = target[0], int(probabilities.argmax())
         return {
-            "class_index": followed,
-            "class_name": self._name(followed),
+            "class_index": index,
+            "class_name": self._name(index),
             "target": target[1],
-            "probability": float(probabilities[followed]),
+            "probability": float(probabilities[index]),
             "predicted_index": predicted,
             "predicted_name": self._name(predicted),
         }
@@ -82,20 +80,21 @@ class InvarianceWorker(SingleWorker[InvarianceRun, Shard]):
 
 
 def amounts_of(spec: InvarianceSpec, side: int) -> list[Amount]:
-    """Every transform by every amount, in the order of the table."""
-    return [(each, amount) for each in sorted(set(spec.transforms)) for amount in spec.amounts(each, side)]
+    """Every transform with each of its amounts, in the order of the table."""
+    transforms = sorted(set(spec.transforms))
+    return [(transform, amount) for transform in transforms for amount in spec.amounts(transform, side)]
 
 
-def untouched(transform: Transform) -> Amount:
-    """The amount of a transform that does nothing."""
+def identity(transform: Transform) -> Amount:
+    """The amount of a transform that leaves an image unchanged."""
     return transform, IDENTITY[transform]
 
 
-def shown_amounts(amounts: Sequence[Amount]) -> set[Amount]:
-    """Of each transform the amounts whose pictures are kept: nothing, both ends, and some between, evenly."""
+def choose_shown(amounts: Sequence[Amount]) -> set[Amount]:
+    """The amounts with a picture: for each transform the identity, both ends, and some between them, evenly spaced."""
     shown = set[Amount]()
     for transform in {transform for transform, _ in amounts}:
-        mine = [amount for amount in amounts if amount[0] is transform]
-        steps = max(1, min(SHOWN, len(mine)) - 1)
-        shown |= {mine[round(step / steps * (len(mine) - 1))] for step in range(steps + 1)} | {untouched(transform)}
+        own = [amount for amount in amounts if amount[0] is transform]
+        steps = max(1, min(SHOWN, len(own)) - 1)
+        shown |= {own[round(step / steps * (len(own) - 1))] for step in range(steps + 1)} | {identity(transform)}
     return shown

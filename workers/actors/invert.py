@@ -1,4 +1,4 @@
-"""Inversions beside a device. Takes a batch of images and restarts at one layer, writes what the layer still knows of them."""
+"""The inversion worker. Takes a batch of images and restarts at one layer, writes the inverted images."""
 
 import json
 import math
@@ -37,102 +37,112 @@ class InvertWorker(Worker[InversionRun]):
         self.scale = Scale.of(preprocessing.mean, preprocessing.std, job.spec.resources.device)
 
     def run(self, batch: InversionBatch) -> ShardReport:
-        """Invert a batch at its layer and write a result for each image and restart in it."""
+        """Invert a batch at its layer, and write a result for each image and restart."""
         started = time.monotonic()
         self.done = 0
         first = {shard.start: shard for shard in reversed(batch.shards)}
         images = {index: single.read(self.job, self.root, shard) for index, shard in first.items()}
         read = time.monotonic()
         usable = {index: picture for index, image in images.items() for picture in image.pictures}
-        found = self._inverted(batch.shards, usable, self.layer_of[batch.layer]) if usable else {}
+        results = self._invert(batch.shards, usable, self.layer_of[batch.layer]) if usable else {}
         storing = time.monotonic()
         for shard in batch.shards:
             image = images[shard.start]
-            self.root.put(shard.result, image.encoded(INVERTED, found.get(shard, [])))
+            self.root.put(shard.result, image.encode(INVERTED, results.get(shard, [])))
         self.done, ended = len(batch.shards), time.monotonic()
         rejects = sum((Counter(images[shard.start].rejects) for shard in batch.shards), Counter[str]())
-        return ShardReport(batch, len(found), dict(rejects), ended - started, read - started, ended - storing)
+        return ShardReport(batch, len(results), dict(rejects), ended - started, read - started, ended - storing)
 
-    def _inverted(
+    def _invert(
         self, shards: Sequence[Restart], usable: Mapping[int, Picture], layer: Layer
     ) -> dict[Restart, list[dict[str, Any]]]:
-        """One row of `inversions` for each shard whose image could be used."""
+        """One row of `inversions` for each shard whose image can be used."""
         problem = self._problem(layer)
-        spare = next(iter(usable.values()))  # stands where an image could not be used: the batch keeps its shape
-        chosen = [usable.get(shard.start, spare) for shard in shards]
-        pixels = self.scale.centred(self._there(torch.stack([picture.prepared for picture in chosen]).float()))
+        substitute = next(
+            iter(usable.values())
+        )  # takes the place of unusable images, so that the batch keeps its shape
+        pictures = [usable.get(shard.start, substitute) for shard in shards]
+        pixels = self.scale.centred(self._move(torch.stack([picture.prepared for picture in pictures]).float()))
         generators = [torch.Generator().manual_seed(self.job.spec.invert.seed + shard.restart) for shard in shards]
         with torch.no_grad():
             wanted = problem.features(pixels)
-        _check_finite(wanted, chosen, layer)
-        begin = self._there(inversion.start((pixels.shape[2], pixels.shape[3]), generators))
-        out = inversion.invert(problem, wanted, begin, self._tick(len(shards)))
+        _require_finite(wanted, pictures, layer)
+        start = self._move(inversion.start((pixels.shape[2], pixels.shape[3]), generators))
+        inverted = inversion.invert(problem, wanted, start, self._tick(len(shards)))
         common = {"layer": layer.name, "layer_index": layer.index}
         return {
-            shard: [{**common, **_picture_columns(picture), **self._row(out, number, shard, problem.recipe)}]
-            for number, (shard, picture) in enumerate(zip(shards, chosen, strict=True))
+            shard: [{**common, **_picture_columns(picture), **self._row(inverted, number, shard, problem.recipe)}]
+            for number, (shard, picture) in enumerate(zip(shards, pictures, strict=True))
             if shard.start in usable
         }
 
     def _problem(self, layer: Layer) -> Problem:
         spec = self.job.spec.invert
-        how = spec.recipe(layer.node, len(self.network.nodes))
-        return Problem(self.network, part_of(spec, layer), self.scale, how, spec.seed)
+        recipe = spec.recipe(layer.node, len(self.network.nodes))
+        return Problem(self.network, part_of(spec, layer), self.scale, recipe, spec.seed)
 
-    def _there(self, pixels: Tensor) -> Tensor:
+    def _move(self, pixels: Tensor) -> Tensor:
+        """Move pixels to the device."""
         return pixels.to(self.job.spec.resources.device, memory_format=torch.channels_last)
 
     def _tick(self, count: int) -> inversion.Tick:
+        """A callback that updates the progress of `count` inversions."""
+
         def tick(share: float) -> None:
             self.done = int(share * count)
 
         return tick
 
-    def _row(self, out: Inverted, number: int, shard: Restart, how: Recipe) -> dict[str, Any]:
-        """What is known of one inversion."""
-        told = {"restart": shard.restart, "settings": self._settings(how, retried=bool(out.retried[number]))}
-        if bool(out.blank[number]):
-            return {**told, "status": "blank", "error": None, "error_curve": [], "inversion": None}
-        errors = out.errors[number].tolist()
-        diverged, finite = bool(out.diverged[number]), [error for error in errors if math.isfinite(error)]
+    def _row(self, inverted: Inverted, number: int, shard: Restart, recipe: Recipe) -> dict[str, Any]:
+        """The columns of one inversion."""
+        columns = {
+            "restart": shard.restart,
+            "settings": self._settings(recipe, retried=bool(inverted.retried[number])),
+        }
+        if bool(inverted.blank[number]):
+            return {**columns, "status": "blank", "error": None, "error_curve": [], "inversion": None}
+        errors = inverted.errors[number].tolist()
+        diverged, finite = bool(inverted.diverged[number]), [error for error in errors if math.isfinite(error)]
+        pixels = self.scale.pixels(inverted.images[number : number + 1])[0]
         return {
-            **told,
+            **columns,
             "status": "diverged" if diverged else "stuck" if errors[-1] >= errors[0] else "ok",
             "error": min(finite, default=None) if diverged else errors[-1],
             "error_curve": [error if math.isfinite(error) else None for error in errors],
-            "inversion": encode.projection(eight_bit(self.scale.pixels(out.images[number : number + 1])[0]), "webp"),
+            "inversion": encode.projection(eight_bit(pixels), "webp"),
         }
 
-    def _settings(self, how: Recipe, *, retried: bool) -> str:
-        """Everything that the inversion was told, as JSON; of one that was made again the lower rate."""
+    def _settings(self, recipe: Recipe, *, retried: bool) -> str:
+        """All settings of an inversion, as JSON; a retried inversion has the lower rate."""
         spec = self.job.spec.invert
-        told = asdict(how) | {"rate": how.rate * (inversion.RETRY_RATE if retried else 1.0), "retried": retried}
-        told |= {"seed": spec.seed, "channels": spec.channels or None, "region": spec.region}
-        return json.dumps(told, sort_keys=True)
+        rate = recipe.rate * (inversion.RETRY_RATE if retried else 1.0)
+        settings = asdict(recipe) | {"rate": rate, "retried": retried}
+        settings |= {"seed": spec.seed, "channels": spec.channels or None, "region": spec.region}
+        return json.dumps(settings, sort_keys=True)
 
 
 def part_of(spec: InvertSpec, layer: Layer) -> Part:
-    """What of a layer is compared.
+    """The part of a layer that is matched.
 
     Raises:
-        SpecError: channels or a region that the layer does not have.
+        SpecError: the layer does not have these channels or this region.
     """
-    beyond = [channel for channel in spec.channels if channel >= layer.channels]
-    if beyond:
-        raise SpecError([f"invert.channels: no channel {beyond[0]} in {layer.name}; it has 0 to {layer.channels - 1}"])
+    unknown = [channel for channel in spec.channels if channel >= layer.channels]
+    if unknown:
+        raise SpecError([f"invert.channels: no channel {unknown[0]} in {layer.name}; it has 0 to {layer.channels - 1}"])
     if spec.region is not None:
         top, left, bottom, right = spec.region
         if not (0 <= top < bottom <= layer.height and 0 <= left < right <= layer.width):
-            told = f"{layer.name}, whose map is {layer.height} x {layer.width}"
-            raise SpecError([f"invert.region: {','.join(map(str, spec.region))} is no part of {told}"])
+            region, map_ = ",".join(map(str, spec.region)), f"{layer.height} x {layer.width}"
+            raise SpecError([f"invert.region: {region} is not inside the map of {layer.name}, which is {map_}"])
     return Part(layer.node, spec.channels or None, spec.region)
 
 
-def _check_finite(wanted: Tensor, chosen: Sequence[Picture], layer: Layer) -> None:
-    for features, picture in zip(wanted, chosen, strict=True):
+def _require_finite(wanted: Tensor, pictures: Sequence[Picture], layer: Layer) -> None:
+    for features, picture in zip(wanted, pictures, strict=True):
         if not bool(torch.isfinite(features).all()):
-            which = f"image {picture.record.image_index}, layer {layer.name}"
-            raise NumericsError(f"{which}: the network gives NaN or infinity; try other weights")
+            place = f"image {picture.record.image_index}, layer {layer.name}"
+            raise NumericsError(f"{place}: the network gives NaN or infinity; try other weights")
 
 
 def _picture_columns(picture: Picture) -> dict[str, Any]:

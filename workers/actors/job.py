@@ -1,4 +1,4 @@
-"""What every worker of a run is built from, and the hashes that name its results. Takes values, gives values."""
+"""Jobs, from which workers are built, and the configurations whose hashes name results. Takes values, gives values."""
 
 import hashlib
 import json
@@ -19,7 +19,7 @@ from workers.spec.recipe import SCHEDULE, Recipe
 from workers.spec.sanity import SanityRun
 from workers.spec.scan import RunSpec
 
-# Raised whenever the same inputs would give other numbers: it invalidates stored results.
+# To be raised when the same inputs give other numbers, so that stored results of the old algorithm are not reused.
 SCAN_ALGORITHM = 1
 PROJECT_ALGORITHM = 3
 OCCLUDE_ALGORITHM = 2
@@ -36,12 +36,12 @@ Spec_co = TypeVar("Spec_co", bound=JobSpec, covariant=True)  # a job is a frozen
 
 @dataclass(frozen=True)
 class Job(Generic[Spec_co]):
-    """One run as its workers see it.
+    """One run, as its workers receive it.
 
     Attributes:
-        spec: the run's spec with the device resolved to cpu or cuda.
+        spec: the run's spec, with device cpu or cuda.
         model: the stored network.
-        layers: names of the layers to look at, in the order of the graph.
+        layers: names of the requested layers, in the order of the graph.
         manifest: path of the corpus manifest under the root.
     """
 
@@ -53,7 +53,7 @@ class Job(Generic[Spec_co]):
 
 @dataclass(frozen=True)
 class Environment:
-    """The software and the device that give the numbers, and the node they were seen on."""
+    """The software and the device that compute the numbers, and the node that they were found on."""
 
     deconvoy: str
     python: str
@@ -64,12 +64,12 @@ class Environment:
     node: str
 
     def numerics(self) -> dict[str, str]:
-        """All that must be equal on every node of a run."""
+        """The fields that must be equal on all nodes of a run."""
         return {key: value for key, value in asdict(self).items() if key != "node"}
 
 
 def digest(value: Any) -> str:  # noqa: ANN401 - any JSON value
-    """Hash a JSON-able value: 32 hexadecimal digits of the sha256 of its canonical form."""
+    """The hash of a JSON value: 32 hexadecimal digits of the SHA-256 of its canonical form."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
@@ -105,11 +105,11 @@ def project_configuration(job: Job[RunSpec], environment: Environment) -> dict[s
 
 
 def occlude_configuration(
-    job: Job[OcclusionRun], environment: Environment, beside: str | None, label: str | None
+    job: Job[OcclusionRun], environment: Environment, scan_digest: str | None, label: str | None
 ) -> dict[str, Any]:
     """All that one image's occlusion maps depend on, except the image.
 
-    `beside` is the hash of the run shown beside; `label` is the image's.
+    `scan_digest` is the hash of the scan whose projections are shown as well; `label` is the image's label.
     """
     return {
         "job": "occlude",
@@ -118,18 +118,18 @@ def occlude_configuration(
         "layers": job.layers,
         "occlude": job.spec.occlude.model_dump(mode="json", exclude={"images", "sample", "from_run"}),
         "class_names": job.model.class_names,
-        "label": _followed(job, job.spec.occlude.target, label),
-        "beside": beside,
+        "label": _target_label(job, job.spec.occlude.target, label),
+        "beside": scan_digest,
         "panels": version("matplotlib"),
     }
 
 
 def invert_configuration(
-    job: Job[InversionRun], environment: Environment, layer: str, how: Recipe, size: int
+    job: Job[InversionRun], environment: Environment, layer: str, recipe: Recipe, size: int
 ) -> dict[str, Any]:
     """All that one restart of one image at a layer depends on, except the image and the restart's number.
 
-    `how` is the layer's recipe; `size` is how many inversions run in its batch: numbers depend on the batch's shape.
+    `recipe` is the layer's recipe; `size` is the number of inversions in its batch, whose shape the numbers depend on.
     """
     spec = job.spec.invert
     return {
@@ -138,14 +138,14 @@ def invert_configuration(
         **_common(job, environment),
         "layer": layer,
         "size": size,
-        "recipe": asdict(how),
+        "recipe": asdict(recipe),
         "schedule": SCHEDULE,
         "invert": {"seed": spec.seed, "channels": spec.channels, "region": spec.region},
     }
 
 
 def invariance_configuration(job: Job[InvarianceRun], environment: Environment, label: str | None) -> dict[str, Any]:
-    """All that one image's rows depend on, except the image; `label` is the image's."""
+    """All that one image's rows depend on, except the image; `label` is the image's label."""
     return {
         "job": "invariance",
         "algorithm": INVARIANCE_ALGORITHM,
@@ -153,14 +153,14 @@ def invariance_configuration(job: Job[InvarianceRun], environment: Environment, 
         "layers": job.layers,
         "invariance": job.spec.invariance.model_dump(mode="json", exclude={"layers", "images", "sample"}),
         "class_names": job.model.class_names,
-        "label": _followed(job, job.spec.invariance.target, label),
+        "label": _target_label(job, job.spec.invariance.target, label),
     }
 
 
 def correspondence_configuration(
     job: Job[CorrespondenceRun], environment: Environment, image_id: str
 ) -> dict[str, Any]:
-    """All that the signs of one image depend on, except the image: of the parts its own alone; its id seeds the draws."""
+    """All that one image's signs depend on, except the image. Only its own parts count, and its id seeds the draws."""
     spec = job.spec.correspondence
     return {
         "job": "correspondence",
@@ -175,9 +175,9 @@ def correspondence_configuration(
 
 
 def sanity_configuration(job: Job[SanityRun], environment: Environment, precision: Precision) -> dict[str, Any]:
-    """All that one image's rows depend on, except the image and its units, whose places and scores are all that the scan adds.
+    """All that one image's rows depend on, except the image and its units. The scan has no other influence on them.
 
-    `precision` is that of the scan, to which its scores are held.
+    `precision` is the scan's precision, which the tolerance for its scores depends on.
     """
     spec = job.spec.sanity
     return {
@@ -191,17 +191,17 @@ def sanity_configuration(job: Job[SanityRun], environment: Environment, precisio
 
 
 def rows_key(rows: Sequence[Row], verdicts: Mapping[int, Verdict]) -> str:
-    """Name a shard's result by all of its images that can change it."""
+    """The hash of everything about a shard's images that can change its result."""
     return digest([_row_key(row, verdicts.get(row.image_index)) for row in rows])
 
 
 def _row_key(row: Row, verdict: Verdict | None) -> list[Any]:
-    judged = [verdict.reason, verdict.detail] if verdict else None
-    return [row.image_index, row.uri, row.bytes, row.etag, row.group, row.removed, row.refused, judged]
+    judgement = [verdict.reason, verdict.detail] if verdict else None
+    return [row.image_index, row.uri, row.bytes, row.etag, row.group, row.removed, row.refused, judgement]
 
 
-def _followed(job: Job[Any], target: str, label: str | None) -> str | None:
-    """The image's label where it decides what class is followed: it comes from the corpus's spec, not from the file."""
+def _target_label(job: Job[Any], target: str, label: str | None) -> str | None:
+    """The image's label if it decides which class is measured: labels depend on the spec, not only on the file."""
     return label if target == "label" and label in job.model.class_names else None
 
 

@@ -1,4 +1,4 @@
-"""Pass 2 beside a device. Takes the top rows of one shard's images, writes their patches, projections and previews."""
+"""The projection worker (pass 2). Takes the top rows of one shard's images, writes patches, projections and previews."""
 
 import time
 from collections.abc import Iterator
@@ -30,13 +30,13 @@ from workers.store.tables.scan import PROJECTED
 
 KEYS = ("layer_index", "channel", "rank", "image_index")
 
-# How far a unit's activation may be from the score that the scan stored, relative to the layer's largest: the batches differ.
+# Tolerance between a unit's activation and the scan's score, relative to the layer's largest score: the batches differ.
 AGREEMENT = {Precision.FLOAT32: 1e-3, Precision.BFLOAT16: 0.1, Precision.FLOAT16: 0.02}
 
 
 @dataclass(frozen=True)
 class GroupReport:
-    """What a driver is told about a finished group."""
+    """An actor's report on a finished group."""
 
     result: str
     rows: int
@@ -48,7 +48,7 @@ class ProjectWorker(Worker[RunSpec]):
     """Projects units, always in float32."""
 
     def run(self, group: Group) -> GroupReport:
-        """Project a group and write its result, which then is its done mark."""
+        """Project a group and write its result, whose existence marks the group as done."""
         started = time.monotonic()
         self.done = 0
         indices = np.unique(group.rows.image_index)
@@ -115,9 +115,9 @@ class _GroupBatch:
         return Units(*(torch.as_tensor(each, device=where).long() for each in (image, top.channel, top.y, top.x)))
 
     def _check(self, tape: Tape, layer: Layer, which: np.ndarray[Any, Any]) -> None:
-        """Both passes must mean the same unit: its activation is the score that the scan stored."""
+        """Require each unit's activation to equal the score that the scan stored, within the tolerance."""
         scores, values = self.top.score[which], tape.values[layer.node].cpu().numpy()
-        wrong = disagreeing(scores, values, self.scales[layer.index], self.spec.resources.precision)
+        wrong = find_disagreements(scores, values, self.scales[layer.index], self.spec.resources.precision)
         if wrong.any():
             first = int(np.nonzero(wrong)[0][0])
             unit = self.top.take(which[first : first + 1])
@@ -156,22 +156,22 @@ class _GroupBatch:
         }
 
 
-def disagreeing(
+def find_disagreements(
     scores: np.ndarray[Any, Any],
     values: np.ndarray[Any, Any],
     scale: float | np.ndarray[Any, Any],
     precision: Precision,
 ) -> np.ndarray[Any, Any]:
-    """Which of a layer's activations are not those of the scan; NaN never is.
+    """A mask of the activations that differ from the scan's scores by more than the tolerance; NaN always differs.
 
-    Rounding is of the size of what was added up, which the layer's largest scores tell, also where a sum cancels out: an
-    output of a classifier may be a thousandth of its terms.
+    The rounding error of a sum is proportional to its terms, and the layer's largest scores indicate their size. A sum that
+    cancels out may be much smaller: a classifier's output may be a thousandth of its terms.
 
     Args:
-        scores: as the scan stored them.
-        values: as they are now.
-        scale: magnitude of the layer's largest, one or one for each.
-        precision: of the scan's forward pass.
+        scores: the scores that the scan stored.
+        values: the activations now.
+        scale: largest magnitude of the layer's scores, common or per unit.
+        precision: precision of the scan's forward pass.
     """
     bound = AGREEMENT[precision]
     agreeing: np.ndarray[Any, Any] = np.abs(values - scores) <= bound * np.maximum(scale, bound)
@@ -179,6 +179,6 @@ def disagreeing(
 
 
 def _cut(signal: np.ndarray[Any, Any], covers: Box, wanted: Box) -> np.ndarray[Any, Any]:
-    """The part of a signal (3, height, width) that covers `covers` which lies on `wanted`, inside it."""
+    """The part `wanted` of a signal (3, height, width) that covers the box `covers`."""
     top, left = wanted.top - covers.top, wanted.left - covers.left
     return signal[:, top : top + wanted.height, left : left + wanted.width]

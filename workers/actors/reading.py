@@ -1,4 +1,4 @@
-"""The images of a job, as its workers read them. Takes rows of the manifest, gives batches of model inputs."""
+"""Reading of a job's images. Takes shards or rows of the manifest, gives verdicts and batches of model inputs."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -21,18 +21,18 @@ from workers.store.root import Root
 NO_VERDICTS: Mapping[int, Verdict] = {}
 
 
-def judged(root: Root, shards: Sequence[Shard]) -> tuple[list[Row], Mapping[int, Verdict]]:
-    """The rows of one or more shards of the same images, and the verdicts on them that their results are named by.
+def read_rows(root: Root, shards: Sequence[Shard]) -> tuple[list[Row], Mapping[int, Verdict]]:
+    """The rows of shards of the same images, and the verdicts on them, which are part of the results' names.
 
     Raises:
-        OtherVerdicts: the verdicts are others now. A result made with these would be taken for one made with those.
+        OtherVerdicts: the verdicts have changed since the results were named, so a result would not match its name.
     """
     first = shards[0]
     rows = manifest.rows(root, first.manifest, first.start, first.stop)
     verdicts = isolate.read_verdicts(root, rows, root.files(paths.VERDICTS))
     key = rows_key(rows, verdicts)
     for shard in shards:
-        if shard.named(key) != shard:
+        if shard.renamed(key) != shard:
             raise OtherVerdicts(
                 f"images {shard.start} to {shard.stop}: verdicts have changed since {shard.result} was named"
             )
@@ -46,7 +46,7 @@ def batches(
     verdicts: Mapping[int, Verdict] = NO_VERDICTS,
     preview: Callable[[Pixels], bytes] | None = None,
 ) -> Iterator[Batch]:
-    """Some rows' images in batches of a fixed size; see `reader.batches` and `ReadOptions`."""
+    """The images of some rows in batches of a fixed size; see `reader.batches` and `ReadOptions`."""
     limits, preprocessing = job.spec.limits, job.model.preprocessing
     options = ReadOptions(
         limits,
@@ -54,12 +54,12 @@ def batches(
         ahead=reader.ahead(size, CHANNELS * preprocessing.crop**2),
         verdicts=verdicts,
         preview=preview,
-        beside_bytes=partial(_beside_bytes, preprocessing, preview is not None),
+        extra_bytes=partial(_extra_bytes, preprocessing, preview is not None),
     )
     return reader.batches(rows, size, partial(preprocessing.prepare, max_pixels=limits.pixels), options)
 
 
-def _beside_bytes(preprocessing: Preprocessing, previews: bool, height: int, width: int) -> int:
-    """The input and the preview are made one after the other."""
+def _extra_bytes(preprocessing: Preprocessing, previews: bool, height: int, width: int) -> int:
+    """The memory of the model's input or the preview, whichever is larger: they are made one after the other."""
     preview = encode.preview_bytes(height, width) if previews else 0
     return max(preprocessing.prepare_bytes(height, width), preview)

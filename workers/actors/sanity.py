@@ -1,4 +1,4 @@
-"""The randomisation check beside a device. Takes units of one image, writes what random weights make of their projections."""
+"""The worker of the randomisation check. Takes units of one image, writes their projections with random weights."""
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from workers.actors.job import Job
-from workers.actors.project import disagreeing
+from workers.actors.project import find_disagreements
 from workers.actors.shard import ImageUnits, TopUnit
 from workers.actors.single import SingleWorker
 from workers.core import randomisation
@@ -20,7 +20,7 @@ from workers.core.display import display
 from workers.core.network import Layer, Network
 from workers.core.randomisation import Draw
 from workers.core.receptive_field import Box
-from workers.core.similarity import Likeness, Projected
+from workers.core.similarity import Projection, Similarity
 from workers.corpus.manifest import Row
 from workers.corpus.reader import Picture
 from workers.errors import NumericsError
@@ -29,10 +29,10 @@ from workers.spec.parts import Method, Precision
 from workers.spec.sanity import Mode, SanityRun
 from workers.store.tables.sanity import CHECKED
 
-CONTROLS = 3  # other channels per unit: what the similarities are read against
-FORM: Literal["webp"] = "webp"
+CONTROLS = 3  # other channels per unit, as a baseline for the similarities
+FORMAT: Literal["webp"] = "webp"
 
-Found = dict[str, Any]
+Columns = dict[str, Any]
 
 
 class SanityWorker(SingleWorker[SanityRun, ImageUnits]):
@@ -44,39 +44,39 @@ class SanityWorker(SingleWorker[SanityRun, ImageUnits]):
         super().__init__(job)
         self.scanned_in = scanned_in
 
-    def found(self, picture: Picture, row: Row, shard: ImageUnits) -> list[Found]:  # noqa: ARG002 - needs no more
-        """All rows of the image's units, sorted as the table is."""
+    def compute_rows(self, picture: Picture, row: Row, shard: ImageUnits) -> list[Columns]:  # noqa: ARG002 - not needed
+        """All rows of the image's units, in the order of the table."""
         spec = self.job.spec.sanity
         image = self.input(picture.prepared[None])
         layers = groupby(shard.units, key=lambda unit: unit.layer_index)
         views = [_LayerUnits(self, picture, image, self.network.layers[index], tuple(units)) for index, units in layers]
         rows = [row for view in views for row in view.trained()]
         for seed in range(spec.seed, spec.seed + spec.draws):
-            draw = Draw(self.network, seed)  # one at a time: it holds as many numbers as the network
+            draw = Draw(self.network, seed)  # one at a time: a draw is as large as the network
             rows += [row for view in views for row in view.random(draw)]
         return sorted(rows, key=_order)
 
 
 @dataclass(frozen=True)
-class _Seen:
-    """A projection on the part of the input that the unit can see."""
+class _FieldProjection:
+    """A projection, cut to the unit's receptive field."""
 
-    projected: Projected
+    projection: Projection
     status: str
 
     @classmethod
-    def of(cls, signal: Tensor, covers: Box, seen: Box) -> "_Seen":
-        top, left = seen.top - covers.top, seen.left - covers.left
-        cut = signal[:, top : top + seen.height, left : left + seen.width].cpu().numpy()
-        projected = Projected(np.ascontiguousarray(cut))
-        return cls(projected, "blank" if projected.blank else "ok")
+    def of(cls, signal: Tensor, covers: Box, field: Box) -> "_FieldProjection":
+        top, left = field.top - covers.top, field.left - covers.left
+        cut = signal[:, top : top + field.height, left : left + field.width].cpu().numpy()
+        projection = Projection(np.ascontiguousarray(cut))
+        return cls(projection, "blank" if projection.blank else "ok")
 
-    def picture(self) -> Found:
-        """Its columns as a picture."""
-        if self.projected.blank:
+    def picture(self) -> Columns:
+        """The columns of its picture."""
+        if self.projection.blank:
             return {"projection_scale": 0.0}
-        pixels, scale = display(self.projected.signal)
-        return {"projection": encode.projection(pixels, FORM), "projection_scale": scale}
+        pixels, scale = display(self.projection.signal)
+        return {"projection": encode.projection(pixels, FORMAT), "projection_scale": scale}
 
 
 class _LayerUnits:
@@ -92,71 +92,76 @@ class _LayerUnits:
         self.stages = randomisation.stages(self.network, self.number, self.spec.stages)
         channels, rows, columns = ([getattr(unit, name) for unit in units] for name in ("channel", "y", "x"))
         self.units = self._units(channels, rows, columns)
-        awake = self._awake(rows, columns)
-        self.values = awake[torch.arange(len(units), device=image.device), self.units.channel]
-        self._check(worker.scanned_in, awake.abs().amax(dim=1).cpu().numpy())
-        self.others = [_others(unit.channel, values.tolist()) for unit, values in zip(units, awake, strict=True)]
+        activations = self._activations(rows, columns)
+        self.values = activations[torch.arange(len(units), device=image.device), self.units.channel]
+        self._check(worker.scanned_in, activations.abs().amax(dim=1).cpu().numpy())
+        pairs = zip(units, activations, strict=True)
+        self.others = [_choose_others(unit.channel, values.tolist()) for unit, values in pairs]
         self.truth = self._projections(self.network, self.number, self.units, self.values, range(len(units)))
 
-    def trained(self) -> Iterator[Found]:
-        """Each unit's projection by the trained network, with the same on the road of the random ones; then other channels'."""
+    def trained(self) -> Iterator[Columns]:
+        """Projections by the trained network: each unit's, compared with the one from before its rectifier; other channels'."""
         start = randomisation.before_rectifier(self.network, self.number)
-        again = self._projections(self.network, start, self.units, self.values, range(len(self.top)))
-        for method, every in self.truth.items():
-            for n, seen in enumerate(every):
-                row = self._row(n, method, again[method][n], mode="trained", stage=0)
-                yield row | seen.picture() | {"patch": self._patch(self.boxes[n])}
+        from_start = self._projections(self.network, start, self.units, self.values, range(len(self.top)))
+        for method, projections in self.truth.items():
+            for n, projection in enumerate(projections):
+                row = self._row(n, method, from_start[method][n], mode="trained", stage=0)
+                yield row | projection.picture() | {"patch": self._patch(self.boxes[n])}
+        yield from self._controls()
+
+    def _controls(self) -> Iterator[Columns]:
+        """Projections of other channels at the units' locations, by the trained network."""
         owners = [n for n, others in enumerate(self.others) for _ in others]
         if not owners:
             return
         channels = [channel for others in self.others for channel in others]
         units = self._units(channels, *([getattr(self.top[n], name) for n in owners] for name in ("y", "x")))
         values = torch.ones(len(owners), device=self.image.device)
-        for method, every in self._projections(self.network, self.number, units, values, owners).items():
-            for n, channel, seen in zip(owners, channels, every, strict=True):
-                yield self._row(n, method, seen, mode="other_channel", stage=0, other=channel)
+        for method, projections in self._projections(self.network, self.number, units, values, owners).items():
+            for n, channel, projection in zip(owners, channels, projections, strict=True):
+                yield self._row(n, method, projection, mode="other_channel", stage=0, other=channel)
 
-    def random(self, draw: Draw) -> Iterator[Found]:
-        """Each unit's projections by networks that are random in part, stage by stage."""
+    def random(self, draw: Draw) -> Iterator[Columns]:
+        """Each unit's projections by partly random networks, stage by stage."""
         start = randomisation.before_rectifier(self.network, self.number)
-        for stage, of_stage in enumerate(self.stages, 1):
-            through = {number for each in self.stages[:stage] for number in each.nodes}
-            numbers = {Mode.CASCADING: frozenset(through), Mode.INDEPENDENT: frozenset(of_stage.nodes)}
-            networks = {numbers[mode]: draw.randomised(numbers[mode]) for mode in self.spec.modes}  # one for stage 1
-            found = {
-                which: self._projections(network, start, self.units, self.values, range(len(self.top)))
-                for which, network in networks.items()
+        for number, stage in enumerate(self.stages, 1):
+            cascade = {node for upper in self.stages[:number] for node in upper.nodes}
+            nodes = {Mode.CASCADING: frozenset(cascade), Mode.INDEPENDENT: frozenset(stage.nodes)}
+            networks = {nodes[mode]: draw.randomise(nodes[mode]) for mode in self.spec.modes}  # only one in stage 1
+            by_nodes = {
+                random_nodes: self._projections(network, start, self.units, self.values, range(len(self.top)))
+                for random_nodes, network in networks.items()
             }
             for mode in self.spec.modes:
-                shown = mode == min(self.spec.modes) and draw.seed == self.spec.seed  # cascading, if asked for
-                about = {"mode": str(mode), "stage": stage, "stage_node": of_stage.name, "seed": draw.seed}
-                for method, every in found[numbers[mode]].items():
-                    for n, seen in enumerate(every):
-                        yield self._row(n, method, seen, **about) | (seen.picture() if shown else {})
+                shown = mode == min(self.spec.modes) and draw.seed == self.spec.seed  # cascading, if requested
+                key = {"mode": str(mode), "stage": number, "stage_node": stage.name, "seed": draw.seed}
+                for method, projections in by_nodes[nodes[mode]].items():
+                    for n, projection in enumerate(projections):
+                        yield self._row(n, method, projection, **key) | (projection.picture() if shown else {})
 
     def _units(self, channels: Sequence[int], rows: Sequence[int], columns: Sequence[int]) -> Units:
-        columns_ = ([0] * len(channels), channels, rows, columns)
-        return Units(*(torch.tensor(each, dtype=torch.int64, device=self.image.device) for each in columns_))
+        indices = ([0] * len(channels), channels, rows, columns)
+        return Units(*(torch.tensor(index, dtype=torch.int64, device=self.image.device) for index in indices))
 
-    def _awake(self, rows: Sequence[int], columns: Sequence[int]) -> Tensor:
+    def _activations(self, rows: Sequence[int], columns: Sequence[int]) -> Tensor:
         """Activations of all channels at the units' locations, (units, channels)."""
         count = self.layer.channels
-        every = self._units(
+        units = self._units(
             list(range(count)) * len(rows),
             [y for y in rows for _ in range(count)],
             [x for x in columns for _ in range(count)],
         )
-        tape = randomisation.record(self.network, self.image, {self.number: every})
+        tape = randomisation.record(self.network, self.image, {self.number: units})
         return tape.values[self.number].view(len(rows), count)
 
     def _projections(
         self, network: Network, number: int, units: Units, values: Tensor, owners: Sequence[int]
-    ) -> Mapping[Method, list[_Seen]]:
-        """Projections by each method, on what the units of these numbers can see."""
+    ) -> Mapping[Method, list[_FieldProjection]]:
+        """Projections by each method, cut to the receptive fields of the units with the numbers `owners`."""
         tape = randomisation.record(network, self.image, {number: units})
         return {
             method: [
-                _Seen.of(signal, box, self.boxes[n])
+                _FieldProjection.of(signal, box, self.boxes[n])
                 for n, (signal, box) in zip(
                     owners, randomisation.projections(tape, method, number, units, values), strict=True
                 )
@@ -165,11 +170,13 @@ class _LayerUnits:
         }
 
     def _check(self, precision: Precision, largest: np.ndarray[Any, Any]) -> None:
-        """The unit must be the one that the scan means: its activation is the score that was stored.
+        """Require each unit's activation to equal the score that the scan stored, within the tolerance.
 
         `largest` is the magnitude of the largest activation at each unit's location.
         """
-        wrong = disagreeing(np.array([unit.score for unit in self.top]), self.values.cpu().numpy(), largest, precision)
+        wrong = find_disagreements(
+            np.array([unit.score for unit in self.top]), self.values.cpu().numpy(), largest, precision
+        )
         for unit, value, is_wrong in zip(self.top, self.values.tolist(), wrong.tolist(), strict=True):
             if is_wrong:
                 raise NumericsError(
@@ -179,35 +186,35 @@ class _LayerUnits:
 
     def _patch(self, box: Box) -> bytes:
         pixels = self.picture.prepared[:, box.top : box.bottom, box.left : box.right].permute(1, 2, 0)
-        return encode.patch(pixels.contiguous().numpy(), FORM)
+        return encode.patch(pixels.contiguous().numpy(), FORMAT)
 
-    def _row(self, n: int, method: Method, seen: _Seen, **about: Any) -> Found:  # noqa: ANN401 - columns
+    def _row(self, n: int, method: Method, projection: _FieldProjection, **more: Any) -> Columns:  # noqa: ANN401 - columns
         """A row without its pictures."""
-        unit, same = self.top[n], self.truth[method][n].projected.likeness(seen.projected)
-        if seen.status == "blank":
-            same = Likeness(None, None, None)
+        unit, similarity = self.top[n], self.truth[method][n].projection.similarity_to(projection.projection)
+        if projection.status == "blank":
+            similarity = Similarity(None, None, None)
         key = {name: getattr(unit, name) for name in ("channel", "rank", "score", "y", "x")}
         return {
             "image_index": self.picture.record.image_index,
             "layer": self.layer.name,
             "layer_index": self.layer.index,
             **key,
-            **vars(same),
+            **vars(similarity),
             "method": str(method),
-            "status": seen.status,
+            "status": projection.status,
             **dict.fromkeys(("seed", "stage_node", "other", "projection", "patch", "projection_scale")),
-            **about,
+            **more,
         }
 
 
-def _others(channel: int, activations: Sequence[float]) -> list[int]:
-    """Some other channels that are awake at a unit's location: those with the smallest hashes."""
+def _choose_others(channel: int, activations: Sequence[float]) -> list[int]:
+    """Other channels that are active at a unit's location, chosen by their hashes."""
     awake = [other for other, value in enumerate(activations) if value > 0 and other != channel]
     first = sorted(awake, key=lambda other: hashlib.sha256(f"{channel} {other}".encode()).digest())
     return sorted(first[:CONTROLS])
 
 
-def _order(row: Found) -> tuple[Any, ...]:
+def _order(row: Columns) -> tuple[Any, ...]:
     absent = -1
     names = ("layer_index", "channel", "rank", "method", "mode", "seed", "stage", "other")
     return tuple(absent if row[name] is None else row[name] for name in names)

@@ -1,4 +1,4 @@
-"""Pass 1 beside a device. Takes a shard, writes each channel's strongest images and statistics; keeps nothing between shards."""
+"""The scan worker (pass 1). Takes a shard, writes each channel's strongest images and statistics; keeps no state."""
 
 import hashlib
 import time
@@ -33,18 +33,19 @@ class ScanWorker(Worker[RunSpec]):
         super().__init__(job, job.spec.resources.precision)
 
     def run(self, shard: Shard) -> ShardReport:
-        """Scan a shard and write its result, which then is its done mark."""
+        """Scan a shard and write its result, whose existence marks the shard as done."""
         started = time.monotonic()
         scan = ShardScan(self)
         waited = self._scan(shard, scan)
-        found = rows.encode(SHARD, scan.result())
+        result = rows.encode(SHARD, scan.result())
         storing = time.monotonic()
-        self.root.put(shard.result, found)
+        self.root.put(shard.result, result)
         ended = time.monotonic()
         counts = Counter(str(reject.reason) for reject in scan.rejects)
         return ShardReport(shard, len(scan.records), dict(counts), ended - started, waited, ended - storing)
 
     def _scan(self, shard: Shard, scan: "ShardScan") -> float:
+        """Scan all batches of a shard; gives the time spent waiting for them."""
         waited = 0.0
         self.done = 0
         before = time.monotonic()
@@ -56,13 +57,13 @@ class ScanWorker(Worker[RunSpec]):
         return waited
 
     def batches(self, shards: Sequence[Shard]) -> Iterator[Batch]:
-        """The images of one or more shards of the same rows, decoded and prepared, in batches of a fixed size."""
-        listed, verdicts = reading.judged(self.root, shards)
-        return reading.batches(self.job, listed, self.job.spec.scan.batch, verdicts)
+        """The images of shards of the same rows, decoded and prepared, in batches of a fixed size."""
+        images, verdicts = reading.read_rows(self.root, shards)
+        return reading.batches(self.job, images, self.job.spec.scan.batch, verdicts)
 
 
 class ShardScan:
-    """What is known of one shard while it is scanned."""
+    """The state of one shard's scan."""
 
     def __init__(self, worker: ScanWorker) -> None:
         self.worker = worker
@@ -72,27 +73,27 @@ class ShardScan:
         self.rejects: list[Reject] = []
 
     def take(self, batch: Batch) -> None:
-        """Run one batch and keep what its maps say."""
+        """Run one batch and update the state with its feature maps."""
         self.rejects += batch.rejects
         self.records += batch.records
         if batch.pictures:
             images = self.worker.input(batch.pixels())
             with torch.inference_mode():
-                self._look(images, batch.records)
+                self._update(images, batch.records)
 
-    def _look(self, images: Tensor, records: Sequence[ImageRecord]) -> None:
+    def _update(self, images: Tensor, records: Sequence[ImageRecord]) -> None:
         keys = np.array([key_of(record, self.spec.scan.distinct) for record in records], np.int64)
         indices = np.array([record.image_index for record in records], np.int64)
-        look = self.maxima.begin(keys, indices)
+        update = self.maxima.begin(keys, indices)
         layers = {layer.node: layer for layer in self.worker.layers}
 
         def visit(number: int, _: tuple[Tensor, ...], map_: Tensor) -> None:
             scores = map_.amax(dim=(2, 3)).float().cpu().numpy()  # (images, channels)
             self._check(layers[number], scores, records)
-            look.take(layers[number].index, map_, scores)
+            update.take(layers[number].index, map_, scores)
 
         self.worker.network.forward(images, layers, visit, overwrite=True)
-        look.finish()
+        update.finish()
 
     def _check(self, layer: Layer, scores: np.ndarray[Any, Any], records: Sequence[ImageRecord]) -> None:
         if not np.isfinite(scores).all():
@@ -110,15 +111,14 @@ class ShardScan:
         scores = self.maxima.scores()
         statistics = pa.array([], SHARD.field("statistics").type.value_type)
         if self.records:
-            statistics = Statistics.concatenate(
-                [Statistics.of(index, each) for index, each in scores.items()]
-            ).to_arrow()
+            by_layer = [Statistics.of(index, layer_scores) for index, layer_scores in scores.items()]
+            statistics = Statistics.concatenate(by_layer).to_arrow()
         columns = {"images": images, "rejects": rejects, "top": top, "statistics": statistics}
         return pa.table({name: pa.ListArray.from_arrays([0, len(values)], values) for name, values in columns.items()})
 
 
 def key_of(record: ImageRecord, distinct: Distinct) -> int:
-    """What counts once, as a 63-bit number: the bytes, the group, or the image itself (also where it has no group)."""
+    """The key of images that count once: a hash of the bytes or the group, else a number of its own (if it has no group)."""
     if distinct is Distinct.CONTENT:
         return int(record.sha256[:15], 16)
     if distinct is Distinct.GROUP and record.group is not None:

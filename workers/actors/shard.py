@@ -1,4 +1,4 @@
-"""The unit of work, of retry and of reuse. Takes positions in a manifest, gives a value that travels in a few bytes."""
+"""Shards: units of work, of retry and of reuse. Takes positions in a manifest, gives small values to send to actors."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -12,13 +12,13 @@ from workers.store import paths
 
 @dataclass(frozen=True, order=True)
 class Shard:
-    """Images [start, stop) of the manifest at `manifest` (a path under the root), and the name of their result.
+    """Images [start, stop) of a manifest, and the name of their result.
 
     Attributes:
-        start: first image index, a multiple of the batch.
-        stop: image index behind the last.
+        start: first image index, a multiple of the batch size.
+        stop: image index after the last.
         manifest: path of the manifest relative to the root.
-        result: path of the shard's result relative to the root; it is named by its content's causes.
+        result: path of the result relative to the root; its name is the hash of all that the result depends on.
     """
 
     start: int
@@ -28,15 +28,15 @@ class Shard:
 
     @property
     def shards(self) -> "tuple[Shard, ...]":
-        """Itself: a shard is work that gives one result."""
+        """The shard itself; see `ShardBatch.shards`."""
         return (self,)
 
-    def changed(self, change: Callable[[Any], Any]) -> Self:
-        """What a change makes of it; see `ShardBatch.changed`."""
+    def map(self, change: Callable[[Any], Any]) -> Self:
+        """The shard after a change; see `ShardBatch.map`."""
         return cast(Self, change(self))
 
-    def named(self, rows: str) -> Self:
-        """The same shard, its result named by another hash of rows."""
+    def renamed(self, rows: str) -> Self:
+        """The same shard, with its result named by the hash `rows` of its rows."""
         return replace(self, result=paths.shard_path(paths.configuration_of(self.result), rows))
 
 
@@ -45,18 +45,18 @@ ShardType = TypeVar("ShardType", bound=Shard)
 
 @dataclass(frozen=True, order=True)
 class Restart(Shard):
-    """One image, and one beginning of its inversions.
+    """One image, and one restart of its inversion.
 
     Attributes:
-        restart: number of the beginning, from 0.
-        slot: its place in its batch, on which the last bits of its numbers can depend.
+        restart: number of the restart, from 0.
+        slot: position in the batch, on which the last bits of the numbers can depend.
     """
 
     restart: int
     slot: int
 
-    def named(self, rows: str) -> Self:
-        """The same restart, its result named by another hash of rows."""
+    def renamed(self, rows: str) -> Self:
+        """The same restart, with its result named by the hash `rows` of its rows."""
         return replace(
             self, result=paths.shard_path(paths.configuration_of(self.result), rows, self.restart, self.slot)
         )
@@ -64,7 +64,7 @@ class Restart(Shard):
 
 @dataclass(frozen=True, order=True)
 class TopUnit:
-    """A unit as a scan's `top` has it: its layer, place, image's rank in its channel, and the score."""
+    """A unit in a scan's table `top`: its layer, channel, rank, location and score."""
 
     layer_index: int
     channel: int
@@ -76,24 +76,24 @@ class TopUnit:
 
 @dataclass(frozen=True, order=True)
 class ImageUnits(Shard):
-    """One image, and some units in it.
+    """One image, and some of its units.
 
     Attributes:
-        units: by layer, channel and rank.
+        units: the units, sorted by layer, channel and rank.
         mark: hash of the units.
     """
 
     units: tuple[TopUnit, ...]
     mark: str
 
-    def named(self, rows: str) -> Self:
-        """The same units, their result named by another hash of rows."""
+    def renamed(self, rows: str) -> Self:
+        """The same units, with their result named by the hash `rows` of their rows."""
         return replace(self, result=paths.shard_path(paths.configuration_of(self.result), rows, self.mark))
 
 
 @dataclass(frozen=True, order=True)
 class CheckpointShard(Shard):
-    """Images as one checkpoint of a training sees them.
+    """Images for one checkpoint of a training.
 
     Attributes:
         checkpoint: number of the checkpoint, from 0.
@@ -104,10 +104,10 @@ class CheckpointShard(Shard):
 
 @dataclass(frozen=True)
 class ShardBatch(Generic[ShardType]):
-    """Shards that run together: the unit of work and of retry; the unit of reuse is one of them.
+    """Shards that run together. The batch is the unit of work and retry, each shard the unit of reuse.
 
     Attributes:
-        shards: what runs.
+        shards: the shards.
     """
 
     shards: tuple[ShardType, ...]
@@ -119,20 +119,20 @@ class ShardBatch(Generic[ShardType]):
 
     @property
     def stop(self) -> int:
-        """The image index behind the last."""
+        """The image index after the last."""
         return self.shards[-1].stop
 
-    def changed(self, change: Callable[[Any], Any]) -> Self:
-        """The same work with each shard changed."""
+    def map(self, change: Callable[[Any], Any]) -> Self:
+        """The same work with a change applied to each shard."""
         return replace(self, shards=tuple(change(shard) for shard in self.shards))
 
 
 @dataclass(frozen=True)
 class InversionBatch(ShardBatch[Restart]):
-    """Restarts, by slot, that are inverted together.
+    """Restarts that are inverted together, sorted by slot.
 
     Attributes:
-        layer: name of the layer that is inverted.
+        layer: name of the inverted layer.
     """
 
     layer: str
@@ -140,35 +140,35 @@ class InversionBatch(ShardBatch[Restart]):
 
 @dataclass(frozen=True)
 class CheckpointBatch(ShardBatch[CheckpointShard]):
-    """The same images for several checkpoints: they are decoded once."""
+    """The same images for several checkpoints, decoded once."""
 
 
 Work = Shard | InversionBatch | CheckpointBatch
 
 
-def about(item: object) -> dict[str, object]:
-    """What a log's line about some work carries: the images of its shard, and its result's name or how many it has."""
+def log_fields(item: object) -> dict[str, object]:
+    """The fields of a log line about some work: its images, and the name or number of its results."""
     if isinstance(item, Shard | Group):
         return {"shard": f"{item.start}-{item.stop}", "result": item.result}
     if isinstance(item, ShardBatch):
         layer = {"layer": item.layer} if isinstance(item, InversionBatch) else {}
-        told = {**layer, "results": len(item.shards), "result": item.shards[0].result}
-        return {"shard": f"{item.start}-{item.stop}", **told}
+        results = {"results": len(item.shards), "result": item.shards[0].result}
+        return {"shard": f"{item.start}-{item.stop}", **layer, **results}
     return {"item": str(item)}
 
 
 @dataclass(frozen=True, eq=False)
 class Group:
-    """All rows of `top` whose image lies in one shard: the unit of work of the second pass.
+    """All rows of `top` with images in one shard: the unit of work of the second pass.
 
     Attributes:
         start: first image index of the shard.
-        stop: image index behind its last.
+        stop: image index after its last.
         manifest: path of the manifest relative to the root.
         result: path of the group's result relative to the root.
-        rows: the rows, sorted as `top` is.
+        rows: the rows, in the order of `top`.
         rank: rank of each row within its channel.
-        scales: by layer index the largest magnitude of the run's scores; both passes are held to each other by it.
+        scales: by layer index, the largest magnitude of the run's scores, to compare the two passes by.
     """
 
     start: int
@@ -182,7 +182,7 @@ class Group:
 
 @dataclass(frozen=True, eq=False)
 class CheckpointGroup(Group):
-    """Such rows of one checkpoint of a training.
+    """A group of one checkpoint of a training.
 
     Attributes:
         checkpoint: number of the checkpoint, from 0.
@@ -193,15 +193,15 @@ class CheckpointGroup(Group):
 
 @dataclass(frozen=True)
 class ShardReport:
-    """What a driver is told about a finished shard.
+    """An actor's report on a finished shard.
 
     Attributes:
-        work: the shard, or a batch of them.
-        images: images scanned.
-        rejects: images not used, by reason.
-        seconds: time that it took.
-        wait_s: of it, time spent waiting for decoded images.
-        store_s: of it, time spent writing the result.
+        work: the shard, or a batch of shards.
+        images: number of images scanned.
+        rejects: number of images not used, by reason.
+        seconds: total time.
+        wait_s: the part spent waiting for decoded images.
+        store_s: the part spent writing the result.
     """
 
     work: Work

@@ -1,4 +1,4 @@
-"""One image of a corpus at a time. Takes a shard of one image, reads it, has a worker look at it, writes what was found in it."""
+"""Workers whose shards are single images. Takes a shard, reads its image, computes rows about it, writes its result."""
 
 import time
 from abc import ABC, abstractmethod
@@ -21,11 +21,11 @@ from workers.store.root import Root
 
 @dataclass(frozen=True)
 class Single:
-    """One image as it was read.
+    """One image that was read.
 
     Attributes:
         row: its row of the manifest.
-        batch: holds the picture, or the reject.
+        batch: a batch with its picture or its reject.
     """
 
     row: Row
@@ -33,20 +33,20 @@ class Single:
 
     @property
     def pictures(self) -> Sequence[Picture]:
-        """The picture, if it could be used."""
+        """The picture, if the image can be used."""
         return self.batch.pictures
 
     @property
     def rejects(self) -> dict[str, int]:
-        """The reject by its reason, if it could not."""
+        """The number of rejects by reason: one if the image cannot be used."""
         return dict(Counter(str(reject.reason) for reject in self.batch.rejects))
 
-    def encoded(self, schema: pa.Schema, found: list[dict[str, Any]]) -> bytes:
-        """The result of the shard: the image accounted for, and what was found in it."""
+    def encode(self, schema: pa.Schema, results: list[dict[str, Any]]) -> bytes:
+        """The encoded result of the shard: the image or its reject, and the rows about it."""
         row = {
             "images": [{k: v for k, v in asdict(record).items() if k != "group"} for record in self.batch.records],
             "rejects": [asdict(reject) for reject in self.batch.rejects],
-            "found": found,
+            "found": results,
         }
         return rows.encode(schema, pa.Table.from_pylist([row], schema))
 
@@ -55,34 +55,34 @@ def read(job: Job[Any], root: Root, shard: Shard) -> Single:
     """Read and prepare the one image of a shard.
 
     Raises:
-        OtherVerdicts: see `reading.judged`.
+        OtherVerdicts: see `reading.read_rows`.
     """
-    listed, verdicts = reading.judged(root, [shard])
-    [batch] = reading.batches(job, listed, 1, verdicts)
-    return Single(listed[0], batch)
+    [row], verdicts = reading.read_rows(root, [shard])
+    [batch] = reading.batches(job, [row], 1, verdicts)
+    return Single(row, batch)
 
 
 class SingleWorker(Worker[Spec], ABC, Generic[Spec, ShardType]):
-    """A worker whose items are shards of one image.
+    """A worker for shards of one image.
 
     Attributes:
-        RESULT: the schema of its results.
+        RESULT: the schema of the results.
     """
 
     RESULT: ClassVar[pa.Schema]
 
     @abstractmethod
-    def found(self, picture: Picture, row: Row, shard: ShardType) -> Iterable[dict[str, Any]]:
-        """What there is to say of the image, as rows of the result, in the order of the instrument's table."""
+    def compute_rows(self, picture: Picture, row: Row, shard: ShardType) -> Iterable[dict[str, Any]]:
+        """The rows about an image, in the order of the instrument's table."""
 
     def run(self, shard: ShardType) -> ShardReport:
-        """Look at the one image of a shard and write its result, which then is its done mark."""
+        """Process the image of a shard and write its result, whose existence marks the shard as done."""
         started = time.monotonic()
         self.done = 0
         image = read(self.job, self.root, shard)
         waited = time.monotonic() - started
-        found = [row for picture in image.pictures for row in self.found(picture, image.row, shard)]
+        results = [row for picture in image.pictures for row in self.compute_rows(picture, image.row, shard)]
         storing = time.monotonic()
-        self.root.put(shard.result, image.encoded(self.RESULT, found))
+        self.root.put(shard.result, image.encode(self.RESULT, results))
         self.done, ended = 1, time.monotonic()
         return ShardReport(shard, len(image.pictures), image.rejects, ended - started, waited, ended - storing)

@@ -1,4 +1,4 @@
-"""What every worker is before its first item. Takes a job, gives its root, and its network and layers on a device."""
+"""The base class of workers. Takes a job, gives its root, and its network and layers on a device."""
 
 from typing import Generic
 
@@ -12,10 +12,10 @@ from workers.store.root import patient
 
 
 class Worker(Generic[Spec]):
-    """One network on one device. Any worker of a job gives the same bytes for the same item; none keeps anything between items.
+    """One network on one device. All workers of a job give the same bytes for an item; none keeps state between items.
 
     Attributes:
-        done: how far the item under way is.
+        done: progress of the current item.
     """
 
     def __init__(self, job: Job[Spec], precision: Precision = Precision.FLOAT32) -> None:
@@ -24,14 +24,14 @@ class Worker(Generic[Spec]):
         self.root = patient(job.spec.root)
         self.done = 0
         resources = job.spec.resources
-        device.settle(resources.device, resources.threads)
-        self.network = device.network_on(resources.device, restore(job.model, self.root), precision)
+        device.configure(resources.device, resources.threads)
+        self.network = device.move(resources.device, restore(job.model, self.root), precision)
         self.layers = self.network.select(job.layers)
 
     def check(self) -> Environment:
-        """Prove that this node reaches the root and the corpus, and say what software it runs."""
+        """Check that this node can read the root and the corpus; gives its software and device."""
         return device.check(self.job, self.root)
 
     def input(self, pixels: Tensor) -> Tensor:
-        """Pixels (images, 3, height, width) in 0 to 255 as the network's input, on its device."""
-        return device.normalised(pixels, self.job, self.precision)
+        """The network's input, on its device, from pixels (images, 3, height, width) in 0 to 255."""
+        return device.normalise(pixels, self.job, self.precision)

@@ -1,7 +1,7 @@
-"""From a model to a list of steps. Takes a torch module in evaluation mode, gives its nodes; refuses what it does not know.
+"""From a model to a list of steps. Takes a torch module in evaluation mode, gives its nodes; refuses unknown operations.
 
-The graph is traced by torch.fx and its nodes are named as torchvision's feature extraction names them. Every node
-becomes one step that computes out of place, so that a map that was looked at stays what it was.
+The graph is traced by torch.fx, and its nodes have the names of torchvision's feature extraction. Every node becomes one
+step that computes out of place, so that no later step changes a map.
 """
 
 import operator
@@ -19,12 +19,12 @@ from workers.errors import DivergedError, GraphError
 
 @dataclass(frozen=True, eq=False)
 class Node:
-    """One step in its place.
+    """One step of the graph.
 
     Attributes:
-        name: qualified name, as torchvision's feature extraction gives it.
+        name: qualified name in torchvision's feature extraction.
         step: the operation.
-        inputs: positions of the nodes that it takes, all before it.
+        inputs: numbers of its input nodes, which all precede it.
         shape: (channels, height, width) of its output.
     """
 
@@ -45,19 +45,19 @@ def trace(module: nn.Module, size: tuple[int, int]) -> tuple[Node, ...]:
         The nodes up to the output; the first one is the input.
 
     Raises:
-        GraphError: the graph cannot be traced, holds an operation that is not known, or gives other numbers than the
-            module itself.
+        GraphError: the graph cannot be traced, contains an unknown operation, or gives other numbers than the module.
+        DivergedError: the module gives NaN or infinity.
     """
-    graph, names = _traced(module)
+    graph, names = _trace_graph(module)
     _unalias(graph, module)
     lowered = _Lowering(module, names, size)
     for node in graph.nodes:
         lowered.take(node)
-    _agree(module, lowered, size)
+    _require_agreement(module, lowered, size)
     return tuple(lowered.nodes)
 
 
-def _traced(module: nn.Module) -> tuple[fx.Graph, dict[fx.Node, str]]:
+def _trace_graph(module: nn.Module) -> tuple[fx.Graph, dict[fx.Node, str]]:
     tracer = NodePathTracer()
     try:
         graph = tracer.trace(module)
@@ -78,42 +78,37 @@ def _writes_in_place(node: fx.Node, module: nn.Module) -> bool:
 
 
 def _unalias(graph: fx.Graph, module: nn.Module) -> None:
-    """Let whoever reads a map behind an in-place operation take that operation's output: it sees the written map."""
+    """Make nodes that read a map after an in-place operation on it read the operation's output instead."""
     for node in graph.nodes:
         if not _writes_in_place(node, module):
             continue
-        written = node.args[0]
-        later = False
+        overwritten = node.args[0]
+        is_later = False
         for reader in list(graph.nodes):
-            if later and isinstance(written, fx.Node):
-                reader.replace_input_with(written, node)
-            later = later or reader is node
+            if is_later and isinstance(overwritten, fx.Node):
+                reader.replace_input_with(overwritten, node)
+            is_later = is_later or reader is node
 
 
-def _agree(module: nn.Module, lowered: "_Lowering", size: tuple[int, int]) -> None:
-    """Refuse a lowering that computes anything else than the module."""
+def _require_agreement(module: nn.Module, lowered: "_Lowering", size: tuple[int, int]) -> None:
+    """Run the module and the lowered graph on noise; raise an error if their outputs differ."""
+    name = type(module).__name__
     images = torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(0), dtype=lowered.dtype)
     with torch.inference_mode():
-        wanted = module(images.clone())
-        values: list[Tensor] = []
-        for node in lowered.nodes:
-            values.append(node.step.forward(*(values[i] for i in node.inputs)) if node.inputs else images)
-    got = values[lowered.output]
-    if isinstance(wanted, Tensor) and not bool(wanted.isfinite().all()):
+        expected = module(images.clone())
+        actual = lowered.run(images)
+    if isinstance(expected, Tensor) and not bool(expected.isfinite().all()):
         raise DivergedError(
-            f"{type(module).__name__} gives NaN or infinity for images of noise: its weights have diverged; give an earlier "
-            "checkpoint"
+            f"{name} gives NaN or infinity for images of noise: its weights have diverged; give an earlier checkpoint"
         )
-    if not isinstance(wanted, Tensor) or wanted.numel() != got.numel():
-        raise GraphError(f"{type(module).__name__} does not return one tensor that its graph explains")
-    if not torch.allclose(got.reshape(wanted.shape), wanted, rtol=1e-3, atol=1e-4 * float(wanted.abs().max())):
-        raise GraphError(
-            f"the graph of {type(module).__name__} gives other numbers than the model: it hides a side effect"
-        )
+    if not isinstance(expected, Tensor) or expected.numel() != actual.numel():
+        raise GraphError(f"{name} does not return exactly one tensor, the output of its graph")
+    if not torch.allclose(actual.reshape(expected.shape), expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max())):
+        raise GraphError(f"the graph of {name} gives other numbers than the model: it has a hidden side effect")
 
 
 class _Lowering:
-    """Turns fx nodes into steps one by one and runs each on zeros, so that all shapes are known."""
+    """Converts fx nodes into steps one by one, and runs each on zeros to find out its shape."""
 
     def __init__(self, module: nn.Module, names: dict[fx.Node, str], size: tuple[int, int]) -> None:
         self.module = module
@@ -125,7 +120,15 @@ class _Lowering:
         self._positions: dict[fx.Node, int] = {}
         self._values: list[Tensor] = []
 
+    def run(self, images: Tensor) -> Tensor:
+        """The output of all steps, for images (n, 3, height, width)."""
+        values: list[Tensor] = []
+        for node in self.nodes:
+            values.append(node.step.forward(*(values[i] for i in node.inputs)) if node.inputs else images)
+        return values[self.output]
+
     def take(self, node: fx.Node) -> None:
+        """Convert the next fx node."""
         if node.op == "output":
             self.output = self._position(node, node.args[0])
         elif not lowering.is_number(node):
@@ -161,9 +164,9 @@ class _Lowering:
 
     def _position(self, node: fx.Node, source: Any) -> int:  # noqa: ANN401 - any fx argument
         if not isinstance(source, fx.Node) or source not in self._positions:
-            raise GraphError(f"node {self._name(node)!r} takes {source!r}, which is no feature map")
+            raise GraphError(f"node {self._name(node)!r} takes {source!r}, which is not a feature map")
         return self._positions[source]
 
     def channels(self, source: Any) -> int:  # noqa: ANN401 - any fx argument
-        """Channels of the map that an fx node gives."""
+        """The number of channels of an fx node's output."""
         return self.nodes[self._positions[source]].shape[0]

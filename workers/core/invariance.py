@@ -1,7 +1,7 @@
-"""How far features move when an image does. Takes a network and images, gives distances of features and probabilities.
+"""Changes of features when an image is transformed. Takes a network and images, gives distances and probabilities.
 
 Zeiler & Fergus 2014, Figure 5: the Euclidean distance of a layer's features to those of the untransformed image. Each image
-runs alone: in a batch the last bits of features depend on the place, and the distance of an image to itself would not be 0.
+is run alone. In a batch the last bits of features depend on the position, so an image's distance to itself would not be 0.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,13 +15,13 @@ from workers.core.steps import Rectifier
 
 
 @dataclass(frozen=True, eq=False)
-class Moved:
-    """What a network says of one transformed image.
+class Comparison:
+    """One transformed image, compared with the original.
 
     Attributes:
-        distances: of each layer's features to the untransformed image's, Euclidean.
-        relative: the same over the norm of the untransformed image's features; None where that is 0.
-        probabilities: of all classes, (classes,).
+        distances: Euclidean distance between the features of both images, per layer.
+        relative: the distance divided by the norm of the original's features; None if the norm is 0.
+        probabilities: probabilities of all classes for the transformed image, (classes,).
     """
 
     distances: tuple[float, ...]
@@ -29,46 +29,48 @@ class Moved:
     probabilities: Tensor
 
 
-def moved(network: Network, original: Tensor, images: Iterable[Tensor], numbers: Sequence[int]) -> Iterator[Moved]:
+def compare(
+    network: Network, original: Tensor, images: Iterable[Tensor], numbers: Sequence[int]
+) -> Iterator[Comparison]:
     """Compare transformed images with the original, one by one.
 
     Args:
         network: its last node gives one score per class.
         original: (1, 3, height, width), model-input scale.
-        images: likewise.
+        images: transformed images of the same shape and scale.
         numbers: nodes whose features are compared.
     """
-    before, _ = look(network, original, numbers)
+    before, _ = features_and_probabilities(network, original, numbers)
     norms = [float(features.norm()) for features in before]
     for image in images:
-        after, probabilities = look(network, image, numbers)
+        after, probabilities = features_and_probabilities(network, image, numbers)
         distances = tuple(float((a - b).norm()) for a, b in zip(after, before, strict=True))
         relative = tuple(d / norm if norm else None for d, norm in zip(distances, norms, strict=True))
-        yield Moved(distances, relative, probabilities)
+        yield Comparison(distances, relative, probabilities)
 
 
-def look(network: Network, image: Tensor, numbers: Sequence[int]) -> tuple[list[Tensor], Tensor]:
-    """Features of some nodes, float64 (units,) each, and the probabilities of all classes (classes,).
+def features_and_probabilities(network: Network, image: Tensor, numbers: Sequence[int]) -> tuple[list[Tensor], Tensor]:
+    """The features of some nodes, float64 (units,) each, and the probabilities of all classes (classes,).
 
     Args:
         network: its last node gives one score per class.
         image: (1, 3, height, width), model-input scale.
         numbers: the nodes.
     """
-    *found, scores = features(network, image, [*numbers, len(network.nodes) - 1])
-    return found, scores.softmax(0)
+    *by_node, scores = features(network, image, [*numbers, len(network.nodes) - 1])
+    return by_node, scores.softmax(0)
 
 
 def features(network: Network, image: Tensor, numbers: Sequence[int]) -> list[Tensor]:
-    """Features of some nodes, float64 (units,) each, of one image (1, 3, height, width) in model-input scale."""
-    found: dict[int, Tensor] = {}
+    """The features of some nodes, float64 (units,) each, for one image (1, 3, height, width), model-input scale."""
+    by_node: dict[int, Tensor] = {}
 
     def keep(number: int, _: tuple[Tensor, ...], map_: Tensor) -> None:
-        found[number] = map_[0].flatten().double()
+        by_node[number] = map_[0].flatten().double()
 
     with torch.inference_mode():
         network.forward(image, numbers, keep)
-    return [found[number] for number in numbers]
+    return [by_node[number] for number in numbers]
 
 
 def rectified_layers(network: Network) -> list[str]:
@@ -76,7 +78,7 @@ def rectified_layers(network: Network) -> list[str]:
     return [layer.name for layer in network.layers if isinstance(network.nodes[layer.node].step, Rectifier)]
 
 
-def usual_layers(network: Network) -> list[str]:
-    """The layers that stand for the paper's 1 and 7: the first and the last rectified one; and the output."""
+def default_layers(network: Network) -> list[str]:
+    """The first and the last rectified layer, for the paper's layers 1 and 7, and the output."""
     rectified = rectified_layers(network)
     return list(dict.fromkeys([*rectified[:1], *rectified[-1:], network.layers[-1].name]))

@@ -1,4 +1,4 @@
-"""What each torch module and call becomes. Takes one, gives a step and the nodes that it reads; refuses what it does not know."""
+"""Steps for torch modules and calls. Takes one, gives its step and input nodes; refuses unknown modules, calls and arguments."""
 
 import operator
 from collections.abc import Callable
@@ -18,19 +18,19 @@ Lowered = tuple[Step, tuple[Any, ...]]
 
 
 class Maps(Protocol):
-    """What is known of the nodes before this one."""
+    """The properties of earlier nodes."""
 
     dtype: torch.dtype
 
     def channels(self, source: Any) -> int:  # noqa: ANN401 - any fx argument
-        """Channels of the map that an fx node gives."""
+        """The number of channels of an fx node's output."""
 
 
 def lower_module(module: nn.Module) -> Step:
     """The step of a module.
 
     Raises:
-        GraphError: none is known for it, or for its arguments.
+        GraphError: it or its arguments are not supported.
     """
     make = MODULES.get(type(module))
     if make is None:
@@ -39,10 +39,10 @@ def lower_module(module: nn.Module) -> Step:
 
 
 def lower_call(maps: Maps, node: fx.Node) -> Lowered:
-    """The step of a function or method call, and the fx nodes whose maps it takes.
+    """The step of a function or method call, and the fx nodes that it reads.
 
     Raises:
-        GraphError: none is known for it, or for its arguments.
+        GraphError: it or its arguments are not supported.
     """
     name = str(node.target) if node.op == "call_method" else getattr(node.target, "__name__", str(node.target))
     name = IN_PLACE_METHODS.get(name, name.strip("_"))
@@ -53,7 +53,7 @@ def lower_call(maps: Maps, node: fx.Node) -> Lowered:
 
 
 def is_number(node: fx.Node) -> bool:
-    """Whether a node is a size that only a reshape reads."""
+    """Whether a node computes a size, which only reshapes read."""
     if node.op == "call_method" and node.target == "size":
         return True
     if node.target is getattr and node.args[1] == "shape":
@@ -67,7 +67,7 @@ def _pair(value: Any) -> steps.Pair:  # noqa: ANN401 - int or sequence
 
 def _convolution(module: nn.Conv2d) -> Step:
     if module.padding_mode != "zeros":
-        raise GraphError(f"a convolution with padding mode {module.padding_mode!r}: only 'zeros' is known")
+        raise GraphError(f"a convolution with padding mode {module.padding_mode!r}: only 'zeros' is supported")
     stride, dilation = _pair(module.stride), _pair(module.dilation)
     padding: Any = module.padding
     if padding == "valid":
@@ -75,7 +75,9 @@ def _convolution(module: nn.Conv2d) -> Step:
     elif padding == "same":
         totals = [d * (k - 1) for d, k in zip(dilation, module.kernel_size, strict=True)]
         if any(total % 2 for total in totals):
-            raise GraphError("a convolution with padding 'same' and an even kernel pads one side more; it is not known")
+            raise GraphError(
+                "a convolution with padding 'same' and an even kernel pads unevenly, which is not supported"
+            )
         padding = [total // 2 for total in totals]
     bias = None if module.bias is None else module.bias.detach()
     return steps.Convolution(module.weight.detach(), bias, stride, _pair(padding), dilation, module.groups)
@@ -83,7 +85,7 @@ def _convolution(module: nn.Conv2d) -> Step:
 
 def _batch_norm(module: nn.BatchNorm2d) -> Step:
     if module.running_mean is None or module.running_var is None:
-        raise GraphError("a batch norm without running statistics depends on the batch; it cannot be looked at")
+        raise GraphError("a batch norm without running statistics depends on the batch, which is not supported")
     weight, bias = (None if p is None else p.detach() for p in (module.weight, module.bias))
     return steps.BatchNorm(module.running_mean, module.running_var, weight, bias, module.eps)
 
@@ -108,25 +110,25 @@ def _average_pool(
 def _adaptive(size: Any) -> Step:  # noqa: ANN401
     extent = (size, size) if isinstance(size, int) else tuple(size)
     if any(side is None for side in extent):
-        raise GraphError("an adaptive pooling that keeps a side of its input is not known")
+        raise GraphError("an adaptive pooling that keeps a side of its input is not supported")
     return pooling.AdaptiveAveragePool((extent[0], extent[1]))
 
 
 def _rectifier(module: nn.Module) -> Step:
     kind = type(module)
-    told = [f"{name}={getattr(module, name)}" for name in PARAMETERS if hasattr(module, name)]
-    name = " ".join([kind.__name__, *told])
+    parameters = [f"{name}={getattr(module, name)}" for name in PARAMETERS if hasattr(module, name)]
+    name = " ".join([kind.__name__, *parameters])
     return steps.Rectifier(name, RECTIFIERS[kind](module), exact=kind in (nn.ReLU, nn.ReLU6))
 
 
 def _flatten(module: nn.Flatten) -> Step:
     if module.start_dim != 1 or module.end_dim != -1:
-        raise GraphError(f"a flatten of dimensions {module.start_dim} to {module.end_dim}: only 1 to -1 is known")
+        raise GraphError(f"a flatten of dimensions {module.start_dim} to {module.end_dim}: only 1 to -1 is supported")
     return steps.Flatten()
 
 
 PARAMETERS = ("negative_slope", "alpha", "approximate")
-# Every rectifier out of place, whatever the module says.
+# All rectifiers compute out of place, even if the module does not.
 RECTIFIERS: dict[type[nn.Module], Callable[[Any], Callable[[Tensor], Tensor]]] = {
     nn.ReLU: lambda _: functional.relu,
     nn.ReLU6: lambda _: functional.relu6,
@@ -155,8 +157,8 @@ MODULES: dict[type[nn.Module], Callable[[Any], Step]] = {
 }
 
 
-def _one(make: Callable[..., Step]) -> Callable[[Maps, fx.Node], Lowered]:
-    """A call whose first argument is the map and whose others go to `make`."""
+def _one_map(make: Callable[..., Step]) -> Callable[[Maps, fx.Node], Lowered]:
+    """Lower a call whose first argument is the map and whose other arguments are those of `make`."""
 
     def lower(_: Maps, node: fx.Node) -> Lowered:
         kwargs = {
@@ -173,13 +175,15 @@ def _one(make: Callable[..., Step]) -> Callable[[Maps, fx.Node], Lowered]:
 
 
 def _rectifier_call(kind: type[nn.Module]) -> Callable[[Maps, fx.Node], Lowered]:
-    return _one(lambda *args, **kwargs: _rectifier(kind(*args[: 1 if kind in (nn.LeakyReLU, nn.ELU) else 0], **kwargs)))
+    return _one_map(
+        lambda *args, **kwargs: _rectifier(kind(*args[: 1 if kind in (nn.LeakyReLU, nn.ELU) else 0], **kwargs))
+    )
 
 
 def _sum(maps: Maps, node: fx.Node) -> Lowered:
     first, second = node.args[:2]
     if node.kwargs.get("alpha", 1) != 1:
-        raise GraphError("a sum with a factor is not known")
+        raise GraphError("a sum with a factor is not supported")
     if isinstance(first, fx.Node) and isinstance(second, fx.Node):
         return steps.Add(2), (first, second)
     source, number = (first, second) if isinstance(first, fx.Node) else (second, first)
@@ -196,7 +200,7 @@ def _product(maps: Maps, node: fx.Node) -> Lowered:
 
 def _scale(maps: Maps, source: Any, factor: Any, offset: Any) -> Lowered:  # noqa: ANN401 - fx arguments
     if not (isinstance(factor, int | float) and isinstance(offset, int | float)):
-        raise GraphError("only constants that are plain numbers are known")
+        raise GraphError("only constants that are plain numbers are supported")
     ones = torch.ones(maps.channels(source), dtype=maps.dtype)
     return steps.Scale(ones * factor, ones * offset), (source,)
 
@@ -205,14 +209,14 @@ def _concatenate(maps: Maps, node: fx.Node) -> Lowered:
     sources: Any = node.args[0] if node.args else node.kwargs["tensors"]
     dimension = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim", 0)
     if dimension not in (1, -3):
-        raise GraphError(f"maps can only be put side by side along the channels, not along dimension {dimension}")
+        raise GraphError(f"maps can only be concatenated along the channels, not along dimension {dimension}")
     return steps.Concatenate(tuple(maps.channels(source) for source in sources)), tuple(sources)
 
 
 def _item(maps: Maps, node: fx.Node) -> Lowered:
     source, index = node.args
     if not (isinstance(index, tuple) and len(index) == 2 and index[0] == slice(None) and isinstance(index[1], int)):
-        raise GraphError(f"of an index only [:, channel] is known, not {index}")
+        raise GraphError(f"only the index [:, channel] is supported, not {index}")
     channels = maps.channels(source)
     return steps.Channel(index[1] % channels, channels), (source,)
 
@@ -220,28 +224,28 @@ def _item(maps: Maps, node: fx.Node) -> Lowered:
 def _unsqueeze(_: Maps, node: fx.Node) -> Lowered:
     dimension = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim")
     if dimension != 1:
-        raise GraphError(f"only a new dimension 1 is known, not {dimension}")
+        raise GraphError(f"only a new dimension 1 is supported, not {dimension}")
     return steps.Same("unsqueeze"), (node.args[0],)
 
 
 def _reshape(_: Maps, node: fx.Node) -> Lowered:
     shape = node.args[1:] if len(node.args) > 2 else tuple(node.args[1])  # type: ignore[arg-type]
     if len(shape) != 2 or shape[1] != -1:
-        raise GraphError(f"only a reshape to (n, -1) is known, not {shape}")
+        raise GraphError(f"only a reshape to (n, -1) is supported, not {shape}")
     return steps.Flatten(), (node.args[0],)
 
 
 def _mean(_: Maps, node: fx.Node) -> Lowered:
     dimensions: Any = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim")
     if sorted(d % 4 for d in (dimensions if isinstance(dimensions, list | tuple) else ())) != [2, 3]:
-        raise GraphError(f"only a mean over rows and columns is known, not over {dimensions}")
+        raise GraphError(f"only a mean over rows and columns is supported, not over {dimensions}")
     return pooling.AdaptiveAveragePool((1, 1)), (node.args[0],)
 
 
 def _flatten_call(_: Maps, node: fx.Node) -> Lowered:
     start = node.args[1] if len(node.args) > 1 else node.kwargs.get("start_dim", 0)
     if start != 1:
-        raise GraphError(f"only a flatten from dimension 1 is known, not from {start}")
+        raise GraphError(f"only a flatten from dimension 1 is supported, not from {start}")
     return steps.Flatten(), (node.args[0],)
 
 
@@ -253,11 +257,11 @@ CALLS: dict[str, Callable[[Maps, fx.Node], Lowered]] = {
     "silu": _rectifier_call(nn.SiLU),
     "gelu": _rectifier_call(nn.GELU),
     "hardswish": _rectifier_call(nn.Hardswish),
-    "max_pool2d": _one(_max_pool),
-    "avg_pool2d": _one(_average_pool),
-    "adaptive_avg_pool2d": _one(_adaptive),
-    "dropout": _one(lambda *_, **__: steps.Same("dropout")),
-    "contiguous": _one(lambda *_, **__: steps.Same("identity")),
+    "max_pool2d": _one_map(_max_pool),
+    "avg_pool2d": _one_map(_average_pool),
+    "adaptive_avg_pool2d": _one_map(_adaptive),
+    "dropout": _one_map(lambda *_, **__: steps.Same("dropout")),
+    "contiguous": _one_map(lambda *_, **__: steps.Same("identity")),
     "flatten": _flatten_call,
     "view": _reshape,
     "reshape": _reshape,

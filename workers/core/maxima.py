@@ -1,7 +1,7 @@
-"""Each channel's strongest images while batches pass by. Takes scores and maps, gives top rows; locations only where needed.
+"""The running top-k of every channel. Takes scores and feature maps batch by batch, gives top rows with locations.
 
-The spatial maximum of every map costs one pass over memory. Where the maximum lies is looked up only for the images
-that can enter the top-k: after the first batches that is almost nowhere.
+The spatial maximum of every map costs one pass over memory. The location of the maximum is computed only for images that
+can enter the top-k, which are few after the first batches.
 """
 
 from collections.abc import Mapping
@@ -18,11 +18,11 @@ Which = tuple[Array, Array]
 
 
 class Maxima:
-    """The running top-k of some layers over images that come in ascending order of their index.
+    """The running top-k of some layers. Images must arrive in ascending order of their index.
 
     Args:
         channels: number of channels by layer index.
-        k: images kept per channel.
+        k: number of images kept per channel.
     """
 
     def __init__(self, channels: Mapping[int, int], k: int) -> None:
@@ -32,19 +32,19 @@ class Maxima:
         self._thresholds = {layer: np.full(count, -np.inf, np.float32) for layer, count in channels.items()}
         self._scores: dict[int, list[Array]] = {layer: [] for layer in channels}
 
-    def begin(self, keys: Array, indices: Array) -> "Look":
-        """Look at one batch: what counts once, and the image index, of each of its images."""
-        return Look(self, keys, indices)
+    def begin(self, keys: Array, indices: Array) -> "Update":
+        """Begin the update by one batch, whose images have these keys (see `Rows.key`) and image indices."""
+        return Update(self, keys, indices)
 
     def scores(self) -> dict[int, Array]:
         """All scores so far by layer index, (images, channels)."""
         return {layer: np.concatenate(parts) for layer, parts in self._scores.items() if parts}
 
     def candidates(self, layer: int, scores: Array, *, distinct: bool) -> Which:
-        """Images (positions in the batch) and channels whose scores (images, channels) can enter the top-k.
+        """The images (positions in the batch) and channels whose scores (images, channels) can enter the top-k.
 
-        A score that only equals the k-th best cannot: its image has the larger index. Where no two images of the batch
-        count as one, only the batch's own k best can.
+        A score equal to the k-th best cannot, because its image has the larger index. If all images of the batch have
+        distinct keys, only the batch's own k best can.
         """
         self._scores[layer].append(scores)
         entering = scores > self._thresholds[layer]
@@ -60,27 +60,28 @@ class Maxima:
         return self._top
 
     def add(self, parts: list[Rows]) -> None:
-        """Take the rows of one batch; they are merged once as many wait as there are already.
+        """Add the rows of one batch. They are merged once more rows wait than the top-k has.
 
-        A merge sorts all rows. Later batches bring few; what a low threshold lets through for a while is dropped then.
+        A merge sorts all rows, and later batches add few. Rows that enter because a threshold is out of date are dropped by
+        the merge.
         """
         self._waiting += parts
         if sum(map(len, self._waiting)) > len(self._top):
             self._merge()
 
     def _merge(self) -> None:
-        """Merge what waits and raise the thresholds."""
+        """Merge the waiting rows, and raise the thresholds."""
         if not self._waiting:
             return
         self._top, self._waiting = merge([self._top, *self._waiting], self.k), []
         last = self._top.take(ranks(self._top) == self.k - 1)
         for layer, thresholds in self._thresholds.items():
-            here = last.layer_index == layer
-            thresholds[last.channel[here]] = last.score[here]
+            of_layer = last.layer_index == layer
+            thresholds[last.channel[of_layer]] = last.score[of_layer]
 
 
-class Look:
-    """One batch on its way through the layers."""
+class Update:
+    """The update of a running top-k by one batch, layer by layer."""
 
     def __init__(self, maxima: Maxima, keys: Array, indices: Array) -> None:
         self._maxima = maxima
@@ -90,7 +91,7 @@ class Look:
         self._parts: list[Rows] = []
 
     def take(self, layer: int, map_: Tensor, scores: Array) -> None:
-        """Look at one layer's feature map (images, channels, height, width) and its maxima (images, channels)."""
+        """Add one layer's feature map (images, channels, height, width) and its maxima (images, channels)."""
         images, channels = self._maxima.candidates(layer, scores, distinct=self._distinct)
         if not len(images):
             return
@@ -108,22 +109,22 @@ class Look:
         )
 
     def finish(self) -> None:
-        """The batch has passed all layers."""
+        """End the update, after the last layer."""
         self._maxima.add(self._parts)
 
 
 def locate(map_: Tensor, images: Array, channels: Array) -> Which:
-    """Where some channels of some images are largest; of equal values the first in row-major order.
+    """The locations of the maxima of some images and channels; among equal values, the first in row-major order.
 
     Args:
         map_: feature map (images, channels, height, width).
-        images: positions along the first axis.
-        channels: positions along the second axis, as many.
+        images: positions along the first axis, (pairs,).
+        channels: positions along the second axis, (pairs,).
 
     Returns:
         Rows and columns of the maxima.
     """
-    which = [torch.as_tensor(index, device=map_.device) for index in (images, channels)]
-    flat = map_[which[0], which[1]].flatten(1)  # (pairs, height * width)
+    image, channel = (torch.as_tensor(index, device=map_.device) for index in (images, channels))
+    flat = map_[image, channel].flatten(1)  # (pairs, height * width)
     place = flat.argmax(dim=1).cpu().numpy()
     return place // map_.shape[3], place % map_.shape[3]

@@ -1,4 +1,4 @@
-"""A network as a list of steps, whose layers can be looked at. Takes images, shows feature maps; knows its geometry."""
+"""Networks as lists of steps. Takes images, gives feature maps of any layer; computes receptive fields and cones."""
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
@@ -20,15 +20,15 @@ Cone = tuple[Span, Span]
 
 @dataclass(frozen=True)
 class Layer:
-    """A node whose feature map can be looked at.
+    """A node of the graph other than the input.
 
     Attributes:
         index: position in `Network.layers`.
         name: name of the node.
-        kind: what the node does.
-        channels: channels of its map.
-        height: rows of its map.
-        width: columns of its map.
+        kind: kind of operation.
+        channels: number of channels of its map.
+        height: number of rows of its map.
+        width: number of columns of its map.
         field: receptive field of its units.
         auto: whether `auto` selects it.
     """
@@ -50,7 +50,7 @@ class Layer:
 
 @dataclass(frozen=True, eq=False)
 class Network:
-    """The nodes of a network in the order in which they run; node 0 is the input, every other node is a layer."""
+    """The nodes of a network in the order of execution; node 0 is the input, layer i is node i + 1."""
 
     nodes: tuple[Node, ...]
 
@@ -65,31 +65,31 @@ class Network:
         )
 
     def select(self, patterns: Sequence[str]) -> tuple[Layer, ...]:
-        """The layers that names, globs or 'auto' stand for, in the order of the graph.
+        """The layers that match names, globs or 'auto', in the order of the graph.
 
         Raises:
-            UnknownLayerError: a pattern matches nothing.
+            UnknownLayerError: a pattern matches no layer.
         """
-        chosen: set[int] = set()
+        selected: set[int] = set()
         for pattern in patterns:
             matching = {layer.index for layer in self.layers if _matches(layer, pattern)}
             if not matching:
                 raise UnknownLayerError(pattern, [layer.name for layer in self.layers])
-            chosen |= matching
-        return tuple(self.layers[index] for index in sorted(chosen))
+            selected |= matching
+        return tuple(self.layers[index] for index in sorted(selected))
 
     def users(self, number: int) -> list[int]:
-        """The nodes that take the output of a node."""
+        """The nodes that read the output of a node."""
         return [user for user, node in enumerate(self.nodes) if number in node.inputs]
 
     def forward(self, images: Tensor, wanted: Collection[int], visit: Visit, *, overwrite: bool = False) -> None:
-        """Run up to the last wanted node and show each wanted one; a map is dropped after its last reader.
+        """Run the network up to the last wanted node. Each map is dropped after its last reader.
 
         Args:
             images: (n, 3, height, width), model-input scale.
-            wanted: numbers of nodes.
-            visit: gets the number, the inputs and the output (n, channels, height, width) of each wanted node, in order.
-            overwrite: a ReLU may write over its input, so what `visit` gets may only be read while it runs.
+            wanted: numbers of the wanted nodes.
+            visit: called for each wanted node, in order, with its number, inputs and output (n, channels, height, width).
+            overwrite: let a ReLU overwrite its input; the arguments of `visit` are then only valid during the call.
         """
         last = max(wanted)
         values: dict[int, Tensor] = {}
@@ -108,44 +108,44 @@ class Network:
                     values.pop(i, None)
 
     def to(self, *, device: str | None = None, dtype: torch.dtype | None = None) -> "Network":
-        """The same network with its numbers elsewhere or in another format; convolutions channels last in memory."""
+        """The same network on another device or in another number format; convolutions are channels last in memory."""
 
-        def moved(value: Any) -> Any:  # noqa: ANN401 - any field of a step
+        def move(value: Any) -> Any:  # noqa: ANN401 - any field of a step
             if not isinstance(value, Tensor):
                 return value
             layout = torch.channels_last if value.dim() == 4 else torch.preserve_format
             return value.to(device=device, dtype=dtype, memory_format=layout)
 
-        def step(old: steps.Step) -> steps.Step:
-            fields = {name: moved(value) for name, value in vars(old).items() if isinstance(value, Tensor)}
-            return replace(old, **fields) if fields else old  # type: ignore[type-var]
+        def move_step(step: steps.Step) -> steps.Step:
+            fields = {name: move(value) for name, value in vars(step).items() if isinstance(value, Tensor)}
+            return replace(step, **fields) if fields else step  # type: ignore[type-var]
 
-        return Network(tuple(replace(node, step=step(node.step)) for node in self.nodes))
+        return Network(tuple(replace(node, step=move_step(node.step)) for node in self.nodes))
 
     def field(self, number: int) -> Field:
-        """The nominal receptive field of a node's units: over all paths, as if the maps had no ends."""
+        """The nominal receptive field of a node's units: over all paths, as if maps had no borders."""
         rows, columns = self.cone(number)[0]
         return Field(rows, columns)
 
     def cone(self, number: int, *, clipped: bool = False) -> dict[int, Cone]:
-        """For every node below (and the node itself) the positions that a unit of the node can be changed by.
+        """The positions in every lower node (and the node itself) that can change a unit of the node.
 
         Args:
-            number: the node whose units are asked for.
-            clipped: where a span would be as large as the map, take the whole map for every unit.
+            number: the node.
+            clipped: replace a span that is as large as the map by the whole map, for every unit.
 
         Returns:
-            Spans of rows and of columns by node number.
+            Spans of rows and columns by node number.
         """
         spans: dict[int, Cone] = {number: (Span(1, 0, 1), Span(1, 0, 1))}
         for upper in range(number, 0, -1):
             if upper not in spans:
                 continue
-            spans[upper] = self._settled(upper, spans[upper], clipped=clipped)
+            spans[upper] = self._limit(upper, spans[upper], clipped=clipped)
             for source in self.nodes[upper].inputs:
                 below = self._below(upper, source, spans[upper])
                 spans[source] = _hull(spans[source], below) if source in spans else below
-        spans[0] = self._settled(0, spans[0], clipped=clipped)
+        spans[0] = self._limit(0, spans[0], clipped=clipped)
         return spans
 
     def _below(self, upper: int, source: int, cone: Cone) -> Cone:
@@ -158,7 +158,8 @@ class Network:
         _, height, width = self.nodes[number].shape
         return Span(0, 0, height), Span(0, 0, width)
 
-    def _settled(self, number: int, cone: Cone, *, clipped: bool) -> Cone:
+    def _limit(self, number: int, cone: Cone, *, clipped: bool) -> Cone:
+        """The cone, with the whole map for spans that are global or, if clipped, as large as the map."""
         whole = self._whole(number)
         rows, columns = (
             w if c.step == 0 or (clipped and c.size >= w.size) else c for c, w in zip(cone, whole, strict=True)
@@ -171,23 +172,23 @@ class Network:
 
     @cached_property
     def _overwriting(self) -> frozenset[int]:
-        """ReLUs that are the only reader of a map that is nobody's view."""
-        fresh = (steps.Convolution, steps.BatchNorm, steps.Add, steps.Concatenate)
+        """The ReLUs that may overwrite their input: they are its only reader, and it is not a view of another map."""
+        owners = (steps.Convolution, steps.BatchNorm, steps.Add, steps.Concatenate)
         return frozenset(
             number
             for number, node in enumerate(self.nodes)
             if isinstance(node.step, steps.Rectifier)
             and node.step.function is torch.nn.functional.relu
-            and isinstance(self.nodes[node.inputs[0]].step, fresh)
+            and isinstance(self.nodes[node.inputs[0]].step, owners)
             and self.users(node.inputs[0]) == [number]
         )
 
     def _automatic(self) -> set[int]:
-        """From each convolution on to its rectifier, or to the last node before maps are joined, pooled or convolved."""
+        """For each convolution, its rectifier, or else the last node before maps are concatenated, pooled or convolved."""
         convolutions = [n for n, node in enumerate(self.nodes) if isinstance(node.step, steps.Convolution)]
-        return {self._rectified(number) for number in convolutions}
+        return {self._rectifier_of(number) for number in convolutions}
 
-    def _rectified(self, number: int) -> int:
+    def _rectifier_of(self, number: int) -> int:
         while True:
             users = self.users(number)
             rectifiers = [user for user in users if isinstance(self.nodes[user].step, steps.Rectifier)]
@@ -208,8 +209,12 @@ def _hull(one: Cone, other: Cone) -> Cone:
     return rows, columns
 
 
-def check_geometry(network: Network) -> Network:
-    """Return the network, or raise GraphError for one that has no convolution."""
+def require_convolution(network: Network) -> Network:
+    """Return the network.
+
+    Raises:
+        GraphError: it has no convolution.
+    """
     if not any(isinstance(node.step, steps.Convolution) for node in network.nodes):
-        raise GraphError("the model has no convolution: there are no channels to look at")
+        raise GraphError("the model has no convolution, and so no channels")
     return network

@@ -1,9 +1,9 @@
-"""A grey square slides over an image. Takes an image and squares, gives by position what a layer and the classes say.
+"""Occlusion maps. Takes an image and the positions of a square, gives a layer's activation and class probabilities by position.
 
-Zeiler & Fergus 2014, section 4.2 and Figure 7. A square changes a rectangle of the input, and through each operation a
-rectangle of its output, grown by what one output sees. So each map of the unoccluded image is kept, only the changed
-rectangle is computed again and laid on it, layer by layer, until it is so large that the whole map is cheaper (as Krypton
-does; Nakandala, Kumar, Papakonstantinou, SIGMOD 2019). Nothing is approximated.
+Zeiler & Fergus 2014, section 4.2 and Figure 7. A square changes a rectangle of the input. After each operation the changed
+rectangle has grown by the receptive field of one output. We keep all maps of the unoccluded image, compute only the changed
+rectangle again, layer by layer, and insert it, until it is so large that computing the whole map is cheaper (as Krypton does;
+Nakandala, Kumar, Papakonstantinou, SIGMOD 2019). The result is exact.
 """
 
 from dataclasses import dataclass
@@ -17,20 +17,20 @@ from workers.core import pooling, steps
 from workers.core.network import Network
 from workers.core.steps import Step
 
-WHOLE_SHARE = 0.8  # of a map, from which on computing all of it is cheaper
+WHOLE_SHARE = 0.8  # share of a map above which computing the whole map is cheaper
 CHUNK_BYTES = 256 * 2**20
 LARGEST_CHUNK = 64
 
 
 @dataclass(frozen=True)
 class Squares:
-    """Where the square stands: top-left corners 0, stride, 2 stride, ... as long as it is wholly inside.
+    """The positions of the square: top-left corners at 0, stride, 2 stride, ... as long as the square is inside the image.
 
     Attributes:
         size: side of the square, pixels.
-        stride: pixels between neighbouring positions.
-        height: of the image, pixels.
-        width: of the image, pixels.
+        stride: distance between neighbouring positions, pixels.
+        height: height of the image, pixels.
+        width: width of the image, pixels.
     """
 
     size: int
@@ -40,31 +40,31 @@ class Squares:
 
     @property
     def rows(self) -> int:
-        """Positions from top to bottom."""
+        """The number of positions from top to bottom."""
         return (self.height - self.size) // self.stride + 1
 
     @property
     def columns(self) -> int:
-        """Positions from left to right."""
+        """The number of positions from left to right."""
         return (self.width - self.size) // self.stride + 1
 
     def corners(self) -> tuple[Tensor, Tensor]:
-        """Tops and lefts of all positions, row-major, int64 (rows * columns,)."""
+        """The tops and lefts of all positions, row-major, int64 (rows * columns,)."""
         tops, lefts = torch.arange(self.rows) * self.stride, torch.arange(self.columns) * self.stride
         return tops.repeat_interleave(self.columns), lefts.repeat(self.rows)
 
 
 @dataclass(frozen=True, eq=False)
-class Occluded:
-    """What the network says of one image, unoccluded and by position of the square.
+class OcclusionMaps:
+    """The occlusion maps of one image, and its values without occlusion.
 
     Attributes:
-        channel: the layer's channel that holds the largest activation of the unoccluded image.
+        channel: the layer's channel with the largest activation in the unoccluded image.
         total: sum of that channel's map, unoccluded.
-        probabilities: of all classes, unoccluded, (classes,).
-        target: the class that `probability` follows.
+        probabilities: probabilities of all classes, unoccluded, (classes,).
+        target: the class that `probability` belongs to.
         activation: sum of the channel's map by position, float64 (rows, columns).
-        probability: of the target by position, (rows, columns).
+        probability: probability of the target by position, (rows, columns).
         best: most probable class by position, int64 (rows, columns).
     """
 
@@ -79,43 +79,43 @@ class Occluded:
 
 def occlude(
     network: Network, image: Tensor, number: int, squares: Squares, fill: Tensor, target: int | None = None
-) -> Occluded:
+) -> OcclusionMaps:
     """Slide a square over one image.
 
     Args:
         network: its last node gives one score per class.
         image: (1, 3, height, width), model-input scale.
-        number: node whose feature map is followed.
-        squares: where the square stands.
-        fill: what it shows, (3, height, width) or broadcast to that, model-input scale.
+        number: node whose feature map is measured.
+        squares: positions of the square.
+        fill: content of the square, (3, height, width) or broadcast to that, model-input scale.
         target: a class; None for the most probable one.
     """
     with torch.inference_mode():
         sweep = _Sweep(network, image, number, squares, fill)
         unoccluded = sweep.maps[len(network.nodes) - 1].flatten().softmax(0)
-        followed = int(unoccluded.argmax()) if target is None else target
+        measured = int(unoccluded.argmax()) if target is None else target
         totals, scores = sweep.run()
         probabilities = scores.softmax(1)
     extent = squares.rows, squares.columns
-    return Occluded(
+    return OcclusionMaps(
         channel=sweep.channel,
         total=float(sweep.maps[number][0, sweep.channel].double().sum()),
         probabilities=unoccluded,
-        target=followed,
+        target=measured,
         activation=totals.view(extent),
-        probability=probabilities[:, followed].view(extent),
+        probability=probabilities[:, measured].view(extent),
         best=probabilities.argmax(1).view(extent),
     )
 
 
 @dataclass(frozen=True, eq=False)
 class _Window:
-    """Changed parts of a map, one per position of the square.
+    """The changed rectangles of a map, one per position of the square.
 
     Attributes:
         values: (positions, channels, height, width).
-        tops: first row of each on the map, (positions,).
-        lefts: first column of each on the map, (positions,).
+        tops: first row of each rectangle in the map, (positions,).
+        lefts: first column of each rectangle in the map, (positions,).
     """
 
     values: Tensor
@@ -124,7 +124,7 @@ class _Window:
 
     @property
     def extent(self) -> tuple[int, int]:
-        """Height and width."""
+        """Height and width of the rectangles."""
         return self.values.shape[2], self.values.shape[3]
 
 
@@ -145,15 +145,15 @@ class _Sweep:
         self.channel = int(self.maps[number][0].amax(dim=(1, 2)).argmax())
 
     def run(self) -> tuple[Tensor, Tensor]:
-        """Totals (positions,) of the channel's map in float64, and scores (positions, classes)."""
-        tops, lefts = (each.to(self.fill.device) for each in self.squares.corners())
+        """The sums (positions,) of the channel's map in float64, and the scores (positions, classes)."""
+        tops, lefts = (corners.to(self.fill.device) for corners in self.squares.corners())
         corners = zip(torch.split(tops, self.chunk), torch.split(lefts, self.chunk), strict=True)
         totals, features = zip(*(self._chunk(top, left) for top, left in corners), strict=True)
         return torch.cat(totals), self._head(torch.cat(features))
 
     @cached_property
     def split(self) -> int:
-        """The node from which on only fully connected layers follow: they run fastest on all positions at once."""
+        """The node after which only fully connected layers follow. These run fastest on all positions at once."""
         last = len(self.network.nodes) - 1
         for node in range(last, self.number - 1, -1):
             if not isinstance(self.network.nodes[node].step, steps.Linear | steps.Rectifier | steps.Same):
@@ -169,23 +169,23 @@ class _Sweep:
 
     @cached_property
     def chunk(self) -> int:
-        """Positions at once."""
+        """The number of positions to compute at once."""
         largest = max(map_.numel() for map_ in self.maps.values())
         return max(1, min(LARGEST_CHUNK, CHUNK_BYTES // (4 * largest)))
 
     def _chunk(self, tops: Tensor, lefts: Tensor) -> tuple[Tensor, Tensor]:
         changed: dict[int, _Window] = {0: self._squares(tops, lefts)}
-        readers = {source: node for node, each in enumerate(self.network.nodes) for source in each.inputs}
+        last_reader = {source: number for number, node in enumerate(self.network.nodes) for source in node.inputs}
         totals = torch.empty(0)
         for node in range(1, self.split + 1):
             inputs = self.network.nodes[node].inputs
-            changed[node] = self._node(node, [changed[source] for source in inputs])
+            changed[node] = self._compute(node, [changed[source] for source in inputs])
             if node == self.number:
                 totals = self._totals(changed[node])
             for source in inputs:
-                if readers[source] == node:
+                if last_reader[source] == node:
                     changed.pop(source, None)
-        return totals, self._full(self.split, changed[self.split])
+        return totals, self._insert(self.split, changed[self.split])
 
     def _squares(self, tops: Tensor, lefts: Tensor) -> _Window:
         side = self.squares.size
@@ -193,36 +193,37 @@ class _Sweep:
         values = patches[:, tops, lefts].transpose(0, 1)
         return _Window(values.contiguous(memory_format=torch.channels_last), tops, lefts)
 
-    def _node(self, node: int, inputs: list[_Window]) -> _Window:
+    def _compute(self, node: int, inputs: list[_Window]) -> _Window:
+        """The changed rectangles of a node, from those of its inputs."""
         step, sources = self.network.nodes[node].step, self.network.nodes[node].inputs
         if not _is_local(step):
-            return self._whole(node, inputs)
-        rows, columns = (self._grown(node, axis, inputs) for axis in (0, 1))
+            return self._compute_whole(node, inputs)
+        rows, columns = (self._outputs(node, axis, inputs) for axis in (0, 1))
         _, height, width = self.network.nodes[node].shape
         if rows[1] * columns[1] > WHOLE_SHARE * height * width:
-            return self._whole(node, inputs)
-        seen = [
-            self._laid(source, window, _below(step, 0, *rows), _below(step, 1, *columns), step.outside)
+            return self._compute_whole(node, inputs)
+        parts = [
+            self._cut(source, window, _inputs_of(step, 0, *rows), _inputs_of(step, 1, *columns), step.outside)
             for source, window in zip(sources, inputs, strict=True)
         ]
-        return _Window(step.window(*seen), rows[0], columns[0])
+        return _Window(step.window(*parts), rows[0], columns[0])
 
-    def _whole(self, node: int, inputs: list[_Window]) -> _Window:
+    def _compute_whole(self, node: int, inputs: list[_Window]) -> _Window:
         sources = self.network.nodes[node].inputs
-        laid = [self._full(source, window) for source, window in zip(sources, inputs, strict=True)]
-        nowhere = torch.zeros_like(inputs[0].tops)
-        return _Window(self.network.nodes[node].step.forward(*laid), nowhere, nowhere)
+        maps = [self._insert(source, window) for source, window in zip(sources, inputs, strict=True)]
+        zeros = torch.zeros_like(inputs[0].tops)
+        return _Window(self.network.nodes[node].step.forward(*maps), zeros, zeros)
 
-    def _full(self, source: int, window: _Window) -> Tensor:
-        """The whole map of each position."""
+    def _insert(self, source: int, window: _Window) -> Tensor:
+        """The whole map of each position, with the changed rectangle inserted."""
         _, height, width = self.network.nodes[source].shape
         if window.extent == (height, width):
             return window.values
-        nowhere = torch.zeros_like(window.tops)
-        return self._laid(source, window, (nowhere, height), (nowhere, width), 0.0)
+        zeros = torch.zeros_like(window.tops)
+        return self._cut(source, window, (zeros, height), (zeros, width), 0.0)
 
-    def _grown(self, node: int, axis: int, inputs: list[_Window]) -> tuple[Tensor, int]:
-        """First changed output of each position along an axis, and how many to compute: as many for all positions."""
+    def _outputs(self, node: int, axis: int, inputs: list[_Window]) -> tuple[Tensor, int]:
+        """The first changed output of each position along an axis, and their number, which is the same for all positions."""
         stride, before, reach = self.network.nodes[node].step.reach(axis)
         starts = [window.lefts if axis else window.tops for window in inputs]
         stops = [start + window.extent[axis] for start, window in zip(starts, inputs, strict=True)]
@@ -234,30 +235,32 @@ class _Sweep:
         size = min(int((last - first).max()) + 1, extent)
         return first.clamp(0, extent - size), size
 
-    def _laid(
+    def _cut(
         self, source: int, window: _Window, rows: tuple[Tensor, int], columns: tuple[Tensor, int], outside: float
     ) -> Tensor:
-        """Cut (starts, size) of rows and columns from a node's map with the changed window laid on it."""
+        """Cut rows and columns, each (starts, size), from a node's map with the changed rectangle inserted."""
         channels, height, width = self.network.nodes[source].shape
-        tall, wide = window.extent
-        row, on_row, in_row = _positions(rows, height, window.tops, tall)
-        column, on_column, in_column = _positions(columns, width, window.lefts, wide)
-        base = row[:, :, None] * width + column[:, None, :]
-        each = torch.arange(len(window.tops), device=base.device)[:, None, None]
-        within = (row - window.tops[:, None])[:, :, None] * wide + (column - window.lefts[:, None])[:, None, :]
-        fresh = height * width + 1 + each * (tall * wide) + within
-        index = torch.where(in_row[:, :, None] & in_column[:, None, :], fresh, base)
+        window_height, window_width = window.extent
+        row, on_row, in_row = _positions(rows, height, window.tops, window_height)
+        column, on_column, in_column = _positions(columns, width, window.lefts, window_width)
+        on_map = row[:, :, None] * width + column[:, None, :]
+        position = torch.arange(len(window.tops), device=on_map.device)[:, None, None]
+        row_in_window, column_in_window = row - window.tops[:, None], column - window.lefts[:, None]
+        in_window = row_in_window[:, :, None] * window_width + column_in_window[:, None, :]
+        changed = height * width + 1 + position * (window_height * window_width) + in_window
+        index = torch.where(in_row[:, :, None] & in_column[:, None, :], changed, on_map)
         index = torch.where(on_row[:, :, None] & on_column[:, None, :], index, height * width)
         table = torch.cat(
             [
                 self.maps[source].permute(0, 2, 3, 1).reshape(-1, channels),
-                torch.full((1, channels), outside, dtype=window.values.dtype, device=base.device),
+                torch.full((1, channels), outside, dtype=window.values.dtype, device=on_map.device),
                 window.values.permute(0, 2, 3, 1).reshape(-1, channels),
             ]
-        )  # rows: places of the map, off the map, places of the windows
+        )  # rows: locations on the map, one for all locations off the map, locations in the rectangles
         return table[index.flatten()].view(*index.shape, channels).permute(0, 3, 1, 2)
 
     def _totals(self, window: _Window) -> Tensor:
+        """The sum of the channel's map at each position."""
         map_ = self.maps[self.number][:, self.channel : self.channel + 1]
         rows, columns = ((start, size) for start, size in zip((window.tops, window.lefts), window.extent, strict=True))
         row, column = (start[:, None] + torch.arange(size, device=start.device) for start, size in (rows, columns))
@@ -267,18 +270,18 @@ class _Sweep:
 
 
 def _is_local(step: Step) -> bool:
-    """Whether a changed window can be computed alone; an average at a border divides by what lies on the map."""
+    """Whether a rectangle can be computed alone. An average pooling cannot: at a border it divides by fewer inputs."""
     return not (step.whole or isinstance(step, pooling.AveragePool | steps.Linear))
 
 
-def _below(step: Step, axis: int, starts: Tensor, size: int) -> tuple[Tensor, int]:
-    """The inputs that some outputs see: (starts, size) of the outputs, (starts, size) of the inputs."""
+def _inputs_of(step: Step, axis: int, starts: Tensor, size: int) -> tuple[Tensor, int]:
+    """The inputs (starts, size) that outputs (starts, size) depend on, along an axis."""
     stride, before, reach = step.reach(axis)
     return starts * stride - before, (size - 1) * stride + reach
 
 
 def _positions(cut: tuple[Tensor, int], extent: int, starts: Tensor, size: int) -> tuple[Tensor, Any, Any]:
-    """Positions (n, size of the cut) along an axis, which lie on the map, and which in the changed window."""
+    """The positions (n, size of the cut) along an axis, and masks of those on the map and in the changed rectangle."""
     positions = cut[0][:, None] + torch.arange(cut[1], device=starts.device)
     inside = (positions >= starts[:, None]) & (positions < starts[:, None] + size)
     return positions, (positions >= 0) & (positions < extent), inside

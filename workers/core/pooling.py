@@ -25,67 +25,67 @@ class Pool(Step):
         return self.stride[axis], self.padding[axis], (self.size[axis] - 1) * self.dilation[axis] + 1
 
     def taps(self) -> list[Pair]:
-        """Offsets of the window's inputs, row-major."""
+        """The offsets of the window's inputs, row-major."""
         return [
             (dy * self.dilation[0], dx * self.dilation[1]) for dy in range(self.size[0]) for dx in range(self.size[1])
         ]
 
     def spread(self, signal: Tensor, shares: "list[Tensor] | None") -> Tensor:
-        """Add every output's signal onto its inputs, each tap weighted by its share (None: all of it)."""
+        """Add every output's signal to its inputs, weighted by each tap's share (None: with weight 1)."""
         height, width = (self.below(Span(0, 0, signal.shape[2 + axis]), axis).size for axis in (0, 1))
         shape = (*signal.shape[:2], height, width)
         below = torch.empty(shape, dtype=signal.dtype, device=signal.device, memory_format=torch.channels_last).zero_()
         for number, (dy, dx) in enumerate(self.taps()):
-            target = _strided(below, dy, dx, self.stride, signal.shape[2:])
+            target = _strided_view(below, dy, dx, self.stride, signal.shape[2:])
             target += signal if shares is None else signal * shares[number]
         return below
 
 
 @dataclass(frozen=True, eq=False)
 class MaxPool(Pool):
-    """Max pooling; downward the signal goes through the switches of the forward pass."""
+    """Max pooling; downward, the signal goes through the switches of the forward pass."""
 
     kind = "max pooling"
     outside = -torch.inf
 
     def forward(self, *inputs: Tensor) -> Tensor:
         if inputs[0].is_cuda and inputs[0].requires_grad:
-            pooled: Tensor = Switched.apply(inputs[0], self)
-            return pooled
-        return self.pooled(inputs[0])
+            maxima: Tensor = SwitchedMaxPool.apply(inputs[0], self)
+            return maxima
+        return self.pool(inputs[0])
 
-    def pooled(self, map_: Tensor) -> Tensor:
-        """The maxima, by torch's own kernel."""
+    def pool(self, map_: Tensor) -> Tensor:
+        """The maxima, computed by torch's own kernel."""
         return functional.max_pool2d(map_, self.size, self.stride, self.padding, self.dilation, self.ceil)
 
     def window(self, *inputs: Tensor) -> Tensor:
         return functional.max_pool2d(inputs[0], self.size, self.stride, 0, self.dilation)
 
     def switches(self, map_: Tensor, extent: Extent) -> Tensor:
-        """The tap that holds the maximum of every window; of equal values the first in row-major order.
+        """The tap with the maximum of every window; among equal values, the first in row-major order.
 
         Args:
-            map_: input (n, channels, height, width).
+            map_: the input, (n, channels, height, width).
             extent: height and width of the output.
 
         Returns:
-            uint8 (n, channels, *extent), numbers of `taps()`.
+            uint8 (n, channels, *extent), indices of `taps()`.
         """
-        padded = self._padded(map_, extent)
+        padded = self._pad(map_, extent)
         best = torch.full_like(padded[:, :, : extent[0], : extent[1]], -torch.inf)
         switches = torch.zeros_like(best, dtype=torch.uint8)
         for number, (dy, dx) in enumerate(self.taps()):
-            candidate = _strided(padded, dy, dx, self.stride, extent)
+            candidate = _strided_view(padded, dy, dx, self.stride, extent)
             better = candidate > best
             best = torch.where(better, candidate, best)
             switches.masked_fill_(better, number)
         return switches
 
     def unpool(self, signal: Tensor, switches: Tensor) -> Tensor:
-        """Put every signal back where its maximum came from; signals that share a place add."""
+        """Put every signal back at the location of its maximum; signals at the same location are added."""
         return self.spread(signal, [switches == number for number in range(len(self.taps()))])
 
-    def _padded(self, map_: Tensor, extent: Extent) -> Tensor:
+    def _pad(self, map_: Tensor, extent: Extent) -> Tensor:
         edges = []
         for axis in (1, 0):
             needed = self.below(Span(0, 0, extent[axis]), axis).size
@@ -94,20 +94,20 @@ class MaxPool(Pool):
         return functional.pad(map_, edges, value=-torch.inf)
 
 
-class Switched(torch.autograd.Function):
-    """Max pooling whose gradient goes through our switches: torch's own adds atomically on a GPU, in any order."""
+class SwitchedMaxPool(torch.autograd.Function):
+    """Max pooling whose gradient goes through our switches. Torch's own gradient adds atomically on a GPU, in any order."""
 
     @staticmethod
     def forward(ctx: Any, map_: Tensor, step: MaxPool) -> Tensor:  # noqa: ANN401 - torch's context
-        """The maxima; the switches are kept."""
-        pooled = step.pooled(map_)
+        """The maxima; saves the switches."""
+        maxima = step.pool(map_)
         ctx.step, ctx.extent = step, map_.shape[2:]
-        ctx.save_for_backward(step.switches(map_, (pooled.shape[2], pooled.shape[3])))
-        return pooled
+        ctx.save_for_backward(step.switches(map_, (maxima.shape[2], maxima.shape[3])))
+        return maxima
 
     @staticmethod
     def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor, None]:  # noqa: ANN401 - torch's context
-        """The gradient of the map, cut to it: windows may reach beyond, and may leave a last row alone."""
+        """The gradient of the map, cut or padded to its size: windows may extend beyond the map, or not reach its end."""
         (switches,) = ctx.saved_tensors
         spread = ctx.step.unpool(slopes[0], switches)
         (height, width), (top, left) = ctx.extent, ctx.step.padding
@@ -117,7 +117,7 @@ class Switched(torch.autograd.Function):
 
 @dataclass(frozen=True, eq=False)
 class AveragePool(Pool):
-    """Average pooling; downward its transpose."""
+    """Average pooling; downward, its transpose."""
 
     count_padding: bool
     divisor: int | None
@@ -129,7 +129,7 @@ class AveragePool(Pool):
         )
 
     def divisors(self, below: Extent, extent: Extent) -> Tensor:
-        """What each output is divided by, (height, width) of the output: fewer inputs at borders that do not count."""
+        """The divisor of each output, (height, width) of the output; smaller at borders if padding does not count."""
         if self.divisor:
             return torch.full(extent, float(self.divisor))
         counts = []
@@ -144,7 +144,7 @@ class AveragePool(Pool):
 
 @dataclass(frozen=True, eq=False)
 class AdaptiveAveragePool(Whole):
-    """Averages over a fixed number of windows; also the mean over the whole map."""
+    """Averages over a fixed number of windows, such as the mean over the whole map."""
 
     extent: Extent
     kind = "global pooling"
@@ -157,11 +157,11 @@ class AdaptiveAveragePool(Whole):
         return torch.einsum("nchw,hi,wj->ncij", signal, rows, columns)
 
     def _shares(self, axis: int, below: int) -> Tensor:
-        """(outputs, inputs) along one axis: what share of each input goes into each output."""
+        """The share of each input in each output along one axis, (outputs, inputs)."""
         return functional.adaptive_avg_pool1d(torch.eye(below, dtype=torch.float64), self.extent[axis]).T
 
 
-def _strided(map_: Tensor, top: int, left: int, stride: Pair, extent: "torch.Size | Extent") -> Tensor:
-    """Every stride-th position from (top, left), `extent` of them."""
+def _strided_view(map_: Tensor, top: int, left: int, stride: Pair, extent: "torch.Size | Extent") -> Tensor:
+    """A view of `extent` positions from (top, left) on, `stride` apart."""
     bottom, right = top + (extent[0] - 1) * stride[0] + 1, left + (extent[1] - 1) * stride[1] + 1
     return map_[:, :, top : bottom : stride[0], left : right : stride[1]]

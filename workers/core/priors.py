@@ -1,16 +1,16 @@
-"""What natural images are like, as losses. Takes mean-subtracted pixels, gives each image's loss, or adds its gradient.
+"""Priors of natural images, as losses. Takes mean-subtracted pixels, gives each image's loss, or adds its gradient.
 
 Mahendran & Vedaldi (CVPR 2015), section 2.1: the alpha-norm, sum |x|^alpha, keeps pixels in range; the total variation,
-sum (dx^2 + dy^2)^(beta / 2) over forward differences, keeps neighbours alike. Behind the last row and column there is
-no difference. Gradients are written out and added in place, through one buffer: with fresh memory for every term they
-cost a third of the time of a first layer.
+sum (dx^2 + dy^2)^(beta / 2) over forward differences, keeps neighbouring pixels alike. After the last row and column the
+difference is 0. Gradients are written out and added in place, through one buffer: with new memory for every term they
+would take a third of the time of a first layer.
 """
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-SMALLEST = 1e-8  # added to dx^2 + dy^2 where beta is not 2: the root has no gradient at 0
+SMALLEST = 1e-8  # added to dx^2 + dy^2 if beta is not 2, because the root has no gradient at 0
 
 
 def alpha_norm(x: Tensor, alpha: float) -> Tensor:
@@ -28,11 +28,11 @@ def add_alpha_norm(gradient: Tensor, x: Tensor, alpha: float, weight: float, buf
     """Add weight times the gradient of `alpha_norm`, alpha x |x|^(alpha - 2), in place.
 
     Args:
-        gradient: (n, colours, height, width), is added to.
-        x: images, likewise.
+        gradient: changed in place, (n, colours, height, width).
+        x: images of the same shape.
         alpha: exponent.
         weight: factor.
-        buffer: likewise, is written over.
+        buffer: overwritten, of the same shape.
     """
     torch.mul(x, x, out=buffer)
     buffer.pow_(alpha / 2 - 1).mul_(x)
@@ -40,14 +40,14 @@ def add_alpha_norm(gradient: Tensor, x: Tensor, alpha: float, weight: float, buf
 
 
 def add_variation(gradient: Tensor, x: Tensor, beta: float, weight: float, buffer: Tensor) -> None:
-    """Add weight times the gradient of `variation` in place: each difference pulls its two pixels together.
+    """Add weight times the gradient of `variation` in place. Descent pulls the two pixels of each difference together.
 
     Args:
-        gradient: (n, colours, height, width), is added to.
-        x: images, likewise.
+        gradient: changed in place, (n, colours, height, width).
+        x: images of the same shape.
         beta: exponent.
         weight: factor.
-        buffer: likewise, is written over.
+        buffer: overwritten, of the same shape.
     """
     slope = None if beta == 2 else _slope(x, beta)
     for axis in (2, 3):

@@ -1,11 +1,11 @@
-"""The input pixels that can change a unit. Takes a layer's geometry and a location, gives half-open boxes of pixels."""
+"""Receptive fields: the input pixels that can change a unit. Takes a layer's geometry and a location, gives half-open boxes."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Box:
-    """Pixels [top, bottom) x [left, right); may leave the image."""
+    """Pixels [top, bottom) x [left, right); may extend beyond the image."""
 
     top: int
     left: int
@@ -13,25 +13,25 @@ class Box:
     right: int
 
     def cut(self, height: int, width: int) -> "Box":
-        """The part inside an image of this size."""
+        """The part inside an image of a size."""
         return Box(max(self.top, 0), max(self.left, 0), min(self.bottom, height), min(self.right, width))
 
     @property
     def height(self) -> int:
-        """Rows."""
+        """The number of rows."""
         return self.bottom - self.top
 
     @property
     def width(self) -> int:
-        """Columns."""
+        """The number of columns."""
         return self.right - self.left
 
 
 @dataclass(frozen=True)
 class Span:
-    """Where units lie along one axis: unit i sees positions [i * step + start, i * step + start + size).
+    """The positions that units see along one axis: unit i sees [i * step + start, i * step + start + size).
 
-    A step of 0 says that every unit sees the same positions, as behind a global operation.
+    A step of 0 means that all units see the same positions, as after a global operation.
     """
 
     step: int
@@ -39,49 +39,49 @@ class Span:
     size: int
 
     def through(self, stride: int, before: int, reach: int) -> "Span":
-        """The positions one operation further down, whose unit i takes inputs [i * stride - before, + reach)."""
+        """The span one operation further down, whose unit i reads `reach` inputs from i * stride - before on."""
         return Span(self.step * stride, self.start * stride - before, (self.size - 1) * stride + reach)
 
     def hull(self, other: "Span") -> "Span":
-        """The smallest span that holds both; they must have the same step."""
+        """The smallest span that contains both; they must have the same step."""
         start = min(self.start, other.start)
         return Span(self.step, start, max(self.start + self.size, other.start + other.size) - start)
 
     def at(self, unit: int) -> tuple[int, int]:
-        """First position and the one behind the last."""
+        """The first position that a unit sees, and the one after the last."""
         first = unit * self.step + self.start
         return first, first + self.size
 
 
 @dataclass(frozen=True)
 class Field:
-    """The receptive field of every unit of a layer, in model-input pixels."""
+    """The receptive fields of a layer's units, in model-input pixels."""
 
     rows: Span
     columns: Span
 
     @property
     def height(self) -> int:
-        """Rows that a unit sees."""
+        """The number of rows that a unit sees."""
         return self.rows.size
 
     @property
     def width(self) -> int:
-        """Columns that a unit sees."""
+        """The number of columns that a unit sees."""
         return self.columns.size
 
     @property
     def stride_y(self) -> int | None:
-        """Pixels between neighbouring rows of units; None where each unit sees the whole image."""
+        """The distance between neighbouring rows of units, pixels; None if each unit sees the whole image."""
         return self.rows.step or None
 
     @property
     def stride_x(self) -> int | None:
-        """Pixels between neighbouring columns of units; None where each unit sees the whole image."""
+        """The distance between neighbouring columns of units, pixels; None if each unit sees the whole image."""
         return self.columns.step or None
 
     def box(self, y: int, x: int) -> Box:
-        """The receptive field of the unit at (y, x); may leave the image."""
+        """The receptive field of the unit at (y, x); may extend beyond the image."""
         top, bottom = self.rows.at(y)
         left, right = self.columns.at(x)
         return Box(top, left, bottom, right)

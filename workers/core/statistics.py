@@ -1,7 +1,7 @@
-"""What the scores of a channel are like over a corpus. Takes scores, gives counts, sums and a histogram that fold; numpy only.
+"""Statistics of a channel's scores over a corpus. Takes scores, gives counts, sums and histograms that can be folded; numpy only.
 
-Bins are logarithmic, 1 % wide: bin b > 0 holds the scores in [1.01^(b - 4001), 1.01^(b - 4000)), bin -b their
-negatives, bin 0 holds 0. Smaller and larger magnitudes (below 5e-18, above 1.9e17) fall into bin 1 or the last one.
+Bins are logarithmic, 1 % wide: bin b > 0 holds scores in [1.01^(b - 4001), 1.01^(b - 4000)), bin -b their negatives, and
+bin 0 holds 0. Smaller magnitudes (below 5e-18) are counted in bin 1, larger ones (above 1.9e17) in the last bin.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ import pyarrow as pa
 
 OFFSET = 4001
 LAST_BIN = 8000
-COUNTED_AT_ONCE = 4_000_000  # cells of channels by bins
+COUNTED_AT_ONCE = 4_000_000  # largest number of channels times bins
 _PER_LOG = 1 / np.log(1.01)
 _EDGES = 1.01 ** (np.arange(1, LAST_BIN + 1) - float(OFFSET))
 
@@ -24,13 +24,13 @@ Array = np.ndarray[Any, Any]
 
 
 def bins(scores: Array) -> Array:
-    """The number of the histogram bin of every score, int32.
+    """The histogram bin of every score, int32.
 
-    A logarithm guesses it, and exact float64 comparisons with the edges around decide: the same as a search, in a fifth of
-    the time.
+    A logarithm gives a guess, which exact float64 comparisons with the neighbouring edges correct. The result is that of a
+    search, in a fifth of the time.
     """
     magnitude = np.abs(scores.astype(np.float64))
-    with np.errstate(divide="ignore"):  # 0 is in bin 0 whatever is guessed
+    with np.errstate(divide="ignore"):  # the sign puts 0 into bin 0, whatever the guess
         guess = np.log(magnitude) * _PER_LOG + OFFSET
     number = np.clip(guess, 1, LAST_BIN).astype(np.int32)
     number += (number < LAST_BIN) & (magnitude >= _EDGES[np.minimum(number, LAST_BIN - 1)])
@@ -45,7 +45,7 @@ def bin_values(numbers: Array) -> Array:
 
 
 def edges(number: int) -> tuple[float, float]:
-    """The scores between which a bin's lie, the smaller first; those of bin 0 are 0."""
+    """The edges of a bin, the smaller first; both are 0 for bin 0."""
     if number == 0:
         return 0.0, 0.0
     ends = [float(np.sign(number) * 1.01 ** (abs(number) - OFFSET + more)) for more in (0, 1)]
@@ -54,18 +54,18 @@ def edges(number: int) -> tuple[float, float]:
 
 @dataclass(frozen=True, eq=False)
 class Statistics:
-    """Columns with one row per (layer, channel), sorted by it; the histogram is sparse.
+    """Columns with one row per (layer, channel), sorted by these; histograms are sparse.
 
     Attributes:
         layer_index: position of the layer in the graph.
         channel: channel of the layer.
-        images: scores seen.
+        images: number of scores.
         max: largest score.
         sum: sum of the scores.
-        sum_of_squares: sum of their squares.
-        active: scores above 0.
-        bins: per row the occupied bins, ascending.
-        counts: per row the scores in each of these bins.
+        sum_of_squares: sum of the squared scores.
+        active: number of scores above 0.
+        bins: for each row, the occupied bins, ascending.
+        counts: for each row, the number of scores in each of these bins.
     """
 
     layer_index: Array
@@ -98,7 +98,7 @@ class Statistics:
 
     @classmethod
     def concatenate(cls, parts: Sequence["Statistics"]) -> Self:
-        """Statistics of different layers, one after the other."""
+        """The statistics of different layers, concatenated."""
         joined: dict[str, Any] = {}
         for name in (field.name for field in fields(cls)):
             values = [getattr(part, name) for part in parts]
@@ -106,7 +106,7 @@ class Statistics:
         return cls(**joined)
 
     def fold(self, other: "Statistics") -> "Statistics":
-        """The statistics of both sets of images. Sums are floating point: fold the shards in their order, each once."""
+        """The statistics of both sets of images. Sums are floating point, so fold each shard once, in order."""
         histograms = [_add(*row) for row in zip(self.bins, self.counts, other.bins, other.counts, strict=True)]
         return Statistics(
             layer_index=self.layer_index,
@@ -121,7 +121,7 @@ class Statistics:
         )
 
     def to_arrow(self) -> pa.StructArray:
-        """The statistics as one struct array, fields in the order of the schema."""
+        """The statistics as one struct array, with fields in the order of the schema."""
         columns = {field.name: _column(getattr(self, field.name), LISTS.get(field.name)) for field in fields(self)}
         return pa.StructArray.from_arrays([*columns.values()], names=[*columns])
 
@@ -142,7 +142,7 @@ class Statistics:
         mean = self.sum / self.images
         variance = np.maximum(self.sum_of_squares / self.images - mean * mean, 0)
         quantiles = np.array([_quantiles(b, c) for b, c in zip(self.bins, self.counts, strict=True)], np.float32)
-        quantiles = np.minimum(quantiles, self.max[:, None])  # the middle of the last bin may lie above
+        quantiles = np.minimum(quantiles, self.max[:, None])  # the middle of the last bin may exceed the maximum
         return {
             "images": self.images,
             "max": self.max,
@@ -157,7 +157,7 @@ class Statistics:
 
 
 def _histograms(numbers: Array) -> list[tuple[Array, Array]]:
-    """Per column of bin numbers (images, channels) the occupied bins, ascending, and their counts."""
+    """For each column of bin numbers (images, channels), the occupied bins, ascending, and their counts."""
     lowest = int(numbers.min())
     width, channels = int(numbers.max()) - lowest + 1, numbers.shape[1]
     at_once = max(1, COUNTED_AT_ONCE // width)
@@ -166,11 +166,11 @@ def _histograms(numbers: Array) -> list[tuple[Array, Array]]:
             pair for start in range(0, channels, at_once) for pair in _histograms(numbers[:, start : start + at_once])
         ]
     cells = (numbers - lowest).astype(np.int64) + np.arange(channels) * width
-    counted = np.bincount(cells.ravel(), minlength=channels * width)
-    occupied = np.flatnonzero(counted)  # by channel, then by bin
+    cell_counts = np.bincount(cells.ravel(), minlength=channels * width)
+    occupied = np.flatnonzero(cell_counts)  # by channel, then by bin
     ends = np.searchsorted(occupied, np.arange(1, channels) * width)
-    found = np.split((occupied % width + lowest).astype(np.int32), ends)
-    return list(zip(found, np.split(counted[occupied].astype(np.int64), ends), strict=True))
+    occupied_bins = np.split((occupied % width + lowest).astype(np.int32), ends)
+    return list(zip(occupied_bins, np.split(cell_counts[occupied].astype(np.int64), ends), strict=True))
 
 
 def _column(column: Any, kind: pa.DataType | None) -> pa.Array:  # noqa: ANN401 - array or tuple of arrays
@@ -190,7 +190,7 @@ def _add(bins_a: Array, counts_a: Array, bins_b: Array, counts_b: Array) -> tupl
 
 
 def _quantiles(numbers: Array, counts: Array) -> Array:
-    """The bin in which the smallest score lies that at least p % of the scores do not exceed, as its middle."""
-    reached = np.cumsum(counts)
-    wanted = np.ceil(np.array(QUANTILES) / 100 * reached[-1])
-    return bin_values(numbers[np.searchsorted(reached, wanted)])
+    """The middles of the bins of the quantiles: a p % quantile is the smallest score that at least p % do not exceed."""
+    cumulative = np.cumsum(counts)
+    positions = np.ceil(np.array(QUANTILES) / 100 * cumulative[-1])
+    return bin_values(numbers[np.searchsorted(cumulative, positions)])

@@ -1,8 +1,8 @@
-"""The operations of a network, each upward and downward. Takes feature maps (n, channels, height, width), gives feature maps.
+"""The operations of a network, upward and downward. Takes feature maps (n, channels, height, width), gives feature maps.
 
-Upward is the forward pass. Downward is the transpose that the deconvnet applies (Zeiler & Fergus 2014, section 2.1),
-on a window of the map: it takes the signal on output positions [o, o + w) and gives the signal on the input positions
-that these touch, [o * stride - padding, ...), which may leave the map; whoever receives it drops what lies outside.
+Upward is the forward pass. Downward is the transpose that the deconvnet applies (Zeiler & Fergus 2014, section 2.1), on a
+window of the map. It takes the signal on output positions [o, o + w) and gives the signal on the input positions that
+these read, [o * stride - padding, ...). The result may extend beyond the map; the caller drops the part outside.
 """
 
 from collections.abc import Callable
@@ -20,9 +20,13 @@ Extent = tuple[int, int]
 
 
 class Step:
-    """One operation. `whole` ones look at the whole map at once; `exact` ones have a downward step in the paper.
+    """One operation.
 
-    `outside` is what stands at positions off the map.
+    Attributes:
+        kind: its name for users.
+        whole: whether every output sees the whole map.
+        exact: whether the paper defines its downward step.
+        outside: value at positions outside the map.
     """
 
     kind: ClassVar[str]
@@ -35,16 +39,16 @@ class Step:
         raise NotImplementedError
 
     def reach(self, axis: int) -> tuple[int, int, int]:
-        """Along axis 0 (rows) or 1 (columns): stride, padding before, and input positions that one output sees."""
+        """Stride, padding before the map, and number of positions that one output sees, along axis 0 (rows) or 1 (columns)."""
         del axis
         return 1, 0, 1
 
     def below(self, span: Span, axis: int) -> Span:
-        """The input positions behind a span of output positions."""
+        """The span of input positions that a span of output positions sees."""
         return span.through(*self.reach(axis))
 
     def window(self, *inputs: Tensor) -> Tensor:
-        """Forward on windows that hold all that their outputs see: nothing is padded, `outside` stands off the map."""
+        """Forward without padding, on windows with all inputs of their outputs and `outside` at positions outside the map."""
         return self.forward(*inputs)
 
     def down(self, signal: Tensor) -> tuple[Tensor, ...]:
@@ -61,7 +65,7 @@ class Input(Step):
 
 @dataclass(frozen=True, eq=False)
 class Same(Step):
-    """Dropout in evaluation, identity, a change of memory layout: passes what it gets."""
+    """The identity: dropout in evaluation mode, a change of memory layout, and the like."""
 
     kind: str  # type: ignore[misc]
 
@@ -71,7 +75,7 @@ class Same(Step):
 
 @dataclass(frozen=True, eq=False)
 class Convolution(Step):
-    """A convolution; downward its transpose, without the bias."""
+    """A convolution; downward, its transpose without the bias."""
 
     weight: Tensor
     bias: Tensor | None
@@ -99,7 +103,7 @@ class Convolution(Step):
 
 @dataclass(frozen=True, eq=False)
 class Scale(Step):
-    """Batch normalisation in evaluation, or a constant factor and offset: y = factor x + offset, per channel."""
+    """A constant factor and offset per channel: y = factor x + offset."""
 
     factor: Tensor
     offset: Tensor
@@ -114,7 +118,7 @@ class Scale(Step):
 
 @dataclass(frozen=True, eq=False)
 class BatchNorm(Step):
-    """Batch normalisation in evaluation, computed upward just as the model computes it."""
+    """Batch normalisation in evaluation mode, computed as the model computes it."""
 
     mean: Tensor
     variance: Tensor
@@ -135,11 +139,11 @@ class BatchNorm(Step):
 
 @dataclass(frozen=True, eq=False)
 class Rectifier(Step):
-    """A rectifying activation; downward the signal itself is rectified, whatever the forward sign was."""
+    """A rectifier; downward, the signal itself is rectified, whatever the sign was in the forward pass."""
 
-    name: str  # with its parameters: a part of the fingerprint
+    name: str  # with its parameters, as part of the fingerprint
     function: Callable[[Tensor], Tensor]
-    exact: bool  # type: ignore[misc] # the paper has the rectified linear unit; for smooth ones this is our extension
+    exact: bool  # type: ignore[misc] # the paper only has the rectified linear unit; smooth ones are our extension
     kind = "rectifier"
 
     def forward(self, *inputs: Tensor) -> Tensor:
@@ -148,7 +152,7 @@ class Rectifier(Step):
 
 @dataclass(frozen=True, eq=False)
 class LocalResponseNorm(Step):
-    """Contrast normalisation across maps; the deconvnet passes the signal unchanged, as in the paper."""
+    """Contrast normalisation across maps; downward, the signal is unchanged, as in the paper."""
 
     size: int
     alpha: float
@@ -161,18 +165,18 @@ class LocalResponseNorm(Step):
 
 
 class Whole(Step):
-    """An operation whose every output sees the whole map."""
+    """An operation in which every output sees the whole map."""
 
     whole = True
 
     def down_whole(self, signal: Tensor, below: tuple[int, int, int]) -> Tensor:
-        """Carry a signal on the whole output map to the whole input map of shape `below` (channels, height, width)."""
+        """Carry a signal from the whole output map to the whole input map, of shape `below` (channels, height, width)."""
         raise NotImplementedError
 
 
 @dataclass(frozen=True, eq=False)
 class Flatten(Whole):
-    """(n, channels, height, width) as (n, channels * height * width, 1, 1)."""
+    """A reshape of (n, channels, height, width) to (n, channels * height * width, 1, 1)."""
 
     kind = "flatten"
 
@@ -200,7 +204,7 @@ class Linear(Step):
 
 @dataclass(frozen=True, eq=False)
 class Add(Step):
-    """The sum of maps; downward each gets the signal."""
+    """The sum of maps; downward, each input gets the signal."""
 
     count: int
     kind = "add"
@@ -214,7 +218,7 @@ class Add(Step):
 
 @dataclass(frozen=True, eq=False)
 class Concatenate(Step):
-    """Maps side by side along the channels; downward each gets its own."""
+    """The concatenation of maps along the channels; downward, each input gets its own channels."""
 
     channels: tuple[int, ...]
     kind = "concatenate"
@@ -228,7 +232,7 @@ class Concatenate(Step):
 
 @dataclass(frozen=True, eq=False)
 class Channel(Step):
-    """One channel of a map, still as a map."""
+    """One channel of a map, as a map of one channel."""
 
     index: int
     of: int

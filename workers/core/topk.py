@@ -1,9 +1,8 @@
 """The k strongest images of every channel, mergeable in any order. Takes and gives columns of rows; numpy only.
 
-The order is total: score descending, then image index ascending. `merge` keeps of rows with the same key (the same
-bytes, or the same group) the best one, then the k best. It is associative, commutative and idempotent: a row that is
-dropped has k rows of other keys, or a better one of its own key, before it, and they stand before it in any later
-merge too.
+The order is total: by descending score, then by ascending image index. `merge` keeps the best row of each key (the same
+bytes, or the same group), then the k best. It is associative, commutative and idempotent: a row is dropped because k rows
+of other keys, or a better row of its own key, precede it, and these precede it in any later merge too.
 """
 
 from collections.abc import Sequence
@@ -51,12 +50,12 @@ class Rows:
 
     @classmethod
     def make(cls, **columns: Any) -> Self:  # noqa: ANN401 - array-likes
-        """Make rows from array-likes, broadcast to one length and cast to the column types; -0.0 becomes 0.0."""
+        """Rows from array-likes, broadcast to one length and cast to the column types; -0.0 becomes 0.0."""
         names = [field.name for field in fields(cls)]
         arrays = np.broadcast_arrays(*(np.asarray(columns[name], TYPES[name]) for name in names))
-        made = dict(zip(names, (np.array(array, ndmin=1) for array in arrays), strict=True))
-        made["score"] += np.float32(0)
-        return cls(**made)
+        by_name = dict(zip(names, (np.array(array, ndmin=1) for array in arrays), strict=True))
+        by_name["score"] += np.float32(0)
+        return cls(**by_name)
 
     @classmethod
     def empty(cls) -> Self:
@@ -74,11 +73,11 @@ class Rows:
         )
 
     def take(self, which: np.ndarray[Any, Any]) -> "Rows":
-        """The rows at these positions (or under this mask)."""
+        """The rows at some positions, or under a mask."""
         return Rows(**{name: getattr(self, name)[which] for name in TYPES})
 
     def to_arrow(self) -> pa.StructArray:
-        """The rows as one struct array, fields in the order of the schema."""
+        """The rows as one struct array, with fields in the order of the schema."""
         return pa.StructArray.from_arrays([pa.array(getattr(self, name)) for name in TYPES], names=list(TYPES))
 
     @classmethod
@@ -88,32 +87,32 @@ class Rows:
 
 
 def merge(parts: Sequence[Rows], k: int) -> Rows:
-    """Per (layer, channel) the best row of every key, then the k best.
+    """For each (layer, channel), keep the best row of every key, then the k best.
 
     Args:
-        parts: rows in any order; the same row may occur more than once.
-        k: rows kept per channel.
+        parts: rows in any order, possibly repeated.
+        k: number of rows kept per channel.
 
     Returns:
-        Rows sorted by layer index, channel, score descending, image index ascending.
+        Rows sorted by layer index, channel, descending score, ascending image index.
     """
     rows = Rows.concatenate(parts)
     order = np.lexsort((rows.image_index, -rows.score, rows.key, rows.channel, rows.layer_index))
     best = rows.take(order[_first_of(rows.layer_index[order], rows.channel[order], rows.key[order])])
     order = np.lexsort((best.image_index, -best.score, best.channel, best.layer_index))
-    ranked = best.take(order)
-    return ranked.take(ranks(ranked) < k)
+    in_order = best.take(order)
+    return in_order.take(ranks(in_order) < k)
 
 
 def ranks(rows: Rows) -> np.ndarray[Any, Any]:
-    """The rank of every row within its channel, from 0; the rows must be sorted as `merge` sorts them."""
+    """The rank of every row within its channel, from 0; the rows must be in the order of `merge`."""
     starts = _first_of(rows.layer_index, rows.channel)
     positions = np.arange(len(rows))
     return positions - np.maximum.accumulate(np.where(starts, positions, 0))
 
 
 def _first_of(*columns: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Mark the first row of every run of rows that agree in all columns."""
+    """A mask of the first row of every run of rows that agree in all columns."""
     changed = np.zeros(len(columns[0]), bool)
     for column in columns:
         changed[1:] |= column[1:] != column[:-1]

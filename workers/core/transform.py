@@ -1,8 +1,8 @@
-"""Images moved, enlarged and turned about their centre. Takes pixels and an amount, gives pixels of the same size.
+"""Translation, scaling and rotation of images. Takes pixels and an amount, gives pixels of the same size.
 
-Zeiler & Fergus 2014, Figure 5. Translation by whole pixels copies them. Scale and rotation are bilinear, in float64, and
-where an image shrinks each pixel is a triangle-weighted mean of all that falls on it, as Pillow's and torch's antialiased
-bilinear resizing has it. Pixels that are whole numbers come out exactly wherever a pixel falls on a pixel: at scale 1 and at
+Zeiler & Fergus 2014, Figure 5. Translations by whole pixels copy them. Scaling and rotation are bilinear, in float64, about
+the centre. When an image shrinks, each pixel is a triangle-weighted mean of all pixels that fall on it, as in Pillow's and
+torch's antialiased bilinear resizing. Whole numbers are reproduced exactly where pixels fall on pixels: at scale 1 and at
 multiples of 90 degrees.
 """
 
@@ -17,81 +17,81 @@ from workers.spec.invariance import Border, Transform
 GREY = 127.5
 
 
-def transformed(pixels: Tensor, transform: Transform, amount: float, border: Border) -> Tensor:
-    """An image by so much.
+def transform_image(pixels: Tensor, transform: Transform, amount: float, border: Border) -> Tensor:
+    """Apply a transform to an image.
 
     Args:
         pixels: (channels, side, side) in 0 to 255.
-        transform: what is done.
+        transform: the transform.
         amount: pixels down or to the right, a factor, or degrees counter-clockwise.
-        border: what is seen beyond the border.
+        border: content beyond the image's border.
 
     Returns:
         float32 (channels, side, side).
     """
     if transform is Transform.SCALE:
-        return scaled(pixels, amount, border)
+        return scale(pixels, amount, border)
     if transform is Transform.ROTATE:
-        return rotated(pixels, amount, border)
+        return rotate(pixels, amount, border)
     down, right = (int(amount), 0) if transform is Transform.TRANSLATE_Y else (0, int(amount))
-    return translated(pixels, down, right, border)
+    return translate(pixels, down, right, border)
 
 
-def translated(pixels: Tensor, down: int, right: int, border: Border) -> Tensor:
-    """(channels, height, width) moved by whole pixels: pixel (y, x) shows what was at (y - down, x - right)."""
+def translate(pixels: Tensor, down: int, right: int, border: Border) -> Tensor:
+    """Shift (channels, height, width) by whole pixels: pixel (y, x) becomes the one at (y - down, x - right)."""
     height, width = pixels.shape[1:]
-    return _seen(pixels.float(), torch.arange(height) - down, torch.arange(width) - right, border)
+    return _sample(pixels.float(), torch.arange(height) - down, torch.arange(width) - right, border)
 
 
-def scaled(pixels: Tensor, factor: float, border: Border) -> Tensor:
-    """(channels, height, width) enlarged, or made smaller, about the centre."""
+def scale(pixels: Tensor, factor: float, border: Border) -> Tensor:
+    """Enlarge or shrink (channels, height, width) about the centre."""
     rows, columns = (_weights(extent, factor, border) for extent in pixels.shape[1:])
-    beyond = 1 - rows.sum(1)[:, None] * columns.sum(1)  # (height, width): what the border's grey has of each pixel
-    return (rows @ pixels.double() @ columns.T + GREY * beyond).float()
+    grey_share = 1 - rows.sum(1)[:, None] * columns.sum(1)  # (height, width): share of the border's grey in each pixel
+    return (rows @ pixels.double() @ columns.T + GREY * grey_share).float()
 
 
-def rotated(pixels: Tensor, degrees: float, border: Border) -> Tensor:
-    """(channels, side, side) turned counter-clockwise about the centre: quarters by copying, the rest by sampling."""
+def rotate(pixels: Tensor, degrees: float, border: Border) -> Tensor:
+    """Rotate (channels, side, side) counter-clockwise about the centre: quarter turns by copying, the rest by sampling."""
     channels, side, _ = pixels.shape
-    margin = math.ceil((math.sqrt(2) - 1) / 2 * side) + 1  # a corner of the turned image sees as far
-    around = torch.arange(-margin, side + margin)
-    ground = _seen(pixels.double(), around, around, border)  # (channels, side + 2 margin, side + 2 margin)
+    margin = math.ceil((math.sqrt(2) - 1) / 2 * side) + 1  # the corners of the rotated image need as much
+    positions = torch.arange(-margin, side + margin)
+    extended = _sample(pixels.double(), positions, positions, border)  # (channels, side + 2 margin, side + 2 margin)
     quarters = round(degrees / 90)
-    rest, ground = math.radians(degrees - 90 * quarters), torch.rot90(ground, quarters, (1, 2))
+    rest, extended = math.radians(degrees - 90 * quarters), torch.rot90(extended, quarters, (1, 2))
     if rest == 0:
-        return ground[:, margin:-margin, margin:-margin].float()
+        return extended[:, margin:-margin, margin:-margin].float()
     cos, sin = math.cos(rest), math.sin(rest)
-    turn = torch.tensor([[[cos, -sin, 0.0], [sin, cos, 0.0]]], dtype=torch.float64)  # from (x, y) to where it is seen
-    grid = functional.affine_grid(turn, [1, channels, side, side], align_corners=False) * (side / len(around))
-    return functional.grid_sample(ground[None], grid, mode="bilinear", align_corners=False)[0].float()
+    matrix = torch.tensor([[[cos, -sin, 0.0], [sin, cos, 0.0]]], dtype=torch.float64)  # from (x, y) to its source
+    grid = functional.affine_grid(matrix, [1, channels, side, side], align_corners=False) * (side / len(positions))
+    return functional.grid_sample(extended[None], grid, mode="bilinear", align_corners=False)[0].float()
 
 
-def _seen(pixels: Tensor, rows: Tensor, columns: Tensor, border: Border) -> Tensor:
-    """What is at some rows and columns of an image that goes on beyond its border: (channels, rows, columns)."""
-    row, on_row = _places(rows, pixels.shape[1], border)
-    column, on_column = _places(columns, pixels.shape[2], border)
+def _sample(pixels: Tensor, rows: Tensor, columns: Tensor, border: Border) -> Tensor:
+    """The pixels at some rows and columns of an image that is continued beyond its border: (channels, rows, columns)."""
+    row, on_row = _map_positions(rows, pixels.shape[1], border)
+    column, on_column = _map_positions(columns, pixels.shape[2], border)
     inside = on_row[:, None] & on_column
     return torch.where(inside, pixels[:, row[:, None], column], GREY)
 
 
-def _places(positions: Tensor, extent: int, border: Border) -> tuple[Tensor, Tensor]:
-    """Where positions along an axis are found in the image, and which of them show it; those on it are where they are."""
+def _map_positions(positions: Tensor, extent: int, border: Border) -> tuple[Tensor, Tensor]:
+    """The positions in the image that positions along an axis map to, and a mask of those that are not grey."""
     if border is Border.WRAP:
         return positions % extent, torch.ones_like(positions, dtype=torch.bool)
-    if border is Border.REFLECT:  # without the last pixel twice
+    if border is Border.REFLECT:  # without repeating the last pixel
         period = max(1, 2 * (extent - 1))
-        there = positions % period
-        return torch.minimum(there, period - there).clamp_max(extent - 1), torch.ones_like(there, dtype=torch.bool)
+        phase = positions % period
+        return torch.minimum(phase, period - phase).clamp_max(extent - 1), torch.ones_like(phase, dtype=torch.bool)
     inside = (positions >= 0) & (positions < extent)
     return positions.clamp(0, extent - 1), inside | (border is Border.EDGE)
 
 
 def _weights(extent: int, factor: float, border: Border) -> Tensor:
-    """What each pixel along an axis has of each pixel of the image, float64 (extent, extent); the rest of 1 is grey."""
+    """The weight of each source pixel in each pixel along an axis, float64 (extent, extent); the rest to 1 is grey."""
     middle, reach = extent / 2, max(1.0, 1 / factor)
     centres = (torch.arange(extent, dtype=torch.float64) + 0.5 - middle) / factor + middle - 0.5
     positions = torch.arange(math.floor(float(centres[0]) - reach), math.ceil(float(centres[-1]) + reach) + 1)
     triangles = (1 - (positions - centres[:, None]).abs() / reach).clamp_min(0)  # (extent, positions)
-    place, inside = _places(positions, extent, border)
+    place, inside = _map_positions(positions, extent, border)
     shares = triangles / triangles.sum(1, keepdim=True) * inside
     return torch.zeros(extent, extent, dtype=torch.float64).index_add_(1, place, shares)

@@ -1,4 +1,4 @@
-"""Memory that threads share. Takes how many bytes each of them needs, lets them wait until so many are free."""
+"""A memory budget that threads share. Takes the bytes that a thread needs, blocks it until they are free."""
 
 import threading
 from collections import deque
@@ -7,10 +7,10 @@ from contextlib import contextmanager
 
 
 class Budget:
-    """A number of bytes, lent in the order in which they are asked for, so that nobody waits for ever.
+    """A number of bytes, reserved in the order of the requests, so that no thread waits forever.
 
     Args:
-        total_bytes: bytes in all. A request for more gets all of them: it runs alone.
+        total_bytes: size of the budget. A larger request gets all of it and so runs alone.
     """
 
     def __init__(self, total_bytes: int) -> None:
@@ -19,8 +19,8 @@ class Budget:
         self._turns: deque[object] = deque()
 
     @contextmanager
-    def lent(self, wanted_bytes: int) -> Iterator[None]:
-        """Hold some bytes during the block; waits for them."""
+    def reserve(self, wanted_bytes: int) -> Iterator[None]:
+        """Reserve bytes for the duration of a `with` block; waits until they are free."""
         share, turn = min(wanted_bytes, self._total), object()
         with self._changed:
             self._turns.append(turn)

@@ -1,7 +1,7 @@
-"""Threads for work that may never return. Takes callables, gives futures; no process waits for these threads at its end.
+"""Threads for work that may never return. Takes callables, gives futures; the interpreter's exit does not wait for them.
 
 A read from a dead mount cannot be interrupted. `ThreadPoolExecutor` joins its threads when the interpreter exits, so one
-such read would keep a process that has already reported its error alive for ever.
+such read would keep a process alive forever, even after it has reported its error.
 """
 
 import threading
@@ -25,8 +25,8 @@ class Crew:
     """A fixed number of daemon threads.
 
     Args:
-        threads: how many.
-        name: of the threads, as debuggers show it.
+        threads: number of threads.
+        name: prefix of the threads' names, shown by debuggers.
     """
 
     def __init__(self, threads: int, name: str) -> None:
@@ -36,13 +36,13 @@ class Crew:
             thread.start()
 
     def submit(self, act: Callable[[], Result]) -> Future[Result]:
-        """Have a thread do something as soon as one is free."""
+        """Run a callable as soon as a thread is free."""
         future: Future[Result] = Future()
         self._tasks.put((future, act))
         return future
 
     def close(self, wait_s: float = LAST_WAIT_S) -> None:
-        """Cancel what has not begun, and wait a moment for what has."""
+        """Cancel tasks that have not started, and wait at most `wait_s` seconds for those that have."""
         while not self._tasks.empty():
             task = self._tasks.get()
             if task is not None:
@@ -59,14 +59,14 @@ class Crew:
             if future.set_running_or_notify_cancel():
                 try:
                     future.set_result(act())
-                except BaseException as error:  # noqa: BLE001 - the future carries it to whoever waits
+                except BaseException as error:  # noqa: BLE001 - the future raises it where its result is read
                     future.set_exception(error)
                 del future, act
             del task
 
 
 def is_done(future: Future[Any], wait_s: float) -> bool:
-    """Wait a moment for a future; cheaper than `concurrent.futures.wait`, which an image in a thousandth of a second notices."""
+    """Wait at most `wait_s` seconds for a future. `concurrent.futures.wait` would be too slow for images that take 1 ms."""
     try:
         future.exception(wait_s)
     except TimeoutError:
@@ -74,16 +74,16 @@ def is_done(future: Future[Any], wait_s: float) -> bool:
     return True
 
 
-def answered(act: Callable[[], Result], place: str, limit: Limit) -> Result:
-    """Do something at a storage that may be dead.
+def wait_for_answer(act: Callable[[], Result], place: str, limit: Limit) -> Result:
+    """Run a callable that reads from a storage that may be dead.
 
     Args:
-        act: does it.
-        place: what it reads, for the error.
-        limit: how long it may take; what goes on for longer restarts it whenever it has got further.
+        act: the callable.
+        place: the path or URL that it reads, for the error.
+        limit: the time limit. A callable that runs longer restarts it on every sign of progress.
 
     Raises:
-        ReadError: it takes longer.
+        ReadError: the limit was exceeded.
     """
     limit.restart()
     crew = Crew(1, "storage")
@@ -98,7 +98,7 @@ def answered(act: Callable[[], Result], place: str, limit: Limit) -> Result:
 
 
 def no_answer(place: str, limit_s: float) -> ReadError:
-    """The error that names what does not answer."""
+    """The error for a storage that does not answer."""
     return ReadError(
         f"{place} has not answered for {limit_s:g} s; is its storage alive? The same command resumes the run"
     )

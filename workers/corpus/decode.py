@@ -1,10 +1,10 @@
-"""One image file to upright RGB. Takes bytes, gives uint8 (height, width, 3), or says why the file cannot be used.
+"""Decoding of image files. Takes a file's bytes, gives upright RGB, uint8 (height, width, 3), or the reason for a reject.
 
-Every mode is converted on purpose: transparency is laid over white, 16 bits are scaled to 8 (Pillow's own conversion
-clips them to white), CMYK and palettes go through Pillow, floating point and 32-bit images are refused because nothing
-says which of their values is white. Of several frames or pages the first one counts. The size is read from the header
-before anything is decoded, and so is the memory that decoding will take. What the decoder made is converted in bands of
-rows, so that beside it and the result no third copy of a large image exists.
+Every mode has a defined conversion. Transparency is laid over white, 16 bits are scaled to 8 (Pillow's own conversion
+clips them to white), and Pillow converts CMYK and palettes. Floating-point and 32-bit images are refused because
+nothing defines which of their values is white. Of several frames or pages the first is used. The size and the memory
+that decoding will need are read from the header before anything is decoded. The decoded image is converted in bands of
+rows, so that there is never a third copy of a large image.
 """
 
 import io
@@ -29,24 +29,24 @@ WHITE_IS_ZERO = 0
 WIDE = ("I;16", "I;16L", "I;16B", "I;16N")
 BAND_PIXELS = 1 << 20
 
-RGB_BYTES = 3  # per pixel of what is returned
-# Bytes per pixel of an image in Pillow's memory; every other mode takes 4.
+RGB_BYTES = 3  # per pixel of the result
+# Bytes per pixel of a Pillow image; all other modes need 4.
 MODE_BYTES = {"1": 1, "L": 1, "P": 1, **dict.fromkeys(WIDE, 2)}
-# Bytes per pixel that a decoder holds beside that: the coefficients of a progressive JPEG, the canvases of WebP, the
-# strips of a TIFF, which may be as large as the image.
+# Bytes per pixel that a decoder needs in addition: for the coefficients of a progressive JPEG, the canvases of a WebP,
+# the strips of a TIFF, which may be as large as the image.
 DECODER_BYTES = {"JPEG": 0, "PNG": 0, "BMP": 3, "GIF": 3, "WEBP": 12, "TIFF": 8}
 PROGRESSIVE_BYTES = 6
 
-# The limit is ours and read from the header; Pillow's own would come before a larger one of ours.
+# The spec's limit is checked against the header; Pillow's own would also refuse images below a larger limit of the spec.
 Image.MAX_IMAGE_PIXELS = None
 
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 Wide = np.ndarray[Any, np.dtype[np.uint32]]
-Claim = Callable[[int, int, int], None]  # height, width, and the bytes that decoding takes: waits until there is room
+Claim = Callable[[int, int, int], None]  # height, width, bytes that decoding needs: waits until they are free
 
 
 def no_claim(height: int, width: int, working_bytes: int) -> None:
-    """Decode at once, whatever it takes."""
+    """Decode at once, however much memory it needs."""
 
 
 def decode(data: bytes, limits: LimitsSpec, claim: Claim = no_claim) -> Pixels:
@@ -54,14 +54,14 @@ def decode(data: bytes, limits: LimitsSpec, claim: Claim = no_claim) -> Pixels:
 
     Args:
         data: the whole file.
-        limits: what it may cost.
-        claim: is called once the header is read and before anything is decoded.
+        limits: the largest accepted file and image.
+        claim: called after the header is read and before anything is decoded.
 
     Returns:
         uint8 (height, width, 3), RGB, with the EXIF orientation applied.
 
     Raises:
-        Rejected: the reason, a function of the bytes and the limits.
+        Rejected: the file cannot be used; the reason depends only on the bytes and the limits.
     """
     if not data:
         raise Rejected(Reason.EMPTY, "the file has no bytes")
@@ -72,11 +72,11 @@ def decode(data: bytes, limits: LimitsSpec, claim: Claim = no_claim) -> Pixels:
             _check_size(image, limits)
             claim(image.height, image.width, _working_bytes(image))
             image.load()
-            return _upright(image, _about(image, data))
+            return _to_upright(image, _read_samples(image, data))
     except (Rejected, MemoryError):
         raise
     except UnidentifiedImageError:
-        if _is_signed(data):
+        if _has_signature(data):
             raise Rejected(
                 Reason.DAMAGED, "the header is damaged or of a kind that the decoder does not know"
             ) from None
@@ -86,18 +86,18 @@ def decode(data: bytes, limits: LimitsSpec, claim: Claim = no_claim) -> Pixels:
 
 
 def prepare_decoder() -> None:
-    """Make a process ready to decode: what Pillow warns of is either a reject or harmless."""
+    """Silence Pillow's warnings in this process: each concerns either a reject or something harmless."""
     warnings.filterwarnings("ignore", module="PIL")
 
 
 @dataclass(frozen=True)
-class _About:
-    """What the file says of its samples and Pillow's mode does not.
+class _Samples:
+    """Properties of a file's samples that Pillow's mode does not contain.
 
     Attributes:
-        white: the largest value of a 16-bit mode.
-        inverted: zero is white.
-        deep: samples have 16 bits, of which Pillow keeps 8.
+        white: largest value of a 16-bit mode.
+        inverted: whether zero is white.
+        deep: whether samples have 16 bits, of which Pillow keeps 8.
     """
 
     white: int
@@ -105,52 +105,52 @@ class _About:
     deep: bool
 
 
-def _about(image: Image.Image, data: bytes) -> _About:
+def _read_samples(image: Image.Image, data: bytes) -> _Samples:
     if image.format == "TIFF":
         tags: Any = getattr(image, "tag_v2", {})
         bits = tags.get(BITS_PER_SAMPLE, (1,))
         depth = int(bits[0] if isinstance(bits, tuple) else bits)
-        # Pillow itself inverts where samples have up to 8 bits.
-        return _About((1 << depth) - 1, tags.get(PHOTOMETRIC) == WHITE_IS_ZERO, depth > 8)
-    return _About(0xFFFF, inverted=False, deep=image.format == "PNG" and data[24] == 16)
+        # Pillow itself inverts samples of up to 8 bits.
+        return _Samples((1 << depth) - 1, tags.get(PHOTOMETRIC) == WHITE_IS_ZERO, depth > 8)
+    return _Samples(0xFFFF, inverted=False, deep=image.format == "PNG" and data[24] == 16)
 
 
 def _check_size(image: Image.Image, limits: LimitsSpec) -> None:
     tags: Any = getattr(image, "tag_v2", {})
     tile = tags.get(TILE_WIDTH, 0), tags.get(TILE_HEIGHT, 0)
-    for what, (width, height) in (("", image.size), ("tiles of ", tile)):
+    for prefix, (width, height) in (("", image.size), ("tiles of ", tile)):
         if width * height > limits.pixels:
-            told = f"{what}{width} x {height} pixels, the limit is {limits.pixels} in all"
-            raise Rejected(Reason.TOO_MANY_PIXELS, told)
+            detail = f"{prefix}{width} x {height} pixels, the limit is {limits.pixels} in all"
+            raise Rejected(Reason.TOO_MANY_PIXELS, detail)
     if image.width * image.height == 0:
         raise Rejected(Reason.DAMAGED, f"{image.width} x {image.height} pixels")
 
 
 def _working_bytes(image: Image.Image) -> int:
-    """The most memory that decoding an image takes, with its result and without the file itself."""
-    beside = DECODER_BYTES[str(image.format)]
+    """The peak memory of decoding an image, including its result and excluding the file itself."""
+    extra = DECODER_BYTES[str(image.format)]
     if image.info.get("progressive") or image.info.get("progression"):
-        beside = PROGRESSIVE_BYTES
-    return image.width * image.height * (MODE_BYTES.get(image.mode, 4) + max(beside, RGB_BYTES))
+        extra = PROGRESSIVE_BYTES
+    return image.width * image.height * (MODE_BYTES.get(image.mode, 4) + max(extra, RGB_BYTES))
 
 
-def _upright(image: Image.Image, about: _About) -> Pixels:
-    """RGB, turned as the file's EXIF orientation says, band by band."""
+def _to_upright(image: Image.Image, samples: _Samples) -> Pixels:
+    """Convert to RGB and apply the EXIF orientation, band by band."""
     orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
     turned = orientation in (5, 6, 7, 8)
     upright = np.empty((image.width, image.height, 3) if turned else (image.height, image.width, 3), np.uint8)
-    stored = _as_stored(upright, orientation)
+    stored = _view_as_stored(upright, orientation)
     rows = max(1, BAND_PIXELS // image.width)
     for top in range(0, image.height, rows):
         bottom = min(top + rows, image.height)
         whole = bottom - top == image.height
         band = image if whole else image.crop((0, top, image.width, bottom))
-        stored[top:bottom] = np.asarray(_rgb(band, about))
+        stored[top:bottom] = np.asarray(_to_rgb(band, samples))
     return upright
 
 
-def _as_stored(upright: Pixels, orientation: int) -> Pixels:
-    """A view of an upright image in which its pixels lie as the file has them; see the EXIF tag 0x0112."""
+def _view_as_stored(upright: Pixels, orientation: int) -> Pixels:
+    """A view of an upright image with its pixels in the file's order; see the EXIF tag 0x0112."""
     views: dict[int, Callable[[], Pixels]] = {
         2: lambda: upright[:, ::-1],
         3: lambda: upright[::-1, ::-1],
@@ -163,13 +163,13 @@ def _as_stored(upright: Pixels, orientation: int) -> Pixels:
     return views[orientation]() if orientation in views else upright
 
 
-def _rgb(image: Image.Image, about: _About) -> Image.Image:
+def _to_rgb(image: Image.Image, samples: _Samples) -> Image.Image:
     mode = image.mode
     if mode in WIDE:
-        return _from_wide(image, about)
+        return _from_wide(image, samples)
     if mode in ("I", "F", "LAB", "HSV"):
         raise Rejected(Reason.UNSUPPORTED_MODE, f"mode {mode}: its values have no known colours")
-    if "transparency" in image.info and about.deep:
+    if "transparency" in image.info and samples.deep:
         raise Rejected(Reason.UNSUPPORTED_MODE, "16-bit colours of which one is transparent")
     if mode == "La":
         image, mode = image.convert("LA"), "LA"
@@ -180,17 +180,18 @@ def _rgb(image: Image.Image, about: _About) -> Image.Image:
     return image if mode == "RGB" else image.convert("RGB")
 
 
-def _from_wide(image: Image.Image, about: _About) -> Image.Image:
+def _from_wide(image: Image.Image, samples: _Samples) -> Image.Image:
+    """Scale 16-bit grey to 8 bits, as RGB."""
     values: Wide = np.asarray(image).astype(np.uint32)
-    grey = ((values * 255 + about.white // 2) // about.white).clip(max=255).astype(np.uint8)
-    if about.inverted:
+    grey = ((values * 255 + samples.white // 2) // samples.white).clip(max=255).astype(np.uint8)
+    if samples.inverted:
         grey = 255 - grey
     if "transparency" in image.info:
         grey[values == image.info["transparency"]] = 255
     return Image.fromarray(grey).convert("RGB")
 
 
-def _is_signed(data: bytes) -> bool:
+def _has_signature(data: bytes) -> bool:
     """Whether the first bytes are those of a known format."""
     return data.startswith(SIGNATURES) or (data[:4] == b"RIFF" and data[8:12] == b"WEBP")
 

@@ -13,8 +13,8 @@ from workers.spec.patterns import Pattern
 
 
 @dataclass(frozen=True)
-class Listed:
-    """One image of the corpus as the listing saw it; the columns of a manifest row but for `removed`."""
+class ListedImage:
+    """One image of a listing: the columns of a manifest row without `removed`."""
 
     image_id: str
     uri: str
@@ -25,38 +25,38 @@ class Listed:
     refused: str | None
 
 
-def listing(corpus: CorpusSpec, limit: Limit | None = None) -> Iterator[Listed]:
+def listing(corpus: CorpusSpec, limit: Limit | None = None) -> Iterator[ListedImage]:
     """All images of a corpus, in any order.
 
     Args:
-        corpus: what to list.
-        limit: how long the storage may be silent; every answer restarts it, whether it names an image or not.
+        corpus: the corpus to list.
+        limit: how long the storage may be silent. Every answer restarts it, whether or not it contains an image.
 
     Raises:
-        CorpusError: the source does not exist, is a file, or of a kind that has no folders.
+        CorpusError: the source does not exist, is a file, or has a protocol without folders.
     """
     entries = source_of(corpus.source).entries(corpus.source, limit or Limit(READ_HANG_S))
     label, group = _label_of(corpus), _group_of(corpus)
-    return (Listed(**vars(entry), label=label(entry), group=group(entry)) for entry in entries)
+    return (ListedImage(**vars(entry), label=label(entry), group=group(entry)) for entry in entries)
 
 
 def _label_of(corpus: CorpusSpec) -> Callable[[Entry], str | None]:
-    return _folder if corpus.label == "folder" else _nothing
+    return _folder_name if corpus.label == "folder" else _no_name
 
 
 def _group_of(corpus: CorpusSpec) -> Callable[[Entry], str | None]:
     if corpus.group == "none":
-        return _nothing
+        return _no_name
     if corpus.group == "folder":
-        return _folder
+        return _folder_name
     pattern = Pattern(corpus.group)
     return lambda entry: pattern.first(entry.image_id)
 
 
-def _folder(entry: Entry) -> str | None:
-    """The name of the folder that an image lies in; None for one directly below the corpus."""
+def _folder_name(entry: Entry) -> str | None:
+    """The name of an image's folder; None if the image is directly in the corpus."""
     return PurePosixPath(entry.image_id).parent.name or None
 
 
-def _nothing(_: Entry) -> None:
+def _no_name(_: Entry) -> None:
     return None

@@ -1,4 +1,4 @@
-"""The bytes of listed images. Takes a manifest row's uri, size and etag; asks the access that knows it, patiently."""
+"""The bytes of listed images. Takes a manifest row's uri, size and etag, gives its bytes; retries failures that may pass."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,19 +20,19 @@ def read(
     patience_s: float = 0.0,
     begin: Callable[[], None] = lambda: None,
 ) -> bytes:
-    """The bytes of a listed image, if it still is the one that was listed.
+    """The bytes of a listed image.
 
     Args:
-        uri: where it is.
-        expected_bytes: its size then.
-        etag: of the version that was listed; empty if it is not known.
-        patience_s: how long failures that may pass are tried again, seconds; 0 tries once.
-        begin: is called before each try.
+        uri: the image.
+        expected_bytes: its size when it was listed.
+        etag: its version when it was listed; empty if unknown.
+        patience_s: how long failures that may pass are retried, seconds; 0 tries once.
+        begin: called before each attempt.
 
     Raises:
-        StaleFile: it is gone, or another one now.
+        StaleFile: the image has vanished or changed since it was listed.
         ReadError: it cannot be read.
-        StoreError: it could not be read for as long as there was patience.
+        StoreError: the storage kept failing until the retries ran out.
     """
 
     def attempt() -> bytes:
@@ -41,14 +41,14 @@ def read(
 
     with naming(uri):
         try:
-            return _patiently(attempt, f"reading {uri}", patience_s)
+            return _retry_if_needed(attempt, f"reading {uri}", patience_s)
         except (FileNotFoundError, NotADirectoryError) as error:
-            raise versions.vanished(uri) from error
+            raise versions.vanished_error(uri) from error
 
 
 @contextmanager
 def naming(uri: str) -> Iterator[None]:
-    """Turn whatever a storage raises, which need not be an OSError, into a ReadError that names the file."""
+    """Turn an error of a storage into a ReadError that names the file. Not all errors of storages are OSErrors."""
     try:
         yield
     except Exception as error:
@@ -58,31 +58,31 @@ def naming(uri: str) -> Iterator[None]:
 
 
 def staleness(uri: str, expected_bytes: int, etag: str) -> Reason | None:
-    """Whether a listed image is gone or has changed, without reading it; None if it is as it was listed.
+    """Whether a listed image has vanished or changed, without reading it; None if it is unchanged.
 
     Raises:
-        OSError: it cannot be known.
+        OSError: the storage cannot be read.
     """
     return access_of(uri).staleness(uri, expected_bytes, etag)
 
 
-def is_corpus_there(uri: str, image_id: str) -> bool:
-    """Whether the corpus of an image exists and, as far as that can be asked, holds something."""
-    return access_of(uri).is_corpus_there(uri, image_id)
+def corpus_exists(uri: str, image_id: str) -> bool:
+    """Whether the corpus of an image exists and, if the storage can tell, is not empty."""
+    return access_of(uri).corpus_exists(uri, image_id)
 
 
 def first_byte(uri: str) -> None:
-    """Prove that an image can be opened and read from here, or raise OSError."""
+    """Read the first byte of an image; raises OSError if this machine cannot."""
     access_of(uri).first_byte(uri)
 
 
 def read_limit(size_bytes: int, limit_s: float) -> float:
-    """How long one read of so many bytes may take, seconds: a slow storage is not a dead one."""
+    """The time limit for reading a file of a size, seconds; long enough for a slow storage."""
     return limit_s + size_bytes / SLOWEST_BYTES_PER_S
 
 
-def _patiently(attempt: Callable[[], bytes], what: str, patience_s: float) -> bytes:
-    """Almost every read succeeds at once, and the retry policy alone costs as much as reading a small file."""
+def _retry_if_needed(attempt: Callable[[], bytes], what: str, patience_s: float) -> bytes:
+    """Try once without the retry policy, whose set-up costs as much as reading a small file; then retry with it."""
     try:
         return attempt()
     except Exception as error:

@@ -9,7 +9,7 @@ from functools import cache, partial
 from typing import TYPE_CHECKING
 
 from workers.corpus import fetch
-from workers.corpus.crew import TICK_S, Crew, answered, is_done, no_answer
+from workers.corpus.crew import TICK_S, Crew, is_done, no_answer, wait_for_answer
 from workers.corpus.trial import Patience, first_failure
 from workers.errors import ReadError, Reason
 from workers.host import log
@@ -167,7 +167,7 @@ def _check_mounted(vanished: Sequence["Row"], checked: int, limit: Limit) -> Non
     first, last = vanished[0], vanished[-1]
     if len(vanished) == checked >= UNMOUNTED:
         what = f"all {checked} images from {first.uri} to {last.uri} are gone; is their storage mounted?"
-    elif not answered(partial(_is_corpus_there, first), first.uri, limit):
+    elif not wait_for_answer(partial(_is_corpus_there, first), first.uri, limit):
         what = f"{first.uri} is gone, like all of its corpus; is its storage mounted?"
     else:
         return
@@ -176,7 +176,7 @@ def _check_mounted(vanished: Sequence["Row"], checked: int, limit: Limit) -> Non
 
 def _is_corpus_there(row: "Row") -> bool:
     with fetch.naming(row.uri):
-        return retried(partial(fetch.is_corpus_there, row.uri, row.image_id), f"looking for the corpus of {row.uri}")
+        return retried(partial(fetch.corpus_exists, row.uri, row.image_id), f"looking for the corpus of {row.uri}")
 
 
 def _readable(rows: Iterable["Row"]) -> list["Row"]:

@@ -1,4 +1,4 @@
-"""A corpus listed into a file. Takes a corpus spec, writes Parquet; notices a storage that fails or does not answer."""
+"""Listing of a corpus into a file. Takes a corpus spec, writes Parquet; detects a storage that fails or does not answer."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -8,7 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from workers.corpus import entries
-from workers.corpus.crew import answered
+from workers.corpus.crew import wait_for_answer
+from workers.corpus.entries import ListedImage
 from workers.errors import CorpusError
 from workers.host.hangs import Limit
 from workers.host.retrying import may_pass, reason
@@ -21,57 +22,57 @@ LISTED = pa.schema([field for field in MANIFEST if field.name != "removed"])
 
 @dataclass(eq=False)
 class Lister:
-    """Lists a corpus; called again it restarts.
+    """Lists a corpus. Every call starts from the beginning.
 
     Attributes:
-        corpus: what to list.
+        corpus: the corpus to list.
         target: file to write.
-        watch: is told the number of files found so far.
+        watch: called with the number of files listed so far.
         limit: how long the storage may be silent.
-        seen: files that all tries together have found.
+        total: number of files that all calls together have listed.
     """
 
     corpus: CorpusSpec
     target: Path
     watch: Callable[[int], None]
     limit: Limit
-    seen: int = 0
+    total: int = 0
 
     def __call__(self) -> int:
-        """Write the file; gives the number of files. A storage that has listed nothing yet is not waited for."""
+        """Write the file; gives the number of files. A failure before the first file is not worth a retry."""
         count = 0
         try:
-            pages = answered(self._pages, self.corpus.source, self.limit)
+            pages = wait_for_answer(self._pages, self.corpus.source, self.limit)
             with pq.ParquetWriter(self.target, LISTED) as writer:
-                while page := answered(lambda: next(pages, []), self.corpus.source, self.limit):
+                while page := wait_for_answer(lambda: next(pages, []), self.corpus.source, self.limit):
                     writer.write_table(pa.Table.from_pylist([vars(entry) for entry in page], schema=LISTED))
                     count += len(page)
                     self.watch(count)
         except Exception as error:
-            if not self.seen and may_pass(error):
+            if not self.total and may_pass(error):
                 raise self.refusal(error) from error
             raise
         return count
 
     def refusal(self, error: Exception) -> CorpusError:
-        """What is said of a corpus that cannot be listed."""
+        """The error for a corpus that cannot be listed."""
         place = getattr(error, "filename", None)
         return CorpusError(
             f"corpus {self.corpus.source!r} cannot be listed: {reason(error)}{f': {place}' if place else ''}"
         )
 
-    def _pages(self) -> Iterator[list[entries.Listed]]:
-        return _batched(self._entries(entries.listing(self.corpus, self.limit)), GROUP_ROWS)
+    def _pages(self) -> Iterator[list[ListedImage]]:
+        return _split(self._count(entries.listing(self.corpus, self.limit)), GROUP_ROWS)
 
-    def _entries(self, listing: Iterator[entries.Listed]) -> Iterator[entries.Listed]:
+    def _count(self, listing: Iterator[ListedImage]) -> Iterator[ListedImage]:
         for entry in listing:
-            self.seen += 1
+            self.total += 1
             yield entry
 
 
-def _batched(listing: Iterable[entries.Listed], size: int) -> Iterator[list[entries.Listed]]:
+def _split(listing: Iterable[ListedImage], size: int) -> Iterator[list[ListedImage]]:
     """The entries in lists of at most `size`."""
-    waiting: list[entries.Listed] = []
+    waiting: list[ListedImage] = []
     for entry in listing:
         waiting.append(entry)
         if len(waiting) == size:

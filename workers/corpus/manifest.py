@@ -1,7 +1,7 @@
-"""The frozen list of a corpus, whose row number is the image index. Takes a listing, gives Parquet and slices of it.
+"""Manifests: frozen lists of a corpus, whose row number is the image index. Takes a listing, gives Parquet and its rows.
 
-A first manifest is sorted by image_id. A later one keeps the rows that were there, appends new ones sorted, and marks
-those that vanished. DuckDB sorts and merges on disk, so memory does not grow with the number of images.
+The first manifest of a corpus is sorted by image_id. A later one keeps the existing rows, appends new ones in sorted
+order, and marks removed ones. DuckDB sorts and merges on disk, so memory does not grow with the number of images.
 """
 
 import hashlib
@@ -49,12 +49,12 @@ class Row:
 
 @dataclass(frozen=True)
 class Listing:
-    """What a corpus holds now, in a local file that lives as long as the `with` around it.
+    """The current content of a corpus, in a local file that exists until the end of the `with` block.
 
     Attributes:
-        images: files listed.
+        images: number of files listed.
         folder: temporary folder.
-        corpus: hash of source, label and group: what makes two listings comparable.
+        corpus: hash of source, label and group. Only listings with the same hash are comparable.
     """
 
     images: int
@@ -62,19 +62,19 @@ class Listing:
     corpus: str
 
     def commit(self, root: Root) -> str:
-        """Merge with the latest manifest of this corpus and freeze the result, unless its rows are the same.
+        """Merge with the latest manifest of this corpus, and commit the result unless its rows are the same.
 
-        Rows are compared, not files: another version of pyarrow writes the same rows as other bytes.
+        Rows are compared, not files: other versions of pyarrow write the same rows as other bytes.
 
         Returns:
-            The manifest's path under the root. Of two racing writers one creates the file and the other reads it.
+            The manifest's path under the root. Of two concurrent writers, one creates the file and the other reads it.
 
         Raises:
             DamagedFile: the latest manifest is damaged.
         """
         while True:
             latest = self.latest(root)
-            merged = self._merged(root, latest)
+            merged = self._merge_with(root, latest)
             if latest is not None and _same_rows(self.before, merged):
                 return latest
             number = 0 if latest is None else int(latest.rpartition("-")[2].removesuffix(".parquet")) + 1
@@ -82,7 +82,7 @@ class Listing:
             if root.create(rel, merged.read_bytes()):
                 return rel
 
-    def same_as(self, root: Root, rel: str) -> bool:
+    def matches(self, root: Root, rel: str) -> bool:
         """Whether the corpus still has the rows of a manifest.
 
         Raises:
@@ -90,25 +90,25 @@ class Listing:
         """
         if not root.exists(rel):
             raise DamagedFile(f"{root.path(rel)} is missing; {_WAY_OUT}")
-        merged = self._merged(root, rel)
+        merged = self._merge_with(root, rel)
         return _same_rows(self.before, merged)
 
     def missing(self, image_ids: Sequence[str]) -> list[str]:
-        """Those of some ids that are not listed, in their order."""
+        """The ids among `image_ids` that are not listed, in the given order."""
         known = set(self._ids().filter(pc.is_in(self._ids(), pa.array(image_ids, pa.string()))).to_pylist())
         return [image_id for image_id in image_ids if image_id not in known]
 
-    def some_ids(self) -> list[str]:
-        """The first few thousand ids, to name the nearest ones."""
-        return [str(each) for each in self._ids().slice(0, 5000).to_pylist()]
+    def first_ids(self) -> list[str]:
+        """The first 5,000 ids; error messages name the nearest of them."""
+        return [str(image_id) for image_id in self._ids().slice(0, 5000).to_pylist()]
 
     def versions(self, uris: Collection[str]) -> Iterator[tuple[str, int, str]]:
-        """Uri, size in bytes and etag of those of some files that are listed."""
+        """Uri, size in bytes and etag of the given files; files that are not listed are left out."""
         wanted = pa.array(uris, pa.string())
         with pq.ParquetFile(self.folder / "listed.parquet") as file:
             for batch in file.iter_batches(GROUP_ROWS, columns=["uri", "bytes", "etag"]):
-                here = batch.filter(pc.is_in(batch["uri"], wanted))
-                yield from zip(*(here[name].to_pylist() for name in ("uri", "bytes", "etag")), strict=True)
+                matches = batch.filter(pc.is_in(batch["uri"], wanted))
+                yield from zip(*(matches[name].to_pylist() for name in ("uri", "bytes", "etag")), strict=True)
 
     def _ids(self) -> pa.ChunkedArray:
         return pq.read_table(self.folder / "listed.parquet", columns=["image_id"])["image_id"]
@@ -123,10 +123,11 @@ class Listing:
 
     @property
     def before(self) -> Path:
-        """Local copy of the manifest that was merged last."""
+        """The local copy of the manifest that was merged last."""
         return self.folder / "before.parquet"
 
-    def _merged(self, root: Root, old: str | None) -> Path:
+    def _merge_with(self, root: Root, old: str | None) -> Path:
+        """Merge the listing with a manifest, or with an empty one; gives the local result."""
         if old is None:
             pq.write_table(MANIFEST.empty_table(), self.before)
         else:
@@ -140,18 +141,20 @@ class Listing:
 
 
 @contextmanager
-def listed(corpus: CorpusSpec, watch: Callable[[int], None], hang_s: float = fetch.READ_HANG_S) -> Iterator[Listing]:
+def list_corpus(
+    corpus: CorpusSpec, watch: Callable[[int], None], hang_s: float = fetch.READ_HANG_S
+) -> Iterator[Listing]:
     """List a corpus into a local temporary file.
 
     Args:
-        corpus: what to list.
-        watch: is told the number of files found so far.
+        corpus: the corpus to list.
+        watch: called with the number of files listed so far.
         hang_s: how long the storage may be silent, seconds.
 
     Raises:
-        CorpusError: it cannot be listed or holds no image.
+        CorpusError: the corpus cannot be listed or contains no image.
         ReadError: its storage does not answer.
-        StoreError: its storage failed, for as long as there was patience, after it had listed something.
+        StoreError: its storage listed some files, then kept failing until the retries ran out.
     """
     with tempfile.TemporaryDirectory(prefix="deconvoy-") as folder:
         lister = Lister(corpus, Path(folder) / "listed.parquet", watch, Limit(hang_s))
@@ -161,41 +164,41 @@ def listed(corpus: CorpusSpec, watch: Callable[[int], None], hang_s: float = fet
             raise lister.refusal(error) from error
         if not count:
             raise CorpusError(
-                f"corpus {corpus.source!r} holds no image: files end in .jpg .jpeg .png .webp .bmp .gif .tif .tiff"
+                f"corpus {corpus.source!r} contains no image; supported are .jpg .jpeg .png .webp .bmp .gif .tif .tiff"
             )
-        told = "\0".join((corpus.source, corpus.label, corpus.group))
-        yield Listing(count, Path(folder), hashlib.sha256(told.encode()).hexdigest()[:32])
+        key = "\0".join((corpus.source, corpus.label, corpus.group))
+        yield Listing(count, Path(folder), hashlib.sha256(key.encode()).hexdigest()[:32])
 
 
 def count(root: Root, rel: str) -> int:
-    """Rows of a manifest."""
-    with _opened(root, rel) as parquet:
+    """The number of rows of a manifest."""
+    with _open(root, rel) as parquet:
         return int(parquet.metadata.num_rows)
 
 
 def rows(root: Root, rel: str, start: int, stop: int) -> list[Row]:
-    """Rows [start, stop) of a manifest; only the row groups that hold them are read, the footer once per process.
+    """Rows [start, stop) of a manifest. Only their row groups are read, and the footer once per process.
 
     Raises:
-        DamagedFile: it is not what was written.
+        DamagedFile: the manifest is damaged.
     """
-    with _opened(root, rel) as parquet:
+    with _open(root, rel) as parquet:
         first, last = start // GROUP_ROWS, (max(stop, start + 1) - 1) // GROUP_ROWS
         groups = range(first, min(last + 1, parquet.num_row_groups))
         table = parquet.read_row_groups(list(groups))
-        held = min(parquet.metadata.num_rows - first * GROUP_ROWS, len(groups) * GROUP_ROWS)
-        if len(table) != held:
-            raise pa.ArrowInvalid(f"row groups {first} to {last} hold {len(table)} rows instead of {held}")
+        expected = min(parquet.metadata.num_rows - first * GROUP_ROWS, len(groups) * GROUP_ROWS)
+        if len(table) != expected:
+            raise pa.ArrowInvalid(f"row groups {first} to {last} have {len(table)} rows instead of {expected}")
         return _rows(table.slice(start - first * GROUP_ROWS, stop - start), start)
 
 
 def stream(root: Root, rel: str, step: int) -> Iterator[list[Row]]:
-    """Consecutive slices of `step` rows.
+    """All rows, in consecutive slices of `step` rows.
 
     Raises:
-        DamagedFile: it is not what was written.
+        DamagedFile: the manifest is damaged.
     """
-    with _opened(root, rel) as parquet:
+    with _open(root, rel) as parquet:
         start = 0
         for table in _slices(parquet, step):
             yield _rows(table, start)
@@ -203,23 +206,23 @@ def stream(root: Root, rel: str, step: int) -> Iterator[list[Row]]:
 
 
 @contextmanager
-def _opened(root: Root, rel: str) -> Iterator[pq.ParquetFile]:
-    """A manifest, whose pages are checked when they are read."""
+def _open(root: Root, rel: str) -> Iterator[pq.ParquetFile]:
+    """Open a manifest; the checksums of its pages are verified when they are read."""
     with damage.named(root.path(rel), _WAY_OUT, duckdb.Error), footers.opened(root, rel, _check_footer) as parquet:
         yield parquet
 
 
 def _check_footer(footer: pq.FileMetaData) -> None:
-    """Refuse other columns, or row groups without the rows that they should have: which group holds a row is computed."""
+    """Refuse other columns, and row groups of unexpected sizes: the group of a row is computed from the row's number."""
     if not footer.schema.to_arrow_schema().equals(MANIFEST):
         raise pa.ArrowInvalid("its columns are not those of a corpus manifest")
     sizes = [footer.row_group(number).num_rows for number in range(footer.num_row_groups)]
     if sum(sizes) != footer.num_rows or any(size != GROUP_ROWS for size in sizes[:-1]):
-        raise pa.ArrowInvalid(f"its footer counts {footer.num_rows} rows, its row groups hold {sum(sizes)}")
+        raise pa.ArrowInvalid(f"its footer counts {footer.num_rows} rows, its row groups have {sum(sizes)}")
 
 
 def _check_pages(local: Path) -> None:
-    """Read a copy of a manifest whole, since DuckDB checks no page."""
+    """Read all pages of a local manifest, because DuckDB does not verify checksums."""
     with pq.ParquetFile(local, page_checksum_verification=True) as parquet:
         _check_footer(parquet.metadata)
         for _ in _slices(parquet, GROUP_ROWS):
@@ -234,10 +237,10 @@ def _same_rows(one: Path, other: Path) -> bool:
 
 
 def _slices(parquet: pq.ParquetFile, step: int) -> Iterator[pa.Table]:
-    """All rows, in tables of `step` rows; the last one may have fewer.
+    """All rows, in tables of `step` rows; the last may have fewer.
 
     Raises:
-        ArrowInvalid: the pages hold another number of rows than the footer counts.
+        ArrowInvalid: the number of rows in the pages differs from the footer's.
     """
     waiting, count = MANIFEST.empty_table(), 0
     for batch in parquet.iter_batches(batch_size=max(step, GROUP_ROWS)):
@@ -247,7 +250,7 @@ def _slices(parquet: pq.ParquetFile, step: int) -> Iterator[pa.Table]:
             yield waiting.slice(0, step)
             waiting = waiting.slice(step)
     if count != parquet.metadata.num_rows:
-        raise pa.ArrowInvalid(f"it holds {count} rows, its footer counts {parquet.metadata.num_rows}")
+        raise pa.ArrowInvalid(f"it has {count} rows, its footer counts {parquet.metadata.num_rows}")
     if len(waiting):
         yield waiting
 

@@ -1,4 +1,4 @@
-"""Today's listing merged with an earlier manifest. Takes two Parquet files, writes a third; memory stays flat."""
+"""Merging of a listing with an earlier manifest. Takes two Parquet files, writes a third, in constant memory."""
 
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,8 @@ import pyarrow.parquet as pq
 
 from workers.store.tables.shared import MANIFEST
 
-# Rows that were there keep their place, with today's bytes and etag; new ones follow by image_id; `now` may be null.
+# Existing rows keep their place and get the listing's bytes and etag; new rows follow, sorted by image_id. Rows that the
+# listing does not have are marked as removed.
 _MERGE = """
     SELECT
         coalesce(now.image_id, old.image_id) AS image_id,
@@ -32,10 +33,10 @@ def merge(before: Path, now: Path, target: Path, group_rows: int) -> None:
     Args:
         before: the earlier manifest.
         now: the listing.
-        target: written; has the columns of a manifest.
-        group_rows: rows of each of its row groups but the last.
+        target: file to write, with the columns of a manifest.
+        group_rows: rows per row group; the last may have fewer.
     """
-    with duckdb.connect(config=_frugal(target.parent)) as database:
+    with duckdb.connect(config=_low_memory(target.parent)) as database:
         reader = database.sql(_MERGE, params=[str(before), str(now)]).to_arrow_reader(group_rows)
         with pq.ParquetWriter(
             target, MANIFEST, compression="ZSTD", write_page_checksum=True, use_dictionary=False
@@ -50,7 +51,7 @@ def merge(before: Path, now: Path, target: Path, group_rows: int) -> None:
                 writer.write_table(waiting.combine_chunks(), row_group_size=group_rows)
 
 
-def _frugal(scratch: Path) -> dict[str, Any]:
+def _low_memory(scratch: Path) -> dict[str, Any]:
     return {
         "memory_limit": "384MB",
         "threads": 1,

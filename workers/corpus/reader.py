@@ -1,7 +1,7 @@
-"""From manifest rows to batches of model inputs. Takes rows, gives uint8 batches on a fixed grid, decoded beside the caller.
+"""From manifest rows to batches of model inputs. Takes rows, gives uint8 batches on a fixed grid, decoded in threads.
 
-Memory is bounded in bytes, whatever the images. What a file takes undecoded is known from its row, what its pixels take
-from its header; a thread waits until so much is free, and drops the pixels once the model's input is made of them.
+Memory is bounded in bytes, for any images. The row gives the size of a file, and the file's header the size of its
+pixels. A thread waits until that much memory is free, and drops the pixels once it has made the model's input.
 """
 
 import hashlib
@@ -28,9 +28,9 @@ from workers.host.retrying import patience
 from workers.host.steady import SteadyClock
 from workers.spec.parts import LimitsSpec
 
-FILES_BYTES = 256 << 20  # read and not decoded yet
-PIXELS_BYTES = 1 << 30  # decoded, and what decoding takes beside that
-AHEAD_BYTES = 256 << 20  # model inputs that wait for the model
+FILES_BYTES = 256 << 20  # for files that are read but not yet decoded
+PIXELS_BYTES = 1 << 30  # for decoded pixels, and the memory of the decoders
+AHEAD_BYTES = 256 << 20  # for model inputs that wait for the model
 
 Prepare = Callable[[Pixels], Tensor]
 Decode = Callable[[bytes, LimitsSpec, Claim], Pixels]
@@ -38,7 +38,7 @@ Decode = Callable[[bytes, LimitsSpec, Claim], Pixels]
 
 @dataclass(frozen=True)
 class ImageRecord:
-    """What is known of an image that was read."""
+    """The properties of an image that was read."""
 
     image_index: int
     width: int
@@ -64,8 +64,8 @@ class Picture:
     """One image, ready for the model.
 
     Attributes:
-        record: what is known of it.
-        preview: a small copy, encoded; None where nobody asked for one.
+        record: its properties.
+        preview: a small encoded copy; None if not requested.
         prepared: uint8 (3, crop, crop), the model's input before normalisation.
     """
 
@@ -76,11 +76,11 @@ class Picture:
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Images of one stretch of the grid, and those of them that could not be used.
+    """The images of one batch of the grid.
 
     Attributes:
-        pictures: the images, in order; may be none.
-        rejects: the others, in order.
+        pictures: images that can be used, in order; may be empty.
+        rejects: images that cannot be used, in order.
     """
 
     pictures: tuple[Picture, ...]
@@ -88,7 +88,7 @@ class Batch:
 
     @property
     def records(self) -> tuple[ImageRecord, ...]:
-        """What is known of the images."""
+        """The properties of the pictures."""
         return tuple(picture.record for picture in self.pictures)
 
     def pixels(self) -> Tensor:
@@ -96,27 +96,27 @@ class Batch:
         return torch.stack([picture.prepared for picture in self.pictures])
 
 
-def nothing_beside(height: int, width: int) -> int:
-    """The memory that is needed where only small pictures are made."""
+def no_extra_bytes(height: int, width: int) -> int:
+    """The additional memory of options that make only small pictures."""
     del height, width
     return 0
 
 
 @dataclass(frozen=True, eq=False)
 class ReadOptions:
-    """How to read.
+    """Options for reading.
 
     Attributes:
-        limits: what one file may cost.
-        threads: decoding threads.
-        ahead: images decoded or being decoded before they are asked for.
-        hang_s: a decode that takes longer hangs, seconds; see `WorkLimit`.
-        read_hang_s: a read that takes longer hangs, seconds.
-        patience_s: how long failed reads are tried again, seconds.
-        verdicts: by image index, files known to crash or hang a decoder, or to be stale; they are not touched.
-        preview: makes a small copy of an upright image, encoded.
-        beside_bytes: memory beside the pixels that `prepare` and `preview` need for a height and a width.
-        decode: decoder.
+        limits: the largest accepted file and image.
+        threads: number of decoding threads.
+        ahead: number of images to decode ahead of the caller.
+        hang_s: a decode that takes longer counts as hanging, seconds; see `WorkLimit`.
+        read_hang_s: a read that takes longer counts as hanging, seconds.
+        patience_s: how long failed reads are retried, seconds.
+        verdicts: by image index, files known to crash or hang a decoder, or to be stale; they are not read.
+        preview: makes a small encoded copy of an upright image.
+        extra_bytes: memory that `prepare` and `preview` need in addition to the pixels, by height and width.
+        decode: the decoder.
     """
 
     limits: LimitsSpec
@@ -127,46 +127,46 @@ class ReadOptions:
     patience_s: float = field(default_factory=patience)
     verdicts: Mapping[int, Verdict] = field(default_factory=dict)
     preview: Callable[[Pixels], bytes] | None = None
-    beside_bytes: Callable[[int, int], int] = nothing_beside
+    extra_bytes: Callable[[int, int], int] = no_extra_bytes
     decode: Decode = decode.decode
 
 
 def ahead(size: int, input_bytes: int) -> int:
-    """How many images to read ahead for batches of `size` images: as many again, if so many model inputs are not too much."""
+    """The number of images to read ahead for batches of `size` images: two batches, or fewer to stay in AHEAD_BYTES."""
     return min(2 * size, max(2, AHEAD_BYTES // input_bytes))
 
 
 def batches(rows: Iterable[Row], size: int, prepare: Prepare, options: ReadOptions) -> Iterator[Batch]:
     """Read rows in batches on the manifest's grid.
 
-    A batch is rows [i size, (i + 1) size) of what is given, less removed and rejected ones: never by arrival, since the
-    numbers of a forward pass can depend on its batch.
+    Batch i consists of rows [i size, (i + 1) size), without removed and rejected images. It never depends on the order in
+    which images finish decoding, because the numbers of a forward pass can depend on its batch.
 
     Args:
-        rows: rows of the manifest; the first one lies on the grid.
+        rows: rows of the manifest, starting at a multiple of `size`.
         size: rows per batch.
         prepare: resizes and crops one image; may raise Rejected.
-        options: how to read.
+        options: options for reading.
 
     Raises:
-        StaleImage: a file is gone, or is not the one that was listed.
+        StaleImage: a file has vanished or changed since it was listed.
         ReadError: a file cannot be read, or its storage does not answer.
-        StoreError: a storage kept failing.
-        DecoderHang: a decoder did not come back.
+        StoreError: a storage kept failing until the retries ran out.
+        DecoderHang: a decoder did not return in time.
     """
     items = _in_order(iter(rows), _Decoding(prepare, options))
     pending = iter(items)
     try:
-        while stretch := list(islice(pending, size)):
-            pictures = tuple(item for item in stretch if isinstance(item, Picture))
-            rejects = tuple(item for item in stretch if isinstance(item, Reject))
+        while group := list(islice(pending, size)):
+            pictures = tuple(item for item in group if isinstance(item, Picture))
+            rejects = tuple(item for item in group if isinstance(item, Reject))
             yield Batch(pictures, rejects)
     finally:
         items.close()
 
 
 class _Decoding:
-    """What the threads of one reader share."""
+    """The state that the threads of one reader share."""
 
     def __init__(self, prepare: Prepare, options: ReadOptions) -> None:
         self.prepare, self.options = prepare, options
@@ -175,32 +175,33 @@ class _Decoding:
 
 
 class _Image:
-    """One image on its way through a decoding thread. While it waits for memory neither its read nor its decoder hangs."""
+    """One image in a decoding thread. Time that it waits for memory does not count against its limits."""
 
     def __init__(self, row: Row, decoding: _Decoding) -> None:
         self._row, self._shared, self._options = row, decoding, decoding.options
         self._limit: tuple[Limit | WorkLimit, DeconvoyError] | None = None
 
     def is_stuck(self) -> bool:
-        """Whether the thread does not come back; to be asked about once a second."""
+        """Whether the current limit is exceeded; to be called about once a second."""
         limit = self._limit
         return limit is not None and limit[0].is_over()
 
     def check(self) -> None:
-        """Raise what is the matter if the thread is stuck."""
+        """Raise the limit's error if the limit is exceeded."""
         limit = self._limit
         if limit and limit[0].is_over():
             raise limit[1]
 
     def run(self) -> Picture | Reject:
-        refusal = self._refused()
+        """Read, decode and prepare the image."""
+        refusal = self._refusal()
         if refusal:
             return refusal
-        with self._shared.files.lent(self._row.bytes), ExitStack() as held:
+        with self._shared.files.reserve(self._row.bytes), ExitStack() as memory:
             try:
                 data = self._read()
                 self._limit_decoder()
-                return self._picture(data, held)
+                return self._decode(data, memory)
             except Rejected as rejected:
                 return Reject(self._row.image_index, self._row.bytes, rejected.reason, rejected.detail)
             except StaleFile as stale:
@@ -216,15 +217,15 @@ class _Image:
 
         return fetch.read(row.uri, row.bytes, row.etag, self._options.patience_s, begin)
 
-    def _picture(self, data: bytes, held: ExitStack) -> Picture:
-        """Decode; the memory that pixels need is held until the end of `held`."""
+    def _decode(self, data: bytes, memory: ExitStack) -> Picture:
+        """Decode and prepare; the memory of the pixels is reserved until `memory` closes."""
         options = self._options
 
         def claim(height: int, width: int, working_bytes: int) -> None:
             self._limit = None
-            needed = max(working_bytes, decode.RGB_BYTES * height * width + options.beside_bytes(height, width))
-            held.enter_context(self._shared.pixels.lent(needed))
-            held.callback(self._shared.heap.freed, needed)
+            needed = max(working_bytes, decode.RGB_BYTES * height * width + options.extra_bytes(height, width))
+            memory.enter_context(self._shared.pixels.reserve(needed))
+            memory.callback(self._shared.heap.count_freed, needed)
             self._limit_decoder()
 
         pixels = options.decode(data, options.limits, claim)
@@ -240,7 +241,8 @@ class _Image:
         limit = WorkLimit(self._options.hang_s, thread_cpu(), self._shared.clock)
         self._limit = limit, DecoderHang(self._row.image_index)
 
-    def _refused(self) -> Reject | None:
+    def _refusal(self) -> Reject | None:
+        """The reject of an image that need not be read."""
         row, limits = self._row, self._options.limits
         verdict = self._options.verdicts.get(row.image_index)
         if row.refused:
@@ -275,7 +277,7 @@ def _in_order(rows: Iterator[Row], decoding: _Decoding) -> Generator[Picture | R
 
 
 def _first(waiting: Waiting, options: ReadOptions) -> Picture | Reject | None:
-    """The result of the first image, once it is there; every image is watched meanwhile, for one may hold what others need."""
+    """Wait for the result of the first image. All images are checked meanwhile: a stuck one may hold memory that others need."""
     future = waiting[0][1]
     tick_s = min(TICK_S, options.hang_s, options.read_hang_s)
     while future and not is_done(future, tick_s):

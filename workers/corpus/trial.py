@@ -1,4 +1,4 @@
-"""Decode files where nothing can be harmed. Takes rows, decodes them in a fresh process, says at which one it dies or hangs."""
+"""Trial decoding in a fresh process. Takes rows, decodes them, gives the row at which the process dies or hangs."""
 
 import multiprocessing
 import signal
@@ -26,11 +26,11 @@ STARTING, READING, DECODING, DONE = "starting", "reading", "decoding", "done"
 
 @dataclass(frozen=True)
 class Patience:
-    """How long a process may take.
+    """The time limits of a process.
 
     Attributes:
-        hang_s: a decode that takes longer hangs, seconds; see `WorkLimit`.
-        read_hang_s: a read that takes longer hangs, seconds.
+        hang_s: a decode that takes longer counts as hanging, seconds; see `WorkLimit`.
+        read_hang_s: a read that takes longer counts as hanging, seconds.
     """
 
     hang_s: float
@@ -42,9 +42,9 @@ class Failure:
     """Where and how a process failed.
 
     Attributes:
-        position: of the row that it was decoding.
-        reason: it crashed or hung; None if it was killed by SIGKILL, which is not the decoder's doing.
-        detail: how.
+        position: position of the row that it was decoding.
+        reason: whether it crashed or hung; None if SIGKILL ended it, for which the decoder is not to blame.
+        detail: a description.
     """
 
     position: int
@@ -53,11 +53,11 @@ class Failure:
 
 
 def first_failure(rows: Sequence["Row"], limits: LimitsSpec, patience: Patience, decode: str) -> Failure | None:
-    """The first row at which a process that decodes them in order dies or hangs.
+    """Decode rows in order, in a fresh process; gives the first row at which it dies or hangs.
 
     Raises:
-        ReadError: a file cannot be read, or its storage does not answer: that says nothing about the decoder.
-        StoreError: a storage kept failing.
+        ReadError: a file cannot be read, or its storage does not answer, so nothing is known about the decoder.
+        StoreError: a storage kept failing until the retries ran out.
         RunStopped: the process did not start.
     """
     with _Child(rows, limits, decode) as child:
@@ -73,11 +73,11 @@ def first_failure(rows: Sequence["Row"], limits: LimitsSpec, patience: Patience,
 
 
 class _Child:
-    """A fresh process that decodes rows and says what it is about to do.
+    """A fresh process that decodes rows and reports each phase before it begins.
 
     Attributes:
-        phase: what it does.
-        position: of the row to which it does that.
+        phase: the current phase.
+        position: position of the current row.
     """
 
     def __init__(self, rows: Sequence["Row"], limits: LimitsSpec, decode: str) -> None:
@@ -97,52 +97,52 @@ class _Child:
         self._ours.close()
 
     def limit(self, patience: Patience) -> Limit | WorkLimit:
-        """How long the phase may take."""
+        """The time limit of the current phase."""
         if self.phase == READING:
             return Limit(fetch.read_limit(self._rows[self.position].bytes, patience.read_hang_s))
         limit_s = patience.hang_s if self.phase == DECODING else START_S
         return WorkLimit(limit_s, _cpu_of(self._process.pid or 0))
 
     def advance(self, limit: Limit | WorkLimit) -> bool:
-        """Wait for the next phase; False if this one takes too long. EOFError if the process has ended."""
+        """Wait for the next phase; False if the limit is exceeded. Raises EOFError if the process has ended."""
         while not self._ours.poll(min(TICK_S, limit.limit_s)):
             if limit.is_over():
                 return False
-        told = self._ours.recv()
-        if isinstance(told, BaseException):
-            raise told
-        self.phase, self.position = told
+        message = self._ours.recv()
+        if isinstance(message, BaseException):
+            raise message
+        self.phase, self.position = message
         return True
 
     def crash(self) -> Failure | None:
-        """What it means that the process has ended; None if it was killed before it came to any row."""
+        """The failure of a process that has ended; None if it was killed before the first row."""
         self._process.join()
         code = self._process.exitcode or 0
-        if code == -signal.SIGKILL:  # by the kernel, for want of memory, or by a person
+        if code == -signal.SIGKILL:  # sent by the kernel when memory runs out, or by a user
             return None if self.phase == STARTING else Failure(self.position, None, "its process was killed")
         how = f"signal {-code}" if code < 0 else f"exit code {code}"
         if self.phase != DECODING:
-            raise RunStopped(f"the process that tries images alone ended while {self.phase} ({how})")
+            raise RunStopped(f"the process for trial decoding ended while {self.phase} ({how})")
         return Failure(self.position, Reason.DECODER_CRASH, f"the decoder ends its process ({how})")
 
     def hang(self, patience: Patience) -> Failure:
-        """What it means that the process takes too long."""
+        """The failure of a process that exceeds a limit."""
         if self.phase == READING:
             raise no_answer(self._rows[self.position].uri, patience.read_hang_s)
         if self.phase != DECODING:
-            raise RunStopped(f"the process that tries images alone has not started within {START_S:g} s")
+            raise RunStopped(f"the process for trial decoding has not started within {START_S:g} s")
         return Failure(self.position, Reason.DECODER_HANG, f"the decoder is not done after {patience.hang_s:g} s")
 
 
 def _cpu_of(pid: int) -> Callable[[], float]:
-    """CPU time of a process, seconds."""
+    """A function that reads the CPU time of a process, seconds."""
     last = 0.0
 
     def read() -> float:
         nonlocal last
         try:
             times = psutil.Process(pid).cpu_times()
-        except psutil.Error:  # it has ended
+        except psutil.Error:  # the process has ended
             return last
         last = times.user + times.system
         return last
@@ -155,7 +155,7 @@ def _decode_all(rows: Sequence["Row"], limits: LimitsSpec, decode: str, progress
     run = getattr(import_module(module), function)
     try:
         for position, row in enumerate(rows):
-            data = _data(row, position, limits, progress)
+            data = _read(row, position, limits, progress)
             progress.send((DECODING, position))
             try:
                 run(data, limits)
@@ -166,8 +166,8 @@ def _decode_all(rows: Sequence["Row"], limits: LimitsSpec, decode: str, progress
         progress.send(error)
 
 
-def _data(row: "Row", position: int, limits: LimitsSpec, progress: Connection) -> bytes:
-    """A file's bytes; none of one that the reader would not decode."""
+def _read(row: "Row", position: int, limits: LimitsSpec, progress: Connection) -> bytes:
+    """The bytes of a file; empty if the reader would refuse the file without decoding it."""
     if row.bytes > limits.bytes:
         return b""
 
@@ -176,5 +176,5 @@ def _data(row: "Row", position: int, limits: LimitsSpec, progress: Connection) -
 
     try:
         return fetch.read(row.uri, row.bytes, row.etag, patience(), begin)
-    except StaleFile:  # the scan finds that out by itself
+    except StaleFile:  # the scan reports it
         return b""

@@ -1,4 +1,4 @@
-"""When waiting is over. Takes a limit, and a thread's or process's CPU time; says whether what it does still gets anywhere."""
+"""Time limits that detect hangs. Takes a limit and the CPU time of a thread or process, tells whether it is exceeded."""
 
 import threading
 import time
@@ -7,17 +7,17 @@ from contextlib import contextmanager, suppress
 
 from workers.host.steady import SteadyClock
 
-# Where a CPU is shared or capped, a decode may take so many times longer.
+# A decode on a shared or capped CPU may take this many times longer.
 STARVED = 20.0
-PROGRESS_S = 0.01  # of CPU time; less is noise
+PROGRESS_S = 0.01  # least CPU time that counts as progress; less is noise
 
 
 class Limit:
-    """A limit on elapsed time, of which a process that is stopped uses nothing.
+    """A limit on elapsed time. Time in which the process is stopped does not count.
 
     Args:
         limit_s: seconds from now.
-        clock: of the process that waits.
+        clock: the clock of the waiting process.
     """
 
     def __init__(self, limit_s: float, clock: Callable[[], float] | None = None) -> None:
@@ -26,36 +26,36 @@ class Limit:
         self._began = self._clock()
 
     def restart(self) -> None:
-        """Restart the time."""
+        """Start the time again from zero."""
         self._began = self._clock()
 
     def is_over(self) -> bool:
-        """Whether the time is up; to be asked at least once a second."""
+        """Whether the limit is exceeded; to be called at least once a second."""
         return self._clock() - self._began > self.limit_s
 
     @contextmanager
-    def extended(self, limit_s: float) -> Iterator[None]:
-        """Allow at least so many seconds in the block, for one question whose answer may be very long."""
-        usual_s = self.limit_s
-        self.limit_s = max(usual_s, limit_s)
+    def extend(self, limit_s: float) -> Iterator[None]:
+        """Raise the limit to at least `limit_s` seconds in a `with` block, for one request with a very long answer."""
+        original_s = self.limit_s
+        self.limit_s = max(original_s, limit_s)
         self.restart()
         try:
             yield
         finally:
             self.restart()
-            self.limit_s = usual_s
+            self.limit_s = original_s
 
 
 class WorkLimit:
-    """A limit on work: what is only starved of CPU time does not hang.
+    """A limit on work. Work that only waits for a CPU does not exceed it.
 
-    Work hangs when it has used `limit_s` of CPU time, when it has used none for `limit_s` of elapsed time, or when
-    it has taken 20 times that however little it was given.
+    The limit is exceeded by `limit_s` of CPU time, by `limit_s` of elapsed time without use of the CPU, or by 20 times
+    `limit_s` of elapsed time in any case.
 
     Args:
         limit_s: seconds.
-        cpu_s: CPU time used by what works, seconds.
-        clock: of the process that waits.
+        cpu_s: reads the CPU time of the worker, seconds.
+        clock: the clock of the waiting process.
     """
 
     def __init__(self, limit_s: float, cpu_s: Callable[[], float], clock: Callable[[], float] | None = None) -> None:
@@ -66,7 +66,7 @@ class WorkLimit:
         self._first_s = self._last_s = cpu_s()
 
     def is_over(self) -> bool:
-        """Whether it hangs; to be asked at least once a second."""
+        """Whether the limit is exceeded; to be called at least once a second."""
         now, used_s = self._clock(), self._cpu_s()
         if used_s - self._last_s >= PROGRESS_S:
             self._last_s, self._moved = used_s, now
@@ -75,7 +75,7 @@ class WorkLimit:
 
 
 def thread_cpu() -> Callable[[], float]:
-    """The CPU time of the thread that calls this, in seconds, for any thread to read."""
+    """A function that reads the CPU time of the calling thread, seconds; any thread may call it."""
     clock, last = time.pthread_getcpuclockid(threading.get_ident()), 0.0
 
     def read() -> float:

@@ -1,7 +1,7 @@
-"""Logs. Takes lines and what they are about, writes each as one line of text or of JSON to standard error.
+"""Logs. Takes messages and fields, writes each message as one line of text or JSON to standard error.
 
-This is the one place that sets logging up. Fields are plain values: run, attempt, shard, result, node; request, route, status,
-the name of a key. Nobody gives a secret to it.
+This is the only place that configures logging. Fields are plain values: run, attempt, shard, result, node; request, route,
+status, the name of a key. Secrets are never logged.
 """
 
 import json
@@ -24,7 +24,7 @@ _LOGGER = logging.getLogger("deconvoy")
 
 
 class Form(StrEnum):
-    """How a line is written: for people, or for programs, which are told more."""
+    """The format of a line. Only JSON contains the fields."""
 
     TEXT = "text"
     JSON = "json"
@@ -32,59 +32,59 @@ class Form(StrEnum):
 
 @dataclass(frozen=True)
 class Log:
-    """Writes lines about something.
+    """Writes log lines with common fields.
 
     Attributes:
-        about: fields of every line.
+        about: the fields of every line.
     """
 
     about: Mapping[str, object] = field(default_factory=dict)
 
     def to(self, **more: object) -> Self:
-        """The same log about something narrower."""
+        """A log with additional fields."""
         return type(self)({**self.about, **more})
 
     def say(self, line: str, level: int = INFO, *, error: BaseException | None = None, **more: object) -> None:
-        """Write one line, with the traceback of an error if one is given."""
+        """Write one line, with the traceback of `error` if given."""
         _LOGGER.log(level, "%s", line, exc_info=error, extra={"fields": {**self.about, **more}})
 
 
 class _Handler(logging.StreamHandler):  # type: ignore[type-arg]
-    """Ours, to be told from those of others."""
+    """A class of its own, so that `set_up` recognises its earlier handler."""
 
 
 class _Text(logging.Formatter):
-    """Time, a level that is worth a word, and the line; the fields are for programs."""
+    """Formats a record as text: the time, the level if above INFO, and the message, without fields."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line, and a traceback below it."""
+        """One line, followed by a traceback if there is one."""
         level = f"{record.levelname.lower()}: " if record.levelno > INFO else ""
         line = f"{_time(record, 'seconds')} {level}{one_line(record.getMessage())}"
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
 
 class _Json(logging.Formatter):
-    """One object of JSON in ASCII, so that nothing in a name ends the line."""
+    """Formats a record as one JSON object in ASCII, so that no name can end the line."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line, a traceback included."""
-        told = {
+        """One line, including any traceback."""
+        entry = {
             "time": _time(record, "milliseconds"),
             "level": record.levelname.lower(),
             "message": record.getMessage(),
         }
         if record.name != _LOGGER.name:
-            told["logger"] = record.name
+            entry["logger"] = record.name
         if record.exc_info:
-            told["exception"] = self.formatException(record.exc_info)
-        return json.dumps({**told, **{key: value for key, value in _fields(record) if key not in told}}, default=str)
+            entry["exception"] = self.formatException(record.exc_info)
+        return json.dumps({**entry, **{key: value for key, value in _fields(record) if key not in entry}}, default=str)
 
 
 def set_up(form: str | None = None) -> None:
-    """Let this process log: its own lines, and warnings of the libraries that it uses.
+    """Configure this process's logs: its own lines, and warnings of libraries.
 
     Args:
-        form: text or json; what the environment says without it, and text if that says nothing.
+        form: text or json; by default the environment's, else text.
 
     Raises:
         UsageError: it is neither.
@@ -92,22 +92,22 @@ def set_up(form: str | None = None) -> None:
     chosen = form or os.environ.get(FORMAT) or Form.TEXT
     if chosen not in list(Form):
         raise UsageError(f"log format {chosen!r} is neither text nor json")
-    handler, everyone = _Handler(sys.stderr), logging.getLogger()
+    handler, root_logger = _Handler(sys.stderr), logging.getLogger()
     handler.setFormatter(_Json() if chosen == Form.JSON else _Text())
-    for before in [each for each in everyone.handlers if isinstance(each, _Handler)]:
-        everyone.removeHandler(before)
-    everyone.addHandler(handler)
+    for earlier in [other for other in root_logger.handlers if isinstance(other, _Handler)]:
+        root_logger.removeHandler(earlier)
+    root_logger.addHandler(handler)
     _LOGGER.setLevel(DEBUG if chosen == Form.JSON else INFO)
     sys.excepthook = _uncaught if chosen == Form.JSON else sys.__excepthook__
 
 
 def form() -> Form:
-    """How this process writes."""
+    """The log format of this process."""
     return Form.JSON if _LOGGER.level == DEBUG else Form.TEXT
 
 
 def one_line(text: str) -> str:
-    """Text in which nothing ends a line or steers a terminal: what cannot be printed is escaped."""
+    """The text with unprintable characters escaped, so that it cannot end a line or control a terminal."""
     return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
 
 
@@ -116,8 +116,8 @@ def _time(record: logging.LogRecord, unit: str) -> str:
 
 
 def _fields(record: logging.LogRecord) -> list[tuple[str, object]]:
-    found: Mapping[str, object] = getattr(record, "fields", {})
-    return list(found.items())
+    fields: Mapping[str, object] = getattr(record, "fields", {})
+    return list(fields.items())
 
 
 def _uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

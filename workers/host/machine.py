@@ -1,20 +1,20 @@
-"""What a machine does to a program. Takes an error, gives one line for a person, or nothing where it is a bug."""
+"""Errors of the machine: disk, network, memory. Takes an error, gives one line, or None if the error is a bug."""
 
 import errno
 
 
-def trouble(error: BaseException) -> str | None:
-    """What the disk, the network or the memory did, in one line; None for anything else, which is a bug and shows where it is.
+def explain(error: BaseException) -> str | None:
+    """The error in one line if the disk, the network or the memory caused it.
 
-    A broken pipe is None too: whoever read has left, and wants to hear nothing.
+    None for all other errors: they are bugs, and need their traceback. None for a broken pipe too, as the reader has left.
     """
-    error = getattr(error, "cause", error)  # Ray wraps what an actor raised
+    error = getattr(error, "cause", error)  # Ray wraps the errors of actors
     if isinstance(error, MemoryError):
-        return "out of memory; close other programs, or use a machine with more"
+        return "out of memory; close other programs, or use a machine with more memory"
     if isinstance(error, RecursionError):
         return "a file or an argument is nested too deeply"
     if not isinstance(error, OSError) or error.errno == errno.EPIPE:
         return None
     place = f"{error.filename!r}: " if error.filename is not None else ""
-    more = "; free some and run the same command again" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
-    return f"{place}{error.strerror or error}{more}"
+    advice = "; free some and run the same command again" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+    return f"{place}{error.strerror or error}{advice}"

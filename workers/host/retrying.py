@@ -1,4 +1,4 @@
-"""The one retry policy for storage. Takes something to do at a store, gives its result, or one error after minutes of trying."""
+"""The only retry policy for storage. Takes an operation on a store, gives its result, or an error after minutes of retries."""
 
 import errno
 import os
@@ -11,11 +11,11 @@ from workers.errors import DeconvoyError, StoreError, UsageError
 from workers.host import log
 
 PATIENCE = "DECONVOY_STORE_PATIENCE_S"
-PATIENCE_S = 300.0  # a store that restarts, throttles, or loses its network comes back within minutes
+PATIENCE_S = 300.0  # stores recover from restarts, throttling and network failures within minutes
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 20.0
 
-# What the next try would only meet again: the file, the name, the permission, the space.
+# Errors that a retry cannot fix: of the file, its name, its permissions, or the space on disk.
 LASTING = frozenset(
     {errno.ENOENT, errno.EEXIST, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.ENOTEMPTY, errno.ENOSPC}
     | {
@@ -35,32 +35,32 @@ Result = TypeVar("Result")
 
 
 def patience() -> float:
-    """Seconds for which jobs try a store that fails.
+    """How long jobs retry a failing store, seconds.
 
     Raises:
-        UsageError: the environment holds something that is not a number of seconds.
+        UsageError: the environment variable is not a number of seconds.
     """
-    given = os.environ.get(PATIENCE) or str(PATIENCE_S)
+    value = os.environ.get(PATIENCE) or str(PATIENCE_S)
     try:
-        seconds = float(given)
+        seconds = float(value)
     except ValueError:
         seconds = -1.0
     if not 0 <= seconds < float("inf"):
-        raise UsageError(f"{PATIENCE}={given!r} is not a number of seconds; 300 is the default, 0 never tries again")
+        raise UsageError(f"{PATIENCE}={value!r} is not a number of seconds; the default is 300, and 0 disables retries")
     return seconds
 
 
 def retried(act: Callable[[], Result], what: str, patience_s: float | None = None) -> Result:
-    """Do something at a store; what may pass by itself is tried again, ever less often.
+    """Run an operation on a store, and retry failures that may pass, at growing intervals.
 
     Args:
-        act: does it; may run more than once.
-        what: what it does, for the log and the error: `reading s3://bucket/a.jpg`.
-        patience_s: seconds after which no further try begins, 0 tries once; without it what `patience` says.
+        act: the operation; may run more than once.
+        what: its description for the log and the error, such as `reading s3://bucket/a.jpg`.
+        patience_s: seconds after which no further attempt begins; 0 tries once; by default `patience`.
 
     Raises:
         StoreError: the store still fails.
-        OSError: what would not pass by itself, such as a missing file.
+        OSError: a retry cannot help, for example because a file is missing.
     """
     limit_s = patience() if patience_s is None else patience_s
     if limit_s <= 0:
@@ -76,7 +76,7 @@ def retried(act: Callable[[], Result], what: str, patience_s: float | None = Non
 
 
 def may_pass(error: BaseException) -> bool:
-    """Whether trying again may help: the store's own failures, of whatever type; stores raise what they like."""
+    """Whether a retry may help. Stores raise errors of many types, so every error that is not known to last counts."""
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno not in LASTING
     if isinstance(
@@ -87,15 +87,15 @@ def may_pass(error: BaseException) -> bool:
 
 
 def reason(error: BaseException) -> str:
-    """What an error says, in one line, without its traceback."""
-    spoken = error.strerror if isinstance(error, OSError) else None
-    lines = (spoken or str(error)).strip().splitlines()
+    """The message of an error, in one line."""
+    system_message = error.strerror if isinstance(error, OSError) else None
+    lines = (system_message or str(error)).strip().splitlines()
     return lines[0][:300] if lines else type(error).__name__
 
 
 def _log_pause(state: RetryCallState, what: str) -> None:
     pause_s = state.next_action.sleep if state.next_action else 0.0
-    log.Log().say(f"{what} failed ({_reason(state)}); trying again in {pause_s:.1f} s", log.WARNING)
+    log.Log().say(f"{what} failed ({_reason(state)}); retrying in {pause_s:.1f} s", log.WARNING)
 
 
 def _give_up(state: RetryCallState, what: str) -> NoReturn:

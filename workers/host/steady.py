@@ -1,4 +1,4 @@
-"""A clock for time-outs. Takes the monotonic clock, gives seconds that leave out time in which this process did not run."""
+"""A clock for timeouts. Takes the monotonic clock, gives seconds without the time in which this process was stopped."""
 
 import threading
 import time
@@ -8,15 +8,15 @@ CAP_S = 2.0
 
 
 class SteadyClock:
-    """Seconds since the clock was made, as far as somebody was running to read it.
+    """Seconds since the clock was created, not counting time in which the process was stopped.
 
-    A process that is stopped (a paused container, a stalled virtual machine, a CPU quota) makes no progress, and neither does
-    this clock: between two readings at most `cap_s` pass. Whoever waits for something reads it at least that often, once a
-    second for instance; readings that lie further apart make a time-out late, never early.
+    A stopped process (a paused container, a stalled virtual machine, a CPU quota) makes no progress, and neither does this
+    clock: it advances by at most `cap_s` between two readings. It must therefore be read at least that often, for example
+    once a second. Less frequent readings make a timeout late, never early.
 
     Args:
-        cap_s: the most that passes between two readings, seconds.
-        now: the clock behind it, seconds.
+        cap_s: largest advance between two readings, seconds.
+        now: the underlying clock, seconds.
     """
 
     def __init__(self, cap_s: float = CAP_S, now: Callable[[], float] = time.monotonic) -> None:
@@ -25,7 +25,7 @@ class SteadyClock:
         self._last, self._passed = now(), 0.0
 
     def __call__(self) -> float:
-        """Read the clock; any thread may."""
+        """Read the clock; thread-safe."""
         with self._lock:
             now = self._now()
             self._passed += min(max(now - self._last, 0.0), self._cap_s)

@@ -1,4 +1,4 @@
-"""Constructors by name. Takes a model's source such as `torchvision://resnet18?weights=FILE`, gives a module and its entry."""
+"""Architectures by name. Takes a source such as `torchvision://resnet18?weights=FILE`, gives a module and its weights' entry."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -14,27 +14,28 @@ from workers.models.families.registry import family_of
 from workers.spec import families
 from workers.spec.parts import ModelSpec
 
-LARGEST_BYTES = 20_000_000_000  # the largest of torchvision's networks has 2.6 GB
+LARGEST_BYTES = 20_000_000_000  # torchvision's largest network has 2.6 GB
 
 
 def resolve(spec: ModelSpec) -> tuple[Architecture, Entry]:
-    """Understand a model's source.
+    """The architecture and weights that a model's source names.
 
     Raises:
-        ModelError: no such name, or no such weights.
+        ModelError: the name or the weights are unknown.
     """
     scheme = families.scheme_of(spec.source)
     name = scheme.model(spec.source)
     entry = family_of(scheme.name).entry(name, families.weights_of(spec.source))
     if "weights" in spec.kwargs:
-        wanted = families.with_weights(spec.source, "FILE")
-        raise ModelError(f"model.kwargs: weights are named in the source: {wanted}")
-    given = tuple(sorted({**dict(entry.kwargs), **spec.kwargs}.items()))
-    return Architecture(scheme.name, name, given), replace(entry, preprocessing=_overridden(entry.preprocessing, spec))
+        example = families.with_weights(spec.source, "FILE")
+        raise ModelError(f"model.kwargs: name the weights in the source instead: {example}")
+    kwargs = tuple(sorted({**dict(entry.kwargs), **spec.kwargs}.items()))
+    preprocessing = _override(entry.preprocessing, spec)
+    return Architecture(scheme.name, name, kwargs), replace(entry, preprocessing=preprocessing)
 
 
 def build(architecture: Architecture) -> nn.Module:
-    """The module, in evaluation mode, with whatever weights its constructor gives it.
+    """The module in evaluation mode, with the weights of its constructor.
 
     Raises:
         ModelError: the constructor refuses its arguments.
@@ -44,7 +45,7 @@ def build(architecture: Architecture) -> nn.Module:
         module = family.build(architecture.name, dict(architecture.kwargs))
     except ModelError:
         raise
-    except Exception as error:  # a constructor raises anything for arguments that it does not expect
+    except Exception as error:  # a constructor may raise anything for arguments that it does not expect
         raise ModelError(
             f"{architecture.name} cannot be built with {dict(architecture.kwargs)}: {reason(error)}"
         ) from error
@@ -52,10 +53,10 @@ def build(architecture: Architecture) -> nn.Module:
 
 
 def size_bytes(architecture: Architecture) -> int:
-    """Size of a network's numbers; nothing is allocated to find out.
+    """The size of a network's weights, computed without allocating them.
 
     Raises:
-        ModelError: the constructor refuses its arguments, or the network would be larger than any that is known.
+        ModelError: the constructor refuses its arguments, or the network would be too large.
     """
     with torch.device("meta"):
         size: int = sum(tensor.nbytes for tensor in build(architecture).state_dict().values())
@@ -67,15 +68,15 @@ def size_bytes(architecture: Architecture) -> int:
     return size
 
 
-def fitted(architecture: Architecture, state: Mapping[str, Tensor]) -> Architecture:
-    """The architecture with those arguments that follow from the weights and are not given."""
-    follow = family_of(architecture.family).fitting(architecture.name, state)
-    kwargs = {**follow, **dict(architecture.kwargs)}
+def complete(architecture: Architecture, state: Mapping[str, Tensor]) -> Architecture:
+    """The architecture, completed by the arguments that follow from the weights; arguments in the spec win."""
+    implied = family_of(architecture.family).implied_kwargs(architecture.name, state)
+    kwargs = {**implied, **dict(architecture.kwargs)}
     return replace(architecture, kwargs=tuple(sorted(kwargs.items())))
 
 
-def _overridden(old: Preprocessing, spec: ModelSpec) -> Preprocessing:
-    """The preprocessing of the weights, with what the spec says otherwise."""
+def _override(old: Preprocessing, spec: ModelSpec) -> Preprocessing:
+    """The preprocessing of the weights, overridden by the spec."""
     new = Preprocessing(
         resize=spec.resize or max(old.resize, spec.crop or 0),
         crop=spec.crop or min(old.crop, spec.resize or old.crop),
@@ -85,7 +86,7 @@ def _overridden(old: Preprocessing, spec: ModelSpec) -> Preprocessing:
     )
     if new.crop > new.resize:
         raise ModelError(
-            f"model.crop {new.crop} is larger than model.resize {new.resize}: the crop lies in the resized image"
+            f"model.crop {new.crop} is larger than model.resize {new.resize}; the crop must fit into the resized image"
         )
     if min(new.std) <= 0:
         raise ModelError(f"model.std {new.std} must be above 0 in every channel")

@@ -1,4 +1,4 @@
-"""Weights under a root. Takes a fingerprint and tensors, writes a file that carries its own hash; reads and checks it."""
+"""Weights under a root. Takes a fingerprint and tensors, writes a file that contains its own hash; reads and verifies it."""
 
 import hashlib
 import json
@@ -14,22 +14,22 @@ from workers.errors import DamagedFile, NodeError
 from workers.store import paths
 from workers.store.root import Root
 
-SHA256 = "sha256"  # in the metadata of the file
+SHA256 = "sha256"  # key in the file's metadata
 
 
 def write(root: Root, fingerprint: str, state: Mapping[str, Tensor]) -> None:
     """Write the weights of the network with a fingerprint."""
-    marked = {SHA256: _hash(fingerprint, state)}
-    root.put(paths.model_path(fingerprint), safetensors.torch.save(dict(state), marked))
+    metadata = {SHA256: _hash(fingerprint, state)}
+    root.put(paths.model_path(fingerprint), safetensors.torch.save(dict(state), metadata))
 
 
-def is_whole(root: Root, fingerprint: str) -> bool:
-    """Whether the weights of a fingerprint are there, as they were written."""
+def is_intact(root: Root, fingerprint: str) -> bool:
+    """Whether the weights of a fingerprint exist and are undamaged."""
     path = paths.model_path(fingerprint)
     if not root.exists(path):
         return False
     try:
-        _unpacked(root.read(path), fingerprint)
+        _unpack(root.read(path), fingerprint)
     except ValueError:
         return False
     return True
@@ -40,41 +40,42 @@ def read(root: Root, fingerprint: str) -> dict[str, Tensor]:
 
     Raises:
         NodeError: this node does not see the file.
-        DamagedFile: it is not what was written.
+        DamagedFile: the file is damaged.
     """
     path = paths.model_path(fingerprint)
     try:
-        return _unpacked(root.read(path), fingerprint)
+        return _unpack(root.read(path), fingerprint)
     except FileNotFoundError as error:
-        told = f"node {platform.node()} does not find {root.path(path)}; every node must see the same root"
-        raise NodeError(told) from error
+        raise NodeError(
+            f"node {platform.node()} does not find {root.path(path)}; every node must see the same root"
+        ) from error
     except ValueError as error:
         raise DamagedFile(
-            f"{root.path(path)} is damaged: {error}; run the same command again: it writes the file again"
+            f"{root.path(path)} is damaged: {error}; run the same command again to write the file again"
         ) from error
 
 
-def _unpacked(data: bytes, fingerprint: str) -> dict[str, Tensor]:
+def _unpack(data: bytes, fingerprint: str) -> dict[str, Tensor]:
     """The tensors of a file.
 
     Raises:
-        ValueError: the file is not what was written, or an older version wrote it.
+        ValueError: the file is damaged, or an older version wrote it.
     """
     try:
         state = safetensors.torch.load(data)
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-        marked = header["__metadata__"][SHA256]
+        stored_hash = header["__metadata__"][SHA256]
     except (SafetensorError, KeyError, TypeError, RuntimeError) as error:
         raise ValueError(str(error).splitlines()[0] if str(error) else type(error).__name__) from error
-    if marked != _hash(fingerprint, state):
-        raise ValueError("its weights do not have the SHA-256 in its header")
+    if stored_hash != _hash(fingerprint, state):
+        raise ValueError("its weights do not match the SHA-256 in its header")
     return state
 
 
 def _hash(fingerprint: str, state: Mapping[str, Tensor]) -> str:
-    hashed = hashlib.sha256(fingerprint.encode())
+    digest = hashlib.sha256(fingerprint.encode())
     for name in sorted(state):
         tensor = state[name].detach().cpu().contiguous()
-        hashed.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        hashed.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-    return hashed.hexdigest()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()

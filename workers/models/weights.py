@@ -1,4 +1,4 @@
-"""Weights from files. Takes a path or a torchvision entry, gives tensors by key; runs no code that a file holds."""
+"""Weights from files. Takes a path or an entry of a family, gives tensors by key; never runs code from a file."""
 
 import io
 import pickle
@@ -20,22 +20,22 @@ from workers.models.families.family import Entry
 from workers.spec import families
 
 FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
-# A checkpoint in double precision with an optimizer's moments and an average of the weights is eight times its model.
+# A checkpoint in double precision, with an optimizer's moments and averaged weights, is eight times as large as its model.
 MOST_TIMES = 16
 SLACK_BYTES = 64 << 20
 CODE = "torch.save(model.state_dict(), FILE)"
 
 
 def state_of(entry: Entry, source: str, model_bytes: int) -> Mapping[str, Tensor]:
-    """The weights that an entry names: a file, or torchvision's, downloaded by torchvision.
+    """The weights of an entry: read from its file, or downloaded.
 
     Args:
-        entry: names them.
-        source: of the model, for the error.
-        model_bytes: size of the model's own numbers; a file that is many times larger is not read.
+        entry: the entry.
+        source: the model's source, for the error.
+        model_bytes: size of the model's weights; a file that is many times larger is not read.
 
     Raises:
-        ModelError: the file is missing, unreadable or far too large, or torchvision cannot download.
+        ModelError: the file is missing, unreadable or far too large, or the download fails.
     """
     if entry.file is not None:
         return read(entry.file, MOST_TIMES * model_bytes + SLACK_BYTES)
@@ -50,33 +50,39 @@ def state_of(entry: Entry, source: str, model_bytes: int) -> Mapping[str, Tensor
 
 
 def read(path: str, most_bytes: int | None = None) -> Mapping[str, Tensor]:
-    """Read a safetensors file, or a file of torch.save under `weights_only`.
+    """Read a safetensors file, or a file of torch.save with `weights_only`.
 
     Args:
-        path: or URL.
+        path: a path or URL.
         most_bytes: a larger file is refused before it is read.
 
     Raises:
-        ModelError: it is missing, too large, or neither.
+        ModelError: the file is missing, too large, or in neither format.
     """
     try:
         data = files.read(path, most_bytes)
     except (OSError, ValueError, ImportError) as error:
         raise ModelError(f"weights {path!r} cannot be read: {reason(error)}") from error
     try:
-        return safetensors.torch.load(data) if path.endswith(".safetensors") else _unpickled(data)
+        return safetensors.torch.load(data) if path.endswith(".safetensors") else _unpickle(data)
     except Exception as error:  # a damaged file can make a parser raise anything
         raise ModelError(
-            f"weights {path!r} are neither safetensors nor a weights-only torch file: {_explained(error)}"
+            f"weights {path!r} are neither safetensors nor a weights-only torch file: {_explain(error)}"
         ) from error
 
 
-def usable(key: str, tensor: Tensor, wanted: Tensor, source: str) -> Tensor:
-    """A tensor of a file in the number format of the module's own one.
+def convert(key: str, tensor: Tensor, wanted: Tensor, source: str) -> Tensor:
+    """Convert a tensor from a file to the number format of the module's tensor.
+
+    Args:
+        key: the tensor's key, for the error.
+        tensor: the tensor from the file.
+        wanted: the module's tensor.
+        source: the model's source, for the error.
 
     Raises:
-        ModelError: it holds integers where numbers are wanted, or is sparse or quantized.
-        DivergedError: it holds NaN or infinity.
+        ModelError: it is sparse, quantized or complex, or contains integers instead of floating-point numbers.
+        DivergedError: it contains NaN or infinity.
     """
     plain = tensor.layout == torch.strided and not tensor.is_quantized and tensor.device.type == "cpu"
     if not plain or (tensor.dtype not in FLOATS and wanted.is_floating_point()) or tensor.is_complex():
@@ -84,37 +90,37 @@ def usable(key: str, tensor: Tensor, wanted: Tensor, source: str) -> Tensor:
         raise ModelError(
             f"the weights of {source!r} cannot be used: {key} is {kind}; float32, float16, bfloat16 or float64 is supported"
         )
-    found = tensor.to(wanted.dtype)
-    if found.is_floating_point() and not bool(found.isfinite().all()):
-        count = int((~found.isfinite()).sum())
+    converted = tensor.to(wanted.dtype)
+    if converted.is_floating_point() and not bool(converted.isfinite().all()):
+        count = int((~converted.isfinite()).sum())
         raise DivergedError(
-            f"the weights of {source!r} have diverged: {key} holds NaN or infinity in {count:,} of {found.numel():,} numbers; "
-            "give an earlier checkpoint"
+            f"the weights of {source!r} have diverged: {key} holds NaN or infinity in {count:,} of "
+            f"{converted.numel():,} numbers; give an earlier checkpoint"
         )
-    return found
+    return converted
 
 
-def _unpickled(data: bytes) -> Mapping[str, Tensor]:
+def _unpickle(data: bytes) -> Mapping[str, Tensor]:
     _check_declared_sizes(data)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of sparse and quantized tensors, which are refused later
+        warnings.simplefilter("ignore")  # about sparse and quantized tensors, which are refused later
         loaded: Any = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     for key in ("state_dict", "model"):
         if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):
             loaded = loaded[key]
     if not isinstance(loaded, Mapping) or not all(isinstance(value, Tensor) for value in loaded.values()):
-        raise ValueError(f"it holds no mapping from names to tensors; write it with {CODE}")
-    numbered = [key for key in loaded if not isinstance(key, str)]
-    if numbered:
-        raise ValueError(f"its key {numbered[0]!r} is not a parameter's name; write it with {CODE}")
+        raise ValueError(f"it does not contain a mapping from names to tensors; write it with {CODE}")
+    bad_keys = [key for key in loaded if not isinstance(key, str)]
+    if bad_keys:
+        raise ValueError(f"its key {bad_keys[0]!r} is not a parameter's name; write it with {CODE}")
     return {key.removeprefix("module."): value for key, value in loaded.items()}
 
 
 def _check_declared_sizes(data: bytes) -> None:
-    """Unpack nothing that is larger than the file: torch.save does not compress.
+    """Refuse archives that unpack to more than the file's size; torch.save does not compress.
 
     Raises:
-        ValueError: the archive's directory declares compressed entries, or more bytes than there are.
+        ValueError: the archive's directory declares compressed entries, or more bytes than the file has.
     """
     if not zipfile.is_zipfile(io.BytesIO(data)):
         return
@@ -127,12 +133,14 @@ def _check_declared_sizes(data: bytes) -> None:
         )
 
 
-def _explained(error: BaseException) -> str:
-    """What is wrong with a file, in one line; torch's own advice is to trust it and run its code."""
+def _explain(error: BaseException) -> str:
+    """What is wrong with a file, in one line. Torch's own message advises to trust the file and run its code."""
     if isinstance(error, EOFError):
-        return "it is empty or cut off"
+        return "it is empty or truncated"
     if isinstance(error, KeyError):
-        return f"it holds the unsupported number format or entry {error}"
+        return f"it contains the unsupported number format or entry {error}"
     if isinstance(error, pickle.UnpicklingError) and "Weights only load failed" in str(error):
-        return f"it holds Python objects, such as a whole module, whose loading would run code; write it with {CODE}"
+        return (
+            f"it contains Python objects, such as a whole module, and loading them would run code; write it with {CODE}"
+        )
     return reason(error)

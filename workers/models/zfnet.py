@@ -1,6 +1,6 @@
 """The network of Zeiler & Fergus 2014, Figure 3, and a small one of the same geometry. Takes sizes, gives torch modules.
 
-torchvision has none. Modules are named conv1, relu1, pool1, ..., fc8, so that the layers are called so.
+Torchvision does not have it. The modules, and so the layers, are named conv1, relu1, pool1, ..., fc8.
 """
 
 from collections import OrderedDict
@@ -9,10 +9,10 @@ from torch import nn
 
 
 def zfnet(classes: int = 1000) -> nn.Module:
-    """ZFNet for 224 x 224 inputs: 7x7 stride 2 first layer, contrast normalisation across maps after pooling.
+    """ZFNet for 224 x 224 inputs: a 7x7 first layer of stride 2, contrast normalisation across maps after pooling.
 
     Figure 3 of the paper: maps of 96 x 55 x 55, 256 x 13 x 13, 384, 384, 256 x 6 x 6 after pooling; 4096, 4096. The
-    paper does not print its normalisation constants; these are AlexNet's (Krizhevsky et al. 2012, section 3.3).
+    paper does not give its normalisation constants; these are AlexNet's (Krizhevsky et al. 2012, section 3.3).
     """
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     layers.update(_block(1, nn.Conv2d(3, 96, 7, stride=2, padding=1)))

@@ -1,4 +1,4 @@
-"""Pictures as files. Takes uint8 (height, width, 3), gives encoded bytes: the same for the same pixels."""
+"""Encoding of pictures. Takes uint8 (height, width, 3), gives encoded bytes, identical for identical pixels."""
 
 import io
 from collections.abc import Sequence
@@ -19,29 +19,29 @@ STRIP_GROUND = (128, 128, 128)
 
 
 def patch(pixels: Pixels, image_format: Literal["webp", "png"]) -> bytes:
-    """A patch: WebP, lossless where a small one would suffer, or PNG."""
+    """A patch as PNG or WebP; WebP is lossless for small patches, which lossy compression would damage."""
     lossless = max(pixels.shape[:2]) < LOSSLESS_BELOW_PX
     return _png(pixels) if image_format == "png" else _webp(pixels, lossless=lossless, quality=PATCH_QUALITY)
 
 
 def projection(pixels: Pixels, image_format: Literal["webp", "png"]) -> bytes:
-    """A projection, always lossless: lossy WebP subsamples colour, and half of a projection is in its colour."""
+    """A projection as PNG or lossless WebP: lossy WebP subsamples colour, which carries half of a projection."""
     return _png(pixels) if image_format == "png" else _webp(pixels, lossless=True, quality=0)
 
 
 def strip(encoded: Sequence[bytes], side: int) -> bytes:
     """Pictures side by side, each at most `side` pixels high and wide, as WebP."""
-    shown = Image.new("RGB", (len(encoded) * (side + STRIP_GAP_PX) - STRIP_GAP_PX, side), STRIP_GROUND)
+    canvas = Image.new("RGB", (len(encoded) * (side + STRIP_GAP_PX) - STRIP_GAP_PX, side), STRIP_GROUND)
     for number, data in enumerate(encoded):
         with Image.open(io.BytesIO(data), formats=("PNG", "WEBP")) as opened:
             small = opened.convert("RGB")
         small.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=None)
-        shown.paste(small, (number * (side + STRIP_GAP_PX), 0))
-    return _webp(np.asarray(shown), lossless=False, quality=PATCH_QUALITY)
+        canvas.paste(small, (number * (side + STRIP_GAP_PX), 0))
+    return _webp(np.asarray(canvas), lossless=False, quality=PATCH_QUALITY)
 
 
 def preview(pixels: Pixels, image_format: Literal["webp", "png"]) -> bytes:
-    """A small copy, longer side at most 320 pixels."""
+    """A small copy whose longer side is at most 320 pixels."""
     image = Image.fromarray(pixels)
     image.thumbnail((PREVIEW_SIDE_PX, PREVIEW_SIDE_PX), Image.Resampling.LANCZOS, reducing_gap=None)
     small = np.asarray(image)
@@ -49,7 +49,7 @@ def preview(pixels: Pixels, image_format: Literal["webp", "png"]) -> bytes:
 
 
 def preview_bytes(height: int, width: int) -> int:
-    """The most memory that `preview` takes beside the pixels: Pillow's copy of them, and the one resized in one direction."""
+    """The memory that `preview` needs in addition to the pixels: Pillow's copy, and the copy resized in one direction."""
     return PILLOW_BYTES * height * (width + PREVIEW_SIDE_PX)
 
 

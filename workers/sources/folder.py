@@ -5,23 +5,23 @@ from pathlib import PurePath
 
 from workers import locations
 from workers.host.hangs import Limit
-from workers.sources.single_files import SINGLE_FILES, entries_below, listable
+from workers.sources.single_files import SINGLE_FILES, make_entries, open_corpus
 from workers.sources.source import Access, Entry
-from workers.sources.walking import walked
+from workers.sources.walking import walk_folder
 
 
 class Folder:
-    """All images below a folder: known extensions, nothing hidden."""
+    """All images below a folder: files with a known extension that are not hidden."""
 
     access: Access = SINGLE_FILES
 
     def accepts(self, source: str) -> bool:
-        """Always: what is nothing else is a folder."""
+        """Always true: this is the last source of the registry."""
         del source
         return True
 
     def absolute(self, source: str, folder: PurePath) -> str:
-        """A relative path below `folder`."""
+        """The path, resolved against `folder` if relative."""
         return locations.absolute(source, folder)
 
     def places(self, source: str) -> tuple[str, ...]:
@@ -30,6 +30,6 @@ class Folder:
 
     def entries(self, source: str, limit: Limit) -> Iterator[Entry]:
         """An entry for each image; see `Source`."""
-        filesystem, path = listable(source)
+        filesystem, path = open_corpus(source)
         base = path.rstrip("/")
-        return entries_below(walked(filesystem, base, source, limit), base, filesystem)
+        return make_entries(walk_folder(filesystem, base, source, limit), base, filesystem)

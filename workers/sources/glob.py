@@ -6,9 +6,9 @@ from pathlib import PurePath
 from workers import locations
 from workers.host.hangs import Limit
 from workers.sources.folder import Folder
-from workers.sources.single_files import SINGLE_FILES, entries_below, listable
+from workers.sources.single_files import SINGLE_FILES, make_entries, open_corpus
 from workers.sources.source import Access, Entry
-from workers.sources.walking import globbed
+from workers.sources.walking import glob_files
 
 
 class Glob:
@@ -17,11 +17,11 @@ class Glob:
     access: Access = SINGLE_FILES
 
     def accepts(self, source: str) -> bool:
-        """Whether there is a sign of a glob in it."""
+        """Whether it contains a wildcard."""
         return locations.is_pattern(source)
 
     def absolute(self, source: str, folder: PurePath) -> str:
-        """A relative glob below `folder`."""
+        """The glob, resolved against `folder` if relative."""
         return locations.absolute(source, folder)
 
     def places(self, source: str) -> tuple[str, ...]:
@@ -30,8 +30,8 @@ class Glob:
 
     def entries(self, source: str, limit: Limit) -> Iterator[Entry]:
         """An entry for each file; see `Source`."""
-        filesystem, path = listable(source)
-        if not locations.is_pattern(path):  # the signs are in the archive's name of a chain
+        filesystem, path = open_corpus(source)
+        if not locations.is_pattern(path):  # the wildcards are in the name of the archive of a chained URL
             return Folder().entries(source, limit)
         base = locations.before_pattern(path)
-        return entries_below(globbed(filesystem, path, base, limit), base, filesystem)
+        return make_entries(glob_files(filesystem, path, base, limit), base, filesystem)

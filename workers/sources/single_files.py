@@ -1,4 +1,4 @@
-"""Images that are files of their own. Takes a path or URL, gives the bytes of the version that was listed."""
+"""Images stored as single files. Takes a path or URL, gives the bytes of the version that was listed."""
 
 import hashlib
 import os
@@ -12,14 +12,14 @@ from workers.errors import CorpusError, Reason, StaleFile
 from workers.files import is_local
 from workers.sources import versions
 from workers.sources.source import Access, Entry
-from workers.sources.walking import Found
+from workers.sources.walking import FoundFile
 
 
 class SingleFiles:
     """Reads any file that fsspec can read."""
 
     def reads(self, uri: str) -> bool:
-        """Always: what belongs to no other source is a file."""
+        """Always true: a uri of no other source is a file."""
         del uri
         return True
 
@@ -30,13 +30,13 @@ class SingleFiles:
             return _read_local(uri, path, expected_bytes, etag)
         data = files.read(uri)
         versions.check_size(uri, len(data), expected_bytes)
-        # The etag of an object that was stored in one piece is its MD5, which saves asking the store once more.
+        # The etag of an object that was uploaded in one piece is its MD5; comparing it saves a request.
         if etag and hashlib.md5(data, usedforsecurity=False).hexdigest() != etag.strip('"'):
             versions.check_object(uri, filesystem, path, expected_bytes, etag)
         return data
 
     def staleness(self, uri: str, expected_bytes: int, etag: str) -> Reason | None:
-        """Whether a file is gone or has changed; see `Access`."""
+        """Whether a file has vanished or changed; see `Access`."""
         filesystem, path = files.filesystem(uri)
         try:
             if is_local(filesystem):
@@ -52,11 +52,11 @@ class SingleFiles:
     def first_byte(self, uri: str) -> None:
         """Read one byte of a file; see `Access`."""
         filesystem, path = files.filesystem(uri)
-        with _opened(uri, path) if is_local(filesystem) else filesystem.open(path, "rb") as file:
+        with _open(uri, path) if is_local(filesystem) else filesystem.open(path, "rb") as file:
             file.read(1)
 
-    def is_corpus_there(self, uri: str, image_id: str) -> bool:
-        """Whether the folder or bucket that a file's path lies below is there; see `Access`."""
+    def corpus_exists(self, uri: str, image_id: str) -> bool:
+        """Whether the folder or bucket of the corpus exists; see `Access`."""
         filesystem, path = files.filesystem(uri)
         base = path.removesuffix(image_id).rstrip("/") or filesystem.root_marker
         if not is_local(filesystem):
@@ -72,33 +72,31 @@ class SingleFiles:
 SINGLE_FILES: Access = SingleFiles()
 
 
-def listable(source: str) -> tuple[Any, str]:
-    """The file system of a corpus, and its path there.
+def open_corpus(source: str) -> tuple[Any, str]:
+    """The file system of a corpus, and its path in it.
 
     Raises:
-        CorpusError: its protocol is unknown, or has no folders.
+        CorpusError: the protocol is unknown, or has no folders.
     """
     if any(link.startswith(("http://", "https://")) for link in source.split("::")):
-        raise CorpusError(
-            f"corpus {source!r} cannot be listed: http has no folders; give one of this machine, or a bucket"
-        )
+        raise CorpusError(f"corpus {source!r} cannot be listed: http has no folders; give a local folder or a bucket")
     try:
         return files.filesystem(source)
     except (ValueError, ImportError) as error:
         raise CorpusError(f"corpus {source!r} cannot be listed: {error}") from error
 
 
-def entries_below(found: Iterator[Found], base: str, filesystem: Any) -> Iterator[Entry]:  # noqa: ANN401 - fsspec has no types
-    """The entries of files that were found below a folder.
+def make_entries(files: Iterator[FoundFile], base: str, filesystem: Any) -> Iterator[Entry]:  # noqa: ANN401
+    """The entries of the files below a folder.
 
     Args:
-        found: the files.
+        files: the files.
         base: the folder, as a path of the file system.
-        filesystem: of fsspec.
+        filesystem: an fsspec file system.
     """
-    local, start = is_local(filesystem), len(_readable(base))
-    for file in found:
-        path = _readable(file.path)
+    local, start = is_local(filesystem), len(_as_text(base))
+    for file in files:
+        path = _as_text(file.path)
         yield Entry(
             image_id=path[start:].lstrip("/"),
             uri=path if local else filesystem.unstrip_protocol(path),
@@ -109,8 +107,8 @@ def entries_below(found: Iterator[Found], base: str, filesystem: Any) -> Iterato
 
 
 def _read_local(uri: str, path: str, expected_bytes: int, etag: str) -> bytes:
-    """The bytes of one version of a file: it has the listed etag before they are read and after."""
-    with _opened(uri, path) as file:
+    """The bytes of a file, whose version is checked before and after reading."""
+    with _open(uri, path) as file:
         versions.check_status(uri, os.fstat(file.fileno()), expected_bytes, etag)
         data = file.readall()
         versions.check_size(uri, len(data), expected_bytes)
@@ -119,14 +117,14 @@ def _read_local(uri: str, path: str, expected_bytes: int, etag: str) -> bytes:
 
 
 @contextmanager
-def _opened(uri: str, path: str) -> Iterator[FileIO]:
-    """A regular file, opened; of anything else not even that: opening a FIFO waits for its writer."""
+def _open(uri: str, path: str) -> Iterator[FileIO]:
+    """Open a regular file. The type is checked first, because opening a FIFO waits for its writer."""
     versions.check_regular(uri, os.stat(path))
     with FileIO(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
         versions.check_regular(uri, os.fstat(file.fileno()))
         yield file
 
 
-def _readable(path: str) -> str:
-    """The path as text; bytes that are no UTF-8 are written as escapes."""
+def _as_text(path: str) -> str:
+    """The path as text, with bytes that are not UTF-8 escaped."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")

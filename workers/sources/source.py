@@ -1,4 +1,4 @@
-"""What a source of images is. Takes a corpus as a spec names it, gives one entry per image; takes a uri, gives bytes."""
+"""The interfaces of image sources. A source takes a corpus, gives one entry per image; an access takes a uri, gives bytes."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,14 +11,14 @@ from workers.host.hangs import Limit
 
 @dataclass(frozen=True)
 class Entry:
-    """One image as its source lists it.
+    """One image in a source's listing.
 
     Attributes:
-        image_id: stable key; for files the path below the corpus.
-        uri: what `Access` reads it by.
-        bytes: its size.
-        etag: tells two versions of it apart; empty if that is not known.
-        refused: why it cannot be read at all; None if it can.
+        image_id: stable key; for files, the path below the corpus.
+        uri: the key by which `Access` reads the image.
+        bytes: size, bytes.
+        etag: identifies the version of the image; empty if unknown.
+        refused: why the image can never be read; None if it can.
     """
 
     image_id: str
@@ -29,57 +29,57 @@ class Entry:
 
 
 class Access(Protocol):
-    """Reads images that were listed earlier, by the uri in their manifest row. May be used by many threads."""
+    """Reads listed images by the uri in their manifest rows. Must be thread-safe."""
 
     def reads(self, uri: str) -> bool:
-        """Whether a uri is one of these."""
+        """Whether this access reads a uri."""
 
     def read(self, uri: str, expected_bytes: int, etag: str) -> bytes:
-        """The bytes of an image, if it still is the version that was listed; an empty etag is not compared.
+        """The bytes of an image in its listed version; an empty etag is not compared.
 
         Raises:
-            StaleFile: it is another version now.
-            FileNotFoundError, NotADirectoryError: it is gone.
-            Exception: whatever its storage raises.
+            StaleFile: the image has changed.
+            FileNotFoundError, NotADirectoryError: the image has vanished.
+            Exception: any error of the storage.
         """
 
     def staleness(self, uri: str, expected_bytes: int, etag: str) -> Reason | None:
-        """Whether a listed image is gone or has changed, without reading it; None if it is as it was listed.
+        """Whether a listed image has vanished or changed, without reading it; None if it is unchanged.
 
         Raises:
-            OSError: it cannot be known.
+            OSError: the storage cannot be read.
         """
 
     def first_byte(self, uri: str) -> None:
-        """Prove that an image can be opened and read from here, or raise OSError."""
+        """Read the first byte of an image; raises OSError if this machine cannot."""
 
-    def is_corpus_there(self, uri: str, image_id: str) -> bool:
-        """Whether the corpus that holds an image exists and, as far as that can be asked, holds something."""
+    def corpus_exists(self, uri: str, image_id: str) -> bool:
+        """Whether the corpus of an image exists and, if the storage can tell, is not empty."""
 
 
 class Source(Protocol):
-    """One way to name a corpus."""
+    """One kind of corpus."""
 
     @property
     def access(self) -> Access:
-        """Reads what this source lists. Several sources may share one."""
+        """Reads the images of this source. Several sources may share an access."""
 
     def accepts(self, source: str) -> bool:
-        """Whether a corpus is written as one of this kind; touches no storage."""
+        """Whether a corpus is of this kind; decided by its text, without access to storage."""
 
     def absolute(self, source: str, folder: PurePath) -> str:
-        """The corpus as every process understands it: relative paths in it are relative to `folder`."""
+        """The corpus with relative paths resolved against `folder`."""
 
     def places(self, source: str) -> tuple[str, ...]:
-        """The paths, globs and URLs that the corpus names, which a caller must be allowed to read."""
+        """The paths, globs and URLs in the corpus; the caller must be allowed to read all of them."""
 
     def entries(self, source: str, limit: Limit) -> Iterator[Entry]:
-        """All images, streaming, in any order: the manifest sorts them by image_id.
+        """All images, streaming, in any order; the manifest sorts them by image_id.
 
         Args:
             source: the corpus.
-            limit: how long the storage may be silent; every answer restarts it, whether it names an image or not.
+            limit: how long the storage may be silent. Every answer restarts it, whether or not it contains an image.
 
         Raises:
-            CorpusError: at the call, not at the first entry: the corpus cannot be listed.
+            CorpusError: the corpus cannot be listed. Raised by the call itself, not by the first entry.
         """

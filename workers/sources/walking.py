@@ -1,4 +1,4 @@
-"""Files below a folder, or that a glob matches, of any file system. Takes a place, gives one entry per file, streaming."""
+"""Listing of folders and globs on any file system. Takes a folder or glob, gives its files, streaming."""
 
 import os
 from collections.abc import Iterator
@@ -11,63 +11,63 @@ from workers.host.hangs import Limit
 from workers.sources import versions
 
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
-BULK_S = 3600.0  # for one question that lists a whole bucket or glob, which may be millions of files
+BULK_S = 3600.0  # for one request that lists a whole bucket or glob, which may be millions of files
 
 
 @dataclass(frozen=True)
-class Found:
-    """One file, and what tells its versions apart."""
+class FoundFile:
+    """One file, with its size and etag."""
 
     path: str
     bytes: int
     etag: str
 
 
-def globbed(filesystem: Any, pattern: str, base: str, limit: Limit) -> Iterator[Found]:  # noqa: ANN401 - fsspec has no types
+def glob_files(filesystem: Any, pattern: str, base: str, limit: Limit) -> Iterator[FoundFile]:  # noqa: ANN401
     """The files that a glob matches.
 
     Args:
-        filesystem: of fsspec.
+        filesystem: an fsspec file system.
         pattern: the glob.
-        base: folder that all of them are below.
+        base: the folder before the first wildcard.
         limit: how long the storage may be silent.
     """
-    filesystem.exists(base)  # whatever the answer: a dead storage gives none, and need not be waited for in bulk
-    with limit.extended(BULK_S):
-        found = filesystem.glob(pattern, detail=True)
-    for path, info in found.items():
+    filesystem.exists(base)  # a dead storage exceeds the short limit here, before the long one begins
+    with limit.extend(BULK_S):
+        matches = filesystem.glob(pattern, detail=True)
+    for path, info in matches.items():
         limit.restart()
         if info["type"] == "file":
-            yield _found(filesystem, path, info)
+            yield _make_file(filesystem, path, info)
 
 
-def walked(filesystem: Any, base: str, source: str, limit: Limit) -> Iterator[Found]:  # noqa: ANN401
-    """The images below a folder: known extensions, nothing hidden.
+def walk_folder(filesystem: Any, base: str, source: str, limit: Limit) -> Iterator[FoundFile]:  # noqa: ANN401
+    """The images below a folder: files with a known extension that are not hidden.
 
     Args:
-        filesystem: of fsspec.
+        filesystem: an fsspec file system.
         base: the folder.
         source: the corpus, for the error.
         limit: how long the storage may be silent.
 
     Raises:
-        CorpusError: there is no such folder.
+        CorpusError: the folder does not exist.
     """
-    is_there = filesystem.exists(base)
-    with limit.extended(BULK_S):  # some stores list a whole folder to say that it is one
+    exists = filesystem.exists(base)
+    with limit.extend(BULK_S):  # some stores list a whole folder to find out that it is one
         is_folder = filesystem.isdir(base)
     if not is_folder:
-        what = "is a file, not a folder" if is_there else "does not exist"
-        raise CorpusError(f"corpus {source!r} {what}; give a folder or a glob such as '{source}/**/*.jpg'")
-    found = _scan_local(base, set(), limit) if is_local(filesystem) else _scan_remote(filesystem, base, limit)
-    return (entry for entry in found if _has_image_extension(entry.path))
+        problem = "is a file, not a folder" if exists else "does not exist"
+        raise CorpusError(f"corpus {source!r} {problem}; give a folder or a glob such as '{source}/**/*.jpg'")
+    files = _walk_local(base, set(), limit) if is_local(filesystem) else _walk_remote(filesystem, base, limit)
+    return (file for file in files if _has_image_extension(file.path))
 
 
-def _scan_local(folder: str, above: set[tuple[int, int]], limit: Limit) -> Iterator[Found]:
-    """Files below a folder, streaming; a link back to a folder above is not followed."""
+def _walk_local(folder: str, ancestors: set[tuple[int, int]], limit: Limit) -> Iterator[FoundFile]:
+    """The files below a folder, streaming; links back to an ancestor are not followed."""
     status = os.stat(folder)
-    here = (status.st_dev, status.st_ino)
-    if here in above:
+    key = (status.st_dev, status.st_ino)
+    if key in ancestors:
         return
     folders = []
     with os.scandir(folder) as entries:
@@ -79,38 +79,38 @@ def _scan_local(folder: str, above: set[tuple[int, int]], limit: Limit) -> Itera
                 folders.append(entry.path)
             elif entry.is_file():
                 try:
-                    about = entry.stat()
-                except FileNotFoundError:  # it has gone since the folder was read
+                    file_status = entry.stat()
+                except FileNotFoundError:  # removed since the folder was read
                     continue
-                yield Found(entry.path, about.st_size, versions.of_status(about))
-    for below in folders:
-        yield from _scan_local(below, above | {here}, limit)
+                yield FoundFile(entry.path, file_status.st_size, versions.of_status(file_status))
+    for child in folders:
+        yield from _walk_local(child, ancestors | {key}, limit)
 
 
-def _scan_remote(filesystem: Any, base: str, limit: Limit) -> Iterator[Found]:  # noqa: ANN401
-    for found in _folders(filesystem, base, limit):
-        for info in found.values():
+def _walk_remote(filesystem: Any, base: str, limit: Limit) -> Iterator[FoundFile]:  # noqa: ANN401
+    for folder in _walk_folders(filesystem, base, limit):
+        for info in folder.values():
             relative = str(info["name"])[len(base) :]
             if "/." not in relative:
-                yield _found(filesystem, info["name"], info)
+                yield _make_file(filesystem, info["name"], info)
 
 
-def _folders(filesystem: Any, base: str, limit: Limit) -> Iterator[dict[str, Any]]:  # noqa: ANN401
-    """The files of one folder after another, each folder in one answer."""
+def _walk_folders(filesystem: Any, base: str, limit: Limit) -> Iterator[dict[str, Any]]:  # noqa: ANN401
+    """The files of each folder; a folder's files arrive in one answer."""
     walk = filesystem.walk(base, detail=True)
     while True:
-        with limit.extended(BULK_S):
+        with limit.extend(BULK_S):
             folder = next(walk, None)
         if folder is None:
             return
         yield folder[2]
 
 
-def _found(filesystem: Any, path: str, info: dict[str, Any]) -> Found:  # noqa: ANN401
+def _make_file(filesystem: Any, path: str, info: dict[str, Any]) -> FoundFile:  # noqa: ANN401
     if is_local(filesystem):
-        about = os.stat(path)
-        return Found(path, about.st_size, versions.of_status(about))
-    return Found(path, int(info["size"]), versions.of_info(info))
+        status = os.stat(path)
+        return FoundFile(path, status.st_size, versions.of_status(status))
+    return FoundFile(path, int(info["size"]), versions.of_info(info))
 
 
 def _has_image_extension(path: str) -> bool:

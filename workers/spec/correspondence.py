@@ -1,4 +1,4 @@
-"""What a correspondence run is asked to do."""
+"""The spec of a correspondence run. Takes nested values, gives frozen ones."""
 
 from collections import Counter
 from typing import Self
@@ -9,7 +9,7 @@ from workers.spec.parts import Fill, Frozen, JobSpec, Word
 
 
 class PartBox(Frozen):
-    """Where a part is seen in an image: rows [top, bottom) and columns [left, right) of the upright source image."""
+    """The box of a part: rows [top, bottom) and columns [left, right) of the upright source image."""
 
     image_id: Word = Field(description="image id")
     part: Word = Field(description="name of the part, the same in every image")
@@ -19,17 +19,17 @@ class PartBox(Frozen):
     right: int = Field(description="column after the last, pixels")
 
     @model_validator(mode="after")
-    def _holds_something(self) -> Self:
+    def _require_area(self) -> Self:
         if self.bottom <= self.top or self.right <= self.left:
-            told = f"top {self.top}, left {self.left}, bottom {self.bottom}, right {self.right}"
+            box = f"top {self.top}, left {self.left}, bottom {self.bottom}, right {self.right}"
             raise ValueError(
-                f"{self.part!r} in {self.image_id!r}: {told} is no box; bottom and right lie behind the last pixel"
+                f"{self.part!r} in {self.image_id!r}: {box} is not a valid box; bottom must exceed top, and right left"
             )
         return self
 
 
 class CorrespondenceSpec(Frozen):
-    """The same parts of several images, hidden."""
+    """Which parts of which images are hidden, and in which layers the effects are compared."""
 
     parts: tuple[PartBox, ...] = Field(
         min_length=2,
@@ -47,29 +47,29 @@ class CorrespondenceSpec(Frozen):
 
     @property
     def image_ids(self) -> tuple[str, ...]:
-        """The images that have a part, each once."""
-        return tuple(dict.fromkeys(each.image_id for each in self.parts))
+        """The images that have a part, without repetition."""
+        return tuple(dict.fromkeys(box.image_id for box in self.parts))
 
     def boxes_of(self, image_id: str) -> tuple[PartBox, ...]:
-        """The parts of an image, by name: their order in the spec changes nothing."""
-        return tuple(sorted((each for each in self.parts if each.image_id == image_id), key=lambda each: each.part))
+        """The parts of an image, sorted by name, so that their order in the spec has no effect."""
+        return tuple(sorted((box for box in self.parts if box.image_id == image_id), key=lambda box: box.part))
 
     @model_validator(mode="after")
-    def _each_part_in_several_images(self) -> Self:
-        named = Counter((each.part, each.image_id) for each in self.parts)
-        twice = [f"{part!r} in {image_id!r}" for (part, image_id), count in named.items() if count > 1]
-        if twice:
-            raise ValueError(f"correspondence.parts: {twice[0]} is given twice")
-        alone = [part for part, count in Counter(part for part, _ in named).items() if count < 2]
-        if alone:
+    def _require_parts_in_several_images(self) -> Self:
+        counts = Counter((box.part, box.image_id) for box in self.parts)
+        repeated = [f"{part!r} in {image_id!r}" for (part, image_id), count in counts.items() if count > 1]
+        if repeated:
+            raise ValueError(f"correspondence.parts: {repeated[0]} is given twice")
+        single = [part for part, count in Counter(part for part, _ in counts).items() if count < 2]
+        if single:
             raise ValueError(
-                f"correspondence.parts: part {alone[0]!r} is given in one image; two are needed to compare"
+                f"correspondence.parts: part {single[0]!r} is given in one image; two are needed to compare"
             )
         return self
 
 
 class CorrespondenceRun(JobSpec):
-    """Whether hiding the same part of several images changes features in the same way."""
+    """A run that tests whether hiding the same part of several images changes features in the same way."""
 
     correspondence: CorrespondenceSpec
 

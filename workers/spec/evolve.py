@@ -1,4 +1,4 @@
-"""What a run over the checkpoints of a training is asked to do."""
+"""The spec of a run over the checkpoints of a training. Takes nested values, gives frozen ones."""
 
 from pathlib import PurePosixPath
 
@@ -9,7 +9,7 @@ from workers.spec.scan import RunSpec
 
 
 class EvolveSpec(Frozen):
-    """A training, looked at through its checkpoints."""
+    """The checkpoints of a training."""
 
     checkpoints: tuple[Word, ...] = Field(
         min_length=1,
@@ -30,7 +30,7 @@ class EvolutionRun(RunSpec):
 
 
 def checkpoint_name(file: str) -> str:
-    """What a checkpoint is called: its file's name without the ending."""
+    """The name of a checkpoint: its file's name without the extension."""
     name = PurePosixPath(file).name
     return name.rpartition(".")[0] or name
 

@@ -1,4 +1,4 @@
-"""What an invariance run is asked to do."""
+"""The spec of an invariance run. Takes nested values, gives frozen ones."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -12,7 +12,7 @@ PAPERS_SHIFT, PAPERS_STEPS = 60 / 224, 6  # Zeiler & Fergus 2014, Figure 5: up t
 
 
 class Transform(StrEnum):
-    """What is done to an image: moved down, moved to the right, enlarged, turned counter-clockwise."""
+    """A transform of an image: shift down, shift to the right, enlarge, rotate counter-clockwise."""
 
     TRANSLATE_Y = "translate_y"
     TRANSLATE_X = "translate_x"
@@ -21,7 +21,7 @@ class Transform(StrEnum):
 
 
 class Border(StrEnum):
-    """What is seen beyond an image's border: grey (127.5 of 255), its last pixels, the image mirrored, or again."""
+    """The content beyond an image's border: grey (127.5 of 255), its last pixels, the image mirrored or repeated."""
 
     GREY = "grey"
     EDGE = "edge"
@@ -29,7 +29,8 @@ class Border(StrEnum):
     WRAP = "wrap"
 
 
-IDENTITY: Mapping[Transform, float] = {each: float(each is Transform.SCALE) for each in Transform}
+# The amount at which a transform leaves an image unchanged.
+IDENTITY: Mapping[Transform, float] = {transform: float(transform is Transform.SCALE) for transform in Transform}
 
 
 UNITS: Mapping[Transform, str] = {
@@ -47,7 +48,7 @@ Angle = Annotated[float, Field(ge=-360, le=360, allow_inf_nan=False)]
 
 
 class InvarianceSpec(Frozen):
-    """Images that are moved, enlarged and turned."""
+    """Which images are transformed, and how."""
 
     layers: tuple[Word, ...] = Field(
         (), description="layer names, globs, or auto; by default the first and last rectified layers and the output"
@@ -78,14 +79,19 @@ class InvarianceSpec(Frozen):
     )
 
     def amounts(self, transform: Transform, side: int) -> tuple[float, ...]:
-        """How far a transform goes on an input of so many pixels: ascending, each once, and 'not at all' among them."""
-        moved = [float(each) for each in self.translations or _papers_translations(side)]
-        asked = {Transform.SCALE: self.scales, Transform.ROTATE: self.rotations}.get(transform, moved)
-        return tuple(sorted({IDENTITY[transform], *(each + 0.0 for each in asked)}))  # -0.0 + 0.0 is 0.0
+        """The amounts of a transform, ascending and distinct, including the identity.
+
+        Args:
+            transform: the transform.
+            side: side of the model's input, pixels.
+        """
+        shifts = [float(shift) for shift in self.translations or _papers_translations(side)]
+        amounts = {Transform.SCALE: self.scales, Transform.ROTATE: self.rotations}.get(transform, shifts)
+        return tuple(sorted({IDENTITY[transform], *(amount + 0.0 for amount in amounts)}))  # -0.0 + 0.0 is 0.0
 
 
 class InvarianceRun(JobSpec):
-    """How features of some images of a corpus change when the images are moved, enlarged and turned."""
+    """A run that measures how features change when images are shifted, enlarged and rotated."""
 
     invariance: InvarianceSpec = InvarianceSpec()
 

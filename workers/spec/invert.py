@@ -1,4 +1,4 @@
-"""What an inversion run is asked to do."""
+"""The spec of an inversion run. Takes nested values, gives frozen ones."""
 
 from typing import Annotated, Literal, Self
 
@@ -12,7 +12,7 @@ INVERSION_BATCH = {"cpu": 8, "cuda": 32}
 
 
 class InvertSpec(Frozen):
-    """Images from what layers know of them."""
+    """Which images and layers are inverted, and how."""
 
     layers: tuple[Word, ...] = Field(("auto",), min_length=1, description="layer names, globs, or auto")
     images: tuple[Word, ...] = Field((), description="image ids; by default a sample")
@@ -44,14 +44,14 @@ class InvertSpec(Frozen):
     )
 
     @model_validator(mode="after")
-    def _channels_once(self) -> Self:
-        twice = [channel for channel in self.channels if self.channels.count(channel) > 1]
-        if twice:
-            raise ValueError(f"invert.channels: {twice[0]} is named twice")
+    def _require_distinct_channels(self) -> Self:
+        repeated = [channel for channel in self.channels if self.channels.count(channel) > 1]
+        if repeated:
+            raise ValueError(f"invert.channels: {repeated[0]} is named twice")
         return self
 
     def recipe(self, number: int, nodes: int) -> Recipe:
-        """How node `number` of a network of so many nodes is inverted."""
+        """The recipe for node `number` of a network of `nodes` nodes."""
         return Recipe(
             tv_weight=recipe.tv_weight(number, nodes) if self.tv_weight is None else self.tv_weight,
             rate=recipe.rate(number, nodes) if self.rate is None else self.rate,
@@ -68,18 +68,18 @@ class InversionRun(JobSpec):
     invert: InvertSpec = InvertSpec()
 
     def resolved(self, device: str) -> Self:
-        """The spec with the device and the batch that will be used."""
+        """The spec with the actual device and batch size."""
         batch = INVERSION_BATCH[device] if self.invert.batch == "auto" else self.invert.batch
         invert = self.invert.model_copy(update={"batch": batch})
         return super().resolved(device).model_copy(update={"invert": invert})
 
     @property
     def batch_size(self) -> int:
-        """Most inversions in one forward pass."""
+        """Largest number of inversions in one forward pass."""
         return int(self.invert.batch)
 
     def with_smaller_batch(self) -> Self | None:
-        """The spec with half the batch."""
+        """The spec with half the batch size; None if it is 1."""
         smaller = self.batch_size // 2
         return (
             self.model_copy(update={"invert": self.invert.model_copy(update={"batch": smaller})}) if smaller else None

@@ -1,6 +1,6 @@
-"""The spec of each kind of job. Takes a kind or nested dicts, gives the class of spec.
+"""The spec of each kind of job. Takes a kind, gives its class of spec, and the other way round.
 
-The file `workers/spec/KIND.py` holds the spec of a kind, and names its class `SPEC`.
+The file `workers/spec/KIND.py` defines the spec of a kind and names its class `SPEC`.
 """
 
 from collections.abc import Iterable, Mapping
@@ -26,7 +26,7 @@ def kind_of(spec: AnyRun) -> Kind:
 
 
 def kind_with(keys: Iterable[str]) -> Kind:
-    """The kind of job whose spec alone has one of these top-level keys; a scan if none has."""
+    """The kind of job whose spec has one of these top-level keys that no scan has; a scan if there is no such key."""
     shared = RunSpec.model_fields.keys()
     own = {key: kind for kind, spec in SPECS.items() for key in spec.model_fields.keys() - shared}
     return next((own[key] for key in keys if key in own), Kind.SCAN)

@@ -1,4 +1,4 @@
-"""Make specs. Takes nested dicts, gives a frozen spec, or an error with every mistake in it and what would be right."""
+"""Validation of specs. Takes nested dicts, gives a frozen spec or an error that explains every mistake."""
 
 import re
 from collections.abc import Sequence
@@ -17,17 +17,21 @@ AnySpec = TypeVar("AnySpec", bound=Frozen)
 
 
 def slug(*names: str) -> str:
-    """Names as the beginning of a run id: at most 70 of a-z, 0-9 and hyphens, a letter first; may be empty."""
+    """The start of a run id made from names: at most 70 of a-z, 0-9 and hyphens, a letter first; may be empty."""
     words = re.sub(r"[^a-z0-9]+", "-", "-".join(names).lower())
     return words.lstrip("-0123456789")[:70].rstrip("-")
 
 
 def check_run_id(run: str) -> str:
-    """Return the run id, or raise RunIdError with the rule it breaks."""
+    """Return the run id.
+
+    Raises:
+        RunIdError: it is malformed.
+    """
     if not RUN_ID.match(run):
         raise RunIdError(
-            f"run id {run!r} is no run id: a small letter, then up to 99 of a-z 0-9 . _ - (such as 'flowers-zfnet'), and no"
-            " .json at its end"
+            f"{run!r} is not a valid run id: use a lower-case letter, then up to 99 of a-z 0-9 . _ -"
+            " (such as 'flowers-zfnet'), not ending in .json"
         )
     return run
 
@@ -37,21 +41,21 @@ def make(kind: type[AnySpec], values: dict[str, Any]) -> AnySpec:
 
     Raises:
         SpecError: with every mistake, its key and what would be right.
-        RunIdError: the run id is none.
+        RunIdError: the run id is malformed.
     """
     if isinstance(values.get("run"), str):
         check_run_id(values["run"])
-    wrong = _unusable(values)
-    if wrong:
-        raise SpecError(wrong)
+    problems = _find_unusable(values)
+    if problems:
+        raise SpecError(problems)
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        raise SpecError(_mistakes(kind, error)) from None
+        raise SpecError(_explain_all(kind, error)) from None
 
 
 def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """Lay nested dict `over` on `base`; values of None in `over` say nothing."""
+    """Merge nested dict `over` into `base`; values of None in `over` are ignored."""
     result = dict(base)
     for key, value in over.items():
         if isinstance(value, dict):
@@ -62,30 +66,31 @@ def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
-def _unusable(values: Any, key: str = "") -> list[str]:  # noqa: ANN401 - nested dicts and lists of plain values
-    """Values that are not wrong in one place but in any: integers that no table holds, and text that no path holds."""
+def _find_unusable(values: Any, key: str = "") -> list[str]:  # noqa: ANN401 - nested dicts and lists of plain values
+    """Explain values that are wrong under any key: integers too large for a table, and text that no path may contain."""
     if isinstance(values, dict):
-        return [line for name, value in values.items() for line in _unusable(value, f"{key}.{name}".removeprefix("."))]
+        items = [(f"{key}.{name}".removeprefix("."), value) for name, value in values.items()]
+        return [line for name, value in items for line in _find_unusable(value, name)]
     if isinstance(values, list | tuple):
-        return [line for number, value in enumerate(values) for line in _unusable(value, f"{key}.{number}")]
+        return [line for number, value in enumerate(values) for line in _find_unusable(value, f"{key}.{number}")]
     if isinstance(values, int) and values not in INT64:
         return [f"{key}: an integer of {len(f'{abs(values):x}') * 4} bits is wrong; it has to fit into 64"]
     if isinstance(values, str) and "\0" in values:
-        return [f"{key}: {_shown(values)} is wrong; it holds a null character"]
+        return [f"{key}: {_quote(values)} is wrong; it contains a null character"]
     return []
 
 
-def _mistakes(kind: type[BaseModel], error: ValidationError) -> list[str]:
-    """Every mistake in a line of its own, in the order of the spec."""
-    every = error.errors()
-    return [_explain(kind, problem) for problem in every if not _follows(problem, every)]
+def _explain_all(kind: type[BaseModel], error: ValidationError) -> list[str]:
+    """One line per mistake, in the order of the spec."""
+    problems = error.errors()
+    return [_explain(kind, problem) for problem in problems if not _is_consequence(problem, problems)]
 
 
-def _follows(problem: Any, every: Sequence[Any]) -> bool:  # noqa: ANN401 - pydantic's error dict
-    """Whether a list is called too short only because pydantic leaves its wrong items out: these are told themselves."""
-    place = problem["loc"]
-    inside = (other["loc"] for other in every if len(other["loc"]) > len(place))
-    return problem["type"] == "too_short" and any(loc[: len(place)] == place for loc in inside)
+def _is_consequence(problem: Any, problems: Sequence[Any]) -> bool:  # noqa: ANN401 - pydantic's error dict
+    """Whether a list is called too short only because pydantic drops its wrong items, which have errors of their own."""
+    path = problem["loc"]
+    inside = (other["loc"] for other in problems if len(other["loc"]) > len(path))
+    return problem["type"] == "too_short" and any(loc[: len(path)] == path for loc in inside)
 
 
 def _explain(kind: type[BaseModel], problem: Any) -> str:  # noqa: ANN401 - pydantic's error dict
@@ -93,15 +98,16 @@ def _explain(kind: type[BaseModel], problem: Any) -> str:  # noqa: ANN401 - pyda
     if problem["type"] == "extra_forbidden":
         return f"{key}: unknown key; {nearest(str(problem['loc'][-1]), _keys(kind, problem['loc'][:-1]))}"
     if problem["type"] == "missing":
-        return f"{key}: missing; {_about(kind, problem['loc'])}"
+        return f"{key}: missing; {_describe(kind, problem['loc'])}"
     message = str(problem["msg"]).removeprefix("Value error, ")
     if problem["type"] == "value_error":
         return message
-    return f"{key}: {_shown(problem['input'])} is wrong; {message[0].lower()}{message[1:]} ({_about(kind, problem['loc'])})"
+    hint = f"{message[0].lower()}{message[1:]} ({_describe(kind, problem['loc'])})"
+    return f"{key}: {_quote(problem['input'])} is wrong; {hint}"
 
 
-def _shown(value: object) -> str:
-    """A value as a program would write it, or the beginning of a long one."""
+def _quote(value: object) -> str:
+    """The repr of a value, truncated if long."""
     text = repr(value)
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
 
@@ -120,7 +126,7 @@ def _keys(kind: type[BaseModel], path: tuple[Any, ...]) -> list[str]:
     return list(_table(kind, path).model_fields)
 
 
-def _about(kind: type[BaseModel], path: tuple[Any, ...]) -> str:
+def _describe(kind: type[BaseModel], path: tuple[Any, ...]) -> str:
     fields = _table(kind, path).model_fields
     names = [part for part in path if part in fields]
     return (fields[names[-1]].description or f"a table [{names[-1]}]") if names else "see the README's spec"

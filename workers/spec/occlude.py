@@ -1,4 +1,4 @@
-"""What an occlusion run is asked to do."""
+"""The spec of an occlusion run. Takes nested values, gives frozen ones."""
 
 from pydantic import Field
 
@@ -6,7 +6,7 @@ from workers.spec.parts import Fill, Frozen, JobSpec, RunId, Word
 
 
 class OccludeSpec(Frozen):
-    """A grey square that slides over images."""
+    """Which images are occluded, by what square, and what is measured."""
 
     layer: Word = Field(description="layer whose strongest feature map is measured")
     images: tuple[Word, ...] = Field((), description="image ids; by default a sample")

@@ -1,4 +1,4 @@
-"""The parts that specs share: model, corpus, limits, resources. Takes nested dicts, gives frozen values; loads no torch."""
+"""The parts that specs share: model, corpus, limits, resources. Takes nested values, gives frozen ones; loads no torch."""
 
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
@@ -18,7 +18,7 @@ Triple = tuple[float, float, float]
 
 
 class Distinct(StrEnum):
-    """What counts once in a top-k."""
+    """Which images count only once in a top-k."""
 
     CONTENT = "content"
     GROUP = "group"
@@ -50,7 +50,7 @@ class Interpolation(StrEnum):
 
 
 class Fill(StrEnum):
-    """What stands where something is hidden: grey (127.5 of 255), the image's mean colour, or the image blurred."""
+    """The content of a hidden box: grey (127.5 of 255), the image's mean colour, or the blurred image."""
 
     GREY = "grey"
     MEAN = "mean"
@@ -58,13 +58,13 @@ class Fill(StrEnum):
 
 
 class Frozen(BaseModel):
-    """A value that cannot change and refuses keys that it does not know."""
+    """An immutable value that refuses unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class ModelSpec(Frozen):
-    """The network, its weights, and the preprocessing where it is not the weights' own."""
+    """The network, its weights, and overrides of the weights' own preprocessing."""
 
     source: Word = Field(description=f"network: {families.forms()}, with ?weights=FILE or ?weights=ENUM")
     resize: int | None = Field(None, ge=1, le=65_536, description="short side after resizing, pixels")
@@ -80,13 +80,13 @@ class ModelSpec(Frozen):
     kwargs: dict[str, bool | int | float | str] = Field({}, description="keyword arguments of the model's constructor")
 
     @model_validator(mode="after")
-    def _source_is_one(self) -> Self:
+    def _require_known_source(self) -> Self:
         families.scheme_of(self.source)
         return self
 
 
 class CorpusSpec(Frozen):
-    """The images, and what is known of each."""
+    """The images, and the source of their labels and groups."""
 
     source: Word = Field(description="folder or glob of images, as a path or fsspec URL")
     label: Literal["folder", "none"] = Field(
@@ -98,24 +98,26 @@ class CorpusSpec(Frozen):
     )
 
     @model_validator(mode="after")
-    def _pattern_compiles(self) -> Self:
+    def _require_valid_pattern(self) -> Self:
         if self.group not in ("none", "folder"):
             try:
                 Pattern(self.group)
             except ValueError as error:
-                raise ValueError(f"group {self.group!r} is not a regular expression of linear time: {error}") from None
+                raise ValueError(
+                    f"group {self.group!r} is not a regular expression that matches in linear time: {error}"
+                ) from None
         return self
 
 
 class LimitsSpec(Frozen):
-    """What one image file may cost."""
+    """The limits of one image file."""
 
     bytes: int = Field(67_108_864, ge=1, description="largest accepted file, bytes")
     pixels: int = Field(89_478_485, ge=1, description="largest accepted image before and after resizing, pixels")
 
 
 class ResourcesSpec(Frozen):
-    """What the run may use."""
+    """The resources that a run may use."""
 
     actors: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
         "auto", description="number of actors; auto starts one per GPU, or one per CPU"
@@ -129,19 +131,19 @@ class ResourcesSpec(Frozen):
 
 
 class AnyRun(Frozen):
-    """What every run is asked: its id, and where its datasets go."""
+    """The keys of every spec: the run's id, and the root of its datasets."""
 
     run: RunId | None = Field(None, description="run id; by default made from model, corpus and time")
     root: Word = Field(description="folder or fsspec URL for the datasets")
 
     @property
     def cluster_resources(self) -> ResourcesSpec | None:
-        """What the run needs of a Ray cluster; None if it runs without actors."""
+        """The resources that the run needs from a Ray cluster; None if it has no actors."""
         return None
 
 
 class JobSpec(AnyRun):
-    """What every job over a corpus is asked: everything that its tables depend on, and the resources that they do not."""
+    """The keys of every job over a corpus: all that its tables depend on, and its resources."""
 
     model: ModelSpec
     corpus: CorpusSpec
@@ -154,21 +156,21 @@ class JobSpec(AnyRun):
         return self.resources
 
     def identity(self) -> dict[str, Any]:
-        """What a run id stands for: the spec, its device resolved, without run, root and how many actors there are."""
+        """The part of the spec that identifies a run: all but run, root and the number of actors."""
         whole = self.model_dump(mode="json", exclude={"run", "root"})
         for name in ("actors", "fewer"):
             del whole["resources"][name]
         return whole
 
     def resolved(self, device: str) -> Self:
-        """The spec with the device that will be used."""
+        """The spec with the actual device."""
         return self.model_copy(update={"resources": self.resources.model_copy(update={"device": device})})
 
     @property
     def batch_size(self) -> int:
-        """Most items in one forward pass, where the spec says so; else 1."""
+        """Largest number of items in one forward pass; 1 if the spec has no batch size."""
         return 1
 
     def with_smaller_batch(self) -> Self | None:
-        """The spec with the next smaller batch, for when memory has run out; None if there is none."""
+        """The spec with the next smaller batch size, used when memory has run out; None if there is none."""
         return None

@@ -1,4 +1,4 @@
-"""What a randomisation check is asked to do."""
+"""The spec of a randomisation check. Takes nested values, gives frozen ones."""
 
 from enum import StrEnum
 from typing import Annotated, Self
@@ -9,14 +9,14 @@ from workers.spec.parts import Frozen, JobSpec, RunId, Word
 
 
 class Mode(StrEnum):
-    """Which weights are random: those of all layers from the unit's own down to a stage's, or those of a stage alone."""
+    """Which weights are random: those of all layers from the unit's layer down to a stage, or those of one stage."""
 
     CASCADING = "cascading"
     INDEPENDENT = "independent"
 
 
 class SanitySpec(Frozen):
-    """Projections of a scan's units computed again with random weights."""
+    """Which units of a scan are projected again with random weights."""
 
     from_run: RunId = Field(description="published scan under the same root whose units are checked")
     layers: tuple[Word, ...] = Field((), description="layer names, globs, or auto; by default all layers of the scan")
@@ -35,16 +35,16 @@ class SanitySpec(Frozen):
     seed: int = Field(0, ge=0, description="random seed of the weights")
 
     @model_validator(mode="after")
-    def _once(self) -> Self:
+    def _require_distinct_items(self) -> Self:
         for name, values in (("channels", self.channels), ("modes", self.modes)):
-            twice = [value for value in values if values.count(value) > 1]
-            if twice:
-                raise ValueError(f"sanity.{name}: {twice[0]} is named twice")
+            repeated = [value for value in values if values.count(value) > 1]
+            if repeated:
+                raise ValueError(f"sanity.{name}: {repeated[0]} is named twice")
         return self
 
 
 class SanityRun(JobSpec):
-    """The randomisation check of some units of a scan."""
+    """A randomisation check of some units of a scan."""
 
     sanity: SanitySpec
 

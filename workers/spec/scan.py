@@ -1,4 +1,4 @@
-"""What a scan is asked to do."""
+"""The spec of a scan. Takes nested values, gives frozen ones."""
 
 from typing import Any, Literal, Self
 
@@ -9,7 +9,7 @@ from workers.spec.parts import Distinct, Frozen, JobSpec, Method, Word
 
 
 class ScanSpec(Frozen):
-    """The first pass: which layers, and what is kept of each channel."""
+    """The first pass: which layers are scanned, and which images are kept per channel."""
 
     layers: tuple[Word, ...] = Field(("auto",), min_length=1, description="layer names, globs, or auto")
     batch: int = Field(32, ge=1, le=4096, description="images per forward pass")
@@ -23,14 +23,14 @@ class ScanSpec(Frozen):
     )
 
     @model_validator(mode="after")
-    def _whole_batches(self) -> Self:
+    def _require_whole_batches(self) -> Self:
         if self.shard % self.batch:
             raise ValueError(f"shard {self.shard} is not a multiple of batch {self.batch}")
         return self
 
 
 class ProjectSpec(Frozen):
-    """The second pass: how activations are carried down and stored."""
+    """The second pass: how activations are projected and stored."""
 
     method: Method = Field(Method.DECONVNET, description="projection method: deconvnet, guided_backprop or gradient")
     image_format: Literal["webp", "png"] = Field("webp", description="image format: webp, or png for lossless images")
@@ -38,27 +38,29 @@ class ProjectSpec(Frozen):
 
 
 class RunSpec(JobSpec):
-    """One scan."""
+    """A scan: the strongest images of every channel, and their projections."""
 
     scan: ScanSpec = ScanSpec()
     project: ProjectSpec = ProjectSpec()
 
     @property
     def batch_size(self) -> int:
-        """Images in one forward pass."""
+        """Number of images in one forward pass."""
         return self.scan.batch
 
     def with_smaller_batch(self) -> Self | None:
-        """The spec with the largest smaller batch that divides this one's, so that shards stay whole numbers of batches."""
+        """The spec with the largest proper divisor as batch size, so that shards remain multiples; None if it is 1."""
         smaller = next((size for size in range(self.scan.batch // 2, 0, -1) if self.scan.batch % size == 0), None)
         if smaller is None:
             return None
         return self.model_copy(update={"scan": self.scan.model_copy(update={"batch": smaller})})
 
     @model_validator(mode="after")
-    def _groups_are_given(self) -> Self:
+    def _require_groups(self) -> Self:
         if self.scan.distinct is Distinct.GROUP and self.corpus.group == "none":
-            raise ValueError("scan.distinct is 'group' but corpus.group is 'none': say where the group comes from")
+            raise ValueError(
+                "scan.distinct is 'group' but corpus.group is 'none': set corpus.group to folder or a regular expression"
+            )
         return self
 
 

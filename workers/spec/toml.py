@@ -1,4 +1,4 @@
-"""A spec as a TOML file. Takes its path, or its text and folder, gives nested dicts whose places are absolute."""
+"""Specs as TOML files. Takes a path, or a text and its folder, gives nested dicts with absolute paths."""
 
 import tomllib
 from collections.abc import Callable
@@ -18,28 +18,28 @@ DEEPEST = 16
 
 
 def read_toml(text: str, folder: PurePath) -> dict[str, Any]:
-    """Parse a spec file's text; relative paths in it become relative to `folder`.
+    """Parse the text of a spec file; relative paths in it are resolved against `folder`.
 
     Raises:
-        SpecError: it is not TOML, or is nested deeper than any spec.
+        SpecError: it is not valid TOML, or is nested too deeply.
     """
     try:
         values = tomllib.loads(text.removeprefix("\ufeff"))
     except RecursionError:
         raise SpecError(["the spec is nested too deeply; a spec has tables of keys"]) from None
-    except ValueError as error:  # tomllib's own, and Python's of integers with thousands of digits
+    except ValueError as error:  # from tomllib, or from Python for integers with thousands of digits
         raise SpecError([f"the spec is not valid TOML: {error}"]) from None
     if _depth(values) > DEEPEST:
-        raise SpecError([f"the spec is nested more than {DEEPEST} deep; a spec has tables of keys"])
+        raise SpecError([f"the spec is nested more than {DEEPEST} levels deep; a spec has tables of keys"])
     _make_absolute(values, folder)
     return values
 
 
 def read_spec(path: Path) -> dict[str, Any]:
-    """What a spec file says; relative paths in it are relative to its folder.
+    """Parse a spec file; relative paths in it are resolved against its folder.
 
     Raises:
-        SpecError: it cannot be read, is far too large, or is not TOML.
+        SpecError: it cannot be read, is far too large, or is not valid TOML.
     """
     try:
         with path.open("rb") as file:
@@ -52,18 +52,18 @@ def read_spec(path: Path) -> dict[str, Any]:
     return read_toml(text, path.absolute().parent)
 
 
-def _depth(values: Any) -> int:  # noqa: ANN401 - whatever TOML holds
-    """How deep tables and lists lie in each other, without recursion."""
+def _depth(values: Any) -> int:  # noqa: ANN401 - any value of TOML
+    """How deeply tables and lists are nested; computed without recursion."""
     depth, level = 0, [values]
     while level and depth <= DEEPEST:
-        below = [value.values() if isinstance(value, dict) else value for value in level]
-        level = [value for values in below for value in values if isinstance(value, dict | list)]
+        children = [value.values() if isinstance(value, dict) else value for value in level]
+        level = [value for values in children for value in values if isinstance(value, dict | list)]
         depth += 1
     return depth
 
 
 def _make_absolute(values: dict[str, Any], folder: PurePath) -> None:
-    """Put `folder` before every relative path of a spec; what is no text where a path should be is left to the spec."""
+    """Resolve every relative path in a spec against `folder`; values that are not text are left for the spec to refuse."""
 
     def change(table: object, key: str, absolute: Absolute) -> None:
         if isinstance(table, dict) and isinstance(table.get(key), str):

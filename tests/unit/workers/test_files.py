@@ -78,7 +78,7 @@ def test_a_redirect_is_not_followed_and_told_with_where_it_leads(outer, inner, s
     url = f"{outer.url}/{status}/x"
     with pytest.raises(RedirectError) as told:
         files.read(url)
-    assert str(told.value).startswith(f"{url} is redirected to {inner.url}/200/secret.txt, which is not followed")
+    assert str(told.value).startswith(f"{url} redirects to {inner.url}/200/secret.txt; redirects are not followed")
     assert not inner.asked
 
 
@@ -89,7 +89,7 @@ def test_neither_images_nor_weights_nor_class_names_are_read_from_where_a_redire
         lambda: fetch.read(url, len(SECRET)),
         lambda: weights.read(url),
         lambda: weights.read(f"simplecache::{url}"),
-        lambda: model._class_names(names, Network.__new__(Network)),
+        lambda: model._read_class_names(names, Network.__new__(Network)),
         lambda: files.matching(f"{outer.url}/302/*.pt", "evolve.checkpoints"),
     ):
         with pytest.raises(RedirectError):

@@ -1,4 +1,4 @@
-"""The networks that this package defines. Takes a name such as `zfnet-mini`, gives its module and the weights that it ships."""
+"""The networks that this package defines. Takes a name such as `zfnet-mini`, gives its module and bundled weights."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -21,9 +21,9 @@ class Definition:
 
     Attributes:
         make: its constructor; takes `classes`.
-        head: key of the bias of its last layer, whose length is the number of classes.
-        preprocessing: from photo to input.
-        pretrained: whether the package ships weights, in a folder of the network's name.
+        head: key of the last layer's bias, whose length is the number of classes.
+        preprocessing: from image to model input.
+        pretrained: whether the package includes weights, in a folder with the network's name.
     """
 
     make: Callable[..., nn.Module]
@@ -51,7 +51,7 @@ class Deconvoy:
     scheme = DECONVOY
 
     def entry(self, name: str, weights: str) -> Entry:
-        """A file, or the weights that the package ships; see `Family`."""
+        """Weights from a file, or those that the package includes; see `Family`."""
         if name not in NETWORKS:
             raise ModelError(f"no model deconvoy://{name}; {nearest(name, NETWORKS)}")
         network = NETWORKS[name]
@@ -60,7 +60,9 @@ class Deconvoy:
             classes = json.loads((folder / "meta.json").read_text())["classes"]
             return Entry(network.preprocessing, tuple(classes), weights or str(folder / "model.safetensors"))
         if not weights:
-            raise ModelError(f"deconvoy://{name} ships no weights: give deconvoy://{name}?weights=FILE.safetensors")
+            raise ModelError(
+                f"deconvoy://{name} has no weights of its own: give deconvoy://{name}?weights=FILE.safetensors"
+            )
         return Entry(network.preprocessing, (), weights)
 
     def build(self, name: str, kwargs: Kwargs) -> nn.Module:
@@ -69,7 +71,7 @@ class Deconvoy:
             raise ModelError(f"no model {name!r}; {nearest(name, NETWORKS)}")
         return NETWORKS[name].make(**kwargs)
 
-    def fitting(self, name: str, state: Mapping[str, Tensor]) -> Kwargs:
-        """As many classes as the weights have; see `Family`."""
+    def implied_kwargs(self, name: str, state: Mapping[str, Tensor]) -> Kwargs:
+        """The number of classes; see `Family`."""
         head = state.get(NETWORKS[name].head) if name in NETWORKS else None
         return {} if head is None or not head.dim() else {"classes": len(head)}

@@ -1,4 +1,4 @@
-"""What a family of networks is. Takes a name and weights, gives the module, its preprocessing and the names of its classes."""
+"""The interface of model families. Takes a name and weights, gives the module, its preprocessing and class names."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class Architecture:
     """A constructor and its arguments, as plain values.
 
     Attributes:
-        family: name of its scheme.
+        family: name of the family's scheme.
         name: name of the constructor within the family.
         kwargs: its arguments, sorted.
     """
@@ -32,13 +32,13 @@ class Architecture:
 
 @dataclass(frozen=True)
 class Entry:
-    """Where the weights come from and what belongs to them.
+    """Weights: their origin, and the properties of the network that depend on them.
 
     Attributes:
-        preprocessing: from photo to input.
-        class_names: names of the outputs, or empty.
+        preprocessing: from image to model input.
+        class_names: names of the outputs; empty if unknown.
         file: path or URL of the weights; None if they are downloaded.
-        download: gives the weights where there is no file.
+        download: downloads the weights if there is no file.
         kwargs: arguments of the constructor that these weights need.
     """
 
@@ -50,30 +50,30 @@ class Entry:
 
 
 class Family(Protocol):
-    """Networks that are named by one scheme."""
+    """The networks whose sources have one scheme."""
 
     @property
     def scheme(self) -> Scheme:
-        """How its sources are written."""
+        """The form of the family's sources."""
 
     def entry(self, name: str, weights: str) -> Entry:
-        """The weights of a network, and what belongs to them.
+        """The entry for weights of a network.
 
         Args:
-            name: of the network.
-            weights: a file, a word that the scheme owns, or empty for those that the family has.
+            name: name of the network.
+            weights: a file, a name of the family's own weights, or empty for the family's default weights.
 
         Raises:
-            ModelError: no such network, or no such weights.
+            ModelError: the network or the weights are unknown.
         """
 
     def build(self, name: str, kwargs: Kwargs) -> nn.Module:
-        """The module, with whatever weights its constructor gives it.
+        """The module, with the weights of its constructor.
 
         Raises:
-            ModelError: no such network.
-            Exception: whatever a constructor raises for arguments that it does not expect.
+            ModelError: the network is unknown.
+            Exception: any error of a constructor for arguments that it does not expect.
         """
 
-    def fitting(self, name: str, state: Mapping[str, Tensor]) -> Kwargs:
-        """Arguments of the constructor that follow from the weights, such as the number of classes; may be none."""
+    def implied_kwargs(self, name: str, state: Mapping[str, Tensor]) -> Kwargs:
+        """The constructor's arguments that follow from weights, such as the number of classes; may be empty."""

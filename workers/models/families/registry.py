@@ -1,4 +1,4 @@
-"""All families of networks. Takes the name of a scheme, gives what builds its networks."""
+"""The registry of model families. Takes the name of a scheme, gives its family."""
 
 from workers.models.families.deconvoy import Deconvoy
 from workers.models.families.family import Family
@@ -11,5 +11,5 @@ FAMILIES: tuple[Family, ...] = (  # a family's scheme is a line in workers/spec/
 
 
 def family_of(scheme: str) -> Family:
-    """The family that a scheme names."""
+    """The family with a scheme."""
     return next(family for family in FAMILIES if family.scheme.name == scheme)

@@ -1,4 +1,4 @@
-"""The classifiers of torchvision. Takes a name such as `resnet18`, gives its module and torchvision's entry of its weights."""
+"""The classifiers of torchvision. Takes a name such as `resnet18`, gives its module and an entry for its weights."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -13,7 +13,7 @@ from workers.models.families.family import Entry, Kwargs
 from workers.spec.families import TORCHVISION
 from workers.spec.parts import Interpolation
 
-BARE = (("aux_logits", False), ("init_weights", False))  # of the networks with auxiliary heads
+BARE = (("aux_logits", False), ("init_weights", False))  # arguments that build the inceptions without auxiliary heads
 INCEPTIONS = ("googlenet", "inception_v3")
 
 
@@ -23,7 +23,7 @@ class Torchvision:
     scheme = TORCHVISION
 
     def entry(self, name: str, weights: str) -> Entry:
-        """A file with the preprocessing of the first of torchvision's entries, or one of these by its word; see `Family`."""
+        """A file with the preprocessing of torchvision's first weights, or torchvision's weights by name; see `Family`."""
         known = torchvision.models.list_models(torchvision.models)
         if name not in known:
             raise ModelError(f"no model torchvision://{name}; {nearest(name, known)}")
@@ -32,7 +32,8 @@ class Torchvision:
         if weights and not self.scheme.owns(weights):
             return _entry(next(iter(enum)), weights, bare)
         if weights and weights not in enum.__members__ and weights != "DEFAULT":
-            raise ModelError(f"no weights {weights!r} of {name}: a file, or one of {', '.join(enum.__members__)}")
+            names = ", ".join(enum.__members__)
+            raise ModelError(f"no weights {weights!r} for {name}; give a file, or one of {names}")
         entry = enum[weights] if weights in enum.__members__ else enum.DEFAULT
         return _entry(entry, None, (*bare, ("transform_input", True)) if bare else ())
 
@@ -41,8 +42,8 @@ class Torchvision:
         module: nn.Module = torchvision.models.get_model(name, weights=None, **kwargs)
         return module
 
-    def fitting(self, name: str, state: Mapping[str, Tensor]) -> Kwargs:
-        """Nothing: the number of classes is an argument that the user gives; see `Family`."""
+    def implied_kwargs(self, name: str, state: Mapping[str, Tensor]) -> Kwargs:
+        """Empty: the number of classes is given in the spec; see `Family`."""
         del name, state
         return {}
 

@@ -47,7 +47,7 @@ def results(job, folder, model, *, corpus="cats", label="folder", target="label"
     values = {"root": str(folder / "root"), "model": {"source": "deconvoy://zfnet-mini"},
               "corpus": {"source": str(folder / corpus), "label": label}, job: about | {"target": target}}  # fmt: skip
     spec, root = make(kind, values).resolved("cpu"), Root(str(folder / "root"))
-    with manifest.listed(spec.corpus, lambda _: None) as listing:
+    with manifest.list_corpus(spec.corpus, lambda _: None) as listing:
         committed = listing.commit(root)
     stored = replace(model.stored, class_names=("class0", "class1"))
 

@@ -105,7 +105,7 @@ def test_a_pin_that_cannot_be_read_pins_nothing_and_is_written_again(root, tmp_p
     Path(tmp_path / "photos" / "a.png").write_bytes(b"x")
     corpus = CorpusSpec(source=str(tmp_path / "photos"))
     spec = RunSpec(model=ModelSpec(source="deconvoy://zfnet-mini"), corpus=corpus, root=root.url)
-    with manifest.listed(corpus, lambda _: None) as listing:
+    with manifest.list_corpus(corpus, lambda _: None) as listing:
         root.put(paths.spec_path("one"), data)
         pinned = identity.pin(root, "one", spec, listing)
         assert pinned == listing.latest(root)

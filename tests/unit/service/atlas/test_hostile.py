@@ -119,7 +119,7 @@ def test_instruments_and_the_report_show_bad_names_as_text(client, root):
 @pytest.mark.parametrize("run", [*BAD, "a/b", "a\\b", "con.json", "A", "1", "", "a" * 101, "a b"])
 def test_a_bad_run_id_is_refused_when_it_is_given_and_is_not_there_when_it_is_asked_for(client, run):
     if run != "rejected":
-        with pytest.raises(RunError, match="is no run id"):
+        with pytest.raises(RunError, match="is not a valid run id"):
             check_run_id(run)
     answer = client.get(f"/runs/{urlencode({'': run})[1:]}")
     assert answer.status_code in (400, 404)

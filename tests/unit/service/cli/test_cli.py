@@ -139,7 +139,7 @@ def test_a_spec_file_is_relative_to_itself_and_flags_win(scans, tmp_path):
         ([], "root: missing"),
         ([*LEAST, "--k", "0", "--distinct", "some"], "scan.distinct: 'some' is wrong"),
         ([*LEAST, "--actors", "many"], "resources.actors: 'many' is wrong"),
-        ([*LEAST, "--run", "Run 1"], "run id 'Run 1' is no run id"),
+        ([*LEAST, "--run", "Run 1"], "'Run 1' is not a valid run id"),
     ],
 )
 def test_a_wrong_spec_is_one_line_and_exit_code_2(scans, tmp_path, words, told):

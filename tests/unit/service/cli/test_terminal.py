@@ -150,7 +150,7 @@ def test_what_an_actor_raised_is_told_without_what_ray_has_put_round_it():
     class Wrapped(OSError):
         cause = OSError(errno.EIO, "Input/output error")
 
-    assert machine.trouble(Wrapped("50 lines\nof traceback")) == "Input/output error"
+    assert machine.explain(Wrapped("50 lines\nof traceback")) == "Input/output error"
 
 
 def test_a_bug_still_shows_where_it_is(root, monkeypatch):

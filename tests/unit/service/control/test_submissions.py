@@ -221,7 +221,7 @@ def test_wrong_specs_and_unknown_runs_are_refused_before_anything_is_written(sub
         submissions.submit("scna", SPEC)
     with pytest.raises(SpecError, match=r"scan\.k: 0 is wrong"):
         submissions.submit("scan", SPEC | {"scan": {"k": 0}})
-    with pytest.raises(RunError, match="is no run id"):
+    with pytest.raises(RunError, match="is not a valid run id"):
         submissions.submit("scan", SPEC | {"run": "../up"})
     with pytest.raises(RunError, match="run 'tulips' was never submitted"):
         submissions.status("tulips")

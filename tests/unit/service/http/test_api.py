@@ -106,7 +106,7 @@ def test_a_key_that_was_sent_before_tells_of_its_run_and_does_not_begin_it_anew(
     ("spec", "status", "told"),
     [
         (SPEC | {"scan": {"k": 0, "colour": 1}}, 422, "scan.colour"),
-        (SPEC | {"run": "../up"}, 422, "is no run id"),
+        (SPEC | {"run": "../up"}, 422, "is not a valid run id"),
         (SPEC | {"root": "/elsewhere"}, 403, "root '/elsewhere' is refused"),
         (SPEC | {"corpus": {"source": "/etc"}}, 403, "under no allowed prefix"),
         (SPEC | {"corpus": {"source": "http://169.254.169.254/x"}}, 403, "under no allowed prefix"),

@@ -108,7 +108,7 @@ def test_neighbours_are_those_that_share_top_images(root):
     [
         ("/runs/nothing", "is not published"),
         ("/runs/..%2f..%2fetc", None),
-        ("/runs/First", "is no run id"),
+        ("/runs/First", "is not a valid run id"),
         ("/runs/first/layers/relu9", "has no layer"),
         ("/runs/first/layers/relu1/channels/999", "no channel 999"),
         ("/runs/first/layers/relu1/channels/20/wall/patch", "no channel 20"),
@@ -116,7 +116,7 @@ def test_neighbours_are_those_that_share_top_images(root):
         ("/runs/first/layers/relu1/channels/one", "is no number from 0 on"),
         ("/runs/first/layers/relu1?sort=colour", "cannot be sorted"),
         ("/runs/first/image?id=nothing.jpg", "no image"),
-        ("/compare?a=first", "is no run id"),
+        ("/compare?a=first", "is not a valid run id"),
     ],
 )
 def test_what_is_not_there_is_a_page_of_its_own(client, path, told):

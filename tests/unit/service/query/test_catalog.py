@@ -25,7 +25,7 @@ def test_a_run_without_a_manifest_is_not_published(root):
     root.put("runs/started/spec.json", b"{}")
     root.put("tables/top/run=started/part-00000-0123.parquet", b"")
     assert [run.run for run in catalog.runs(root)] == ["done"]
-    with pytest.raises(RunError, match=r"run 'started' is not published in .*; there are done"):
+    with pytest.raises(RunError, match=r"run 'started' is not published in .*; available: done"):
         catalog.find(root, "started")
 
 
@@ -41,7 +41,7 @@ def test_what_is_no_run_id_never_becomes_a_path(root, run, monkeypatch):
     publish(root)
     asked: list[str] = []
     monkeypatch.setattr(Root, "exists", lambda _, rel: bool(asked.append(rel)))
-    with pytest.raises(RunError, match="is no run id"):
+    with pytest.raises(RunError, match="is not a valid run id"):
         catalog.find(root, run)
     assert asked == []
 

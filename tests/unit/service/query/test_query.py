@@ -64,7 +64,7 @@ def test_an_image_names_the_channels_it_tops_by_rank(run):
 def test_an_unknown_image_is_answered_with_the_nearest(run):
     with pytest.raises(QueryError, match=r"no image '003.png' in run 'first'; nearest: cat1/003.png"):
         scans.image(run, "003.png")
-    with pytest.raises(QueryError, match=r"no image 'dog' in run 'first'; there are cat0/000.png"):
+    with pytest.raises(QueryError, match=r"no image 'dog' in run 'first'; available: cat0/000.png"):
         scans.image(run, "dog")
 
 

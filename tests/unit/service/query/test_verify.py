@@ -35,7 +35,7 @@ def small(tmp_path_factory) -> Root:
     (folder / "corpus").mkdir()
     (folder / "corpus" / "a.png").write_bytes(b"x")
     root = Root(str(folder / "root"))
-    with manifest.listed(CorpusSpec(source=str(folder / "corpus")), lambda _: None) as listing:
+    with manifest.list_corpus(CorpusSpec(source=str(folder / "corpus")), lambda _: None) as listing:
         rel = listing.commit(root)
     publish_run(root, "first", rel, folder)
     return root

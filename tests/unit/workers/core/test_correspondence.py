@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from tests.support.networks import seeded
-from workers.core.correspondence import NOTHING, Signs, agreement, elsewhere, hidden, over_draws, papers_layers, signs
+from workers.core.correspondence import NOTHING, Signs, agreement, average, default_layers, hide, random_box, signs
 from workers.core.graph import trace
 from workers.core.invariance import features
 from workers.core.network import Network
@@ -61,12 +61,12 @@ def test_a_sign_is_that_of_what_is_lost_and_rounding_has_none():
     found = signs(before, after)
     assert np.unpackbits(found.positive)[:6].tolist() == [0, 1, 0, 0, 0, 1]
     assert np.unpackbits(found.negative)[:6].tolist() == [0, 0, 1, 0, 0, 0]
-    again = Signs.unpacked(found.positive.tobytes(), found.negative.tobytes(), found.units)
+    again = Signs.from_bytes(found.positive.tobytes(), found.negative.tobytes(), found.units)
     assert agreement([found, again]).delta == 0
 
 
 def test_nothing_is_said_of_no_image_and_little_of_one():
-    assert agreement([]) == over_draws([]) == NOTHING
+    assert agreement([]) == average([]) == NOTHING
     one = agreement(random_signs(1, 9, seed=0)[1])
     assert (one.images, one.pairs, one.delta, one.std, one.standard_error, one.delta_changed) == (1, 0, *[None] * 4)
     still = signs(torch.ones(5), torch.ones(5))
@@ -76,7 +76,7 @@ def test_nothing_is_said_of_no_image_and_little_of_one():
 def test_draws_are_averaged_and_their_deviation_is_told():
     drawn = [agreement(random_signs(4, 50, seed)[1]) for seed in range(3)]
     deltas = [each.delta for each in drawn]
-    found = over_draws(drawn)
+    found = average(drawn)
     assert found.delta == pytest.approx(np.mean(deltas)) and found.std == pytest.approx(np.std(deltas, ddof=1))
     assert found.standard_error == pytest.approx(np.std(deltas, ddof=1) / math.sqrt(3))
 
@@ -97,12 +97,12 @@ def test_planted_marks_agree_and_random_places_are_near_chance():
     scattered: list[Signs] = []
     for _ in range(12):
         pixels = torch.from_numpy(random.integers(90, 166, (3, SIDE, SIDE))).double()
-        mark = elsewhere(box, SIDE, chance)
+        mark = random_box(box, SIDE, chance)
         pixels[:, mark.top : mark.bottom, mark.left : mark.right] = torch.tensor([255.0, 0.0, 40.0])[:, None, None]
         grey = torch.full_like(pixels, 127.5)
         [before] = features(network, pixels[None], [4])
         for place, into in ((mark, planted), (_apart(box, mark, chance), scattered)):
-            [after] = features(network, hidden(pixels, place, grey)[None], [4])
+            [after] = features(network, hide(pixels, place, grey)[None], [4])
             into.append(signs(before, after))
     assert agreement(planted).delta < 0.02
     assert 0.4 < agreement(scattered).delta < 0.6
@@ -111,7 +111,7 @@ def test_planted_marks_agree_and_random_places_are_near_chance():
 
 def _apart(box: Box, mark: Box, chance: torch.Generator) -> Box:
     while True:
-        place = elsewhere(box, SIDE, chance)
+        place = random_box(box, SIDE, chance)
         cut = Box(
             max(place.top, mark.top),
             max(place.left, mark.left),
@@ -123,17 +123,17 @@ def _apart(box: Box, mark: Box, chance: torch.Generator) -> Box:
 
 
 def test_random_places_are_inside_reach_every_corner_and_are_the_same_for_the_same_chance():
-    places = [elsewhere(Box(3, 4, 5, 7), 6, torch.Generator().manual_seed(seed)) for seed in range(400)]
+    places = [random_box(Box(3, 4, 5, 7), 6, torch.Generator().manual_seed(seed)) for seed in range(400)]
     assert {(each.top, each.left) for each in places} == {(y, x) for y in range(5) for x in range(4)}
     assert {(each.height, each.width) for each in places} == {(2, 3)}
-    assert elsewhere(Box(0, 0, 6, 6), 6, torch.Generator()) == Box(0, 0, 6, 6)
-    small, large = (elsewhere(Box(0, 0, side, side), 160, torch.Generator().manual_seed(5)) for side in (30, 32))
+    assert random_box(Box(0, 0, 6, 6), 6, torch.Generator()) == Box(0, 0, 6, 6)
+    small, large = (random_box(Box(0, 0, side, side), 160, torch.Generator().manual_seed(5)) for side in (30, 32))
     assert abs(small.top - large.top) <= 2 and abs(small.left - large.left) <= 2
 
 
 def test_only_the_box_is_hidden_and_the_image_stays():
     pixels = torch.arange(48, dtype=torch.uint8).view(3, 4, 4)
-    found = hidden(pixels, Box(1, 2, 3, 4), torch.full((3, 4, 4), 127.5))
+    found = hide(pixels, Box(1, 2, 3, 4), torch.full((3, 4, 4), 127.5))
     for (channel, y, x), value in np.ndenumerate(found.numpy()):
         assert value == (127.5 if 1 <= y < 3 and 2 <= x < 4 else pixels[channel, y, x])
     assert torch.equal(pixels, torch.arange(48, dtype=torch.uint8).view(3, 4, 4))
@@ -143,7 +143,7 @@ def test_only_the_box_is_hidden_and_the_image_stays():
 def test_boxes_go_to_the_input_and_back_without_losing_a_pixel(height, width):
     preprocessing = Preprocessing(182, 160, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), Interpolation.BILINEAR)
     random = np.random.default_rng(height)
-    tall, wide = preprocessing.resized(height, width)
+    tall, wide = preprocessing.resized_size(height, width)
     top, left = preprocessing.origin(height, width)
     for _ in range(50):
         y, x = int(random.integers(height)), int(random.integers(width))
@@ -172,6 +172,6 @@ def test_the_papers_layers_are_the_last_rectified_convolution_and_the_last_recti
         nn.Flatten(), nn.Linear(4 * 144, 5), nn.ReLU(), nn.Linear(5, 2),
     )  # fmt: skip
     network = Network(trace(seeded(module), (16, 16)))
-    assert papers_layers(network) == [network.layers[3].name, network.layers[6].name]
+    assert default_layers(network) == [network.layers[3].name, network.layers[6].name]
     alone = Network(trace(seeded(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())), (16, 16)))
-    assert papers_layers(alone) == [alone.layers[1].name]
+    assert default_layers(alone) == [alone.layers[1].name]

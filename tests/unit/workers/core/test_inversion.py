@@ -11,7 +11,7 @@ from workers.core import inversion, priors
 from workers.core.graph import trace
 from workers.core.inversion import Part, Problem, Scale
 from workers.core.network import Network
-from workers.core.pooling import MaxPool, Switched
+from workers.core.pooling import MaxPool, SwitchedMaxPool
 from workers.spec import recipe
 from workers.spec.recipe import Recipe
 
@@ -185,7 +185,7 @@ def test_the_gradient_through_our_switches_is_torchs_own(size, stride, padding, 
     x = torch.randn(
         2, 3, SIDE, SIDE - 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64
     ).requires_grad_()
-    ours, torchs = Switched.apply(x, step.step), step.step.pooled(x)
+    ours, torchs = SwitchedMaxPool.apply(x, step.step), step.step.pool(x)
     slope = torch.randn(ours.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     assert torch.equal(ours, torchs)
     torch.testing.assert_close(torch.autograd.grad(ours, x, slope), torch.autograd.grad(torchs, x, slope))

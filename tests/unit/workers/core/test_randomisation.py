@@ -1,4 +1,4 @@
-"""Random networks: what is forgotten, stage by stage, against torch modules with the same weights, by hand and by autograd."""
+"""Random networks: what is reset, stage by stage, against torch modules with the same weights, by hand and by autograd."""
 
 import copy
 
@@ -12,7 +12,7 @@ from workers.core import randomisation, steps
 from workers.core.deconvnet import Units
 from workers.core.graph import trace
 from workers.core.network import Network
-from workers.core.randomisation import Draw, before_rectifier, forgotten, stages
+from workers.core.randomisation import Draw, before_rectifier, reset, stages
 from workers.spec.parts import Method
 
 SIDE = 45
@@ -67,28 +67,28 @@ def test_many_layers_share_stages_evenly_and_every_learned_number_is_in_one():
 
 def test_a_layer_begins_again_with_hes_distribution_and_no_bias():
     step = steps.Convolution(torch.full((64, 32, 5, 5), 9.0), torch.ones(64), (1, 1), (0, 0), (1, 1), 1)
-    drawn, other = forgotten(step, 3), forgotten(step, 4)
+    drawn, other = reset(step, 3), reset(step, 4)
     assert isinstance(drawn, steps.Convolution) and isinstance(other, steps.Convolution)
     assert float(drawn.weight.std()) == pytest.approx((2 / (32 * 25)) ** 0.5, rel=0.01)
     assert abs(float(drawn.weight.mean())) < 1e-3 and not drawn.bias.any()
-    again = forgotten(step, 3)
+    again = reset(step, 3)
     assert isinstance(again, steps.Convolution) and torch.equal(drawn.weight, again.weight)
     assert not torch.equal(drawn.weight, other.weight)
     norm = steps.BatchNorm(torch.ones(4), torch.full((4,), 7.0), torch.full((4,), 2.0), torch.ones(4), 0.0)
     map_ = torch.randn(1, 4, 3, 3)
-    torch.testing.assert_close(forgotten(norm, 0).forward(map_), map_)
+    torch.testing.assert_close(reset(norm, 0).forward(map_), map_)
     pooling = steps.Flatten()
-    assert forgotten(pooling, 0) is pooling
+    assert reset(pooling, 0) is pooling
 
 
 def test_what_is_drawn_depends_on_the_seed_and_the_node_alone():
     network = network_of(networks.seeded(networks.alexnet_like()))
     first, later = Draw(network, 5), Draw(network, 5)
-    later.randomised([1])
-    alone, all_ = weighted(first.randomised([4]).nodes[4]), weighted(later.randomised([1, 4, 7]).nodes[4])
+    later.randomise([1])
+    alone, all_ = weighted(first.randomise([4]).nodes[4]), weighted(later.randomise([1, 4, 7]).nodes[4])
     assert torch.equal(alone.weight, all_.weight)
-    assert not torch.equal(alone.weight, weighted(Draw(network, 6).randomised([4]).nodes[4]).weight)
-    assert first.randomised([4]).nodes[1] is network.nodes[1]
+    assert not torch.equal(alone.weight, weighted(Draw(network, 6).randomise([4]).nodes[4]).weight)
+    assert first.randomise([4]).nodes[1] is network.nodes[1]
 
 
 def randomised_module(module: nn.Sequential, network: Network) -> list[nn.Module]:
@@ -110,7 +110,7 @@ def test_projections_of_a_random_network_are_those_of_a_torch_module_with_its_we
     number = before_rectifier(network, len(network.nodes) - 1)
     assert network.nodes[number].step.kind == "convolution"
     numbers = {n for each in stages(network, number, 9)[:stage] for n in each.nodes}
-    random = Draw(network, 11).randomised(numbers)
+    random = Draw(network, 11).randomise(numbers)
     modules, unit = randomised_module(module, random)[:number], (3, 2, 4)
     leaf = image.clone().requires_grad_()
     value = nn.Sequential(*modules)(leaf)[(0, *unit)]
@@ -146,7 +146,7 @@ def test_a_deconvnet_that_passes_one_path_cannot_see_the_upper_weights(image):
     network = network_of(module)
     shown = {}
     for seed in range(8):
-        random = Draw(network, seed).randomised({3})
+        random = Draw(network, seed).randomise({3})
         weight = float(weighted(random.nodes[3]).weight)
         found = {method: whole(random, image, 3, (0, 9, 9), method)[:, 8:11, 8:11] / abs(weight) for method in Method}
         kernel = lower.weight[0]

@@ -5,8 +5,8 @@ import pytest
 import torch
 from PIL import Image
 
-from workers.core.invariance import moved, usual_layers
-from workers.core.transform import transformed
+from workers.core.invariance import compare, default_layers
+from workers.core.transform import transform_image
 from workers.models import model as models
 from workers.spec.invariance import Border, Transform
 from workers.spec.parts import ModelSpec
@@ -21,14 +21,14 @@ PHOTOS = ("butterfly/image_0011.jpg", "kangaroo/image_0014.jpg", "lotus/image_00
 def test_the_first_layer_moves_at_once_and_the_fully_connected_one_with_the_transform(shared, transform, amounts):
     model = models.load(ModelSpec(source="deconvoy://zfnet-mini"))
     network, preprocessing = model.network.to(dtype=torch.float32), model.preprocessing
-    numbers = [layer.node for layer in network.select(usual_layers(network))]
+    numbers = [layer.node for layer in network.select(default_layers(network))]
     found = []
     for name in PHOTOS:
         with Image.open(shared / "images" / "caltech101-20x50" / name) as opened:
             pixels = preprocessing.prepare(np.array(opened.convert("RGB")), 10**8)
-        seen = [transformed(pixels, transform, amount, Border.REFLECT) for amount in amounts]
+        seen = [transform_image(pixels, transform, amount, Border.REFLECT) for amount in amounts]
         images = [preprocessing.normalise(each[None].clone()) for each in seen]
-        found.append([each.relative for each in moved(network, images[0], images, numbers)])
+        found.append([each.relative for each in compare(network, images[0], images, numbers)])
     first, last, output = np.mean(found, axis=0).T  # (amounts,) each
     assert first[0] == last[0] == output[0] == 0
     assert first[1] > 0.75 * first[3]

@@ -169,6 +169,6 @@ def explain(single: Tape, double: Tape, images: Tensor, number: int, units: Unit
 def value_at(step: pooling.MaxPool, map_: Tensor, switches: Tensor) -> Tensor:
     """What a pooling takes if it takes these taps; a padded map's outside is never chosen."""
     extent = switches.shape[2], switches.shape[3]
-    padded = step._padded(map_, extent)
-    taps = [pooling._strided(padded, dy, dx, step.stride, extent) for dy, dx in step.taps()]
+    padded = step._pad(map_, extent)
+    taps = [pooling._strided_view(padded, dy, dx, step.stride, extent) for dy, dx in step.taps()]
     return torch.stack(taps).gather(0, switches[None].long())[0]

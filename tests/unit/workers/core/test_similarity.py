@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from workers.core.similarity import Likeness, Projected
+from workers.core.similarity import Projection, Similarity
 
 scipy_stats = pytest.importorskip("scipy.stats")
 skimage_metrics = pytest.importorskip("skimage.metrics")
@@ -16,10 +16,10 @@ def map_(seed: int, height: int = 24, width: int = 31) -> np.ndarray:
     return (values * (random.random(values.shape) > 0.1)).astype(np.float32)
 
 
-def theirs(one: np.ndarray, other: np.ndarray) -> Likeness:
+def theirs(one: np.ndarray, other: np.ndarray) -> Similarity:
     grey = [np.abs(each).sum(0, dtype=np.float64) for each in (one, other)]
     scaled = [each / each.max() for each in grey]
-    return Likeness(
+    return Similarity(
         scipy_stats.spearmanr(one.ravel(), other.ravel()).statistic,
         scipy_stats.spearmanr(np.abs(one).ravel(), np.abs(other).ravel()).statistic,
         skimage_metrics.structural_similarity(*scaled, data_range=1.0),
@@ -31,25 +31,27 @@ def theirs(one: np.ndarray, other: np.ndarray) -> Likeness:
 def test_equals_scipys_rank_correlation_and_scikit_images_similarity(mixed, shape):
     one = map_(1, *shape)
     other = (mixed * one + map_(2, *shape)).astype(np.float32)
-    ours, wanted = Projected(one).likeness(Projected(other)), theirs(one, other)
+    ours, wanted = Projection(one).similarity_to(Projection(other)), theirs(one, other)
     assert vars(ours) == pytest.approx(vars(wanted), rel=1e-10, abs=1e-12)
 
 
 def test_equal_projections_are_exactly_alike_and_opposite_ones_in_their_absolute_values():
-    one = Projected(map_(3, 224, 224))
-    assert one.likeness(Projected(one.signal.copy())) == Likeness(1.0, 1.0, 1.0)
-    assert one.likeness(Projected(-one.signal)) == Likeness(-1.0, 1.0, 1.0)
+    one = Projection(map_(3, 224, 224))
+    assert one.similarity_to(Projection(one.signal.copy())) == Similarity(1.0, 1.0, 1.0)
+    assert one.similarity_to(Projection(-one.signal)) == Similarity(-1.0, 1.0, 1.0)
 
 
 def test_neither_scale_changes_anything():
     one, other = map_(4), map_(5)
-    wanted = vars(Projected(one).likeness(Projected(other)))
-    assert vars(Projected(one * 1024).likeness(Projected(other / 4096))) == pytest.approx(wanted, rel=1e-12)
+    wanted = vars(Projection(one).similarity_to(Projection(other)))
+    assert vars(Projection(one * 1024).similarity_to(Projection(other / 4096))) == pytest.approx(wanted, rel=1e-12)
 
 
 def test_what_is_not_defined_is_none():
-    one, blank = Projected(map_(6)), Projected(np.zeros((3, 24, 31), np.float32))
+    one, blank = Projection(map_(6)), Projection(np.zeros((3, 24, 31), np.float32))
     assert blank.blank and not one.blank
-    assert one.likeness(blank) == blank.likeness(one) == Likeness(None, None, None)
+    assert one.similarity_to(blank) == blank.similarity_to(one) == Similarity(None, None, None)
     small = one.signal[:, :6]
-    assert Projected(small).likeness(Projected(small)) == Likeness(1.0, 1.0, None)  # lower than the window of 7 px
+    assert Projection(small).similarity_to(Projection(small)) == Similarity(
+        1.0, 1.0, None
+    )  # lower than the window of 7 px

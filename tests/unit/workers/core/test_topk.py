@@ -65,9 +65,9 @@ def test_maxima_over_batches_equal_sorting_everything(seed, k, batch, duplicates
     maxima = Maxima({4: 3}, k)
     for start in range(0, 20, batch):
         part = slice(start, start + batch)
-        look = maxima.begin(keys[part], np.arange(20)[part])
-        look.take(4, torch.from_numpy(maps[part]), maps[part].max((2, 3)))
-        look.finish()
+        update = maxima.begin(keys[part], np.arange(20)[part])
+        update.take(4, torch.from_numpy(maps[part]), maps[part].max((2, 3)))
+        update.finish()
     everything = Rows.make(
         layer_index=4,
         channel=np.tile(np.arange(3), 20),

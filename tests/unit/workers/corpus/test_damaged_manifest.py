@@ -33,7 +33,7 @@ def listing(tmp_path):
     (tmp_path / "corpus").mkdir()
     for number in range(IMAGES):
         (tmp_path / "corpus" / f"{number:03d}.jpg").write_bytes(b"x")
-    with manifest.listed(CorpusSpec(source=str(tmp_path / "corpus")), lambda _: None) as listing:
+    with manifest.list_corpus(CorpusSpec(source=str(tmp_path / "corpus")), lambda _: None) as listing:
         yield listing
 
 
@@ -47,7 +47,7 @@ def rewrite(path: Path, **options: Any) -> None:
 def test_a_manifest_that_another_version_of_the_writer_encoded_is_the_same_list(root, listing):
     rel = listing.commit(root)
     rewrite(Path(root.path(rel)), compression="SNAPPY", write_page_checksum=True)
-    assert listing.same_as(root, rel)
+    assert listing.matches(root, rel)
     assert listing.commit(root) == rel
 
 
@@ -57,7 +57,7 @@ def test_a_manifest_with_one_other_row_is_another_list(root, listing):
     table = pq.read_table(path)
     etags = pa.array(["other", *table["etag"].to_pylist()[1:]])
     pq.write_table(table.set_column(3, MANIFEST.field("etag"), etags), path, write_page_checksum=True)
-    assert not listing.same_as(root, rel)
+    assert not listing.matches(root, rel)
     assert listing.commit(root) != rel
 
 
@@ -70,7 +70,7 @@ def test_a_flipped_bit_never_reads_as_other_rows(root, listing, trials):
         "rows": (lambda: manifest.rows(root, rel, 0, IMAGES), whole),
         "stream": (lambda: [row for part in manifest.stream(root, rel, 7) for row in part], whole),
         "count": (lambda: manifest.count(root, rel), IMAGES),
-        "same": (lambda: listing.same_as(root, rel), True),
+        "same": (lambda: listing.matches(root, rel), True),
     }
     found = 0
     for bit in random.Random(0).sample(range(len(data) * 8), trials):
@@ -96,7 +96,7 @@ def test_a_manifest_that_is_missing_is_named_and_is_no_changed_corpus(root, list
     rel = listing.commit(root)
     root.delete(rel)
     with pytest.raises(DamagedFile, match=r"manifest-0.parquet is missing; restore the file from a copy"):
-        listing.same_as(root, rel)
+        listing.matches(root, rel)
 
 
 def test_the_footer_is_read_once_however_many_slices_are(root, listing, monkeypatch):
@@ -159,4 +159,4 @@ def write(root: Root, rel: str, count: int) -> None:
 def test_a_listing_is_compared_in_pieces(root, listing, monkeypatch):
     monkeypatch.setattr(manifest, "GROUP_ROWS", 8)
     rel = listing.commit(root)
-    assert isinstance(listing, Listing) and listing.same_as(root, rel) and listing.commit(root) == rel
+    assert isinstance(listing, Listing) and listing.matches(root, rel) and listing.commit(root) == rel

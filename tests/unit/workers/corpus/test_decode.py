@@ -253,9 +253,9 @@ def test_hostile_files_decode_or_are_rejected_and_never_crash(shared):
 def whole(data: bytes) -> np.ndarray:
     """The pixels by another road: turned by Pillow, and converted at once."""
     with Image.open(io.BytesIO(data)) as image:
-        about = decoding._about(image, data)
+        samples = decoding._read_samples(image, data)
         image.load()
-        return np.array(decoding._rgb(ImageOps.exif_transpose(image), about))
+        return np.array(decoding._to_rgb(ImageOps.exif_transpose(image), samples))
 
 
 def kinds() -> dict[str, Image.Image]:

@@ -135,7 +135,7 @@ def test_a_storage_that_is_silent_is_named_and_not_waited_for(folder):
     with pytest.raises(ReadError, match=r"silent://0.jpg has not answered for 0.3 s; .* resumes the run"):
         isolate.stale([there], read_hang_s=0.3)
     with pytest.raises(ReadError, match=r"silent://0.jpg has not answered for 0.3 s"):
-        crew.answered(lambda: fetch.first_byte("silent://0.jpg"), "silent://0.jpg", Limit(0.3))
+        crew.wait_for_answer(lambda: fetch.first_byte("silent://0.jpg"), "silent://0.jpg", Limit(0.3))
 
 
 def test_a_verdict_about_a_stale_file_goes_once_the_file_is_there_again_as_it_was(folder, tmp_path):
@@ -146,7 +146,7 @@ def test_a_verdict_about_a_stale_file_goes_once_the_file_is_there_again_as_it_wa
     isolate.write_verdict(root, poison, Verdict(Reason.DECODER_CRASH, "signal 11"))
     (folder / "1.jpg").unlink()
     (folder / "2.jpg").write_bytes(b"other bytes")
-    with manifest.listed(CorpusSpec(source=str(folder)), lambda _: None) as listing:
+    with manifest.list_corpus(CorpusSpec(source=str(folder)), lambda _: None) as listing:
         assert isolate.forget_stale(root, listing) == [back.uri]
         assert isolate.forget_stale(root, listing) == []
     assert sorted(isolate.read_verdicts(root, listed, root.files("verdicts"))) == [1, 2, 3]
@@ -162,7 +162,7 @@ def test_a_damaged_verdict_is_none_and_is_reported_once(folder, tmp_path, caplog
     root.put(f"verdicts/{name}", damage)
     for _ in range(2):
         assert len(isolate.read_verdicts(root, listed, root.files("verdicts"))) == 1
-    with manifest.listed(CorpusSpec(source=str(folder)), lambda _: None) as listing:
+    with manifest.list_corpus(CorpusSpec(source=str(folder)), lambda _: None) as listing:
         assert len(isolate.forget_stale(root, listing)) == (reason is Reason.CHANGED)
     assert [record.getMessage() for record in caplog.records] == [
         f"{root.path('verdicts')}/{name} is damaged: ignored; delete it"
@@ -177,7 +177,7 @@ def test_a_verdict_that_another_run_forgets_between_its_listing_and_its_reading_
         root.delete(f"verdicts/{name}")
     monkeypatch.setattr(Root, "files", lambda *_: names)
     assert isolate.read_verdicts(root, [row], root.files("verdicts")) == {}
-    with manifest.listed(CorpusSpec(source=str(folder)), lambda _: None) as listing:
+    with manifest.list_corpus(CorpusSpec(source=str(folder)), lambda _: None) as listing:
         assert isolate.forget_stale(root, listing) == []
 
 
@@ -187,7 +187,7 @@ def test_only_verdicts_on_stale_files_are_read_to_forget_them(folder, tmp_path, 
         isolate.write_verdict(root, row, Verdict(reason, "why"))
     read, asked = Root.read, []
     monkeypatch.setattr(Root, "read", lambda root, rel: asked.append(rel) or read(root, rel))
-    with manifest.listed(CorpusSpec(source=str(folder)), lambda _: None) as listing:
+    with manifest.list_corpus(CorpusSpec(source=str(folder)), lambda _: None) as listing:
         assert isolate.forget_stale(root, listing) == [listed[2].uri]
     assert len(asked) == 1
 
@@ -214,5 +214,5 @@ def test_images_are_waited_for_as_long_as_the_environment_says(folder, monkeypat
     with pytest.raises(RunStopped, match=line):
         isolate.stale([row])
     with pytest.raises(RunStopped, match=line):
-        trial._data(row, 0, LIMITS, sender)
+        trial._read(row, 0, LIMITS, sender)
     receiver.close()

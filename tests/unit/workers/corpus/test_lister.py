@@ -15,8 +15,8 @@ from workers.spec.parts import CorpusSpec
 
 
 def listed(source, **options):
-    with manifest.listed(CorpusSpec(source=str(source)), lambda _: None, **options) as listing:
-        return sorted(listing.some_ids())
+    with manifest.list_corpus(CorpusSpec(source=str(source)), lambda _: None, **options) as listing:
+        return sorted(listing.first_ids())
 
 
 @pytest.fixture

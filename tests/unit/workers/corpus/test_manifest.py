@@ -30,7 +30,7 @@ def root(tmp_path) -> Root:
 
 
 def commit(folder: Path | str, root: Root, **more: str) -> str:
-    with manifest.listed(CorpusSpec(source=str(folder), **more), lambda _: None) as listing:
+    with manifest.list_corpus(CorpusSpec(source=str(folder), **more), lambda _: None) as listing:
         return listing.commit(root)
 
 
@@ -112,7 +112,7 @@ def test_a_name_that_is_no_text_is_listed_and_refused(folder, root):
 def test_a_corpus_that_is_not_there_or_holds_no_image_is_told(folder, root, tmp_path):
     with pytest.raises(CorpusError, match="does not exist"):
         commit(tmp_path / "nowhere", root)
-    with pytest.raises(CorpusError, match="holds no image"):
+    with pytest.raises(CorpusError, match="contains no image"):
         commit(folder, root)
     with pytest.raises(CorpusError, match="cannot be listed"):
         commit("nosuch://place", root)

@@ -227,11 +227,11 @@ def test_memory_is_lent_in_the_order_in_which_it_is_asked_for():
     budget, order = Budget(10), []
 
     def take(size: int) -> None:
-        with budget.lent(size):
+        with budget.reserve(size):
             order.append(size)
             time.sleep(0.02)
 
-    with budget.lent(8):
+    with budget.reserve(8):
         threads = []
         for size in (9, 3, 1, 99):  # 1 would fit at once, but others were there first
             threads.append(threading.Thread(target=take, args=(size,)))

@@ -6,7 +6,7 @@ import logging
 import pytest
 
 from jobs.run.progress import Told
-from workers.actors.shard import CheckpointBatch, CheckpointShard, InversionBatch, Restart, Shard, about
+from workers.actors.shard import CheckpointBatch, CheckpointShard, InversionBatch, Restart, Shard, log_fields
 from workers.errors import UsageError
 from workers.host import log
 from workers.host.log import Log
@@ -86,7 +86,7 @@ def test_lines_of_an_attempt_carry_its_run_and_number_and_the_shard_that_they_ar
     with Told(Attempts(Root(str(tmp_path)), "flowers"), 3) as watch:
         assert watch.begin("flowers") == {"run": "flowers", "attempt": 3}
         watch.phase("scan", 12, "images")
-        watch.note("done", node="n1", **about(Shard(0, 8, "m", "shards/c/r.parquet")))
+        watch.note("done", node="n1", **log_fields(Shard(0, 8, "m", "shards/c/r.parquet")))
         watch.say(f"{HOSTILE} is rejected", image=HOSTILE)
     found = lines(capsys)
     assert all((line["run"], line["attempt"]) == ("flowers", 3) for line in found) and len(found) == 3
@@ -97,7 +97,7 @@ def test_lines_of_an_attempt_carry_its_run_and_number_and_the_shard_that_they_ar
 
 def test_work_is_named_by_its_images_and_its_results():
     batch = InversionBatch(tuple(Restart(n, n + 1, "m", f"shards/c/{n}.parquet", 0, n) for n in (4, 5)), "relu2")
-    assert about(batch) == {"shard": "4-6", "layer": "relu2", "results": 2, "result": "shards/c/4.parquet"}
+    assert log_fields(batch) == {"shard": "4-6", "layer": "relu2", "results": 2, "result": "shards/c/4.parquet"}
     several = CheckpointBatch(tuple(CheckpointShard(0, 8, "m", f"shards/{n}/a.parquet", n) for n in (1, 2)))
-    assert about(several) == {"shard": "0-8", "results": 2, "result": "shards/1/a.parquet"}
-    assert about("anything else") == {"item": "anything else"}
+    assert log_fields(several) == {"shard": "0-8", "results": 2, "result": "shards/1/a.parquet"}
+    assert log_fields("anything else") == {"item": "anything else"}

@@ -32,7 +32,7 @@ def test_what_may_pass_is_tried_until_it_passes(caplog):
     act = Flaky(OSError(errno.EIO, "Input/output error"), ConnectionError("refused"), RuntimeError("throttled"))
     assert retried(act, "reading a.jpg") == "done"
     assert act.calls == 4
-    assert "reading a.jpg failed (refused); trying again in" in caplog.text
+    assert "reading a.jpg failed (refused); retrying in" in caplog.text
 
 
 @pytest.mark.parametrize(

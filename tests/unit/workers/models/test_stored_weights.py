@@ -31,7 +31,7 @@ def test_weights_come_back_as_they_were_written(root):
     stored.write(root, MARK, STATE)
     found = stored.read(root, MARK)
     assert found.keys() == STATE.keys() and all(torch.equal(found[name], STATE[name]) for name in STATE)
-    assert stored.is_whole(root, MARK)
+    assert stored.is_intact(root, MARK)
 
 
 @pytest.mark.parametrize("trials", [100, pytest.param(2000, marks=pytest.mark.slow)])
@@ -42,7 +42,7 @@ def test_any_flipped_bit_is_a_damaged_file_and_never_other_weights(root, trials)
         flipped = bytearray(data)
         flipped[bit // 8] ^= 1 << bit % 8
         root.put(paths.model_path(MARK), bytes(flipped))
-        assert not stored.is_whole(root, MARK), bit
+        assert not stored.is_intact(root, MARK), bit
         with pytest.raises(DamagedFile, match=r"f{32}.safetensors is damaged: .*; run the same command again") as told:
             stored.read(root, MARK)
         assert "\n" not in str(told.value)
@@ -51,7 +51,7 @@ def test_any_flipped_bit_is_a_damaged_file_and_never_other_weights(root, trials)
 @pytest.mark.parametrize("data", [b"", b"x", b"\0" * 8, b"\xff" * 100, safetensors.torch.save(STATE)])
 def test_what_is_no_file_of_ours_is_damaged(root, data):
     root.put(paths.model_path(MARK), data)
-    assert not stored.is_whole(root, MARK)
+    assert not stored.is_intact(root, MARK)
     with pytest.raises(DamagedFile, match="is damaged"):
         stored.read(root, MARK)
 

@@ -45,7 +45,7 @@ def test_a_word_is_a_file_for_our_own_networks_and_a_name_for_torchvisions():
         source = f"deconvoy://{network}?weights=passwords"
         assert weights_file(source) == resolved(source) == "passwords"
     assert weights_file("torchvision://resnet18?weights=passwords") is None
-    with pytest.raises(ModelError, match="no weights 'passwords' of resnet18: a file, or one of IMAGENET1K_V1"):
+    with pytest.raises(ModelError, match="no weights 'passwords' for resnet18; give a file, or one of IMAGENET1K_V1"):
         resolved("torchvision://resnet18?weights=passwords")
 
 
@@ -156,14 +156,14 @@ def tensor(shape: list[int], start: int, stop: int, dtype: str = "F32") -> dict:
 @pytest.mark.parametrize(
     ("name", "make", "told"),
     [
-        ("w.pt", lambda: b"", "it is empty or cut off"),
+        ("w.pt", lambda: b"", "it is empty or truncated"),
         ("w.safetensors", lambda: b"", "header too small"),
         ("w.pt", lambda: saved({0: torch.ones(3)}), "its key 0 is not a parameter's name"),
         ("w.pt", lambda: saved({None: torch.ones(3)}), "its key None is not a parameter's name"),
-        ("w.pt", lambda: saved(torch.nn.Linear(2, 2)), "whose loading would run code; write it with torch.save("),
-        ("w.pt", lambda: b"cos\nsystem\n(S'id'\ntR.", "whose loading would run code"),
-        ("w.pt", lambda: saved([1]), "it holds no mapping from names to tensors"),
-        ("w.pt", lambda: saved({"a": 1}), "it holds no mapping from names to tensors"),
+        ("w.pt", lambda: saved(torch.nn.Linear(2, 2)), "loading them would run code; write it with torch.save("),
+        ("w.pt", lambda: b"cos\nsystem\n(S'id'\ntR.", "loading them would run code"),
+        ("w.pt", lambda: saved([1]), "it does not contain a mapping from names to tensors"),
+        ("w.pt", lambda: saved({"a": 1}), "it does not contain a mapping from names to tensors"),
         ("w.pt", bomb, "that unpacks to 40,"),
         ("w.pt", lambda: saved({"a": torch.ones(3)})[:-40], "neither safetensors nor"),
         ("w.pt", lambda: b"\x80\x02X\x04", "neither safetensors nor"),
@@ -186,7 +186,7 @@ def test_a_file_that_holds_no_usable_weights_is_refused_in_one_line(name, make, 
 def test_a_bomb_is_refused_before_it_is_unpacked(monkeypatch):
     monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("it is unpacked"))
     with pytest.raises(ValueError, match=r"torch\.save does not compress"):
-        weights._unpickled(bomb())
+        weights._unpickle(bomb())
 
 
 def test_a_folder_a_pipe_and_a_device_are_no_weights(tmp_path):
@@ -219,7 +219,7 @@ def build_kwargs(**kwargs) -> Callable[[], object]:
         ({"groups": 0}, "resnet18 cannot be built"),
         ({"width_per_group": 10**9}, "resnet18"),
         ({"norm_layer": "x"}, "resnet18 cannot be built"),
-        ({"weights": "IMAGENET1K_V1"}, "model.kwargs: weights are named in the source"),
+        ({"weights": "IMAGENET1K_V1"}, "model.kwargs: name the weights in the source"),
     ],
 )
 def test_arguments_that_no_memory_holds_or_no_network_takes_are_refused_before_it_is_built(kwargs, told):

@@ -44,7 +44,7 @@ def test_a_glob_lists_all_that_it_matches(folder):
 
 @pytest.mark.parametrize("source", ["http://photos.example/a", "simplecache::https://photos.example/**/*.jpg"])
 def test_what_has_no_folders_is_refused_before_it_is_asked(source):
-    with pytest.raises(CorpusError, match="http has no folders; give one of this machine, or a bucket"):
+    with pytest.raises(CorpusError, match="http has no folders; give a local folder or a bucket"):
         entries.listing(CorpusSpec(source=source))
 
 

@@ -57,7 +57,7 @@ class ListAccess:
     def first_byte(self, uri: str) -> None:
         self._encoded(uri)
 
-    def is_corpus_there(self, uri: str, image_id: str) -> bool:
+    def corpus_exists(self, uri: str, image_id: str) -> bool:
         return Path(uri.removeprefix(SCHEME).removesuffix(f"#{image_id}")).exists()
 
     def _encoded(self, uri: str) -> str | None:
@@ -116,7 +116,7 @@ def images(tmp_path) -> Path:
 
 def rows_of(images: Path, root: Root) -> list[manifest.Row]:
     spec = CorpusSpec(source=f"{SCHEME}{images}", group=r"(\w+)\.png")
-    with manifest.listed(spec, lambda _: None) as listing:
+    with manifest.list_corpus(spec, lambda _: None) as listing:
         rel = listing.commit(root)
     return manifest.rows(root, rel, 0, manifest.count(root, rel))
 

@@ -49,7 +49,7 @@ def test_a_spec_that_is_nested_too_deeply_is_refused(text):
         ("kwargs = {num_classes = 0x1" + "0" * 500 + "}", "", "model.kwargs.num_classes: an integer of 2004 bits"),
         ("crop = 1000000", "", "model.crop: 1000000 is wrong"),
         ("", "shard = 32000000", "scan.shard: 32000000 is wrong"),
-        ("", 'layers = ["a\\u0000b"]', "scan.layers.0: 'a\\x00b' is wrong; it holds a null character"),
+        ("", 'layers = ["a\\u0000b"]', "scan.layers.0: 'a\\x00b' is wrong; it contains a null character"),
         ("", f'k = "{"x" * 5000}"', "xxx... is wrong"),
     ],
 )

@@ -50,7 +50,7 @@ class ToyFamily:
             nn.Conv2d(3, 4, 3, stride=2), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(36, classes)
         )
 
-    def fitting(self, name, state):
+    def implied_kwargs(self, name, state):
         assert name == "stripes"
         return {"classes": len(state["4.bias"])}
 
@@ -101,7 +101,7 @@ def test_a_file_of_weights_gives_the_arguments_that_follow_from_it(file):
 def test_what_is_unknown_is_refused_with_an_example_of_every_family():
     with pytest.raises(SpecError, match=r"write deconvoy://zfnet-mini or torchvision://\S+ or toy://stripes"):
         make(ModelSpec, {"source": "toys://stripes"})
-    with pytest.raises(SpecError, match=r"'latest' is not understood"):
+    with pytest.raises(SpecError, match=r"'latest' is not a valid parameter"):
         make(ModelSpec, {"source": "toy://stripes?latest"})
     with pytest.raises(ModelError, match="no model toy://dots"):
         models.load(ModelSpec(source="toy://dots"))
