@@ -1,34 +1,39 @@
-# Python 3.11 and make are all that this needs. PYTHON, VENV and PYTEST_ARGS may be set: make test PYTEST_ARGS="-k topk".
+# This needs Python 3.11 and make. PYTHON, VENV, CONSTRAINTS and PYTEST_ARGS may be set: make test PYTEST_ARGS="-k topk".
 PYTHON ?= $(shell for p in python3.11 python3 python3.12 python3.13; do $$p -c '$(IS_RECENT)' 2>/dev/null && echo $$p && break; done)
 VENV ?= .venv
+CONSTRAINTS ?= constraints.txt
+LOWEST := .make/lowest
 IS_RECENT := import sys; sys.exit(sys.version_info < (3, 11))
 PYTEST_ARGS ?=
 STAMP := $(VENV)/.installed
 BENCHMARKS := $(patsubst tests/benchmarks/%.py,%,$(wildcard tests/benchmarks/[a-z]*.py))
 
-.PHONY: help setup demo test check format lint types bench soak clean
+.PHONY: help setup demo test check format lint types coverage lock lowest bench soak clean
 
 help:
 	@echo "make demo    scan the embedded photographs with the embedded network, draw its channels in deconvoy-demo/"
 	@echo "make test    run every test (make check: format, lint and types before it)"
-	@echo "make setup   only make $(VENV), whose bin/deconvoy is the command"
+	@echo "make setup   only make $(VENV), whose bin/deconvoy is the command; CONSTRAINTS=/dev/null takes the newest of everything"
+	@echo "make coverage  print the share of lines that the unit tests run"
+	@echo "make lock    write what $(VENV) holds after an upgrade to constraints.txt"
+	@echo "make lowest  run the unit tests with the lowest versions that pyproject.toml takes"
 	@echo "make bench   print speeds and memory;  make soak   run the slow tests;  make clean   remove what was made"
 
 setup: $(STAMP)
 
-# Only again when pyproject.toml has changed. torch is named here too so that pip settles it first.
-$(STAMP): pyproject.toml
+# Only again when pyproject.toml or the constraints have changed. torch is named here too so that pip settles it first.
+$(STAMP): pyproject.toml $(CONSTRAINTS)
 	@test -n "$(PYTHON)" && $(PYTHON) -c '$(IS_RECENT)' || { echo "Deconvoy needs Python 3.11 or later: make setup PYTHON=..."; exit 1; }
 	@test -x $(VENV)/bin/pip || $(PYTHON) -m venv $(VENV)
 	@echo "installing into $(VENV): several minutes and 6 GB the first time, most of it torch"
-	@$(VENV)/bin/python -m pip install --quiet "torch>=2.10,<3" "torchvision>=0.25" -e ".[demo,dev]"
+	@$(VENV)/bin/python -m pip install --quiet -c $(CONSTRAINTS) "torch>=2.10,<3" "torchvision>=0.25" -e ".[demo,dev]"
 	@touch $(STAMP)
 
 demo: setup
 	$(VENV)/bin/deconvoy demo --root deconvoy-demo
 
 test: setup
-	$(VENV)/bin/python -m pytest -q -m "not slow" $(PYTEST_ARGS)
+	$(VENV)/bin/python -m pytest -q -m "not slow" --durations=15 $(PYTEST_ARGS)
 	@echo "make test: every test passed"
 
 check: format lint types test
@@ -42,6 +47,26 @@ lint: setup
 types: setup
 	$(VENV)/bin/mypy
 
+# Not part of `make test`, which counting lines would slow down by half. Only the figure counts here: slower code may miss a
+# time limit of a test, and `make test` is the judge of those.
+coverage: setup
+	-$(VENV)/bin/python -m coverage run -m pytest -q -m "not slow" tests/unit $(PYTEST_ARGS)
+	@echo "coverage of the unit tests: $$($(VENV)/bin/python -m coverage report --format=total) % of lines"
+
+# Pins what the tests were run with: run `make check` after it, and commit only what passes.
+lock: setup
+	$(VENV)/bin/python -m pip install --quiet --upgrade --upgrade-strategy eager "torch>=2.10,<3" "torchvision>=0.25" -e ".[demo,dev]"
+	@{ grep '^#' constraints.txt; $(VENV)/bin/python -m pip freeze --exclude-editable | sed 's/+[a-z0-9.]*$$//' \
+		| grep -Ev '^(nvidia-|cuda-|triton=)'; } > constraints.new && mv constraints.new constraints.txt
+	@touch $(STAMP)
+
+# In an environment of its own. pip cannot choose the lowest versions, uv can.
+lowest: setup
+	$(VENV)/bin/python -m pip install --quiet uv
+	$(VENV)/bin/uv venv --quiet --allow-existing --python $(VENV)/bin/python $(LOWEST)
+	$(VENV)/bin/uv pip install --python $(LOWEST)/bin/python --resolution lowest-direct $(UV_ARGS) -e ".[demo,dev]"
+	$(LOWEST)/bin/python -m pytest -q -m "not slow" tests/unit $(PYTEST_ARGS)
+
 bench: setup
 	@for name in $(BENCHMARKS); do echo "== $$name"; $(VENV)/bin/python -m tests.benchmarks.$$name || exit 1; done
 
@@ -50,5 +75,5 @@ soak: setup
 
 # The virtual environment stays: making it takes minutes. rm -r $(VENV) removes it.
 clean:
-	rm -rf deconvoy-demo dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	find workers jobs service tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	rm -rf deconvoy-demo dist build .make .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find workers jobs service deconvoy tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -21,13 +21,14 @@ from jobs.run.progress import Told
 from jobs.watch import Logged, Watcher
 from workers.errors import DeconvoyError, RunError, SpecError
 from workers.host import log, machine
+from workers.host.exit_codes import CANCELLED
 from workers.host.log import Log
 from workers.kinds import Kind
 from workers.spec.kinds import SPECS, kind_of
 from workers.spec.make import check_run_id, make
 from workers.spec.parts import AnyRun
 from workers.spec.toml import read_spec
-from workers.store.attempts import CANCELLED, Attempts, Begun, Ended
+from workers.store.attempts import Attempts, Begun, Ended
 from workers.store.root import Root, patient
 
 

@@ -24,8 +24,8 @@ from workers.corpus.manifest import Listing, Row
 from workers.models.model import Model
 from workers.pictures import encode
 from workers.spec.correspondence import CorrespondenceRun
-from workers.store.instruments import CORRESPONDENCE
 from workers.store.rows import TableWriter
+from workers.store.tables.correspondence import CORRESPONDENCE
 
 PICTURES, PICTURE_PX = 8, 112
 

@@ -1,8 +1,7 @@
 """First convolutions from a spec to a published run. Takes a spec of networks, gives an outcome; needs no image and no actor."""
 
-import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -25,9 +24,10 @@ from workers.pictures import encode
 from workers.spec.filters import FiltersRun
 from workers.spec.make import check_run_id
 from workers.store import verify
-from workers.store.instruments import FILTERS
+from workers.store.manifest import ModelFacts, RunFacts, Totals
 from workers.store.root import patient
 from workers.store.rows import TableWriter
+from workers.store.tables.filters import FILTERS
 
 MEASURES = ("peak_frequency", "orientation_deg", "high_frequency_share", "aliasing_share")
 
@@ -43,27 +43,27 @@ def filters(spec: FiltersRun, watch: Watcher) -> Outcome:
     run = check_run_id(spec.run or f"filters-{datetime.now(UTC):%Y%m%dt%H%M%Sz}")
     watch.begin(run)
     identity = {"models": [model.model_dump(mode="json") for model in spec.models]}
-    told = publish.find_or_finish(root, run)
-    if told is not None:
-        if told["identity"] != json.loads(json.dumps(identity)):
+    before = publish.find_or_finish(root, run)
+    if before is not None:
+        if before.identity != identity:
             raise RunError(f"run {run!r} is published with another spec; give another --run")
-        if not verify.damaged_parts(root, told):
-            return published_before(root, told, started)
+        if not verify.damaged_parts(root, before):
+            return published_before(root, before, started)
     root.check_writable()
     with root.scratch() as scratch:
         with TableWriter(root, FILTERS, run, scratch, staged=True) as writer:
             for index, model in enumerate(loaded):
                 writer.write(pa.Table.from_pylist(list(_rows(index, model)), FILTERS.schema))
             parts = {FILTERS.name: writer.close()}
-        facts = _facts(spec, loaded) | {"identity": identity, "seconds": time.monotonic() - started}
-        told = publish.publish(root, run, parts, facts, scratch)
-    return ended(told, spec.root, started)
+        facts = _facts(spec, loaded, identity, time.monotonic() - started)
+        published = publish.publish(root, run, parts, facts, scratch)
+    return ended(published, spec.root, started)
 
 
 def first_convolution(model: Model) -> tuple[Layer, Convolution]:
     """The first convolution of a network; every network that loads has one."""
     for layer in model.network.layers:
-        step = model.network.nodes[layer.index + 1].step
+        step = model.network.nodes[layer.node].step
         if isinstance(step, Convolution):
             return layer, step
     raise AssertionError("a network without convolution is refused when it is loaded")
@@ -95,26 +95,22 @@ def _known(value: torch.Tensor) -> float | None:
     return None if bool(torch.isnan(value)) else float(value)
 
 
-def _facts(spec: FiltersRun, loaded: list[Model]) -> dict[str, Any]:
+def _facts(spec: FiltersRun, loaded: list[Model], identity: Mapping[str, Any], seconds: float) -> RunFacts:
     layers = [first_convolution(model)[0] for model in loaded]
-    return {
-        "job": Kind.FILTERS,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "spec": spec.model_dump(mode="json"),
-        "model": {
-            "source": " ".join(model.stored.source for model in loaded),
-            "fingerprint": " ".join(model.fingerprint for model in loaded),
-        },
-        "corpus": None,
-        "totals": {
-            "listed": 0,
-            "images": 0,
-            "rejects": 0,
-            "rejects_by_reason": {},
-            "layers": len(layers),
-            "channels": sum(layer.channels for layer in layers),
-        },
-        "versions": describe("cpu").numerics(),
-        "backends": BACKENDS,
-        "images_per_s": None,
-    }
+    channels = sum(layer.channels for layer in layers)
+    return RunFacts(
+        job=Kind.FILTERS,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        spec=spec.model_dump(mode="json"),
+        identity=identity,
+        model=ModelFacts(
+            source=" ".join(model.stored.source for model in loaded),
+            fingerprint=" ".join(model.fingerprint for model in loaded),
+        ),
+        corpus=None,
+        totals=Totals(listed=0, images=0, rejects=0, rejects_by_reason={}, layers=len(layers), channels=channels),
+        versions=describe("cpu").numerics(),
+        backends=BACKENDS,
+        seconds=seconds,
+        images_per_s=None,
+    )

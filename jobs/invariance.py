@@ -17,7 +17,7 @@ from workers.corpus.manifest import Listing, Row
 from workers.errors import SpecError
 from workers.models.model import Model
 from workers.spec.invariance import InvarianceRun, Transform
-from workers.store.instruments import INVARIANCE
+from workers.store.tables.invariance import INVARIANCE
 
 
 def invariance(spec: InvarianceRun, watch: Watcher) -> Outcome:

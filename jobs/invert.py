@@ -17,7 +17,7 @@ from workers.corpus.manifest import Listing, Row
 from workers.models.model import Model
 from workers.spec.invert import InversionRun
 from workers.store import paths
-from workers.store.instruments import INVERSIONS
+from workers.store.tables.invert import INVERSIONS
 
 
 def invert(spec: InversionRun, watch: Watcher) -> Outcome:
@@ -48,7 +48,7 @@ def _planned(run: Attempt[InversionRun], environment: Environment) -> Plan:
     wanted = [(row, rows_key([row], known), restart) for row in rows for restart in range(asked.restarts)]
     batches, done = [], set[str]()
     for layer in run.layers:
-        how = asked.recipe(layer.index + 1, len(run.model.network.nodes))
+        how = asked.recipe(layer.node, len(run.model.network.nodes))
         for start in range(0, len(wanted), size):
             stretch = wanted[start : start + size]
             configuration = digest(invert_configuration(run.job, environment, layer.name, how, len(stretch)))

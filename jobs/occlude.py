@@ -12,10 +12,12 @@ from workers.actors.job import Job, digest, occlude_configuration
 from workers.actors.occlude import Beside, OccludeWorker, target_of
 from workers.corpus.manifest import Listing, Row
 from workers.errors import RunError, SpecError
+from workers.kinds import Kind
 from workers.models.model import Model
 from workers.spec.occlude import OcclusionRun
-from workers.store.instruments import OCCLUSIONS
 from workers.store.root import Root, patient
+from workers.store.tables.occlude import OCCLUSIONS
+from workers.store.tables.scan import PATCHES
 
 
 def occlude(spec: OcclusionRun, watch: Watcher) -> Outcome:
@@ -71,13 +73,13 @@ def _beside(root: Root, spec: OcclusionRun, model: Model) -> Beside | None:
     run = spec.occlude.from_run
     if run is None:
         return None
-    told = publish.published(root, run)
-    if told is None or told["job"] != "scan":
+    scan = publish.published(root, run)
+    if scan is None or scan.job is not Kind.SCAN:
         raise RunError(f"from_run {run!r} is no published scan in {spec.root!r}")
-    if told["model"]["fingerprint"] != model.fingerprint:
-        raise RunError(f"from_run {run!r} is of another model, {told['model']['source']}")
-    if spec.occlude.layer not in [layer["name"] for layer in told["layers"]]:
+    if scan.model.fingerprint != model.fingerprint:
+        raise RunError(f"from_run {run!r} is of another model, {scan.model.source}")
+    if spec.occlude.layer not in [layer.name for layer in scan.layers]:
         raise RunError(f"from_run {run!r} has not looked at layer {spec.occlude.layer!r}")
-    parts = told["tables"]["patches"]
-    joint = hashlib.sha256("".join(part["sha256"] for part in parts).encode()).hexdigest()
-    return Beside(tuple(part["path"] for part in parts), joint)
+    parts = scan.tables[PATCHES.name]
+    joint = hashlib.sha256("".join(part.sha256 for part in parts).encode()).hexdigest()
+    return Beside(tuple(part.path for part in parts), joint)

@@ -1,6 +1,6 @@
 """The second pass. Takes top rows and shards, gives groups of work; takes their results, gives rows of patches and previews."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from workers.actors.shard import Group, Shard
 from workers.core.topk import Rows, ranks
 from workers.store import paths
 from workers.store.columns import IMAGE
-from workers.store.schema import PATCHES, PREVIEWS
+from workers.store.tables.scan import PATCHES, PREVIEWS
 
 _KEY = ("layer_index", "channel", "rank")
 
@@ -81,9 +81,13 @@ def preview_rows(stored: Stored, top: pa.Table, done: Sequence[Group]) -> Iterat
     """The rows of `previews`, group by group."""
     names = dict(zip(top["image_index"].to_pylist(), top["image_id"].to_pylist(), strict=True))
     for group in done:
-        rows = stored.read(group, ["image_index", "patch"], [("layer_index", "==", -1)])
+        rows = stored.read(group, ["image_index", "preview"], pa.compute.field("layer_index").is_null())
         index = rows["image_index"].to_pylist()
-        columns = [pa.array(index, pa.int64()), pa.array([names[i] for i in index]), _image(rows["patch"])]
+        columns = {
+            "image_index": pa.array(index, pa.int64()),
+            "image_id": pa.array([names[image] for image in index], pa.string()),
+            "preview": _image(rows["preview"]),
+        }
         yield pa.table(columns, schema=PREVIEWS.schema)
 
 
@@ -96,7 +100,7 @@ def _between(rows: pa.Table, start: int, stop: int) -> pa.Table:
 def _patches(top: pa.Table, projected: pa.Table, method: str) -> pa.Table:
     if any(top[name].to_pylist() != projected[name].to_pylist() for name in _KEY):
         raise ValueError("the projected rows are not those of the top")
-    columns: Mapping[str, Any] = {
+    columns = {
         **{name: top[name] for name in top.column_names},
         "patch": _image(projected["patch"]),
         "projection": _image(projected["projection"]),
@@ -104,7 +108,7 @@ def _patches(top: pa.Table, projected: pa.Table, method: str) -> pa.Table:
         "method": pa.array([method] * len(top)),
         "exact": projected["exact"],
     }
-    return pa.table([columns[name] for name in PATCHES.schema.names], schema=PATCHES.schema)
+    return pa.table(columns, schema=PATCHES.schema)
 
 
 def _image(column: pa.ChunkedArray) -> pa.StructArray:

@@ -12,12 +12,13 @@ from jobs.run.results import Stored
 from workers.actors.shard import Shard
 from workers.core.network import Layer
 from workers.core.preprocess import Preprocessing
+from workers.core.receptive_field import Box
 from workers.core.statistics import Statistics
 from workers.core.topk import Rows, merge, ranks
 from workers.corpus import manifest
 from workers.corpus.manifest import Row
 from workers.errors import RunStopped
-from workers.store.schema import TOP, UNITS
+from workers.store.tables.scan import TOP, UNITS
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,39 +80,62 @@ def top_rows(
     top = reduced.top
     known = {layer.index: layer for layer in layers}
     images = _images_of(stored, shards, np.unique(top.image_index))
-    found = []
-    columns = (top.layer_index, top.channel, ranks(top), top.score, top.image_index, top.y, top.x)
-    for layer_index, channel, rank, score, index, y, x in zip(*(column.tolist() for column in columns), strict=True):
-        layer, (row, height, width) = known[layer_index], images[index]
-        box = layer.field.box(y, x)
-        source = preprocessing.source_box(box, height, width)
-        found.append(
-            (
-                *(layer.name, layer_index, channel, rank, score, index, row.image_id, row.uri, row.label, y, x),
-                *(box.top, box.left, box.bottom, box.right),
-                *(source.top, source.left, source.bottom, source.right),
-            )
-        )
-    names = TOP.schema.names
-    return _table({name: [row[n] for row in found] for n, name in enumerate(names)}, TOP.schema)
+    columns: dict[str, Any] = {
+        "layer": [known[index].name for index in top.layer_index.tolist()],
+        "layer_index": top.layer_index,
+        "channel": top.channel,
+        "rank": ranks(top),
+        "score": top.score,
+        "image_index": top.image_index,
+        **_keys([images[index].row for index in top.image_index.tolist()]),
+        "y": top.y,
+        "x": top.x,
+    }
+    places = zip(top.layer_index.tolist(), top.y.tolist(), top.x.tolist(), strict=True)
+    boxes = [known[index].field.box(y, x) for index, y, x in places]
+    sizes = [images[index] for index in top.image_index.tolist()]
+    sources = [preprocessing.source_box(box, size.height, size.width) for box, size in zip(boxes, sizes, strict=True)]
+    return _table(columns | _edges("box", boxes) | _edges("source", sources), TOP.schema)
 
 
-def _images_of(
-    stored: Stored, shards: Sequence[Shard], wanted: np.ndarray[Any, Any]
-) -> dict[int, tuple[Row, int, int]]:
-    """Manifest row, height and width of some images."""
-    found = {}
+def _keys(rows: Sequence[Row]) -> dict[str, list[str | None]]:
+    """The columns that say which image each row is about."""
+    return {
+        "image_id": [row.image_id for row in rows],
+        "uri": [row.uri for row in rows],
+        "label": [row.label for row in rows],
+    }
+
+
+def _edges(name: str, boxes: Sequence[Box]) -> dict[str, list[int]]:
+    """The columns of some boxes."""
+    return {f"{name}_{edge}": [getattr(box, edge) for box in boxes] for edge in ("top", "left", "bottom", "right")}
+
+
+@dataclass(frozen=True)
+class _Image:
+    """An image's row of the manifest, and its size in pixels."""
+
+    row: Row
+    height: int
+    width: int
+
+
+def _images_of(stored: Stored, shards: Sequence[Shard], wanted: np.ndarray[Any, Any]) -> dict[int, _Image]:
+    """Some images, by their index."""
+    images = {}
     for shard in shards:
-        here = set(wanted[(wanted >= shard.start) & (wanted < shard.stop)].tolist())
-        if not here:
+        of_shard = set(wanted[(wanted >= shard.start) & (wanted < shard.stop)].tolist())
+        if not of_shard:
             continue
-        images = values(stored.read(shard, ["images"]), "images")
-        sizes = {each["image_index"]: (each["height"], each["width"]) for each in images.to_pylist()}
+        scanned = values(stored.read(shard, ["images"]), "images").to_pylist()
+        records = {record["image_index"]: record for record in scanned}
         for row in manifest.rows(stored.root, shard.manifest, shard.start, shard.stop):
-            if row.image_index in here:
-                found[row.image_index] = (row, *sizes[row.image_index])
-    return found
+            if row.image_index in of_shard:
+                record = records[row.image_index]
+                images[row.image_index] = _Image(row, record["height"], record["width"])
+    return images
 
 
 def _table(columns: dict[str, Any], schema: pa.Schema) -> pa.Table:
-    return pa.table([pa.array(columns[field.name], field.type) for field in schema], schema=schema)
+    return pa.table({field.name: pa.array(columns[field.name], field.type) for field in schema}, schema=schema)

@@ -16,7 +16,8 @@ from workers.actors.project import ProjectWorker
 from workers.actors.scan import ScanWorker
 from workers.actors.shard import Group
 from workers.spec.scan import RunSpec
-from workers.store.schema import IMAGES, PATCHES, PREVIEWS, REJECTS, TOP, UNITS
+from workers.store.tables.scan import PATCHES, PREVIEWS, TOP, UNITS
+from workers.store.tables.shared import IMAGES, REJECTS
 
 
 def scan(spec: RunSpec, watch: Watcher) -> Outcome:

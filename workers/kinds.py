@@ -14,3 +14,6 @@ class Kind(StrEnum):
     INVARIANCE = "invariance"
     CORRESPONDENCE = "correspondence"
     SANITY = "sanity"
+
+    def __repr__(self) -> str:
+        return repr(self.value)

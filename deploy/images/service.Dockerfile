@@ -12,6 +12,7 @@ COPY pyproject.toml README.md LICENSE ./
 COPY workers workers
 COPY jobs jobs
 COPY service service
+COPY deconvoy deconvoy
 RUN pip install --no-cache-dir --no-deps .
 
 RUN useradd --uid 1000 --create-home deconvoy

@@ -19,6 +19,7 @@ COPY pyproject.toml README.md LICENSE ./
 COPY workers workers
 COPY jobs jobs
 COPY service service
+COPY deconvoy deconvoy
 RUN pip install --no-cache-dir --no-deps .
 
 # 1000 is the first user on most machines, so mounted files are readable. Only /tmp is written to.

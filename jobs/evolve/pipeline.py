@@ -24,8 +24,10 @@ from workers.models.model import Model
 from workers.spec.evolve import EvolutionRun, checkpoint_name
 from workers.spec.families import weights_file
 from workers.store import paths
+from workers.store.manifest import CheckpointFacts, DivergedFacts
 from workers.store.root import patient
-from workers.store.schema import EVOLUTION, IMAGES, REJECTS
+from workers.store.tables.evolve import EVOLUTION
+from workers.store.tables.shared import IMAGES, REJECTS
 
 HELD_BYTES = 1 << 30  # of checkpoints that one actor has in memory at once
 SCORE_BYTES = 4
@@ -51,9 +53,10 @@ def evolve(spec: EvolutionRun, watch: Watcher) -> Outcome:
 
 def _check_published(spec: EvolutionRun, every: Sequence[Checkpoint]) -> None:
     """The files of a published run must still be what they were; a run of other files is another one anyway."""
-    told = publish.published(patient(spec.root), spec.run) if spec.run else None
-    if told and told["spec"].get("evolve", {}).get("checkpoints") == list(spec.evolve.checkpoints):
-        before = {each["source"]: each["fingerprint"] for each in told["checkpoints"]}
+    published = publish.published(patient(spec.root), spec.run) if spec.run else None
+    evolve = published.asked.evolve if published else None
+    if published and evolve and evolve.checkpoints == spec.evolve.checkpoints:
+        before = {each.source: each.fingerprint for each in published.checkpoints}
         now = {each.stored.source: each.stored.fingerprint for each in every}
         for source in sorted(before.keys() | now.keys()):  # one that is in one of them alone has diverged in the other
             identity.check_weights(str(spec.run), source, before.get(source, "diverged"), now.get(source, "diverged"))
@@ -190,6 +193,11 @@ def _project(run: Attempt[EvolutionRun], seen: dict[int, Seen], jobs: Jobs, envi
 def _told(spec: EvolutionRun, every: Sequence[Checkpoint]) -> dict[str, Any]:
     """What the manifest says of the checkpoints, in the order of the numbers in `evolution`, and which were left out."""
     files = [str(weights_file(each.stored.source)) for each in every]
-    lost = [{"name": checkpoint_name(file), "file": file} for file in spec.evolve.checkpoints if file not in files]
-    told = [{"name": each.name, "source": each.stored.source, "fingerprint": each.stored.fingerprint} for each in every]
-    return {"checkpoints": told, "diverged": lost}
+    lost = [
+        DivergedFacts(name=checkpoint_name(file), file=file) for file in spec.evolve.checkpoints if file not in files
+    ]
+    kept = [
+        CheckpointFacts(name=each.name, source=each.stored.source, fingerprint=each.stored.fingerprint)
+        for each in every
+    ]
+    return {"checkpoints": kept, "diverged": lost}

@@ -17,7 +17,9 @@ from workers.core import evolution
 from workers.core.network import Layer
 from workers.core.topk import Rows, ranks
 from workers.spec.evolve import EvolutionRun
-from workers.store.schema import EVOLUTION
+from workers.store.tables.evolve import EVOLUTION
+
+Array = np.ndarray[Any, Any]
 
 BLOCK_ROWS = 4096  # with their pictures in memory at once
 
@@ -70,7 +72,7 @@ def evolution_rows(
             stop = min(start + block, layer.channels)
             drawn = {source: next(pictures[source]) for source in sorted(set(sources))}
             parts = [
-                _rows(every[number], drawn[source], [column[start:stop] for column in over_time[number]], source)
+                _rows(every[number], drawn[source], over_time[number].part(start, stop), source)
                 for number, source in enumerate(sources)
             ]
             yield pa.concat_tables(parts).sort_by([("channel", "ascending"), ("checkpoint", "ascending")])
@@ -89,36 +91,57 @@ def _pictures(
     yield from patch_rows(results.projected, top, seen.groups, run.job.spec.project.method, block)
 
 
-def _over_time(run: Attempt[EvolutionRun], by_checkpoint: Sequence[Seen], layer: Layer) -> list[tuple[Any, ...]]:
-    """For each checkpoint four columns over the layer's channels: mean, active share, overlap, settled since."""
+@dataclass(frozen=True, eq=False)
+class _Course:
+    """What is known of a layer's channels at one checkpoint, (channels,) each; see the columns of `evolution`."""
+
+    mean: Array
+    active_share: Array
+    overlap: Array
+    settled_since: Array
+
+    def part(self, start: int, stop: int) -> "_Course":
+        """The channels [start, stop)."""
+        return _Course(**{name: values[start:stop] for name, values in vars(self).items()})
+
+
+def _over_time(run: Attempt[EvolutionRun], by_checkpoint: Sequence[Seen], layer: Layer) -> list[_Course]:
+    """The course of a layer's channels, by checkpoint."""
     tops = [each.reduced.top.take(each.reduced.top.layer_index == layer.index) for each in by_checkpoint]
     overlaps = evolution.overlaps(tops, layer.channels)
     settled = evolution.settled_since(overlaps, run.job.spec.evolve.settled_share)
-    found = []
+    courses = []
     for number, each in enumerate(by_checkpoint):
         scores = each.reduced.statistics
-        here = scores.layer_index == layer.index
-        mean, active = scores.sum[here] / scores.images[here], scores.active[here] / scores.images[here]
-        found.append((mean, active, overlaps[number], settled))
-    return found
+        of_layer = scores.layer_index == layer.index
+        images = scores.images[of_layer]
+        courses.append(
+            _Course(
+                mean=scores.sum[of_layer] / images,
+                active_share=scores.active[of_layer] / images,
+                overlap=overlaps[number],
+                settled_since=settled,
+            )
+        )
+    return courses
 
 
-def _rows(checkpoint: Checkpoint, drawn: pa.Table, over_time: Sequence[Any], source: int) -> pa.Table:
+def _rows(checkpoint: Checkpoint, drawn: pa.Table, course: _Course, source: int) -> pa.Table:
     """The rows of some channels at one checkpoint; `drawn` is the first one's that gives the same feature maps."""
-    mean, active_share, overlap, settled = over_time
     number = checkpoint.number
     columns: Mapping[str, Any] = {
         **{name: drawn[name] for name in drawn.column_names},
         "checkpoint": np.full(len(drawn), number, np.int32),
         "checkpoint_name": [checkpoint.name] * len(drawn),
         "same_as": [None if source == number else source] * len(drawn),
-        "mean": mean,
-        "active_share": active_share,
-        "overlap": pa.array(overlap, from_pandas=True),  # NaN is null
-        "settled_since": pa.array(settled.astype(np.int32), mask=settled < 0),
+        "mean": course.mean,
+        "active_share": course.active_share,
+        "overlap": pa.array(course.overlap, from_pandas=True),  # NaN is null
+        "settled_since": pa.array(course.settled_since.astype(np.int32), mask=course.settled_since < 0),
     }
-    arrays = [_array(columns[field.name], field.type) for field in EVOLUTION.schema]
-    return pa.table(arrays, schema=EVOLUTION.schema)
+    return pa.table(
+        {field.name: _array(columns[field.name], field.type) for field in EVOLUTION.schema}, schema=EVOLUTION.schema
+    )
 
 
 def _array(values: Any, kind: pa.DataType) -> Any:  # noqa: ANN401 - arrays of pyarrow, numpy and lists

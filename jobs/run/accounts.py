@@ -12,7 +12,7 @@ from workers.corpus import manifest
 from workers.corpus.manifest import Row
 from workers.errors import RunStopped
 from workers.store.rows import TableWriter
-from workers.store.schema import IMAGES, REJECTS
+from workers.store.tables.shared import IMAGES, REJECTS
 
 
 @dataclass(frozen=True)

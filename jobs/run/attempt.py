@@ -31,8 +31,9 @@ from workers.spec.kinds import kind_of
 from workers.spec.parts import JobSpec
 from workers.store import verify
 from workers.store.columns import Table
+from workers.store.manifest import Manifest, PartFile
 from workers.store.root import Root, patient
-from workers.store.rows import PartFile, TableWriter
+from workers.store.rows import TableWriter
 
 HANG_S = 30.0
 
@@ -122,17 +123,18 @@ class Attempt(Generic[Spec]):
         parts: Parts,
         counted: Counted,
         environment: Environment,
-        **more: Any,  # noqa: ANN401 - JSON values
-    ) -> Mapping[str, Any]:
+        **more: Any,  # noqa: ANN401 - facts
+    ) -> Manifest:
         """Commit the run's parts with what every manifest.json says, and more; gives the manifest that stands."""
-        known = facts.of_run(self, counted, environment) | more | {"seconds": time.monotonic() - self.started}
+        seconds = time.monotonic() - self.started
+        known = facts.of_run(self, counted, environment, seconds=seconds, **more)
         return publish.publish(self.root, self.run, parts, known, self.scratch)
 
-    def ended(self, told: Mapping[str, Any], planned: Plan, rate: float | None, **more: Any) -> Outcome:  # noqa: ANN401
+    def ended(self, published: Manifest, planned: Plan, rate: float | None, **more: Any) -> Outcome:  # noqa: ANN401
         """How the attempt ended, from the manifest that stands, the shards as they were planned and images per second."""
         ran, every = planned.running, len(planned.shards)
         counts = {"images_per_s": rate, "shards_run": ran, "shards_reused": every - ran}
-        return ended(told, self.job.spec.root, self.started, **counts, **more)
+        return ended(published, self.job.spec.root, self.started, **counts, **more)
 
     def replan(self, item: Work | Group, error: Exception) -> Work | Group:
         """Judge an item on which tables already depend: it is tried again, unless its images or verdicts are others now.
@@ -223,8 +225,8 @@ def attempt(
         actors = _staffed(spec, watch)
         _check_root(root, listing, watch)
         scratch = stack.enter_context(root.scratch())
-        pinned = before["corpus"]["manifest"] if before else identity.pin(root, run, spec, listing)
-        used = _with_batch(spec, before["reduced_batch"]) if before and "reduced_batch" in before else spec
+        pinned = (before and before.listing) or identity.pin(root, run, spec, listing)
+        used = _with_batch(spec, before.reduced_batch) if before and before.reduced_batch else spec
         job = Job(used, models.store(model, root), tuple(layer.name for layer in chosen), pinned)
         pool = stack.enter_context(_pool(actors, spec, watch, carried))
         return _worked(Attempt(run, root, job, model, chosen, watch, scratch, pool, started, spec), work)

@@ -1,7 +1,6 @@
 """What a run id stands for. Takes a spec and a listing, pins an id to them, or says why it stands for something else."""
 
 import json
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,9 @@ from workers.models.model import Model
 from workers.spec import families
 from workers.spec.make import check_run_id, slug
 from workers.spec.parts import JobSpec
-from workers.store import documents, paths
+from workers.store import paths
+from workers.store.documents import PIN, Pin
+from workers.store.manifest import Manifest
 from workers.store.root import Root
 
 
@@ -33,39 +34,34 @@ def run_id(spec: JobSpec) -> str:
 def pin(root: Root, run: str, spec: JobSpec, listing: Listing) -> str:
     """The manifest that the run is pinned to: an earlier attempt's with the same spec, else today's."""
     path = paths.spec_path(run)
-    before = _pinned(root, run)
-    if before and before["identity"] == _identity(spec):
-        return str(before["manifest"])
+    is_pinned = root.exists(path)
+    before = _read_pin(root, path) if is_pinned else None
+    if before and before.identity == _identity(spec):
+        return before.manifest
     committed = listing.commit(root)
-    data = documents.pin(_identity(spec), committed)
-    if before is not None:
+    data = PIN.encode(Pin(_identity(spec), committed))
+    if is_pinned:
         root.put(path, data)
     elif not root.create(path, data):
         return pin(root, run, spec, listing)
     return committed
 
 
-def _pinned(root: Root, run: str) -> Mapping[str, Any] | None:
-    """What a run is pinned to; None if to nothing yet. A file that cannot be read pins nothing: its shards are found anyway."""
-    path = paths.spec_path(run)
-    if not root.exists(path):
-        return None
+def _read_pin(root: Root, path: str) -> Pin | None:
+    """What a run is pinned to. A file that cannot be read pins nothing: the run's shards are found anyway."""
     try:
-        told = json.loads(root.read(path))
-        if told["identity"] and told["manifest"]:
-            return dict(told)
-    except (ValueError, TypeError, KeyError, RecursionError):
-        pass
-    log.Log().say(f"{root.path(path)} is damaged; the run is pinned to today's list of its corpus", log.WARNING)
-    return {}
+        return PIN.decode(root.read(path))
+    except ValueError:
+        log.Log().say(f"{root.path(path)} is damaged; the run is pinned to today's list of its corpus", log.WARNING)
+        return None
 
 
-def check_same(root: Root, told: Mapping[str, Any], asked: tuple[JobSpec, Model], listing: Listing) -> None:
+def check_same(root: Root, published: Manifest, asked: tuple[JobSpec, Model], listing: Listing) -> None:
     """Let a published run be asked for again.
 
     Args:
         root: where it is.
-        told: its manifest.json.
+        published: its manifest.
         asked: the spec, with the device resolved, and the network that it names now.
         listing: what the corpus holds now.
 
@@ -73,11 +69,12 @@ def check_same(root: Root, told: Mapping[str, Any], asked: tuple[JobSpec, Model]
         RunError: it was published with another spec, or its weights or its corpus have changed.
     """
     spec, model = asked
-    if told["identity"] != _identity(spec):
-        raise RunError(f"run {told['run']!r} is published with another spec; give another --run")
-    check_weights(told["run"], spec.model.source, told["model"]["fingerprint"], model.fingerprint)
-    if not listing.same_as(root, told["corpus"]["manifest"]):
-        raise RunError(f"run {told['run']!r} is published and its corpus has changed since; give another --run")
+    run, listed = published.run, published.listing
+    if published.identity != _identity(spec):
+        raise RunError(f"run {run!r} is published with another spec; give another --run")
+    check_weights(run, spec.model.source, published.model.fingerprint, model.fingerprint)
+    if listed is None or not listing.same_as(root, listed):
+        raise RunError(f"run {run!r} is published and its corpus has changed since; give another --run")
 
 
 def check_weights(run: str, source: str, before: str, now: str) -> None:

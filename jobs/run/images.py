@@ -19,7 +19,7 @@ from workers.errors import ModelError, RunStopped, UnknownImageError
 from workers.models.model import Model
 from workers.store.columns import Table
 from workers.store.rows import TableWriter
-from workers.store.schema import IMAGES, REJECTS
+from workers.store.tables.shared import IMAGES, REJECTS
 
 Done = tuple[Plan, int, float]
 Write = Callable[[Attempt[Any], Stored, Accounts, Sequence[Shard], TableWriter], Mapping[str, int]]

@@ -1,11 +1,11 @@
 """How a run ended. Takes its manifest.json and what an attempt did, gives what commands tell and their exit code."""
 
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from jobs.run import publish
+from workers.store.manifest import Manifest
 from workers.store.root import Root
 
 REJECT_SHARE = 0.05  # of jobs whose spec does not say
@@ -51,41 +51,41 @@ class Outcome:
     complaint: str = ""
 
 
-def ended(told: Mapping[str, Any], root: str, started: float, **did: Any) -> Outcome:  # noqa: ANN401 - Outcome's fields
+def ended(published: Manifest, root: str, started: float, **did: Any) -> Outcome:  # noqa: ANN401 - Outcome's fields
     """The outcome of a published run.
 
     Args:
-        told: its manifest.json.
+        published: its manifest.
         root: where it is.
         started: when the attempt began, on the monotonic clock.
         did: what this attempt did.
     """
-    wrong = complaint(told)
+    wrong = complaint(published)
     return Outcome(
-        run=told["run"],
+        run=published.run,
         root=root,
-        images=told["totals"]["images"],
-        rejects=told["totals"]["rejects"],
+        images=published.totals.images,
+        rejects=published.totals.rejects,
         exit_code=TOO_MANY_REJECTS if wrong else 0,
         complaint=wrong,
         seconds=time.monotonic() - started,
-        table_bytes={name: sum(part["bytes"] for part in files) for name, files in told["tables"].items()},
+        table_bytes={name: sum(part.bytes for part in files) for name, files in published.tables.items()},
         **did,
     )
 
 
-def published_before(root: Root, told: Mapping[str, Any], started: float) -> Outcome:
+def published_before(root: Root, published: Manifest, started: float) -> Outcome:
     """The outcome of a run that is published already; its row in `runs` is added if it is missing."""
     with root.scratch() as scratch:
-        publish.complete(root, told, scratch)
-    return ended(told, root.url, started, already_published=True)
+        publish.complete(root, published, scratch)
+    return ended(published, root.url, started, already_published=True)
 
 
-def complaint(told: Mapping[str, Any]) -> str:
+def complaint(published: Manifest) -> str:
     """What is wrong with a published run: more images were rejected than its spec allows; nothing if not."""
-    totals = told["totals"]
-    allowed = told["spec"].get("scan", {}).get("max_reject_share", REJECT_SHARE)
-    if totals["rejects"] <= allowed * totals["listed"]:
+    totals, scan = published.totals, published.asked.scan
+    allowed = scan.max_reject_share if scan else REJECT_SHARE
+    if totals.rejects <= allowed * totals.listed:
         return ""
-    share = f"{totals['rejects']} of {totals['listed']} images were rejected"
+    share = f"{totals.rejects} of {totals.listed} images were rejected"
     return f"{share}, more than max_reject_share {allowed:g}; the run is published"

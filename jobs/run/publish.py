@@ -8,26 +8,25 @@ then on everything is decided: whoever comes next finishes what a killed publish
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from workers.errors import DamagedRun
 from workers.host import log
-from workers.store import documents, paths, verify
-from workers.store.columns import VERSION
-from workers.store.documents import Document
+from workers.store import documents, manifest, paths, verify
+from workers.store.columns import VERSION as SCHEMA_VERSION
+from workers.store.documents import PIN, Pin
 from workers.store.files import content
+from workers.store.manifest import CorpusFacts, Manifest, PartFile, RunFacts
 from workers.store.root import Root
-from workers.store.rows import PartFile, TableWriter
-from workers.store.schema import RUNS
+from workers.store.rows import TableWriter
+from workers.store.tables.shared import RUNS
 
 Parts = Mapping[str, Sequence[PartFile]]
 
 published = documents.published
 
 
-def publish(root: Root, run: str, parts: Parts, facts: Mapping[str, Any], scratch: Path) -> Document:
+def publish(root: Root, run: str, parts: Parts, facts: RunFacts, scratch: Path) -> Manifest:
     """Commit a run: claim it, move its staged parts into place, create manifest.json, then what `complete` does.
 
     Parts of a run that is published already go back into place if they are the ones that its manifest names.
@@ -38,50 +37,49 @@ def publish(root: Root, run: str, parts: Parts, facts: Mapping[str, Any], scratc
     Raises:
         DamagedRun: the run is published with other tables under the same run id.
     """
-    tables = {name: [asdict(part) for part in files] for name, files in parts.items()}
-    ours = {"version": 1, "run": run, **facts, "tables": tables, "schemas": dict.fromkeys(parts, VERSION)}
-    ours["corpus"] = _with_hash(root, facts["corpus"])
-    root.create(paths.claim_path(run), documents.encode(ours))
-    manifest = published(root, run)
-    if manifest is None:
-        manifest = _commit(root, run)
-    elif manifest["tables"] == tables:
-        _place(root, manifest)
-    complete(root, manifest, scratch)
-    if manifest["tables"] != tables:
-        then, now = manifest.get("versions"), facts.get("versions")
+    ours = _manifest(root, run, parts, facts)
+    root.create(paths.claim_path(run), manifest.encode(ours))
+    stands = published(root, run)
+    if stands is None:
+        stands = _commit(root, run)
+    elif stands.tables == ours.tables:
+        _place(root, stands)
+    complete(root, stands, scratch)
+    if stands.tables != ours.tables:
+        then, now = stands.versions, ours.versions
         changed = "" if then == now else f" (made by {then}, now {now})"
         raise DamagedRun(
             f"run {run!r} is published with other tables{changed}; give another --run, or remove it: deconvoy rm {run}"
         )
-    return manifest
+    return stands
 
 
-def find_or_finish(root: Root, run: str) -> Document | None:
+def find_or_finish(root: Root, run: str) -> Manifest | None:
     """The manifest.json of a run; None if the run is not published. What a killed publisher has claimed is published first.
 
     Raises:
         DamagedRun: the manifest, or the claim of a run without one, is damaged.
     """
-    manifest = published(root, run)
-    if manifest is None and root.exists(paths.claim_path(run)) and _is_complete(root, run):
+    stands = published(root, run)
+    if stands is None and root.exists(paths.claim_path(run)) and _is_complete(root, run):
         return _commit(root, run)
-    return manifest
+    return stands
 
 
-def complete(root: Root, manifest: Document, scratch: Path) -> None:
+def complete(root: Root, document: Manifest, scratch: Path) -> None:
     """Remove what a published run does not name from its folders; write its pin and its row of `runs`, unless they are right."""
-    run = manifest["run"]
-    if problem := verify.pin_problem(root, manifest):
+    run = document.run
+    problem = verify.pin_problem(root, document)
+    if problem and document.listing:
         log.Log().say(f"run {run!r}: spec.json {problem}; it is written again")
-        root.put(paths.spec_path(run), documents.pin(manifest["identity"], manifest["corpus"]["manifest"]))
-    _remove_strays(root, manifest)
-    if verify.row_problem(root, manifest):
+        root.put(paths.spec_path(run), PIN.encode(Pin(document.identity, document.listing)))
+    _remove_strays(root, document)
+    if verify.row_problem(root, document):
         folder = paths.table_folder(RUNS.name, run)
         for name in root.files(folder):
             root.delete(f"{folder}/{name}")
         with TableWriter(root, RUNS, run, scratch) as writer:
-            writer.write(documents.runs_row(manifest))
+            writer.write(documents.runs_row(document))
             writer.close()
     for path in staged(root, run):
         root.delete(path)
@@ -94,16 +92,29 @@ def staged(root: Root, run: str) -> list[str]:
     return [f"{folder}/{name}" for folder in folders for name in root.files(folder)]
 
 
-def _commit(root: Root, run: str) -> Document:
+def _manifest(root: Root, run: str, parts: Parts, facts: RunFacts) -> Manifest:
+    """The manifest of a run, with the hash of its list of images."""
+    corpus = facts.corpus
+    if corpus is not None and corpus.manifest is not None:
+        listing = corpus.manifest
+        corpus = CorpusFacts(source=corpus.source, manifest=listing, sha256=content(root, listing).sha256)
+    known = {name: getattr(facts, name) for name in facts.model_fields_set} | {"corpus": corpus}
+    tables = {name: tuple(files) for name, files in parts.items()}
+    return Manifest(
+        **known, version=manifest.VERSION, run=run, tables=tables, schemas=dict.fromkeys(parts, SCHEMA_VERSION)
+    )
+
+
+def _commit(root: Root, run: str) -> Manifest:
     """Publish what was claimed. A claim whose run is published is void, so that the manifest is looked for after it is read.
 
     Raises:
         DamagedRun: the claim is damaged or gone, or one of its parts is.
     """
     claim = _read_claim(root, run)
-    manifest = published(root, run)
-    if manifest is not None:
-        return manifest
+    stands = published(root, run)
+    if stands is not None:
+        return stands
     if claim is None:
         raise DamagedRun(
             f"run {run!r} was removed while it was being published: its claim.json has vanished; run the same command again"
@@ -111,9 +122,9 @@ def _commit(root: Root, run: str) -> Document:
     _place(root, documents.claimed(claim, run))
     root.put(paths.checksum_path(run), documents.checksum(claim))
     root.create(paths.manifest_path(run), claim)
-    manifest = published(root, run)
-    assert manifest is not None  # noqa: S101 - it was created by us or before
-    return manifest
+    stands = published(root, run)
+    assert stands is not None  # noqa: S101 - it was created by us or before
+    return stands
 
 
 def _read_claim(root: Root, run: str) -> bytes | None:
@@ -128,45 +139,34 @@ def _is_complete(root: Root, run: str) -> bool:
     """Whether a run is claimed, and every part is staged or in its place."""
     claim = _read_claim(root, run)
     return claim is not None and all(
-        root.exists(paths.staged_path(part["path"])) or verify.is_intact(root, part)
-        for part in _parts_of(documents.claimed(claim, run))
+        root.exists(paths.staged_path(part.path)) or verify.is_intact(root, part)
+        for part in documents.claimed(claim, run).parts
     )
 
 
-def _place(root: Root, manifest: Document) -> None:
+def _place(root: Root, document: Manifest) -> None:
     """Move every part that is staged to where the manifest names it; may be done again, and by several at once.
 
     Raises:
         DamagedRun: a part is neither staged nor in its place.
     """
-    run = manifest["run"]
-    for part in _parts_of(manifest):
+    run = document.run
+    for part in document.parts:
         try:
-            root.move(paths.staged_path(part["path"]), part["path"])
+            root.move(paths.staged_path(part.path), part.path)
         except FileNotFoundError:  # it was moved before, or by another publisher of the same tables
             if not verify.is_intact(root, part):
                 raise DamagedRun(
-                    f"run {run!r} is claimed by a publisher whose file {part['path']} has vanished; "
+                    f"run {run!r} is claimed by a publisher whose file {part.path} has vanished; "
                     f"remove the run (deconvoy rm {run}) and run the same command again"
                 ) from None
 
 
-def _parts_of(manifest: Document) -> list[Mapping[str, Any]]:
-    return [part for files in manifest["tables"].values() for part in files]
-
-
-def _with_hash(root: Root, corpus: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-    """The corpus as manifest.json names it, with the hash of its list of images."""
-    if not corpus or "manifest" not in corpus:
-        return corpus
-    return {**corpus, "sha256": content(root, corpus["manifest"]).sha256}
-
-
-def _remove_strays(root: Root, manifest: Document) -> None:
+def _remove_strays(root: Root, document: Manifest) -> None:
     """An older version may have left parts that were never published; a reader of whole folders would see them."""
-    named = {part["path"] for part in _parts_of(manifest)}
+    named = {part.path for part in document.parts}
     for table in set(root.folders(paths.TABLES)) - {RUNS.name}:
-        folder = paths.table_folder(table, manifest["run"])
+        folder = paths.table_folder(table, document.run)
         for name in root.files(folder):
             if name.endswith(".parquet") and f"{folder}/{name}" not in named:
                 root.delete(f"{folder}/{name}")

@@ -1,21 +1,27 @@
 """What the atlas knows. Takes a root, gives published runs and their layers, each read once: what is published stays."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TypeVar
 
+import pyarrow as pa
+import pyarrow.compute as pc
 from cachetools import LRUCache
 
+from service.query import findings
 from service.query import labels as sharing
 from service.query.catalog import PublishedRun
 from service.query.layers import LayerTables, dead_channels, read_layer
 from service.query.listing import Listing, kept
+from service.query.reading import read
 from workers.store.root import Root
+from workers.store.tables.shared import IMAGES
 
 LAYERS_KEPT = 64
 RUNS_KEPT = 256
 PAGES_KEPT = 128
+BYTES_KEPT = 256_000_000  # of columns in memory
 
-Page = Mapping[str, Any]
+Made = TypeVar("Made")
 
 
 class Atlas:
@@ -30,6 +36,8 @@ class Atlas:
         self._tables = kept(LRUCache(LAYERS_KEPT), self._read_layer)
         self._dead = kept(LRUCache(RUNS_KEPT), self._read_dead)
         self._labels = kept(LRUCache(RUNS_KEPT), self._read_labels)
+        self._columns = kept(LRUCache(BYTES_KEPT, _bytes), self._read_columns)
+        self._ids = kept(LRUCache(BYTES_KEPT, _bytes), self._read_ids)
 
     def runs(self) -> tuple[PublishedRun, ...]:
         """The published runs that can be understood, the newest first."""
@@ -55,7 +63,15 @@ class Atlas:
         """All labels of a scan's images; see `sharing.labels`."""
         return self._labels(run.run, run.created)
 
-    def remembering(self, ask: Callable[[Mapping[str, str]], Page]) -> Callable[[Mapping[str, str]], Page]:
+    def columns(self, run: PublishedRun) -> pa.Table:
+        """The columns of an instrument's run; see `findings.plain_columns`."""
+        return self._columns(run.run, run.created)
+
+    def image_ids(self, run: PublishedRun) -> pa.ChunkedArray:
+        """The ids of a run's images, in their order."""
+        return self._ids(run.run, run.created)
+
+    def remembering(self, ask: Callable[[Mapping[str, str]], Made]) -> Callable[[Mapping[str, str]], Made]:
         """What makes a page out of published runs alone, remembered until one is published or removed."""
         remembered = kept(LRUCache(PAGES_KEPT), lambda _, asked: ask(dict(asked)))
         return lambda asked: remembered(self._listing.version(), tuple(sorted(asked.items())))
@@ -71,3 +87,15 @@ class Atlas:
     def _read_labels(self, run: str, created: str) -> tuple[str, ...]:
         del created
         return sharing.labels(self.run(run))
+
+    def _read_columns(self, run: str, created: str) -> pa.Table:
+        del created
+        return findings.plain_columns(self.run(run))
+
+    def _read_ids(self, run: str, created: str) -> pa.ChunkedArray:
+        del created
+        return read(self.run(run), IMAGES, pc.scalar(True), ["image_id"])["image_id"]
+
+
+def _bytes(columns: pa.Table | pa.ChunkedArray) -> int:
+    return min(BYTES_KEPT, int(columns.nbytes))

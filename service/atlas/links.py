@@ -1,10 +1,15 @@
 """Where the atlas's pages and pictures are. Takes runs, layers, channels and images, gives paths, names quoted."""
 
+from typing import Literal
 from urllib.parse import quote, urlencode
 
-from service.query.catalog import Layer, PublishedRun
+from service.query.catalog import PublishedRun
+from workers.store.manifest import Layer
 
 API = "/api/v1"
+Kind = Literal["patch", "projection"]
+KINDS: tuple[Kind, ...] = ("patch", "projection")
+SHOWN = 9  # images of a channel that have pictures; a scan may keep more
 
 
 def run(found: PublishedRun, start: int = 0) -> str:

@@ -5,7 +5,7 @@ import io
 import math
 import re
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
@@ -13,6 +13,7 @@ from cachetools import LRUCache
 from PIL import Image
 
 from service.atlas.atlas import Atlas
+from service.atlas.links import KINDS, SHOWN, Kind
 from service.query import evolution, reading, scans
 from service.query.catalog import PublishedRun
 from service.query.findings import MAPS, TABLE_OF
@@ -21,19 +22,17 @@ from service.query.reading import read
 from service.sheets import contact
 from workers.corpus import fetch
 from workers.errors import QueryError, ReadError
-from workers.pictures import panels
-from workers.store.schema import IMAGES, PREVIEWS
+from workers.pictures import colours
+from workers.store.tables.scan import PREVIEWS
+from workers.store.tables.shared import IMAGES
 
 WALLS_KEPT = 4096
 BLOCK = 8  # channels whose patches and projections are read at once
 BYTES_KEPT = 128_000_000  # of them in memory
-SHOWN = 9  # of a channel's images; a scan may keep more
 FRAME_PX = 128  # side of a frame in a strip
 WALL_PX = 132  # side of a channel's small grid on the wall
 QUALITY = 85
 
-Kind = Literal["patch", "projection"]
-KINDS: tuple[Kind, ...] = ("patch", "projection")
 SHOWN_AS = {
     "image/png": re.compile(rb"\x89PNG"),
     "image/webp": re.compile(rb"RIFF....WEBP", re.DOTALL),
@@ -184,10 +183,10 @@ def _map(row: dict[str, Any], column: str) -> Picture:
     values = np.array(row[column]).reshape(row["rows"], row["cols"])
     if column == "class_map":
         classes = [each["class_index"] for each in row["classes"]]
-        colours = panels.class_picture(values, panels.class_colours(classes))
+        shown = colours.class_picture(values, colours.class_colours(classes))
     else:
-        colours = panels.map_picture(values)
-    return _png(Image.fromarray((255 * colours).round().astype(np.uint8)))
+        shown = colours.map_picture(values)
+    return _png(Image.fromarray((255 * shown).round().astype(np.uint8)))
 
 
 def _as_stored(data: bytes) -> Picture:

@@ -1,18 +1,18 @@
-"""Pages as HTML. Takes a page's data, gives text; what users have named is escaped wherever it stands."""
+"""Pages as HTML. Takes values, gives text; names that users gave are escaped, and a name that a page lacks is an error."""
 
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 WEB = Path(__file__).parent / "web"
 STATIC = WEB / "static"
-templates = Environment(loader=FileSystemLoader(WEB / "templates"), autoescape=True)
+templates = Environment(loader=FileSystemLoader(WEB / "templates"), autoescape=True, undefined=StrictUndefined)
 
 
-def page(template: str, **told: Any) -> str:  # noqa: ANN401 - what the template names
-    """A template with what it is told."""
-    return templates.get_template(template).render(**told)
+def page(template: str, **values: Any) -> str:  # noqa: ANN401 - what the template names
+    """A template with its values."""
+    return templates.get_template(template).render(**values)
 
 
 def style() -> str:

@@ -3,16 +3,19 @@
 import base64
 import io
 from collections.abc import Iterator, Sequence
-from typing import Any
+from dataclasses import dataclass
 
 from service.atlas import render
 from service.atlas.atlas import Atlas
 from service.atlas.pages import parts, sanity
 from service.atlas.pages.parts import SAYS
+from service.atlas.pages.rows import Columns
+from service.atlas.pages.sanity import LayerCurves, UnitTable
+from service.atlas.pages.values import LayerState, RunCard, Value
 from service.atlas.pictures import Picture, Pictures
 from service.query.catalog import PublishedRun
 from service.query.findings import PANELS, TABLE_OF, Finding, findings
-from service.query.layers import Choice, LayerTables
+from service.query.layers import Channel, Choice, LayerTables
 from service.query.sanity import METHODS
 from service.query.sanity_units import spread
 from service.sheets.boards import BOARDS
@@ -28,6 +31,43 @@ IN_THE_REPORT = {
 DRAWN = {kind: BOARDS[kind] for kind in ("evolve", "invariance", "correspondence")}
 
 
+@dataclass(frozen=True)
+class ShownChannel(Channel):
+    """A channel with its pictures in itself."""
+
+    projection: str
+    patch: str
+
+
+class ShownLayer(LayerState):
+    """A layer, and some of its channels."""
+
+    shown: tuple[ShownChannel, ...]
+
+
+class ShownRow(Columns):
+    """A row of an instrument's table with its pictures in itself."""
+
+    pictures: dict[str, str]
+
+
+class Report(Value):
+    """All that the page shows; `more` rows are left out, and `curves`, `units` and `methods` are of a randomisation check."""
+
+    title: str
+    run: RunCard
+    rejects_by_reason: dict[str, int]
+    says: tuple[str, ...]
+    style: str
+    layers: tuple[ShownLayer, ...]
+    found: tuple[ShownRow, ...]
+    more: int
+    figure: str | None
+    curves: tuple[LayerCurves, ...]
+    units: tuple[UnitTable, ...]
+    methods: dict[str, str]
+
+
 def report(atlas: Atlas, run: PublishedRun, channels: int) -> str:
     """The page.
 
@@ -39,18 +79,21 @@ def report(atlas: Atlas, run: PublishedRun, channels: int) -> str:
     """
     found = findings(run) if run.job in {*IN_THE_REPORT, "sanity"} else ()  # a figure reads its own rows
     shown = found if run.job == "filters" else found[:LARGEST_ROWS] if run.job in IN_THE_REPORT else ()
-    page = {
-        "run": parts.of_run(run),
-        "title": run.run,
-        "rejects_by_reason": run.rejects_by_reason,
-        "says": [SAYS["patch"], SAYS["projection"]] if run.job == "scan" else [SAYS[run.job]],
-        "style": render.style(),
-        "layers": list(_layers(atlas, run, channels)) if run.job == "scan" else [],
-        "found": list(_found(Pictures(atlas), shown)),
-        "more": _rows(run) - len(shown),
-        "figure": _inside(_figure(run)) if run.job in DRAWN else None,
-        **(_checked(Pictures(atlas), found) if run.job == "sanity" else {}),
-    }
+    pictures, checked = Pictures(atlas), found if run.job == "sanity" else ()
+    page = Report(
+        title=run.run,
+        run=parts.of_run(run),
+        rejects_by_reason=dict(run.rejects_by_reason),
+        says=(SAYS["patch"], SAYS["projection"]) if run.job == "scan" else (SAYS[run.job],),
+        style=render.style(),
+        layers=tuple(_layers(atlas, run, channels)) if run.job == "scan" else (),
+        found=tuple(_found(pictures, shown)),
+        more=_rows(run) - len(shown),
+        figure=_inside(_figure(run)) if run.job in DRAWN else None,
+        curves=sanity.all_curves(checked),
+        units=_units(pictures, checked) if checked else (),
+        methods=dict(METHODS),
+    )
     return render.page("report.html", page=page)
 
 
@@ -66,38 +109,36 @@ def _figure(run: PublishedRun) -> Picture:
     return Picture(buffer.getvalue(), "image/png")
 
 
-def _layers(atlas: Atlas, run: PublishedRun, count: int) -> Iterator[dict[str, Any]]:
+def _layers(atlas: Atlas, run: PublishedRun, count: int) -> Iterator[ShownLayer]:
     pictures = Pictures(atlas)
     for about in run.layers:
-        tables = atlas.layer(run, about.name)
-        shown = [
-            vars(each)
-            | {
-                kind: _inside(pictures.drawn_wall(run, about.name, each.channel, kind, WALL_PX))
-                for kind in ("projection", "patch")
-            }
-            for each in _first(tables, count)
-        ]
-        yield parts.of_layer(run, about) | parts.of_state(atlas, run, about) | {"shown": shown}
+        shown = tuple(
+            ShownChannel(
+                **vars(each),
+                projection=_inside(pictures.drawn_wall(run, about.name, each.channel, "projection", WALL_PX)),
+                patch=_inside(pictures.drawn_wall(run, about.name, each.channel, "patch", WALL_PX)),
+            )
+            for each in _first(atlas.layer(run, about.name), count)
+        )
+        yield ShownLayer(**vars(parts.of_state(atlas, run, about)), shown=shown)
 
 
-def _first(tables: LayerTables, count: int) -> tuple[Any, ...]:
+def _first(tables: LayerTables, count: int) -> tuple[Channel, ...]:
     return tables.chosen(Choice("purity", dead=False))[:count] or tables.channels[:count]
 
 
-def _found(pictures: Pictures, rows: Sequence[Finding]) -> Iterator[dict[str, Any]]:
+def _found(pictures: Pictures, rows: Sequence[Finding]) -> Iterator[ShownRow]:
     for row in rows:
-        yield row.values | {"pictures": dict(_pictures(pictures, row))}
+        yield ShownRow(**row.values, pictures=dict(_pictures(pictures, row)))
 
 
-def _checked(pictures: Pictures, rows: Sequence[Finding]) -> dict[str, Any]:
-    """The randomisation check: all curves, some units."""
+def _units(pictures: Pictures, rows: Sequence[Finding]) -> tuple[UnitTable, ...]:
+    """Some units of a randomisation check."""
 
     def inside(row: Finding, column: str) -> str:
         return _inside(pictures.of_row(row.run, row.number, column))
 
-    units = [sanity.of_unit(unit, inside) for unit in spread(rows, LARGEST_UNITS)]
-    return {"curves": sanity.all_curves(rows), "units": units, "methods": METHODS}
+    return tuple(sanity.of_unit(unit, inside) for unit in spread(rows, LARGEST_UNITS))
 
 
 def _pictures(pictures: Pictures, row: Finding) -> Iterator[tuple[str, str]]:

@@ -12,8 +12,8 @@ from typer.core import TyperGroup
 from service.cli.terminal import accept_any_text, complain, discard_output
 from workers.errors import DeconvoyError
 from workers.host import log, machine
+from workers.host.exit_codes import CANCELLED
 from workers.kinds import Kind
-from workers.store.attempts import CANCELLED
 
 COMMANDS = (  # modules of this package that add commands, in the order of `--help`
     "demo",
@@ -77,7 +77,7 @@ class OneLine(TyperGroup):
         raise typer.Exit(code)
 
 
-app = typer.Typer(cls=OneLine, add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+app = typer.Typer(cls=OneLine, no_args_is_help=True, pretty_exceptions_enable=False)
 for _module in COMMANDS:
     import_module(f"service.cli.{_module}").add_to(app)
 

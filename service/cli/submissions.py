@@ -6,7 +6,6 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from service.cli.terminal import echo
-from workers.store.attempts import WAITING
 from workers.store.root import Root
 
 if TYPE_CHECKING:
@@ -56,6 +55,8 @@ def wait_for_end(submissions: "Submissions", run: str) -> "Status":
 
 def describe_progress(status: Mapping[str, Any]) -> str:
     """The progress of a run in words; empty if the run is published or has not started to work."""
+    from workers.store.attempts import WAITING
+
     progress = status["progress"]
     if not progress or status["state"] == "published" or progress["phase"] == WAITING:
         return ""

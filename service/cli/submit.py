@@ -59,7 +59,8 @@ def _exit_code(submissions: "Submissions", status: "Status") -> tuple[int, str]:
     accepted the attempt, the code is 1: the same command may succeed later.
     """
     from jobs.run import outcome, publish
-    from workers.store.attempts import NOT_TAKEN, Attempts
+    from workers.host.exit_codes import NOT_TAKEN
+    from workers.store.attempts import Attempts
 
     manifest = publish.published(submissions.root, status.run)
     if manifest is not None:

@@ -4,18 +4,19 @@ Who is first to create the file of a fire has decided about it: its run is refus
 written into it later says only that this was done, so that nobody does it again when the run's own files are gone.
 """
 
-import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import datetime
 
 from service.control.timetable import Fire, Schedule
 from workers.errors import DamagedFile
 from workers.store import paths
+from workers.store.json_format import JsonFormat
 from workers.store.root import Root
 
 STAMP = "%Y%m%dt%H%M%Sz"  # of a time, UTC, in names; it sorts
 ENDING = ".json"
+_FORMAT = JsonFormat(Fire, sort_keys=False)
 
 
 class Fires:
@@ -44,11 +45,11 @@ class Fires:
         """
         path = _path(run)
         try:
-            fire = Fire(**json.loads(self._root.read(path)))
+            fire = _FORMAT.decode(self._root.read(path))
             datetime.fromisoformat(fire.at)
         except FileNotFoundError:
             return None
-        except (ValueError, TypeError) as error:
+        except ValueError as error:
             raise DamagedFile(f"{path} cannot be understood: {error}; remove it") from error
         return replace(fire, run=run)
 
@@ -63,11 +64,11 @@ class Fires:
 
     def first(self, fire: Fire) -> Fire:
         """Write a fire down, unless somebody has; gives the one that stands."""
-        return fire if self._root.create(_path(fire.run), _encoded(fire)) else self.of(fire.run) or fire
+        return fire if self._root.create(_path(fire.run), _FORMAT.encode(fire)) else self.of(fire.run) or fire
 
     def put(self, fire: Fire) -> Fire:
         """Write down what has become of a fire."""
-        self._root.put(_path(fire.run), _encoded(fire))
+        self._root.put(_path(fire.run), _FORMAT.encode(fire))
         return fire
 
 
@@ -79,7 +80,3 @@ def run_of(name: str, at: datetime) -> str:
 def _path(run: str) -> str:
     name, _, stamp = run.rpartition("-")
     return paths.fire_path(name, stamp)
-
-
-def _encoded(fire: Fire) -> bytes:
-    return json.dumps(asdict(fire), indent=1).encode()

@@ -17,8 +17,9 @@ from service.control.schedules import Schedules
 from workers.errors import DamagedRun, RunError, nearest
 from workers.store import documents, paths
 from workers.store.attempts import Attempts
+from workers.store.manifest import Manifest
 from workers.store.root import Root
-from workers.store.schema import RUNS
+from workers.store.tables.shared import RUNS
 
 TEMPORARY = ".tmp"
 SILENCE = timedelta(hours=1)  # after which a run is forgotten that is to be: a job that lives writes every ten seconds
@@ -92,21 +93,21 @@ class Housekeeping:
     @cached_property
     def damaged(self) -> Mapping[str, str]:
         """Published runs whose manifests cannot be read, and why: what they need is not known."""
-        return {run: told for run, told in self._manifests.items() if isinstance(told, str)}
+        return self._readable[1]
 
     @cached_property
-    def _manifests(self) -> Mapping[str, documents.Document | str]:
-        """What the manifests of the published runs say, or what is wrong with them."""
-        found: dict[str, documents.Document | str] = {}
+    def _readable(self) -> tuple[Mapping[str, Manifest], Mapping[str, str]]:
+        """The manifests of the published runs, and what is wrong with those that cannot be read."""
+        manifests, damaged = {}, {}
         for run in self._root.folders(paths.RUNS):
             try:
-                told = documents.published(self._root, run)
+                manifest = documents.published(self._root, run)
             except DamagedRun as error:
-                told = {}
-                found[run] = str(error)
-            if told:
-                found[run] = told
-        return found
+                damaged[run] = str(error)
+                continue
+            if manifest is not None:
+                manifests[run] = manifest
+        return manifests, damaged
 
     @cached_property
     def _known(self) -> Sequence[str]:
@@ -170,8 +171,8 @@ class Housekeeping:
                     yield removal
 
     def _unneeded_results(self, without: Container[str]) -> Iterator[Removal]:
-        made_of = [told for run, told in self._manifests.items() if run not in without and not isinstance(told, str)]
-        needed = {path for told in made_of for path in (*told.get("shards", ()), *told.get("groups", ()))}
+        manifests, _ = self._readable
+        needed = {path for run, manifest in manifests.items() if run not in without for path in manifest.results}
         for configuration in self._root.folders(paths.SHARDS):
             for removal in self._files(paths.shard_folder(configuration), "no published run was made of it"):
                 if removal.path not in needed and self._is_old(removal.path):
@@ -197,10 +198,8 @@ class Housekeeping:
         for run in self._root.folders(paths.RUNS):
             if self._is_published(run) or not self._root.exists(paths.claim_path(run)):
                 yield from self._aged(self._staged(run, "it was never published"))
-        for run, told in self._manifests.items():
-            if isinstance(told, str):
-                continue
-            named = {part["path"] for parts in told["tables"].values() for part in parts}
+        for run, manifest in self._readable[0].items():
+            named = {part.path for part in manifest.parts}
             for table in set(self._root.folders(paths.TABLES)) - {RUNS.name}:
                 folder = paths.table_folder(table, run)
                 beside = (each for each in self._files(folder, "its run does not name it") if each.path not in named)

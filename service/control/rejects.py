@@ -1,6 +1,5 @@
 """Stored verdicts on files. Takes a root or a run, gives its verdicts, deletes them for the next scan to read the files again."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,16 +8,16 @@ import pyarrow.compute as pc
 from service.query.catalog import PublishedRun
 from service.query.reading import read
 from workers.errors import DamagedFile, QueryError, Reason, RunError
-from workers.store import paths
+from workers.store import verdicts as stored
 from workers.store.root import Root
-from workers.store.schema import REJECTS
+from workers.store.tables.shared import REJECTS
 
 # By a stored verdict.
 JUDGED = [str(each) for each in (Reason.DECODER_CRASH, Reason.DECODER_HANG, Reason.VANISHED, Reason.CHANGED)]
 
 
 @dataclass(frozen=True)
-class Verdict:
+class LeftOut:
     """A file that scans leave out: it crashed or hung its decoder, vanished, or changed after it was listed."""
 
     uri: str
@@ -27,24 +26,22 @@ class Verdict:
     path: str
 
 
-def verdicts(root: Root) -> Sequence[Verdict]:
+def verdicts(root: Root) -> Sequence[LeftOut]:
     """Every stored verdict of a root."""
     found = []
-    for name in sorted(root.files(paths.VERDICTS)):
-        path = f"{paths.VERDICTS}/{name}"
+    for path in stored.all_paths(root):
         try:
-            told = json.loads(root.read(path))
-            found.append(Verdict(told["uri"], told["reason"], told["detail"], path))
-        except FileNotFoundError:  # a run has deleted it since it was listed
-            continue
-        except (ValueError, TypeError, KeyError) as error:
+            verdict = stored.read(root, path)
+        except ValueError as error:
             raise DamagedFile(
                 f"{root.path(path)} is damaged; delete it, and the next scan reads its file again"
             ) from error
+        if verdict is not None:  # no run has deleted it since it was listed
+            found.append(LeftOut(verdict.uri, verdict.reason.value, verdict.detail, path))
     return found
 
 
-def retry(root: Root, uris: Sequence[str]) -> Sequence[Verdict]:
+def retry(root: Root, uris: Sequence[str]) -> Sequence[LeftOut]:
     """Delete the stored verdicts on some files, or all, so that the next scan reads these files again.
 
     Raises:
@@ -60,7 +57,7 @@ def retry(root: Root, uris: Sequence[str]) -> Sequence[Verdict]:
     return chosen
 
 
-def retry_of(run: PublishedRun, uris: Sequence[str] = ()) -> Sequence[Verdict]:
+def retry_of(run: PublishedRun, uris: Sequence[str] = ()) -> Sequence[LeftOut]:
     """Delete the stored verdicts on some of a run's rejects, or all; the run itself does not change. See `retry`.
 
     Raises:

@@ -5,24 +5,25 @@ is submitted; that file names the run, so that anybody can submit it whose holde
 attempt that the submitter has seen to be free: who comes late, or is slow, begins no other.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import datetime
-from typing import Any
 
 from service.control.fires import Fires, run_of
 from service.control.statuses import LIVE
 from service.control.submissions import Submissions
-from service.control.timetable import NAME, Fire, Overlap, Schedule, check
+from service.control.timetable import NAME, Fire, Overlap, Pause, Schedule, check
 from workers.errors import ClusterError, DamagedFile, DamagedRun, QueryError, RunError, UsageError, nearest
+from workers.host.exit_codes import NOT_TAKEN
 from workers.store import paths
-from workers.store.attempts import NOT_TAKEN, Attempts
+from workers.store.attempts import Attempts
+from workers.store.json_format import JsonFormat
 from workers.store.root import Root
 
 # What keeps one schedule from firing and no other: what it asks for, its files, its runs' files, a file that is not ours to read.
 HINDRANCES = (UsageError, DamagedFile, DamagedRun, OSError)
+_SCHEDULE, _PAUSE = JsonFormat(Schedule), JsonFormat(Pause, sort_keys=False)
 
 
 class Schedules:
@@ -49,7 +50,7 @@ class Schedules:
         now = self._now()
         spec = {key: value for key, value in schedule.spec.items() if key != "run"}  # runs are named by name and time
         made = replace(schedule, spec=spec, made=now.isoformat(), since=_iso(now))
-        if not self._root.create(paths.schedule_path(schedule.name), _encoded(made)):
+        if not self._root.create(paths.schedule_path(schedule.name), _SCHEDULE.encode(made)):
             raise UsageError(f"there is a schedule {schedule.name!r}; remove it first, or give another name")
         return made
 
@@ -76,19 +77,19 @@ class Schedules:
         """
         self._check_known(name)
         try:
-            told = json.loads(self._root.read(paths.schedule_path(name)))
-            return _decoded({**told, **self._pause_of(name, told.get("made", "")), "name": name})
+            schedule = replace(_SCHEDULE.decode(self._root.read(paths.schedule_path(name))), name=name)
+            return _valid(self._with_pause(schedule))
         except FileNotFoundError as error:
             raise QueryError(f"there is no schedule {name!r} any more") from error
-        except (ValueError, KeyError, TypeError, AttributeError, UsageError) as error:
+        except (ValueError, UsageError) as error:
             raise DamagedFile(f"schedule {name!r} cannot be understood: {error}; remove it and add it again") from error
 
     def pause(self, name: str, *, paused: bool) -> Schedule:
         """Let a schedule fire no more, or again; what it missed meanwhile is not made up for."""
         changed = replace(self.find(name), paused=paused, since=_iso(self._now()))
-        told = {key: getattr(changed, key) for key in ("paused", "since", "made")}
+        pause = Pause(changed.paused, changed.since, changed.made)
         # Not into the schedule's own file: one that is removed meanwhile would be there again.
-        self._root.put(paths.pause_path(name), json.dumps(told, indent=1).encode())
+        self._root.put(paths.pause_path(name), _PAUSE.encode(pause))
         return changed
 
     def remove(self, name: str) -> None:
@@ -246,13 +247,13 @@ class Schedules:
                 return None
         return None
 
-    def _pause_of(self, name: str, made: str) -> Mapping[str, Any]:
-        """What was told last about the pausing of the schedule that was made then."""
+    def _with_pause(self, schedule: Schedule) -> Schedule:
+        """The schedule as it was paused or resumed last."""
         try:
-            told = json.loads(self._root.read(paths.pause_path(name)))
+            pause = _PAUSE.decode(self._root.read(paths.pause_path(schedule.name)))
         except FileNotFoundError:
-            return {}
-        return {key: told[key] for key in ("paused", "since")} if told["made"] == made else {}
+            return schedule
+        return replace(schedule, paused=pause.paused, since=pause.since) if pause.made == schedule.made else schedule
 
     def _check_known(self, name: str) -> None:
         if not (NAME.match(name) and self._root.exists(paths.schedule_path(name))):
@@ -269,13 +270,12 @@ def _iso(at: datetime) -> str:
     return at.isoformat(timespec="seconds")
 
 
-def _encoded(schedule: Schedule) -> bytes:
-    return json.dumps(asdict(schedule), indent=1, sort_keys=True).encode()
+def _valid(schedule: Schedule) -> Schedule:
+    """The schedule, if it can fire.
 
-
-def _decoded(told: Mapping[str, Any]) -> Schedule:
-    """A schedule as it was written down, if it can fire."""
-    schedule = Schedule(**{**told, "overlap": Overlap(told["overlap"]), "spec": {**told["spec"]}})
+    Raises:
+        UsageError, ValueError: it cannot.
+    """
     check(schedule)
     for time in (schedule.since, schedule.made or schedule.since):
         datetime.fromisoformat(time)

@@ -13,9 +13,10 @@ from functools import partial
 from service.control.clusters import Cluster, State
 from service.pools import Pool
 from workers.errors import ClusterError, DamagedRun, RunError, StoreError, nearest
+from workers.host.exit_codes import CANCELLED
 from workers.spec.make import check_run_id
 from workers.store import paths
-from workers.store.attempts import CANCELLED, WAITING, Attempts, Begun, Ended, Progress
+from workers.store.attempts import WAITING, Attempts, Begun, Ended, Progress
 from workers.store.root import Root
 
 GRACE = timedelta(seconds=30)  # between taking a number and Ray's knowing of the job; and of a silent progress

@@ -13,10 +13,11 @@ from typing import Any
 from service.control.clusters import State
 from service.control.statuses import LIVE, RunState, Status, Statuses, submission_id
 from workers.errors import ClusterError, NoAnswer, NotTaken, RunError, SpecError, nearest
+from workers.host.exit_codes import CANCELLED, NOT_TAKEN
 from workers.kinds import Kind
 from workers.spec.kinds import SPECS
 from workers.spec.make import check_run_id, make, slug
-from workers.store.attempts import CANCELLED, NOT_TAKEN, Attempts, Begun, Ended
+from workers.store.attempts import Attempts, Begun, Ended
 
 ASKED_AGAIN_S = (0.0, 1.0, 3.0)  # after an answer that was lost: has the cluster taken the job?
 
@@ -115,7 +116,7 @@ class Submissions(Statuses):
         run = str(spec["run"])
         attempts = Attempts(self.root, run)
         at = self.clock().isoformat(timespec="milliseconds")  # runs wait for their cluster in this order
-        if not attempts.take(number, Begun(at, self.cluster.name, job, spec)):
+        if not attempts.take(number, Begun(at, self.cluster.name, Kind(job), spec)):
             return False
         try:
             self.cluster.submit(submission_id(run, number), self.root.url, run, number)

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from itertools import takewhile
@@ -10,6 +9,7 @@ from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cronsim import CronSim, CronSimError
+from pydantic.dataclasses import dataclass
 
 from workers.errors import UsageError
 
@@ -72,6 +72,21 @@ class Schedule:
             if noon <= since:
                 break
         return None
+
+
+@dataclass(frozen=True)
+class Pause:
+    """Whether a schedule is paused.
+
+    Attributes:
+        paused: whether it does not fire.
+        since: fires at and before this do not count; UTC, ISO 8601.
+        made: when the schedule that this is about was added; one of the same name may have been added since.
+    """
+
+    paused: bool
+    since: str
+    made: str
 
 
 @dataclass(frozen=True)

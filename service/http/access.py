@@ -1,9 +1,9 @@
 """The service's gate. Takes requests, passes those whose key, origin, rate and size are right.
 
-A root without keys would let everybody who reaches the service do everything. So without a key nobody is answered, unless the
-service listens on this machine only and has never seen a key; and then only by this machine's names, so that no site whose name
-leads here can speak to it through a browser. A browser also sends what pages of other sites ask for, with the password that it
-keeps for us: what changes something is taken from our own pages and from programs alone.
+Without keys, anyone who can reach the service would have full access. So requests without a key are answered only if the service
+listens on this machine alone and has never seen a key, and then only under this machine's names: this blocks DNS rebinding.
+Browsers attach a stored password to requests that other sites make. So changes are accepted only from our own pages and from
+programs.
 """
 
 import asyncio
@@ -27,22 +27,24 @@ from service.control.hosts import is_here
 from service.http import keys
 from service.http.keyring import Keyring
 from service.http.keys import Keys
+from service.http.scopes import ADMITTED, LOOKS
 from workers.errors import Unavailable
 
 LARGEST_BODY = 1 << 20
 TOO_LARGE = f"a body has at most {LARGEST_BODY:,} bytes"
-PER_MINUTE = 60_000  # a wall alone is a hundred pictures
-BODY_S = 30.0  # for the whole of a body to arrive
+PER_MINUTE = 60_000  # one wall has a hundred pictures
+BODY_S = 30.0  # limit for a whole body to arrive
 Denied = Callable[[int, str], Response]
+Needed = Callable[[Scope], keys.Scope | None]
 
 
 @dataclass(frozen=True)
 class Rules:
-    """What the service lets through.
+    """What the gate lets through.
 
     Attributes:
-        per_minute: requests of one key, and of one address that sends no right key.
-        keyless: whether no key is needed as long as the root has none: for where nobody but this machine reaches the service.
+        per_minute: requests per minute of one key, or of one address without a valid key.
+        keyless: whether requests need no key as long as the root has none; only for a service that listens on this machine alone.
     """
 
     per_minute: int = PER_MINUTE
@@ -53,34 +55,37 @@ class Gate:
     """An application behind rules: answers 401, 403, 408, 413, 421, 429 and 503 by itself.
 
     Args:
-        app: what answers otherwise.
+        app: answers what the gate lets through.
         known: the keys.
-        rules: what is let through.
-        denied: makes an answer out of a status and a reason.
+        rules: what the gate lets through.
+        denied: makes an answer from a status and a reason.
+        needed: gives the scope that a request needs; None if it needs no key.
     """
 
-    def __init__(self, app: ASGIApp, known: Keys, rules: Rules, denied: Denied) -> None:
+    def __init__(self, app: ASGIApp, known: Keys, rules: Rules, denied: Denied, needed: Needed) -> None:
         self._app, self._keys, self._rules, self._denied = app, Keyring(known), rules, denied
+        self._needed = needed
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
         self._guarded = not rules.keyless
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request, or let it be answered."""
+        """Refuse one request, or pass it on."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        asked = HTTPConnection(scope)
+        wanted = self._needed(scope)
         try:
-            refusal = await self._refusal(asked, scope["method"])
+            refusal = await self._refusal(HTTPConnection(scope), wanted) if wanted else None
         except Unavailable as error:
             refusal = self._denied(503, str(error))
         if refusal is not None:
             await refusal(scope, receive, send)
             return
+        scope[ADMITTED] = [wanted] if wanted else []
         await self._let_through(scope, receive, send)
 
     async def _let_through(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let the application answer, unless the body grows too large without having said so, or does not come."""
+        """Pass a request on, unless its body turns out too large or does not arrive in time."""
         body = _Body(receive)
 
         async def unless_refused(message: Message) -> None:
@@ -91,48 +96,47 @@ class Gate:
         if body.refusal is not None:
             await self._denied(*body.refusal)(scope, receive, send)
 
-    async def _refusal(self, asked: HTTPConnection, method: str) -> Response | None:
-        path = asked.scope["path"]  # what is routed; a URL's is put together with what the client calls its host
-        if path in OPEN:
-            return None
-        early = self._too_large(asked) or self._elsewhere(asked, method)
-        return early or await self._unknown(asked, needed(path, method))
+    async def _refusal(self, request: HTTPConnection, wanted: keys.Scope) -> Response | None:
+        early = self._refuse_large(request) or self._refuse_other_site(request)
+        return early or await self._refuse_unknown(request, wanted)
 
-    def _too_large(self, asked: HTTPConnection) -> Response | None:
-        told = asked.headers.get("content-length", "0")
-        if not told.isdecimal() or int(told) > LARGEST_BODY:
+    def _refuse_large(self, request: HTTPConnection) -> Response | None:
+        length = request.headers.get("content-length", "0")
+        if not length.isdecimal() or int(length) > LARGEST_BODY:
             return self._denied(413, TOO_LARGE)
         return None
 
-    def _elsewhere(self, asked: HTTPConnection, method: str) -> Response | None:
-        if method in LOOKS or _is_own(asked.headers):
+    def _refuse_other_site(self, request: HTTPConnection) -> Response | None:
+        if request.scope["method"] in LOOKS or _is_own(request.headers):
             return None
         return self._denied(403, "a page of another site asks for this")
 
     async def _is_guarded(self) -> bool:
-        """Whether a key is needed: from the first key on, and for good, though keys be removed or their folder be gone."""
+        """Whether a key is needed: from the first key on, even after all keys or their folder were removed."""
         if not self._guarded:
             self._guarded = not await self._keys.is_empty()
         return self._guarded
 
-    async def _unknown(self, asked: HTTPConnection, wanted: keys.Scope) -> Response | None:
-        """Who sends a right key is counted by that key alone: whoever guesses from the same address does not lock it out."""
+    async def _refuse_unknown(self, request: HTTPConnection, wanted: keys.Scope) -> Response | None:
+        """Requests with a valid key count against that key alone: wrong guesses from the same address do not lock it out."""
         if await self._is_guarded():
-            key = await self._keys.named(_secret(asked))
-            return self._keyed(asked, key, wanted)
-        if not is_here(_called(asked)):
+            key = await self._keys.named(_secret(request))
+            return self._refuse_key(request, key, wanted)
+        if not is_here(_requested_host(request)):
             return self._denied(421, "without keys only this machine is answered, by its own names")
-        return self._too_often(_address(asked))
+        return self._refuse_frequent(_client_network(request))
 
-    def _keyed(self, asked: HTTPConnection, key: keys.Key | None, wanted: keys.Scope) -> Response | None:
+    def _refuse_key(self, request: HTTPConnection, key: keys.Key | None, wanted: keys.Scope) -> Response | None:
         if key is None:
-            return self._too_often(_address(asked)) or _challenging(self._denied(401, "a key is needed"))
-        asked.scope["key"] = key.name  # for the log
+            return self._refuse_frequent(_client_network(request)) or _with_challenge(
+                self._denied(401, "a key is needed")
+            )
+        request.scope["key"] = key.name  # for the log
         if not key.scope.lets(wanted):
-            return self._too_often(f"key {key.id}") or self._denied(403, "this key does not let you do this")
-        return self._too_often(f"key {key.id}")
+            return self._refuse_frequent(f"key {key.id}") or self._denied(403, "this key does not let you do this")
+        return self._refuse_frequent(f"key {key.id}")
 
-    def _too_often(self, who: str) -> Response | None:
+    def _refuse_frequent(self, who: str) -> Response | None:
         if not self._limiter.hit(RateLimitItemPerMinute(self._rules.per_minute), who):
             refused = self._denied(429, f"at most {self._rules.per_minute} requests in a minute")
             refused.headers["Retry-After"] = "60"
@@ -141,7 +145,7 @@ class Gate:
 
 
 class _Body:
-    """The body of one request, which ends where it is too large or too slow; `refusal` then says which."""
+    """The body of one request, which ends early if it is too large or too slow; `refusal` then gives the reason."""
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
@@ -149,7 +153,7 @@ class _Body:
         self.refusal: tuple[int, str] | None = None
 
     async def receive(self) -> Message:
-        """The next part of the body; later on, whether the client has gone."""
+        """The next part of the body; after its end, whether the client has disconnected."""
         if self._is_whole:
             return await self._receive()
         try:
@@ -171,22 +175,11 @@ class _Body:
         return {"type": "http.disconnect"}
 
 
-OPEN = ("/healthz", "/readyz")
-LOOKS = ("GET", "HEAD")
-
-
-def needed(path: str, method: str) -> keys.Scope:
-    """The scope that a request needs: to look, to make runs, or to change schedules and keys."""
-    if method in LOOKS:
-        return keys.Scope.READ
-    return keys.Scope.ADMIN if path.startswith("/api/v1/schedules") else keys.Scope.SUBMIT
-
-
 def _is_own(headers: Headers) -> bool:
-    """Whether a request comes from a page of ours, or from none: programs do not say where they come from, browsers always do.
+    """Whether a request comes from one of our pages, or from a program: browsers always name the origin, programs do not.
 
-    A browser that calls us securely says whether the site is the same, whatever names stand between it and us; else its page's
-    origin must be the host that it asks for.
+    Over a secure connection a browser reports whether the site is the same, even behind a proxy with another name. Otherwise the
+    origin of the page must be the requested host.
     """
     site, origin = headers.get("sec-fetch-site", "none"), headers.get("origin")
     if site == "none":
@@ -194,17 +187,17 @@ def _is_own(headers: Headers) -> bool:
     return site == "same-origin"
 
 
-def _called(asked: HTTPConnection) -> str:
-    """The host by which the service is called; empty if it is none."""
+def _requested_host(request: HTTPConnection) -> str:
+    """The host name in the request; empty if there is no valid one."""
     try:
-        return urlsplit(f"//{asked.headers.get('host', '')}").hostname or ""
+        return urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
     except ValueError:
         return ""
 
 
-def _secret(asked: HTTPConnection) -> str:
-    """The key of a request: a bearer token, or the password that a browser asks its user for."""
-    kind, _, value = asked.headers.get("authorization", "").partition(" ")
+def _secret(request: HTTPConnection) -> str:
+    """The key of a request: a bearer token, or the password of basic authentication."""
+    kind, _, value = request.headers.get("authorization", "").partition(" ")
     if kind.lower() == "bearer":
         return value.strip()
     if kind.lower() != "basic":
@@ -215,16 +208,16 @@ def _secret(asked: HTTPConnection) -> str:
         return ""
 
 
-def _address(asked: HTTPConnection) -> str:
-    """Whose wrong keys are counted together: an address, of IPv6 the network of 2^64 that one customer is given."""
-    host = asked.client.host if asked.client else ""
+def _client_network(request: HTTPConnection) -> str:
+    """The client whose wrong keys are counted together: an IPv4 address, or an IPv6 /64 network, as one customer gets it."""
+    host = request.client.host if request.client else ""
     try:
         address = ip_address(host)
-    except ValueError:  # what a proxy says may be anything
+    except ValueError:  # a proxy may send anything
         return host
     return str(address if address.version == 4 else ip_network((address, 64), strict=False))
 
 
-def _challenging(response: Response) -> Response:
+def _with_challenge(response: Response) -> Response:
     response.headers["WWW-Authenticate"] = 'Basic realm="Deconvoy: any name, a key as the password", charset="UTF-8"'
     return response

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, FastAPI, Header, Path
@@ -10,15 +11,26 @@ from fastapi.responses import PlainTextResponse, Response
 from service.atlas import links
 from service.control import rejects
 from service.control.schedules import Schedules
+from service.control.statuses import Status
 from service.control.submissions import Submissions
-from service.control.timetable import Schedule
+from service.control.timetable import Fire, Schedule
 from service.control.watching import Watched
 from service.http import events
-from service.http.bodies import FireTold, RetriedTold, Retry, ScheduleAsked, ScheduleTold, StatusTold, Submission
+from service.http.bodies import (
+    FireTold,
+    RetriedTold,
+    Retry,
+    ScheduleAsked,
+    ScheduleTold,
+    StatusTold,
+    Submission,
+    VerdictTold,
+)
 from service.http.events import RunId, missing
 from service.http.places import Allowed
 from service.http.problems import PROBLEMS
 from service.http.routes import route_in
+from service.http.scopes import ADMIN, READ, SUBMIT
 from service.pools import Pool
 from service.query import catalog
 from workers.errors import RefusedError, RunError
@@ -31,24 +43,25 @@ Name = Annotated[str, Path(pattern=r"^[a-z][a-z0-9-]{0,59}$", description="name 
 
 
 def add_to(app: FastAPI, submissions: Submissions, watched: Watched, schedules: Schedules, allowed: Allowed) -> None:
-    """Add the control plane to an application. Who looks asks `watched`, who acts asks `submissions`."""
+    """Add the control plane to an application. Routes that read ask `watched`, routes that act ask `submissions`."""
     pool = Pool("the control plane", CONTROL_THREADS, CONTROL_S)
     router = APIRouter(prefix=links.API, responses=PROBLEMS, route_class=route_in(pool))
     _add_submitting(router, submissions, watched, allowed)
     _add_watching(router, submissions, watched)
     events.add_to(router, watched)
     _add_acting(router, submissions, watched)
-    _add_schedules(router, schedules, allowed, submissions, watched)
-    app.include_router(router)
+    _add_schedules(router, schedules, allowed, submissions)
+    _add_firing(router, schedules, watched)
+    app.router.routes.extend(router.routes)  # flat, so that the gate finds each with the scope that it declares
 
 
 def _add_submitting(router: APIRouter, submissions: Submissions, watched: Watched, allowed: Allowed) -> None:
-    @router.post("/runs", status_code=202, response_model=StatusTold, operation_id="submit")
+    @router.post("/runs", status_code=202, response_model=StatusTold, operation_id="submit", dependencies=[SUBMIT])
     def submit(
         asked: Submission,
         idempotency_key: Annotated[str | None, Header(max_length=200, description="the same key: the same run")] = None,
-    ) -> Any:  # noqa: ANN401 - a status
-        """Submit a run, or go on with one. It answers at once; the run's own address says how it goes."""
+    ) -> Status:
+        """Submit a run, or resume one. Answers at once; the run's own address reports its progress."""
         spec = submissions.checked(asked.job, _ours(submissions, asked.spec))
         allowed.check_spec(spec)
         if idempotency_key is not None:
@@ -61,76 +74,91 @@ def _add_submitting(router: APIRouter, submissions: Submissions, watched: Watche
 
 
 def _add_watching(router: APIRouter, submissions: Submissions, watched: Watched) -> None:
-    @router.get("/runs", response_model=list[StatusTold], operation_id="runs")
-    def runs() -> Any:  # noqa: ANN401
+    @router.get("/runs", response_model=list[StatusTold], operation_id="runs", dependencies=[READ])
+    def runs() -> Sequence[Status]:
         """All runs, the last submitted first."""
         return watched.statuses()
 
-    @router.get("/runs/{run}", response_model=StatusTold, operation_id="status")
-    def status(run: RunId) -> Any:  # noqa: ANN401
-        """How a run is."""
+    @router.get("/runs/{run}", response_model=StatusTold, operation_id="status", dependencies=[READ])
+    def status(run: RunId) -> Status:
+        """The state of a run."""
         with missing():
             return watched.status(run)
 
-    @router.get("/runs/{run}/logs", response_class=PlainTextResponse, operation_id="logs")
+    @router.get("/runs/{run}/logs", response_class=PlainTextResponse, operation_id="logs", dependencies=[READ])
     def logs(run: RunId) -> Response:
-        """What the last attempt at a run has printed."""
+        """The output of a run's last attempt."""
         with missing():
             return PlainTextResponse(submissions.logs(run))
 
 
 def _add_acting(router: APIRouter, submissions: Submissions, watched: Watched) -> None:
-    @router.post("/runs/{run}/cancel", response_model=StatusTold, operation_id="cancel")
-    def cancel(run: RunId) -> Any:  # noqa: ANN401
-        """Stop a run; what it has finished stays, and submitting it again goes on from there."""
+    @router.post("/runs/{run}/cancel", response_model=StatusTold, operation_id="cancel", dependencies=[SUBMIT])
+    def cancel(run: RunId) -> Status:
+        """Cancel a run. What it has finished stays, and submitting it again resumes it."""
         with missing():
             submissions.status(run)
         with watched.changing():
             return submissions.cancel(run)
 
-    @router.post("/runs/{run}/retry-rejects", response_model=RetriedTold, operation_id="retry_rejects")
-    def retry_rejects(run: RunId, asked: Retry | None = None) -> Any:  # noqa: ANN401
+    @router.post(
+        "/runs/{run}/retry-rejects", response_model=RetriedTold, operation_id="retry_rejects", dependencies=[SUBMIT]
+    )
+    def retry_rejects(run: RunId, asked: Retry | None = None) -> RetriedTold:
         """Delete stored verdicts on rejects of a published run, so that the next scan reads these files again."""
         with missing():
             submissions.status(run)
         published = catalog.find(submissions.root, run, None)
-        return {"run": run, "files": rejects.retry_of(published, asked.uris if asked else ())}
+        deleted = rejects.retry_of(published, asked.uris if asked else ())
+        return RetriedTold(
+            run=run, files=[VerdictTold(uri=each.uri, reason=each.reason, detail=each.detail) for each in deleted]
+        )
 
 
-def _add_schedules(
-    router: APIRouter, schedules: Schedules, allowed: Allowed, submissions: Submissions, watched: Watched
-) -> None:
-    @router.post("/schedules", status_code=201, response_model=ScheduleTold, operation_id="add_schedule")
-    def add(asked: ScheduleAsked) -> Any:  # noqa: ANN401
-        """Keep a schedule; it fires from now on."""
+def _add_schedules(router: APIRouter, schedules: Schedules, allowed: Allowed, submissions: Submissions) -> None:
+    @router.post(
+        "/schedules", status_code=201, response_model=ScheduleTold, operation_id="add_schedule", dependencies=[ADMIN]
+    )
+    def add(asked: ScheduleAsked) -> Schedule:
+        """Add a schedule; it fires from now on."""
         allowed.check_spec(_checked(submissions, asked))
         return schedules.add(Schedule(**asked.model_dump()))
 
-    @router.get("/schedules", response_model=list[ScheduleTold], operation_id="schedules")
-    def all_() -> Any:  # noqa: ANN401
+    @router.get("/schedules", response_model=list[ScheduleTold], operation_id="schedules", dependencies=[READ])
+    def all_() -> Sequence[Schedule]:
         """Every schedule, by name."""
         return schedules.all()
 
-    @router.get("/schedules/{name}/fires", response_model=list[FireTold], operation_id="fires")
-    def fires(name: Name) -> Any:  # noqa: ANN401
-        """When a schedule fired."""
+    @router.get("/schedules/{name}/fires", response_model=list[FireTold], operation_id="fires", dependencies=[READ])
+    def fires(name: Name) -> Sequence[Fire]:
+        """The times at which a schedule fired."""
         return schedules.fires(name)
 
-    @router.post("/schedules/{name}/fires", status_code=202, response_model=FireTold, operation_id="run_now")
-    def run_now(name: Name) -> Any:  # noqa: ANN401
-        """Fire a schedule once, now. What is refused, since its last run is live, say, is a conflict."""
+    @router.delete("/schedules/{name}", status_code=204, operation_id="remove_schedule", dependencies=[ADMIN])
+    def remove(name: Name) -> None:
+        """Remove a schedule; its runs stay."""
+        schedules.remove(name)
+
+
+def _add_firing(router: APIRouter, schedules: Schedules, watched: Watched) -> None:
+    @router.post(
+        "/schedules/{name}/fires",
+        status_code=202,
+        response_model=FireTold,
+        operation_id="run_now",
+        dependencies=[ADMIN],
+    )
+    def run_now(name: Name) -> Fire:
+        """Fire a schedule once, now. A refused fire, such as one while its last run is live, is a conflict."""
         with watched.changing():
             return schedules.run_now(name)
 
-    @router.post("/schedules/{name}/{what}", response_model=ScheduleTold, operation_id="pause_schedule")
-    def pause(name: Name, what: Literal["pause", "resume"]) -> Any:  # noqa: ANN401
-        """Let a schedule fire no more, or again."""
+    @router.post(
+        "/schedules/{name}/{what}", response_model=ScheduleTold, operation_id="pause_schedule", dependencies=[ADMIN]
+    )
+    def pause(name: Name, what: Literal["pause", "resume"]) -> Schedule:
+        """Pause or resume a schedule."""
         return schedules.pause(name, paused=what == "pause")
-
-    @router.delete("/schedules/{name}", status_code=204, operation_id="remove_schedule")
-    def remove(name: Name) -> None:
-        """Forget a schedule; its runs stay."""
-        schedules.remove(name)
 
 
 def _ours(submissions: Submissions, spec: dict[str, Any]) -> dict[str, Any]:
@@ -147,15 +175,15 @@ def _checked(submissions: Submissions, asked: ScheduleAsked) -> dict[str, Any]:
 
 
 def _same_again(root: Root, key: str, asked: Submission, spec: dict[str, Any]) -> tuple[dict[str, Any], bool]:
-    """The spec that was made of what was sent with this key first, its run id too, and whether that was now.
+    """The spec of the first submission with this key, with its run id, and whether this is the first.
 
     Raises:
-        RunError: something else was sent with it.
+        RunError: another submission was sent with it.
     """
     body = hashlib.sha256(json.dumps(asked.model_dump(), sort_keys=True).encode()).hexdigest()
     path = paths.idempotency_path(hashlib.sha256(key.encode()).hexdigest())
     is_new = root.create(path, json.dumps({"body": body, "spec": spec}).encode())
-    told = json.loads(root.read(path))
-    if told["body"] != body:
+    first = json.loads(root.read(path))
+    if first["body"] != body:
         raise RunError("this Idempotency-Key was sent with another submission; make a new one")
-    return dict(told["spec"]), is_new
+    return dict(first["spec"]), is_new

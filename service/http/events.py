@@ -1,4 +1,4 @@
-"""How runs go, as server-sent events. Takes what watches the runs, adds their address; no stream holds a thread."""
+"""Progress of runs as server-sent events. Takes what watches the runs, adds the route; no stream holds a thread."""
 
 import asyncio
 import json
@@ -13,6 +13,7 @@ from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from service.control.statuses import LIVE, Status
 from service.control.watching import Watched
+from service.http.scopes import READ
 from workers.errors import QueryError, RunError, Unavailable
 
 EVERY_S = 1.0
@@ -30,16 +31,22 @@ def missing() -> Iterator[None]:
 
 
 def add_to(router: APIRouter, watched: Watched) -> None:
-    """Add the address of a run's events."""
+    """Add the route of a run's events."""
     streams = Streams(watched)
     seen = Header(max_length=200, description="the last event received: a browser sends it when it reconnects")
     ended: dict[int | str, dict[str, Any]] = {
         204: {"description": "the run has ended, and the client knows: do not reconnect"}
     }
 
-    @router.get("/runs/{run}/events", operation_id="events", response_class=EventSourceResponse, responses=ended)
+    @router.get(
+        "/runs/{run}/events",
+        operation_id="events",
+        response_class=EventSourceResponse,
+        responses=ended,
+        dependencies=[READ],
+    )
     async def events(run: RunId, request: Request, last_event_id: Annotated[str | None, seen] = None) -> Response:
-        """How a run goes, as server-sent events of its status, until it ends."""
+        """The status of a run as server-sent events, until it ends."""
         with missing():
             status = await watched.answer(run)
         if status.state not in LIVE and last_event_id == _mark(status):
@@ -49,17 +56,17 @@ def add_to(router: APIRouter, watched: Watched) -> None:
 
 
 class Streams:
-    """The streams of events that are open."""
+    """The open streams of events."""
 
     def __init__(self, watched: Watched) -> None:
         self._watched = watched
         self._open = 0
 
     def check(self) -> None:
-        """Refuse one stream too many.
+        """Refuse a stream beyond the limit.
 
         Raises:
-            Unavailable: as many as may be are open.
+            Unavailable: too many are open.
         """
         if self._open >= MOST:
             raise Unavailable(f"{MOST} streams of events are open already; ask for the run's status, or try later")

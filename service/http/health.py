@@ -1,4 +1,4 @@
-"""Whether the service works, for programs. Takes a root and numbers, answers `/healthz`, `/readyz` and `/metrics`."""
+"""Health checks and metrics. Takes a root and metrics, answers `/healthz`, `/readyz` and `/metrics`."""
 
 from contextlib import suppress
 
@@ -6,33 +6,34 @@ from fastapi import FastAPI, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from service.http.metrics import Metrics
+from service.http.scopes import OPEN, READ
 from service.pools import Pool, Renewed
 from workers.errors import RootError, Unavailable
 from workers.store.root import Root
 
-READY_S = 1.0  # whoever asks in between gets the same answer: no key is needed to ask
-ANSWER_S = 2.0  # that the root has to answer
-SCRAPE_S = 8.0  # that the runs have to be counted; Prometheus waits for 10 s
+READY_S = 1.0  # requests in between get the same answer, since they need no key
+ANSWER_S = 2.0  # limit for the root to answer
+SCRAPE_S = 8.0  # limit for counting the runs; Prometheus waits 10 s
 
 
 def add_to(app: FastAPI, root: Root, metrics: Metrics) -> None:
-    """Add the addresses that programs ask."""
+    """Add the routes."""
     scrapes = Pool("the runs of the root", 1, SCRAPE_S)
     readable = Renewed(lambda: _is_readable(root), Pool("the root", 1, ANSWER_S), READY_S, READY_S)
 
-    @app.get("/metrics", include_in_schema=False)
+    @app.get("/metrics", include_in_schema=False, dependencies=[READ])
     async def numbers() -> Response:
-        """How the service is doing, for Prometheus."""
+        """Metrics, for Prometheus."""
         return Response(await scrapes.answer(metrics.text), media_type=CONTENT_TYPE_LATEST)
 
-    @app.get("/healthz", include_in_schema=False)
+    @app.get("/healthz", include_in_schema=False, dependencies=[OPEN])
     async def healthz() -> Response:
-        """The process answers: asks no thread, no store and no cluster."""
+        """Whether the process answers: asks no thread, no store and no cluster."""
         return Response("ok", media_type="text/plain")
 
-    @app.get("/readyz", include_in_schema=False)
+    @app.get("/readyz", include_in_schema=False, dependencies=[OPEN])
     async def readyz() -> Response:
-        """The root can be read."""
+        """Whether the root can be read."""
         with suppress(Unavailable):
             if await readable.answer():
                 return Response("ok", media_type="text/plain")

@@ -2,16 +2,17 @@
 
 import hashlib
 import hmac
-import json
 import re
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 
+from pydantic.dataclasses import dataclass
+
 from workers.errors import DamagedFile, UsageError
 from workers.store import files, paths
+from workers.store.json_format import JsonFormat
 from workers.store.root import Root
 
 _FORM = re.compile(r"deconvoy_([0-9a-f]{12})_([A-Za-z0-9_-]{43})\Z")
@@ -40,6 +41,9 @@ class Key:
     digest: str
 
 
+_FORMAT = JsonFormat(Key, sort_keys=False)
+
+
 class Keys:
     """The keys of a root."""
 
@@ -55,12 +59,12 @@ class Keys:
         number, secret = secrets.token_hex(6), secrets.token_urlsafe(32)
         made = datetime.now(UTC).isoformat(timespec="seconds")
         key = Key(number, name, scope, made, _digest(secret))
-        self._root.put(paths.key_path(number), json.dumps(asdict(key), indent=1).encode(), private=True)
+        self._root.put(paths.key_path(number), _FORMAT.encode(key), private=True)
         return f"deconvoy_{number}_{secret}"
 
     def all(self) -> Sequence[Key]:
         """Every key, the oldest first."""
-        found = [self._read(name.removesuffix(".json")) for name in self._root.files(paths.KEYS)]
+        found = [self.find(name.removesuffix(".json")) for name in self._root.files(paths.KEYS)]
         return sorted((key for key in found if key), key=lambda key: (key.created, key.id))
 
     def remove(self, number: str) -> None:
@@ -88,16 +92,11 @@ class Keys:
             DamagedFile: its file cannot be understood.
         """
         try:
-            return self._read(number)
-        except (ValueError, KeyError, TypeError) as error:
-            raise DamagedFile(f"key {number!r} cannot be understood: {error}; remove it and make another") from error
-
-    def _read(self, number: str) -> Key | None:
-        try:
-            told = json.loads(self._root.read(paths.key_path(number)))
+            return _FORMAT.decode(self._root.read(paths.key_path(number)))
         except FileNotFoundError:
             return None
-        return Key(**{**told, "scope": Scope(told["scope"])})
+        except ValueError as error:
+            raise DamagedFile(f"key {number!r} cannot be understood: {error}; remove it and make another") from error
 
 
 def id_in(text: str) -> str | None:

@@ -1,4 +1,4 @@
-"""How the service is doing, for Prometheus. Takes requests as they are answered and the runs of a root, gives numbers."""
+"""Metrics of the service, for Prometheus. Takes requests as they are answered and the runs of a root, gives numbers."""
 
 import time
 from collections import Counter as Counts
@@ -19,7 +19,7 @@ FiresOf = Callable[[], Mapping[str, Fire]]
 
 
 class Metrics:
-    """The numbers of one application.
+    """The metrics of one application.
 
     Args:
         runs: how the runs are; asked at each scrape.
@@ -36,23 +36,23 @@ class Metrics:
         self._registry.register(_Schedules(fires))
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
-        """A request was answered; routes are patterns, so that names of users make no series."""
+        """Count an answered request; routes are patterns, so that names that users gave make no series."""
         self._requests.labels(method, route, str(status)).inc()
         self._seconds.labels(route).observe(seconds)
 
     def text(self) -> bytes:
-        """All of them as Prometheus reads them."""
+        """All metrics in Prometheus' text format."""
         return generate_latest(self._registry)
 
 
 class _Runs(Collector):
-    """Runs by their state, and how far those are that are live: no series stays of a run that has ended."""
+    """Runs by state, and the progress of live ones: the series of a run end with it."""
 
     def __init__(self, runs: RunsOf) -> None:
         self._runs = runs
 
     def describe(self) -> Iterator[Metric]:
-        """What there will be: nothing is asked when the application is made."""
+        """The metrics without values: nothing is read when the application is built."""
         yield GaugeMetricFamily("deconvoy_runs", "Runs of the root by state.", labels=["state"])
         yield GaugeMetricFamily(
             "deconvoy_run_done_ratio", "Share of a live run's phase that is done.", labels=["run", "phase"]
@@ -62,30 +62,30 @@ class _Runs(Collector):
         )
 
     def collect(self) -> Iterator[Metric]:
-        """How many runs are in each state, and how far the live ones are."""
-        found, (states, done, left) = self._runs(), self.describe()
-        counts = Counts(run.state for run in found)
+        """The number of runs in each state, and the progress of live ones."""
+        runs, (states, done, left) = self._runs(), self.describe()
+        counts = Counts(run.state for run in runs)
         for state in RunState:
             states.add_metric([str(state)], counts[state])  # type: ignore[attr-defined]
-        for run in found:
-            told = run.progress
-            if run.state not in LIVE or told is None:
+        for run in runs:
+            progress = run.progress
+            if run.state not in LIVE or progress is None:
                 continue
-            if told.total:
-                done.add_metric([run.run, told.phase], told.done / told.total)  # type: ignore[attr-defined]
-            if told.left_s is not None:
-                left.add_metric([run.run, told.phase], told.left_s)  # type: ignore[attr-defined]
+            if progress.total:
+                done.add_metric([run.run, progress.phase], progress.done / progress.total)  # type: ignore[attr-defined]
+            if progress.left_s is not None:
+                left.add_metric([run.run, progress.phase], progress.left_s)  # type: ignore[attr-defined]
         yield from (states, done, left)
 
 
 class _Schedules(Collector):
-    """When schedules have fired last, and whether that was refused."""
+    """When schedules last fired, and whether that fire was refused."""
 
     def __init__(self, fires: FiresOf) -> None:
         self._fires = fires
 
     def describe(self) -> Iterator[Metric]:
-        """What there will be."""
+        """The metrics without values."""
         yield GaugeMetricFamily(
             "deconvoy_schedule_fired_seconds", "Last fire, seconds since 1970.", labels=["schedule"]
         )
@@ -107,7 +107,7 @@ class Measured:
         self._app, self._metrics = app, metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let a request be answered, and note it."""
+        """Pass a request on, and count it."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -123,10 +123,10 @@ class Measured:
 
 
 def method_of(scope: Scope) -> str:
-    """The method of a request, if it is one."""
+    """The method of a request; `other` for an unknown one."""
     return str(scope["method"]) if scope["method"] in METHODS else "other"
 
 
 def route_of(scope: Scope) -> str:
-    """The pattern of the route that has answered a request."""
+    """The pattern of the route that answered a request."""
     return str(getattr(scope.get("route"), "path", "other"))

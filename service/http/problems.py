@@ -31,20 +31,20 @@ class Problem(BaseModel):
 
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {
-    code: {"description": told, "content": {"application/problem+json": {"schema": Problem.model_json_schema()}}}
-    for code, told in (
-        (400, "the request is no JSON"),
+    code: {"description": description, "content": {"application/problem+json": {"schema": Problem.model_json_schema()}}}
+    for code, description in (
+        (400, "the request is not valid JSON"),
         (401, "a key is needed"),
-        (403, "not with this key, not this place, or not from a page of another site"),
+        (403, "this key, this place, or a page of another site is not allowed"),
         (404, "there is no such thing"),
         (408, "the body did not arrive in time"),
-        (409, "it is in the way of another"),
+        (409, "it conflicts with the current state"),
         (413, "the body is too large"),
         (415, "the body is not sent as JSON"),
-        (421, "without keys only this machine is answered"),
-        (422, "the request is wrong; every mistake is told"),
+        (421, "without keys only this machine may ask"),
+        (422, "the request is invalid; the answer lists every mistake"),
         (429, "too many requests"),
-        (500, "something is wrong here, or what is stored is damaged"),
+        (500, "a fault of the server, or stored data is damaged"),
         (503, "the cluster does not answer, or the root cannot be reached"),
     )
 }
@@ -63,8 +63,8 @@ def problem(status: int, detail: str, headers: Mapping[str, str] | None = None) 
         429: "Too many requests",
         503: "Unavailable",
     }
-    told = {"type": "about:blank", "title": titles.get(status, "Error"), "status": status, "detail": detail}
-    return JSONResponse(told, status, headers, "application/problem+json")
+    body = {"type": "about:blank", "title": titles.get(status, "Error"), "status": status, "detail": detail}
+    return JSONResponse(body, status, headers, "application/problem+json")
 
 
 def status_of(error: DeconvoyError) -> int:
@@ -81,10 +81,10 @@ def problem_of(error: DeconvoyError) -> JSONResponse:
 
 
 def mistakes(error: RequestValidationError) -> JSONResponse:
-    """Every mistake of a request that has not the form it should have."""
-    every = error.errors()
-    if any(each["loc"] == ("body",) and isinstance(each.get("input"), bytes) for each in every):
+    """Every mistake of a request that does not have the right form."""
+    errors = error.errors()
+    if any(each["loc"] == ("body",) and isinstance(each.get("input"), bytes) for each in errors):
         return problem(415, "the body is to be JSON, sent with Content-Type: application/json")
-    told = [f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in every]
-    broken = any(each["type"] == "json_invalid" for each in every)
-    return problem(400 if broken else 422, "; ".join(told))
+    lines = [f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in errors]
+    is_broken = any(each["type"] == "json_invalid" for each in errors)
+    return problem(400 if is_broken else 422, "; ".join(lines))

@@ -1,7 +1,7 @@
 """The log of requests. Takes requests as they are answered, writes a line for each: its id, route, status, seconds and key.
 
-Of what a request says the run in its path alone is logged, and an id that a proxy has given: no other part of the path, no
-query, no other header, no key but its name.
+From the request itself only the run in its path and the id that a proxy gave are logged: no other part of the path, no query, no
+other header, and of a key only its name.
 """
 
 import re
@@ -19,16 +19,16 @@ ID = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
 
 
 class Logged:
-    """An application whose answers are logged, and carry the id that the log has for them.
+    """An application whose answers are logged, and carry the id of their line.
 
-    Looks that went well are told to programs only: a page of the atlas asks for a hundred pictures.
+    Successful reads are logged at debug level: a page of the atlas asks for a hundred pictures.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let a request be answered, and write its line."""
+        """Pass a request on, and write its line."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -56,12 +56,12 @@ def _write(scope: Scope, number: str, status: int, seconds: float, error: Except
     look = method in ("GET", "HEAD") and status < 400
     level = log.ERROR if status >= 500 else log.DEBUG if look else log.INFO
     fields = {"request": number, "method": method, "route": route, "status": status, "seconds": round(seconds, 4)}
-    told = {"key": scope.get("key", ""), "run": scope.get("path_params", {}).get("run", "")}
-    more = {name: value for name, value in told.items() if value}
+    known = {"key": scope.get("key", ""), "run": scope.get("path_params", {}).get("run", "")}
+    more = {name: value for name, value in known.items() if value}
     Log(fields).say(f"{method} {route} {status} {seconds:.3f} s", level, error=error, **more)
 
 
 def _id(scope: Scope) -> str:
-    """The id that whoever stands before us has given the request, if it is one; else a new one."""
+    """The id that a proxy gave the request, if it is valid; else a new one."""
     given = Headers(scope=scope).get("x-request-id", "")
     return given if ID.match(given) else secrets.token_hex(8)

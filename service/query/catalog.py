@@ -1,55 +1,20 @@
 """Which runs are published. Takes a root, gives what the runs' manifests say; looks at nothing else."""
 
 import hashlib
-import json
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from workers.errors import DamagedRun, QueryError, RunError, nearest
 from workers.host import log
+from workers.kinds import Kind
 from workers.spec.make import check_run_id
-from workers.store import files, paths
+from workers.store import files, manifest, paths
+from workers.store.manifest import Asked, Layer, Manifest, PartFile
 from workers.store.root import Root
 
-VERSION = 1
 MANIFESTS_DEPTH = 2  # runs/RUN/manifest.json
-
-
-@dataclass(frozen=True)
-class Part:
-    """One Parquet file of a run: path relative to the root, size in bytes, rows, and SHA-256."""
-
-    path: str
-    bytes: int
-    rows: int
-    sha256: str
-
-
-@dataclass(frozen=True)
-class Layer:
-    """A layer of a run: size of its feature map, and the receptive field of its units in model-input pixels."""
-
-    index: int
-    name: str
-    channels: int
-    height: int
-    width: int
-    field_height: int
-    field_width: int
-    stride_y: int | None
-    stride_x: int | None
-
-    def known(self, channel: int) -> int:
-        """The channel's number, if the layer has it.
-
-        Raises:
-            QueryError: it does not.
-        """
-        if not 0 <= channel < self.channels:
-            raise QueryError(f"no channel {channel} in layer {self.name!r}; it has 0 to {self.channels - 1}")
-        return channel
 
 
 @dataclass(frozen=True)
@@ -65,7 +30,8 @@ class PublishedRun:
         corpus: source of the images.
         input_height: rows of the model's input, pixels.
         input_width: columns of the model's input, pixels.
-        spec: everything that the run was asked to do, as plain values.
+        spec: everything that the run was asked to do, as it was written down.
+        asked: the same as values.
         images: images scanned.
         rejects: images not used.
         rejects_by_reason: the same, by reason.
@@ -75,28 +41,29 @@ class PublishedRun:
 
     root: Root
     run: str
-    job: str
+    job: Kind
     created: str
     model: str
     corpus: str
     input_height: int
     input_width: int
     spec: Mapping[str, Any]
+    asked: Asked
     images: int
     rejects: int
     rejects_by_reason: Mapping[str, int]
     layers: tuple[Layer, ...]
-    tables: Mapping[str, tuple[Part, ...]]
+    tables: Mapping[str, tuple[PartFile, ...]]
 
     @property
     def k(self) -> int:
         """Images kept per channel; 0 for a job that keeps none."""
-        return int(self.spec.get("scan", {}).get("k", 0))
+        return self.asked.scan.k if self.asked.scan else 0
 
     @property
     def method(self) -> str:
         """How activations were carried down; empty for a job that does not."""
-        return str(self.spec.get("project", {}).get("method", ""))
+        return self.asked.project.method.value if self.asked.project else ""
 
     @cached_property
     def mark(self) -> str:
@@ -191,7 +158,7 @@ def unpublished(root: Root, run: str, ids: Collection[str]) -> RunError:
 
 def _of_kind(found: PublishedRun, job: str | None) -> PublishedRun:
     if job not in (None, found.job):
-        raise RunError(f"run {found.run!r} is of the job {found.job!r}; this asks for one of {job!r}")
+        raise RunError(f"run {found.run!r} is of the job {found.job.value!r}; this asks for one of {job!r}")
     return found
 
 
@@ -209,37 +176,30 @@ def read(root: Root, run: str) -> PublishedRun:
         DamagedRun: its manifest cannot be understood, or is not there any more.
     """
     try:
-        told = json.loads(root.read(paths.manifest_path(run)))
-        if told["version"] == VERSION:
-            return _understood(root, told)
+        return _run(root, manifest.decode(root.read(paths.manifest_path(run)), run))
     except FileNotFoundError as error:
         raise DamagedRun(f"run {run!r}: its manifest.json has vanished") from error
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+    except ValueError as error:
         way = f"restore it from a copy, or remove the run: deconvoy rm {run}"
-        raise DamagedRun(f"run {run!r}: its manifest.json cannot be understood: {error!r}; {way}") from error
-    raise DamagedRun(f"run {run!r}: its manifest.json is of version {told['version']!r}; this deconvoy reads {VERSION}")
+        raise DamagedRun(f"run {run!r}: its manifest.json cannot be understood: {error}; {way}") from error
 
 
-def _understood(root: Root, told: Mapping[str, Any]) -> PublishedRun:
-    layer_keys = [field.name for field in fields(Layer)]
-    totals = told["totals"]
-    _, height, width = told.get("input", (0, 0, 0))
+def _run(root: Root, document: Manifest) -> PublishedRun:
+    _, height, width = document.input or (0, 0, 0)
     return PublishedRun(
         root=root,
-        run=told["run"],
-        job=told["job"],
-        created=told["created"],
-        model=told["model"]["source"],
-        corpus=told["corpus"]["source"] if told["corpus"] else "",
+        run=document.run,
+        job=document.job,
+        created=document.created,
+        model=document.model.source,
+        corpus=document.corpus.source if document.corpus else "",
         input_height=height,
         input_width=width,
-        spec=dict(told["spec"]),
-        images=totals["images"],
-        rejects=totals["rejects"],
-        rejects_by_reason=totals["rejects_by_reason"],
-        layers=tuple(Layer(**{key: layer[key] for key in layer_keys}) for layer in told.get("layers", ())),
-        tables={
-            name: tuple(Part(part["path"], part["bytes"], part["rows"], part["sha256"]) for part in files)
-            for name, files in told["tables"].items()
-        },
+        spec=document.spec,
+        asked=document.asked,
+        images=document.totals.images,
+        rejects=document.totals.rejects,
+        rejects_by_reason=document.totals.rejects_by_reason,
+        layers=document.layers,
+        tables=document.tables,
     )

@@ -12,11 +12,12 @@ from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 
-from service.query.catalog import MANIFESTS_DEPTH, Part, PublishedRun
+from service.query.catalog import MANIFESTS_DEPTH, PublishedRun
 from workers.store import documents, files, paths
 from workers.store.files import Content
+from workers.store.manifest import PartFile
 from workers.store.root import Root
-from workers.store.schema import RUNS
+from workers.store.tables.shared import RUNS
 
 
 def whole(
@@ -69,7 +70,7 @@ class Known:
         for table, parts in run.tables.items():
             yield from filter(None, (self._wrong(part, hashed=table in self._tables) for part in parts))
 
-    def _wrong(self, part: Part, *, hashed: bool) -> str:
+    def _wrong(self, part: PartFile, *, hashed: bool) -> str:
         size = self._stamps.get(part.path, "").partition(" ")[0]
         if not size:
             return f"{part.path} is missing"

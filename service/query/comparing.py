@@ -21,7 +21,7 @@ from service.query.layers import LayerTables, read_layer
 from service.query.reading import read
 from workers.core.rank_correlation import spearman
 from workers.errors import QueryError
-from workers.store.schema import IMAGES
+from workers.store.tables.shared import IMAGES
 
 LEAST_RANKED = 3  # values that a rank correlation needs
 CACHED_PAIRS = 16  # pairs of runs whose number of common images is cached
@@ -115,7 +115,7 @@ def comparison(first: PublishedRun, second: PublishedRun) -> Comparison:
     """
     for run in (first, second):
         if run.job != "scan":
-            raise QueryError(f"run {run.run!r} is of kind {run.job!r}; only scans can be compared")
+            raise QueryError(f"run {run.run!r} is of kind {run.job.value!r}; only scans can be compared")
     names = {layer.name for layer in second.layers}
     common = tuple(layer.name for layer in first.layers if layer.name in names)
     if not common:

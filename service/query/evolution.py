@@ -9,12 +9,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from service.query.catalog import Layer, PublishedRun
+from service.query.catalog import PublishedRun
 from service.query.reading import read, row
 from service.query.scans import Cell
 from workers.errors import QueryError
 from workers.spec.evolve import checkpoint_name
-from workers.store.schema import EVOLUTION
+from workers.store.manifest import Layer
+from workers.store.tables.evolve import EVOLUTION
 
 _FRAME = ("checkpoint", "score", "overlap", "same_as", "image_id", "label")
 
@@ -79,8 +80,8 @@ def checkpoints(run: PublishedRun) -> tuple[str, ...]:
 
 def diverged(run: PublishedRun) -> tuple[str, ...]:
     """The names of the checkpoints whose weights diverged, so that they have no rows, in training order."""
-    requested = Counter(map(checkpoint_name, run.spec.get("evolve", {}).get("checkpoints", ())))
-    return tuple((requested - Counter(checkpoints(run))).elements())
+    files = run.asked.evolve.checkpoints if run.asked.evolve else ()
+    return tuple((Counter(map(checkpoint_name, files)) - Counter(checkpoints(run))).elements())
 
 
 def courses(run: PublishedRun) -> tuple[Course, ...]:
@@ -169,4 +170,4 @@ def _first_row(run: PublishedRun, layer: Layer) -> int:
 
 def _require_evolution(run: PublishedRun) -> None:
     if run.job != "evolve":
-        raise QueryError(f"run {run.run!r} is of kind {run.job!r}; expected 'evolve'")
+        raise QueryError(f"run {run.run!r} is of kind {run.job.value!r}; expected 'evolve'")

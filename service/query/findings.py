@@ -1,6 +1,6 @@
 """Results of the instruments. Takes runs of any instrument, gives rows of their tables with their row numbers."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +12,13 @@ from service.query.reading import read, row
 from workers.errors import DamagedRun, QueryError, nearest
 from workers.host import log
 from workers.store.columns import Table
-from workers.store.instruments import CORRESPONDENCE, FILTERS, INVARIANCE, INVERSIONS, OCCLUSIONS, SANITY
-from workers.store.schema import EVOLUTION
+from workers.store.tables.correspondence import CORRESPONDENCE
+from workers.store.tables.evolve import EVOLUTION
+from workers.store.tables.filters import FILTERS
+from workers.store.tables.invariance import INVARIANCE
+from workers.store.tables.invert import INVERSIONS
+from workers.store.tables.occlude import OCCLUSIONS
+from workers.store.tables.sanity import SANITY
 
 TABLE_OF = {
     "occlude": OCCLUSIONS,
@@ -55,7 +60,7 @@ def findings(run: PublishedRun, limit: int | None = None) -> tuple[Finding, ...]
         QueryError: the run is of another kind.
         DamagedRun: the run's files are not the ones that its manifest names.
     """
-    return tuple(_findings(run, None))[:limit]
+    return tuple(_rows(run, plain_columns(run), None))[:limit]
 
 
 def finding(run: PublishedRun, number: int) -> Finding:
@@ -72,32 +77,48 @@ def finding(run: PublishedRun, number: int) -> Finding:
     return Finding(run, table, number, values, present)
 
 
-def of_image(runs: Iterable[PublishedRun], corpus: str, image_id: str) -> Iterator[Finding]:
+def plain_columns(run: PublishedRun) -> pa.Table:
+    """The columns of an instrument's table with one value per row, and whether each picture is present, as `NAME?`.
+
+    Raises:
+        QueryError: the run is of another kind.
+        DamagedRun: the run's files are not the ones that its manifest names.
+    """
+    table = _table(run)
+    plain = [field.name for field in table.schema if not pa.types.is_nested(field.type)]
+    has_picture = {f"{name}?": pc.field(name, "bytes").is_valid() for name in table.images}
+    return read(run, table, pc.scalar(True), {name: pc.field(name) for name in plain} | has_picture)
+
+
+def of_image(
+    runs: Iterable[PublishedRun],
+    corpus: str,
+    image_id: str,
+    columns_of: Callable[[PublishedRun], pa.Table] = plain_columns,
+) -> Iterator[Finding]:
     """The results of occlusion, inversion and invariance for an image, from all runs over its corpus.
 
     Args:
         runs: the runs to search.
         corpus: source of the corpus; the same image id in another corpus is another image.
         image_id: id of the image in the corpus, or its uri.
+        columns_of: gives a run's `plain_columns`; a service caches them.
 
     A run whose files are damaged is left out and logged.
     """
     for run in runs:
         if run.job in OF_IMAGES and run.corpus == corpus:
             try:
-                yield from _findings(run, image_id)
+                yield from _rows(run, columns_of(run), image_id)
             except DamagedRun as error:
                 log.Log().say(f"{error}; the run is left out", log.WARNING)
 
 
-def _findings(run: PublishedRun, image_id: str | None) -> Iterator[Finding]:
+def _rows(run: PublishedRun, columns: pa.Table, image_id: str | None) -> Iterator[Finding]:
     table = _table(run)
-    plain = [field.name for field in table.schema if not pa.types.is_nested(field.type)]
-    there = {f"{name}?": pc.field(name, "bytes").is_valid() for name in table.images}
-    found = read(run, table, pc.scalar(True), {name: pc.field(name) for name in plain} | there)
-    every = pa.array(range(len(found)), pa.uint64())
-    numbers = every if image_id is None else pc.indices_nonzero(_is(found, image_id))
-    for number, values in zip(numbers.to_pylist(), found.take(numbers).to_pylist(), strict=True):
+    every = pa.array(range(len(columns)), pa.uint64())
+    numbers = every if image_id is None else pc.indices_nonzero(_is(columns, image_id))
+    for number, values in zip(numbers.to_pylist(), columns.take(numbers).to_pylist(), strict=True):
         pictures = tuple(name for name in table.images if values.pop(f"{name}?"))
         yield Finding(run, table, number, values, pictures)
 
@@ -108,5 +129,6 @@ def _is(table: pa.Table, image_id: str) -> pa.ChunkedArray:
 
 def _table(run: PublishedRun) -> Table:
     if run.job not in TABLE_OF:
-        raise QueryError(f"run {run.run!r} is of kind {run.job!r}, not an instrument; {nearest(run.job, TABLE_OF)}")
+        kind = run.job.value
+        raise QueryError(f"run {run.run!r} is of kind {kind!r}, not an instrument; {nearest(kind, TABLE_OF)}")
     return TABLE_OF[run.job]

@@ -7,7 +7,8 @@ import pyarrow.compute as pc
 from service.query.catalog import PublishedRun
 from service.query.reading import read
 from workers.errors import QueryError, nearest
-from workers.store.schema import IMAGES, TOP
+from workers.store.tables.scan import TOP
+from workers.store.tables.shared import IMAGES
 
 LARGEST_COMPARED = 2000  # labels that are searched for the nearest one: a million takes minutes
 

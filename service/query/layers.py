@@ -14,12 +14,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from service.query.catalog import Layer, PublishedRun
+from service.query.catalog import PublishedRun
 from service.query.reading import read
 from service.query.scans import Top, Unit
 from workers.core.statistics import edges
 from workers.errors import QueryError, nearest
-from workers.store.schema import TOP, UNITS
+from workers.store.manifest import Layer
+from workers.store.tables.scan import TOP, UNITS
 
 NEIGHBOURS = 8
 LEAST_SHARED = 2  # images that must have a label for it to count as common

@@ -15,7 +15,7 @@ from service.query.catalog import PublishedRun
 from workers.errors import DamagedRun, QueryError, nearest
 from workers.store import paths
 from workers.store.columns import Table
-from workers.store.schema import TABLES
+from workers.store.tables.registry import TABLES
 
 DATASETS_KEPT = 64
 LOOKS_KEPT = 4096

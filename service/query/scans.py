@@ -7,10 +7,12 @@ from pathlib import PurePosixPath
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from service.query.catalog import Layer, PublishedRun
+from service.query.catalog import PublishedRun
 from service.query.reading import read
 from workers.errors import QueryError, nearest
-from workers.store.schema import IMAGES, PATCHES, REJECTS, TOP, UNITS
+from workers.store.manifest import Layer
+from workers.store.tables.scan import PATCHES, TOP, UNITS
+from workers.store.tables.shared import IMAGES, REJECTS
 
 _COMPARED_IDS = 2000
 

@@ -23,7 +23,7 @@ from workers.errors import DamagedRun, QueryError
 from workers.host import log
 from workers.store import paths
 from workers.store.root import Root
-from workers.store.schema import TABLES
+from workers.store.tables.registry import TABLES
 
 MEMORY = "4GB"
 TIMEOUT_S = 300.0

@@ -13,10 +13,11 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from service.query import scans
-from service.query.catalog import Layer, PublishedRun
+from service.query.catalog import PublishedRun
 from service.query.scans import Cell
 from service.sheets import canvas
 from workers.errors import QueryError
+from workers.store.manifest import Layer
 
 GROUND = (128, 128, 128)
 INK = (250, 250, 250)

@@ -13,7 +13,7 @@ from service.query.catalog import PublishedRun
 from service.query.perturbations import BARS, layer_names
 from service.query.reading import read
 from service.sheets import canvas
-from workers.store.instruments import CORRESPONDENCE
+from workers.store.tables.correspondence import CORRESPONDENCE
 
 WIDE_INCHES = 14  # the legend of a wider figure fits on one line
 BAR_WIDTH, BAR_STEP = 0.25, 0.27  # of the distance between parts

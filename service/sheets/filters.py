@@ -10,7 +10,7 @@ from PIL import Image
 from service.query.catalog import PublishedRun
 from service.query.reading import read
 from service.sheets import canvas
-from workers.store.instruments import FILTERS
+from workers.store.tables.filters import FILTERS
 
 KERNELS_WIDE = 12
 GROUND = 128

@@ -13,7 +13,7 @@ from service.query.catalog import PublishedRun
 from service.query.perturbations import COLOURS, ORDER, TITLES, layer_names
 from service.query.reading import read
 from service.sheets import canvas
-from workers.store.instruments import INVARIANCE
+from workers.store.tables.invariance import INVARIANCE
 
 LARGEST_IMAGES = 8  # more curves cannot be told apart in one chart
 TILE_PX, TILE_GAP_PX = 96, 4

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 from service.query.catalog import PublishedRun
 from service.query.reading import read
 from service.sheets import canvas
-from workers.store.instruments import INVERSIONS
+from workers.store.tables.invert import INVERSIONS
 
 WHITE, INK, GROUND = (255, 255, 255), (20, 20, 20), (128, 128, 128)
 LABEL_PX, MARGIN_PX = 16, 16

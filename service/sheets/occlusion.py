@@ -11,7 +11,7 @@ from service.query.findings import PANELS
 from service.query.reading import read
 from service.sheets import canvas
 from workers.host.log import one_line
-from workers.store.instruments import OCCLUSIONS
+from workers.store.tables.occlude import OCCLUSIONS
 
 WHITE, INK = (255, 255, 255), (20, 20, 20)
 LABEL_PX, MARGIN_PX = 16, 16

@@ -12,7 +12,7 @@ from service.query.sanity import METHODS, METRICS, Curves, curves
 from service.query.sanity_units import Unit, alike, spread
 from service.sheets import canvas
 from workers.host.log import one_line
-from workers.store.instruments import SANITY
+from workers.store.tables.sanity import SANITY
 
 WHITE, INK, GROUND = (255, 255, 255), (20, 20, 20), (128, 128, 128)
 COLOURS = {

@@ -41,7 +41,7 @@ def measure(name: str, batch: int, iterations: int, rounds: int, scratch: Path) 
     for layer in network.select(NETWORKS[name]):
         part = create_feature_extractor(module.eval().requires_grad_(False), [layer.name])
         part = part.to(memory_format=torch.channels_last)
-        number, nodes = layer.index + 1, len(network.nodes)
+        number, nodes = layer.node, len(network.nodes)
         # A small rate: nothing may diverge, since what diverges runs twice.
         how = Recipe(recipe.tv_weight(number, nodes), 1e-6, iterations=iterations)
         problem = Problem(network, Part(number), Scale.of(preprocessing.mean, preprocessing.std), how)

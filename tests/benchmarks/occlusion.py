@@ -53,7 +53,7 @@ def measure(name: str, squares: Squares, rounds: int, scratch: Path) -> None:
     module = architectures.build(loaded.stored.architecture)
     models.fit(module, loaded.state, loaded.stored.source)
     network = loaded.network.to(dtype=torch.float32)
-    number = network.select(["auto"])[-1].index + 1
+    number = network.select(["auto"])[-1].node
     image = torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(0))
     ours = image.contiguous(memory_format=torch.channels_last)
     sides = {f"captum {count}": partial(captums, module, image, squares, count) for count in PER_CALL}

@@ -13,8 +13,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from captum.attr import NeuronDeconvolution
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from jobs import project
@@ -65,7 +67,7 @@ def ours(worker: ProjectWorker, group: Group) -> Side:
         work = _GroupBatch(worker, group, batch)
         started = time.perf_counter()
         by_layer = [(layer, work.top.layer_index == layer) for layer in sorted(set(work.top.layer_index.tolist()))]
-        units = {layer + 1: work._units(work.top.take(here)) for layer, here in by_layer}
+        units = {worker.network.layers[layer].node: work._units(work.top.take(here)) for layer, here in by_layer}
         images = device.normalised(batch.pixels(), worker.job, Precision.FLOAT32)
         tape = deconvnet.record(worker.network, images, units, spec.project.method)
         for number, some in units.items():
@@ -122,7 +124,7 @@ def photos_of(job: Job, group: Group) -> dict[int, Tensor]:
     wanted = set(group.rows.image_index.tolist())
     listed = [r for r in manifest.rows(Root(job.spec.root), job.manifest, 0, group.stop) if r.image_index in wanted]
 
-    def prepare(pixels: object) -> Tensor:
+    def prepare(pixels: NDArray[np.uint8]) -> Tensor:
         return job.model.preprocessing.prepare(pixels, job.spec.limits.pixels)
 
     batches = reader.batches(listed, 32, prepare, reader.ReadOptions(job.spec.limits))

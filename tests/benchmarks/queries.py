@@ -16,7 +16,7 @@ from service.query import catalog, scans
 from tests.support.published import K, commit
 from workers.store.root import Root
 from workers.store.rows import PART_BYTES
-from workers.store.schema import PATCHES
+from workers.store.tables.scan import PATCHES
 
 GOAL_BYTES, GOAL_MS = 3_000_000, 50.0
 PATCH_BYTES, PROJECTION_BYTES = 9_000, 16_000  # of AlexNet's middle layers

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from jobs.run import plan
 from tests.support import benchmarking
@@ -33,12 +33,13 @@ def plain(loaded: Model, where: str) -> Callable[[Tensor], object]:
     """torchvision's own module without its classifier, channels last."""
     module = architectures.build(loaded.stored.architecture)
     models.fit(module, loaded.state, loaded.stored.source)
-    return getattr(module, "features", module).to(where, memory_format=torch.channels_last)
+    features: nn.Module = getattr(module, "features", module)
+    return features.to(memory_format=torch.channels_last).to(where)
 
 
 def steps(worker: ScanWorker) -> Callable[[Tensor], object]:
     """Our own steps, nothing looked at."""
-    last = worker.layers[-1].index + 1
+    last = worker.layers[-1].node
     return lambda images: worker.network.forward(images, [last], lambda *_: None, overwrite=True)
 
 
@@ -63,7 +64,7 @@ def measure(name: str, asked: argparse.Namespace, scratch: Path) -> None:
     )
     worker = ScanWorker(job)
     shard = plan.renamed(Root(job.spec.root), Shard(0, images, job.manifest, f"shards/{name}/scan.parquet"))
-    sides = {
+    sides: dict[str, Callable[[], object]] = {
         "plain": partial(forward_only, job, images, plain(loaded, where)),
         "steps": partial(forward_only, job, images, steps(worker)),
         "scan": lambda: worker.run(shard),

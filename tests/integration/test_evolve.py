@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -142,7 +143,8 @@ class Thief(Silent):
     """Takes a shard's result away when the run is about to publish."""
 
     def __init__(self, root: Path, shard: str) -> None:
-        self.path, self.lines = root / shard, []
+        self.path = root / shard
+        self.lines: list[Any] = []
 
     def phase(self, name, total, unit):
         del total, unit

@@ -9,6 +9,7 @@ import safetensors.torch
 import torch
 
 from jobs.filters import filters
+from jobs.watch import Silent
 from service.query import catalog
 from service.sheets import boards
 from tests.support import pages
@@ -38,7 +39,7 @@ def spec(root: Path, *models: str, run: str = "f") -> FiltersRun:
 
 def test_what_was_planted_is_found_published_and_drawn(planted, tmp_path):
     models = ("deconvoy://zfnet-mini", f"deconvoy://zfnet-mini?weights={planted}")
-    outcome = filters(spec(tmp_path, *models))
+    outcome = filters(spec(tmp_path, *models), Silent())
     assert (outcome.exit_code, outcome.already_published) == (0, False)
     rows = pq.read_table(tmp_path / "tables" / "filters").to_pylist()
     assert len(rows) == 80 and [row["model"] for row in rows[::40]] == list(models)
@@ -56,16 +57,16 @@ def test_what_was_planted_is_found_published_and_drawn(planted, tmp_path):
 
 
 def test_the_same_command_does_nothing_and_another_is_refused(tmp_path):
-    filters(spec(tmp_path, "deconvoy://zfnet-mini"))
+    filters(spec(tmp_path, "deconvoy://zfnet-mini"), Silent())
     before = (tmp_path / "runs" / "f" / "manifest.json").read_bytes()
-    assert filters(spec(tmp_path, "deconvoy://zfnet-mini")).already_published
+    assert filters(spec(tmp_path, "deconvoy://zfnet-mini"), Silent()).already_published
     with pytest.raises(RunError, match="another spec"):
-        filters(spec(tmp_path, "deconvoy://zfnet-mini", "deconvoy://zfnet-mini"))
+        filters(spec(tmp_path, "deconvoy://zfnet-mini", "deconvoy://zfnet-mini"), Silent())
     assert (tmp_path / "runs" / "f" / "manifest.json").read_bytes() == before
     assert json.loads(before)["job"] == "filters"
 
 
 def test_a_wrong_model_writes_nothing(tmp_path):
     with pytest.raises(ModelError, match="nearest: zfnet"):
-        filters(spec(tmp_path / "root", "deconvoy://zfnet-min"))
+        filters(spec(tmp_path / "root", "deconvoy://zfnet-min"), Silent())
     assert not (tmp_path / "root").exists()

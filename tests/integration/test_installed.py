@@ -121,7 +121,13 @@ def test_the_wheel_carries_the_demos_weights_and_no_test(wheel):
         names = opened.namelist()
     assert "workers/pretrained/zfnet-mini/model.safetensors" in names
     assert {"service/atlas/web/templates/base.html", "service/atlas/web/static/atlas.css"} <= set(names)
-    assert {name.partition("/")[0] for name in names if ".dist-info/" not in name} == {"service", "jobs", "workers"}
+    assert {name.partition("/")[0] for name in names if ".dist-info/" not in name} == {
+        "deconvoy",
+        "service",
+        "jobs",
+        "workers",
+    }
+    assert {f"{package}/py.typed" for package in ("deconvoy", "service", "jobs", "workers")} <= set(names)
 
 
 def test_the_environment_runs_the_wheel_and_not_the_checkout(installed, desk):

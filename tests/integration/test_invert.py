@@ -209,7 +209,7 @@ def test_what_has_no_features_is_blank_and_what_diverges_says_so(tmp_path):
     maps: list[torch.Tensor] = []
     prepared = model.preprocessing.prepare(np.array(Image.open(folder / "flat.png")), 10**8)
     image = model.preprocessing.normalise(prepared[None])
-    model.network.forward(image, [layer.index + 1], lambda _, __, map_: maps.append(map_))
+    model.network.forward(image, [layer.node], lambda _, __, map_: maps.append(map_))
     asleep = int((maps[0][0].amax(dim=(1, 2)) == 0).nonzero()[0])
     root = tmp_path / "root"
     asked = {"layers": ["relu5"], "restarts": 1, "sample": 1}

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -133,7 +134,7 @@ def test_the_same_command_goes_on_after_kill_9_of_the_driver(corpus, calm, tmp_p
 @pytest.mark.ray
 @pytest.mark.slow
 def test_occlusion_goes_on_after_kill_9_of_the_driver(corpus, tmp_path):
-    square = {"layer": "relu5", "sample": 6, "size": 20, "stride": 2}
+    square: dict[str, Any] = {"layer": "relu5", "sample": 6, "size": 20, "stride": 2}
     asked = {name: value for name, value in values(corpus, tmp_path, "covered").items() if name != "scan"}
     asked["occlude"] = square
     driver = start(asked)

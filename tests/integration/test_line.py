@@ -26,6 +26,7 @@ from tests.support.clusters import Clock
 from tests.support.heads import Head, environment
 from tests.support.heard import Heard
 from workers.errors import NoPlace, UsageError
+from workers.kinds import Kind
 from workers.spec.parts import ResourcesSpec
 from workers.spec.scan import make_spec
 from workers.store.attempts import Attempts, Begun
@@ -82,7 +83,7 @@ def test_a_run_says_who_holds_the_cluster_and_ends_resumable_at_the_limit(tmp_pa
     attempts, lines = Attempts(Root(str(tmp_path)), "flowers"), []
     spec = {"run": "flowers", "root": str(tmp_path), "model": {"source": "deconvoy://zfnet-mini"}}
     spec |= {"corpus": {"source": str(tmp_path)}, "resources": {"device": "cpu"}}
-    attempts.take(1, Begun("2026-11-26T00:00:00+00:00", "http://head:8265", "scan", spec))
+    attempts.take(1, Begun("2026-11-26T00:00:00+00:00", "http://head:8265", Kind.SCAN, spec))
     tell = attempts.tell
     monkeypatch.setattr(Attempts, "tell", lambda _, number, progress: (lines.append(progress), tell(number, progress)))
     monkeypatch.setenv("DECONVOY_WAIT_FOR_PLACE_S", "1")

@@ -92,7 +92,7 @@ def test_the_maps_are_those_of_running_every_occluded_image(corpus, root):
         fill = preprocessing.normalise(torch.full((1, 3, 1, 1), 127.5))[0]
         squares = Squares(40, 24, 160, 160)
         assert (row["rows"], row["cols"]) == (squares.rows, squares.columns)
-        totals, scores = occluded(network, image, layer.index + 1, row["channel"], squares, fill)
+        totals, scores = occluded(network, image, layer.node, row["channel"], squares, fill)
         probabilities = scores.softmax(-1)
         followed = probabilities[..., row["class_index"]].flatten()
         assert np.allclose(row["activation_map"], totals.flatten(), rtol=1e-5)

@@ -81,7 +81,7 @@ def tables(root: Path, run: str) -> dict:
 def looked(prepared: torch.Tensor, model: models.Model, layers: list[str]) -> list[torch.Tensor]:
     """Features of layers, and the output, of pixels (3, side, side)."""
     network, found = model.network.to(dtype=torch.float32), {}
-    numbers = [layer.index + 1 for layer in network.select([*layers, "fc7"])]
+    numbers = [layer.node for layer in network.select([*layers, "fc7"])]
     image = model.preprocessing.normalise(prepared[None].float().clone())
     network.forward(image, numbers, lambda number, _, map_: found.update({number: map_[0].flatten().double()}))
     return [found[number] for number in numbers]

@@ -175,7 +175,8 @@ def test_actors_that_would_give_other_numbers_are_refused_by_name():
 
 def test_room_that_comes_is_used_while_work_is_left(monkeypatch):
     monkeypatch.setattr("jobs.ray.pool.GROW_EVERY_S", 0.1)
-    watch, pids = Heard(), set()
+    watch = Heard()
+    pids: set[int] = set()
 
     def until_two_have_worked():
         for number in range(2000):

@@ -73,10 +73,10 @@ def test_a_scan_is_restored_by_the_same_command(tmp_path):
 
 def test_filters_are_restored_by_the_same_command(tmp_path):
     spec = make(FiltersRun, {"run": "kernels", "root": str(tmp_path), "models": [{"source": "deconvoy://zfnet-mini"}]})
-    filters(spec)
+    filters(spec, Silent())
     before = files(tmp_path)
     flip(next((tmp_path / "tables" / "filters" / "run=kernels").iterdir()))
     shutil.rmtree(tmp_path / "tables" / "runs")
     assert len([each for each in findings(tmp_path, "kernels") if each.damage]) == 2
-    assert not filters(spec).already_published
-    assert files(tmp_path) == before and filters(spec).already_published
+    assert not filters(spec, Silent()).already_published
+    assert files(tmp_path) == before and filters(spec, Silent()).already_published

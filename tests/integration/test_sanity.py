@@ -5,6 +5,7 @@ import json
 import shutil
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -12,6 +13,7 @@ import pytest
 import safetensors.torch
 import torch
 from PIL import Image
+from torch import Tensor
 from typer.testing import CliRunner
 
 from jobs.sanity import sanity
@@ -21,6 +23,7 @@ from service.cli import main
 from service.query import catalog
 from service.sheets import boards
 from tests.support import corpora, pages
+from tests.support.networks import weighted
 from workers.core.display import undisplay
 from workers.core.randomisation import Draw
 from workers.errors import RunError, UsageError
@@ -96,7 +99,7 @@ def test_every_unit_has_a_row_for_each_method_stage_mode_and_seed(root):
         others = sorted({other for *_, other in keys if other is not None})
         stages = range(1, 3 if layer == "relu2" else 4)
         for method in METHODS:
-            wanted = [
+            wanted: list[tuple[Any, ...]] = [
                 (method, "trained", None, 0, None),
                 *((method, "other_channel", None, 0, other) for other in others),
             ]
@@ -143,9 +146,9 @@ def test_a_random_networks_gradient_is_that_of_a_torch_module_with_its_weights(c
         drawn = ["conv3", "conv2", "conv1"][: row["stage"]]
         random = Draw(model.network, 0).randomised({names[name] for name in drawn})
         for name in drawn:
-            module.get_submodule(name).weight.copy_(random.nodes[names[name]].step.weight)
-            module.get_submodule(name).bias.zero_()
-        kept = {}
+            module.get_parameter(f"{name}.weight").copy_(weighted(random.nodes[names[name]]).weight)
+            module.get_parameter(f"{name}.bias").zero_()
+        kept: dict[str, Tensor] = {}
         module.get_submodule("conv3").register_forward_hook(
             lambda _, __, map_, kept=kept: kept.update(map=map_.clone())
         )

@@ -4,6 +4,7 @@ import json
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -39,7 +40,7 @@ def huge_png() -> bytes:
 
 
 def spec(corpus: Path, root: Path, **over):
-    values = {
+    values: dict[str, Any] = {
         "run": "first",
         "root": str(root),
         "model": {"source": "deconvoy://zfnet-mini"},

@@ -26,7 +26,7 @@ IMAGES = 24
 class Meddler(Silent):
     """Does something to the corpus when a phase begins for the first time."""
 
-    def __init__(self, phase: str, deed: Callable[[], None]) -> None:
+    def __init__(self, phase: str, deed: Callable[[], object]) -> None:
         self._phase, self._deed = phase, deed
         self.phases: list[str] = []
 

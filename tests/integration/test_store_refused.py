@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,7 @@ REPOSITORY = Path(__file__).parents[2]
 IMAGES = 24
 # The first write of each phase: a shard result, that of a group, which comes after those of three shards, the first file that
 # is moved into place, and manifest.json.
-PHASES = {
+PHASES: dict[str, dict[str, Any]] = {
     "scan": {"match": "/shards/"},
     "project": {"match": "/shards/", "files": 3},
     "move": {"match": "/tables/"},

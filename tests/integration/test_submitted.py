@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -52,9 +52,9 @@ def write_spec(place: Path, run: str, corpus: str, root: str = "atlas") -> Path:
     return path
 
 
-def deconvoy(*words: object, code: int = 0, **more: str) -> str:
+def deconvoy(*words: object, code: int = 0, more: Mapping[str, str] = {}) -> str:
     command = [str(Path(sys.executable).parent / "deconvoy"), *map(str, words)]
-    done = subprocess.run(command, env=environment() | more, capture_output=True, text=True, timeout=200)
+    done = subprocess.run(command, env={**environment(), **more}, capture_output=True, text=True, timeout=200)
     assert done.returncode == code, f"{done.stdout}\n{done.stderr}"
     return done.stdout if code == 0 else done.stderr
 
@@ -228,13 +228,13 @@ def test_of_two_heads_the_one_that_is_given_gets_the_job_whatever_the_environmen
             spec = write_spec(place, "meant", "few")
             for variable in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS"):
                 words = ("submit", spec, "--run", variable.lower(), "--address", head.address, "--wait", "--json")
-                told = json.loads(deconvoy(*words, **{variable: other.address}))
+                told = json.loads(deconvoy(*words, more={variable: other.address}))
                 assert told["state"] == "published"
                 path = place / "atlas" / "runs" / variable.lower() / "attempts" / "1-begun.json"
                 assert json.loads(path.read_text())["cluster"] == head.address
                 assert "is published: 12 images" in logs(place, head, variable.lower())
                 assert logs(place, other, variable.lower()) == ""
-            told = deconvoy("submit", spec, "--wait", "--run", "environment", RAY_ADDRESS=other.address)
+            told = deconvoy("submit", spec, "--wait", "--run", "environment", more={"RAY_ADDRESS": other.address})
             assert "published" in told and "is published: 12 images" in logs(place, other, "environment")
         finally:
             other.kill()

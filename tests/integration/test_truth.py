@@ -82,7 +82,7 @@ def maps(inputs, model) -> dict[str, torch.Tensor]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     network = model.network.to(dtype=torch.float32)
-    wanted = {layer.index + 1: layer.name for layer in network.select(LAYERS)}
+    wanted = {layer.node: layer.name for layer in network.select(LAYERS)}
     found: dict[str, list[torch.Tensor]] = {name: [] for name in LAYERS}
     for part in inputs.split(BATCH):
         images = model.preprocessing.normalise(part)
@@ -149,7 +149,7 @@ def test_a_patch_is_the_input_inside_the_receptive_field(root, inputs):
 def test_a_stored_projection_is_the_one_of_the_whole_image(root, inputs, model):
     """Within the 8 bits of its display: half a step of p, where the value is p^2, plus float32's rounding."""
     network, side = model.network.to(dtype=torch.float32), inputs.shape[2]
-    numbers = {layer.name: layer.index + 1 for layer in network.layers}
+    numbers = {layer.name: layer.node for layer in network.layers}
     rows = [row for row in table(root, "patches") if row["projection"] is not None][::97]
     assert len(rows) > 10
     for row in rows:

@@ -62,7 +62,7 @@ def prepared(
         return Job(spec, models.store(loaded, root), layers, listing.commit(root)), loaded
 
 
-def alternating(rounds: int, **sides: Callable[[], None]) -> Iterator[dict[str, float]]:
+def alternating(rounds: int, **sides: Callable[[], object]) -> Iterator[dict[str, float]]:
     """Seconds of each side, round by round; the order turns, and an uncounted round warms up."""
     names = list(sides)
     for number in range(rounds + 1):

@@ -38,6 +38,7 @@ def deconvnet(modules: list[nn.Module], images: Tensor, unit: tuple[int, int, in
 
 
 def _transposed(module: nn.Conv2d, signal: Tensor, below: Tensor) -> Tensor:
+    assert isinstance(module.padding, tuple)
     extra = [
         below.shape[2 + axis]
         - ((signal.shape[2 + axis] - 1) * module.stride[axis] - 2 * module.padding[axis] + module.kernel_size[axis])

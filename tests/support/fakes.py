@@ -43,13 +43,16 @@ class Obedient:
                 continue
         return False
 
-    def fail():
+    @staticmethod
+    def fail() -> None:
         raise LostActors("told to fail")
 
-    def memory():
+    @staticmethod
+    def memory() -> None:
         raise MemoryError
 
-    def hang():
+    @staticmethod
+    def hang() -> None:
         raise DecoderHang(0)
 
     DEEDS = {  # noqa: RUF012

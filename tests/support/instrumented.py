@@ -117,7 +117,12 @@ def evolve(root: Root, run: str = "trained", named: Sequence[tuple[str, str]] | 
         for channel in range(CHANNELS[layer])
         for checkpoint in range(len(CHECKPOINTS))
     ]
-    spec = {"scan": {"k": 9}, "project": {"method": "deconvnet"}, "evolve": {"settled_share": 0.5}}
+    files = [f"/weights/{name}.pt" for name in CHECKPOINTS]
+    spec = {
+        "scan": {"k": 9},
+        "project": {"method": "deconvnet"},
+        "evolve": {"checkpoints": files, "settled_share": 0.5},
+    }
     tables = {"images": images, "rejects": [], "evolution": rows}
     commit(root, run, "evolve", tables, spec=spec, layers=layers_of())
 

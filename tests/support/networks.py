@@ -1,13 +1,24 @@
 """Small networks for tests. Takes a seed, gives torch modules with every trait that a graph can stumble over."""
 
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import nn
 from torch.nn import functional
 
+from workers.core import steps
+from workers.core.graph import Node
 
-def seeded(module: nn.Module, seed: int = 0) -> nn.Module:
+Made = TypeVar("Made", bound=nn.Module)
+
+
+def weighted(node: Node) -> steps.Convolution:
+    """The step of a node that has weights."""
+    assert hasattr(node.step, "weight")
+    return cast(steps.Convolution, node.step)
+
+
+def seeded(module: Made, seed: int = 0) -> Made:
     """The module in float64 and evaluation mode, with batch norms that do something."""
     generator = torch.Generator().manual_seed(seed)
     for tensor in module.state_dict().values():
@@ -19,7 +30,7 @@ def seeded(module: nn.Module, seed: int = 0) -> nn.Module:
     return module.double().eval().requires_grad_(False)
 
 
-def alexnet_like() -> nn.Module:
+def alexnet_like() -> nn.Sequential:
     """Stride, padding, overlapping pooling, in-place ReLU."""
     return nn.Sequential(
         nn.Conv2d(3, 6, 7, stride=2, padding=2), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2),
@@ -28,7 +39,7 @@ def alexnet_like() -> nn.Module:
     )  # fmt: skip
 
 
-def vgg_like() -> nn.Module:
+def vgg_like() -> nn.Sequential:
     """Dense 3x3 convolutions and pooling without overlap."""
     return nn.Sequential(
         nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 5, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2, 2),

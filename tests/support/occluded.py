@@ -1,5 +1,7 @@
 """Occlusion the plain way: every occluded image is run whole. Takes what `occlude` takes, gives its maps."""
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
@@ -21,7 +23,11 @@ def occluded(
             box = slice(top, top + squares.size), slice(left, left + squares.size)
             batch[column, :, *box] = fill.expand(image.shape[1:])[:, *box]
         maps: dict[int, Tensor] = {}
-        network.forward(batch, [number, last], lambda node, _, map_, maps=maps: maps.update({node: map_}))
+        network.forward(batch, [number, last], partial(_keep, maps))
         totals.append(maps[number][:, channel].double().sum(dim=(1, 2)))
         scores.append(maps[last].flatten(1))
     return torch.stack(totals), torch.stack(scores)
+
+
+def _keep(maps: dict[int, Tensor], node: int, _: object, map_: Tensor) -> None:
+    maps[node] = map_

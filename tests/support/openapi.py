@@ -1,9 +1,10 @@
-"""The description of the API, as it is committed. Takes nothing, writes docs/openapi.json."""
+"""The descriptions of the API and of pages, as committed. Takes nothing, writes docs/openapi.json and docs/pages.json."""
 
 import json
 import tempfile
 from pathlib import Path
 
+from service.atlas.pages import schema
 from service.control.schedules import Schedules
 from service.control.submissions import Submissions
 from service.http import app
@@ -16,5 +17,6 @@ if __name__ == "__main__":
         submissions = Submissions(Root(scratch), FakeCluster())
         control = app.Control(submissions, Schedules(submissions.root, submissions), Allowed())
         described = app.create(submissions.root, control=control).openapi()
-    path = Path(__file__).parents[2] / "docs" / "openapi.json"
-    path.write_text(json.dumps(described, indent=1, sort_keys=True) + "\n")
+    docs = Path(__file__).parents[2] / "docs"
+    for name, description in {"openapi": described, "pages": schema.described()}.items():
+        (docs / f"{name}.json").write_text(json.dumps(description, indent=1, sort_keys=True) + "\n")

@@ -10,7 +10,8 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -78,20 +79,22 @@ def _steps(corpus: str, scratch: Path, number: int, threads: int) -> Iterator[No
     from workers.store import rows as stored
     from workers.store.root import Root
 
-    device.decode_threads = lambda _: threads
+    vars(device)["decode_threads"] = lambda _: threads
     reader.PIXELS_BYTES = int(os.environ.get("PEAKS_PIXELS_BYTES", reader.PIXELS_BYTES))
     job, _ = benchmarking.prepared(
         "deconvoy://zfnet-mini", corpus, scratch, 64, k=64, distinct="none", layers=["relu1"]
     )
     root = Root(job.spec.root)
     shard = plan.renamed(root, Shard(0, 64, job.manifest, "shards/peaks/all.parquet"))
-    worker = ScanWorker(job) if number == 1 else ProjectWorker(job)
-    item = shard
-    if number == 2:
+    work: Callable[[], object]
+    if number == 1:
+        work = partial(ScanWorker(job).run, shard)
+    else:
         top = pa.concat_arrays([each.values for each in stored.read_table(root, shard.result, ["top"])["top"].chunks])
-        [item] = groups(Rows.from_arrow(top), [shard], "peaks")
+        [group] = groups(Rows.from_arrow(top), [shard], "peaks")
+        work = partial(ProjectWorker(job).run, group)
     yield
-    worker.run(item)
+    work()
     yield
 
 

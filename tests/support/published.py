@@ -15,7 +15,7 @@ from workers.core.receptive_field import Box, Field, Span
 from workers.store import paths
 from workers.store.root import Root
 from workers.store.rows import TableWriter
-from workers.store.schema import TABLES
+from workers.store.tables.registry import TABLES
 
 INPUT_PX = 64
 IMAGES = 12
@@ -34,6 +34,7 @@ DEAD = 2  # channel of every layer that no image activates
 
 SMALL_PART_BYTES = 100_000  # so that even small tables have several files
 CORPUS = "/photos"
+MODEL = {"source": "deconvoy://none", "fingerprint": "none"}
 
 
 def names(count: int = IMAGES + 1) -> list[tuple[str, str]]:
@@ -75,13 +76,17 @@ def commit(
                 for block in [pa.Table.from_pylist(rows, TABLES[name].schema)] if isinstance(rows, list) else rows:
                     writer.write(block)
                 written[name] = [vars(part) for part in writer.close()]
-    totals = {"images": len(tables.get("images", [])), "rejects": 0, "rejects_by_reason": {}}
-    told = {
+    images, layers = len(list(tables.get("images", []))), facts.get("layers", [])
+    channels = sum(layer["channels"] for layer in layers)
+    totals = {"images": images, "rejects": 0, "rejects_by_reason": {}, "layers": len(layers), "channels": channels}
+    totals |= facts.pop("totals", {})
+    manifest = {
         "version": 1, "run": run, "job": job, "tables": written, "created": "2026-11-25T02:00:00+00:00", "spec": {},
-        "model": {"source": "deconvoy://none"}, "corpus": {"source": CORPUS}, "input": [3, INPUT_PX, INPUT_PX],
-        **facts, "totals": totals | facts.get("totals", {}),
+        "model": MODEL, "corpus": {"source": CORPUS}, "input": [3, INPUT_PX, INPUT_PX],
+        "versions": {}, "seconds": 1.0, "images_per_s": None,
+        **facts, "totals": {"listed": totals["images"] + totals["rejects"]} | totals,
     }  # fmt: skip
-    assert root.create(paths.manifest_path(run), json.dumps(told).encode())
+    assert root.create(paths.manifest_path(run), json.dumps(manifest).encode())
 
 
 def box(layer: str, rank: int) -> Box:

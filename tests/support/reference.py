@@ -16,7 +16,7 @@ from service.cli.main import app
 from workers.kinds import Kind
 from workers.spec.kinds import SPECS
 from workers.spec.parts import JobSpec
-from workers.store.schema import TABLES
+from workers.store.tables.registry import TABLES
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference.md"
 HEAD = """# Reference

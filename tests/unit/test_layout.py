@@ -8,11 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from workers.store.results import CHECKED, HIDDEN, INVERTED, MANIFEST, OCCLUDED, PROJECTED, SHARD, TRANSFORMED
-from workers.store.schema import TABLES
+from workers.store.tables.correspondence import HIDDEN
+from workers.store.tables.invariance import TRANSFORMED
+from workers.store.tables.invert import INVERTED
+from workers.store.tables.occlude import OCCLUDED
+from workers.store.tables.registry import TABLES
+from workers.store.tables.sanity import CHECKED
+from workers.store.tables.scan import PROJECTED, SHARD
+from workers.store.tables.shared import MANIFEST
 
 REPOSITORY = Path(__file__).parents[2]
-LAYERS = ("service", "jobs", "workers")  # each imports only itself and what stands to its right
+LAYERS = ("deconvoy", "service", "jobs", "workers")  # each imports only itself and what stands to its right
+PUBLIC = "deconvoy/__init__.py"  # the one package file that holds code: the Python API
 MODULES = sorted(path for layer in LAYERS for path in (REPOSITORY / layer).rglob("*.py"))
 WRITTEN = [path for path in MODULES if path.name != "__init__.py"]
 
@@ -62,7 +69,7 @@ def length(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
     return body[-1].end_lineno - body[0].lineno + 1 if body else 0
 
 
-def test_imports_point_from_service_to_jobs_to_workers():
+def test_imports_point_from_deconvoy_to_service_to_jobs_to_workers():
     for number, layer in enumerate(LAYERS):
         left = set(LAYERS[:number])
         stray = [
@@ -110,7 +117,7 @@ def modules_imported(path: Path) -> set[str]:
     return {name if name in known else name.rpartition(".")[0] for name in imports(path)} & known
 
 
-@pytest.mark.parametrize("layer", LAYERS)
+@pytest.mark.parametrize("layer", ROOMS)
 def test_rooms_of_a_layer_import_one_way(layer):
     order, stray = ROOMS[layer], []
     for path in (REPOSITORY / layer).rglob("*.py"):
@@ -142,6 +149,23 @@ def test_rooms_of_the_service_lie_on_six_levels_at_most():
     assert max(level(place) for place in ROOMS["service"] if place != "__main__") <= 6
 
 
+# What the Python API reads with. Its entry point is the command's too.
+READING = {"service.query", "service.sheets", "service.atlas.atlas", "service.atlas.pictures", "workers"}
+
+
+def test_the_python_api_imports_only_what_reads_published_runs():
+    stray = {
+        (named(path), name)
+        for path in (REPOSITORY / "deconvoy").glob("*.py")
+        for name in imports(path)
+        if below(name, {"service", "jobs", "workers", "ray", "torch"}) and not below(name, READING)
+        if not any(
+            below(kept, {name}) for kept in READING
+        )  # `from service.query import catalog` counts as service.query
+    }
+    assert {path for path, _ in stray} <= {"deconvoy/__main__.py"}
+
+
 def test_product_code_never_imports_tests():
     assert not [named(path) for path in MODULES if any(below(name, {"tests"}) for name in imports(path))]
 
@@ -163,7 +187,13 @@ def test_the_core_knows_no_file_clock_chance_or_cluster(path):
     assert not [name for name in sorted(imports(path)) if below(name, CORE_NEVER)]
 
 
-READ_WITH = ["workers.spec.kinds", "workers.errors", "workers.store.rows", "workers.store.schema", "workers.core.topk"]
+READ_WITH = [
+    "workers.spec.kinds",
+    "workers.errors",
+    "workers.store.rows",
+    "workers.store.tables.registry",
+    "workers.core.topk",
+]
 SERVICE = [dotted(path) for path in WRITTEN if named(path).startswith("service/")]
 
 
@@ -179,8 +209,24 @@ def test_the_service_starts_without_torch_and_ray():
     assert not loading({"torch", "ray"}, SERVICE)
 
 
+def test_the_web_server_starts_without_torch_ray_and_matplotlib():
+    assert not loading({"torch", "ray", "matplotlib"}, ["service.http.app", "service.cli.serve"])
+
+
+def test_pages_and_sheets_never_load_each_other():
+    assert not loading({"service.sheets"}, _in("service.atlas.pages"))
+    assert not loading({"service.atlas"}, _in("service.sheets"))
+
+
 def test_a_module_that_loads_torch_is_named():
     assert loading({"torch"}, ["workers.errors", "workers.actors.device"]) == ["workers.actors.device loads torch"]
+
+
+def _in(package: str) -> list[str]:
+    """The modules of a package."""
+    modules = [module for module in SERVICE if below(module, {package})]
+    assert modules
+    return modules
 
 
 def loading(packages: set[str], modules: list[str]) -> list[str]:
@@ -204,7 +250,11 @@ def test_no_module_has_a_name_that_says_nothing():
 
 
 def test_package_files_are_empty():
-    assert not [named(path) for path in MODULES if path.name == "__init__.py" and path.read_text().strip()]
+    assert not [
+        named(path)
+        for path in MODULES
+        if path.name == "__init__.py" and named(path) != PUBLIC and path.read_text().strip()
+    ]
 
 
 def test_every_folder_with_modules_is_a_package():

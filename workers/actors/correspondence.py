@@ -20,7 +20,7 @@ from workers.corpus.reader import Picture
 from workers.errors import NumericsError
 from workers.pictures import encode
 from workers.spec.correspondence import CorrespondenceRun, PartBox
-from workers.store.results import HIDDEN
+from workers.store.tables.correspondence import HIDDEN
 
 
 class CorrespondenceWorker(SingleWorker[CorrespondenceRun, Shard]):
@@ -84,7 +84,7 @@ class CorrespondenceWorker(SingleWorker[CorrespondenceRun, Shard]):
         return elsewhere(box, side, torch.Generator().manual_seed(int.from_bytes(told.digest()[:7])))
 
     def _features(self, pixels: Tensor) -> list[Tensor]:
-        return features(self.network, self.input(pixels[None]), [layer.index + 1 for layer in self.layers])
+        return features(self.network, self.input(pixels[None]), [layer.node for layer in self.layers])
 
 
 def _seen(job: Job[Any], height: int, width: int) -> str:

@@ -12,8 +12,8 @@ from workers.actors.shard import CheckpointBatch, CheckpointGroup, CheckpointSha
 from workers.errors import NumericsError
 from workers.spec.scan import RunSpec
 from workers.store import rows
-from workers.store.results import SHARD
 from workers.store.root import patient
+from workers.store.tables.scan import SHARD
 
 
 class EvolveWorker:

@@ -17,7 +17,7 @@ from workers.corpus.reader import Picture
 from workers.errors import NumericsError
 from workers.pictures import encode
 from workers.spec.invariance import IDENTITY, InvarianceRun, InvarianceSpec, Transform
-from workers.store.results import TRANSFORMED
+from workers.store.tables.invariance import TRANSFORMED
 
 SHOWN = 5  # pictures of each transform
 
@@ -35,7 +35,9 @@ class InvarianceWorker(SingleWorker[InvarianceRun, Shard]):
         amounts = amounts_of(spec, picture.prepared.shape[1])
         seen = [transformed(picture.prepared, *amount, spec.border) for amount in amounts]
         inputs = (self.input(pixels[None]) for pixels in seen)
-        told = list(moved(self.network, self.input(picture.prepared[None]), inputs, [n.index + 1 for n in self.layers]))
+        told = list(
+            moved(self.network, self.input(picture.prepared[None]), inputs, [layer.node for layer in self.layers])
+        )
         if not all(bool(torch.isfinite(each.probabilities).all()) for each in told):
             raise NumericsError(f"image {index}: the network gives NaN or infinity; try other weights")
         target = self._target(told[amounts.index(untouched(amounts[0][0]))], row.label)

@@ -24,7 +24,7 @@ from workers.errors import NumericsError, SpecError
 from workers.pictures import encode
 from workers.spec.invert import InversionRun, InvertSpec
 from workers.spec.recipe import Recipe
-from workers.store.results import INVERTED
+from workers.store.tables.invert import INVERTED
 
 
 class InvertWorker(Worker[InversionRun]):
@@ -76,7 +76,7 @@ class InvertWorker(Worker[InversionRun]):
 
     def _problem(self, layer: Layer) -> Problem:
         spec = self.job.spec.invert
-        how = spec.recipe(layer.index + 1, len(self.network.nodes))
+        how = spec.recipe(layer.node, len(self.network.nodes))
         return Problem(self.network, part_of(spec, layer), self.scale, how, spec.seed)
 
     def _there(self, pixels: Tensor) -> Tensor:
@@ -125,7 +125,7 @@ def part_of(spec: InvertSpec, layer: Layer) -> Part:
         if not (0 <= top < bottom <= layer.height and 0 <= left < right <= layer.width):
             told = f"{layer.name}, whose map is {layer.height} x {layer.width}"
             raise SpecError([f"invert.region: {','.join(map(str, spec.region))} is no part of {told}"])
-    return Part(layer.index + 1, spec.channels or None, spec.region)
+    return Part(layer.node, spec.channels or None, spec.region)
 
 
 def _check_finite(wanted: Tensor, chosen: Sequence[Picture], layer: Layer) -> None:

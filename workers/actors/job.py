@@ -21,7 +21,7 @@ from workers.spec.scan import RunSpec
 
 # Raised whenever the same inputs would give other numbers: it invalidates stored results.
 SCAN_ALGORITHM = 1
-PROJECT_ALGORITHM = 2
+PROJECT_ALGORITHM = 3
 OCCLUDE_ALGORITHM = 2
 INVERT_ALGORITHM = 1
 INVARIANCE_ALGORITHM = 1

@@ -27,7 +27,7 @@ from workers.pictures.panels import Grid
 from workers.spec.occlude import OcclusionRun
 from workers.spec.parts import Fill, Method
 from workers.store import rows
-from workers.store.results import OCCLUDED
+from workers.store.tables.occlude import OCCLUDED
 
 BESIDE = 8  # projections of another run
 
@@ -52,7 +52,7 @@ class OccludeWorker(SingleWorker[OcclusionRun, Shard]):
 
     def found(self, picture: Picture, row: Row, shard: Shard) -> Iterator[dict[str, Any]]:  # noqa: ARG002 - needs no more
         """The image's one row of `occlusions`."""
-        spec, number = self.job.spec.occlude, self.layer.index + 1
+        spec, number = self.job.spec.occlude, self.layer.node
         image = self.input(picture.prepared[None])
         filled = filling(picture.prepared, spec.fill, spec.size)
         fill = self.input(filled[None])[0]
@@ -77,7 +77,7 @@ class OccludeWorker(SingleWorker[OcclusionRun, Shard]):
 
     def projection(self, image: Tensor, channel: int) -> np.ndarray[Any, Any]:
         """The display of the channel's strongest unit's projection on the whole input (side, side, 3)."""
-        number = self.layer.index + 1
+        number = self.layer.node
         maps: list[Tensor] = []
         with torch.inference_mode():
             self.network.forward(image, [number], lambda _, __, map_: maps.append(map_[0, channel]))

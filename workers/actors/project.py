@@ -16,6 +16,7 @@ from workers.actors.worker import Worker
 from workers.core import deconvnet
 from workers.core.deconvnet import Tape, Units
 from workers.core.display import display
+from workers.core.network import Layer
 from workers.core.receptive_field import Box
 from workers.core.topk import Rows
 from workers.corpus import manifest
@@ -24,8 +25,8 @@ from workers.errors import NumericsError, ReadError
 from workers.pictures import encode
 from workers.spec.parts import Precision
 from workers.spec.scan import RunSpec
-from workers.store.results import PROJECTED
 from workers.store.spill import Spill
+from workers.store.tables.scan import PROJECTED
 
 KEYS = ("layer_index", "channel", "rank", "image_index")
 
@@ -53,7 +54,7 @@ class ProjectWorker(Worker[RunSpec]):
         indices = np.unique(group.rows.image_index)
         with self.root.scratch() as scratch, Spill(scratch, PROJECTED, KEYS) as spill:
             for batch in self._batches(group, set(indices.tolist())):
-                for row in chain(_previews(batch), _GroupBatch(self, group, batch).rows()):
+                for row in chain(_GroupBatch(self, group, batch).rows(), _previews(batch)):
                     spill.add(row)
                 self.done += len(batch.pictures)
             self.root.put_file(spill.encode(), group.result)
@@ -63,7 +64,7 @@ class ProjectWorker(Worker[RunSpec]):
         listed = manifest.rows(self.root, group.manifest, group.start, group.stop)
         wanted = [row for row in listed if row.image_index in indices]
         spec = self.job.spec
-        numbers = {int(layer) + 1 for layer in group.rows.layer_index}
+        numbers = {self.network.layers[layer].node for layer in group.rows.layer_index}
         size = min(spec.scan.batch, deconvnet.images_at_once(self.network, numbers, spec.project.method))
         preview = partial(encode.preview, image_format=spec.project.image_format) if spec.project.previews else None
         for batch in reading.batches(self.job, wanted, size, preview=preview):
@@ -75,9 +76,11 @@ class ProjectWorker(Worker[RunSpec]):
             yield batch
 
 
-def _previews(batch: Batch) -> list[dict[str, Any]]:
-    previews = [(picture.record.image_index, picture.preview) for picture in batch.pictures if picture.preview]
-    return [_row(-1, -1, -1, index, patch=preview) for index, preview in previews]
+def _previews(batch: Batch) -> Iterator[dict[str, Any]]:
+    """A row for each image; it belongs to no unit."""
+    for picture in batch.pictures:
+        if picture.preview:
+            yield {"image_index": picture.record.image_index, "preview": picture.preview}
 
 
 class _GroupBatch:
@@ -98,42 +101,42 @@ class _GroupBatch:
         by_layer = {
             int(layer): np.nonzero(self.top.layer_index == layer)[0] for layer in np.unique(self.top.layer_index)
         }
-        units = {layer + 1: self._units(self.top.take(which)) for layer, which in by_layer.items()}
+        layers = {self.worker.network.layers[index]: which for index, which in by_layer.items()}
+        units = {layer.node: self._units(self.top.take(which)) for layer, which in layers.items()}
         images = self.worker.input(self.batch.pixels())
         tape = deconvnet.record(self.worker.network, images, units, self.spec.project.method)
-        for layer, which in by_layer.items():
+        for layer, which in layers.items():
             self._check(tape, layer, which)
-            yield from self._layer(tape, layer, which, units[layer + 1])
+            yield from self._layer(tape, layer, which, units[layer.node])
 
     def _units(self, top: Rows) -> Units:
         image = [self.positions[index] for index in top.image_index.tolist()]
         where = self.spec.resources.device
         return Units(*(torch.as_tensor(each, device=where).long() for each in (image, top.channel, top.y, top.x)))
 
-    def _check(self, tape: Tape, layer: int, which: np.ndarray[Any, Any]) -> None:
+    def _check(self, tape: Tape, layer: Layer, which: np.ndarray[Any, Any]) -> None:
         """Both passes must mean the same unit: its activation is the score that the scan stored."""
-        scores, values = self.top.score[which], tape.values[layer + 1].cpu().numpy()
-        wrong = disagreeing(scores, values, self.scales[layer], self.spec.resources.precision)
+        scores, values = self.top.score[which], tape.values[layer.node].cpu().numpy()
+        wrong = disagreeing(scores, values, self.scales[layer.index], self.spec.resources.precision)
         if wrong.any():
             first = int(np.nonzero(wrong)[0][0])
-            unit, name = self.top.take(which[first : first + 1]), self.worker.network.nodes[layer + 1].name
+            unit = self.top.take(which[first : first + 1])
             raise NumericsError(
-                f"layer {name!r}, channel {unit.channel[0]}: the scan scored {scores[first]} in image "
+                f"layer {layer.name!r}, channel {unit.channel[0]}: the scan scored {scores[first]} in image "
                 f"{unit.image_index[0]}, the second pass {values[first]}; has the image changed?"
             )
 
-    def _layer(self, tape: Tape, layer: int, which: np.ndarray[Any, Any], units: Units) -> Iterator[dict[str, Any]]:
-        network, number = self.worker.network, layer + 1
-        exact = deconvnet.exact(network, number)
-        size = deconvnet.chunk_size(network, number)
+    def _layer(self, tape: Tape, layer: Layer, which: np.ndarray[Any, Any], units: Units) -> Iterator[dict[str, Any]]:
+        network, node = self.worker.network, layer.node
+        exact = deconvnet.exact(network, node)
+        size = deconvnet.chunk_size(network, node)
         for start in range(0, len(units), size):
             part = slice(start, start + size)
-            signals, boxes = deconvnet.project(tape, number, units.part(part), tape.values[number][part])
-            fields = network.layers[layer].field
-            found = signals.cpu().numpy()
+            signals, boxes = deconvnet.project(tape, node, units.part(part), tape.values[node][part])
+            projections = signals.cpu().numpy()
             for n, row in enumerate(which[part]):
-                seen = fields.box(int(self.top.y[row]), int(self.top.x[row])).cut(*network.nodes[0].shape[1:])
-                yield self._encoded(row, seen, _cut(found[n], boxes[n], seen), exact)
+                seen = layer.field.box(int(self.top.y[row]), int(self.top.x[row])).cut(*network.nodes[0].shape[1:])
+                yield self._encoded(row, seen, _cut(projections[n], boxes[n], seen), exact)
 
     def _encoded(self, row: int, seen: Box, signal: np.ndarray[Any, Any], exact: bool) -> dict[str, Any]:
         form, index = self.spec.project.image_format, int(self.top.image_index[row])
@@ -143,8 +146,14 @@ class _GroupBatch:
         if self.top.score[row] > 0:
             pixels, scale = display(signal)
             coded |= {"projection": encode.projection(pixels, form), "projection_scale": scale}
-        key = (int(self.top.layer_index[row]), int(self.top.channel[row]), int(self.rank[row]))
-        return _row(*key, index, **coded, exact=exact)
+        return {
+            "layer_index": int(self.top.layer_index[row]),
+            "channel": int(self.top.channel[row]),
+            "rank": int(self.rank[row]),
+            "image_index": index,
+            "exact": exact,
+            **coded,
+        }
 
 
 def disagreeing(
@@ -173,7 +182,3 @@ def _cut(signal: np.ndarray[Any, Any], covers: Box, wanted: Box) -> np.ndarray[A
     """The part of a signal (3, height, width) that covers `covers` which lies on `wanted`, inside it."""
     top, left = wanted.top - covers.top, wanted.left - covers.left
     return signal[:, top : top + wanted.height, left : left + wanted.width]
-
-
-def _row(layer_index: int, channel: int, rank: int, image_index: int, **rest: Any) -> dict[str, Any]:  # noqa: ANN401
-    return {"layer_index": layer_index, "channel": channel, "rank": rank, "image_index": image_index, **rest}

@@ -17,7 +17,7 @@ from workers.actors.single import SingleWorker
 from workers.core import randomisation
 from workers.core.deconvnet import Units
 from workers.core.display import display
-from workers.core.network import Network
+from workers.core.network import Layer, Network
 from workers.core.randomisation import Draw
 from workers.core.receptive_field import Box
 from workers.core.similarity import Likeness, Projected
@@ -27,7 +27,7 @@ from workers.errors import NumericsError
 from workers.pictures import encode
 from workers.spec.parts import Method, Precision
 from workers.spec.sanity import Mode, SanityRun
-from workers.store.results import CHECKED
+from workers.store.tables.sanity import CHECKED
 
 CONTROLS = 3  # other channels per unit: what the similarities are read against
 FORM: Literal["webp"] = "webp"
@@ -49,7 +49,7 @@ class SanityWorker(SingleWorker[SanityRun, ImageUnits]):
         spec = self.job.spec.sanity
         image = self.input(picture.prepared[None])
         layers = groupby(shard.units, key=lambda unit: unit.layer_index)
-        views = [_LayerUnits(self, picture, image, layer + 1, tuple(units)) for layer, units in layers]
+        views = [_LayerUnits(self, picture, image, self.network.layers[index], tuple(units)) for index, units in layers]
         rows = [row for view in views for row in view.trained()]
         for seed in range(spec.seed, spec.seed + spec.draws):
             draw = Draw(self.network, seed)  # one at a time: it holds as many numbers as the network
@@ -83,21 +83,20 @@ class _LayerUnits:
     """Some units of one layer in one image."""
 
     def __init__(
-        self, worker: SanityWorker, picture: Picture, image: Tensor, number: int, units: Sequence[TopUnit]
+        self, worker: SanityWorker, picture: Picture, image: Tensor, layer: Layer, units: Sequence[TopUnit]
     ) -> None:
         self.spec = worker.job.spec.sanity
-        self.network, self.picture, self.image, self.number, self.top = worker.network, picture, image, number, units
-        self.node = self.network.nodes[number]
-        field = self.network.field(number)
-        self.boxes = [field.box(unit.y, unit.x).cut(*image.shape[2:]) for unit in units]
-        self.stages = randomisation.stages(self.network, number, self.spec.stages)
+        self.network, self.picture, self.image, self.layer, self.top = worker.network, picture, image, layer, units
+        self.number = layer.node
+        self.boxes = [layer.field.box(unit.y, unit.x).cut(*image.shape[2:]) for unit in units]
+        self.stages = randomisation.stages(self.network, self.number, self.spec.stages)
         channels, rows, columns = ([getattr(unit, name) for unit in units] for name in ("channel", "y", "x"))
         self.units = self._units(channels, rows, columns)
         awake = self._awake(rows, columns)
         self.values = awake[torch.arange(len(units), device=image.device), self.units.channel]
         self._check(worker.scanned_in, awake.abs().amax(dim=1).cpu().numpy())
         self.others = [_others(unit.channel, values.tolist()) for unit, values in zip(units, awake, strict=True)]
-        self.truth = self._projections(self.network, number, self.units, self.values, range(len(units)))
+        self.truth = self._projections(self.network, self.number, self.units, self.values, range(len(units)))
 
     def trained(self) -> Iterator[Found]:
         """Each unit's projection by the trained network, with the same on the road of the random ones; then other channels'."""
@@ -141,7 +140,7 @@ class _LayerUnits:
 
     def _awake(self, rows: Sequence[int], columns: Sequence[int]) -> Tensor:
         """Activations of all channels at the units' locations, (units, channels)."""
-        count = self.node.shape[0]
+        count = self.layer.channels
         every = self._units(
             list(range(count)) * len(rows),
             [y for y in rows for _ in range(count)],
@@ -174,7 +173,7 @@ class _LayerUnits:
         for unit, value, is_wrong in zip(self.top, self.values.tolist(), wrong.tolist(), strict=True):
             if is_wrong:
                 raise NumericsError(
-                    f"layer {self.node.name!r}, channel {unit.channel}: the scan scored {unit.score} in image "
+                    f"layer {self.layer.name!r}, channel {unit.channel}: the scan scored {unit.score} in image "
                     f"{self.picture.record.image_index}, the network now gives {value}; has the image changed?"
                 )
 
@@ -190,8 +189,8 @@ class _LayerUnits:
         key = {name: getattr(unit, name) for name in ("channel", "rank", "score", "y", "x")}
         return {
             "image_index": self.picture.record.image_index,
-            "layer": self.node.name,
-            "layer_index": self.number - 1,
+            "layer": self.layer.name,
+            "layer_index": self.layer.index,
             **key,
             **vars(same),
             "method": str(method),

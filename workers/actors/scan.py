@@ -16,13 +16,14 @@ from workers.actors.job import Job
 from workers.actors.shard import Shard, ShardReport
 from workers.actors.worker import Worker
 from workers.core.maxima import Maxima
+from workers.core.network import Layer
 from workers.core.statistics import Statistics
 from workers.corpus.reader import Batch, ImageRecord, Reject
 from workers.errors import NumericsError
 from workers.spec.parts import Distinct
 from workers.spec.scan import RunSpec
 from workers.store import rows
-from workers.store.results import SHARD
+from workers.store.tables.scan import SHARD
 
 
 class ScanWorker(Worker[RunSpec]):
@@ -83,21 +84,21 @@ class ShardScan:
         keys = np.array([key_of(record, self.spec.scan.distinct) for record in records], np.int64)
         indices = np.array([record.image_index for record in records], np.int64)
         look = self.maxima.begin(keys, indices)
+        layers = {layer.node: layer for layer in self.worker.layers}
 
         def visit(number: int, _: tuple[Tensor, ...], map_: Tensor) -> None:
             scores = map_.amax(dim=(2, 3)).float().cpu().numpy()  # (images, channels)
-            self._check(number, scores, records)
-            look.take(number - 1, map_, scores)
+            self._check(layers[number], scores, records)
+            look.take(layers[number].index, map_, scores)
 
-        wanted = [layer.index + 1 for layer in self.worker.layers]
-        self.worker.network.forward(images, wanted, visit, overwrite=True)
+        self.worker.network.forward(images, layers, visit, overwrite=True)
         look.finish()
 
-    def _check(self, number: int, scores: np.ndarray[Any, Any], records: Sequence[ImageRecord]) -> None:
+    def _check(self, layer: Layer, scores: np.ndarray[Any, Any], records: Sequence[ImageRecord]) -> None:
         if not np.isfinite(scores).all():
             image, channel = np.argwhere(~np.isfinite(scores))[0]
             raise NumericsError(
-                f"layer {self.worker.network.nodes[number].name!r}, channel {channel} gives {scores[image, channel]} for image "
+                f"layer {layer.name!r}, channel {channel} gives {scores[image, channel]} for image "
                 f"{records[image].image_index}; try --precision float32 or other weights"
             )
 

@@ -4,11 +4,12 @@ A projection's picture is symmetric about mid-grey and companded by the signed s
 nothing is clipped: with p = pixel / 127.5 - 1 the value is sign(p) p^2 scale, where scale is the largest absolute value.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import Tensor
+
+if TYPE_CHECKING:  # pictures are read back where there is no torch
+    from torch import Tensor
 
 Array = np.ndarray[Any, Any]
 
@@ -34,7 +35,7 @@ def undisplay(pixels: Array, scale: float) -> Array:
     return np.asarray(np.sign(p) * p * p * scale)
 
 
-def eight_bit(pixels: Tensor) -> Array:
+def eight_bit(pixels: "Tensor") -> Array:
     """Pixels (3, height, width) rounded to uint8 (height, width, 3); what leaves 0 to 255 is cut."""
-    shown = pixels.clamp(0, 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
+    shown = pixels.clamp(0, 255).round().byte().permute(1, 2, 0).cpu().numpy()
     return np.ascontiguousarray(shown)

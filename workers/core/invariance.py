@@ -73,7 +73,7 @@ def features(network: Network, image: Tensor, numbers: Sequence[int]) -> list[Te
 
 def rectified_layers(network: Network) -> list[str]:
     """The names of the rectified layers, in the order of the graph."""
-    return [layer.name for layer in network.layers if isinstance(network.nodes[layer.index + 1].step, Rectifier)]
+    return [layer.name for layer in network.layers if isinstance(network.nodes[layer.node].step, Rectifier)]
 
 
 def usual_layers(network: Network) -> list[str]:

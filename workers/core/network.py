@@ -42,10 +42,15 @@ class Layer:
     field: Field
     auto: bool
 
+    @property
+    def node(self) -> int:
+        """Position of its node in `Network.nodes`; node 0 is the input, which is not a layer."""
+        return self.index + 1
+
 
 @dataclass(frozen=True, eq=False)
 class Network:
-    """The nodes of a network in the order in which they run; node 0 is the input, layer i is node i + 1."""
+    """The nodes of a network in the order in which they run; node 0 is the input, every other node is a layer."""
 
     nodes: tuple[Node, ...]
 

@@ -18,6 +18,7 @@ _PER_LOG = 1 / np.log(1.01)
 _EDGES = 1.01 ** (np.arange(1, LAST_BIN + 1) - float(OFFSET))
 
 QUANTILES = (1, 10, 25, 50, 75, 90, 99)
+LISTS = {"bins": pa.int32(), "counts": pa.int64()}  # fields that hold a list per row, and its values' type
 
 Array = np.ndarray[Any, Any]
 
@@ -101,7 +102,7 @@ class Statistics:
         joined: dict[str, Any] = {}
         for name in (field.name for field in fields(cls)):
             values = [getattr(part, name) for part in parts]
-            joined[name] = sum(values, ()) if name in ("bins", "counts") else np.concatenate(values)
+            joined[name] = sum(values, ()) if name in LISTS else np.concatenate(values)
         return cls(**joined)
 
     def fold(self, other: "Statistics") -> "Statistics":
@@ -121,12 +122,8 @@ class Statistics:
 
     def to_arrow(self) -> pa.StructArray:
         """The statistics as one struct array, fields in the order of the schema."""
-        names = [field.name for field in fields(self)]
-        columns = [
-            _lists(getattr(self, name), kind)
-            for name, kind in zip(names, (*[None] * 7, pa.int32(), pa.int64()), strict=True)
-        ]
-        return pa.StructArray.from_arrays(columns, names=names)
+        columns = {field.name: _column(getattr(self, field.name), LISTS.get(field.name)) for field in fields(self)}
+        return pa.StructArray.from_arrays([*columns.values()], names=[*columns])
 
     @classmethod
     def from_arrow(cls, array: pa.StructArray) -> Self:
@@ -154,8 +151,8 @@ class Statistics:
             "active_share": self.active / self.images,
             **{f"q{percent:02d}": quantiles[:, column] for column, percent in enumerate(QUANTILES)},
             "dead": self.active == 0,
-            "bins": _lists(self.bins, pa.int32()),
-            "counts": _lists(self.counts, pa.int64()),
+            "bins": _column(self.bins, LISTS["bins"]),
+            "counts": _column(self.counts, LISTS["counts"]),
         }
 
 
@@ -176,7 +173,8 @@ def _histograms(numbers: Array) -> list[tuple[Array, Array]]:
     return list(zip(found, np.split(counted[occupied].astype(np.int64), ends), strict=True))
 
 
-def _lists(column: Any, kind: pa.DataType | None) -> pa.Array:  # noqa: ANN401 - array or tuple of arrays
+def _column(column: Any, kind: pa.DataType | None) -> pa.Array:  # noqa: ANN401 - array or tuple of arrays
+    """A column of numbers, or of lists of values of a kind."""
     if kind is None:
         return pa.array(column)
     offsets = np.cumsum([0, *(len(item) for item in column)])

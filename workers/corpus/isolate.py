@@ -16,8 +16,9 @@ from workers.host import log
 from workers.host.hangs import Limit
 from workers.host.retrying import retried
 from workers.spec.parts import LimitsSpec
-from workers.store import paths
+from workers.store import paths, verdicts
 from workers.store.root import Root
+from workers.store.verdicts import StoredVerdict
 
 if TYPE_CHECKING:
     from workers.corpus.manifest import Listing, Row
@@ -105,13 +106,13 @@ def stale(rows: Sequence["Row"], read_hang_s: float = fetch.READ_HANG_S) -> dict
 def read_verdicts(root: Root, rows: Iterable["Row"], known: Iterable[str]) -> dict[int, Verdict]:
     """The verdicts on these rows; `known` are the names of the files below verdicts/, from one listing."""
     names = set(known)
-    verdicts = {}
+    found = {}
     for row in rows if names else ():
         key = _key(row)
         stored = [_read(root, path) for path in _paths(key) if path.rpartition("/")[2] in names]
-        for _, verdict in filter(None, stored[::-1]):
-            verdicts[row.image_index] = verdict
-    return verdicts
+        for verdict in filter(None, stored[::-1]):
+            found[row.image_index] = Verdict(verdict.reason, verdict.detail)
+    return found
 
 
 def forget_stale(root: Root, listing: "Listing") -> list[str]:
@@ -126,9 +127,9 @@ def forget_stale(root: Root, listing: "Listing") -> list[str]:
 
 def write_verdict(root: Root, row: "Row", verdict: Verdict) -> None:
     """Remember a verdict; deleting the file gives its image another chance."""
-    told = {"uri": row.uri, "reason": verdict.reason, "detail": verdict.detail}
     decoders, listings = _paths(_key(row))
-    root.put(listings if verdict.reason in STALE else decoders, json.dumps(told, sort_keys=True).encode())
+    path = listings if verdict.reason in STALE else decoders
+    verdicts.write(root, path, StoredVerdict(row.uri, verdict.reason, verdict.detail))
 
 
 class _Check:
@@ -184,21 +185,17 @@ def _readable(rows: Iterable["Row"]) -> list["Row"]:
 
 def _stale_verdicts(root: Root) -> dict[str, str]:
     """By its path the uri that each verdict on a stale file is about."""
-    names = sorted(root.files(paths.VERDICTS))
-    wanted = [f"{paths.VERDICTS}/{name}" for name in names if name.endswith(f"{STALE_ENDING}.json")]
+    wanted = [path for path in verdicts.all_paths(root) if path.endswith(f"{STALE_ENDING}.json")]
     with ThreadPoolExecutor(CHECKS_AT_ONCE) as threads:
         stored = list(threads.map(partial(_read, root), wanted))
-    return {path: found[0] for path, found in zip(wanted, stored, strict=True) if found}
+    return {path: verdict.uri for path, verdict in zip(wanted, stored, strict=True) if verdict}
 
 
-def _read(root: Root, path: str) -> tuple[str, Verdict] | None:
-    """The uri and the verdict in a file; None if it is damaged, or another run has deleted it."""
+def _read(root: Root, path: str) -> StoredVerdict | None:
+    """The verdict in a file; None if it is damaged, or another run has deleted it."""
     try:
-        stored = json.loads(root.read(path))
-        return str(stored["uri"]), Verdict(Reason(stored["reason"]), str(stored["detail"]))
-    except FileNotFoundError:
-        return None
-    except (ValueError, TypeError, KeyError):
+        return verdicts.read(root, path)
+    except ValueError:
         _warn_of_damage(root.path(path))
         return None
 

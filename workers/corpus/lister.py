@@ -13,7 +13,7 @@ from workers.errors import CorpusError
 from workers.host.hangs import Limit
 from workers.host.retrying import may_pass, reason
 from workers.spec.parts import CorpusSpec
-from workers.store.results import MANIFEST
+from workers.store.tables.shared import MANIFEST
 
 GROUP_ROWS = 8192
 LISTED = pa.schema([field for field in MANIFEST if field.name != "removed"])

@@ -25,8 +25,8 @@ from workers.host.hangs import Limit
 from workers.host.retrying import retried
 from workers.spec.parts import CorpusSpec
 from workers.store import damage, footers, paths
-from workers.store.results import MANIFEST
 from workers.store.root import Root
+from workers.store.tables.shared import MANIFEST
 
 _BLOCK = 1 << 20
 _WAY_OUT = "restore the file from a copy, or remove it and the runs that name it (deconvoy rm) and scan again"

@@ -7,7 +7,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from workers.store.results import MANIFEST
+from workers.store.tables.shared import MANIFEST
 
 # Rows that were there keep their place, with today's bytes and etag; new ones follow by image_id; `now` may be null.
 _MERGE = """

@@ -1,24 +1,21 @@
 """The panels of Zeiler & Fergus 2014, Figure 7, as pictures. Takes maps and pixels, gives PNG bytes; axes are in pixels."""
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
+from workers.pictures.colours import HIGH_IS_RED, OTHER_CLASS, SHOWN_CLASSES, class_colours, class_picture
+
 Array = np.ndarray[Any, Any]
-Colour = tuple[float, float, float]
 
 DPI = 100
 PANEL_INCHES = (3.8, 3.4)
-HIGH_IS_RED = "coolwarm"  # as in the paper's Figure 7; unlike the paper's, even to the eye
-SHOWN_CLASSES = 8
-OTHER_CLASS = (0.5, 0.5, 0.5)
 WHERE = "centre of the square, px"
 
 
@@ -83,23 +80,6 @@ def class_panel(classes: Array, names: Sequence[tuple[int, str]], grid: Grid, ti
     _place(axes, grid)
     figure.legend(handles=handles, loc="outside right center", fontsize=7, frameon=False, handlelength=1, borderpad=0)
     return _png(figure)
-
-
-def class_colours(classes: Sequence[int]) -> Mapping[int, Colour]:
-    """A colour for each of the first classes, the commonest first; the others have one together."""
-    palette = colormaps["tab10"]
-    return {index: palette(number)[:3] for number, index in enumerate(classes[:SHOWN_CLASSES])}
-
-
-def class_picture(classes: Array, colours: Mapping[int, Colour]) -> Array:
-    """Classes (rows, columns) as colours (rows, columns, 3) in 0 to 1."""
-    return np.array([[colours.get(int(index), OTHER_CLASS) for index in row] for row in classes])
-
-
-def map_picture(values: Array) -> Array:
-    """A quantity (rows, columns) in the colours of `map_panel`, (rows, columns, 3) in 0 to 1."""
-    low, high = float(values.min()), float(values.max())
-    return np.asarray(colormaps[HIGH_IS_RED]((values - low) / ((high - low) or 1.0))[..., :3])
 
 
 def projection_panel(own: Array, others: Sequence[Array], title: str) -> bytes:

@@ -4,18 +4,19 @@ This is the truth about submitted runs: Ray's own table of jobs is lost with its
 process; an attempt's number is taken by creating its first file exclusively.
 """
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import field
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
+
+from pydantic.dataclasses import dataclass
 
 from workers.errors import DamagedRun
+from workers.kinds import Kind
 from workers.store import paths
+from workers.store.json_format import JsonFormat
 from workers.store.root import Root
 
-CANCELLED = 130  # exit code of one that was told to end; a shell says so of Ctrl-C
-NOT_TAKEN = 75  # exit code of an attempt that no cluster took; sysexits.h calls it a temporary failure
 WAITING = "waiting"  # phase of an attempt that has no place on its cluster yet
 
 
@@ -32,7 +33,7 @@ class Begun:
 
     at: str
     cluster: str
-    job: str
+    job: Kind
     spec: Mapping[str, Any]
 
 
@@ -75,6 +76,10 @@ class Ended:
     error: str = ""
 
 
+Kept = TypeVar("Kept", Begun, Progress, Ended)
+_BEGUN, _PROGRESS, _ENDED = JsonFormat(Begun), JsonFormat(Progress), JsonFormat(Ended)
+
+
 class Attempts:
     """The attempts at one run.
 
@@ -94,30 +99,27 @@ class Attempts:
 
     def take(self, number: int, begun: Begun) -> bool:
         """Take an attempt's number; of any number of submitters one gets True."""
-        return self._root.create(paths.attempt_path(self.run, number, "begun"), _encoded(begun))
+        return self._root.create(paths.attempt_path(self.run, number, "begun"), _BEGUN.encode(begun))
 
     def begun(self, number: int) -> Begun | None:
         """What an attempt was asked, when and where; None if there is no such attempt."""
-        told = self._read(paths.attempt_path(self.run, number, "begun"))
-        return None if told is None else self._made(Begun, told)
+        return self._read(_BEGUN, paths.attempt_path(self.run, number, "begun"))
 
     def progress(self, number: int) -> Progress | None:
-        """How far an attempt is; None before it has said."""
-        told = self._read(paths.attempt_path(self.run, number, "progress"))
-        return None if told is None else self._made(Progress, told)
+        """How far an attempt is; None before it has reported."""
+        return self._read(_PROGRESS, paths.attempt_path(self.run, number, "progress"))
 
     def tell(self, number: int, progress: Progress) -> None:
-        """Say how far an attempt is."""
-        self._root.put(paths.attempt_path(self.run, number, "progress"), _encoded(progress))
+        """Report how far an attempt is."""
+        self._root.put(paths.attempt_path(self.run, number, "progress"), _PROGRESS.encode(progress))
 
     def ended(self, number: int) -> Ended | None:
-        """How an attempt ended; None if it has not said so: it runs, or its machine is gone."""
-        told = self._read(paths.attempt_path(self.run, number, "ended"))
-        return None if told is None else self._made(Ended, told)
+        """How an attempt ended; None if it has not reported it: it runs, or its machine is gone."""
+        return self._read(_ENDED, paths.attempt_path(self.run, number, "ended"))
 
     def end(self, number: int, ended: Ended) -> bool:
-        """Say how an attempt ended; what was said first stands."""
-        return self._root.create(paths.attempt_path(self.run, number, "ended"), _encoded(ended))
+        """Report how an attempt ended; the first report counts."""
+        return self._root.create(paths.attempt_path(self.run, number, "ended"), _ENDED.encode(ended))
 
     def unwanted(self, number: int) -> str:
         """Why an attempt should not work on: another was begun since, or it is over. Nothing if it should."""
@@ -126,23 +128,13 @@ class Attempts:
             return f"there is attempt {last} by now"
         return "" if ended is None else ended.error or "it is over"
 
-    def _read(self, path: str) -> dict[str, Any] | None:
+    def _read(self, form: JsonFormat[Kept], path: str) -> Kept | None:
+        """What a file of an attempt says, whatever version has written it; None if there is no such file."""
         try:
-            return dict(json.loads(self._root.read(path)))
+            value = form.decode(self._root.read(path))
+            datetime.fromisoformat(value.at)
         except FileNotFoundError:
             return None
-        except (ValueError, TypeError) as error:
+        except ValueError as error:
             raise DamagedRun(f"run {self.run!r}: {path} cannot be understood: {error}") from error
-
-    def _made(self, kind: Any, told: Mapping[str, Any]) -> Any:  # noqa: ANN401 - one of the values above
-        """A value of what was written, by whatever version: what this one does not know it leaves out."""
-        known = {each.name for each in fields(kind)}
-        try:
-            datetime.fromisoformat(told["at"])
-            return kind(**{name: value for name, value in told.items() if name in known})
-        except (TypeError, ValueError, KeyError) as error:
-            raise DamagedRun(f"run {self.run!r}: a {kind.__name__.lower()} cannot be understood: {error}") from error
-
-
-def _encoded(value: Begun | Progress | Ended) -> bytes:
-    return json.dumps(asdict(value), indent=1, sort_keys=True).encode()
+        return value

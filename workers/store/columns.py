@@ -1,7 +1,9 @@
 """How columns are written down. Takes names, types and docs, gives pyarrow schemas; every column has a doc and a field id."""
 
 import json
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
@@ -36,35 +38,64 @@ class Table:
         return tuple(field.name for field in self.schema if field.type == IMAGE)
 
 
-Column = tuple[str, pa.DataType, str]
+@dataclass(frozen=True)
+class Column:
+    """One column of a dataset.
+
+    Attributes:
+        id: its field id, by which readers may know it whatever its name and place; within a table never given again.
+        name: its name.
+        type: its Arrow type.
+        doc: what its values are, with their unit.
+    """
+
+    id: int
+    name: str
+    type: pa.DataType
+    doc: str
+
 
 KEY: tuple[Column, ...] = (
-    ("layer", pa.string(), "layer: name of the node of the model's graph"),
-    ("layer_index", pa.int32(), "position of the layer in `deconvoy layers MODEL`"),
-    ("channel", pa.int32(), "index along the feature map's first axis"),
+    Column(1, "layer", pa.string(), "layer: name of the node of the model's graph"),
+    Column(2, "layer_index", pa.int32(), "position of the layer in `deconvoy layers MODEL`"),
+    Column(3, "channel", pa.int32(), "index along the feature map's first axis"),
 )
 IMAGE_KEY: tuple[Column, ...] = (
-    ("image_index", pa.int64(), "row number of the image in the corpus manifest"),
-    ("image_id", pa.string(), "stable key of the image: its path below the corpus"),
-    ("uri", pa.string(), "where the image was read from"),
+    Column(1, "image_index", pa.int64(), "row number of the image in the corpus manifest"),
+    Column(2, "image_id", pa.string(), "stable key of the image: its path below the corpus"),
+    Column(3, "uri", pa.string(), "where the image was read from"),
 )
 
 
-def schema_of(name: str, columns: tuple[Column, ...]) -> pa.Schema:
-    """A schema of columns numbered from 1, with its name and version in its metadata."""
+def shifted(columns: Sequence[Column], by: int) -> tuple[Column, ...]:
+    """Columns that several tables share, with the ids that they have in a table that begins with other columns."""
+    return tuple(replace(column, id=column.id + by) for column in columns)
+
+
+def schema_of(name: str, columns: Sequence[Column]) -> pa.Schema:
+    """A schema of columns, with its name and version in its metadata.
+
+    Raises:
+        ValueError: two columns have the same id.
+    """
+    ids = Counter(column.id for column in columns)
+    repeated = [column.name for column in columns if ids[column.id] > 1]
+    if repeated:
+        raise ValueError(f"columns of {name!r} share a field id: {', '.join(repeated)}; give each an id of its own")
     fields = [
-        pa.field(column, kind, metadata={"doc": doc, "PARQUET:field_id": str(number)})
-        for number, (column, kind, doc) in enumerate(columns, start=1)
+        pa.field(column.name, column.type, metadata={"doc": column.doc, "PARQUET:field_id": str(column.id)})
+        for column in columns
     ]
     metadata = {"deconvoy.schema": name, "deconvoy.version": VERSION}
-    pictures = {column: {"_type": "Image"} for column, kind, _ in columns if kind == IMAGE}
-    if pictures:
-        features = {column: pictures.get(column) or _feature(kind) for column, kind, _ in columns}
+    if any(column.type == IMAGE for column in columns):
+        features = {column.name: _feature(column.type) for column in columns}
         metadata["huggingface"] = json.dumps({"info": {"features": features}})
     return pa.schema(fields, metadata=metadata)
 
 
 def _feature(kind: pa.DataType) -> Any:  # noqa: ANN401 - JSON
+    if kind == IMAGE:
+        return {"_type": "Image"}
     if pa.types.is_list(kind) and pa.types.is_struct(kind.value_type):
         return [{field.name: _feature(field.type) for field in kind.value_type}]
     if pa.types.is_list(kind):

@@ -1,25 +1,21 @@
-"""The documents of a run: manifest.json, its checksum, spec.json, the row of `runs`. Takes facts, gives bytes; reads them."""
+"""The files beside a run's tables: manifest.json, its checksum, spec.json, the row of `runs`. Takes values, gives bytes."""
 
 import hashlib
 import json
-from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
 import pyarrow as pa
+from pydantic.dataclasses import dataclass
 
 from workers.errors import DamagedRun
-from workers.store import paths
+from workers.store import manifest, paths
+from workers.store.json_format import JsonFormat
+from workers.store.manifest import Manifest
 from workers.store.root import Root
-from workers.store.schema import RUNS
+from workers.store.tables.shared import RUNS
 
-Document = Mapping[str, Any]
 _AGAIN = "and run the same command again: it reuses the results of its shards"
-
-
-def encode(document: Document) -> bytes:
-    """A manifest.json."""
-    return json.dumps(document, indent=1, sort_keys=True).encode()
 
 
 def checksum(data: bytes) -> bytes:
@@ -32,24 +28,24 @@ def checksum_line(sha256: str) -> bytes:
     return f"{sha256}  manifest.json\n".encode()
 
 
-def published(root: Root, run: str) -> Document | None:
+def published(root: Root, run: str) -> Manifest | None:
     """The manifest.json of a published run; None if the run is not published.
 
     Raises:
-        DamagedRun: it is not a manifest.
+        DamagedRun: it is not a manifest that this version reads.
     """
     path = paths.manifest_path(run)
     return decode(root.read(path), run) if root.exists(path) else None
 
 
-def claimed(data: bytes, run: str) -> Document:
+def claimed(data: bytes, run: str) -> Manifest:
     """The manifest.json that a claim.json holds.
 
     Raises:
-        DamagedRun: it is not a manifest of this run.
+        DamagedRun: it is not a manifest of this run that this version reads.
     """
     try:
-        return parse(data, run)
+        return manifest.decode(data, run)
     except ValueError as error:
         raise DamagedRun(
             f"run {run!r} is claimed and not yet published, and its claim.json is damaged: {error}; remove the run "
@@ -57,14 +53,14 @@ def claimed(data: bytes, run: str) -> Document:
         ) from error
 
 
-def decode(data: bytes, run: str) -> Document:
-    """What the bytes of a published manifest.json say.
+def decode(data: bytes, run: str) -> Manifest:
+    """The manifest in the bytes of a published manifest.json.
 
     Raises:
-        DamagedRun: they are not a manifest of this run.
+        DamagedRun: they are not a manifest of this run that this version reads.
     """
     try:
-        return parse(data, run)
+        return manifest.decode(data, run)
     except ValueError as error:
         raise DamagedRun(
             f"run {run!r} is published and its manifest.json is damaged, {error}; restore it from a copy, or remove the "
@@ -72,42 +68,32 @@ def decode(data: bytes, run: str) -> Document:
         ) from error
 
 
-def parse(data: bytes, run: str) -> Document:
-    """What the bytes of a manifest say.
+@dataclass(frozen=True)
+class Pin:
+    """What a run is, as plain values, and the path of the corpus manifest that it keeps to."""
 
-    Raises:
-        ValueError: they are not a manifest of this run, and why.
-    """
-    try:
-        document = json.loads(data)
-        owner, is_whole = document["run"], document["version"] and document["tables"]
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise ValueError(f"it cannot be read: {type(error).__name__}: {error}") from error
-    if owner != run:
-        raise ValueError(f"it is of run {owner!r}")
-    if not is_whole:
-        raise ValueError("it has no version or no tables")
-    return dict(document)
+    identity: Any
+    manifest: str
 
 
-def pin(identity: Any, manifest: str) -> bytes:  # noqa: ANN401 - JSON
-    """A spec.json: what a run is, and the corpus manifest that it keeps to."""
-    return json.dumps({"identity": identity, "manifest": manifest}, indent=1, sort_keys=True).encode()
+PIN = JsonFormat(Pin)  # of spec.json
 
 
-def runs_row(document: Document) -> pa.Table:
+def runs_row(document: Manifest) -> pa.Table:
     """The row of `runs` that a manifest.json implies."""
-    totals, corpus = document["totals"], document["corpus"]
     row = {
-        "job": document["job"],
-        "spec": json.dumps(document["spec"], sort_keys=True),
-        "model_source": document["model"]["source"],
-        "model_fingerprint": document["model"]["fingerprint"],
-        "corpus": corpus["source"] if corpus else None,
-        "created": datetime.fromisoformat(document["created"]),
-        **{name: totals[name] for name in ("images", "rejects", "layers", "channels")},
-        "seconds": document["seconds"],
-        "images_per_s": document["images_per_s"],
-        "versions": json.dumps(document["versions"], sort_keys=True),
+        "job": document.job.value,
+        "spec": json.dumps(document.spec, sort_keys=True),
+        "model_source": document.model.source,
+        "model_fingerprint": document.model.fingerprint,
+        "corpus": document.corpus.source if document.corpus else None,
+        "created": datetime.fromisoformat(document.created),
+        "images": document.totals.images,
+        "rejects": document.totals.rejects,
+        "layers": document.totals.layers,
+        "channels": document.totals.channels,
+        "seconds": document.seconds,
+        "images_per_s": document.images_per_s,
+        "versions": json.dumps(document.versions, sort_keys=True),
     }
     return pa.Table.from_pylist([row], RUNS.schema)

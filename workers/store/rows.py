@@ -3,7 +3,6 @@
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from threading import Lock
@@ -19,25 +18,15 @@ from cachetools import LRUCache
 from workers.store import damage, paths, seals
 from workers.store.columns import IMAGE, Table
 from workers.store.files import content_of, stamp
-from workers.store.results import RESULTS
+from workers.store.manifest import PartFile
 from workers.store.root import Root
-from workers.store.schema import TABLES
+from workers.store.tables.registry import RESULTS, TABLES
 
 PART_BYTES = 200_000_000
 GROUP_BYTES = 1_500_000
 SMALL_GROUP_ROWS = 256
 _WHOLE: LRUCache[str, bool] = LRUCache(4096)  # files that were found whole
 _LOCK = Lock()
-
-
-@dataclass(frozen=True)
-class PartFile:
-    """One Parquet file of a published table, as the run's manifest names it."""
-
-    path: str
-    rows: int
-    bytes: int
-    sha256: str
 
 
 def encode(schema: pa.Schema, table: pa.Table) -> bytes:

@@ -1,78 +1,134 @@
-"""Pages about features over a training. Takes a run of checkpoints, gives plain values."""
+"""Pages about features over a training. Takes a run of checkpoints, gives the values that pages show and JSON twins send."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
-from typing import Any
+from dataclasses import dataclass
+from typing import Literal
 
 from service.atlas import links
 from service.atlas.atlas import Atlas
 from service.atlas.pages import parts
-from service.atlas.pages.parts import SAYS, Page
+from service.atlas.pages.parts import SAYS
+from service.atlas.pages.values import LayerCard, Page, PageOfList, RunCard, Value
 from service.query import evolution
 from service.query.catalog import PublishedRun
-from service.query.evolution import Course, Strip
+from service.query.evolution import Course, Frame, Strip
 
 SHOWN = 16  # channels on a page
 FIGURE = (320.0, 100.0)  # width and height of a layer's curves
 
 
-def of_run(run: PublishedRun) -> Page:
+class CourseCard(LayerCard):
+    """A layer over the training; curves are points of a figure, and shares are by checkpoint."""
+
+    overlap: tuple[float | None, ...]
+    settled: tuple[float, ...]
+    median: str | None
+    dead: int
+    overlap_curve: str
+    settled_curve: str
+
+
+class EvolutionPage(Page):
+    """How each layer of a training comes to be what it is."""
+
+    kind: Literal["evolution"] = "evolution"
+    run: RunCard
+    rejects_by_reason: dict[str, int]
+    says: tuple[str, ...]
+    checkpoints: tuple[str, ...]
+    diverged: tuple[str, ...]
+    layers: tuple[CourseCard, ...]
+
+
+@dataclass(frozen=True)
+class FrameCard(Frame):
+    """A channel at one checkpoint."""
+
+    href: str
+    patch: str
+    projection: str
+
+
+class StripCard(Value):
+    """A channel over the training."""
+
+    channel: int
+    settled_since: int | None
+    frames: tuple[FrameCard, ...]
+
+
+class StripsPage(PageOfList):
+    """The strips of some channels of a layer."""
+
+    kind: Literal["strips"] = "strips"
+    run: RunCard
+    layer: LayerCard
+    says: tuple[str, ...]
+    checkpoints: tuple[str, ...]
+    diverged: tuple[str, ...]
+    strips: tuple[StripCard, ...]
+
+
+def of_run(run: PublishedRun) -> EvolutionPage:
     """How each layer comes to be what it is."""
     names = evolution.checkpoints(run)
-    return {
-        "kind": "evolution",
-        "says": [SAYS["evolve"]],
-        "checkpoints": names,
-        "diverged": evolution.diverged(run),
-        "layers": [_course(run, each, names) for each in evolution.courses(run)],
-    }
+    return EvolutionPage(
+        title=run.run,
+        run=parts.of_run(run),
+        rejects_by_reason=dict(run.rejects_by_reason),
+        says=(SAYS["evolve"],),
+        checkpoints=names,
+        diverged=evolution.diverged(run),
+        layers=tuple(_course(run, each, names) for each in evolution.courses(run)),
+    )
 
 
-def layer(atlas: Atlas, run_id: str, name: str, start: int) -> Page:
+def layer(atlas: Atlas, run_id: str, name: str, start: int) -> StripsPage:
     """The strips of some channels of a layer."""
     run = atlas.run(run_id)
     every = evolution.strips(run, name)
     start = parts.begun(start, len(every), SHOWN)
     shown = every[start : start + SHOWN]
-    return {
-        "kind": "strips",
-        "title": f"{name} of {run.run} over the training",
-        "run": parts.of_run(run),
-        "layer": parts.of_layer(run, run.layer(name)),
-        "says": [SAYS["evolve"], SAYS["projection"]],
-        "checkpoints": evolution.checkpoints(run),
-        "diverged": evolution.diverged(run),
-        "strips": [_strip(run, each) for each in shown],
-        "total": len(every),
-        "first": start + 1,
-        "last": start + len(shown),
-        "previous": links.strips(run, name, max(0, start - SHOWN)) if start else None,
-        "next": links.strips(run, name, start + SHOWN) if start + SHOWN < len(every) else None,
-    }
+    return StripsPage(
+        title=f"{name} of {run.run} over the training",
+        run=parts.of_run(run),
+        layer=parts.of_layer(run, run.layer(name)),
+        says=(SAYS["evolve"], SAYS["projection"]),
+        checkpoints=evolution.checkpoints(run),
+        diverged=evolution.diverged(run),
+        strips=tuple(_strip(run, each) for each in shown),
+        total=len(every),
+        first=start + 1,
+        last=start + len(shown),
+        previous=links.strips(run, name, max(0, start - SHOWN)) if start else None,
+        next=links.strips(run, name, start + SHOWN) if start + SHOWN < len(every) else None,
+    )
 
 
-def _course(found: PublishedRun, course: Course, names: Sequence[str]) -> dict[str, Any]:
-    return parts.of_layer(found, course.layer) | {
-        "overlap": course.overlap,
-        "settled": course.settled,
-        "median": names[course.median] if course.median is not None else None,
-        "dead": course.dead,
-        "overlap_curve": _curve(course.overlap),
-        "settled_curve": _curve(course.settled),
-    }
+def _course(found: PublishedRun, course: Course, names: Sequence[str]) -> CourseCard:
+    return CourseCard(
+        **vars(parts.of_layer(found, course.layer)),
+        overlap=course.overlap,
+        settled=course.settled,
+        median=names[course.median] if course.median is not None else None,
+        dead=course.dead,
+        overlap_curve=_curve(course.overlap),
+        settled_curve=_curve(course.settled),
+    )
 
 
-def _strip(found: PublishedRun, strip: Strip) -> dict[str, Any]:
-    frames = [
-        asdict(frame)
-        | {
-            "href": links.row(found, frame.number),
-            "patch": links.picture(found, frame.number, "patch"),
-            "projection": links.picture(found, frame.number, "projection"),
-        }
-        for frame in strip.frames
-    ]
-    return {"channel": strip.channel, "settled_since": strip.settled_since, "frames": frames}
+def _strip(found: PublishedRun, strip: Strip) -> StripCard:
+    frames = tuple(_frame(found, frame) for frame in strip.frames)
+    return StripCard(channel=strip.channel, settled_since=strip.settled_since, frames=frames)
+
+
+def _frame(found: PublishedRun, frame: Frame) -> FrameCard:
+    return FrameCard(
+        **vars(frame),
+        href=links.row(found, frame.number),
+        patch=links.picture(found, frame.number, "patch"),
+        projection=links.picture(found, frame.number, "projection"),
+    )
 
 
 def _curve(shares: Sequence[float | None]) -> str:

@@ -1,137 +1,171 @@
-"""Pages about what instruments found. Takes runs and rows of their tables, gives plain values."""
+"""Pages about what instruments found. Takes a run and its rows, gives the values that pages show and JSON twins send."""
 
-import json
-import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
-
-from matplotlib.colors import to_hex
+from typing import Annotated, Any, Literal
 
 from service.atlas import links
-from service.atlas.atlas import Atlas
-from service.atlas.pages import parts, perturbations, sanity
-from service.atlas.pages.parts import SAYS, Page
+from service.atlas.pages import evolution, parts, perturbations, sanity
+from service.atlas.pages.evolution import EvolutionPage
+from service.atlas.pages.parts import SAYS
+from service.atlas.pages.perturbations import CURVES_SHOWN, Bars, Charts, MovedImage
+from service.atlas.pages.rows import ImageRow, Of, Row, image_row_of, row_of
+from service.atlas.pages.sanity import LayerCurves, UnitTable
+from service.atlas.pages.values import PageOfList, RunCard, Value
 from service.query.catalog import PublishedRun
-from service.query.findings import MAPS, TABLE_OF, Finding, finding, findings
-from workers.pictures import panels
+from service.query.findings import Finding, findings
+from service.query.sanity import METHODS
+from service.query.sanity_units import units
+from workers.errors import QueryError, nearest
+from workers.store.tables.filters import FILTERS
+from workers.store.tables.invert import INVERSIONS
+from workers.store.tables.occlude import OCCLUSIONS
 
-KINDS = {
-    "occlude": ("occlusions", "occlusion"),
-    "invert": ("inversions", "inversion"),
-    "sanity": ("sanity", "sanity_unit"),
-    "filters": ("filters", "filter"),
-    "evolve": ("evolution", "frame"),
-    "invariance": ("invariance", "moved"),
-    "correspondence": ("correspondence", "part"),
-}
-OF_NO_IMAGE = {
-    "filters": "kernel {channel}",
-    "correspondence": "{part} in {layer}, {kind}",
-    "evolve": "channel {channel} at {checkpoint_name}",
-}  # and what their rows are about
-SHOWN = {"invariance": perturbations.CURVES_SHOWN}
-MOST = 40  # images on a page of the others; filters are small and are all shown
-CURVE = (320.0, 100.0)  # width and height of the figure of an error curve
+MOST = 40  # images on a page
+UNITS_SHOWN = 12  # of a randomisation check
 
 
-def of_run(found: PublishedRun, start: int = 0) -> Page:
+class FoundPage(PageOfList):
     """What a run of an instrument found, some images of it."""
-    rows = findings(found)
-    if found.job == "sanity":
-        return {"kind": KINDS[found.job][0], "says": [SAYS[found.job]], **sanity.of_run(found, rows, start)}
-    groups, size = [rows] if found.job in OF_NO_IMAGE else _by_image(rows), SHOWN.get(found.job, MOST)
-    start = parts.begun(start, len(groups), size)
-    shown = groups[start : start + size]
-    page = {
-        "kind": KINDS[found.job][0],
-        "says": [SAYS[found.job]],
-        "total": len(groups),
+
+    run: RunCard
+    rejects_by_reason: dict[str, int]
+    says: tuple[str, ...]
+
+
+class OcclusionsPage(FoundPage):
+    """Occlusions."""
+
+    kind: Literal["occlusions"] = "occlusions"
+    found: tuple[Annotated[ImageRow, Of(OCCLUSIONS)], ...]
+
+
+class FiltersPage(FoundPage):
+    """All kernels: they are small."""
+
+    kind: Literal["filters"] = "filters"
+    found: tuple[Annotated[Row, Of(FILTERS)], ...]
+
+
+class Restart(Value):
+    """An image's inversions of one restart, by layer."""
+
+    restart: int
+    found: tuple[Annotated[ImageRow, Of(INVERSIONS)] | None, ...]
+
+
+class InvertedImage(Value):
+    """An image's inversions as Figures 6 and 7 of the paper have them: a line per restart, a column per layer."""
+
+    image_id: str
+    href: str
+    original: str | None
+    restarts: tuple[Restart, ...]
+
+
+class InversionsPage(FoundPage):
+    """Inversions by image."""
+
+    kind: Literal["inversions"] = "inversions"
+    layers: tuple[str, ...]
+    images: tuple[InvertedImage, ...]
+
+
+class InvariancePage(FoundPage, Charts):
+    """Curves and pictures of moved images."""
+
+    kind: Literal["invariance"] = "invariance"
+    images: tuple[MovedImage, ...]
+    border: str | None
+
+
+class CorrespondencePage(FoundPage, Bars):
+    """Parts by layer."""
+
+    kind: Literal["correspondence"] = "correspondence"
+
+
+class SanityPage(FoundPage):
+    """The curves of a randomisation check, the top layer first, and some units."""
+
+    kind: Literal["sanity"] = "sanity"
+    layers: tuple[LayerCurves, ...]
+    units: tuple[UnitTable, ...]
+    methods: dict[str, str]
+    cascade: bool
+
+
+def of_run(found: PublishedRun, start: int = 0) -> FoundPage | EvolutionPage:
+    """What a run of an instrument found, some images of it.
+
+    Raises:
+        QueryError: the run is of another kind.
+    """
+    if found.job not in KINDS:
+        raise QueryError(f"run {found.run!r} is of the job {found.job!r}; {nearest(found.job, KINDS)}")
+    return KINDS[found.job](found, start)
+
+
+def _occlusions(run: PublishedRun, start: int) -> OcclusionsPage:
+    groups = _by_image(findings(run))
+    shown, about = _about(run, groups, start, MOST)
+    return OcclusionsPage(**about, found=tuple(image_row_of(each) for group in shown for each in group))
+
+
+def _filters(run: PublishedRun, start: int) -> FiltersPage:
+    rows = findings(run)
+    _, about = _about(run, [rows], start, MOST)
+    return FiltersPage(**about, found=tuple(row_of(each) for each in rows))
+
+
+def _inversions(run: PublishedRun, start: int) -> InversionsPage:
+    rows = findings(run)
+    layers = tuple(dict(sorted({(row.values["layer_index"], row.values["layer"]) for row in rows})).values())
+    shown, about = _about(run, _by_image(rows), start, MOST)
+    return InversionsPage(**about, layers=layers, images=tuple(_inverted(group, layers) for group in shown))
+
+
+def _invariance(run: PublishedRun, start: int) -> InvariancePage:
+    groups, about = _about(run, _by_image(findings(run)), start, CURVES_SHOWN)
+    shown = [row for group in groups for row in group]
+    charts, images = perturbations.charts(shown), perturbations.moved_images(groups)
+    border = shown[0].values["border"] if shown else None
+    return InvariancePage(**about, **vars(charts), images=images, border=border)
+
+
+def _correspondence(run: PublishedRun, start: int) -> CorrespondencePage:
+    rows = findings(run)
+    _, about = _about(run, [rows], start, MOST)
+    return CorrespondencePage(**about, **vars(perturbations.bars(rows)))
+
+
+def _sanity(run: PublishedRun, start: int) -> SanityPage:
+    rows = findings(run)
+    every = units(rows)
+    shown, about = _about(run, every, start, UNITS_SHOWN)
+    return SanityPage(
+        **about,
+        layers=sanity.all_curves(rows),
+        units=tuple(sanity.of_unit(each) for each in shown),
+        methods=dict(METHODS),
+        cascade=any(unit.cascade for unit in every),
+    )
+
+
+def _about(run: PublishedRun, items: Sequence[Any], start: int, size: int) -> tuple[Sequence[Any], dict[str, Any]]:
+    """The items of a page from `start` on, and the fields that all pages of findings have."""
+    start = parts.begun(start, len(items), size)
+    shown = items[start : start + size]
+    return shown, {
+        "title": run.run,
+        "run": parts.of_run(run),
+        "rejects_by_reason": dict(run.rejects_by_reason),
+        "says": (SAYS[run.job],),
+        "total": len(items),
         "first": start + 1,
         "last": start + len(shown),
-        "previous": links.run(found, max(0, start - size)) if start else None,
-        "next": links.run(found, start + size) if start + size < len(groups) else None,
+        "previous": links.run(run, max(0, start - size)) if start else None,
+        "next": links.run(run, start + size) if start + size < len(items) else None,
     }
-    if found.job == "invert":
-        layers = list(dict(sorted({(row.values["layer_index"], row.values["layer"]) for row in rows})).values())
-        return page | {"layers": layers, "images": [_inversions(group, layers) for group in shown]}
-    if found.job == "invariance":
-        return page | perturbations.invariance(shown)
-    if found.job == "correspondence":
-        return page | perturbations.correspondence(rows)
-    return page | {"found": [of_finding(each) for group in shown for each in group]}
-
-
-def of_row(atlas: Atlas, run_id: str, number: int) -> Page:
-    """One row: an occlusion with its maps, an inversion with its curve, a kernel; a random network's with all of its unit."""
-    run = atlas.run(run_id)
-    row, last = finding(run, number), sum(part.rows for part in run.tables[TABLE_OF[run.job].name]) - 1
-    page = {
-        "kind": KINDS[run.job][1],
-        "title": _title(row),
-        "run": parts.of_run(run),
-        "says": [SAYS[run.job]],
-        "found": of_finding(row),
-        "number": number,
-        "previous": links.row(run, number - 1) if number else None,
-        "next": links.row(run, number + 1) if number < last else None,
-    }
-    return page | _MORE[run.job](atlas, row)
-
-
-def _title(row: Finding) -> str:
-    """What a row is about."""
-    if row.run.job in OF_NO_IMAGE:
-        return OF_NO_IMAGE[row.run.job].format(**row.values)
-    return str(row.values["image_id"])
-
-
-def _occlusion(atlas: Atlas, row: Finding) -> dict[str, Any]:
-    """Its maps as pictures, where they lie on the input, the colours of classes, and the same channel in scans."""
-    values, run = row.values, row.run
-    classes = [each["class_index"] for each in values["classes"]]
-    names = {each["class_index"]: each["class_name"] or f"class {each['class_index']}" for each in values["classes"]}
-    legend = [{"name": names[each], "colour": to_hex(colour)} for each, colour in panels.class_colours(classes).items()]
-    if len(classes) > len(legend):
-        legend.append({"name": f"{len(classes) - len(legend)} others", "colour": to_hex(panels.OTHER_CLASS)})
-    scans = [
-        each for each in parts.scans_beside(atlas, run) if any(layer.name == values["layer"] for layer in each.layers)
-    ]
-    return {
-        "maps": {name: links.picture(run, row.number, name) for name in MAPS if values[name]},
-        "side": run.input_height,
-        "first": (values["size"] - values["stride"]) / 2,
-        "at": [values["rows"] // 2, values["cols"] // 2],
-        "legend": legend,
-        "scans": [
-            {"run": each.run, "href": links.channel(each, values["layer"], values["channel"])}
-            for each in scans
-            if each.model == run.model
-        ],
-    }
-
-
-def _inversion(_: Atlas, row: Finding) -> dict[str, Any]:
-    return {"settings": json.loads(row.values["settings"]), "curve": _curve(row.values["error_curve"])}
-
-
-_MORE: Mapping[str, Callable[[Atlas, Finding], dict[str, Any]]] = {
-    "occlude": _occlusion,
-    "invert": _inversion,
-    "sanity": lambda _, row: sanity.of_row(findings(row.run), row.number),
-    "filters": lambda _, __: {},
-    "evolve": lambda _, row: {"strip": links.strips(row.run, row.values["layer"], row.values["channel"])},
-    "invariance": lambda _, row: perturbations.moved(row),
-    "correspondence": lambda _, row: perturbations.part(row),
-}
-
-
-def of_finding(row: Finding) -> dict[str, Any]:
-    """A row's columns, and where its pictures and its own page are."""
-    pictures = {name: links.picture(row.run, row.number, name) for name in row.pictures}
-    found = {**row.values, "pictures": pictures, "href": links.row(row.run, row.number)}
-    if "image_id" in found:
-        found["image_href"] = links.image(row.run, found["image_id"])
-    return found
 
 
 def _by_image(rows: Sequence[Finding]) -> list[list[Finding]]:
@@ -141,25 +175,30 @@ def _by_image(rows: Sequence[Finding]) -> list[list[Finding]]:
     return list(groups.values())
 
 
-def _inversions(rows: Sequence[Finding], layers: Sequence[str]) -> dict[str, Any]:
-    """An image's inversions as the paper's Figures 6 and 7 have them: a line per restart, a column per layer."""
-    lines: dict[int, list[dict[str, Any] | None]] = {}
+def _inverted(rows: Sequence[Finding], layers: Sequence[str]) -> InvertedImage:
+    lines: dict[int, list[ImageRow | None]] = {}
     for row in rows:
         line = lines.setdefault(row.values["restart"], [None] * len(layers))
-        line[layers.index(row.values["layer"])] = of_finding(row)
-    first = of_finding(rows[0])
-    return {
-        "image_id": first["image_id"],
-        "href": first["image_href"],
-        "original": first["pictures"].get("original"),
-        "restarts": [{"restart": restart, "found": line} for restart, line in sorted(lines.items())],
-    }
+        line[layers.index(row.values["layer"])] = image_row_of(row)
+    first = image_row_of(rows[0])
+    return InvertedImage(
+        image_id=rows[0].values["image_id"],
+        href=first.image_href,
+        original=first.pictures.get("original"),
+        restarts=tuple(Restart(restart=number, found=tuple(line)) for number, line in sorted(lines.items())),
+    )
 
 
-def _curve(errors: Sequence[float | None] | None) -> str:
-    """An error curve as the points of a figure; heights are on a logarithmic scale from 1e-4 to 10."""
-    width, height = CURVE
-    known = [(n, error) for n, error in enumerate(errors or ()) if error is not None and error > 0]
-    last = max(1, len(errors or ()) - 1)
-    points = [(n / last * width, height * (1 - min(1.0, max(0.0, (math.log10(error) + 4) / 5)))) for n, error in known]
-    return " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+def _evolution(run: PublishedRun, _: int) -> EvolutionPage:
+    return evolution.of_run(run)
+
+
+KINDS: Mapping[str, Callable[[PublishedRun, int], FoundPage | EvolutionPage]] = {
+    "occlude": _occlusions,
+    "invert": _inversions,
+    "sanity": _sanity,
+    "filters": _filters,
+    "evolve": _evolution,
+    "invariance": _invariance,
+    "correspondence": _correspondence,
+}

@@ -1,16 +1,15 @@
-"""What pages have in common. Takes runs, layers and rows, gives them as plain values with their links."""
+"""What pages have in common. Takes runs, layers and rows, gives them as values with their links."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from collections.abc import Iterator
 from typing import Any
 
 from service.atlas import links
 from service.atlas.atlas import Atlas
-from service.query.catalog import Layer, PublishedRun
+from service.atlas.pages.values import CellCard, ChannelCard, LayerCard, LayerState, RunCard
+from service.query.catalog import PublishedRun
 from service.query.layers import Channel
 from service.query.scans import Top
-
-Page = Mapping[str, Any]
+from workers.store.manifest import Layer
 
 SAYS = {
     "patch": "A patch is the part of an image that a unit can see at all; most of its sensitivity lies in the middle.",
@@ -30,22 +29,22 @@ def begun(start: int, count: int, size: int) -> int:
     return min(start, max(0, count - 1) // size * size)
 
 
-def of_run(found: PublishedRun) -> dict[str, Any]:
+def of_run(found: PublishedRun) -> RunCard:
     """A run."""
-    return {
-        "run": found.run,
-        "job": found.job,
-        "created": found.created,
-        "model": found.model,
-        "corpus": found.corpus,
-        "images": found.images,
-        "rejects": found.rejects,
-        "input": [found.input_height, found.input_width],
-        "spec": found.spec,
-        "channels": sum(each.channels for each in found.layers),
-        "layers": len(found.layers),
-        "href": links.run(found),
-    }
+    return RunCard(
+        run=found.run,
+        job=found.job,
+        created=found.created,
+        model=found.model,
+        corpus=found.corpus,
+        images=found.images,
+        rejects=found.rejects,
+        input=(found.input_height, found.input_width),
+        spec=dict(found.spec),
+        channels=sum(each.channels for each in found.layers),
+        layers=len(found.layers),
+        href=links.run(found),
+    )
 
 
 def scans_beside(atlas: Atlas, found: PublishedRun) -> Iterator[PublishedRun]:
@@ -58,39 +57,52 @@ def scans_beside(atlas: Atlas, found: PublishedRun) -> Iterator[PublishedRun]:
 def checks_of(atlas: Atlas, scan: PublishedRun, layer: str) -> Iterator[PublishedRun]:
     """The randomisation checks of a scan that looked at a layer, the newest first."""
     for each in atlas.runs():
-        if each.spec.get("sanity", {}).get("from_run") == scan.run and any(
-            about.name == layer for about in each.layers
-        ):
+        sanity = each.asked.sanity
+        if sanity and sanity.from_run == scan.run and any(about.name == layer for about in each.layers):
             yield each
 
 
-def of_layer(found: PublishedRun, about: Layer) -> dict[str, Any]:
-    """A layer; `field_share` is the side of its receptive field against the input's, at most 1."""
-    share = min(1.0, max(about.field_height / found.input_height, about.field_width / found.input_width))
-    return asdict(about) | {"field_share": share, "href": links.layer(found, about.name)}
+def of_layer(found: PublishedRun, about: Layer) -> LayerCard:
+    """A layer."""
+    return LayerCard(**_layer(found, about))
 
 
-def of_state(atlas: Atlas, found: PublishedRun, about: Layer) -> dict[str, Any]:
+def of_state(atlas: Atlas, found: PublishedRun, about: Layer) -> LayerState:
+    """A layer, and how many of its channels are dead."""
+    return LayerState(**_layer(found, about), **_state(atlas, found, about))
+
+
+def _state(atlas: Atlas, found: PublishedRun, about: Layer) -> dict[str, Any]:
     """How many of a layer's channels are dead."""
     dead = atlas.dead(found)[about.name]
     return {"dead": dead, "dead_share": dead / about.channels}
 
 
-def of_channel(found: PublishedRun, about: Layer, each: Channel, show: str = "patch") -> dict[str, Any]:
+def _layer(found: PublishedRun, about: Layer) -> dict[str, Any]:
+    share = min(1.0, max(about.field_height / found.input_height, about.field_width / found.input_width))
+    return {**vars(about), "field_share": share, "href": links.layer(found, about.name)}
+
+
+def of_channel(found: PublishedRun, about: Layer, each: Channel, show: str = "patch") -> ChannelCard:
     """A channel on a wall."""
     href = links.channel(found, about.name, each.channel)
-    return vars(each) | {"href": href, "picture": links.wall(found, about, each.channel, show)}
+    return ChannelCard(**vars(each), href=href, picture=links.wall(found, about, each.channel, show))
 
 
-def of_cell(found: PublishedRun, about: Layer, row: Top) -> dict[str, Any]:
+def of_cell(found: PublishedRun, about: Layer, row: Top) -> CellCard:
     """One of a channel's strongest images: its patch and its projection."""
+    return CellCard(**cell_fields(found, about, row))
+
+
+def cell_fields(found: PublishedRun, about: Layer, row: Top) -> dict[str, Any]:
+    """The fields of a `CellCard`."""
     return {
         "rank": row.rank,
         "score": row.score,
         "image_id": row.image_id,
         "label": row.label,
-        "location": [row.y, row.x],
-        "source_box": [row.source_top, row.source_left, row.source_bottom, row.source_right],
+        "location": (row.y, row.x),
+        "source_box": (row.source_top, row.source_left, row.source_bottom, row.source_right),
         "href": links.image(found, row.image_id),
         "patch": links.cell(found, about, row.channel, row.rank, "patch"),
         "projection": links.cell(found, about, row.channel, row.rank, "projection"),

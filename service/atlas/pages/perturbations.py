@@ -1,27 +1,128 @@
-"""Pages about perturbed images. Takes runs and rows of their tables, gives plain values with curves as points."""
+"""Pages about perturbed images. Takes runs and rows of their tables, gives values with curves as points."""
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 from service.atlas import links
+from service.atlas.pages.rows import Columns, Of
+from service.atlas.pages.values import Value
 from service.query.findings import Finding, findings
 from service.query.perturbations import BARS, COLOURS, ORDER, TITLES
+from workers.store.tables.correspondence import CORRESPONDENCE
 
 CURVES_SHOWN = 8  # images whose curves stand in one chart
 CHART = (240.0, 110.0)  # width and height of a chart
 PROBABILITY = "probability"
 
 
-def charts(rows: Sequence[Finding]) -> dict[str, Any]:
+class Curve(Value):
+    """A curve, as points of a chart."""
+
+    colour: str
+    points: str
+
+
+class ChartLine(Value):
+    """A line of charts to one scale, from 0 to `top`: by transform the curves of some images."""
+
+    title: str
+    top: float
+    charts: tuple[tuple[Curve, ...], ...]
+
+
+class Charts(Value):
+    """Curves of some images: by transform the ends of its amounts, and lines of charts."""
+
+    transforms: tuple[str, ...]
+    ranges: tuple[tuple[float, float], ...]
+    lines: tuple[ChartLine, ...]
+
+
+class MovedPicture(Value):
+    """An image, moved by an amount."""
+
+    amount: float
+    href: str
+    picture: str
+
+
+class MovedImage(Value):
+    """An image, the colour of its curves, and its pictures by transform."""
+
+    image_id: str
+    href: str
+    colour: str
+    class_name: str
+    target: str | None
+    pictures: tuple[tuple[MovedPicture, ...], ...]
+
+
+class Amount(Value):
+    """An amount, and the row about it."""
+
+    amount: float
+    href: str
+
+
+class BarRow(Columns):
+    """A part with a kind in a layer as a bar: its width and the ends of its error as shares of the longest bar."""
+
+    href: str
+    colour: str
+    width: float
+    error: float
+    ends: tuple[float, float]
+
+
+class PartBars(Value):
+    """The bars of a part."""
+
+    part: str
+    bars: tuple[Annotated[BarRow, Of(CORRESPONDENCE)], ...]
+
+
+class LayerBars(Value):
+    """The parts of a layer."""
+
+    layer: str
+    parts: tuple[PartBars, ...]
+
+
+class KindOfBar(Value):
+    """What a colour means."""
+
+    kind: str
+    colour: str
+    says: str
+
+
+class Hidden(Value):
+    """What was hidden as a part."""
+
+    part: str
+    kind: str
+    picture: str
+
+
+class Bars(Value):
+    """For each layer its parts, with a bar for each kind; `top` is what the longest stands for."""
+
+    legend: tuple[KindOfBar, ...]
+    top: float
+    layers: tuple[LayerBars, ...]
+    hidden: tuple[Hidden, ...]
+    left_out: tuple[str, ...]
+
+
+def charts(rows: Sequence[Finding]) -> Charts:
     """Curves of some images: a line of charts for each layer, with the layers to one scale, and one for the class.
 
     A chart has a curve for each image, as points of a figure; heights go from 0 to the line's `top`.
     """
     if not rows:  # all images were rejects
-        return {"transforms": [], "ranges": [], "lines": []}
+        return Charts(transforms=(), ranges=(), lines=())
     values = [row.values for row in rows]
-    images = list(dict.fromkeys(each["image_id"] for each in values))
     layers = dict(sorted({(each["layer_index"], each["layer"]) for each in values}))
     transforms = sorted({each["transform"] for each in values}, key=ORDER.index)
     top = math.ceil(2 * max(each["relative_distance"] or 0.0 for each in values)) / 2 or 1.0
@@ -29,30 +130,34 @@ def charts(rows: Sequence[Finding]) -> dict[str, Any]:
         (f"{name}: relative distance of features", index, "relative_distance", top) for index, name in layers.items()
     ]
     lines = [*named, ("probability of the class", min(layers), PROBABILITY, 1.0)]
-    return {
-        "transforms": [TITLES[each] for each in transforms],
-        "ranges": [_ends([each["amount"] for each in values if each["transform"] == name]) for name in transforms],
-        "lines": [
-            {
-                "title": title,
-                "top": highest,
-                "charts": [
-                    [_curve(n, _chosen(values, image, layer, each), column, highest) for n, image in enumerate(images)]
-                    for each in transforms
-                ],
-            }
+    return Charts(
+        transforms=tuple(TITLES[each] for each in transforms),
+        ranges=tuple(_ends([each["amount"] for each in values if each["transform"] == name]) for name in transforms),
+        lines=tuple(
+            ChartLine(
+                title=title,
+                top=highest,
+                charts=tuple(_chart(values, layer, each, column, highest) for each in transforms),
+            )
             for title, layer, column, highest in lines
-        ],
-    }
+        ),
+    )
 
 
-def _curve(number: int, values: Sequence[Mapping[str, Any]], column: str, top: float) -> dict[str, str]:
+def _chart(
+    values: Sequence[Mapping[str, Any]], layer: int, transform: str, column: str, top: float
+) -> tuple[Curve, ...]:
+    images = dict.fromkeys(each["image_id"] for each in values)
+    return tuple(_curve(n, _chosen(values, image, layer, transform), column, top) for n, image in enumerate(images))
+
+
+def _curve(number: int, values: Sequence[Mapping[str, Any]], column: str, top: float) -> Curve:
     """One image's curve as the points of a chart, from the least amount on the left to the largest."""
     width, height = CHART
     low, high = _ends([each["amount"] for each in values])
     known = [(each["amount"], each[column]) for each in values if each[column] is not None]
     points = [((x - low) / (high - low) * width, height * (1 - min(1.0, y / top))) for x, y in known]
-    return {"colour": colour(number), "points": " ".join(f"{x:.1f},{y:.1f}" for x, y in points)}
+    return Curve(colour=colour(number), points=" ".join(f"{x:.1f},{y:.1f}" for x, y in points))
 
 
 def colour(number: int) -> str:
@@ -60,105 +165,104 @@ def colour(number: int) -> str:
     return COLOURS[number % len(COLOURS)]
 
 
-def invariance(groups: Sequence[Sequence[Finding]]) -> dict[str, Any]:
-    """What a page of a run of invariance shows of some images."""
-    rows = [row for group in groups for row in group]
-    images = [_image(number, group) for number, group in enumerate(groups)]
-    return {**charts(rows), "images": images, "border": rows[0].values["border"] if rows else None}
+def moved_images(groups: Sequence[Sequence[Finding]]) -> tuple[MovedImage, ...]:
+    """Some images of a run of invariance."""
+    return tuple(_image(number, group) for number, group in enumerate(groups))
 
 
-def moved(row: Finding) -> dict[str, Any]:
-    """One row: the curves of its image, and where the row is on them."""
-    values, run = row.values, row.run
-    group = [each for each in findings(run) if each.values["image_index"] == values["image_index"]]
-    mine = [each for each in group if each.values["transform"] == values["transform"]]
-    low, high = _ends([each.values["amount"] for each in mine])
-    amounts = [each for each in mine if each.values["layer"] == values["layer"]]
-    return {
-        **charts(mine),
-        "at": (values["amount"] - low) / (high - low) * CHART[0],
-        "what": TITLES[values["transform"]],
-        "amounts": [{"amount": each.values["amount"], "href": links.row(run, each.number)} for each in amounts],
-    }
+def same_transform(row: Finding) -> list[Finding]:
+    """The rows of a row's image and transform."""
+    key = (row.values["image_index"], row.values["transform"])
+    return [each for each in findings(row.run) if (each.values["image_index"], each.values["transform"]) == key]
 
 
-def correspondence(rows: Sequence[Finding]) -> dict[str, Any]:
-    """A run of correspondence: for each layer its parts with a bar for each kind, and pictures of what was hidden."""
+def place(row: Finding, rows: Sequence[Finding]) -> float:
+    """Where a row is on the curves of the rows of its image and transform."""
+    low, high = _ends([each.values["amount"] for each in rows])
+    return float((row.values["amount"] - low) / (high - low) * CHART[0])
+
+
+def amounts(row: Finding, rows: Sequence[Finding]) -> tuple[Amount, ...]:
+    """The amounts of a row's layer among such rows."""
+    return tuple(
+        Amount(amount=each.values["amount"], href=links.row(each.run, each.number))
+        for each in rows
+        if each.values["layer"] == row.values["layer"]
+    )
+
+
+def bars(rows: Sequence[Finding]) -> Bars:
+    """Rows of correspondence: for each layer its parts with a bar for each kind, and pictures of what was hidden."""
     top = max((_reach(row.values) for row in rows), default=0.0) or 1.0
     layers = dict(sorted({(row.values["layer_index"], row.values["layer"]) for row in rows}))
-    return {
-        "legend": [{"kind": kind, "colour": told[0], "says": told[1]} for kind, told in BARS.items()],
-        "top": top,
-        "layers": [
-            {"layer": name, "parts": _parts([row for row in rows if row.values["layer_index"] == index], top)}
+    left_out = {f"{row.values['part']}: {row.values['why_left_out']}" for row in rows if row.values["left_out"]}
+    return Bars(
+        legend=tuple(KindOfBar(kind=kind, colour=colour, says=says) for kind, (colour, says, _) in BARS.items()),
+        top=top,
+        layers=tuple(
+            LayerBars(layer=name, parts=_parts([row for row in rows if row.values["layer_index"] == index], top))
             for index, name in layers.items()
-        ],
-        "hidden": [_hidden(row) for row in rows if "picture" in row.pictures],
-        "left_out": sorted(
-            {f"{row.values['part']}: {row.values['why_left_out']}" for row in rows if row.values["left_out"]}
         ),
-    }
+        hidden=tuple(_hidden(row) for row in rows if "picture" in row.pictures),
+        left_out=tuple(sorted(left_out)),
+    )
 
 
-def part(row: Finding) -> dict[str, Any]:
-    """One row: the part in its layer, beside the random places."""
-    beside = [
-        each for each in findings(row.run)
-        if (each.values["layer_index"], each.values["part"]) == (row.values["layer_index"], row.values["part"])
-    ]  # fmt: skip
-    return correspondence(beside)
+def same_part(row: Finding) -> list[Finding]:
+    """The rows of a row's part in its layer: beside it those of random places."""
+    key = (row.values["layer_index"], row.values["part"])
+    return [each for each in findings(row.run) if (each.values["layer_index"], each.values["part"]) == key]
 
 
-def _parts(rows: Sequence[Finding], top: float) -> list[dict[str, Any]]:
-    """The parts of a layer, each with its bars: widths and the ends of their error as shares of the longest."""
+def _parts(rows: Sequence[Finding], top: float) -> tuple[PartBars, ...]:
+    """The parts of a layer, each with its bars."""
     found = []
     for name in sorted({row.values["part"] for row in rows}):
         mine = {row.values["kind"]: row for row in rows if row.values["part"] == name}
-        bars = [_bar(mine[kind], top) for kind in BARS if kind in mine]
-        found.append({"part": name, "bars": bars})
-    return found
+        found.append(PartBars(part=name, bars=tuple(_bar(mine[kind], top) for kind in BARS if kind in mine)))
+    return tuple(found)
 
 
-def _bar(row: Finding, top: float) -> dict[str, Any]:
+def _bar(row: Finding, top: float) -> BarRow:
     values = row.values
     delta, error = values["delta"] or 0.0, values[BARS[values["kind"]][2]] or 0.0
-    ends = [max(0.0, delta - error) / top, (delta + error) / top]
-    return {**values, "href": links.row(row.run, row.number), "colour": BARS[values["kind"]][0],
-            "width": delta / top, "error": error, "ends": ends}  # fmt: skip
+    return BarRow(
+        **values,
+        href=links.row(row.run, row.number),
+        colour=BARS[values["kind"]][0],
+        width=delta / top,
+        error=error,
+        ends=(max(0.0, delta - error) / top, (delta + error) / top),
+    )
 
 
 def _reach(values: Mapping[str, Any]) -> float:
     return (values["delta"] or 0.0) + (values[BARS[values["kind"]][2]] or 0.0)
 
 
-def _hidden(row: Finding) -> dict[str, Any]:
+def _hidden(row: Finding) -> Hidden:
     picture = links.picture(row.run, row.number, "picture")
-    return {"part": row.values["part"], "kind": row.values["kind"], "picture": picture}
+    return Hidden(part=row.values["part"], kind=row.values["kind"], picture=picture)
 
 
-def _image(number: int, group: Sequence[Finding]) -> dict[str, Any]:
+def _image(number: int, group: Sequence[Finding]) -> MovedImage:
     """An image, the colour of its curves, and its pictures by transform."""
     first = group[0].values
+    transforms = sorted({row.values["transform"] for row in group}, key=ORDER.index)
     shown = [row for row in group if "picture" in row.pictures]
-    return {
-        "image_id": first["image_id"],
-        "href": links.image(group[0].run, first["image_id"]),
-        "colour": colour(number),
-        "class_name": first["class_name"] or f"class {first['class_index']}",
-        "target": first["target"],
-        "pictures": [
-            [_picture(row) for row in shown if row.values["transform"] == each]
-            for each in sorted({row.values["transform"] for row in group}, key=ORDER.index)
-        ],
-    }
+    return MovedImage(
+        image_id=first["image_id"],
+        href=links.image(group[0].run, first["image_id"]),
+        colour=colour(number),
+        class_name=first["class_name"] or f"class {first['class_index']}",
+        target=first["target"],
+        pictures=tuple(tuple(_picture(row) for row in shown if row.values["transform"] == each) for each in transforms),
+    )
 
 
-def _picture(row: Finding) -> dict[str, Any]:
-    return {
-        "amount": row.values["amount"],
-        "href": links.row(row.run, row.number),
-        "picture": links.picture(row.run, row.number, "picture"),
-    }
+def _picture(row: Finding) -> MovedPicture:
+    picture = links.picture(row.run, row.number, "picture")
+    return MovedPicture(amount=row.values["amount"], href=links.row(row.run, row.number), picture=picture)
 
 
 def _chosen(values: Sequence[Mapping[str, Any]], image: str, layer: int, transform: str) -> list[Mapping[str, Any]]:

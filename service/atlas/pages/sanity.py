@@ -1,60 +1,88 @@
-"""Pages about the randomisation check. Takes rows of its table, gives plain values: curves as figures, units stage by stage."""
+"""Pages about the randomisation check. Takes rows of its table, gives curves as figures and units stage by stage."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from service.atlas import links
-from service.atlas.pages.parts import begun
-from service.query.catalog import PublishedRun
+from service.atlas.pages.values import Value
 from service.query.findings import Finding
 from service.query.sanity import METHODS, METRICS, Curves, Point, curves
-from service.query.sanity_units import Unit, alike, units
+from service.query.sanity_units import Unit, alike
 
-SHOWN = 12  # units on a page
 WIDTH, HEIGHT = 320.0, 100.0  # of the figure of some curves
 LABEL = 15  # letters of a stage's name below a figure
 LOWEST = -1.0  # of any similarity
 GRID = 0.25
 
 
-def of_run(found: PublishedRun, rows: Sequence[Finding], start: int) -> dict[str, Any]:
-    """The curves of each layer, the top one first, and some units."""
-    every = units(rows)
-    start = begun(start, len(every), SHOWN)
-    shown = every[start : start + SHOWN]
-    return {
-        "total": len(every),
-        "first": start + 1,
-        "last": start + len(shown),
-        "previous": links.run(found, max(0, start - SHOWN)) if start else None,
-        "next": links.run(found, start + SHOWN) if start + SHOWN < len(every) else None,
-        "layers": all_curves(rows),
-        "units": [of_unit(each) for each in shown],
-        "methods": METHODS,
-        "cascade": any(unit.cascade for unit in every),
-    }
+class Tick(Value):
+    """A value on an axis, and its height in the figure."""
+
+    value: float
+    y: float
 
 
-def all_curves(rows: Sequence[Finding]) -> list[dict[str, Any]]:
+class Figure(Value):
+    """Curves of one mode and metric: by method lines, bands and floors as points and heights, and the values themselves."""
+
+    mode: str
+    metric: str
+    ticks: tuple[Tick, ...]
+    at: tuple[float, ...]
+    lines: dict[str, str]
+    bands: dict[str, str]
+    floors: dict[str, float]
+    values: dict[str, tuple[float | None, ...]]
+    floor_values: dict[str, float | None]
+
+
+class LayerCurves(Value):
+    """A layer's curves; `labels` are its stages, cut to fit, and `tall` is the height that they leave for a figure."""
+
+    name: str
+    stages: tuple[str, ...]
+    labels: tuple[str, ...]
+    units: int
+    seeds: tuple[int, ...]
+    blank: int
+    tall: int
+    figures: tuple[Figure, ...]
+
+
+class StageCell(Value):
+    """A projection of a unit at a stage, and how alike it and the trained network's are."""
+
+    status: str
+    rank_correlation: float | None
+    ssim: float | None
+    says: str
+    picture: str | None
+
+
+class UnitTable(Value):
+    """A unit: by method its projections, one for each stage."""
+
+    title: str
+    href: str
+    image_href: str
+    patch: str | None
+    stages: tuple[str, ...]
+    lines: dict[str, tuple[StageCell | None, ...]]
+
+
+def all_curves(rows: Sequence[Finding]) -> tuple[LayerCurves, ...]:
     """The curves of each layer, the top one first."""
-    return [of_curves(each) for each in reversed(curves(row.values for row in rows))]
+    return tuple(of_curves(each) for each in reversed(curves(row.values for row in rows)))
 
 
-def of_row(rows: Sequence[Finding], number: int) -> dict[str, Any]:
-    """The unit that a row belongs to, its curves, and its neighbours."""
-    every = units(rows)
-    at = next(n for n, unit in enumerate(every) if any(row.number == number for row in unit.every))
-    unit, run = every[at], rows[0].run
+def unit_of_row(every: Sequence[Unit], number: int) -> int:
+    """Which unit a row belongs to."""
+    return next(n for n, unit in enumerate(every) if any(row.number == number for row in unit.every))
+
+
+def curves_of_unit(unit: Unit) -> LayerCurves:
+    """The curves of one unit."""
     [about] = curves(row.values for row in unit.every)
-    return {
-        "title": unit.title,
-        "unit": of_unit(unit),
-        "layers": [of_curves(about)],
-        "rows": [row.values for row in unit.every],
-        "methods": METHODS,
-        "previous": links.row(run, every[at - 1].every[0].number) if at else None,
-        "next": links.row(run, every[at + 1].every[0].number) if at + 1 < len(every) else None,
-    }
+    return of_curves(about)
 
 
 def linked(row: Finding, column: str) -> str:
@@ -62,51 +90,51 @@ def linked(row: Finding, column: str) -> str:
     return links.picture(row.run, row.number, column)
 
 
-def of_unit(unit: Unit, picture: Callable[[Finding, str], str] = linked) -> dict[str, Any]:
+def of_unit(unit: Unit, picture: Callable[[Finding, str], str] = linked) -> UnitTable:
     """A unit as a table: a line per method, a cell per stage. `picture` gives what stands for a row's picture."""
     patch, run = unit.patch, unit.every[0].run
-    return {
-        "title": unit.title,
-        "href": links.row(run, unit.every[0].number),
-        "image_href": links.image(run, unit.first["image_id"]),
-        "patch": picture(patch, "patch") if patch else None,
-        "stages": ["trained", *unit.stages],
-        "lines": {method: [_cell(row, picture) for row in cells] for method, cells in unit.lines.items()},
-    }
+    return UnitTable(
+        title=unit.title,
+        href=links.row(run, unit.every[0].number),
+        image_href=links.image(run, unit.first["image_id"]),
+        patch=picture(patch, "patch") if patch else None,
+        stages=("trained", *unit.stages),
+        lines={method: tuple(_cell(row, picture) for row in cells) for method, cells in unit.lines.items()},
+    )
 
 
-def of_curves(about: Curves) -> dict[str, Any]:
+def of_curves(about: Curves) -> LayerCurves:
     """A layer's curves as points of figures: one for each mode and metric."""
-    return {
-        "name": about.layer,
-        "stages": ["trained", *about.stages],
-        "labels": ["trained", *(name if len(name) <= LABEL else f"…{name[1 - LABEL :]}" for name in about.stages)],
-        "units": about.units,
-        "seeds": list(about.seeds),
-        "blank": about.blank,
-        "tall": round(130 + 3.6 * min(LABEL, max(map(len, ["trained", *about.stages])))),
-        "figures": [_figure(about, mode, metric) for mode in about.modes for metric in METRICS],
-    }
+    return LayerCurves(
+        name=about.layer,
+        stages=("trained", *about.stages),
+        labels=("trained", *(name if len(name) <= LABEL else f"…{name[1 - LABEL :]}" for name in about.stages)),
+        units=about.units,
+        seeds=about.seeds,
+        blank=about.blank,
+        tall=round(130 + 3.6 * min(LABEL, max(map(len, ["trained", *about.stages])))),
+        figures=tuple(_figure(about, mode, metric) for mode in about.modes for metric in METRICS),
+    )
 
 
-def _figure(about: Curves, mode: str, metric: str) -> dict[str, Any]:
+def _figure(about: Curves, mode: str, metric: str) -> Figure:
     by_method = {method: about.points[metric, mode, method] for method in METHODS}
     floors = {method: about.floors[metric, method].median for method in METHODS}
     lows = [p.low for points in by_method.values() for p in points if p.low is not None]
     lowest = max(LOWEST, GRID * (min([0.0, *lows, *(f for f in floors.values() if f is not None)]) // GRID))
     high = {name: (1 - value) / (1 - lowest) * HEIGHT for name, value in floors.items() if value is not None}
     ticks = [1 - 0.5 * n for n in range(int((1 - lowest) / 0.5) + 1)]
-    return {
-        "mode": mode,
-        "metric": METRICS[metric],
-        "ticks": [{"value": tick, "y": round((1 - tick) / (1 - lowest) * HEIGHT, 1)} for tick in ticks],
-        "at": [round(x, 1) for x in _at(len(about.stages) + 1)],
-        "lines": {method: _line(points, lowest) for method, points in by_method.items()},
-        "bands": {method: _band(points, lowest) for method, points in by_method.items()},
-        "floors": {method: round(y, 1) for method, y in high.items()},
-        "values": {method: [p.median for p in points] for method, points in by_method.items()},
-        "floor_values": floors,
-    }
+    return Figure(
+        mode=mode,
+        metric=METRICS[metric],
+        ticks=tuple(Tick(value=tick, y=round((1 - tick) / (1 - lowest) * HEIGHT, 1)) for tick in ticks),
+        at=tuple(round(x, 1) for x in _at(len(about.stages) + 1)),
+        lines={method: _line(points, lowest) for method, points in by_method.items()},
+        bands={method: _band(points, lowest) for method, points in by_method.items()},
+        floors={method: round(y, 1) for method, y in high.items()},
+        values={method: tuple(p.median for p in points) for method, points in by_method.items()},
+        floor_values=floors,
+    )
 
 
 def _at(count: int) -> list[float]:
@@ -128,9 +156,13 @@ def _points(values: Sequence[float | None], lowest: float) -> str:
     return " ".join(f"{x:.1f},{(1 - max(lowest, v)) / (1 - lowest) * HEIGHT:.1f}" for x, v in pairs if v is not None)
 
 
-def _cell(row: Finding | None, picture: Callable[[Finding, str], str]) -> dict[str, Any] | None:
+def _cell(row: Finding | None, picture: Callable[[Finding, str], str]) -> StageCell | None:
     if row is None:
         return None
-    shown = picture(row, "projection") if "projection" in row.pictures else None
-    told = {name: row.values[name] for name in ("status", "rank_correlation", "ssim")}
-    return told | {"says": alike(row.values), "picture": shown}
+    return StageCell(
+        status=row.values["status"],
+        rank_correlation=row.values["rank_correlation"],
+        ssim=row.values["ssim"],
+        says=alike(row.values),
+        picture=picture(row, "projection") if "projection" in row.pictures else None,
+    )

@@ -1,21 +1,46 @@
-"""Pages about submitted runs. Takes what is known of their attempts, gives plain values."""
+"""Pages about submitted runs. Takes what is known of their attempts, gives the values that pages show and JSON twins send."""
 
-from dataclasses import asdict
-from typing import Any
+from typing import Literal
 
 from service.atlas import links
-from service.atlas.pages.parts import Page
+from service.atlas.pages.values import Page, Value
 from service.control.statuses import RunState, Status
 from service.control.watching import Watched
 from workers.errors import QueryError, RunError
+from workers.store.attempts import Progress
 
 
-def under_way(submissions: Watched) -> list[dict[str, Any]]:
+class StatusCard(Value):
+    """A submitted run; `says` is why it failed or what it waits for, `share` how much of its phase is done."""
+
+    run: str
+    state: RunState
+    attempt: int
+    job: str
+    submitted: str
+    error: str
+    progress: Progress | None
+    waits: str
+    says: str
+    share: float | None
+    href: str
+    page: str
+
+
+class StatusPage(Page):
+    """How a submitted run goes, and where its events are."""
+
+    kind: Literal["status"] = "status"
+    status: StatusCard
+    events: str
+
+
+def under_way(submissions: Watched) -> tuple[StatusCard, ...]:
     """The submitted runs that are not published, the last one first."""
-    return [_told(each) for each in submissions.statuses() if each.state is not RunState.PUBLISHED]
+    return tuple(_card(each) for each in submissions.statuses() if each.state is not RunState.PUBLISHED)
 
 
-def status(submissions: Watched, run: str) -> Page:
+def status(submissions: Watched, run: str) -> StatusPage:
     """How a submitted run goes.
 
     Raises:
@@ -25,17 +50,15 @@ def status(submissions: Watched, run: str) -> Page:
         found = submissions.status(run)
     except RunError as error:
         raise QueryError(str(error)) from error
-    events = f"{links.API}/runs/{run}/events"
-    return {"kind": "status", "title": run, "status": _told(found), "events": events}
+    return StatusPage(title=run, status=_card(found), events=f"{links.API}/runs/{run}/events")
 
 
-def _told(status: Status) -> dict[str, Any]:
+def _card(status: Status) -> StatusCard:
     progress = status.progress
-    share = progress.done / progress.total if progress and progress.total else None
-    says = status.error or status.waits
-    return asdict(status) | {
-        "says": says,
-        "share": share,
-        "href": links.submitted(status.run),
-        "page": f"/runs/{status.run}",
-    }
+    return StatusCard(
+        **vars(status),
+        says=status.error or status.waits,
+        share=progress.done / progress.total if progress and progress.total else None,
+        href=links.submitted(status.run),
+        page=f"/runs/{status.run}",
+    )

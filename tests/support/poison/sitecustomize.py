@@ -15,4 +15,4 @@ def _deadly(file, *arguments, **options):
     return _open(file, *arguments, **options)
 
 
-Image.open = _deadly
+Image.open = _deadly  # type: ignore[assignment]

@@ -48,7 +48,7 @@ def test_what_an_image_copies_is_there_and_reaches_its_build(image):
     ignored = (REPOSITORY / ".dockerignore").read_text().split("\n")
     let_in = [line[1:] for line in ignored if line.startswith("!")]
     copied = [source for name, *words in instructions(image) if name == "COPY" for source in words[:-1]]
-    assert {"pyproject.toml", "workers", "jobs", "service"} <= set(copied)
+    assert {"pyproject.toml", "workers", "jobs", "service", "deconvoy"} <= set(copied)
     assert not [source for source in copied if not (REPOSITORY / source).exists()]
     assert not [source for source in copied if not any(fnmatch(source, f"{each}*") for each in let_in)]
 

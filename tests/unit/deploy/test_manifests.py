@@ -12,8 +12,10 @@ from ray.scripts import scripts
 from tests.support import deployed
 from tests.support.commands import parse
 from tests.support.deployed import DEPLOY, NAMESPACE, Pod
+from workers.kinds import Kind
 from workers.spec.kinds import SPECS
 from workers.spec.make import make
+from workers.spec.parts import JobSpec
 from workers.spec.toml import read_toml
 
 SCRATCH = "/tmp"  # noqa: S108 - in a container
@@ -148,7 +150,8 @@ def test_a_scan_of_its_own_names_its_run_so_that_a_retry_resumes_it():
     job = of_kind("RayJob")["spec"]
     text = (DEPLOY / "kubernetes/scan/run.toml").read_text()
     *python, kind, path = shlex.split(job["entrypoint"])
-    spec = make(SPECS[kind], read_toml(text, DEPLOY))
+    spec = make(SPECS[Kind(kind)], read_toml(text, DEPLOY))
+    assert isinstance(spec, JobSpec)
     assert python == ["python", "-P", "-m", "jobs"] and path == "/etc/deconvoy/run.toml" and spec.run
     assert job["backoffLimit"] > 0 and job["shutdownAfterJobFinishes"] and "entrypointNumCpus" not in job
     [group] = job["rayClusterSpec"]["workerGroupSpecs"]
@@ -209,7 +212,7 @@ def test_ports_agree_from_the_command_to_the_probes_and_the_service():
         assert [each.of for each in PODS if deployed.selects(selector, each.labels)] == ["deconvoy-service"]
 
 
-OTHERS = {name: {} for name in ("default", "ingress", "monitoring", "kuberay-operator")}
+OTHERS: dict[str, dict[str, str]] = {name: {} for name in ("default", "ingress", "monitoring", "kuberay-operator")}
 
 
 def entering(pod: Pod, port: int) -> set[str]:

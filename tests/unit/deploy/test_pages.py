@@ -12,6 +12,7 @@ from ray.scripts import scripts
 from tests.support import deployed
 from tests.support.commands import parse
 from tests.support.deployed import DEPLOY, REPOSITORY
+from workers.kinds import Kind
 from workers.spec.kinds import SPECS
 from workers.spec.make import make
 from workers.spec.toml import read_toml
@@ -85,7 +86,7 @@ def test_programs_parse_and_call_the_command_as_it_is():
     programs = [ast.parse(body) for body in blocks("recipes", "python")]
     assert len(programs) == 4
     lists = [node for program in programs for node in ast.walk(program) if isinstance(node, ast.List)]
-    words = [[part.value if isinstance(part, ast.Constant) else "x" for part in found.elts] for found in lists]
+    words = [[str(part.value) if isinstance(part, ast.Constant) else "x" for part in found.elts] for found in lists]
     [called] = [found for found in words if found[:1] == ["deconvoy"]]
     assert parse(called[1:]) == {**parse(called[1:]), "wait": True, "run": "x"}
 
@@ -94,7 +95,7 @@ def test_the_exit_codes_of_the_recipes_are_the_services():
     table = dict(re.findall(r"^\| (\d+) \| ([a-z ]+)", text("recipes"), re.MULTILINE))
     assert [int(code) for code in table] == [0, 1, 2, 3, 130]
     named = ast.parse(blocks("recipes", "python")[0]).body[2]
-    assert ast.literal_eval(named.value) == (0, 1, 3)
+    assert isinstance(named, ast.Assign) and ast.literal_eval(named.value) == (0, 1, 3)
 
 
 def test_manifests_on_the_pages_are_of_their_schemas():
@@ -110,7 +111,7 @@ def test_manifests_on_the_pages_are_of_their_schemas():
 
 def test_specs_on_the_pages_are_specs():
     found = [read_toml(body, Path("/")) for page in PAGES for body in blocks(page, "toml")]
-    assert found and all(make(SPECS["scan"], values) for values in found)
+    assert found and all(make(SPECS[Kind.SCAN], values) for values in found)
 
 
 @pytest.mark.parametrize("page", PAGES)

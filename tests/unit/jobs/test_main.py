@@ -11,6 +11,7 @@ from jobs.__main__ import main
 from jobs.run.progress import Told
 from workers.errors import ModelError
 from workers.host import log
+from workers.kinds import Kind
 from workers.models.model import load
 from workers.spec.parts import ModelSpec
 from workers.spec.toml import read_toml
@@ -76,7 +77,7 @@ def taken(folder: Path) -> Attempts:
     """Attempt 1 at a run of filters, taken by a submitter."""
     attempts = Attempts(Root(str(folder)), "f")
     spec = {"run": "f", "root": str(folder), "models": [{"source": "deconvoy://zfnet-mini"}]}
-    assert attempts.take(1, Begun("2026-11-26T00:00:00+00:00", "http://head:8265", "filters", spec))
+    assert attempts.take(1, Begun("2026-11-26T00:00:00+00:00", "http://head:8265", Kind.FILTERS, spec))
     return attempts
 
 

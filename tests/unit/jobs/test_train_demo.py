@@ -32,7 +32,8 @@ def trained(corpus, tmp_path_factory):
     """Two trainings with one seed, one with another: folders, outcomes and what was said."""
     found = []
     for seed in (0, 0, 1):
-        folder, said = tmp_path_factory.mktemp("training"), []
+        folder = tmp_path_factory.mktemp("training")
+        said: list[str] = []
         outcome = train(Training(str(corpus), folder, 1, "cpu", 1, seed), said.append)
         found.append((folder, outcome, said))
     return found

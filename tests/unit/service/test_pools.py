@@ -3,6 +3,9 @@
 import asyncio
 import threading
 import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
 
 import pytest
 
@@ -45,11 +48,19 @@ def test_too_many_waiting_questions_are_refused_at_once(gate):
         pool.submit(gate.wait)
 
 
+def fail(error: BaseException) -> None:
+    raise error
+
+
+def answer_next(answers: Iterator[Callable[[], Any]]) -> Any:
+    return next(answers)()
+
+
 def test_what_a_question_raises_is_raised_where_it_was_asked():
     pool = Pool("the store", 1, 1)
     for error in (QueryError("no"), TimeoutError("mine"), KeyboardInterrupt()):
         with pytest.raises(type(error)):
-            pool.ask(lambda error=error: (_ for _ in ()).throw(error))
+            pool.ask(partial(fail, error))
     assert pool.ask(lambda: 7) == 7
 
 
@@ -70,7 +81,7 @@ def test_an_event_loop_goes_on_while_a_question_hangs(gate):
 
 
 def test_a_value_is_read_once_for_all_who_ask_at_once_and_again_when_it_is_old():
-    reads = []
+    reads: list[Any] = []
     value = Renewed(lambda: reads.append(time.sleep(0.05)) or len(reads), Pool("the store", 1, 5), 0.2, 0.4)
     threads = [threading.Thread(target=value.get) for _ in range(8)]
     for thread in threads:
@@ -90,7 +101,7 @@ def test_a_value_is_read_once_for_all_who_ask_at_once_and_again_when_it_is_old()
 def test_a_reading_that_hangs_is_not_waited_for_twice_and_an_older_value_is_given_where_that_may_be(gate):
     answers = iter([lambda: 1, gate.wait, gate.wait])
     strict, lenient = (
-        Renewed(lambda answers=answers: next(answers)(), Pool("the store", 1, 0.3), -1, -1, patience)
+        Renewed(partial(answer_next, answers), Pool("the store", 1, 0.3), -1, -1, patience)
         for patience, answers in ((None, iter([lambda: 1, gate.wait])), (0.1, answers))
     )
     assert strict.get() == lenient.get() == 1
@@ -112,6 +123,7 @@ def test_a_reading_that_fails_is_tried_again():
         answer = next(answers)
         if isinstance(answer, QueryError):
             raise answer
+        assert isinstance(answer, int)
         return answer
 
     value = Renewed(read, Pool("the store", 1, 1), 1, 1)
@@ -122,7 +134,7 @@ def test_a_reading_that_fails_is_tried_again():
 
 def test_of_many_questions_one_that_hangs_is_waited_for_once_and_those_behind_it_are_not_asked(gate):
     pool, asked = Pool("the store", 2, 0.2), []
-    assert pool.ask_all(lambda number=number: number for number in range(100)) == list(range(100))
+    assert pool.ask_all(partial(int, number) for number in range(100)) == list(range(100))
     started = time.monotonic()
     with pytest.raises(Unavailable):
         pool.ask_all([gate.wait, gate.wait, *[lambda: asked.append(1)] * 5])

@@ -17,8 +17,19 @@ from workers.spec.parts import CorpusSpec, ModelSpec
 SECRET = b"secret"
 
 
+class Server(ThreadingHTTPServer):
+    """Remembers the paths that were asked for, and where it sends whoever asks."""
+
+    def __init__(self, elsewhere: str) -> None:
+        super().__init__(("127.0.0.1", 0), Answers)
+        self.asked: list[str] = []
+        self.elsewhere, self.url = elsewhere, f"http://127.0.0.1:{self.server_port}"
+
+
 class Answers(BaseHTTPRequestHandler):
     """Paths are statuses: /302/x leads to the server that the query names, /200/x holds SECRET."""
+
+    server: Server
 
     def do_GET(self) -> None:
         status = int(self.path.split("/")[1])
@@ -39,9 +50,8 @@ class Answers(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def serving(elsewhere: str = "") -> Iterator[ThreadingHTTPServer]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
-        server.asked, server.elsewhere, server.url = [], elsewhere, f"http://127.0.0.1:{server.server_port}"
+def serving(elsewhere: str = "") -> Iterator[Server]:
+    with Server(elsewhere) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
         yield server

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ from workers.spec.occlude import OcclusionRun
 from workers.spec.parts import ModelSpec
 from workers.store.root import Root
 
-JOBS = {
+JOBS: dict[str, tuple[Any, Any, dict[str, str]]] = {
     "invariance": (invariance, InvarianceRun, {}),
     "occlude": (occlude, OcclusionRun, {"layer": "relu5"}),
 }

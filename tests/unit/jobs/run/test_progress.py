@@ -7,6 +7,7 @@ import pytest
 
 from jobs.run import progress
 from jobs.run.progress import Told
+from workers.kinds import Kind
 from workers.store.attempts import Attempts, Begun, Ended
 from workers.store.root import Root
 
@@ -18,7 +19,7 @@ def attempts(tmp_path, monkeypatch) -> Attempts:
     monkeypatch.setattr(progress, "BEAT_S", 0.01)
     monkeypatch.setattr(progress, "EVERY_S", 0.01)
     found = Attempts(Root(str(tmp_path)), "flowers")
-    found.take(1, Begun(AT, "local", "scan", {}))
+    found.take(1, Begun(AT, "local", Kind.SCAN, {}))
     return found
 
 
@@ -34,7 +35,7 @@ def work(attempts: Attempts, change) -> None:
 
 def test_an_attempt_that_was_overtaken_is_interrupted_in_mid_work(attempts):
     with pytest.raises(KeyboardInterrupt):
-        work(attempts, lambda: attempts.take(2, Begun(AT, "local", "scan", {})))
+        work(attempts, lambda: attempts.take(2, Begun(AT, "local", Kind.SCAN, {})))
 
 
 def test_an_attempt_that_was_cancelled_where_no_signal_reached_it_is_interrupted(attempts):

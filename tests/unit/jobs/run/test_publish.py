@@ -11,23 +11,25 @@ import pytest
 from jobs.run import publish
 from workers.errors import DamagedRun
 from workers.host import retrying
+from workers.kinds import Kind
 from workers.store import paths, verify
+from workers.store.manifest import CorpusFacts, ModelFacts, PartFile, RunFacts, Totals
 from workers.store.root import Root
-from workers.store.rows import PartFile, TableWriter
-from workers.store.schema import REJECTS
+from workers.store.rows import TableWriter
+from workers.store.tables.shared import REJECTS
 
 RUN = "flowers"
-FACTS = {
-    "job": "scan",
-    "spec": {},
-    "model": {"source": "deconvoy://zfnet-mini", "fingerprint": "f"},
-    "corpus": {"source": "/photos"},
-    "created": "2026-11-26T00:00:00+00:00",
-    "totals": {"listed": 1, "images": 0, "rejects": 1, "layers": 1, "channels": 1},
-    "seconds": 1.0,
-    "images_per_s": None,
-    "versions": {},
-}
+FACTS = RunFacts(
+    job=Kind.SCAN,
+    spec={},
+    model=ModelFacts(source="deconvoy://zfnet-mini", fingerprint="f"),
+    corpus=CorpusFacts(source="/photos"),
+    created="2026-11-26T00:00:00+00:00",
+    totals=Totals(listed=1, images=0, rejects=1, rejects_by_reason={"damaged": 1}, layers=1, channels=1),
+    seconds=1.0,
+    images_per_s=None,
+    versions={},
+)
 
 Parts = Mapping[str, tuple[PartFile, ...]]
 
@@ -65,7 +67,7 @@ def test_a_writer_that_comes_late_with_other_tables_is_refused_and_takes_nothing
 def test_a_writer_that_comes_late_with_the_same_tables_gets_the_manifest_that_stands(root, tmp_path):
     parts = written(root, tmp_path, "same")
     told = publish.publish(root, RUN, parts, FACTS, tmp_path)
-    assert publish.publish(root, RUN, parts, FACTS | {"seconds": 2.0}, tmp_path) == told
+    assert publish.publish(root, RUN, parts, FACTS.model_copy(update={"seconds": 2.0}), tmp_path) == told
     assert details(root) == ["same"]
 
 

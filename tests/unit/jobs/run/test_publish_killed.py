@@ -13,9 +13,10 @@ from jobs.run import publish
 from tests.unit.jobs.run.test_publish import FACTS, Parts
 from workers.errors import DamagedRun
 from workers.store import paths, verify
+from workers.store.manifest import Manifest
 from workers.store.root import Root
 from workers.store.rows import TableWriter
-from workers.store.schema import IMAGES, REJECTS
+from workers.store.tables.shared import IMAGES, REJECTS
 
 RUN = "flowers"
 MUTATIONS = ("put", "put_file", "move", "create", "delete")
@@ -35,7 +36,7 @@ def rows(detail: str) -> dict[Any, list[dict[str, Any]]]:
     return {REJECTS: [{**image, "reason": "damaged", "detail": detail}], IMAGES: [{**image, "decoder": detail}]}
 
 
-def attempt(root: Root, scratch: Path, detail: str) -> publish.Document:
+def attempt(root: Root, scratch: Path, detail: str) -> Manifest:
     """One attempt at the run, from its tables to the end."""
     publish.find_or_finish(root, RUN)
     return publish.publish(root, RUN, stage(root, scratch, detail), FACTS, scratch)

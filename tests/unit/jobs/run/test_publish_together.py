@@ -4,6 +4,7 @@ Every order in which the turn changes a few times is walked through, and some of
 files, and both publishers have been answered the same, what follows is walked through once.
 """
 
+import os
 import random
 import threading
 import uuid
@@ -20,8 +21,8 @@ from tests.unit.jobs.run.test_publish import FACTS
 from tests.unit.jobs.run.test_publish_killed import RUN, everything, listed, stage
 from workers.errors import DamagedRun
 from workers.store import local, objects, paths, verify
+from workers.store.manifest import Manifest, PartFile
 from workers.store.root import Root
-from workers.store.rows import PartFile
 
 # What a publisher does between two of these, no other can tell. A move is a check and a rename, or a copy and a removal.
 STEPS = [
@@ -104,7 +105,7 @@ def steps(monkeypatch) -> None:
 
         return step
 
-    monkeypatch.setattr(local.os, "fsync", lambda _: None)
+    monkeypatch.setattr(os, "fsync", lambda _: None)
     for owner, name in STEPS:
         monkeypatch.setattr(owner, name, waiting(getattr(owner, name)))
 
@@ -243,7 +244,10 @@ def test_of_two_publishers_of_other_tables_one_wins_and_nobody_ever_sees_rows_of
             assert rejects == images != set(), turns
         outcomes = [each.outcome for each in publishers]
         if all(outcomes):
-            assert sorted(type(outcome).__name__ for outcome in outcomes) == ["DamagedRun", "dict"], (turns, outcomes)
+            assert sorted(type(outcome).__name__ for outcome in outcomes) == ["DamagedRun", "Manifest"], (
+                turns,
+                outcomes,
+            )
             [error] = [outcome for outcome in outcomes if isinstance(outcome, DamagedRun)]
             assert "is published with other tables; give another --run" in str(error), turns
             assert is_tidy(root), turns
@@ -258,7 +262,7 @@ def test_of_two_publishers_of_the_same_tables_both_succeed(orders, new_root, tmp
     for root, publishers, turns in states(orders, new_root, tmp_path, ("same", "same")):
         outcomes = [each.outcome for each in publishers]
         if all(outcomes):
-            assert isinstance(outcomes[0], dict) and outcomes[0] == outcomes[1], (turns, outcomes)
+            assert isinstance(outcomes[0], Manifest) and outcomes[0] == outcomes[1], (turns, outcomes)
             assert is_tidy(root) and visible(root, "same") == ({"same"}, {"same"}), turns
             ends += 1
     assert ends

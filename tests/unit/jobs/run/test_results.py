@@ -16,9 +16,9 @@ from workers.errors import DamagedFile, DamagedRun
 from workers.spec.parts import CorpusSpec, ModelSpec
 from workers.spec.scan import RunSpec
 from workers.store import documents, paths
-from workers.store.results import PROJECTED, SHARD
 from workers.store.root import Root
 from workers.store.rows import encode, read_table
+from workers.store.tables.scan import PROJECTED, SHARD
 
 IMAGE = {"image_index": 0, "width": 2, "height": 2, "bytes": 7, "sha256": "a" * 64, "decoder": "none"}
 ROW = {"images": [IMAGE], "rejects": [], "top": [], "statistics": []}

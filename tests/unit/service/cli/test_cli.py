@@ -19,6 +19,8 @@ from tests.support.published import DEAD, publish
 from workers.errors import QueryError, RunError, RunStopped
 from workers.spec.parts import Method
 from workers.spec.scan import RunSpec
+from workers.store import documents
+from workers.store.manifest import Manifest
 from workers.store.root import Root
 
 LEAST = ["--model", "deconvoy://zfnet-mini", "--corpus", "photos", "--root", "root"]
@@ -44,9 +46,11 @@ def scans(monkeypatch, tmp_path) -> list[RunSpec]:
         asked.append(spec)
         watch.phase("scan", 12, "images")
         watch.advance(12, 1)
-        told = {"run": "first", "tables": {}, "totals": {"listed": 20, "images": 12, "rejects": 1}}
-        share = {"scan": {"max_reject_share": spec.scan.max_reject_share}}
-        return ended(told | {"spec": share}, str(tmp_path / "published"), time.monotonic() - 2, images_per_s=6.0)
+        published = documents.published(Root(str(tmp_path / "published")), "first")
+        totals = published.totals.model_copy(update={"listed": 20})
+        asked_for = {"totals": totals, "spec": spec.model_dump(mode="json")}
+        manifest = Manifest.model_validate(dict(published) | asked_for)
+        return ended(manifest, str(tmp_path / "published"), time.monotonic() - 2, images_per_s=6.0)
 
     def dry_run(spec: RunSpec) -> Plan:
         asked.append(spec)
@@ -317,6 +321,6 @@ def test_layers_are_listed_with_their_fields(monkeypatch):
     assert asked == [f"deconvoy://zfnet-mini?weights={Path.cwd()}/w.pt", "deconvoy://zfnet-mini"]
 
 
-def test_the_command_has_no_shell_completion_to_install():
+def test_the_flags_before_all_commands_are_few():
     names = {name for each in typer.main.get_command(app).params for name in each.opts}
-    assert names == {"--version", "--log-format"}
+    assert names == {"--version", "--log-format", "--install-completion", "--show-completion"}

@@ -18,8 +18,11 @@ from tests.support.asking import app_of, client_of, is_problem
 from tests.support.clusters import SPEC as NAMELESS
 from tests.support.published import publish
 from workers.errors import ClusterError
+from workers.host.exit_codes import NOT_TAKEN
+from workers.host.log import Log
+from workers.kinds import Kind
 from workers.store import paths
-from workers.store.attempts import NOT_TAKEN, WAITING, Attempts, Begun, Ended, Progress
+from workers.store.attempts import WAITING, Attempts, Begun, Ended, Progress
 from workers.store.root import Root
 
 SPEC = {"run": "flowers", **NAMELESS}
@@ -90,7 +93,7 @@ def test_a_root_that_is_not_there_is_no_empty_one(tmp_path, words):
 
 def test_without_a_cluster_runs_are_told_and_cancelled_by_what_is_under_the_root(root):
     attempts = Attempts(root, "flowers")
-    attempts.take(1, Begun(LONG_AGO, "local", "scan", SPEC))
+    attempts.take(1, Begun(LONG_AGO, "local", Kind.SCAN, SPEC))
     told = json.loads(deconvoy("status", "flowers", "--root", root.base, "--json").stdout)
     assert (told["state"], told["error"][:19]) == ("lost", "no cluster is asked")
     attempts.tell(1, Progress(datetime.now(UTC).isoformat(), "scan", 5, 10, "images"))
@@ -183,7 +186,7 @@ def test_a_key_is_removed_by_its_id_and_whoever_gives_a_name_is_told_it(root):
 
 def test_a_service_whose_ray_ends_with_it_stops_its_runs_in_order_and_no_others(root, cluster, monkeypatch):
     submissions, said, before = Submissions(root, cluster), [], signal.getsignal(signal.SIGTERM)
-    monkeypatch.setattr(serve.Log, "say", lambda _, line, *__, **___: said.append(line))
+    monkeypatch.setattr(Log, "say", lambda _, line, *__, **___: said.append(line))
     for run in ("ours", "theirs"):
         submissions.submit("scan", SPEC | {"run": run})
     del cluster.jobs["theirs.1"]  # of another service on the same root

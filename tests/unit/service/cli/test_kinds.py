@@ -5,6 +5,7 @@ from types import SimpleNamespace
 from typing import get_args
 
 import pytest
+from typer.core import TyperGroup
 from typer.main import get_command
 from typer.testing import CliRunner
 
@@ -29,7 +30,8 @@ def test_every_kind_is_known_wherever_kinds_are_told_apart():
     assert set(get_args(bodies.Job)) == SPECS.keys()
     assert PIPELINES.keys() == SPECS.keys()
     assert all(callable(pipeline(kind)) for kind in SPECS)
-    assert SPECS.keys() <= get_command(app).commands.keys()
+    command = get_command(app)
+    assert isinstance(command, TyperGroup) and SPECS.keys() <= command.commands.keys()
     assert TABLE_OF.keys() == KINDS.keys() == boards.BOARDS.keys() == INSTRUMENTS
     assert SAYS.keys() >= INSTRUMENTS
     assert report.IN_THE_REPORT.keys() | report.DRAWN.keys() | {"sanity"} == INSTRUMENTS

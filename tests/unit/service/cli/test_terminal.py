@@ -154,7 +154,7 @@ def test_what_an_actor_raised_is_told_without_what_ray_has_put_round_it():
 
 
 def test_a_bug_still_shows_where_it_is(root, monkeypatch):
-    monkeypatch.setattr(console, "print_table", lambda *_: {}["gone"])
+    monkeypatch.setattr(console, "print_table", lambda *_: dict[str, object]()["gone"])
     assert isinstance(
         CliRunner().invoke(app, ["query", "units", "--layer", "relu1", "--root", root]).exception, KeyError
     )

@@ -1,6 +1,7 @@
 """Which cluster is asked, and who sees its token: the one that was given, whatever the environment names."""
 
 import json
+import os
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -134,14 +135,14 @@ def test_of_two_clusters_in_one_process_neither_sees_the_others_token(dashboards
     monkeypatch.setenv("RAY_ADDRESS", theirs.address)
     head = f"import sys; print('{ours.address}', 'b' * 64, flush=True); sys.stdin.read()"
     monkeypatch.setattr("service.control.clusters.HEAD", ("-c", head))
-    before = dict(addresses.os.environ)
+    before = dict(os.environ)
     with LocalCluster() as local:
         local.check()
         local.submit("flowers.1", "root", "flowers", 1)
         RayCluster(theirs.address).check()
         local.state("flowers.1")
     assert ours.tokens == {f"Bearer {'b' * 64}"} and theirs.tokens == {f"Bearer {TOKEN}"}
-    assert dict(addresses.os.environ) == before
+    assert dict(os.environ) == before
 
 
 @pytest.mark.parametrize(

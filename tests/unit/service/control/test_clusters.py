@@ -20,7 +20,9 @@ from service.control.clusters import LocalCluster, RayCluster
 from service.control.submissions import Submissions
 from tests.support.clusters import SPEC, FakeCluster
 from workers.errors import ClusterError, NoAnswer, NotTaken, RunError
-from workers.store.attempts import NOT_TAKEN, Attempts, Begun, Ended
+from workers.host.exit_codes import NOT_TAKEN
+from workers.kinds import Kind
+from workers.store.attempts import Attempts, Begun, Ended
 from workers.store.root import Root
 
 RUN = {"run": "flowers", **SPEC}
@@ -100,7 +102,7 @@ def test_an_address_with_a_password_is_refused_and_not_repeated():
 @pytest.mark.parametrize("command", ["status", "logs", "cancel"])
 def test_commands_tell_what_the_root_knows_of_a_run_whose_cluster_is_gone(tmp_path, command):
     root = Root(str(tmp_path))
-    Attempts(root, "flowers").take(1, Begun("2026-01-01T00:00:00+00:00", "http://127.0.0.1:1", "scan", RUN))
+    Attempts(root, "flowers").take(1, Begun("2026-01-01T00:00:00+00:00", "http://127.0.0.1:1", Kind.SCAN, RUN))
     words = [command, "flowers", "--root", root.base, "--address", "http://127.0.0.1:1"]
     done = CliRunner().invoke(app, words)
     told = done.stdout + done.stderr
@@ -112,7 +114,8 @@ class Forgetful:
     """Ray's client, whose answer to a submission is lost on the way; that to the questions after it too, if so told."""
 
     def __init__(self, *, takes: bool, lost: int) -> None:
-        self.takes, self.lost, self.jobs = takes, lost, set()
+        self.takes, self.lost = takes, lost
+        self.jobs: set[str] = set()
 
     def get_version(self) -> str:
         return "1"
@@ -156,14 +159,15 @@ def test_an_attempt_of_which_nobody_can_say_whether_it_was_taken_stays_open(tmp_
     with pytest.raises(NoAnswer, match="whether it has taken attempt 1 at run 'flowers' is not known"):
         silent.submit("scan", RUN)
     assert Attempts(silent.root, "flowers").ended(1) is None
+    assert isinstance(silent.cluster, clusters.RayCluster)
     silent.cluster._silent_until = 0.0  # five seconds later
     assert silent.status("flowers").state == "running"
 
 
 def test_looking_starts_no_ray(tmp_path, monkeypatch):
-    monkeypatch.setattr(clusters.subprocess, "Popen", lambda *_, **__: pytest.fail("a Ray was started"))
+    monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: pytest.fail("a Ray was started"))
     root = Root(str(tmp_path))
-    Attempts(root, "flowers").take(1, Begun("2026-01-01T00:00:00+00:00", "local", "scan", RUN))
+    Attempts(root, "flowers").take(1, Begun("2026-01-01T00:00:00+00:00", "local", Kind.SCAN, RUN))
     with LocalCluster() as cluster:
         looked = Submissions(root, cluster)
         assert [each.state for each in looked.statuses()] == ["lost"] and looked.logs("flowers") == ""

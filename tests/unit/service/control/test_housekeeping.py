@@ -19,6 +19,7 @@ from service.control.timetable import Schedule
 from service.query import catalog
 from tests.support.clusters import Clock, FakeCluster
 from tests.support.published import publish
+from workers.kinds import Kind
 from workers.store.attempts import Attempts, Begun, Ended, Progress
 from workers.store.root import Root
 
@@ -69,7 +70,7 @@ def test_as_long_as_a_run_is_not_finished_every_result_stays(root):
 
 def test_a_run_that_is_submitted_and_has_not_ended_may_need_every_result_too(root):
     attempts = Attempts(root, "submitted")
-    attempts.take(1, Begun("2026-11-26T00:00:00+00:00", "http://head:8265", "scan", {}))
+    attempts.take(1, Begun("2026-11-26T00:00:00+00:00", "http://head:8265", Kind.SCAN, {}))
     aged(root)
     assert keeper(root).plan() == [] and keeper(root).unfinished() == ["submitted"]
     attempts.end(1, Ended("2026-11-26T00:00:01+00:00", 2, "no layer 'relu9' in the model"))
@@ -78,7 +79,7 @@ def test_a_run_that_is_submitted_and_has_not_ended_may_need_every_result_too(roo
 
 def test_a_run_that_nobody_goes_on_with_is_forgotten_if_it_is_named(root):
     attempts = Attempts(root, "given-up")
-    attempts.take(1, Begun("2026-11-26T00:00:00+00:00", "http://head:8265", "scan", {}))
+    attempts.take(1, Begun("2026-11-26T00:00:00+00:00", "http://head:8265", Kind.SCAN, {}))
     attempts.end(1, Ended("2026-11-26T00:00:01+00:00", 1, "an actor ran out of memory"))
     root.put("runs/given-up/spec.json", b"{}")
     root.put("tables/top/run=given-up/part-00000.parquet", b"not published")
@@ -98,7 +99,7 @@ def test_a_run_that_nobody_goes_on_with_is_forgotten_if_it_is_named(root):
 
 def test_a_run_that_may_be_live_is_not_forgotten_whatever_the_age(root):
     attempts = Attempts(root, "live")
-    attempts.take(1, Begun("2026-11-26T00:00:00+00:00", "http://head:8265", "scan", {}))
+    attempts.take(1, Begun("2026-11-26T00:00:00+00:00", "http://head:8265", Kind.SCAN, {}))
     aged(root)
     attempts.tell(1, Progress("2026-11-26T00:00:00+00:00"))
     before = files(root)
@@ -147,7 +148,7 @@ def nightly(root: Root, keep: int | None, days: int, **more) -> list[str]:
         root.put(f"schedules/nightly/fires/{run.rpartition('-')[2]}.json", json.dumps(fire).encode())
         root.put(f"runs/{run}/spec.json", b"{}")
         attempts = Attempts(root, run)
-        attempts.take(1, Begun("2026-01-01T02:00:00+00:00", "http://head:8265", "scan", {}))
+        attempts.take(1, Begun("2026-01-01T02:00:00+00:00", "http://head:8265", Kind.SCAN, {}))
         attempts.end(1, Ended("2026-01-01T02:10:00+00:00", int(day == days)))
         if day < days:
             publish(root, run, shards=[f"shards/c/{day}.parquet"])
@@ -198,7 +199,7 @@ def test_a_run_whose_removal_was_killed_and_that_is_submitted_again_is_left_alon
     runs = nightly(root, keep=1, days=3)
     found = [removal for removal in keeper(root).plan() if removal.run]
     keeper(root).remove([removal for removal in found if "attempts" not in removal.path])
-    Attempts(root, runs[0]).take(2, Begun("2026-02-01T02:00:00+00:00", "http://head:8265", "scan", {}))
+    Attempts(root, runs[0]).take(2, Begun("2026-02-01T02:00:00+00:00", "http://head:8265", Kind.SCAN, {}))
     aged(root)
     assert not keeper(root).plan() and keeper(root).unfinished() == [runs[0]]
 

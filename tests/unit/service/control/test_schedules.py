@@ -24,6 +24,7 @@ from service.control.timetable import Overlap, Schedule
 from tests.support.clusters import SPEC, Clock, FakeCluster
 from tests.support.published import publish
 from workers.errors import ClusterError, RunError, SpecError, UsageError
+from workers.kinds import Kind
 from workers.store.attempts import Attempts, Begun
 from workers.store.root import Root
 
@@ -83,11 +84,11 @@ def test_every_ten_minutes_follows_the_clock_through_the_doubled_hour(tmp_path, 
     assert len(times) == len(set(times)) == 24
 
 
-@pytest.mark.parametrize(("day", "fires"), [((2026, 10, 25), 12), ((2026, 3, 29), 0), ((2026, 7, 1), 6)])
+@pytest.mark.parametrize(("day", "fires"), [("2026-10-25", 12), ("2026-03-29", 0), ("2026-07-01", 6)])
 def test_an_expression_whose_minute_begins_with_a_star_follows_the_clock_in_a_fixed_hour_too(
     tmp_path, cluster, clock, day, fires
 ):
-    clock.time = datetime(*day, tzinfo=BERLIN).astimezone(UTC)
+    clock.time = datetime.fromisoformat(day).replace(tzinfo=BERLIN).astimezone(UTC)
     schedules = scheduler(tmp_path, cluster, clock)
     schedules.add(nightly(name="often", cron="*/10 2 * * *"))
     for _ in range(5 * 60):
@@ -469,7 +470,7 @@ def test_whatever_is_damaged_of_a_schedule_is_told_and_hinders_no_other(tmp_path
         schedules.add(nightly(name=name))
     clock.time += timedelta(days=1)
     if path.startswith("runs/"):
-        Attempts(root, "early-20260101t013000z").take(1, Begun(clock().isoformat(), "http://fake:8265", "scan", {}))
+        Attempts(root, "early-20260101t013000z").take(1, Begun(clock().isoformat(), "http://fake:8265", Kind.SCAN, {}))
     text = text or root.read(path).decode().replace("Europe/Berlin", "Mars/Base")
     root.put(path, text.encode())
     damaged, fired = schedules.tick()

@@ -3,7 +3,7 @@
 import pytest
 
 from jobs.evolve import checkpoints
-from service.control.uploads import prepared
+from service.control.uploads import upload
 from workers.errors import SpecError, UsageError
 from workers.spec.evolve import EvolutionRun
 from workers.spec.make import make
@@ -34,7 +34,7 @@ def had(url: str) -> bytes:
 def test_weights_and_class_names_of_this_machine_are_brought_to_the_root(folder):
     model = {"source": f"deconvoy://zfnet-mini?weights=file://{folder}/a/last.pt", "classes": f"{folder}/classes.txt"}
     for values in ({"model": model}, {"models": [model]}):
-        asked = prepared({"root": ROOT, **values}, ADDRESS)
+        asked = upload({"root": ROOT, **values}, ADDRESS)
         found = asked.get("model") or asked["models"][0]
         head, _, weights = found["source"].partition("?weights=")
         assert head == "deconvoy://zfnet-mini" and weights.startswith("memory://") and weights.endswith("/last.pt")
@@ -43,12 +43,12 @@ def test_weights_and_class_names_of_this_machine_are_brought_to_the_root(folder)
 
 def test_nothing_is_brought_to_a_cluster_on_this_machine(folder):
     values = evolution(f"{folder}/epoch-*.pt")
-    assert prepared(values, "http://127.0.0.1:8265") == values
+    assert upload(values, "http://127.0.0.1:8265") == values
 
 
 @pytest.mark.parametrize("before", ["", "file://", "local://"])
 def test_the_files_of_a_glob_are_brought_in_the_order_of_their_numbers(folder, before):
-    files = prepared(evolution(f"{before}{folder}/epoch-*.pt", "s3://bucket/epoch-*.pt"), ADDRESS)["evolve"][
+    files = upload(evolution(f"{before}{folder}/epoch-*.pt", "s3://bucket/epoch-*.pt"), ADDRESS)["evolve"][
         "checkpoints"
     ]
     assert [had(each) for each in files[:2]] == [b"2", b"10"] and files[2:] == ["s3://bucket/epoch-*.pt"]
@@ -56,39 +56,39 @@ def test_the_files_of_a_glob_are_brought_in_the_order_of_their_numbers(folder, b
 
 
 def test_files_of_one_name_and_content_stay_two_checkpoints(folder):
-    values = prepared(evolution(f"{folder}/a/last.pt", f"file://{folder}/b/last.pt"), ADDRESS)
+    values = upload(evolution(f"{folder}/a/last.pt", f"file://{folder}/b/last.pt"), ADDRESS)
     files = checkpoints.expanded(make(EvolutionRun, values).evolve.checkpoints)
     assert len(files) == 2 and [had(each) for each in files] == [b"same", b"same"]
     assert (
-        prepared(evolution(f"{folder}/a/last.pt", f"{folder}/b/last.pt"), ADDRESS) == values
+        upload(evolution(f"{folder}/a/last.pt", f"{folder}/b/last.pt"), ADDRESS) == values
     )  # submitting again is the same
 
 
 @pytest.mark.parametrize("wrong", ["epoch-*.pt", None, 3, {"a": 1}, ["x.pt", 1], [["x.pt"]]])
 def test_what_is_no_list_of_words_is_left_to_the_spec(wrong):
     values = evolution() | {"evolve": {"checkpoints": wrong}}
-    assert prepared(values, ADDRESS) == values
+    assert upload(values, ADDRESS) == values
     with pytest.raises(SpecError, match=r"evolve\.checkpoints"):
         make(EvolutionRun, values)
 
 
 def test_a_file_that_is_not_there_is_named_as_it_was_given(folder):
     with pytest.raises(UsageError, match=f"'file://{folder}/none.pt' cannot be read: No such file"):
-        prepared(evolution(f"file://{folder}/none.pt"), ADDRESS)
+        upload(evolution(f"file://{folder}/none.pt"), ADDRESS)
     with pytest.raises(SpecError, match="nothing matches"):
-        prepared(evolution(f"{folder}/none-*.pt"), ADDRESS)
+        upload(evolution(f"{folder}/none-*.pt"), ADDRESS)
 
 
 def test_a_root_or_corpus_of_this_machine_is_refused(folder):
     for wrong, told in (({"root": str(folder)}, "root"), ({"corpus": {"source": str(folder)}}, "corpus")):
         with pytest.raises(UsageError, match=f"{told} .* is on this machine"):
-            prepared(evolution("s3://bucket/1.pt") | wrong, ADDRESS)
+            upload(evolution("s3://bucket/1.pt") | wrong, ADDRESS)
     with pytest.raises(UsageError, match="names no root"):
-        prepared({}, ADDRESS)
+        upload({}, ADDRESS)
 
 
 def test_a_model_that_is_no_table_is_left_to_the_spec():
-    assert prepared({"root": ROOT, "models": ["deconvoy://zfnet-mini", 7]}, ADDRESS)["models"] == [
+    assert upload({"root": ROOT, "models": ["deconvoy://zfnet-mini", 7]}, ADDRESS)["models"] == [
         "deconvoy://zfnet-mini",
         7,
     ]

@@ -4,8 +4,10 @@ import asyncio
 import threading
 import time
 from functools import partial
+from typing import cast
 
 import pytest
+from starlette.requests import Request
 
 from service.control import prompt
 from service.control.clusters import State
@@ -147,7 +149,7 @@ def test_streams_of_events_share_one_look_and_hold_no_thread(root, hanging, cloc
 
     async def follow() -> list[int]:
         async def one() -> int:
-            return len([event async for event in streams.of("flowers", Listener(20))])
+            return len([event async for event in streams.of("flowers", cast(Request, Listener(20)))])
 
         return await asyncio.gather(*(one() for _ in range(200)))
 

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import uvicorn
@@ -167,7 +168,7 @@ def test_programs_and_pages_of_ours_change_what_they_may(busy, headers):
 def test_a_password_that_a_browser_keeps_is_of_no_use_to_another_site(root, cluster, clock):
     key = Keys(root).add("me", Scope.ADMIN)
     client = client_of(app_of(root, cluster, clock))
-    asked = {"json": {"job": "scan", "spec": SPEC}, "auth": ("me", key)}
+    asked: dict[str, Any] = {"json": {"job": "scan", "spec": SPEC}, "auth": ("me", key)}
     assert is_problem(client.post("/api/v1/runs", headers={"Sec-Fetch-Site": "cross-site"}, **asked), 403)
     assert is_problem(client.post("/api/v1/runs", headers={"Origin": EVIL}, **asked), 403) and not cluster.asked
     assert client.post("/api/v1/runs", **asked).status_code == 202

@@ -4,6 +4,7 @@ import json
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
@@ -205,13 +206,14 @@ def test_a_key_lets_do_what_its_scope_says_and_no_more(root, cluster, clock, mon
 
 def test_a_schedule_of_something_that_is_no_spec_is_told_its_mistakes(client):
     asked = {"name": "nightly", "cron": "0 2 * * *"}
-    for spec in ({}, {"corpus": "x"}, {"corpus": {}}, {"model": [1]}, {"models": 3}, NAMELESS | {"root": "/elsewhere"}):
+    wrong: list[dict[str, Any]] = [{}, {"corpus": "x"}, {"corpus": {}}, {"model": [1]}, {"models": 3}]
+    for spec in (*wrong, NAMELESS | {"root": "/elsewhere"}):
         answer = client.post("/api/v1/schedules", json=asked | {"spec": spec})
         assert is_problem(answer, 403 if "root" in spec else 422), (spec, answer.text)
 
 
 def test_an_error_of_the_servers_own_is_a_problem_that_tells_nothing(client, cluster, monkeypatch):
-    monkeypatch.setattr(cluster, "check", lambda: {}["a secret"])
+    monkeypatch.setattr(cluster, "check", lambda: dict[str, object]()["a secret"])
     answer = submit(client)
     assert is_problem(answer, 500) and "secret" not in answer.text and answer.headers["x-content-type-options"]
 
@@ -372,7 +374,7 @@ def test_a_person_at_a_terminal_is_told_of_what_changes_and_what_fails(client, r
     log.set_up("text")
     client.get("/runs/first")
     submit(client)
-    monkeypatch.setattr(cluster, "state", lambda _: {}["gone"])
+    monkeypatch.setattr(cluster, "state", lambda _: dict[str, object]()["gone"])
     client.get("/api/v1/runs")
     told = capsys.readouterr().err.splitlines()
     assert "POST /api/v1/runs 202" in told[0] and "error: GET /api/v1/runs 500" in told[1]

@@ -10,6 +10,7 @@ from PIL import Image
 
 from service.atlas.atlas import Atlas
 from service.http import app as web
+from service.http.guards import GUARDS
 from service.query import scans
 from tests.support.asking import OPEN, atlas_of, client_of
 from tests.support.published import CHANNELS, DEAD, publish
@@ -150,13 +151,10 @@ def test_numbers_beyond_all_bounds_are_answered(client, path):
 
 def test_what_breaks_is_said_without_its_inside_and_under_the_same_guards(root, monkeypatch):
     app = web.create(root, rules=OPEN)
-    monkeypatch.setattr(web.scans, "runs", lambda *_: 1 / 0)
+    monkeypatch.setattr("service.atlas.pages.scans.runs", lambda *_: 1 / 0)
     answer = client_of(app, raise_server_exceptions=False).get("/")
     assert answer.status_code == 500 and "division" not in answer.text
-    assert (
-        web.GUARDS.items()
-        <= {key.title().replace("Nosniff", "nosniff"): v for key, v in answer.headers.items()}.items()
-    )
+    assert GUARDS.items() <= {key.title().replace("Nosniff", "nosniff"): v for key, v in answer.headers.items()}.items()
 
 
 def test_a_run_says_all_that_it_was_asked_to_do(client):

@@ -19,7 +19,7 @@ from tests.support.published import CHANNELS, publish
 from workers.errors import DamagedRun, QueryError
 from workers.store import documents, files, paths
 from workers.store.root import Root
-from workers.store.schema import TABLES
+from workers.store.tables.registry import TABLES
 
 HOSTILE = "it's [a] *b? {c}"
 

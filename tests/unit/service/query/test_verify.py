@@ -17,12 +17,15 @@ from service.query.verifying import verified
 from tests.support import published as made
 from workers.corpus import manifest
 from workers.errors import RunError
+from workers.kinds import Kind
 from workers.spec.parts import CorpusSpec
-from workers.store import documents, paths
+from workers.store import paths
 from workers.store.attempts import Attempts, Begun, Ended, Progress
+from workers.store.documents import PIN, Pin
+from workers.store.manifest import RunFacts
 from workers.store.root import Root
 from workers.store.rows import TableWriter
-from workers.store.schema import TABLES
+from workers.store.tables.registry import TABLES
 
 
 @pytest.fixture(scope="module")
@@ -45,15 +48,15 @@ def publish_run(root: Root, run: str, listed: str, scratch: Path) -> None:
         with TableWriter(root, TABLES[name], run, scratch, staged=True) as writer:
             writer.write(pa.Table.from_pylist(rows, TABLES[name].schema))
             parts[name] = writer.close()
-    root.put(paths.spec_path(run), documents.pin({"k": 2}, listed))
+    root.put(paths.spec_path(run), PIN.encode(Pin({"k": 2}, listed)))
     root.put("shards/c/a.parquet", b"result")
-    facts: dict[str, Any] = {
+    facts = RunFacts.model_validate({
         "job": "scan", "spec": {}, "identity": {"k": 2}, "model": {"source": "deconvoy://none", "fingerprint": "f"},
         "corpus": {"source": "/photos", "manifest": listed}, "created": "2026-11-26T00:00:00+00:00",
         "totals": {"listed": 13, "images": 12, "rejects": 1, "rejects_by_reason": {"damaged": 1}, "layers": 4, "channels": 4},
         "layers": made.layers_of(channels), "seconds": 1.5, "images_per_s": None, "versions": {},
         "shards": ["shards/c/a.parquet", "shards/c/b.parquet"],
-    }  # fmt: skip
+    })  # fmt: skip
     publish.publish(root, run, parts, facts, scratch)
 
 
@@ -195,7 +198,7 @@ def test_rm_removes_a_run_whose_manifest_is_damaged(root):
 
 def test_rm_refuses_a_run_that_may_be_live(root):
     attempts = Attempts(root, "first")
-    attempts.take(1, Begun("2026-11-26T00:00:00+00:00", "http://head:8265", "scan", {}))
+    attempts.take(1, Begun("2026-11-26T00:00:00+00:00", "http://head:8265", Kind.SCAN, {}))
     attempts.tell(1, Progress("2026-11-26T00:00:00+00:00"))
     refused = CliRunner().invoke(app, ["rm", "first", "--root", root.base])
     assert refused.exit_code == 2 and "run 'first' may be live" in refused.stderr
@@ -216,8 +219,8 @@ def test_gc_names_a_damaged_run_keeps_every_result_and_does_the_rest(root):
     for path in (staged, "shards/c/unneeded.parquet", "tables/top/.left.tmp"):
         root.put(path, b"left")
     made.publish(root, "second")
-    for path in Path(root.base).rglob("*"):
-        os.utime(path, (old, old))
+    for file in Path(root.base).rglob("*"):
+        os.utime(file, (old, old))
     listed = json.loads(CliRunner().invoke(app, ["gc", "--root", root.base, "--dry-run", "--json"]).stdout)
     assert {each["path"] for each in listed["removed"]} == {
         staged, "shards/c/unneeded.parquet", "tables/top/.left.tmp", "tables/units/run=first/part-00000-0.parquet"

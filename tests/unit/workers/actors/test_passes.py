@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from PIL import Image
 
@@ -114,8 +115,8 @@ def test_the_second_pass_gives_the_same_bytes_on_many_threads_and_previews_of_wh
         ProjectWorker(job).run(group)
         written.append(root.read(group.result))
     assert written[0] == written[1]
-    previews = rows.read_table(root, group.result, filters=[("layer_index", "==", -1)])
-    for index, preview in zip(previews["image_index"].to_pylist(), previews["patch"].to_pylist(), strict=True):
+    previews = rows.read_table(root, group.result, filters=pc.field("layer_index").is_null())
+    for index, preview in zip(previews["image_index"].to_pylist(), previews["preview"].to_pylist(), strict=True):
         [row] = manifest.rows(root, job.manifest, index, index + 1)
         assert preview == encode.preview(decode(Path(row.uri).read_bytes(), LimitsSpec()), "webp")
     assert len(previews) == len(set(top.image_index.tolist()))

@@ -86,14 +86,15 @@ def colours() -> Network:
     module = seeded(
         nn.Sequential(nn.Conv2d(3, 64, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 2))
     )
-    nn.init.constant_(module[0].bias, 500.0)
+    nn.init.constant_(module[0].get_parameter("bias"), 500.0)
     return Network(trace(module, (SIDE, SIDE)))
 
 
 def test_planted_marks_agree_and_random_places_are_near_chance():
     network, box = colours(), Box(0, 0, 8, 8)
     random, chance = np.random.default_rng(3), torch.Generator().manual_seed(4)
-    planted, scattered = [], []
+    planted: list[Signs] = []
+    scattered: list[Signs] = []
     for _ in range(12):
         pixels = torch.from_numpy(random.integers(90, 166, (3, SIDE, SIDE))).double()
         mark = elsewhere(box, SIDE, chance)

@@ -65,7 +65,7 @@ def test_switches_are_those_of_torch_on_untied_maps():
     pool = pooling.MaxPool((3, 3), (2, 2), (1, 1), (1, 1), ceil=True)
     map_ = torch.randn(2, 3, 8, 11, generator=torch.Generator().manual_seed(3))
     wanted, where = nn.functional.max_pool2d(map_, 3, 2, 1, ceil_mode=True, return_indices=True)
-    switches = pool.switches(map_, wanted.shape[2:]).long()
+    switches = pool.switches(map_, (wanted.shape[2], wanted.shape[3])).long()
     rows = torch.arange(wanted.shape[2])[:, None] * 2 - 1 + switches // 3
     columns = torch.arange(wanted.shape[3])[None, :] * 2 - 1 + switches % 3
     assert torch.equal(rows * 11 + columns, where)

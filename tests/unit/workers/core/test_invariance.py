@@ -48,7 +48,7 @@ def test_a_network_that_is_blind_for_places_sees_no_shift_and_its_first_layer_do
 
 def test_a_network_that_is_not_blind_sees_every_shift_in_every_layer():
     one = network(seeded(Tangled()))
-    numbers = [layer.index + 1 for layer in one.select(usual_layers(one))]
+    numbers = [layer.node for layer in one.select(usual_layers(one))]
     found = list(moved(one, *shifted(), numbers))
     assert found[0].distances == (0.0,) * len(numbers)
     assert all(distance > 1e-3 for each in found[1:] for distance in each.distances)
@@ -73,8 +73,8 @@ def test_distances_and_probabilities_are_those_of_the_module():
 
 def test_features_that_are_all_zero_have_no_relative_distance():
     module = nn.Sequential(nn.Conv2d(3, 2, 1), nn.ReLU(), nn.Flatten(), nn.Linear(2 * 16 * 16, 2)).double()
-    nn.init.constant_(module[0].weight, -1.0)
-    nn.init.constant_(module[0].bias, -1.0)
+    for parameter in module[0].parameters():
+        nn.init.constant_(parameter, -1.0)
     original, images = shifted()
     found = list(moved(network(module), original, images, [2]))
     assert [(each.distances, each.relative) for each in found] == [((0.0,), (None,))] * len(SHIFTS)

@@ -6,11 +6,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.support.networks import weighted
 from workers.core import inversion, priors
 from workers.core.graph import trace
 from workers.core.inversion import Part, Problem, Scale
 from workers.core.network import Network
-from workers.core.pooling import Switched
+from workers.core.pooling import MaxPool, Switched
 from workers.spec import recipe
 from workers.spec.recipe import Recipe
 
@@ -113,7 +114,7 @@ def test_a_step_is_the_papers_by_another_road():
     wanted = problem.features(SCALE.centred(pixels))
     unit = (begin / sigma).double().requires_grad_()
     x = sigma * unit
-    matrix = of.nodes[1].step.weight[:, :, 0, 0].double() / SCALE.std.flatten().double()
+    matrix = weighted(of.nodes[1]).weight[:, :, 0, 0].double() / SCALE.std.flatten().double()
     features = torch.einsum("oc,nchw->nohw", matrix, x).flatten(1)
     down, right = (x[:, :, 1:] - x[:, :, :-1]) ** 2, (x[..., 1:] - x[..., :-1]) ** 2
     loss = (features - wanted.double().flatten(1)).square().sum() / wanted.double().square().sum()
@@ -180,6 +181,7 @@ def test_a_rate_that_only_bounds_hold_has_diverged():
 @pytest.mark.parametrize(("size", "stride", "padding", "ceil"), [(3, 2, 0, True), (3, 2, 0, False), (2, 2, 1, False)])
 def test_the_gradient_through_our_switches_is_torchs_own(size, stride, padding, ceil):
     [_, step] = network(nn.MaxPool2d(size, stride, padding, ceil_mode=ceil)).nodes
+    assert isinstance(step.step, MaxPool)
     x = torch.randn(
         2, 3, SIDE, SIDE - 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64
     ).requires_grad_()

@@ -3,7 +3,7 @@
 import pytest
 import torch
 import torchvision
-from torch import nn
+from torch import Tensor, nn
 
 from tests.support import networks
 from workers.core import pooling, steps
@@ -47,7 +47,7 @@ def _compare_field(network: Network, number: int) -> None:
     _, height, width = network.nodes[number].shape
     for y, x in ((0, 0), (height // 2, width // 2), (height - 1, width - 1)):
         leaf = torch.ones(1, 3, 61, 61, dtype=torch.float64, requires_grad=True)
-        values = []
+        values: list[Tensor] = []
         for node in network.nodes[: number + 1]:
             values.append(_smoothed(node, [values[i] for i in node.inputs]) if node.inputs else leaf)
         values[number][0, :, y, x].sum().backward()

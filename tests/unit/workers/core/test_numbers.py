@@ -71,11 +71,13 @@ def test_normalising_is_scale_mean_and_deviation():
 
 def test_bins_are_those_of_a_search_among_the_edges():
     random = np.random.default_rng(0)
-    spread = np.exp(random.uniform(-45, 45, 20_000)).astype(np.float32) * random.choice(np.float32([-1, 1]), 20_000)
+    spread = np.exp(random.uniform(-45, 45, 20_000)).astype(np.float32) * random.choice(
+        np.array([-1, 1], np.float32), 20_000
+    )
     edges = (1.01 ** (np.arange(1, 8001) - 4001.0)).astype(np.float64)
     near = edges.astype(np.float32)
     scores = np.concatenate(
-        [spread, near, -near, np.nextafter(near, np.float32(0)), np.float32([0, -0.0, 3e38, 1e-40])]
+        [spread, near, -near, np.nextafter(near, np.float32(0)), np.array([0, -0.0, 3e38, 1e-40], np.float32)]
     )
     searched = np.clip(np.searchsorted(edges, np.abs(scores.astype(np.float64)), side="right"), 1, 8000)
     assert (bins(scores) == np.sign(scores) * searched).all()

@@ -6,6 +6,7 @@ import torchvision
 from torch import nn
 
 from tests.support import networks
+from tests.support.networks import weighted
 from tests.support.occluded import occluded
 from workers.core.graph import trace
 from workers.core.network import Network
@@ -16,7 +17,7 @@ GREY = torch.zeros(3, 1, 1)
 
 def compare(network: Network, number: int, side: int, squares: Squares, tolerance: float) -> None:
     generator = torch.Generator().manual_seed(0)
-    image = torch.randn(1, 3, side, side, generator=generator).to(network.nodes[1].step.weight.dtype)
+    image = torch.randn(1, 3, side, side, generator=generator).to(weighted(network.nodes[1]).weight.dtype)
     fill = torch.randn(3, side, side, generator=generator).to(image.dtype)
     got = occlude(network, image, number, squares, fill)
     totals, scores = occluded(network, image, number, got.channel, squares, fill)
@@ -35,7 +36,7 @@ def test_incremental_equals_running_every_occluded_image_whole(name):
     network = Network(trace(module, (128, 128)))
     layers = network.select(["auto"])
     for layer in (layers[1], layers[-1]):
-        compare(network, layer.index + 1, 128, Squares(21, 19, 128, 128), 1e-5)
+        compare(network, layer.node, 128, Squares(21, 19, 128, 128), 1e-5)
 
 
 @pytest.mark.parametrize(("size", "stride"), [(1, 7), (5, 3), (20, 11), (45, 1)])

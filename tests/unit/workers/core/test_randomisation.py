@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from tests.support import by_hand, networks
+from tests.support.networks import weighted
 from workers.core import randomisation, steps
 from workers.core.deconvnet import Units
 from workers.core.graph import trace
@@ -66,12 +67,13 @@ def test_many_layers_share_stages_evenly_and_every_learned_number_is_in_one():
 
 def test_a_layer_begins_again_with_hes_distribution_and_no_bias():
     step = steps.Convolution(torch.full((64, 32, 5, 5), 9.0), torch.ones(64), (1, 1), (0, 0), (1, 1), 1)
-    drawn = forgotten(step, 3)
+    drawn, other = forgotten(step, 3), forgotten(step, 4)
+    assert isinstance(drawn, steps.Convolution) and isinstance(other, steps.Convolution)
     assert float(drawn.weight.std()) == pytest.approx((2 / (32 * 25)) ** 0.5, rel=0.01)
     assert abs(float(drawn.weight.mean())) < 1e-3 and not drawn.bias.any()
-    assert torch.equal(drawn.weight, forgotten(step, 3).weight) and not torch.equal(
-        drawn.weight, forgotten(step, 4).weight
-    )
+    again = forgotten(step, 3)
+    assert isinstance(again, steps.Convolution) and torch.equal(drawn.weight, again.weight)
+    assert not torch.equal(drawn.weight, other.weight)
     norm = steps.BatchNorm(torch.ones(4), torch.full((4,), 7.0), torch.full((4,), 2.0), torch.ones(4), 0.0)
     map_ = torch.randn(1, 4, 3, 3)
     torch.testing.assert_close(forgotten(norm, 0).forward(map_), map_)
@@ -83,9 +85,9 @@ def test_what_is_drawn_depends_on_the_seed_and_the_node_alone():
     network = network_of(networks.seeded(networks.alexnet_like()))
     first, later = Draw(network, 5), Draw(network, 5)
     later.randomised([1])
-    alone, all_ = first.randomised([4]).nodes[4].step, later.randomised([1, 4, 7]).nodes[4].step
+    alone, all_ = weighted(first.randomised([4]).nodes[4]), weighted(later.randomised([1, 4, 7]).nodes[4])
     assert torch.equal(alone.weight, all_.weight)
-    assert not torch.equal(alone.weight, Draw(network, 6).randomised([4]).nodes[4].step.weight)
+    assert not torch.equal(alone.weight, weighted(Draw(network, 6).randomised([4]).nodes[4]).weight)
     assert first.randomised([4]).nodes[1] is network.nodes[1]
 
 
@@ -94,8 +96,8 @@ def randomised_module(module: nn.Sequential, network: Network) -> list[nn.Module
     twin = copy.deepcopy(module)
     for layer, node in zip(twin, network.nodes[1:], strict=True):
         if isinstance(layer, nn.Conv2d):
-            layer.weight.copy_(node.step.weight)
-            layer.bias.copy_(node.step.bias)
+            layer.weight.copy_(weighted(node).weight)
+            layer.bias.copy_(weighted(node).bias)
         if isinstance(layer, nn.ReLU):
             layer.inplace = False
     return list(twin)
@@ -145,7 +147,7 @@ def test_a_deconvnet_that_passes_one_path_cannot_see_the_upper_weights(image):
     shown = {}
     for seed in range(8):
         random = Draw(network, seed).randomised({3})
-        weight = float(random.nodes[3].step.weight)
+        weight = float(weighted(random.nodes[3]).weight)
         found = {method: whole(random, image, 3, (0, 9, 9), method)[:, 8:11, 8:11] / abs(weight) for method in Method}
         kernel = lower.weight[0]
         torch.testing.assert_close(found[Method.GRADIENT], kernel if weight > 0 else -kernel)

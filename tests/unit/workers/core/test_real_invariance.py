@@ -21,7 +21,7 @@ PHOTOS = ("butterfly/image_0011.jpg", "kangaroo/image_0014.jpg", "lotus/image_00
 def test_the_first_layer_moves_at_once_and_the_fully_connected_one_with_the_transform(shared, transform, amounts):
     model = models.load(ModelSpec(source="deconvoy://zfnet-mini"))
     network, preprocessing = model.network.to(dtype=torch.float32), model.preprocessing
-    numbers = [layer.index + 1 for layer in network.select(usual_layers(network))]
+    numbers = [layer.node for layer in network.select(usual_layers(network))]
     found = []
     for name in PHOTOS:
         with Image.open(shared / "images" / "caltech101-20x50" / name) as opened:

@@ -47,7 +47,7 @@ def inverted(model: Model, layer: str, pixels: Tensor, **more) -> tuple[Inverted
     network, preprocessing = model.network.to(dtype=torch.float32), model.preprocessing
     automatic = [each.name for each in network.select(["auto"])]
     [found] = network.select([layer])
-    number, nodes = found.index + 1, len(network.nodes)
+    number, nodes = found.node, len(network.nodes)
     how = Recipe(recipe.tv_weight(number, nodes), recipe.rate(number, nodes), **more)
     problem = Problem(network, Part(number), Scale.of(preprocessing.mean, preprocessing.std), how)
     with torch.no_grad():
@@ -112,7 +112,7 @@ def test_a_part_of_the_map_knows_a_part_of_the_image(shared):
     [layer] = network.select(["relu2"])
     top, bottom = layer.height // 3, layer.height - layer.height // 3
     problem = Problem(
-        network, Part(layer.index + 1, None, (top, top, bottom, bottom)),
+        network, Part(layer.node, None, (top, top, bottom, bottom)),
         Scale.of(preprocessing.mean, preprocessing.std), Recipe(1.0, 0.004),
     )  # fmt: skip
     pixels = photos(shared, model, 1)

@@ -18,6 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from tests.support.differentiated import differentiated, projected
+from tests.support.networks import weighted
 from workers.core import deconvnet, pooling
 from workers.core.deconvnet import Tape, Units
 from workers.core.graph import trace
@@ -72,7 +73,7 @@ def test_every_layer_at_corners_and_borders_equals_the_whole_image_in_float64(na
     noise = torch.randn(1, 3, side, side, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     images = photo(side) + 0.01 * noise  # no two values of a window are equal
     for layer in of.select(["auto"]):
-        number = layer.index + 1
+        number = layer.node
         places = corners_and_middle(of, number)
         got = projected(of, images, number, places, Method.DECONVNET)
         for mine, wanted in zip(got, differentiated(of, images, number, places, Method.DECONVNET), strict=True):
@@ -83,7 +84,8 @@ def test_every_layer_at_corners_and_borders_equals_the_whole_image_in_float64(na
 def squeezenets(shared) -> tuple[Network, Network]:
     """Squeezenet 1.1 with its real weights, in float32 and float64."""
     weights = shared / "weights" / "squeezenet1_1" / "model.safetensors"
-    return tuple(network("squeezenet1_1", 224, dtype, weights) for dtype in (torch.float32, torch.float64))
+    single, double = (network("squeezenet1_1", 224, dtype, weights) for dtype in (torch.float32, torch.float64))
+    return single, double
 
 
 def plain_photos(shared, step: int) -> Iterator[Tensor]:
@@ -97,7 +99,7 @@ def test_on_plain_photos_in_float32_no_row_differs_from_the_whole_images(squeeze
     of, _ = squeezenets
     for images in plain_photos(shared, 500):
         for layer in of.select(["auto"]):
-            number = layer.index + 1
+            number = layer.node
             units = strongest(of, images.float(), number)
             places = list(zip(*(column.tolist() for column in vars(units).values()), strict=True))
             got = projected(of, images.float(), number, places, Method.DECONVNET)
@@ -112,14 +114,16 @@ def test_rows_that_float32_changes_come_from_tied_windows(squeezenets, shared, c
     rows = changed = 0
     for images in plain_photos(shared, 200):
         for layer in squeezenets[0].select(["auto"]):
-            number = layer.index + 1
+            number = layer.node
             units = strongest(squeezenets[1], images, number)
-            tapes = [deconvnet.record(of, images.to(of.nodes[1].step.weight.dtype), {number: units}, Method.DECONVNET)
-                     for of in squeezenets]  # fmt: skip
-            differing = difference(*tapes, number, units) > DIFFERS
+            single, double = (
+                deconvnet.record(of, images.to(weighted(of.nodes[1]).weight.dtype), {number: units}, Method.DECONVNET)
+                for of in squeezenets
+            )
+            differing = difference(single, double, number, units) > DIFFERS
             rows, changed = rows + len(units), changed + int(differing.sum())
             if differing.any():
-                explain(*tapes, images, number, units, differing)
+                explain(single, double, images, number, units, differing)
     with capsys.disabled():
         told = f"{changed} of {rows} rows ({changed / rows:.2%}) differ by more than {DIFFERS:g}"
         print(f"\n{told} between float32 and float64, all by tied windows")  # noqa: T201
@@ -164,7 +168,7 @@ def explain(single: Tape, double: Tape, images: Tensor, number: int, units: Unit
 
 def value_at(step: pooling.MaxPool, map_: Tensor, switches: Tensor) -> Tensor:
     """What a pooling takes if it takes these taps; a padded map's outside is never chosen."""
-    extent = switches.shape[2:]
+    extent = switches.shape[2], switches.shape[3]
     padded = step._padded(map_, extent)
     taps = [pooling._strided(padded, dy, dx, step.stride, extent) for dy, dx in step.taps()]
     return torch.stack(taps).gather(0, switches[None].long())[0]

@@ -1,5 +1,7 @@
 """The top-k against sorting everything, and its laws."""
 
+from typing import Any
+
 import numpy as np
 import torch
 from hypothesis import given
@@ -29,7 +31,8 @@ def listed(found: Rows):
 
 def sorted_out(found: Rows, k: int):
     """Sort everything, keep each key once, cut behind k."""
-    best, kept = [], {}
+    best: list[Any] = []
+    kept: dict[Any, Any] = {}
     for row in sorted(listed(found), key=lambda r: (r[0], r[1], -r[2], r[3])):
         seen = kept.setdefault(row[:2], set())
         if row[4] not in seen and len(seen) < k:

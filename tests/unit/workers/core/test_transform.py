@@ -2,6 +2,7 @@
 
 import cmath
 import math
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -12,7 +13,11 @@ from torch.nn import functional
 from workers.core.transform import GREY, rotated, scaled, transformed, translated
 from workers.spec.invariance import IDENTITY, Border, InvarianceSpec, Transform
 
-PADDED = {Border.EDGE: "edge", Border.REFLECT: "reflect", Border.WRAP: "wrap"}
+PADDED: dict[Border, Literal["edge", "reflect", "wrap"]] = {
+    Border.EDGE: "edge",
+    Border.REFLECT: "reflect",
+    Border.WRAP: "wrap",
+}
 
 
 def photo(side: int, seed: int = 0) -> torch.Tensor:
@@ -40,7 +45,8 @@ def sampled(pixels: torch.Tensor, border: Border, y: float, x: float) -> np.ndar
         (1, 0, down * (1 - right)),
         (1, 1, down * right),
     ]
-    return sum(share * beyond(pixels, border, top + i, left + j) for i, j, share in corners if share > 1e-12)
+    parts = [share * beyond(pixels, border, top + i, left + j) for i, j, share in corners if share > 1e-12]
+    return np.sum(parts, axis=0)
 
 
 @pytest.mark.parametrize("border", Border)

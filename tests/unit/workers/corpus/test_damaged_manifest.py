@@ -13,11 +13,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from workers.corpus import manifest
+from workers.corpus.lister import GROUP_ROWS
 from workers.corpus.manifest import Listing
 from workers.errors import DamagedFile
 from workers.spec.parts import CorpusSpec
-from workers.store.results import MANIFEST
 from workers.store.root import Root
+from workers.store.tables.shared import MANIFEST
 
 IMAGES = 30
 
@@ -148,8 +149,8 @@ def write(root: Root, rel: str, count: int) -> None:
     path = Path(root.path(rel))
     path.parent.mkdir(parents=True, exist_ok=True)
     with pq.ParquetWriter(path, MANIFEST, compression="ZSTD", write_page_checksum=True, use_dictionary=False) as writer:
-        for start in range(0, count, manifest.GROUP_ROWS):
-            rows = min(manifest.GROUP_ROWS, count - start)
+        for start in range(0, count, GROUP_ROWS):
+            rows = min(GROUP_ROWS, count - start)
             ids, none = pc.cast(pa.array(np.arange(start, start + rows)), pa.string()), pa.nulls(rows, pa.string())
             sizes, removed = pa.array(np.full(rows, 7)), pa.array(np.zeros(rows, bool))
             writer.write_table(pa.table([ids, ids, sizes, ids, none, none, removed, none], schema=MANIFEST))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import fsspec
 import pytest
+import torch
 
 from tests.support import hanging, silent
 from workers.corpus import crew, entries, fetch, isolate, manifest, reader, trial
@@ -209,7 +210,7 @@ def test_images_are_waited_for_as_long_as_the_environment_says(folder, monkeypat
     receiver, sender = Pipe(duplex=False)
     monkeypatch.setattr(single_files.SingleFiles, "staleness", failing)
     with pytest.raises(RunStopped, match=line):
-        list(reader.batches([row], 1, lambda _: None, reader.ReadOptions(LIMITS)))
+        list(reader.batches([row], 1, torch.from_numpy, reader.ReadOptions(LIMITS)))
     with pytest.raises(RunStopped, match=line):
         isolate.stale([row])
     with pytest.raises(RunStopped, match=line):

@@ -111,12 +111,12 @@ from workers.spec.parts import LimitsSpec
 
 def decode(data, limits, claim):
     print("decoding", flush=True)
-    for _ in range(20):
+    for _ in range(8):
         time.sleep(0.05)
     return np.zeros((2, 2, 3), np.uint8)
 
 row = manifest.Row(0, "0.jpg", sys.argv[1], 1, "", None, None, False, None)
-options = reader.ReadOptions(LimitsSpec(), hang_s=4.0, decode=decode)
+options = reader.ReadOptions(LimitsSpec(), hang_s=2.0, decode=decode)
 [batch] = reader.batches([row], 1, lambda pixels: torch.zeros(3, 2, 2, dtype=torch.uint8), options)
 print(len(batch.pictures), flush=True)
 """
@@ -128,7 +128,7 @@ def test_a_process_that_was_stopped_does_not_take_its_decoder_for_hanging(tmp_pa
     child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert child.stdout.readline() == "decoding\n"
     os.kill(child.pid, signal.SIGSTOP)
-    time.sleep(5)
+    time.sleep(3)
     os.kill(child.pid, signal.SIGCONT)
     out, err = child.communicate(timeout=60)
     assert out == "1\n", err

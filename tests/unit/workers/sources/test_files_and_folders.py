@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from io import FileIO
 from pathlib import Path
 
 import fsspec
@@ -78,9 +79,9 @@ def test_bytes_of_another_version_are_never_read_under_the_old_etag(folder, prot
 def test_a_file_that_is_replaced_while_it_is_read_is_noticed(folder, monkeypatch):
     write(folder, "a.jpg", data=b"first")
     [row] = entries.listing(CorpusSpec(source=str(folder)))
-    readall = single_files.FileIO.readall
+    readall = FileIO.readall
 
-    class Replaced(single_files.FileIO):
+    class Replaced(FileIO):
         def readall(self) -> bytes:
             data = readall(self)
             Path(row.uri).write_bytes(b"other")

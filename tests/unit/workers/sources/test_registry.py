@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path, PurePath
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -163,7 +164,7 @@ def test_the_atlas_shows_an_original_that_is_as_it_was_scanned(images, tmp_path,
     data = png(COLOURS[row.image_id])
     scanned = pa.table({"uri": [row.uri], "bytes": [row.bytes], "sha256": [hashlib.sha256(data).hexdigest()]})
     monkeypatch.setattr(pictures, "read", lambda *_: scanned)
-    run = SimpleNamespace(run="listed")
+    run: Any = SimpleNamespace(run="listed")
     assert pictures.Pictures(None).original(run, 0).data == data
     write(images, **{row.image_id: (0, 9, 0)})
     with pytest.raises(QueryError, match=r"is not the file that was scanned any more|has changed"):

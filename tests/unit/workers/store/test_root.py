@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -301,7 +302,8 @@ def test_without_patience_a_store_that_fails_is_one_line_at_once(name, monkeypat
 def test_a_read_that_fails_in_mid_file_goes_on_from_there(monkeypatch):
     root = elsewhere()
     root.put("a", b"0123456789")
-    opened, real = [], root.filesystem.open
+    opened: list[tuple[Any, ...]] = []
+    real = root.filesystem.open
 
     class Breaking:
         def __init__(self, file) -> None:

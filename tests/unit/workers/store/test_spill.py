@@ -1,14 +1,19 @@
 """More rows than memory should hold, sorted."""
 
 import random
+from typing import Any
 
 import pyarrow as pa
 import pytest
 
 from workers.actors.project import KEYS
 from workers.store import rows, spill
-from workers.store.results import PROJECTED
 from workers.store.spill import Spill
+from workers.store.tables.scan import PROJECTED
+
+
+def nulls_last(row: dict[str, Any]) -> list[tuple[bool, int]]:
+    return [(row[key] is None, row[key] or 0) for key in KEYS]
 
 
 @pytest.mark.parametrize("count", [0, 1, 700])
@@ -17,15 +22,13 @@ def test_the_file_is_the_one_that_sorting_everything_in_memory_gives(tmp_path, m
     draw = random.Random(0)
     each = [
         {
-            "layer_index": n % 7 - 1, "channel": n % 11, "rank": n % 13, "image_index": n,
+            "layer_index": n % 7 or None, "channel": n % 11, "rank": n % 13, "image_index": n,
             "patch": draw.randbytes(draw.randrange(200)), "projection": draw.randbytes(50) if n % 3 else None,
             "projection_scale": draw.random(), "exact": bool(n % 2),
         }
         for n in range(count)
     ]  # fmt: skip
-    wanted = rows.encode(
-        PROJECTED, pa.Table.from_pylist(sorted(each, key=lambda row: [row[key] for key in KEYS]), PROJECTED)
-    )
+    wanted = rows.encode(PROJECTED, pa.Table.from_pylist(sorted(each, key=nulls_last), PROJECTED))
     draw.shuffle(each)
     with Spill(tmp_path, PROJECTED, KEYS) as opened:
         for row in each:

@@ -1,0 +1,71 @@
+"""Published runs in Python, for notebooks and dashboards. Takes a root, gives runs, layers, channels, tables and pictures.
+
+    import deconvoy
+
+    atlas = deconvoy.open("deconvoy-demo/atlas")
+    atlas.run("demo").layer("relu5").channel(3)  # a notebook shows its patches and projections
+
+Only reads: nothing is computed, nothing is written, and neither torch nor Ray is imported. Every error is a `DeconvoyError`.
+"""
+
+# The command is in this package too and must start fast, so that names are loaded when they are first used. Type checkers
+# take any variable of this name for true; importing it from `typing` would take time in which Ctrl-C is a traceback.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from deconvoy.atlas import Atlas, Run, open
+    from deconvoy.layers import Channel, Layer, Patch
+    from deconvoy.pictures import Picture
+    from deconvoy.rows import Row
+    from workers.errors import (
+        DamagedRun,
+        DeconvoyError,
+        QueryError,
+        RootError,
+        RunError,
+        StoreError,
+        Unavailable,
+        UsageError,
+    )
+
+__all__ = [
+    "Atlas",
+    "Channel",
+    "DamagedRun",
+    "DeconvoyError",
+    "Layer",
+    "Patch",
+    "Picture",
+    "QueryError",
+    "RootError",
+    "Row",
+    "Run",
+    "RunError",
+    "StoreError",
+    "Unavailable",
+    "UsageError",
+    "open",
+]
+
+_MODULES = {
+    "deconvoy.atlas": ("Atlas", "Run", "open"),
+    "deconvoy.layers": ("Channel", "Layer", "Patch"),
+    "deconvoy.pictures": ("Picture",),
+    "deconvoy.rows": ("Row",),
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module 'deconvoy' has no attribute {name!r}")
+    from importlib import import_module
+
+    from deconvoy.shadows import find_shadow
+
+    if shadow := find_shadow():
+        raise ImportError(shadow)
+    module = next((module for module, names in _MODULES.items() if name in names), "workers.errors")
+    return getattr(import_module(module), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

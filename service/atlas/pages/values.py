@@ -1,0 +1,99 @@
+"""What pages are made of: frozen values. Takes plain fields, gives values that templates show and JSON twins send."""
+
+from dataclasses import dataclass
+
+from pydantic import BaseModel, ConfigDict, JsonValue
+
+from service.query.layers import Channel
+
+
+class Value(BaseModel):
+    """A part of a page: frozen, and without fields that it does not declare."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Page(Value):
+    """A page: `kind` names its template."""
+
+    kind: str
+    title: str
+
+
+class PageOfList(Page):
+    """A page of a longer list: its items `first` to `last` of `total`, counted from 1, and where the others are."""
+
+    total: int
+    first: int
+    last: int
+    previous: str | None
+    next: str | None
+
+
+class Link(Value):
+    """A run, and where something of it is."""
+
+    run: str
+    href: str
+
+
+class RunCard(Value):
+    """A published run; `input` is the height and width of the model's input, pixels."""
+
+    run: str
+    job: str
+    created: str
+    model: str
+    corpus: str
+    images: int
+    rejects: int
+    input: tuple[int, int]
+    spec: dict[str, JsonValue]
+    channels: int
+    layers: int
+    href: str
+
+
+class LayerCard(Value):
+    """A layer; `field_share` is the side of its receptive field against the input's, at most 1."""
+
+    index: int
+    name: str
+    channels: int
+    height: int
+    width: int
+    field_height: int
+    field_width: int
+    stride_y: int | None
+    stride_x: int | None
+    field_share: float
+    href: str
+
+
+class LayerState(LayerCard):
+    """A layer, and how many of its channels are dead."""
+
+    dead: int
+    dead_share: float
+
+
+@dataclass(frozen=True)
+class ChannelCard(Channel):
+    """A channel on a wall."""
+
+    href: str
+    picture: str
+
+
+class CellCard(Value):
+    """One of a channel's strongest images: its patch and its projection; the box is half-open, in pixels of the source."""
+
+    rank: int
+    score: float
+    image_id: str
+    label: str | None
+    location: tuple[int, int]
+    source_box: tuple[int, int, int, int]
+    href: str
+    patch: str
+    projection: str

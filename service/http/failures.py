@@ -1,0 +1,59 @@
+"""Answers to errors. Takes an error, gives a page, its JSON twin, or a problem of the API."""
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.templating import Jinja2Templates
+from starlette.exceptions import HTTPException
+
+from service.atlas.pages.plain import ErrorPage
+from service.http import problems
+from service.http.guards import GUARDS
+from service.http.pages import answer
+from workers.errors import DeconvoyError
+
+
+def add_to(app: FastAPI, templates: Jinja2Templates) -> None:
+    """Answer errors: with a problem below `/api/`, elsewhere with a page."""
+    _add_missing(app, templates)
+    _add_raised(app, templates)
+    _add_last_resort(app)
+
+
+def _is_api(request: Request) -> bool:
+    return request.url.path.startswith("/api/")
+
+
+def _add_last_resort(app: FastAPI) -> None:
+    @app.exception_handler(Exception)
+    def broken(request: Request, error: Exception) -> Response:  # answered outside of Guarded
+        del error
+        detail = "Something is wrong here; the server's log says what."
+        if _is_api(request):
+            return problems.problem(500, detail, GUARDS)
+        return Response(detail, 500, GUARDS, "text/plain")
+
+
+def _add_missing(app: FastAPI, templates: Jinja2Templates) -> None:
+    @app.exception_handler(HTTPException)
+    def elsewhere(request: Request, error: HTTPException) -> Response:
+        if _is_api(request):
+            return problems.problem(error.status_code, error.detail, error.headers)
+        page = ErrorPage(title=error.detail, error=f"there is nothing at {request.url.path}")
+        return answer(request, templates, page, error.status_code)
+
+    @app.exception_handler(RequestValidationError)
+    def not_a_number(request: Request, error: RequestValidationError) -> Response:
+        if _is_api(request):
+            return problems.mistakes(error)
+        return answer(request, templates, ErrorPage(title="Not found", error="no such picture"), 404)
+
+
+def _add_raised(app: FastAPI, templates: Jinja2Templates) -> None:
+    @app.exception_handler(DeconvoyError)
+    def wrong(request: Request, error: DeconvoyError) -> Response:
+        if _is_api(request):
+            return problems.problem_of(error)
+        status = problems.status_of(error)
+        status = status if status >= 500 else 404
+        titles = {404: "Not found", 500: "Damaged", 503: "Unavailable"}
+        return answer(request, templates, ErrorPage(title=titles[status], error=str(error)), status)

@@ -1,0 +1,48 @@
+"""The table of a run over the checkpoints of a training. Takes nothing, gives schemas."""
+
+import pyarrow as pa
+
+from workers.store.columns import KEY, Column, Table, schema_of, shifted
+from workers.store.tables.scan import PROJECTION_COLUMNS, TOP_COLUMNS
+
+EVOLUTION = Table(
+    "evolution",
+    schema_of(
+        "evolution",
+        (
+            *KEY,
+            Column(4, "checkpoint", pa.int32(), "number of the checkpoint in the training, from 0"),
+            Column(5, "checkpoint_name", pa.string(), "name of its file, without the ending"),
+            Column(
+                6,
+                "same_as",
+                pa.int32(),
+                "first checkpoint whose layer, and all below it, is the same, so that this row is that one's; null: none",
+            ),
+            Column(7, "mean", pa.float64(), "mean score over all images"),
+            Column(8, "active_share", pa.float64(), "share of images with a positive score"),
+            Column(
+                9,
+                "overlap",
+                pa.float64(),
+                "share of the top-k in common with the last checkpoint, of the larger of both; images that do not wake the "
+                "channel do not count; null: none does at either",
+            ),
+            Column(
+                10,
+                "settled_since",
+                pa.int32(),
+                "first checkpoint from which on overlap stays at the run's settled_share or above; the same in all rows of "
+                "a channel; null: nothing wakes it at the last checkpoint",
+            ),
+            *shifted([column for column in TOP_COLUMNS if column not in KEY and column.name != "rank"], 6),
+            *shifted(PROJECTION_COLUMNS, 6),
+        ),
+    ),
+    sorted_by=("layer_index", "channel", "checkpoint"),
+    group_rows=128,
+    apart="layer_index",
+)
+
+TABLES = (EVOLUTION,)
+RESULTS: tuple[pa.Schema, ...] = ()

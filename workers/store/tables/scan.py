@@ -1,0 +1,191 @@
+"""Tables and results of a scan. Takes nothing, gives schemas."""
+
+import pyarrow as pa
+
+from workers.store.columns import IMAGE, IMAGE_KEY, KEY, Column, Table, schema_of, shifted
+from workers.store.tables.shared import IMAGES, REJECTS, SHARD_IMAGE, SHARD_REJECT
+
+TOP_COLUMNS: tuple[Column, ...] = (
+    *KEY,
+    Column(4, "rank", pa.int32(), "0 for the image with the largest score"),
+    Column(5, "score", pa.float32(), "the channel's largest activation in this image"),
+    *shifted(IMAGE_KEY, 5),
+    Column(9, "label", pa.string(), "label of the image, null where the corpus gives none"),
+    Column(10, "y", pa.int32(), "row of the unit in the feature map"),
+    Column(11, "x", pa.int32(), "column of the unit in the feature map"),
+    Column(12, "box_top", pa.int32(), "receptive field in model-input pixels: first row; may be negative"),
+    Column(13, "box_left", pa.int32(), "receptive field in model-input pixels: first column; may be negative"),
+    Column(14, "box_bottom", pa.int32(), "receptive field in model-input pixels: row behind the last"),
+    Column(15, "box_right", pa.int32(), "receptive field in model-input pixels: column behind the last"),
+    Column(
+        16,
+        "source_top",
+        pa.int32(),
+        "receptive field in pixels of the upright source image: first row, rounded outward",
+    ),
+    Column(
+        17,
+        "source_left",
+        pa.int32(),
+        "receptive field in pixels of the upright source image: first column, rounded outward",
+    ),
+    Column(
+        18, "source_bottom", pa.int32(), "receptive field in pixels of the upright source image: row behind the last"
+    ),
+    Column(
+        19, "source_right", pa.int32(), "receptive field in pixels of the upright source image: column behind the last"
+    ),
+)
+
+PROJECTION_COLUMNS: tuple[Column, ...] = (
+    Column(20, "patch", IMAGE, "what the unit saw: the receptive field, cut to the model's input"),
+    Column(
+        21,
+        "projection",
+        IMAGE,
+        "the unit's activation carried down to the same pixels; with p = pixel / 127.5 - 1 the value is "
+        "sign(p) p^2 projection_scale; null if the score is not positive",
+    ),
+    Column(22, "projection_scale", pa.float32(), "largest absolute value of the projection, model-input scale"),
+    Column(23, "method", pa.string(), "deconvnet, guided_backprop or gradient"),
+    Column(
+        24,
+        "exact",
+        pa.bool_(),
+        "false where a node on the way has no downward step in the paper and ours is an extension",
+    ),
+)
+
+_STATISTICS: tuple[Column, ...] = (
+    Column(4, "images", pa.int64(), "images seen"),
+    Column(5, "max", pa.float32(), "largest score"),
+    Column(6, "mean", pa.float64(), "mean score"),
+    Column(7, "std", pa.float64(), "standard deviation of the scores (of the population)"),
+    Column(8, "active_share", pa.float64(), "share of images with a positive score"),
+    *(
+        Column(number, f"q{p:02d}", pa.float32(), f"score that {p} % of the images do not exceed, within 1 %")
+        for number, p in ((9, 1), (10, 10), (11, 25), (12, 50), (13, 75), (14, 90), (15, 99))
+    ),
+    Column(16, "dead", pa.bool_(), "no image has a positive score"),
+    Column(
+        17,
+        "bins",
+        pa.list_(pa.int32()),
+        "histogram: numbers of the occupied bins, ascending; bin b > 0 holds scores from 1.01^(b-4001) up to "
+        "1.01^(b-4000), bin -b their negatives, bin 0 holds 0",
+    ),
+    Column(18, "counts", pa.list_(pa.int64()), "histogram: images in each of these bins"),
+    Column(19, "field_height", pa.int32(), "height of a unit's receptive field, model-input pixels"),
+    Column(20, "field_width", pa.int32(), "width of a unit's receptive field, model-input pixels"),
+    Column(
+        21,
+        "stride_y",
+        pa.int32(),
+        "model-input pixels between neighbouring rows of units; null where each sees the whole image",
+    ),
+    Column(
+        22,
+        "stride_x",
+        pa.int32(),
+        "model-input pixels between neighbouring columns of units; null where each sees the whole image",
+    ),
+)
+
+UNITS = Table("units", schema_of("units", (*KEY, *_STATISTICS)), sorted_by=("layer_index", "channel"), group_rows=4096)
+
+TOP = Table("top", schema_of("top", TOP_COLUMNS), sorted_by=("layer_index", "channel", "rank"), group_rows=16_384)
+
+PATCHES = Table(
+    "patches",
+    schema_of(
+        "patches",
+        (
+            *TOP_COLUMNS,
+            *PROJECTION_COLUMNS,
+        ),
+    ),
+    sorted_by=("layer_index", "channel", "rank"),
+    group_rows=128,
+    apart="layer_index",
+)
+
+PREVIEWS = Table(
+    "previews",
+    schema_of(
+        "previews",
+        (
+            Column(1, "image_index", pa.int64(), "row number of the image in the corpus manifest"),
+            Column(2, "image_id", pa.string(), "stable key of the image: its path below the corpus"),
+            Column(3, "preview", IMAGE, "the upright image, longer side at most 320 pixels"),
+        ),
+    ),
+    sorted_by=("image_index",),
+    group_rows=128,
+)
+
+# A run has every one of these, with zero rows if need be; `runs` is made from manifest.json and stands apart.
+SCAN_TABLES = (IMAGES, REJECTS, UNITS, TOP, PATCHES, PREVIEWS)
+
+_SHARD_TOP = pa.struct(
+    [
+        pa.field("layer_index", pa.int32()),
+        pa.field("channel", pa.int32()),
+        pa.field("score", pa.float32()),
+        pa.field("image_index", pa.int64()),
+        pa.field("y", pa.int32()),
+        pa.field("x", pa.int32()),
+        pa.field("key", pa.int64()),
+    ]
+)
+
+_SHARD_STATISTICS = pa.struct(
+    [
+        pa.field("layer_index", pa.int32()),
+        pa.field("channel", pa.int32()),
+        pa.field("images", pa.int64()),
+        pa.field("max", pa.float32()),
+        pa.field("sum", pa.float64()),
+        pa.field("sum_of_squares", pa.float64()),
+        pa.field("active", pa.int64()),
+        pa.field("bins", pa.list_(pa.int32())),
+        pa.field("counts", pa.list_(pa.int64())),
+    ]
+)
+
+# One row: the shard's whole result, so that the file is the shard's done mark.
+SHARD = schema_of(
+    "shard",
+    (
+        Column(1, "images", pa.list_(SHARD_IMAGE), "images scanned, by image index"),
+        Column(2, "rejects", pa.list_(SHARD_REJECT), "images not used, by image index"),
+        Column(3, "top", pa.list_(_SHARD_TOP), "per layer and channel the k best; key says what counts once"),
+        Column(4, "statistics", pa.list_(_SHARD_STATISTICS), "per layer and channel, over the scores of this shard"),
+    ),
+)
+
+# A projection group: a row for each unit, sorted by (layer_index, channel, rank); then one with the preview of each image.
+PROJECTED = schema_of(
+    "projected",
+    (
+        Column(1, "layer_index", pa.int32(), "layer of the unit; null in an image's row"),
+        Column(2, "channel", pa.int32(), "channel of the unit; null in an image's row"),
+        Column(3, "rank", pa.int32(), "rank of the image; null in an image's row"),
+        Column(4, "image_index", pa.int64(), "row number of the image in the corpus manifest"),
+        Column(5, "patch", pa.binary(), "encoded patch"),
+        Column(6, "projection", pa.binary(), "encoded projection; null if the score is not positive"),
+        Column(7, "projection_scale", pa.float32(), "largest absolute value of the projection"),
+        Column(8, "exact", pa.bool_(), "every node on the way has a downward step in the paper"),
+        Column(9, "preview", pa.binary(), "encoded preview of the image; null in a unit's row"),
+    ),
+)
+
+TABLES = (
+    UNITS,
+    TOP,
+    PATCHES,
+    PREVIEWS,
+)
+RESULTS: tuple[pa.Schema, ...] = (
+    SHARD,
+    PROJECTED,
+)

@@ -1,0 +1,118 @@
+"""Tables and results that several kinds of job share: runs, images, rejects, corpus manifests. Takes nothing, gives schemas."""
+
+import pyarrow as pa
+
+from workers.store.columns import IMAGE, IMAGE_KEY, Column, Table, schema_of
+
+RUNS = Table(
+    "runs",
+    schema_of(
+        "runs",
+        (
+            Column(1, "job", pa.string(), "kind of job: scan, ..."),
+            Column(2, "spec", pa.string(), "the whole spec, as JSON"),
+            Column(3, "model_source", pa.string(), "where the model came from"),
+            Column(4, "model_fingerprint", pa.string(), "hash of the model's graph and of every weight"),
+            Column(5, "corpus", pa.string(), "source of the images"),
+            Column(6, "created", pa.timestamp("us", tz="UTC"), "when the run was published"),
+            Column(7, "images", pa.int64(), "images scanned"),
+            Column(8, "rejects", pa.int64(), "images not used"),
+            Column(9, "layers", pa.int32(), "layers looked at"),
+            Column(10, "channels", pa.int32(), "channels looked at, over all layers"),
+            Column(11, "seconds", pa.float64(), "time of the attempt that published the run, seconds"),
+            Column(
+                12,
+                "images_per_s",
+                pa.float64(),
+                "images that this attempt scanned per second of its scan; null if it scanned none",
+            ),
+            Column(13, "versions", pa.string(), "versions of the software, as JSON"),
+        ),
+    ),
+    sorted_by=(),
+)
+
+IMAGES = Table(
+    "images",
+    schema_of(
+        "images",
+        (
+            *IMAGE_KEY,
+            Column(4, "label", pa.string(), "label of the image, null where the corpus gives none"),
+            Column(5, "group", pa.string(), "group of the image, null where the corpus gives none"),
+            Column(6, "width", pa.int32(), "width of the upright image, pixels"),
+            Column(7, "height", pa.int32(), "height of the upright image, pixels"),
+            Column(8, "bytes", pa.int64(), "size of the file"),
+            Column(9, "sha256", pa.string(), "hash of the file's bytes"),
+            Column(10, "decoder", pa.string(), "software that decoded the image"),
+        ),
+    ),
+    sorted_by=("image_index",),
+)
+
+REJECTS = Table(
+    "rejects",
+    schema_of(
+        "rejects",
+        (
+            *IMAGE_KEY,
+            Column(4, "bytes", pa.int64(), "size of the file"),
+            Column(5, "reason", pa.string(), "why it was not used, one enumerated word"),
+            Column(6, "detail", pa.string(), "what the decoder or the limit said"),
+        ),
+    ),
+    sorted_by=("image_index",),
+)
+
+MANIFEST = schema_of(
+    "manifest",
+    (
+        Column(1, "image_id", pa.string(), "stable key of the image: its path below the corpus"),
+        Column(2, "uri", pa.string(), "where the image is read from"),
+        Column(3, "bytes", pa.int64(), "size of the file"),
+        Column(
+            4,
+            "etag",
+            pa.string(),
+            "what changes when the file changes: the store's etag, locally mtime_ns and ctime_ns",
+        ),
+        Column(5, "label", pa.string(), "label, or null"),
+        Column(6, "group", pa.string(), "group, or null"),
+        Column(7, "removed", pa.bool_(), "no longer in the corpus; the row stays so that the others keep their number"),
+        Column(8, "refused", pa.string(), "reason for which the listing itself rejects the file, or null"),
+    ),
+)
+
+SHARD_IMAGE = pa.struct(
+    [
+        pa.field("image_index", pa.int64()),
+        pa.field("width", pa.int32()),
+        pa.field("height", pa.int32()),
+        pa.field("bytes", pa.int64()),
+        pa.field("sha256", pa.string()),
+        pa.field("decoder", pa.string()),
+    ]
+)
+
+SHARD_REJECT = pa.struct(
+    [
+        pa.field("image_index", pa.int64()),
+        pa.field("bytes", pa.int64()),
+        pa.field("reason", pa.string()),
+        pa.field("detail", pa.string()),
+    ]
+)
+
+
+def result_of_image(name: str, columns: tuple[Column, ...], doc: str) -> pa.Schema:
+    """What an instrument finds in one image, with the image as the shards account for it; images are encoded."""
+    found = [pa.field(column.name, pa.binary() if column.type == IMAGE else column.type) for column in columns]
+    row = pa.struct([pa.field("image_index", pa.int64()), *found])
+    return schema_of(
+        name,
+        (
+            Column(1, "images", pa.list_(SHARD_IMAGE), "the image, if it was used"),
+            Column(2, "rejects", pa.list_(SHARD_REJECT), "the image, if it was not"),
+            Column(3, "found", pa.list_(row), doc),
+        ),
+    )
