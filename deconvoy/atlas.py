@@ -164,7 +164,7 @@ class Run:
         """
         if self.kind not in boards.BOARDS:
             raise QueryError(f"run {self.id!r} is of the job {self.kind!r}; {nearest(self.kind, boards.BOARDS)}")
-        return encode_png(boards.BOARDS[self.kind](self.about))
+        return encode_png(boards.BOARDS[self.about.job](self.about))
 
     def _row(self, finding: Finding) -> Row:
         values: Mapping[str, Any] = finding.values

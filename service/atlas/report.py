@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from service.atlas import render
 from service.atlas.atlas import Atlas
+from service.atlas.instruments.registry import INSTRUMENTS
 from service.atlas.pages import parts, sanity
 from service.atlas.pages.parts import SAYS
 from service.atlas.pages.rows import Columns
@@ -14,7 +15,7 @@ from service.atlas.pages.sanity import LayerCurves, UnitTable
 from service.atlas.pages.values import LayerState, RunCard, Value
 from service.atlas.pictures import Picture, Pictures
 from service.query.catalog import PublishedRun
-from service.query.findings import PANELS, TABLE_OF, Finding, findings
+from service.query.findings import TABLE_OF, Finding, findings
 from service.query.layers import Channel, Choice, LayerTables
 from service.query.sanity import METHODS
 from service.query.sanity_units import spread
@@ -22,13 +23,6 @@ from service.sheets.boards import BOARDS
 
 WALL_PX = 204
 LARGEST_UNITS = 12  # of a randomisation check
-LARGEST_ROWS = 40  # of another instrument's run but for filters, whose rows are small
-IN_THE_REPORT = {
-    "occlude": PANELS,
-    "invert": ("original", "inversion"),
-    "filters": ("kernel",),
-}
-DRAWN = {kind: BOARDS[kind] for kind in ("evolve", "invariance", "correspondence")}
 
 
 @dataclass(frozen=True)
@@ -77,19 +71,24 @@ def report(atlas: Atlas, run: PublishedRun, channels: int) -> str:
         channels: channels shown of each layer of a scan, the living ones that most of one label drive; by number where
             the corpus has no labels.
     """
-    found = findings(run) if run.job in {*IN_THE_REPORT, "sanity"} else ()  # a figure reads its own rows
-    shown = found if run.job == "filters" else found[:LARGEST_ROWS] if run.job in IN_THE_REPORT else ()
-    pictures, checked = Pictures(atlas), found if run.job == "sanity" else ()
+    instrument = INSTRUMENTS.get(run.job)
+    shows_rows, shows_units = (
+        bool(instrument and instrument.report_pictures),
+        bool(instrument and instrument.report_units),
+    )
+    rows = findings(run) if shows_rows or shows_units else ()  # a figure reads its own rows
+    shown = rows[: instrument.report_rows] if instrument and shows_rows else ()
+    pictures, checked = Pictures(atlas), rows if shows_units else ()
     page = Report(
         title=run.run,
         run=parts.of_run(run),
         rejects_by_reason=dict(run.rejects_by_reason),
-        says=(SAYS["patch"], SAYS["projection"]) if run.job == "scan" else (SAYS[run.job],),
+        says=(instrument.note,) if instrument else (SAYS["patch"], SAYS["projection"]),
         style=render.style(),
-        layers=tuple(_layers(atlas, run, channels)) if run.job == "scan" else (),
+        layers=tuple(_layers(atlas, run, channels)) if not instrument else (),
         found=tuple(_found(pictures, shown)),
         more=_rows(run) - len(shown),
-        figure=_inside(_figure(run)) if run.job in DRAWN else None,
+        figure=_inside(_figure(run)) if instrument and instrument.report_figure else None,
         curves=sanity.all_curves(checked),
         units=_units(pictures, checked) if checked else (),
         methods=dict(METHODS),
@@ -105,7 +104,7 @@ def _rows(run: PublishedRun) -> int:
 def _figure(run: PublishedRun) -> Picture:
     """A run whose rows say most together, as one figure."""
     buffer = io.BytesIO()
-    DRAWN[run.job](run).save(buffer, "PNG")
+    BOARDS[run.job](run).save(buffer, "PNG")
     return Picture(buffer.getvalue(), "image/png")
 
 
@@ -142,7 +141,7 @@ def _units(pictures: Pictures, rows: Sequence[Finding]) -> tuple[UnitTable, ...]
 
 
 def _pictures(pictures: Pictures, row: Finding) -> Iterator[tuple[str, str]]:
-    for name in IN_THE_REPORT[row.run.job]:
+    for name in INSTRUMENTS[row.run.job].report_pictures:
         if name in row.pictures:
             yield name, _inside(pictures.of_row(row.run, row.number, name))
 

@@ -1,6 +1,7 @@
 """Progress and tables. Takes phases, counts and rows, shows progress on standard error and tables on standard output."""
 
 import json
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -26,7 +27,7 @@ class Bars:
     """
 
     def __init__(self, console: Console | None = None) -> None:
-        self._console = console or Console(stderr=True)
+        self._console = console or Console(stderr=True, force_terminal=sys.stderr.isatty())
         self._progress = Progress(
             TextColumn("{task.description:8}"),
             BarColumn(),
@@ -132,7 +133,7 @@ def print_table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -
         )
     for row in rows:
         table.add_row(*(Text(_cell(row[key])) for key in columns))
-    console = Console()
+    console = Console(force_terminal=sys.stdout.isatty())
     if not console.is_terminal:
         console.width = PIPE_WIDTH
     console.print(table)

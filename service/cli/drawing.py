@@ -91,9 +91,9 @@ def draw_layer(run: "PublishedRun", layer: str, channels: tuple[int, ...], outpu
 
 def strip_channels(run: "PublishedRun", layer: str) -> tuple[int, ...]:
     """The channels of a layer that are drawn by default."""
-    from service.sheets import filmstrip
+    from service.sheets import evolve
 
-    return filmstrip.sample(run, layer, STRIP_CHANNELS)
+    return evolve.sample(run, layer, STRIP_CHANNELS)
 
 
 def draw_strips(run: "PublishedRun", layer: str, channels: tuple[int, ...], output: Path) -> None:
@@ -102,10 +102,10 @@ def draw_strips(run: "PublishedRun", layer: str, channels: tuple[int, ...], outp
     Raises:
         UsageError: the picture cannot be written.
     """
-    from service.sheets import filmstrip
+    from service.sheets import evolve
 
     check_output(output)
-    save(filmstrip.strips(run, [(layer, channels)]), output)
+    save(evolve.strips(run, [(layer, channels)]), output)
 
 
 def check_output(output: Path | None) -> None:

@@ -1,13 +1,12 @@
 """What is sent to the control plane, and what it answers, as JSON. Takes nothing, gives models; `api` uses them."""
 
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from service.control.statuses import RunState
 from service.control.timetable import Overlap
-
-Job = Literal["scan", "occlude", "invert", "filters", "evolve", "invariance", "correspondence", "sanity"]
+from workers.kinds import Kind
 
 
 class Body(BaseModel):
@@ -19,7 +18,7 @@ class Body(BaseModel):
 class Submission(Body):
     """A run to be made. The spec is that of `deconvoy scan --spec` and its siblings, without `root`."""
 
-    job: Job = Field("scan", description="kind of job")
+    job: Kind = Field(Kind.SCAN, description="kind of job")
     spec: dict[str, Any] = Field(description="what to do, as in a spec file; `root` is the service's own")
 
 
@@ -78,7 +77,7 @@ class ScheduleAsked(Body):
     name: str = Field(pattern=r"^[a-z][a-z0-9-]{0,59}$")
     cron: str = Field(description="five fields, minute to day of the week", max_length=200)
     tz: str = Field("UTC", description="IANA name of the time zone", max_length=100)
-    job: Job = "scan"
+    job: Kind = Kind.SCAN
     spec: dict[str, Any] = Field(description="as of a submission, without `run`")
     overlap: Overlap = Overlap.REFUSE
     keep: int | None = Field(None, ge=1, description="runs that are kept when old ones are removed")

@@ -8,7 +8,8 @@ from fastapi.responses import JSONResponse
 from fastapi.templating import Jinja2Templates
 
 from service.atlas.atlas import Atlas
-from service.atlas.pages import evolution, finding, images, scans, schema, submitted
+from service.atlas.instruments import registry
+from service.atlas.pages import evolution, images, scans, schema, submitted
 from service.atlas.pages.evolution import StripsPage
 from service.atlas.pages.plain import LimitsPage
 from service.atlas.pages.scans import ChannelPage, LayerPage
@@ -53,7 +54,7 @@ def add_to(app: FastAPI, atlas: Atlas, templates: Jinja2Templates, runs: Watched
     route("/compare", lambda q: scans.compare(atlas, q.get("a", ""), q.get("b", ""), q), searches)
     route("/runs/{run}/image", again(lambda q: images.image(atlas, q["run"], q.get("id", ""), originals=originals)))
     route("/runs/{run}/label", again(lambda q: scans.label(atlas, q["run"], q.get("name", ""))))
-    route("/runs/{run}/rows/{number}", again(lambda q: finding.of_row(atlas, q["run"], _whole(q, "number"))))
+    route("/runs/{run}/rows/{number}", again(lambda q: registry.row_page(atlas, q["run"], _whole(q, "number"))))
     route("/runs/{run}/layers/{layer}/channels/{channel}", lambda q: _channel(atlas, q))
     route("/runs/{run}/layers/{layer}", lambda q: _layer(atlas, q))
     route("/runs/{run}", again(lambda q: scans.run(atlas, q["run"], _whole(q, "start"))))

@@ -1,6 +1,6 @@
 """Results of the instruments. Takes runs of any instrument, gives rows of their tables with their row numbers."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,25 +11,12 @@ from service.query.catalog import PublishedRun
 from service.query.reading import read, row
 from workers.errors import DamagedRun, QueryError, nearest
 from workers.host import log
+from workers.kinds import Kind
 from workers.store.columns import Table
-from workers.store.tables.correspondence import CORRESPONDENCE
-from workers.store.tables.evolve import EVOLUTION
-from workers.store.tables.filters import FILTERS
-from workers.store.tables.invariance import INVARIANCE
-from workers.store.tables.invert import INVERSIONS
-from workers.store.tables.occlude import OCCLUSIONS
-from workers.store.tables.sanity import SANITY
+from workers.store.tables.registry import TABLES_OF
 
-TABLE_OF = {
-    "occlude": OCCLUSIONS,
-    "invert": INVERSIONS,
-    "filters": FILTERS,
-    "evolve": EVOLUTION,
-    "invariance": INVARIANCE,
-    "correspondence": CORRESPONDENCE,
-    "sanity": SANITY,
-}
-OF_IMAGES = ("occlude", "invert", "invariance")
+TABLE_OF: Mapping[Kind, Table] = {kind: tables[0] for kind, tables in TABLES_OF.items() if kind is not Kind.SCAN}
+OF_IMAGES = tuple(kind for kind, table in TABLE_OF.items() if table.by_image)
 PANELS = ("panel_image", "panel_activation", "panel_projection", "panel_probability", "panel_class")
 MAPS = ("activation_map", "probability_map", "class_map")
 

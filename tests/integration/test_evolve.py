@@ -14,7 +14,7 @@ from jobs.evolve.pipeline import evolve
 from jobs.scan import scan
 from jobs.watch import Silent
 from service.query import catalog, evolution
-from service.sheets import filmstrip
+from service.sheets import evolve as sheet
 from tests.support import corpora
 from workers.errors import ModelError, RunError, SpecError, UnknownLayerError
 from workers.models.architectures import resolve
@@ -220,7 +220,7 @@ def test_a_diverged_checkpoint_is_left_out_of_the_tables_and_named(corpus, train
     assert [each["name"] for each in told["checkpoints"]] == ["epoch-1", "epoch-2", "epoch-10"]
     run = catalog.find(Root(str(tmp_path)), "one", None)
     assert evolution.diverged(run) == ("epoch-3", "epoch-11")
-    assert filmstrip.draw(run).size == filmstrip.draw(catalog.find(Root(str(root)), "one", None)).size
+    assert sheet.draw(run).size == sheet.draw(catalog.find(Root(str(root)), "one", None)).size
     assert evolve(spec(corpus, tmp_path / "training", tmp_path), Silent()).already_published
 
 
@@ -240,5 +240,5 @@ def test_the_strips_are_asked_for_and_drawn(root):
     known = [row["overlap"] for row in rows(root, "evolution") if (row["layer"], row["checkpoint"]) == ("relu5", 0)]
     known = [share for share in known if share is not None]
     assert fifth.overlap[0] == pytest.approx(sum(known) / len(known))
-    drawn = filmstrip.draw(run)
+    drawn = sheet.draw(run)
     assert isinstance(drawn, Image.Image) and len(drawn.getcolors(1 << 24)) > 1000

@@ -14,6 +14,7 @@ from service.query import catalog
 from service.sheets import boards
 from tests.support import pages
 from workers.errors import ModelError, RunError
+from workers.kinds import Kind
 from workers.models.zfnet import zfnet_mini
 from workers.spec.filters import FiltersRun
 from workers.spec.make import make
@@ -50,7 +51,7 @@ def test_what_was_planted_is_found_published_and_drawn(planted, tmp_path):
     assert found[7]["orientation_deg"] == pytest.approx(90, abs=3)
     told = pq.read_table(tmp_path / "tables" / "runs").to_pylist()
     assert [(row["run"], row["job"], row["corpus"], row["channels"]) for row in told] == [("f", "filters", None, 80)]
-    drawn = boards.BOARDS["filters"](catalog.find(Root(str(tmp_path)), "f", None))
+    drawn = boards.BOARDS[Kind.FILTERS](catalog.find(Root(str(tmp_path)), "f", None))
     assert drawn.width >= 1200 and 450 <= drawn.height <= 700  # four rows of kernels, and the frequencies below
     found = pages.shown(tmp_path, "f")["found"]
     assert [(each["model"], each["channel"]) for each in found] == [(row["model"], row["channel"]) for row in rows]

@@ -17,7 +17,7 @@ from PIL import Image, PngImagePlugin
 from jobs.invert import invert
 from jobs.watch import Silent
 from service.query import catalog
-from service.sheets import inversion
+from service.sheets import invert as sheet
 from tests.support import corpora, pages
 from workers.errors import RunError, UsageError
 from workers.models import model as models
@@ -220,11 +220,11 @@ def test_what_has_no_features_is_blank_and_what_diverges_says_so(tmp_path):
     assert lost["status"] == "diverged" and lost["error"] == pytest.approx(min(filter(None, lost["error_curve"])))
     assert np.isfinite(lost["error"]) and lost["inversion"]["bytes"]
     for run in ("blank", "lost"):
-        assert inversion.draw(catalog.find(Root(str(root)), run, None)).width > 2 * 160
+        assert sheet.draw(catalog.find(Root(str(root)), run, None)).width > 2 * 160
 
 
 def test_the_sheet_shows_the_original_and_every_layer_with_restarts_below(root):
-    drawn = np.asarray(inversion.draw(catalog.find(Root(str(root)), "one", None)))
+    drawn = np.asarray(sheet.draw(catalog.find(Root(str(root)), "one", None)))
     first = rows(root)[0]
     with Image.open(io.BytesIO(first["inversion"]["bytes"])) as opened:
         picture = np.asarray(opened.convert("RGB"))

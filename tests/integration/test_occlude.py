@@ -16,7 +16,7 @@ from jobs.scan import scan
 from jobs.watch import Silent
 from service.query import catalog
 from service.query.findings import PANELS
-from service.sheets import occlusion
+from service.sheets import occlude as sheet
 from tests.support import corpora, pages
 from tests.support.occluded import occluded
 from workers.actors.occlude import filling, target_of
@@ -112,7 +112,7 @@ def test_panels_are_pictures_of_one_size_and_a_sheet_is_drawn_of_them(root):
     for row in rows(root):
         sizes = {Image.open(io.BytesIO(row[name]["bytes"])).size for name in PANELS}
         assert len(sizes) == 1
-    drawn = occlusion.draw(catalog.find(Root(str(root)), "one", None))
+    drawn = sheet.draw(catalog.find(Root(str(root)), "one", None))
     assert drawn.width > 5 * 300 and drawn.height > 3 * 300
 
 

@@ -22,6 +22,7 @@ from service.sheets import boards
 from tests.support import corpora, pages
 from workers.core.receptive_field import Box
 from workers.errors import UsageError
+from workers.kinds import Kind
 from workers.models import model as models
 from workers.spec.correspondence import CorrespondenceRun
 from workers.spec.invariance import InvarianceRun
@@ -229,7 +230,7 @@ def test_an_interrupted_run_goes_on_with_the_images_that_are_left(corpus, tmp_pa
 
 
 def test_the_figure_is_drawn_and_the_atlas_shows_every_picture(root):
-    drawn = boards.BOARDS["invariance"](catalog.find(Root(str(root)), "moved", None))
+    drawn = boards.BOARDS[Kind.INVARIANCE](catalog.find(Root(str(root)), "moved", None))
     assert drawn.height > 900 and len(np.unique(np.asarray(drawn).reshape(-1, 3), axis=0)) > 1000
     page = pages.shown(root, "moved")
     assert [image["image_id"] for image in page["images"]] == NAMES and len(page["lines"]) == 4

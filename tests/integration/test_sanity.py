@@ -27,6 +27,7 @@ from tests.support.networks import weighted
 from workers.core.display import undisplay
 from workers.core.randomisation import Draw
 from workers.errors import RunError, UsageError
+from workers.kinds import Kind
 from workers.models import architectures
 from workers.models import model as models
 from workers.spec.make import make
@@ -192,7 +193,7 @@ def test_a_run_goes_on_with_the_results_that_are_there_and_one_actor_gives_the_t
 
 
 def test_sheet_and_atlas_show_it_and_a_channel_leads_to_it(root):
-    drawn = boards.BOARDS["sanity"](catalog.find(Root(str(root)), "one", None))
+    drawn = boards.BOARDS[Kind.SANITY](catalog.find(Root(str(root)), "one", None))
     assert drawn.width > 1000 and drawn.height > 1000
     page = pages.shown(root, "one")
     assert [layer["name"] for layer in page["layers"]] == ["relu3", "relu2"] and page["total"] == len(page["units"]) > 4

@@ -22,6 +22,7 @@ class Table:
         schema: columns with docs, field ids and the schema's name and version.
         sorted_by: columns that the rows are sorted by.
         group_rows: largest row group; in a table with images their size counts too.
+        by_image: whether an image's page lists its rows.
         apart: column whose values no row group mixes, so that a reader who asks for one of them and another key reads no
             group for nothing: where a group holds the end of one layer and the start of the next, every channel may be in it.
     """
@@ -31,6 +32,7 @@ class Table:
     sorted_by: tuple[str, ...]
     group_rows: int = 65_536
     apart: str | None = None
+    by_image: bool = False
 
     @property
     def images(self) -> tuple[str, ...]:

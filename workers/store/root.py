@@ -30,8 +30,7 @@ Result = TypeVar("Result")
 class Root:
     """A folder or bucket that holds the datasets of many runs. Travels between processes by its URL.
 
-    Locally a file is written beside its place, synced, and renamed. Elsewhere the store must show whole objects only,
-    as S3, GCS and Azure do. Whatever a store raises, what leaves here is FileNotFoundError and its like, or one line.
+    A local file is written next to its place, synced and renamed. Other stores must show whole objects only, as S3 and GCS do.
 
     Args:
         url: a path or an fsspec URL.
@@ -44,6 +43,8 @@ class Root:
     def __init__(self, url: str, patience_s: float = 0.0) -> None:
         self.url = url
         self.patience_s = patience_s
+        if "\0" in url:
+            raise RootError(f"root {url!r} cannot be used: it contains a null character")
         try:
             self.filesystem, base = url_to_fs(url)
         except Exception as error:  # a file system's constructor raises anything for a URL that it does not expect

@@ -15,6 +15,7 @@ from service.query.evolution import Course, Frame, Strip
 
 SHOWN = 16  # channels on a page
 FIGURE = (320.0, 100.0)  # width and height of a layer's curves
+NOTE = "Each frame is the image that drives the channel most at that checkpoint: strips jump where another image wins."
 
 
 class CourseCard(LayerCard):
@@ -76,7 +77,7 @@ def of_run(run: PublishedRun) -> EvolutionPage:
         title=run.run,
         run=parts.of_run(run),
         rejects_by_reason=dict(run.rejects_by_reason),
-        says=(SAYS["evolve"],),
+        says=(NOTE,),
         checkpoints=names,
         diverged=evolution.diverged(run),
         layers=tuple(_course(run, each, names) for each in evolution.courses(run)),
@@ -93,7 +94,7 @@ def layer(atlas: Atlas, run_id: str, name: str, start: int) -> StripsPage:
         title=f"{name} of {run.run} over the training",
         run=parts.of_run(run),
         layer=parts.of_layer(run, run.layer(name)),
-        says=(SAYS["evolve"], SAYS["projection"]),
+        says=(NOTE, SAYS["projection"]),
         checkpoints=evolution.checkpoints(run),
         diverged=evolution.diverged(run),
         strips=tuple(_strip(run, each) for each in shown),

@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 
 from service.atlas import links
 from service.atlas.atlas import Atlas
+from service.atlas.instruments.registry import INSTRUMENTS
 from service.atlas.pages import parts
 from service.atlas.pages.parts import SAYS, cell_fields, of_run
 from service.atlas.pages.rows import FoundRow, Of, found_row_of
@@ -17,6 +18,7 @@ from service.query import findings, scans
 from service.query.catalog import PublishedRun
 from service.query.reading import read
 from workers.errors import QueryError
+from workers.kinds import Kind
 from workers.store.tables.invariance import INVARIANCE
 from workers.store.tables.invert import INVERSIONS
 from workers.store.tables.occlude import OCCLUSIONS
@@ -120,7 +122,7 @@ def image(atlas: Atlas, run_id: str, image_id: str, *, originals: bool = False) 
         instruments=instruments,
         says=(
             *((SAYS["patch"], SAYS["projection"]) if units else ()),
-            *sorted({SAYS[each.job] for each in instruments}),
+            *sorted({INSTRUMENTS[Kind(each.job)].note for each in instruments}),
         ),
     )
 

@@ -14,13 +14,6 @@ from workers.store.manifest import Layer
 SAYS = {
     "patch": "A patch is the part of an image that a unit can see at all; most of its sensitivity lies in the middle.",
     "projection": "A projection is what in this patch drove this unit, carried down to pixels; never why a class was chosen.",
-    "occlude": "A grey square hides a part of the image: what then falls depended on that part, as far as one square shows.",
-    "invert": "An image that the layer cannot tell from the original: one of many, and the priors' doing as well.",
-    "evolve": "Each frame is the image that drives the channel most at that checkpoint: strips jump where another image wins.",
-    "sanity": "Projections computed again with random weights: what stays does not come from what the random layers had learned.",
-    "filters": "The first convolution's kernels, each scaled by itself: what they weigh, not how often they wake.",
-    "invariance": "How far features move with the image, not why: beyond its border there is something made up to see.",
-    "correspondence": "Whether hiding a part changes features alike. So does one place hidden in all images: it stands beside.",
 }
 
 

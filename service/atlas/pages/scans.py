@@ -6,10 +6,9 @@ from typing import Literal
 
 from service.atlas import links
 from service.atlas.atlas import Atlas
+from service.atlas.instruments import registry
 from service.atlas.links import KINDS, SHOWN
-from service.atlas.pages import findings, histogram
-from service.atlas.pages.evolution import EvolutionPage
-from service.atlas.pages.findings import FoundPage
+from service.atlas.pages import histogram
 from service.atlas.pages.histogram import Bar, Bin
 from service.atlas.pages.parts import SAYS, checks_of, of_cell, of_channel, of_layer, of_run, of_state
 from service.atlas.pages.submitted import StatusCard
@@ -149,11 +148,11 @@ def runs(atlas: Atlas, under_way: Sequence[StatusCard]) -> RunsPage:
     return RunsPage(title="Runs", runs=found, damaged=dict(atlas.damaged()), under_way=tuple(under_way))
 
 
-def run(atlas: Atlas, run_id: str, start: int = 0) -> RunPage | EvolutionPage | FoundPage:
+def run(atlas: Atlas, run_id: str, start: int = 0) -> Page:
     """One run: its layers, or what an instrument found."""
     found = atlas.run(run_id)
     if found.job != "scan":
-        return findings.of_run(found, start)
+        return registry.run_page(found, start)
     layers = tuple(of_state(atlas, found, each) for each in found.layers)
     rejects = dict(found.rejects_by_reason)
     return RunPage(title=found.run, run=of_run(found), rejects_by_reason=rejects, layers=layers)

@@ -6,24 +6,8 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter
 
-from service.atlas.pages.evolution import EvolutionPage, StripsPage
-from service.atlas.pages.finding import (
-    FilterPage,
-    FramePage,
-    InversionPage,
-    MovedPage,
-    OcclusionPage,
-    PartPage,
-    SanityUnitPage,
-)
-from service.atlas.pages.findings import (
-    CorrespondencePage,
-    FiltersPage,
-    InvariancePage,
-    InversionsPage,
-    OcclusionsPage,
-    SanityPage,
-)
+from service.atlas.instruments.registry import INSTRUMENTS
+from service.atlas.pages.evolution import StripsPage
 from service.atlas.pages.images import ImagePage, SearchPage
 from service.atlas.pages.plain import ErrorPage, LimitsPage
 from service.atlas.pages.scans import ChannelPage, ComparePage, LabelPage, LayerPage, RunPage, RunsPage
@@ -33,8 +17,8 @@ from service.atlas.pages.values import Page
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 REF = "#/$defs/"
 ANY = "*"  # stands for every path: a page that is not there
-FOUND = (OcclusionsPage, InversionsPage, SanityPage, FiltersPage, InvariancePage, CorrespondencePage)
-ROW = (OcclusionPage, InversionPage, SanityUnitPage, FilterPage, FramePage, MovedPage, PartPage)
+RUN_PAGES = tuple(dict.fromkeys(page for each in INSTRUMENTS.values() for page in each.run_pages))
+ROW_PAGES = tuple(page for each in INSTRUMENTS.values() for page in each.row_pages)
 PAGES: Mapping[str, tuple[type[Page], ...]] = {
     "/": (RunsPage,),
     "/submitted/{run}": (StatusPage,),
@@ -43,10 +27,10 @@ PAGES: Mapping[str, tuple[type[Page], ...]] = {
     "/compare": (ComparePage,),
     "/runs/{run}/image": (ImagePage,),
     "/runs/{run}/label": (LabelPage,),
-    "/runs/{run}/rows/{number}": ROW,
+    "/runs/{run}/rows/{number}": ROW_PAGES,
     "/runs/{run}/layers/{layer}/channels/{channel}": (ChannelPage,),
     "/runs/{run}/layers/{layer}": (LayerPage, StripsPage),
-    "/runs/{run}": (RunPage, EvolutionPage, *FOUND),
+    "/runs/{run}": (RunPage, *RUN_PAGES),
     ANY: (ErrorPage,),
 }
 

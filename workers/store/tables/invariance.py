@@ -51,6 +51,7 @@ INVARIANCE = Table(
     "invariance",
     schema_of("invariance", (*IMAGE_KEY, Column(4, "label", pa.string(), "label of the image, or null"), *MOVED)),
     sorted_by=("image_index", "layer_index", "transform", "amount"),
+    by_image=True,
     group_rows=256,
 )
 

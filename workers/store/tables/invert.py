@@ -36,6 +36,7 @@ INVERSIONS = Table(
     "inversions",
     schema_of("inversions", (*IMAGE_KEY, Column(4, "label", pa.string(), "label of the image, or null"), *INVERSION)),
     sorted_by=("image_index", "layer_index", "restart"),
+    by_image=True,
     group_rows=64,
 )
 

@@ -56,6 +56,7 @@ OCCLUSIONS = Table(
     "occlusions",
     schema_of("occlusions", (*IMAGE_KEY, Column(4, "label", pa.string(), "label of the image, or null"), *OCCLUSION)),
     sorted_by=("image_index", "layer_index"),
+    by_image=True,
     group_rows=16,
 )
 

@@ -13,8 +13,8 @@ from pydantic import ValidationError
 
 from service.atlas import render
 from service.atlas.atlas import Atlas
+from service.atlas.instruments.registry import INSTRUMENTS
 from service.atlas.pages import scans, schema
-from service.atlas.pages.findings import KINDS
 from service.atlas.pages.plain import ErrorPage, LimitsPage
 from service.http import app as web
 from service.query.findings import TABLE_OF
@@ -137,7 +137,7 @@ def test_every_page_that_is_served_has_a_schema_and_a_template(client):
     for pages in schema.PAGES.values():
         for page in pages:
             assert (render.WEB / "templates" / f"{schema.kind_of(page)}.html").exists()
-    assert KINDS.keys() == TABLE_OF.keys()
+    assert INSTRUMENTS.keys() == TABLE_OF.keys()
 
 
 def test_a_page_is_frozen_and_has_no_field_that_it_does_not_declare(tmp_path):

@@ -71,3 +71,12 @@ def test_a_table_without_rows_is_its_heading(capsys):
 def test_json_is_one_value_on_one_line(capsys):
     print_json({"müsli": [1, 2.5, None]})
     assert json.loads(capsys.readouterr().out) == {"müsli": [1, 2.5, None]}
+
+
+def test_what_goes_to_a_file_is_plain_though_the_environment_asks_for_colour(monkeypatch, capsys):
+    monkeypatch.setenv("FORCE_COLOR", " ")
+    print_table([{"layer": "relu1"}], {"layer": "layer"})
+    with_bars = Bars()
+    with_bars.phase("scan", 2, "images")
+    with_bars.close()
+    assert "\x1b" not in "".join(capsys.readouterr())

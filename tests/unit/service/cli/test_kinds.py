@@ -2,7 +2,6 @@
 
 import sys
 from types import SimpleNamespace
-from typing import get_args
 
 import pytest
 from typer.core import TyperGroup
@@ -10,14 +9,13 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from jobs.kinds import PIPELINES, pipeline
-from service.atlas import report
-from service.atlas.pages.findings import KINDS
-from service.atlas.pages.parts import SAYS
+from service.atlas.instruments.registry import INSTRUMENTS as PAGES
 from service.cli.main import app
 from service.cli.running import read_spec
 from service.http import bodies
 from service.query.findings import TABLE_OF
 from service.sheets import boards
+from workers.kinds import Kind
 from workers.spec.kinds import SPECS
 
 INSTRUMENTS = SPECS.keys() - {"scan"}
@@ -27,14 +25,14 @@ OWN = {
 
 
 def test_every_kind_is_known_wherever_kinds_are_told_apart():
-    assert set(get_args(bodies.Job)) == SPECS.keys()
+    assert set(Kind) == SPECS.keys() and bodies.Submission.model_fields["job"].annotation is Kind
     assert PIPELINES.keys() == SPECS.keys()
     assert all(callable(pipeline(kind)) for kind in SPECS)
     command = get_command(app)
     assert isinstance(command, TyperGroup) and SPECS.keys() <= command.commands.keys()
-    assert TABLE_OF.keys() == KINDS.keys() == boards.BOARDS.keys() == INSTRUMENTS
-    assert SAYS.keys() >= INSTRUMENTS
-    assert report.IN_THE_REPORT.keys() | report.DRAWN.keys() | {"sanity"} == INSTRUMENTS
+    assert TABLE_OF.keys() == PAGES.keys() == boards.BOARDS.keys() == INSTRUMENTS
+    assert all(each.note for each in PAGES.values())
+    assert all(each.report_pictures or each.report_figure or each.report_units for each in PAGES.values())
 
 
 @pytest.mark.parametrize("kind", SPECS)

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from service.cli.main import app
 from service.query import catalog, evolution
-from service.sheets import filmstrip
+from service.sheets import evolve
 from tests.support import instrumented
 from tests.support.asking import atlas_of
 from tests.support.instrumented import CHECKPOINTS
@@ -79,8 +79,8 @@ def test_the_sheet_of_a_run_or_of_channels_of_a_layer_is_drawn(root, tmp_path):
         assert done.exit_code == 0, done.output
         with Image.open(out) as drawn:
             assert drawn.width > 400 and drawn.height > 200
-    four = filmstrip.strips(catalog.find(root, "trained", None), [("relu2", [0, 1, 2, 3])])
-    two = filmstrip.strips(catalog.find(root, "trained", None), [("relu2", [0, 1])])
+    four = evolve.strips(catalog.find(root, "trained", None), [("relu2", [0, 1, 2, 3])])
+    two = evolve.strips(catalog.find(root, "trained", None), [("relu2", [0, 1])])
     assert four.width == two.width and four.height > 1.7 * two.height
 
 

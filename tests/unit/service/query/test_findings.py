@@ -11,6 +11,7 @@ from PIL import Image
 
 from service.atlas import report
 from service.atlas.atlas import Atlas
+from service.atlas.instruments.registry import INSTRUMENTS
 from service.query import catalog, findings
 from tests.support import instrumented
 from tests.support.asking import atlas_of
@@ -90,10 +91,10 @@ def test_a_report_tells_once_how_many_rows_it_leaves_out_and_reads_none_for_a_fi
     run = catalog.find(every_root, job, None)
     count = sum(part.rows for part in run.tables[findings.TABLE_OF[job].name])
     assert count == len(findings.findings(run))
-    if job in report.DRAWN:
+    if job in {kind for kind, each in INSTRUMENTS.items() if each.report_figure}:
         monkeypatch.delattr(report, "findings")
     told = report.report(Atlas(every_root), run, 1).count(f"<p>{count:,} ")
-    assert told == (0 if job in report.IN_THE_REPORT else 1)  # those of few rows show them all
+    assert told == (0 if INSTRUMENTS[job].report_pictures else 1)  # those of few rows show them all
 
 
 def test_the_strips_of_a_layer_end_with_their_last_page_too(every):

@@ -16,6 +16,7 @@ from service.sheets import boards
 from tests.support import instrumented
 from tests.support.asking import atlas_of
 from tests.support.published import names, publish
+from workers.kinds import Kind
 from workers.store.root import Root
 
 
@@ -87,7 +88,7 @@ def test_a_channel_leads_to_the_checks_of_its_scan_and_layer(client):
 
 def test_the_sheet_and_the_report_show_curves_and_units(root):
     run = catalog.find(root, "randomised", None)
-    drawn = np.asarray(boards.BOARDS["sanity"](run))
+    drawn = np.asarray(boards.BOARDS[Kind.SANITY](run))
     assert (drawn == 128).all(-1).sum() > 2 * (
         3 * 3
     ) * 112 * 112  # two units: patches and projections are mid-grey here
@@ -106,7 +107,7 @@ def test_where_nothing_can_be_compared_nothing_is_said(tmp_path):
     texts = [client.get(path).text for path in ("/runs/darkened", "/runs/darkened/rows/0")]
     texts.append(report.report(Atlas(root), run, 1))
     assert all("<span>blank</span>" in text and "None" not in text for text in texts)
-    assert (np.asarray(boards.BOARDS["sanity"](run)) == 128).all(-1).sum() > 2 * 3 * 3 * 112 * 112
+    assert (np.asarray(boards.BOARDS[Kind.SANITY](run)) == 128).all(-1).sum() > 2 * 3 * 3 * 112 * 112
 
 
 def test_pictures_of_a_rows_columns_are_sent_or_said_to_be_missing(client):

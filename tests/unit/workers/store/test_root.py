@@ -580,3 +580,8 @@ def test_a_file_that_is_read_whole_is_asked_for_in_large_pieces(monkeypatch):
     with root.open("a") as file:
         assert file.read(1) and len(file.read()) == (20 << 20) - 1
     assert len(reads) < 8
+
+
+def test_a_root_with_a_null_character_is_refused():
+    with pytest.raises(RootError, match="contains a null character"):
+        Root("\0")

@@ -1,0 +1,45 @@
+"""Pages of a training. Takes runs and rows of their table, gives the values that pages show."""
+
+from typing import Annotated, Literal
+
+from service.atlas import links
+from service.atlas.atlas import Atlas
+from service.atlas.instruments.instrument import Instrument
+from service.atlas.instruments.page import FindingPage, row_fields
+from service.atlas.pages import evolution
+from service.atlas.pages.evolution import NOTE, EvolutionPage
+from service.atlas.pages.rows import ImageRow, Of, image_row_of
+from service.query.catalog import PublishedRun
+from service.query.findings import Finding
+from workers.store.tables.evolve import EVOLUTION
+
+
+class FramePage(FindingPage):
+    """A channel at one checkpoint, and where its strip is."""
+
+    kind: Literal["frame"] = "frame"
+    found: Annotated[ImageRow, Of(EVOLUTION, whole=True)]
+    strip: str
+
+
+def run_page(run: PublishedRun, _: int) -> EvolutionPage:
+    """The page of a run."""
+    return evolution.of_run(run)
+
+
+def row_page(_: Atlas, row: Finding) -> FramePage:
+    """The page of one row."""
+    values = row.values
+    title = f"channel {values['channel']} at {values['checkpoint_name']}"
+    strip = links.strips(row.run, values["layer"], values["channel"])
+    return FramePage(**row_fields(row, NOTE, title), found=image_row_of(row), strip=strip)
+
+
+INSTRUMENT = Instrument(
+    note=NOTE,
+    run_page=run_page,
+    row_page=row_page,
+    run_pages=(EvolutionPage,),
+    row_pages=(FramePage,),
+    report_figure=True,
+)
