@@ -20,7 +20,7 @@ def translate(name: str, error: Exception) -> ClusterError:
     # For an answer that is not JSON, `requests` raises an error that is both ValueError and OSError. Unexpected JSON is a
     # KeyError or TypeError.
     if isinstance(error, ValueError | KeyError | TypeError) or "Version check" in message:
-        return ClusterError(f"what answers at {name} is not a Ray dashboard; the default port is 8265")
+        return ClusterError(f"the server at {name} is not a Ray dashboard; the default port is 8265")
     if isinstance(error, OSError):
         return NoAnswer(silence_message(name))
     return ClusterError(f"the Ray cluster at {name} refused the request: {last_line(message) or type(error).__name__}")
