@@ -1,7 +1,7 @@
 """The Ray cluster to use, and its token. Takes an address or the environment, gives a dashboard's URL and headers.
 
-Ray's own client prefers `RAY_API_SERVER_ADDRESS` and `RAY_ADDRESS` to the address that it is given, and would send them the
-token. Here the environment counts only where no address is given, and that is reported.
+Ray's own client prefers `RAY_API_SERVER_ADDRESS` and `RAY_ADDRESS` to the address that it is given, and would send the token
+there. We use the environment only if no address is given, and report that.
 """
 
 import os
@@ -17,10 +17,10 @@ EXAMPLE = "http://head:8265"
 
 
 def from_environment() -> str:
-    """The dashboard that Ray's own environment names, for a command without --address; reports which one it is.
+    """The dashboard that Ray's environment variables name, for a command without --address; prints which one it is.
 
     Raises:
-        ClusterError: none is named, or what is named is not a dashboard.
+        ClusterError: no variable is set, or its value is not the address of a dashboard.
     """
     for name in VARIABLES:
         value = os.environ.get(name, "")
@@ -28,14 +28,14 @@ def from_environment() -> str:
             address = _dashboard(name, value)
             typer.echo(f"using the Ray cluster at {address}, from {name}", err=True)
             return address
-    raise ClusterError(f"no cluster is named: give --address, such as {EXAMPLE}, or set DECONVOY_ADDRESS")
+    raise ClusterError(f"no cluster address: give --address, such as {EXAMPLE}, or set DECONVOY_ADDRESS")
 
 
-def checked(address: str) -> str:
-    """An address that may be written down.
+def require_url(address: str) -> str:
+    """An address of a Ray dashboard that may be recorded.
 
     Raises:
-        ClusterError: it is not the URL of a dashboard, or holds a secret.
+        ClusterError: the address is not a URL, or contains a secret.
     """
     if "@" in address:
         raise ClusterError("an address must not contain a user or password: set RAY_AUTH_TOKEN, or RAY_AUTH_TOKEN_PATH")
@@ -45,7 +45,7 @@ def checked(address: str) -> str:
 
 
 def authorization(token: str | None = None) -> dict[str, str]:
-    """The header that carries a cluster's token; without one given, the token of the environment or of Ray on this machine.
+    """The header with a cluster's token; by default the token of the environment or of Ray on this machine.
 
     Raises:
         PermissionError: the token cannot be read.
@@ -57,9 +57,13 @@ def authorization(token: str | None = None) -> dict[str, str]:
 
 
 def _dashboard(name: str, value: str) -> str:
-    """What a variable of Ray's names, if it is a dashboard."""
+    """The address of a dashboard in a variable of Ray's.
+
+    Raises:
+        ClusterError: the value is not the address of a dashboard.
+    """
     if "@" in value or urlsplit(value).scheme in ("http", "https"):
-        return checked(value)
+        return require_url(value)
     if value.startswith("ray://"):
         raise ClusterError(
             f"{name}={value} is an address for Ray Client, which is not supported: give --address {EXAMPLE}"
@@ -73,21 +77,21 @@ def _is_url(address: str) -> bool:
     try:
         parts = urlsplit(address)
         return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # its port is not a number
+    except ValueError:  # the port is not a number
         return False
 
 
 def _token() -> str:
-    """The token that Ray itself would use; empty if there is none, or its use is switched off."""
+    """The token that Ray itself would use; empty if there is none, or if tokens are disabled."""
     if os.environ.get("RAY_AUTH_MODE", "token").lower() != "token":
         return ""
     if os.environ.get("RAY_AUTH_TOKEN"):
         return os.environ["RAY_AUTH_TOKEN"].strip()
-    named = os.environ.get("RAY_AUTH_TOKEN_PATH")
-    path = Path(named or os.path.expanduser("~/.ray/auth_token"))
+    configured = os.environ.get("RAY_AUTH_TOKEN_PATH")
+    path = Path(configured or os.path.expanduser("~/.ray/auth_token"))
     try:
         return path.read_text().strip()
     except (OSError, UnicodeDecodeError) as error:
-        if named:
-            raise PermissionError(f"RAY_AUTH_TOKEN_PATH is set, but {named} cannot be read") from error
+        if configured:
+            raise PermissionError(f"RAY_AUTH_TOKEN_PATH is set, but {configured} cannot be read") from error
         return ""

@@ -1,4 +1,4 @@
-"""Stored verdicts on files. Takes a root or a run, gives its verdicts, deletes them for the next scan to read the files again."""
+"""Stored verdicts on files. Takes a root or a run, lists its verdicts, or deletes them so that scans read the files again."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,13 +12,13 @@ from workers.store import verdicts as stored
 from workers.store.root import Root
 from workers.store.tables.shared import REJECTS
 
-# By a stored verdict.
-JUDGED = [str(each) for each in (Reason.DECODER_CRASH, Reason.DECODER_HANG, Reason.VANISHED, Reason.CHANGED)]
+# Reasons of rejects that have a stored verdict.
+JUDGED = [str(reason) for reason in (Reason.DECODER_CRASH, Reason.DECODER_HANG, Reason.VANISHED, Reason.CHANGED)]
 
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A file that scans leave out: it crashed or hung its decoder, vanished, or changed after it was listed."""
+    """A file with a stored verdict, which scans leave out: it crashed or hung its decoder, vanished, or changed after listing."""
 
     uri: str
     reason: str
@@ -27,8 +27,8 @@ class LeftOut:
 
 
 def verdicts(root: Root) -> Sequence[LeftOut]:
-    """Every stored verdict of a root."""
-    found = []
+    """All stored verdicts of a root."""
+    files = []
     for path in stored.all_paths(root):
         try:
             verdict = stored.read(root, path)
@@ -36,16 +36,16 @@ def verdicts(root: Root) -> Sequence[LeftOut]:
             raise DamagedFile(
                 f"{root.path(path)} is damaged; delete it, and the next scan reads its file again"
             ) from error
-        if verdict is not None:  # no run has deleted it since it was listed
-            found.append(LeftOut(verdict.uri, verdict.reason.value, verdict.detail, path))
-    return found
+        if verdict is not None:  # a run may have deleted it since it was listed
+            files.append(LeftOut(verdict.uri, verdict.reason.value, verdict.detail, path))
+    return files
 
 
 def retry(root: Root, uris: Sequence[str]) -> Sequence[LeftOut]:
     """Delete the stored verdicts on some files, or all, so that the next scan reads these files again.
 
     Raises:
-        RunError: one of the files has no stored verdict.
+        RunError: a file has no stored verdict.
     """
     known = verdicts(root)
     unknown = set(uris) - {verdict.uri for verdict in known}
@@ -61,7 +61,7 @@ def retry_of(run: PublishedRun, uris: Sequence[str] = ()) -> Sequence[LeftOut]:
     """Delete the stored verdicts on some of a run's rejects, or all; the run itself does not change. See `retry`.
 
     Raises:
-        QueryError: one of the files is not a reject of the run, or not one with a stored verdict.
+        QueryError: a file is not a reject of the run, or has no stored verdict.
         DamagedRun: the run's files are not the ones that its manifest names.
     """
     judged = set(read(run, REJECTS, pc.field("reason").isin(JUDGED), ["uri"])["uri"].to_pylist())

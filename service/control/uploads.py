@@ -1,4 +1,4 @@
-"""What a remote cluster cannot read is brought to the root, or refused. Takes a spec and an address, gives a spec."""
+"""Local files of a spec. Takes a spec and an address, uploads files to the root, gives a spec that the cluster can run."""
 
 import hashlib
 from pathlib import Path
@@ -18,77 +18,79 @@ def root_of(values: dict[str, Any]) -> Root:
     """The root of a spec.
 
     Raises:
-        UsageError: it names none.
+        UsageError: the spec has no root.
     """
     if "root" not in values:
-        raise UsageError("the spec names no root")
+        raise UsageError("the spec has no root; set the key root")
     return Root(str(values["root"]))
 
 
 def check(values: dict[str, Any], address: str) -> None:
-    """For a cluster on another machine refuse a local root or corpus: nobody there could read it.
+    """Check that a cluster can read the root and the corpus: on another machine, neither may be local.
 
     Raises:
-        UsageError: the root is missing, or a place is on this machine and the cluster is not.
+        UsageError: the spec has no root, or its root or corpus is on this machine and the cluster is not.
     """
     root = root_of(values)
     if is_here(urlsplit(address).hostname or ""):
         return
     if root.is_local:
         raise UsageError(
-            f"root {root.url!r} is on this machine, the cluster at {address} is not; give a URL of a bucket"
+            f"root {root.url!r} is on this machine, but the cluster at {address} is not; use a URL of a bucket"
         )
     corpus = values.get("corpus")
     if isinstance(corpus, dict) and _has_local_places(str(corpus.get("source", ""))):
         raise UsageError(
-            f"corpus {corpus.get('source')!r} is on this machine, the cluster at {address} is not; give a URL of a bucket"
+            f"corpus {corpus.get('source')!r} is on this machine, but the cluster at {address} is not; use a URL of a bucket"
         )
 
 
 def upload(values: dict[str, Any], address: str) -> dict[str, Any]:
-    """A spec that the cluster at an address can run: local weights and class names are uploaded, named by their hash.
+    """A spec that the cluster can run: local weights and class names are uploaded under the root, named by their hash.
 
     Raises:
-        UsageError: as `check` does, or a file cannot be read.
+        UsageError: `check` fails, or a file cannot be read.
     """
     check(values, address)
     if is_here(urlsplit(address).hostname or ""):
         return values
     root, changed = root_of(values), dict(values)
     if isinstance(values.get("model"), dict):
-        changed["model"] = _uploaded(values["model"], root)
+        changed["model"] = _upload_model(values["model"], root)
     if isinstance(values.get("evolve"), dict):
-        changed["evolve"] = _checkpoints(values["evolve"], root)
+        changed["evolve"] = _upload_checkpoints(values["evolve"], root)
     if isinstance(values.get("models"), list):
-        changed["models"] = [_uploaded(model, root) if isinstance(model, dict) else model for model in values["models"]]
+        changed["models"] = [
+            _upload_model(model, root) if isinstance(model, dict) else model for model in values["models"]
+        ]
     return changed
 
 
-def _uploaded(model: dict[str, Any], root: Root) -> dict[str, Any]:
+def _upload_model(model: dict[str, Any], root: Root) -> dict[str, Any]:
     changed = dict(model)
     source = str(model.get("source", ""))
     weights = families.weights_file(source)
     if weights is not None and locations.is_local(weights):
-        changed["source"] = families.with_weights(source, _upload(weights, root))
+        changed["source"] = families.with_weights(source, _upload_file(weights, root))
     if model.get("classes") and locations.is_local(str(model["classes"])):
-        changed["classes"] = _upload(str(model["classes"]), root)
+        changed["classes"] = _upload_file(str(model["classes"]), root)
     return changed
 
 
-def _checkpoints(evolve: dict[str, Any], root: Root) -> dict[str, Any]:
-    """Globs on this machine are files from now on: elsewhere they would match others."""
+def _upload_checkpoints(evolve: dict[str, Any], root: Root) -> dict[str, Any]:
+    """Replace local globs by the URLs of the files that they match on this machine."""
     patterns = evolve.get("checkpoints")
     if not isinstance(patterns, list) or not all(isinstance(pattern, str) for pattern in patterns):
-        return evolve  # for the spec to refuse
+        return evolve  # the spec refuses it
     checkpoints: list[str] = []
     for pattern in patterns:
-        local = files.matching(pattern, "evolve.checkpoints") if locations.is_local(pattern) else []
-        checkpoints += [_upload(file, root, n) for n, file in enumerate(local, len(checkpoints))] or [pattern]
+        matches = files.matching(pattern, "evolve.checkpoints") if locations.is_local(pattern) else []
+        checkpoints += [_upload_file(file, root, n) for n, file in enumerate(matches, len(checkpoints))] or [pattern]
     return {**evolve, "checkpoints": checkpoints}
 
 
-def _upload(place: str, root: Root, number: int | None = None) -> str:
-    """The file's URL under the root; files that have numbers stay apart where names and bytes are the same."""
+def _upload_file(place: str, root: Root, number: int | None = None) -> str:
+    """Upload a file and give its URL under the root. Numbers keep files apart that have the same name and bytes."""
     path = Path(place.partition("://")[2] or place)
     try:
         data = path.read_bytes()

@@ -1,4 +1,4 @@
-"""Statuses of submitted runs, shared by many readers. Takes `Statuses`, gives their answers, each read once for all."""
+"""A cache of submitted runs' statuses for many readers. Takes `Statuses`, gives statuses, each read once for all readers."""
 
 import threading
 from collections.abc import Iterator, Sequence
@@ -9,20 +9,20 @@ from cachetools import LRUCache
 from service.control.statuses import Status, Statuses
 from service.pools import Pool, Renewed
 
-RENEW_S = 1.0  # an older status is read again, in the background
-LIFE_S = 2.0  # and an even older one is not given
-LIMIT_S = 10.0  # of waiting for the store
+RENEW_S = 1.0  # an older status is read again in the background
+LIFE_S = 2.0  # an older status is not returned
+LIMIT_S = 10.0  # longest wait for the store
 THREADS = 4
-KEPT = 1024  # runs
+CACHED_RUNS = 1024
 
 
 class Watched:
-    """The runs of a root. May be asked from many threads and event loops.
+    """Cached statuses of the runs of a root. May be used from many threads and event loops.
 
     Args:
-        statuses: reads them.
-        renew_s: age from which on a status is read again.
-        life_s: age up to which it is given; below 0 every question is a reading.
+        statuses: reads the statuses.
+        renew_s: age at which a status is read again.
+        life_s: largest age of a status that is returned; if negative, every call reads.
     """
 
     def __init__(self, statuses: Statuses, renew_s: float = RENEW_S, life_s: float = LIFE_S) -> None:
@@ -42,13 +42,13 @@ class Watched:
             self.forget()
 
     def forget(self) -> None:
-        """Give no status that was read before."""
+        """Discard all cached statuses."""
         with self._lock:
             self._all = Renewed(lambda: self._statuses.statuses(), self._all_pool, *self._ages)
-            self._each = LRUCache[str, Renewed[Status]](KEPT)
+            self._by_run = LRUCache[str, Renewed[Status]](CACHED_RUNS)
 
     def statuses(self) -> Sequence[Status]:
-        """All runs of the root, the last submitted first.
+        """The statuses of all runs of the root, the last submitted first.
 
         Raises:
             Unavailable: the store does not answer in time.
@@ -56,20 +56,20 @@ class Watched:
         return self._all.get()
 
     def status(self, run: str) -> Status:
-        """How a run is.
+        """The status of a run.
 
         Raises:
-            RunError: there is no such run.
+            RunError: no run has this id.
             Unavailable: the store does not answer in time.
         """
-        return self._of(run).get()
+        return self._cached(run).get()
 
     async def answer(self, run: str) -> Status:
-        """As `status`, without holding the event loop."""
-        return await self._of(run).answer()
+        """As `status`, without blocking the event loop."""
+        return await self._cached(run).answer()
 
-    def _of(self, run: str) -> Renewed[Status]:
+    def _cached(self, run: str) -> Renewed[Status]:
         with self._lock:
-            if run not in self._each:
-                self._each[run] = Renewed(lambda: self._statuses.status(run), self._pool, *self._ages)
-            return self._each[run]
+            if run not in self._by_run:
+                self._by_run[run] = Renewed(lambda: self._statuses.status(run), self._pool, *self._ages)
+            return self._by_run[run]

@@ -115,7 +115,7 @@ def comparison(first: PublishedRun, second: PublishedRun) -> Comparison:
     """
     for run in (first, second):
         if run.job != "scan":
-            raise QueryError(f"run {run.run!r} is of kind {run.job!r}; only scans can be compared")
+            raise QueryError(f"run {run.run!r} is of kind {run.job.value!r}; only scans can be compared")
     names = {layer.name for layer in second.layers}
     common = tuple(layer.name for layer in first.layers if layer.name in names)
     if not common:

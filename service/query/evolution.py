@@ -170,4 +170,4 @@ def _first_row(run: PublishedRun, layer: Layer) -> int:
 
 def _require_evolution(run: PublishedRun) -> None:
     if run.job != "evolve":
-        raise QueryError(f"run {run.run!r} is of kind {run.job!r}; expected 'evolve'")
+        raise QueryError(f"run {run.run!r} is of kind {run.job.value!r}; expected 'evolve'")

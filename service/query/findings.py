@@ -65,7 +65,7 @@ def finding(run: PublishedRun, number: int) -> Finding:
 
 
 def plain_columns(run: PublishedRun) -> pa.Table:
-    """The columns of an instrument's table that hold one value a row; of its pictures whether there is one, as `NAME?`.
+    """The columns of an instrument's table with one value per row, and whether each picture is present, as `NAME?`.
 
     Raises:
         QueryError: the run is of another kind.
@@ -83,13 +83,13 @@ def of_image(
     image_id: str,
     columns_of: Callable[[PublishedRun], pa.Table] = plain_columns,
 ) -> Iterator[Finding]:
-    """What occlusion, inversion and invariance found of an image, in all runs over its corpus.
+    """The results of occlusion, inversion and invariance for an image, from all runs over its corpus.
 
     Args:
-        runs: where to look.
-        corpus: source of the corpus; the same image id elsewhere is another image.
-        image_id: the image's key in it, or its uri.
-        columns_of: gives a run's `plain_columns`, which a service keeps in memory.
+        runs: the runs to search.
+        corpus: source of the corpus; the same image id in another corpus is another image.
+        image_id: id of the image in the corpus, or its uri.
+        columns_of: gives a run's `plain_columns`; a service caches them.
 
     A run whose files are damaged is left out and logged.
     """
@@ -101,11 +101,11 @@ def of_image(
                 log.Log().say(f"{error}; the run is left out", log.WARNING)
 
 
-def _rows(run: PublishedRun, found: pa.Table, image_id: str | None) -> Iterator[Finding]:
+def _rows(run: PublishedRun, columns: pa.Table, image_id: str | None) -> Iterator[Finding]:
     table = _table(run)
-    every = pa.array(range(len(found)), pa.uint64())
-    numbers = every if image_id is None else pc.indices_nonzero(_is(found, image_id))
-    for number, values in zip(numbers.to_pylist(), found.take(numbers).to_pylist(), strict=True):
+    every = pa.array(range(len(columns)), pa.uint64())
+    numbers = every if image_id is None else pc.indices_nonzero(_is(columns, image_id))
+    for number, values in zip(numbers.to_pylist(), columns.take(numbers).to_pylist(), strict=True):
         pictures = tuple(name for name in table.images if values.pop(f"{name}?"))
         yield Finding(run, table, number, values, pictures)
 
@@ -116,5 +116,6 @@ def _is(table: pa.Table, image_id: str) -> pa.ChunkedArray:
 
 def _table(run: PublishedRun) -> Table:
     if run.job not in TABLE_OF:
-        raise QueryError(f"run {run.run!r} is of kind {run.job!r}, not an instrument; {nearest(run.job, TABLE_OF)}")
+        kind = run.job.value
+        raise QueryError(f"run {run.run!r} is of kind {kind!r}, not an instrument; {nearest(kind, TABLE_OF)}")
     return TABLE_OF[run.job]

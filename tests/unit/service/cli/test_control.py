@@ -95,12 +95,12 @@ def test_without_a_cluster_runs_are_told_and_cancelled_by_what_is_under_the_root
     attempts = Attempts(root, "flowers")
     attempts.take(1, Begun(LONG_AGO, "local", Kind.SCAN, SPEC))
     told = json.loads(deconvoy("status", "flowers", "--root", root.base, "--json").stdout)
-    assert (told["state"], told["error"][:19]) == ("lost", "no cluster is asked")
+    assert (told["state"], told["error"][:19]) == ("lost", "there is no cluster")
     attempts.tell(1, Progress(datetime.now(UTC).isoformat(), "scan", 5, 10, "images"))
     assert "running" in deconvoy("status", "--root", root.base).stdout
     assert deconvoy("cancel", "flowers", "--root", root.base).exit_code == 0
     assert attempts.unwanted(1) == "cancelled"  # its driver looks every ten seconds, and stops
-    with pytest.raises(ClusterError, match="no cluster is named: give --address"):
+    with pytest.raises(ClusterError, match="no cluster address: give --address"):
         Submissions(root, Nowhere()).submit("scan", SPEC)
 
 
@@ -108,7 +108,7 @@ def test_a_token_file_that_is_not_there_is_one_line(monkeypatch):
     monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
     monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", "/nofile")
     with pytest.raises(
-        ClusterError, match=r"requires a token, or another one: .*RAY_AUTH_TOKEN_PATH.*/nofile cannot be"
+        ClusterError, match=r"requires a token, or a different one: .*RAY_AUTH_TOKEN_PATH.*/nofile cannot be"
     ):
         RayCluster("http://127.0.0.1:1").check()
 
@@ -220,6 +220,6 @@ def test_nothing_is_uploaded_for_a_run_that_cannot_be_submitted(root, monkeypatc
         source = "s3://bucket/photos"
     """
     root.put("run.toml", text.encode())
-    monkeypatch.setattr(uploads, "_upload", lambda *_: pytest.fail("uploaded"))
+    monkeypatch.setattr(uploads, "_upload_file", lambda *_: pytest.fail("uploaded"))
     done = deconvoy("submit", root.path("run.toml"), "--address", address)
     assert done.exit_code == code and told in done.stderr, done.output

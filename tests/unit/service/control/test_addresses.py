@@ -112,7 +112,7 @@ def test_without_an_address_rays_environment_is_used_and_reported(dashboards, tm
 @pytest.mark.parametrize(
     ("value", "told"),
     [
-        ("", "no cluster is named: give --address, such as http://head:8265, or set DECONVOY_ADDRESS"),
+        ("", "no cluster address: give --address, such as http://head:8265, or set DECONVOY_ADDRESS"),
         ("10.0.0.7:6379", "RAY_ADDRESS=10.0.0.7:6379 does not name a dashboard, where jobs are submitted: give --address http://10.0.0.7:8265"),
         ("auto", "RAY_ADDRESS=auto does not name a dashboard"),
         ("ray://head:10001", "RAY_ADDRESS=ray://head:10001 is an address for Ray Client, which is not supported"),
@@ -166,6 +166,6 @@ def test_a_token_is_found_where_ray_finds_it(dashboards, tmp_path, monkeypatch, 
 
 def test_a_token_that_no_header_can_carry_is_one_line_and_not_repeated(dashboards, monkeypatch):
     monkeypatch.setenv("RAY_AUTH_TOKEN", "secret\nX-Other: 1")
-    with pytest.raises(ClusterError, match="requires a token, or another one") as told:
+    with pytest.raises(ClusterError, match="requires a token, or a different one") as told:
         RayCluster(dashboards[0].address).check()
     assert "secret" not in str(told.value) and "\n" not in str(told.value) and dashboards[0].asked == []

@@ -59,8 +59,8 @@ def answering(status: int, body: bytes) -> Iterator[str]:
         (200, b"{}", "is not a Ray dashboard", 2),
         (200, b"[]", "is not a Ray dashboard", 2),
         (404, b"", "is not a Ray dashboard", 2),
-        (401, b"", "requires a token, or another one: set RAY_AUTH_TOKEN", 2),
-        (403, b"", "requires a token, or another one: set RAY_AUTH_TOKEN", 2),
+        (401, b"", "requires a token, or a different one: set RAY_AUTH_TOKEN", 2),
+        (403, b"", "requires a token, or a different one: set RAY_AUTH_TOKEN", 2),
         (502, b"", "nothing answers at http", 1),
     ],
 )
@@ -136,7 +136,7 @@ class Forgetful:
 
 def forgetful(monkeypatch, root, *, takes: bool, lost: int) -> Submissions:
     monkeypatch.setattr(submissions, "ASKED_AGAIN_S", (0.0, 0.0, 0.0))
-    monkeypatch.setattr(clusters, "_connected", lambda *_: Forgetful(takes=takes, lost=lost))
+    monkeypatch.setattr(clusters, "_connect", lambda *_: Forgetful(takes=takes, lost=lost))
     return Submissions(Root(str(root)), RayCluster("http://forgetful:8265"))
 
 

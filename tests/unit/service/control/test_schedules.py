@@ -507,7 +507,7 @@ def test_a_store_that_fails_ends_a_single_look_and_not_those_that_go_on(tmp_path
             raise KeyboardInterrupt
         raise OSError("the store is away")
 
-    monkeypatch.setattr(serve, "look", look)
+    monkeypatch.setattr(serve, "submit_due", look)
     monkeypatch.setattr(schedule, "EVERY_S", 0.0)
     words = ["schedule", "run", "--root", str(tmp_path), "--address", "http://127.0.0.1:1"]
     assert CliRunner().invoke(app, words).exit_code == 130 and len(looks) == 3

@@ -137,7 +137,7 @@ def test_an_attempt_that_has_not_started_is_lost_only_for_the_cluster_that_took_
     found = submissions.status("flowers")
     assert found.state is RunState.PENDING and "how it is queued is not known: nothing answers" in found.waits
     looked = Statuses(submissions.root, Nowhere(), clock).status("flowers")
-    assert looked.state is RunState.PENDING and "no cluster is asked" in looked.waits
+    assert looked.state is RunState.PENDING and "there is no cluster" in looked.waits
     cluster.down = False
     cluster.jobs.clear()  # the cluster that took it answers, and does not know it
     assert submissions.status("flowers").state is RunState.LOST

@@ -83,7 +83,7 @@ def test_a_root_or_corpus_of_this_machine_is_refused(folder):
     for wrong, told in (({"root": str(folder)}, "root"), ({"corpus": {"source": str(folder)}}, "corpus")):
         with pytest.raises(UsageError, match=f"{told} .* is on this machine"):
             upload(evolution("s3://bucket/1.pt") | wrong, ADDRESS)
-    with pytest.raises(UsageError, match="names no root"):
+    with pytest.raises(UsageError, match="has no root"):
         upload({}, ADDRESS)
 
 

@@ -65,7 +65,7 @@ def test_a_root_in_memory_can_be_asked():
 
 @pytest.mark.parametrize("query", ["SELEC", "SELECT nothing FROM units", "SELECT * FROM nowhere", ""])
 def test_a_wrong_question_is_one_line(root, query):
-    with pytest.raises(QueryError, match="cannot be answered" if query else "is empty"):
+    with pytest.raises(QueryError, match="the query failed" if query else "is empty"):
         sql.ask(root, query)
     done = CliRunner().invoke(app, ["sql", query, "--root", root.url])
     assert done.exit_code == 2 and done.stderr.count("\n") == 1 and done.stderr.startswith("deconvoy: ")
@@ -246,7 +246,7 @@ def test_a_query_reaches_the_published_tables_and_nothing_else(two, escape, tmp_
     monkeypatch.chdir(tmp_path / "here")
     path = part(two, "units", "first")
     data = path.read_bytes()
-    with pytest.raises(QueryError, match="cannot be answered") as refused:
+    with pytest.raises(QueryError, match="the query failed") as refused:
         sql.ask(two, escape.format(part=path, here=tmp_path / "here"))
     assert "\n" not in str(refused.value)
     assert not list((tmp_path / "here").iterdir()) and path.read_bytes() == data
@@ -257,19 +257,19 @@ def test_a_query_with_unsafe_may_read_files(two):
     answer = sql.ask(two, f"SELECT count(*) FROM read_parquet('{path}')", sql.Limits(unsafe=True))  # noqa: S608 - ours
     assert answer.rows == ((sum(CHANNELS.values()),),)
     assert sql.ask(two, "SELECT count(DISTINCT run) FROM units", sql.Limits(unsafe=True)).rows == ((2,),)
-    assert "--unsafe lets a query do this" in CliRunner().invoke(
-        app, ["sql", f"FROM '{path}'", "--root", two.base]
-    ).stderr or ("does not exist" in CliRunner().invoke(app, ["sql", f"FROM '{path}'", "--root", two.base]).stderr)
+    assert "--unsafe allows this" in CliRunner().invoke(app, ["sql", f"FROM '{path}'", "--root", two.base]).stderr or (
+        "does not exist" in CliRunner().invoke(app, ["sql", f"FROM '{path}'", "--root", two.base]).stderr
+    )
 
 
 def test_a_query_has_limits_of_time_and_of_memory_and_says_which_flag_lifts_them(two):
     begun = time.monotonic()
-    with pytest.raises(QueryError, match=r"took longer than 0.5 s; ask for less, or raise --timeout"):
+    with pytest.raises(QueryError, match=r"took longer than 0.5 s; simplify it, or raise --timeout"):
         sql.ask(two, "SELECT sum(a.i * b.i) FROM range(10000000) a(i), range(1000000) b(i)", sql.Limits(timeout_s=0.5))
     assert time.monotonic() - begun < 20
-    with pytest.raises(QueryError, match=r"Out of Memory.*; ask for less, or raise --memory"):
+    with pytest.raises(QueryError, match=r"Out of Memory.*; select less, or raise --memory"):
         sql.ask(two, "SELECT list(i) FROM range(100000000) t(i)", sql.Limits(memory="100MB"))
-    with pytest.raises(QueryError, match="cannot be answered"):
+    with pytest.raises(QueryError, match="the query failed"):
         sql.ask(two, "FROM units", sql.Limits(memory="plenty"))
     done = CliRunner().invoke(
         app, ["sql", "FROM units LIMIT 1", "--root", two.base, "--memory", "1GB", "--timeout", "9"]
