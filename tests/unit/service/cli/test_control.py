@@ -180,7 +180,7 @@ def test_a_key_is_removed_by_its_id_and_whoever_gives_a_name_is_told_it(root):
     deconvoy("keys", "add", "dashboard", "--root", root.base)
     [key] = json.loads(deconvoy("keys", "list", "--root", root.base, "--json").stdout)
     done = deconvoy("keys", "remove", "dashboard", "--root", root.base)
-    assert done.exit_code == 2 and f"of this name there is {key['id']}" in done.stderr
+    assert done.exit_code == 2 and f"give the id of the key with this name: {key['id']}" in done.stderr
     assert deconvoy("keys", "remove", key["id"], "--root", root.base).exit_code == 0
 
 
