@@ -31,7 +31,7 @@ Found = TypeVar("Found")
 Readable = tuple[tuple[PublishedRun, ...], Mapping[str, str]]
 
 
-def kept(cache: LRUCache[Any, Any], read: Callable[Asked, Found]) -> Callable[Asked, Found]:
+def memoized(cache: LRUCache[Any, Any], read: Callable[Asked, Found]) -> Callable[Asked, Found]:
     """A reader that remembers; of many threads that ask for the same at once, one reads and the others wait for it."""
     return cast(Callable[Asked, Found], cached(cache, condition=Condition())(read))
 
@@ -44,7 +44,7 @@ class Listing:
         self._marks: dict[str, str] = {}
         self._version = 0
         self._renewed = Renewed(self._list, Pool("the root", 1, LIMIT_S), RENEW_S, LIFE_S, PATIENCE_S)
-        self._read = kept(LRUCache(KEPT), self._read_run)
+        self._read = memoized(LRUCache(KEPT), self._read_run)
         self._readers = Pool("the root", AT_ONCE, LIMIT_S, waiting=MOST_RUNS)
         self._every: tuple[Mapping[str, str], Readable] = {}, ((), {})
 
