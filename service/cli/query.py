@@ -109,7 +109,7 @@ def found(
     """List occlusion, inversion and invariance results for an image, from all runs over the same corpus."""
     from service.query import catalog, findings
 
-    runs, corpus = catalog.some(Root(root)), catalog.find(Root(root), run, None).corpus
+    runs, corpus = catalog.require_runs(Root(root)), catalog.find(Root(root), run, None).corpus
     rows = [
         {"run": each.run.run, "job": each.run.job, "row": each.number, **each.values}
         for each in findings.of_image(runs, corpus, image_id)

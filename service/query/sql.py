@@ -121,7 +121,7 @@ def published(root: Root, checked: Iterable[str], damaged: dict[str, str] | None
         RunError: there is no published run.
         DamagedRun: all are damaged.
     """
-    runs, wrong = checking.whole(root, catalog.some(root), checked)
+    runs, wrong = checking.find_intact(root, catalog.require_runs(root), checked)
     problems = {run: f"run {run!r}: {problem}; deconvoy verify {run} says more" for run, problem in wrong.items()}
     if not runs:
         raise DamagedRun(next(iter(problems.values())))
