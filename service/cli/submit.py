@@ -40,7 +40,7 @@ def submit(  # noqa: PLR0913 - one parameter per flag
     asked = merged(values, more)
     submissions = submissions_of(uploads.root_of(asked), address)
     uploads.check(asked, address)
-    submissions.check_cluster(str(submissions.checked(kind, asked)["run"]))  # before anything is uploaded
+    submissions.check_cluster(str(submissions.check_spec(kind, asked)["run"]))  # before anything is uploaded
     found = submissions.submit(kind, uploads.prepared(asked, address))
     if not wait:
         print_status(found, submissions.root, as_json=as_json)
