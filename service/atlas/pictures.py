@@ -111,12 +111,12 @@ class Pictures:
     def drawn_wall(self, run: PublishedRun, layer: str, channel: int, kind: Kind, side_px: int) -> Picture:
         """The nine patches or projections of a channel as one picture, at most `side_px` wide; projections are lossless."""
         form = contact.fitted(_form(run, layer), side_px)
-        drawn = [contact.drawn(cell, kind == "projection", form) for cell in self._cells_of(run, layer, channel)]
+        cells = [contact.drawn(cell, kind == "projection", form) for cell in self._cells_of(run, layer, channel)]
         buffer = io.BytesIO()
-        exact = (
+        options = (
             {"lossless": True, "quality": 0, "method": 1} if kind == "projection" else {"quality": QUALITY, "method": 2}
         )
-        contact.grid(drawn, form).save(buffer, "WEBP", **exact)
+        contact.grid(cells, form).save(buffer, "WEBP", **options)
         return Picture(buffer.getvalue(), "image/webp")
 
     def _read_preview(self, run: str, created: str, image_index: int) -> Picture:
@@ -173,9 +173,9 @@ def _bytes(picture: Picture) -> int:
     return len(picture.data)
 
 
-def _png(drawn: Image.Image) -> Picture:
+def _png(image: Image.Image) -> Picture:
     buffer = io.BytesIO()
-    drawn.save(buffer, "PNG", compress_level=3)
+    image.save(buffer, "PNG", compress_level=3)
     return Picture(buffer.getvalue(), "image/png")
 
 

@@ -64,7 +64,7 @@ def _add_submitting(router: APIRouter, submissions: Submissions, watched: Watche
         ] = None,
     ) -> Status:
         """Submit or resume a run. Answers at once; the run's own address reports its progress."""
-        spec = submissions.checked(submission.job, _with_own_root(submissions, submission.spec))
+        spec = submissions.check_spec(submission.job, _with_own_root(submissions, submission.spec))
         allowed.check_spec(spec)
         if idempotency_key is not None:
             spec, is_new = _first_spec(submissions.root, idempotency_key, submission, spec)
@@ -181,7 +181,7 @@ def _with_own_root(submissions: Submissions, spec: dict[str, Any]) -> dict[str, 
 def _check_schedule_spec(submissions: Submissions, schedule: ScheduleRequest) -> dict[str, Any]:
     """The spec of a schedule's runs, checked and with its defaults."""
     spec = _with_own_root(submissions, schedule.spec) | {"run": f"{schedule.name}-0"}
-    return submissions.checked(schedule.job, spec)
+    return submissions.check_spec(schedule.job, spec)
 
 
 def _first_spec(root: Root, key: str, submission: Submission, spec: dict[str, Any]) -> tuple[dict[str, Any], bool]:

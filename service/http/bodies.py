@@ -52,7 +52,7 @@ class StatusResponse(BaseModel):
 
 
 class Retry(Body):
-    """Files whose stored verdicts should be deleted."""
+    """Files whose stored verdicts to delete."""
 
     uris: list[str] = Field([], description="as in the table `rejects`; if empty, all files of the run")
 

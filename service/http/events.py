@@ -23,7 +23,7 @@ RunId = Annotated[str, Path(pattern=r"^[a-z][a-z0-9._-]{0,99}$", description="ru
 
 @contextmanager
 def missing_run_as_404() -> Iterator[None]:
-    """Turn the error of a missing run, which would be answered with 409, into one that is answered with 404."""
+    """Answer 404 instead of 409 if a run does not exist."""
     try:
         yield
     except RunError as error:

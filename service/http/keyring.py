@@ -1,4 +1,4 @@
-"""The keys of a root, cached in memory for seconds. Takes texts of keys, gives keys; no request waits for the store."""
+"""The keys of a root, cached in memory for seconds. Takes texts of keys, gives keys; requests do not read the store."""
 
 from collections.abc import Mapping
 
@@ -25,7 +25,7 @@ class Keyring:
         self._renewed = Renewed(self._read, Pool("the store of the keys", 1, LIMIT_S), RENEW_S, LIFE_S)
 
     async def find(self, text: str) -> Key | None:
-        """The key that a text is; None if it is no valid key, or was removed.
+        """The key with this text; None if there is none, or it was removed.
 
         Raises:
             Unavailable: the keys cannot be read in time.

@@ -56,7 +56,7 @@ class Allowed:
             raise RefusedError(f"{what} {place!r} is refused: it is under no allowed prefix (allowed: {known})")
 
     def check_spec(self, spec: Mapping[str, Any]) -> None:
-        """Raise an error unless every place in a spec is allowed. Weights that are named, such as torchvision's, are no places.
+        """Raise an error unless every place in a spec is allowed. Weights given by name, such as torchvision's, are.
 
         Raises:
             RefusedError: see `check`.

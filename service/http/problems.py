@@ -71,7 +71,7 @@ def problem(status: int, detail: str, headers: Mapping[str, str] | None = None) 
 
 
 def status_of(error: DeconvoyError) -> int:
-    """The HTTP status of an error; 500 if the caller did not cause it."""
+    """The HTTP status of an error; 500 for kinds of errors that have no other."""
     codes: dict[type[DeconvoyError], int] = {}
     codes |= {RefusedError: 403, RunIdError: 422, RunError: 409, QueryError: 404, ClusterError: 503, RootError: 503}
     codes |= {Unavailable: 503, StoreError: 503, UsageError: 422}

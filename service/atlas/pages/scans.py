@@ -246,7 +246,7 @@ def compare(atlas: Atlas, first: str, second: str, query: Mapping[str, str]) -> 
         raise QueryError(f"cannot show {show!r}, sorted by {sort!r}; show is one of {KINDS}, sort one of {COMPARED_BY}")
     tables = [atlas.layer(run, wanted) for run in compared.runs]
     return ComparePage(
-        title=f"{first} beside {second}",
+        title=f"{first} and {second}",
         runs=tuple(of_run(run) for run in compared.runs),
         name=wanted,
         layers=tuple(LayerLink(name=layer, href=links.compare(first, second, layer)) for layer in common),
