@@ -5,11 +5,11 @@
     atlas = deconvoy.open("deconvoy-demo/atlas")
     atlas.run("demo").layer("relu5").channel(3)  # a notebook shows its patches and projections
 
-Only reads: nothing is computed, nothing is written, and neither torch nor Ray is imported. Every error is a `DeconvoyError`.
+It only reads: it computes nothing, writes nothing, and imports neither torch nor Ray. Every error is a `DeconvoyError`.
 """
 
-# The command is in this package too and must start fast, so that names are loaded when they are first used. Type checkers
-# take any variable of this name for true; importing it from `typing` would take time in which Ctrl-C is a traceback.
+# The command is in this package too and must start fast, so names are loaded on first use. Type checkers treat any variable of
+# this name as true; importing it from `typing` would delay the point from which Ctrl-C is handled.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from deconvoy.atlas import Atlas, Run, open

@@ -1,19 +1,19 @@
-"""The command before its parts are loaded. Takes words, gives an exit code; Ctrl-C is one line from the first moment on."""
+"""Entry point of the command. Takes arguments, gives an exit code; from the first moment on, Ctrl-C prints one line."""
 
 import sys
 
-HIDDEN = 2  # exit code: wrong usage
+WRONG_USAGE = 2  # exit code
 INTERRUPTED = 130
 
 
 def main() -> None:
-    """Run the command, if its packages are ours."""
+    """Run the command, unless other packages hide ours."""
     try:
         from deconvoy.shadows import find_shadow
 
         if shadow := find_shadow():
             sys.stderr.write(f"deconvoy: {shadow}\n")
-            sys.exit(HIDDEN)
+            sys.exit(WRONG_USAGE)
         from service.__main__ import main as run
 
         run()

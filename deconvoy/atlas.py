@@ -28,7 +28,7 @@ def open(root: str | PathLike[str]) -> "Atlas":
         root: a folder, or an fsspec URL such as `s3://bucket/atlas`.
 
     Raises:
-        RootError: the folder is not there, or the URL cannot be used.
+        RootError: the folder does not exist, or the URL cannot be used.
     """
     opened = Root(fspath(root))
     if opened.is_local and not Path(opened.base or "/").is_dir():
@@ -37,7 +37,7 @@ def open(root: str | PathLike[str]) -> "Atlas":
 
 
 class Atlas:
-    """The published runs of a root. May be asked from many threads. A manifest is read once, the list of runs again and again."""
+    """The published runs of a root. Safe to use from many threads. Each manifest is read once; the list of runs is renewed."""
 
     def __init__(self, root: Root) -> None:
         self._published = Published(root)
@@ -53,7 +53,7 @@ class Atlas:
 
     @property
     def runs(self) -> tuple["Run", ...]:
-        """The published runs whose manifests can be read, newest first. A run of the last two seconds may be missing.
+        """The published runs whose manifests can be read, newest first. A run published in the last two seconds may be missing.
 
         Raises:
             StoreError: the store does not answer.
@@ -70,7 +70,7 @@ class Atlas:
         """A published run by its id, or the newest one.
 
         Raises:
-            RunError: the run is not published, or none is.
+            RunError: the run is not published, or no run is.
             DamagedRun: its manifest cannot be read.
         """
         if run is not None:
@@ -81,10 +81,10 @@ class Atlas:
 
 
 class Run:
-    """One published run of any kind. What is published stays as it is.
+    """One published run of any kind. A published run never changes.
 
     Attributes:
-        about: what its manifest says: `run`, `job`, `created`, `model`, `corpus`, `images`, `rejects`, `spec`, ...
+        about: the content of its manifest: `run`, `job`, `created`, `model`, `corpus`, `images`, `rejects`, `spec`, ...
     """
 
     def __init__(self, about: PublishedRun, pictures: Pictures) -> None:
@@ -110,15 +110,15 @@ class Run:
 
     @property
     def tables(self) -> tuple[str, ...]:
-        """Names of its tables."""
+        """Names of the run's tables."""
         return tuple(self.about.tables)
 
     @property
     def rows(self) -> tuple[Row, ...]:
-        """The rows of an instrument's table, in its order, without lists; pictures are read when asked for.
+        """The rows of an instrument's table, in its order, without lists; pictures are read on demand.
 
         Raises:
-            QueryError: the run is a scan: ask its tables.
+            QueryError: the run is a scan; read its tables instead.
             DamagedRun: the run's files are not the ones that its manifest names.
         """
         return tuple(map(self._row, findings.findings(self.about)))
@@ -132,13 +132,13 @@ class Run:
         return Layer(self.about, self.about.layer(name), self._pictures)
 
     def table(self, name: str, columns: Sequence[str] | None = None, where: pc.Expression | None = None) -> pa.Table:
-        """Rows of a table in the table's order, as an Arrow table; `.to_pandas()` makes a DataFrame of it.
+        """Rows of a table in the table's order, as an Arrow table; `.to_pandas()` converts it to a DataFrame.
 
         Args:
             name: one of `tables`; docs/reading.md and the fields' `doc` metadata describe them.
-            columns: which columns; by default all of them, pictures too.
-            where: an expression that chooses rows, such as `pyarrow.compute.field("rank") == 0`. Filter by layer and
-                channel, and little of a large table is read.
+            columns: names of columns; by default all, pictures included.
+            where: an expression that selects rows, such as `pyarrow.compute.field("rank") == 0`. A filter by layer and
+                channel reads only a small part of a large table.
 
         Raises:
             QueryError: the run has no such table or column, or the expression does not fit the table.
@@ -159,7 +159,7 @@ class Run:
         """The picture of an instrument's run, as `deconvoy query sheet` draws it; needs matplotlib for most kinds.
 
         Raises:
-            QueryError: the run is a scan: ask one of its layers for a sheet.
+            QueryError: the run is a scan; its layers have sheets instead.
             DamagedRun: the run's files are not the ones that its manifest names.
         """
         if self.kind not in boards.BOARDS:

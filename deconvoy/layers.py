@@ -29,15 +29,15 @@ _PICTURES = ("patch", "projection", "projection_scale")
 
 @dataclass(frozen=True, eq=False)
 class Patch:
-    """One of a channel's strongest images: what the unit saw, and its activation carried down to the same pixels.
+    """One of a channel's top images: the pixels that the unit sees, and its activation carried down to them.
 
     Attributes:
         rank: 0 for the largest score.
         score: the channel's largest activation in this image.
         image_index: row number of the image in the corpus manifest.
         image_id: key of the image in its corpus.
-        uri: where the image was read.
-        label: label of the image; None where the corpus gives none.
+        uri: where the image was read from.
+        label: label of the image; None if it has none.
         y: row of the unit in the feature map.
         x: column of the unit in the feature map.
         box: top, left, bottom, right of the receptive field, model-input pixels; half-open, may leave the input.
@@ -82,14 +82,14 @@ class Channel:
 
     @cached_property
     def patches(self) -> tuple[Patch, ...]:
-        """The channel's strongest images, best first; read from the root at first use.
+        """The channel's top images, strongest first; read from the root at first use.
 
         Raises:
             QueryError: the run is not a scan.
             DamagedRun: the run's files are not the ones that its manifest names.
         """
-        found = self.table("patches", [*_PLAIN, *_BOX, *_PICTURES]).sort_by("rank")
-        return tuple(map(_patch, found.to_pylist()))
+        rows = self.table("patches", [*_PLAIN, *_BOX, *_PICTURES]).sort_by("rank")
+        return tuple(map(_patch, rows.to_pylist()))
 
     def table(self, name: str, columns: Sequence[str] | None = None) -> pa.Table:
         """The rows of a table about this channel; see `Run.table` for arguments and errors."""
@@ -133,7 +133,7 @@ class Layer:
 
     @property
     def channels(self) -> tuple[Channel, ...]:
-        """All channels, in order; nothing is read."""
+        """All channels, in order. Reads nothing."""
         return tuple(Channel(self, number) for number in range(self.about.channels))
 
     def channel(self, number: int) -> Channel:
@@ -146,11 +146,11 @@ class Layer:
 
     def table(self, name: str, columns: Sequence[str] | None = None, where: pc.Expression | None = None) -> pa.Table:
         """The rows of a table about this layer; see `Run.table` for arguments and errors."""
-        mine = pc.field("layer_index") == self.about.index
-        return read_table(self._run, name, columns, mine if where is None else mine & where)
+        in_layer = pc.field("layer_index") == self.about.index
+        return read_table(self._run, name, columns, in_layer if where is None else in_layer & where)
 
     def sheet(self, channels: Sequence[int] | None = None) -> Picture:
-        """The contact sheet of some channels, projections beside patches; by default of the first 24 that are not dead.
+        """The contact sheet of some channels, projections beside patches; by default the first 24 channels that are not dead.
 
         Raises:
             QueryError: the run is not a scan, the layer has no such channel, or the sheet would be too large.
@@ -161,8 +161,8 @@ class Layer:
 
     def wall(self, channel: int, show: Literal["patch", "projection"], side_px: int = WALL_PX) -> Picture:
         """A channel's small picture; see `Channel.wall`."""
-        drawn = self._pictures.drawn_wall(self._run, self.name, channel, show, side_px)
-        return Picture(drawn.data, drawn.media)
+        picture = self._pictures.drawn_wall(self._run, self.name, channel, show, side_px)
+        return Picture(picture.data, picture.media)
 
     def _repr_png_(self) -> bytes | None:
         return self.sheet()._repr_png_() if self._has_patches else None

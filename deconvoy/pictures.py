@@ -1,4 +1,4 @@
-"""Pictures that notebooks show. Takes encoded pictures, gives pixels, files, and PNG where one is displayed."""
+"""Pictures that notebooks show. Takes encoded pictures, gives pixels, files, and PNG for display."""
 
 import io
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ class Picture:
         return np.asarray(self.image())
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write the encoded bytes to a file as they are; `media` says which ending it should have.
+        """Write the encoded bytes to a file unchanged; `media` tells which suffix the file should have.
 
         Raises:
             OSError: the file cannot be written.

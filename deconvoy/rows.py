@@ -16,7 +16,7 @@ from workers.errors import QueryError, nearest
 from workers.pictures.encode import strip
 from workers.store.tables.registry import TABLES
 
-STRIP_PX = 224  # side of each picture where a row is shown
+STRIP_PX = 224  # side of each picture of a displayed row
 
 
 def read_table(run: PublishedRun, name: str, columns: Sequence[str] | None, where: pc.Expression | None) -> pa.Table:
@@ -43,7 +43,7 @@ class Row:
     Attributes:
         run: run id.
         number: the row's place in the table, from 0.
-        values: columns by name, without pictures; lists only if the row was asked for by `Run.row`.
+        values: columns by name, without pictures; lists only in rows from `Run.row`.
         pictures: names of the image columns in which this row has a picture.
     """
 
@@ -64,8 +64,8 @@ class Row:
             QueryError: the row has no such picture.
             DamagedRun: the run's files are not the ones that its manifest names.
         """
-        drawn = self._pictures.of_row(self._finding.run, self.number, column)
-        return Picture(drawn.data, drawn.media)
+        picture = self._pictures.of_row(self._finding.run, self.number, column)
+        return Picture(picture.data, picture.media)
 
     def _repr_png_(self) -> bytes | None:
         if not self.pictures:

@@ -1,4 +1,4 @@
-"""Other people's packages that hide ours. Takes where Python would import from, gives one line about the first one or None."""
+"""Packages of others that hide ours. Takes Python's import path, gives a message about the first one, or None."""
 
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
@@ -9,15 +9,15 @@ HOME = Path(__file__).resolve().parents[1]
 
 
 def find_shadow() -> str | None:
-    """Say which of our packages Python would import from another place than where this one is; None if all are ours."""
+    """A message about the first of our packages that Python would import from elsewhere; None if there is none."""
     for name in OURS:
         spec = find_spec(name)
         if spec is None:
-            return f"the package {name!r} is missing beside {str(HOME / 'deconvoy')!r}; install deconvoy again"
-        place = _folder(spec)
-        if place != HOME / name:
+            return f"the package {name!r} is missing from {str(HOME)!r}; reinstall deconvoy"
+        folder = _folder(spec)
+        if folder != HOME / name:
             return (
-                f"{str(place)!r} hides deconvoy's own package {name!r}; "
+                f"{str(folder)!r} hides deconvoy's own package {name!r}; "
                 "rename it, take its folder off PYTHONPATH, or start deconvoy in another folder"
             )
     return None

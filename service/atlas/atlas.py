@@ -1,4 +1,4 @@
-"""What the atlas knows. Takes a root, gives published runs and their layers, each read once: what is published stays."""
+"""The published runs of a root, cached. Takes a root, gives runs, layers and columns; what is published never changes."""
 
 from collections.abc import Callable, Mapping
 from typing import TypeVar
@@ -11,7 +11,7 @@ from service.query import findings
 from service.query import labels as sharing
 from service.query.catalog import PublishedRun
 from service.query.layers import LayerTables, dead_channels, read_layer
-from service.query.listing import Listing, kept
+from service.query.listing import Listing, memoized
 from service.query.reading import read
 from workers.store.root import Root
 from workers.store.tables.shared import IMAGES
@@ -19,32 +19,32 @@ from workers.store.tables.shared import IMAGES
 LAYERS_KEPT = 64
 RUNS_KEPT = 256
 PAGES_KEPT = 128
-BYTES_KEPT = 256_000_000  # of columns in memory
+BYTES_KEPT = 256_000_000  # of columns
 
 Made = TypeVar("Made")
 
 
 class Atlas:
-    """The published runs of a root. May be asked from many threads.
+    """The published runs of a root. Safe to use from many threads.
 
-    What is kept is kept by run id and time: a run that was removed and published again is another one.
+    Caches are keyed by run id and time of publication: a run that was removed and published again is another run.
     """
 
     def __init__(self, root: Root) -> None:
         self.root = root
         self._listing = Listing(root)
-        self._tables = kept(LRUCache(LAYERS_KEPT), self._read_layer)
-        self._dead = kept(LRUCache(RUNS_KEPT), self._read_dead)
-        self._labels = kept(LRUCache(RUNS_KEPT), self._read_labels)
-        self._columns = kept(LRUCache(BYTES_KEPT, _bytes), self._read_columns)
-        self._ids = kept(LRUCache(BYTES_KEPT, _bytes), self._read_ids)
+        self._tables = memoized(LRUCache(LAYERS_KEPT), self._read_layer)
+        self._dead = memoized(LRUCache(RUNS_KEPT), self._read_dead)
+        self._labels = memoized(LRUCache(RUNS_KEPT), self._read_labels)
+        self._columns = memoized(LRUCache(BYTES_KEPT, _bytes), self._read_columns)
+        self._ids = memoized(LRUCache(BYTES_KEPT, _bytes), self._read_ids)
 
     def runs(self) -> tuple[PublishedRun, ...]:
-        """The published runs that can be understood, the newest first."""
+        """The published runs whose manifests can be read, the newest first."""
         return self._listing.readable()[0]
 
     def damaged(self) -> Mapping[str, str]:
-        """What is wrong with the others, by run id."""
+        """Why the manifests of the others cannot be read, by run id."""
         return self._listing.readable()[1]
 
     def run(self, run: str) -> PublishedRun:
@@ -56,7 +56,7 @@ class Atlas:
         return self._tables(run.run, run.created, layer)
 
     def dead(self, run: PublishedRun) -> Mapping[str, int]:
-        """How many channels of each layer of a scan are dead."""
+        """The number of dead channels in each layer of a scan."""
         return self._dead(run.run, run.created)
 
     def labels(self, run: PublishedRun) -> tuple[str, ...]:
@@ -68,13 +68,13 @@ class Atlas:
         return self._columns(run.run, run.created)
 
     def image_ids(self, run: PublishedRun) -> pa.ChunkedArray:
-        """The ids of a run's images, in their order."""
+        """The ids of a run's images, in the order of the images."""
         return self._ids(run.run, run.created)
 
-    def remembering(self, ask: Callable[[Mapping[str, str]], Made]) -> Callable[[Mapping[str, str]], Made]:
-        """What makes a page out of published runs alone, remembered until one is published or removed."""
-        remembered = kept(LRUCache(PAGES_KEPT), lambda _, asked: ask(dict(asked)))
-        return lambda asked: remembered(self._listing.version(), tuple(sorted(asked.items())))
+    def cached(self, make: Callable[[Mapping[str, str]], Made]) -> Callable[[Mapping[str, str]], Made]:
+        """A function that makes a page from published runs alone, with its results cached until a run is published or removed."""
+        make_once = memoized(LRUCache(PAGES_KEPT), lambda _, parameters: make(dict(parameters)))
+        return lambda parameters: make_once(self._listing.version(), tuple(sorted(parameters.items())))
 
     def _read_layer(self, run: str, created: str, layer: str) -> LayerTables:
         del created

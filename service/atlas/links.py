@@ -1,4 +1,4 @@
-"""Where the atlas's pages and pictures are. Takes runs, layers, channels and images, gives paths, names quoted."""
+"""Paths of the atlas's pages and pictures. Takes runs, layers, channels and images, gives paths with quoted names."""
 
 from typing import Literal
 from urllib.parse import quote, urlencode
@@ -9,79 +9,79 @@ from workers.store.manifest import Layer
 API = "/api/v1"
 Kind = Literal["patch", "projection"]
 KINDS: tuple[Kind, ...] = ("patch", "projection")
-SHOWN = 9  # images of a channel that have pictures; a scan may keep more
+SHOWN = 9  # top images of a channel that the atlas shows; a scan may keep more
 
 
-def run(found: PublishedRun, start: int = 0) -> str:
-    """A run's page; of an instrument's run from some image on."""
-    return f"/runs/{found.run}" + (f"?start={start}" if start else "")
+def run(published: PublishedRun, start: int = 0) -> str:
+    """The page of a run; of an instrument's run, from item `start` on."""
+    return f"/runs/{published.run}" + (f"?start={start}" if start else "")
 
 
-def layer(found: PublishedRun, name: str, **asked: str) -> str:
-    """A layer's page, with what is asked of it."""
-    return f"{run(found)}/layers/{quote(name, safe='')}" + (f"?{urlencode(asked)}" if asked else "")
+def layer(published: PublishedRun, name: str, **query: str) -> str:
+    """The page of a layer, with the query of its form."""
+    return f"{run(published)}/layers/{quote(name, safe='')}" + (f"?{urlencode(query)}" if query else "")
 
 
-def channel(found: PublishedRun, name: str, number: int) -> str:
-    """A channel's page."""
-    return f"{layer(found, name)}/channels/{number}"
+def channel(published: PublishedRun, name: str, number: int) -> str:
+    """The page of a channel."""
+    return f"{layer(published, name)}/channels/{number}"
 
 
-def image(found: PublishedRun, image_id: str) -> str:
-    """An image's page; its id is no part of the path, where it could lead elsewhere."""
-    return f"{run(found)}/image?{urlencode({'id': image_id})}"
+def image(published: PublishedRun, image_id: str) -> str:
+    """The page of an image; its id is in the query, since in a path it could lead elsewhere."""
+    return f"{run(published)}/image?{urlencode({'id': image_id})}"
 
 
-def label(found: PublishedRun, name: str) -> str:
+def label(published: PublishedRun, name: str) -> str:
     """The page of the channels whose top images share a label."""
-    return f"{run(found)}/label?{urlencode({'name': name})}"
+    return f"{run(published)}/label?{urlencode({'name': name})}"
 
 
-def strips(found: PublishedRun, name: str, start: int = 0) -> str:
-    """A layer of a training, from some channel on."""
-    return layer(found, name, **({"start": str(start)} if start else {}))
+def strips(published: PublishedRun, name: str, start: int = 0) -> str:
+    """The page of a layer over a training, from strip `start` on."""
+    return layer(published, name, **({"start": str(start)} if start else {}))
 
 
-def row(found: PublishedRun, number: int) -> str:
+def row(published: PublishedRun, number: int) -> str:
     """The page of one row of an instrument's table."""
-    return f"{run(found)}/rows/{number}"
+    return f"{run(published)}/rows/{number}"
 
 
-def picture(found: PublishedRun, number: int, column: str) -> str:
-    """A picture in such a row."""
-    return _marked(found, f"{row(found, number)}/{column}")
+def picture(published: PublishedRun, number: int, column: str) -> str:
+    """A picture in a row of an instrument's table."""
+    return _marked(published, f"{row(published, number)}/{column}")
 
 
 def submitted(run_id: str) -> str:
-    """The page of how a submitted run goes."""
+    """The page that follows a submitted run."""
     return f"/submitted/{run_id}"
 
 
-def preview(found: PublishedRun, image_index: int) -> str:
-    """The small copy of an image."""
-    return _marked(found, f"{run(found)}/previews/{image_index}")
+def preview(published: PublishedRun, image_index: int) -> str:
+    """The preview of an image."""
+    return _marked(published, f"{run(published)}/previews/{image_index}")
 
 
-def original(found: PublishedRun, image_index: int) -> str:
-    """The image as the corpus has it."""
-    return f"{run(found)}/originals/{image_index}"
+def original(published: PublishedRun, image_index: int) -> str:
+    """The corpus's own file of an image."""
+    return f"{run(published)}/originals/{image_index}"
 
 
-def wall(found: PublishedRun, about: Layer, number: int, show: str = "patch") -> str:
-    """The small picture of a channel on the wall."""
-    return _marked(found, f"{channel(found, about.name, number)}/wall/{show}")
+def wall(published: PublishedRun, about: Layer, number: int, show: str = "patch") -> str:
+    """The picture of a channel on the wall."""
+    return _marked(published, f"{channel(published, about.name, number)}/wall/{show}")
 
 
-def cell(found: PublishedRun, about: Layer, number: int, rank: int, show: str) -> str:
+def cell(published: PublishedRun, about: Layer, number: int, rank: int, show: str) -> str:
     """A patch or projection of a channel."""
-    return _marked(found, f"{channel(found, about.name, number)}/{rank}/{show}")
+    return _marked(published, f"{channel(published, about.name, number)}/{rank}/{show}")
 
 
 def compare(first: str, second: str, name: str) -> str:
-    """Two runs' page."""
+    """The page that compares two runs."""
     return "/compare?" + urlencode({"a": first, "b": second, "layer": name})
 
 
-def _marked(found: PublishedRun, path: str) -> str:
-    """A path that is another one for another run under the same id, so that what is kept of it may be kept for ever."""
-    return f"{path}?v={found.mark}"
+def _marked(published: PublishedRun, path: str) -> str:
+    """A path with the run's mark: another run under the same id has other paths, so browsers may cache this one for ever."""
+    return f"{path}?v={published.mark}"

@@ -1,4 +1,4 @@
-"""The atlas's pictures. Takes places in a run's tables, gives encoded bytes; decodes nothing that can be sent as it is."""
+"""Pictures of the atlas. Takes places in a run's tables, gives encoded bytes; stored pictures are sent without decoding."""
 
 import hashlib
 import io
@@ -17,7 +17,7 @@ from service.atlas.links import KINDS, SHOWN, Kind
 from service.query import evolution, reading, scans
 from service.query.catalog import PublishedRun
 from service.query.findings import MAPS, TABLE_OF
-from service.query.listing import kept
+from service.query.listing import memoized
 from service.query.reading import read
 from service.sheets import contact
 from workers.corpus import fetch
@@ -27,8 +27,8 @@ from workers.store.tables.scan import PREVIEWS
 from workers.store.tables.shared import IMAGES
 
 WALLS_KEPT = 4096
-BLOCK = 8  # channels whose patches and projections are read at once
-BYTES_KEPT = 128_000_000  # of them in memory
+BLOCK = 8  # channels whose patches and projections are read together
+BYTES_KEPT = 128_000_000  # of patches and projections
 FRAME_PX = 128  # side of a frame in a strip
 WALL_PX = 132  # side of a channel's small grid on the wall
 QUALITY = 85
@@ -49,21 +49,21 @@ class Picture:
 
 
 class Pictures:
-    """Pictures of the published runs of an atlas. May be asked from many threads."""
+    """Pictures of the published runs of an atlas. Safe to use from many threads."""
 
     def __init__(self, atlas: Atlas) -> None:
         self._atlas = atlas
-        self._walls = kept(LRUCache(WALLS_KEPT), self._wall)
-        self._blocks = kept(LRUCache(BYTES_KEPT, _size), self._read_block)
-        self._previews = kept(LRUCache(BYTES_KEPT // 2, _bytes), self._read_preview)
-        self._rows = kept(LRUCache(BYTES_KEPT // 2, _bytes), self._read_row)
+        self._walls = memoized(LRUCache(WALLS_KEPT), self._wall)
+        self._blocks = memoized(LRUCache(BYTES_KEPT, _size), self._read_block)
+        self._previews = memoized(LRUCache(BYTES_KEPT // 2, _bytes), self._read_preview)
+        self._rows = memoized(LRUCache(BYTES_KEPT // 2, _bytes), self._read_row)
 
     def wall(self, run: PublishedRun, layer: str, channel: int, kind: Kind) -> Picture:
-        """A channel's nine patches, or projections, as one small picture."""
+        """The nine patches or projections of a channel as one small picture."""
         return self._walls(run.run, run.created, layer, channel, kind)
 
     def cell(self, run: PublishedRun, layer: str, channel: int, rank: int, kind: Kind) -> Picture:
-        """One patch or projection, as large as the sheet shows it; mid-grey where the field leaves the input.
+        """One patch or projection, as large as on the sheet; mid-grey where the field leaves the input.
 
         Raises:
             QueryError: the run has no such layer, channel or rank.
@@ -75,18 +75,18 @@ class Pictures:
         raise QueryError(f"no rank {rank} in channel {channel} of layer {layer!r}; {len(cells)} are shown")
 
     def preview(self, run: PublishedRun, image_index: int) -> Picture:
-        """The small copy of an image.
+        """The preview of an image.
 
         Raises:
-            QueryError: the run keeps none of it.
+            QueryError: the run has no preview of it.
         """
         return self._previews(run.run, run.created, image_index)
 
     def original(self, run: PublishedRun, image_index: int) -> Picture:
-        """An image as the corpus has it, if that still is the file that was scanned.
+        """The corpus's own file of an image, if it has not changed since the scan.
 
         Raises:
-            QueryError: it is not, cannot be read, or is of a kind that browsers do not show.
+            QueryError: the file has changed, cannot be read, or has a format that browsers do not show.
         """
         rows = read(run, IMAGES, pc.field("image_index") == image_index, ["uri", "bytes", "sha256"]).to_pylist()
         if not rows:
@@ -97,26 +97,26 @@ class Pictures:
         except ReadError as error:
             raise QueryError(str(error)) from error
         if hashlib.sha256(data).hexdigest() != rows[0]["sha256"]:
-            raise QueryError(f"{uri} is not the file that was scanned any more")
+            raise QueryError(f"{uri} has changed since it was scanned")
         return _as_stored(data)
 
     def of_row(self, run: PublishedRun, number: int, column: str) -> Picture:
-        """A picture in some row of an instrument's table; a map by position of the square, a pixel for each.
+        """A picture in a row of an instrument's table; of a map, one pixel for each position of the square.
 
         Raises:
-            QueryError: there is no such row or column, or nothing in it.
+            QueryError: the row or column does not exist, or is empty.
         """
         return self._rows(run.run, run.created, number, column)
 
     def drawn_wall(self, run: PublishedRun, layer: str, channel: int, kind: Kind, side_px: int) -> Picture:
-        """A channel's nine patches, or projections, as one picture of a given side; those of projections lossless."""
+        """The nine patches or projections of a channel as one picture, at most `side_px` wide; projections are lossless."""
         form = contact.fit(_form(run, layer), side_px)
-        drawn = [contact.draw_picture(cell, kind == "projection", form) for cell in self._cells_of(run, layer, channel)]
+        cells = [contact.draw_picture(cell, kind == "projection", form) for cell in self._cells_of(run, layer, channel)]
         buffer = io.BytesIO()
-        exact = (
+        options = (
             {"lossless": True, "quality": 0, "method": 1} if kind == "projection" else {"quality": QUALITY, "method": 2}
         )
-        contact.grid(drawn, form).save(buffer, "WEBP", **exact)
+        contact.grid(cells, form).save(buffer, "WEBP", **options)
         return Picture(buffer.getvalue(), "image/webp")
 
     def _read_preview(self, run: str, created: str, image_index: int) -> Picture:
@@ -148,11 +148,11 @@ class Pictures:
         return tuple(cell for cell in block if cell.channel == channel)
 
     def _read_block(self, run: str, created: str, layer: str, block: int) -> tuple[scans.Cell, ...]:
-        """Neighbouring channels, which stand in the same row group and on the same wall, at once."""
-        del created  # a run that was removed and published again is another one
-        found = self._atlas.run(run)
-        channels = range(BLOCK * block, min(BLOCK * (block + 1), found.layer(layer).channels))
-        return scans.cells(found, layer, channels, SHOWN)
+        """Read neighbouring channels together: they are in the same row group and on the same wall."""
+        del created  # part of the cache's key
+        published = self._atlas.run(run)
+        channels = range(BLOCK * block, min(BLOCK * (block + 1), published.layer(layer).channels))
+        return scans.cells(published, layer, channels, SHOWN)
 
 
 def _form(run: PublishedRun, layer: str) -> contact.Geometry:
@@ -161,7 +161,7 @@ def _form(run: PublishedRun, layer: str) -> contact.Geometry:
 
 
 def _frame_form(run: PublishedRun, layer: str) -> contact.Geometry:
-    """A frame of a strip: the same cells, each at most so many pixels wide and high."""
+    """The geometry of a strip's frame: one cell of at most FRAME_PX pixels."""
     return contact.fit(replace(contact.geometry(run, run.layer(layer)), side=1), FRAME_PX + contact.GAP_PX)
 
 
@@ -173,16 +173,16 @@ def _bytes(picture: Picture) -> int:
     return len(picture.data)
 
 
-def _png(drawn: Image.Image) -> Picture:
+def _png(image: Image.Image) -> Picture:
     buffer = io.BytesIO()
-    drawn.save(buffer, "PNG", compress_level=3)
+    image.save(buffer, "PNG", compress_level=3)
     return Picture(buffer.getvalue(), "image/png")
 
 
 def _map(row: dict[str, Any], column: str) -> Picture:
     values = np.array(row[column]).reshape(row["rows"], row["cols"])
     if column == "class_map":
-        classes = [each["class_index"] for each in row["classes"]]
+        classes = [entry["class_index"] for entry in row["classes"]]
         shown = colours.class_picture(values, colours.class_colours(classes))
     else:
         shown = colours.map_picture(values)
@@ -193,4 +193,4 @@ def _as_stored(data: bytes) -> Picture:
     for media, magic in SHOWN_AS.items():
         if magic.match(data):
             return Picture(data, media)
-    raise QueryError("this kind of picture is not shown by browsers; its patches and projections are")
+    raise QueryError("browsers do not show images of this format; look at its patches and projections")

@@ -1,4 +1,4 @@
-"""Pages as HTML. Takes values, gives text; names that users gave are escaped, and a name that a page lacks is an error."""
+"""Pages as HTML. Takes values, gives text; users' names are escaped, and a variable that a page lacks is an error."""
 
 from pathlib import Path
 from typing import Any
@@ -10,8 +10,8 @@ STATIC = WEB / "static"
 templates = Environment(loader=FileSystemLoader(WEB / "templates"), autoescape=True, undefined=StrictUndefined)
 
 
-def page(template: str, **values: Any) -> str:  # noqa: ANN401 - what the template names
-    """A template with its values."""
+def page(template: str, **values: Any) -> str:  # noqa: ANN401 - the template's variables
+    """Fill a template with values."""
     return templates.get_template(template).render(**values)
 
 

@@ -123,7 +123,7 @@ def found(
     """List occlusion, inversion and invariance results for an image, from all runs over the same corpus."""
     from service.query import catalog, findings
 
-    runs, corpus = catalog.some(Root(root)), catalog.find(Root(root), run, None).corpus
+    runs, corpus = catalog.require_runs(Root(root)), catalog.find(Root(root), run, None).corpus
     rows = [
         {"run": finding.run.run, "job": finding.run.job, "row": finding.number, **finding.values}
         for finding in findings.of_image(runs, corpus, image_id)

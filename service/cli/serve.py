@@ -173,7 +173,7 @@ def submit_due(schedules: "Schedules", before: "Sequence[Fire]" = ()) -> "Sequen
     fires = schedules.tick()
     for fire in fires:
         if fire not in before:
-            Log().say(fire.told, log.WARNING if fire.error else log.INFO, run=fire.run)
+            Log().say(fire.summary, log.WARNING if fire.error else log.INFO, run=fire.run)
     return fires
 
 

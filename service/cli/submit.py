@@ -39,7 +39,7 @@ def submit(  # noqa: PLR0913 - one parameter per flag
     values = merged(values, {"run": run} | ({"resources": {"fewer": True}} if fewer else {}))
     submissions = submissions_of(uploads.root_of(values), address)
     uploads.check(values, address)
-    submissions.check_cluster(str(submissions.checked(kind, values)["run"]))  # before anything is uploaded
+    submissions.check_cluster(str(submissions.check_spec(kind, values)["run"]))  # before anything is uploaded
     status = submissions.submit(kind, uploads.upload(values, address))
     if not wait:
         print_status(status, submissions.root, as_json=as_json)

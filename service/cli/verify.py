@@ -22,9 +22,9 @@ def verify(
 ) -> None:
     """Check every file of published runs against their manifests. The exit code is 1 if a file is damaged or missing."""
     from service.cli.console import print_json
-    from service.query.verifying import verified
+    from service.query.verifying import verify_runs
 
-    by_run = verified(existing(root), run)
+    by_run = verify_runs(existing(root), run)
     if as_json:
         rows = [asdict(finding) for findings in by_run.values() for finding in findings]
         print_json({"runs": sorted(by_run), "findings": rows})

@@ -1,7 +1,7 @@
-"""Fires of schedules, as files of the root. Takes names of schedules and of their runs, gives what has become of each fire.
+"""Fires of schedules, as files of the root. Takes schedules and run ids, gives the fires and their outcomes.
 
-Who is first to create the file of a fire has decided about it: its run is refused, or to be submitted by whoever comes. What is
-written into it later says only that this was done, so that nobody does it again when the run's own files are gone.
+The scheduler that creates the file of a fire decides about it: its run is refused, or any scheduler may submit it. Later changes
+to the file only record that this was done, so that nobody does it again after the run's own files are gone.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,7 +14,7 @@ from workers.store import paths
 from workers.store.json_format import JsonFormat
 from workers.store.root import Root
 
-STAMP = "%Y%m%dt%H%M%Sz"  # of a time, UTC, in names; it sorts
+STAMP = "%Y%m%dt%H%M%Sz"  # a time in names, UTC; names sort by time
 ENDING = ".json"
 _FORMAT = JsonFormat(Fire, sort_keys=False)
 
@@ -23,22 +23,22 @@ class Fires:
     """The fires of a root's schedules, each a file named by its time.
 
     Args:
-        root: where they lie.
+        root: the root.
     """
 
     def __init__(self, root: Root) -> None:
         self._root = root
 
     def runs(self, schedule: Schedule) -> Sequence[str]:
-        """The runs that the fires of a schedule name, the first one first; none of one that had its name before it."""
+        """The run ids of a schedule's fires, the oldest first; without those of an earlier schedule of the same name."""
         name = schedule.name
         files = self._root.files(paths.fires_folder(name))
-        runs = sorted(f"{name}-{each.removesuffix(ENDING)}" for each in files if each.endswith(ENDING))
+        runs = sorted(f"{name}-{file.removesuffix(ENDING)}" for file in files if file.endswith(ENDING))
         first = run_of(name, datetime.fromisoformat(schedule.made)) if schedule.made else ""
         return [run for run in runs if run >= first]
 
     def of(self, run: str) -> Fire | None:
-        """The fire that names a run; None if there is none.
+        """The fire of a run; None if no schedule fired it.
 
         Raises:
             DamagedFile: its file cannot be understood.
@@ -54,26 +54,26 @@ class Fires:
         return replace(fire, run=run)
 
     def backwards(self, schedule: Schedule) -> Iterator[Fire]:
-        """The fires of a schedule, the last one first; each is read when it is asked for.
+        """The fires of a schedule, the latest first; each is read only when it is needed.
 
         Raises:
-            DamagedFile: the file of one cannot be understood.
+            DamagedFile: the file of a fire cannot be understood.
         """
-        found = (self.of(run) for run in reversed(self.runs(schedule)))
-        return (fire for fire in found if fire is not None)
+        fires = (self.of(run) for run in reversed(self.runs(schedule)))
+        return (fire for fire in fires if fire is not None)
 
-    def first(self, fire: Fire) -> Fire:
-        """Write a fire down, unless somebody has; gives the one that stands."""
+    def record(self, fire: Fire) -> Fire:
+        """Record a fire unless it is recorded already; gives the recorded one."""
         return fire if self._root.create(_path(fire.run), _FORMAT.encode(fire)) else self.of(fire.run) or fire
 
-    def put(self, fire: Fire) -> Fire:
-        """Write down what has become of a fire."""
+    def update(self, fire: Fire) -> Fire:
+        """Record the outcome of a fire."""
         self._root.put(_path(fire.run), _FORMAT.encode(fire))
         return fire
 
 
 def run_of(name: str, at: datetime) -> str:
-    """The run of a schedule's fire; those of one schedule sort by their times."""
+    """The run id of a schedule's fire; the ids of one schedule sort by time."""
     return f"{name}-{at:{STAMP}}"
 
 

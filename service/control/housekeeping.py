@@ -1,10 +1,11 @@
-"""What a root does not need any more. Takes a root and an age, says what can go and why, and removes it.
+"""Files that a root no longer needs. Takes a root and an age, gives the files to remove with reasons, and removes them.
 
-Runs of a schedule go beyond those that it keeps, whatever their age. Of the rest nothing younger than the age is touched, for
-somebody may be writing it. Results of shards go when no published run was made of them. As long as a run is begun or live and
-not published, or its manifest is damaged, all of them stay: which ones it needs is not known.
+Runs of a schedule that exceed the number to keep are removed at any age. Otherwise nothing younger than the age is removed,
+because someone may be writing it. Results of shards are removed if no published run uses them. While any run is unfinished, or
+has a damaged manifest, all results stay, because nobody knows which of them it needs.
 
-A run that goes is marked in its fire first, so that nobody fires it again, and a removal that was killed is gone on with.
+The fire of a run is marked before the run is removed. So no scheduler fires it again, and the next call resumes an interrupted
+removal.
 """
 
 from collections.abc import Container, Iterator, Mapping, Sequence
@@ -22,13 +23,13 @@ from workers.store.root import Root
 from workers.store.tables.shared import RUNS
 
 TEMPORARY = ".tmp"
-SILENCE = timedelta(hours=1)  # after which a run is forgotten that is to be: a job that lives writes every ten seconds
-KEPT_FIRES = 100  # of a schedule, as its history
+SILENCE = timedelta(hours=1)  # required before a run is removed: a live job writes every ten seconds
+KEPT_FIRES = 100  # per schedule, as its history
 
 
 @dataclass(frozen=True)
 class Removal:
-    """A file that can go: its path under the root, its size in bytes, why, and the run that goes as a whole, if one does."""
+    """A file to remove: its path under the root, size in bytes, reason, and the run that is removed with it, if any."""
 
     path: str
     bytes: int
@@ -37,14 +38,14 @@ class Removal:
 
 
 class Housekeeping:
-    """What can go from a root.
+    """Finds and removes the files that a root no longer needs.
 
     Args:
         root: the root.
-        schedules: of it; they say how many of their runs are kept.
-        now: the time.
-        age: what is younger stays.
-        forget: runs that are begun and not published, and that nobody will go on with.
+        schedules: the root's schedules; each has the number of runs to keep.
+        now: the current time.
+        age: younger files stay.
+        forget: unpublished runs that will not be resumed.
     """
 
     def __init__(
@@ -56,30 +57,30 @@ class Housekeeping:
         self._forget = forget
 
     def plan(self) -> Sequence[Removal]:
-        """What can go, in the order in which it has to.
+        """The files to remove, in the order in which they have to be removed.
 
         Raises:
-            RunError: a run that is to be forgotten is published, unknown, or may be live.
+            RunError: a run to forget is published, unknown, or may be live.
         """
-        found = [removal for run, why in self._going.items() for removal in self._of_run(run, why)]
+        removals = [removal for run, why in self._removed_runs.items() for removal in self._of_run(run, why)]
         if not self.unfinished() and not self.damaged:
-            found += self._unneeded_results(without=self._going)
-        return [*found, *self._old_fires(), *self._strays()]
+            removals += self._unneeded_results(without=self._removed_runs)
+        return [*removals, *self._old_fires(), *self._strays()]
 
     def unfinished(self) -> Sequence[str]:
-        """Runs that are begun, or submitted and not ended, and not published; none that is being removed."""
+        """Unpublished runs that have begun or are live, without those that will be removed."""
         begun = (run for run in self._known if self._is_begun(run) and not self._is_published(run))
-        return [run for run in begun if run not in self._going]
+        return [run for run in begun if run not in self._removed_runs]
 
     def remove(self, removals: Sequence[Removal]) -> None:
-        """Remove what was planned."""
+        """Remove planned files."""
         for run in {removal.run for removal in removals if removal.run}:
             self._schedules.mark_removed(run)
         for removal in removals:
             self._root.delete(removal.path)
 
     def removal_of(self, run: str) -> Sequence[Removal]:
-        """The files of one run, published or not, in the order in which they have to go.
+        """The files of one run, published or not, in the order in which they have to be removed.
 
         Raises:
             RunError: there is no such run, or it may be live.
@@ -88,16 +89,16 @@ class Housekeeping:
             raise RunError(f"there is no run {run!r} in {self._root.url!r}; {nearest(run, self._known)}")
         if self._is_live(run) if Attempts(self._root, run).numbers() else not self._is_published(run):
             self._check_silent(run)
-        return list(self._of_run(run, "it was to be removed"))
+        return list(self._of_run(run, "its removal was requested"))
 
     @cached_property
     def damaged(self) -> Mapping[str, str]:
-        """Published runs whose manifests cannot be read, and why: what they need is not known."""
+        """Published runs whose manifests cannot be read, and why; the results that they need are unknown."""
         return self._readable[1]
 
     @cached_property
     def _readable(self) -> tuple[Mapping[str, Manifest], Mapping[str, str]]:
-        """The manifests of the published runs, and what is wrong with those that cannot be read."""
+        """The manifests of the published runs, and why the others cannot be read."""
         manifests, damaged = {}, {}
         for run in self._root.folders(paths.RUNS):
             try:
@@ -111,41 +112,43 @@ class Housekeeping:
 
     @cached_property
     def _known(self) -> Sequence[str]:
-        """Runs of which there is a file: locally the folders of removed ones stay."""
+        """Runs that have a file; in a local root, removed runs leave empty folders."""
         own = (paths.run_folder, paths.attempts_folder)
         return [run for run in self._root.folders(paths.RUNS) if any(self._root.files(folder(run)) for folder in own)]
 
     @cached_property
-    def _going(self) -> Mapping[str, str]:
-        """Runs that go as a whole, and why: forgotten, beyond those that their schedules keep, or removed by half."""
+    def _removed_runs(self) -> Mapping[str, str]:
+        """The runs to remove, and why: they are to be forgotten, exceed their schedule's number, or are partly removed."""
         for run in self._forget:
             self._check_forgotten(run)
-        going = dict.fromkeys(self._forget, "it is to be forgotten")
+        removed = dict.fromkeys(self._forget, "it was given to --forget")
         for schedule in self._schedules.all():
             if schedule.keep is not None:
                 runs = [run for run in self._schedules.runs(schedule) if self._is_published(run)]
-                why = f"schedule {schedule.name} keeps {schedule.keep} and has newer ones"
-                going |= dict.fromkeys(runs[: -schedule.keep], why)
-        halves = [run for run in self._known if not self._is_published(run) and self._schedules.is_removed(run)]
-        return going | dict.fromkeys((run for run in halves if not self._is_live(run)), "its removal was not finished")
+                why = f"schedule {schedule.name} keeps only its {schedule.keep} newest runs"
+                removed |= dict.fromkeys(runs[: -schedule.keep], why)
+        partly_removed = [run for run in self._known if not self._is_published(run) and self._schedules.is_removed(run)]
+        return removed | dict.fromkeys(
+            (run for run in partly_removed if not self._is_live(run)), "its removal was interrupted"
+        )
 
     def _check_forgotten(self, run: str) -> None:
-        begun = [each for each in self._known if not self._is_published(each)]
-        if run not in begun:
-            raise RunError(f"run {run!r} is not one that is begun and not published; {nearest(run, begun)}")
+        unpublished = [known for known in self._known if not self._is_published(known)]
+        if run not in unpublished:
+            raise RunError(f"run {run!r} is not an unpublished run; {nearest(run, unpublished)}")
         self._check_silent(run)
 
     def _check_silent(self, run: str) -> None:
         for removal in (*self._files(paths.run_folder(run), ""), *self._files(paths.attempts_folder(run), "")):
             if self._root.modified(removal.path) > self._silent:
                 raise RunError(
-                    f"run {run!r} may be live: {removal.path} is younger than {self._silent_for}; cancel it, or wait"
+                    f"run {run!r} may be live: {removal.path} is younger than {self._silent_for}; cancel the run, or wait"
                 )
 
     def _of_run(self, run: str, why: str) -> Iterator[Removal]:
-        """The files of a run. Its row in `runs`, by which readers of whole folders know it, goes first, then its manifest.
+        """The files of a run, in order. First its row in `runs`, by which readers of whole folders find it, then its manifest.
 
-        What says that it was begun goes last, so that it is known as long as anything of it is left.
+        The spec is last, so that the run is known as long as any of its files is left.
         """
         decisive, spec = (paths.claim_path(run), paths.manifest_path(run)), paths.spec_path(run)
         others = [table for table in self._root.folders(paths.TABLES) if table != RUNS.name]
@@ -161,11 +164,16 @@ class Housekeeping:
         yield from (replace(removal, run=run) for removal in ordered)
 
     def _old_fires(self) -> Iterator[Removal]:
-        """Fires beyond the last ones of their schedules, of whose runs nothing is left."""
+        """Fires older than the last ones of their schedules, whose runs have no files left."""
         schedules, damaged = self._schedules.readable()
-        needed = {*self._known, *(run for each in schedules for run in self._schedules.needed(each, KEPT_FIRES))}
+        needed = {
+            *self._known,
+            *(run for schedule in schedules for run in self._schedules.needed(schedule, KEPT_FIRES)),
+        }
         for name in set(self._root.folders(paths.SCHEDULES)) - set(damaged):
-            for removal in self._files(paths.fires_folder(name), f"it is none of the last {KEPT_FIRES} of {name}"):
+            for removal in self._files(
+                paths.fires_folder(name), f"it is older than the last {KEPT_FIRES} fires of {name}"
+            ):
                 stamp, ending, _ = removal.path.rpartition("/")[2].partition(".json")
                 if ending and f"{name}-{stamp}" not in needed and self._is_old(removal.path):
                     yield removal
@@ -174,27 +182,27 @@ class Housekeeping:
         manifests, _ = self._readable
         needed = {path for run, manifest in manifests.items() if run not in without for path in manifest.results}
         for configuration in self._root.folders(paths.SHARDS):
-            for removal in self._files(paths.shard_folder(configuration), "no published run was made of it"):
+            for removal in self._files(paths.shard_folder(configuration), "no published run uses it"):
                 if removal.path not in needed and self._is_old(removal.path):
                     yield removal
 
     def _strays(self) -> Iterator[Removal]:
-        """Files that a killed writer left, tables of runs that nobody has begun, and idempotency keys that nobody sends again."""
-        yield from self._aged(self._files(paths.IDEMPOTENCY, "it is remembered for so long and no longer"))
+        """Files of killed writers, tables of runs that never began, and old idempotency keys."""
+        yield from self._aged(self._files(paths.IDEMPOTENCY, "the idempotency key has expired"))
         folders, known = [folder for top in paths.TOPS for folder in self._below(top)], set(self._known)
         for table in self._root.folders(paths.TABLES):
             for folder in self._root.folders(f"{paths.TABLES}/{table}"):
-                here = f"{paths.TABLES}/{table}/{folder}"
+                path = f"{paths.TABLES}/{table}/{folder}"
                 if folder.removeprefix("run=") not in known:
-                    yield from self._aged(self._files(here, "nobody has begun its run"))
+                    yield from self._aged(self._files(path, "its run never began"))
         yield from self._unpublished()
         for folder in folders:
-            for removal in self._aged(self._files(folder, "a killed writer left it")):
+            for removal in self._aged(self._files(folder, "it was left by a killed writer")):
                 if removal.path.endswith(TEMPORARY):
                     yield removal
 
     def _unpublished(self) -> Iterator[Removal]:
-        """Files of tables that no manifest names: staged ones of killed publishers, and parts beside those of published runs."""
+        """Files of tables that no manifest names: staged by killed publishers, or beside the files of a published run."""
         for run in self._root.folders(paths.RUNS):
             if self._is_published(run) or not self._root.exists(paths.claim_path(run)):
                 yield from self._aged(self._staged(run, "it was never published"))
@@ -202,24 +210,24 @@ class Housekeeping:
             named = {part.path for part in manifest.parts}
             for table in set(self._root.folders(paths.TABLES)) - {RUNS.name}:
                 folder = paths.table_folder(table, run)
-                beside = (each for each in self._files(folder, "its run does not name it") if each.path not in named)
-                yield from self._aged(beside)
+                files = self._files(folder, "its run's manifest does not name it")
+                yield from self._aged(file for file in files if file.path not in named)
 
     def _staged(self, run: str, why: str) -> Iterator[Removal]:
         for table in self._root.folders(paths.staged_folder(run)):
             yield from self._files(f"{paths.staged_folder(run)}/{table}", why)
 
     def _below(self, folder: str) -> Iterator[str]:
-        """A folder, and all that are in it."""
+        """A folder and all folders below it."""
         yield folder
-        for each in self._root.folders(folder):
-            yield from self._below(f"{folder}/{each}")
+        for name in self._root.folders(folder):
+            yield from self._below(f"{folder}/{name}")
 
     def _is_begun(self, run: str) -> bool:
         return self._root.exists(paths.spec_path(run)) or self._is_live(run)
 
     def _is_live(self, run: str) -> bool:
-        """Whether its last attempt has not said that it ended."""
+        """Whether its last attempt has no recorded end."""
         attempts = Attempts(self._root, run)
         numbers = attempts.numbers()
         return bool(numbers) and attempts.ended(numbers[-1]) is None

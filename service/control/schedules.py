@@ -1,8 +1,8 @@
-"""Schedules of runs. Takes cron expressions with time zones and a clock, submits each fire once; everything is under the root.
+"""Schedules of runs. Takes cron expressions with time zones and a clock, submits each fire once; all state is under the root.
 
-Any number of schedulers may look at one root. Who is first to create the file of a (schedule, fire time) decides whether its run
-is submitted; that file names the run, so that anybody can submit it whose holder died. It is submitted by taking the number of an
-attempt that the submitter has seen to be free: who comes late, or is slow, begins no other.
+Any number of schedulers may share one root. The one that creates the file of a (schedule, fire time) decides whether its run is
+submitted. The file names the run, so that another scheduler can submit it if the first one dies. A scheduler submits a run by
+taking the number of an attempt that it has seen to be free; one that is late or slow finds the number taken and starts nothing.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,8 +21,8 @@ from workers.store.attempts import Attempts
 from workers.store.json_format import JsonFormat
 from workers.store.root import Root
 
-# What keeps one schedule from firing and no other: what it asks for, its files, its runs' files, a file that is not ours to read.
-HINDRANCES = (UsageError, DamagedFile, DamagedRun, OSError)
+# Errors that stop one schedule and no other: its spec, its files, its runs' files, a file without read permission.
+ERRORS_OF_ONE = (UsageError, DamagedFile, DamagedRun, OSError)
 _SCHEDULE, _PAUSE = JsonFormat(Schedule), JsonFormat(Pause, sort_keys=False)
 
 
@@ -30,8 +30,8 @@ class Schedules:
     """The schedules of a root.
 
     Args:
-        root: where they lie.
-        submissions: what submits their runs.
+        root: the root.
+        submissions: submits the runs.
     """
 
     def __init__(self, root: Root, submissions: Submissions) -> None:
@@ -40,107 +40,107 @@ class Schedules:
         self._fires = Fires(root)
 
     def add(self, schedule: Schedule) -> Schedule:
-        """Keep a schedule; it fires from now on.
+        """Add a schedule; it fires from now on.
 
         Raises:
-            UsageError: its name, expression or time zone is none, or there is one of this name.
+            UsageError: its name, expression or time zone is not valid, or a schedule of this name exists.
         """
         check(schedule)
-        self._submissions.checked(schedule.job, {**schedule.spec, "run": f"{schedule.name}-0"})
+        self._submissions.check_spec(schedule.job, {**schedule.spec, "run": f"{schedule.name}-0"})
         now = self._now()
-        spec = {key: value for key, value in schedule.spec.items() if key != "run"}  # runs are named by name and time
+        spec = {key: value for key, value in schedule.spec.items() if key != "run"}  # fires name their runs
         made = replace(schedule, spec=spec, made=now.isoformat(), since=_iso(now))
         if not self._root.create(paths.schedule_path(schedule.name), _SCHEDULE.encode(made)):
-            raise UsageError(f"there is a schedule {schedule.name!r}; remove it first, or give another name")
+            raise UsageError(f"there is a schedule {schedule.name!r} already; remove it first, or give another name")
         return made
 
     def all(self) -> Sequence[Schedule]:
-        """Every schedule that can be understood, by name."""
+        """All schedules whose files can be read, by name."""
         return self.readable()[0]
 
     def readable(self) -> tuple[Sequence[Schedule], Mapping[str, str]]:
-        """The schedules that can be understood, by name, and what is wrong with the others."""
-        found, wrong = [], {}
+        """The schedules whose files can be read, by name, and what is wrong with the others."""
+        schedules, damaged = [], {}
         for name in self._names():
             try:
-                found.append(self.find(name))
+                schedules.append(self.find(name))
             except DamagedFile as error:
-                wrong[name] = str(error)
-        return found, wrong
+                damaged[name] = str(error)
+        return schedules, damaged
 
     def find(self, name: str) -> Schedule:
         """A schedule by its name.
 
         Raises:
-            QueryError: there is none.
+            QueryError: there is no such schedule.
             DamagedFile: its file cannot be understood.
         """
         self._check_known(name)
         try:
             schedule = replace(_SCHEDULE.decode(self._root.read(paths.schedule_path(name))), name=name)
-            return _valid(self._with_pause(schedule))
+            return _check_stored(self._with_pause(schedule))
         except FileNotFoundError as error:
             raise QueryError(f"there is no schedule {name!r} any more") from error
         except (ValueError, UsageError) as error:
             raise DamagedFile(f"schedule {name!r} cannot be understood: {error}; remove it and add it again") from error
 
     def pause(self, name: str, *, paused: bool) -> Schedule:
-        """Let a schedule fire no more, or again; what it missed meanwhile is not made up for."""
+        """Pause or resume a schedule; times that it missed in between do not fire."""
         changed = replace(self.find(name), paused=paused, since=_iso(self._now()))
         pause = Pause(changed.paused, changed.since, changed.made)
-        # Not into the schedule's own file: one that is removed meanwhile would be there again.
+        # In a file of its own: writing the schedule's file would bring back one that is removed at the same time.
         self._root.put(paths.pause_path(name), _PAUSE.encode(pause))
         return changed
 
     def remove(self, name: str) -> None:
-        """Forget a schedule and its fires; its runs stay, and are not those of another that gets its name."""
+        """Remove a schedule. Its runs stay; they do not belong to a later schedule of the same name."""
         self._check_known(name)
         self._root.delete(paths.schedule_path(name))
         self._root.delete(paths.pause_path(name))
 
     def fires(self, name: str) -> Sequence[Fire]:
-        """When a schedule fired, the first time first."""
+        """The fires of a schedule, the oldest first."""
         return [*self._fires.backwards(self.find(name))][::-1]
 
     def expected_fires(self) -> Mapping[str, Fire]:
-        """The last fires of schedules of which more are expected: a paused one is silent on purpose."""
-        paused = {each.name for each in self.all() if each.paused}
+        """The last fire of each schedule that is not paused, by name."""
+        paused = {schedule.name for schedule in self.all() if schedule.paused}
         return {name: fire for name, fire in self.last_fires().items() if name not in paused}
 
     def last_fires(self) -> Mapping[str, Fire]:
-        """The last fire of each schedule that has fired, by its name; of one that cannot be understood `tick` tells."""
-        found = {}
+        """The last fire of each schedule that has fired, by name. Damaged ones are left out; `tick` reports them."""
+        last = {}
         for schedule in self.all():
             with suppress(DamagedFile):
-                found[schedule.name] = next(self._fires.backwards(schedule), None)
-        return {name: fire for name, fire in found.items() if fire is not None}
+                last[schedule.name] = next(self._fires.backwards(schedule), None)
+        return {name: fire for name, fire in last.items() if fire is not None}
 
     def runs(self, schedule: Schedule) -> Sequence[str]:
-        """The runs that a schedule's fires name, the first one first, whatever has become of them."""
+        """The run ids of a schedule's fires, the oldest first, whatever their outcomes."""
         return self._fires.runs(schedule)
 
     def needed(self, schedule: Schedule, last: int) -> Sequence[str]:
-        """The runs of those fires that are asked for: so many last ones, and all from the one on that is due."""
+        """The run ids of the fires to keep: the `last` ones, and all since the time that is due."""
         runs, due = self.runs(schedule), schedule.last_fire(self._now())
         return [*runs[-last:], *(run for run in runs if due is not None and run >= run_of(schedule.name, due))]
 
     def mark_removed(self, run: str) -> None:
-        """Write down that a run is being removed, if a schedule has fired it: it is not fired again."""
+        """Record in a run's fire, if it has one, that the run is being removed: so it is not submitted again."""
         fire = self._fires.of(run)
         if fire is not None:
-            self._fires.put(replace(fire, removed=True))
+            self._fires.update(replace(fire, removed=True))
 
     def is_removed(self, run: str) -> bool:
-        """Whether that was written down."""
+        """Whether a run's fire records that the run was, or is being, removed."""
         fire = self._fires.of(run)
         return fire is not None and fire.removed
 
     def run_now(self, name: str) -> Fire:
-        """Fire a schedule once, outside of its times. No look tries such a fire again: what does not pass now is refused.
+        """Fire a schedule once, outside of its times. If the run cannot be submitted now, the fire is refused for good.
 
         Raises:
-            RunError: it is refused, and why.
-            ClusterError: the cluster does not answer, or does not take it.
+            RunError: the fire is refused; the message gives the reason.
+            ClusterError: the cluster does not answer, or does not take the run.
         """
         schedule, at = self.find(name), self._now().replace(microsecond=0)
         try:
@@ -155,14 +155,14 @@ class Schedules:
         return fire
 
     def tick(self) -> Sequence[Fire]:
-        """Fire what is due: of each schedule the last time only, if nobody has. Gives those, and what keeps others from it.
+        """Fire each schedule that is due, unless it has been fired. Of several missed times, only the last fires.
 
-        A schedule whose runs cannot be submitted now is tried again at the next look, and hinders no other.
+        Gives the fires, with errors for schedules that could not fire. The next tick tries these again.
         """
-        fires = [self._look(name) for name in self._names()]
+        fires = [self._fire_if_due(name) for name in self._names()]
         return [fire for fire in fires if fire is not None]
 
-    def _look(self, name: str) -> Fire | None:
+    def _fire_if_due(self, name: str) -> Fire | None:
         """Fire a schedule if it is due."""
         due = Fire("", "")
         try:
@@ -172,61 +172,61 @@ class Schedules:
                 return None
             due = Fire(_iso(at), run_of(name, at))
             return None if self._is_settled(due.run) else self._fire(schedule, at)
-        except QueryError:  # it was removed meanwhile
+        except QueryError:  # the schedule has been removed since
             return None
-        except HINDRANCES as error:
+        except ERRORS_OF_ONE as error:
             return replace(due, error=str(error))
 
     def _fire(self, schedule: Schedule, at: datetime) -> Fire:
-        """Decide about a fire, unless somebody has, and submit its run if that was decided."""
+        """Decide about a fire, unless that has been done, and submit its run unless it was refused."""
         fire = self._fires.of(run_of(schedule.name, at))
         if fire is None:
-            fire = self._decided(schedule, Fire(_iso(at), run_of(schedule.name, at)))
+            fire = self._decide(schedule, Fire(_iso(at), run_of(schedule.name, at)))
             if fire.waits:
                 return fire
-            fire = self._fires.first(fire)
+            fire = self._fires.record(fire)
         return fire if fire.is_settled else self._submit(schedule, fire)
 
-    def _decided(self, schedule: Schedule, fire: Fire) -> Fire:
-        """A fire that is refused, that waits, or whose run can be submitted, for which room has been made."""
+    def _decide(self, schedule: Schedule, fire: Fire) -> Fire:
+        """The fire as refused or as waiting; otherwise as it is, ready to submit, after cancelling the live run if need be."""
         try:
-            self._submissions.checked(schedule.job, {**schedule.spec, "run": fire.run})
+            self._submissions.check_spec(schedule.job, {**schedule.spec, "run": fire.run})
         except UsageError as error:
             return replace(fire, refused=str(error))
         live = self._live_beside(schedule, fire)
         if live is None:
-            self._submissions.check_cluster(fire.run)  # of one that is silent a live run looks lost
+            self._submissions.check_cluster(fire.run)  # if it does not answer, a live run looks lost
             return fire
         if schedule.overlap is Overlap.QUEUE:
             return replace(fire, waits=live)
-        if schedule.overlap is Overlap.REFUSE or live > fire.run:  # what fired later is not cancelled
+        if schedule.overlap is Overlap.REFUSE or live > fire.run:  # a later fire's run is not cancelled
             return replace(fire, refused=f"run {live} is live", behind=live)
-        with suppress(RunError):  # it has ended meanwhile
+        with suppress(RunError):  # it has ended since
             self._submissions.cancel(live)
         return fire
 
     def _submit(self, schedule: Schedule, fire: Fire) -> Fire:
-        """Submit the run of a fire, unless somebody has."""
+        """Submit the run of a fire, unless that has been done."""
         number, spec = self._next_attempt(fire.run), {**schedule.spec, "run": fire.run}
         if number is None or not self._submissions.begin(number, schedule.job, spec):
             return fire
-        return self._fires.put(replace(fire, submitted=True))
+        return self._fires.update(replace(fire, submitted=True))
 
     def _refuse(self, fire: Fire, why: str) -> Fire:
-        """Write down that a fire's run is not submitted, if it was not."""
+        """Record that a fire's run is refused, unless it has been submitted."""
         refused = replace(fire, refused=why, waits="", behind=fire.waits)
-        stands = self._fires.first(refused)
-        if stands.is_settled or self._next_attempt(fire.run) is None:
-            return stands
-        return self._fires.put(refused)
+        recorded = self._fires.record(refused)
+        if recorded.is_settled or self._next_attempt(fire.run) is None:
+            return recorded
+        return self._fires.update(refused)
 
     def _is_settled(self, run: str) -> bool:
-        """Whether a fire's run has been submitted or refused, or somebody else has submitted or published it."""
+        """Whether a fire's run has been submitted or refused, by a scheduler or anyone else, or published."""
         fire = self._fires.of(run)
         return (fire is not None and fire.is_settled) or self._next_attempt(run) is None
 
     def _next_attempt(self, run: str) -> int | None:
-        """Number of the attempt to begin at a run; None if it is published, or some cluster took one."""
+        """Number of the next attempt at a run; None if the run is published, or a cluster has taken an attempt."""
         attempts = Attempts(self._root, run)
         numbers = attempts.numbers()
         ends = [attempts.ended(number) for number in numbers]
@@ -234,21 +234,21 @@ class Schedules:
         return None if taken or self._root.exists(paths.manifest_path(run)) else max(numbers, default=0) + 1
 
     def _live_beside(self, schedule: Schedule, fire: Fire) -> str | None:
-        """The schedule's last run besides a fire's own, if it is live.
+        """The schedule's last run, other than the fire's own, if it is live.
 
-        Fires are read from the last one back, as far as one that was not refused, or that names the run that was in its way:
-        when that was decided no run before was live.
+        Fires are read backwards, as far as one that was not refused, or that names the live run because of which it was refused:
+        no earlier run was live then.
         """
-        for each in self._fires.backwards(schedule):
-            run = each.behind if each.refused else each.run
+        for earlier in self._fires.backwards(schedule):
+            run = earlier.behind if earlier.refused else earlier.run
             if run and run != fire.run:
-                with suppress(RunError):  # it was never submitted, or is removed
+                with suppress(RunError):  # it was never submitted, or has been removed
                     return run if self._submissions.status(run).state in LIVE else None
                 return None
         return None
 
     def _with_pause(self, schedule: Schedule) -> Schedule:
-        """The schedule as it was paused or resumed last."""
+        """The schedule with its latest pause or resumption."""
         try:
             pause = _PAUSE.decode(self._root.read(paths.pause_path(schedule.name)))
         except FileNotFoundError:
@@ -270,11 +270,11 @@ def _iso(at: datetime) -> str:
     return at.isoformat(timespec="seconds")
 
 
-def _valid(schedule: Schedule) -> Schedule:
-    """The schedule, if it can fire.
+def _check_stored(schedule: Schedule) -> Schedule:
+    """Check a schedule that was read from its file.
 
     Raises:
-        UsageError, ValueError: it cannot.
+        UsageError, ValueError: the schedule is not valid.
     """
     check(schedule)
     for time in (schedule.since, schedule.made or schedule.since):

@@ -28,19 +28,19 @@ class Overlap(StrEnum):
 
 @dataclass(frozen=True)
 class Schedule:
-    """A run that is submitted again and again.
+    """A run to submit again and again.
 
     Attributes:
-        name: its name; runs are named by it and the time.
+        name: name of the schedule; run ids consist of it and the time.
         cron: five fields, minute to day of the week.
-        tz: IANA name of the time zone that they are of.
+        tz: IANA name of the time zone of the cron expression.
         job: kind of job.
-        spec: its spec without run id.
-        overlap: what happens when it fires while its last run is live.
-        keep: runs that are kept when old ones are removed; None for all.
-        paused: whether it does not fire.
-        since: fires at and before this are not its business; UTC, ISO 8601.
-        made: when it was added, UTC, ISO 8601; tells it from one of this name that was removed.
+        spec: the run's spec without run id.
+        overlap: what happens when the schedule fires while its last run is live.
+        keep: number of runs to keep when old ones are removed; None for all.
+        paused: whether the schedule is paused and does not fire.
+        since: times up to this one do not fire; UTC, ISO 8601.
+        made: when the schedule was added, UTC, ISO 8601; distinguishes it from a removed one of the same name.
     """
 
     name: str
@@ -55,15 +55,15 @@ class Schedule:
     made: str = ""
 
     def last_fire(self, now: datetime) -> datetime | None:
-        """When it fired last, at or before a time, UTC; None if it never has.
+        """The last time, at or before `now`, at which the schedule is due, UTC; None if there is none since it was added.
 
-        Across a change of the clock cronsim does as Debian's cron: a time that is skipped fires right after the change, one
-        that comes twice fires the first time. Expressions whose minute or hour begins with a star (`*/10 2 * * *`) follow the
-        clock: in an hour that is skipped they do not fire, in one that comes twice they fire both times.
+        When the clock changes, cronsim behaves like Debian's cron: a skipped time fires right after the change, a time that
+        occurs twice fires the first time. Expressions whose minute or hour begins with a star (`*/10 2 * * *`) follow the
+        clock: they do not fire in a skipped hour, and fire both times in an hour that occurs twice.
         """
         local, since = now.astimezone(ZoneInfo(self.tz)), datetime.fromisoformat(self.since).astimezone(UTC)
         for days in LOOK_BACK_DAYS:
-            # From a noon on, far from all changes of the clock: cronsim backwards, or from within a doubled hour, errs.
+            # Start at noon, far from any change of the clock: cronsim errs backwards, and from within a repeated hour.
             noon = (local - timedelta(days=days)).replace(hour=12, minute=0, second=0, microsecond=0)
             fires = takewhile(lambda fire: fire <= now, (fire.astimezone(UTC) for fire in CronSim(self.cron, noon)))
             last = max(fires, default=None)
@@ -79,9 +79,9 @@ class Pause:
     """Whether a schedule is paused.
 
     Attributes:
-        paused: whether it does not fire.
-        since: fires at and before this do not count; UTC, ISO 8601.
-        made: when the schedule that this is about was added; one of the same name may have been added since.
+        paused: whether the schedule does not fire.
+        since: times up to this one do not fire; UTC, ISO 8601.
+        made: when the paused schedule was added; one of the same name may have been added since.
     """
 
     paused: bool
@@ -95,13 +95,13 @@ class Fire:
 
     Attributes:
         at: when, UTC, ISO 8601.
-        run: the run that it names.
-        refused: why that was not submitted and will not be, if so.
-        waits: the live run that it waits for, or empty.
-        error: why it could not be submitted at this look, or empty; the next look tries again.
-        behind: the live run for whose sake it was refused, or empty.
-        submitted: whether a cluster took its run.
-        removed: whether its run was removed since, or is being removed.
+        run: id of the fire's run.
+        refused: why the run is never submitted, or empty.
+        waits: the live run that the fire waits for, or empty.
+        error: why the run could not be submitted at this tick, or empty; the next tick tries again.
+        behind: the live run because of which the fire was refused, or empty.
+        submitted: whether a cluster took the run.
+        removed: whether the run was removed since, or is being removed.
     """
 
     at: str
@@ -115,34 +115,38 @@ class Fire:
 
     @property
     def is_settled(self) -> bool:
-        """Whether nothing is left to be done about it, whatever becomes of its run."""
+        """Whether no scheduler has anything left to do for this fire."""
         return self.submitted or self.removed or bool(self.refused)
 
     @property
-    def told(self) -> str:
-        """In one line."""
-        ends = {"refused: ": self.refused, "waits for ": self.waits, "is not submitted yet: ": self.error}
-        return " ".join([self.at, self.run, *(how + why for how, why in ends.items() if why)]).strip()
+    def summary(self) -> str:
+        """The fire in one line."""
+        outcomes = {"refused: ": self.refused, "waits for ": self.waits, "is not submitted yet: ": self.error}
+        return " ".join([self.at, self.run, *(outcome + why for outcome, why in outcomes.items() if why)]).strip()
 
 
 def check(schedule: Schedule) -> None:
-    """Let only a schedule be kept that can fire.
+    """Check that a schedule can fire.
 
     Raises:
-        UsageError: its name, time zone or cron expression is none.
+        UsageError: its name, time zone or cron expression is not valid.
     """
     if not NAME.match(schedule.name):
-        raise UsageError(f"{schedule.name!r} is no name of a schedule: a small letter, then up to 59 of a-z 0-9 -")
+        raise UsageError(
+            f"{schedule.name!r} is not a valid name of a schedule: give a lower-case letter, then up to 59 of a-z0-9-"
+        )
     try:
         zone = ZoneInfo(schedule.tz)
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise UsageError(f"there is no time zone {schedule.tz!r}; write one such as Europe/Berlin or UTC") from None
+        raise UsageError(
+            f"there is no time zone {schedule.tz!r}; give an IANA name such as Europe/Berlin or UTC"
+        ) from None
     try:
         CronSim(schedule.cron, datetime.now(zone))
         fields = len(schedule.cron.split())
-        if fields != FIELDS:  # with a sixth cronsim fires by the second
+        if fields != FIELDS:  # cronsim takes a sixth field as seconds
             raise CronSimError(f"it has {fields} fields")
     except CronSimError as error:
         raise UsageError(
-            f"{schedule.cron!r} is no cron expression ({error}); write five fields such as '0 2 * * *'"
+            f"{schedule.cron!r} is not a valid cron expression ({error}); give five fields such as '0 2 * * *'"
         ) from None

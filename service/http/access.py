@@ -27,12 +27,12 @@ from service.control.hosts import is_here
 from service.http import keys
 from service.http.keyring import Keyring
 from service.http.keys import Keys
-from service.http.scopes import ADMITTED, LOOKS
+from service.http.scopes import ADMITTED, READ_METHODS
 from workers.errors import Unavailable
 
 LARGEST_BODY = 1 << 20
 TOO_LARGE = f"a body has at most {LARGEST_BODY:,} bytes"
-PER_MINUTE = 60_000  # one wall has a hundred pictures
+PER_MINUTE = 60_000  # one wall loads a hundred pictures
 BODY_S = 30.0  # limit for a whole body to arrive
 Denied = Callable[[int, str], Response]
 Needed = Callable[[Scope], keys.Scope | None]
@@ -52,7 +52,7 @@ class Rules:
 
 
 class Gate:
-    """An application behind rules: answers 401, 403, 408, 413, 421, 429 and 503 by itself.
+    """An application behind rules: answers refused requests with 401, 403, 408, 413, 421, 429 or 503.
 
     Args:
         app: answers what the gate lets through.
@@ -107,9 +107,9 @@ class Gate:
         return None
 
     def _refuse_other_site(self, request: HTTPConnection) -> Response | None:
-        if request.scope["method"] in LOOKS or _is_own(request.headers):
+        if request.scope["method"] in READ_METHODS or _is_own(request.headers):
             return None
-        return self._denied(403, "a page of another site asks for this")
+        return self._denied(403, "a page of another site sent this request")
 
     async def _is_guarded(self) -> bool:
         """Whether a key is needed: from the first key on, even after all keys or their folder were removed."""
@@ -120,10 +120,10 @@ class Gate:
     async def _refuse_unknown(self, request: HTTPConnection, wanted: keys.Scope) -> Response | None:
         """Requests with a valid key count against that key alone: wrong guesses from the same address do not lock it out."""
         if await self._is_guarded():
-            key = await self._keys.named(_secret(request))
+            key = await self._keys.find(_secret(request))
             return self._refuse_key(request, key, wanted)
         if not is_here(_requested_host(request)):
-            return self._denied(421, "without keys only this machine is answered, by its own names")
+            return self._denied(421, "without keys, only requests from this machine, to its own names, are answered")
         return self._refuse_frequent(_client_network(request))
 
     def _refuse_key(self, request: HTTPConnection, key: keys.Key | None, wanted: keys.Scope) -> Response | None:
@@ -132,8 +132,10 @@ class Gate:
                 self._denied(401, "a key is needed")
             )
         request.scope["key"] = key.name  # for the log
-        if not key.scope.lets(wanted):
-            return self._refuse_frequent(f"key {key.id}") or self._denied(403, "this key does not let you do this")
+        if not key.scope.includes(wanted):
+            return self._refuse_frequent(f"key {key.id}") or self._denied(
+                403, "the scope of this key does not allow this"
+            )
         return self._refuse_frequent(f"key {key.id}")
 
     def _refuse_frequent(self, who: str) -> Response | None:

@@ -1,4 +1,4 @@
-"""The control plane over HTTP. Takes specs, run ids and schedules as JSON, asks `submissions` and `schedules`, answers."""
+"""The control plane over HTTP. Takes specs, run ids and schedules as JSON, gives states; `service.control` does the work."""
 
 import hashlib
 import json
@@ -17,16 +17,16 @@ from service.control.timetable import Fire, Schedule
 from service.control.watching import Watched
 from service.http import events
 from service.http.bodies import (
-    FireTold,
-    RetriedTold,
+    DeletedVerdict,
+    FireResponse,
     Retry,
-    ScheduleAsked,
-    ScheduleTold,
-    StatusTold,
+    RetryResponse,
+    ScheduleRequest,
+    ScheduleResponse,
+    StatusResponse,
     Submission,
-    VerdictTold,
 )
-from service.http.events import RunId, missing
+from service.http.events import RunId, missing_run_as_404
 from service.http.places import Allowed
 from service.http.problems import PROBLEMS
 from service.http.routes import route_in
@@ -38,12 +38,12 @@ from workers.store import paths
 from workers.store.root import Root
 
 CONTROL_THREADS = 8
-CONTROL_S = 120.0  # that a submission may wait for its cluster
+CONTROL_S = 120.0  # timeout of a request, which may wait for its cluster
 Name = Annotated[str, Path(pattern=r"^[a-z][a-z0-9-]{0,59}$", description="name of a schedule")]
 
 
 def add_to(app: FastAPI, submissions: Submissions, watched: Watched, schedules: Schedules, allowed: Allowed) -> None:
-    """Add the control plane to an application. Routes that read ask `watched`, routes that act ask `submissions`."""
+    """Add the control plane to an application. Routes that read use `watched`, routes that act use `submissions`."""
     pool = Pool("the control plane", CONTROL_THREADS, CONTROL_S)
     router = APIRouter(prefix=links.API, responses=PROBLEMS, route_class=route_in(pool))
     _add_submitting(router, submissions, watched, allowed)
@@ -52,84 +52,89 @@ def add_to(app: FastAPI, submissions: Submissions, watched: Watched, schedules: 
     _add_acting(router, submissions, watched)
     _add_schedules(router, schedules, allowed, submissions)
     _add_firing(router, schedules, watched)
-    app.router.routes.extend(router.routes)  # flat, so that the gate finds each with the scope that it declares
+    app.router.routes.extend(router.routes)  # a flat list: the gate reads the scope of each route
 
 
 def _add_submitting(router: APIRouter, submissions: Submissions, watched: Watched, allowed: Allowed) -> None:
-    @router.post("/runs", status_code=202, response_model=StatusTold, operation_id="submit", dependencies=[SUBMIT])
+    @router.post("/runs", status_code=202, response_model=StatusResponse, operation_id="submit", dependencies=[SUBMIT])
     def submit(
-        asked: Submission,
-        idempotency_key: Annotated[str | None, Header(max_length=200, description="the same key: the same run")] = None,
+        submission: Submission,
+        idempotency_key: Annotated[
+            str | None, Header(max_length=200, description="repeating a request with the same key submits nothing new")
+        ] = None,
     ) -> Status:
-        """Submit a run, or resume one. Answers at once; the run's own address reports its progress."""
-        spec = submissions.checked(asked.job, _ours(submissions, asked.spec))
+        """Submit or resume a run. Answers at once; the run's own address reports its progress."""
+        spec = submissions.check_spec(submission.job, _with_own_root(submissions, submission.spec))
         allowed.check_spec(spec)
         if idempotency_key is not None:
-            spec, is_new = _same_again(submissions.root, idempotency_key, asked, spec)
-            before = None if is_new else submissions.known(str(spec["run"]))
-            if before is not None:
-                return before  # however it goes, or went: the same request does not begin it anew
+            spec, is_new = _first_spec(submissions.root, idempotency_key, submission, spec)
+            earlier = None if is_new else submissions.known(str(spec["run"]))
+            if earlier is not None:
+                return earlier  # in any state: a repeated request never starts it again
         with watched.changing():
-            return submissions.submit(asked.job, spec)
+            return submissions.submit(submission.job, spec)
 
 
 def _add_watching(router: APIRouter, submissions: Submissions, watched: Watched) -> None:
-    @router.get("/runs", response_model=list[StatusTold], operation_id="runs", dependencies=[READ])
+    @router.get("/runs", response_model=list[StatusResponse], operation_id="runs", dependencies=[READ])
     def runs() -> Sequence[Status]:
-        """All runs, the last submitted first."""
+        """All runs, the most recently submitted first."""
         return watched.statuses()
 
-    @router.get("/runs/{run}", response_model=StatusTold, operation_id="status", dependencies=[READ])
+    @router.get("/runs/{run}", response_model=StatusResponse, operation_id="status", dependencies=[READ])
     def status(run: RunId) -> Status:
         """The state of a run."""
-        with missing():
+        with missing_run_as_404():
             return watched.status(run)
 
     @router.get("/runs/{run}/logs", response_class=PlainTextResponse, operation_id="logs", dependencies=[READ])
     def logs(run: RunId) -> Response:
         """The output of a run's last attempt."""
-        with missing():
+        with missing_run_as_404():
             return PlainTextResponse(submissions.logs(run))
 
 
 def _add_acting(router: APIRouter, submissions: Submissions, watched: Watched) -> None:
-    @router.post("/runs/{run}/cancel", response_model=StatusTold, operation_id="cancel", dependencies=[SUBMIT])
+    @router.post("/runs/{run}/cancel", response_model=StatusResponse, operation_id="cancel", dependencies=[SUBMIT])
     def cancel(run: RunId) -> Status:
-        """Cancel a run. What it has finished stays, and submitting it again resumes it."""
-        with missing():
+        """Cancel a run. Its finished shards stay, and submitting it again resumes it."""
+        with missing_run_as_404():
             submissions.status(run)
         with watched.changing():
             return submissions.cancel(run)
 
     @router.post(
-        "/runs/{run}/retry-rejects", response_model=RetriedTold, operation_id="retry_rejects", dependencies=[SUBMIT]
+        "/runs/{run}/retry-rejects", response_model=RetryResponse, operation_id="retry_rejects", dependencies=[SUBMIT]
     )
-    def retry_rejects(run: RunId, asked: Retry | None = None) -> RetriedTold:
-        """Delete stored verdicts on rejects of a published run, so that the next scan reads these files again."""
-        with missing():
+    def retry_rejects(run: RunId, retry: Retry | None = None) -> RetryResponse:
+        """Delete the stored verdicts on a published run's rejects, so that the next scan reads these files again."""
+        with missing_run_as_404():
             submissions.status(run)
         published = catalog.find(submissions.root, run, None)
-        deleted = rejects.retry_of(published, asked.uris if asked else ())
-        return RetriedTold(
-            run=run, files=[VerdictTold(uri=each.uri, reason=each.reason, detail=each.detail) for each in deleted]
-        )
+        deleted = rejects.retry_of(published, retry.uris if retry else ())
+        files = [DeletedVerdict(uri=verdict.uri, reason=verdict.reason, detail=verdict.detail) for verdict in deleted]
+        return RetryResponse(run=run, files=files)
 
 
 def _add_schedules(router: APIRouter, schedules: Schedules, allowed: Allowed, submissions: Submissions) -> None:
     @router.post(
-        "/schedules", status_code=201, response_model=ScheduleTold, operation_id="add_schedule", dependencies=[ADMIN]
+        "/schedules",
+        status_code=201,
+        response_model=ScheduleResponse,
+        operation_id="add_schedule",
+        dependencies=[ADMIN],
     )
-    def add(asked: ScheduleAsked) -> Schedule:
+    def add(schedule: ScheduleRequest) -> Schedule:
         """Add a schedule; it fires from now on."""
-        allowed.check_spec(_checked(submissions, asked))
-        return schedules.add(Schedule(**asked.model_dump()))
+        allowed.check_spec(_check_schedule_spec(submissions, schedule))
+        return schedules.add(Schedule(**schedule.model_dump()))
 
-    @router.get("/schedules", response_model=list[ScheduleTold], operation_id="schedules", dependencies=[READ])
+    @router.get("/schedules", response_model=list[ScheduleResponse], operation_id="schedules", dependencies=[READ])
     def all_() -> Sequence[Schedule]:
-        """Every schedule, by name."""
+        """All schedules, by name."""
         return schedules.all()
 
-    @router.get("/schedules/{name}/fires", response_model=list[FireTold], operation_id="fires", dependencies=[READ])
+    @router.get("/schedules/{name}/fires", response_model=list[FireResponse], operation_id="fires", dependencies=[READ])
     def fires(name: Name) -> Sequence[Fire]:
         """The times at which a schedule fired."""
         return schedules.fires(name)
@@ -144,46 +149,51 @@ def _add_firing(router: APIRouter, schedules: Schedules, watched: Watched) -> No
     @router.post(
         "/schedules/{name}/fires",
         status_code=202,
-        response_model=FireTold,
+        response_model=FireResponse,
         operation_id="run_now",
         dependencies=[ADMIN],
     )
     def run_now(name: Name) -> Fire:
-        """Fire a schedule once, now. A refused fire, such as one while its last run is live, is a conflict."""
+        """Fire a schedule once, now. Answers 409 if the fire is refused, for instance because the last run is live."""
         with watched.changing():
             return schedules.run_now(name)
 
     @router.post(
-        "/schedules/{name}/{what}", response_model=ScheduleTold, operation_id="pause_schedule", dependencies=[ADMIN]
+        "/schedules/{name}/{what}", response_model=ScheduleResponse, operation_id="pause_schedule", dependencies=[ADMIN]
     )
     def pause(name: Name, what: Literal["pause", "resume"]) -> Schedule:
         """Pause or resume a schedule."""
         return schedules.pause(name, paused=what == "pause")
 
 
-def _ours(submissions: Submissions, spec: dict[str, Any]) -> dict[str, Any]:
-    """A spec whose root is ours, whatever it says; another one is refused."""
+def _with_own_root(submissions: Submissions, spec: dict[str, Any]) -> dict[str, Any]:
+    """A spec with the service's own root.
+
+    Raises:
+        RefusedError: the spec names another root.
+    """
     root = spec.get("root", submissions.root.url)
     if root != submissions.root.url:
-        raise RefusedError(f"root {root!r} is refused: this service writes under its own; leave it out")
+        raise RefusedError(f"root {root!r} is refused: this service writes under its own root; leave `root` out")
     return {**spec, "root": submissions.root.url}
 
 
-def _checked(submissions: Submissions, asked: ScheduleAsked) -> dict[str, Any]:
-    """The spec of a schedule's runs with all that it leaves out."""
-    return submissions.checked(asked.job, _ours(submissions, asked.spec) | {"run": f"{asked.name}-0"})
+def _check_schedule_spec(submissions: Submissions, schedule: ScheduleRequest) -> dict[str, Any]:
+    """The spec of a schedule's runs, checked and with its defaults."""
+    spec = _with_own_root(submissions, schedule.spec) | {"run": f"{schedule.name}-0"}
+    return submissions.check_spec(schedule.job, spec)
 
 
-def _same_again(root: Root, key: str, asked: Submission, spec: dict[str, Any]) -> tuple[dict[str, Any], bool]:
-    """The spec of the first submission with this key, with its run id, and whether this is the first.
+def _first_spec(root: Root, key: str, submission: Submission, spec: dict[str, Any]) -> tuple[dict[str, Any], bool]:
+    """The spec, with its run id, of the first submission with a key, and whether this one is the first.
 
     Raises:
-        RunError: another submission was sent with it.
+        RunError: the first submission had another body.
     """
-    body = hashlib.sha256(json.dumps(asked.model_dump(), sort_keys=True).encode()).hexdigest()
+    body = hashlib.sha256(json.dumps(submission.model_dump(), sort_keys=True).encode()).hexdigest()
     path = paths.idempotency_path(hashlib.sha256(key.encode()).hexdigest())
     is_new = root.create(path, json.dumps({"body": body, "spec": spec}).encode())
     first = json.loads(root.read(path))
     if first["body"] != body:
-        raise RunError("this Idempotency-Key was sent with another submission; make a new one")
+        raise RunError("this Idempotency-Key was sent with another submission; use a new key")
     return dict(first["spec"]), is_new

@@ -1,4 +1,4 @@
-"""The service as an application. Takes a root and what it may do, gives routes behind the gate, or refuses to start."""
+"""The web service. Takes a root and its rules, gives an application with routes behind the gate, or refuses to start."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,14 +29,14 @@ from service.pools import Pool
 from workers.store.root import Root
 
 OPENAPI = "/api/v1/openapi.json"
-PAGE_THREADS = 8  # pages are made of Python: forty threads that wait for one lock make the last wait longest
-PAGE_THREADS_AFAR = 32  # where a thread waits for a store most of the time, those that wait lock nobody out
-PAGE_S = 30.0  # that a page waits for the store
+PAGE_THREADS = 8  # rendering holds Python's lock: with more threads the slowest page takes longer
+PAGE_THREADS_REMOTE = 32  # a thread that waits for a remote store does not hold the lock
+PAGE_S = 30.0  # timeout of a page
 
 
 @dataclass(frozen=True)
 class Control:
-    """What lets runs be submitted: runs and schedules of the root, the places that others may name, and what watches the runs."""
+    """What the control plane works on: submissions, schedules, the places that specs may name, and the cache of statuses."""
 
     submissions: Submissions
     schedules: Schedules
@@ -45,20 +45,20 @@ class Control:
 
     @property
     def watching(self) -> Watched:
-        """What is asked how the runs are; without one of its own each question is a look."""
+        """The reader of statuses; without a cache, each question reads the root."""
         return self.watched or Watched(self.submissions, life_s=-1.0)
 
 
 def create(
     root: Root, *, originals: bool = False, control: Control | None = None, rules: Rules | None = None
 ) -> FastAPI:
-    """The atlas of a root, and its control plane.
+    """The application for a root: its atlas and its control plane.
 
     Args:
-        root: where runs are.
-        originals: whether the files of the corpora may be seen, as long as they are what was scanned.
-        control: lets runs be submitted; None for an atlas alone.
-        rules: what is let through.
+        root: the root.
+        originals: whether the corpora's own files may be served, as long as they have not changed since the scan.
+        control: the control plane; None for an atlas alone.
+        rules: what the gate lets through.
     """
     app = FastAPI(
         title="Deconvoy",
@@ -67,18 +67,18 @@ def create(
         redoc_url=None,
         openapi_url=None,  # FastAPI's own route declares no scope
     )
-    threads = PAGE_THREADS if root.is_local else PAGE_THREADS_AFAR
+    threads = PAGE_THREADS if root.is_local else PAGE_THREADS_REMOTE
     app.router.route_class = route_in(Pool("the atlas", threads, PAGE_S))
     watched = control.watching if control else None
     if control is not None and watched is not None:
         api.add_to(app, control.submissions, watched, control.schedules, control.allowed)
     atlas = Atlas(root)
-    metrics = Metrics(lambda: _runs(atlas, watched), control.schedules.expected_fires if control else dict)
+    metrics = Metrics(lambda: _statuses(atlas, watched), control.schedules.expected_fires if control else dict)
     _add_description(app)
     health.add_to(app, root, metrics)
     _add_atlas(app, atlas, watched, originals=originals)
     scopes.check(app.routes)
-    needed = partial(scopes.needed, app.routes)
+    needed = partial(scopes.needed_scope, app.routes)
     app.add_middleware(Gate, known=Keys(root), rules=rules or Rules(), denied=problems.problem, needed=needed)
     app.add_middleware(Measured, metrics=metrics)
     app.add_middleware(Guarded)
@@ -94,7 +94,7 @@ def _add_description(app: FastAPI) -> None:
 
 
 def _add_atlas(app: FastAPI, atlas: Atlas, watched: Watched | None, *, originals: bool) -> None:
-    """Add pages, pictures and styles, and what is answered where something is missing."""
+    """Add pages, pictures, styles and error pages."""
     templates, static = Jinja2Templates(env=render.templates), StaticFiles(directory=render.STATIC)
     app.router.routes.append(DeclaredMount("/static", static, "static", dependencies=[READ]))
     pages.add_to(app, atlas, templates, watched, originals=originals)
@@ -102,8 +102,8 @@ def _add_atlas(app: FastAPI, atlas: Atlas, watched: Watched | None, *, originals
     failures.add_to(app, templates)
 
 
-def _runs(atlas: Atlas, watched: Watched | None) -> Sequence[Status]:
-    """How the runs are."""
+def _statuses(atlas: Atlas, watched: Watched | None) -> Sequence[Status]:
+    """The statuses of all runs; without a control plane, of the published ones."""
     if watched is None:
         return [Status(run.run, RunState.PUBLISHED) for run in atlas.runs()]
     return watched.statuses()

@@ -1,4 +1,4 @@
-"""What is sent to the control plane, and what it answers, as JSON. Takes nothing, gives models; `api` uses them."""
+"""JSON bodies of the control plane's requests and responses. Takes nothing, gives models; `api` uses them."""
 
 from typing import Any
 
@@ -10,20 +10,20 @@ from workers.kinds import Kind
 
 
 class Body(BaseModel):
-    """What is sent; keys that nobody knows are refused."""
+    """The body of a request; unknown keys are refused."""
 
     model_config = ConfigDict(extra="forbid")
 
 
 class Submission(Body):
-    """A run to be made. The spec is that of `deconvoy scan --spec` and its siblings, without `root`."""
+    """A run to submit. Its spec is that of `deconvoy scan --spec`, or of another kind's command, without `root`."""
 
     job: Kind = Field(Kind.SCAN, description="kind of job")
-    spec: dict[str, Any] = Field(description="what to do, as in a spec file; `root` is the service's own")
+    spec: dict[str, Any] = Field(description="as in a spec file; `root` is the service's own")
 
 
-class ProgressTold(BaseModel):
-    """How far an attempt is; `shares` are of the actors' time, over finished shards."""
+class ProgressResponse(BaseModel):
+    """Progress of an attempt; `shares` are shares of the actors' time, over finished shards."""
 
     at: str
     phase: str
@@ -37,8 +37,8 @@ class ProgressTold(BaseModel):
     line: str
 
 
-class StatusTold(BaseModel):
-    """A run, and how its last attempt is."""
+class StatusResponse(BaseModel):
+    """A run and the state of its last attempt."""
 
     run: str
     state: RunState
@@ -47,43 +47,43 @@ class StatusTold(BaseModel):
     submitted: str
     error: str
     waits: str
-    progress: ProgressTold | None
+    progress: ProgressResponse | None
 
 
 class Retry(Body):
-    """Files whose stored verdicts are to be deleted."""
+    """Files whose stored verdicts to delete."""
 
-    uris: list[str] = Field([], description="as the table rejects names them; all without")
+    uris: list[str] = Field([], description="as in the table `rejects`; if empty, all files of the run")
 
 
-class VerdictTold(BaseModel):
-    """A file whose stored verdict was deleted: it had crashed or hung its decoder, vanished, or changed."""
+class DeletedVerdict(BaseModel):
+    """A file whose stored verdict was deleted: it had crashed or hung a decoder, disappeared, or changed."""
 
     uri: str
     reason: str
     detail: str
 
 
-class RetriedTold(BaseModel):
+class RetryResponse(BaseModel):
     """The files of a run that the next scan reads again."""
 
     run: str
-    files: list[VerdictTold]
+    files: list[DeletedVerdict]
 
 
-class ScheduleAsked(Body):
-    """A run that is to be submitted again and again."""
+class ScheduleRequest(Body):
+    """A run to submit again and again."""
 
     name: str = Field(pattern=r"^[a-z][a-z0-9-]{0,59}$")
     cron: str = Field(description="five fields, minute to day of the week", max_length=200)
     tz: str = Field("UTC", description="IANA name of the time zone", max_length=100)
     job: Kind = Kind.SCAN
-    spec: dict[str, Any] = Field(description="as of a submission, without `run`")
+    spec: dict[str, Any] = Field(description="as in a submission, without `run`")
     overlap: Overlap = Overlap.REFUSE
-    keep: int | None = Field(None, ge=1, description="runs that are kept when old ones are removed")
+    keep: int | None = Field(None, ge=1, description="number of runs to keep when old ones are removed; by default all")
 
 
-class ScheduleTold(BaseModel):
+class ScheduleResponse(BaseModel):
     """A schedule."""
 
     name: str
@@ -98,10 +98,10 @@ class ScheduleTold(BaseModel):
     made: str
 
 
-class FireTold(BaseModel):
-    """A time at which a schedule fired, the run that it names, and what became of it.
+class FireResponse(BaseModel):
+    """A time at which a schedule fired, its run, and the outcome.
 
-    It was refused, for a reason; or a cluster took it (`submitted`), and it may have been removed since (`removed`).
+    The fire was refused for a reason, or a cluster took its run (`submitted`), which may have been removed since (`removed`).
     """
 
     at: str

@@ -1,4 +1,4 @@
-"""How the service listens. Takes an application and trusted proxies, gives uvicorn's configuration."""
+"""Connections of the service. Takes an application and trusted proxies, gives uvicorn's configuration."""
 
 import asyncio
 from collections.abc import Sequence
@@ -10,25 +10,25 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from workers.errors import UsageError
 
-HEADER_S = 10.0  # from the first byte of a request, or the beginning of a connection, to the end of its header
+HEADER_S = 10.0  # from the start of a connection, or the first byte of a later request, to the end of the header
 HEADER_BYTES = 1 << 16
-IDLE_S = 5  # between two requests of one connection
-ENDING_S = 10  # that answers may take when the service ends
+IDLE_S = 5  # between two requests on one connection
+ENDING_S = 10  # for open requests when the service stops
 
 
-class PatientProtocol(HttpToolsProtocol):
-    """HTTP of one connection, which is closed if a header does not arrive in time or is too long: uvicorn waits for ever."""
+class LimitedProtocol(HttpToolsProtocol):
+    """One HTTP connection. It closes if a header arrives too late or is too long; uvicorn's own protocol waits for ever."""
 
     _overdue: asyncio.TimerHandle | None = None
     _header_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin to wait for the first header."""
+        """Start the timer of the first header."""
         super().connection_made(transport)
         self._expect_header()
 
     def data_received(self, data: bytes) -> None:
-        """Take a part of a request; bytes that are not one yet do not make the wait begin anew."""
+        """Read a part of a request; an incomplete header does not restart its timer."""
         self._header_bytes += len(data)
         super().data_received(data)
         if self.timeout_keep_alive_task is None and (self.cycle is None or self.cycle.response_complete):
@@ -37,12 +37,12 @@ class PatientProtocol(HttpToolsProtocol):
             self.send_400_response(f"a header has at most {HEADER_BYTES} bytes")
 
     def on_headers_complete(self) -> None:
-        """Begin to answer."""
+        """Stop the timer."""
         self._forget_header()
         super().on_headers_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End."""
+        """Stop the timer."""
         self._forget_header()
         super().connection_lost(exc)
 
@@ -61,9 +61,9 @@ def config(app: ASGIApp, trusted: Sequence[str] = ()) -> Config:
     """Uvicorn's configuration.
 
     Args:
-        app: what answers.
-        trusted: networks of proxies. What others say of whom they ask for (X-Forwarded-For, X-Forwarded-Proto) is not believed,
-            whatever FORWARDED_ALLOW_IPS says.
+        app: the application.
+        trusted: networks of proxies whose X-Forwarded-For and X-Forwarded-Proto headers count. Those of other clients, and the
+            variable FORWARDED_ALLOW_IPS, are ignored.
 
     Raises:
         UsageError: a network is not one.
@@ -73,7 +73,7 @@ def config(app: ASGIApp, trusted: Sequence[str] = ()) -> Config:
         app,
         log_level="warning",
         log_config=None,
-        http=PatientProtocol,
+        http=LimitedProtocol,
         ws="none",
         proxy_headers=bool(networks),
         forwarded_allow_ips=networks,

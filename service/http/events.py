@@ -1,4 +1,4 @@
-"""Progress of runs as server-sent events. Takes what watches the runs, adds the route; no stream holds a thread."""
+"""Progress of runs as server-sent events. Takes the statuses of runs, adds a route; an open stream holds no thread."""
 
 import asyncio
 import json
@@ -17,13 +17,13 @@ from service.http.scopes import READ
 from workers.errors import QueryError, RunError, Unavailable
 
 EVERY_S = 1.0
-MOST = 500  # streams at once
+MOST = 500  # open streams
 RunId = Annotated[str, Path(pattern=r"^[a-z][a-z0-9._-]{0,99}$", description="run id")]
 
 
 @contextmanager
-def missing() -> Iterator[None]:
-    """Answer 404 for a missing run, not 409."""
+def missing_run_as_404() -> Iterator[None]:
+    """Answer 404 instead of 409 if a run does not exist."""
     try:
         yield
     except RunError as error:
@@ -33,9 +33,9 @@ def missing() -> Iterator[None]:
 def add_to(router: APIRouter, watched: Watched) -> None:
     """Add the route of a run's events."""
     streams = Streams(watched)
-    seen = Header(max_length=200, description="the last event received: a browser sends it when it reconnects")
+    last_event = Header(max_length=200, description="the last event received; browsers send it when they reconnect")
     ended: dict[int | str, dict[str, Any]] = {
-        204: {"description": "the run has ended, and the client knows: do not reconnect"}
+        204: {"description": "the run has ended and the client has its last event: do not reconnect"}
     }
 
     @router.get(
@@ -45,9 +45,9 @@ def add_to(router: APIRouter, watched: Watched) -> None:
         responses=ended,
         dependencies=[READ],
     )
-    async def events(run: RunId, request: Request, last_event_id: Annotated[str | None, seen] = None) -> Response:
+    async def events(run: RunId, request: Request, last_event_id: Annotated[str | None, last_event] = None) -> Response:
         """The status of a run as server-sent events, until it ends."""
-        with missing():
+        with missing_run_as_404():
             status = await watched.answer(run)
         if status.state not in LIVE and last_event_id == _mark(status):
             return Response(status_code=204)
@@ -69,10 +69,10 @@ class Streams:
             Unavailable: too many are open.
         """
         if self._open >= MOST:
-            raise Unavailable(f"{MOST} streams of events are open already; ask for the run's status, or try later")
+            raise Unavailable(f"{MOST} streams of events are open already; poll the run's status, or try again later")
 
     async def of(self, run: str, request: Request) -> AsyncIterator[ServerSentEvent]:
-        """A run's status whenever it has changed."""
+        """A run's status as events: one at the start, and one for each change."""
         self._open += 1
         try:
             async for status in self._changes(run, request):
@@ -81,15 +81,15 @@ class Streams:
             self._open -= 1
 
     async def _changes(self, run: str, request: Request) -> AsyncIterator[Status]:
-        before = None
+        last = None
         while not await request.is_disconnected():
-            with suppress(Unavailable):  # the store is slow: keep the last event
+            with suppress(Unavailable):  # the store is slow: the last event still holds
                 status = await self._watched.answer(run)
-                if status != before:
+                if status != last:
                     yield status
                 if status.state not in LIVE:
                     return
-                before = status
+                last = status
             await asyncio.sleep(EVERY_S)
 
 

@@ -13,8 +13,8 @@ from workers.errors import DeconvoyError
 
 
 def add_to(app: FastAPI, templates: Jinja2Templates) -> None:
-    """Answer errors: with a problem below `/api/`, elsewhere with a page."""
-    _add_missing(app, templates)
+    """Answer errors: below `/api/` with a problem, elsewhere with a page."""
+    _add_invalid(app, templates)
     _add_raised(app, templates)
     _add_last_resort(app)
 
@@ -25,24 +25,24 @@ def _is_api(request: Request) -> bool:
 
 def _add_last_resort(app: FastAPI) -> None:
     @app.exception_handler(Exception)
-    def broken(request: Request, error: Exception) -> Response:  # answered outside of Guarded
+    def answer_fault(request: Request, error: Exception) -> Response:  # runs outside of Guarded
         del error
-        detail = "Something is wrong here; the server's log says what."
+        detail = "Internal error; the server's log has the details."
         if _is_api(request):
             return problems.problem(500, detail, GUARDS)
         return Response(detail, 500, GUARDS, "text/plain")
 
 
-def _add_missing(app: FastAPI, templates: Jinja2Templates) -> None:
+def _add_invalid(app: FastAPI, templates: Jinja2Templates) -> None:
     @app.exception_handler(HTTPException)
-    def elsewhere(request: Request, error: HTTPException) -> Response:
+    def answer_http_error(request: Request, error: HTTPException) -> Response:
         if _is_api(request):
             return problems.problem(error.status_code, error.detail, error.headers)
         page = ErrorPage(title=error.detail, error=f"there is nothing at {request.url.path}")
         return answer(request, templates, page, error.status_code)
 
     @app.exception_handler(RequestValidationError)
-    def not_a_number(request: Request, error: RequestValidationError) -> Response:
+    def answer_invalid(request: Request, error: RequestValidationError) -> Response:
         if _is_api(request):
             return problems.mistakes(error)
         return answer(request, templates, ErrorPage(title="Not found", error="no such picture"), 404)
@@ -50,7 +50,7 @@ def _add_missing(app: FastAPI, templates: Jinja2Templates) -> None:
 
 def _add_raised(app: FastAPI, templates: Jinja2Templates) -> None:
     @app.exception_handler(DeconvoyError)
-    def wrong(request: Request, error: DeconvoyError) -> Response:
+    def answer_raised(request: Request, error: DeconvoyError) -> Response:
         if _is_api(request):
             return problems.problem_of(error)
         status = problems.status_of(error)

@@ -15,7 +15,7 @@ GUARDS = {
 
 
 class Guarded:
-    """Adds GUARDS to whatever an application answers."""
+    """Adds GUARDS to every answer of an application."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -23,9 +23,9 @@ class Guarded:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
 
-        async def guarded(message: Message) -> None:
+        async def send_guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
                 MutableHeaders(scope=message).update(GUARDS)
             await send(message)
 
-        await self._app(scope, receive, guarded)
+        await self._app(scope, receive, send_guarded)

@@ -11,7 +11,7 @@ from service.pools import Pool, Renewed
 from workers.errors import RootError, Unavailable
 from workers.store.root import Root
 
-READY_S = 1.0  # requests in between get the same answer, since they need no key
+READY_S = 1.0  # age up to which an answer is reused, since these requests need no key
 ANSWER_S = 2.0  # limit for the root to answer
 SCRAPE_S = 8.0  # limit for counting the runs; Prometheus waits 10 s
 
@@ -28,7 +28,7 @@ def add_to(app: FastAPI, root: Root, metrics: Metrics) -> None:
 
     @app.get("/healthz", include_in_schema=False, dependencies=[OPEN])
     async def healthz() -> Response:
-        """Whether the process answers: asks no thread, no store and no cluster."""
+        """Whether the process answers; this needs no thread, store or cluster."""
         return Response("ok", media_type="text/plain")
 
     @app.get("/readyz", include_in_schema=False, dependencies=[OPEN])

@@ -1,4 +1,4 @@
-"""The keys of a root, kept in memory for a short time. Takes texts, gives the keys that they are; no request asks the store."""
+"""The keys of a root, cached in memory for seconds. Takes texts of keys, gives keys; requests do not read the store."""
 
 from collections.abc import Mapping
 
@@ -9,23 +9,23 @@ from workers.errors import DamagedFile
 from workers.host import log
 from workers.host.log import Log
 
-RENEW_S = 2.0  # older keys are read again, in the background
-LIFE_S = 5.0  # a key that was removed may be used for so long
-UNKNOWN_S = 1.0  # for an unknown key they are read again, at most once in this time
-LIMIT_S = 2.0  # of waiting for the store
+RENEW_S = 2.0  # age at which the keys are read again, in the background
+LIFE_S = 5.0  # longest time that a removed key still works
+UNKNOWN_S = 1.0  # an unknown key has the keys read again, at most once in this time
+LIMIT_S = 2.0  # timeout of the store
 
 
 class Keyring:
-    """All keys of a root. The folder is listed again and again; a key's own file is read again if it has changed."""
+    """All keys of a root. The folder is listed regularly; a key's file is read again only if it has changed."""
 
     def __init__(self, known: Keys) -> None:
         self._keys = known
-        self._kept: dict[tuple[str, str], Key] = {}
+        self._cached: dict[tuple[str, str], Key] = {}
         self._damaged: frozenset[str] = frozenset()
         self._renewed = Renewed(self._read, Pool("the store of the keys", 1, LIMIT_S), RENEW_S, LIFE_S)
 
-    async def named(self, text: str) -> Key | None:
-        """The key of a text; None if it is not one, or was removed.
+    async def find(self, text: str) -> Key | None:
+        """The key with this text; None if there is none, or it was removed.
 
         Raises:
             Unavailable: the keys cannot be read in time.
@@ -34,13 +34,13 @@ class Keyring:
         if number is None:
             return None
         known = await self._renewed.answer()
-        if number not in known:  # it may have been made just now
+        if number not in known:  # it may have been added just now
             known = await self._renewed.answer(UNKNOWN_S)
         key = known.get(number)
         return key if key is not None and keys.fits(key, text) else None
 
     async def is_empty(self) -> bool:
-        """Whether the root has no key, as far as is known.
+        """Whether the root has no key, not even a damaged one.
 
         Raises:
             Unavailable: the keys cannot be read in time.
@@ -48,17 +48,17 @@ class Keyring:
         return not await self._renewed.answer(UNKNOWN_S) and not self._damaged
 
     def _read(self) -> Mapping[str, Key]:
-        """The keys that are there. A damaged one opens nothing and hides no other."""
-        kept, damaged = {}, set()
+        """Read all keys. A damaged file is logged: its key does not work, the others do."""
+        valid, damaged = {}, set()
         for number, stamp in sorted(self._keys.stamps().items()):
             try:
-                key = self._kept.get((number, stamp)) or self._keys.find(number)
+                key = self._cached.get((number, stamp)) or self._keys.find(number)
             except DamagedFile as error:
                 damaged.add(number)
                 if number not in self._damaged:
                     Log().say(str(error), log.ERROR)
                 continue
             if key is not None:
-                kept[number, stamp] = key
-        self._kept, self._damaged = kept, frozenset(damaged)
-        return {key.id: key for key in kept.values()}
+                valid[number, stamp] = key
+        self._cached, self._damaged = valid, frozenset(damaged)
+        return {key.id: key for key in valid.values()}

@@ -1,4 +1,4 @@
-"""Keys for the service. Takes names and scopes, gives secrets once; keeps only their hashes, as files of the root."""
+"""Keys for the service. Takes names and scopes, gives secrets once; stores only their hashes, as files of the root."""
 
 import hashlib
 import hmac
@@ -19,20 +19,20 @@ _FORM = re.compile(r"deconvoy_([0-9a-f]{12})_([A-Za-z0-9_-]{43})\Z")
 
 
 class Scope(StrEnum):
-    """What a key lets do. Each lets do what those before it let do."""
+    """What a key allows. Each scope includes those before it."""
 
     READ = "read"
     SUBMIT = "submit"
     ADMIN = "admin"
 
-    def lets(self, wanted: "Scope") -> bool:
-        """Whether this scope lets do what another does."""
+    def includes(self, wanted: "Scope") -> bool:
+        """Whether this scope allows what another one allows."""
         return list(Scope).index(self) >= list(Scope).index(wanted)
 
 
 @dataclass(frozen=True)
 class Key:
-    """What is kept of a key: the hash of a random secret of 256 bits, which no one guesses from it."""
+    """A stored key: its secret of 256 random bits is stored only as a hash, from which nobody can guess it."""
 
     id: str
     name: str
@@ -51,11 +51,11 @@ class Keys:
         self._root = root
 
     def __bool__(self) -> bool:
-        """Whether there is one."""
+        """Whether there is a key."""
         return bool(self._root.files(paths.KEYS))
 
     def add(self, name: str, scope: Scope) -> str:
-        """Make a key; gives its text, which is shown this once."""
+        """Create a key; gives its text, which is shown only this once."""
         number, secret = secrets.token_hex(6), secrets.token_urlsafe(32)
         made = datetime.now(UTC).isoformat(timespec="seconds")
         key = Key(number, name, scope, made, _digest(secret))
@@ -63,30 +63,30 @@ class Keys:
         return f"deconvoy_{number}_{secret}"
 
     def all(self) -> Sequence[Key]:
-        """Every key, the oldest first."""
-        found = [self.find(name.removesuffix(".json")) for name in self._root.files(paths.KEYS)]
-        return sorted((key for key in found if key), key=lambda key: (key.created, key.id))
+        """All keys, the oldest first."""
+        keys = [self.find(name.removesuffix(".json")) for name in self._root.files(paths.KEYS)]
+        return sorted((key for key in keys if key), key=lambda key: (key.created, key.id))
 
     def remove(self, number: str) -> None:
-        """Let a key do nothing any more.
+        """Remove a key; it stops working.
 
         Raises:
             UsageError: there is no such key.
         """
         known = self.all()
         if number not in {key.id for key in known}:
-            named = ", ".join(key.id for key in known if key.name == number)
-            hint = f"of this name there is {named}" if named else "`deconvoy keys list` shows them"
+            ids = ", ".join(key.id for key in known if key.name == number)
+            hint = f"give the id of the key with this name: {ids}" if ids else "`deconvoy keys list` shows the keys"
             raise UsageError(f"there is no key with the id {number!r}; {hint}")
         self._root.delete(paths.key_path(number))
 
     def stamps(self) -> Mapping[str, str]:
-        """The ids of all keys, by one listing, each with what changes when its file does."""
+        """The ids of all keys, each with a stamp that changes when its file changes; one listing."""
         stamps = files.stamps_beside(self._root, paths.KEYS)
         return {name.removesuffix(".json"): stamp for name, stamp in stamps.items()}
 
     def find(self, number: str) -> Key | None:
-        """The key with an id; None if there is none, or not any more.
+        """A key by its id; None if there is none.
 
         Raises:
             DamagedFile: its file cannot be understood.
@@ -96,17 +96,17 @@ class Keys:
         except FileNotFoundError:
             return None
         except ValueError as error:
-            raise DamagedFile(f"key {number!r} cannot be understood: {error}; remove it and make another") from error
+            raise DamagedFile(f"key {number!r} cannot be understood: {error}; remove it and add another") from error
 
 
 def id_in(text: str) -> str | None:
-    """The id in the text of a key; None if it does not have the form of one."""
+    """The id in the text of a key; None if the text does not have the form of a key."""
     form = _FORM.match(text)
     return form[1] if form else None
 
 
 def fits(key: Key, text: str) -> bool:
-    """Whether a text is that of a key."""
+    """Whether a text is the text of this key."""
     form = _FORM.match(text)
     return form is not None and form[1] == key.id and hmac.compare_digest(key.digest, _digest(form[2]))
 

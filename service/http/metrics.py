@@ -22,8 +22,8 @@ class Metrics:
     """The metrics of one application.
 
     Args:
-        runs: how the runs are; asked at each scrape.
-        fires: the last fire of each schedule that has fired; asked at each scrape.
+        runs: gives the statuses of the runs; called at each scrape.
+        fires: gives the last fire of each schedule that has fired; called at each scrape.
     """
 
     def __init__(self, runs: RunsOf, fires: FiresOf = dict) -> None:
@@ -36,7 +36,7 @@ class Metrics:
         self._registry.register(_Schedules(fires))
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Count an answered request; routes are patterns, so that names that users gave make no series."""
+        """Count an answered request. Routes are patterns, so names chosen by users create no series."""
         self._requests.labels(method, route, str(status)).inc()
         self._seconds.labels(route).observe(seconds)
 
@@ -46,23 +46,23 @@ class Metrics:
 
 
 class _Runs(Collector):
-    """Runs by state, and the progress of live ones: the series of a run end with it."""
+    """Runs by state, and the progress of live runs: the series of a run end with it."""
 
     def __init__(self, runs: RunsOf) -> None:
         self._runs = runs
 
     def describe(self) -> Iterator[Metric]:
-        """The metrics without values: nothing is read when the application is built."""
+        """The metrics without values: nothing is read when the application is created."""
         yield GaugeMetricFamily("deconvoy_runs", "Runs of the root by state.", labels=["state"])
         yield GaugeMetricFamily(
             "deconvoy_run_done_ratio", "Share of a live run's phase that is done.", labels=["run", "phase"]
         )
         yield GaugeMetricFamily(
-            "deconvoy_run_left_seconds", "Time that a live run's phase will take.", labels=["run", "phase"]
+            "deconvoy_run_left_seconds", "Time left in a live run's phase.", labels=["run", "phase"]
         )
 
     def collect(self) -> Iterator[Metric]:
-        """The number of runs in each state, and the progress of live ones."""
+        """The number of runs in each state, and the progress of live runs."""
         runs, (states, done, left) = self._runs(), self.describe()
         counts = Counts(run.state for run in runs)
         for state in RunState:
@@ -113,13 +113,13 @@ class Measured:
             return
         started = time.perf_counter()
 
-        async def noted(message: Message) -> None:
+        async def send_counted(message: Message) -> None:
             if message["type"] == "http.response.start":
                 seconds = time.perf_counter() - started
                 self._metrics.answered(method_of(scope), route_of(scope), message["status"], seconds)
             await send(message)
 
-        await self._app(scope, receive, noted)
+        await self._app(scope, receive, send_counted)
 
 
 def method_of(scope: Scope) -> str:

@@ -1,4 +1,4 @@
-"""The atlas's pages over HTTP. Takes paths and queries, asks `service.atlas.pages`, answers with pages and their JSON twins."""
+"""The atlas's pages over HTTP. Takes paths and queries, gives the pages of `service.atlas.pages` as HTML or as JSON twins."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -23,21 +23,21 @@ from workers.errors import QueryError
 
 LONGEST_NUMBER = 10
 SEARCH_THREADS = 2  # a search reads tables of every run
-SEARCH_S = 30.0  # that a search waits for the store
+SEARCH_S = 30.0  # timeout of a search
 
-Asked = Mapping[str, str]
+Parameters = Mapping[str, str]  # of the query and the path
 
 
 def add_to(app: FastAPI, atlas: Atlas, templates: Jinja2Templates, runs: Watched | None, *, originals: bool) -> None:
-    """Add the atlas's pages; `runs` knows of those that were submitted."""
+    """Add the atlas's pages; `runs` gives the statuses of submitted runs."""
     searches = Pool("the search", SEARCH_THREADS, SEARCH_S)
 
-    def route(path: str, ask: Callable[[Asked], Page], pool: Pool | None = None) -> None:
-        """A page and its twin: `ask` takes the path's and the query's parameters."""
-        endpoint = _endpoint(ask, templates) if pool is None else in_pool(pool, _endpoint(ask, templates))
-        for each in (schema.twin(path), path):  # the twin first: a layer's name may hold a dot
+    def route(path: str, make: Callable[[Parameters], Page], pool: Pool | None = None) -> None:
+        """Add a page and its twin; `make` makes the page from its parameters."""
+        endpoint = _endpoint(make, templates) if pool is None else in_pool(pool, _endpoint(make, templates))
+        for address in (schema.twin(path), path):  # the twin first: a layer's name may contain a dot
             app.add_api_route(
-                each,
+                address,
                 endpoint,
                 methods=["GET", "HEAD"],
                 response_model=None,
@@ -49,68 +49,68 @@ def add_to(app: FastAPI, atlas: Atlas, templates: Jinja2Templates, runs: Watched
     if runs is not None:
         route("/submitted/{run}", lambda q: submitted.status(runs, q["run"]))
     route("/limits", lambda _: LimitsPage(title="What the pictures do not say"))
-    again = atlas.remembering
-    route("/search", again(lambda q: images.search(atlas, q.get("q", ""))), searches)
+    cached = atlas.cached
+    route("/search", cached(lambda q: images.search(atlas, q.get("q", ""))), searches)
     route("/compare", lambda q: scans.compare(atlas, q.get("a", ""), q.get("b", ""), q), searches)
-    route("/runs/{run}/image", again(lambda q: images.image(atlas, q["run"], q.get("id", ""), originals=originals)))
-    route("/runs/{run}/label", again(lambda q: scans.label(atlas, q["run"], q.get("name", ""))))
-    route("/runs/{run}/rows/{number}", again(lambda q: registry.row_page(atlas, q["run"], _whole(q, "number"))))
+    route("/runs/{run}/image", cached(lambda q: images.image(atlas, q["run"], q.get("id", ""), originals=originals)))
+    route("/runs/{run}/label", cached(lambda q: scans.label(atlas, q["run"], q.get("name", ""))))
+    route("/runs/{run}/rows/{number}", cached(lambda q: registry.row_page(atlas, q["run"], _whole(q, "number"))))
     route("/runs/{run}/layers/{layer}/channels/{channel}", lambda q: _channel(atlas, q))
     route("/runs/{run}/layers/{layer}", lambda q: _layer(atlas, q))
-    route("/runs/{run}", again(lambda q: scans.run(atlas, q["run"], _whole(q, "start"))))
+    route("/runs/{run}", cached(lambda q: scans.run(atlas, q["run"], _whole(q, "start"))))
 
 
-def _endpoint(ask: Callable[[Asked], Page], templates: Jinja2Templates) -> Callable[[Request], Response]:
+def _endpoint(make: Callable[[Parameters], Page], templates: Jinja2Templates) -> Callable[[Request], Response]:
     def endpoint(request: Request) -> Response:
-        return answer(request, templates, ask({**request.query_params, **request.path_params}))
+        return answer(request, templates, make({**request.query_params, **request.path_params}))
 
     return endpoint
 
 
-def _layer(atlas: Atlas, asked: Asked) -> LayerPage | StripsPage:
-    if atlas.run(asked["run"]).job == "evolve":
-        return evolution.layer(atlas, asked["run"], asked["layer"], _whole(asked, "start"))
+def _layer(atlas: Atlas, parameters: Parameters) -> LayerPage | StripsPage:
+    if atlas.run(parameters["run"]).job == "evolve":
+        return evolution.layer(atlas, parameters["run"], parameters["layer"], _whole(parameters, "start"))
     dead = {"": None, "dead": True, "living": False}
-    only = asked.get("only", "")
+    only = parameters.get("only", "")
     if only not in dead:
-        raise QueryError(f"channels are dead or living, not {only!r}")
+        raise QueryError(f"only {only!r} is not valid; give dead or living")
     choice = Choice(
-        asked.get("sort", "channel"),
-        _number(asked, "at_least"),
-        _number(asked, "at_most"),
-        asked.get("label") or None,
+        parameters.get("sort", "channel"),
+        _number(parameters, "at_least"),
+        _number(parameters, "at_most"),
+        parameters.get("label") or None,
         dead[only],
     )
-    return scans.layer(atlas, asked["run"], asked["layer"], choice, asked.get("show", "patch"))
+    return scans.layer(atlas, parameters["run"], parameters["layer"], choice, parameters.get("show", "patch"))
 
 
-def _channel(atlas: Atlas, asked: Asked) -> ChannelPage:
-    return scans.channel(atlas, asked["run"], asked["layer"], _whole(asked, "channel"))
+def _channel(atlas: Atlas, parameters: Parameters) -> ChannelPage:
+    return scans.channel(atlas, parameters["run"], parameters["layer"], _whole(parameters, "channel"))
 
 
-def _whole(asked: Asked, name: str) -> int:
-    """A number from 0 on; 0 where none is given."""
-    said = asked.get(name) or "0"
-    if not (said.isascii() and said.isdecimal() and len(said) < LONGEST_NUMBER):
-        raise QueryError(f"{name} {said!r} is no number from 0 on")
-    return int(said)
+def _whole(parameters: Parameters, name: str) -> int:
+    """A whole number from 0; 0 if the parameter is missing."""
+    text = parameters.get(name) or "0"
+    if not (text.isascii() and text.isdecimal() and len(text) < LONGEST_NUMBER):
+        raise QueryError(f"{name} {text!r} is not a whole number from 0")
+    return int(text)
 
 
-def _number(asked: Asked, name: str) -> float | None:
-    said = asked.get(name)
-    if not said:
+def _number(parameters: Parameters, name: str) -> float | None:
+    text = parameters.get(name)
+    if not text:
         return None
     try:
-        number = float(said)
+        number = float(text)
     except ValueError:
         number = math.nan
     if not math.isfinite(number):
-        raise QueryError(f"{name.replace('_', ' ')} {said!r} is no number")
+        raise QueryError(f"{name.replace('_', ' ')} {text!r} is not a number")
     return number
 
 
 def answer(request: Request, templates: Jinja2Templates, page: Page, status: int = 200) -> Response:
-    """A page, or its data where the path ends in .json."""
+    """A page as HTML, or as JSON if the path ends in .json."""
     path = request.url.path
     if path.endswith(".json"):
         return JSONResponse(page.model_dump(mode="json"), status)

@@ -1,4 +1,4 @@
-"""The atlas's pictures over HTTP. Takes addresses of pictures, asks `service.atlas.pictures`, answers with bytes to keep."""
+"""The atlas's pictures over HTTP. Takes addresses of pictures, gives bytes that browsers cache for ever."""
 
 from typing import Annotated
 
@@ -17,46 +17,46 @@ Index = Annotated[int, Path(ge=0, lt=1 << 62)]
 
 
 def add_to(app: FastAPI, atlas: Atlas, *, originals: bool) -> None:
-    """Add the pictures of runs; with `originals` the corpus's own files too."""
+    """Add the pictures of runs and, with `originals`, the corpora's own files."""
     pictures = Pictures(atlas)
-    _add_of_channels(app, atlas, pictures)
-    _add_of_rows(app, atlas, pictures)
+    _add_channel_pictures(app, atlas, pictures)
+    _add_row_pictures(app, atlas, pictures)
     if originals:
         _add_originals(app, atlas, pictures)
 
 
-def _add_of_channels(app: FastAPI, atlas: Atlas, pictures: Pictures) -> None:
+def _add_channel_pictures(app: FastAPI, atlas: Atlas, pictures: Pictures) -> None:
     channels = "/runs/{run}/layers/{layer}/channels/{channel}"
 
     @app.get(channels + "/wall/{kind}", include_in_schema=False, dependencies=[READ])
     def wall(run: str, layer: str, channel: int, kind: Kind) -> Response:
-        return _sent(pictures.wall(atlas.run(run), layer, channel, kind))
+        return _respond(pictures.wall(atlas.run(run), layer, channel, kind))
 
     @app.get(channels + "/{rank}/{kind}", include_in_schema=False, dependencies=[READ])
     def cell(run: str, layer: str, channel: int, rank: int, kind: Kind) -> Response:
-        return _sent(pictures.cell(atlas.run(run), layer, channel, rank, kind))
+        return _respond(pictures.cell(atlas.run(run), layer, channel, rank, kind))
 
 
-def _add_of_rows(app: FastAPI, atlas: Atlas, pictures: Pictures) -> None:
+def _add_row_pictures(app: FastAPI, atlas: Atlas, pictures: Pictures) -> None:
     @app.get("/runs/{run}/previews/{image_index}", include_in_schema=False, dependencies=[READ])
     def preview(run: str, image_index: Index) -> Response:
-        return _sent(pictures.preview(atlas.run(run), image_index))
+        return _respond(pictures.preview(atlas.run(run), image_index))
 
     @app.get("/runs/{run}/rows/{number}/{column}", include_in_schema=False, dependencies=[READ])
     def of_row(run: str, number: Index, column: str) -> Response:
-        return _sent(pictures.of_row(atlas.run(run), number, column))
+        return _respond(pictures.of_row(atlas.run(run), number, column))
 
 
 def _add_originals(app: FastAPI, atlas: Atlas, pictures: Pictures) -> None:
     @app.get("/runs/{run}/originals/{image_index}", include_in_schema=False, dependencies=[READ])
     def original(run: str, image_index: Index) -> Response:
-        found = atlas.run(run)
+        published = atlas.run(run)
         try:
-            picture = pictures.original(found, image_index)
-        except QueryError:  # it has changed, or no browser shows it: the copy that the run keeps is of what was scanned
-            return RedirectResponse(links.preview(found, image_index), headers={"Cache-Control": "no-store"})
+            picture = pictures.original(published, image_index)
+        except QueryError:  # the file has changed, or browsers cannot show it; the run's preview shows what was scanned
+            return RedirectResponse(links.preview(published, image_index), headers={"Cache-Control": "no-store"})
         return Response(picture.data, media_type=picture.media, headers={"Cache-Control": "private, no-cache"})
 
 
-def _sent(picture: Picture) -> Response:
+def _respond(picture: Picture) -> Response:
     return Response(picture.data, media_type=picture.media, headers={"Cache-Control": FOR_EVER})

@@ -1,7 +1,7 @@
-"""Places that others may name. Takes the prefixes that an operator allows and a path or URL, says yes or why not.
+"""Places that specs may name. Takes the prefixes that an operator allows and a path or URL, raises an error if it is not allowed.
 
-Only the service asks: who types a command on a machine may read there what the machine lets them read. What is asked about is the
-place that a spec names. Links that lie below it are followed when a job lists it, as whoever may write there has put them.
+Only the service checks this; on the command line, the file permissions of the machine apply. The check covers the place that a
+spec names. A job follows the symbolic links below that place: whoever can write there has put them there.
 """
 
 import os
@@ -24,8 +24,8 @@ _LOCAL = ("", "file", "local")
 class Allowed:
     """Prefixes under which corpora, weights and class names may lie: folders of this machine, or URLs.
 
-    `s3://bucket/photos` allows that folder and what is below it, not `s3://bucket/photos-of-others`. It is taken as
-    it is written, not as a pattern.
+    `s3://bucket/photos` allows that folder and everything below it, but not `s3://bucket/photos-of-others`. A prefix is not
+    a pattern.
 
     Raises:
         UsageError: a prefix is empty, or a relative path.
@@ -35,28 +35,28 @@ class Allowed:
 
     def __post_init__(self) -> None:
         for prefix in self.prefixes:
-            if _adrift(prefix):
-                raise UsageError(f"--allow {prefix!r} is no prefix: give a folder by its whole path, or a URL")
+            if _find_relative(prefix):
+                raise UsageError(f"--allow {prefix!r} is not a valid prefix: give an absolute path or a URL")
 
     def check(self, place: str, what: str) -> None:
-        """Let a place pass.
+        """Raise an error unless a place is allowed.
 
         Args:
             place: a path, a glob or an fsspec URL.
-            what: what it is, for the message.
+            what: what the place is for, such as "corpus"; for the message.
 
         Raises:
-            RefusedError: it is written so that it could lead elsewhere, or lies under no allowed prefix.
+            RefusedError: it could lead elsewhere than it seems to, or lies under no allowed prefix.
         """
-        reason = _crooked(place) or _adrift(place)
+        reason = _find_disguise(place) or _find_relative(place)
         if reason:
             raise RefusedError(f"{what} {place!r} is refused: {reason}")
-        if not any(_below(place, prefix) for prefix in self.prefixes):
-            known = ", ".join(self.prefixes) or "none is: start the service with --allow PREFIX"
+        if not any(_is_below(place, prefix) for prefix in self.prefixes):
+            known = ", ".join(self.prefixes) or "none; start the service with --allow PREFIX"
             raise RefusedError(f"{what} {place!r} is refused: it is under no allowed prefix (allowed: {known})")
 
     def check_spec(self, spec: Mapping[str, Any]) -> None:
-        """Let every place in a spec pass; weights that torchvision or this package have by name are no places.
+        """Raise an error unless every place in a spec is allowed. Weights given by name, such as torchvision's, are.
 
         Raises:
             RefusedError: see `check`.
@@ -79,37 +79,37 @@ def _places(spec: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "checkpoint", str(checkpoint)
 
 
-def _crooked(place: str) -> str | None:
-    """What in a place could lead elsewhere than it seems to."""
+def _find_disguise(place: str) -> str | None:
+    """Why a place could lead elsewhere than it seems to; None if it could not."""
     if "::" in place:
-        return "chains of file systems (::) are not taken"
+        return "chained file systems (::) are not allowed"
     if _ESCAPED.search(place) or "\\" in place:
-        return "escaped dots and separators are not taken"
+        return "escaped dots and separators are not allowed"
     if any(ord(letter) < ord(" ") for letter in place):
-        return "control characters are not taken"
+        return "control characters are not allowed"
     if ".." in place.split("/"):
-        return "'..' is not taken"
+        return "'..' is not allowed"
     parts = urlsplit(place) if "://" in place else None
     if parts and ("@" in parts.netloc or parts.query or parts.fragment):
-        return "credentials, queries and fragments are not taken"
+        return "credentials, queries and fragments are not allowed"
     return None
 
 
-def _adrift(place: str) -> str | None:
+def _find_relative(place: str) -> str | None:
     if _scheme(place) in _LOCAL and not _path(place).startswith("/"):
-        return "a folder is given by its whole path: a relative one, or one from ~, is another for the process that reads it"
+        return "give an absolute path: a job may resolve a relative path, or one from ~, differently"
     return None
 
 
-def _below(place: str, prefix: str) -> bool:
+def _is_below(place: str, prefix: str) -> bool:
     if (_scheme(place) in _LOCAL) != (_scheme(prefix) in _LOCAL):
         return False
-    place = locations.before_pattern(place)  # a folder that is there
+    place = locations.before_pattern(place)  # the folder that a glob searches
     if _scheme(prefix) in _LOCAL:
-        # A place that is named through a link is where the link leads.
-        place, root = (os.path.realpath(_path(each) or "/") for each in (place, prefix))
+        # A path through a symbolic link lies where the link leads.
+        place, root = (os.path.realpath(_path(url) or "/") for url in (place, prefix))
     else:
-        place, root = _with_small_host(place), _with_small_host(prefix.rstrip("/"))
+        place, root = _lower_host(place), _lower_host(prefix.rstrip("/"))
     return place == root or place.startswith(root.rstrip("/") + "/")
 
 
@@ -121,7 +121,7 @@ def _path(place: str) -> str:
     return place.partition("://")[2] if "://" in place else place
 
 
-def _with_small_host(url: str) -> str:
+def _lower_host(url: str) -> str:
     scheme, _, rest = url.partition("://")
     host, slash, path = rest.partition("/")
     return f"{scheme.lower()}://{host.lower()}{slash}{path}"

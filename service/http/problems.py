@@ -1,4 +1,4 @@
-"""What was wrong with a request: RFC 9457. Takes errors that were raised on purpose, and mistakes, gives answers."""
+"""Error answers of the API: RFC 9457. Takes errors that the package raises and invalid requests, gives JSON answers."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -22,7 +22,7 @@ from workers.errors import (
 
 
 class Problem(BaseModel):
-    """What was wrong: RFC 9457."""
+    """Details of an error: RFC 9457."""
 
     type: str = "about:blank"
     title: str
@@ -35,13 +35,16 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
     for code, description in (
         (400, "the request is not valid JSON"),
         (401, "a key is needed"),
-        (403, "this key, this place, or a page of another site is not allowed"),
-        (404, "there is no such thing"),
+        (
+            403,
+            "the key's scope does not allow this, a place is not allowed, or a page of another site sent the request",
+        ),
+        (404, "not found"),
         (408, "the body did not arrive in time"),
         (409, "it conflicts with the current state"),
         (413, "the body is too large"),
         (415, "the body is not sent as JSON"),
-        (421, "without keys only this machine may ask"),
+        (421, "without keys, only requests from this machine are answered"),
         (422, "the request is invalid; the answer lists every mistake"),
         (429, "too many requests"),
         (500, "a fault of the server, or stored data is damaged"),
@@ -51,7 +54,7 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
 
 
 def problem(status: int, detail: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
-    """An answer that says what was wrong."""
+    """An answer with the details of an error."""
     titles = {400: "Bad request", 401: "Unauthorized", 403: "Forbidden", 404: "Not found", 409: "Conflict"}
     titles |= {405: "Method not allowed", 500: "Server error"}
     titles |= {
@@ -68,7 +71,7 @@ def problem(status: int, detail: str, headers: Mapping[str, str] | None = None) 
 
 
 def status_of(error: DeconvoyError) -> int:
-    """The status of an error that was raised on purpose: what the caller did not do is the server's."""
+    """The HTTP status of an error; 500 for kinds of errors that have no other."""
     codes: dict[type[DeconvoyError], int] = {}
     codes |= {RefusedError: 403, RunIdError: 422, RunError: 409, QueryError: 404, ClusterError: 503, RootError: 503}
     codes |= {Unavailable: 503, StoreError: 503, UsageError: 422}
@@ -76,15 +79,15 @@ def status_of(error: DeconvoyError) -> int:
 
 
 def problem_of(error: DeconvoyError) -> JSONResponse:
-    """The answer to an error that was raised on purpose."""
+    """The answer to an error that the package raised."""
     return problem(status_of(error), str(error))
 
 
 def mistakes(error: RequestValidationError) -> JSONResponse:
-    """Every mistake of a request that does not have the right form."""
+    """The answer to an invalid request, with all of its mistakes."""
     errors = error.errors()
-    if any(each["loc"] == ("body",) and isinstance(each.get("input"), bytes) for each in errors):
-        return problem(415, "the body is to be JSON, sent with Content-Type: application/json")
-    lines = [f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in errors]
-    is_broken = any(each["type"] == "json_invalid" for each in errors)
+    if any(mistake["loc"] == ("body",) and isinstance(mistake.get("input"), bytes) for mistake in errors):
+        return problem(415, "send the body as JSON, with Content-Type: application/json")
+    lines = [f"{'.'.join(map(str, mistake['loc']))}: {mistake['msg']}" for mistake in errors]
+    is_broken = any(mistake["type"] == "json_invalid" for mistake in errors)
     return problem(400 if is_broken else 422, "; ".join(lines))

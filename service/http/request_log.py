@@ -1,7 +1,7 @@
-"""The log of requests. Takes requests as they are answered, writes a line for each: its id, route, status, seconds and key.
+"""The log of requests. Takes requests as they are answered, writes a line for each with its id, route, status, time and key.
 
-From the request itself only the run in its path and the id that a proxy gave are logged: no other part of the path, no query, no
-other header, and of a key only its name.
+A line never contains a secret: of the path it has only the route's pattern and the run, of the headers only a proxy's request id,
+of the key only its name, and nothing of the query.
 """
 
 import re
@@ -19,9 +19,9 @@ ID = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
 
 
 class Logged:
-    """An application whose answers are logged, and carry the id of their line.
+    """An application whose answers are logged; each carries the id of its line.
 
-    Successful reads are logged at debug level: a page of the atlas asks for a hundred pictures.
+    Successful reads are logged at debug level, because one page of the atlas loads a hundred pictures.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -34,7 +34,7 @@ class Logged:
             return
         number, status, began = _id(scope), 500, time.perf_counter()
 
-        async def noted(message: Message) -> None:
+        async def send_logged(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
@@ -43,7 +43,7 @@ class Logged:
 
         error = None
         try:
-            await self._app(scope, receive, noted)
+            await self._app(scope, receive, send_logged)
         except Exception as raised:
             error = raised
             raise
@@ -53,8 +53,8 @@ class Logged:
 
 def _write(scope: Scope, number: str, status: int, seconds: float, error: Exception | None) -> None:
     method, route = method_of(scope), route_of(scope)
-    look = method in ("GET", "HEAD") and status < 400
-    level = log.ERROR if status >= 500 else log.DEBUG if look else log.INFO
+    is_read = method in ("GET", "HEAD") and status < 400
+    level = log.ERROR if status >= 500 else log.DEBUG if is_read else log.INFO
     fields = {"request": number, "method": method, "route": route, "status": status, "seconds": round(seconds, 4)}
     known = {"key": scope.get("key", ""), "run": scope.get("path_params", {}).get("run", "")}
     more = {name: value for name, value in known.items() if value}
@@ -62,6 +62,6 @@ def _write(scope: Scope, number: str, status: int, seconds: float, error: Except
 
 
 def _id(scope: Scope) -> str:
-    """The id that a proxy gave the request, if it is valid; else a new one."""
-    given = Headers(scope=scope).get("x-request-id", "")
-    return given if ID.match(given) else secrets.token_hex(8)
+    """The request id set by a proxy, if it is valid; otherwise a new one."""
+    proxied = Headers(scope=scope).get("x-request-id", "")
+    return proxied if ID.match(proxied) else secrets.token_hex(8)

@@ -23,12 +23,12 @@ def route_in(pool: Pool) -> type[APIRoute]:
 
 
 def in_pool(pool: Pool, endpoint: Callable[..., Any]) -> Callable[..., Any]:
-    """An endpoint that runs in a pool; one that is a coroutine function as it is."""
+    """An endpoint that runs in a pool; a coroutine function stays as it is."""
     if inspect.iscoroutinefunction(endpoint):
         return endpoint
 
     @functools.wraps(endpoint)
-    async def answered(*args: Any, **named: Any) -> Any:  # noqa: ANN401 - whatever the endpoint answers
+    async def answer(*args: Any, **named: Any) -> Any:  # noqa: ANN401 - the endpoint's own type
         return await pool.answer(functools.partial(endpoint, *args, **named))
 
-    return answered
+    return answer

@@ -1,4 +1,4 @@
-"""The scopes of routes. Takes routes and requests, gives the scope that each needs; a route without one does not start.
+"""The scopes of routes. Takes routes and requests, gives the scope that each needs; every route must declare one.
 
 A route declares its scope with `dependencies=[READ]`. The gate reads it before the request reaches the route, since FastAPI reads
 a body before it asks any dependency. The dependency itself then only confirms that the gate has let the request through.
@@ -19,13 +19,13 @@ from starlette.types import ASGIApp, Scope
 
 from service.http import keys
 
-LOOKS = ("GET", "HEAD")
+READ_METHODS = ("GET", "HEAD")
 ADMITTED = "deconvoy.admitted"  # where the gate notes that it let a request through
-OPEN_TO_ALL: tuple[str, ...] = ()  # the scopes of a route that answers without a key
+OPEN_TO_ALL: tuple[str, ...] = ()  # scopes of a route that needs no key
 
 
 class _Scheme(SecurityBase):
-    """How a key is sent, for the description of the API: the gate alone reads keys."""
+    """How a key is sent, for the description of the API only: the gate reads the keys."""
 
     def __init__(self, name: str, model: HTTPBase) -> None:
         self.scheme_name, self.model = name, model
@@ -38,7 +38,7 @@ _BEARER = _Scheme("bearer", HTTPBearer(description="a key of `deconvoy keys add`
 _BASIC = _Scheme("basic", HTTPBase(scheme="basic", description="for browsers: any name, and a key as the password"))
 
 
-async def admitted(
+async def confirm_admission(
     request: Request,
     wanted: SecurityScopes,
     _bearer: Annotated[None, Security(_BEARER)],
@@ -47,20 +47,20 @@ async def admitted(
     """Confirm that the gate let a request through for the scopes of its route.
 
     Raises:
-        HTTPException: it did not: the route is served without a gate.
+        HTTPException: it did not, because the route is served without a gate.
     """
     if request.scope.get(ADMITTED) != wanted.scopes:
         raise HTTPException(401, "a key is needed")
 
 
-async def answered_to_all() -> None:
-    """Let every request through: for liveness and readiness, which tell nothing about the root."""
+async def admit_all() -> None:
+    """Let every request through: for liveness and readiness, which reveal nothing about the root."""
 
 
-READ: Depends = Security(admitted, scopes=[keys.Scope.READ])
-SUBMIT: Depends = Security(admitted, scopes=[keys.Scope.SUBMIT])
-ADMIN: Depends = Security(admitted, scopes=[keys.Scope.ADMIN])
-OPEN: Depends = Security(answered_to_all, scopes=OPEN_TO_ALL)
+READ: Depends = Security(confirm_admission, scopes=[keys.Scope.READ])
+SUBMIT: Depends = Security(confirm_admission, scopes=[keys.Scope.SUBMIT])
+ADMIN: Depends = Security(confirm_admission, scopes=[keys.Scope.ADMIN])
+OPEN: Depends = Security(admit_all, scopes=OPEN_TO_ALL)
 
 
 class DeclaredMount(Mount):
@@ -72,47 +72,49 @@ class DeclaredMount(Mount):
 
 
 def check(routes: Iterable[BaseRoute]) -> None:
-    """Refuse to start with a route that declares no scope, or several.
+    """Require that every route declares exactly one scope.
 
     Raises:
-        TypeError: there is one.
+        TypeError: a route declares no scope, or several.
     """
     for route in routes:
-        declared(route)
+        declared_scope(route)
 
 
-def declared(route: BaseRoute) -> keys.Scope | None:
-    """The scope that a route declares; None if it answers everybody.
+def declared_scope(route: BaseRoute) -> keys.Scope | None:
+    """The scope that a route declares; None if it needs no key.
 
     Raises:
-        TypeError: it declares none, or several.
+        TypeError: it declares no scope, or several.
     """
-    found = [
+    scopes = [
         tuple(depends.scopes or ())
         for depends in getattr(route, "dependencies", ())
-        if isinstance(depends, Declaration) and depends.dependency in (admitted, answered_to_all)
+        if isinstance(depends, Declaration) and depends.dependency in (confirm_admission, admit_all)
     ]
-    if len(found) != 1 or len(found[0]) > 1:
+    if len(scopes) != 1 or len(scopes[0]) > 1:
         where = getattr(route, "path", route)
-        raise TypeError(f"route {where} declares {len(found)} scopes; give it one: dependencies=[READ], say")
-    return keys.Scope(found[0][0]) if found[0] else None
+        raise TypeError(
+            f"route {where} declares {len(scopes)} scopes; declare exactly one, such as dependencies=[READ]"
+        )
+    return keys.Scope(scopes[0][0]) if scopes[0] else None
 
 
-def needed(routes: Iterable[BaseRoute], scope: Scope) -> keys.Scope | None:
-    """The scope that a request needs; None if its route answers everybody.
+def needed_scope(routes: Iterable[BaseRoute], scope: Scope) -> keys.Scope | None:
+    """The scope that a request needs; None if its route needs no key.
 
-    A request that no route answers needs READ to look, and otherwise the highest scope of the routes at its path: so it does not
-    tell a key that may do nothing there whether there is something.
+    If no route answers a request, it needs READ if its method only reads, and otherwise the highest scope of the routes at its
+    path. So the answer to a key without rights does not reveal whether a route exists.
     """
-    near = []
+    partial = []
     for route in routes:
         match, _ = route.matches(scope)
         if match is Match.FULL:
-            return declared(route)
+            return declared_scope(route)
         if match is Match.PARTIAL:
-            near.append(declared(route))
-    if near and not any(near):
+            partial.append(declared_scope(route))
+    if partial and not any(partial):
         return None
-    if scope["method"] in LOOKS:
+    if scope["method"] in READ_METHODS:
         return keys.Scope.READ
-    return max([keys.Scope.SUBMIT, *filter(None, near)], key=list(keys.Scope).index)
+    return max([keys.Scope.SUBMIT, *filter(None, partial)], key=list(keys.Scope).index)

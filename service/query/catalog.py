@@ -1,4 +1,4 @@
-"""Which runs are published. Takes a root, gives what the runs' manifests say; looks at nothing else."""
+"""Published runs. Takes a root, gives the content of the runs' manifests; reads nothing else."""
 
 import hashlib
 from collections.abc import Collection, Iterable, Mapping
@@ -22,7 +22,7 @@ class PublishedRun:
     """One published run.
 
     Attributes:
-        root: where it lies.
+        root: the run's root.
         run: run id.
         job: kind of job: scan, occlude, invert, ...
         created: when it was published, UTC, ISO 8601.
@@ -30,11 +30,11 @@ class PublishedRun:
         corpus: source of the images.
         input_height: rows of the model's input, pixels.
         input_width: columns of the model's input, pixels.
-        spec: everything that the run was asked to do, as it was written down.
-        asked: the same as values.
-        images: images scanned.
-        rejects: images not used.
-        rejects_by_reason: the same, by reason.
+        spec: the run's specification as stored.
+        asked: the same as typed values.
+        images: number of images used.
+        rejects: number of images that could not be used.
+        rejects_by_reason: the number of rejects by reason.
         layers: in the order of the graph.
         tables: files by table.
     """
@@ -57,92 +57,92 @@ class PublishedRun:
 
     @property
     def k(self) -> int:
-        """Images kept per channel; 0 for a job that keeps none."""
+        """Top images per channel; 0 for kinds of job that have none."""
         return self.asked.scan.k if self.asked.scan else 0
 
     @property
     def method(self) -> str:
-        """How activations were carried down; empty for a job that does not."""
+        """Method of the projections; empty for kinds of job that have none."""
         return self.asked.project.method.value if self.asked.project else ""
 
     @cached_property
     def mark(self) -> str:
-        """Tells this run from another one that is published under its id after it was removed."""
+        """A hash that differs if the run is removed and another one is published under its id."""
         return hashlib.sha256(f"{self.run} {self.created}".encode()).hexdigest()[:8]
 
     def layer(self, name: str) -> Layer:
-        """The layer of this name.
+        """A layer by its name.
 
         Raises:
-            QueryError: the run has none.
+            QueryError: the run has no such layer.
         """
         for layer in self.layers:
             if layer.name == name:
                 return layer
         raise QueryError(
-            f"run {self.run!r} has no layer {name!r}; {nearest(name, [each.name for each in self.layers])}"
+            f"run {self.run!r} has no layer {name!r}; {nearest(name, [layer.name for layer in self.layers])}"
         )
 
 
 def runs(root: Root) -> tuple[PublishedRun, ...]:
-    """All published runs, the newest first. One whose manifest is damaged is named in the log and left out.
+    """All published runs, the newest first. A run with a damaged manifest is logged and left out.
 
     Raises:
         DamagedRun: all manifests are damaged.
     """
-    found, damaged = readable(root)
-    if damaged and not found:
+    published, damaged = readable(root)
+    if damaged and not published:
         raise DamagedRun(next(iter(damaged.values())))
-    for told in damaged.values():
-        log.Log().say(f"{told}; the run is left out", log.WARNING)
-    return found
+    for problem in damaged.values():
+        log.Log().say(f"{problem}; the run is left out", log.WARNING)
+    return published
 
 
-def some(root: Root) -> tuple[PublishedRun, ...]:
-    """All published runs, the newest first, of which there is one at least.
+def require_runs(root: Root) -> tuple[PublishedRun, ...]:
+    """All published runs, the newest first; at least one.
 
     Raises:
-        RunError: there is none.
+        RunError: no run is published.
         DamagedRun: all manifests are damaged.
     """
-    found = runs(root)
-    if not found:
+    published = runs(root)
+    if not published:
         raise RunError(f"root {root.url!r} holds no published run")
-    return found
+    return published
 
 
 def readable(root: Root) -> tuple[tuple[PublishedRun, ...], Mapping[str, str]]:
-    """The published runs whose manifests can be understood, the newest first, and what is wrong with the others, by run id."""
-    found, damaged = [], {}
+    """The published runs whose manifests can be read, the newest first, and what is wrong with the others, by run id."""
+    published, damaged = [], {}
     for run in marks(root):
         try:
-            found.append(read(root, run))
+            published.append(read(root, run))
         except DamagedRun as error:
             damaged[run] = str(error)
-    return newest_first(found), damaged
+    return newest_first(published), damaged
 
 
-def newest_first(found: Iterable[PublishedRun]) -> tuple[PublishedRun, ...]:
-    """Runs by the time of their publication."""
-    return tuple(sorted(found, key=lambda run: (run.created, run.run), reverse=True))
+def newest_first(published: Iterable[PublishedRun]) -> tuple[PublishedRun, ...]:
+    """Runs sorted by their time of publication, the newest first."""
+    return tuple(sorted(published, key=lambda run: (run.created, run.run), reverse=True))
 
 
 def find(root: Root, run: str | None = None, job: str | None = "scan") -> PublishedRun:
-    """A published run by its id, or the newest; of this kind of job, or of any.
+    """A published run by its id, or the newest one; of one kind of job, or of any if `job` is None.
 
     Raises:
-        RunError: the id is no run id or not published, or nothing is, or it is of another kind.
-        DamagedRun: the run's manifest cannot be understood.
+        RunError: the id is not valid or not published, the run is of another kind, or no run of the kind is published.
+        DamagedRun: the run's manifest cannot be read.
     """
     if run is not None:
-        return _of_kind(_named(root, run), job)
-    of_kind = [each for each in runs(root) if job in (None, each.job)]
+        return _require_kind(_read_published(root, run), job)
+    of_kind = [published for published in runs(root) if job in (None, published.job)]
     if not of_kind:
         raise RunError(f"root {root.url!r} holds no published run" + (f" of the job {job!r}" if job else ""))
     return of_kind[0]
 
 
-def _named(root: Root, run: str) -> PublishedRun:
+def _read_published(root: Root, run: str) -> PublishedRun:
     check_run_id(run)
     if run in root.folders(paths.RUNS) and root.exists(paths.manifest_path(run)):
         return read(root, run)
@@ -150,20 +150,20 @@ def _named(root: Root, run: str) -> PublishedRun:
 
 
 def unpublished(root: Root, run: str, ids: Collection[str]) -> RunError:
-    """That a run is not published; names those that are."""
+    """The error for a run that is not published; it names runs that are."""
     if not ids:
         return RunError(f"run {run!r} is not published: root {root.url!r} holds no published run")
     return RunError(f"run {run!r} is not published in {root.url!r}; {nearest(run, ids)}")
 
 
-def _of_kind(found: PublishedRun, job: str | None) -> PublishedRun:
-    if job not in (None, found.job):
-        raise RunError(f"run {found.run!r} is of the job {found.job.value!r}; this asks for one of {job!r}")
-    return found
+def _require_kind(run: PublishedRun, job: str | None) -> PublishedRun:
+    if job not in (None, run.job):
+        raise RunError(f"run {run.run!r} is of the job {run.job.value!r}; give a run of the job {job!r}")
+    return run
 
 
 def marks(root: Root) -> dict[str, str]:
-    """The published runs, by one listing: each with what changes when its manifest does. Without one a run is not published."""
+    """The ids of all published runs, each with a mark that changes when its manifest changes; one listing."""
     stamps = files.stamps(root, paths.RUNS, MANIFESTS_DEPTH)
     runs = sorted({rel.split("/")[1] for rel in stamps})
     return {run: stamps[path] for run in runs if (path := paths.manifest_path(run)) in stamps}
@@ -173,15 +173,15 @@ def read(root: Root, run: str) -> PublishedRun:
     """A published run by its id.
 
     Raises:
-        DamagedRun: its manifest cannot be understood, or is not there any more.
+        DamagedRun: its manifest cannot be read, or no longer exists.
     """
     try:
         return _run(root, manifest.decode(root.read(paths.manifest_path(run)), run))
     except FileNotFoundError as error:
-        raise DamagedRun(f"run {run!r}: its manifest.json has vanished") from error
+        raise DamagedRun(f"run {run!r}: its manifest.json is missing") from error
     except ValueError as error:
-        way = f"restore it from a copy, or remove the run: deconvoy rm {run}"
-        raise DamagedRun(f"run {run!r}: its manifest.json cannot be understood: {error}; {way}") from error
+        way_out = f"restore it from a backup, or remove the run with `deconvoy rm {run}`"
+        raise DamagedRun(f"run {run!r}: its manifest.json cannot be understood: {error}; {way_out}") from error
 
 
 def _run(root: Root, document: Manifest) -> PublishedRun:

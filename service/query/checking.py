@@ -1,7 +1,7 @@
-"""Which published runs can be trusted. Takes runs and names of tables, gives the runs whose files are what was published.
+"""Checks of published runs. Takes runs and names of tables, gives the runs whose files are as they were published.
 
-DuckDB checks no page checksum, so that a flipped bit would be a wrong number. A file is hashed once: what it held is remembered,
-outside of the root, by its size and what else changes when it changes. `deconvoy verify` reads every file anew.
+DuckDB does not verify page checksums, so a flipped bit would become a wrong number. Each file is hashed once. A cache outside of
+the root stores its hash, until the file's size or stamp changes. `deconvoy verify` reads every file again.
 """
 
 import json
@@ -20,21 +20,21 @@ from workers.store.root import Root
 from workers.store.tables.shared import RUNS
 
 
-def whole(
+def find_intact(
     root: Root, runs: Sequence[PublishedRun], tables: Iterable[str]
 ) -> tuple[tuple[PublishedRun, ...], Mapping[str, str]]:
-    """The runs whose files are what was published, and what is wrong with the others, by run id.
+    """The runs whose files are as they were published, and what is wrong with the others, by run id.
 
-    Files of all tables must be there with their sizes; those of the tables that are named are hashed.
+    The files of all tables must exist with their sizes; those of `tables` are also hashed.
     """
-    known = Known(root, tables)
-    wrong = {run.run: problem for run in runs if (problem := next(known.problems(run), ""))}
-    known.save()
-    return tuple(run for run in runs if run.run not in wrong), wrong
+    hashes = FileHashes(root, tables)
+    damaged = {run.run: problem for run in runs if (problem := next(hashes.problems(run), ""))}
+    hashes.save()
+    return tuple(run for run in runs if run.run not in damaged), damaged
 
 
-class Known:
-    """What the files of a root hold, hashed at most once.
+class FileHashes:
+    """The hashes of a root's files; each file is hashed at most once.
 
     Args:
         root: the root.
@@ -56,21 +56,25 @@ class Known:
             yield f"a file of run {run.run!r} was removed while it was read"
 
     def _problems(self, run: PublishedRun) -> Iterator[str]:
-        manifest, beside = paths.manifest_path(run.run), paths.checksum_path(run.run)
-        if manifest not in self._stamps:  # `rm` removes it first
-            yield f"{manifest} is missing"
-        elif beside in self._stamps:
-            wanted = documents.checksum_line(self._content(manifest).sha256)
-            if self._content(beside).sha256 != sha256(wanted).hexdigest():
-                yield f"{manifest} does not have the SHA-256 in {beside}"
+        yield from self._manifest_problems(run.run)
         folder = f"{paths.table_folder(RUNS.name, run.run)}/"
-        for path in (each for each in self._stamps if each.startswith(folder) and each.endswith(".parquet")):
+        for path in (path for path in self._stamps if path.startswith(folder) and path.endswith(".parquet")):
             if self._content(path).sha256[:16] != path.removesuffix(".parquet").rpartition("-")[2]:
                 yield f"{path} does not have the SHA-256 in its name"
         for table, parts in run.tables.items():
-            yield from filter(None, (self._wrong(part, hashed=table in self._tables) for part in parts))
+            yield from filter(None, (self._part_problem(part, hashed=table in self._tables) for part in parts))
 
-    def _wrong(self, part: PartFile, *, hashed: bool) -> str:
+    def _manifest_problems(self, run: str) -> Iterator[str]:
+        manifest, checksum = paths.manifest_path(run), paths.checksum_path(run)
+        if manifest not in self._stamps:  # `rm` removes it first
+            yield f"{manifest} is missing"
+        elif checksum in self._stamps:
+            line = documents.checksum_line(self._content(manifest).sha256)
+            if self._content(checksum).sha256 != sha256(line).hexdigest():
+                yield f"{manifest} does not have the SHA-256 in {checksum}"
+
+    def _part_problem(self, part: PartFile, *, hashed: bool) -> str:
+        """What is wrong with a table's file; empty if nothing is."""
         size = self._stamps.get(part.path, "").partition(" ")[0]
         if not size:
             return f"{part.path} is missing"
@@ -81,7 +85,7 @@ class Known:
         return ""
 
     def save(self) -> None:
-        """Remember what was hashed. That it cannot be remembered costs time and nothing else."""
+        """Store new hashes in the cache. If that fails, the files are hashed again next time."""
         if self._now == self._before or self._cache is None:
             return
         with suppress(OSError):
@@ -93,16 +97,16 @@ class Known:
     def _content(self, path: str) -> Content:
         stamp = self._stamps[path]
         if path not in self._now or self._now[path][0] != stamp:
-            there = files.content(self._root, path)
-            self._now[path] = (stamp, there.bytes, there.sha256)
+            content = files.content(self._root, path)
+            self._now[path] = (stamp, content.bytes, content.sha256)
         return Content(*self._now[path][1:])
 
 
-Hashed = dict[str, tuple[str, int, str]]
+Hashed = dict[str, tuple[str, int, str]]  # stamp, size and SHA-256 by path
 
 
 def _cache_file(root: Root) -> Path | None:
-    """Where it is remembered what the files of a root hold; None if this user has no folder of their own."""
+    """The cache of a root's hashes; None if this user has no home folder."""
     try:
         home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     except RuntimeError:
@@ -119,5 +123,5 @@ def _read(cache: Path | None) -> Hashed:
             path: (str(stamp), int(size), str(sha))
             for path, (stamp, size, sha) in json.loads(cache.read_text()).items()
         }
-    except (OSError, ValueError, TypeError, AttributeError):  # not there yet, or of another version: hashed again
+    except (OSError, ValueError, TypeError, AttributeError):  # no cache yet, or one of another version
         return {}

@@ -1,6 +1,6 @@
 """The published runs of a root, for a long-running service. Takes a root, gives runs; each manifest is read once.
 
-One listing, made in the background while somebody asks, shows which runs were published, removed, or published again.
+A listing, renewed in the background while it is in use, shows which runs were published, removed, or published again.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,40 +20,40 @@ from workers.store.root import Root
 RENEW_S = 1.0  # age at which the runs are listed again
 LIFE_S = 2.0  # age at which a request waits for that
 UNKNOWN_S = 0.25  # the same for a run that is not listed: it may have been published just now
-PATIENCE_S = 1.0  # after so long an older listing is better than none
-LIMIT_S = 20.0  # for the first listing
+PATIENCE_S = 1.0  # a request that has waited this long gets the older listing
+LIMIT_S = 20.0  # timeout of the first listing
 KEPT = 4096  # manifests
-MOST_RUNS = 1_000_000  # that wait for one of the readers
-AT_ONCE = 16  # manifests that are read: on a store far away each costs a round trip
+MOST_RUNS = 1_000_000  # runs that may wait for a reader
+AT_ONCE = 16  # manifests read in parallel: on a remote store each costs a round trip
 
-Asked = ParamSpec("Asked")
-Found = TypeVar("Found")
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
 Readable = tuple[tuple[PublishedRun, ...], Mapping[str, str]]
 
 
-def kept(cache: LRUCache[Any, Any], read: Callable[Asked, Found]) -> Callable[Asked, Found]:
-    """A reader that remembers; of many threads that ask for the same at once, one reads and the others wait for it."""
-    return cast(Callable[Asked, Found], cached(cache, condition=Condition())(read))
+def memoized(cache: LRUCache[Any, Any], read: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+    """A reader that caches its results. If many threads ask for the same at once, one reads and the others wait for it."""
+    return cast(Callable[Arguments, Result], cached(cache, condition=Condition())(read))
 
 
 class Listing:
-    """The published runs. May be asked from many threads. A run whose manifest is another one is another run."""
+    """The published runs. Safe to use from many threads. A run whose manifest has changed counts as another run."""
 
     def __init__(self, root: Root) -> None:
         self._root = root
         self._marks: dict[str, str] = {}
         self._version = 0
         self._renewed = Renewed(self._list, Pool("the root", 1, LIMIT_S), RENEW_S, LIFE_S, PATIENCE_S)
-        self._read = kept(LRUCache(KEPT), self._read_run)
+        self._read = memoized(LRUCache(KEPT), self._read_run)
         self._readers = Pool("the root", AT_ONCE, LIMIT_S, waiting=MOST_RUNS)
-        self._every: tuple[Mapping[str, str], Readable] = {}, ((), {})
+        self._last: tuple[Mapping[str, str], Readable] = {}, ((), {})
 
     def run(self, run: str) -> PublishedRun:
         """A published run by its id.
 
         Raises:
-            RunError: the id is not one, or not that of a published run.
-            DamagedRun: the run's manifest cannot be understood.
+            RunError: the id is not valid, or the run is not published.
+            DamagedRun: the run's manifest cannot be read.
         """
         check_run_id(run)
         marks = self._renewed.get()
@@ -67,20 +67,20 @@ class Listing:
         return answer
 
     def version(self) -> int:
-        """Counts the listings that differ from the one before: while it stays, so does everything that is published."""
+        """A number that grows whenever the listing changes; while it is the same, so are all published runs."""
         self._renewed.get()
         return self._version
 
     def readable(self) -> Readable:
-        """The runs that can be understood, the newest first, and what is wrong with the others, by run id."""
-        marks, (before, readable) = self._renewed.get(), self._every
-        if marks is not before:
+        """The runs whose manifests can be read, the newest first, and what is wrong with the others, by run id."""
+        marks, (last_marks, readable) = self._renewed.get(), self._last
+        if marks is not last_marks:
             readable = self._read_all(marks)
-            self._every = marks, readable
+            self._last = marks, readable
         return readable
 
     def _list(self) -> Mapping[str, str]:
-        """The same object as long as nothing has changed."""
+        """List the runs; the result is the same object as long as nothing has changed."""
         marks = catalog.marks(self._root)
         if marks != self._marks:
             self._marks, self._version = marks, self._version + 1

@@ -1,4 +1,4 @@
-"""Rows of a published run's tables. Takes runs, tables and filters, gives Arrow tables; reads what the manifest names."""
+"""Rows of a published run's tables. Takes runs, tables and filters, gives Arrow tables; reads only the files of the manifest."""
 
 from functools import lru_cache
 from threading import Condition
@@ -18,8 +18,8 @@ from workers.store.columns import Table
 from workers.store.tables.registry import TABLES
 
 DATASETS_KEPT = 64
-LOOKS_KEPT = 4096
-LOOK_EVERY_S = 10.0  # for missing files; one that goes missing meanwhile cannot be read, which is said too
+CHECKS_KEPT = 4096
+CHECK_EVERY_S = 10.0  # for missing files; reading a file that has disappeared since is an error, too
 FORMAT = ds.ParquetFileFormat(
     default_fragment_scan_options=ds.ParquetFragmentScanOptions(pre_buffer=True, page_checksum_verification=True)
 )
@@ -28,7 +28,7 @@ FORMAT = ds.ParquetFileFormat(
 def read(
     run: PublishedRun, table: Table, wanted: pc.Expression, columns: list[str] | dict[str, pc.Expression]
 ) -> pa.Table:
-    """Columns of those rows of a table that an expression leaves, in the table's order.
+    """Columns of the rows of a table that match an expression, in the table's order.
 
     Raises:
         QueryError: the run has no such table.
@@ -42,22 +42,22 @@ def read(
 
 
 def row(run: PublishedRun, table: Table, number: int, columns: list[str]) -> dict[str, Any]:
-    """Columns of row `number` of a table; its row group alone is read. A column that an older run lacks is None.
+    """Columns of row `number` of a table; only its row group is read. A column that an older run lacks is None.
 
     Raises:
         QueryError: there is no such row.
         DamagedRun: the run's files are not the ones that its manifest names.
     """
-    left = number
+    offset = number
     for path in _files(run, table) if number >= 0 else ():
         with pq.ParquetFile(path, filesystem=run.root.filesystem, page_checksum_verification=True) as file:
             for group in range(file.num_row_groups):
                 rows = file.metadata.row_group(group).num_rows
-                if left < rows:
-                    there = [name for name in columns if name in file.schema_arrow.names]
-                    [found] = file.read_row_group(group, there).slice(left, 1).to_pylist()
-                    return {**dict.fromkeys(columns), **found}
-                left -= rows
+                if offset < rows:
+                    existing = [name for name in columns if name in file.schema_arrow.names]
+                    [values] = file.read_row_group(group, existing).slice(offset, 1).to_pylist()
+                    return {**dict.fromkeys(columns), **values}
+                offset -= rows
     raise QueryError(f"run {run.run!r} has no row {number} in its table {table.name!r}")
 
 
@@ -68,37 +68,37 @@ def picture(run: PublishedRun, table: Table, column: str, number: int) -> bytes:
         QueryError: there is no such row, or no picture in it.
         DamagedRun: the run's files are not the ones that its manifest names.
     """
-    found = row(run, table, number, [column])[column]
-    if not found or not found["bytes"]:
+    stored = row(run, table, number, [column])[column]
+    if not stored or not stored["bytes"]:
         raise QueryError(f"run {run.run!r} has no picture {column!r} in row {number} of its table {table.name!r}")
-    return bytes(found["bytes"])
+    return bytes(stored["bytes"])
 
 
 @lru_cache(DATASETS_KEPT)
 def _dataset(files: tuple[str, ...], table: str, filesystem: AbstractFileSystem) -> ds.Dataset:
-    """The files as one dataset, which keeps their footers: a file is named by its content, so that it stays what it is."""
+    """The files as one dataset, which caches their footers: files are named by their content, so they never change."""
     return ds.dataset(list(files), schema=TABLES[table].schema, format=FORMAT, filesystem=filesystem)
 
 
 def _files(run: PublishedRun, table: Table) -> tuple[str, ...]:
-    """Full paths of a table's files, after a look at whether they are there and have their sizes."""
+    """Full paths of a table's files, after a check that they exist with their sizes."""
     if table.name not in run.tables:
         raise QueryError(f"run {run.run!r} has no table {table.name!r}; {nearest(table.name, run.tables)}")
-    _check_there(run, table.name)
+    _check_files(run, table.name)
     return tuple(run.root.path(part.path) for part in run.tables[table.name])
 
 
 @cached(
-    TTLCache(LOOKS_KEPT, LOOK_EVERY_S),
+    TTLCache(CHECKS_KEPT, CHECK_EVERY_S),
     key=lambda run, table: (run.root.url, run.run, run.mark, table),
     condition=Condition(),
 )
-def _check_there(run: PublishedRun, table: str) -> None:
-    """Prove that a table's files are there and have their sizes; who draws a hundred pictures of it looks once."""
+def _check_files(run: PublishedRun, table: str) -> None:
+    """Check that a table's files exist with their sizes; the result is cached, since a page draws a hundred pictures of it."""
     folder = paths.table_folder(table, run.run)
-    there = run.root.files(folder)
+    sizes = run.root.files(folder)
     for part in run.tables[table]:
-        size = there.get(part.path.removeprefix(f"{folder}/"))
+        size = sizes.get(part.path.removeprefix(f"{folder}/"))
         if size != part.bytes:
-            told = "is missing" if size is None else f"has {size} bytes instead of {part.bytes}"
-            raise DamagedRun(f"run {run.run!r}: {part.path} {told}")
+            problem = "is missing" if size is None else f"has {size} bytes instead of {part.bytes}"
+            raise DamagedRun(f"run {run.run!r}: {part.path} {problem}")

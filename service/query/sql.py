@@ -124,7 +124,7 @@ def published(root: Root, checked: Iterable[str], damaged: dict[str, str] | None
         RunError: there is no published run.
         DamagedRun: all runs are damaged.
     """
-    runs, damage = checking.whole(root, catalog.some(root), checked)
+    runs, damage = checking.find_intact(root, catalog.require_runs(root), checked)
     problems = {
         run: f"run {run!r}: {problem}; run deconvoy verify {run} for details" for run, problem in damage.items()
     }

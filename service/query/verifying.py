@@ -1,4 +1,4 @@
-"""Published runs held against their manifests. Takes a root and a run or none, gives what is wrong with each run."""
+"""Verification of published runs. Takes a root and a run id or None, gives what is wrong with each run."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -11,8 +11,8 @@ from workers.store.root import Root
 from workers.store.verify import Finding, verify
 
 
-def verified(root: Root, run: str | None) -> Mapping[str, Sequence[Finding]]:
-    """What is wrong with a published run, or with each of them, by run id; every file is read.
+def verify_runs(root: Root, run: str | None) -> Mapping[str, Sequence[Finding]]:
+    """What is wrong with a published run, or with all of them, by run id; every file is read.
 
     Raises:
         RunError: the run is not published.
@@ -22,7 +22,7 @@ def verified(root: Root, run: str | None) -> Mapping[str, Sequence[Finding]]:
     if run is not None and check_run_id(run) not in ids:
         raise RunError(f"run {run!r} is not published in {root.url!r}; {nearest(run, ids)}")
     wanted = ids if run is None else [run]
-    return {each: retried(partial(_findings, root, each), f"reading run {each!r}") for each in wanted}
+    return {id_: retried(partial(_findings, root, id_), f"reading run {id_!r}") for id_ in wanted}
 
 
 def _findings(root: Root, run: str) -> Sequence[Finding]:

@@ -1,4 +1,4 @@
-"""The descriptions of the API and of pages, as committed. Takes nothing, writes docs/openapi.json and docs/pages.json."""
+"""The committed descriptions of the API and of pages. Takes nothing, writes docs/openapi.json and docs/pages.json."""
 
 import json
 import tempfile

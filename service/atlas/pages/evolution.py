@@ -19,7 +19,7 @@ NOTE = "Each frame is the image that drives the channel most at that checkpoint:
 
 
 class CourseCard(LayerCard):
-    """A layer over the training; curves are points of a figure, and shares are by checkpoint."""
+    """A layer over the training: shares by checkpoint, and curves as the points of a figure."""
 
     overlap: tuple[float | None, ...]
     settled: tuple[float, ...]
@@ -30,7 +30,7 @@ class CourseCard(LayerCard):
 
 
 class EvolutionPage(Page):
-    """How each layer of a training comes to be what it is."""
+    """The development of each layer over a training."""
 
     kind: Literal["evolution"] = "evolution"
     run: RunCard
@@ -71,7 +71,7 @@ class StripsPage(PageOfList):
 
 
 def of_run(run: PublishedRun) -> EvolutionPage:
-    """How each layer comes to be what it is."""
+    """The development of each layer over a training."""
     names = evolution.checkpoints(run)
     return EvolutionPage(
         title=run.run,
@@ -80,7 +80,7 @@ def of_run(run: PublishedRun) -> EvolutionPage:
         says=(NOTE,),
         checkpoints=names,
         diverged=evolution.diverged(run),
-        layers=tuple(_course(run, each, names) for each in evolution.courses(run)),
+        layers=tuple(_course(run, course, names) for course in evolution.courses(run)),
     )
 
 
@@ -97,7 +97,7 @@ def layer(atlas: Atlas, run_id: str, name: str, start: int) -> StripsPage:
         says=(NOTE, SAYS["projection"]),
         checkpoints=evolution.checkpoints(run),
         diverged=evolution.diverged(run),
-        strips=tuple(_strip(run, each) for each in shown),
+        strips=tuple(_strip(run, strip) for strip in shown),
         total=len(every),
         first=start + 1,
         last=start + len(shown),
@@ -106,9 +106,9 @@ def layer(atlas: Atlas, run_id: str, name: str, start: int) -> StripsPage:
     )
 
 
-def _course(found: PublishedRun, course: Course, names: Sequence[str]) -> CourseCard:
+def _course(run: PublishedRun, course: Course, names: Sequence[str]) -> CourseCard:
     return CourseCard(
-        **vars(parts.of_layer(found, course.layer)),
+        **vars(parts.of_layer(run, course.layer)),
         overlap=course.overlap,
         settled=course.settled,
         median=names[course.median] if course.median is not None else None,
@@ -118,17 +118,17 @@ def _course(found: PublishedRun, course: Course, names: Sequence[str]) -> Course
     )
 
 
-def _strip(found: PublishedRun, strip: Strip) -> StripCard:
-    frames = tuple(_frame(found, frame) for frame in strip.frames)
+def _strip(run: PublishedRun, strip: Strip) -> StripCard:
+    frames = tuple(_frame(run, frame) for frame in strip.frames)
     return StripCard(channel=strip.channel, settled_since=strip.settled_since, frames=frames)
 
 
-def _frame(found: PublishedRun, frame: Frame) -> FrameCard:
+def _frame(run: PublishedRun, frame: Frame) -> FrameCard:
     return FrameCard(
         **vars(frame),
-        href=links.row(found, frame.number),
-        patch=links.picture(found, frame.number, "patch"),
-        projection=links.picture(found, frame.number, "projection"),
+        href=links.row(run, frame.number),
+        patch=links.picture(run, frame.number, "patch"),
+        projection=links.picture(run, frame.number, "projection"),
     )
 
 

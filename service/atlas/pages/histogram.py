@@ -18,7 +18,7 @@ class Bin(Value):
 
 
 class Bar(Value):
-    """A bar of the figure; `zero` is that of scores of exactly 0."""
+    """A bar of the figure; `zero` marks the bar of scores that are exactly 0."""
 
     x: int | float
     y: float
@@ -31,7 +31,7 @@ class Bar(Value):
 
 
 class Figure(Value):
-    """The bars; `tallest` is the largest count, and the axis goes from the score `lowest` at `from_x` to the right."""
+    """The bars; `tallest` is the largest count, and `lowest` is the score at `from_x`, where the axis begins."""
 
     bars: tuple[Bar, ...]
     lowest: float
@@ -40,12 +40,12 @@ class Figure(Value):
 
 
 def figure(histogram: Sequence[tuple[float, float, int]]) -> Figure:
-    """The histogram in equal steps of the score; heights are roots of counts.
+    """The histogram in equal steps of the score; heights are square roots of counts.
 
-    Scores of exactly 0 have a bar of their own in front, where there are any.
+    If any scores are exactly 0, they have a bar of their own on the left.
     """
     zeros = sum(count for low, high, count in histogram if low == high == 0)
-    rest = [each for each in histogram if each[:2] != (0, 0)]
+    rest = [(low, high, count) for low, high, count in histogram if (low, high) != (0, 0)]
     left = ZERO_WIDTH if zeros else 0
     lowest, highest = (rest[0][0], rest[-1][1]) if rest else (0.0, 0.0)
     width, counts = (highest - lowest) / BARS or 1.0, [0] * BARS
@@ -63,7 +63,7 @@ def figure(histogram: Sequence[tuple[float, float, int]]) -> Figure:
 
 
 def _bar(place: tuple[float, float], bounds: tuple[float, float], images: int, tallest: int) -> Bar:
-    """A bar: its left edge and width, its scores, its images."""
+    """A bar from its left edge and width, the bounds of its scores, and its number of images."""
     (x, width), (low, high), height = place, bounds, 96 * math.sqrt(images / tallest)
     return Bar(
         x=round(x, 2),

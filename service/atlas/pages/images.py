@@ -1,4 +1,4 @@
-"""Pages about images, and the search. Takes an atlas and what was asked, gives the values that pages show and twins send."""
+"""Pages about images, and the search. Takes an atlas and a request, gives the values that pages show and twins send."""
 
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -26,16 +26,16 @@ from workers.store.tables.scan import PREVIEWS
 from workers.store.tables.shared import IMAGES
 
 FOUND_OF_A_KIND = 12
-UNITS_SHOWN = 200  # of an image's, the best ranks first
+UNITS_SHOWN = 200  # units of an image, the best ranks first
 LONGEST_SEARCH = 1000
 LONGEST_CHANNEL = 9
 SHOWN_BY_BROWSERS = (".jpg", ".jpeg", ".png", ".webp")
-PREVIEW_SIDE_PX = 480  # of the longer side on the page
+PREVIEW_SIDE_PX = 480  # longer side of the preview on the page
 _IMAGE = ["image_index", "image_id", "uri", "label", "width", "height", "bytes"]
 
 
 class ImageAbout(Value):
-    """An image as its run lists it; sizes are in pixels, and None where the run does not know them."""
+    """An image as its run lists it; width and height are in pixels, and None if the run does not know them."""
 
     image_index: int
     image_id: str
@@ -47,7 +47,7 @@ class ImageAbout(Value):
 
 
 class UnitCard(CellCard):
-    """A unit that an image tops."""
+    """A unit that has the image among its channel's top images."""
 
     layer: str
     channel: int
@@ -60,7 +60,7 @@ Instrument = (
 
 
 class ImagePage(Page):
-    """An image: `tops` channels have it among their images, `units` are some, and `boxes` the same, the largest first."""
+    """An image: `tops` channels have it among their top images; `units` shows the first, `boxes` the same, largest first."""
 
     kind: Literal["image"] = "image"
     run: RunCard
@@ -76,7 +76,7 @@ class ImagePage(Page):
 
 
 class Match(Value):
-    """Something whose name holds the words of a search."""
+    """A thing whose name contains the words of a search."""
 
     what: str
     name: str
@@ -85,7 +85,7 @@ class Match(Value):
 
 
 class SearchPage(Page):
-    """What a search found; `most` of a kind in each run are shown."""
+    """The results of a search; at most `most` of each sort per run are shown."""
 
     kind: Literal["search"] = "search"
     words: str
@@ -94,139 +94,139 @@ class SearchPage(Page):
 
 
 def image(atlas: Atlas, run_id: str, image_id: str, *, originals: bool = False) -> ImagePage:
-    """One image: its preview, the channels that it tops, and what instruments found of it.
+    """One image: its preview, the channels whose top images include it, and the rows of instruments about it.
 
     Args:
         atlas: the atlas.
-        run_id: a scan's, or an instrument's.
-        image_id: the image's key in the corpus, or in a scan its uri.
-        originals: whether the operator lets the corpus's own files be shown.
+        run_id: id of a scan or an instrument's run.
+        image_id: the image's key in the corpus, or its uri.
+        originals: whether the corpus's own files may be shown.
     """
-    found = atlas.run(run_id)
-    about = _about(found, image_id)
+    run = atlas.run(run_id)
+    about = _about(run, image_id)
     key = about.image_id
-    rows = scans.image(found, key) if found.job == "scan" else ()
-    others = list(parts.scans_beside(atlas, found))
-    units = tuple(_unit(found, row) for row in rows[:UNITS_SHOWN])
-    instruments = tuple(_found(atlas, found, key))
+    rows = scans.image(run, key) if run.job == "scan" else ()
+    others = list(parts.scans_beside(atlas, run))
+    units = tuple(_unit(run, row) for row in rows[:UNITS_SHOWN])
+    instruments = tuple(_instrument_rows(atlas, run, key))
     return ImagePage(
         title=key,
-        run=of_run(found),
+        run=of_run(run),
         image=about,
-        preview=_picture(found, about.image_index, key, originals=originals) or _borrowed(atlas, others, key),
-        scans=tuple(Link(run=each.run, href=links.image(each, key)) for each in others),
-        shown=_fitted(about.width, about.height),
+        preview=_picture(run, about.image_index, key, originals=originals) or _borrow_preview(atlas, others, key),
+        scans=tuple(Link(run=scan.run, href=links.image(scan, key)) for scan in others),
+        shown=_fit(about.width, about.height),
         units=units,
         tops=len(rows),
-        boxes=tuple(sorted(enumerate(units), key=lambda each: -_area(each[1].source_box))),
+        boxes=tuple(sorted(enumerate(units), key=lambda numbered: -_area(numbered[1].source_box))),
         instruments=instruments,
         says=(
             *((SAYS["patch"], SAYS["projection"]) if units else ()),
-            *sorted({INSTRUMENTS[Kind(each.job)].note for each in instruments}),
+            *sorted({INSTRUMENTS[Kind(row.job)].note for row in instruments}),
         ),
     )
 
 
-def _about(found: PublishedRun, image_id: str) -> ImageAbout:
+def _about(run: PublishedRun, image_id: str) -> ImageAbout:
     named = (pc.field("image_id") == image_id) | (pc.field("uri") == image_id)
-    rows = read(found, IMAGES, named, _IMAGE).to_pylist()
+    rows = read(run, IMAGES, named, _IMAGE).to_pylist()
     if not rows:
-        raise scans.unknown_image(found, image_id)
+        raise scans.unknown_image(run, image_id)
     return ImageAbout(**rows[0])
 
 
-def _found(atlas: Atlas, found: PublishedRun, image_id: str) -> Iterator[FoundRow]:
-    """What instruments found of an image; of invariance, which has many rows, those with a picture."""
-    for each in findings.of_image(atlas.runs(), found.corpus, image_id, atlas.columns):
-        if each.run.job != "invariance" or each.pictures:
-            yield found_row_of(each)
+def _instrument_rows(atlas: Atlas, run: PublishedRun, image_id: str) -> Iterator[FoundRow]:
+    """The rows of instruments about an image; of invariance, which has many rows, only those with a picture."""
+    for row in findings.of_image(atlas.runs(), run.corpus, image_id, atlas.columns):
+        if row.run.job != "invariance" or row.pictures:
+            yield found_row_of(row)
 
 
 def search(atlas: Atlas, words: str) -> SearchPage:
-    """Layers, channels, labels and images whose names hold the words, in all published runs.
+    """Layers, channels, labels and images whose names contain the words, in all published runs.
 
     Raises:
-        QueryError: the words are too many.
+        QueryError: the words are too long.
     """
     if len(words) > LONGEST_SEARCH:
-        raise QueryError(f"no search for {len(words):,} letters; {LONGEST_SEARCH} at most")
+        raise QueryError(f"the search has {len(words):,} letters; at most {LONGEST_SEARCH:,} are allowed")
     runs = atlas.runs() if words.strip() else ()
-    found = tuple(match for run in runs for match in _matches(atlas, run, words.strip()))
-    return SearchPage(title=f"Search: {words}", words=words, found=found, most=FOUND_OF_A_KIND)
+    matches = tuple(match for run in runs for match in _matches(atlas, run, words.strip()))
+    return SearchPage(title=f"Search: {words}", words=words, found=matches, most=FOUND_OF_A_KIND)
 
 
-def _matches(atlas: Atlas, found: PublishedRun, words: str) -> Iterator[Match]:
-    """What a run has that holds the words: of each kind a few, so that no run hides the others."""
-    if words.lower() in found.run:
-        yield Match(what="run", name=found.run, run=found.job, href=links.run(found))
-    if found.job == "scan":
+def _matches(atlas: Atlas, run: PublishedRun, words: str) -> Iterator[Match]:
+    """The matches in a run: a few of each sort, so that no run hides the others."""
+    if words.lower() in run.run:
+        yield Match(what="run", name=run.run, run=run.job, href=links.run(run))
+    if run.job == "scan":
         for matches in (
-            _layers(found, words),
-            _channels(found, words),
-            _labels(atlas, found, words),
-            _ids(atlas, found, words),
+            _layers(run, words),
+            _channels(run, words),
+            _labels(atlas, run, words),
+            _ids(atlas, run, words),
         ):
             for what, name, href in islice(matches, FOUND_OF_A_KIND):
-                yield Match(what=what, name=name, run=found.run, href=href)
+                yield Match(what=what, name=name, run=run.run, href=href)
 
 
-Named = tuple[str, str, str]  # what it is, its name, and where it is
+Named = tuple[str, str, str]  # sort, name and address of a match
 
 
-def _layers(found: PublishedRun, words: str) -> Iterator[Named]:
-    for about in found.layers:
+def _layers(run: PublishedRun, words: str) -> Iterator[Named]:
+    for about in run.layers:
         if words.lower() in about.name.lower():
-            yield "layer", about.name, links.layer(found, about.name)
+            yield "layer", about.name, links.layer(run, about.name)
 
 
-def _channels(found: PublishedRun, words: str) -> Iterator[Named]:
-    """`relu3 12` is a channel of one layer, `channel 12` that of every layer."""
+def _channels(run: PublishedRun, words: str) -> Iterator[Named]:
+    """`relu3 12` finds a channel of one layer, `channel 12` that channel of every layer."""
     head, _, tail = words.rpartition(" ")
-    for about in found.layers if _is_number(tail) else ():
+    for about in run.layers if _is_number(tail) else ():
         if head.lower() in (about.name.lower(), "channel") and int(tail) < about.channels:
-            yield "channel", f"{about.name} {int(tail)}", links.channel(found, about.name, int(tail))
+            yield "channel", f"{about.name} {int(tail)}", links.channel(run, about.name, int(tail))
 
 
-def _labels(atlas: Atlas, found: PublishedRun, words: str) -> Iterator[Named]:
-    for label in atlas.labels(found):
+def _labels(atlas: Atlas, run: PublishedRun, words: str) -> Iterator[Named]:
+    for label in atlas.labels(run):
         if words.lower() in label.lower():
-            yield "label", label, links.label(found, label)
+            yield "label", label, links.label(run, label)
 
 
-def _ids(atlas: Atlas, found: PublishedRun, words: str) -> Iterator[Named]:
-    ids = atlas.image_ids(found)
+def _ids(atlas: Atlas, run: PublishedRun, words: str) -> Iterator[Named]:
+    ids = atlas.image_ids(run)
     for name in ids.filter(pc.match_substring(ids, words, ignore_case=True)).slice(0, FOUND_OF_A_KIND).to_pylist():
-        yield "image", name, links.image(found, name)
+        yield "image", name, links.image(run, name)
 
 
 def _is_number(word: str) -> bool:
     return word.isascii() and word.isdecimal() and len(word) <= LONGEST_CHANNEL
 
 
-def _picture(found: PublishedRun, index: int, image_id: str, *, originals: bool) -> str | None:
-    """Where the image is to be seen: as the corpus has it, or as the small copy that the run keeps."""
+def _picture(run: PublishedRun, index: int, image_id: str, *, originals: bool) -> str | None:
+    """The address of the image: the corpus's own file, or the run's preview; None without either."""
     if originals and PurePosixPath(image_id).suffix.lower() in SHOWN_BY_BROWSERS:
-        return links.original(found, index)
-    kept = PREVIEWS.name in found.tables and len(
-        read(found, PREVIEWS, pc.field("image_index") == index, ["image_index"])
+        return links.original(run, index)
+    has_preview = PREVIEWS.name in run.tables and len(
+        read(run, PREVIEWS, pc.field("image_index") == index, ["image_index"])
     )
-    return links.preview(found, index) if kept else None
+    return links.preview(run, index) if has_preview else None
 
 
-def _unit(found: PublishedRun, row: scans.Top) -> UnitCard:
-    """A unit that an image tops."""
-    href = links.channel(found, row.layer, row.channel)
-    fields = cell_fields(found, found.layer(row.layer), row)
+def _unit(run: PublishedRun, row: scans.Top) -> UnitCard:
+    """A unit that has the image among its channel's top images."""
+    href = links.channel(run, row.layer, row.channel)
+    fields = cell_fields(run, run.layer(row.layer), row)
     return UnitCard(**fields, layer=row.layer, channel=row.channel, channel_href=href)
 
 
-def _borrowed(atlas: Atlas, others: Sequence[PublishedRun], image_id: str) -> str | None:
-    """Where a scan of the same corpus shows the image."""
-    for each in others:
-        if PREVIEWS.name not in each.tables or pc.index(atlas.image_ids(each), image_id).as_py() < 0:
+def _borrow_preview(atlas: Atlas, others: Sequence[PublishedRun], image_id: str) -> str | None:
+    """The address of the image's preview in another scan of the same corpus; None if none has it."""
+    for scan in others:
+        if PREVIEWS.name not in scan.tables or pc.index(atlas.image_ids(scan), image_id).as_py() < 0:
             continue
-        [row] = read(each, IMAGES, pc.field("image_id") == image_id, ["image_index"]).to_pylist()
-        if preview := _picture(each, row["image_index"], image_id, originals=False):
+        [row] = read(scan, IMAGES, pc.field("image_id") == image_id, ["image_index"]).to_pylist()
+        if preview := _picture(scan, row["image_index"], image_id, originals=False):
             return preview
     return None
 
@@ -236,8 +236,8 @@ def _area(box: Sequence[int]) -> int:
     return (bottom - top) * (right - left)
 
 
-def _fitted(width: int | None, height: int | None) -> tuple[int, int]:
-    """Width and height of the picture on the page, so that its place is there before it is."""
+def _fit(width: int | None, height: int | None) -> tuple[int, int]:
+    """Width and height of the picture on the page, so that the page reserves its place."""
     if not width or not height:
         return PREVIEW_SIDE_PX, PREVIEW_SIDE_PX
     factor = PREVIEW_SIDE_PX / max(width, height)

@@ -11,7 +11,7 @@ from service.query.findings import Finding, findings
 from service.query.perturbations import BARS, COLOURS, ORDER, TITLES
 from workers.store.tables.correspondence import CORRESPONDENCE
 
-CURVES_SHOWN = 8  # images whose curves stand in one chart
+CURVES_SHOWN = 8  # images whose curves are in one chart
 CHART = (240.0, 110.0)  # width and height of a chart
 PROBABILITY = "probability"
 
@@ -24,7 +24,7 @@ class Curve(Value):
 
 
 class ChartLine(Value):
-    """A line of charts to one scale, from 0 to `top`: by transform the curves of some images."""
+    """A row of charts, one for each transform, with the curves of some images; all on one scale, from 0 to `top`."""
 
     title: str
     top: float
@@ -32,7 +32,7 @@ class ChartLine(Value):
 
 
 class Charts(Value):
-    """Curves of some images: by transform the ends of its amounts, and lines of charts."""
+    """Curves of some images: the range of amounts of each transform, and rows of charts."""
 
     transforms: tuple[str, ...]
     ranges: tuple[tuple[float, float], ...]
@@ -40,7 +40,7 @@ class Charts(Value):
 
 
 class MovedPicture(Value):
-    """An image, moved by an amount."""
+    """An image, transformed by an amount."""
 
     amount: float
     href: str
@@ -48,7 +48,7 @@ class MovedPicture(Value):
 
 
 class MovedImage(Value):
-    """An image, the colour of its curves, and its pictures by transform."""
+    """An image, the colour of its curves, and its pictures for each transform."""
 
     image_id: str
     href: str
@@ -59,14 +59,14 @@ class MovedImage(Value):
 
 
 class Amount(Value):
-    """An amount, and the row about it."""
+    """An amount of a transform, and its row."""
 
     amount: float
     href: str
 
 
 class BarRow(Columns):
-    """A part with a kind in a layer as a bar: its width and the ends of its error as shares of the longest bar."""
+    """A bar for a part, kind and layer: its width and the ends of its error bar are shares of the longest bar."""
 
     href: str
     colour: str
@@ -90,7 +90,7 @@ class LayerBars(Value):
 
 
 class KindOfBar(Value):
-    """What a colour means."""
+    """An entry of the legend."""
 
     kind: str
     colour: str
@@ -98,7 +98,7 @@ class KindOfBar(Value):
 
 
 class Hidden(Value):
-    """What was hidden as a part."""
+    """A picture of the images with a part hidden."""
 
     part: str
     kind: str
@@ -106,7 +106,7 @@ class Hidden(Value):
 
 
 class Bars(Value):
-    """For each layer its parts, with a bar for each kind; `top` is what the longest stands for."""
+    """The parts of each layer, with a bar for each kind; `top` is the value of the longest bar."""
 
     legend: tuple[KindOfBar, ...]
     top: float
@@ -116,28 +116,28 @@ class Bars(Value):
 
 
 def charts(rows: Sequence[Finding]) -> Charts:
-    """Curves of some images: a line of charts for each layer, with the layers to one scale, and one for the class.
+    """Curves of some images: a row of charts for each layer, all on one scale, and one row for the class probability.
 
-    A chart has a curve for each image, as points of a figure; heights go from 0 to the line's `top`.
+    A chart has a curve for each image, as the points of a figure; heights range from 0 to the row's `top`.
     """
     if not rows:  # all images were rejects
         return Charts(transforms=(), ranges=(), lines=())
     values = [row.values for row in rows]
-    layers = dict(sorted({(each["layer_index"], each["layer"]) for each in values}))
-    transforms = sorted({each["transform"] for each in values}, key=ORDER.index)
-    top = math.ceil(2 * max(each["relative_distance"] or 0.0 for each in values)) / 2 or 1.0
+    layers = dict(sorted({(row["layer_index"], row["layer"]) for row in values}))
+    transforms = sorted({row["transform"] for row in values}, key=ORDER.index)
+    top = math.ceil(2 * max(row["relative_distance"] or 0.0 for row in values)) / 2 or 1.0
     named = [
         (f"{name}: relative distance of features", index, "relative_distance", top) for index, name in layers.items()
     ]
     lines = [*named, ("probability of the class", min(layers), PROBABILITY, 1.0)]
     return Charts(
-        transforms=tuple(TITLES[each] for each in transforms),
-        ranges=tuple(_ends([each["amount"] for each in values if each["transform"] == name]) for name in transforms),
+        transforms=tuple(TITLES[transform] for transform in transforms),
+        ranges=tuple(_range([row["amount"] for row in values if row["transform"] == name]) for name in transforms),
         lines=tuple(
             ChartLine(
                 title=title,
                 top=highest,
-                charts=tuple(_chart(values, layer, each, column, highest) for each in transforms),
+                charts=tuple(_chart(values, layer, name, column, highest) for name in transforms),
             )
             for title, layer, column, highest in lines
         ),
@@ -147,15 +147,15 @@ def charts(rows: Sequence[Finding]) -> Charts:
 def _chart(
     values: Sequence[Mapping[str, Any]], layer: int, transform: str, column: str, top: float
 ) -> tuple[Curve, ...]:
-    images = dict.fromkeys(each["image_id"] for each in values)
-    return tuple(_curve(n, _chosen(values, image, layer, transform), column, top) for n, image in enumerate(images))
+    images = dict.fromkeys(row["image_id"] for row in values)
+    return tuple(_curve(n, _select(values, image, layer, transform), column, top) for n, image in enumerate(images))
 
 
 def _curve(number: int, values: Sequence[Mapping[str, Any]], column: str, top: float) -> Curve:
     """One image's curve as the points of a chart, from the least amount on the left to the largest."""
     width, height = CHART
-    low, high = _ends([each["amount"] for each in values])
-    known = [(each["amount"], each[column]) for each in values if each[column] is not None]
+    low, high = _range([row["amount"] for row in values])
+    known = [(row["amount"], row[column]) for row in values if row[column] is not None]
     points = [((x - low) / (high - low) * width, height * (1 - min(1.0, y / top))) for x, y in known]
     return Curve(colour=colour(number), points=" ".join(f"{x:.1f},{y:.1f}" for x, y in points))
 
@@ -166,33 +166,33 @@ def colour(number: int) -> str:
 
 
 def moved_images(groups: Sequence[Sequence[Finding]]) -> tuple[MovedImage, ...]:
-    """Some images of a run of invariance."""
+    """Some images of an invariance run; each group holds the rows of one image."""
     return tuple(_image(number, group) for number, group in enumerate(groups))
 
 
 def same_transform(row: Finding) -> list[Finding]:
-    """The rows of a row's image and transform."""
+    """The rows with the same image and transform."""
     key = (row.values["image_index"], row.values["transform"])
-    return [each for each in findings(row.run) if (each.values["image_index"], each.values["transform"]) == key]
+    return [other for other in findings(row.run) if (other.values["image_index"], other.values["transform"]) == key]
 
 
 def place(row: Finding, rows: Sequence[Finding]) -> float:
-    """Where a row is on the curves of the rows of its image and transform."""
-    low, high = _ends([each.values["amount"] for each in rows])
+    """The x coordinate of a row in the chart of its image and transform."""
+    low, high = _range([other.values["amount"] for other in rows])
     return float((row.values["amount"] - low) / (high - low) * CHART[0])
 
 
 def amounts(row: Finding, rows: Sequence[Finding]) -> tuple[Amount, ...]:
-    """The amounts of a row's layer among such rows."""
+    """The amounts for which `rows` has a row of the same layer."""
     return tuple(
-        Amount(amount=each.values["amount"], href=links.row(each.run, each.number))
-        for each in rows
-        if each.values["layer"] == row.values["layer"]
+        Amount(amount=other.values["amount"], href=links.row(other.run, other.number))
+        for other in rows
+        if other.values["layer"] == row.values["layer"]
     )
 
 
 def bars(rows: Sequence[Finding]) -> Bars:
-    """Rows of correspondence: for each layer its parts with a bar for each kind, and pictures of what was hidden."""
+    """Rows of correspondence as bars: one for each layer, part and kind, with pictures of the hidden parts."""
     top = max((_reach(row.values) for row in rows), default=0.0) or 1.0
     layers = dict(sorted({(row.values["layer_index"], row.values["layer"]) for row in rows}))
     left_out = {f"{row.values['part']}: {row.values['why_left_out']}" for row in rows if row.values["left_out"]}
@@ -209,18 +209,18 @@ def bars(rows: Sequence[Finding]) -> Bars:
 
 
 def same_part(row: Finding) -> list[Finding]:
-    """The rows of a row's part in its layer: beside it those of random places."""
+    """The rows with the same part and layer, those of random places included."""
     key = (row.values["layer_index"], row.values["part"])
-    return [each for each in findings(row.run) if (each.values["layer_index"], each.values["part"]) == key]
+    return [other for other in findings(row.run) if (other.values["layer_index"], other.values["part"]) == key]
 
 
 def _parts(rows: Sequence[Finding], top: float) -> tuple[PartBars, ...]:
     """The parts of a layer, each with its bars."""
-    found = []
+    parts = []
     for name in sorted({row.values["part"] for row in rows}):
-        mine = {row.values["kind"]: row for row in rows if row.values["part"] == name}
-        found.append(PartBars(part=name, bars=tuple(_bar(mine[kind], top) for kind in BARS if kind in mine)))
-    return tuple(found)
+        by_kind = {row.values["kind"]: row for row in rows if row.values["part"] == name}
+        parts.append(PartBars(part=name, bars=tuple(_bar(by_kind[kind], top) for kind in BARS if kind in by_kind)))
+    return tuple(parts)
 
 
 def _bar(row: Finding, top: float) -> BarRow:
@@ -246,7 +246,7 @@ def _hidden(row: Finding) -> Hidden:
 
 
 def _image(number: int, group: Sequence[Finding]) -> MovedImage:
-    """An image, the colour of its curves, and its pictures by transform."""
+    """An image, the colour of its curves, and its pictures for each transform."""
     first = group[0].values
     transforms = sorted({row.values["transform"] for row in group}, key=ORDER.index)
     shown = [row for row in group if "picture" in row.pictures]
@@ -256,7 +256,7 @@ def _image(number: int, group: Sequence[Finding]) -> MovedImage:
         colour=colour(number),
         class_name=first["class_name"] or f"class {first['class_index']}",
         target=first["target"],
-        pictures=tuple(tuple(_picture(row) for row in shown if row.values["transform"] == each) for each in transforms),
+        pictures=tuple(tuple(_picture(row) for row in shown if row.values["transform"] == name) for name in transforms),
     )
 
 
@@ -265,12 +265,12 @@ def _picture(row: Finding) -> MovedPicture:
     return MovedPicture(amount=row.values["amount"], href=links.row(row.run, row.number), picture=picture)
 
 
-def _chosen(values: Sequence[Mapping[str, Any]], image: str, layer: int, transform: str) -> list[Mapping[str, Any]]:
+def _select(values: Sequence[Mapping[str, Any]], image: str, layer: int, transform: str) -> list[Mapping[str, Any]]:
     key = (image, layer, transform)
-    return [each for each in values if (each["image_id"], each["layer_index"], each["transform"]) == key]
+    return [row for row in values if (row["image_id"], row["layer_index"], row["transform"]) == key]
 
 
-def _ends(amounts: Sequence[float]) -> tuple[float, float]:
-    """The least and the largest amount; a little apart where there is only one."""
+def _range(amounts: Sequence[float]) -> tuple[float, float]:
+    """The smallest and the largest amount; if they are equal, the second is 1 larger."""
     low, high = min(amounts), max(amounts)
     return low, high if high > low else low + 1

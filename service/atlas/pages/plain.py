@@ -1,4 +1,4 @@
-"""Pages of words alone. Takes a text or nothing, gives the values that pages show and JSON twins send."""
+"""Pages of text alone. Takes a text or nothing, gives the values that pages show and JSON twins send."""
 
 from typing import Literal
 
@@ -6,13 +6,13 @@ from service.atlas.pages.values import Page
 
 
 class LimitsPage(Page):
-    """What the pictures do not say."""
+    """The limits of the pictures."""
 
     kind: Literal["limits"] = "limits"
 
 
 class ErrorPage(Page):
-    """Why there is no other page."""
+    """An error instead of a page."""
 
     kind: Literal["error"] = "error"
     error: str

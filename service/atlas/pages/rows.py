@@ -1,4 +1,4 @@
-"""Rows of instruments' tables on pages. Takes a row, gives its columns beside its links; its schema is that of the table."""
+"""Rows of instruments' tables on pages. Takes a row, gives its columns and links, with a schema made from the table's."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -14,26 +14,26 @@ from workers.store.columns import IMAGE, Table
 
 
 class Columns(BaseModel):
-    """Columns of a row of some table, each a field: which there are is the table's business."""
+    """The columns of a table's row, each a field; the table decides which fields there are."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
 
 class Row(Columns):
-    """A row, where its pictures are, and its own page."""
+    """A row, with the addresses of its pictures and of its own page."""
 
     pictures: dict[str, str]
     href: str
 
 
 class ImageRow(Row):
-    """A row about an image, and where that is."""
+    """A row about an image, with the address of the image's page."""
 
     image_href: str
 
 
 class FoundRow(ImageRow):
-    """A row among those of other runs."""
+    """A row that is shown among rows of other runs."""
 
     run: str
     job: str
@@ -42,7 +42,7 @@ class FoundRow(ImageRow):
 
 @dataclass(frozen=True)
 class Of:
-    """Annotates a row: the table whose columns its schema has, lists too where it is `whole`."""
+    """Annotates a row with the table that gives its schema; if `whole`, list columns are included."""
 
     table: Table
     whole: bool = False
@@ -52,7 +52,7 @@ class Of:
         own = handler.resolve_ref_schema(handler(core))
         fields = [field for field in self.table.schema if field.type != IMAGE]
         columns = {
-            field.name: _described(field) for field in fields if self.whole or not pa.types.is_nested(field.type)
+            field.name: _describe_column(field) for field in fields if self.whole or not pa.types.is_nested(field.type)
         }
         properties = columns | own.get("properties", {})
         return {
@@ -66,17 +66,17 @@ class Of:
 
 
 def row_of(row: Finding) -> Row:
-    """A row's columns, and where its pictures and its own page are."""
+    """A row for a page."""
     return Row(**_fields(row))
 
 
 def image_row_of(row: Finding) -> ImageRow:
-    """The same of a row about an image."""
+    """A row about an image for a page."""
     return ImageRow(**_fields(row), image_href=links.image(row.run, row.values["image_id"]))
 
 
 def found_row_of(row: Finding) -> FoundRow:
-    """The same of a row among those of other runs."""
+    """A row for a page that shows rows of several runs."""
     run = row.run
     about = {"image_href": links.image(run, row.values["image_id"]), "run_href": links.run(run)}
     return FoundRow(**_fields(row), **about, run=run.run, job=run.job)
@@ -87,8 +87,8 @@ def _fields(row: Finding) -> dict[str, Any]:
     return {**row.values, "pictures": pictures, "href": links.row(row.run, row.number)}
 
 
-def _described(field: pa.Field) -> JsonSchemaValue:
-    """A column as JSON Schema; each may be null."""
+def _describe_column(field: pa.Field) -> JsonSchemaValue:
+    """A column as JSON Schema; every column may be null."""
     doc = (field.metadata or {}).get(b"doc", b"").decode()
     return {"anyOf": [_type(field.type), {"type": "null"}], "description": doc}
 
@@ -97,6 +97,6 @@ def _type(kind: pa.DataType) -> JsonSchemaValue:
     if pa.types.is_list(kind):
         return {"type": "array", "items": {"anyOf": [_type(kind.value_type), {"type": "null"}]}}
     if pa.types.is_struct(kind):
-        return {"type": "object", "properties": {each.name: _described(each) for each in kind}}
+        return {"type": "object", "properties": {field.name: _describe_column(field) for field in kind}}
     tests = {"boolean": pa.types.is_boolean, "integer": pa.types.is_integer, "number": pa.types.is_floating}
     return {"type": next((name for name, holds in tests.items() if holds(kind)), "string")}

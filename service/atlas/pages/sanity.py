@@ -8,9 +8,9 @@ from service.query.findings import Finding
 from service.query.sanity import METHODS, METRICS, Curves, Point, curves
 from service.query.sanity_units import Unit, alike
 
-WIDTH, HEIGHT = 320.0, 100.0  # of the figure of some curves
-LABEL = 15  # letters of a stage's name below a figure
-LOWEST = -1.0  # of any similarity
+WIDTH, HEIGHT = 320.0, 100.0  # of a figure
+LABEL = 15  # letters of a stage's name that fit below a figure
+LOWEST = -1.0  # smallest possible similarity
 GRID = 0.25
 
 
@@ -22,7 +22,7 @@ class Tick(Value):
 
 
 class Figure(Value):
-    """Curves of one mode and metric: by method lines, bands and floors as points and heights, and the values themselves."""
+    """Curves of one mode and metric: each method's line, band and floor as points and heights, and its values."""
 
     mode: str
     metric: str
@@ -36,7 +36,7 @@ class Figure(Value):
 
 
 class LayerCurves(Value):
-    """A layer's curves; `labels` are its stages, cut to fit, and `tall` is the height that they leave for a figure."""
+    """A layer's curves; `labels` are its stages, shortened to fit, and `tall` is the height of a figure with its labels."""
 
     name: str
     stages: tuple[str, ...]
@@ -49,7 +49,7 @@ class LayerCurves(Value):
 
 
 class StageCell(Value):
-    """A projection of a unit at a stage, and how alike it and the trained network's are."""
+    """A unit's projection at a stage, and its similarity to the trained network's projection."""
 
     status: str
     rank_correlation: float | None
@@ -59,7 +59,7 @@ class StageCell(Value):
 
 
 class UnitTable(Value):
-    """A unit: by method its projections, one for each stage."""
+    """A unit: for each method, its projections stage by stage."""
 
     title: str
     href: str
@@ -70,12 +70,12 @@ class UnitTable(Value):
 
 
 def all_curves(rows: Sequence[Finding]) -> tuple[LayerCurves, ...]:
-    """The curves of each layer, the top one first."""
-    return tuple(of_curves(each) for each in reversed(curves(row.values for row in rows)))
+    """The curves of each layer, the top layer first."""
+    return tuple(of_curves(layer) for layer in reversed(curves(row.values for row in rows)))
 
 
 def unit_of_row(every: Sequence[Unit], number: int) -> int:
-    """Which unit a row belongs to."""
+    """The index of the unit to which a row belongs."""
     return next(n for n, unit in enumerate(every) if any(row.number == number for row in unit.every))
 
 
@@ -86,12 +86,12 @@ def curves_of_unit(unit: Unit) -> LayerCurves:
 
 
 def linked(row: Finding, column: str) -> str:
-    """Where a picture of a row is."""
+    """The address of a picture of a row."""
     return links.picture(row.run, row.number, column)
 
 
 def of_unit(unit: Unit, picture: Callable[[Finding, str], str] = linked) -> UnitTable:
-    """A unit as a table: a line per method, a cell per stage. `picture` gives what stands for a row's picture."""
+    """A unit as a table: a line per method, a cell per stage. `picture` gives the address of a row's picture."""
     patch, run = unit.patch, unit.every[0].run
     return UnitTable(
         title=unit.title,
@@ -104,7 +104,7 @@ def of_unit(unit: Unit, picture: Callable[[Finding, str], str] = linked) -> Unit
 
 
 def of_curves(about: Curves) -> LayerCurves:
-    """A layer's curves as points of figures: one for each mode and metric."""
+    """A layer's curves as the points of figures, one figure for each mode and metric."""
     return LayerCurves(
         name=about.layer,
         stages=("trained", *about.stages),
@@ -146,9 +146,9 @@ def _line(points: Sequence[Point], lowest: float) -> str:
 
 
 def _band(points: Sequence[Point], lowest: float) -> str:
-    """The outline between the quartiles, to the right and back."""
-    there, back = _points([p.high for p in points], lowest), _points([p.low for p in points], lowest)
-    return " ".join([*there.split(), *reversed(back.split())])
+    """The outline of the area between the quartiles: its upper edge to the right, its lower edge back."""
+    upper, lower = _points([p.high for p in points], lowest), _points([p.low for p in points], lowest)
+    return " ".join([*upper.split(), *reversed(lower.split())])
 
 
 def _points(values: Sequence[float | None], lowest: float) -> str:

@@ -1,4 +1,4 @@
-"""Pages about scans. Takes an atlas and what was asked, gives the values that pages show and JSON twins send."""
+"""Pages about scans. Takes an atlas and a request, gives the values that pages show and JSON twins send."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ COMPARED_BY = ("channel", "overlap")
 
 
 class RunsPage(Page):
-    """All published runs, those that cannot be read with the reason, and those that are submitted and not published."""
+    """All published runs, the reasons why others cannot be read, and the submitted runs that are not published."""
 
     kind: Literal["runs"] = "runs"
     runs: tuple[RunCard, ...]
@@ -33,7 +33,7 @@ class RunsPage(Page):
 
 
 class RunPage(Page):
-    """A scan: its layers from the image up."""
+    """A scan: its layers, from the image up."""
 
     kind: Literal["run"] = "run"
     run: RunCard
@@ -56,7 +56,7 @@ class LayerPage(Page):
 
 
 class LabelCount(Value):
-    """A label, and how many of a channel's top images have it."""
+    """A label, and the number of a channel's top images that have it."""
 
     label: str
     images: int
@@ -65,14 +65,14 @@ class LabelCount(Value):
 
 @dataclass(frozen=True)
 class NeighbourCard(Neighbour):
-    """A channel that shares top images."""
+    """A channel that shares top images with another."""
 
     href: str
     picture: str
 
 
 class ChannelPage(Page):
-    """A channel; `cells` are its images with pictures, `rows` all of them."""
+    """A channel; `rows` are all of its top images, `cells` those with pictures."""
 
     kind: Literal["channel"] = "channel"
     run: RunCard
@@ -113,7 +113,7 @@ class LabelPage(Page):
 
 
 class LayerLink(Value):
-    """A layer that both runs have, and where it is compared."""
+    """A layer that both runs have, and the page that compares it."""
 
     name: str
     href: str
@@ -121,13 +121,13 @@ class LayerLink(Value):
 
 @dataclass(frozen=True)
 class PairCard(Pair):
-    """The same channel of two scans."""
+    """One channel in both scans."""
 
     sides: tuple[ChannelCard, ...]
 
 
 class ComparePage(Page):
-    """Two scans side by side in one layer."""
+    """One layer of two scans, side by side."""
 
     kind: Literal["compare"] = "compare"
     runs: tuple[RunCard, ...]
@@ -143,110 +143,112 @@ class ComparePage(Page):
 
 
 def runs(atlas: Atlas, under_way: Sequence[StatusCard]) -> RunsPage:
-    """All published runs, the newest first, and those that were submitted and are not published."""
-    found = tuple(of_run(run) for run in atlas.runs())
-    return RunsPage(title="Runs", runs=found, damaged=dict(atlas.damaged()), under_way=tuple(under_way))
+    """All published runs, the newest first, and the submitted runs that are not published."""
+    published = tuple(of_run(run) for run in atlas.runs())
+    return RunsPage(title="Runs", runs=published, damaged=dict(atlas.damaged()), under_way=tuple(under_way))
 
 
 def run(atlas: Atlas, run_id: str, start: int = 0) -> Page:
-    """One run: its layers, or what an instrument found."""
-    found = atlas.run(run_id)
-    if found.job != "scan":
-        return registry.run_page(found, start)
-    layers = tuple(of_state(atlas, found, each) for each in found.layers)
-    rejects = dict(found.rejects_by_reason)
-    return RunPage(title=found.run, run=of_run(found), rejects_by_reason=rejects, layers=layers)
+    """One run: the layers of a scan, or the rows of an instrument."""
+    published = atlas.run(run_id)
+    if published.job != "scan":
+        return registry.run_page(published, start)
+    layers = tuple(of_state(atlas, published, layer) for layer in published.layers)
+    rejects = dict(published.rejects_by_reason)
+    return RunPage(title=published.run, run=of_run(published), rejects_by_reason=rejects, layers=layers)
 
 
 def layer(atlas: Atlas, run_id: str, name: str, choice: Choice, show: str) -> LayerPage:
     """The wall of a layer's channels.
 
     Raises:
-        QueryError: there is no such layer or kind of picture.
+        QueryError: the run has no such layer, or there is no such kind of picture.
     """
     if show not in KINDS:
-        raise QueryError(f"nothing is shown as {show!r}; {nearest(show, KINDS)}")
-    found = atlas.run(run_id)
-    tables = atlas.layer(found, name)
+        raise QueryError(f"there is no picture {show!r}; {nearest(show, KINDS)}")
+    published = atlas.run(run_id)
+    tables = atlas.layer(published, name)
     return LayerPage(
-        title=f"{name} of {found.run}",
-        run=of_run(found),
-        layer=of_state(atlas, found, tables.layer),
+        title=f"{name} of {published.run}",
+        run=of_run(published),
+        layer=of_state(atlas, published, tables.layer),
         choice=choice,
         show=show,
         sorts=SORTS,
-        labels=atlas.labels(found),
+        labels=atlas.labels(published),
         says=(SAYS[show],),
-        channels=tuple(of_channel(found, tables.layer, each, show) for each in tables.chosen(choice)),
+        channels=tuple(of_channel(published, tables.layer, statistics, show) for statistics in tables.chosen(choice)),
     )
 
 
 def channel(atlas: Atlas, run_id: str, name: str, number: int) -> ChannelPage:
     """One channel: Figure 2 of the paper, its scores, labels and neighbours."""
-    found = atlas.run(run_id)
-    tables = atlas.layer(found, name)
+    published = atlas.run(run_id)
+    tables = atlas.layer(published, name)
     about, scores = tables.layer, tables.histogram(number)
-    cells = tuple(of_cell(found, about, row) for row in tables.rows(number))
+    cells = tuple(of_cell(published, about, row) for row in tables.rows(number))
     return ChannelPage(
         title=f"channel {number} of {name}",
-        run=of_run(found),
-        layer=of_layer(found, about),
+        run=of_run(published),
+        layer=of_layer(published, about),
         channel=number,
         statistics=tables.channels[number],
         cells=cells[:SHOWN],
         rows=cells,
         histogram=tuple(Bin(low=low, high=high, images=count) for low, high, count in scores),
         **vars(histogram.figure(scores)),
-        labels=tuple(_label(found, *each) for each in tables.labels(number)),
-        neighbours=tuple(_neighbour(found, tables, each) for each in tables.neighbours(number)),
-        previous=links.channel(found, name, (number - 1) % about.channels),
-        next=links.channel(found, name, (number + 1) % about.channels),
+        labels=tuple(_label(published, label, images) for label, images in tables.labels(number)),
+        neighbours=tuple(_neighbour(published, tables, neighbour) for neighbour in tables.neighbours(number)),
+        previous=links.channel(published, name, (number - 1) % about.channels),
+        next=links.channel(published, name, (number + 1) % about.channels),
         says=(SAYS["patch"], SAYS["projection"]),
-        checks=tuple(Link(run=each.run, href=f"{links.run(each)}#{name}") for each in checks_of(atlas, found, name)),
+        checks=tuple(
+            Link(run=check.run, href=f"{links.run(check)}#{name}") for check in checks_of(atlas, published, name)
+        ),
     )
 
 
-def _label(found: PublishedRun, label: str, images: int) -> LabelCount:
-    return LabelCount(label=label, images=images, href=links.label(found, label))
+def _label(published: PublishedRun, label: str, images: int) -> LabelCount:
+    return LabelCount(label=label, images=images, href=links.label(published, label))
 
 
-def _neighbour(found: PublishedRun, tables: LayerTables, each: Neighbour) -> NeighbourCard:
-    href = links.channel(found, tables.layer.name, each.channel)
-    return NeighbourCard(**vars(each), href=href, picture=links.wall(found, tables.layer, each.channel))
+def _neighbour(published: PublishedRun, tables: LayerTables, neighbour: Neighbour) -> NeighbourCard:
+    href = links.channel(published, tables.layer.name, neighbour.channel)
+    return NeighbourCard(**vars(neighbour), href=href, picture=links.wall(published, tables.layer, neighbour.channel))
 
 
 def label(atlas: Atlas, run_id: str, name: str) -> LabelPage:
     """The channels of all layers whose top images share a label."""
-    found = atlas.run(run_id)
-    channels = tuple(_labelled(found, each) for each in labels.labelled(found, name))
-    return LabelPage(title=name, run=of_run(found), label=name, says=(SAYS["patch"],), channels=channels)
+    published = atlas.run(run_id)
+    channels = tuple(_labelled(published, channel) for channel in labels.labelled(published, name))
+    return LabelPage(title=name, run=of_run(published), label=name, says=(SAYS["patch"],), channels=channels)
 
 
-def _labelled(found: PublishedRun, each: Labelled) -> LabelledCard:
-    picture = links.wall(found, found.layer(each.layer), each.channel)
-    return LabelledCard(**vars(each), href=links.channel(found, each.layer, each.channel), picture=picture)
+def _labelled(published: PublishedRun, channel: Labelled) -> LabelledCard:
+    picture = links.wall(published, published.layer(channel.layer), channel.channel)
+    return LabelledCard(**vars(channel), href=links.channel(published, channel.layer, channel.channel), picture=picture)
 
 
-def compare(atlas: Atlas, first: str, second: str, asked: Mapping[str, str]) -> ComparePage:
-    """Two scans side by side: channels of a layer that both have, and how many top images they share.
+def compare(atlas: Atlas, first: str, second: str, query: Mapping[str, str]) -> ComparePage:
+    """Two scans side by side: the channels of a layer that both have, and the share of top images in common.
 
     Args:
         atlas: the atlas.
         first: run id.
         second: run id.
-        asked: `layer`, `show` and `sort` ("channel" or "overlap", least first).
+        query: `layer`, `show` and `sort` ("channel", or "overlap" for the smallest overlap first).
     """
     compared = comparing.comparison(atlas.run(first), atlas.run(second))
     common = compared.layers
-    wanted, show, sort = asked.get("layer") or common[-1], asked.get("show", "patch"), asked.get("sort", "channel")
+    wanted, show, sort = query.get("layer") or common[-1], query.get("show", "patch"), query.get("sort", "channel")
     if show not in KINDS or sort not in COMPARED_BY:
-        raise QueryError(f"two runs cannot be shown by {show!r}, sorted by {sort!r}")
+        raise QueryError(f"cannot show {show!r}, sorted by {sort!r}; show is one of {KINDS}, sort one of {COMPARED_BY}")
     tables = [atlas.layer(run, wanted) for run in compared.runs]
     return ComparePage(
-        title=f"{first} beside {second}",
+        title=f"{first} and {second}",
         runs=tuple(of_run(run) for run in compared.runs),
         name=wanted,
-        layers=tuple(LayerLink(name=each, href=links.compare(first, second, each)) for each in common),
+        layers=tuple(LayerLink(name=layer, href=links.compare(first, second, layer)) for layer in common),
         show=show,
         sort=sort,
         sorts=COMPARED_BY,
@@ -265,7 +267,7 @@ def _pairs(compared: Comparison, tables: Sequence[LayerTables], show: str, sort:
     return tuple(
         PairCard(
             **vars(pair),
-            sides=tuple(of_channel(run, each.layer, each.channels[pair.channel], show) for run, each in sides),
+            sides=tuple(of_channel(run, layer.layer, layer.channels[pair.channel], show) for run, layer in sides),
         )
         for pair in pairs
     )

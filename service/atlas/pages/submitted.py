@@ -1,4 +1,4 @@
-"""Pages about submitted runs. Takes what is known of their attempts, gives the values that pages show and JSON twins send."""
+"""Pages about submitted runs. Takes their statuses, gives the values that pages show and JSON twins send."""
 
 from typing import Literal
 
@@ -11,7 +11,7 @@ from workers.store.attempts import Progress
 
 
 class StatusCard(Value):
-    """A submitted run; `says` is why it failed or what it waits for, `share` how much of its phase is done."""
+    """A submitted run; `says` is why it failed or what it waits for, `share` is the share of its phase that is done."""
 
     run: str
     state: RunState
@@ -28,7 +28,7 @@ class StatusCard(Value):
 
 
 class StatusPage(Page):
-    """How a submitted run goes, and where its events are."""
+    """The status of a submitted run, and the address of its events."""
 
     kind: Literal["status"] = "status"
     status: StatusCard
@@ -36,21 +36,21 @@ class StatusPage(Page):
 
 
 def under_way(submissions: Watched) -> tuple[StatusCard, ...]:
-    """The submitted runs that are not published, the last one first."""
-    return tuple(_card(each) for each in submissions.statuses() if each.state is not RunState.PUBLISHED)
+    """The submitted runs that are not published, the most recent first."""
+    return tuple(_card(run) for run in submissions.statuses() if run.state is not RunState.PUBLISHED)
 
 
 def status(submissions: Watched, run: str) -> StatusPage:
-    """How a submitted run goes.
+    """The status of a submitted run.
 
     Raises:
         QueryError: there is no such run.
     """
     try:
-        found = submissions.status(run)
+        current = submissions.status(run)
     except RunError as error:
         raise QueryError(str(error)) from error
-    return StatusPage(title=run, status=_card(found), events=f"{links.API}/runs/{run}/events")
+    return StatusPage(title=run, status=_card(current), events=f"{links.API}/runs/{run}/events")
 
 
 def _card(status: Status) -> StatusCard:

@@ -1,4 +1,4 @@
-"""What pages are made of: frozen values. Takes plain fields, gives values that templates show and JSON twins send."""
+"""The frozen values that pages are made of. Takes plain fields, gives values that templates show and JSON twins send."""
 
 from dataclasses import dataclass
 
@@ -21,7 +21,7 @@ class Page(Value):
 
 
 class PageOfList(Page):
-    """A page of a longer list: its items `first` to `last` of `total`, counted from 1, and where the others are."""
+    """A page of a longer list: items `first` to `last` of `total`, counted from 1, and the addresses of its neighbours."""
 
     total: int
     first: int
@@ -31,7 +31,7 @@ class PageOfList(Page):
 
 
 class Link(Value):
-    """A run, and where something of it is."""
+    """A run, and the address of something in it."""
 
     run: str
     href: str
@@ -55,7 +55,7 @@ class RunCard(Value):
 
 
 class LayerCard(Value):
-    """A layer; `field_share` is the side of its receptive field against the input's, at most 1."""
+    """A layer; `field_share` is the side of its receptive field as a share of the input's side, at most 1."""
 
     index: int
     name: str
@@ -71,7 +71,7 @@ class LayerCard(Value):
 
 
 class LayerState(LayerCard):
-    """A layer, and how many of its channels are dead."""
+    """A layer, and the number of its dead channels."""
 
     dead: int
     dead_share: float
@@ -86,7 +86,7 @@ class ChannelCard(Channel):
 
 
 class CellCard(Value):
-    """One of a channel's strongest images: its patch and its projection; the box is half-open, in pixels of the source."""
+    """One of a channel's top images, with its patch and projection; the box is half-open, in pixels of the source image."""
 
     rank: int
     score: float

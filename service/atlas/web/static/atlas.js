@@ -1,14 +1,14 @@
-// Small comforts; every page works without them.
+// Small conveniences; every page works without them.
 "use strict";
 
 document.querySelectorAll("form[data-submit-on-change] select").forEach((select) =>
   select.addEventListener("change", () => {
-    // Bounds are of what is sorted by: those of another quantity say nothing.
+    // The bounds belong to the sorted quantity: they have no meaning for another one.
     if (select.name === "sort") select.form.querySelectorAll("[data-bound]").forEach((bound) => { bound.value = ""; });
     select.form.requestSubmit();
   }));
 
-// Left and right turn to the neighbouring channel; on a wall the arrows move between channels.
+// Left and right open the neighbouring channel; on a wall, the arrows move between channels.
 document.addEventListener("keydown", (event) => {
   if (event.altKey || event.ctrlKey || event.metaKey || /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName)) return;
   const turn = { ArrowLeft: "prev", ArrowRight: "next" }[event.key];
@@ -28,34 +28,34 @@ function across(links) {
   return count < 0 ? links.length : count;
 }
 
-// On an image's page a unit and its box light up together, and the lens shows the unit's patch and projection.
+// On an image's page, a unit and its box light up together, and the lens shows the unit's patch and projection.
 const lens = document.querySelector("[data-lens]");
 const units = new Map();
-document.querySelectorAll("[data-unit]").forEach((one) => {
-  const of = one.dataset.unit;
-  units.set(of, [...(units.get(of) ?? []), one]);
-  for (const event of ["mouseenter", "focusin"]) one.addEventListener(event, () => light(units.get(of)));
-  for (const event of ["mouseleave", "focusout"]) one.addEventListener(event, () => units.get(of).forEach(dim));
+document.querySelectorAll("[data-unit]").forEach((element) => {
+  const number = element.dataset.unit;
+  units.set(number, [...(units.get(number) ?? []), element]);
+  for (const event of ["mouseenter", "focusin"]) element.addEventListener(event, () => light(units.get(number)));
+  for (const event of ["mouseleave", "focusout"]) element.addEventListener(event, () => units.get(number).forEach(dim));
 });
 
-function light(unit) {
-  unit.forEach((each) => each.classList.add("lit"));
-  const told = unit.map((each) => each.querySelector("a")).find(Boolean);
-  if (lens && told) lens.replaceChildren(...[...told.children].map((child) => child.cloneNode(true)));
+function light(elements) {
+  elements.forEach((element) => element.classList.add("lit"));
+  const card = elements.map((element) => element.querySelector("a")).find(Boolean);
+  if (lens && card) lens.replaceChildren(...[...card.children].map((child) => child.cloneNode(true)));
 }
 
-function dim(each) {
-  each.classList.remove("lit");
+function dim(element) {
+  element.classList.remove("lit");
 }
 
-// Occlusion: the slider, or a pointer on a map, moves the square, and the numbers of that position are told.
+// Occlusion: the slider, or a pointer on a map, moves the square; the numbers of its position are shown.
 document.querySelectorAll("[data-slide]").forEach(async (slide) => {
   const twin = await fetch(document.querySelector("link[rel=alternate]").href);
   const { found } = await twin.json();
   const range = slide.querySelector("input"), output = slide.querySelector("output");
   const first = (found.size - found.stride) / 2;
-  slide.querySelectorAll("[data-needs-script]").forEach((each) => each.classList.add("ready"));
-  const names = new Map(found.classes.map((each) => [each.class_index, each.class_name ?? `class ${each.class_index}`]));
+  slide.querySelectorAll("[data-needs-script]").forEach((element) => element.classList.add("ready"));
+  const names = new Map(found.classes.map((entry) => [entry.class_index, entry.class_name ?? `class ${entry.class_index}`]));
   const name = (index) => names.get(index) ?? `class ${index}`;
   const followed = found.class_name ?? `class ${found.class_index}`;
   const percent = (share) => `${(100 * share).toFixed(0)} %`;
@@ -65,8 +65,8 @@ document.querySelectorAll("[data-slide]").forEach(async (slide) => {
     const top = row * found.stride, left = column * found.stride;
     place(slide.querySelector("[data-square]"), left, top);
     slide.querySelectorAll("[data-cell]").forEach((cell) => place(cell, first + left, first + top));
-    const left_over = found.activation ? `${percent(found.activation_map[at] / found.activation)} of` : "nothing of";
-    output.value = `Rows ${top} to ${top + found.size}, columns ${left} to ${left + found.size} hidden: ${left_over} the ` +
+    const rest = found.activation ? percent(found.activation_map[at] / found.activation) : "none";
+    output.value = `Rows ${top} to ${top + found.size}, columns ${left} to ${left + found.size} hidden: ${rest} of the ` +
       `activation is left; ${followed} ${percent(found.probability_map[at])} (${percent(found.probability)} unoccluded); ` +
       `most probable ${name(found.class_map[at])}.`;
   }
@@ -93,24 +93,24 @@ function place(shape, x, y) {
   shape.setAttribute("y", y);
 }
 
-// A submitted run tells how it goes as long as it does; when it is published its page is shown.
-document.querySelectorAll("[data-events]").forEach((told) => {
-  const source = new EventSource(told.dataset.events);
+// The page of a submitted run follows its events; once the run is published, its own page opens.
+document.querySelectorAll("[data-events]").forEach((panel) => {
+  const source = new EventSource(panel.dataset.events);
   source.addEventListener("status", (event) => {
     const status = JSON.parse(event.data), values = { ...status.progress, ...status };
-    const listed = (named, each) => Object.entries(named ?? {}).map(each).join(", ") || "–";
+    const list = (values, format) => Object.entries(values ?? {}).map(format).join(", ") || "–";
     values.says = values.error || values.waits;
-    values.rejected = listed(values.rejects, ([reason, count]) => `${count} ${reason.replaceAll("_", " ")}`);
-    values.time = listed(values.shares, ([name, share]) => `${name} ${Math.round(100 * share)} %`);
-    told.querySelectorAll("[data-of]").forEach((each) => {
-      const value = values[each.dataset.of];
+    values.rejected = list(values.rejects, ([reason, count]) => `${count} ${reason.replaceAll("_", " ")}`);
+    values.time = list(values.shares, ([name, share]) => `${name} ${Math.round(100 * share)} %`);
+    panel.querySelectorAll("[data-of]").forEach((field) => {
+      const value = values[field.dataset.of];
       const shown = Number.isInteger(value) ? value : Number(Number(value).toPrecision(3));
-      each.textContent = typeof value === "number" ? shown.toLocaleString("en") : value ?? "–";
+      field.textContent = typeof value === "number" ? shown.toLocaleString("en") : value ?? "–";
     });
     const { done = 0, total = 0 } = status.progress ?? {};
-    told.querySelector("progress").value = total ? done / total : 0;
+    panel.querySelector("progress").value = total ? done / total : 0;
     if (["pending", "running"].includes(status.state)) return;
     source.close();
-    if (status.state === "published") location.href = told.dataset.page;
+    if (status.state === "published") location.href = panel.dataset.page;
   });
 });

@@ -180,7 +180,7 @@ def test_a_key_is_removed_by_its_id_and_whoever_gives_a_name_is_told_it(root):
     deconvoy("keys", "add", "dashboard", "--root", root.base)
     [key] = json.loads(deconvoy("keys", "list", "--root", root.base, "--json").stdout)
     done = deconvoy("keys", "remove", "dashboard", "--root", root.base)
-    assert done.exit_code == 2 and f"of this name there is {key['id']}" in done.stderr
+    assert done.exit_code == 2 and f"give the id of the key with this name: {key['id']}" in done.stderr
     assert deconvoy("keys", "remove", key["id"], "--root", root.base).exit_code == 0
 
 
@@ -204,7 +204,7 @@ def test_a_service_whose_ray_ends_with_it_stops_its_runs_in_order_and_no_others(
     [
         ("127.0.0.1:8265", "", 2, "is not the URL of a Ray dashboard, such as http://head:8265"),
         ("http://nowhere.invalid:8265", "[scan]\nk = 0\n", 2, "scan.k: 0 is wrong"),
-        ("http://127.0.0.2:1", "", 1, "run 'flowers' was not submitted: try again then"),
+        ("http://127.0.0.2:1", "", 1, "run 'flowers' was not submitted: submit it again once the cluster answers"),
     ],
 )
 def test_nothing_is_uploaded_for_a_run_that_cannot_be_submitted(root, monkeypatch, address, spec, code, told):

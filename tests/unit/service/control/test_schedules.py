@@ -127,10 +127,10 @@ def test_a_cluster_that_is_down_is_asked_again_at_the_next_look(tmp_path, cluste
     told = (
         "2026-01-01T01:30:00+00:00 nightly-20260101t013000z is not submitted yet: nothing answers at http://fake:8265"
     )
-    assert fire.told.startswith(told)
+    assert fire.summary.startswith(told)
     cluster.down = False
     [fire] = schedules.tick()
-    assert fire.told == "2026-01-01T01:30:00+00:00 nightly-20260101t013000z" and len(cluster.asked) == 1
+    assert fire.summary == "2026-01-01T01:30:00+00:00 nightly-20260101t013000z" and len(cluster.asked) == 1
     assert schedules.tick() == []
 
 
@@ -386,9 +386,9 @@ def test_a_fire_of_a_run_that_is_published_is_settled(tmp_path, cluster, clock):
 @pytest.mark.parametrize(
     ("more", "told"),
     [
-        ({"name": "No"}, "is no name of a schedule"),
-        ({"cron": "61 2 * * *"}, "is no cron expression"),
-        ({"cron": "@daily please"}, "is no cron expression"),
+        ({"name": "No"}, "is not a valid name of a schedule"),
+        ({"cron": "61 2 * * *"}, "is not a valid cron expression"),
+        ({"cron": "@daily please"}, "is not a valid cron expression"),
         ({"tz": "Mars/Base"}, "there is no time zone 'Mars/Base'"),
         ({"tz": "../../etc/passwd"}, "there is no time zone"),
         ({"job": "scna"}, "there is no job 'scna'"),
@@ -440,7 +440,7 @@ def test_a_schedule_that_cannot_be_understood_is_told_and_hinders_no_other(tmp_p
     for name, text in (("broken", b"{"), ("odd", b'{"name": "odd"}')):
         Root(str(tmp_path)).put(f"schedules/{name}/schedule.json", text)
     clock.time += timedelta(days=1)
-    told = [fire.told for fire in schedules.tick()]
+    told = [fire.summary for fire in schedules.tick()]
     assert "schedule 'broken' cannot be understood" in told[0] and "schedule 'odd'" in told[2]
     assert [run for _, run, _ in cluster.asked] == ["nightly-20260101t013000z"]
     assert [each.name for each in schedules.all()] == ["nightly"] == [*schedules.last_fires()]
@@ -474,7 +474,7 @@ def test_whatever_is_damaged_of_a_schedule_is_told_and_hinders_no_other(tmp_path
     text = text or root.read(path).decode().replace("Europe/Berlin", "Mars/Base")
     root.put(path, text.encode())
     damaged, fired = schedules.tick()
-    assert told in damaged.error and fired.told == "2026-01-01T01:30:00+00:00 late-20260101t013000z"
+    assert told in damaged.error and fired.summary == "2026-01-01T01:30:00+00:00 late-20260101t013000z"
     assert [run for _, run, _ in cluster.asked] == ["late-20260101t013000z"]
     assert scheduler(tmp_path, cluster, clock).tick() == [damaged]  # so that it is told once
     assert set(schedules.last_fires()) >= {"late"}

@@ -135,7 +135,7 @@ def test_an_attempt_that_has_not_started_is_lost_only_for_the_cluster_that_took_
     cluster.down = True
     clock.time += timedelta(minutes=50)
     found = submissions.status("flowers")
-    assert found.state is RunState.PENDING and "how it is queued is not known: nothing answers" in found.waits
+    assert found.state is RunState.PENDING and "its place in the queue is not known: nothing answers" in found.waits
     looked = Statuses(submissions.root, Nowhere(), clock).status("flowers")
     assert looked.state is RunState.PENDING and "there is no cluster" in looked.waits
     cluster.down = False

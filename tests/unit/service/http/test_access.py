@@ -304,14 +304,14 @@ def test_a_key_that_is_removed_while_the_keys_are_read_works_no_longer_for_it(tm
         return before
 
     ring = Keyring(keys)
-    assert loops.run(ring.named(text))
+    assert loops.run(ring.find(text))
     monkeypatch.setattr(keys, "stamps", slow)
     threading.Timer(0.25, lambda: (keys.remove(keys.all()[0].id), removed.set())).start()
     until, last, gone = time.monotonic() + reading_s + 1.2, 0.0, 0.0
     while time.monotonic() < until:
         gone = gone or (time.monotonic() if removed.is_set() else 0.0)
         try:
-            if loops.run(ring.named(text)):
+            if loops.run(ring.find(text)):
                 last = time.monotonic()
         except Unavailable:
             pass

@@ -73,7 +73,7 @@ def test_a_pattern_is_looked_for_in_the_folder_before_it_wherever_the_service_st
 )
 def test_a_prefix_that_is_empty_or_relative_is_refused_at_the_start(tmp_path, prefix):
     done = CliRunner().invoke(app, ["serve", "--root", str(tmp_path), "--port", "0", "--allow", prefix])
-    told = f"deconvoy: --allow {prefix!r} is no prefix: give a folder by its whole path, or a URL\n"
+    told = f"deconvoy: --allow {prefix!r} is not a valid prefix: give an absolute path or a URL\n"
     assert (done.exit_code, done.output) == (2, told)
 
 
@@ -129,5 +129,5 @@ def test_a_link_that_leads_out_is_refused_by_name_and_followed_when_its_folder_i
 def test_a_relative_path_is_refused_wherever_the_service_stands(photos, monkeypatch):
     monkeypatch.chdir(photos)  # the job that reads it stands elsewhere
     for place in ("cats", "./cats", "file://cats", f"file:{photos}", "~"):
-        with pytest.raises(RefusedError, match="a folder is given by its whole path"):
+        with pytest.raises(RefusedError, match="give an absolute path"):
             Allowed((str(photos),)).check(place, "corpus")

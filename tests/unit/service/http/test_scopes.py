@@ -60,7 +60,7 @@ def test_a_route_that_is_served_without_the_gate_answers_only_if_it_is_open():
 def test_every_route_declares_the_scope_that_its_method_suggests(root, cluster, clock):
     """To look needs READ; to change something SUBMIT, or ADMIN where it changes schedules."""
     for route in app_of(root, cluster, clock).routes:
-        scope, path = scopes.declared(route), getattr(route, "path", "")
+        scope, path = scopes.declared_scope(route), getattr(route, "path", "")
         if path in ("/healthz", "/readyz"):
             assert scope is None
         elif getattr(route, "methods", None) is None or getattr(route, "methods", set()) <= {"GET", "HEAD"}:
@@ -89,12 +89,12 @@ def test_a_request_that_no_route_answers_needs_no_less_than_one_that_is_answered
     root, cluster, clock, method, path, scope
 ):
     asked = {"type": "http", "method": method, "path": path, "headers": []}
-    assert scopes.needed(app_of(root, cluster, clock).routes, asked) is scope
+    assert scopes.needed_scope(app_of(root, cluster, clock).routes, asked) is scope
 
 
 @pytest.mark.parametrize(("path", "method"), OPERATIONS)
 def test_the_description_says_which_key_an_operation_needs(root, cluster, clock, path, method):
     [[scope]] = {tuple(needed) for each in DESCRIBED["paths"][path][method]["security"] for needed in each.values()}
     asked = {"type": "http", "method": method.upper(), "path": path.replace("{what}", "pause"), "headers": []}
-    assert scope == scopes.needed(app_of(root, cluster, clock).routes, asked)
+    assert scope == scopes.needed_scope(app_of(root, cluster, clock).routes, asked)
     assert {"bearer", "basic"} == DESCRIBED["components"]["securitySchemes"].keys()

@@ -284,9 +284,9 @@ def test_a_manifest_that_was_changed_is_found_whatever_its_run_is_called(run, tm
     publish(root, "other")
     manifest = root.read(paths.manifest_path(run))
     root.put(paths.checksum_path(run), documents.checksum(manifest))
-    assert checking.whole(root, catalog.runs(root), ["units"])[1] == {}
+    assert checking.find_intact(root, catalog.runs(root), ["units"])[1] == {}
     root.put(paths.manifest_path(run), manifest.replace(b'"images": 12', b'"images": 13'))
-    assert list(checking.whole(root, catalog.runs(root), ["units"])[1]) == [run]
+    assert list(checking.find_intact(root, catalog.runs(root), ["units"])[1]) == [run]
     assert list(catalog.marks(root)) == sorted([run, "other"])
     assert sql.ask(root, "SELECT DISTINCT run FROM units").rows == (("other",),)
 
@@ -303,7 +303,7 @@ def test_a_run_that_is_being_removed_is_left_out_of_the_answer(gone, tmp_path, m
         monkeypatch.setattr(files, "content", lambda place, path: (place.delete(first), content(place, path))[1])
     else:
         root.delete(first if gone == "part" else paths.manifest_path("first"))
-    whole, wrong = checking.whole(root, runs, ["units"])
+    whole, wrong = checking.find_intact(root, runs, ["units"])
     assert [run.run for run in whole] == ["other"] and list(wrong) == ["first"]
     assert ("is missing" in wrong["first"]) or wrong["first"] == "a file of run 'first' was removed while it was read"
 

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from jobs.run import publish
 from service.cli.main import app
-from service.query.verifying import verified
+from service.query.verifying import verify_runs
 from tests.support import published as made
 from workers.corpus import manifest
 from workers.errors import RunError
@@ -81,7 +81,7 @@ def verify(root: Root, *words: str) -> Any:
 def test_a_run_as_it_was_published_is_whole_and_results_that_are_gone_are_no_damage(root):
     done = verify(root)
     assert done.exit_code == 0 and "first  all files are intact" in done.stdout
-    [finding] = verified(root, "first")["first"]
+    [finding] = verify_runs(root, "first")["first"]
     assert finding.path == "shards/c/b.parquet" and not finding.damage
     assert "will be made again" in done.stdout
 
@@ -98,11 +98,11 @@ def test_any_flipped_bit_of_a_published_run_is_found(root, trials):
         flipped = bytearray(data)
         flipped[bit // 8] ^= 1 << bit % 8
         path.write_bytes(flipped)
-        found = [each for each in verified(root, None)["first"] if each.damage]
+        found = [each for each in verify_runs(root, None)["first"] if each.damage]
         path.write_bytes(data)
         assert found, f"{path}, bit {bit}"
         assert all("\n" not in f"{each.path} {each.problem}; {each.remedy}" for each in found)
-    assert not [each for each in verified(root, None)["first"] if each.damage]
+    assert not [each for each in verify_runs(root, None)["first"] if each.damage]
 
 
 def test_every_bit_of_a_manifest_is_covered(root):
@@ -113,7 +113,7 @@ def test_every_bit_of_a_manifest_is_covered(root):
         flipped = bytearray(data)
         flipped[bit // 8] ^= 1 << bit % 8
         path.write_bytes(flipped)
-        assert any(each.damage for each in verified(root, "first")["first"]), bit
+        assert any(each.damage for each in verify_runs(root, "first")["first"]), bit
 
 
 def test_each_damaged_file_is_one_line_with_the_way_out_and_the_exit_code_is_1(root):
@@ -158,7 +158,7 @@ def test_a_row_of_runs_that_is_missing_or_another_ones_is_found(root):
 
 def test_a_run_that_is_not_published_is_refused(root):
     with pytest.raises(RunError, match=r"run 'frist' is not published in .*; nearest: first"):
-        verified(root, "frist")
+        verify_runs(root, "frist")
     assert verify(root, "../first").exit_code == 2
 
 
