@@ -34,9 +34,9 @@ def watched(work: "Callable[[Watcher], Outcome]") -> "Outcome":
 
 
 def _logged() -> "Watcher":
-    from jobs.watch import Logged
+    from jobs.watch import LogWatcher
 
-    return Logged()
+    return LogWatcher()
 
 
 def finish(outcome: "Outcome", *, as_json: bool) -> None:

@@ -63,7 +63,7 @@ def _ending(submissions: "Submissions", status: "Status") -> tuple[int, str]:
     from workers.host.exit_codes import NOT_TAKEN
     from workers.store.attempts import Attempts
 
-    manifest = publish.published(submissions.root, status.run)
+    manifest = publish.read_manifest(submissions.root, status.run)
     if manifest is not None:
         wrong = outcome.complaint(manifest)
         return outcome.TOO_MANY_REJECTS if wrong else 0, wrong

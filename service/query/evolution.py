@@ -110,7 +110,7 @@ def strips(run: PublishedRun, layer: str, channels: Collection[int] | None = Non
     columns = ["channel", "settled_since", *_FRAME]
     found = read(run, EVOLUTION, pc.field("layer_index") == about.index, columns).to_pylist()
     first, each = _first_row(run, about), len(found) // about.channels
-    wanted = range(about.channels) if channels is None else [about.known(channel) for channel in channels]
+    wanted = range(about.channels) if channels is None else [about.require_channel(channel) for channel in channels]
     return tuple(
         Strip(
             channel,
@@ -133,7 +133,9 @@ def cells(run: PublishedRun, layer: str, channels: Sequence[int]) -> dict[int, t
     """
     _check(run)
     about = run.layer(layer)
-    here = (pc.field("layer_index") == about.index) & pc.field("channel").isin([about.known(each) for each in channels])
+    here = (pc.field("layer_index") == about.index) & pc.field("channel").isin(
+        [about.require_channel(each) for each in channels]
+    )
     plain = {name: pc.field(name) for name in ("channel", "score", "box_top", "box_left")}
     pictures = {name: pc.field(name, "bytes") for name in ("patch", "projection")}
     found = read(run, EVOLUTION, here, {**plain, "rank": pc.field("checkpoint"), **pictures}).to_pylist()

@@ -151,7 +151,9 @@ def living(run: PublishedRun, layer: str, limit: int) -> tuple[int, ...]:
 
 
 def _channels(layer: Layer, channels: Collection[int]) -> pc.Expression:
-    return (pc.field("layer_index") == layer.index) & pc.field("channel").isin([layer.known(each) for each in channels])
+    return (pc.field("layer_index") == layer.index) & pc.field("channel").isin(
+        [layer.require_channel(each) for each in channels]
+    )
 
 
 def _top(found: pa.Table) -> tuple[Top, ...]:

@@ -187,7 +187,13 @@ def test_the_core_knows_no_file_clock_chance_or_cluster(path):
     assert not [name for name in sorted(imports(path)) if below(name, CORE_NEVER)]
 
 
-READ_WITH = ["workers.spec.kinds", "workers.errors", "workers.store.rows", "workers.store.tables.registry", "workers.core.topk"]
+READ_WITH = [
+    "workers.spec.kinds",
+    "workers.errors",
+    "workers.store.rows",
+    "workers.store.tables.registry",
+    "workers.core.topk",
+]
 SERVICE = [dotted(path) for path in WRITTEN if named(path).startswith("service/")]
 
 

@@ -2,14 +2,14 @@
 
 import pyarrow as pa
 
-from workers.store.columns import IMAGE, IMAGE_KEY, KEY, Column, Table, schema_of, shifted
+from workers.store.columns import IMAGE, IMAGE_KEY, KEY, Column, Table, schema_of, shift_ids
 from workers.store.tables.shared import IMAGES, REJECTS, SHARD_IMAGE, SHARD_REJECT
 
 TOP_COLUMNS: tuple[Column, ...] = (
     *KEY,
     Column(4, "rank", pa.int32(), "0 for the image with the largest score"),
     Column(5, "score", pa.float32(), "the channel's largest activation in this image"),
-    *shifted(IMAGE_KEY, 5),
+    *shift_ids(IMAGE_KEY, 5),
     Column(9, "label", pa.string(), "label of the image, null where the corpus gives none"),
     Column(10, "y", pa.int32(), "row of the unit in the feature map"),
     Column(11, "x", pa.int32(), "column of the unit in the feature map"),

@@ -94,13 +94,13 @@ def test_keys_of_a_newer_deconvoy_are_ignored():
 def test_a_manifest_of_a_later_version_is_one_line_that_says_so():
     with pytest.raises(DamagedRun) as raised:
         manifest.decode(encoded({"version": 2, "run": "flowers", "everything": "else"}), "flowers")
-    assert str(raised.value) == "run 'flowers': its manifest.json is of version 2; this deconvoy reads 1"
+    assert str(raised.value) == "run 'flowers': its manifest.json has version 2; this deconvoy reads version 1"
 
 
 @pytest.mark.parametrize(
     ("change", "line"),
     [
-        ({"run": "trees"}, "it is of run 'trees'"),
+        ({"run": "trees"}, "it belongs to run 'trees'"),
         ({"tables": {}}, "tables: Dictionary should have at least 1 item after validation, not 0"),
         ({"job": "dream"}, "job: Input should be 'scan', 'occlude'"),
         ({"created": "today"}, "created: Invalid isoformat string: 'today'"),
