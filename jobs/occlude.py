@@ -31,7 +31,7 @@ def occlude(spec: OcclusionRun, watch: Watcher) -> Outcome:
 
 
 def _work(run: Attempt[OcclusionRun]) -> Outcome:
-    beside = _beside(run.root, run.job.spec, run.model)
+    beside = _find_projections(run.root, run.job.spec, run.model)
     make = partial(_worker, beside=beside)
     environment = run.pool.start(partial(make, run.job))
 
@@ -61,10 +61,10 @@ def _check(spec: OcclusionRun, model: Model, listing: Listing) -> None:
         raise SpecError([f"occlude.size: {section.size} px is larger than the model's input of {side} x {side} px"])
     target_of(section.target, None, model.stored.class_names, classes)
     require_listed(section.images, spec.corpus.source, listing)
-    _beside(patient(spec.root), spec, model)
+    _find_projections(patient(spec.root), spec, model)
 
 
-def _beside(root: Root, spec: OcclusionRun, model: Model) -> Beside | None:
+def _find_projections(root: Root, spec: OcclusionRun, model: Model) -> Beside | None:
     """The tables of the scan whose projections are shown beside the maps; None if the spec names no scan.
 
     Raises:

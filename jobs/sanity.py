@@ -47,7 +47,7 @@ def sanity(spec: SanityRun, watch: Watcher) -> Outcome:
 
 
 def _work(run: Attempt[SanityRun], scan: Manifest) -> Outcome:
-    precision = scan.asked.resources.precision
+    precision = scan.sections.resources.precision
     make = partial(_worker, precision=precision)
     environment = run.pool.start(partial(make, run.job))
     names = [layer.name for layer in run.layers]
@@ -77,7 +77,7 @@ def _plan(run: Attempt[SanityRun], environment: Environment, precision: Precisio
 
 
 def _check_ranks(spec: SanityRun, scan: Manifest) -> None:
-    k = scan.asked.scan.k if scan.asked.scan else 0
+    k = scan.sections.scan.k if scan.sections.scan else 0
     if spec.sanity.ranks > k:
         raise SpecError(
             [f"sanity.ranks: {spec.sanity.ranks} is more than the {k} images per channel that the scan has"]

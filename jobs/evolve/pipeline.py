@@ -55,11 +55,11 @@ def evolve(spec: EvolutionRun, watch: Watcher) -> Outcome:
 def _check_published(spec: EvolutionRun, every: Sequence[Checkpoint]) -> None:
     """Refuse a published run whose files have changed. A run with other file names has another identity anyway."""
     published = publish.read_manifest(patient(spec.root), spec.run) if spec.run else None
-    evolve = published.asked.evolve if published else None
+    evolve = published.sections.evolve if published else None
     if published and evolve and evolve.checkpoints == spec.evolve.checkpoints:
         before = {checkpoint.source: checkpoint.fingerprint for checkpoint in published.checkpoints}
         now = {checkpoint.stored.source: checkpoint.stored.fingerprint for checkpoint in every}
-        for source in sorted(before.keys() | now.keys()):  # a file that is missing on one side has diverged there
+        for source in sorted(before.keys() | now.keys()):  # a file that is missing on one side diverged there
             identity.check_weights(str(spec.run), source, before.get(source, "diverged"), now.get(source, "diverged"))
 
 

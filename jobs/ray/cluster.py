@@ -198,7 +198,7 @@ def start(device: str) -> None:
     """
     if join():
         return
-    joining.begin(cpus(), _gpus() if device == "cuda" else 0)
+    joining.start(cpus(), _gpus() if device == "cuda" else 0)
 
 
 def cpus() -> int:

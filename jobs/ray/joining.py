@@ -1,4 +1,4 @@
-"""Connecting to Ray. Takes an address to join, or CPUs and GPUs to start Ray with; reports failures in one line."""
+"""Connecting to Ray. Takes an address to join, or CPUs and GPUs to start Ray with; failures are errors of one line."""
 
 import logging
 import os
@@ -43,7 +43,7 @@ def join(address: str) -> None:
         ) from error
 
 
-def begin(cpus: int, gpus: int) -> None:
+def start(cpus: int, gpus: int) -> None:
     """Start Ray on this machine; it ends with this process.
 
     Raises:

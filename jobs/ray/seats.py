@@ -1,4 +1,4 @@
-"""The state of a pool: its queue of items and its actors. Takes items and actors' handles, gives the next task; without Ray."""
+"""The state of a pool: items that wait, and actors. Takes items and results of tries, gives the next task; imports no Ray."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -83,7 +83,7 @@ def complete_published(root: Root, published: Manifest, started: float) -> Outco
 
 def complaint(published: Manifest) -> str:
     """The message about a published run with more rejects than its spec allows; else empty."""
-    totals, scan = published.totals, published.asked.scan
+    totals, scan = published.totals, published.sections.scan
     allowed = scan.max_reject_share if scan else REJECT_SHARE
     if totals.rejects <= allowed * totals.listed:
         return ""

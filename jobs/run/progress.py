@@ -38,7 +38,7 @@ class ProgressWriter(LogWatcher):
         super().__init__(run=attempts.run, attempt=number)
         self._attempts, self._number, self._clock = attempts, number, clock
         self._progress = Progress(at="")
-        self._began = clock()
+        self._phase_start = clock()
         self._seconds = dict.fromkeys(("all", "decode", "store"), 0.0)
         self._over = Event()
         self._heartbeat = Thread(target=self._beat, name="heartbeat", daemon=True)
@@ -55,14 +55,14 @@ class ProgressWriter(LogWatcher):
 
     def phase(self, name: str, total: int | None, unit: str) -> None:
         """Begin a phase."""
-        self._began = self._clock()
+        self._phase_start = self._clock()
         self._progress = replace(self._progress, phase=name, total=total, unit=unit, done=0, per_s=None, left_s=None)
         self._seconds = dict.fromkeys(self._seconds, 0.0)
         super().phase(name, total, unit)
 
     def advance(self, done: int, rejects: int = 0) -> None:  # noqa: ARG002 - `report` counts them by reason
         """Set how many units of this phase are done."""
-        spent = self._clock() - self._began
+        spent = self._clock() - self._phase_start
         rate = done / spent if done and spent > 0 else None
         total = self._progress.total
         left = (total - done) / rate if rate and total is not None else None
@@ -72,8 +72,8 @@ class ProgressWriter(LogWatcher):
         """Add the report of a finished shard."""
         costs = {"all": report.seconds, "decode": report.wait_s, "store": report.store_s}
         self._seconds = {name: self._seconds[name] + cost for name, cost in costs.items()}
-        whole = self._seconds["all"] or 1.0
-        waits = {name: self._seconds[name] / whole for name in ("decode", "store")}
+        total_s = self._seconds["all"] or 1.0
+        waits = {name: self._seconds[name] / total_s for name in ("decode", "store")}
         shares = waits | {"compute": max(0.0, 1 - sum(waits.values()))}
         rejects = Counter(self._progress.rejects) + Counter(report.rejects)
         self._progress = replace(self._progress, shares=shares, rejects=dict(rejects))

@@ -11,7 +11,7 @@ from workers.host import log
 from workers.kinds import Kind
 from workers.spec.make import check_run_id
 from workers.store import files, manifest, paths
-from workers.store.manifest import Asked, Layer, Manifest, PartFile
+from workers.store.manifest import Layer, Manifest, PartFile, SpecSections
 from workers.store.root import Root
 
 MANIFESTS_DEPTH = 2  # runs/RUN/manifest.json
@@ -30,8 +30,8 @@ class PublishedRun:
         corpus: source of the images.
         input_height: rows of the model's input, pixels.
         input_width: columns of the model's input, pixels.
-        spec: everything that the run was asked to do, as it was written down.
-        asked: the same as values.
+        spec: the whole spec, as plain values.
+        sections: the sections of the spec as values.
         images: images scanned.
         rejects: images not used.
         rejects_by_reason: the same, by reason.
@@ -48,7 +48,7 @@ class PublishedRun:
     input_height: int
     input_width: int
     spec: Mapping[str, Any]
-    asked: Asked
+    sections: SpecSections
     images: int
     rejects: int
     rejects_by_reason: Mapping[str, int]
@@ -58,12 +58,12 @@ class PublishedRun:
     @property
     def k(self) -> int:
         """Images kept per channel; 0 for a job that keeps none."""
-        return self.asked.scan.k if self.asked.scan else 0
+        return self.sections.scan.k if self.sections.scan else 0
 
     @property
     def method(self) -> str:
         """How activations were carried down; empty for a job that does not."""
-        return self.asked.project.method.value if self.asked.project else ""
+        return self.sections.project.method.value if self.sections.project else ""
 
     @cached_property
     def mark(self) -> str:
@@ -196,7 +196,7 @@ def _run(root: Root, document: Manifest) -> PublishedRun:
         input_height=height,
         input_width=width,
         spec=document.spec,
-        asked=document.asked,
+        sections=document.sections,
         images=document.totals.images,
         rejects=document.totals.rejects,
         rejects_by_reason=document.totals.rejects_by_reason,

@@ -80,7 +80,7 @@ def checkpoints(run: PublishedRun) -> tuple[str, ...]:
 
 def diverged(run: PublishedRun) -> tuple[str, ...]:
     """The names of the checkpoints that have no rows because their weights diverged, in the order of the training."""
-    files = run.asked.evolve.checkpoints if run.asked.evolve else ()
+    files = run.sections.evolve.checkpoints if run.sections.evolve else ()
     missing = Counter(map(checkpoint_name, files)) - Counter(checkpoints(run))
     return tuple(missing.elements())
 

@@ -124,7 +124,7 @@ def _known_keys(kind: type[Frozen]) -> BeforeValidator:
     return BeforeValidator(known)
 
 
-class Asked(_Facts):
+class SpecSections(_Facts):
     """The sections of a run's spec that readers use, as values; None if the kind of job has no such section."""
 
     resources: Annotated[ResourcesSpec, _known_keys(ResourcesSpec)] = ResourcesSpec()
@@ -134,7 +134,7 @@ class Asked(_Facts):
     sanity: Annotated[SanitySpec, _known_keys(SanitySpec)] | None = None
 
 
-_ASKED = JsonFormat(Asked)
+_SECTIONS = JsonFormat(SpecSections)
 
 
 class RunFacts(_Facts):
@@ -181,9 +181,9 @@ class RunFacts(_Facts):
     diverged: tuple[DivergedFacts, ...] = ()
 
     @cached_property
-    def asked(self) -> Asked:
+    def sections(self) -> SpecSections:
         """The spec's sections as values."""
-        return _ASKED.make(self.spec)
+        return _SECTIONS.make(self.spec)
 
     @field_validator("created")
     @classmethod
@@ -195,7 +195,7 @@ class RunFacts(_Facts):
     def _read_spec(self) -> Self:
         """Parse the spec together with the manifest, so that a damaged one is found at once."""
         try:
-            _ = self.asked
+            _ = self.sections
         except ValueError as error:
             raise ValueError(f"spec.{error}") from error
         return self
