@@ -105,7 +105,7 @@ def _plan(run: Attempt[EvolutionRun], every: Sequence[Checkpoint], jobs: Jobs, e
         for shard in base.shards
     ]
     todo = []
-    for held in _held_together({number: _held_bytes(run, every[number]) for number in names}):
+    for held in _split_by_memory({number: _memory_bytes(run, every[number]) for number in names}):
         for work in works:
             shards = [shard for shard in work.shards if shard.checkpoint in held]
             missing = [shard for shard in shards if _file(shard) not in done[shard.checkpoint]]
@@ -114,13 +114,13 @@ def _plan(run: Attempt[EvolutionRun], every: Sequence[Checkpoint], jobs: Jobs, e
     return Plan(tuple(works), tuple(todo), base.images)
 
 
-def _held_bytes(run: Attempt[EvolutionRun], checkpoint: Checkpoint) -> int:
+def _memory_bytes(run: Attempt[EvolutionRun], checkpoint: Checkpoint) -> int:
     """Memory that a checkpoint takes in an actor: its weights, and the scores of a shard's images."""
     channels = sum(layer.channels for layer in checkpoint.new_layers(run.layers))
     return checkpoint.weight_bytes + SCORE_BYTES * channels * run.job.spec.scan.shard
 
 
-def _held_together(held_bytes: Mapping[int, int]) -> list[set[int]]:
+def _split_by_memory(held_bytes: Mapping[int, int]) -> list[set[int]]:
     """The checkpoints in order, split into sets that fit into an actor's memory."""
     parts: list[set[int]] = []
     held = HELD_BYTES

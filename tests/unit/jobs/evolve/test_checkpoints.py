@@ -79,8 +79,8 @@ def test_a_layer_is_new_where_it_or_anything_below_it_has_changed(tmp_path):
 
 def test_checkpoints_go_in_parts_that_fit_into_memory(monkeypatch):
     monkeypatch.setattr(pipeline, "HELD_BYTES", 10)
-    assert pipeline._held_together({0: 4, 2: 5, 3: 2, 5: 11, 6: 10}) == [{0, 2}, {3}, {5}, {6}]
-    assert pipeline._held_together({}) == []
+    assert pipeline._split_by_memory({0: 4, 2: 5, 3: 2, 5: 11, 6: 10}) == [{0, 2}, {3}, {5}, {6}]
+    assert pipeline._split_by_memory({}) == []
 
 
 def test_a_checkpoint_of_another_network_is_refused_with_its_name(tmp_path):
