@@ -58,12 +58,12 @@ class Actor:
         self._rejects = Counter("deconvoy_rejects", "Images that could not be used.", tag_keys=("reason",))
         self._seconds = Counter("deconvoy_actor_seconds", "Time of actors.", tag_keys=("kind",))
 
-    def prepare(self, make: MakeWorker, log_fields: Mapping[str, object], form: str) -> tuple[Environment, str]:
+    def prepare(self, make: MakeWorker, run_fields: Mapping[str, object], form: str) -> tuple[Environment, str]:
         """Build the worker and check it; returns its environment and the id of its node.
 
         Args:
             make: builds the worker.
-            log_fields: fields of every line of its log.
+            run_fields: fields of every line of its log.
             form: format of the log.
         """
         log.set_up(form)
@@ -72,7 +72,7 @@ class Actor:
         environment = self._worker.check()
         node_id = ray.get_runtime_context().get_node_id()
         self._node = environment.node
-        self._log = Log({**log_fields, "node": environment.node, "node_id": node_id})
+        self._log = Log({**run_fields, "node": environment.node, "node_id": node_id})
         self._log.say(f"{type(self._worker).__name__} is ready", device=environment.device)
         return environment, node_id
 

@@ -38,7 +38,7 @@ class Pool:
         device: cpu or cuda.
         threads: CPU threads of one actor.
         watch: receives messages about slow, lost and finished work.
-        log_fields: fields of every line of the actors' logs.
+        run_fields: fields of every line of the actors' logs.
         available: how many actors the run can have now. The pool uses new nodes, and does not wait for actors of nodes that
             left. Without it, the pool keeps its size.
         place: Ray's placement group that holds room for one actor, if the run has one.
@@ -51,7 +51,7 @@ class Pool:
         device: str,
         threads: int,
         watch: Watcher,
-        log_fields: Mapping[str, object] = MappingProxyType({}),
+        run_fields: Mapping[str, object] = MappingProxyType({}),
         available: Callable[[], int] | None = None,
         *,
         place: Any = None,  # noqa: ANN401 - Ray's
@@ -65,7 +65,7 @@ class Pool:
             "max_task_retries": 0,
         }
         self._actors, self._place, self._clock = actors, place, clock
-        self._watch, self._log_fields = watch, dict(log_fields)
+        self._watch, self._log_fields = watch, dict(run_fields)
         self._available, self._grown_at, self._is_waiting = available or (lambda: actors), clock(), False
         self._seats: list[Seat] = []
         self._make: MakeWorker | None = None

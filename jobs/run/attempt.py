@@ -210,7 +210,7 @@ def attempt(
         root, model = patient(spec.root), models.load(spec.model)
         chosen = model.network.select(layers(model.network) if callable(layers) else layers)
         run = identity.run_id(spec)
-        log_fields = watch.begin(run)
+        run_fields = watch.begin(run)
         watch.phase("listing", None, "images")
         listing = stack.enter_context(manifest.listed(spec.corpus, watch.advance))
         check(model, listing)
@@ -228,7 +228,7 @@ def attempt(
         pinned = (before and before.listing) or identity.pin(root, run, spec, listing)
         used = _reduce_batch(spec, before.reduced_batch) if before and before.reduced_batch else spec
         job = Job(used, models.store(model, root), tuple(layer.name for layer in chosen), pinned)
-        pool = stack.enter_context(_start_pool(actors, spec, watch, log_fields))
+        pool = stack.enter_context(_start_pool(actors, spec, watch, run_fields))
         return _run_work(Attempt(run, root, job, model, chosen, watch, scratch, pool, started, spec), work)
 
 
@@ -254,13 +254,13 @@ def _reduce_batch(spec: Spec, batch: int) -> Spec:
     return smaller or spec
 
 
-def _start_pool(actors: int, spec: JobSpec, watch: Watcher, log_fields: Mapping[str, object]) -> Pool:
+def _start_pool(actors: int, spec: JobSpec, watch: Watcher, run_fields: Mapping[str, object]) -> Pool:
     """A pool of actors on the current Ray cluster, or on a Ray that is started here."""
     device, threads = spec.resources.device, spec.resources.threads
     cluster.start(device)
     watch.say(_describe_actors(actors, device))
     available = partial(cluster.available_actors, spec.resources, device)
-    return Pool(actors, device, threads, watch, log_fields, available, place=cluster.place())
+    return Pool(actors, device, threads, watch, run_fields, available, place=cluster.place())
 
 
 def _run_work(run: Attempt[Spec], work: Callable[[Attempt[Spec]], Outcome]) -> Outcome:
