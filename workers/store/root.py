@@ -30,8 +30,8 @@ Result = TypeVar("Result")
 class Root:
     """A folder or bucket with the datasets of many runs. It is pickled as its URL.
 
-    A local file is written under a temporary name, synced, and renamed. A remote store must show whole objects only, as S3, GCS
-    and Azure do. Whatever a store raises, methods raise PLAIN_ERRORS or a StoreError of one line.
+    A local file is written under a temporary name, synced, and renamed. A remote store must show whole objects only, as S3 and
+    GCS do. Whatever a store raises, methods raise PLAIN_ERRORS or a StoreError of one line.
 
     Args:
         url: a path or an fsspec URL.
@@ -137,8 +137,7 @@ class Root:
     def create(self, rel: str, data: bytes) -> bool:
         """Write a file unless it exists. Among concurrent writers only one gets True.
 
-        A store may report a failure although it has written the file. So if a retry finds the same bytes, it takes them for its
-        own.
+        A store may report a failure although it has written the file. So a retry that finds the same bytes succeeds.
         """
         failures = 0
 
