@@ -218,7 +218,7 @@ def test_lines_of_driver_and_actors_carry_the_run_and_attempt_and_what_they_are_
     finally:
         log.set_up("text")
     driver = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
-    assert [line["message"].partition(",")[0] for line in driver] == [
+    assert [line["message"].partition(" (")[0] for line in driver] == [
         f"shard {hostile} is done", "lost an actor on here at shard die 1", "shard die 1 is done",
     ]  # fmt: skip
     written = Path(ray._private.worker._global_node.get_logs_dir_path()).glob("worker-*.err")
