@@ -142,7 +142,7 @@ class Layer:
         Raises:
             QueryError: the layer has no such channel.
         """
-        return Channel(self, self.about.known(number))
+        return Channel(self, self.about.require_channel(number))
 
     def table(self, name: str, columns: Sequence[str] | None = None, where: pc.Expression | None = None) -> pa.Table:
         """The rows of a table about this layer; see `Run.table` for arguments and errors."""

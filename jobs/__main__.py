@@ -4,8 +4,8 @@
     python -P -m jobs submitted s3://bucket/atlas flowers 1
     python -P -m jobs head
 
-The second form is what `deconvoy submit` and the service give to Ray: what to do was written under the root. The third is a
-Ray on this machine, for a service that was given no cluster.
+`deconvoy submit` and the service submit the second form to Ray, after they have stored the request under the root. The third
+starts Ray on this machine, for a service without a cluster.
 """
 
 import sys
@@ -17,8 +17,8 @@ from jobs.ray import cluster
 from jobs.ray.head import head
 from jobs.ray.turn import turn
 from jobs.run.outcome import Outcome
-from jobs.run.progress import Told
-from jobs.watch import Logged, Watcher
+from jobs.run.progress import ProgressWriter
+from jobs.watch import LogWatcher, Watcher
 from workers.errors import DeconvoyError, RunError, SpecError
 from workers.host import log, machine
 from workers.host.exit_codes import CANCELLED
@@ -33,7 +33,7 @@ from workers.store.root import Root, patient
 
 
 def main(words: list[str]) -> int:
-    """Run the job that the words name; gives the exit code."""
+    """Run the job that the arguments name; returns the exit code."""
     try:
         log.set_up()
         match words:
@@ -42,7 +42,7 @@ def main(words: list[str]) -> int:
             case ["head"]:
                 return head(cluster.cpus())
             case [kind, path] if kind in SPECS:
-                return _run(make(SPECS[Kind(kind)], read_spec(Path(path))), Logged()).exit_code
+                return _run(make(SPECS[Kind(kind)], read_spec(Path(path))), LogWatcher()).exit_code
         raise SpecError([f"usage: python -P -m jobs {'|'.join(SPECS)} run.toml"])
     except DeconvoyError as error:
         Log().say(str(error), log.ERROR)
@@ -56,20 +56,20 @@ def main(words: list[str]) -> int:
 
 
 def submitted(root: Root, run: str, number: int) -> int:
-    """Run what was submitted under a run id, and write down how the attempt goes and ends."""
+    """Run a submitted attempt, and store its progress and how it ends."""
     attempts = Attempts(root, run)
     try:
         begun = attempts.begun(number)
         if begun is None:
             raise RunError(f"attempt {number} at run {run!r} was not submitted under {root.url!r}")
         _check_wanted(attempts, number)
-        with Told(Attempts(Root(root.url), run), number) as watch:  # its progress waits for no store
+        with ProgressWriter(Attempts(Root(root.url), run), number) as watch:  # without retries
             code, problem = _run_in_turn(begun, run, watch).exit_code, ""
     except DeconvoyError as error:
         code, problem = error.exit_code, str(error)
     except KeyboardInterrupt:
         code, problem = CANCELLED, "cancelled; submit it again to resume"
-    except BaseException as error:  # a bug, or the end of the process: written down, then raised
+    except BaseException as error:  # a bug, or the end of the process: store the error, then raise it
         attempts.end(number, _ended(1, machine.explain(error) or f"{type(error).__name__}: {error}"))
         raise
     attempts.end(number, _ended(code, problem))
@@ -79,30 +79,30 @@ def submitted(root: Root, run: str, number: int) -> int:
 
 
 def _check_wanted(attempts: Attempts, number: int) -> None:
-    """Begin no attempt that was cancelled, or taken for lost, before Ray had room for it.
+    """Refuse an attempt that was cancelled or replaced before Ray had room for it.
 
     Raises:
-        RunError: another attempt was begun since, or this one is over.
+        RunError: a later attempt has begun, or this one has ended.
     """
-    why = attempts.unwanted(number)
-    if why:
-        raise RunError(f"attempt {number} at run {attempts.run!r} does not begin: {why}")
+    reason = attempts.stop_reason(number)
+    if reason:
+        raise RunError(f"attempt {number} at run {attempts.run!r} does not start: {reason}")
 
 
-def _run_in_turn(begun: Begun, run: str, watch: Told) -> Outcome:
-    """Run a submitted spec as soon as the cluster has room for its first actor."""
+def _run_in_turn(begun: Begun, run: str, watch: ProgressWriter) -> Outcome:
+    """Run a submitted spec once the cluster has a place for its first actor."""
     spec = make(SPECS[Kind(begun.job)], dict(begun.spec))
     with cluster.session(), turn(spec.cluster_resources, run, begun.at, watch.wait):
         return _run(spec, watch)
 
 
 def _run(spec: AnyRun, watch: Watcher) -> Outcome:
-    """Run a spec. Its pipeline is imported only here: a run that waits for its place needs neither torch nor its memory."""
+    """Run a spec. The pipeline is imported only here, so that a run that waits for its place has not loaded torch."""
     outcome = pipeline(kind_of(spec))(spec, watch)
-    how = "was published before; nothing is changed" if outcome.already_published else "is published"
-    counted = {"images": outcome.images, "rejects": outcome.rejects, "seconds": round(outcome.seconds, 3)}
-    summary = ", ".join(f"{value:,} {name}" for name, value in counted.items())
-    watch.say(f"run {outcome.run} {how}: {summary}", **counted)
+    how = "was published before; nothing has changed" if outcome.already_published else "is published"
+    counts = {"images": outcome.images, "rejects": outcome.rejects, "seconds": round(outcome.seconds, 3)}
+    summary = ", ".join(f"{value:,} {name}" for name, value in counts.items())
+    watch.say(f"run {outcome.run} {how}: {summary}", **counts)
     return outcome
 
 

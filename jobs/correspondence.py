@@ -1,4 +1,4 @@
-"""Corresponding parts, from a spec to a published run: the order of things. Takes a spec, gives an outcome."""
+"""The pipeline of `correspondence`. Takes a spec, publishes the run, gives its outcome."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -10,9 +10,9 @@ import pyarrow as pa
 from jobs.run import plan
 from jobs.run.accounts import Accounts, values
 from jobs.run.attempt import Attempt, attempt
-from jobs.run.images import check_known, publish_found
+from jobs.run.images import publish_rows, require_listed
 from jobs.run.outcome import Outcome
-from jobs.run.results import Stored
+from jobs.run.results import StoredResults
 from jobs.watch import Watcher
 from workers.actors.correspondence import CorrespondenceWorker
 from workers.actors.job import correspondence_configuration, digest
@@ -30,15 +30,15 @@ from workers.store.tables.correspondence import CORRESPONDENCE
 PICTURES, PICTURE_PX = 8, 112
 
 Rows = Sequence[Mapping[str, Any]]
-Found = Mapping[tuple[str, str, int], Rows]  # of the results, by part, kind and draw
+RowsByDraw = Mapping[tuple[str, str, int], Rows]  # rows of results, by part, kind and draw
 
 
 def correspondence(spec: CorrespondenceRun, watch: Watcher) -> Outcome:
-    """Hide parts of some images of a corpus, or go on where an earlier attempt stopped.
+    """Hide parts of some images of a corpus and compare the effects, or resume where an earlier attempt stopped.
 
     Raises:
-        UsageError: something is wrong with the spec; nothing was written.
-        RunStopped: the run cannot go on; what is finished stays.
+        UsageError: the spec is not valid; nothing was written.
+        RunStopped: the run cannot continue; finished results are kept.
     """
     return attempt(spec, watch, partial(_layers, spec), _work, partial(_check, spec))
 
@@ -54,77 +54,77 @@ def _work(run: Attempt[CorrespondenceRun]) -> Outcome:
         return digest(correspondence_configuration(run.job, environment, row.image_id))
 
     wanted = run.job.spec.correspondence.image_ids
-    planned = plan.singles(run.root, run.job.manifest, configuration, wanted, 0)
-    done = run.shards("correspondence", planned)
-    return publish_found(run, run.stored(CorrespondenceWorker), CORRESPONDENCE, done, environment, _write_agreement)
+    planned = plan.plan_images(run.root, run.job.manifest, configuration, wanted, 0)
+    done = run.run_shards("correspondence", planned)
+    return publish_rows(run, run.results(CorrespondenceWorker), CORRESPONDENCE, done, environment, _write_agreement)
 
 
-def _check(spec: CorrespondenceRun, model: Model, listing: Listing) -> None:  # noqa: ARG001 - any network will do
-    """What the spec alone does not show."""
-    check_known(spec.correspondence.image_ids, spec.corpus.source, listing)
+def _check(spec: CorrespondenceRun, model: Model, listing: Listing) -> None:  # noqa: ARG001 - any network is valid
+    """Check the spec against the model and the listing."""
+    require_listed(spec.correspondence.image_ids, spec.corpus.source, listing)
 
 
 def _write_agreement(
-    run: Attempt[Any], stored: Stored, accounts: Accounts, shards: Sequence[Shard], writer: TableWriter
+    run: Attempt[Any], stored: StoredResults, accounts: Accounts, shards: Sequence[Shard], writer: TableWriter
 ) -> Mapping[str, int]:
-    """Account for every image, and write how much alike their changes are, layer by layer; one layer is held at a time."""
+    """Account for every image, and write how well the changes of the images agree, one layer at a time."""
     left_out = _left_out(run, accounts, shards)
-    for place, layer in enumerate(run.layers):
-        found = _of_layer(stored, shards, layer)
+    for position, layer in enumerate(run.layers):
+        results = _read_layer(stored, shards, layer)
         rows = [
             {"layer": layer.name, "layer_index": layer.index, **row}
             for part in sorted({box.part for box in run.job.spec.correspondence.parts})
-            for row in _rows(run, found, part, left_out.get(part, ()), shown=place == 0)
+            for row in _rows(run, results, part, left_out.get(part, ()), with_picture=position == 0)
         ]
         writer.write(pa.Table.from_pylist(rows, CORRESPONDENCE.schema))
     return {}
 
 
 def _left_out(run: Attempt[Any], accounts: Accounts, shards: Sequence[Shard]) -> Mapping[str, Sequence[str]]:
-    """Of each part, images and why it could not be hidden in them; they are told too."""
-    why: dict[str, list[str]] = {}
+    """The images in which a part could not be hidden, with the reason, by part; each is also reported."""
+    left_out: dict[str, list[str]] = {}
     for shard in shards:
         result = accounts.take(shard)
         [row] = manifest.rows(run.root, shard.manifest, shard.start, shard.stop)
-        told = [(each["part"], each["reason"]) for each in values(result, "found").to_pylist() if each["reason"]]
+        reasons = [(found["part"], found["reason"]) for found in values(result, "found").to_pylist() if found["reason"]]
         for reject in values(result, "rejects").to_pylist():
-            told += [(box.part, reject["reason"]) for box in run.job.spec.correspondence.boxes_of(row.image_id)]
-        for part, reason in told:
-            why.setdefault(part, []).append(f"{row.image_id}: {reason}")
+            reasons += [(box.part, reject["reason"]) for box in run.job.spec.correspondence.boxes_of(row.image_id)]
+        for part, reason in reasons:
+            left_out.setdefault(part, []).append(f"{row.image_id}: {reason}")
             run.watch.say(f"{part} of {row.image_id} is left out: {reason}")
-    return why
+    return left_out
 
 
-def _of_layer(stored: Stored, shards: Sequence[Shard], layer: Layer) -> Found:
-    """The results of a layer, those of each part, kind and draw in the order of the images."""
-    found: dict[tuple[str, str, int], list[Mapping[str, Any]]] = {}
+def _read_layer(stored: StoredResults, shards: Sequence[Shard], layer: Layer) -> RowsByDraw:
+    """The results of a layer by part, kind and draw, each in the order of the images."""
+    results: dict[tuple[str, str, int], list[Mapping[str, Any]]] = {}
     for shard in shards:
         for row in values(stored.read(shard, ["found"]), "found").to_pylist():
             if row["layer_index"] == layer.index:
-                found.setdefault((row["part"], row["kind"], row["draw"]), []).append(row)
-    return found
+                results.setdefault((row["part"], row["kind"], row["draw"]), []).append(row)
+    return results
 
 
 def _rows(
-    run: Attempt[CorrespondenceRun], found: Found, part: str, left_out: Sequence[str], *, shown: bool
+    run: Attempt[CorrespondenceRun], results: RowsByDraw, part: str, left_out: Sequence[str], *, with_picture: bool
 ) -> Iterator[dict[str, Any]]:
-    """The rows of a part: the boxes as given, and those at random places."""
+    """The rows of a part: for its boxes, and for boxes at random places."""
     spec = run.job.spec.correspondence
     common = {"part": part, "left_out": len(left_out), "why_left_out": "; ".join(left_out) or None}
     common |= {"fill": str(spec.fill), "seed": spec.seed}
     for kind in sorted(Kind):
-        drawn = [rows for (name, which, _), rows in sorted(found.items()) if (name, which) == (part, kind)]
-        if not drawn and kind is not Kind.PART:
+        draws = [rows for (name, which, _), rows in sorted(results.items()) if (name, which) == (part, kind)]
+        if not draws and kind is not Kind.PART:
             continue
-        each = [_agreement(rows) for rows in drawn]
-        told = average(each) if kind is not Kind.PART else each[0] if each else NOTHING
+        agreements = [_agreement(rows) for rows in draws]
+        first = agreements[0] if agreements else NOTHING
         yield {
             **common,
             "kind": str(kind),
-            "units": drawn[0][0]["units"] if drawn else None,
-            "draws": len(drawn),
-            **asdict(told),
-            "picture": _strip(drawn[0]) if shown and drawn else None,
+            "units": draws[0][0]["units"] if draws else None,
+            "draws": len(draws),
+            **asdict(first if kind is Kind.PART else average(agreements)),
+            "picture": _strip(draws[0]) if with_picture and draws else None,
         }
 
 
@@ -134,5 +134,5 @@ def _agreement(rows: Rows) -> Agreement:
 
 def _strip(rows: Rows) -> dict[str, Any]:
     """The first images with the box hidden, side by side."""
-    kept = [row["picture"] for row in rows[:PICTURES]]
-    return {"bytes": encode.strip(kept, PICTURE_PX), "path": None}
+    pictures = [row["picture"] for row in rows[:PICTURES]]
+    return {"bytes": encode.strip(pictures, PICTURE_PX), "path": None}

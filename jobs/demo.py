@@ -1,7 +1,7 @@
-"""A corpus for people without one. Takes photographs that two packages carry, cuts them into tiles and scans these.
+"""The demo. Takes photographs that two packages contain, cuts them into tiles, and scans the tiles.
 
-Seventeen photographs are few, so each is cut into overlapping tiles at three scales. Tiles of one photograph are one
-group: a channel's nine patches come from nine photographs, not from nine shifts of the same edge.
+Seventeen photographs are few, so each is cut into overlapping tiles at three scales. The tiles of one photograph form one
+group, so that a channel's nine patches come from nine photographs, not from nine shifts of the same edge.
 """
 
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from jobs.watch import Watcher
 from workers.errors import ExtraError
 from workers.spec.scan import make_spec
 
-# Folder inside a package, and the photographs there that show something: no drawings, no text, no second views.
+# Folders inside packages, and their useful photographs: no drawings, no text, no second views.
 PHOTOS = {
     "skimage/data": (
         *("astronaut.png", "brick.png", "camera.png", "cell.png", "chelsea.png", "coffee.png", "coins.png"),
@@ -34,9 +34,9 @@ def demo(root: str, watch: Watcher, actors: int | str = "auto") -> Outcome:
     """Make the demo's corpus below a folder and scan it with zfnet-mini.
 
     Args:
-        root: a local folder; the photographs go to `corpus` in it, the datasets to `atlas`.
-        watch: follows the run.
-        actors: how many actors work at it, or auto.
+        root: a local folder; the tiles go to `corpus` in it, the datasets to `atlas`.
+        watch: reports the run's progress.
+        actors: number of actors, or auto.
 
     Raises:
         ExtraError: the packages with the photographs are not installed.
@@ -45,7 +45,7 @@ def demo(root: str, watch: Watcher, actors: int | str = "auto") -> Outcome:
     count = corpus(folder)
     watch.say(
         f"corpus: {count} overlapping tiles of the {sum(map(len, PHOTOS.values()))} photographs that scikit-image and "
-        f"scikit-learn carry, in {folder}; each photograph counts once per channel"
+        f"scikit-learn contain, in {folder}; each photograph counts once per channel"
     )
     return scan(
         make_spec(
@@ -63,9 +63,9 @@ def demo(root: str, watch: Watcher, actors: int | str = "auto") -> Outcome:
 
 
 def corpus(folder: Path) -> int:
-    """Write the tiles `<photograph>/<short side>-<top>-<left>.jpg` that are not there yet; gives how many there are.
+    """Write the missing tiles `<photograph>/<short side>-<top>-<left>.jpg`; returns the number of all tiles.
 
-    A tile that is there stays untouched, so that an earlier run on the tiles can go on.
+    Existing tiles stay untouched, so that an earlier run on the tiles can be resumed.
 
     Raises:
         ExtraError: the packages with the photographs are not installed.
@@ -86,16 +86,16 @@ def corpus(folder: Path) -> int:
 def _photos() -> Iterator[Path]:
     for place, names in PHOTOS.items():
         package, _, below = place.partition("/")
-        found = find_spec(package)
-        if found is None or not found.submodule_search_locations:
+        spec = find_spec(package)
+        if spec is None or not spec.submodule_search_locations:
             raise ExtraError(
                 "the demo's photographs come with scikit-image and scikit-learn: pip install 'deconvoy[demo]'"
             )
         for name in names:
-            path = Path(found.submodule_search_locations[0]) / below / name
+            path = Path(spec.submodule_search_locations[0]) / below / name
             if not path.is_file():
                 raise ExtraError(
-                    f"this {package} carries no {name}, which the demo shows: pip install 'deconvoy[demo]'"
+                    f"this {package} does not contain {name}, which the demo needs: pip install 'deconvoy[demo]'"
                 )
             yield path
 
@@ -112,6 +112,6 @@ def _tiles(photo: Image.Image) -> Iterator[tuple[str, Image.Image]]:
 
 
 def _starts(length: int) -> list[int]:
-    """Tiles half over each other, the last one at the end."""
+    """Starts of tiles that overlap by half; the last tile ends at the end."""
     last = length - TILE_PX
     return sorted({*range(0, last, TILE_PX // 2), last})

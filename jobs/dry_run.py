@@ -1,4 +1,4 @@
-"""What a scan would do. Takes a spec, gives its plan; starts no actor and writes nothing."""
+"""The dry run of a scan. Takes a spec, gives its plan; starts no actor and writes nothing."""
 
 import tempfile
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from workers.models import model as models
 from workers.spec.scan import RunSpec
 from workers.store.root import Root
 
-# Bytes per pixel of a box, from the 1,000 Caltech photos with zfnet-mini: a lossless projection and a WebP patch.
+# Bytes per pixel of a receptive field, measured on 1,000 Caltech photos with zfnet-mini: lossless projection, WebP patch.
 PROJECTION_BYTES_PER_PIXEL = 1.2
 PATCH_BYTES_PER_PIXEL = 0.25
 PREVIEW_BYTES = 11_000
@@ -25,13 +25,13 @@ class DryRun:
 
     Attributes:
         images: images of the corpus.
-        shards: shards that they make.
-        shards_done: shards whose result is there already.
-        layers: layers to look at.
+        shards: number of shards.
+        shards_done: shards whose result exists already.
+        layers: number of selected layers.
         channels: channels of these layers.
-        device: where networks would run.
-        actors: how many actors there would be.
-        estimated_bytes: size of the tables, roughly.
+        device: where the network would run.
+        actors: number of actors.
+        estimated_bytes: rough size of the tables.
     """
 
     images: int
@@ -48,28 +48,28 @@ def dry_run(spec: RunSpec) -> DryRun:
     """Plan a scan as `scan` would.
 
     Raises:
-        UsageError: whatever `scan` would refuse before it writes, except a root that cannot be written.
+        UsageError: everything that `scan` refuses before it writes, except a root that cannot be written.
     """
-    where = cluster.resolve_device(spec.resources.device)
-    spec = spec.resolved(where)
+    device = cluster.resolve_device(spec.resources.device)
+    spec = spec.resolved(device)
     model = models.load(spec.model)
     layers = model.network.select(spec.scan.layers)
-    actors = cluster.staffing(spec.resources, where)
+    actors = cluster.initial_actors(spec.resources, device)
     with manifest.list_corpus(spec.corpus, lambda _: None) as listing, tempfile.TemporaryDirectory() as folder:
-        real, aside = Root(spec.root), Root(folder)
-        before = listing.latest(real)
-        if before is not None:
-            aside.put(before, real.read(before))
-        job = Job(spec, model.stored, tuple(layer.name for layer in layers), listing.commit(aside))
-        configuration = digest(scan_configuration(job, devices.describe(where)))
-        planned = plan.plan(real, job.manifest, configuration, spec.scan.shard, listed_in=aside)
+        root, temporary = Root(spec.root), Root(folder)
+        latest = listing.latest(root)
+        if latest is not None:
+            temporary.put(latest, root.read(latest))
+        job = Job(spec, model.stored, tuple(layer.name for layer in layers), listing.commit(temporary))
+        configuration = digest(scan_configuration(job, devices.describe(device)))
+        planned = plan.plan(root, job.manifest, configuration, spec.scan.shard, listed_in=temporary)
     return DryRun(
         images=planned.images,
         shards=len(planned.shards),
         shards_done=len(planned.shards) - len(planned.todo),
         layers=len(layers),
         channels=sum(layer.channels for layer in layers),
-        device=where,
+        device=device,
         actors=actors,
         estimated_bytes=_estimate(model.network, layers, spec, planned.images),
     )

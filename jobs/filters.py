@@ -1,4 +1,4 @@
-"""First convolutions from a spec to a published run. Takes a spec of networks, gives an outcome; needs no image and no actor."""
+"""The pipeline of `filters`. Takes a spec of networks, publishes their first convolutions; needs no images and no actors."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -10,7 +10,7 @@ import pyarrow as pa
 import torch
 
 from jobs.run import publish
-from jobs.run.outcome import Outcome, ended, published_before
+from jobs.run.outcome import Outcome, complete_published, outcome_of
 from jobs.watch import Watcher
 from workers.actors.device import BACKENDS, describe
 from workers.core import filters as core
@@ -33,10 +33,10 @@ MEASURES = ("peak_frequency", "orientation_deg", "high_frequency_share", "aliasi
 
 
 def filters(spec: FiltersRun, watch: Watcher) -> Outcome:
-    """Diagnose the first convolution of each network and publish what was found.
+    """Diagnose the first convolution of each network and publish the results.
 
     Raises:
-        UsageError: something is wrong with the spec; nothing was written.
+        UsageError: the spec is not valid; nothing was written.
     """
     started = time.monotonic()
     root, loaded = patient(spec.root), [models.load(model) for model in spec.models]
@@ -48,7 +48,7 @@ def filters(spec: FiltersRun, watch: Watcher) -> Outcome:
         if before.identity != identity:
             raise RunError(f"run {run!r} is published with another spec; give another --run")
         if not verify.damaged_parts(root, before):
-            return published_before(root, before, started)
+            return complete_published(root, before, started)
     root.check_writable()
     with root.scratch() as scratch:
         with TableWriter(root, FILTERS, run, scratch, staged=True) as writer:
@@ -57,11 +57,11 @@ def filters(spec: FiltersRun, watch: Watcher) -> Outcome:
             parts = {FILTERS.name: writer.close()}
         facts = _facts(spec, loaded, identity, time.monotonic() - started)
         published = publish.publish(root, run, parts, facts, scratch)
-    return ended(published, spec.root, started)
+    return outcome_of(published, spec.root, started)
 
 
 def first_convolution(model: Model) -> tuple[Layer, Convolution]:
-    """The first convolution of a network; every network that loads has one."""
+    """The first convolution of a network. Loading refuses networks without one."""
     for layer in model.network.layers:
         step = model.network.nodes[layer.node].step
         if isinstance(step, Convolution):
@@ -71,27 +71,27 @@ def first_convolution(model: Model) -> tuple[Layer, Convolution]:
 
 def _rows(index: int, model: Model) -> Iterator[dict[str, Any]]:
     layer, step = first_convolution(model)
-    found, drawn = core.diagnose(step.weight, step.stride), core.pictures(step.weight).numpy()
+    diagnosis, pictures = core.diagnose(step.weight, step.stride), core.pictures(step.weight).numpy()
     for channel in range(layer.channels):
         yield {
             "model": model.stored.source,
             "model_index": index,
             "layer": layer.name,
             "channel": channel,
-            "kernel": {"bytes": encode.projection(np.ascontiguousarray(drawn[channel]), "png"), "path": None},
-            "height": drawn.shape[1],
-            "width": drawn.shape[2],
+            "kernel": {"bytes": encode.projection(np.ascontiguousarray(pictures[channel]), "png"), "path": None},
+            "height": pictures.shape[1],
+            "width": pictures.shape[2],
             "stride_y": step.stride[0],
             "stride_x": step.stride[1],
-            "norm": float(found.norm[channel]),
-            **{name: _known(getattr(found, name)[channel]) for name in MEASURES},
-            "dead": bool(found.dead[channel]),
-            "duplicate_of": int(found.duplicate_of[channel]) if found.duplicate_of[channel] >= 0 else None,
-            "layer_aliasing_share": found.layer_aliasing_share,
+            "norm": float(diagnosis.norm[channel]),
+            **{name: _number_or_none(getattr(diagnosis, name)[channel]) for name in MEASURES},
+            "dead": bool(diagnosis.dead[channel]),
+            "duplicate_of": int(diagnosis.duplicate_of[channel]) if diagnosis.duplicate_of[channel] >= 0 else None,
+            "layer_aliasing_share": diagnosis.layer_aliasing_share,
         }
 
 
-def _known(value: torch.Tensor) -> float | None:
+def _number_or_none(value: torch.Tensor) -> float | None:
     return None if bool(torch.isnan(value)) else float(value)
 
 

@@ -1,11 +1,11 @@
-"""How features bear transforms, from a spec to a published run: the order of things. Takes a spec, gives an outcome."""
+"""The pipeline of `invariance`. Takes a spec, publishes the run, gives its outcome."""
 
 from collections.abc import Sequence
 from functools import partial
 
 from jobs.run import plan
 from jobs.run.attempt import Attempt, attempt
-from jobs.run.images import check_classifies, check_known, publish_found
+from jobs.run.images import publish_rows, require_classifier, require_listed
 from jobs.run.outcome import Outcome
 from jobs.watch import Watcher
 from workers.actors.invariance import InvarianceWorker
@@ -21,11 +21,11 @@ from workers.store.tables.invariance import INVARIANCE
 
 
 def invariance(spec: InvarianceRun, watch: Watcher) -> Outcome:
-    """Move, enlarge and turn some images of a corpus, or go on where an earlier attempt stopped.
+    """Translate, scale and rotate some images of a corpus, or resume where an earlier attempt stopped.
 
     Raises:
-        UsageError: something is wrong with the spec; nothing was written.
-        RunStopped: the run cannot go on; what is finished stays.
+        UsageError: the spec is not valid; nothing was written.
+        RunStopped: the run cannot continue; finished results are kept.
     """
     return attempt(spec, watch, partial(_layers, spec), _work, partial(_check, spec))
 
@@ -40,19 +40,19 @@ def _work(run: Attempt[InvarianceRun]) -> Outcome:
     def configuration(row: Row) -> str:
         return digest(invariance_configuration(run.job, environment, row.label))
 
-    asked = run.job.spec.invariance
-    planned = plan.singles(run.root, run.job.manifest, configuration, asked.images, asked.sample)
-    done = run.shards("invariance", planned)
-    return publish_found(run, run.stored(InvarianceWorker), INVARIANCE, done, environment)
+    section = run.job.spec.invariance
+    planned = plan.plan_images(run.root, run.job.manifest, configuration, section.images, section.sample)
+    done = run.run_shards("invariance", planned)
+    return publish_rows(run, run.results(InvarianceWorker), INVARIANCE, done, environment)
 
 
 def _check(spec: InvarianceRun, model: Model, listing: Listing) -> None:
-    """What the spec alone does not show."""
-    asked, side = spec.invariance, model.preprocessing.crop
-    classes = check_classifies(model)
-    beyond = [pixels for pixels in asked.amounts(Transform.TRANSLATE_Y, side) if abs(pixels) >= side]
+    """Check the spec against the model and the listing."""
+    section, side = spec.invariance, model.preprocessing.crop
+    classes = require_classifier(model)
+    beyond = [pixels for pixels in section.amounts(Transform.TRANSLATE_Y, side) if abs(pixels) >= side]
     if beyond:
-        told = f"{beyond[0]:g} px leaves nothing of the model's input, which has {side} x {side} px"
-        raise SpecError([f"invariance.translations: {told}"])
-    target_of(asked.target, None, model.stored.class_names, classes)
-    check_known(asked.images, spec.corpus.source, listing)
+        limit = f"the model's input of {side} x {side} px; stay below {side} px"
+        raise SpecError([f"invariance.translations: {beyond[0]:g} px moves the image out of {limit}"])
+    target_of(section.target, None, model.stored.class_names, classes)
+    require_listed(section.images, spec.corpus.source, listing)

@@ -1,4 +1,4 @@
-"""The function that carries out each kind of job. Takes a kind, imports its pipeline, gives the function."""
+"""The pipelines by kind of job. Takes a kind, imports its pipeline, gives its function."""
 
 from collections.abc import Callable, Mapping
 from importlib import import_module
@@ -23,7 +23,7 @@ PIPELINES: Mapping[Kind, str] = {
 
 
 def pipeline(kind: Kind) -> Pipeline:
-    """The function that takes a spec of this kind to a published run. Importing it loads torch."""
+    """The function that runs a spec of this kind and publishes it. Importing it loads torch."""
     module, _, name = PIPELINES[kind].partition(":")
     function: Pipeline = getattr(import_module(module), name)
     return function

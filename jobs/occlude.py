@@ -1,11 +1,11 @@
-"""Occlusion maps from a spec to a published run: the order of things and nothing numeric. Takes a spec, gives an outcome."""
+"""The pipeline of `occlude`. Takes a spec, publishes the run, gives its outcome."""
 
 import hashlib
 from functools import partial
 
 from jobs.run import plan, publish
 from jobs.run.attempt import Attempt, attempt
-from jobs.run.images import check_classifies, check_known, publish_found
+from jobs.run.images import publish_rows, require_classifier, require_listed
 from jobs.run.outcome import Outcome
 from jobs.watch import Watcher
 from workers.actors.job import Job, digest, occlude_configuration
@@ -21,27 +21,27 @@ from workers.store.tables.scan import PATCHES
 
 
 def occlude(spec: OcclusionRun, watch: Watcher) -> Outcome:
-    """Slide a square over some images of a corpus, or go on where an earlier attempt stopped.
+    """Slide a square over some images of a corpus, or resume where an earlier attempt stopped.
 
     Raises:
-        UsageError: something is wrong with the spec; nothing was written.
-        RunStopped: the run cannot go on; what is finished stays.
+        UsageError: the spec is not valid; nothing was written.
+        RunStopped: the run cannot continue; finished results are kept.
     """
     return attempt(spec, watch, [spec.occlude.layer], _work, partial(_check, spec))
 
 
 def _work(run: Attempt[OcclusionRun]) -> Outcome:
-    beside = _beside(run.root, run.job.spec, run.model)
+    beside = _find_projections(run.root, run.job.spec, run.model)
     make = partial(_worker, beside=beside)
     environment = run.pool.start(partial(make, run.job))
 
     def configuration(row: Row) -> str:
         return digest(occlude_configuration(run.job, environment, beside.digest if beside else None, row.label))
 
-    asked = run.job.spec.occlude
-    planned = plan.singles(run.root, run.job.manifest, configuration, asked.images, asked.sample)
-    done = run.shards("occlude", planned)
-    return publish_found(run, run.stored(make), OCCLUSIONS, done, environment)
+    section = run.job.spec.occlude
+    planned = plan.plan_images(run.root, run.job.manifest, configuration, section.images, section.sample)
+    done = run.run_shards("occlude", planned)
+    return publish_rows(run, run.results(make), OCCLUSIONS, done, environment)
 
 
 def _worker(job: Job[OcclusionRun], beside: ScanPatches | None) -> OccludeWorker:
@@ -49,37 +49,37 @@ def _worker(job: Job[OcclusionRun], beside: ScanPatches | None) -> OccludeWorker
 
 
 def _check(spec: OcclusionRun, model: Model, listing: Listing) -> None:
-    """What the spec alone does not show."""
-    asked, outputs = spec.occlude, check_classifies(model)
-    layers = model.network.select([asked.layer])
+    """Check the spec against the model and the listing."""
+    section, classes = spec.occlude, require_classifier(model)
+    layers = model.network.select([section.layer])
     if len(layers) > 1:
         raise SpecError(
-            [f"occlude.layer: {asked.layer!r} stands for {len(layers)} layers; name one, such as {layers[-1].name}"]
+            [f"occlude.layer: {section.layer!r} matches {len(layers)} layers; name one, such as {layers[-1].name}"]
         )
     side = model.preprocessing.crop
-    if asked.size > side:
-        raise SpecError([f"occlude.size: {asked.size} px is more than the model's input, which has {side} x {side} px"])
-    target_of(asked.target, None, model.stored.class_names, outputs)
-    check_known(asked.images, spec.corpus.source, listing)
-    _beside(patient(spec.root), spec, model)
+    if section.size > side:
+        raise SpecError([f"occlude.size: {section.size} px is larger than the model's input of {side} x {side} px"])
+    target_of(section.target, None, model.stored.class_names, classes)
+    require_listed(section.images, spec.corpus.source, listing)
+    _find_projections(patient(spec.root), spec, model)
 
 
-def _beside(root: Root, spec: OcclusionRun, model: Model) -> ScanPatches | None:
-    """The run whose projections stand beside.
+def _find_projections(root: Root, spec: OcclusionRun, model: Model) -> ScanPatches | None:
+    """The tables of the scan whose projections are shown beside the maps; None if the spec names no scan.
 
     Raises:
-        RunError: it is not published, no scan, of another model, or has not the layer.
+        RunError: the run is not a published scan, or has another model, or lacks the layer.
     """
     run = spec.occlude.from_run
     if run is None:
         return None
-    scan = publish.published(root, run)
+    scan = publish.read_manifest(root, run)
     if scan is None or scan.job is not Kind.SCAN:
-        raise RunError(f"from_run {run!r} is no published scan in {spec.root!r}")
+        raise RunError(f"from_run {run!r} is not a published scan in {spec.root!r}")
     if scan.model.fingerprint != model.fingerprint:
-        raise RunError(f"from_run {run!r} is of another model, {scan.model.source}")
+        raise RunError(f"from_run {run!r} is a scan of another model, {scan.model.source}")
     if spec.occlude.layer not in [layer.name for layer in scan.layers]:
-        raise RunError(f"from_run {run!r} has not looked at layer {spec.occlude.layer!r}")
+        raise RunError(f"from_run {run!r} has no layer {spec.occlude.layer!r}; scan that layer or name another run")
     parts = scan.tables[PATCHES.name]
     joint = hashlib.sha256("".join(part.sha256 for part in parts).encode()).hexdigest()
     return ScanPatches(tuple(part.path for part in parts), joint)

@@ -1,4 +1,4 @@
-"""The second pass. Takes top rows and shards, gives groups of work; takes their results, gives rows of patches and previews."""
+"""The second pass. Takes top rows and shards, gives groups of work; takes results, gives rows of `patches` and `previews`."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -9,7 +9,7 @@ import pyarrow.compute
 
 from jobs.ray.actor import Worker
 from jobs.run.attempt import Attempt
-from jobs.run.results import Stored
+from jobs.run.results import StoredResults
 from workers.actors.job import digest
 from workers.actors.shard import Group, Shard
 from workers.core.topk import Rows, ranks
@@ -21,38 +21,33 @@ _KEY = ("layer_index", "channel", "rank")
 
 
 def groups(top: Rows, shards: Sequence[Shard], configuration: str) -> list[Group]:
-    """One group per shard whose images are in the top; its name is the hash of its rows and of the shard's result."""
-    rank, found = ranks(top), []
+    """One group for each shard with images in the top. Its result is named by the hash of its rows and of the shard's result."""
+    rank, groups = ranks(top), []
     scales = {
         int(layer): float(np.abs(top.score[top.layer_index == layer]).max()) for layer in np.unique(top.layer_index)
     }
     for shard in shards:
-        here = (top.image_index >= shard.start) & (top.image_index < shard.stop)
-        if here.any():
-            rows, ranked = top.take(here), rank[here]
-            name = digest([shard.result.rpartition("/")[2], *_listed(rows, ranked)])
-            found.append(
-                Group(
-                    shard.start, shard.stop, shard.manifest, paths.shard_path(configuration, name), rows, ranked, scales
-                )
-            )
-    return found
+        is_inside = (top.image_index >= shard.start) & (top.image_index < shard.stop)
+        if is_inside.any():
+            rows, row_ranks = top.take(is_inside), rank[is_inside]
+            name = digest([shard.result.rpartition("/")[2], *_plain(rows, row_ranks)])
+            result = paths.shard_path(configuration, name)
+            groups.append(Group(shard.start, shard.stop, shard.manifest, result, rows, row_ranks, scales))
+    return groups
 
 
 def run_groups(run: Attempt[Any], groups: Sequence[Group], make: Callable[[], Worker]) -> int:
-    """Run the groups that are not done; gives how many they were."""
-    folders = {paths.configuration_of(group.result) for group in groups}
-    done = {
-        f"{paths.shard_folder(each)}/{name}" for each in folders for name in run.root.files(paths.shard_folder(each))
-    }
+    """Run the groups whose results are missing; returns their number."""
+    folders = {paths.shard_folder(paths.configuration_of(group.result)) for group in groups}
+    done = {f"{folder}/{name}" for folder in folders for name in run.root.files(folder)}
     todo = [group for group in groups if group.result not in done]
     run.watch.phase("project", sum(len(set(group.rows.image_index.tolist())) for group in todo), "images")
     if todo:
         run.pool.start(make)
     images = 0
 
-    def progress(under_way: int) -> None:
-        run.watch.advance(images + under_way)
+    def progress(in_progress: int) -> None:
+        run.watch.advance(images + in_progress)
 
     for report in run.pool.run(todo, progress, run.replan):
         images += report.images
@@ -60,24 +55,24 @@ def run_groups(run: Attempt[Any], groups: Sequence[Group], make: Callable[[], Wo
 
 
 def patch_rows(
-    stored: Stored, top: pa.Table, done: Sequence[Group], method: str, block: int | None = None
+    stored: StoredResults, top: pa.Table, done: Sequence[Group], method: str, block: int | None = None
 ) -> Iterator[pa.Table]:
-    """The rows of `patches`, one layer, or so many channels of one, at a time, in the order of `top`."""
+    """The rows of `patches` in the order of `top`, one layer or one block of its channels at a time."""
     layers = top["layer_index"].unique().to_pylist()
     for layer in layers:
         rows = top.filter(pa.compute.equal(top["layer_index"], layer))
-        holding = [group for group in done if (group.rows.layer_index == layer).any()]
+        groups_of_layer = [group for group in done if (group.rows.layer_index == layer).any()]
         channels = pa.compute.max(rows["channel"]).as_py() + 1
         for start in range(0, channels, block or channels):
             stop = start + (block or channels)
             wanted = [("layer_index", "==", layer), ("channel", ">=", start), ("channel", "<", stop)]
-            projected = pa.concat_tables([stored.read(group, filters=wanted) for group in holding])
+            projected = pa.concat_tables([stored.read(group, filters=wanted) for group in groups_of_layer])
             yield _patches(
                 _between(rows, start, stop), projected.sort_by([(name, "ascending") for name in _KEY]), method
             )
 
 
-def preview_rows(stored: Stored, top: pa.Table, done: Sequence[Group]) -> Iterator[pa.Table]:
+def preview_rows(stored: StoredResults, top: pa.Table, done: Sequence[Group]) -> Iterator[pa.Table]:
     """The rows of `previews`, group by group."""
     names = dict(zip(top["image_index"].to_pylist(), top["image_id"].to_pylist(), strict=True))
     for group in done:
@@ -99,7 +94,7 @@ def _between(rows: pa.Table, start: int, stop: int) -> pa.Table:
 
 def _patches(top: pa.Table, projected: pa.Table, method: str) -> pa.Table:
     if any(top[name].to_pylist() != projected[name].to_pylist() for name in _KEY):
-        raise ValueError("the projected rows are not those of the top")
+        raise ValueError("the projected rows differ from the rows of the top")
     columns = {
         **{name: top[name] for name in top.column_names},
         "patch": _image(projected["patch"]),
@@ -117,6 +112,7 @@ def _image(column: pa.ChunkedArray) -> pa.StructArray:
     return pa.StructArray.from_arrays([values, path], fields=list(IMAGE), mask=values.is_null())
 
 
-def _listed(rows: Rows, rank: np.ndarray[Any, Any]) -> list[Any]:
+def _plain(rows: Rows, rank: np.ndarray[Any, Any]) -> list[Any]:
+    """The rows as plain values, for a hash."""
     columns = (rows.layer_index, rows.channel, rank, rows.image_index, rows.y, rows.x)
     return [*(column.tolist() for column in columns), [float(score).hex() for score in rows.score]]

@@ -1,4 +1,4 @@
-"""Fold shard results into tables. Takes shards in order, gives units and top; holds one shard at a time."""
+"""Fold shard results into tables. Takes shards in order, gives the rows of `units` and `top`; holds one shard at a time."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from jobs.run.accounts import Accounted, Accounts, Counted, values
-from jobs.run.results import Stored
+from jobs.run.accounts import Accounts, ImageCounts, PriorAccounts, values
+from jobs.run.results import StoredResults
 from workers.actors.shard import Shard
 from workers.core.network import Layer
 from workers.core.preprocess import Preprocessing
@@ -23,65 +23,69 @@ from workers.store.tables.scan import TOP, UNITS
 
 @dataclass(frozen=True, eq=False)
 class Reduced:
-    """What a whole corpus says.
+    """The results of a whole corpus.
 
     Attributes:
         top: rows of `top`, sorted.
-        statistics: over all scores.
-        counted: images scanned, and not used.
+        statistics: statistics of all scores.
+        counts: images scanned and rejected.
     """
 
     top: Rows
     statistics: Statistics
-    counted: Counted
+    counts: ImageCounts
 
 
-def reduce(accounts: Accounts | Accounted, shards: Sequence[Shard], k: int) -> Reduced:
+def reduce(accounts: Accounts | PriorAccounts, shards: Sequence[Shard], k: int) -> Reduced:
     """Fold the shards in their order, each once.
 
     Raises:
-        RunStopped: no image could be used, or one is neither among the images nor among the rejects.
+        RunStopped: every image was rejected, or one is neither among the images nor among the rejects.
     """
     top, folded = Rows.empty(), None
     for shard in shards:
         result = accounts.take(shard)
         top = merge([top, Rows.from_arrow(values(result, "top"))], k)
-        here = values(result, "statistics")
-        if len(here):
-            statistics = Statistics.from_arrow(here)
+        records = values(result, "statistics")
+        if len(records):
+            statistics = Statistics.from_arrow(records)
             folded = statistics if folded is None else folded.fold(statistics)
-    counted = accounts.counted()
+    counts = accounts.counts()
     if folded is None:
-        raise RunStopped("images were scanned and no shard has statistics of them")
-    return Reduced(top, folded, counted)
+        raise RunStopped("images were scanned, but no shard has statistics")
+    return Reduced(top, folded, counts)
 
 
 def unit_rows(statistics: Statistics, layers: Sequence[Layer]) -> pa.Table:
     """The rows of `units`."""
-    known = {layer.index: layer for layer in layers}
-    chosen = [known[index] for index in statistics.layer_index.tolist()]
+    by_index = {layer.index: layer for layer in layers}
+    layer_of_row = [by_index[index] for index in statistics.layer_index.tolist()]
     columns: dict[str, Any] = {
-        "layer": [layer.name for layer in chosen],
+        "layer": [layer.name for layer in layer_of_row],
         "layer_index": statistics.layer_index,
         "channel": statistics.channel,
         **statistics.table_columns(),
-        "field_height": [layer.field.height for layer in chosen],
-        "field_width": [layer.field.width for layer in chosen],
-        "stride_y": [layer.field.stride_y for layer in chosen],
-        "stride_x": [layer.field.stride_x for layer in chosen],
+        "field_height": [layer.field.height for layer in layer_of_row],
+        "field_width": [layer.field.width for layer in layer_of_row],
+        "stride_y": [layer.field.stride_y for layer in layer_of_row],
+        "stride_x": [layer.field.stride_x for layer in layer_of_row],
     }
     return _table(columns, UNITS.schema)
 
 
 def top_rows(
-    stored: Stored, reduced: Reduced, shards: Sequence[Shard], layers: Sequence[Layer], preprocessing: Preprocessing
+    stored: StoredResults,
+    reduced: Reduced,
+    shards: Sequence[Shard],
+    layers: Sequence[Layer],
+    preprocessing: Preprocessing,
 ) -> pa.Table:
-    """The rows of `top`, with each image's key and the receptive field in input and source pixels."""
+    """The rows of `top`, with each image's key, and the receptive field in input and in source pixels."""
     top = reduced.top
-    known = {layer.index: layer for layer in layers}
+    by_index = {layer.index: layer for layer in layers}
     images = _images_of(stored, shards, np.unique(top.image_index))
     columns: dict[str, Any] = {
-        "layer": [known[index].name for index in top.layer_index.tolist()],
+        "layer": [by_index[index].name for index in top.layer_index.tolist()],
         "layer_index": top.layer_index,
         "channel": top.channel,
         "rank": ranks(top),
@@ -92,14 +96,14 @@ def top_rows(
         "x": top.x,
     }
     places = zip(top.layer_index.tolist(), top.y.tolist(), top.x.tolist(), strict=True)
-    boxes = [known[index].field.box(y, x) for index, y, x in places]
+    boxes = [by_index[index].field.box(y, x) for index, y, x in places]
     sizes = [images[index] for index in top.image_index.tolist()]
     sources = [preprocessing.source_box(box, size.height, size.width) for box, size in zip(boxes, sizes, strict=True)]
     return _table(columns | _edges("box", boxes) | _edges("source", sources), TOP.schema)
 
 
 def _keys(rows: Sequence[Row]) -> dict[str, list[str | None]]:
-    """The columns that say which image each row is about."""
+    """The columns that identify the image of each row."""
     return {
         "image_id": [row.image_id for row in rows],
         "uri": [row.uri for row in rows],
@@ -108,7 +112,7 @@ def _keys(rows: Sequence[Row]) -> dict[str, list[str | None]]:
 
 
 def _edges(name: str, boxes: Sequence[Box]) -> dict[str, list[int]]:
-    """The columns of some boxes."""
+    """The columns of the boxes' edges."""
     return {f"{name}_{edge}": [getattr(box, edge) for box in boxes] for edge in ("top", "left", "bottom", "right")}
 
 
@@ -121,8 +125,8 @@ class _Image:
     width: int
 
 
-def _images_of(stored: Stored, shards: Sequence[Shard], wanted: np.ndarray[Any, Any]) -> dict[int, _Image]:
-    """Some images, by their index."""
+def _images_of(stored: StoredResults, shards: Sequence[Shard], wanted: np.ndarray[Any, Any]) -> dict[int, _Image]:
+    """The wanted images, by image index."""
     images = {}
     for shard in shards:
         of_shard = set(wanted[(wanted >= shard.start) & (wanted < shard.stop)].tolist())

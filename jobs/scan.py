@@ -1,4 +1,4 @@
-"""The scan from a spec to a published run: the order of things and nothing numeric. Takes a spec, gives an outcome."""
+"""The pipeline of `scan`. Takes a spec, publishes the run, gives its outcome."""
 
 from functools import partial
 from typing import Any
@@ -21,11 +21,11 @@ from workers.store.tables.shared import IMAGES, REJECTS
 
 
 def scan(spec: RunSpec, watch: Watcher) -> Outcome:
-    """Run a spec to the end, or go on where an earlier attempt stopped.
+    """Scan a corpus, or resume where an earlier attempt stopped.
 
     Raises:
-        UsageError: something is wrong with the spec; nothing was written.
-        RunStopped: the run cannot go on; what is finished stays.
+        UsageError: the spec is not valid; nothing was written.
+        RunStopped: the run cannot continue; finished results are kept.
     """
     return attempt(spec, watch, spec.scan.layers, _work)
 
@@ -35,23 +35,22 @@ def _work(run: Attempt[RunSpec]) -> Outcome:
     environment = run.pool.start(partial(ScanWorker, run.job))
     configuration = digest(scan_configuration(run.job, environment))
     planned = plan.plan(run.root, run.job.manifest, configuration, run.job.spec.scan.shard)
-    planned, scanned, seconds = run.shards("scan", planned)
+    planned, scanned, seconds = run.run_shards("scan", planned)
     images, rejects = run.writer(IMAGES), run.writer(REJECTS)
-    reduced = reduce(Accounts(run.stored(ScanWorker), images, rejects), planned.shards, run.job.spec.scan.k)
+    reduced = reduce(Accounts(run.results(ScanWorker), images, rejects), planned.shards, run.job.spec.scan.k)
     groups, projected = _project(run, environment, planned, reduced)
     run.watch.phase("publish", None, "tables")
     parts = _write(run, planned, reduced, groups) | {"images": images.close(), "rejects": rejects.close()}
     rate = scanned / seconds if scanned else None
     names = {"shards": [shard.result for shard in planned.shards], "groups": [group.result for group in groups]}
-    told = run.publish(parts, reduced.counted, environment, images_per_s=rate, **names)
-    ran = {"groups_run": projected, "groups_reused": len(groups) - projected}
-    return run.ended(told, planned, rate, **ran)
+    published = run.publish(parts, reduced.counts, environment, images_per_s=rate, **names)
+    return run.outcome(published, planned, rate, groups_run=projected, groups_reused=len(groups) - projected)
 
 
 def _project(
     run: Attempt[RunSpec], environment: Environment, planned: Plan, reduced: Reduced
 ) -> tuple[list[Group], int]:
-    """Run the groups that are not done: all groups, and how many of them ran."""
+    """Run the groups whose results are missing; returns all groups, and how many ran."""
     configuration = digest(project_configuration(run.job, environment))
     groups = project.groups(reduced.top, planned.shards, configuration)
     return groups, project.run_groups(run, groups, partial(ProjectWorker, run.job))
@@ -59,8 +58,8 @@ def _project(
 
 def _write(run: Attempt[RunSpec], planned: Plan, reduced: Reduced, groups: list[Group]) -> dict[str, Any]:
     spec = run.job.spec.project
-    top = top_rows(run.stored(ScanWorker), reduced, planned.shards, run.layers, run.model.preprocessing)
-    projected = run.stored(ProjectWorker)
+    top = top_rows(run.results(ScanWorker), reduced, planned.shards, run.layers, run.model.preprocessing)
+    projected = run.results(ProjectWorker)
     tables = {
         UNITS: iter([unit_rows(reduced.statistics, run.layers)]),
         TOP: iter([top]),
@@ -70,7 +69,7 @@ def _write(run: Attempt[RunSpec], planned: Plan, reduced: Reduced, groups: list[
     parts = {}
     for table, rows in tables.items():
         with run.writer(table) as writer:
-            for each in rows:
-                writer.write(each)
+            for part in rows:
+                writer.write(part)
             parts[table.name] = writer.close()
     return parts

@@ -1,6 +1,6 @@
-"""A short training to look at. Takes a folder of labelled images, gives checkpoints of zfnet-mini, one for each epoch.
+"""A short demo training. Takes a folder of labelled images, gives checkpoints of zfnet-mini, one for each epoch.
 
-A recipe to read, not a trainer: the images are decoded once and held in memory, and a few epochs on two CPU cores are
+It is a readable recipe, not a general trainer: images are decoded once and held in memory. A few epochs on two CPU cores are
 enough for features that are more than noise.
 """
 
@@ -26,8 +26,8 @@ from workers.models import architectures
 from workers.models.zfnet import zfnet_mini
 from workers.spec.parts import CorpusSpec, LimitsSpec, ModelSpec
 
-HELD_OUT = 5  # one image in so many tells the accuracy and is never learned from
-NAMED = "epoch-"  # and the number
+HELD_OUT = 5  # one in so many images is held out to measure the accuracy
+PREFIX = "epoch-"  # of the checkpoints' names, before the number
 MOST_IMAGES = 50_000  # about 100 kB each in memory
 LEAST_CLASSES = 2
 BATCH = 32
@@ -44,10 +44,10 @@ class Data:
 
     Attributes:
         pixels: uint8 (images, 3, resize, resize).
-        labels: int64 (images,), numbers of classes.
+        labels: int64 (images,), class numbers.
         classes: names of the classes.
         held_out: bool (images,).
-        rejects: images that could not be used, by reason.
+        rejects: images rejected, by reason.
     """
 
     pixels: Tensor
@@ -59,29 +59,29 @@ class Data:
 
 @dataclass(frozen=True, eq=False)
 class Descent:
-    """AdamW whose rate rises and falls once over the whole training (Smith & Topin 2018)."""
+    """AdamW with a learning rate that rises and falls once over the whole training (Smith & Topin 2018)."""
 
     optimizer: torch.optim.Optimizer
     schedule: torch.optim.lr_scheduler.LRScheduler
 
     @classmethod
     def of(cls, network: nn.Module, steps: int) -> Self:
-        """For a network and so many steps."""
+        """The optimizer of a network for so many steps."""
         optimizer = torch.optim.AdamW(network.parameters(), RATE, weight_decay=DECAY)
         return cls(optimizer, torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=steps))
 
 
 @dataclass(frozen=True)
 class Training:
-    """What is trained on what.
+    """The settings of a training.
 
     Attributes:
-        corpus: folder or URL of images, a folder for each class.
-        folder: where the checkpoints, `classes.txt` and `evolve.toml` go.
+        corpus: folder or URL of images, with one folder per class.
+        folder: where the checkpoints, `classes.txt` and `evolve.toml` are written.
         epochs: passes over the images.
         device: cpu, cuda or auto.
-        threads: CPU threads; None leaves it to torch.
-        seed: of the weights, the held-out images and the order; with it and the threads the checkpoints are the same.
+        threads: CPU threads; None for torch's default.
+        seed: random seed of the weights, the held-out images and the order. Same seed and threads, same checkpoints.
     """
 
     corpus: str
@@ -92,88 +92,89 @@ class Training:
     seed: int = 0
 
 
-def train(asked: Training, say: Say) -> dict[str, Any]:
+def train(training: Training, say: Say) -> dict[str, Any]:
     """Train zfnet-mini and write `epoch-000.safetensors`, before the first step, and one after each epoch.
 
     Args:
-        asked: what.
-        say: is told a line for each epoch.
+        training: the settings.
+        say: receives a message for each epoch.
 
     Returns:
-        Classes, images, rejects, and by epoch the loss and the accuracy on held-out images.
+        Classes, images and rejects, and for each epoch the loss and the accuracy on held-out images.
 
     Raises:
-        CorpusError: the corpus has too many images, or those that can be used and are not held out are of fewer than
-            two classes.
-        UsageError: the folder holds a training already; `evolve` would take both for one.
+        CorpusError: the corpus has too many images, or its usable images that are not held out have fewer than two classes.
+        UsageError: the folder already contains a training; `evolve` would read both as one.
     """
-    before = sorted(path.name for path in asked.folder.glob(f"{NAMED}*"))
-    if before:
-        raise UsageError(f"folder {str(asked.folder)!r} holds a training already, {before[-1]}; give another -o")
-    where = cluster.resolve_device(asked.device)
-    torch.set_num_threads(asked.threads or torch.get_num_threads())
-    generator = torch.Generator().manual_seed(asked.seed)
-    data = _data(asked.corpus, generator)
+    existing = sorted(path.name for path in training.folder.glob(f"{PREFIX}*"))
+    if existing:
+        raise UsageError(
+            f"folder {str(training.folder)!r} already contains a training, {existing[-1]}; give another -o"
+        )
+    device = cluster.resolve_device(training.device)
+    torch.set_num_threads(training.threads or torch.get_num_threads())
+    generator = torch.Generator().manual_seed(training.seed)
+    data = _load_data(training.corpus, generator)
     say(f"{len(data.labels):,} images of {len(data.classes)} classes, {int(data.held_out.sum()):,} of them held out")
     if data.rejects:
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in sorted(data.rejects.items()))
         say(f"{sum(data.rejects.values()):,} more could not be used: {reasons}")
-    asked.folder.mkdir(parents=True, exist_ok=True)
-    network = _network(len(data.classes), generator).to(where)
-    descent = Descent.of(network, asked.epochs * -(-int((~data.held_out).sum()) // BATCH))
-    course = []
-    for epoch in range(asked.epochs + 1):
-        batches = _batches(data, generator, where) if epoch else ()
+    training.folder.mkdir(parents=True, exist_ok=True)
+    network = _network(len(data.classes), generator).to(device)
+    descent = Descent.of(network, training.epochs * -(-int((~data.held_out).sum()) // BATCH))
+    epochs = []
+    for epoch in range(training.epochs + 1):
+        batches = _batches(data, generator, device) if epoch else ()
         losses = [_step(network, descent, batch) for batch in batches]
-        told = {"epoch": epoch, "loss": mean(losses) if losses else None, "accuracy": _accuracy(network, data, where)}
+        loss, accuracy = mean(losses) if losses else None, _accuracy(network, data, device)
         state = {key: value.half().cpu().contiguous() for key, value in network.state_dict().items()}
-        save_file(state, asked.folder / f"{NAMED}{epoch:03}.safetensors")
-        say(f"epoch {epoch:3}   accuracy {told['accuracy']:6.1%}" + (f"   loss {told['loss']:.3f}" if losses else ""))
-        course.append(told)
-    _write_spec(asked.folder, asked.corpus, data.classes)
-    return {"classes": len(data.classes), "images": len(data.labels), "rejects": data.rejects, "epochs": course}
+        save_file(state, training.folder / f"{PREFIX}{epoch:03}.safetensors")
+        say(f"epoch {epoch:3}   accuracy {accuracy:6.1%}" + ("" if loss is None else f"   loss {loss:.3f}"))
+        epochs.append({"epoch": epoch, "loss": loss, "accuracy": accuracy})
+    _write_spec(training.folder, training.corpus, data.classes)
+    return {"classes": len(data.classes), "images": len(data.labels), "rejects": data.rejects, "epochs": epochs}
 
 
-def _data(corpus: str, generator: torch.Generator) -> Data:
+def _load_data(corpus: str, generator: torch.Generator) -> Data:
     """Decode every labelled image once, cut to a square as wide as its short side."""
     listed = sorted(entries.listing(CorpusSpec(source=corpus)), key=lambda entry: entry.image_id)
     rows = [Row(n, **vars(entry), removed=False) for n, entry in enumerate(listed) if entry.label is not None]
     classes = tuple(sorted({str(row.label) for row in rows}))
     if len(classes) < LEAST_CLASSES or len(rows) > MOST_IMAGES:
-        told = f"{len(rows):,} labelled images of {len(classes)} classes"
-        wanted = f"{LEAST_CLASSES} classes at least and {MOST_IMAGES:,} images at most"
-        raise CorpusError(f"corpus {corpus!r} has {told}; this recipe wants {wanted}")
+        actual = f"{len(rows):,} labelled images of {len(classes)} classes"
+        limits = f"at least {LEAST_CLASSES} classes and at most {MOST_IMAGES:,} images"
+        raise CorpusError(f"corpus {corpus!r} has {actual}; this recipe needs {limits}")
     square = replace(PREPROCESSING, crop=PREPROCESSING.resize)
     prepare = partial(square.prepare, max_pixels=LimitsSpec().pixels)
     batches = list(reader.batches(rows, BATCH, prepare, reader.ReadOptions(LimitsSpec(), threads=2)))
-    found = [picture for batch in batches for picture in batch.pictures]
+    pictures = [picture for batch in batches for picture in batch.pictures]
     number, label_of = {name: n for n, name in enumerate(classes)}, {row.image_index: str(row.label) for row in rows}
-    labels = torch.tensor([number[label_of[picture.record.image_index]] for picture in found], dtype=torch.int64)
-    held_out = torch.randperm(len(found), generator=generator) % HELD_OUT == 0
-    learned = len(set(labels[~held_out].tolist()))
-    if learned < LEAST_CLASSES:
-        told = f"{len(found):,} of {len(rows):,} images can be used"
-        shown = f"those that are not held out show {learned} of {len(classes)} classes"
-        raise CorpusError(f"corpus {corpus!r}: {told}, and {shown}; this recipe wants {LEAST_CLASSES} at least")
+    labels = torch.tensor([number[label_of[picture.record.image_index]] for picture in pictures], dtype=torch.int64)
+    held_out = torch.randperm(len(pictures), generator=generator) % HELD_OUT == 0
+    trained = len(set(labels[~held_out].tolist()))
+    if trained < LEAST_CLASSES:
+        usable = f"{len(pictures):,} of {len(rows):,} images can be used"
+        left = f"those that are not held out have {trained} of {len(classes)} classes"
+        raise CorpusError(f"corpus {corpus!r}: {usable}, and {left}; this recipe needs at least {LEAST_CLASSES}")
     rejects = Counter(str(reject.reason) for batch in batches for reject in batch.rejects)
-    return Data(torch.stack([picture.prepared for picture in found]), labels, classes, held_out, rejects)
+    return Data(torch.stack([picture.prepared for picture in pictures]), labels, classes, held_out, rejects)
 
 
 def _network(classes: int, generator: torch.Generator) -> nn.Module:
-    """zfnet-mini with weights drawn as He et al. 2015 do, biases 0."""
+    """zfnet-mini with random weights as in He et al. 2015, and biases of 0."""
     network = zfnet_mini(classes)
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             nn.init.kaiming_normal_(module.weight, generator=generator)
-            nn.init.zeros_(module.bias)  # type: ignore[arg-type] # the class allows None, zfnet has none without
+            nn.init.zeros_(module.bias)  # type: ignore[arg-type] # the class allows None, but every layer of zfnet has a bias
     return network.to(memory_format=torch.channels_last)
 
 
 def _batches(data: Data, generator: torch.Generator, device: str) -> Iterator[tuple[Tensor, Tensor]]:
-    """An epoch: the images that are not held out in a new order, each cut at a random place and mirrored or not."""
-    seen = torch.nonzero(~data.held_out).flatten()
+    """The batches of an epoch: the images that are not held out, in random order, each randomly cropped and mirrored."""
+    indices = torch.nonzero(~data.held_out).flatten()
     room = PREPROCESSING.resize - PREPROCESSING.crop + 1
-    for chosen in torch.split(seen[torch.randperm(len(seen), generator=generator)], BATCH):
+    for chosen in torch.split(indices[torch.randperm(len(indices), generator=generator)], BATCH):
         tops, lefts = (torch.randint(room, (len(chosen),), generator=generator).tolist() for _ in range(2))
         mirrored = torch.rand(len(chosen), generator=generator) < 1 / 2
         cut = [_cut(data.pixels[index], *at) for index, *at in zip(chosen.tolist(), tops, lefts, strict=True)]
@@ -187,7 +188,7 @@ def _cut(pixels: Tensor, top: int, left: int) -> Tensor:
 
 
 def _step(network: nn.Module, descent: "Descent", batch: tuple[Tensor, Tensor]) -> float:
-    """One step down the loss; then no filter's root mean square exceeds 0.1, as in Zeiler & Fergus 2014, section 3.1."""
+    """One step of the optimizer; then limit each filter's root mean square to 0.1, as in Zeiler & Fergus 2014, section 3.1."""
     images, labels = batch
     loss = functional.cross_entropy(network(images), labels)
     descent.optimizer.zero_grad()
@@ -204,24 +205,24 @@ def _step(network: nn.Module, descent: "Descent", batch: tuple[Tensor, Tensor]) 
 
 @torch.no_grad()
 def _accuracy(network: nn.Module, data: Data, device: str) -> float:
-    """Share of the held-out images whose most probable class is theirs."""
+    """Share of the held-out images whose most probable class is their label."""
     margin = (PREPROCESSING.resize - PREPROCESSING.crop) // 2
-    right = 0
+    correct = 0
     for chosen in torch.split(torch.nonzero(data.held_out).flatten(), BATCH):
         cut = torch.stack([_cut(data.pixels[index], margin, margin) for index in chosen.tolist()])
-        found = network(PREPROCESSING.normalise(cut.to(device))).argmax(dim=1).cpu()
-        right += int((found == data.labels[chosen]).sum())
-    return right / int(data.held_out.sum())
+        predicted = network(PREPROCESSING.normalise(cut.to(device))).argmax(dim=1).cpu()
+        correct += int((predicted == data.labels[chosen]).sum())
+    return correct / int(data.held_out.sum())
 
 
 def _write_spec(folder: Path, corpus: str, classes: tuple[str, ...]) -> None:
-    """A spec for `deconvoy evolve`; strings of JSON are strings of TOML."""
+    """Write a spec for `deconvoy evolve`. JSON strings are valid TOML strings."""
     (folder / "classes.txt").write_text("".join(f"{name}\n" for name in classes), encoding="utf-8")
     (folder / "evolve.toml").write_text(
         "[model]\n"
         'source = "deconvoy://zfnet-mini"\n'
         'classes = "classes.txt"\n'
         f"[corpus]\nsource = {json.dumps(corpus)}\n"
-        f'[evolve]\ncheckpoints = ["{NAMED}*.safetensors"]\n',
+        f'[evolve]\ncheckpoints = ["{PREFIX}*.safetensors"]\n',
         encoding="utf-8",
     )

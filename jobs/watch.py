@@ -1,4 +1,4 @@
-"""Who is told how a run goes. Takes phases, numbers and lines; what becomes of them is the watcher's business."""
+"""The interface that follows a run. Takes phases, counts and messages; gives a silent and a logging implementation."""
 
 from collections.abc import Mapping
 from typing import Protocol
@@ -8,79 +8,79 @@ from workers.host.log import Log
 
 
 class Watcher(Protocol):
-    """Follows a run. Phases are listing, scan, project and publish, in this order; none is left out or comes twice."""
+    """Follows a run. The phases of a scan are listing, scan, project and publish, in this order."""
 
     def begin(self, run: str) -> Mapping[str, object]:
-        """The run has this id; gives what every line about it carries, those of its actors too."""
+        """Begin a run; returns the log fields of every line about it, including those of its actors."""
 
     def phase(self, name: str, total: int | None, unit: str) -> None:
-        """A phase begins; `total` is None where nobody knows it yet."""
+        """Begin a phase; `total` is None if it is not yet known."""
 
     def advance(self, done: int, rejects: int = 0) -> None:
-        """So many are done in this phase, rejects among them: absolute numbers."""
+        """Set how many units of this phase are done, including rejects; both are totals, not increments."""
 
     def report(self, report: ShardReport) -> None:
-        """An item is done, with what it cost."""
+        """Report a finished item and its cost."""
 
     def say(self, line: str, **about: object) -> None:
-        """One line for a person, and what it is about: a shard, its result, a node."""
+        """Report a message to the user, and its log fields: a shard, its result, a node."""
 
     def note(self, line: str, **about: object) -> None:
-        """One line for the log alone: there are many of them."""
+        """Write a message only to the log; for messages that are frequent."""
 
     def close(self) -> None:
-        """The run is over, well or not."""
+        """End the run, successful or not."""
 
 
-class Silent:
-    """A watcher that tells nobody."""
+class SilentWatcher:
+    """A watcher that reports nothing."""
 
     def begin(self, run: str) -> Mapping[str, object]:
-        """The run's id."""
+        """The run id as a log field."""
         return {"run": run}
 
     def phase(self, name: str, total: int | None, unit: str) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def advance(self, done: int, rejects: int = 0) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def report(self, report: ShardReport) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def say(self, line: str, **about: object) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def note(self, line: str, **about: object) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def close(self) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
-class Logged(Silent):
-    """A watcher that writes phases and lines to the log.
+class LogWatcher(SilentWatcher):
+    """A watcher that writes phases and messages to the log.
 
     Args:
-        about: what every line carries.
+        about: log fields of every line.
     """
 
     def __init__(self, **about: object) -> None:
         self._log = Log(about)
 
     def begin(self, run: str) -> Mapping[str, object]:
-        """Every line from here on carries the run's id."""
+        """Begin a run; all further lines have its id."""
         self._log = self._log.to(run=run)
         return self._log.about
 
     def phase(self, name: str, total: int | None, unit: str) -> None:
-        """A phase begins."""
+        """Log a phase."""
         self._log.say(name if total is None else f"{name}: {total:,} {unit}", phase=name, total=total, unit=unit)
 
     def say(self, line: str, **about: object) -> None:
-        """One line for a person."""
+        """Log a message."""
         self._log.to(**about).say(line)
 
     def note(self, line: str, **about: object) -> None:
-        """One line for the log."""
+        """Log a message."""
         self._log.to(**about).say(line)

@@ -1,4 +1,4 @@
-"""The rows of `evolution`. Takes what each checkpoint saw, gives its best patches and projections layer by layer."""
+"""The rows of `evolution`. Takes the findings of each checkpoint, gives its best patches and projections, layer by layer."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,7 +11,7 @@ from jobs.evolve.checkpoints import Checkpoint
 from jobs.project import patch_rows
 from jobs.reduce import Reduced, top_rows
 from jobs.run.attempt import Attempt
-from jobs.run.results import Stored
+from jobs.run.results import StoredResults
 from workers.actors.shard import CheckpointGroup, Shard
 from workers.core import evolution
 from workers.core.network import Layer
@@ -21,17 +21,17 @@ from workers.store.tables.evolve import EVOLUTION
 
 Array = np.ndarray[Any, Any]
 
-BLOCK_ROWS = 4096  # with their pictures in memory at once
+BLOCK_ROWS = 4096  # rows that are in memory at once, with their pictures
 
 
 @dataclass(frozen=True, eq=False)
-class Seen:
-    """What one checkpoint's new layers saw.
+class Findings:
+    """The findings in one checkpoint's new layers.
 
     Attributes:
         shards: its shards.
-        reduced: their top rows and statistics.
-        groups: of the best unit of each channel, once they are planned.
+        reduced: top rows and statistics of the shards.
+        groups: projection groups of the best unit of each channel, once planned.
     """
 
     shards: Sequence[Shard]
@@ -46,33 +46,33 @@ class Seen:
 
 @dataclass(frozen=True)
 class Results:
-    """Where results are found, or made again: those of shards, and those of groups."""
+    """The stored results of both passes: of shards and of projection groups."""
 
-    scanned: Stored
-    projected: Stored
+    scanned: StoredResults
+    projected: StoredResults
 
 
 def evolution_rows(
-    run: Attempt[EvolutionRun], every: Sequence[Checkpoint], seen: Mapping[int, Seen], results: Results
+    run: Attempt[EvolutionRun], every: Sequence[Checkpoint], findings: Mapping[int, Findings], results: Results
 ) -> Iterator[pa.Table]:
-    """The rows of `evolution`, sorted by layer, channel and checkpoint; some channels of a layer at a time.
+    """The rows of `evolution`, sorted by layer, channel and checkpoint; one block of a layer's channels at a time.
 
     Args:
         run: the attempt.
         every: the checkpoints.
-        seen: what those that have something new saw, by number.
-        results: of both passes.
+        findings: the findings of the checkpoints with new layers, by number.
+        results: the stored results of both passes.
     """
     block = max(1, BLOCK_ROWS // len(every))
-    pictures = {number: _pictures(run, each, results, block) for number, each in seen.items()}
-    for place, layer in enumerate(run.layers):
-        sources = [each.source[place] for each in every]
-        over_time = _over_time(run, [seen[source] for source in sources], layer)
+    pictures = {number: _pictures(run, finding, results, block) for number, finding in findings.items()}
+    for position, layer in enumerate(run.layers):
+        sources = [checkpoint.source[position] for checkpoint in every]
+        courses = _courses(run, [findings[source] for source in sources], layer)
         for start in range(0, layer.channels, block):
             stop = min(start + block, layer.channels)
-            drawn = {source: next(pictures[source]) for source in sorted(set(sources))}
+            projected = {source: next(pictures[source]) for source in sorted(set(sources))}
             parts = [
-                _rows(every[number], drawn[source], over_time[number].part(start, stop), source)
+                _rows(every[number], projected[source], courses[number].part(start, stop), source)
                 for number, source in enumerate(sources)
             ]
             yield pa.concat_tables(parts).sort_by([("channel", "ascending"), ("checkpoint", "ascending")])
@@ -80,20 +80,24 @@ def evolution_rows(
 
 def _pictures(
     run: Attempt[EvolutionRun],
-    seen: Seen,
+    findings: Findings,
     results: Results,
     block: int,
 ) -> Iterator[pa.Table]:
-    """The best unit of each channel of a checkpoint's new layers, projected."""
+    """The projected best unit of each channel in a checkpoint's new layers."""
     top = top_rows(
-        results.scanned, replace(seen.reduced, top=seen.best), seen.shards, run.layers, run.model.preprocessing
+        results.scanned,
+        replace(findings.reduced, top=findings.best),
+        findings.shards,
+        run.layers,
+        run.model.preprocessing,
     )
-    yield from patch_rows(results.projected, top, seen.groups, run.job.spec.project.method, block)
+    yield from patch_rows(results.projected, top, findings.groups, run.job.spec.project.method, block)
 
 
 @dataclass(frozen=True, eq=False)
 class _Course:
-    """What is known of a layer's channels at one checkpoint, (channels,) each; see the columns of `evolution`."""
+    """Measures of a layer's channels at one checkpoint, each of shape (channels,); see the columns of `evolution`."""
 
     mean: Array
     active_share: Array
@@ -105,14 +109,15 @@ class _Course:
         return _Course(**{name: values[start:stop] for name, values in vars(self).items()})
 
 
-def _over_time(run: Attempt[EvolutionRun], by_checkpoint: Sequence[Seen], layer: Layer) -> list[_Course]:
-    """The course of a layer's channels, by checkpoint."""
-    tops = [each.reduced.top.take(each.reduced.top.layer_index == layer.index) for each in by_checkpoint]
+def _courses(run: Attempt[EvolutionRun], by_checkpoint: Sequence[Findings], layer: Layer) -> list[_Course]:
+    """The measures of a layer's channels, by checkpoint."""
+    rows = [findings.reduced.top for findings in by_checkpoint]
+    tops = [top.take(top.layer_index == layer.index) for top in rows]
     overlaps = evolution.overlaps(tops, layer.channels)
     settled = evolution.settled_since(overlaps, run.job.spec.evolve.settled_share)
     courses = []
-    for number, each in enumerate(by_checkpoint):
-        scores = each.reduced.statistics
+    for number, findings in enumerate(by_checkpoint):
+        scores = findings.reduced.statistics
         of_layer = scores.layer_index == layer.index
         images = scores.images[of_layer]
         courses.append(
@@ -126,14 +131,14 @@ def _over_time(run: Attempt[EvolutionRun], by_checkpoint: Sequence[Seen], layer:
     return courses
 
 
-def _rows(checkpoint: Checkpoint, drawn: pa.Table, course: _Course, source: int) -> pa.Table:
-    """The rows of some channels at one checkpoint; `drawn` is the first one's that gives the same feature maps."""
+def _rows(checkpoint: Checkpoint, projected: pa.Table, course: _Course, source: int) -> pa.Table:
+    """The rows of some channels at one checkpoint; `projected` is from the first checkpoint with the same feature maps."""
     number = checkpoint.number
     columns: Mapping[str, Any] = {
-        **{name: drawn[name] for name in drawn.column_names},
-        "checkpoint": np.full(len(drawn), number, np.int32),
-        "checkpoint_name": [checkpoint.name] * len(drawn),
-        "same_as": [None if source == number else source] * len(drawn),
+        **{name: projected[name] for name in projected.column_names},
+        "checkpoint": np.full(len(projected), number, np.int32),
+        "checkpoint_name": [checkpoint.name] * len(projected),
+        "same_as": [None if source == number else source] * len(projected),
         "mean": course.mean,
         "active_share": course.active_share,
         "overlap": pa.array(course.overlap, from_pandas=True),  # NaN is null

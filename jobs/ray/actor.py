@@ -1,4 +1,4 @@
-"""A worker beside Ray. Takes what makes a plain worker, gives an actor that runs it; tells what a failed call means."""
+"""A worker on Ray. Takes a function that builds a plain worker, gives an actor that runs it; translates Ray's errors."""
 
 import re
 import time
@@ -26,29 +26,29 @@ from workers.host import log, memory
 from workers.host.log import Log
 from workers.host.retrying import reason
 
-OURS = 0.5  # share of a machine's used memory above which a run's actors there are to blame themselves
+OWN_SHARE = 0.5  # share of a machine's used memory from which the run's own actors count as the cause of the shortage
 LOST = (RayActorError, WorkerCrashedError, NodeDiedError, ObjectLostError)
 
 
 class Worker(Protocol):
-    """What an actor runs: one item at a time, nothing kept between items."""
+    """What an actor runs: one item at a time, without state between items."""
 
     @property
     def done(self) -> int:
-        """How far the item under way is."""
+        """How much of the current item is done."""
 
     def check(self) -> Environment:
-        """Prove that this node can do the work, and say what software it runs."""
+        """Check that this node can do the work, and return its software and device."""
 
     def run(self, item: Any) -> Any:  # noqa: ANN401 - each worker has its own items and reports
-        """Do one item."""
+        """Run one item and return its report."""
 
 
 MakeWorker = Callable[[], Worker]
 
 
 class Actor:
-    """A worker beside Ray, built in `prepare` and not in the constructor, so that its errors travel like any other."""
+    """A worker on Ray. It is built in `prepare`, not in the constructor, so that its errors reach the driver like any other."""
 
     def __init__(self) -> None:
         self._worker: Worker | None = None
@@ -58,43 +58,43 @@ class Actor:
         self._rejects = Counter("deconvoy_rejects", "Images that could not be used.", tag_keys=("reason",))
         self._seconds = Counter("deconvoy_actor_seconds", "Time of actors.", tag_keys=("kind",))
 
-    def prepare(self, make: MakeWorker, carried: Mapping[str, object], form: str) -> tuple[Environment, str]:
-        """Build the worker and check it; gives what it runs on and the id of its node.
+    def prepare(self, make: MakeWorker, run_fields: Mapping[str, object], form: str) -> tuple[Environment, str]:
+        """Build the worker and check it; returns its environment and the id of its node.
 
         Args:
             make: builds the worker.
-            carried: what every line of its log carries.
-            form: of the log.
+            run_fields: fields of every line of its log.
+            form: format of the log.
         """
         log.set_up(form)
-        self._worker = None  # frees the last pass's network before the next one is built
+        self._worker = None  # frees the previous pass's network before the next one is built
         self._worker = make()
-        found = self._worker.check()
-        node = ray.get_runtime_context().get_node_id()
-        self._node = found.node
-        self._log = Log({**carried, "node": found.node, "node_id": node})
-        self._log.say(f"{type(self._worker).__name__} is ready", device=found.device)
-        return found, node
+        environment = self._worker.check()
+        node_id = ray.get_runtime_context().get_node_id()
+        self._node = environment.node
+        self._log = Log({**run_fields, "node": environment.node, "node_id": node_id})
+        self._log.say(f"{type(self._worker).__name__} is ready", device=environment.device)
+        return environment, node_id
 
     def run(self, item: Any) -> Any:  # noqa: ANN401 - each worker has its own items and reports
-        """Do one item."""
-        assert self._worker is not None  # noqa: S101 - the pool gives no work to an actor that is not ready
-        began, here = time.monotonic(), self._log.to(**log_fields(item))
+        """Run one item and return its report."""
+        assert self._worker is not None  # noqa: S101 - the pool gives work only to actors that are ready
+        started, item_log = time.monotonic(), self._log.to(**log_fields(item))
         try:
             report = self._worker.run(item)
         except Exception as error:
-            here.say(f"{type(error).__name__}: {error}", log.ERROR)
+            item_log.say(f"{type(error).__name__}: {error}", log.ERROR)
             if _is_out_of_memory(error):
                 raise OutOfMemory(f"out of memory on {self._node}: {memory.now()}{_on_gpu()}") from error
             raise
-        told = f"shard {next(iter(log_fields(item).values()))} is done"
-        here.to(**counts(report)).say(told, seconds=round(time.monotonic() - began, 3))
+        line = f"shard {next(iter(log_fields(item).values()))} is done"
+        item_log.to(**report_counts(report)).say(line, seconds=round(time.monotonic() - started, 3))
         if isinstance(report, ShardReport):
             self._count(report)
         return report
 
     def _count(self, report: ShardReport) -> None:
-        """Add a finished item to the numbers that Ray gives to Prometheus."""
+        """Add a finished item to the metrics that Ray exports to Prometheus."""
         if report.images:
             self._images.inc(report.images)
         for why, count in report.rejects.items():
@@ -106,29 +106,29 @@ class Actor:
 
     @ray.method(concurrency_group="progress")  # type: ignore[untyped-decorator]
     def done(self) -> int:
-        """How far the item under way is; answered while it runs."""
+        """How much of the current item is done; Ray answers this call while the item runs."""
         return self._worker.done if self._worker else 0
 
 
-def counts(report: object) -> dict[str, object]:
-    """What a log's line about finished work carries: images, and rejects by reason."""
+def report_counts(report: object) -> dict[str, object]:
+    """The fields of a log line about a finished item: images, and rejects by reason."""
     return {name: getattr(report, name) for name in ("images", "rejects") if hasattr(report, name)}
 
 
 def hire(place: Any = None, **options: Any) -> Any:  # noqa: ANN401 - Ray's options, Ray's handle
-    """Begin an actor; Ray puts it where there is room.
+    """Start an actor; Ray places it where there is room.
 
     Args:
-        place: placement group whose one bundle it takes; None: anywhere.
-        options: of Ray.
+        place: placement group whose only bundle it takes; None for any node.
+        options: Ray's options.
     """
     if place is not None:
         options["scheduling_strategy"] = PlacementGroupSchedulingStrategy(place, placement_group_bundle_index=0)
     return ray.remote(concurrency_groups={"progress": 1})(Actor).options(**options).remote()
 
 
-def answer(poll: Any) -> tuple[bool, int | None]:  # noqa: ANN401 - Ray's future
-    """Whether an actor has answered how far it is, and how far; a dead one answers with nothing."""
+def read_poll(poll: Any) -> tuple[bool, int | None]:  # noqa: ANN401 - Ray's future
+    """Whether an actor has answered a poll of its progress, and its progress; None if the actor is dead."""
     if not ray.wait([poll], timeout=0)[0]:
         return False, None
     try:
@@ -137,16 +137,16 @@ def answer(poll: Any) -> tuple[bool, int | None]:  # noqa: ANN401 - Ray's future
         return True, None
 
 
-def value(future: Any, beside: int = 1) -> Any:  # noqa: ANN401 - whatever the actor's method returns
-    """The result of a future; a worker's own error comes as it was raised.
+def result_of(future: Any, actors: int = 1) -> Any:  # noqa: ANN401 - whatever the actor's method returns
+    """The result of a finished future. A worker's own error is raised as it was.
 
     Args:
-        future: of an actor.
-        beside: how many actors of the run are on its node, itself among them.
+        future: the future of an actor's method.
+        actors: number of the run's actors on its node, including itself.
 
     Raises:
         DeconvoyError: the worker raised it.
-        OutOfMemory: Ray ended the actor because its machine was short of memory.
+        OutOfMemory: the worker ran out of memory, or Ray killed the actor because its machine was short of memory.
         RunStopped: Ray itself failed.
     """
     try:
@@ -156,38 +156,38 @@ def value(future: Any, beside: int = 1) -> Any:  # noqa: ANN401 - whatever the a
     except RayTaskError as error:
         if isinstance(error.cause, DeconvoyError):
             raise error.cause from error
-        if _is_out_of_memory(error.cause):  # while it was getting ready
+        if _is_out_of_memory(error.cause):  # in `prepare`
             raise OutOfMemory(f"out of memory: {reason(error.cause)}") from error
         raise
     except OutOfMemoryError as error:
-        raise short_of_memory(str(error), beside) from error
+        raise memory_error(str(error), actors) from error
     except RayError as error:
         raise RunStopped(f"Ray failed: {reason(error)}; the same command resumes the run") from error
 
 
-def short_of_memory(text: str, beside: int) -> OutOfMemory:
-    """Ray's pages about an actor that it ended because a machine was short of memory, in one line.
+def memory_error(text: str, actors: int) -> OutOfMemory:
+    """An error of one line from Ray's long message about an actor that it killed because a machine was short of memory.
 
     Args:
-        text: what Ray says.
-        beside: how many actors of the run are on that machine; they are taken to be of one size.
+        text: Ray's message.
+        actors: number of the run's actors on that machine, which are assumed to be of equal size.
 
     Returns:
-        MemoryTaken where the actors together held less than half of what was used.
+        MemoryTaken if the actors together held less than half of the used memory, else OutOfMemory.
     """
     node = re.search(r"was ([\d.]+)GB used / ([\d.]+)GB", text)
-    ours = re.search(r"actual memory used=([\d.]+)GB", text)
-    if not node or not ours:
+    own = re.search(r"actual memory used=([\d.]+)GB", text)
+    if not node or not own:
         return OutOfMemory(f"out of memory: {text.splitlines()[0]}")
-    actor, used, total = float(ours[1]), float(node[1]), float(node[2])
-    line = f"out of memory, Ray ended an actor: it used {actor:.1f} GB, {total - used:.1f} of {total:.1f} GB were free"
-    if actor * beside >= OURS * used:
+    actor, used, total = float(own[1]), float(node[1]), float(node[2])
+    line = f"out of memory, Ray killed an actor: it used {actor:.1f} GB, {total - used:.1f} of {total:.1f} GB were free"
+    if actor * actors >= OWN_SHARE * used:
         return OutOfMemory(line)
     return MemoryTaken(f"{line}; other processes hold the rest")
 
 
 def _on_gpu() -> str:
-    """Memory of this process's GPU, if it has one."""
+    """A note on the free memory of this process's GPU; empty if it uses none."""
     if not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         return ""
     free, total = torch.cuda.mem_get_info()
@@ -195,11 +195,11 @@ def _on_gpu() -> str:
 
 
 def _is_out_of_memory(error: object) -> bool:
-    """Whether memory was short: Python's, the GPU's, or (a plain RuntimeError in torch) the CPU allocator's."""
+    """Whether an error is out of memory: Python's, the GPU's, or torch's CPU allocator's, which is a plain RuntimeError."""
     on_cpu = isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
     return on_cpu or isinstance(error, MemoryError | torch.OutOfMemoryError)
 
 
 def is_alive(node: str) -> bool:
-    """Whether the machine still is there: an actor that went down with it does not count against its item."""
-    return any(each["NodeID"] == node and each["Alive"] for each in ray.nodes())
+    """Whether a node is still alive. An actor that died with its node does not count against its item."""
+    return any(entry["NodeID"] == node and entry["Alive"] for entry in ray.nodes())

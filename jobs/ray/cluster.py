@@ -1,6 +1,6 @@
-"""A Ray to run actors on. Takes a device and threads, joins the Ray around us or starts one here; says how many actors fit.
+"""The Ray cluster of a run. Takes a device and threads, joins a cluster or starts Ray here; gives the number of actors that fit.
 
-It imports torch only where a device of this machine is asked for: a submitted run that waits for its place stays small.
+It imports torch only to look for a GPU on this machine, so that a submitted run that waits for its place uses little memory.
 """
 
 import math
@@ -19,93 +19,93 @@ from jobs.ray import joining, line
 from workers.errors import UsageError
 from workers.spec.parts import ResourcesSpec
 
-# Seconds that a cluster which grows by itself may take to bring nodes, set by its operator; 0 where none come.
+# Environment variable of an autoscaling cluster: seconds that it may take to add nodes; 0 if it adds none.
 PATIENCE = "DECONVOY_WAIT_FOR_NODES_S"
 
 
 @contextmanager
 def session() -> Iterator[None]:
-    """Whatever Ray is begun inside ends with it; SIGTERM is a KeyboardInterrupt, so that actors end then too."""
-    ours = not ray.is_initialized()
+    """Shut down Ray at the end, if it was started inside. SIGTERM raises KeyboardInterrupt, so that actors end then too."""
+    is_own = not ray.is_initialized()
     with _terminable():
         try:
             yield
         finally:
-            if ours:
+            if is_own:
                 ray.shutdown()
 
 
 def place() -> PlacementGroup | None:
-    """The placement group that holds the run's first actor, in its bundle 0; None where nothing was waited for."""
-    held = line.held()
+    """The placement group whose bundle 0 holds the run's first actor; None if the run did not wait for a place."""
+    held = line.held_place()
     return held.group if held and held.kind != line.ON_HEAD else None
 
 
 def bundle(device: str, threads: int) -> dict[str, float]:
-    """Ray's resources of one actor."""
+    """Ray's resources for one actor."""
     return {"CPU": float(threads)} | ({"GPU": 1.0} if device == "cuda" else {})
 
 
-def resolve_device(asked: str) -> str:
+def resolve_device(requested: str) -> str:
     """The device a run will use: cpu or cuda.
 
     Raises:
-        UsageError: cuda is asked for and there is none, nor will one come.
+        UsageError: cuda is requested, but there is no GPU and none can be added.
     """
-    held = line.held()
+    held = line.held_place()
     if held and held.kind != line.ON_HEAD:
         return held.kind
-    if asked == "cpu":
+    if requested == "cpu":
         return "cpu"
     has_gpu = _has_gpu()
-    if asked == "cuda" and not has_gpu and not (seconds(PATIENCE, 0) and join()):
-        where = "the Ray cluster has no GPU" if join() else f"torch {_torch().__version__} sees none here"
-        raise UsageError(f"device 'cuda' is asked for, but {where}; give --device cpu")
-    return "cuda" if has_gpu or asked == "cuda" else "cpu"
+    if requested == "cuda" and not has_gpu and not (seconds(PATIENCE, 0) and join()):
+        problem = "the Ray cluster has no GPU" if join() else f"torch {_torch().__version__} finds none on this machine"
+        raise UsageError(f"device 'cuda' is requested, but {problem}; give --device cpu")
+    return "cuda" if has_gpu or requested == "cuda" else "cpu"
 
 
-def places(device: str, threads: int) -> int:
-    """How many actors fit on all nodes when nothing else runs: one per GPU, or one per `threads` CPUs."""
+def capacity(device: str, threads: int) -> int:
+    """How many actors fit on all nodes if nothing else runs: one per GPU, or one per `threads` CPUs."""
     if not join():
         return _fitting({"CPU": cpus(), "GPU": _gpus() if device == "cuda" else 0}, device, threads)
     return sum(_fitting(node["Resources"], device, threads) for node in ray.nodes() if node["Alive"])
 
 
-def staffing(resources: ResourcesSpec, device: str) -> int:
-    """How many actors to begin with: as many as are asked for and as there is room for now, but at least one.
+def initial_actors(resources: ResourcesSpec, device: str) -> int:
+    """How many actors to start with: as many as are requested and fit now, but at least one.
 
     Raises:
-        UsageError: the cluster could not hold as many as are asked for, or none at all.
+        UsageError: see `require_capacity`.
     """
     require_capacity(resources, device)
-    return max(1, room(resources, device))
+    return max(1, available_actors(resources, device))
 
 
 def require_capacity(resources: ResourcesSpec, device: str) -> None:
-    """Refuse a run that the cluster could not hold even if it ran nothing else.
+    """Refuse a run that does not fit on the cluster even if nothing else runs there.
 
     Raises:
-        UsageError: it could not hold as many actors as are asked for, or none at all.
+        UsageError: fewer actors fit than are requested, or none.
     """
-    fitting, threads = places(device, resources.threads), resources.threads
+    fitting, threads = capacity(device, resources.threads), resources.threads
     wanted = 1 if resources.actors == "auto" or resources.fewer else resources.actors
     if fitting < wanted:
         needs = f"{threads} CPU{'s' if threads > 1 else ''}" + (" and a GPU" if device == "cuda" else "")
         place = "the cluster" if join() else "this machine"
         fewer = "use --fewer (fewer = true under [resources]) to run with those, or " if fitting else ""
         raise UsageError(
-            f"actors = {resources.actors}, with {needs} each: {place} fits {fitting}; {fewer}ask for fewer threads"
+            f"actors = {resources.actors}, with {needs} each: {place} fits {fitting}; {fewer}request fewer threads"
         )
 
 
 def grow(resources: ResourcesSpec, device: str, say: Callable[[str], None]) -> None:
-    """Have a cluster that grows by itself bring the nodes that are asked for, and wait; whether they came `staffing` sees.
+    """Let an autoscaling cluster add the nodes that are requested, and wait for them; `initial_actors` sees what was added.
 
-    A placement group is what Ray's autoscaler looks at, and unlike a request of resources it ends with this process.
+    Ray's autoscaler acts on placement groups. Unlike a request for resources, a placement group ends with this process.
     """
     wanted = 1 if resources.actors == "auto" else resources.actors
     patience_s = seconds(PATIENCE, 0)
-    if not patience_s or not join() or places(device, resources.threads) >= wanted:
+    if not patience_s or not join() or capacity(device, resources.threads) >= wanted:
         return
     say(f"waiting for nodes for {wanted} actor{'s' if wanted > 1 else ''}")
     group = placement_group([bundle(device, resources.threads)] * (wanted - (place() is not None)))
@@ -115,16 +115,16 @@ def grow(resources: ResourcesSpec, device: str, say: Callable[[str], None]) -> N
         remove_placement_group(group)
 
 
-def room(resources: ResourcesSpec, device: str) -> int:
-    """How many actors this run can have now, at most as many as it asks for: its own, and those that fit beside them.
+def available_actors(resources: ResourcesSpec, device: str) -> int:
+    """How many actors this run can have now, at most as many as it requests: its own, and those that fit into free room.
 
-    Free room belongs to the runs that wait in line, if there are any.
+    If other runs wait in line, the free room is theirs.
 
     Raises:
         UsageError: RAY_ADDRESS does not name a cluster that can be joined from here.
         RayError: the cluster does not answer.
     """
-    fitting = _ours() + _free(device, resources.threads) if join() else places(device, resources.threads)
+    fitting = _own_actors() + _free(device, resources.threads) if join() else capacity(device, resources.threads)
     return fitting if resources.actors == "auto" else min(resources.actors, fitting)
 
 
@@ -132,7 +132,7 @@ def seconds(name: str, default: int) -> float:
     """A number of seconds from the environment.
 
     Raises:
-        UsageError: it is not one.
+        UsageError: the value is not a whole number.
     """
     value = os.environ.get(name, str(default))
     if not (value.isascii() and value.isdecimal()):
@@ -140,8 +140,8 @@ def seconds(name: str, default: int) -> float:
     return float(value)
 
 
-def _ours() -> int:
-    """How many actors this driver runs; its place counts as one even while its actor is replaced.
+def _own_actors() -> int:
+    """How many actors this driver runs. Its place counts as one even while the actor there is replaced.
 
     Raises:
         RayError: the cluster does not answer.
@@ -152,18 +152,18 @@ def _ours() -> int:
 
 
 def _free(device: str, threads: int) -> int:
-    """How many actors fit into the room that is free now; none while runs wait in line for it.
+    """How many actors fit into the room that is free now; none while runs wait in line.
 
     Raises:
         RayError: the cluster does not answer.
     """
-    if line.is_waited_for(device):
+    if line.has_waiting_runs(device):
         return 0
     return sum(_fitting(free, device, threads) for free in ray._private.state.available_resources_per_node().values())
 
 
 def join() -> bool:
-    """Join the Ray cluster that RAY_ADDRESS names, if it names one; gives whether we are in a Ray.
+    """Join the Ray cluster that RAY_ADDRESS names, if any; returns whether this process is connected to Ray.
 
     Raises:
         UsageError: it does not name a cluster that can be joined from here.
@@ -172,9 +172,9 @@ def join() -> bool:
     if ray.is_initialized() or not address or address == "local":
         return bool(ray.is_initialized())
     if "://" in address:
-        what = "a Ray Client" if address.startswith("ray://") else "a Ray dashboard"
+        kind = "a Ray Client" if address.startswith("ray://") else "a Ray dashboard"
         raise UsageError(
-            f"RAY_ADDRESS={address} is the address of {what}, which only jobs are submitted to: use `deconvoy submit "
+            f"RAY_ADDRESS={address} is the address of {kind}, which only accepts submitted jobs: use `deconvoy submit "
             "--address http://head:8265`, or unset RAY_ADDRESS to work on this machine"
         )
     joining.join(address)
@@ -182,7 +182,7 @@ def join() -> bool:
 
 
 def is_shared() -> bool:
-    """Whether other runs may use the Ray around us: RAY_ADDRESS names it.
+    """Whether other runs may use the same Ray cluster, which is the case if RAY_ADDRESS names it.
 
     Raises:
         UsageError: it does not name a cluster that can be joined from here.
@@ -191,18 +191,18 @@ def is_shared() -> bool:
 
 
 def start(device: str) -> None:
-    """Join the cluster around us, or start Ray on this machine.
+    """Join the cluster that RAY_ADDRESS names, or start Ray on this machine.
 
     Raises:
         RunStopped: Ray does not start.
     """
     if join():
         return
-    joining.begin(cpus(), _gpus() if device == "cuda" else 0)
+    joining.start(cpus(), _gpus() if device == "cuda" else 0)
 
 
 def cpus() -> int:
-    """CPUs that this process may use: its affinity, and the container's quota."""
+    """CPUs that this process may use, from its affinity and the container's quota."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     with suppress(OSError, ValueError):
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()

@@ -1,4 +1,4 @@
-"""Ray as this process wants it. Takes an address to join, or CPUs and GPUs to begin a Ray with; what fails is one line."""
+"""Connecting to Ray. Takes an address to join, or CPUs and GPUs to start Ray with; failures are errors of one line."""
 
 import logging
 import os
@@ -14,13 +14,13 @@ import ray
 from jobs.ray import sockets
 from workers.errors import RunStopped, UsageError
 
-# Only shard descriptions pass through the object store; Ray's own choice is a third of the memory.
+# Only shard descriptions pass through the object store; Ray's default is a third of the memory.
 STORE_BYTES = 128 << 20
-ANSWER_S = 10.0  # that a cluster may take to answer
+ANSWER_S = 10.0  # time that a cluster may take to answer
 AGENT = "ray.dashboard.optional_deps"
 QUIET = {
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # else Ray warns of a change to come
-    "RAY_USAGE_STATS_ENABLED": "0",  # a library does not report its users to anyone
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # otherwise Ray warns of a future change
+    "RAY_USAGE_STATS_ENABLED": "0",  # no usage reports on our users
 }
 
 
@@ -28,7 +28,7 @@ def join(address: str) -> None:
     """Join the cluster that RAY_ADDRESS names.
 
     Raises:
-        UsageError: nothing answers there, or it requires its token.
+        UsageError: no cluster answers at the address, or it rejects the token.
     """
     try:
         if address != "auto":
@@ -38,26 +38,26 @@ def join(address: str) -> None:
         raise
     except Exception as error:  # Ray raises plain exceptions too
         raise UsageError(
-            f"the Ray cluster at RAY_ADDRESS={address} cannot be joined: {_first_line(error)}; is RAY_AUTH_TOKEN, or the "
-            "file that RAY_AUTH_TOKEN_PATH names, the token of that cluster?"
+            f"the Ray cluster at RAY_ADDRESS={address} cannot be joined: {_first_line(error)}; check that RAY_AUTH_TOKEN, "
+            "or the file that RAY_AUTH_TOKEN_PATH names, holds the token of that cluster"
         ) from error
 
 
-def begin(cpus: int, gpus: int) -> None:
-    """Start a Ray on this machine that ends with this process.
+def start(cpus: int, gpus: int) -> None:
+    """Start Ray on this machine; it ends with this process.
 
     Raises:
-        RunStopped: it does not start.
-        UsageError: there is no folder for its sockets.
+        RunStopped: Ray does not start.
+        UsageError: no folder has a name short enough for its sockets.
     """
     options = {"num_cpus": cpus, "num_gpus": gpus, "include_dashboard": False, "object_store_memory": STORE_BYTES}
     parent = sockets.short_parent()
     try:
         with _without_agent():
             _init(address="local", _temp_dir=parent and os.path.join(parent, "ray"), **options)
-    except Exception as error:  # a plain one, where the machine is slow
+    except Exception as error:  # Ray raises a plain Exception if the machine is slow
         raise RunStopped(
-            f"Ray does not start on this machine: {_first_line(error)}; try again, or see `ray start --head`"
+            f"Ray does not start on this machine: {_first_line(error)}; try again, or run `ray start --head` to see why"
         ) from error
     _tighten(Path(os.path.expanduser("~/.ray/auth_token")))
 
@@ -66,7 +66,7 @@ def _init(**options: object) -> None:
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     handler = signal.getsignal(signal.SIGTERM)
-    # Ray prints a raylet's reports to standard output whatever the logging level is, where --json puts its one value.
+    # Otherwise Ray prints raylet reports to standard output, whatever the logging level, and --json must print one value there.
     ray._private.worker._worker_logs_enabled = False
     ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
     if threading.current_thread() is threading.main_thread():
@@ -74,11 +74,11 @@ def _init(**options: object) -> None:
 
 
 def _require_answer(address: str) -> None:
-    """Ask a cluster for its id: ray.init waits for ever for what is not Ray, and prints twenty lines about a wrong token.
+    """Request a cluster's id. ray.init waits forever if the server is not Ray, and prints twenty lines about a wrong token.
 
     Raises:
-        UsageError: what listens there, if anything, does not speak Ray's protocol.
-        ConnectionError: the cluster does not accept the token.
+        UsageError: nothing answers in Ray's protocol.
+        ConnectionError: the cluster rejects the token.
     """
     import grpc
     from ray._private.gcs_utils import create_gcs_channel
@@ -106,7 +106,7 @@ def _first_line(error: Exception) -> str:
 def _without_agent() -> Iterator[None]:
     """Disable the dashboard agent, which is unused and takes 4 s to start."""
     before = sys.modules.get(AGENT)
-    sys.modules[AGENT] = None  # type: ignore[assignment]  # importing it raises ImportError: Ray takes this for its minimal installation
+    sys.modules[AGENT] = None  # type: ignore[assignment]  # importing it raises ImportError, as in a minimal installation of Ray
     try:
         yield
     finally:
@@ -116,6 +116,6 @@ def _without_agent() -> Iterator[None]:
 
 
 def _tighten(token: Path) -> None:
-    """Ray writes its access token readable for everyone."""
+    """Make Ray's access token private: Ray creates the file readable for everyone."""
     with suppress(FileNotFoundError, PermissionError):
         token.chmod(0o600)

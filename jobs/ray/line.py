@@ -1,8 +1,8 @@
-"""The line of runs that share a cluster. Takes what one actor needs, gives a place that holds it, in order of submission.
+"""The queue of runs that share a cluster. Takes the resources of one actor, gives a place that holds them, in submission order.
 
-Ray gives freed room to any placement group that waits for it. So a run takes a ticket when it arrives, and asks for its place
-once no earlier run is waiting. A ticket is a placement group too, of next to nothing: every driver sees it in Ray's own table,
-and it disappears with the process that took it, however that ends.
+Ray gives freed room to any placement group that waits for it. So a run takes a ticket when it arrives, and requests its place
+once no earlier run is waiting. A ticket is also a placement group, with a negligible share of resources: every driver sees it in
+Ray's own table, and it disappears with its process, however that ends.
 """
 
 import time
@@ -15,26 +15,26 @@ from ray.util.placement_group import PlacementGroup, placement_group, placement_
 
 from workers.errors import NoPlace
 
-HEAD = "node:__internal_head__"  # Ray gives the head node of every cluster 1 of it
-TICKET = {HEAD: 0.0001}  # the smallest share that Ray counts
-ON_HEAD = "head"  # the kind of a place on the head node for a run without actors
+HEAD = "node:__internal_head__"  # a resource of which the head node of every Ray cluster has 1
+TICKET = {HEAD: 0.0001}  # the smallest share that Ray can represent
+ON_HEAD = "head"  # kind of place: on the head node, for a run without actors
 PREFIX = "deconvoy"
-LOOK_S, SLOWEST_LOOK_S = 1.0, 10.0  # the first in line looks every second, later ones less often
-NAMED = 2  # runs that a message names
+LOOK_S, SLOWEST_LOOK_S = 1.0, 10.0  # the first run in line checks every second, later ones less often
+NAMED_RUNS = 2  # how many runs a message names
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What a run waits for.
+class PlaceRequest:
+    """A run's request for a place.
 
     Attributes:
-        run: its id.
-        submitted: when it was submitted, UTC, ISO 8601.
-        kind: cpu, cuda or head; each kind of room has a line of its own.
+        run: id of the run.
+        submitted: when the run was submitted, UTC, ISO 8601.
+        kind: cpu, cuda or head; each kind has its own line.
         bundle: Ray's resources that the place holds.
         what: the same in words, such as `a GPU`.
         limit_s: how long the run may wait, in seconds.
-        at_once: ask for the place whoever else waits, so that a cluster that grows sees all demand.
+        at_once: request the place even if earlier runs wait, so that an autoscaling cluster sees the whole demand.
     """
 
     run: str
@@ -48,7 +48,7 @@ class Wanted:
 
 @dataclass(frozen=True)
 class _Entry:
-    """A ticket or a place, as the name of its placement group shows it to every driver of the cluster."""
+    """A ticket or a place, encoded in the name of its placement group, which every driver of the cluster sees."""
 
     role: str  # ticket or place
     kind: str
@@ -72,72 +72,72 @@ class _ChangedLines:
 
 
 @dataclass(frozen=True)
-class Held:
-    """The place that this process holds: of which kind, and Ray's handle."""
+class HeldPlace:
+    """The place that this process holds: its kind, and Ray's handle."""
 
     kind: str
     group: PlacementGroup
 
 
-_held: Held | None = None
+_held: HeldPlace | None = None
 
 
-def held() -> Held | None:
+def held_place() -> HeldPlace | None:
     """The place that this process holds, if any."""
     return _held
 
 
 @contextmanager
-def place(wanted: Wanted, say: Callable[[str], None], check: Callable[[], None]) -> Iterator[None]:
+def place(request: PlaceRequest, say: Callable[[str], None], check: Callable[[], None]) -> Iterator[None]:
     """Wait in line for a place, and hold it until the end of the block.
 
     Args:
-        wanted: what is waited for.
-        say: receives a line for a person whenever it changes.
-        check: is called before each look; raises if waiting longer cannot help.
+        request: the place to wait for.
+        say: receives a message whenever the reason for waiting changes.
+        check: called before each check of the line; raises if waiting longer cannot help.
 
     Raises:
-        NoPlace: there was no place within the limit.
+        NoPlace: no place became free within the limit.
     """
     global _held
-    ticket = _Entry("ticket", wanted.kind, f"{wanted.submitted}/{_driver()}", wanted.run)
+    ticket = _Entry("ticket", request.kind, f"{request.submitted}/{_driver()}", request.run)
     with ExitStack() as stack:
         with _group(ticket, TICKET):
-            _held = Held(wanted.kind, _wait(ticket, wanted, _ChangedLines(say), check, stack))
+            _held = HeldPlace(request.kind, _wait(ticket, request, _ChangedLines(say), check, stack))
         try:
             yield
         finally:
             _held = None
 
 
-def is_waited_for(kind: str) -> bool:
-    """Whether runs wait for room of this kind: what becomes free is theirs."""
+def has_waiting_runs(kind: str) -> bool:
+    """Whether runs wait for a place of this kind; freed room is theirs."""
     return any(entry.role == "ticket" and entry.kind == kind for entry in _entries())
 
 
 def _wait(
-    ticket: _Entry, wanted: Wanted, say: _ChangedLines, check: Callable[[], None], stack: ExitStack
+    ticket: _Entry, request: PlaceRequest, say: _ChangedLines, check: Callable[[], None], stack: ExitStack
 ) -> PlacementGroup:
-    """Ask for the place when it is this run's turn, on the stack; gives it when Ray has placed it."""
-    began, group = time.monotonic(), None
+    """Request the place, on the stack, when it is this run's turn; returns it once Ray has placed it."""
+    started, group = time.monotonic(), None
     while True:
-        waited_s = time.monotonic() - began
+        waited_s = time.monotonic() - started
         check()
         entries = _entries()
         ahead = [entry for entry in entries if _is_ahead(entry, ticket)]
-        if ahead and not wanted.at_once:  # of an earlier run that came later
+        if ahead and not request.at_once:  # a run that was submitted earlier may arrive later
             stack.pop_all().close()
             group = None
         elif group is None:
-            group = stack.enter_context(_group(replace(ticket, role="place"), wanted.bundle))
+            group = stack.enter_context(_group(replace(ticket, role="place"), request.bundle))
         if group is not None and group.wait(LOOK_S):
             if say.last:
                 say("the cluster has room; the run starts")
             return group
-        say(_message(wanted, entries, len(ahead)))
-        if waited_s > wanted.limit_s:
+        say(_message(request, entries, len(ahead)))
+        if waited_s > request.limit_s:
             raise NoPlace(
-                f"no place on the cluster for {wanted.limit_s:.0f} s ({wanted.what}); start it again to resume"
+                f"no place on the cluster for {request.limit_s:.0f} s ({request.what}); start the run again to resume it"
             )
         if group is None:
             time.sleep(min(LOOK_S * (1 + len(ahead)), SLOWEST_LOOK_S))
@@ -147,18 +147,18 @@ def _is_ahead(entry: _Entry, ticket: _Entry) -> bool:
     return entry.role == "ticket" and entry.kind == ticket.kind and entry.since < ticket.since
 
 
-def _message(wanted: Wanted, entries: list[_Entry], ahead: int) -> str:
-    """What a run waits for and who holds it."""
-    holders = sorted({entry.run for entry in entries if entry.role == "place" and entry.kind == wanted.kind})
-    more = f" and {len(holders) - NAMED} more" if len(holders) > NAMED else ""
-    runs = f"run{'s' if len(holders) > 1 else ''} {(', ' if more else ' and ').join(holders[:NAMED])}{more}"
+def _message(request: PlaceRequest, entries: list[_Entry], ahead: int) -> str:
+    """What a run waits for, and which runs hold it."""
+    holders = sorted({entry.run for entry in entries if entry.role == "place" and entry.kind == request.kind})
+    more = f" and {len(holders) - NAMED_RUNS} more" if len(holders) > NAMED_RUNS else ""
+    runs = f"run{'s' if len(holders) > 1 else ''} {(', ' if more else ' and ').join(holders[:NAMED_RUNS])}{more}"
     who = f"{runs} hold{'s' if len(holders) == 1 else ''} the cluster" if holders else "other work holds the cluster"
     queue = f"; {ahead} earlier run{'s' if ahead > 1 else ''} waiting" if ahead else ""
-    return f"waiting for {wanted.what}: {who}{queue}"
+    return f"waiting for {request.what}: {who}{queue}"
 
 
 def _entries() -> list[_Entry]:
-    """The tickets that are taken and the places that are held, by all drivers of the cluster."""
+    """The tickets and places that all drivers of the cluster hold."""
     entries = []
     for row in placement_group_table().values():
         prefix, _, name = row["name"].partition(" ")
@@ -171,7 +171,7 @@ def _entries() -> list[_Entry]:
 
 @contextmanager
 def _group(entry: _Entry, bundle: dict[str, float]) -> Iterator[PlacementGroup]:
-    """A placement group of one bundle, which every driver sees under its entry's name until the end of the block."""
+    """A placement group of one bundle, visible to every driver under the entry's name until the end of the block."""
     group = placement_group([bundle], name=str(entry))
     try:
         yield group
@@ -180,6 +180,6 @@ def _group(entry: _Entry, bundle: dict[str, float]) -> Iterator[PlacementGroup]:
 
 
 def _driver() -> str:
-    """The number that Ray gave this driver, as a word that sorts."""
+    """Ray's number of this driver, padded so that it sorts."""
     number = int.from_bytes(bytes.fromhex(ray.get_runtime_context().get_job_id()), "little")
     return f"{number:010d}"

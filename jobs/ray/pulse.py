@@ -1,26 +1,28 @@
-"""Signs of life of actors. Takes seats and the time, asks each actor how far it is, gives those that have fallen silent."""
+"""Liveness of actors. Takes seats and the time, polls each actor's progress, gives the actors that no longer answer."""
 
 from collections.abc import Iterable, Sequence
 
-from jobs.ray.actor import answer
+from jobs.ray.actor import read_poll
 from jobs.ray.seats import Seat
 
-SILENCE_S = 30.0  # Ray needs some seconds to end a stopped process and to start another: noticed and replaced within 60
+SILENCE_S = (
+    30.0  # Ray takes seconds to kill a stopped process and to start another; so an actor is replaced within 60 s
+)
 
 
-def ask(seats: Iterable[Seat], now: float) -> None:
-    """Ask every actor how far it is, and take in what has been answered; waits for nobody."""
+def poll(seats: Iterable[Seat], now: float) -> None:
+    """Poll every actor's progress and store the answers that have arrived; does not wait."""
     for seat in seats:
         if seat.poll is None:
-            seat.poll, seat.asked = seat.actor.done.remote(), now
+            seat.poll, seat.polled_at = seat.actor.done.remote(), now
             continue
-        answered, done = answer(seat.poll)
-        if answered:
+        is_answered, done = read_poll(seat.poll)
+        if is_answered:
             seat.poll = None
         if done is not None:
-            seat.heard, seat.done = True, done
+            seat.has_answered, seat.done = True, done
 
 
-def silent(seats: Iterable[Seat], now: float) -> Sequence[Seat]:
-    """Actors that have answered before and leave a question unanswered: stopped, swapped out, or cut off."""
-    return [seat for seat in seats if seat.heard and seat.poll is not None and now - seat.asked > SILENCE_S]
+def find_silent(seats: Iterable[Seat], now: float) -> Sequence[Seat]:
+    """Actors that answered before and no longer do: stopped, swapped out, or disconnected."""
+    return [seat for seat in seats if seat.has_answered and seat.poll is not None and now - seat.polled_at > SILENCE_S]

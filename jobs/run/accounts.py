@@ -1,4 +1,4 @@
-"""Who was scanned and who was not. Takes shard results in order, writes a row for every image; nothing is lost in silence."""
+"""Accounts for every image of a run. Takes shard results in order, writes one row per image to `images` or `rejects`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from jobs.run.results import Stored
+from jobs.run.results import StoredResults
 from workers.actors.shard import Shard
 from workers.corpus import manifest
 from workers.corpus.manifest import Row
@@ -16,12 +16,12 @@ from workers.store.tables.shared import IMAGES, REJECTS
 
 
 @dataclass(frozen=True)
-class Counted:
-    """Images of a run: listed = scanned + rejects.
+class ImageCounts:
+    """How many images a run scanned and rejected.
 
     Attributes:
-        images: scanned.
-        rejects: not used, by reason.
+        images: number of images scanned.
+        rejects: number of images rejected, by reason.
     """
 
     images: int
@@ -29,7 +29,7 @@ class Counted:
 
     @property
     def listed(self) -> int:
-        """All of them."""
+        """Number of images listed: scanned and rejected."""
         return self.images + sum(self.rejects.values())
 
 
@@ -37,12 +37,12 @@ class Accounts:
     """The tables `images` and `rejects` of a run, filled shard by shard.
 
     Args:
-        stored: the shards' results.
-        images: writes what was scanned.
-        rejects: writes what was not.
+        stored: the results of the shards.
+        images: writer of the table `images`.
+        rejects: writer of the table `rejects`.
     """
 
-    def __init__(self, stored: Stored, images: TableWriter, rejects: TableWriter) -> None:
+    def __init__(self, stored: StoredResults, images: TableWriter, rejects: TableWriter) -> None:
         self.stored = stored
         self._images = images
         self._rejects = rejects
@@ -50,10 +50,10 @@ class Accounts:
         self._reasons: dict[str, int] = {}
 
     def take(self, shard: Shard) -> pa.Table:
-        """Read a shard's result and write a row for each of its images; gives the result.
+        """Read a shard's result, write a row for each of its images, and return the result.
 
         Raises:
-            RunStopped: an image is neither scanned nor rejected.
+            RunStopped: an image is neither among the images nor among the rejects.
         """
         result = self.stored.read(shard)
         images, rejects = values(result, "images"), values(result, "rejects")
@@ -66,56 +66,59 @@ class Accounts:
         self._scanned += len(images)
         return result
 
-    def counted(self) -> Counted:
-        """All that was taken.
+    def counts(self) -> ImageCounts:
+        """The counts over all shards taken so far.
 
         Raises:
-            RunStopped: no image could be used.
+            RunStopped: every image was rejected.
         """
         if not self._scanned:
             worst = max(self._reasons, key=lambda reason: self._reasons[reason])
             count = sum(self._reasons.values())
-            raise RunStopped(f"none of the {count} images could be used; the commonest reason is {worst}")
-        return Counted(self._scanned, dict(sorted(self._reasons.items())))
+            raise RunStopped(f"none of the {count} images could be used; the most common reason is {worst}")
+        return ImageCounts(self._scanned, dict(sorted(self._reasons.items())))
 
 
 @dataclass(frozen=True)
-class Accounted:
-    """Results of images that are accounted for already: another network's, of the same images.
+class PriorAccounts:
+    """Results of images that are already accounted for, by another network over the same images.
 
     Attributes:
-        stored: the shards' results.
-        before: who was scanned and who was not.
+        stored: the results of the shards.
+        before: the counts of those images.
     """
 
-    stored: Stored
-    before: Counted
+    stored: StoredResults
+    before: ImageCounts
 
     def take(self, shard: Shard) -> pa.Table:
-        """A shard's result."""
+        """Read a shard's result."""
         return self.stored.read(shard)
 
-    def counted(self) -> Counted:
-        """All that was taken."""
+    def counts(self) -> ImageCounts:
+        """The counts of the images."""
         return self.before
 
 
 def values(result: pa.Table, name: str) -> pa.StructArray:
-    """One of the lists of a shard's result."""
+    """One of the lists in a shard's result, flattened."""
     return result[name].combine_chunks().flatten()
 
 
 def _check_complete(shard: Shard, listed: Sequence[Row], images: pa.StructArray, rejects: pa.StructArray) -> None:
-    wanted = [row.image_index for row in listed if not row.removed]
-    got = sorted(images.field("image_index").to_pylist() + rejects.field("image_index").to_pylist())
-    if got != wanted:
-        raise RunStopped(f"shard {shard.start} to {shard.stop} lists {len(wanted)} images and accounts for {len(got)}")
+    expected = [row.image_index for row in listed if not row.removed]
+    actual = sorted(images.field("image_index").to_pylist() + rejects.field("image_index").to_pylist())
+    if actual != expected:
+        raise RunStopped(
+            f"shard {shard.start} to {shard.stop} has {len(expected)} images, but its result accounts for {len(actual)}"
+        )
 
 
-def _rows(told: pa.StructArray, listed: Sequence[Row], schema: pa.Schema) -> pa.Table:
-    known = {row.image_index: row for row in listed}
-    return pa.Table.from_pylist([{**_who(known[each["image_index"]]), **each} for each in told.to_pylist()], schema)
+def _rows(records: pa.StructArray, listed: Sequence[Row], schema: pa.Schema) -> pa.Table:
+    by_index = {row.image_index: row for row in listed}
+    rows = [{**_image_key(by_index[record["image_index"]]), **record} for record in records.to_pylist()]
+    return pa.Table.from_pylist(rows, schema)
 
 
-def _who(row: Row) -> dict[str, Any]:
+def _image_key(row: Row) -> dict[str, Any]:
     return {"image_id": row.image_id, "uri": row.uri, "label": row.label, "group": row.group}

@@ -1,4 +1,4 @@
-"""What every job over a corpus has in common. Takes a spec, gives an attempt at its run: listed, pinned, with actors at hand."""
+"""What all jobs over a corpus share. Takes a spec, lists and pins its corpus, starts actors, and runs the job's work."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -13,10 +13,10 @@ from jobs.ray.actor import Worker
 from jobs.ray.pool import Pool
 from jobs.ray.turn import own_turn
 from jobs.run import facts, identity, plan, publish
-from jobs.run.accounts import Counted
-from jobs.run.outcome import Outcome, ended, published_before
+from jobs.run.accounts import ImageCounts
+from jobs.run.outcome import Outcome, complete_published, outcome_of
 from jobs.run.plan import Plan
-from jobs.run.results import Stored
+from jobs.run.results import StoredResults
 from jobs.watch import Watcher
 from workers.actors.job import Environment, Job, Spec
 from workers.actors.shard import Group, Shard, Work, log_fields
@@ -47,15 +47,15 @@ class Attempt(Generic[Spec]):
 
     Attributes:
         run: run id.
-        root: where results and tables go.
-        job: what its workers are built from.
+        root: where results and tables are written.
+        job: the input of the workers.
         model: the network.
-        layers: the layers to look at.
-        watch: follows the run.
+        layers: the selected layers.
+        watch: reports the run's progress.
         scratch: local temporary folder.
         pool: the actors.
-        started: when the attempt began, on the monotonic clock.
-        asked: the spec as it was asked for; the job's has smaller batches where memory ran out.
+        started: start of the attempt, on the monotonic clock.
+        requested: the spec as requested; the job's spec has smaller batches if memory ran out.
     """
 
     run: str
@@ -67,121 +67,121 @@ class Attempt(Generic[Spec]):
     scratch: Path
     pool: Pool
     started: float
-    asked: Spec
+    requested: Spec
 
-    def shards(self, phase: str, planned: Plan, unit: str = "images") -> tuple[Plan, int, float]:
-        """Run the shards that are not done: the plan as it is then, images scanned, and the time."""
+    def run_shards(self, phase: str, planned: Plan, unit: str = "images") -> tuple[Plan, int, float]:
+        """Run the missing shards. Returns the plan with the final result names, images scanned, and seconds."""
         started = time.monotonic()
         total = sum(shard.stop - shard.start for work in planned.todo for shard in work.shards)
         self.watch.phase(phase, total, unit)
-        images, rejects, judged = 0, 0, False
+        images, rejects, has_verdicts = 0, 0, False
 
         def judge(work: Work, error: Exception) -> Work:
-            nonlocal judged
-            judged = True
-            return self._without_culprits(work, error)
+            nonlocal has_verdicts
+            has_verdicts = True
+            return self._exclude_culprits(work, error)
 
-        def progress(under_way: int) -> None:
-            self.watch.advance(images + rejects + under_way, rejects)
+        def progress(in_progress: int) -> None:
+            self.watch.advance(images + rejects + in_progress, rejects)
 
-        # A verdict that was found meanwhile names what is still to do, too: the pool takes one item at a time.
-        todo = (self._renamed(work) if judged else work for work in planned.todo)
+        # New verdicts also rename the results of waiting work. The pool takes one item at a time, so this generator sees them.
+        todo = (self._rename_results(work) if has_verdicts else work for work in planned.todo)
         for report in self.pool.run(todo, progress, judge):
             images, rejects = images + report.images, rejects + sum(report.rejects.values())
             self.watch.report(report)
-        works = tuple(map(self._renamed, planned.works)) if judged else planned.works
+        works = tuple(map(self._rename_results, planned.works)) if has_verdicts else planned.works
         return Plan(works, planned.todo, planned.images), images, time.monotonic() - started
 
-    def stored(self, make: MakeWorker, works: Sequence[Work] = ()) -> Stored:
-        """The results of one kind of work; one that has vanished since it was made is made again.
+    def results(self, make: MakeWorker, works: Sequence[Work] = ()) -> StoredResults:
+        """The results of one kind of work. Results that have since disappeared are computed again.
 
         Args:
             make: makes the worker of a job.
-            works: work that has several results; any other item is its own work.
+            works: work items with several results each; any other item is its own work.
         """
-        makers = {shard.result: work for work in works for shard in work.shards}
+        work_of = {shard.result: work for work in works for shard in work.shards}
 
-        def again(item: Shard | Group) -> None:
-            self.watch.say(f"{item.result} has vanished or is damaged; it is made again", **log_fields(item))
+        def remake(item: Shard | Group) -> None:
+            self.watch.say(f"{item.result} is missing or damaged; computing it again", **log_fields(item))
             self.pool.start(partial(make, self.job))
-            for _ in self.pool.run([makers.get(item.result, item)], lambda _: None, self.replan):
+            for _ in self.pool.run([work_of.get(item.result, item)], lambda _: None, self.replan):
                 pass
 
-        return Stored(self.root, again)
+        return StoredResults(self.root, remake)
 
     @property
     def kind(self) -> Kind:
-        """Kind of job, as `runs` names it."""
+        """Kind of job, as in the table `runs`."""
         return kind_of(self.job.spec)
 
     def writer(self, table: Table) -> TableWriter:
-        """Writes one table of the run."""
+        """A writer of one table of the run."""
         return TableWriter(self.root, table, self.run, self.scratch, staged=True)
 
     def publish(
         self,
         parts: Parts,
-        counted: Counted,
+        counts: ImageCounts,
         environment: Environment,
         **more: Any,  # noqa: ANN401 - facts
     ) -> Manifest:
-        """Commit the run's parts with what every manifest.json says, and more; gives the manifest that stands."""
+        """Publish the run's parts with its facts and more; returns the published manifest, which may be another writer's."""
         seconds = time.monotonic() - self.started
-        known = facts.of_run(self, counted, environment, seconds=seconds, **more)
+        known = facts.of_run(self, counts, environment, seconds=seconds, **more)
         return publish.publish(self.root, self.run, parts, known, self.scratch)
 
-    def ended(self, published: Manifest, planned: Plan, rate: float | None, **more: Any) -> Outcome:  # noqa: ANN401
-        """How the attempt ended, from the manifest that stands, the shards as they were planned and images per second."""
-        ran, every = planned.running, len(planned.shards)
-        counts = {"images_per_s": rate, "shards_run": ran, "shards_reused": every - ran}
-        return ended(published, self.job.spec.root, self.started, **counts, **more)
+    def outcome(self, published: Manifest, planned: Plan, rate: float | None, **more: Any) -> Outcome:  # noqa: ANN401
+        """The outcome of the attempt, from the published manifest, the plan, and the rate in images per second."""
+        ran, total = planned.shards_to_run, len(planned.shards)
+        counts = {"images_per_s": rate, "shards_run": ran, "shards_reused": total - ran}
+        return outcome_of(published, self.job.spec.root, self.started, **counts, **more)
 
     def replan(self, item: Work | Group, error: Exception) -> Work | Group:
-        """Judge an item on which tables already depend: it is tried again, unless its images or verdicts are others now.
+        """Judge a failed item that tables already depend on. It is retried unless its images or verdicts have changed.
 
         Raises:
-            Replan: images are gone or have changed, which is recorded, or verdicts are not those of the plan.
+            Replan: images are gone or have changed (a verdict on them is stored), or verdicts differ from the plan's.
         """
-        is_stale = isinstance(error, StaleImage) and self._record_culprits(item, error)
+        is_stale = isinstance(error, StaleImage) and self._store_verdicts(item, error)
         if is_stale or isinstance(error, OtherVerdicts):
             raise Replan
         return item
 
     def take_smaller_batches(self, error: OutOfMemory) -> None:
-        """Let all work from here on run in smaller batches; results of other batches do not mix with these.
+        """Use smaller batches for all further work. Results of different batch sizes are never mixed.
 
         Raises:
-            OutOfMemory: it will not help, or there are none.
+            OutOfMemory: smaller batches would not help, or the batch cannot get smaller.
         """
         smaller = None if isinstance(error, MemoryTaken) else self.job.spec.with_smaller_batch()
         if smaller is None:
-            way_out = "free memory or take fewer actors (--actors); the same command resumes the run"
+            way_out = "free memory or use fewer actors (--actors); the same command resumes the run"
             raise type(error)(f"{error}; {way_out}") from error
-        self.watch.say(f"{error}; everything runs again in batches of {smaller.batch_size}")
+        self.watch.say(f"{error}; running everything again in batches of {smaller.batch_size}")
         self.job = replace(self.job, spec=smaller)
 
-    def _without_culprits(self, work: Work, error: Exception) -> Work:
-        """The work without the images that kill or hang the decoder, or are not the listed ones; itself if there are none."""
+    def _exclude_culprits(self, work: Work, error: Exception) -> Work:
+        """The work without images that crash or hang the decoder or are stale; the same work if there are none."""
         if not isinstance(error, OtherVerdicts):
-            self._record_culprits(work, error)
-        return self._renamed(work)
+            self._store_verdicts(work, error)
+        return self._rename_results(work)
 
-    def _record_culprits(self, item: Work | Group, error: Exception) -> bool:
-        """Find the images that an error is due to, and write down a verdict on each; gives whether there are any."""
+    def _store_verdicts(self, item: Work | Group, error: Exception) -> bool:
+        """Find the images that caused an error and store a verdict on each; returns whether there are any."""
         rows = [row for span in _spans(item) for row in manifest.rows(self.root, *span)]
         is_stale = isinstance(error, StaleImage)
-        found = isolate.stale(rows) if is_stale else isolate.suspects(rows, self.job.spec.limits, HANG_S)
+        verdicts = isolate.find_stale(rows) if is_stale else isolate.find_culprits(rows, self.job.spec.limits, HANG_S)
         for row in rows:
-            if row.image_index in found:
-                verdict = found[row.image_index]
+            if row.image_index in verdicts:
+                verdict = verdicts[row.image_index]
                 line = f"{row.uri}: {verdict.detail}; it is rejected"
                 self.watch.say(line, image=row.uri, reason=verdict.reason, **log_fields(item))
                 isolate.write_verdict(self.root, row, verdict)
-        return bool(found)
+        return bool(verdicts)
 
-    def _renamed(self, work: Work) -> Work:
-        """The work, its results named by the verdicts that are known now."""
-        return work.map(partial(plan.renamed, self.root))
+    def _rename_results(self, work: Work) -> Work:
+        """The work with its results renamed after the verdicts that are known now."""
+        return work.map(partial(plan.rename_result, self.root))
 
 
 def attempt(
@@ -191,18 +191,18 @@ def attempt(
     work: Callable[[Attempt[Spec]], Outcome],
     check: Callable[[Model, Listing], None] = lambda *_: None,
 ) -> Outcome:
-    """Run a spec to the end, or go on where an earlier attempt stopped.
+    """Run a spec, or resume it where an earlier attempt stopped.
 
     Args:
-        spec: what to do.
-        watch: follows the run.
-        layers: patterns of the layers to look at, or what finds them in a network.
-        work: does it.
-        check: raises UsageError for what the spec alone does not show; nothing is written then.
+        spec: the spec.
+        watch: reports the run's progress.
+        layers: patterns of the layers to select, or a function that selects them from a network.
+        work: the job's own work.
+        check: checks the spec against the model and the listing before anything is written; raises UsageError.
 
     Raises:
-        UsageError: something is wrong with the spec; nothing was written.
-        RunStopped: the run cannot go on; what is finished stays.
+        UsageError: the spec is not valid; nothing was written.
+        RunStopped: the run cannot continue; finished results are kept.
     """
     started = time.monotonic()
     with cluster.session(), ExitStack() as stack:
@@ -210,73 +210,73 @@ def attempt(
         root, model = patient(spec.root), models.load(spec.model)
         chosen = model.network.select(layers(model.network) if callable(layers) else layers)
         run = identity.run_id(spec)
-        carried = watch.begin(run)
+        run_fields = watch.begin(run)
         watch.phase("listing", None, "images")
         listing = stack.enter_context(manifest.list_corpus(spec.corpus, watch.advance))
         check(model, listing)
         before = publish.find_or_finish(root, run)
         if before is not None:
-            identity.check_same(root, before, (spec, model), listing)
+            identity.require_same_run(root, before, (spec, model), listing)
             damaged = verify.damaged_parts(root, before)
             if not damaged:
-                return published_before(root, before, started)
-            watch.say(f"{len(damaged)} files of the published run are missing or damaged; they are made again")
+                return complete_published(root, before, started)
+            watch.say(f"{len(damaged)} files of the published run are missing or damaged; computing them again")
         stack.enter_context(own_turn(spec.resources, run, watch.say))
-        actors = _staffed(spec, watch)
+        actors = _wait_for_actors(spec, watch)
         _check_root(root, listing, watch)
         scratch = stack.enter_context(root.scratch())
         pinned = (before and before.listing) or identity.pin(root, run, spec, listing)
-        used = _with_batch(spec, before.reduced_batch) if before and before.reduced_batch else spec
+        used = _reduce_batch(spec, before.reduced_batch) if before and before.reduced_batch else spec
         job = Job(used, models.store(model, root), tuple(layer.name for layer in chosen), pinned)
-        pool = stack.enter_context(_pool(actors, spec, watch, carried))
-        return _worked(Attempt(run, root, job, model, chosen, watch, scratch, pool, started, spec), work)
+        pool = stack.enter_context(_start_pool(actors, spec, watch, run_fields))
+        return _run_work(Attempt(run, root, job, model, chosen, watch, scratch, pool, started, spec), work)
 
 
-def _staffed(spec: JobSpec, watch: Watcher) -> int:
-    """How many actors to begin with, once the cluster has grown for them if it does."""
+def _wait_for_actors(spec: JobSpec, watch: Watcher) -> int:
+    """The number of actors to start with, after waiting for an autoscaling cluster to grow."""
     device = spec.resources.device
     cluster.grow(spec.resources, device, watch.say)
-    return cluster.staffing(spec.resources, device)
+    return cluster.initial_actors(spec.resources, device)
 
 
 def _check_root(root: Root, listing: Listing, watch: Watcher) -> None:
-    """Prove that the root can be written, and forget verdicts on files that are there again."""
+    """Check that the root can be written, and delete verdicts on stale files that are back."""
     root.check_writable()
     for uri in isolate.forget_stale(root, listing):
-        watch.say(f"{uri} is there again: it is scanned")
+        watch.say(f"{uri} is back; it is scanned again")
 
 
-def _with_batch(spec: Spec, batch: int) -> Spec:
-    """The spec with the smaller batch that its run was published with."""
+def _reduce_batch(spec: Spec, batch: int) -> Spec:
+    """The spec with the reduced batch of its published run."""
     smaller: Spec | None = spec
     while smaller is not None and smaller.batch_size > batch:
         smaller = smaller.with_smaller_batch()
     return smaller or spec
 
 
-def _pool(actors: int, spec: JobSpec, watch: Watcher, carried: Mapping[str, object]) -> Pool:
-    """The actors, on the Ray around us or on one that starts here."""
+def _start_pool(actors: int, spec: JobSpec, watch: Watcher, run_fields: Mapping[str, object]) -> Pool:
+    """A pool of actors on the current Ray cluster, or on a Ray that is started here."""
     device, threads = spec.resources.device, spec.resources.threads
     cluster.start(device)
-    watch.say(_hired(actors, device))
-    room = partial(cluster.room, spec.resources, device)
-    return Pool(actors, device, threads, watch, carried, room, place=cluster.place())
+    watch.say(_describe_actors(actors, device))
+    available = partial(cluster.available_actors, spec.resources, device)
+    return Pool(actors, device, threads, watch, run_fields, available, place=cluster.place())
 
 
-def _worked(run: Attempt[Spec], work: Callable[[Attempt[Spec]], Outcome]) -> Outcome:
-    """Do the work, again from its plan when the corpus turns out to have changed or the batches to be too large."""
+def _run_work(run: Attempt[Spec], work: Callable[[Attempt[Spec]], Outcome]) -> Outcome:
+    """Do the work. Start over from planning if the corpus has changed or memory runs out."""
     while True:
         try:
             return work(run)
         except Replan:
-            run.watch.say("images or what is known of them have changed since the run was planned: planning again")
+            run.watch.say("images or verdicts on them have changed since the run was planned; planning again")
         except OutOfMemory as error:
             run.take_smaller_batches(error)
 
 
-def _hired(actors: int, device: str) -> str:
-    what = f"{actors} {'GPU' if device == 'cuda' else 'CPU'} actor{'s' if actors > 1 else ''}"
-    return what if device == "cuda" else f"{what}: no GPU is used"
+def _describe_actors(actors: int, device: str) -> str:
+    text = f"{actors} {'GPU' if device == 'cuda' else 'CPU'} actor{'s' if actors > 1 else ''}"
+    return text if device == "cuda" else f"{text}: no GPU is used"
 
 
 def _spans(item: Work | Group) -> list[tuple[str, int, int]]:

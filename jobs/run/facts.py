@@ -1,10 +1,10 @@
-"""What every manifest.json says beside its files. Takes an attempt and its accounts, gives facts."""
+"""The facts in every manifest.json. Takes an attempt and its image counts, gives RunFacts."""
 
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from jobs.run.accounts import Counted
+from jobs.run.accounts import ImageCounts
 from workers.actors.device import BACKENDS
 from workers.actors.job import Environment
 from workers.core import network
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
     from jobs.run.attempt import Attempt
 
 
-def of_run(run: "Attempt[Any]", counted: Counted, environment: Environment, **more: Any) -> RunFacts:  # noqa: ANN401
-    """The facts of a run: what was asked, of which model and corpus, with which software, and how many images there were.
+def of_run(run: "Attempt[Any]", counts: ImageCounts, environment: Environment, **more: Any) -> RunFacts:  # noqa: ANN401
+    """The facts of a run: its spec, model, corpus, software and image counts.
 
-    `reduced_batch` is there only if memory ran out and the run took smaller batches than it was asked to.
+    `reduced_batch` is set only if memory ran out and the run used smaller batches than requested.
 
     Args:
         run: the attempt.
-        counted: its images.
-        environment: the software that all actors had.
+        counts: its images.
+        environment: the software of all actors.
         more: further facts.
     """
-    spec, used = run.asked, run.job.spec.batch_size
+    spec, used = run.requested, run.job.spec.batch_size
     if used != spec.batch_size:
         more["reduced_batch"] = used
     return RunFacts(
@@ -36,7 +36,7 @@ def of_run(run: "Attempt[Any]", counted: Counted, environment: Environment, **mo
         identity=spec.identity(),
         model=_model(run.model),
         corpus=CorpusFacts(source=spec.corpus.source, manifest=run.job.manifest),
-        totals=_totals(counted, run.layers),
+        totals=_totals(counts, run.layers),
         layers=tuple(map(_layer, run.layers)),
         input=run.model.network.nodes[0].shape,
         versions=environment.numerics(),
@@ -54,12 +54,12 @@ def _model(model: Model) -> ModelFacts:
     )
 
 
-def _totals(counted: Counted, layers: tuple[network.Layer, ...]) -> Totals:
+def _totals(counts: ImageCounts, layers: tuple[network.Layer, ...]) -> Totals:
     return Totals(
-        listed=counted.listed,
-        images=counted.images,
-        rejects=sum(counted.rejects.values()),
-        rejects_by_reason=counted.rejects,
+        listed=counts.listed,
+        images=counts.images,
+        rejects=sum(counts.rejects.values()),
+        rejects_by_reason=counts.rejects,
         layers=len(layers),
         channels=sum(layer.channels for layer in layers),
     )

@@ -1,4 +1,4 @@
-"""What a run id stands for. Takes a spec and a listing, pins an id to them, or says why it stands for something else."""
+"""Run ids and what they are pinned to. Takes a spec and a listing, gives the pinned manifest or the reason for refusing."""
 
 import json
 from datetime import UTC, datetime
@@ -19,10 +19,10 @@ from workers.store.root import Root
 
 
 def run_id(spec: JobSpec) -> str:
-    """The spec's run id, or one made from model, corpus and time.
+    """The spec's run id, or a new one from model, corpus and time.
 
     Raises:
-        RunError: it is no run id.
+        RunError: the spec's run id is not valid.
     """
     if spec.run:
         return check_run_id(spec.run)
@@ -32,7 +32,7 @@ def run_id(spec: JobSpec) -> str:
 
 
 def pin(root: Root, run: str, spec: JobSpec, listing: Listing) -> str:
-    """The manifest that the run is pinned to: an earlier attempt's with the same spec, else today's."""
+    """The manifest that the run is pinned to: that of an earlier attempt with the same spec, else of today's listing."""
     path = paths.spec_path(run)
     is_pinned = root.exists(path)
     before = _read_pin(root, path) if is_pinned else None
@@ -48,27 +48,27 @@ def pin(root: Root, run: str, spec: JobSpec, listing: Listing) -> str:
 
 
 def _read_pin(root: Root, path: str) -> Pin | None:
-    """What a run is pinned to. A file that cannot be read pins nothing: the run's shards are found anyway."""
+    """The pin in a spec.json; None if the file is damaged. Shard results are reused even without it."""
     try:
         return PIN.decode(root.read(path))
     except ValueError:
-        log.Log().say(f"{root.path(path)} is damaged; the run is pinned to today's list of its corpus", log.WARNING)
+        log.Log().say(f"{root.path(path)} is damaged; the run uses today's listing of its corpus", log.WARNING)
         return None
 
 
-def check_same(root: Root, published: Manifest, asked: tuple[JobSpec, Model], listing: Listing) -> None:
-    """Let a published run be asked for again.
+def require_same_run(root: Root, published: Manifest, requested: tuple[JobSpec, Model], listing: Listing) -> None:
+    """Refuse a run id that is published, unless the same run is requested.
 
     Args:
-        root: where it is.
+        root: where the run is published.
         published: its manifest.
-        asked: the spec, with the device resolved, and the network that it names now.
-        listing: what the corpus holds now.
+        requested: the spec, with the device resolved, and the network that the spec now names.
+        listing: the current content of the corpus.
 
     Raises:
-        RunError: it was published with another spec, or its weights or its corpus have changed.
+        RunError: the spec differs, or the weights or the corpus have changed.
     """
-    spec, model = asked
+    spec, model = requested
     run, listed = published.run, published.listing
     if published.identity != _identity(spec):
         raise RunError(f"run {run!r} is published with another spec; give another --run")
@@ -78,10 +78,10 @@ def check_same(root: Root, published: Manifest, asked: tuple[JobSpec, Model], li
 
 
 def check_weights(run: str, source: str, before: str, now: str) -> None:
-    """Refuse weights that are not those of a published run any more: a file may be written over.
+    """Refuse weights that differ from those of a published run: the file may have been overwritten.
 
     Raises:
-        RunError: they are others.
+        RunError: the fingerprints differ.
     """
     if before != now:
         raise RunError(f"run {run!r} is published and the weights of {source!r} have changed since; give another --run")

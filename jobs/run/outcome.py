@@ -1,4 +1,4 @@
-"""How a run ended. Takes its manifest.json and what an attempt did, gives what commands tell and their exit code."""
+"""How a run ended. Takes its manifest and the counts of an attempt, gives the Outcome that commands print."""
 
 import time
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ from jobs.run import publish
 from workers.store.manifest import Manifest
 from workers.store.root import Root
 
-REJECT_SHARE = 0.05  # of jobs whose spec does not say
+REJECT_SHARE = 0.05  # allowed in jobs whose spec has no max_reject_share
 TOO_MANY_REJECTS = 3  # exit code
 
 
@@ -20,18 +20,18 @@ class Outcome:
         run: run id.
         root: where its tables are.
         images: images scanned.
-        rejects: images not used.
+        rejects: images rejected.
         exit_code: 0, or 3 if more images were rejected than the spec allows.
-        seconds: time of this attempt.
-        already_published: the run was there before and nothing was done.
-        images_per_s: images that this attempt scanned, per second of its scan; None if there was nothing to scan.
-        shards_run: shards scanned by this attempt.
-        shards_reused: shards that were done before.
-        groups_run: projection groups of this attempt.
-        groups_reused: projection groups that were done before.
+        seconds: duration of this attempt.
+        already_published: the run was published before this attempt, which changed nothing.
+        images_per_s: images scanned per second in this attempt; None if it scanned none.
+        shards_run: shards run by this attempt.
+        shards_reused: shards whose results existed already.
+        groups_run: projection groups run by this attempt.
+        groups_reused: projection groups whose results existed already.
         table_bytes: sizes of the tables.
-        statuses: of an inversion's rows, how many have each status.
-        complaint: why the exit code is not 0, or nothing.
+        statuses: number of rows by status, for inversions.
+        complaint: why the exit code is not 0; else empty.
     """
 
     run: str
@@ -51,39 +51,39 @@ class Outcome:
     complaint: str = ""
 
 
-def ended(published: Manifest, root: str, started: float, **did: Any) -> Outcome:  # noqa: ANN401 - Outcome's fields
+def outcome_of(published: Manifest, root: str, started: float, **counts: Any) -> Outcome:  # noqa: ANN401 - Outcome's fields
     """The outcome of a published run.
 
     Args:
         published: its manifest.
-        root: where it is.
-        started: when the attempt began, on the monotonic clock.
-        did: what this attempt did.
+        root: where it is published.
+        started: start of the attempt, on the monotonic clock.
+        counts: further fields of Outcome: what this attempt ran and reused.
     """
-    wrong = complaint(published)
+    problem = complaint(published)
     return Outcome(
         run=published.run,
         root=root,
         images=published.totals.images,
         rejects=published.totals.rejects,
-        exit_code=TOO_MANY_REJECTS if wrong else 0,
-        complaint=wrong,
+        exit_code=TOO_MANY_REJECTS if problem else 0,
+        complaint=problem,
         seconds=time.monotonic() - started,
         table_bytes={name: sum(part.bytes for part in files) for name, files in published.tables.items()},
-        **did,
+        **counts,
     )
 
 
-def published_before(root: Root, published: Manifest, started: float) -> Outcome:
-    """The outcome of a run that is published already; its row in `runs` is added if it is missing."""
+def complete_published(root: Root, published: Manifest, started: float) -> Outcome:
+    """The outcome of a run that is already published, after `publish.complete`."""
     with root.scratch() as scratch:
         publish.complete(root, published, scratch)
-    return ended(published, root.url, started, already_published=True)
+    return outcome_of(published, root.url, started, already_published=True)
 
 
 def complaint(published: Manifest) -> str:
-    """What is wrong with a published run: more images were rejected than its spec allows; nothing if not."""
-    totals, scan = published.totals, published.asked.scan
+    """The message about a published run with more rejects than its spec allows; else empty."""
+    totals, scan = published.totals, published.sections.scan
     allowed = scan.max_reject_share if scan else REJECT_SHARE
     if totals.rejects <= allowed * totals.listed:
         return ""

@@ -1,8 +1,8 @@
-"""Make a run visible at once. Takes staged parts and facts, moves the parts into place, creates manifest.json.
+"""Publish a run atomically. Takes staged parts and facts, moves the parts into place, creates manifest.json.
 
-Readers of whole folders see all that lies below `tables`, so that no part is put there before it is certain that it will be
-published. Who publishes is decided by `claim.json`, which is created exclusively and holds the manifest.json that will be. From
-then on everything is decided: whoever comes next finishes what a killed publisher began.
+Readers of whole folders see every file below `tables`, so a part is moved there only once its publication is certain. The
+publisher is the process that creates `claim.json`, which is created exclusively and holds the future manifest.json. From then on
+the outcome is fixed: if the publisher is killed, the next process finishes its work.
 
     stage parts -> create claim.json -> move parts -> write manifest.sha256 -> create manifest.json -> row of `runs` -> tidy up
 """
@@ -23,55 +23,55 @@ from workers.store.tables.shared import RUNS
 
 Parts = Mapping[str, Sequence[PartFile]]
 
-published = documents.published
+read_manifest = documents.read_manifest
 
 
 def publish(root: Root, run: str, parts: Parts, facts: RunFacts, scratch: Path) -> Manifest:
-    """Commit a run: claim it, move its staged parts into place, create manifest.json, then what `complete` does.
+    """Publish a run: claim it, move its staged parts into place, create manifest.json, then call `complete`.
 
-    Parts of a run that is published already go back into place if they are the ones that its manifest names.
+    If the run is already published with the same parts, missing or damaged parts are put back into place.
 
     Returns:
-        The manifest of the run: ours, or that of the writer that was faster.
+        The manifest of the run: ours, or that of a writer that was faster.
 
     Raises:
-        DamagedRun: the run is published with other tables under the same run id.
+        DamagedRun: the run id is already published with other tables.
     """
     ours = _manifest(root, run, parts, facts)
     root.create(paths.claim_path(run), manifest.encode(ours))
-    stands = published(root, run)
-    if stands is None:
-        stands = _commit(root, run)
-    elif stands.tables == ours.tables:
-        _place(root, stands)
-    complete(root, stands, scratch)
-    if stands.tables != ours.tables:
-        then, now = stands.versions, ours.versions
+    published = read_manifest(root, run)
+    if published is None:
+        published = _commit(root, run)
+    elif published.tables == ours.tables:
+        _place(root, published)
+    complete(root, published, scratch)
+    if published.tables != ours.tables:
+        then, now = published.versions, ours.versions
         changed = "" if then == now else f" (made by {then}, now {now})"
         raise DamagedRun(
             f"run {run!r} is published with other tables{changed}; give another --run, or remove it: deconvoy rm {run}"
         )
-    return stands
+    return published
 
 
 def find_or_finish(root: Root, run: str) -> Manifest | None:
-    """The manifest.json of a run; None if the run is not published. What a killed publisher has claimed is published first.
+    """The manifest of a run; None if it is not published. If a publisher was killed, its work is finished first.
 
     Raises:
         DamagedRun: the manifest, or the claim of a run without one, is damaged.
     """
-    stands = published(root, run)
-    if stands is None and root.exists(paths.claim_path(run)) and _is_complete(root, run):
+    published = read_manifest(root, run)
+    if published is None and root.exists(paths.claim_path(run)) and _is_complete(root, run):
         return _commit(root, run)
-    return stands
+    return published
 
 
 def complete(root: Root, document: Manifest, scratch: Path) -> None:
-    """Remove what a published run does not name from its folders; write its pin and its row of `runs`, unless they are right."""
+    """Tidy up a published run: remove files that its manifest does not name, and repair its pin and its row of `runs`."""
     run = document.run
     problem = verify.pin_problem(root, document)
     if problem and document.listing:
-        log.Log().say(f"run {run!r}: spec.json {problem}; it is written again")
+        log.Log().say(f"run {run!r}: spec.json {problem}; writing it again")
         root.put(paths.spec_path(run), PIN.encode(Pin(document.identity, document.listing)))
     _remove_strays(root, document)
     if verify.row_problem(root, document):
@@ -87,13 +87,13 @@ def complete(root: Root, document: Manifest, scratch: Path) -> None:
 
 
 def staged(root: Root, run: str) -> list[str]:
-    """Parts of a run that wait to be published."""
+    """Paths of a run's parts that wait to be published."""
     folders = [f"{paths.staged_folder(run)}/{table}" for table in root.folders(paths.staged_folder(run))]
     return [f"{folder}/{name}" for folder in folders for name in root.files(folder)]
 
 
 def _manifest(root: Root, run: str, parts: Parts, facts: RunFacts) -> Manifest:
-    """The manifest of a run, with the hash of its list of images."""
+    """The manifest of a run, including the hash of its corpus manifest."""
     corpus = facts.corpus
     if corpus is not None and corpus.manifest is not None:
         listing = corpus.manifest
@@ -106,29 +106,29 @@ def _manifest(root: Root, run: str, parts: Parts, facts: RunFacts) -> Manifest:
 
 
 def _commit(root: Root, run: str) -> Manifest:
-    """Publish what was claimed. A claim whose run is published is void, so that the manifest is looked for after it is read.
+    """Publish a claimed run. The claim is read before the manifest, because a claim is void once its run is published.
 
     Raises:
-        DamagedRun: the claim is damaged or gone, or one of its parts is.
+        DamagedRun: the claim or one of its parts is damaged or missing.
     """
     claim = _read_claim(root, run)
-    stands = published(root, run)
-    if stands is not None:
-        return stands
+    published = read_manifest(root, run)
+    if published is not None:
+        return published
     if claim is None:
         raise DamagedRun(
-            f"run {run!r} was removed while it was being published: its claim.json has vanished; run the same command again"
+            f"run {run!r} was removed while it was being published: its claim.json is gone; run the same command again"
         )
-    _place(root, documents.claimed(claim, run))
+    _place(root, documents.decode_claim(claim, run))
     root.put(paths.checksum_path(run), documents.checksum(claim))
     root.create(paths.manifest_path(run), claim)
-    stands = published(root, run)
-    assert stands is not None  # noqa: S101 - it was created by us or before
-    return stands
+    published = read_manifest(root, run)
+    assert published is not None  # noqa: S101 - created above, or by another publisher before
+    return published
 
 
 def _read_claim(root: Root, run: str) -> bytes | None:
-    """The claim.json of a run; None if there is none."""
+    """The claim.json of a run; None if it does not exist."""
     try:
         return root.read(paths.claim_path(run))
     except FileNotFoundError:
@@ -136,34 +136,34 @@ def _read_claim(root: Root, run: str) -> bytes | None:
 
 
 def _is_complete(root: Root, run: str) -> bool:
-    """Whether a run is claimed, and every part is staged or in its place."""
+    """Whether a run is claimed and every part is either staged or in place."""
     claim = _read_claim(root, run)
     return claim is not None and all(
         root.exists(paths.staged_path(part.path)) or verify.is_intact(root, part)
-        for part in documents.claimed(claim, run).parts
+        for part in documents.decode_claim(claim, run).parts
     )
 
 
 def _place(root: Root, document: Manifest) -> None:
-    """Move every part that is staged to where the manifest names it; may be done again, and by several at once.
+    """Move every staged part into place. Safe to repeat, and to run in several processes at once.
 
     Raises:
-        DamagedRun: a part is neither staged nor in its place.
+        DamagedRun: a part is neither staged nor in place.
     """
     run = document.run
     for part in document.parts:
         try:
             root.move(paths.staged_path(part.path), part.path)
-        except FileNotFoundError:  # it was moved before, or by another publisher of the same tables
+        except FileNotFoundError:  # already moved, by us or by another publisher of the same tables
             if not verify.is_intact(root, part):
                 raise DamagedRun(
-                    f"run {run!r} is claimed by a publisher whose file {part.path} has vanished; "
+                    f"run {run!r} is claimed but not published, and its file {part.path} is missing; "
                     f"remove the run (deconvoy rm {run}) and run the same command again"
                 ) from None
 
 
 def _remove_strays(root: Root, document: Manifest) -> None:
-    """An older version may have left parts that were never published; a reader of whole folders would see them."""
+    """Remove unpublished parts that an older version left in the tables, where readers of whole folders would see them."""
     named = {part.path for part in document.parts}
     for table in set(root.folders(paths.TABLES)) - {RUNS.name}:
         folder = paths.table_folder(table, document.run)

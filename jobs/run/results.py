@@ -1,4 +1,4 @@
-"""Results that are named by what they depend on. Takes an item of work, gives its result; one that is gone is made again."""
+"""Stored results of work, named by hash. Takes an item of work, gives its result; remakes one that is missing or damaged."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,23 +13,23 @@ from workers.store.rows import read_table
 
 
 @dataclass(frozen=True)
-class Stored:
-    """The results of shards, or of groups.
+class StoredResults:
+    """The results of shards or groups.
 
     Attributes:
-        root: where they lie.
-        again: runs an item once more; called if its result has vanished or is damaged.
+        root: where they are stored.
+        remake: runs an item again; called if its result is missing or damaged.
     """
 
     root: Root
-    again: Callable[[Any], None]
+    remake: Callable[[Any], None]
 
     def read(self, item: Shard | Group, columns: Sequence[str] = (), filters: Any = None) -> pa.Table:  # noqa: ANN401
-        """The result of an item: these columns (none named: all), and the rows that pyarrow's filters leave."""
+        """Read an item's result: these columns (all if empty), and the rows that match pyarrow's filters."""
         wanted = list(columns) or None
         try:
             return read_table(self.root, item.result, wanted, filters, sealed=True)
         except (FileNotFoundError, DamagedFile):
             self.root.delete(item.result)
-            self.again(item)
+            self.remake(item)
             return read_table(self.root, item.result, wanted, filters, sealed=True)

@@ -144,7 +144,7 @@ class Pictures:
         return self.drawn_wall(self._atlas.run(run), layer, channel, kind, WALL_PX)
 
     def _cells_of(self, run: PublishedRun, layer: str, channel: int) -> tuple[scans.Cell, ...]:
-        block = self._blocks(run.run, run.created, layer, run.layer(layer).known(channel) // BLOCK)
+        block = self._blocks(run.run, run.created, layer, run.layer(layer).require_channel(channel) // BLOCK)
         return tuple(cell for cell in block if cell.channel == channel)
 
     def _read_block(self, run: str, created: str, layer: str, block: int) -> tuple[scans.Cell, ...]:

@@ -32,10 +32,10 @@ def run_with_progress(work: "Callable[[Watcher], Outcome]") -> "Outcome":
 
 
 def _watcher() -> "Watcher":
-    from jobs.watch import Logged
+    from jobs.watch import LogWatcher
     from service.cli.console import Bars
 
-    return Bars() if log.form() is log.Form.TEXT else Logged()
+    return Bars() if log.form() is log.Form.TEXT else LogWatcher()
 
 
 def finish(outcome: "Outcome", *, as_json: bool) -> None:

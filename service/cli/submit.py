@@ -62,7 +62,7 @@ def _exit_code(submissions: "Submissions", status: "Status") -> tuple[int, str]:
     from workers.host.exit_codes import NOT_TAKEN
     from workers.store.attempts import Attempts
 
-    manifest = publish.published(submissions.root, status.run)
+    manifest = publish.read_manifest(submissions.root, status.run)
     if manifest is not None:
         complaint = outcome.complaint(manifest)
         return outcome.TOO_MANY_REJECTS if complaint else 0, complaint

@@ -102,7 +102,7 @@ class Housekeeping:
         manifests, damaged = {}, {}
         for run in self._root.folders(paths.RUNS):
             try:
-                manifest = documents.published(self._root, run)
+                manifest = documents.read_manifest(self._root, run)
             except DamagedRun as error:
                 damaged[run] = str(error)
                 continue

@@ -11,7 +11,7 @@ from workers.host import log
 from workers.kinds import Kind
 from workers.spec.make import check_run_id
 from workers.store import files, manifest, paths
-from workers.store.manifest import Asked, Layer, Manifest, PartFile
+from workers.store.manifest import Layer, Manifest, PartFile, SpecSections
 from workers.store.root import Root
 
 MANIFESTS_DEPTH = 2  # runs/RUN/manifest.json
@@ -31,7 +31,7 @@ class PublishedRun:
         input_height: rows of the model's input, pixels.
         input_width: columns of the model's input, pixels.
         spec: the run's specification as stored.
-        asked: the same as typed values.
+        sections: the same as typed values.
         images: number of images used.
         rejects: number of images that could not be used.
         rejects_by_reason: the number of rejects by reason.
@@ -48,7 +48,7 @@ class PublishedRun:
     input_height: int
     input_width: int
     spec: Mapping[str, Any]
-    asked: Asked
+    sections: SpecSections
     images: int
     rejects: int
     rejects_by_reason: Mapping[str, int]
@@ -58,12 +58,12 @@ class PublishedRun:
     @property
     def k(self) -> int:
         """Top images per channel; 0 for kinds of job that have none."""
-        return self.asked.scan.k if self.asked.scan else 0
+        return self.sections.scan.k if self.sections.scan else 0
 
     @property
     def method(self) -> str:
         """Method of the projections; empty for kinds of job that have none."""
-        return self.asked.project.method.value if self.asked.project else ""
+        return self.sections.project.method.value if self.sections.project else ""
 
     @cached_property
     def mark(self) -> str:
@@ -158,7 +158,7 @@ def unpublished(root: Root, run: str, ids: Collection[str]) -> RunError:
 
 def _require_kind(run: PublishedRun, job: str | None) -> PublishedRun:
     if job not in (None, run.job):
-        raise RunError(f"run {run.run!r} is of the job {run.job.value!r}; give a run of the job {job!r}")
+        raise RunError(f"run {run.run!r} is of kind {run.job.value!r}; expected {job!r}")
     return run
 
 
@@ -196,7 +196,7 @@ def _run(root: Root, document: Manifest) -> PublishedRun:
         input_height=height,
         input_width=width,
         spec=document.spec,
-        asked=document.asked,
+        sections=document.sections,
         images=document.totals.images,
         rejects=document.totals.rejects,
         rejects_by_reason=document.totals.rejects_by_reason,

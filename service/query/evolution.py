@@ -80,7 +80,7 @@ def checkpoints(run: PublishedRun) -> tuple[str, ...]:
 
 def diverged(run: PublishedRun) -> tuple[str, ...]:
     """The names of the checkpoints whose weights diverged, so that they have no rows, in training order."""
-    files = run.asked.evolve.checkpoints if run.asked.evolve else ()
+    files = run.sections.evolve.checkpoints if run.sections.evolve else ()
     return tuple((Counter(map(checkpoint_name, files)) - Counter(checkpoints(run))).elements())
 
 
@@ -115,7 +115,7 @@ def strips(run: PublishedRun, layer: str, channels: Collection[int] | None = Non
         frames = tuple(Frame(first + n, **{name: rows[n][name] for name in _FRAME}) for n in numbers)
         return Strip(channel, rows[numbers[0]]["settled_since"], frames)
 
-    return tuple(map(strip, range(about.channels) if channels is None else map(about.known, channels)))
+    return tuple(map(strip, range(about.channels) if channels is None else map(about.require_channel, channels)))
 
 
 def cells(run: PublishedRun, layer: str, channels: Sequence[int]) -> dict[int, tuple[Cell, ...]]:
@@ -127,7 +127,7 @@ def cells(run: PublishedRun, layer: str, channels: Sequence[int]) -> dict[int, t
     """
     _require_evolution(run)
     about = run.layer(layer)
-    is_channel = pc.field("channel").isin([about.known(channel) for channel in channels])
+    is_channel = pc.field("channel").isin([about.require_channel(channel) for channel in channels])
     is_channel &= pc.field("layer_index") == about.index
     plain = {name: pc.field(name) for name in ("channel", "score", "box_top", "box_left")}
     pictures = {name: pc.field(name, "bytes") for name in ("patch", "projection")}

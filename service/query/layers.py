@@ -114,7 +114,7 @@ class LayerTables:
 
     def rows(self, channel: int) -> tuple[Top, ...]:
         """All top images of a channel, best first, including those whose score is not positive."""
-        start, stop = self._all_starts[self.layer.known(channel)], self._all_starts[channel + 1]
+        start, stop = self._all_starts[self.layer.require_channel(channel)], self._all_starts[channel + 1]
         return tuple(Top(**row) for row in self.top.slice(start, stop - start).to_pylist())
 
     def awake(self, channel: int) -> frozenset[str]:
@@ -123,7 +123,7 @@ class LayerTables:
 
     def histogram(self, channel: int) -> tuple[tuple[float, float, int], ...]:
         """The histogram of a channel's scores: (lower edge, upper edge, images) of each occupied bin, ascending."""
-        [row] = self.units.select(["bins", "counts"]).slice(self.layer.known(channel), 1).to_pylist()
+        [row] = self.units.select(["bins", "counts"]).slice(self.layer.require_channel(channel), 1).to_pylist()
         return tuple((*edges(bin_), count) for bin_, count in zip(row["bins"], row["counts"], strict=True))
 
     def labels(self, channel: int) -> tuple[tuple[str, int], ...]:
@@ -164,7 +164,7 @@ class LayerTables:
 
     def _positive_rows(self, channel: int) -> pa.Table:
         """The channel's rows with a positive score, best first."""
-        start, stop = self._starts[self.layer.known(channel)], self._starts[channel + 1]
+        start, stop = self._starts[self.layer.require_channel(channel)], self._starts[channel + 1]
         return self.positive.slice(start, stop - start)
 
 

@@ -150,7 +150,7 @@ def living(run: PublishedRun, layer: str, limit: int) -> tuple[int, ...]:
 
 
 def _is_channel(layer: Layer, channels: Collection[int]) -> pc.Expression:
-    numbers = [layer.known(channel) for channel in channels]
+    numbers = [layer.require_channel(channel) for channel in channels]
     return (pc.field("layer_index") == layer.index) & pc.field("channel").isin(numbers)
 
 

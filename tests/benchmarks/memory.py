@@ -26,10 +26,10 @@ MIB = 2**20
 DRIVER = """
 import json, sys, resource
 from jobs.scan import scan
-from jobs.watch import Silent
+from jobs.watch import SilentWatcher
 from workers.spec.scan import make_spec
 import psutil
-outcome = scan(make_spec(json.loads(sys.argv[1])), Silent())
+outcome = scan(make_spec(json.loads(sys.argv[1])), SilentWatcher())
 print(outcome.images, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 """
 
@@ -49,7 +49,7 @@ def actor(corpus: Path, scratch: Path, size: int) -> list[float]:
     images = manifest.count(Root(job.spec.root), job.manifest)
     for start in range(0, images, size):
         stop = min(start + size, images)
-        worker.run(plan.renamed(worker.root, Shard(start, stop, job.manifest, "shards/benchmark/scan.parquet")))
+        worker.run(plan.rename_result(worker.root, Shard(start, stop, job.manifest, "shards/benchmark/scan.parquet")))
         found.append(process.memory_info().rss / MIB)
     return found
 

@@ -53,7 +53,7 @@ class Side:
 
 def scanned(job: Job, images: int) -> Group:
     """The top rows of a shard, as one group of the second pass."""
-    shard = plan.renamed(Root(job.spec.root), Shard(0, images, job.manifest, "shards/benchmark/scan.parquet"))
+    shard = plan.rename_result(Root(job.spec.root), Shard(0, images, job.manifest, "shards/benchmark/scan.parquet"))
     ScanWorker(job).run(shard)
     found = read_table(Root(job.spec.root), shard.result, ["top"])["top"].combine_chunks().flatten()
     [group] = project.groups(Rows.from_arrow(found), [shard], "benchmark")

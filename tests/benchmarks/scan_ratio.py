@@ -63,7 +63,7 @@ def measure(name: str, asked: argparse.Namespace, scratch: Path) -> None:
         benchmarking.source(name, scratch), benchmarking.photos(scratch), scratch, images, where, batch=asked.batch
     )
     worker = ScanWorker(job)
-    shard = plan.renamed(Root(job.spec.root), Shard(0, images, job.manifest, f"shards/{name}/scan.parquet"))
+    shard = plan.rename_result(Root(job.spec.root), Shard(0, images, job.manifest, f"shards/{name}/scan.parquet"))
     sides: dict[str, Callable[[], object]] = {
         "plain": partial(forward_only, job, images, plain(loaded, where)),
         "steps": partial(forward_only, job, images, steps(worker)),

@@ -188,7 +188,7 @@ def test_a_submitted_run_is_watched_as_it_goes(page, submissions):
     attempts = Attempts(submissions.root, "flowers")
     rejects, shares = {"too_large": 2, "damaged": 1}, {"decode": 0.25, "store": 0.05, "compute": 0.7}
     now = datetime.now(UTC).isoformat()
-    attempts.tell(1, Progress(now, "scan", 1234, 2468, "images", rejects, 250.0, 5.0, shares))
+    attempts.report_progress(1, Progress(now, "scan", 1234, 2468, "images", rejects, 250.0, 5.0, shares))
     page.locator("[data-of=done]", has_text="1,234").wait_for()
     assert page.get_by_role("progressbar").evaluate("e => e.value") == 0.5
     lists = [page.locator(f"[data-of={name}]") for name in ("rejected", "time")]

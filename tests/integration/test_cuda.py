@@ -14,7 +14,7 @@ from PIL import Image
 from jobs.invert import invert
 from jobs.occlude import occlude
 from jobs.scan import scan
-from jobs.watch import Silent
+from jobs.watch import SilentWatcher
 from tests.support import corpora
 from workers.spec.invert import InversionRun
 from workers.spec.make import make
@@ -51,7 +51,7 @@ def values(corpus: Path, root: Path, device: str, run: str = "one") -> dict:
 
 def scanned(corpus: Path, root: Path, device: str, **more) -> Path:
     asked = {"layers": ["relu1", "relu3", "relu5", "fc7"], "batch": 8, "shard": 16, "k": 5}
-    scan(make_spec(values(corpus, root, device) | {"scan": asked} | more), Silent())
+    scan(make_spec(values(corpus, root, device) | {"scan": asked} | more), SilentWatcher())
     return root
 
 
@@ -119,7 +119,7 @@ def test_half_precision_ranks_nearly_the_same(both, corpus, tmp_path):
 def test_occlusion_is_that_of_the_cpu_within_rounding(corpus, tmp_path):
     square = {"layer": "relu5", "sample": 2, "size": 40, "stride": 24}
     for device in ("cpu", "cuda"):
-        occlude(make(OcclusionRun, values(corpus, tmp_path / device, device) | {"occlude": square}), Silent())
+        occlude(make(OcclusionRun, values(corpus, tmp_path / device, device) | {"occlude": square}), SilentWatcher())
     for cpu, cuda in zip(rows(tmp_path / "cpu", "occlusions"), rows(tmp_path / "cuda", "occlusions"), strict=True):
         assert cpu["channel"] == cuda["channel"]
         assert np.allclose(cpu["activation_map"], cuda["activation_map"], rtol=1e-3, atol=1e-3)
@@ -129,7 +129,7 @@ def test_occlusion_is_that_of_the_cpu_within_rounding(corpus, tmp_path):
 def test_inversion_succeeds_and_gives_the_same_bytes_twice(corpus, tmp_path):
     asked = {"layers": ["relu1", "relu3"], "sample": 2, "restarts": 2}
     for name in ("first", "second"):
-        invert(make(InversionRun, values(corpus, tmp_path / name, "cuda") | {"invert": asked}), Silent())
+        invert(make(InversionRun, values(corpus, tmp_path / name, "cuda") | {"invert": asked}), SilentWatcher())
     assert parts(tmp_path / "first") == parts(tmp_path / "second")
     found = rows(tmp_path / "first", "inversions")
     assert {row["status"] for row in found} == {"ok"}

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from jobs.evolve.pipeline import evolve
 from jobs.scan import scan
-from jobs.watch import Silent
+from jobs.watch import SilentWatcher
 from service.query import catalog, evolution
 from service.sheets import evolve as sheet
 from tests.support import corpora
@@ -63,7 +63,7 @@ def spec(corpus: Path, training: Path, root: Path, run: str = "one", actors: int
 @pytest.fixture(scope="module")
 def root(corpus, training, tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("root")
-    outcome = evolve(spec(corpus, training, root), Silent())
+    outcome = evolve(spec(corpus, training, root), SilentWatcher())
     assert (outcome.images, outcome.rejects, outcome.exit_code) == (14, 1, 0)
     assert outcome.shards_run == 4  # two of the first checkpoint, two of the second, none of the third
     return root
@@ -84,7 +84,7 @@ def test_each_checkpoint_is_what_a_scan_of_it_says_pictures_included(corpus, tra
     for number, name in enumerate(("epoch-1", "epoch-2")):
         model = {"source": f"deconvoy://zfnet-mini?weights={training}/{name}.safetensors"}
         values = {"run": "plain", "root": str(tmp_path / name), "model": model, "corpus": {"source": str(corpus)}}
-        scan(make_spec(values | {"scan": SCAN, "resources": {"actors": 2, "device": "cpu"}}), Silent())
+        scan(make_spec(values | {"scan": SCAN, "resources": {"actors": 2, "device": "cpu"}}), SilentWatcher())
         best = [row for row in rows(tmp_path / name, "patches", "plain") if row["rank"] == 0]
         mine = [row for row in found if row["checkpoint"] == number]
         assert len(best) == len(mine) == 224
@@ -123,23 +123,23 @@ def test_what_has_not_changed_is_told_to_be_the_same(root):
 
 
 def test_the_bytes_are_the_same_for_one_actor_and_nothing_is_done_twice(corpus, training, root, tmp_path):
-    calm = evolve(spec(corpus, training, tmp_path, actors=1), Silent())
+    calm = evolve(spec(corpus, training, tmp_path, actors=1), SilentWatcher())
     assert calm.shards_run == 4 and parts(tmp_path) == parts(root)
-    again = evolve(spec(corpus, training, tmp_path, run="two"), Silent())
+    again = evolve(spec(corpus, training, tmp_path, run="two"), SilentWatcher())
     assert (again.shards_run, again.shards_reused, again.groups_run) == (0, 4, 0)
     assert parts(tmp_path, "two") == parts(root)
-    assert evolve(spec(corpus, training, tmp_path), Silent()).already_published
+    assert evolve(spec(corpus, training, tmp_path), SilentWatcher()).already_published
 
 
 def test_a_result_that_is_lost_is_made_again_and_no_other(corpus, training, root, tmp_path):
     shutil.copytree(root, tmp_path, dirs_exist_ok=True)
     lost = json.loads((root / "runs" / "one" / "manifest.json").read_text())["shards"][-1]
     (tmp_path / lost).unlink()
-    assert evolve(spec(corpus, training, tmp_path, run="two"), Silent()).shards_run == 1
+    assert evolve(spec(corpus, training, tmp_path, run="two"), SilentWatcher()).shards_run == 1
     assert parts(tmp_path, "two") == parts(root)
 
 
-class Thief(Silent):
+class Thief(SilentWatcher):
     """Takes a shard's result away when the run is about to publish."""
 
     def __init__(self, root: Path, shard: str) -> None:
@@ -161,12 +161,12 @@ def test_a_shard_that_vanishes_while_rows_are_written_is_scanned_again(corpus, t
     lost = json.loads((root / "runs" / "one" / "manifest.json").read_text())["shards"][0]
     thief = Thief(tmp_path, lost)
     evolve(spec(corpus, training, tmp_path, run="two"), thief)
-    assert any("is made again" in line for line in thief.lines) and parts(tmp_path, "two") == parts(root)
+    assert any("computing it again" in line for line in thief.lines) and parts(tmp_path, "two") == parts(root)
 
 
 def test_parts_of_a_training_give_the_same_bytes(corpus, training, root, tmp_path, monkeypatch):
     monkeypatch.setattr("jobs.evolve.pipeline.HELD_BYTES", 1)
-    evolve(spec(corpus, training, tmp_path), Silent())
+    evolve(spec(corpus, training, tmp_path), SilentWatcher())
     assert parts(tmp_path) == parts(root)
 
 
@@ -177,7 +177,7 @@ def test_a_training_that_goes_on_costs_its_new_checkpoint(corpus, training, root
     state["conv5.weight"] = state["conv5.weight"] * 2
     save_file(state, longer / "epoch-11.safetensors")
     shutil.copytree(root, tmp_path / "root")
-    outcome = evolve(spec(corpus, longer, tmp_path / "root", run="two"), Silent())
+    outcome = evolve(spec(corpus, longer, tmp_path / "root", run="two"), SilentWatcher())
     assert (outcome.shards_run, outcome.shards_reused) == (2, 4)
 
 
@@ -185,25 +185,25 @@ def test_a_published_training_whose_file_was_written_over_is_not_called_the_same
     changed = tmp_path / "changed"
     shutil.copytree(training, changed)
     shutil.copytree(root, tmp_path / "root")
-    evolve(spec(corpus, changed, tmp_path / "root", run="two"), Silent())
+    evolve(spec(corpus, changed, tmp_path / "root", run="two"), SilentWatcher())
     shutil.copy(changed / "epoch-2.safetensors", changed / "epoch-1.safetensors")
     with pytest.raises(RunError, match=r"epoch-1\.safetensors' have changed"):
-        evolve(spec(corpus, changed, tmp_path / "root", run="two"), Silent())
+        evolve(spec(corpus, changed, tmp_path / "root", run="two"), SilentWatcher())
     shutil.copy(training / "epoch-1.safetensors", changed / "epoch-10.safetensors")
     shutil.copy(training / "epoch-1.safetensors", changed / "epoch-1.safetensors")
     with pytest.raises(RunError, match=r"epoch-10\.safetensors' have changed"):
-        evolve(spec(corpus, changed, tmp_path / "root", run="two"), Silent())
+        evolve(spec(corpus, changed, tmp_path / "root", run="two"), SilentWatcher())
 
 
 def test_wrong_input_is_refused_before_anything_is_written(corpus, training, tmp_path):
     with pytest.raises(UnknownLayerError):
-        evolve(spec(corpus, training, tmp_path / "root", layers=["conv9"]), Silent())
+        evolve(spec(corpus, training, tmp_path / "root", layers=["conv9"]), SilentWatcher())
     with pytest.raises(SpecError, match="nothing matches"):
-        evolve(spec(corpus, tmp_path / "nowhere", tmp_path / "root"), Silent())
+        evolve(spec(corpus, tmp_path / "nowhere", tmp_path / "root"), SilentWatcher())
     shutil.copytree(training, tmp_path / "broken")
     (tmp_path / "broken" / "epoch-2.safetensors").write_bytes(b"no weights")
     with pytest.raises(ModelError, match=r"epoch-2\.safetensors' are neither"):
-        evolve(spec(corpus, tmp_path / "broken", tmp_path / "root"), Silent())
+        evolve(spec(corpus, tmp_path / "broken", tmp_path / "root"), SilentWatcher())
     assert not (tmp_path / "root").exists()
 
 
@@ -213,7 +213,7 @@ def test_a_diverged_checkpoint_is_left_out_of_the_tables_and_named(corpus, train
     for number in (3, 11):  # in the middle, and at the end
         state["conv2.bias"] = state["conv2.bias"] * float("nan")
         save_file(state, tmp_path / "training" / f"epoch-{number}.safetensors")
-    outcome = evolve(spec(corpus, tmp_path / "training", tmp_path), Silent())
+    outcome = evolve(spec(corpus, tmp_path / "training", tmp_path), SilentWatcher())
     assert outcome.exit_code == 0 and parts(tmp_path) == parts(root)
     told = json.loads((tmp_path / "runs" / "one" / "manifest.json").read_text())
     assert [each["name"] for each in told["diverged"]] == ["epoch-3", "epoch-11"]
@@ -221,7 +221,7 @@ def test_a_diverged_checkpoint_is_left_out_of_the_tables_and_named(corpus, train
     run = catalog.find(Root(str(tmp_path)), "one", None)
     assert evolution.diverged(run) == ("epoch-3", "epoch-11")
     assert sheet.draw(run).size == sheet.draw(catalog.find(Root(str(root)), "one", None)).size
-    assert evolve(spec(corpus, tmp_path / "training", tmp_path), Silent()).already_published
+    assert evolve(spec(corpus, tmp_path / "training", tmp_path), SilentWatcher()).already_published
 
 
 def test_the_strips_are_asked_for_and_drawn(root):

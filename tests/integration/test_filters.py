@@ -9,7 +9,7 @@ import safetensors.torch
 import torch
 
 from jobs.filters import filters
-from jobs.watch import Silent
+from jobs.watch import SilentWatcher
 from service.query import catalog
 from service.sheets import boards
 from tests.support import pages
@@ -40,7 +40,7 @@ def spec(root: Path, *models: str, run: str = "f") -> FiltersRun:
 
 def test_what_was_planted_is_found_published_and_drawn(planted, tmp_path):
     models = ("deconvoy://zfnet-mini", f"deconvoy://zfnet-mini?weights={planted}")
-    outcome = filters(spec(tmp_path, *models), Silent())
+    outcome = filters(spec(tmp_path, *models), SilentWatcher())
     assert (outcome.exit_code, outcome.already_published) == (0, False)
     rows = pq.read_table(tmp_path / "tables" / "filters").to_pylist()
     assert len(rows) == 80 and [row["model"] for row in rows[::40]] == list(models)
@@ -58,16 +58,16 @@ def test_what_was_planted_is_found_published_and_drawn(planted, tmp_path):
 
 
 def test_the_same_command_does_nothing_and_another_is_refused(tmp_path):
-    filters(spec(tmp_path, "deconvoy://zfnet-mini"), Silent())
+    filters(spec(tmp_path, "deconvoy://zfnet-mini"), SilentWatcher())
     before = (tmp_path / "runs" / "f" / "manifest.json").read_bytes()
-    assert filters(spec(tmp_path, "deconvoy://zfnet-mini"), Silent()).already_published
+    assert filters(spec(tmp_path, "deconvoy://zfnet-mini"), SilentWatcher()).already_published
     with pytest.raises(RunError, match="another spec"):
-        filters(spec(tmp_path, "deconvoy://zfnet-mini", "deconvoy://zfnet-mini"), Silent())
+        filters(spec(tmp_path, "deconvoy://zfnet-mini", "deconvoy://zfnet-mini"), SilentWatcher())
     assert (tmp_path / "runs" / "f" / "manifest.json").read_bytes() == before
     assert json.loads(before)["job"] == "filters"
 
 
 def test_a_wrong_model_writes_nothing(tmp_path):
     with pytest.raises(ModelError, match="nearest: zfnet"):
-        filters(spec(tmp_path / "root", "deconvoy://zfnet-min"), Silent())
+        filters(spec(tmp_path / "root", "deconvoy://zfnet-min"), SilentWatcher())
     assert not (tmp_path / "root").exists()

@@ -42,7 +42,7 @@ def test_a_gpu_that_is_not_there_is_refused_at_once_waited_for_in_vain_or_waited
     assert cluster.resolve_device("cuda") == "cuda"
     cluster.grow(ONE, "cuda", said.append)
     with pytest.raises(UsageError, match="the cluster fits 0"):
-        cluster.staffing(ONE, "cuda")
+        cluster.initial_actors(ONE, "cuda")
 
     monkeypatch.setenv(cluster.PATIENCE, "60")
     waits = threading.Thread(target=cluster.grow, args=(ONE, "cuda", said.append))
@@ -50,7 +50,7 @@ def test_a_gpu_that_is_not_there_is_refused_at_once_waited_for_in_vain_or_waited
     small.add_node(num_cpus=1, num_gpus=1)  # from the main thread, as Ray wants it
     waits.join(timeout=30)
     assert not waits.is_alive()
-    assert cluster.staffing(ONE, "cuda") == 1
+    assert cluster.initial_actors(ONE, "cuda") == 1
     assert said == ["waiting for nodes for 1 actor"] * 2
 
     cluster.grow(ONE, "cuda", said.append)

@@ -15,7 +15,7 @@ import torch
 from PIL import Image, PngImagePlugin
 
 from jobs.invert import invert
-from jobs.watch import Silent
+from jobs.watch import SilentWatcher
 from service.query import catalog
 from service.sheets import invert as sheet
 from tests.support import corpora, pages
@@ -59,7 +59,7 @@ def spec(corpus: Path, root: Path, **asked) -> InversionRun:
 @pytest.fixture(scope="module")
 def root(corpus, tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("root")
-    invert(spec(corpus, root), Silent())
+    invert(spec(corpus, root), SilentWatcher())
     return root
 
 
@@ -112,10 +112,10 @@ def test_the_stored_picture_has_the_stored_error_by_the_models_own_module(corpus
 
 
 def test_tables_do_not_depend_on_actors_and_a_second_run_reuses_every_result(corpus, root, tmp_path):
-    again = invert(spec(corpus, root, run="two"), Silent())
+    again = invert(spec(corpus, root, run="two"), SilentWatcher())
     assert (again.shards_run, again.shards_reused) == (0, 6 * 2 * 2)
     assert tables(root, "two") == tables(root, "one")
-    invert(spec(corpus, tmp_path, actors=1), Silent())
+    invert(spec(corpus, tmp_path, actors=1), SilentWatcher())
     assert tables(tmp_path, "one") == tables(root, "one")
 
 
@@ -125,14 +125,14 @@ def test_a_run_that_shares_results_gives_the_bytes_of_one_that_shares_none(corpu
     shutil.copytree(root, shared)
     images = ["broken.jpg", "class0/000.png", "class0/003.png", "class2/002.png"]
     asked = {"run": "three", "images": images, "layers": ["relu1", "relu2", "relu5"]}
-    outcome = invert(spec(corpus, shared, **asked), Silent())
+    outcome = invert(spec(corpus, shared, **asked), SilentWatcher())
     assert (outcome.shards_run, outcome.shards_reused) == (8, 16)
-    invert(spec(corpus, tmp_path / "fresh", **asked), Silent())
+    invert(spec(corpus, tmp_path / "fresh", **asked), SilentWatcher())
     assert tables(shared, "three") == tables(tmp_path / "fresh", "three")
 
 
 def test_an_interrupted_run_goes_on_with_what_is_left(corpus, root, tmp_path):
-    class Impatient(Silent):
+    class Impatient(SilentWatcher):
         def advance(self, done, rejects=0):
             del done, rejects
             if results(tmp_path):
@@ -143,17 +143,17 @@ def test_an_interrupted_run_goes_on_with_what_is_left(corpus, root, tmp_path):
         invert(asked, Impatient())
     done = len(results(tmp_path))
     assert not (tmp_path / "runs" / "one" / "manifest.json").exists()
-    outcome = invert(asked, Silent())
+    outcome = invert(asked, SilentWatcher())
     assert 1 <= done < 24 and outcome.shards_run == 24 - done // 4 * 4 and outcome.shards_run < 24
     assert tables(tmp_path, "one") == tables(root, "one")
-    assert invert(asked, Silent()).already_published
+    assert invert(asked, SilentWatcher()).already_published
 
 
 def test_a_result_that_vanishes_is_made_again_with_its_batch(corpus, root, tmp_path):
     copied = tmp_path / "root"
     shutil.copytree(root, copied)
 
-    class Thief(Silent):
+    class Thief(SilentWatcher):
         def phase(self, name, total, unit):
             del total, unit
             if name == "publish":
@@ -164,7 +164,7 @@ def test_a_result_that_vanishes_is_made_again_with_its_batch(corpus, root, tmp_p
 
 
 def test_a_named_image_that_cannot_be_read_is_a_reject_and_does_not_change_the_others(corpus, root):
-    outcome = invert(spec(corpus, root, run="five", images=["broken.jpg", "class1/001.png"]), Silent())
+    outcome = invert(spec(corpus, root, run="five", images=["broken.jpg", "class1/001.png"]), SilentWatcher())
     assert (outcome.images, outcome.rejects, outcome.exit_code) == (1, 1, 3)
     rejects = pq.read_table(root / "tables" / "rejects", filters=[("run", "==", "five")]).to_pylist()
     assert [(row["image_id"], row["reason"]) for row in rejects] == [("broken.jpg", "damaged")]
@@ -213,8 +213,8 @@ def test_what_has_no_features_is_blank_and_what_diverges_says_so(tmp_path):
     asleep = int((maps[0][0].amax(dim=(1, 2)) == 0).nonzero()[0])
     root = tmp_path / "root"
     asked = {"layers": ["relu5"], "restarts": 1, "sample": 1}
-    invert(spec(folder, root, run="blank", channels=[asleep], **asked), Silent())
-    invert(spec(folder, root, run="lost", rate=1e6, **asked), Silent())
+    invert(spec(folder, root, run="blank", channels=[asleep], **asked), SilentWatcher())
+    invert(spec(folder, root, run="lost", rate=1e6, **asked), SilentWatcher())
     [blank], [lost] = rows(root, "blank"), rows(root, "lost")
     assert (blank["status"], blank["error"], blank["inversion"]) == ("blank", None, None)
     assert lost["status"] == "diverged" and lost["error"] == pytest.approx(min(filter(None, lost["error_curve"])))
@@ -268,11 +268,11 @@ def test_the_atlas_shows_every_inversion_beside_its_original(root):
 def test_wrong_input_is_one_line_and_writes_nothing(corpus, root, asked, told):
     before = sorted(root.rglob("*"))
     with pytest.raises(UsageError) as caught:
-        invert(spec(corpus, root, run="six", **asked), Silent())
+        invert(spec(corpus, root, run="six", **asked), SilentWatcher())
     assert told in str(caught.value) and "\n" not in str(caught.value) and caught.value.exit_code == 2
     assert sorted(root.rglob("*")) == before
 
 
 def test_a_published_run_with_another_spec_is_refused(corpus, root):
     with pytest.raises(RunError, match="another spec"):
-        invert(spec(corpus, root, iterations=13), Silent())
+        invert(spec(corpus, root, iterations=13), SilentWatcher())

@@ -18,7 +18,7 @@ from jobs.dry_run import dry_run
 from jobs.invert import invert
 from jobs.occlude import occlude
 from jobs.scan import scan
-from jobs.watch import Silent
+from jobs.watch import SilentWatcher
 from tests.support import corpora
 from workers.spec.invert import InversionRun
 from workers.spec.make import make
@@ -57,7 +57,7 @@ def parts(root: Path, run: str = "one") -> dict[str, list[str]]:
 @pytest.fixture(scope="module")
 def calm(corpus, tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("calm")
-    scan(make_spec(values(corpus, root)), Silent())
+    scan(make_spec(values(corpus, root)), SilentWatcher())
     return root
 
 
@@ -126,7 +126,7 @@ def test_the_same_command_goes_on_after_kill_9_of_the_driver(corpus, calm, tmp_p
     kill_session(driver)
     done = results(tmp_path)
     assert not (tmp_path / "runs" / "one" / "manifest.json").exists()
-    outcome = scan(make_spec(values(corpus, tmp_path)), Silent())
+    outcome = scan(make_spec(values(corpus, tmp_path)), SilentWatcher())
     assert outcome.shards_run + outcome.groups_run == results(calm) - done
     assert parts(tmp_path) == parts(calm)
 
@@ -144,10 +144,10 @@ def test_occlusion_goes_on_after_kill_9_of_the_driver(corpus, tmp_path):
     kill_session(driver)
     done = results(tmp_path)
     assert done < square["sample"] and not (tmp_path / "runs" / "covered" / "manifest.json").exists()
-    outcome = occlude(make(OcclusionRun, asked), Silent())
+    outcome = occlude(make(OcclusionRun, asked), SilentWatcher())
     assert (outcome.shards_run, outcome.shards_reused) == (square["sample"] - done, done)
     calm = asked | {"root": str(tmp_path / "calm")}
-    occlude(make(OcclusionRun, calm), Silent())
+    occlude(make(OcclusionRun, calm), SilentWatcher())
     assert parts(tmp_path, "covered") == parts(tmp_path / "calm", "covered")
 
 
@@ -163,9 +163,9 @@ def test_inversion_goes_on_after_kill_9_of_the_driver(corpus, tmp_path):
     kill_session(driver)
     done = results(tmp_path)
     assert 3 <= done < 16 and not (tmp_path / "runs" / "inverted" / "manifest.json").exists()
-    outcome = invert(make(InversionRun, asked), Silent())
+    outcome = invert(make(InversionRun, asked), SilentWatcher())
     assert outcome.shards_run + outcome.shards_reused == 16 and outcome.shards_reused >= done - 2
-    invert(make(InversionRun, asked | {"root": str(tmp_path / "calm")}), Silent())
+    invert(make(InversionRun, asked | {"root": str(tmp_path / "calm")}), SilentWatcher())
     assert parts(tmp_path, "inverted") == parts(tmp_path / "calm", "inverted")
 
 
@@ -215,10 +215,10 @@ def test_all_actors_stopped_for_forty_seconds_give_the_tables_of_a_calm_run(corp
 def test_ten_percent_more_images_cost_only_the_new_shards(tmp_path):
     folder, root = tmp_path / "photos", tmp_path / "root"
     corpora.photos(folder, range(20))
-    first = scan(make_spec(values(folder, root)), Silent())
+    first = scan(make_spec(values(folder, root)), SilentWatcher())
     corpora.photos(folder, range(20, 22))
     published = {path: path.read_bytes() for path in (root / "tables").rglob("*.parquet")}
     assert dry_run(make_spec(values(folder, root, "two"))).shards_done == 2
-    second = scan(make_spec(values(folder, root, "two")), Silent())
+    second = scan(make_spec(values(folder, root, "two")), SilentWatcher())
     assert (first.shards_run, second.shards_run, second.shards_reused) == (3, 1, 2)
     assert all(path.read_bytes() == data for path, data in published.items())

@@ -15,7 +15,7 @@ from ray.util.placement_group import PlacementGroup, placement_group, remove_pla
 
 from jobs.__main__ import main
 from jobs.ray import cluster, line
-from jobs.ray.line import Wanted
+from jobs.ray.line import PlaceRequest
 from jobs.scan import scan
 from service.control.clusters import RayCluster
 from service.control.schedules import Schedules
@@ -49,8 +49,8 @@ def taken(cpus: int, name: str = "") -> Iterator[PlacementGroup]:
         remove_placement_group(group)
 
 
-def wanted(run: str, submitted: str, limit_s: float = 60) -> Wanted:
-    return Wanted(run, submitted, "cpu", CPU, "a CPU", limit_s)
+def wanted(run: str, submitted: str, limit_s: float = 60) -> PlaceRequest:
+    return PlaceRequest(run, submitted, "cpu", CPU, "a CPU", limit_s)
 
 
 def nothing() -> None:
@@ -84,8 +84,10 @@ def test_a_run_says_who_holds_the_cluster_and_ends_resumable_at_the_limit(tmp_pa
     spec = {"run": "flowers", "root": str(tmp_path), "model": {"source": "deconvoy://zfnet-mini"}}
     spec |= {"corpus": {"source": str(tmp_path)}, "resources": {"device": "cpu"}}
     attempts.take(1, Begun("2026-11-26T00:00:00+00:00", "http://head:8265", Kind.SCAN, spec))
-    tell = attempts.tell
-    monkeypatch.setattr(Attempts, "tell", lambda _, number, progress: (lines.append(progress), tell(number, progress)))
+    report = attempts.report_progress
+    monkeypatch.setattr(
+        Attempts, "report_progress", lambda _, number, progress: (lines.append(progress), report(number, progress))
+    )
     monkeypatch.setenv("DECONVOY_WAIT_FOR_PLACE_S", "1")
     names = [f"deconvoy place cpu 2026/{number} {run}" for number, run in enumerate(("roses", "tulips"))]
     with taken(1, names[0]), taken(1, names[1]):
@@ -93,13 +95,13 @@ def test_a_run_says_who_holds_the_cluster_and_ends_resumable_at_the_limit(tmp_pa
     ended = attempts.ended(1)
     assert (ended.exit_code, ended.error) == (
         1,
-        "no place on the cluster for 1 s (a CPU); start it again to resume",
+        "no place on the cluster for 1 s (a CPU); start the run again to resume it",
     )
     assert {(each.phase, each.line) for each in lines} == {
         ("waiting", "waiting for a CPU: runs roses and tulips hold the cluster")
     }
     assert "Traceback" not in capsys.readouterr().err
-    assert not line.is_waited_for("cpu") and cluster.place() is None
+    assert not line.has_waiting_runs("cpu") and cluster.place() is None
 
 
 @pytest.mark.usefixtures("two_cpus")
@@ -115,16 +117,16 @@ def test_a_run_that_the_cluster_could_never_hold_is_refused_before_it_waits():
 def test_room_is_what_the_run_has_and_what_is_free_and_nobody_waits_for(monkeypatch):
     def room() -> int:
         time.sleep(1.5)  # nodes report what is free about once a second
-        return cluster.room(ONE, "cpu")
+        return cluster.available_actors(ONE, "cpu")
 
-    assert room() == cluster.places("cpu", 1) == 2
+    assert room() == cluster.capacity("cpu", 1) == 2
     with taken(1):
-        assert room() == 1 and cluster.staffing(ONE, "cpu") == 1
+        assert room() == 1 and cluster.initial_actors(ONE, "cpu") == 1
         monkeypatch.setenv("DECONVOY_WAIT_FOR_PLACE_S", "60")
         with line.place(wanted("a", "2026"), lambda _: None, nothing):
             assert room() == 1 and cluster.place() is not None
     ticket = placement_group([line.TICKET], name="deconvoy ticket cpu 2026/1 b")
-    assert room() == 0 and cluster.staffing(ResourcesSpec(device="cpu", actors=2), "cpu") == 1
+    assert room() == 0 and cluster.initial_actors(ResourcesSpec(device="cpu", actors=2), "cpu") == 1
     remove_placement_group(ticket)
 
 
@@ -135,7 +137,7 @@ def test_nothing_of_a_run_that_gave_up_stays_in_line():
             pytest.fail("it has a place")
         with pytest.raises(KeyboardInterrupt), line.place(wanted("b", "2"), interrupt, nothing):
             pytest.fail("it has a place")
-    assert not line.is_waited_for("cpu")
+    assert not line.has_waiting_runs("cpu")
     with taken(2):
         pass
 
@@ -158,7 +160,7 @@ def test_a_run_that_is_started_on_a_cluster_joins_its_line_behind_those_that_wai
     monkeypatch.setenv("DECONVOY_WAIT_FOR_PLACE_S", "1")
     ticket = placement_group([line.TICKET], name="deconvoy ticket cpu 2026-01-01/1 earlier")
     assert ticket.wait(30)
-    with pytest.raises(NoPlace, match="start it again to resume"):
+    with pytest.raises(NoPlace, match="start the run again to resume it"):
         scan(spec, watch)
     assert any("1 earlier run waiting" in said for said in watch.said)
     remove_placement_group(ticket)

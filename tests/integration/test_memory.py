@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from jobs.scan import scan
-from jobs.watch import Silent
+from jobs.watch import SilentWatcher
 from tests.support import corpora
 from tests.support.greedy import LARGEST_BATCH, Greedy
 from tests.support.heard import Heard
@@ -37,10 +37,10 @@ def test_a_run_without_memory_for_its_batches_takes_smaller_ones_and_records_it(
     watch = Heard()
     scan(make_spec(values(tmp_path / "photos", tmp_path / "short", 32)), watch)
     assert [line.rpartition("; ")[2] for line in watch.said if "out of memory" in line and "again" in line] == [
-        "everything runs again in batches of 16",
-        f"everything runs again in batches of {LARGEST_BATCH}",
+        "running everything again in batches of 16",
+        f"running everything again in batches of {LARGEST_BATCH}",
     ]
-    scan(make_spec(values(tmp_path / "photos", tmp_path / "enough", LARGEST_BATCH)), Silent())
+    scan(make_spec(values(tmp_path / "photos", tmp_path / "enough", LARGEST_BATCH)), SilentWatcher())
     short, enough = manifest(tmp_path / "short"), manifest(tmp_path / "enough")
     assert (short["reduced_batch"], short["spec"]["scan"]["batch"]) == (LARGEST_BATCH, 32)
     assert "reduced_batch" not in enough

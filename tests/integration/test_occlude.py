@@ -13,7 +13,7 @@ from PIL import Image
 
 from jobs.occlude import occlude
 from jobs.scan import scan
-from jobs.watch import Silent
+from jobs.watch import SilentWatcher
 from service.query import catalog
 from service.query.findings import PANELS
 from service.sheets import occlude as sheet
@@ -64,9 +64,9 @@ def root(corpus, tmp_path_factory) -> Path:
                 "resources": {"actors": 2, "device": "cpu"},
             }
         ),
-        Silent(),
+        SilentWatcher(),
     )
-    occlude(spec(corpus, root, from_run="scanned"), Silent())
+    occlude(spec(corpus, root, from_run="scanned"), SilentWatcher())
     return root
 
 
@@ -123,20 +123,20 @@ def test_the_atlas_shows_the_five_panels_of_every_image(root):
 
 
 def test_tables_do_not_depend_on_actors_and_a_second_run_reuses_every_image(corpus, root, tmp_path):
-    again = occlude(spec(corpus, root, run="two", from_run="scanned"), Silent())
+    again = occlude(spec(corpus, root, run="two", from_run="scanned"), SilentWatcher())
     assert (again.shards_run, again.shards_reused) == (0, 4)
     assert tables(root, "two") == tables(root, "one")
     other = tmp_path / "other"
     shutil.copytree(root, other, ignore=shutil.ignore_patterns("shards"))
     values = spec(corpus, other, run="three", from_run="scanned").model_dump(mode="json")
     values["resources"]["actors"] = 1
-    alone = occlude(make(OcclusionRun, values), Silent())
+    alone = occlude(make(OcclusionRun, values), SilentWatcher())
     assert (alone.shards_run, alone.shards_reused) == (4, 0)
     assert tables(other, "three") == tables(root, "one")
 
 
 def test_an_interrupted_run_goes_on_with_the_images_that_are_left(corpus, tmp_path):
-    class Impatient(Silent):
+    class Impatient(SilentWatcher):
         def advance(self, done, rejects=0):
             del done, rejects
             if list(tmp_path.glob("shards/*/*.parquet")):
@@ -147,13 +147,13 @@ def test_an_interrupted_run_goes_on_with_the_images_that_are_left(corpus, tmp_pa
         occlude(asked, Impatient())
     done = len(list(tmp_path.glob("shards/*/*.parquet")))
     assert not (tmp_path / "runs" / "four" / "manifest.json").exists()
-    outcome = occlude(asked, Silent())
+    outcome = occlude(asked, SilentWatcher())
     assert 1 <= done < 4 and outcome.shards_run + outcome.shards_reused == 4 and outcome.shards_reused >= done
-    assert occlude(asked, Silent()).already_published
+    assert occlude(asked, SilentWatcher()).already_published
 
 
 def test_a_named_image_that_cannot_be_read_is_a_reject(corpus, root):
-    outcome = occlude(spec(corpus, root, run="five", images=["broken.jpg", "watch/000.png"]), Silent())
+    outcome = occlude(spec(corpus, root, run="five", images=["broken.jpg", "watch/000.png"]), SilentWatcher())
     assert (outcome.images, outcome.rejects, outcome.exit_code) == (1, 1, 3)
     rejects = pq.read_table(root / "tables" / "rejects", filters=[("run", "==", "five")]).to_pylist()
     assert [(row["image_id"], row["reason"]) for row in rejects] == [("broken.jpg", "damaged")]
@@ -163,30 +163,30 @@ def test_a_named_image_that_cannot_be_read_is_a_reject(corpus, root):
 @pytest.mark.parametrize(
     ("square", "told"),
     [
-        ({"size": 161}, "more than the model's input, which has 160 x 160 px"),
+        ({"size": 161}, "larger than the model's input of 160 x 160 px"),
         ({"stride": 0}, "occlude.stride: 0 is wrong"),
         ({"layer": "relu9"}, "no layer 'relu9' in the model; nearest: relu"),
-        ({"layer": "relu*"}, "stands for 6 layers; name one"),
+        ({"layer": "relu*"}, "matches 6 layers; name one"),
         ({"target": "wach"}, "no class 'wach' among the model's 101 outputs; nearest: watch"),
         ({"target": "101"}, "no class '101'"),
         ({"images": ["watch/0.png"]}, "no image 'watch/0.png' in corpus"),
-        ({"from_run": "nothing"}, "from_run 'nothing' is no published scan"),
-        ({"from_run": "one"}, "from_run 'one' is no published scan"),
-        ({"from_run": "scanned", "layer": "relu4"}, "has not looked at layer 'relu4'"),
+        ({"from_run": "nothing"}, "from_run 'nothing' is not a published scan"),
+        ({"from_run": "one"}, "from_run 'one' is not a published scan"),
+        ({"from_run": "scanned", "layer": "relu4"}, "has no layer 'relu4'"),
         ({"fill": "red"}, "occlude.fill: 'red' is wrong"),
     ],
 )
 def test_wrong_input_is_one_line_and_writes_nothing(corpus, root, square, told):
     before = sorted(root.rglob("*"))
     with pytest.raises(UsageError) as caught:
-        occlude(spec(corpus, root, run="six", **square), Silent())
+        occlude(spec(corpus, root, run="six", **square), SilentWatcher())
     assert told in str(caught.value) and "\n" not in str(caught.value) and caught.value.exit_code == 2
     assert sorted(root.rglob("*")) == before
 
 
 def test_a_published_run_with_another_spec_is_refused(corpus, root):
     with pytest.raises(RunError, match="another spec"):
-        occlude(spec(corpus, root, from_run="scanned", size=32), Silent())
+        occlude(spec(corpus, root, from_run="scanned", size=32), SilentWatcher())
 
 
 def test_the_square_is_grey_the_mean_or_blurred():

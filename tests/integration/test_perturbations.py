@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from jobs.correspondence import correspondence
 from jobs.invariance import invariance
-from jobs.watch import Silent
+from jobs.watch import SilentWatcher
 from service.cli.main import app
 from service.query import catalog
 from service.sheets import boards
@@ -65,8 +65,8 @@ def hidden(corpus: Path, root: Path, run: str = "hidden", actors: int = 2, **ask
 @pytest.fixture(scope="module")
 def root(corpus, tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("root")
-    assert invariance(moved(corpus, root), Silent()).exit_code == 3  # one of four is a reject
-    assert correspondence(hidden(corpus, root), Silent()).exit_code == 3
+    assert invariance(moved(corpus, root), SilentWatcher()).exit_code == 3  # one of four is a reject
+    assert correspondence(hidden(corpus, root), SilentWatcher()).exit_code == 3
     return root
 
 
@@ -188,10 +188,10 @@ def test_tables_do_not_depend_on_actors_nor_on_the_order_of_parts_and_what_is_do
     for run in ("moved", "hidden"):
         told = json.loads((other / "runs" / run / "manifest.json").read_text())
         (other / told["shards"][-1]).unlink()
-    outcome = invariance(moved(corpus, other, "alone", 1), Silent())
+    outcome = invariance(moved(corpus, other, "alone", 1), SilentWatcher())
     assert (outcome.shards_run, outcome.shards_reused) == (1, 3) and tables(other, "alone") == tables(root, "moved")
     backwards = list(reversed(hidden(corpus, root).correspondence.model_dump()["parts"]))
-    outcome = correspondence(hidden(corpus, other, "backwards", 1, parts=backwards), Silent())
+    outcome = correspondence(hidden(corpus, other, "backwards", 1, parts=backwards), SilentWatcher())
     assert (outcome.shards_run, outcome.shards_reused) == (1, 3) and tables(other, "backwards") == tables(
         root, "hidden"
     )
@@ -199,22 +199,22 @@ def test_tables_do_not_depend_on_actors_nor_on_the_order_of_parts_and_what_is_do
 
 @pytest.mark.slow
 def test_tables_that_one_actor_makes_from_nothing_are_those_of_two(corpus, root, tmp_path):
-    assert invariance(moved(corpus, tmp_path, "alone", 1), Silent()).shards_run == 4
-    assert correspondence(hidden(corpus, tmp_path, "alone2", 1), Silent()).shards_run == 4
+    assert invariance(moved(corpus, tmp_path, "alone", 1), SilentWatcher()).shards_run == 4
+    assert correspondence(hidden(corpus, tmp_path, "alone2", 1), SilentWatcher()).shards_run == 4
     assert tables(tmp_path, "alone") == tables(root, "moved") and tables(tmp_path, "alone2") == tables(root, "hidden")
 
 
 @pytest.mark.slow
 def test_another_images_part_makes_only_that_image_again(corpus, tmp_path):
     changed = [each | {"top": 21} if each["image_id"] == NAMES[1] else each for each in boxes()]
-    correspondence(hidden(corpus, tmp_path, "one", parts=boxes()), Silent())
-    outcome = correspondence(hidden(corpus, tmp_path, "two", parts=changed), Silent())
+    correspondence(hidden(corpus, tmp_path, "one", parts=boxes()), SilentWatcher())
+    outcome = correspondence(hidden(corpus, tmp_path, "two", parts=changed), SilentWatcher())
     assert (outcome.shards_run, outcome.shards_reused) == (1, 2)
 
 
 @pytest.mark.slow
 def test_an_interrupted_run_goes_on_with_the_images_that_are_left(corpus, tmp_path):
-    class Impatient(Silent):
+    class Impatient(SilentWatcher):
         def advance(self, done, rejects=0):
             del done, rejects
             if list(tmp_path.glob("shards/*/*.parquet")):
@@ -224,9 +224,9 @@ def test_an_interrupted_run_goes_on_with_the_images_that_are_left(corpus, tmp_pa
     with pytest.raises(KeyboardInterrupt):
         invariance(asked, Impatient())
     done = len(list(tmp_path.glob("shards/*/*.parquet")))
-    outcome = invariance(asked, Silent())
+    outcome = invariance(asked, SilentWatcher())
     assert 1 <= done < 4 and outcome.shards_run + outcome.shards_reused == 4 and outcome.shards_reused >= done
-    assert invariance(asked, Silent()).already_published
+    assert invariance(asked, SilentWatcher()).already_published
 
 
 def test_the_figure_is_drawn_and_the_atlas_shows_every_picture(root):
@@ -257,7 +257,7 @@ def test_the_figure_is_drawn_and_the_atlas_shows_every_picture(root):
 )
 def test_wrong_transforms_are_one_line_and_write_nothing(corpus, tmp_path, asked, told):
     with pytest.raises(UsageError) as caught:
-        invariance(moved(corpus, tmp_path / "root", **asked), Silent())
+        invariance(moved(corpus, tmp_path / "root", **asked), SilentWatcher())
     assert told in str(caught.value) and "\n" not in str(caught.value) and caught.value.exit_code == 2
     assert not (tmp_path / "root").exists()
 
@@ -277,7 +277,7 @@ def test_wrong_transforms_are_one_line_and_write_nothing(corpus, tmp_path, asked
 )
 def test_wrong_parts_are_one_line_and_write_nothing(corpus, tmp_path, asked, told):
     with pytest.raises(UsageError) as caught:
-        correspondence(hidden(corpus, tmp_path / "root", **asked), Silent())
+        correspondence(hidden(corpus, tmp_path / "root", **asked), SilentWatcher())
     assert told in str(caught.value) and "\n" not in str(caught.value) and caught.value.exit_code == 2
     assert not (tmp_path / "root").exists()
 

@@ -8,7 +8,7 @@ import pytest
 
 from jobs.filters import filters
 from jobs.scan import scan
-from jobs.watch import Silent
+from jobs.watch import SilentWatcher
 from tests.support import corpora
 from workers.spec.filters import FiltersRun
 from workers.spec.make import make
@@ -48,12 +48,12 @@ def test_a_scan_is_restored_by_the_same_command(tmp_path):
             "resources": {"actors": 1, "device": "cpu"},
         }
     )
-    assert not scan(spec, Silent()).already_published
+    assert not scan(spec, SilentWatcher()).already_published
     before = files(root)
-    assert scan(spec, Silent()).already_published and not findings(root, "first")
+    assert scan(spec, SilentWatcher()).already_published and not findings(root, "first")
 
     shutil.rmtree(root / "tables" / "patches")
-    again = scan(spec, Silent())
+    again = scan(spec, SilentWatcher())
     assert not again.already_published and (again.shards_run, again.groups_run) == (0, 0)
     assert files(root) == before
 
@@ -66,17 +66,17 @@ def test_a_scan_is_restored_by_the_same_command(tmp_path):
     assert {each.path.split("/")[1] for each in findings(root, "first") if each.path.startswith("tables")} == {
         "units", "top", "images"
     }  # fmt: skip
-    again = scan(spec, Silent())
+    again = scan(spec, SilentWatcher())
     assert again.shards_run == 3 and again.groups_run > 0
     assert files(root) == before and not findings(root, "first")
 
 
 def test_filters_are_restored_by_the_same_command(tmp_path):
     spec = make(FiltersRun, {"run": "kernels", "root": str(tmp_path), "models": [{"source": "deconvoy://zfnet-mini"}]})
-    filters(spec, Silent())
+    filters(spec, SilentWatcher())
     before = files(tmp_path)
     flip(next((tmp_path / "tables" / "filters" / "run=kernels").iterdir()))
     shutil.rmtree(tmp_path / "tables" / "runs")
     assert len([each for each in findings(tmp_path, "kernels") if each.damage]) == 2
-    assert not filters(spec, Silent()).already_published
-    assert files(tmp_path) == before and filters(spec, Silent()).already_published
+    assert not filters(spec, SilentWatcher()).already_published
+    assert files(tmp_path) == before and filters(spec, SilentWatcher()).already_published

@@ -16,7 +16,7 @@ from PIL import Image, PngImagePlugin
 import jobs.run.attempt
 from jobs.ray.pool import Pool
 from jobs.scan import scan
-from jobs.watch import Silent
+from jobs.watch import SilentWatcher
 from tests.support import corpora
 from workers.spec.scan import make_spec
 
@@ -42,7 +42,7 @@ def corpus(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def calm(corpus, tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("calm")
-    scan(make_spec(values(corpus, root, 1)), Silent())
+    scan(make_spec(values(corpus, root, 1)), SilentWatcher())
     return root
 
 
@@ -78,12 +78,12 @@ class Shuffled(Pool):
 
 def test_four_actors_in_shuffled_order_publish_the_same_bytes_as_one(corpus, calm, tmp_path, monkeypatch):
     monkeypatch.setattr(jobs.run.attempt, "Pool", Shuffled)
-    outcome = scan(make_spec(values(corpus, tmp_path, 4)), Silent())
+    outcome = scan(make_spec(values(corpus, tmp_path, 4)), SilentWatcher())
     assert outcome.shards_run == IMAGES // 8
     assert parts(tmp_path) == parts(calm)
 
 
-class Thief(Silent):
+class Thief(SilentWatcher):
     """Takes one result away and damages another when a phase begins: after the plan has seen them."""
 
     def __init__(self, root: Path, phase: str) -> None:
@@ -115,7 +115,7 @@ def test_results_that_vanish_or_rot_during_a_run_are_made_again(corpus, calm, tm
     thief = Thief(root, phase)
     outcome = scan(make_spec(values(corpus, root, 2) | {"run": "two"}), thief)
     assert (outcome.shards_run, outcome.groups_run) == (0, 0)  # as planned; what was stolen comes on top
-    assert sum("is made again" in line for line in thief.lines) == 2
+    assert sum("computing it again" in line for line in thief.lines) == 2
     assert parts(root, "two") == parts(calm)
 
 

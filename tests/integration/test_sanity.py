@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from jobs.sanity import sanity
 from jobs.scan import scan
-from jobs.watch import Silent
+from jobs.watch import SilentWatcher
 from service.cli import main
 from service.query import catalog
 from service.sheets import boards
@@ -52,7 +52,7 @@ def corpus(tmp_path_factory) -> Path:
 def scanned(corpus: Path, root: Path, run: str = "scanned") -> None:
     values = {"run": run, "root": str(root), "model": MODEL, "corpus": {"source": str(corpus)}}
     values["scan"] = {"layers": LAYERS, "batch": 4, "shard": 8, "k": 3}
-    scan(make_spec(values | {"resources": {"actors": 2, "device": "cpu"}}), Silent())
+    scan(make_spec(values | {"resources": {"actors": 2, "device": "cpu"}}), SilentWatcher())
 
 
 def spec(corpus: Path, root: Path, actors: int = 2, **asked) -> SanityRun:
@@ -71,7 +71,7 @@ def spec(corpus: Path, root: Path, actors: int = 2, **asked) -> SanityRun:
 def root(corpus, tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("root")
     scanned(corpus, root)
-    sanity(spec(corpus, root), Silent())
+    sanity(spec(corpus, root), SilentWatcher())
     return root
 
 
@@ -186,10 +186,10 @@ def test_a_run_goes_on_with_the_results_that_are_there_and_one_actor_gives_the_t
     for result in lost:  # as an attempt leaves them that was stopped after its first image
         (other / result).unlink()
     asked = spec(corpus, other, 1, run="two")
-    outcome = sanity(asked, Silent())
+    outcome = sanity(asked, SilentWatcher())
     assert (other / left).exists() and (outcome.shards_run, outcome.shards_reused) == (len(lost), 1)
     assert tables(other, "two") == tables(root, "one")
-    assert sanity(asked, Silent()).already_published
+    assert sanity(asked, SilentWatcher()).already_published
 
 
 def test_sheet_and_atlas_show_it_and_a_channel_leads_to_it(root):
@@ -204,22 +204,22 @@ def test_sheet_and_atlas_show_it_and_a_channel_leads_to_it(root):
 @pytest.mark.parametrize(
     ("asked", "told"),
     [
-        ({"from_run": "nothing"}, "from_run 'nothing' is no published scan"),
-        ({"from_run": "one"}, "from_run 'one' is no published scan"),
+        ({"from_run": "nothing"}, "from_run 'nothing' is not a published scan"),
+        ({"from_run": "one"}, "from_run 'one' is not a published scan"),
         ({"layers": ["relu9"]}, "no layer 'relu9' in the model; nearest: relu"),
-        ({"layers": ["relu4"]}, "from_run 'scanned' has not looked at layer 'relu4'"),
+        ({"layers": ["relu4"]}, "from_run 'scanned' has no layer 'relu4'"),
         ({"channels": [5, 9999]}, "sanity.channels: no channel 9999 in relu2; it has 0 to "),
         ({"channels": [5, 5]}, "sanity.channels: 5 is named twice"),
         ({"modes": ["both"]}, "'both' is wrong"),
-        ({"model": MODEL | {"mean": (0, 0, 0)}}, "from_run 'scanned' prepares images otherwise"),
+        ({"model": MODEL | {"mean": (0, 0, 0)}}, "from_run 'scanned' preprocesses images differently"),
         ({"ranks": 0}, "sanity.ranks: 0 is wrong"),
-        ({"ranks": 1000}, "sanity.ranks: 1000 is more than the scan keeps"),
+        ({"ranks": 1000}, "sanity.ranks: 1000 is more than the 3 images per channel"),
     ],
 )
 def test_wrong_input_is_one_line_and_writes_nothing(corpus, root, asked, told):
     before = sorted(root.rglob("*"))
     with pytest.raises(UsageError) as caught:
-        sanity(spec(corpus, root, run="six", **asked), Silent())
+        sanity(spec(corpus, root, run="six", **asked), SilentWatcher())
     assert told in str(caught.value) and "\n" not in str(caught.value) and caught.value.exit_code == 2
     assert sorted(root.rglob("*")) == before
 
@@ -227,15 +227,15 @@ def test_wrong_input_is_one_line_and_writes_nothing(corpus, root, asked, told):
 def test_a_dead_channel_another_corpus_and_another_model_are_refused(corpus, root, tmp_path):
     dead = next(row["channel"] for row in rows(root, "scanned", "units") if row["dead"] and row["layer"] == "relu3")
     with pytest.raises(UsageError, match=f"sanity.channels: channel {dead} of relu3 is dead: it has no projection"):
-        sanity(spec(corpus, root, run="six", layers=["relu3"], channels=[dead]), Silent())
+        sanity(spec(corpus, root, run="six", layers=["relu3"], channels=[dead]), SilentWatcher())
     corpora.photos(tmp_path, range(2))
-    with pytest.raises(RunError, match="from_run 'scanned' is of another corpus"):
-        sanity(spec(tmp_path, root, run="six"), Silent())
+    with pytest.raises(RunError, match="from_run 'scanned' is a scan of another corpus"):
+        sanity(spec(tmp_path, root, run="six"), SilentWatcher())
     state = dict(models.load(make_spec({"root": "r", "model": MODEL, "corpus": {"source": "c"}}).model).state)
     safetensors.torch.save_file(state | {"conv1.bias": state["conv1.bias"] + 1}, tmp_path / "other.safetensors")
-    with pytest.raises(RunError, match="from_run 'scanned' is of another model"):
+    with pytest.raises(RunError, match="from_run 'scanned' is a scan of another model"):
         other = {"source": f"{MODEL['source']}?weights={tmp_path / 'other.safetensors'}"}
-        sanity(spec(corpus, root, run="six", model=other), Silent())
+        sanity(spec(corpus, root, run="six", model=other), SilentWatcher())
 
 
 def test_the_command_takes_model_and_corpus_from_the_scan_and_an_image_that_broke_since_is_a_reject(

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs.scan import scan
-from jobs.watch import Silent
+from jobs.watch import SilentWatcher
 from tests.support import corpora
 from workers.errors import RunError
 from workers.spec.scan import make_spec
@@ -62,7 +62,7 @@ def tables(root: Path, run: str = "first") -> dict[str, list[str]]:
 @pytest.mark.ray
 def test_a_corpus_is_scanned_published_reused_and_extended(corpus, tmp_path):
     root = tmp_path / "root"
-    outcome = scan(spec(corpus, root), Silent())
+    outcome = scan(spec(corpus, root), SilentWatcher())
     assert (outcome.images, outcome.rejects, outcome.exit_code) == (IMAGES, 4, 0)
     rejects = pq.read_table(root / "tables" / "rejects").to_pylist()
     assert {row["image_id"]: row["reason"] for row in rejects} == {
@@ -72,13 +72,13 @@ def test_a_corpus_is_scanned_published_reused_and_extended(corpus, tmp_path):
     assert len(patches) == (40 + 160) * 3
     assert all((row["projection"] is None) == (row["score"] <= 0) for row in patches)
 
-    again = scan(spec(corpus, root), Silent())
+    again = scan(spec(corpus, root), SilentWatcher())
     assert again.already_published and again.shards_run == 0
 
     with pytest.raises(RunError, match="another spec"):
-        scan(spec(corpus, root, scan={"k": 4}), Silent())
+        scan(spec(corpus, root, scan={"k": 4}), SilentWatcher())
 
-    other = scan(spec(corpus, root, run="second", resources={"actors": 1}), Silent())
+    other = scan(spec(corpus, root, run="second", resources={"actors": 1}), SilentWatcher())
     assert (other.shards_run, other.groups_run) == (0, 0)
     assert tables(root, "second") == tables(root)
 
@@ -86,7 +86,7 @@ def test_a_corpus_is_scanned_published_reused_and_extended(corpus, tmp_path):
 @pytest.mark.ray
 def test_the_tables_do_not_depend_on_the_number_of_actors(corpus, tmp_path):
     for actors in (1, 2):
-        scan(spec(corpus, tmp_path / str(actors), resources={"actors": actors}), Silent())
+        scan(spec(corpus, tmp_path / str(actors), resources={"actors": actors}), SilentWatcher())
     assert tables(tmp_path / "1") == tables(tmp_path / "2")
 
 
@@ -94,5 +94,5 @@ def test_the_tables_do_not_depend_on_the_number_of_actors(corpus, tmp_path):
 @pytest.mark.slow
 def test_top_does_not_depend_on_the_shard_size(corpus, tmp_path):
     for shard in (8, 64):
-        scan(spec(corpus, tmp_path / str(shard), scan={"shard": shard}), Silent())
+        scan(spec(corpus, tmp_path / str(shard), scan={"shard": shard}), SilentWatcher())
     assert tables(tmp_path / "8")["top"] == tables(tmp_path / "64")["top"]

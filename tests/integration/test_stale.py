@@ -9,7 +9,7 @@ import pytest
 
 from jobs.run.outcome import Outcome
 from jobs.scan import scan
-from jobs.watch import Silent
+from jobs.watch import SilentWatcher
 from tests.support import corpora
 from workers.corpus import isolate, manifest
 from workers.corpus.isolate import Verdict
@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("two_cpus")]
 IMAGES = 24
 
 
-class Meddler(Silent):
+class Meddler(SilentWatcher):
     """Does something to the corpus when a phase begins for the first time."""
 
     def __init__(self, phase: str, deed: Callable[[], object]) -> None:
@@ -43,7 +43,7 @@ def photos(tmp_path) -> list[Path]:
     return sorted(path for path in (tmp_path / "photos").rglob("*") if path.is_file())
 
 
-def run(folder: Path, root: Path, watch: Silent, run_id: str = "one") -> Outcome:
+def run(folder: Path, root: Path, watch: SilentWatcher, run_id: str = "one") -> Outcome:
     values = {
         "run": run_id,
         "root": str(root),
@@ -85,7 +85,7 @@ def test_a_file_that_goes_between_the_passes_is_a_reject_and_the_tables_are_thos
     photos, tmp_path
 ):
     folder = photos[0].parents[1]
-    run(folder, tmp_path / "before", Silent())
+    run(folder, tmp_path / "before", SilentWatcher())
     top = table(tmp_path / "before", "top")
     best = next(row["image_id"] for row in top if row["rank"] == 0 and row["score"] > 0)
     watch = Meddler("project", (folder / best).unlink)
@@ -93,7 +93,7 @@ def test_a_file_that_goes_between_the_passes_is_a_reject_and_the_tables_are_thos
     assert watch.phases.count("scan") == 2  # it was planned again
     assert (outcome.images, outcome.rejects) == (IMAGES - 1, 1)
     assert reasons(tmp_path / "root") == {best: "vanished"}
-    run(folder, tmp_path / "after", Silent())
+    run(folder, tmp_path / "after", SilentWatcher())
     # Image indices differ by the one that the listing no longer has; scores, images and places are the same.
     wanted, ours = (
         [(r["layer"], r["channel"], r["rank"], r["score"], r["image_id"], r["y"], r["x"]) for r in table(root, "top")]
@@ -107,7 +107,7 @@ def test_a_file_that_is_there_again_is_scanned_again(photos, tmp_path):
     run(folder, tmp_path / "root", Meddler("scan", lambda: photos[3].rename(away)))
     assert len(reasons(tmp_path / "root")) == 1
     away.rename(photos[3])
-    run(folder, tmp_path / "root", Silent(), "two")
+    run(folder, tmp_path / "root", SilentWatcher(), "two")
     assert reasons(tmp_path / "root", "two") == {}
     assert len(table(tmp_path / "root", "images", "two")) == IMAGES
 
@@ -123,6 +123,6 @@ def test_a_verdict_of_another_run_names_the_result_that_it_is_part_of(photos, tm
 
     run(folder, tmp_path / "root", Meddler("scan", judged_by_another_run))
     assert list(reasons(tmp_path / "root").values()) == ["vanished"]
-    run(folder, tmp_path / "root", Silent(), "two")  # the listing has the file as it was
+    run(folder, tmp_path / "root", SilentWatcher(), "two")  # the listing has the file as it was
     assert reasons(tmp_path / "root", "two") == {}
     assert len(table(tmp_path / "root", "images", "two")) == IMAGES

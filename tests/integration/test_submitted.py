@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs.scan import scan
-from jobs.watch import Silent
+from jobs.watch import SilentWatcher
 from tests.support import corpora
 from tests.support.heads import Head, environment, free_port
 from workers.spec.scan import make_spec
@@ -159,7 +159,7 @@ def test_a_run_whose_head_was_killed_is_lost_and_ends_on_another_head_as_a_calm_
             second.kill()
     calm = {"run": "robbed", "root": str(place / "calm"), "model": {"source": "deconvoy://zfnet-mini"}}
     calm |= {"corpus": {"source": str(place / "photos")}, "resources": {"device": "cpu"}}
-    scan(make_spec(calm | {"scan": {"layers": ["relu2"], "batch": 8, "shard": 8}}), Silent())
+    scan(make_spec(calm | {"scan": {"layers": ["relu2"], "batch": 8, "shard": 8}}), SilentWatcher())
     assert tables(place / "robbed", "robbed") == tables(place / "calm", "robbed")
 
 

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from jobs.scan import scan
-from jobs.watch import Silent
+from jobs.watch import SilentWatcher
 from tests.support import corpora
 from tests.support.differentiated import differentiated
 from workers.core.display import undisplay
@@ -56,7 +56,7 @@ def spec(corpus, tmp_path_factory) -> RunSpec:
 
 @pytest.fixture(scope="module")
 def root(spec) -> Path:
-    scan(spec, Silent())
+    scan(spec, SilentWatcher())
     return Path(spec.root)
 
 

@@ -8,14 +8,14 @@ from jobs.invert import invert
 from jobs.occlude import occlude
 from jobs.run.outcome import Outcome
 from jobs.scan import scan
-from jobs.watch import Silent
+from jobs.watch import SilentWatcher
 from workers.spec.invert import InversionRun
 from workers.spec.make import make
 from workers.spec.occlude import OcclusionRun
 from workers.spec.scan import make_spec
 
 
-class Loud(Silent):
+class Loud(SilentWatcher):
     """Prints the phase and how much of it is done."""
 
     def __init__(self) -> None:

@@ -1,9 +1,9 @@
 """A watcher that listens. Takes what a run says, keeps the lines."""
 
-from jobs.watch import Silent
+from jobs.watch import SilentWatcher
 
 
-class Heard(Silent):
+class Heard(SilentWatcher):
     """Keeps what is said."""
 
     def __init__(self) -> None:

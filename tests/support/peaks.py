@@ -85,7 +85,7 @@ def _steps(corpus: str, scratch: Path, number: int, threads: int) -> Iterator[No
         "deconvoy://zfnet-mini", corpus, scratch, 64, k=64, distinct="none", layers=["relu1"]
     )
     root = Root(job.spec.root)
-    shard = plan.renamed(root, Shard(0, 64, job.manifest, "shards/peaks/all.parquet"))
+    shard = plan.rename_result(root, Shard(0, 64, job.manifest, "shards/peaks/all.parquet"))
     work: Callable[[], object]
     if number == 1:
         work = partial(ScanWorker(job).run, shard)

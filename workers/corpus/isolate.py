@@ -1,4 +1,4 @@
-"""Files that no scan may touch: poison and stale ones. Takes rows, gives verdicts, and keeps those under the root."""
+"""Files that scans leave out: those that crash or hang a decoder, and stale ones. Takes rows, gives and stores verdicts."""
 
 import hashlib
 import json
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 DECODE = "workers.corpus.decode:decode"
 CHECKS_AT_ONCE = 16
-UNMOUNTED = 8  # so many rows of which every file is gone are a storage that is gone
-STALE_ENDING = ".stale"  # of the names of verdicts that a listing can revoke
+UNMOUNTED = 8  # if at least so many files are checked and all are gone, their storage is taken to be gone
+STALE_ENDING = ".stale"  # ends the names of verdicts that a new listing can revoke
 STALE = {
     Reason.VANISHED: "the file was listed and is gone",
     Reason.CHANGED: "the file has changed since it was listed",
@@ -35,27 +35,29 @@ STALE = {
 
 @dataclass(frozen=True)
 class Verdict:
-    """A file that is known to crash or hang the decoder, or to be gone or another one since it was listed."""
+    """Why a file is left out: it crashes or hangs the decoder, or it is gone or has changed since it was listed."""
 
     reason: Reason
     detail: str
 
 
-def suspects(
+def find_culprits(
     rows: Sequence["Row"],
     limits: LimitsSpec,
     hang_s: float,
     decode: str = DECODE,
     read_hang_s: float = fetch.READ_HANG_S,
 ) -> dict[int, Verdict]:
-    """Decode rows in fresh processes. A culprit is what crashes or hangs alone, twice; being killed is no one's fault.
+    """Decode rows in fresh processes. A culprit crashes or hangs its process twice while it is decoded alone.
+
+    A process that is killed from outside counts against no image.
 
     Args:
         rows: the suspects.
-        limits: what one file may cost.
-        hang_s: a decode that takes longer hangs, seconds.
+        limits: limits on one file.
+        hang_s: seconds after which a decode counts as hanging.
         decode: the decoder, as module:function.
-        read_hang_s: a read that takes longer hangs, seconds.
+        read_hang_s: seconds after which a read counts as hanging.
 
     Returns:
         Verdicts by image index, for confirmed culprits only.
@@ -67,73 +69,73 @@ def suspects(
     remaining = _readable(rows)
     while remaining and (failure := first_failure(remaining, limits, patience, decode)):
         alone = remaining[failure.position : failure.position + 1]
-        verdict = _tried(alone, limits, patience, decode) and _tried(alone, limits, patience, decode)
+        verdict = _try_once(alone, limits, patience, decode) and _try_once(alone, limits, patience, decode)
         if verdict:
             culprits[alone[0].image_index] = verdict
         remaining = remaining[failure.position + 1 :]
     return culprits
 
 
-def stale(rows: Sequence["Row"], read_hang_s: float = fetch.READ_HANG_S) -> dict[int, Verdict]:
-    """Which of some listed files are gone or have changed, without reading them.
+def find_stale(rows: Sequence["Row"], read_hang_s: float = fetch.READ_HANG_S) -> dict[int, Verdict]:
+    """Find listed files that are gone or have changed, without reading them.
 
     Args:
-        rows: of a shard.
-        read_hang_s: how long the storage may be silent, seconds.
+        rows: rows of a shard.
+        read_hang_s: how many seconds the storage may take to answer.
 
     Returns:
         Verdicts by image index.
 
     Raises:
-        ReadError: it cannot be known: the storage does not answer, or the whole corpus or shard is gone.
+        ReadError: the storage does not answer, or the whole corpus or shard is gone, so that no verdict is possible.
         StoreError: a storage kept failing.
     """
-    wanted, limit = _readable(rows), Limit(read_hang_s)
-    crew = Crew(min(CHECKS_AT_ONCE, len(wanted)), "check")
+    readable, limit = _readable(rows), Limit(read_hang_s)
+    crew = Crew(min(CHECKS_AT_ONCE, len(readable)), "check")
     try:
-        checks = [crew.submit(_Check(row, limit)) for row in wanted]
-        for row, check in zip(wanted, checks, strict=True):
+        checks = [crew.submit(_Check(row, limit)) for row in readable]
+        for row, check in zip(readable, checks, strict=True):
             while not is_done(check, min(TICK_S, read_hang_s)):
                 if limit.is_over():
                     raise no_answer(row.uri, read_hang_s)
-        reasons = {row.image_index: check.result() for row, check in zip(wanted, checks, strict=True)}
+        reasons = {row.image_index: check.result() for row, check in zip(readable, checks, strict=True)}
     finally:
         crew.close(wait_s=0)
-    _check_mounted([row for row in wanted if reasons[row.image_index] is Reason.VANISHED], len(wanted), limit)
+    _check_mounted([row for row in readable if reasons[row.image_index] is Reason.VANISHED], len(readable), limit)
     return {index: Verdict(reason, STALE[reason]) for index, reason in reasons.items() if reason}
 
 
 def read_verdicts(root: Root, rows: Iterable["Row"], known: Iterable[str]) -> dict[int, Verdict]:
-    """The verdicts on these rows; `known` are the names of the files below verdicts/, from one listing."""
+    """The verdicts on these rows, by image index. `known` are the names of the files below verdicts/, from one listing."""
     names = set(known)
-    found = {}
+    by_index = {}
     for row in rows if names else ():
         key = _key(row)
         stored = [_read(root, path) for path in _paths(key) if path.rpartition("/")[2] in names]
         for verdict in filter(None, stored[::-1]):
-            found[row.image_index] = Verdict(verdict.reason, verdict.detail)
-    return found
+            by_index[row.image_index] = Verdict(verdict.reason, verdict.detail)
+    return by_index
 
 
 def forget_stale(root: Root, listing: "Listing") -> list[str]:
-    """Forget which files were stale where today's listing has them again, as they were; gives their uris."""
-    known = _stale_verdicts(root)
-    versions = listing.versions(set(known.values())) if known else ()
-    there = {path for version in versions for path in _paths(_key_of(*version))}
-    for path in known.keys() & there:
+    """Delete the verdicts on stale files that the listing has again, unchanged; returns their uris."""
+    uris = _stale_uris(root)
+    versions = listing.versions(set(uris.values())) if uris else ()
+    revoked = uris.keys() & {path for version in versions for path in _paths(_key_of(*version))}
+    for path in revoked:
         root.delete(path)
-    return sorted(known[path] for path in known.keys() & there)
+    return sorted(uris[path] for path in revoked)
 
 
 def write_verdict(root: Root, row: "Row", verdict: Verdict) -> None:
-    """Remember a verdict; deleting the file gives its image another chance."""
-    decoders, listings = _paths(_key(row))
-    path = listings if verdict.reason in STALE else decoders
+    """Store a verdict. Deleting the file lets scans try the image again."""
+    decoder_path, stale_path = _paths(_key(row))
+    path = stale_path if verdict.reason in STALE else decoder_path
     verdicts.write(root, path, StoredVerdict(row.uri, verdict.reason, verdict.detail))
 
 
 class _Check:
-    """Asks a storage about one file."""
+    """Checks whether one file is stale."""
 
     def __init__(self, row: "Row", limit: Limit) -> None:
         self._row, self._limit = row, limit
@@ -150,28 +152,28 @@ class _Check:
         return fetch.staleness(self._row.uri, self._row.bytes, self._row.etag)
 
 
-def _tried(alone: Sequence["Row"], limits: LimitsSpec, patience: Patience, decode: str) -> Verdict | None:
-    """The verdict of one try of a row alone."""
+def _try_once(alone: Sequence["Row"], limits: LimitsSpec, patience: Patience, decode: str) -> Verdict | None:
+    """Decode a row alone, once; None if that works."""
     failure = first_failure(alone, limits, patience, decode)
     return Verdict(failure.reason, failure.detail) if failure and failure.reason else None
 
 
 def _check_mounted(vanished: Sequence["Row"], checked: int, limit: Limit) -> None:
-    """Refuse to judge files that are gone with their whole storage.
+    """Refuse to give verdicts on files if their whole storage is gone.
 
     Raises:
-        ReadError: their corpus is gone too, or all of the many files that were checked are.
+        ReadError: their corpus is gone too, or all of at least UNMOUNTED files.
     """
     if not vanished:
         return
     first, last = vanished[0], vanished[-1]
     if len(vanished) == checked >= UNMOUNTED:
-        what = f"all {checked} images from {first.uri} to {last.uri} are gone; is their storage mounted?"
+        problem = f"all {checked} images from {first.uri} to {last.uri} are gone; is their storage mounted?"
     elif not wait_for_answer(partial(_is_corpus_there, first), first.uri, limit):
-        what = f"{first.uri} is gone, like all of its corpus; is its storage mounted?"
+        problem = f"{first.uri} and its whole corpus are gone; is their storage mounted?"
     else:
         return
-    raise ReadError(f"{what} The same command resumes the run, another --run lists the corpus again")
+    raise ReadError(f"{problem} The same command resumes the run; another --run lists the corpus again")
 
 
 def _is_corpus_there(row: "Row") -> bool:
@@ -183,16 +185,16 @@ def _readable(rows: Iterable["Row"]) -> list["Row"]:
     return [row for row in rows if not row.removed and not row.refused]
 
 
-def _stale_verdicts(root: Root) -> dict[str, str]:
-    """By its path the uri that each verdict on a stale file is about."""
-    wanted = [path for path in verdicts.all_paths(root) if path.endswith(f"{STALE_ENDING}.json")]
+def _stale_uris(root: Root) -> dict[str, str]:
+    """The uris of all stale files, by the path of their verdict."""
+    stale = [path for path in verdicts.all_paths(root) if path.endswith(f"{STALE_ENDING}.json")]
     with ThreadPoolExecutor(CHECKS_AT_ONCE) as threads:
-        stored = list(threads.map(partial(_read, root), wanted))
-    return {path: verdict.uri for path, verdict in zip(wanted, stored, strict=True) if verdict}
+        stored = list(threads.map(partial(_read, root), stale))
+    return {path: verdict.uri for path, verdict in zip(stale, stored, strict=True) if verdict}
 
 
 def _read(root: Root, path: str) -> StoredVerdict | None:
-    """The verdict in a file; None if it is damaged, or another run has deleted it."""
+    """The verdict in a file; None if it is damaged or another run has deleted it."""
     try:
         return verdicts.read(root, path)
     except ValueError:
@@ -202,12 +204,12 @@ def _read(root: Root, path: str) -> StoredVerdict | None:
 
 @cache
 def _warn_of_damage(path: str) -> None:
-    """Once in each process."""
-    log.Log().say(f"{path} is damaged: ignored; delete it", log.WARNING)
+    """Warn once per process."""
+    log.Log().say(f"{path} is damaged and ignored; delete it", log.WARNING)
 
 
 def _paths(key: str) -> tuple[str, str]:
-    """Where a verdict on a file that its decoder cannot take is stored, and one on a stale file."""
+    """The paths of a verdict on a file that crashes or hangs its decoder, and of one on a stale file."""
     return paths.verdict_path(key), paths.verdict_path(f"{key}{STALE_ENDING}")
 
 

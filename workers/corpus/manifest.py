@@ -134,7 +134,7 @@ class Listing:
             with root.open(old) as source, self.before.open("wb") as copy:
                 shutil.copyfileobj(source, copy, _BLOCK)
         target = self.folder / "merged.parquet"
-        with damage.named(root.path(old) if old else str(self.folder), _WAY_OUT, duckdb.Error):
+        with damage.translate(root.path(old) if old else str(self.folder), _WAY_OUT, duckdb.Error):
             _check_pages(self.before)
             merge(self.before, self.folder / "listed.parquet", target, GROUP_ROWS)
         return target
@@ -207,8 +207,11 @@ def stream(root: Root, rel: str, step: int) -> Iterator[list[Row]]:
 
 @contextmanager
 def _open(root: Root, rel: str) -> Iterator[pq.ParquetFile]:
-    """Open a manifest; the checksums of its pages are verified when they are read."""
-    with damage.named(root.path(rel), _WAY_OUT, duckdb.Error), footers.opened(root, rel, _check_footer) as parquet:
+    """A manifest, whose pages are checked when they are read."""
+    with (
+        damage.translate(root.path(rel), _WAY_OUT, duckdb.Error),
+        footers.open_parquet(root, rel, _check_footer) as parquet,
+    ):
         yield parquet
 
 

@@ -1,7 +1,7 @@
-"""Attempts at runs, as files of the root. Takes run ids, gives what each attempt was asked, how far it is, how it ended.
+"""Attempts at runs, as files under the root. Takes run ids, gives each attempt's request, progress and end.
 
-This is the truth about submitted runs: Ray's own table of jobs is lost with its head node. Every file is written by one
-process; an attempt's number is taken by creating its first file exclusively.
+These files are the authority on submitted runs, since Ray's own table of jobs is lost with its head node. Every file is written
+by one process. A submitter takes an attempt's number by creating the attempt's first file exclusively.
 """
 
 from collections.abc import Mapping
@@ -17,16 +17,16 @@ from workers.store import paths
 from workers.store.json_format import JsonFormat
 from workers.store.root import Root
 
-WAITING = "waiting"  # phase of an attempt that has no place on its cluster yet
+WAITING = "waiting"  # phase of an attempt that waits for a place on its cluster
 
 
 @dataclass(frozen=True)
 class Begun:
-    """An attempt that a submitter has taken.
+    """The request of an attempt.
 
     Attributes:
-        at: when, UTC, ISO 8601.
-        cluster: which Ray cluster was to run it.
+        at: when it was submitted, UTC, ISO 8601.
+        cluster: the Ray cluster that it was submitted to.
         job: kind of job.
         spec: its spec as plain values.
     """
@@ -43,16 +43,16 @@ class Progress:
 
     Attributes:
         at: when this was written, UTC, ISO 8601.
-        phase: waiting (for a place on the cluster, `line` says who holds it), listing, scan, project, publish, ...
-        done: units of this phase that are done, rejects among them.
-        total: all of them, or None where nobody knows yet.
-        unit: what is counted.
-        rejects: images that could not be used, by reason; those of finished shards.
-        per_s: units done per second of this phase.
+        phase: waiting (for a place on the cluster; `line` says which runs hold it), listing, scan, project, publish, ...
+        done: units of this phase that are done, including rejects.
+        total: all units of this phase; None if not yet known.
+        unit: name of the units.
+        rejects: images rejected, by reason; finished shards only.
+        per_s: units done per second in this phase.
         left_s: seconds that this phase will still take at this rate.
-        shares: share of the actors' time that they waited for decoded images, wrote results, and computed; over the finished
-            shards of the last phase that had some.
-        line: the last line for a person.
+        shares: shares of the actors' time spent waiting for decoded images, writing results, and computing; over the finished
+            shards of the last phase that had any.
+        line: the latest message.
     """
 
     at: str
@@ -69,14 +69,14 @@ class Progress:
 
 @dataclass(frozen=True)
 class Ended:
-    """How an attempt ended: the exit code of its job, what it said if it failed, and when (UTC, ISO 8601)."""
+    """How an attempt ended: when (UTC, ISO 8601), the exit code of its job, and its error message if it failed."""
 
     at: str
     exit_code: int
     error: str = ""
 
 
-Kept = TypeVar("Kept", Begun, Progress, Ended)
+Document = TypeVar("Document", Begun, Progress, Ended)
 _BEGUN, _PROGRESS, _ENDED = JsonFormat(Begun), JsonFormat(Progress), JsonFormat(Ended)
 
 
@@ -84,8 +84,8 @@ class Attempts:
     """The attempts at one run.
 
     Args:
-        root: where the run lies.
-        run: its id, which must be one: it becomes part of paths.
+        root: where the run is stored.
+        run: its id, which must be valid because it becomes part of paths.
     """
 
     def __init__(self, root: Root, run: str) -> None:
@@ -93,43 +93,43 @@ class Attempts:
         self.run = run
 
     def numbers(self) -> tuple[int, ...]:
-        """The attempts that were taken, ascending."""
+        """The numbers of all attempts, ascending."""
         taken = (name.partition("-begun.json") for name in self._root.files(paths.attempts_folder(self.run)))
         return tuple(sorted(int(number) for number, begun, _ in taken if begun and number.isdecimal()))
 
     def take(self, number: int, begun: Begun) -> bool:
-        """Take an attempt's number; of any number of submitters one gets True."""
+        """Take an attempt's number. Among concurrent submitters only one gets True."""
         return self._root.create(paths.attempt_path(self.run, number, "begun"), _BEGUN.encode(begun))
 
     def begun(self, number: int) -> Begun | None:
-        """What an attempt was asked, when and where; None if there is no such attempt."""
+        """The request of an attempt; None if there is no such attempt."""
         return self._read(_BEGUN, paths.attempt_path(self.run, number, "begun"))
 
     def progress(self, number: int) -> Progress | None:
-        """How far an attempt is; None before it has reported."""
+        """The progress of an attempt; None before its first report."""
         return self._read(_PROGRESS, paths.attempt_path(self.run, number, "progress"))
 
-    def tell(self, number: int, progress: Progress) -> None:
-        """Report how far an attempt is."""
+    def report_progress(self, number: int, progress: Progress) -> None:
+        """Store the progress of an attempt."""
         self._root.put(paths.attempt_path(self.run, number, "progress"), _PROGRESS.encode(progress))
 
     def ended(self, number: int) -> Ended | None:
-        """How an attempt ended; None if it has not reported it: it runs, or its machine is gone."""
+        """How an attempt ended; None if it is running or its machine is lost."""
         return self._read(_ENDED, paths.attempt_path(self.run, number, "ended"))
 
     def end(self, number: int, ended: Ended) -> bool:
-        """Report how an attempt ended; the first report counts."""
+        """Store how an attempt ended. The first report counts; later ones give False."""
         return self._root.create(paths.attempt_path(self.run, number, "ended"), _ENDED.encode(ended))
 
-    def unwanted(self, number: int) -> str:
-        """Why an attempt should not work on: another was begun since, or it is over. Nothing if it should."""
+    def stop_reason(self, number: int) -> str:
+        """Why an attempt should stop: a later attempt has begun, or this one has ended. Empty if it should continue."""
         last, ended = self.numbers()[-1], self.ended(number)
         if last != number:
-            return f"there is attempt {last} by now"
-        return "" if ended is None else ended.error or "it is over"
+            return f"attempt {last} has begun since"
+        return "" if ended is None else ended.error or "it has already ended"
 
-    def _read(self, form: JsonFormat[Kept], path: str) -> Kept | None:
-        """What a file of an attempt says, whatever version has written it; None if there is no such file."""
+    def _read(self, form: JsonFormat[Document], path: str) -> Document | None:
+        """Read a file of an attempt, written by any version; None if there is no such file."""
         try:
             value = form.decode(self._root.read(path))
             datetime.fromisoformat(value.at)

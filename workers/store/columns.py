@@ -1,4 +1,4 @@
-"""How columns are written down. Takes names, types and docs, gives pyarrow schemas; every column has a doc and a field id."""
+"""Columns of tables. Takes ids, names, types and docs, gives pyarrow schemas; every column has a doc and a field id."""
 
 import json
 from collections import Counter
@@ -21,10 +21,10 @@ class Table:
         name: folder under `tables/`.
         schema: columns with docs, field ids and the schema's name and version.
         sorted_by: columns that the rows are sorted by.
-        group_rows: largest row group; in a table with images their size counts too.
+        group_rows: maximum rows of a row group; in a table with images, their size limits it too.
         by_image: whether an image's page lists its rows.
-        apart: column whose values no row group mixes, so that a reader who asks for one of them and another key reads no
-            group for nothing: where a group holds the end of one layer and the start of the next, every channel may be in it.
+        apart: column that has a single value in each row group. If a group held the end of one layer and the start of the next,
+            it could contain any channel of either, so every query for a channel would have to read it.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Table:
 
     @property
     def images(self) -> tuple[str, ...]:
-        """Names of the columns that hold encoded images."""
+        """Names of the columns with encoded images."""
         return tuple(field.name for field in self.schema if field.type == IMAGE)
 
 
@@ -45,10 +45,10 @@ class Column:
     """One column of a dataset.
 
     Attributes:
-        id: its field id, by which readers may know it whatever its name and place; within a table never given again.
-        name: its name.
-        type: its Arrow type.
-        doc: what its values are, with their unit.
+        id: field id, by which readers may identify the column if its name or position changes; never reused in a table.
+        name: column name.
+        type: Arrow type.
+        doc: meaning of the values, with their unit.
     """
 
     id: int
@@ -69,13 +69,13 @@ IMAGE_KEY: tuple[Column, ...] = (
 )
 
 
-def shifted(columns: Sequence[Column], by: int) -> tuple[Column, ...]:
-    """Columns that several tables share, with the ids that they have in a table that begins with other columns."""
+def shift_ids(columns: Sequence[Column], by: int) -> tuple[Column, ...]:
+    """Shared columns with larger ids, for a table that starts with other columns."""
     return tuple(replace(column, id=column.id + by) for column in columns)
 
 
 def schema_of(name: str, columns: Sequence[Column]) -> pa.Schema:
-    """A schema of columns, with its name and version in its metadata.
+    """The schema of columns, with its name and version in the metadata.
 
     Raises:
         ValueError: two columns have the same id.
@@ -83,7 +83,7 @@ def schema_of(name: str, columns: Sequence[Column]) -> pa.Schema:
     ids = Counter(column.id for column in columns)
     repeated = [column.name for column in columns if ids[column.id] > 1]
     if repeated:
-        raise ValueError(f"columns of {name!r} share a field id: {', '.join(repeated)}; give each an id of its own")
+        raise ValueError(f"columns of {name!r} share a field id: {', '.join(repeated)}; give each its own id")
     fields = [
         pa.field(column.name, column.type, metadata={"doc": column.doc, "PARQUET:field_id": str(column.id)})
         for column in columns

@@ -1,4 +1,4 @@
-"""Damaged Parquet files. Takes the name of a file round what reads it, gives one error of one line."""
+"""Errors of damaged Parquet files. Takes a file's name and the block that reads it, gives one error of one line."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,17 +9,17 @@ from workers.errors import DamagedFile
 
 
 @contextmanager
-def named(name: str, way_out: str = "", *more: type[Exception]) -> Iterator[None]:
-    """Turn the errors of readers of Parquet into DamagedFile.
+def translate(name: str, way_out: str = "", *more: type[Exception]) -> Iterator[None]:
+    """Translate the errors of Parquet readers into DamagedFile.
 
     Args:
-        name: the file.
-        way_out: what to do about it.
-        more: errors that mean the same, of other readers.
+        name: name of the file.
+        way_out: how to fix it.
+        more: errors of other readers that mean the same.
 
     Raises:
-        DamagedFile: the file is not valid. pyarrow reports some damage as an OSError, but without errno, which the
-            storage's own errors have.
+        DamagedFile: the file is not valid. pyarrow reports some damage as an OSError without errno; storage errors have an
+            errno and are not translated.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""The files beside a run's tables: manifest.json, its checksum, spec.json, the row of `runs`. Takes values, gives bytes."""
+"""The documents of a run, such as manifest.json and spec.json. Takes values, gives bytes; takes bytes, gives values."""
 
 import hashlib
 import json
@@ -19,58 +19,58 @@ _AGAIN = "and run the same command again: it reuses the results of its shards"
 
 
 def checksum(data: bytes) -> bytes:
-    """The line beside a manifest.json, in the format of `sha256sum`."""
+    """The manifest.sha256 of a manifest.json, in the format of `sha256sum`."""
     return checksum_line(hashlib.sha256(data).hexdigest())
 
 
 def checksum_line(sha256: str) -> bytes:
-    """The same line, of a manifest.json with this SHA-256."""
+    """The manifest.sha256 of a manifest.json with this SHA-256."""
     return f"{sha256}  manifest.json\n".encode()
 
 
-def published(root: Root, run: str) -> Manifest | None:
-    """The manifest.json of a published run; None if the run is not published.
+def read_manifest(root: Root, run: str) -> Manifest | None:
+    """The manifest of a run; None if the run is not published.
 
     Raises:
-        DamagedRun: it is not a manifest that this version reads.
+        DamagedRun: its manifest.json cannot be read by this version.
     """
     path = paths.manifest_path(run)
     return decode(root.read(path), run) if root.exists(path) else None
 
 
-def claimed(data: bytes, run: str) -> Manifest:
-    """The manifest.json that a claim.json holds.
+def decode_claim(data: bytes, run: str) -> Manifest:
+    """The manifest in the bytes of a claim.json.
 
     Raises:
-        DamagedRun: it is not a manifest of this run that this version reads.
+        DamagedRun: they are not a manifest of this run, or this version cannot read it.
     """
     try:
         return manifest.decode(data, run)
     except ValueError as error:
         raise DamagedRun(
-            f"run {run!r} is claimed and not yet published, and its claim.json is damaged: {error}; remove the run "
+            f"run {run!r} is claimed but not published, and its claim.json is damaged: {error}; remove the run "
             f"(deconvoy rm {run}) {_AGAIN}"
         ) from error
 
 
 def decode(data: bytes, run: str) -> Manifest:
-    """The manifest in the bytes of a published manifest.json.
+    """The manifest in the bytes of a manifest.json.
 
     Raises:
-        DamagedRun: they are not a manifest of this run that this version reads.
+        DamagedRun: they are not a manifest of this run, or this version cannot read it.
     """
     try:
         return manifest.decode(data, run)
     except ValueError as error:
         raise DamagedRun(
-            f"run {run!r} is published and its manifest.json is damaged, {error}; restore it from a copy, or remove the "
+            f"run {run!r} is published, but its manifest.json is damaged: {error}; restore it from a copy, or remove the "
             f"run (deconvoy rm {run}) {_AGAIN}"
         ) from error
 
 
 @dataclass(frozen=True)
 class Pin:
-    """What a run is, as plain values, and the path of the corpus manifest that it keeps to."""
+    """The content of spec.json: a run's identity as plain values, and the path of its corpus manifest."""
 
     identity: Any
     manifest: str
@@ -80,7 +80,7 @@ PIN = JsonFormat(Pin)  # of spec.json
 
 
 def runs_row(document: Manifest) -> pa.Table:
-    """The row of `runs` that a manifest.json implies."""
+    """The row of `runs`, derived from a manifest."""
     row = {
         "job": document.job.value,
         "spec": json.dumps(document.spec, sort_keys=True),

@@ -1,4 +1,4 @@
-"""Files under a root as they are. Takes paths, gives hashes and what changes when a file is replaced."""
+"""Content and versions of files under a root. Takes paths, gives hashes, and stamps that change when a file is replaced."""
 
 import hashlib
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 from workers.store.root import Root
 
 BLOCK = 1 << 20
-# What file systems call the properties of which at least one changes when a file does.
+# Names of file properties in various file systems; when a file changes, at least one of them changes.
 VERSIONS = (
     "ETag",
     "etag",
@@ -25,20 +25,20 @@ VERSIONS = (
 
 @dataclass(frozen=True)
 class Content:
-    """What a file holds: its size in bytes and its SHA-256."""
+    """The content of a file: its size in bytes and its SHA-256."""
 
     bytes: int
     sha256: str
 
 
 def content(root: Root, rel: str) -> Content:
-    """Read and hash a whole file. FileNotFoundError if there is none."""
+    """Read and hash a whole file. FileNotFoundError if there is no file."""
     with root.open(rel) as file:
         return content_of(file)
 
 
 def content_of(file: BinaryIO) -> Content:
-    """Read and hash what is left of an open file, in blocks."""
+    """Read and hash the rest of an open file, in blocks."""
     hashed, size = hashlib.sha256(), 0
     while block := file.read(BLOCK):
         hashed.update(block)
@@ -47,7 +47,7 @@ def content_of(file: BinaryIO) -> Content:
 
 
 def stamp(root: Root, rel: str) -> str:
-    """What changes when a file changes: its size in bytes, then its versions. FileNotFoundError if there is none."""
+    """A text that changes when a file changes: its size in bytes and its versions. FileNotFoundError if there is no file."""
     return _stamp(root.info(rel))
 
 
@@ -55,15 +55,15 @@ def stamps(root: Root, folder: str, depth: int | None = None) -> dict[str, str]:
     """The stamps of all files below a folder, by path under the root; empty if there is no folder.
 
     Args:
-        root: where to look.
+        root: the root.
         folder: path under the root.
-        depth: how many folders deep to look; all without it.
+        depth: maximum depth of folders; None for no limit.
     """
     return {rel: _stamp(info) for rel, info in root.below(folder, depth).items()}
 
 
 def stamps_beside(root: Root, folder: str) -> dict[str, str]:
-    """As `stamps`, by name, of the files directly below a folder."""
+    """The stamps of the files directly below a folder, by name."""
     directly = ((rel.removeprefix(f"{folder}/"), stamp) for rel, stamp in stamps(root, folder, 1).items())
     return {name: stamp for name, stamp in directly if "/" not in name}
 

@@ -1,7 +1,7 @@
-"""Parquet files whose footers are parsed once. Takes a root and a path, gives the open file; keeps the last few footers.
+"""Parquet files with cached footers. Takes a root and a path, gives the open file; caches the last few footers.
 
-A footer lists every row group: parsing that of a long manifest takes longer than reading one row group. The files are
-immutable, so a footer is kept as long as the file has the same stamp.
+A footer lists every row group, so parsing the footer of a long manifest takes longer than reading one row group. Files are
+immutable: a cached footer is valid as long as the file has the same stamp.
 """
 
 from collections.abc import Callable, Iterator
@@ -14,24 +14,24 @@ from cachetools import LRUCache
 from workers.store.files import stamp
 from workers.store.root import Root
 
-KEPT = 8
+CACHED = 8
 
-_FOOTERS: LRUCache[tuple[str, str], pq.FileMetaData] = LRUCache(KEPT)
+_FOOTERS: LRUCache[tuple[str, str], pq.FileMetaData] = LRUCache(CACHED)
 _LOCK = Lock()
 
 
 @contextmanager
-def opened(root: Root, rel: str, check: Callable[[pq.FileMetaData], None]) -> Iterator[pq.ParquetFile]:
-    """A Parquet file, whose page checksums are verified when its pages are read.
+def open_parquet(root: Root, rel: str, check: Callable[[pq.FileMetaData], None]) -> Iterator[pq.ParquetFile]:
+    """Open a Parquet file. Page checksums are verified when pages are read.
 
     Args:
-        root: where it is.
-        rel: its path under the root.
-        check: raises ArrowInvalid if a footer cannot be right; called once per footer.
+        root: the root.
+        rel: path under the root.
+        check: raises ArrowInvalid if a footer is not valid; called once per footer.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ArrowInvalid, OSError without errno: it is damaged.
+        ArrowInvalid, OSError without errno: the file is damaged.
     """
     with root.open(rel) as file:
         key = root.path(rel), stamp(root, rel)

@@ -1,4 +1,4 @@
-"""Values as JSON files. Takes frozen values, gives bytes; takes bytes, gives values, or says in one line what is wrong."""
+"""Values as JSON files. Takes frozen values, gives bytes; takes bytes, gives values, or an error of one line."""
 
 import json
 from typing import Generic, TypeVar
@@ -9,9 +9,9 @@ Value = TypeVar("Value")
 
 
 class JsonFormat(Generic[Value]):
-    """How the values of one type are written as JSON and read back.
+    """Encodes values of one type as JSON, and decodes them.
 
-    Keys that a type does not know are ignored: a newer version may have written them.
+    Unknown keys are ignored: a newer version may have written them.
 
     Args:
         kind: the type, a pydantic model or dataclass.
@@ -24,23 +24,23 @@ class JsonFormat(Generic[Value]):
         self._indent, self._sort_keys = indent, sort_keys
 
     def encode(self, value: Value) -> bytes:
-        """The file of a value. Fields of a model that were never set are left out."""
+        """The file content of a value. Model fields that were never set are omitted."""
         plain = self._adapter.dump_python(value, mode="json", exclude_unset=True)
         return json.dumps(plain, indent=self._indent, sort_keys=self._sort_keys).encode()
 
     def decode(self, data: bytes) -> Value:
-        """The value in a file.
+        """The value in the content of a file.
 
         Raises:
-            ValueError: there is none, and why, in one line.
+            ValueError: the content is not valid; the message has one line.
         """
         return self.make(parse(data))
 
     def make(self, plain: object) -> Value:
-        """The value that plain dicts and lists stand for.
+        """The value of plain dicts and lists.
 
         Raises:
-            ValueError: there is none, and why, in one line.
+            ValueError: they are not valid; the message has one line.
         """
         try:
             return self._adapter.validate_python(plain)
@@ -49,10 +49,10 @@ class JsonFormat(Generic[Value]):
 
 
 def parse(data: bytes) -> object:
-    """JSON as dicts and lists.
+    """Parse JSON into dicts and lists.
 
     Raises:
-        ValueError: it is not JSON, and why, in one line.
+        ValueError: the data is not JSON; the message has one line.
     """
     try:
         return json.loads(data)
@@ -61,7 +61,7 @@ def parse(data: bytes) -> object:
 
 
 def _line(error: ValidationError) -> str:
-    """The first mistake, and how many there are besides it."""
+    """The first mistake in one line, and the number of further ones."""
     first, *others = error.errors()
     place = ".".join(map(str, first["loc"]))
     message = str(first["msg"]).removeprefix("Value error, ")

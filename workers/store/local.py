@@ -1,4 +1,4 @@
-"""Files of a root on this machine. Takes paths and bytes; what is written is synced and appears whole or not at all."""
+"""Files of a local root. Takes paths and bytes; writes are synced and atomic."""
 
 import ctypes
 import errno
@@ -12,17 +12,17 @@ from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
-# What `link` answers where the file system has no hard links: FUSE and SMB mounts, exFAT.
+# Errors of `link` on file systems without hard links: FUSE and SMB mounts, exFAT.
 NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL})
 AT_FDCWD = -100
 RENAME_NOREPLACE = 1
 
 
 class Folder:
-    """A root's folder. Once it was there it stays: a disk that is gone looks like an empty one.
+    """A root's folder, which must not disappear once it exists: a disk that is gone looks like an empty one.
 
     Args:
-        path: where it is, or will be.
+        path: path of the folder, which may not exist yet.
     """
 
     def __init__(self, path: Path) -> None:
@@ -30,13 +30,13 @@ class Folder:
         self._known: tuple[int, int] | None = None
 
     def check(self) -> None:
-        """Remember the folder, or compare it with what is remembered.
+        """Remember the folder's device and inode, or compare them with those remembered.
 
-        A mount that comes back has another device, and on some file systems a folder's inode changes: both change only
-        where it is another folder.
+        A mount that comes back has another device number, and on some file systems a folder's inode changes. Only if both differ
+        it is another folder.
 
         Raises:
-            OSError: ESTALE if it is gone, which may pass.
+            OSError: ESTALE if the folder is gone, which may be temporary.
         """
         try:
             status = self._path.stat()
@@ -49,25 +49,25 @@ class Folder:
             raise OSError(errno.ESTALE, "the root has vanished", str(self._path))
 
     def missing(self) -> list[Path]:
-        """The folders that writing would have to make, innermost first."""
-        return [folder for folder in (self._path, *self._path.parents) if not _is_there(folder)]
+        """The folders that a write would have to create, innermost first."""
+        return [folder for folder in (self._path, *self._path.parents) if not _exists(folder)]
 
     def free_bytes(self) -> int:
-        """Free space where the folder is, or will be."""
-        return shutil.disk_usage(next(folder for folder in (self._path, *self._path.parents) if _is_there(folder))).free
+        """Free space on the folder's disk."""
+        return shutil.disk_usage(next(folder for folder in (self._path, *self._path.parents) if _exists(folder))).free
 
 
 def put(path: Path, data: bytes, *, private: bool = False) -> None:
-    """Write a file that appears whole and replaces the one that is there; a private one is its owner's alone."""
-    with _written(path, data) as temporary:
+    """Write a file atomically, replacing an existing one. Only its owner can read a private file."""
+    with _temporary_file(path, data) as temporary:
         if private:
             temporary.chmod(0o600)
         os.replace(temporary, path)
 
 
 def create(path: Path, data: bytes) -> bool:
-    """Write a file that appears whole, only if there is none; of any number of writers one gets True."""
-    with _written(path, data) as temporary:
+    """Write a file atomically unless it exists. Among concurrent writers only one gets True."""
+    with _temporary_file(path, data) as temporary:
         try:
             os.link(temporary, path)
         except FileExistsError:
@@ -80,11 +80,11 @@ def create(path: Path, data: bytes) -> bool:
 
 
 def move(source: Path, path: Path) -> None:
-    """Move a file to its place, where it appears whole; done again after an error, it finishes what is left."""
+    """Move a file atomically. If a call fails, repeating it completes the move."""
     if not source.exists() and path.exists():
         sync(path.parent)
         return
-    with _beside(path) as temporary:
+    with _temporary_name(path) as temporary:
         try:
             sync(source)
             os.replace(source, path)
@@ -98,35 +98,35 @@ def move(source: Path, path: Path) -> None:
 
 
 def sync(path: Path) -> None:
-    """Have the file system write a file, or a folder's names, to its disk."""
-    number = os.open(path, os.O_RDONLY)
+    """Flush a file, or a folder's entries, to disk."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(number)
+        os.fsync(descriptor)
     finally:
-        os.close(number)
+        os.close(descriptor)
 
 
 @contextmanager
 def lock(folder: Path, how: int = fcntl.LOCK_EX) -> Iterator[bool]:
-    """Lock a folder until the end of the block or of the process, however it ends; gives False if it cannot be had.
+    """Lock a folder until the end of the block or the process. Gives False if the lock is not available.
 
-    Where a file system has no locks nobody gets one, and then nobody sweeps.
+    On a file system without locks, no process gets one, so no process sweeps.
     """
-    number = os.open(folder, os.O_RDONLY)
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(number, how)
-        held = True
+        fcntl.flock(descriptor, how)
+        is_locked = True
     except OSError:
-        held = False
+        is_locked = False
     try:
-        yield held
+        yield is_locked
     finally:
-        os.close(number)
+        os.close(descriptor)
 
 
 @contextmanager
 def scratch(parent: Path) -> Iterator[Path]:
-    """A temporary folder in a folder, where what processes that were killed have left is removed."""
+    """A temporary folder in a parent folder. Temporary folders that killed processes left there are removed."""
     parent.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         with lock(parent):
@@ -138,7 +138,7 @@ def scratch(parent: Path) -> Iterator[Path]:
 
 
 def sweep(parent: Path) -> None:
-    """Remove the temporary folders whose processes are gone."""
+    """Remove temporary folders whose processes no longer exist."""
     for folder in parent.glob("deconvoy-*"):
         with suppress(FileNotFoundError), lock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB) as free:
             if free:
@@ -146,10 +146,10 @@ def sweep(parent: Path) -> None:
 
 
 def _rename_exclusively(source: Path, path: Path) -> bool:
-    """Rename unless the name is taken: Linux's renameat2, which also file systems without hard links offer.
+    """Rename unless the target exists, by Linux's renameat2, which works on some file systems without hard links.
 
     Raises:
-        OSError: ENOTSUP if neither the file system nor the C library offers it.
+        OSError: ENOTSUP if the file system or the C library does not support it.
     """
     rename = _renameat2()
     if rename is None:
@@ -166,30 +166,30 @@ def _rename_exclusively(source: Path, path: Path) -> bool:
 
 @cache
 def _renameat2() -> "ctypes._NamedFuncPointer | None":
-    """The C library's function; None outside Linux and before glibc 2.28."""
-    found = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
-    if found is not None:
-        found.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint]
-    return found
+    """The C library's renameat2; None outside Linux and before glibc 2.28."""
+    function = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if function is not None:
+        function.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint]
+    return function
 
 
 @contextmanager
-def _beside(path: Path) -> Iterator[Path]:
-    """A free name in the folder where the file will be, which is then synced too."""
+def _temporary_name(path: Path) -> Iterator[Path]:
+    """A free name in the file's folder. The folder is synced at the end, and the temporary file removed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.parent / f".{uuid.uuid4().hex}.tmp"
     try:
         yield temporary
         sync(path.parent)
     finally:
-        with suppress(OSError):  # the error that brought us here is the one to report
+        with suppress(OSError):  # the original error is the one to report
             temporary.unlink(missing_ok=True)
 
 
 @contextmanager
-def _written(path: Path, data: bytes) -> Iterator[Path]:
-    """The bytes in a synced temporary file in the folder where they will be."""
-    with _beside(path) as temporary:
+def _temporary_file(path: Path, data: bytes) -> Iterator[Path]:
+    """A synced temporary file with the bytes, in the file's folder."""
+    with _temporary_name(path) as temporary:
         with temporary.open("wb") as file:
             file.write(data)
             file.flush()
@@ -197,7 +197,7 @@ def _written(path: Path, data: bytes) -> Iterator[Path]:
         yield temporary
 
 
-def _is_there(path: Path) -> bool:
+def _exists(path: Path) -> bool:
     try:
         return path.exists()
     except OSError:

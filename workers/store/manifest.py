@@ -20,14 +20,14 @@ VERSION = 1
 
 
 class _Facts(BaseModel):
-    """A frozen part of a manifest. Keys that it does not know are ignored: a newer version may have written them."""
+    """A frozen part of a manifest. Unknown keys are ignored: a newer version may have written them."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
 @dataclass(frozen=True)
 class PartFile:
-    """One Parquet file of a table: path relative to the root, rows, size in bytes, and SHA-256."""
+    """One Parquet file of a table: path under the root, number of rows, size in bytes, and SHA-256."""
 
     path: str
     rows: int
@@ -49,11 +49,11 @@ class Layer:
     stride_y: int | None
     stride_x: int | None
 
-    def known(self, channel: int) -> int:
-        """The channel's number, if the layer has it.
+    def require_channel(self, channel: int) -> int:
+        """Check a channel's number and return it.
 
         Raises:
-            QueryError: it does not.
+            QueryError: the layer has no such channel.
         """
         if not 0 <= channel < self.channels:
             raise QueryError(f"no channel {channel} in layer {self.name!r}; it has 0 to {self.channels - 1}")
@@ -71,7 +71,7 @@ class Preprocessing(_Facts):
 
 
 class ModelFacts(_Facts):
-    """The network: where it came from, the hash of its graph and weights; a run over several models joins them by spaces."""
+    """The network: its source, and the hash of its graph and weights. For several models, each value is joined by spaces."""
 
     source: str
     fingerprint: str
@@ -80,7 +80,7 @@ class ModelFacts(_Facts):
 
 
 class CorpusFacts(_Facts):
-    """The images: their source, the path of the list that the run was made of, and that file's SHA-256."""
+    """The images: their source, the path of the corpus manifest, and the SHA-256 of that file."""
 
     source: str
     manifest: str | None = None
@@ -88,7 +88,7 @@ class CorpusFacts(_Facts):
 
 
 class Totals(_Facts):
-    """How many images were listed, used and rejected, and how many layers and channels were looked at."""
+    """Counts of the images that were listed, used and rejected, and of the layers and channels."""
 
     listed: int
     images: int
@@ -99,7 +99,7 @@ class Totals(_Facts):
 
 
 class CheckpointFacts(_Facts):
-    """A checkpoint of a training whose features were followed."""
+    """A checkpoint of the training that the run followed."""
 
     name: str
     source: str
@@ -107,14 +107,14 @@ class CheckpointFacts(_Facts):
 
 
 class DivergedFacts(_Facts):
-    """A checkpoint that was left out, since its weights have diverged."""
+    """A checkpoint that was left out because its weights have diverged."""
 
     name: str
     file: str
 
 
 def _known_keys(kind: type[Frozen]) -> BeforeValidator:
-    """Leave out the keys of a spec's section that this version does not know: the run was made with them all the same."""
+    """Ignore unknown keys in a section of a spec: a newer version may have written them."""
 
     def known(section: object) -> object:
         if not isinstance(section, Mapping):
@@ -124,8 +124,8 @@ def _known_keys(kind: type[Frozen]) -> BeforeValidator:
     return BeforeValidator(known)
 
 
-class Asked(_Facts):
-    """The sections of a run's spec that others read, as values; None is a section that its kind of job does not have."""
+class SpecSections(_Facts):
+    """The sections of a run's spec that readers use, as values; None if the kind of job has no such section."""
 
     resources: Annotated[ResourcesSpec, _known_keys(ResourcesSpec)] = ResourcesSpec()
     scan: Annotated[ScanSpec, _known_keys(ScanSpec)] | None = None
@@ -134,31 +134,31 @@ class Asked(_Facts):
     sanity: Annotated[SanitySpec, _known_keys(SanitySpec)] | None = None
 
 
-_ASKED = JsonFormat(Asked)
+_SECTIONS = JsonFormat(SpecSections)
 
 
 class RunFacts(_Facts):
-    """What a job says of a run that it publishes.
+    """The facts of a published run.
 
     Attributes:
         job: kind of job.
-        created: when it was published, UTC, ISO 8601.
-        spec: everything that the run was asked to do, as it was written down.
-        identity: what its run id stands for, as plain values.
+        created: when the run was published, UTC, ISO 8601.
+        spec: the whole spec, as plain values.
+        identity: the part of the spec that the run id is pinned to, as plain values.
         model: the network.
-        corpus: the images; None for a job without any.
+        corpus: the images; None for a job without images.
         totals: counts.
-        layers: in the order of the graph.
-        input: shape of the model's input, (channels, height, width); None where there are several models.
-        versions: of the software, and the device.
+        layers: the layers, in the order of the graph.
+        input: shape of the model's input, (channels, height, width); None for several models.
+        versions: versions of the software, and the device.
         backends: torch's settings.
-        seconds: time of the attempt that published the run.
+        seconds: duration of the attempt that published the run.
         images_per_s: images that this attempt used per second; None if it used none.
-        shards: results of shards that the run was made of, as paths under the root.
-        groups: the same of projection groups.
-        reduced_batch: the smaller batch that the run took when memory ran out.
-        checkpoints: of a training, in the order of the numbers in `evolution`.
-        diverged: its checkpoints that were left out.
+        shards: results of the run's shards, as paths under the root.
+        groups: results of the run's projection groups, as paths under the root.
+        reduced_batch: the smaller batch that the run used after memory ran out.
+        checkpoints: checkpoints of a training, in the order of the numbers in `evolution`.
+        diverged: checkpoints that were left out because they diverged.
     """
 
     job: Kind
@@ -181,9 +181,9 @@ class RunFacts(_Facts):
     diverged: tuple[DivergedFacts, ...] = ()
 
     @cached_property
-    def asked(self) -> Asked:
-        """The spec as values."""
-        return _ASKED.make(self.spec)
+    def sections(self) -> SpecSections:
+        """The spec's sections as values."""
+        return _SECTIONS.make(self.spec)
 
     @field_validator("created")
     @classmethod
@@ -193,9 +193,9 @@ class RunFacts(_Facts):
 
     @model_validator(mode="after")
     def _read_spec(self) -> Self:
-        """Have a spec that cannot be read found with the manifest, not by who asks for it."""
+        """Parse the spec together with the manifest, so that a damaged one is found at once."""
         try:
-            _ = self.asked
+            _ = self.sections
         except ValueError as error:
             raise ValueError(f"spec.{error}") from error
         return self
@@ -205,10 +205,10 @@ class Manifest(RunFacts):
     """A manifest.json.
 
     Attributes:
-        version: of its format; keys are only added within one.
+        version: version of the format. Within a version, keys are only added.
         run: run id.
         tables: files by table.
-        schemas: versions of the tables' schemas.
+        schemas: version of each table's schema.
     """
 
     version: int
@@ -218,7 +218,7 @@ class Manifest(RunFacts):
 
     @property
     def listing(self) -> str | None:
-        """Path of the corpus manifest that the run was made of; None for a job without images."""
+        """Path of the corpus manifest; None for a job without images."""
         return self.corpus.manifest if self.corpus else None
 
     @property
@@ -228,7 +228,7 @@ class Manifest(RunFacts):
 
     @property
     def results(self) -> tuple[str, ...]:
-        """The results of shards and groups that the run was made of, as paths under the root."""
+        """The results of the run's shards and groups, as paths under the root."""
         return (*self.shards, *self.groups)
 
 
@@ -236,7 +236,7 @@ _FORMAT = JsonFormat(Manifest)
 
 
 def encode(manifest: Manifest) -> bytes:
-    """A manifest.json."""
+    """The bytes of a manifest.json."""
     return _FORMAT.encode(manifest)
 
 
@@ -244,20 +244,22 @@ def decode(data: bytes, run: str) -> Manifest:
     """The manifest in the bytes of a manifest.json.
 
     Raises:
-        ValueError: they are not a manifest of this run, and why, in one line.
-        DamagedRun: it is of another version.
+        ValueError: they are not a manifest of this run; the message has one line.
+        DamagedRun: the manifest has another version.
     """
     try:
         plain: Any = parse(data)
         version, owner = plain["version"], plain.get("run")
     except (ValueError, TypeError, KeyError) as error:
-        raise ValueError(f"it cannot be read: {_named(error)}") from error
+        raise ValueError(f"it cannot be read: {_describe(error)}") from error
     if version != VERSION:
-        raise DamagedRun(f"run {run!r}: its manifest.json is of version {version!r}; this deconvoy reads {VERSION}")
+        raise DamagedRun(
+            f"run {run!r}: its manifest.json has version {version!r}; this deconvoy reads version {VERSION}"
+        )
     if owner != run:
-        raise ValueError(f"it is of run {owner!r}")
+        raise ValueError(f"it belongs to run {owner!r}")
     return _FORMAT.make(plain)
 
 
-def _named(error: Exception) -> str:
+def _describe(error: Exception) -> str:
     return f"missing key {error}" if isinstance(error, KeyError) else str(error)

@@ -1,4 +1,4 @@
-"""Objects of a store that is no folder of this machine. Takes an fsspec file system and its own paths; does each thing once."""
+"""Objects of a remote store. Takes an fsspec file system and its own paths; tries each operation once."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ Info = dict[str, Any]
 
 
 def exists(filesystem: AbstractFileSystem, path: str) -> bool:
-    """Whether there is such a file; the `exists` of fsspec takes any error for an absent one."""
+    """Whether a file exists. fsspec's own `exists` takes any error for a missing file."""
     filesystem.invalidate_cache()
     try:
         filesystem.info(path)
@@ -18,7 +18,7 @@ def exists(filesystem: AbstractFileSystem, path: str) -> bool:
 
 
 def create(filesystem: AbstractFileSystem, path: str, data: bytes) -> bool:
-    """Write an object only if there is none; says whether it was written."""
+    """Write an object unless it exists; returns whether it was written."""
     try:
         with filesystem.open(path, "xb") as file:
             file.write(data)
@@ -28,7 +28,7 @@ def create(filesystem: AbstractFileSystem, path: str, data: bytes) -> bool:
 
 
 def copy(filesystem: AbstractFileSystem, path: str, to: str) -> None:
-    """Copy an object, within the store if the store can."""
+    """Copy an object, within the store if the store supports that."""
     try:
         filesystem.cp_file(path, to)
     except NotImplementedError:
@@ -36,7 +36,7 @@ def copy(filesystem: AbstractFileSystem, path: str, to: str) -> None:
 
 
 def entries(filesystem: AbstractFileSystem, path: str) -> list[Info]:
-    """What is directly below a path."""
+    """The entries directly below a path."""
     filesystem.invalidate_cache()
     return list(filesystem.ls(path, detail=True))
 
@@ -47,12 +47,12 @@ def name(entry: Info) -> str:
 
 
 def lists_all_at_once(filesystem: AbstractFileSystem) -> bool:
-    """Whether the file system has a `find` of its own. That of fsspec walks, and takes a folder that it cannot list for empty."""
+    """Whether the file system has its own `find`. fsspec's walks, and takes a folder that it cannot list for empty."""
     return getattr(filesystem.find, "__func__", None) is not AbstractFileSystem.find
 
 
 def below(filesystem: AbstractFileSystem, path: str, depth: int | None) -> dict[str, Info]:
-    """All objects below a path, so many folders deep, by their own paths."""
+    """All objects below a path, at most `depth` folders deep, by the file system's own paths."""
     filesystem.invalidate_cache()
     infos = filesystem.find(path, detail=True)
     depths = {name: name.removeprefix(path).strip("/").count("/") + 1 for name in infos}

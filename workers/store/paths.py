@@ -1,4 +1,4 @@
-"""Where everything lies under a root. Takes ids and hashes, gives relative paths; touches nothing."""
+"""Paths under a root. Takes ids and hashes, gives relative paths; accesses no storage."""
 
 SHARDS = "shards"
 RUNS = "runs"
@@ -7,52 +7,52 @@ SCHEDULES = "schedules"
 KEYS = "keys"
 TABLES = "tables"
 IDEMPOTENCY = "idempotency"
-# Where files are written beside their places; the temporary ones of a writer that was killed stay there.
+# Folders where files are written; a killed writer may leave temporary files there.
 TOPS = (SHARDS, RUNS, VERDICTS, SCHEDULES, KEYS, TABLES, IDEMPOTENCY, "corpora", "models", "uploads")
 
 
 def run_folder(run: str) -> str:
-    """What belongs to one run alone."""
+    """The files of one run, except its tables."""
     return f"{RUNS}/{run}"
 
 
 def spec_path(run: str) -> str:
-    """The spec and manifest that a run is pinned to."""
+    """The spec and corpus manifest that a run is pinned to."""
     return f"{RUNS}/{run}/spec.json"
 
 
 def attempts_folder(run: str) -> str:
-    """What is known of the attempts at a run."""
+    """The files of all attempts at a run."""
     return f"{RUNS}/{run}/attempts"
 
 
 def attempt_path(run: str, number: int, what: str) -> str:
-    """What is known of an attempt: `begun`, `progress` or `ended`."""
+    """A file of an attempt: `begun`, `progress` or `ended`."""
     return f"{attempts_folder(run)}/{number}-{what}.json"
 
 
 def manifest_path(run: str) -> str:
-    """The commit of a run: what it lists is published."""
+    """The commit of a run: the files that it lists are published."""
     return f"{RUNS}/{run}/manifest.json"
 
 
 def checksum_path(run: str) -> str:
-    """The SHA-256 of a run's manifest.json, as `sha256sum -c` reads it."""
+    """The SHA-256 of a run's manifest.json, in the format of `sha256sum -c`."""
     return f"{RUNS}/{run}/manifest.sha256"
 
 
 def claim_path(run: str) -> str:
-    """The manifest.json that a run will have, while its tables are moved into place."""
+    """The future manifest.json of a run, while its tables are moved into place."""
     return f"{RUNS}/{run}/claim.json"
 
 
 def staged_folder(run: str) -> str:
-    """Where the files of a run's tables wait until the run is claimed; readers of whole folders do not look here."""
+    """Where a run's table files wait until the run is claimed, out of sight of readers of whole folders."""
     return f"{RUNS}/{run}/staged"
 
 
 def staged_path(part: str) -> str:
-    """Where the file waits that will lie at `part`, a path in a `table_folder`."""
+    """Where a file waits that will be moved to `part`, a path in a `table_folder`."""
     _, table, folder, name = part.split("/")
     return f"{staged_folder(folder.removeprefix('run='))}/{table}/{name}"
 
@@ -63,7 +63,7 @@ def table_folder(table: str, run: str) -> str:
 
 
 def corpus_folder(source: str) -> str:
-    """The manifests of one corpus, by the hash of its source."""
+    """The manifests of a corpus, by the hash of its source."""
     return f"corpora/{source}"
 
 
@@ -73,17 +73,17 @@ def shard_folder(configuration: str) -> str:
 
 
 def shard_path(configuration: str, rows: str, *within: int | str) -> str:
-    """One shard's result, or that of something within it, named by everything that it depends on."""
+    """The result of a shard, or of a part of it, named by the hashes of everything that it depends on."""
     return f"{SHARDS}/{configuration}/{'-'.join([rows, *map(str, within)])}.parquet"
 
 
 def configuration_of(shard: str) -> str:
-    """The configuration in a shard's path."""
+    """The configuration in the path of a shard's result."""
     return shard.split("/")[1]
 
 
 def upload_path(digest: str, name: str) -> str:
-    """A file that a submitter uploaded, by its hash; the name keeps its ending."""
+    """An uploaded file, by its hash; the name keeps the extension."""
     return f"uploads/{digest}/{name}"
 
 
@@ -103,7 +103,7 @@ def schedule_path(name: str) -> str:
 
 
 def pause_path(name: str) -> str:
-    """Whether a schedule is paused."""
+    """The pause state of a schedule."""
     return f"{SCHEDULES}/{name}/paused.json"
 
 
@@ -113,15 +113,15 @@ def fires_folder(name: str) -> str:
 
 
 def fire_path(name: str, time: str) -> str:
-    """One of them, by its time in a form that sorts."""
+    """A fire of a schedule, by its time in a form that sorts."""
     return f"{fires_folder(name)}/{time}.json"
 
 
 def key_path(number: str) -> str:
-    """What is kept of a key."""
+    """The record of a key."""
     return f"{KEYS}/{number}.json"
 
 
 def idempotency_path(digest: str) -> str:
-    """What was submitted with an idempotency key, by the hash of that."""
+    """The submission with an idempotency key, by the hash of the key."""
     return f"{IDEMPOTENCY}/{digest}.json"

@@ -1,4 +1,4 @@
-"""The one boundary to stored results. Takes relative paths and bytes; what it writes appears whole or not at all."""
+"""The only access to storage. Takes relative paths and bytes; writes are atomic."""
 
 import errno
 import shutil
@@ -19,25 +19,26 @@ from workers.host.retrying import may_pass, patience, reason, retried
 from workers.store import local, objects
 from workers.store.streams import Stream
 
-CREATE_TRIES = 3  # S3 answers 409 to one of several writers of a name: it is to try again
+CREATE_TRIES = 3  # if several writers create the same object, S3 tells some with a 409 to try again
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
-# Answers that callers tell apart: there is no such file, there is one, a file is where a folder should be.
-ANSWERS = (FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError)
+# Errors that callers handle: no such file, the file exists, a file is where a folder should be.
+PLAIN_ERRORS = (FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError)
 
 Result = TypeVar("Result")
 
 
 class Root:
-    """A folder or bucket that holds the datasets of many runs. Travels between processes by its URL.
+    """A folder or bucket with the datasets of many runs. It is pickled as its URL.
 
-    A local file is written next to its place, synced and renamed. Other stores must show whole objects only, as S3 and GCS do.
+    A local file is written under a temporary name, synced, and renamed. A remote store must show whole objects only, as S3 and
+    GCS do. Whatever a store raises, methods raise PLAIN_ERRORS or a StoreError of one line.
 
     Args:
         url: a path or an fsspec URL.
-        patience_s: seconds for which a failing operation is tried again; 0 tries once.
+        patience_s: seconds for which a failing operation is retried; 0 tries once.
 
     Raises:
-        RootError: the URL's protocol is unknown, or cannot be used here.
+        RootError: the URL's protocol is unknown, or not usable on this machine.
     """
 
     def __init__(self, url: str, patience_s: float = 0.0) -> None:
@@ -47,7 +48,7 @@ class Root:
             raise RootError(f"root {url!r} cannot be used: it contains a null character")
         try:
             self.filesystem, base = url_to_fs(url)
-        except Exception as error:  # a file system's constructor raises anything for a URL that it does not expect
+        except Exception as error:  # constructors of file systems raise all kinds of errors for an unexpected URL
             raise RootError(f"root {url!r} cannot be used: {reason(error)}") from error
         self.base = str(base).rstrip("/")
         self._folder = local.Folder(Path(self.base or "/"))
@@ -56,30 +57,30 @@ class Root:
         return Root, (self.absolute().url, self.patience_s)
 
     def absolute(self) -> "Root":
-        """The same root: a relative path would mean another folder in a process with another working directory."""
-        whole = self.base or "/" if self.is_local else self.url
-        return self if whole == self.url else Root(whole, self.patience_s)
+        """The same root with an absolute path, so that processes with other working directories find it."""
+        url = self.base or "/" if self.is_local else self.url
+        return self if url == self.url else Root(url, self.patience_s)
 
     @property
     def is_local(self) -> bool:
-        """Whether the root is a folder of this machine."""
+        """Whether the root is a folder on this machine."""
         return isinstance(self.filesystem, fsspec.get_filesystem_class("file"))
 
     def path(self, rel: str) -> str:
-        """The filesystem's own path of a relative one."""
+        """The file system's own path of a relative path."""
         return f"{self.base}/{rel}"
 
     def read(self, rel: str) -> bytes:
-        """The whole file. FileNotFoundError if there is none."""
+        """Read a whole file. FileNotFoundError if there is no file."""
         return cast(bytes, self._ask(lambda: self.filesystem.cat_file(self.path(rel)), "reading", rel))
 
     def open(self, rel: str) -> BinaryIO:
-        """The file as a seekable stream; its reads are retried like everything else."""
+        """Open a file as a seekable stream, whose reads are retried like all operations."""
         opening = partial(self.filesystem.open, self.path(rel), "rb")
         return cast(BinaryIO, Stream(opening, lambda act: self._ask(act, "reading", rel)))
 
     def exists(self, rel: str) -> bool:
-        """Whether the file is there."""
+        """Whether a file exists."""
         return self._ask(partial(objects.exists, self.filesystem, self.path(rel)), "looking for", rel)
 
     def files(self, folder: str) -> dict[str, int]:
@@ -91,14 +92,14 @@ class Root:
         return sorted(objects.name(entry) for entry in self._entries(folder) if entry["type"] == "directory")
 
     def info(self, rel: str) -> objects.Info:
-        """What the file system says of a file. FileNotFoundError if there is none."""
+        """The file system's information on a file. FileNotFoundError if there is no file."""
         self.filesystem.invalidate_cache()
         return self._ask(lambda: dict(self.filesystem.info(self.path(rel))), "looking at", rel)
 
     def below(self, folder: str, depth: int | None = None) -> dict[str, objects.Info]:
-        """What the file system says of all files below a folder, by path under the root; empty if there is no folder.
+        """The file system's information on all files below a folder, by path under the root; empty if there is no folder.
 
-        A bucket lists everything below a prefix at once; elsewhere no more than `depth` folders are walked into.
+        A bucket lists all objects below a prefix at once. Other file systems are walked, at most `depth` folders deep.
         """
         if not objects.lists_all_at_once(self.filesystem):
             return dict(self._walk(folder, depth))
@@ -106,7 +107,7 @@ class Root:
         return {path.removeprefix(f"{self.base}/"): info for path, info in infos.items()}
 
     def put(self, rel: str, data: bytes, *, private: bool = False) -> None:
-        """Write a file that appears whole; one that is there is replaced. Locally a private one is its owner's alone."""
+        """Write a file atomically, replacing an existing one. On local disks, only its owner can read a private file."""
         act = (
             partial(local.put, Path(self.path(rel)), data, private=private)
             if self.is_local
@@ -115,7 +116,7 @@ class Root:
         self._ask(act, "writing", rel)
 
     def put_file(self, file: Path, rel: str) -> None:
-        """Move a local file here; it appears whole."""
+        """Move a local file into the root, atomically."""
         if self.is_local:
             self._ask(partial(local.move, file, Path(self.path(rel))), "writing", rel)
             return
@@ -123,9 +124,9 @@ class Root:
         file.unlink()
 
     def move(self, rel: str, to: str) -> None:
-        """Move a file within the root; it appears whole and replaces one that is there. FileNotFoundError if there is none.
+        """Move a file within the root atomically, replacing an existing one. FileNotFoundError if there is no file.
 
-        In a bucket it is copied, then deleted. If that fails in between, both are there; moving again finishes it.
+        In a bucket, it is copied, then deleted. A failure in between leaves both; moving again completes it.
         """
         if not self.is_local:
             self._ask(partial(objects.copy, self.filesystem, self.path(rel), self.path(to)), "moving", rel)
@@ -136,10 +137,9 @@ class Root:
             raise FileNotFoundError(errno.ENOENT, "no such file", self.path(rel))
 
     def create(self, rel: str, data: bytes) -> bool:
-        """Write a file only if there is none; of any number of writers one gets True.
+        """Write a file unless it exists. Among concurrent writers only one gets True.
 
-        A store that fails may have written the file all the same. So a try after a failed one that finds the very bytes
-        takes them for its own.
+        A store may report a failure although it has written the file. So a retry that finds the same bytes succeeds.
         """
         failures = 0
 
@@ -156,21 +156,21 @@ class Root:
         return self._ask(act, "creating", rel)
 
     def modified(self, rel: str) -> datetime:
-        """When a file was written, UTC. FileNotFoundError if there is none."""
+        """When a file was written, UTC. FileNotFoundError if there is no file."""
         self.filesystem.invalidate_cache()
         time: datetime = self._ask(lambda: self.filesystem.modified(self.path(rel)), "looking at", rel)
         return time if time.tzinfo else time.replace(tzinfo=UTC)
 
     def delete(self, rel: str) -> None:
-        """Remove a file; no error if there is none."""
+        """Remove a file, if it exists."""
         with suppress(FileNotFoundError):
             self._ask(lambda: self.filesystem.rm_file(self.path(rel)), "removing", rel)
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:
-        """A local temporary folder, below the root if that is local, so that moving a file is a rename.
+        """A local temporary folder. It is below a local root, so that moving a file into the root is a rename.
 
-        What processes that were killed have left there is removed.
+        Temporary folders that killed processes left there are removed.
 
         Raises:
             StoreError: the disk fills up in the block.
@@ -182,37 +182,37 @@ class Root:
             if error.errno not in FULL:
                 raise
             if self.is_local:
-                raise self._refused(error, "writing", "tmp") from error
+                raise self._store_error(error, "writing", "tmp") from error
             free = shutil.disk_usage(tempfile.gettempdir()).free / 1e6
             raise StoreError(
                 f"no space left on {tempfile.gettempdir()!r} ({free:,.1f} MB free) for temporary files; free some, or set TMPDIR"
             ) from error
 
     def check_writable(self) -> None:
-        """Write, create exclusively, and remove a small file.
+        """Write, create exclusively, and remove a small file, without retries.
 
         Raises:
-            RootError: it cannot be done, and why; nothing is left behind.
+            RootError: that failed; nothing is left behind.
         """
-        probe, hasty = f".probe-{uuid.uuid4().hex}", Root(self.url)
+        probe, impatient = f".probe-{uuid.uuid4().hex}", Root(self.url)
         missing = self._folder.missing() if self.is_local else []
         try:
-            hasty.put(probe, b"deconvoy")
-            hasty.delete(probe)
-            hasty.create(probe, b"deconvoy")
-            hasty.delete(probe)
+            impatient.put(probe, b"deconvoy")
+            impatient.delete(probe)
+            impatient.create(probe, b"deconvoy")
+            impatient.delete(probe)
         except Exception as error:
             for folder in missing:
                 with suppress(OSError):
                     folder.rmdir()
-            # Stores raise what they like: botocore's errors are neither OSError nor ValueError.
+            # Stores raise all kinds of errors: botocore's are neither OSError nor ValueError.
             raise RootError(f"root {self.url!r} cannot be written: {_reason(error.__cause__ or error)}") from error
 
     def check_readable(self) -> None:
-        """Look at what is there.
+        """List the root.
 
         Raises:
-            RootError: it cannot be done, and why.
+            RootError: that failed.
         """
         try:
             objects.entries(self.filesystem, self.base or "/")
@@ -220,37 +220,37 @@ class Root:
             raise RootError(f"root {self.url!r} cannot be read: {_reason(error)}") from error
 
     def _ask(self, act: Callable[[], Result], what: str, rel: str) -> Result:
-        """Do something at the store, for as long as there is patience.
+        """Run an operation on the store, with retries while there is patience.
 
         Raises:
-            StoreError: it cannot be done; one line, whatever the store raised.
-            OSError: one of ANSWERS.
+            StoreError: it failed; one line, whatever the store raised.
+            OSError: one of PLAIN_ERRORS.
         """
         try:
-            return retried(partial(self._here, act), f"{what} {self._shown(rel)}", self.patience_s)
-        except ANSWERS:
+            return retried(partial(self._guard, act), f"{what} {self._shown(rel)}", self.patience_s)
+        except PLAIN_ERRORS:
             raise
         except Exception as error:
-            if not isinstance(error, OSError) and not may_pass(error):  # a bug of ours, or said in one line already
+            if not isinstance(error, OSError) and not may_pass(error):  # a bug of ours, or an error of one line
                 raise
-            raise self._refused(error, what, rel) from error
+            raise self._store_error(error, what, rel) from error
 
-    def _here(self, act: Callable[[], Result]) -> Result:
-        """Do something in a root that is still the folder that it was: a disk that is gone looks like an empty one."""
+    def _guard(self, act: Callable[[], Result]) -> Result:
+        """Run an operation and check that the root's folder is still the same: a disk that is gone looks like an empty one."""
         if not self.is_local:
             return act()
         self._folder.check()
-        found = act()
+        result = act()
         self._folder.check()
-        return found
+        return result
 
-    def _refused(self, error: Exception, what: str, rel: str) -> StoreError:
-        """The one line for an error of the store."""
-        after = "; the same command resumes the run" if self.patience_s else ""
+    def _store_error(self, error: Exception, what: str, rel: str) -> StoreError:
+        """An error of one line for an error of the store."""
+        way_out = "; the same command resumes the run" if self.patience_s else ""
         if not (isinstance(error, OSError) and error.errno in FULL):
-            return StoreError(f"{what} {self._shown(rel)} failed: {reason(error)}{after}")
+            return StoreError(f"{what} {self._shown(rel)} failed: {reason(error)}{way_out}")
         free = f" ({self._folder.free_bytes() / 1e6:,.1f} MB free)" if self.is_local else ""
-        return StoreError(f"no space left on {self.url!r}{free} for {what} {rel}; free some{after}")
+        return StoreError(f"no space left on {self.url!r}{free} for {what} {rel}; free some{way_out}")
 
     def _shown(self, rel: str) -> str:
         return f"{self.url.rstrip('/')}/{rel}"
@@ -270,8 +270,8 @@ class Root:
                 yield from self._walk(rel, depth and depth - 1)
 
     def _scratch(self) -> AbstractContextManager[Path | str]:
-        here = Path(self.path("tmp"))
-        return local.scratch(here) if self.is_local else tempfile.TemporaryDirectory(prefix="deconvoy-")
+        parent = Path(self.path("tmp"))
+        return local.scratch(parent) if self.is_local else tempfile.TemporaryDirectory(prefix="deconvoy-")
 
     def _create(self, rel: str, data: bytes) -> bool:
         if self.is_local:
@@ -280,20 +280,20 @@ class Root:
 
 
 def patient(url: str) -> Root:
-    """A root for jobs, which wait for a store that fails for minutes."""
+    """A root for jobs, which retry a failing store for minutes."""
     return Root(url, patience())
 
 
 def existing(url: str) -> Root:
-    """A root that is there. A bucket has no folders that could be missing.
+    """A root that exists. A bucket has no folder that could be missing.
 
     Raises:
-        RootError: it is a folder of this machine that is not there.
+        RootError: it is local and not an existing folder.
     """
-    found = Root(url)
-    if found.is_local and not Path(found.base).is_dir():
-        raise RootError(f"root {url!r} does not exist" if not Path(found.base).exists() else f"root {url!r} is a file")
-    return found
+    root = Root(url)
+    if root.is_local and not Path(root.base).is_dir():
+        raise RootError(f"root {url!r} does not exist" if not Path(root.base).exists() else f"root {url!r} is a file")
+    return root
 
 
 def _reason(error: BaseException) -> str:

@@ -1,4 +1,4 @@
-"""Parquet files as the datasets want them. Takes Arrow tables, gives files named by their content."""
+"""Reading and writing Parquet files. Takes Arrow tables, gives files named by their content; takes files, gives tables."""
 
 import io
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ from workers.store.tables.registry import RESULTS, TABLES
 PART_BYTES = 200_000_000
 GROUP_BYTES = 1_500_000
 SMALL_GROUP_ROWS = 256
-_WHOLE: LRUCache[str, bool] = LRUCache(4096)  # files that were found whole
+_VERIFIED: LRUCache[str, bool] = LRUCache(4096)  # files whose seal has been verified
 _LOCK = Lock()
 
 
@@ -39,9 +39,9 @@ def encode(schema: pa.Schema, table: pa.Table) -> bytes:
 
 @contextmanager
 def writer(where: Path | BinaryIO, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
-    """Writes a small Parquet file, compressed, with page checksums; filters on its keys leave row groups out.
+    """A writer of a small Parquet file, compressed, with page checksums, and with statistics of its keys for filters.
 
-    Its seal is blank until `seals` fills it in.
+    The seal stays blank until `seals` fills it in.
     """
     keys = [field.name for field in schema if not pa.types.is_nested(field.type) and not pa.types.is_binary(field.type)]
     with pq.ParquetWriter(
@@ -59,16 +59,16 @@ def read_table(
     *,
     sealed: bool = False,
 ) -> pa.Table:
-    """Rows of one of our files. `filters` as pyarrow takes them; row groups that cannot match are not read.
+    """Read rows of a file of ours. `filters` are pyarrow's; row groups that cannot match are not read.
 
-    One that is `sealed`, as `encode` writes it, is read whole the first time and held against its hash.
+    A `sealed` file, as `encode` writes it, is read as a whole the first time and checked against its hash.
 
     Raises:
         FileNotFoundError: there is no such file.
-        DamagedFile: it is not what was written; its page checksums, its columns or its count of rows say so.
+        DamagedFile: its hash, page checksums, columns or number of rows are wrong.
     """
-    with root.open(rel) as file, damage.named(root.path(rel)):
-        source = _unsealed(file, f"{root.url} {rel} {stamp(root, rel)}") if sealed else file
+    with root.open(rel) as file, damage.translate(root.path(rel)):
+        source = _verify_seal(file, f"{root.url} {rel} {stamp(root, rel)}") if sealed else file
         footer = pq.read_metadata(source)
         _check_columns(footer.schema.to_arrow_schema(), (footer.metadata or {}).get(b"deconvoy.schema", b""))
         source.seek(0)
@@ -76,38 +76,38 @@ def read_table(
             source, columns=columns, filters=filters, partitioning=None, page_checksum_verification=True
         )
         if filters is None and len(table) != footer.num_rows:
-            raise pa.ArrowInvalid(f"it holds {len(table)} rows, its footer counts {footer.num_rows}")
+            raise pa.ArrowInvalid(f"it has {len(table)} rows, but its footer counts {footer.num_rows}")
     return table
 
 
-def _unsealed(file: BinaryIO, key: str) -> BinaryIO:
-    """A file whose seal is not broken; the first time it is read whole.
+def _verify_seal(file: BinaryIO, key: str) -> BinaryIO:
+    """The file, after its seal is verified. The first time, the whole file is read into memory.
 
     Raises:
-        ArrowInvalid: it is not what was sealed.
+        ArrowInvalid: the seal is broken.
     """
     with _LOCK:
-        if key in _WHOLE:
+        if key in _VERIFIED:
             return file
     data = file.read()
     if seals.is_broken(data):
         raise pa.ArrowInvalid("it does not have the SHA-256 in its footer")
     with _LOCK:
-        _WHOLE[key] = True
+        _VERIFIED[key] = True
     return io.BytesIO(data)
 
 
-def _check_columns(there: pa.Schema, named: bytes) -> None:
-    """Refuse other columns than those of the schema that a file says it has; a table of an older version may lack some."""
-    name = named.decode()
+def _check_columns(actual: pa.Schema, schema_name: bytes) -> None:
+    """Refuse columns that are not those of the file's named schema. A table of an older version may lack some."""
+    name = schema_name.decode()
     known = RESULTS[name] if name in RESULTS else TABLES[name].schema if name in TABLES else pa.schema([])
     types = {field.name: field.type for field in known}
-    if any(types.get(field.name) != field.type for field in there) or (name in RESULTS and len(there) != len(known)):
+    if any(types.get(field.name) != field.type for field in actual) or (name in RESULTS and len(actual) != len(known)):
         raise pa.ArrowInvalid(f"its columns are not those of the schema {name!r}")
 
 
 def options(table: Table) -> dict[str, Any]:
-    """How a table is written: ARCHITECTURE.md has the measurements behind it."""
+    """The options of a table's writer. ARCHITECTURE.md has the measurements behind them."""
     plain = [field.name for field in table.schema if field.type != IMAGE and not pa.types.is_list(field.type)]
     compression = dict.fromkeys(_leaves(table.schema), "ZSTD")
     compression |= {f"{name}.bytes": "NONE" for name in table.images}
@@ -135,19 +135,19 @@ def _leaves(schema: pa.Schema) -> list[str]:
 
 
 def group_stops(table: Table, rows: pa.Table) -> list[int]:
-    """Where row groups end, so that a reader of one key (a channel, say) reads little else.
+    """The ends of row groups, chosen so that reading one key (such as a channel) reads few other rows.
 
-    A group has at most `table.group_rows` rows and, in a table with images, about GROUP_BYTES of them; there it ends
-    between two keys, never inside one, and where `table.apart` changes. What stands behind the last stop waits for more.
+    A group has at most `table.group_rows` rows. In a table with images, it also has at most about GROUP_BYTES of images, ends
+    between two keys, and ends where `table.apart` changes. Rows after the last end wait for more rows.
     """
     if not table.images:
         return list(range(table.group_rows, len(rows) + 1, table.group_rows))
     ends = np.concatenate(([0], np.cumsum(_image_bytes(table, rows))))  # bytes of the first n rows
-    parted = _changes(rows[table.apart]) if table.apart else np.zeros(len(rows), bool)
+    is_apart = _changes(rows[table.apart]) if table.apart else np.zeros(len(rows), bool)
     stops, begin = [], 0
     for start, stop in pairwise([*_key_starts(table, rows), len(rows)]):
-        full = stop - begin > table.group_rows or ends[stop] - ends[begin] > GROUP_BYTES
-        if start > begin and (full or parted[start]):
+        is_full = stop - begin > table.group_rows or ends[stop] - ends[begin] > GROUP_BYTES
+        if start > begin and (is_full or is_apart[start]):
             stops.append(start)
             begin = start
     return stops
@@ -162,7 +162,7 @@ def _image_bytes(table: Table, rows: pa.Table) -> np.ndarray[Any, Any]:
 
 
 def _key_starts(table: Table, rows: pa.Table) -> list[int]:
-    """The first row of each key; the last sorting column tells rows of one key apart, a table with one has no keys."""
+    """The first row of each key: all sorting columns but the last. With a single sorting column, each row is a key."""
     changed = np.full(len(rows), len(table.sorted_by) == 1)
     changed[:1] = True
     for name in table.sorted_by[:-1]:
@@ -171,25 +171,25 @@ def _key_starts(table: Table, rows: pa.Table) -> list[int]:
 
 
 def _changes(column: pa.ChunkedArray) -> np.ndarray[Any, Any]:
-    """Whether each row has another value than the one before; the first has not."""
+    """Whether each row's value differs from the previous row's; False for the first row."""
     values, changed = column.to_numpy(), np.zeros(len(column), bool)
     changed[1:] = values[1:] != values[:-1]
     return changed
 
 
 class TableWriter:
-    """Writes one table of one run: rows in, parts out, each named by its content.
+    """Writes one table of one run. Takes rows, gives parts, each named by its content.
 
-    Rows must come sorted. They are cut into row groups as `group_stops` says; a part that passes `part_bytes` is closed
-    and the next one begun. There is always at least one part, so that every table of a run can be read.
+    Rows must be sorted. They are cut into row groups by `group_stops`. A part larger than `part_bytes` is closed and the next one
+    is started. There is always at least one part, so that every table of a run can be read.
 
     Args:
-        root: where the parts go.
+        root: where the parts are written.
         table: the table.
-        run: the run.
+        run: run id.
         scratch: local temporary folder.
-        part_bytes: size from which a part is closed.
-        staged: parts wait in the run's own folder until `jobs.run.publish` moves them to where they are named.
+        part_bytes: size in bytes from which a part is closed.
+        staged: whether parts wait in the run's folder until `jobs.run.publish` moves them into place.
     """
 
     def __init__(
@@ -221,7 +221,7 @@ class TableWriter:
         self._writer.close()
 
     def write(self, rows: pa.Table) -> None:
-        """Take some rows; they are written when a row group is full."""
+        """Add rows; they are written when a row group is full."""
         self._waiting.append(rows.cast(self.table.schema))
         if self.table.images or sum(len(part) for part in self._waiting) >= self.table.group_rows:
             waiting, begin = pa.concat_tables(self._waiting), 0
@@ -231,7 +231,7 @@ class TableWriter:
             self._waiting = [waiting.slice(begin)]
 
     def close(self) -> tuple[PartFile, ...]:
-        """Write what waits and commit the last part; gives all parts."""
+        """Write the remaining rows and commit the last part; returns all parts."""
         rest = [part for part in self._waiting if len(part)]
         if rest:
             self._write_group(pa.concat_tables(rest))

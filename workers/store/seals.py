@@ -1,6 +1,6 @@
-"""Parquet files that carry their own hash. Takes the bytes of one, seals them; says whether bytes are the ones that were sealed.
+"""Parquet files that contain their own hash. Takes a file's bytes, gives sealed bytes; checks whether a seal is intact.
 
-Page checksums cover neither footers nor page headers; a footer with one flipped bit can crash pyarrow, or have it loop for ever.
+Page checksums cover neither footers nor page headers. A footer with one flipped bit can crash pyarrow, or make it loop forever.
 """
 
 import hashlib
@@ -8,14 +8,14 @@ import os
 from pathlib import Path
 from typing import BinaryIO
 
-NAME = b"deconvoy.sha256"  # of the footer's entry
-BLANK = b"0" * 64  # its value while the hash is taken
+NAME = b"deconvoy.sha256"  # name of the footer's entry
+BLANK = b"0" * 64  # value of the entry while the hash is computed
 _TAIL = 8  # bytes of the footer's length and of the magic number, at the end of a file
 _TYPE_AND_LENGTH = 2  # bytes between the entry's name and its value
 
 
 def seal(data: bytes) -> bytes:
-    """A file whose footer's entry is blank, with its hash there."""
+    """Replace the blank entry in the footer by the file's hash."""
     at = data.rindex(BLANK)
     return b"".join((data[:at], hashlib.sha256(data).hexdigest().encode(), data[at + len(BLANK) :]))
 
@@ -30,7 +30,7 @@ def seal_file(path: Path) -> None:
 
 
 def _blank_at(file: BinaryIO) -> int:
-    """Where the blank entry is: in the footer, whose length stands before the last four bytes."""
+    """Offset of the blank entry in the footer. The footer's length is stored before the last four bytes."""
     file.seek(-_TAIL, os.SEEK_END)
     footer_bytes = int.from_bytes(file.read(4), "little")
     start = file.seek(-_TAIL - footer_bytes, os.SEEK_END)
@@ -38,12 +38,12 @@ def _blank_at(file: BinaryIO) -> int:
 
 
 def is_broken(data: bytes) -> bool:
-    """Whether a file says that it was sealed and is not what was sealed. An older version sealed none."""
+    """Whether a file is sealed and its hash differs. Files of older versions are not sealed."""
     at = data.rfind(NAME)
     if at < 0:
         return False
     start = at + len(NAME) + _TYPE_AND_LENGTH
-    whole, hashed = memoryview(data), hashlib.sha256()
-    for piece in (whole[:start], BLANK, whole[start + len(BLANK) :]):
+    view, hashed = memoryview(data), hashlib.sha256()
+    for piece in (view[:start], BLANK, view[start + len(BLANK) :]):
         hashed.update(piece)
     return hashed.hexdigest().encode() != data[start : start + len(BLANK)]

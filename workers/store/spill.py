@@ -1,4 +1,4 @@
-"""More rows than memory should hold. Takes rows in any order, gives one sorted file; meanwhile they lie in a local file."""
+"""Sorting more rows than fit in memory. Takes rows in any order, gives one sorted file; spills rows to a local file."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -16,12 +16,12 @@ SLICE_ROWS = rows.SMALL_GROUP_ROWS
 
 
 class Spill:
-    """Rows on their way to a file.
+    """Collects rows for a sorted file.
 
     Args:
-        folder: local and temporary.
-        schema: of the rows.
-        keys: the columns that the file is sorted by; no two rows agree in all of them.
+        folder: local temporary folder.
+        schema: schema of the rows.
+        keys: columns that the file is sorted by; together they are unique.
     """
 
     def __init__(self, folder: Path, schema: pa.Schema, keys: tuple[str, ...]) -> None:
@@ -43,14 +43,14 @@ class Spill:
             self._file.close()
 
     def add(self, row: Mapping[str, Any]) -> None:
-        """Take one row."""
+        """Add one row."""
         self._held.append(row)
         self._held_bytes += sum(len(value) for value in row.values() if isinstance(value, bytes))
         if self._held_bytes > HELD_BYTES:
             self._flush()
 
     def encode(self) -> Path:
-        """The file of all rows, sorted; nothing can be added any more."""
+        """Write all rows, sorted, to a file. No rows can be added afterwards."""
         self._flush()
         self._writer.close()
         self._file.close()
@@ -70,22 +70,22 @@ class Spill:
         batches = [reader.get_batch(number) for number in range(reader.num_record_batches)]
         starts = np.cumsum([0, *(len(batch) for batch in batches)])
         keys = pa.Table.from_batches(
-            [batch.select(list(self._keys)) for batch in batches], _of(self._schema, self._keys)
+            [batch.select(list(self._keys)) for batch in batches], _subschema(self._schema, self._keys)
         )
         order = pc.sort_indices(keys, sort_keys=[(key, "ascending") for key in self._keys]).to_numpy().astype(np.int64)
         if not len(order):
             yield self._schema.empty_table()
         for start in range(0, len(order), SLICE_ROWS):
-            yield _gathered(batches, starts, order[start : start + SLICE_ROWS])
+            yield _gather(batches, starts, order[start : start + SLICE_ROWS])
 
 
-def _gathered(batches: list[pa.RecordBatch], starts: np.ndarray[Any, Any], positions: np.ndarray[Any, Any]) -> pa.Table:
-    """The rows at some positions of all batches together, in the order of the positions."""
+def _gather(batches: list[pa.RecordBatch], starts: np.ndarray[Any, Any], positions: np.ndarray[Any, Any]) -> pa.Table:
+    """The rows at the given positions of the concatenated batches, in that order."""
     batch = np.searchsorted(starts, positions, "right") - 1
     by_batch = np.argsort(batch, kind="stable")
     parts = [batches[n].take(pa.array(positions[batch == n] - starts[n])) for n in np.unique(batch)]
     return pa.Table.from_batches(parts).combine_chunks().take(pa.array(np.argsort(by_batch)))
 
 
-def _of(schema: pa.Schema, names: tuple[str, ...]) -> pa.Schema:
+def _subschema(schema: pa.Schema, names: tuple[str, ...]) -> pa.Schema:
     return pa.schema([schema.field(name) for name in names])

@@ -1,35 +1,35 @@
-"""Reading a stored file piece by piece. Takes what opens it and what asks the store, gives a stream whose reads are retried."""
+"""Streams of stored files. Takes a function that opens a file and one that retries, gives a stream whose reads are retried."""
 
 import io
 from collections.abc import Callable
 from functools import partial
 from typing import BinaryIO, Protocol, TypeVar
 
-PIECE_BYTES = 8 << 20  # asked for at once where all is read; a read that fails is done again
+PIECE_BYTES = 8 << 20  # size of one read when a whole file is read; a failed read is retried
 
 Result = TypeVar("Result")
 
 
 class Ask(Protocol):
-    """Does something at a store, again if that may help."""
+    """Runs an operation on a store, with retries."""
 
     def __call__(self, act: Callable[[], Result]) -> Result:
-        """Its result."""
+        """The result of the operation."""
 
 
 class Stream(io.RawIOBase):
-    """A seekable stream. After a read that failed the file is opened again, and read on from the same place.
+    """A seekable stream. After a failed read, the file is opened again and read from the same position.
 
     Args:
-        opening: opens the file at its beginning.
-        ask: does something at the store, again if that may help.
+        opening: opens the file at its start.
+        ask: runs an operation on the store, with retries.
     """
 
     def __init__(self, opening: Callable[[], BinaryIO], ask: Ask) -> None:
         super().__init__()
         self._opening, self._ask = opening, ask
         self._file: BinaryIO | None = ask(opening)
-        self._place = 0
+        self._position = 0
 
     def readable(self) -> bool:
         """True."""
@@ -40,23 +40,23 @@ class Stream(io.RawIOBase):
         return True
 
     def tell(self) -> int:
-        """The place of the next read, bytes from the beginning."""
-        return self._place
+        """The position of the next read, in bytes."""
+        return self._position
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Go to a place of the file; from its end if `whence` says so."""
+        """Set the position, relative to the start, the current position or the end."""
         start = {io.SEEK_SET: lambda: 0, io.SEEK_CUR: self.tell, io.SEEK_END: self._size}[whence]()
-        self._place = start + offset
-        return self._place
+        self._position = start + offset
+        return self._position
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # typeshed calls the buffer's type private
-        """Read up to as many bytes as the buffer holds; gives how many."""
+        """Fill the buffer with at most its size; returns the number of bytes."""
         data = self._read_piece(len(buffer))
         buffer[: len(data)] = data
         return len(data)
 
     def readall(self) -> bytes:
-        """The rest of the file. Python's own asks the store once for each 8 KiB."""
+        """The rest of the file. Python's own method would read 8 KiB at a time."""
         return b"".join(iter(partial(self._read_piece, PIECE_BYTES), b""))
 
     def close(self) -> None:
@@ -65,19 +65,19 @@ class Stream(io.RawIOBase):
         super().close()
 
     def _read_piece(self, most: int) -> bytes:
-        data = self._ask(lambda: self._at(self._place, lambda file: file.read(most)))
-        self._place += len(data)
+        data = self._ask(lambda: self._at(self._position, lambda file: file.read(most)))
+        self._position += len(data)
         return data
 
     def _size(self) -> int:
         return self._ask(lambda: self._at(0, lambda file: file.seek(0, io.SEEK_END)))
 
-    def _at(self, place: int, act: Callable[[BinaryIO], Result]) -> Result:
-        """Do something with the file at a place of it; a file that failed is not used again."""
+    def _at(self, position: int, act: Callable[[BinaryIO], Result]) -> Result:
+        """Run an operation on the file at a position. A file that failed is not used again."""
         if self._file is None:
             self._file = self._opening()
         try:
-            self._file.seek(place)
+            self._file.seek(position)
             return act(self._file)
         except BaseException:
             self._drop()

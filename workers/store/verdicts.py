@@ -1,4 +1,4 @@
-"""Verdicts on files that scans leave out, as files of the root. Takes a root, gives what is stored; writes it."""
+"""Verdicts on files that scans leave out, stored under the root. Takes a root and a path, gives or writes a verdict."""
 
 from pydantic.dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from workers.store.root import Root
 
 @dataclass(frozen=True)
 class StoredVerdict:
-    """A file that crashed or hung its decoder, or was gone or another one after it was listed: its uri, why, and a detail."""
+    """Why a file is left out: its uri, the reason (it crashes or hangs the decoder, is gone or has changed), and a detail."""
 
     uri: str
     reason: Reason
@@ -21,10 +21,10 @@ _FORMAT = JsonFormat(StoredVerdict, indent=None)
 
 
 def read(root: Root, path: str) -> StoredVerdict | None:
-    """The verdict in a file; None if there is no such file any more: another run may have deleted it.
+    """The verdict in a file; None if the file is gone, since another run may have deleted it.
 
     Raises:
-        ValueError: the file is damaged, and how, in one line.
+        ValueError: the file is damaged; the message has one line.
     """
     try:
         return _FORMAT.decode(root.read(path))
@@ -38,5 +38,5 @@ def write(root: Root, path: str, verdict: StoredVerdict) -> None:
 
 
 def all_paths(root: Root) -> list[str]:
-    """The files of all verdicts, as paths under the root."""
+    """The paths of all verdicts under the root."""
     return [f"{paths.VERDICTS}/{name}" for name in sorted(root.files(paths.VERDICTS))]

@@ -1,4 +1,4 @@
-"""Whether a published run is what was published. Takes a root and a run, gives what is wrong, with the way out of it."""
+"""Integrity of published runs. Takes a root and a run, gives findings: what is wrong with which file, and the remedy."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,14 +17,14 @@ from workers.store.tables.shared import RUNS
 
 @dataclass(frozen=True)
 class Finding:
-    """Something about a published run.
+    """A problem of a published run.
 
     Attributes:
-        run: its id.
-        path: the file, relative to the root.
+        run: run id.
+        path: path of the file under the root.
         problem: what is wrong with it.
-        remedy: the way out.
-        damage: whether the run is not what was published; otherwise it is worth knowing.
+        remedy: how to fix it.
+        damage: whether the run differs from what was published; otherwise the finding is for information.
     """
 
     run: str
@@ -35,7 +35,7 @@ class Finding:
 
 
 def verify(root: Root, run: str) -> Iterator[Finding]:
-    """Read every file of a published run and compare it with what its manifest says."""
+    """Read every file of a published run and compare it with its manifest."""
     remove = f"restore it from a copy, or remove the run (deconvoy rm {run}) and run the same command again"
     data = root.read(paths.manifest_path(run))
     try:
@@ -45,60 +45,60 @@ def verify(root: Root, run: str) -> Iterator[Finding]:
         return
     checked = list(_checksum(root, run, data, remove))
     yield from checked
-    if any(finding.damage for finding in checked):  # what else it says is not to be trusted
+    if any(finding.damage for finding in checked):  # the rest of the manifest cannot be trusted
         return
     yield from _differences(root, document, remove)
 
 
 def _differences(root: Root, document: Manifest, remove: str) -> Iterator[Finding]:
-    """What differs from what a manifest says."""
+    """The differences from a manifest."""
     yield from _parts(root, document)
     yield from _strays(root, document)
     yield from _row(root, document)
     if problem := pin_problem(root, document):
-        again = "run the same command again: it writes the file again"
+        again = "run the same command again; it rewrites the file"
         yield Finding(document.run, paths.spec_path(document.run), problem, again)
     yield from _corpus(root, document, remove)
     yield from _results(root, document)
 
 
 def damaged_parts(root: Root, document: Manifest) -> list[Finding]:
-    """The files of a run's tables that are missing or damaged; the same command makes them again."""
+    """The table files of a run that are missing or damaged; the same command computes them again."""
     return list(_parts(root, document))
 
 
 def is_intact(root: Root, part: PartFile) -> bool:
-    """Whether a file is there and is the one that a manifest names."""
-    return not _wrong(root, part)
+    """Whether a file exists and is the one that the manifest names."""
+    return not _part_problem(root, part)
 
 
 def row_problem(root: Root, document: Manifest) -> str:
-    """What is wrong with the row of a run in `runs`; nothing if it is there, whole and alone.
+    """What is wrong with a run's row in `runs`; empty if there is exactly one intact file.
 
-    Its hash is in no manifest, since it is made from the manifest; the file's name holds the first 16 digits of it.
+    No manifest has its hash, since the row is derived from the manifest. The file's name contains the first 16 digits.
     """
     folder = paths.table_folder(RUNS.name, document.run)
     names = sorted(name for name in root.files(folder) if name.endswith(".parquet"))
     if len(names) != 1:
-        return f"holds {len(names)} files instead of one"
+        return f"has {len(names)} files instead of one"
     [name] = names
     if content(root, f"{folder}/{name}").sha256[:16] != name.removesuffix(".parquet").rpartition("-")[2]:
         return f"{name} does not have the SHA-256 in its name"
     row, wanted = read_table(root, f"{folder}/{name}"), documents.runs_row(document)
     if not row.equals(wanted.select(row.column_names)):
-        return f"{name} is not the row that the manifest implies"
+        return f"{name} differs from the row that the manifest implies"
     return ""
 
 
 def pin_problem(root: Root, document: Manifest) -> str:
-    """What is wrong with the spec.json of a run; nothing if it says what the manifest says, or the run has none."""
+    """What is wrong with the spec.json of a run; empty if it agrees with the manifest, or the run has none."""
     if document.listing is None or document.identity is None:
         return ""
     path = paths.spec_path(document.run)
     if not root.exists(path):
         return "is missing"
     wanted = PIN.encode(Pin(document.identity, document.listing))
-    return "" if root.read(path) == wanted else "is not what the manifest says"
+    return "" if root.read(path) == wanted else "differs from the manifest"
 
 
 def _checksum(root: Root, run: str, data: bytes, remove: str) -> Iterator[Finding]:
@@ -112,14 +112,14 @@ def _checksum(root: Root, run: str, data: bytes, remove: str) -> Iterator[Findin
 
 
 def _parts(root: Root, document: Manifest) -> Iterator[Finding]:
-    again = "run the same command again: it makes the file again"
+    again = "run the same command again; it computes the file again"
     for part in document.parts:
-        if problem := _wrong(root, part):
+        if problem := _part_problem(root, part):
             yield Finding(document.run, part.path, problem, again)
 
 
-def _wrong(root: Root, part: PartFile) -> str:
-    """What is wrong with a file; nothing if it is the one that the manifest names."""
+def _part_problem(root: Root, part: PartFile) -> str:
+    """What is wrong with a table file; empty if it is the one that the manifest names."""
     if not root.exists(part.path):
         return "is missing"
     actual = content(root, part.path)
@@ -138,14 +138,14 @@ def _strays(root: Root, document: Manifest) -> Iterator[Finding]:
         folder = paths.table_folder(table, run)
         for name in root.files(folder):
             if name.endswith(".parquet") and f"{folder}/{name}" not in named:
-                problem = "is not named by the manifest, and readers of whole folders see its rows"
-                yield Finding(run, f"{folder}/{name}", problem, "run the same command again: it removes the file")
+                problem = "is not in the manifest, but readers of whole folders see its rows"
+                yield Finding(run, f"{folder}/{name}", problem, "run the same command again; it removes the file")
 
 
 def _row(root: Root, document: Manifest) -> Iterator[Finding]:
     if problem := row_problem(root, document):
         folder, run = paths.table_folder(RUNS.name, document.run), document.run
-        yield Finding(run, folder, problem, "run the same command again: it writes the row again")
+        yield Finding(run, folder, problem, "run the same command again; it rewrites the row")
 
 
 def _corpus(root: Root, document: Manifest, remove: str) -> Iterator[Finding]:
@@ -155,16 +155,16 @@ def _corpus(root: Root, document: Manifest, remove: str) -> Iterator[Finding]:
     if not root.exists(path):
         yield Finding(document.run, path, "is missing", remove)
     elif wanted is None:  # an older version published the run
-        if problem := _unreadable(root, path):
+        if problem := _read_problem(root, path):
             yield Finding(document.run, path, problem, remove)
     elif content(root, path).sha256 != wanted:
-        yield Finding(document.run, path, "is not the list of images that the run was made of", remove)
+        yield Finding(document.run, path, "is not the corpus manifest that the run was made from", remove)
 
 
-def _unreadable(root: Root, path: str) -> str:
-    """What keeps a Parquet file from being read; nothing if all its pages have their checksums."""
+def _read_problem(root: Root, path: str) -> str:
+    """Why a Parquet file cannot be read; empty if the checksums of all its pages are right."""
     try:
-        with damage.named("it"), footers.opened(root, path, lambda _: None) as parquet:
+        with damage.translate("it"), footers.open_parquet(root, path, lambda _: None) as parquet:
             for _ in parquet.iter_batches():
                 pass
     except DamagedFile as error:
@@ -173,10 +173,10 @@ def _unreadable(root: Root, path: str) -> str:
 
 
 def _results(root: Root, document: Manifest) -> Iterator[Finding]:
-    named = document.results
-    folders = {paths.configuration_of(path) for path in named}
-    there = {f"{paths.shard_folder(each)}/{name}" for each in folders for name in root.files(paths.shard_folder(each))}
-    missing = [path for path in named if path not in there]
+    results = document.results
+    folders = {paths.shard_folder(paths.configuration_of(path)) for path in results}
+    existing = {f"{folder}/{name}" for folder in folders for name in root.files(folder)}
+    missing = [path for path in results if path not in existing]
     if missing:
-        problem = f"is missing, as are {len(missing) - 1} other results of the {len(named)} that the run was made of"
-        yield Finding(document.run, missing[0], problem, "they will be made again if they are needed", damage=False)
+        problem = f"is missing, as are {len(missing) - 1} others of the run's {len(results)} results"
+        yield Finding(document.run, missing[0], problem, "they will be computed again when needed", damage=False)

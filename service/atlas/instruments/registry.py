@@ -30,7 +30,9 @@ def run_page(run: PublishedRun, start: int = 0) -> Page:
         QueryError: the run is of another kind.
     """
     if run.job not in INSTRUMENTS:
-        raise QueryError(f"run {run.run!r} is of the job {run.job!r}; {nearest(run.job, INSTRUMENTS)}")
+        raise QueryError(
+            f"run {run.run!r} is of kind {run.job.value!r}, not an instrument; {nearest(run.job, INSTRUMENTS)}"
+        )
     return INSTRUMENTS[run.job].run_page(run, start)
 
 

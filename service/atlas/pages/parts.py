@@ -50,7 +50,7 @@ def scans_beside(atlas: Atlas, found: PublishedRun) -> Iterator[PublishedRun]:
 def checks_of(atlas: Atlas, scan: PublishedRun, layer: str) -> Iterator[PublishedRun]:
     """The randomisation checks of a scan that looked at a layer, the newest first."""
     for each in atlas.runs():
-        sanity = each.asked.sanity
+        sanity = each.sections.sanity
         if sanity and sanity.from_run == scan.run and any(about.name == layer for about in each.layers):
             yield each
 

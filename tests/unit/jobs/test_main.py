@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs.__main__ import main
-from jobs.run.progress import Told
+from jobs.run.progress import ProgressWriter
 from workers.errors import ModelError
 from workers.host import log
 from workers.kinds import Kind
@@ -29,7 +29,7 @@ def test_filters_run_from_a_file_with_paths_relative_to_it(tmp_path, monkeypatch
     monkeypatch.setenv("DECONVOY_LOG_FORMAT", "json")
     assert main(["filters", str(spec)]) == 0
     line = json.loads(capsys.readouterr().err.splitlines()[-1])
-    assert line["run"] == "f" and line["message"].startswith("run f was published before; nothing is changed")
+    assert line["run"] == "f" and line["message"].startswith("run f was published before; nothing has changed")
     monkeypatch.undo()
     log.set_up()
 
@@ -85,12 +85,12 @@ def test_an_attempt_that_is_over_or_overtaken_before_it_begins_does_nothing(tmp_
     cancelled = taken(tmp_path / "a")
     cancelled.end(1, Ended("2026-11-26T00:00:01+00:00", 130, "cancelled"))
     assert main(["submitted", str(tmp_path / "a"), "f", "1"]) == 2
-    assert "attempt 1 at run 'f' does not begin: cancelled" in capsys.readouterr().err
+    assert "attempt 1 at run 'f' does not start: cancelled" in capsys.readouterr().err
     assert cancelled.ended(1).exit_code == 130
     overtaken = taken(tmp_path / "b")
     overtaken.take(2, overtaken.begun(1))
     assert main(["submitted", str(tmp_path / "b"), "f", "1"]) == 2
-    assert "there is attempt 2 by now" in capsys.readouterr().err
+    assert "attempt 2 has begun since" in capsys.readouterr().err
     assert not (tmp_path / "a" / "tables").exists() and not (tmp_path / "b" / "tables").exists()
     assert main(["submitted", str(tmp_path / "b"), "f", "2"]) == 0
     assert overtaken.ended(2).exit_code == 0
@@ -99,8 +99,8 @@ def test_an_attempt_that_is_over_or_overtaken_before_it_begins_does_nothing(tmp_
 def test_an_attempt_that_is_silent_for_long_is_seen_to_be_alive(tmp_path, monkeypatch):
     monkeypatch.setattr("jobs.run.progress.BEAT_S", 0.05)
     attempts, spoke = taken(tmp_path), Event()
-    monkeypatch.setattr(attempts, "tell", lambda *_: spoke.set())
-    with Told(attempts, 1):
+    monkeypatch.setattr(attempts, "report_progress", lambda *_: spoke.set())
+    with ProgressWriter(attempts, 1):
         assert spoke.wait(10)
     spoke.clear()
     assert not spoke.wait(0.2)

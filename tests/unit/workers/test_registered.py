@@ -26,7 +26,7 @@ def test_a_scan_runs_with_a_source_and_a_family_of_one_line_each(tmp_path, monke
     )
     root = Root(job.spec.root)
     assert device.check(job, root).decoder.startswith("pillow")
-    shard = plan.renamed(root, Shard(0, len(COLOURS), job.manifest, "shards/test/a.parquet"))
+    shard = plan.rename_result(root, Shard(0, len(COLOURS), job.manifest, "shards/test/a.parquet"))
     ScanWorker(job).run(shard)
     [row] = rows.read_table(root, shard.result).to_pylist()
     assert len(row["images"]) == len(COLOURS) and not row["rejects"]

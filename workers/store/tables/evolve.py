@@ -2,7 +2,7 @@
 
 import pyarrow as pa
 
-from workers.store.columns import KEY, Column, Table, schema_of, shifted
+from workers.store.columns import KEY, Column, Table, schema_of, shift_ids
 from workers.store.tables.scan import PROJECTION_COLUMNS, TOP_COLUMNS
 
 EVOLUTION = Table(
@@ -35,8 +35,8 @@ EVOLUTION = Table(
                 "first checkpoint from which on overlap stays at the run's settled_share or above; the same in all rows of "
                 "a channel; null: nothing wakes it at the last checkpoint",
             ),
-            *shifted([column for column in TOP_COLUMNS if column not in KEY and column.name != "rank"], 6),
-            *shifted(PROJECTION_COLUMNS, 6),
+            *shift_ids([column for column in TOP_COLUMNS if column not in KEY and column.name != "rank"], 6),
+            *shift_ids(PROJECTION_COLUMNS, 6),
         ),
     ),
     sorted_by=("layer_index", "channel", "checkpoint"),

@@ -2,11 +2,11 @@
 
 import pyarrow as pa
 
-from workers.store.columns import IMAGE, IMAGE_KEY, KEY, Column, Table, schema_of, shifted
+from workers.store.columns import IMAGE, IMAGE_KEY, KEY, Column, Table, schema_of, shift_ids
 from workers.store.tables.shared import result_of_image
 
 MOVED: tuple[Column, ...] = (
-    *shifted(KEY[:2], 4),
+    *shift_ids(KEY[:2], 4),
     Column(
         7,
         "transform",

@@ -2,11 +2,11 @@
 
 import pyarrow as pa
 
-from workers.store.columns import IMAGE, IMAGE_KEY, KEY, Column, Table, schema_of, shifted
+from workers.store.columns import IMAGE, IMAGE_KEY, KEY, Column, Table, schema_of, shift_ids
 from workers.store.tables.shared import result_of_image
 
 OCCLUSION: tuple[Column, ...] = (
-    *shifted(KEY[:2], 4),
+    *shift_ids(KEY[:2], 4),
     Column(7, "channel", pa.int32(), "channel that holds the layer's largest activation in the unoccluded image"),
     Column(8, "activation", pa.float64(), "sum over this channel's map in the unoccluded image"),
     Column(9, "class_index", pa.int32(), "class whose probability is followed"),

@@ -1,7 +1,7 @@
-"""Every table and every stored result. Takes a kind or a name, gives schemas.
+"""The registry of tables and stored results. Takes a kind or a name, gives schemas.
 
-The file `workers/store/tables/KIND.py` names the tables that only this kind of job publishes as `TABLES`, and the schemas of its
-stored results as `RESULTS`. An instrument has one table.
+The module `workers/store/tables/KIND.py` defines `TABLES`, the tables that only this kind of job publishes, and `RESULTS`, the
+schemas of its stored results. An instrument has one table.
 """
 
 from collections.abc import Mapping
@@ -24,14 +24,14 @@ def _results(kind: Kind) -> tuple[pa.Schema, ...]:
     return results
 
 
-# The tables that only one kind publishes.
+# Tables that only one kind publishes, by kind.
 TABLES_OF: Mapping[Kind, tuple[Table, ...]] = {kind: _tables(kind) for kind in Kind}
-# By name.
+# All tables, by name.
 TABLES: Mapping[str, Table] = {
     table.name: table
     for table in (RUNS, IMAGES, REJECTS, *(table for tables in TABLES_OF.values() for table in tables))
 }
-# By the name in a file's metadata.
+# Schemas of stored results, by the name in a file's metadata.
 RESULTS: Mapping[str, pa.Schema] = {
     schema.metadata[b"deconvoy.schema"].decode(): schema for kind in Kind for schema in _results(kind)
 }

@@ -2,11 +2,11 @@
 
 import pyarrow as pa
 
-from workers.store.columns import IMAGE, IMAGE_KEY, KEY, Column, Table, schema_of, shifted
+from workers.store.columns import IMAGE, IMAGE_KEY, KEY, Column, Table, schema_of, shift_ids
 from workers.store.tables.shared import result_of_image
 
 LIKENESS: tuple[Column, ...] = (
-    *shifted(KEY, 4),
+    *shift_ids(KEY, 4),
     Column(8, "rank", pa.int32(), "the image's rank in the channel's top of the scan"),
     Column(9, "score", pa.float32(), "the unit's activation in the trained network, as the scan has it"),
     Column(10, "y", pa.int32(), "row of the unit in the feature map"),

@@ -2,14 +2,14 @@
 
 import pyarrow as pa
 
-from workers.store.columns import IMAGE, IMAGE_KEY, KEY, Column, Table, schema_of, shifted
+from workers.store.columns import IMAGE, IMAGE_KEY, KEY, Column, Table, schema_of, shift_ids
 from workers.store.tables.shared import IMAGES, REJECTS, SHARD_IMAGE, SHARD_REJECT
 
 TOP_COLUMNS: tuple[Column, ...] = (
     *KEY,
     Column(4, "rank", pa.int32(), "0 for the image with the largest score"),
     Column(5, "score", pa.float32(), "the channel's largest activation in this image"),
-    *shifted(IMAGE_KEY, 5),
+    *shift_ids(IMAGE_KEY, 5),
     Column(9, "label", pa.string(), "label of the image, null where the corpus gives none"),
     Column(10, "y", pa.int32(), "row of the unit in the feature map"),
     Column(11, "x", pa.int32(), "column of the unit in the feature map"),
@@ -123,7 +123,7 @@ PREVIEWS = Table(
     group_rows=128,
 )
 
-# A run has every one of these, with zero rows if need be; `runs` is made from manifest.json and stands apart.
+# Every scan has all of these tables, even if they are empty. `runs` is derived from manifest.json and not listed.
 SCAN_TABLES = (IMAGES, REJECTS, UNITS, TOP, PATCHES, PREVIEWS)
 
 _SHARD_TOP = pa.struct(
@@ -152,7 +152,7 @@ _SHARD_STATISTICS = pa.struct(
     ]
 )
 
-# One row: the shard's whole result, so that the file is the shard's done mark.
+# One row with the whole result of a shard, so that the file itself marks the shard as done.
 SHARD = schema_of(
     "shard",
     (
@@ -163,7 +163,7 @@ SHARD = schema_of(
     ),
 )
 
-# A projection group: a row for each unit, sorted by (layer_index, channel, rank); then one with the preview of each image.
+# The result of a projection group: one row per unit, sorted by (layer_index, channel, rank), then one preview row per image.
 PROJECTED = schema_of(
     "projected",
     (

@@ -105,9 +105,9 @@ SHARD_REJECT = pa.struct(
 
 
 def result_of_image(name: str, columns: tuple[Column, ...], doc: str) -> pa.Schema:
-    """What an instrument finds in one image, with the image as the shards account for it; images are encoded."""
-    found = [pa.field(column.name, pa.binary() if column.type == IMAGE else column.type) for column in columns]
-    row = pa.struct([pa.field("image_index", pa.int64()), *found])
+    """The schema of an instrument's result for one image: the image or its reject, and the rows found. Images are encoded."""
+    fields = [pa.field(column.name, pa.binary() if column.type == IMAGE else column.type) for column in columns]
+    row = pa.struct([pa.field("image_index", pa.int64()), *fields])
     return schema_of(
         name,
         (

@@ -27,7 +27,7 @@ def spec(*files: str, source: str = "deconvoy://zfnet-mini", root: str = "r") ->
 def test_the_files_of_a_glob_go_by_the_numbers_in_their_names(tmp_path):
     for number in (10, 2, 1):
         (tmp_path / f"epoch-{number}.pt").touch()
-    found = checkpoints.resolved(spec(f"{tmp_path}/epoch-*.pt"))
+    found = checkpoints.resolve(spec(f"{tmp_path}/epoch-*.pt"))
     assert found.evolve.checkpoints == tuple(f"{tmp_path}/epoch-{number}.pt" for number in (1, 2, 10))
     assert found.model.source == f"deconvoy://zfnet-mini?weights={tmp_path}/epoch-10.pt"
 
@@ -45,7 +45,7 @@ def test_the_files_of_a_glob_go_by_the_numbers_in_their_names(tmp_path):
 def test_files_that_make_no_training_are_refused(tmp_path, files, source, told):
     named = [file if "://" in file else f"{tmp_path}/{file}" for file in files]
     with pytest.raises(SpecError, match=told):
-        checkpoints.resolved(spec(*named, source=source))
+        checkpoints.resolve(spec(*named, source=source))
 
 
 def write(path, change: str = "", by: float = 0.0, classes: int = 101) -> None:
@@ -61,7 +61,7 @@ def test_a_layer_is_new_where_it_or_anything_below_it_has_changed(tmp_path):
         [("", 0), ("conv3.weight", 0.1), ("conv3.weight", 0.1), ("conv1.bias", 1.0), ("", 0)]
     ):
         write(tmp_path / f"{number}.safetensors", change, by)
-    asked = checkpoints.resolved(spec(f"{tmp_path}/*.safetensors", root=str(tmp_path / "root")))
+    asked = checkpoints.resolve(spec(f"{tmp_path}/*.safetensors", root=str(tmp_path / "root")))
     last = models.load(asked.model)
     asked = asked.model_copy(update={"scan": asked.scan.model_copy(update={"layers": tuple(LAYERS)})})
     layers = last.network.select(LAYERS)
@@ -73,20 +73,20 @@ def test_a_layer_is_new_where_it_or_anything_below_it_has_changed(tmp_path):
         (3, 3, 3, 3, 3),
         (0, 0, 0, 0, 0),
     ]
-    assert [[layer.name for layer in each.fresh(layers)] for each in found[1:3]] == [["relu3", "relu5", "fc7"], []]
+    assert [[layer.name for layer in each.new_layers(layers)] for each in found[1:3]] == [["relu3", "relu5", "fc7"], []]
     assert [each.name for each in found] == ["0", "1", "2", "3", "4"]
 
 
 def test_checkpoints_go_in_parts_that_fit_into_memory(monkeypatch):
     monkeypatch.setattr(pipeline, "HELD_BYTES", 10)
-    assert pipeline._held_together({0: 4, 2: 5, 3: 2, 5: 11, 6: 10}) == [{0, 2}, {3}, {5}, {6}]
-    assert pipeline._held_together({}) == []
+    assert pipeline._split_by_memory({0: 4, 2: 5, 3: 2, 5: 11, 6: 10}) == [{0, 2}, {3}, {5}, {6}]
+    assert pipeline._split_by_memory({}) == []
 
 
 def test_a_checkpoint_of_another_network_is_refused_with_its_name(tmp_path):
     write(tmp_path / "1.safetensors", classes=5)
     write(tmp_path / "2.safetensors")
-    asked = checkpoints.resolved(spec(f"{tmp_path}/*.safetensors", root=str(tmp_path / "root")))
+    asked = checkpoints.resolve(spec(f"{tmp_path}/*.safetensors", root=str(tmp_path / "root")))
     last = models.load(asked.model)
     with pytest.raises(ModelError, match=r"1\.safetensors.*another network"):
         checkpoints.load(asked, last)
@@ -95,7 +95,7 @@ def test_a_checkpoint_of_another_network_is_refused_with_its_name(tmp_path):
 def test_checkpoints_that_have_diverged_are_left_out_and_named(tmp_path):
     for number, by in enumerate((0, float("nan"), 0.1, float("inf"), float("nan"))):
         write(tmp_path / f"{number}.safetensors", "conv3.weight", by)
-    asked = checkpoints.ending_soundly(checkpoints.resolved(spec(f"{tmp_path}/*.safetensors")))
+    asked = checkpoints.use_last_finite(checkpoints.resolve(spec(f"{tmp_path}/*.safetensors")))
     assert asked.model.source.endswith("/2.safetensors") and len(asked.evolve.checkpoints) == 5
     lines: list[str] = []
     asked = asked.model_copy(update={"scan": asked.scan.model_copy(update={"layers": tuple(LAYERS)})})
@@ -112,6 +112,6 @@ def test_checkpoints_that_have_diverged_are_left_out_and_named(tmp_path):
 def test_a_training_of_which_one_checkpoint_has_not_diverged_shows_no_change(bad, kind, tmp_path):
     for number in range(3):
         write(tmp_path / f"{number}.safetensors", "conv3.weight", float("nan") if number in bad else 0)
-    with pytest.raises(kind, match="diverged; a change needs 2 that have not"):
-        asked = checkpoints.ending_soundly(checkpoints.resolved(spec(f"{tmp_path}/*.safetensors")))
+    with pytest.raises(kind, match="diverged; at least 2 that have not are needed"):
+        asked = checkpoints.use_last_finite(checkpoints.resolve(spec(f"{tmp_path}/*.safetensors")))
         checkpoints.load(asked, models.load(asked.model))

@@ -77,7 +77,7 @@ def test_a_cluster_that_lets_nobody_in_or_a_ray_that_starts_slowly_is_one_line(m
     monkeypatch.setattr(ray, "init", init)
     monkeypatch.setenv("RAY_ADDRESS", "auto")
     with pytest.raises(
-        UsageError, match=r"RAY_ADDRESS=auto cannot be joined: .*is RAY_AUTH_TOKEN, or the file"
+        UsageError, match=r"RAY_ADDRESS=auto cannot be joined: .*check that RAY_AUTH_TOKEN, or the file"
     ) as error:
         cluster.join()
     assert "\n" not in str(error.value)

@@ -51,12 +51,12 @@ def results(job, folder, model, *, corpus="cats", label="folder", target="label"
         committed = listing.commit(root)
     stored = replace(model.stored, class_names=("class0", "class1"))
 
-    def shards(_, planned):
+    def run_shards(_, planned):
         raise PlannedError(planned)
 
     pool = SimpleNamespace(start=lambda _: environment())
     run = SimpleNamespace(
-        pool=pool, job=Job(spec, stored, ("relu5",), committed), root=root, model=model, shards=shards
+        pool=pool, job=Job(spec, stored, ("relu5",), committed), root=root, model=model, run_shards=run_shards
     )
     with pytest.raises(PlannedError) as told:
         module._work(run)

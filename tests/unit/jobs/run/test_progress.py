@@ -6,7 +6,7 @@ import time
 import pytest
 
 from jobs.run import progress
-from jobs.run.progress import Told
+from jobs.run.progress import ProgressWriter
 from workers.kinds import Kind
 from workers.store.attempts import Attempts, Begun, Ended
 from workers.store.root import Root
@@ -26,7 +26,7 @@ def attempts(tmp_path, monkeypatch) -> Attempts:
 def work(attempts: Attempts, change) -> None:
     """A driver that works until it is interrupted, or for a second."""
     until = time.monotonic() + 1
-    with Told(attempts, 1) as watch:
+    with ProgressWriter(attempts, 1) as watch:
         watch.phase("scan", 10, "images")
         change()
         while time.monotonic() < until:
@@ -52,7 +52,7 @@ def test_a_store_that_cannot_be_written_or_asked_for_a_while_stops_nobody(attemp
 
     def goes_away() -> None:
         time.sleep(0.1)
-        monkeypatch.setattr(attempts, "tell", fails)
+        monkeypatch.setattr(attempts, "report_progress", fails)
         monkeypatch.setattr(attempts, "numbers", fails)
 
     work(attempts, goes_away)
@@ -62,9 +62,9 @@ def test_a_store_that_cannot_be_written_or_asked_for_a_while_stops_nobody(attemp
 def test_a_store_that_hangs_holds_up_neither_the_run_nor_its_end(attempts, monkeypatch):
     monkeypatch.setattr(progress, "LAST_WAIT_S", 0.1)
     answer = threading.Event()
-    monkeypatch.setattr(attempts, "tell", lambda *_: answer.wait(30))
+    monkeypatch.setattr(attempts, "report_progress", lambda *_: answer.wait(30))
     began = time.monotonic()
-    with Told(attempts, 1) as watch:
+    with ProgressWriter(attempts, 1) as watch:
         time.sleep(0.1)  # its thread waits for the store by now
         for done in range(1000):
             watch.advance(done)
@@ -74,7 +74,7 @@ def test_a_store_that_hangs_holds_up_neither_the_run_nor_its_end(attempts, monke
 
 
 def test_the_last_progress_is_written(attempts):
-    with Told(attempts, 1) as watch:
+    with ProgressWriter(attempts, 1) as watch:
         watch.phase("scan", 10, "images")
         watch.advance(7)
     assert attempts.progress(1).done == 7

@@ -61,7 +61,7 @@ def test_a_writer_that_comes_late_with_other_tables_is_refused_and_takes_nothing
         DamagedRun, match="is published with other tables; give another --run, or remove it: deconvoy rm flowers"
     ):
         publish.publish(root, RUN, second, FACTS, tmp_path)
-    assert publish.published(root, RUN) == told and details(root) == ["first"]
+    assert publish.read_manifest(root, RUN) == told and details(root) == ["first"]
 
 
 def test_a_writer_that_comes_late_with_the_same_tables_gets_the_manifest_that_stands(root, tmp_path):
@@ -122,7 +122,7 @@ def test_a_claim_that_is_removed_or_damaged_while_a_run_is_published_is_named_at
 def test_a_damaged_claim_is_not_called_a_damaged_manifest_and_one_of_a_published_run_is_void(data, root, tmp_path):
     root.put(paths.claim_path(RUN), data)
     with pytest.raises(
-        DamagedRun, match=r"is claimed and not yet published, and its claim\.json is damaged: it cannot be read"
+        DamagedRun, match=r"is claimed but not published, and its claim\.json is damaged: it cannot be read"
     ):
         publish.find_or_finish(root, RUN)
     root.delete(paths.claim_path(RUN))
@@ -152,5 +152,5 @@ def test_a_part_in_its_place_that_is_damaged_does_not_count_as_moved(root, tmp_p
     [part] = parts[REJECTS.name]
     root.delete(paths.staged_path(part.path))
     root.put(part.path, b"damaged")
-    with pytest.raises(DamagedRun, match=f"whose file {part.path} has vanished"):
+    with pytest.raises(DamagedRun, match=f"its file {part.path} is missing"):
         publish.publish(root, RUN, parts, FACTS, tmp_path)

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs.run import identity
-from jobs.run.results import Stored
+from jobs.run.results import StoredResults
 from workers.actors.shard import Shard
 from workers.corpus import manifest
 from workers.errors import DamagedFile, DamagedRun
@@ -56,7 +56,7 @@ def test_a_damaged_result_is_made_again(root, what, columns):
     assert DAMAGED[what] != GOOD
     root.put(WORK.result, DAMAGED[what])
     made: list[Shard] = []
-    stored = Stored(root, lambda item: (made.append(item), root.put(item.result, GOOD))[0])
+    stored = StoredResults(root, lambda item: (made.append(item), root.put(item.result, GOOD))[0])
     assert stored.read(WORK, columns)["images"].to_pylist() == [[IMAGE]]
     assert made == [WORK]
     assert stored.read(WORK, columns)["images"].to_pylist() == [[IMAGE]] and made == [WORK]
@@ -87,11 +87,11 @@ def test_a_result_of_an_older_version_has_no_seal_and_is_read(root):
     buffer = pa.BufferOutputStream()
     pq.write_table(pa.Table.from_pylist([ROW], SHARD), buffer, write_page_checksum=True)
     root.put(WORK.result, bytes(buffer.getvalue()))
-    assert Stored(root, lambda _: pytest.fail("it is good")).read(WORK)["images"].to_pylist() == [[IMAGE]]
+    assert StoredResults(root, lambda _: pytest.fail("it is good")).read(WORK)["images"].to_pylist() == [[IMAGE]]
 
 
 def test_a_result_that_comes_out_damaged_again_is_named_in_one_line(root):
-    stored = Stored(root, lambda item: root.put(item.result, DAMAGED["something else"]))
+    stored = StoredResults(root, lambda item: root.put(item.result, DAMAGED["something else"]))
     with pytest.raises(
         DamagedFile, match=r"shards/c/a.parquet is damaged: its columns are not those of the schema"
     ) as told:
@@ -117,7 +117,7 @@ def test_a_pin_that_cannot_be_read_pins_nothing_and_is_written_again(root, tmp_p
 def test_a_manifest_that_cannot_be_read_is_one_line_with_the_way_out(root, data):
     root.put(paths.manifest_path("one"), data)
     with pytest.raises(
-        DamagedRun, match=r"run 'one' is published and its manifest.json is damaged.*deconvoy rm one"
+        DamagedRun, match=r"run 'one' is published, but its manifest.json is damaged.*deconvoy rm one"
     ) as told:
-        documents.published(root, "one")
+        documents.read_manifest(root, "one")
     assert "\n" not in str(told.value)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from jobs.ray.actor import short_of_memory
+from jobs.ray.actor import memory_error
 from workers.errors import MemoryTaken, OutOfMemory
 
 # As Ray 2.60 words it, without most of its pages.
@@ -26,12 +26,12 @@ Top 10 memory users: PID MEM(GB) COMMAND"""
     ],
 )
 def test_the_runs_actors_are_to_blame_where_they_hold_half_of_what_is_used(actor, beside, used, kind):
-    error = short_of_memory(TEXT.format(actor=actor, used=used), beside)
+    error = memory_error(TEXT.format(actor=actor, used=used), beside)
     assert type(error) is kind
     free = 23.5 - float(used)
-    line = f"out of memory, Ray ended an actor: it used {float(actor):.1f} GB, {free:.1f} of 23.5 GB were free"
+    line = f"out of memory, Ray killed an actor: it used {float(actor):.1f} GB, {free:.1f} of 23.5 GB were free"
     assert str(error) == line + ("; other processes hold the rest" if kind is MemoryTaken else "")
 
 
 def test_other_words_of_ray_are_cut_to_their_first_line():
-    assert str(short_of_memory("killed: memory\nand pages", 1)) == "out of memory: killed: memory"
+    assert str(memory_error("killed: memory\nand pages", 1)) == "out of memory: killed: memory"

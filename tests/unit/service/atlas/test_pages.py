@@ -60,7 +60,9 @@ def client(tmp_path, cluster, clock) -> TestClient:
     for run in ("flowers", "trees"):
         client.post("/api/v1/runs", json={"job": "scan", "spec": {"run": run, **SPEC}})
     at = clock().isoformat()
-    Attempts(root, "trees").tell(1, Progress(at, "scan", 3, 10, "images", {"damaged": 1}, 1.5, 4.0, {"decode": 0.5}))
+    Attempts(root, "trees").report_progress(
+        1, Progress(at, "scan", 3, 10, "images", {"damaged": 1}, 1.5, 4.0, {"decode": 0.5})
+    )
     return client
 
 

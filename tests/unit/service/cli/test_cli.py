@@ -12,7 +12,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from jobs.run.outcome import Outcome, ended
+from jobs.run.outcome import Outcome, outcome_of
 from service.cli import drawing
 from service.cli.main import app
 from tests.support.published import DEAD, publish
@@ -46,11 +46,11 @@ def scans(monkeypatch, tmp_path) -> list[RunSpec]:
         asked.append(spec)
         watch.phase("scan", 12, "images")
         watch.advance(12, 1)
-        published = documents.published(Root(str(tmp_path / "published")), "first")
+        published = documents.read_manifest(Root(str(tmp_path / "published")), "first")
         totals = published.totals.model_copy(update={"listed": 20})
         asked_for = {"totals": totals, "spec": spec.model_dump(mode="json")}
         manifest = Manifest.model_validate(dict(published) | asked_for)
-        return ended(manifest, str(tmp_path / "published"), time.monotonic() - 2, images_per_s=6.0)
+        return outcome_of(manifest, str(tmp_path / "published"), time.monotonic() - 2, images_per_s=6.0)
 
     def dry_run(spec: RunSpec) -> Plan:
         asked.append(spec)

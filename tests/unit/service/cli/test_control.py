@@ -96,10 +96,10 @@ def test_without_a_cluster_runs_are_told_and_cancelled_by_what_is_under_the_root
     attempts.take(1, Begun(LONG_AGO, "local", Kind.SCAN, SPEC))
     told = json.loads(deconvoy("status", "flowers", "--root", root.base, "--json").stdout)
     assert (told["state"], told["error"][:19]) == ("lost", "there is no cluster")
-    attempts.tell(1, Progress(datetime.now(UTC).isoformat(), "scan", 5, 10, "images"))
+    attempts.report_progress(1, Progress(datetime.now(UTC).isoformat(), "scan", 5, 10, "images"))
     assert "running" in deconvoy("status", "--root", root.base).stdout
     assert deconvoy("cancel", "flowers", "--root", root.base).exit_code == 0
-    assert attempts.unwanted(1) == "cancelled"  # its driver looks every ten seconds, and stops
+    assert attempts.stop_reason(1) == "cancelled"  # its driver looks every ten seconds, and stops
     with pytest.raises(ClusterError, match="no cluster address: give --address"):
         Submissions(root, Nowhere()).submit("scan", SPEC)
 
@@ -143,7 +143,7 @@ def test_what_a_job_waits_for_is_no_error_and_how_it_died_is_kept_when_its_head_
 def test_what_a_run_waits_for_is_told_by_status_the_api_and_the_page(submitted, root, cluster):
     submitted.submit("scan", SPEC)
     line = "waiting for a GPU: runs a, b and 3 more hold the cluster; 2 earlier runs waiting"
-    Attempts(root, "flowers").tell(1, Progress(datetime.now(UTC).isoformat(), WAITING, line=line))
+    Attempts(root, "flowers").report_progress(1, Progress(datetime.now(UTC).isoformat(), WAITING, line=line))
     for words in (("status",), ("status", "flowers")):
         shown = " ".join(deconvoy(*words, "--root", root.base).stdout.split())
         assert "pending" in shown and line in shown and "waiting 0" not in shown

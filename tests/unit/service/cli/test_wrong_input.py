@@ -43,7 +43,7 @@ def place(tmp_path_factory) -> Path:
         ({"--run": "../up"}, "'../up' is not a valid run id"),
         ({"--k": "0"}, "scan.k: 0 is wrong"),
         ({"--batch": "7"}, "shard 512 is not a multiple of batch 7"),
-        ({"--device": "cuda"}, "device 'cuda' is asked for"),
+        ({"--device": "cuda"}, "device 'cuda' is requested"),
         ({"--actors": "900"}, "this machine fits"),
         ({"--distinct": "group"}, "set corpus.group to folder or a regular expression"),
     ],

@@ -101,7 +101,7 @@ def test_a_run_that_may_be_live_is_not_forgotten_whatever_the_age(root):
     attempts = Attempts(root, "live")
     attempts.take(1, Begun("2026-11-26T00:00:00+00:00", "http://head:8265", Kind.SCAN, {}))
     aged(root)
-    attempts.tell(1, Progress("2026-11-26T00:00:00+00:00"))
+    attempts.report_progress(1, Progress("2026-11-26T00:00:00+00:00"))
     before = files(root)
     told = CliRunner().invoke(app, ["gc", "--root", root.base, "--older-than", "0", "--forget", "live"])
     assert told.exit_code == 2 and "run 'live' may be live" in told.stderr and files(root) == before

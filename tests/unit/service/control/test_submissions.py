@@ -108,7 +108,7 @@ def test_an_attempt_that_the_cluster_does_not_know_is_waited_for_and_then_lost(s
     assert submissions.status("flowers").state is RunState.LOST
     cluster.down = True
     assert submissions.status("flowers").state is RunState.PENDING  # who asks now cannot know that it is not queued
-    Attempts(submissions.root, "flowers").tell(1, Progress(at=clock.time.isoformat(), phase="scan", done=5))
+    Attempts(submissions.root, "flowers").report_progress(1, Progress(at=clock.time.isoformat(), phase="scan", done=5))
     assert submissions.status("flowers").state is RunState.RUNNING  # it has just said so itself
     clock.time += timedelta(minutes=2)
     cluster.down = False
@@ -122,7 +122,7 @@ def test_a_job_that_is_queued_for_hours_is_pending_and_not_lost(submissions, clu
     assert submissions.status("flowers").state is RunState.PENDING
     cluster.jobs["flowers.1"] = State.RUNNING
     line = "waiting for a GPU: runs a and b hold the cluster"
-    Attempts(submissions.root, "flowers").tell(1, Progress(clock.time.isoformat(), WAITING, line=line))
+    Attempts(submissions.root, "flowers").report_progress(1, Progress(clock.time.isoformat(), WAITING, line=line))
     for cluster.down in (False, True):  # what it waits for is known without its cluster, too
         found = submissions.status("flowers")
         assert (found.state, found.waits, found.error) == (RunState.PENDING, line, "")
@@ -256,7 +256,7 @@ def test_a_run_that_speaks_is_alive_though_the_cluster_that_is_asked_does_not_kn
     submissions.submit("scan", SPEC)
     cluster.jobs.clear()  # another cluster than the one that was given it
     clock.time += timedelta(minutes=2)
-    Attempts(submissions.root, "flowers").tell(1, Progress(at=clock.time.isoformat(), phase="publish"))
+    Attempts(submissions.root, "flowers").report_progress(1, Progress(at=clock.time.isoformat(), phase="publish"))
     assert submissions.status("flowers").state is RunState.RUNNING
     assert submissions.submit("scan", SPEC).attempt == 1 and len(cluster.asked) == 1
 

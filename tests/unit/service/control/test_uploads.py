@@ -57,7 +57,7 @@ def test_the_files_of_a_glob_are_brought_in_the_order_of_their_numbers(folder, b
 
 def test_files_of_one_name_and_content_stay_two_checkpoints(folder):
     values = upload(evolution(f"{folder}/a/last.pt", f"file://{folder}/b/last.pt"), ADDRESS)
-    files = checkpoints.expanded(make(EvolutionRun, values).evolve.checkpoints)
+    files = checkpoints.expand(make(EvolutionRun, values).evolve.checkpoints)
     assert len(files) == 2 and [had(each) for each in files] == [b"same", b"same"]
     assert (
         upload(evolution(f"{folder}/a/last.pt", f"{folder}/b/last.pt"), ADDRESS) == values

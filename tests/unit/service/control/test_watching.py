@@ -104,7 +104,7 @@ def test_acting_is_not_delayed_and_insisting_asks_the_cluster_itself(hanging):
 def test_a_live_run_is_told_of_by_its_files_while_the_cluster_hangs(root, hanging, clock):
     submissions = Submissions(root, hanging, clock)
     submissions.submit("scan", {"run": "flowers", **SPEC})
-    Attempts(root, "flowers").tell(1, Progress(clock().isoformat(), "scan", 5, 10, "images"))
+    Attempts(root, "flowers").report_progress(1, Progress(clock().isoformat(), "scan", 5, 10, "images"))
     hanging.answers.clear()
     found = Statuses(root, PromptCluster(hanging), clock).status("flowers")
     assert found.state is RunState.RUNNING and found.progress.done == 5

@@ -37,7 +37,7 @@ def submit(client, spec=SPEC, **headers):
 def test_a_run_is_submitted_watched_read_and_cancelled(client, root, cluster):
     answer = submit(client)
     assert answer.status_code == 202 and answer.json()["state"] == "running"
-    Attempts(root, "flowers").tell(
+    Attempts(root, "flowers").report_progress(
         1, Progress(datetime.now(UTC).isoformat(), "scan", 5, 10, "images", {"damaged": 1}, 2.5)
     )
     told = client.get("/api/v1/runs/flowers").json()
@@ -53,7 +53,7 @@ def test_a_run_is_submitted_watched_read_and_cancelled(client, root, cluster):
 def test_the_atlas_shows_what_was_submitted_and_how_it_goes(client, root, cluster):
     publish(root)
     submit(client)
-    Attempts(root, "flowers").tell(
+    Attempts(root, "flowers").report_progress(
         1, Progress(datetime.now(UTC).isoformat(), "scan", 5, 10, "images", {"damaged": 1}, 2.5)
     )
     front = client.get("/")
@@ -289,7 +289,7 @@ def test_numbers_tell_how_far_live_runs_are_and_when_schedules_fired(client, roo
     submit(client, SPEC | {"run": "silent"})
     client.post("/api/v1/schedules", json={"name": "nightly", "cron": "0 2 * * *", "job": "scan", "spec": NAMELESS})
     client.post("/api/v1/schedules/nightly/fires")
-    Attempts(root, "flowers").tell(1, Progress(clock().isoformat(), "scan", 30, 120, "images", left_s=9.0))
+    Attempts(root, "flowers").report_progress(1, Progress(clock().isoformat(), "scan", 30, 120, "images", left_s=9.0))
     lines = [line.split() for line in client.get("/metrics").text.splitlines() if line[0] != "#"]
     told = {name: float(value) for name, value in lines}
     assert told['deconvoy_run_done_ratio{phase="scan",run="flowers"}'] == 0.25

@@ -83,7 +83,7 @@ def test_a_run_as_it_was_published_is_whole_and_results_that_are_gone_are_no_dam
     assert done.exit_code == 0 and "first  all files are intact" in done.stdout
     [finding] = verify_runs(root, "first")["first"]
     assert finding.path == "shards/c/b.parquet" and not finding.damage
-    assert "will be made again" in done.stdout
+    assert "will be computed again" in done.stdout
 
 
 @pytest.mark.parametrize("trials", [60, pytest.param(500, marks=pytest.mark.slow)])
@@ -128,7 +128,7 @@ def test_each_damaged_file_is_one_line_with_the_way_out_and_the_exit_code_is_1(r
     lines = {line.split("  ")[1].split(" ")[0].rpartition("/")[2]: line for line in done.stdout.splitlines()}
     assert "bytes instead of" in lines[units.name] and "run the same command again" in lines[units.name]
     assert "is missing; run the same command again" in lines[top.name]
-    assert "is not named by the manifest" in lines[stray.name]
+    assert "is not in the manifest" in lines[stray.name]
     told = json.loads(verify(root, "--json").stdout)
     assert told["runs"] == ["first"] and {each["path"].rpartition("/")[2] for each in told["findings"]} >= set(lines)
 
@@ -153,7 +153,7 @@ def test_a_row_of_runs_that_is_missing_or_another_ones_is_found(root):
     assert "does not have the SHA-256 in its name" in verify(root).stdout
     (folder / "part-00000-0123456789abcdef.parquet").unlink()
     done = verify(root)
-    assert done.exit_code == 1 and "holds 0 files instead of one" in done.stdout
+    assert done.exit_code == 1 and "has 0 files instead of one" in done.stdout
 
 
 def test_a_run_that_is_not_published_is_refused(root):
@@ -199,7 +199,7 @@ def test_rm_removes_a_run_whose_manifest_is_damaged(root):
 def test_rm_refuses_a_run_that_may_be_live(root):
     attempts = Attempts(root, "first")
     attempts.take(1, Begun("2026-11-26T00:00:00+00:00", "http://head:8265", Kind.SCAN, {}))
-    attempts.tell(1, Progress("2026-11-26T00:00:00+00:00"))
+    attempts.report_progress(1, Progress("2026-11-26T00:00:00+00:00"))
     refused = CliRunner().invoke(app, ["rm", "first", "--root", root.base])
     assert refused.exit_code == 2 and "run 'first' may be live" in refused.stderr
     attempts.end(1, Ended("2026-11-26T00:00:01+00:00", 0))
@@ -227,6 +227,6 @@ def test_gc_names_a_damaged_run_keeps_every_result_and_does_the_rest(root):
     }  # fmt: skip
     root.put(paths.manifest_path("second"), b"")
     done = CliRunner().invoke(app, ["gc", "--root", root.base])
-    assert done.exit_code == 0 and "run 'second' is published and its manifest.json is damaged" in done.stderr
+    assert done.exit_code == 0 and "run 'second' is published, but its manifest.json is damaged" in done.stderr
     assert not root.exists("tables/top/.left.tmp") and not root.exists(staged)
     assert root.exists("shards/c/unneeded.parquet")

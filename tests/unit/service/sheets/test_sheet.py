@@ -14,7 +14,7 @@ from service.sheets import contact
 from tests.support.published import CHANNELS, DEAD, FIELDS, INPUT_PX, box, patch, publish
 from workers.errors import QueryError
 from workers.spec.scan import ScanSpec
-from workers.store.manifest import Asked
+from workers.store.manifest import SpecSections
 from workers.store.root import Root
 
 
@@ -89,7 +89,10 @@ def test_a_field_that_is_longer_one_way_keeps_its_shape(run):
 
 @pytest.mark.parametrize(("k", "side"), [(1, 1), (2, 2), (4, 2), (9, 3), (10, 4), (16, 4), (17, 5)])
 def test_the_grid_is_the_smallest_square_that_holds_k(run, k, side):
-    assert contact.geometry(dataclasses.replace(run, asked=Asked(scan=ScanSpec(k=k))), run.layer("relu1")).side == side
+    assert (
+        contact.geometry(dataclasses.replace(run, sections=SpecSections(scan=ScanSpec(k=k))), run.layer("relu1")).side
+        == side
+    )
 
 
 def test_projections_stand_left_and_patches_right_best_first(run):
@@ -116,7 +119,7 @@ def test_a_projection_that_is_not_there_is_a_thin_stroke_and_a_missing_row_is_gr
     assert cell.projection is None
     pixels = np.asarray(contact.draw_cell(None, cell, form))
     assert 0 < (pixels != 128).any(axis=2).sum() <= 2 * max(form.cell)
-    few = dataclasses.replace(run, asked=Asked(scan=ScanSpec(k=16)))
+    few = dataclasses.replace(run, sections=SpecSections(scan=ScanSpec(k=16)))
     page = np.asarray(contact.sheet(few, "relu1", [0]))
     bottom = slice(page.shape[0] - contact.MARGIN_PX - form.cell[1], None)
     assert (page[bottom] == 128).all()
@@ -132,7 +135,9 @@ def test_channels_stand_in_the_order_they_were_asked_for(run):
 @pytest.mark.parametrize(("k", "channels"), [(1, [0]), (1, [0, 1, 3]), (4, [5]), (9, list(range(20))), (9, [0, 7])])
 def test_no_text_is_cut_or_overlaps_another(tmp_path, monkeypatch, k, channels):
     publish(Root(str(tmp_path)), "a" * 100)
-    long = dataclasses.replace(catalog.find(Root(str(tmp_path))), asked=Asked(scan=ScanSpec(k=k)), images=1_281_167)
+    long = dataclasses.replace(
+        catalog.find(Root(str(tmp_path))), sections=SpecSections(scan=ScanSpec(k=k)), images=1_281_167
+    )
     boxes = drawn_texts(monkeypatch)
     page = contact.sheet(long, "relu1", channels)
     title = [found for picture, found in boxes if picture.size == page.size]

@@ -46,7 +46,7 @@ def prepared(corpus: Path, scratch: Path):
 
 def shard_of(job, root: Root) -> Shard:
     """All images, named by the verdicts that are known now."""
-    return plan.renamed(root, Shard(0, 6, job.manifest, "shards/test/a.parquet"))
+    return plan.rename_result(root, Shard(0, 6, job.manifest, "shards/test/a.parquet"))
 
 
 def scan_of_one(job, shard: Shard) -> None:
@@ -70,12 +70,12 @@ def test_a_result_is_made_with_no_other_verdicts_than_those_it_is_named_by(corpu
     """Another run may record a verdict, or forget one, after the shard was named: a reject would be reused for ever."""
     job, root = prepared(corpus, tmp_path)
     [row] = manifest.rows(root, job.manifest, 0, 1)
-    before = plan.renamed(root, Shard(0, stop, job.manifest, "shards/test/a.parquet"))
+    before = plan.rename_result(root, Shard(0, stop, job.manifest, "shards/test/a.parquet"))
     isolate.write_verdict(root, row, Verdict(Reason.VANISHED, "the file was listed and is gone"))
     with pytest.raises(OtherVerdicts, match=f"images 0 to {stop}: verdicts have changed since {before.result}"):
         run(job, before)
     assert not root.files("shards/test")
-    after = plan.renamed(root, before)
+    after = plan.rename_result(root, before)
     run(job, after)
     assert set(root.files("shards/test")) == {after.result.rpartition("/")[2]} and after.result != before.result
     [name] = root.files("verdicts")
@@ -93,9 +93,9 @@ def test_a_file_that_vanished_stops_its_shard_and_is_a_reject_once_that_is_known
     with pytest.raises(StaleImage, match=r"image 2: .*2.png was listed and is gone"):
         worker.run(shard)
     listed = manifest.rows(root, job.manifest, 0, 6)
-    for index, verdict in isolate.stale(listed).items():
+    for index, verdict in isolate.find_stale(listed).items():
         isolate.write_verdict(root, listed[index], verdict)
-    report = worker.run(plan.renamed(root, shard))
+    report = worker.run(plan.rename_result(root, shard))
     assert (report.images, report.rejects) == (5, {"vanished": 1})
 
 

@@ -40,7 +40,7 @@ def rows(folder: Path, *contents: bytes) -> list[manifest.Row]:
 
 def test_culprits_are_found_alone_and_judged(folder):
     listed = rows(folder, b"1 good", b"7 hangs", b"2 good", b"8 dies", b"3 good")
-    found = isolate.suspects(listed, LIMITS, 1.5, "tests.support.hanging:hang_at_seven")
+    found = isolate.find_culprits(listed, LIMITS, 1.5, "tests.support.hanging:hang_at_seven")
     assert {index: verdict.reason for index, verdict in found.items()} == {1: "decoder_hang", 3: "decoder_crash"}
     assert "exit code 9" in found[3].detail and "1.5 s" in found[1].detail
     assert callable(hanging.hang_at_seven)
@@ -50,21 +50,23 @@ def test_what_passes_the_second_time_alone_is_not_poison(folder, tmp_path):
     deaths = tmp_path / "deaths"
     deaths.mkdir()
     listed = rows(folder, b"1 good", b"9" + str(deaths).encode(), b"2 good")
-    assert isolate.suspects(listed, LIMITS, 5.0, "tests.support.hanging:die_the_first_time_alone") == {}
+    assert isolate.find_culprits(listed, LIMITS, 5.0, "tests.support.hanging:die_the_first_time_alone") == {}
     assert len(list(deaths.iterdir())) == 2  # among others, and once alone
 
 
 def test_nobody_is_blamed_for_being_killed_from_outside(folder):
-    assert isolate.suspects(rows(folder, b"1"), LIMITS, 5.0, "tests.support.hanging:killed_from_outside") == {}
+    assert isolate.find_culprits(rows(folder, b"1"), LIMITS, 5.0, "tests.support.hanging:killed_from_outside") == {}
 
 
 def test_a_kill_from_outside_does_not_end_the_search(folder):
-    found = isolate.suspects(rows(folder, b"1", b"8 dies"), LIMITS, 5.0, "tests.support.hanging:killed_from_outside")
+    found = isolate.find_culprits(
+        rows(folder, b"1", b"8 dies"), LIMITS, 5.0, "tests.support.hanging:killed_from_outside"
+    )
     assert {index: verdict.reason for index, verdict in found.items()} == {1: "decoder_crash"}
 
 
 def test_a_decoder_that_gets_little_of_a_cpu_does_not_hang(folder):
-    assert isolate.suspects(rows(folder, b"2.0"), LIMITS, 0.8, "tests.support.hanging:slow_but_at_work") == {}
+    assert isolate.find_culprits(rows(folder, b"2.0"), LIMITS, 0.8, "tests.support.hanging:slow_but_at_work") == {}
 
 
 def test_a_read_that_hangs_is_not_blamed_on_the_decoder(folder):
@@ -72,7 +74,7 @@ def test_a_read_that_hangs_is_not_blamed_on_the_decoder(folder):
     there = manifest.Row(**{**vars(row), "uri": "silent://0.jpg"})
     assert callable(silent.SilentFileSystem)
     with pytest.raises(ReadError, match=r"silent://0.jpg has not answered for 0.5 s; is its storage alive\?"):
-        isolate.suspects([there], LIMITS, 30.0, "tests.support.silent:LONGEST_S", read_hang_s=0.5)
+        isolate.find_culprits([there], LIMITS, 30.0, "tests.support.silent:LONGEST_S", read_hang_s=0.5)
 
 
 def test_all_stale_files_of_a_shard_are_found_at_once(folder):
@@ -83,7 +85,7 @@ def test_all_stale_files_of_a_shard_are_found_at_once(folder):
     for name, make in (("4.jpg", os.mkfifo), ("5.jpg", os.mkdir)):
         (folder / name).unlink()
         make(folder / name)
-    found = isolate.stale(listed)
+    found = isolate.find_stale(listed)
     assert {index: str(verdict.reason) for index, verdict in found.items()} == {
         1: "vanished", 2: "changed", 3: "changed", 4: "changed", 5: "changed"
     }  # fmt: skip
@@ -95,9 +97,9 @@ def test_a_whole_shard_that_is_gone_is_a_storage_that_is_gone(folder):
         Path(row.uri).unlink()
     (folder / "left.jpg").touch()
     with pytest.raises(ReadError, match=r"all 8 images .* are gone; is their storage mounted\?"):
-        isolate.stale(listed)
-    assert isolate.stale(listed[:1])[0].reason is Reason.VANISHED
-    assert isolate.stale([]) == {}
+        isolate.find_stale(listed)
+    assert isolate.find_stale(listed[:1])[0].reason is Reason.VANISHED
+    assert isolate.find_stale([]) == {}
 
 
 @pytest.mark.parametrize("left", ["an empty folder", "nothing"])
@@ -109,11 +111,11 @@ def test_one_image_of_a_corpus_of_which_nothing_is_left_is_not_judged(folder, le
     shutil.rmtree(folder / "below")
     if left == "nothing":
         folder.rmdir()
-    with pytest.raises(ReadError, match=rf"^{row.uri} is gone, like all of its corpus; is its storage mounted\?"):
-        isolate.stale([row])
+    with pytest.raises(ReadError, match=rf"^{row.uri} and its whole corpus are gone; is their storage mounted\?"):
+        isolate.find_stale([row])
     folder.mkdir(exist_ok=True)
     (folder / "more.jpg").touch()
-    assert isolate.stale([row, other])[0].reason is Reason.VANISHED
+    assert isolate.find_stale([row, other])[0].reason is Reason.VANISHED
 
 
 def test_an_object_of_a_bucket_that_is_gone_is_not_judged():
@@ -123,17 +125,17 @@ def test_an_object_of_a_bucket_that_is_gone_is_not_judged():
     listed = sorted(entries.listing(CorpusSpec(source="memory:///emptied")), key=lambda each: each.uri)
     row, _ = (manifest.Row(n, e.image_id, e.uri, 5, e.etag, None, None, False, None) for n, e in enumerate(listed))
     memory.rm_file("/emptied/a.jpg")
-    assert isolate.stale([row])[0].reason is Reason.VANISHED
+    assert isolate.find_stale([row])[0].reason is Reason.VANISHED
     memory.rm("/emptied", recursive=True)
-    with pytest.raises(ReadError, match=r"a.jpg is gone, like all of its corpus"):
-        isolate.stale([row])
+    with pytest.raises(ReadError, match=r"a.jpg and its whole corpus are gone"):
+        isolate.find_stale([row])
 
 
 def test_a_storage_that_is_silent_is_named_and_not_waited_for(folder):
     [row] = rows(folder, b"1")
     there = manifest.Row(**{**vars(row), "uri": "silent://0.jpg"})
     with pytest.raises(ReadError, match=r"silent://0.jpg has not answered for 0.3 s; .* resumes the run"):
-        isolate.stale([there], read_hang_s=0.3)
+        isolate.find_stale([there], read_hang_s=0.3)
     with pytest.raises(ReadError, match=r"silent://0.jpg has not answered for 0.3 s"):
         crew.wait_for_answer(lambda: fetch.first_byte("silent://0.jpg"), "silent://0.jpg", Limit(0.3))
 
@@ -165,7 +167,7 @@ def test_a_damaged_verdict_is_none_and_is_reported_once(folder, tmp_path, caplog
     with manifest.list_corpus(CorpusSpec(source=str(folder)), lambda _: None) as listing:
         assert len(isolate.forget_stale(root, listing)) == (reason is Reason.CHANGED)
     assert [record.getMessage() for record in caplog.records] == [
-        f"{root.path('verdicts')}/{name} is damaged: ignored; delete it"
+        f"{root.path('verdicts')}/{name} is damaged and ignored; delete it"
     ]
 
 
@@ -212,7 +214,7 @@ def test_images_are_waited_for_as_long_as_the_environment_says(folder, monkeypat
     with pytest.raises(RunStopped, match=line):
         list(reader.batches([row], 1, torch.from_numpy, reader.ReadOptions(LIMITS)))
     with pytest.raises(RunStopped, match=line):
-        isolate.stale([row])
+        isolate.find_stale([row])
     with pytest.raises(RunStopped, match=line):
         trial._read(row, 0, LIMITS, sender)
     receiver.close()

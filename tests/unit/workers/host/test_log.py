@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from jobs.run.progress import Told
+from jobs.run.progress import ProgressWriter
 from workers.actors.shard import CheckpointBatch, CheckpointShard, InversionBatch, Restart, Shard, log_fields
 from workers.errors import UsageError
 from workers.host import log
@@ -83,7 +83,7 @@ def test_the_form_is_that_of_the_word_or_of_the_environment(monkeypatch):
 
 def test_lines_of_an_attempt_carry_its_run_and_number_and_the_shard_that_they_are_about(tmp_path, capsys):
     log.set_up("json")
-    with Told(Attempts(Root(str(tmp_path)), "flowers"), 3) as watch:
+    with ProgressWriter(Attempts(Root(str(tmp_path)), "flowers"), 3) as watch:
         assert watch.begin("flowers") == {"run": "flowers", "attempt": 3}
         watch.phase("scan", 12, "images")
         watch.note("done", node="n1", **log_fields(Shard(0, 8, "m", "shards/c/r.parquet")))

@@ -139,13 +139,13 @@ def test_its_images_are_listed_sorted_labelled_and_decoded(images, tmp_path):
 
 def test_a_version_that_has_changed_or_gone_is_a_verdict(images, tmp_path):
     rows = rows_of(images, Root(str(tmp_path / "root")))
-    assert isolate.stale(rows) == {}
+    assert isolate.find_stale(rows) == {}
     write(images, **{"blue.png": (0, 9, 0)})
-    assert {index: verdict.reason for index, verdict in isolate.stale(rows).items()} == {0: Reason.CHANGED}
+    assert {index: verdict.reason for index, verdict in isolate.find_stale(rows).items()} == {0: Reason.CHANGED}
     with pytest.raises(StaleFile, match="has changed"):
         fetch.read(rows[0].uri, rows[0].bytes, rows[0].etag)
     images.write_text("{}")
-    assert {verdict.reason for verdict in isolate.stale(rows).values()} == {Reason.VANISHED}
+    assert {verdict.reason for verdict in isolate.find_stale(rows).values()} == {Reason.VANISHED}
 
 
 def test_its_places_are_asked_for_by_the_service_and_by_a_cluster_elsewhere(images):

@@ -4,7 +4,7 @@ import pyarrow as pa
 import pytest
 
 from tests.support import field_ids
-from workers.store.columns import Column, schema_of, shifted
+from workers.store.columns import Column, schema_of, shift_ids
 from workers.store.tables.evolve import EVOLUTION
 from workers.store.tables.scan import PATCHES
 
@@ -40,7 +40,7 @@ def test_a_schema_refuses_two_columns_of_one_id():
 def test_a_column_that_joins_a_shared_group_renumbers_no_other():
     group = [Column(1, "y", pa.int32(), "row"), Column(2, "x", pa.int32(), "column")]
     longer = [group[0], Column(9, "z", pa.int32(), "depth"), group[1]]
-    before, after = (field_ids.of_schema(schema_of("units", shifted(each, 6))) for each in (group, longer))
+    before, after = (field_ids.of_schema(schema_of("units", shift_ids(each, 6))) for each in (group, longer))
     assert before == {name: after[name] for name in ("y", "x")} and after["z"] == (15, "int32")
 
 

@@ -78,7 +78,12 @@ def test_a_manifest_is_written_as_the_bytes_it_was_read_from(document):
 def test_what_a_manifest_says_is_typed_and_cannot_change():
     run = manifest.decode(encoded(WHOLE), "flowers")
     assert run.job is Kind.SCAN and run.parts == (PartFile(**PART),) and run.layers[0].stride_x is None
-    assert run.asked.scan and run.asked.scan.k == 5 and run.asked.project and run.asked.project.method == "gradient"
+    assert (
+        run.sections.scan
+        and run.sections.scan.k == 5
+        and run.sections.project
+        and run.sections.project.method == "gradient"
+    )
     assert run.results == ("shards/c/a.parquet", "shards/g/a.parquet") and run.listing == "corpora/c/manifest-0.parquet"
     with pytest.raises(ValidationError, match="frozen"):
         run.run = "trees"  # type: ignore[misc]
@@ -88,19 +93,19 @@ def test_keys_of_a_newer_deconvoy_are_ignored():
     spec = WHOLE["spec"] | {"scan": {"k": 5, "sharpness": 2}, "colours": {"red": 1}}
     newer = WHOLE | {"spec": spec, "sharpness": 2, "totals": WHOLE["totals"] | {"sharp": 1}}
     run = manifest.decode(encoded(newer), "flowers")
-    assert run.spec == spec and run.asked.scan and run.asked.scan.k == 5
+    assert run.spec == spec and run.sections.scan and run.sections.scan.k == 5
 
 
 def test_a_manifest_of_a_later_version_is_one_line_that_says_so():
     with pytest.raises(DamagedRun) as raised:
         manifest.decode(encoded({"version": 2, "run": "flowers", "everything": "else"}), "flowers")
-    assert str(raised.value) == "run 'flowers': its manifest.json is of version 2; this deconvoy reads 1"
+    assert str(raised.value) == "run 'flowers': its manifest.json has version 2; this deconvoy reads version 1"
 
 
 @pytest.mark.parametrize(
     ("change", "line"),
     [
-        ({"run": "trees"}, "it is of run 'trees'"),
+        ({"run": "trees"}, "it belongs to run 'trees'"),
         ({"tables": {}}, "tables: Dictionary should have at least 1 item after validation, not 0"),
         ({"job": "dream"}, "job: Input should be 'scan', 'occlude'"),
         ({"created": "today"}, "created: Invalid isoformat string: 'today'"),
