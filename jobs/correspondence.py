@@ -14,8 +14,8 @@ from jobs.run.images import publish_rows, require_listed
 from jobs.run.outcome import Outcome
 from jobs.run.results import StoredResults
 from jobs.watch import Watcher
-from workers.actors.correspondence import CorrespondenceWorker
-from workers.actors.job import correspondence_configuration, digest
+from workers.actors.correspondence import CorrespondenceWorker, correspondence_configuration
+from workers.actors.job import digest
 from workers.actors.shard import Shard
 from workers.core.correspondence import NOTHING, Agreement, Kind, Signs, agreement, average, default_layers
 from workers.core.network import Layer, Network

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from jobs.ray import cluster
 from jobs.run import plan
 from workers.actors import device as devices
-from workers.actors.job import Job, digest, scan_configuration
+from workers.actors.job import Job, digest
+from workers.actors.scan import scan_configuration
 from workers.core.network import Layer, Network
 from workers.corpus import manifest
 from workers.models import model as models

@@ -8,8 +8,8 @@ from jobs.run.attempt import Attempt, attempt
 from jobs.run.images import publish_rows, require_classifier, require_listed
 from jobs.run.outcome import Outcome
 from jobs.watch import Watcher
-from workers.actors.invariance import InvarianceWorker
-from workers.actors.job import digest, invariance_configuration
+from workers.actors.invariance import InvarianceWorker, invariance_configuration
+from workers.actors.job import digest
 from workers.actors.occlude import target_of
 from workers.core.invariance import default_layers
 from workers.core.network import Network

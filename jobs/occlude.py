@@ -8,8 +8,8 @@ from jobs.run.attempt import Attempt, attempt
 from jobs.run.images import publish_rows, require_classifier, require_listed
 from jobs.run.outcome import Outcome
 from jobs.watch import Watcher
-from workers.actors.job import Job, digest, occlude_configuration
-from workers.actors.occlude import OccludeWorker, ScanPatches, target_of
+from workers.actors.job import Job, digest
+from workers.actors.occlude import OccludeWorker, ScanPatches, occlude_configuration, target_of
 from workers.corpus.manifest import Listing, Row
 from workers.errors import RunError, SpecError
 from workers.kinds import Kind

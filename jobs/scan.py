@@ -11,9 +11,9 @@ from jobs.run.attempt import Attempt, attempt
 from jobs.run.outcome import Outcome
 from jobs.run.plan import Plan
 from jobs.watch import Watcher
-from workers.actors.job import Environment, digest, project_configuration, scan_configuration
-from workers.actors.project import ProjectWorker
-from workers.actors.scan import ScanWorker
+from workers.actors.job import Environment, digest
+from workers.actors.project import ProjectWorker, project_configuration
+from workers.actors.scan import ScanWorker, scan_configuration
 from workers.actors.shard import Group
 from workers.spec.scan import RunSpec
 from workers.store.tables.scan import PATCHES, PREVIEWS, TOP, UNITS

@@ -18,7 +18,9 @@ from jobs.run.plan import Plan
 from jobs.run.results import StoredResults
 from jobs.watch import Watcher
 from workers.actors.evolve import EvolveWorker, ProjectCheckpoints
-from workers.actors.job import Environment, Job, digest, project_configuration, scan_configuration
+from workers.actors.job import Environment, Job, digest
+from workers.actors.project import project_configuration
+from workers.actors.scan import scan_configuration
 from workers.actors.shard import CheckpointBatch, CheckpointGroup, CheckpointShard, Shard
 from workers.corpus.manifest import Listing
 from workers.models.model import Model

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from workers.actors.job import Job
+from workers.actors.job import Environment, Job, common_configuration
 from workers.actors.occlude import make_fill
 from workers.actors.shard import Shard
 from workers.actors.single import SingleWorker
@@ -21,6 +21,26 @@ from workers.errors import NumericsError
 from workers.pictures import encode
 from workers.spec.correspondence import CorrespondenceRun, PartBox
 from workers.store.tables.correspondence import HIDDEN
+
+# Raise it whenever the same inputs would give other numbers: stored results of the old algorithm are then not reused.
+CORRESPONDENCE_ALGORITHM = 1
+
+
+def correspondence_configuration(
+    job: Job[CorrespondenceRun], environment: Environment, image_id: str
+) -> dict[str, Any]:
+    """All that one image's signs depend on, except the image. Only its own parts count, and its id seeds the draws."""
+    spec = job.spec.correspondence
+    return {
+        "job": "correspondence",
+        "algorithm": CORRESPONDENCE_ALGORITHM,
+        **common_configuration(job, environment),
+        "layers": job.layers,
+        "boxes": [box.model_dump() for box in spec.boxes_of(image_id)],
+        "draws": spec.draws,
+        "seed": spec.seed,
+        "fill": spec.fill,
+    }
 
 
 class CorrespondenceWorker(SingleWorker[CorrespondenceRun, Shard]):

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from workers.actors.job import Environment, Job, common_configuration, target_label
 from workers.actors.occlude import target_of
 from workers.actors.shard import Shard
 from workers.actors.single import SingleWorker
@@ -19,9 +20,25 @@ from workers.pictures import encode
 from workers.spec.invariance import IDENTITY, InvarianceRun, InvarianceSpec, Transform
 from workers.store.tables.invariance import TRANSFORMED
 
+# Raise it whenever the same inputs would give other numbers: stored results of the old algorithm are then not reused.
+INVARIANCE_ALGORITHM = 1
+
 SHOWN = 5  # pictures per transform
 
 Amount = tuple[Transform, float]
+
+
+def invariance_configuration(job: Job[InvarianceRun], environment: Environment, label: str | None) -> dict[str, Any]:
+    """All that one image's rows depend on, except the image; `label` is the image's label."""
+    return {
+        "job": "invariance",
+        "algorithm": INVARIANCE_ALGORITHM,
+        **common_configuration(job, environment),
+        "layers": job.layers,
+        "invariance": job.spec.invariance.model_dump(mode="json", exclude={"layers", "images", "sample"}),
+        "class_names": job.model.class_names,
+        "label": target_label(job, job.spec.invariance.target, label),
+    }
 
 
 class InvarianceWorker(SingleWorker[InvarianceRun, Shard]):

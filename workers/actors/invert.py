@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from workers.actors import single
-from workers.actors.job import Job
+from workers.actors.job import Environment, Job, common_configuration
 from workers.actors.shard import InversionBatch, Restart, ShardReport
 from workers.actors.worker import Worker
 from workers.core import inversion
@@ -23,8 +23,31 @@ from workers.corpus.reader import Picture
 from workers.errors import NumericsError, SpecError
 from workers.pictures import encode
 from workers.spec.invert import InversionRun, InvertSpec
-from workers.spec.recipe import Recipe
+from workers.spec.recipe import SCHEDULE, Recipe
 from workers.store.tables.invert import INVERTED
+
+# Raise it whenever the same inputs would give other numbers: stored results of the old algorithm are then not reused.
+INVERT_ALGORITHM = 1
+
+
+def invert_configuration(
+    job: Job[InversionRun], environment: Environment, layer: str, recipe: Recipe, size: int
+) -> dict[str, Any]:
+    """All that one restart of one image at a layer depends on, except the image and the restart's number.
+
+    `recipe` is the layer's recipe; `size` is the number of inversions in its batch, whose shape the numbers depend on.
+    """
+    spec = job.spec.invert
+    return {
+        "job": "invert",
+        "algorithm": INVERT_ALGORITHM,
+        **common_configuration(job, environment),
+        "layer": layer,
+        "size": size,
+        "recipe": asdict(recipe),
+        "schedule": SCHEDULE,
+        "invert": {"seed": spec.seed, "channels": spec.channels, "region": spec.region},
+    }
 
 
 class InvertWorker(Worker[InversionRun]):

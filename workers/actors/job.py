@@ -4,29 +4,13 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from typing import Any, Generic, TypeVar
 
 from workers.corpus.isolate import Verdict
 from workers.corpus.manifest import Row
 from workers.models.model import StoredModel
-from workers.spec.correspondence import CorrespondenceRun
-from workers.spec.invariance import InvarianceRun
-from workers.spec.invert import InversionRun
-from workers.spec.occlude import OcclusionRun
-from workers.spec.parts import JobSpec, Precision
-from workers.spec.recipe import SCHEDULE, Recipe
-from workers.spec.sanity import SanityRun
-from workers.spec.scan import RunSpec
+from workers.spec.parts import JobSpec
 
-# To be raised when the same inputs give other numbers, so that stored results of the old algorithm are not reused.
-SCAN_ALGORITHM = 1
-PROJECT_ALGORITHM = 3
-OCCLUDE_ALGORITHM = 2
-INVERT_ALGORITHM = 1
-INVARIANCE_ALGORITHM = 1
-CORRESPONDENCE_ALGORITHM = 1
-SANITY_ALGORITHM = 1
 ENGINE = "eager"
 
 
@@ -74,122 +58,6 @@ def digest(value: Any) -> str:  # noqa: ANN401 - any JSON value
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def scan_configuration(job: Job[RunSpec], environment: Environment) -> dict[str, Any]:
-    """All that the result of a scanned shard depends on, except the shard's rows."""
-    spec = job.spec
-    return {
-        "job": "scan",
-        "algorithm": SCAN_ALGORITHM,
-        **_common(job, environment),
-        "layers": job.layers,
-        "k": spec.scan.k,
-        "distinct": spec.scan.distinct,
-        "batch": spec.scan.batch,
-        "precision": spec.resources.precision,
-    }
-
-
-def project_configuration(job: Job[RunSpec], environment: Environment) -> dict[str, Any]:
-    """All that the result of a projection group depends on, except the group's rows."""
-    project = job.spec.project
-    return {
-        "job": "project",
-        "algorithm": PROJECT_ALGORITHM,
-        **_common(job, environment),
-        "batch": job.spec.scan.batch,
-        "method": project.method,
-        "image_format": project.image_format,
-        "previews": project.previews,
-        "precision": job.spec.resources.precision,
-    }
-
-
-def occlude_configuration(
-    job: Job[OcclusionRun], environment: Environment, scan_digest: str | None, label: str | None
-) -> dict[str, Any]:
-    """All that one image's occlusion maps depend on, except the image.
-
-    `scan_digest` is the hash of the scan whose projections are shown as well; `label` is the image's label.
-    """
-    return {
-        "job": "occlude",
-        "algorithm": OCCLUDE_ALGORITHM,
-        **_common(job, environment),
-        "layers": job.layers,
-        "occlude": job.spec.occlude.model_dump(mode="json", exclude={"images", "sample", "from_run"}),
-        "class_names": job.model.class_names,
-        "label": _target_label(job, job.spec.occlude.target, label),
-        "beside": scan_digest,
-        "panels": version("matplotlib"),
-    }
-
-
-def invert_configuration(
-    job: Job[InversionRun], environment: Environment, layer: str, recipe: Recipe, size: int
-) -> dict[str, Any]:
-    """All that one restart of one image at a layer depends on, except the image and the restart's number.
-
-    `recipe` is the layer's recipe; `size` is the number of inversions in its batch, whose shape the numbers depend on.
-    """
-    spec = job.spec.invert
-    return {
-        "job": "invert",
-        "algorithm": INVERT_ALGORITHM,
-        **_common(job, environment),
-        "layer": layer,
-        "size": size,
-        "recipe": asdict(recipe),
-        "schedule": SCHEDULE,
-        "invert": {"seed": spec.seed, "channels": spec.channels, "region": spec.region},
-    }
-
-
-def invariance_configuration(job: Job[InvarianceRun], environment: Environment, label: str | None) -> dict[str, Any]:
-    """All that one image's rows depend on, except the image; `label` is the image's label."""
-    return {
-        "job": "invariance",
-        "algorithm": INVARIANCE_ALGORITHM,
-        **_common(job, environment),
-        "layers": job.layers,
-        "invariance": job.spec.invariance.model_dump(mode="json", exclude={"layers", "images", "sample"}),
-        "class_names": job.model.class_names,
-        "label": _target_label(job, job.spec.invariance.target, label),
-    }
-
-
-def correspondence_configuration(
-    job: Job[CorrespondenceRun], environment: Environment, image_id: str
-) -> dict[str, Any]:
-    """All that one image's signs depend on, except the image. Only its own parts count, and its id seeds the draws."""
-    spec = job.spec.correspondence
-    return {
-        "job": "correspondence",
-        "algorithm": CORRESPONDENCE_ALGORITHM,
-        **_common(job, environment),
-        "layers": job.layers,
-        "boxes": [box.model_dump() for box in spec.boxes_of(image_id)],
-        "draws": spec.draws,
-        "seed": spec.seed,
-        "fill": spec.fill,
-    }
-
-
-def sanity_configuration(job: Job[SanityRun], environment: Environment, precision: Precision) -> dict[str, Any]:
-    """All that one image's rows depend on, except the image and its units. The scan has no other influence on them.
-
-    `precision` is the scan's precision, which the tolerance for its scores depends on.
-    """
-    spec = job.spec.sanity
-    return {
-        "job": "sanity",
-        "algorithm": SANITY_ALGORITHM,
-        **_common(job, environment),
-        "sanity": spec.model_dump(mode="json", include={"stages", "modes", "draws", "seed"}),
-        "precision": precision,
-        "numpy": version("numpy"),
-    }
-
-
 def rows_key(rows: Sequence[Row], verdicts: Mapping[int, Verdict]) -> str:
     """The hash of everything about a shard's images that can change its result."""
     return digest([_row_key(row, verdicts.get(row.image_index)) for row in rows])
@@ -200,12 +68,13 @@ def _row_key(row: Row, verdict: Verdict | None) -> list[Any]:
     return [row.image_index, row.uri, row.bytes, row.etag, row.group, row.removed, row.refused, judgement]
 
 
-def _target_label(job: Job[Any], target: str, label: str | None) -> str | None:
+def target_label(job: Job[Any], target: str, label: str | None) -> str | None:
     """The image's label if it decides which class is measured: labels depend on the spec, not only on the file."""
     return label if target == "label" and label in job.model.class_names else None
 
 
-def _common(job: Job[Any], environment: Environment) -> dict[str, Any]:
+def common_configuration(job: Job[Any], environment: Environment) -> dict[str, Any]:
+    """What the results of every kind of job depend on."""
     numerics = environment.numerics()
     del numerics["python"]
     del numerics["deconvoy"]

@@ -4,6 +4,7 @@ import io
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms.v2 import functional
 
-from workers.actors.job import Job
+from workers.actors.job import Environment, Job, common_configuration, target_label
 from workers.actors.shard import Shard
 from workers.actors.single import SingleWorker
 from workers.core import deconvnet
@@ -29,7 +30,30 @@ from workers.spec.parts import Fill, Method
 from workers.store import rows
 from workers.store.tables.occlude import OCCLUDED
 
+# Raise it whenever the same inputs would give other numbers: stored results of the old algorithm are then not reused.
+OCCLUDE_ALGORITHM = 2
+
 SCAN_PROJECTIONS = 8  # projections of the scan per panel
+
+
+def occlude_configuration(
+    job: Job[OcclusionRun], environment: Environment, scan_digest: str | None, label: str | None
+) -> dict[str, Any]:
+    """All that one image's occlusion maps depend on, except the image.
+
+    `scan_digest` is the hash of the scan whose projections are shown as well; `label` is the image's label.
+    """
+    return {
+        "job": "occlude",
+        "algorithm": OCCLUDE_ALGORITHM,
+        **common_configuration(job, environment),
+        "layers": job.layers,
+        "occlude": job.spec.occlude.model_dump(mode="json", exclude={"images", "sample", "from_run"}),
+        "class_names": job.model.class_names,
+        "label": target_label(job, job.spec.occlude.target, label),
+        "beside": scan_digest,
+        "panels": version("matplotlib"),
+    }
 
 
 @dataclass(frozen=True)

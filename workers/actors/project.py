@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from workers.actors import reading
+from workers.actors.job import Environment, Job, common_configuration
 from workers.actors.shard import Group
 from workers.actors.worker import Worker
 from workers.core import deconvnet
@@ -28,10 +29,28 @@ from workers.spec.scan import RunSpec
 from workers.store.spill import Spill
 from workers.store.tables.scan import PROJECTED
 
+# Raise it whenever the same inputs would give other numbers: stored results of the old algorithm are then not reused.
+PROJECT_ALGORITHM = 3
+
 KEYS = ("layer_index", "channel", "rank", "image_index")
 
 # Tolerance between a unit's activation and the scan's score, relative to the layer's largest score: the batches differ.
 AGREEMENT = {Precision.FLOAT32: 1e-3, Precision.BFLOAT16: 0.1, Precision.FLOAT16: 0.02}
+
+
+def project_configuration(job: Job[RunSpec], environment: Environment) -> dict[str, Any]:
+    """All that the result of a projection group depends on, except the group's rows."""
+    project = job.spec.project
+    return {
+        "job": "project",
+        "algorithm": PROJECT_ALGORITHM,
+        **common_configuration(job, environment),
+        "batch": job.spec.scan.batch,
+        "method": project.method,
+        "image_format": project.image_format,
+        "previews": project.previews,
+        "precision": job.spec.resources.precision,
+    }
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from itertools import groupby
 from typing import Any, Literal
 
@@ -10,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from workers.actors.job import Job
+from workers.actors.job import Environment, Job, common_configuration
 from workers.actors.project import find_disagreements
 from workers.actors.shard import ImageUnits, TopUnit
 from workers.actors.single import SingleWorker
@@ -29,10 +30,29 @@ from workers.spec.parts import Method, Precision
 from workers.spec.sanity import Mode, SanityRun
 from workers.store.tables.sanity import CHECKED
 
+# Raise it whenever the same inputs would give other numbers: stored results of the old algorithm are then not reused.
+SANITY_ALGORITHM = 1
+
 CONTROLS = 3  # other channels per unit, as a baseline for the similarities
 FORMAT: Literal["webp"] = "webp"
 
 Columns = dict[str, Any]
+
+
+def sanity_configuration(job: Job[SanityRun], environment: Environment, precision: Precision) -> dict[str, Any]:
+    """All that one image's rows depend on, except the image and its units. The scan has no other influence on them.
+
+    `precision` is the scan's precision, which the tolerance for its scores depends on.
+    """
+    spec = job.spec.sanity
+    return {
+        "job": "sanity",
+        "algorithm": SANITY_ALGORITHM,
+        **common_configuration(job, environment),
+        "sanity": spec.model_dump(mode="json", include={"stages", "modes", "draws", "seed"}),
+        "precision": precision,
+        "numpy": version("numpy"),
+    }
 
 
 class SanityWorker(SingleWorker[SanityRun, ImageUnits]):

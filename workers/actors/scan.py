@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from workers.actors import reading
-from workers.actors.job import Job
+from workers.actors.job import Environment, Job, common_configuration
 from workers.actors.shard import Shard, ShardReport
 from workers.actors.worker import Worker
 from workers.core.maxima import Maxima
@@ -24,6 +24,24 @@ from workers.spec.parts import Distinct
 from workers.spec.scan import RunSpec
 from workers.store import rows
 from workers.store.tables.scan import SHARD
+
+# Raise it whenever the same inputs would give other numbers: stored results of the old algorithm are then not reused.
+SCAN_ALGORITHM = 1
+
+
+def scan_configuration(job: Job[RunSpec], environment: Environment) -> dict[str, Any]:
+    """All that the result of a scanned shard depends on, except the shard's rows."""
+    spec = job.spec
+    return {
+        "job": "scan",
+        "algorithm": SCAN_ALGORITHM,
+        **common_configuration(job, environment),
+        "layers": job.layers,
+        "k": spec.scan.k,
+        "distinct": spec.scan.distinct,
+        "batch": spec.scan.batch,
+        "precision": spec.resources.precision,
+    }
 
 
 class ScanWorker(Worker[RunSpec]):
