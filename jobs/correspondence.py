@@ -17,7 +17,7 @@ from jobs.watch import Watcher
 from workers.actors.correspondence import CorrespondenceWorker, correspondence_configuration
 from workers.actors.job import digest
 from workers.actors.shard import Shard
-from workers.core.correspondence import NOTHING, Agreement, Kind, Signs, agreement, average, default_layers
+from workers.core.correspondence import NOTHING, Agreement, Placement, Signs, agreement, average, default_layers
 from workers.core.network import Layer, Network
 from workers.corpus import manifest
 from workers.corpus.manifest import Listing, Row
@@ -112,9 +112,9 @@ def _rows(
     spec = run.job.spec.correspondence
     common = {"part": part, "left_out": len(left_out), "why_left_out": "; ".join(left_out) or None}
     common |= {"fill": str(spec.fill), "seed": spec.seed}
-    for kind in sorted(Kind):
+    for kind in sorted(Placement):
         draws = [rows for (name, which, _), rows in sorted(results.items()) if (name, which) == (part, kind)]
-        if not draws and kind is not Kind.PART:
+        if not draws and kind is not Placement.PART:
             continue
         agreements = [_agreement(rows) for rows in draws]
         first = agreements[0] if agreements else NOTHING
@@ -123,7 +123,7 @@ def _rows(
             "kind": str(kind),
             "units": draws[0][0]["units"] if draws else None,
             "draws": len(draws),
-            **asdict(first if kind is Kind.PART else average(agreements)),
+            **asdict(first if kind is Placement.PART else average(agreements)),
             "picture": _strip(draws[0]) if with_picture and draws else None,
         }
 

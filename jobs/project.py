@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 
-from jobs.ray.actor import Worker
+from jobs.ray.actor import PlainWorker
 from jobs.run.attempt import Attempt
 from jobs.run.results import StoredResults
 from workers.actors.job import digest
@@ -36,7 +36,7 @@ def groups(top: Rows, shards: Sequence[Shard], configuration: str) -> list[Group
     return groups
 
 
-def run_groups(run: Attempt[Any], groups: Sequence[Group], make: Callable[[], Worker]) -> int:
+def run_groups(run: Attempt[Any], groups: Sequence[Group], make: Callable[[], PlainWorker]) -> int:
     """Run the groups whose results are missing; returns their number."""
     folders = {paths.shard_folder(paths.configuration_of(group.result)) for group in groups}
     done = {f"{folder}/{name}" for folder in folders for name in run.root.files(folder)}

@@ -25,7 +25,7 @@ from workers.models.model import Model
 from workers.spec.parts import Precision
 from workers.spec.sanity import SanityRun
 from workers.store import paths, rows
-from workers.store.manifest import Manifest, Preprocessing
+from workers.store.manifest import Manifest, PreprocessingFacts
 from workers.store.root import Root, patient
 from workers.store.tables.sanity import SANITY
 from workers.store.tables.scan import TOP
@@ -94,7 +94,7 @@ def _check(spec: SanityRun, scan: Manifest, layers: Sequence[str], model: Model,
     run, source = spec.sanity.from_run, scan.corpus.source if scan.corpus else ""
     if scan.model.fingerprint != model.fingerprint:
         raise RunError(f"from_run {run!r} is a scan of another model, {scan.model.source}")
-    if scan.model.preprocessing != Preprocessing(**asdict(model.preprocessing)):
+    if scan.model.preprocessing != PreprocessingFacts(**asdict(model.preprocessing)):
         raise RunError(f"from_run {run!r} preprocesses images differently: {_plain(scan.model.preprocessing)}")
     if source != spec.corpus.source:
         raise RunError(f"from_run {run!r} is a scan of another corpus, {source!r}")
@@ -164,5 +164,5 @@ def _sample_channels(layer: str, channels: Mapping[int, Any], sample: int) -> li
     return sorted(channels, key=lambda channel: hashlib.sha256(f"{layer} {channel}".encode()).digest())[:sample]
 
 
-def _plain(preprocessing: Preprocessing | None) -> object:
+def _plain(preprocessing: PreprocessingFacts | None) -> object:
     return preprocessing and preprocessing.model_dump(mode="json")

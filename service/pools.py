@@ -21,7 +21,7 @@ IDLE_S = 10.0  # a thread without work ends after this time
 T = TypeVar("T")
 
 
-class Pool:
+class CallPool:
     """A few threads that run calls. May be used from many threads and event loops.
 
     Args:
@@ -149,7 +149,7 @@ class Renewed(Generic[T]):
     def __init__(
         self,
         read: Callable[[], T],
-        pool: Pool,
+        pool: CallPool,
         renew_s: float,
         life_s: float,
         patience_s: float | None = None,

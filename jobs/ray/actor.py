@@ -30,7 +30,7 @@ OWN_SHARE = 0.5  # share of a machine's used memory from which the run's own act
 LOST = (RayActorError, WorkerCrashedError, NodeDiedError, ObjectLostError)
 
 
-class Worker(Protocol):
+class PlainWorker(Protocol):
     """What an actor runs: one item at a time, without state between items."""
 
     @property
@@ -44,14 +44,14 @@ class Worker(Protocol):
         """Run one item and return its report."""
 
 
-MakeWorker = Callable[[], Worker]
+MakeWorker = Callable[[], PlainWorker]
 
 
 class Actor:
     """A worker on Ray. It is built in `prepare`, not in the constructor, so that its errors reach the driver like any other."""
 
     def __init__(self) -> None:
-        self._worker: Worker | None = None
+        self._worker: PlainWorker | None = None
         self._node = ""
         self._log = Log()
         self._images = Counter("deconvoy_images", "Images that were used.")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Generic
 
 from jobs.ray import cluster
-from jobs.ray.actor import Worker
+from jobs.ray.actor import PlainWorker
 from jobs.ray.pool import Pool
 from jobs.ray.turn import own_turn
 from jobs.run import facts, identity, plan, publish
@@ -37,7 +37,7 @@ from workers.store.rows import TableWriter
 
 HANG_S = 30.0
 
-MakeWorker = Callable[[Job[Any]], Worker]
+MakeWorker = Callable[[Job[Any]], PlainWorker]
 Parts = Mapping[str, Sequence[PartFile]]
 
 

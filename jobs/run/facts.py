@@ -9,7 +9,7 @@ from workers.actors.device import BACKENDS
 from workers.actors.job import Environment
 from workers.core import network
 from workers.models.model import Model
-from workers.store.manifest import CorpusFacts, Layer, ModelFacts, Preprocessing, RunFacts, Totals
+from workers.store.manifest import CorpusFacts, LayerFacts, ModelFacts, PreprocessingFacts, RunFacts, Totals
 
 if TYPE_CHECKING:
     from jobs.run.attempt import Attempt
@@ -49,7 +49,7 @@ def _model(model: Model) -> ModelFacts:
     return ModelFacts(
         source=model.stored.source,
         fingerprint=model.fingerprint,
-        preprocessing=Preprocessing(**asdict(model.preprocessing)),
+        preprocessing=PreprocessingFacts(**asdict(model.preprocessing)),
         class_names=model.stored.class_names,
     )
 
@@ -65,8 +65,8 @@ def _totals(counts: ImageCounts, layers: tuple[network.Layer, ...]) -> Totals:
     )
 
 
-def _layer(layer: network.Layer) -> Layer:
-    return Layer(
+def _layer(layer: network.Layer) -> LayerFacts:
+    return LayerFacts(
         index=layer.index,
         name=layer.name,
         channels=layer.channels,

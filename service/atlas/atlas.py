@@ -11,7 +11,7 @@ from service.query import findings
 from service.query import labels as sharing
 from service.query.catalog import PublishedRun
 from service.query.layers import LayerTables, dead_channels, read_layer
-from service.query.listing import Listing, memoized
+from service.query.listing import RunListing, memoized
 from service.query.reading import read
 from workers.store.root import Root
 from workers.store.tables.shared import IMAGES
@@ -32,7 +32,7 @@ class Atlas:
 
     def __init__(self, root: Root) -> None:
         self.root = root
-        self._listing = Listing(root)
+        self._listing = RunListing(root)
         self._tables = memoized(LRUCache(LAYERS_KEPT), self._read_layer)
         self._dead = memoized(LRUCache(RUNS_KEPT), self._read_dead)
         self._labels = memoized(LRUCache(RUNS_KEPT), self._read_labels)

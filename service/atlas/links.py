@@ -4,7 +4,7 @@ from typing import Literal
 from urllib.parse import quote, urlencode
 
 from service.query.catalog import PublishedRun
-from workers.store.manifest import Layer
+from workers.store.manifest import LayerFacts
 
 API = "/api/v1"
 Kind = Literal["patch", "projection"]
@@ -67,12 +67,12 @@ def original(published: PublishedRun, image_index: int) -> str:
     return f"{run(published)}/originals/{image_index}"
 
 
-def wall(published: PublishedRun, about: Layer, number: int, show: str = "patch") -> str:
+def wall(published: PublishedRun, about: LayerFacts, number: int, show: str = "patch") -> str:
     """The picture of a channel on the wall."""
     return _marked(published, f"{channel(published, about.name, number)}/wall/{show}")
 
 
-def cell(published: PublishedRun, about: Layer, number: int, rank: int, show: str) -> str:
+def cell(published: PublishedRun, about: LayerFacts, number: int, rank: int, show: str) -> str:
     """A patch or projection of a channel."""
     return _marked(published, f"{channel(published, about.name, number)}/{rank}/{show}")
 

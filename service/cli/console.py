@@ -17,7 +17,7 @@ from workers.host.log import one_line
 PIPE_WIDTH = 400  # columns of a file or pipe, whose lines are not folded
 
 
-class Bars:
+class ProgressBars:
     """A watcher that shows one progress bar per phase: done, total, rate, time left, rejects.
 
     If standard error is not a terminal, each phase prints one line when it begins and one when it ends.

@@ -33,9 +33,9 @@ def run_with_progress(work: "Callable[[Watcher], Outcome]") -> "Outcome":
 
 def _watcher() -> "Watcher":
     from jobs.watch import LogWatcher
-    from service.cli.console import Bars
+    from service.cli.console import ProgressBars
 
-    return Bars() if log.form() is log.Form.TEXT else LogWatcher()
+    return ProgressBars() if log.form() is log.Form.TEXT else LogWatcher()
 
 
 def finish(outcome: "Outcome", *, as_json: bool) -> None:

@@ -11,7 +11,7 @@ import typer
 
 from service.cli.options import RootOption
 from service.control.hosts import is_here
-from service.pools import Pool
+from service.pools import CallPool
 from workers.errors import Unavailable, UsageError
 from workers.host import log
 from workers.host.log import Log
@@ -138,7 +138,7 @@ def cancel_at_end(submissions: "Submissions") -> "Iterator[None]":
         yield
     finally:
         try:
-            cancelled = Pool("the store or Ray", 1, ENDING_S).ask(submissions.cancel_all)
+            cancelled = CallPool("the store or Ray", 1, ENDING_S).ask(submissions.cancel_all)
         except Unavailable as error:
             Log().say(f"runs on the Ray of this service were not cancelled: {error}", log.WARNING)
         else:

@@ -11,7 +11,7 @@ from cachetools import TTLCache
 
 from service.control.answers import silence_message
 from service.control.clusters import Cluster, State
-from service.pools import Pool
+from service.pools import CallPool
 from workers.errors import NoAnswer, Unavailable
 
 LIMIT_S = 1.5  # longest wait for a state
@@ -34,7 +34,7 @@ class PromptCluster:
     def __init__(self, cluster: Cluster) -> None:
         self.name = cluster.name
         self._cluster = cluster
-        self._pool = Pool(f"the cluster at {cluster.name}", THREADS, LIMIT_S)
+        self._pool = CallPool(f"the cluster at {cluster.name}", THREADS, LIMIT_S)
         self._cache: TTLCache[str, Answer] = TTLCache(CACHED_STATES, FRESH_S)
         self._flights: dict[str, Future[Answer]] = {}
         self._lock = threading.Lock()

@@ -11,7 +11,7 @@ from enum import StrEnum
 from functools import partial
 
 from service.control.clusters import Cluster, State
-from service.pools import Pool
+from service.pools import CallPool
 from workers.errors import ClusterError, DamagedRun, RunError, StoreError, nearest
 from workers.host.exit_codes import CANCELLED
 from workers.spec.make import check_run_id
@@ -88,7 +88,7 @@ class Statuses:
         self.root = root.absolute()
         self.cluster = cluster
         self.clock = clock
-        self._readers = Pool("the root", AT_ONCE, LIMIT_S, waiting=MOST_RUNS)
+        self._readers = CallPool("the root", AT_ONCE, LIMIT_S, waiting=MOST_RUNS)
 
     def status(self, run: str) -> Status:
         """The status of a run.

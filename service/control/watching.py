@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from cachetools import LRUCache
 
 from service.control.statuses import Status, Statuses
-from service.pools import Pool, Renewed
+from service.pools import CallPool, Renewed
 
 RENEW_S = 1.0  # an older status is read again in the background
 LIFE_S = 2.0  # an older status is not returned
@@ -28,8 +28,8 @@ class Watched:
     def __init__(self, statuses: Statuses, renew_s: float = RENEW_S, life_s: float = LIFE_S) -> None:
         self._statuses = statuses
         self._ages = renew_s, life_s
-        self._all_pool = Pool("the runs of the root", 1, LIMIT_S)
-        self._pool = Pool("the runs of the root", THREADS, LIMIT_S)
+        self._all_pool = CallPool("the runs of the root", 1, LIMIT_S)
+        self._pool = CallPool("the runs of the root", THREADS, LIMIT_S)
         self._lock = threading.Lock()
         self.forget()
 

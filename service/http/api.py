@@ -31,7 +31,7 @@ from service.http.places import Allowed
 from service.http.problems import PROBLEMS
 from service.http.routes import route_in
 from service.http.scopes import ADMIN, READ, SUBMIT
-from service.pools import Pool
+from service.pools import CallPool
 from service.query import catalog
 from workers.errors import RefusedError, RunError
 from workers.store import paths
@@ -44,7 +44,7 @@ Name = Annotated[str, Path(pattern=r"^[a-z][a-z0-9-]{0,59}$", description="name 
 
 def add_to(app: FastAPI, submissions: Submissions, watched: Watched, schedules: Schedules, allowed: Allowed) -> None:
     """Add the control plane to an application. Routes that read use `watched`, routes that act use `submissions`."""
-    pool = Pool("the control plane", CONTROL_THREADS, CONTROL_S)
+    pool = CallPool("the control plane", CONTROL_THREADS, CONTROL_S)
     router = APIRouter(prefix=links.API, responses=PROBLEMS, route_class=route_in(pool))
     _add_submitting(router, submissions, watched, allowed)
     _add_watching(router, submissions, watched)

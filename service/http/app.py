@@ -25,7 +25,7 @@ from service.http.places import Allowed
 from service.http.request_log import Logged
 from service.http.routes import route_in
 from service.http.scopes import READ, DeclaredMount
-from service.pools import Pool
+from service.pools import CallPool
 from workers.store.root import Root
 
 OPENAPI = "/api/v1/openapi.json"
@@ -68,7 +68,7 @@ def create(
         openapi_url=None,  # FastAPI's own route declares no scope
     )
     threads = PAGE_THREADS if root.is_local else PAGE_THREADS_REMOTE
-    app.router.route_class = route_in(Pool("the atlas", threads, PAGE_S))
+    app.router.route_class = route_in(CallPool("the atlas", threads, PAGE_S))
     watched = control.watching if control else None
     if control is not None and watched is not None:
         api.add_to(app, control.submissions, watched, control.schedules, control.allowed)

@@ -7,7 +7,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from service.http.metrics import Metrics
 from service.http.scopes import OPEN, READ
-from service.pools import Pool, Renewed
+from service.pools import CallPool, Renewed
 from workers.errors import RootError, Unavailable
 from workers.store.root import Root
 
@@ -18,8 +18,8 @@ SCRAPE_S = 8.0  # limit for counting the runs; Prometheus waits 10 s
 
 def add_to(app: FastAPI, root: Root, metrics: Metrics) -> None:
     """Add the routes."""
-    scrapes = Pool("the runs of the root", 1, SCRAPE_S)
-    readable = Renewed(lambda: _is_readable(root), Pool("the root", 1, ANSWER_S), READY_S, READY_S)
+    scrapes = CallPool("the runs of the root", 1, SCRAPE_S)
+    readable = Renewed(lambda: _is_readable(root), CallPool("the root", 1, ANSWER_S), READY_S, READY_S)
 
     @app.get("/metrics", include_in_schema=False, dependencies=[READ])
     async def numbers() -> Response:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from service.http import keys
 from service.http.keys import Key, Keys
-from service.pools import Pool, Renewed
+from service.pools import CallPool, Renewed
 from workers.errors import DamagedFile
 from workers.host import log
 from workers.host.log import Log
@@ -22,7 +22,7 @@ class Keyring:
         self._keys = known
         self._cached: dict[tuple[str, str], Key] = {}
         self._damaged: frozenset[str] = frozenset()
-        self._renewed = Renewed(self._read, Pool("the store of the keys", 1, LIMIT_S), RENEW_S, LIFE_S)
+        self._renewed = Renewed(self._read, CallPool("the store of the keys", 1, LIMIT_S), RENEW_S, LIFE_S)
 
     async def find(self, text: str) -> Key | None:
         """The key with this text; None if there is none, or it was removed.

@@ -17,7 +17,7 @@ from service.atlas.pages.values import Page
 from service.control.watching import Watched
 from service.http.routes import in_pool
 from service.http.scopes import READ
-from service.pools import Pool
+from service.pools import CallPool
 from service.query.layers import Choice
 from workers.errors import QueryError
 
@@ -30,9 +30,9 @@ Parameters = Mapping[str, str]  # of the query and the path
 
 def add_to(app: FastAPI, atlas: Atlas, templates: Jinja2Templates, runs: Watched | None, *, originals: bool) -> None:
     """Add the atlas's pages; `runs` gives the statuses of submitted runs."""
-    searches = Pool("the search", SEARCH_THREADS, SEARCH_S)
+    searches = CallPool("the search", SEARCH_THREADS, SEARCH_S)
 
-    def route(path: str, make: Callable[[Parameters], Page], pool: Pool | None = None) -> None:
+    def route(path: str, make: Callable[[Parameters], Page], pool: CallPool | None = None) -> None:
         """Add a page and its twin; `make` makes the page from its parameters."""
         endpoint = _endpoint(make, templates) if pool is None else in_pool(pool, _endpoint(make, templates))
         for address in (schema.twin(path), path):  # the twin first: a layer's name may contain a dot

@@ -7,10 +7,10 @@ from typing import Any
 
 from fastapi.routing import APIRoute
 
-from service.pools import Pool
+from service.pools import CallPool
 
 
-def route_in(pool: Pool) -> type[APIRoute]:
+def route_in(pool: CallPool) -> type[APIRoute]:
     """A class of routes whose plain functions run in a pool; coroutine functions stay on the event loop."""
 
     class Pooled(APIRoute):
@@ -22,7 +22,7 @@ def route_in(pool: Pool) -> type[APIRoute]:
     return Pooled
 
 
-def in_pool(pool: Pool, endpoint: Callable[..., Any]) -> Callable[..., Any]:
+def in_pool(pool: CallPool, endpoint: Callable[..., Any]) -> Callable[..., Any]:
     """An endpoint that runs in a pool; a coroutine function stays as it is."""
     if inspect.iscoroutinefunction(endpoint):
         return endpoint

@@ -11,7 +11,7 @@ from workers.host import log
 from workers.kinds import Kind
 from workers.spec.make import check_run_id
 from workers.store import files, manifest, paths
-from workers.store.manifest import Layer, Manifest, PartFile, SpecSections
+from workers.store.manifest import LayerFacts, Manifest, PartFile, SpecSections
 from workers.store.root import Root
 
 MANIFESTS_DEPTH = 2  # runs/RUN/manifest.json
@@ -52,7 +52,7 @@ class PublishedRun:
     images: int
     rejects: int
     rejects_by_reason: Mapping[str, int]
-    layers: tuple[Layer, ...]
+    layers: tuple[LayerFacts, ...]
     tables: Mapping[str, tuple[PartFile, ...]]
 
     @property
@@ -70,7 +70,7 @@ class PublishedRun:
         """A hash that differs if the run is removed and another one is published under its id."""
         return hashlib.sha256(f"{self.run} {self.created}".encode()).hexdigest()[:8]
 
-    def layer(self, name: str) -> Layer:
+    def layer(self, name: str) -> LayerFacts:
         """A layer by its name.
 
         Raises:

@@ -14,7 +14,7 @@ from service.query.reading import read, row
 from service.query.scans import Cell
 from workers.errors import QueryError
 from workers.spec.evolve import checkpoint_name
-from workers.store.manifest import Layer
+from workers.store.manifest import LayerFacts
 from workers.store.tables.evolve import EVOLUTION
 
 _FRAME = ("checkpoint", "score", "overlap", "same_as", "image_id", "label")
@@ -32,7 +32,7 @@ class Course:
         dead: number of channels that no image activates at the last checkpoint.
     """
 
-    layer: Layer
+    layer: LayerFacts
     overlap: tuple[float | None, ...]
     settled: tuple[float, ...]
     median: int | None
@@ -149,7 +149,7 @@ def cell(run: PublishedRun, number: int) -> tuple[str, Cell]:
     return values.pop("layer"), Cell(rank=values.pop("checkpoint"), **values, **pictures)
 
 
-def _course(layer: Layer, table: pa.Table) -> Course:
+def _course(layer: LayerFacts, table: pa.Table) -> Course:
     count = pc.max(table["checkpoint"]).as_py() + 1
     overlap = table["overlap"].to_numpy().reshape(layer.channels, count)  # (channels, checkpoints); null is NaN
     since = table["settled_since"].to_numpy().reshape(layer.channels, count)[:, 0]  # (channels,)
@@ -161,7 +161,7 @@ def _course(layer: Layer, table: pa.Table) -> Course:
     return Course(layer, tuple(mean), tuple(settled), median, int((~living).sum()))
 
 
-def _first_row(run: PublishedRun, layer: Layer) -> int:
+def _first_row(run: PublishedRun, layer: LayerFacts) -> int:
     """The number of a layer's first row: the table is sorted, and every channel has one row per checkpoint."""
     channels_before = sum(other.channels for other in run.layers if other.index < layer.index)
     rows, channels = sum(part.rows for part in run.tables[EVOLUTION.name]), sum(other.channels for other in run.layers)

@@ -19,7 +19,7 @@ from service.query.reading import read
 from service.query.scans import Top, Unit
 from workers.core.statistics import edges
 from workers.errors import QueryError, nearest
-from workers.store.manifest import Layer
+from workers.store.manifest import LayerFacts
 from workers.store.tables.scan import TOP, UNITS
 
 NEIGHBOURS = 8
@@ -87,7 +87,7 @@ class Neighbour:
 class LayerTables:
     """One layer of a run: its rows of `top` by (channel, rank), and of `units` by channel."""
 
-    layer: Layer
+    layer: LayerFacts
     top: pa.Table
     units: pa.Table
 

@@ -10,7 +10,7 @@ from typing import Any, ParamSpec, TypeVar, cast
 
 from cachetools import LRUCache, cached
 
-from service.pools import Pool, Renewed
+from service.pools import CallPool, Renewed
 from service.query import catalog
 from service.query.catalog import PublishedRun
 from workers.errors import DamagedRun
@@ -36,16 +36,16 @@ def memoized(cache: LRUCache[Any, Any], read: Callable[Arguments, Result]) -> Ca
     return cast(Callable[Arguments, Result], cached(cache, condition=Condition())(read))
 
 
-class Listing:
+class RunListing:
     """The published runs. Safe to use from many threads. A run whose manifest has changed counts as another run."""
 
     def __init__(self, root: Root) -> None:
         self._root = root
         self._marks: dict[str, str] = {}
         self._version = 0
-        self._renewed = Renewed(self._list, Pool("the root", 1, LIMIT_S), RENEW_S, LIFE_S, PATIENCE_S)
+        self._renewed = Renewed(self._list, CallPool("the root", 1, LIMIT_S), RENEW_S, LIFE_S, PATIENCE_S)
         self._read = memoized(LRUCache(KEPT), self._read_run)
-        self._readers = Pool("the root", AT_ONCE, LIMIT_S, waiting=MOST_RUNS)
+        self._readers = CallPool("the root", AT_ONCE, LIMIT_S, waiting=MOST_RUNS)
         self._last: tuple[Mapping[str, str], Readable] = {}, ((), {})
 
     def run(self, run: str) -> PublishedRun:

@@ -9,7 +9,7 @@ from service.query.sanity import METHODS, unit_of
 
 
 @dataclass(frozen=True, eq=False)
-class Unit:
+class CheckedUnit:
     """The rows of one unit: of the trained network and of the first random network, with cascading weights if there are any.
 
     Attributes:
@@ -40,7 +40,7 @@ class Unit:
         return f"{self.first['layer']}, channel {self.first['channel']}, image {self.first['rank'] + 1}: {self.first['image_id']}"
 
 
-def units(rows: Sequence[Finding]) -> list[Unit]:
+def units(rows: Sequence[Finding]) -> list[CheckedUnit]:
     """The units of a run, by layer, channel and rank."""
     groups: dict[tuple[int, int, int], list[Finding]] = {}
     for row in rows:
@@ -48,9 +48,9 @@ def units(rows: Sequence[Finding]) -> list[Unit]:
     return [_unit(groups[key]) for key in sorted(groups)]
 
 
-def spread(rows: Sequence[Finding], most: int) -> list[Unit]:
+def spread(rows: Sequence[Finding], most: int) -> list[CheckedUnit]:
     """At most `most` units, the same number of each layer, upper layers first."""
-    layers: dict[int, list[Unit]] = {}
+    layers: dict[int, list[CheckedUnit]] = {}
     for unit in units(rows):
         layers.setdefault(unit.first["layer_index"], []).append(unit)
     per_layer = max(1, most // len(layers))
@@ -70,7 +70,7 @@ def alike(values: Mapping[str, Any]) -> str:
     return ("none" if rank is None else f"{rank:.2f}") + ("" if ssim is None else f" · {ssim:.2f}")
 
 
-def _unit(rows: Sequence[Finding]) -> Unit:
+def _unit(rows: Sequence[Finding]) -> CheckedUnit:
     names = dict(sorted((row.values["stage"], row.values["stage_node"]) for row in rows if row.values["stage"]))
     seed = min((row.values["seed"] for row in rows if row.values["seed"] is not None), default=None)
     mode = min((row.values["mode"] for row in rows if row.values["stage"]), default=None)
@@ -80,4 +80,4 @@ def _unit(rows: Sequence[Finding]) -> Unit:
         if row.values["mode"] == "trained" or (row.values["mode"] == mode and row.values["seed"] == seed)
     }
     lines = {method: tuple(shown.get((method, stage)) for stage in (0, *names)) for method in METHODS}
-    return Unit(rows[0].values, tuple(names.values()), lines, tuple(rows))
+    return CheckedUnit(rows[0].values, tuple(names.values()), lines, tuple(rows))

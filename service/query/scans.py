@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from service.query.catalog import PublishedRun
 from service.query.reading import read
 from workers.errors import QueryError, nearest
-from workers.store.manifest import Layer
+from workers.store.manifest import LayerFacts
 from workers.store.tables.scan import PATCHES, TOP, UNITS
 from workers.store.tables.shared import IMAGES, REJECTS
 
@@ -149,7 +149,7 @@ def living(run: PublishedRun, layer: str, limit: int) -> tuple[int, ...]:
     return tuple(alive or [unit["channel"] for unit in units])[:limit]
 
 
-def _is_channel(layer: Layer, channels: Collection[int]) -> pc.Expression:
+def _is_channel(layer: LayerFacts, channels: Collection[int]) -> pc.Expression:
     numbers = [layer.require_channel(channel) for channel in channels]
     return (pc.field("layer_index") == layer.index) & pc.field("channel").isin(numbers)
 

@@ -8,10 +8,10 @@ from workers.errors import RunError, nearest
 from workers.host.retrying import retried
 from workers.spec.make import check_run_id
 from workers.store.root import Root
-from workers.store.verify import Finding, verify
+from workers.store.verify import FileProblem, verify
 
 
-def verify_runs(root: Root, run: str | None) -> Mapping[str, Sequence[Finding]]:
+def verify_runs(root: Root, run: str | None) -> Mapping[str, Sequence[FileProblem]]:
     """What is wrong with a published run, or with all of them, by run id; every file is read.
 
     Raises:
@@ -25,5 +25,5 @@ def verify_runs(root: Root, run: str | None) -> Mapping[str, Sequence[Finding]]:
     return {id_: retried(partial(_findings, root, id_), f"reading run {id_!r}") for id_ in wanted}
 
 
-def _findings(root: Root, run: str) -> Sequence[Finding]:
+def _findings(root: Root, run: str) -> Sequence[FileProblem]:
     return list(verify(root, run))

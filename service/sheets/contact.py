@@ -17,7 +17,7 @@ from service.query.catalog import PublishedRun
 from service.query.scans import Cell
 from service.sheets import canvas
 from workers.errors import QueryError
-from workers.store.manifest import Layer
+from workers.store.manifest import LayerFacts
 
 GROUND = (128, 128, 128)
 INK = (250, 250, 250)
@@ -84,7 +84,7 @@ def sheet(run: PublishedRun, layer: str, channels: Sequence[int]) -> Image.Image
     return _page(blocks, _title(run, about))
 
 
-def geometry(run: PublishedRun, layer: Layer) -> Geometry:
+def geometry(run: PublishedRun, layer: LayerFacts) -> Geometry:
     """The cells of a layer, all of one size: about 80 pixels if they can be enlarged, at most about 128."""
     height, width = min(layer.field_height, run.input_height), min(layer.field_width, run.input_width)
     longer = max(height, width)
@@ -189,7 +189,7 @@ def _wrap(parts: Sequence[str], width: int, font: canvas.Font) -> list[str]:
     return lines
 
 
-def _title(run: PublishedRun, layer: Layer) -> list[str]:
+def _title(run: PublishedRun, layer: LayerFacts) -> list[str]:
     stride = f", stride {layer.stride_y} px" if layer.stride_y else ""
     return [
         run.run,

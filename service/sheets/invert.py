@@ -24,7 +24,7 @@ Line = tuple[int, int]  # image index, restart
 
 
 @dataclass(frozen=True)
-class Grid:
+class SheetGrid:
     """Where the tiles of a sheet go: a line per image and restart, a column for the original and one per layer.
 
     Attributes:
@@ -62,7 +62,7 @@ def draw(run: PublishedRun) -> Image.Image:
     rows = read(run, INVERSIONS, pc.scalar(True), INVERSIONS.schema.names).to_pylist()
     lines = sorted({_line(row) for row in rows})
     layers = dict(sorted({(row["layer_index"], row["layer"]) for row in rows}))
-    grid = Grid(canvas.decode(rows[0]["original"]["bytes"]).width, layers, lines[:LARGEST_ROWS])
+    grid = SheetGrid(canvas.decode(rows[0]["original"]["bytes"]).width, layers, lines[:LARGEST_ROWS])
     page = Image.new("RGB", grid.size, WHITE)
     _draw_head(page, grid, run.run, len(lines) - LARGEST_ROWS)
     has_restarts = any(row["restart"] for row in rows)
@@ -76,7 +76,7 @@ def _line(row: Row) -> Line:
     return row["image_index"], row["restart"]
 
 
-def _draw_head(page: Image.Image, grid: Grid, run: str, more: int) -> None:
+def _draw_head(page: Image.Image, grid: SheetGrid, run: str, more: int) -> None:
     pen, font = ImageDraw.Draw(page), ImageFont.load_default(FONT_PX)
     pen.text((MARGIN_PX, MARGIN_PX), _title(run, more, page.width - 2 * MARGIN_PX, font), INK, font)
     for column, heading in enumerate(["original", *grid.layers.values()]):
@@ -95,7 +95,7 @@ def _title(run: str, more: int, width: int, font: canvas.Font) -> str:
     return next((title for title in titles if font.getlength(title) <= width), canvas.shorten(run, width, font))
 
 
-def _draw_row(page: Image.Image, grid: Grid, row: Row, caption: str) -> None:
+def _draw_row(page: Image.Image, grid: SheetGrid, row: Row, caption: str) -> None:
     """The inversion of one layer, and the original once per image."""
     top, column = grid.top(_line(row)), list(grid.layers).index(row["layer_index"])
     _draw_tile(page, (grid.left(column + 1), top), row["inversion"], caption, grid.side)

@@ -9,7 +9,7 @@ from service.query import reading
 from service.query.catalog import PublishedRun
 from service.query.findings import Finding, findings
 from service.query.sanity import METHODS, METRICS, Curves, curves
-from service.query.sanity_units import Unit, alike, spread
+from service.query.sanity_units import CheckedUnit, alike, spread
 from service.sheets import canvas
 from workers.host.log import one_line
 from workers.store.tables.sanity import SANITY
@@ -81,7 +81,7 @@ def _draw_curves(axes: Any, layer: Curves, metric: str) -> None:  # noqa: ANN401
     axes.grid(alpha=0.25)
 
 
-def _draw_unit(page: Image.Image, top: int, run: PublishedRun, unit: Unit) -> None:
+def _draw_unit(page: Image.Image, top: int, run: PublishedRun, unit: CheckedUnit) -> None:
     """A unit's patch and projections: a row per method, a column per stage."""
     pen, font = ImageDraw.Draw(page), ImageFont.load_default(LABEL_PX)
     pen.text((MARGIN_PX, top), one_line(unit.title), INK, font)
@@ -114,9 +114,9 @@ def _left(column: int) -> int:
     return MARGIN_PX + column * (TILE_PX + 6)
 
 
-def _width(unit: Unit) -> int:
+def _width(unit: CheckedUnit) -> int:
     return _left(len(unit.stages) + 2) + MARGIN_PX
 
 
-def _height(unit: Unit) -> int:
+def _height(unit: CheckedUnit) -> int:
     return 2 * (LABEL_PX + 8) + len(unit.lines) * (TILE_PX + LABEL_PX + 6) + MARGIN_PX

@@ -15,7 +15,7 @@ from torchvision.models.feature_extraction import create_feature_extractor
 
 from tests.support import benchmarking
 from workers.core import inversion
-from workers.core.inversion import Part, Problem, Scale
+from workers.core.inversion import InversionProblem, Part, Scale
 from workers.models import architectures
 from workers.models import model as models
 from workers.spec import recipe
@@ -44,7 +44,7 @@ def measure(name: str, batch: int, iterations: int, rounds: int, scratch: Path) 
         number, nodes = layer.node, len(network.nodes)
         # A small rate: nothing may diverge, since what diverges runs twice.
         how = Recipe(recipe.tv_weight(number, nodes), 1e-6, iterations=iterations)
-        problem = Problem(network, Part(number), Scale.of(preprocessing.mean, preprocessing.std), how)
+        problem = InversionProblem(network, Part(number), Scale.of(preprocessing.mean, preprocessing.std), how)
         side = preprocessing.crop
         images = inversion.start((side, side), [torch.Generator().manual_seed(n) for n in range(batch)])
         images = images.contiguous(memory_format=torch.channels_last)

@@ -25,7 +25,7 @@ def files(root: Path) -> dict[str, bytes]:
     return {str(path): path.read_bytes() for folder in below for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
-def findings(root: Path, run: str) -> list[verify.Finding]:
+def findings(root: Path, run: str) -> list[verify.FileProblem]:
     return list(verify.verify(Root(str(root)), run))
 
 

@@ -11,12 +11,12 @@ from workers.actors.job import Environment, Job, common_configuration
 from workers.actors.occlude import make_fill
 from workers.actors.shard import Shard
 from workers.actors.single import SingleWorker
-from workers.core.correspondence import Kind, hide, random_box, signs
+from workers.core.correspondence import Placement, hide, random_box, signs
 from workers.core.display import eight_bit
 from workers.core.invariance import features
 from workers.core.receptive_field import Box
 from workers.corpus.manifest import Row
-from workers.corpus.reader import Picture
+from workers.corpus.reader import PreparedImage
 from workers.errors import NumericsError
 from workers.pictures import encode
 from workers.spec.correspondence import CorrespondenceRun, PartBox
@@ -48,17 +48,17 @@ class CorrespondenceWorker(SingleWorker[CorrespondenceRun, Shard]):
 
     RESULT = HIDDEN
 
-    def compute_rows(self, picture: Picture, row: Row, shard: Shard) -> Iterator[dict[str, Any]]:  # noqa: ARG002 - not needed
+    def compute_rows(self, picture: PreparedImage, row: Row, shard: Shard) -> Iterator[dict[str, Any]]:  # noqa: ARG002 - not needed
         """Rows by part, kind, draw and layer; a part that cannot be hidden has one row with the reason."""
         spec, index = self.job.spec.correspondence, picture.record.image_index
         before = self._features(picture.prepared)
-        random = [(kind, draw) for kind in (Kind.RANDOM, Kind.TOGETHER) for draw in range(spec.draws)]
+        random = [(kind, draw) for kind in (Placement.RANDOM, Placement.TOGETHER) for draw in range(spec.draws)]
         for part in spec.boxes_of(row.image_id):
             box, reason = self._box(part, picture)
             if reason:
                 yield {"image_index": index, "part": part.part, "reason": reason}
                 continue
-            for kind, draw in [(Kind.PART, 0), *random]:
+            for kind, draw in [(Placement.PART, 0), *random]:
                 place = self._place(box, kind, (part, draw), picture.prepared.shape[1])
                 common = {"image_index": index, "part": part.part, "kind": str(kind), "draw": draw}
                 yield from self._changes(picture.prepared, before, place, common)
@@ -83,7 +83,7 @@ class CorrespondenceWorker(SingleWorker[CorrespondenceRun, Shard]):
                 "picture": encode.patch(eight_bit(covered), "webp") if has_picture else None,
             }
 
-    def _box(self, part: PartBox, picture: Picture) -> tuple[Box, str]:
+    def _box(self, part: PartBox, picture: PreparedImage) -> tuple[Box, str]:
         """The part's box in the model's input, and the reason why it cannot be hidden, or an empty string."""
         height, width = picture.record.height, picture.record.width
         box = self.job.model.preprocessing.input_box(Box(part.top, part.left, part.bottom, part.right), height, width)
@@ -94,12 +94,12 @@ class CorrespondenceWorker(SingleWorker[CorrespondenceRun, Shard]):
             return box, f"the box leaves what the model sees of the image: rows {_visible(self.job, height, width)}"
         return box, ""
 
-    def _place(self, box: Box, kind: Kind, key: tuple[PartBox, int], side: int) -> Box:
+    def _place(self, box: Box, kind: Placement, key: tuple[PartBox, int], side: int) -> Box:
         """The box itself, or one at a random place, which depends only on the seed and the key (part and draw)."""
-        if kind is Kind.PART:
+        if kind is Placement.PART:
             return box
         part, draw = key
-        image = part.image_id if kind is Kind.RANDOM else None
+        image = part.image_id if kind is Placement.RANDOM else None
         digest = hashlib.sha256(repr((self.job.spec.correspondence.seed, part.part, draw, image)).encode()).digest()
         return random_box(box, side, torch.Generator().manual_seed(int.from_bytes(digest[:7])))
 

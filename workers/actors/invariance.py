@@ -11,10 +11,10 @@ from workers.actors.occlude import target_of
 from workers.actors.shard import Shard
 from workers.actors.single import SingleWorker
 from workers.core.display import eight_bit
-from workers.core.invariance import Comparison, compare
+from workers.core.invariance import FeatureComparison, compare
 from workers.core.transform import transform_image
 from workers.corpus.manifest import Row
-from workers.corpus.reader import Picture
+from workers.corpus.reader import PreparedImage
 from workers.errors import NumericsError
 from workers.pictures import encode
 from workers.spec.invariance import IDENTITY, InvarianceRun, InvarianceSpec, Transform
@@ -46,7 +46,7 @@ class InvarianceWorker(SingleWorker[InvarianceRun, Shard]):
 
     RESULT = TRANSFORMED
 
-    def compute_rows(self, picture: Picture, row: Row, shard: Shard) -> list[dict[str, Any]]:  # noqa: ARG002 - not needed
+    def compute_rows(self, picture: PreparedImage, row: Row, shard: Shard) -> list[dict[str, Any]]:  # noqa: ARG002 - not needed
         """The image's rows of `invariance`."""
         spec, index = self.job.spec.invariance, picture.record.image_index
         amounts = amounts_of(spec, picture.prepared.shape[1])
@@ -74,7 +74,7 @@ class InvarianceWorker(SingleWorker[InvarianceRun, Shard]):
             for amount, pixels, comparison in zip(amounts, images, comparisons, strict=True)
         ]
 
-    def _target(self, original: Comparison, label: str | None) -> tuple[int, str]:
+    def _target(self, original: FeatureComparison, label: str | None) -> tuple[int, str]:
         """The class to measure, and the column `target`; by default the untransformed image's most probable class."""
         target, outputs = self.job.spec.invariance.target, len(original.probabilities)
         index = target_of(target, label, self.job.model.class_names, outputs)

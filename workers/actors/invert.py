@@ -17,9 +17,9 @@ from workers.actors.shard import InversionBatch, Restart, ShardReport
 from workers.actors.worker import Worker
 from workers.core import inversion
 from workers.core.display import eight_bit
-from workers.core.inversion import Inverted, Part, Problem, Scale
+from workers.core.inversion import InversionProblem, Inverted, Part, Scale
 from workers.core.network import Layer
-from workers.corpus.reader import Picture
+from workers.corpus.reader import PreparedImage
 from workers.errors import NumericsError, SpecError
 from workers.pictures import encode
 from workers.spec.invert import InversionRun, InvertSpec
@@ -77,7 +77,7 @@ class InvertWorker(Worker[InversionRun]):
         return ShardReport(batch, len(results), dict(rejects), ended - started, read - started, ended - storing)
 
     def _invert(
-        self, shards: Sequence[Restart], usable: Mapping[int, Picture], layer: Layer
+        self, shards: Sequence[Restart], usable: Mapping[int, PreparedImage], layer: Layer
     ) -> dict[Restart, list[dict[str, Any]]]:
         """One row of `inversions` for each shard whose image can be used."""
         problem = self._problem(layer)
@@ -99,10 +99,10 @@ class InvertWorker(Worker[InversionRun]):
             if shard.start in usable
         }
 
-    def _problem(self, layer: Layer) -> Problem:
+    def _problem(self, layer: Layer) -> InversionProblem:
         spec = self.job.spec.invert
         recipe = spec.recipe(layer.node, len(self.network.nodes))
-        return Problem(self.network, part_of(spec, layer), self.scale, recipe, spec.seed)
+        return InversionProblem(self.network, part_of(spec, layer), self.scale, recipe, spec.seed)
 
     def _move(self, pixels: Tensor) -> Tensor:
         """Move pixels to the device."""
@@ -161,14 +161,14 @@ def part_of(spec: InvertSpec, layer: Layer) -> Part:
     return Part(layer.node, spec.channels or None, spec.region)
 
 
-def _require_finite(wanted: Tensor, pictures: Sequence[Picture], layer: Layer) -> None:
+def _require_finite(wanted: Tensor, pictures: Sequence[PreparedImage], layer: Layer) -> None:
     for features, picture in zip(wanted, pictures, strict=True):
         if not bool(torch.isfinite(features).all()):
             place = f"image {picture.record.image_index}, layer {layer.name}"
             raise NumericsError(f"{place}: the network gives NaN or infinity; try other weights")
 
 
-def _picture_columns(picture: Picture) -> dict[str, Any]:
+def _picture_columns(picture: PreparedImage) -> dict[str, Any]:
     return {
         "image_index": picture.record.image_index,
         "original": encode.patch(eight_bit(picture.prepared), "webp"),

@@ -21,7 +21,7 @@ from workers.core.deconvnet import Units
 from workers.core.display import display, eight_bit
 from workers.core.occlusion import OcclusionMaps, Squares, occlude
 from workers.corpus.manifest import Row
-from workers.corpus.reader import Picture
+from workers.corpus.reader import PreparedImage
 from workers.errors import NumericsError, UnknownClassError
 from workers.pictures import encode, panels
 from workers.pictures.panels import Grid
@@ -79,7 +79,7 @@ class OccludeWorker(SingleWorker[OcclusionRun, Shard]):
         self.scan = scan
         [self.layer] = self.layers
 
-    def compute_rows(self, picture: Picture, row: Row, shard: Shard) -> Iterator[dict[str, Any]]:  # noqa: ARG002 - not needed
+    def compute_rows(self, picture: PreparedImage, row: Row, shard: Shard) -> Iterator[dict[str, Any]]:  # noqa: ARG002 - not needed
         """The image's only row of `occlusions`."""
         spec, number = self.job.spec.occlude, self.layer.node
         image = self.input(picture.prepared[None])

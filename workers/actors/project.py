@@ -21,7 +21,7 @@ from workers.core.network import Layer
 from workers.core.receptive_field import Box
 from workers.core.topk import Rows
 from workers.corpus import manifest
-from workers.corpus.reader import Batch, Picture
+from workers.corpus.reader import Batch, PreparedImage
 from workers.errors import NumericsError, ReadError
 from workers.pictures import encode
 from workers.spec.parts import Precision
@@ -159,7 +159,7 @@ class _GroupBatch:
 
     def _encoded(self, row: int, seen: Box, signal: np.ndarray[Any, Any], exact: bool) -> dict[str, Any]:
         form, index = self.spec.project.image_format, int(self.top.image_index[row])
-        picture: Picture = self.batch.pictures[self.positions[index]]
+        picture: PreparedImage = self.batch.pictures[self.positions[index]]
         prepared = picture.prepared[:, seen.top : seen.bottom, seen.left : seen.right].permute(1, 2, 0).contiguous()
         coded: dict[str, Any] = {"patch": encode.patch(prepared.numpy(), form), "projection_scale": 0.0}
         if self.top.score[row] > 0:

@@ -23,7 +23,7 @@ from workers.core.randomisation import Draw
 from workers.core.receptive_field import Box
 from workers.core.similarity import Projection, Similarity
 from workers.corpus.manifest import Row
-from workers.corpus.reader import Picture
+from workers.corpus.reader import PreparedImage
 from workers.errors import NumericsError
 from workers.pictures import encode
 from workers.spec.parts import Method, Precision
@@ -64,7 +64,7 @@ class SanityWorker(SingleWorker[SanityRun, ImageUnits]):
         super().__init__(job)
         self.scanned_in = scanned_in
 
-    def compute_rows(self, picture: Picture, row: Row, shard: ImageUnits) -> list[Columns]:  # noqa: ARG002 - not needed
+    def compute_rows(self, picture: PreparedImage, row: Row, shard: ImageUnits) -> list[Columns]:  # noqa: ARG002 - not needed
         """All rows of the image's units, in the order of the table."""
         spec = self.job.spec.sanity
         image = self.input(picture.prepared[None])
@@ -103,7 +103,7 @@ class _LayerUnits:
     """Some units of one layer in one image."""
 
     def __init__(
-        self, worker: SanityWorker, picture: Picture, image: Tensor, layer: Layer, units: Sequence[TopUnit]
+        self, worker: SanityWorker, picture: PreparedImage, image: Tensor, layer: Layer, units: Sequence[TopUnit]
     ) -> None:
         self.spec = worker.job.spec.sanity
         self.network, self.picture, self.image, self.layer, self.top = worker.network, picture, image, layer, units

@@ -14,7 +14,7 @@ from workers.actors.job import Job, Spec
 from workers.actors.shard import Shard, ShardReport, ShardType
 from workers.actors.worker import Worker
 from workers.corpus.manifest import Row
-from workers.corpus.reader import Batch, Picture
+from workers.corpus.reader import Batch, PreparedImage
 from workers.store import rows
 from workers.store.root import Root
 
@@ -32,7 +32,7 @@ class Single:
     batch: Batch
 
     @property
-    def pictures(self) -> Sequence[Picture]:
+    def pictures(self) -> Sequence[PreparedImage]:
         """The picture, if the image can be used."""
         return self.batch.pictures
 
@@ -72,7 +72,7 @@ class SingleWorker(Worker[Spec], ABC, Generic[Spec, ShardType]):
     RESULT: ClassVar[pa.Schema]
 
     @abstractmethod
-    def compute_rows(self, picture: Picture, row: Row, shard: ShardType) -> Iterable[dict[str, Any]]:
+    def compute_rows(self, picture: PreparedImage, row: Row, shard: ShardType) -> Iterable[dict[str, Any]]:
         """The rows about an image, in the order of the instrument's table."""
 
     def run(self, shard: ShardType) -> ShardReport:

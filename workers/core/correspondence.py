@@ -25,7 +25,7 @@ from workers.core.network import Network
 from workers.core.receptive_field import Box
 
 
-class Kind(StrEnum):
+class Placement(StrEnum):
     """What is hidden: the part, a box of its size at a random place per image, or at the same random place in all images."""
 
     PART = "part"

@@ -15,7 +15,7 @@ from workers.core.steps import Rectifier
 
 
 @dataclass(frozen=True, eq=False)
-class Comparison:
+class FeatureComparison:
     """One transformed image, compared with the original.
 
     Attributes:
@@ -31,7 +31,7 @@ class Comparison:
 
 def compare(
     network: Network, original: Tensor, images: Iterable[Tensor], numbers: Sequence[int]
-) -> Iterator[Comparison]:
+) -> Iterator[FeatureComparison]:
     """Compare transformed images with the original, one by one.
 
     Args:
@@ -46,7 +46,7 @@ def compare(
         after, probabilities = features_and_probabilities(network, image, numbers)
         distances = tuple(float((a - b).norm()) for a, b in zip(after, before, strict=True))
         relative = tuple(d / norm if norm else None for d, norm in zip(distances, norms, strict=True))
-        yield Comparison(distances, relative, probabilities)
+        yield FeatureComparison(distances, relative, probabilities)
 
 
 def features_and_probabilities(network: Network, image: Tensor, numbers: Sequence[int]) -> tuple[list[Tensor], Tensor]:

@@ -108,7 +108,7 @@ class Part:
 
 
 @dataclass(frozen=True, eq=False)
-class Problem:
+class InversionProblem:
     """What is inverted, and how.
 
     Attributes:
@@ -143,7 +143,7 @@ def start(extent: tuple[int, int], generators: Sequence[torch.Generator]) -> Ten
     return scaled
 
 
-def invert(problem: Problem, wanted: Tensor, begin: Tensor, tick: Tick = lambda _: None) -> Inverted:
+def invert(problem: InversionProblem, wanted: Tensor, begin: Tensor, tick: Tick = lambda _: None) -> Inverted:
     """Find images whose features are the wanted ones; a run that diverges is tried once more at a lower rate.
 
     All of the batch is run again then: what a run gives must not depend on whether its neighbours diverged.
@@ -167,7 +167,7 @@ def invert(problem: Problem, wanted: Tensor, begin: Tensor, tick: Tick = lambda 
     )
 
 
-def _descend(problem: Problem, wanted: Tensor, begin: Tensor, slower: float, tick: Tick) -> Inverted:
+def _descend(problem: InversionProblem, wanted: Tensor, begin: Tensor, slower: float, tick: Tick) -> Inverted:
     recipe, target, watch = problem.recipe, _Target(wanted), _Watch(begin)
     x, velocity, buffer, before = (
         _kept_in(problem, begin.clone()),
@@ -241,7 +241,9 @@ class _Watch:
         return x if bool(self.alive.all()) else torch.where(self.alive.view(-1, 1, 1, 1), x, self._best, out=x)
 
 
-def _data_gradient(problem: Problem, target: _Target, x: Tensor, shift: tuple[int, int]) -> tuple[Tensor, Tensor]:
+def _data_gradient(
+    problem: InversionProblem, target: _Target, x: Tensor, shift: tuple[int, int]
+) -> tuple[Tensor, Tensor]:
     """The gradient (n, 3, height, width) of each image's own error, and the error (n,), both of the shifted image."""
     moved = shift != (0, 0)
     leaf = (torch.roll(x, shift, (2, 3)) if moved else x.detach()).requires_grad_()
@@ -252,7 +254,7 @@ def _data_gradient(problem: Problem, target: _Target, x: Tensor, shift: tuple[in
     return torch.roll(gradient, (-shift[0], -shift[1]), (2, 3)) if moved else gradient, error
 
 
-def _kept_in(problem: Problem, x: Tensor) -> Tensor:
+def _kept_in(problem: InversionProblem, x: Tensor) -> Tensor:
     """Pixels cut to 0 to 255 if the recipe says so."""
     return problem.scale.centred(problem.scale.pixels(x).clamp_(0, 255)) if problem.recipe.bounded else x
 

@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 from workers.corpus.fetch import READ_HANG_S
 from workers.host.hangs import Limit
 from workers.sources.registry import source_of
-from workers.sources.source import Entry
+from workers.sources.source import SourceEntry
 from workers.spec.parts import CorpusSpec
 from workers.spec.patterns import Pattern
 
@@ -40,11 +40,11 @@ def listing(corpus: CorpusSpec, limit: Limit | None = None) -> Iterator[ListedIm
     return (ListedImage(**vars(entry), label=label(entry), group=group(entry)) for entry in entries)
 
 
-def _label_of(corpus: CorpusSpec) -> Callable[[Entry], str | None]:
+def _label_of(corpus: CorpusSpec) -> Callable[[SourceEntry], str | None]:
     return _folder_name if corpus.label == "folder" else _no_name
 
 
-def _group_of(corpus: CorpusSpec) -> Callable[[Entry], str | None]:
+def _group_of(corpus: CorpusSpec) -> Callable[[SourceEntry], str | None]:
     if corpus.group == "none":
         return _no_name
     if corpus.group == "folder":
@@ -53,10 +53,10 @@ def _group_of(corpus: CorpusSpec) -> Callable[[Entry], str | None]:
     return lambda entry: pattern.first(entry.image_id)
 
 
-def _folder_name(entry: Entry) -> str | None:
+def _folder_name(entry: SourceEntry) -> str | None:
     """The name of an image's folder; None if the image is directly in the corpus."""
     return PurePosixPath(entry.image_id).parent.name or None
 
 
-def _no_name(_: Entry) -> None:
+def _no_name(_: SourceEntry) -> None:
     return None

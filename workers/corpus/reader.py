@@ -60,7 +60,7 @@ class Reject:
 
 
 @dataclass(frozen=True, eq=False)
-class Picture:
+class PreparedImage:
     """One image, ready for the model.
 
     Attributes:
@@ -83,7 +83,7 @@ class Batch:
         rejects: images that cannot be used, in order.
     """
 
-    pictures: tuple[Picture, ...]
+    pictures: tuple[PreparedImage, ...]
     rejects: tuple[Reject, ...]
 
     @property
@@ -158,7 +158,7 @@ def batches(rows: Iterable[Row], size: int, prepare: Prepare, options: ReadOptio
     pending = iter(items)
     try:
         while group := list(islice(pending, size)):
-            pictures = tuple(item for item in group if isinstance(item, Picture))
+            pictures = tuple(item for item in group if isinstance(item, PreparedImage))
             rejects = tuple(item for item in group if isinstance(item, Reject))
             yield Batch(pictures, rejects)
     finally:
@@ -192,7 +192,7 @@ class _Image:
         if limit and limit[0].is_over():
             raise limit[1]
 
-    def run(self) -> Picture | Reject:
+    def run(self) -> PreparedImage | Reject:
         """Read, decode and prepare the image."""
         refusal = self._refusal()
         if refusal:
@@ -217,7 +217,7 @@ class _Image:
 
         return fetch.read(row.uri, row.bytes, row.etag, self._options.patience_s, begin)
 
-    def _decode(self, data: bytes, memory: ExitStack) -> Picture:
+    def _decode(self, data: bytes, memory: ExitStack) -> PreparedImage:
         """Decode and prepare; the memory of the pixels is reserved until `memory` closes."""
         options = self._options
 
@@ -231,7 +231,7 @@ class _Image:
         pixels = options.decode(data, options.limits, claim)
         prepared = self._shared.prepare(pixels)
         preview = options.preview(pixels) if options.preview else None
-        return Picture(self._record(data, *pixels.shape[:2]), preview, prepared)
+        return PreparedImage(self._record(data, *pixels.shape[:2]), preview, prepared)
 
     def _record(self, data: bytes, height: int, width: int) -> ImageRecord:
         digest = hashlib.sha256(data).hexdigest()
@@ -255,10 +255,10 @@ class _Image:
         return None
 
 
-Waiting = deque[tuple[_Image | None, Future[Picture | Reject] | None]]
+Waiting = deque[tuple[_Image | None, Future[PreparedImage | Reject] | None]]
 
 
-def _in_order(rows: Iterator[Row], decoding: _Decoding) -> Generator[Picture | Reject | None, None, None]:
+def _in_order(rows: Iterator[Row], decoding: _Decoding) -> Generator[PreparedImage | Reject | None, None, None]:
     """Pictures, rejects, and None for removed rows, in the order of the rows."""
     decode.prepare_decoder()
     crew = Crew(decoding.options.threads, "decode")
@@ -276,7 +276,7 @@ def _in_order(rows: Iterator[Row], decoding: _Decoding) -> Generator[Picture | R
         crew.close(0.0 if stuck else LAST_WAIT_S)
 
 
-def _first(waiting: Waiting, options: ReadOptions) -> Picture | Reject | None:
+def _first(waiting: Waiting, options: ReadOptions) -> PreparedImage | Reject | None:
     """Wait for the result of the first image. All images are checked meanwhile: a stuck one may hold memory that others need."""
     future = waiting[0][1]
     tick_s = min(TICK_S, options.hang_s, options.read_hang_s)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from workers.core.preprocess import Preprocessing
 from workers.errors import ModelError
 from workers.host.retrying import reason
-from workers.models.families.family import Architecture, Entry
+from workers.models.families.family import Architecture, WeightsEntry
 from workers.models.families.registry import family_of
 from workers.spec import families
 from workers.spec.parts import ModelSpec
@@ -17,7 +17,7 @@ from workers.spec.parts import ModelSpec
 LARGEST_BYTES = 20_000_000_000  # torchvision's largest network has 2.6 GB
 
 
-def resolve(spec: ModelSpec) -> tuple[Architecture, Entry]:
+def resolve(spec: ModelSpec) -> tuple[Architecture, WeightsEntry]:
     """The architecture and weights that a model's source names.
 
     Raises:

@@ -16,7 +16,7 @@ from torch import Tensor
 from workers import files
 from workers.errors import DivergedError, ModelError
 from workers.host.retrying import reason
-from workers.models.families.family import Entry
+from workers.models.families.family import WeightsEntry
 from workers.spec import families
 
 FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
@@ -26,7 +26,7 @@ SLACK_BYTES = 64 << 20
 CODE = "torch.save(model.state_dict(), FILE)"
 
 
-def state_of(entry: Entry, source: str, model_bytes: int) -> Mapping[str, Tensor]:
+def state_of(entry: WeightsEntry, source: str, model_bytes: int) -> Mapping[str, Tensor]:
     """The weights of an entry: read from its file, or downloaded.
 
     Args:

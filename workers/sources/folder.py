@@ -6,11 +6,11 @@ from pathlib import PurePath
 from workers import locations
 from workers.host.hangs import Limit
 from workers.sources.single_files import SINGLE_FILES, make_entries, open_corpus
-from workers.sources.source import Access, Entry
+from workers.sources.source import Access, SourceEntry
 from workers.sources.walking import walk_folder
 
 
-class Folder:
+class FolderSource:
     """All images below a folder: files with a known extension that are not hidden."""
 
     access: Access = SINGLE_FILES
@@ -28,7 +28,7 @@ class Folder:
         """The folder itself."""
         return (source,)
 
-    def entries(self, source: str, limit: Limit) -> Iterator[Entry]:
+    def entries(self, source: str, limit: Limit) -> Iterator[SourceEntry]:
         """An entry for each image; see `Source`."""
         filesystem, path = open_corpus(source)
         base = path.rstrip("/")

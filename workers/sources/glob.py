@@ -5,13 +5,13 @@ from pathlib import PurePath
 
 from workers import locations
 from workers.host.hangs import Limit
-from workers.sources.folder import Folder
+from workers.sources.folder import FolderSource
 from workers.sources.single_files import SINGLE_FILES, make_entries, open_corpus
-from workers.sources.source import Access, Entry
+from workers.sources.source import Access, SourceEntry
 from workers.sources.walking import glob_files
 
 
-class Glob:
+class GlobSource:
     """All files that a glob matches, whatever their names."""
 
     access: Access = SINGLE_FILES
@@ -28,10 +28,10 @@ class Glob:
         """The glob itself."""
         return (source,)
 
-    def entries(self, source: str, limit: Limit) -> Iterator[Entry]:
+    def entries(self, source: str, limit: Limit) -> Iterator[SourceEntry]:
         """An entry for each file; see `Source`."""
         filesystem, path = open_corpus(source)
         if not locations.is_pattern(path):  # the wildcards are in the name of the archive of a chained URL
-            return Folder().entries(source, limit)
+            return FolderSource().entries(source, limit)
         base = locations.before_pattern(path)
         return make_entries(glob_files(filesystem, path, base, limit), base, filesystem)

@@ -1,12 +1,12 @@
 """The registry of image sources. Takes a corpus or a uri, gives its source or access."""
 
-from workers.sources.folder import Folder
-from workers.sources.glob import Glob
+from workers.sources.folder import FolderSource
+from workers.sources.glob import GlobSource
 from workers.sources.source import Access, Source
 
 SOURCES: tuple[Source, ...] = (  # the first source that accepts a corpus or reads a uri is used; the last accepts all
-    Glob(),
-    Folder(),
+    GlobSource(),
+    FolderSource(),
 )
 
 

@@ -11,7 +11,7 @@ from workers import files
 from workers.errors import CorpusError, Reason, StaleFile
 from workers.files import is_local
 from workers.sources import versions
-from workers.sources.source import Access, Entry
+from workers.sources.source import Access, SourceEntry
 from workers.sources.walking import FoundFile
 
 
@@ -86,7 +86,7 @@ def open_corpus(source: str) -> tuple[Any, str]:
         raise CorpusError(f"corpus {source!r} cannot be listed: {error}") from error
 
 
-def make_entries(files: Iterator[FoundFile], base: str, filesystem: Any) -> Iterator[Entry]:  # noqa: ANN401
+def make_entries(files: Iterator[FoundFile], base: str, filesystem: Any) -> Iterator[SourceEntry]:  # noqa: ANN401
     """The entries of the files below a folder.
 
     Args:
@@ -97,7 +97,7 @@ def make_entries(files: Iterator[FoundFile], base: str, filesystem: Any) -> Iter
     local, start = is_local(filesystem), len(_as_text(base))
     for file in files:
         path = _as_text(file.path)
-        yield Entry(
+        yield SourceEntry(
             image_id=path[start:].lstrip("/"),
             uri=path if local else filesystem.unstrip_protocol(path),
             bytes=file.bytes,

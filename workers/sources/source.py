@@ -10,7 +10,7 @@ from workers.host.hangs import Limit
 
 
 @dataclass(frozen=True)
-class Entry:
+class SourceEntry:
     """One image in a source's listing.
 
     Attributes:
@@ -73,7 +73,7 @@ class Source(Protocol):
     def places(self, source: str) -> tuple[str, ...]:
         """The paths, globs and URLs in the corpus; the caller must be allowed to read all of them."""
 
-    def entries(self, source: str, limit: Limit) -> Iterator[Entry]:
+    def entries(self, source: str, limit: Limit) -> Iterator[SourceEntry]:
         """All images, streaming, in any order; the manifest sorts them by image_id.
 
         Args:

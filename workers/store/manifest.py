@@ -36,7 +36,7 @@ class PartFile:
 
 
 @dataclass(frozen=True)
-class Layer:
+class LayerFacts:
     """A layer of a run: size of its feature map, and the receptive field of its units in model-input pixels."""
 
     index: int
@@ -60,7 +60,7 @@ class Layer:
         return channel
 
 
-class Preprocessing(_Facts):
+class PreprocessingFacts(_Facts):
     """How the model prepares images; see `workers.core.preprocess`."""
 
     resize: int
@@ -75,7 +75,7 @@ class ModelFacts(_Facts):
 
     source: str
     fingerprint: str
-    preprocessing: Preprocessing | None = None
+    preprocessing: PreprocessingFacts | None = None
     class_names: tuple[str, ...] = ()
 
 
@@ -168,7 +168,7 @@ class RunFacts(_Facts):
     model: ModelFacts
     corpus: CorpusFacts | None
     totals: Totals
-    layers: tuple[Layer, ...] = ()
+    layers: tuple[LayerFacts, ...] = ()
     input: tuple[int, int, int] | None = None
     versions: dict[str, str]
     backends: dict[str, Any] = {}

@@ -16,7 +16,7 @@ from workers.store.tables.shared import RUNS
 
 
 @dataclass(frozen=True)
-class Finding:
+class FileProblem:
     """A problem of a published run.
 
     Attributes:
@@ -34,14 +34,14 @@ class Finding:
     damage: bool = True
 
 
-def verify(root: Root, run: str) -> Iterator[Finding]:
+def verify(root: Root, run: str) -> Iterator[FileProblem]:
     """Read every file of a published run and compare it with its manifest."""
     remove = f"restore it from a copy, or remove the run (deconvoy rm {run}) and run the same command again"
     data = root.read(paths.manifest_path(run))
     try:
         document = manifest.decode(data, run)
     except (ValueError, DamagedRun) as error:
-        yield Finding(run, paths.manifest_path(run), str(error), remove)
+        yield FileProblem(run, paths.manifest_path(run), str(error), remove)
         return
     checked = list(_checksum(root, run, data, remove))
     yield from checked
@@ -50,19 +50,19 @@ def verify(root: Root, run: str) -> Iterator[Finding]:
     yield from _differences(root, document, remove)
 
 
-def _differences(root: Root, document: Manifest, remove: str) -> Iterator[Finding]:
+def _differences(root: Root, document: Manifest, remove: str) -> Iterator[FileProblem]:
     """The differences from a manifest."""
     yield from _parts(root, document)
     yield from _strays(root, document)
     yield from _row(root, document)
     if problem := pin_problem(root, document):
         again = "run the same command again; it rewrites the file"
-        yield Finding(document.run, paths.spec_path(document.run), problem, again)
+        yield FileProblem(document.run, paths.spec_path(document.run), problem, again)
     yield from _corpus(root, document, remove)
     yield from _results(root, document)
 
 
-def damaged_parts(root: Root, document: Manifest) -> list[Finding]:
+def damaged_parts(root: Root, document: Manifest) -> list[FileProblem]:
     """The table files of a run that are missing or damaged; the same command computes them again."""
     return list(_parts(root, document))
 
@@ -101,21 +101,21 @@ def pin_problem(root: Root, document: Manifest) -> str:
     return "" if root.read(path) == wanted else "differs from the manifest"
 
 
-def _checksum(root: Root, run: str, data: bytes, remove: str) -> Iterator[Finding]:
+def _checksum(root: Root, run: str, data: bytes, remove: str) -> Iterator[FileProblem]:
     path = paths.checksum_path(run)
     if not root.exists(path):
         problem = "is missing: an older version published the run, and its manifest.json cannot be checked"
-        yield Finding(run, path, problem, "nothing to do", damage=False)
+        yield FileProblem(run, path, problem, "nothing to do", damage=False)
     elif root.read(path) != documents.checksum(data):
         problem = f"does not have the SHA-256 in {path}, or that file is damaged"
-        yield Finding(run, paths.manifest_path(run), problem, remove)
+        yield FileProblem(run, paths.manifest_path(run), problem, remove)
 
 
-def _parts(root: Root, document: Manifest) -> Iterator[Finding]:
+def _parts(root: Root, document: Manifest) -> Iterator[FileProblem]:
     again = "run the same command again; it computes the file again"
     for part in document.parts:
         if problem := _part_problem(root, part):
-            yield Finding(document.run, part.path, problem, again)
+            yield FileProblem(document.run, part.path, problem, again)
 
 
 def _part_problem(root: Root, part: PartFile) -> str:
@@ -132,33 +132,33 @@ def _part_problem(root: Root, part: PartFile) -> str:
     return "" if count == part.rows else f"has {count} rows instead of {part.rows}"
 
 
-def _strays(root: Root, document: Manifest) -> Iterator[Finding]:
+def _strays(root: Root, document: Manifest) -> Iterator[FileProblem]:
     run, named = document.run, {part.path for part in document.parts}
     for table in set(root.folders(paths.TABLES)) - {RUNS.name}:
         folder = paths.table_folder(table, run)
         for name in root.files(folder):
             if name.endswith(".parquet") and f"{folder}/{name}" not in named:
                 problem = "is not in the manifest, but readers of whole folders see its rows"
-                yield Finding(run, f"{folder}/{name}", problem, "run the same command again; it removes the file")
+                yield FileProblem(run, f"{folder}/{name}", problem, "run the same command again; it removes the file")
 
 
-def _row(root: Root, document: Manifest) -> Iterator[Finding]:
+def _row(root: Root, document: Manifest) -> Iterator[FileProblem]:
     if problem := row_problem(root, document):
         folder, run = paths.table_folder(RUNS.name, document.run), document.run
-        yield Finding(run, folder, problem, "run the same command again; it rewrites the row")
+        yield FileProblem(run, folder, problem, "run the same command again; it rewrites the row")
 
 
-def _corpus(root: Root, document: Manifest, remove: str) -> Iterator[Finding]:
+def _corpus(root: Root, document: Manifest, remove: str) -> Iterator[FileProblem]:
     path, wanted = document.listing, document.corpus.sha256 if document.corpus else None
     if path is None:
         return
     if not root.exists(path):
-        yield Finding(document.run, path, "is missing", remove)
+        yield FileProblem(document.run, path, "is missing", remove)
     elif wanted is None:  # an older version published the run
         if problem := _read_problem(root, path):
-            yield Finding(document.run, path, problem, remove)
+            yield FileProblem(document.run, path, problem, remove)
     elif content(root, path).sha256 != wanted:
-        yield Finding(document.run, path, "is not the corpus manifest that the run was made from", remove)
+        yield FileProblem(document.run, path, "is not the corpus manifest that the run was made from", remove)
 
 
 def _read_problem(root: Root, path: str) -> str:
@@ -172,11 +172,11 @@ def _read_problem(root: Root, path: str) -> str:
     return ""
 
 
-def _results(root: Root, document: Manifest) -> Iterator[Finding]:
+def _results(root: Root, document: Manifest) -> Iterator[FileProblem]:
     results = document.results
     folders = {paths.shard_folder(paths.configuration_of(path)) for path in results}
     existing = {f"{folder}/{name}" for folder in folders for name in root.files(folder)}
     missing = [path for path in results if path not in existing]
     if missing:
         problem = f"is missing, as are {len(missing) - 1} others of the run's {len(results)} results"
-        yield Finding(document.run, missing[0], problem, "they will be computed again when needed", damage=False)
+        yield FileProblem(document.run, missing[0], problem, "they will be computed again when needed", damage=False)

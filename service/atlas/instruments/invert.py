@@ -20,7 +20,7 @@ NOTE = "An image that the layer cannot tell from the original: one of many, and 
 CURVE = (320.0, 100.0)  # width and height of the figure of an error curve
 
 
-class Restart(Value):
+class RestartLine(Value):
     """An image's inversions of one restart, by layer."""
 
     restart: int
@@ -33,7 +33,7 @@ class InvertedImage(Value):
     image_id: str
     href: str
     original: str | None
-    restarts: tuple[Restart, ...]
+    restarts: tuple[RestartLine, ...]
 
 
 class InversionsPage(FoundPage):
@@ -71,7 +71,7 @@ def _inverted(rows: Sequence[Finding], layers: Sequence[str]) -> InvertedImage:
         image_id=rows[0].values["image_id"],
         href=first.image_href,
         original=first.pictures.get("original"),
-        restarts=tuple(Restart(restart=number, found=tuple(line)) for number, line in sorted(lines.items())),
+        restarts=tuple(RestartLine(restart=number, found=tuple(line)) for number, line in sorted(lines.items())),
     )
 
 

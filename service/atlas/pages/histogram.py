@@ -30,7 +30,7 @@ class Bar(Value):
     zero: bool
 
 
-class Figure(Value):
+class HistogramFigure(Value):
     """The bars; `tallest` is the largest count, and `lowest` is the score at `from_x`, where the axis begins."""
 
     bars: tuple[Bar, ...]
@@ -39,7 +39,7 @@ class Figure(Value):
     from_x: int
 
 
-def figure(histogram: Sequence[tuple[float, float, int]]) -> Figure:
+def figure(histogram: Sequence[tuple[float, float, int]]) -> HistogramFigure:
     """The histogram in equal steps of the score; heights are square roots of counts.
 
     If any scores are exactly 0, they have a bar of their own on the left.
@@ -59,7 +59,7 @@ def figure(histogram: Sequence[tuple[float, float, int]]) -> Figure:
     ]
     if zeros:
         bars.insert(0, _bar((0, left - 4), (0.0, 0.0), zeros, tallest))
-    return Figure(bars=tuple(bars), lowest=lowest, tallest=tallest, from_x=left)
+    return HistogramFigure(bars=tuple(bars), lowest=lowest, tallest=tallest, from_x=left)
 
 
 def _bar(place: tuple[float, float], bounds: tuple[float, float], images: int, tallest: int) -> Bar:

@@ -9,7 +9,7 @@ from service.atlas.pages.values import CellCard, ChannelCard, LayerCard, LayerSt
 from service.query.catalog import PublishedRun
 from service.query.layers import Channel
 from service.query.scans import Top
-from workers.store.manifest import Layer
+from workers.store.manifest import LayerFacts
 
 SAYS = {
     "patch": "A patch is the part of an image that a unit can see at all; most of its sensitivity lies in the middle.",
@@ -55,39 +55,39 @@ def checks_of(atlas: Atlas, scan: PublishedRun, layer: str) -> Iterator[Publishe
             yield each
 
 
-def of_layer(found: PublishedRun, about: Layer) -> LayerCard:
+def of_layer(found: PublishedRun, about: LayerFacts) -> LayerCard:
     """A layer."""
     return LayerCard(**_layer(found, about))
 
 
-def of_state(atlas: Atlas, found: PublishedRun, about: Layer) -> LayerState:
+def of_state(atlas: Atlas, found: PublishedRun, about: LayerFacts) -> LayerState:
     """A layer, and how many of its channels are dead."""
     return LayerState(**_layer(found, about), **_state(atlas, found, about))
 
 
-def _state(atlas: Atlas, found: PublishedRun, about: Layer) -> dict[str, Any]:
+def _state(atlas: Atlas, found: PublishedRun, about: LayerFacts) -> dict[str, Any]:
     """How many of a layer's channels are dead."""
     dead = atlas.dead(found)[about.name]
     return {"dead": dead, "dead_share": dead / about.channels}
 
 
-def _layer(found: PublishedRun, about: Layer) -> dict[str, Any]:
+def _layer(found: PublishedRun, about: LayerFacts) -> dict[str, Any]:
     share = min(1.0, max(about.field_height / found.input_height, about.field_width / found.input_width))
     return {**vars(about), "field_share": share, "href": links.layer(found, about.name)}
 
 
-def of_channel(found: PublishedRun, about: Layer, each: Channel, show: str = "patch") -> ChannelCard:
+def of_channel(found: PublishedRun, about: LayerFacts, each: Channel, show: str = "patch") -> ChannelCard:
     """A channel on a wall."""
     href = links.channel(found, about.name, each.channel)
     return ChannelCard(**vars(each), href=href, picture=links.wall(found, about, each.channel, show))
 
 
-def of_cell(found: PublishedRun, about: Layer, row: Top) -> CellCard:
+def of_cell(found: PublishedRun, about: LayerFacts, row: Top) -> CellCard:
     """One of a channel's strongest images: its patch and its projection."""
     return CellCard(**cell_fields(found, about, row))
 
 
-def cell_fields(found: PublishedRun, about: Layer, row: Top) -> dict[str, Any]:
+def cell_fields(found: PublishedRun, about: LayerFacts, row: Top) -> dict[str, Any]:
     """The fields of a `CellCard`."""
     return {
         "rank": row.rank,

@@ -6,7 +6,7 @@ from service.atlas import links
 from service.atlas.pages.values import Value
 from service.query.findings import Finding
 from service.query.sanity import METHODS, METRICS, Curves, Point, curves
-from service.query.sanity_units import Unit, alike
+from service.query.sanity_units import CheckedUnit, alike
 
 WIDTH, HEIGHT = 320.0, 100.0  # of a figure
 LABEL = 15  # letters of a stage's name that fit below a figure
@@ -74,12 +74,12 @@ def all_curves(rows: Sequence[Finding]) -> tuple[LayerCurves, ...]:
     return tuple(of_curves(layer) for layer in reversed(curves(row.values for row in rows)))
 
 
-def unit_of_row(every: Sequence[Unit], number: int) -> int:
+def unit_of_row(every: Sequence[CheckedUnit], number: int) -> int:
     """The index of the unit to which a row belongs."""
     return next(n for n, unit in enumerate(every) if any(row.number == number for row in unit.every))
 
 
-def curves_of_unit(unit: Unit) -> LayerCurves:
+def curves_of_unit(unit: CheckedUnit) -> LayerCurves:
     """The curves of one unit."""
     [about] = curves(row.values for row in unit.every)
     return of_curves(about)
@@ -90,7 +90,7 @@ def linked(row: Finding, column: str) -> str:
     return links.picture(row.run, row.number, column)
 
 
-def of_unit(unit: Unit, picture: Callable[[Finding, str], str] = linked) -> UnitTable:
+def of_unit(unit: CheckedUnit, picture: Callable[[Finding, str], str] = linked) -> UnitTable:
     """A unit as a table: a line per method, a cell per stage. `picture` gives the address of a row's picture."""
     patch, run = unit.patch, unit.every[0].run
     return UnitTable(

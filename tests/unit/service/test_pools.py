@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from service.pools import Pool, Renewed
+from service.pools import CallPool, Renewed
 from tests.support import loops
 from workers.errors import QueryError, Unavailable
 
@@ -23,14 +23,14 @@ def gate():
 
 
 def test_a_question_that_hangs_is_given_up_and_leaves_the_other_threads_free(gate):
-    pool = Pool("the store", 2, 0.1)
+    pool = CallPool("the store", 2, 0.1)
     with pytest.raises(Unavailable, match=r"the store did not answer within 0\.1 s"):
         pool.ask(gate.wait)
     assert pool.ask(lambda: 7) == 7
 
 
 def test_no_more_threads_hang_than_a_pool_has_and_what_waited_in_vain_is_never_asked(gate):
-    pool, asked = Pool("the store", 2, 0.05), []
+    pool, asked = CallPool("the store", 2, 0.05), []
     for _ in range(6):
         with pytest.raises(Unavailable):
             pool.ask(lambda: asked.append(1) or gate.wait())
@@ -40,7 +40,7 @@ def test_no_more_threads_hang_than_a_pool_has_and_what_waited_in_vain_is_never_a
 
 
 def test_too_many_waiting_questions_are_refused_at_once(gate):
-    pool = Pool("the store", 1, 5, waiting=2)
+    pool = CallPool("the store", 1, 5, waiting=2)
     for _ in range(3):
         pool.submit(gate.wait)
         time.sleep(0.05)
@@ -57,7 +57,7 @@ def answer_next(answers: Iterator[Callable[[], Any]]) -> Any:
 
 
 def test_what_a_question_raises_is_raised_where_it_was_asked():
-    pool = Pool("the store", 1, 1)
+    pool = CallPool("the store", 1, 1)
     for error in (QueryError("no"), TimeoutError("mine"), KeyboardInterrupt()):
         with pytest.raises(type(error)):
             pool.ask(partial(fail, error))
@@ -65,7 +65,7 @@ def test_what_a_question_raises_is_raised_where_it_was_asked():
 
 
 def test_an_event_loop_goes_on_while_a_question_hangs(gate):
-    pool = Pool("the store", 1, 0.3)
+    pool = CallPool("the store", 1, 0.3)
 
     async def both() -> int:
         hung = asyncio.create_task(pool.answer(gate.wait))
@@ -82,7 +82,7 @@ def test_an_event_loop_goes_on_while_a_question_hangs(gate):
 
 def test_a_value_is_read_once_for_all_who_ask_at_once_and_again_when_it_is_old():
     reads: list[Any] = []
-    value = Renewed(lambda: reads.append(time.sleep(0.05)) or len(reads), Pool("the store", 1, 5), 0.2, 0.4)
+    value = Renewed(lambda: reads.append(time.sleep(0.05)) or len(reads), CallPool("the store", 1, 5), 0.2, 0.4)
     threads = [threading.Thread(target=value.get) for _ in range(8)]
     for thread in threads:
         thread.start()
@@ -101,7 +101,7 @@ def test_a_value_is_read_once_for_all_who_ask_at_once_and_again_when_it_is_old()
 def test_a_reading_that_hangs_is_not_waited_for_twice_and_an_older_value_is_given_where_that_may_be(gate):
     answers = iter([lambda: 1, gate.wait, gate.wait])
     strict, lenient = (
-        Renewed(partial(answer_next, answers), Pool("the store", 1, 0.3), -1, -1, patience)
+        Renewed(partial(answer_next, answers), CallPool("the store", 1, 0.3), -1, -1, patience)
         for patience, answers in ((None, iter([lambda: 1, gate.wait])), (0.1, answers))
     )
     assert strict.get() == lenient.get() == 1
@@ -126,14 +126,14 @@ def test_a_reading_that_fails_is_tried_again():
         assert isinstance(answer, int)
         return answer
 
-    value = Renewed(read, Pool("the store", 1, 1), 1, 1)
+    value = Renewed(read, CallPool("the store", 1, 1), 1, 1)
     with pytest.raises(QueryError):
         value.get()
     assert value.get() == 2
 
 
 def test_of_many_questions_one_that_hangs_is_waited_for_once_and_those_behind_it_are_not_asked(gate):
-    pool, asked = Pool("the store", 2, 0.2), []
+    pool, asked = CallPool("the store", 2, 0.2), []
     assert pool.ask_all(partial(int, number) for number in range(100)) == list(range(100))
     started = time.monotonic()
     with pytest.raises(Unavailable):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from workers.core.preprocess import Preprocessing
 from workers.errors import ModelError, nearest
 from workers.models import zfnet
-from workers.models.families.family import IMAGENET_MEAN, IMAGENET_STD, Entry, Kwargs
+from workers.models.families.family import IMAGENET_MEAN, IMAGENET_STD, Kwargs, WeightsEntry
 from workers.spec.families import DECONVOY
 from workers.spec.parts import Interpolation
 
@@ -50,7 +50,7 @@ class Deconvoy:
 
     scheme = DECONVOY
 
-    def entry(self, name: str, weights: str) -> Entry:
+    def entry(self, name: str, weights: str) -> WeightsEntry:
         """Weights from a file, or those that the package includes; see `Family`."""
         if name not in NETWORKS:
             raise ModelError(f"no model deconvoy://{name}; {nearest(name, NETWORKS)}")
@@ -58,12 +58,12 @@ class Deconvoy:
         if network.pretrained:
             folder = resources.files("workers") / "pretrained" / name
             classes = json.loads((folder / "meta.json").read_text())["classes"]
-            return Entry(network.preprocessing, tuple(classes), weights or str(folder / "model.safetensors"))
+            return WeightsEntry(network.preprocessing, tuple(classes), weights or str(folder / "model.safetensors"))
         if not weights:
             raise ModelError(
                 f"deconvoy://{name} has no weights of its own: give deconvoy://{name}?weights=FILE.safetensors"
             )
-        return Entry(network.preprocessing, (), weights)
+        return WeightsEntry(network.preprocessing, (), weights)
 
     def build(self, name: str, kwargs: Kwargs) -> nn.Module:
         """The module; see `Family`."""

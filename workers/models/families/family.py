@@ -31,7 +31,7 @@ class Architecture:
 
 
 @dataclass(frozen=True)
-class Entry:
+class WeightsEntry:
     """Weights: their origin, and the properties of the network that depend on them.
 
     Attributes:
@@ -56,7 +56,7 @@ class Family(Protocol):
     def scheme(self) -> Scheme:
         """The form of the family's sources."""
 
-    def entry(self, name: str, weights: str) -> Entry:
+    def entry(self, name: str, weights: str) -> WeightsEntry:
         """The entry for weights of a network.
 
         Args:

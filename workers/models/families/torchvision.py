@@ -9,7 +9,7 @@ from torchvision.models import WeightsEnum
 
 from workers.core.preprocess import Preprocessing
 from workers.errors import ModelError, nearest
-from workers.models.families.family import Entry, Kwargs
+from workers.models.families.family import Kwargs, WeightsEntry
 from workers.spec.families import TORCHVISION
 from workers.spec.parts import Interpolation
 
@@ -22,7 +22,7 @@ class Torchvision:
 
     scheme = TORCHVISION
 
-    def entry(self, name: str, weights: str) -> Entry:
+    def entry(self, name: str, weights: str) -> WeightsEntry:
         """A file with the preprocessing of torchvision's first weights, or torchvision's weights by name; see `Family`."""
         known = torchvision.models.list_models(torchvision.models)
         if name not in known:
@@ -48,7 +48,7 @@ class Torchvision:
         return {}
 
 
-def _entry(weights: WeightsEnum, file: str | None, kwargs: tuple[tuple[str, bool], ...]) -> Entry:
+def _entry(weights: WeightsEnum, file: str | None, kwargs: tuple[tuple[str, bool], ...]) -> WeightsEntry:
     transform = weights.transforms()
     preprocessing = Preprocessing(
         resize=transform.resize_size[0],
@@ -59,4 +59,4 @@ def _entry(weights: WeightsEnum, file: str | None, kwargs: tuple[tuple[str, bool
     )
     names = tuple(weights.meta.get("categories", ()))
     download = partial(weights.get_state_dict, progress=False, check_hash=True)
-    return Entry(preprocessing, names, file, download, kwargs)
+    return WeightsEntry(preprocessing, names, file, download, kwargs)

@@ -5,10 +5,10 @@ import json
 
 from rich.console import Console
 
-from service.cli.console import Bars, print_json, print_table
+from service.cli.console import ProgressBars, print_json, print_table
 
 
-def run_under(bars: Bars) -> None:
+def run_under(bars: ProgressBars) -> None:
     bars.phase("listing", None, "images")
     bars.advance(1234)
     bars.say("no GPU: 2 CPU actors")
@@ -21,7 +21,7 @@ def run_under(bars: Bars) -> None:
 
 def test_without_a_terminal_each_phase_is_a_line_at_its_start_and_at_its_end():
     out = io.StringIO()
-    run_under(Bars(Console(file=out, width=40)))
+    run_under(ProgressBars(Console(file=out, width=40)))
     lines = out.getvalue().splitlines()
     assert lines[0] == "listing"
     assert lines[1] == "no GPU: 2 CPU actors"
@@ -35,20 +35,20 @@ def test_without_a_terminal_each_phase_is_a_line_at_its_start_and_at_its_end():
 
 def test_on_a_terminal_bars_show_done_total_and_rejects():
     out = io.StringIO()
-    run_under(Bars(Console(file=out, force_terminal=True, width=120)))
+    run_under(ProgressBars(Console(file=out, force_terminal=True, width=120)))
     shown = out.getvalue()
     assert "scan" in shown and "1,234/1,234" in shown and "3 rejected" in shown and "no GPU: 2 CPU actors" in shown
 
 
 def test_the_watcher_may_be_closed_before_anything_began():
     out = io.StringIO()
-    Bars(Console(file=out)).close()
+    ProgressBars(Console(file=out)).close()
     assert out.getvalue() == ""
 
 
 def test_a_line_is_told_as_it_is():
     out = io.StringIO()
-    Bars(Console(file=out, width=20)).say("photos/[red]/a b.jpg: the decoder did not come back")
+    ProgressBars(Console(file=out, width=20)).say("photos/[red]/a b.jpg: the decoder did not come back")
     assert out.getvalue() == "photos/[red]/a b.jpg: the decoder did not come back\n"
 
 
@@ -76,7 +76,7 @@ def test_json_is_one_value_on_one_line(capsys):
 def test_what_goes_to_a_file_is_plain_though_the_environment_asks_for_colour(monkeypatch, capsys):
     monkeypatch.setenv("FORCE_COLOR", " ")
     print_table([{"layer": "relu1"}], {"layer": "layer"})
-    with_bars = Bars()
+    with_bars = ProgressBars()
     with_bars.phase("scan", 2, "images")
     with_bars.close()
     assert "\x1b" not in "".join(capsys.readouterr())

@@ -13,7 +13,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from service.cli import console, main, terminal
-from service.cli.console import Bars, print_json, print_table
+from service.cli.console import ProgressBars, print_json, print_table
 from service.cli.main import app
 from service.http.problems import status_of
 from service.sheets import canvas
@@ -42,7 +42,7 @@ def test_lines_tables_and_progress_escape_what_steers_a_terminal(capsys):
     terminal.complain(HOSTILE)
     print_table([{"name": HOSTILE}], {"name": f"heading {HOSTILE}"})
     bars = io.StringIO()
-    Bars(Console(file=bars)).say(HOSTILE)
+    ProgressBars(Console(file=bars)).say(HOSTILE)
     shown = capsys.readouterr()
     for text in (shown.out, shown.err, bars.getvalue()):
         assert not steers(text) and r"\x1b[2J\x9b31m\u202egnp\nb" in text

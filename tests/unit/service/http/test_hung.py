@@ -18,7 +18,7 @@ from service.control.watching import Watched
 from service.http import health, keyring
 from service.http.keys import Keys, Scope
 from service.query import listing
-from service.query.listing import Listing
+from service.query.listing import RunListing
 from tests.support.asking import app_of
 from tests.support.clusters import SPEC, FakeCluster
 from tests.support.published import publish
@@ -141,12 +141,12 @@ def test_runs_whose_store_does_not_answer_are_given_up(slow, hung, monkeypatch, 
     monkeypatch.setattr(statuses, "LIMIT_S", 0.3)
     publish(slow)
     Submissions(slow, hung, clock).submit("scan", {"run": "flowers", **SPEC})
-    known, listed = Statuses(slow, hung, clock), Listing(slow)
+    known, listed = Statuses(slow, hung, clock), RunListing(slow)
     assert len(known.statuses()) == 2
     never = threading.Event()
     monkeypatch.setattr(Statuses, "_readable", lambda *_: never.wait())
-    monkeypatch.setattr(Listing, "_read_run", lambda *_: never.wait())
-    for question in (known.statuses, Listing(slow).readable):
+    monkeypatch.setattr(RunListing, "_read_run", lambda *_: never.wait())
+    for question in (known.statuses, RunListing(slow).readable):
         started = time.monotonic()
         with pytest.raises(Unavailable, match="the root did not answer"):
             question()

@@ -17,7 +17,7 @@ from tests.support.asking import atlas_of
 from tests.support.instrumented import CHECKPOINTS
 from tests.support.published import CHANNELS, DEAD, publish
 from workers.errors import QueryError
-from workers.store.manifest import Layer
+from workers.store.manifest import LayerFacts
 from workers.store.root import Root
 
 
@@ -111,5 +111,5 @@ def test_half_have_settled_where_half_have():
     table = pa.Table.from_pylist(
         rows, pa.schema([("checkpoint", pa.int32()), ("overlap", pa.float64()), ("settled_since", pa.int32())])
     )
-    course = evolution._course(Layer(0, "x", 4, 1, 1, 1, 1, 1, 1), table)
+    course = evolution._course(LayerFacts(0, "x", 4, 1, 1, 1, 1, 1, 1), table)
     assert course.median == 0 and course.settled == (0.5, 0.5, 1.0)

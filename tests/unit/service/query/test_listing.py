@@ -8,7 +8,7 @@ import pytest
 
 from service.atlas.atlas import Atlas
 from service.query import listing
-from service.query.listing import Listing
+from service.query.listing import RunListing
 from tests.support.asking import atlas_of
 from tests.support.published import publish
 from tests.support.slow_store import faults
@@ -41,7 +41,7 @@ def manifests(count: int, root: Root) -> None:
 
 def test_many_runs_are_one_listing_and_one_reading_each_however_often_they_are_asked_for(slow):
     manifests(300, slow)
-    found = Listing(slow)
+    found = RunListing(slow)
     for _ in range(20):
         assert len(found.readable()[0]) == 301 and found.run("r007").run == "r007"
     assert faults.calls["cat"] == 301 and faults.calls["find"] <= 3 and set(faults.calls) == {"cat", "find"}
@@ -95,7 +95,7 @@ def test_a_run_that_was_published_just_now_is_found_at_once(tmp_path, monkeypatc
     monkeypatch.setattr(listing, "UNKNOWN_S", 0.0)
     root = Root(str(tmp_path))
     publish(root)
-    found = Listing(root)
+    found = RunListing(root)
     found.run("first")
     publish(root, "second")
     assert found.run("second").run == "second"
@@ -108,7 +108,7 @@ def test_a_damaged_run_is_told_of_and_read_again_when_it_was_mended(tmp_path):
     right = root.read("runs/first/manifest.json")
     root.put("runs/first/manifest.json", b"{}")
     publish(root, "second")
-    found = Listing(root)
+    found = RunListing(root)
     assert [run.run for run in found.readable()[0]] == ["second"] and "cannot be understood" in found.readable()[1][
         "first"
     ]
@@ -141,7 +141,7 @@ def test_a_manifest_of_many_shards_is_read_once(slow):
 def test_what_is_in_memory_is_served_while_the_store_hangs(slow, monkeypatch):
     monkeypatch.setattr(listing, "PATIENCE_S", 0.2)
     publish(slow)
-    found = Listing(slow)
+    found = RunListing(slow)
     found.run("first")
     time.sleep(0.2)
     with faults.hung():

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from tests.support.networks import weighted
 from workers.core import inversion, priors
 from workers.core.graph import trace
-from workers.core.inversion import Part, Problem, Scale
+from workers.core.inversion import InversionProblem, Part, Scale
 from workers.core.network import Network
 from workers.core.pooling import MaxPool, SwitchedMaxPool
 from workers.spec import recipe
@@ -50,7 +50,7 @@ def photos(count: int) -> Tensor:
 
 
 def inverted(of: Network, pixels: Tensor, how: Recipe, seed: int = 0, part: Part | None = None) -> inversion.Inverted:
-    problem = Problem(of, part or Part(len(of.nodes) - 1), SCALE, how, seed)
+    problem = InversionProblem(of, part or Part(len(of.nodes) - 1), SCALE, how, seed)
     begin = inversion.start((SIDE, SIDE), seeded(seed, len(pixels)))
     return inversion.invert(problem, problem.features(SCALE.centred(pixels)), begin)
 
@@ -91,7 +91,7 @@ def deep() -> Network:
 @pytest.mark.parametrize("count", [2, 5, 8])
 def test_a_run_depends_on_its_place_in_the_batch_alone_and_not_on_its_neighbours(count, threads):
     of, before = deep(), torch.get_num_threads()
-    problem = Problem(of, Part(len(of.nodes) - 1), SCALE, Recipe(1.0, 1e-3, iterations=12))
+    problem = InversionProblem(of, Part(len(of.nodes) - 1), SCALE, Recipe(1.0, 1e-3, iterations=12))
     wanted, begin = problem.features(SCALE.centred(photos(count))), inversion.start((SIDE, SIDE), seeded(0, count))
     torch.set_num_threads(threads)
     try:
@@ -109,7 +109,7 @@ def test_a_run_depends_on_its_place_in_the_batch_alone_and_not_on_its_neighbours
 def test_a_step_is_the_papers_by_another_road():
     """One iteration in the paper's own variable, an image of norm 1 times sigma, with the gradient written out."""
     of, pixels = network(mixing()), photos(1)
-    problem, sigma = Problem(of, Part(1), SCALE, Recipe(1.0, PAPER, iterations=1)), inversion.sigma(SIDE, SIDE)
+    problem, sigma = InversionProblem(of, Part(1), SCALE, Recipe(1.0, PAPER, iterations=1)), inversion.sigma(SIDE, SIDE)
     begin = inversion.start((SIDE, SIDE), seeded(0, 1))
     wanted = problem.features(SCALE.centred(pixels))
     unit = (begin / sigma).double().requires_grad_()
@@ -159,8 +159,8 @@ def test_a_run_that_diverges_is_tried_slower_and_else_said_so_without_nan():
     assert (saved.errors[:, -1] < 0.5 * saved.errors[:, 0]).all()
     lost = inverted(of, pixels, Recipe(1.0, 1e4, iterations=60))
     assert lost.diverged.all() and torch.isfinite(lost.images).all()
-    last = Problem(of, Part(1), SCALE, FREE).features(lost.images)
-    wanted = Problem(of, Part(1), SCALE, FREE).features(SCALE.centred(pixels))
+    last = InversionProblem(of, Part(1), SCALE, FREE).features(lost.images)
+    wanted = InversionProblem(of, Part(1), SCALE, FREE).features(SCALE.centred(pixels))
     error = (last - wanted).square().flatten(1).sum(1) / wanted.square().flatten(1).sum(1)
     finite = torch.where(torch.isfinite(lost.errors), lost.errors, torch.inf)
     torch.testing.assert_close(error, finite.min(1).values)
@@ -193,7 +193,7 @@ def test_the_gradient_through_our_switches_is_torchs_own(size, stride, padding, 
 
 def test_a_neighbour_that_diverges_changes_nothing():
     of, pixels = network(mixing(), nn.ReLU()), photos(2)
-    problem = Problem(of, Part(2), SCALE, Recipe(1.0, PAPER, iterations=20))
+    problem = InversionProblem(of, Part(2), SCALE, Recipe(1.0, PAPER, iterations=20))
     begin = inversion.start((SIDE, SIDE), seeded(0, 2))
     wanted = problem.features(SCALE.centred(pixels))
     calm = inversion.invert(problem, wanted, begin)
@@ -206,7 +206,7 @@ def test_a_neighbour_that_diverges_changes_nothing():
 
 def test_features_that_are_all_zero_are_blank_and_not_a_division_by_zero():
     of = network(mixing(), nn.ReLU())
-    problem = Problem(of, Part(2), SCALE, Recipe(1.0, PAPER, iterations=10))
+    problem = InversionProblem(of, Part(2), SCALE, Recipe(1.0, PAPER, iterations=10))
     wanted = problem.features(SCALE.centred(photos(2)))
     wanted[1] = 0
     out = inversion.invert(problem, wanted, inversion.start((SIDE, SIDE), seeded(0, 2)))

@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from workers.core import inversion
-from workers.core.inversion import Inverted, Part, Problem, Scale
+from workers.core.inversion import InversionProblem, Inverted, Part, Scale
 from workers.models import model as models
 from workers.models.model import Model
 from workers.spec import recipe
@@ -49,7 +49,7 @@ def inverted(model: Model, layer: str, pixels: Tensor, **more) -> tuple[Inverted
     [found] = network.select([layer])
     number, nodes = found.node, len(network.nodes)
     how = Recipe(recipe.tv_weight(number, nodes), recipe.rate(number, nodes), **more)
-    problem = Problem(network, Part(number), Scale.of(preprocessing.mean, preprocessing.std), how)
+    problem = InversionProblem(network, Part(number), Scale.of(preprocessing.mean, preprocessing.std), how)
     with torch.no_grad():
         wanted = problem.features(problem.scale.centred(pixels).contiguous(memory_format=torch.channels_last))
     generators = [torch.Generator().manual_seed(0) for _ in pixels]
@@ -111,7 +111,7 @@ def test_a_part_of_the_map_knows_a_part_of_the_image(shared):
     network, preprocessing = model.network.to(dtype=torch.float32), model.preprocessing
     [layer] = network.select(["relu2"])
     top, bottom = layer.height // 3, layer.height - layer.height // 3
-    problem = Problem(
+    problem = InversionProblem(
         network, Part(layer.node, None, (top, top, bottom, bottom)),
         Scale.of(preprocessing.mean, preprocessing.std), Recipe(1.0, 0.004),
     )  # fmt: skip

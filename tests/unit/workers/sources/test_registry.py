@@ -23,10 +23,10 @@ from workers.corpus import entries, fetch, isolate, manifest, reader
 from workers.errors import CorpusError, QueryError, Reason, RefusedError, StaleFile, UsageError
 from workers.host.hangs import Limit
 from workers.sources import registry
-from workers.sources.folder import Folder
-from workers.sources.glob import Glob
+from workers.sources.folder import FolderSource
+from workers.sources.glob import GlobSource
 from workers.sources.registry import access_of, source_of
-from workers.sources.source import Entry
+from workers.sources.source import SourceEntry
 from workers.spec.parts import CorpusSpec, LimitsSpec
 from workers.spec.toml import read_toml
 from workers.store.root import Root
@@ -79,14 +79,15 @@ class ListSource:
     def places(self, source: str) -> tuple[str, ...]:
         return (source.removeprefix(SCHEME),)
 
-    def entries(self, source: str, limit: Limit) -> Iterator[Entry]:
+    def entries(self, source: str, limit: Limit) -> Iterator[SourceEntry]:
         path = Path(source.removeprefix(SCHEME))
         if not path.exists():
             raise CorpusError(f"corpus {source!r} does not exist")
         limit.restart()
         images = json.loads(path.read_text()).items()
         return (
-            Entry(name, f"{source}#{name}", len(base64.b64decode(encoded)), encoded[-40:]) for name, encoded in images
+            SourceEntry(name, f"{source}#{name}", len(base64.b64decode(encoded)), encoded[-40:])
+            for name, encoded in images
         )
 
 
@@ -185,12 +186,19 @@ def test_what_it_refuses_is_reported_by_the_listing():
 
 @pytest.mark.parametrize(
     ("corpus", "source"),
-    [("photos", Folder), ("s3://bucket/photos", Folder), ("", Folder), ("/p/*.jpg", Glob), ("s3://b/[ab]/x", Glob),
-     ("zip://*.jpg::a.zip", Glob), ("a?", Glob)],
-)  # fmt: skip
+    [
+        ("photos", FolderSource),
+        ("s3://bucket/photos", FolderSource),
+        ("", FolderSource),
+        ("/p/*.jpg", GlobSource),
+        ("s3://b/[ab]/x", GlobSource),
+        ("zip://*.jpg::a.zip", GlobSource),
+        ("a?", GlobSource),
+    ],
+)
 def test_a_sign_of_a_glob_makes_a_corpus_a_glob_and_all_else_is_a_folder(corpus, source):
     assert isinstance(source_of(corpus), source)
-    assert access_of(corpus) is Folder.access is Glob.access
+    assert access_of(corpus) is FolderSource.access is GlobSource.access
 
 
 @pytest.mark.parametrize("corpus", ["photos/*.jpg", "photos", "s3://b/*.jpg", "/p", "zip://x::a.zip"])

@@ -17,7 +17,7 @@ from workers.core.preprocess import Preprocessing
 from workers.errors import ModelError, RefusedError, SpecError
 from workers.models import model as models
 from workers.models.families import registry
-from workers.models.families.family import IMAGENET_MEAN, IMAGENET_STD, Entry
+from workers.models.families.family import IMAGENET_MEAN, IMAGENET_STD, WeightsEntry
 from workers.spec import families
 from workers.spec.families import Scheme
 from workers.spec.make import make
@@ -39,9 +39,9 @@ class ToyFamily:
             raise ModelError(f"no model toy://{name}")
         preprocessing = Preprocessing(24, 16, IMAGENET_MEAN, IMAGENET_STD, Interpolation.BILINEAR)
         if weights and not self.scheme.owns(weights):
-            return Entry(preprocessing, (), weights)
+            return WeightsEntry(preprocessing, (), weights)
         fill = torch.zeros_like if weights == "zeros" else torch.ones_like
-        return Entry(preprocessing, ("cat", "dog"), None, lambda: weights_of(2, fill))
+        return WeightsEntry(preprocessing, ("cat", "dog"), None, lambda: weights_of(2, fill))
 
     def build(self, name, kwargs):
         assert name == "stripes"
