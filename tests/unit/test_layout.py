@@ -8,13 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from workers.store.tables.correspondence import HIDDEN
-from workers.store.tables.invariance import TRANSFORMED
-from workers.store.tables.invert import INVERTED
-from workers.store.tables.occlude import OCCLUDED
-from workers.store.tables.registry import TABLES
-from workers.store.tables.sanity import CHECKED
-from workers.store.tables.scan import PROJECTED, SHARD
+from workers.spec.correspondence import PartBox
+from workers.spec.kinds import SPECS
+from workers.store.tables.registry import RESULTS, TABLES
 from workers.store.tables.shared import MANIFEST
 
 REPOSITORY = Path(__file__).parents[2]
@@ -314,24 +310,13 @@ def test_every_column_of_a_dataset_has_a_doc_and_its_own_field_id(table):
 
 
 @pytest.mark.parametrize(
-    "schema",
-    [MANIFEST, SHARD, PROJECTED, OCCLUDED, INVERTED, TRANSFORMED, HIDDEN, CHECKED],
-    ids=["manifest", "shard", "projected", "occluded", "inverted", "transformed", "hidden", "checked"],
+    "schema", [MANIFEST, *RESULTS.values()], ids=lambda schema: schema.metadata[b"deconvoy.schema"].decode()
 )
 def test_every_column_of_an_internal_file_has_a_doc(schema):
     assert not [field.name for field in schema if not (field.metadata or {}).get(b"doc", b"").strip()]
 
 
 def test_every_key_of_a_spec_says_its_unit_or_meaning():
-    from workers.spec.correspondence import CorrespondenceRun, PartBox
-    from workers.spec.evolve import EvolutionRun
-    from workers.spec.filters import FiltersRun
-    from workers.spec.invariance import InvarianceRun
-    from workers.spec.invert import InversionRun
-    from workers.spec.occlude import OcclusionRun
-    from workers.spec.sanity import SanityRun
-    from workers.spec.scan import RunSpec
-
     def undescribed(model, place=""):
         for name, field in model.model_fields.items():
             if isinstance(field.annotation, type) and hasattr(field.annotation, "model_fields"):
@@ -339,16 +324,5 @@ def test_every_key_of_a_spec_says_its_unit_or_meaning():
             elif not field.description:
                 yield f"{place}{name}"
 
-    kinds = (
-        RunSpec,
-        OcclusionRun,
-        InversionRun,
-        FiltersRun,
-        EvolutionRun,
-        InvarianceRun,
-        CorrespondenceRun,
-        PartBox,
-        SanityRun,
-    )
-    for kind in kinds:
+    for kind in (*SPECS.values(), PartBox):
         assert not list(undescribed(kind))

@@ -11,11 +11,12 @@ from tests.support import instrumented
 from tests.support.asking import atlas_of
 from tests.support.published import publish
 from tests.support.slow_store import faults
+from workers.kinds import Kind
 from workers.store.root import Root
 
 FEW, MANY = 3, 30
 BESIDE = (publish, instrumented.occlude, instrumented.sanity)  # the kinds that pages of the first scan look for
-KINDS = ("occlude", "invert", "invariance", "correspondence", "evolve", "filters", "sanity")
+KINDS = tuple(kind for kind in Kind if kind is not Kind.SCAN)
 PAGES = [
     "/",
     "/limits",
