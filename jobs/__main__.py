@@ -61,7 +61,7 @@ def submitted(root: Root, run: str, number: int) -> int:
     try:
         begun = attempts.begun(number)
         if begun is None:
-            raise RunError(f"attempt {number} at run {run!r} was not submitted under {root.url!r}")
+            raise RunError(f"attempt {number} of run {run!r} was not submitted under {root.url!r}")
         _check_wanted(attempts, number)
         with ProgressWriter(Attempts(Root(root.url), run), number) as watch:  # without retries
             code, problem = _run_in_turn(begun, run, watch).exit_code, ""
@@ -86,7 +86,7 @@ def _check_wanted(attempts: Attempts, number: int) -> None:
     """
     reason = attempts.stop_reason(number)
     if reason:
-        raise RunError(f"attempt {number} at run {attempts.run!r} does not start: {reason}")
+        raise RunError(f"attempt {number} of run {attempts.run!r} does not start: {reason}")
 
 
 def _run_in_turn(begun: Begun, run: str, watch: ProgressWriter) -> Outcome:
@@ -99,7 +99,7 @@ def _run_in_turn(begun: Begun, run: str, watch: ProgressWriter) -> Outcome:
 def _run(spec: AnyRun, watch: Watcher) -> Outcome:
     """Run a spec. The pipeline is imported only here, so that a run that waits for its place has not loaded torch."""
     outcome = pipeline(kind_of(spec))(spec, watch)
-    how = "was published before; nothing has changed" if outcome.already_published else "is published"
+    how = "was already published; nothing has changed" if outcome.already_published else "is published"
     counts = {"images": outcome.images, "rejects": outcome.rejects, "seconds": round(outcome.seconds, 3)}
     summary = ", ".join(f"{value:,} {name}" for name, value in counts.items())
     watch.say(f"run {outcome.run} {how}: {summary}", **counts)

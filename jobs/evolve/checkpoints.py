@@ -142,7 +142,7 @@ def model_of(spec: EvolutionRun, file: str, last: Model) -> Model:
     model = models.load(_with(spec.model, file))
     shapes = [[node.shape for node in network.nodes] for network in (model.network, last.network)]
     if shapes[0] != shapes[1]:
-        raise ModelError(f"checkpoint {file!r} has another network than {_file(last.stored)!r}")
+        raise ModelError(f"checkpoint {file!r} has a different network than {_file(last.stored)!r}")
     return model
 
 

@@ -137,7 +137,8 @@ def _wait(
         say(_message(request, entries, len(ahead)))
         if waited_s > request.limit_s:
             raise NoPlace(
-                f"no place on the cluster for {request.limit_s:.0f} s ({request.what}); start the run again to resume it"
+                f"the cluster had no room for {request.limit_s:.0f} s ({request.what}); start the run "
+                "again to resume it"
             )
         if group is None:
             time.sleep(min(LOOK_S * (1 + len(ahead)), SLOWEST_LOOK_S))

@@ -71,7 +71,7 @@ def require_same_run(root: Root, published: Manifest, requested: tuple[JobSpec, 
     spec, model = requested
     run, listed = published.run, published.listing
     if published.identity != _identity(spec):
-        raise RunError(f"run {run!r} is published with another spec; give another --run")
+        raise RunError(f"run {run!r} is published with a different spec; give another --run")
     check_weights(run, spec.model.source, published.model.fingerprint, model.fingerprint)
     if listed is None or not listing.matches(root, listed):
         raise RunError(f"run {run!r} is published and its corpus has changed since; give another --run")

@@ -35,7 +35,7 @@ def publish(root: Root, run: str, parts: Parts, facts: RunFacts, scratch: Path) 
         The manifest of the run: ours, or that of a writer that was faster.
 
     Raises:
-        DamagedRun: the run id is already published with other tables.
+        DamagedRun: the run id is already published with different tables.
     """
     ours = _manifest(root, run, parts, facts)
     root.create(paths.claim_path(run), manifest.encode(ours))
@@ -49,7 +49,8 @@ def publish(root: Root, run: str, parts: Parts, facts: RunFacts, scratch: Path) 
         then, now = published.versions, ours.versions
         changed = "" if then == now else f" (made by {then}, now {now})"
         raise DamagedRun(
-            f"run {run!r} is published with other tables{changed}; give another --run, or remove it: deconvoy rm {run}"
+            f"run {run!r} is published with different tables{changed}; give another --run, or remove "
+            f"it: deconvoy rm {run}"
         )
     return published
 

@@ -124,7 +124,7 @@ class Pictures:
         wanted = pc.field("image_index") == image_index
         rows = read(self._atlas.run(run), PREVIEWS, wanted, {"preview": pc.field("preview", "bytes")})
         if not len(rows):
-            raise QueryError(f"run {run!r} keeps no preview of image {image_index}")
+            raise QueryError(f"run {run!r} has no preview of image {image_index}")
         return _as_stored(rows["preview"][0].as_py())
 
     def _read_row(self, run_id: str, created: str, number: int, column: str) -> Picture:
@@ -193,4 +193,4 @@ def _as_stored(data: bytes) -> Picture:
     for media, magic in SHOWN_AS.items():
         if magic.match(data):
             return Picture(data, media)
-    raise QueryError("browsers do not show images of this format; look at its patches and projections")
+    raise QueryError("browsers cannot display this format; use the image's patches and projections")

@@ -27,7 +27,7 @@ def invariance(  # noqa: PLR0913 - one parameter per flag; the spec fills in the
     transforms: Annotated[
         str | None,
         typer.Option(
-            help="Comma-separated transforms among translate_y, translate_x, scale, rotate; by default all but translate_x."
+            help="Comma-separated list of translate_y, translate_x, scale, rotate; by default all but translate_x."
         ),
     ] = None,
     translations: Annotated[

@@ -27,7 +27,7 @@ MODEL = f"Network: {families.forms()}, with ?weights=FILE or ?weights=ENUM."
 RootOption = Annotated[str, typer.Option("--root", help="Folder or fsspec URL of the datasets.")]
 RunOption = Annotated[str | None, typer.Option("--run", help="Run id; by default the newest run.")]
 LayerOption = Annotated[str, typer.Option("--layer", help="Layer name.")]
-LimitOption = Annotated[int | None, typer.Option("--limit", min=1, help="Largest number of rows.")]
+LimitOption = Annotated[int | None, typer.Option("--limit", min=1, help="Maximum number of rows.")]
 Address = Annotated[
     str,
     typer.Option(

@@ -86,7 +86,7 @@ def pause_schedule(name: NameWord, root: RootOption) -> None:
 
 @app.command("resume")
 def resume_schedule(name: NameWord, root: RootOption) -> None:
-    """Resume a schedule. Times missed meanwhile are not made up for."""
+    """Resume a schedule. Times missed while it was paused are skipped."""
     schedules_of(existing(root)).pause(name, paused=False)
 
 
@@ -110,7 +110,7 @@ def run_schedules(
 ) -> None:
     """Run the scheduler. Any number of schedulers may share a root.
 
-    With --once the exit code is 1 if something is due and cannot be submitted now.
+    With --once, the exit code is 1 if a due run cannot be submitted.
     """
     from service.cli.serve import submit_due, try_to_submit_due
 

@@ -52,7 +52,7 @@ def serve(  # noqa: PLR0913 - one parameter per flag
         typer.Option(help="Folder or URL prefix of corpora that may be submitted. Repeatable."),
     ] = None,
     per_minute: Annotated[
-        int, typer.Option(min=1, help="Largest number of requests per minute of one key or address.")
+        int, typer.Option(min=1, help="Maximum number of requests per minute from one key or address.")
     ] = 60_000,
     trusted_proxy: Annotated[
         list[str] | None,

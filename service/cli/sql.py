@@ -35,7 +35,7 @@ def sql(
     query: Annotated[str, typer.Argument(help="Query in DuckDB's SQL; every table is a view over all published runs.")],
     root: RootOption,
     memory: Annotated[
-        str, typer.Option(help="Memory limit for DuckDB, such as 500MB; the answer may take as much again.")
+        str, typer.Option(help="Memory limit for DuckDB, such as 500MB; the result may take as much again.")
     ] = "4GB",
     timeout: Annotated[float, typer.Option(min=0.1, help="Time limit of the query, seconds.")] = 300.0,
     unsafe: Annotated[

@@ -16,7 +16,7 @@ def translate(name: str, error: Exception) -> ClusterError:
     if "does not exist" in message and "404" in message:
         return NoJob(message)
     if "No available agent" in message:
-        return NotReady(f"the Ray cluster at {name} has no agent for jobs")
+        return NotReady(f"the Ray cluster at {name} has no job agent")
     # For an answer that is not JSON, `requests` raises an error that is both ValueError and OSError. Unexpected JSON is a
     # KeyError or TypeError.
     if isinstance(error, ValueError | KeyError | TypeError) or "Version check" in message:
@@ -28,7 +28,7 @@ def translate(name: str, error: Exception) -> ClusterError:
 
 def silence_message(name: str) -> str:
     """The message for a cluster that does not answer."""
-    return f"nothing answers at {name} (is its Ray running, and within reach?)"
+    return f"nothing answers at {name} (is Ray running and reachable?)"
 
 
 def last_line(traceback: str) -> str:

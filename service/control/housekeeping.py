@@ -121,7 +121,7 @@ class Housekeeping:
         """The runs to remove, and why: they are to be forgotten, exceed their schedule's number, or are partly removed."""
         for run in self._forget:
             self._check_forgotten(run)
-        removed = dict.fromkeys(self._forget, "it was given to --forget")
+        removed = dict.fromkeys(self._forget, "it was named by --forget")
         for schedule in self._schedules.all():
             if schedule.keep is not None:
                 runs = [run for run in self._schedules.runs(schedule) if self._is_published(run)]
@@ -194,10 +194,10 @@ class Housekeeping:
             for folder in self._root.folders(f"{paths.TABLES}/{table}"):
                 path = f"{paths.TABLES}/{table}/{folder}"
                 if folder.removeprefix("run=") not in known:
-                    yield from self._aged(self._files(path, "its run never began"))
+                    yield from self._aged(self._files(path, "its run never started"))
         yield from self._unpublished()
         for folder in folders:
-            for removal in self._aged(self._files(folder, "it was left by a killed writer")):
+            for removal in self._aged(self._files(folder, "it is a temporary file of a killed writer")):
                 if removal.path.endswith(TEMPORARY):
                     yield removal
 

@@ -51,7 +51,7 @@ class Schedules:
         spec = {key: value for key, value in schedule.spec.items() if key != "run"}  # fires name their runs
         made = replace(schedule, spec=spec, made=now.isoformat(), since=_iso(now))
         if not self._root.create(paths.schedule_path(schedule.name), _SCHEDULE.encode(made)):
-            raise UsageError(f"there is a schedule {schedule.name!r} already; remove it first, or give another name")
+            raise UsageError(f"schedule {schedule.name!r} already exists; remove it first, or choose another name")
         return made
 
     def all(self) -> Sequence[Schedule]:
@@ -80,7 +80,7 @@ class Schedules:
             schedule = replace(_SCHEDULE.decode(self._root.read(paths.schedule_path(name))), name=name)
             return _check_stored(self._with_pause(schedule))
         except FileNotFoundError as error:
-            raise QueryError(f"there is no schedule {name!r} any more") from error
+            raise QueryError(f"schedule {name!r} no longer exists") from error
         except (ValueError, UsageError) as error:
             raise DamagedFile(f"schedule {name!r} cannot be understood: {error}; remove it and add it again") from error
 

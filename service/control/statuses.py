@@ -161,7 +161,10 @@ class Statuses:
             return recorded
         if state is State.UNKNOWN:
             return self._state_by_heartbeat(
-                begun, progress, detail or f"{self.cluster.name} does not know it", cluster_answers=cluster_answers
+                begun,
+                progress,
+                detail or f"{self.cluster.name} does not know this attempt",
+                cluster_answers=cluster_answers,
             )
         if state is State.STOPPED:
             return RunState.CANCELLED, ""

@@ -82,7 +82,7 @@ class Submissions(Statuses):
             RunError: its run id is not valid.
         """
         if job not in SPECS:
-            raise SpecError([f"there is no job {job!r}; {nearest(job, SPECS)}"])
+            raise SpecError([f"there is no kind of job {job!r}; {nearest(job, SPECS)}"])
         spec = make(SPECS[Kind(job)], {**values, "root": self.root.url})
         run = spec.run or self._make_run_id(job, values)
         return spec.model_dump(mode="json") | {"run": check_run_id(run)}
@@ -143,14 +143,14 @@ class Submissions(Statuses):
                 self._refuse(attempts, number, error)
             except NoAnswer:
                 continue
-        unknown = f"it may or may not have taken attempt {number} at run {attempts.run!r}: check the run's status"
+        unknown = f"it may or may not have accepted attempt {number} of run {attempts.run!r}: check the run's status"
         raise NoAnswer(f"{error}; {unknown}, and submit it again if it is lost") from error
 
     def _refuse(self, attempts: Attempts, number: int, error: ClusterError) -> None:
         """Record that an attempt was not taken, and raise NotTaken."""
         attempts.end(number, Ended(self._time(), NOT_TAKEN, str(error)))
         way_out = (
-            f"the cluster did not take run {attempts.run!r} (attempt {number}): submit it again once this is fixed"
+            f"the cluster did not accept run {attempts.run!r} (attempt {number}): submit it again once this is fixed"
         )
         raise NotTaken(f"{error}; {way_out}") from error
 
@@ -158,7 +158,7 @@ class Submissions(Statuses):
         """The status of an existing run, which must have the submitted spec."""
         begun = Attempts(self.root, status.run).begun(status.attempt)
         if begun is not None and dict(begun.spec) != dict(spec):
-            raise RunError(f"run {status.run!r} is {status.state} with another spec; give another run id")
+            raise RunError(f"run {status.run!r} is {status.state} with a different spec; give another run id")
         return status
 
     def _make_run_id(self, job: str, values: Mapping[str, Any]) -> str:

@@ -28,7 +28,7 @@ class Overlap(StrEnum):
 
 @dataclass(frozen=True)
 class Schedule:
-    """A run to submit again and again.
+    """A schedule to add, with the spec of the run that it submits.
 
     Attributes:
         name: name of the schedule; run ids consist of it and the time.

@@ -35,13 +35,11 @@ def check(values: dict[str, Any], address: str) -> None:
     if is_here(urlsplit(address).hostname or ""):
         return
     if root.is_local:
-        raise UsageError(
-            f"root {root.url!r} is on this machine, but the cluster at {address} is not; use a URL of a bucket"
-        )
+        raise UsageError(f"root {root.url!r} is on this machine, but the cluster at {address} is not; use a bucket URL")
     corpus = values.get("corpus")
     if isinstance(corpus, dict) and _has_local_places(str(corpus.get("source", ""))):
         raise UsageError(
-            f"corpus {corpus.get('source')!r} is on this machine, but the cluster at {address} is not; use a URL of a bucket"
+            f"corpus {corpus.get('source')!r} is on this machine, but the cluster at {address} is not; use a bucket URL"
         )
 
 

@@ -109,10 +109,10 @@ class Gate:
     def _refuse_other_site(self, request: HTTPConnection) -> Response | None:
         if request.scope["method"] in READ_METHODS or _is_own(request.headers):
             return None
-        return self._denied(403, "a page of another site sent this request")
+        return self._denied(403, "this request came from a page of another site")
 
     async def _is_guarded(self) -> bool:
-        """Whether a key is needed: from the first key on, even after all keys or their folder were removed."""
+        """Whether an API key is required: from the first key on, even after all keys or their folder were removed."""
         if not self._guarded:
             self._guarded = not await self._keys.is_empty()
         return self._guarded
@@ -123,18 +123,20 @@ class Gate:
             key = await self._keys.find(_secret(request))
             return self._refuse_key(request, key, wanted)
         if not is_here(_requested_host(request)):
-            return self._denied(421, "without keys, only requests from this machine, to its own names, are answered")
+            return self._denied(
+                421, "without keys, the service answers only requests from this machine to its local names"
+            )
         return self._refuse_frequent(_client_network(request))
 
     def _refuse_key(self, request: HTTPConnection, key: keys.Key | None, wanted: keys.Scope) -> Response | None:
         if key is None:
             return self._refuse_frequent(_client_network(request)) or _with_challenge(
-                self._denied(401, "a key is needed")
+                self._denied(401, "an API key is required")
             )
         request.scope["key"] = key.name  # for the log
         if not key.scope.includes(wanted):
             return self._refuse_frequent(f"key {key.id}") or self._denied(
-                403, "the scope of this key does not allow this"
+                403, "the scope of this key does not allow this request"
             )
         return self._refuse_frequent(f"key {key.id}")
 
@@ -161,7 +163,7 @@ class _Body:
         try:
             return await self._part()
         except TimeoutError:
-            return self._end(408, f"a body has to arrive within {BODY_S:g} s")
+            return self._end(408, f"a body must arrive within {BODY_S:g} s")
 
     async def _part(self) -> Message:
         loop = asyncio.get_running_loop()

@@ -63,7 +63,7 @@ def _add_submitting(router: APIRouter, submissions: Submissions, watched: Watche
             str | None, Header(max_length=200, description="repeating a request with the same key submits nothing new")
         ] = None,
     ) -> Status:
-        """Submit or resume a run. Answers at once; the run's own address reports its progress."""
+        """Submit or resume a run. Returns at once; the run's own address reports its progress."""
         spec = submissions.check_spec(submission.job, _with_own_root(submissions, submission.spec))
         allowed.check_spec(spec)
         if idempotency_key is not None:
@@ -154,7 +154,7 @@ def _add_firing(router: APIRouter, schedules: Schedules, watched: Watched) -> No
         dependencies=[ADMIN],
     )
     def run_now(name: Name) -> Fire:
-        """Fire a schedule once, now. Answers 409 if the fire is refused, for instance because the last run is live."""
+        """Fire a schedule once, now. Returns 409 if the fire is refused, for instance because the last run is live."""
         with watched.changing():
             return schedules.run_now(name)
 
@@ -195,5 +195,5 @@ def _first_spec(root: Root, key: str, submission: Submission, spec: dict[str, An
     is_new = root.create(path, json.dumps({"body": body, "spec": spec}).encode())
     first = json.loads(root.read(path))
     if first["body"] != body:
-        raise RunError("this Idempotency-Key was sent with another submission; use a new key")
+        raise RunError("this Idempotency-Key was already used for a different submission; use a new one")
     return dict(first["spec"]), is_new

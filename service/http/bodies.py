@@ -51,7 +51,7 @@ class StatusResponse(BaseModel):
 
 
 class Retry(Body):
-    """Files whose stored verdicts to delete."""
+    """Files whose stored verdicts are deleted."""
 
     uris: list[str] = Field([], description="as in the table `rejects`; if empty, all files of the run")
 
@@ -72,7 +72,7 @@ class RetryResponse(BaseModel):
 
 
 class ScheduleRequest(Body):
-    """A run to submit again and again."""
+    """A schedule to add, with the spec of the run that it submits."""
 
     name: str = Field(pattern=r"^[a-z][a-z0-9-]{0,59}$")
     cron: str = Field(description="five fields, minute to day of the week", max_length=200)
@@ -101,7 +101,8 @@ class ScheduleResponse(BaseModel):
 class FireResponse(BaseModel):
     """A time at which a schedule fired, its run, and the outcome.
 
-    The fire was refused for a reason, or a cluster took its run (`submitted`), which may have been removed since (`removed`).
+    The fire was refused for a reason, or a cluster accepted its run (`submitted`), which may have been
+    removed since (`removed`).
     """
 
     at: str

@@ -31,7 +31,7 @@ class Metrics:
         self._requests = Counter(
             "deconvoy_requests", "Requests answered.", ["method", "route", "status"], registry=self._registry
         )
-        self._seconds = Histogram("deconvoy_request_seconds", "Time to the answer.", ["route"], registry=self._registry)
+        self._seconds = Histogram("deconvoy_request_seconds", "Response time.", ["route"], registry=self._registry)
         self._registry.register(_Runs(runs))
         self._registry.register(_Schedules(fires))
 

@@ -92,7 +92,7 @@ def _whole(parameters: Parameters, name: str) -> int:
     """A whole number from 0; 0 if the parameter is missing."""
     text = parameters.get(name) or "0"
     if not (text.isascii() and text.isdecimal() and len(text) < LONGEST_NUMBER):
-        raise QueryError(f"{name} {text!r} is not a whole number from 0")
+        raise QueryError(f"{name} {text!r} is not a whole number (0 or more)")
     return int(text)
 
 

@@ -53,7 +53,7 @@ class Allowed:
             raise RefusedError(f"{what} {place!r} is refused: {reason}")
         if not any(_is_below(place, prefix) for prefix in self.prefixes):
             known = ", ".join(self.prefixes) or "none; start the service with --allow PREFIX"
-            raise RefusedError(f"{what} {place!r} is refused: it is under no allowed prefix (allowed: {known})")
+            raise RefusedError(f"{what} {place!r} is refused: it is not under an allowed prefix (allowed: {known})")
 
     def check_spec(self, spec: Mapping[str, Any]) -> None:
         """Raise an error unless every place in a spec is allowed. Weights given by name, such as torchvision's, are.

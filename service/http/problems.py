@@ -34,21 +34,22 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
     code: {"description": description, "content": {"application/problem+json": {"schema": Problem.model_json_schema()}}}
     for code, description in (
         (400, "the request is not valid JSON"),
-        (401, "a key is needed"),
+        (401, "an API key is required"),
         (
             403,
-            "the key's scope does not allow this, a place is not allowed, or a page of another site sent the request",
+            "the key's scope does not allow this, a location is not allowed, or the request came "
+            "from a page of another site",
         ),
         (404, "not found"),
         (408, "the body did not arrive in time"),
-        (409, "it conflicts with the current state"),
+        (409, "the request conflicts with the current state"),
         (413, "the body is too large"),
-        (415, "the body is not sent as JSON"),
-        (421, "without keys, only requests from this machine are answered"),
-        (422, "the request is invalid; the answer lists every mistake"),
+        (415, "the body was not sent as JSON"),
+        (421, "without keys, the service answers only requests from this machine"),
+        (422, "the request is invalid; the response lists every error"),
         (429, "too many requests"),
-        (500, "a fault of the server, or stored data is damaged"),
-        (503, "the cluster does not answer, or the root cannot be reached"),
+        (500, "an internal error, or stored data is damaged"),
+        (503, "the cluster or the root does not respond"),
     )
 }
 

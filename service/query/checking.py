@@ -60,7 +60,7 @@ class FileHashes:
         folder = f"{paths.table_folder(RUNS.name, run.run)}/"
         for path in (path for path in self._stamps if path.startswith(folder) and path.endswith(".parquet")):
             if self._content(path).sha256[:16] != path.removesuffix(".parquet").rpartition("-")[2]:
-                yield f"{path} does not have the SHA-256 in its name"
+                yield f"{path} does not match the SHA-256 in its name"
         for table, parts in run.tables.items():
             yield from filter(None, (self._part_problem(part, hashed=table in self._tables) for part in parts))
 
@@ -71,7 +71,7 @@ class FileHashes:
         elif checksum in self._stamps:
             line = documents.checksum_line(self._content(manifest).sha256)
             if self._content(checksum).sha256 != sha256(line).hexdigest():
-                yield f"{manifest} does not have the SHA-256 in {checksum}"
+                yield f"{manifest} does not match the SHA-256 in {checksum}"
 
     def _part_problem(self, part: PartFile, *, hashed: bool) -> str:
         """What is wrong with a table's file; empty if nothing is."""
@@ -81,7 +81,7 @@ class FileHashes:
         if size != str(part.bytes):
             return f"{part.path} has {size} bytes instead of {part.bytes}"
         if hashed and self._content(part.path) != Content(part.bytes, part.sha256):
-            return f"{part.path} is damaged: it does not have the SHA-256 that the manifest names"
+            return f"{part.path} is damaged: it does not match the SHA-256 that the manifest names"
         return ""
 
     def save(self) -> None:

@@ -161,7 +161,7 @@ def _rows(result: duckdb.DuckDBPyConnection, limits: Limits, limit_bytes: float)
         size += sum(map(_size, batch)) + sum(map(len, batch)) * limits.cell_bytes
         if size > limit_bytes:
             way_out = "add LIMIT, select fewer columns, or raise --memory"
-            raise QueryError(f"the answer takes more than {limits.memory}, after {len(rows):,} rows; {way_out}")
+            raise QueryError(f"the result takes more than {limits.memory}, after {len(rows):,} rows; {way_out}")
         piece = max(1, min(LARGEST_PIECE, int(limit_bytes / PIECES / (size / len(rows)))))
     return tuple(rows)
 

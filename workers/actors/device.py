@@ -74,7 +74,7 @@ def check(job: Job[Any], root: Root) -> Environment:
         _check_corpus([row for row in rows if not row.refused])
     except OSError as error:
         raise NodeError(
-            f"node {platform.node()} cannot read {error.filename or error}: is it on a shared storage?"
+            f"node {platform.node()} cannot read {error.filename or error}: is it on shared storage?"
         ) from error
     return describe(job.spec.resources.device)
 

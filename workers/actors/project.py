@@ -90,7 +90,8 @@ class ProjectWorker(Worker[RunSpec]):
             if batch.rejects:
                 reject = batch.rejects[0]
                 raise ReadError(
-                    f"image {reject.image_index} was scanned and is now {reject.reason}: its file has changed"
+                    f"image {reject.image_index} was used in the scan but is now rejected "
+                    f"({reject.reason}): its file has changed"
                 )
             yield batch
 

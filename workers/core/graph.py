@@ -99,12 +99,12 @@ def _require_agreement(module: nn.Module, lowered: "_Lowering", size: tuple[int,
         actual = lowered.run(images)
     if isinstance(expected, Tensor) and not bool(expected.isfinite().all()):
         raise DivergedError(
-            f"{name} gives NaN or infinity for images of noise: its weights have diverged; give an earlier checkpoint"
+            f"{name} gives NaN or infinity for noise images: its weights have diverged; give an earlier checkpoint"
         )
     if not isinstance(expected, Tensor) or expected.numel() != actual.numel():
         raise GraphError(f"{name} does not return exactly one tensor, the output of its graph")
     if not torch.allclose(actual.reshape(expected.shape), expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max())):
-        raise GraphError(f"the graph of {name} gives other numbers than the model: it has a hidden side effect")
+        raise GraphError(f"the graph of {name} gives different numbers than the model, which has a hidden side effect")
 
 
 class _Lowering:

@@ -100,5 +100,5 @@ def wait_for_answer(act: Callable[[], Result], place: str, limit: Limit) -> Resu
 def no_answer(place: str, limit_s: float) -> ReadError:
     """The error for a storage that does not answer."""
     return ReadError(
-        f"{place} has not answered for {limit_s:g} s; is its storage alive? The same command resumes the run"
+        f"{place} has not responded for {limit_s:g} s; is its storage available? The same command resumes the run"
     )

@@ -164,7 +164,8 @@ def list_corpus(
             raise lister.refusal(error) from error
         if not count:
             raise CorpusError(
-                f"corpus {corpus.source!r} contains no image; supported are .jpg .jpeg .png .webp .bmp .gif .tif .tiff"
+                f"corpus {corpus.source!r} contains no images; supported formats are .jpg .jpeg .png "
+                ".webp .bmp .gif .tif .tiff"
             )
         key = "\0".join((corpus.source, corpus.label, corpus.group))
         yield Listing(count, Path(folder), hashlib.sha256(key.encode()).hexdigest()[:32])

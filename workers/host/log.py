@@ -91,7 +91,7 @@ def set_up(form: str | None = None) -> None:
     """
     chosen = form or os.environ.get(FORMAT) or Form.TEXT
     if chosen not in list(Form):
-        raise UsageError(f"log format {chosen!r} is neither text nor json")
+        raise UsageError(f"log format {chosen!r} is not valid; use text or json")
     handler, root_logger = _Handler(sys.stderr), logging.getLogger()
     handler.setFormatter(_Json() if chosen == Form.JSON else _Text())
     for earlier in [other for other in root_logger.handlers if isinstance(other, _Handler)]:

@@ -106,7 +106,7 @@ def fit(module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
     unused = [key for key in state if key not in expected and not key.startswith(("aux1.", "aux2.", "AuxLogits."))]
     missing = [key for key in expected if key not in state and not key.endswith("num_batches_tracked")]
     misshapen = [key for key in expected if key in state and state[key].shape != expected[key].shape]
-    shapes = [f"{key} is {tuple(state[key].shape)} and should be {tuple(expected[key].shape)}" for key in misshapen]
+    shapes = [f"{key} has shape {tuple(state[key].shape)} instead of {tuple(expected[key].shape)}" for key in misshapen]
     problems = [*_describe_keys(missing, "missing"), *_describe_keys(unused, "unused"), *shapes[:1]]
     if problems:
         raise ModelError(f"the weights do not fit {source!r}: {'; '.join(problems)}")

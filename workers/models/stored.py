@@ -47,7 +47,7 @@ def read(root: Root, fingerprint: str) -> dict[str, Tensor]:
         return _unpack(root.read(path), fingerprint)
     except FileNotFoundError as error:
         raise NodeError(
-            f"node {platform.node()} does not find {root.path(path)}; every node must see the same root"
+            f"node {platform.node()} cannot find {root.path(path)}; every node must be able to read the same root"
         ) from error
     except ValueError as error:
         raise DamagedFile(

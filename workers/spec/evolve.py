@@ -19,7 +19,7 @@ class EvolveSpec(Frozen):
         0.5,
         gt=0,
         le=1,
-        description="share of top images in common with the last checkpoint from which a channel counts as settled",
+        description="minimum overlap with the last checkpoint's top images for a channel to count as settled",
     )
 
 

@@ -58,11 +58,12 @@ class InvarianceSpec(Frozen):
     transforms: tuple[Transform, ...] = Field(
         (Transform.TRANSLATE_Y, Transform.SCALE, Transform.ROTATE),
         min_length=1,
-        description="transforms among translate_y, translate_x, scale, rotate; by default all but translate_x",
+        description="any of translate_y, translate_x, scale, rotate; by default all but translate_x",
     )
     translations: tuple[int, ...] = Field(
         (),
-        description="shifts down or to the right, model-input pixels; by default 13 up to 60/224 of the input's side",
+        description="shifts down or to the right, model-input pixels; by default 13 shifts up to "
+        "60/224 of the input's side",
     )
     scales: tuple[Scale, ...] = Field(
         tuple(1 + tenth / 10 for tenth in range(9)),

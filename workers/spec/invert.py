@@ -18,13 +18,13 @@ class InvertSpec(Frozen):
     images: tuple[Word, ...] = Field((), description="image ids; by default a sample")
     sample: int = Field(5, ge=1, description="number of images in the sample")
     restarts: int = Field(
-        4, ge=1, le=256, description="inversions per image and layer, each from another starting image"
+        4, ge=1, le=256, description="inversions per image and layer, each from a different starting image"
     )
     iterations: int = Field(
         400, ge=1, le=100_000, description="iterations; below 400 the paper's schedule is truncated"
     )
     batch: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = Field(
-        "auto", description="largest number of inversions per batch; auto is 8 on a CPU and 32 on a GPU"
+        "auto", description="maximum number of inversions per batch; auto is 8 on a CPU and 32 on a GPU"
     )
     seed: int = Field(0, ge=0, description="random seed of the starting images; restart r uses seed + r")
     rate: float | None = Field(
@@ -36,7 +36,7 @@ class InvertSpec(Frozen):
     alpha_weight: float = Field(
         8e-10, ge=0, allow_inf_nan=False, description="weight of the norm that keeps pixels in range"
     )
-    jitter: int = Field(0, ge=0, description="largest random shift per iteration, pixels (IJCV 2016)")
+    jitter: int = Field(0, ge=0, description="maximum random shift per iteration, pixels (IJCV 2016)")
     bounded: bool = Field(False, description="keep pixels in 0 to 255 (IJCV 2016)")
     channels: tuple[Annotated[int, Field(ge=0)], ...] = Field((), description="channels to match; by default all")
     region: tuple[int, int, int, int] | None = Field(

@@ -74,7 +74,7 @@ def _find_unusable(values: Any, key: str = "") -> list[str]:  # noqa: ANN401 - n
     if isinstance(values, list | tuple):
         return [line for number, value in enumerate(values) for line in _find_unusable(value, f"{key}.{number}")]
     if isinstance(values, int) and values not in INT64:
-        return [f"{key}: an integer of {len(f'{abs(values):x}') * 4} bits is wrong; it has to fit into 64"]
+        return [f"{key}: an integer of {len(f'{abs(values):x}') * 4} bits is too large; at most 64 bits are supported"]
     if isinstance(values, str) and "\0" in values:
         return [f"{key}: {_quote(values)} is wrong; it contains a null character"]
     return []

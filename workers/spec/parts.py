@@ -112,8 +112,8 @@ class CorpusSpec(Frozen):
 class LimitsSpec(Frozen):
     """The limits of one image file."""
 
-    bytes: int = Field(67_108_864, ge=1, description="largest accepted file, bytes")
-    pixels: int = Field(89_478_485, ge=1, description="largest accepted image before and after resizing, pixels")
+    bytes: int = Field(67_108_864, ge=1, description="maximum size of a file, bytes")
+    pixels: int = Field(89_478_485, ge=1, description="maximum size of an image before and after resizing, pixels")
 
 
 class ResourcesSpec(Frozen):

@@ -26,10 +26,13 @@ class SanitySpec(Frozen):
     sample: int = Field(4, ge=1, description="number of living channels per layer in the sample")
     ranks: int = Field(2, ge=1, le=1000, description="number of top images per channel")
     stages: int = Field(
-        8, ge=1, le=100, description="largest number of stages per layer; more weighted layers share a stage"
+        8,
+        ge=1,
+        le=100,
+        description="maximum number of stages per layer; if there are more weighted layers, neighbours share a stage",
     )
     modes: tuple[Mode, ...] = Field(
-        tuple(Mode), min_length=1, description="randomisation modes among cascading, independent"
+        tuple(Mode), min_length=1, description="randomisation modes: cascading, independent or both"
     )
     draws: int = Field(3, ge=1, le=100, description="number of random networks; network d uses seed + d")
     seed: int = Field(0, ge=0, description="random seed of the weights")

@@ -19,7 +19,8 @@ class ScanSpec(Frozen):
     )
     k: int = Field(9, ge=1, le=1000, description="images kept per channel")
     distinct: Distinct = Field(
-        Distinct.CONTENT, description="which images count once per channel: content (identical bytes), group or none"
+        Distinct.CONTENT,
+        description="what counts as a duplicate among a channel's images: content (identical bytes), group or none",
     )
 
     @model_validator(mode="after")

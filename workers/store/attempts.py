@@ -125,7 +125,7 @@ class Attempts:
         """Why an attempt should stop: a later attempt has begun, or this one has ended. Empty if it should continue."""
         last, ended = self.numbers()[-1], self.ended(number)
         if last != number:
-            return f"attempt {last} has begun since"
+            return f"attempt {last} has started since"
         return "" if ended is None else ended.error or "it has already ended"
 
     def _read(self, form: JsonFormat[Document], path: str) -> Document | None:

@@ -91,7 +91,7 @@ def _verify_seal(file: BinaryIO, key: str) -> BinaryIO:
             return file
     data = file.read()
     if seals.is_broken(data):
-        raise pa.ArrowInvalid("it does not have the SHA-256 in its footer")
+        raise pa.ArrowInvalid("it does not match the SHA-256 in its footer")
     with _LOCK:
         _VERIFIED[key] = True
     return io.BytesIO(data)

@@ -83,7 +83,7 @@ def row_problem(root: Root, document: Manifest) -> str:
         return f"has {len(names)} files instead of one"
     [name] = names
     if content(root, f"{folder}/{name}").sha256[:16] != name.removesuffix(".parquet").rpartition("-")[2]:
-        return f"{name} does not have the SHA-256 in its name"
+        return f"{name} does not match the SHA-256 in its name"
     row, wanted = read_table(root, f"{folder}/{name}"), documents.runs_row(document)
     if not row.equals(wanted.select(row.column_names)):
         return f"{name} differs from the row that the manifest implies"
@@ -107,7 +107,7 @@ def _checksum(root: Root, run: str, data: bytes, remove: str) -> Iterator[FilePr
         problem = "is missing: an older version published the run, and its manifest.json cannot be checked"
         yield FileProblem(run, path, problem, "nothing to do", damage=False)
     elif root.read(path) != documents.checksum(data):
-        problem = f"does not have the SHA-256 in {path}, or that file is damaged"
+        problem = f"does not match the SHA-256 in {path}, or that file is damaged"
         yield FileProblem(run, paths.manifest_path(run), problem, remove)
 
 

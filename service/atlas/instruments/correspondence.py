@@ -12,7 +12,9 @@ from service.query.catalog import PublishedRun
 from service.query.findings import Finding, findings
 from workers.store.tables.correspondence import CORRESPONDENCE
 
-NOTE = "Whether hiding a part changes features alike. So does one place hidden in all images: it stands beside."
+NOTE = (
+    "Does hiding a part change a layer in the same way in all images? Compare with random places shared by all images."
+)
 
 
 class CorrespondencePage(FoundPage, Bars):

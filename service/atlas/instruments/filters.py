@@ -10,11 +10,11 @@ from service.query.catalog import PublishedRun
 from service.query.findings import Finding, findings
 from workers.store.tables.filters import FILTERS
 
-NOTE = "The first convolution's kernels, each scaled by itself: what they weigh, not how often they wake."
+NOTE = "The first convolution's kernels, each scaled separately. They show weights, not how often a channel is active."
 
 
 class FiltersPage(FoundPage):
-    """All kernels: they are small."""
+    """All kernels of a run."""
 
     kind: Literal["filters"] = "filters"
     found: tuple[Annotated[Row, Of(FILTERS)], ...]

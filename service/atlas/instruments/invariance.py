@@ -13,7 +13,7 @@ from service.query.findings import Finding, findings
 from service.query.perturbations import TITLES
 from workers.store.tables.invariance import INVARIANCE
 
-NOTE = "How far features move with the image, not why: beyond its border there is something made up to see."
+NOTE = "How far features move with the image, not why. The pixels beyond the image's border are made up."
 
 
 class InvariancePage(FoundPage, Charts):

@@ -16,7 +16,7 @@ from service.query.catalog import PublishedRun
 from service.query.findings import Finding, findings
 from workers.store.tables.invert import INVERSIONS
 
-NOTE = "An image that the layer cannot tell from the original: one of many, and the priors' doing as well."
+NOTE = "Images that the layer cannot distinguish from the original. Each is one of many, and also shaped by the priors."
 CURVE = (320.0, 100.0)  # width and height of the figure of an error curve
 
 
@@ -28,7 +28,7 @@ class RestartLine(Value):
 
 
 class InvertedImage(Value):
-    """An image's inversions as Figures 6 and 7 of the paper have them: a line per restart, a column per layer."""
+    """An image's inversions, laid out as in Figures 6 and 7 of the paper: a line per restart, a column per layer."""
 
     image_id: str
     href: str

@@ -15,7 +15,7 @@ from service.query.findings import MAPS, PANELS, Finding, findings
 from workers.pictures import colours
 from workers.store.tables.occlude import OCCLUSIONS
 
-NOTE = "A grey square hides a part of the image: what then falls depended on that part, as far as one square shows."
+NOTE = "A grey square hides part of the image. If an activation or probability falls, it depended on that part."
 
 
 class OcclusionsPage(FoundPage):

@@ -15,7 +15,9 @@ from service.query.evolution import Course, Frame, Strip
 
 SHOWN = 16  # channels on a page
 FIGURE = (320.0, 100.0)  # width and height of a layer's curves
-NOTE = "Each frame is the image that drives the channel most at that checkpoint: strips jump where another image wins."
+NOTE = (
+    "Each frame shows the image that drives the channel most at that checkpoint. A strip jumps when this image changes."
+)
 
 
 class CourseCard(LayerCard):

@@ -12,8 +12,8 @@ from service.query.scans import Top
 from workers.store.manifest import LayerFacts
 
 SAYS = {
-    "patch": "A patch is the part of an image that a unit can see at all; most of its sensitivity lies in the middle.",
-    "projection": "A projection is what in this patch drove this unit, carried down to pixels; never why a class was chosen.",
+    "patch": "A patch is all of the image that a unit can see; the unit is most sensitive near the middle.",
+    "projection": "A projection shows which pixels of this patch drove this unit, not why the network chose a class.",
 }
 
 

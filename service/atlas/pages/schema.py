@@ -50,7 +50,7 @@ def described() -> dict[str, Any]:
     return {
         "$schema": DIALECT,
         "title": "Pages of the atlas as JSON",
-        "description": "The schema of what each path answers, by the `kind` that the answer names.",
+        "description": "The schemas of the responses of each path, by their `kind`.",
         "paths": {
             ANY if path == ANY else twin(path): [kind_of(page) for page in pages] for path, pages in PAGES.items()
         },

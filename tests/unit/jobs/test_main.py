@@ -29,7 +29,7 @@ def test_filters_run_from_a_file_with_paths_relative_to_it(tmp_path, monkeypatch
     monkeypatch.setenv("DECONVOY_LOG_FORMAT", "json")
     assert main(["filters", str(spec)]) == 0
     line = json.loads(capsys.readouterr().err.splitlines()[-1])
-    assert line["run"] == "f" and line["message"].startswith("run f was published before; nothing has changed")
+    assert line["run"] == "f" and line["message"].startswith("run f was already published; nothing has changed")
     monkeypatch.undo()
     log.set_up()
 
@@ -85,12 +85,12 @@ def test_an_attempt_that_is_over_or_overtaken_before_it_begins_does_nothing(tmp_
     cancelled = taken(tmp_path / "a")
     cancelled.end(1, Ended("2026-11-26T00:00:01+00:00", 130, "cancelled"))
     assert main(["submitted", str(tmp_path / "a"), "f", "1"]) == 2
-    assert "attempt 1 at run 'f' does not start: cancelled" in capsys.readouterr().err
+    assert "attempt 1 of run 'f' does not start: cancelled" in capsys.readouterr().err
     assert cancelled.ended(1).exit_code == 130
     overtaken = taken(tmp_path / "b")
     overtaken.take(2, overtaken.begun(1))
     assert main(["submitted", str(tmp_path / "b"), "f", "1"]) == 2
-    assert "attempt 2 has begun since" in capsys.readouterr().err
+    assert "attempt 2 has started since" in capsys.readouterr().err
     assert not (tmp_path / "a" / "tables").exists() and not (tmp_path / "b" / "tables").exists()
     assert main(["submitted", str(tmp_path / "b"), "f", "2"]) == 0
     assert overtaken.ended(2).exit_code == 0

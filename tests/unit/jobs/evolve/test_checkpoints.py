@@ -88,7 +88,7 @@ def test_a_checkpoint_of_another_network_is_refused_with_its_name(tmp_path):
     write(tmp_path / "2.safetensors")
     asked = checkpoints.resolve(spec(f"{tmp_path}/*.safetensors", root=str(tmp_path / "root")))
     last = models.load(asked.model)
-    with pytest.raises(ModelError, match=r"1\.safetensors.*another network"):
+    with pytest.raises(ModelError, match=r"1\.safetensors.*a different network"):
         checkpoints.load(asked, last)
 
 

@@ -147,7 +147,7 @@ def test_a_job_that_was_taken_though_the_answer_was_lost_is_no_failed_attempt(tm
 
 def test_a_job_that_was_not_taken_is_a_failed_attempt_that_is_worth_another(tmp_path, monkeypatch):
     other = forgetful(monkeypatch, tmp_path, takes=False, lost=1)
-    with pytest.raises(NotTaken, match=r"did not take run 'flowers' \(attempt 1\)") as told:
+    with pytest.raises(NotTaken, match=r"did not accept run 'flowers' \(attempt 1\)") as told:
         other.submit("scan", RUN)
     ended = Attempts(other.root, "flowers").ended(1)
     assert ended == Ended(ended.at, NOT_TAKEN, ended.error) and "nothing answers" in ended.error
@@ -156,7 +156,7 @@ def test_a_job_that_was_not_taken_is_a_failed_attempt_that_is_worth_another(tmp_
 
 def test_an_attempt_of_which_nobody_can_say_whether_it_was_taken_stays_open(tmp_path, monkeypatch):
     silent = forgetful(monkeypatch, tmp_path, takes=True, lost=3)
-    with pytest.raises(NoAnswer, match="may or may not have taken attempt 1 at run 'flowers'"):
+    with pytest.raises(NoAnswer, match="may or may not have accepted attempt 1 of run 'flowers'"):
         silent.submit("scan", RUN)
     assert Attempts(silent.root, "flowers").ended(1) is None
     assert isinstance(silent.cluster, clusters.RayCluster)

@@ -391,7 +391,7 @@ def test_a_fire_of_a_run_that_is_published_is_settled(tmp_path, cluster, clock):
         ({"cron": "@daily please"}, "is not a valid cron expression"),
         ({"tz": "Mars/Base"}, "there is no time zone 'Mars/Base'"),
         ({"tz": "../../etc/passwd"}, "there is no time zone"),
-        ({"job": "scna"}, "there is no job 'scna'"),
+        ({"job": "scna"}, "there is no kind of job 'scna'"),
     ],
 )
 def test_a_wrong_schedule_is_refused_and_not_kept(tmp_path, cluster, clock, more, told):
@@ -402,7 +402,7 @@ def test_a_wrong_schedule_is_refused_and_not_kept(tmp_path, cluster, clock, more
         schedules.add(nightly(spec=SPEC | {"colour": "red"}))
     assert schedules.all() == []
     schedules.add(nightly())
-    with pytest.raises(UsageError, match="there is a schedule 'nightly'"):
+    with pytest.raises(UsageError, match="schedule 'nightly' already exists"):
         schedules.add(nightly())
 
 

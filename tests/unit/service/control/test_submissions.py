@@ -54,7 +54,7 @@ def test_the_same_run_again_is_the_same_attempt_while_it_is_live_and_the_next_on
 
 def test_a_live_run_with_another_spec_is_in_the_way(submissions):
     submissions.submit("scan", SPEC)
-    with pytest.raises(RunError, match="run 'flowers' is running with another spec; give another run id"):
+    with pytest.raises(RunError, match="run 'flowers' is running with a different spec; give another run id"):
         submissions.submit("scan", SPEC | {"scan": {"k": 4}})
 
 
@@ -78,14 +78,14 @@ def test_a_published_run_is_told_and_not_run_again(submissions, cluster):
     submissions.submit("scan", SPEC)
     publish(submissions.root, "flowers")
     assert submissions.submit("scan", SPEC).state is RunState.PUBLISHED and len(cluster.asked) == 1
-    with pytest.raises(RunError, match="run 'flowers' is published with another spec"):
+    with pytest.raises(RunError, match="run 'flowers' is published with a different spec"):
         submissions.submit("scan", SPEC | {"scan": {"k": 4}})
 
 
 def test_a_run_that_was_published_without_being_submitted_is_for_its_job_to_judge(submissions, cluster):
     publish(submissions.root, "flowers")
     assert submissions.submit("scan", SPEC).attempt == 1 and len(cluster.asked) == 1
-    told = "run 'flowers' is published with another spec; give another --run"
+    told = "run 'flowers' is published with a different spec; give another --run"
     Attempts(submissions.root, "flowers").end(1, Ended(START.isoformat(), 2, told))
     found = submissions.status("flowers")
     assert (found.state, found.error) == (RunState.PUBLISHED, told)
@@ -217,7 +217,7 @@ def test_a_run_without_an_id_gets_one_of_its_job_model_corpus_and_time(submissio
 
 
 def test_wrong_specs_and_unknown_runs_are_refused_before_anything_is_written(submissions, tmp_path):
-    with pytest.raises(SpecError, match="there is no job 'scna'; nearest: scan"):
+    with pytest.raises(SpecError, match="there is no kind of job 'scna'; nearest: scan"):
         submissions.submit("scna", SPEC)
     with pytest.raises(SpecError, match=r"scan\.k: 0 is wrong"):
         submissions.submit("scan", SPEC | {"scan": {"k": 0}})

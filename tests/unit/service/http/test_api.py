@@ -108,8 +108,8 @@ def test_a_key_that_was_sent_before_tells_of_its_run_and_does_not_begin_it_anew(
         (SPEC | {"scan": {"k": 0, "colour": 1}}, 422, "scan.colour"),
         (SPEC | {"run": "../up"}, 422, "is not a valid run id"),
         (SPEC | {"root": "/elsewhere"}, 403, "root '/elsewhere' is refused"),
-        (SPEC | {"corpus": {"source": "/etc"}}, 403, "under no allowed prefix"),
-        (SPEC | {"corpus": {"source": "http://169.254.169.254/x"}}, 403, "under no allowed prefix"),
+        (SPEC | {"corpus": {"source": "/etc"}}, 403, "not under an allowed prefix"),
+        (SPEC | {"corpus": {"source": "http://169.254.169.254/x"}}, 403, "not under an allowed prefix"),
         (SPEC | {"runtime_env": {"pip": ["x"]}}, 422, "runtime_env"),
         (SPEC | {"entrypoint": "sh"}, 422, "entrypoint"),
     ],
@@ -147,7 +147,7 @@ def test_a_cluster_that_does_not_answer_is_a_problem_of_its_own(client, cluster)
 def test_schedules_are_kept_fired_paused_and_forgotten(client, cluster, clock):
     asked = {"name": "nightly", "cron": "0 2 * * *", "tz": "Europe/Berlin", "spec": NAMELESS, "keep": 3}
     assert client.post("/api/v1/schedules", json=asked).status_code == 201
-    assert is_problem(client.post("/api/v1/schedules", json=asked), 422, "there is a schedule 'nightly'")
+    assert is_problem(client.post("/api/v1/schedules", json=asked), 422, "schedule 'nightly' already exists")
     assert is_problem(
         client.post("/api/v1/schedules", json=asked | {"name": "b", "cron": "x"}), 422, "is not a valid cron expression"
     )

@@ -113,7 +113,7 @@ def test_neighbours_are_those_that_share_top_images(root):
         ("/runs/first/layers/relu1/channels/999", "no channel 999"),
         ("/runs/first/layers/relu1/channels/20/wall/patch", "no channel 20"),
         ("/runs/first/layers/relu1/channels/1/9/patch", "no rank 9"),
-        ("/runs/first/layers/relu1/channels/one", "is not a whole number from 0"),
+        ("/runs/first/layers/relu1/channels/one", "is not a whole number (0 or more)"),
         ("/runs/first/layers/relu1?sort=colour", "cannot be sorted"),
         ("/runs/first/image?id=nothing.jpg", "no image"),
         ("/compare?a=first", "is not a valid run id"),

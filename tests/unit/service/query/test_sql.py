@@ -319,7 +319,7 @@ ANSWERS = [
 def test_an_answer_takes_no_more_memory_than_a_query_may_and_says_what_to_do(two, query, words):
     usual = peak(["sql", "SELECT 1", "--root", two.base, *words])[0]
     used, error = peak(["sql", query, "--root", two.base, "--memory", "100MB", *words])
-    assert "the answer takes more than 100MB, after" in error and "add LIMIT" in error
+    assert "the result takes more than 100MB, after" in error and "add LIMIT" in error
     assert "raise --memory" in error and error.count("\n") == 1
     assert used - usual < 2 * 100e6
 

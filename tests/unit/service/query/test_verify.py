@@ -150,7 +150,7 @@ def test_a_row_of_runs_that_is_missing_or_another_ones_is_found(root):
     folder = Path(root.path(paths.table_folder("runs", "first")))
     [row] = folder.iterdir()
     row.rename(row.with_name("part-00000-0123456789abcdef.parquet"))
-    assert "does not have the SHA-256 in its name" in verify(root).stdout
+    assert "does not match the SHA-256 in its name" in verify(root).stdout
     (folder / "part-00000-0123456789abcdef.parquet").unlink()
     done = verify(root)
     assert done.exit_code == 1 and "has 0 files instead of one" in done.stdout

@@ -73,7 +73,7 @@ def test_a_read_that_hangs_is_not_blamed_on_the_decoder(folder):
     [row] = rows(folder, b"1")
     there = manifest.Row(**{**vars(row), "uri": "silent://0.jpg"})
     assert callable(silent.SilentFileSystem)
-    with pytest.raises(ReadError, match=r"silent://0.jpg has not answered for 0.5 s; is its storage alive\?"):
+    with pytest.raises(ReadError, match=r"silent://0.jpg has not responded for 0.5 s; is its storage available\?"):
         isolate.find_culprits([there], LIMITS, 30.0, "tests.support.silent:LONGEST_S", read_hang_s=0.5)
 
 
@@ -134,9 +134,9 @@ def test_an_object_of_a_bucket_that_is_gone_is_not_judged():
 def test_a_storage_that_is_silent_is_named_and_not_waited_for(folder):
     [row] = rows(folder, b"1")
     there = manifest.Row(**{**vars(row), "uri": "silent://0.jpg"})
-    with pytest.raises(ReadError, match=r"silent://0.jpg has not answered for 0.3 s; .* resumes the run"):
+    with pytest.raises(ReadError, match=r"silent://0.jpg has not responded for 0.3 s; .* resumes the run"):
         isolate.find_stale([there], read_hang_s=0.3)
-    with pytest.raises(ReadError, match=r"silent://0.jpg has not answered for 0.3 s"):
+    with pytest.raises(ReadError, match=r"silent://0.jpg has not responded for 0.3 s"):
         crew.wait_for_answer(lambda: fetch.first_byte("silent://0.jpg"), "silent://0.jpg", Limit(0.3))
 
 
@@ -167,7 +167,7 @@ def test_a_damaged_verdict_is_none_and_is_reported_once(folder, tmp_path, caplog
     with manifest.list_corpus(CorpusSpec(source=str(folder)), lambda _: None) as listing:
         assert len(isolate.forget_stale(root, listing)) == (reason is Reason.CHANGED)
     assert [record.getMessage() for record in caplog.records] == [
-        f"{root.path('verdicts')}/{name} is damaged and ignored; delete it"
+        f"{root.path('verdicts')}/{name} is damaged and was ignored; delete it"
     ]
 
 

@@ -28,7 +28,7 @@ def photos(tmp_path):
 
 def test_a_dead_mount_is_named_after_its_time():
     assert not silent.answer.is_set()
-    with pytest.raises(ReadError, match=r"^silent://photos has not answered for 0.3 s; is its storage alive\?"):
+    with pytest.raises(ReadError, match=r"^silent://photos has not responded for 0.3 s; is its storage available\?"):
         listed("silent://photos", hang_s=0.3)
 
 
@@ -72,7 +72,7 @@ def test_entries_that_are_no_images_show_that_a_storage_answers(photos, slow_fol
 
 def test_a_local_mount_that_dies_in_the_middle_of_a_folder_is_noticed(photos, slow_folder):
     slow_folder(30.0)
-    with pytest.raises(ReadError, match=r"has not answered for 0.4 s"):
+    with pytest.raises(ReadError, match=r"has not responded for 0.4 s"):
         listed(photos, hang_s=0.4)
 
 
@@ -89,12 +89,12 @@ def test_one_question_that_lists_a_whole_bucket_may_take_long_and_not_for_ever(m
     monkeypatch.setattr(type(memory), question, slow)
     assert listed(source, hang_s=0.3) == ["a.jpg"]
     monkeypatch.setattr(walking, "BULK_S", 0.4)
-    with pytest.raises(ReadError, match=r"has not answered for 0.4 s"):
+    with pytest.raises(ReadError, match=r"has not responded for 0.4 s"):
         listed(source, hang_s=0.3)
 
 
 def test_a_dead_storage_is_not_waited_for_in_bulk():
-    with pytest.raises(ReadError, match=r"^silent://photos/\*.jpg has not answered for 0.3 s"):
+    with pytest.raises(ReadError, match=r"^silent://photos/\*.jpg has not responded for 0.3 s"):
         listed("silent://photos/*.jpg", hang_s=0.3)
 
 

@@ -140,7 +140,7 @@ def test_a_read_that_never_returns_names_its_file_and_ends(tmp_path):
     assert callable(silent.SilentFileSystem)
     options = reader.ReadOptions(LIMITS, threads=2, read_hang_s=0.3, decode=decode)
     started = time.monotonic()
-    with pytest.raises(ReadError, match=r"silent://1.jpg has not answered for 0.3\d* s; .* resumes the run"):
+    with pytest.raises(ReadError, match=r"silent://1.jpg has not responded for 0.3\d* s; .* resumes the run"):
         list(reader.batches([listed[0], dead], 1, prepare, options))
     assert time.monotonic() - started < 3
 

@@ -77,7 +77,7 @@ def test_the_form_is_that_of_the_word_or_of_the_environment(monkeypatch):
     assert log.form() is log.Form.JSON
     log.set_up("text")
     assert log.form() is log.Form.TEXT
-    with pytest.raises(UsageError, match="log format 'xml' is neither text nor json"):
+    with pytest.raises(UsageError, match="log format 'xml' is not valid; use text or json"):
         log.set_up("xml")
 
 

@@ -57,7 +57,7 @@ def test_what_is_no_file_of_ours_is_damaged(root, data):
 
 
 def test_a_node_that_does_not_see_the_file_is_named(root):
-    with pytest.raises(NodeError, match=r"node .* does not find .*every node must see the same root"):
+    with pytest.raises(NodeError, match=r"node .* cannot find .*every node must be able to read the same root"):
         stored.read(root, MARK)
 
 

@@ -98,7 +98,7 @@ def test_a_double_that_no_single_holds_is_infinite(state, tmp_path):
 def test_finite_weights_whose_network_gives_nan_have_diverged_too(state, tmp_path):
     large = {name: state[name] * 1e30 for name in ("conv2.weight", "conv3.weight")}
     safetensors.torch.save_file(state | large, tmp_path / "w.safetensors")
-    with pytest.raises(DivergedError, match="gives NaN or infinity for images of noise"):
+    with pytest.raises(DivergedError, match="gives NaN or infinity for noise images"):
         load(ModelSpec(source=f"{OURS}?weights={tmp_path}/w.safetensors"))
 
 
@@ -200,7 +200,7 @@ def test_a_folder_a_pipe_and_a_device_are_no_weights(tmp_path):
 def test_a_file_that_is_many_times_larger_than_its_network_is_not_read(tmp_path):
     with (tmp_path / "w.pt").open("wb") as file:
         file.truncate(10 << 30)
-    assert "it has 10,737 MB, which is more than the" in refusal(tmp_path / "w.pt")
+    assert "it has 10,737 MB; at most" in refusal(tmp_path / "w.pt")
 
 
 def build_kwargs(**kwargs) -> Callable[[], object]:

@@ -152,7 +152,7 @@ def test_a_version_that_has_changed_or_gone_is_a_verdict(images, tmp_path):
 def test_its_places_are_asked_for_by_the_service_and_by_a_cluster_elsewhere(images):
     corpus = {"corpus": {"source": f"{SCHEME}{images}"}}
     Allowed((str(images.parent),)).check_spec(corpus)
-    with pytest.raises(RefusedError, match=f"corpus '{images}' is refused: it is under no allowed prefix"):
+    with pytest.raises(RefusedError, match=f"corpus '{images}' is refused: it is not under an allowed prefix"):
         Allowed(("/srv",)).check_spec(corpus)
     asked = {"root": "memory://uploads", **corpus}
     with pytest.raises(UsageError, match="is on this machine"):

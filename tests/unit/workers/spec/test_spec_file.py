@@ -45,7 +45,7 @@ def test_a_spec_that_is_nested_too_deeply_is_refused(text):
         ("kwargs = {dropout = nan}", "", "finite number"),
         ("", "max_reject_share = nan", "scan.max_reject_share: nan is wrong"),
         ("", "max_reject_share = 1e999", "scan.max_reject_share: inf is wrong"),
-        ("", "k = 99999999999999999999", "scan.k: an integer of 68 bits is wrong; it has to fit into 64"),
+        ("", "k = 99999999999999999999", "scan.k: an integer of 68 bits is too large; at most 64 bits are supported"),
         ("kwargs = {num_classes = 0x1" + "0" * 500 + "}", "", "model.kwargs.num_classes: an integer of 2004 bits"),
         ("crop = 1000000", "", "model.crop: 1000000 is wrong"),
         ("", "shard = 32000000", "scan.shard: 32000000 is wrong"),

@@ -94,7 +94,7 @@ def test_its_network_is_loaded_with_its_own_weights_and_restored_on_a_node(tmp_p
 def test_a_file_of_weights_gives_the_arguments_that_follow_from_it(file):
     model = models.load(ModelSpec(source=f"toy://stripes?weights={file}"))
     assert model.network.nodes[-1].shape[0] == 5 and model.stored.architecture.kwargs == (("classes", 5),)
-    with pytest.raises(ModelError, match=r"4.weight is \(5, 36\) and should be \(7, 36\)"):
+    with pytest.raises(ModelError, match=r"4.weight has shape \(5, 36\) instead of \(7, 36\)"):
         models.load(ModelSpec(source=f"toy://stripes?weights={file}", kwargs={"classes": 7}))
 
 
