@@ -64,7 +64,7 @@ def decode(data: bytes, limits: LimitsSpec, claim: Claim = no_claim) -> Pixels:
         Rejected: the file cannot be used; the reason depends only on the bytes and the limits.
     """
     if not data:
-        raise Rejected(Reason.EMPTY, "the file is empty")
+        raise Rejected(Reason.EMPTY, "the file has no bytes")
     if len(data) > limits.bytes:
         raise Rejected(Reason.TOO_MANY_BYTES, f"{len(data)} bytes, the limit is {limits.bytes}")
     try:
@@ -77,8 +77,10 @@ def decode(data: bytes, limits: LimitsSpec, claim: Claim = no_claim) -> Pixels:
         raise
     except UnidentifiedImageError:
         if _has_signature(data):
-            raise Rejected(Reason.DAMAGED, "the header is damaged or not supported by the decoder") from None
-        raise Rejected(Reason.NOT_AN_IMAGE, "not a supported image format") from None
+            raise Rejected(
+                Reason.DAMAGED, "the header is damaged or of a kind that the decoder does not know"
+            ) from None
+        raise Rejected(Reason.NOT_AN_IMAGE, "no known image format") from None
     except Exception as error:  # noqa: BLE001 - decoders raise anything on damaged files; it becomes a reject
         raise Rejected(Reason.DAMAGED, _first_line(error)) from None
 
@@ -118,7 +120,7 @@ def _check_size(image: Image.Image, limits: LimitsSpec) -> None:
     tile = tags.get(TILE_WIDTH, 0), tags.get(TILE_HEIGHT, 0)
     for prefix, (width, height) in (("", image.size), ("tiles of ", tile)):
         if width * height > limits.pixels:
-            detail = f"{prefix}{width} x {height} pixels, the limit is {limits.pixels} in total"
+            detail = f"{prefix}{width} x {height} pixels, the limit is {limits.pixels} in all"
             raise Rejected(Reason.TOO_MANY_PIXELS, detail)
     if image.width * image.height == 0:
         raise Rejected(Reason.DAMAGED, f"{image.width} x {image.height} pixels")
@@ -166,9 +168,9 @@ def _to_rgb(image: Image.Image, samples: _Samples) -> Image.Image:
     if mode in WIDE:
         return _from_wide(image, samples)
     if mode in ("I", "F", "LAB", "HSV"):
-        raise Rejected(Reason.UNSUPPORTED_MODE, f"mode {mode}: the colours of its values are not known")
+        raise Rejected(Reason.UNSUPPORTED_MODE, f"mode {mode}: its values have no known colours")
     if "transparency" in image.info and samples.deep:
-        raise Rejected(Reason.UNSUPPORTED_MODE, "16-bit colours, one of them transparent")
+        raise Rejected(Reason.UNSUPPORTED_MODE, "16-bit colours of which one is transparent")
     if mode == "La":
         image, mode = image.convert("LA"), "LA"
     if mode in ("RGBA", "LA", "PA", "RGBa") or "transparency" in image.info:

@@ -28,7 +28,7 @@ CHECKS_AT_ONCE = 16
 UNMOUNTED = 8  # if at least so many files are checked and all are gone, their storage is taken to be gone
 STALE_ENDING = ".stale"  # ends the names of verdicts that a new listing can revoke
 STALE = {
-    Reason.VANISHED: "the file has vanished since it was listed",
+    Reason.VANISHED: "the file was listed and is gone",
     Reason.CHANGED: "the file has changed since it was listed",
 }
 
@@ -173,7 +173,7 @@ def _check_mounted(vanished: Sequence["Row"], checked: int, limit: Limit) -> Non
         problem = f"{first.uri} and its whole corpus are gone; is their storage mounted?"
     else:
         return
-    raise ReadError(f"{problem} The same command resumes the run; a new --run lists the corpus again")
+    raise ReadError(f"{problem} The same command resumes the run; another --run lists the corpus again")
 
 
 def _is_corpus_there(row: "Row") -> bool:
@@ -205,7 +205,7 @@ def _read(root: Root, path: str) -> StoredVerdict | None:
 @cache
 def _warn_of_damage(path: str) -> None:
     """Warn once per process."""
-    log.Log().say(f"{path} is damaged and was ignored; delete it", log.WARNING)
+    log.Log().say(f"{path} is damaged and ignored; delete it", log.WARNING)
 
 
 def _paths(key: str) -> tuple[str, str]:

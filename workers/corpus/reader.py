@@ -246,7 +246,7 @@ class _Image:
         row, limits = self._row, self._options.limits
         verdict = self._options.verdicts.get(row.image_index)
         if row.refused:
-            return Reject(row.image_index, row.bytes, Reason(row.refused), "the file name is not valid UTF-8")
+            return Reject(row.image_index, row.bytes, Reason(row.refused), "the file's name is no UTF-8 text")
         if verdict:
             return Reject(row.image_index, row.bytes, verdict.reason, verdict.detail)
         if row.bytes > limits.bytes:

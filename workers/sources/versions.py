@@ -23,7 +23,7 @@ def check_status(uri: str, status: os.stat_result, expected_bytes: int, etag: st
     check_regular(uri, status)
     check_size(uri, status.st_size, expected_bytes)
     if etag and of_status(status) != etag:
-        raise _changed_error(uri, "it was modified")
+        raise _changed_error(uri, "it has been written to")
 
 
 def check_object(uri: str, filesystem: Any, path: str, expected_bytes: int, etag: str) -> None:  # noqa: ANN401
@@ -35,27 +35,27 @@ def check_object(uri: str, filesystem: Any, path: str, expected_bytes: int, etag
     check_size(uri, int(info["size"]), expected_bytes)
     # Some file systems write the etag of an object's info differently from the one in a listing.
     if etag and of_info(info) != etag and etag not in map(of_info, filesystem.ls(path, detail=True)):
-        raise _changed_error(uri, "its etag differs")
+        raise _changed_error(uri, "its etag is another")
 
 
 def check_regular(uri: str, status: os.stat_result) -> None:
     """Refuse a FIFO, socket, device or folder that has replaced a listed file."""
     if not stat.S_ISREG(status.st_mode):
-        raise _changed_error(uri, "it is no longer a regular file")
+        raise _changed_error(uri, "it is not a regular file any more")
 
 
 def check_size(uri: str, size_bytes: int, expected_bytes: int) -> None:
     """Require a file to have the listed size."""
     if size_bytes != expected_bytes:
-        raise _changed_error(uri, f"{expected_bytes} bytes when listed, {size_bytes} now")
+        raise _changed_error(uri, f"{expected_bytes} bytes then, {size_bytes} now")
 
 
 def vanished_error(uri: str) -> StaleFile:
     """The error for a file that has vanished."""
-    return StaleFile(Reason.VANISHED, f"{uri} has vanished since it was listed; a new --run lists the corpus again")
+    return StaleFile(Reason.VANISHED, f"{uri} was listed and is gone; another --run lists the corpus again")
 
 
 def _changed_error(uri: str, how: str) -> StaleFile:
     return StaleFile(
-        Reason.CHANGED, f"{uri} has changed since it was listed ({how}); a new --run lists the corpus again"
+        Reason.CHANGED, f"{uri} has changed since it was listed ({how}); another --run lists the corpus again"
     )

@@ -16,52 +16,50 @@ CORRESPONDENCE = Table(
                 4,
                 "kind",
                 pa.string(),
-                "part: the given boxes; random: boxes of the same sizes at a different random place in each image; "
-                "together: boxes at random places that all images share",
+                "part: the boxes as given; random: boxes of the same sizes at random places, in each image another; "
+                "together: at random places that all images share",
             ),
-            Column(5, "images", pa.int32(), "number of images in which the part was hidden"),
-            Column(6, "pairs", pa.int64(), "number of pairs of these images"),
-            Column(7, "units", pa.int64(), "number of units in the layer"),
-            Column(8, "draws", pa.int32(), "number of draws of random places; 1 for the part itself"),
+            Column(5, "images", pa.int32(), "images in which the part was hidden"),
+            Column(6, "pairs", pa.int64(), "pairs of these images"),
+            Column(7, "units", pa.int64(), "units of the layer"),
+            Column(8, "draws", pa.int32(), "times that random places were drawn; 1 for the part"),
             Column(
                 9,
                 "delta",
                 pa.float64(),
-                "share of units whose change has a different sign (-1, 0, 1) in two images, mean "
-                "over pairs; for random "
-                "places also over draws; null without a pair",
+                "share of units whose signs of change (-1, 0, 1) are unequal, mean over pairs; if drawn, mean over draws "
+                "of that; null without a pair",
             ),
             Column(
                 10,
                 "std",
                 pa.float64(),
-                "standard deviation of this share over pairs; for random places, of the mean share over draws",
+                "standard deviation of that share over pairs; if drawn, of its means over draws",
             ),
             Column(
                 11,
                 "standard_error",
                 pa.float64(),
-                "standard error of delta, by leaving out one image at a time (null below three); for "
-                "random places, over draws",
+                "of delta, by leaving out each image in turn, null below three; if drawn, of the mean over draws",
             ),
-            Column(12, "changed_share", pa.float64(), "share of units that change at all, mean over images and draws"),
+            Column(
+                12, "changed_share", pa.float64(), "share of units that change at all, mean over images (and draws)"
+            ),
             Column(
                 13,
                 "delta_changed",
                 pa.float64(),
-                "like delta, but only over units that change in at least one image of the pair; null if none does",
+                "as delta, as a share of the units that change in one image of the pair or in both; null where none does",
             ),
-            Column(
-                14, "left_out", pa.int32(), "number of images that have the part but in which it could not be hidden"
-            ),
-            Column(15, "why_left_out", pa.string(), "these images with their reasons, or null"),
-            Column(16, "fill", pa.string(), "content of a hidden box: grey, mean or blur"),
-            Column(17, "seed", pa.int64(), "random seed of the places"),
+            Column(14, "left_out", pa.int32(), "images that have the part and in which it could not be hidden"),
+            Column(15, "why_left_out", pa.string(), "these images and the reasons, or null"),
+            Column(16, "fill", pa.string(), "what a hidden box shows: grey, mean or blur"),
+            Column(17, "seed", pa.int64(), "of the random places"),
             Column(
                 18,
                 "picture",
                 IMAGE,
-                "some images with the part or the first draw's boxes hidden; only in the first layer's rows",
+                "some images with the part hidden, or with the first draw's boxes; in the first layer's rows",
             ),
         ),
     ),

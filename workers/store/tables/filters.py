@@ -12,10 +12,8 @@ FILTERS = Table(
             Column(1, "model", pa.string(), "source of the model"),
             Column(2, "model_index", pa.int32(), "position of the model in the run's spec"),
             Column(3, "layer", pa.string(), "the model's first convolution"),
-            Column(4, "channel", pa.int32(), "number of the kernel"),
-            Column(
-                5, "kernel", IMAGE, "picture of the kernel: linear, mid-grey is zero, its largest value fills the range"
-            ),
+            Column(4, "channel", pa.int32(), "kernel"),
+            Column(5, "kernel", IMAGE, "the kernel: linear, mid-grey is zero, its largest value fills the range"),
             Column(6, "height", pa.int32(), "height of the kernel, pixels"),
             Column(7, "width", pa.int32(), "width of the kernel, pixels"),
             Column(8, "stride_y", pa.int32(), "stride of the convolution, rows"),
@@ -25,14 +23,13 @@ FILTERS = Table(
                 11,
                 "peak_frequency",
                 pa.float64(),
-                "frequency with the largest energy, cycles per pixel; null for a dead kernel",
+                "cycles per pixel at which the energy is largest; null for a dead kernel",
             ),
             Column(
                 12,
                 "orientation_deg",
                 pa.float64(),
-                "direction in which the kernel varies, degrees from the x axis towards the top, 0 to "
-                "180; null if it has none",
+                "direction of the change, degrees from the x axis towards the top, 0 to 180; null where there is none",
             ),
             Column(
                 13,
@@ -44,11 +41,11 @@ FILTERS = Table(
                 14,
                 "aliasing_share",
                 pa.float64(),
-                "share of energy at frequencies that the stride cannot represent; null for a dead kernel",
+                "share of energy that the stride cannot carry; null for a dead kernel",
             ),
             Column(15, "dead", pa.bool_(), "the norm is below 1 % of the layer's largest"),
             Column(16, "duplicate_of", pa.int32(), "first earlier channel with a cosine above 0.99, or null"),
-            Column(17, "layer_aliasing_share", pa.float64(), "aliasing_share of the total energy of all kernels"),
+            Column(17, "layer_aliasing_share", pa.float64(), "aliasing_share of all kernels' energy together"),
         ),
     ),
     sorted_by=("model_index", "channel"),

@@ -11,31 +11,27 @@ MOVED: tuple[Column, ...] = (
         7,
         "transform",
         pa.string(),
-        "translate_y (down), translate_x (to the right), scale (above 1 enlarges) or rotate (counter-clockwise)",
+        "translate_y: down, translate_x: to the right, scale: above 1 larger, rotate: counter-clockwise; about the centre",
     ),
     Column(
-        8,
-        "amount",
-        pa.float64(),
-        "amount of the transform: model-input pixels, a factor, or degrees; 0, 1 and 0 mean no change",
+        8, "amount", pa.float64(), "model-input pixels, a factor, or degrees; 0, 1 and 0 are the untransformed image"
     ),
     Column(
-        9, "distance", pa.float64(), "Euclidean distance of the layer's features from those of the untransformed image"
+        9, "distance", pa.float64(), "Euclidean distance of the layer's features to those of the untransformed image"
     ),
     Column(
         10,
         "relative_distance",
         pa.float64(),
-        "distance divided by the norm of the untransformed image's features; null if the norm is 0",
+        "distance over the norm of the untransformed image's features; null where that is 0",
     ),
-    Column(11, "class_index", pa.int32(), "class whose probability is measured"),
-    Column(12, "class_name", pa.string(), "name of this class, or null if unknown"),
+    Column(11, "class_index", pa.int32(), "class whose probability is followed"),
+    Column(12, "class_name", pa.string(), "its name, null where none is known"),
     Column(
         13,
         "target",
         pa.string(),
-        "how the class was chosen: label, a class as given, or predicted (the untransformed image's "
-        "most probable class)",
+        "what was asked: label, or a class; predicted: the untransformed image's most probable class",
     ),
     Column(
         14,
@@ -44,13 +40,10 @@ MOVED: tuple[Column, ...] = (
         "probability of this class in the transformed image; the same in every layer's row",
     ),
     Column(15, "predicted_index", pa.int32(), "most probable class of the transformed image"),
-    Column(16, "predicted_name", pa.string(), "name of this class, or null if unknown"),
-    Column(17, "border", pa.string(), "content beyond the image's border: grey, edge, reflect or wrap"),
+    Column(16, "predicted_name", pa.string(), "its name, null where none is known"),
+    Column(17, "border", pa.string(), "what is seen beyond the image's border: grey, edge, reflect or wrap"),
     Column(
-        18,
-        "picture",
-        IMAGE,
-        "the transformed image, stored for some amounts in the first layer's rows only; lossy if large",
+        18, "picture", IMAGE, "the transformed image, at some amounts and in the first layer's rows; lossy where large"
     ),
 )
 

@@ -7,31 +7,29 @@ from workers.store.tables.shared import result_of_image
 
 INVERSION: tuple[Column, ...] = (
     *shift_ids(KEY[:2], 4),
-    Column(7, "restart", pa.int32(), "number of the restart, from 0"),
+    Column(7, "restart", pa.int32(), "number of the beginning, from 0"),
     Column(
         8,
         "status",
         pa.string(),
-        "ok; diverged: also at a lower rate, so the image is the one with the smallest error; stuck: "
-        "the final error is "
-        "not below the initial one; blank: all features of the original are 0",
+        "ok; diverged: at a lower rate too, the image is that of the least error; stuck: no better than it began; "
+        "blank: the original's features are all 0",
     ),
     Column(
         9,
         "error",
         pa.float64(),
-        "squared distance of the features from the original's, divided by the squared norm of the "
-        "latter; null if blank",
+        "squared distance of the features to the stored ones over their squared norm; null: blank",
     ),
     Column(
         10,
         "error_curve",
         pa.list_(pa.float32()),
-        "error at the start and after each iteration, before pixels are clipped and rounded; null if diverged",
+        "the error at the start and after each iteration, of pixels not cut or rounded; null: diverged",
     ),
-    Column(11, "inversion", IMAGE, "resulting image, pixels clipped to 0 to 255, lossless; null if blank"),
-    Column(12, "original", IMAGE, "the model's input, for display; lossy if large"),
-    Column(13, "settings", pa.string(), "settings of the inversion, such as weights and learning rate, as JSON"),
+    Column(11, "inversion", IMAGE, "the image that was found, pixels cut to 0 to 255, lossless; null: blank"),
+    Column(12, "original", IMAGE, "the model's input, for the eye: lossy where large"),
+    Column(13, "settings", pa.string(), "weights, rate and all else that the inversion was told, as JSON"),
 )
 
 INVERSIONS = Table(

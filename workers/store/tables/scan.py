@@ -10,13 +10,13 @@ TOP_COLUMNS: tuple[Column, ...] = (
     Column(4, "rank", pa.int32(), "0 for the image with the largest score"),
     Column(5, "score", pa.float32(), "the channel's largest activation in this image"),
     *shift_ids(IMAGE_KEY, 5),
-    Column(9, "label", pa.string(), "label of the image, or null if it has none"),
+    Column(9, "label", pa.string(), "label of the image, null where the corpus gives none"),
     Column(10, "y", pa.int32(), "row of the unit in the feature map"),
     Column(11, "x", pa.int32(), "column of the unit in the feature map"),
     Column(12, "box_top", pa.int32(), "receptive field in model-input pixels: first row; may be negative"),
     Column(13, "box_left", pa.int32(), "receptive field in model-input pixels: first column; may be negative"),
-    Column(14, "box_bottom", pa.int32(), "receptive field in model-input pixels: row after the last"),
-    Column(15, "box_right", pa.int32(), "receptive field in model-input pixels: column after the last"),
+    Column(14, "box_bottom", pa.int32(), "receptive field in model-input pixels: row behind the last"),
+    Column(15, "box_right", pa.int32(), "receptive field in model-input pixels: column behind the last"),
     Column(
         16,
         "source_top",
@@ -30,21 +30,21 @@ TOP_COLUMNS: tuple[Column, ...] = (
         "receptive field in pixels of the upright source image: first column, rounded outward",
     ),
     Column(
-        18, "source_bottom", pa.int32(), "receptive field in pixels of the upright source image: row after the last"
+        18, "source_bottom", pa.int32(), "receptive field in pixels of the upright source image: row behind the last"
     ),
     Column(
-        19, "source_right", pa.int32(), "receptive field in pixels of the upright source image: column after the last"
+        19, "source_right", pa.int32(), "receptive field in pixels of the upright source image: column behind the last"
     ),
 )
 
 PROJECTION_COLUMNS: tuple[Column, ...] = (
-    Column(20, "patch", IMAGE, "image content of the receptive field, clipped to the model's input"),
+    Column(20, "patch", IMAGE, "what the unit saw: the receptive field, cut to the model's input"),
     Column(
         21,
         "projection",
         IMAGE,
-        "the unit's activation carried down to the same pixels; the value is "
-        "sign(p) p^2 projection_scale with p = pixel / 127.5 - 1; null if the score is not positive",
+        "the unit's activation carried down to the same pixels; with p = pixel / 127.5 - 1 the value is "
+        "sign(p) p^2 projection_scale; null if the score is not positive",
     ),
     Column(22, "projection_scale", pa.float32(), "largest absolute value of the projection, model-input scale"),
     Column(23, "method", pa.string(), "deconvnet, guided_backprop or gradient"),
@@ -52,15 +52,15 @@ PROJECTION_COLUMNS: tuple[Column, ...] = (
         24,
         "exact",
         pa.bool_(),
-        "false if the paper defines no downward step for a node below the unit, and our own extension is used",
+        "false where a node on the way has no downward step in the paper and ours is an extension",
     ),
 )
 
 _STATISTICS: tuple[Column, ...] = (
-    Column(4, "images", pa.int64(), "images scanned"),
+    Column(4, "images", pa.int64(), "images seen"),
     Column(5, "max", pa.float32(), "largest score"),
     Column(6, "mean", pa.float64(), "mean score"),
-    Column(7, "std", pa.float64(), "population standard deviation of the scores"),
+    Column(7, "std", pa.float64(), "standard deviation of the scores (of the population)"),
     Column(8, "active_share", pa.float64(), "share of images with a positive score"),
     *(
         Column(number, f"q{p:02d}", pa.float32(), f"score that {p} % of the images do not exceed, within 1 %")
@@ -72,7 +72,7 @@ _STATISTICS: tuple[Column, ...] = (
         "bins",
         pa.list_(pa.int32()),
         "histogram: numbers of the occupied bins, ascending; bin b > 0 holds scores from 1.01^(b-4001) up to "
-        "1.01^(b-4000), bin -b the corresponding negative scores, bin 0 the score 0",
+        "1.01^(b-4000), bin -b their negatives, bin 0 holds 0",
     ),
     Column(18, "counts", pa.list_(pa.int64()), "histogram: images in each of these bins"),
     Column(19, "field_height", pa.int32(), "height of a unit's receptive field, model-input pixels"),
@@ -81,13 +81,13 @@ _STATISTICS: tuple[Column, ...] = (
         21,
         "stride_y",
         pa.int32(),
-        "model-input pixels between neighbouring rows of units; null if each unit sees the whole image",
+        "model-input pixels between neighbouring rows of units; null where each sees the whole image",
     ),
     Column(
         22,
         "stride_x",
         pa.int32(),
-        "model-input pixels between neighbouring columns of units; null if each unit sees the whole image",
+        "model-input pixels between neighbouring columns of units; null where each sees the whole image",
     ),
 )
 

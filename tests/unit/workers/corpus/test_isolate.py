@@ -167,7 +167,7 @@ def test_a_damaged_verdict_is_none_and_is_reported_once(folder, tmp_path, caplog
     with manifest.list_corpus(CorpusSpec(source=str(folder)), lambda _: None) as listing:
         assert len(isolate.forget_stale(root, listing)) == (reason is Reason.CHANGED)
     assert [record.getMessage() for record in caplog.records] == [
-        f"{root.path('verdicts')}/{name} is damaged and was ignored; delete it"
+        f"{root.path('verdicts')}/{name} is damaged and ignored; delete it"
     ]
 
 
