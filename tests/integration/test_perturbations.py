@@ -248,7 +248,7 @@ def test_the_figure_is_drawn_and_the_atlas_shows_every_picture(root):
         ({"rotations": [float("inf")]}, "invariance.rotations.0: inf is wrong"),
         ({"rotations": ["x"]}, "invariance.rotations.0: 'x' is wrong"),
         ({"translations": [0.5]}, "invariance.translations.0: 0.5 is wrong"),
-        ({"translations": [160]}, "160 px leaves nothing of the model's input, which has 160 x 160 px"),
+        ({"translations": [160]}, "160 px moves the image out of the model's input of 160 x 160 px"),
         ({"transforms": ["shear"]}, "invariance.transforms.0: 'shear' is wrong"),
         ({"transforms": []}, "invariance.transforms: [] is wrong"),
         ({"border": "black"}, "invariance.border: 'black' is wrong"),
@@ -286,10 +286,10 @@ def test_wrong_parts_are_one_line_and_write_nothing(corpus, tmp_path, asked, tol
     ("text", "told"),
     [
         (None, "cannot be read"),
-        ("image_id,part\na,b\n", "its first line is 'image_id,part', not 'image_id,part,top,left,bottom,right'"),
-        ("image_id,part,top,left,bottom,right\na,b,1,2,3\n", "line 2: there must be 6 values"),
-        ("image_id,part,top,left,bottom,right\na,b,1,2,3,4,5\n", "line 2: there must be 6 values"),
-        ("image_id,part,top,left,bottom,right\na,b,1,x,3,4\n", "line 2: left 'x' is no number of pixels from 0 on"),
+        ("image_id,part\na,b\n", "the header is 'image_id,part'; expected 'image_id,part,top,left,bottom,right'"),
+        ("image_id,part,top,left,bottom,right\na,b,1,2,3\n", "line 2: expected 6 values"),
+        ("image_id,part,top,left,bottom,right\na,b,1,2,3,4,5\n", "line 2: expected 6 values"),
+        ("image_id,part,top,left,bottom,right\na,b,1,x,3,4\n", "line 2: left 'x' is not a number of pixels"),
         ("image_id,part,top,left,bottom,right\n", "correspondence.parts: [] is wrong"),
     ],
 )
