@@ -169,7 +169,7 @@ def test_a_damaged_manifest_is_told_of_and_leaves_the_others_alone(tmp_path):
     root.put("runs/bad/manifest.json", b'{"version": 99}')
     client = atlas_of(root)
     front = client.get("/")
-    assert front.status_code == 200 and "/runs/first" in front.text and "of version 99" in front.text
+    assert front.status_code == 200 and "/runs/first" in front.text and "has version 99" in front.text
     assert client.get("/search?q=relu").status_code == 200
     assert client.get("/runs/first/image?id=cat1/003.png").status_code == 200
     assert client.get("/runs/bad").status_code == 500
