@@ -61,7 +61,7 @@ def test_the_same_command_does_nothing_and_another_is_refused(tmp_path):
     filters(spec(tmp_path, "deconvoy://zfnet-mini"), SilentWatcher())
     before = (tmp_path / "runs" / "f" / "manifest.json").read_bytes()
     assert filters(spec(tmp_path, "deconvoy://zfnet-mini"), SilentWatcher()).already_published
-    with pytest.raises(RunError, match="another spec"):
+    with pytest.raises(RunError, match="a different spec"):
         filters(spec(tmp_path, "deconvoy://zfnet-mini", "deconvoy://zfnet-mini"), SilentWatcher())
     assert (tmp_path / "runs" / "f" / "manifest.json").read_bytes() == before
     assert json.loads(before)["job"] == "filters"

@@ -274,5 +274,5 @@ def test_wrong_input_is_one_line_and_writes_nothing(corpus, root, asked, told):
 
 
 def test_a_published_run_with_another_spec_is_refused(corpus, root):
-    with pytest.raises(RunError, match="another spec"):
+    with pytest.raises(RunError, match="a different spec"):
         invert(spec(corpus, root, iterations=13), SilentWatcher())

@@ -185,7 +185,7 @@ def test_wrong_input_is_one_line_and_writes_nothing(corpus, root, square, told):
 
 
 def test_a_published_run_with_another_spec_is_refused(corpus, root):
-    with pytest.raises(RunError, match="another spec"):
+    with pytest.raises(RunError, match="a different spec"):
         occlude(spec(corpus, root, from_run="scanned", size=32), SilentWatcher())
 
 
