@@ -52,7 +52,7 @@ class Pictures:
     """Pictures of the published runs of an atlas. Safe to use from many threads."""
 
     def __init__(self, atlas: Atlas) -> None:
-        self._atlas = atlas
+        self.atlas = atlas
         self._walls = memoized(LRUCache(WALLS_KEPT), self._wall)
         self._blocks = memoized(LRUCache(BYTES_KEPT, _size), self._read_block)
         self._previews = memoized(LRUCache(BYTES_KEPT // 2, _bytes), self._read_preview)
@@ -122,14 +122,14 @@ class Pictures:
     def _read_preview(self, run: str, created: str, image_index: int) -> Picture:
         del created
         wanted = pc.field("image_index") == image_index
-        rows = read(self._atlas.run(run), PREVIEWS, wanted, {"preview": pc.field("preview", "bytes")})
+        rows = read(self.atlas.run(run), PREVIEWS, wanted, {"preview": pc.field("preview", "bytes")})
         if not len(rows):
             raise QueryError(f"run {run!r} has no preview of image {image_index}")
         return _as_stored(rows["preview"][0].as_py())
 
     def _read_row(self, run_id: str, created: str, number: int, column: str) -> Picture:
         del created
-        run = self._atlas.run(run_id)
+        run = self.atlas.run(run_id)
         if run.job == "evolve" and column in KINDS:
             layer, cell = evolution.cell(run, number)
             return _png(contact.draw_picture(cell, column == "projection", _frame_form(run, layer)))
@@ -141,7 +141,7 @@ class Pictures:
 
     def _wall(self, run: str, created: str, layer: str, channel: int, kind: Kind) -> Picture:
         del created
-        return self.drawn_wall(self._atlas.run(run), layer, channel, kind, WALL_PX)
+        return self.drawn_wall(self.atlas.run(run), layer, channel, kind, WALL_PX)
 
     def _cells_of(self, run: PublishedRun, layer: str, channel: int) -> tuple[scans.Cell, ...]:
         block = self._blocks(run.run, run.created, layer, run.layer(layer).require_channel(channel) // BLOCK)
@@ -150,7 +150,7 @@ class Pictures:
     def _read_block(self, run: str, created: str, layer: str, block: int) -> tuple[scans.Cell, ...]:
         """Read neighbouring channels together: they are in the same row group and on the same wall."""
         del created  # part of the cache's key
-        published = self._atlas.run(run)
+        published = self.atlas.run(run)
         channels = range(BLOCK * block, min(BLOCK * (block + 1), published.layer(layer).channels))
         return scans.cells(published, layer, channels, SHOWN)
 

@@ -1,12 +1,14 @@
-"""A run as one file to mail. Takes a published run, gives a page of HTML that holds its style and every picture in itself."""
+"""A run as one self-contained HTML file. Takes a published run, gives a page with its style and pictures embedded."""
 
 import base64
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from service.atlas import render
 from service.atlas.atlas import Atlas
+from service.atlas.instruments.instrument import Instrument
 from service.atlas.instruments.registry import INSTRUMENTS
 from service.atlas.pages import parts, sanity
 from service.atlas.pages.parts import SAYS
@@ -22,130 +24,130 @@ from service.query.sanity_units import spread
 from service.sheets.boards import BOARDS
 
 WALL_PX = 204
-LARGEST_UNITS = 12  # of a randomisation check
+LARGEST_UNITS = 12  # units of a randomisation check
 
 
 @dataclass(frozen=True)
 class ShownChannel(Channel):
-    """A channel with its pictures in itself."""
+    """A channel with its pictures embedded."""
 
     projection: str
     patch: str
 
 
 class ShownLayer(LayerState):
-    """A layer, and some of its channels."""
+    """A layer with some of its channels."""
 
     shown: tuple[ShownChannel, ...]
 
 
 class ShownRow(Columns):
-    """A row of an instrument's table with its pictures in itself."""
+    """A row of an instrument's table with its pictures embedded."""
 
     pictures: dict[str, str]
 
 
 class Report(Value):
-    """All that the page shows; `more` rows are left out, and `curves`, `units` and `methods` are of a randomisation check."""
+    """The values of the page: `more` counts rows left out; `curves`, `units` and `methods` belong to a randomisation check."""
 
     title: str
     run: RunCard
     rejects_by_reason: dict[str, int]
     says: tuple[str, ...]
     style: str
-    layers: tuple[ShownLayer, ...]
-    found: tuple[ShownRow, ...]
-    more: int
-    figure: str | None
-    curves: tuple[LayerCurves, ...]
-    units: tuple[UnitTable, ...]
+    layers: tuple[ShownLayer, ...] = ()
+    found: tuple[ShownRow, ...] = ()
+    more: int = 0
+    figure: str | None = None
+    curves: tuple[LayerCurves, ...] = ()
+    units: tuple[UnitTable, ...] = ()
     methods: dict[str, str]
 
 
 def report(atlas: Atlas, run: PublishedRun, channels: int) -> str:
-    """The page.
+    """Write the page.
 
     Args:
         atlas: the atlas of the run's root.
         run: the run.
-        channels: channels shown of each layer of a scan, the living ones that most of one label drive; by number where
-            the corpus has no labels.
+        channels: number of channels shown per layer of a scan: the purest living ones, or the first ones if the corpus has
+            no labels.
     """
-    instrument = INSTRUMENTS.get(run.job)
-    shows_rows, shows_units = (
-        bool(instrument and instrument.report_pictures),
-        bool(instrument and instrument.report_units),
+    pictures, instrument = Pictures(atlas), INSTRUMENTS.get(run.job)
+    fields = (
+        _scan_fields(pictures, run, channels) if instrument is None else _instrument_fields(pictures, run, instrument)
     )
-    rows = findings(run) if shows_rows or shows_units else ()  # a figure reads its own rows
-    shown = rows[: instrument.report_rows] if instrument and shows_rows else ()
-    pictures, checked = Pictures(atlas), rows if shows_units else ()
     page = Report(
         title=run.run,
         run=parts.of_run(run),
         rejects_by_reason=dict(run.rejects_by_reason),
-        says=(instrument.note,) if instrument else (SAYS["patch"], SAYS["projection"]),
         style=render.style(),
-        layers=tuple(_layers(atlas, run, channels)) if not instrument else (),
-        found=tuple(_found(pictures, shown)),
-        more=_rows(run) - len(shown),
-        figure=_inside(_figure(run)) if instrument and instrument.report_figure else None,
-        curves=sanity.all_curves(checked),
-        units=_units(pictures, checked) if checked else (),
         methods=dict(METHODS),
+        **fields,
     )
     return render.page("report.html", page=page)
 
 
-def _rows(run: PublishedRun) -> int:
-    """Rows of an instrument's table, as the run's manifest has it; 0 for a scan, which has none."""
-    return sum(part.rows for part in run.tables[TABLE_OF[run.job].name]) if run.job in TABLE_OF else 0
+def _scan_fields(pictures: Pictures, run: PublishedRun, channels: int) -> dict[str, Any]:
+    """What the report of a scan shows: its layers."""
+    layers = tuple(_layers(pictures, run, channels))
+    return {"says": (SAYS["patch"], SAYS["projection"]), "layers": layers}
 
 
-def _figure(run: PublishedRun) -> Picture:
-    """A run whose rows say most together, as one figure."""
+def _instrument_fields(pictures: Pictures, run: PublishedRun, instrument: Instrument) -> dict[str, Any]:
+    """What the report of an instrument shows: its rows, its figure, or the curves and units of a randomisation check."""
+    rows = findings(run) if instrument.report_pictures or instrument.report_units else ()  # a figure reads its own rows
+    shown = rows[: instrument.report_rows] if instrument.report_pictures else ()
+    checked = rows if instrument.report_units else ()
+    return {
+        "says": (instrument.note,),
+        "found": tuple(_embed_row(pictures, row, instrument.report_pictures) for row in shown),
+        "more": sum(part.rows for part in run.tables[TABLE_OF[run.job].name]) - len(shown),
+        "figure": _embed(_draw(run)) if instrument.report_figure else None,
+        "curves": sanity.all_curves(checked),
+        "units": _units(pictures, checked) if checked else (),
+    }
+
+
+def _draw(run: PublishedRun) -> Picture:
+    """The sheet of a run."""
     buffer = io.BytesIO()
     BOARDS[run.job](run).save(buffer, "PNG")
     return Picture(buffer.getvalue(), "image/png")
 
 
-def _layers(atlas: Atlas, run: PublishedRun, count: int) -> Iterator[ShownLayer]:
-    pictures = Pictures(atlas)
-    for about in run.layers:
-        shown = tuple(
+def _layers(pictures: Pictures, run: PublishedRun, count: int) -> Iterator[ShownLayer]:
+    for layer in run.layers:
+        channels = tuple(
             ShownChannel(
-                **vars(each),
-                projection=_inside(pictures.drawn_wall(run, about.name, each.channel, "projection", WALL_PX)),
-                patch=_inside(pictures.drawn_wall(run, about.name, each.channel, "patch", WALL_PX)),
+                **vars(channel),
+                projection=_embed(pictures.drawn_wall(run, layer.name, channel.channel, "projection", WALL_PX)),
+                patch=_embed(pictures.drawn_wall(run, layer.name, channel.channel, "patch", WALL_PX)),
             )
-            for each in _first(atlas.layer(run, about.name), count)
+            for channel in _choose_channels(pictures.atlas.layer(run, layer.name), count)
         )
-        yield ShownLayer(**vars(parts.of_state(atlas, run, about)), shown=shown)
+        yield ShownLayer(**vars(parts.of_state(pictures.atlas, run, layer)), shown=channels)
 
 
-def _first(tables: LayerTables, count: int) -> tuple[Channel, ...]:
-    return tables.chosen(Choice("purity", dead=False))[:count] or tables.channels[:count]
-
-
-def _found(pictures: Pictures, rows: Sequence[Finding]) -> Iterator[ShownRow]:
-    for row in rows:
-        yield ShownRow(**row.values, pictures=dict(_pictures(pictures, row)))
+def _choose_channels(layer: LayerTables, count: int) -> tuple[Channel, ...]:
+    return layer.chosen(Choice("purity", dead=False))[:count] or layer.channels[:count]
 
 
 def _units(pictures: Pictures, rows: Sequence[Finding]) -> tuple[UnitTable, ...]:
     """Some units of a randomisation check."""
 
-    def inside(row: Finding, column: str) -> str:
-        return _inside(pictures.of_row(row.run, row.number, column))
+    def embed(row: Finding, column: str) -> str:
+        return _embed(pictures.of_row(row.run, row.number, column))
 
-    return tuple(sanity.of_unit(unit, inside) for unit in spread(rows, LARGEST_UNITS))
-
-
-def _pictures(pictures: Pictures, row: Finding) -> Iterator[tuple[str, str]]:
-    for name in INSTRUMENTS[row.run.job].report_pictures:
-        if name in row.pictures:
-            yield name, _inside(pictures.of_row(row.run, row.number, name))
+    return tuple(sanity.of_unit(unit, embed) for unit in spread(rows, LARGEST_UNITS))
 
 
-def _inside(picture: Picture) -> str:
-    """A picture as a URL that holds it."""
+def _embed_row(pictures: Pictures, row: Finding, columns: Sequence[str]) -> ShownRow:
+    present = [column for column in columns if column in row.pictures]
+    embedded = {column: _embed(pictures.of_row(row.run, row.number, column)) for column in present}
+    return ShownRow(**row.values, pictures=embedded)
+
+
+def _embed(picture: Picture) -> str:
+    """A picture as a data URL."""
     return f"data:{picture.media};base64,{base64.b64encode(picture.data).decode()}"

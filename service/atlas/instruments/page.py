@@ -1,6 +1,7 @@
-"""What the pages of all instruments have in common. Takes a run and its rows, gives fields of pages."""
+"""Fields that the pages of all instruments share. Takes a run and its rows, gives fields of pages."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from service.atlas import links
@@ -14,7 +15,7 @@ MOST = 40  # images on a page
 
 
 class FoundPage(PageOfList):
-    """What a run of an instrument found, some images of it."""
+    """A page of an instrument's run: some of its images or rows."""
 
     run: RunCard
     rejects_by_reason: dict[str, int]
@@ -22,7 +23,7 @@ class FoundPage(PageOfList):
 
 
 class FindingPage(Page):
-    """One row of an instrument's table: `number` is its place there."""
+    """One row of an instrument's table: `number` is its position there."""
 
     run: RunCard
     says: tuple[str, ...]
@@ -34,19 +35,14 @@ class FindingPage(Page):
 def page_fields(
     run: PublishedRun, note: str, items: Sequence[Any], start: int, size: int = MOST
 ) -> tuple[Sequence[Any], dict[str, Any]]:
-    """The items of a page from `start` on, and the fields that all pages of findings have."""
-    start = parts.begun(start, len(items), size)
-    shown = items[start : start + size]
+    """The items of a page from `start` on, and the fields of a `FoundPage`."""
+    shown, fields = parts.paginate(items, start, size, partial(links.run, run))
     return shown, {
         "title": run.run,
         "run": parts.of_run(run),
         "rejects_by_reason": dict(run.rejects_by_reason),
         "says": (note,),
-        "total": len(items),
-        "first": start + 1,
-        "last": start + len(shown),
-        "previous": links.run(run, max(0, start - size)) if start else None,
-        "next": links.run(run, start + size) if start + size < len(items) else None,
+        **fields,
     }
 
 
@@ -59,7 +55,7 @@ def by_image(rows: Sequence[Finding]) -> list[list[Finding]]:
 
 
 def row_fields(row: Finding, note: str, title: str) -> dict[str, Any]:
-    """The fields that the pages of all rows have."""
+    """The fields of a `FindingPage`."""
     run, number = row.run, row.number
     last = sum(part.rows for part in run.tables[TABLE_OF[run.job].name]) - 1
     return {

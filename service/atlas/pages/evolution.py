@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from service.atlas import links
@@ -89,9 +90,7 @@ def of_run(run: PublishedRun) -> EvolutionPage:
 def layer(atlas: Atlas, run_id: str, name: str, start: int) -> StripsPage:
     """The strips of some channels of a layer."""
     run = atlas.run(run_id)
-    every = evolution.strips(run, name)
-    start = parts.begun(start, len(every), SHOWN)
-    shown = every[start : start + SHOWN]
+    shown, fields = parts.paginate(evolution.strips(run, name), start, SHOWN, partial(links.strips, run, name))
     return StripsPage(
         title=f"{name} of {run.run} over the training",
         run=parts.of_run(run),
@@ -100,11 +99,7 @@ def layer(atlas: Atlas, run_id: str, name: str, start: int) -> StripsPage:
         checkpoints=evolution.checkpoints(run),
         diverged=evolution.diverged(run),
         strips=tuple(_strip(run, strip) for strip in shown),
-        total=len(every),
-        first=start + 1,
-        last=start + len(shown),
-        previous=links.strips(run, name, max(0, start - SHOWN)) if start else None,
-        next=links.strips(run, name, start + SHOWN) if start + SHOWN < len(every) else None,
+        **fields,
     )
 
 

@@ -1,7 +1,7 @@
-"""What pages have in common. Takes runs, layers and rows, gives them as values with their links."""
+"""Values that several pages show. Takes runs, layers and rows, gives them as values with their links."""
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
 
 from service.atlas import links
 from service.atlas.atlas import Atlas
@@ -11,83 +11,101 @@ from service.query.layers import Channel
 from service.query.scans import Top
 from workers.store.manifest import LayerFacts
 
+T = TypeVar("T")
+
 SAYS = {
     "patch": "A patch is all of the image that a unit can see; the unit is most sensitive near the middle.",
     "projection": "A projection shows which pixels of this patch drove this unit, not why the network chose a class.",
 }
 
 
-def begun(start: int, count: int, size: int) -> int:
-    """Where a page of a longer list begins: where it is asked to; the last page stands for all that is beyond the end."""
-    return min(start, max(0, count - 1) // size * size)
+def paginate(
+    items: Sequence[T], start: int, size: int, link: Callable[[int], str]
+) -> tuple[Sequence[T], dict[str, Any]]:
+    """Some items of a longer list, and the fields of a `PageOfList`.
+
+    Args:
+        items: the whole list.
+        start: number of the first item; beyond the end, the last page is shown.
+        size: number of items per page.
+        link: gives the path of the page that starts at an item.
+    """
+    start = min(start, max(0, len(items) - 1) // size * size)
+    shown = items[start : start + size]
+    return shown, {
+        "total": len(items),
+        "first": start + 1,
+        "last": start + len(shown),
+        "previous": link(max(0, start - size)) if start else None,
+        "next": link(start + size) if start + size < len(items) else None,
+    }
 
 
-def of_run(found: PublishedRun) -> RunCard:
-    """A run."""
+def of_run(run: PublishedRun) -> RunCard:
+    """The card of a run."""
     return RunCard(
-        run=found.run,
-        job=found.job,
-        created=found.created,
-        model=found.model,
-        corpus=found.corpus,
-        images=found.images,
-        rejects=found.rejects,
-        input=(found.input_height, found.input_width),
-        spec=dict(found.spec),
-        channels=sum(each.channels for each in found.layers),
-        layers=len(found.layers),
-        href=links.run(found),
+        run=run.run,
+        job=run.job,
+        created=run.created,
+        model=run.model,
+        corpus=run.corpus,
+        images=run.images,
+        rejects=run.rejects,
+        input=(run.input_height, run.input_width),
+        spec=dict(run.spec),
+        channels=sum(layer.channels for layer in run.layers),
+        layers=len(run.layers),
+        href=links.run(run),
     )
 
 
-def scans_beside(atlas: Atlas, found: PublishedRun) -> Iterator[PublishedRun]:
-    """The scans over the same corpus, the newest first; none of itself."""
-    for each in atlas.runs():
-        if each.job == "scan" and each.corpus == found.corpus and each.run != found.run:
-            yield each
+def scans_beside(atlas: Atlas, run: PublishedRun) -> Iterator[PublishedRun]:
+    """The other scans over a run's corpus, newest first."""
+    for other in atlas.runs():
+        if other.job == "scan" and other.corpus == run.corpus and other.run != run.run:
+            yield other
 
 
 def checks_of(atlas: Atlas, scan: PublishedRun, layer: str) -> Iterator[PublishedRun]:
-    """The randomisation checks of a scan that looked at a layer, the newest first."""
-    for each in atlas.runs():
-        sanity = each.sections.sanity
-        if sanity and sanity.from_run == scan.run and any(about.name == layer for about in each.layers):
-            yield each
+    """The randomisation checks of a layer of a scan, newest first."""
+    for check in atlas.runs():
+        section = check.sections.sanity
+        if section and section.from_run == scan.run and any(checked.name == layer for checked in check.layers):
+            yield check
 
 
-def of_layer(found: PublishedRun, about: LayerFacts) -> LayerCard:
-    """A layer."""
-    return LayerCard(**_layer(found, about))
+def of_layer(run: PublishedRun, layer: LayerFacts) -> LayerCard:
+    """The card of a layer."""
+    return LayerCard(**_layer(run, layer))
 
 
-def of_state(atlas: Atlas, found: PublishedRun, about: LayerFacts) -> LayerState:
-    """A layer, and how many of its channels are dead."""
-    return LayerState(**_layer(found, about), **_state(atlas, found, about))
+def of_state(atlas: Atlas, run: PublishedRun, layer: LayerFacts) -> LayerState:
+    """The card of a layer with the number of its dead channels."""
+    return LayerState(**_layer(run, layer), **_state(atlas, run, layer))
 
 
-def _state(atlas: Atlas, found: PublishedRun, about: LayerFacts) -> dict[str, Any]:
-    """How many of a layer's channels are dead."""
-    dead = atlas.dead(found)[about.name]
-    return {"dead": dead, "dead_share": dead / about.channels}
+def _state(atlas: Atlas, run: PublishedRun, layer: LayerFacts) -> dict[str, Any]:
+    dead = atlas.dead(run)[layer.name]
+    return {"dead": dead, "dead_share": dead / layer.channels}
 
 
-def _layer(found: PublishedRun, about: LayerFacts) -> dict[str, Any]:
-    share = min(1.0, max(about.field_height / found.input_height, about.field_width / found.input_width))
-    return {**vars(about), "field_share": share, "href": links.layer(found, about.name)}
+def _layer(run: PublishedRun, layer: LayerFacts) -> dict[str, Any]:
+    share = min(1.0, max(layer.field_height / run.input_height, layer.field_width / run.input_width))
+    return {**vars(layer), "field_share": share, "href": links.layer(run, layer.name)}
 
 
-def of_channel(found: PublishedRun, about: LayerFacts, each: Channel, show: str = "patch") -> ChannelCard:
-    """A channel on a wall."""
-    href = links.channel(found, about.name, each.channel)
-    return ChannelCard(**vars(each), href=href, picture=links.wall(found, about, each.channel, show))
+def of_channel(run: PublishedRun, layer: LayerFacts, channel: Channel, show: str = "patch") -> ChannelCard:
+    """The card of a channel on a wall."""
+    href = links.channel(run, layer.name, channel.channel)
+    return ChannelCard(**vars(channel), href=href, picture=links.wall(run, layer, channel.channel, show))
 
 
-def of_cell(found: PublishedRun, about: LayerFacts, row: Top) -> CellCard:
-    """One of a channel's strongest images: its patch and its projection."""
-    return CellCard(**cell_fields(found, about, row))
+def of_cell(run: PublishedRun, layer: LayerFacts, row: Top) -> CellCard:
+    """The card of one of a channel's top images: its patch and its projection."""
+    return CellCard(**cell_fields(run, layer, row))
 
 
-def cell_fields(found: PublishedRun, about: LayerFacts, row: Top) -> dict[str, Any]:
+def cell_fields(run: PublishedRun, layer: LayerFacts, row: Top) -> dict[str, Any]:
     """The fields of a `CellCard`."""
     return {
         "rank": row.rank,
@@ -96,7 +114,7 @@ def cell_fields(found: PublishedRun, about: LayerFacts, row: Top) -> dict[str, A
         "label": row.label,
         "location": (row.y, row.x),
         "source_box": (row.source_top, row.source_left, row.source_bottom, row.source_right),
-        "href": links.image(found, row.image_id),
-        "patch": links.cell(found, about, row.channel, row.rank, "patch"),
-        "projection": links.cell(found, about, row.channel, row.rank, "projection"),
+        "href": links.image(run, row.image_id),
+        "patch": links.cell(run, layer, row.channel, row.rank, "patch"),
+        "projection": links.cell(run, layer, row.channel, row.rank, "projection"),
     }
