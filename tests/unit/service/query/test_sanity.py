@@ -60,7 +60,7 @@ def test_a_page_draws_a_line_per_method_and_says_what_was_left_out(client):
     assert points == [(0.0, 0.0), (160.0, 30.0), (320.0, 55.0)]  # 1, 0.7 and 0.45 on a scale from 0 to 1
     assert figure["floors"]["deconvnet"] == 75.0 and len(layer["figures"]) == 6
     text = client.get("/runs/randomised").text
-    assert "0 everywhere and left out: 1" in text and text.count("<span>blank</span>") == 1
+    assert "blank projections left out: 1" in text and text.count("<span>blank</span>") == 1
     assert text.count("What the pictures do not say") == 1
 
 
