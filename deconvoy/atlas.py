@@ -63,7 +63,7 @@ class Atlas:
 
     @property
     def damaged(self) -> Mapping[str, str]:
-        """What is wrong with the runs whose manifests cannot be read, by run id."""
+        """The reasons why manifests of other runs cannot be read, by run id."""
         return self._published.damaged()
 
     def run(self, run: str | None = None) -> "Run":

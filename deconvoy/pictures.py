@@ -38,7 +38,7 @@ class Picture:
         return np.asarray(self.image())
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write the encoded bytes to a file unchanged; `media` tells which suffix the file should have.
+        """Write the encoded bytes to a file unchanged; `media` gives the type for its suffix.
 
         Raises:
             OSError: the file cannot be written.

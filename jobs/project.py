@@ -94,7 +94,7 @@ def _between(rows: pa.Table, start: int, stop: int) -> pa.Table:
 
 def _patches(top: pa.Table, projected: pa.Table, method: str) -> pa.Table:
     if any(top[name].to_pylist() != projected[name].to_pylist() for name in _KEY):
-        raise ValueError("the projected rows differ from the rows of the top")
+        raise ValueError("the projected rows differ from the rows of the table top")
     columns = {
         **{name: top[name] for name in top.column_names},
         "patch": _image(projected["patch"]),

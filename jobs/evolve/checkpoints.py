@@ -87,7 +87,7 @@ def use_last_finite(spec: EvolutionRun) -> EvolutionRun:
             models.load(model)
             return spec.model_copy(update={"model": model})
     raise DivergedError(
-        f"evolve.checkpoints: every file after the first has diverged; at least {LEAST} that have not are needed"
+        f"evolve.checkpoints: every file after the first has diverged; at least {LEAST} usable checkpoints are needed"
     )
 
 
@@ -120,7 +120,7 @@ def load(spec: EvolutionRun, last: Model, say: Callable[[str], None] = lambda _:
     if len(checkpoints) < LEAST:
         raise SpecError(
             [
-                f"evolve.checkpoints: all but {checkpoints[0].name!r} have diverged; at least {LEAST} that have not are needed"
+                f"evolve.checkpoints: all but {checkpoints[0].name!r} have diverged; at least {LEAST} usable ones are needed"
             ]
         )
     return tuple(checkpoints)
@@ -142,7 +142,7 @@ def model_of(spec: EvolutionRun, file: str, last: Model) -> Model:
     model = models.load(_with(spec.model, file))
     shapes = [[node.shape for node in network.nodes] for network in (model.network, last.network)]
     if shapes[0] != shapes[1]:
-        raise ModelError(f"checkpoint {file!r} has a different network than {_file(last.stored)!r}")
+        raise ModelError(f"checkpoint {file!r} is of a different network than {_file(last.stored)!r}")
     return model
 
 

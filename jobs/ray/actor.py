@@ -56,7 +56,7 @@ class Actor:
         self._log = Log()
         self._images = Counter("deconvoy_images", "Images that were used.")
         self._rejects = Counter("deconvoy_rejects", "Images that could not be used.", tag_keys=("reason",))
-        self._seconds = Counter("deconvoy_actor_seconds", "Time of actors.", tag_keys=("kind",))
+        self._seconds = Counter("deconvoy_actor_seconds", "Seconds that actors spent, by kind.", tag_keys=("kind",))
 
     def prepare(self, make: MakeWorker, run_fields: Mapping[str, object], form: str) -> tuple[Environment, str]:
         """Build the worker and check it; returns its environment and the id of its node.

@@ -194,7 +194,7 @@ class Pool:
         pulse.poll(self._seats, now)
         for seat in pulse.find_silent(self._seats, now):
             task, seat.task, seat.future = seat.task, None, None
-            self._lose(seat, task, LostActors(f"no sign of life for {now - seat.polled_at:.0f} s"), queue)
+            self._lose(seat, task, LostActors(f"no response for {now - seat.polled_at:.0f} s"), queue)
 
     def _grow(self) -> None:
         """Hire actors for new nodes. Ray itself places an actor that waits for a node."""

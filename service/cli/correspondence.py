@@ -36,7 +36,7 @@ def correspondence(  # noqa: PLR0913 - one parameter per flag; the spec fills in
     fill: Fill = None,
     output: Output = None,
 ) -> None:
-    """Hide the same part of several images and measure whether features change alike (Zeiler & Fergus, Table 1)."""
+    """Hide the same part of several images and measure whether features change in the same way (Zeiler & Fergus, Table 1)."""
     drawing.check_output(output)
     from workers.spec.correspondence import CorrespondenceRun
 

@@ -18,9 +18,10 @@ def add_to(app: typer.Typer) -> None:
 
 def gc(
     root: RootOption,
-    older_than: Annotated[float, typer.Option(min=0, help="Age in days; younger files are kept.")] = 7.0,
+    older_than: Annotated[float, typer.Option(min=0, help="Minimum age in days; younger files are kept.")] = 7.0,
     forget: Annotated[
-        list[str] | None, typer.Option(help="Unpublished run that will not be resumed. Repeatable.")
+        list[str] | None,
+        typer.Option(help="Unpublished run to abandon; its shard results can then be removed. Repeatable."),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List what would be removed, and remove nothing.")] = False,
     as_json: Json = False,
@@ -51,4 +52,4 @@ def gc(
     total = f"{len(files):,} files, {format_size(sum(file.bytes for file in files))}"
     echo(f"{total} would be removed" if dry_run else f"{total} removed")
     if unfinished:
-        echo(f"shard results are kept for unfinished runs {', '.join(unfinished)}; --forget RUN gives up one of them")
+        echo(f"shard results are kept for unfinished runs {', '.join(unfinished)}; --forget RUN abandons one of them")

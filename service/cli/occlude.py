@@ -30,7 +30,7 @@ def occlude(  # noqa: PLR0913 - one parameter per flag; the spec fills in the fl
     label: Label = None,
     output: Output = None,
 ) -> None:
-    """Slide a grey square over images and measure what it takes away (Zeiler & Fergus, Figure 7)."""
+    """Slide a grey square over images and measure its effect (Zeiler & Fergus, Figure 7)."""
     drawing.check_output(output)
     from workers.spec.occlude import OcclusionRun
 

@@ -106,7 +106,7 @@ def label(
     run: RunOption = None,
     as_json: Json = False,
 ) -> None:
-    """List channels of all layers whose top images share a label, purest first."""
+    """List the channels that have images with this label among their top images, the largest share first."""
     from service.query import catalog, labels
 
     rows = [asdict(row) for row in labels.labelled(catalog.find(Root(root), run), name)[:limit]]
@@ -177,7 +177,7 @@ def _draw(run: "PublishedRun", layer: str | None, channels: str | None, output: 
     from service.query import scans
 
     if run.job not in ("scan", "evolve") and layer is not None:
-        raise QueryError(f"run {run.run!r} is a run of {run.job}, which is drawn as a whole: omit --layer")
+        raise QueryError(f"run {run.run!r} is of kind {run.job}, which is drawn as a whole: omit --layer")
     if run.job == "scan" and layer is None:
         raise QueryError(f"run {run.run!r} is a scan: give --layer, such as {run.layers[-1].name}")
     if layer is None:

@@ -38,7 +38,7 @@ def scan(  # noqa: PLR0913 - one parameter per flag; the spec fills in the flags
     interpolation: Annotated[str | None, typer.Option()] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and write nothing.")] = False,
 ) -> None:
-    """Find each channel's strongest images in a corpus and project their activation down to pixels."""
+    """Find each channel's strongest images in a corpus and project the activations down to pixels."""
     from workers.spec.scan import RunSpec
 
     keys = {"layers": layers or None, "k": k, "batch": batch, "shard": shard, "distinct": distinct}

@@ -38,7 +38,7 @@ def add_schedule(  # noqa: PLR0913 - one parameter per flag
     cron: Annotated[str, typer.Option(help="Cron expression of five fields, such as '0 2 * * *'.")],
     tz: Annotated[str, typer.Option(help="Time zone, such as Europe/Berlin.")] = "UTC",
     overlap: Annotated[
-        str, typer.Option(help="Policy while the previous run is live: refuse, queue or cancel.")
+        str, typer.Option(help="Policy if the previous run is still live: refuse, queue or cancel.")
     ] = "refuse",
     keep: Annotated[int | None, typer.Option(min=1, help="Number of runs that `deconvoy gc` keeps.")] = None,
     job: JobOption = None,
@@ -52,7 +52,7 @@ def add_schedule(  # noqa: PLR0913 - one parameter per flag
     kind, values = read_spec(spec, job)
     schedules = _schedules(uploads.root_of(values), address)
     schedules.add(Schedule(name, cron, tz, kind, uploads.upload(values, address), Overlap(overlap), keep))
-    echo(f"{name} fires at {cron!r} of {tz}")
+    echo(f"{name} fires at {cron!r}, time zone {tz}")
 
 
 @app.command("list")

@@ -71,6 +71,6 @@ def logs(
 
 
 def cancel(run: RunWord, root: RootOption, address: AnyAddress = None, as_json: Json = False) -> None:
-    """Cancel a run, within ten seconds if no --address is given. Finished work is kept; submit the run again to resume it."""
+    """Cancel a run. Without --address, it stops within ten seconds. Finished work is kept; submit the run again to resume."""
     submissions = submissions_of(existing(root), address)
     print_status(submissions.cancel(run), submissions.root, as_json=as_json)

@@ -20,7 +20,7 @@ def verify(
     run: Annotated[str | None, typer.Argument(help="Run id; by default all published runs.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Check every file of published runs against their manifests. The exit code is 1 if a file is damaged or missing."""
+    """Check every file of published runs against its run's manifest. The exit code is 1 if a file is damaged or missing."""
     from service.cli.console import print_json
     from service.query.verifying import verify_runs
 

@@ -41,7 +41,7 @@ class Fires:
         """The fire of a run; None if no schedule fired it.
 
         Raises:
-            DamagedFile: its file cannot be understood.
+            DamagedFile: its file cannot be parsed.
         """
         path = _path(run)
         try:
@@ -50,14 +50,14 @@ class Fires:
         except FileNotFoundError:
             return None
         except ValueError as error:
-            raise DamagedFile(f"{path} cannot be understood: {error}; remove it") from error
+            raise DamagedFile(f"{path} cannot be parsed: {error}; remove it") from error
         return replace(fire, run=run)
 
     def backwards(self, schedule: Schedule) -> Iterator[Fire]:
         """The fires of a schedule, the latest first; each is read only when it is needed.
 
         Raises:
-            DamagedFile: the file of a fire cannot be understood.
+            DamagedFile: the file of a fire cannot be parsed.
         """
         fires = (self.of(run) for run in reversed(self.runs(schedule)))
         return (fire for fire in fires if fire is not None)

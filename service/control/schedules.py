@@ -73,7 +73,7 @@ class Schedules:
 
         Raises:
             QueryError: there is no such schedule.
-            DamagedFile: its file cannot be understood.
+            DamagedFile: its file cannot be parsed.
         """
         self._check_known(name)
         try:
@@ -82,7 +82,7 @@ class Schedules:
         except FileNotFoundError as error:
             raise QueryError(f"schedule {name!r} no longer exists") from error
         except (ValueError, UsageError) as error:
-            raise DamagedFile(f"schedule {name!r} cannot be understood: {error}; remove it and add it again") from error
+            raise DamagedFile(f"schedule {name!r} is not valid: {error}; remove it and add it again") from error
 
     def pause(self, name: str, *, paused: bool) -> Schedule:
         """Pause or resume a schedule; times that it missed in between do not fire."""

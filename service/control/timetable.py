@@ -133,7 +133,7 @@ def check(schedule: Schedule) -> None:
     """
     if not NAME.match(schedule.name):
         raise UsageError(
-            f"{schedule.name!r} is not a valid name of a schedule: give a lower-case letter, then up to 59 of a-z0-9-"
+            f"{schedule.name!r} is not a valid schedule name: give a lower-case letter, then up to 59 of a-z0-9-"
         )
     try:
         zone = ZoneInfo(schedule.tz)

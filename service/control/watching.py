@@ -28,8 +28,8 @@ class Watched:
     def __init__(self, statuses: Statuses, renew_s: float = RENEW_S, life_s: float = LIFE_S) -> None:
         self._statuses = statuses
         self._ages = renew_s, life_s
-        self._all_pool = CallPool("the runs of the root", 1, LIMIT_S)
-        self._pool = CallPool("the runs of the root", THREADS, LIMIT_S)
+        self._all_pool = CallPool("the root", 1, LIMIT_S)
+        self._pool = CallPool("the root", THREADS, LIMIT_S)
         self._lock = threading.Lock()
         self.forget()
 

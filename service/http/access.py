@@ -31,7 +31,7 @@ from service.http.scopes import ADMITTED, READ_METHODS
 from workers.errors import Unavailable
 
 LARGEST_BODY = 1 << 20
-TOO_LARGE = f"a body has at most {LARGEST_BODY:,} bytes"
+TOO_LARGE = f"a request body may have at most {LARGEST_BODY:,} bytes"
 PER_MINUTE = 60_000  # one wall loads a hundred pictures
 BODY_S = 30.0  # limit for a whole body to arrive
 Denied = Callable[[int, str], Response]
@@ -142,7 +142,7 @@ class Gate:
 
     def _refuse_frequent(self, who: str) -> Response | None:
         if not self._limiter.hit(RateLimitItemPerMinute(self._rules.per_minute), who):
-            refused = self._denied(429, f"at most {self._rules.per_minute} requests in a minute")
+            refused = self._denied(429, f"at most {self._rules.per_minute} requests per minute are allowed")
             refused.headers["Retry-After"] = "60"
             return refused
         return None
@@ -163,7 +163,7 @@ class _Body:
         try:
             return await self._part()
         except TimeoutError:
-            return self._end(408, f"a body must arrive within {BODY_S:g} s")
+            return self._end(408, f"the request body must arrive within {BODY_S:g} s")
 
     async def _part(self) -> Message:
         loop = asyncio.get_running_loop()

@@ -60,7 +60,7 @@ def _add_submitting(router: APIRouter, submissions: Submissions, watched: Watche
     def submit(
         submission: Submission,
         idempotency_key: Annotated[
-            str | None, Header(max_length=200, description="repeating a request with the same key submits nothing new")
+            str | None, Header(max_length=200, description="a repeated request with the same key submits no new run")
         ] = None,
     ) -> Status:
         """Submit or resume a run. Returns at once; the run's own address reports its progress."""

@@ -56,7 +56,7 @@ def add_to(router: APIRouter, watched: Watched) -> None:
 
 
 class Streams:
-    """The open streams of events."""
+    """The open event streams."""
 
     def __init__(self, watched: Watched) -> None:
         self._watched = watched
@@ -69,7 +69,7 @@ class Streams:
             Unavailable: too many are open.
         """
         if self._open >= MOST:
-            raise Unavailable(f"{MOST} streams of events are open already; poll the run's status, or try again later")
+            raise Unavailable(f"{MOST} event streams are open already; poll the run's status, or try again later")
 
     async def of(self, run: str, request: Request) -> AsyncIterator[ServerSentEvent]:
         """A run's status as events: one at the start, and one for each change."""

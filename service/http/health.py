@@ -18,7 +18,7 @@ SCRAPE_S = 8.0  # limit for counting the runs; Prometheus waits 10 s
 
 def add_to(app: FastAPI, root: Root, metrics: Metrics) -> None:
     """Add the routes."""
-    scrapes = CallPool("the runs of the root", 1, SCRAPE_S)
+    scrapes = CallPool("the root", 1, SCRAPE_S)
     readable = Renewed(lambda: _is_readable(root), CallPool("the root", 1, ANSWER_S), READY_S, READY_S)
 
     @app.get("/metrics", include_in_schema=False, dependencies=[READ])

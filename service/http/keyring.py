@@ -22,7 +22,7 @@ class Keyring:
         self._keys = known
         self._cached: dict[tuple[str, str], Key] = {}
         self._damaged: frozenset[str] = frozenset()
-        self._renewed = Renewed(self._read, CallPool("the store of the keys", 1, LIMIT_S), RENEW_S, LIFE_S)
+        self._renewed = Renewed(self._read, CallPool("the store", 1, LIMIT_S), RENEW_S, LIFE_S)
 
     async def find(self, text: str) -> Key | None:
         """The key with this text; None if there is none, or it was removed.

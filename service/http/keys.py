@@ -89,14 +89,14 @@ class Keys:
         """A key by its id; None if there is none.
 
         Raises:
-            DamagedFile: its file cannot be understood.
+            DamagedFile: its file cannot be parsed.
         """
         try:
             return _FORMAT.decode(self._root.read(paths.key_path(number)))
         except FileNotFoundError:
             return None
         except ValueError as error:
-            raise DamagedFile(f"key {number!r} cannot be understood: {error}; remove it and add another") from error
+            raise DamagedFile(f"key {number!r} cannot be parsed: {error}; remove it and add another") from error
 
 
 def id_in(text: str) -> str | None:

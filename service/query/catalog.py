@@ -138,7 +138,7 @@ def find(root: Root, run: str | None = None, job: str | None = "scan") -> Publis
         return _require_kind(_read_published(root, run), job)
     of_kind = [published for published in runs(root) if job in (None, published.job)]
     if not of_kind:
-        raise RunError(f"root {root.url!r} holds no published run" + (f" of the job {job!r}" if job else ""))
+        raise RunError(f"root {root.url!r} holds no published run" + (f" of kind {job!r}" if job else ""))
     return of_kind[0]
 
 
@@ -181,7 +181,7 @@ def read(root: Root, run: str) -> PublishedRun:
         raise DamagedRun(f"run {run!r}: its manifest.json is missing") from error
     except ValueError as error:
         way_out = f"restore it from a backup, or remove the run with `deconvoy rm {run}`"
-        raise DamagedRun(f"run {run!r}: its manifest.json cannot be understood: {error}; {way_out}") from error
+        raise DamagedRun(f"run {run!r}: its manifest.json cannot be parsed: {error}; {way_out}") from error
 
 
 def _run(root: Root, document: Manifest) -> PublishedRun:

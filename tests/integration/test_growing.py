@@ -41,7 +41,7 @@ def test_a_gpu_that_is_not_there_is_refused_at_once_waited_for_in_vain_or_waited
     monkeypatch.setenv(cluster.PATIENCE, "1")
     assert cluster.resolve_device("cuda") == "cuda"
     cluster.grow(ONE, "cuda", said.append)
-    with pytest.raises(UsageError, match="the cluster fits 0"):
+    with pytest.raises(UsageError, match="the cluster has room for 0"):
         cluster.initial_actors(ONE, "cuda")
 
     monkeypatch.setenv(cluster.PATIENCE, "60")

@@ -97,7 +97,7 @@ def test_a_stopped_actor_is_noticed_and_its_item_is_run_by_another(monkeypatch, 
         reports = run(pool, ["a", "stop 1", "b"])
     assert sorted(item for item, *_ in reports) == ["a", "b", "stop 1"]
     [line] = watch.said
-    assert re.fullmatch(r"lost an actor on here at shard stop 1 \(no sign of life for \d+ s\); replacing it", line)
+    assert re.fullmatch(r"lost an actor on here at shard stop 1 \(no response for \d+ s\); replacing it", line)
 
 
 def test_an_actor_that_is_stopped_before_it_gets_ready_for_other_work_is_replaced(monkeypatch):

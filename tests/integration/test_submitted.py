@@ -119,7 +119,7 @@ def test_a_jobs_own_refusal_is_the_runs_error_and_the_exit_code(place, head):
     assert status(place, head, "wrong")["state"] == "failed"
     spec.write_text(spec.read_text().replace("relu9", "relu2").replace("[resources]", "[resources]\nactors = 40"))
     told = deconvoy("submit", spec, "--address", head.address, "--wait", code=2)
-    assert "actors = 40, with 1 CPU each: the cluster fits 3" in told  # drivers take none
+    assert "actors = 40, with 1 CPU each: the cluster has room for 3" in told  # drivers take none
 
 
 def test_a_run_that_is_cancelled_leaves_no_actor_and_no_table_and_goes_on_when_submitted_again(place, head):

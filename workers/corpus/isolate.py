@@ -173,7 +173,7 @@ def _check_mounted(vanished: Sequence["Row"], checked: int, limit: Limit) -> Non
         problem = f"{first.uri} and its whole corpus are gone; is their storage mounted?"
     else:
         return
-    raise ReadError(f"{problem} The same command resumes the run; another --run lists the corpus again")
+    raise ReadError(f"{problem} Run the same command to resume, or use a new --run to list the corpus again")
 
 
 def _is_corpus_there(row: "Row") -> bool:

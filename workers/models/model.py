@@ -88,10 +88,12 @@ def _read_class_names(spec: ModelSpec, network: Network) -> tuple[str, ...]:
     try:
         lines = files.read(spec.classes, CLASSES_BYTES).decode("utf-8-sig").splitlines()
     except (OSError, ValueError, ImportError) as error:
-        raise ModelError(f"class names {spec.classes!r} cannot be read: {reason(error)}") from error
+        raise ModelError(f"class names file {spec.classes!r} cannot be read: {reason(error)}") from error
     names, outputs = tuple(line.strip() for line in lines if line.strip()), network.nodes[-1].shape[0]
     if len(names) != outputs:
-        raise ModelError(f"class names {spec.classes!r} has {len(names)} lines, the model has {outputs} outputs")
+        raise ModelError(
+            f"class names file {spec.classes!r} has {len(names)} lines, but the model has {outputs} outputs"
+        )
     return names
 
 
@@ -135,7 +137,9 @@ def restore(stored: StoredModel, root: Root) -> Network:
     network = Network(trace(module, (size, size)))
     mark = fingerprint(network)
     if mark != stored.fingerprint:
-        raise NodeError(f"this node builds {stored.source!r} with fingerprint {mark}, the driver {stored.fingerprint}")
+        raise NodeError(
+            f"this node builds {stored.source!r} with fingerprint {mark}, but the driver built {stored.fingerprint}"
+        )
     return network
 
 

@@ -35,13 +35,13 @@ def check_object(uri: str, filesystem: Any, path: str, expected_bytes: int, etag
     check_size(uri, int(info["size"]), expected_bytes)
     # Some file systems write the etag of an object's info differently from the one in a listing.
     if etag and of_info(info) != etag and etag not in map(of_info, filesystem.ls(path, detail=True)):
-        raise _changed_error(uri, "its etag is another")
+        raise _changed_error(uri, "its etag has changed")
 
 
 def check_regular(uri: str, status: os.stat_result) -> None:
     """Refuse a FIFO, socket, device or folder that has replaced a listed file."""
     if not stat.S_ISREG(status.st_mode):
-        raise _changed_error(uri, "it is not a regular file any more")
+        raise _changed_error(uri, "it is no longer a regular file")
 
 
 def check_size(uri: str, size_bytes: int, expected_bytes: int) -> None:
@@ -52,10 +52,10 @@ def check_size(uri: str, size_bytes: int, expected_bytes: int) -> None:
 
 def vanished_error(uri: str) -> StaleFile:
     """The error for a file that has vanished."""
-    return StaleFile(Reason.VANISHED, f"{uri} was listed and is gone; another --run lists the corpus again")
+    return StaleFile(Reason.VANISHED, f"{uri} was listed and is gone; use a new --run to list the corpus again")
 
 
 def _changed_error(uri: str, how: str) -> StaleFile:
     return StaleFile(
-        Reason.CHANGED, f"{uri} has changed since it was listed ({how}); another --run lists the corpus again"
+        Reason.CHANGED, f"{uri} has changed since it was listed ({how}); use a new --run to list the corpus again"
     )

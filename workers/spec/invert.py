@@ -21,14 +21,14 @@ class InvertSpec(Frozen):
         4, ge=1, le=256, description="inversions per image and layer, each from a different starting image"
     )
     iterations: int = Field(
-        400, ge=1, le=100_000, description="iterations; below 400 the paper's schedule is truncated"
+        400, ge=1, le=100_000, description="number of iterations; below 400 the paper's schedule is cut short"
     )
     batch: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = Field(
         "auto", description="maximum number of inversions per batch; auto is 8 on a CPU and 32 on a GPU"
     )
     seed: int = Field(0, ge=0, description="random seed of the starting images; restart r uses seed + r")
     rate: float | None = Field(
-        None, gt=0, allow_inf_nan=False, description="learning rate at the start; by default chosen by depth"
+        None, gt=0, allow_inf_nan=False, description="initial learning rate; by default chosen by depth"
     )
     tv_weight: float | None = Field(
         None, ge=0, allow_inf_nan=False, description="weight of the total variation; by default 1, 10 or 100 by depth"

@@ -69,7 +69,7 @@ class ModelSpec(Frozen):
     source: Word = Field(description=f"network: {families.forms()}, with ?weights=FILE or ?weights=ENUM")
     resize: int | None = Field(None, ge=1, le=65_536, description="short side after resizing, pixels")
     crop: int | None = Field(
-        None, ge=1, le=8192, description="side of the centre crop, which is the model's input, pixels"
+        None, ge=1, le=8192, description="side of the centre crop, which is the model's input size, pixels"
     )
     mean: Triple | None = Field(None, description="mean per RGB channel, on a scale of 0 to 1")
     std: Triple | None = Field(None, description="standard deviation per RGB channel, on a scale of 0 to 1")
@@ -94,7 +94,7 @@ class CorpusSpec(Frozen):
     )
     group: Word = Field(
         "none",
-        description="source of groups: none, folder, or a regular expression on the image id whose first group names the group",
+        description="how images are grouped: none, folder, or a regular expression on the image id whose first group is the key",
     )
 
     @model_validator(mode="after")

@@ -39,7 +39,7 @@ class Begun:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far an attempt is.
+    """The progress of an attempt.
 
     Attributes:
         at: when this was written, UTC, ISO 8601.
@@ -136,5 +136,5 @@ class Attempts:
         except FileNotFoundError:
             return None
         except ValueError as error:
-            raise DamagedRun(f"run {self.run!r}: {path} cannot be understood: {error}") from error
+            raise DamagedRun(f"run {self.run!r}: {path} cannot be parsed: {error}") from error
         return value

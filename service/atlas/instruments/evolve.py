@@ -15,7 +15,7 @@ from workers.store.tables.evolve import EVOLUTION
 
 
 class FramePage(FindingPage):
-    """A channel at one checkpoint, and where its strip is."""
+    """A channel at one checkpoint, and the address of its strip."""
 
     kind: Literal["frame"] = "frame"
     found: Annotated[ImageRow, Of(EVOLUTION, whole=True)]

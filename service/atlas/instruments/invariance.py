@@ -13,7 +13,7 @@ from service.query.findings import Finding, findings
 from service.query.perturbations import TITLES
 from workers.store.tables.invariance import INVARIANCE
 
-NOTE = "How far features move with the image, not why. The pixels beyond the image's border are made up."
+NOTE = "Curves show how far features move with the image, not why. Pixels beyond the image's border are made up."
 
 
 class InvariancePage(FoundPage, Charts):
@@ -25,7 +25,7 @@ class InvariancePage(FoundPage, Charts):
 
 
 class MovedPage(FindingPage, Charts):
-    """A moved image: its curves, and where it is `at` on them."""
+    """A moved image: its curves, and its position `at` on them."""
 
     kind: Literal["moved"] = "moved"
     found: Annotated[ImageRow, Of(INVARIANCE, whole=True)]

@@ -15,7 +15,7 @@ from service.query.sanity import METHODS
 from service.query.sanity_units import units
 from workers.store.tables.sanity import SANITY
 
-NOTE = "Projections computed again with random weights. Structure that remains is not what those layers had learned."
+NOTE = "These projections use random weights. Structure that remains does not come from what those layers had learned."
 UNITS_SHOWN = 12  # of a randomisation check
 
 

@@ -85,7 +85,7 @@ class Match(Value):
 
 
 class SearchPage(Page):
-    """The results of a search; at most `most` of each sort per run are shown."""
+    """The results of a search; at most `most` of each type per run are shown."""
 
     kind: Literal["search"] = "search"
     words: str
@@ -156,7 +156,7 @@ def search(atlas: Atlas, words: str) -> SearchPage:
 
 
 def _matches(atlas: Atlas, run: PublishedRun, words: str) -> Iterator[Match]:
-    """The matches in a run: a few of each sort, so that no run hides the others."""
+    """The matches in a run: a few of each type, so that no run hides the others."""
     if words.lower() in run.run:
         yield Match(what="run", name=run.run, run=run.job, href=links.run(run))
     if run.job == "scan":

@@ -14,7 +14,7 @@ from workers.store.manifest import LayerFacts
 T = TypeVar("T")
 
 SAYS = {
-    "patch": "A patch is all of the image that a unit can see; the unit is most sensitive near the middle.",
+    "patch": "A patch shows all that a unit can see of the image; the unit is most sensitive near the middle.",
     "projection": "A projection shows which pixels of this patch drove this unit, not why the network chose a class.",
 }
 

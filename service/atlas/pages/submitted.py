@@ -11,7 +11,7 @@ from workers.store.attempts import Progress
 
 
 class StatusCard(Value):
-    """A submitted run; `says` is why it failed or what it waits for, `share` is the share of its phase that is done."""
+    """A submitted run; `says` is the reason why it failed or waits, `share` is the share of its phase that is done."""
 
     run: str
     state: RunState

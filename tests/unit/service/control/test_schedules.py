@@ -386,7 +386,7 @@ def test_a_fire_of_a_run_that_is_published_is_settled(tmp_path, cluster, clock):
 @pytest.mark.parametrize(
     ("more", "told"),
     [
-        ({"name": "No"}, "is not a valid name of a schedule"),
+        ({"name": "No"}, "is not a valid schedule name"),
         ({"cron": "61 2 * * *"}, "is not a valid cron expression"),
         ({"cron": "@daily please"}, "is not a valid cron expression"),
         ({"tz": "Mars/Base"}, "there is no time zone 'Mars/Base'"),
@@ -441,7 +441,7 @@ def test_a_schedule_that_cannot_be_understood_is_told_and_hinders_no_other(tmp_p
         Root(str(tmp_path)).put(f"schedules/{name}/schedule.json", text)
     clock.time += timedelta(days=1)
     told = [fire.summary for fire in schedules.tick()]
-    assert "schedule 'broken' cannot be understood" in told[0] and "schedule 'odd'" in told[2]
+    assert "schedule 'broken' is not valid" in told[0] and "schedule 'odd'" in told[2]
     assert [run for _, run, _ in cluster.asked] == ["nightly-20260101t013000z"]
     assert [each.name for each in schedules.all()] == ["nightly"] == [*schedules.last_fires()]
     listed = CliRunner().invoke(app, ["schedule", "list", "--root", str(tmp_path), "--json"])
@@ -458,10 +458,10 @@ def test_a_schedule_that_cannot_be_understood_is_told_and_hinders_no_other(tmp_p
         (
             "schedules/early/schedule.json",
             None,
-            "schedule 'early' cannot be understood: there is no time zone 'Mars/Base'",
+            "schedule 'early' is not valid: there is no time zone 'Mars/Base'",
         ),
         ("runs/early-20260101t013000z/attempts/1-ended.json", "{", "run 'early-20260101t013000z': runs/"),
-        ("runs/early-20260101t013000z/attempts/1-ended.json", '{"at": "x", "exit_code": 1}', "cannot be understood"),
+        ("runs/early-20260101t013000z/attempts/1-ended.json", '{"at": "x", "exit_code": 1}', "cannot be parsed"),
     ],
 )
 def test_whatever_is_damaged_of_a_schedule_is_told_and_hinders_no_other(tmp_path, cluster, clock, path, text, told):

@@ -191,8 +191,8 @@ def test_a_damaged_run_does_not_hide_the_others(submissions):
     submissions.root.put(paths.attempt_path("one", 1, "progress"), b"{")
     found = {each.run: each for each in submissions.statuses()}
     assert (found["one"].state, found["two"].state) == (RunState.DAMAGED, RunState.RUNNING)
-    assert "1-progress.json cannot be understood" in found["one"].error
-    with pytest.raises(DamagedRun, match=r"1-progress\.json cannot be understood"):
+    assert "1-progress.json cannot be parsed" in found["one"].error
+    with pytest.raises(DamagedRun, match=r"1-progress\.json cannot be parsed"):
         submissions.status("one")
 
 

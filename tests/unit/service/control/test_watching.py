@@ -161,4 +161,4 @@ def test_one_stream_of_events_too_many_is_refused(root, cluster, clock, monkeypa
     monkeypatch.setattr(events, "MOST", 0)
     client = client_of(app_of(root, cluster, clock))
     client.post("/api/v1/runs", json={"spec": {"run": "flowers", **SPEC}})
-    assert is_problem(client.get("/api/v1/runs/flowers/events"), 503, "streams of events are open")
+    assert is_problem(client.get("/api/v1/runs/flowers/events"), 503, "event streams are open")

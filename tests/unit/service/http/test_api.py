@@ -228,7 +228,7 @@ def test_what_a_client_calls_its_host_opens_nothing(root, cluster, clock, host):
 def test_what_is_damaged_under_the_root_is_the_servers_own_mistake(client, root):
     submit(client)
     root.put("runs/flowers/attempts/1-progress.json", b'"half')
-    assert is_problem(client.get("/api/v1/runs/flowers"), 500, "1-progress.json cannot be understood")
+    assert is_problem(client.get("/api/v1/runs/flowers"), 500, "1-progress.json cannot be parsed")
     assert [each["state"] for each in client.get("/api/v1/runs").json()] == ["damaged"]
     page = client.get("/submitted/flowers")
     assert page.status_code == 500 and "Damaged" in page.text

@@ -66,7 +66,7 @@ def test_a_root_in_memory_is_read_like_any_other():
 @pytest.mark.parametrize("data", [b"", b"{}", b"[]", b'{"version": 1}', b"\xff"])
 def test_a_manifest_that_cannot_be_understood_is_named(root, data):
     root.put("runs/first/manifest.json", data)
-    with pytest.raises(DamagedRun, match=r"run 'first': its manifest.json cannot be understood"):
+    with pytest.raises(DamagedRun, match=r"run 'first': its manifest.json cannot be parsed"):
         catalog.find(root)
 
 

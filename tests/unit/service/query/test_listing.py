@@ -109,10 +109,8 @@ def test_a_damaged_run_is_told_of_and_read_again_when_it_was_mended(tmp_path):
     root.put("runs/first/manifest.json", b"{}")
     publish(root, "second")
     found = RunListing(root)
-    assert [run.run for run in found.readable()[0]] == ["second"] and "cannot be understood" in found.readable()[1][
-        "first"
-    ]
-    with pytest.raises(DamagedRun, match="cannot be understood"):
+    assert [run.run for run in found.readable()[0]] == ["second"] and "cannot be parsed" in found.readable()[1]["first"]
+    with pytest.raises(DamagedRun, match="cannot be parsed"):
         found.run("first")
     root.put("runs/first/manifest.json", right)
     time.sleep(0.2)
