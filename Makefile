@@ -1,4 +1,4 @@
-# This needs Python 3.11 and make. PYTHON, VENV, CONSTRAINTS and PYTEST_ARGS may be set: make test PYTEST_ARGS="-k topk".
+# Requires Python 3.11 or later, and make. PYTHON, VENV, CONSTRAINTS and PYTEST_ARGS may be set: make test PYTEST_ARGS="-k topk".
 PYTHON ?= $(shell for p in python3.11 python3 python3.12 python3.13; do $$p -c '$(IS_RECENT)' 2>/dev/null && echo $$p && break; done)
 VENV ?= .venv
 CONSTRAINTS ?= constraints.txt
@@ -21,7 +21,7 @@ help:
 
 setup: $(STAMP)
 
-# Only again when pyproject.toml or the constraints have changed. torch is named here too so that pip settles it first.
+# Runs again only if pyproject.toml or the constraints have changed. torch is named here too, so that pip resolves it first.
 $(STAMP): pyproject.toml $(CONSTRAINTS)
 	@test -n "$(PYTHON)" && $(PYTHON) -c '$(IS_RECENT)' || { echo "Deconvoy needs Python 3.11 or later: make setup PYTHON=..."; exit 1; }
 	@test -x $(VENV)/bin/pip || $(PYTHON) -m venv $(VENV)
@@ -47,20 +47,20 @@ lint: setup
 types: setup
 	$(VENV)/bin/mypy
 
-# Not part of `make test`, which counting lines would slow down by half. Only the figure counts here: slower code may miss a
-# time limit of a test, and `make test` is the judge of those.
+# Not part of `make test`, because counting lines slows the tests down by half. A test may fail here only because slower code
+# exceeds a time limit; `make test` decides whether it passes.
 coverage: setup
 	-$(VENV)/bin/python -m coverage run -m pytest -q -m "not slow" tests/unit $(PYTEST_ARGS)
 	@echo "coverage of the unit tests: $$($(VENV)/bin/python -m coverage report --format=total) % of lines"
 
-# Pins what the tests were run with: run `make check` after it, and commit only what passes.
+# Writes the installed versions to constraints.txt. Run `make check` afterwards, and commit only if it passes.
 lock: setup
 	$(VENV)/bin/python -m pip install --quiet --upgrade --upgrade-strategy eager "torch>=2.10,<3" "torchvision>=0.25" -e ".[demo,dev]"
 	@{ grep '^#' constraints.txt; $(VENV)/bin/python -m pip freeze --exclude-editable | sed 's/+[a-z0-9.]*$$//' \
 		| grep -Ev '^(nvidia-|cuda-|triton=)'; } > constraints.new && mv constraints.new constraints.txt
 	@touch $(STAMP)
 
-# In an environment of its own. pip cannot choose the lowest versions, uv can.
+# Uses a separate environment, made by uv, because pip cannot choose the lowest versions.
 lowest: setup
 	$(VENV)/bin/python -m pip install --quiet uv
 	$(VENV)/bin/uv venv --quiet --allow-existing --python $(VENV)/bin/python $(LOWEST)
@@ -73,7 +73,7 @@ bench: setup
 soak: setup
 	$(VENV)/bin/python -m pytest -q -m slow $(PYTEST_ARGS) || test $$? = 5  # 5: there are none
 
-# The virtual environment stays: making it takes minutes. rm -r $(VENV) removes it.
+# Keeps the virtual environment, because creating one takes minutes. Remove it with rm -r $(VENV).
 clean:
 	rm -rf deconvoy-demo dist build .make .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find workers jobs service deconvoy tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -59,7 +59,9 @@ def resolve_device(requested: str) -> str:
         return "cpu"
     has_gpu = _has_gpu()
     if requested == "cuda" and not has_gpu and not (seconds(PATIENCE, 0) and join()):
-        problem = "the Ray cluster has no GPU" if join() else f"torch {_torch().__version__} finds none on this machine"
+        problem = (
+            "the Ray cluster has no GPU" if join() else f"torch {_torch().__version__} finds no GPU on this machine"
+        )
         raise UsageError(f"device 'cuda' is requested, but {problem}; give --device cpu")
     return "cuda" if has_gpu or requested == "cuda" else "cpu"
 

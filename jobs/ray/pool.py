@@ -248,7 +248,7 @@ class Pool:
         self._false_starts += is_false_start
         if self._false_starts >= FALSE_STARTS:
             raise LostActors(
-                f"{FALSE_STARTS} actors in a row died before they were ready; the last: {reason(error)}"
+                f"{FALSE_STARTS} actors in a row died before they were ready; the last error: {reason(error)}"
             ) from error
         self._hire_again(seat, pause_after(error, self._false_starts) if is_false_start else 0.0)
 

@@ -161,6 +161,6 @@ def _give_up_if_hopeless(task: Task, error: Exception) -> None:
     if task.failures >= FAILURES:
         place = f"images {task.item.start} to {task.item.stop}" if hasattr(task.item, "start") else str(task.item)
         raise LostActors(
-            f"{place} failed {task.failures} times and no single image is to blame; the last time: {reason(error)}; "
+            f"{place} failed {task.failures} times, and no single image is to blame; the last error: {reason(error)}; "
             "the same command resumes the run"
         ) from error

@@ -55,7 +55,7 @@ def test_an_item_that_fails_too_often_stops_the_run_in_one_line():
     for _ in range(FAILURES - 1):
         waiting.put_back(task, DIED, 0.0)
     with pytest.raises(
-        LostActors, match=r"^a failed 6 times and .*; the last time: the process died; the same command resumes"
+        LostActors, match=r"^a failed 6 times, and .*; the last error: the process died; the same command resumes"
     ):
         waiting.put_back(task, DIED, 0.0)
 
