@@ -1,4 +1,4 @@
-"""The command `demo`. Takes a folder, scans the bundled photographs into it and draws each layer."""
+"""The command `demo`. Takes a folder, scans sample photographs into it and draws each layer."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -22,7 +22,7 @@ def demo(
     actors: Annotated[str, typer.Option(help="Number of actors, or auto (one per CPU).")] = "auto",
     as_json: Json = False,
 ) -> None:
-    """Scan bundled photographs with the bundled network and draw its channels."""
+    """Scan sample photographs with the bundled network and draw its channels."""
     from jobs.demo import demo as run_demo
     from service.cli.console import print_json
     from workers.store.root import Root
