@@ -44,7 +44,7 @@ def place(tmp_path_factory) -> Path:
         ({"--k": "0"}, "scan.k: 0 is wrong"),
         ({"--batch": "7"}, "shard 512 is not a multiple of batch 7"),
         ({"--device": "cuda"}, "device 'cuda' is requested"),
-        ({"--actors": "900"}, "this machine fits"),
+        ({"--actors": "900"}, "this machine has room for"),
         ({"--distinct": "group"}, "set corpus.group to folder or a regular expression"),
     ],
 )
