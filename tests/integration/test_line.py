@@ -109,7 +109,7 @@ def test_a_run_that_the_cluster_could_never_hold_is_refused_before_it_waits():
     from jobs.ray.turn import turn
 
     for resources in (ResourcesSpec(device="cpu", actors=3), ResourcesSpec(device="cpu", threads=4)):
-        with taken(2), pytest.raises(UsageError, match="the cluster fits"), turn(resources, "a", "2026", print):
+        with taken(2), pytest.raises(UsageError, match="the cluster has room for"), turn(resources, "a", "2026", print):
             pytest.fail("it has a place")
 
 
