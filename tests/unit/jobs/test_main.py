@@ -67,7 +67,7 @@ def test_class_names_come_from_a_file_of_as_many_lines_as_outputs(tmp_path):
     file.write_text("\n".join(f"class {number}" for number in range(101)))
     assert load(ModelSpec(source="deconvoy://zfnet-mini", classes=str(file))).stored.class_names[100] == "class 100"
     file.write_text("one\ntwo\n")
-    with pytest.raises(ModelError, match="has 2 lines, the model has 101 outputs"):
+    with pytest.raises(ModelError, match="has 2 lines, but the model has 101 outputs"):
         load(ModelSpec(source="deconvoy://zfnet-mini", classes=str(file)))
     with pytest.raises(ModelError, match="cannot be read"):
         load(ModelSpec(source="deconvoy://zfnet-mini", classes=str(tmp_path / "none.txt")))
