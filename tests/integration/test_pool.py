@@ -85,7 +85,7 @@ def test_an_item_whose_actors_were_unlucky_passes_in_the_end(tmp_path, item):
 def test_an_item_that_keeps_killing_stops_the_run_with_what_happened_and_the_way_out():
     with Pool(2, "cpu", 1, SilentWatcher()) as pool:
         pool.start(Obedient)
-        with pytest.raises(LostActors, match=r"^die failed 6 times and no single image .*resumes the run$"):
+        with pytest.raises(LostActors, match=r"^die failed 6 times, and no single image .*resumes the run$"):
             run(pool, ["die"], judge=nobody_is_to_blame)
 
 
