@@ -48,7 +48,7 @@ class Schedules:
             UsageError: its name, expression or time zone is not valid, or a schedule of this name exists.
         """
         check(schedule)
-        self.parse_spec(schedule, f"{schedule.name}-0")
+        self._parse_spec(schedule, f"{schedule.name}-0")
         now = self._now()
         spec = PlainSpec({key: value for key, value in schedule.spec.values.items() if key != "run"})  # fires name runs
         made = replace(schedule, spec=spec, made=now.isoformat(), since=_iso(now))
@@ -56,7 +56,7 @@ class Schedules:
             raise UsageError(f"schedule {schedule.name!r} already exists; remove it first, or choose another name")
         return made
 
-    def parse_spec(self, schedule: Schedule, run: str) -> AnyRun:
+    def _parse_spec(self, schedule: Schedule, run: str) -> AnyRun:
         """The spec of a schedule's run.
 
         Raises:
@@ -200,7 +200,7 @@ class Schedules:
     def _decide(self, schedule: Schedule, fire: Fire) -> Fire:
         """The fire as refused or as waiting; otherwise as it is, ready to submit, after cancelling the live run if need be."""
         try:
-            self.parse_spec(schedule, fire.run)
+            self._parse_spec(schedule, fire.run)
         except UsageError as error:
             return replace(fire, refused=str(error))
         live = self._live_beside(schedule, fire)
@@ -218,7 +218,7 @@ class Schedules:
     def _submit(self, schedule: Schedule, fire: Fire) -> Fire:
         """Submit the run of a fire, unless that has been done."""
         number = self._next_attempt(fire.run)
-        if number is None or not self._submissions.begin(number, self.parse_spec(schedule, fire.run)):
+        if number is None or not self._submissions.begin(number, self._parse_spec(schedule, fire.run)):
             return fire
         return self._fires.update(replace(fire, submitted=True))
 
