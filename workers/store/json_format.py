@@ -14,7 +14,7 @@ class JsonFormat(Generic[Value]):
     Unknown keys are ignored: a newer version may have written them.
 
     Args:
-        kind: the type, a pydantic model or dataclass.
+        kind: the type, such as a pydantic model or a dataclass.
         indent: spaces of indentation, or None for one line.
         sort_keys: whether keys are sorted by name; otherwise they come in the order of the fields.
     """
