@@ -23,6 +23,7 @@ from workers.models.model import Model
 from workers.pictures import encode
 from workers.spec.filters import FiltersRun
 from workers.spec.make import check_run_id
+from workers.spec.plain import PlainSpec
 from workers.store import verify
 from workers.store.manifest import ModelFacts, RunFacts, Totals
 from workers.store.root import patient
@@ -101,7 +102,7 @@ def _facts(spec: FiltersRun, loaded: list[Model], identity: Mapping[str, Any], s
     return RunFacts(
         job=Kind.FILTERS,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        spec=spec.model_dump(mode="json"),
+        spec=PlainSpec.of(spec),
         identity=identity,
         model=ModelFacts(
             source=" ".join(model.stored.source for model in loaded),

@@ -9,6 +9,7 @@ from workers.actors.device import BACKENDS
 from workers.actors.job import Environment
 from workers.core import network
 from workers.models.model import Model
+from workers.spec.plain import PlainSpec
 from workers.store.manifest import CorpusFacts, LayerFacts, ModelFacts, PreprocessingFacts, RunFacts, Totals
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def of_run(run: "Attempt[Any]", counts: ImageCounts, environment: Environment, *
     return RunFacts(
         job=run.kind,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        spec=spec.model_dump(mode="json"),
+        spec=PlainSpec.of(spec),
         identity=spec.identity(),
         model=_model(run.model),
         corpus=CorpusFacts(source=spec.corpus.source, manifest=run.job.manifest),

@@ -1,9 +1,7 @@
 """Run ids and what they are pinned to. Takes a spec and a listing, gives the pinned manifest or the reason for refusing."""
 
-import json
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from workers.corpus.manifest import Listing
 from workers.errors import RunError
@@ -36,10 +34,10 @@ def pin(root: Root, run: str, spec: JobSpec, listing: Listing) -> str:
     path = paths.spec_path(run)
     is_pinned = root.exists(path)
     before = _read_pin(root, path) if is_pinned else None
-    if before and before.identity == _identity(spec):
+    if before and before.identity == spec.identity():
         return before.manifest
     committed = listing.commit(root)
-    data = PIN.encode(Pin(_identity(spec), committed))
+    data = PIN.encode(Pin(spec.identity(), committed))
     if is_pinned:
         root.put(path, data)
     elif not root.create(path, data):
@@ -70,7 +68,7 @@ def require_same_run(root: Root, published: Manifest, requested: tuple[JobSpec, 
     """
     spec, model = requested
     run, listed = published.run, published.listing
-    if published.identity != _identity(spec):
+    if published.identity != spec.identity():
         raise RunError(f"run {run!r} is published with a different spec; give another --run")
     check_weights(run, spec.model.source, published.model.fingerprint, model.fingerprint)
     if listed is None or not listing.matches(root, listed):
@@ -85,7 +83,3 @@ def check_weights(run: str, source: str, before: str, now: str) -> None:
     """
     if before != now:
         raise RunError(f"run {run!r} is published and the weights of {source!r} have changed since; give another --run")
-
-
-def _identity(spec: JobSpec) -> Any:  # noqa: ANN401 - JSON
-    return json.loads(json.dumps(spec.identity()))

@@ -35,6 +35,7 @@ class ShownChannel(Channel):
     patch: str
 
 
+@dataclass(frozen=True)
 class ShownLayer(LayerState):
     """A layer with some of its channels."""
 

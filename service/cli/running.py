@@ -16,6 +16,7 @@ from workers.host import log
 if TYPE_CHECKING:
     from jobs.run.outcome import Outcome
     from jobs.watch import Watcher
+    from workers.kinds import Kind
     from workers.spec.make import AnySpec
     from workers.spec.parts import AnyRun
 
@@ -135,17 +136,17 @@ def run_spec(spec: "AnyRun", output: Path | None, *, as_json: bool) -> None:
     finish(outcome, as_json=as_json)
 
 
-def read_spec(path: Path, kind: str | None) -> tuple[str, dict[str, Any]]:
+def read_spec(path: Path, kind: str | None) -> "tuple[Kind, dict[str, Any]]":
     """The kind of job of a spec file, `kind` if it is given, and the values in the file.
 
     Raises:
-        SpecError: the file cannot be read.
+        SpecError: the file cannot be read, or there is no such kind of job.
     """
     from workers.spec import toml
-    from workers.spec.kinds import kind_with
+    from workers.spec.kinds import kind_named, kind_with
 
     values = toml.read_spec(path)
-    return kind or kind_with(values), values
+    return kind_named(kind) if kind else kind_with(values), values
 
 
 def write_text(output: Path, name: str, text: str) -> None:

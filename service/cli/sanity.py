@@ -61,7 +61,7 @@ def _spec_of_scan(root: str | None, run: str | None) -> dict[str, Any]:
     from service.query import catalog
     from workers.store.root import Root
 
-    spec = catalog.find(Root(root), run).spec
+    spec = catalog.find(Root(root), run).spec.values
     return {part: spec[part] for part in ("model", "corpus", "limits") if part in spec}
 
 

@@ -1,7 +1,6 @@
 """The commands `schedule ...`. Take a root and schedules, store them under it, and submit runs when they are due."""
 
 import time
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -46,12 +45,14 @@ def add_schedule(  # noqa: PLR0913 - one parameter per flag
     """Add a schedule, starting now."""
     from service.control import uploads
     from service.control.timetable import Overlap, Schedule
+    from workers.spec.plain import PlainSpec
 
     if overlap not in list(Overlap):
         raise UsageError(f"unknown overlap {overlap!r}; use refuse, queue or cancel")
     kind, values = read_spec(spec, job)
     schedules = _schedules(uploads.root_of(values), address)
-    schedules.add(Schedule(name, cron, tz, kind, uploads.upload(values, address), Overlap(overlap), keep))
+    plain = PlainSpec(uploads.upload(values, address))
+    schedules.add(Schedule(name, cron, tz, kind, plain, Overlap(overlap), keep))
     echo(f"{name} fires at {cron!r}, time zone {tz}")
 
 
@@ -59,13 +60,14 @@ def add_schedule(  # noqa: PLR0913 - one parameter per flag
 def list_schedules(root: RootOption, as_json: Json = False) -> None:
     """List schedules and their last fire."""
     from service.cli.console import print_json, print_table
+    from service.control.schedules import SCHEDULE
 
     schedules = schedules_of(existing(root))
     known, problems = schedules.readable()
     for problem in problems.values():
         complain(problem)
     fires = schedules.last_fires()
-    rows = [asdict(schedule) | _last(fires.get(schedule.name)) for schedule in known]
+    rows = [SCHEDULE.plain(schedule) | _last(fires.get(schedule.name)) for schedule in known]
     if as_json:
         print_json(rows)
     else:

@@ -41,11 +41,11 @@ def status(
         current = wait_for_end(submissions, run) if watch else submissions.status(run)
         print_status(current, submissions.root, as_json=as_json)
         return
-    rows = [asdict(current) for current in submissions.statuses()]
+    statuses = submissions.statuses()
     if as_json:
-        print_json(rows)
+        print_json([asdict(current) for current in statuses])
         return
-    rows = [row | {"progress": describe_progress(row)} for row in rows]
+    rows = [asdict(current) | {"progress": describe_progress(current)} for current in statuses]
     print_table(rows, {name: name for name in ("run", "job", "state", "attempt", "progress", "waits", "error")})
 
 

@@ -1,9 +1,8 @@
 """Submitted runs in commands. Takes a root and an address, gives submissions, and prints their progress and state."""
 
 import time
-from collections.abc import Mapping
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from service.cli.terminal import echo
 from workers.store.root import Root
@@ -46,25 +45,25 @@ def wait_for_end(submissions: "Submissions", run: str) -> "Status":
         status = submissions.status(run)
         current = (status.state, status.error or status.waits, status.progress.phase if status.progress else "")
         if current != printed or time.monotonic() - printed_at >= REPORT_EVERY_S:
-            echo(f"{status.state} {describe_progress(asdict(status))} {status.error or status.waits}".strip(), err=True)
+            echo(f"{status.state} {describe_progress(status)} {status.error or status.waits}".strip(), err=True)
             printed, printed_at = current, time.monotonic()
         if status.state not in live_states():
             return status
         time.sleep(EVERY_S)
 
 
-def describe_progress(status: Mapping[str, Any]) -> str:
+def describe_progress(status: "Status") -> str:
     """The progress of a run in words; empty if the run is published or has not started to work."""
     from workers.store.attempts import WAITING
 
-    progress = status["progress"]
-    if not progress or status["state"] == "published" or progress["phase"] == WAITING:
+    progress = status.progress
+    if not progress or status.state == "published" or progress.phase == WAITING:
         return ""
-    count = f"{progress['done']:,}" + (f" of {progress['total']:,}" if progress["total"] is not None else "")
-    rate = f", {progress['per_s']:,.1f}/s" if progress["per_s"] else ""
-    left = f", {progress['left_s']:,.0f} s left" if progress["left_s"] else ""
-    rejects = f", {sum(progress['rejects'].values()):,} rejected" if progress["rejects"] else ""
-    return f"{progress['phase']} {count} {progress['unit']}{rate}{left}{rejects}"
+    count = f"{progress.done:,}" + (f" of {progress.total:,}" if progress.total is not None else "")
+    rate = f", {progress.per_s:,.1f}/s" if progress.per_s else ""
+    left = f", {progress.left_s:,.0f} s left" if progress.left_s else ""
+    rejects = f", {sum(progress.rejects.values()):,} rejected" if progress.rejects else ""
+    return f"{progress.phase} {count} {progress.unit}{rate}{left}{rejects}"
 
 
 def print_status(status: "Status", root: Root, *, as_json: bool) -> None:
@@ -79,7 +78,7 @@ def print_status(status: "Status", root: Root, *, as_json: bool) -> None:
     echo(f"run      {status.run}")
     echo(f"state    {status.state}" + (f", attempt {status.attempt}" if status.attempt else ""))
     for name, text in {
-        "progress": describe_progress(asdict(status)),
+        "progress": describe_progress(status),
         "error": status.error,
         "waits": status.waits,
         "look": drawing.draw_command(catalog.find(root, status.run, None)) if status.state == "published" else "",

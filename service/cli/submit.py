@@ -33,13 +33,14 @@ def submit(  # noqa: PLR0913 - one parameter per flag
 ) -> None:
     """Submit a run to a Ray cluster, or resume one. Its spec and progress are kept under its root."""
     from service.control import uploads
+    from service.control.submissions import run_of
     from workers.spec.make import merged
 
     kind, values = read_spec(spec, job)
     values = merged(values, {"run": run} | ({"resources": {"fewer": True}} if fewer else {}))
     submissions = submissions_of(uploads.root_of(values), address)
     uploads.check(values, address)
-    submissions.check_cluster(str(submissions.check_spec(kind, values)["run"]))  # before anything is uploaded
+    submissions.check_cluster(run_of(submissions.parse_spec(kind, values)))  # before anything is uploaded
     status = submissions.submit(kind, uploads.upload(values, address))
     if not wait:
         print_status(status, submissions.root, as_json=as_json)

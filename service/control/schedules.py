@@ -16,6 +16,8 @@ from service.control.submissions import Submissions
 from service.control.timetable import NAME, Fire, Overlap, Pause, Schedule, check
 from workers.errors import ClusterError, DamagedFile, DamagedRun, QueryError, RunError, UsageError, nearest
 from workers.host.exit_codes import NOT_TAKEN
+from workers.spec.parts import AnyRun
+from workers.spec.plain import PlainSpec
 from workers.store import paths
 from workers.store.attempts import Attempts
 from workers.store.json_format import JsonFormat
@@ -23,7 +25,7 @@ from workers.store.root import Root
 
 # Errors that stop one schedule and no other: its spec, its files, its runs' files, a file without read permission.
 ERRORS_OF_ONE = (UsageError, DamagedFile, DamagedRun, OSError)
-_SCHEDULE, _PAUSE = JsonFormat(Schedule), JsonFormat(Pause, sort_keys=False)
+SCHEDULE, _PAUSE = JsonFormat(Schedule), JsonFormat(Pause, sort_keys=False)
 
 
 class Schedules:
@@ -46,13 +48,21 @@ class Schedules:
             UsageError: its name, expression or time zone is not valid, or a schedule of this name exists.
         """
         check(schedule)
-        self._submissions.check_spec(schedule.job, {**schedule.spec, "run": f"{schedule.name}-0"})
+        self._parse_spec(schedule, f"{schedule.name}-0")
         now = self._now()
-        spec = {key: value for key, value in schedule.spec.items() if key != "run"}  # fires name their runs
+        spec = PlainSpec({key: value for key, value in schedule.spec.values.items() if key != "run"})  # fires name runs
         made = replace(schedule, spec=spec, made=now.isoformat(), since=_iso(now))
-        if not self._root.create(paths.schedule_path(schedule.name), _SCHEDULE.encode(made)):
+        if not self._root.create(paths.schedule_path(schedule.name), SCHEDULE.encode(made)):
             raise UsageError(f"schedule {schedule.name!r} already exists; remove it first, or choose another name")
         return made
+
+    def _parse_spec(self, schedule: Schedule, run: str) -> AnyRun:
+        """The spec of a schedule's run.
+
+        Raises:
+            SpecError: with every mistake in it.
+        """
+        return self._submissions.parse_spec(schedule.job, {**schedule.spec.values, "run": run})
 
     def all(self) -> Sequence[Schedule]:
         """All schedules whose files can be read, by name."""
@@ -77,7 +87,7 @@ class Schedules:
         """
         self._check_known(name)
         try:
-            schedule = replace(_SCHEDULE.decode(self._root.read(paths.schedule_path(name))), name=name)
+            schedule = replace(SCHEDULE.decode(self._root.read(paths.schedule_path(name))), name=name)
             return _check_stored(self._with_pause(schedule))
         except FileNotFoundError as error:
             raise QueryError(f"schedule {name!r} no longer exists") from error
@@ -190,7 +200,7 @@ class Schedules:
     def _decide(self, schedule: Schedule, fire: Fire) -> Fire:
         """The fire as refused or as waiting; otherwise as it is, ready to submit, after cancelling the live run if need be."""
         try:
-            self._submissions.check_spec(schedule.job, {**schedule.spec, "run": fire.run})
+            self._parse_spec(schedule, fire.run)
         except UsageError as error:
             return replace(fire, refused=str(error))
         live = self._live_beside(schedule, fire)
@@ -207,8 +217,8 @@ class Schedules:
 
     def _submit(self, schedule: Schedule, fire: Fire) -> Fire:
         """Submit the run of a fire, unless that has been done."""
-        number, spec = self._next_attempt(fire.run), {**schedule.spec, "run": fire.run}
-        if number is None or not self._submissions.begin(number, schedule.job, spec):
+        number = self._next_attempt(fire.run)
+        if number is None or not self._submissions.begin(number, self._parse_spec(schedule, fire.run)):
             return fire
         return self._fires.update(replace(fire, submitted=True))
 

@@ -12,11 +12,12 @@ from typing import Any
 
 from service.control.clusters import State
 from service.control.statuses import LIVE, RunState, Status, Statuses, submission_id
-from workers.errors import ClusterError, NoAnswer, NotTaken, RunError, SpecError, nearest
+from workers.errors import ClusterError, NoAnswer, NotTaken, RunError
 from workers.host.exit_codes import CANCELLED, NOT_TAKEN
-from workers.kinds import Kind
-from workers.spec.kinds import SPECS
-from workers.spec.make import check_run_id, make, slug
+from workers.spec.kinds import kind_named, kind_of
+from workers.spec.make import check_run_id, slug
+from workers.spec.parts import AnyRun, JobSpec
+from workers.spec.plain import PlainSpec
 from workers.store.attempts import Attempts, Begun, Ended
 
 RECHECK_S = (0.0, 1.0, 3.0)  # waits before asking whether the cluster took a job whose answer was lost
@@ -26,40 +27,49 @@ class Submissions(Statuses):
     """Submitted runs of a root, on one cluster. Safe to use from many threads and processes."""
 
     def submit(self, job: str, values: Mapping[str, Any]) -> Status:
+        """Parse a spec, and start an attempt at its run; see `parse_spec` and `start`."""
+        return self.start(self.parse_spec(job, values))
+
+    def start(self, spec: AnyRun) -> Status:
         """Start an attempt at a run, or return the status of the live one.
 
         Args:
-            job: kind of job.
-            values: its spec; the root is replaced by ours, and a missing run id is made.
+            spec: its spec, as `parse_spec` gives it.
 
         Raises:
-            SpecError: with every mistake in the spec.
             RunError: the run is live, or published, with another spec.
             NoAnswer: the cluster does not answer; if the job was sent already, the cluster may have it.
             NotTaken: the cluster refuses the job, which is recorded as a failed attempt.
         """
-        spec = self.check_spec(job, values)
-        run = str(spec["run"])
+        run = run_of(spec)
         last = self._last_status(run)
         # A run published without an attempt goes to a job: only a job can compare its device and listing with the spec.
         if last is not None and last.attempt and last.state in (*LIVE, RunState.PUBLISHED):
             return self._require_same(last, spec)
-        self.check_cluster(run)
-        is_ours = self._begin(1 + (last.attempt if last else 0), job, spec)
+        is_ours = self.begin(1 + (last.attempt if last else 0), spec)
         return self.status(run) if is_ours else self._require_same(self.status(run), spec)
 
-    def begin(self, number: int, job: str, values: Mapping[str, Any]) -> bool:
+    def begin(self, number: int, spec: AnyRun) -> bool:
         """Start the attempt of a given number, unless the number is taken; gives whether it was started.
 
         For callers that know how the earlier attempts ended. Whatever happens in the meantime, the run is not started twice.
 
         Raises:
-            SpecError: with every mistake in the spec.
-            ClusterError: as `submit` does.
+            ClusterError: as `start` does.
         """
-        spec = self.check_spec(job, values)
-        self.check_cluster(str(spec["run"]))
-        return self._begin(number, job, spec)
+        run = run_of(spec)
+        self.check_cluster(run)
+        attempts = Attempts(self.root, run)
+        at = self.clock().isoformat(timespec="milliseconds")  # runs wait for the cluster in the order of these times
+        if not attempts.take(number, Begun(at, self.cluster.name, kind_of(spec), PlainSpec.of(spec))):
+            return False
+        try:
+            self.cluster.submit(submission_id(run, number), self.root.url, run, number)
+        except NoAnswer as error:
+            self._check_taken(attempts, number, error)
+        except ClusterError as error:
+            self._refuse(attempts, number, error)
+        return True
 
     def check_cluster(self, run: str) -> None:
         """Check that the cluster answers before a run is submitted to it.
@@ -74,18 +84,19 @@ class Submissions(Statuses):
                 f"{error}; run {run!r} was not submitted: submit it again once the cluster answers"
             ) from error
 
-    def check_spec(self, job: str, values: Mapping[str, Any]) -> dict[str, Any]:
-        """A spec as it is stored: checked, with the root and a run id.
+    def parse_spec(self, job: str, values: Mapping[str, Any]) -> AnyRun:
+        """A spec that can be started: its root is replaced by ours, and a missing run id is made.
+
+        Args:
+            job: kind of job.
+            values: its spec as plain values.
 
         Raises:
             SpecError: with every mistake in it.
             RunError: its run id is not valid.
         """
-        if job not in SPECS:
-            raise SpecError([f"there is no kind of job {job!r}; {nearest(job, SPECS)}"])
-        spec = make(SPECS[Kind(job)], {**values, "root": self.root.url})
-        run = spec.run or self._make_run_id(job, values)
-        return spec.model_dump(mode="json") | {"run": check_run_id(run)}
+        spec = PlainSpec(dict(values)).parse(kind_named(job), root=self.root.url)
+        return spec.model_copy(update={"run": check_run_id(spec.run or self._make_run_id(spec))})
 
     def cancel(self, run: str) -> Status:
         """Cancel the live attempt at a run; its finished shards stay.
@@ -114,20 +125,6 @@ class Submissions(Statuses):
         status = self.status(run)
         return self.cluster.logs(submission_id(run, status.attempt)) if status.attempt else ""
 
-    def _begin(self, number: int, job: str, spec: Mapping[str, Any]) -> bool:
-        run = str(spec["run"])
-        attempts = Attempts(self.root, run)
-        at = self.clock().isoformat(timespec="milliseconds")  # runs wait for the cluster in the order of these times
-        if not attempts.take(number, Begun(at, self.cluster.name, Kind(job), spec)):
-            return False
-        try:
-            self.cluster.submit(submission_id(run, number), self.root.url, run, number)
-        except NoAnswer as error:
-            self._check_taken(attempts, number, error)
-        except ClusterError as error:
-            self._refuse(attempts, number, error)
-        return True
-
     def _check_taken(self, attempts: Attempts, number: int, error: NoAnswer) -> None:
         """Find out whether the cluster took a job although its answer was lost; if that stays unknown, the attempt stays open.
 
@@ -154,16 +151,20 @@ class Submissions(Statuses):
         )
         raise NotTaken(f"{error}; {way_out}") from error
 
-    def _require_same(self, status: Status, spec: Mapping[str, Any]) -> Status:
+    def _require_same(self, status: Status, spec: AnyRun) -> Status:
         """The status of an existing run, which must have the submitted spec."""
         begun = Attempts(self.root, status.run).begun(status.attempt)
-        if begun is not None and dict(begun.spec) != dict(spec):
+        if begun is not None and begun.spec != PlainSpec.of(spec):
             raise RunError(f"run {status.run!r} is {status.state} with a different spec; give another run id")
         return status
 
-    def _make_run_id(self, job: str, values: Mapping[str, Any]) -> str:
+    def _make_run_id(self, spec: AnyRun) -> str:
         """A run id from the kind of job, its model, its corpus and the time."""
-        model, corpus = (values.get(key) for key in ("model", "corpus"))
-        named = [str(part.get("source", "")) for part in (model, corpus) if isinstance(part, Mapping)]
-        words = [PurePosixPath(name.partition("?")[0].rstrip("/")).name for name in named]
-        return f"{slug(job, *words)}-{self.clock():%Y%m%dt%H%M%S%fz}"
+        sources = (spec.model.source, spec.corpus.source) if isinstance(spec, JobSpec) else ()
+        words = [PurePosixPath(source.partition("?")[0].rstrip("/")).name for source in sources]
+        return f"{slug(kind_of(spec), *words)}-{self.clock():%Y%m%dt%H%M%S%fz}"
+
+
+def run_of(spec: AnyRun) -> str:
+    """The run id of a spec that `Submissions.parse_spec` gave."""
+    return check_run_id(spec.run or "")

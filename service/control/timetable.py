@@ -1,17 +1,17 @@
 """When runs are due. Takes cron expressions with time zones, gives times at which they fired; touches nothing."""
 
 import re
-from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from itertools import takewhile
-from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cronsim import CronSim, CronSimError
 from pydantic.dataclasses import dataclass
 
 from workers.errors import UsageError
+from workers.kinds import Kind
+from workers.spec.plain import PlainSpec
 
 LOOK_BACK_DAYS = (1, 32, 400, 1500)  # the rarest expression, February 29, fires every four years
 FIELDS = 5
@@ -35,7 +35,7 @@ class Schedule:
         cron: five fields, minute to day of the week.
         tz: IANA name of the time zone of the cron expression.
         job: kind of job.
-        spec: the run's spec without run id.
+        spec: the run's spec without run id; each fire parses it, so that a spec of another version refuses its fires only.
         overlap: what happens when the schedule fires while its last run is live.
         keep: number of runs to keep when old ones are removed; None for all.
         paused: whether the schedule is paused and does not fire.
@@ -46,8 +46,8 @@ class Schedule:
     name: str
     cron: str
     tz: str
-    job: str
-    spec: Mapping[str, Any]
+    job: Kind
+    spec: PlainSpec
     overlap: Overlap = Overlap.REFUSE
     keep: int | None = None
     paused: bool = False

@@ -1,7 +1,5 @@
 """The control plane over HTTP. Takes specs, run ids and schedules as JSON, gives states; `service.control` does the work."""
 
-import hashlib
-import json
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
@@ -12,7 +10,7 @@ from service.atlas import links
 from service.control import rejects
 from service.control.schedules import Schedules
 from service.control.statuses import Status
-from service.control.submissions import Submissions
+from service.control.submissions import Submissions, run_of
 from service.control.timetable import Fire, Schedule
 from service.control.watching import Watched
 from service.http import events
@@ -27,15 +25,15 @@ from service.http.bodies import (
     Submission,
 )
 from service.http.events import RunId, missing_run_as_404
+from service.http.idempotency import first_spec
 from service.http.places import Allowed
 from service.http.problems import PROBLEMS
 from service.http.routes import route_in
 from service.http.scopes import ADMIN, READ, SUBMIT
 from service.pools import CallPool
 from service.query import catalog
-from workers.errors import RefusedError, RunError
-from workers.store import paths
-from workers.store.root import Root
+from workers.errors import RefusedError
+from workers.spec.parts import AnyRun
 
 CONTROL_THREADS = 8
 CONTROL_S = 120.0  # timeout of a request, which may wait for its cluster
@@ -64,15 +62,15 @@ def _add_submitting(router: APIRouter, submissions: Submissions, watched: Watche
         ] = None,
     ) -> Status:
         """Submit or resume a run. Returns at once; the run's own address reports its progress."""
-        spec = submissions.check_spec(submission.job, _with_own_root(submissions, submission.spec))
+        spec = submissions.parse_spec(submission.job, _with_own_root(submissions, submission.spec))
         allowed.check_spec(spec)
         if idempotency_key is not None:
-            spec, is_new = _first_spec(submissions.root, idempotency_key, submission, spec)
-            earlier = None if is_new else submissions.known(str(spec["run"]))
+            spec, is_new = first_spec(submissions, idempotency_key, submission, spec)
+            earlier = None if is_new else submissions.known(run_of(spec))
             if earlier is not None:
                 return earlier  # in any state: a repeated request never starts it again
         with watched.changing():
-            return submissions.submit(submission.job, spec)
+            return submissions.start(spec)
 
 
 def _add_watching(router: APIRouter, submissions: Submissions, watched: Watched) -> None:
@@ -126,7 +124,7 @@ def _add_schedules(router: APIRouter, schedules: Schedules, allowed: Allowed, su
     )
     def add(schedule: ScheduleRequest) -> Schedule:
         """Add a schedule; it fires from now on."""
-        allowed.check_spec(_check_schedule_spec(submissions, schedule))
+        allowed.check_spec(_parse_schedule_spec(submissions, schedule))
         return schedules.add(Schedule(**schedule.model_dump()))
 
     @router.get("/schedules", response_model=list[ScheduleResponse], operation_id="schedules", dependencies=[READ])
@@ -178,22 +176,7 @@ def _with_own_root(submissions: Submissions, spec: dict[str, Any]) -> dict[str, 
     return {**spec, "root": submissions.root.url}
 
 
-def _check_schedule_spec(submissions: Submissions, schedule: ScheduleRequest) -> dict[str, Any]:
-    """The spec of a schedule's runs, checked and with its defaults."""
+def _parse_schedule_spec(submissions: Submissions, schedule: ScheduleRequest) -> AnyRun:
+    """The spec of a schedule's runs."""
     spec = _with_own_root(submissions, schedule.spec) | {"run": f"{schedule.name}-0"}
-    return submissions.check_spec(schedule.job, spec)
-
-
-def _first_spec(root: Root, key: str, submission: Submission, spec: dict[str, Any]) -> tuple[dict[str, Any], bool]:
-    """The spec, with its run id, of the first submission with a key, and whether this one is the first.
-
-    Raises:
-        RunError: the first submission had another body.
-    """
-    body = hashlib.sha256(json.dumps(submission.model_dump(), sort_keys=True).encode()).hexdigest()
-    path = paths.idempotency_path(hashlib.sha256(key.encode()).hexdigest())
-    is_new = root.create(path, json.dumps({"body": body, "spec": spec}).encode())
-    first = json.loads(root.read(path))
-    if first["body"] != body:
-        raise RunError("this Idempotency-Key was already used for a different submission; use a new one")
-    return dict(first["spec"]), is_new
+    return submissions.parse_spec(schedule.job, spec)

@@ -1,12 +1,18 @@
 """JSON bodies of the control plane's requests and responses. Takes nothing, gives models; `api` uses them."""
 
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from service.control.statuses import RunState
 from service.control.timetable import Overlap
 from workers.kinds import Kind
+from workers.spec.plain import PlainSpec
+
+
+def _values(spec: object) -> object:
+    """The values of a plain spec, so that the API describes them as an object."""
+    return spec.values if isinstance(spec, PlainSpec) else spec
 
 
 class Body(BaseModel):
@@ -90,7 +96,7 @@ class ScheduleResponse(BaseModel):
     cron: str
     tz: str
     job: str
-    spec: dict[str, Any]
+    spec: Annotated[dict[str, Any], BeforeValidator(_values)]
     overlap: Overlap
     keep: int | None
     paused: bool

@@ -1,10 +1,8 @@
 """Progress of runs as server-sent events. Takes the statuses of runs, adds a route; an open stream holds no thread."""
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Path, Request
@@ -15,9 +13,11 @@ from service.control.statuses import LIVE, Status
 from service.control.watching import Watched
 from service.http.scopes import READ
 from workers.errors import QueryError, RunError, Unavailable
+from workers.store.json_format import JsonFormat
 
 EVERY_S = 1.0
 MOST = 500  # open streams
+_FORMAT = JsonFormat(Status, indent=None, sort_keys=False)
 RunId = Annotated[str, Path(pattern=r"^[a-z][a-z0-9._-]{0,99}$", description="run id")]
 
 
@@ -76,7 +76,7 @@ class Streams:
         self._open += 1
         try:
             async for status in self._changes(run, request):
-                yield ServerSentEvent(json.dumps(asdict(status)), event="status", id=_mark(status))
+                yield ServerSentEvent(_FORMAT.encode(status).decode(), event="status", id=_mark(status))
         finally:
             self._open -= 1
 

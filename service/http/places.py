@@ -6,15 +6,16 @@ spec names. A job follows the symbolic links below that place: whoever can write
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import urlsplit
 
 from workers import locations
 from workers.errors import RefusedError, UsageError
 from workers.sources.registry import source_of
 from workers.spec import families
+from workers.spec.evolve import EvolveSpec
+from workers.spec.parts import AnyRun, CorpusSpec, ModelSpec
 
 _ESCAPED = re.compile(r"%(?:2e|2f|5c|00)", re.IGNORECASE)
 _LOCAL = ("", "file", "local")
@@ -55,7 +56,7 @@ class Allowed:
             known = ", ".join(self.prefixes) or "none; start the service with --allow PREFIX"
             raise RefusedError(f"{what} {place!r} is refused: it is not under an allowed prefix (allowed: {known})")
 
-    def check_spec(self, spec: Mapping[str, Any]) -> None:
+    def check_spec(self, spec: AnyRun) -> None:
         """Raise an error unless every place in a spec is allowed. Weights given by name, such as torchvision's, are.
 
         Raises:
@@ -65,18 +66,22 @@ class Allowed:
             self.check(place, what)
 
 
-def _places(spec: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    if spec.get("corpus"):
-        corpus = str(spec["corpus"]["source"])
+def _places(spec: AnyRun) -> Iterator[tuple[str, str]]:
+    """What a spec names, and where. Its parts are found by their type, so that no kind of job is left out."""
+    values = [value if isinstance(value, tuple) else (value,) for value in vars(spec).values()]
+    parts = [part for value in values for part in value]
+    for corpus in (part.source for part in parts if isinstance(part, CorpusSpec)):
         yield from (("corpus", place) for place in source_of(corpus).places(corpus))
-    for model in [spec["model"]] if spec.get("model") else spec.get("models", ()):
-        weights = families.weights_file(str(model["source"]))
-        if weights is not None:
-            yield "weights", weights
-        if model.get("classes"):
-            yield "class names", str(model["classes"])
-    for checkpoint in (spec.get("evolve") or {}).get("checkpoints", ()):
-        yield "checkpoint", str(checkpoint)
+    yield from (place for part in parts if isinstance(part, ModelSpec) for place in _model_places(part))
+    yield from (("checkpoint", file) for part in parts if isinstance(part, EvolveSpec) for file in part.checkpoints)
+
+
+def _model_places(model: ModelSpec) -> Iterator[tuple[str, str]]:
+    weights = families.weights_file(model.source)
+    if weights is not None:
+        yield "weights", weights
+    if model.classes:
+        yield "class names", model.classes
 
 
 def _find_disguise(place: str) -> str | None:

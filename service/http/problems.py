@@ -67,8 +67,8 @@ def problem(status: int, detail: str, headers: Mapping[str, str] | None = None) 
         429: "Too many requests",
         503: "Unavailable",
     }
-    body = {"type": "about:blank", "title": titles.get(status, "Error"), "status": status, "detail": detail}
-    return JSONResponse(body, status, headers, "application/problem+json")
+    body = Problem(title=titles.get(status, "Error"), status=status, detail=detail)
+    return JSONResponse(body.model_dump(), status, headers, "application/problem+json")
 
 
 def status_of(error: DeconvoyError) -> int:

@@ -4,12 +4,12 @@ import hashlib
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 from workers.errors import DamagedRun, QueryError, RunError, nearest
 from workers.host import log
 from workers.kinds import Kind
 from workers.spec.make import check_run_id
+from workers.spec.plain import PlainSpec
 from workers.store import files, manifest, paths
 from workers.store.manifest import LayerFacts, Manifest, PartFile, SpecSections
 from workers.store.root import Root
@@ -47,7 +47,7 @@ class PublishedRun:
     corpus: str
     input_height: int
     input_width: int
-    spec: Mapping[str, Any]
+    spec: PlainSpec
     sections: SpecSections
     images: int
     rejects: int

@@ -4,17 +4,18 @@ DuckDB does not verify page checksums, so a flipped bit would become a wrong num
 the root stores its hash, until the file's size or stamp changes. `deconvoy verify` reads every file again.
 """
 
-import json
 import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
+from typing import NamedTuple
 
 from service.query.catalog import MANIFESTS_DEPTH, PublishedRun
 from workers.store import documents, files, paths
 from workers.store.files import Content
+from workers.store.json_format import JsonFormat
 from workers.store.manifest import PartFile
 from workers.store.root import Root
 from workers.store.tables.shared import RUNS
@@ -90,19 +91,27 @@ class FileHashes:
             return
         with suppress(OSError):
             self._cache.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            with tempfile.NamedTemporaryFile("w", dir=self._cache.parent, delete=False) as file:
-                json.dump(self._now, file)
+            with tempfile.NamedTemporaryFile(dir=self._cache.parent, delete=False) as file:
+                file.write(_FORMAT.encode(self._now))
             os.replace(file.name, self._cache)
 
     def _content(self, path: str) -> Content:
-        stamp = self._stamps[path]
-        if path not in self._now or self._now[path][0] != stamp:
+        stamp, hashed = self._stamps[path], self._now.get(path)
+        if hashed is None or hashed.stamp != stamp:
             content = files.content(self._root, path)
-            self._now[path] = (stamp, content.bytes, content.sha256)
-        return Content(*self._now[path][1:])
+            hashed = self._now[path] = Hashed(stamp, content.bytes, content.sha256)
+        return Content(hashed.bytes, hashed.sha256)
 
 
-Hashed = dict[str, tuple[str, int, str]]  # stamp, size and SHA-256 by path
+class Hashed(NamedTuple):
+    """The stamp of a file when it was hashed, its size, and its SHA-256; a list in the cache."""
+
+    stamp: str
+    bytes: int
+    sha256: str
+
+
+_FORMAT = JsonFormat(dict[str, Hashed], indent=None, sort_keys=False)  # by path
 
 
 def _cache_file(root: Root) -> Path | None:
@@ -115,13 +124,10 @@ def _cache_file(root: Root) -> Path | None:
     return home / "deconvoy" / f"hashed-{name}.json"
 
 
-def _read(cache: Path | None) -> Hashed:
+def _read(cache: Path | None) -> dict[str, Hashed]:
     if cache is None:
         return {}
     try:
-        return {
-            path: (str(stamp), int(size), str(sha))
-            for path, (stamp, size, sha) in json.loads(cache.read_text()).items()
-        }
-    except (OSError, ValueError, TypeError, AttributeError):  # no cache yet, or one of another version
+        return _FORMAT.decode(cache.read_bytes())
+    except (OSError, ValueError):  # no cache yet, or one of another version
         return {}

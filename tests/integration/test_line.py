@@ -28,6 +28,7 @@ from tests.support.heard import Heard
 from workers.errors import NoPlace, UsageError
 from workers.kinds import Kind
 from workers.spec.parts import ResourcesSpec
+from workers.spec.plain import PlainSpec
 from workers.spec.scan import make_spec
 from workers.store.attempts import Attempts, Begun
 from workers.store.root import Root
@@ -83,7 +84,7 @@ def test_a_run_says_who_holds_the_cluster_and_ends_resumable_at_the_limit(tmp_pa
     attempts, lines = Attempts(Root(str(tmp_path)), "flowers"), []
     spec = {"run": "flowers", "root": str(tmp_path), "model": {"source": "deconvoy://zfnet-mini"}}
     spec |= {"corpus": {"source": str(tmp_path)}, "resources": {"device": "cpu"}}
-    attempts.take(1, Begun("2026-11-26T00:00:00+00:00", "http://head:8265", Kind.SCAN, spec))
+    attempts.take(1, Begun("2026-11-26T00:00:00+00:00", "http://head:8265", Kind.SCAN, PlainSpec(spec)))
     report = attempts.report_progress
     monkeypatch.setattr(
         Attempts, "report_progress", lambda _, number, progress: (lines.append(progress), report(number, progress))
@@ -264,7 +265,7 @@ def test_schedules_that_share_a_time_all_publish(head, photos, tmp_path):
     schedules = Schedules(submissions.root, submissions)
     for number in range(4):
         values = {key: value for key, value in spec_of(photos, "none").items() if key != "run"}
-        schedules.add(Schedule(f"nightly{number}", "0 2 * * *", "UTC", "scan", values, Overlap.REFUSE))
+        schedules.add(Schedule(f"nightly{number}", "0 2 * * *", "UTC", Kind.SCAN, PlainSpec(values), Overlap.REFUSE))
     clock.time = datetime(2026, 11, 26, 2, 0, 30, tzinfo=UTC)
     fires = schedules.tick()
     assert len(fires) == 4 and not any(fire.error for fire in fires)

@@ -17,6 +17,7 @@ from service.http.keys import Keys, Scope
 from tests.support.published import publish
 from tests.support.silent_dashboard import silent_dashboard
 from workers.kinds import Kind
+from workers.spec.plain import PlainSpec
 from workers.store.attempts import Attempts, Begun
 from workers.store.root import Root
 
@@ -91,7 +92,9 @@ def folder(tmp_path) -> tuple[str, str]:
         told = {**manifest, "run": f"r{number:03d}", "job": "filters"}
         root.put(f"runs/r{number:03d}/manifest.json", json.dumps(told).encode())
     for number in range(5):
-        Attempts(root, f"live{number}").take(1, Begun(datetime.now(UTC).isoformat(), "http://x", Kind.SCAN, {}))
+        Attempts(root, f"live{number}").take(
+            1, Begun(datetime.now(UTC).isoformat(), "http://x", Kind.SCAN, PlainSpec({}))
+        )
     return str(tmp_path), Keys(root).add("bench", Scope.READ)
 
 

@@ -8,10 +8,12 @@ import pytest
 
 from service.control import fires, schedules
 from service.control.timetable import Fire, Overlap, Pause, Schedule
-from service.http import keys
+from service.http import idempotency, keys
+from service.http.idempotency import FirstSubmission
 from service.http.keys import Key, Scope
 from workers.errors import Reason
 from workers.kinds import Kind
+from workers.spec.plain import PlainSpec
 from workers.store import attempts, documents, verdicts
 from workers.store.attempts import Begun, Ended, Progress
 from workers.store.documents import Pin
@@ -35,18 +37,19 @@ FIRE = {
 KEY = {"id": "0" * 12, "name": "dashboard", "scope": "read", "created": AT, "digest": "1" * 64}
 BEGUN = {"at": AT, "cluster": "local", "job": "scan", "spec": NAMED}
 ENDED = {"at": AT, "exit_code": 2, "error": "no layer 'relu9'"}
+FIRST = {"body": "2" * 64, "spec": NAMED}
 VERDICT = {"uri": "/a\udcff.png", "reason": "vanished", "detail": "gone"}
 
 # Of each document its format, a value, what its file says, and how that was written before there were formats.
 DOCUMENTS: Mapping[str, tuple[JsonFormat[Any], Any, Mapping[str, Any], Mapping[str, Any]]] = {
-    "begun": (attempts._BEGUN, Begun(AT, "local", Kind.SCAN, NAMED), BEGUN, {"indent": 1, "sort_keys": True}),
+    "begun": (attempts._BEGUN, Begun(AT, "local", Kind.SCAN, PlainSpec(NAMED)), BEGUN, {"indent": 1, "sort_keys": True}),
     "progress": (
         attempts._PROGRESS, Progress(AT, **PROGRESS), {"at": AT, **PROGRESS}, {"indent": 1, "sort_keys": True}
     ),
     "ended": (attempts._ENDED, Ended(AT, 2, "no layer 'relu9'"), ENDED, {"indent": 1, "sort_keys": True}),
     "schedule": (
-        schedules._SCHEDULE,
-        Schedule("nightly", "0 2 * * *", "UTC", "scan", NAMED, Overlap.QUEUE, since=AT, made=AT),
+        schedules.SCHEDULE,
+        Schedule("nightly", "0 2 * * *", "UTC", Kind.SCAN, PlainSpec(NAMED), Overlap.QUEUE, since=AT, made=AT),
         SCHEDULE, {"indent": 1, "sort_keys": True},
     ),
     "pause": (
@@ -55,6 +58,7 @@ DOCUMENTS: Mapping[str, tuple[JsonFormat[Any], Any, Mapping[str, Any], Mapping[s
     "fire": (fires._FORMAT, Fire(AT, "nightly-1", submitted=True), FIRE, {"indent": 1}),
     "key": (keys._FORMAT, Key("0" * 12, "dashboard", Scope.READ, AT, "1" * 64), KEY, {"indent": 1}),
     "verdict": (verdicts._FORMAT, StoredVerdict("/a\udcff.png", Reason.VANISHED, "gone"), VERDICT, {"sort_keys": True}),
+    "first submission": (idempotency._FORMAT, FirstSubmission("2" * 64, PlainSpec(NAMED)), FIRST, {}),
     "pin": (documents.PIN, Pin({"k": 2}, "corpora/c"), {"identity": {"k": 2}, "manifest": "corpora/c"}, {"indent": 1}),
 }  # fmt: skip
 

@@ -6,6 +6,7 @@ The file `workers/spec/KIND.py` defines the spec of a kind and names its class `
 from collections.abc import Iterable, Mapping
 from importlib import import_module
 
+from workers.errors import SpecError, nearest
 from workers.kinds import Kind
 from workers.spec.parts import AnyRun
 from workers.spec.scan import RunSpec
@@ -23,6 +24,17 @@ _KINDS = {spec: kind for kind, spec in SPECS.items()}
 def kind_of(spec: AnyRun) -> Kind:
     """The kind of job that a spec describes."""
     return _KINDS[type(spec)]
+
+
+def kind_named(word: str) -> Kind:
+    """The kind of job of this name.
+
+    Raises:
+        SpecError: there is none.
+    """
+    if word not in SPECS:
+        raise SpecError([f"there is no kind of job {word!r}; {nearest(word, SPECS)}"])
+    return Kind(word)
 
 
 def kind_with(keys: Iterable[str]) -> Kind:

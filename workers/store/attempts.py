@@ -7,12 +7,13 @@ by one process. A submitter takes an attempt's number by creating the attempt's 
 from collections.abc import Mapping
 from dataclasses import field
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from pydantic.dataclasses import dataclass
 
 from workers.errors import DamagedRun
 from workers.kinds import Kind
+from workers.spec.plain import PlainSpec
 from workers.store import paths
 from workers.store.json_format import JsonFormat
 from workers.store.root import Root
@@ -28,13 +29,13 @@ class Begun:
         at: when it was submitted, UTC, ISO 8601.
         cluster: the Ray cluster that it was submitted to.
         job: kind of job.
-        spec: its spec as plain values.
+        spec: its spec; only the job parses it, so that the status of a run of another version can be read.
     """
 
     at: str
     cluster: str
     job: Kind
-    spec: Mapping[str, Any]
+    spec: PlainSpec
 
 
 @dataclass(frozen=True)

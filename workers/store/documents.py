@@ -83,7 +83,7 @@ def runs_row(document: Manifest) -> pa.Table:
     """The row of `runs`, derived from a manifest."""
     row = {
         "job": document.job.value,
-        "spec": json.dumps(document.spec, sort_keys=True),
+        "spec": json.dumps(document.spec.values, sort_keys=True),
         "model_source": document.model.source,
         "model_fingerprint": document.model.fingerprint,
         "corpus": document.corpus.source if document.corpus else None,

@@ -1,7 +1,7 @@
 """Values as JSON files. Takes frozen values, gives bytes; takes bytes, gives values, or an error of one line."""
 
 import json
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -14,7 +14,7 @@ class JsonFormat(Generic[Value]):
     Unknown keys are ignored: a newer version may have written them.
 
     Args:
-        kind: the type, a pydantic model or dataclass.
+        kind: the type, such as a pydantic model or a dataclass.
         indent: spaces of indentation, or None for one line.
         sort_keys: whether keys are sorted by name; otherwise they come in the order of the fields.
     """
@@ -25,8 +25,11 @@ class JsonFormat(Generic[Value]):
 
     def encode(self, value: Value) -> bytes:
         """The file content of a value. Model fields that were never set are omitted."""
-        plain = self._adapter.dump_python(value, mode="json", exclude_unset=True)
-        return json.dumps(plain, indent=self._indent, sort_keys=self._sort_keys).encode()
+        return json.dumps(self.plain(value), indent=self._indent, sort_keys=self._sort_keys).encode()
+
+    def plain(self, value: Value) -> Any:  # noqa: ANN401 - JSON
+        """A value as dicts and lists, with keys in the order of the fields."""
+        return self._adapter.dump_python(value, mode="json", exclude_unset=True)
 
     def decode(self, data: bytes) -> Value:
         """The value in the content of a file.

@@ -1,17 +1,18 @@
 """A published run as a value: its manifest.json. Takes bytes, gives a frozen Manifest; takes a Manifest, gives its bytes."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
-from pydantic.dataclasses import dataclass
 
 from workers.errors import DamagedRun, QueryError
 from workers.kinds import Kind
 from workers.spec.evolve import EvolveSpec
 from workers.spec.parts import Frozen, ResourcesSpec, Triple
+from workers.spec.plain import PlainSpec
 from workers.spec.sanity import SanitySpec
 from workers.spec.scan import ProjectSpec, ScanSpec
 from workers.store.json_format import JsonFormat, parse
@@ -143,7 +144,7 @@ class RunFacts(_Facts):
     Attributes:
         job: kind of job.
         created: when the run was published, UTC, ISO 8601.
-        spec: the whole spec, as plain values.
+        spec: the whole spec; readers use its `sections`.
         identity: the part of the spec that the run id is pinned to, as plain values.
         model: the network.
         corpus: the images; None for a job without images.
@@ -163,7 +164,7 @@ class RunFacts(_Facts):
 
     job: Kind
     created: str
-    spec: dict[str, Any]
+    spec: PlainSpec
     identity: Any = None
     model: ModelFacts
     corpus: CorpusFacts | None
@@ -183,7 +184,7 @@ class RunFacts(_Facts):
     @cached_property
     def sections(self) -> SpecSections:
         """The spec's sections as values."""
-        return _SECTIONS.make(self.spec)
+        return _SECTIONS.make(self.spec.values)
 
     @field_validator("created")
     @classmethod

@@ -52,7 +52,7 @@ def of_run(run: PublishedRun) -> RunCard:
         images=run.images,
         rejects=run.rejects,
         input=(run.input_height, run.input_width),
-        spec=dict(run.spec),
+        spec=run.spec.values,
         channels=sum(layer.channels for layer in run.layers),
         layers=len(run.layers),
         href=links.run(run),

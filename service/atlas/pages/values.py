@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pydantic import BaseModel, ConfigDict, JsonValue
 
 from service.query.layers import Channel
+from workers.store.manifest import LayerFacts
 
 
 class Value(BaseModel):
@@ -54,22 +55,15 @@ class RunCard(Value):
     href: str
 
 
-class LayerCard(Value):
+@dataclass(frozen=True)
+class LayerCard(LayerFacts):
     """A layer; `field_share` is the side of its receptive field as a share of the input's side, at most 1."""
 
-    index: int
-    name: str
-    channels: int
-    height: int
-    width: int
-    field_height: int
-    field_width: int
-    stride_y: int | None
-    stride_x: int | None
     field_share: float
     href: str
 
 
+@dataclass(frozen=True)
 class LayerState(LayerCard):
     """A layer, and the number of its dead channels."""
 

@@ -1,6 +1,7 @@
 """The entry point of jobs: one spec file, paths relative to it, one line for what is wrong."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 
@@ -14,6 +15,7 @@ from workers.host import log
 from workers.kinds import Kind
 from workers.models.model import load
 from workers.spec.parts import ModelSpec
+from workers.spec.plain import PlainSpec
 from workers.spec.toml import read_toml
 from workers.store.attempts import Attempts, Begun, Ended
 from workers.store.root import Root
@@ -77,7 +79,7 @@ def taken(folder: Path) -> Attempts:
     """Attempt 1 at a run of filters, taken by a submitter."""
     attempts = Attempts(Root(str(folder)), "f")
     spec = {"run": "f", "root": str(folder), "models": [{"source": "deconvoy://zfnet-mini"}]}
-    assert attempts.take(1, Begun("2026-11-26T00:00:00+00:00", "http://head:8265", Kind.FILTERS, spec))
+    assert attempts.take(1, Begun("2026-11-26T00:00:00+00:00", "http://head:8265", Kind.FILTERS, PlainSpec(spec)))
     return attempts
 
 
@@ -94,6 +96,14 @@ def test_an_attempt_that_is_over_or_overtaken_before_it_begins_does_nothing(tmp_
     assert not (tmp_path / "a" / "tables").exists() and not (tmp_path / "b" / "tables").exists()
     assert main(["submitted", str(tmp_path / "b"), "f", "2"]) == 0
     assert overtaken.ended(2).exit_code == 0
+
+
+def test_an_attempt_whose_spec_is_not_valid_for_this_version_ends_with_its_mistakes(tmp_path):
+    attempts = taken(tmp_path)
+    begun = attempts.begun(1)
+    attempts.take(2, replace(begun, spec=PlainSpec({**begun.spec.values, "colour": "red"})))
+    assert main(["submitted", str(tmp_path), "f", "2"]) == 2
+    assert attempts.ended(2).error.startswith("colour: unknown key")
 
 
 def test_an_attempt_that_is_silent_for_long_is_seen_to_be_alive(tmp_path, monkeypatch):

@@ -1,6 +1,5 @@
 """The networks that this package defines. Takes a name such as `zfnet-mini`, gives its module and bundled weights."""
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import resources
@@ -13,6 +12,7 @@ from workers.models import zfnet
 from workers.models.families.family import IMAGENET_MEAN, IMAGENET_STD, Kwargs, WeightsEntry
 from workers.spec.families import DECONVOY
 from workers.spec.parts import Interpolation
+from workers.store.json_format import JsonFormat
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,14 @@ class Definition:
     pretrained: bool = False
 
 
+@dataclass(frozen=True)
+class Training:
+    """The meta.json of bundled weights, of which only the names of the classes are read, in output order."""
+
+    classes: tuple[str, ...]
+
+
+_TRAINING = JsonFormat(Training)
 NETWORKS: Mapping[str, Definition] = {
     "zfnet": Definition(
         zfnet.zfnet, "fc8.bias", Preprocessing(256, 224, IMAGENET_MEAN, IMAGENET_STD, Interpolation.BILINEAR)
@@ -57,8 +65,8 @@ class Deconvoy:
         network = NETWORKS[name]
         if network.pretrained:
             folder = resources.files("workers") / "pretrained" / name
-            classes = json.loads((folder / "meta.json").read_text())["classes"]
-            return WeightsEntry(network.preprocessing, tuple(classes), weights or str(folder / "model.safetensors"))
+            classes = _TRAINING.decode((folder / "meta.json").read_bytes()).classes
+            return WeightsEntry(network.preprocessing, classes, weights or str(folder / "model.safetensors"))
         if not weights:
             raise ModelError(
                 f"deconvoy://{name} has no weights of its own: give deconvoy://{name}?weights=FILE.safetensors"

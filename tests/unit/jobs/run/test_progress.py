@@ -8,6 +8,7 @@ import pytest
 from jobs.run import progress
 from jobs.run.progress import ProgressWriter
 from workers.kinds import Kind
+from workers.spec.plain import PlainSpec
 from workers.store.attempts import Attempts, Begun, Ended
 from workers.store.root import Root
 
@@ -19,7 +20,7 @@ def attempts(tmp_path, monkeypatch) -> Attempts:
     monkeypatch.setattr(progress, "BEAT_S", 0.01)
     monkeypatch.setattr(progress, "EVERY_S", 0.01)
     found = Attempts(Root(str(tmp_path)), "flowers")
-    found.take(1, Begun(AT, "local", Kind.SCAN, {}))
+    found.take(1, Begun(AT, "local", Kind.SCAN, PlainSpec({})))
     return found
 
 
@@ -35,7 +36,7 @@ def work(attempts: Attempts, change) -> None:
 
 def test_an_attempt_that_was_overtaken_is_interrupted_in_mid_work(attempts):
     with pytest.raises(KeyboardInterrupt):
-        work(attempts, lambda: attempts.take(2, Begun(AT, "local", Kind.SCAN, {})))
+        work(attempts, lambda: attempts.take(2, Begun(AT, "local", Kind.SCAN, PlainSpec({}))))
 
 
 def test_an_attempt_that_was_cancelled_where_no_signal_reached_it_is_interrupted(attempts):

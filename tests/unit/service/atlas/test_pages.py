@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import FrozenInstanceError
 from html import unescape
 from pathlib import Path
 
@@ -147,8 +148,8 @@ def test_a_page_is_frozen_and_has_no_field_that_it_does_not_declare(tmp_path):
     publish(root)
     page = scans.channel(Atlas(root), "first", "relu1", 3)
     for value in (page, page.run, page.layer, page.cells[0]):
-        with pytest.raises(ValidationError, match="frozen"):
-            value.__class__.__setattr__(value, next(iter(type(value).model_fields)), 1)
+        with pytest.raises((ValidationError, FrozenInstanceError), match=r"frozen|cannot assign"):
+            setattr(value, next(iter(vars(value))), 1)
     with pytest.raises(ValidationError, match="Extra inputs"):
         LimitsPage.model_validate({"title": "limits", "text": "none"})
 

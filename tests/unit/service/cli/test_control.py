@@ -21,6 +21,7 @@ from workers.errors import ClusterError
 from workers.host.exit_codes import NOT_TAKEN
 from workers.host.log import Log
 from workers.kinds import Kind
+from workers.spec.plain import PlainSpec
 from workers.store import paths
 from workers.store.attempts import WAITING, Attempts, Begun, Ended, Progress
 from workers.store.root import Root
@@ -93,7 +94,7 @@ def test_a_root_that_is_not_there_is_no_empty_one(tmp_path, words):
 
 def test_without_a_cluster_runs_are_told_and_cancelled_by_what_is_under_the_root(root):
     attempts = Attempts(root, "flowers")
-    attempts.take(1, Begun(LONG_AGO, "local", Kind.SCAN, SPEC))
+    attempts.take(1, Begun(LONG_AGO, "local", Kind.SCAN, PlainSpec(SPEC)))
     told = json.loads(deconvoy("status", "flowers", "--root", root.base, "--json").stdout)
     assert (told["state"], told["error"][:19]) == ("lost", "there is no cluster")
     attempts.report_progress(1, Progress(datetime.now(UTC).isoformat(), "scan", 5, 10, "images"))

@@ -22,6 +22,7 @@ from tests.support.clusters import SPEC, FakeCluster
 from workers.errors import ClusterError, NoAnswer, NotTaken, RunError
 from workers.host.exit_codes import NOT_TAKEN
 from workers.kinds import Kind
+from workers.spec.plain import PlainSpec
 from workers.store.attempts import Attempts, Begun, Ended
 from workers.store.root import Root
 
@@ -102,7 +103,9 @@ def test_an_address_with_a_password_is_refused_and_not_repeated():
 @pytest.mark.parametrize("command", ["status", "logs", "cancel"])
 def test_commands_tell_what_the_root_knows_of_a_run_whose_cluster_is_gone(tmp_path, command):
     root = Root(str(tmp_path))
-    Attempts(root, "flowers").take(1, Begun("2026-01-01T00:00:00+00:00", "http://127.0.0.1:1", Kind.SCAN, RUN))
+    Attempts(root, "flowers").take(
+        1, Begun("2026-01-01T00:00:00+00:00", "http://127.0.0.1:1", Kind.SCAN, PlainSpec(RUN))
+    )
     words = [command, "flowers", "--root", root.base, "--address", "http://127.0.0.1:1"]
     done = CliRunner().invoke(app, words)
     told = done.stdout + done.stderr
@@ -167,7 +170,7 @@ def test_an_attempt_of_which_nobody_can_say_whether_it_was_taken_stays_open(tmp_
 def test_looking_starts_no_ray(tmp_path, monkeypatch):
     monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: pytest.fail("a Ray was started"))
     root = Root(str(tmp_path))
-    Attempts(root, "flowers").take(1, Begun("2026-01-01T00:00:00+00:00", "local", Kind.SCAN, RUN))
+    Attempts(root, "flowers").take(1, Begun("2026-01-01T00:00:00+00:00", "local", Kind.SCAN, PlainSpec(RUN)))
     with LocalCluster() as cluster:
         looked = Submissions(root, cluster)
         assert [each.state for each in looked.statuses()] == ["lost"] and looked.logs("flowers") == ""
@@ -185,7 +188,8 @@ def test_fewer_actors_can_be_asked_for_where_the_spec_does_not(tmp_path, monkeyp
     done = CliRunner().invoke(app, ["submit", str(tmp_path / "run.toml"), "--fewer", "--address", "http://127.0.0.1:1"])
     assert done.exit_code == 0, done.stderr
     begun = Attempts(Root(f"{tmp_path}/atlas"), "flowers").begun(1)
-    assert (begun.spec["resources"]["actors"], begun.spec["resources"]["fewer"]) == (40, True)
+    resources = begun.spec.values["resources"]
+    assert (resources["actors"], resources["fewer"]) == (40, True)
 
 
 def test_a_ray_of_the_service_that_does_not_end_is_killed(monkeypatch, caplog):

@@ -20,6 +20,7 @@ from service.query import catalog
 from tests.support.clusters import Clock, FakeCluster
 from tests.support.published import publish
 from workers.kinds import Kind
+from workers.spec.plain import PlainSpec
 from workers.store.attempts import Attempts, Begun, Ended, Progress
 from workers.store.root import Root
 
@@ -70,7 +71,7 @@ def test_as_long_as_a_run_is_not_finished_every_result_stays(root):
 
 def test_a_run_that_is_submitted_and_has_not_ended_may_need_every_result_too(root):
     attempts = Attempts(root, "submitted")
-    attempts.take(1, Begun("2026-11-26T00:00:00+00:00", "http://head:8265", Kind.SCAN, {}))
+    attempts.take(1, Begun("2026-11-26T00:00:00+00:00", "http://head:8265", Kind.SCAN, PlainSpec({})))
     aged(root)
     assert keeper(root).plan() == [] and keeper(root).unfinished() == ["submitted"]
     attempts.end(1, Ended("2026-11-26T00:00:01+00:00", 2, "no layer 'relu9' in the model"))
@@ -79,7 +80,7 @@ def test_a_run_that_is_submitted_and_has_not_ended_may_need_every_result_too(roo
 
 def test_a_run_that_nobody_goes_on_with_is_forgotten_if_it_is_named(root):
     attempts = Attempts(root, "given-up")
-    attempts.take(1, Begun("2026-11-26T00:00:00+00:00", "http://head:8265", Kind.SCAN, {}))
+    attempts.take(1, Begun("2026-11-26T00:00:00+00:00", "http://head:8265", Kind.SCAN, PlainSpec({})))
     attempts.end(1, Ended("2026-11-26T00:00:01+00:00", 1, "an actor ran out of memory"))
     root.put("runs/given-up/spec.json", b"{}")
     root.put("tables/top/run=given-up/part-00000.parquet", b"not published")
@@ -99,7 +100,7 @@ def test_a_run_that_nobody_goes_on_with_is_forgotten_if_it_is_named(root):
 
 def test_a_run_that_may_be_live_is_not_forgotten_whatever_the_age(root):
     attempts = Attempts(root, "live")
-    attempts.take(1, Begun("2026-11-26T00:00:00+00:00", "http://head:8265", Kind.SCAN, {}))
+    attempts.take(1, Begun("2026-11-26T00:00:00+00:00", "http://head:8265", Kind.SCAN, PlainSpec({})))
     aged(root)
     attempts.report_progress(1, Progress("2026-11-26T00:00:00+00:00"))
     before = files(root)
@@ -141,14 +142,18 @@ def added(root: Root, schedule: Schedule, at: datetime) -> None:
 def nightly(root: Root, keep: int | None, days: int, **more) -> list[str]:
     """Runs of a schedule, each published of a result of its own; the last one has failed."""
     spec = {"model": {"source": "deconvoy://zfnet-mini"}, "corpus": {"source": "/photos"}}
-    added(root, Schedule("nightly", "0 2 * * *", "UTC", "scan", spec, keep=keep), datetime(2026, 1, 1, tzinfo=UTC))
+    added(
+        root,
+        Schedule("nightly", "0 2 * * *", "UTC", Kind.SCAN, PlainSpec(spec), keep=keep),
+        datetime(2026, 1, 1, tzinfo=UTC),
+    )
     runs = [f"nightly-202601{day:02}t020000z" for day in range(1, days + 1)]
     for day, run in enumerate(runs, start=1):
         fire = {"at": f"2026-01-{day:02}T02:00:00+00:00", "run": run, "refused": ""} | more
         root.put(f"schedules/nightly/fires/{run.rpartition('-')[2]}.json", json.dumps(fire).encode())
         root.put(f"runs/{run}/spec.json", b"{}")
         attempts = Attempts(root, run)
-        attempts.take(1, Begun("2026-01-01T02:00:00+00:00", "http://head:8265", Kind.SCAN, {}))
+        attempts.take(1, Begun("2026-01-01T02:00:00+00:00", "http://head:8265", Kind.SCAN, PlainSpec({})))
         attempts.end(1, Ended("2026-01-01T02:10:00+00:00", int(day == days)))
         if day < days:
             publish(root, run, shards=[f"shards/c/{day}.parquet"])
@@ -199,7 +204,7 @@ def test_a_run_whose_removal_was_killed_and_that_is_submitted_again_is_left_alon
     runs = nightly(root, keep=1, days=3)
     found = [removal for removal in keeper(root).plan() if removal.run]
     keeper(root).remove([removal for removal in found if "attempts" not in removal.path])
-    Attempts(root, runs[0]).take(2, Begun("2026-02-01T02:00:00+00:00", "http://head:8265", Kind.SCAN, {}))
+    Attempts(root, runs[0]).take(2, Begun("2026-02-01T02:00:00+00:00", "http://head:8265", Kind.SCAN, PlainSpec({})))
     aged(root)
     assert not keeper(root).plan() and keeper(root).unfinished() == [runs[0]]
 
@@ -240,7 +245,7 @@ def test_of_fires_the_last_ones_stay_and_those_of_runs_that_are_there_and_the_on
     spec = {"model": {"source": "deconvoy://zfnet-mini"}, "corpus": {"source": "/photos"}}
     starts = {"often": new_year - timedelta(days=99), "rare": new_year}
     for name, cron in (("often", "0 * * * *"), ("rare", "0 0 1 1 *")):
-        added(root, Schedule(name, cron, "UTC", "scan", spec), new_year - timedelta(days=400))
+        added(root, Schedule(name, cron, "UTC", Kind.SCAN, PlainSpec(spec)), new_year - timedelta(days=400))
         for hour in range(300):
             stamp = f"{starts[name] + timedelta(hours=hour):%Y%m%dt%H%M%Sz}"
             root.put(f"schedules/{name}/fires/{stamp}.json", b"nobody reads it")

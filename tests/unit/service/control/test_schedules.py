@@ -6,6 +6,7 @@ import random
 import shutil
 import threading
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -25,6 +26,7 @@ from tests.support.clusters import SPEC, Clock, FakeCluster
 from tests.support.published import publish
 from workers.errors import ClusterError, RunError, SpecError, UsageError
 from workers.kinds import Kind
+from workers.spec.plain import PlainSpec
 from workers.store.attempts import Attempts, Begun
 from workers.store.root import Root
 
@@ -43,9 +45,7 @@ def scheduler(root, cluster, clock) -> Schedules:
 
 
 def nightly(**more) -> Schedule:
-    return Schedule(
-        **{"name": "nightly", "cron": "30 2 * * *", "tz": "Europe/Berlin", "job": "scan", "spec": SPEC} | more
-    )
+    return replace(Schedule("nightly", "30 2 * * *", "Europe/Berlin", Kind.SCAN, PlainSpec(SPEC)), **more)
 
 
 def finish(cluster) -> None:
@@ -391,7 +391,6 @@ def test_a_fire_of_a_run_that_is_published_is_settled(tmp_path, cluster, clock):
         ({"cron": "@daily please"}, "is not a valid cron expression"),
         ({"tz": "Mars/Base"}, "there is no time zone 'Mars/Base'"),
         ({"tz": "../../etc/passwd"}, "there is no time zone"),
-        ({"job": "scna"}, "there is no kind of job 'scna'"),
     ],
 )
 def test_a_wrong_schedule_is_refused_and_not_kept(tmp_path, cluster, clock, more, told):
@@ -399,7 +398,7 @@ def test_a_wrong_schedule_is_refused_and_not_kept(tmp_path, cluster, clock, more
     with pytest.raises(UsageError, match=told):
         schedules.add(nightly(**more))
     with pytest.raises(SpecError):
-        schedules.add(nightly(spec=SPEC | {"colour": "red"}))
+        schedules.add(nightly(spec=PlainSpec(SPEC | {"colour": "red"})))
     assert schedules.all() == []
     schedules.add(nightly())
     with pytest.raises(UsageError, match="schedule 'nightly' already exists"):
@@ -470,7 +469,9 @@ def test_whatever_is_damaged_of_a_schedule_is_told_and_hinders_no_other(tmp_path
         schedules.add(nightly(name=name))
     clock.time += timedelta(days=1)
     if path.startswith("runs/"):
-        Attempts(root, "early-20260101t013000z").take(1, Begun(clock().isoformat(), "http://fake:8265", Kind.SCAN, {}))
+        Attempts(root, "early-20260101t013000z").take(
+            1, Begun(clock().isoformat(), "http://fake:8265", Kind.SCAN, PlainSpec({}))
+        )
     text = text or root.read(path).decode().replace("Europe/Berlin", "Mars/Base")
     root.put(path, text.encode())
     damaged, fired = schedules.tick()
@@ -478,6 +479,35 @@ def test_whatever_is_damaged_of_a_schedule_is_told_and_hinders_no_other(tmp_path
     assert [run for _, run, _ in cluster.asked] == ["late-20260101t013000z"]
     assert scheduler(tmp_path, cluster, clock).tick() == [damaged]  # so that it is told once
     assert set(schedules.last_fires()) >= {"late"}
+
+
+@pytest.mark.parametrize("word", ['"colour": "red"', '"root": 5', '"scan": {"layers": 5}'])
+def test_a_spec_of_another_version_refuses_its_own_fires_and_is_listed_as_it_is(tmp_path, cluster, clock, word):
+    root, schedules = Root(str(tmp_path)), scheduler(tmp_path, cluster, clock)
+    for name in ("early", "late"):
+        schedules.add(nightly(name=name))
+    text = root.read("schedules/early/schedule.json").decode().replace('"spec": {', f'"spec": {{{word},')
+    root.put("schedules/early/schedule.json", text.encode())
+    clock.time += timedelta(days=1)
+    assert [schedule.name for schedule in schedules.all()] == ["early", "late"]
+    assert schedules.find("early").spec.values == json.loads(text)["spec"] != SPEC
+    listed = CliRunner().invoke(app, ["schedule", "list", "--root", str(tmp_path), "--json"])
+    assert json.loads(listed.stdout)[0] == {**json.loads(text), "last": "", "refused": ""}
+    fires = schedules.tick()
+    assert [run for _, run, _ in cluster.asked][-1] == "late-20260101t013000z" and len(fires) == 2
+    assert bool(fires[0].refused) is ("root" not in word) and not fires[0].error  # a run has the service's own root
+
+
+def test_a_kind_of_job_of_another_version_hinders_no_other(tmp_path, cluster, clock):
+    root, schedules = Root(str(tmp_path)), scheduler(tmp_path, cluster, clock)
+    for name in ("early", "late"):
+        schedules.add(nightly(name=name))
+    text = root.read("schedules/early/schedule.json").replace(b'"scan"', b'"dream"')
+    root.put("schedules/early/schedule.json", text)
+    clock.time += timedelta(days=1)
+    damaged, fired = schedules.tick()
+    assert "schedule 'early' cannot be understood: job: " in damaged.error and "late-" in fired.run
+    assert [schedule.name for schedule in schedules.all()] == ["late"]
 
 
 def test_a_file_that_is_not_ours_to_read_hinders_its_own_schedule_alone(tmp_path, cluster, clock, monkeypatch):
@@ -524,6 +554,8 @@ def test_the_commands_of_schedules_tell_when_nothing_was_submitted(tmp_path):
     def ask(*words: str):
         return CliRunner().invoke(app, ["schedule", *words])
 
+    wrong = ask("add", "often", str(tmp_path / "run.toml"), "--cron", "* * * * *", "--job", "scna", *there)
+    assert wrong.exit_code == 2 and "there is no kind of job 'scna'; nearest: scan" in wrong.stderr
     made = ask("add", "often", str(tmp_path / "run.toml"), "--cron", "* * * * *", *there)
     assert made.exit_code == 0, made.stderr
     now = ask("run-now", "often", "--root", f"{tmp_path}/atlas", *there)

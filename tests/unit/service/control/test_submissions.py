@@ -16,6 +16,7 @@ from tests.support.clusters import SPEC as NAMELESS
 from tests.support.clusters import Clock
 from tests.support.published import publish
 from workers.errors import ClusterError, DamagedRun, RunError, SpecError
+from workers.spec.scan import make_spec
 from workers.store import paths
 from workers.store.attempts import WAITING, Attempts, Ended, Progress
 from workers.store.root import Root
@@ -39,7 +40,7 @@ def test_a_run_is_written_down_and_given_to_the_cluster_by_its_id_and_attempt(su
     assert (found.run, found.state, found.attempt, found.job) == ("flowers", RunState.RUNNING, 1, "scan")
     assert cluster.asked == [(submissions.root.url, "flowers", 1)] and list(cluster.jobs) == ["flowers.1"]
     begun = Attempts(submissions.root, "flowers").begun(1)
-    assert begun.spec["root"] == submissions.root.url and begun.spec["scan"]["k"] == 9
+    assert begun.spec.values["root"] == submissions.root.url and begun.spec.values["scan"]["k"] == 9
     assert begun.cluster == cluster.name
 
 
@@ -203,6 +204,24 @@ def test_progress_of_a_newer_version_is_read_as_far_as_it_is_known(submissions):
     assert submissions.status("flowers").progress == Progress(at=START.isoformat(), phase="scan", done=5)
 
 
+def test_a_run_whose_spec_another_version_wrote_has_a_status_and_is_another_one(submissions):
+    submissions.submit("scan", SPEC)
+    path = paths.attempt_path("flowers", 1, "begun")
+    begun = json.loads(submissions.root.read(path))
+    begun["spec"]["colour"] = "red"
+    submissions.root.put(path, json.dumps(begun).encode())
+    assert submissions.status("flowers").state is RunState.RUNNING
+    with pytest.raises(RunError, match="run 'flowers' is running with a different spec"):
+        submissions.submit("scan", SPEC)
+
+
+def test_what_is_started_is_stored_with_its_defaults_its_root_and_its_run_id(submissions):
+    spec = submissions.parse_spec("scan", {**NAMELESS, "root": "/elsewhere"})
+    assert submissions.start(spec).run == spec.run
+    stored = json.loads(submissions.root.read(paths.attempt_path(spec.run, 1, "begun")))["spec"]
+    assert stored == {**make_spec({**NAMELESS, "root": submissions.root.url}).model_dump(mode="json"), "run": spec.run}
+
+
 def test_cancelling_stops_the_job_and_says_so(submissions, cluster):
     submissions.submit("scan", SPEC)
     assert submissions.cancel("flowers").state is RunState.CANCELLED
@@ -268,4 +287,4 @@ def test_a_job_is_given_the_whole_path_of_a_root_that_the_service_knows_by_a_rel
     submissions = Submissions(Root("atlas"), cluster, clock)
     submissions.submit("scan", SPEC)
     assert cluster.asked == [(f"{tmp_path}/atlas", "flowers", 1)]
-    assert Attempts(submissions.root, "flowers").begun(1).spec["root"] == f"{tmp_path}/atlas"
+    assert Attempts(submissions.root, "flowers").begun(1).spec.values["root"] == f"{tmp_path}/atlas"

@@ -102,6 +102,16 @@ def test_a_key_that_was_sent_before_tells_of_its_run_and_does_not_begin_it_anew(
     assert submit(client, SPEC, **{"Idempotency-Key": "def"}).json()["attempt"] == 2
 
 
+def test_a_damaged_file_of_a_key_is_a_problem_that_names_it(client, root, cluster):
+    submit(client, SPEC, **{"Idempotency-Key": "abc"})
+    [name] = root.files("idempotency")
+    root.put(f"idempotency/{name}", b"{")
+    assert is_problem(
+        submit(client, SPEC, **{"Idempotency-Key": "abc"}), 500, f"idempotency/{name} cannot be understood"
+    )
+    assert len(cluster.asked) == 1
+
+
 @pytest.mark.parametrize(
     ("spec", "status", "told"),
     [

@@ -26,6 +26,7 @@ from tests.support.serving import listening
 from tests.support.slow_store import faults
 from workers.errors import Unavailable
 from workers.kinds import Kind
+from workers.spec.plain import PlainSpec
 from workers.store.attempts import Attempts, Begun
 from workers.store.root import Root
 
@@ -161,7 +162,7 @@ def test_runs_whose_store_does_not_answer_are_given_up(slow, hung, monkeypatch, 
 def test_a_service_ends_though_its_store_hangs(tmp_path, clock):
     root = Root(str(tmp_path))
     publish(root)
-    Attempts(root, "flowers").take(1, Begun(clock().isoformat(), "local", Kind.SCAN, SPEC))
+    Attempts(root, "flowers").take(1, Begun(clock().isoformat(), "local", Kind.SCAN, PlainSpec(SPEC)))
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     words = [sys.executable, "-m", "tests.support.hung_service", str(tmp_path), str(port)]

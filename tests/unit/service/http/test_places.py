@@ -7,7 +7,10 @@ from service.cli.main import app
 from service.http.places import Allowed
 from workers.corpus import entries
 from workers.errors import RefusedError
-from workers.spec.parts import CorpusSpec
+from workers.spec.filters import FiltersRun
+from workers.spec.kinds import SPECS, kind_with
+from workers.spec.make import make
+from workers.spec.parts import AnyRun, CorpusSpec
 
 
 @pytest.fixture
@@ -16,6 +19,15 @@ def photos(tmp_path):
     (tmp_path / "photos-of-others").mkdir()
     (tmp_path / "photos" / "out").symlink_to(tmp_path / "photos-of-others")
     return tmp_path / "photos"
+
+
+def spec_of(**sections) -> AnyRun:
+    return make(SPECS[kind_with(sections)], {"root": "/atlas", **sections})
+
+
+def filters_of(source: str) -> AnyRun:
+    """A spec whose only place is a file of weights."""
+    return make(FiltersRun, {"root": "/atlas", "models": [{"source": source}]})
 
 
 def test_what_lies_under_a_prefix_passes(photos):
@@ -85,8 +97,8 @@ def test_nothing_is_allowed_where_the_operator_allows_nothing(photos):
 def test_every_place_of_a_spec_is_looked_at(photos):
     allowed = Allowed((str(photos),))
     corpus = {"source": str(photos)}
-    allowed.check_spec({"corpus": corpus, "model": {"source": "torchvision://resnet18?weights=IMAGENET1K_V1"}})
-    for spec in (
+    allowed.check_spec(spec_of(corpus=corpus, model={"source": "torchvision://resnet18?weights=IMAGENET1K_V1"}))
+    for sections in (
         {"corpus": {"source": "/etc"}, "model": {"source": "deconvoy://zfnet-mini"}},
         {"corpus": corpus, "model": {"source": "torchvision://resnet18?weights=/etc/shadow"}},
         {"corpus": corpus, "model": {"source": "torchvision://resnet18?weights=s3://x/y"}},
@@ -99,22 +111,22 @@ def test_every_place_of_a_spec_is_looked_at(photos):
         {"models": [{"source": "deconvoy://zfnet-mini"}, {"source": "deconvoy://zfnet?weights=../up.safetensors"}]},
     ):
         with pytest.raises(RefusedError):
-            allowed.check_spec(spec)
+            allowed.check_spec(spec_of(**sections))
 
 
 @pytest.mark.parametrize("weights", ["passwords", "data:,abc", "memory:x", "local:x", "simplecache::x", "%2e%2e", "é"])
 def test_weights_of_our_own_networks_are_places_whatever_they_look_like(photos, weights):
     for network in ("zfnet", "zfnet-mini"):
         with pytest.raises(RefusedError, match=r"weights .* is refused"):
-            Allowed((str(photos),)).check_spec({"model": {"source": f"deconvoy://{network}?weights={weights}"}})
+            Allowed((str(photos),)).check_spec(filters_of(f"deconvoy://{network}?weights={weights}"))
 
 
 @pytest.mark.parametrize("weights", ["data:,abc", "memory:x", "simplecache::x", "~", "a-b"])
 def test_weights_of_torchvisions_networks_are_places_unless_they_are_a_word(photos, weights):
     with pytest.raises(RefusedError, match=r"weights .* is refused"):
-        Allowed((str(photos),)).check_spec({"model": {"source": f"torchvision://resnet18?weights={weights}"}})
+        Allowed((str(photos),)).check_spec(filters_of(f"torchvision://resnet18?weights={weights}"))
     for word in ("DEFAULT", "IMAGENET1K_V1", ""):
-        Allowed((str(photos),)).check_spec({"model": {"source": f"torchvision://resnet18?weights={word}"}})
+        Allowed((str(photos),)).check_spec(filters_of(f"torchvision://resnet18?weights={word}"))
 
 
 def test_a_link_that_leads_out_is_refused_by_name_and_followed_when_its_folder_is_listed(photos):

@@ -183,6 +183,17 @@ def test_only_the_tables_that_a_query_names_are_hashed_and_each_file_once(two, m
     assert len(read) == 1
 
 
+def test_a_cache_of_hashes_is_lists_by_path_and_is_read_so(two, tmp_path, monkeypatch):
+    sql.ask(two, "FROM units")
+    [kept] = (tmp_path / "cache" / "deconvoy").iterdir()
+    lists = json.loads(kept.read_text())
+    path = str(part(two, "units", "first").relative_to(two.base))
+    content = files.content(two, path)
+    assert lists[path][1:] == [content.bytes, content.sha256] and kept.read_text() == json.dumps(lists)
+    monkeypatch.setattr(files, "content", lambda *_: pytest.fail("a file was hashed again"))
+    assert sql.ask(two, "SELECT count(*) FROM units").rows
+
+
 def test_hashes_are_kept_outside_of_the_root_and_a_query_needs_no_home(two, tmp_path, monkeypatch):
     before = set(Path(two.base).rglob("*"))
     sql.ask(two, "FROM units")

@@ -19,6 +19,7 @@ from workers.corpus import manifest
 from workers.errors import RunError
 from workers.kinds import Kind
 from workers.spec.parts import CorpusSpec
+from workers.spec.plain import PlainSpec
 from workers.store import paths
 from workers.store.attempts import Attempts, Begun, Ended, Progress
 from workers.store.documents import PIN, Pin
@@ -198,7 +199,7 @@ def test_rm_removes_a_run_whose_manifest_is_damaged(root):
 
 def test_rm_refuses_a_run_that_may_be_live(root):
     attempts = Attempts(root, "first")
-    attempts.take(1, Begun("2026-11-26T00:00:00+00:00", "http://head:8265", Kind.SCAN, {}))
+    attempts.take(1, Begun("2026-11-26T00:00:00+00:00", "http://head:8265", Kind.SCAN, PlainSpec({})))
     attempts.report_progress(1, Progress("2026-11-26T00:00:00+00:00"))
     refused = CliRunner().invoke(app, ["rm", "first", "--root", root.base])
     assert refused.exit_code == 2 and "run 'first' may be live" in refused.stderr

@@ -28,6 +28,7 @@ from workers.sources.glob import GlobSource
 from workers.sources.registry import access_of, source_of
 from workers.sources.source import SourceEntry
 from workers.spec.parts import CorpusSpec, LimitsSpec
+from workers.spec.scan import make_spec
 from workers.spec.toml import read_toml
 from workers.store.root import Root
 
@@ -151,9 +152,10 @@ def test_a_version_that_has_changed_or_gone_is_a_verdict(images, tmp_path):
 
 def test_its_places_are_asked_for_by_the_service_and_by_a_cluster_elsewhere(images):
     corpus = {"corpus": {"source": f"{SCHEME}{images}"}}
-    Allowed((str(images.parent),)).check_spec(corpus)
+    spec = make_spec({"root": "/atlas", "model": {"source": "deconvoy://zfnet-mini"}, **corpus})
+    Allowed((str(images.parent),)).check_spec(spec)
     with pytest.raises(RefusedError, match=f"corpus '{images}' is refused: it is not under an allowed prefix"):
-        Allowed(("/srv",)).check_spec(corpus)
+        Allowed(("/srv",)).check_spec(spec)
     asked = {"root": "memory://uploads", **corpus}
     with pytest.raises(UsageError, match="is on this machine"):
         uploads.check(asked, "http://head.example:8265")

@@ -20,6 +20,7 @@ from workers.models.families import registry
 from workers.models.families.family import IMAGENET_MEAN, IMAGENET_STD, WeightsEntry
 from workers.spec import families
 from workers.spec.families import Scheme
+from workers.spec.filters import FiltersRun
 from workers.spec.make import make
 from workers.spec.parts import Interpolation, ModelSpec
 from workers.spec.scan import make_spec
@@ -118,11 +119,11 @@ def test_a_file_of_weights_is_a_place_and_a_word_of_its_own_is_none(file):
     for word in ("ones", "zeros"):
         model = read_toml(text.format(word), Path("/specs"))["model"]
         assert model["source"] == f"toy://stripes?weights={word}"
-        Allowed(()).check_spec({"model": model})
+        Allowed(()).check_spec(make(FiltersRun, {"root": "/atlas", "models": [model]}))
     model = read_toml(text.format("w.pt"), Path("/specs"))["model"]
     assert model["source"] == "toy://stripes?weights=/specs/w.pt"
     with pytest.raises(RefusedError, match=r"weights '/specs/w.pt' is refused"):
-        Allowed(()).check_spec({"model": model})
+        Allowed(()).check_spec(make(FiltersRun, {"root": "/atlas", "models": [model]}))
     asked = {"root": "memory://uploads", "model": {"source": f"toy://stripes?weights={file}"}}
     brought = uploads.upload(asked, "http://head.example:8265")["model"]["source"]
     assert brought.startswith("toy://stripes?weights=memory://") and brought.endswith("/w.safetensors")
