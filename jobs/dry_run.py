@@ -3,6 +3,7 @@
 import tempfile
 from dataclasses import dataclass
 
+from jobs.project import require_projections
 from jobs.ray import cluster
 from jobs.run import plan
 from workers.actors import device as devices
@@ -55,6 +56,7 @@ def dry_run(spec: RunSpec) -> DryRun:
     spec = spec.resolved(device)
     model = models.load(spec.model)
     layers = model.network.select(spec.scan.layers)
+    require_projections(layers, model.network, spec.project.projection)
     actors = cluster.initial_actors(spec.resources, device)
     with manifest.list_corpus(spec.corpus, lambda _: None) as listing, tempfile.TemporaryDirectory() as folder:
         root, temporary = Root(spec.root), Root(folder)

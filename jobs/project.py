@@ -12,10 +12,15 @@ from jobs.run.attempt import Attempt
 from jobs.run.results import StoredResults
 from workers.actors.job import digest
 from workers.actors.shard import Group, Shard
+from workers.core.network import Layer, Network
 from workers.core.topk import Rows, ranks
+from workers.errors import GraphError
+from workers.spec.parts import Method
 from workers.store import paths
 from workers.store.columns import IMAGE
 from workers.store.tables.scan import PATCHES, PREVIEWS
+
+PATCHES_ALONE = "use --method none for patches without projections"
 
 _KEY = ("layer_index", "channel", "rank")
 
@@ -34,6 +39,22 @@ def groups(top: Rows, shards: Sequence[Shard], configuration: str) -> list[Group
             result = paths.shard_path(configuration, name)
             groups.append(Group(shard.start, shard.stop, shard.manifest, result, rows, row_ranks, scales))
     return groups
+
+
+def require_projections(layers: Sequence[Layer], network: Network, method: Method | None) -> None:
+    """Require a way down from every layer, if activations are projected.
+
+    Raises:
+        GraphError: a layer lies above an operation without a downward step.
+    """
+    blocked = next((layer for layer in layers if layer.obstacle), None) if method else None
+    if blocked is None:
+        return
+    possible = [layer.name for layer in network.layers[: blocked.index] if not layer.obstacle]
+    last = f"layers up to {possible[-1]!r} have projections" if possible else "no layer of this network has projections"
+    raise GraphError(
+        f"layer {blocked.name!r} has no projections, because of {blocked.obstacle}; {last}; {PATCHES_ALONE}"
+    )
 
 
 def run_groups(run: Attempt[Any], groups: Sequence[Group], make: Callable[[], PlainWorker]) -> int:

@@ -17,6 +17,7 @@ from workers.actors.job import Environment, Job, digest, rows_key
 from workers.actors.sanity import SanityWorker, sanity_configuration
 from workers.actors.shard import ImageUnits, TopUnit
 from workers.core import randomisation
+from workers.core.network import Layer
 from workers.corpus import isolate
 from workers.corpus.manifest import Listing
 from workers.errors import RunError, SpecError
@@ -104,13 +105,19 @@ def _check(spec: SanityRun, scan: Manifest, layers: Sequence[str], model: Model,
     for layer in model.network.select(layers):
         if layer.name not in scanned:
             raise RunError(f"from_run {run!r} has no layer {layer.name!r}; scan that layer or name another run")
-        if not randomisation.stages(model.network, layer.node, spec.sanity.stages):
-            raise SpecError([f"sanity.layers: {layer.name!r} has no weights at or below it to randomise"])
-        beyond = [channel for channel in spec.sanity.channels if channel >= layer.channels]
-        if beyond:
-            valid = f"it has 0 to {layer.channels - 1}"
-            raise SpecError([f"sanity.channels: no channel {beyond[0]} in {layer.name}; {valid}"])
+        _check_layer(spec, layer, model)
     require_listed(list(_select_units(spec, scan, names)), source, listing)
+
+
+def _check_layer(spec: SanityRun, layer: Layer, model: Model) -> None:
+    if layer.obstacle:
+        raise SpecError([f"sanity.layers: {layer.name!r} has no projections, because of {layer.obstacle}"])
+    if not randomisation.stages(model.network, layer.node, spec.sanity.stages):
+        raise SpecError([f"sanity.layers: {layer.name!r} has no weights at or below it to randomise"])
+    beyond = [channel for channel in spec.sanity.channels if channel >= layer.channels]
+    if beyond:
+        valid = f"it has 0 to {layer.channels - 1}"
+        raise SpecError([f"sanity.channels: no channel {beyond[0]} in {layer.name}; {valid}"])
 
 
 def _scan(spec: SanityRun) -> Manifest:

@@ -27,7 +27,8 @@ def scan(spec: RunSpec, watch: Watcher) -> Outcome:
         UsageError: the spec is not valid; nothing was written.
         RunStopped: the run cannot continue; finished results are kept.
     """
-    return attempt(spec, watch, spec.scan.layers, _work)
+    check_layers = partial(project.require_projections, method=spec.project.projection)
+    return attempt(spec, watch, spec.scan.layers, _work, check_layers=check_layers)
 
 
 def _work(run: Attempt[RunSpec]) -> Outcome:

@@ -42,6 +42,10 @@ class GraphError(ModelError):
     """A model's graph cannot be traced, or has an operation with no downward step."""
 
 
+class NoStepError(GraphError):
+    """An operation has no downward step for these arguments; it then only runs upward."""
+
+
 class UnknownLayerError(ModelError):
     """A layer pattern that matches nothing."""
 

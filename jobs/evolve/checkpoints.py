@@ -115,7 +115,7 @@ def load(spec: EvolutionRun, last: Model, say: Callable[[str], None] = lambda _:
         number = len(checkpoints)
         fingerprints = models.layer_fingerprints(model.network)
         source = tuple(first_with.setdefault((layer.index, fingerprints[layer.index]), number) for layer in layers)
-        weight_bytes = sum(tensor.nbytes for tensor in model.state.values())
+        weight_bytes = model.network.weight_bytes
         checkpoints.append(Checkpoint(number, checkpoint_name(file), model.stored, source, weight_bytes))
     if len(checkpoints) < LEAST:
         raise SpecError(

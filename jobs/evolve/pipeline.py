@@ -51,7 +51,8 @@ def evolve(spec: EvolutionRun, watch: Watcher) -> Outcome:
         loaded.extend(checkpoints.load(resolved, last, watch.say))
         _check_published(resolved, loaded)
 
-    return attempt(resolved, watch, spec.scan.layers, lambda run: _work(run, loaded), check)
+    check_layers = partial(project.require_projections, method=spec.project.projection)
+    return attempt(resolved, watch, spec.scan.layers, lambda run: _work(run, loaded), check, check_layers)
 
 
 def _check_published(spec: EvolutionRun, every: Sequence[Checkpoint]) -> None:

@@ -190,6 +190,7 @@ def attempt(
     layers: Sequence[str] | Callable[[Network], Sequence[str]],
     work: Callable[[Attempt[Spec]], Outcome],
     check: Callable[[Model, Listing], None] = lambda *_: None,
+    check_layers: Callable[[Sequence[Layer], Network], None] = lambda *_: None,
 ) -> Outcome:
     """Run a spec, or resume it where an earlier attempt stopped.
 
@@ -199,16 +200,18 @@ def attempt(
         layers: patterns of the layers to select, or a function that selects them from a network.
         work: the job's own work.
         check: checks the spec against the model and the listing before anything is written; raises UsageError.
+        check_layers: checks the selected layers of the network before its weights are downloaded; raises UsageError.
 
     Raises:
         UsageError: the spec is not valid; nothing was written.
         RunStopped: the run cannot continue; finished results are kept.
     """
-    started = time.monotonic()
+    started, choose = time.monotonic(), partial(_select, layers)
     with cluster.session(), ExitStack() as stack:
         spec = spec.resolved(cluster.resolve_device(spec.resources.device))
-        root, model = patient(spec.root), models.load(spec.model)
-        chosen = model.network.select(layers(model.network) if callable(layers) else layers)
+        root = patient(spec.root)
+        model = models.load(spec.model, lambda network: check_layers(choose(network), network))
+        chosen = choose(model.network)
         run = identity.run_id(spec)
         run_fields = watch.begin(run)
         watch.phase("listing", None, "images")
@@ -230,6 +233,10 @@ def attempt(
         job = Job(used, models.store(model, root), tuple(layer.name for layer in chosen), pinned)
         pool = stack.enter_context(_start_pool(actors, spec, watch, run_fields))
         return _run_work(Attempt(run, root, job, model, chosen, watch, scratch, pool, started, spec), work)
+
+
+def _select(layers: Sequence[str] | Callable[[Network], Sequence[str]], network: Network) -> tuple[Layer, ...]:
+    return network.select(layers(network) if callable(layers) else layers)
 
 
 def _wait_for_actors(spec: JobSpec, watch: Watcher) -> int:

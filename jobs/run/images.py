@@ -42,7 +42,7 @@ def require_classifier(model: Model) -> int:
     Raises:
         ModelError: the network's output is a map.
     """
-    classes, *extent = model.network.nodes[-1].shape
+    classes, *extent = model.network.nodes[model.network.output].shape
     if extent != [1, 1]:
         raise ModelError(
             f"{model.stored.source} gives maps of {extent[0]} x {extent[1]}, not one score per class; use a classifier"

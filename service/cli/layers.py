@@ -7,6 +7,14 @@ import typer
 from service.cli.options import MODEL, Json
 from service.cli.running import absolute_model
 
+GEOMETRY = {
+    "field": "receptive field",
+    "stride_y": "stride",
+    "auto": "auto",
+    "gated": "gated",
+    "projection": "projection",
+}
+
 if TYPE_CHECKING:
     from workers.core.network import Layer
 
@@ -19,12 +27,11 @@ def add_to(app: typer.Typer) -> None:
 def layers(model: Annotated[str, typer.Argument(help=MODEL)], as_json: Json = False) -> None:
     """List the layers of a model."""
     from service.cli.console import print_json, print_table
-    from workers.models.model import load
+    from workers.models.model import outline
     from workers.spec.make import make
     from workers.spec.parts import ModelSpec
 
-    network = load(make(ModelSpec, {"source": absolute_model(model)})).network
-    rows = [_row(layer) for layer in network.layers]
+    rows = [_row(layer) for layer in outline(make(ModelSpec, {"source": absolute_model(model)})).layers]
     if as_json:
         print_json(rows)
         return
@@ -33,11 +40,12 @@ def layers(model: Annotated[str, typer.Argument(help=MODEL)], as_json: Json = Fa
             **row,
             "map": f"{row['height']} x {row['width']}",
             "field": f"{row['field_height']} x {row['field_width']}",
+            "projection": "" if row["projections"] else "none",
         }
         for row in rows
     ]
     headings = {"index": "index", "layer": "layer", "kind": "kind", "channels": "channels", "map": "map size"}
-    print_table(cells, headings | {"field": "receptive field", "stride_y": "stride", "auto": "auto"})
+    print_table(cells, headings | GEOMETRY)
 
 
 def _row(layer: "Layer") -> dict[str, Any]:
@@ -53,4 +61,6 @@ def _row(layer: "Layer") -> dict[str, Any]:
         "stride_y": layer.field.stride_y,
         "stride_x": layer.field.stride_x,
         "auto": layer.auto,
+        "gated": layer.gated,
+        "projections": not layer.obstacle,
     }

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from service.cli.terminal import accept_any_text, complain, discard_output
+from service.cli.terminal import accept_any_text, complain, discard_output, ignore_impossible_sizes
 from workers.errors import DeconvoyError
 from workers.host import log, machine
 from workers.host.exit_codes import CANCELLED
@@ -41,6 +41,7 @@ class OneLine(TyperGroup):
 
     def make_context(self, *words: Any, **more: Any) -> Any:  # noqa: ANN401 - typer's signature
         """Parse the arguments. Some are answered here, such as `--version`."""
+        ignore_impossible_sizes()
         return self._report(partial(super().make_context, *words, **more), lambda: "")
 
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - typer does not export its context's class to override with

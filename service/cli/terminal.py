@@ -9,6 +9,7 @@ import typer
 from workers.host import log
 
 PRINTED_AS_IS = "\n\t"
+SIZE_DIGITS = 5  # of a width or height of a terminal
 
 
 def echo(text: str, *, err: bool = False) -> None:
@@ -40,3 +41,11 @@ def discard_output() -> None:
     except OSError:
         with suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def ignore_impossible_sizes() -> None:
+    """Remove sizes of the terminal from the environment that are not numbers of up to five digits; rich would fail on them."""
+    for name in ("COLUMNS", "LINES"):
+        size = os.environ.get(name, "")
+        if not (size.isascii() and size.isdecimal() and len(size) <= SIZE_DIGITS):
+            os.environ.pop(name, None)

@@ -63,7 +63,7 @@ class PublishedRun:
     @property
     def method(self) -> str:
         """Method of the projections; empty for kinds of job that have none."""
-        return self.sections.project.method.value if self.sections.project else ""
+        return str(self.sections.project.method) if self.sections.project else ""
 
     @cached_property
     def mark(self) -> str:

@@ -16,7 +16,6 @@ from torchvision.models.feature_extraction import create_feature_extractor
 from tests.support import benchmarking
 from workers.core import inversion
 from workers.core.inversion import InversionProblem, Part, Scale
-from workers.models import architectures
 from workers.models import model as models
 from workers.spec import recipe
 from workers.spec.parts import ModelSpec
@@ -35,8 +34,7 @@ def measure(name: str, batch: int, iterations: int, rounds: int, scratch: Path) 
     """Print a line for each of a network's layers."""
     source = name if "://" in name else benchmarking.source(name, scratch)
     loaded = models.load(ModelSpec(source=source))
-    module = architectures.build(loaded.stored.architecture)
-    models.fit(module, loaded.state, loaded.stored.source)
+    module = loaded.module
     network, preprocessing = loaded.network.to(dtype=torch.float32), loaded.preprocessing
     for layer in network.select(NETWORKS[name]):
         part = create_feature_extractor(module.eval().requires_grad_(False), [layer.name])

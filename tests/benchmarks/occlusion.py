@@ -18,7 +18,6 @@ from tests.support import benchmarking
 from tests.support.occluded import occluded
 from workers.core.network import Network
 from workers.core.occlusion import Squares, occlude
-from workers.models import architectures
 from workers.models import model as models
 from workers.spec.parts import ModelSpec
 
@@ -50,8 +49,7 @@ def whole(network: Network, image: Tensor, number: int, squares: Squares) -> Non
 def measure(name: str, squares: Squares, rounds: int, scratch: Path) -> None:
     """Print one line."""
     loaded = models.load(ModelSpec(source=benchmarking.source(name, scratch)))
-    module = architectures.build(loaded.stored.architecture)
-    models.fit(module, loaded.state, loaded.stored.source)
+    module = loaded.module
     network = loaded.network.to(dtype=torch.float32)
     number = network.select(["auto"])[-1].node
     image = torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(0))

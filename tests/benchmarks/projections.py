@@ -30,8 +30,6 @@ from workers.actors.shard import Group, Shard
 from workers.core import deconvnet
 from workers.core.topk import Rows
 from workers.corpus import manifest, reader
-from workers.models import architectures
-from workers.models import model as models
 from workers.models.model import Model
 from workers.spec.parts import Method, Precision
 from workers.store.root import Root
@@ -69,7 +67,7 @@ def ours(worker: ProjectWorker, group: Group) -> Side:
         by_layer = [(layer, work.top.layer_index == layer) for layer in sorted(set(work.top.layer_index.tolist()))]
         units = {worker.network.layers[layer].node: work._units(work.top.take(here)) for layer, here in by_layer}
         images = device.normalise(batch.pixels(), worker.job, Precision.FLOAT32)
-        tape = deconvnet.record(worker.network, images, units, spec.project.method)
+        tape = deconvnet.record(worker.network, images, units, spec.project.projection)
         for number, some in units.items():
             size = deconvnet.chunk_size(worker.network, number)
             for start in range(0, len(some), size):
@@ -88,8 +86,7 @@ def encoded(worker: ProjectWorker, group: Group) -> Side:
 
 def captums(loaded: Model, group: Group, pictures: dict[int, Tensor], channels: int) -> dict[int, Side]:
     """Some channels of each layer, by layer index."""
-    module = architectures.build(loaded.stored.architecture)
-    models.fit(module, loaded.state, loaded.stored.source)
+    module = loaded.module
     for each in module.modules():
         if isinstance(each, nn.ReLU):
             each.inplace = False
@@ -147,7 +144,7 @@ def main() -> None:
         job, loaded = benchmarking.prepared(
             benchmarking.source("alexnet", scratch), benchmarking.photos(scratch), scratch, asked.images
         )
-        assert job.spec.project.method is Method.DECONVNET
+        assert job.spec.project.projection is Method.DECONVNET
         group = scanned(job, asked.images)
         pictures, worker = photos_of(job, group), ProjectWorker(job)
         print(f"{len(group.rows)} rows on {len(pictures)} photos; rows/s, one thread")

@@ -20,8 +20,6 @@ from workers.actors.job import Job
 from workers.actors.scan import ScanWorker
 from workers.actors.shard import Shard
 from workers.corpus import manifest, reader
-from workers.models import architectures
-from workers.models import model as models
 from workers.models.model import Model
 from workers.spec.parts import Precision
 from workers.store.root import Root
@@ -31,8 +29,7 @@ GOALS = {"alexnet": 0.85, "resnet18": 0.85, "squeezenet1_1": 0.75}
 
 def plain(loaded: Model, where: str) -> Callable[[Tensor], object]:
     """torchvision's own module without its classifier, channels last."""
-    module = architectures.build(loaded.stored.architecture)
-    models.fit(module, loaded.state, loaded.stored.source)
+    module = loaded.module
     features: nn.Module = getattr(module, "features", module)
     return features.to(memory_format=torch.channels_last).to(where)
 

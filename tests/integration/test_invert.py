@@ -92,12 +92,8 @@ def test_a_row_for_each_image_layer_and_restart_in_that_order(root):
 def test_the_stored_picture_has_the_stored_error_by_the_models_own_module(corpus, root):
     """The picture is rounded to 8 bits and cut to 0 to 255; the features are taken from torch's own layers."""
     model = models.load(ModelSpec(source=MODEL["source"]))
-    from workers.models import architectures
-
-    module = architectures.build(model.stored.architecture)
-    models.fit(module, model.state, MODEL["source"])
     seen: list[torch.Tensor] = []
-    module.eval().get_submodule("relu5").register_forward_hook(lambda _, __, map_: seen.append(map_.clone()))
+    model.module.get_submodule("relu5").register_forward_hook(lambda _, __, map_: seen.append(map_.clone()))
     for row in [row for row in rows(root) if row["layer"] == "relu5" and row["restart"] == 0]:
         with Image.open(corpus / row["image_id"]) as opened:
             original = model.preprocessing.prepare(np.array(opened.convert("RGB")), 10**8)
@@ -105,7 +101,7 @@ def test_the_stored_picture_has_the_stored_error_by_the_models_own_module(corpus
             inverted = torch.from_numpy(np.array(opened)).permute(2, 0, 1)
         seen.clear()
         with torch.inference_mode():
-            module(model.preprocessing.normalise(torch.stack([original, inverted])))
+            model.module(model.preprocessing.normalise(torch.stack([original, inverted])))
         wanted, got = seen[0].double()
         error = float((got - wanted).square().sum() / wanted.square().sum())
         assert error == pytest.approx(row["error"], rel=0.1)

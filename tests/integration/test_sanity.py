@@ -1,5 +1,6 @@
 """The randomisation check as a job: published, resumed, the same for any number of actors, and true to scan and network."""
 
+import copy
 import io
 import json
 import shutil
@@ -28,7 +29,6 @@ from workers.core.display import undisplay
 from workers.core.randomisation import Draw
 from workers.errors import RunError, UsageError
 from workers.kinds import Kind
-from workers.models import architectures
 from workers.models import model as models
 from workers.spec.make import make
 from workers.spec.sanity import SanityRun
@@ -142,8 +142,7 @@ def test_a_random_networks_gradient_is_that_of_a_torch_module_with_its_weights(c
         if (r["layer"], r["method"], r["mode"]) == ("relu3", "gradient", "trained")
     }  # fmt: skip
     for row in found:
-        module = architectures.build(model.stored.architecture)
-        models.fit(module, model.state, "the same")
+        module = copy.deepcopy(model.module)
         drawn = ["conv3", "conv2", "conv1"][: row["stage"]]
         random = Draw(model.network, 0).randomise({names[name] for name in drawn})
         for name in drawn:
@@ -231,7 +230,7 @@ def test_a_dead_channel_another_corpus_and_another_model_are_refused(corpus, roo
     corpora.photos(tmp_path, range(2))
     with pytest.raises(RunError, match="from_run 'scanned' is a scan of another corpus"):
         sanity(spec(tmp_path, root, run="six"), SilentWatcher())
-    state = dict(models.load(make_spec({"root": "r", "model": MODEL, "corpus": {"source": "c"}}).model).state)
+    state = models.load(make_spec({"root": "r", "model": MODEL, "corpus": {"source": "c"}}).model).module.state_dict()
     safetensors.torch.save_file(state | {"conv1.bias": state["conv1.bias"] + 1}, tmp_path / "other.safetensors")
     with pytest.raises(RunError, match="from_run 'scanned' is a scan of another model"):
         other = {"source": f"{MODEL['source']}?weights={tmp_path / 'other.safetensors'}"}

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from workers.core import steps
+from workers.core import joins, norms, rectifiers
 from workers.core.deconvnet import Units, project, record
 from workers.core.network import Network
 from workers.spec.parts import Method
@@ -27,19 +27,56 @@ def projected(network: Network, images: Tensor, number: int, places: list[Place]
     return full
 
 
-class Downward(torch.autograd.Function):
-    """A ReLU whose way back rectifies the signal, with the forward mask or without it."""
+class Rectified(torch.autograd.Function):
+    """A rectifier whose way back rectifies the signal, with the derivative or without it."""
 
     @staticmethod
-    def forward(context, x, masked):
+    def forward(context, x, step, masked):
         context.save_for_backward(x)
-        context.masked = masked
-        return x.clamp(min=0)
+        context.step, context.masked = step, masked
+        return step.forward(x)
 
     @staticmethod
     def backward(context, signal):
         signal = signal.clamp(min=0)
-        return (signal * (context.saved_tensors[0] > 0) if context.masked else signal), None
+        if context.masked:
+            with torch.enable_grad():
+                leaf = context.saved_tensors[0].detach().requires_grad_()
+                signal = torch.autograd.grad(context.step.forward(leaf), leaf, signal)[0]
+        return signal, None, None
+
+
+class Through(torch.autograd.Function):
+    """A step whose way back leaves the signal as it is."""
+
+    @staticmethod
+    def forward(_, x, step):
+        return step.forward(x)
+
+    @staticmethod
+    def backward(_, signal):
+        return signal, None
+
+
+def upward(step, inputs: list[Tensor], method: Method) -> Tensor:
+    """A step whose gradient is the downward step of a method."""
+    if isinstance(step, rectifiers.Pointwise) and method is not Method.GRADIENT:
+        return Rectified.apply(inputs[0], step, method is Method.GUIDED_BACKPROP)
+    if isinstance(step, norms.LocalNorm | norms.GroupNorm) and method is not Method.GRADIENT:
+        return Through.apply(inputs[0], step)
+    if isinstance(step, norms.GroupNorm):
+        return _normalised(step, inputs[0])
+    if isinstance(step, joins.Gate):
+        return step.forward(inputs[0], inputs[1].detach())
+    return step.forward(*inputs)
+
+
+def _normalised(step: norms.GroupNorm, x: Tensor) -> Tensor:
+    """Group normalisation with mean and deviation held constant."""
+    groups = x.view(len(x), step.groups, -1)
+    mean, variance = groups.mean(2, keepdim=True).detach(), groups.var(2, correction=0, keepdim=True).detach()
+    even = ((groups - mean) / (variance + step.epsilon).sqrt()).view_as(x)
+    return even * step.weight.view(1, -1, 1, 1) + step.bias.view(1, -1, 1, 1)
 
 
 def differentiated(network: Network, images: Tensor, number: int, places: list[Place], method: Method) -> list[Tensor]:
@@ -48,12 +85,7 @@ def differentiated(network: Network, images: Tensor, number: int, places: list[P
     values: list[Tensor] = []
     for node in network.nodes[: number + 1]:
         inputs = [values[i] for i in node.inputs]
-        if not inputs:
-            values.append(leaf)
-        elif isinstance(node.step, steps.Rectifier) and method is not Method.GRADIENT:
-            values.append(Downward.apply(inputs[0], method is Method.GUIDED_BACKPROP))
-        else:
-            values.append(node.step.forward(*inputs))
+        values.append(upward(node.step, inputs, method) if inputs else leaf)
     units = [values[number][place] for place in places]
     return [
         torch.autograd.grad(unit, leaf, unit.detach(), retain_graph=True)[0][place[0]]

@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn import functional
 
 from workers.core import steps
-from workers.core.graph import Node
+from workers.core.nodes import Node
 
 Made = TypeVar("Made", bound=nn.Module)
 

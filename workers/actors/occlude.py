@@ -86,7 +86,7 @@ class OccludeWorker(SingleWorker[OcclusionRun, Shard]):
         filled = make_fill(picture.prepared, spec.fill, spec.size)
         fill = self.input(filled[None])[0]
         names = self.job.model.class_names
-        target = target_of(spec.target, row.label, names, self.network.nodes[-1].shape[0])
+        target = target_of(spec.target, row.label, names, self.network.nodes[self.network.output].shape[0])
         squares = Squares(spec.size, spec.stride, *image.shape[2:])
         maps = occlude(self.network, image, number, squares, fill, target)
         if not bool(torch.isfinite(maps.probability).all() and torch.isfinite(maps.activation).all()):
@@ -104,8 +104,10 @@ class OccludeWorker(SingleWorker[OcclusionRun, Shard]):
             "original": encode.patch(eight_bit(picture.prepared), "webp"),
         }
 
-    def projection(self, image: Tensor, channel: int) -> np.ndarray[Any, Any]:
-        """The display of the projection of the channel's strongest unit on the whole input (side, side, 3)."""
+    def projection(self, image: Tensor, channel: int) -> np.ndarray[Any, Any] | None:
+        """The display of the projection of the channel's strongest unit on the whole input; None if it has none."""
+        if self.layer.obstacle:
+            return None
         number = self.layer.node
         maps: list[Tensor] = []
         with torch.inference_mode():
@@ -176,21 +178,23 @@ class _View:
         channel_name = f"{self.worker.layer.name}, channel {maps.channel}"
         names = [(index, self._name(index) or f"class {index}") for index in self._classes()]
         target = self._name(maps.target) or f"class {maps.target}"
-        others = self.worker.others(maps.channel)
         probability = maps.probability.cpu().numpy()
         return {
             "panel_image": panels.image_panel(pixels, covered, grid),
             "panel_activation": panels.map_panel(
                 maps.activation.cpu().numpy(), grid, f"total activation of {channel_name}", "sum of the feature map"
             ),
-            "panel_projection": panels.projection_panel(
-                self.worker.projection(image, maps.channel),
-                others,
-                f"projection of {channel_name}" + (", beside its top images'" if others else ""),
-            ),
+            "panel_projection": self._projection_panel(image, channel_name),
             "panel_probability": panels.map_panel(probability, grid, f"probability of {target}", "probability"),
             "panel_class": panels.class_panel(maps.best.cpu().numpy(), names, grid, "most probable class"),
         }
+
+    def _projection_panel(self, image: Tensor, channel_name: str) -> bytes:
+        own, others = self.worker.projection(image, self.maps.channel), self.worker.others(self.maps.channel)
+        if own is None:
+            return panels.projection_panel([], f"{channel_name} has no projections")
+        beside = ", beside its top images'" if others else ""
+        return panels.projection_panel([own, *others], f"projection of {channel_name}{beside}")
 
     def _name(self, index: int) -> str | None:
         return self.names[index] if index < len(self.names) else None

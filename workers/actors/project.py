@@ -1,7 +1,7 @@
 """The projection worker (pass 2). Takes the top rows of one shard's images, writes patches, projections and previews."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -31,6 +31,8 @@ from workers.store.tables.scan import PROJECTED
 
 # Raise it whenever the same inputs would give other numbers: stored results of the old algorithm are then not reused.
 PROJECT_ALGORITHM = 3
+
+Array = np.ndarray[Any, Any]
 
 KEYS = ("layer_index", "channel", "rank", "image_index")
 
@@ -84,7 +86,7 @@ class ProjectWorker(Worker[RunSpec]):
         wanted = [row for row in listed if row.image_index in indices]
         spec = self.job.spec
         numbers = {self.network.layers[layer].node for layer in group.rows.layer_index}
-        size = min(spec.scan.batch, deconvnet.images_at_once(self.network, numbers, spec.project.method))
+        size = min(spec.scan.batch, deconvnet.images_at_once(self.network, numbers, spec.project.projection))
         preview = partial(encode.preview, image_format=spec.project.image_format) if spec.project.previews else None
         for batch in reading.batches(self.job, wanted, size, preview=preview):
             if batch.rejects:
@@ -124,7 +126,7 @@ class _GroupBatch:
         layers = {self.worker.network.layers[index]: which for index, which in by_layer.items()}
         units = {layer.node: self._units(self.top.take(which)) for layer, which in layers.items()}
         images = self.worker.input(self.batch.pixels())
-        tape = deconvnet.record(self.worker.network, images, units, self.spec.project.method)
+        tape = deconvnet.record(self.worker.network, images, units, self.spec.project.projection)
         for layer, which in layers.items():
             self._check(tape, layer, which)
             yield from self._layer(tape, layer, which, units[layer.node])
@@ -148,22 +150,27 @@ class _GroupBatch:
 
     def _layer(self, tape: Tape, layer: Layer, which: np.ndarray[Any, Any], units: Units) -> Iterator[dict[str, Any]]:
         network, node = self.worker.network, layer.node
-        exact = deconvnet.exact(network, node)
         size = deconvnet.chunk_size(network, node)
         for start in range(0, len(units), size):
             part = slice(start, start + size)
-            signals, boxes = deconvnet.project(tape, node, units.part(part), tape.values[node][part])
-            projections = signals.cpu().numpy()
-            for n, row in enumerate(which[part]):
+            signals = self._signals(tape, node, units.part(part), part)
+            for row, signal in zip(which[part], signals, strict=True):
                 seen = layer.field.box(int(self.top.y[row]), int(self.top.x[row])).cut(*network.nodes[0].shape[1:])
-                yield self._encoded(row, seen, _cut(projections[n], boxes[n], seen), exact)
+                yield self._encoded(row, seen, signal and _cut(*signal, seen), network.exact(node))
 
-    def _encoded(self, row: int, seen: Box, signal: np.ndarray[Any, Any], exact: bool) -> dict[str, Any]:
+    def _signals(self, tape: Tape, node: int, units: Units, part: slice) -> Sequence[tuple[Array, Box] | None]:
+        """The projections of units and the boxes that they cover; None for each unit if the spec asks for none."""
+        if self.spec.project.projection is None:
+            return [None] * len(units)
+        signals, boxes = deconvnet.project(tape, node, units, tape.values[node][part])
+        return list(zip(signals.cpu().numpy(), boxes, strict=True))
+
+    def _encoded(self, row: int, seen: Box, signal: Array | None, exact: bool) -> dict[str, Any]:
         form, index = self.spec.project.image_format, int(self.top.image_index[row])
         picture: PreparedImage = self.batch.pictures[self.positions[index]]
         prepared = picture.prepared[:, seen.top : seen.bottom, seen.left : seen.right].permute(1, 2, 0).contiguous()
         coded: dict[str, Any] = {"patch": encode.patch(prepared.numpy(), form), "projection_scale": 0.0}
-        if self.top.score[row] > 0:
+        if signal is not None and self.top.score[row] > 0:
             pixels, scale = display(signal)
             coded |= {"projection": encode.projection(pixels, form), "projection_scale": scale}
         return {

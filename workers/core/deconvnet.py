@@ -18,15 +18,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from workers.core import pooling, steps
 from workers.core.network import Cone, Network
 from workers.core.receptive_field import Box, Span
+from workers.core.steps import Pair, Shape
 from workers.spec.parts import Method
 
 WINDOW_BYTES = 64 * 2**20
 TAPE_BYTES = 512 * 2**20
-_SPREADING = (steps.Convolution, pooling.Pool)  # the steps that can carry a signal past the end of a map
-_DERIVED = (steps.Rectifier, steps.LocalResponseNorm)
 
 
 @dataclass(frozen=True)
@@ -60,48 +58,39 @@ class Tape:
     Attributes:
         network: the network that ran.
         method: what is kept follows from it.
-        switches: by number of a max pooling, uint8 (images, channels, rows, columns).
-        inputs: by number of a rectifier or normalisation whose derivative is needed, its input.
+        kept: by number of a node, what its step keeps, such as the switches of a max pooling; (images, ...).
         values: by number of a wanted node, the activations of its units.
     """
 
     network: Network
     method: Method
-    switches: dict[int, Tensor] = field(default_factory=dict)
-    inputs: dict[int, Tensor] = field(default_factory=dict)
+    kept: dict[int, Tensor] = field(default_factory=dict)
     values: dict[int, Tensor] = field(default_factory=dict)
 
 
-def record(network: Network, images: Tensor, wanted: Mapping[int, Units], method: Method) -> Tape:
+def record(network: Network, images: Tensor, wanted: Mapping[int, Units], method: Method | None) -> Tape:
     """Run the network once and keep what the way down from the wanted units needs.
 
     Args:
         network: the network.
         images: (n, 3, height, width), model-input scale.
         wanted: the units that will be projected, by number of their node.
-        method: how they will be.
+        method: how they will be; None if they will not, and only their activations are wanted.
     """
-    tape = Tape(network, method)
-    below = {number for top in wanted for number in network.cone(top)}
+    tape = Tape(network, method or Method.DECONVNET)
+    below = _below(network, wanted, method)
 
     def visit(number: int, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        step = network.nodes[number].step
         if number in wanted:
             units = wanted[number]
             tape.values[number] = output[units.image, units.channel, units.y, units.x]
-        if isinstance(step, pooling.MaxPool):
-            tape.switches[number] = step.switches(inputs[0], network.nodes[number].shape[1:])
-        if method is not Method.DECONVNET and isinstance(step, _DERIVED):
-            tape.inputs[number] = inputs[0]
+        kept = network.nodes[number].step.keep(inputs, output, method) if method else None
+        if kept is not None:
+            tape.kept[number] = kept
 
     with torch.inference_mode():
         network.forward(images, below, visit)
     return tape
-
-
-def exact(network: Network, number: int) -> bool:
-    """Whether every node on the way down has a downward step in the paper."""
-    return all(network.nodes[below].step.exact for below in network.cone(number))
 
 
 def chunk_size(network: Network, number: int) -> int:
@@ -111,16 +100,16 @@ def chunk_size(network: Network, number: int) -> int:
     return max(1, min(256, WINDOW_BYTES // (4 * largest)))
 
 
-def images_at_once(network: Network, wanted: Iterable[int], method: Method) -> int:
+def images_at_once(network: Network, wanted: Iterable[int], method: Method | None) -> int:
     """How many images to run together, so that a tape takes about 512 MiB: a function of the network alone."""
-    below = {number for top in wanted for number in network.cone(top)}
-    size = 0
-    for number in below:
-        channels, height, width = network.nodes[number].shape
-        step = network.nodes[number].step
-        kept = isinstance(step, pooling.MaxPool) + 4 * (method is not Method.DECONVNET and isinstance(step, _DERIVED))
-        size += kept * channels * height * width
+    nodes = [network.nodes[number] for number in _below(network, wanted, method)]
+    size = sum(node.step.kept_bytes(node.shape, method) for node in nodes) if method else 0
     return max(1, min(32, TAPE_BYTES // max(size, 1)))
+
+
+def _below(network: Network, wanted: Iterable[int], method: Method | None) -> set[int]:
+    """The nodes that the way down from some nodes goes through, and these themselves."""
+    return {number for top in wanted for number in (network.cone(top) if method else (top,))}
 
 
 def project(tape: Tape, number: int, units: Units, values: Tensor) -> tuple[Tensor, list[Box]]:
@@ -137,11 +126,11 @@ def project(tape: Tape, number: int, units: Units, values: Tensor) -> tuple[Tens
         may leave the image, where the signal is 0.
     """
     with torch.inference_mode():
-        descent = _Descent(tape, number, units, values)
-        return descent.run(), descent.boxes()
+        way = _Way(tape, number, units, values)
+        return way.run(), way.boxes()
 
 
-class _Descent:
+class _Way:
     """The signals of some units on their way down, by node."""
 
     def __init__(self, tape: Tape, number: int, units: Units, values: Tensor) -> None:
@@ -154,7 +143,7 @@ class _Descent:
         self.values = values
 
     def run(self) -> Tensor:
-        """Carry the seeds from the node to the input: (units, 3, rows, columns) of the input's window."""
+        """Carry the seeds from the node to the input: (units, channels, rows, columns) of the input's window."""
         self.signals[self.number] = self._seed()
         for upper in range(self.number, 0, -1):
             if upper in self.signals:
@@ -164,7 +153,7 @@ class _Descent:
     def boxes(self) -> list[Box]:
         """The model-input pixels that the windows cover."""
         rows, columns = self.cone[0]
-        corners = zip(self._starts(rows, 0).tolist(), self._starts(columns, 1).tolist(), strict=True)
+        corners = zip(self.starts(rows, 0).tolist(), self.starts(columns, 1).tolist(), strict=True)
         return [Box(top, left, top + rows.size, left + columns.size) for top, left in corners]
 
     def _seed(self) -> Tensor:
@@ -172,99 +161,102 @@ class _Descent:
         rows, columns = self.cone[self.number]
         seed = values.new_zeros(len(units), self.nodes[self.number].shape[0], rows.size, columns.size)
         each = torch.arange(len(units), device=values.device)
-        seed[each, units.channel, units.y - self._starts(rows, 0), units.x - self._starts(columns, 1)] = values
+        seed[each, units.channel, units.y - self.starts(rows, 0), units.x - self.starts(columns, 1)] = values
         return seed.contiguous(memory_format=torch.channels_last)
 
     def _descend(self, upper: int, signal: Tensor) -> None:
         node = self.nodes[upper]
-        below = self._below(upper, signal)
-        for source, part in zip(node.inputs, below, strict=True):
-            span = self._span_below(upper, source)
-            placed = self._place(part, span, self.cone[source])
-            if isinstance(node.step, _SPREADING):
+        parts = node.step.down(signal, _Descent(self, upper))
+        for which, (source, part) in enumerate(zip(node.inputs, parts, strict=False)):
+            if not node.step.carries(which):
+                continue
+            placed = self.place(part, self._span_below(upper, which), self.cone[source])
+            if node.step.spreads:
                 placed = self._inside(source, placed)
             self.signals[source] = self.signals[source] + placed if source in self.signals else placed
 
-    def _span_below(self, upper: int, source: int) -> Cone:
+    def _span_below(self, upper: int, which: int) -> Cone:
         step = self.nodes[upper].step
-        if isinstance(step, steps.Whole):
-            return self.cone[source]
+        if step.sees_whole(which) or step.fills:
+            return self.cone[self.nodes[upper].inputs[which]]
         return step.below(self.cone[upper][0], 0), step.below(self.cone[upper][1], 1)
 
-    def _below(self, upper: int, signal: Tensor) -> tuple[Tensor, ...]:
-        step = self.nodes[upper].step
-        if isinstance(step, steps.Rectifier):
-            return (self._rectify(upper, step, signal),)
-        if isinstance(step, steps.LocalResponseNorm) and self.tape.method is Method.GRADIENT:
-            return (_derivative(step, self._window(self.tape.inputs[upper], upper), signal),)
-        if isinstance(step, pooling.MaxPool):
-            return (step.unpool(signal, self._window(self.tape.switches[upper], upper)),)
-        if isinstance(step, pooling.AveragePool):
-            return (step.spread(signal / self._divisors(upper, step).to(signal), None),)
-        if isinstance(step, steps.Whole):
-            whole = self._place(signal, self.cone[upper], _whole(self.nodes[upper].shape))
-            return (step.down_whole(whole, self.nodes[self.nodes[upper].inputs[0]].shape),)
-        return step.down(signal)
-
-    def _rectify(self, upper: int, step: steps.Rectifier, signal: Tensor) -> Tensor:
-        method = self.tape.method
-        if method is not Method.GRADIENT:
-            signal = functional.relu(signal)
-        if method is Method.DECONVNET:
-            return signal
-        return _derivative(step, self._window(self.tape.inputs[upper], upper), signal)
-
-    def _divisors(self, upper: int, step: pooling.AveragePool) -> Tensor:
-        _, *below = self.nodes[self.nodes[upper].inputs[0]].shape
-        divisors = step.divisors((below[0], below[1]), self.nodes[upper].shape[1:])
-        everywhere = divisors.expand(int(self.units.image.max()) + 1, 1, -1, -1).to(self.units.image.device)
-        return self._window(everywhere, upper)
-
-    def _starts(self, span: Span, axis: int) -> Tensor:
+    def starts(self, span: Span, axis: int) -> Tensor:
+        """The first position of each unit's span along an axis."""
         location = self.units.x if axis else self.units.y
-        return location * span.step + span.start
+        if span.period == 1:
+            return location * span.step + span.start
+        offsets = torch.tensor(span.offsets, device=location.device)
+        return location // span.period * span.step + span.start + offsets[location % span.period]
 
-    def _positions(self, number: int, axis: int) -> tuple[Tensor, Tensor]:
-        """Positions (units, size) of the windows along an axis, and which of them lie on the map."""
+    def positions(self, number: int, axis: int) -> Tensor:
+        """The positions (units, size) of the windows of a node along an axis."""
         span = self.cone[number][axis]
-        extent = self.nodes[number].shape[1 + axis]
-        steps_ = torch.arange(span.size, device=self.units.y.device)
-        positions = self._starts(span, axis)[:, None] + steps_
-        return positions, (positions >= 0) & (positions < extent)
+        return self.starts(span, axis)[:, None] + torch.arange(span.size, device=self.units.y.device)
 
     def _inside(self, number: int, signal: Tensor) -> Tensor:
         """Drop what lies outside the map; the signal is written over."""
         for axis in (0, 1):
-            _, on_map = self._positions(number, axis)
+            positions = self.positions(number, axis)
+            on_map = (positions >= 0) & (positions < self.nodes[number].shape[1 + axis])
             if not bool(on_map.all()):
                 shape = (-1, 1, 1, on_map.shape[1]) if axis else (-1, 1, on_map.shape[1], 1)
                 signal.mul_(on_map.view(shape))
         return signal
 
-    def _window(self, map_: Tensor, number: int) -> Tensor:
-        """Cut each unit's window of a node's output positions from (images, channels, rows, columns)."""
-        _, height, width = self.nodes[number].shape
-        rows = self._positions(number, 0)[0].clamp(0, height - 1)
-        columns = self._positions(number, 1)[0].clamp(0, width - 1)
-        by_place = map_.permute(0, 2, 3, 1)  # (images, rows, columns, channels)
-        window = by_place[self.units.image[:, None, None], rows[:, :, None], columns[:, None, :]]
-        return window.permute(0, 3, 1, 2)  # (units, channels, rows, columns)
-
-    def _place(self, part: Tensor, at: Cone, target: Cone) -> Tensor:
+    def place(self, part: Tensor, at: Cone, target: Cone) -> Tensor:
         """Move a signal from the positions `at` to the window `target`; what does not fit in is dropped."""
         if at == target:
             return part
-        if all(a.step == t.step for a, t in zip(at, target, strict=True)):
+        extent = (target[0].size, target[1].size)
+        if all((a.step, a.offsets) == (t.step, t.offsets) for a, t in zip(at, target, strict=True)):
             top, left = (a.start - t.start for a, t in zip(at, target, strict=True))
-            return _shift(part, top, left, (target[0].size, target[1].size))
+            return _shift(part, top, left, extent)
         tops, lefts = (
-            self._starts(a, axis) - self._starts(t, axis) for axis, (a, t) in enumerate(zip(at, target, strict=True))
+            self.starts(a, axis) - self.starts(t, axis) for axis, (a, t) in enumerate(zip(at, target, strict=True))
         )
-        moved = [
-            _shift(part[n : n + 1], top, left, (target[0].size, target[1].size))
-            for n, (top, left) in enumerate(zip(tops.tolist(), lefts.tolist(), strict=True))
-        ]
-        return torch.cat(moved)
+        corners = enumerate(zip(tops.tolist(), lefts.tolist(), strict=True))
+        return torch.cat([_shift(part[n : n + 1], top, left, extent) for n, (top, left) in corners])
+
+
+class _Descent:
+    """The way down through one node; see `steps.Descent`."""
+
+    def __init__(self, way: _Way, number: int) -> None:
+        self._way = way
+        self._number = number
+        self.method = way.tape.method
+        self.above = way.nodes[number].shape
+        self.below: list[Shape] = [way.nodes[source].shape for source in way.nodes[number].inputs]
+
+    @property
+    def kept(self) -> Tensor:
+        return self._way.tape.kept[self._number]
+
+    def window(self, map_: Tensor) -> Tensor:
+        """Cut each unit's output positions from (images or 1, channels, rows or 1, columns or 1)."""
+        rows, columns = (self.positions(axis).clamp(0, self.above[1 + axis] - 1) for axis in (0, 1))
+        rows = rows if map_.shape[2] > 1 else torch.zeros_like(rows[:, :1])
+        columns = columns if map_.shape[3] > 1 else torch.zeros_like(columns[:, :1])
+        image = self._way.units.image if len(map_) > 1 else torch.zeros_like(self._way.units.image)
+        by_place = map_.permute(0, 2, 3, 1)  # (images, rows, columns, channels)
+        window = by_place[image[:, None, None], rows[:, :, None], columns[:, None, :]]
+        return window.permute(0, 3, 1, 2)  # (units, channels, rows, columns)
+
+    def whole(self, signal: Tensor) -> Tensor:
+        return self._way.place(signal, self._way.cone[self._number], _whole(self.above))
+
+    def positions(self, axis: int) -> Tensor:
+        return self._way.positions(self._number, axis)
+
+    def positions_below(self, axis: int) -> Tensor:
+        return self._way.positions(self._way.nodes[self._number].inputs[0], axis)
+
+    def aligned(self, signal: Tensor, factor: Pair, before: Pair, reach: Pair) -> Tensor:
+        """The signal on output positions [i * factor - before, ... + reach) for all input positions i of the window."""
+        below = self._way.cone[self._way.nodes[self._number].inputs[0]]
+        target = tuple(span.through(f, b, r) for span, f, b, r in zip(below, factor, before, reach, strict=True))
+        return self._way.place(signal, self._way.cone[self._number], (target[0], target[1]))
 
 
 def _shift(part: Tensor, top: int, left: int, extent: tuple[int, int]) -> Tensor:
@@ -274,13 +266,5 @@ def _shift(part: Tensor, top: int, left: int, extent: tuple[int, int]) -> Tensor
     return functional.pad(part, edges)
 
 
-def _whole(shape: tuple[int, int, int]) -> Cone:
+def _whole(shape: Shape) -> Cone:
     return Span(0, 0, shape[1]), Span(0, 0, shape[2])
-
-
-def _derivative(step: steps.Step, inputs: Tensor, signal: Tensor) -> Tensor:
-    """The signal times the derivative of a step at these inputs."""
-    with torch.inference_mode(False), torch.enable_grad():
-        leaf = inputs.clone().requires_grad_()
-        result: Tensor = torch.autograd.grad(step.forward(leaf), leaf, signal.clone())[0]
-    return result

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from workers.core.network import Network
-from workers.core.steps import Rectifier
+from workers.core.rectifiers import Pointwise
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +57,7 @@ def features_and_probabilities(network: Network, image: Tensor, numbers: Sequenc
         image: (1, 3, height, width), model-input scale.
         numbers: the nodes.
     """
-    *by_node, scores = features(network, image, [*numbers, len(network.nodes) - 1])
+    *by_node, scores = features(network, image, [*numbers, network.output])
     return by_node, scores.softmax(0)
 
 
@@ -75,7 +75,7 @@ def features(network: Network, image: Tensor, numbers: Sequence[int]) -> list[Te
 
 def rectified_layers(network: Network) -> list[str]:
     """The names of the rectified layers, in the order of the graph."""
-    return [layer.name for layer in network.layers if isinstance(network.nodes[layer.node].step, Rectifier)]
+    return [layer.name for layer in network.layers if isinstance(network.nodes[layer.node].step, Pointwise)]
 
 
 def default_layers(network: Network) -> list[str]:

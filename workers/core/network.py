@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from workers.core import steps
-from workers.core.graph import Node
+from workers.core import joins, rectifiers, steps
+from workers.core.automatic import automatic, is_convolution
+from workers.core.nodes import Node
 from workers.core.receptive_field import Field, Span
 from workers.errors import GraphError, UnknownLayerError
 
@@ -24,6 +25,7 @@ class Layer:
 
     Attributes:
         index: position in `Network.layers`.
+        node: position of its node in `Network.nodes`.
         name: name of the node.
         kind: kind of operation.
         channels: number of channels of its map.
@@ -31,9 +33,12 @@ class Layer:
         width: number of columns of its map.
         field: receptive field of its units.
         auto: whether `auto` selects it.
+        gated: whether the signal of its units is multiplied by numbers that follow from the image and are held constant.
+        obstacle: why its units have no projections; empty if they have.
     """
 
     index: int
+    node: int
     name: str
     kind: str
     channels: int
@@ -41,28 +46,90 @@ class Layer:
     width: int
     field: Field
     auto: bool
+    gated: bool = False
+    obstacle: str = ""
 
-    @property
-    def node(self) -> int:
-        """Position of its node in `Network.nodes`; node 0 is the input, which is not a layer."""
-        return self.index + 1
+
+@dataclass(frozen=True)
+class _Path:
+    """What lies on the ways down from a node: its field, whether a gate or a step of our own, and the lowest obstacle."""
+
+    field: Field
+    gated: bool
+    exact: bool
+    obstacle: str
 
 
 @dataclass(frozen=True, eq=False)
 class Network:
-    """The nodes of a network in the order of execution; node 0 is the input, layer i is node i + 1."""
+    """The nodes of a network in the order of execution; node 0 is the input. The layers are the nodes with feature maps."""
 
     nodes: tuple[Node, ...]
 
     @cached_property
     def layers(self) -> tuple[Layer, ...]:
         """All layers in the order of the graph."""
-        automatic = self._automatic()
-        return tuple(
-            Layer(number - 1, node.name, node.step.kind, *node.shape, self.field(number), number in automatic)
-            for number, node in enumerate(self.nodes)
-            if number
+        numbers = [number for number, node in enumerate(self.nodes) if number and node.is_map]
+        return tuple(self._layer(index, number) for index, number in enumerate(numbers))
+
+    @cached_property
+    def output(self) -> int:
+        """The node that gives the model's output, or the first of several."""
+        return next((number for number, node in enumerate(self.nodes) if node.is_output), len(self.nodes) - 1)
+
+    def _layer(self, index: int, number: int) -> Layer:
+        node, path = self.nodes[number], self._paths[number]
+        return Layer(
+            index,
+            number,
+            node.name,
+            node.step.kind,
+            *node.shape,
+            path.field,
+            number in self._automatic,
+            path.gated,
+            path.obstacle,
         )
+
+    @cached_property
+    def _paths(self) -> tuple[_Path, ...]:
+        """What lies on the ways down from each node, from the input upward."""
+        paths: list[_Path] = []
+        for number, node in enumerate(self.nodes):
+            below = [paths[source] for which, source in enumerate(node.inputs) if node.step.carries(which)]
+            obstacles = [path.obstacle for path in below if path.obstacle]
+            own = f"{node.name}: {node.step.obstacle}" if node.step.obstacle else ""
+            gated = node.step.gated or any(path.gated for path in below)
+            exact = node.step.exact and all(path.exact for path in below)
+            paths.append(_Path(self._field_over(number, paths), gated, exact, obstacles[0] if obstacles else own))
+        return tuple(paths)
+
+    def _field_over(self, number: int, paths: list[_Path]) -> Field:
+        """The receptive field of a node, from those of its inputs."""
+        step, whole = self.nodes[number].step, self._whole(0)
+        found = None if number else (Span(1, 0, 1), Span(1, 0, 1))
+        for which, source in enumerate(self.nodes[number].inputs):
+            if not step.carries(which):
+                continue
+            seen = whole
+            if not step.sees_whole(which):
+                below = paths[source].field
+                one = Span(1, 0, 1)
+                seen = step.below(one, 0).into(below.rows), step.below(one, 1).into(below.columns)
+            found = seen if found is None else _hull(found, seen)
+        rows, columns = (span if span.step else all_ for span, all_ in zip(found or whole, whole, strict=True))
+        return Field(rows, columns)
+
+    @cached_property
+    def weight_bytes(self) -> int:
+        """The size of all constants of the graph."""
+        return sum(
+            value.nbytes for node in self.nodes for value in vars(node.step).values() if isinstance(value, Tensor)
+        )
+
+    @cached_property
+    def _automatic(self) -> frozenset[int]:
+        return automatic(self.nodes)
 
     def select(self, patterns: Sequence[str]) -> tuple[Layer, ...]:
         """The layers that match names, globs or 'auto', in the order of the graph.
@@ -111,28 +178,33 @@ class Network:
         """The same network on another device or in another number format; convolutions are channels last in memory."""
 
         def move(value: Any) -> Any:  # noqa: ANN401 - any field of a step
+            if isinstance(value, tuple):
+                return tuple(move(each) for each in value)
             if not isinstance(value, Tensor):
                 return value
             layout = torch.channels_last if value.dim() == 4 else torch.preserve_format
-            return value.to(device=device, dtype=dtype, memory_format=layout)
+            return value.to(device=device, dtype=dtype if value.is_floating_point() else None, memory_format=layout)
 
         def move_step(step: steps.Step) -> steps.Step:
-            fields = {name: move(value) for name, value in vars(step).items() if isinstance(value, Tensor)}
-            return replace(step, **fields) if fields else step  # type: ignore[type-var]
+            return replace(step, **{name: move(value) for name, value in vars(step).items()})  # type: ignore[type-var]
 
         return Network(tuple(replace(node, step=move_step(node.step)) for node in self.nodes))
 
     def field(self, number: int) -> Field:
         """The nominal receptive field of a node's units: over all paths, as if maps had no borders."""
-        rows, columns = self.cone(number)[0]
-        return Field(rows, columns)
+        return self._paths[number].field
+
+    def exact(self, number: int) -> bool:
+        """Whether every node on the way down has a downward step in the paper."""
+        return self._paths[number].exact
 
     def cone(self, number: int, *, clipped: bool = False) -> dict[int, Cone]:
         """The positions in every lower node (and the node itself) that can change a unit of the node.
 
         Args:
             number: the node.
-            clipped: replace a span that is as large as the map by the whole map, for every unit.
+            clipped: replace a span that is as large as the map by the whole map, for every unit; and include the
+                positions that are read in the place of positions outside a map.
 
         Returns:
             Spans of rows and columns by node number.
@@ -142,21 +214,24 @@ class Network:
             if upper not in spans:
                 continue
             spans[upper] = self._limit(upper, spans[upper], clipped=clipped)
-            for source in self.nodes[upper].inputs:
-                below = self._below(upper, source, spans[upper])
+            for which, source in enumerate(self.nodes[upper].inputs):
+                if not self.nodes[upper].step.carries(which):
+                    continue
+                below = self._below(upper, which, spans[upper], clipped=clipped)
                 spans[source] = _hull(spans[source], below) if source in spans else below
         spans[0] = self._limit(0, spans[0], clipped=clipped)
         return spans
 
-    def _below(self, upper: int, source: int, cone: Cone) -> Cone:
+    def _below(self, upper: int, which: int, cone: Cone, *, clipped: bool) -> Cone:
         step = self.nodes[upper].step
-        if step.whole:
-            return self._whole(source)
-        return step.below(cone[0], 0), step.below(cone[1], 1)
+        if step.sees_whole(which):
+            return self._whole(self.nodes[upper].inputs[which])
+        through = step.reads if clipped else step.below
+        return through(cone[0], 0), through(cone[1], 1)
 
     def _whole(self, number: int) -> Cone:
         _, height, width = self.nodes[number].shape
-        return Span(0, 0, height), Span(0, 0, width)
+        return Span(0, 0, max(height, 1)), Span(0, 0, max(width, 1))
 
     def _limit(self, number: int, cone: Cone, *, clipped: bool) -> Cone:
         """The cone, with the whole map for spans that are global or, if clipped, as large as the map."""
@@ -173,31 +248,15 @@ class Network:
     @cached_property
     def _overwriting(self) -> frozenset[int]:
         """The ReLUs that may overwrite their input: they are its only reader, and it is not a view of another map."""
-        owners = (steps.Convolution, steps.BatchNorm, steps.Add, steps.Concatenate)
+        owners = (steps.Convolution, steps.BatchNorm, joins.Add, joins.Concatenate)
         return frozenset(
             number
             for number, node in enumerate(self.nodes)
-            if isinstance(node.step, steps.Rectifier)
-            and node.step.function is torch.nn.functional.relu
+            if isinstance(node.step, rectifiers.Rectifier)
+            and node.step.name == "relu"
             and isinstance(self.nodes[node.inputs[0]].step, owners)
             and self.users(node.inputs[0]) == [number]
         )
-
-    def _automatic(self) -> set[int]:
-        """For each convolution, its rectifier, or else the last node before maps are concatenated, pooled or convolved."""
-        convolutions = [n for n, node in enumerate(self.nodes) if isinstance(node.step, steps.Convolution)]
-        return {self._rectifier_of(number) for number in convolutions}
-
-    def _rectifier_of(self, number: int) -> int:
-        while True:
-            users = self.users(number)
-            rectifiers = [user for user in users if isinstance(self.nodes[user].step, steps.Rectifier)]
-            passing = [u for u in users if isinstance(self.nodes[u].step, steps.BatchNorm | steps.Same | steps.Add)]
-            if rectifiers:
-                return rectifiers[0]
-            if not passing:
-                return number
-            number = passing[0]
 
 
 def _matches(layer: Layer, pattern: str) -> bool:
@@ -205,7 +264,7 @@ def _matches(layer: Layer, pattern: str) -> bool:
 
 
 def _hull(one: Cone, other: Cone) -> Cone:
-    rows, columns = (Span(0, 0, 0) if a.step != b.step else a.hull(b) for a, b in zip(one, other, strict=True))
+    rows, columns = (Span(0, 0, 0) if a.stride != b.stride else a.hull(b) for a, b in zip(one, other, strict=True))
     return rows, columns
 
 
@@ -215,6 +274,6 @@ def require_convolution(network: Network) -> Network:
     Raises:
         GraphError: it has no convolution.
     """
-    if not any(isinstance(node.step, steps.Convolution) for node in network.nodes):
+    if not any(is_convolution(node) for node in network.nodes):
         raise GraphError("the model has no convolution, and so no channels")
     return network

@@ -13,8 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from workers.core import pooling, steps
+from workers.core import steps
 from workers.core.network import Network
+from workers.core.rectifiers import Pointwise
 from workers.core.steps import Step
 
 WHOLE_SHARE = 0.8  # share of a map above which computing the whole map is cheaper
@@ -92,7 +93,7 @@ def occlude(
     """
     with torch.inference_mode():
         sweep = _Sweep(network, image, number, squares, fill)
-        unoccluded = sweep.maps[len(network.nodes) - 1].flatten().softmax(0)
+        unoccluded = sweep.maps[network.output].flatten().softmax(0)
         measured = int(unoccluded.argmax()) if target is None else target
         totals, scores = sweep.run()
         probabilities = scores.softmax(1)
@@ -154,23 +155,23 @@ class _Sweep:
     @cached_property
     def split(self) -> int:
         """The node after which only fully connected layers follow. These run fastest on all positions at once."""
-        last = len(self.network.nodes) - 1
+        last = self.network.output
         for node in range(last, self.number - 1, -1):
-            if not isinstance(self.network.nodes[node].step, steps.Linear | steps.Rectifier | steps.Same):
+            if not isinstance(self.network.nodes[node].step, steps.Linear | Pointwise | steps.Same):
                 return node
             if self.network.nodes[node].inputs != (node - 1,):
                 return last
         return last
 
     def _head(self, features: Tensor) -> Tensor:
-        for node in self.network.nodes[self.split + 1 :]:
+        for node in self.network.nodes[self.split + 1 : self.network.output + 1]:
             features = node.step.forward(features)
         return features.flatten(1)
 
     @cached_property
     def chunk(self) -> int:
         """The number of positions to compute at once."""
-        largest = max(map_.numel() for map_ in self.maps.values())
+        largest = max(map_.numel() for map_ in self.maps.values() if isinstance(map_, Tensor))
         return max(1, min(LARGEST_CHUNK, CHUNK_BYTES // (4 * largest)))
 
     def _chunk(self, tops: Tensor, lefts: Tensor) -> tuple[Tensor, Tensor]:
@@ -196,7 +197,7 @@ class _Sweep:
     def _compute(self, node: int, inputs: list[_Window]) -> _Window:
         """The changed rectangles of a node, from those of its inputs."""
         step, sources = self.network.nodes[node].step, self.network.nodes[node].inputs
-        if not _is_local(step):
+        if not step.local:
             return self._compute_whole(node, inputs)
         rows, columns = (self._outputs(node, axis, inputs) for axis in (0, 1))
         _, height, width = self.network.nodes[node].shape
@@ -216,6 +217,8 @@ class _Sweep:
 
     def _insert(self, source: int, window: _Window) -> Tensor:
         """The whole map of each position, with the changed rectangle inserted."""
+        if not self.network.nodes[source].is_map:
+            return window.values
         _, height, width = self.network.nodes[source].shape
         if window.extent == (height, width):
             return window.values
@@ -267,11 +270,6 @@ class _Sweep:
         before = map_[0, 0][row[:, :, None], column[:, None, :]]
         change = window.values[:, self.channel].double() - before.double()
         return map_.double().sum() + change.sum(dim=(1, 2))
-
-
-def _is_local(step: Step) -> bool:
-    """Whether a rectangle can be computed alone. An average pooling cannot: at a border it divides by fewer inputs."""
-    return not (step.whole or isinstance(step, pooling.AveragePool | steps.Linear))
 
 
 def _inputs_of(step: Step, axis: int, starts: Tensor, size: int) -> tuple[Tensor, int]:

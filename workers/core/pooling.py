@@ -1,5 +1,6 @@
 """Pooling, upward and downward. Takes feature maps (n, channels, height, width), gives feature maps; see `steps`."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +9,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from workers.core.receptive_field import Span
-from workers.core.steps import Extent, Pair, Step, Whole
+from workers.core.steps import Descent, Extent, Pair, Shape, Step, Whole
+from workers.spec.parts import Method
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,6 +22,7 @@ class Pool(Step):
     padding: Pair
     dilation: Pair
     ceil: bool
+    spreads = True
 
     def reach(self, axis: int) -> tuple[int, int, int]:
         return self.stride[axis], self.padding[axis], (self.size[axis] - 1) * self.dilation[axis] + 1
@@ -39,6 +42,9 @@ class Pool(Step):
             target = _strided_view(below, dy, dx, self.stride, signal.shape[2:])
             target += signal if shares is None else signal * shares[number]
         return below
+
+
+UINT8_VALUES = 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,11 +75,11 @@ class MaxPool(Pool):
             extent: height and width of the output.
 
         Returns:
-            uint8 (n, channels, *extent), indices of `taps()`.
+            uint8 or int16 (n, channels, *extent), indices of `taps()`.
         """
         padded = self._pad(map_, extent)
         best = torch.full_like(padded[:, :, : extent[0], : extent[1]], -torch.inf)
-        switches = torch.zeros_like(best, dtype=torch.uint8)
+        switches = torch.zeros_like(best, dtype=torch.uint8 if len(self.taps()) <= UINT8_VALUES else torch.int16)
         for number, (dy, dx) in enumerate(self.taps()):
             candidate = _strided_view(padded, dy, dx, self.stride, extent)
             better = candidate > best
@@ -84,6 +90,15 @@ class MaxPool(Pool):
     def unpool(self, signal: Tensor, switches: Tensor) -> Tensor:
         """Put every signal back at the location of its maximum; signals at the same location are added."""
         return self.spread(signal, [switches == number for number in range(len(self.taps()))])
+
+    def keep(self, inputs: Sequence[Tensor], output: Tensor, method: Method) -> Tensor | None:
+        return self.switches(inputs[0], (output.shape[2], output.shape[3]))
+
+    def kept_bytes(self, shape: Shape, method: Method) -> int:
+        return (1 if len(self.taps()) <= UINT8_VALUES else 2) * shape[0] * shape[1] * shape[2]
+
+    def down(self, signal: Tensor, descent: Descent) -> tuple[Tensor, ...]:
+        return (self.unpool(signal, descent.window(descent.kept)),)
 
     def _pad(self, map_: Tensor, extent: Extent) -> Tensor:
         edges = []
@@ -122,11 +137,16 @@ class AveragePool(Pool):
     count_padding: bool
     divisor: int | None
     kind = "average pooling"
+    local = False  # at a border it divides by fewer inputs
 
     def forward(self, *inputs: Tensor) -> Tensor:
         return functional.avg_pool2d(
             inputs[0], self.size, self.stride, self.padding, self.ceil, self.count_padding, self.divisor
         )
+
+    def down(self, signal: Tensor, descent: Descent) -> tuple[Tensor, ...]:
+        divisors = self.divisors(descent.below[0][1:], descent.above[1:]).to(signal)
+        return (self.spread(signal / descent.window(divisors[None, None]), None),)
 
     def divisors(self, below: Extent, extent: Extent) -> Tensor:
         """The divisor of each output, (height, width) of the output; smaller at borders if padding does not count."""
@@ -147,9 +167,12 @@ class AdaptiveAveragePool(Whole):
     """Averages over a fixed number of windows, such as the mean over the whole map."""
 
     extent: Extent
+    is_mean: bool = False  # whether the model computes it as a mean, which differs in the last bits
     kind = "global pooling"
 
     def forward(self, *inputs: Tensor) -> Tensor:
+        if self.is_mean:
+            return inputs[0].mean((2, 3), keepdim=True)
         return functional.adaptive_avg_pool2d(inputs[0], self.extent)
 
     def down_whole(self, signal: Tensor, below: tuple[int, int, int]) -> Tensor:

@@ -18,9 +18,10 @@ from torch import Tensor
 
 from workers.core import deconvnet, steps
 from workers.core.deconvnet import Tape, Units
-from workers.core.graph import Node
 from workers.core.network import Network
+from workers.core.nodes import Node
 from workers.core.receptive_field import Box
+from workers.core.rectifiers import Pointwise
 from workers.core.steps import Step
 from workers.spec.parts import Method
 
@@ -67,7 +68,7 @@ def before_rectifier(network: Network, number: int) -> int:
     In a random network half of the units are 0. There the rectifier's derivative is 0, and the whole gradient would be blank.
     A projection from before the rectifier is the same up to its scale if the unit is active, and exists if it is not.
     """
-    while isinstance(network.nodes[number].step, steps.Rectifier | steps.Same):
+    while isinstance(network.nodes[number].step, Pointwise | steps.Same):
         [number] = network.nodes[number].inputs
     return number
 

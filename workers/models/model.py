@@ -1,21 +1,19 @@
 """Models by name. Takes a spec, gives a network, its preprocessing and its fingerprint; stores and restores weights."""
 
-import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from torch import Tensor, nn
 
 from workers import files
-from workers.core.graph import Node, trace
+from workers.core.graph import trace
 from workers.core.network import Network, require_convolution
 from workers.core.preprocess import Preprocessing
-from workers.errors import ModelError, NodeError
+from workers.errors import ModelError
 from workers.host.retrying import reason
 from workers.models import architectures, weights
-from workers.models import stored as stored_weights
-from workers.models.families.family import Architecture
+from workers.models import stored as stored_networks
+from workers.models.fingerprints import by_layer, fingerprint
 from workers.spec.parts import ModelSpec
 from workers.store.root import Root
 
@@ -24,18 +22,16 @@ CLASSES_BYTES = 64 << 20
 
 @dataclass(frozen=True)
 class StoredModel:
-    """A network as it is sent to actors. Its weights are stored under the root.
+    """A network as it is sent to actors. Its graph and its weights are stored under the root.
 
     Attributes:
         source: the source in the spec.
-        architecture: constructor and its arguments.
         preprocessing: from image to model input.
         fingerprint: hash of the graph and all weights.
         class_names: names of the outputs; empty if unknown.
     """
 
     source: str
-    architecture: Architecture
     preprocessing: Preprocessing
     fingerprint: str
     class_names: tuple[str, ...]
@@ -43,11 +39,11 @@ class StoredModel:
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """A network that can run, with its stored form and its weights."""
+    """A network that can run, with its stored form and the module that it was made from, which shares its weights."""
 
     stored: StoredModel
     network: Network
-    state: Mapping[str, Tensor]
+    module: nn.Module
 
     @property
     def fingerprint(self) -> str:
@@ -60,26 +56,48 @@ class Model:
         return self.stored.preprocessing
 
 
-def load(spec: ModelSpec) -> Model:
+def load(spec: ModelSpec, check: Callable[[Network], None] = lambda _: None) -> Model:
     """Build the network that a spec names.
+
+    Args:
+        spec: the spec.
+        check: checks the network's graph; called before weights are downloaded, and then again.
 
     Raises:
         ModelError: the model is unknown, the weights are missing or do not fit, or the graph cannot be lowered.
     """
     architecture, entry = architectures.resolve(spec)
+    if entry.file is None:
+        check(_network(architectures.build(architecture), entry.preprocessing))
     state = weights.state_of(entry, spec.source, architectures.size_bytes(architecture))
     architecture = architectures.complete(architecture, state)
     architectures.size_bytes(architecture)
     module = architectures.build(architecture)
     fit(module, state, spec.source)
-    preprocessing = entry.preprocessing
-    network = require_convolution(Network(trace(module, (preprocessing.crop, preprocessing.crop))))
-    weights_copy = {name: tensor.detach().contiguous().clone() for name, tensor in module.state_dict().items()}
+    network = _network(module, entry.preprocessing)
+    check(network)
     names = _read_class_names(spec, network) or entry.class_names
-    if len(names) != network.nodes[-1].shape[0]:  # the network's head is not the one that the names belong to
-        names = ()
-    stored = StoredModel(spec.source, architecture, preprocessing, fingerprint(network), names)
-    return Model(stored, network, weights_copy)
+    if len(names) != network.nodes[network.output].shape[0]:
+        names = ()  # the network's head is not the one that the names belong to
+    stored = StoredModel(spec.source, entry.preprocessing, fingerprint(network.nodes), names)
+    return Model(stored, network, module)
+
+
+def outline(spec: ModelSpec) -> Network:
+    """The network that a spec names, for its layers and their geometry. No weights are downloaded.
+
+    Raises:
+        ModelError: see `load`.
+    """
+    architecture, entry = architectures.resolve(spec)
+    if entry.file is not None:
+        return load(spec).network
+    architectures.size_bytes(architecture)
+    return _network(architectures.build(architecture), entry.preprocessing)
+
+
+def _network(module: nn.Module, preprocessing: Preprocessing) -> Network:
+    return require_convolution(Network(trace(module, (preprocessing.crop, preprocessing.crop))))
 
 
 def _read_class_names(spec: ModelSpec, network: Network) -> tuple[str, ...]:
@@ -89,7 +107,7 @@ def _read_class_names(spec: ModelSpec, network: Network) -> tuple[str, ...]:
         lines = files.read(spec.classes, CLASSES_BYTES).decode("utf-8-sig").splitlines()
     except (OSError, ValueError, ImportError) as error:
         raise ModelError(f"class names file {spec.classes!r} cannot be read: {reason(error)}") from error
-    names, outputs = tuple(line.strip() for line in lines if line.strip()), network.nodes[-1].shape[0]
+    names, outputs = tuple(line.strip() for line in lines if line.strip()), network.nodes[network.output].shape[0]
     if len(names) != outputs:
         raise ModelError(
             f"class names file {spec.classes!r} has {len(names)} lines, but the model has {outputs} outputs"
@@ -117,61 +135,26 @@ def fit(module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
 
 
 def store(model: Model, root: Root) -> StoredModel:
-    """Write the weights to `models/<fingerprint>.safetensors`, unless they exist; gives the model for the actors."""
-    if not stored_weights.is_intact(root, model.fingerprint):
-        stored_weights.write(root, model.fingerprint, model.state)
+    """Write the network to `models/<fingerprint>.safetensors`, unless it exists; gives the model for the actors."""
+    if not stored_networks.is_intact(root, model.fingerprint):
+        stored_networks.write(root, model.fingerprint, model.network.nodes)
     return model.stored
 
 
 def restore(stored: StoredModel, root: Root) -> Network:
-    """Build the network of a stored model, on an actor.
+    """Read the network of a stored model, on an actor. Nothing is built: the file holds the graph.
 
     Raises:
-        DamagedFile: the weights under the root are damaged.
-        NodeError: this node does not see the weights, or builds another network than the driver.
+        DamagedFile: the file under the root is damaged.
+        NodeError: this node does not see the file.
     """
-    state = stored_weights.read(root, stored.fingerprint)
-    module = architectures.build(stored.architecture)
-    fit(module, state, stored.source)
-    size = stored.preprocessing.crop
-    network = Network(trace(module, (size, size)))
-    mark = fingerprint(network)
-    if mark != stored.fingerprint:
-        raise NodeError(
-            f"this node builds {stored.source!r} with fingerprint {mark}, but the driver built {stored.fingerprint}"
-        )
-    return network
+    return Network(stored_networks.read(root, stored.fingerprint))
 
 
 def layer_fingerprints(network: Network) -> tuple[str, ...]:
     """For each layer, the hash of all nodes that it depends on. Equal hashes mean equal feature maps."""
-    hashes: list[str] = []
-    for node in network.nodes:
-        digest = hashlib.sha256("".join(hashes[number] for number in node.inputs).encode())
-        _hash_node(digest, node)
-        hashes.append(digest.hexdigest()[:32])
-    return tuple(hashes[1:])
-
-
-def fingerprint(network: Network) -> str:
-    """The hash of the graph and all numbers in it: 32 hexadecimal digits."""
-    digest = hashlib.sha256()
-    for node in network.nodes:
-        _hash_node(digest, node)
-    return digest.hexdigest()[:32]
-
-
-def _hash_node(digest: Any, node: Node) -> None:  # noqa: ANN401 - hashlib's object has no public type
-    digest.update(repr((node.name, type(node.step).__name__, node.step.kind, node.inputs, node.shape)).encode())
-    if not is_dataclass(node.step):
-        return
-    for field in fields(node.step):
-        value = getattr(node.step, field.name)
-        if isinstance(value, Tensor):
-            digest.update(f"{field.name} {value.dtype} {tuple(value.shape)}".encode())
-            digest.update(value.contiguous().numpy().tobytes())
-        elif not callable(value):
-            digest.update(f"{field.name} {value!r}".encode())
+    hashes = by_layer(network.nodes)
+    return tuple(hashes[layer.node] for layer in network.layers)
 
 
 def _describe_keys(keys: list[str], problem: str) -> list[str]:

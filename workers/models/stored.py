@@ -1,50 +1,53 @@
-"""Weights under a root. Takes a fingerprint and tensors, writes a file that contains its own hash; reads and verifies it."""
+"""Networks under a root. Takes a fingerprint and nodes, writes a file with the graph and its weights; reads and verifies it."""
 
-import hashlib
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import safetensors.torch
-import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from workers.core import graph_document
+from workers.core.nodes import Node
 from workers.errors import DamagedFile, NodeError
+from workers.models.fingerprints import fingerprint
 from workers.store import paths
 from workers.store.root import Root
 
-SHA256 = "sha256"  # key in the file's metadata
+GRAPH = "graph"  # key in the file's metadata
 
 
-def write(root: Root, fingerprint: str, state: Mapping[str, Tensor]) -> None:
-    """Write the weights of the network with a fingerprint."""
-    metadata = {SHA256: _hash(fingerprint, state)}
-    root.put(paths.model_path(fingerprint), safetensors.torch.save(dict(state), metadata))
+def write(root: Root, mark: str, nodes: Sequence[Node]) -> None:
+    """Write the network with a fingerprint."""
+    documents, tensors = graph_document.dump(nodes)
+    # A weight that two nodes share is written twice: the format has no shared memory.
+    own = {name: tensor.detach().contiguous().clone() for name, tensor in tensors.items()}
+    root.put(paths.model_path(mark), safetensors.torch.save(own, {GRAPH: json.dumps(documents)}))
 
 
-def is_intact(root: Root, fingerprint: str) -> bool:
-    """Whether the weights of a fingerprint exist and are undamaged."""
-    path = paths.model_path(fingerprint)
+def is_intact(root: Root, mark: str) -> bool:
+    """Whether the network with a fingerprint exists and is undamaged."""
+    path = paths.model_path(mark)
     if not root.exists(path):
         return False
     try:
-        _unpack(root.read(path), fingerprint)
+        _unpack(root.read(path), mark)
     except ValueError:
         return False
     return True
 
 
-def read(root: Root, fingerprint: str) -> dict[str, Tensor]:
-    """The weights of a fingerprint.
+def read(root: Root, mark: str) -> tuple[Node, ...]:
+    """The network with a fingerprint.
 
     Raises:
         NodeError: this node does not see the file.
         DamagedFile: the file is damaged.
     """
-    path = paths.model_path(fingerprint)
+    path = paths.model_path(mark)
     try:
-        return _unpack(root.read(path), fingerprint)
+        return _unpack(root.read(path), mark)
     except FileNotFoundError as error:
         raise NodeError(
             f"node {platform.node()} cannot find {root.path(path)}; every node must be able to read the same root"
@@ -55,27 +58,19 @@ def read(root: Root, fingerprint: str) -> dict[str, Tensor]:
         ) from error
 
 
-def _unpack(data: bytes, fingerprint: str) -> dict[str, Tensor]:
-    """The tensors of a file.
+def _unpack(data: bytes, mark: str) -> tuple[Node, ...]:
+    """The network in a file.
 
     Raises:
-        ValueError: the file is damaged, or an older version wrote it.
+        ValueError: the file is damaged, or another version of Deconvoy wrote it.
     """
     try:
-        state = safetensors.torch.load(data)
+        tensors: Mapping[str, Tensor] = safetensors.torch.load(data)
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-        stored_hash = header["__metadata__"][SHA256]
-    except (SafetensorError, KeyError, TypeError, RuntimeError) as error:
+        nodes = graph_document.load(json.loads(header["__metadata__"][GRAPH]), tensors)
+        actual = fingerprint(nodes)
+    except (SafetensorError, KeyError, IndexError, TypeError, RuntimeError, AttributeError) as error:
         raise ValueError(str(error).splitlines()[0] if str(error) else type(error).__name__) from error
-    if stored_hash != _hash(fingerprint, state):
-        raise ValueError("its weights do not match the SHA-256 in its header")
-    return state
-
-
-def _hash(fingerprint: str, state: Mapping[str, Tensor]) -> str:
-    digest = hashlib.sha256(fingerprint.encode())
-    for name in sorted(state):
-        tensor = state[name].detach().cpu().contiguous()
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
+    if actual != mark:
+        raise ValueError(f"it holds a network with fingerprint {actual}")
+    return nodes

@@ -82,17 +82,16 @@ def class_panel(classes: Array, names: Sequence[tuple[int, str]], grid: Grid, ti
     return _png(figure)
 
 
-def projection_panel(own: Array, others: Sequence[Array], title: str) -> bytes:
-    """This image's projection in a black frame, then those of another run's top images: 8-bit displays."""
+def projection_panel(pictures: Sequence[Array], title: str) -> bytes:
+    """This image's projection in a black frame, then those of another run's top images: 8-bit displays; or none at all."""
     figure = Figure(PANEL_INCHES, DPI, layout="constrained")
     figure.suptitle(title, fontsize=9)
-    side = 1 if not others else 3
+    side = 1 if len(pictures) <= 1 else 3
     cells = figure.subplots(side, side, squeeze=False).ravel()
     for number, axes in enumerate(cells):
         axes.set_xticks([])
         axes.set_yticks([])
         axes.set_frame_on(number == 0)
-        pictures = [own, *others]
         if number < len(pictures):
             axes.imshow(pictures[number], interpolation="antialiased")
     for spine in cells[0].spines.values():

@@ -33,9 +33,17 @@ class ScanSpec(Frozen):
 class ProjectSpec(Frozen):
     """The second pass: how activations are projected and stored."""
 
-    method: Method = Field(Method.DECONVNET, description="projection method: deconvnet, guided_backprop or gradient")
+    method: Method | Literal["none"] = Field(
+        Method.DECONVNET,
+        description="projection method: deconvnet, guided_backprop, gradient, or none for patches alone",
+    )
     image_format: Literal["webp", "png"] = Field("webp", description="image format: webp, or png for lossless images")
     previews: bool = Field(True, description="keep a small copy of each top image")
+
+    @property
+    def projection(self) -> Method | None:
+        """The method of projection; None if activations are not projected."""
+        return None if self.method == "none" else self.method
 
 
 class RunSpec(JobSpec):

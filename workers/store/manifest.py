@@ -47,8 +47,8 @@ class LayerFacts:
     width: int
     field_height: int
     field_width: int
-    stride_y: int | None
-    stride_x: int | None
+    stride_y: int | float | None
+    stride_x: int | float | None
 
     def require_channel(self, channel: int) -> int:
         """Check a channel's number and return it.

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from importlib import resources
 
 from torch import Tensor, nn
@@ -53,6 +54,10 @@ NETWORKS: Mapping[str, Definition] = {
 }
 
 
+def _refuse(name: str) -> Mapping[str, Tensor]:
+    raise ModelError(f"deconvoy://{name} has no weights of its own: give deconvoy://{name}?weights=FILE.safetensors")
+
+
 class Deconvoy:
     """`deconvoy://NAME`."""
 
@@ -67,11 +72,7 @@ class Deconvoy:
             folder = resources.files("workers") / "pretrained" / name
             classes = _TRAINING.decode((folder / "meta.json").read_bytes()).classes
             return WeightsEntry(network.preprocessing, classes, weights or str(folder / "model.safetensors"))
-        if not weights:
-            raise ModelError(
-                f"deconvoy://{name} has no weights of its own: give deconvoy://{name}?weights=FILE.safetensors"
-            )
-        return WeightsEntry(network.preprocessing, (), weights)
+        return WeightsEntry(network.preprocessing, (), weights or None, partial(_refuse, name))
 
     def build(self, name: str, kwargs: Kwargs) -> nn.Module:
         """The module; see `Family`."""

@@ -300,15 +300,24 @@ def test_the_version_is_printed_without_importing_anything_heavy():
 def test_layers_are_listed_with_their_fields(monkeypatch):
     where = SimpleNamespace(height=7, width=7, stride_y=2, stride_x=2)
     layer = SimpleNamespace(
-        index=1, name="relu1", kind="rectifier", channels=40, height=78, width=78, field=where, auto=True
+        index=1,
+        name="relu1",
+        kind="rectifier",
+        channels=40,
+        height=78,
+        width=78,
+        field=where,
+        auto=True,
+        gated=False,
+        obstacle="",
     )
     asked = []
 
-    def load(spec):
+    def outline(spec):
         asked.append(spec.source)
-        return SimpleNamespace(network=SimpleNamespace(layers=(layer,)))
+        return SimpleNamespace(layers=(layer,))
 
-    monkeypatch.setitem(sys.modules, "workers.models.model", SimpleNamespace(load=load))
+    monkeypatch.setitem(sys.modules, "workers.models.model", SimpleNamespace(outline=outline))
     (told,) = json.loads(deconvoy("layers", "deconvoy://zfnet-mini?weights=w.pt", "--json").stdout)
     assert (told["layer"], told["height"], told["field_height"], told["stride_y"], told["auto"]) == (
         "relu1",
@@ -324,3 +333,10 @@ def test_layers_are_listed_with_their_fields(monkeypatch):
 def test_the_flags_before_all_commands_are_few():
     names = {name for each in typer.main.get_command(app).params for name in each.opts}
     assert names == {"--version", "--log-format", "--install-completion", "--show-completion"}
+
+
+@pytest.mark.parametrize("size", ["9" * 5000, "²", "-1", "0x10", " "])
+@pytest.mark.parametrize("words", [("--help",), ("scan", "--help"), ("layers", "deconvoy://none")])
+def test_a_size_of_the_terminal_that_is_impossible_is_ignored(words, size):
+    result = CliRunner().invoke(app, list(words), env={"COLUMNS": size, "LINES": size})
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exc_info

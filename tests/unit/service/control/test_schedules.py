@@ -506,7 +506,7 @@ def test_a_kind_of_job_of_another_version_hinders_no_other(tmp_path, cluster, cl
     root.put("schedules/early/schedule.json", text)
     clock.time += timedelta(days=1)
     damaged, fired = schedules.tick()
-    assert "schedule 'early' cannot be understood: job: " in damaged.error and "late-" in fired.run
+    assert "schedule 'early' is not valid: job: " in damaged.error and "late-" in fired.run
     assert [schedule.name for schedule in schedules.all()] == ["late"]
 
 

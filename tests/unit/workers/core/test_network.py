@@ -5,10 +5,11 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from tests.support import networks
+from tests.support import networks, operations
 from workers.core import pooling, steps
 from workers.core.graph import trace
 from workers.core.network import Network
+from workers.core.rectifiers import Pointwise
 from workers.errors import GraphError, UnknownLayerError
 
 
@@ -60,7 +61,7 @@ def _compare_field(network: Network, number: int) -> None:
 
 
 def _smoothed(node, inputs):
-    if isinstance(node.step, steps.Rectifier):
+    if isinstance(node.step, Pointwise):
         return inputs[0]
     if isinstance(node.step, pooling.MaxPool):
         return nn.functional.avg_pool2d(inputs[0], node.step.size, node.step.stride, node.step.padding, node.step.ceil)
@@ -87,15 +88,61 @@ def test_in_place_maps_are_what_the_module_computes():
         torch.testing.assert_close(seen[len(network.nodes) - 1], module(images.clone()))
 
 
-def test_a_product_of_maps_is_refused_by_name():
-    class Gate(nn.Module):
+def test_an_unknown_operation_runs_but_ends_projections_above_it():
+    module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Softmax2d(), nn.Conv2d(4, 2, 3))
+    network = Network(trace(module.eval(), (8, 8)))
+    assert [(layer.name, layer.kind, bool(layer.obstacle)) for layer in network.layers] == [
+        ("0", "convolution", False), ("1", "rectifier", False), ("2", "softmax", True), ("3", "convolution", True),
+    ]  # fmt: skip
+    assert network.layers[3].obstacle == "2: Softmax2d has no downward step"
+    images, seen = torch.rand(2, 3, 8, 8), list[Tensor]()
+    network.forward(images, [network.output], lambda _, __, value: seen.append(value))
+    assert torch.equal(seen[0], module(images))
+
+
+def test_maps_of_unequal_size_are_added_as_torch_adds_them_or_the_projection_is_refused():
+    class Rows(nn.Module):
         def forward(self, x):
-            return x * torch.relu(x)
+            return torch.relu(x) + x[:, :, :1]
 
-    with pytest.raises(GraphError, match=r"node 'mul': .*product of two maps"):
-        trace(Gate().eval(), (8, 8))
+    network = Network(trace(Rows().eval(), (8, 8)))
+    assert (
+        network.layers[-1].obstacle
+        == "add: add has no downward step here: its maps have shapes (3, 8, 8) and (3, 1, 8)"
+    )
 
 
-def test_an_unknown_operation_is_refused_by_name():
-    with pytest.raises(GraphError, match="node '0': no downward step is known for a Softmax2d"):
-        trace(nn.Sequential(nn.Softmax2d()).eval(), (8, 8))
+@pytest.mark.parametrize("size", ["y.shape", "(x.shape[0], -1)"])
+def test_every_way_to_write_a_reshape_is_read(size):
+    class Reshaped(nn.Module):
+        def forward(self, x):
+            y = torch.relu(x)
+            return y.reshape(y.shape) if size == "y.shape" else y.view(x.shape[0], -1)
+
+    assert not Network(trace(Reshaped().eval(), (8, 8))).layers[-1].obstacle
+
+
+def test_a_view_that_mixes_images_is_refused():
+    class Mixed(nn.Module):
+        def forward(self, x):
+            return torch.softmax(x.view(-1), 0)
+
+    with pytest.raises(GraphError, match="gives other numbers for an image if it is in a batch with others"):
+        trace(Mixed().eval(), (8, 8))
+
+
+def test_two_inputs_are_refused_in_one_line():
+    class Two(nn.Module):
+        def forward(self, x, y):
+            return x + y
+
+    with pytest.raises(GraphError, match=r"Two cannot be exported by torch\.export: ") as raised:
+        trace(Two().eval(), (8, 8))
+    assert "\n" not in str(raised.value)
+
+
+def test_a_gate_is_marked_and_its_path_is_not_in_the_receptive_field():
+    network = Network(trace(networks.seeded(operations.squeeze_excitation()), (32, 32)))
+    found = {layer.name: (layer.gated, layer.field.height) for layer in network.layers}
+    assert found["first"] == (False, 3) and found["mul"] == (True, 3) and found["last"] == (True, 5)
+    assert [layer.name for layer in network.select(["auto"])] == ["relu", "relu_2"]

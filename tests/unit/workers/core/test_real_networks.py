@@ -154,15 +154,15 @@ def difference(single: Tape, double: Tape, number: int, units: Units) -> Tensor:
 
 def explain(single: Tape, double: Tape, images: Tensor, number: int, units: Units, differing: Tensor) -> None:
     """With the other pass's switches the rows agree, and where switches differ two values of a window are equal."""
-    same = Tape(single.network, single.method, double.switches, single.inputs, single.values)
+    same = Tape(single.network, single.method, double.kept, single.values)
     assert float(difference(same, double, number, units)[differing].max()) < DIFFERS
     inputs: dict[int, Tensor] = {}
-    double.network.forward(images, list(double.switches), lambda n, below, _: inputs.update({n: below[0].clone()}))
-    for pool, switches in double.switches.items():
+    double.network.forward(images, list(double.kept), lambda n, below, _: inputs.update({n: below[0].clone()}))
+    for pool, switches in double.kept.items():
         step = double.network.nodes[pool].step
         assert isinstance(step, pooling.MaxPool)
-        if bool((switches != single.switches[pool]).any()):
-            chosen = [value_at(step, inputs[pool], tape.switches[pool]) for tape in (single, double)]
+        if bool((switches != single.kept[pool]).any()):
+            chosen = [value_at(step, inputs[pool], tape.kept[pool]) for tape in (single, double)]
             assert float((chosen[1] - chosen[0]).abs().max()) <= 1e-5 * float(inputs[pool].abs().max())
 
 

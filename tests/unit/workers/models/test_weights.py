@@ -68,7 +68,7 @@ OURS = "deconvoy://zfnet-mini"
 
 @pytest.fixture(scope="module")
 def state() -> dict[str, torch.Tensor]:
-    return {key: value.float() for key, value in load(ModelSpec(source=OURS)).state.items()}
+    return {key: value.float() for key, value in load(ModelSpec(source=OURS)).module.state_dict().items()}
 
 
 def refusal(path: Path) -> str:
