@@ -212,6 +212,8 @@ def attempt(
         root = patient(spec.root)
         model = models.load(spec.model, lambda network: check_layers(choose(network), network))
         chosen = choose(model.network)
+        for note in model.notes:
+            watch.say(f"{model.stored.source}: {note}")
         run = identity.run_id(spec)
         run_fields = watch.begin(run)
         watch.phase("listing", None, "images")

@@ -52,6 +52,7 @@ def _model(model: Model) -> ModelFacts:
         fingerprint=model.fingerprint,
         preprocessing=PreprocessingFacts(**asdict(model.preprocessing)),
         class_names=model.stored.class_names,
+        notes=model.notes,
     )
 
 

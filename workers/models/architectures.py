@@ -52,20 +52,26 @@ def build(architecture: Architecture) -> nn.Module:
     return module.eval().requires_grad_(False)
 
 
-def size_bytes(architecture: Architecture) -> int:
-    """The size of a network's weights, computed without allocating them.
+def outline(architecture: Architecture) -> Mapping[str, Tensor]:
+    """The names and shapes of a network's weights, which are not allocated.
 
     Raises:
         ModelError: the constructor refuses its arguments, or the network would be too large.
     """
     with torch.device("meta"):
-        size: int = sum(tensor.nbytes for tensor in build(architecture).state_dict().values())
+        state: Mapping[str, Tensor] = build(architecture).state_dict()
+    size = size_bytes(state)
     if size > LARGEST_BYTES:
         raise ModelError(
             f"{architecture.name} with {dict(architecture.kwargs)} has {size / 1e9:,.1f} GB of weights; "
             f"at most {LARGEST_BYTES / 1e9:,.0f} GB are supported"
         )
-    return size
+    return state
+
+
+def size_bytes(state: Mapping[str, Tensor]) -> int:
+    """The size of tensors."""
+    return sum(tensor.nbytes for tensor in state.values())
 
 
 def complete(architecture: Architecture, state: Mapping[str, Tensor]) -> Architecture:

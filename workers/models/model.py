@@ -1,9 +1,9 @@
 """Models by name. Takes a spec, gives a network, its preprocessing and its fingerprint; stores and restores weights."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from torch import Tensor, nn
+from torch import nn
 
 from workers import files
 from workers.core.graph import trace
@@ -11,7 +11,7 @@ from workers.core.network import Network, require_convolution
 from workers.core.preprocess import Preprocessing
 from workers.errors import ModelError
 from workers.host.retrying import reason
-from workers.models import architectures, weights
+from workers.models import architectures, fitting, weights
 from workers.models import stored as stored_networks
 from workers.models.fingerprints import by_layer, fingerprint
 from workers.spec.parts import ModelSpec
@@ -39,11 +39,19 @@ class StoredModel:
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """A network that can run, with its stored form and the module that it was made from, which shares its weights."""
+    """A network that can run.
+
+    Attributes:
+        stored: its stored form.
+        network: the network.
+        module: the module that it was made from, which shares its weights.
+        notes: what was changed in the keys of its weights, for the user.
+    """
 
     stored: StoredModel
     network: Network
     module: nn.Module
+    notes: tuple[str, ...] = ()
 
     @property
     def fingerprint(self) -> str:
@@ -69,18 +77,20 @@ def load(spec: ModelSpec, check: Callable[[Network], None] = lambda _: None) -> 
     architecture, entry = architectures.resolve(spec)
     if entry.file is None:
         check(_network(architectures.build(architecture), entry.preprocessing))
-    state = weights.state_of(entry, spec.source, architectures.size_bytes(architecture))
-    architecture = architectures.complete(architecture, state)
-    architectures.size_bytes(architecture)
+    expected = architectures.outline(architecture)
+    read = weights.state_of(entry, spec.source, architectures.size_bytes(expected))
+    aligned = fitting.align(read.state, expected)
+    architecture = architectures.complete(architecture, aligned.state)
+    architectures.outline(architecture)
     module = architectures.build(architecture)
-    fit(module, state, spec.source)
+    fitting.fit(module, aligned.state, spec.source)
     network = _network(module, entry.preprocessing)
     check(network)
     names = _read_class_names(spec, network) or entry.class_names
     if len(names) != network.nodes[network.output].shape[0]:
         names = ()  # the network's head is not the one that the names belong to
     stored = StoredModel(spec.source, entry.preprocessing, fingerprint(network.nodes), names)
-    return Model(stored, network, module)
+    return Model(stored, network, module, (*read.notes, *aligned.notes))
 
 
 def outline(spec: ModelSpec) -> Network:
@@ -92,7 +102,7 @@ def outline(spec: ModelSpec) -> Network:
     architecture, entry = architectures.resolve(spec)
     if entry.file is not None:
         return load(spec).network
-    architectures.size_bytes(architecture)
+    architectures.outline(architecture)
     return _network(architectures.build(architecture), entry.preprocessing)
 
 
@@ -113,25 +123,6 @@ def _read_class_names(spec: ModelSpec, network: Network) -> tuple[str, ...]:
             f"class names file {spec.classes!r} has {len(names)} lines, but the model has {outputs} outputs"
         )
     return names
-
-
-def fit(module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
-    """Load weights into a module as float32. Unused keys are only allowed for auxiliary heads.
-
-    Raises:
-        ModelError: a key is missing, unused, or has another shape, or its tensor cannot be used.
-        DivergedError: a tensor contains NaN or infinity.
-    """
-    expected = module.state_dict()
-    unused = [key for key in state if key not in expected and not key.startswith(("aux1.", "aux2.", "AuxLogits."))]
-    missing = [key for key in expected if key not in state and not key.endswith("num_batches_tracked")]
-    misshapen = [key for key in expected if key in state and state[key].shape != expected[key].shape]
-    shapes = [f"{key} has shape {tuple(state[key].shape)} instead of {tuple(expected[key].shape)}" for key in misshapen]
-    problems = [*_describe_keys(missing, "missing"), *_describe_keys(unused, "unused"), *shapes[:1]]
-    if problems:
-        raise ModelError(f"the weights do not fit {source!r}: {'; '.join(problems)}")
-    converted = {key: weights.convert(key, state[key], expected[key], source) for key in expected if key in state}
-    module.load_state_dict(converted, strict=False)
 
 
 def store(model: Model, root: Root) -> StoredModel:
@@ -155,9 +146,3 @@ def layer_fingerprints(network: Network) -> tuple[str, ...]:
     """For each layer, the hash of all nodes that it depends on. Equal hashes mean equal feature maps."""
     hashes = by_layer(network.nodes)
     return tuple(hashes[layer.node] for layer in network.layers)
-
-
-def _describe_keys(keys: list[str], problem: str) -> list[str]:
-    if len(keys) > 1:
-        return [f"{len(keys)} {problem} ({keys[0]}, ...)"]
-    return [f"{key} is {problem}" for key in keys]

@@ -1,13 +1,17 @@
 """Weights from files. Takes a path or an entry of a family, gives tensors by key; never runs code from a file."""
 
+import argparse
 import io
+import pathlib
 import pickle
 import warnings
 import zipfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 from urllib.error import URLError
 
+import numpy as np
 import safetensors
 import safetensors.torch
 import torch
@@ -23,10 +27,35 @@ FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 # A checkpoint in double precision, with an optimizer's moments and averaged weights, is eight times as large as its model.
 MOST_TIMES = 16
 SLACK_BYTES = 64 << 20
+CONTAINERS = ("state_dict", "model_state_dict", "model", "net", "ema", "model_ema", "state_dict_ema")
+_SCALAR = np.float64(0).__reduce__()[0]
+# What checkpoints of real trainings hold beside their weights. None of it runs code when it is read.
+HARMLESS: tuple[Any, ...] = (
+    argparse.Namespace,
+    pathlib.PosixPath,
+    pathlib.PurePosixPath,
+    np.dtype,
+    (_SCALAR, "numpy.core.multiarray.scalar"),
+    (_SCALAR, "numpy._core.multiarray.scalar"),
+    *(type(np.dtype(name)) for name in ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "b1")),
+)
 CODE = "torch.save(model.state_dict(), FILE)"
 
 
-def state_of(entry: WeightsEntry, source: str, model_bytes: int) -> Mapping[str, Tensor]:
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a file of weights contains.
+
+    Attributes:
+        state: tensors by key.
+        notes: what part of the file was taken, for the user.
+    """
+
+    state: Mapping[str, Tensor]
+    notes: tuple[str, ...] = ()
+
+
+def state_of(entry: WeightsEntry, source: str, model_bytes: int) -> Checkpoint:
     """The weights of an entry: read from its file, or downloaded.
 
     Args:
@@ -46,10 +75,10 @@ def state_of(entry: WeightsEntry, source: str, model_bytes: int) -> Mapping[str,
             f"the default weights of {source!r} cannot be downloaded ({reason(error)}); give a file: "
             f"{families.with_weights(source, 'FILE.safetensors')}"
         ) from error
-    return state
+    return Checkpoint(state)
 
 
-def read(path: str, most_bytes: int | None = None) -> Mapping[str, Tensor]:
+def read(path: str, most_bytes: int | None = None) -> Checkpoint:
     """Read a safetensors file, or a file of torch.save with `weights_only`.
 
     Args:
@@ -64,7 +93,7 @@ def read(path: str, most_bytes: int | None = None) -> Mapping[str, Tensor]:
     except (OSError, ValueError, ImportError) as error:
         raise ModelError(f"weights {path!r} cannot be read: {reason(error)}") from error
     try:
-        return safetensors.torch.load(data) if path.endswith(".safetensors") else _unpickle(data)
+        return Checkpoint(safetensors.torch.load(data)) if path.endswith(".safetensors") else _unpickle(data)
     except Exception as error:  # a damaged file can make a parser raise anything
         raise ModelError(
             f"weights {path!r} are neither safetensors nor a weights-only torch file: {_explain(error)}"
@@ -100,20 +129,29 @@ def convert(key: str, tensor: Tensor, wanted: Tensor, source: str) -> Tensor:
     return converted
 
 
-def _unpickle(data: bytes) -> Mapping[str, Tensor]:
+def _unpickle(data: bytes) -> Checkpoint:
     _check_declared_sizes(data)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), torch.serialization.safe_globals(list(HARMLESS)):
         warnings.simplefilter("ignore")  # about sparse and quantized tensors, which are refused later
         loaded: Any = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    for key in ("state_dict", "model"):
-        if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):
-            loaded = loaded[key]
+    taken: list[str] = []
+    while key := _inner_key(loaded):
+        taken.append(key)
+        loaded = loaded[key]
     if not isinstance(loaded, Mapping) or not all(isinstance(value, Tensor) for value in loaded.values()):
         raise ValueError(f"it does not contain a mapping from names to tensors; write it with {CODE}")
     bad_keys = [key for key in loaded if not isinstance(key, str)]
     if bad_keys:
         raise ValueError(f"its key {bad_keys[0]!r} is not a parameter's name; write it with {CODE}")
-    return {key.removeprefix("module."): value for key, value in loaded.items()}
+    notes = (f"the weights are those under {' / '.join(map(repr, taken))}",) if taken else ()
+    return Checkpoint(dict(loaded), notes)
+
+
+def _inner_key(loaded: Any) -> str:  # noqa: ANN401 - anything that a file may hold
+    """The key under which a checkpoint holds its weights; empty if it holds them itself."""
+    if not isinstance(loaded, Mapping) or all(isinstance(value, Tensor) for value in loaded.values()):
+        return ""
+    return next((key for key in CONTAINERS if isinstance(loaded.get(key), Mapping)), "")
 
 
 def _check_declared_sizes(data: bytes) -> None:

@@ -78,6 +78,7 @@ class ModelFacts(_Facts):
     fingerprint: str
     preprocessing: PreprocessingFacts | None = None
     class_names: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()  # what was changed in the keys of the weights
 
 
 class CorpusFacts(_Facts):

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from functools import partial
 
+import torch
 import torchvision.models
 from torch import Tensor, nn
 from torchvision.models import WeightsEnum
@@ -43,9 +44,12 @@ class Torchvision:
         return module
 
     def implied_kwargs(self, name: str, state: Mapping[str, Tensor]) -> Kwargs:
-        """Empty: the number of classes is given in the spec; see `Family`."""
-        del name, state
-        return {}
+        """The number of classes, from the last layer with weights; see `Family`."""
+        with torch.device("meta"):
+            expected = self.build(name, dict(BARE) if name in INCEPTIONS else {}).state_dict()
+        head = [key for key, tensor in expected.items() if tensor.dim() > 1][-1]
+        classes = len(state[head]) if head in state and state[head].dim() > 1 else None
+        return {} if classes in (None, len(expected[head])) else {"num_classes": classes}
 
 
 def _entry(weights: WeightsEnum, file: str | None, kwargs: tuple[tuple[str, bool], ...]) -> WeightsEntry:
