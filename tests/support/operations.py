@@ -135,6 +135,19 @@ def tokens() -> nn.Module:
     return Of(forward, first=conv(3, 5, stride=3), norm=nn.LayerNorm(5), linear=nn.Linear(5, 7), last=conv(7, 4))
 
 
+def root_mean_squares() -> nn.Module:
+    """Root-mean-square normalisation of channels-last maps, by torch and written out, and a squared rectifier."""
+
+    def forward(m, x):
+        x = m.norm(m.first(x).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        x = 0.9 * torch.relu(m.second(x)) ** 2 - 0.4
+        return m.last(x * torch.rsqrt(x.pow(2).mean(1, keepdim=True) + 1e-5) * m.scale.weight.view(1, -1, 1, 1))
+
+    return Of(
+        forward, first=conv(3, 5, stride=2), norm=nn.RMSNorm(5), second=conv(5, 4), scale=nn.LayerNorm(4), last=conv(4, 3)
+    )  # fmt: skip
+
+
 def group_normed() -> nn.Module:
     """Group and layer-wide normalisation of whole maps."""
     return nn.Sequential(
@@ -281,6 +294,7 @@ LOWERED: tuple[Callable[[], nn.Module], ...] = (
     channels_last,
     response,
     tokens,
+    root_mean_squares,
     group_normed,
     padded,
     option_a,

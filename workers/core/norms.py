@@ -60,6 +60,20 @@ class LayerNorm(LocalNorm):
 
 
 @dataclass(frozen=True, eq=False)
+class RootMeanSquareNorm(LocalNorm):
+    """Division by the root mean square of the channels at each location (Zhang & Sennrich 2019)."""
+
+    weight: Tensor | None
+    epsilon: float | None
+    kind = "rms norm"
+    exact = False
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        last = inputs[0].movedim(1, -1)
+        return functional.rms_norm(last, last.shape[-1:], self.weight, self.epsilon).movedim(-1, 1)
+
+
+@dataclass(frozen=True, eq=False)
 class GroupNorm(Step):
     """Normalisation of groups of channels by their mean and deviation over the whole map (Wu & He 2018).
 

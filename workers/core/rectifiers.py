@@ -31,6 +31,8 @@ FUNCTIONS: Mapping[str, Callable[..., Tensor]] = {
     "softsign": functional.softsign,
     "clamp": torch.clamp,
     "threshold": functional.threshold,
+    "pow": torch.pow,
+    "square": torch.square,
     "x * sigmoid(x)": lambda map_: map_ * torch.sigmoid(map_),
     "x * hardsigmoid(x)": lambda map_: map_ * functional.hardsigmoid(map_),
 }

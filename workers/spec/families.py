@@ -46,10 +46,12 @@ class Scheme:
 
 DECONVOY = Scheme("deconvoy", "deconvoy://zfnet-mini")
 TORCHVISION = Scheme("torchvision", "torchvision://resnet18?weights=FILE", own_weights=r"\w+")
+TIMM = Scheme("timm", "timm://resnet50.a1_in1k")
 
 SCHEMES: tuple[Scheme, ...] = (
     DECONVOY,
     TORCHVISION,
+    TIMM,
 )
 
 
@@ -66,7 +68,8 @@ def scheme_of(source: str) -> Scheme:
     """
     scheme = find_scheme(source)
     if scheme is None:
-        examples = " or ".join(known.example for known in SCHEMES)
+        *others, last = (known.example for known in SCHEMES)
+        examples = f"{', '.join(others)} or {last}"
         raise ValueError(f"model {source!r} is unknown: write {examples}")
     query = source.partition("?")[2]
     if query and not query.startswith("weights="):
@@ -76,7 +79,8 @@ def scheme_of(source: str) -> Scheme:
 
 def forms() -> str:
     """The forms of sources without weights, for help texts."""
-    return " or ".join(scheme.form for scheme in SCHEMES)
+    *others, last = (scheme.form for scheme in SCHEMES)
+    return f"{', '.join(others)} or {last}"
 
 
 def model_of(source: str) -> str:

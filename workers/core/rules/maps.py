@@ -97,14 +97,17 @@ def batch_norm(lowering: Lowering, operation: Operation) -> Place:
 
 
 def layer_norm(lowering: Lowering, operation: Operation) -> Place:
-    """`layer_norm`, over the channels."""
+    """`layer_norm` and `rms_norm`, over the channels."""
     given = operation.arguments
     place, layout = lowering.map_of(given["input"])
     shape = lowering.shape(place.node)
     if len(given["normalized_shape"]) != 1 or not spans_channels(layout[-1], shape[0]):
         raise NoStepError("it normalises over more than the channels")
-    weight, bias = optional(given["weight"], "weight"), optional(given["bias"], "bias")
-    return lowering.emit(operation, norms.LayerNorm(weight, bias, given["eps"]), [place.node], shape, layout)
+    weight, bias = optional(given["weight"], "weight"), optional(given.get("bias"), "bias")
+    step: Step = norms.LayerNorm(weight, bias, given["eps"])
+    if operation.target == "rms_norm":
+        step = norms.RootMeanSquareNorm(weight, given["eps"])
+    return lowering.emit(operation, step, [place.node], shape, layout)
 
 
 def group_norm(lowering: Lowering, operation: Operation) -> Place:

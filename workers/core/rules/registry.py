@@ -11,7 +11,7 @@ RULES: Mapping[str, Rule] = {
     "conv2d": maps.convolution,
     "conv_transpose2d": maps.transposed_convolution,
     "batch_norm": maps.batch_norm,
-    "layer_norm": maps.layer_norm,
+    **dict.fromkeys(("layer_norm", "rms_norm"), maps.layer_norm),
     "group_norm": maps.group_norm,
     "linear": maps.linear,
     "max_pool2d": maps.max_pool,

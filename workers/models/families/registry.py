@@ -2,11 +2,13 @@
 
 from workers.models.families.deconvoy import Deconvoy
 from workers.models.families.family import Family
+from workers.models.families.timm import Timm
 from workers.models.families.torchvision import Torchvision
 
 FAMILIES: tuple[Family, ...] = (  # a family's scheme is a line in workers/spec/families.py
     Deconvoy(),
     Torchvision(),
+    Timm(),
 )
 
 

@@ -1,0 +1,108 @@
+"""The networks of timm. Takes a name such as `resnet50.a1_in1k`, gives its module and an entry for its weights."""
+
+import logging
+import math
+from collections.abc import Mapping
+from functools import partial
+from types import ModuleType
+from typing import Any
+
+from torch import Tensor, nn
+
+from workers.core.preprocess import CHANNELS, Preprocessing
+from workers.errors import ModelError, nearest
+from workers.models.families.family import Kwargs, WeightsEntry
+from workers.spec.families import TIMM
+from workers.spec.parts import Interpolation
+
+INSTALL = "timm is not installed: pip install 'deconvoy[timm]'"
+
+
+class Timm:
+    """`timm://NAME`, where a name may end in the tag of a set of weights, as timm writes it."""
+
+    scheme = TIMM
+
+    def entry(self, name: str, weights: str) -> WeightsEntry:
+        """The weights of a file, or those that timm downloads, with the preprocessing of timm's configuration."""
+        config = _configuration(name)
+        return WeightsEntry(
+            preprocessing_of(f"timm://{name}", config), (), weights or None, partial(_download, name, config)
+        )
+
+    def build(self, name: str, kwargs: Kwargs) -> nn.Module:
+        """The module; see `Family`."""
+        module: nn.Module = _timm().create_model(name, pretrained=False, **kwargs)
+        return module
+
+    def implied_kwargs(self, name: str, state: Mapping[str, Tensor]) -> Kwargs:
+        """The number of classes; see `Family`."""
+        return classes_of(_configuration(name), state)
+
+
+def preprocessing_of(source: str, config: Mapping[str, Any]) -> Preprocessing:
+    """The preprocessing of timm's configuration of weights.
+
+    Raises:
+        ModelError: the network takes other images than square ones of three channels.
+    """
+    channels, height, width = config["input_size"]
+    if channels != CHANNELS or height != width:
+        raise ModelError(
+            f"{source} takes images of {channels} x {height} x {width}; only square ones of {CHANNELS} channels are supported"
+        )
+    return Preprocessing(
+        resize=math.floor(height / config.get("crop_pct", 0.875)),
+        crop=height,
+        mean=tuple(config["mean"]),
+        std=tuple(config["std"]),
+        interpolation=Interpolation(config["interpolation"]),
+    )
+
+
+def classes_of(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> Kwargs:
+    """The number of classes of weights, if it differs from the configuration's."""
+    heads = config.get("classifier") or ()
+    head = heads if isinstance(heads, str) else next(iter(heads), "")
+    weight = state.get(f"{head}.weight")
+    if weight is None or weight.dim() < 2 or len(weight) == config.get("num_classes"):
+        return {}
+    return {"num_classes": len(weight)}
+
+
+def _timm() -> ModuleType:
+    try:
+        import timm
+    except ImportError:
+        raise ModelError(INSTALL) from None
+    return timm
+
+
+def _configuration(name: str) -> Mapping[str, Any]:
+    """Timm's configuration of a network and its weights.
+
+    Raises:
+        ModelError: timm is not installed, or has no such network.
+    """
+    timm = _timm()
+    if not timm.is_model(name):
+        raise ModelError(f"no model timm://{name}; {nearest(name.partition('.')[0], timm.list_models())}")
+    try:
+        values: Mapping[str, Any] = timm.get_pretrained_cfg(name).to_dict()
+    except RuntimeError:
+        tags = timm.list_pretrained(f"{name.partition('.')[0]}.*")
+        raise ModelError(f"no weights timm://{name}; {nearest(name, tags)}") from None
+    return values
+
+
+def _download(name: str, config: Mapping[str, Any]) -> Mapping[str, Tensor]:
+    if not (config.get("hf_hub_id") or config.get("url") or config.get("file")):
+        raise ModelError(f"timm has no weights for {name}: give timm://{name}?weights=FILE")
+    hub = logging.getLogger("huggingface_hub")
+    level = hub.level
+    hub.setLevel(logging.CRITICAL)  # it logs each retry; the error says enough
+    try:
+        state: Mapping[str, Tensor] = _timm().create_model(name, pretrained=True).state_dict()
+    finally:
+        hub.setLevel(level)
+    return state
