@@ -5,7 +5,8 @@
     atlas = deconvoy.open("deconvoy-demo/atlas")
     atlas.run("demo").layer("relu5").channel(3)  # a notebook shows its patches and projections
 
-It only reads: it computes nothing, writes nothing, and imports neither torch nor Ray. Every error is a `DeconvoyError`.
+Reading computes nothing, writes nothing, and imports neither torch nor Ray. `deconvoy.scan` scans a corpus with a module of your
+own. Every error is a `DeconvoyError`.
 """
 
 # The command is in this package too and must start fast, so names are loaded on first use. Type checkers treat any variable of
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from deconvoy.layers import Channel, Layer, Patch
     from deconvoy.pictures import Picture
     from deconvoy.rows import Row
+    from deconvoy.scanning import scan
     from workers.errors import (
         DamagedRun,
         DeconvoyError,
@@ -44,6 +46,7 @@ __all__ = [
     "Unavailable",
     "UsageError",
     "open",
+    "scan",
 ]
 
 _MODULES = {
@@ -51,6 +54,7 @@ _MODULES = {
     "deconvoy.layers": ("Channel", "Layer", "Patch"),
     "deconvoy.pictures": ("Picture",),
     "deconvoy.rows": ("Row",),
+    "deconvoy.scanning": ("scan",),
 }
 
 

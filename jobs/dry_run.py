@@ -54,7 +54,7 @@ def dry_run(spec: RunSpec) -> DryRun:
     """
     device = cluster.resolve_device(spec.resources.device)
     spec = spec.resolved(device)
-    model = models.load(spec.model)
+    model = models.load(spec.model, root=Root(spec.root))
     layers = model.network.select(spec.scan.layers)
     require_projections(layers, model.network, spec.project.projection)
     actors = cluster.initial_actors(spec.resources, device)

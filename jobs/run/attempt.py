@@ -210,7 +210,7 @@ def attempt(
     with cluster.session(), ExitStack() as stack:
         spec = spec.resolved(cluster.resolve_device(spec.resources.device))
         root = patient(spec.root)
-        model = models.load(spec.model, lambda network: check_layers(choose(network), network))
+        model = models.load(spec.model, lambda network: check_layers(choose(network), network), root)
         chosen = choose(model.network)
         for note in model.notes:
             watch.say(f"{model.stored.source}: {note}")

@@ -30,7 +30,7 @@ def resolve(spec: ModelSpec) -> tuple[Architecture, WeightsEntry]:
         example = families.with_weights(spec.source, "FILE")
         raise ModelError(f"model.kwargs: name the weights in the source instead: {example}")
     kwargs = tuple(sorted({**dict(entry.kwargs), **spec.kwargs}.items()))
-    preprocessing = _override(entry.preprocessing, spec)
+    preprocessing = override(entry.preprocessing, spec)
     return Architecture(scheme.name, name, kwargs), replace(entry, preprocessing=preprocessing)
 
 
@@ -81,7 +81,7 @@ def complete(architecture: Architecture, state: Mapping[str, Tensor]) -> Archite
     return replace(architecture, kwargs=tuple(sorted(kwargs.items())))
 
 
-def _override(old: Preprocessing, spec: ModelSpec) -> Preprocessing:
+def override(old: Preprocessing, spec: ModelSpec) -> Preprocessing:
     """The preprocessing of the weights, overridden by the spec."""
     new = Preprocessing(
         resize=spec.resize or max(old.resize, spec.crop or 0),

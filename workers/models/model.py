@@ -13,11 +13,14 @@ from workers.errors import ModelError
 from workers.host.retrying import reason
 from workers.models import architectures, fitting, weights
 from workers.models import stored as stored_networks
+from workers.models.families.family import IMAGENET_MEAN, IMAGENET_STD
 from workers.models.fingerprints import by_layer, fingerprint
-from workers.spec.parts import ModelSpec
+from workers.spec import families
+from workers.spec.parts import Interpolation, ModelSpec
 from workers.store.root import Root
 
 CLASSES_BYTES = 64 << 20
+DEFAULT = Preprocessing(256, 224, IMAGENET_MEAN, IMAGENET_STD, Interpolation.BILINEAR)
 
 
 @dataclass(frozen=True)
@@ -44,13 +47,13 @@ class Model:
     Attributes:
         stored: its stored form.
         network: the network.
-        module: the module that it was made from, which shares its weights.
+        module: the module that it was made from, which shares its weights; None if the root held the network.
         notes: what was changed in the keys of its weights, for the user.
     """
 
     stored: StoredModel
     network: Network
-    module: nn.Module
+    module: nn.Module | None
     notes: tuple[str, ...] = ()
 
     @property
@@ -64,16 +67,20 @@ class Model:
         return self.stored.preprocessing
 
 
-def load(spec: ModelSpec, check: Callable[[Network], None] = lambda _: None) -> Model:
+def load(spec: ModelSpec, check: Callable[[Network], None] = lambda _: None, root: Root | None = None) -> Model:
     """Build the network that a spec names.
 
     Args:
         spec: the spec.
         check: checks the network's graph; called before weights are downloaded, and then again.
+        root: the run's root, which may hold the network.
 
     Raises:
         ModelError: the model is unknown, the weights are missing or do not fit, or the graph cannot be lowered.
     """
+    mark = families.stored_fingerprint(spec.source)
+    if mark is not None:
+        return _load_stored(spec, mark, check, root)
     architecture, entry = architectures.resolve(spec)
     if entry.file is None:
         check(_network(architectures.build(architecture), entry.preprocessing))
@@ -91,6 +98,56 @@ def load(spec: ModelSpec, check: Callable[[Network], None] = lambda _: None) -> 
         names = ()  # the network's head is not the one that the names belong to
     stored = StoredModel(spec.source, entry.preprocessing, fingerprint(network.nodes), names)
     return Model(stored, network, module, (*read.notes, *aligned.notes))
+
+
+def export(module: nn.Module, name: str, preprocessing: Preprocessing, class_names: tuple[str, ...] = ()) -> Model:
+    """The network of a module of any class.
+
+    Args:
+        module: takes images (n, 3, height, width) in model-input scale; its mode and weights are not changed.
+        name: a name for it.
+        preprocessing: from image to model input.
+        class_names: names of its outputs.
+
+    Raises:
+        ModelError: torch cannot export it, or it has no convolution.
+    """
+    was_training = module.training
+    try:
+        network = _network(module.eval(), preprocessing)
+    finally:
+        module.train(was_training)
+    source = families.stored_source(name, fingerprint(network.nodes))
+    stored = StoredModel(source, preprocessing, fingerprint(network.nodes), class_names)
+    return Model(stored, network, module)
+
+
+def _load_stored(spec: ModelSpec, mark: str, check: Callable[[Network], None], root: Root | None) -> Model:
+    """A network that a root holds."""
+    if root is None or not stored_networks.is_intact(root, mark):
+        where = f"{root.url!r} does not hold it, or it is damaged" if root else "only a scan can use it"
+        raise ModelError(f"model {spec.source!r} cannot be read: {where}; call deconvoy.scan with its module again")
+    network = Network(stored_networks.read(root, mark))
+    preprocessing = _stored_preprocessing(spec, network)
+    check(network)
+    names = _read_class_names(spec, network)
+    return Model(StoredModel(spec.source, preprocessing, mark, names), network, None)
+
+
+def _stored_preprocessing(spec: ModelSpec, network: Network) -> Preprocessing:
+    """The preprocessing of a network that a root holds. It has no defaults: a wrong one would give wrong pictures in silence."""
+    missing = [name for name in ("resize", "crop", "mean", "std", "interpolation") if getattr(spec, name) is None]
+    if missing:
+        raise ModelError(
+            f"model {spec.source!r} needs all of its preprocessing; give model.{', model.'.join(missing)} too"
+        )
+    preprocessing = architectures.override(DEFAULT, spec)
+    side = network.nodes[0].shape[1]
+    if preprocessing.crop != side:
+        raise ModelError(
+            f"model.crop {preprocessing.crop} is not the input of {spec.source!r}, which is {side} x {side}"
+        )
+    return preprocessing
 
 
 def outline(spec: ModelSpec) -> Network:

@@ -54,10 +54,14 @@ SCHEMES: tuple[Scheme, ...] = (
     TIMM,
 )
 
+# Networks that Python code has put under a root: `stored://NAME@FINGERPRINT`. No family builds them; the root holds their graph.
+STORED = Scheme("stored", "stored://NAME@FINGERPRINT")
+_STORED = re.compile(r"[A-Za-z0-9_.-]{1,60}@[0-9a-f]{32}")
+
 
 def find_scheme(source: str) -> Scheme | None:
     """The scheme of a source; None if its family is unknown."""
-    return next((scheme for scheme in SCHEMES if scheme.accepts(source)), None)
+    return next((scheme for scheme in (*SCHEMES, STORED) if scheme.accepts(source)), None)
 
 
 def scheme_of(source: str) -> Scheme:
@@ -71,10 +75,22 @@ def scheme_of(source: str) -> Scheme:
         *others, last = (known.example for known in SCHEMES)
         examples = f"{', '.join(others)} or {last}"
         raise ValueError(f"model {source!r} is unknown: write {examples}")
+    if scheme is STORED and not _STORED.fullmatch(scheme.model(source)):
+        raise ValueError(f"model {source!r} must be {STORED.example}, where FINGERPRINT is 32 hexadecimal digits")
     query = source.partition("?")[2]
     if query and not query.startswith("weights="):
         raise ValueError(f"model {source!r}: {query!r} is not a valid parameter; write ?weights=FILE or ?weights=ENUM")
     return scheme
+
+
+def stored_source(name: str, fingerprint: str) -> str:
+    """The source of a network that a root holds."""
+    return f"{STORED.name}://{re.sub(r'[^A-Za-z0-9_.-]', '-', name)[:60]}@{fingerprint}"
+
+
+def stored_fingerprint(source: str) -> str | None:
+    """The fingerprint of a network that a root holds; None for other sources."""
+    return source.rpartition("@")[2] if STORED.accepts(source) else None
 
 
 def forms() -> str:

@@ -1,0 +1,74 @@
+"""Scans from Python. Takes a module and a corpus, publishes a run under a root, gives that run; needs torch and Ray."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from deconvoy.atlas import Run
+from deconvoy.atlas import open as open_root
+from jobs.scan import scan as run_scan
+from service.cli.running import run_with_progress
+from workers import locations
+from workers.models import model as models
+from workers.models.architectures import override
+from workers.sources.registry import source_of
+from workers.spec import families
+from workers.spec.make import make, merged
+from workers.spec.parts import ModelSpec
+from workers.spec.scan import RunSpec
+from workers.store.root import Root
+
+Location = str | PathLike[str]
+
+
+def scan(
+    module: nn.Module,
+    *,
+    corpus: Location,
+    root: Location,
+    preprocessing: Mapping[str, Any] | None = None,
+    layers: Sequence[str] | None = None,
+    run: str | None = None,
+    **options: Mapping[str, Any],
+) -> Run:
+    """Scan a corpus with a network of your own, or resume where an earlier call with the same run id stopped.
+
+    The module is exported, and its graph and weights are stored under the root: actors need none of your code.
+
+    Args:
+        module: takes images (n, 3, height, width) in model-input scale; its weights and mode are not changed.
+        corpus: a folder or a glob of images, as a path or an fsspec URL.
+        root: folder or fsspec URL for the datasets.
+        preprocessing: `resize`, `crop` (both in pixels), `mean`, `std` (per channel, on a scale of 0 to 1) and
+            `interpolation`, as in the table `[model]` of a spec file; by default ImageNet's 256, 224, mean and deviation.
+        layers: names or globs of layers; by default "auto".
+        run: run id; by default made from the module's class, the corpus and the time.
+        **options: other tables of a spec file: `scan={"k": 16}`, `project={"method": "none"}`, `resources={"actors": 2}`.
+
+    Returns:
+        The published run.
+
+    Raises:
+        DeconvoyError: the module cannot be exported, a value is not valid, or the run cannot continue. The same call resumes it.
+    """
+    where = locations.absolute(fspath(root), Path.cwd())
+    images = source_of(fspath(corpus)).absolute(fspath(corpus), Path.cwd())
+    given = dict(preprocessing or {})
+    draft = make(ModelSpec, {"source": families.stored_source("module", "0" * 32), **given})
+    complete = override(models.DEFAULT, draft)
+    model = models.export(module, type(module).__name__, complete)
+    models.store(model, Root(where))
+    values = {
+        "run": run,
+        "root": where,
+        "model": {"source": model.stored.source, **asdict(complete)},
+        "corpus": {"source": images},
+        "scan": {"layers": layers and list(layers)},
+    }
+    spec = make(RunSpec, merged(options, values))
+    outcome = run_with_progress(lambda watch: run_scan(spec, watch))
+    return open_root(where).run(outcome.run)

@@ -1,0 +1,119 @@
+"""Which networks work. Checks every convolutional classifier of torchvision and timm's families, writes docs/networks.md.
+
+Run it as `python -m tests.networks`; it takes about an hour on two cores. `tests/unit/workers/core/test_networks.py` checks a
+few networks each time, and all of them in `make soak`.
+"""
+
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+import torchvision
+from torch import nn
+
+from tests.support.checked import TOLERANCE, Checked, check
+from workers.errors import DeconvoyError
+from workers.models.families.torchvision import BARE, INCEPTIONS
+
+PAGE = Path(__file__).parents[1] / "docs" / "networks.md"
+FAMILIES = Path(__file__).parent / "support" / "timm_families.txt"
+SIDE = 96
+ATTENTION = ("vit_", "swin_", "maxvit_")  # torchvision's classifiers that are no convolutional networks
+
+
+@dataclass(frozen=True)
+class Case:
+    """One network.
+
+    Attributes:
+        source: its name in `--model`.
+        make: builds its module, with random weights.
+        channels: channels of its input.
+        side: height and width of its input.
+    """
+
+    source: str
+    make: Callable[[], nn.Module]
+    channels: int = 3
+    side: int = SIDE
+
+
+def torchvision_cases() -> Iterator[Case]:
+    """Every convolutional classifier of torchvision."""
+    for name in torchvision.models.list_models(torchvision.models):
+        if not name.startswith(ATTENTION):
+            kwargs = dict(BARE) if name in INCEPTIONS else {}
+            yield Case(f"torchvision://{name}", partial(torchvision.models.get_model, name, weights=None, **kwargs))
+
+
+def timm_cases() -> Iterator[Case]:
+    """One network of each of timm's families: the smallest one."""
+    import timm
+
+    for name in FAMILIES.read_text().split():
+        config = timm.get_pretrained_cfg(name).to_dict()
+        channels, height, _ = config["input_size"]
+        side = (
+            height
+            if config.get("fixed_input_size")
+            else min(height, max(SIDE, (config.get("min_input_size") or [0])[-1]))
+        )
+        yield Case(f"timm://{name}", partial(timm.create_model, name, pretrained=False), channels, side)
+
+
+def run(case: Case) -> Checked | str:
+    """What was found, or the line with which the network is refused."""
+    torch.manual_seed(0)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return check(case.make(), case.channels, case.side)
+    except DeconvoyError as error:
+        return str(error)
+
+
+def row(case: Case, found: "Checked | str") -> str:
+    """One row of the table."""
+    if isinstance(found, str):
+        return f"| `{case.source}` | | | | no | {found} |"
+    gated = f"{found.gated}" if found.gated else ""
+    verdict = "yes" if found.passed else "patches only" if found.obstacle and found.equal else "NO"
+    return f"| `{case.source}` | {found.layers} | {found.auto} | {gated} | {verdict} | {found.obstacle} |"
+
+
+def page(rows: list[str], passed: int) -> str:
+    """The page."""
+    versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "torchvision", "timm"))
+    return f"""# Networks
+
+Written by `python -m tests.networks` with {versions}. {passed} of {len(rows)} networks have projections up to their output.
+
+A network **works** if its steps give the very bits of its module, if projections by all three methods equal automatic
+differentiation of whole images (relative error at most {TOLERANCE:g}), and if receptive fields are those of the gradient. Layers
+above a gate hold it constant. **Patches only**: the layers above the operation in the last column have no projections; scan
+them with `--method none`, or scan the layers below. Weights are random; images have {SIDE} px, or what the network demands.
+
+| network | layers | of `auto` | gated | works | lowest operation without a downward step |
+|---|---|---|---|---|---|
+{chr(10).join(rows)}
+"""
+
+
+def main() -> None:
+    """Check all networks and write the page."""
+    rows, passed = [], 0
+    for case in (*torchvision_cases(), *timm_cases()):
+        found = run(case)
+        rows.append(row(case, found))
+        passed += isinstance(found, Checked) and found.passed
+        sys.stderr.write(f"{rows[-1]} {found.error if isinstance(found, Checked) else ''}\n")
+    PAGE.write_text(page(rows, passed))
+
+
+if __name__ == "__main__":
+    main()

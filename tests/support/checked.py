@@ -1,0 +1,129 @@
+"""One network, checked by other roads. Takes a module, gives what agrees: numbers upward, projections, receptive fields.
+
+Upward, the steps must give the very bits of the module. Downward, projections by all three methods must equal automatic
+differentiation of whole images. A receptive field must be the box of pixels with a gradient, once every function of single
+activations is the identity, a maximum is a mean, and gates are held constant.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from tests.support.differentiated import differentiated, projected, upward
+from workers.core import norms, pooling, rectifiers
+from workers.core.graph import trace
+from workers.core.network import Layer, Network
+from workers.core.receptive_field import Box
+from workers.spec.parts import Method
+
+LAYERS = 3  # of each network, spread from its first to its last convolution
+TOLERANCE = 1e-5
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What was found.
+
+    Attributes:
+        layers: number of layers.
+        auto: number of those that `auto` selects.
+        gated: number of those above a gate.
+        projectable: number of those with projections.
+        obstacle: the lowest operation without a downward step; empty if the output has projections.
+        equal: whether the output is bit for bit the module's.
+        error: largest difference of a projection, relative to its largest value.
+        fields: whether all fields that were checked are those of the gradient.
+    """
+
+    layers: int
+    auto: int
+    gated: int
+    projectable: int
+    obstacle: str
+    equal: bool
+    error: float
+    fields: bool
+
+    @property
+    def passed(self) -> bool:
+        """Whether everything agrees, and the output has projections."""
+        return self.equal and self.fields and self.error <= TOLERANCE and not self.obstacle
+
+
+def check(module: nn.Module, channels: int, side: int) -> Checked:
+    """Check a module in evaluation mode, in float64."""
+    module = module.double().eval().requires_grad_(False)
+    network = Network(trace(module, (side, side), channels))
+    images = torch.randn(1, channels, side, side, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    chosen = _spread([layer for layer in network.select(["auto"]) if not layer.obstacle])
+    output = next((layer for layer in network.layers if layer.node == network.output), network.layers[-1])
+    return Checked(
+        layers=len(network.layers),
+        auto=len(network.select(["auto"])),
+        gated=sum(layer.gated for layer in network.layers),
+        projectable=sum(not layer.obstacle for layer in network.layers),
+        obstacle=output.obstacle,
+        equal=_is_equal(network, module, images),
+        error=max((_error(network, images, layer) for layer in chosen), default=0.0),
+        fields=all(_has_field(network, images, layer) for layer in chosen),
+    )
+
+
+def _spread(layers: list[Layer]) -> list[Layer]:
+    numbers = {round(index * (len(layers) - 1) / (LAYERS - 1)) for index in range(LAYERS)} if layers else set()
+    return [layers[number] for number in sorted(numbers)]
+
+
+def _is_equal(network: Network, module: nn.Module, images: Tensor) -> bool:
+    seen: list[Tensor] = []
+    both = torch.cat([images, images.flip(3)])
+    with torch.inference_mode():
+        network.forward(both, [network.output], lambda _, __, value: seen.append(value))
+        wanted = module(both.clone())
+    return torch.equal(seen[0].flatten(1), wanted.flatten(1))
+
+
+def _places(layer: Layer) -> list[tuple[int, int, int, int]]:
+    places = {(0, 0), (layer.height // 2, layer.width // 2), (layer.height - 1, layer.width // 3)}
+    return [(0, (5 * n) % layer.channels, y, x) for n, (y, x) in enumerate(sorted(places))]
+
+
+def _error(network: Network, images: Tensor, layer: Layer) -> float:
+    largest = 0.0
+    for method in Method:
+        got = projected(network, images, layer.node, _places(layer), method)
+        wanted = differentiated(network, images, layer.node, _places(layer), method)
+        for mine, theirs in zip(got, wanted, strict=True):
+            scale = max(float(theirs.abs().max()), 1e-300)
+            largest = max(largest, float((mine - theirs).abs().max()) / scale)
+    return largest
+
+
+def _has_field(network: Network, images: Tensor, layer: Layer) -> bool:
+    """Whether a unit in the middle sees what its field says, as far as windows reach."""
+    y, x = layer.height // 2, layer.width // 2
+    leaf = torch.ones_like(images, requires_grad=True)
+    values: list[Tensor] = []
+    for node in network.nodes[: layer.node + 1]:
+        inputs = [values[number] for number in node.inputs]
+        values.append(_linear(node.step, inputs) if inputs else leaf)
+    [slope] = torch.autograd.grad(values[layer.node][0, :, y, x].sum(), leaf)
+    seen = slope[0].abs().sum(0) > 0
+    rows, columns = (seen.any(1 - axis).nonzero().flatten() for axis in (0, 1))
+    box = layer.field.box(y, x).cut(*images.shape[2:])
+    actual = Box(int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1)
+    inside = (
+        box.top <= actual.top and box.left <= actual.left and actual.bottom <= box.bottom and actual.right <= box.right
+    )
+    # Floor mode and strides of 1 x 1 kernels leave out pixels at the end.
+    return inside and actual.top == box.top and actual.left == box.left
+
+
+def _linear(step, inputs: list[Tensor]) -> Tensor:
+    if isinstance(step, rectifiers.Pointwise | norms.LocalNorm):
+        return inputs[0]
+    if isinstance(step, pooling.MaxPool) and step.dilation == (1, 1):
+        return functional.avg_pool2d(inputs[0], step.size, step.stride, step.padding, step.ceil)
+    return upward(step, inputs, Method.GRADIENT)
