@@ -135,6 +135,26 @@ def tokens() -> nn.Module:
     return Of(forward, first=conv(3, 5, stride=3), norm=nn.LayerNorm(5), linear=nn.Linear(5, 7), last=conv(7, 4))
 
 
+def split_attention() -> nn.Module:
+    """Groups of channels that are weighted and added, as ResNeSt and SKNet do: viewed in groups, and stacked."""
+
+    def forward(m, x):
+        x = torch.relu(m.first(x))
+        n, c, h, w = x.shape
+        groups = x.reshape(n, 2, c // 2, h, w)
+        pooled = groups.sum(dim=1).mean((2, 3), keepdim=True)
+        weights = m.weights(pooled).view(n, 2, c // 2).softmax(1)
+        x = (groups * weights.reshape(n, 2, c // 2, 1, 1)).sum(dim=1)
+        paths = torch.stack([torch.relu(m.one(x)), torch.relu(m.two(x))], dim=1)
+        choice = torch.softmax(m.choice(paths.sum(1).mean((2, 3), keepdim=True)).view(n, 2, 4, 1, 1), dim=1)
+        return m.last((paths * choice).sum(1))
+
+    return Of(
+        forward, first=conv(3, 6, stride=2), weights=conv(3, 6, 1), one=conv(3, 4), two=conv(3, 4, 5),
+        choice=conv(4, 8, 1), last=conv(4, 3),
+    )  # fmt: skip
+
+
 def root_mean_squares() -> nn.Module:
     """Root-mean-square normalisation of channels-last maps, by torch and written out, and a squared rectifier."""
 
@@ -294,6 +314,7 @@ LOWERED: tuple[Callable[[], nn.Module], ...] = (
     channels_last,
     response,
     tokens,
+    split_attention,
     root_mean_squares,
     group_normed,
     padded,

@@ -58,6 +58,21 @@ class Concatenate(Step):
 
 
 @dataclass(frozen=True, eq=False)
+class GroupSum(Step):
+    """The sum of groups of channels, location by location."""
+
+    groups: int
+    kind = "sum of groups"
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        images, channels, height, width = inputs[0].shape
+        return inputs[0].reshape(images, self.groups, channels // self.groups, height, width).sum(1)
+
+    def down(self, signal: Tensor, descent: Descent) -> tuple[Tensor, ...]:
+        return (signal.repeat(1, self.groups, 1, 1),)
+
+
+@dataclass(frozen=True, eq=False)
 class Gate(Step):
     """The product of a map and its gate, as in squeeze-and-excitation (Hu et al. 2018).
 
@@ -67,10 +82,12 @@ class Gate(Step):
     Attributes:
         axes: for each dimension of the gate after the batch, its axis of the map; the model may keep channels last.
         divides: whether the map is divided by the gate.
+        view: shape of the gate, if the model keeps its channels in groups.
     """
 
     axes: tuple[int, ...] = (0, 1, 2)
     divides: bool = False
+    view: Shape | None = None
     kind = "gate"
     exact = False
     gated = True
@@ -95,6 +112,8 @@ class Gate(Step):
 
     def _on_map(self, gate: Tensor) -> Tensor:
         """The gate as (n, channels or 1, height or 1, width or 1)."""
+        if self.view is not None:
+            return gate.reshape(-1, *self.view)
         if self.axes == (0, 1, 2):
             return gate
         whole = gate.reshape(*gate.shape, *(1,) * (3 - len(self.axes)))

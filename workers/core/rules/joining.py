@@ -10,7 +10,7 @@ from workers.core import arrangement, joins, rectifiers, steps
 from workers.core.arrangement import CHANNELS, Arrangement, Dimension, Factor
 from workers.core.lowering import Lowering, Place
 from workers.core.operations import Operation, Result
-from workers.core.rules.maps import spans_channels
+from workers.core.rules.maps import is_channels
 from workers.core.steps import Shape, Step
 from workers.errors import NoStepError
 
@@ -74,7 +74,7 @@ def concatenate(lowering: Lowering, operation: Operation) -> Place:
     dim = operation.arguments["dim"] % (len(layouts[0]) + 1) - 1
     shapes = [lowering.shape(place.node) for place, _ in found]
     rests = [_without(layout, dim) for layout in layouts]
-    along_channels = all(spans_channels(layout[dim], shape[0]) for layout, shape in zip(layouts, shapes, strict=True))
+    along_channels = all(is_channels(layout, dim, shape) for layout, shape in zip(layouts, shapes, strict=True))
     if (
         dim < 0
         or not along_channels
@@ -88,6 +88,33 @@ def concatenate(lowering: Lowering, operation: Operation) -> Place:
     layout = tuple(dimension if number == dim else each for number, each in enumerate(layouts[0]))
     nodes = [place.node for place, _ in found]
     return lowering.emit(operation, joins.Concatenate(channels), nodes, (total, *shapes[0][1:]), layout)
+
+
+def stack(lowering: Lowering, operation: Operation) -> Place:
+    """`stack` of maps in a new first dimension: groups of channels."""
+    nodes = [lowering.plain_of(source) for source in operation.arguments["tensors"]]
+    shapes = [lowering.shape(node) for node in nodes]
+    channels, height, width = shapes[0]
+    if operation.arguments["dim"] not in (1, -4) or any(shape != shapes[0] for shape in shapes):
+        raise NoStepError("it stacks along another dimension than the first one")
+    shape = (channels * len(nodes), height, width)
+    groups = arrangement.view(arrangement.plain(shape), (len(nodes), channels, height, width))
+    return lowering.emit(operation, joins.Concatenate((channels,) * len(nodes)), nodes, shape, groups)
+
+
+def total(lowering: Lowering, operation: Operation) -> Place:
+    """`sum` over groups of channels."""
+    given = operation.arguments
+    place, layout = lowering.map_of(given["self"])
+    shape = lowering.shape(place.node)
+    [position] = [dim % (len(layout) + 1) - 1 for dim in given["dim"]] if len(given["dim"] or ()) == 1 else [-1]
+    dimension = layout[position] if position >= 0 else ()
+    if len(dimension) != 1 or dimension[0].axis != CHANNELS or dimension[0].stride * dimension[0].size != shape[0]:
+        raise NoStepError("it goes over other dimensions than groups of channels")
+    outputs = dimension[0].stride
+    kept = [() if n == position else each for n, each in enumerate(layout) if given["keepdim"] or n != position]
+    step = joins.GroupSum(dimension[0].size)
+    return lowering.emit(operation, step, [place.node], (outputs, *shape[1:]), tuple(kept))
 
 
 def _without(layout: Arrangement, dim: int) -> tuple[Dimension, ...]:
@@ -231,7 +258,9 @@ def _gated(
     shape = lowering.shape(signal.node)
     if operation.sizes is None or operation.sizes[1:] != arrangement.sizes(signal.layout):
         raise NoStepError("it is larger than the map")
-    if gate.layout is None:
+    if gate.layout is None and not arrangement.is_complete(signal.layout, shape):
+        step = joins.Gate(divides=divides, view=_gate_view(lowering, signal.layout, shape, value))
+    elif gate.layout is None:
         step = joins.Gate(_gate_axes(lowering, signal.layout, shape, value), divides)
     else:
         _require_alike([gate], [lowering.shape(gate.node)], signal.layout)
@@ -247,3 +276,13 @@ def _gate_axes(lowering: Lowering, layout: Arrangement, shape: Shape, value: Res
     present = [dimension[0].axis for dimension in layout if dimension]
     missing = [axis for axis in range(3) if axis not in present]
     return tuple(dimension[0].axis if dimension else missing.pop(0) for dimension in layout)
+
+
+def _gate_view(lowering: Lowering, layout: Arrangement, shape: Shape, value: Result) -> Shape:
+    """The shape of a gate of groups of channels, as (channels, height or 1, width or 1)."""
+    sizes = lowering.sizes(value) or ()
+    grouped = arrangement.view(arrangement.plain(shape), arrangement.sizes(layout)) == layout
+    height, width = (size if isinstance(size, int) else 0 for size in sizes[-2:]) if len(sizes) > 2 else (0, 0)
+    if not grouped or sizes[1:-2] != arrangement.sizes(layout)[:-2] or not {height, width} <= {1, *shape[1:]}:
+        raise NoStepError("its factors have different dimensions")
+    return shape[0], height, width

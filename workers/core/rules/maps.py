@@ -5,7 +5,7 @@ from typing import Any
 from torch import Tensor
 
 from workers.core import norms, pooling, resampling, steps
-from workers.core.arrangement import CHANNELS, Dimension, Factor
+from workers.core.arrangement import CHANNELS, Arrangement, Factor, plain
 from workers.core.lowering import Lowering, Place
 from workers.core.operations import Operation
 from workers.core.steps import Pair, Shape, Step
@@ -101,7 +101,7 @@ def layer_norm(lowering: Lowering, operation: Operation) -> Place:
     given = operation.arguments
     place, layout = lowering.map_of(given["input"])
     shape = lowering.shape(place.node)
-    if len(given["normalized_shape"]) != 1 or not spans_channels(layout[-1], shape[0]):
+    if len(given["normalized_shape"]) != 1 or not is_channels(layout, len(layout) - 1, shape):
         raise NoStepError("it normalises over more than the channels")
     weight, bias = optional(given["weight"], "weight"), optional(given.get("bias"), "bias")
     step: Step = norms.LayerNorm(weight, bias, given["eps"])
@@ -121,19 +121,22 @@ def linear(lowering: Lowering, operation: Operation) -> Place:
     """`linear`, over the channels."""
     given = operation.arguments
     place, layout = lowering.map_of(given["input"])
-    channels, height, width = lowering.shape(place.node)
-    if not spans_channels(layout[-1], channels):
+    shape = lowering.shape(place.node)
+    if not is_channels(layout, len(layout) - 1, shape):
         raise NoStepError("it goes over rows or columns")
     weight, bias = constant(given["weight"], "weight"), optional(given["bias"], "bias")
     outputs = len(weight)
     last = (Factor(CHANNELS, 1, outputs),) if outputs > 1 else ()
     step = steps.Linear(weight, bias)
-    return lowering.emit(operation, step, [place.node], (outputs, height, width), (*layout[:-1], last))
+    return lowering.emit(operation, step, [place.node], (outputs, *shape[1:]), (*layout[:-1], last))
 
 
-def spans_channels(dimension: Dimension, channels: int) -> bool:
-    """Whether a dimension of a view is all channels in their order."""
-    return dimension == ((Factor(CHANNELS, 1, channels),) if channels > 1 else ())
+def is_channels(layout: Arrangement, position: int, shape: Shape) -> bool:
+    """Whether a dimension of a view is all channels in their order. One of size 1 is, if no other one could be."""
+    if shape[0] > 1:
+        return layout[position] == (Factor(CHANNELS, 1, shape[0]),)
+    empty = [number for number, dimension in enumerate(layout) if not dimension]
+    return empty == [position % len(layout)] or (position == 0 and layout in (plain(shape), ((),)))
 
 
 def max_pool(lowering: Lowering, operation: Operation) -> Place:

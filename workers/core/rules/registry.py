@@ -42,4 +42,6 @@ RULES: Mapping[str, Rule] = {
     "div": joining.divide,
     "neg": joining.negate,
     "cat": joining.concatenate,
+    "stack": joining.stack,
+    "sum": joining.total,
 }
