@@ -73,9 +73,11 @@ def upward(step, inputs: list[Tensor], method: Method) -> Tensor:
 
 def _normalised(step: norms.GroupNorm, x: Tensor) -> Tensor:
     """Group normalisation with mean and deviation held constant."""
-    groups = x.view(len(x), step.groups, -1)
+    groups = x.reshape(len(x), step.groups, -1)
     mean, variance = groups.mean(2, keepdim=True).detach(), groups.var(2, correction=0, keepdim=True).detach()
     even = ((groups - mean) / (variance + step.epsilon).sqrt()).view_as(x)
+    if step.weight is None:
+        return even
     return even * step.weight.view(1, -1, 1, 1) + step.bias.view(1, -1, 1, 1)
 
 

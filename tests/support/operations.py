@@ -300,7 +300,31 @@ def large_pooling() -> nn.Module:
     return nn.Sequential(conv(3, 3), nn.MaxPool2d(17, 5, padding=3), conv(3, 3, 1), nn.MaxPool2d(2, 1, dilation=2))
 
 
-def local_response() -> nn.Module:
+def scaled_sizes() -> nn.Module:
+    """Interpolation by factors that are not the ratio of the sizes: torch computes with the factor that it is given."""
+
+    def forward(m, x):
+        x = torch.relu(m.one(x))  # 5 x 5
+        y = functional.interpolate(x, scale_factor=2.2, mode="bilinear", align_corners=False)  # 11 x 11
+        z = functional.interpolate(x, scale_factor=2.21, mode="nearest")
+        return m.two(y + z + functional.interpolate(x, scale_factor=2.25, mode="bicubic", align_corners=False))
+
+    return Of(forward, one=conv(3, 4, stride=9), two=conv(4, 3))
+
+
+def odd_borders() -> nn.Module:
+    """Borders that repeat and crop at once, before a kernel that does not reach over them; a border below pooled channels."""
+
+    def forward(m, x):
+        x = torch.relu(m.one(x))
+        x = functional.pad(x, (-2, 3, 3, -2), mode="replicate")
+        x = m.two(functional.pad(x, (3, -1, -1, 2), mode="reflect"))
+        return m.three(functional.pad(x + x.mean((2, 3), keepdim=True), (3, 3, 3, 3)))
+
+    return Of(forward, one=conv(3, 4, stride=3), two=conv(4, 4, 1, stride=2), three=nn.GroupNorm(2, 4, affine=False))
+
+
+def local_response() -> nn.Sequential:
     """Contrast normalisation across maps."""
     return nn.Sequential(conv(3, 6, stride=2), nn.ReLU(), nn.LocalResponseNorm(3), conv(6, 4), nn.ReLU())
 
@@ -325,5 +349,7 @@ LOWERED: tuple[Callable[[], nn.Module], ...] = (
     broadcast,
     standardised,
     large_pooling,
+    scaled_sizes,
+    odd_borders,
     local_response,
 )

@@ -262,6 +262,8 @@ class _Descent:
 def _shift(part: Tensor, top: int, left: int, extent: tuple[int, int]) -> Tensor:
     """Lay (n, channels, h, w) with its corner at (top, left) of an empty map; the padding of F.pad may be negative."""
     height, width = part.shape[2:]
+    if top >= extent[0] or left >= extent[1] or top + height <= 0 or left + width <= 0:
+        return part.new_zeros(*part.shape[:2], *extent)
     edges = (left, extent[1] - left - width, top, extent[0] - top - height)
     return functional.pad(part, edges)
 

@@ -65,7 +65,7 @@ def _require_agreement(module: nn.Module, network: Network, places: list[Place],
             f"{name} gives NaN or infinity for noise images: its weights have diverged; give an earlier checkpoint"
         )
     if len(expected) != len(actual) or not all(map(_close, actual, expected)):
-        raise GraphError(f"the graph of {name} gives different numbers than the model, which has a hidden side effect")
+        raise GraphError(f"the graph of {name} gives other numbers than the model, which may have a side effect")
     if not all(_close(one, both[:1]) for one, both in zip(alone, actual, strict=True)):
         raise GraphError(
             f"{name} gives other numbers for an image if it is in a batch with others, which is not supported"
@@ -76,10 +76,10 @@ def _run(network: Network, places: list[Place], images: Tensor) -> list[Tensor]:
     """The results at some places, as the model sees them."""
     values: dict[int, Tensor] = {}
     network.forward(images, {place.node for place in places}, lambda number, _, value: values.update({number: value}))
-    return [_seen(values[place.node], place) for place in places]
+    return [_as_seen(values[place.node], place) for place in places]
 
 
-def _seen(value: Tensor, place: Place) -> Any:  # noqa: ANN401 - a tensor, or a list of tensors
+def _as_seen(value: Tensor, place: Place) -> Any:  # noqa: ANN401 - a tensor, or a list of tensors
     return value if place.layout is None else arrangement.arrange(value, place.layout)
 
 

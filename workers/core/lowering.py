@@ -53,7 +53,7 @@ class Parts:
     bounds: tuple[tuple[int, int], ...]
 
 
-Found = Place | Parts
+Location = Place | Parts
 
 
 class Lowering:
@@ -62,7 +62,7 @@ class Lowering:
     def __init__(self, rules: "Mapping[str, Rule]", dtype: torch.dtype) -> None:
         self.dtype = dtype
         self.nodes: list[Node] = []
-        self.places: list[Found] = []
+        self.places: list[Location] = []
         self._rules = rules
         self._sizes: list[Sizes | None] = []
 
@@ -72,7 +72,7 @@ class Lowering:
         try:
             place = rule(self, operation) if rule else self._opaque(operation, f"{operation.called}{NO_STEP}")
         except NoStepError as error:
-            place = self._opaque(operation, f"{operation.called}{NO_STEP} here: {error}")
+            place = self._opaque(operation, f"{operation.called}{NO_STEP}: {error}")
         self.places.append(place)
         self._sizes.append(operation.sizes)
 
@@ -98,14 +98,18 @@ class Lowering:
             raise NoStepError("it takes a tensor that is not a feature map")
         return place, place.layout
 
-    def plain_of(self, value: Any) -> int:  # noqa: ANN401 - any argument
+    def plain_of(self, value: Any, *, adopt: bool = True) -> int:  # noqa: ANN401 - any argument
         """The node of a feature map that the model sees as (n, channels, height, width).
+
+        Args:
+            value: the result.
+            adopt: whether the operation itself says that its input is one, as a convolution does.
 
         Raises:
             NoStepError: the value is not such a feature map.
         """
         place = self.place(value)
-        if place.layout is None and place.expanded is None:
+        if place.layout is None and place.expanded is None and adopt:
             return self._adopt(value, place)
         if place.expanded is not None or place.layout != arrangement.plain(self.shape(place.node)):
             raise NoStepError("the dimensions of its feature map are not (n, channels, height, width)")
@@ -170,7 +174,7 @@ class Lowering:
         """The place of an input, expanded as the model sees it."""
         found = self.places[source.number]
         if isinstance(found, Parts):
-            self.places[source.number] = self._opaque(found.operation, f"{found.operation.called}{NO_STEP} here")
+            self.places[source.number] = self._opaque(found.operation, f"{found.operation.called}{NO_STEP}")
         place = self.place(source)
         if place.expanded is None:
             return place
@@ -197,7 +201,7 @@ class Lowering:
         return None, None
 
 
-Rule = Callable[[Lowering, Operation], Found]
+Rule = Callable[[Lowering, Operation], Location]
 
 
 def _without_strides(operation: Operation) -> tuple[str, dict[str, Any]]:

@@ -123,9 +123,9 @@ class Network:
     @cached_property
     def weight_bytes(self) -> int:
         """The size of all constants of the graph."""
-        return sum(
-            value.nbytes for node in self.nodes for value in vars(node.step).values() if isinstance(value, Tensor)
-        )
+        values = [value for node in self.nodes for value in vars(node.step).values()]
+        each = [part for value in values for part in (value if isinstance(value, tuple) else (value,))]
+        return sum(part.nbytes for part in each if isinstance(part, Tensor))
 
     @cached_property
     def _automatic(self) -> frozenset[int]:
@@ -203,8 +203,7 @@ class Network:
 
         Args:
             number: the node.
-            clipped: replace a span that is as large as the map by the whole map, for every unit; and include the
-                positions that are read in the place of positions outside a map.
+            clipped: replace a span that is as large as the map by the whole map, for every unit.
 
         Returns:
             Spans of rows and columns by node number.
@@ -217,17 +216,16 @@ class Network:
             for which, source in enumerate(self.nodes[upper].inputs):
                 if not self.nodes[upper].step.carries(which):
                     continue
-                below = self._below(upper, which, spans[upper], clipped=clipped)
+                below = self._below(upper, which, spans[upper])
                 spans[source] = _hull(spans[source], below) if source in spans else below
         spans[0] = self._limit(0, spans[0], clipped=clipped)
         return spans
 
-    def _below(self, upper: int, which: int, cone: Cone, *, clipped: bool) -> Cone:
+    def _below(self, upper: int, which: int, cone: Cone) -> Cone:
         step = self.nodes[upper].step
         if step.sees_whole(which):
             return self._whole(self.nodes[upper].inputs[which])
-        through = step.reads if clipped else step.below
-        return through(cone[0], 0), through(cone[1], 1)
+        return step.below(cone[0], 0), step.below(cone[1], 1)
 
     def _whole(self, number: int) -> Cone:
         _, height, width = self.nodes[number].shape

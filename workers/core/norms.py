@@ -91,7 +91,7 @@ class GroupNorm(Step):
     gated = True
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        return functional.group_norm(inputs[0], self.groups, self.weight, self.bias, self.epsilon)
+        return torch.group_norm(inputs[0], self.groups, self.weight, self.bias, self.epsilon)
 
     def keep(self, inputs: Sequence[Tensor], output: Tensor, method: Method) -> Tensor | None:
         """The factor of each channel, (images, channels, 1, 1)."""

@@ -16,7 +16,7 @@ from torch import Tensor, fx, nn
 from torch.export import Dim, ExportedProgram, export
 from torch.export.graph_signature import InputKind
 
-from workers.core import in_place, naming
+from workers.core import composites, in_place, naming
 from workers.errors import GraphError
 
 # Operations whose result is their input, as far as numbers go.
@@ -92,6 +92,7 @@ def export_operations(module: nn.Module, channels: int, size: tuple[int, int]) -
         exported = _export(module, images)
         if not in_place.replace_writes(exported.graph):
             exported = _export(module, images).run_decompositions({})
+        composites.join(exported.graph)
         return _Reader(exported, dtype).read()
 
 
@@ -209,10 +210,10 @@ class _Reader:
         value = node.meta["val"]
         sizes = tuple(self._number(size) for size in value.shape) if isinstance(value, Tensor) else None
         overload = "getitem" if node.target is operator.getitem else str(node.target).removeprefix("aten.")
+        if in_place.writes(node):
+            overload = overload.replace("_.", ".", 1)
         is_float = isinstance(value, Tensor) and value.is_floating_point()
-        return Operation(
-            name, _target(node), overload.replace("_.", ".", 1), arguments, sizes, naming.called(node), is_float
-        )
+        return Operation(name, _target(node), overload, arguments, sizes, naming.called(node), is_float)
 
 
 def _constants(exported: ExportedProgram) -> dict[str, Any]:
@@ -230,6 +231,8 @@ def _constants(exported: ExportedProgram) -> dict[str, Any]:
 def _target(node: fx.Node) -> str:
     if node.op == "placeholder":
         return "input"
+    if composites.PARTS in node.meta:
+        return composites.LOCAL_RESPONSE_NORM
     if node.target is operator.getitem:
         return "getitem"
     name = str(node.target).removeprefix("aten.").partition(".")[0]
@@ -238,6 +241,8 @@ def _target(node: fx.Node) -> str:
 
 def _bind(node: fx.Node, convert: Callable[[Any], Any]) -> dict[str, Any]:
     """The arguments of a call by name, with defaults."""
+    if composites.PARTS in node.meta:
+        return {name: convert(value) for name, value in node.meta[composites.PARTS].items()}
     schema = in_place.schema_of(node)
     if schema is None:
         return {"self": convert(node.args[0]), "index": node.args[1]}
@@ -260,7 +265,7 @@ def _fold(target: Any, arguments: dict[str, Any]) -> Any:  # noqa: ANN401 - any 
     """The result of an operation on constants."""
     if target is operator.getitem:
         return arguments["self"][arguments["index"]]
-    return target(**arguments)
+    return target(**{name: value.clone() if isinstance(value, Tensor) else value for name, value in arguments.items()})
 
 
 def results(value: Any) -> Iterator[Result]:  # noqa: ANN401 - any argument

@@ -16,8 +16,14 @@ class Box:
     right: int
 
     def cut(self, height: int, width: int) -> "Box":
-        """The part inside an image of a size."""
-        return Box(max(self.top, 0), max(self.left, 0), min(self.bottom, height), min(self.right, width))
+        """The part inside an image of a size; empty, at its border, if the box lies outside."""
+        top, left = min(max(self.top, 0), height), min(max(self.left, 0), width)
+        return Box(top, left, max(min(self.bottom, height), top), max(min(self.right, width), left))
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it has no pixels."""
+        return self.bottom <= self.top or self.right <= self.left
 
     @property
     def height(self) -> int:

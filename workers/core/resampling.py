@@ -111,9 +111,10 @@ class Resize(Step):
     @property
     def whole(self) -> bool:  # type: ignore[override]
         """Whether the factors are not whole, so that the pattern of what an output reads never repeats."""
-        return bool(self.align_corners) or any(
-            out % below for out, below in zip(self.extent, self.below_extent, strict=True)
-        )
+        sizes = list(zip(self.extent, self.below_extent, strict=True))
+        scales = self.scales or tuple(out / below for out, below in sizes)
+        by_scale = any(scale * below != out for scale, (out, below) in zip(scales, sizes, strict=True))
+        return bool(self.align_corners) or by_scale or any(out % below for out, below in sizes)
 
     def forward(self, *inputs: Tensor) -> Tensor:
         return self._resize(inputs[0], self.extent)

@@ -128,12 +128,10 @@ class MirrorPad(Step):
     def forward(self, *inputs: Tensor) -> Tensor:
         return functional.pad(inputs[0], (*self.columns, *self.rows), self.mode)
 
-    def reach(self, axis: int) -> tuple[int, int, int]:
-        return 1, (self.rows, self.columns)[axis][0], 1
-
-    def reads(self, span: Span, axis: int) -> Span:
+    def below(self, span: Span, axis: int) -> Span:
+        """The positions that a span sees, and those that the border repeats, for every unit alike."""
         before, after = (self.rows, self.columns)[axis]
-        return self.below(span, axis).wider(2 * after, 2 * before)
+        return span.through(1, before, 1).wider(2 * max(after, 0), 2 * max(before, 0))
 
     def down(self, signal: Tensor, descent: Descent) -> tuple[Tensor, ...]:
         return (carry(signal, descent, [self.shares(axis, descent.below[0][1 + axis]) for axis in (0, 1)]),)

@@ -106,10 +106,6 @@ class Step:
         """The span of input positions that a span of output positions sees, as if maps had no borders."""
         return span.through(*self.reach(axis))
 
-    def reads(self, span: Span, axis: int) -> Span:
-        """The same, and all positions that are read in the place of positions outside the map."""
-        return self.below(span, axis)
-
     def window(self, *inputs: Tensor) -> Tensor:
         """Forward without padding, on windows with all inputs of their outputs and `outside` at positions outside the map."""
         return self.forward(*inputs)

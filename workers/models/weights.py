@@ -27,6 +27,7 @@ FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 # A checkpoint in double precision, with an optimizer's moments and averaged weights, is eight times as large as its model.
 MOST_TIMES = 16
 SLACK_BYTES = 64 << 20
+DEEPEST = 3  # levels of such keys
 CONTAINERS = ("state_dict", "model_state_dict", "model", "net", "ema", "model_ema", "state_dict_ema")
 _SCALAR = np.float64(0).__reduce__()[0]
 # What checkpoints of real trainings hold beside their weights. None of it runs code when it is read.
@@ -135,7 +136,7 @@ def _unpickle(data: bytes) -> Checkpoint:
         warnings.simplefilter("ignore")  # about sparse and quantized tensors, which are refused later
         loaded: Any = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     taken: list[str] = []
-    while key := _inner_key(loaded):
+    while len(taken) < DEEPEST and (key := _inner_key(loaded)):
         taken.append(key)
         loaded = loaded[key]
     if not isinstance(loaded, Mapping) or not all(isinstance(value, Tensor) for value in loaded.values()):

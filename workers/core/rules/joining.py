@@ -9,7 +9,7 @@ from torch import Tensor
 from workers.core import arrangement, joins, rectifiers, steps
 from workers.core.arrangement import CHANNELS, Arrangement, Dimension, Factor
 from workers.core.lowering import Lowering, Place
-from workers.core.operations import Operation, Result
+from workers.core.operations import Batch, Operation, Result
 from workers.core.rules.maps import is_channels
 from workers.core.steps import Shape, Step
 from workers.errors import NoStepError
@@ -107,7 +107,7 @@ def total(lowering: Lowering, operation: Operation) -> Place:
     given = operation.arguments
     place, layout = lowering.map_of(given["self"])
     shape = lowering.shape(place.node)
-    [position] = [dim % (len(layout) + 1) - 1 for dim in given["dim"]] if len(given["dim"] or ()) == 1 else [-1]
+    [position] = [dim % (len(layout) + 1) - 1 for dim in given["dim"]] if len(given.get("dim") or ()) == 1 else [-1]
     dimension = layout[position] if position >= 0 else ()
     if len(dimension) != 1 or dimension[0].axis != CHANNELS or dimension[0].stride * dimension[0].size != shape[0]:
         raise NoStepError("it goes over other dimensions than groups of channels")
@@ -130,6 +130,7 @@ def _add_maps(lowering: Lowering, operation: Operation, one: Result, other: Resu
     if largest is None or any(shape[0] != shapes[largest][0] for shape in shapes):
         raise NoStepError(f"its maps have shapes {shapes[0]} and {shapes[1]}")
     layout = places[largest].layout or ()
+    _require_size(operation, layout)
     spread = tuple(shape[1:] == (1, 1) and shapes[largest][1:] != (1, 1) for shape in shapes)
     _require_alike(places, shapes, layout)
     step = joins.Add(float(factor), (spread[0], spread[1]))
@@ -156,6 +157,12 @@ def _require_alike(places: Sequence[Place], shapes: Sequence[Shape], layout: Arr
         raise NoStepError("the dimensions of its maps are in different orders")
 
 
+def _require_size(operation: Operation, layout: Arrangement) -> None:
+    """Raise unless the result has the size of the map: broadcasting may make it larger."""
+    if operation.sizes is None or operation.sizes[1:] != arrangement.sizes(layout):
+        raise NoStepError("its result is larger than the map")
+
+
 def _times(value: Any, factor: Number) -> Any:  # noqa: ANN401 - number or tensor
     return value if factor == 1 else value * factor
 
@@ -172,11 +179,10 @@ def _scaled(
     """A map times a constant, plus a constant; each is a number, or a tensor that broadcasts to the map."""
     place, layout = lowering.map_of(source)
     shape = lowering.shape(place.node)
-    if operation.sizes is None or operation.sizes[1:] != arrangement.sizes(layout):
-        raise NoStepError("its constant is larger than the map")
+    _require_size(operation, layout)
     factors, offsets = (_constant(value, layout, shape).to(lowering.dtype) for value in (factor, offset))
     step: Step
-    if offsets.shape[1:] != (1, 1) and factor == 1:
+    if offsets.shape[1:] != (1, 1) and not isinstance(factor, Tensor) and factor == 1:
         step = steps.Offset(offsets)
     elif factors.shape[1:] != (1, 1) or offsets.shape[1:] != (1, 1):
         raise NoStepError("its factor differs from location to location")
@@ -189,6 +195,8 @@ def _scaled(
 
 def _constant(value: Any, layout: Arrangement, shape: Shape) -> Tensor:  # noqa: ANN401 - number or tensor
     """A constant as (channels or 1, height or 1, width or 1)."""
+    if isinstance(value, Batch):
+        raise NoStepError("it takes the number of images")
     if not isinstance(value, Tensor):
         return torch.full((1, 1, 1), float(value), dtype=torch.float64)
     if value.numel() == 1:
@@ -205,6 +213,7 @@ def _gate(lowering: Lowering, operation: Operation, one: Result, other: Result) 
     signal = places[1 - gate]
     smooth = _self_gated(lowering, signal, places[gate])
     if smooth:
+        _require_size(operation, signal.layout or ())
         shape = lowering.shape(signal.node)
         return lowering.emit(operation, rectifiers.Rectifier(smooth), [signal.node], shape, signal.layout)
     return _gated(lowering, operation, signal, places[gate], (one, other)[gate])
@@ -256,8 +265,7 @@ def _gated(
     if signal.layout is None or signal.expanded is not None:
         raise NoStepError("neither factor is a feature map")
     shape = lowering.shape(signal.node)
-    if operation.sizes is None or operation.sizes[1:] != arrangement.sizes(signal.layout):
-        raise NoStepError("it is larger than the map")
+    _require_size(operation, signal.layout)
     if gate.layout is None and not arrangement.is_complete(signal.layout, shape):
         step = joins.Gate(divides=divides, view=_gate_view(lowering, signal.layout, shape, value))
     elif gate.layout is None:

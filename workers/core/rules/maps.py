@@ -91,6 +91,8 @@ def batch_norm(lowering: Lowering, operation: Operation) -> Place:
     source = lowering.place(given["input"])
     if source.layout is not None and len(source.layout) == 1:  # of (n, channels)
         shape = lowering.shape(source.node)
+        if not is_channels(source.layout, 0, shape):
+            raise NoStepError("its channels are in another order")
         step = steps.BatchNorm(mean, variance, weight, bias, given["eps"])
         return lowering.emit(operation, step, [source.node], shape, source.layout)
     return _map(lowering, operation, steps.BatchNorm(mean, variance, weight, bias, given["eps"]))
@@ -115,6 +117,13 @@ def group_norm(lowering: Lowering, operation: Operation) -> Place:
     given = operation.arguments
     weight, bias = optional(given["weight"], "weight"), optional(given["bias"], "bias")
     return _map(lowering, operation, norms.GroupNorm(given["num_groups"], weight, bias, given["eps"]))
+
+
+def local_response_norm(lowering: Lowering, operation: Operation) -> Place:
+    """`local_response_norm`, of which torch leaves ten operations."""
+    node, given = lowering.plain_of(operation.arguments["self"]), operation.arguments
+    step = norms.LocalResponseNorm(given["size"], given["alpha"], given["beta"], given["k"])
+    return lowering.emit(operation, step, [node], lowering.shape(node))
 
 
 def linear(lowering: Lowering, operation: Operation) -> Place:
@@ -174,7 +183,7 @@ def mean(lowering: Lowering, operation: Operation) -> Place:
     given = operation.arguments
     place, layout = lowering.map_of(given["self"])
     shape = lowering.shape(place.node)
-    over = {dim % (len(layout) + 1) - 1 for dim in given["dim"] or range(len(layout) + 1)}
+    over = {dim % (len(layout) + 1) - 1 for dim in given.get("dim") or range(len(layout) + 1)}
     factors = [factor for dim in over if dim >= 0 for factor in layout[dim]]
     left = [factor for dim, dimension in enumerate(layout) if dim not in over for factor in dimension]
     if (
@@ -185,7 +194,7 @@ def mean(lowering: Lowering, operation: Operation) -> Place:
     ):
         raise NoStepError("it goes over other dimensions than rows and columns")
     kept = [() if dim in over else dimension for dim, dimension in enumerate(layout)]
-    after = tuple(d for dim, d in enumerate(kept) if given["keepdim"] or dim not in over)
+    after = tuple(d for dim, d in enumerate(kept) if given.get("keepdim") or dim not in over)
     step = pooling.AdaptiveAveragePool((1, 1), is_mean=True)
     return lowering.emit(operation, step, [place.node], (shape[0], 1, 1), after)
 

@@ -12,6 +12,7 @@ RULES: Mapping[str, Rule] = {
     "conv_transpose2d": maps.transposed_convolution,
     "batch_norm": maps.batch_norm,
     **dict.fromkeys(("layer_norm", "rms_norm"), maps.layer_norm),
+    "local_response_norm": maps.local_response_norm,
     "group_norm": maps.group_norm,
     "linear": maps.linear,
     "max_pool2d": maps.max_pool,

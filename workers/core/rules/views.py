@@ -4,7 +4,7 @@ from typing import Any
 
 from workers.core import arrangement, slicing, steps
 from workers.core.arrangement import CHANNELS, COLUMNS, ROWS, Arrangement, Factor
-from workers.core.lowering import Found, Lowering, Parts, Place
+from workers.core.lowering import Location, Lowering, Parts, Place
 from workers.core.operations import Batch, Operation
 from workers.core.rules.maps import output_shape
 from workers.core.steps import Shape
@@ -152,8 +152,8 @@ def _resized(layout: Arrangement, position: int, axis: int, size: int) -> Arrang
     return tuple(dimension if number == position else d for number, d in enumerate(layout))
 
 
-def split(lowering: Lowering, operation: Operation) -> Found:
-    """`split`, `split_with_sizes`, `chunk`, `unbind`: nothing is computed until a part is taken."""
+def split(lowering: Lowering, operation: Operation) -> Location:
+    """`split`, `split_with_sizes`, `chunk`: nothing is computed until a part is taken."""
     given = operation.arguments
     _, layout = lowering.map_of(given["self"])
     dim = given["dim"] % (len(layout) + 1)
@@ -185,7 +185,7 @@ def pad(lowering: Lowering, operation: Operation) -> Place:
     """`pad` and `constant_pad_nd`."""
     given = operation.arguments
     widths, mode = list(given["pad"]), given.get("mode", "constant")
-    node = lowering.plain_of(given["self"])
+    node = lowering.plain_of(given["self"], adopt=False)
     columns, rows, channels, *rest = [*zip(widths[::2], widths[1::2], strict=True), (0, 0), (0, 0), (0, 0)]
     if any(any(each) for each in rest):
         raise NoStepError("it pads the batch")
@@ -204,7 +204,7 @@ def mirror_pad(lowering: Lowering, operation: Operation) -> Place:
     left, right, top, bottom = given["padding"]
     mode = "reflect" if operation.target.startswith("reflection") else "replicate"
     step = slicing.MirrorPad((top, bottom), (left, right), mode)
-    return lowering.emit(operation, step, [lowering.plain_of(given["self"])], output_shape(operation))
+    return lowering.emit(operation, step, [lowering.plain_of(given["self"], adopt=False)], output_shape(operation))
 
 
 def channel_shuffle(lowering: Lowering, operation: Operation) -> Place:

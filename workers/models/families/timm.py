@@ -47,6 +47,9 @@ def preprocessing_of(source: str, config: Mapping[str, Any]) -> Preprocessing:
         ModelError: the network takes other images than square ones of three channels.
     """
     channels, height, width = config["input_size"]
+    mode = config.get("crop_mode") or "center"
+    if mode != "center":
+        raise ModelError(f"{source} crops images by timm's mode {mode!r}; only 'center' is supported")
     if channels != CHANNELS or height != width:
         raise ModelError(
             f"{source} takes images of {channels} x {height} x {width}; only square ones of {CHANNELS} channels are supported"

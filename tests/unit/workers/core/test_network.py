@@ -106,10 +106,7 @@ def test_maps_of_unequal_size_are_added_as_torch_adds_them_or_the_projection_is_
             return torch.relu(x) + x[:, :, :1]
 
     network = Network(trace(Rows().eval(), (8, 8)))
-    assert (
-        network.layers[-1].obstacle
-        == "add: add has no downward step here: its maps have shapes (3, 8, 8) and (3, 1, 8)"
-    )
+    assert network.layers[-1].obstacle == "add: add has no downward step: its maps have shapes (3, 8, 8) and (3, 1, 8)"
 
 
 @pytest.mark.parametrize("size", ["y.shape", "(x.shape[0], -1)"])

@@ -120,3 +120,11 @@ def test_a_pickled_module_is_refused_with_the_safe_way(tmp_path):
     torch.save(finetuned(), tmp_path / "w.pth")
     with pytest.raises(ModelError, match=r"loading them would run code; write it with torch.save\(model.state_dict"):
         loaded(tmp_path / "w.pth")
+
+
+def test_a_checkpoint_that_holds_itself_is_refused(tmp_path):
+    state: dict[str, object] = {"x": torch.ones(1), "y": 3}
+    state["model"] = state
+    torch.save(state, tmp_path / "w.pth")
+    with pytest.raises(ModelError, match="does not contain a mapping from names to tensors"):
+        loaded(tmp_path / "w.pth")

@@ -50,6 +50,7 @@ def test_layers_need_no_weights():
         ("timm://resnet1888", "no model timm://resnet1888; nearest: resnet18"),
         ("timm://resnet18.nosuch", r"no weights timm://resnet18.nosuch; nearest: resnet18\."),
         ("timm://resnet18?weights=none.pth", "weights '.*none.pth' cannot be read"),
+        ("timm://coat_lite_medium_384.in1k?weights=w.pth", "crops images by timm's mode 'squash'; only 'center'"),
         ("timm://dla46_c?weights=", "dla46_c.*cannot be downloaded|no weights"),
     ],
 )
