@@ -12,6 +12,7 @@ from workers.spec.plain import PlainSpec
 from workers.store.attempts import Attempts, Begun, Ended
 from workers.store.root import Root
 
+PATIENCE_S = 30  # for an interruption that takes 20 ms on an idle machine
 AT = "2026-11-26T02:00:00+00:00"
 
 
@@ -24,9 +25,9 @@ def attempts(tmp_path, monkeypatch) -> Attempts:
     return found
 
 
-def work(attempts: Attempts, change) -> None:
-    """A driver that works until it is interrupted, or for a second."""
-    until = time.monotonic() + 1
+def work(attempts: Attempts, change, seconds: float = 1) -> None:
+    """A driver that works until it is interrupted, or for some time."""
+    until = time.monotonic() + seconds
     with ProgressWriter(attempts, 1) as watch:
         watch.phase("scan", 10, "images")
         change()
@@ -36,12 +37,12 @@ def work(attempts: Attempts, change) -> None:
 
 def test_an_attempt_that_was_overtaken_is_interrupted_in_mid_work(attempts):
     with pytest.raises(KeyboardInterrupt):
-        work(attempts, lambda: attempts.take(2, Begun(AT, "local", Kind.SCAN, PlainSpec({}))))
+        work(attempts, lambda: attempts.take(2, Begun(AT, "local", Kind.SCAN, PlainSpec({}))), PATIENCE_S)
 
 
 def test_an_attempt_that_was_cancelled_where_no_signal_reached_it_is_interrupted(attempts):
     with pytest.raises(KeyboardInterrupt):
-        work(attempts, lambda: attempts.end(1, Ended(AT, 130, "cancelled")))
+        work(attempts, lambda: attempts.end(1, Ended(AT, 130, "cancelled")), PATIENCE_S)
 
 
 def test_a_store_that_cannot_be_written_or_asked_for_a_while_stops_nobody(attempts, monkeypatch):
