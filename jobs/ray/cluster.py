@@ -143,14 +143,17 @@ def seconds(name: str, default: int) -> float:
 
 
 def _own_actors() -> int:
-    """How many actors this driver runs. Its place counts as one even while the actor there is replaced.
+    """How many actors this driver runs or starts. Its place counts as one even while the actor there is replaced.
+
+    An actor that starts holds its room already, and may import torch for a minute. One that waits for room has no process.
 
     Raises:
         RayError: the cluster does not answer.
     """
     job = ray.JobID.from_hex(ray.get_runtime_context().get_job_id())
-    alive = ray._private.state.actors(job_id=job, actor_state_name="ALIVE")
-    return max(len(alive), int(place() is not None))
+    actors = ray._private.state.actors(job_id=job).values()
+    own = [actor for actor in actors if actor["State"] in ("ALIVE", "PENDING_CREATION") and actor["Pid"]]
+    return max(len(own), int(place() is not None))
 
 
 def _free(device: str, threads: int) -> int:
