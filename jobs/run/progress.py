@@ -44,6 +44,9 @@ class ProgressWriter(LogWatcher):
         self._heartbeat = Thread(target=self._beat, name="heartbeat", daemon=True)
 
     def __enter__(self) -> Self:
+        # A Ray that a script started in the background ignores SIGINT, and so does every driver of it.
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         self._heartbeat.start()
         return self
 

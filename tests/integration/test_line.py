@@ -25,6 +25,7 @@ from tests.support import corpora
 from tests.support.clusters import Clock
 from tests.support.heads import Head, environment
 from tests.support.heard import Heard
+from tests.support.slow_start import SlowStart
 from workers.errors import NoPlace, UsageError
 from workers.kinds import Kind
 from workers.spec.parts import ResourcesSpec
@@ -129,6 +130,22 @@ def test_room_is_what_the_run_has_and_what_is_free_and_nobody_waits_for(monkeypa
     ticket = placement_group([line.TICKET], name="deconvoy ticket cpu 2026/1 b")
     assert room() == 0 and cluster.initial_actors(ResourcesSpec(device="cpu", actors=2), "cpu") == 1
     remove_placement_group(ticket)
+
+
+@pytest.mark.usefixtures("two_cpus")
+def test_an_actor_that_starts_is_the_runs_own_and_one_that_waits_for_room_is_not():
+    actors = [ray.remote(num_cpus=1)(SlowStart).remote(10) for _ in range(3)]  # there is room for two
+    started = [actor.started.remote() for actor in actors]
+    until = time.monotonic() + 30
+    while cluster._own_actors() < 2:
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    assert ray.wait(started, num_returns=1, timeout=0)[0] == []
+    ray.wait(started, num_returns=2, timeout=60)
+    time.sleep(1.5)  # nodes report what is free about once a second
+    assert cluster.available_actors(ONE, "cpu") == 2
+    for actor in actors:
+        ray.kill(actor)
 
 
 @pytest.mark.usefixtures("two_cpus")

@@ -1,5 +1,6 @@
 """What a driver writes down while it works: it is interrupted where it is not wanted, and by nothing else."""
 
+import signal
 import threading
 import time
 
@@ -38,6 +39,15 @@ def work(attempts: Attempts, change, seconds: float = 1) -> None:
 def test_an_attempt_that_was_overtaken_is_interrupted_in_mid_work(attempts):
     with pytest.raises(KeyboardInterrupt):
         work(attempts, lambda: attempts.take(2, Begun(AT, "local", Kind.SCAN, PlainSpec({}))), PATIENCE_S)
+
+
+def test_so_it_is_where_the_signal_was_ignored(attempts):
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            work(attempts, lambda: attempts.take(2, Begun(AT, "local", Kind.SCAN, PlainSpec({}))), PATIENCE_S)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_an_attempt_that_was_cancelled_where_no_signal_reached_it_is_interrupted(attempts):
