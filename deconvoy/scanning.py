@@ -40,7 +40,8 @@ def scan(
     The module is exported, and its graph and weights are stored under the root: actors need none of your code.
 
     Args:
-        module: takes images (n, 3, height, width) in model-input scale; its weights and mode are not changed.
+        module: takes images (n, 3, height, width) in model-input scale. A copy of it is exported, in float32 and in
+            evaluation mode; the module itself does not change.
         corpus: a folder or a glob of images, as a path or an fsspec URL.
         root: folder or fsspec URL for the datasets.
         preprocessing: `resize`, `crop` (both in pixels), `mean`, `std` (per channel, on a scale of 0 to 1) and
@@ -61,7 +62,6 @@ def scan(
     draft = make(ModelSpec, {"source": families.stored_source("module", "0" * 32), **given})
     complete = override(models.DEFAULT, draft)
     model = models.export(module, type(module).__name__, complete)
-    models.store(model, Root(where))
     values = {
         "run": run,
         "root": where,
@@ -70,5 +70,6 @@ def scan(
         "scan": {"layers": layers and list(layers)},
     }
     spec = make(RunSpec, merged(options, values))
+    models.store(model, Root(where))
     outcome = run_with_progress(lambda watch: run_scan(spec, watch))
     return open_root(where).run(outcome.run)

@@ -1,4 +1,4 @@
-"""Which networks work. Checks every convolutional classifier of torchvision and timm's families, writes docs/networks.md.
+"""Which networks work. Checks torchvision's convolutional classifiers and one network of each of timm's modules, writes a page.
 
 Run it as `python -m tests.networks`; it takes about an hour on two cores. `tests/unit/workers/core/test_networks.py` checks a
 few networks each time, and all of them in `make soak`.
@@ -52,7 +52,7 @@ def torchvision_cases() -> Iterator[Case]:
 
 
 def timm_cases() -> Iterator[Case]:
-    """One network of each of timm's families: the smallest one."""
+    """The smallest network of each of timm's modules."""
     import timm
 
     for name in FAMILIES.read_text().split():

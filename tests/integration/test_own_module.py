@@ -46,7 +46,8 @@ class Mine(nn.Module):
 if __name__ == "__main__":
     torch.manual_seed(0)
     corpus, root = sys.argv[1:]
-    module = Mine()
+    module = Mine().double()
+    module.second.eval()  # as a frozen part
     run = deconvoy.scan(
         module,
         corpus=corpus,
@@ -56,7 +57,7 @@ if __name__ == "__main__":
         scan={"k": 3},
         resources={"actors": 1},
     )
-    assert module.training
+    assert module.training and not module.second.training and module.head.weight.dtype == torch.float64
     torch.save(module.state_dict(), root + "/weights.pt")
     print(run)
 """

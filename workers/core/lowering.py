@@ -82,10 +82,10 @@ class Lowering:
         Raises:
             NoStepError: the value is not the result of one operation.
         """
-        found = self.places[value.number] if isinstance(value, Result) else None
-        if not isinstance(found, Place):
-            raise NoStepError("it takes a constant in the place of a feature map")
-        return found
+        location = self.places[value.number] if isinstance(value, Result) else None
+        if not isinstance(location, Place):
+            raise NoStepError("it takes a constant, or several tensors, where one feature map is expected")
+        return location
 
     def map_of(self, value: Any) -> tuple[Place, Arrangement]:  # noqa: ANN401 - any argument
         """The place of a feature map, and how the model sees it.
@@ -172,9 +172,9 @@ class Lowering:
 
     def _materialised(self, operation: Operation, source: Result) -> Place:
         """The place of an input, expanded as the model sees it."""
-        found = self.places[source.number]
-        if isinstance(found, Parts):
-            self.places[source.number] = self._opaque(found.operation, f"{found.operation.called}{NO_STEP}")
+        location = self.places[source.number]
+        if isinstance(location, Parts):
+            self.places[source.number] = self._opaque(location.operation, f"{location.operation.called}{NO_STEP}")
         place = self.place(source)
         if place.expanded is None:
             return place

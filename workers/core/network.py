@@ -107,7 +107,7 @@ class Network:
     def _field_over(self, number: int, paths: list[_Path]) -> Field:
         """The receptive field of a node, from those of its inputs."""
         step, whole = self.nodes[number].step, self._whole(0)
-        found = None if number else (Span(1, 0, 1), Span(1, 0, 1))
+        hull = None if number else (Span(1, 0, 1), Span(1, 0, 1))
         for which, source in enumerate(self.nodes[number].inputs):
             if not step.carries(which):
                 continue
@@ -116,8 +116,8 @@ class Network:
                 below = paths[source].field
                 one = Span(1, 0, 1)
                 seen = step.below(one, 0).into(below.rows), step.below(one, 1).into(below.columns)
-            found = seen if found is None else _hull(found, seen)
-        rows, columns = (span if span.step else all_ for span, all_ in zip(found or whole, whole, strict=True))
+            hull = seen if hull is None else _hull(hull, seen)
+        rows, columns = (span if span.step else all_ for span, all_ in zip(hull or whole, whole, strict=True))
         return Field(rows, columns)
 
     @cached_property

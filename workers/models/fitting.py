@@ -69,9 +69,8 @@ def fit(module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
     for key in list(expected):
         if key in state:
             expected[key] = weights.convert(key, state[key], expected[key], source)
-    module.load_state_dict(
-        expected, strict=False
-    )  # a state dict of the module's own: it carries the versions of layers
+    # A state dict of the module's own: some layers, as MNASNet's, demand the version that it carries.
+    module.load_state_dict(expected, strict=False)
 
 
 def _renamed(name: str, expected: Collection[str]) -> str:
@@ -83,7 +82,7 @@ def _renamed(name: str, expected: Collection[str]) -> str:
 def _find_prefix(state: Mapping[str, Tensor], expected: Collection[str]) -> str:
     """The prefix without which the most names are expected ones; empty if that is so already."""
     known = set(expected)
-    found, best = "", sum(name in known for name in state)
+    chosen, best = "", sum(name in known for name in state)
     candidates = [""]
     for _ in range(3):
         candidates = [
@@ -92,8 +91,8 @@ def _find_prefix(state: Mapping[str, Tensor], expected: Collection[str]) -> str:
         for prefix in candidates:
             hits = sum(name.removeprefix(prefix) in known for name in state if name.startswith(prefix))
             if hits > best:
-                found, best = prefix, hits
-    return found
+                chosen, best = prefix, hits
+    return chosen
 
 
 def _describe_keys(keys: list[str], problem: str) -> list[str]:

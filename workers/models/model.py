@@ -1,5 +1,6 @@
 """Models by name. Takes a spec, gives a network, its preprocessing and its fingerprint; stores and restores weights."""
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -104,7 +105,8 @@ def export(module: nn.Module, name: str, preprocessing: Preprocessing, class_nam
     """The network of a module of any class.
 
     Args:
-        module: takes images (n, 3, height, width) in model-input scale; its mode and weights are not changed.
+        module: takes images (n, 3, height, width) in model-input scale. A copy of it is exported, in float32 and in
+            evaluation mode; the module itself does not change.
         name: a name for it.
         preprocessing: from image to model input.
         class_names: names of its outputs.
@@ -112,20 +114,22 @@ def export(module: nn.Module, name: str, preprocessing: Preprocessing, class_nam
     Raises:
         ModelError: torch cannot export it, or it has no convolution.
     """
-    was_training = module.training
     try:
-        network = _network(module.eval(), preprocessing)
-    finally:
-        module.train(was_training)
+        own = copy.deepcopy(module).cpu().float().eval().requires_grad_(False)
+    except Exception as error:  # a module may hold anything, and its class may forbid copies
+        raise ModelError(f"{type(module).__name__} cannot be copied: {reason(error)}") from error
+    network = _network(own, preprocessing)
     source = families.stored_source(name, fingerprint(network.nodes))
     stored = StoredModel(source, preprocessing, fingerprint(network.nodes), class_names)
-    return Model(stored, network, module)
+    return Model(stored, network, own)
 
 
 def _load_stored(spec: ModelSpec, mark: str, check: Callable[[Network], None], root: Root | None) -> Model:
     """A network that a root holds."""
     if root is None or not stored_networks.is_intact(root, mark):
-        where = f"{root.url!r} does not hold it, or it is damaged" if root else "only a scan can use it"
+        where = (
+            f"{root.url!r} does not hold it, or it is damaged" if root else "this command has no root to read it from"
+        )
         raise ModelError(f"model {spec.source!r} cannot be read: {where}; call deconvoy.scan with its module again")
     network = Network(stored_networks.read(root, mark))
     preprocessing = _stored_preprocessing(spec, network)

@@ -69,10 +69,10 @@ def negate(lowering: Lowering, operation: Operation) -> Place:
 
 def concatenate(lowering: Lowering, operation: Operation) -> Place:
     """`cat`, along the channels."""
-    found = [lowering.map_of(source) for source in operation.arguments["tensors"]]
-    layouts = [layout for _, layout in found]
+    maps = [lowering.map_of(source) for source in operation.arguments["tensors"]]
+    layouts = [layout for _, layout in maps]
     dim = operation.arguments["dim"] % (len(layouts[0]) + 1) - 1
-    shapes = [lowering.shape(place.node) for place, _ in found]
+    shapes = [lowering.shape(place.node) for place, _ in maps]
     rests = [_without(layout, dim) for layout in layouts]
     along_channels = all(is_channels(layout, dim, shape) for layout, shape in zip(layouts, shapes, strict=True))
     if (
@@ -86,7 +86,7 @@ def concatenate(lowering: Lowering, operation: Operation) -> Place:
     total = sum(channels)
     dimension = (Factor(CHANNELS, 1, total),) if total > 1 else ()
     layout = tuple(dimension if number == dim else each for number, each in enumerate(layouts[0]))
-    nodes = [place.node for place, _ in found]
+    nodes = [place.node for place, _ in maps]
     return lowering.emit(operation, joins.Concatenate(channels), nodes, (total, *shapes[0][1:]), layout)
 
 
@@ -187,9 +187,8 @@ def _scaled(
     elif factors.shape[1:] != (1, 1) or offsets.shape[1:] != (1, 1):
         raise NoStepError("its factor differs from location to location")
     else:
-        kind = "scale"
         whole = [each.flatten().expand(shape[0]).contiguous() for each in (factors, offsets)]
-        step = steps.Scale(whole[0], whole[1], kind, divides)
+        step = steps.Scale(whole[0], whole[1], divides=divides)
     return lowering.emit(operation, step, [place.node], shape, layout)
 
 

@@ -173,12 +173,12 @@ def split(lowering: Lowering, operation: Operation) -> Location:
 def take_item(lowering: Lowering, operation: Operation) -> Place:
     """One part of a split."""
     given = operation.arguments
-    found = lowering.places[given["self"].number]
-    if not isinstance(found, Parts):
+    parts = lowering.places[given["self"].number]
+    if not isinstance(parts, Parts):
         raise NoStepError("it takes a part of a tensor that is not a feature map")
-    start, stop = found.bounds[given["index"]]
-    source = found.operation.arguments["self"]
-    return _sliced(lowering, operation, source, found.dim, slice(start, stop, 1))
+    start, stop = parts.bounds[given["index"]]
+    source = parts.operation.arguments["self"]
+    return _sliced(lowering, operation, source, parts.dim, slice(start, stop, 1))
 
 
 def pad(lowering: Lowering, operation: Operation) -> Place:
