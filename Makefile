@@ -1,10 +1,13 @@
-# Requires Python 3.11 or later, and make. PYTHON, VENV, CONSTRAINTS and PYTEST_ARGS may be set: make test PYTEST_ARGS="-k topk".
+# Requires Python 3.11 or later, and make. PYTHON, VENV, CONSTRAINTS, PYTEST_ARGS and PROCESSES may be set: make test PYTEST_ARGS="-k topk".
 PYTHON ?= $(shell for p in python3.11 python3 python3.12 python3.13; do $$p -c '$(IS_RECENT)' 2>/dev/null && echo $$p && break; done)
 VENV ?= .venv
 CONSTRAINTS ?= constraints.txt
 LOWEST := .make/lowest
 IS_RECENT := import sys; sys.exit(sys.version_info < (3, 11))
 PYTEST_ARGS ?=
+PROCESSES ?= logical
+# Two processes take the test files in turn; the tests of one file stay together, because they share what the file has set up.
+SIDE_BY_SIDE := -n $(PROCESSES) --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
 STAMP := $(VENV)/.installed
 BENCHMARKS := $(patsubst tests/benchmarks/%.py,%,$(wildcard tests/benchmarks/[a-z]*.py))
 
@@ -33,7 +36,7 @@ demo: setup
 	$(VENV)/bin/deconvoy demo --root deconvoy-demo
 
 test: setup
-	$(VENV)/bin/python -m pytest -q -m "not slow" --durations=15 $(PYTEST_ARGS)
+	$(VENV)/bin/python -m pytest -q -m "not slow" $(SIDE_BY_SIDE) --durations=15 $(PYTEST_ARGS)
 	@echo "make test: every test passed"
 
 check: format lint types test

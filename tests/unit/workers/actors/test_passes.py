@@ -63,9 +63,7 @@ def look_at_one(job, shard: Shard) -> None:
     root.put(shard.result, b"of one image" if found.pictures else b"of none")
 
 
-@pytest.mark.parametrize(
-    ("run", "stop"), [(scan_of_one, 6), (scan_of_checkpoints, 6), (look_at_one, 1)], ids=lambda each: str(each)
-)
+@pytest.mark.parametrize(("run", "stop"), [(scan_of_one, 6), (scan_of_checkpoints, 6), (look_at_one, 1)])
 def test_a_result_is_made_with_no_other_verdicts_than_those_it_is_named_by(corpus, tmp_path, run, stop):
     """Another run may record a verdict, or forget one, after the shard was named: a reject would be reused for ever."""
     job, root = prepared(corpus, tmp_path)
