@@ -10,7 +10,7 @@ from workers import files
 from workers.core.graph import trace
 from workers.core.network import Network, require_convolution
 from workers.core.preprocess import Preprocessing
-from workers.errors import ModelError
+from workers.errors import GraphError, ModelError
 from workers.host.retrying import reason
 from workers.models import architectures, fitting, weights
 from workers.models import stored as stored_networks
@@ -105,7 +105,7 @@ def export(module: nn.Module, name: str, preprocessing: Preprocessing, class_nam
     """The network of a module of any class.
 
     Args:
-        module: takes images (n, 3, height, width) in model-input scale. A copy of it is exported, in float32 and in
+        module: takes images (n, channels, height, width) in model-input scale. A copy of it is exported, in float32 and in
             evaluation mode; the module itself does not change.
         name: a name for it.
         preprocessing: from image to model input.
@@ -146,10 +146,15 @@ def _stored_preprocessing(spec: ModelSpec, network: Network) -> Preprocessing:
             f"model {spec.source!r} needs all of its preprocessing; give model.{', model.'.join(missing)} too"
         )
     preprocessing = architectures.override(DEFAULT, spec)
-    side = network.nodes[0].shape[1]
-    if preprocessing.crop != side:
+    channels, height, width = network.nodes[0].shape
+    if preprocessing.size != (height, width):
         raise ModelError(
-            f"model.crop {preprocessing.crop} is not the input of {spec.source!r}, which is {side} x {side}"
+            f"model.crop {architectures.describe(preprocessing.crop)} is not the input of {spec.source!r}, "
+            f"which is {height} x {width}"
+        )
+    if preprocessing.channels != channels:
+        raise ModelError(
+            f"model.mean has {preprocessing.channels} values, but {spec.source!r} takes {channels} channels"
         )
     return preprocessing
 
@@ -168,7 +173,17 @@ def outline(spec: ModelSpec) -> Network:
 
 
 def _network(module: nn.Module, preprocessing: Preprocessing) -> Network:
-    return require_convolution(Network(trace(module, (preprocessing.crop, preprocessing.crop))))
+    try:
+        return require_convolution(Network(trace(module, preprocessing.size, preprocessing.channels)))
+    except GraphError as error:
+        first = next((part for part in module.modules() if isinstance(part, nn.Conv2d)), None)
+        if first is None or first.in_channels == preprocessing.channels:
+            raise
+        values, channels = preprocessing.channels, first.in_channels
+        raise ModelError(
+            f"{type(module).__name__} cannot take images of {values} channels: its first convolution takes {channels}; "
+            f"model.mean and model.std need {channels} value{'s' if channels > 1 else ''}"
+        ) from error
 
 
 def _read_class_names(spec: ModelSpec, network: Network) -> tuple[str, ...]:

@@ -255,7 +255,7 @@ def whole(data: bytes) -> np.ndarray:
     with Image.open(io.BytesIO(data)) as image:
         samples = decoding._read_samples(image, data)
         image.load()
-        return np.array(decoding._to_rgb(ImageOps.exif_transpose(image), samples))
+        return np.array(decoding._to_mode(ImageOps.exif_transpose(image), samples, "RGB"))
 
 
 def kinds() -> dict[str, Image.Image]:
