@@ -145,8 +145,8 @@ def _check(new: Preprocessing) -> None:
         )
     if len(new.mean) != len(new.std):
         raise ModelError(
-            f"model.mean has {len(new.mean)} values and model.std has {len(new.std)}; "
-            "give both, with one value for each channel of the model's input"
+            f"the lengths of model.mean, {len(new.mean)}, and model.std, {len(new.std)}, differ; "
+            "give both one value for each channel of the model's input"
         )
     if min(new.std) <= 0:
         raise ModelError(f"model.std {new.std} must be above 0 in every channel")

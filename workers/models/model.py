@@ -125,17 +125,26 @@ def export(module: nn.Module, name: str, preprocessing: Preprocessing, class_nam
 
 
 def _load_stored(spec: ModelSpec, mark: str, check: Callable[[Network], None], root: Root | None) -> Model:
-    """A network that a root holds."""
+    """A network that a root holds, with its preprocessing."""
+    network = _read_stored(spec, mark, root)
+    preprocessing = _stored_preprocessing(spec, network)
+    check(network)
+    names = _read_class_names(spec, network)
+    return Model(StoredModel(spec.source, preprocessing, mark, names), network, None)
+
+
+def _read_stored(spec: ModelSpec, mark: str, root: Root | None) -> Network:
+    """A network that a root holds.
+
+    Raises:
+        ModelError: there is no root, or it does not hold the network.
+    """
     if root is None or not stored_networks.is_intact(root, mark):
         where = (
             f"{root.url!r} does not hold it, or it is damaged" if root else "this command has no root to read it from"
         )
         raise ModelError(f"model {spec.source!r} cannot be read: {where}; call deconvoy.scan with its module again")
-    network = Network(stored_networks.read(root, mark))
-    preprocessing = _stored_preprocessing(spec, network)
-    check(network)
-    names = _read_class_names(spec, network)
-    return Model(StoredModel(spec.source, preprocessing, mark, names), network, None)
+    return Network(stored_networks.read(root, mark))
 
 
 def _stored_preprocessing(spec: ModelSpec, network: Network) -> Preprocessing:
@@ -159,12 +168,19 @@ def _stored_preprocessing(spec: ModelSpec, network: Network) -> Preprocessing:
     return preprocessing
 
 
-def outline(spec: ModelSpec) -> Network:
+def outline(spec: ModelSpec, root: str | None = None) -> Network:
     """The network that a spec names, for its layers and their geometry. No weights are downloaded.
+
+    Args:
+        spec: the spec.
+        root: a root that may hold the network.
 
     Raises:
         ModelError: see `load`.
     """
+    mark = families.stored_fingerprint(spec.source)
+    if mark is not None:
+        return _read_stored(spec, mark, Root(root) if root else None)
     architecture, entry = architectures.resolve(spec)
     if entry.file is not None:
         return load(spec).network
@@ -179,11 +195,14 @@ def _network(module: nn.Module, preprocessing: Preprocessing) -> Network:
         first = next((part for part in module.modules() if isinstance(part, nn.Conv2d)), None)
         if first is None or first.in_channels == preprocessing.channels:
             raise
-        values, channels = preprocessing.channels, first.in_channels
         raise ModelError(
-            f"{type(module).__name__} cannot take images of {values} channels: its first convolution takes {channels}; "
-            f"model.mean and model.std need {channels} value{'s' if channels > 1 else ''}"
+            f"the first convolution of {type(module).__name__} takes {_count(first.in_channels, 'channel')}, but model.mean has "
+            f"{_count(preprocessing.channels, 'value')}; give model.mean and model.std {_count(first.in_channels, 'value')}"
         ) from error
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("s" if number > 1 else "")
 
 
 def _read_class_names(spec: ModelSpec, network: Network) -> tuple[str, ...]:

@@ -114,16 +114,16 @@ class ModelSpec(Frozen):
     """The network, its weights, and overrides of the weights' own preprocessing."""
 
     source: Word = Field(description=f"network: {families.forms()}, with ?weights=FILE or ?weights=ENUM")
-    resize: Resize | None = Field(None, description="short side after resizing, or height and width (see fit), pixels")
+    resize: Resize | None = Field(None, description="short side after resizing, or HEIGHT,WIDTH (see fit), pixels")
     fit: Fit | None = Field(
         None,
-        description="how an image is resized to a height and width: stretch, cover (in proportion, over both) or letterbox "
+        description="how an image is resized to HEIGHT,WIDTH: stretch, cover (in proportion, over both) or letterbox "
         "(in proportion, inside both; the rest is padded)",
     )
     pad: Pad | None = Field(None, description="what letterbox pads with: mean, or a value of 0 to 255")
     crop: Crop | None = Field(
         None,
-        description="side, or height and width, of the centre crop, which is the model's input size, pixels; none resizes "
+        description="side, or HEIGHT,WIDTH, of the centre crop, which is the model's input size, pixels; none resizes "
         "both sides to the input",
     )
     mean: PerChannel | None = Field(
