@@ -1,6 +1,7 @@
 """Models by name. Takes a spec, gives a network, its preprocessing and its fingerprint; stores and restores weights."""
 
 import copy
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -192,12 +193,13 @@ def _network(module: nn.Module, preprocessing: Preprocessing) -> Network:
     try:
         return require_convolution(Network(trace(module, preprocessing.size, preprocessing.channels)))
     except GraphError as error:
-        first = next((part for part in module.modules() if isinstance(part, nn.Conv2d)), None)
-        if first is None or first.in_channels == preprocessing.channels:
+        refused = re.search(r"to have (\d+) channels, but got (\d+) channels", str(error))
+        if refused is None or int(refused[2]) != preprocessing.channels:
             raise
+        channels = _count(int(refused[1]), "channel")
         raise ModelError(
-            f"the first convolution of {type(module).__name__} takes {_count(first.in_channels, 'channel')}, but model.mean has "
-            f"{_count(preprocessing.channels, 'value')}; give model.mean and model.std {_count(first.in_channels, 'value')}"
+            f"{type(module).__name__} takes images of {channels}, but model.mean has "
+            f"{_count(preprocessing.channels, 'value')}; give model.mean and model.std {_count(int(refused[1]), 'value')}"
         ) from error
 
 

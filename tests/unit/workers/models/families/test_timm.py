@@ -75,7 +75,7 @@ def test_weights_of_one_channel_are_loaded_and_the_others_named(tmp_path):
     model = load(ModelSpec(source=source, mean=(0.5,), std=(0.25,), crop=(96, 64), resize=(96, 64)))
     assert model.network.nodes[0].shape == (1, 96, 64)
     with pytest.raises(
-        ModelError, match=r"takes 1 channel, but model\.mean has 3 values; give model\.mean and .* 1 value$"
+        ModelError, match=r"takes images of 1 channel, but model\.mean has 3 values; give model\.mean and .* 1 value$"
     ):
         load(ModelSpec(source=source))
 
