@@ -116,9 +116,8 @@ def module_of(place: Path, run: str) -> nn.Module:
 def samples(path: Path, mode: str) -> Tensor:
     """An image in 8 bits, uint8 (bands, height, width), by Pillow's own conversion but for 16 bits, which it would clip."""
     with Image.open(path) as opened:
-        if opened.mode == "I;16":
-            opened = Image.fromarray(np.rint(np.asarray(opened) / 257).astype(np.uint8))
-        pixels = torch.from_numpy(np.array(opened.convert(mode)))
+        shallow = np.rint(np.asarray(opened) / 257).astype(np.uint8) if opened.mode == "I;16" else np.asarray(opened)
+        pixels = torch.from_numpy(np.array(Image.fromarray(shallow).convert(mode)))
     return pixels[None] if mode == "L" else pixels.permute(2, 0, 1)
 
 
@@ -152,13 +151,18 @@ def inputs(place: Path, run: str) -> Tensor:
     return (images.float() / 255 - mean) / std
 
 
+def network_of(module: nn.Module, images: Tensor) -> Network:
+    channels, height, width = images.shape[1:]
+    return Network(trace(module, (height, width), channels))
+
+
 RUNS = ("lenet", "deep", "unet")
 
 
 @pytest.mark.parametrize("run", RUNS)
 def test_its_tops_are_those_of_sorting_every_image(place, run):
     images, module = inputs(place, run), module_of(place, run)
-    network = Network(trace(module, tuple(images.shape[2:]), images.shape[1]))
+    network = network_of(module, images)
     published = deconvoy.open(place / "root").run(run)
     wanted, maps = {layer.name: layer.node for layer in network.layers}, dict[int, Tensor]()
     names = [layer.name for layer in published.layers]
@@ -179,7 +183,8 @@ def test_its_tops_are_those_of_sorting_every_image(place, run):
 
 
 def sizes(place: Path) -> list[tuple[int, int]]:
-    return [tuple(reversed(Image.open(path).size)) for path in sorted((place / "images").iterdir())]
+    opened = [Image.open(path) for path in sorted((place / "images").iterdir())]
+    return [(image.height, image.width) for image in opened]
 
 
 def published_box(row: dict, run: str, height: int, width: int) -> tuple[int, int, int, int]:
@@ -204,7 +209,7 @@ def picture(column: dict) -> np.ndarray:
 @pytest.mark.parametrize("run", RUNS)
 def test_its_projections_and_patches_are_those_of_whole_images(place, run):
     images, module = inputs(place, run), module_of(place, run)
-    network, (height, width) = Network(trace(module, tuple(images.shape[2:]), images.shape[1])), images.shape[2:]
+    network, (height, width) = network_of(module, images), images.shape[2:]
     numbers = {layer.name: layer.node for layer in network.layers}
     rows = [row for row in deconvoy.open(place / "root").run(run).table("patches").to_pylist() if row["projection"]]
     paths = sorted((place / "images").iterdir())
