@@ -60,7 +60,10 @@ class Patch:
     projection_scale: float
 
     def signal(self) -> NDArray[np.float32] | None:
-        """The projection as float32 (3, height, width), signed, model-input scale, to within 8 bits; None without one."""
+        """The projection as float32 (3, height, width), signed, model-input scale, to within 8 bits; None without one.
+
+        Of a network of one channel, all three are equal; of one with more than three, they are the first three.
+        """
         return None if self.projection is None else undisplay(self.projection.pixels(), self.projection_scale)
 
     def _repr_png_(self) -> bytes:

@@ -1,7 +1,6 @@
 """Scans from Python. Takes a module and a corpus, publishes a run under a root, gives that run; needs torch and Ray."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
@@ -40,12 +39,13 @@ def scan(
     The module is exported, and its graph and weights are stored under the root: actors need none of your code.
 
     Args:
-        module: takes images (n, 3, height, width) in model-input scale. A copy of it is exported, in float32 and in
+        module: takes images (n, channels, height, width) in model-input scale. A copy of it is exported, in float32 and in
             evaluation mode; the module itself does not change.
         corpus: a folder or a glob of images, as a path or an fsspec URL.
         root: folder or fsspec URL for the datasets.
-        preprocessing: `resize`, `crop` (both in pixels), `mean`, `std` (per channel, on a scale of 0 to 1) and
-            `interpolation`, as in the table `[model]` of a spec file; by default ImageNet's 256, 224, mean and deviation.
+        preprocessing: `resize`, `crop` (both in pixels), `mean`, `std` (on a scale of 0 to 1, one value for each channel that
+            the module takes), `interpolation`, `fit`, `pad` and `bits`, as in the table `[model]` of a spec file; by default
+            ImageNet's 256, 224, mean and deviation.
         layers: names or globs of layers; by default "auto".
         run: run id; by default made from the module's class, the corpus and the time.
         **options: other tables of a spec file: `scan={"k": 16}`, `project={"method": "none"}`, `resources={"actors": 2}`.
@@ -65,7 +65,7 @@ def scan(
     values = {
         "run": run,
         "root": where,
-        "model": {"source": model.stored.source, **asdict(complete)},
+        "model": {"source": model.stored.source, **complete.configuration()},
         "corpus": {"source": images},
         "scan": {"layers": layers and list(layers)},
     }

@@ -14,6 +14,7 @@ from jobs.run.outcome import Outcome, complete_published, outcome_of
 from jobs.watch import Watcher
 from workers.actors.device import BACKENDS, describe
 from workers.core import filters as core
+from workers.core.display import colours
 from workers.core.network import Layer
 from workers.core.steps import Convolution
 from workers.errors import RunError
@@ -72,7 +73,7 @@ def first_convolution(model: Model) -> tuple[Layer, Convolution]:
 
 def _rows(index: int, model: Model) -> Iterator[dict[str, Any]]:
     layer, step = first_convolution(model)
-    diagnosis, pictures = core.diagnose(step.weight, step.stride), core.pictures(step.weight).numpy()
+    diagnosis, pictures = core.diagnose(step.weight, step.stride), colours(core.pictures(step.weight).numpy())
     for channel in range(layer.channels):
         yield {
             "model": model.stored.source,

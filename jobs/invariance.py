@@ -16,7 +16,7 @@ from workers.core.network import Network
 from workers.corpus.manifest import Listing, Row
 from workers.errors import SpecError
 from workers.models.model import Model
-from workers.spec.invariance import InvarianceRun, Transform
+from workers.spec.invariance import InvarianceRun
 from workers.store.tables.invariance import INVARIANCE
 
 
@@ -48,11 +48,11 @@ def _work(run: Attempt[InvarianceRun]) -> Outcome:
 
 def _check(spec: InvarianceRun, model: Model, listing: Listing) -> None:
     """Check the spec against the model and the listing."""
-    section, side = spec.invariance, model.preprocessing.crop
-    classes = require_classifier(model)
-    beyond = [pixels for pixels in section.amounts(Transform.TRANSLATE_Y, side) if abs(pixels) >= side]
+    section, (height, width) = spec.invariance, model.preprocessing.size
+    classes, least = require_classifier(model), min(height, width)
+    beyond = [pixels for pixels in section.translations if abs(pixels) >= least]
     if beyond:
-        limit = f"the model's input of {side} x {side} px; stay below {side} px"
+        limit = f"the model's input of {height} x {width} px; stay below {least} px"
         raise SpecError([f"invariance.translations: {beyond[0]:g} px moves the image out of {limit}"])
     target_of(section.target, None, model.stored.class_names, classes)
     require_listed(section.images, spec.corpus.source, listing)

@@ -56,9 +56,9 @@ def _check(spec: OcclusionRun, model: Model, listing: Listing) -> None:
         raise SpecError(
             [f"occlude.layer: {section.layer!r} matches {len(layers)} layers; name one, such as {layers[-1].name}"]
         )
-    side = model.preprocessing.crop
-    if section.size > side:
-        raise SpecError([f"occlude.size: {section.size} px is larger than the model's input of {side} x {side} px"])
+    height, width = model.preprocessing.size
+    if section.size > min(height, width):
+        raise SpecError([f"occlude.size: {section.size} px is larger than the model's input of {height} x {width} px"])
     target_of(section.target, None, model.stored.class_names, classes)
     require_listed(section.images, spec.corpus.source, listing)
     _find_projections(patient(spec.root), spec, model)

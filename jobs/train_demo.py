@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from jobs.ray import cluster
+from workers.core.preprocess import both
 from workers.corpus import entries, reader
 from workers.corpus.manifest import Row
 from workers.errors import CorpusError, UsageError
@@ -34,6 +35,7 @@ BATCH = 32
 RATE, DECAY = 1e-3, 5e-2
 LARGEST_RMS = 0.1
 PREPROCESSING = architectures.resolve(ModelSpec(source="deconvoy://zfnet-mini"))[1].preprocessing
+RESIZED, CROP = both(PREPROCESSING.resize)[0], PREPROCESSING.size[0]  # sides, pixels
 
 Say = Callable[[str], None]
 
@@ -144,7 +146,7 @@ def _load_data(corpus: str, generator: torch.Generator) -> Data:
         actual = f"{len(rows):,} labelled images of {len(classes)} classes"
         limits = f"at least {LEAST_CLASSES} classes and at most {MOST_IMAGES:,} images"
         raise CorpusError(f"corpus {corpus!r} has {actual}; this recipe needs {limits}")
-    square = replace(PREPROCESSING, crop=PREPROCESSING.resize)
+    square = replace(PREPROCESSING, crop=RESIZED)
     prepare = partial(square.prepare, max_pixels=LimitsSpec().pixels)
     batches = list(reader.batches(rows, BATCH, prepare, reader.ReadOptions(LimitsSpec(), threads=2)))
     pictures = [picture for batch in batches for picture in batch.pictures]
@@ -173,7 +175,7 @@ def _network(classes: int, generator: torch.Generator) -> nn.Module:
 def _batches(data: Data, generator: torch.Generator, device: str) -> Iterator[tuple[Tensor, Tensor]]:
     """The batches of an epoch: the images that are not held out, in random order, each randomly cropped and mirrored."""
     indices = torch.nonzero(~data.held_out).flatten()
-    room = PREPROCESSING.resize - PREPROCESSING.crop + 1
+    room = RESIZED - CROP + 1
     for chosen in torch.split(indices[torch.randperm(len(indices), generator=generator)], BATCH):
         tops, lefts = (torch.randint(room, (len(chosen),), generator=generator).tolist() for _ in range(2))
         mirrored = torch.rand(len(chosen), generator=generator) < 1 / 2
@@ -184,7 +186,7 @@ def _batches(data: Data, generator: torch.Generator, device: str) -> Iterator[tu
 
 
 def _cut(pixels: Tensor, top: int, left: int) -> Tensor:
-    return pixels[:, top : top + PREPROCESSING.crop, left : left + PREPROCESSING.crop]
+    return pixels[:, top : top + CROP, left : left + CROP]
 
 
 def _step(network: nn.Module, descent: "Descent", batch: tuple[Tensor, Tensor]) -> float:
@@ -206,7 +208,7 @@ def _step(network: nn.Module, descent: "Descent", batch: tuple[Tensor, Tensor]) 
 @torch.no_grad()
 def _accuracy(network: nn.Module, data: Data, device: str) -> float:
     """Share of the held-out images whose most probable class is their label."""
-    margin = (PREPROCESSING.resize - PREPROCESSING.crop) // 2
+    margin = (RESIZED - CROP) // 2
     correct = 0
     for chosen in torch.split(torch.nonzero(data.held_out).flatten(), BATCH):
         cut = torch.stack([_cut(data.pixels[index], margin, margin) for index in chosen.tolist()])

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from service.cli import drawing
-from service.cli.options import Classes, Common, Label, Layers, Method, Output, with_common_flags
+from service.cli.options import Common, Label, Layers, Method, Output, with_common_flags
 from service.cli.running import absolute, absolute_model, run_spec
 from workers.errors import UsageError
 from workers.spec import families
@@ -26,7 +26,6 @@ def evolve(  # noqa: PLR0913 - one parameter per flag; the spec fills in the fla
     k: Annotated[int | None, typer.Option()] = None,
     settled_share: Annotated[float | None, typer.Option()] = None,
     method: Method = None,
-    classes: Classes = None,
     label: Label = None,
     output: Output = None,
 ) -> None:
@@ -40,7 +39,7 @@ def evolve(  # noqa: PLR0913 - one parameter per flag; the spec fills in the fla
         )
     files = [absolute(pattern) for pattern in checkpoints or ()]
     flags = {
-        "model": {"source": absolute_model(model), "classes": absolute(classes)},
+        "model": {"source": absolute_model(model)},
         "corpus": {"label": label},
         "evolve": {"checkpoints": files or None, "settled_share": settled_share},
         "scan": {"layers": layers or None, "k": k},

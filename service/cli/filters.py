@@ -1,12 +1,14 @@
 """The command `filters`. Takes flags, runs the job, prints its outcome."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from service.cli import drawing
-from service.cli.options import MODEL, Json, Output
+from service.cli.options import MODEL, SPEC, Json, ModelFlags, Output, with_model_flags
 from service.cli.running import absolute, absolute_model, build_spec, run_spec
+from workers.errors import UsageError
 
 
 def add_to(app: typer.Typer) -> None:
@@ -14,11 +16,14 @@ def add_to(app: typer.Typer) -> None:
     app.command()(filters)
 
 
-def filters(
+@with_model_flags
+def filters(  # noqa: PLR0913 - one parameter per flag
+    given: ModelFlags,
     *,
-    model: Annotated[list[str], typer.Option(help=MODEL + " Repeatable.")],
-    root: Annotated[str, typer.Option()],
+    model: Annotated[list[str] | None, typer.Option(help=MODEL + " Repeatable.")] = None,
+    root: Annotated[str | None, typer.Option()] = None,
     run: Annotated[str | None, typer.Option()] = None,
+    spec: Annotated[Path | None, typer.Option(help=SPEC)] = None,
     output: Output = None,
     as_json: Json = False,
 ) -> None:
@@ -26,5 +31,11 @@ def filters(
     drawing.check_output(output)
     from workers.spec.filters import FiltersRun
 
-    flags = {"run": run, "root": absolute(root), "models": [{"source": absolute_model(source)} for source in model]}
-    run_spec(build_spec(FiltersRun, None, flags), output, as_json=as_json)
+    values = {name: value for name, value in given.model_values().items() if value is not None}
+    if values and not model:
+        raise UsageError(
+            f"--{next(iter(values)).replace('_', '-')} needs --model: flags do not change models of a file"
+        )
+    models = [{"source": absolute_model(source), **values} for source in model or ()]
+    flags = {"run": run, "root": absolute(root), "models": models or None}
+    run_spec(build_spec(FiltersRun, spec, flags), output, as_json=as_json)

@@ -1,4 +1,4 @@
-"""Help texts of flags. Takes a command and the spec that its flags fill, gives each flag the description of its key."""
+"""Help texts of flags. Takes a command whose flags fill a spec, gives each flag the description of its key."""
 
 from collections.abc import Iterator, Sequence
 
@@ -7,11 +7,14 @@ from typer.core import TyperOption
 
 from workers.kinds import Kind
 from workers.spec.kinds import SPECS
+from workers.spec.parts import ModelSpec
 
 
-def fill_help(parameters: Sequence[object], kind: Kind) -> None:
-    """Describe the flags of a kind's command that have no help text of their own."""
-    texts = dict(_descriptions(kind))
+def fill_help(parameters: Sequence[object], command: str) -> None:
+    """Describe the flags of a command that have no help text of their own."""
+    texts = {name: field.description or "" for name, field in ModelSpec.model_fields.items()}
+    if command in list(Kind):
+        texts |= dict(_descriptions(Kind(command)))
     for parameter in parameters:
         if isinstance(parameter, TyperOption) and not parameter.help and parameter.name in texts:
             parameter.help = _sentence(texts[parameter.name], repeatable=parameter.multiple)

@@ -5,8 +5,8 @@ from typing import Annotated
 import typer
 
 from service.cli import drawing
-from service.cli.options import Classes, Common, Images, Label, Output, Sample, Target, with_common_flags
-from service.cli.running import absolute, run_spec
+from service.cli.options import Common, Images, Label, Output, Sample, Target, with_common_flags
+from service.cli.running import run_spec
 
 
 def add_to(app: typer.Typer) -> None:
@@ -39,7 +39,6 @@ def invariance(  # noqa: PLR0913 - one parameter per flag; the spec fills in the
     ] = None,
     border: Annotated[str | None, typer.Option()] = None,
     target: Target = None,
-    classes: Classes = None,
     label: Label = None,
     output: Output = None,
 ) -> None:
@@ -50,7 +49,6 @@ def invariance(  # noqa: PLR0913 - one parameter per flag; the spec fills in the
     inputs = {"layers": layers or None, "images": images or None, "sample": sample, "border": border, "target": target}
     amounts = {"translations": translations, "scales": scales, "rotations": rotations, "transforms": transforms}
     flags = {
-        "model": {"classes": absolute(classes)},
         "corpus": {"label": label},
         "invariance": inputs | {name: text.split(",") if text else None for name, text in amounts.items()},
     }

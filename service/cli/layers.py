@@ -1,11 +1,12 @@
 """The command `layers`. Takes a model, prints its layers."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from service.cli.options import MODEL, Json
-from service.cli.running import absolute_model
+from service.cli.options import MODEL, SPEC, Json, ModelFlags, with_model_flags
+from service.cli.running import absolute, absolute_model
 
 GEOMETRY = {
     "field": "receptive field",
@@ -17,6 +18,7 @@ GEOMETRY = {
 
 if TYPE_CHECKING:
     from workers.core.network import Layer
+    from workers.spec.parts import ModelSpec
 
 
 def add_to(app: typer.Typer) -> None:
@@ -24,14 +26,23 @@ def add_to(app: typer.Typer) -> None:
     app.command()(layers)
 
 
-def layers(model: Annotated[str, typer.Argument(help=MODEL)], as_json: Json = False) -> None:
-    """List the layers of a model."""
+@with_model_flags
+def layers(
+    given: ModelFlags,
+    model: Annotated[str | None, typer.Argument(help=MODEL)] = None,
+    *,
+    spec: Annotated[Path | None, typer.Option(help=SPEC)] = None,
+    root: Annotated[
+        str | None, typer.Option(help="Folder or fsspec URL that holds a network of `deconvoy.scan`.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """List the layers of a model. No weights are needed."""
     from service.cli.console import print_json, print_table
     from workers.models.model import outline
-    from workers.spec.make import make
-    from workers.spec.parts import ModelSpec
 
-    rows = [_row(layer) for layer in outline(make(ModelSpec, {"source": absolute_model(model)})).layers]
+    wanted, where = _wanted(spec, {"source": absolute_model(model), **given.model_values()})
+    rows = [_row(layer) for layer in outline(wanted, absolute(root) or where).layers]
     if as_json:
         print_json(rows)
         return
@@ -46,6 +57,21 @@ def layers(model: Annotated[str, typer.Argument(help=MODEL)], as_json: Json = Fa
     ]
     headings = {"index": "index", "layer": "layer", "kind": "kind", "channels": "channels", "map": "map size"}
     print_table(cells, headings | GEOMETRY)
+
+
+def _wanted(path: Path | None, flags: dict[str, Any]) -> "tuple[ModelSpec, str | None]":
+    """The network that a spec file and flags name, and the root in the file.
+
+    Raises:
+        SpecError: the file cannot be read, or a value is not valid.
+    """
+    from workers.spec.make import make, merged
+    from workers.spec.parts import ModelSpec
+    from workers.spec.toml import read_spec
+
+    values = read_spec(path) if path else {}
+    table = values.get("model", {})
+    return make(ModelSpec, merged(table if isinstance(table, dict) else {}, flags)), values.get("root")
 
 
 def _row(layer: "Layer") -> dict[str, Any]:

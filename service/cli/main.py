@@ -34,6 +34,7 @@ COMMANDS = (  # modules of this package that add commands, in the order of `--he
     "gc",
     "train_demo",
 )
+DESCRIBED = (*Kind, "layers")  # commands whose flags are keys of specs
 
 
 class OneLine(TyperGroup):
@@ -49,12 +50,12 @@ class OneLine(TyperGroup):
         return self._report(partial(super().invoke, ctx), lambda: str(ctx.invoked_subcommand))
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:  # noqa: ANN401 - typer's signature
-        """Find the requested command. A job's flags take their help from the keys of its spec."""
+        """Find the requested command. Flags take their help from the keys of its spec."""
         name, command, rest = super().resolve_command(ctx, args)
-        if command is not None and name in list(Kind):
+        if command is not None and name in DESCRIBED:
             from service.cli.flag_help import fill_help
 
-            fill_help(command.params, Kind(name))
+            fill_help(command.params, str(name))
         return name, command, rest
 
     def _report(self, action: Callable[[], Any], command: Callable[[], str]) -> Any:  # noqa: ANN401 - typer's result

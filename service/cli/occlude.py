@@ -5,8 +5,8 @@ from typing import Annotated
 import typer
 
 from service.cli import drawing
-from service.cli.options import Classes, Common, Fill, Images, Label, Output, Sample, Target, with_common_flags
-from service.cli.running import absolute, run_spec
+from service.cli.options import Common, Fill, Images, Label, Output, Sample, Target, with_common_flags
+from service.cli.running import run_spec
 
 
 def add_to(app: typer.Typer) -> None:
@@ -26,7 +26,6 @@ def occlude(  # noqa: PLR0913 - one parameter per flag; the spec fills in the fl
     fill: Fill = None,
     target: Target = None,
     from_run: Annotated[str | None, typer.Option()] = None,
-    classes: Classes = None,
     label: Label = None,
     output: Output = None,
 ) -> None:
@@ -36,7 +35,6 @@ def occlude(  # noqa: PLR0913 - one parameter per flag; the spec fills in the fl
 
     square = {"size": size, "stride": stride, "fill": fill, "target": target, "from_run": from_run}
     flags = {
-        "model": {"classes": absolute(classes)},
         "corpus": {"label": label},
         "occlude": {"layer": layer, "images": images or None, "sample": sample, **square},
     }

@@ -56,7 +56,6 @@ Layers = Annotated[list[str] | None, typer.Option()]
 Images = Annotated[list[str] | None, typer.Option()]
 Sample = Annotated[int | None, typer.Option()]
 Target = Annotated[str | None, typer.Option()]
-Classes = Annotated[str | None, typer.Option()]
 Label = Annotated[str | None, typer.Option()]
 Method = Annotated[str | None, typer.Option()]
 Fill = Annotated[str | None, typer.Option()]
@@ -64,8 +63,39 @@ Output = Annotated[Path | None, typer.Option("-o", "--output", help="PNG file to
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
+SPEC = "Spec file (TOML); flags override its keys."
+
+
 @dataclass(frozen=True, kw_only=True)
-class Common:
+class ModelFlags:
+    """The flags of every command that takes a network; the spec and the weights decide what is not given."""
+
+    resize: Annotated[str | None, typer.Option()] = None
+    fit: Annotated[str | None, typer.Option()] = None
+    pad: Annotated[str | None, typer.Option()] = None
+    crop: Annotated[str | None, typer.Option()] = None
+    mean: Annotated[str | None, typer.Option()] = None
+    std: Annotated[str | None, typer.Option()] = None
+    bits: Annotated[int | None, typer.Option()] = None
+    interpolation: Annotated[str | None, typer.Option()] = None
+    classes: Annotated[str | None, typer.Option()] = None
+    num_classes: Annotated[int | None, typer.Option()] = None
+
+    def model_values(self) -> dict[str, Any]:
+        """The keys of the table `model`; None for those that are not given."""
+        values = {field.name: getattr(self, field.name) for field in fields(ModelFlags)}
+        values |= {name: _split(values[name]) for name in ("resize", "crop")}
+        values |= {name: values[name] and values[name].split(",") for name in ("mean", "std")}
+        return {**values, "classes": absolute(self.classes)}
+
+
+def _split(size: str | None) -> str | list[str] | None:
+    """A side, or height and width."""
+    return size.split(",") if size and "," in size else size
+
+
+@dataclass(frozen=True, kw_only=True)
+class Common(ModelFlags):
     """The flags of every command over a corpus; the spec fills in those that are not given."""
 
     model: Annotated[str | None, typer.Option()] = None
@@ -76,7 +106,7 @@ class Common:
     device: Annotated[str | None, typer.Option()] = None
     threads: Annotated[int | None, typer.Option()] = None
     fewer: Annotated[bool | None, typer.Option("--fewer")] = None
-    spec: Annotated[Path | None, typer.Option(help="Spec file (TOML); flags override its keys.")] = None
+    spec: Annotated[Path | None, typer.Option(help=SPEC)] = None
     as_json: Json = False
 
     def build_spec(
@@ -103,7 +133,7 @@ class Common:
         common = {
             "run": self.run,
             "root": absolute(self.root),
-            "model": {"source": absolute_model(self.model)},
+            "model": {"source": absolute_model(self.model), **self.model_values()},
             "corpus": {"source": absolute_corpus(self.corpus)},
             "resources": resources,
         }
@@ -111,14 +141,24 @@ class Common:
 
 
 def with_common_flags(command: Callable[..., None]) -> Callable[..., None]:
-    """A command whose flags are those of `Common` and its own; its function gets the common ones as its first argument.
+    """A command whose flags are those of `Common` and its own; see `_with_flags_of`."""
+    return _with_flags_of(Common, command)
 
-    A common flag that the function redefines, for another help text, is not replaced.
+
+def with_model_flags(command: Callable[..., None]) -> Callable[..., None]:
+    """A command whose flags are those of `ModelFlags` and its own; see `_with_flags_of`."""
+    return _with_flags_of(ModelFlags, command)
+
+
+def _with_flags_of(group: type[ModelFlags], command: Callable[..., None]) -> Callable[..., None]:
+    """A command whose flags are those of a group and its own; its function gets the group as its first argument.
+
+    A flag of the group that the function redefines, for another help text, is not replaced.
     """
     own = list(signature(command).parameters.values())[1:]
     common = [
         Parameter(field.name, Parameter.KEYWORD_ONLY, default=field.default, annotation=field.type)
-        for field in fields(Common)
+        for field in fields(group)
         if field.name not in {parameter.name for parameter in own}
     ]
     first = [flag for flag in common if flag.name in FIRST]
@@ -126,7 +166,7 @@ def with_common_flags(command: Callable[..., None]) -> Callable[..., None]:
 
     @wraps(command)
     def with_flags(**values: Any) -> None:  # noqa: ANN401 - flags
-        command(Common(**{flag.name: values.pop(flag.name) for flag in common}), **values)
+        command(group(**{flag.name: values.pop(flag.name) for flag in common}), **values)
 
     with_flags.__signature__ = Signature(flags)  # type: ignore[attr-defined]
     with_flags.__annotations__ = {flag.name: flag.annotation for flag in flags}

@@ -33,9 +33,6 @@ def scan(  # noqa: PLR0913 - one parameter per flag; the spec fills in the flags
     previews: Annotated[bool | None, typer.Option()] = None,
     precision: Annotated[str | None, typer.Option()] = None,
     max_reject_share: Annotated[float | None, typer.Option()] = None,
-    resize: Annotated[int | None, typer.Option()] = None,
-    crop: Annotated[int | None, typer.Option()] = None,
-    interpolation: Annotated[str | None, typer.Option()] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and write nothing.")] = False,
 ) -> None:
     """Find each channel's strongest images in a corpus and project the activations down to pixels."""
@@ -43,7 +40,6 @@ def scan(  # noqa: PLR0913 - one parameter per flag; the spec fills in the flags
 
     keys = {"layers": layers or None, "k": k, "batch": batch, "shard": shard, "distinct": distinct}
     flags = {
-        "model": {"resize": resize, "crop": crop, "interpolation": interpolation},
         "corpus": {"label": label, "group": group},
         "scan": {**keys, "max_reject_share": max_reject_share},
         "project": {"method": method, "image_format": image_format, "previews": previews},

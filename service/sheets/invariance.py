@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow.compute as pc
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from PIL import Image
+from PIL import Image, ImageOps
 
 from service.query.catalog import PublishedRun
 from service.query.perturbations import COLOURS, ORDER, TITLES, layer_names
@@ -57,8 +57,8 @@ def _draw_pictures(axes: Axes, rows: Rows, images: Sequence[str]) -> None:
     side = TILE_PX - TILE_GAP_PX
     for row in pictured:
         top, left = images.index(row["image_id"]) * TILE_PX, amounts.index(row["amount"]) * TILE_PX
-        picture = canvas.decode(row["picture"]["bytes"]).resize((side, side), Image.Resampling.LANCZOS)
-        wall[top : top + side, left : left + side] = np.asarray(picture)
+        picture = ImageOps.contain(canvas.decode(row["picture"]["bytes"]), (side, side), Image.Resampling.LANCZOS)
+        wall[top : top + picture.height, left : left + picture.width] = np.asarray(picture)
     axes.imshow(wall, aspect="equal", interpolation="antialiased")
     axes.set_xticks([(n + 0.5) * TILE_PX for n in range(len(amounts))], [f"{amount:g}" for amount in amounts])
     axes.set_yticks([])

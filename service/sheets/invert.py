@@ -17,6 +17,7 @@ LABEL_PX, MARGIN_PX = 16, 16
 FONT_PX = 12
 LARGEST_ROWS = 40
 ERROR_LINE = "error: squared distance of features over their squared norm"
+LEAST_TILE_PX = 84
 INVERSION_LINE = f"what each layer preserves of an image; {ERROR_LINE}"
 
 Row = Mapping[str, Any]
@@ -28,12 +29,12 @@ class SheetGrid:
     """Where the tiles of a sheet go: a line per image and restart, a column for the original and one per layer.
 
     Attributes:
-        side: side of a tile, pixels.
+        tile: width and height of a tile, pixels.
         layers: names of the layers by their index, in the order of the graph.
         lines: lines that are drawn, from the top.
     """
 
-    side: int
+    tile: tuple[int, int]
     layers: Mapping[int, str]
     lines: Sequence[Line]
 
@@ -45,16 +46,16 @@ class SheetGrid:
     @property
     def size(self) -> tuple[int, int]:
         """Width and height of the sheet."""
-        width = 2 * MARGIN_PX + (len(self.layers) + 1) * (self.side + 4)
-        return width, 2 * MARGIN_PX + len(self.lines) * (self.side + LABEL_PX + 6) + 2 * LABEL_PX + 12
+        width = 2 * MARGIN_PX + (len(self.layers) + 1) * (self.tile[0] + 4)
+        return width, 2 * MARGIN_PX + len(self.lines) * (self.tile[1] + LABEL_PX + 6) + 2 * LABEL_PX + 12
 
     def left(self, column: int) -> int:
         """Left of a column."""
-        return MARGIN_PX + column * (self.side + 4)
+        return MARGIN_PX + column * (self.tile[0] + 4)
 
     def top(self, line: Line) -> int:
         """Top of a line."""
-        return self.head + LABEL_PX + 6 + self.lines.index(line) * (self.side + LABEL_PX + 6)
+        return self.head + LABEL_PX + 6 + self.lines.index(line) * (self.tile[1] + LABEL_PX + 6)
 
 
 def draw(run: PublishedRun) -> Image.Image:
@@ -62,7 +63,7 @@ def draw(run: PublishedRun) -> Image.Image:
     rows = read(run, INVERSIONS, pc.scalar(True), INVERSIONS.schema.names).to_pylist()
     lines = sorted({_line(row) for row in rows})
     layers = dict(sorted({(row["layer_index"], row["layer"]) for row in rows}))
-    grid = SheetGrid(canvas.decode(rows[0]["original"]["bytes"]).width, layers, lines[:LARGEST_ROWS])
+    grid = SheetGrid(_tile(canvas.decode(rows[0]["original"]["bytes"])), layers, lines[:LARGEST_ROWS])
     page = Image.new("RGB", grid.size, WHITE)
     _draw_head(page, grid, run.run, len(lines) - LARGEST_ROWS)
     has_restarts = any(row["restart"] for row in rows)
@@ -70,6 +71,12 @@ def draw(run: PublishedRun) -> Image.Image:
         if _line(row) in grid.lines:
             _draw_row(page, grid, row, _caption(row, has_restarts=has_restarts))
     return page
+
+
+def _tile(picture: Image.Image) -> tuple[int, int]:
+    """The size of a tile: that of the pictures, enlarged by a whole number until it has room for a caption."""
+    factor = -(-LEAST_TILE_PX // picture.width)
+    return picture.width * factor, picture.height * factor
 
 
 def _line(row: Row) -> Line:
@@ -80,7 +87,7 @@ def _draw_head(page: Image.Image, grid: SheetGrid, run: str, more: int) -> None:
     pen, font = ImageDraw.Draw(page), ImageFont.load_default(FONT_PX)
     pen.text((MARGIN_PX, MARGIN_PX), _title(run, more, page.width - 2 * MARGIN_PX, font), INK, font)
     for column, heading in enumerate(["original", *grid.layers.values()]):
-        pen.text((grid.left(column), grid.head), canvas.shorten(heading, grid.side, font), INK, font)
+        pen.text((grid.left(column), grid.head), canvas.shorten(heading, grid.tile[0], font), INK, font)
 
 
 def _title(run: str, more: int, width: int, font: canvas.Font) -> str:
@@ -98,16 +105,19 @@ def _title(run: str, more: int, width: int, font: canvas.Font) -> str:
 def _draw_row(page: Image.Image, grid: SheetGrid, row: Row, caption: str) -> None:
     """The inversion of one layer, and the original once per image."""
     top, column = grid.top(_line(row)), list(grid.layers).index(row["layer_index"])
-    _draw_tile(page, (grid.left(column + 1), top), row["inversion"], caption, grid.side)
+    _draw_tile(page, (grid.left(column + 1), top), row["inversion"], caption, grid.tile)
     if row["restart"] == 0 and column == 0:
-        _draw_tile(page, (grid.left(0), top), row["original"], row["image_id"], grid.side)
+        _draw_tile(page, (grid.left(0), top), row["original"], row["image_id"], grid.tile)
 
 
-def _draw_tile(page: Image.Image, at: tuple[int, int], picture: Row | None, caption: str, side: int) -> None:
+def _draw_tile(
+    page: Image.Image, at: tuple[int, int], picture: Row | None, caption: str, tile: tuple[int, int]
+) -> None:
     """A picture, or grey where there is none, with its caption below."""
     font = ImageFont.load_default(FONT_PX)
-    page.paste(canvas.decode(picture["bytes"]) if picture else Image.new("RGB", (side, side), GROUND), at)
-    ImageDraw.Draw(page).text((at[0], at[1] + side + 2), canvas.shorten(caption, side, font), INK, font)
+    shown = canvas.decode(picture["bytes"]) if picture else Image.new("RGB", tile, GROUND)
+    page.paste(shown if shown.size == tile else shown.resize(tile, Image.Resampling.NEAREST), at)
+    ImageDraw.Draw(page).text((at[0], at[1] + tile[1] + 2), canvas.shorten(caption, tile[0], font), INK, font)
 
 
 def _caption(row: Row, *, has_restarts: bool) -> str:

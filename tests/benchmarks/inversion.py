@@ -43,8 +43,7 @@ def measure(name: str, batch: int, iterations: int, rounds: int, scratch: Path) 
         # A small rate: nothing may diverge, since what diverges runs twice.
         how = Recipe(recipe.tv_weight(number, nodes), 1e-6, iterations=iterations)
         problem = InversionProblem(network, Part(number), Scale.of(preprocessing.mean, preprocessing.std), how)
-        side = preprocessing.crop
-        images = inversion.start((side, side), [torch.Generator().manual_seed(n) for n in range(batch)])
+        images = inversion.start(preprocessing.size, [torch.Generator().manual_seed(n) for n in range(batch)])
         images = images.contiguous(memory_format=torch.channels_last)
         with torch.no_grad():
             wanted = problem.features(images.flip(0))

@@ -12,7 +12,7 @@ from pydantic_core import PydanticUndefined
 from typer.main import get_command
 
 from service.cli.flag_help import fill_help
-from service.cli.main import app
+from service.cli.main import DESCRIBED, app
 from workers.kinds import Kind
 from workers.spec.kinds import SPECS
 from workers.spec.parts import JobSpec
@@ -40,8 +40,8 @@ def commands(group: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
         if hasattr(command, "commands"):
             yield from commands(command, f"{prefix}{name} ")
             continue
-        if not prefix and name in list(Kind):
-            fill_help(command.params, Kind(name))
+        if not prefix and name in DESCRIBED:
+            fill_help(command.params, name)
         yield f"{prefix}{name}", command
 
 

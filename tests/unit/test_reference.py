@@ -11,6 +11,7 @@ from service.cli.main import app
 from tests.support import reference
 from workers.kinds import Kind
 from workers.spec.kinds import SPECS
+from workers.spec.parts import ModelSpec
 
 REPOSITORY = Path(__file__).parents[2]
 SOURCES = [path for layer in ("service", "jobs", "workers") for path in (REPOSITORY / layer).rglob("*.py")]
@@ -39,7 +40,7 @@ def test_every_flag_and_argument_has_a_help_text(name):
 def test_a_flag_of_a_job_says_what_its_key_says(kind):
     texts = {
         (field.description or "").lower()
-        for model in [SPECS[kind], *filter(None, map(reference.table, SPECS[kind].model_fields.values()))]
+        for model in [SPECS[kind], ModelSpec, *filter(None, map(reference.table, SPECS[kind].model_fields.values()))]
         for _, field in reference.keys(model)
     }
     [command] = [each for name, each in reference.commands(get_command(app)) if name == kind]

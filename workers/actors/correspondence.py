@@ -59,7 +59,7 @@ class CorrespondenceWorker(SingleWorker[CorrespondenceRun, Shard]):
                 yield {"image_index": index, "part": part.part, "reason": reason}
                 continue
             for kind, draw in [(Placement.PART, 0), *random]:
-                place = self._place(box, kind, (part, draw), picture.prepared.shape[1])
+                place = self._place(box, kind, (part, draw))
                 common = {"image_index": index, "part": part.part, "kind": str(kind), "draw": draw}
                 yield from self._changes(picture.prepared, before, place, common)
 
@@ -89,19 +89,20 @@ class CorrespondenceWorker(SingleWorker[CorrespondenceRun, Shard]):
         box = self.job.model.preprocessing.input_box(Box(part.top, part.left, part.bottom, part.right), height, width)
         if part.bottom > height or part.right > width:
             return box, f"the box leaves the image, which has {height} rows and {width} columns"
-        side = picture.prepared.shape[1]
-        if box != box.cut(side, side):
+        if box != box.cut(*self.job.model.preprocessing.size):
             return box, f"the box leaves what the model sees of the image: rows {_visible(self.job, height, width)}"
         return box, ""
 
-    def _place(self, box: Box, kind: Placement, key: tuple[PartBox, int], side: int) -> Box:
+    def _place(self, box: Box, kind: Placement, key: tuple[PartBox, int]) -> Box:
         """The box itself, or one at a random place, which depends only on the seed and the key (part and draw)."""
         if kind is Placement.PART:
             return box
         part, draw = key
         image = part.image_id if kind is Placement.RANDOM else None
         digest = hashlib.sha256(repr((self.job.spec.correspondence.seed, part.part, draw, image)).encode()).digest()
-        return random_box(box, side, torch.Generator().manual_seed(int.from_bytes(digest[:7])))
+        return random_box(
+            box, self.job.model.preprocessing.size, torch.Generator().manual_seed(int.from_bytes(digest[:7]))
+        )
 
     def _features(self, pixels: Tensor) -> list[Tensor]:
         return features(self.network, self.input(pixels[None]), [layer.node for layer in self.layers])
@@ -109,6 +110,6 @@ class CorrespondenceWorker(SingleWorker[CorrespondenceRun, Shard]):
 
 def _visible(job: Job[Any], height: int, width: int) -> str:
     """The rows and columns of an image that the model sees."""
-    crop = Box(0, 0, job.model.preprocessing.crop, job.model.preprocessing.crop)
+    crop = Box(0, 0, *job.model.preprocessing.size)
     box = job.model.preprocessing.source_box(crop, height, width).cut(height, width)
     return f"{box.top} to {box.bottom}, columns {box.left} to {box.right}"

@@ -49,7 +49,7 @@ class InvarianceWorker(SingleWorker[InvarianceRun, Shard]):
     def compute_rows(self, picture: PreparedImage, row: Row, shard: Shard) -> list[dict[str, Any]]:  # noqa: ARG002 - not needed
         """The image's rows of `invariance`."""
         spec, index = self.job.spec.invariance, picture.record.image_index
-        amounts = amounts_of(spec, picture.prepared.shape[1])
+        amounts = amounts_of(spec, *picture.prepared.shape[1:])
         images = [transform_image(picture.prepared, *amount, spec.border) for amount in amounts]
         original, inputs = self.input(picture.prepared[None]), (self.input(pixels[None]) for pixels in images)
         comparisons = list(compare(self.network, original, inputs, [n.node for n in self.layers]))
@@ -96,10 +96,10 @@ class InvarianceWorker(SingleWorker[InvarianceRun, Shard]):
         return names[index] if index < len(names) else None
 
 
-def amounts_of(spec: InvarianceSpec, side: int) -> list[Amount]:
+def amounts_of(spec: InvarianceSpec, height: int, width: int) -> list[Amount]:
     """Every transform with each of its amounts, in the order of the table."""
-    transforms = sorted(set(spec.transforms))
-    return [(transform, amount) for transform in transforms for amount in spec.amounts(transform, side)]
+    sides = {transform: width if transform is Transform.TRANSLATE_X else height for transform in set(spec.transforms)}
+    return [(transform, amount) for transform in sorted(sides) for amount in spec.amounts(transform, sides[transform])]
 
 
 def identity(transform: Transform) -> Amount:

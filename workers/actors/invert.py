@@ -90,7 +90,7 @@ class InvertWorker(Worker[InversionRun]):
         with torch.no_grad():
             wanted = problem.features(pixels)
         _require_finite(wanted, pictures, layer)
-        start = self._move(inversion.start((pixels.shape[2], pixels.shape[3]), generators))
+        start = self._move(inversion.start((pixels.shape[2], pixels.shape[3]), generators, pixels.shape[1]))
         inverted = inversion.invert(problem, wanted, start, self._tick(len(shards)))
         common = {"layer": layer.name, "layer_index": layer.index}
         return {

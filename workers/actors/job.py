@@ -81,7 +81,7 @@ def common_configuration(job: Job[Any], environment: Environment) -> dict[str, A
     return {
         "environment": numerics,
         "model": job.model.fingerprint,
-        "preprocessing": asdict(job.model.preprocessing),
+        "preprocessing": job.model.preprocessing.configuration(),
         "limits": job.spec.limits.model_dump(),
         "engine": ENGINE,
         "threads": job.spec.resources.threads,

@@ -173,7 +173,7 @@ class _View:
     def panels(self, prepared: Tensor, filled: Tensor, image: Tensor) -> dict[str, bytes]:
         """The five panels."""
         maps, squares = self.maps, self.squares
-        grid = Grid(squares.height, squares.size, squares.stride, squares.rows, squares.columns)
+        grid = Grid((squares.height, squares.width), squares.size, squares.stride, squares.rows, squares.columns)
         pixels, covered = eight_bit(prepared), eight_bit(filled)
         channel_name = f"{self.worker.layer.name}, channel {maps.channel}"
         names = [(index, self._name(index) or f"class {index}") for index in self._classes()]
@@ -227,7 +227,7 @@ def target_of(target: str, label: str | None, names: Sequence[str], outputs: int
 
 
 def make_fill(prepared: Tensor, fill: Fill, size: int) -> Tensor:
-    """The content of the square: float32 (3, side, side) in 0 to 255; grey is 127.5."""
+    """The content of the square: float32, of the image's shape, in 0 to 255; grey is 127.5."""
     pixels = prepared.float()
     if fill is Fill.GREY:
         return torch.full_like(pixels, 127.5)

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -16,11 +16,12 @@ from workers.actors.shard import Group
 from workers.actors.worker import Worker
 from workers.core import deconvnet
 from workers.core.deconvnet import Tape, Units
-from workers.core.display import display
+from workers.core.display import decoded, display, eight_bit
 from workers.core.network import Layer
 from workers.core.receptive_field import Box
 from workers.core.topk import Rows
 from workers.corpus import manifest
+from workers.corpus.decode import Pixels
 from workers.corpus.reader import Batch, PreparedImage
 from workers.errors import NumericsError, ReadError
 from workers.pictures import encode
@@ -88,7 +89,7 @@ class ProjectWorker(Worker[RunSpec]):
         spec = self.job.spec
         numbers = {self.network.layers[layer].node for layer in group.rows.layer_index}
         size = min(spec.scan.batch, deconvnet.images_at_once(self.network, numbers, spec.project.projection))
-        preview = partial(encode.preview, image_format=spec.project.image_format) if spec.project.previews else None
+        preview = partial(_preview, spec.project.image_format) if spec.project.previews else None
         for batch in reading.batches(self.job, wanted, size, preview=preview):
             if batch.rejects:
                 reject = batch.rejects[0]
@@ -97,6 +98,11 @@ class ProjectWorker(Worker[RunSpec]):
                     f"({reject.reason}): its file has changed"
                 )
             yield batch
+
+
+def _preview(form: Literal["webp", "png"], pixels: Pixels) -> bytes:
+    """A small copy of an image as it is shown."""
+    return encode.preview(decoded(pixels), form)
 
 
 def _previews(batch: Batch) -> Iterator[dict[str, Any]]:
@@ -169,8 +175,8 @@ class _GroupBatch:
     def _encoded(self, row: int, seen: Box, signal: Array | None, exact: bool) -> dict[str, Any]:
         form, index = self.spec.project.image_format, int(self.top.image_index[row])
         picture: PreparedImage = self.batch.pictures[self.positions[index]]
-        prepared = picture.prepared[:, seen.top : seen.bottom, seen.left : seen.right].permute(1, 2, 0).contiguous()
-        pixels_seen = OUTSIDE if seen.is_empty else prepared.numpy()
+        prepared = picture.prepared[:, seen.top : seen.bottom, seen.left : seen.right]
+        pixels_seen = OUTSIDE if seen.is_empty else eight_bit(prepared)
         coded: dict[str, Any] = {"patch": encode.patch(pixels_seen, form), "projection_scale": 0.0}
         if signal is not None and self.top.score[row] > 0 and not seen.is_empty:
             pixels, scale = display(signal)
@@ -208,6 +214,6 @@ def find_disagreements(
 
 
 def _cut(signal: np.ndarray[Any, Any], covers: Box, wanted: Box) -> np.ndarray[Any, Any]:
-    """The part `wanted` of a signal (3, height, width) that covers the box `covers`."""
+    """The part `wanted` of a signal (channels, height, width) that covers the box `covers`."""
     top, left = wanted.top - covers.top, wanted.left - covers.left
     return signal[:, top : top + wanted.height, left : left + wanted.width]

@@ -7,9 +7,9 @@ from typing import Any
 from workers.actors import device
 from workers.actors.job import Job, rows_key
 from workers.actors.shard import Shard
-from workers.core.preprocess import CHANNELS, Preprocessing
-from workers.corpus import isolate, manifest, reader
-from workers.corpus.decode import Pixels
+from workers.core.preprocess import Preprocessing
+from workers.corpus import decode, isolate, manifest, reader
+from workers.corpus.decode import PixelFormat, Pixels
 from workers.corpus.isolate import Verdict
 from workers.corpus.manifest import Row
 from workers.corpus.reader import Batch, ReadOptions
@@ -48,12 +48,15 @@ def batches(
 ) -> Iterator[Batch]:
     """The images of some rows in batches of a fixed size; see `reader.batches` and `ReadOptions`."""
     limits, preprocessing = job.spec.limits, job.model.preprocessing
+    form = PixelFormat(preprocessing.channels, preprocessing.bits)
     options = ReadOptions(
         limits,
         threads=max(1, min(device.decode_threads(job.spec.resources.device), len(rows))),
-        ahead=reader.ahead(size, CHANNELS * preprocessing.crop**2),
+        ahead=reader.ahead(size, preprocessing.input_bytes),
         verdicts=verdicts,
         preview=preview,
+        pixel_bytes=form.pixel_bytes,
+        decode=partial(decode.decode, form=form),
         extra_bytes=partial(_extra_bytes, preprocessing, preview is not None),
     )
     return reader.batches(rows, size, partial(preprocessing.prepare, max_pixels=limits.pixels), options)
@@ -61,5 +64,11 @@ def batches(
 
 def _extra_bytes(preprocessing: Preprocessing, previews: bool, height: int, width: int) -> int:
     """The memory of the model's input or the preview, whichever is larger: they are made one after the other."""
-    preview = encode.preview_bytes(height, width) if previews else 0
+    preview = encode.preview_bytes(height, width) + _shown_bytes(preprocessing) * height * width if previews else 0
     return max(preprocessing.prepare_bytes(height, width), preview)
+
+
+def _shown_bytes(preprocessing: Preprocessing) -> int:
+    """The memory per pixel that showing an image in 8-bit RGB needs in addition to its pixels."""
+    deep = 4 * preprocessing.channels if preprocessing.bits > 8 else 0
+    return 0 if (preprocessing.channels, preprocessing.bits) == (3, 8) else encode.SHOWN_BYTES + deep

@@ -17,7 +17,7 @@ from workers.actors.shard import ImageUnits, TopUnit
 from workers.actors.single import SingleWorker
 from workers.core import randomisation
 from workers.core.deconvnet import Units
-from workers.core.display import display
+from workers.core.display import display, eight_bit
 from workers.core.network import Layer, Network
 from workers.core.randomisation import Draw
 from workers.core.receptive_field import Box
@@ -205,8 +205,7 @@ class _LayerUnits:
                 )
 
     def _patch(self, box: Box) -> bytes:
-        pixels = self.picture.prepared[:, box.top : box.bottom, box.left : box.right].permute(1, 2, 0)
-        return encode.patch(pixels.contiguous().numpy(), FORMAT)
+        return encode.patch(eight_bit(self.picture.prepared[:, box.top : box.bottom, box.left : box.right]), FORMAT)
 
     def _row(self, n: int, method: Method, projection: _FieldProjection, **more: Any) -> Columns:  # noqa: ANN401 - columns
         """A row without its pictures."""

@@ -33,5 +33,5 @@ class Worker(Generic[Spec]):
         return device.check(self.job, self.root)
 
     def input(self, pixels: Tensor) -> Tensor:
-        """The network's input, on its device, from pixels (images, 3, height, width) in 0 to 255."""
+        """The network's input, on its device, from pixels (images, channels, height, width) in 0 to 255."""
         return device.normalise(pixels, self.job, self.precision)

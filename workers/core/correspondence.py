@@ -142,17 +142,20 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 
 def hide(pixels: Tensor, box: Box, filled: Tensor) -> Tensor:
-    """An image (3, height, width) with a box replaced by the same box of another image."""
+    """An image (colours, height, width) with a box replaced by the same box of another image."""
     covered = pixels.to(filled.dtype, copy=True)
     place = ..., slice(box.top, box.bottom), slice(box.left, box.right)
     covered[place] = filled[place]
     return covered
 
 
-def random_box(box: Box, side: int, generator: torch.Generator) -> Box:
-    """A box of the same size at a random place in an input of a side. Equal generators give similar places for all sizes."""
+def random_box(box: Box, size: tuple[int, int], generator: torch.Generator) -> Box:
+    """A box of the same size at a random place in an input of a height and width.
+
+    Equal generators give similar places for all sizes.
+    """
     down, right = torch.rand(2, generator=generator, dtype=torch.float64).tolist()
-    top, left = int(down * (side - box.height + 1)), int(right * (side - box.width + 1))
+    top, left = int(down * (size[0] - box.height + 1)), int(right * (size[1] - box.width + 1))
     return Box(top, left, top + box.height, left + box.width)
 
 

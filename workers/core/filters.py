@@ -66,7 +66,7 @@ def diagnose(weight: Tensor, stride: tuple[int, int]) -> Kernels:
 
 
 def pictures(weight: Tensor) -> Tensor:
-    """Kernels of three colours as uint8 (channels, height, width, 3): linear, with 0 at mid-grey, scaled to the largest value."""
+    """Kernels as uint8 (channels, height, width, colours): linear, with 0 at mid-grey, scaled to the largest value."""
     kernels = weight.float().cpu()
     largest = kernels.abs().amax(dim=(1, 2, 3), keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)
     return ((kernels / largest + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1)

@@ -36,7 +36,7 @@ def compare(
 
     Args:
         network: its last node gives one score per class.
-        original: (1, 3, height, width), model-input scale.
+        original: (1, colours, height, width), model-input scale.
         images: transformed images of the same shape and scale.
         numbers: nodes whose features are compared.
     """
@@ -54,7 +54,7 @@ def features_and_probabilities(network: Network, image: Tensor, numbers: Sequenc
 
     Args:
         network: its last node gives one score per class.
-        image: (1, 3, height, width), model-input scale.
+        image: (1, colours, height, width), model-input scale.
         numbers: the nodes.
     """
     *by_node, scores = features(network, image, [*numbers, network.output])
@@ -62,7 +62,7 @@ def features_and_probabilities(network: Network, image: Tensor, numbers: Sequenc
 
 
 def features(network: Network, image: Tensor, numbers: Sequence[int]) -> list[Tensor]:
-    """The features of some nodes, float64 (units,) each, for one image (1, 3, height, width), model-input scale."""
+    """The features of some nodes, float64 (units,) each, for one image (1, colours, height, width), model-input scale."""
     by_node: dict[int, Tensor] = {}
 
     def keep(number: int, _: tuple[Tensor, ...], map_: Tensor) -> None:

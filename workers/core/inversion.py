@@ -34,7 +34,7 @@ class Scale:
     """From pixels to the model's input.
 
     Attributes:
-        mean: (1, 3, 1, 1), of values in 0 to 255.
+        mean: (1, colours, 1, 1), of values in 0 to 255.
         std: likewise.
     """
 
@@ -44,11 +44,11 @@ class Scale:
     @classmethod
     def of(cls, mean: Sequence[float], std: Sequence[float], device: str = "cpu") -> "Scale":
         """The scale of a preprocessing, whose mean and standard deviation are of values in 0 to 1, on a device."""
-        per_channel = [torch.tensor(each, device=device).view(1, 3, 1, 1) for each in (mean, std)]
+        per_channel = [torch.tensor(each, device=device).view(1, -1, 1, 1) for each in (mean, std)]
         return cls(255 * per_channel[0], 255 * per_channel[1])
 
     def input(self, x: Tensor) -> Tensor:
-        """Mean-subtracted pixels (n, 3, h, w) in 0 to 255 as the model's input."""
+        """Mean-subtracted pixels (n, colours, h, w) in 0 to 255 as the model's input."""
         return x / self.std
 
     def pixels(self, x: Tensor) -> Tensor:
@@ -65,7 +65,7 @@ class Inverted:
     """Images, and how near they came.
 
     Attributes:
-        images: (n, 3, height, width), mean-subtracted pixels, always finite.
+        images: (n, colours, height, width), mean-subtracted pixels, always finite.
         errors: |Phi(x) - Phi0|^2 / |Phi0|^2 at the start and after each iteration, (n, iterations + 1); NaN from where a
             run has diverged.
         diverged: (n,), whether a run diverged at the lower rate too; its image is then that of its least error.
@@ -130,16 +130,16 @@ class InversionProblem:
         return self.part.of(self.network, self.scale.input(x))
 
 
-def sigma(height: int, width: int) -> float:
-    """The norm of a natural image of this size with the mean subtracted, 0 to 255."""
-    return SIGMA_227 * math.sqrt(height * width) / 227
+def sigma(height: int, width: int, colours: int = 3) -> float:
+    """The norm of a natural image of this size with the mean subtracted, 0 to 255; alike in every value for any colours."""
+    return SIGMA_227 * math.sqrt(height * width) / 227 * math.sqrt(colours / 3)
 
 
-def start(extent: tuple[int, int], generators: Sequence[torch.Generator]) -> Tensor:
-    """Gaussian images (n, 3, height, width) scaled to the norm sigma, one for each generator."""
-    noise = torch.stack([torch.randn(3, *extent, generator=generator) for generator in generators])
+def start(extent: tuple[int, int], generators: Sequence[torch.Generator], colours: int = 3) -> Tensor:
+    """Gaussian images (n, colours, height, width) scaled to the norm sigma, one for each generator."""
+    noise = torch.stack([torch.randn(colours, *extent, generator=generator) for generator in generators])
     norms = noise.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
-    scaled: Tensor = noise / norms * sigma(*extent)
+    scaled: Tensor = noise / norms * sigma(*extent, colours)
     return scaled
 
 
@@ -151,7 +151,7 @@ def invert(problem: InversionProblem, wanted: Tensor, begin: Tensor, tick: Tick 
     Args:
         problem: what is inverted, and how.
         wanted: features (n, channels, height, width).
-        begin: (n, 3, height, width), mean-subtracted pixels to begin with.
+        begin: (n, colours, height, width), mean-subtracted pixels to begin with.
         tick: is told after each iteration what share of them is done.
     """
     first = _descend(problem, wanted, begin, 1.0, tick)
@@ -175,7 +175,7 @@ def _descend(problem: InversionProblem, wanted: Tensor, begin: Tensor, slower: f
         torch.empty_like(begin),
         0.0,
     )
-    step = sigma(begin.shape[2], begin.shape[3]) ** 2 * slower
+    step = sigma(begin.shape[2], begin.shape[3], begin.shape[1]) ** 2 * slower
     shifts = torch.Generator().manual_seed(problem.seed)
     rates = recipe.rates()
     for number, each in enumerate(rates, start=1):
@@ -244,7 +244,7 @@ class _Watch:
 def _data_gradient(
     problem: InversionProblem, target: _Target, x: Tensor, shift: tuple[int, int]
 ) -> tuple[Tensor, Tensor]:
-    """The gradient (n, 3, height, width) of each image's own error, and the error (n,), both of the shifted image."""
+    """The gradient (n, colours, height, width) of each image's own error, and the error (n,), both of the shifted image."""
     moved = shift != (0, 0)
     leaf = (torch.roll(x, shift, (2, 3)) if moved else x.detach()).requires_grad_()
     features = problem.features(leaf)
@@ -260,8 +260,8 @@ def _kept_in(problem: InversionProblem, x: Tensor) -> Tensor:
 
 
 def _add_priors(recipe: Recipe, gradient: Tensor, x: Tensor, buffer: Tensor) -> None:
-    """Add the gradient (n, 3, height, width) of both priors, halved and divided by sigma^2."""
-    share = 1 / (2 * sigma(x.shape[2], x.shape[3]) ** 2)
+    """Add the gradient (n, colours, height, width) of both priors, halved and divided by sigma^2."""
+    share = 1 / (2 * sigma(x.shape[2], x.shape[3], x.shape[1]) ** 2)
     priors.add_alpha_norm(gradient, x, recipe.alpha, recipe.alpha_weight * share, buffer)
     priors.add_variation(gradient, x, recipe.beta, recipe.tv_weight * share, buffer)
 

@@ -85,10 +85,10 @@ def occlude(
 
     Args:
         network: its last node gives one score per class.
-        image: (1, 3, height, width), model-input scale.
+        image: (1, colours, height, width), model-input scale.
         number: node whose feature map is measured.
         squares: positions of the square.
-        fill: content of the square, (3, height, width) or broadcast to that, model-input scale.
+        fill: content of the square, (colours, height, width) or broadcast to that, model-input scale.
         target: a class; None for the most probable one.
     """
     with torch.inference_mode():
@@ -190,7 +190,7 @@ class _Sweep:
 
     def _squares(self, tops: Tensor, lefts: Tensor) -> _Window:
         side = self.squares.size
-        patches = self.fill.unfold(1, side, 1).unfold(2, side, 1)  # (3, rows, columns, side, side)
+        patches = self.fill.unfold(1, side, 1).unfold(2, side, 1)  # (colours, rows, columns, side, side)
         values = patches[:, tops, lefts].transpose(0, 1)
         return _Window(values.contiguous(memory_format=torch.channels_last), tops, lefts)
 

@@ -1,4 +1,4 @@
-"""The similarity of two projections. Takes maps (3, height, width), gives rank correlations and structural similarity.
+"""The similarity of two projections. Takes maps (colours, height, width), gives rank correlations and structural similarity.
 
 The measures are those of Adebayo et al. 2018 (section 3.3) for saliency maps: Spearman's rank correlation of the values and
 of their absolute values, and the structural similarity (Wang et al. 2004) of the absolute maps. None of them depends on the
@@ -36,7 +36,7 @@ class Similarity:
 
 @dataclass(frozen=True, eq=False)
 class Projection:
-    """A projection, float (3, height, width), and the quantities to compare it by, each computed once."""
+    """A projection, float (colours, height, width), and the quantities to compare it by, each computed once."""
 
     signal: Array
 

@@ -21,13 +21,13 @@ def transform_image(pixels: Tensor, transform: Transform, amount: float, border:
     """Apply a transform to an image.
 
     Args:
-        pixels: (channels, side, side) in 0 to 255.
+        pixels: (channels, height, width) in 0 to 255.
         transform: the transform.
         amount: pixels down or to the right, a factor, or degrees counter-clockwise.
         border: content beyond the image's border.
 
     Returns:
-        float32 (channels, side, side).
+        float32 (channels, height, width).
     """
     if transform is Transform.SCALE:
         return scale(pixels, amount, border)
@@ -51,18 +51,25 @@ def scale(pixels: Tensor, factor: float, border: Border) -> Tensor:
 
 
 def rotate(pixels: Tensor, degrees: float, border: Border) -> Tensor:
-    """Rotate (channels, side, side) counter-clockwise about the centre: quarter turns by copying, the rest by sampling."""
-    channels, side, _ = pixels.shape
-    margin = math.ceil((math.sqrt(2) - 1) / 2 * side) + 1  # the corners of the rotated image need as much
-    positions = torch.arange(-margin, side + margin)
-    extended = _sample(pixels.double(), positions, positions, border)  # (channels, side + 2 margin, side + 2 margin)
-    quarters = round(degrees / 90)
+    """Rotate (channels, height, width) counter-clockwise about the centre.
+
+    Of a square image, quarter turns are by copying, and the rest is by sampling. Other images are sampled.
+    """
+    channels, height, width = pixels.shape
+    margins = [math.ceil((math.hypot(height, width) - side) / 2) + 1 for side in (height, width)]  # for the corners
+    down, right = (torch.arange(-margin, side + margin) for margin, side in zip(margins, (height, width), strict=True))
+    extended = _sample(pixels.double(), down, right, border)  # (channels, height + 2 margins, width + 2 margins)
+    quarters = round(degrees / 90) if height == width else 0
     rest, extended = math.radians(degrees - 90 * quarters), torch.rot90(extended, quarters, (1, 2))
     if rest == 0:
-        return extended[:, margin:-margin, margin:-margin].float()
-    cos, sin = math.cos(rest), math.sin(rest)
-    matrix = torch.tensor([[[cos, -sin, 0.0], [sin, cos, 0.0]]], dtype=torch.float64)  # from (x, y) to its source
-    grid = functional.affine_grid(matrix, [1, channels, side, side], align_corners=False) * (side / len(positions))
+        inside = [slice(margin, -margin) for margin in margins]
+        return extended[:, inside[0], inside[1]].float()
+    cos, sin, ratio = math.cos(rest), math.sin(rest), height / width  # coordinates are shares of height and width
+    matrix = torch.tensor(
+        [[[cos, -sin * ratio, 0.0], [sin / ratio, cos, 0.0]]], dtype=torch.float64
+    )  # (x, y) to source
+    grid = functional.affine_grid(matrix, [1, channels, height, width], align_corners=False)
+    grid = grid * torch.tensor([width / len(right), height / len(down)], dtype=torch.float64)
     return functional.grid_sample(extended[None], grid, mode="bilinear", align_corners=False)[0].float()
 
 

@@ -1,8 +1,9 @@
-"""Decoding of image files. Takes a file's bytes, gives upright RGB, uint8 (height, width, 3), or the reason for a reject.
+"""Decoding of image files. Takes a file's bytes, gives upright pixels (height, width, channels), or the reason for a reject.
 
-Every mode has a defined conversion. Transparency is laid over white, 16 bits are scaled to 8 (Pillow's own conversion
-clips them to white), and Pillow converts CMYK and palettes. Floating-point and 32-bit images are refused because
-nothing defines which of their values is white. Of several frames or pages the first is used. The size and the memory
+Every mode has a defined conversion to RGB and to grey. Transparency is laid over white, 16 bits are scaled to 8 (Pillow's own
+conversion clips them to white) unless the network takes 16, and Pillow converts CMYK and palettes, and colours to grey.
+Networks of two or four channels take the bands of images that have as many. Floating-point and 32-bit images are refused
+because nothing defines which of their values is white. Of several frames or pages the first is used. The size and the memory
 that decoding will need are read from the header before anything is decoded. The decoded image is converted in bands of
 rows, so that there is never a third copy of a large image.
 """
@@ -29,7 +30,8 @@ WHITE_IS_ZERO = 0
 WIDE = ("I;16", "I;16L", "I;16B", "I;16N")
 BAND_PIXELS = 1 << 20
 
-RGB_BYTES = 3  # per pixel of the result
+MODES = {1: "L", 3: "RGB"}  # what all images are converted to, by the network's channels
+BANDS = {2: ("LA",), 4: ("RGBA", "RGBX")}  # what is taken as it is, likewise
 # Bytes per pixel of a Pillow image; all other modes need 4.
 MODE_BYTES = {"1": 1, "L": 1, "P": 1, **dict.fromkeys(WIDE, 2)}
 # Bytes per pixel that a decoder needs in addition: for the coefficients of a progressive JPEG, the canvases of a WebP,
@@ -40,25 +42,52 @@ PROGRESSIVE_BYTES = 6
 # The spec's limit is checked against the header; Pillow's own would also refuse images below a larger limit of the spec.
 Image.MAX_IMAGE_PIXELS = None
 
-Pixels = np.ndarray[Any, np.dtype[np.uint8]]
+Pixels = np.ndarray[Any, np.dtype[Any]]
 Wide = np.ndarray[Any, np.dtype[np.uint32]]
 Claim = Callable[[int, int, int], None]  # height, width, bytes that decoding needs: waits until they are free
+
+
+@dataclass(frozen=True)
+class PixelFormat:
+    """The pixels that a network takes.
+
+    Attributes:
+        channels: 1 for grey, 3 for RGB, or as many as the images have bands.
+        bits: bits per sample; with 16, grey images of 16 bits keep them, and those of 8 are scaled.
+    """
+
+    channels: int = 3
+    bits: int = 8
+
+    @property
+    def dtype(self) -> type[np.uint8] | type[np.uint16]:
+        """The type of the pixels."""
+        return np.uint8 if self.bits == 8 else np.uint16
+
+    @property
+    def pixel_bytes(self) -> int:
+        """The size of one pixel."""
+        return self.channels * self.bits // 8
+
+
+RGB = PixelFormat()
 
 
 def no_claim(height: int, width: int, working_bytes: int) -> None:
     """Decode at once, however much memory it needs."""
 
 
-def decode(data: bytes, limits: LimitsSpec, claim: Claim = no_claim) -> Pixels:
+def decode(data: bytes, limits: LimitsSpec, claim: Claim = no_claim, form: PixelFormat = RGB) -> Pixels:
     """Decode one file.
 
     Args:
         data: the whole file.
         limits: the largest accepted file and image.
         claim: called after the header is read and before anything is decoded.
+        form: the pixels to give.
 
     Returns:
-        uint8 (height, width, 3), RGB, with the EXIF orientation applied.
+        uint8, or uint16 for 16 bits, (height, width, channels), with the EXIF orientation applied.
 
     Raises:
         Rejected: the file cannot be used; the reason depends only on the bytes and the limits.
@@ -70,9 +99,9 @@ def decode(data: bytes, limits: LimitsSpec, claim: Claim = no_claim) -> Pixels:
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             _check_size(image, limits)
-            claim(image.height, image.width, _working_bytes(image))
+            claim(image.height, image.width, _working_bytes(image, form))
             image.load()
-            return _to_upright(image, _read_samples(image, data))
+            return _to_upright(image, _read_samples(image, data), form)
     except (Rejected, MemoryError):
         raise
     except UnidentifiedImageError:
@@ -126,26 +155,28 @@ def _check_size(image: Image.Image, limits: LimitsSpec) -> None:
         raise Rejected(Reason.DAMAGED, f"{image.width} x {image.height} pixels")
 
 
-def _working_bytes(image: Image.Image) -> int:
+def _working_bytes(image: Image.Image, form: PixelFormat) -> int:
     """The peak memory of decoding an image, including its result and excluding the file itself."""
     extra = DECODER_BYTES[str(image.format)]
     if image.info.get("progressive") or image.info.get("progression"):
         extra = PROGRESSIVE_BYTES
-    return image.width * image.height * (MODE_BYTES.get(image.mode, 4) + max(extra, RGB_BYTES))
+    return image.width * image.height * (MODE_BYTES.get(image.mode, 4) + max(extra, form.pixel_bytes))
 
 
-def _to_upright(image: Image.Image, samples: _Samples) -> Pixels:
-    """Convert to RGB and apply the EXIF orientation, band by band."""
+def _to_upright(image: Image.Image, samples: _Samples, form: PixelFormat) -> Pixels:
+    """Convert to the network's pixels and apply the EXIF orientation, band by band."""
     orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
     turned = orientation in (5, 6, 7, 8)
-    upright = np.empty((image.width, image.height, 3) if turned else (image.height, image.width, 3), np.uint8)
+    size = (image.width, image.height) if turned else (image.height, image.width)
+    upright = np.empty((*size, form.channels), form.dtype)
     stored = _view_as_stored(upright, orientation)
     rows = max(1, BAND_PIXELS // image.width)
     for top in range(0, image.height, rows):
         bottom = min(top + rows, image.height)
         whole = bottom - top == image.height
         band = image if whole else image.crop((0, top, image.width, bottom))
-        stored[top:bottom] = np.asarray(_to_rgb(band, samples))
+        converted = _convert(band, samples, form)
+        stored[top:bottom] = converted if converted.ndim == 3 else converted[..., None]
     return upright
 
 
@@ -163,10 +194,35 @@ def _view_as_stored(upright: Pixels, orientation: int) -> Pixels:
     return views[orientation]() if orientation in views else upright
 
 
-def _to_rgb(image: Image.Image, samples: _Samples) -> Image.Image:
+def _convert(image: Image.Image, samples: _Samples, form: PixelFormat) -> Pixels:
+    """The network's pixels, (height, width) or (height, width, channels); grey ones may stand for all channels."""
+    if form.channels not in MODES:
+        return _read_bands(image, samples, form.channels)
+    if form.bits == 8:
+        return np.asarray(_to_mode(image, samples, MODES[form.channels]))
+    if image.mode in WIDE:
+        return _scale(image, samples, 0xFFFF).astype(np.uint16)
+    if samples.deep:
+        raise Rejected(Reason.UNSUPPORTED_MODE, "16-bit colours or alpha, of which the decoder keeps 8 bits")
+    return np.asarray(_to_mode(image, samples, MODES[form.channels])).astype(np.uint16) * 257
+
+
+def _read_bands(image: Image.Image, samples: _Samples, channels: int) -> Pixels:
+    """The bands of an image that has as many as a network has channels."""
+    if image.mode not in BANDS.get(channels, ()):
+        bands = len(image.getbands())
+        detail = f"mode {image.mode}, {bands} band{'s' if bands > 1 else ''}; the network takes {channels} channels"
+        raise Rejected(Reason.UNSUPPORTED_MODE, detail)
+    if samples.inverted:
+        raise Rejected(Reason.UNSUPPORTED_MODE, "bands whose zero is white")
+    return np.asarray(image)
+
+
+def _to_mode(image: Image.Image, samples: _Samples, wanted: str) -> Image.Image:
+    """The image in RGB or in grey (L)."""
     mode = image.mode
     if mode in WIDE:
-        return _from_wide(image, samples)
+        return Image.fromarray(_scale(image, samples, 0xFF).astype(np.uint8)).convert(wanted)
     if mode in ("I", "F", "LAB", "HSV"):
         raise Rejected(Reason.UNSUPPORTED_MODE, f"mode {mode}: its values have no known colours")
     if "transparency" in image.info and samples.deep:
@@ -176,19 +232,19 @@ def _to_rgb(image: Image.Image, samples: _Samples) -> Image.Image:
     if mode in ("RGBA", "LA", "PA", "RGBa") or "transparency" in image.info:
         coloured = image.convert("RGBA")
         white = Image.new("RGBA", coloured.size, (255, 255, 255, 255))
-        return Image.alpha_composite(white, coloured).convert("RGB")
-    return image if mode == "RGB" else image.convert("RGB")
+        return Image.alpha_composite(white, coloured).convert(wanted)
+    return image if mode == wanted else image.convert(wanted)
 
 
-def _from_wide(image: Image.Image, samples: _Samples) -> Image.Image:
-    """Scale 16-bit grey to 8 bits, as RGB."""
+def _scale(image: Image.Image, samples: _Samples, white: int) -> Wide:
+    """16-bit grey on a scale of 0 to `white`."""
     values: Wide = np.asarray(image).astype(np.uint32)
-    grey = ((values * 255 + samples.white // 2) // samples.white).clip(max=255).astype(np.uint8)
+    grey: Wide = ((values * white + samples.white // 2) // samples.white).clip(max=white)
     if samples.inverted:
-        grey = 255 - grey
+        grey = white - grey
     if "transparency" in image.info:
-        grey[values == image.info["transparency"]] = 255
-    return Image.fromarray(grey).convert("RGB")
+        grey[values == image.info["transparency"]] = white
+    return grey
 
 
 def _has_signature(data: bytes) -> bool:

@@ -18,7 +18,7 @@ from torch import Tensor
 from workers.corpus import decode, fetch
 from workers.corpus.budget import Budget
 from workers.corpus.crew import LAST_WAIT_S, TICK_S, Crew, is_done, no_answer
-from workers.corpus.decode import Claim, Pixels
+from workers.corpus.decode import RGB, Claim, Pixels
 from workers.corpus.isolate import Verdict
 from workers.corpus.manifest import Row
 from workers.errors import DecoderHang, DeconvoyError, Reason, Rejected, StaleFile, StaleImage
@@ -66,7 +66,7 @@ class PreparedImage:
     Attributes:
         record: its properties.
         preview: a small encoded copy; None if not requested.
-        prepared: uint8 (3, crop, crop), the model's input before normalisation.
+        prepared: (channels, height, width), the model's input before normalisation; see `Preprocessing.prepare`.
     """
 
     record: ImageRecord
@@ -92,7 +92,7 @@ class Batch:
         return tuple(picture.record for picture in self.pictures)
 
     def pixels(self) -> Tensor:
-        """uint8 (n, 3, crop, crop); there must be at least one image."""
+        """(n, channels, height, width); there must be at least one image."""
         return torch.stack([picture.prepared for picture in self.pictures])
 
 
@@ -116,6 +116,7 @@ class ReadOptions:
         verdicts: by image index, files known to crash or hang a decoder, or to be stale; they are not read.
         preview: makes a small encoded copy of an upright image.
         extra_bytes: memory that `prepare` and `preview` need in addition to the pixels, by height and width.
+        pixel_bytes: size of a decoded pixel.
         decode: the decoder.
     """
 
@@ -128,6 +129,7 @@ class ReadOptions:
     verdicts: Mapping[int, Verdict] = field(default_factory=dict)
     preview: Callable[[Pixels], bytes] | None = None
     extra_bytes: Callable[[int, int], int] = no_extra_bytes
+    pixel_bytes: int = RGB.pixel_bytes
     decode: Decode = decode.decode
 
 
@@ -223,7 +225,7 @@ class _Image:
 
         def claim(height: int, width: int, working_bytes: int) -> None:
             self._limit = None
-            needed = max(working_bytes, decode.RGB_BYTES * height * width + options.extra_bytes(height, width))
+            needed = max(working_bytes, options.pixel_bytes * height * width + options.extra_bytes(height, width))
             memory.enter_context(self._shared.pixels.reserve(needed))
             memory.callback(self._shared.heap.count_freed, needed)
             self._limit_decoder()

@@ -6,14 +6,15 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from workers.core.preprocess import Preprocessing
+from workers.core.preprocess import Preprocessing, both
 from workers.errors import ModelError
 from workers.host.retrying import reason
 from workers.models.families.family import Architecture, WeightsEntry
 from workers.models.families.registry import family_of
 from workers.spec import families
-from workers.spec.parts import ModelSpec
+from workers.spec.parts import Fit, ModelSpec, Pair
 
+BITS = 8
 LARGEST_BYTES = 20_000_000_000  # torchvision's largest network has 2.6 GB
 
 
@@ -29,7 +30,8 @@ def resolve(spec: ModelSpec) -> tuple[Architecture, WeightsEntry]:
     if "weights" in spec.kwargs:
         example = families.with_weights(spec.source, "FILE")
         raise ModelError(f"model.kwargs: name the weights in the source instead: {example}")
-    kwargs = tuple(sorted({**dict(entry.kwargs), **spec.kwargs}.items()))
+    classes = {scheme.classes: spec.num_classes} if spec.num_classes else {}
+    kwargs = tuple(sorted({**dict(entry.kwargs), **classes, **spec.kwargs}.items()))
     preprocessing = override(entry.preprocessing, spec)
     return Architecture(scheme.name, name, kwargs), replace(entry, preprocessing=preprocessing)
 
@@ -82,18 +84,78 @@ def complete(architecture: Architecture, state: Mapping[str, Tensor]) -> Archite
 
 
 def override(old: Preprocessing, spec: ModelSpec) -> Preprocessing:
-    """The preprocessing of the weights, overridden by the spec."""
+    """The preprocessing of the weights, overridden by the spec.
+
+    Raises:
+        ModelError: the values of the spec do not fit together.
+    """
+    resize, crop, fit = _sizes(old, spec)
     new = Preprocessing(
-        resize=spec.resize or max(old.resize, spec.crop or 0),
-        crop=spec.crop or min(old.crop, spec.resize or old.crop),
+        resize=resize,
+        crop=crop,
         mean=spec.mean or old.mean,
         std=spec.std or old.std,
         interpolation=spec.interpolation or old.interpolation,
+        fit=fit,
+        pad=(old.pad if spec.pad is None else spec.pad) if fit is Fit.LETTERBOX else "mean",
+        bits=spec.bits or old.bits,
     )
-    if new.crop > new.resize:
+    _check(new)
+    return new
+
+
+def _sizes(old: Preprocessing, spec: ModelSpec) -> tuple[int | Pair, int | Pair, Fit]:
+    """The size after resizing, the size of the input, and how the former is reached."""
+    fit = spec.fit or (Fit.LETTERBOX if spec.pad is not None else Fit.STRETCH if spec.crop == "none" else old.fit)
+    if spec.crop == "none" and fit is Fit.COVER:
+        raise ModelError("model.crop none needs model.fit stretch or letterbox: cover gives images of different sizes")
+    is_new = spec.fit is not None or spec.pad is not None
+    if spec.crop == "none" or (is_new and spec.crop is None):
+        whole = both(spec.resize or old.crop)
+        return whole, _plain(whole), fit
+    crop = spec.crop or _smaller(old.crop, spec.resize or old.crop)
+    resize = spec.resize or (crop if is_new else _larger(old.resize, spec.crop or old.crop))
+    return (both(resize) if is_new or fit is not Fit.STRETCH else resize), _plain(crop), fit
+
+
+def _plain(size: int | Pair) -> int | Pair:
+    """A square size as its side."""
+    return size[0] if isinstance(size, tuple) and size[0] == size[1] else size
+
+
+def _smaller(size: int | Pair, limit: int | Pair) -> int | Pair:
+    """A size, at most a limit in each direction."""
+    height, width = map(min, both(size), both(limit))
+    return height, width
+
+
+def _larger(size: int | Pair, least: int | Pair) -> int | Pair:
+    """A size, at least another one in each direction."""
+    if isinstance(size, int):
+        return max(size, *both(least))
+    height, width = map(max, size, both(least))
+    return height, width
+
+
+def _check(new: Preprocessing) -> None:
+    if new.fit is not Fit.LETTERBOX and any(map(int.__gt__, new.size, both(new.resize))):
         raise ModelError(
-            f"model.crop {new.crop} is larger than model.resize {new.resize}; the crop must fit into the resized image"
+            f"model.crop {describe(new.crop)} is larger than model.resize {describe(new.resize)}; "
+            "the crop must fit into the resized image"
+        )
+    if len(new.mean) != len(new.std):
+        raise ModelError(
+            f"the lengths of model.mean, {len(new.mean)}, and model.std, {len(new.std)}, differ; "
+            "give both one value for each channel of the model's input"
         )
     if min(new.std) <= 0:
         raise ModelError(f"model.std {new.std} must be above 0 in every channel")
-    return new
+    if new.bits != BITS and new.channels not in (1, 3):
+        raise ModelError(
+            f"model.bits {new.bits} is supported for 1 and 3 channels; model.mean has {new.channels} values"
+        )
+
+
+def describe(size: int | Pair) -> str:
+    """A size in words."""
+    return str(size) if isinstance(size, int) else f"{size[0]} x {size[1]}"

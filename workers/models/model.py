@@ -1,6 +1,7 @@
 """Models by name. Takes a spec, gives a network, its preprocessing and its fingerprint; stores and restores weights."""
 
 import copy
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -10,7 +11,7 @@ from workers import files
 from workers.core.graph import trace
 from workers.core.network import Network, require_convolution
 from workers.core.preprocess import Preprocessing
-from workers.errors import ModelError
+from workers.errors import GraphError, ModelError
 from workers.host.retrying import reason
 from workers.models import architectures, fitting, weights
 from workers.models import stored as stored_networks
@@ -105,7 +106,7 @@ def export(module: nn.Module, name: str, preprocessing: Preprocessing, class_nam
     """The network of a module of any class.
 
     Args:
-        module: takes images (n, 3, height, width) in model-input scale. A copy of it is exported, in float32 and in
+        module: takes images (n, channels, height, width) in model-input scale. A copy of it is exported, in float32 and in
             evaluation mode; the module itself does not change.
         name: a name for it.
         preprocessing: from image to model input.
@@ -125,17 +126,26 @@ def export(module: nn.Module, name: str, preprocessing: Preprocessing, class_nam
 
 
 def _load_stored(spec: ModelSpec, mark: str, check: Callable[[Network], None], root: Root | None) -> Model:
-    """A network that a root holds."""
+    """A network that a root holds, with its preprocessing."""
+    network = _read_stored(spec, mark, root)
+    preprocessing = _stored_preprocessing(spec, network)
+    check(network)
+    names = _read_class_names(spec, network)
+    return Model(StoredModel(spec.source, preprocessing, mark, names), network, None)
+
+
+def _read_stored(spec: ModelSpec, mark: str, root: Root | None) -> Network:
+    """A network that a root holds.
+
+    Raises:
+        ModelError: there is no root, or it does not hold the network.
+    """
     if root is None or not stored_networks.is_intact(root, mark):
         where = (
             f"{root.url!r} does not hold it, or it is damaged" if root else "this command has no root to read it from"
         )
         raise ModelError(f"model {spec.source!r} cannot be read: {where}; call deconvoy.scan with its module again")
-    network = Network(stored_networks.read(root, mark))
-    preprocessing = _stored_preprocessing(spec, network)
-    check(network)
-    names = _read_class_names(spec, network)
-    return Model(StoredModel(spec.source, preprocessing, mark, names), network, None)
+    return Network(stored_networks.read(root, mark))
 
 
 def _stored_preprocessing(spec: ModelSpec, network: Network) -> Preprocessing:
@@ -146,20 +156,32 @@ def _stored_preprocessing(spec: ModelSpec, network: Network) -> Preprocessing:
             f"model {spec.source!r} needs all of its preprocessing; give model.{', model.'.join(missing)} too"
         )
     preprocessing = architectures.override(DEFAULT, spec)
-    side = network.nodes[0].shape[1]
-    if preprocessing.crop != side:
+    channels, height, width = network.nodes[0].shape
+    if preprocessing.size != (height, width):
         raise ModelError(
-            f"model.crop {preprocessing.crop} is not the input of {spec.source!r}, which is {side} x {side}"
+            f"model.crop {architectures.describe(preprocessing.crop)} is not the input of {spec.source!r}, "
+            f"which is {height} x {width}"
+        )
+    if preprocessing.channels != channels:
+        raise ModelError(
+            f"model.mean has {preprocessing.channels} values, but {spec.source!r} takes {channels} channels"
         )
     return preprocessing
 
 
-def outline(spec: ModelSpec) -> Network:
+def outline(spec: ModelSpec, root: str | None = None) -> Network:
     """The network that a spec names, for its layers and their geometry. No weights are downloaded.
+
+    Args:
+        spec: the spec.
+        root: a root that may hold the network.
 
     Raises:
         ModelError: see `load`.
     """
+    mark = families.stored_fingerprint(spec.source)
+    if mark is not None:
+        return _read_stored(spec, mark, Root(root) if root else None)
     architecture, entry = architectures.resolve(spec)
     if entry.file is not None:
         return load(spec).network
@@ -168,7 +190,21 @@ def outline(spec: ModelSpec) -> Network:
 
 
 def _network(module: nn.Module, preprocessing: Preprocessing) -> Network:
-    return require_convolution(Network(trace(module, (preprocessing.crop, preprocessing.crop))))
+    try:
+        return require_convolution(Network(trace(module, preprocessing.size, preprocessing.channels)))
+    except GraphError as error:
+        refused = re.search(r"to have (\d+) channels, but got (\d+) channels", str(error))
+        if refused is None or int(refused[2]) != preprocessing.channels:
+            raise
+        channels = _count(int(refused[1]), "channel")
+        raise ModelError(
+            f"{type(module).__name__} takes images of {channels}, but model.mean has "
+            f"{_count(preprocessing.channels, 'value')}; give model.mean and model.std {_count(int(refused[1]), 'value')}"
+        ) from error
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("s" if number > 1 else "")
 
 
 def _read_class_names(spec: ModelSpec, network: Network) -> tuple[str, ...]:

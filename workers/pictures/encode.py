@@ -14,6 +14,7 @@ PATCH_QUALITY = 90
 PREVIEW_QUALITY = 80
 PREVIEW_SIDE_PX = 320
 PILLOW_BYTES = 4  # per pixel of an RGB image
+SHOWN_BYTES = 3  # per pixel of what is encoded
 STRIP_GAP_PX = 4
 STRIP_GROUND = (128, 128, 128)
 

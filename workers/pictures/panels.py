@@ -24,14 +24,14 @@ class Grid:
     """Where a square stood.
 
     Attributes:
-        side: of the model's input, pixels.
+        input: height and width of the model's input, pixels.
         size: of the square, pixels.
         stride: pixels between neighbouring positions.
         rows: positions from top to bottom.
         columns: positions from left to right.
     """
 
-    side: int
+    input: tuple[int, int]
     size: int
     stride: int
     rows: int
@@ -45,13 +45,13 @@ class Grid:
 
 
 def image_panel(pixels: Array, occluded: Array, grid: Grid) -> bytes:
-    """The input (side, side, 3) with the square of `occluded` at its middle position, framed."""
+    """The input (height, width, 3) with the square of `occluded` at its middle position, framed."""
     top, left = (positions // 2 * grid.stride for positions in (grid.rows, grid.columns))
     shown = pixels.copy()
     box = slice(top, top + grid.size), slice(left, left + grid.size)
     shown[box] = occluded[box]
     figure, axes = _figure(f"input, square of {grid.size} px every {grid.stride} px")
-    axes.imshow(shown, extent=(0, grid.side, grid.side, 0), interpolation="nearest")
+    axes.imshow(shown, extent=(0, grid.input[1], grid.input[0], 0), interpolation="nearest")
     axes.add_patch(Rectangle((left, top), grid.size, grid.size, fill=False, edgecolor="black", linewidth=0.8))
     axes.set_xlabel("x, px", fontsize=8)
     axes.set_ylabel("y, px", fontsize=8)
@@ -108,8 +108,8 @@ def _figure(title: str) -> tuple[Figure, Axes]:
 
 
 def _place(axes: Axes, grid: Grid) -> None:
-    axes.set_xlim(0, grid.side)
-    axes.set_ylim(grid.side, 0)
+    axes.set_xlim(0, grid.input[1])
+    axes.set_ylim(grid.input[0], 0)
     axes.set_xlabel(f"x of the {WHERE}", fontsize=8)
     axes.set_ylabel(f"y of the {WHERE}", fontsize=8)
 

@@ -20,11 +20,13 @@ class Scheme:
         name: the part before `://`.
         example: an example source for messages.
         own_weights: a regular expression that matches the names of the family's own weights; all others are files.
+        classes: argument of the constructors that is the number of classes.
     """
 
     name: str
     example: str
     own_weights: str | None = None
+    classes: str = "num_classes"
 
     @property
     def form(self) -> str:
@@ -44,7 +46,7 @@ class Scheme:
         return self.own_weights is not None and re.fullmatch(self.own_weights, weights) is not None
 
 
-DECONVOY = Scheme("deconvoy", "deconvoy://zfnet-mini")
+DECONVOY = Scheme("deconvoy", "deconvoy://zfnet-mini", classes="classes")
 TORCHVISION = Scheme("torchvision", "torchvision://resnet18?weights=FILE", own_weights=r"\w+")
 TIMM = Scheme("timm", "timm://resnet50.a1_in1k")
 

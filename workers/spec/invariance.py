@@ -84,7 +84,7 @@ class InvarianceSpec(Frozen):
 
         Args:
             transform: the transform.
-            side: side of the model's input, pixels.
+            side: side of the model's input in the direction of a shift, pixels.
         """
         shifts = [float(shift) for shift in self.translations or _papers_translations(side)]
         amounts = {Transform.SCALE: self.scales, Transform.ROTATE: self.rotations}.get(transform, shifts)

@@ -11,6 +11,7 @@ from workers.spec.parts import Frozen
 
 RUN_ID = re.compile(r"[a-z][a-z0-9._-]{0,99}(?<!\.json)\Z")  # a page's data is at its path + .json
 LONGEST = 200  # characters of a value in a message
+_FORMS = ("int", "constrained-int", "literal['auto']", "side", "pair", "word")  # of a value that has several
 INT64 = range(-(2**63), 2**63)
 
 AnySpec = TypeVar("AnySpec", bound=Frozen)
@@ -94,7 +95,7 @@ def _is_consequence(problem: Any, problems: Sequence[Any]) -> bool:  # noqa: ANN
 
 
 def _explain(kind: type[BaseModel], problem: Any) -> str:  # noqa: ANN401 - pydantic's error dict
-    key = ".".join(str(part) for part in problem["loc"] if part not in ("int", "constrained-int", "literal['auto']"))
+    key = ".".join(str(part) for part in problem["loc"] if part not in _FORMS)
     if problem["type"] == "extra_forbidden":
         return f"{key}: unknown key; {nearest(str(problem['loc'][-1]), _keys(kind, problem['loc'][:-1]))}"
     if problem["type"] == "missing":

@@ -3,7 +3,17 @@
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    SerializerFunctionWrapHandler,
+    StringConstraints,
+    Tag,
+    model_serializer,
+    model_validator,
+)
 
 from workers.spec import families
 from workers.spec.patterns import Pattern
@@ -14,7 +24,8 @@ RunId = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9._-]{0,99}$")]
 Word = Annotated[str, StringConstraints(min_length=1)]
 
 
-Triple = tuple[float, float, float]
+PerChannel = Annotated[tuple[float, ...], Field(min_length=1)]  # as many values as the model's input has channels
+Pair = tuple[int, int]  # height and width
 
 
 class Distinct(StrEnum):
@@ -49,6 +60,14 @@ class Interpolation(StrEnum):
     BICUBIC = "bicubic"
 
 
+class Fit(StrEnum):
+    """How an image is resized to a height and a width: each side alone, or in proportion until it covers or fits into them."""
+
+    STRETCH = "stretch"
+    COVER = "cover"
+    LETTERBOX = "letterbox"
+
+
 class Fill(StrEnum):
     """The content of a hidden box: grey (127.5 of 255), the image's mean colour, or the blurred image."""
 
@@ -63,21 +82,71 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+def _form_of(value: object) -> str:
+    """The form in which a size is written: a side, a height and width, or a word."""
+    if isinstance(value, list | tuple):
+        return "pair"
+    return "word" if isinstance(value, str) and not value.strip().isdecimal() else "side"
+
+
+_Resized = Annotated[int, Field(ge=1, le=65_536)]
+_Input = Annotated[int, Field(ge=1, le=8192)]
+# One form is chosen first, so that a mistake has one message.
+Resize = Annotated[
+    Annotated[_Resized, Tag("side")] | Annotated[tuple[_Resized, _Resized], Tag("pair")],
+    Discriminator(lambda value: "pair" if _form_of(value) == "pair" else "side"),
+]
+Crop = Annotated[
+    Annotated[_Input, Tag("side")]
+    | Annotated[tuple[_Input, _Input], Tag("pair")]
+    | Annotated[Literal["none"], Tag("word")],
+    Discriminator(_form_of),
+]
+Pad = Annotated[
+    Annotated[int, Field(ge=0, le=255), Tag("side")] | Annotated[Literal["mean"], Tag("word")], Discriminator(_form_of)
+]
+
+
+LATER = frozenset({"fit", "pad", "bits", "num_classes"})  # keys that the first published runs did not have
+
+
 class ModelSpec(Frozen):
     """The network, its weights, and overrides of the weights' own preprocessing."""
 
     source: Word = Field(description=f"network: {families.forms()}, with ?weights=FILE or ?weights=ENUM")
-    resize: int | None = Field(None, ge=1, le=65_536, description="short side after resizing, pixels")
-    crop: int | None = Field(
-        None, ge=1, le=8192, description="side of the centre crop, which is the model's input size, pixels"
+    resize: Resize | None = Field(None, description="short side after resizing, or HEIGHT,WIDTH (see fit), pixels")
+    fit: Fit | None = Field(
+        None,
+        description="how an image is resized to HEIGHT,WIDTH: stretch, cover (in proportion, over both) or letterbox "
+        "(in proportion, inside both; the rest is padded)",
     )
-    mean: Triple | None = Field(None, description="mean per RGB channel, on a scale of 0 to 1")
-    std: Triple | None = Field(None, description="standard deviation per RGB channel, on a scale of 0 to 1")
+    pad: Pad | None = Field(None, description="what letterbox pads with: mean, or a value of 0 to 255")
+    crop: Crop | None = Field(
+        None,
+        description="side, or HEIGHT,WIDTH, of the centre crop, which is the model's input size, pixels; none resizes "
+        "both sides to the input",
+    )
+    mean: PerChannel | None = Field(
+        None, description="mean per channel, on a scale of 0 to 1; one value for grey, three for RGB"
+    )
+    std: PerChannel | None = Field(None, description="standard deviation per channel, on a scale of 0 to 1")
+    bits: Literal[8, 16] | None = Field(
+        None, description="bits per sample that grey images are read with: 8, or 16 to keep those of 16-bit files"
+    )
     interpolation: Interpolation | None = Field(
         None, description="interpolation of the resize: nearest, bilinear or bicubic"
     )
     classes: Word | None = Field(None, description="file of class names, one per line, in output order")
+    num_classes: int | None = Field(
+        None, ge=1, le=10_000_000, description="number of outputs; by default that of the weights"
+    )
     kwargs: dict[str, bool | int | float | str] = Field({}, description="keyword arguments of the model's constructor")
+
+    @model_serializer(mode="wrap")
+    def _without_later_keys(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """All keys, but no key of LATER that has no value: runs that do not use it keep the identity they had without it."""
+        values: dict[str, Any] = serialize(self)
+        return {key: value for key, value in values.items() if value is not None or key not in LATER}
 
     @model_validator(mode="after")
     def _require_known_source(self) -> Self:

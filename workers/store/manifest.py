@@ -11,7 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 from workers.errors import DamagedRun, QueryError
 from workers.kinds import Kind
 from workers.spec.evolve import EvolveSpec
-from workers.spec.parts import Frozen, ResourcesSpec, Triple
+from workers.spec.parts import Fit, Frozen, Pair, PerChannel, ResourcesSpec
 from workers.spec.plain import PlainSpec
 from workers.spec.sanity import SanitySpec
 from workers.spec.scan import ProjectSpec, ScanSpec
@@ -64,11 +64,14 @@ class LayerFacts:
 class PreprocessingFacts(_Facts):
     """How the model prepares images; see `workers.core.preprocess`."""
 
-    resize: int
-    crop: int
-    mean: Triple
-    std: Triple
+    resize: int | Pair
+    crop: int | Pair
+    mean: PerChannel
+    std: PerChannel
     interpolation: str
+    fit: str = Fit.STRETCH
+    pad: int | str = "mean"
+    bits: int = 8
 
 
 class ModelFacts(_Facts):

@@ -38,7 +38,7 @@ class OcclusionPage(FindingPage):
     kind: Literal["occlusion"] = "occlusion"
     found: Annotated[ImageRow, Of(OCCLUSIONS, whole=True)]
     maps: dict[str, str]
-    side: int
+    input: tuple[int, int]
     first: float
     at: tuple[int, int]
     legend: tuple[Colour, ...]
@@ -58,7 +58,7 @@ def row_page(atlas: Atlas, row: Finding) -> OcclusionPage:
     return OcclusionPage(
         **image_row_fields(row, NOTE),
         maps={name: links.picture(run, row.number, name) for name in MAPS if values[name]},
-        side=run.input_height,
+        input=(run.input_height, run.input_width),
         first=(values["size"] - values["stride"]) / 2,
         at=(values["rows"] // 2, values["cols"] // 2),
         legend=tuple(_legend(values["classes"])),

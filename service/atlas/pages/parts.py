@@ -90,8 +90,7 @@ def _state(atlas: Atlas, run: PublishedRun, layer: LayerFacts) -> dict[str, Any]
 
 
 def _layer(run: PublishedRun, layer: LayerFacts) -> dict[str, Any]:
-    share = min(1.0, max(layer.field_height / run.input_height, layer.field_width / run.input_width))
-    return {**vars(layer), "field_share": share, "href": links.layer(run, layer.name)}
+    return {**vars(layer), "href": links.layer(run, layer.name)}
 
 
 def of_channel(run: PublishedRun, layer: LayerFacts, channel: Channel, show: str = "patch") -> ChannelCard:

@@ -57,9 +57,8 @@ class RunCard(Value):
 
 @dataclass(frozen=True)
 class LayerCard(LayerFacts):
-    """A layer; `field_share` is the side of its receptive field as a share of the input's side, at most 1."""
+    """A layer, and its page."""
 
-    field_share: float
     href: str
 
 

@@ -2,19 +2,20 @@
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from types import ModuleType
 from typing import Any
 
 from torch import Tensor, nn
 
-from workers.core.preprocess import CHANNELS, Preprocessing
+from workers.core.preprocess import Preprocessing
 from workers.errors import ModelError, nearest
 from workers.models.families.family import Kwargs, WeightsEntry
 from workers.spec.families import TIMM
-from workers.spec.parts import Interpolation
+from workers.spec.parts import Fit, Interpolation
 
+FITS = {"center": Fit.COVER, "squash": Fit.STRETCH, "border": Fit.LETTERBOX}  # by timm's name of its crop mode
 INSTALL = "timm is not installed: pip install 'deconvoy[timm]'"
 
 
@@ -36,31 +37,45 @@ class Timm:
         return module
 
     def implied_kwargs(self, name: str, state: Mapping[str, Tensor]) -> Kwargs:
-        """The number of classes; see `Family`."""
-        return classes_of(_configuration(name), state)
+        """The number of classes and of channels; see `Family`."""
+        config = _configuration(name)
+        return {**classes_of(config, state), **channels_of(config, state)}
 
 
 def preprocessing_of(source: str, config: Mapping[str, Any]) -> Preprocessing:
     """The preprocessing of timm's configuration of weights.
 
     Raises:
-        ModelError: the network takes other images than square ones of three channels.
+        ModelError: timm crops its images in an unknown way.
     """
     channels, height, width = config["input_size"]
-    mode = config.get("crop_mode") or "center"
-    if mode != "center":
-        raise ModelError(f"{source} crops images by timm's mode {mode!r}; only 'center' is supported")
-    if channels != CHANNELS or height != width:
-        raise ModelError(
-            f"{source} takes images of {channels} x {height} x {width}; only square ones of {CHANNELS} channels are supported"
-        )
+    mode, share = config.get("crop_mode") or "center", config.get("crop_pct", 0.875)
+    if mode not in FITS:
+        raise ModelError(f"{source} crops images by timm's mode {mode!r}; {', '.join(FITS)} are supported")
+    resize = math.floor(height / share), math.floor(width / share)
+    by_short_side = mode == "center" and resize[0] == resize[1]
     return Preprocessing(
-        resize=math.floor(height / config.get("crop_pct", 0.875)),
-        crop=height,
-        mean=tuple(config["mean"]),
-        std=tuple(config["std"]),
+        resize=resize[0] if by_short_side else resize,
+        crop=height if height == width else (height, width),
+        mean=_per_channel(config["mean"], channels),
+        std=_per_channel(config["std"], channels),
         interpolation=Interpolation(config["interpolation"]),
+        fit=Fit.STRETCH if by_short_side else FITS[mode],
     )
+
+
+def _per_channel(values: Sequence[float], channels: int) -> tuple[float, ...]:
+    """A value for each channel; a single one is that of all channels."""
+    return tuple(values) * channels if len(values) == 1 else tuple(values)
+
+
+def channels_of(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> Kwargs:
+    """The number of channels that weights take, if it differs from the configuration's."""
+    first = config.get("first_conv") or ""
+    weight = state.get(f"{first}.weight") if isinstance(first, str) else None
+    if weight is None or weight.dim() != 4 or weight.shape[1] == config["input_size"][0]:
+        return {}
+    return {"in_chans": weight.shape[1]}
 
 
 def classes_of(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> Kwargs:

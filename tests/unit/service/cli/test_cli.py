@@ -102,6 +102,17 @@ def test_every_flag_lands_in_the_spec(scans, tmp_path):
     assert (spec.model.resize, spec.model.crop, spec.model.interpolation) == (200, 160, "bicubic")
 
 
+def test_every_flag_of_the_network_lands_in_the_spec(scans, tmp_path):
+    deconvoy(
+        "scan", *LEAST, "--resize", "100,80", "--fit", "letterbox", "--pad", "114", "--crop", "96,64", "--mean", "0.5",
+        "--std", "0.25", "--bits", "16", "--classes", "names.txt", "--num-classes", "7",
+    )  # fmt: skip
+    model = scans[0].model
+    assert (model.resize, model.fit, model.pad, model.crop) == ((100, 80), "letterbox", 114, (96, 64))
+    assert (model.mean, model.std, model.bits, model.num_classes) == ((0.5,), (0.25,), 16, 7)
+    assert model.classes == f"{tmp_path}/names.txt"
+
+
 def test_flags_that_are_not_given_leave_the_defaults(scans):
     deconvoy("scan", *LEAST)
     assert scans[0].scan == RunSpec.model_fields["scan"].default
@@ -297,7 +308,8 @@ def test_the_version_is_printed_without_importing_anything_heavy():
     assert heavy.isdisjoint(shown.split())
 
 
-def test_layers_are_listed_with_their_fields(monkeypatch):
+def test_layers_are_listed_with_their_fields(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
     where = SimpleNamespace(height=7, width=7, stride_y=2, stride_x=2)
     layer = SimpleNamespace(
         index=1,
@@ -313,8 +325,8 @@ def test_layers_are_listed_with_their_fields(monkeypatch):
     )
     asked = []
 
-    def outline(spec):
-        asked.append(spec.source)
+    def outline(spec, root):
+        asked.append((spec.source, spec.crop, spec.mean, root))
         return SimpleNamespace(layers=(layer,))
 
     monkeypatch.setitem(sys.modules, "workers.models.model", SimpleNamespace(outline=outline))
@@ -327,7 +339,15 @@ def test_layers_are_listed_with_their_fields(monkeypatch):
         True,
     )
     assert "78 x 78" in deconvoy("layers", "deconvoy://zfnet-mini").stdout
-    assert asked == [f"deconvoy://zfnet-mini?weights={Path.cwd()}/w.pt", "deconvoy://zfnet-mini"]
+    Path("own.toml").write_text('root = "r"\n[model]\nsource = "torchvision://resnet18"\ncrop = "none"\nmean = [0.5]')
+    deconvoy("layers", "--spec", "own.toml", "--mean", "0.25")
+    deconvoy("layers", "stored://Net@" + "0" * 32, "--root", "/somewhere")
+    assert asked == [
+        (f"deconvoy://zfnet-mini?weights={Path.cwd()}/w.pt", None, None, None),
+        ("deconvoy://zfnet-mini", None, None, None),
+        ("torchvision://resnet18", "none", (0.25,), f"{Path.cwd()}/r"),
+        ("stored://Net@" + "0" * 32, None, None, "/somewhere"),
+    ]
 
 
 def test_the_flags_before_all_commands_are_few():

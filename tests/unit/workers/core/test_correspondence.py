@@ -97,7 +97,7 @@ def test_planted_marks_agree_and_random_places_are_near_chance():
     scattered: list[Signs] = []
     for _ in range(12):
         pixels = torch.from_numpy(random.integers(90, 166, (3, SIDE, SIDE))).double()
-        mark = random_box(box, SIDE, chance)
+        mark = random_box(box, (SIDE, SIDE), chance)
         pixels[:, mark.top : mark.bottom, mark.left : mark.right] = torch.tensor([255.0, 0.0, 40.0])[:, None, None]
         grey = torch.full_like(pixels, 127.5)
         [before] = features(network, pixels[None], [4])
@@ -111,7 +111,7 @@ def test_planted_marks_agree_and_random_places_are_near_chance():
 
 def _apart(box: Box, mark: Box, chance: torch.Generator) -> Box:
     while True:
-        place = random_box(box, SIDE, chance)
+        place = random_box(box, (SIDE, SIDE), chance)
         cut = Box(
             max(place.top, mark.top),
             max(place.left, mark.left),
@@ -123,11 +123,13 @@ def _apart(box: Box, mark: Box, chance: torch.Generator) -> Box:
 
 
 def test_random_places_are_inside_reach_every_corner_and_are_the_same_for_the_same_chance():
-    places = [random_box(Box(3, 4, 5, 7), 6, torch.Generator().manual_seed(seed)) for seed in range(400)]
+    places = [random_box(Box(3, 4, 5, 7), (6, 6), torch.Generator().manual_seed(seed)) for seed in range(400)]
     assert {(each.top, each.left) for each in places} == {(y, x) for y in range(5) for x in range(4)}
     assert {(each.height, each.width) for each in places} == {(2, 3)}
-    assert random_box(Box(0, 0, 6, 6), 6, torch.Generator()) == Box(0, 0, 6, 6)
-    small, large = (random_box(Box(0, 0, side, side), 160, torch.Generator().manual_seed(5)) for side in (30, 32))
+    assert random_box(Box(0, 0, 6, 6), (6, 6), torch.Generator()) == Box(0, 0, 6, 6)
+    small, large = (
+        random_box(Box(0, 0, side, side), (160, 160), torch.Generator().manual_seed(5)) for side in (30, 32)
+    )
     assert abs(small.top - large.top) <= 2 and abs(small.left - large.left) <= 2
 
 

@@ -15,7 +15,7 @@ from PIL import Image, ImageOps
 
 from tests.support import peaks
 from workers.corpus import decode as decoding
-from workers.corpus.decode import decode
+from workers.corpus.decode import PixelFormat, decode, no_claim
 from workers.errors import Reason, Rejected
 from workers.spec.parts import LimitsSpec
 
@@ -125,6 +125,82 @@ def test_one_bit_is_black_and_white(photometric):
     bits = RAMP > 100
     wanted = bits if photometric == "minisblack" else ~bits
     assert (decode(tiff(bits, photometric=photometric), LIMITS) == wanted[..., None] * 255).all()
+
+
+def grey(data: bytes, bits: int = 8) -> np.ndarray:
+    return decode(data, LIMITS, no_claim, PixelFormat(1, bits))
+
+
+COLOURS = Image.fromarray(np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("mode", "form"),
+    [
+        ("RGB", "PNG"),
+        ("RGB", "JPEG"),
+        ("L", "PNG"),
+        ("L", "JPEG"),
+        ("P", "GIF"),
+        ("CMYK", "TIFF"),
+        ("1", "PNG"),
+        ("RGB", "WEBP"),
+    ],
+)
+def test_grey_is_what_pillow_makes_of_an_image(mode, form):
+    data = file(COLOURS.convert(mode), form)
+    assert (grey(data)[..., 0] == np.asarray(Image.open(io.BytesIO(data)).convert("L"))).all()
+
+
+def test_transparency_is_laid_over_white_in_grey_too():
+    clear = np.dstack([np.asarray(COLOURS), np.full((16, 16), 0, np.uint8)])
+    assert (grey(file(Image.fromarray(clear))) == 255).all()
+
+
+def test_grey_is_turned_by_exif_as_colours_are():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = file(Image.fromarray(RAMP[:8]), "PNG", exif=exif)
+    assert (grey(data)[..., 0] == decode(data, LIMITS)[..., 0]).all() and grey(data).shape == (16, 8, 1)
+
+
+@pytest.mark.parametrize("form", ["PNG", "TIFF"])
+def test_16_bits_are_kept_where_the_network_takes_them(form):
+    wide = np.random.default_rng(0).integers(0, 65536, (9, 7), np.uint16)
+    data = file(Image.fromarray(wide), form)
+    assert (grey(data, 16)[..., 0] == wide).all() and grey(data, 16).dtype == np.uint16
+    assert (decode(data, LIMITS, no_claim, PixelFormat(3, 16)) == wide[..., None]).all()
+    assert (grey(data)[..., 0] == np.rint(wide / 257)).all()
+
+
+def test_8_bits_are_scaled_to_16_and_16_bit_colours_refused():
+    assert (grey(file(Image.fromarray(RAMP)), 16)[..., 0] == RAMP.astype(np.uint16) * 257).all()
+    deep = png(2, np.random.default_rng(0).integers(0, 65536, (4, 4, 3)))
+    with pytest.raises(Rejected, match="16-bit colours or alpha, of which the decoder keeps 8 bits"):
+        decode(deep, LIMITS, no_claim, PixelFormat(3, 16))
+
+
+def test_four_channels_are_the_bands_of_the_file():
+    bands = np.random.default_rng(0).integers(0, 256, (6, 5, 4), np.uint8)
+    for data in (file(Image.fromarray(bands)), file(Image.fromarray(bands), "TIFF"), tiff(bands, photometric="rgb")):
+        assert (decode(data, LIMITS, no_claim, PixelFormat(4)) == bands).all()
+    two = np.random.default_rng(0).integers(0, 256, (6, 5, 2), np.uint8)
+    assert (decode(file(Image.fromarray(two, "LA")), LIMITS, no_claim, PixelFormat(2)) == two).all()
+
+
+@pytest.mark.parametrize(
+    ("mode", "form", "channels", "line"),
+    [
+        ("RGB", "PNG", 4, "mode RGB, 3 bands; the network takes 4 channels"),
+        ("CMYK", "TIFF", 4, "mode CMYK, 4 bands; the network takes 4 channels"),
+        ("L", "PNG", 2, "mode L, 1 band; the network takes 2 channels"),
+        ("RGBA", "PNG", 7, "mode RGBA, 4 bands; the network takes 7 channels"),
+    ],
+)
+def test_other_bands_than_the_network_takes_are_rejects(mode, form, channels, line):
+    with pytest.raises(Rejected, match=line) as caught:
+        decode(file(COLOURS.convert(mode), form), LIMITS, no_claim, PixelFormat(channels))
+    assert caught.value.reason is Reason.UNSUPPORTED_MODE
 
 
 def test_lab_is_refused():
@@ -255,7 +331,7 @@ def whole(data: bytes) -> np.ndarray:
     with Image.open(io.BytesIO(data)) as image:
         samples = decoding._read_samples(image, data)
         image.load()
-        return np.array(decoding._to_rgb(ImageOps.exif_transpose(image), samples))
+        return np.array(decoding._to_mode(ImageOps.exif_transpose(image), samples, "RGB"))
 
 
 def kinds() -> dict[str, Image.Image]:
@@ -295,7 +371,7 @@ import re, sys
 from pathlib import Path
 from tests.support import peaks
 from workers.corpus import decode as decoding
-from workers.corpus.decode import decode
+from workers.corpus.decode import PixelFormat, decode, no_claim
 from workers.spec.parts import LimitsSpec
 claimed = []
 status = lambda name: int(re.search(name + r":\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) * 1024
