@@ -31,7 +31,7 @@ def resolve(spec: ModelSpec) -> tuple[Architecture, WeightsEntry]:
         raise ModelError(f"model.kwargs: name the weights in the source instead: {example}")
     kwargs = tuple(sorted({**dict(entry.kwargs), **spec.kwargs}.items()))
     preprocessing = override(entry.preprocessing, spec)
-    return Architecture(scheme.name, name, kwargs), replace(entry, preprocessing=preprocessing)
+    return Architecture(scheme.name, entry.pinned or name, kwargs), replace(entry, preprocessing=preprocessing)
 
 
 def build(architecture: Architecture) -> nn.Module:

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
+from weakref import WeakValueDictionary
 
 from torch import nn
 
@@ -29,7 +30,7 @@ class StoredModel:
     """A network as it is sent to actors. Its graph and its weights are stored under the root.
 
     Attributes:
-        source: the source in the spec.
+        source: the source in the spec, with a branch or tag of the Hugging Face Hub replaced by its commit.
         preprocessing: from image to model input.
         fingerprint: hash of the graph and all weights.
         class_names: names of the outputs; empty if unknown.
@@ -68,6 +69,10 @@ class Model:
         return self.stored.preprocessing
 
 
+# The networks that this process has exported and still uses, by fingerprint. A job stores its network when it starts to write.
+_EXPORTED: WeakValueDictionary[str, Model] = WeakValueDictionary()
+
+
 def load(spec: ModelSpec, check: Callable[[Network], None] = lambda _: None, root: Root | None = None) -> Model:
     """Build the network that a spec names.
 
@@ -97,12 +102,13 @@ def load(spec: ModelSpec, check: Callable[[Network], None] = lambda _: None, roo
     names = _read_class_names(spec, network) or entry.class_names
     if len(names) != network.nodes[network.output].shape[0]:
         names = ()  # the network's head is not the one that the names belong to
-    stored = StoredModel(spec.source, entry.preprocessing, fingerprint(network.nodes), names)
+    source = families.with_model(spec.source, architecture.name)
+    stored = StoredModel(source, entry.preprocessing, fingerprint(network.nodes), names)
     return Model(stored, network, module, (*read.notes, *aligned.notes))
 
 
 def export(module: nn.Module, name: str, preprocessing: Preprocessing, class_names: tuple[str, ...] = ()) -> Model:
-    """The network of a module of any class.
+    """The network of a module of any class. While the caller keeps it, `load` finds it by its source `stored://...`.
 
     Args:
         module: takes images (n, 3, height, width) in model-input scale. A copy of it is exported, in float32 and in
@@ -118,34 +124,58 @@ def export(module: nn.Module, name: str, preprocessing: Preprocessing, class_nam
         own = copy.deepcopy(module).cpu().float().eval().requires_grad_(False)
     except Exception as error:  # a module may hold anything, and its class may forbid copies
         raise ModelError(f"{type(module).__name__} cannot be copied: {reason(error)}") from error
-    network = _network(own, preprocessing)
+    return of_module(own, name, preprocessing, class_names)
+
+
+def of_module(module: nn.Module, name: str, preprocessing: Preprocessing, class_names: tuple[str, ...] = ()) -> Model:
+    """The network of a module with float32 weights on the CPU, in evaluation mode; see `export`."""
+    network = _network(module, preprocessing)
     source = families.stored_source(name, fingerprint(network.nodes))
-    stored = StoredModel(source, preprocessing, fingerprint(network.nodes), class_names)
-    return Model(stored, network, own)
+    model = Model(StoredModel(source, preprocessing, fingerprint(network.nodes), class_names), network, module)
+    _EXPORTED[model.fingerprint] = model
+    return model
 
 
 def _load_stored(spec: ModelSpec, mark: str, check: Callable[[Network], None], root: Root | None) -> Model:
-    """A network that a root holds."""
-    if root is None or not stored_networks.is_intact(root, mark):
-        where = (
-            f"{root.url!r} does not hold it, or it is damaged" if root else "this command has no root to read it from"
-        )
-        raise ModelError(f"model {spec.source!r} cannot be read: {where}; call deconvoy.scan with its module again")
-    network = Network(stored_networks.read(root, mark))
+    """A network that this process has exported, or that a root holds."""
+    if spec.kwargs:
+        raise ModelError(f"model.kwargs: {spec.source!r} is stored as a graph; it takes no arguments")
+    exported = _EXPORTED.get(mark)
+    network = exported.network if exported else _read_stored(spec.source, mark, root)
     preprocessing = _stored_preprocessing(spec, network)
     check(network)
     names = _read_class_names(spec, network)
     return Model(StoredModel(spec.source, preprocessing, mark, names), network, None)
 
 
-def _stored_preprocessing(spec: ModelSpec, network: Network) -> Preprocessing:
-    """The preprocessing of a network that a root holds. It has no defaults: a wrong one would give wrong pictures in silence."""
+def _read_stored(source: str, mark: str, root: Root | None) -> Network:
+    if root is None or not stored_networks.is_intact(root, mark):
+        where = (
+            f"{root.url!r} does not hold it, or it is damaged" if root else "this command has no root to read it from"
+        )
+        raise ModelError(f"model {source!r} cannot be read: {where}; call deconvoy.scan with its module again")
+    return Network(stored_networks.read(root, mark))
+
+
+def whole_preprocessing(spec: ModelSpec, source: str) -> Preprocessing:
+    """The preprocessing of a network of the user's own. It has no defaults: a wrong one would give wrong pictures in silence.
+
+    Args:
+        spec: the preprocessing.
+        source: the network's source, for the error.
+
+    Raises:
+        ModelError: it is not complete.
+    """
     missing = [name for name in ("resize", "crop", "mean", "std", "interpolation") if getattr(spec, name) is None]
     if missing:
-        raise ModelError(
-            f"model {spec.source!r} needs all of its preprocessing; give model.{', model.'.join(missing)} too"
-        )
-    preprocessing = architectures.override(DEFAULT, spec)
+        keys, flags = (", ".join(f"{mark}{name}" for name in missing) for mark in ("model.", "--"))
+        raise ModelError(f"model {source!r} needs all of its preprocessing; give {keys} too, or {flags}")
+    return architectures.override(DEFAULT, spec)
+
+
+def _stored_preprocessing(spec: ModelSpec, network: Network) -> Preprocessing:
+    preprocessing = whole_preprocessing(spec, spec.source)
     side = network.nodes[0].shape[1]
     if preprocessing.crop != side:
         raise ModelError(
@@ -160,6 +190,8 @@ def outline(spec: ModelSpec) -> Network:
     Raises:
         ModelError: see `load`.
     """
+    if families.stored_fingerprint(spec.source) is not None:
+        return load(spec).network
     architecture, entry = architectures.resolve(spec)
     if entry.file is not None:
         return load(spec).network

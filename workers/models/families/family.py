@@ -40,6 +40,7 @@ class WeightsEntry:
         file: path or URL of the weights; None if they are downloaded.
         download: downloads the weights if there is no file.
         kwargs: arguments of the constructor that these weights need.
+        pinned: the network's name with its branch or tag replaced by a commit; None if the name cannot change its meaning.
     """
 
     preprocessing: Preprocessing
@@ -47,6 +48,7 @@ class WeightsEntry:
     file: str | None = None
     download: Callable[[], Mapping[str, Tensor]] = dict
     kwargs: tuple[tuple[str, bool | int | float | str], ...] = ()
+    pinned: str | None = None
 
 
 class Family(Protocol):
