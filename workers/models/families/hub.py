@@ -1,4 +1,4 @@
-"""Networks of the Hugging Face Hub. Takes `ORG/NAME@REVISION` or a folder, gives a module of timm or transformers and its weights."""
+"""Networks of the Hugging Face Hub. Takes ORG/NAME@REVISION or a folder, gives timm's or transformers' module and its weights."""
 
 from collections.abc import Mapping
 from functools import partial

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from workers.core.preprocess import CHANNELS, Preprocessing
 from workers.errors import ModelError, nearest
 from workers.models import snapshots
-from workers.models.families.family import Kwargs, WeightsEntry
+from workers.models.families.family import Kwargs, WeightsEntry, without_numbers
 from workers.spec.families import TIMM
 from workers.spec.parts import Interpolation
 
@@ -60,7 +60,7 @@ def build_saved(source: str, config: Mapping[str, Any], kwargs: Kwargs) -> nn.Mo
         Exception: any error of a constructor for arguments that it does not expect.
     """
     classes = saved_configuration(source, config)["num_classes"]
-    return _build(config[ARCHITECTURE], {"num_classes": classes, **config.get("model_args", {}), **kwargs})
+    return _build(config[ARCHITECTURE], {"num_classes": classes, **(config.get("model_args") or {}), **kwargs})
 
 
 def saved_configuration(source: str, config: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -85,7 +85,7 @@ def saved_names(config: Mapping[str, Any]) -> tuple[str, ...]:
     names = config.get("label_names") or ()
     words = config.get("label_descriptions") or {}
     ordered = [names[key] for key in sorted(names, key=int)] if isinstance(names, Mapping) else names
-    return tuple(str(words.get(name, name)) for name in ordered)
+    return without_numbers(str(words.get(name, name)) for name in ordered)
 
 
 def preprocessing_of(source: str, config: Mapping[str, Any]) -> Preprocessing:

@@ -8,7 +8,7 @@ from torch import nn
 
 from workers.core.preprocess import CHANNELS, Preprocessing
 from workers.errors import ModelError, nearest
-from workers.models.families.family import Kwargs
+from workers.models.families.family import Kwargs, without_numbers
 from workers.models.snapshots import INSTALL
 from workers.spec.parts import Interpolation, Triple
 
@@ -27,7 +27,8 @@ TYPES = (
     "resnet",
 )
 _OTHER_CODE = ("auto_map", "quantization_config", "dtype", "torch_dtype")  # parts of a configuration that are not used
-_INTERPOLATIONS = {0: Interpolation.NEAREST, 2: Interpolation.BILINEAR, 3: Interpolation.BICUBIC}  # by Pillow's numbers
+# By Pillow's numbers. Its nearest pixel, 0, is not torchvision's.
+_INTERPOLATIONS = {2: Interpolation.BILINEAR, 3: Interpolation.BICUBIC}
 _WARPED = 384  # from this side on, ConvNeXt's images are squashed to a square
 
 
@@ -72,8 +73,7 @@ def class_names_of(config: Mapping[str, Any]) -> tuple[str, ...]:
     """The names of the classes, in output order; empty if they are only numbered."""
     labels = config.get("id2label") or {}
     names = {int(number): str(label) for number, label in labels.items()}
-    ordered = tuple(names[number] for number in sorted(names))
-    return () if ordered == tuple(f"LABEL_{number}" for number in range(len(ordered))) else ordered
+    return without_numbers(names[number] for number in sorted(names))
 
 
 def preprocessing_of(source: str, prepared: Mapping[str, Any]) -> Preprocessing:
@@ -90,7 +90,7 @@ def preprocessing_of(source: str, prepared: Mapping[str, Any]) -> Preprocessing:
     resize, crop = _SIZES[kind](source, processor)
     if processor.resample not in _INTERPOLATIONS:
         raise ModelError(
-            f"{source} resizes images by Pillow's filter {processor.resample!r}; only 0, 2 and 3 are supported"
+            f"{source} resizes images by Pillow's filter {processor.resample!r}; only 2 and 3 are supported"
         )
     mean, std = _scale(processor)
     return Preprocessing(resize, crop, mean, std, _INTERPOLATIONS[int(processor.resample)])

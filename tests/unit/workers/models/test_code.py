@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.export import Dim
 
+from tests.support.own_code import NET
 from workers.errors import ModelError
 from workers.models import code
 from workers.models import model as models
@@ -19,27 +20,6 @@ from workers.store.root import Root
 
 WHOLE = {"resize": 40, "crop": 32, "mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5), "interpolation": "bilinear"}
 SPEC = make(ModelSpec, {"source": stored_source("code", "0" * 32), **WHOLE})
-NET = """
-import torch
-from torch import nn
-
-
-class Net(nn.Module):
-    def __init__(self, channels=6):
-        super().__init__()
-        self.first = nn.Sequential(nn.Conv2d(3, channels, 5, stride=2), nn.BatchNorm2d(channels), nn.ReLU(inplace=True))
-        self.second = nn.Conv2d(channels, 5, 3)
-        self.head = nn.Linear(5, 4)
-
-    def forward(self, x):
-        x = torch.relu(self.second(self.first(x)))
-        return self.head(x.mean((2, 3)))
-
-
-def small():
-    torch.manual_seed(0)
-    return Net()
-"""
 
 
 @pytest.fixture
