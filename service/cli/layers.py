@@ -4,8 +4,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from service.cli.options import MODEL, Json
+from service.cli import trusted
+from service.cli.options import MODEL, TRUST, Json
 from service.cli.running import absolute_model
+from workers.spec import families
 
 GEOMETRY = {
     "field": "receptive field",
@@ -16,7 +18,7 @@ GEOMETRY = {
 }
 
 if TYPE_CHECKING:
-    from workers.core.network import Layer
+    from workers.core.network import Layer, Network
 
 
 def add_to(app: typer.Typer) -> None:
@@ -24,14 +26,16 @@ def add_to(app: typer.Typer) -> None:
     app.command()(layers)
 
 
-def layers(model: Annotated[str, typer.Argument(help=MODEL)], as_json: Json = False) -> None:
+def layers(
+    model: Annotated[str, typer.Argument(help=MODEL)],
+    crop: Annotated[int | None, typer.Option(min=1, help="Side of the input, pixels; only code needs it.")] = None,
+    trust_code: Annotated[bool, typer.Option("--trust-code", help=TRUST)] = False,
+    as_json: Json = False,
+) -> None:
     """List the layers of a model."""
     from service.cli.console import print_json, print_table
-    from workers.models.model import outline
-    from workers.spec.make import make
-    from workers.spec.parts import ModelSpec
 
-    rows = [_row(layer) for layer in outline(make(ModelSpec, {"source": absolute_model(model)})).layers]
+    rows = [_row(layer) for layer in _outline(absolute_model(model) or "", crop, trust=trust_code).layers]
     if as_json:
         print_json(rows)
         return
@@ -46,6 +50,16 @@ def layers(model: Annotated[str, typer.Argument(help=MODEL)], as_json: Json = Fa
     ]
     headings = {"index": "index", "layer": "layer", "kind": "kind", "channels": "channels", "map": "map size"}
     print_table(cells, headings | GEOMETRY)
+
+
+def _outline(source: str, crop: int | None, *, trust: bool) -> "Network":
+    if families.is_code(source):
+        return trusted.outline(source, crop, trust=trust)
+    from workers.models.model import outline
+    from workers.spec.make import make
+    from workers.spec.parts import ModelSpec
+
+    return outline(make(ModelSpec, {"source": source, "crop": crop}))
 
 
 def _row(layer: "Layer") -> dict[str, Any]:

@@ -9,6 +9,7 @@ from workers.errors import UsageError
 from workers.spec import families
 
 if TYPE_CHECKING:
+    from workers.core.network import Network
     from workers.models.model import Model
     from workers.spec.make import AnySpec
     from workers.spec.parts import JobSpec
@@ -36,8 +37,7 @@ def build_spec(kind: "type[AnySpec]", values: dict[str, Any], *, trust: bool) ->
     source = model.get("source") if isinstance(model, dict) else None
     if not isinstance(source, str) or not families.is_code(source):
         return make(kind, values)
-    if not trust:
-        raise UsageError(f"model {source!r} is code, which this command would run; add --trust-code if you trust it")
+    _require_trust(source, trust=trust)
     draft = make(kind, merged(values, {"model": {"source": _DRAFT}}))
     from workers.models import code
 
@@ -45,3 +45,31 @@ def build_spec(kind: "type[AnySpec]", values: dict[str, Any], *, trust: bool) ->
     exported = code.export(spec, source)
     _kept.append(exported)
     return draft.model_copy(update={"model": spec.model_copy(update={"source": exported.stored.source})})
+
+
+def outline(source: str, side: int | None, *, trust: bool) -> "Network":
+    """The network that code gives, for its layers and their geometry.
+
+    Args:
+        source: the code.
+        side: height and width of the network's input.
+        trust: whether code may be run.
+
+    Raises:
+        UsageError: the code may not be run, or the side is missing.
+        ModelError: the code fails, or gives something else than a network.
+    """
+    _require_trust(source, trust=trust)
+    if side is None:
+        raise UsageError(f"the layers of {source!r} depend on the size of its input: add --crop")
+    from workers.models import code
+    from workers.spec.make import make
+    from workers.spec.parts import ModelSpec
+
+    unused = {"resize": side, "mean": (0, 0, 0), "std": (1, 1, 1), "interpolation": "bilinear"}
+    return code.export(make(ModelSpec, {"source": _DRAFT, "crop": side, **unused}), source).network
+
+
+def _require_trust(source: str, *, trust: bool) -> None:
+    if not trust:
+        raise UsageError(f"model {source!r} is code, which this command would run; add --trust-code if you trust it")
