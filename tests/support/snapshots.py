@@ -2,13 +2,15 @@
 
 import importlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
-STEPS = {"hidden_sizes": [8, 16, 16, 16], "depths": [1, 1, 1, 1]}
-SMALL = {  # settings of each type of network that make it small
+STEPS: Mapping[str, Any] = {"hidden_sizes": [8, 16, 16, 16], "depths": [1, 1, 1, 1]}
+SMALL: Mapping[str, Mapping[str, Any]] = {  # settings of each type of network that make it small
     "bit": {"embedding_size": 8, "num_groups": 4, **STEPS},
     "convnext": STEPS,
     "convnextv2": STEPS,
@@ -45,7 +47,7 @@ def randomised(module: nn.Module) -> nn.Module:
     return module.eval().requires_grad_(False)
 
 
-def write_transformers(folder: Path, kind: str = "convnext", prepared: dict = PREPARED) -> nn.Module:
+def write_transformers(folder: Path, kind: str = "convnext", prepared: Mapping[str, Any] = PREPARED) -> nn.Module:
     """Write the snapshot of a classifier of transformers."""
     module = transformers_module(kind)
     module.save_pretrained(folder)  # type: ignore[operator] # transformers' own method

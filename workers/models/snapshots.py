@@ -124,8 +124,7 @@ def _ask(repository: str, revision: str, file: str) -> Any:  # noqa: ANN401 - th
 
 def _call(repository: str, revision: str, file: str, *, dry_run: bool) -> Any:  # noqa: ANN401 - the Hub's own value
     hub = _hub()
-    from huggingface_hub import errors
-
+    errors = hub.errors
     try:
         with quiet():
             return hub.hf_hub_download(repository, file, revision=revision, dry_run=dry_run)
@@ -144,13 +143,13 @@ def _call(repository: str, revision: str, file: str, *, dry_run: bool) -> Any:  
         raise ModelError(_explain_offline(repository, revision, file)) from error
     except errors.EntryNotFoundError as error:
         raise ModelError(_explain_absent(repository, revision, file)) from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, errors.HTTPError) as error:
         raise ModelError(f"{file} of {repository}@{revision} cannot be downloaded: {reason(error)}") from error
 
 
 def _hub() -> ModuleType:
     try:
-        import huggingface_hub
+        import huggingface_hub.errors
     except ImportError:
         raise ModelError(f"huggingface_hub is not installed: {INSTALL}") from None
     return huggingface_hub

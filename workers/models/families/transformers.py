@@ -142,4 +142,5 @@ def _transformers() -> ModuleType:
         import transformers
     except ImportError:
         raise ModelError(f"transformers is not installed: {INSTALL}") from None
-    return transformers
+    library: ModuleType = transformers
+    return library

@@ -1,5 +1,6 @@
 """Networks of the Hugging Face Hub, of timm and of transformers: their numbers, their preprocessing, and what is refused."""
 
+import importlib
 import json
 import sys
 from pathlib import Path
@@ -162,9 +163,9 @@ class FakeHub:
 
 
 def not_found():
-    from huggingface_hub import errors
-
-    return errors.Response(404, headers={"x-request-id": "1"})
+    errors = importlib.import_module("huggingface_hub.errors")
+    library = sys.modules[errors.Response.__module__.partition(".")[0]]  # httpx or its successor
+    return library.Response(404, request=library.Request("HEAD", "https://huggingface.co/org/net"))
 
 
 @pytest.fixture
@@ -228,6 +229,7 @@ def test_a_file_of_weights_that_is_far_too_large_is_not_downloaded(hub):
     ("kind", "line"),
     [
         ("OfflineModeIsEnabled", "cannot be downloaded: no route"),
+        ("HTTPError", "config.json of org/net@main cannot be downloaded: no route"),
         (
             "LocalEntryNotFoundError",
             r"the Hugging Face Hub cannot be reached, .* run `hf download org/net --revision main --local-dir FOLDER`",
