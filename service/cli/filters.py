@@ -6,7 +6,7 @@ import typer
 
 from service.cli import drawing
 from service.cli.options import MODEL, Json, Output
-from service.cli.running import absolute, absolute_model, run_spec
+from service.cli.running import absolute, absolute_model, build_spec, run_spec
 
 
 def add_to(app: typer.Typer) -> None:
@@ -25,7 +25,6 @@ def filters(
     """Diagnose and compare the first-layer filters of networks (Zeiler & Fergus, Figure 6)."""
     drawing.check_output(output)
     from workers.spec.filters import FiltersRun
-    from workers.spec.make import make, merged
 
     flags = {"run": run, "root": absolute(root), "models": [{"source": absolute_model(source)} for source in model]}
-    run_spec(make(FiltersRun, merged({}, flags)), output, as_json=as_json)
+    run_spec(build_spec(FiltersRun, None, flags), output, as_json=as_json)
