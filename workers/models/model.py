@@ -153,7 +153,9 @@ def _read_stored(source: str, mark: str, root: Root | None) -> Network:
         where = (
             f"{root.url!r} does not hold it, or it is damaged" if root else "this command has no root to read it from"
         )
-        raise ModelError(f"model {source!r} cannot be read: {where}; call deconvoy.scan with its module again")
+        raise ModelError(
+            f"model {source!r} cannot be read: {where}; call deconvoy.scan with its module again, or scan its code again"
+        )
     return Network(stored_networks.read(root, mark))
 
 
