@@ -19,7 +19,6 @@ from workers.spec import families
 from workers.spec.make import make, merged
 from workers.spec.parts import ModelSpec
 from workers.spec.scan import RunSpec
-from workers.store.root import Root
 
 Location = str | PathLike[str]
 
@@ -70,6 +69,5 @@ def scan(
         "scan": {"layers": layers and list(layers)},
     }
     spec = make(RunSpec, merged(options, values))
-    models.store(model, Root(where))
     outcome = run_with_progress(lambda watch: run_scan(spec, watch))
     return open_root(where).run(outcome.run)

@@ -46,11 +46,15 @@ def resolve(spec: EvolutionRun) -> EvolutionRun:
     """The spec with the names of all checkpoint files, and with the weights of the last one as its model.
 
     Raises:
-        SpecError: a glob matches nothing, a file is named twice, there are too few files, or the model names weights.
+        SpecError: a glob matches nothing, a file is named twice, there are too few files, or the model has weights of its own.
     """
     if families.WEIGHTS in spec.model.source:
         raise SpecError(
             [f"model.source: {spec.model.source!r} names weights; remove them, evolve.checkpoints gives the weights"]
+        )
+    if families.stored_fingerprint(spec.model.source) is not None:
+        raise SpecError(
+            [f"model.source: {spec.model.source!r} is a graph with its weights, and cannot take those of checkpoints"]
         )
     checkpoints = expand(spec.evolve.checkpoints)
     evolve = spec.evolve.model_copy(update={"checkpoints": checkpoints})

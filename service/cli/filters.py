@@ -7,7 +7,7 @@ import typer
 
 from service.cli import drawing
 from service.cli.options import MODEL, SPEC, Json, ModelFlags, Output, with_model_flags
-from service.cli.running import absolute, absolute_model, build_spec, run_spec
+from service.cli.running import absolute, absolute_model, run_spec, spec_values
 from workers.errors import UsageError
 
 
@@ -30,6 +30,7 @@ def filters(  # noqa: PLR0913 - one parameter per flag
     """Diagnose and compare the first-layer filters of networks (Zeiler & Fergus, Figure 6)."""
     drawing.check_output(output)
     from workers.spec.filters import FiltersRun
+    from workers.spec.make import make
 
     values = {name: value for name, value in given.model_values().items() if value is not None}
     if values and not model:
@@ -38,4 +39,4 @@ def filters(  # noqa: PLR0913 - one parameter per flag
         )
     models = [{"source": absolute_model(source), **values} for source in model or ()]
     flags = {"run": run, "root": absolute(root), "models": models or None}
-    run_spec(build_spec(FiltersRun, spec, flags), output, as_json=as_json)
+    run_spec(make(FiltersRun, spec_values(spec, flags)), output, as_json=as_json)

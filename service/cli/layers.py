@@ -5,8 +5,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from service.cli.options import MODEL, SPEC, Json, ModelFlags, with_model_flags
+from service.cli import trusted
+from service.cli.options import MODEL, SPEC, TRUST, Json, ModelFlags, with_model_flags
 from service.cli.running import absolute, absolute_model
+from workers.spec import families
 
 GEOMETRY = {
     "field": "receptive field",
@@ -17,8 +19,7 @@ GEOMETRY = {
 }
 
 if TYPE_CHECKING:
-    from workers.core.network import Layer
-    from workers.spec.parts import ModelSpec
+    from workers.core.network import Layer, Network
 
 
 def add_to(app: typer.Typer) -> None:
@@ -35,14 +36,14 @@ def layers(
     root: Annotated[
         str | None, typer.Option(help="Folder or fsspec URL that holds a network of `deconvoy.scan`.")
     ] = None,
+    trust_code: Annotated[bool, typer.Option("--trust-code", help=TRUST)] = False,
     as_json: Json = False,
 ) -> None:
     """List the layers of a model. No weights are needed."""
     from service.cli.console import print_json, print_table
-    from workers.models.model import outline
 
-    wanted, where = _wanted(spec, {"source": absolute_model(model), **given.model_values()})
-    rows = [_row(layer) for layer in outline(wanted, absolute(root) or where).layers]
+    values, where = _wanted(spec, {"source": absolute_model(model), **given.model_values()})
+    rows = [_row(layer) for layer in _outline(values, absolute(root) or where, trust=trust_code).layers]
     if as_json:
         print_json(rows)
         return
@@ -59,19 +60,28 @@ def layers(
     print_table(cells, headings | GEOMETRY)
 
 
-def _wanted(path: Path | None, flags: dict[str, Any]) -> "tuple[ModelSpec, str | None]":
-    """The network that a spec file and flags name, and the root in the file.
+def _wanted(path: Path | None, flags: dict[str, Any]) -> tuple[dict[str, Any], str | None]:
+    """The keys of the network that a spec file and flags name, and the root in the file.
 
     Raises:
-        SpecError: the file cannot be read, or a value is not valid.
+        SpecError: the file cannot be read.
     """
-    from workers.spec.make import make, merged
-    from workers.spec.parts import ModelSpec
+    from workers.spec.make import merged
     from workers.spec.toml import read_spec
 
     values = read_spec(path) if path else {}
     table = values.get("model", {})
-    return make(ModelSpec, merged(table if isinstance(table, dict) else {}, flags)), values.get("root")
+    return merged(table if isinstance(table, dict) else {}, flags), values.get("root")
+
+
+def _outline(values: dict[str, Any], root: str | None, *, trust: bool) -> "Network":
+    if families.is_code(str(values.get("source"))):
+        return trusted.outline(values, trust=trust)
+    from workers.models.model import outline
+    from workers.spec.make import make
+    from workers.spec.parts import ModelSpec
+
+    return outline(make(ModelSpec, values), root)
 
 
 def _row(layer: "Layer") -> dict[str, Any]:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from service.cli.running import absolute, absolute_corpus, absolute_model, build_spec, parse_number
+from service.cli import trusted
+from service.cli.running import absolute, absolute_corpus, absolute_model, parse_number, spec_values
 from service.control.addresses import from_environment
 from workers.spec import families
 
@@ -24,6 +25,7 @@ FIRST = (
 )  # before a command's own flags in `--help`; the other common flags follow them
 
 MODEL = f"Network: {families.forms()}, with ?weights=FILE or ?weights=ENUM."
+TRUST = "Run the code that the model names: FILE.py:CALLABLE, package.module:CALLABLE or FILE.pt2."
 RootOption = Annotated[str, typer.Option("--root", help="Folder or fsspec URL of the datasets.")]
 RunOption = Annotated[str | None, typer.Option("--run", help="Run id; by default the newest run.")]
 LayerOption = Annotated[str, typer.Option("--layer", help="Layer name.")]
@@ -107,6 +109,7 @@ class Common(ModelFlags):
     threads: Annotated[int | None, typer.Option()] = None
     fewer: Annotated[bool | None, typer.Option("--fewer")] = None
     spec: Annotated[Path | None, typer.Option(help=SPEC)] = None
+    trust_code: Annotated[bool, typer.Option("--trust-code", help=TRUST)] = False
     as_json: Json = False
 
     def build_spec(
@@ -121,6 +124,7 @@ class Common(ModelFlags):
 
         Raises:
             SpecError: the file cannot be read, or a value is not valid.
+            UsageError: the model is code, and --trust-code was not given.
         """
         from workers.spec.make import merged
 
@@ -137,7 +141,8 @@ class Common(ModelFlags):
             "corpus": {"source": absolute_corpus(self.corpus)},
             "resources": resources,
         }
-        return build_spec(kind, self.spec, merged(common, dict(flags)), base)
+        values = spec_values(self.spec, merged(common, dict(flags)), base)
+        return trusted.build_spec(kind, values, trust=self.trust_code)
 
 
 def with_common_flags(command: Callable[..., None]) -> Callable[..., None]:

@@ -79,19 +79,30 @@ def _format_rate(images_per_s: float) -> str:
     return f"{images_per_s:,.1f} images/s" if images_per_s >= 1 else f"{1 / images_per_s:,.1f} s per image"
 
 
+def spec_values(path: Path | None, flags: dict[str, Any], base: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The values of a spec from a base, a TOML file and flags; flags override the file, and the file overrides the base.
+
+    Raises:
+        SpecError: the file cannot be read.
+    """
+    from workers.spec.make import merged
+    from workers.spec.toml import read_spec
+
+    values = read_spec(path) if path else {}
+    return merged(merged(base or {}, values), flags)
+
+
 def build_spec(
     kind: "type[AnySpec]", path: Path | None, flags: dict[str, Any], base: dict[str, Any] | None = None
 ) -> "AnySpec":
-    """A spec from a base, a TOML file and flags; flags override the file, and the file overrides the base.
+    """A spec from the same; see `spec_values`.
 
     Raises:
         SpecError: the file cannot be read, or a value is not valid.
     """
-    from workers.spec.make import make, merged
-    from workers.spec.toml import read_spec
+    from workers.spec.make import make
 
-    values = read_spec(path) if path else {}
-    return make(kind, merged(merged(base or {}, values), flags))
+    return make(kind, spec_values(path, flags, base))
 
 
 def absolute(path: str | None) -> str | None:

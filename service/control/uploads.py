@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from service.control.hosts import is_here
 from workers import files, locations
 from workers.errors import UsageError
+from workers.models import snapshots
 from workers.sources.registry import source_of
 from workers.spec import families
 from workers.store import paths
@@ -44,7 +45,7 @@ def check(values: dict[str, Any], address: str) -> None:
 
 
 def upload(values: dict[str, Any], address: str) -> dict[str, Any]:
-    """A spec that the cluster can run: local weights and class names are uploaded under the root, named by their hash.
+    """A spec that the cluster can run: local snapshots, weights and class names are uploaded under the root, named by their hash.
 
     Raises:
         UsageError: `check` fails, or a file cannot be read.
@@ -67,7 +68,9 @@ def upload(values: dict[str, Any], address: str) -> dict[str, Any]:
 def _upload_model(model: dict[str, Any], root: Root) -> dict[str, Any]:
     changed = dict(model)
     source = str(model.get("source", ""))
-    weights = families.weights_file(source)
+    snapshot, weights = families.snapshot_folder(source), families.weights_file(source)
+    if snapshot is not None and locations.is_local(snapshot):
+        source = changed["source"] = families.with_model(source, _upload_snapshot(snapshot, root))
     if weights is not None and locations.is_local(weights):
         changed["source"] = families.with_weights(source, _upload_file(weights, root))
     if model.get("classes") and locations.is_local(str(model["classes"])):
@@ -87,18 +90,36 @@ def _upload_checkpoints(evolve: dict[str, Any], root: Root) -> dict[str, Any]:
     return {**evolve, "checkpoints": checkpoints}
 
 
+def _upload_snapshot(place: str, root: Root) -> str:
+    """Upload the files of a snapshot that are read, and give the URL of their folder under the root, named by their hash."""
+    present = [name for name in snapshots.FILES if name == snapshots.CONFIG or (_local(place) / name).exists()]
+    contents = {name: _read(f"{place.rstrip('/')}/{name}") for name in present}
+    digest = hashlib.sha256(b"".join(hashlib.sha256(data).digest() for data in contents.values())).hexdigest()[:32]
+    for name, data in contents.items():
+        if not root.exists(rel := paths.upload_path(digest, name)):
+            root.put(rel, data)
+    return str(root.filesystem.unstrip_protocol(root.path(paths.upload_path(digest, ""))))
+
+
 def _upload_file(place: str, root: Root, number: int | None = None) -> str:
     """Upload a file and give its URL under the root. Numbers keep files apart that have the same name and bytes."""
-    path = Path(place.partition("://")[2] or place)
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise UsageError(f"{place!r} cannot be read: {error.strerror or error}") from error
+    data, name = _read(place), _local(place).name
     digest = hashlib.sha256(data).hexdigest()[:32]
-    rel = paths.upload_path(digest if number is None else f"{digest}-{number}", path.name)
+    rel = paths.upload_path(digest if number is None else f"{digest}-{number}", name)
     if not root.exists(rel):
         root.put(rel, data)
     return str(root.filesystem.unstrip_protocol(root.path(rel)))
+
+
+def _local(place: str) -> Path:
+    return Path(place.partition("://")[2] or place)
+
+
+def _read(place: str) -> bytes:
+    try:
+        return _local(place).read_bytes()
+    except OSError as error:
+        raise UsageError(f"{place!r} cannot be read: {error.strerror or error}") from error
 
 
 def _has_local_places(corpus: str) -> bool:

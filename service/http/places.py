@@ -23,10 +23,10 @@ _LOCAL = ("", "file", "local")
 
 @dataclass(frozen=True)
 class Allowed:
-    """Prefixes under which corpora, weights and class names may lie: folders of this machine, or URLs.
+    """Prefixes under which corpora, networks, weights and class names may lie: folders of this machine, or URLs.
 
     `s3://bucket/photos` allows that folder and everything below it, but not `s3://bucket/photos-of-others`. A prefix is not
-    a pattern.
+    a pattern. `hf://timm` allows the repositories of an organisation on the Hugging Face Hub.
 
     Raises:
         UsageError: a prefix is empty, or a relative path.
@@ -77,9 +77,7 @@ def _places(spec: AnyRun) -> Iterator[tuple[str, str]]:
 
 
 def _model_places(model: ModelSpec) -> Iterator[tuple[str, str]]:
-    weights = families.weights_file(model.source)
-    if weights is not None:
-        yield "weights", weights
+    yield from families.places(model.source)
     if model.classes:
         yield "class names", model.classes
 

@@ -21,7 +21,7 @@ DOCUMENTED = "\n".join(path.read_text() for path in PAGES)
 NO_METRIC = {"deconvoy_attempt"}  # the label that ties a job of Ray's to an attempt
 
 # Flags whose text is their own, since what is typed differs from the key's value or there is no key.
-OWN = {"region", "transforms", "translations", "scales", "rotations", "parts", "channels", "from_run", "model",
+OWN = {"trust_code", "region", "transforms", "translations", "scales", "rotations", "parts", "channels", "from_run", "model",
        "output", "spec", "as_json", "dry_run"}  # fmt: skip
 
 

@@ -33,7 +33,7 @@ def resolve(spec: ModelSpec) -> tuple[Architecture, WeightsEntry]:
     classes = {scheme.classes: spec.num_classes} if spec.num_classes else {}
     kwargs = tuple(sorted({**dict(entry.kwargs), **classes, **spec.kwargs}.items()))
     preprocessing = override(entry.preprocessing, spec)
-    return Architecture(scheme.name, name, kwargs), replace(entry, preprocessing=preprocessing)
+    return Architecture(scheme.name, entry.pinned or name, kwargs), replace(entry, preprocessing=preprocessing)
 
 
 def build(architecture: Architecture) -> nn.Module:

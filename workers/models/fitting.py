@@ -9,7 +9,14 @@ from torch import Tensor, nn
 from workers.errors import ModelError
 from workers.models import weights
 
-PREFIXES = ("module.", "model.", "net.", "_orig_mod.", "backbone.")  # of DDP, Lightning, torch.compile and others
+PREFIXES = (
+    "module.",
+    "model.",
+    "net.",
+    "_orig_mod.",
+    "backbone.",
+    "timm_model.",
+)  # of DDP, Lightning, torch.compile, ...
 AUXILIARY = ("aux1.", "aux2.", "AuxLogits.", "aux_classifier.")  # heads that only training uses
 OLD_DENSENET = re.compile(
     r"^(.*denselayer\d+\.(?:norm|relu|conv))\.([12]\.(?:weight|bias|running_mean|running_var|num_batches_tracked))$"

@@ -4,6 +4,7 @@ import copy
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from weakref import WeakValueDictionary
 
 from torch import nn
 
@@ -30,7 +31,7 @@ class StoredModel:
     """A network as it is sent to actors. Its graph and its weights are stored under the root.
 
     Attributes:
-        source: the source in the spec.
+        source: the source in the spec, with a branch or tag of the Hugging Face Hub replaced by its commit.
         preprocessing: from image to model input.
         fingerprint: hash of the graph and all weights.
         class_names: names of the outputs; empty if unknown.
@@ -69,6 +70,10 @@ class Model:
         return self.stored.preprocessing
 
 
+# The networks that this process has exported and still uses, by fingerprint. A job stores its network when it starts to write.
+_EXPORTED: WeakValueDictionary[str, Model] = WeakValueDictionary()
+
+
 def load(spec: ModelSpec, check: Callable[[Network], None] = lambda _: None, root: Root | None = None) -> Model:
     """Build the network that a spec names.
 
@@ -98,12 +103,13 @@ def load(spec: ModelSpec, check: Callable[[Network], None] = lambda _: None, roo
     names = _read_class_names(spec, network) or entry.class_names
     if len(names) != network.nodes[network.output].shape[0]:
         names = ()  # the network's head is not the one that the names belong to
-    stored = StoredModel(spec.source, entry.preprocessing, fingerprint(network.nodes), names)
+    source = families.with_model(spec.source, architecture.name)
+    stored = StoredModel(source, entry.preprocessing, fingerprint(network.nodes), names)
     return Model(stored, network, module, (*read.notes, *aligned.notes))
 
 
 def export(module: nn.Module, name: str, preprocessing: Preprocessing, class_names: tuple[str, ...] = ()) -> Model:
-    """The network of a module of any class.
+    """The network of a module of any class. While the caller keeps it, `load` finds it by its source `stored://...`.
 
     Args:
         module: takes images (n, channels, height, width) in model-input scale. A copy of it is exported, in float32 and in
@@ -119,14 +125,22 @@ def export(module: nn.Module, name: str, preprocessing: Preprocessing, class_nam
         own = copy.deepcopy(module).cpu().float().eval().requires_grad_(False)
     except Exception as error:  # a module may hold anything, and its class may forbid copies
         raise ModelError(f"{type(module).__name__} cannot be copied: {reason(error)}") from error
-    network = _network(own, preprocessing)
+    return of_module(own, name, preprocessing, class_names)
+
+
+def of_module(module: nn.Module, name: str, preprocessing: Preprocessing, class_names: tuple[str, ...] = ()) -> Model:
+    """The network of a module with float32 weights on the CPU, in evaluation mode; see `export`."""
+    network = _network(module, preprocessing)
     source = families.stored_source(name, fingerprint(network.nodes))
-    stored = StoredModel(source, preprocessing, fingerprint(network.nodes), class_names)
-    return Model(stored, network, own)
+    model = Model(StoredModel(source, preprocessing, fingerprint(network.nodes), class_names), network, module)
+    _EXPORTED[model.fingerprint] = model
+    return model
 
 
 def _load_stored(spec: ModelSpec, mark: str, check: Callable[[Network], None], root: Root | None) -> Model:
-    """A network that a root holds, with its preprocessing."""
+    """A network that this process has exported, or that a root holds, with its preprocessing."""
+    if spec.kwargs:
+        raise ModelError(f"model.kwargs: {spec.source!r} is stored as a graph; it takes no arguments")
     network = _read_stored(spec, mark, root)
     preprocessing = _stored_preprocessing(spec, network)
     check(network)
@@ -135,27 +149,43 @@ def _load_stored(spec: ModelSpec, mark: str, check: Callable[[Network], None], r
 
 
 def _read_stored(spec: ModelSpec, mark: str, root: Root | None) -> Network:
-    """A network that a root holds.
+    """A network that this process has exported, or that a root holds.
 
     Raises:
         ModelError: there is no root, or it does not hold the network.
     """
+    exported = _EXPORTED.get(mark)
+    if exported:
+        return exported.network
     if root is None or not stored_networks.is_intact(root, mark):
         where = (
             f"{root.url!r} does not hold it, or it is damaged" if root else "this command has no root to read it from"
         )
-        raise ModelError(f"model {spec.source!r} cannot be read: {where}; call deconvoy.scan with its module again")
+        raise ModelError(
+            f"model {spec.source!r} cannot be read: {where}; call deconvoy.scan with its module again, or scan its code again"
+        )
     return Network(stored_networks.read(root, mark))
 
 
-def _stored_preprocessing(spec: ModelSpec, network: Network) -> Preprocessing:
-    """The preprocessing of a network that a root holds. It has no defaults: a wrong one would give wrong pictures in silence."""
+def whole_preprocessing(spec: ModelSpec, source: str) -> Preprocessing:
+    """The preprocessing of a network of the user's own. It has no defaults: a wrong one would give wrong pictures in silence.
+
+    Args:
+        spec: the preprocessing.
+        source: the network's source, for the error.
+
+    Raises:
+        ModelError: it is not complete.
+    """
     missing = [name for name in ("resize", "crop", "mean", "std", "interpolation") if getattr(spec, name) is None]
     if missing:
-        raise ModelError(
-            f"model {spec.source!r} needs all of its preprocessing; give model.{', model.'.join(missing)} too"
-        )
-    preprocessing = architectures.override(DEFAULT, spec)
+        keys, flags = (", ".join(f"{mark}{name}" for name in missing) for mark in ("model.", "--"))
+        raise ModelError(f"model {source!r} needs all of its preprocessing; give {keys} too, or {flags}")
+    return architectures.override(DEFAULT, spec)
+
+
+def _stored_preprocessing(spec: ModelSpec, network: Network) -> Preprocessing:
+    preprocessing = whole_preprocessing(spec, spec.source)
     channels, height, width = network.nodes[0].shape
     if preprocessing.size != (height, width):
         raise ModelError(

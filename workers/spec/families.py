@@ -4,8 +4,9 @@ The code that builds a family's models is in `workers/models/families`, which ne
 """
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import PurePath
+from pathlib import PurePath, PurePosixPath
 
 from workers import locations
 
@@ -17,29 +18,41 @@ class Scheme:
     """The form of one family's sources: `scheme://NAME?weights=WEIGHTS`.
 
     Attributes:
-        name: the part before `://`.
+        name: the part before the separator.
         example: an example source for messages.
         own_weights: a regular expression that matches the names of the family's own weights; all others are files.
         classes: argument of the constructors that is the number of classes.
+        separator: the part between the scheme's name and the network's.
+        names: a regular expression that matches every valid name of a network.
+        rule: the form of a valid name, for messages; only needed if some names are not valid.
+        placeholder: stands for a name in help texts.
     """
 
     name: str
     example: str
     own_weights: str | None = None
     classes: str = "num_classes"
+    separator: str = "://"
+    names: str = ".*"
+    rule: str = ""
+    placeholder: str = "NAME"
 
     @property
     def form(self) -> str:
         """The form of a source without weights, for help texts."""
-        return f"{self.name}://NAME"
+        return self.source(self.placeholder)
+
+    def source(self, name: str) -> str:
+        """The source of a network, without weights."""
+        return f"{self.name}{self.separator}{name}"
 
     def accepts(self, source: str) -> bool:
         """Whether a source belongs to this family."""
-        return source.startswith(f"{self.name}://")
+        return source.startswith(self.source(""))
 
     def model(self, source: str) -> str:
         """The name of the network within the family."""
-        return source.removeprefix(f"{self.name}://").partition("?")[0]
+        return source.removeprefix(self.source("")).partition("?")[0]
 
     def owns(self, weights: str) -> bool:
         """Whether a string names the family's own weights instead of a file."""
@@ -49,16 +62,38 @@ class Scheme:
 DECONVOY = Scheme("deconvoy", "deconvoy://zfnet-mini", classes="classes")
 TORCHVISION = Scheme("torchvision", "torchvision://resnet18?weights=FILE", own_weights=r"\w+")
 TIMM = Scheme("timm", "timm://resnet50.a1_in1k")
+_FOLDER = r"(?:\.{0,2}/|[a-z0-9+]+://).*"  # a path or an fsspec URL; nothing else starts like this
+HUB = Scheme(
+    "hf-hub",
+    "hf-hub:timm/resnet18.a1_in1k@REVISION",
+    separator=":",
+    names=rf"{_FOLDER}|(?!.*\.\.)[A-Za-z0-9][\w.-]*/[\w.-]+@[A-Za-z0-9][\w./-]*",
+    rule="hf-hub:ORG/NAME@REVISION, where REVISION is a commit, tag or branch, or hf-hub:FOLDER, "
+    "where FOLDER starts with / or ./",
+    placeholder="ORG/NAME@REVISION",
+)
 
 SCHEMES: tuple[Scheme, ...] = (
     DECONVOY,
     TORCHVISION,
     TIMM,
+    HUB,
 )
 
-# Networks that Python code has put under a root: `stored://NAME@FINGERPRINT`. No family builds them; the root holds their graph.
-STORED = Scheme("stored", "stored://NAME@FINGERPRINT")
-_STORED = re.compile(r"[A-Za-z0-9_.-]{1,60}@[0-9a-f]{32}")
+# Networks that the user's own code has put under a root. No family builds them; the root holds their graph.
+_STORABLE = r"A-Za-z0-9_.:-"
+STORED = Scheme(
+    "stored",
+    "stored://NAME@FINGERPRINT",
+    names=rf"[{_STORABLE}]{{1,60}}@[0-9a-f]{{32}}",
+    rule="stored://NAME@FINGERPRINT, where FINGERPRINT is 32 hexadecimal digits",
+    placeholder="NAME@FINGERPRINT",
+)
+
+# Code, which no spec may name: `FILE.py:CALLABLE`, `package.module:CALLABLE` and `FILE.pt2`.
+_CALLABLE = re.compile(r"(?P<place>.+\.py|[^\W\d]\w*(?:\.[^\W\d]\w*)*):(?P<name>[^\W\d]\w*(?:\.[^\W\d]\w*)*)")
+_PROGRAM = ".pt2"
+_WEIGHT_FILES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin")
 
 
 def find_scheme(source: str) -> Scheme | None:
@@ -74,20 +109,45 @@ def scheme_of(source: str) -> Scheme:
     """
     scheme = find_scheme(source)
     if scheme is None:
-        *others, last = (known.example for known in SCHEMES)
-        examples = f"{', '.join(others)} or {last}"
-        raise ValueError(f"model {source!r} is unknown: write {examples}")
-    if scheme is STORED and not _STORED.fullmatch(scheme.model(source)):
-        raise ValueError(f"model {source!r} must be {STORED.example}, where FINGERPRINT is 32 hexadecimal digits")
+        raise ValueError(f"model {source!r} {_explain_unknown(source)}")
+    if not re.fullmatch(scheme.names, scheme.model(source)):
+        raise ValueError(f"model {source!r} must be {scheme.rule}")
     query = source.partition("?")[2]
     if query and not query.startswith("weights="):
         raise ValueError(f"model {source!r}: {query!r} is not a valid parameter; write ?weights=FILE or ?weights=ENUM")
     return scheme
 
 
+def _explain_unknown(source: str) -> str:
+    """Why a source belongs to no family, and what would be right."""
+    *others, last = (known.example for known in SCHEMES)
+    if is_code(source):
+        return (
+            "is code, which only a command that runs here may name, with --trust-code; "
+            f"scan it once, and then name it by the {STORED.example} in its manifest"
+        )
+    if source.endswith(_WEIGHT_FILES) and "?" not in source:
+        return (
+            f"is a file of weights: name its network too, such as torchvision://resnet18?weights={source}; a whole pickled "
+            "module is not read, because that runs code: write torch.save(module.state_dict(), FILE)"
+        )
+    return f"is unknown: write {', '.join(others)} or {last}"
+
+
+def is_code(source: str) -> bool:
+    """Whether a source names the user's own code."""
+    return find_scheme(source) is None and (source.endswith(_PROGRAM) or _CALLABLE.fullmatch(source) is not None)
+
+
+def code_parts(source: str) -> tuple[str, str]:
+    """The place of a source of code, a file or a module, and the name of the callable; the name is empty for an exported file."""
+    match = _CALLABLE.fullmatch(source)
+    return (match["place"], match["name"]) if match else (source, "")
+
+
 def stored_source(name: str, fingerprint: str) -> str:
     """The source of a network that a root holds."""
-    return f"{STORED.name}://{re.sub(r'[^A-Za-z0-9_.-]', '-', name)[:60]}@{fingerprint}"
+    return f"{STORED.source('')}{re.sub(f'[^{_STORABLE}]', '-', name)[:60]}@{fingerprint}"
 
 
 def stored_fingerprint(source: str) -> str | None:
@@ -102,9 +162,12 @@ def forms() -> str:
 
 
 def model_of(source: str) -> str:
-    """The name of the network without its family and weights; empty if the family is unknown."""
+    """The name of the network without its family, place, revision and weights; empty if the family is unknown."""
     scheme = find_scheme(source)
-    return scheme.model(source) if scheme else ""
+    if scheme is None:
+        return ""
+    model = scheme.model(source)
+    return PurePosixPath(model if _is_folder(model) else model.partition("@")[0]).name
 
 
 def weights_of(source: str) -> str:
@@ -124,7 +187,40 @@ def with_weights(source: str, file: str) -> str:
     return f"{source.partition('?')[0]}{WEIGHTS}{file}"
 
 
+def snapshot_folder(source: str) -> str | None:
+    """The folder of a local copy of a repository of the Hugging Face Hub; None for other sources."""
+    model = HUB.model(source) if HUB.accepts(source) else ""
+    return model if _is_folder(model) else None
+
+
+def with_model(source: str, model: str) -> str:
+    """The source with the name of its network replaced."""
+    scheme = find_scheme(source)
+    return source if scheme is None else scheme.source(model) + source.removeprefix(scheme.source(scheme.model(source)))
+
+
+def places(source: str) -> Iterator[tuple[str, str]]:
+    """What a source reads, and where: files, folders and repositories of the Hugging Face Hub, these as fsspec names them."""
+    folder, file = snapshot_folder(source), weights_file(source)
+    if folder is not None:
+        yield "snapshot", folder
+    elif HUB.accepts(source):
+        yield "repository", f"hf://{HUB.model(source).partition('@')[0]}"
+    if file is not None:
+        yield "weights", file
+
+
 def absolute(source: str, folder: PurePath) -> str:
-    """The source with a relative file of weights resolved against `folder`."""
-    file = weights_file(source)
+    """The source with relative files and folders resolved against `folder`."""
+    if is_code(source):
+        place, name = code_parts(source)
+        is_file = place.endswith((".py", _PROGRAM))
+        return f"{locations.absolute(place, folder) if is_file else place}{':' if name else ''}{name}"
+    snapshot, file = snapshot_folder(source), weights_file(source)
+    if snapshot is not None:
+        source = with_model(source, locations.absolute(snapshot, folder))
     return source if file is None else with_weights(source, locations.absolute(file, folder))
+
+
+def _is_folder(model: str) -> bool:
+    return re.fullmatch(_FOLDER, model) is not None

@@ -1,6 +1,6 @@
 """The interface of model families. Takes a name and weights, gives the module, its preprocessing and class names."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -40,6 +40,7 @@ class WeightsEntry:
         file: path or URL of the weights; None if they are downloaded.
         download: downloads the weights if there is no file.
         kwargs: arguments of the constructor that these weights need.
+        pinned: the network's name with its branch or tag replaced by a commit; None if the name cannot change its meaning.
     """
 
     preprocessing: Preprocessing
@@ -47,6 +48,13 @@ class WeightsEntry:
     file: str | None = None
     download: Callable[[], Mapping[str, Tensor]] = dict
     kwargs: tuple[tuple[str, bool | int | float | str], ...] = ()
+    pinned: str | None = None
+
+
+def without_numbers(names: Iterable[str]) -> tuple[str, ...]:
+    """The names of classes; none if they are those that transformers gives to classes without names."""
+    ordered = tuple(names)
+    return () if ordered == tuple(f"LABEL_{number}" for number in range(len(ordered))) else ordered
 
 
 class Family(Protocol):

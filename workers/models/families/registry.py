@@ -2,6 +2,7 @@
 
 from workers.models.families.deconvoy import Deconvoy
 from workers.models.families.family import Family
+from workers.models.families.hub import Hub
 from workers.models.families.timm import Timm
 from workers.models.families.torchvision import Torchvision
 
@@ -9,6 +10,7 @@ FAMILIES: tuple[Family, ...] = (  # a family's scheme is a line in workers/spec/
     Deconvoy(),
     Torchvision(),
     Timm(),
+    Hub(),
 )
 
 

@@ -1,6 +1,8 @@
-"""The networks of timm. Takes a name such as `resnet50.a1_in1k`, gives its module and an entry for its weights."""
+"""The networks of timm. Takes a name such as `resnet50.a1_in1k`, gives its module and an entry for its weights.
 
-import logging
+Also takes the config.json that timm writes to the Hugging Face Hub, and gives its module, preprocessing and class names.
+"""
+
 import math
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -11,12 +13,23 @@ from torch import Tensor, nn
 
 from workers.core.preprocess import Preprocessing
 from workers.errors import ModelError, nearest
-from workers.models.families.family import Kwargs, WeightsEntry
+from workers.models import snapshots
+from workers.models.families.family import Kwargs, WeightsEntry, without_numbers
 from workers.spec.families import TIMM
 from workers.spec.parts import Fit, Interpolation
 
 FITS = {"center": Fit.COVER, "squash": Fit.STRETCH, "border": Fit.LETTERBOX}  # by timm's name of its crop mode
 INSTALL = "timm is not installed: pip install 'deconvoy[timm]'"
+ARCHITECTURE = "architecture"  # key of the config.json that timm writes
+# Arguments of create_model that name files or other weights. A source names them, so that a service can check them.
+_FILES = (
+    "cache_dir",
+    "checkpoint_path",
+    "pretrained",
+    "pretrained_cfg",
+    "pretrained_cfg_overlay",
+    "pretrained_model_args",
+)
 
 
 class Timm:
@@ -33,13 +46,48 @@ class Timm:
 
     def build(self, name: str, kwargs: Kwargs) -> nn.Module:
         """The module; see `Family`."""
-        module: nn.Module = _timm().create_model(name, pretrained=False, **kwargs)
-        return module
+        return _build(name, kwargs)
 
     def implied_kwargs(self, name: str, state: Mapping[str, Tensor]) -> Kwargs:
         """The number of classes and of channels; see `Family`."""
         config = _configuration(name)
         return {**classes_of(config, state), **channels_of(config, state)}
+
+
+def build_saved(source: str, config: Mapping[str, Any], kwargs: Kwargs) -> nn.Module:
+    """The module of a config.json; `kwargs` replace some of its arguments.
+
+    Raises:
+        ModelError: timm has no such network, or an argument names a file.
+        Exception: any error of a constructor for arguments that it does not expect.
+    """
+    classes = saved_configuration(source, config)["num_classes"]
+    return _build(config[ARCHITECTURE], {"num_classes": classes, **(config.get("model_args") or {}), **kwargs})
+
+
+def saved_configuration(source: str, config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Timm's configuration of weights, from a config.json.
+
+    Raises:
+        ModelError: timm is not installed, or has no such network.
+    """
+    timm, name = _timm(), str(config[ARCHITECTURE])
+    if not timm.is_model(name):
+        raise ModelError(
+            f"{source} is a network {name!r}, which timm does not have; {nearest(name, timm.list_models())}"
+        )
+    saved = dict(config.get("pretrained_cfg") or config)
+    known = {**timm.get_pretrained_cfg(name.partition(".")[0]).to_dict(), **saved}
+    classes = config.get("num_classes", known["num_classes"])
+    return {**known, **timm.data.resolve_data_config({}, pretrained_cfg=known), "num_classes": classes}
+
+
+def saved_names(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """The names of the classes in a config.json, in output order; empty if it has none."""
+    names = config.get("label_names") or ()
+    words = config.get("label_descriptions") or {}
+    ordered = [names[key] for key in sorted(names, key=int)] if isinstance(names, Mapping) else names
+    return without_numbers(str(words.get(name, name)) for name in ordered)
 
 
 def preprocessing_of(source: str, config: Mapping[str, Any]) -> Preprocessing:
@@ -88,6 +136,16 @@ def classes_of(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> Kwargs
     return {"num_classes": len(weight)}
 
 
+def _build(name: str, kwargs: Mapping[str, Any]) -> nn.Module:
+    named = [key for key in kwargs if key in _FILES]
+    if named:
+        raise ModelError(
+            f"{named[0]!r} of timm names other weights or files: name the weights in the source, ?weights=FILE"
+        )
+    module: nn.Module = _timm().create_model(name, pretrained=False, **kwargs)
+    return module
+
+
 def _timm() -> ModuleType:
     try:
         import timm
@@ -116,11 +174,6 @@ def _configuration(name: str) -> Mapping[str, Any]:
 def _download(name: str, config: Mapping[str, Any]) -> Mapping[str, Tensor]:
     if not (config.get("hf_hub_id") or config.get("url") or config.get("file")):
         raise ModelError(f"timm has no weights for {name}: give timm://{name}?weights=FILE")
-    hub = logging.getLogger("huggingface_hub")
-    level = hub.level
-    hub.setLevel(logging.CRITICAL)  # it logs each retry; the error says enough
-    try:
+    with snapshots.quiet():
         state: Mapping[str, Tensor] = _timm().create_model(name, pretrained=True).state_dict()
-    finally:
-        hub.setLevel(level)
     return state

@@ -39,6 +39,11 @@ def test_the_files_of_a_glob_go_by_the_numbers_in_their_names(tmp_path):
         (("a.pt",), "deconvoy://zfnet-mini", "one file"),
         (("a.pt", "b.pt", "a.pt"), "deconvoy://zfnet-mini", "named twice"),
         (("a.pt", "b.pt"), "deconvoy://zfnet-mini?weights=c.pt", "names weights"),
+        (
+            ("a.pt", "b.pt"),
+            f"stored://x@{'0' * 32}",
+            "is a graph with its weights, and cannot take those of checkpoints",
+        ),
         (("zzz://a/*.pt",), "deconvoy://zfnet-mini", "cannot be listed"),
     ],
 )

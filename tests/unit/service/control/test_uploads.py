@@ -41,6 +41,26 @@ def test_weights_and_class_names_of_this_machine_are_brought_to_the_root(folder)
         assert (had(weights), had(found["classes"])) == (b"same", b"cat\ndog\n")
 
 
+def test_the_files_of_a_snapshot_that_are_read_are_brought_to_the_root(folder):
+    snapshot = folder / "snapshot"
+    snapshot.mkdir()
+    contents = {"config.json": b"{}", "model.safetensors": b"weights", "pytorch_model.bin": b"pickled"}
+    for name, data in contents.items():
+        (snapshot / name).write_bytes(data)
+    for before in ("", "file://"):
+        values = {"root": ROOT, "model": {"source": f"hf-hub:{before}{snapshot}"}}
+        place = upload(values, ADDRESS)["model"]["source"].removeprefix("hf-hub:")
+        assert place.startswith("memory://") and had(f"{place}model.safetensors") == b"weights"
+        assert not Root(ROOT).exists(f"{place.partition('uploads/')[2]}pytorch_model.bin")
+    weights = f"hf-hub:{snapshot}?weights={folder}/a/last.pt"
+    source = upload({"root": ROOT, "model": {"source": weights}}, ADDRESS)["model"]["source"]
+    assert source.startswith(f"hf-hub:{place}?weights=memory://")
+    repository = {"root": ROOT, "model": {"source": "hf-hub:org/net@main"}}
+    assert upload(repository, ADDRESS) == repository
+    with pytest.raises(UsageError, match=f"'{folder}/config.json' cannot be read"):
+        upload({"root": ROOT, "model": {"source": f"hf-hub:{folder}"}}, ADDRESS)
+
+
 def test_nothing_is_brought_to_a_cluster_on_this_machine(folder):
     values = evolution(f"{folder}/epoch-*.pt")
     assert upload(values, "http://127.0.0.1:8265") == values

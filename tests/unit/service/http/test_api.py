@@ -122,6 +122,10 @@ def test_a_damaged_file_of_a_key_is_a_problem_that_names_it(client, root, cluste
         (SPEC | {"corpus": {"source": "http://169.254.169.254/x"}}, 403, "not under an allowed prefix"),
         (SPEC | {"runtime_env": {"pip": ["x"]}}, 422, "runtime_env"),
         (SPEC | {"entrypoint": "sh"}, 422, "entrypoint"),
+        (SPEC | {"model": {"source": "nets.py:small"}}, 422, "is code, which only a command that runs here may name"),
+        (SPEC | {"model": {"source": "net.pt2"}, "trust_code": True}, 422, "trust_code: unknown key"),
+        (SPEC | {"model": {"source": "hf-hub:org/net@main"}}, 403, "repository 'hf://org/net' is refused"),
+        (SPEC | {"model": {"source": "hf-hub:/etc"}}, 403, "snapshot '/etc' is refused"),
     ],
 )
 def test_a_wrong_submission_is_told_every_mistake_and_nothing_is_written(client, root, cluster, spec, status, told):
@@ -217,7 +221,8 @@ def test_a_key_lets_do_what_its_scope_says_and_no_more(root, cluster, clock, mon
 def test_a_schedule_of_something_that_is_no_spec_is_told_its_mistakes(client):
     asked = {"name": "nightly", "cron": "0 2 * * *"}
     wrong: list[dict[str, Any]] = [{}, {"corpus": "x"}, {"corpus": {}}, {"model": [1]}, {"models": 3}]
-    for spec in (*wrong, NAMELESS | {"root": "/elsewhere"}):
+    code = NAMELESS | {"model": {"source": "package.nets:small"}}
+    for spec in (*wrong, code, NAMELESS | {"root": "/elsewhere"}):
         answer = client.post("/api/v1/schedules", json=asked | {"spec": spec})
         assert is_problem(answer, 403 if "root" in spec else 422), (spec, answer.text)
 

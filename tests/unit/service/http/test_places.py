@@ -121,6 +121,29 @@ def test_weights_of_our_own_networks_are_places_whatever_they_look_like(photos, 
             Allowed((str(photos),)).check_spec(filters_of(f"deconvoy://{network}?weights={weights}"))
 
 
+@pytest.mark.parametrize(
+    ("source", "line"),
+    [
+        ("hf-hub:/etc/snapshot", r"snapshot '/etc/snapshot' is refused: it is not under an allowed prefix"),
+        ("hf-hub:{photos}/../up", r"snapshot .* is refused: '..' is not allowed"),
+        ("hf-hub:./up", r"snapshot './up' is refused: give an absolute path"),
+        ("hf-hub:s3://bucket/up", r"snapshot 's3://bucket/up' is refused"),
+        ("hf-hub:file:///etc", r"snapshot 'file:///etc' is refused"),
+        ("hf-hub:memory://x::/etc", r"snapshot .* is refused: chained"),
+        ("hf-hub:{photos}/net?weights=/etc/x", r"weights '/etc/x' is refused"),
+        ("hf-hub:other/net@main", r"repository 'hf://other/net' is refused"),
+        ("hf-hub:organisation/net@main", r"repository 'hf://organisation/net' is refused"),
+        ("hf-hub:org/net@main?weights=/etc/x", r"weights '/etc/x' is refused"),
+    ],
+)
+def test_snapshots_and_repositories_are_places(photos, source, line):
+    allowed = Allowed((str(photos), "hf://org"))
+    with pytest.raises(RefusedError, match=line):
+        allowed.check_spec(filters_of(source.format(photos=photos)))
+    for fine in (f"hf-hub:{photos}/net", f"hf-hub:{photos}/net?weights={photos}/w.bin", "hf-hub:org/net@main"):
+        allowed.check_spec(filters_of(fine))
+
+
 @pytest.mark.parametrize("weights", ["data:,abc", "memory:x", "simplecache::x", "~", "a-b"])
 def test_weights_of_torchvisions_networks_are_places_unless_they_are_a_word(photos, weights):
     with pytest.raises(RefusedError, match=r"weights .* is refused"):

@@ -101,7 +101,9 @@ def test_a_file_of_weights_gives_the_arguments_that_follow_from_it(file):
 
 
 def test_what_is_unknown_is_refused_with_an_example_of_every_family():
-    with pytest.raises(SpecError, match=r"write deconvoy://zfnet-mini, torchvision://\S+, timm://\S+ or toy://stripes"):
+    with pytest.raises(
+        SpecError, match=r"write deconvoy://zfnet-mini, torchvision://\S+, timm://\S+, hf-hub:\S+ or toy://stripes"
+    ):
         make(ModelSpec, {"source": "toys://stripes"})
     with pytest.raises(SpecError, match=r"'latest' is not a valid parameter"):
         make(ModelSpec, {"source": "toy://stripes?latest"})
