@@ -41,7 +41,8 @@ def filters(spec: FiltersRun, watch: Watcher) -> Outcome:
         UsageError: the spec is not valid; nothing was written.
     """
     started = time.monotonic()
-    root, loaded = patient(spec.root), [models.load(model) for model in spec.models]
+    root = patient(spec.root)
+    loaded = [models.load(model, root=root) for model in spec.models]
     run = check_run_id(spec.run or f"filters-{datetime.now(UTC):%Y%m%dt%H%M%Sz}")
     watch.begin(run)
     identity = {"models": [model.model_dump(mode="json") for model in spec.models]}
