@@ -15,6 +15,8 @@ from jobs.dry_run import dry_run
 from jobs.run.publish import read_manifest
 from tests.support import corpora
 from workers.errors import ModelError
+from workers.models.model import outline
+from workers.spec.parts import ModelSpec
 from workers.spec.scan import make_spec
 from workers.store.root import Root
 
@@ -121,6 +123,10 @@ def test_the_command_plans_it_again_by_its_stored_name(place):
         dry_run(make_spec({**values, "model": {**source, **given}}))
     with pytest.raises(ModelError, match=r"model\.crop 24 is not the input of .*, which is 32 x 32"):
         dry_run(make_spec({**values, "model": {**source, **given, "crop": 24}}))
+    with pytest.raises(ModelError, match=r"model\.mean has 1 value, but .* takes 3 channels"):
+        dry_run(make_spec({**values, "model": {**source, **given, "crop": 32, "mean": [0.5], "std": [0.5]}}))
+    layers = outline(ModelSpec(**source), str(place / "root")).layers
+    assert [layer.name for layer in layers if layer.auto] == ["relu", "relu_1"]
 
 
 def test_a_stored_network_that_is_not_there_is_one_line(place):

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 from typer.main import get_command
 
 from service.cli.main import app
@@ -38,11 +39,9 @@ def test_every_flag_and_argument_has_a_help_text(name):
 
 @pytest.mark.parametrize("kind", list(Kind))
 def test_a_flag_of_a_job_says_what_its_key_says(kind):
-    texts = {
-        (field.description or "").lower()
-        for model in [SPECS[kind], ModelSpec, *filter(None, map(reference.table, SPECS[kind].model_fields.values()))]
-        for _, field in reference.keys(model)
-    }
+    models: list[type[BaseModel]] = [ModelSpec, SPECS[kind]]
+    models += filter(None, map(reference.table, SPECS[kind].model_fields.values()))
+    texts = {(field.description or "").lower() for model in models for _, field in reference.keys(model)}
     [command] = [each for name, each in reference.commands(get_command(app)) if name == kind]
     checked = [each for each in command.params if each.name not in OWN | {"help", "corpus"}]
     assert checked

@@ -194,7 +194,7 @@ def _stored_preprocessing(spec: ModelSpec, network: Network) -> Preprocessing:
         )
     if preprocessing.channels != channels:
         raise ModelError(
-            f"model.mean has {preprocessing.channels} values, but {spec.source!r} takes {channels} channels"
+            f"model.mean has {_count(preprocessing.channels, 'value')}, but {spec.source!r} takes {_count(channels, 'channel')}"
         )
     return preprocessing
 

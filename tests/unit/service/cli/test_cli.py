@@ -113,6 +113,15 @@ def test_every_flag_of_the_network_lands_in_the_spec(scans, tmp_path):
     assert model.classes == f"{tmp_path}/names.txt"
 
 
+def test_filters_reads_its_networks_from_a_file_which_flags_do_not_change(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("two.toml").write_text('root = "r"\n[[models]]\nsource = "deconvoy://zfnet-mini"\ncrop = "none"')
+    told = json.loads(deconvoy("filters", "--spec", "two.toml", "--json").stdout)
+    assert told["exit_code"] == 0 and Path("r").is_dir()
+    line = one_line(deconvoy("filters", "--spec", "two.toml", "--num-classes", "3", code=2))
+    assert line == "deconvoy: --num-classes needs --model: flags do not change models of a file\n"
+
+
 def test_flags_that_are_not_given_leave_the_defaults(scans):
     deconvoy("scan", *LEAST)
     assert scans[0].scan == RunSpec.model_fields["scan"].default
