@@ -130,7 +130,7 @@ class Grey(nn.Module):
         ),
         (
             {"images": torch.rand(2, 3, 24, 24), "dynamic_shapes": ({0: Dim("n")},)},
-            r"model.crop 32 is not the input of '\S+net.pt2', which is 24 x 24",
+            r"model.crop 32 x 32 is not the input of '\S+net.pt2', which is 24 x 24",
         ),
         (
             {"images": torch.rand(2, 1, 32, 32), "module": Grey(), "dynamic_shapes": ({0: Dim("n")},)},
