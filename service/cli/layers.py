@@ -1,11 +1,14 @@
 """The command `layers`. Takes a model, prints its layers."""
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from service.cli.options import MODEL, Json
 from service.cli.running import absolute_model
+from service.cli.terminal import echo
+from service.query.marks import marks
 
 GEOMETRY = {
     "field": "receptive field",
@@ -46,6 +49,13 @@ def layers(model: Annotated[str, typer.Argument(help=MODEL)], as_json: Json = Fa
     ]
     headings = {"index": "index", "layer": "layer", "kind": "kind", "channels": "channels", "map": "map size"}
     print_table(cells, headings | GEOMETRY)
+    for line in _explanations(rows):
+        echo(line)
+
+
+def _explanations(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What the marks of the layers mean, each once: layers that share an obstacle share a line."""
+    return list(dict.fromkeys(line for row in rows for line in marks(row["gated"], row["obstacle"]).values()))
 
 
 def _row(layer: "Layer") -> dict[str, Any]:
@@ -63,4 +73,5 @@ def _row(layer: "Layer") -> dict[str, Any]:
         "auto": layer.auto,
         "gated": layer.gated,
         "projections": not layer.obstacle,
+        "obstacle": layer.obstacle or None,
     }

@@ -38,7 +38,11 @@ class PartFile:
 
 @dataclass(frozen=True)
 class LayerFacts:
-    """A layer of a run: size of its feature map, and the receptive field of its units in model-input pixels."""
+    """A layer of a run: size of its feature map, and the receptive field of its units in model-input pixels.
+
+    `gated`: a factor that follows from the image is held constant in its projections. `obstacle`: why it has no
+    projections; empty if it has. Both are None in runs of earlier versions.
+    """
 
     index: int
     name: str
@@ -49,6 +53,8 @@ class LayerFacts:
     field_width: int
     stride_y: int | float | None
     stride_x: int | float | None
+    gated: bool | None = None
+    obstacle: str | None = None
 
     def require_channel(self, channel: int) -> int:
         """Check a channel's number and return it.

@@ -55,15 +55,19 @@ class RunCard(Value):
     href: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LayerCard(LayerFacts):
-    """A layer; `field_share` is the side of its receptive field as a share of the input's side, at most 1."""
+    """A layer; `field_share` is the side of its receptive field as a share of the input's side, at most 1.
+
+    `marks`: short words for what is special about it (`gated`, `no projections`), and their meanings.
+    """
 
     field_share: float
+    marks: dict[str, str]
     href: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LayerState(LayerCard):
     """A layer, and the number of its dead channels."""
 

@@ -81,13 +81,41 @@ _STATISTICS: tuple[Column, ...] = (
         21,
         "stride_y",
         pa.int32(),
-        "model-input pixels between neighbouring rows of units; null where each sees the whole image",
+        "row_stride as a whole number; null where it is a fraction, or null itself",
     ),
     Column(
         22,
         "stride_x",
         pa.int32(),
-        "model-input pixels between neighbouring columns of units; null where each sees the whole image",
+        "column_stride as a whole number; null where it is a fraction, or null itself",
+    ),
+    Column(
+        23,
+        "row_stride",
+        pa.float64(),
+        "model-input pixels between neighbouring rows of units, a fraction above an upsampling; null where each sees the "
+        "whole image, and in runs of earlier versions",
+    ),
+    Column(
+        24,
+        "column_stride",
+        pa.float64(),
+        "model-input pixels between neighbouring columns of units, a fraction above an upsampling; null where each sees the "
+        "whole image, and in runs of earlier versions",
+    ),
+    Column(
+        25,
+        "gated",
+        pa.bool_(),
+        "a factor that follows from the image multiplies the maps below, as in squeeze-and-excitation; projections hold it "
+        "constant; null in runs of earlier versions",
+    ),
+    Column(
+        26,
+        "obstacle",
+        pa.string(),
+        "why the layer has no projections: the lowest operation without a downward step; empty if it has projections, null "
+        "in runs of earlier versions",
     ),
 )
 

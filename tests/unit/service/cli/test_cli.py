@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from jobs.run.outcome import Outcome, outcome_of
 from service.cli import drawing
 from service.cli.main import app
+from service.query.marks import GATED
 from tests.support.published import DEAD, publish
 from workers.errors import QueryError, RunError, RunStopped
 from workers.spec.parts import Method
@@ -308,8 +309,8 @@ def test_layers_are_listed_with_their_fields(monkeypatch):
         width=78,
         field=where,
         auto=True,
-        gated=False,
-        obstacle="",
+        gated=True,
+        obstacle="sort: aten.sort has no downward step",
     )
     asked = []
 
@@ -326,7 +327,9 @@ def test_layers_are_listed_with_their_fields(monkeypatch):
         2,
         True,
     )
-    assert "78 x 78" in deconvoy("layers", "deconvoy://zfnet-mini").stdout
+    assert (told["gated"], told["projections"], told["obstacle"]) == (True, False, layer.obstacle)
+    shown = deconvoy("layers", "deconvoy://zfnet-mini").stdout
+    assert "78 x 78" in shown and shown.splitlines()[-2:] == [GATED, f"No projections, because of {layer.obstacle}."]
     assert asked == [f"deconvoy://zfnet-mini?weights={Path.cwd()}/w.pt", "deconvoy://zfnet-mini"]
 
 
