@@ -17,7 +17,7 @@ from tests.support import corpora
 from tests.support.asking import atlas_of
 from tests.support.differentiated import differentiated
 from workers.core.display import undisplay
-from workers.core.lowering import trace
+from workers.core.graph import trace
 from workers.core.network import Network
 from workers.spec.parts import Method
 from workers.store.root import Root
@@ -68,7 +68,7 @@ def module() -> Unet:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory, module, two_cpus) -> Path:
+def place(tmp_path_factory, module, two_cpus) -> Path:  # noqa: ARG001 - a Ray
     folder = tmp_path_factory.mktemp("unet")
     corpora.photos(folder / "photos", range(PHOTOS))
     deconvoy.scan(
@@ -145,12 +145,17 @@ def test_the_units_of_a_channel_are_the_statistics_of_all_scores(run, module, im
             assert row["active_share"] == pytest.approx(float((of_channel > 0).double().mean()))
 
 
-def test_boxes_hold_exactly_the_pixels_with_an_influence(run):
+def test_boxes_hold_all_pixels_with_an_influence_and_are_as_large_as_the_largest_of_these_sets(run):
     for name in STRIDES:
+        facts = run.layer(name).about
+        middle = facts.height // 2
+        seen = [reach(name, y, middle) for y in range(middle, middle + 4)]  # a period of units, away from the borders
+        assert max(bottom - top for top, _, bottom, _ in seen) == facts.field_height == facts.field_width
         for row in run.layer(name).table("top").to_pylist():
-            top, left, bottom, right = (row[f"box_{edge}"] for edge in ("top", "left", "bottom", "right"))
-            cut = max(top, 0), max(left, 0), min(bottom, SIDE), min(right, SIDE)
-            assert cut == reach(name, row["y"], row["x"])
+            top, left, bottom, right = reach(name, row["y"], row["x"])
+            assert row["box_top"] <= top and row["box_left"] <= left
+            assert bottom <= row["box_bottom"] == row["box_top"] + facts.field_height
+            assert right <= row["box_right"] == row["box_left"] + facts.field_width
 
 
 def picture(column: dict) -> np.ndarray:

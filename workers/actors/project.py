@@ -33,7 +33,6 @@ from workers.store.tables.scan import PROJECTED
 PROJECT_ALGORITHM = 3
 
 Array = np.ndarray[Any, Any]
-OUTSIDE = np.full((1, 1, 3), 128, np.uint8)  # the patch of a unit that sees nothing of the image
 
 KEYS = ("layer_index", "channel", "rank", "image_index")
 
@@ -169,12 +168,11 @@ class _GroupBatch:
     def _encoded(self, row: int, seen: Box, signal: Array | None, exact: bool) -> dict[str, Any]:
         form, index = self.spec.project.image_format, int(self.top.image_index[row])
         picture: PreparedImage = self.batch.pictures[self.positions[index]]
-        prepared = picture.prepared[:, seen.top : seen.bottom, seen.left : seen.right].permute(1, 2, 0).contiguous()
-        pixels_seen = OUTSIDE if seen.is_empty else prepared.numpy()
-        coded: dict[str, Any] = {"patch": encode.patch(pixels_seen, form), "projection_scale": 0.0}
+        pixels = picture.prepared[:, seen.top : seen.bottom, seen.left : seen.right].permute(1, 2, 0).contiguous()
+        coded: dict[str, Any] = {"patch": encode.patch(pixels.numpy(), form), "projection_scale": 0.0}
         if signal is not None and self.top.score[row] > 0 and not seen.is_empty:
-            pixels, scale = display(signal)
-            coded |= {"projection": encode.projection(pixels, form), "projection_scale": scale}
+            shown, scale = display(signal)
+            coded |= {"projection": encode.projection(shown, form), "projection_scale": scale}
         return {
             "layer_index": int(self.top.layer_index[row]),
             "channel": int(self.top.channel[row]),
