@@ -21,7 +21,7 @@ from workers.core.network import Layer
 from workers.core.receptive_field import Box
 from workers.core.topk import Rows
 from workers.corpus import manifest
-from workers.corpus.reader import Batch, PreparedImage
+from workers.corpus.reader import Batch, ImageRecord, PreparedImage
 from workers.errors import NumericsError, ReadError
 from workers.pictures import encode
 from workers.spec.parts import Precision
@@ -95,7 +95,18 @@ class ProjectWorker(Worker[RunSpec]):
                     f"image {reject.image_index} was used in the scan but is now rejected "
                     f"({reject.reason}): its file has changed"
                 )
+            for record in batch.records:
+                _require_same_file(record, group.hashes[record.image_index])
             yield batch
+
+
+def _require_same_file(record: ImageRecord, scanned: str) -> None:
+    """Require the bytes that were scanned: in half precision, scores alone would not show another image."""
+    if record.sha256 != scanned:
+        raise ReadError(
+            f"image {record.image_index} was scanned with the SHA-256 {scanned[:16]}... and now has "
+            f"{record.sha256[:16]}...: its file has changed, but not its size or times; touch it and run the same command again"
+        )
 
 
 def _previews(batch: Batch) -> Iterator[dict[str, Any]]:
@@ -116,7 +127,7 @@ class _GroupBatch:
         here = np.isin(group.rows.image_index, list(self.positions))
         self.top = group.rows.take(here)
         self.rank = group.rank[here]
-        self.scales = group.scales
+        self.scales, self.tolerances = group.scales, group.tolerances
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """The encoded rows, layer by layer."""
@@ -139,7 +150,8 @@ class _GroupBatch:
     def _check(self, tape: Tape, layer: Layer, which: np.ndarray[Any, Any]) -> None:
         """Require each unit's activation to equal the score that the scan stored, within the tolerance."""
         scores, values = self.top.score[which], tape.values[layer.node].cpu().numpy()
-        wrong = find_disagreements(scores, values, self.scales[layer.index], self.spec.resources.precision)
+        precision, tolerance = self.spec.resources.precision, self.tolerances.get(layer.index, 0.0)
+        wrong = find_disagreements(scores, values, self.scales[layer.index], precision, tolerance)
         if wrong.any():
             first = int(np.nonzero(wrong)[0][0])
             unit = self.top.take(which[first : first + 1])
@@ -188,6 +200,7 @@ def find_disagreements(
     values: np.ndarray[Any, Any],
     scale: float | np.ndarray[Any, Any],
     precision: Precision,
+    tolerance: float,
 ) -> np.ndarray[Any, Any]:
     """A mask of the activations that differ from the scan's scores by more than the tolerance; NaN always differs.
 
@@ -199,9 +212,11 @@ def find_disagreements(
         values: the activations now.
         scale: largest magnitude of the layer's scores, common or per unit.
         precision: precision of the scan's forward pass.
+        tolerance: a difference that is always accepted, as half precision was measured to cost.
     """
     bound = AGREEMENT[precision]
-    agreeing: np.ndarray[Any, Any] = np.abs(values - scores) <= bound * np.maximum(scale, bound)
+    largest = np.maximum(bound * np.maximum(scale, bound), tolerance)
+    agreeing: np.ndarray[Any, Any] = np.abs(values - scores) <= largest
     return ~agreeing
 
 

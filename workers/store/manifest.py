@@ -121,6 +121,23 @@ class DivergedFacts(_Facts):
     file: str
 
 
+class PrecisionFacts(_Facts):
+    """What half precision costs: of `sets` channels, `differing` have other best images than in float32, among `images`.
+
+    `tolerances`: by layer, how much the two passes of the scan may differ.
+    """
+
+    images: int
+    sets: int
+    differing: int
+    tolerances: dict[str, float]
+
+    @property
+    def share(self) -> float:
+        """The share of channels that differ."""
+        return self.differing / self.sets
+
+
 def _known_keys(kind: type[Frozen]) -> BeforeValidator:
     """Ignore unknown keys in a section of a spec: a newer version may have written them."""
 
@@ -167,6 +184,7 @@ class RunFacts(_Facts):
         reduced_batch: the smaller batch that the run used after memory ran out.
         checkpoints: checkpoints of a training, in the order of the numbers in `evolution`.
         diverged: checkpoints that were left out because they diverged.
+        precision: what half precision costs; None in float32.
     """
 
     job: Kind
@@ -187,6 +205,7 @@ class RunFacts(_Facts):
     reduced_batch: int | None = None
     checkpoints: tuple[CheckpointFacts, ...] = ()
     diverged: tuple[DivergedFacts, ...] = ()
+    precision: PrecisionFacts | None = None
 
     @cached_property
     def sections(self) -> SpecSections:

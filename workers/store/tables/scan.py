@@ -3,7 +3,7 @@
 import pyarrow as pa
 
 from workers.store.columns import IMAGE, IMAGE_KEY, KEY, Column, Table, schema_of, shift_ids
-from workers.store.tables.shared import IMAGES, REJECTS, SHARD_IMAGE, SHARD_REJECT
+from workers.store.tables.shared import IMAGES, REJECTS, SHARD_IMAGE, SHARD_REJECT, result_of_image
 
 TOP_COLUMNS: tuple[Column, ...] = (
     *KEY,
@@ -207,6 +207,17 @@ PROJECTED = schema_of(
     ),
 )
 
+# One image in float32 and in the scan's precision; channels of all layers, in the order of the graph.
+COMPARED = result_of_image(
+    "compared",
+    (
+        Column(1, "scores", pa.list_(pa.float32()), "largest activation of each channel, in float32"),
+        Column(2, "rounded", pa.list_(pa.float32()), "largest activation of each channel, in the scan's precision"),
+        Column(3, "values", pa.list_(pa.float32()), "activation in float32 at the place of each rounded maximum"),
+    ),
+    "the scores, one row",
+)
+
 TABLES = (
     UNITS,
     TOP,
@@ -216,4 +227,5 @@ TABLES = (
 RESULTS: tuple[pa.Schema, ...] = (
     SHARD,
     PROJECTED,
+    COMPARED,
 )

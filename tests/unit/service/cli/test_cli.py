@@ -35,6 +35,7 @@ class Plan:
     shards_done: int = 3
     device: str = "cpu"
     estimated_bytes: int = 2_500_000
+    warning: str = "the tables will take about 2.5 MB; --k 3 would leave 1 MB"
 
 
 @pytest.fixture
@@ -181,10 +182,16 @@ def test_json_of_a_scan_is_one_value_and_progress_is_elsewhere():
 
 def test_a_dry_run_prints_the_plan(scans):
     told = json.loads(deconvoy("scan", *LEAST, "--dry-run", "--json").stdout)
-    assert told == {"images": 12, "shards_done": 3, "device": "cpu", "estimated_bytes": 2_500_000}
+    assert told == {
+        "images": 12,
+        "shards_done": 3,
+        "device": "cpu",
+        "estimated_bytes": 2_500_000,
+        "warning": Plan.warning,
+    }
     lines = deconvoy("scan", *LEAST, "--dry-run").stdout.splitlines()
     assert [line.split() for line in lines[1:3]] == [["images", "12"], ["shards", "done", "3"]]
-    assert lines[-1].split()[2:] == ["about", "2.5", "MB"]
+    assert lines[-2].split()[2:] == ["about", "2.5", "MB"] and lines[-1] == Plan.warning
     assert len(scans) == 2
 
 
