@@ -115,7 +115,8 @@ class Layer:
     """One layer of a run. A notebook shows the contact sheet of its first living channels.
 
     Attributes:
-        about: name, index, channels, height, width, receptive field and stride of the layer.
+        about: name, index, channels, height, width, receptive field and stride of the layer; whether it is above a gate, and
+            why it has no projections.
     """
 
     def __init__(self, run: PublishedRun, about: LayerFacts, pictures: Pictures) -> None:

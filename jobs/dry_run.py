@@ -6,19 +6,14 @@ from dataclasses import dataclass
 from jobs.project import require_projections
 from jobs.ray import cluster
 from jobs.run import plan
+from jobs.run.estimate import Tables
 from workers.actors import device as devices
 from workers.actors.job import Job, digest
 from workers.actors.scan import scan_configuration
-from workers.core.network import Layer, Network
 from workers.corpus import manifest
 from workers.models import model as models
 from workers.spec.scan import RunSpec
 from workers.store.root import Root
-
-# Bytes per pixel of a receptive field, measured on 1,000 Caltech photos with zfnet-mini: lossless projection, WebP patch.
-PROJECTION_BYTES_PER_PIXEL = 1.2
-PATCH_BYTES_PER_PIXEL = 0.25
-PREVIEW_BYTES = 11_000
 
 
 @dataclass(frozen=True)
@@ -34,6 +29,7 @@ class DryRun:
         device: where the network would run.
         actors: number of actors.
         estimated_bytes: rough size of the tables.
+        warning: the way to smaller tables if they would be large; empty if not.
     """
 
     images: int
@@ -44,6 +40,7 @@ class DryRun:
     device: str
     actors: int
     estimated_bytes: int
+    warning: str
 
 
 def dry_run(spec: RunSpec) -> DryRun:
@@ -66,6 +63,8 @@ def dry_run(spec: RunSpec) -> DryRun:
         job = Job(spec, model.stored, tuple(layer.name for layer in layers), listing.commit(temporary))
         configuration = digest(scan_configuration(job, devices.describe(device)))
         planned = plan.plan(root, job.manifest, configuration, spec.scan.shard, listed_in=temporary)
+    _, height, width = model.network.nodes[0].shape
+    tables = Tables(layers, spec, planned.images, (height, width))
     return DryRun(
         images=planned.images,
         shards=len(planned.shards),
@@ -74,15 +73,6 @@ def dry_run(spec: RunSpec) -> DryRun:
         channels=sum(layer.channels for layer in layers),
         device=device,
         actors=actors,
-        estimated_bytes=_estimate(model.network, layers, spec, planned.images),
+        estimated_bytes=tables.bytes,
+        warning=tables.warning,
     )
-
-
-def _estimate(network: Network, layers: tuple[Layer, ...], spec: RunSpec, images: int) -> int:
-    _, height, width = network.nodes[0].shape
-    rows = min(spec.scan.k, images)
-    pixels = sum(
-        layer.channels * rows * min(layer.field.height, height) * min(layer.field.width, width) for layer in layers
-    )
-    tops = min(images, rows * sum(layer.channels for layer in layers)) if spec.project.previews else 0
-    return int(pixels * (PROJECTION_BYTES_PER_PIXEL + PATCH_BYTES_PER_PIXEL) + tops * PREVIEW_BYTES)

@@ -1,6 +1,6 @@
 """The second pass. Takes top rows and shards, gives groups of work; takes results, gives rows of `patches` and `previews`."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute
 
 from jobs.ray.actor import PlainWorker
+from jobs.run.accounts import values
 from jobs.run.attempt import Attempt
 from jobs.run.results import StoredResults
 from workers.actors.job import digest
@@ -25,20 +26,48 @@ PATCHES_ALONE = "use --method none for patches without projections"
 _KEY = ("layer_index", "channel", "rank")
 
 
-def groups(top: Rows, shards: Sequence[Shard], configuration: str) -> list[Group]:
-    """One group for each shard with images in the top. Its result is named by the hash of its rows and of the shard's result."""
-    rank, groups = ranks(top), []
-    scales = {
+def scales(top: Rows) -> dict[int, float]:
+    """The largest magnitude of the scores, by layer index."""
+    return {
         int(layer): float(np.abs(top.score[top.layer_index == layer]).max()) for layer in np.unique(top.layer_index)
     }
+
+
+def groups(
+    top: Rows,
+    shards: Sequence[Shard],
+    configuration: str,
+    stored: StoredResults,
+    tolerances: Mapping[int, float],
+) -> list[Group]:
+    """One group for each shard with images in the top. Its result is named by the hash of its rows and of the shard's result.
+
+    Args:
+        top: the rows.
+        shards: the scanned shards.
+        configuration: hash of all that the results depend on, except the rows.
+        stored: the results of the shards.
+        tolerances: see `Group`; no layers in float32.
+    """
+    rank, groups, magnitudes = ranks(top), [], scales(top)
     for shard in shards:
         is_inside = (top.image_index >= shard.start) & (top.image_index < shard.stop)
         if is_inside.any():
             rows, row_ranks = top.take(is_inside), rank[is_inside]
             name = digest([shard.result.rpartition("/")[2], *_plain(rows, row_ranks)])
             result = paths.shard_path(configuration, name)
-            groups.append(Group(shard.start, shard.stop, shard.manifest, result, rows, row_ranks, scales))
+            hashes = _hashes(stored, shard, set(rows.image_index.tolist()))
+            groups.append(
+                Group(shard.start, shard.stop, shard.manifest, result, rows, row_ranks, magnitudes, tolerances, hashes)
+            )
     return groups
+
+
+def _hashes(stored: StoredResults, shard: Shard, wanted: Collection[int]) -> dict[int, str]:
+    """The SHA-256 of some images' files as they were scanned, by image index."""
+    images = values(stored.read(shard, ["images"]), "images")
+    pairs = zip(images.field("image_index").to_pylist(), images.field("sha256").to_pylist(), strict=True)
+    return {index: sha256 for index, sha256 in pairs if index in wanted}
 
 
 def require_projections(layers: Sequence[Layer], network: Network, method: Method | None) -> None:

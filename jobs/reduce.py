@@ -67,8 +67,12 @@ def unit_rows(statistics: Statistics, layers: Sequence[Layer]) -> pa.Table:
         **statistics.table_columns(),
         "field_height": [layer.field.height for layer in layer_of_row],
         "field_width": [layer.field.width for layer in layer_of_row],
-        "stride_y": [layer.field.stride_y for layer in layer_of_row],
-        "stride_x": [layer.field.stride_x for layer in layer_of_row],
+        "stride_y": [_whole(layer.field.stride_y) for layer in layer_of_row],
+        "stride_x": [_whole(layer.field.stride_x) for layer in layer_of_row],
+        "row_stride": [layer.field.stride_y for layer in layer_of_row],
+        "column_stride": [layer.field.stride_x for layer in layer_of_row],
+        "gated": [layer.gated for layer in layer_of_row],
+        "obstacle": [layer.obstacle for layer in layer_of_row],
     }
     return _table(columns, UNITS.schema)
 
@@ -100,6 +104,11 @@ def top_rows(
     sizes = [images[index] for index in top.image_index.tolist()]
     sources = [preprocessing.source_box(box, size.height, size.width) for box, size in zip(boxes, sizes, strict=True)]
     return _table(columns | _edges("box", boxes) | _edges("source", sources), TOP.schema)
+
+
+def _whole(stride: int | float | None) -> int | None:
+    """A stride that is a whole number; None for a fraction."""
+    return stride if isinstance(stride, int) else None
 
 
 def _keys(rows: Sequence[Row]) -> dict[str, list[str | None]]:

@@ -49,7 +49,8 @@ def sanity(spec: SanityRun, watch: Watcher) -> Outcome:
 
 def _work(run: Attempt[SanityRun], scan: Manifest) -> Outcome:
     precision = scan.sections.resources.precision
-    make = partial(_worker, precision=precision)
+    tolerances = scan.precision.tolerances if scan.precision else {}
+    make = partial(_worker, precision=precision, tolerances=tolerances)
     environment = run.pool.start(partial(make, run.job))
     names = [layer.name for layer in run.layers]
     units = _select_units(run.job.spec, scan, names)
@@ -57,8 +58,8 @@ def _work(run: Attempt[SanityRun], scan: Manifest) -> Outcome:
     return publish_rows(run, run.results(make), SANITY, done, environment)
 
 
-def _worker(job: Job[SanityRun], precision: Precision) -> SanityWorker:
-    return SanityWorker(job, precision)
+def _worker(job: Job[SanityRun], precision: Precision, tolerances: Mapping[str, float]) -> SanityWorker:
+    return SanityWorker(job, precision, tolerances)
 
 
 def _plan(run: Attempt[SanityRun], environment: Environment, precision: Precision, by_image: UnitsByImage) -> Plan:

@@ -1,13 +1,15 @@
 """The pipeline of `scan`. Takes a spec, publishes the run, gives its outcome."""
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from jobs import project
+from jobs import precision, project
 from jobs.reduce import Reduced, reduce, top_rows, unit_rows
 from jobs.run import plan
 from jobs.run.accounts import Accounts
 from jobs.run.attempt import Attempt, attempt
+from jobs.run.estimate import Tables
 from jobs.run.outcome import Outcome
 from jobs.run.plan import Plan
 from jobs.watch import Watcher
@@ -15,6 +17,8 @@ from workers.actors.job import Environment, digest
 from workers.actors.project import ProjectWorker, project_configuration
 from workers.actors.scan import ScanWorker, scan_configuration
 from workers.actors.shard import Group
+from workers.corpus.manifest import Listing
+from workers.models.model import Model
 from workers.spec.scan import RunSpec
 from workers.store.tables.scan import PATCHES, PREVIEWS, TOP, UNITS
 from workers.store.tables.shared import IMAGES, REJECTS
@@ -28,32 +32,47 @@ def scan(spec: RunSpec, watch: Watcher) -> Outcome:
         RunStopped: the run cannot continue; finished results are kept.
     """
     check_layers = partial(project.require_projections, method=spec.project.projection)
-    return attempt(spec, watch, spec.scan.layers, _work, check_layers=check_layers)
+    return attempt(spec, watch, spec.scan.layers, _work, partial(_warn, spec, watch), check_layers)
+
+
+def _warn(spec: RunSpec, watch: Watcher, model: Model, listing: Listing) -> None:
+    """Report tables that would be large, before anything is written."""
+    _, height, width = model.network.nodes[0].shape
+    tables = Tables(model.network.select(spec.scan.layers), spec, listing.images, (height, width))
+    if tables.warning:
+        watch.say(tables.warning)
 
 
 def _work(run: Attempt[RunSpec]) -> Outcome:
     """Scan, reduce, project, publish."""
+    cost = precision.measure(run)
     environment = run.pool.start(partial(ScanWorker, run.job))
     configuration = digest(scan_configuration(run.job, environment))
     planned = plan.plan(run.root, run.job.manifest, configuration, run.job.spec.scan.shard)
     planned, scanned, seconds = run.run_shards("scan", planned)
     images, rejects = run.writer(IMAGES), run.writer(REJECTS)
     reduced = reduce(Accounts(run.results(ScanWorker), images, rejects), planned.shards, run.job.spec.scan.k)
-    groups, projected = _project(run, environment, planned, reduced)
+    tolerances = cost.tolerances(project.scales(reduced.top)) if cost else {}
+    groups, projected = _project(run, environment, planned, reduced, tolerances)
     run.watch.phase("publish", None, "tables")
     parts = _write(run, planned, reduced, groups) | {"images": images.close(), "rejects": rejects.close()}
     rate = scanned / seconds if scanned else None
     names = {"shards": [shard.result for shard in planned.shards], "groups": [group.result for group in groups]}
-    published = run.publish(parts, reduced.counts, environment, images_per_s=rate, **names)
+    more = {"precision": cost.facts(run.layers, tolerances)} if cost else {}
+    published = run.publish(parts, reduced.counts, environment, images_per_s=rate, **names, **more)
     return run.outcome(published, planned, rate, groups_run=projected, groups_reused=len(groups) - projected)
 
 
 def _project(
-    run: Attempt[RunSpec], environment: Environment, planned: Plan, reduced: Reduced
+    run: Attempt[RunSpec],
+    environment: Environment,
+    planned: Plan,
+    reduced: Reduced,
+    tolerances: Mapping[int, float],
 ) -> tuple[list[Group], int]:
     """Run the groups whose results are missing; returns all groups, and how many ran."""
     configuration = digest(project_configuration(run.job, environment))
-    groups = project.groups(reduced.top, planned.shards, configuration)
+    groups = project.groups(reduced.top, planned.shards, configuration, run.results(ScanWorker), tolerances)
     return groups, project.run_groups(run, groups, partial(ProjectWorker, run.job))
 
 

@@ -75,7 +75,7 @@ def _work(run: Attempt[EvolutionRun], every: Sequence[Checkpoint]) -> Outcome:
     images, rejects = run.writer(IMAGES), run.writer(REJECTS)
     results = Results(_scanned(run, jobs, planned), run.results(partial(_make_projector, jobs)))
     findings = _reduce(run, every, planned, Accounts(results.scanned, images, rejects))
-    projected = _project(run, findings, jobs, environment)
+    projected = _project(run, findings, jobs, environment, results.scanned)
     groups = [group for finding in findings.values() for group in finding.groups]
     run.watch.phase("publish", None, "tables")
     with run.writer(EVOLUTION) as writer:
@@ -179,11 +179,17 @@ def _reduce(
     return findings
 
 
-def _project(run: Attempt[EvolutionRun], findings: dict[int, Findings], jobs: Jobs, environment: Environment) -> int:
+def _project(
+    run: Attempt[EvolutionRun],
+    findings: dict[int, Findings],
+    jobs: Jobs,
+    environment: Environment,
+    scanned: StoredResults,
+) -> int:
     """Project the best unit of every channel and checkpoint; returns how many groups were run."""
     for number, finding in findings.items():
         configuration = digest(project_configuration(jobs[number], environment))
-        planned = project.groups(finding.best, finding.shards, configuration)
+        planned = project.groups(finding.best, finding.shards, configuration, scanned, {})
         finding.groups.extend(CheckpointGroup(**vars(group), checkpoint=number) for group in planned)
     groups = [group for finding in findings.values() for group in finding.groups]
     return project.run_groups(run, groups, partial(ProjectCheckpoints, jobs))

@@ -78,4 +78,6 @@ def _layer(layer: network.Layer) -> LayerFacts:
         field_width=layer.field.width,
         stride_y=layer.field.stride_y,
         stride_x=layer.field.stride_x,
+        gated=layer.gated,
+        obstacle=layer.obstacle,
     )

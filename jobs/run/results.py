@@ -22,7 +22,7 @@ class StoredResults:
     """
 
     root: Root
-    remake: Callable[[Any], None]
+    remake: Callable[[Any], object]
 
     def read(self, item: Shard | Group, columns: Sequence[str] = (), filters: Any = None) -> pa.Table:  # noqa: ANN401
         """Read an item's result: these columns (all if empty), and the rows that match pyarrow's filters."""

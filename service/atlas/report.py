@@ -35,7 +35,7 @@ class ShownChannel(Channel):
     patch: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ShownLayer(LayerState):
     """A layer with some of its channels."""
 
@@ -92,7 +92,8 @@ def report(atlas: Atlas, run: PublishedRun, channels: int) -> str:
 def _scan_fields(pictures: Pictures, run: PublishedRun, channels: int) -> dict[str, Any]:
     """What the report of a scan shows: its layers."""
     layers = tuple(_layers(pictures, run, channels))
-    return {"says": (SAYS["patch"], SAYS["projection"]), "layers": layers}
+    meanings = dict.fromkeys(meaning for layer in layers for meaning in layer.marks.values())
+    return {"says": (SAYS["patch"], SAYS["projection"], *meanings), "layers": layers}
 
 
 def _instrument_fields(pictures: Pictures, run: PublishedRun, instrument: Instrument) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The command `layers`. Takes a model, prints its layers."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -8,6 +9,8 @@ import typer
 from service.cli import trusted
 from service.cli.options import MODEL, SPEC, TRUST, Json, ModelFlags, with_model_flags
 from service.cli.running import absolute, absolute_model
+from service.cli.terminal import echo
+from service.query.marks import marks
 from workers.spec import families
 
 GEOMETRY = {
@@ -58,6 +61,13 @@ def layers(
     ]
     headings = {"index": "index", "layer": "layer", "kind": "kind", "channels": "channels", "map": "map size"}
     print_table(cells, headings | GEOMETRY)
+    for line in _explanations(rows):
+        echo(line)
+
+
+def _explanations(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What the marks of the layers mean, each once: layers that share an obstacle share a line."""
+    return list(dict.fromkeys(line for row in rows for line in marks(row["gated"], row["obstacle"]).values()))
 
 
 def _wanted(path: Path | None, flags: dict[str, Any]) -> tuple[dict[str, Any], str | None]:
@@ -99,4 +109,5 @@ def _row(layer: "Layer") -> dict[str, Any]:
         "auto": layer.auto,
         "gated": layer.gated,
         "projections": not layer.obstacle,
+        "obstacle": layer.obstacle or None,
     }

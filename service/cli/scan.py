@@ -7,6 +7,7 @@ import typer
 
 from service.cli.options import Common, Label, Layers, Method, with_common_flags
 from service.cli.running import format_size, run_spec
+from service.cli.terminal import echo
 
 if TYPE_CHECKING:
     from workers.spec.scan import RunSpec
@@ -60,6 +61,9 @@ def _print_plan(spec: "RunSpec", *, as_json: bool) -> None:
     if as_json:
         print_json(plan)
         return
+    warning = plan.pop("warning")
     plan["estimated_bytes"] = f"about {format_size(plan['estimated_bytes'])}"
     rows = [{"what": name.replace("_", " "), "plan": str(value)} for name, value in plan.items()]
     print_table(rows, {"what": "what", "plan": "plan"})
+    if warning:
+        echo(warning)

@@ -48,7 +48,10 @@ class Top:
 
 @dataclass(frozen=True)
 class Unit:
-    """One row of `units` without its histogram: statistics of one channel's scores over all images."""
+    """One row of `units` without its histogram: statistics of one channel's scores over all images.
+
+    The last four are None in runs of earlier versions.
+    """
 
     layer: str
     layer_index: int
@@ -70,6 +73,10 @@ class Unit:
     field_width: int
     stride_y: int | None
     stride_x: int | None
+    row_stride: float | None
+    column_stride: float | None
+    gated: bool | None
+    obstacle: str | None
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from service.query import scans
 from service.query.catalog import PublishedRun
+from service.query.marks import marks
 from service.query.scans import Cell
 from service.sheets import canvas
 from workers.errors import QueryError
@@ -194,6 +195,7 @@ def _title(run: PublishedRun, layer: LayerFacts) -> list[str]:
     return [
         run.run,
         f"layer {layer.name}",
+        *marks(layer.gated, layer.obstacle),
         f"receptive field {layer.field_height} x {layer.field_width} px{stride}",
         f"{run.images:,} images",
         f"{run.method} projections beside patches",

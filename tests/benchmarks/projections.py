@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from jobs import project
 from jobs.run import plan
+from jobs.run.results import StoredResults
 from tests.support import benchmarking
 from workers.actors import device
 from workers.actors.job import Job
@@ -54,7 +55,8 @@ def scanned(job: Job, images: int) -> Group:
     shard = plan.rename_result(Root(job.spec.root), Shard(0, images, job.manifest, "shards/benchmark/scan.parquet"))
     ScanWorker(job).run(shard)
     found = read_table(Root(job.spec.root), shard.result, ["top"])["top"].combine_chunks().flatten()
-    [group] = project.groups(Rows.from_arrow(found), [shard], "benchmark")
+    stored = StoredResults(Root(job.spec.root), ScanWorker(job).run)
+    [group] = project.groups(Rows.from_arrow(found), [shard], "benchmark", stored, {})
     return group
 
 

@@ -9,11 +9,14 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from jobs.dry_run import dry_run
+from jobs.run.publish import read_manifest
 from jobs.scan import scan
 from jobs.watch import SilentWatcher
 from tests.support import corpora
 from workers.errors import RunError
 from workers.spec.scan import make_spec
+from workers.store.root import Root
 
 IMAGES = 48
 
@@ -71,6 +74,11 @@ def test_a_corpus_is_scanned_published_reused_and_extended(corpus, tmp_path):
     patches = pq.read_table(root / "tables" / "patches").to_pylist()
     assert len(patches) == (40 + 160) * 3
     assert all((row["projection"] is None) == (row["score"] <= 0) for row in patches)
+
+    manifest = read_manifest(Root(str(root)), "first")
+    written = sum(part.bytes for name in ("units", "top", "patches", "previews") for part in manifest.tables[name])
+    planned = dry_run(spec(corpus, root, run="planned"))
+    assert 0.5 <= planned.estimated_bytes / written <= 2 and not planned.warning
 
     again = scan(spec(corpus, root), SilentWatcher())
     assert again.already_published and again.shards_run == 0

@@ -14,7 +14,7 @@ def occluded(
 ) -> tuple[Tensor, Tensor]:
     """Sums (rows, columns) of a channel's map in float64, and scores (rows, columns, classes)."""
     totals, scores = [], []
-    last = len(network.nodes) - 1
+    last = network.output
     for row in range(squares.rows):
         batch = image.repeat(squares.columns, 1, 1, 1)
         top = row * squares.stride

@@ -28,6 +28,12 @@ FIELDS = {
     "fc": Field(Span(0, 0, INPUT_PX), Span(0, 0, INPUT_PX)),
 }
 MAPS = {"relu1": 32, "relu2": 8, "relu3": 4, "fc": 1}
+# One layer above a gate, one without projections, one without peculiarities, and one of an earlier version.
+MARKS: dict[str, dict[str, Any]] = {
+    "relu1": {"gated": False, "obstacle": ""},
+    "relu2": {"gated": True, "obstacle": ""},
+    "relu3": {"gated": True, "obstacle": "sort: aten.sort has no downward step"},
+}
 CHANNELS = {"relu1": 20, "relu2": 6, "relu3": 6, "fc": 3}
 DEAD = 2  # channel of every layer that no image activates
 
@@ -181,6 +187,7 @@ def _unit(index: int, layer: str, channel: int) -> dict[str, Any]:
         "active_share": 0.0 if dead else 1 - channel / 10_000, "dead": dead,
         "bins": [0], "counts": [IMAGES], "field_height": field.height, "field_width": field.width,
         "stride_y": field.stride_y, "stride_x": field.stride_x,
+        "row_stride": field.stride_y, "column_stride": field.stride_x, **MARKS.get(layer, {}),
     }  # fmt: skip
 
 
@@ -194,7 +201,7 @@ def _layer(index: int, name: str, channels: int) -> dict[str, Any]:
     return {
         "index": index, "name": name, "channels": channels, "height": side, "width": side,
         "field_height": field.height, "field_width": field.width,
-        "stride_y": field.stride_y, "stride_x": field.stride_x,
+        "stride_y": field.stride_y, "stride_x": field.stride_x, **MARKS.get(name, {}),
     }  # fmt: skip
 
 

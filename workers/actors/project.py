@@ -22,7 +22,7 @@ from workers.core.receptive_field import Box
 from workers.core.topk import Rows
 from workers.corpus import manifest
 from workers.corpus.decode import Pixels
-from workers.corpus.reader import Batch, PreparedImage
+from workers.corpus.reader import Batch, ImageRecord, PreparedImage
 from workers.errors import NumericsError, ReadError
 from workers.pictures import encode
 from workers.spec.parts import Precision
@@ -34,7 +34,6 @@ from workers.store.tables.scan import PROJECTED
 PROJECT_ALGORITHM = 3
 
 Array = np.ndarray[Any, Any]
-OUTSIDE = np.full((1, 1, 3), 128, np.uint8)  # the patch of a unit that sees nothing of the image
 
 KEYS = ("layer_index", "channel", "rank", "image_index")
 
@@ -97,12 +96,23 @@ class ProjectWorker(Worker[RunSpec]):
                     f"image {reject.image_index} was used in the scan but is now rejected "
                     f"({reject.reason}): its file has changed"
                 )
+            for record in batch.records:
+                _require_same_file(record, group.hashes[record.image_index])
             yield batch
 
 
 def _preview(form: Literal["webp", "png"], pixels: Pixels) -> bytes:
     """A small copy of an image as it is shown."""
     return encode.preview(decoded(pixels), form)
+
+
+def _require_same_file(record: ImageRecord, scanned: str) -> None:
+    """Require the bytes that were scanned: in half precision, scores alone would not show another image."""
+    if record.sha256 != scanned:
+        raise ReadError(
+            f"image {record.image_index} was scanned with the SHA-256 {scanned[:16]}... and now has "
+            f"{record.sha256[:16]}...: its file has changed, but not its size or times; touch it and run the same command again"
+        )
 
 
 def _previews(batch: Batch) -> Iterator[dict[str, Any]]:
@@ -123,7 +133,7 @@ class _GroupBatch:
         here = np.isin(group.rows.image_index, list(self.positions))
         self.top = group.rows.take(here)
         self.rank = group.rank[here]
-        self.scales = group.scales
+        self.scales, self.tolerances = group.scales, group.tolerances
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """The encoded rows, layer by layer."""
@@ -146,7 +156,8 @@ class _GroupBatch:
     def _check(self, tape: Tape, layer: Layer, which: np.ndarray[Any, Any]) -> None:
         """Require each unit's activation to equal the score that the scan stored, within the tolerance."""
         scores, values = self.top.score[which], tape.values[layer.node].cpu().numpy()
-        wrong = find_disagreements(scores, values, self.scales[layer.index], self.spec.resources.precision)
+        precision, tolerance = self.spec.resources.precision, self.tolerances.get(layer.index, 0.0)
+        wrong = find_disagreements(scores, values, self.scales[layer.index], precision, tolerance)
         if wrong.any():
             first = int(np.nonzero(wrong)[0][0])
             unit = self.top.take(which[first : first + 1])
@@ -176,11 +187,10 @@ class _GroupBatch:
         form, index = self.spec.project.image_format, int(self.top.image_index[row])
         picture: PreparedImage = self.batch.pictures[self.positions[index]]
         prepared = picture.prepared[:, seen.top : seen.bottom, seen.left : seen.right]
-        pixels_seen = OUTSIDE if seen.is_empty else eight_bit(prepared)
-        coded: dict[str, Any] = {"patch": encode.patch(pixels_seen, form), "projection_scale": 0.0}
+        coded: dict[str, Any] = {"patch": encode.patch(eight_bit(prepared), form), "projection_scale": 0.0}
         if signal is not None and self.top.score[row] > 0 and not seen.is_empty:
-            pixels, scale = display(signal)
-            coded |= {"projection": encode.projection(pixels, form), "projection_scale": scale}
+            shown, scale = display(signal)
+            coded |= {"projection": encode.projection(shown, form), "projection_scale": scale}
         return {
             "layer_index": int(self.top.layer_index[row]),
             "channel": int(self.top.channel[row]),
@@ -196,6 +206,7 @@ def find_disagreements(
     values: np.ndarray[Any, Any],
     scale: float | np.ndarray[Any, Any],
     precision: Precision,
+    tolerance: float,
 ) -> np.ndarray[Any, Any]:
     """A mask of the activations that differ from the scan's scores by more than the tolerance; NaN always differs.
 
@@ -207,9 +218,11 @@ def find_disagreements(
         values: the activations now.
         scale: largest magnitude of the layer's scores, common or per unit.
         precision: precision of the scan's forward pass.
+        tolerance: a difference that is always accepted, as half precision was measured to cost.
     """
     bound = AGREEMENT[precision]
-    agreeing: np.ndarray[Any, Any] = np.abs(values - scores) <= bound * np.maximum(scale, bound)
+    largest = np.maximum(bound * np.maximum(scale, bound), tolerance)
+    agreeing: np.ndarray[Any, Any] = np.abs(values - scores) <= largest
     return ~agreeing
 
 

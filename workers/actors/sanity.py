@@ -60,9 +60,9 @@ class SanityWorker(SingleWorker[SanityRun, ImageUnits]):
 
     RESULT = CHECKED
 
-    def __init__(self, job: Job[SanityRun], scanned_in: Precision) -> None:
+    def __init__(self, job: Job[SanityRun], scanned_in: Precision, tolerances: Mapping[str, float]) -> None:
         super().__init__(job)
-        self.scanned_in = scanned_in
+        self.scanned_in, self.tolerances = scanned_in, tolerances
 
     def compute_rows(self, picture: PreparedImage, row: Row, shard: ImageUnits) -> list[Columns]:  # noqa: ARG002 - not needed
         """All rows of the image's units, in the order of the table."""
@@ -114,7 +114,7 @@ class _LayerUnits:
         self.units = self._units(channels, rows, columns)
         activations = self._activations(rows, columns)
         self.values = activations[torch.arange(len(units), device=image.device), self.units.channel]
-        self._check(worker.scanned_in, activations.abs().amax(dim=1).cpu().numpy())
+        self._check(worker, activations.abs().amax(dim=1).cpu().numpy())
         pairs = zip(units, activations, strict=True)
         self.others = [_choose_others(unit.channel, values.tolist()) for unit, values in pairs]
         self.truth = self._projections(self.network, self.number, self.units, self.values, range(len(units)))
@@ -189,14 +189,14 @@ class _LayerUnits:
             for method in Method
         }
 
-    def _check(self, precision: Precision, largest: np.ndarray[Any, Any]) -> None:
+    def _check(self, worker: SanityWorker, largest: np.ndarray[Any, Any]) -> None:
         """Require each unit's activation to equal the score that the scan stored, within the tolerance.
 
         `largest` is the magnitude of the largest activation at each unit's location.
         """
-        wrong = find_disagreements(
-            np.array([unit.score for unit in self.top]), self.values.cpu().numpy(), largest, precision
-        )
+        scores, values = np.array([unit.score for unit in self.top]), self.values.cpu().numpy()
+        tolerance = worker.tolerances.get(self.layer.name, 0.0)
+        wrong = find_disagreements(scores, values, largest, worker.scanned_in, tolerance)
         for unit, value, is_wrong in zip(self.top, self.values.tolist(), wrong.tolist(), strict=True):
             if is_wrong:
                 raise NumericsError(

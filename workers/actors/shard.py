@@ -169,6 +169,8 @@ class Group:
         rows: the rows, in the order of `top`.
         rank: rank of each row within its channel.
         scales: by layer index, the largest magnitude of the run's scores, to compare the two passes by.
+        tolerances: by layer index, how much the passes may differ beyond that, as half precision was measured to cost.
+        hashes: by image index, the SHA-256 of the file that was scanned.
     """
 
     start: int
@@ -178,6 +180,8 @@ class Group:
     rows: Rows
     rank: np.ndarray[Any, Any]
     scales: Mapping[int, float]
+    tolerances: Mapping[int, float]
+    hashes: Mapping[int, str]
 
 
 @dataclass(frozen=True, eq=False)

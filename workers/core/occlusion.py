@@ -177,16 +177,20 @@ class _Sweep:
     def _chunk(self, tops: Tensor, lefts: Tensor) -> tuple[Tensor, Tensor]:
         changed: dict[int, _Window] = {0: self._squares(tops, lefts)}
         last_reader = {source: number for number, node in enumerate(self.network.nodes) for source in node.inputs}
-        totals = torch.empty(0)
-        for node in range(1, self.split + 1):
+        totals = features = torch.empty(0)
+        for node in range(
+            1, max(self.split, self.number) + 1
+        ):  # with several outputs, the layer may come after the first
             inputs = self.network.nodes[node].inputs
             changed[node] = self._compute(node, [changed[source] for source in inputs])
             if node == self.number:
                 totals = self._totals(changed[node])
+            if node == self.split:
+                features = self._insert(node, changed[node])
             for source in inputs:
                 if last_reader[source] == node:
                     changed.pop(source, None)
-        return totals, self._insert(self.split, changed[self.split])
+        return totals, features
 
     def _squares(self, tops: Tensor, lefts: Tensor) -> _Window:
         side = self.squares.size
@@ -226,7 +230,10 @@ class _Sweep:
         return self._cut(source, window, (zeros, height), (zeros, width), 0.0)
 
     def _outputs(self, node: int, axis: int, inputs: list[_Window]) -> tuple[Tensor, int]:
-        """The first changed output of each position along an axis, and their number, which is the same for all positions."""
+        """The first changed output of each position along an axis, and their number, which is the same for all positions.
+
+        The number is at least 1: where a stride skips all changed inputs, an output is computed that does not change.
+        """
         stride, before, reach = self.network.nodes[node].step.reach(axis)
         starts = [window.lefts if axis else window.tops for window in inputs]
         stops = [start + window.extent[axis] for start, window in zip(starts, inputs, strict=True)]
@@ -235,7 +242,7 @@ class _Sweep:
         )  # ceil((start + before - reach + 1) / stride)
         last = (torch.stack(stops).amax(0) - 1 + before) // stride
         extent = self.network.nodes[node].shape[1 + axis]
-        size = min(int((last - first).max()) + 1, extent)
+        size = min(max(int((last - first).max()) + 1, 1), extent)
         return first.clamp(0, extent - size), size
 
     def _cut(

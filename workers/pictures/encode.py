@@ -15,12 +15,17 @@ PREVIEW_QUALITY = 80
 PREVIEW_SIDE_PX = 320
 PILLOW_BYTES = 4  # per pixel of an RGB image
 SHOWN_BYTES = 3  # per pixel of what is encoded
+NOTHING = np.full((1, 1, 3), 128, np.uint8)
 STRIP_GAP_PX = 4
 STRIP_GROUND = (128, 128, 128)
 
 
 def patch(pixels: Pixels, image_format: Literal["webp", "png"]) -> bytes:
-    """A patch as PNG or WebP; WebP is lossless for small patches, which lossy compression would damage."""
+    """A patch as PNG or WebP; WebP is lossless for small patches, which lossy compression would damage.
+
+    A patch without pixels, of a unit that sees nothing of the image, becomes a grey pixel.
+    """
+    pixels = pixels if pixels.size else NOTHING
     lossless = max(pixels.shape[:2]) < LOSSLESS_BELOW_PX
     return _png(pixels) if image_format == "png" else _webp(pixels, lossless=lossless, quality=PATCH_QUALITY)
 

@@ -38,7 +38,11 @@ class PartFile:
 
 @dataclass(frozen=True)
 class LayerFacts:
-    """A layer of a run: size of its feature map, and the receptive field of its units in model-input pixels."""
+    """A layer of a run: size of its feature map, and the receptive field of its units in model-input pixels.
+
+    `gated`: a factor that follows from the image is held constant in its projections. `obstacle`: why it has no
+    projections; empty if it has. Both are None in runs of earlier versions.
+    """
 
     index: int
     name: str
@@ -49,6 +53,8 @@ class LayerFacts:
     field_width: int
     stride_y: int | float | None
     stride_x: int | float | None
+    gated: bool | None = None
+    obstacle: str | None = None
 
     def require_channel(self, channel: int) -> int:
         """Check a channel's number and return it.
@@ -118,6 +124,23 @@ class DivergedFacts(_Facts):
     file: str
 
 
+class PrecisionFacts(_Facts):
+    """What half precision costs: of `sets` channels, `differing` have other best images than in float32, among `images`.
+
+    `tolerances`: by layer, how much the two passes of the scan may differ.
+    """
+
+    images: int
+    sets: int
+    differing: int
+    tolerances: dict[str, float]
+
+    @property
+    def share(self) -> float:
+        """The share of channels that differ."""
+        return self.differing / self.sets
+
+
 def _known_keys(kind: type[Frozen]) -> BeforeValidator:
     """Ignore unknown keys in a section of a spec: a newer version may have written them."""
 
@@ -164,6 +187,7 @@ class RunFacts(_Facts):
         reduced_batch: the smaller batch that the run used after memory ran out.
         checkpoints: checkpoints of a training, in the order of the numbers in `evolution`.
         diverged: checkpoints that were left out because they diverged.
+        precision: what half precision costs; None in float32.
     """
 
     job: Kind
@@ -184,6 +208,7 @@ class RunFacts(_Facts):
     reduced_batch: int | None = None
     checkpoints: tuple[CheckpointFacts, ...] = ()
     diverged: tuple[DivergedFacts, ...] = ()
+    precision: PrecisionFacts | None = None
 
     @cached_property
     def sections(self) -> SpecSections:

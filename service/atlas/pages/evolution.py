@@ -21,7 +21,7 @@ NOTE = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CourseCard(LayerCard):
     """A layer over the training: shares by checkpoint, and curves as the points of a figure."""
 

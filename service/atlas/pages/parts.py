@@ -8,6 +8,7 @@ from service.atlas.atlas import Atlas
 from service.atlas.pages.values import CellCard, ChannelCard, LayerCard, LayerState, RunCard
 from service.query.catalog import PublishedRun
 from service.query.layers import Channel
+from service.query.marks import marks
 from service.query.scans import Top
 from workers.store.manifest import LayerFacts
 
@@ -74,6 +75,11 @@ def checks_of(atlas: Atlas, scan: PublishedRun, layer: str) -> Iterator[Publishe
             yield check
 
 
+def meanings(layer: LayerFacts) -> tuple[str, ...]:
+    """What the words that mark a layer mean."""
+    return tuple(marks(layer.gated, layer.obstacle).values())
+
+
 def of_layer(run: PublishedRun, layer: LayerFacts) -> LayerCard:
     """The card of a layer."""
     return LayerCard(**_layer(run, layer))
@@ -90,7 +96,8 @@ def _state(atlas: Atlas, run: PublishedRun, layer: LayerFacts) -> dict[str, Any]
 
 
 def _layer(run: PublishedRun, layer: LayerFacts) -> dict[str, Any]:
-    return {**vars(layer), "href": links.layer(run, layer.name)}
+    special = dict(marks(layer.gated, layer.obstacle))
+    return {**vars(layer), "marks": special, "href": links.layer(run, layer.name)}
 
 
 def of_channel(run: PublishedRun, layer: LayerFacts, channel: Channel, show: str = "patch") -> ChannelCard:

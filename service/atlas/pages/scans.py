@@ -10,7 +10,7 @@ from service.atlas.instruments import registry
 from service.atlas.links import KINDS, SHOWN
 from service.atlas.pages import histogram
 from service.atlas.pages.histogram import Bar, Bin
-from service.atlas.pages.parts import SAYS, checks_of, of_cell, of_channel, of_layer, of_run, of_state
+from service.atlas.pages.parts import SAYS, checks_of, meanings, of_cell, of_channel, of_layer, of_run, of_state
 from service.atlas.pages.submitted import StatusCard
 from service.atlas.pages.values import CellCard, ChannelCard, LayerCard, LayerState, Link, Page, RunCard, Value
 from service.query import comparing, labels
@@ -176,7 +176,7 @@ def layer(atlas: Atlas, run_id: str, name: str, choice: Choice, show: str) -> La
         show=show,
         sorts=SORTS,
         labels=atlas.labels(published),
-        says=(SAYS[show],),
+        says=(SAYS[show], *meanings(tables.layer)),
         channels=tuple(of_channel(published, tables.layer, statistics, show) for statistics in tables.chosen(choice)),
     )
 
@@ -201,7 +201,7 @@ def channel(atlas: Atlas, run_id: str, name: str, number: int) -> ChannelPage:
         neighbours=tuple(_neighbour(published, tables, neighbour) for neighbour in tables.neighbours(number)),
         previous=links.channel(published, name, (number - 1) % about.channels),
         next=links.channel(published, name, (number + 1) % about.channels),
-        says=(SAYS["patch"], SAYS["projection"]),
+        says=(SAYS["patch"], SAYS["projection"], *meanings(about)),
         checks=tuple(
             Link(run=check.run, href=f"{links.run(check)}#{name}") for check in checks_of(atlas, published, name)
         ),

@@ -55,14 +55,18 @@ class RunCard(Value):
     href: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LayerCard(LayerFacts):
-    """A layer, and its page."""
+    """A layer, and its page.
 
+    `marks`: short words for what is special about it (`gated`, `no projections`), and their meanings.
+    """
+
+    marks: dict[str, str]
     href: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LayerState(LayerCard):
     """A layer, and the number of its dead channels."""
 

@@ -132,8 +132,8 @@ def _scale(processor: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:  # no
     means, stds = processor.image_mean, processor.image_std
     if not processor.do_normalize:
         means, stds = (0.0,) * 3, (1.0,) * 3
-    mean, std = zip(*((float(mean) / largest, float(std) / largest) for mean, std in zip(means, stds, strict=True)))
-    return mean, std
+    pairs = list(zip(means, stds, strict=True))
+    return tuple(float(mean) / largest for mean, _ in pairs), tuple(float(std) / largest for _, std in pairs)
 
 
 def _transformers() -> ModuleType:

@@ -3,7 +3,7 @@
 import pyarrow as pa
 
 from workers.store.columns import IMAGE, IMAGE_KEY, KEY, Column, Table, schema_of, shift_ids
-from workers.store.tables.shared import IMAGES, REJECTS, SHARD_IMAGE, SHARD_REJECT
+from workers.store.tables.shared import IMAGES, REJECTS, SHARD_IMAGE, SHARD_REJECT, result_of_image
 
 TOP_COLUMNS: tuple[Column, ...] = (
     *KEY,
@@ -81,13 +81,41 @@ _STATISTICS: tuple[Column, ...] = (
         21,
         "stride_y",
         pa.int32(),
-        "model-input pixels between neighbouring rows of units; null where each sees the whole image",
+        "row_stride as a whole number; null where it is a fraction, or null itself",
     ),
     Column(
         22,
         "stride_x",
         pa.int32(),
-        "model-input pixels between neighbouring columns of units; null where each sees the whole image",
+        "column_stride as a whole number; null where it is a fraction, or null itself",
+    ),
+    Column(
+        23,
+        "row_stride",
+        pa.float64(),
+        "model-input pixels between neighbouring rows of units, a fraction above an upsampling; null where each sees the "
+        "whole image, and in runs of earlier versions",
+    ),
+    Column(
+        24,
+        "column_stride",
+        pa.float64(),
+        "model-input pixels between neighbouring columns of units, a fraction above an upsampling; null where each sees the "
+        "whole image, and in runs of earlier versions",
+    ),
+    Column(
+        25,
+        "gated",
+        pa.bool_(),
+        "a factor that follows from the image multiplies the maps below, as in squeeze-and-excitation; projections hold it "
+        "constant; null in runs of earlier versions",
+    ),
+    Column(
+        26,
+        "obstacle",
+        pa.string(),
+        "why the layer has no projections: the lowest operation without a downward step; empty if it has projections, null "
+        "in runs of earlier versions",
     ),
 )
 
@@ -179,6 +207,17 @@ PROJECTED = schema_of(
     ),
 )
 
+# One image in float32 and in the scan's precision; channels of all layers, in the order of the graph.
+COMPARED = result_of_image(
+    "compared",
+    (
+        Column(1, "scores", pa.list_(pa.float32()), "largest activation of each channel, in float32"),
+        Column(2, "rounded", pa.list_(pa.float32()), "largest activation of each channel, in the scan's precision"),
+        Column(3, "values", pa.list_(pa.float32()), "activation in float32 at the place of each rounded maximum"),
+    ),
+    "the scores, one row",
+)
+
 TABLES = (
     UNITS,
     TOP,
@@ -188,4 +227,5 @@ TABLES = (
 RESULTS: tuple[pa.Schema, ...] = (
     SHARD,
     PROJECTED,
+    COMPARED,
 )

@@ -27,6 +27,14 @@ RUNS = Table(
                 "images that this attempt scanned per second of its scan; null if it scanned none",
             ),
             Column(13, "versions", pa.string(), "versions of the software, as JSON"),
+            Column(
+                14,
+                "half_precision_share",
+                pa.float64(),
+                "share of the channels whose 9 best images differ between half precision and float32, among the images of a "
+                "sample; null in float32, and in runs of earlier versions",
+            ),
+            Column(15, "half_precision_images", pa.int64(), "images of that sample; null likewise"),
         ),
     ),
     sorted_by=(),

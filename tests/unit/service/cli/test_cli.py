@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from jobs.run.outcome import Outcome, outcome_of
 from service.cli import drawing
 from service.cli.main import app
+from service.query.marks import GATED
 from tests.support.published import DEAD, publish
 from workers.errors import QueryError, RunError, RunStopped
 from workers.spec.parts import Method
@@ -34,6 +35,7 @@ class Plan:
     shards_done: int = 3
     device: str = "cpu"
     estimated_bytes: int = 2_500_000
+    warning: str = "the tables will take about 2.5 MB; --k 3 would leave 1 MB"
 
 
 @pytest.fixture
@@ -200,10 +202,16 @@ def test_json_of_a_scan_is_one_value_and_progress_is_elsewhere():
 
 def test_a_dry_run_prints_the_plan(scans):
     told = json.loads(deconvoy("scan", *LEAST, "--dry-run", "--json").stdout)
-    assert told == {"images": 12, "shards_done": 3, "device": "cpu", "estimated_bytes": 2_500_000}
+    assert told == {
+        "images": 12,
+        "shards_done": 3,
+        "device": "cpu",
+        "estimated_bytes": 2_500_000,
+        "warning": Plan.warning,
+    }
     lines = deconvoy("scan", *LEAST, "--dry-run").stdout.splitlines()
     assert [line.split() for line in lines[1:3]] == [["images", "12"], ["shards", "done", "3"]]
-    assert lines[-1].split()[2:] == ["about", "2.5", "MB"]
+    assert lines[-2].split()[2:] == ["about", "2.5", "MB"] and lines[-1] == Plan.warning
     assert len(scans) == 2
 
 
@@ -329,8 +337,8 @@ def test_layers_are_listed_with_their_fields(monkeypatch, tmp_path):
         width=78,
         field=where,
         auto=True,
-        gated=False,
-        obstacle="",
+        gated=True,
+        obstacle="sort: aten.sort has no downward step",
     )
     asked = []
 
@@ -347,7 +355,9 @@ def test_layers_are_listed_with_their_fields(monkeypatch, tmp_path):
         2,
         True,
     )
-    assert "78 x 78" in deconvoy("layers", "deconvoy://zfnet-mini").stdout
+    assert (told["gated"], told["projections"], told["obstacle"]) == (True, False, layer.obstacle)
+    shown = deconvoy("layers", "deconvoy://zfnet-mini").stdout
+    assert "78 x 78" in shown and shown.splitlines()[-2:] == [GATED, f"No projections, because of {layer.obstacle}."]
     Path("own.toml").write_text('root = "r"\n[model]\nsource = "torchvision://resnet18"\ncrop = "none"\nmean = [0.5]')
     deconvoy("layers", "--spec", "own.toml", "--mean", "0.25")
     deconvoy("layers", "stored://Net@" + "0" * 32, "--root", "/somewhere")

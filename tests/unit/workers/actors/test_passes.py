@@ -1,5 +1,7 @@
 """Both passes as plain classes, without Ray: stale files, previews, and the same bytes whatever the threads."""
 
+import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ from PIL import Image
 
 from jobs.project import groups
 from jobs.run import plan
+from jobs.run.results import StoredResults
 from tests.support import benchmarking
 from workers.actors import device, single
 from workers.actors.evolve import EvolveWorker
@@ -20,7 +23,7 @@ from workers.core.topk import Rows
 from workers.corpus import isolate, manifest
 from workers.corpus.decode import decode
 from workers.corpus.isolate import Verdict
-from workers.errors import OtherVerdicts, Reason, StaleImage
+from workers.errors import OtherVerdicts, ReadError, Reason, StaleImage
 from workers.pictures import encode
 from workers.spec.parts import LimitsSpec
 from workers.store import rows
@@ -97,19 +100,22 @@ def test_a_file_that_vanished_stops_its_shard_and_is_a_reject_once_that_is_known
     assert (report.images, report.rejects) == (5, {"vanished": 1})
 
 
+def top_of(root: Root, shard: Shard) -> Rows:
+    found = rows.read_table(root, shard.result, ["top"])["top"]
+    return Rows.from_arrow(pa.concat_arrays([chunk.values for chunk in found.chunks]))
+
+
 def test_the_second_pass_gives_the_same_bytes_on_many_threads_and_previews_of_what_was_decoded(
     corpus, tmp_path, monkeypatch
 ):
     job, root = prepared(corpus, tmp_path)
     shard = shard_of(job, root)
     ScanWorker(job).run(shard)
-    top = Rows.from_arrow(
-        pa.concat_arrays([c.values for c in rows.read_table(root, shard.result, ["top"])["top"].chunks])
-    )
+    top = top_of(root, shard)
     written = []
     for threads in (1, 4):
         monkeypatch.setattr(device, "decode_threads", lambda _, threads=threads: threads)
-        [group] = groups(top, [shard], f"threads{threads}")
+        [group] = groups(top, [shard], f"threads{threads}", StoredResults(root, ScanWorker(job).run), {})
         ProjectWorker(job).run(group)
         written.append(root.read(group.result))
     assert written[0] == written[1]
@@ -118,3 +124,18 @@ def test_the_second_pass_gives_the_same_bytes_on_many_threads_and_previews_of_wh
         [row] = manifest.rows(root, job.manifest, index, index + 1)
         assert preview == encode.preview(decode(Path(row.uri).read_bytes(), LimitsSpec()), "webp")
     assert len(previews) == len(set(top.image_index.tolist()))
+
+
+def test_another_image_is_noticed_however_wide_the_tolerance_of_half_precision_is(corpus, tmp_path):
+    job, root = prepared(corpus, tmp_path)
+    shard = shard_of(job, root)
+    ScanWorker(job).run(shard)
+    [group] = groups(
+        top_of(root, shard), [shard], "changed", StoredResults(root, ScanWorker(job).run), {0: 1e9, 1: 1e9}
+    )
+    changed = sorted(group.hashes)[0]
+    assert group.hashes[changed] == hashlib.sha256((corpus / f"{changed}.png").read_bytes()).hexdigest()
+    stale = replace(group, hashes={**group.hashes, changed: "0" * 64})  # as if the scan had read other bytes
+    with pytest.raises(ReadError, match=rf"image {changed} was scanned with the SHA-256 0{{16}}\.\.\. and now has"):
+        ProjectWorker(job).run(stale)
+    assert not root.exists(group.result)

@@ -15,10 +15,10 @@ from workers.core.occlusion import Squares, occlude
 GREY = torch.zeros(3, 1, 1)
 
 
-def compare(network: Network, number: int, side: int, squares: Squares, tolerance: float) -> None:
+def compare(network: Network, number: int, sides: tuple[int, int], squares: Squares, tolerance: float) -> None:
     generator = torch.Generator().manual_seed(0)
-    image = torch.randn(1, 3, side, side, generator=generator).to(weighted(network.nodes[1]).weight.dtype)
-    fill = torch.randn(3, side, side, generator=generator).to(image.dtype)
+    image = torch.randn(1, 3, *sides, generator=generator).to(weighted(network.nodes[1]).weight.dtype)
+    fill = torch.randn(3, *sides, generator=generator).to(image.dtype)
     got = occlude(network, image, number, squares, fill)
     totals, scores = occluded(network, image, number, got.channel, squares, fill)
     probabilities = scores.softmax(-1)
@@ -36,7 +36,7 @@ def test_incremental_equals_running_every_occluded_image_whole(name):
     network = Network(trace(module, (128, 128)))
     layers = network.select(["auto"])
     for layer in (layers[1], layers[-1]):
-        compare(network, layer.node, 128, Squares(21, 19, 128, 128), 1e-5)
+        compare(network, layer.node, (128, 128), Squares(21, 19, 128, 128), 1e-5)
 
 
 @pytest.mark.parametrize(("size", "stride"), [(1, 7), (5, 3), (20, 11), (45, 1)])
@@ -47,7 +47,51 @@ def test_every_size_and_layer_of_small_networks_in_float64(make, size, stride):
         module = nn.Sequential(*module, nn.AdaptiveAvgPool2d(1), nn.Flatten()).double().eval()
     network = Network(trace(module, (45, 45)))
     for number in range(1, len(network.nodes) - 1):
-        compare(network, number, 45, Squares(size, stride, 45, 45), 1e-9)
+        compare(network, number, (45, 45), Squares(size, stride, 45, 45), 1e-9)
+
+
+class Skipping(nn.Module):
+    """Convolutions of 1 x 1 with strides that skip most pixels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 4, 1, stride=2), nn.Conv2d(4, 4, 1, stride=(2, 3))
+        self.last = nn.Conv2d(4, 5, 3, padding=1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.last(torch.relu(self.second(torch.relu(self.first(x))))).mean((2, 3))
+
+
+@pytest.mark.parametrize(("size", "stride"), [(1, 1), (1, 3), (2, 1), (3, 5)])
+def test_a_square_on_pixels_that_a_stride_skips_changes_nothing(size, stride):
+    network = Network(trace(networks.seeded(Skipping()), (24, 70)))  # a row of positions is more than a chunk
+    for layer in network.layers:
+        compare(network, layer.node, (24, 70), Squares(size, stride, 24, 70), 1e-9)
+    skipped = occlude(network, torch.rand(1, 3, 24, 70).double(), 1, Squares(1, 1, 24, 70), GREY.double())
+    totals = torch.full((12, 70), skipped.total, dtype=torch.float64)
+    assert torch.allclose(skipped.activation[1::2], totals, rtol=1e-12)
+
+
+class Several(nn.Module):
+    """Class scores, and a map that is computed after them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.head = nn.Conv2d(3, 4, 3), nn.Linear(4, 3)
+        self.after = nn.Conv2d(4, 4, 3, padding=1)
+
+    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        x = torch.relu(self.first(x))
+        scores = self.head(x.mean((2, 3)))
+        return {"scores": scores, "map": torch.relu(self.after(x))}
+
+
+@pytest.mark.parametrize(("size", "stride"), [(3, 4), (20, 5)])
+def test_a_layer_after_the_first_of_several_outputs_is_measured(size, stride):
+    network = Network(trace(networks.seeded(Several()), (32, 32)))
+    assert network.nodes[network.output].name == "head" and network.layers[-1].node > network.output + 1
+    for layer in network.layers:
+        compare(network, layer.node, (32, 32), Squares(size, stride, 32, 32), 1e-9)
 
 
 def planted() -> Network:

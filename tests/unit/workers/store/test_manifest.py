@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from workers.errors import DamagedRun
 from workers.kinds import Kind
-from workers.store import manifest
+from workers.store import documents, manifest
 from workers.store.manifest import PartFile
 
 PART: dict[str, Any] = {
@@ -19,7 +19,7 @@ PART: dict[str, Any] = {
 }
 LAYER = {
     "index": 1, "name": "relu1", "channels": 2, "height": 9, "width": 9, "field_height": 7, "field_width": 7,
-    "stride_y": 2, "stride_x": None,
+    "stride_y": 2, "stride_x": None, "gated": True, "obstacle": "",
 }  # fmt: skip
 PREPROCESSING = {"resize": 184, "crop": 160, "mean": [0.485, 0.456, 0.406], "std": [0.2, 0.2, 0.2]}
 # What every job writes that has images.
@@ -53,6 +53,7 @@ TRAINING = {
     "checkpoints": [{"name": "e1", "source": "deconvoy://zfnet-mini?weights=e1.pt", "fingerprint": "g"}],
     "diverged": [{"name": "e2", "file": "e2.pt"}],
 }
+HALF = {"images": 64, "sets": 40, "differing": 10, "tolerances": {"relu1": 0.5}}
 
 
 def encoded(document: object) -> bytes:
@@ -64,11 +65,12 @@ def encoded(document: object) -> bytes:
     [
         WHOLE,
         WHOLE | TRAINING,
+        WHOLE | {"precision": HALF},
         {key: value for key, value in WHOLE.items() if key not in OTHERS},
         WHOLE | {"corpus": None, "images_per_s": 3.5, "model": {"source": "a b", "fingerprint": "f g"}},
         WHOLE | {"corpus": {"source": "/photos", "manifest": "corpora/c/manifest-0.parquet"}},
     ],
-    ids=["a scan", "a training", "an old one", "filters", "no hash of the list"],
+    ids=["a scan", "a training", "half precision", "an old one", "filters", "no hash of the list"],
 )
 def test_a_manifest_is_written_as_the_bytes_it_was_read_from(document):
     data = encoded(document)
@@ -125,3 +127,9 @@ def test_what_is_not_a_manifest_is_one_line(data):
     with pytest.raises(ValueError, match="it cannot be read: ") as raised:
         manifest.decode(data, "flowers")
     assert "\n" not in str(raised.value)
+
+
+def test_the_row_of_runs_has_the_cost_of_half_precision_and_null_in_float32():
+    for more, expected in (({}, (None, None)), ({"precision": HALF}, (0.25, 64))):
+        [row] = documents.runs_row(manifest.decode(encoded(WHOLE | more), "flowers")).to_pylist()
+        assert (row["half_precision_share"], row["half_precision_images"]) == expected

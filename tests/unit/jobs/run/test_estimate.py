@@ -1,0 +1,54 @@
+"""The size of a scan's tables before it runs, and the way to less."""
+
+import re
+from collections.abc import Sequence
+
+import pytest
+
+from jobs.run.estimate import LARGE_BYTES, Tables
+from workers.core.network import Layer
+from workers.core.receptive_field import Field, Span
+from workers.spec.scan import make_spec
+
+MIXED = {"small": (512, 11), "middle": (256, 91), "large": (192, 224)}  # channels, and side of the field
+
+
+def layer(index: int, name: str, channels: int, side: int) -> Layer:
+    span = Span(1, 0, side)
+    return Layer(index, index, name, "rectifier", channels, 7, 7, Field(span, span), auto=True)
+
+
+def tables(layers: Sequence[Layer], k: int = 9, method: str = "deconvnet", images: int = 10_000) -> Tables:
+    values = {"root": "r", "model": {"source": "deconvoy://zfnet"}, "corpus": {"source": "c"}}
+    spec = make_spec({**values, "scan": {"k": k}, "project": {"method": method, "previews": False}})
+    return Tables(tuple(layers), spec, images, (224, 224))
+
+
+def mixed(factor: int = 1) -> list[Layer]:
+    return [layer(n, name, channels * factor, side) for n, (name, (channels, side)) in enumerate(MIXED.items())]
+
+
+def test_most_bytes_are_those_of_pictures_and_projections_take_the_larger_part():
+    with_projections, alone = tables(mixed()).bytes, tables(mixed(), method="none").bytes
+    pixels = 9 * sum(channels * min(side, 224) ** 2 for channels, side in MIXED.values())
+    assert with_projections - alone == pytest.approx(1.2 * pixels, rel=0.01)
+    assert tables(mixed(), images=4).bytes == pytest.approx(with_projections * 4 / 9, rel=0.01)
+
+
+def test_small_tables_need_no_warning():
+    assert tables(mixed()).bytes < LARGE_BYTES and not tables(mixed()).warning
+
+
+def test_the_way_that_loses_the_fewest_patches_is_named_and_is_enough():
+    warning = tables(mixed(20)).warning  # a fifth of the channels takes most bytes
+    assert re.fullmatch(r"the tables will take about \d\.\d GB; --layers without large would leave 0\.[67] GB", warning)
+    even = [layer(n, f"layer{n}", 500, 224) for n in range(10)]
+    found = re.search(r"--k (\d+) would leave 1\.\d GB", tables(even, k=60).warning)
+    assert found
+    k = int(found[1])
+    assert tables(even, k=k).bytes <= LARGE_BYTES < tables(even, k=k + 1).bytes
+
+
+def test_a_layer_that_is_too_large_alone_has_the_way_that_leaves_least():
+    warning = tables([layer(0, "only", 100_000, 224)]).warning
+    assert "; --k 1 would leave 7." in warning and "without" not in warning
