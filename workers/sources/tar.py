@@ -4,7 +4,7 @@ import os
 import tarfile
 from collections.abc import Iterator
 from pathlib import PurePath
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 import bracex
 
@@ -113,7 +113,7 @@ def _images(filesystem: Any, path: str, prefix: str, limit: Limit) -> Iterator[S
 
 def _samples(filesystem: Any, path: str, archive: str, limit: Limit) -> Iterator[Sample]:  # noqa: ANN401
     """The samples of an archive: consecutive members whose names are equal up to their first dot."""
-    mode = "r:gz" if archives.is_compressed(path) else "r:"
+    mode: Literal["r:gz", "r:"] = "r:gz" if archives.is_compressed(path) else "r:"
     count = 0
     try:
         with (
