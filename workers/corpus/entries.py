@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 
 from workers.corpus.fetch import READ_HANG_S
 from workers.host.hangs import Limit
 from workers.sources.registry import source_of
 from workers.sources.source import SourceEntry
+from workers.spec import keys
+from workers.spec.keys import FolderKey, Key, NoKey, PatternKey
 from workers.spec.parts import CorpusSpec
-from workers.spec.patterns import Pattern
 
 
 @dataclass(frozen=True)
@@ -36,27 +36,28 @@ def listing(corpus: CorpusSpec, limit: Limit | None = None) -> Iterator[ListedIm
         CorpusError: the source does not exist, is a file, or has a protocol without folders.
     """
     entries = source_of(corpus.source).entries(corpus.source, limit or Limit(READ_HANG_S))
-    label, group = _label_of(corpus), _group_of(corpus)
-    return (ListedImage(**vars(entry), label=label(entry), group=group(entry)) for entry in entries)
+    label, group = _label_maker(keys.parse(corpus.label, "label")), _maker(keys.parse(corpus.group, "group"))
+    return (_listed(entry, label(entry), group(entry)) for entry in entries)
 
 
-def _label_of(corpus: CorpusSpec) -> Callable[[SourceEntry], str | None]:
-    return _folder_name if corpus.label == "folder" else _no_name
+def _listed(entry: SourceEntry, label: str | None, group: str | None) -> ListedImage:
+    return ListedImage(entry.image_id, entry.uri, entry.bytes, entry.etag, label, group, entry.refused)
 
 
-def _group_of(corpus: CorpusSpec) -> Callable[[SourceEntry], str | None]:
-    if corpus.group == "none":
-        return _no_name
-    if corpus.group == "folder":
-        return _folder_name
-    pattern = Pattern(corpus.group)
-    return lambda entry: pattern.first(entry.image_id)
+def _label_maker(key: Key) -> Callable[[SourceEntry], str | None]:
+    """A function that gives an image's label: `folder` prefers a label that the corpus itself gives."""
+    make = _maker(key)
+    if key == FolderKey():
+        return lambda entry: entry.label or make(entry)
+    return make
 
 
-def _folder_name(entry: SourceEntry) -> str | None:
-    """The name of an image's folder; None if the image is directly in the corpus."""
-    return PurePosixPath(entry.image_id).parent.name or None
-
-
-def _no_name(_: SourceEntry) -> None:
-    return None
+def _maker(key: Key) -> Callable[[SourceEntry], str | None]:
+    """A function that gives an image's label or group."""
+    match key:
+        case NoKey():
+            return lambda _: None
+        case FolderKey(number):
+            return lambda entry: entry.folder(number or 1)
+        case PatternKey(pattern):
+            return lambda entry: pattern.first(entry.image_id)

@@ -3,8 +3,10 @@
 from workers.sources.folder import FolderSource
 from workers.sources.glob import GlobSource
 from workers.sources.source import Access, Source
+from workers.sources.tar import TarSource
 
 SOURCES: tuple[Source, ...] = (  # the first source that accepts a corpus or reads a uri is used; the last accepts all
+    TarSource(),
     GlobSource(),
     FolderSource(),
 )

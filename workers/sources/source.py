@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import PurePath
+from pathlib import PurePath, PurePosixPath
 from typing import Protocol
 
 from workers.errors import Reason
@@ -19,6 +19,8 @@ class SourceEntry:
         bytes: size, bytes.
         etag: identifies the version of the image; empty if unknown.
         refused: why the image can never be read; None if it can.
+        label: the label that the corpus itself gives, for example in a sidecar; None if it gives none.
+        path: path of the image whose folders may be labels or groups; by default image_id.
     """
 
     image_id: str
@@ -26,6 +28,13 @@ class SourceEntry:
     bytes: int
     etag: str
     refused: Reason | None = None
+    label: str | None = None
+    path: str | None = None
+
+    def folder(self, number: int = 1) -> str | None:
+        """The name of the image's folder, counted from the file; None if there are not so many."""
+        parents = PurePosixPath(self.path or self.image_id).parents
+        return parents[number - 1].name or None if number <= len(parents) else None
 
 
 class Access(Protocol):

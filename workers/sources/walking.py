@@ -60,7 +60,7 @@ def walk_folder(filesystem: Any, base: str, source: str, limit: Limit) -> Iterat
         problem = "is a file, not a folder" if exists else "does not exist"
         raise CorpusError(f"corpus {source!r} {problem}; give a folder or a glob such as '{source}/**/*.jpg'")
     files = _walk_local(base, set(), limit) if is_local(filesystem) else _walk_remote(filesystem, base, limit)
-    return (file for file in files if _has_image_extension(file.path))
+    return (file for file in files if has_image_extension(file.path))
 
 
 def _walk_local(folder: str, ancestors: set[tuple[int, int]], limit: Limit) -> Iterator[FoundFile]:
@@ -113,5 +113,6 @@ def _make_file(filesystem: Any, path: str, info: dict[str, Any]) -> FoundFile:  
     return FoundFile(path, int(info["size"]), versions.of_info(info))
 
 
-def _has_image_extension(path: str) -> bool:
+def has_image_extension(path: str) -> bool:
+    """Whether a path has a known extension."""
     return os.path.splitext(path)[1].lower() in EXTENSIONS

@@ -15,8 +15,7 @@ from pydantic import (
     model_validator,
 )
 
-from workers.spec import families
-from workers.spec.patterns import Pattern
+from workers.spec import families, keys
 
 RunId = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9._-]{0,99}$")]
 
@@ -157,24 +156,21 @@ class ModelSpec(Frozen):
 class CorpusSpec(Frozen):
     """The images, and the source of their labels and groups."""
 
-    source: Word = Field(description="folder or glob of images, as a path or fsspec URL")
-    label: Literal["folder", "none"] = Field(
-        "folder", description="source of labels: folder (the parent folder's name) or none"
+    source: Word = Field(
+        description="images: a folder, a glob, or tar archives (photos.tar, 'shards/*.tar', 'shards/{000..999}.tar'), "
+        "as a path or fsspec URL"
     )
-    group: Word = Field(
-        "none",
-        description="how images are grouped: none, folder, or a regular expression on the image id whose first group is the key",
+    label: Word = Field(
+        "folder",
+        description=f"source of labels: {keys.FORMS.format(what='label')}; with folder, a label that the corpus gives "
+        "(a sidecar in an archive) is preferred",
     )
+    group: Word = Field("none", description=f"how images are grouped: {keys.FORMS.format(what='group')}")
 
     @model_validator(mode="after")
-    def _require_valid_pattern(self) -> Self:
-        if self.group not in ("none", "folder"):
-            try:
-                Pattern(self.group)
-            except ValueError as error:
-                raise ValueError(
-                    f"group {self.group!r} is not a regular expression that matches in linear time: {error}"
-                ) from None
+    def _require_valid_keys(self) -> Self:
+        keys.parse(self.label, "label")
+        keys.parse(self.group, "group")
         return self
 
 

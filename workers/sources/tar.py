@@ -1,0 +1,165 @@
+"""Corpora that are tar archives, WebDataset's among them. Takes an archive, a glob or a range, gives an entry per image."""
+
+import os
+import tarfile
+from collections.abc import Iterator
+from pathlib import PurePath
+from typing import IO, Any, Literal
+
+import bracex
+
+from workers import locations
+from workers.errors import CorpusError, Reason
+from workers.files import is_local
+from workers.host.hangs import Limit
+from workers.sources import archives
+from workers.sources.archive_uris import MemberUri
+from workers.sources.archives import ArchiveMembers
+from workers.sources.folder import FolderSource
+from workers.sources.sidecars import SIDECARS, Sample, is_image, sample_of
+from workers.sources.single_files import open_corpus
+from workers.sources.source import Access, SourceEntry
+
+SUFFIXES = (".tar", ".tar.gz", ".tgz")
+MOST_ARCHIVES = 10_000  # that a range may name
+_MARK = 512  # an archive ends with blocks of zeros
+
+
+class TarSource:
+    """The images in tar archives: `photos.tar`, `shards/*.tar`, `shards/{0000..0999}.tar`.
+
+    Members are streamed; their names are data and never become paths.
+    """
+
+    access: Access = ArchiveMembers()
+
+    def accepts(self, source: str) -> bool:
+        """Whether it ends like the name of an archive."""
+        return source.endswith(SUFFIXES) and "::" not in source
+
+    def absolute(self, source: str, folder: PurePath) -> str:
+        """The path or glob, resolved against `folder` if relative."""
+        return locations.absolute(source, folder)
+
+    def places(self, source: str) -> tuple[str, ...]:
+        """The archives, as they are given."""
+        return tuple(_expand(source))
+
+    def entries(self, source: str, limit: Limit) -> Iterator[SourceEntry]:
+        """An entry for each image; see `Source`."""
+        filesystem, path = open_corpus(source)
+        limit.restart()
+        if filesystem.isdir(path):  # a folder with the name of an archive
+            return FolderSource().entries(source, limit)
+        found = _find(filesystem, source)
+        limit.restart()
+        if len(found) == 1 and not locations.is_pattern(source):
+            return _images(filesystem, found[0], "", limit)
+        base = os.path.commonpath([os.path.dirname(archive) for archive in found])
+        return (
+            entry
+            for archive in found
+            for entry in _images(filesystem, archive, f"{os.path.relpath(archive, base)}/", limit)
+        )
+
+
+def _expand(source: str) -> list[str]:
+    try:
+        return list(bracex.expand(source, limit=MOST_ARCHIVES))
+    except bracex.ExpansionLimitException:
+        raise CorpusError(f"corpus {source!r} names more than {MOST_ARCHIVES:,} archives; use a glob") from None
+
+
+def _find(filesystem: Any, source: str) -> list[str]:  # noqa: ANN401 - fsspec has no types
+    """The archives, sorted, as paths of the file system."""
+    found: set[str] = set()
+    for place in _expand(source):
+        path = str(filesystem._strip_protocol(place))
+        matches = filesystem.glob(path) if locations.is_pattern(path) else [path] * filesystem.isfile(path)
+        if not matches:
+            problem = "matches no archive" if locations.is_pattern(path) else f"names {path!r}, which does not exist"
+            raise CorpusError(
+                f"corpus {source!r} {problem}; give the path of a tar file, or a glob such as 'shards/*.tar'"
+            )
+        found.update(map(str, matches))
+    return sorted(found)
+
+
+def _images(filesystem: Any, path: str, prefix: str, limit: Limit) -> Iterator[SourceEntry]:  # noqa: ANN401
+    """The images of one archive, in its order.
+
+    Raises:
+        CorpusError: the archive is damaged, or has changed while it was listed.
+    """
+    archive = path if is_local(filesystem) else str(filesystem.unstrip_protocol(path))
+    etag = archives.version_of(filesystem, path)
+    for sample in _samples(filesystem, path, archive, limit):
+        label = sample.label()
+        for member in sample.images:
+            name = member.name.removeprefix("./")
+            text = os.fsencode(name).decode("utf-8", "backslashreplace")
+            yield SourceEntry(
+                image_id=prefix + text,
+                uri=str(MemberUri(text, archive, member.offset_data)),
+                bytes=member.size,
+                etag=etag,
+                refused=None if text == name else Reason.BAD_NAME,
+                label=label,
+                path=text,
+            )
+    if archives.version_of(filesystem, path) != etag:
+        raise CorpusError(f"archive {archive!r} has changed while it was listed; run the same command again")
+
+
+def _samples(filesystem: Any, path: str, archive: str, limit: Limit) -> Iterator[Sample]:  # noqa: ANN401
+    """The samples of an archive: consecutive members whose names are equal up to their first dot."""
+    mode: Literal["r:gz", "r:"] = "r:gz" if archives.is_compressed(path) else "r:"
+    count = 0
+    try:
+        with (
+            filesystem.open(path, "rb") as file,
+            tarfile.open(fileobj=file, mode=mode, errors="surrogateescape") as members,
+        ):
+            sample = Sample("")
+            for member in _members(members):
+                count += 1
+                limit.restart()
+                name = sample_of(member.name)
+                if name != sample.name:
+                    yield sample
+                    sample = Sample(name)
+                _add(sample, members, member)
+            yield sample
+            _require_end(members)
+    except (tarfile.TarError, EOFError, ValueError) as error:
+        raise CorpusError(f"archive {archive!r} is damaged after {count:,} members: {error}") from error
+
+
+def _members(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+    """All members; each is forgotten once it is given, because an archive may have millions."""
+    while (member := archive.next()) is not None:
+        yield member
+        archive.members = []  # type: ignore[attr-defined]
+
+
+def _add(sample: Sample, archive: tarfile.TarFile, member: tarfile.TarInfo) -> None:
+    if not member.isreg() or member.issparse() or _is_hidden(member.name):
+        return
+    if is_image(member.name):
+        sample.images.append(member)
+    elif member.size <= SIDECARS.most_bytes and (kind := SIDECARS.kind(member.name)):
+        file = archive.extractfile(member)
+        sample.sidecars[kind] = file.read() if file else b""
+
+
+def _is_hidden(name: str) -> bool:
+    return any(part.startswith(".") and part.strip(".") for part in name.split("/"))
+
+
+def _require_end(archive: tarfile.TarFile) -> None:
+    """Refuse an archive whose headers end before its data: `tarfile` takes a damaged header for the end."""
+    file: IO[bytes] = archive.fileobj  # type: ignore[assignment]
+    file.seek(archive.offset)
+    mark = file.read(_MARK)
+    if mark.strip(b"\0"):
+        raise tarfile.ReadError(f"the header at byte {archive.offset:,} is not valid")
