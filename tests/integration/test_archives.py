@@ -4,6 +4,7 @@ import gzip
 import shutil
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -27,11 +28,11 @@ def photos(tmp_path) -> Path:
     return tmp_path
 
 
-def rows(root: Path, table: str) -> list[dict[str, object]]:
+def rows(root: Path, table: str) -> list[dict[str, Any]]:
     return [{key: value for key, value in row.items() if key != "uri"} for row in read(root, table)]
 
 
-def read(root: Path, table: str) -> list[dict[str, object]]:
+def read(root: Path, table: str) -> list[dict[str, Any]]:
     return pq.read_table(root / "tables" / table).to_pylist()
 
 
