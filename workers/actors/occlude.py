@@ -233,8 +233,9 @@ def make_fill(prepared: Tensor, fill: Fill, size: int) -> Tensor:
         return torch.full_like(pixels, 127.5)
     if fill is Fill.MEAN:
         return pixels.mean(dim=(1, 2), keepdim=True).expand_as(pixels)
-    kernel = size // 2 * 2 + 1
-    return torch.as_tensor(functional.gaussian_blur(pixels, [kernel, kernel], [size / 4, size / 4]))
+    reach = min(size, *pixels.shape[1:])  # of a wide box in a narrow input
+    kernel = reach // 2 * 2 + 1
+    return torch.as_tensor(functional.gaussian_blur(pixels, [kernel, kernel], [reach / 4, reach / 4]))
 
 
 def _decode(encoded: bytes) -> np.ndarray[Any, Any]:

@@ -5,11 +5,9 @@ on the weights alone are computed, and copies, checks and sizes disappear. Every
 feature extraction gives it.
 """
 
-import logging
 import operator
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,24 +87,13 @@ def export_operations(module: nn.Module, channels: int, size: tuple[int, int]) -
     """
     dtype = next((p.dtype for p in module.parameters() if p.is_floating_point()), torch.float32)
     images = torch.rand(2, channels, *size, dtype=dtype, generator=torch.Generator().manual_seed(0))
-    with warnings.catch_warnings(), _silent_export(), torch.no_grad():
+    with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # torch's notes on its own internals
         exported = _export(module, images)
         if not in_place.replace_writes(exported.graph):
             exported = _export(module, images).run_decompositions({})
         composites.join(exported.graph)
         return _Reader(exported, dtype).read()
-
-
-@contextmanager
-def _silent_export() -> Iterator[None]:
-    """Torch logs why it cannot run a module on shapes alone; the error says it, too."""
-    log = logging.getLogger("torch._subclasses.fake_tensor")
-    before, log.disabled = log.disabled, True
-    try:
-        yield
-    finally:
-        log.disabled = before
 
 
 def _export(module: nn.Module, images: Tensor) -> ExportedProgram:

@@ -1,8 +1,10 @@
 """Models by name. Takes a spec, gives a network, its preprocessing and its fingerprint; stores and restores weights."""
 
 import copy
+import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from weakref import WeakValueDictionary
 
@@ -219,9 +221,21 @@ def outline(spec: ModelSpec, root: str | None = None) -> Network:
     return _network(architectures.build(architecture), entry.preprocessing)
 
 
+@contextmanager
+def _silent_export() -> Iterator[None]:
+    """Torch logs why it cannot run a module on shapes alone; the error says it, too."""
+    log = logging.getLogger("torch._subclasses.fake_tensor")
+    before, log.disabled = log.disabled, True
+    try:
+        yield
+    finally:
+        log.disabled = before
+
+
 def _network(module: nn.Module, preprocessing: Preprocessing) -> Network:
     try:
-        return require_convolution(Network(trace(module, preprocessing.size, preprocessing.channels)))
+        with _silent_export():
+            return require_convolution(Network(trace(module, preprocessing.size, preprocessing.channels)))
     except GraphError as error:
         refused = re.search(r"to have (\d+) channels, but got (\d+) channels", str(error))
         if refused is None or int(refused[2]) != preprocessing.channels:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torchvision.transforms.v2 import functional
 
+from workers.actors.occlude import make_fill
 from workers.core.display import decoded, display, eight_bit, undisplay
 from workers.core.filters import pictures
 from workers.core.inversion import Scale, sigma, start
@@ -21,7 +22,7 @@ from workers.errors import ModelError
 from workers.models.architectures import override
 from workers.models.model import DEFAULT
 from workers.spec.invariance import Border, Transform
-from workers.spec.parts import Fit, Interpolation, ModelSpec
+from workers.spec.parts import Fill, Fit, Interpolation, ModelSpec
 
 GREY = Preprocessing(36, 32, (0.4,), (0.2,), Interpolation.BILINEAR)
 WIDE = {
@@ -218,6 +219,13 @@ def test_a_rectangle_is_shifted_and_scaled_along_each_side():
     image = torch.rand(1, 12, 20) * 255
     assert torch.equal(transform_image(image, Transform.TRANSLATE_X, 3, Border.WRAP), image.roll(3, 2))
     assert torch.equal(transform_image(image, Transform.SCALE, 1.0, Border.EDGE), image)
+
+
+@pytest.mark.parametrize("fill", Fill)
+def test_a_wide_box_in_a_narrow_input_can_be_filled(fill):
+    image = torch.rand(1, 10, 64) * 255
+    assert make_fill(image, fill, 60).shape == image.shape
+    assert torch.equal(make_fill(image, fill, 60), make_fill(image, fill, 10))
 
 
 def test_the_memory_of_deep_images_is_that_of_floats():
