@@ -69,5 +69,6 @@ def scan(
         "scan": {"layers": layers and list(layers)},
     }
     spec = make(RunSpec, merged(options, values))
+    # The run finds the network in this process, as long as `model` is held, and stores it under the root when it starts to write.
     outcome = run_with_progress(lambda watch: run_scan(spec, watch))
     return open_root(where).run(outcome.run)

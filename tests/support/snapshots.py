@@ -15,7 +15,7 @@ SMALL: Mapping[str, Mapping[str, Any]] = {  # settings of each type of network t
     "convnext": STEPS,
     "convnextv2": STEPS,
     "focalnet": {"embed_dim": 8, "depths": [1, 1, 1, 1]},
-    "hgnet_v2": {"stem_channels": [3, 8, 8]},
+    "hgnet_v2": {},
     "mobilenet_v1": {"depth_multiplier": 0.25},
     "mobilenet_v2": {"depth_multiplier": 0.25},
     "regnet": {"embedding_size": 8, "groups_width": 4, **STEPS},
