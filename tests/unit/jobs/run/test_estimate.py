@@ -2,10 +2,12 @@
 
 import re
 from collections.abc import Sequence
+from types import SimpleNamespace
 
 import pytest
 
 from jobs.run.estimate import LARGE_BYTES, Tables
+from jobs.scan import _warn
 from workers.core.network import Layer
 from workers.core.receptive_field import Field, Span
 from workers.spec.scan import make_spec
@@ -52,3 +54,13 @@ def test_the_way_that_loses_the_fewest_patches_is_named_and_is_enough():
 def test_a_layer_that_is_too_large_alone_has_the_way_that_leaves_least():
     warning = tables([layer(0, "only", 100_000, 224)]).warning
     assert "; --k 1 would leave 7." in warning and "without" not in warning
+
+
+@pytest.mark.parametrize(("factor", "lines"), [(1, 0), (20, 1)])
+def test_a_scan_says_so_before_it_starts(factor, lines):
+    planned, said = tables(mixed(factor)), []
+    nodes = (SimpleNamespace(shape=(3, *planned.input)),)
+    model = SimpleNamespace(network=SimpleNamespace(nodes=nodes, select=lambda _: planned.layers))
+    watch = SimpleNamespace(say=said.append)
+    _warn(planned.spec, watch, model, SimpleNamespace(images=planned.images))  # type: ignore[arg-type]
+    assert said == [planned.warning] * lines
