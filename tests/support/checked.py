@@ -2,7 +2,7 @@
 
 Upward, the steps must give the very bits of the module. Downward, projections by all three methods must equal automatic
 differentiation of whole images. A receptive field must be the box of pixels with a gradient, once every function of single
-activations is the identity, a maximum is a mean, and gates are held constant.
+activations is the identity, a maximum is a mean, and gates are 1.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tests.support.differentiated import differentiated, projected, upward
-from workers.core import norms, pooling, rectifiers
+from workers.core import joins, norms, pooling, rectifiers
 from workers.core.graph import trace
 from workers.core.network import Layer, Network
 from workers.core.receptive_field import Box
@@ -125,7 +125,7 @@ def _has_field(network: Network, images: Tensor, layer: Layer) -> bool:
 
 
 def _linear(step, inputs: list[Tensor]) -> Tensor:
-    if isinstance(step, rectifiers.Pointwise | norms.LocalNorm):
+    if isinstance(step, rectifiers.Pointwise | norms.LocalNorm | joins.Gate):
         return inputs[0]
     if isinstance(step, pooling.MaxPool) and step.dilation == (1, 1):
         return functional.avg_pool2d(inputs[0], step.size, step.stride, step.padding, step.ceil)
