@@ -40,6 +40,7 @@ class WeightsEntry:
         file: path or URL of the weights; None if they are downloaded.
         download: downloads the weights if there is no file.
         kwargs: arguments of the constructor that these weights need.
+        unused: beginnings of keys of parts that the network does not have, such as the heads of a detector.
     """
 
     preprocessing: Preprocessing
@@ -47,6 +48,7 @@ class WeightsEntry:
     file: str | None = None
     download: Callable[[], Mapping[str, Tensor]] = dict
     kwargs: tuple[tuple[str, bool | int | float | str], ...] = ()
+    unused: tuple[str, ...] = ()
 
 
 class Family(Protocol):
