@@ -106,9 +106,9 @@ Written by `python -m tests.networks` with {versions()}. {passed} of {len(rows)}
 
 A network **works** if its steps give the very bits of its module, if projections by all three methods equal automatic
 differentiation of whole images (relative error at most {TOLERANCE:g}), and if receptive fields are those of the gradient. Layers
-above a gate hold it constant. **Patches only**: the layers above the operation in the last column have no projections, and
-their maps may differ from the module's by rounding; scan them with `--method none`, or scan the layers below. Weights are
-random; images have {SIDE} px, or what the network demands.
+above a gate hold it constant. **Patches only**: the layers above the operation in the last column have no projections; scan
+them with `--method none`, or scan the layers below. With operations that only run upward, as attention in a gate, numbers may
+differ from the module's by rounding. Weights are random; images have {SIDE} px, or what the network demands.
 
 | network | layers | of `auto` | gated | works | lowest operation without a downward step |
 |---|---|---|---|---|---|

@@ -28,10 +28,10 @@ def _inline(owner: fx.GraphModule, node: fx.Node, region: fx.Node, arguments: tu
     inline(inner)
     placeholders = [each for each in inner.graph.nodes if each.op == "placeholder"]
     with owner.graph.inserting_before(node):
-        outputs = owner.graph.graph_copy(inner.graph, dict(zip(placeholders, arguments, strict=True)))
+        outputs: Any = owner.graph.graph_copy(inner.graph, dict(zip(placeholders, arguments, strict=True)))
     for user in list(node.users):
         if user.target is operator.getitem:
-            user.replace_all_uses_with(outputs[user.args[1]])  # type: ignore[index]
+            user.replace_all_uses_with(outputs[user.args[1]])
             owner.graph.erase_node(user)
     owner.graph.erase_node(node)
     if not region.users:

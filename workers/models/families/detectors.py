@@ -1,11 +1,13 @@
 """The detectors of torchvision. Takes a name such as `fasterrcnn_resnet50_fpn`, gives the part that computes feature maps."""
 
-import torch
+from typing import Any
+
 import torchvision.models
 from torch import Tensor, nn
 
 from workers.core.preprocess import Preprocessing
 from workers.models.families.family import Kwargs
+from workers.models.unallocated import without_weights
 from workers.spec.parts import Interpolation
 
 NAMES = tuple(torchvision.models.list_models(torchvision.models.detection))
@@ -54,13 +56,12 @@ def preprocessing_of(name: str) -> Preprocessing:
     The detector itself sees the whole image: it scales the short side to the same size, but less if the long side would
     exceed a limit, and interpolates without antialiasing.
     """
-    with torch.device("meta"):
+    with without_weights():
         transform = _build_whole(name, {}).transform
     side = transform.min_size[-1]
     mean, std = tuple(transform.image_mean), tuple(transform.image_std)
     return Preprocessing(side, side, mean, std, Interpolation.BILINEAR)
 
 
-def _build_whole(name: str, kwargs: Kwargs) -> nn.Module:
-    module: nn.Module = torchvision.models.get_model(name, weights=None, weights_backbone=None, **kwargs)
-    return module
+def _build_whole(name: str, kwargs: Kwargs) -> Any:  # noqa: ANN401 - torchvision's detectors have no common type
+    return torchvision.models.get_model(name, weights=None, weights_backbone=None, **kwargs)

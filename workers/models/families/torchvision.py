@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-import torch
 import torchvision.models
 from torch import Tensor, nn
 from torchvision.models import WeightsEnum
@@ -13,6 +12,7 @@ from workers.core.preprocess import Preprocessing
 from workers.errors import ModelError, nearest
 from workers.models.families import detectors
 from workers.models.families.family import Kwargs, WeightsEntry
+from workers.models.unallocated import without_weights
 from workers.spec.families import TORCHVISION
 from workers.spec.parts import Interpolation
 
@@ -55,7 +55,7 @@ class Torchvision:
         """The number of classes, from the last layer with weights; see `Family`. The body of a detector has none."""
         if name in detectors.NAMES:
             return {}
-        with torch.device("meta"):
+        with without_weights():
             expected = self.build(name, dict(BARE) if name in INCEPTIONS else {}).state_dict()
         head = [key for key, tensor in expected.items() if tensor.dim() > 1][-1]
         classes = len(state[head]) if head in state and state[head].dim() > 1 else None

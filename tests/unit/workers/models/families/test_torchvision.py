@@ -1,5 +1,7 @@
 """Torchvision's segmentation networks and detectors: names, numbers, weights and preprocessing, against torchvision's modules."""
 
+from typing import Any
+
 import pytest
 import torch
 import torchvision
@@ -10,8 +12,9 @@ from torchvision.ops import FrozenBatchNorm2d
 from workers.core.graph import trace
 from workers.core.network import Network
 from workers.errors import ModelError
+from workers.models import architectures
 from workers.models.families import detectors
-from workers.models.families.torchvision import SEGMENTERS, Torchvision
+from workers.models.families.torchvision import NAMES, SEGMENTERS, Torchvision
 from workers.models.model import load, outline
 from workers.spec.parts import ModelSpec
 
@@ -20,7 +23,7 @@ LARGE = {"ssd300_vgg16": 300, "ssdlite320_mobilenet_v3_large": 96}
 FAST = ("fasterrcnn_mobilenet_v3_large_320_fpn", "lraspp_mobilenet_v3_large")
 
 
-def whole(name: str, **kwargs: int) -> nn.Module:
+def whole(name: str, **kwargs: int) -> Any:
     torch.manual_seed(0)
     module = torchvision.models.get_model(name, weights=None, weights_backbone=None, **kwargs)
     for parameter in module.parameters():
@@ -34,7 +37,7 @@ def small(name: str) -> dict[str, int]:
     return {"resize": side, "crop": side}
 
 
-def maps_of(module: nn.Module, images: Tensor) -> dict[str, Tensor]:
+def maps_of(module: Any, images: Tensor) -> dict[str, Tensor]:
     """The output of every convolution and pooling of a module, by its name, at its first call."""
     maps: dict[str, Tensor] = {}
     hooks = [
@@ -118,8 +121,8 @@ def test_batch_norms_have_the_epsilon_that_torchvision_gives_them(name, monkeypa
         kwargs = dict(Torchvision().entry(name, weights.name).kwargs)
         with torch.device("meta"):
             theirs = torchvision.models.get_model(name, weights=weights).backbone
-            ours = Torchvision().build(name, kwargs).backbone
-        assert epsilons(ours) == epsilons(theirs)
+            ours = Torchvision().build(name, kwargs)
+        assert epsilons(ours) == {f"backbone.{part}": epsilon for part, epsilon in epsilons(theirs).items()}
 
 
 def epsilons(module: nn.Module) -> dict[str, float]:
@@ -163,3 +166,10 @@ def test_weights_of_another_network_are_one_line(tmp_path):
 def test_an_outline_of_a_detector_needs_no_weights():
     network = outline(ModelSpec(source=f"torchvision://{FAST[0]}", resize=SIDE, crop=SIDE))
     assert network.select(["auto"])[0].name.startswith("backbone.body.0.")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_the_size_of_every_network_is_known_before_its_weights_are_allocated(name):
+    state = architectures.outline(architectures.resolve(ModelSpec(source=f"torchvision://{name}?weights=FILE.pth"))[0])
+    assert {tensor.device.type for key, tensor in state.items() if tensor.dim() > 1} == {"meta"}
