@@ -1,13 +1,15 @@
-"""Which networks work. Checks torchvision's convolutional classifiers and one network of each of timm's modules, writes a page.
+"""Which networks work. Checks torchvision's convolutional classifiers and one network of each of timm's families, writes a page.
 
-Run it as `python -m tests.networks`; it takes about an hour on two cores. `tests/unit/workers/core/test_networks.py` checks a
-few networks each time, and all of them in `make soak`.
+Run it as `python -m tests.networks LOG`; it takes about two hours on two cores. It adds each result to the file LOG, and takes
+those that are there already, so that an interrupted run continues. `tests/unit/workers/core/test_networks.py` checks a few
+networks each time, and all of them in `make soak`.
 """
 
+import json
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -52,18 +54,23 @@ def torchvision_cases() -> Iterator[Case]:
 
 
 def timm_cases() -> Iterator[Case]:
-    """The smallest network of each of timm's modules."""
+    """The smallest network of each of timm's families.
+
+    A family is the networks whose names begin with the same letters, as `regnety` or `mobilenetv`. Families whose networks have
+    only one convolution with a kernel above 1 x 1, the one that cuts an image into tokens, are not listed.
+    """
+    yield from map(timm_case, FAMILIES.read_text().split())
+
+
+def timm_case(name: str) -> Case:
+    """One of timm's networks."""
     import timm
 
-    for name in FAMILIES.read_text().split():
-        config = timm.get_pretrained_cfg(name).to_dict()
-        channels, height, _ = config["input_size"]
-        side = (
-            height
-            if config.get("fixed_input_size")
-            else min(height, max(SIDE, (config.get("min_input_size") or [0])[-1]))
-        )
-        yield Case(f"timm://{name}", partial(timm.create_model, name, pretrained=False), channels, side)
+    config = timm.get_pretrained_cfg(name).to_dict()
+    channels, height, _ = config["input_size"]
+    least = height if config.get("fixed_input_size") else (config.get("min_input_size") or [0])[-1]
+    side = min(height, max(SIDE, least))
+    return Case(f"timm://{name}", partial(timm.create_model, name, pretrained=False), channels, side)
 
 
 def run(case: Case) -> Checked | str:
@@ -82,21 +89,26 @@ def row(case: Case, found: "Checked | str") -> str:
     if isinstance(found, str):
         return f"| `{case.source}` | | | | no | {found} |"
     gated = f"{found.gated}" if found.gated else ""
-    verdict = "yes" if found.passed else "patches only" if found.obstacle and found.equal else "NO"
+    verdict = "yes" if found.passed else "patches only" if found.agrees else "NO"
     return f"| `{case.source}` | {found.layers} | {found.auto} | {gated} | {verdict} | {found.obstacle} |"
+
+
+def versions() -> str:
+    """The versions that a result depends on."""
+    return ", ".join(f"{name} {version(name)}" for name in ("torch", "torchvision", "timm"))
 
 
 def page(rows: list[str], passed: int) -> str:
     """The page."""
-    versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "torchvision", "timm"))
     return f"""# Networks
 
-Written by `python -m tests.networks` with {versions}. {passed} of {len(rows)} networks have projections up to their output.
+Written by `python -m tests.networks` with {versions()}. {passed} of {len(rows)} networks have projections up to their output.
 
 A network **works** if its steps give the very bits of its module, if projections by all three methods equal automatic
 differentiation of whole images (relative error at most {TOLERANCE:g}), and if receptive fields are those of the gradient. Layers
 above a gate hold it constant. **Patches only**: the layers above the operation in the last column have no projections; scan
-them with `--method none`, or scan the layers below. Weights are random; images have {SIDE} px, or what the network demands.
+them with `--method none`, or scan the layers below. With operations that only run upward, as attention in a gate, numbers may
+differ from the module's by rounding. Weights are random; images have {SIDE} px, or what the network demands.
 
 | network | layers | of `auto` | gated | works | lowest operation without a downward step |
 |---|---|---|---|---|---|
@@ -104,11 +116,30 @@ them with `--method none`, or scan the layers below. Weights are random; images 
 """
 
 
-def main() -> None:
+def read(log: Path) -> dict[str, Checked | str]:
+    """The results of these versions in a log, by source."""
+    lines = map(json.loads, log.read_text().splitlines()) if log.exists() else ()
+    return {
+        line["source"]: line["found"] if isinstance(line["found"], str) else Checked(**line["found"])
+        for line in lines
+        if line["versions"] == versions()
+    }
+
+
+def write(log: Path, case: Case, found: Checked | str) -> None:
+    """Add a result to a log."""
+    plain = found if isinstance(found, str) else asdict(found)
+    with log.open("a") as file:
+        file.write(json.dumps({"source": case.source, "versions": versions(), "found": plain}) + "\n")
+
+
+def main(log: Path) -> None:
     """Check all networks and write the page."""
-    rows, passed = [], 0
+    rows, passed, finished = [], 0, read(log)
     for case in (*torchvision_cases(), *timm_cases()):
-        found = run(case)
+        found = finished.get(case.source) or run(case)
+        if case.source not in finished:
+            write(log, case, found)
         rows.append(row(case, found))
         passed += isinstance(found, Checked) and found.passed
         sys.stderr.write(f"{rows[-1]} {found.error if isinstance(found, Checked) else ''}\n")
@@ -116,4 +147,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(Path(sys.argv[1]))

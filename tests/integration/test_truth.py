@@ -1,7 +1,6 @@
 """A published run against the slow road: every score of every image computed and sorted, every picture cut out again."""
 
 import hashlib
-import io
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ from jobs.scan import scan
 from jobs.watch import SilentWatcher
 from tests.support import corpora
 from tests.support.differentiated import differentiated
-from workers.core.display import undisplay
+from tests.support.stored import picture, require_projection
 from workers.models import model as models
 from workers.models.model import Model
 from workers.spec.parts import Method
@@ -133,11 +132,6 @@ def test_units_are_the_statistics_of_all_scores(root, maps):
     assert not rows
 
 
-def picture(column: dict) -> np.ndarray:
-    with Image.open(io.BytesIO(column["bytes"])) as opened:
-        return np.array(opened)
-
-
 def test_a_patch_is_the_input_inside_the_receptive_field(root, inputs):
     side = inputs.shape[2]
     for row in table(root, "patches"):
@@ -147,8 +141,7 @@ def test_a_patch_is_the_input_inside_the_receptive_field(root, inputs):
 
 
 def test_a_stored_projection_is_the_one_of_the_whole_image(root, inputs, model):
-    """Within the 8 bits of its display: half a step of p, where the value is p^2, plus float32's rounding."""
-    network, side = model.network.to(dtype=torch.float32), inputs.shape[2]
+    network = model.network.to(dtype=torch.float32)
     numbers = {layer.name: layer.node for layer in network.layers}
     rows = [row for row in table(root, "patches") if row["projection"] is not None][::97]
     assert len(rows) > 10
@@ -156,10 +149,4 @@ def test_a_stored_projection_is_the_one_of_the_whole_image(root, inputs, model):
         images = model.preprocessing.normalise(inputs[row["image_index"]][None])
         place = (0, row["channel"], row["y"], row["x"])
         [wanted] = differentiated(network, images, numbers[row["layer"]], [place], Method.DECONVNET)
-        top, left = max(row["box_top"], 0), max(row["box_left"], 0)
-        inside = wanted[:, top : min(row["box_bottom"], side), left : min(row["box_right"], side)].numpy()
-        assert float(wanted.abs().sum()) == pytest.approx(np.abs(inside).sum(), rel=1e-5)  # the field holds all of it
-        scale = row["projection_scale"]
-        assert scale == pytest.approx(float(np.abs(inside).max()), rel=1e-4)
-        step = np.sqrt(np.abs(inside) / scale) / 127.5 + 1 / 255**2
-        assert (np.abs(undisplay(picture(row["projection"]), scale) - inside) <= scale * (step + 1e-4)).all()
+        require_projection(row, wanted)

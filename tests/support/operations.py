@@ -324,6 +324,33 @@ def odd_borders() -> nn.Module:
     return Of(forward, one=conv(3, 4, stride=3), two=conv(4, 4, 1, stride=2), three=nn.GroupNorm(2, 4, affine=False))
 
 
+def squares() -> nn.Module:
+    """Squares of pixels as channels by views alone, in two orders."""
+
+    def forward(m, x):
+        x = torch.relu(m.one(x))
+        n, c, h, w = x.shape
+        y = x.view(n, c, h // 2, 2, w // 2, 2).permute(0, 3, 5, 1, 2, 4).reshape(n, 4 * c, h // 2, w // 2)
+        z = x.view(n, c, h // 2, 2, w // 2, 2).permute(0, 1, 3, 5, 2, 4).reshape(n, 4 * c, h // 2, w // 2)
+        return m.two(torch.relu(m.last(y) + z))
+
+    return Of(forward, one=conv(3, 3, stride=2, padding=0), last=conv(12, 12, 1), two=conv(12, 4))
+
+
+def other_modes() -> nn.Module:
+    """Regions without mixed precision and with gradients, as some networks have for a part of their code."""
+
+    def forward(m, x):
+        x = m.one(x)
+        with torch.autocast("cpu", enabled=False):
+            x = torch.relu(m.two(x)) + x
+        with torch.enable_grad():
+            x = torch.relu(x)
+        return m.last(x)
+
+    return Of(forward, one=conv(3, 4, stride=3), two=conv(4, 4), last=conv(4, 3))
+
+
 def local_response() -> nn.Sequential:
     """Contrast normalisation across maps."""
     return nn.Sequential(conv(3, 6, stride=2), nn.ReLU(), nn.LocalResponseNorm(3), conv(6, 4), nn.ReLU())
@@ -351,5 +378,7 @@ LOWERED: tuple[Callable[[], nn.Module], ...] = (
     large_pooling,
     scaled_sizes,
     odd_borders,
+    squares,
+    other_modes,
     local_response,
 )

@@ -18,6 +18,19 @@ def writes(node: fx.Node) -> bool:
     return schema is not None and any(a.alias_info is not None and a.alias_info.is_write for a in schema.arguments)
 
 
+def result_overload(overload: str) -> str:
+    """The full name of the operation that gives as a new result what `overload`, such as `add_.Tensor`, writes."""
+    return overload.replace("_.", ".", 1)
+
+
+def result_schema_of(node: fx.Node) -> Any:  # noqa: ANN401 - torch's schema has no public type
+    """The schema of the operation that gives a node's result without writing; its names of arguments may be others."""
+    if not writes(node):
+        return schema_of(node)
+    name, _, overload = result_overload(str(node.target).removeprefix("aten.")).partition(".")
+    return getattr(getattr(torch.ops.aten, name), overload)._schema
+
+
 def _shares_memory(node: fx.Node) -> bool:
     """Whether the result may be a view of the first argument."""
     schema = schema_of(node)

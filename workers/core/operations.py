@@ -16,7 +16,7 @@ from torch import Tensor, fx, nn
 from torch.export import Dim, ExportedProgram, export
 from torch.export.graph_signature import InputKind
 
-from workers.core import composites, in_place, naming
+from workers.core import composites, in_place, naming, regions
 from workers.errors import GraphError
 
 # Operations whose result is their input, as far as numbers go.
@@ -90,8 +90,10 @@ def export_operations(module: nn.Module, channels: int, size: tuple[int, int]) -
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # torch's notes on its own internals
         exported = _export(module, images)
+        regions.inline(exported.graph_module)
         if not in_place.replace_writes(exported.graph):
             exported = _export(module, images).run_decompositions({})
+            regions.inline(exported.graph_module)
         composites.join(exported.graph)
         return _Reader(exported, dtype).read()
 
@@ -211,7 +213,7 @@ class _Reader:
         sizes = tuple(self._number(size) for size in value.shape) if isinstance(value, Tensor) else None
         overload = "getitem" if node.target is operator.getitem else str(node.target).removeprefix("aten.")
         if in_place.writes(node):
-            overload = overload.replace("_.", ".", 1)
+            overload = in_place.result_overload(overload)
         is_float = isinstance(value, Tensor) and value.is_floating_point()
         return Operation(name, _target(node), overload, arguments, sizes, naming.called(node), is_float)
 
@@ -243,7 +245,7 @@ def _bind(node: fx.Node, convert: Callable[[Any], Any]) -> dict[str, Any]:
     """The arguments of a call by name, with defaults."""
     if composites.PARTS in node.meta:
         return {name: convert(value) for name, value in node.meta[composites.PARTS].items()}
-    schema = in_place.schema_of(node)
+    schema = in_place.result_schema_of(node)
     if schema is None:
         return {"self": convert(node.args[0]), "index": node.args[1]}
     arguments = {argument.name: argument.default_value for argument in schema.arguments}

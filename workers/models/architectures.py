@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-import torch
 from torch import Tensor, nn
 
 from workers.core.preprocess import Preprocessing, both
@@ -11,6 +10,7 @@ from workers.errors import ModelError
 from workers.host.retrying import reason
 from workers.models.families.family import Architecture, WeightsEntry
 from workers.models.families.registry import family_of
+from workers.models.unallocated import without_weights
 from workers.spec import families
 from workers.spec.parts import Fit, ModelSpec, Pair
 
@@ -60,7 +60,7 @@ def outline(architecture: Architecture) -> Mapping[str, Tensor]:
     Raises:
         ModelError: the constructor refuses its arguments, or the network would be too large.
     """
-    with torch.device("meta"):
+    with without_weights():
         state: Mapping[str, Tensor] = build(architecture).state_dict()
     size = size_bytes(state)
     if size > LARGEST_BYTES:

@@ -36,12 +36,13 @@ class Aligned:
     notes: tuple[str, ...] = ()
 
 
-def align(state: Mapping[str, Tensor], expected: Collection[str]) -> Aligned:
+def align(state: Mapping[str, Tensor], expected: Collection[str], unused: tuple[str, ...] = ()) -> Aligned:
     """Rename tensors as a module expects them, if their names differ in a known way.
 
     Args:
         state: tensors by the names in a checkpoint.
         expected: the names of the module's tensors.
+        unused: beginnings of names that are left out.
     """
     current, notes = dict(state), list[str]()
     prefix = _find_prefix(current, expected)
@@ -52,6 +53,10 @@ def align(state: Mapping[str, Tensor], expected: Collection[str]) -> Aligned:
         if outside:
             notes.append(f"{len(outside)} other keys were not used ({outside[0]}{', ...' * (len(outside) > 1)})")
         current = inside
+    left_out = sorted({name.partition(".")[0] for name in current if name.startswith(unused)})
+    if left_out:
+        notes.append(f"the weights of {' and '.join(left_out)} were not used")
+        current = {name: tensor for name, tensor in current.items() if not name.startswith(unused)}
     renamed = {_renamed(name, expected): tensor for name, tensor in current.items()}
     if renamed.keys() != current.keys():
         notes.append("keys of an old DenseNet checkpoint were renamed")

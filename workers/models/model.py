@@ -95,7 +95,7 @@ def load(spec: ModelSpec, check: Callable[[Network], None] = lambda _: None, roo
         check(_network(architectures.build(architecture), entry.preprocessing))
     expected = architectures.outline(architecture)
     read = weights.state_of(entry, spec.source, architectures.size_bytes(expected))
-    aligned = fitting.align(read.state, expected)
+    aligned = fitting.align(read.state, expected, entry.unused)
     architecture = architectures.complete(architecture, aligned.state)
     architectures.outline(architecture)
     module = architectures.build(architecture)

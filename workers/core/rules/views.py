@@ -1,8 +1,9 @@
 """Rules for views, slices and borders. Takes an operation, gives its node or another view of one; see `lowering`."""
 
+from dataclasses import replace
 from typing import Any
 
-from workers.core import arrangement, slicing, steps
+from workers.core import arrangement, resampling, slicing, steps
 from workers.core.arrangement import CHANNELS, COLUMNS, ROWS, Arrangement, Factor
 from workers.core.lowering import Location, Lowering, Parts, Place
 from workers.core.operations import Batch, Operation
@@ -69,7 +70,41 @@ def _arranged(lowering: Lowering, operation: Operation, place: Place, layout: Ar
         order = arrangement.channel_order(layout[0], shape[0])
         if order is not None:
             return lowering.emit(operation, slicing.Shuffle(order), [place.node], shape)
+    factor = _blocks(layout)
+    if factor > 1 and not (shape[ROWS] % factor or shape[COLUMNS] % factor):
+        return _unshuffled(lowering, operation, place, layout, factor)
     return Place(place.node, layout)
+
+
+def _blocks(layout: Arrangement) -> int:
+    """The side of squares of pixels that a view has in its channels; 1 if it has none."""
+    strides = [dimension[0].stride for dimension in layout[1:] if len(dimension) == 1]
+    axes = [dimension[0].axis for dimension in layout[1:] if len(dimension) == 1]
+    return strides[0] if axes == [ROWS, COLUMNS] and strides[0] == strides[1] else 1
+
+
+def _unshuffled(lowering: Lowering, operation: Operation, place: Place, layout: Arrangement, factor: int) -> Place:
+    """A view of a map whose squares of pixels are groups of channels, whatever their order."""
+    channels, height, width = lowering.shape(place.node)
+    shape = (channels * factor * factor, height // factor, width // factor)
+    moved = tuple(tuple(_moved(each, factor) for each in dimension) for dimension in layout)
+    order = arrangement.channel_order(moved[0], shape[0])
+    if moved[1:] != arrangement.plain(shape)[1:] or order is None:
+        return Place(place.node, layout)
+    step = resampling.PixelUnshuffle(factor)
+    if order == tuple(range(shape[0])):
+        return lowering.emit(operation, step, [place.node], shape)
+    squares = lowering.emit(replace(operation, name=f"{operation.name}.squares"), step, [place.node], shape)
+    return lowering.emit(operation, slicing.Shuffle(order), [squares.node], shape)
+
+
+def _moved(part: Factor, factor: int) -> Factor:
+    """A factor of a view of a map, as one of the map whose squares of pixels are groups of channels."""
+    if part.axis == CHANNELS:
+        return Factor(CHANNELS, part.stride * factor * factor, part.size)
+    if part.stride < factor:
+        return Factor(CHANNELS, part.stride * (factor if part.axis == ROWS else 1), part.size)
+    return Factor(part.axis, part.stride // factor, part.size)
 
 
 def _flattened(lowering: Lowering, operation: Operation, place: Place, layout: Arrangement, shape: Shape) -> Place:

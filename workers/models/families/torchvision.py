@@ -1,66 +1,80 @@
-"""The classifiers of torchvision. Takes a name such as `resnet18`, gives its module and an entry for its weights."""
+"""The networks of torchvision. Takes a name such as `resnet18`, gives its module and an entry for its weights."""
 
 from collections.abc import Mapping
 from functools import partial
+from typing import Any
 
-import torch
 import torchvision.models
 from torch import Tensor, nn
 from torchvision.models import WeightsEnum
 
 from workers.core.preprocess import Preprocessing
 from workers.errors import ModelError, nearest
+from workers.models.families import detectors
 from workers.models.families.family import Kwargs, WeightsEntry
+from workers.models.unallocated import without_weights
 from workers.spec.families import TORCHVISION
 from workers.spec.parts import Interpolation
 
 BARE = (("aux_logits", False), ("init_weights", False))  # arguments that build the inceptions without auxiliary heads
 INCEPTIONS = ("googlenet", "inception_v3")
+CLASSIFIERS = tuple(torchvision.models.list_models(torchvision.models))
+SEGMENTERS = tuple(torchvision.models.list_models(torchvision.models.segmentation))
+NAMES = (*CLASSIFIERS, *SEGMENTERS, *detectors.NAMES)
 
 
 class Torchvision:
-    """`torchvision://NAME`."""
+    """`torchvision://NAME`: classifiers, segmentation networks, and the bodies of detectors."""
 
     scheme = TORCHVISION
 
     def entry(self, name: str, weights: str) -> WeightsEntry:
         """A file with the preprocessing of torchvision's first weights, or torchvision's weights by name; see `Family`."""
-        known = torchvision.models.list_models(torchvision.models)
-        if name not in known:
-            raise ModelError(f"no model torchvision://{name}; {nearest(name, known)}")
+        if name not in NAMES:
+            raise ModelError(f"no model torchvision://{name}; {nearest(name, NAMES)}")
         enum = torchvision.models.get_model_weights(name)
         bare = BARE if name in INCEPTIONS else ()
         if weights and not self.scheme.owns(weights):
-            return _entry(next(iter(enum)), weights, bare)
+            return _entry(name, next(iter(enum)), weights, bare)
         if weights and weights not in enum.__members__ and weights != "DEFAULT":
             names = ", ".join(enum.__members__)
             raise ModelError(f"no weights {weights!r} for {name}; give a file, or one of {names}")
         entry = enum[weights] if weights in enum.__members__ else enum.DEFAULT
-        return _entry(entry, None, (*bare, ("transform_input", True)) if bare else ())
+        inception = (*bare, ("transform_input", True)) if bare else ()
+        return _entry(name, entry, None, (*inception, *detectors.kwargs_of(name, entry.name)))
 
     def build(self, name: str, kwargs: Kwargs) -> nn.Module:
         """The module; see `Family`."""
-        module: nn.Module = torchvision.models.get_model(name, weights=None, **kwargs)
+        if name in detectors.NAMES:
+            return detectors.build(name, kwargs)
+        parts = {"weights_backbone": None} if name in SEGMENTERS else {}
+        module: nn.Module = torchvision.models.get_model(name, weights=None, **parts, **kwargs)
         return module
 
     def implied_kwargs(self, name: str, state: Mapping[str, Tensor]) -> Kwargs:
-        """The number of classes, from the last layer with weights; see `Family`."""
-        with torch.device("meta"):
+        """The number of classes, from the last layer with weights; see `Family`. The body of a detector has none."""
+        if name in detectors.NAMES:
+            return {}
+        with without_weights():
             expected = self.build(name, dict(BARE) if name in INCEPTIONS else {}).state_dict()
         head = [key for key, tensor in expected.items() if tensor.dim() > 1][-1]
         classes = len(state[head]) if head in state and state[head].dim() > 1 else None
         return {} if classes in (None, len(expected[head])) else {"num_classes": classes}
 
 
-def _entry(weights: WeightsEnum, file: str | None, kwargs: tuple[tuple[str, bool], ...]) -> WeightsEntry:
-    transform = weights.transforms()
-    preprocessing = Preprocessing(
-        resize=transform.resize_size[0],
-        crop=transform.crop_size[0],
-        mean=tuple(transform.mean),
-        std=tuple(transform.std),
-        interpolation=Interpolation(transform.interpolation.value),
-    )
-    names = tuple(weights.meta.get("categories", ()))
+def _entry(
+    name: str, weights: WeightsEnum, file: str | None, kwargs: tuple[tuple[str, bool | float], ...]
+) -> WeightsEntry:
     download = partial(weights.get_state_dict, progress=False, check_hash=True)
-    return WeightsEntry(preprocessing, names, file, download, kwargs)
+    if name in detectors.NAMES:
+        return WeightsEntry(detectors.preprocessing_of(name), (), file, download, kwargs, detectors.HEADS)
+    names = tuple(weights.meta.get("categories", ()))
+    return WeightsEntry(_preprocessing(weights.transforms()), names, file, download, kwargs)
+
+
+def _preprocessing(transform: Any) -> Preprocessing:  # noqa: ANN401 - torchvision's transforms have no common type
+    """The preprocessing of torchvision's transform. One for segmentation has no crop: the middle square is taken."""
+    resize = transform.resize_size[0]
+    crop = transform.crop_size[0] if hasattr(transform, "crop_size") else resize
+    mean, std = tuple(transform.mean), tuple(transform.std)
+    return Preprocessing(resize, crop, mean, std, Interpolation(transform.interpolation.value))

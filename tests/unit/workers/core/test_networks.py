@@ -8,20 +8,19 @@ import pytest
 
 from tests import networks
 from tests.networks import Case
-from tests.support.checked import TOLERANCE
 
+TIMMS_OWN = ("test_convnext", "test_nfnet", "test_efficientnet")  # small networks for timm's tests
 SAMPLE = {
     "torchvision://squeezenet1_1",
     "torchvision://mobilenet_v3_small",
     "torchvision://shufflenet_v2_x0_5",
-    "timm://test_convnext",
-    "timm://test_nfnet",
-    "timm://test_efficientnet",
+    *(f"timm://{name}" for name in TIMMS_OWN),
 }
 
 
 def cases() -> Iterator[Any]:
-    timms = networks.timm_cases() if importlib.util.find_spec("timm") else ()
+    has_timm = importlib.util.find_spec("timm")
+    timms = (*networks.timm_cases(), *map(networks.timm_case, TIMMS_OWN)) if has_timm else ()
     for case in (*networks.torchvision_cases(), *timms):
         yield pytest.param(case, id=case.source, marks=() if case.source in SAMPLE else pytest.mark.slow)
 
@@ -31,7 +30,7 @@ def test_a_network_is_right_wherever_it_has_projections(case: Case):
     result = networks.run(case)
     if isinstance(result, str):
         pytest.skip(result)  # torch.export refuses it
-    assert result.fields and result.error <= TOLERANCE and (result.equal or result.obstacle)
+    assert result.agrees
     assert result.passed or case.source not in SAMPLE
 
 

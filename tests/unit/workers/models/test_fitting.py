@@ -41,7 +41,8 @@ def test_the_number_of_classes_comes_from_the_file(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["alexnet", "squeezenet1_1", "googlenet", "efficientnet_b0", "convnext_tiny", "mnasnet0_5"]
+    "name",
+    ["alexnet", "squeezenet1_1", "googlenet", "efficientnet_b0", "convnext_tiny", "mnasnet0_5", "regnet_x_400mf"],
 )
 def test_so_it_does_for_every_kind_of_head(tmp_path, name):
     kwargs = {"init_weights": False, "aux_logits": False} if name == "googlenet" else {}
