@@ -67,7 +67,7 @@ def _entry(
 ) -> WeightsEntry:
     download = partial(weights.get_state_dict, progress=False, check_hash=True)
     if name in detectors.NAMES:
-        return WeightsEntry(detectors.preprocessing_of(name), (), file, download, kwargs, detectors.HEADS)
+        return WeightsEntry(detectors.preprocessing_of(name), (), file, download, kwargs, unused=detectors.HEADS)
     names = tuple(weights.meta.get("categories", ()))
     return WeightsEntry(_preprocessing(weights.transforms()), names, file, download, kwargs)
 

@@ -58,7 +58,8 @@ def test_a_layer_that_is_too_large_alone_has_the_way_that_leaves_least():
 
 @pytest.mark.parametrize(("factor", "lines"), [(1, 0), (20, 1)])
 def test_a_scan_says_so_before_it_starts(factor, lines):
-    planned, said = tables(mixed(factor)), []
+    said: list[str] = []
+    planned = tables(mixed(factor))
     nodes = (SimpleNamespace(shape=(3, *planned.input)),)
     model = SimpleNamespace(network=SimpleNamespace(nodes=nodes, select=lambda _: planned.layers))
     watch = SimpleNamespace(say=said.append)
