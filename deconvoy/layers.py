@@ -62,7 +62,7 @@ class Patch:
     def signal(self) -> NDArray[np.float32] | None:
         """The projection as float32 (3, height, width), signed, model-input scale, to within 8 bits; None without one.
 
-        Of a network of one channel, all three are equal; of one with more than three, they are the first three.
+        For a network with one or two channels, all three equal the first; with more than three, they are the first three.
         """
         return None if self.projection is None else undisplay(self.projection.pixels(), self.projection_scale)
 

@@ -29,7 +29,7 @@ class DryRun:
         device: where the network would run.
         actors: number of actors.
         estimated_bytes: rough size of the tables.
-        warning: the way to smaller tables if they would be large; empty if not.
+        warning: how to get smaller tables, if they would be large; else empty.
     """
 
     images: int

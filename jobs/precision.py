@@ -64,8 +64,8 @@ def measure(run: Attempt[RunSpec]) -> Cost | None:
     rows = [row for row in found if len(row)]
     cost = compare(run.layers, *(_matrix(rows, name, run.layers) for name in _COLUMNS))
     run.watch.say(
-        f"{precision}: {cost.differing} of {cost.sets} channels have other top-{TOP} images than in float32, "
-        f"among {cost.images} images of the corpus"
+        f"{precision}: {cost.differing} of {cost.sets} channels have different top-{TOP} images than in float32, "
+        f"in a sample of {cost.images} images"
     )
     return cost
 

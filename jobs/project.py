@@ -47,7 +47,7 @@ def groups(
         shards: the scanned shards.
         configuration: hash of all that the results depend on, except the rows.
         stored: the results of the shards.
-        tolerances: see `Group`; no layers in float32.
+        tolerances: see `Group`; empty in float32.
     """
     rank, groups, magnitudes = ranks(top), [], scales(top)
     for shard in shards:

@@ -1,4 +1,4 @@
-"""The size of a scan's tables before it runs. Takes layers and a spec, gives bytes, and the cheapest way to fewer."""
+"""The size of a scan's tables before it runs. Takes layers and a spec, gives bytes, and a change that reduces them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class Tables:
     Attributes:
         layers: the selected layers.
         spec: the spec.
-        images: images of the corpus.
+        images: number of images in the corpus.
         input: height and width of the model's input, pixels.
     """
 
@@ -41,12 +41,12 @@ class Tables:
 
     @property
     def warning(self) -> str:
-        """If the tables take more than LARGE_BYTES: how much, and the way to fewer bytes that loses the fewest patches."""
+        """The size, and the change that loses the fewest patches, if the tables take more than LARGE_BYTES; else empty."""
         if self.bytes <= LARGE_BYTES:
             return ""
         ways = (self._fewer_images(), self._fewer_layers())
         best = min(ways, key=lambda way: (way.bytes > LARGE_BYTES, way.lost_share, way.bytes))
-        return f"the tables will take about {_gigabytes(self.bytes)}; {best.text} would leave {_gigabytes(best.bytes)}"
+        return f"the tables will take about {_gigabytes(self.bytes)}; {best.text} would reduce this to {_gigabytes(best.bytes)}"
 
     def _fewer_images(self) -> "_Way":
         """The largest k with which the tables are small enough, else 1."""

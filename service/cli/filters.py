@@ -35,7 +35,7 @@ def filters(  # noqa: PLR0913 - one parameter per flag
     values = {name: value for name, value in given.model_values().items() if value is not None}
     if values and not model:
         raise UsageError(
-            f"--{next(iter(values)).replace('_', '-')} needs --model: flags do not change models of a file"
+            f"--{next(iter(values)).replace('_', '-')} needs --model: flags do not change the models of a spec file"
         )
     models = [{"source": absolute_model(source), **values} for source in model or ()]
     flags = {"run": run, "root": absolute(root), "models": models or None}

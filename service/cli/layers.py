@@ -37,7 +37,7 @@ def layers(
     *,
     spec: Annotated[Path | None, typer.Option(help=SPEC)] = None,
     root: Annotated[
-        str | None, typer.Option(help="Folder or fsspec URL that holds a network of `deconvoy.scan`.")
+        str | None, typer.Option(help="Folder or fsspec URL that holds the network stored://NAME@FINGERPRINT.")
     ] = None,
     trust_code: Annotated[bool, typer.Option("--trust-code", help=TRUST)] = False,
     as_json: Json = False,
@@ -66,7 +66,7 @@ def layers(
 
 
 def _explanations(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What the marks of the layers mean, each once: layers that share an obstacle share a line."""
+    """The meanings of the layers' marks, each once: layers that share an obstacle share a line."""
     return list(dict.fromkeys(line for row in rows for line in marks(row["gated"], row["obstacle"]).values()))
 
 

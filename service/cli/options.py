@@ -70,7 +70,7 @@ SPEC = "Spec file (TOML); flags override its keys."
 
 @dataclass(frozen=True, kw_only=True)
 class ModelFlags:
-    """The flags of every command that takes a network; the spec and the weights decide what is not given."""
+    """The flags of every command that takes a network; the spec and the weights fill in those that are not given."""
 
     resize: Annotated[str | None, typer.Option()] = None
     fit: Annotated[str | None, typer.Option()] = None

@@ -95,7 +95,7 @@ def spec_values(path: Path | None, flags: dict[str, Any], base: dict[str, Any] |
 def build_spec(
     kind: "type[AnySpec]", path: Path | None, flags: dict[str, Any], base: dict[str, Any] | None = None
 ) -> "AnySpec":
-    """A spec from the same; see `spec_values`.
+    """A spec from a base, a TOML file and flags; see `spec_values`.
 
     Raises:
         SpecError: the file cannot be read, or a value is not valid.

@@ -29,7 +29,7 @@ def build_spec(kind: "type[AnySpec]", values: dict[str, Any], *, trust: bool) ->
     Raises:
         UsageError: the values name code, and it may not be run.
         SpecError: a value is not valid.
-        ModelError: the code fails, or gives something else than a network.
+        ModelError: the code fails, or does not give a network.
     """
     from workers.spec.make import make, merged
 
@@ -51,13 +51,13 @@ def outline(values: dict[str, Any], *, trust: bool) -> "Network":
     """The network that code gives, for its layers and their geometry.
 
     Args:
-        values: the keys of the model, of which `crop` is the size of its input; mean and std say only how many channels it has.
+        values: the keys of the model; `crop` is the size of its input, and `mean` and `std` only give the number of its channels.
         trust: whether code may be run.
 
     Raises:
         UsageError: the code may not be run, or the size is missing.
         SpecError: a value is not valid.
-        ModelError: the code fails, or gives something else than a network.
+        ModelError: the code fails, or does not give a network.
     """
     source, crop = values["source"], values.get("crop")
     _require_trust(source, trust=trust)

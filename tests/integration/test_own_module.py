@@ -121,7 +121,7 @@ def test_the_command_plans_it_again_by_its_stored_name(place):
     assert (plan.images, plan.layers, plan.channels) == (PHOTOS, 2, 11)
     with pytest.raises(ModelError, match=r"needs all of its preprocessing; give model\.crop too"):
         dry_run(make_spec({**values, "model": {**source, **given}}))
-    with pytest.raises(ModelError, match=r"model\.crop 24 is not the input of .*, which is 32 x 32"):
+    with pytest.raises(ModelError, match=r"model\.crop 24 does not match the input of .*, which is 32 x 32"):
         dry_run(make_spec({**values, "model": {**source, **given, "crop": 24}}))
     with pytest.raises(ModelError, match=r"model\.mean has 1 value, but .* takes 3 channels"):
         dry_run(make_spec({**values, "model": {**source, **given, "crop": 32, "mean": [0.5], "std": [0.5]}}))

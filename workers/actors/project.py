@@ -218,7 +218,7 @@ def find_disagreements(
         values: the activations now.
         scale: largest magnitude of the layer's scores, common or per unit.
         precision: precision of the scan's forward pass.
-        tolerance: a difference that is always accepted, as half precision was measured to cost.
+        tolerance: a difference that is always accepted: the measured cost of half precision.
     """
     bound = AGREEMENT[precision]
     largest = np.maximum(bound * np.maximum(scale, bound), tolerance)

@@ -169,7 +169,7 @@ class Group:
         rows: the rows, in the order of `top`.
         rank: rank of each row within its channel.
         scales: by layer index, the largest magnitude of the run's scores, to compare the two passes by.
-        tolerances: by layer index, how much the passes may differ beyond that, as half precision was measured to cost.
+        tolerances: by layer index, a difference that is always accepted: the measured cost of half precision.
         hashes: by image index, the SHA-256 of the file that was scanned.
     """
 

@@ -10,7 +10,7 @@ TOP = 9
 
 
 def differing_sets(exact: Array, rounded: Array) -> int:
-    """The number of channels whose TOP best images differ; of equal scores, the image with the smaller index is better.
+    """The number of channels whose TOP best images differ; ties go to the smaller image index.
 
     Args:
         exact: scores (images, channels) in float32.

@@ -150,9 +150,9 @@ def hide(pixels: Tensor, box: Box, filled: Tensor) -> Tensor:
 
 
 def random_box(box: Box, size: tuple[int, int], generator: torch.Generator) -> Box:
-    """A box of the same size at a random place in an input of a height and width.
+    """A box of the same size at a random place in an input of the given height and width.
 
-    Equal generators give similar places for all sizes.
+    Generators in the same state give similar places for all sizes.
     """
     down, right = torch.rand(2, generator=generator, dtype=torch.float64).tolist()
     top, left = int(down * (size[0] - box.height + 1)), int(right * (size[1] - box.width + 1))

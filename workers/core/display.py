@@ -22,7 +22,7 @@ def display(projection: Array) -> tuple[Array, float]:
         projection: float (channels, height, width), model-input scale.
 
     Returns:
-        uint8 (height, width, 3), and the scale: 0 for a projection that is 0 everywhere. It is that of all channels.
+        uint8 (height, width, 3), and the scale of all channels: 0 for a projection that is 0 everywhere.
     """
     scale = float(np.abs(projection).max(initial=0.0))
     relative = projection / scale if scale > 0 else np.zeros_like(projection)
@@ -37,7 +37,7 @@ def undisplay(pixels: Array, scale: float) -> Array:
 
 
 def eight_bit(pixels: "Tensor") -> Array:
-    """Pixels (channels, height, width) rounded to uint8 (height, width, 3); what leaves 0 to 255 is cut."""
+    """Pixels (channels, height, width) rounded to uint8 (height, width, 3); values outside 0 to 255 are clipped."""
     shown = pixels.clamp(0, 255).round().byte().permute(1, 2, 0).cpu().numpy()
     return np.ascontiguousarray(colours(shown))
 

@@ -24,7 +24,7 @@ def result_overload(overload: str) -> str:
 
 
 def result_schema_of(node: fx.Node) -> Any:  # noqa: ANN401 - torch's schema has no public type
-    """The schema of the operation that gives a node's result without writing; its names of arguments may be others."""
+    """The schema of the operation that gives a node's result without writing; its argument names may differ."""
     if not writes(node):
         return schema_of(node)
     name, _, overload = result_overload(str(node.target).removeprefix("aten.")).partition(".")

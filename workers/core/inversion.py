@@ -131,7 +131,7 @@ class InversionProblem:
 
 
 def sigma(height: int, width: int, colours: int = 3) -> float:
-    """The norm of a natural image of this size with the mean subtracted, 0 to 255; alike in every value for any colours."""
+    """The norm of a natural image of this size with the mean subtracted, 0 to 255; per value, it is the same for any colours."""
     return SIGMA_227 * math.sqrt(height * width) / 227 * math.sqrt(colours / 3)
 
 

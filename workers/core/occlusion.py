@@ -178,9 +178,8 @@ class _Sweep:
         changed: dict[int, _Window] = {0: self._squares(tops, lefts)}
         last_reader = {source: number for number, node in enumerate(self.network.nodes) for source in node.inputs}
         totals = features = torch.empty(0)
-        for node in range(
-            1, max(self.split, self.number) + 1
-        ):  # with several outputs, the layer may come after the first
+        last = max(self.split, self.number)  # with several outputs, the layer may come after the first
+        for node in range(1, last + 1):
             inputs = self.network.nodes[node].inputs
             changed[node] = self._compute(node, [changed[source] for source in inputs])
             if node == self.number:

@@ -20,7 +20,7 @@ class Preprocessing:
     """Resize, crop the centre, scale to 0..1, subtract the mean, divide by the standard deviation.
 
     Attributes:
-        resize: short side after resizing, or height and width, pixels; how those are reached is `fit`.
+        resize: short side after resizing, or height and width (see `fit`), pixels.
         crop: side of the centre crop, or its height and width, pixels: the size of the model's input.
         mean: mean per channel, on a scale of 0 to 1; the model's input has as many channels as this has values.
         std: standard deviation per channel, on a scale of 0 to 1.
@@ -57,8 +57,8 @@ class Preprocessing:
     def resized_size(self, height: int, width: int) -> Pair:
         """Height and width after resizing.
 
-        Of a short side, the long side is in proportion and rounded down, as torchvision does it. In proportion to a height and
-        width, both sides are rounded, as timm does it.
+        For a short side, the long side is in proportion and rounded down, as in torchvision. For a height and width that are
+        reached in proportion, both sides are rounded, as in timm.
         """
         if isinstance(self.resize, int):
             long = int(self.resize * max(height, width) / min(height, width))
@@ -165,10 +165,10 @@ class Preprocessing:
 
 
 def both(size: int | Pair) -> Pair:
-    """Height and width of a size that may be a side."""
+    """Height and width of a size that may be a single side."""
     return (size, size) if isinstance(size, int) else size
 
 
 def _middle(room: int) -> int:
-    """The start of a centre crop that leaves `room` pixels, negative for padding; rounded as torchvision and timm do it."""
+    """The start of a centre crop that leaves `room` pixels, negative for padding; rounded as in torchvision and timm."""
     return round(room / 2) if room >= 0 else -(-room // 2)

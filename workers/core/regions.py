@@ -9,9 +9,9 @@ from typing import Any
 
 from torch import fx
 
-# Of each region: the position of its graph among the arguments, and the position and values of a mode that changes nothing.
+# By kind of region: the position of its graph among the arguments.
 _GRAPHS = {"wrap_with_autocast": 4, "wrap_with_set_grad_enabled": 1}
-_AUTOCAST_ENABLED = 2
+_AUTOCAST_ENABLED = 2  # position of the argument that switches mixed precision on
 
 
 def inline(graph_module: fx.GraphModule) -> None:

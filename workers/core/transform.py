@@ -53,7 +53,7 @@ def scale(pixels: Tensor, factor: float, border: Border) -> Tensor:
 def rotate(pixels: Tensor, degrees: float, border: Border) -> Tensor:
     """Rotate (channels, height, width) counter-clockwise about the centre.
 
-    Of a square image, quarter turns are by copying, and the rest is by sampling. Other images are sampled.
+    In square images, quarter turns copy pixels, and only the rest of the angle is sampled. Other images are sampled.
     """
     channels, height, width = pixels.shape
     margins = [math.ceil((math.hypot(height, width) - side) / 2) + 1 for side in (height, width)]  # for the corners
@@ -65,9 +65,8 @@ def rotate(pixels: Tensor, degrees: float, border: Border) -> Tensor:
         inside = [slice(margin, -margin) for margin in margins]
         return extended[:, inside[0], inside[1]].float()
     cos, sin, ratio = math.cos(rest), math.sin(rest), height / width  # coordinates are shares of height and width
-    matrix = torch.tensor(
-        [[[cos, -sin * ratio, 0.0], [sin / ratio, cos, 0.0]]], dtype=torch.float64
-    )  # (x, y) to source
+    to_source = [[cos, -sin * ratio, 0.0], [sin / ratio, cos, 0.0]]  # from (x, y)
+    matrix = torch.tensor([to_source], dtype=torch.float64)
     grid = functional.affine_grid(matrix, [1, channels, height, width], align_corners=False)
     grid = grid * torch.tensor([width / len(right), height / len(down)], dtype=torch.float64)
     return functional.grid_sample(extended[None], grid, mode="bilinear", align_corners=False)[0].float()

@@ -31,7 +31,7 @@ WIDE = ("I;16", "I;16L", "I;16B", "I;16N")
 BAND_PIXELS = 1 << 20
 
 MODES = {1: "L", 3: "RGB"}  # what all images are converted to, by the network's channels
-BANDS = {2: ("LA",), 4: ("RGBA", "RGBX")}  # what is taken as it is, likewise
+BANDS = {2: ("LA",), 4: ("RGBA", "RGBX")}  # modes whose bands are taken unchanged, likewise
 # Bytes per pixel of a Pillow image; all other modes need 4.
 MODE_BYTES = {"1": 1, "L": 1, "P": 1, **dict.fromkeys(WIDE, 2)}
 # Bytes per pixel that a decoder needs in addition: for the coefficients of a progressive JPEG, the canvases of a WebP,

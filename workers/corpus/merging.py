@@ -39,7 +39,7 @@ def merge(before: Path, now: Path, target: Path, group_rows: int) -> None:
         group_rows: rows per row group; the last may have fewer.
 
     Raises:
-        CorpusError: the listing has two images with one id.
+        CorpusError: the listing has two images with the same id.
     """
     with duckdb.connect(config=_low_memory(target.parent)) as database:
         reader = database.sql(_MERGE, params=[str(before), str(now)]).to_arrow_reader(group_rows)
@@ -58,7 +58,7 @@ def merge(before: Path, now: Path, target: Path, group_rows: int) -> None:
 
 
 def _require_unique(image_ids: pa.Array, before: str | None) -> str | None:
-    """Refuse a listing with two images of one id, which the merge puts next to each other; gives the last id."""
+    """Refuse a listing with two images of the same id, which the merge puts next to each other; gives the last id."""
     if not len(image_ids):
         return before
     same = pc.equal(image_ids[1:], image_ids[:-1])

@@ -34,7 +34,7 @@ def export(spec: ModelSpec, source: str) -> Model:
         source: the code.
 
     Raises:
-        ModelError: the code is missing, fails, or gives something else than a network; or the preprocessing is not complete.
+        ModelError: the code is missing, fails, or does not give a network; or the preprocessing is not complete.
     """
     if spec.kwargs:
         raise ModelError(f"model.kwargs: {source!r} takes no arguments")
@@ -54,9 +54,9 @@ def _import(place: str) -> ModuleType:
         return importlib.import_module(place)
     path = Path(place).absolute()
     if not path.is_file():
-        raise ModelError(f"no file {place!r} of code")
+        raise ModelError(f"the code file {place!r} does not exist")
     _extend_path(path.parent)
-    # A name of its own, so that a file may be called like a package.
+    # A name of its own, so that a file may have the name of a package.
     spec = importlib.util.spec_from_file_location(f"deconvoy_code_{path.stem}", path)
     if spec is None or spec.loader is None:
         raise ModelError(f"{place!r} is not a Python file")
@@ -93,7 +93,7 @@ def _call(source: str, module: ModuleType, name: str) -> nn.Module:
 def _read_program(place: str, preprocessing: Preprocessing) -> nn.Module:
     """The module of a file of torch.export.save."""
     if not Path(place).is_file():
-        raise ModelError(f"no file {place!r} of torch.export.save")
+        raise ModelError(f"the exported file {place!r} does not exist")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's notes on its own internals
         program = torch.export.load(place)
@@ -104,7 +104,7 @@ def _read_program(place: str, preprocessing: Preprocessing) -> nn.Module:
     ]
     if len(sizes) != 1 or len(sizes[0]) != 4:
         raise ModelError(
-            f"{place!r} takes inputs of the sizes {sizes}; only one of (images, channels, height, width) is supported"
+            f"{place!r} takes inputs of the sizes {sizes}; only one input, (images, channels, height, width), is supported"
         )
     _require_size(place, sizes[0], preprocessing)
     wrong = [
@@ -133,7 +133,7 @@ def _require_size(place: str, size: tuple[Any, ...], preprocessing: Preprocessin
         )
     if any(isinstance(known, int) and known != side for known, side in zip(sides, preprocessing.size, strict=True)):
         given, shape = (" x ".join(map(str, values)) for values in (preprocessing.size, sides))
-        raise ModelError(f"model.crop {given} is not the input of {place!r}, which is {shape}")
+        raise ModelError(f"model.crop {given} does not match the input of {place!r}, which is {shape}")
 
 
 @contextmanager

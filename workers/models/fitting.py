@@ -42,7 +42,7 @@ def align(state: Mapping[str, Tensor], expected: Collection[str], unused: tuple[
     Args:
         state: tensors by the names in a checkpoint.
         expected: the names of the module's tensors.
-        unused: beginnings of names that are left out.
+        unused: prefixes of the names that are left out.
     """
     current, notes = dict(state), list[str]()
     prefix = _find_prefix(current, expected)

@@ -170,7 +170,7 @@ def _read_stored(spec: ModelSpec, mark: str, root: Root | None) -> Network:
 
 
 def whole_preprocessing(spec: ModelSpec, source: str) -> Preprocessing:
-    """The preprocessing of a network of the user's own. It has no defaults: a wrong one would give wrong pictures in silence.
+    """The preprocessing of a network of the user's own. It has no defaults: a wrong one would silently give wrong pictures.
 
     Args:
         spec: the preprocessing.
@@ -191,7 +191,7 @@ def _stored_preprocessing(spec: ModelSpec, network: Network) -> Preprocessing:
     channels, height, width = network.nodes[0].shape
     if preprocessing.size != (height, width):
         raise ModelError(
-            f"model.crop {architectures.describe(preprocessing.crop)} is not the input of {spec.source!r}, "
+            f"model.crop {architectures.describe(preprocessing.crop)} does not match the input of {spec.source!r}, "
             f"which is {height} x {width}"
         )
     if preprocessing.channels != channels:
@@ -223,7 +223,7 @@ def outline(spec: ModelSpec, root: str | None = None) -> Network:
 
 @contextmanager
 def _silent_export() -> Iterator[None]:
-    """Torch logs why it cannot run a module on shapes alone; the error says it, too."""
+    """Silence torch's log of why a module cannot run on shapes alone; the error says it too."""
     log = logging.getLogger("torch._subclasses.fake_tensor")
     before, log.disabled = log.disabled, True
     try:

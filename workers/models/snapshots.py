@@ -159,7 +159,7 @@ def _explain_offline(repository: str, revision: str, file: str) -> str:
     copy = f"hf download {repository} --revision {revision} --local-dir FOLDER"
     return (
         f"the Hugging Face Hub cannot be reached, and {file} of {repository}@{revision} is not in its cache: "
-        f"run `{copy}` where it can, and give hf-hub:FOLDER"
+        f"run `{copy}` on a machine that can reach it, and give hf-hub:FOLDER"
     )
 
 

@@ -9,7 +9,7 @@ from torch.overrides import TorchFunctionMode
 
 
 class _NumbersOnCpu(TorchFunctionMode):
-    """Puts numbers on the CPU: some constructors, as RegNet's, compute the widths of their layers from them."""
+    """Puts numbers on the CPU: some constructors, such as RegNet's, compute the widths of their layers from them."""
 
     def __torch_function__(
         self,
@@ -26,6 +26,6 @@ class _NumbersOnCpu(TorchFunctionMode):
 
 @contextmanager
 def without_weights() -> Iterator[None]:
-    """Give every tensor that a constructor makes a shape but no memory, except given numbers and sequences."""
+    """Give the tensors that constructors make a shape but no memory, except those made from numbers and sequences."""
     with torch.device("meta"), _NumbersOnCpu():
         yield

@@ -16,7 +16,7 @@ from workers.sources import archive_uris, versions
 
 BLOCK_BYTES = 4 << 20
 BLOCKS = 16  # kept per process, so that threads may read a little out of order
-VERSION_S = 10.0  # how long the version of an archive in a bucket is not asked for again
+VERSION_S = 10.0  # how long the version of an archive in a bucket counts as known
 COMPRESSED = (".gz", ".tgz")
 
 
@@ -108,7 +108,7 @@ class _Blocks:
 
     Attributes:
         fetch: gives the bytes [start, stop) of the archive; fewer at its end.
-        forward: whether blocks are best fetched in order, none left out.
+        forward: whether blocks are fetched in order, without gaps.
     """
 
     fetch: Callable[[int, int], bytes]

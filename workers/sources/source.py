@@ -20,7 +20,7 @@ class SourceEntry:
         etag: identifies the version of the image; empty if unknown.
         refused: why the image can never be read; None if it can.
         label: the label that the corpus itself gives, for example in a sidecar; None if it gives none.
-        path: path of the image whose folders may be labels or groups; by default image_id.
+        path: the path whose folders give labels and groups; by default image_id.
     """
 
     image_id: str
@@ -32,7 +32,7 @@ class SourceEntry:
     path: str | None = None
 
     def folder(self, number: int = 1) -> str | None:
-        """The name of the image's folder, counted from the file; None if there are not so many."""
+        """The name of the image's folder, counted from the file; None if there are fewer."""
         parents = PurePosixPath(self.path or self.image_id).parents
         return parents[number - 1].name or None if number <= len(parents) else None
 

@@ -22,7 +22,7 @@ from workers.sources.source import Access, SourceEntry
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz")
 MOST_ARCHIVES = 10_000  # that a range may name
-_MARK = 512  # an archive ends with blocks of zeros
+_MARK = 512  # bytes of a block; an archive ends with blocks of zeros
 
 
 class TarSource:
@@ -89,7 +89,7 @@ def _images(filesystem: Any, path: str, prefix: str, limit: Limit) -> Iterator[S
     """The images of one archive, in its order.
 
     Raises:
-        CorpusError: the archive is damaged, or has changed while it was listed.
+        CorpusError: the archive is damaged, or changed while it was being listed.
     """
     archive = path if is_local(filesystem) else str(filesystem.unstrip_protocol(path))
     etag = archives.version_of(filesystem, path)
@@ -108,7 +108,7 @@ def _images(filesystem: Any, path: str, prefix: str, limit: Limit) -> Iterator[S
                 path=text,
             )
     if archives.version_of(filesystem, path) != etag:
-        raise CorpusError(f"archive {archive!r} has changed while it was listed; run the same command again")
+        raise CorpusError(f"archive {archive!r} changed while it was being listed; run the same command again")
 
 
 def _samples(filesystem: Any, path: str, archive: str, limit: Limit) -> Iterator[Sample]:  # noqa: ANN401

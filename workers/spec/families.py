@@ -69,7 +69,7 @@ HUB = Scheme(
     separator=":",
     names=rf"{_FOLDER}|(?!.*\.\.)[A-Za-z0-9][\w.-]*/[\w.-]+@[A-Za-z0-9][\w./-]*",
     rule="hf-hub:ORG/NAME@REVISION, where REVISION is a commit, tag or branch, or hf-hub:FOLDER, "
-    "where FOLDER starts with / or ./",
+    "where FOLDER starts with /, ./ or ../, or is a URL",
     placeholder="ORG/NAME@REVISION",
 )
 

@@ -116,10 +116,10 @@ class ModelSpec(Frozen):
     resize: Resize | None = Field(None, description="short side after resizing, or HEIGHT,WIDTH (see fit), pixels")
     fit: Fit | None = Field(
         None,
-        description="how an image is resized to HEIGHT,WIDTH: stretch, cover (in proportion, over both) or letterbox "
-        "(in proportion, inside both; the rest is padded)",
+        description="how an image is resized to HEIGHT,WIDTH: stretch (each side alone), cover (in proportion, at least "
+        "that size) or letterbox (in proportion, at most that size; the rest is padded)",
     )
-    pad: Pad | None = Field(None, description="what letterbox pads with: mean, or a value of 0 to 255")
+    pad: Pad | None = Field(None, description="what letterbox pads with: mean, or a value from 0 to 255")
     crop: Crop | None = Field(
         None,
         description="side, or HEIGHT,WIDTH, of the centre crop, which is the model's input size, pixels; none resizes "
@@ -143,7 +143,7 @@ class ModelSpec(Frozen):
 
     @model_serializer(mode="wrap")
     def _without_later_keys(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """All keys, but no key of LATER that has no value: runs that do not use it keep the identity they had without it."""
+        """All keys, without those of LATER that have no value: runs that do not use them keep their identity."""
         values: dict[str, Any] = serialize(self)
         return {key: value for key, value in values.items() if value is not None or key not in LATER}
 

@@ -40,7 +40,7 @@ class PartFile:
 class LayerFacts:
     """A layer of a run: size of its feature map, and the receptive field of its units in model-input pixels.
 
-    `gated`: a factor that follows from the image is held constant in its projections. `obstacle`: why it has no
+    `gated`: a factor computed from the image is held constant in its projections. `obstacle`: why it has no
     projections; empty if it has. Both are None in runs of earlier versions.
     """
 
@@ -125,7 +125,7 @@ class DivergedFacts(_Facts):
 
 
 class PrecisionFacts(_Facts):
-    """What half precision costs: of `sets` channels, `differing` have other best images than in float32, among `images`.
+    """What half precision costs: among `images`, `differing` of `sets` channels have different best images than in float32.
 
     `tolerances`: by layer, how much the two passes of the scan may differ.
     """

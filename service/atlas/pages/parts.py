@@ -76,7 +76,7 @@ def checks_of(atlas: Atlas, scan: PublishedRun, layer: str) -> Iterator[Publishe
 
 
 def meanings(layer: LayerFacts) -> tuple[str, ...]:
-    """What the words that mark a layer mean."""
+    """The meanings of a layer's marks."""
     return tuple(marks(layer.gated, layer.obstacle).values())
 
 

@@ -77,7 +77,7 @@ def _arranged(lowering: Lowering, operation: Operation, place: Place, layout: Ar
 
 
 def _blocks(layout: Arrangement) -> int:
-    """The side of squares of pixels that a view has in its channels; 1 if it has none."""
+    """The side of the squares of pixels that a view moves into its channels; 1 if it moves none."""
     strides = [dimension[0].stride for dimension in layout[1:] if len(dimension) == 1]
     axes = [dimension[0].axis for dimension in layout[1:] if len(dimension) == 1]
     return strides[0] if axes == [ROWS, COLUMNS] and strides[0] == strides[1] else 1

@@ -41,7 +41,7 @@ class WeightsEntry:
         download: downloads the weights if there is no file.
         kwargs: arguments of the constructor that these weights need.
         pinned: the network's name with its branch or tag replaced by a commit; None if the name cannot change its meaning.
-        unused: beginnings of keys of parts that the network does not have, such as the heads of a detector.
+        unused: prefixes of the keys of parts that the network does not have, such as the heads of a detector.
     """
 
     preprocessing: Preprocessing

@@ -28,7 +28,7 @@ TYPES = (
     "resnet",
 )
 _OTHER_CODE = ("auto_map", "quantization_config", "dtype", "torch_dtype")  # parts of a configuration that are not used
-# By Pillow's numbers. Its nearest pixel, 0, is not torchvision's.
+# By Pillow's numbers. Pillow's nearest neighbour, 0, differs from torchvision's.
 _INTERPOLATIONS = {2: Interpolation.BILINEAR, 3: Interpolation.BICUBIC}
 _WARPED = 384  # from this side on, ConvNeXt's images are stretched to a square
 
@@ -82,7 +82,7 @@ def preprocessing_of(source: str, prepared: Mapping[str, Any]) -> Preprocessing:
     """The preprocessing of a preprocessor_config.json.
 
     Raises:
-        ModelError: it does more than to resize, to crop the centre, and to scale.
+        ModelError: it does more than resize, crop the centre, and scale.
     """
     name = str(prepared.get("image_processor_type") or prepared.get("feature_extractor_type"))
     kind = name.removesuffix("Fast").removesuffix("Pil").replace("FeatureExtractor", "ImageProcessor")
@@ -92,7 +92,7 @@ def preprocessing_of(source: str, prepared: Mapping[str, Any]) -> Preprocessing:
     resize, crop = _SIZES[kind](source, processor)
     if processor.resample not in _INTERPOLATIONS:
         raise ModelError(
-            f"{source} resizes images by Pillow's filter {processor.resample!r}; only 2 and 3 are supported"
+            f"{source} resizes images by Pillow's filter {processor.resample!r}; only 2 (bilinear) and 3 (bicubic) are supported"
         )
     mean, std = _scale(processor)
     return Preprocessing(resize, crop, mean, std, _INTERPOLATIONS[int(processor.resample)])

@@ -107,7 +107,7 @@ _STATISTICS: tuple[Column, ...] = (
         25,
         "gated",
         pa.bool_(),
-        "a factor that follows from the image multiplies the maps below, as in squeeze-and-excitation; projections hold it "
+        "true if a factor computed from the image multiplies a map below, as in squeeze-and-excitation; projections hold it "
         "constant; null in runs of earlier versions",
     ),
     Column(

@@ -34,7 +34,7 @@ RUNS = Table(
                 "share of the channels whose 9 best images differ between half precision and float32, among the images of a "
                 "sample; null in float32, and in runs of earlier versions",
             ),
-            Column(15, "half_precision_images", pa.int64(), "images of that sample; null likewise"),
+            Column(15, "half_precision_images", pa.int64(), "images of that sample that could be used; null likewise"),
         ),
     ),
     sorted_by=(),

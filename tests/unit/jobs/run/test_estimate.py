@@ -43,9 +43,11 @@ def test_small_tables_need_no_warning():
 
 def test_the_way_that_loses_the_fewest_patches_is_named_and_is_enough():
     warning = tables(mixed(20)).warning  # a fifth of the channels takes most bytes
-    assert re.fullmatch(r"the tables will take about \d\.\d GB; --layers without large would leave 0\.[67] GB", warning)
+    assert re.fullmatch(
+        r"the tables will take about \d\.\d GB; --layers without large would reduce this to 0\.[67] GB", warning
+    )
     even = [layer(n, f"layer{n}", 500, 224) for n in range(10)]
-    found = re.search(r"--k (\d+) would leave 1\.\d GB", tables(even, k=60).warning)
+    found = re.search(r"--k (\d+) would reduce this to 1\.\d GB", tables(even, k=60).warning)
     assert found
     k = int(found[1])
     assert tables(even, k=k).bytes <= LARGE_BYTES < tables(even, k=k + 1).bytes
@@ -53,7 +55,7 @@ def test_the_way_that_loses_the_fewest_patches_is_named_and_is_enough():
 
 def test_a_layer_that_is_too_large_alone_has_the_way_that_leaves_least():
     warning = tables([layer(0, "only", 100_000, 224)]).warning
-    assert "; --k 1 would leave 7." in warning and "without" not in warning
+    assert "; --k 1 would reduce this to 7." in warning and "without" not in warning
 
 
 @pytest.mark.parametrize(("factor", "lines"), [(1, 0), (20, 1)])

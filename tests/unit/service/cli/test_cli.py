@@ -35,7 +35,7 @@ class Plan:
     shards_done: int = 3
     device: str = "cpu"
     estimated_bytes: int = 2_500_000
-    warning: str = "the tables will take about 2.5 MB; --k 3 would leave 1 MB"
+    warning: str = "the tables will take about 2.5 MB; --k 3 would reduce this to 1 MB"
 
 
 @pytest.fixture
@@ -121,7 +121,7 @@ def test_filters_reads_its_networks_from_a_file_which_flags_do_not_change(tmp_pa
     told = json.loads(deconvoy("filters", "--spec", "two.toml", "--json").stdout)
     assert told["exit_code"] == 0 and Path("r").is_dir()
     line = one_line(deconvoy("filters", "--spec", "two.toml", "--num-classes", "3", code=2))
-    assert line == "deconvoy: --num-classes needs --model: flags do not change models of a file\n"
+    assert line == "deconvoy: --num-classes needs --model: flags do not change the models of a spec file\n"
 
 
 def test_flags_that_are_not_given_leave_the_defaults(scans):

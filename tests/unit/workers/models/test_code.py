@@ -130,7 +130,7 @@ class Grey(nn.Module):
         ),
         (
             {"images": torch.rand(2, 3, 24, 24), "dynamic_shapes": ({0: Dim("n")},)},
-            r"model.crop 32 x 32 is not the input of '\S+net.pt2', which is 24 x 24",
+            r"model.crop 32 x 32 does not match the input of '\S+net.pt2', which is 24 x 24",
         ),
         (
             {"images": torch.rand(2, 1, 32, 32), "module": Grey(), "dynamic_shapes": ({0: Dim("n")},)},
@@ -138,7 +138,7 @@ class Grey(nn.Module):
         ),
         (
             {"images": torch.rand(3, 32), "module": nn.Linear(32, 2)},
-            r"takes inputs of the sizes \[\(3, 32\)\]; only one of",
+            r"takes inputs of the sizes \[\(3, 32\)\]; only one input",
         ),
         (
             {
@@ -195,8 +195,8 @@ def test_code_that_fails_is_one_line_with_its_last(file, text, name, line):
 @pytest.mark.parametrize(
     ("source", "line"),
     [
-        ("/none/net.py:small", r"no file '/none/net.py' of code"),
-        ("/none/net.pt2", r"no file '/none/net.pt2' of torch.export.save"),
+        ("/none/net.py:small", r"the code file '/none/net.py' does not exist"),
+        ("/none/net.pt2", r"the exported file '/none/net.pt2' does not exist"),
         ("no_such_package.nets:small", r"fails: ModuleNotFoundError: No module named 'no_such_package'$"),
     ],
 )

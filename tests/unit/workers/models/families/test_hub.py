@@ -322,7 +322,7 @@ def test_a_configuration_that_cannot_be_used_is_one_line(tmp_path, values, line)
             r"prepares images with ViTImageProcessor, which is not supported; nearest: ",
         ),
         ({"image_processor_type": "BitImageProcessor", "do_center_crop": False}, r"only that is supported"),
-        ({"resample": 0}, r"by Pillow's filter .*0.*; only 2 and 3 are supported"),
+        ({"resample": 0}, r"by Pillow's filter .*0.*; only 2 \(bilinear\) and 3 \(bicubic\) are supported"),
         ({"image_mean": [0.5]}, r"the configuration of hf-hub:\S+ cannot be used"),
     ],
 )
