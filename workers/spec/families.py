@@ -123,8 +123,8 @@ def _explain_unknown(source: str) -> str:
     *others, last = (known.example for known in SCHEMES)
     if is_code(source):
         return (
-            "is code, which only a command that runs here may name, with --trust-code; "
-            f"scan it once, and then name it by the {STORED.example} in its manifest"
+            "is code, which only commands with --trust-code accept; "
+            f"scan it once, and then use the {STORED.example} in its manifest"
         )
     if source.endswith(_WEIGHT_FILES) and "?" not in source:
         return (

@@ -55,15 +55,15 @@ def test_the_layers_of_code_are_listed():
         (("scan", "--spec", "run.toml", "--model", "net.pth"), "net.pth' is a file of weights"),
         (
             ("filters", "--model", "nets.py:small", "--root", "atlas"),
-            "is code, which only a command that runs here may name",
+            "is code, which only commands with --trust-code accept",
         ),
         (
             ("submit", "run.toml", "--address", "http://127.0.0.1:9"),
-            "is code, which only a command that runs here may name",
+            "is code, which only commands with --trust-code accept",
         ),
         (
             ("schedule", "add", "a", "run.toml", "--cron", "0 2 * * *", "--address", "http://127.0.0.1:9"),
-            "is code, which only a command that runs here may name",
+            "is code, which only commands with --trust-code accept",
         ),
     ],
 )

@@ -122,7 +122,7 @@ def test_a_damaged_file_of_a_key_is_a_problem_that_names_it(client, root, cluste
         (SPEC | {"corpus": {"source": "http://169.254.169.254/x"}}, 403, "not under an allowed prefix"),
         (SPEC | {"runtime_env": {"pip": ["x"]}}, 422, "runtime_env"),
         (SPEC | {"entrypoint": "sh"}, 422, "entrypoint"),
-        (SPEC | {"model": {"source": "nets.py:small"}}, 422, "is code, which only a command that runs here may name"),
+        (SPEC | {"model": {"source": "nets.py:small"}}, 422, "is code, which only commands with --trust-code accept"),
         (SPEC | {"model": {"source": "net.pt2"}, "trust_code": True}, 422, "trust_code: unknown key"),
         (SPEC | {"model": {"source": "hf-hub:org/net@main"}}, 403, "repository 'hf://org/net' is refused"),
         (SPEC | {"model": {"source": "hf-hub:/etc"}}, 403, "snapshot '/etc' is refused"),

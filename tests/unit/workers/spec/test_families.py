@@ -24,7 +24,7 @@ FOLDER = PurePath("/specs")
 )
 def test_code_is_refused_by_every_spec_and_its_files_are_made_absolute(source, absolute):
     assert families.is_code(source) and families.absolute(source, FOLDER) == absolute
-    with pytest.raises(SpecError, match=r"is code, which only a command that runs here may name, with --trust-code"):
+    with pytest.raises(SpecError, match=r"is code, which only commands with --trust-code accept"):
         make(ModelSpec, {"source": source})
 
 
