@@ -6,8 +6,10 @@ LOWEST := .make/lowest
 IS_RECENT := import sys; sys.exit(sys.version_info < (3, 11))
 PYTEST_ARGS ?=
 PROCESSES ?= logical
-# Two processes take the test files in turn; the tests of one file stay together, because they share what the file has set up.
+# Unit tests run side by side; the tests of one file stay together, because they share what the file has set up. Tests that start
+# Ray or a browser run one after another: Ray alone uses all cores.
 SIDE_BY_SIDE := -n $(PROCESSES) --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
+ALONE := tests/browser tests/integration tests/property
 STAMP := $(VENV)/.installed
 BENCHMARKS := $(patsubst tests/benchmarks/%.py,%,$(wildcard tests/benchmarks/[a-z]*.py))
 
@@ -36,7 +38,8 @@ demo: setup
 	$(VENV)/bin/deconvoy demo --root deconvoy-demo
 
 test: setup
-	$(VENV)/bin/python -m pytest -q -m "not slow" $(SIDE_BY_SIDE) --durations=15 $(PYTEST_ARGS)
+	$(VENV)/bin/python -m pytest -q -m "not slow" $(SIDE_BY_SIDE) --durations=15 tests/unit $(PYTEST_ARGS) || test $$? = 5  # 5: none
+	$(VENV)/bin/python -m pytest -q -m "not slow" --durations=15 $(ALONE) $(PYTEST_ARGS) || test $$? = 5
 	@echo "make test: every test passed"
 
 check: format lint types test

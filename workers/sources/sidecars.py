@@ -5,10 +5,6 @@ import tarfile
 from dataclasses import dataclass, field
 from typing import Any
 
-from workers.sources.walking import has_image_extension as is_image
-
-__all__ = ["SIDECARS", "Sample", "is_image", "sample_of"]
-
 
 @dataclass(frozen=True)
 class Sidecars:
@@ -43,7 +39,7 @@ class Sidecars:
         except (ValueError, RecursionError):
             return None
         found = [values[key] for key in self.keys if key in values] if isinstance(values, dict) else []
-        return str(found[0]) if found and isinstance(found[0], str | int) else None
+        return str(found[0]) if found and type(found[0]) in (str, int) else None
 
 
 SIDECARS = Sidecars()

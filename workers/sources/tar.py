@@ -16,13 +16,15 @@ from workers.sources import archives
 from workers.sources.archive_uris import MemberUri
 from workers.sources.archives import ArchiveMembers
 from workers.sources.folder import FolderSource
-from workers.sources.sidecars import SIDECARS, Sample, is_image, sample_of
+from workers.sources.sidecars import SIDECARS, Sample, sample_of
 from workers.sources.single_files import open_corpus
 from workers.sources.source import Access, SourceEntry
+from workers.sources.walking import BULK_S, has_image_extension
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz")
 MOST_ARCHIVES = 10_000  # that a range may name
 _MARK = 512  # bytes of a block; an archive ends with blocks of zeros
+_BLOCK = 1 << 20  # bytes read at once
 
 
 class TarSource:
@@ -51,15 +53,14 @@ class TarSource:
         limit.restart()
         if filesystem.isdir(path):  # a folder with the name of an archive
             return FolderSource().entries(source, limit)
-        found = _find(filesystem, source)
-        limit.restart()
-        if len(found) == 1 and not locations.is_pattern(source):
-            return _images(filesystem, found[0], "", limit)
-        base = os.path.commonpath([os.path.dirname(archive) for archive in found])
+        found = _find(filesystem, source, limit)
+        base = _base(filesystem, source)
         return (
             entry
             for archive in found
-            for entry in _images(filesystem, archive, f"{os.path.relpath(archive, base)}/", limit)
+            for entry in _images(
+                filesystem, archive, "" if base is None else f"{archive[len(base) :].lstrip('/')}/", limit
+            )
         )
 
 
@@ -68,21 +69,46 @@ def _expand(source: str) -> list[str]:
         return list(bracex.expand(source, limit=MOST_ARCHIVES))
     except bracex.ExpansionLimitException:
         raise CorpusError(f"corpus {source!r} names more than {MOST_ARCHIVES:,} archives; use a glob") from None
+    except RecursionError:
+        raise CorpusError("the braces of the corpus are nested too deeply") from None
 
 
-def _find(filesystem: Any, source: str) -> list[str]:  # noqa: ANN401 - fsspec has no types
+def _base(filesystem: Any, source: str) -> str | None:  # noqa: ANN401 - fsspec has no types
+    """The folder below which archives are named in image ids; None for a single archive.
+
+    It follows from the text alone: an image keeps its id when the glob matches another archive.
+    """
+    places = _expand(source)
+    if places == [source] and not locations.is_pattern(source):
+        return None
+    paths = [locations.before_pattern(str(filesystem._strip_protocol(place))) for place in places]
+    folders = [path.rpartition("/")[0] if path.endswith(SUFFIXES) else path for path in paths]
+    return os.path.commonpath(folders)
+
+
+def _find(filesystem: Any, source: str, limit: Limit) -> list[str]:  # noqa: ANN401 - fsspec has no types
     """The archives, sorted, as paths of the file system."""
     found: set[str] = set()
     for place in _expand(source):
         path = str(filesystem._strip_protocol(place))
-        matches = filesystem.glob(path) if locations.is_pattern(path) else [path] * filesystem.isfile(path)
-        if not matches:
-            problem = "matches no archive" if locations.is_pattern(path) else f"names {path!r}, which does not exist"
+        is_glob = locations.is_pattern(path)
+        with limit.extend(BULK_S):
+            matches = filesystem.glob(path, detail=True) if is_glob else {path: {"type": _kind(filesystem, path)}}
+        archives_found = [str(match) for match, info in matches.items() if info["type"] == "file"]
+        if not archives_found:
+            problem = "matches no archive" if is_glob else f"names {path!r}, which is not a file"
             raise CorpusError(
                 f"corpus {source!r} {problem}; give the path of a tar file, or a glob such as 'shards/*.tar'"
             )
-        found.update(map(str, matches))
+        found.update(archives_found)
+    chained = next((path for path in sorted(found) if "::" in path), None)
+    if chained:
+        raise CorpusError(f"archive {chained!r} cannot be read, because '::' in a name joins file systems; rename it")
     return sorted(found)
+
+
+def _kind(filesystem: Any, path: str) -> str:  # noqa: ANN401 - fsspec has no types
+    return "file" if filesystem.isfile(path) else "other"
 
 
 def _images(filesystem: Any, path: str, prefix: str, limit: Limit) -> Iterator[SourceEntry]:  # noqa: ANN401
@@ -145,7 +171,7 @@ def _members(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
 def _add(sample: Sample, archive: tarfile.TarFile, member: tarfile.TarInfo) -> None:
     if not member.isreg() or member.issparse() or _is_hidden(member.name):
         return
-    if is_image(member.name):
+    if has_image_extension(member.name):
         sample.images.append(member)
     elif member.size <= SIDECARS.most_bytes and (kind := SIDECARS.kind(member.name)):
         file = archive.extractfile(member)
@@ -157,9 +183,22 @@ def _is_hidden(name: str) -> bool:
 
 
 def _require_end(archive: tarfile.TarFile) -> None:
-    """Refuse an archive whose headers end before its data: `tarfile` takes a damaged header for the end."""
+    """Require an archive to end where its members end.
+
+    `tarfile` takes a damaged header, a cut file and the end of the first of several joined archives for the end.
+
+    Raises:
+        ReadError: there is no end mark, or something other than zeros follows it.
+    """
     file: IO[bytes] = archive.fileobj  # type: ignore[assignment]
     file.seek(archive.offset)
     mark = file.read(_MARK)
     if mark.strip(b"\0"):
         raise tarfile.ReadError(f"the header at byte {archive.offset:,} is not valid")
+    if len(mark) < _MARK:
+        raise tarfile.ReadError("it has no end mark; it was probably cut off")
+    while block := file.read(_BLOCK):
+        if block.strip(b"\0"):
+            raise tarfile.ReadError(
+                f"more follows its end mark at byte {archive.offset:,}; if archives were joined, give them one by one"
+            )

@@ -7,7 +7,7 @@ from workers.spec.patterns import Pattern
 
 FORMS = (
     "none, folder (the name of the image's folder), folder:N (the N-th folder, counted from the file), "
-    "or a regular expression on the image id whose first group is the {what}"
+    "or a regular expression on the image id whose first group, in parentheses, is the {what}"
 )
 _FOLDER = re.compile(r"folder(?::([1-9]\d?))?")
 
@@ -53,6 +53,8 @@ def parse(form: str, what: str) -> Key:
         return FolderKey(int(folder[1]) if folder[1] else None)
     if form == "none":
         return NoKey()
+    if form.lower().startswith(("folder:", "folders")) or (what == "label" and "(" not in form):
+        raise ValueError(f"{what} {form!r} is not one of {FORMS.format(what=what)}")
     try:
         return PatternKey(Pattern(form))
     except ValueError as error:

@@ -11,6 +11,7 @@ import fsspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from service.http.places import Allowed
 from workers.corpus import entries, fetch, isolate, manifest
@@ -70,6 +71,37 @@ def test_several_archives_are_one_corpus_whose_ids_begin_with_the_archive(tmp_pa
         assert [(image.label, read(image)) for image in images] == [("cat", b"%d" % number) for number in range(3)]
 
 
+def test_an_image_keeps_its_id_when_a_glob_matches_another_archive(tmp_path):
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+    write(tmp_path / "a" / "x.tar", {"1.jpg": b"1"})
+    assert [image.image_id for image in listed(tmp_path / "*/x.tar")] == ["a/x.tar/1.jpg"]
+    assert [image.image_id for image in listed(tmp_path / "{a,a}/x.tar")] == ["x.tar/1.jpg"]
+    write(tmp_path / "b" / "x.tar", {"1.jpg": b"2"})
+    assert [image.image_id for image in listed(tmp_path / "*/x.tar")] == ["a/x.tar/1.jpg", "b/x.tar/1.jpg"]
+    assert [image.image_id for image in listed(tmp_path / "{a,b}/x.tar")] == ["a/x.tar/1.jpg", "b/x.tar/1.jpg"]
+
+
+def test_folders_among_the_matches_are_passed_over_and_joined_names_are_refused(tmp_path):
+    write(tmp_path / "a.tar", {"1.jpg": b"1"})
+    (tmp_path / "z.tar").mkdir()
+    assert [image.image_id for image in listed(tmp_path / "[az].tar")] == ["a.tar/1.jpg"]
+    write(tmp_path / "p::q.tar", {"1.jpg": b"1"})
+    with pytest.raises(CorpusError, match="'::' in a name joins file systems"):
+        listed(tmp_path / "p*.tar")
+
+
+def test_braces_without_end_are_one_line(tmp_path):
+    with pytest.raises(CorpusError, match="nested too deeply"):
+        listed(f"{tmp_path}/{'{' * 2000}{'}' * 2000}.tar")
+
+
+@pytest.mark.parametrize("form", ["folder:0", "folder:100", "folders", "Folder", "parent", "folder:"])
+def test_a_mistyped_label_is_refused(form):
+    with pytest.raises(ValidationError, match="is not one of none, folder"):
+        CorpusSpec(source="x", label=form)
+
+
 def test_members_that_are_not_images_are_passed_over(tmp_path):
     path = write(
         tmp_path / "a.tar", {"a.jpg": b"a", "b.txt": b"caption", ".hidden.jpg": b"h", "._a.jpg": b"m", ".x/c.jpg": b"c"}
@@ -109,6 +141,7 @@ def test_a_name_that_is_not_text_is_refused_for_that_image_alone(tmp_path):
         ({"1.cls": b"7", "1.json": b'{"label": "cat"}', "1.txt": b"words"}, "7"),
         ({"1.json": b'{"width": 3}', "1.txt": b"words"}, "words"),
         ({"1.json": b"[" * 100_000}, "folder"),
+        ({"1.json": b'{"label": true}'}, "folder"),
         ({"1.json": b'{"label": null}', "1.txt": b"two\nlines", "1.cls": b" "}, "folder"),
         ({"2.cls": b"7"}, "folder"),
     ],
@@ -135,6 +168,9 @@ def test_a_damaged_archive_is_one_line(tmp_path):
         ("d.tar", b"", "damaged after 0 members: empty file"),
         ("e.tar.gz", gzip.compress(whole)[:200], "damaged after"),
         ("f.tar.gz", whole, "damaged after 0 members: not a gzip file"),
+        ("h.tar", whole[: whole.index(b"6.jpg")], "damaged after 6 members: it has no end mark"),
+        ("i.tar", whole + whole, "damaged after 9 members: more follows its end mark at byte"),
+        ("j.tar.gz", gzip.compress(whole)[:-4], "damaged after 9 members"),
         ("g.tar", b"no archive at all" * 100, "damaged after 0 members"),
     ]:
         (tmp_path / name).write_bytes(data)
@@ -144,7 +180,7 @@ def test_a_damaged_archive_is_one_line(tmp_path):
 
 @pytest.mark.parametrize("source", ["none.tar", "no*.tar", "{1..3}.tar"])
 def test_a_missing_archive_is_one_line(tmp_path, source):
-    with pytest.raises(CorpusError, match=r"matches no archive|does not exist"):
+    with pytest.raises(CorpusError, match=r"matches no archive|is not a file"):
         listed(tmp_path / source)
 
 
