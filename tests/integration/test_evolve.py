@@ -122,6 +122,7 @@ def test_what_has_not_changed_is_told_to_be_the_same(root):
     assert settled["relu2"] <= {0, None} and 1 in settled["relu5"] <= {0, 1, None}
 
 
+@pytest.mark.slow
 def test_the_bytes_are_the_same_for_one_actor_and_nothing_is_done_twice(corpus, training, root, tmp_path):
     calm = evolve(spec(corpus, training, tmp_path, actors=1), SilentWatcher())
     assert calm.shards_run == 4 and parts(tmp_path) == parts(root)

@@ -36,9 +36,9 @@ DEPTHS = (0.1, 0.4, 0.7)
 UNET = ("two", "up", "last")
 WATCHED = (nn.Conv2d, nn.ConvTranspose2d, nn.BatchNorm2d, nn.MaxPool2d, nn.ReLU, nn.ReLU6, nn.SiLU, nn.Hardswish)
 ROUNDING = 1e-3  # of float32 in a deep network, whose windows add up in another order than whole images
-ALWAYS = ("torchvision://squeezenet1_1", "torchvision://mobilenet_v3_small")
 FAMILIES = (
-    *ALWAYS,
+    "torchvision://squeezenet1_1",
+    "torchvision://mobilenet_v3_small",
     *(
         f"torchvision://{name}"
         for name in (
@@ -147,9 +147,8 @@ def compare_projections(root: Path, network: Network, inputs: Tensor, layers: li
             require_projection(row, wanted, ROUNDING)
 
 
-@pytest.mark.parametrize(
-    "source", [pytest.param(source, marks=() if source in ALWAYS else pytest.mark.slow) for source in FAMILIES]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("source", FAMILIES)
 def test_a_published_scan_is_what_sorting_and_differentiating_the_module_gives(source, photos, tmp_path):
     module = module_of(source)
     torch.save(module.state_dict(), tmp_path / "weights.pth")

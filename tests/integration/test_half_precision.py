@@ -121,6 +121,7 @@ def _add_scores(row: list[float], _: int, __: object, map_: torch.Tensor) -> Non
     row.extend(map_.amax((2, 3))[0].float().tolist())
 
 
+@pytest.mark.slow
 def test_mobilenet_in_bfloat16_completes_although_its_rounding_exceeds_the_fixed_bound(published, place):
     patches = pq.read_table(place / "root" / "tables" / "patches")
     assert len(patches) == published.totals.channels

@@ -114,7 +114,7 @@ def test_a_published_run_is_not_touched_by_a_killed_or_a_failed_one(corpus, calm
 
 
 @pytest.mark.ray
-@pytest.mark.parametrize("phase", ["scan", "project"])
+@pytest.mark.parametrize("phase", ["scan", pytest.param("project", marks=pytest.mark.slow)])
 def test_the_same_command_goes_on_after_kill_9_of_the_driver(corpus, calm, tmp_path, phase):
     driver = start(values(corpus, tmp_path))
     before = 0

@@ -122,6 +122,7 @@ def test_the_atlas_shows_the_five_panels_of_every_image(root):
     assert all(set(each["pictures"]) == {*PANELS, "original"} and all(each["pictures"].values()) for each in found)
 
 
+@pytest.mark.slow
 def test_tables_do_not_depend_on_actors_and_a_second_run_reuses_every_image(corpus, root, tmp_path):
     again = occlude(spec(corpus, root, run="two", from_run="scanned"), SilentWatcher())
     assert (again.shards_run, again.shards_reused) == (0, 4)

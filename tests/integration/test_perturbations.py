@@ -180,6 +180,7 @@ def test_a_part_that_cannot_be_hidden_is_left_out_with_its_reason(root):
     assert [(row["image_id"], row["reason"]) for row in rejects] == [("broken.jpg", "damaged")]
 
 
+@pytest.mark.slow
 def test_tables_do_not_depend_on_actors_nor_on_the_order_of_parts_and_what_is_done_is_not_done_again(
     corpus, root, tmp_path
 ):

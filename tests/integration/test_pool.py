@@ -74,7 +74,7 @@ def test_an_item_that_kills_twice_is_poison_and_what_replaces_it_is_run():
     assert sorted(item for item, *_ in reports) == ["a", "b", "instead of die"]
 
 
-@pytest.mark.parametrize("item", ["die 4", "hang 3"])
+@pytest.mark.parametrize("item", ["die 4", pytest.param("hang 3", marks=pytest.mark.slow)])
 def test_an_item_whose_actors_were_unlucky_passes_in_the_end(tmp_path, item):
     with Pool(2, "cpu", 1, SilentWatcher()) as pool:
         pool.start(partial(Obedient, str(tmp_path)))

@@ -91,6 +91,7 @@ def test_a_corpus_is_scanned_published_reused_and_extended(corpus, tmp_path):
     assert tables(root, "second") == tables(root)
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_the_tables_do_not_depend_on_the_number_of_actors(corpus, tmp_path):
     for actors in (1, 2):

@@ -80,6 +80,7 @@ def require_tops(
         assert [row["score"] for row in rows] == pytest.approx(expected, rel=1e-5, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_a_snapshot_of_timm_is_scanned(place):
     module = snapshots.write_timm(place / "timm")
     scan(place, "--model", "hf-hub:./timm", "--run", "timm", "--layers", "layer1.0.act2")
@@ -97,6 +98,7 @@ def test_a_snapshot_of_transformers_is_scanned(place):
     require_tops(place, "resnet", layer, module.get_submodule(layer), module, prepare)
 
 
+@pytest.mark.slow
 def test_a_callable_is_scanned_and_no_actor_needs_its_file(place):
     words = ("--spec", "own.toml", "--model", "nets.py:small", "--layers", "first.2")
     assert "is code, which this command would run; add --trust-code" in scan(place, *words, code=2)

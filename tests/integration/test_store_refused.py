@@ -71,8 +71,8 @@ def calm(corpus, tmp_path_factory) -> dict[str, list[str]]:
 @pytest.mark.parametrize(
     "phase",
     [
-        *("scan", "move"),
-        *(pytest.param(each, marks=pytest.mark.slow) for each in ("project", "publish")),
+        "scan",
+        *(pytest.param(each, marks=pytest.mark.slow) for each in ("move", "project", "publish")),
     ],
 )
 def test_a_store_that_refuses_everything_for_a_while_costs_that_while(phase, corpus, calm, tmp_path):
