@@ -45,8 +45,8 @@ def scan(
         root: folder or fsspec URL for the datasets.
         preprocessing: `resize`, `crop` (both in pixels), `mean`, `std` (on a scale of 0 to 1, one value for each channel that
             the module takes), `interpolation`, `fit`, `pad` and `bits`, as in the table `[model]` of a spec file; by default
-            ImageNet's 256, 224, mean and deviation. Give `mean` and `std` together, and `resize` and `crop`, of
-            which one is enough with `fit` or `pad`.
+            ImageNet's 256, 224, mean and deviation. Give `mean` and `std` together, and `resize` and `crop`, of which one is
+            enough with `fit` or `pad`.
         layers: names or globs of layers; by default "auto".
         run: run id; by default made from the module's class, the corpus and the time.
         **options: other tables of a spec file: `scan={"k": 16}`, `project={"method": "none"}`, `resources={"actors": 2}`.
