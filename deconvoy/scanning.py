@@ -12,6 +12,7 @@ from deconvoy.atlas import open as open_root
 from jobs.scan import scan as run_scan
 from service.cli.running import run_with_progress
 from workers import locations
+from workers.errors import ModelError
 from workers.models import model as models
 from workers.models.architectures import override
 from workers.sources.registry import source_of
@@ -44,7 +45,8 @@ def scan(
         root: folder or fsspec URL for the datasets.
         preprocessing: `resize`, `crop` (both in pixels), `mean`, `std` (on a scale of 0 to 1, one value for each channel that
             the module takes), `interpolation`, `fit`, `pad` and `bits`, as in the table `[model]` of a spec file; by default
-            ImageNet's 256, 224, mean and deviation.
+            ImageNet's 256, 224, mean and deviation. Give `mean` and `std` together, and `resize` and `crop`, of which one is
+            enough with `fit` or `pad`.
         layers: names or globs of layers; by default "auto".
         run: run id; by default made from the module's class, the corpus and the time.
         **options: other tables of a spec file: `scan={"k": 16}`, `project={"method": "none"}`, `resources={"actors": 2}`.
@@ -59,6 +61,7 @@ def scan(
     images = source_of(fspath(corpus)).absolute(fspath(corpus), Path.cwd())
     given = dict(preprocessing or {})
     draft = make(ModelSpec, {"source": families.stored_source("module", "0" * 32), **given})
+    _require_together(draft)
     complete = override(models.DEFAULT, draft)
     model = models.export(module, type(module).__name__, complete)
     values = {
@@ -72,3 +75,14 @@ def scan(
     # The run finds the network in this process, as long as `model` is held, and stores it under the root when it starts to write.
     outcome = run_with_progress(lambda watch: run_scan(spec, watch))
     return open_root(where).run(outcome.run)
+
+
+def _require_together(draft: ModelSpec) -> None:
+    """Refuse half of a preprocessing: with ImageNet's other half, it would silently give wrong pictures."""
+    pairs = [("mean", "std"), ("std", "mean")]
+    if draft.fit is None and draft.pad is None:  # with these, one size follows from the other
+        pairs += [("crop", "resize"), ("resize", "crop")]
+    for one, other in pairs:
+        value = getattr(draft, one)
+        if value is not None and getattr(draft, other) is None:
+            raise ModelError(f"preprocessing has {one} {value} but no {other}; give both, or neither for ImageNet's")

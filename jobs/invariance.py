@@ -16,7 +16,7 @@ from workers.core.network import Network
 from workers.corpus.manifest import Listing, Row
 from workers.errors import SpecError
 from workers.models.model import Model
-from workers.spec.invariance import InvarianceRun
+from workers.spec.invariance import InvarianceRun, InvarianceSpec, Transform
 from workers.store.tables.invariance import INVARIANCE
 
 
@@ -48,11 +48,21 @@ def _work(run: Attempt[InvarianceRun]) -> Outcome:
 
 def _check(spec: InvarianceRun, model: Model, listing: Listing) -> None:
     """Check the spec against the model and the listing."""
-    section, (height, width) = spec.invariance, model.preprocessing.size
-    classes, least = require_classifier(model), min(height, width)
-    beyond = [pixels for pixels in section.translations if abs(pixels) >= least]
-    if beyond:
-        limit = f"the model's input of {height} x {width} px; stay below {least} px"
-        raise SpecError([f"invariance.translations: {beyond[0]:g} px moves the image out of {limit}"])
+    section, classes = spec.invariance, require_classifier(model)
+    require_inside(section, *model.preprocessing.size)
     target_of(section.target, None, model.stored.class_names, classes)
     require_listed(section.images, spec.corpus.source, listing)
+
+
+def require_inside(section: InvarianceSpec, height: int, width: int) -> None:
+    """Check that no shift moves the whole image out of the model's input.
+
+    Raises:
+        SpecError: one does, along a direction that the spec asks for.
+    """
+    sides = {Transform.TRANSLATE_Y: height, Transform.TRANSLATE_X: width}
+    for transform in [transform for transform in sides if transform in section.transforms]:
+        beyond = [pixels for pixels in section.translations if abs(pixels) >= sides[transform]]
+        if beyond:
+            limit = f"the model's input of {height} x {width} px; stay below {sides[transform]} px for {transform}"
+            raise SpecError([f"invariance.translations: {beyond[0]:g} px moves the image out of {limit}"])

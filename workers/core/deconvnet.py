@@ -73,7 +73,7 @@ def record(network: Network, images: Tensor, wanted: Mapping[int, Units], method
 
     Args:
         network: the network.
-        images: (n, 3, height, width), model-input scale.
+        images: (n, channels, height, width), model-input scale.
         wanted: the units that will be projected, by number of their node.
         method: how they will be; None if they will not, and only their activations are wanted.
     """
@@ -122,7 +122,7 @@ def project(tape: Tape, number: int, units: Units, values: Tensor) -> tuple[Tens
         values: their activations.
 
     Returns:
-        Signals (units, 3, height, width) in model-input scale, and the box of model-input pixels that each covers; it
+        Signals (units, channels, height, width) in model-input scale, and the box of model-input pixels that each covers; it
         may leave the image, where the signal is 0.
     """
     with torch.inference_mode():

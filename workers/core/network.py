@@ -153,7 +153,7 @@ class Network:
         """Run the network up to the last wanted node. Each map is dropped after its last reader.
 
         Args:
-            images: (n, 3, height, width), model-input scale.
+            images: (n, channels, height, width), model-input scale.
             wanted: numbers of the wanted nodes.
             visit: called for each wanted node, in order, with its number, inputs and output (n, channels, height, width).
             overwrite: let a ReLU overwrite its input; the arguments of `visit` are then only valid during the call.

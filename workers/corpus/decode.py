@@ -2,7 +2,7 @@
 
 Every mode has a defined conversion to RGB and to grey. Transparency is laid over white, 16 bits are scaled to 8 (Pillow's own
 conversion clips them to white) unless the network takes 16, and Pillow converts CMYK and palettes, and colours to grey.
-Networks of two or four channels take the bands of images that have as many. Floating-point and 32-bit images are refused
+Networks of two or four channels take the 8-bit bands of images that have as many. Floating-point and 32-bit images are refused
 because nothing defines which of their values is white. Of several frames or pages the first is used. The size and the memory
 that decoding will need are read from the header before anything is decoded. The decoded image is converted in bands of
 rows, so that there is never a third copy of a large image.
@@ -196,14 +196,14 @@ def _view_as_stored(upright: Pixels, orientation: int) -> Pixels:
 
 def _convert(image: Image.Image, samples: _Samples, form: PixelFormat) -> Pixels:
     """The network's pixels, (height, width) or (height, width, channels); grey ones may stand for all channels."""
+    if form.channels in MODES and form.bits == 8:
+        return np.asarray(_to_mode(image, samples, MODES[form.channels]))
+    if samples.deep and image.mode not in WIDE:
+        raise Rejected(Reason.UNSUPPORTED_MODE, "16-bit colours or alpha, of which the decoder keeps 8 bits")
     if form.channels not in MODES:
         return _read_bands(image, samples, form.channels)
-    if form.bits == 8:
-        return np.asarray(_to_mode(image, samples, MODES[form.channels]))
     if image.mode in WIDE:
         return _scale(image, samples, 0xFFFF).astype(np.uint16)
-    if samples.deep:
-        raise Rejected(Reason.UNSUPPORTED_MODE, "16-bit colours or alpha, of which the decoder keeps 8 bits")
     return np.asarray(_to_mode(image, samples, MODES[form.channels])).astype(np.uint16) * 257
 
 

@@ -107,15 +107,29 @@ def override(old: Preprocessing, spec: ModelSpec) -> Preprocessing:
 def _sizes(old: Preprocessing, spec: ModelSpec) -> tuple[int | Pair, int | Pair, Fit]:
     """The size after resizing, the size of the input, and how the former is reached."""
     fit = spec.fit or (Fit.LETTERBOX if spec.pad is not None else Fit.STRETCH if spec.crop == "none" else old.fit)
-    if spec.crop == "none" and fit is Fit.COVER:
-        raise ModelError("model.crop none needs model.fit stretch or letterbox: cover gives images of different sizes")
-    is_new = spec.fit is not None or spec.pad is not None
+    _check_fit(fit, spec)
+    is_new = _is_new(fit, old, spec)
     if spec.crop == "none" or (is_new and spec.crop is None):
         whole = both(spec.resize or old.crop)
         return whole, _plain(whole), fit
     crop = spec.crop or _smaller(old.crop, spec.resize or old.crop)
     resize = spec.resize or (crop if is_new else _larger(old.resize, spec.crop or old.crop))
-    return (both(resize) if is_new or fit is not Fit.STRETCH else resize), _plain(crop), fit
+    has_sides = is_new or fit is not Fit.STRETCH or isinstance(old.resize, tuple)
+    return (both(resize) if has_sides else resize), _plain(crop), fit
+
+
+def _check_fit(fit: Fit, spec: ModelSpec) -> None:
+    if spec.crop == "none" and fit is Fit.COVER:
+        raise ModelError("model.crop none needs model.fit stretch or letterbox: cover gives images of different sizes")
+    if spec.pad is not None and fit is not Fit.LETTERBOX:
+        raise ModelError(f"model.pad {spec.pad} needs model.fit letterbox: {fit} pads nothing")
+
+
+def _is_new(fit: Fit, old: Preprocessing, spec: ModelSpec) -> bool:
+    """Whether the spec says how an image is resized, and not only what the weights say."""
+    if spec.fit is None and spec.pad is None:
+        return False
+    return spec.resize is not None or fit is not old.fit or isinstance(old.resize, int)
 
 
 def _plain(size: int | Pair) -> int | Pair:

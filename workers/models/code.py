@@ -36,8 +36,7 @@ def export(spec: ModelSpec, source: str) -> Model:
     Raises:
         ModelError: the code is missing, fails, or does not give a network; or the preprocessing is not complete.
     """
-    if spec.kwargs:
-        raise ModelError(f"model.kwargs: {source!r} takes no arguments")
+    models.refuse_arguments(spec, source)
     preprocessing = models.whole_preprocessing(spec, source)
     place, name = families.code_parts(source)
     with _running(source):

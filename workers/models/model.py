@@ -141,8 +141,6 @@ def of_module(module: nn.Module, name: str, preprocessing: Preprocessing, class_
 
 def _load_stored(spec: ModelSpec, mark: str, check: Callable[[Network], None], root: Root | None) -> Model:
     """A network that this process has exported, or that a root holds, with its preprocessing."""
-    if spec.kwargs:
-        raise ModelError(f"model.kwargs: {spec.source!r} is stored as a graph; it takes no arguments")
     network = _read_stored(spec, mark, root)
     preprocessing = _stored_preprocessing(spec, network)
     check(network)
@@ -154,8 +152,9 @@ def _read_stored(spec: ModelSpec, mark: str, root: Root | None) -> Network:
     """A network that this process has exported, or that a root holds.
 
     Raises:
-        ModelError: there is no root, or it does not hold the network.
+        ModelError: there is no root, or it does not hold the network, or the spec gives arguments.
     """
+    refuse_arguments(spec, spec.source)
     exported = _EXPORTED.get(mark)
     if exported:
         return exported.network
@@ -167,6 +166,13 @@ def _read_stored(spec: ModelSpec, mark: str, root: Root | None) -> Network:
             f"model {spec.source!r} cannot be read: {where}; call deconvoy.scan with its module again, or scan its code again"
         )
     return Network(stored_networks.read(root, mark))
+
+
+def refuse_arguments(spec: ModelSpec, source: str) -> None:
+    """Raise a ModelError for keys that only a constructor takes, of a network that is given as code or as a graph."""
+    given = [f"model.{key}" for key in ("kwargs", "num_classes") if getattr(spec, key)]
+    if given:
+        raise ModelError(f"{' and '.join(given)}: {source!r} takes no arguments; its graph is fixed, so leave them out")
 
 
 def whole_preprocessing(spec: ModelSpec, source: str) -> Preprocessing:

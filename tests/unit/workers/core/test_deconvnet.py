@@ -8,7 +8,7 @@ from torch import nn
 
 from tests.support import by_hand, networks
 from tests.support.differentiated import differentiated, projected
-from workers.core import pooling
+from workers.core import deconvnet, pooling
 from workers.core.graph import trace
 from workers.core.network import Network
 from workers.spec.parts import Method
@@ -46,6 +46,18 @@ def test_every_layer_and_border_equals_the_full_image(make, method):
         for place, projection in zip(places, got, strict=True):
             wanted = differentiated(network, images, number, [place], method)[0]
             torch.testing.assert_close(projection, wanted, rtol=1e-9, atol=1e-9 * float(wanted.abs().max()) + 1e-300)
+
+
+def test_images_and_signals_have_the_channels_of_the_input_and_the_docstrings_agree():
+    network = Network(trace(networks.seeded(nn.Sequential(nn.Conv2d(2, 3, 3), nn.ReLU())), (8, 8), 2))
+    images = torch.randn(1, 2, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    assert projected(network, images, 2, [(0, 1, 2, 2)], Method.DECONVNET)[0].shape[-3:] == (2, 8, 8)
+    for function, shape in [
+        (deconvnet.record, "(n, channels, height, width)"),
+        (deconvnet.project, "(units, channels, height, width)"),
+        (Network.forward, "images: (n, channels, height, width)"),
+    ]:
+        assert shape in str(function.__doc__)
 
 
 def test_overlapping_windows_that_share_a_switch_add_their_signals():

@@ -125,6 +125,26 @@ def test_the_keys_of_a_spec_fit_together(given, sizes):
     assert (made.resize, made.crop, made.fit) == sizes
 
 
+@pytest.mark.parametrize(
+    ("fit", "given", "sizes"),
+    [
+        ("letterbox", {"pad": 114}, ((256, 256), 224, Fit.LETTERBOX)),
+        ("letterbox", {"fit": "letterbox", "crop": 240}, ((256, 256), 240, Fit.LETTERBOX)),
+        ("letterbox", {"resize": (240, 320), "pad": 114}, ((240, 320), (240, 320), Fit.LETTERBOX)),
+        ("letterbox", {"fit": "stretch"}, ((224, 224), 224, Fit.STRETCH)),
+        ("stretch", {"fit": "stretch"}, ((256, 256), 224, Fit.STRETCH)),
+        ("stretch", {"resize": 300, "crop": 280}, ((300, 300), 280, Fit.STRETCH)),
+        ("stretch", {"resize": 300}, ((300, 300), 224, Fit.STRETCH)),
+        ("stretch", {"resize": 300, "crop": 280, "fit": "cover"}, ((300, 300), 280, Fit.COVER)),
+        ("cover", {"resize": 300}, ((300, 300), 224, Fit.COVER)),
+    ],
+)
+def test_a_key_leaves_what_the_weights_give_for_the_others(fit, given, sizes):
+    old = dataclasses.replace(DEFAULT, resize=(256, 256), fit=Fit(fit))
+    made = override(old, ModelSpec(source="torchvision://resnet18", **given))
+    assert (made.resize, made.crop, made.fit) == sizes
+
+
 @pytest.mark.parametrize("way", WIDE)
 def test_a_preprocessing_is_made_again_from_its_plain_values(way):
     for own in (WIDE[way], dataclasses.replace(WIDE[way], bits=16), GREY):
@@ -149,6 +169,8 @@ def test_runs_without_the_new_keys_keep_their_identity():
             {"mean": (0.5, 0.5), "std": (0.5, 0.5), "bits": 16},
             "bits 16 is supported for 1 and 3 channels; .* has 2 values",
         ),
+        ({"fit": "stretch", "pad": 3}, "model.pad 3 needs model.fit letterbox: stretch pads nothing"),
+        ({"fit": "cover", "pad": "mean"}, "model.pad mean needs model.fit letterbox: cover pads nothing"),
         ({"crop": "none", "fit": "cover"}, "model.crop none needs model.fit stretch or letterbox"),
         ({"resize": (240, 320), "crop": (320, 240)}, "model.crop 320 x 240 is larger than model.resize 240 x 320"),
     ],

@@ -203,6 +203,15 @@ def test_other_bands_than_the_network_takes_are_rejects(mode, form, channels, li
     assert caught.value.reason is Reason.UNSUPPORTED_MODE
 
 
+@pytest.mark.parametrize(("colour_type", "bands", "channels"), [(4, 2, 2), (4, 2, 4), (6, 4, 4)])
+def test_16_bit_bands_are_rejects(colour_type, bands, channels):
+    """Pillow opens grey with alpha as RGBA, and keeps 8 bits of each band."""
+    deep = png(colour_type, np.random.default_rng(0).integers(0, 65536, (4, 4, bands)))
+    with pytest.raises(Rejected, match="16-bit colours or alpha, of which the decoder keeps 8 bits") as caught:
+        decode(deep, LIMITS, no_claim, PixelFormat(channels))
+    assert caught.value.reason is Reason.UNSUPPORTED_MODE
+
+
 def test_lab_is_refused():
     assert reason(file(Image.new("LAB", (8, 8)), "TIFF")) is Reason.UNSUPPORTED_MODE
 

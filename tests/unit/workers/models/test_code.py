@@ -221,8 +221,15 @@ def test_preprocessing_has_no_default(file):
     )
 
 
-def test_arguments_are_refused(file):
-    refuse(f"{file}:small", r"model.kwargs: '\S+' takes no arguments", SPEC.model_copy(update={"kwargs": {"width": 3}}))
+@pytest.mark.parametrize("given", [{"kwargs": {"width": 3}}, {"num_classes": 3}])
+def test_arguments_are_refused(file, given):
+    line = rf"model.{next(iter(given))}: '\S+' takes no arguments; its graph is fixed"
+    refuse(f"{file}:small", line, SPEC.model_copy(update=given))
+    model = code.export(SPEC, f"{file}:small")
+    stored = SPEC.model_copy(update={"source": model.stored.source, **given})
+    for read in (load, outline):
+        with pytest.raises(ModelError, match=line):
+            read(stored)
 
 
 def test_what_code_prints_is_no_part_of_a_commands_output(file, capsys):
