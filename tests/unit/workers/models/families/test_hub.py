@@ -393,3 +393,18 @@ def test_code_in_a_configuration_is_never_run(tmp_path):
     with torch.inference_mode():
         expected = module(images).logits
     torch.testing.assert_close(output_of(load_source(f"hf-hub:{tmp_path}"), images), expected)
+
+
+def test_keys_of_a_configuration_that_the_network_does_not_define_never_reach_transformers():
+    keys = ("attn_implementation", "_attn_implementation", "experts_implementation", "quantization_config", "unknown")
+    config = {"model_type": "resnet", **written.SMALL["resnet"], **dict.fromkeys(keys, "kernels-community/none")}
+    settings = classifiers.build("hf-hub:x", {**config, "dtype": "bfloat16"}, {}).config
+    assert settings.hidden_sizes == written.SMALL["resnet"]["hidden_sizes"]
+    assert settings.dtype is None
+    assert "kernels-community/none" not in vars(settings).values()
+
+
+@pytest.mark.parametrize("key", ["attn_implementation", "dtype"])
+def test_keys_that_the_network_does_not_define_are_refused_as_arguments(key):
+    with pytest.raises(ModelError, match=f"hf-hub:x has no setting '{key}'"):
+        classifiers.build("hf-hub:x", {"model_type": "resnet"}, {key: "kernels-community/none"})
