@@ -27,6 +27,7 @@ TYPES = (
     "regnet",
     "resnet",
 )
+_NAMES = {"id2label", "label2id"}  # keys of the names of the classes
 _LABELS = "num_labels"  # transformers' name of the number of classes, which it saves as the names of the classes
 # By Pillow's numbers. Pillow's nearest neighbour, 0, differs from torchvision's.
 _INTERPOLATIONS = {2: Interpolation.BILINEAR, 3: Interpolation.BICUBIC}
@@ -64,6 +65,8 @@ def build(source: str, config: Mapping[str, Any], kwargs: Kwargs) -> nn.Module:
     unknown = [key for key in changes if key not in known]
     if unknown:
         raise ModelError(f"model.kwargs: {source} has no setting {unknown[0]!r}; {nearest(unknown[0], known)}")
+    if _LABELS in changes:
+        known -= _NAMES
     # Other keys are not used: some, such as `attn_implementation`, make transformers load code from other repositories.
     settings = kind.from_dict({key: value for key, value in {**config, **changes}.items() if key in known})
     module: nn.Module = library.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING[type(settings)](settings)
