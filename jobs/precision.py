@@ -30,7 +30,7 @@ class Cost:
 
     Attributes:
         images: images of the sample that could be used.
-        sets: channels whose best images were compared.
+        sets: channels whose best images were compared; 0 if there are too few images for a difference to show.
         differing: channels whose best images differ.
         differences: by layer index, the largest difference between a score and the activation at the same place in float32,
             relative to the layer's largest magnitude.
@@ -40,6 +40,19 @@ class Cost:
     sets: int
     differing: int
     differences: Mapping[int, float]
+
+    @property
+    def finding(self) -> str:
+        """The figures in words."""
+        if not self.sets:
+            return (
+                f"too few images to compare with float32: {self.images} of the sample could be used, "
+                f"and {TOP + 1} are needed for the top-{TOP} images to differ"
+            )
+        return (
+            f"{self.differing} of {self.sets} channels have different top-{TOP} images than in float32, "
+            f"in a sample of {self.images} images"
+        )
 
     def tolerances(self, scales: Mapping[int, float]) -> dict[int, float]:
         """By layer index, how much the two passes may differ, if the layers' scores have these magnitudes."""
@@ -63,10 +76,7 @@ def measure(run: Attempt[RunSpec]) -> Cost | None:
     found = [values(stored.read(shard, ["found"]), "found") for shard in planned.shards]
     rows = [row for row in found if len(row)]
     cost = compare(run.layers, *(_matrix(rows, name, run.layers) for name in _COLUMNS))
-    run.watch.say(
-        f"{precision}: {cost.differing} of {cost.sets} channels have different top-{TOP} images than in float32, "
-        f"in a sample of {cost.images} images"
-    )
+    run.watch.say(f"{precision}: {cost.finding}")
     return cost
 
 
@@ -82,7 +92,8 @@ def compare(layers: Sequence[Layer], scores: Any, rounded: Any, exact: Any) -> C
     stops = np.cumsum([layer.channels for layer in layers])
     parts = {layer.index: slice(stop - layer.channels, stop) for layer, stop in zip(layers, stops, strict=True)}
     differences = {index: relative_difference(exact[:, part], rounded[:, part]) for index, part in parts.items()}
-    return Cost(len(scores), scores.shape[1], differing_sets(scores, rounded), differences)
+    sets = scores.shape[1] if len(scores) > TOP else 0
+    return Cost(len(scores), sets, differing_sets(scores, rounded), differences)
 
 
 def _matrix(rows: Sequence[Any], name: str, layers: Sequence[Layer]) -> Any:  # noqa: ANN401 - an array

@@ -8,6 +8,7 @@ from workers.core.steps import Pair
 from workers.spec.scan import RunSpec
 
 LARGE_BYTES = 2 * 10**9
+NAMED = 3  # layers in a warning
 
 # Measured on 1,000 Caltech photos with zfnet-mini: lossless projection and WebP patch, per pixel of a receptive field.
 PROJECTION_BYTES_PER_PIXEL = 1.2
@@ -62,7 +63,7 @@ class Tables:
         while len(kept) > 1 and self._size(kept, k) > LARGE_BYTES:
             left_out.append(kept.pop().name)
         lost = 1 - sum(layer.channels for layer in kept) / sum(layer.channels for layer in self.layers)
-        return _Way(f"--layers without {', '.join(left_out)}", self._size(kept, k), lost if left_out else 1.0)
+        return _Way(f"--layers with all but {_name_some(left_out)}", self._size(kept, k), lost if left_out else 1.0)
 
     def _size(self, layers: Sequence[Layer], k: int) -> int:
         rows = min(k, self.images)
@@ -86,6 +87,12 @@ class _Way:
     text: str
     bytes: int
     lost_share: float
+
+
+def _name_some(names: Sequence[str]) -> str:
+    """The first names, and the number of the others."""
+    more = len(names) - NAMED
+    return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _gigabytes(size: int) -> str:

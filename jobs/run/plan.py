@@ -1,7 +1,8 @@
 """Cut a corpus into shards. Takes a manifest and the results that exist, gives the work of a run; writes nothing."""
 
 import hashlib
-from collections.abc import Callable, Collection, Sequence
+import heapq
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from workers.actors.job import rows_key
@@ -76,7 +77,7 @@ def plan_images(
 
 def select_rows(root: Root, listed: str, wanted: Sequence[str], sample: int) -> list[Row]:
     """The manifest's rows of the wanted image ids; without any, a sample that depends only on the ids in the corpus."""
-    every = [row for rows in manifest.stream(root, listed, GROUP_ROWS) for row in rows if not row.removed]
+    every = (row for rows in manifest.stream(root, listed, GROUP_ROWS) for row in rows if not row.removed)
     ids = frozenset(wanted)
     return [row for row in every if row.image_id in ids] if ids else _sample_rows(every, sample)
 
@@ -87,9 +88,9 @@ def rename_result(root: Root, shard: ShardType) -> ShardType:
     return shard.renamed(rows_key(rows, isolate.read_verdicts(root, rows, root.files(paths.VERDICTS))))
 
 
-def _sample_rows(rows: Sequence[Row], sample: int) -> list[Row]:
+def _sample_rows(rows: Iterable[Row], sample: int) -> list[Row]:
     """The rows whose ids have the smallest hashes, in manifest order. New images change few of them."""
-    first = sorted(rows, key=lambda row: hashlib.sha256(row.image_id.encode()).digest())[:sample]
+    first = heapq.nsmallest(sample, rows, key=lambda row: hashlib.sha256(row.image_id.encode()).digest())
     return sorted(first, key=lambda row: row.image_index)
 
 

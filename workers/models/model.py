@@ -91,9 +91,9 @@ def load(spec: ModelSpec, check: Callable[[Network], None] = lambda _: None, roo
     if mark is not None:
         return _load_stored(spec, mark, check, root)
     architecture, entry = architectures.resolve(spec)
+    expected = architectures.outline(architecture)  # refuses a network that is too large before it is built
     if entry.file is None:
         check(_network(architectures.build(architecture), entry.preprocessing))
-    expected = architectures.outline(architecture)
     read = weights.state_of(entry, spec.source, architectures.size_bytes(expected))
     aligned = fitting.align(read.state, expected, entry.unused)
     architecture = architectures.complete(architecture, aligned.state)

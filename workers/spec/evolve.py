@@ -1,10 +1,11 @@
 """The spec of a run over the checkpoints of a training. Takes nested values, gives frozen ones."""
 
 from pathlib import PurePosixPath
+from typing import Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from workers.spec.parts import Frozen, Word
+from workers.spec.parts import Frozen, Precision, Word
 from workers.spec.scan import RunSpec
 
 
@@ -27,6 +28,15 @@ class EvolutionRun(RunSpec):
     """A scan of every checkpoint of a training; `model` gives the network without weights."""
 
     evolve: EvolveSpec
+
+    @model_validator(mode="after")
+    def _require_float32(self) -> Self:
+        """The cost of half precision, and with it the bound on its rounding, is only measured by `scan`."""
+        if self.resources.precision is not Precision.FLOAT32:
+            raise ValueError(
+                f"resources.precision: evolve supports float32 only, not {self.resources.precision}; remove the key"
+            )
+        return self
 
 
 def checkpoint_name(file: str) -> str:

@@ -127,6 +127,7 @@ class DivergedFacts(_Facts):
 class PrecisionFacts(_Facts):
     """What half precision costs: among `images`, `differing` of `sets` channels have different best images than in float32.
 
+    `sets` is 0 if the sample had too few images to compare.
     `tolerances`: by layer, how much the two passes of the scan may differ.
     """
 
@@ -136,9 +137,9 @@ class PrecisionFacts(_Facts):
     tolerances: dict[str, float]
 
     @property
-    def share(self) -> float:
-        """The share of channels that differ."""
-        return self.differing / self.sets
+    def share(self) -> float | None:
+        """The share of channels that differ; None if none were compared."""
+        return self.differing / self.sets if self.sets else None
 
 
 def _known_keys(kind: type[Frozen]) -> BeforeValidator:

@@ -59,6 +59,18 @@ def without_numbers(names: Iterable[str]) -> tuple[str, ...]:
     return () if ordered == tuple(f"LABEL_{number}" for number in range(len(ordered))) else ordered
 
 
+def classes_of(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> Kwargs:
+    """The number of classes of weights, if it differs from that of a classifier, whose last layer with weights has them.
+
+    Args:
+        state: the weights.
+        expected: the weights of the classifier as it is configured, in the order of its layers.
+    """
+    head = [key for key, tensor in expected.items() if tensor.dim() > 1][-1]
+    classes = len(state[head]) if head in state and state[head].dim() > 1 else None
+    return {} if classes in (None, len(expected[head])) else {"num_classes": classes}
+
+
 class Family(Protocol):
     """The networks whose sources have one scheme."""
 

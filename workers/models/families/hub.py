@@ -12,7 +12,8 @@ from workers.host.retrying import reason
 from workers.models import snapshots
 from workers.models import weights as weight_files
 from workers.models.families import timm, transformers
-from workers.models.families.family import Kwargs, WeightsEntry
+from workers.models.families.family import Kwargs, WeightsEntry, classes_of
+from workers.models.unallocated import without_weights
 from workers.spec import families
 from workers.spec.families import HUB
 
@@ -44,10 +45,11 @@ class Hub:
         return transformers.build(HUB.source(name), config, kwargs)
 
     def implied_kwargs(self, name: str, state: Mapping[str, Tensor]) -> Kwargs:
-        """The number of classes and of channels of a timm network; see `Family`."""
+        """The number of classes, and that of channels of a timm network; see `Family`."""
         config = snapshots.document(name, snapshots.CONFIG)
         if timm.ARCHITECTURE not in config:
-            return {}
+            with without_weights():
+                return classes_of(state, transformers.build(HUB.source(name), config, {}).state_dict())
         known = timm.saved_configuration(HUB.source(name), config)
         return {**timm.classes_of(known, state), **timm.channels_of(known, state)}
 

@@ -11,7 +11,7 @@ from torchvision.models import WeightsEnum
 from workers.core.preprocess import Preprocessing
 from workers.errors import ModelError, nearest
 from workers.models.families import detectors
-from workers.models.families.family import Kwargs, WeightsEntry
+from workers.models.families.family import Kwargs, WeightsEntry, classes_of
 from workers.models.unallocated import without_weights
 from workers.spec.families import TORCHVISION
 from workers.spec.parts import Interpolation
@@ -57,9 +57,7 @@ class Torchvision:
             return {}
         with without_weights():
             expected = self.build(name, dict(BARE) if name in INCEPTIONS else {}).state_dict()
-        head = [key for key, tensor in expected.items() if tensor.dim() > 1][-1]
-        classes = len(state[head]) if head in state and state[head].dim() > 1 else None
-        return {} if classes in (None, len(expected[head])) else {"num_classes": classes}
+        return classes_of(state, expected)
 
 
 def _entry(

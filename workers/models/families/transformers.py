@@ -27,7 +27,8 @@ TYPES = (
     "regnet",
     "resnet",
 )
-_OTHER_CODE = ("auto_map", "quantization_config", "dtype", "torch_dtype")  # parts of a configuration that are not used
+_NAMES = {"id2label", "label2id"}  # keys of the names of the classes
+_LABELS = "num_labels"  # transformers' name of the number of classes, which it saves as the names of the classes
 # By Pillow's numbers. Pillow's nearest neighbour, 0, differs from torchvision's.
 _INTERPOLATIONS = {2: Interpolation.BILINEAR, 3: Interpolation.BICUBIC}
 _WARPED = 384  # from this side on, ConvNeXt's images are stretched to a square
@@ -59,14 +60,15 @@ def build(source: str, config: Mapping[str, Any], kwargs: Kwargs) -> nn.Module:
     require_known(source, config)
     library = _transformers()
     kind = library.CONFIG_MAPPING[config[TYPE]]
-    changes = {"num_labels" if key == HUB.classes else key: value for key, value in kwargs.items()}
-    unknown = [key for key in changes if key not in {**kind().to_dict(), "num_labels": 0}]
+    changes = {_LABELS if key == HUB.classes else key: value for key, value in kwargs.items()}
+    known = {*kind().to_dict(), _LABELS} - {"dtype"}  # weights are float32
+    unknown = [key for key in changes if key not in known]
     if unknown:
-        raise ModelError(
-            f"model.kwargs: {source} has no setting {unknown[0]!r}; {nearest(unknown[0], kind().to_dict())}"
-        )
-    values = {key: value for key, value in {**config, **changes}.items() if key not in _OTHER_CODE}
-    settings = kind.from_dict(values)
+        raise ModelError(f"model.kwargs: {source} has no setting {unknown[0]!r}; {nearest(unknown[0], known)}")
+    if _LABELS in changes:
+        known -= _NAMES
+    # Other keys are not used: some, such as `attn_implementation`, make transformers load code from other repositories.
+    settings = kind.from_dict({key: value for key, value in {**config, **changes}.items() if key in known})
     module: nn.Module = library.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING[type(settings)](settings)
     return module
 

@@ -32,9 +32,14 @@ RUNS = Table(
                 "half_precision_share",
                 pa.float64(),
                 "share of the channels whose 9 best images differ between half precision and float32, among the images of a "
-                "sample; null in float32, and in runs of earlier versions",
+                "sample; null in float32, in runs of earlier versions, and if that sample has fewer than 10 usable images",
             ),
-            Column(15, "half_precision_images", pa.int64(), "images of that sample that could be used; null likewise"),
+            Column(
+                15,
+                "half_precision_images",
+                pa.int64(),
+                "images of that sample that could be used; null in float32, and in runs of earlier versions",
+            ),
         ),
     ),
     sorted_by=(),

@@ -120,3 +120,12 @@ def test_a_training_of_which_one_checkpoint_has_not_diverged_shows_no_change(bad
     with pytest.raises(kind, match=r"diverged; at least 2 usable (checkpoints|ones) are needed"):
         asked = checkpoints.use_last_finite(checkpoints.resolve(spec(f"{tmp_path}/*.safetensors")))
         checkpoints.load(asked, models.load(asked.model))
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_half_precision_is_refused_in_one_line(precision):
+    values = spec("a.pt", "b.pt").model_dump(mode="json") | {"resources": {"precision": precision}}
+    line = f"resources.precision: evolve supports float32 only, not {precision}; remove the key"
+    with pytest.raises(SpecError, match=line) as raised:
+        make(EvolutionRun, values)
+    assert len(raised.value.problems) == 1

@@ -44,7 +44,7 @@ def test_small_tables_need_no_warning():
 def test_the_way_that_loses_the_fewest_patches_is_named_and_is_enough():
     warning = tables(mixed(20)).warning  # a fifth of the channels takes most bytes
     assert re.fullmatch(
-        r"the tables will take about \d\.\d GB; --layers without large would reduce this to 0\.[67] GB", warning
+        r"the tables will take about \d\.\d GB; --layers with all but large would reduce this to 0\.[67] GB", warning
     )
     even = [layer(n, f"layer{n}", 500, 224) for n in range(10)]
     found = re.search(r"--k (\d+) would reduce this to 1\.\d GB", tables(even, k=60).warning)
@@ -55,7 +55,7 @@ def test_the_way_that_loses_the_fewest_patches_is_named_and_is_enough():
 
 def test_a_layer_that_is_too_large_alone_has_the_way_that_leaves_least():
     warning = tables([layer(0, "only", 100_000, 224)]).warning
-    assert "; --k 1 would reduce this to 7." in warning and "without" not in warning
+    assert "; --k 1 would reduce this to 7." in warning and "all but" not in warning
 
 
 @pytest.mark.parametrize(("factor", "lines"), [(1, 0), (20, 1)])
@@ -67,3 +67,12 @@ def test_a_scan_says_so_before_it_starts(factor, lines):
     watch = SimpleNamespace(say=said.append)
     _warn(planned.spec, watch, model, SimpleNamespace(images=planned.images))  # type: ignore[arg-type]
     assert said == [planned.warning] * lines
+
+
+def test_the_three_largest_of_many_layers_are_named_and_the_others_counted():
+    small = [layer(n, f"small{n}", 2_000, 11) for n in range(10)]
+    large = [layer(10 + n, f"large{n}", 1_400, 150 + n) for n in range(10)]
+    warning = tables([*small, *large]).warning
+    assert re.search(r"; --layers with all but large9, large8, large7 and \d more would reduce this to ", warning), (
+        warning
+    )

@@ -226,3 +226,9 @@ def test_arguments_that_no_memory_holds_or_no_network_takes_are_refused_before_i
     with pytest.raises(ModelError) as raised:
         build_kwargs(**kwargs)()
     assert told in str(raised.value) and "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("source", ["torchvision://resnet18", "torchvision://resnet18?weights=w.pt"])
+def test_a_network_that_is_too_large_is_refused_before_it_is_allocated_wherever_its_weights_come_from(source):
+    with pytest.raises(ModelError, match=r"resnet18 with .* has .* GB of weights; at most 20 GB are supported"):
+        load(ModelSpec(source=source, kwargs={"num_classes": 10**10}))

@@ -393,3 +393,36 @@ def test_code_in_a_configuration_is_never_run(tmp_path):
     with torch.inference_mode():
         expected = module(images).logits
     torch.testing.assert_close(output_of(load_source(f"hf-hub:{tmp_path}"), images), expected)
+
+
+def test_keys_of_a_configuration_that_the_network_does_not_define_never_reach_transformers():
+    keys = ("attn_implementation", "_attn_implementation", "experts_implementation", "quantization_config", "unknown")
+    config = {"model_type": "resnet", **written.SMALL["resnet"], **dict.fromkeys(keys, "kernels-community/none")}
+    settings = classifiers.build("hf-hub:x", {**config, "dtype": "bfloat16"}, {}).config
+    assert settings.hidden_sizes == written.SMALL["resnet"]["hidden_sizes"]
+    assert settings.dtype is None
+    assert "kernels-community/none" not in vars(settings).values()
+
+
+@pytest.mark.parametrize("key", ["attn_implementation", "dtype"])
+def test_keys_that_the_network_does_not_define_are_refused_as_arguments(key):
+    with pytest.raises(ModelError, match=f"hf-hub:x has no setting '{key}'"):
+        classifiers.build("hf-hub:x", {"model_type": "resnet"}, {key: "kernels-community/none"})
+
+
+@pytest.mark.parametrize("kind", ["convnext", "resnet"])
+def test_the_number_of_classes_of_a_network_of_transformers_comes_from_the_file(tmp_path, kind):
+    written.write_transformers(tmp_path, kind)
+    weights = tmp_path / "mine.safetensors"
+    save_file(written.transformers_module(kind, classes=20).state_dict(), weights)
+    model = load_source(f"hf-hub:{tmp_path}?weights={weights}")
+    assert model.network.nodes[model.network.output].shape[0] == 20
+    assert model.stored.class_names == ()
+
+
+def test_a_number_of_classes_replaces_the_names_of_a_configuration(caplog):
+    names = {str(number): f"class {number}" for number in range(1000)}
+    config = {"model_type": "resnet", **written.SMALL["resnet"], "id2label": names}
+    module = classifiers.build("hf-hub:x", config, {"num_classes": 20})
+    assert (module.config.num_labels, len(module.classifier[-1].weight)) == (20, 20)
+    assert not caplog.records

@@ -1,0 +1,54 @@
+"""The images that a job without a list of images takes."""
+
+import hashlib
+from weakref import WeakSet
+
+import pytest
+
+from jobs.run import plan
+from workers.corpus import manifest
+from workers.corpus.manifest import Row
+
+GROUPS, GROUP, SAMPLE = 50, 20, 8
+
+
+class Counted(Row):
+    """A row that is counted while it exists; each is another one."""
+
+    __hash__ = object.__hash__
+    __eq__ = object.__eq__
+
+
+def row(index: int) -> Counted:
+    return Counted(index, f"{index}.jpg", f"u{index}", 1, "", None, None, removed=index % 7 == 0, refused=None)
+
+
+@pytest.fixture
+def alive(monkeypatch) -> list[int]:
+    """The number of rows in memory before each group is read."""
+    rows, counts = WeakSet[Counted](), list[int]()
+
+    def stream(*_):
+        for start in range(0, GROUPS * GROUP, GROUP):
+            counts.append(len(rows))
+            group = [row(index) for index in range(start, start + GROUP)]
+            rows.update(group)
+            yield group
+            del group
+
+    monkeypatch.setattr(manifest, "stream", stream)
+    return counts
+
+
+@pytest.mark.usefixtures("alive")
+def test_a_sample_is_the_images_whose_ids_have_the_smallest_hashes():
+    listed = [row(index) for index in range(GROUPS * GROUP) if index % 7]
+    by_hash = sorted(listed, key=lambda row: hashlib.sha256(row.image_id.encode()).digest())[:SAMPLE]
+    sample = plan.select_rows(None, "m", (), SAMPLE)  # type: ignore[arg-type] # the manifest is a fake
+    assert [row.image_index for row in sample] == sorted(row.image_index for row in by_hash)
+
+
+@pytest.mark.parametrize("wanted", [(), ("3.jpg", "500.jpg")])
+def test_memory_does_not_grow_with_the_number_of_images(alive, wanted):
+    assert len(plan.select_rows(None, "m", wanted, SAMPLE)) == (len(wanted) or SAMPLE)  # type: ignore[arg-type] # as above
+    assert len(alive) == GROUPS and max(alive) <= SAMPLE + 2 * GROUP
