@@ -1,8 +1,8 @@
 """Which networks work. Checks torchvision's convolutional classifiers and one network of each of timm's families, writes a page.
 
-Run it as `python -m tests.networks LOG`; it takes about two hours on two cores. It adds each result to the file LOG, and takes
-those that are there already, so that an interrupted run continues. `tests/unit/workers/core/test_networks.py` checks a few
-networks each time, and all of them in `make soak`.
+Run it as `python -m tests.networks`; it takes about two hours on two cores. It adds each result to
+`tests/support/networks.jsonl`, and takes those of the same versions that are there already, so that an interrupted run
+continues. `tests/unit/workers/core/test_networks.py` checks a few networks each time, and all of them in `make soak`.
 """
 
 import json
@@ -24,6 +24,7 @@ from workers.models.families.torchvision import BARE, INCEPTIONS
 
 PAGE = Path(__file__).parents[1] / "docs" / "networks.md"
 FAMILIES = Path(__file__).parent / "support" / "timm_families.txt"
+LOG = Path(__file__).parent / "support" / "networks.jsonl"
 SIDE = 96
 ATTENTION = ("vit_", "swin_", "maxvit_")  # torchvision's classifiers that are no convolutional networks
 
@@ -147,4 +148,4 @@ def main(log: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(LOG)
