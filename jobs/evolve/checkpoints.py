@@ -54,7 +54,10 @@ def resolve(spec: EvolutionRun) -> EvolutionRun:
         )
     if families.stored_fingerprint(spec.model.source) is not None:
         raise SpecError(
-            [f"model.source: {spec.model.source!r} is a graph with its weights, and cannot take those of checkpoints"]
+            [
+                f"model.source: {spec.model.source!r} is a graph with its weights, and cannot take those of checkpoints; "
+                "evolve needs a network by name, such as deconvoy://zfnet-mini or torchvision://resnet18"
+            ]
         )
     checkpoints = expand(spec.evolve.checkpoints)
     evolve = spec.evolve.model_copy(update={"checkpoints": checkpoints})

@@ -10,6 +10,8 @@ from service.cli.running import absolute, absolute_model, run_spec
 from workers.errors import UsageError
 from workers.spec import families
 
+_EXAMPLES = "deconvoy://zfnet-mini or torchvision://resnet18"
+
 
 def add_to(app: typer.Typer) -> None:
     """Add the command."""
@@ -33,10 +35,8 @@ def evolve(  # noqa: PLR0913 - one parameter per flag; the spec fills in the fla
     drawing.check_output(output)
     from workers.spec.evolve import EvolutionRun
 
-    if common.spec is None and model is None:
-        raise UsageError(
-            "evolve needs --model without weights, such as deconvoy://zfnet-mini or torchvision://resnet18"
-        )
+    if common.spec is None or model is not None:
+        _require_name(model)
     files = [absolute(pattern) for pattern in checkpoints or ()]
     flags = {
         "model": {"source": absolute_model(model)},
@@ -47,3 +47,14 @@ def evolve(  # noqa: PLR0913 - one parameter per flag; the spec fills in the fla
     }
     spec = common.build_spec(EvolutionRun, flags)
     run_spec(spec, output, as_json=common.as_json)
+
+
+def _require_name(model: str | None) -> None:
+    """Raise an error if the network is missing, or if it is code, which is then not run."""
+    if model is None:
+        raise UsageError(f"evolve needs --model without weights, such as {_EXAMPLES}")
+    if families.is_code(model):
+        raise UsageError(
+            f"model {model!r} is code, and evolve cannot give its network the weights of checkpoints; "
+            f"name the network, such as {_EXAMPLES}"
+        )

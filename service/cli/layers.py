@@ -8,7 +8,7 @@ import typer
 
 from service.cli import trusted
 from service.cli.options import MODEL, SPEC, TRUST, Json, ModelFlags, with_model_flags
-from service.cli.running import absolute, absolute_model
+from service.cli.running import absolute, absolute_model, spec_values
 from service.cli.terminal import echo
 from service.query.marks import marks
 from workers.spec import families
@@ -45,8 +45,9 @@ def layers(
     """List the layers of a model. No weights are needed."""
     from service.cli.console import print_json, print_table
 
-    values, where = _wanted(spec, {"source": absolute_model(model), **given.model_values()})
-    rows = [_row(layer) for layer in _outline(values, absolute(root) or where, trust=trust_code).layers]
+    values = spec_values(spec, {"model": {"source": absolute_model(model), **given.model_values()}})
+    network = _outline(values["model"], absolute(root) or values.get("root"), trust=trust_code)
+    rows = [_row(layer) for layer in network.layers]
     if as_json:
         print_json(rows)
         return
@@ -68,20 +69,6 @@ def layers(
 def _explanations(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """The meanings of the layers' marks, each once: layers that share an obstacle share a line."""
     return list(dict.fromkeys(line for row in rows for line in marks(row["gated"], row["obstacle"]).values()))
-
-
-def _wanted(path: Path | None, flags: dict[str, Any]) -> tuple[dict[str, Any], str | None]:
-    """The keys of the network that a spec file and flags name, and the root in the file.
-
-    Raises:
-        SpecError: the file cannot be read.
-    """
-    from workers.spec.make import merged
-    from workers.spec.toml import read_spec
-
-    values = read_spec(path) if path else {}
-    table = values.get("model", {})
-    return merged(table if isinstance(table, dict) else {}, flags), values.get("root")
 
 
 def _outline(values: dict[str, Any], root: str | None, *, trust: bool) -> "Network":

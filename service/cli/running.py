@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from jobs.run.outcome import Outcome
     from jobs.watch import Watcher
     from workers.kinds import Kind
-    from workers.spec.make import AnySpec
     from workers.spec.parts import AnyRun
 
 DIGITS = 19  # of the largest 64-bit integer
@@ -90,19 +89,6 @@ def spec_values(path: Path | None, flags: dict[str, Any], base: dict[str, Any] |
 
     values = read_spec(path) if path else {}
     return merged(merged(base or {}, values), flags)
-
-
-def build_spec(
-    kind: "type[AnySpec]", path: Path | None, flags: dict[str, Any], base: dict[str, Any] | None = None
-) -> "AnySpec":
-    """A spec from a base, a TOML file and flags; see `spec_values`.
-
-    Raises:
-        SpecError: the file cannot be read, or a value is not valid.
-    """
-    from workers.spec.make import make
-
-    return make(kind, spec_values(path, flags, base))
 
 
 def absolute(path: str | None) -> str | None:

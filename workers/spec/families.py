@@ -124,7 +124,7 @@ def _explain_unknown(source: str) -> str:
     if is_code(source):
         return (
             "is code, which only commands with --trust-code accept; "
-            f"scan it once, and then use the {STORED.example} in its manifest"
+            f"scan it once with `deconvoy scan --trust-code`, and give the {STORED.example} in that run's manifest"
         )
     if source.endswith(_WEIGHT_FILES) and "?" not in source:
         return (

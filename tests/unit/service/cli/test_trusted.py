@@ -9,6 +9,10 @@ from typer.testing import CliRunner
 from service.cli.main import app
 from tests.support.own_code import NET
 
+EVOLVE = (
+    "nets.py:small' is code, and evolve cannot give its network the weights of checkpoints; name the network, such as"
+)
+
 
 @pytest.fixture(autouse=True)
 def place(tmp_path, monkeypatch):
@@ -55,8 +59,11 @@ def test_the_layers_of_code_are_listed():
         (("scan", "--spec", "run.toml", "--model", "net.pth"), "net.pth' is a file of weights"),
         (
             ("filters", "--model", "nets.py:small", "--root", "atlas"),
-            "is code, which only commands with --trust-code accept",
+            "is code, which only commands with --trust-code accept; scan it once with `deconvoy scan --trust-code`, "
+            "and give the stored://NAME@FINGERPRINT in that run's manifest",
         ),
+        (("evolve", "--model", "nets.py:small"), EVOLVE),
+        (("evolve", "--model", "nets.py:small", "--trust-code"), EVOLVE),
         (
             ("submit", "run.toml", "--address", "http://127.0.0.1:9"),
             "is code, which only commands with --trust-code accept",
