@@ -4,6 +4,7 @@ import importlib
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -398,7 +399,8 @@ def test_code_in_a_configuration_is_never_run(tmp_path):
 def test_keys_of_a_configuration_that_the_network_does_not_define_never_reach_transformers():
     keys = ("attn_implementation", "_attn_implementation", "experts_implementation", "quantization_config", "unknown")
     config = {"model_type": "resnet", **written.SMALL["resnet"], **dict.fromkeys(keys, "kernels-community/none")}
-    settings = classifiers.build("hf-hub:x", {**config, "dtype": "bfloat16"}, {}).config
+    module: Any = classifiers.build("hf-hub:x", {**config, "dtype": "bfloat16"}, {})
+    settings = module.config
     assert settings.hidden_sizes == written.SMALL["resnet"]["hidden_sizes"]
     assert settings.dtype is None
     assert "kernels-community/none" not in vars(settings).values()
@@ -423,6 +425,6 @@ def test_the_number_of_classes_of_a_network_of_transformers_comes_from_the_file(
 def test_a_number_of_classes_replaces_the_names_of_a_configuration(caplog):
     names = {str(number): f"class {number}" for number in range(1000)}
     config = {"model_type": "resnet", **written.SMALL["resnet"], "id2label": names}
-    module = classifiers.build("hf-hub:x", config, {"num_classes": 20})
+    module: Any = classifiers.build("hf-hub:x", config, {"num_classes": 20})
     assert (module.config.num_labels, len(module.classifier[-1].weight)) == (20, 20)
     assert not caplog.records
