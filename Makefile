@@ -6,7 +6,6 @@ LOWEST := .make/lowest
 IS_RECENT := import sys; sys.exit(sys.version_info < (3, 11))
 PYTEST_ARGS ?=
 PROCESSES ?= logical
-COVERAGE ?=
 # Unit tests run side by side; the tests of one file stay together, because they share what the file has set up. Tests that start
 # Ray or a browser run one after another: Ray alone uses all cores.
 SIDE_BY_SIDE := -n $(PROCESSES) --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
@@ -39,7 +38,7 @@ demo: setup
 	$(VENV)/bin/deconvoy demo --root deconvoy-demo
 
 test: setup
-	$(VENV)/bin/python -m pytest -q -m "not slow" $(SIDE_BY_SIDE) --durations=15 tests/unit $(COVERAGE) $(PYTEST_ARGS) || test $$? = 5  # 5: none
+	$(VENV)/bin/python -m pytest -q -m "not slow" $(SIDE_BY_SIDE) --durations=15 tests/unit $(PYTEST_ARGS) || test $$? = 5  # 5: none
 	$(VENV)/bin/python -m pytest -q -m "not slow" --durations=15 $(ALONE) $(PYTEST_ARGS) || test $$? = 5
 	@echo "make test: every test passed"
 
@@ -54,6 +53,7 @@ lint: setup
 types: setup
 	$(VENV)/bin/mypy
 
+# Not part of `make test`, because counting lines makes the tests slower.
 coverage: setup
 	-$(VENV)/bin/python -m pytest -q -m "not slow" $(SIDE_BY_SIDE) --cov --cov-report= tests/unit $(PYTEST_ARGS)
 	@echo "coverage of the unit tests: $$($(VENV)/bin/python -m coverage report --format=total) % of lines"

@@ -1,6 +1,7 @@
 """Fixtures for all tests. Takes the environment, gives the shared folder of real weights and photos or skips in one line."""
 
 import os
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -16,3 +17,11 @@ def shared() -> Path:
     if not (folder / "data").is_dir():
         pytest.skip("no shared folder of weights and photos: set DECONVOY_SHARED")
     return folder / "data"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Escape what is not valid text in the captured output, such as hostile file names: a report is sent to another process."""
+    report = yield
+    report.sections = [(name, text.encode("utf-8", "backslashreplace").decode()) for name, text in report.sections]
+    return report
