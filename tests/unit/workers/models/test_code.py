@@ -134,7 +134,7 @@ class Grey(nn.Module):
         ),
         (
             {"images": torch.rand(2, 1, 32, 32), "module": Grey(), "dynamic_shapes": ({0: Dim("n")},)},
-            r"takes images of 1 channels; only 3 are supported",
+            r"takes images of 1 channels, but model.mean has 3 values",
         ),
         (
             {"images": torch.rand(3, 32), "module": nn.Linear(32, 2)},
