@@ -5,9 +5,6 @@ images.
 """
 
 import io
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +15,7 @@ from torch import Tensor, nn
 from torchvision.transforms.v2 import functional
 
 import deconvoy
+from tests.support import scripts
 from tests.support.differentiated import differentiated
 from workers.core.display import undisplay
 from workers.core.graph import trace
@@ -94,21 +92,13 @@ def place(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("inputs")
     write_corpus(folder / "images")
     (folder / "nets.py").write_text(SCRIPT)
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
-    environment["PYTHONPATH"] = str(Path(__file__).parents[2])
-    words = [sys.executable, str(folder / "nets.py"), str(folder / "images"), str(folder / "root")]
-    done = subprocess.run(words, capture_output=True, text=True, cwd=folder, env=environment, timeout=500)
-    assert done.returncode == 0, done.stderr
+    scripts.run(folder / "nets.py", str(folder / "images"), str(folder / "root"))
     return folder
 
 
 def module_of(place: Path, run: str) -> nn.Module:
-    sys.path.insert(0, str(place))
-    try:
-        from nets import LeNet, UNet  # type: ignore[import-not-found] # written by the fixture
-    finally:
-        sys.path.remove(str(place))
-    module: nn.Module = (UNet if run == "unet" else LeNet)().eval().requires_grad_(False)
+    nets = scripts.load(place / "nets.py")
+    module: nn.Module = (nets.UNet if run == "unet" else nets.LeNet)().eval().requires_grad_(False)
     module.load_state_dict(torch.load(place / "root" / f"{run}.pt", weights_only=True))
     return module
 

@@ -1,8 +1,5 @@
 """A network of the user's own, scanned from a script: its class is only in that script, and no actor needs it."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +10,7 @@ from PIL import Image
 import deconvoy
 from jobs.dry_run import dry_run
 from jobs.run.publish import read_manifest
-from tests.support import corpora
+from tests.support import corpora, scripts
 from workers.errors import ModelError
 from workers.models.model import outline
 from workers.spec.parts import ModelSpec
@@ -70,21 +67,12 @@ def place(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("own")
     corpora.photos(folder / "photos", range(PHOTOS))
     (folder / "script.py").write_text(SCRIPT)
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
-    environment["PYTHONPATH"] = str(Path(__file__).parents[2])
-    words = [sys.executable, str(folder / "script.py"), str(folder / "photos"), str(folder / "root")]
-    done = subprocess.run(words, capture_output=True, text=True, cwd=folder, env=environment, timeout=240)
-    assert done.returncode == 0, done.stderr
+    scripts.run(folder / "script.py", str(folder / "photos"), str(folder / "root"))
     return folder
 
 
 def test_its_tops_are_those_of_sorting_every_image(place):
-    sys.path.insert(0, str(place))
-    try:
-        from script import Mine  # type: ignore[import-not-found] # written by the fixture
-    finally:
-        sys.path.remove(str(place))
-    module = Mine().eval()
+    module = scripts.load(place / "script.py").Mine().eval()
     module.load_state_dict(torch.load(place / "root" / "weights.pt", weights_only=True))
     paths = sorted((place / "photos").rglob("*.*"))
     run = deconvoy.open(place / "root").run("mine")

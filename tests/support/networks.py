@@ -3,10 +3,11 @@
 from typing import Any, TypeVar, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from workers.core import steps
+from workers.core.network import Network
 from workers.core.nodes import Node
 
 Made = TypeVar("Made", bound=nn.Module)
@@ -16,6 +17,14 @@ def weighted(node: Node) -> steps.Convolution:
     """The step of a node that has weights."""
     assert hasattr(node.step, "weight")
     return cast(steps.Convolution, node.step)
+
+
+def output_of(network: Network, images: Tensor) -> Tensor:
+    """The output (n, classes) of a network without maps at its end."""
+    outputs: list[Tensor] = []
+    with torch.inference_mode():
+        network.forward(images, [network.output], lambda _, __, value: outputs.append(value))
+    return outputs[0].flatten(1)
 
 
 def seeded(module: Made, seed: int = 0) -> Made:

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.export import Dim
 
+from tests.support.networks import output_of
 from tests.support.own_code import NET
 from workers.errors import ModelError
 from workers.models import code
@@ -41,17 +42,10 @@ def module_of(file: Path) -> nn.Module:
     return module
 
 
-def output_of(model, images: torch.Tensor) -> torch.Tensor:
-    outputs: list[torch.Tensor] = []
-    with torch.inference_mode():
-        model.network.forward(images, [model.network.output], lambda _, __, value: outputs.append(value))
-    return outputs[0].flatten(1)
-
-
 def test_a_callable_of_a_file_gives_the_network_of_its_module(file):
     model, images = code.export(SPEC, f"{file}:small"), torch.rand(2, 3, 32, 32)
     with torch.inference_mode():
-        torch.testing.assert_close(output_of(model, images), module_of(file)(images))
+        torch.testing.assert_close(output_of(model.network, images), module_of(file)(images))
     assert model.stored.source == f"stored://net.py:small@{model.fingerprint}"
     assert (model.preprocessing.resize, model.preprocessing.mean) == (40, (0.5, 0.5, 0.5))
 
@@ -106,7 +100,7 @@ def test_an_exported_file_has_the_layers_and_numbers_of_its_module(file):
     ours, theirs = code.export(SPEC, str(path)), code.export(SPEC, f"{file}:small")
     assert [layer.name for layer in ours.network.layers] == [layer.name for layer in theirs.network.layers]
     images = torch.rand(2, 3, 32, 32)
-    assert torch.equal(output_of(ours, images), output_of(theirs, images))
+    assert torch.equal(output_of(ours.network, images), output_of(theirs.network, images))
     assert ours.stored.source == f"stored://net.pt2@{theirs.fingerprint}"
 
 

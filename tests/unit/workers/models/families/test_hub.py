@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 from tests.support import snapshots as written
+from tests.support.networks import output_of
 from workers.core.preprocess import both
 from workers.errors import ModelError, SpecError
 from workers.models.families import transformers as classifiers
@@ -43,18 +44,11 @@ def load_source(source, **values):
     return load(make(ModelSpec, {"source": source, **values}))
 
 
-def output_of(model, images: torch.Tensor) -> torch.Tensor:
-    outputs: list[torch.Tensor] = []
-    with torch.inference_mode():
-        model.network.forward(images, [model.network.output], lambda _, __, value: outputs.append(value))
-    return outputs[0].flatten(1)
-
-
 def test_a_network_of_timm_gives_the_numbers_of_its_module(resnet):
     module = written.write_timm(resnet)
     model, images = load_source(f"hf-hub:{resnet}"), torch.rand(2, 3, 160, 160)
     with torch.inference_mode():
-        assert torch.equal(output_of(model, images), module(images))
+        assert torch.equal(output_of(model.network, images), module(images))
     assert model.stored.class_names == ("tench, Tinca tinca", *(f"n{number}" for number in range(1, 7)))
     preprocessing = model.preprocessing
     assert (preprocessing.resize, preprocessing.crop) == (168, 160)
@@ -76,7 +70,9 @@ def test_a_network_of_transformers_gives_the_numbers_of_its_module(tmp_path, kin
     model, images = load_source(f"hf-hub:{tmp_path}"), torch.rand(2, 3, written.SIDE, written.SIDE)
     with torch.inference_mode():
         expected = module(images).logits
-    torch.testing.assert_close(output_of(model, images), expected, rtol=1e-5, atol=1e-5 * float(expected.abs().max()))
+    torch.testing.assert_close(
+        output_of(model.network, images), expected, rtol=1e-5, atol=1e-5 * float(expected.abs().max())
+    )
     assert model.stored.class_names == tuple(f"class {number}" for number in range(5))
     assert expected.std() > 0
 
@@ -121,7 +117,7 @@ def test_the_weights_of_a_fine_tuned_network_come_from_a_file(tmp_path, resnet):
     torch.save(module.state_dict(), tmp_path / "mine.pth")
     model, images = load_source(f"hf-hub:{resnet}?weights={tmp_path / 'mine.pth'}"), torch.rand(1, 3, 160, 160)
     with torch.inference_mode():
-        assert torch.equal(output_of(model, images), module(images))
+        assert torch.equal(output_of(model.network, images), module(images))
     assert model.stored.class_names == ()
 
 
@@ -132,7 +128,7 @@ def test_a_network_of_timm_that_transformers_has_wrapped_is_read(tmp_path):
     wrapper.save_pretrained(tmp_path)
     model, images = load_source(f"hf-hub:{tmp_path}"), torch.rand(1, 3, 160, 160)
     with torch.inference_mode():
-        assert torch.equal(output_of(model, images), wrapper(images).logits)
+        assert torch.equal(output_of(model.network, images), wrapper(images).logits)
     assert model.notes == ("keys lost the prefix 'timm_model.'",)
 
 
@@ -393,7 +389,7 @@ def test_code_in_a_configuration_is_never_run(tmp_path):
     images = torch.rand(1, 3, written.SIDE, written.SIDE)
     with torch.inference_mode():
         expected = module(images).logits
-    torch.testing.assert_close(output_of(load_source(f"hf-hub:{tmp_path}"), images), expected)
+    torch.testing.assert_close(output_of(load_source(f"hf-hub:{tmp_path}").network, images), expected)
 
 
 def test_keys_of_a_configuration_that_the_network_does_not_define_never_reach_transformers():
