@@ -15,7 +15,8 @@ from workers.files import is_local
 from workers.sources import archive_uris, versions
 
 BLOCK_BYTES = 4 << 20
-BLOCKS = 16  # kept per process, so that threads may read a little out of order
+BLOCKS = 8  # of an archive that are kept, so that threads may read a little out of order
+ARCHIVES = 2  # of which blocks are kept
 VERSION_S = 10.0  # how long the version of an archive in a bucket counts as known
 COMPRESSED = (".gz", ".tgz")
 
@@ -43,7 +44,7 @@ class ArchiveMembers:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._known: TTLCache[str, str] = TTLCache(256, VERSION_S)
-        self._readers: LRUCache[tuple[str, str], _Blocks] = LRUCache(4)
+        self._readers: LRUCache[tuple[str, str], _Blocks] = LRUCache(ARCHIVES)
 
     def reads(self, uri: str) -> bool:
         """Whether a uri is that of a member."""

@@ -1,7 +1,9 @@
 """Corpora that are tar archives, WebDataset's among them. Takes an archive, a glob or a range, gives an entry per image."""
 
+import gzip
 import os
 import tarfile
+import zlib
 from collections.abc import Iterator
 from pathlib import PurePath
 from typing import IO, Any, Literal
@@ -66,7 +68,7 @@ class TarSource:
 
 def _expand(source: str) -> list[str]:
     try:
-        return list(bracex.expand(source, limit=MOST_ARCHIVES))
+        return list(bracex.expand(source, keep_escapes=True, limit=MOST_ARCHIVES))
     except bracex.ExpansionLimitException:
         raise CorpusError(f"corpus {source!r} names more than {MOST_ARCHIVES:,} archives; use a glob") from None
     except RecursionError:
@@ -157,7 +159,7 @@ def _samples(filesystem: Any, path: str, archive: str, limit: Limit) -> Iterator
                 _add(sample, members, member)
             yield sample
             _require_end(members)
-    except (tarfile.TarError, EOFError, ValueError) as error:
+    except (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, ValueError) as error:
         raise CorpusError(f"archive {archive!r} is damaged after {count:,} members: {error}") from error
 
 

@@ -154,6 +154,11 @@ def test_a_label_comes_from_the_best_sidecar_of_the_same_sample(tmp_path, sideca
     assert [image.label for image in listed(tmp_path / "a.tar", label="folder:1", group="folder")] == ["folder"]
 
 
+def flipped(data: bytes, place: int) -> bytes:
+    """The data with one byte changed."""
+    return data[:place] + bytes([data[place] ^ 0xFF]) + data[place + 1 :]
+
+
 def test_a_damaged_archive_is_one_line(tmp_path):
     members = {f"{number}.jpg": bytes([number]) * 3000 for number in range(9)}
     whole = write(tmp_path / "a.tar", members).read_bytes()
@@ -171,6 +176,12 @@ def test_a_damaged_archive_is_one_line(tmp_path):
         ("h.tar", whole[: whole.index(b"6.jpg")], "damaged after 6 members: it has no end mark"),
         ("i.tar", whole + whole, "damaged after 9 members: more follows its end mark at byte"),
         ("j.tar.gz", gzip.compress(whole)[:-4], "damaged after 9 members"),
+        (
+            "k.tar.gz",
+            gzip.compress(whole)[:-8] + b"????" + gzip.compress(whole)[-4:],
+            "damaged after 9 members: CRC check",
+        ),
+        *((f"{n}.tar.gz", flipped(gzip.compress(whole), n), "is damaged after") for n in range(40, 130, 9)),
         ("g.tar", b"no archive at all" * 100, "damaged after 0 members"),
     ]:
         (tmp_path / name).write_bytes(data)
@@ -182,6 +193,10 @@ def test_a_damaged_archive_is_one_line(tmp_path):
 def test_a_missing_archive_is_one_line(tmp_path, source):
     with pytest.raises(CorpusError, match=r"matches no archive|is not a file"):
         listed(tmp_path / source)
+
+
+def test_a_name_with_a_backslash_is_read_as_it_is(tmp_path):
+    assert [image.image_id for image in listed(write(tmp_path / "a\\b.tar", {"1.jpg": b"1"}))] == ["1.jpg"]
 
 
 def test_a_folder_with_the_name_of_an_archive_is_a_folder(tmp_path):
