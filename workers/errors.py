@@ -185,7 +185,7 @@ class DamagedRun(DeconvoyError):
 
 
 class Reason(StrEnum):
-    """Why an image cannot be used. Depends only on its bytes and the limits."""
+    """Why an image cannot be used. Depends only on its bytes, its name, the limits, and installed decoders (`missing_extra`)."""
 
     BAD_NAME = "bad_name"
     EMPTY = "empty"
@@ -194,6 +194,7 @@ class Reason(StrEnum):
     NOT_AN_IMAGE = "not_an_image"
     DAMAGED = "damaged"
     UNSUPPORTED_MODE = "unsupported_mode"
+    MISSING_EXTRA = "missing_extra"
     DECODER_CRASH = "decoder_crash"
     DECODER_HANG = "decoder_hang"
     VANISHED = "vanished"

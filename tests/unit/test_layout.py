@@ -90,6 +90,7 @@ ROOMS = {
         "sources",
         "files",
         "locations",
+        "formats",
         "kinds",
         "host",
         "errors",

@@ -21,7 +21,7 @@ from workers.core.network import Layer
 from workers.core.receptive_field import Box
 from workers.core.topk import Rows
 from workers.corpus import manifest
-from workers.corpus.decode import Pixels
+from workers.corpus.pixels import Pixels
 from workers.corpus.reader import Batch, ImageRecord, PreparedImage
 from workers.errors import NumericsError, ReadError
 from workers.pictures import encode

@@ -9,9 +9,9 @@ from workers.actors.job import Job, rows_key
 from workers.actors.shard import Shard
 from workers.core.preprocess import Preprocessing
 from workers.corpus import decode, isolate, manifest, reader
-from workers.corpus.decode import PixelFormat, Pixels
 from workers.corpus.isolate import Verdict
 from workers.corpus.manifest import Row
+from workers.corpus.pixels import PixelFormat, Pixels
 from workers.corpus.reader import Batch, ReadOptions
 from workers.errors import OtherVerdicts
 from workers.pictures import encode
@@ -48,7 +48,7 @@ def batches(
 ) -> Iterator[Batch]:
     """The images of some rows in batches of a fixed size; see `reader.batches` and `ReadOptions`."""
     limits, preprocessing = job.spec.limits, job.model.preprocessing
-    form = PixelFormat(preprocessing.channels, preprocessing.bits)
+    form = PixelFormat.of(preprocessing.channels, preprocessing.bits, job.spec.decode)
     options = ReadOptions(
         limits,
         threads=max(1, min(device.decode_threads(job.spec.resources.device), len(rows))),

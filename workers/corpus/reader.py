@@ -18,9 +18,9 @@ from torch import Tensor
 from workers.corpus import decode, fetch
 from workers.corpus.budget import Budget
 from workers.corpus.crew import LAST_WAIT_S, TICK_S, Crew, is_done, no_answer
-from workers.corpus.decode import RGB, Claim, Pixels
 from workers.corpus.isolate import Verdict
 from workers.corpus.manifest import Row
+from workers.corpus.pixels import RGB, Claim, Pixels
 from workers.errors import DecoderHang, DeconvoyError, Reason, Rejected, StaleFile, StaleImage
 from workers.host.hangs import Limit, WorkLimit, thread_cpu
 from workers.host.heap import Heap
@@ -230,14 +230,15 @@ class _Image:
             memory.callback(self._shared.heap.count_freed, needed)
             self._limit_decoder()
 
+        decode.require_fitting_name(data, self._row.image_id, self._row.uri)
         pixels = options.decode(data, options.limits, claim)
         prepared = self._shared.prepare(pixels)
         preview = options.preview(pixels) if options.preview else None
         return PreparedImage(self._record(data, *pixels.shape[:2]), preview, prepared)
 
     def _record(self, data: bytes, height: int, width: int) -> ImageRecord:
-        digest = hashlib.sha256(data).hexdigest()
-        return ImageRecord(self._row.image_index, width, height, len(data), digest, decode.DECODER, self._row.group)
+        digest, decoder = hashlib.sha256(data).hexdigest(), decode.decoder_of(data)
+        return ImageRecord(self._row.image_index, width, height, len(data), digest, decoder, self._row.group)
 
     def _limit_decoder(self) -> None:
         limit = WorkLimit(self._options.hang_s, thread_cpu(), self._shared.clock)

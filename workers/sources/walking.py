@@ -7,10 +7,10 @@ from typing import Any
 
 from workers.errors import CorpusError
 from workers.files import is_local
+from workers.formats import EXTENSIONS
 from workers.host.hangs import Limit
 from workers.sources import versions
 
-EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 BULK_S = 3600.0  # for one request that lists a whole bucket or glob, which may be millions of files
 
 

@@ -5,7 +5,8 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from workers.spec.parts import Frozen, Precision, Word
+from workers.spec.frozen import Frozen
+from workers.spec.parts import Precision, Word
 from workers.spec.scan import RunSpec
 
 

@@ -6,7 +6,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from workers.spec.parts import Frozen, JobSpec, Word
+from workers.spec.frozen import Frozen
+from workers.spec.parts import JobSpec, Word
 
 PAPERS_SHIFT, PAPERS_STEPS = 60 / 224, 6  # Zeiler & Fergus 2014, Figure 5: up to 60 of the input's 224 pixels
 

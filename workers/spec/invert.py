@@ -5,7 +5,8 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from workers.spec import recipe
-from workers.spec.parts import Frozen, JobSpec, Word
+from workers.spec.frozen import Frozen
+from workers.spec.parts import JobSpec, Word
 from workers.spec.recipe import Recipe
 
 INVERSION_BATCH = {"cpu": 8, "cuda": 32}

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from workers.errors import RunIdError, SpecError, nearest
-from workers.spec.parts import Frozen
+from workers.spec.frozen import Frozen
 
 RUN_ID = re.compile(r"[a-z][a-z0-9._-]{0,99}(?<!\.json)\Z")  # a page's data is at its path + .json
 LONGEST = 200  # characters of a value in a message

@@ -2,7 +2,8 @@
 
 from pydantic import Field
 
-from workers.spec.parts import Fill, Frozen, JobSpec, RunId, Word
+from workers.spec.frozen import Frozen
+from workers.spec.parts import Fill, JobSpec, RunId, Word
 
 
 class OccludeSpec(Frozen):

@@ -4,9 +4,7 @@ from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Discriminator,
     Field,
     SerializerFunctionWrapHandler,
@@ -18,6 +16,8 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from workers.spec import families, keys
+from workers.spec.decoding import DecodeSpec
+from workers.spec.frozen import Frozen
 
 RunId = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9._-]{0,99}$")]
 
@@ -75,12 +75,6 @@ class Fill(StrEnum):
     GREY = "grey"
     MEAN = "mean"
     BLUR = "blur"
-
-
-class Frozen(BaseModel):
-    """An immutable value that refuses unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 def _form_of(value: object) -> str:
@@ -231,7 +225,14 @@ class JobSpec(AnyRun):
     model: ModelSpec
     corpus: CorpusSpec
     limits: LimitsSpec = LimitsSpec()
+    decode: DecodeSpec = DecodeSpec()
     resources: ResourcesSpec = ResourcesSpec()
+
+    @model_serializer(mode="wrap")
+    def _without_defaults_of_decode(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """All keys, without `decode` if it has its defaults: runs that do not use it keep their identity."""
+        values: dict[str, Any] = serialize(self)
+        return {key: value for key, value in values.items() if value or key != "decode"}
 
     @property
     def cluster_resources(self) -> ResourcesSpec:
@@ -248,6 +249,12 @@ class JobSpec(AnyRun):
     def resolved(self, device: str) -> Self:
         """The spec with the actual device."""
         return self.model_copy(update={"resources": self.resources.model_copy(update={"device": device})})
+
+    def with_depth(self, depth: str | None) -> Self:
+        """The spec with the depth that was chosen for its corpus; None changes nothing."""
+        if depth is None:
+            return self
+        return self.model_copy(update={"decode": self.decode.model_copy(update={"depth": depth})})
 
     @property
     def batch_size(self) -> int:

@@ -5,7 +5,8 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from workers.spec.parts import Frozen, JobSpec, RunId, Word
+from workers.spec.frozen import Frozen
+from workers.spec.parts import JobSpec, RunId, Word
 
 
 class Mode(StrEnum):

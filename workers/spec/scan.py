@@ -4,8 +4,9 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from workers.spec.frozen import Frozen
 from workers.spec.make import make
-from workers.spec.parts import Distinct, Frozen, JobSpec, Method, Word
+from workers.spec.parts import Distinct, JobSpec, Method, Word
 
 
 class ScanSpec(Frozen):

@@ -11,7 +11,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 from workers.errors import DamagedRun, QueryError
 from workers.kinds import Kind
 from workers.spec.evolve import EvolveSpec
-from workers.spec.parts import Fit, Frozen, Pair, PerChannel, ResourcesSpec
+from workers.spec.frozen import Frozen
+from workers.spec.parts import Fit, Pair, PerChannel, ResourcesSpec
 from workers.spec.plain import PlainSpec
 from workers.spec.sanity import SanitySpec
 from workers.spec.scan import ProjectSpec, ScanSpec

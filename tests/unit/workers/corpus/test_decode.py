@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from tests.support import peaks
-from workers.corpus import decode as decoding
-from workers.corpus.decode import PixelFormat, decode, no_claim
+from workers.corpus import images, pixels
+from workers.corpus.decode import decode
+from workers.corpus.pixels import PixelFormat, no_claim
+from workers.corpus.samples import Samples
 from workers.errors import Reason, Rejected
 from workers.spec.parts import LimitsSpec
 
@@ -81,7 +83,7 @@ def test_a_tiff_whose_zero_is_white_is_turned_round_or_refused(pixels, order):
     assert (decode(tiff(pixels, photometric="minisblack", byteorder=order), LIMITS) == RAMP[..., None]).all()
     turned = tiff(pixels, photometric="miniswhite", byteorder=order)
     if pixels is WIDE and order == ">":  # Pillow does not know this kind
-        assert reason(turned) is Reason.DAMAGED
+        assert reason(turned) is Reason.UNSUPPORTED_MODE
     else:
         assert (decode(turned, LIMITS) == 255 - RAMP[..., None]).all()
 
@@ -338,9 +340,10 @@ def test_hostile_files_decode_or_are_rejected_and_never_crash(shared):
 def whole(data: bytes) -> np.ndarray:
     """The pixels by another road: turned by Pillow, and converted at once."""
     with Image.open(io.BytesIO(data)) as image:
-        samples = decoding._read_samples(image, data)
-        image.load()
-        return np.array(decoding._to_mode(ImageOps.exif_transpose(image), samples, "RGB"))
+        turned = ImageOps.exif_transpose(image)
+        if turned.mode == "I;16":
+            return np.repeat(np.rint(np.array(turned) / 257).astype(np.uint8)[..., None], 3, axis=-1)
+        return np.array(images._to_mode(turned, Samples(), "RGB"))
 
 
 def kinds() -> dict[str, Image.Image]:
@@ -359,7 +362,7 @@ def kinds() -> dict[str, Image.Image]:
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("mode", kinds())
 def test_an_image_in_bands_has_the_pixels_of_the_whole_one(monkeypatch, mode, orientation):
-    monkeypatch.setattr(decoding, "BAND_PIXELS", 100)
+    monkeypatch.setattr(pixels, "BAND_PIXELS", 100)
     exif = Image.Exif()
     exif[0x0112] = orientation
     transparent = {"transparency": 3} if mode in ("L", "P") else {}
@@ -379,8 +382,10 @@ PEAK = """
 import re, sys
 from pathlib import Path
 from tests.support import peaks
-from workers.corpus import decode as decoding
-from workers.corpus.decode import PixelFormat, decode, no_claim
+from workers.corpus import images, pixels
+from workers.corpus.decode import decode
+from workers.corpus.pixels import PixelFormat, no_claim
+from workers.corpus.samples import Samples
 from workers.spec.parts import LimitsSpec
 claimed = []
 status = lambda name: int(re.search(name + r":\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) * 1024

@@ -1,0 +1,193 @@
+"""Images that Pillow opens. Takes a file's bytes, gives upright pixels (height, width, channels), or the reason for a reject.
+
+Every mode has a defined conversion to RGB and to grey. Transparency is laid over white, and Pillow converts CMYK and palettes,
+and colours to grey. Networks of two or four channels take the 8-bit bands of images that have as many. The size and the memory
+that decoding will need are read from the header before anything is decoded. The decoded image is converted in bands of rows,
+so that there is never a third copy of a large image.
+"""
+
+import io
+from typing import Any
+
+import numpy as np
+from PIL import AvifImagePlugin, ExifTags, Image
+
+from workers import formats
+from workers.corpus import profiles
+from workers.corpus.pixels import Claim, PixelFormat, Pixels, Rows, assemble
+from workers.corpus.profiles import Conversion
+from workers.corpus.samples import Samples, read_samples, require_shown_truthfully, scale
+from workers.errors import Reason, Rejected
+from workers.formats import Format
+from workers.spec.parts import LimitsSpec
+
+TILE_WIDTH, TILE_HEIGHT = 322, 323  # TIFF tags
+WIDE = ("I;16", "I;16L", "I;16B", "I;16N")
+VALUES = ("I", "F")  # modes whose values have no known white, except in Netpbm files
+UNKNOWN = (*VALUES, "LAB", "HSV")
+
+MODES = {1: "L", 3: "RGB"}  # what all images are converted to, by the network's channels
+BANDS = {2: ("LA",), 4: ("RGBA", "RGBX")}  # modes whose bands are taken unchanged, likewise
+SELECTABLE = ("L", "LA", "RGB", "RGBA", "RGBX", "CMYK")  # modes of which single bands can be taken
+# Bytes per pixel of a Pillow image; all other modes need 4.
+MODE_BYTES = {"1": 1, "L": 1, "P": 1, **dict.fromkeys(WIDE, 2)}
+PROGRESSIVE_BYTES = 6  # of a JPEG's coefficients
+
+# The spec's limit is checked against the header; Pillow's own would also refuse images below a larger limit of the spec.
+Image.MAX_IMAGE_PIXELS = None
+AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # each decoding thread of a run is one; more would also take more memory
+
+
+def decode_image(data: bytes, kind: Format, limits: LimitsSpec, claim: Claim, form: PixelFormat) -> Pixels:
+    """Decode one file; see `decode.decode`.
+
+    Raises:
+        Rejected: the file cannot be used.
+        Exception: the file is damaged.
+    """
+    with open_image(data, kind) as image:
+        require_size(image, limits)
+        samples = read_samples(image, data)
+        claim(image.height, image.width, _working_bytes(image, form))
+        announced = image.size
+        image.load()
+        if image.size != announced:
+            raise Rejected(Reason.DAMAGED, f"the header says {announced} pixels, the data {image.size}")
+        return to_upright(image, samples, form)
+
+
+def open_image(data: bytes, kind: Format) -> Image.Image:
+    """An image whose header is read, but nothing else.
+
+    Raises:
+        Exception: the header is damaged, or of a kind that the decoder does not know.
+    """
+    if kind.name == "HEIF":
+        from pillow_heif import HeifImageFile
+
+        return HeifImageFile(io.BytesIO(data))
+    return Image.open(io.BytesIO(data), formats=(kind.name,))
+
+
+def require_size(image: Image.Image, limits: LimitsSpec) -> None:
+    """Refuse images over the limit, and empty ones.
+
+    Raises:
+        Rejected: it is.
+    """
+    tags: Any = getattr(image, "tag_v2", {})
+    tile = tags.get(TILE_WIDTH, 0), tags.get(TILE_HEIGHT, 0)
+    for prefix, (width, height) in (("", image.size), ("tiles of ", tile)):
+        if width * height > limits.pixels:
+            detail = f"{prefix}{width} x {height} pixels, the limit is {limits.pixels} in all"
+            raise Rejected(Reason.TOO_MANY_PIXELS, detail)
+    if image.width * image.height == 0:
+        raise Rejected(Reason.DAMAGED, f"{image.width} x {image.height} pixels")
+
+
+def _working_bytes(image: Image.Image, form: PixelFormat) -> int:
+    """The peak memory of decoding an image, including its result and excluding the file itself."""
+    extra = formats.BY_NAME[str(image.format)].decoder_bytes
+    if image.info.get("progressive") or image.info.get("progression"):
+        extra = PROGRESSIVE_BYTES
+    return image.width * image.height * (MODE_BYTES.get(image.mode, 4) + max(extra, form.pixel_bytes))
+
+
+def to_upright(image: Image.Image, samples: Samples, form: PixelFormat) -> Pixels:
+    """Convert a loaded image to the network's pixels and apply the EXIF orientation, band by band."""
+    convert = _grey_rows if _is_deep_grey(image, form) and is_shown_as_grey(form) else _colour_rows
+    rows = convert(image, samples, form)
+    orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    return assemble(image.height, image.width, rows, form, orientation)
+
+
+def _is_deep_grey(image: Image.Image, form: PixelFormat) -> bool:
+    """Whether an image is grey, has more than 8 bits, and its black and white are known."""
+    is_known = form.span is not None or (image.mode == "I" and image.format == "PPM")
+    return image.mode in WIDE or (image.mode in VALUES and is_known)
+
+
+def is_shown_as_grey(form: PixelFormat) -> bool:
+    """Whether a network takes an image with a single band."""
+    return set(form.bands) == {1} if form.bands else form.channels in MODES
+
+
+def _crop(image: Image.Image, top: int, bottom: int) -> Image.Image:
+    return image if bottom - top == image.height else image.crop((0, top, image.width, bottom))
+
+
+def _grey_rows(image: Image.Image, samples: Samples, form: PixelFormat) -> Rows:
+    """Converts rows of grey of more than 8 bits."""
+
+    def convert(top: int, bottom: int) -> Pixels:
+        values = np.asarray(_crop(image, top, bottom))
+        grey = scale(values, samples, form)
+        if "transparency" in image.info:
+            grey[values == image.info["transparency"]] = form.largest
+        return grey.astype(form.dtype)
+
+    return convert
+
+
+def _colour_rows(image: Image.Image, samples: Samples, form: PixelFormat) -> Rows:
+    """Converts rows of all other images.
+
+    Raises:
+        Rejected: the decoder keeps only 8 bits of each sample, which would be wrong pixels.
+    """
+    is_plain = not form.bands and form.channels in MODES
+    if samples.deep and image.mode not in (*WIDE, *UNKNOWN):
+        require_shown_truthfully(samples, form)
+        if not is_plain or form.bits > 8:
+            raise Rejected(Reason.UNSUPPORTED_MODE, "16-bit colours or alpha, of which the decoder keeps 8 bits")
+    colours = profiles.conversion_of(image) if form.convert else None
+
+    def convert(top: int, bottom: int) -> Pixels:
+        rows = _crop(image, top, bottom)
+        if is_plain:
+            pixels: Pixels = np.asarray(_to_mode(rows, samples, MODES[form.channels], colours))
+        else:
+            pixels = _select_bands(rows, form.bands) if form.bands else _read_bands(rows, samples, form.channels)
+        return pixels if form.bits == 8 else pixels.astype(np.uint16) * 257
+
+    return convert
+
+
+def _read_bands(image: Image.Image, samples: Samples, channels: int) -> Pixels:
+    """The bands of an image that has as many as a network has channels."""
+    if image.mode not in BANDS.get(channels, ()):
+        bands = len(image.getbands())
+        detail = f"mode {image.mode}, {bands} band{'s' if bands > 1 else ''}; the network takes {channels} channels"
+        raise Rejected(Reason.UNSUPPORTED_MODE, detail)
+    if samples.inverted:
+        raise Rejected(Reason.UNSUPPORTED_MODE, "bands whose zero is white")
+    return np.asarray(image)
+
+
+def _select_bands(image: Image.Image, bands: tuple[int, ...]) -> Pixels:
+    """The bands with these numbers, from 1."""
+    count = len(image.getbands())
+    if max(bands) > count:
+        raise Rejected(Reason.UNSUPPORTED_MODE, f"band {max(bands)} is wanted; the image has {count}")
+    if image.mode not in SELECTABLE:
+        raise Rejected(Reason.UNSUPPORTED_MODE, f"mode {image.mode}: its bands are not values of pixels")
+    values = np.asarray(image).reshape(image.height, image.width, count)
+    return values[..., [band - 1 for band in bands]]
+
+
+def _to_mode(image: Image.Image, samples: Samples, wanted: str, colours: Conversion | None = None) -> Image.Image:
+    """The image in RGB or in grey (L)."""
+    if image.mode in UNKNOWN:
+        raise Rejected(Reason.UNSUPPORTED_MODE, f"mode {image.mode}: its values have no known colours")
+    if "transparency" in image.info and samples.deep:
+        raise Rejected(Reason.UNSUPPORTED_MODE, "16-bit colours of which one is transparent")
+    if colours:
+        image = colours.apply(image)
+    mode = image.mode
+    if mode == "La":
+        image, mode = image.convert("LA"), "LA"
+    if mode in ("RGBA", "LA", "PA", "RGBa") or "transparency" in image.info:
+        coloured = image.convert("RGBA")
+        white = Image.new("RGBA", coloured.size, (255, 255, 255, 255))
+        return Image.alpha_composite(white, coloured).convert(wanted)
+    return image if mode == wanted else image.convert(wanted)
