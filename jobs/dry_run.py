@@ -1,17 +1,22 @@
 """The dry run of a scan. Takes a spec, gives its plan; starts no actor and writes nothing."""
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from jobs.project import require_projections
 from jobs.ray import cluster
-from jobs.run import plan
+from jobs.run import decoding, plan
 from jobs.run.estimate import Tables
+from jobs.run.plan import Plan
 from workers.actors import device as devices
 from workers.actors.job import Job, digest
 from workers.actors.scan import scan_configuration
+from workers.core.network import Layer
 from workers.corpus import manifest
+from workers.corpus.depth import Finding
 from workers.models import model as models
+from workers.models.model import Model
 from workers.spec.scan import RunSpec
 from workers.store.root import Root
 
@@ -30,6 +35,7 @@ class DryRun:
         actors: number of actors.
         estimated_bytes: rough size of the tables.
         warning: how to get smaller tables, if they would be large; else empty.
+        depth: what a sample of the corpus says about its 16-bit grey images; None if it has none, or the spec gives a depth.
     """
 
     images: int
@@ -41,6 +47,7 @@ class DryRun:
     actors: int
     estimated_bytes: int
     warning: str
+    depth: str | None = None
 
 
 def dry_run(spec: RunSpec) -> DryRun:
@@ -54,15 +61,9 @@ def dry_run(spec: RunSpec) -> DryRun:
     model = models.load(spec.model, root=Root(spec.root))
     layers = model.network.select(spec.scan.layers)
     require_projections(layers, model.network, spec.project.projection)
+    decoding.require_bands(spec, model)
     actors = cluster.initial_actors(spec.resources, device)
-    with manifest.list_corpus(spec.corpus, lambda _: None) as listing, tempfile.TemporaryDirectory() as folder:
-        root, temporary = Root(spec.root), Root(folder)
-        latest = listing.latest(root)
-        if latest is not None:
-            temporary.put(latest, root.read(latest))
-        job = Job(spec, model.stored, tuple(layer.name for layer in layers), listing.commit(temporary))
-        configuration = digest(scan_configuration(job, devices.describe(device)))
-        planned = plan.plan(root, job.manifest, configuration, spec.scan.shard, listed_in=temporary)
+    planned, finding = _plan(spec, model, layers)
     _, height, width = model.network.nodes[0].shape
     tables = Tables(layers, spec, planned.images, (height, width))
     return DryRun(
@@ -75,4 +76,19 @@ def dry_run(spec: RunSpec) -> DryRun:
         actors=actors,
         estimated_bytes=tables.bytes,
         warning=tables.warning,
+        depth=str(finding) if finding else None,
     )
+
+
+def _plan(spec: RunSpec, model: Model, layers: Sequence[Layer]) -> tuple[Plan, Finding | None]:
+    """The shards of the current corpus, and what a sample of it shows."""
+    with manifest.list_corpus(spec.corpus, lambda _: None) as listing, tempfile.TemporaryDirectory() as folder:
+        root, temporary = Root(spec.root), Root(folder)
+        latest = listing.latest(root)
+        if latest is not None:
+            temporary.put(latest, root.read(latest))
+        finding = decoding.find_depth(spec, listing)
+        used = spec.with_depth(finding.depth if finding else None)
+        job = Job(used, model.stored, tuple(layer.name for layer in layers), listing.commit(temporary))
+        configuration = digest(scan_configuration(job, devices.describe(spec.resources.device)))
+        return plan.plan(root, job.manifest, configuration, spec.scan.shard, listed_in=temporary), finding

@@ -84,16 +84,16 @@ FORMATS: tuple[Format, ...] = (
     Format("GIF", "GIF", (".gif",), _starts(b"GIF8"), 3),
     Format("TIFF", "TIFF", (".tif", ".tiff"), _starts(*_TIFF), 8, deep=True),
     Format("PPM", "Netpbm", (".ppm", ".pgm", ".pbm", ".pnm"), _is_netpbm, 8, deep=True),
-    Format("AVIF", "AVIF", (".avif",), _is_avif, 20),
+    Format("AVIF", "AVIF", (".avif",), _is_avif, 14),
     Format(
         "JPEG2000",
         "JPEG 2000",
         (".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx"),
         _starts(b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  \r\n\x87\n"),
-        24,
+        22,
         deep=True,
     ),
-    Format("HEIF", "HEIC", (".heic", ".heif", ".hif"), _is_heic, 20, package="pillow-heif", extra="heic"),
+    Format("HEIF", "HEIC", (".heic", ".heif", ".hif"), _is_heic, 12, package="pillow-heif", extra="heic"),
     Format("DICOM", "DICOM", (".dcm", ".dicom"), _at(128, b"DICM"), 8, package="pydicom", extra="dicom"),
 )
 

@@ -12,13 +12,14 @@ from jobs.ray import cluster
 from jobs.ray.actor import PlainWorker
 from jobs.ray.pool import Pool
 from jobs.ray.turn import own_turn
-from jobs.run import facts, identity, plan, publish
+from jobs.run import decoding, facts, identity, plan, publish
 from jobs.run.accounts import ImageCounts
 from jobs.run.outcome import Outcome, complete_published, outcome_of
 from jobs.run.plan import Plan
 from jobs.run.results import StoredResults
 from jobs.watch import Watcher
 from workers.actors.job import Environment, Job, Spec
+from workers.actors.reading import pixel_format
 from workers.actors.shard import Group, Shard, Work, log_fields
 from workers.core.network import Layer, Network
 from workers.corpus import isolate, manifest
@@ -169,8 +170,9 @@ class Attempt(Generic[Spec]):
     def _store_verdicts(self, item: Work | Group, error: Exception) -> bool:
         """Find the images that caused an error and store a verdict on each; returns whether there are any."""
         rows = [row for span in _spans(item) for row in manifest.rows(self.root, *span)]
-        is_stale = isinstance(error, StaleImage)
-        verdicts = isolate.find_stale(rows) if is_stale else isolate.find_culprits(rows, self.job.spec.limits, HANG_S)
+        is_stale, form = isinstance(error, StaleImage), pixel_format(self.job)
+        limits = self.job.spec.limits
+        verdicts = isolate.find_stale(rows) if is_stale else isolate.find_culprits(rows, limits, HANG_S, form=form)
         for row in rows:
             if row.image_index in verdicts:
                 verdict = verdicts[row.image_index]
@@ -211,6 +213,7 @@ def attempt(
         spec = spec.resolved(cluster.resolve_device(spec.resources.device))
         root = patient(spec.root)
         model = models.load(spec.model, lambda network: check_layers(choose(network), network), root)
+        decoding.require_bands(spec, model)
         chosen = choose(model.network)
         for note in model.notes:
             watch.say(f"{model.stored.source}: {note}")
@@ -230,9 +233,9 @@ def attempt(
         actors = _wait_for_actors(spec, watch)
         _check_root(root, listing, watch)
         scratch = stack.enter_context(root.scratch())
-        pinned = (before and before.listing) or identity.pin(root, run, spec, listing)
-        used = _reduce_batch(spec, before.reduced_batch) if before and before.reduced_batch else spec
-        job = Job(used, models.store(model, root), tuple(layer.name for layer in chosen), pinned)
+        pinned = identity.pin_of(before) or identity.pin(root, run, spec, listing, watch.say)
+        used = _reduce_batch(spec.with_depth(pinned.depth), before)
+        job = Job(used, models.store(model, root), tuple(layer.name for layer in chosen), pinned.manifest)
         pool = stack.enter_context(_start_pool(actors, spec, watch, run_fields))
         return _run_work(Attempt(run, root, job, model, chosen, watch, scratch, pool, started, spec), work)
 
@@ -255,10 +258,11 @@ def _check_root(root: Root, listing: Listing, watch: Watcher) -> None:
         watch.say(f"{uri} is back; it is scanned again")
 
 
-def _reduce_batch(spec: Spec, batch: int) -> Spec:
-    """The spec with the reduced batch of its published run."""
+def _reduce_batch(spec: Spec, published: Manifest | None) -> Spec:
+    """The spec with the reduced batch of its published run, if that had one."""
+    batch = published and published.reduced_batch
     smaller: Spec | None = spec
-    while smaller is not None and smaller.batch_size > batch:
+    while batch and smaller is not None and smaller.batch_size > batch:
         smaller = smaller.with_smaller_batch()
     return smaller or spec
 

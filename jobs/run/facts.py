@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def of_run(run: "Attempt[Any]", counts: ImageCounts, environment: Environment, **more: Any) -> RunFacts:  # noqa: ANN401
     """The facts of a run: its spec, model, corpus, software and image counts.
 
-    `reduced_batch` is set only if memory ran out and the run used smaller batches than requested.
+    `reduced_batch` is set only if memory ran out and the run used smaller batches than requested, `depth` only if it was chosen.
 
     Args:
         run: the attempt.
@@ -30,6 +30,8 @@ def of_run(run: "Attempt[Any]", counts: ImageCounts, environment: Environment, *
     spec, used = run.requested, run.job.spec.batch_size
     if used != spec.batch_size:
         more["reduced_batch"] = used
+    if run.job.spec.decode.depth != spec.decode.depth:
+        more["depth"] = run.job.spec.decode.depth
     return RunFacts(
         job=run.kind,
         created=datetime.now(UTC).isoformat(timespec="seconds"),

@@ -1,8 +1,10 @@
 """Run ids and what they are pinned to. Takes a spec and a listing, gives the pinned manifest or the reason for refusing."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+from jobs.run import decoding
 from workers.corpus.manifest import Listing
 from workers.errors import RunError
 from workers.host import log
@@ -29,20 +31,35 @@ def run_id(spec: JobSpec) -> str:
     return f"{slug(model, corpus) or 'run'}-{datetime.now(UTC):%Y%m%dt%H%M%Sz}"
 
 
-def pin(root: Root, run: str, spec: JobSpec, listing: Listing) -> str:
-    """The manifest that the run is pinned to: that of an earlier attempt with the same spec, else of today's listing."""
+def pin(root: Root, run: str, spec: JobSpec, listing: Listing, say: Callable[[str], None] = lambda _: None) -> Pin:
+    """What the run is pinned to: the choices of an earlier attempt with the same spec, else those of today's listing.
+
+    Args:
+        root: where the run is pinned.
+        run: run id.
+        spec: the spec.
+        listing: the current content of the corpus.
+        say: receives what is chosen.
+    """
     path = paths.spec_path(run)
     is_pinned = root.exists(path)
     before = _read_pin(root, path) if is_pinned else None
     if before and before.identity == spec.identity():
-        return before.manifest
-    committed = listing.commit(root)
-    data = PIN.encode(Pin(spec.identity(), committed))
+        return before
+    chosen = Pin(spec.identity(), listing.commit(root), decoding.choose_depth(spec, listing, say))
+    data = PIN.encode(chosen)
     if is_pinned:
         root.put(path, data)
     elif not root.create(path, data):
-        return pin(root, run, spec, listing)
-    return committed
+        return pin(root, run, spec, listing, say)
+    return chosen
+
+
+def pin_of(published: Manifest | None) -> Pin | None:
+    """What a published run is pinned to; None if it is not published, or has no corpus."""
+    if published is None or published.listing is None:
+        return None
+    return Pin(published.identity, published.listing, published.depth)
 
 
 def _read_pin(root: Root, path: str) -> Pin | None:

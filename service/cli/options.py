@@ -107,6 +107,9 @@ class Common(ModelFlags):
     actors: Annotated[str | None, typer.Option()] = None
     device: Annotated[str | None, typer.Option()] = None
     threads: Annotated[int | None, typer.Option()] = None
+    depth: Annotated[str | None, typer.Option()] = None
+    bands: Annotated[str | None, typer.Option()] = None
+    colour: Annotated[str | None, typer.Option()] = None
     fewer: Annotated[bool | None, typer.Option("--fewer")] = None
     spec: Annotated[Path | None, typer.Option(help=SPEC)] = None
     trust_code: Annotated[bool, typer.Option("--trust-code", help=TRUST)] = False
@@ -139,6 +142,7 @@ class Common(ModelFlags):
             "root": absolute(self.root),
             "model": {"source": absolute_model(self.model), **self.model_values()},
             "corpus": {"source": absolute_corpus(self.corpus)},
+            "decode": {"depth": self.depth, "bands": self.bands and self.bands.split(","), "colour": self.colour},
             "resources": resources,
         }
         values = spec_values(self.spec, merged(common, dict(flags)), base)

@@ -51,7 +51,7 @@ def sanity(  # noqa: PLR0913 - one parameter per flag; the spec fills in the fla
 
 
 def _spec_of_scan(root: str | None, run: str | None) -> dict[str, Any]:
-    """The model, corpus and limits of a scan, so that they need not be given again.
+    """The model, corpus, limits and decoding of a scan, so that they need not be given again.
 
     Raises:
         RunError: the scan does not exist.
@@ -61,8 +61,12 @@ def _spec_of_scan(root: str | None, run: str | None) -> dict[str, Any]:
     from service.query import catalog
     from workers.store.root import Root
 
-    spec = catalog.find(Root(root), run).spec.values
-    return {part: spec[part] for part in ("model", "corpus", "limits") if part in spec}
+    scan = catalog.find(Root(root), run)
+    values = scan.spec.values
+    parts: dict[str, Any] = {part: values[part] for part in ("model", "corpus", "limits", "decode") if part in values}
+    if scan.depth:  # a sample of a corpus that has grown since might show another one
+        parts["decode"] = {**parts.get("decode", {}), "depth": scan.depth}
+    return parts
 
 
 def _parse(text: str | None) -> tuple[int, ...] | None:

@@ -58,6 +58,8 @@ def _print_plan(spec: "RunSpec", *, as_json: bool) -> None:
     from service.cli.console import print_json, print_table
 
     plan = asdict(dry_run(spec))
+    if plan.get("depth") is None:
+        plan.pop("depth", None)
     if as_json:
         print_json(plan)
         return

@@ -37,6 +37,7 @@ class PublishedRun:
         rejects_by_reason: the number of rejects by reason.
         layers: in the order of the graph.
         tables: files by table.
+        depth: the depth that was chosen for its 16-bit images; None if there was nothing to choose.
     """
 
     root: Root
@@ -54,6 +55,7 @@ class PublishedRun:
     rejects_by_reason: Mapping[str, int]
     layers: tuple[LayerFacts, ...]
     tables: Mapping[str, tuple[PartFile, ...]]
+    depth: str | None = None
 
     @property
     def k(self) -> int:
@@ -202,4 +204,5 @@ def _run(root: Root, document: Manifest) -> PublishedRun:
         rejects_by_reason=document.totals.rejects_by_reason,
         layers=document.layers,
         tables=document.tables,
+        depth=document.depth,
     )

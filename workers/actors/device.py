@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from workers import formats
 from workers.actors.job import Environment, Job
 from workers.core.network import Network
 from workers.corpus import crew, fetch, manifest
@@ -64,11 +65,12 @@ def describe(device: str) -> Environment:
 
 
 def check(job: Job[Any], root: Root) -> Environment:
-    """Check that this node can read the root and the corpus, and describe it.
+    """Check that this node can read the root and the corpus, and has the decoders of the job, and describe it.
 
     Raises:
         NodeError: it cannot.
     """
+    _check_decoders(job.decoders)
     try:
         rows = [row for row in manifest.rows(root, job.manifest, 0, GROUP_ROWS) if not row.removed]
         _check_corpus([row for row in rows if not row.refused])
@@ -77,6 +79,15 @@ def check(job: Job[Any], root: Root) -> Environment:
             f"node {platform.node()} cannot read {error.filename or error}: is it on shared storage?"
         ) from error
     return describe(job.spec.resources.device)
+
+
+def _check_decoders(expected: tuple[str, ...]) -> None:
+    if formats.installed() != expected:
+        here, there = (", ".join(versions) or "none" for versions in (formats.installed(), expected))
+        raise NodeError(
+            f"node {platform.node()} has other optional decoders than the machine that started the run: "
+            f"{here} instead of {there}; install the same versions on all nodes"
+        )
 
 
 def _check_corpus(rows: Sequence[Row], read_hang_s: float = fetch.READ_HANG_S) -> None:

@@ -3,9 +3,10 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Generic, TypeVar
 
+from workers import formats
 from workers.corpus.isolate import Verdict
 from workers.corpus.manifest import Row
 from workers.models.model import StoredModel
@@ -27,12 +28,14 @@ class Job(Generic[Spec_co]):
         model: the stored network.
         layers: names of the requested layers, in the order of the graph.
         manifest: path of the corpus manifest under the root.
+        decoders: optional decoders of the machine that makes the job. It names results by them.
     """
 
     spec: Spec_co
     model: StoredModel
     layers: tuple[str, ...]
     manifest: str
+    decoders: tuple[str, ...] = field(default_factory=formats.installed)
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,9 @@ def rows_key(rows: Sequence[Row], verdicts: Mapping[int, Verdict]) -> str:
 
 def _row_key(row: Row, verdict: Verdict | None) -> list[Any]:
     judgement = [verdict.reason, verdict.detail] if verdict else None
-    return [row.image_index, row.uri, row.bytes, row.etag, row.group, row.removed, row.refused, judgement]
+    decoders = formats.decoder_versions(row.image_id, row.uri)
+    key = [row.image_index, row.uri, row.bytes, row.etag, row.group, row.removed, row.refused, judgement]
+    return [*key, *decoders]
 
 
 def target_label(job: Job[Any], target: str, label: str | None) -> str | None:
@@ -78,6 +83,7 @@ def common_configuration(job: Job[Any], environment: Environment) -> dict[str, A
     numerics = environment.numerics()
     del numerics["python"]
     del numerics["deconvoy"]
+    decoding = job.spec.decode.configuration()
     return {
         "environment": numerics,
         "model": job.model.fingerprint,
@@ -85,4 +91,5 @@ def common_configuration(job: Job[Any], environment: Environment) -> dict[str, A
         "limits": job.spec.limits.model_dump(),
         "engine": ENGINE,
         "threads": job.spec.resources.threads,
+        **({"decode": decoding} if decoding else {}),
     }

@@ -47,8 +47,7 @@ def batches(
     preview: Callable[[Pixels], bytes] | None = None,
 ) -> Iterator[Batch]:
     """The images of some rows in batches of a fixed size; see `reader.batches` and `ReadOptions`."""
-    limits, preprocessing = job.spec.limits, job.model.preprocessing
-    form = PixelFormat.of(preprocessing.channels, preprocessing.bits, job.spec.decode)
+    limits, preprocessing, form = job.spec.limits, job.model.preprocessing, pixel_format(job)
     options = ReadOptions(
         limits,
         threads=max(1, min(device.decode_threads(job.spec.resources.device), len(rows))),
@@ -60,6 +59,12 @@ def batches(
         extra_bytes=partial(_extra_bytes, preprocessing, preview is not None),
     )
     return reader.batches(rows, size, partial(preprocessing.prepare, max_pixels=limits.pixels), options)
+
+
+def pixel_format(job: Job[Any]) -> PixelFormat:
+    """The pixels that images of a job are decoded to."""
+    preprocessing = job.model.preprocessing
+    return PixelFormat.of(preprocessing.channels, preprocessing.bits, job.spec.decode)
 
 
 def _extra_bytes(preprocessing: Preprocessing, previews: bool, height: int, width: int) -> int:

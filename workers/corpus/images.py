@@ -31,6 +31,7 @@ BANDS = {2: ("LA",), 4: ("RGBA", "RGBX")}  # modes whose bands are taken unchang
 SELECTABLE = ("L", "LA", "RGB", "RGBA", "RGBX", "CMYK")  # modes of which single bands can be taken
 # Bytes per pixel of a Pillow image; all other modes need 4.
 MODE_BYTES = {"1": 1, "L": 1, "P": 1, **dict.fromkeys(WIDE, 2)}
+MOST_PIXEL_BYTES = 20  # of memory for an image at the limit of pixels
 PROGRESSIVE_BYTES = 6  # of a JPEG's coefficients
 
 # The spec's limit is checked against the header; Pillow's own would also refuse images below a larger limit of the spec.
@@ -48,7 +49,9 @@ def decode_image(data: bytes, kind: Format, limits: LimitsSpec, claim: Claim, fo
     with open_image(data, kind) as image:
         require_size(image, limits)
         samples = read_samples(image, data)
-        claim(image.height, image.width, _working_bytes(image, form))
+        working_bytes = _working_bytes(image, form)
+        _require_memory(image, working_bytes, limits)
+        claim(image.height, image.width, working_bytes)
         announced = image.size
         image.load()
         if image.size != announced:
@@ -65,7 +68,7 @@ def open_image(data: bytes, kind: Format) -> Image.Image:
     if kind.name == "HEIF":
         from pillow_heif import HeifImageFile
 
-        return HeifImageFile(io.BytesIO(data))
+        return HeifImageFile(io.BytesIO(data))  # type: ignore[no-untyped-call]
     return Image.open(io.BytesIO(data), formats=(kind.name,))
 
 
@@ -91,6 +94,15 @@ def _working_bytes(image: Image.Image, form: PixelFormat) -> int:
     if image.info.get("progressive") or image.info.get("progression"):
         extra = PROGRESSIVE_BYTES
     return image.width * image.height * (MODE_BYTES.get(image.mode, 4) + max(extra, form.pixel_bytes))
+
+
+def _require_memory(image: Image.Image, working_bytes: int, limits: LimitsSpec) -> None:
+    """Refuse images whose decoder takes far more memory per pixel than others do."""
+    if working_bytes > limits.pixels * MOST_PIXEL_BYTES:
+        detail = f"{image.width} x {image.height} pixels, whose decoder takes {working_bytes} bytes"
+        raise Rejected(
+            Reason.TOO_MANY_PIXELS, f"{detail}; the limit is {limits.pixels} pixels of {MOST_PIXEL_BYTES} bytes"
+        )
 
 
 def to_upright(image: Image.Image, samples: Samples, form: PixelFormat) -> Pixels:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from workers.corpus import fetch
 from workers.corpus.crew import TICK_S, Crew, is_done, no_answer, wait_for_answer
-from workers.corpus.trial import Patience, first_failure
+from workers.corpus.pixels import PixelFormat
+from workers.corpus.trial import Decoder, Patience, first_failure
 from workers.errors import ReadError, Reason
 from workers.host import log
 from workers.host.hangs import Limit
@@ -47,6 +48,7 @@ def find_culprits(
     hang_s: float,
     decode: str = DECODE,
     read_hang_s: float = fetch.READ_HANG_S,
+    form: PixelFormat | None = None,
 ) -> dict[int, Verdict]:
     """Decode rows in fresh processes. A culprit crashes or hangs its process twice while it is decoded alone.
 
@@ -58,6 +60,7 @@ def find_culprits(
         hang_s: seconds after which a decode counts as hanging.
         decode: the decoder, as module:function.
         read_hang_s: seconds after which a read counts as hanging.
+        form: the pixels that the decoder gives; by default its own.
 
     Returns:
         Verdicts by image index, for confirmed culprits only.
@@ -66,10 +69,10 @@ def find_culprits(
         ReadError, StoreError, RunStopped: see `first_failure`.
     """
     patience, culprits = Patience(hang_s, read_hang_s), {}
-    remaining = _readable(rows)
-    while remaining and (failure := first_failure(remaining, limits, patience, decode)):
+    remaining, decoder = _readable(rows), Decoder(decode, limits, form)
+    while remaining and (failure := first_failure(remaining, patience, decoder)):
         alone = remaining[failure.position : failure.position + 1]
-        verdict = _try_once(alone, limits, patience, decode) and _try_once(alone, limits, patience, decode)
+        verdict = _try_once(alone, patience, decoder) and _try_once(alone, patience, decoder)
         if verdict:
             culprits[alone[0].image_index] = verdict
         remaining = remaining[failure.position + 1 :]
@@ -152,9 +155,9 @@ class _Check:
         return fetch.staleness(self._row.uri, self._row.bytes, self._row.etag)
 
 
-def _try_once(alone: Sequence["Row"], limits: LimitsSpec, patience: Patience, decode: str) -> Verdict | None:
+def _try_once(alone: Sequence["Row"], patience: Patience, decoder: Decoder) -> Verdict | None:
     """Decode a row alone, once; None if that works."""
-    failure = first_failure(alone, limits, patience, decode)
+    failure = first_failure(alone, patience, decoder)
     return Verdict(failure.reason, failure.detail) if failure and failure.reason else None
 
 

@@ -166,7 +166,7 @@ def _working_bytes(layout: Layout, planes: int, form: PixelFormat) -> int:
 def _open_rows(data: bytes, layout: Layout, band: int) -> Image.Image:
     """The decompressed rows as an image of bytes; those of one band, from 1, if bands are stored apart."""
     row_bytes = layout.bits[0] // 8 * (1 if layout.is_apart else layout.bands)
-    tags = {tag: (layout.tags[tag],) for tag in COPIED if tag in layout.tags}
+    tags: dict[int, tuple[int, ...]] = {tag: (layout.tags[tag],) for tag in COPIED if tag in layout.tags}
     tags |= {WIDTH: (layout.width * row_bytes,), BITS: (8,), PHOTOMETRIC: (BLACK_IS_ZERO,), SAMPLES: (1,)}
     if TILE_WIDTH in layout.tags:
         tags[TILE_WIDTH] = (layout.tags[TILE_WIDTH] * row_bytes,)

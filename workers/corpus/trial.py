@@ -12,6 +12,7 @@ import psutil
 
 from workers.corpus import fetch
 from workers.corpus.crew import TICK_S, no_answer
+from workers.corpus.pixels import PixelFormat
 from workers.errors import DeconvoyError, Reason, Rejected, RunStopped, StaleFile
 from workers.host.hangs import Limit, WorkLimit
 from workers.host.retrying import patience
@@ -38,6 +39,28 @@ class Patience:
 
 
 @dataclass(frozen=True)
+class Decoder:
+    """What is tried.
+
+    Attributes:
+        function: the decoder, as module:function.
+        limits: limits on one file.
+        form: the pixels that it gives; None for its own default.
+    """
+
+    function: str
+    limits: LimitsSpec
+    form: PixelFormat | None = None
+
+    def load(self) -> Callable[[bytes], object]:
+        """The function of a file's bytes."""
+        module, _, function = self.function.partition(":")
+        decode = getattr(import_module(module), function)
+        form = {} if self.form is None else {"form": self.form}
+        return lambda data: decode(data, self.limits, **form)
+
+
+@dataclass(frozen=True)
 class Failure:
     """Where and how a process failed.
 
@@ -52,7 +75,7 @@ class Failure:
     detail: str
 
 
-def first_failure(rows: Sequence["Row"], limits: LimitsSpec, patience: Patience, decode: str) -> Failure | None:
+def first_failure(rows: Sequence["Row"], patience: Patience, decoder: Decoder) -> Failure | None:
     """Decode rows in order, in a fresh process; gives the first row at which it dies or hangs.
 
     Raises:
@@ -60,7 +83,7 @@ def first_failure(rows: Sequence["Row"], limits: LimitsSpec, patience: Patience,
         StoreError: a storage kept failing until the retries ran out.
         RunStopped: the process did not start.
     """
-    with _Child(rows, limits, decode) as child:
+    with _Child(rows, decoder) as child:
         while child.phase != DONE:
             limit = child.limit(patience)
             try:
@@ -80,11 +103,11 @@ class _Child:
         position: position of the current row.
     """
 
-    def __init__(self, rows: Sequence["Row"], limits: LimitsSpec, decode: str) -> None:
+    def __init__(self, rows: Sequence["Row"], decoder: Decoder) -> None:
         context = multiprocessing.get_context("spawn")
         self.phase, self.position, self._rows = STARTING, 0, rows
         self._ours, theirs = context.Pipe(duplex=False)
-        self._process = context.Process(target=_decode_all, args=(list(rows), limits, decode, theirs), daemon=True)
+        self._process = context.Process(target=_decode_all, args=(list(rows), decoder, theirs), daemon=True)
         self._process.start()
         theirs.close()
 
@@ -150,15 +173,14 @@ def _cpu_of(pid: int) -> Callable[[], float]:
     return read
 
 
-def _decode_all(rows: Sequence["Row"], limits: LimitsSpec, decode: str, progress: Connection) -> None:
-    module, _, function = decode.partition(":")
-    run = getattr(import_module(module), function)
+def _decode_all(rows: Sequence["Row"], decoder: Decoder, progress: Connection) -> None:
+    run = decoder.load()
     try:
         for position, row in enumerate(rows):
-            data = _read(row, position, limits, progress)
+            data = _read(row, position, decoder.limits, progress)
             progress.send((DECODING, position))
             try:
-                run(data, limits)
+                run(data)
             except Rejected:
                 continue
         progress.send((DONE, len(rows)))

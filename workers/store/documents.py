@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 import pyarrow as pa
+from pydantic import SerializerFunctionWrapHandler, model_serializer
 from pydantic.dataclasses import dataclass
 
 from workers.errors import DamagedRun
@@ -70,10 +71,22 @@ def decode(data: bytes, run: str) -> Manifest:
 
 @dataclass(frozen=True)
 class Pin:
-    """The content of spec.json: a run's identity as plain values, and the path of its corpus manifest."""
+    """The content of spec.json.
+
+    Attributes:
+        identity: the run's identity as plain values.
+        manifest: path of its corpus manifest.
+        depth: the depth that was chosen for its 16-bit images; None if there was nothing to choose. It is then left out.
+    """
 
     identity: Any
     manifest: str
+    depth: str | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_depth(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = serialize(self)
+        return {key: value for key, value in values.items() if value is not None or key != "depth"}
 
 
 PIN = JsonFormat(Pin)  # of spec.json

@@ -190,6 +190,7 @@ class RunFacts(_Facts):
         checkpoints: checkpoints of a training, in the order of the numbers in `evolution`.
         diverged: checkpoints that were left out because they diverged.
         precision: what half precision costs; None in float32.
+        depth: the depth that was chosen for 16-bit images; None if there was nothing to choose.
     """
 
     job: Kind
@@ -211,6 +212,7 @@ class RunFacts(_Facts):
     checkpoints: tuple[CheckpointFacts, ...] = ()
     diverged: tuple[DivergedFacts, ...] = ()
     precision: PrecisionFacts | None = None
+    depth: str | None = None
 
     @cached_property
     def sections(self) -> SpecSections:

@@ -1,0 +1,37 @@
+"""What a run decides about decoding before it starts. Takes its spec, model and corpus, gives the depth of 16-bit images."""
+
+from collections.abc import Callable
+
+from workers.corpus import depth
+from workers.corpus.depth import Finding
+from workers.corpus.manifest import Listing
+from workers.errors import SpecError
+from workers.models.model import Model
+from workers.spec.parts import JobSpec
+
+
+def find_depth(spec: JobSpec, listing: Listing) -> Finding | None:
+    """What a sample of the corpus shows; None if the spec gives a depth, or the sample has no 16-bit grey images."""
+    return depth.find(listing, spec.decode, spec.limits)
+
+
+def choose_depth(spec: JobSpec, listing: Listing, say: Callable[[str], None]) -> str | None:
+    """The depth that a run is pinned to, reported to `say`; None if there is nothing to choose."""
+    finding = find_depth(spec, listing)
+    if finding is None:
+        return None
+    say(f"{finding}; --depth changes it")
+    return finding.depth
+
+
+def require_bands(spec: JobSpec, model: Model) -> None:
+    """Require as many bands as the network has channels, if the spec selects bands.
+
+    Raises:
+        SpecError: there are others.
+    """
+    bands, channels = spec.decode.bands, model.preprocessing.channels
+    if bands and len(bands) != channels:
+        raise SpecError(
+            [f"decode.bands: {len(bands)} bands are selected, but {model.stored.source} takes {channels} channels"]
+        )

@@ -1,0 +1,209 @@
+"""The depth of 16-bit images. Takes the listing of a corpus, reads a sample of it, gives the bits that its values fill.
+
+Cameras and microscopes store 12 bits in files of 16, which are near black if 65,535 is taken for white. The sample depends only
+on the ids and sizes in the listing. Headers are read here; the few images of 16-bit grey are decoded in a process of their own,
+which a damaged one may crash.
+
+As a program: reads files from standard input, each after its size (8 bytes), and prints a line for each: the largest value.
+"""
+
+import hashlib
+import heapq
+import io
+import os
+import struct
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import IO
+
+import numpy as np
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from PIL import Image
+
+from workers import formats
+from workers.corpus import fetch, images
+from workers.corpus.crew import wait_for_answer
+from workers.corpus.manifest import Listing
+from workers.corpus.samples import read_samples
+from workers.errors import StaleFile
+from workers.host.hangs import Limit
+from workers.host.retrying import patience
+from workers.spec.decoding import AUTO, DEEPEST, WHITES, DecodeSpec
+from workers.spec.parts import LimitsSpec
+
+SAMPLE = 32  # images, chosen by the hashes of their ids
+SAMPLE_BYTES = 64 << 20  # of all files in the sample
+READS_AT_ONCE = 8
+HANG_S = 60.0  # for all images of the sample that a process decodes
+SIZE = struct.Struct("<Q")
+MAX_SAMPLE_VALUE = 281  # a TIFF tag
+SHALLOW = tuple(ending[1:] for each in formats.FORMATS if not each.deep for ending in each.extensions)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a sample shows.
+
+    Attributes:
+        images: number of 16-bit grey images in it.
+        largest: their largest value.
+        declared: the most bits that one of them declares to hold; 0 if none does.
+    """
+
+    images: int
+    largest: int
+    declared: int
+
+    @property
+    def depth(self) -> str:
+        """The smallest depth that holds the values and what is declared."""
+        return next(name for name, white in WHITES.items() if self.largest <= white and self.declared <= int(name))
+
+    def __str__(self) -> str:
+        """A line for people."""
+        images = f"{self.images} image{'s' if self.images > 1 else ''}"
+        declared = f", {self.declared} bits are declared" if self.declared else ""
+        return f"depth {self.depth}: the largest value of {images} of 16-bit grey in a sample is {self.largest:,}{declared}"
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """A listed file that may be a 16-bit image."""
+
+    uri: str
+    bytes: int
+    etag: str
+
+
+def find(listing: Listing, spec: DecodeSpec, limits: LimitsSpec) -> Finding | None:
+    """What a sample of a corpus shows; None if the spec gives a depth, or there are no 16-bit grey images in the sample.
+
+    Raises:
+        ReadError: a file cannot be read, or its storage does not answer.
+        StoreError: a storage kept failing until the retries ran out.
+    """
+    if spec.depth != AUTO:
+        return None
+    with ThreadPoolExecutor(READS_AT_ONCE) as threads:
+        deep = [data for data in threads.map(_read, _sample(listing, limits)) if _is_deep_grey(data)]
+    values = list(_largest_values(deep, limits))
+    if not values:
+        return None
+    declared = max((_declared_bits(data) for data in deep), default=0)
+    return Finding(len(values), max(values), min(declared, DEEPEST))
+
+
+def _sample(listing: Listing, limits: LimitsSpec) -> list[_Candidate]:
+    """The files with the smallest hashes of their ids, as far as they fit into SAMPLE_BYTES."""
+    smallest = heapq.nsmallest(SAMPLE, _candidates(listing, limits), key=lambda item: item[0])
+    sample, left = [], SAMPLE_BYTES
+    for _, candidate in smallest:
+        if candidate.bytes <= left:
+            sample.append(candidate)
+            left -= candidate.bytes
+    return sample
+
+
+def _candidates(listing: Listing, limits: LimitsSpec) -> Iterator[tuple[bytes, _Candidate]]:
+    """The files whose names allow 16 bits, with the hashes of their ids."""
+    shallow = rf"(?i)\.({'|'.join(SHALLOW)})$"
+    columns = ["image_id", "uri", "bytes", "etag", "refused"]
+    with pq.ParquetFile(listing.folder / "listed.parquet") as file:
+        for batch in file.iter_batches(columns=columns):
+            fitting = pc.and_(pc.less_equal(batch["bytes"], limits.bytes), pc.is_null(batch["refused"]))
+            deep = pc.invert(pc.match_substring_regex(batch["image_id"], shallow))
+            for row in batch.filter(pc.and_(fitting, deep)).to_pylist():
+                yield (
+                    hashlib.sha256(row["image_id"].encode()).digest(),
+                    _Candidate(row["uri"], row["bytes"], row["etag"]),
+                )
+
+
+def _read(candidate: _Candidate) -> bytes:
+    """The bytes of a file; none if it has vanished or changed, which the scan reports."""
+    limit = Limit(fetch.read_limit(candidate.bytes, fetch.READ_HANG_S))
+    read = partial(fetch.read, candidate.uri, candidate.bytes, candidate.etag, patience(), limit.restart)
+    try:
+        return wait_for_answer(read, candidate.uri, limit)
+    except StaleFile:
+        return b""
+
+
+def _is_deep_grey(data: bytes) -> bool:
+    """Whether a file has one band of 16 bits whose white it does not declare. Only headers are read, and only in Python."""
+    kind = formats.of_bytes(data)
+    if kind is None or not kind.deep:
+        return False
+    try:
+        with images.open_image(data, kind) as image:
+            is_netpbm = image.mode == "I" and kind.name == "PPM"
+            return (image.mode in images.WIDE or is_netpbm) and not read_samples(image, data).declared
+    except Exception:  # noqa: BLE001 - decoders raise anything on damaged files; the scan makes them rejects
+        return False
+
+
+def _declared_bits(data: bytes) -> int:
+    """The bits that a file itself says its values have, beside the size of a sample: sBIT of PNG, MaxSampleValue of TIFF."""
+    kind = formats.of_bytes(data)
+    if kind is not None and kind.name == "PNG":
+        place = data.find(b"sBIT", 0, data.find(b"IDAT"))
+        return data[place + 4] if place > 0 else 0
+    with Image.open(io.BytesIO(data)) as image:
+        value = dict(getattr(image, "tag_v2", {})).get(MAX_SAMPLE_VALUE, 0)
+    first = value[0] if isinstance(value, tuple) else value
+    return int(first).bit_length()
+
+
+def _largest_values(files: Sequence[bytes], limits: LimitsSpec) -> Iterator[int]:
+    """The largest value of each image. One that crashes or hangs the process is left out."""
+    remaining = list(files)
+    while remaining:
+        lines = _run(remaining, limits)
+        yield from (int(line) for line in lines if line.isdecimal())
+        remaining = remaining[len(lines) + 1 :]
+
+
+def _run(files: Sequence[bytes], limits: LimitsSpec) -> list[str]:
+    """The lines that a process prints for these files before it ends, crashes or hangs."""
+    words = [sys.executable, "-P", "-m", "workers.corpus.depth", str(limits.pixels)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    data = b"".join(SIZE.pack(len(file)) + file for file in files)
+    try:
+        done = subprocess.run(  # noqa: S603 - this module
+            words, input=data, env=environment, capture_output=True, timeout=HANG_S, check=False
+        )
+        output = done.stdout
+    except subprocess.TimeoutExpired as error:
+        output = error.stdout or b""
+    return output.decode().splitlines()
+
+
+def _answer(source: IO[bytes], target: IO[str], limits: LimitsSpec) -> None:
+    """Print the largest value of each file, or `-` if it cannot be used."""
+    while head := source.read(SIZE.size):
+        data = source.read(SIZE.unpack(head)[0])
+        try:
+            target.write(f"{_largest_value(data, limits)}\n")
+        except Exception:  # noqa: BLE001 - decoders raise anything on damaged files; the scan makes them rejects
+            target.write("-\n")
+        target.flush()
+
+
+def _largest_value(data: bytes, limits: LimitsSpec) -> int:
+    kind = formats.of_bytes(data)
+    if kind is None:
+        raise ValueError("no known image format")
+    with images.open_image(data, kind) as image:
+        images.require_size(image, limits)
+        read_samples(image, data)
+        image.load()
+        return int(np.asarray(image).max())
+
+
+if __name__ == "__main__":
+    _answer(sys.stdin.buffer, sys.stdout, LimitsSpec(pixels=int(sys.argv[1])))
