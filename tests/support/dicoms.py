@@ -59,6 +59,11 @@ def grey(values: np.ndarray, syntax: str = EXPLICIT, **more: object) -> bytes:
     """A grey file of some values, (height, width)."""
     signed, bits = int(values.dtype.kind == "i"), 8 * values.dtype.itemsize
     about = {"samples": 1, "photometric": "MONOCHROME2", "rows": len(values), "columns": values.shape[1]}
-    about |= {"allocated": bits, "stored": bits, "high": int(str(more.get("stored", bits))) - 1, "signed": signed} | more
+    about |= {
+        "allocated": bits,
+        "stored": bits,
+        "high": int(str(more.get("stored", bits))) - 1,
+        "signed": signed,
+    } | more
     order = ">" if syntax == BIG_ENDIAN else "<"
     return dicom(values.astype(values.dtype.newbyteorder(order)).tobytes(), about, syntax)

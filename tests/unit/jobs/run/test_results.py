@@ -108,8 +108,8 @@ def test_a_pin_that_cannot_be_read_pins_nothing_and_is_written_again(root, tmp_p
     with manifest.list_corpus(corpus, lambda _: None) as listing:
         root.put(paths.spec_path("one"), data)
         pinned = identity.pin(root, "one", spec, listing)
-        assert pinned == listing.latest(root)
-        assert json.loads(root.read(paths.spec_path("one")))["manifest"] == pinned
+        assert pinned.manifest == listing.latest(root)
+        assert json.loads(root.read(paths.spec_path("one")))["manifest"] == pinned.manifest
         assert identity.pin(root, "one", spec, listing) == pinned
 
 
