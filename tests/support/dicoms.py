@@ -2,6 +2,7 @@
 
 import struct
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -30,7 +31,7 @@ def element(group: int, number: int, kind: str, value: bytes, order: str = "<", 
     return head + kind.encode() + struct.pack(f"{order}H", len(value)) + value
 
 
-def dicom(pixels: bytes, values: Mapping[str, object], syntax: str = EXPLICIT) -> bytes:
+def dicom(pixels: bytes, values: Mapping[str, Any], syntax: str = EXPLICIT) -> bytes:
     """A file with these elements; `pixels` is the value of its pixel data, in fragments if the syntax compresses."""
     order, explicit = ">" if syntax == BIG_ENDIAN else "<", syntax != IMPLICIT
     body = b""
@@ -55,7 +56,7 @@ def _fragments(frame: bytes) -> bytes:
     return head + item + struct.pack("<I", 0) + item + struct.pack("<I", len(padded)) + padded + end
 
 
-def grey(values: np.ndarray, syntax: str = EXPLICIT, **more: object) -> bytes:
+def grey(values: np.ndarray, syntax: str = EXPLICIT, **more: Any) -> bytes:
     """A grey file of some values, (height, width)."""
     signed, bits = int(values.dtype.kind == "i"), 8 * values.dtype.itemsize
     about = {"samples": 1, "photometric": "MONOCHROME2", "rows": len(values), "columns": values.shape[1]}
@@ -66,4 +67,4 @@ def grey(values: np.ndarray, syntax: str = EXPLICIT, **more: object) -> bytes:
         "signed": signed,
     } | more
     order = ">" if syntax == BIG_ENDIAN else "<"
-    return dicom(values.astype(values.dtype.newbyteorder(order)).tobytes(), about, syntax)
+    return dicom(values.astype(f"{order}{values.dtype.str[1:]}").tobytes(), about, syntax)

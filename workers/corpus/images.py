@@ -7,6 +7,8 @@ so that there is never a third copy of a large image.
 """
 
 import io
+import math
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -16,7 +18,7 @@ from workers import formats
 from workers.corpus import profiles
 from workers.corpus.pixels import Claim, PixelFormat, Pixels, Rows, assemble
 from workers.corpus.profiles import Conversion
-from workers.corpus.samples import Samples, read_samples, require_shown_truthfully, scale
+from workers.corpus.samples import Samples, coded_sizes, read_samples, require_shown_truthfully, scale
 from workers.errors import Reason, Rejected
 from workers.formats import Format
 from workers.spec.parts import LimitsSpec
@@ -24,6 +26,7 @@ from workers.spec.parts import LimitsSpec
 TILE_WIDTH, TILE_HEIGHT = 322, 323  # TIFF tags
 WIDE = ("I;16", "I;16L", "I;16B", "I;16N")
 VALUES = ("I", "F")  # modes whose values have no known white, except in Netpbm files
+CONTAINERS = ("AVIF", "HEIF")  # formats that may crop what they decode
 UNKNOWN = (*VALUES, "LAB", "HSV")
 
 MODES = {1: "L", 3: "RGB"}  # what all images are converted to, by the network's channels
@@ -47,9 +50,10 @@ def decode_image(data: bytes, kind: Format, limits: LimitsSpec, claim: Claim, fo
         Exception: the file is damaged.
     """
     with open_image(data, kind) as image:
-        require_size(image, limits)
+        coded = coded_sizes(data) if kind.name in CONTAINERS else []
+        require_size(image, limits, coded)
         samples = read_samples(image, data)
-        working_bytes = _working_bytes(image, form)
+        working_bytes = _working_bytes(image, max([image.size, *coded], key=math.prod), form)
         _require_memory(image, working_bytes, limits)
         claim(image.height, image.width, working_bytes)
         announced = image.size
@@ -72,15 +76,20 @@ def open_image(data: bytes, kind: Format) -> Image.Image:
     return Image.open(io.BytesIO(data), formats=(kind.name,))
 
 
-def require_size(image: Image.Image, limits: LimitsSpec) -> None:
+def require_size(image: Image.Image, limits: LimitsSpec, coded: Iterable[tuple[int, int]] = ()) -> None:
     """Refuse images over the limit, and empty ones.
+
+    Args:
+        image: an image that is opened.
+        limits: the limits.
+        coded: widths and heights of what is decoded for it, before it is cropped.
 
     Raises:
         Rejected: it is.
     """
     tags: Any = getattr(image, "tag_v2", {})
     tile = tags.get(TILE_WIDTH, 0), tags.get(TILE_HEIGHT, 0)
-    for prefix, (width, height) in (("", image.size), ("tiles of ", tile)):
+    for prefix, (width, height) in (("", image.size), ("tiles of ", tile), *(("coded as ", size) for size in coded)):
         if width * height > limits.pixels:
             detail = f"{prefix}{width} x {height} pixels, the limit is {limits.pixels} in all"
             raise Rejected(Reason.TOO_MANY_PIXELS, detail)
@@ -88,12 +97,12 @@ def require_size(image: Image.Image, limits: LimitsSpec) -> None:
         raise Rejected(Reason.DAMAGED, f"{image.width} x {image.height} pixels")
 
 
-def _working_bytes(image: Image.Image, form: PixelFormat) -> int:
+def _working_bytes(image: Image.Image, size: tuple[int, int], form: PixelFormat) -> int:
     """The peak memory of decoding an image, including its result and excluding the file itself."""
     extra = formats.BY_NAME[str(image.format)].decoder_bytes
     if image.info.get("progressive") or image.info.get("progression"):
         extra = PROGRESSIVE_BYTES
-    return image.width * image.height * (MODE_BYTES.get(image.mode, 4) + max(extra, form.pixel_bytes))
+    return math.prod(size) * (MODE_BYTES.get(image.mode, 4) + max(extra, form.pixel_bytes))
 
 
 def _require_memory(image: Image.Image, working_bytes: int, limits: LimitsSpec) -> None:

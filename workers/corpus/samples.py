@@ -4,6 +4,8 @@ Values of more than 8 bits are mapped to black and white here: by the white that
 chosen for the corpus, or by a range.
 """
 
+import re
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +21,7 @@ WHITE_IS_ZERO = 0
 _HIGH_BITS = 0x40  # in the third byte of an AV1 configuration: more than 8 bits
 _CODESTREAM = b"\xff\x4f\xff\x51"
 _COMPONENTS = 40  # place of the first component in a JPEG 2000 codestream
+_EXTENTS = re.compile(rb"\0\0\0\x14ispe\0\0\0\0")  # a box of the size of an image: its own size, name and version
 _BOXES = 1000  # in a JPEG 2000 file, before its codestream
 
 Scaled = np.ndarray[Any, np.dtype[np.uint32]]
@@ -103,6 +106,11 @@ def read_codestream(data: bytes) -> Codestream:
     sizes = data[start + _COMPONENTS + 2 :][: 3 * components : 3]
     bits = max((size & 0x7F) + 1 for size in sizes) if sizes else 0
     return Codestream(numbers[0] - numbers[2], numbers[1] - numbers[3], components, bits)
+
+
+def coded_sizes(data: bytes) -> list[tuple[int, int]]:
+    """Width and height of all images in an AVIF or HEIC file, such as tiles and transparency, before they are cropped."""
+    return [struct.unpack_from(">II", data, match.end()) for match in _EXTENTS.finditer(data[:-8])]
 
 
 def _find_codestream(data: bytes) -> int:

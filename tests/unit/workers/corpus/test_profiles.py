@@ -2,6 +2,7 @@
 
 import io
 import struct
+from typing import Any
 
 import numpy as np
 import pytest
@@ -57,7 +58,7 @@ def converted(colours: np.ndarray) -> np.ndarray:
     return encode(linear @ WIDE.T @ np.linalg.inv(SRGB).T)
 
 
-def file(image: Image.Image, form: str = "PNG", **options: object) -> bytes:
+def file(image: Image.Image, form: str = "PNG", **options: Any) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, form, **options)
     return buffer.getvalue()

@@ -14,10 +14,10 @@ import torch
 
 from tests.support import hanging, silent
 from workers.core.preprocess import Preprocessing
-from workers.corpus import decode as decode_module
 from workers.corpus import isolate, manifest, reader
 from workers.corpus.budget import Budget
 from workers.corpus.isolate import Verdict
+from workers.corpus.pixels import Claim
 from workers.errors import DecoderHang, ReadError, Reason, Rejected, StaleImage
 from workers.spec.parts import Interpolation, LimitsSpec
 from workers.store.root import Root
@@ -149,7 +149,7 @@ def test_a_stuck_image_is_noticed_although_the_first_one_waits_for_its_memory(tm
     """The second holds all of the memory that the first one needs, and never gives it back."""
     decoding = threading.Event()
 
-    def stuck(data: bytes, limits: LimitsSpec, claim: decode_module.Claim) -> np.ndarray:
+    def stuck(data: bytes, limits: LimitsSpec, claim: Claim) -> np.ndarray:
         if data == b"10":
             decoding.wait(10)
         claim(1 << 15, 1 << 15, 1 << 40)
@@ -185,7 +185,7 @@ def test_pixels_in_flight_are_bounded_in_bytes_whatever_the_number_of_images(tmp
     monkeypatch.setattr(reader, "PIXELS_BYTES", 1000)
     held, most, lock = 0, 0, threading.Lock()
 
-    def counted(data: bytes, limits: LimitsSpec, claim: decode_module.Claim) -> np.ndarray:
+    def counted(data: bytes, limits: LimitsSpec, claim: Claim) -> np.ndarray:
         nonlocal held, most
         size = 400 if data != b"19" else 5000  # the last one is larger than all: it runs alone
         claim(1, 1, size)

@@ -1,6 +1,7 @@
 """Which value is white: what the file declares, the depth of the corpus, or a range. Each by numpy as another road."""
 
 import io
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,19 +20,19 @@ TWELVE = (np.arange(256) * 4095 / 255).round().astype(np.uint16).reshape(16, 16)
 RAMP = np.arange(256, dtype=np.uint8).reshape(16, 16)
 
 
-def file(pixels: np.ndarray, form: str, **options: object) -> bytes:
+def file(pixels: np.ndarray, form: str, **options: Any) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, form, **options)
     return buffer.getvalue()
 
 
-def tiff(pixels: np.ndarray, **options: object) -> bytes:
+def tiff(pixels: np.ndarray, **options: Any) -> bytes:
     buffer = io.BytesIO()
     pytest.importorskip("tifffile").imwrite(buffer, pixels, **options)
     return buffer.getvalue()
 
 
-def shown(data: bytes, **form: object) -> np.ndarray:
+def shown(data: bytes, **form: Any) -> np.ndarray:
     return decode(data, LIMITS, no_claim, PixelFormat(channels=1, **form))[..., 0]
 
 
