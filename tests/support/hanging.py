@@ -5,6 +5,8 @@ import signal
 import time
 from pathlib import Path
 
+from workers.corpus.pixels import RGB, PixelFormat
+
 
 def hang_at_seven(data: bytes, limits) -> None:
     """A decoder that does not come back from files that begin with 7, and dies of those that begin with 8."""
@@ -44,3 +46,10 @@ def slow_but_at_work(data: bytes, limits) -> None:
         while time.process_time() - began < 0.02:
             pass
         time.sleep(0.2)
+
+
+def die_for_bands(data: bytes, limits, form: PixelFormat = RGB) -> None:
+    """End the process if bands are selected."""
+    del data, limits
+    if form.bands:
+        os._exit(9)

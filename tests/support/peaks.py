@@ -13,12 +13,25 @@ import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pillow_heif
 import pyarrow as pa
+import tifffile
 from PIL import Image
 
+from tests.support import dicoms
+
 MIB = 1 << 20
+ENCODED: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "rgba": ("PNG", "RGBA", {"compress_level": 1}),
+    "webp": ("WEBP", "RGB", {"method": 0}),
+    "jpeg": ("JPEG", "RGB", {"quality": 90}),
+    "progressive": ("JPEG", "RGB", {"quality": 90, "progressive": True}),
+    "avif": ("AVIF", "RGBA", {"speed": 10, "quality": 80, "subsampling": "4:4:4"}),
+    "jpeg2000": ("JPEG2000", "RGBA", {"irreversible": True, "quality_layers": [40]}),
+}
 
 
 def peak_mib(corpus: Path, scratch: Path, number: int, threads: int) -> int:
@@ -34,18 +47,24 @@ def photo(kind: str, megapixels: float) -> bytes:
     """An image of one of the kinds that cost most."""
     side = int((megapixels * 1e6) ** 0.5)
     grey = (np.add.outer(np.arange(side) // 7, np.arange(side) // 5) % 256).astype(np.uint8)
-    buffer = io.BytesIO()
+    wide, buffer = grey.astype(np.uint16) * 257, io.BytesIO()
+    shades = Image.fromarray(grey)
     if kind == "1-bit":
         Image.fromarray(grey > 127).save(buffer, "PNG")
     elif kind == "16-bit":
-        Image.fromarray(grey.astype(np.uint16) * 257).save(buffer, "PNG", compress_level=1)
-    elif kind == "rgba":
-        Image.merge("RGBA", [Image.fromarray(grey)] * 4).save(buffer, "PNG", compress_level=1)
-    elif kind == "webp":
-        Image.merge("RGB", [Image.fromarray(grey)] * 3).save(buffer, "WEBP", method=0)
+        Image.fromarray(wide).save(buffer, "PNG", compress_level=1)
+    elif kind == "netpbm":
+        Image.fromarray(wide).save(buffer, "PPM")
+    elif kind == "bands":
+        layout = {"photometric": "minisblack", "planarconfig": "contig", "compression": "zlib"}
+        tifffile.imwrite(buffer, np.repeat(wide[..., None], 7, axis=-1), **layout)
+    elif kind == "dicom":
+        buffer.write(dicoms.grey(wide))
+    elif kind == "heic":
+        pillow_heif.from_pillow(Image.merge("RGB", [shades] * 3)).save(buffer, enc_params={"preset": "ultrafast"})
     else:
-        image = Image.merge("RGB", [Image.fromarray(grey)] * 3)
-        image.save(buffer, "JPEG", quality=90, progressive=kind == "progressive")
+        form, mode, options = ENCODED[kind]
+        Image.merge(mode, [shades] * len(mode)).save(buffer, form, **options)
     return buffer.getvalue()
 
 

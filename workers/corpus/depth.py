@@ -39,7 +39,7 @@ from workers.spec.parts import LimitsSpec
 SAMPLE = 32  # images, chosen by the hashes of their ids
 SAMPLE_BYTES = 64 << 20  # of all files in the sample
 READS_AT_ONCE = 8
-HANG_S = 60.0  # for all images of the sample that a process decodes
+HANG_S = 300.0  # for all images of the sample that a process decodes
 SIZE = struct.Struct("<Q")
 MAX_SAMPLE_VALUE = 281  # a TIFF tag
 SHALLOW = tuple(ending[1:] for each in formats.FORMATS if not each.deep for ending in each.extensions)

@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, make_dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -91,8 +91,10 @@ def test_every_flag_lands_in_the_spec(scans, tmp_path):
         "--distinct", "group", "--group", "(.*)/", "--label", "none", "--method", "gradient", "--image-format", "png",
         "--no-previews", "--actors", "3", "--device", "cpu", "--precision", "bfloat16", "--threads", "2",
         "--max-reject-share", "0.5", "--resize", "200", "--crop", "160", "--interpolation", "bicubic",
+        "--depth", "12", "--bands", "4,3,2", "--colour", "ignore",
     )  # fmt: skip
     (spec,) = scans
+    assert (spec.decode.depth, spec.decode.bands, spec.decode.colour) == ("12", (4, 3, 2), "ignore")
     assert spec.model.source == f"torchvision://resnet18?weights={tmp_path}/w/r.safetensors"
     assert (spec.corpus.source, spec.root) == (f"{tmp_path}/photos/*.jpg", f"{tmp_path}/root")
     assert (spec.run, spec.scan.layers, spec.scan.k) == ("r1", ("relu*", "auto"), 4)
@@ -213,6 +215,17 @@ def test_a_dry_run_prints_the_plan(scans):
     assert [line.split() for line in lines[1:3]] == [["images", "12"], ["shards", "done", "3"]]
     assert lines[-2].split()[2:] == ["about", "2.5", "MB"] and lines[-1] == Plan.warning
     assert len(scans) == 2
+
+
+@pytest.mark.usefixtures("scans")
+def test_a_dry_run_says_which_depth_its_corpus_has(monkeypatch):
+    plan = make_dataclass("Plan", [("images", int), ("estimated_bytes", int), ("warning", str), ("depth", str | None)])
+    for depth in ("depth 12: the largest value of 3 images of 16-bit grey in a sample is 4,095", None):
+        dry_run = SimpleNamespace(dry_run=lambda _, depth=depth: plan(3, 1, "", depth))
+        monkeypatch.setitem(sys.modules, "jobs.dry_run", dry_run)
+        told = json.loads(deconvoy("scan", *LEAST, "--dry-run", "--json").stdout)
+        assert told.get("depth") == depth and ("depth" in told) == bool(depth)
+        assert ("4,095" in deconvoy("scan", *LEAST, "--dry-run").stdout) == bool(depth)
 
 
 def failing(monkeypatch, error: BaseException) -> None:

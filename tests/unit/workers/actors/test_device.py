@@ -5,9 +5,10 @@ import os
 import pytest
 
 from tests.support import silent
+from workers import formats
 from workers.actors import device
 from workers.corpus.manifest import Row
-from workers.errors import ReadError
+from workers.errors import NodeError, ReadError
 
 
 def rows(*uris: str) -> list[Row]:
@@ -31,3 +32,12 @@ def test_a_storage_that_is_silent_does_not_hold_the_node_up():
     assert callable(silent.SilentFileSystem)
     with pytest.raises(ReadError, match=r"silent://a.jpg has not responded for 0.3 s; is its storage available\?"):
         device._check_corpus(rows("silent://a.jpg"), read_hang_s=0.3)
+
+
+def test_a_node_with_other_optional_decoders_is_named_with_both_versions(monkeypatch):
+    monkeypatch.setattr(formats, "version_of", lambda package: f"{package} 1" if package == "pydicom" else "")
+    device._check_decoders(("pydicom 1",))
+    with pytest.raises(NodeError, match=r"other optional decoders .*: pydicom 1 instead of pillow-heif 1, pydicom 1;"):
+        device._check_decoders(("pillow-heif 1", "pydicom 1"))
+    with pytest.raises(NodeError, match="pydicom 1 instead of none"):
+        device._check_decoders(())

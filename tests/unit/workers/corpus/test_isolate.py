@@ -12,6 +12,7 @@ import torch
 from tests.support import hanging, silent
 from workers.corpus import crew, entries, fetch, isolate, manifest, reader, trial
 from workers.corpus.isolate import Verdict
+from workers.corpus.pixels import PixelFormat
 from workers.errors import ReadError, Reason, RunStopped
 from workers.host.hangs import Limit
 from workers.sources import single_files
@@ -44,6 +45,14 @@ def test_culprits_are_found_alone_and_judged(folder):
     assert {index: verdict.reason for index, verdict in found.items()} == {1: "decoder_hang", 3: "decoder_crash"}
     assert "exit code 9" in found[3].detail and "1.5 s" in found[1].detail
     assert callable(hanging.hang_at_seven)
+
+
+def test_culprits_are_looked_for_with_the_pixels_of_the_run(folder):
+    listed, form = rows(folder, b"1"), PixelFormat(bands=(4, 3, 2))
+    decoder = "tests.support.hanging:die_for_bands"
+    assert isolate.find_culprits(listed, LIMITS, 5.0, decoder) == {}
+    [verdict] = isolate.find_culprits(listed, LIMITS, 5.0, decoder, form=form).values()
+    assert verdict.reason is Reason.DECODER_CRASH
 
 
 def test_what_passes_the_second_time_alone_is_not_poison(folder, tmp_path):

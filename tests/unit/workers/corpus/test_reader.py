@@ -1,5 +1,6 @@
 """Batches on a fixed grid, rejects in their places, decoders that hang or die."""
 
+import io
 import os
 import signal
 import subprocess
@@ -11,8 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from tests.support import hanging, silent
+from tests.support import dicoms, hanging, silent
 from workers.core.preprocess import Preprocessing
 from workers.corpus import isolate, manifest, reader
 from workers.corpus.budget import Budget
@@ -58,6 +60,24 @@ def test_batches_lie_on_the_grid_of_the_rows_and_not_of_what_could_be_read(tmp_p
     ]  # fmt: skip
     assert batches[1].pixels()[:, 0, 0, 0].tolist() == [13, 15]
     assert batches[0].pictures[1].record.height == 12
+
+
+def test_a_file_whose_name_hides_what_it_needs_is_rejected_and_each_image_names_its_decoder(tmp_path):
+    shades = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    files = {"0.dcm": dicoms.grey(shades), "1.png": dicoms.grey(shades), "2.png": png(shades)}
+    listed = []
+    for index, (name, data) in enumerate(files.items()):
+        (tmp_path / name).write_bytes(data)
+        listed.append(manifest.Row(index, name, str(tmp_path / name), len(data), "", None, None, False, None))
+    [batch] = reader.batches(listed, 3, prepare, reader.ReadOptions(LimitsSpec()))
+    assert [(reject.image_index, reject.reason) for reject in batch.rejects] == [(1, "bad_name")]
+    assert [record.decoder.split()[0] for record in batch.records] == ["pydicom", "pillow"]
+
+
+def png(pixels: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def test_a_file_with_a_verdict_is_not_touched(tmp_path):
