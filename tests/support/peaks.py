@@ -56,7 +56,7 @@ def photo(kind: str, megapixels: float) -> bytes:
     elif kind == "netpbm":
         Image.fromarray(wide).save(buffer, "PPM")
     elif kind == "bands":
-        layout = {"photometric": "minisblack", "planarconfig": "contig", "compression": "zlib"}
+        layout: dict[str, Any] = {"photometric": "minisblack", "planarconfig": "contig", "compression": "zlib"}
         tifffile.imwrite(buffer, np.repeat(wide[..., None], 7, axis=-1), **layout)
     elif kind == "dicom":
         buffer.write(dicoms.grey(wide))

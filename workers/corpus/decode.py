@@ -95,16 +95,18 @@ def _format_of(data: bytes) -> Format:
 
 def _decode_tiff(data: bytes, kind: Format, limits: LimitsSpec, claim: Claim, form: PixelFormat) -> Pixels:
     """Decode a TIFF; Pillow opens those without a choice of bands."""
-    layout = tiff.read_layout(data)
-    if layout is not None and layout.suits(form):
-        return tiff.decode_bands(data, layout, limits, claim, form)
+    if form.bands or form.channels not in images.MODES:
+        layout = tiff.read_layout(data)
+        if layout is not None and layout.suits(form):
+            return tiff.decode_bands(data, layout, limits, claim, form)
     try:
         return images.decode_image(data, kind, limits, claim, form)
     except UnidentifiedImageError:
+        layout = tiff.read_layout(data)
         if layout is None or not layout.is_plausible:
             raise
-        choice = "; select bands" if layout.is_readable and layout.bands > 1 else ""
-        raise Rejected(Reason.UNSUPPORTED_MODE, f"{layout} in a combination without known colours{choice}") from None
+    choice = "; select bands" if layout.is_readable and layout.bands > 1 else ""
+    raise Rejected(Reason.UNSUPPORTED_MODE, f"{layout}: a combination without known colours{choice}")
 
 
 def _first_line(error: Exception) -> str:

@@ -69,7 +69,8 @@ class Layout:
     def is_readable(self) -> bool:
         """Whether its bands can be read here."""
         return (
-            self.dtype in TYPES
+            self.is_plausible
+            and self.dtype in TYPES
             and self.tags.get(PHOTOMETRIC) in (BLACK_IS_ZERO, COLOURS, SEPARATED)
             and self.tags.get(COMPRESSION, 1) in PLAIN
             and self.tags.get(PREDICTOR, NO_DIFFERENCES) in (NO_DIFFERENCES, DIFFERENCES)
