@@ -40,7 +40,7 @@ def _starts(*prefixes: bytes) -> Signature:
 
 
 def _at(offset: int, *words: bytes) -> Signature:
-    return lambda data: data[offset:].startswith(words)
+    return lambda data: data.startswith(words, offset)
 
 
 def _is_webp(data: bytes) -> bool:

@@ -153,10 +153,10 @@ def _read_frame(header: Any, syntax: str) -> Frame:  # noqa: ANN401 - a pydicom 
 
 
 def _working_bytes(frame: Frame, file_bytes: int, kind: Format, form: PixelFormat) -> int:
-    """The peak memory: a copy of the frame's part of the file, the decoder's, the frame twice, and the result."""
-    name = PICTURES.get(frame.syntax)
+    """The peak memory: the pixel data, and its first frame if compressed; the decoder's; the frame twice; the result."""
+    name, copies = PICTURES.get(frame.syntax), 1 if frame.syntax in NATIVE else 2
     decoder_bytes = 4 + formats.BY_NAME[name].decoder_bytes if name else kind.decoder_bytes
-    return file_bytes + 2 * frame.frame_bytes + frame.height * frame.width * (decoder_bytes + form.pixel_bytes)
+    return copies * file_bytes + 2 * frame.frame_bytes + frame.height * frame.width * (decoder_bytes + form.pixel_bytes)
 
 
 def _to_grey(values: Pixels, frame: Frame, window: Window, form: PixelFormat) -> Pixels:

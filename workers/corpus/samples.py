@@ -103,14 +103,15 @@ def read_codestream(data: bytes) -> Codestream:
         raise Rejected(Reason.DAMAGED, "the file has no JPEG 2000 codestream")
     numbers = [int.from_bytes(head[place : place + 4], "big") for place in (8, 12, 16, 20)]
     components = int.from_bytes(head[_COMPONENTS : _COMPONENTS + 2], "big")
-    sizes = data[start + _COMPONENTS + 2 :][: 3 * components : 3]
+    first = start + _COMPONENTS + 2
+    sizes = data[first : first + 3 * components : 3]
     bits = max((size & 0x7F) + 1 for size in sizes) if sizes else 0
     return Codestream(numbers[0] - numbers[2], numbers[1] - numbers[3], components, bits)
 
 
 def coded_sizes(data: bytes) -> list[tuple[int, int]]:
     """Width and height of all images in an AVIF or HEIC file, such as tiles and transparency, before they are cropped."""
-    return [struct.unpack_from(">II", data, match.end()) for match in _EXTENTS.finditer(data[:-8])]
+    return [struct.unpack_from(">II", data, match.end()) for match in _EXTENTS.finditer(data, 0, len(data) - 8)]
 
 
 def _find_codestream(data: bytes) -> int:

@@ -123,7 +123,7 @@ def decode_bands(data: bytes, layout: Layout, limits: LimitsSpec, claim: Claim, 
     _require_bands(layout, wanted, form)
     _require_size(layout, limits)
     opened = sorted(set(wanted)) if layout.is_apart else [0]
-    claim(layout.height, layout.width, _working_bytes(layout, len(opened), form))
+    claim(layout.height, layout.width, len(data) + _working_bytes(layout, len(opened), form))
     planes = [_open_rows(data, layout, band) for band in opened]
     places = [opened.index(band) if layout.is_apart else band - 1 for band in wanted]
 
@@ -158,7 +158,7 @@ def _require_size(layout: Layout, limits: LimitsSpec) -> None:
 
 
 def _working_bytes(layout: Layout, planes: int, form: PixelFormat) -> int:
-    """The peak memory: the rows, a strip that may hold as many, and the result."""
+    """The peak memory beside a copy of the file: the rows, a strip that may hold as many, and the result."""
     sample = layout.bits[0] // 8
     held = (planes + 1) * sample if layout.is_apart else 2 * layout.bands * sample
     return layout.height * layout.width * (held + form.pixel_bytes)

@@ -174,11 +174,12 @@ def test_a_small_file_with_huge_tiles_is_refused():
 
 
 @pytest.mark.parametrize("apart", [False, True])
-def test_the_claim_names_the_rows_and_the_result(apart):
+def test_the_claim_covers_a_copy_of_the_file_the_rows_and_the_result(apart):
     claims = []
-    decode(written(DEEP, apart=apart), LIMITS, lambda *claim: claims.append(claim), PixelFormat(bands=(4, 3, 2)))
+    data = written(DEEP, apart=apart)
+    decode(data, LIMITS, lambda *claim: claims.append(claim), PixelFormat(bands=(4, 3, 2)))
     held = (3 + 1) * 2 if apart else 2 * 7 * 2
-    assert claims == [(37, 23, 37 * 23 * (held + 3))]
+    assert claims == [(37, 23, len(data) + 37 * 23 * (held + 3))]
 
 
 @pytest.mark.parametrize("cut", [20, 200, 3000])
