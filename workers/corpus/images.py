@@ -9,19 +9,20 @@ so that there is never a third copy of a large image.
 import io
 import math
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import AvifImagePlugin, ExifTags, Image
+from PIL import ExifTags, Image
 
 from workers import formats
-from workers.corpus import profiles
 from workers.corpus.pixels import Claim, PixelFormat, Pixels, Rows, assemble
-from workers.corpus.profiles import Conversion
 from workers.corpus.samples import Samples, coded_sizes, read_samples, require_shown_truthfully, scale
 from workers.errors import Reason, Rejected
 from workers.formats import Format
 from workers.spec.parts import LimitsSpec
+
+if TYPE_CHECKING:
+    from workers.corpus.profiles import Conversion
 
 TILE_WIDTH, TILE_HEIGHT = 322, 323  # TIFF tags
 WIDE = ("I;16", "I;16L", "I;16B", "I;16N")
@@ -39,7 +40,6 @@ PROGRESSIVE_BYTES = 6  # of a JPEG's coefficients
 
 # The spec's limit is checked against the header; Pillow's own would also refuse images below a larger limit of the spec.
 Image.MAX_IMAGE_PIXELS = None
-AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # each decoding thread of a run is one; more would also take more memory
 
 
 def decode_image(data: bytes, kind: Format, limits: LimitsSpec, claim: Claim, form: PixelFormat) -> Pixels:
@@ -69,6 +69,10 @@ def open_image(data: bytes, kind: Format) -> Image.Image:
     Raises:
         Exception: the header is damaged, or of a kind that the decoder does not know.
     """
+    if kind.name == "AVIF":
+        from PIL import AvifImagePlugin
+
+        AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # threads of a decoder take memory each, and a run has its own
     if kind.name == "HEIF":
         from pillow_heif import HeifImageFile
 
@@ -161,7 +165,7 @@ def _colour_rows(image: Image.Image, samples: Samples, form: PixelFormat) -> Row
         require_shown_truthfully(samples, form)
         if not is_plain or form.bits > 8:
             raise Rejected(Reason.UNSUPPORTED_MODE, "16-bit colours or alpha, of which the decoder keeps 8 bits")
-    colours = profiles.conversion_of(image) if form.convert else None
+    colours = _conversion_of(image) if form.convert else None
 
     def convert(top: int, bottom: int) -> Pixels:
         rows = _crop(image, top, bottom)
@@ -172,6 +176,12 @@ def _colour_rows(image: Image.Image, samples: Samples, form: PixelFormat) -> Row
         return pixels if form.bits == 8 else pixels.astype(np.uint16) * 257
 
     return convert
+
+
+def _conversion_of(image: Image.Image) -> "Conversion | None":
+    from workers.corpus import profiles  # few runs convert colours, and loading the library slows the others down
+
+    return profiles.conversion_of(image)
 
 
 def _read_bands(image: Image.Image, samples: Samples, channels: int) -> Pixels:
@@ -196,7 +206,7 @@ def _select_bands(image: Image.Image, bands: tuple[int, ...]) -> Pixels:
     return values[..., [band - 1 for band in bands]]
 
 
-def _to_mode(image: Image.Image, samples: Samples, wanted: str, colours: Conversion | None = None) -> Image.Image:
+def _to_mode(image: Image.Image, samples: Samples, wanted: str, colours: "Conversion | None" = None) -> Image.Image:
     """The image in RGB or in grey (L)."""
     if image.mode in UNKNOWN:
         raise Rejected(Reason.UNSUPPORTED_MODE, f"mode {image.mode}: its values have no known colours")
