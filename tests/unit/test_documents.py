@@ -59,6 +59,10 @@ DOCUMENTS: Mapping[str, tuple[JsonFormat[Any], Any, Mapping[str, Any], Mapping[s
     "key": (keys._FORMAT, Key("0" * 12, "dashboard", Scope.READ, AT, "1" * 64), KEY, {"indent": 1}),
     "verdict": (verdicts._FORMAT, StoredVerdict("/a\udcff.png", Reason.VANISHED, "gone"), VERDICT, {"sort_keys": True}),
     "first submission": (idempotency._FORMAT, FirstSubmission("2" * 64, PlainSpec(NAMED)), FIRST, {}),
+    "pin with a depth": (
+        documents.PIN, Pin({"k": 2}, "corpora/c", "12"), {"identity": {"k": 2}, "manifest": "corpora/c", "depth": "12"},
+        {"indent": 1, "sort_keys": True},
+    ),
     "pin": (documents.PIN, Pin({"k": 2}, "corpora/c"), {"identity": {"k": 2}, "manifest": "corpora/c"}, {"indent": 1}),
 }  # fmt: skip
 
