@@ -16,7 +16,7 @@ from PIL import Image
 from workers import formats
 from workers.corpus import images
 from workers.corpus.pixels import Claim, PixelFormat, Pixels, assemble
-from workers.corpus.samples import Samples, read_codestream
+from workers.corpus.samples import Samples, read_codestream, read_samples
 from workers.corpus.windows import Window, window_of
 from workers.errors import Reason, Rejected
 from workers.formats import Format
@@ -244,7 +244,9 @@ def _first_frame(stored: Any) -> bytes:  # noqa: ANN401 - a pydicom data set
 
 def _open_picture(stored: Any, frame: Frame) -> Image.Image:  # noqa: ANN401 - a pydicom data set
     """The picture that a frame is compressed as, whose header must say the same size."""
-    image = images.open_image(_first_frame(stored), formats.BY_NAME[PICTURES[frame.syntax]])
+    data = _first_frame(stored)
+    image = images.open_image(data, formats.BY_NAME[PICTURES[frame.syntax]])
+    read_samples(image, data)  # refuses a codestream of another size than its container says
     if image.size != (frame.width, frame.height):
         raise Rejected(Reason.DAMAGED, f"a frame of {image.size} instead of {(frame.width, frame.height)} pixels")
     return image

@@ -252,6 +252,14 @@ def test_a_frame_of_another_size_than_the_header_says_is_not_decoded(syntax):
     assert (raised.reason, raised.detail) == (Reason.DAMAGED, "a frame of (64, 64) instead of (16, 16) pixels")
 
 
+def test_a_codestream_larger_than_its_frame_is_not_decoded():
+    frame = bytearray(picture(Image.new("RGB", (16, 16)), "JPEG2000"))
+    at = frame.index(b"\xff\x4f\xff\x51") + 8
+    frame[at : at + 8] = struct.pack(">II", 20_000, 20_000)
+    raised = refusal(dicoms.dicom(bytes(frame), RGB, dicoms.JPEG_2000))
+    assert raised.reason is Reason.DAMAGED and "the codestream 20000 x 20000 pixels" in raised.detail
+
+
 def test_limits_are_checked_against_the_header_and_cut_files_are_damaged():
     data = dicoms.grey(TWELVE)
     assert refusal(data, LimitsSpec(pixels=24 * 20 - 1)).reason is Reason.TOO_MANY_PIXELS
