@@ -4,12 +4,12 @@ Cameras and microscopes store 12 bits in files of 16, which are near black if 65
 on the ids and sizes in the listing. Headers are read here; the few images of 16-bit grey are decoded in a process of their own,
 which a damaged one may crash.
 
-As a program: reads files from standard input, each after its size (8 bytes), and prints a line for each: the largest value.
+As a program: prints that it is ready; reads files from standard input, each after its size (8 bytes), and prints a line for each:
+the largest value.
 """
 
 import hashlib
 import heapq
-import io
 import os
 import struct
 import subprocess
@@ -23,14 +23,14 @@ from typing import IO
 import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from PIL import Image
 
 from workers import formats
 from workers.corpus import fetch, images
 from workers.corpus.crew import wait_for_answer
 from workers.corpus.manifest import Listing
 from workers.corpus.samples import read_samples
-from workers.errors import StaleFile
+from workers.errors import RunStopped, StaleFile
+from workers.formats import Format
 from workers.host.hangs import Limit
 from workers.host.retrying import patience
 from workers.spec.decoding import AUTO, DEEPEST, WHITES, DecodeSpec
@@ -40,8 +40,10 @@ SAMPLE = 32  # images, chosen by the hashes of their ids
 SAMPLE_BYTES = 64 << 20  # of all files in the sample
 READS_AT_ONCE = 8
 HANG_S = 300.0  # for all images of the sample that a process decodes
+READY = "ready"
 SIZE = struct.Struct("<Q")
 MAX_SAMPLE_VALUE = 281  # a TIFF tag
+SIGNIFICANT_BITS = b"\0\0\0\x01sBIT"  # size and name of a chunk of a PNG
 SHALLOW = tuple(ending[1:] for each in formats.FORMATS if not each.deep for ending in each.extensions)
 
 
@@ -148,15 +150,15 @@ def _is_deep_grey(data: bytes) -> bool:
 
 
 def _declared_bits(data: bytes) -> int:
-    """The bits that a file itself says its values have, beside the size of a sample: sBIT of PNG, MaxSampleValue of TIFF."""
-    kind = formats.of_bytes(data)
-    if kind is not None and kind.name == "PNG":
-        place = data.find(b"sBIT", 0, data.find(b"IDAT"))
-        return data[place + 4] if place > 0 else 0
-    with Image.open(io.BytesIO(data)) as image:
+    """The bits that a file says its values have, beside the size of a sample: sBIT of PNG, MaxSampleValue of TIFF; 0 if none."""
+    kind = _format_of(data)
+    if kind.name == "PNG":
+        place = data.find(SIGNIFICANT_BITS, 0, data.find(b"IDAT"))
+        return data[place + len(SIGNIFICANT_BITS)] if place > 0 else 0
+    with images.open_image(data, kind) as image:
         value = dict(getattr(image, "tag_v2", {})).get(MAX_SAMPLE_VALUE, 0)
     first = value[0] if isinstance(value, tuple) else value
-    return int(first).bit_length()
+    return first.bit_length() if isinstance(first, int) else 0
 
 
 def _largest_values(files: Sequence[bytes], limits: LimitsSpec) -> Iterator[int]:
@@ -169,7 +171,11 @@ def _largest_values(files: Sequence[bytes], limits: LimitsSpec) -> Iterator[int]
 
 
 def _run(files: Sequence[bytes], limits: LimitsSpec) -> list[str]:
-    """The lines that a process prints for these files before it ends, crashes or hangs."""
+    """The lines that a process prints for these files before it ends, crashes or hangs.
+
+    Raises:
+        RunStopped: it did not start.
+    """
     words = [sys.executable, "-P", "-m", "workers.corpus.depth", str(limits.pixels)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     data = b"".join(SIZE.pack(len(file)) + file for file in files)
@@ -177,14 +183,20 @@ def _run(files: Sequence[bytes], limits: LimitsSpec) -> list[str]:
         done = subprocess.run(  # noqa: S603 - this module
             words, input=data, env=environment, capture_output=True, timeout=HANG_S, check=False
         )
-        output = done.stdout
+        output, complaint = done.stdout, done.stderr.decode(errors="replace")
     except subprocess.TimeoutExpired as error:
-        output = error.stdout or b""
-    return output.decode().splitlines()
+        output, complaint = error.stdout or b"", f"no answer within {HANG_S:g} s"
+    first, *lines = output.decode().splitlines() or [""]
+    if first != READY:
+        reason = (complaint.splitlines() or ["it printed nothing"])[-1]
+        raise RunStopped(f"the process that looks for the depth of 16-bit images did not start: {reason}")
+    return lines
 
 
 def _answer(source: IO[bytes], target: IO[str], limits: LimitsSpec) -> None:
-    """Print the largest value of each file, or `-` if it cannot be used."""
+    """Print a line when ready, then the largest value of each file, or `-` if it cannot be used."""
+    target.write(f"{READY}\n")
+    target.flush()
     while head := source.read(SIZE.size):
         data = source.read(SIZE.unpack(head)[0])
         try:
@@ -195,14 +207,16 @@ def _answer(source: IO[bytes], target: IO[str], limits: LimitsSpec) -> None:
 
 
 def _largest_value(data: bytes, limits: LimitsSpec) -> int:
-    kind = formats.of_bytes(data)
-    if kind is None:
-        raise ValueError("no known image format")
-    with images.open_image(data, kind) as image:
+    with images.open_image(data, _format_of(data)) as image:
         images.require_size(image, limits)
         read_samples(image, data)
         image.load()
         return int(np.asarray(image).max())
+
+
+def _format_of(data: bytes) -> Format:
+    """The format of a file that is known to have one."""
+    return next(each for each in formats.FORMATS if each.matches(data))
 
 
 if __name__ == "__main__":

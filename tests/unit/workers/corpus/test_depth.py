@@ -11,7 +11,7 @@ from PIL import Image
 
 from workers.corpus import depth, fetch, manifest
 from workers.corpus.depth import Finding
-from workers.errors import ReadError
+from workers.errors import ReadError, RunStopped
 from workers.spec.decoding import DecodeSpec
 from workers.spec.parts import CorpusSpec, LimitsSpec
 
@@ -126,6 +126,15 @@ def test_images_that_crash_or_hang_their_process_are_left_out(tmp_path, monkeypa
     poison = file(np.full((3, 3), 65535, np.uint16))
     files = [file(grey(255)), poison, file(grey(4095)), b"no image", poison]
     assert list(depth._largest_values(files, LIMITS)) == [255, 4095]
+
+
+def test_a_process_that_does_not_start_ends_the_run(tmp_path, monkeypatch):
+    (tmp_path / "sitecustomize.py").write_text("raise SystemExit('no room')")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(
+        RunStopped, match="the process that looks for the depth of 16-bit images did not start: SystemExit: no room"
+    ):
+        list(depth._largest_values([file(grey(255))], LIMITS))
 
 
 def test_a_file_that_vanishes_is_left_to_the_scan(tmp_path):
