@@ -7,7 +7,7 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
-from jobs.run import plan, publish
+from jobs.run import decoding, plan, publish
 from jobs.run.attempt import Attempt, attempt
 from jobs.run.images import publish_rows, require_listed
 from jobs.run.outcome import Outcome
@@ -98,6 +98,7 @@ def _check(spec: SanityRun, scan: Manifest, layers: Sequence[str], model: Model,
         raise RunError(f"from_run {run!r} is a scan of another model, {scan.model.source}")
     if scan.model.preprocessing != PreprocessingFacts(**asdict(model.preprocessing)):
         raise RunError(f"from_run {run!r} preprocesses images differently: {_plain(scan.model.preprocessing)}")
+    decoding.require_same(spec, scan)
     if source != spec.corpus.source:
         raise RunError(f"from_run {run!r} is a scan of another corpus, {source!r}")
     _check_ranks(spec, scan)

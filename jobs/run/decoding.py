@@ -5,9 +5,10 @@ from collections.abc import Callable
 from workers.corpus import depth
 from workers.corpus.depth import Finding
 from workers.corpus.manifest import Listing
-from workers.errors import SpecError
+from workers.errors import RunError, SpecError
 from workers.models.model import Model
 from workers.spec.parts import JobSpec
+from workers.store.manifest import Manifest
 
 
 def find_depth(spec: JobSpec, listing: Listing) -> Finding | None:
@@ -35,3 +36,15 @@ def require_bands(spec: JobSpec, model: Model) -> None:
         raise SpecError(
             [f"decode.bands: {len(bands)} bands are selected, but {model.stored.source} takes {channels} channels"]
         )
+
+
+def require_same(spec: JobSpec, published: Manifest) -> None:
+    """Require that a spec decodes images as a published run did, whose depth may have been chosen.
+
+    Raises:
+        RunError: it does not.
+    """
+    decode = published.sections.decode
+    used = decode.model_copy(update={"depth": published.depth or decode.depth}).configuration()
+    if used != spec.decode.configuration():
+        raise RunError(f"run {published.run!r} decodes images differently: {used or 'with defaults'}")

@@ -65,7 +65,8 @@ def publish(
     tables = _rows(k, named or names(), channels)
     tables["rejects"][0]["reason"] = reason
     layers = layers_of(channels)
-    spec = {"scan": {"k": k, "max_reject_share": 0.05}, "project": {"method": "deconvnet"}}
+    sections = {"scan": {"k": k, "max_reject_share": 0.05}, "project": {"method": "deconvnet"}}
+    spec = sections | facts.pop("spec", {})
     rejects = {"rejects": 1, "rejects_by_reason": {reason: 1}}
     commit(root, run, "scan", tables, created=created, spec=spec, layers=layers, totals=rejects, **facts)
 

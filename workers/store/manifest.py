@@ -10,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 
 from workers.errors import DamagedRun, QueryError
 from workers.kinds import Kind
+from workers.spec.decoding import DecodeSpec
 from workers.spec.evolve import EvolveSpec
 from workers.spec.frozen import Frozen
 from workers.spec.parts import Fit, Pair, PerChannel, ResourcesSpec
@@ -128,8 +129,7 @@ class DivergedFacts(_Facts):
 class PrecisionFacts(_Facts):
     """What half precision costs: among `images`, `differing` of `sets` channels have different best images than in float32.
 
-    `sets` is 0 if the sample had too few images to compare.
-    `tolerances`: by layer, how much the two passes of the scan may differ.
+    `sets` is 0 if too few images could be compared. `tolerances`: by layer, how much the two passes of the scan may differ.
     """
 
     images: int
@@ -157,6 +157,7 @@ def _known_keys(kind: type[Frozen]) -> BeforeValidator:
 class SpecSections(_Facts):
     """The sections of a run's spec that readers use, as values; None if the kind of job has no such section."""
 
+    decode: Annotated[DecodeSpec, _known_keys(DecodeSpec)] = DecodeSpec()
     resources: Annotated[ResourcesSpec, _known_keys(ResourcesSpec)] = ResourcesSpec()
     scan: Annotated[ScanSpec, _known_keys(ScanSpec)] | None = None
     project: Annotated[ProjectSpec, _known_keys(ProjectSpec)] | None = None

@@ -10,12 +10,13 @@ import pytest
 from PIL import Image
 
 from jobs.run import decoding, identity
+from tests.support.published import publish
 from workers.core.preprocess import Preprocessing
 from workers.corpus import manifest
-from workers.errors import SpecError
+from workers.errors import RunError, SpecError
 from workers.spec.parts import Interpolation
 from workers.spec.scan import RunSpec, make_spec
-from workers.store import paths
+from workers.store import documents, paths
 from workers.store.documents import PIN
 from workers.store.root import Root
 
@@ -80,3 +81,21 @@ def network(channels: int) -> Any:
     values = (0.5,) * channels
     preprocessing = Preprocessing(184, 160, values, values, Interpolation.BILINEAR)
     return SimpleNamespace(preprocessing=preprocessing, stored=SimpleNamespace(source="n"))
+
+
+@pytest.mark.parametrize(
+    ("decode", "chosen", "wanted"),
+    [
+        ({}, None, {}),
+        ({}, "12", {"depth": 12}),
+        ({}, "16", {}),
+        ({"bands": [3, 2, 1]}, "8", {"bands": [3, 2, 1], "depth": 8}),
+    ],
+)
+def test_a_spec_decodes_as_a_published_run_if_it_names_the_depth_that_was_chosen(photos, decode, chosen, wanted):
+    root = Root(str(photos.parent / "published"))
+    publish(root, spec={"decode": decode}, depth=chosen)
+    scan = documents.read_manifest(root, "first")
+    decoding.require_same(made(photos, **wanted), scan)
+    with pytest.raises(RunError, match="run 'first' decodes images differently"):
+        decoding.require_same(made(photos, **wanted, colour="ignore").with_depth("range:0-7"), scan)
