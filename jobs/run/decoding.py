@@ -21,7 +21,7 @@ def choose_depth(spec: JobSpec, listing: Listing, say: Callable[[str], None]) ->
     finding = find_depth(spec, listing)
     if finding is None:
         return None
-    say(f"{finding}; --depth changes it")
+    say(f"depth {finding}; --depth changes it")
     return finding.depth
 
 
@@ -47,4 +47,4 @@ def require_same(spec: JobSpec, published: Manifest) -> None:
     decode = published.sections.decode
     used = decode.model_copy(update={"depth": published.depth or decode.depth}).configuration()
     if used != spec.decode.configuration():
-        raise RunError(f"run {published.run!r} decodes images differently: {used or 'with defaults'}")
+        raise RunError(f"from_run {published.run!r} decodes images differently: {used or 'with defaults'}")

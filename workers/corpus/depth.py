@@ -67,10 +67,12 @@ class Finding:
         return next(name for name, white in WHITES.items() if self.largest <= white and self.declared <= int(name))
 
     def __str__(self) -> str:
-        """A line for people."""
+        """The depth and the reason."""
         images = f"{self.images} image{'s' if self.images > 1 else ''}"
         declared = f", {self.declared} bits are declared" if self.declared else ""
-        return f"depth {self.depth}: the largest value of {images} of 16-bit grey in a sample is {self.largest:,}{declared}"
+        return (
+            f"{self.depth}, as the largest value of {images} of 16-bit grey in a sample is {self.largest:,}{declared}"
+        )
 
 
 @dataclass(frozen=True)

@@ -220,7 +220,7 @@ def test_a_dry_run_prints_the_plan(scans):
 @pytest.mark.usefixtures("scans")
 def test_a_dry_run_says_which_depth_its_corpus_has(monkeypatch):
     plan = make_dataclass("Plan", [("images", int), ("estimated_bytes", int), ("warning", str), ("depth", str | None)])
-    for depth in ("depth 12: the largest value of 3 images of 16-bit grey in a sample is 4,095", None):
+    for depth in ("12, as the largest value of 3 images of 16-bit grey in a sample is 4,095", None):
         dry_run = SimpleNamespace(dry_run=lambda _, depth=depth: plan(3, 1, "", depth))
         monkeypatch.setitem(sys.modules, "jobs.dry_run", dry_run)
         told = json.loads(deconvoy("scan", *LEAST, "--dry-run", "--json").stdout)
