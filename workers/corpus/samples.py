@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from workers import formats
+from workers.corpus import av1
 from workers.corpus.pixels import DEEP_WHITE, PixelFormat, Pixels
 from workers.errors import Reason, Rejected
 
@@ -110,8 +112,15 @@ def read_codestream(data: bytes) -> Codestream:
 
 
 def coded_sizes(data: bytes) -> list[tuple[int, int]]:
-    """Width and height of all images in an AVIF or HEIC file, such as tiles and transparency, before they are cropped."""
-    return [struct.unpack_from(">II", data, match.end()) for match in _EXTENTS.finditer(data, 0, len(data) - 8)]
+    """Width and height of all images in an AVIF or HEIC file, such as tiles and transparency, before they are cropped.
+
+    In an AVIF file, they are also those of the compressed data, which libavif scales. libheif refuses data of other sizes.
+
+    Raises:
+        Rejected: an AVIF file has no compressed image.
+    """
+    said = [struct.unpack_from(">II", data, match.end()) for match in _EXTENTS.finditer(data, 0, len(data) - 8)]
+    return [*said, *av1.sequence_sizes(data)] if formats.BY_NAME["AVIF"].matches(data) else said
 
 
 def _find_codestream(data: bytes) -> int:
