@@ -97,15 +97,15 @@ FORMATS: tuple[Format, ...] = (
     Format("DICOM", "DICOM", (".dcm", ".dicom"), _at(128, b"DICM"), 8, package="pydicom", extra="dicom"),
 )
 
-EXTENSIONS = frozenset(extension for each in FORMATS for extension in each.extensions)
-_BY_EXTENSION = {extension: each for each in FORMATS for extension in each.extensions}
-BY_NAME = {each.name: each for each in FORMATS}
-OPTIONAL = tuple(each for each in FORMATS if each.package)
+EXTENSIONS = frozenset(extension for kind in FORMATS for extension in kind.extensions)
+_BY_EXTENSION = {extension: kind for kind in FORMATS for extension in kind.extensions}
+BY_NAME = {kind.name: kind for kind in FORMATS}
+OPTIONAL = tuple(kind for kind in FORMATS if kind.package)
 
 
 def of_bytes(data: bytes) -> Format | None:
     """The format of a file with these bytes; None if it is none of the known ones."""
-    return next((each for each in FORMATS if each.matches(data)), None)
+    return next((kind for kind in FORMATS if kind.matches(data)), None)
 
 
 def of_name(*names: str) -> Format | None:
@@ -116,7 +116,7 @@ def of_name(*names: str) -> Format | None:
 
 def supported() -> str:
     """All extensions in one line, for messages."""
-    return " ".join(extension for each in FORMATS for extension in each.extensions)
+    return " ".join(extension for kind in FORMATS for extension in kind.extensions)
 
 
 def decoder_versions(*names: str) -> tuple[str, ...]:
@@ -126,12 +126,12 @@ def decoder_versions(*names: str) -> tuple[str, ...]:
     """
     known = of_name(*names)
     candidates = OPTIONAL if known is None else (known,) if known.package else ()
-    return tuple(text for each in candidates if (text := version_of(each.package)))
+    return tuple(text for kind in candidates if (text := version_of(kind.package)))
 
 
 def installed() -> tuple[str, ...]:
     """All optional packages that are installed, as `NAME VERSION`."""
-    return tuple(text for each in OPTIONAL if (text := version_of(each.package)))
+    return tuple(text for kind in OPTIONAL if (text := version_of(kind.package)))
 
 
 @cache

@@ -26,10 +26,10 @@ def sequence_sizes(data: bytes) -> list[Size]:
     Raises:
         Rejected: the file has no coded images where its boxes say.
     """
-    found = [size for part in (*_items(data), *_first_samples(data)) for size in _sizes_in(part)]
-    if not found:
+    sizes = [size for part in (*_items(data), *_first_samples(data)) for size in _sizes_in(part)]
+    if not sizes:
         raise Rejected(Reason.DAMAGED, "the file has no AV1 sequence header")
-    return found
+    return sizes
 
 
 def _boxes(data: bytes, start: int, stop: int) -> Iterator[tuple[bytes, Span]]:

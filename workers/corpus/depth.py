@@ -44,7 +44,7 @@ READY = "ready"
 SIZE = struct.Struct("<Q")
 MAX_SAMPLE_VALUE = 281  # a TIFF tag
 SIGNIFICANT_BITS = b"\0\0\0\x01sBIT"  # size and name of a chunk of a PNG
-SHALLOW = tuple(ending[1:] for each in formats.FORMATS if not each.deep for ending in each.extensions)
+SHALLOW = tuple(ending[1:] for kind in formats.FORMATS if not kind.deep for ending in kind.extensions)
 
 
 @dataclass(frozen=True)
@@ -218,7 +218,7 @@ def _largest_value(data: bytes, limits: LimitsSpec) -> int:
 
 def _format_of(data: bytes) -> Format:
     """The format of a file that is known to have one."""
-    return next(each for each in formats.FORMATS if each.matches(data))
+    return next(kind for kind in formats.FORMATS if kind.matches(data))
 
 
 if __name__ == "__main__":

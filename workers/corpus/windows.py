@@ -59,16 +59,16 @@ def window_of(header: Any, limits: tuple[int, int], span: tuple[float, float] | 
     Raises:
         Rejected: the header has a table instead of numbers, or a window without width.
     """
-    if _find(header, "ModalityLUTSequence") is not None:
+    if _find_value(header, "ModalityLUTSequence") is not None:
         raise Rejected(Reason.UNSUPPORTED_MODE, "values with a modality LUT, which is not applied")
-    slope, intercept = _number(header, "RescaleSlope"), _number(header, "RescaleIntercept")
+    slope, intercept = _read_number(header, "RescaleSlope"), _read_number(header, "RescaleIntercept")
     line = 1.0 if slope is None else slope, intercept or 0.0
-    centre, width = _number(header, "WindowCenter"), _number(header, "WindowWidth")
+    centre, width = _read_number(header, "WindowCenter"), _read_number(header, "WindowWidth")
     if span is not None:
         return Window(*line, *span)
     if centre is not None and width is not None:
-        return _window(line, str(_find(header, "VOILUTFunction") or LINEAR), centre, width)
-    if _find(header, "VOILUTSequence") is not None:
+        return _window(line, str(_find_value(header, "VOILUTFunction") or LINEAR), centre, width)
+    if _find_value(header, "VOILUTSequence") is not None:
         raise Rejected(Reason.UNSUPPORTED_MODE, "a VOI LUT and no window; give a range as depth")
     low, high = sorted(line[0] * limit + line[1] for limit in limits)
     return Window(*line, low, high)
@@ -86,15 +86,15 @@ def _window(line: tuple[float, float], shape: str, centre: float, width: float) 
     raise Rejected(Reason.UNSUPPORTED_MODE, f"a window of width {width:g} and function {shape}")
 
 
-def _number(header: Any, keyword: str) -> float | None:  # noqa: ANN401 - a pydicom data set
+def _read_number(header: Any, keyword: str) -> float | None:  # noqa: ANN401 - a pydicom data set
     """The first value of an element."""
-    value = _find(header, keyword)
+    value = _find_value(header, keyword)
     if value is None or value == "":
         return None
     return float(value if isinstance(value, str | int | float) else value[0])
 
 
-def _find(header: Any, keyword: str) -> Any:  # noqa: ANN401 - an element's value
+def _find_value(header: Any, keyword: str) -> Any:  # noqa: ANN401 - an element's value
     """The value of an element of a data set, or of the functional groups of its first frame; None if it has none."""
     if keyword in header:
         return header.get(keyword)
