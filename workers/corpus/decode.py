@@ -64,9 +64,7 @@ def require_fitting_name(data: bytes, *names: str) -> None:
     """
     kind, named = formats.of_bytes(data), formats.of_name(*names)
     if kind and named and kind.package and kind.package != named.package:
-        detail = (
-            f"the file is {kind.shown}, but its name is that of a {named.shown} file; name it *{kind.extensions[0]}"
-        )
+        detail = f"a {kind.shown} file with the extension of {named.shown}; rename it to *{kind.extensions[0]}"
         raise Rejected(Reason.BAD_NAME, detail)
 
 
