@@ -99,7 +99,9 @@ def decode_dicom(data: bytes, kind: Format, limits: LimitsSpec, claim: Claim, fo
         detail = f"{frame.width} x {frame.height} pixels, the limit is {limits.pixels} in all"
         raise Rejected(Reason.TOO_MANY_PIXELS, detail)
     window = window_of(header, frame.limits, form.span) if frame.samples == 1 else None
-    claim(frame.height, frame.width, _working_bytes(frame, len(data), kind, form))
+    working_bytes, copies = _working_bytes(frame, kind, form), 1 if frame.syntax in NATIVE else 2
+    images.require_memory((frame.width, frame.height), working_bytes, limits)
+    claim(frame.height, frame.width, copies * len(data) + working_bytes)
     stored = dcmread(io.BytesIO(data), specific_tags=["PixelData", "NumberOfFrames"])
     if window is None:
         return images.to_upright(_read_colours(stored, frame), Samples(), form)
@@ -152,11 +154,11 @@ def _read_frame(header: Any, syntax: str) -> Frame:  # noqa: ANN401 - a pydicom 
     return frame
 
 
-def _working_bytes(frame: Frame, file_bytes: int, kind: Format, form: PixelFormat) -> int:
-    """The peak memory: the pixel data, and its first frame if compressed; the decoder's; the frame twice; the result."""
-    name, copies = PICTURES.get(frame.syntax), 1 if frame.syntax in NATIVE else 2
+def _working_bytes(frame: Frame, kind: Format, form: PixelFormat) -> int:
+    """The peak memory beside the pixel data, and its first frame if compressed: the decoder's, the frame twice, the result."""
+    name = PICTURES.get(frame.syntax)
     decoder_bytes = 4 + formats.BY_NAME[name].decoder_bytes if name else kind.decoder_bytes
-    return copies * file_bytes + 2 * frame.frame_bytes + frame.height * frame.width * (decoder_bytes + form.pixel_bytes)
+    return 2 * frame.frame_bytes + frame.height * frame.width * (decoder_bytes + form.pixel_bytes)
 
 
 def _to_grey(values: Pixels, frame: Frame, window: Window, form: PixelFormat) -> Pixels:

@@ -54,7 +54,7 @@ def decode_image(data: bytes, kind: Format, limits: LimitsSpec, claim: Claim, fo
         require_size(image, limits, coded)
         samples = read_samples(image, data)
         working_bytes = _working_bytes(image, max([image.size, *coded], key=math.prod), form)
-        _require_memory(image, working_bytes, limits)
+        require_memory(image.size, working_bytes, limits)
         claim(image.height, image.width, working_bytes)
         announced = image.size
         image.load()
@@ -109,10 +109,19 @@ def _working_bytes(image: Image.Image, size: tuple[int, int], form: PixelFormat)
     return math.prod(size) * (MODE_BYTES.get(image.mode, 4) + max(extra, form.pixel_bytes))
 
 
-def _require_memory(image: Image.Image, working_bytes: int, limits: LimitsSpec) -> None:
-    """Refuse images whose decoder takes far more memory per pixel than others do."""
+def require_memory(size: tuple[int, int], working_bytes: int, limits: LimitsSpec) -> None:
+    """Refuse images whose decoder takes far more memory per pixel than others do.
+
+    Args:
+        size: width and height of the image.
+        working_bytes: the memory that decoding takes, beside copies of the file.
+        limits: the limits.
+
+    Raises:
+        Rejected: it takes more than that of an image at the limit of pixels.
+    """
     if working_bytes > limits.pixels * MOST_PIXEL_BYTES:
-        detail = f"{image.width} x {image.height} pixels, whose decoder takes {working_bytes} bytes"
+        detail = f"{size[0]} x {size[1]} pixels, whose decoder takes {working_bytes} bytes"
         raise Rejected(
             Reason.TOO_MANY_PIXELS, f"{detail}; the limit is {limits.pixels} pixels of {MOST_PIXEL_BYTES} bytes"
         )
