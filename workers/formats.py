@@ -74,7 +74,7 @@ def _is_heic(data: bytes) -> bool:
     return bool(brands & (_HEVC | {b"mif1", b"msf1"})) and not brands & _AV1
 
 
-# Of several formats that match, the first counts. MPO files start as JPEG files do; Pillow tells them apart.
+# MPO files start as JPEG files do; Pillow tells them apart.
 FORMATS: tuple[Format, ...] = (
     Format("JPEG", "JPEG", (".jpg", ".jpeg", ".jpe", ".jfif", ".pjpeg"), _starts(b"\xff\xd8\xff"), 0),
     Format("MPO", "MPO", (".mpo",), lambda _: False, 0),
@@ -97,6 +97,8 @@ FORMATS: tuple[Format, ...] = (
     Format("DICOM", "DICOM", (".dcm", ".dicom"), _at(128, b"DICM"), 8, package="pydicom", extra="dicom"),
 )
 
+# Of several formats that match, the first counts. A DICOM file may start with the header of another one, such as TIFF.
+_BY_PRECEDENCE = sorted(FORMATS, key=lambda kind: kind.name != "DICOM")
 EXTENSIONS = frozenset(extension for kind in FORMATS for extension in kind.extensions)
 _BY_EXTENSION = {extension: kind for kind in FORMATS for extension in kind.extensions}
 BY_NAME = {kind.name: kind for kind in FORMATS}
@@ -105,7 +107,7 @@ OPTIONAL = tuple(kind for kind in FORMATS if kind.package)
 
 def of_bytes(data: bytes) -> Format | None:
     """The format of a file with these bytes; None if it is none of the known ones."""
-    return next((kind for kind in FORMATS if kind.matches(data)), None)
+    return next((kind for kind in _BY_PRECEDENCE if kind.matches(data)), None)
 
 
 def of_name(*names: str) -> Format | None:

@@ -218,7 +218,10 @@ def _largest_value(data: bytes, limits: LimitsSpec) -> int:
 
 def _format_of(data: bytes) -> Format:
     """The format of a file that is known to have one."""
-    return next(kind for kind in formats.FORMATS if kind.matches(data))
+    kind = formats.of_bytes(data)
+    if kind is None:
+        raise ValueError("no known image format")
+    return kind
 
 
 if __name__ == "__main__":

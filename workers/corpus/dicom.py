@@ -2,7 +2,8 @@
 
 pydicom reads the header and finds the frame. Uncompressed and run-length coded frames are read here, those in JPEG and JPEG 2000
 by Pillow; other transfer syntaxes need packages that are not used. Stored values become rescaled ones by slope and intercept,
-then grey by the window (DICOM PS3.3, C.11.2.1.2), or by the range of the spec. In MONOCHROME1, the lowest value is white.
+then grey by the window (DICOM PS3.3, C.11.2.1.2), or by the range of the spec. Without either, 8 bits are grey as they are, and
+the smallest and largest value of deeper images become black and white. In MONOCHROME1, the lowest value is white.
 """
 
 import io
@@ -77,11 +78,6 @@ class Frame:
         """The size of the decoded frame."""
         return self.height * self.width * self.samples * self.allocated // 8
 
-    @property
-    def limits(self) -> tuple[int, int]:
-        """The smallest and the largest value that a sample can store."""
-        return (-(1 << self.stored - 1), (1 << self.stored - 1) - 1) if self.is_signed else (0, (1 << self.stored) - 1)
-
 
 def decode_dicom(data: bytes, kind: Format, limits: LimitsSpec, claim: Claim, form: PixelFormat) -> Pixels:
     """Decode one file; see `decode.decode`.
@@ -98,11 +94,13 @@ def decode_dicom(data: bytes, kind: Format, limits: LimitsSpec, claim: Claim, fo
     if frame.height * frame.width > limits.pixels:
         detail = f"{frame.width} x {frame.height} pixels, the limit is {limits.pixels} in all"
         raise Rejected(Reason.TOO_MANY_PIXELS, detail)
-    window = window_of(header, frame.limits, form.span) if frame.samples == 1 else None
+    window = window_of(header, form.span) if frame.samples == 1 else None
     working_bytes, copies = _working_bytes(frame, kind, form), 1 if frame.syntax in NATIVE else 2
     images.require_memory((frame.width, frame.height), working_bytes, limits)
     claim(frame.height, frame.width, copies * len(data) + working_bytes)
     stored = dcmread(io.BytesIO(data), specific_tags=["PixelData", "NumberOfFrames"])
+    if "PixelData" not in stored:
+        raise Rejected(Reason.NOT_AN_IMAGE, "a DICOM file without pixels")
     if window is None:
         return images.to_upright(_read_colours(stored, frame), Samples(), form)
     return _to_grey(_read_values(stored, frame), frame, window, form)
@@ -136,6 +134,8 @@ def _read_frame(header: Any, syntax: str) -> Frame:  # noqa: ANN401 - a pydicom 
     Raises:
         Rejected: they cannot.
     """
+    if "Rows" not in header:
+        raise Rejected(Reason.NOT_AN_IMAGE, "a DICOM file without an image")
     frame = Frame(
         int(header.Rows), int(header.Columns), int(header.SamplesPerPixel), int(header.BitsAllocated),
         int(header.get("BitsStored", header.BitsAllocated)), bool(header.get("PixelRepresentation", 0)),
@@ -149,7 +149,7 @@ def _read_frame(header: Any, syntax: str) -> Frame:  # noqa: ANN401 - a pydicom 
     is_plain = syntax in PICTURES or frame.photometric in (*GREY, "RGB", "YBR_FULL")
     is_ordered = NATIVE.get(syntax) != ">" or frame.allocated == 16  # 8 bits in words of 16 are swapped
     if not (is_low and is_plain and is_ordered and (is_grey or is_colour) and 1 <= frame.stored <= frame.allocated):
-        detail = f"{frame.photometric}, {frame.samples} x {frame.stored} of {frame.allocated} bits: no known colours"
+        detail = f"{frame.photometric}, {frame.samples} x {frame.stored} of {frame.allocated} bits: such samples are not read"
         raise Rejected(Reason.UNSUPPORTED_MODE, detail)
     return frame
 
@@ -167,6 +167,9 @@ def _to_grey(values: Pixels, frame: Frame, window: Window, form: PixelFormat) ->
             f", of bands {form.bands}" if form.bands else ""
         )
         raise Rejected(Reason.UNSUPPORTED_MODE, detail)
+
+    if not window.is_complete:
+        window = window.spread(*((0, 0xFF) if frame.stored == 8 else (int(values.min()), int(values.max()))))
 
     def convert(top: int, bottom: int) -> Pixels:
         grey = window.apply(values[top:bottom], form.largest)
@@ -255,12 +258,16 @@ def _open_picture(stored: Any, frame: Frame) -> Image.Image:  # noqa: ANN401 - a
 
 
 def _read_picture(stored: Any, frame: Frame) -> Pixels:  # noqa: ANN401 - a pydicom data set
-    """The values of a grey picture. Pillow gives those of JPEG 2000 unsigned, in the upper bits of 16."""
+    """The values of a grey picture. Pillow gives those of JPEG 2000 without a sign, in the upper bits of 16."""
     image = _open_picture(stored, frame)
     if image.mode not in ("L", "I;16"):
         raise Rejected(Reason.DAMAGED, f"a frame of mode {image.mode} instead of grey")
     if image.format == "JPEG":
         return np.asarray(image)
     stream = read_codestream(_first_frame(stored))
-    values: Pixels = np.asarray(image) >> max(0, (16 if image.mode == "I;16" else 8) - stream.bits)
-    return values.astype(np.int32) - (1 << stream.bits - 1) if frame.is_signed else values
+    values = np.asarray(image).astype(np.int32) >> max(0, (16 if image.mode == "I;16" else 8) - stream.bits)
+    sign = 1 << stream.bits - 1
+    if stream.is_signed:
+        values ^= sign  # Pillow adds it to signed samples
+    # Of two headers that disagree about the sign, that of the file counts.
+    return (values ^ sign) - sign if frame.is_signed else values

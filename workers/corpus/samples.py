@@ -50,12 +50,13 @@ class Samples:
 
 @dataclass(frozen=True)
 class Codestream:
-    """The size that a JPEG 2000 codestream declares; `bits` are those of its deepest component."""
+    """The size that a JPEG 2000 codestream declares; `bits` are those of its deepest component, the sign that of the first."""
 
     width: int
     height: int
     components: int
     bits: int
+    is_signed: bool
 
 
 def read_samples(image: Image.Image, data: bytes) -> Samples:
@@ -108,7 +109,8 @@ def read_codestream(data: bytes) -> Codestream:
     first = start + _COMPONENTS + 2
     sizes = data[first : first + 3 * components : 3]
     bits = max((size & 0x7F) + 1 for size in sizes) if sizes else 0
-    return Codestream(numbers[0] - numbers[2], numbers[1] - numbers[3], components, bits)
+    is_signed = bool(sizes and sizes[0] & 0x80)
+    return Codestream(numbers[0] - numbers[2], numbers[1] - numbers[3], components, bits, is_signed)
 
 
 def coded_sizes(data: bytes) -> list[tuple[int, int]]:

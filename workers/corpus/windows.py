@@ -1,7 +1,7 @@
 """Windows of DICOM images. Takes a header, gives the map from stored values to grey."""
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import numpy as np
 
@@ -21,24 +21,35 @@ class Window:
     Attributes:
         slope: of the rescaling.
         intercept: of the rescaling.
-        low: the rescaled value that is black; the centre of a sigmoid.
-        high: the rescaled value that is white.
+        low: the rescaled value that is black; the centre of a sigmoid. None if neither a header nor a spec says it.
+        high: the rescaled value that is white, likewise.
         width: the width of a sigmoid; None for straight lines.
     """
 
     slope: float
     intercept: float
-    low: float
-    high: float
+    low: float | None = None
+    high: float | None = None
     width: float | None = None
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether black and white are known."""
+        return self.low is not None
+
+    def spread(self, smallest: int, largest: int) -> Self:
+        """The window whose black and white are two stored values."""
+        low, high = sorted(self.slope * value + self.intercept for value in (smallest, largest))
+        return replace(self, low=low, high=max(high, low + STEP))
 
     def apply(self, values: Pixels, largest: int) -> Pixels:
         """Grey on a scale of 0 to `largest`, as integers."""
+        low, high = self.low or 0.0, self.high or 0.0
         grey = values.astype(np.float64)
         grey *= self.slope
-        grey += self.intercept - self.low
+        grey += self.intercept - low
         if self.width is None:
-            grey *= largest / (self.high - self.low)
+            grey *= largest / (high - low)
         else:
             grey *= -4 / self.width
             np.exp(np.clip(grey, -700, 700, out=grey), out=grey)
@@ -48,12 +59,11 @@ class Window:
         return np.clip(grey, 0, largest, out=grey).astype(np.uint16)
 
 
-def window_of(header: Any, limits: tuple[int, int], span: tuple[float, float] | None) -> Window:  # noqa: ANN401
+def window_of(header: Any, span: tuple[float, float] | None) -> Window:  # noqa: ANN401
     """The window of an image.
 
     Args:
         header: a pydicom data set.
-        limits: the smallest and the largest stored value.
         span: the rescaled values that are black and white, instead of the header's window.
 
     Raises:
@@ -70,8 +80,7 @@ def window_of(header: Any, limits: tuple[int, int], span: tuple[float, float] | 
         return _window(line, str(_find_value(header, "VOILUTFunction") or LINEAR), centre, width)
     if _find_value(header, "VOILUTSequence") is not None:
         raise Rejected(Reason.UNSUPPORTED_MODE, "a VOI LUT and no window; give a range as depth")
-    low, high = sorted(line[0] * limit + line[1] for limit in limits)
-    return Window(*line, low, high)
+    return Window(*line)
 
 
 def _window(line: tuple[float, float], shape: str, centre: float, width: float) -> Window:

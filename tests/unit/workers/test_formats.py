@@ -51,6 +51,12 @@ def test_files_with_the_same_container_are_told_apart_by_all_their_brands(major,
     assert formats.of_bytes(head).name == form
 
 
+def test_a_dicom_file_may_start_with_the_header_of_a_tiff():
+    data = bytearray(dicoms.grey(RAMP))
+    data[:8] = b"II*\0\x10\0\0\0"
+    assert formats.of_bytes(bytes(data)).name == "DICOM"
+
+
 def test_no_two_formats_have_the_same_extension_or_name():
     endings = [ending for each in formats.FORMATS for ending in each.extensions]
     assert len(set(endings)) == len(endings) and len(formats.BY_NAME) == len(formats.FORMATS)

@@ -2,6 +2,7 @@
 
 import io
 import struct
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -52,12 +53,24 @@ def rounded(share: np.ndarray, largest: int = 255) -> np.ndarray:
     return np.floor(np.clip(share, 0, 1) * largest + 0.5)
 
 
+def spread(values: np.ndarray, largest: int = 255) -> np.ndarray:
+    """From the smallest to the largest value."""
+    return rounded((values - values.min()) / (float(values.max()) - float(values.min())), largest)
+
+
 @pytest.mark.parametrize("syntax", [dicoms.EXPLICIT, dicoms.IMPLICIT, dicoms.BIG_ENDIAN])
-def test_without_a_window_all_bits_that_are_stored_count(syntax):
-    data = dicoms.grey(TWELVE, syntax, stored=12)
-    assert (grey(data) == rounded(TWELVE / 4095)).all()
-    assert (grey(data, bits=16) == rounded(TWELVE / 4095, 65535)).all()
+@pytest.mark.parametrize(
+    "values", [TWELVE, TWELVE // 9 + 700, TWELVE.astype(np.int16) - 2000], ids=["all", "few", "signed"]
+)
+def test_without_a_window_deep_values_are_spread_from_the_smallest_to_the_largest(syntax, values):
+    data = dicoms.grey(values, syntax, slope=-0.5, intercept=7)
+    assert (grey(data) == spread(-values.astype(float))).all()
+    assert (grey(data, bits=16) == spread(-values.astype(float), 65535)).all()
     assert (shown(data) == grey(data)[..., None]).all()
+
+
+def test_an_image_of_one_value_is_black_without_a_window():
+    assert (grey(dicoms.grey(np.full((4, 4), 900, np.uint16))) == 0).all()
 
 
 def test_8_bits_are_shown_as_they_are_and_monochrome1_is_inverted():
@@ -70,7 +83,7 @@ def test_bits_above_those_that_are_stored_do_not_count():
     assert (grey(dicoms.grey(overlay, stored=12)) == grey(dicoms.grey(TWELVE, stored=12))).all()
     signed = RNG.integers(-2048, 2048, (24, 20)).astype(np.int16)
     data = dicoms.grey((signed & 0x0FFF).astype(np.int16), stored=12)
-    assert (grey(data) == rounded((signed + 2048) / 4095)).all()
+    assert (grey(data) == spread(signed)).all()
 
 
 def window(values: np.ndarray, centre: float, width: float) -> np.ndarray:
@@ -160,7 +173,7 @@ def test_run_length_coded_frames():
     about = {"samples": 1, "photometric": "MONOCHROME2", "rows": 24, "columns": 20}
     about |= {"allocated": 16, "stored": 12, "high": 11, "signed": 0}
     data = dicoms.dicom(run_lengths(upper, lower), about, dicoms.RUN_LENGTHS)
-    assert (grey(data) == rounded(values / 4095)).all()
+    assert (grey(data) == spread(values)).all()
     assert (pydicom.dcmread(io.BytesIO(data)).pixel_array == values).all()
     data = dicoms.dicom(run_lengths(*np.moveaxis(COLOURS, -1, 0)), RGB, dicoms.RUN_LENGTHS)
     assert (shown(data) == COLOURS).all()
@@ -192,6 +205,9 @@ def test_jpeg_2000_frames_keep_their_bits_and_signs():
     )
     data = dicoms.dicom(bytes(signed), about | {"signed": 1, "centre": 0, "width": 20000}, dicoms.JPEG_2000)
     assert (grey(data) == window(wide.astype(int) - 32768, 0, 20000)).all()
+    # If the two headers disagree, the bits are those of two's complement.
+    data = dicoms.dicom(frame, about | {"signed": 1, "centre": 0, "width": 20000}, dicoms.JPEG_2000)
+    assert (grey(data) == window(wide.astype(np.int16).astype(int), 0, 20000)).all()
 
 
 @pytest.mark.parametrize(("photometric", "options"), [("YBR_FULL_422", {}), ("RGB", {"keep_rgb": True})])
@@ -212,7 +228,7 @@ def test_grey_jpeg_frames():
 
 def test_a_frame_in_bands_of_rows_is_that_of_the_whole(monkeypatch):
     monkeypatch.setattr(pixels, "BAND_PIXELS", 50)
-    assert (grey(dicoms.grey(TWELVE, stored=12)) == rounded(TWELVE / 4095)).all()
+    assert (grey(dicoms.grey(TWELVE, stored=12)) == spread(TWELVE)).all()
 
 
 @pytest.mark.parametrize(
@@ -264,8 +280,15 @@ def test_limits_are_checked_against_the_header_and_cut_files_are_damaged():
     data = dicoms.grey(TWELVE)
     assert refusal(data, LimitsSpec(pixels=24 * 20 - 1)).reason is Reason.TOO_MANY_PIXELS
     assert refusal(dicoms.grey(TWELVE, rows=60_000, columns=60_000)).reason is Reason.TOO_MANY_PIXELS
-    for size in (133, 180, 250, len(data) - 10):
+    for size in (133, 150, 250, len(data) - 10):
         assert refusal(data[:size]).reason is Reason.DAMAGED
+
+
+@pytest.mark.parametrize("end", [b"\x28\0\x10\0US", b"\xe0\x7f\x10\0OW"], ids=["rows", "pixels"])
+def test_a_file_without_rows_or_pixels_is_not_an_image(end):
+    """Reports, plans and directories are DICOM files too."""
+    data = dicoms.grey(TWELVE)
+    assert refusal(data[: data.index(end)]).reason is Reason.NOT_AN_IMAGE
 
 
 def test_runs_beyond_the_end_of_the_frame_are_not_expanded():
@@ -290,3 +313,42 @@ def test_a_frame_whose_decoder_would_take_too_much_memory_is_refused():
 
 def test_the_decoder_is_pydicom():
     assert decoder_of(dicoms.grey(RAMP)) == f"pydicom {pydicom.__version__}"
+
+
+REAL = Path(pydicom.__file__).parent / "data" / "test_files"  # scans and screens of several makers, part of the package
+SCANS = [
+    "693_J2KI", "CT_small", "J2K_pixelrep_mismatch", "MR_small", "MR_small_RLE", "MR_small_bigendian", "MR_small_expb",
+    "MR_small_implicit", "MR_small_jp2klossless", "MR_small_padded", "examples_overlay",
+]  # fmt: skip
+SCREENS = [
+    "SC_jpeg_no_color_transform", "SC_rgb_dcmtk_+eb+cr", "SC_rgb_dcmtk_+eb+cy+n1", "SC_rgb_dcmtk_+eb+cy+s2", "SC_rgb_gdcm_KY",
+    "SC_rgb_jpeg_app14_dcmd", "SC_rgb_rle", "SC_rgb_rle_2frame", "SC_rgb_small_odd", "examples_jpeg2k", "examples_rgb_color",
+    "examples_ybr_color",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SCANS)
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_scans_have_the_grey_that_pydicom_gives_them(name):
+    from pydicom.pixels.processing import apply_modality_lut, apply_windowing
+
+    data = (REAL / f"{name}.dcm").read_bytes()
+    header = pydicom.dcmread(io.BytesIO(data))
+    values = apply_modality_lut(header.pixel_array, header)
+    if "WindowWidth" not in header:
+        assert (grey(data) == spread(values)).all()
+        return
+    bits, slope, intercept = header.BitsStored, header.get("RescaleSlope", 1), header.get("RescaleIntercept", 0)
+    start = -(1 << bits - 1) if header.PixelRepresentation else 0
+    low, high = (float(slope) * end + float(intercept) for end in (start, start + (1 << bits) - 1))
+    assert np.abs(grey(data) - (apply_windowing(values, header) - low) / (high - low) * 255).max() <= 0.51
+
+
+@pytest.mark.parametrize("name", SCREENS)
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_screens_have_the_colours_that_pydicom_gives_them(name):
+    from pydicom.pixels.utils import pixel_array
+
+    data = (REAL / f"{name}.dcm").read_bytes()
+    wanted = pixel_array(io.BytesIO(data), index=0)
+    assert np.abs(shown(data).astype(int) - wanted).max() <= 1  # of brightness and chroma, rounding
