@@ -108,9 +108,25 @@ class Common(ModelFlags):
     device: Annotated[str | None, typer.Option()] = None
     threads: Annotated[int | None, typer.Option()] = None
     fewer: Annotated[bool | None, typer.Option("--fewer")] = None
+    image_column: Annotated[str | None, typer.Option()] = None
+    id_column: Annotated[str | None, typer.Option()] = None
+    within: Annotated[str | None, typer.Option()] = None
+    extensions: Annotated[list[str] | None, typer.Option()] = None
+    include_hidden: Annotated[bool | None, typer.Option("--include-hidden")] = None
     spec: Annotated[Path | None, typer.Option(help=SPEC)] = None
     trust_code: Annotated[bool, typer.Option("--trust-code", help=TRUST)] = False
     as_json: Json = False
+
+    def corpus_values(self) -> dict[str, Any]:
+        """The keys of the table `corpus`; None for those that are not given."""
+        return {
+            "source": absolute_corpus(self.corpus),
+            "image_column": self.image_column,
+            "id_column": self.id_column,
+            "within": absolute(self.within),
+            "extensions": self.extensions or None,
+            "include_hidden": self.include_hidden,
+        }
 
     def build_spec(
         self, kind: "type[AnySpec]", flags: Mapping[str, Any], base: dict[str, Any] | None = None
@@ -138,7 +154,7 @@ class Common(ModelFlags):
             "run": self.run,
             "root": absolute(self.root),
             "model": {"source": absolute_model(self.model), **self.model_values()},
-            "corpus": {"source": absolute_corpus(self.corpus)},
+            "corpus": self.corpus_values(),
             "resources": resources,
         }
         values = spec_values(self.spec, merged(common, dict(flags)), base)

@@ -28,6 +28,8 @@ def scan(  # noqa: PLR0913 - one parameter per flag; the spec fills in the flags
     shard: Annotated[int | None, typer.Option()] = None,
     distinct: Annotated[str | None, typer.Option()] = None,
     group: Annotated[str | None, typer.Option()] = None,
+    limit: Annotated[int | None, typer.Option()] = None,
+    sample: Annotated[int | None, typer.Option()] = None,
     label: Label = None,
     method: Method = None,
     image_format: Annotated[str | None, typer.Option()] = None,
@@ -41,7 +43,7 @@ def scan(  # noqa: PLR0913 - one parameter per flag; the spec fills in the flags
 
     keys = {"layers": layers or None, "k": k, "batch": batch, "shard": shard, "distinct": distinct}
     flags = {
-        "corpus": {"label": label, "group": group},
+        "corpus": {"label": label, "group": group, "limit": limit, "sample": sample},
         "scan": {**keys, "max_reject_share": max_reject_share},
         "project": {"method": method, "image_format": image_format, "previews": previews},
         "resources": {"precision": precision},

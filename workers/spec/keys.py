@@ -1,4 +1,4 @@
-"""The forms of labels and groups: none, folder, folder:N, or a regular expression. Takes a form, gives a typed value."""
+"""The forms of labels and groups: none, folder, folder:N, column:NAME, or a regular expression. Takes a form, gives a value."""
 
 import re
 from dataclasses import dataclass
@@ -7,8 +7,10 @@ from workers.spec.patterns import Pattern
 
 FORMS = (
     "none, folder (the name of the image's folder), folder:N (the N-th folder, counted from the file), "
-    "or a regular expression on the image id whose first group, in parentheses, is the {what}"
+    "column:NAME (a column of a list or of Parquet), or a regular expression on the image id whose first group, in "
+    "parentheses, is the {what}"
 )
+_COLUMN = "column:"
 _FOLDER = re.compile(r"folder(?::([1-9]\d?))?")
 
 
@@ -35,7 +37,18 @@ class PatternKey:
     pattern: Pattern
 
 
-Key = NoKey | FolderKey | PatternKey
+@dataclass(frozen=True)
+class ColumnKey:
+    """The value of a column.
+
+    Attributes:
+        name: its name.
+    """
+
+    name: str
+
+
+Key = NoKey | FolderKey | PatternKey | ColumnKey
 
 
 def parse(form: str, what: str) -> Key:
@@ -51,9 +64,11 @@ def parse(form: str, what: str) -> Key:
     folder = _FOLDER.fullmatch(form)
     if folder:
         return FolderKey(int(folder[1]) if folder[1] else None)
+    if form.startswith(_COLUMN) and form != _COLUMN:
+        return ColumnKey(form.removeprefix(_COLUMN))
     if form == "none":
         return NoKey()
-    if form.lower().startswith(("folder:", "folders")) or (what == "label" and "(" not in form):
+    if form.lower().startswith(("folder:", "folders", _COLUMN, "columns")) or (what == "label" and "(" not in form):
         raise ValueError(f"{what} {form!r} is not one of {FORMS.format(what=what)}")
     try:
         return PatternKey(Pattern(form))

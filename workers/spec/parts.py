@@ -124,7 +124,15 @@ Pad = Annotated[
 ]
 
 
-LATER = frozenset({"fit", "pad", "bits", "num_classes"})  # keys that the first published runs did not have
+# Keys that the first published runs did not have.
+LATER = frozenset({"fit", "pad", "bits", "num_classes"}) | frozenset(
+    {"include_hidden", "extensions", "image_column", "id_column", "within", "limit", "sample"}
+)
+
+
+def _without_defaults(values: dict[str, Any]) -> dict[str, Any]:
+    """The keys of a table without those of LATER that have no value."""
+    return {key: value for key, value in values.items() if key not in LATER or value not in (None, False, (), [])}
 
 
 class ModelSpec(Frozen):
@@ -162,8 +170,7 @@ class ModelSpec(Frozen):
     @model_serializer(mode="wrap")
     def _without_later_keys(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """All keys, without those of LATER that have no value: runs that do not use them keep their identity."""
-        values: dict[str, Any] = serialize(self)
-        return {key: value for key, value in values.items() if value is not None or key not in LATER}
+        return _without_defaults(serialize(self))
 
     @model_validator(mode="after")
     def _require_known_source(self) -> Self:
@@ -171,19 +178,51 @@ class ModelSpec(Frozen):
         return self
 
 
+def _extension(text: object) -> object:
+    """An extension in lower case with its dot."""
+    return f".{text.lower().removeprefix('.')}" if isinstance(text, str) else text
+
+
+Extension = Annotated[str, BeforeValidator(_extension), StringConstraints(pattern=r"^\.[^./]+$")]
+
+
 class CorpusSpec(Frozen):
     """The images, and the source of their labels and groups."""
 
     source: Word = Field(
-        description="images: a folder, a glob, or tar archives (photos.tar, 'shards/*.tar', 'shards/{000..999}.tar'), "
-        "as a path or fsspec URL"
+        description="images: a folder, a glob, an image, archives (photos.tar, 'shards/{000..999}.tar', photos.zip), Parquet, or "
+        "a list of paths (CSV, JSONL, Parquet), as a path or fsspec URL"
     )
     label: Word = Field(
         "folder",
         description=f"source of labels: {keys.FORMS.format(what='label')}; with folder, a label that the corpus gives "
-        "(a sidecar in an archive) is preferred",
+        "(a sidecar in an archive, a column label) is preferred",
     )
     group: Word = Field("none", description=f"how images are grouped: {keys.FORMS.format(what='group')}")
+    include_hidden: bool = Field(False, description="also list files and folders whose names begin with a dot")
+    extensions: tuple[Extension, ...] = Field(
+        (), description="extensions of image files, such as .jpg; by default those of all known formats"
+    )
+    image_column: Word | None = Field(
+        None,
+        description="column of Parquet or of a list that holds the images or their paths; by default found by type or name",
+    )
+    id_column: Word | None = Field(
+        None,
+        description="column of Parquet or of a list that holds the image ids; by default the path or the row's number",
+    )
+    within: Word | None = Field(
+        None, description="folder or URL below which all paths of a list lie; by default the folder of the list"
+    )
+    limit: int | None = Field(None, ge=1, description="number of images after which the listing of the corpus ends")
+    sample: int | None = Field(
+        None, ge=1, description="size of a random sample of the corpus; which images it has depends on their ids alone"
+    )
+
+    @model_serializer(mode="wrap")
+    def _without_later_keys(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """All keys, without those of LATER that have their defaults: runs that do not use them keep their identity."""
+        return _without_defaults(serialize(self))
 
     @model_validator(mode="after")
     def _require_valid_keys(self) -> Self:
