@@ -29,6 +29,7 @@ class DryRun:
         device: where the network would run.
         actors: number of actors.
         estimated_bytes: rough size of the tables.
+        passed_over: what the listing of the corpus left out, by reason.
         warning: how to get smaller tables, if they would be large; else empty.
     """
 
@@ -40,6 +41,7 @@ class DryRun:
     device: str
     actors: int
     estimated_bytes: int
+    passed_over: dict[str, int]
     warning: str
 
 
@@ -74,5 +76,6 @@ def dry_run(spec: RunSpec) -> DryRun:
         device=device,
         actors=actors,
         estimated_bytes=tables.bytes,
+        passed_over=dict(listing.passed_over),
         warning=tables.warning,
     )

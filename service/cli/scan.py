@@ -58,12 +58,14 @@ def scan(  # noqa: PLR0913 - one parameter per flag; the spec fills in the flags
 def _print_plan(spec: "RunSpec", *, as_json: bool) -> None:
     from jobs.dry_run import dry_run
     from service.cli.console import print_json, print_table
+    from workers.sources.source import describe
 
     plan = asdict(dry_run(spec))
     if as_json:
         print_json(plan)
         return
     warning = plan.pop("warning")
+    plan["passed_over"] = describe(plan["passed_over"]) or "nothing"
     plan["estimated_bytes"] = f"about {format_size(plan['estimated_bytes'])}"
     rows = [{"what": name.replace("_", " "), "plan": str(value)} for name, value in plan.items()]
     print_table(rows, {"what": "what", "plan": "plan"})

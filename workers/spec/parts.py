@@ -7,17 +7,15 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
-    Discriminator,
     Field,
     SerializerFunctionWrapHandler,
     StringConstraints,
-    Tag,
     model_serializer,
     model_validator,
 )
-from pydantic_core import PydanticCustomError
 
 from workers.spec import families, keys
+from workers.spec.sizes import Crop, Pad, Resize
 
 RunId = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9._-]{0,99}$")]
 
@@ -83,47 +81,6 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-def _form_of(value: object) -> str:
-    """The form in which a size is written: a side, a height and width, or a word."""
-    if isinstance(value, list | tuple):
-        return "pair"
-    return "word" if isinstance(value, str) and not value.strip().isdecimal() else "side"
-
-
-def _require_form(forms: str, word: str | None = None) -> BeforeValidator:
-    """Refuse words other than `word`, and booleans, which pydantic takes for 0 and 1."""
-
-    def check(value: object) -> object:
-        parts = value if isinstance(value, list | tuple) else (value,)
-        if any(isinstance(part, bool) for part in parts) or (_form_of(value) == "word" and value != word):
-            raise PydanticCustomError("form", "{forms}", {"forms": f"give {forms}"})
-        return value
-
-    return BeforeValidator(check)
-
-
-_Resized = Annotated[int, Field(ge=1, le=65_536)]
-_Input = Annotated[int, Field(ge=1, le=8192)]
-# One form is chosen first, so that a mistake has one message.
-Resize = Annotated[
-    Annotated[_Resized, Tag("side")] | Annotated[tuple[_Resized, _Resized], Tag("pair")],
-    Discriminator(lambda value: "pair" if _form_of(value) == "pair" else "side"),
-    _require_form("a side (224), or a height and a width ([224, 300]; as a flag 224,300)"),
-]
-Crop = Annotated[
-    Annotated[_Input, Tag("side")]
-    | Annotated[tuple[_Input, _Input], Tag("pair")]
-    | Annotated[Literal["none"], Tag("word")],
-    Discriminator(_form_of),
-    _require_form("a side (224), a height and a width ([224, 300]; as a flag 224,300) or none", "none"),
-]
-Pad = Annotated[
-    Annotated[int, Field(ge=0, le=255), Tag("side")] | Annotated[Literal["mean"], Tag("word")],
-    Discriminator(_form_of),
-    _require_form("mean, or a value from 0 to 255", "mean"),
-]
-
-
 # Keys that the first published runs did not have.
 LATER = frozenset({"fit", "pad", "bits", "num_classes"}) | frozenset(
     {"include_hidden", "extensions", "image_column", "id_column", "within", "limit", "sample"}
@@ -131,8 +88,12 @@ LATER = frozenset({"fit", "pad", "bits", "num_classes"}) | frozenset(
 
 
 def _without_defaults(values: dict[str, Any]) -> dict[str, Any]:
-    """The keys of a table without those of LATER that have no value."""
-    return {key: value for key, value in values.items() if key not in LATER or value not in (None, False, (), [])}
+    """The keys of a table without those of LATER that have no value; 0 is a value."""
+    return {key: value for key, value in values.items() if key not in LATER or _is_given(value)}
+
+
+def _is_given(value: object) -> bool:
+    return value is not None and value is not False and value not in ((), [])
 
 
 class ModelSpec(Frozen):

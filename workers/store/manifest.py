@@ -105,6 +105,7 @@ class Totals(_Facts):
     images: int
     rejects: int
     rejects_by_reason: dict[str, int]
+    passed_over: dict[str, int] = {}
     layers: int
     channels: int
 

@@ -40,6 +40,12 @@ RUNS = Table(
                 pa.int64(),
                 "images of that sample that could be used; null in float32, and in runs of earlier versions",
             ),
+            Column(
+                16,
+                "passed_over",
+                pa.string(),
+                "number of files and folders of the corpus that were not listed, by reason, as JSON",
+            ),
         ),
     ),
     sorted_by=(),
