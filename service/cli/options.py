@@ -108,6 +108,7 @@ class Common(ModelFlags):
     device: Annotated[str | None, typer.Option()] = None
     threads: Annotated[int | None, typer.Option()] = None
     fewer: Annotated[bool | None, typer.Option("--fewer")] = None
+    label_names: Annotated[str | None, typer.Option()] = None
     image_column: Annotated[str | None, typer.Option()] = None
     id_column: Annotated[str | None, typer.Option()] = None
     within: Annotated[str | None, typer.Option()] = None
@@ -121,6 +122,7 @@ class Common(ModelFlags):
         """The keys of the table `corpus`; None for those that are not given."""
         return {
             "source": absolute_corpus(self.corpus),
+            "label_names": absolute(self.label_names),
             "image_column": self.image_column,
             "id_column": self.id_column,
             "within": absolute(self.within),
@@ -157,8 +159,17 @@ class Common(ModelFlags):
             "corpus": self.corpus_values(),
             "resources": resources,
         }
-        values = spec_values(self.spec, merged(common, dict(flags)), base)
+        own = {**flags, "corpus": _absolute_keys(flags.get("corpus", {}))}
+        values = spec_values(self.spec, merged(common, own), base)
         return trusted.build_spec(kind, values, trust=self.trust_code)
+
+
+def _absolute_keys(corpus: Mapping[str, Any]) -> dict[str, Any]:
+    """The flags of a corpus, of which `--label` and `--group` may name files, with absolute paths."""
+    from workers.spec import keys
+
+    forms = {key: corpus[key] for key in ("label", "group") if corpus.get(key)}
+    return {**corpus, **{key: keys.absolute(form, Path.cwd()) for key, form in forms.items()}}
 
 
 def with_common_flags(command: Callable[..., None]) -> Callable[..., None]:

@@ -3,16 +3,17 @@
 import hashlib
 import heapq
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from workers.corpus.fetch import READ_HANG_S
+from workers.corpus.labels import read_names
 from workers.errors import CorpusError
 from workers.host.hangs import Limit
 from workers.sources.registry import source_of
 from workers.sources.source import Request, SourceEntry, Tally
 from workers.spec import keys
-from workers.spec.keys import ColumnKey, FolderKey, Key, NoKey, PatternKey
+from workers.spec.keys import ColumnKey, FileKey, FolderKey, Key, NoKey, PatternKey
 from workers.spec.parts import CorpusSpec
 
 
@@ -43,7 +44,13 @@ def listing(corpus: CorpusSpec, limit: Limit | None = None, tally: Tally | None 
     source, request = source_of(corpus.source), _request(corpus)
     entries = source.entries(request, limit or Limit(READ_HANG_S), Tally() if tally is None else tally)
     label, group = _label_maker(keys.parse(corpus.label, "label")), _maker(keys.parse(corpus.group, "group"))
-    return (_listed(entry, label(entry), group(entry)) for entry in _choose(entries, corpus))
+    names = read_names(corpus.label_names) if corpus.label_names else {}
+    return (_listed(entry, _named(label(entry), names), group(entry)) for entry in _choose(entries, corpus))
+
+
+def _named(label: str | None, names: Mapping[str, str]) -> str | None:
+    """The words of a label; the label itself if it has none."""
+    return names.get(label, label) if label else label
 
 
 def _request(corpus: CorpusSpec) -> Request:
@@ -87,7 +94,7 @@ def _label_maker(key: Key) -> Callable[[SourceEntry], str | None]:
 def _maker(key: Key) -> Callable[[SourceEntry], str | None]:
     """A function that gives an image's label or group."""
     match key:
-        case NoKey():
+        case NoKey() | FileKey():  # a file's values are added to the whole listing
             return lambda _: None
         case FolderKey(number):
             return lambda entry: entry.folder(number or 1)

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from workers.corpus import fetch
+from workers.corpus import fetch, labels
 from workers.corpus.lister import GROUP_ROWS, Lister
 from workers.corpus.merging import merge
 from workers.errors import CorpusError, DamagedFile
@@ -172,6 +172,7 @@ def list_corpus(
                 f"corpus {corpus.source!r} contains no images{left_out}; supported formats are .jpg .jpeg .png "
                 ".webp .bmp .gif .tif .tiff"
             )
+        labels.add_from_files(lister.target, corpus)
         yield Listing(count, Path(folder), _corpus_hash(corpus), lister.tally.counts)
 
 

@@ -83,7 +83,7 @@ class Frozen(BaseModel):
 
 # Keys that the first published runs did not have.
 LATER = frozenset({"fit", "pad", "bits", "num_classes"}) | frozenset(
-    {"include_hidden", "extensions", "image_column", "id_column", "within", "limit", "sample"}
+    {"label_names", "include_hidden", "extensions", "image_column", "id_column", "within", "limit", "sample"}
 )
 
 
@@ -160,6 +160,9 @@ class CorpusSpec(Frozen):
         "(a sidecar in an archive, a column label) is preferred",
     )
     group: Word = Field("none", description=f"how images are grouped: {keys.FORMS.format(what='group')}")
+    label_names: Word | None = Field(
+        None, description="file that gives labels their words, such as 'n02099601 golden retriever' on a line"
+    )
     include_hidden: bool = Field(False, description="also list files and folders whose names begin with a dot")
     extensions: tuple[Extension, ...] = Field(
         (), description="extensions of image files, such as .jpg; by default those of all known formats"
