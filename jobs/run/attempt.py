@@ -75,8 +75,7 @@ class Attempt(Generic[Spec]):
     def run_shards(self, phase: str, planned: Plan, unit: str = "images") -> tuple[Plan, int, float]:
         """Run the missing shards. Returns the plan with the final result names, images scanned, and seconds."""
         started = time.monotonic()
-        total = sum(shard.stop - shard.start for work in planned.todo for shard in work.shards)
-        self.watch.phase(phase, total, unit)
+        self.watch.phase(phase, planned.images_to_run, unit)
         images, rejects, has_verdicts = 0, 0, False
 
         def judge(work: Work, error: Exception) -> Work:
@@ -93,7 +92,7 @@ class Attempt(Generic[Spec]):
             images, rejects = images + report.images, rejects + sum(report.rejects.values())
             self.watch.report(report)
         works = tuple(map(self._rename_results, planned.works)) if has_verdicts else planned.works
-        return Plan(works, planned.todo, planned.images), images, time.monotonic() - started
+        return replace(planned, works=works), images, time.monotonic() - started
 
     def results(self, make: MakeWorker, works: Sequence[Work] = ()) -> StoredResults:
         """The results of one kind of work. Results that have since disappeared are computed again.
