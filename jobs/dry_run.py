@@ -34,6 +34,7 @@ class DryRun:
         device: where the network would run.
         actors: number of actors.
         estimated_bytes: rough size of the tables.
+        passed_over: what the listing of the corpus left out, by reason.
         warning: how to get smaller tables, if they would be large; else empty.
         depth: what a sample of the corpus says about its 16-bit grey images; None if it has none, or the spec gives a depth.
     """
@@ -46,6 +47,7 @@ class DryRun:
     device: str
     actors: int
     estimated_bytes: int
+    passed_over: dict[str, int]
     warning: str
     depth: str | None = None
 
@@ -63,7 +65,7 @@ def dry_run(spec: RunSpec) -> DryRun:
     require_projections(layers, model.network, spec.project.projection)
     decoding.require_bands(spec, model)
     actors = cluster.initial_actors(spec.resources, device)
-    planned, finding = _plan(spec, model, layers)
+    planned, passed_over, finding = _plan(spec, model, layers)
     _, height, width = model.network.nodes[0].shape
     tables = Tables(layers, spec, planned.images, (height, width))
     return DryRun(
@@ -75,13 +77,14 @@ def dry_run(spec: RunSpec) -> DryRun:
         device=device,
         actors=actors,
         estimated_bytes=tables.bytes,
+        passed_over=passed_over,
         warning=tables.warning,
         depth=str(finding) if finding else None,
     )
 
 
-def _plan(spec: RunSpec, model: Model, layers: Sequence[Layer]) -> tuple[Plan, Finding | None]:
-    """The shards of the current corpus, and what a sample of it shows."""
+def _plan(spec: RunSpec, model: Model, layers: Sequence[Layer]) -> tuple[Plan, dict[str, int], Finding | None]:
+    """The shards of the current corpus, what its listing passes over, and what a sample of it shows."""
     with manifest.list_corpus(spec.corpus, lambda _: None) as listing, tempfile.TemporaryDirectory() as folder:
         root, temporary = Root(spec.root), Root(folder)
         latest = listing.latest(root)
@@ -91,4 +94,5 @@ def _plan(spec: RunSpec, model: Model, layers: Sequence[Layer]) -> tuple[Plan, F
         used = spec.with_depth(finding.depth if finding else None)
         job = Job(used, model.stored, tuple(layer.name for layer in layers), listing.commit(temporary))
         configuration = digest(scan_configuration(job, devices.describe(spec.resources.device)))
-        return plan.plan(root, job.manifest, configuration, spec.scan.shard, listed_in=temporary), finding
+        planned = plan.plan(root, job.manifest, configuration, spec.scan.shard, listed_in=temporary)
+        return planned, dict(listing.passed_over), finding

@@ -22,6 +22,9 @@ def filesystem(url: str) -> tuple[Any, str]:
         ValueError: the protocol is unknown, or the URL is not valid for it.
         ImportError: the package for the protocol is not installed.
     """
+    if "://" not in url:  # a path on this machine, whose name may contain ::
+        local = fsspec.filesystem("file")
+        return local, str(local._strip_protocol(url))
     chained = {link.partition("://")[0] for link in url.split("::")}
     http = chained & {"http", "https"}
     options = {protocol: {"client_kwargs": {"trace_configs": [_refuse_redirects()]}} for protocol in http}
@@ -32,6 +35,19 @@ def filesystem(url: str) -> tuple[Any, str]:
     except Exception as error:  # a file system's constructor raises anything for a URL that it does not expect
         raise ValueError(f"{type(error).__name__}: {error}") from error
     return store, str(path)
+
+
+def filesystem_of_key(uri: str) -> tuple[Any, str]:
+    """The file system of a uri that is the exact key of one file, and the path in it: `::` in a key chains nothing.
+
+    Raises:
+        ValueError, ImportError: see `filesystem`.
+    """
+    scheme, mark, _ = uri.partition("://")
+    if "::" not in uri or not mark:
+        return filesystem(uri)
+    store, _ = filesystem(f"{scheme}://{uri[len(scheme) + 3 :].partition('/')[0]}")
+    return store, str(store._strip_protocol(uri))
 
 
 def is_local(filesystem: Any) -> bool:  # noqa: ANN401 - fsspec has no types
@@ -74,7 +90,15 @@ def read(url: str, most_bytes: int | None = None) -> bytes:
         ValueError: the protocol is unknown.
         ImportError: the package for the protocol is not installed.
     """
-    store, path = filesystem(url)
+    return _read(*filesystem(url), most_bytes)
+
+
+def read_key(uri: str) -> bytes:
+    """The bytes of the file with an exact key; raises the errors of `read`."""
+    return _read(*filesystem_of_key(uri), None)
+
+
+def _read(store: Any, path: str, most_bytes: int | None) -> bytes:  # noqa: ANN401 - fsspec has no types
     try:
         if most_bytes is not None:
             _check_size(store, path, most_bytes)

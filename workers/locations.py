@@ -24,4 +24,4 @@ def is_local(place: str) -> bool:
 
 def absolute(place: str, folder: PurePath) -> str:
     """Resolve a relative path against `folder`; URLs, chained URLs and absolute paths are returned unchanged."""
-    return place if "://" in place or "::" in place else str(folder / place)
+    return place if "://" in place else str(folder / place)

@@ -114,7 +114,7 @@ def _plan(run: Attempt[EvolutionRun], every: Sequence[Checkpoint], jobs: Jobs, e
             missing = [shard for shard in shards if _file(shard) not in done[shard.checkpoint]]
             if missing:
                 todo.append(CheckpointBatch(tuple(missing)))
-    return Plan(tuple(works), tuple(todo), base.images)
+    return Plan(tuple(works), tuple(todo), base.images, base.removed)
 
 
 def _memory_bytes(run: Attempt[EvolutionRun], checkpoint: Checkpoint) -> int:

@@ -14,6 +14,7 @@ from jobs.ray.pool import Pool
 from jobs.ray.turn import own_turn
 from jobs.run import decoding, facts, identity, plan, publish
 from jobs.run.accounts import ImageCounts
+from jobs.run.listing import check_root, list_corpus
 from jobs.run.outcome import Outcome, complete_published, outcome_of
 from jobs.run.plan import Plan
 from jobs.run.results import StoredResults
@@ -57,6 +58,7 @@ class Attempt(Generic[Spec]):
         pool: the actors.
         started: start of the attempt, on the monotonic clock.
         requested: the spec as requested; the job's spec has smaller batches if memory ran out.
+        passed_over: what the listing of the corpus left out, by reason.
     """
 
     run: str
@@ -69,12 +71,12 @@ class Attempt(Generic[Spec]):
     pool: Pool
     started: float
     requested: Spec
+    passed_over: Mapping[str, int]
 
     def run_shards(self, phase: str, planned: Plan, unit: str = "images") -> tuple[Plan, int, float]:
         """Run the missing shards. Returns the plan with the final result names, images scanned, and seconds."""
         started = time.monotonic()
-        total = sum(shard.stop - shard.start for work in planned.todo for shard in work.shards)
-        self.watch.phase(phase, total, unit)
+        self.watch.phase(phase, planned.images_to_run, unit)
         images, rejects, has_verdicts = 0, 0, False
 
         def judge(work: Work, error: Exception) -> Work:
@@ -91,7 +93,7 @@ class Attempt(Generic[Spec]):
             images, rejects = images + report.images, rejects + sum(report.rejects.values())
             self.watch.report(report)
         works = tuple(map(self._rename_results, planned.works)) if has_verdicts else planned.works
-        return Plan(works, planned.todo, planned.images), images, time.monotonic() - started
+        return replace(planned, works=works), images, time.monotonic() - started
 
     def results(self, make: MakeWorker, works: Sequence[Work] = ()) -> StoredResults:
         """The results of one kind of work. Results that have since disappeared are computed again.
@@ -219,8 +221,7 @@ def attempt(
             watch.say(f"{model.stored.source}: {note}")
         run = identity.run_id(spec)
         run_fields = watch.begin(run)
-        watch.phase("listing", None, "images")
-        listing = stack.enter_context(manifest.list_corpus(spec.corpus, watch.advance))
+        listing = stack.enter_context(list_corpus(spec.corpus, watch))
         check(model, listing)
         before = publish.find_or_finish(root, run)
         if before is not None:
@@ -231,13 +232,15 @@ def attempt(
             watch.say(f"{len(damaged)} files of the published run are missing or damaged; computing them again")
         stack.enter_context(own_turn(spec.resources, run, watch.say))
         actors = _wait_for_actors(spec, watch)
-        _check_root(root, listing, watch)
+        check_root(root, listing, watch)
         scratch = stack.enter_context(root.scratch())
         pinned = identity.pin_of(before) or identity.pin(root, run, spec, listing, watch.say)
         used = _reduce_batch(spec.with_depth(pinned.depth), before)
         job = Job(used, models.store(model, root), tuple(layer.name for layer in chosen), pinned.manifest)
         pool = stack.enter_context(_start_pool(actors, spec, watch, run_fields))
-        return _run_work(Attempt(run, root, job, model, chosen, watch, scratch, pool, started, spec), work)
+        return _run_work(
+            Attempt(run, root, job, model, chosen, watch, scratch, pool, started, spec, listing.passed_over), work
+        )
 
 
 def _select(layers: Sequence[str] | Callable[[Network], Sequence[str]], network: Network) -> tuple[Layer, ...]:
@@ -249,13 +252,6 @@ def _wait_for_actors(spec: JobSpec, watch: Watcher) -> int:
     device = spec.resources.device
     cluster.grow(spec.resources, device, watch.say)
     return cluster.initial_actors(spec.resources, device)
-
-
-def _check_root(root: Root, listing: Listing, watch: Watcher) -> None:
-    """Check that the root can be written, and delete verdicts on stale files that are back."""
-    root.check_writable()
-    for uri in isolate.forget_stale(root, listing):
-        watch.say(f"{uri} is back; it is scanned again")
 
 
 def _reduce_batch(spec: Spec, published: Manifest | None) -> Spec:

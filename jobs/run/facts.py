@@ -1,5 +1,6 @@
 """The facts in every manifest.json. Takes an attempt and its image counts, gives RunFacts."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -39,7 +40,7 @@ def of_run(run: "Attempt[Any]", counts: ImageCounts, environment: Environment, *
         identity=spec.identity(),
         model=_model(run.model),
         corpus=CorpusFacts(source=spec.corpus.source, manifest=run.job.manifest),
-        totals=_totals(counts, run.layers),
+        totals=_totals(counts, run.passed_over, run.layers),
         layers=tuple(map(_layer, run.layers)),
         input=run.model.network.nodes[0].shape,
         versions=environment.numerics(),
@@ -58,12 +59,13 @@ def _model(model: Model) -> ModelFacts:
     )
 
 
-def _totals(counts: ImageCounts, layers: tuple[network.Layer, ...]) -> Totals:
+def _totals(counts: ImageCounts, passed_over: Mapping[str, int], layers: tuple[network.Layer, ...]) -> Totals:
     return Totals(
         listed=counts.listed,
         images=counts.images,
         rejects=sum(counts.rejects.values()),
         rejects_by_reason=counts.rejects,
+        passed_over=dict(passed_over),
         layers=len(layers),
         channels=sum(layer.channels for layer in layers),
     )

@@ -2,8 +2,9 @@
 
 import hashlib
 import heapq
-from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from workers.actors.job import rows_key
 from workers.actors.shard import Shard, ShardType, Work
@@ -22,11 +23,13 @@ class Plan:
         works: all work: shards, or batches of shards.
         todo: work with a missing result.
         images: number of images.
+        removed: number of images in a shard that are no longer in the corpus, by its first image index; without zeros.
     """
 
     works: tuple[Work, ...]
     todo: tuple[Work, ...]
     images: int
+    removed: Mapping[int, int] = field(default_factory=dict)
 
     @property
     def shards(self) -> tuple[Shard, ...]:
@@ -37,6 +40,12 @@ class Plan:
     def shards_to_run(self) -> int:
         """Number of shards in `todo`."""
         return sum(len(work.shards) for work in self.todo)
+
+    @property
+    def images_to_run(self) -> int:
+        """Number of images in the shards of `todo`."""
+        shards = [shard for work in self.todo for shard in work.shards]
+        return sum(shard.stop - shard.start - self.removed.get(shard.start, 0) for shard in shards)
 
 
 def plan(root: Root, listed: str, configuration: str, shard_size: int, listed_in: Root | None = None) -> Plan:
@@ -51,12 +60,13 @@ def plan(root: Root, listed: str, configuration: str, shard_size: int, listed_in
     """
     done = root.files(paths.shard_folder(configuration))
     verdicts = root.files(paths.VERDICTS)
-    shards, images = [], 0
+    shards, images, removed = [], 0, Counter[int]()
     for rows in manifest.stream(listed_in or root, listed, shard_size):
         shards.append(_make_shard(root, listed, configuration, rows, verdicts))
-        images += sum(not row.removed for row in rows)
+        removed[shards[-1].start] = sum(row.removed for row in rows)
+        images += len(rows) - removed[shards[-1].start]
     todo = tuple(shard for shard in shards if shard.result.rpartition("/")[2] not in done)
-    return Plan(tuple(shards), todo, images)
+    return Plan(tuple(shards), todo, images, +removed)
 
 
 def plan_images(

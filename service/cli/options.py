@@ -111,9 +111,27 @@ class Common(ModelFlags):
     bands: Annotated[str | None, typer.Option()] = None
     colour: Annotated[str | None, typer.Option()] = None
     fewer: Annotated[bool | None, typer.Option("--fewer")] = None
+    label_names: Annotated[str | None, typer.Option()] = None
+    image_column: Annotated[str | None, typer.Option()] = None
+    id_column: Annotated[str | None, typer.Option()] = None
+    within: Annotated[str | None, typer.Option()] = None
+    extensions: Annotated[list[str] | None, typer.Option()] = None
+    include_hidden: Annotated[bool | None, typer.Option("--include-hidden")] = None
     spec: Annotated[Path | None, typer.Option(help=SPEC)] = None
     trust_code: Annotated[bool, typer.Option("--trust-code", help=TRUST)] = False
     as_json: Json = False
+
+    def corpus_values(self) -> dict[str, Any]:
+        """The keys of the table `corpus`; None for those that are not given."""
+        return {
+            "source": absolute_corpus(self.corpus),
+            "label_names": absolute(self.label_names),
+            "image_column": self.image_column,
+            "id_column": self.id_column,
+            "within": absolute(self.within),
+            "extensions": self.extensions or None,
+            "include_hidden": self.include_hidden,
+        }
 
     def build_spec(
         self, kind: "type[AnySpec]", flags: Mapping[str, Any], base: dict[str, Any] | None = None
@@ -141,12 +159,21 @@ class Common(ModelFlags):
             "run": self.run,
             "root": absolute(self.root),
             "model": {"source": absolute_model(self.model), **self.model_values()},
-            "corpus": {"source": absolute_corpus(self.corpus)},
+            "corpus": self.corpus_values(),
             "decode": {"depth": self.depth, "bands": self.bands and self.bands.split(","), "colour": self.colour},
             "resources": resources,
         }
-        values = spec_values(self.spec, merged(common, dict(flags)), base)
+        own = {**flags, "corpus": _absolute_keys(flags.get("corpus", {}))}
+        values = spec_values(self.spec, merged(common, own), base)
         return trusted.build_spec(kind, values, trust=self.trust_code)
+
+
+def _absolute_keys(corpus: Mapping[str, Any]) -> dict[str, Any]:
+    """The flags of a corpus, of which `--label` and `--group` may name files, with absolute paths."""
+    from workers.spec import keys
+
+    forms = {key: corpus[key] for key in ("label", "group") if corpus.get(key)}
+    return {**corpus, **{key: keys.absolute(form, Path.cwd()) for key, form in forms.items()}}
 
 
 def with_common_flags(command: Callable[..., None]) -> Callable[..., None]:

@@ -54,6 +54,7 @@ def finish(outcome: "Outcome", *, as_json: bool) -> None:
 def print_outcome(outcome: "Outcome") -> None:
     """Print a summary of a run, and the command that draws it."""
     from service.query import catalog
+    from workers.sources.source import describe
     from workers.store.root import Root
 
     run = catalog.find(Root(outcome.root), outcome.run, None)
@@ -64,6 +65,7 @@ def print_outcome(outcome: "Outcome") -> None:
         "run": outcome.run + (" (already published; nothing has changed)" if outcome.already_published else ""),
         "images": f"{outcome.images:,}",
         "rejects": f"{outcome.rejects:,}" + (f" ({reasons})" if reasons else ""),
+        "left out": describe(run.passed_over),
         "ended": ", ".join(f"{count:,} {status}" for status, count in sorted(outcome.statuses.items())),
         "speed": f"{rate}; {outcome.seconds:,.1f} s in total",
         "tables": f"{outcome.root}/tables/*/run={outcome.run}/ ({sizes})",
@@ -71,7 +73,7 @@ def print_outcome(outcome: "Outcome") -> None:
     }
     for name, text in lines.items():
         if text:
-            echo(f"{name:7} {text}")
+            echo(f"{name:8} {text}")
 
 
 def _format_rate(images_per_s: float) -> str:

@@ -28,6 +28,8 @@ def scan(  # noqa: PLR0913 - one parameter per flag; the spec fills in the flags
     shard: Annotated[int | None, typer.Option()] = None,
     distinct: Annotated[str | None, typer.Option()] = None,
     group: Annotated[str | None, typer.Option()] = None,
+    limit: Annotated[int | None, typer.Option()] = None,
+    sample: Annotated[int | None, typer.Option()] = None,
     label: Label = None,
     method: Method = None,
     image_format: Annotated[str | None, typer.Option()] = None,
@@ -41,7 +43,7 @@ def scan(  # noqa: PLR0913 - one parameter per flag; the spec fills in the flags
 
     keys = {"layers": layers or None, "k": k, "batch": batch, "shard": shard, "distinct": distinct}
     flags = {
-        "corpus": {"label": label, "group": group},
+        "corpus": {"label": label, "group": group, "limit": limit, "sample": sample},
         "scan": {**keys, "max_reject_share": max_reject_share},
         "project": {"method": method, "image_format": image_format, "previews": previews},
         "resources": {"precision": precision},
@@ -56,6 +58,7 @@ def scan(  # noqa: PLR0913 - one parameter per flag; the spec fills in the flags
 def _print_plan(spec: "RunSpec", *, as_json: bool) -> None:
     from jobs.dry_run import dry_run
     from service.cli.console import print_json, print_table
+    from workers.sources.source import describe
 
     plan = asdict(dry_run(spec))
     if plan.get("depth") is None:
@@ -64,6 +67,7 @@ def _print_plan(spec: "RunSpec", *, as_json: bool) -> None:
         print_json(plan)
         return
     warning = plan.pop("warning")
+    plan["passed_over"] = describe(plan["passed_over"]) or "nothing"
     plan["estimated_bytes"] = f"about {format_size(plan['estimated_bytes'])}"
     rows = [{"what": name.replace("_", " "), "plan": str(value)} for name, value in plan.items()]
     print_table(rows, {"what": "what", "plan": "plan"})

@@ -10,7 +10,7 @@ from workers import files, locations
 from workers.errors import UsageError
 from workers.models import snapshots
 from workers.sources.registry import source_of
-from workers.spec import families
+from workers.spec import families, keys
 from workers.store import paths
 from workers.store.root import Root
 
@@ -45,7 +45,7 @@ def check(values: dict[str, Any], address: str) -> None:
 
 
 def upload(values: dict[str, Any], address: str) -> dict[str, Any]:
-    """A spec that the cluster can run: local snapshots, weights and class names are uploaded under the root, named by their hash.
+    """A spec that the cluster can run: local snapshots, weights, class names and labels are uploaded to the root.
 
     Raises:
         UsageError: `check` fails, or a file cannot be read.
@@ -56,6 +56,8 @@ def upload(values: dict[str, Any], address: str) -> dict[str, Any]:
     root, changed = root_of(values), dict(values)
     if isinstance(values.get("model"), dict):
         changed["model"] = _upload_model(values["model"], root)
+    if isinstance(values.get("corpus"), dict):
+        changed["corpus"] = _upload_labels(values["corpus"], root)
     if isinstance(values.get("evolve"), dict):
         changed["evolve"] = _upload_checkpoints(values["evolve"], root)
     if isinstance(values.get("models"), list):
@@ -76,6 +78,13 @@ def _upload_model(model: dict[str, Any], root: Root) -> dict[str, Any]:
     if model.get("classes") and locations.is_local(str(model["classes"])):
         changed["classes"] = _upload_file(str(model["classes"]), root)
     return changed
+
+
+def _upload_labels(corpus: dict[str, Any], root: Root) -> dict[str, Any]:
+    """Replace local files of labels and of their names by the URLs of uploaded ones."""
+    given = {key: str(corpus[key]) for key in ("label", "group", "label_names") if corpus.get(key)}
+    local = {key: place for key, place in given.items() if key == "label_names" or keys.is_file(place)}
+    return corpus | {key: _upload_file(place, root) for key, place in local.items() if locations.is_local(place)}
 
 
 def _upload_checkpoints(evolve: dict[str, Any], root: Root) -> dict[str, Any]:

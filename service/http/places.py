@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from workers import locations
 from workers.errors import RefusedError, UsageError
 from workers.sources.registry import source_of
-from workers.spec import families
+from workers.spec import families, keys
 from workers.spec.evolve import EvolveSpec
 from workers.spec.parts import AnyRun, CorpusSpec, ModelSpec
 
@@ -70,8 +70,11 @@ def _places(spec: AnyRun) -> Iterator[tuple[str, str]]:
     """What a spec names, and where. Its parts are found by their type, so that no kind of job is left out."""
     values = [value if isinstance(value, tuple) else (value,) for value in vars(spec).values()]
     parts = [part for value in values for part in value]
-    for corpus in (part.source for part in parts if isinstance(part, CorpusSpec)):
-        yield from (("corpus", place) for place in source_of(corpus).places(corpus))
+    for corpus in (part for part in parts if isinstance(part, CorpusSpec)):
+        yield from (("corpus", place) for place in source_of(corpus.source).places(corpus.source, corpus.within))
+        yield from (("labels", form) for form in (corpus.label, corpus.group) if keys.is_file(form))
+        if corpus.label_names:
+            yield "names of labels", corpus.label_names
     yield from (place for part in parts if isinstance(part, ModelSpec) for place in _model_places(part))
     yield from (("checkpoint", file) for part in parts if isinstance(part, EvolveSpec) for file in part.checkpoints)
 

@@ -35,6 +35,7 @@ class PublishedRun:
         images: number of images used.
         rejects: number of images that could not be used.
         rejects_by_reason: the number of rejects by reason.
+        passed_over: what the listing of the corpus left out, by reason.
         layers: in the order of the graph.
         tables: files by table.
         depth: the depth that was chosen for its 16-bit images; None if there was nothing to choose.
@@ -53,6 +54,7 @@ class PublishedRun:
     images: int
     rejects: int
     rejects_by_reason: Mapping[str, int]
+    passed_over: Mapping[str, int]
     layers: tuple[LayerFacts, ...]
     tables: Mapping[str, tuple[PartFile, ...]]
     depth: str | None = None
@@ -202,6 +204,7 @@ def _run(root: Root, document: Manifest) -> PublishedRun:
         images=document.totals.images,
         rejects=document.totals.rejects,
         rejects_by_reason=document.totals.rejects_by_reason,
+        passed_over=document.totals.passed_over,
         layers=document.layers,
         tables=document.tables,
         depth=document.depth,

@@ -33,15 +33,20 @@ from workers.errors import RunStopped, StaleFile
 from workers.formats import Format
 from workers.host.hangs import Limit
 from workers.host.retrying import patience
+from workers.sources.blocks import is_compressed
+from workers.sources.member_uris import is_member, parse
+from workers.sources.versions import UNKNOWN_BYTES
 from workers.spec.decoding import AUTO, DEEPEST, WHITES, DecodeSpec
 from workers.spec.parts import LimitsSpec
 
 SAMPLE = 32  # images, chosen by the hashes of their ids
 SAMPLE_BYTES = 64 << 20  # of all files in the sample
+COSTLY_BYTES = 16 << 20  # for which an image of unknown size counts: others have to be read before it
 READS_AT_ONCE = 8
 HANG_S = 300.0  # for all images of the sample that a process decodes
 READY = "ready"
 SIZE = struct.Struct("<Q")
+TAR = "tar"  # of the uris of members of tar archives
 MAX_SAMPLE_VALUE = 281  # a TIFF tag
 SIGNIFICANT_BITS = b"\0\0\0\x01sBIT"  # size and name of a chunk of a PNG
 SHALLOW = tuple(ending[1:] for kind in formats.FORMATS if not kind.deep for ending in kind.extensions)
@@ -94,7 +99,8 @@ def find(listing: Listing, spec: DecodeSpec, limits: LimitsSpec) -> Finding | No
     if spec.depth != AUTO:
         return None
     with ThreadPoolExecutor(READS_AT_ONCE) as threads:
-        deep = [data for data in threads.map(_read, _sample(listing, limits)) if _is_deep_grey(data)]
+        files = [data for data in threads.map(_read, _sample(listing, limits)) if len(data) <= limits.bytes]
+    deep = [data for data in files if _is_deep_grey(data)]
     values = list(_largest_values(deep, limits))
     if not values:
         return None
@@ -103,18 +109,26 @@ def find(listing: Listing, spec: DecodeSpec, limits: LimitsSpec) -> Finding | No
 
 
 def _sample(listing: Listing, limits: LimitsSpec) -> list[_Candidate]:
-    """The files with the smallest hashes of their ids, as far as they fit into SAMPLE_BYTES."""
-    smallest = heapq.nsmallest(SAMPLE, _candidates(listing, limits), key=lambda item: item[0])
+    """The files with the lowest ranks, as far as they fit into SAMPLE_BYTES."""
+    lowest = heapq.nsmallest(SAMPLE, _candidates(listing, limits), key=lambda item: item[0])
     sample, left = [], SAMPLE_BYTES
-    for _, candidate in smallest:
-        if candidate.bytes <= left:
+    for _, candidate in lowest:
+        size = COSTLY_BYTES if candidate.bytes == UNKNOWN_BYTES else candidate.bytes
+        if size <= left:
             sample.append(candidate)
-            left -= candidate.bytes
+            left -= size
     return sample
 
 
+def _rank(image_id: str, uri: str) -> bytes:
+    """The hash of an id; but members at the start of a compressed archive come first, as others take long to reach."""
+    if is_member(uri, TAR) and is_compressed(parse(uri).file):
+        return int(parse(uri).place.partition("+")[0]).to_bytes(hashlib.sha256().digest_size, "big")
+    return hashlib.sha256(image_id.encode()).digest()
+
+
 def _candidates(listing: Listing, limits: LimitsSpec) -> Iterator[tuple[bytes, _Candidate]]:
-    """The files whose names allow 16 bits, with the hashes of their ids."""
+    """The files whose names allow 16 bits, with their ranks."""
     shallow = rf"(?i)\.({'|'.join(SHALLOW)})$"
     columns = ["image_id", "uri", "bytes", "etag", "refused"]
     with pq.ParquetFile(listing.folder / "listed.parquet") as file:
@@ -123,7 +137,7 @@ def _candidates(listing: Listing, limits: LimitsSpec) -> Iterator[tuple[bytes, _
             deep = pc.invert(pc.match_substring_regex(batch["image_id"], shallow))
             for row in batch.filter(pc.and_(fitting, deep)).to_pylist():
                 yield (
-                    hashlib.sha256(row["image_id"].encode()).digest(),
+                    _rank(row["image_id"], row["uri"]),
                     _Candidate(row["uri"], row["bytes"], row["etag"]),
                 )
 

@@ -1,14 +1,19 @@
 """The entries of a corpus, with their labels and groups. Takes a corpus spec, gives one entry per image, streaming."""
 
-from collections.abc import Callable, Iterator
+import hashlib
+import heapq
+import itertools
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from workers.corpus.fetch import READ_HANG_S
+from workers.corpus.labels import read_names
+from workers.errors import CorpusError
 from workers.host.hangs import Limit
 from workers.sources.registry import source_of
-from workers.sources.source import SourceEntry
+from workers.sources.source import Request, SourceEntry, Tally
 from workers.spec import keys
-from workers.spec.keys import FolderKey, Key, NoKey, PatternKey
+from workers.spec.keys import ColumnKey, FileKey, FolderKey, Key, NoKey, PatternKey
 from workers.spec.parts import CorpusSpec
 
 
@@ -25,19 +30,53 @@ class ListedImage:
     refused: str | None
 
 
-def listing(corpus: CorpusSpec, limit: Limit | None = None) -> Iterator[ListedImage]:
-    """All images of a corpus, in any order.
+def listing(corpus: CorpusSpec, limit: Limit | None = None, tally: Tally | None = None) -> Iterator[ListedImage]:
+    """The images of a corpus, in any order.
 
     Args:
         corpus: the corpus to list.
         limit: how long the storage may be silent. Every answer restarts it, whether or not it contains an image.
+        tally: counts what is passed over.
 
     Raises:
-        CorpusError: the source does not exist, is a file, or has a protocol without folders.
+        CorpusError: the source does not exist, is not a corpus, or has a protocol without folders.
     """
-    entries = source_of(corpus.source).entries(corpus.source, limit or Limit(READ_HANG_S))
+    source, request = source_of(corpus.source), _request(corpus)
+    entries = source.entries(request, limit or Limit(READ_HANG_S), Tally() if tally is None else tally)
     label, group = _label_maker(keys.parse(corpus.label, "label")), _maker(keys.parse(corpus.group, "group"))
-    return (_listed(entry, label(entry), group(entry)) for entry in entries)
+    names = read_names(corpus.label_names) if corpus.label_names else {}
+    return (_listed(entry, _named(label(entry), names), group(entry)) for entry in _choose(entries, corpus))
+
+
+def _named(label: str | None, names: Mapping[str, str]) -> str | None:
+    """The words of a label; the label itself if it has none."""
+    return names.get(label, label) if label else label
+
+
+def _request(corpus: CorpusSpec) -> Request:
+    """What a corpus asks of its source."""
+    parsed = keys.parse(corpus.label, "label"), keys.parse(corpus.group, "group")
+    return Request(
+        source=corpus.source,
+        hidden=corpus.include_hidden,
+        extensions=frozenset(corpus.extensions) or None,
+        image_column=corpus.image_column,
+        id_column=corpus.id_column,
+        columns=frozenset(key.name for key in parsed if isinstance(key, ColumnKey)),
+        within=corpus.within,
+        most=corpus.limit,
+    )
+
+
+def _choose(entries: Iterator[SourceEntry], corpus: CorpusSpec) -> Iterator[SourceEntry]:
+    """The first entries, or a random sample that depends on the ids alone, if the corpus asks for that."""
+    if corpus.sample is not None:
+        entries = iter(heapq.nsmallest(corpus.sample, entries, key=_by_hash))
+    return itertools.islice(entries, corpus.limit)
+
+
+def _by_hash(entry: SourceEntry) -> bytes:
+    return hashlib.sha256(entry.image_id.encode(errors="surrogateescape")).digest()
 
 
 def _listed(entry: SourceEntry, label: str | None, group: str | None) -> ListedImage:
@@ -55,9 +94,22 @@ def _label_maker(key: Key) -> Callable[[SourceEntry], str | None]:
 def _maker(key: Key) -> Callable[[SourceEntry], str | None]:
     """A function that gives an image's label or group."""
     match key:
-        case NoKey():
+        case NoKey() | FileKey():  # a file's values are added to the whole listing
             return lambda _: None
         case FolderKey(number):
             return lambda entry: entry.folder(number or 1)
         case PatternKey(pattern):
             return lambda entry: pattern.first(entry.image_id)
+        case ColumnKey(name):
+            return lambda entry: _column(entry, name)
+
+
+def _column(entry: SourceEntry, name: str) -> str | None:
+    """The value of a column.
+
+    Raises:
+        CorpusError: the corpus is not a table.
+    """
+    if entry.columns is None:
+        raise CorpusError(f"the corpus has no columns, so column:{name} names nothing; lists and Parquet have columns")
+    return entry.columns.get(name)

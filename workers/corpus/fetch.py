@@ -11,6 +11,7 @@ from workers.sources.registry import access_of
 
 READ_HANG_S = 120.0
 SLOWEST_BYTES_PER_S = 1 << 20
+LIKELY_BYTES = 4 << 20  # of an image whose size is not known
 
 
 def read(
@@ -78,7 +79,12 @@ def first_byte(uri: str) -> None:
 
 def read_limit(size_bytes: int, limit_s: float) -> float:
     """The time limit for reading a file of a size, seconds; long enough for a slow storage."""
-    return limit_s + size_bytes / SLOWEST_BYTES_PER_S
+    return limit_s + likely_bytes(size_bytes) / SLOWEST_BYTES_PER_S
+
+
+def likely_bytes(size_bytes: int) -> int:
+    """The size of an image, or a large one if the listing did not give it."""
+    return LIKELY_BYTES if size_bytes == versions.UNKNOWN_BYTES else size_bytes
 
 
 def _retry_if_needed(attempt: Callable[[], bytes], what: str, patience_s: float) -> bytes:

@@ -1,7 +1,7 @@
 """Listing of a corpus into a file. Takes a corpus spec, writes Parquet; detects a storage that fails or does not answer."""
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,6 +13,7 @@ from workers.corpus.entries import ListedImage
 from workers.errors import CorpusError
 from workers.host.hangs import Limit
 from workers.host.retrying import may_pass, reason
+from workers.sources.source import Tally
 from workers.spec.parts import CorpusSpec
 from workers.store.tables.shared import MANIFEST
 
@@ -30,6 +31,7 @@ class Lister:
         watch: called with the number of files listed so far.
         limit: how long the storage may be silent.
         total: number of files that all calls together have listed.
+        tally: what the last call passed over.
     """
 
     corpus: CorpusSpec
@@ -37,10 +39,11 @@ class Lister:
     watch: Callable[[int], None]
     limit: Limit
     total: int = 0
+    tally: Tally = field(default_factory=Tally)
 
     def __call__(self) -> int:
         """Write the file; gives the number of files. A failure before the first file is not worth a retry."""
-        count = 0
+        count, self.tally = 0, Tally()
         try:
             pages = wait_for_answer(self._pages, self.corpus.source, self.limit)
             with pq.ParquetWriter(self.target, LISTED) as writer:
@@ -62,7 +65,7 @@ class Lister:
         )
 
     def _pages(self) -> Iterator[list[ListedImage]]:
-        return _split(self._count(entries.listing(self.corpus, self.limit)), GROUP_ROWS)
+        return _split(self._count(entries.listing(self.corpus, self.limit, self.tally)), GROUP_ROWS)
 
     def _count(self, listing: Iterator[ListedImage]) -> Iterator[ListedImage]:
         for entry in listing:

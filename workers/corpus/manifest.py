@@ -5,9 +5,10 @@ order, and marks removed ones. DuckDB sorts and merges on disk, so memory does n
 """
 
 import hashlib
+import json
 import shutil
 import tempfile
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +18,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from workers.corpus import fetch
+from workers.corpus import fetch, labels
 from workers.corpus.lister import GROUP_ROWS, Lister
 from workers.corpus.merging import merge
 from workers.errors import CorpusError, DamagedFile
 from workers.host.hangs import Limit
 from workers.host.retrying import retried
+from workers.sources.source import describe
 from workers.spec.parts import CorpusSpec
 from workers.store import damage, footers, paths
 from workers.store.root import Root
@@ -54,12 +56,14 @@ class Listing:
     Attributes:
         images: number of files listed.
         folder: temporary folder.
-        corpus: hash of source, label and group. Only listings with the same hash are comparable.
+        corpus: hash of the corpus and its keys. Only listings with the same hash are comparable.
+        passed_over: number of files and folders that are not listed, by reason; see `Tally`.
     """
 
     images: int
     folder: Path
     corpus: str
+    passed_over: Mapping[str, int]
 
     def commit(self, root: Root) -> str:
         """Merge with the latest manifest of this corpus, and commit the result unless its rows are the same.
@@ -163,12 +167,21 @@ def list_corpus(
         except OSError as error:
             raise lister.refusal(error) from error
         if not count:
+            left_out = f" (passed over: {describe(lister.tally.counts)})" if lister.tally.counts else ""
             raise CorpusError(
-                f"corpus {corpus.source!r} contains no images; supported formats are .jpg .jpeg .png "
+                f"corpus {corpus.source!r} contains no images{left_out}; supported formats are .jpg .jpeg .png "
                 ".webp .bmp .gif .tif .tiff"
             )
-        key = "\0".join((corpus.source, corpus.label, corpus.group))
-        yield Listing(count, Path(folder), hashlib.sha256(key.encode()).hexdigest()[:32])
+        labels.add_from_files(lister.target, corpus)
+        yield Listing(count, Path(folder), _corpus_hash(corpus), lister.tally.counts)
+
+
+def _corpus_hash(corpus: CorpusSpec) -> str:
+    """The hash that listings of the same corpus share; keys at their defaults do not count."""
+    values = corpus.model_dump(mode="json")
+    first = [values.pop(key) for key in ("source", "label", "group")]
+    key = "\0".join([*first, json.dumps(values, sort_keys=True)] if values else first)
+    return hashlib.sha256(key.encode()).hexdigest()[:32]
 
 
 def count(root: Root, rel: str) -> int:

@@ -41,7 +41,7 @@ def merge(before: Path, now: Path, target: Path, group_rows: int) -> None:
     Raises:
         CorpusError: the listing has two images with the same id.
     """
-    with duckdb.connect(config=_low_memory(target.parent)) as database:
+    with duckdb.connect(config=low_memory(target.parent)) as database:
         reader = database.sql(_MERGE, params=[str(before), str(now)]).to_arrow_reader(group_rows)
         with pq.ParquetWriter(
             target, MANIFEST, compression="ZSTD", write_page_checksum=True, use_dictionary=False
@@ -69,9 +69,10 @@ def _require_unique(image_ids: pa.Array, before: str | None) -> str | None:
     return str(image_ids[-1].as_py())
 
 
-def _low_memory(scratch: Path) -> dict[str, Any]:
+def low_memory(scratch: Path) -> dict[str, Any]:
+    """The configuration of a DuckDB that spills to a folder."""
     return {
-        "memory_limit": "384MB",
+        "memory_limit": "192MB",
         "threads": 1,
         "temp_directory": str(scratch / "spill"),
         "preserve_insertion_order": True,

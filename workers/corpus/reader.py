@@ -26,6 +26,7 @@ from workers.host.hangs import Limit, WorkLimit, thread_cpu
 from workers.host.heap import Heap
 from workers.host.retrying import patience
 from workers.host.steady import SteadyClock
+from workers.sources import versions
 from workers.spec.parts import LimitsSpec
 
 FILES_BYTES = 256 << 20  # for files that are read but not yet decoded
@@ -199,13 +200,15 @@ class _Image:
         refusal = self._refusal()
         if refusal:
             return refusal
-        with self._shared.files.reserve(self._row.bytes), ExitStack() as memory:
+        data = b""
+        with self._shared.files.reserve(fetch.likely_bytes(self._row.bytes)), ExitStack() as memory:
             try:
                 data = self._read()
                 self._limit_decoder()
                 return self._decode(data, memory)
             except Rejected as rejected:
-                return Reject(self._row.image_index, self._row.bytes, rejected.reason, rejected.detail)
+                size = len(data) if self._row.bytes == versions.UNKNOWN_BYTES else self._row.bytes
+                return Reject(self._row.image_index, size, rejected.reason, rejected.detail)
             except StaleFile as stale:
                 raise StaleImage(self._row.image_index, stale.reason, str(stale)) from stale
             finally:
@@ -249,7 +252,7 @@ class _Image:
         row, limits = self._row, self._options.limits
         verdict = self._options.verdicts.get(row.image_index)
         if row.refused:
-            return Reject(row.image_index, row.bytes, Reason(row.refused), "the file's name is no UTF-8 text")
+            return Reject(row.image_index, row.bytes, Reason(row.refused), _REFUSALS[Reason(row.refused)])
         if verdict:
             return Reject(row.image_index, row.bytes, verdict.reason, verdict.detail)
         if row.bytes > limits.bytes:
@@ -257,6 +260,12 @@ class _Image:
             return Reject(row.image_index, row.bytes, Reason.TOO_MANY_BYTES, detail)
         return None
 
+
+# Why the listing itself rejects an image.
+_REFUSALS = {
+    Reason.BAD_NAME: "the file's name is no UTF-8 text, or contains ?versionId=",
+    Reason.VANISHED: "the list names a file that does not exist",
+}
 
 Waiting = deque[tuple[_Image | None, Future[PreparedImage | Reject] | None]]
 

@@ -198,5 +198,5 @@ def _read(row: "Row", position: int, limits: LimitsSpec, progress: Connection) -
 
     try:
         return fetch.read(row.uri, row.bytes, row.etag, patience(), begin)
-    except StaleFile:  # the scan reports it
+    except (StaleFile, Rejected):  # the scan reports it
         return b""

@@ -1,17 +1,19 @@
-"""Corpora that are folders. Takes a folder of any file system, gives an entry for each image below it."""
+"""Corpora that are folders or single images. Takes a folder of any file system, gives an entry for each image below it."""
 
 from collections.abc import Iterator
 from pathlib import PurePath
+from typing import Any
 
 from workers import locations
+from workers.errors import CorpusError
 from workers.host.hangs import Limit
-from workers.sources.single_files import SINGLE_FILES, make_entries, open_corpus
-from workers.sources.source import Access, SourceEntry
-from workers.sources.walking import walk_folder
+from workers.sources.single_files import SINGLE_FILES, is_folder, make_entries, open_corpus
+from workers.sources.source import Access, Request, SourceEntry, Tally
+from workers.sources.walking import extension_of, extensions_of, folder_filter, found_file, walk
 
 
 class FolderSource:
-    """All images below a folder: files with a known extension that are not hidden."""
+    """All images below a folder: files with a known extension that are not hidden. A single image is a corpus of one."""
 
     access: Access = SINGLE_FILES
 
@@ -24,12 +26,29 @@ class FolderSource:
         """The path, resolved against `folder` if relative."""
         return locations.absolute(source, folder)
 
-    def places(self, source: str) -> tuple[str, ...]:
+    def places(self, source: str, within: str | None = None) -> tuple[str, ...]:
         """The folder itself."""
+        del within
         return (source,)
 
-    def entries(self, source: str, limit: Limit) -> Iterator[SourceEntry]:
+    def entries(self, request: Request, limit: Limit, tally: Tally) -> Iterator[SourceEntry]:
         """An entry for each image; see `Source`."""
-        filesystem, path = open_corpus(source)
-        base = path.rstrip("/")
-        return make_entries(walk_folder(filesystem, base, source, limit), base, filesystem)
+        filesystem, path = open_corpus(request.source)
+        if is_folder(filesystem, path, limit):
+            base = path.rstrip("/")
+            return make_entries(walk(filesystem, base, folder_filter(request), limit, tally), base, filesystem)
+        _require_image(filesystem, path, request)
+        return make_entries(iter([found_file(filesystem, path)]), path.rpartition("/")[0], filesystem)
+
+
+def _require_image(filesystem: Any, path: str, request: Request) -> None:  # noqa: ANN401
+    """Refuse a corpus that is not a folder, unless it is a file with the extension of an image."""
+    if not filesystem.exists(path):
+        raise CorpusError(
+            f"corpus {request.source!r} does not exist; give a folder or a glob such as '{request.source}/**/*.jpg'"
+        )
+    if extension_of(path) not in extensions_of(request) or not filesystem.isfile(path):
+        raise CorpusError(
+            f"corpus {request.source!r} is neither a folder nor a file with the extension of an image "
+            f"({' '.join(sorted(extensions_of(request)))})"
+        )

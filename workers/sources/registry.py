@@ -1,14 +1,20 @@
 """The registry of image sources. Takes a corpus or a uri, gives its source or access."""
 
-from workers.sources.folder import FolderSource
+from workers.sources.dataset_folder import DatasetFolder
 from workers.sources.glob import GlobSource
+from workers.sources.lists import LISTS
+from workers.sources.parquet import PARQUET
 from workers.sources.source import Access, Source
-from workers.sources.tar import TarSource
+from workers.sources.tar import TAR
+from workers.sources.zip import ZIP
 
 SOURCES: tuple[Source, ...] = (  # the first source that accepts a corpus or reads a uri is used; the last accepts all
-    TarSource(),
+    TAR,
+    ZIP,
+    PARQUET,
+    *LISTS,
     GlobSource(),
-    FolderSource(),
+    DatasetFolder(),
 )
 
 

@@ -10,9 +10,12 @@ from typing import Any
 from workers import files
 from workers.errors import CorpusError, Reason, StaleFile
 from workers.files import is_local
-from workers.sources import versions
+from workers.host.hangs import Limit
+from workers.sources import versions, walking
 from workers.sources.source import Access, SourceEntry
 from workers.sources.walking import FoundFile
+
+_VERSION = "?versionId="  # in the name of an object: s3fs takes the rest for the version of another object
 
 
 class SingleFiles:
@@ -25,10 +28,10 @@ class SingleFiles:
 
     def read(self, uri: str, expected_bytes: int, etag: str) -> bytes:
         """The bytes of a file; see `Access`."""
-        filesystem, path = files.filesystem(uri)
+        filesystem, path = files.filesystem_of_key(uri)
         if is_local(filesystem):
             return _read_local(uri, path, expected_bytes, etag)
-        data = files.read(uri)
+        data = files.read_key(uri)
         versions.check_size(uri, len(data), expected_bytes)
         # The etag of an object that was uploaded in one piece is its MD5; comparing it saves a request.
         if etag and hashlib.md5(data, usedforsecurity=False).hexdigest() != etag.strip('"'):
@@ -37,7 +40,7 @@ class SingleFiles:
 
     def staleness(self, uri: str, expected_bytes: int, etag: str) -> Reason | None:
         """Whether a file has vanished or changed; see `Access`."""
-        filesystem, path = files.filesystem(uri)
+        filesystem, path = files.filesystem_of_key(uri)
         try:
             if is_local(filesystem):
                 versions.check_status(uri, os.stat(path), expected_bytes, etag)
@@ -51,13 +54,13 @@ class SingleFiles:
 
     def first_byte(self, uri: str) -> None:
         """Read one byte of a file; see `Access`."""
-        filesystem, path = files.filesystem(uri)
+        filesystem, path = files.filesystem_of_key(uri)
         with _open(uri, path) if is_local(filesystem) else filesystem.open(path, "rb") as file:
             file.read(1)
 
     def corpus_exists(self, uri: str, image_id: str) -> bool:
         """Whether the folder or bucket of the corpus exists; see `Access`."""
-        filesystem, path = files.filesystem(uri)
+        filesystem, path = files.filesystem_of_key(uri)
         base = path.removesuffix(image_id).rstrip("/") or filesystem.root_marker
         if not is_local(filesystem):
             filesystem.invalidate_cache()
@@ -80,10 +83,22 @@ def open_corpus(source: str) -> tuple[Any, str]:
     """
     if any(link.startswith(("http://", "https://")) for link in source.split("::")):
         raise CorpusError(f"corpus {source!r} cannot be listed: http has no folders; give a local folder or a bucket")
+    if "://" in source and "::" in source:
+        raise CorpusError(
+            f"corpus {source!r} chains file systems (::), which is not supported; give an archive by its own path, such as "
+            "photos.zip"
+        )
     try:
         return files.filesystem(source)
     except (ValueError, ImportError) as error:
         raise CorpusError(f"corpus {source!r} cannot be listed: {error}") from error
+
+
+def is_folder(filesystem: Any, path: str, limit: Limit) -> bool:  # noqa: ANN401 - fsspec has no types
+    """Whether a path is a folder."""
+    filesystem.exists(path)  # a dead storage exceeds the short limit here, before the long one begins
+    with limit.extend(walking.BULK_S):  # some stores list a whole folder to find out that it is one
+        return bool(filesystem.isdir(path))
 
 
 def make_entries(files: Iterator[FoundFile], base: str, filesystem: Any) -> Iterator[SourceEntry]:  # noqa: ANN401
@@ -97,12 +112,13 @@ def make_entries(files: Iterator[FoundFile], base: str, filesystem: Any) -> Iter
     local, start = is_local(filesystem), len(_as_text(base))
     for file in files:
         path = _as_text(file.path)
+        is_key = path == file.path and (local or _VERSION not in path)
         yield SourceEntry(
             image_id=path[start:].lstrip("/"),
             uri=path if local else filesystem.unstrip_protocol(path),
             bytes=file.bytes,
             etag=file.etag,
-            refused=None if path == file.path else Reason.BAD_NAME,
+            refused=None if is_key else Reason.BAD_NAME,
         )
 
 

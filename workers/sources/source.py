@@ -1,12 +1,69 @@
 """The interfaces of image sources. A source takes a corpus, gives one entry per image; an access takes a uri, gives bytes."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import PurePath, PurePosixPath
 from typing import Protocol
 
 from workers.errors import Reason
 from workers.host.hangs import Limit
+
+
+@dataclass(frozen=True)
+class Request:
+    """Which images are asked of a source.
+
+    Attributes:
+        source: the corpus, as a path, glob or URL.
+        hidden: whether hidden files and folders are listed.
+        extensions: extensions of image files, in lower case with a dot; None for all known ones.
+        image_column: column of a table that holds the images or their uris; None to find it by type or name.
+        id_column: column of a table that holds the image ids; None if the source makes them.
+        columns: further columns of a table, which give labels and groups.
+        within: folder or URL below which the uris of a list must lie; None for the folder of the list.
+        most: number of images after which the listing ends. A listing that ends has a fixed order.
+    """
+
+    source: str
+    hidden: bool = False
+    extensions: frozenset[str] | None = None
+    image_column: str | None = None
+    id_column: str | None = None
+    columns: frozenset[str] = frozenset()
+    within: str | None = None
+    most: int | None = None
+
+
+class PassedOver(StrEnum):
+    """Why something in a corpus is not listed. A folder counts as one, whatever it contains."""
+
+    HIDDEN = "hidden"
+    NO_EXTENSION = "no extension"
+    DANGLING_LINK = "dangling link"
+    LINK_LOOP = "link that leads back"
+    UNREADABLE_FOLDER = "unreadable folder"
+    NOT_A_FILE = "not a regular file"
+    ENCRYPTED = "encrypted"
+    COMPRESSION = "unknown compression"
+
+
+@dataclass
+class Tally:
+    """What a listing passes over, by reason: a `PassedOver`, or an extension such as `.txt`."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def add(self, reason: str) -> None:
+        """Count one thing."""
+        self.counts[str(reason)] += 1
+
+
+def describe(passed_over: Mapping[str, int]) -> str:
+    """The counts of what is passed over, the largest first, as text."""
+    counts = sorted(passed_over.items(), key=lambda item: (-item[1], item[0]))
+    return ", ".join(f"{count:,} {reason}" for reason, count in counts)
 
 
 @dataclass(frozen=True)
@@ -21,6 +78,7 @@ class SourceEntry:
         refused: why the image can never be read; None if it can.
         label: the label that the corpus itself gives, for example in a sidecar; None if it gives none.
         path: the path whose folders give labels and groups; by default image_id.
+        columns: the requested columns of a table; None if the corpus is not a table.
     """
 
     image_id: str
@@ -30,6 +88,7 @@ class SourceEntry:
     refused: Reason | None = None
     label: str | None = None
     path: str | None = None
+    columns: Mapping[str, str | None] | None = None
 
     def folder(self, number: int = 1) -> str | None:
         """The name of the image's folder, counted from the file; None if there are fewer."""
@@ -79,15 +138,21 @@ class Source(Protocol):
     def absolute(self, source: str, folder: PurePath) -> str:
         """The corpus with relative paths resolved against `folder`."""
 
-    def places(self, source: str) -> tuple[str, ...]:
-        """The paths, globs and URLs in the corpus; the caller must be allowed to read all of them."""
-
-    def entries(self, source: str, limit: Limit) -> Iterator[SourceEntry]:
-        """All images, streaming, in any order; the manifest sorts them by image_id.
+    def places(self, source: str, within: str | None = None) -> tuple[str, ...]:
+        """The paths, globs and URLs in the corpus; the caller must be allowed to read all of them.
 
         Args:
             source: the corpus.
+            within: folder or URL below which the paths of a list lie; None for the folder of the list.
+        """
+
+    def entries(self, request: Request, limit: Limit, tally: Tally) -> Iterator[SourceEntry]:
+        """All images, streaming, in any order; the manifest sorts them by image_id.
+
+        Args:
+            request: the corpus, and which of its images.
             limit: how long the storage may be silent. Every answer restarts it, whether or not it contains an image.
+            tally: counts what is passed over.
 
         Raises:
             CorpusError: the corpus cannot be listed. Raised by the call itself, not by the first entry.

@@ -6,6 +6,8 @@ from typing import Any
 
 from workers.errors import Reason, StaleFile
 
+UNKNOWN_BYTES = -1  # size of an image whose size is known only once it is read
+
 
 def of_status(status: os.stat_result) -> str:
     """The etag of a local file, which identifies its version."""

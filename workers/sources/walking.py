@@ -1,15 +1,16 @@
-"""Listing of folders and globs on any file system. Takes a folder or glob, gives its files, streaming."""
+"""Listing of files on any file system. Takes a folder and a filter, gives the files, streaming; counts what it passes over."""
 
+import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from workers.errors import CorpusError
 from workers.files import is_local
 from workers.formats import EXTENSIONS
 from workers.host.hangs import Limit
 from workers.sources import versions
+from workers.sources.source import PassedOver, Request, Tally
 
 BULK_S = 3600.0  # for one request that lists a whole bucket or glob, which may be millions of files
 
@@ -23,96 +24,179 @@ class FoundFile:
     etag: str
 
 
-def glob_files(filesystem: Any, pattern: str, base: str, limit: Limit) -> Iterator[FoundFile]:  # noqa: ANN401
-    """The files that a glob matches.
+@dataclass(frozen=True)
+class Filter:
+    """Which files below a folder are listed.
 
-    Args:
-        filesystem: an fsspec file system.
-        pattern: the glob.
-        base: the folder before the first wildcard.
-        limit: how long the storage may be silent.
+    Attributes:
+        hidden: whether hidden files and folders are listed.
+        extensions: accepted extensions, in lower case with a dot; None accepts all.
+        ordered: whether the files of each folder come sorted by name.
+        matches: whether a path is meant at all; paths that are not meant are not counted as passed over.
+        depth: folders below the first that are searched; None for all.
     """
-    filesystem.exists(base)  # a dead storage exceeds the short limit here, before the long one begins
-    with limit.extend(BULK_S):
-        matches = filesystem.glob(pattern, detail=True)
-    for path, info in matches.items():
-        limit.restart()
-        if info["type"] == "file":
-            yield _make_file(filesystem, path, info)
+
+    hidden: bool
+    extensions: frozenset[str] | None
+    ordered: bool
+    matches: Callable[[str], object] = lambda _: True
+    depth: int | None = None
+
+    def accepts(self, path: str, tally: Tally) -> bool:
+        """Whether a file has an accepted extension; if not, it is counted."""
+        extension = extension_of(path)
+        if self.extensions is None or extension in self.extensions:
+            return True
+        tally.add(extension or PassedOver.NO_EXTENSION)
+        return False
 
 
-def walk_folder(filesystem: Any, base: str, source: str, limit: Limit) -> Iterator[FoundFile]:  # noqa: ANN401
-    """The images below a folder: files with a known extension that are not hidden.
+def folder_filter(request: Request) -> Filter:
+    """The files that a corpus lists below a folder: those with an image's extension."""
+    return Filter(request.hidden, extensions_of(request), request.most is not None)
+
+
+def extensions_of(request: Request) -> frozenset[str]:
+    """The extensions of images in a corpus."""
+    return EXTENSIONS if request.extensions is None else request.extensions
+
+
+def extension_of(path: str) -> str:
+    """The extension of a path, in lower case with its dot; empty if it has none."""
+    return os.path.splitext(path)[1].lower()
+
+
+def is_hidden(path: str) -> bool:
+    """Whether a relative path has a part that begins with a dot."""
+    return any(part.startswith(".") and part.strip(".") for part in path.split("/"))
+
+
+def walk(filesystem: Any, base: str, wanted: Filter, limit: Limit, tally: Tally) -> Iterator[FoundFile]:  # noqa: ANN401
+    """The files below a folder. Links are followed, but not those that lead back to a folder above them.
 
     Args:
         filesystem: an fsspec file system.
         base: the folder.
-        source: the corpus, for the error.
+        wanted: which files.
         limit: how long the storage may be silent.
+        tally: counts what is passed over.
 
     Raises:
-        CorpusError: the folder does not exist.
+        OSError: the folder itself cannot be listed.
     """
-    exists = filesystem.exists(base)
-    with limit.extend(BULK_S):  # some stores list a whole folder to find out that it is one
-        is_folder = filesystem.isdir(base)
-    if not is_folder:
-        problem = "is a file, not a folder" if exists else "does not exist"
-        raise CorpusError(f"corpus {source!r} {problem}; give a folder or a glob such as '{source}/**/*.jpg'")
-    files = _walk_local(base, set(), limit) if is_local(filesystem) else _walk_remote(filesystem, base, limit)
-    return (file for file in files if has_image_extension(file.path))
+    if is_local(filesystem):
+        return _LocalWalk(wanted, limit, tally).files(base)
+    return _walk_remote(filesystem, base, wanted, limit, tally)
 
 
-def _walk_local(folder: str, ancestors: set[tuple[int, int]], limit: Limit) -> Iterator[FoundFile]:
-    """The files below a folder, streaming; links back to an ancestor are not followed."""
-    status = os.stat(folder)
-    key = (status.st_dev, status.st_ino)
-    if key in ancestors:
-        return
-    folders = []
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            limit.restart()
-            if entry.name.startswith("."):
+@dataclass(frozen=True)
+class _LocalWalk:
+    """A walk through local folders."""
+
+    wanted: Filter
+    limit: Limit
+    tally: Tally
+
+    def files(self, folder: str, above: tuple[tuple[int, int], ...] = ()) -> Iterator[FoundFile]:
+        """The files below a folder.
+
+        Args:
+            folder: its path.
+            above: device and inode of the folders above it.
+        """
+        status = os.stat(folder)
+        key = status.st_dev, status.st_ino
+        if key in above:
+            self.tally.add(PassedOver.LINK_LOOP)
+            return
+        folders: list[str] = []
+        yield from self._direct_files(folder, folders)
+        if self.wanted.depth is not None and len(above) >= self.wanted.depth:
+            return
+        for child in folders:
+            try:
+                yield from self.files(child, (*above, key))
+            except PermissionError:
+                self.tally.add(PassedOver.UNREADABLE_FOLDER)
+            except FileNotFoundError:  # removed since the folder above it was read
                 continue
-            if entry.is_dir():
-                folders.append(entry.path)
-            elif entry.is_file():
-                try:
-                    file_status = entry.stat()
-                except FileNotFoundError:  # removed since the folder was read
+
+    def _direct_files(self, folder: str, folders: list[str]) -> Iterator[FoundFile]:
+        """The files in a folder; its folders are added to `folders`."""
+        with os.scandir(folder) as entries:
+            for entry in sorted(entries, key=lambda entry: entry.name) if self.wanted.ordered else entries:
+                self.limit.restart()
+                if not self.wanted.hidden and entry.name.startswith("."):
+                    self.tally.add(PassedOver.HIDDEN)
                     continue
-                yield FoundFile(entry.path, file_status.st_size, versions.of_status(file_status))
-    for child in folders:
-        yield from _walk_local(child, ancestors | {key}, limit)
+                reason = _reason_not_to_open(entry)
+                if reason is None and entry.is_dir():
+                    folders.append(entry.path)
+                elif self.wanted.matches(entry.path):
+                    yield from self._file(entry, reason)
+
+    def _file(self, entry: "os.DirEntry[str]", reason: PassedOver | None) -> Iterator[FoundFile]:
+        """The file of an entry that is not a folder; nothing if it is passed over."""
+        if reason is not None:
+            self.tally.add(reason)
+        elif self.wanted.accepts(entry.path, self.tally):
+            try:
+                status = entry.stat()
+            except FileNotFoundError:  # removed since the folder was read
+                return
+            yield FoundFile(entry.path, status.st_size, versions.of_status(status))
 
 
-def _walk_remote(filesystem: Any, base: str, limit: Limit) -> Iterator[FoundFile]:  # noqa: ANN401
+def _reason_not_to_open(entry: "os.DirEntry[str]") -> PassedOver | None:
+    """Why an entry is neither a file nor a folder; None if it is one of them."""
+    try:
+        if entry.is_dir() or entry.is_file():
+            return None
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return PassedOver.LINK_LOOP
+        raise
+    return PassedOver.DANGLING_LINK if entry.is_symlink() and not os.path.exists(entry.path) else PassedOver.NOT_A_FILE
+
+
+def _walk_remote(
+    filesystem: Any,  # noqa: ANN401 - fsspec has no types
+    base: str,
+    wanted: Filter,
+    limit: Limit,
+    tally: Tally,
+) -> Iterator[FoundFile]:
     for folder in _walk_folders(filesystem, base, limit):
-        for info in folder.values():
-            relative = str(info["name"])[len(base) :]
-            if "/." not in relative:
-                yield _make_file(filesystem, info["name"], info)
+        for info in sorted(folder.values(), key=lambda info: str(info["name"])) if wanted.ordered else folder.values():
+            if not wanted.hidden and is_hidden(str(info["name"])[len(base) :]):
+                tally.add(PassedOver.HIDDEN)
+            elif wanted.accepts(str(info["name"]), tally):
+                yield describe(info)
 
 
 def _walk_folders(filesystem: Any, base: str, limit: Limit) -> Iterator[dict[str, Any]]:  # noqa: ANN401
     """The files of each folder; a folder's files arrive in one answer."""
-    walk = filesystem.walk(base, detail=True)
+    folders = filesystem.walk(base, detail=True)
     while True:
         with limit.extend(BULK_S):
-            folder = next(walk, None)
+            folder = next(folders, None)
         if folder is None:
             return
         yield folder[2]
 
 
-def _make_file(filesystem: Any, path: str, info: dict[str, Any]) -> FoundFile:  # noqa: ANN401
+def found_file(filesystem: Any, path: str) -> FoundFile:  # noqa: ANN401
+    """One file.
+
+    Raises:
+        OSError: it does not exist or cannot be read.
+    """
     if is_local(filesystem):
         status = os.stat(path)
         return FoundFile(path, status.st_size, versions.of_status(status))
-    return FoundFile(path, int(info["size"]), versions.of_info(info))
+    return describe(filesystem.info(path))
 
 
-def has_image_extension(path: str) -> bool:
-    """Whether a path has a known extension."""
-    return os.path.splitext(path)[1].lower() in EXTENSIONS
+def describe(info: dict[str, Any]) -> FoundFile:
+    """The file that a store describes."""
+    return FoundFile(str(info["name"]), int(info["size"]), versions.of_info(info))

@@ -1,14 +1,18 @@
-"""The forms of labels and groups: none, folder, folder:N, or a regular expression. Takes a form, gives a typed value."""
+"""The forms of labels and groups: none, folder, folder:N, column:NAME, a file, or an expression. Takes a form, gives a value."""
 
 import re
 from dataclasses import dataclass
+from pathlib import PurePath
 
+from workers import locations
 from workers.spec.patterns import Pattern
 
 FORMS = (
     "none, folder (the name of the image's folder), folder:N (the N-th folder, counted from the file), "
+    "column:NAME (a column of a list or of Parquet), FILE.csv (with columns image_id and {what}), "
     "or a regular expression on the image id whose first group, in parentheses, is the {what}"
 )
+_COLUMN = "column:"
 _FOLDER = re.compile(r"folder(?::([1-9]\d?))?")
 
 
@@ -35,7 +39,31 @@ class PatternKey:
     pattern: Pattern
 
 
-Key = NoKey | FolderKey | PatternKey
+@dataclass(frozen=True)
+class ColumnKey:
+    """The value of a column.
+
+    Attributes:
+        name: its name.
+    """
+
+    name: str
+
+
+@dataclass(frozen=True)
+class FileKey:
+    """The value in a CSV file with a column of image ids.
+
+    Attributes:
+        place: path or URL of the file.
+        column: the column of the values.
+    """
+
+    place: str
+    column: str
+
+
+Key = NoKey | FolderKey | PatternKey | ColumnKey | FileKey
 
 
 def parse(form: str, what: str) -> Key:
@@ -51,11 +79,25 @@ def parse(form: str, what: str) -> Key:
     folder = _FOLDER.fullmatch(form)
     if folder:
         return FolderKey(int(folder[1]) if folder[1] else None)
+    if form.startswith(_COLUMN) and form != _COLUMN:
+        return ColumnKey(form.removeprefix(_COLUMN))
+    if is_file(form):
+        return FileKey(form, what)
     if form == "none":
         return NoKey()
-    if form.lower().startswith(("folder:", "folders")) or (what == "label" and "(" not in form):
+    if form.lower().startswith(("folder:", "folders", _COLUMN, "columns")) or (what == "label" and "(" not in form):
         raise ValueError(f"{what} {form!r} is not one of {FORMS.format(what=what)}")
     try:
         return PatternKey(Pattern(form))
     except ValueError as error:
         raise ValueError(f"{what} {form!r} is not a regular expression that matches in linear time: {error}") from None
+
+
+def is_file(form: str) -> bool:
+    """Whether a form is the path or URL of a file."""
+    return form.endswith(".csv") and "(" not in form
+
+
+def absolute(form: str, folder: PurePath) -> str:
+    """A form whose file, if it is one, is resolved against `folder`."""
+    return locations.absolute(form, folder) if is_file(form) else form

@@ -5,19 +5,17 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BeforeValidator,
-    Discriminator,
     Field,
     SerializerFunctionWrapHandler,
     StringConstraints,
-    Tag,
     model_serializer,
     model_validator,
 )
-from pydantic_core import PydanticCustomError
 
 from workers.spec import families, keys
 from workers.spec.decoding import DecodeSpec
 from workers.spec.frozen import Frozen
+from workers.spec.sizes import Crop, Pad, Resize
 
 RunId = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9._-]{0,99}$")]
 
@@ -77,48 +75,19 @@ class Fill(StrEnum):
     BLUR = "blur"
 
 
-def _form_of(value: object) -> str:
-    """The form in which a size is written: a side, a height and width, or a word."""
-    if isinstance(value, list | tuple):
-        return "pair"
-    return "word" if isinstance(value, str) and not value.strip().isdecimal() else "side"
+# Keys that the first published runs did not have.
+LATER = frozenset({"fit", "pad", "bits", "num_classes"}) | frozenset(
+    {"label_names", "include_hidden", "extensions", "image_column", "id_column", "within", "limit", "sample"}
+)
 
 
-def _require_form(forms: str, word: str | None = None) -> BeforeValidator:
-    """Refuse words other than `word`, and booleans, which pydantic takes for 0 and 1."""
-
-    def check(value: object) -> object:
-        parts = value if isinstance(value, list | tuple) else (value,)
-        if any(isinstance(part, bool) for part in parts) or (_form_of(value) == "word" and value != word):
-            raise PydanticCustomError("form", "{forms}", {"forms": f"give {forms}"})
-        return value
-
-    return BeforeValidator(check)
+def _without_defaults(values: dict[str, Any]) -> dict[str, Any]:
+    """The keys of a table without those of LATER that have no value; 0 is a value."""
+    return {key: value for key, value in values.items() if key not in LATER or _is_given(value)}
 
 
-_Resized = Annotated[int, Field(ge=1, le=65_536)]
-_Input = Annotated[int, Field(ge=1, le=8192)]
-# One form is chosen first, so that a mistake has one message.
-Resize = Annotated[
-    Annotated[_Resized, Tag("side")] | Annotated[tuple[_Resized, _Resized], Tag("pair")],
-    Discriminator(lambda value: "pair" if _form_of(value) == "pair" else "side"),
-    _require_form("a side (224), or a height and a width ([224, 300]; as a flag 224,300)"),
-]
-Crop = Annotated[
-    Annotated[_Input, Tag("side")]
-    | Annotated[tuple[_Input, _Input], Tag("pair")]
-    | Annotated[Literal["none"], Tag("word")],
-    Discriminator(_form_of),
-    _require_form("a side (224), a height and a width ([224, 300]; as a flag 224,300) or none", "none"),
-]
-Pad = Annotated[
-    Annotated[int, Field(ge=0, le=255), Tag("side")] | Annotated[Literal["mean"], Tag("word")],
-    Discriminator(_form_of),
-    _require_form("mean, or a value from 0 to 255", "mean"),
-]
-
-
-LATER = frozenset({"fit", "pad", "bits", "num_classes"})  # keys that the first published runs did not have
+def _is_given(value: object) -> bool:
+    return value is not None and value is not False and value not in ((), [])
 
 
 class ModelSpec(Frozen):
@@ -156,8 +125,7 @@ class ModelSpec(Frozen):
     @model_serializer(mode="wrap")
     def _without_later_keys(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """All keys, without those of LATER that have no value: runs that do not use them keep their identity."""
-        values: dict[str, Any] = serialize(self)
-        return {key: value for key, value in values.items() if value is not None or key not in LATER}
+        return _without_defaults(serialize(self))
 
     @model_validator(mode="after")
     def _require_known_source(self) -> Self:
@@ -165,19 +133,54 @@ class ModelSpec(Frozen):
         return self
 
 
+def _extension(text: object) -> object:
+    """An extension in lower case with its dot."""
+    return f".{text.lower().removeprefix('.')}" if isinstance(text, str) else text
+
+
+Extension = Annotated[str, BeforeValidator(_extension), StringConstraints(pattern=r"^\.[^./]+$")]
+
+
 class CorpusSpec(Frozen):
     """The images, and the source of their labels and groups."""
 
     source: Word = Field(
-        description="images: a folder, a glob, or tar archives (photos.tar, 'shards/*.tar', 'shards/{000..999}.tar'), "
-        "as a path or fsspec URL"
+        description="images: a folder, a glob, an image, archives (photos.tar, 'shards/{000..999}.tar', photos.zip), Parquet, or "
+        "a list of paths (CSV, JSONL, Parquet), as a path or fsspec URL"
     )
     label: Word = Field(
         "folder",
         description=f"source of labels: {keys.FORMS.format(what='label')}; with folder, a label that the corpus gives "
-        "(a sidecar in an archive) is preferred",
+        "(a sidecar in an archive, a column label) is preferred",
     )
     group: Word = Field("none", description=f"how images are grouped: {keys.FORMS.format(what='group')}")
+    label_names: Word | None = Field(
+        None, description="file that gives labels their words, such as 'n02099601 golden retriever' on a line"
+    )
+    include_hidden: bool = Field(False, description="also list files and folders whose names begin with a dot")
+    extensions: tuple[Extension, ...] = Field(
+        (), description="extensions of image files, such as .jpg; by default those of all known formats"
+    )
+    image_column: Word | None = Field(
+        None,
+        description="column of Parquet or of a list that holds the images or their paths; by default found by type or name",
+    )
+    id_column: Word | None = Field(
+        None,
+        description="column of Parquet or of a list that holds the image ids; by default the path or the row's number",
+    )
+    within: Word | None = Field(
+        None, description="folder or URL below which all paths of a list lie; by default the folder of the list"
+    )
+    limit: int | None = Field(None, ge=1, description="number of images after which the listing of the corpus ends")
+    sample: int | None = Field(
+        None, ge=1, description="size of a random sample of the corpus; which images it has depends on their ids alone"
+    )
+
+    @model_serializer(mode="wrap")
+    def _without_later_keys(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """All keys, without those of LATER that have their defaults: runs that do not use them keep their identity."""
+        return _without_defaults(serialize(self))
 
     @model_validator(mode="after")
     def _require_valid_keys(self) -> Self:

@@ -9,7 +9,7 @@ from workers import locations
 from workers.errors import SpecError
 from workers.host.retrying import reason
 from workers.sources.registry import source_of
-from workers.spec import families
+from workers.spec import families, keys
 
 Absolute = Callable[[str, PurePath], str]
 
@@ -71,6 +71,10 @@ def _make_absolute(values: dict[str, Any], folder: PurePath) -> None:
 
     change(values, "root", locations.absolute)
     change(values.get("corpus"), "source", lambda source, folder: source_of(source).absolute(source, folder))
+    change(values.get("corpus"), "within", locations.absolute)
+    for key in ("label", "group"):
+        change(values.get("corpus"), key, keys.absolute)
+    change(values.get("corpus"), "label_names", locations.absolute)
     models = values.get("models")
     for model in (values.get("model"), *(models if isinstance(models, list) else ())):
         change(model, "source", families.absolute)

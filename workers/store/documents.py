@@ -109,6 +109,7 @@ def runs_row(document: Manifest) -> pa.Table:
         "images_per_s": document.images_per_s,
         "versions": json.dumps(document.versions, sort_keys=True),
         "half_precision_share": document.precision.share if document.precision else None,
+        "passed_over": json.dumps(document.totals.passed_over, sort_keys=True),
         "half_precision_images": document.precision.images if document.precision else None,
     }
     return pa.Table.from_pylist([row], RUNS.schema)

@@ -107,6 +107,7 @@ class Totals(_Facts):
     images: int
     rejects: int
     rejects_by_reason: dict[str, int]
+    passed_over: dict[str, int] = {}
     layers: int
     channels: int
 
@@ -185,8 +186,7 @@ class RunFacts(_Facts):
         backends: torch's settings.
         seconds: duration of the attempt that published the run.
         images_per_s: images that this attempt used per second; None if it used none.
-        shards: results of the run's shards, as paths under the root.
-        groups: results of the run's projection groups, as paths under the root.
+        shards, groups: results of the run's shards and projection groups, as paths under the root.
         reduced_batch: the smaller batch that the run used after memory ran out.
         checkpoints: checkpoints of a training, in the order of the numbers in `evolution`.
         diverged: checkpoints that were left out because they diverged.

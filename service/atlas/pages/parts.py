@@ -52,6 +52,7 @@ def of_run(run: PublishedRun) -> RunCard:
         corpus=run.corpus,
         images=run.images,
         rejects=run.rejects,
+        passed_over=dict(run.passed_over),
         input=(run.input_height, run.input_width),
         spec=run.spec.values,
         channels=sum(layer.channels for layer in run.layers),

@@ -48,6 +48,7 @@ class RunCard(Value):
     corpus: str
     images: int
     rejects: int
+    passed_over: dict[str, int]
     input: tuple[int, int]
     spec: dict[str, JsonValue]
     channels: int

@@ -40,6 +40,12 @@ RUNS = Table(
                 pa.int64(),
                 "images of that sample that could be used; null in float32, and in runs of earlier versions",
             ),
+            Column(
+                16,
+                "passed_over",
+                pa.string(),
+                "number of files and folders of the corpus that were not listed, by reason, as JSON",
+            ),
         ),
     ),
     sorted_by=(),
@@ -82,7 +88,7 @@ MANIFEST = schema_of(
     (
         Column(1, "image_id", pa.string(), "stable key of the image: its path below the corpus"),
         Column(2, "uri", pa.string(), "where the image is read from"),
-        Column(3, "bytes", pa.int64(), "size of the file"),
+        Column(3, "bytes", pa.int64(), "size of the file; -1 for images in Parquet, where only reading tells it"),
         Column(
             4,
             "etag",

@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, make_dataclass
+from dataclasses import dataclass, field, make_dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -35,6 +35,7 @@ class Plan:
     shards_done: int = 3
     device: str = "cpu"
     estimated_bytes: int = 2_500_000
+    passed_over: dict[str, int] = field(default_factory=lambda: {".txt": 3})
     warning: str = "the tables will take about 2.5 MB; --k 3 would reduce this to 1 MB"
 
 
@@ -209,11 +210,16 @@ def test_a_dry_run_prints_the_plan(scans):
         "shards_done": 3,
         "device": "cpu",
         "estimated_bytes": 2_500_000,
+        "passed_over": {".txt": 3},
         "warning": Plan.warning,
     }
     lines = deconvoy("scan", *LEAST, "--dry-run").stdout.splitlines()
     assert [line.split() for line in lines[1:3]] == [["images", "12"], ["shards", "done", "3"]]
-    assert lines[-2].split()[2:] == ["about", "2.5", "MB"] and lines[-1] == Plan.warning
+    assert (
+        lines[-3].split()[2:] == ["about", "2.5", "MB"]
+        and lines[-2].split()[2:] == ["3", ".txt"]
+        and lines[-1] == Plan.warning
+    )
     assert len(scans) == 2
 
 

@@ -1,11 +1,14 @@
 """The depth that a sample of a corpus shows: from its values, and from what the files declare."""
 
+import hashlib
 import io
 import struct
 import zlib
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -165,3 +168,21 @@ def test_a_file_that_cannot_be_read_ends_the_run(tmp_path, monkeypatch):
 def test_a_finding_is_one_line():
     assert str(Finding(1, 4095, 0)) == "12, as the largest value of 1 image of 16-bit grey in a sample is 4,095"
     assert str(Finding(32, 200, 12)).endswith("in a sample is 200, 12 bits are declared")
+
+
+def test_members_at_the_start_of_compressed_archives_come_first():
+    """Others are reached only by decompressing everything before them."""
+    uris = ["tar://a::x.tar.gz#1024", "tar://b::x.tgz#512", "tar://c::x.tar#0", "/photos/d.png", "zip://e::x.zip#0+9"]
+    ranks = {uri: depth._rank(uri, uri) for uri in uris}
+    assert sorted(uris, key=ranks.__getitem__)[:2] == [uris[1], uris[0]]
+    assert all(ranks[uri] == hashlib.sha256(uri.encode()).digest() for uri in uris[2:])
+
+
+def test_of_parquet_only_a_few_images_are_read(tmp_path, monkeypatch):
+    images = [{"bytes": file(grey(1000 + number))} for number in range(20)]
+    pq.write_table(pa.table({"image": images}), tmp_path / "photos.parquet")
+    read = []
+    monkeypatch.setattr(depth, "_read", lambda candidate, real=depth._read: read.append(candidate) or real(candidate))
+    with manifest.list_corpus(CorpusSpec(source=str(tmp_path / "photos.parquet")), lambda _: None) as listing:
+        finding = depth.find(listing, DEFAULT, LIMITS)
+    assert len(read) == finding.images == 4 and finding.depth == "12"

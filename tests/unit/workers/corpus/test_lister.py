@@ -102,8 +102,8 @@ def test_a_storage_that_fails_in_the_middle_is_listed_again_from_its_beginning(p
     monkeypatch.setattr(retrying, "FIRST_PAUSE_S", 0.01)
     whole, failures = entries.listing, [ConnectionResetError("reset"), ConnectionResetError("reset")]
 
-    def failing(corpus, limit):
-        entries = whole(corpus, limit)
+    def failing(corpus, limit, tally):
+        entries = whole(corpus, limit, tally)
         yield next(entries)
         if failures:
             raise failures.pop()

@@ -26,7 +26,7 @@ from workers.sources import registry
 from workers.sources.folder import FolderSource
 from workers.sources.glob import GlobSource
 from workers.sources.registry import access_of, source_of
-from workers.sources.source import SourceEntry
+from workers.sources.source import Request, SourceEntry, Tally
 from workers.spec.parts import CorpusSpec, LimitsSpec
 from workers.spec.scan import make_spec
 from workers.spec.toml import read_toml
@@ -77,10 +77,12 @@ class ListSource:
     def absolute(self, source: str, folder: PurePath) -> str:
         return SCHEME + locations.absolute(source.removeprefix(SCHEME), folder)
 
-    def places(self, source: str) -> tuple[str, ...]:
-        return (source.removeprefix(SCHEME),)
+    def places(self, source: str, within: str | None = None) -> tuple[str, ...]:
+        return (source.removeprefix(SCHEME), *([within] if within else []))
 
-    def entries(self, source: str, limit: Limit) -> Iterator[SourceEntry]:
+    def entries(self, request: Request, limit: Limit, tally: Tally) -> Iterator[SourceEntry]:
+        source = request.source
+        tally.add("other")
         path = Path(source.removeprefix(SCHEME))
         if not path.exists():
             raise CorpusError(f"corpus {source!r} does not exist")
@@ -194,7 +196,8 @@ def test_what_it_refuses_is_reported_by_the_listing():
         ("", FolderSource),
         ("/p/*.jpg", GlobSource),
         ("s3://b/[ab]/x", GlobSource),
-        ("zip://*.jpg::a.zip", GlobSource),
+        ("a{b,c}", GlobSource),
+        ("a{b}", FolderSource),
         ("a?", GlobSource),
     ],
 )
@@ -210,13 +213,14 @@ def test_folders_and_globs_are_places_themselves_and_relative_ones_go_below_a_fo
     assert source.absolute(corpus, PurePath("/specs")) == (corpus if is_url else str(PurePath("/specs") / corpus))
 
 
-def test_an_archive_whose_name_has_signs_of_a_glob_is_a_folder(tmp_path):
-    import zipfile
-
-    with zipfile.ZipFile(tmp_path / "a[1].zip", "w") as archive:
-        archive.writestr("deep/a.jpg", b"bytes")
-    listed = list(entries.listing(CorpusSpec(source=f"zip://::{tmp_path}/a[1].zip")))
-    assert [entry.image_id for entry in listed] == ["deep/a.jpg"]
+@pytest.mark.parametrize(
+    "corpus", ["zip://*.jpg::a.zip", "zip://::/photos/a[1].zip", "simplecache::s3://bucket/photos"]
+)
+def test_a_chain_of_file_systems_is_refused_in_one_line(corpus):
+    with pytest.raises(
+        CorpusError, match=r"chains file systems \(::\), which is not supported; give an archive by its own path"
+    ):
+        entries.listing(CorpusSpec(source=corpus))
 
 
 def test_sources_know_no_spec_so_that_reading_a_spec_may_ask_them():

@@ -16,9 +16,9 @@ from pydantic import ValidationError
 from service.http.places import Allowed
 from workers.corpus import entries, fetch, isolate, manifest
 from workers.errors import CorpusError, Reason, RefusedError, StaleFile
-from workers.sources import archives
-from workers.sources.archive_uris import MemberUri, is_member, parse
-from workers.sources.archives import ArchiveMembers
+from workers.sources import blocks
+from workers.sources.member_uris import MemberUri, is_member, parse
+from workers.sources.tar import TAR
 from workers.spec.parts import CorpusSpec
 from workers.spec.scan import make_spec
 from workers.store.root import Root
@@ -232,8 +232,8 @@ def test_two_members_of_one_name_are_refused(tmp_path):
 
 @given(st.text().filter(lambda text: "\ud800" not in text), st.integers(0, 1 << 60))
 def test_a_uri_gives_back_what_it_was_made_of(member, offset):
-    uri = MemberUri(member, "s3://bucket/a.tar", offset)
-    assert is_member(str(uri)) and parse(str(uri)) == uri
+    uri = MemberUri("tar", member, "s3://bucket/a.tar", str(offset))
+    assert is_member(str(uri), "tar") and parse(str(uri)) == uri
 
 
 def test_archives_of_a_bucket_are_read_in_blocks_and_checked_once(monkeypatch):
@@ -246,8 +246,8 @@ def test_archives_of_a_bucket_are_read_in_blocks_and_checked_once(monkeypatch):
             info.size = len(data)
             archive.addfile(info, io.BytesIO(data))
     store.pipe("/shards/a.tar", buffer.getvalue())
-    monkeypatch.setattr(archives, "BLOCK_BYTES", 1 << 16)
-    images, access, calls = listed("memory://shards/a.tar"), ArchiveMembers(), []
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 1 << 16)
+    images, access, calls = listed("memory://shards/a.tar"), TAR.access, []
     cat = store.cat_file
     monkeypatch.setattr(type(store), "cat_file", lambda _, *a, **k: calls.append(a) or cat(*a, **k))
     assert [access.read(image.uri, image.bytes, image.etag) for image in images] == list(members.values())

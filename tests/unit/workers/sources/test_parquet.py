@@ -1,0 +1,189 @@
+"""Parquet as a corpus: the column of images is found, rows are listed without their images and read one by one."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from workers.corpus import entries, fetch, manifest
+from workers.errors import CorpusError, Reason, StaleFile
+from workers.sources import member_uris, parquet
+from workers.sources.source import Tally
+from workers.sources.versions import UNKNOWN_BYTES
+from workers.spec.parts import CorpusSpec
+
+STRUCT = pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string())])
+DATA = [b"first", b"second one", b"", b"4" * 3000, None]
+PATHS = ["cat/1.jpg", "cat/2.jpg", "dog/3.jpg", None, "dog/5.jpg"]
+
+
+def described(table: pa.Table, **features: Any) -> pa.Table:
+    """A table that Hugging Face's `datasets` has written."""
+    return table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+
+
+def structs(**more: list[Any]) -> pa.Table:
+    images = [{"bytes": data, "path": path} for data, path in zip(DATA, PATHS, strict=True)]
+    return pa.table({"image": pa.array(images, STRUCT), **more})
+
+
+def listed(source: object, tally: Tally | None = None, **keys: Any) -> list[entries.ListedImage]:
+    return list(entries.listing(CorpusSpec(source=str(source), **keys), tally=tally))
+
+
+def read(image: entries.ListedImage) -> bytes:
+    return fetch.read(image.uri, image.bytes, image.etag)
+
+
+def test_rows_are_listed_by_number_and_read_byte_for_byte_in_any_order(tmp_path):
+    pq.write_table(structs(), tmp_path / "a.parquet", row_group_size=2)
+    images = listed(tmp_path / "a.parquet")
+    assert [(image.image_id, image.label) for image in images] == [
+        ("000000000", "cat"), ("000000001", "cat"), ("000000002", "dog"), ("000000003", None), ("000000004", "dog")
+    ]  # fmt: skip
+    assert {image.bytes for image in images} == {UNKNOWN_BYTES}
+    expected = [data or b"" for data in DATA]
+    assert [read(image) for image in images] == expected
+    assert [read(image) for image in reversed(images)] == expected[::-1]
+    assert images[3].uri == f"parquet://image.bytes::{tmp_path}/a.parquet#3"
+
+
+def test_ids_labels_and_groups_come_from_columns_and_numbers_of_classes_have_their_names(tmp_path):
+    table = structs(
+        label=[1, 0, 1, None, 7], name=list("abcde"), source=[f"film-{n // 2}" for n in range(5)], rank=[0.5] * 5
+    )
+    pq.write_table(
+        described(table, image={"_type": "Image"}, label={"_type": "ClassLabel", "names": ["cat", "dog"]}),
+        tmp_path / "a.parquet",
+    )
+    images = listed(tmp_path / "a.parquet", id_column="name", group="column:source")
+    assert [(image.image_id, image.label, image.group) for image in images] == [
+        ("a", "dog", "film-0"), ("b", "cat", "film-0"), ("c", "dog", "film-1"), ("d", None, "film-1"), ("e", "dog", "film-2")
+    ]  # fmt: skip  # the last has no class 7, so its folder counts
+    assert [image.label for image in listed(tmp_path / "a.parquet", label="column:rank")] == ["0.5"] * 5
+    by_path = listed(tmp_path / "a.parquet", id_column="image.path", limit=2)
+    assert [image.image_id for image in by_path] == ["cat/1.jpg", "cat/2.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("columns", "keys", "leaf"),
+    [
+        ({"jpg": pa.binary()}, {}, "jpg"),
+        ({"png": pa.large_binary(), "thumbnail": pa.binary()}, {}, "png"),
+        ({"patch": STRUCT, "projection": STRUCT}, {"image_column": "projection"}, "projection.bytes"),
+        ({"patch": STRUCT, "mask": STRUCT}, {"image_column": "patch.bytes"}, "patch.bytes"),
+    ],
+)
+def test_the_column_of_images_is_found_by_type_and_name_or_given(tmp_path, columns, keys, leaf):
+    values = {
+        name: pa.array([{"bytes": name.encode(), "path": None} if kind == STRUCT else name.encode()], kind)
+        for name, kind in columns.items()
+    }
+    pq.write_table(pa.table(values), tmp_path / "a.parquet")
+    [image] = listed(tmp_path / "a.parquet", **keys)
+    assert image.uri.startswith(f"parquet://{leaf}::") and read(image) == leaf.partition(".")[0].encode()
+
+
+@pytest.mark.parametrize(
+    ("columns", "keys", "message"),
+    [
+        ({"x": [1], "y": ["a"]}, {}, r"has no column of images or paths; name one with --image-column: x, y"),
+        ({"a": [b"1"], "b": [b"2"]}, {}, r"has several columns of images; choose one with --image-column: a, b"),
+        ({"image": [b"1"]}, {"image_column": "imag"}, r"has no column 'imag'; nearest: image"),
+        ({"image": [b"1"]}, {"label": "column:kind"}, r"has no column 'kind'; available: image"),
+        (
+            {"image": [b"1"], "id": [None]},
+            {"id_column": "id"},
+            r"row 0 of .* has no id in column 'id'; give another --id-col",
+        ),
+        (
+            {"path": ["a.jpg", "/etc/b.jpg"]},
+            {},
+            r"row 2 of .* names '/etc/b.jpg', which is not below '/.*'; give .* --within",
+        ),
+    ],
+)
+def test_what_is_no_table_of_images_is_one_line(tmp_path, columns, keys, message):
+    pq.write_table(pa.table(columns), tmp_path / "a.parquet")
+    with pytest.raises(CorpusError, match=message):
+        listed(tmp_path / "a.parquet", **keys)
+
+
+@pytest.mark.parametrize("cut", [0, 3, 200])
+def test_a_damaged_file_is_one_line(tmp_path, cut):
+    pq.write_table(structs(), tmp_path / "a.parquet")
+    data = (tmp_path / "a.parquet").read_bytes()
+    (tmp_path / "a.parquet").write_bytes(data[:cut])
+    with pytest.raises(CorpusError, match=r"a.parquet' is damaged or not Parquet: "):
+        listed(tmp_path / "a.parquet")
+
+
+def test_a_file_that_is_written_again_makes_its_images_stale(tmp_path):
+    pq.write_table(structs(), tmp_path / "a.parquet")
+    [image, *_] = listed(tmp_path / "a.parquet")
+    pq.write_table(structs().slice(1), tmp_path / "a.parquet")
+    with pytest.raises(StaleFile, match="has changed since it was listed"):
+        read(image)
+    assert fetch.staleness(image.uri, image.bytes, image.etag) is Reason.CHANGED
+    (tmp_path / "a.parquet").unlink()
+    assert fetch.staleness(image.uri, image.bytes, image.etag) is Reason.VANISHED
+
+
+def test_a_folder_of_parquet_alone_is_a_dataset_and_one_with_images_is_not(tmp_path):
+    data = tmp_path / "set" / "data"
+    data.mkdir(parents=True)
+    for number in range(2):
+        pq.write_table(structs(), data / f"train-{number:05d}.parquet")
+    (tmp_path / "set" / "README.md").write_text("about")
+    tally = Tally()
+    images = listed(tmp_path / "set", tally)
+    assert [image.image_id for image in images[4:6]] == [
+        "data/train-00000.parquet/000000004",
+        "data/train-00001.parquet/000000000",
+    ]
+    assert tally.counts == {".md": 1}
+    assert [read(image) for image in images] == [data or b"" for data in DATA] * 2
+    (tmp_path / "set" / "1.jpg").write_bytes(b"x")
+    assert [image.image_id for image in listed(tmp_path / "set", tally)] == ["1.jpg"]
+    assert tally.counts == {".md": 2, ".parquet": 2}
+
+
+def test_a_bucket_is_read_a_row_group_at_a_time_and_forward(monkeypatch):
+    memory = fsspec.filesystem("memory")
+    images = pa.table({"image": [b"%d" % number * 700 for number in range(400)]})
+    with memory.open("/tables/a.parquet", "wb") as file:
+        pq.write_table(images, file, row_group_size=100, compression="none", use_dictionary=False)
+    monkeypatch.setattr(parquet, "BATCH_BYTES", 20_000)
+    listing = listed("memory://tables/a.parquet")
+    opened: list[int] = []
+    whole = parquet._ParquetReader._open_group
+    monkeypatch.setattr(
+        parquet._ParquetReader,
+        "_open_group",
+        lambda reader, column, group: opened.append(group) or whole(reader, column, group),
+    )
+    reader = parquet._ParquetReader("memory://tables/a.parquet")
+    for image in listing[150:350]:
+        assert reader.read(member_uris.parse(image.uri), UNKNOWN_BYTES) == images["image"][int(image.image_id)].as_py()
+    assert opened == [1, 2, 3]
+    assert len(reader._kept) == parquet.BATCHES
+
+
+def test_a_manifest_of_a_grown_dataset_keeps_its_rows(tmp_path):
+    pq.write_table(structs(), tmp_path / "a.parquet")
+    with manifest.list_corpus(CorpusSpec(source=str(tmp_path / "*.parquet")), lambda _: None) as listing:
+        first = listing.images
+    pq.write_table(structs(), tmp_path / "b.parquet")
+    with manifest.list_corpus(CorpusSpec(source=str(tmp_path / "*.parquet")), lambda _: None) as listing:
+        assert (first, listing.images) == (5, 10)
+
+
+def test_patches_of_a_published_run_are_a_corpus(tmp_path):
+    """The tables that Deconvoy itself writes can be scanned."""
+    path: Path = tmp_path / "patches.parquet"
+    pq.write_table(described(structs(), image={"_type": "Image"}), path)
+    assert len(listed(path, image_column="image")) == 5

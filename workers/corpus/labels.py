@@ -1,0 +1,116 @@
+"""Labels and groups from files. Takes a listing and CSV files, writes the labels into the listing; reads the words of labels."""
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+
+import duckdb
+
+from workers import files
+from workers.corpus.merging import low_memory
+from workers.errors import CorpusError
+from workers.host.retrying import reason
+from workers.spec import keys
+from workers.spec.keys import FileKey
+from workers.spec.parts import CorpusSpec
+
+MOST_BYTES = 4 << 30  # of a file of labels
+NAMES_BYTES = 64 << 20
+ID = "image_id"
+
+_JOIN = """
+    COPY (
+        SELECT listed.* REPLACE (nullif(given.value, '') AS "{column}")
+        FROM read_parquet(?) AS listed LEFT JOIN given ON given.id = listed.image_id
+    ) TO '{target}' (FORMAT parquet)
+"""
+
+
+def read_names(place: str) -> Mapping[str, str]:
+    """The words of labels. A line is a label, a space or tab, and its words; words that several labels share name the label, too.
+
+    Raises:
+        CorpusError: the file cannot be read, or a line has no words.
+    """
+    lines = _read(place, NAMES_BYTES).decode("utf-8-sig", "replace").splitlines()
+    pairs = [line.split(None, 1) for line in lines if line.strip()]
+    if not pairs or any(len(pair) != 2 for pair in pairs):
+        raise CorpusError(
+            f"{place!r} is not a file of names: each line is a label and its words: n02099601 golden retriever"
+        )
+    counts = Counter(words.strip() for _, words in pairs)
+    return {
+        label: words.strip() if counts[words.strip()] == 1 else f"{words.strip()} ({label})" for label, words in pairs
+    }
+
+
+def add_from_files(listed: Path, corpus: CorpusSpec) -> None:
+    """Write the labels and groups that a corpus takes from files into its listing.
+
+    Raises:
+        CorpusError: a file cannot be read, lacks a column, names an image twice, or names no image of the corpus.
+    """
+    names = read_names(corpus.label_names) if corpus.label_names else {}
+    for form, column in ((corpus.label, "label"), (corpus.group, "group")):
+        key = keys.parse(form, column)
+        if isinstance(key, FileKey):
+            _add(listed, key, names if column == "label" else {})
+
+
+def _add(listed: Path, key: FileKey, names: Mapping[str, str]) -> None:
+    """Write the values of one file into a column of a listing."""
+    local, target = listed.with_name("labels.csv"), listed.with_name("joined.parquet")
+    local.write_bytes(_read(key.place, MOST_BYTES))
+    with duckdb.connect(config=low_memory(listed.parent)) as database:
+        try:
+            _read_csv(database, key, local)
+            _require_match(database, key, listed)
+            _translate(database, names)
+            database.execute(_JOIN.format(column=key.column, target=target), [str(listed)])
+        except duckdb.Error as error:
+            line = str(error).partition("\n")[0]
+            raise CorpusError(f"{key.column} file {key.place!r} cannot be read: {line}") from error
+    target.replace(listed)
+    local.unlink()
+
+
+def _read_csv(database: duckdb.DuckDBPyConnection, key: FileKey, local: Path) -> None:
+    """Read a file into the table `given`."""
+    rows = database.read_csv(str(local), header=True, all_varchar=True, sep=",")
+    missing = [name for name in (ID, key.column) if name not in rows.columns]
+    if missing:
+        raise CorpusError(
+            f"{key.column} file {key.place!r} has no column {missing[0]!r}; it has {', '.join(rows.columns)}; it needs "
+            f"{ID} and {key.column}"
+        )
+    rows.project(f'"{ID}" AS id, "{key.column}" AS value').create("given")
+    twice = database.execute("SELECT id FROM given GROUP BY id HAVING count(*) > 1 ORDER BY id LIMIT 1").fetchone()
+    if twice:
+        raise CorpusError(f"{key.column} file {key.place!r} names image {twice[0]!r} more than once")
+
+
+def _require_match(database: duckdb.DuckDBPyConnection, key: FileKey, listed: Path) -> None:
+    """Refuse a file that names no image of the corpus: its ids probably have another form."""
+    query = "SELECT 1 FROM read_parquet(?) AS listed SEMI JOIN given ON given.id = listed.image_id LIMIT 1"
+    if database.execute(query, [str(listed)]).fetchone() is None:
+        given = database.execute("SELECT id FROM given LIMIT 1").fetchone()
+        image = database.execute("SELECT image_id FROM read_parquet(?) LIMIT 1", [str(listed)]).fetchone()
+        raise CorpusError(
+            f"{key.column} file {key.place!r} names no image of the corpus; its first id is {given and given[0]!r}, an id of the "
+            f"corpus is {image and image[0]!r}"
+        )
+
+
+def _translate(database: duckdb.DuckDBPyConnection, names: Mapping[str, str]) -> None:
+    """Replace the values of `given` by their words."""
+    if names:
+        database.execute("CREATE TABLE names (label VARCHAR, words VARCHAR)")
+        database.executemany("INSERT INTO names VALUES (?, ?)", [list(item) for item in names.items()])
+        database.execute("UPDATE given SET value = names.words FROM names WHERE names.label = given.value")
+
+
+def _read(place: str, most_bytes: int) -> bytes:
+    try:
+        return files.read(place, most_bytes)
+    except (OSError, ValueError, ImportError) as error:
+        raise CorpusError(f"{place!r} cannot be read: {reason(error)}") from error

@@ -1,0 +1,166 @@
+"""Corpora of files that hold many images. Takes a path, a glob or a range, gives the files and where they stand in ids."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import PurePath
+from typing import IO, Any
+
+from workers import locations
+from workers.errors import CorpusError
+from workers.files import is_local
+from workers.host.hangs import Limit
+from workers.sources import globs, members
+from workers.sources.folder import FolderSource
+from workers.sources.glob import find
+from workers.sources.single_files import is_folder, open_corpus
+from workers.sources.source import Access, Request, SourceEntry, Tally
+from workers.sources.walking import Filter, folder_filter
+
+
+@dataclass(frozen=True)
+class Container:
+    """One file that holds images.
+
+    Attributes:
+        filesystem: its fsspec file system.
+        path: its path there.
+        prefix: what the ids of its images begin with.
+        request: the corpus that names it.
+        limit: how long the storage may be silent.
+        tally: counts what is passed over.
+    """
+
+    filesystem: Any
+    path: str
+    prefix: str
+    request: Request
+    limit: Limit
+    tally: Tally
+
+    @cached_property
+    def wanted(self) -> Filter:
+        """Which names in it are listed."""
+        return folder_filter(self.request)
+
+    @cached_property
+    def place(self) -> str:
+        """Its path or URL, as in uris."""
+        return self.path if is_local(self.filesystem) else str(self.filesystem.unstrip_protocol(self.path))
+
+    @contextmanager
+    def open(self) -> Iterator[tuple[IO[bytes], str]]:
+        """The open file and its etag.
+
+        Raises:
+            CorpusError: it changes within the `with` block.
+        """
+        etag = members.version_of(self.filesystem, self.path)
+        with self.filesystem.open(self.path, "rb") as file:
+            yield file, etag
+        if members.version_of(self.filesystem, self.path) != etag:
+            raise CorpusError(f"file {self.place!r} changed while it was being listed; run the same command again")
+
+
+@dataclass(frozen=True)
+class ContainerSource:
+    """A corpus of files of one kind, each of which holds images; a `Source`.
+
+    Attributes:
+        what: the kind of file, for errors.
+        suffixes: what the names of such files end with.
+        images: the images of one file.
+        access: reads these images.
+        may_be_list: whether the file may name its images instead of holding them.
+    """
+
+    what: str
+    suffixes: tuple[str, ...]
+    images: Callable[[Container], Iterator[SourceEntry]]
+    access: Access
+    may_be_list: bool = False
+
+    def accepts(self, source: str) -> bool:
+        """Whether it ends like the name of such a file."""
+        return source.endswith(self.suffixes) and "://" not in source.partition("://")[2]
+
+    def absolute(self, source: str, folder: PurePath) -> str:
+        """The path or glob, resolved against `folder` if relative."""
+        return locations.absolute(source, folder)
+
+    def places(self, source: str, within: str | None = None) -> tuple[str, ...]:
+        """The files, as they are given, and the folder of the images that they name."""
+        given = globs.expand(source)
+        if not self.may_be_list:
+            return tuple(given)
+        folders = [within] if within else [globs.base_of(place) for place in given]
+        return tuple(dict.fromkeys([*given, *folders]))
+
+    def entries(self, request: Request, limit: Limit, tally: Tally) -> Iterator[SourceEntry]:
+        """An entry for each image; see `Source`."""
+        filesystem, path = open_corpus(request.source)
+        if is_folder(filesystem, path, limit):  # a folder with the name of such a file
+            return FolderSource().entries(request, limit, tally)
+        found = find_containers(filesystem, request, path, self.what, limit, tally)
+        return (entry for container in found for entry in self.images(container))
+
+
+def find_containers(
+    filesystem: Any,  # noqa: ANN401 - fsspec has no types
+    request: Request,
+    path: str,
+    what: str,
+    limit: Limit,
+    tally: Tally,
+) -> list[Container]:
+    """The files that a corpus names, sorted.
+
+    Image ids begin with a file's path below the folder that the globs of the corpus share. That folder follows from the text
+    alone: an image keeps its id when the glob matches another file. With a single file, ids have no such beginning.
+
+    Args:
+        filesystem: an fsspec file system.
+        request: the corpus.
+        path: its path in the file system.
+        what: the kind of file, for errors.
+        limit: how long the storage may be silent.
+        tally: counts what is passed over.
+
+    Raises:
+        CorpusError: there is no such file.
+    """
+    given = globs.expand(path)
+    found = {file for glob in given for file in _files(filesystem, request, glob, what, limit, tally)}
+    chained = next((name for name in sorted(found) if "::" in name), None)
+    if chained:
+        raise CorpusError(f"{what} {chained!r} cannot be read, because '::' in a name joins file systems; rename it")
+    base = None if given == [path] and not globs.is_glob(path) else globs.common_base(given)
+    return [
+        Container(filesystem, name, "" if base is None else f"{name[len(base) :].lstrip('/')}/", request, limit, tally)
+        for name in sorted(found)
+    ]
+
+
+def _files(
+    filesystem: Any,  # noqa: ANN401 - fsspec has no types
+    request: Request,
+    glob: str,
+    what: str,
+    limit: Limit,
+    tally: Tally,
+) -> list[str]:
+    """The files of one glob, or of one path.
+
+    Raises:
+        CorpusError: there is none.
+    """
+    limit.restart()
+    if globs.is_glob(glob):
+        found = [file.path for file in find(filesystem, Request(request.source), glob, limit, tally)]
+        if not found:
+            raise CorpusError(f"corpus {request.source!r} matches no {what}; give the path of one, or another glob")
+        return found
+    if not filesystem.isfile(glob):
+        raise CorpusError(f"corpus {request.source!r} names {glob!r}, which is not a file")
+    return [glob]

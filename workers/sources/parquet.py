@@ -1,0 +1,144 @@
+"""Corpora in Parquet: images in a column, or a list of their paths. Takes a file, gives an entry per row; reads images by row."""
+
+import bisect
+import itertools
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from cachetools import LRUCache
+
+from workers import files
+from workers.errors import CorpusError
+from workers.sources import columns, lists
+from workers.sources.columns import Layout
+from workers.sources.containers import Container, ContainerSource
+from workers.sources.member_uris import MemberUri
+from workers.sources.members import Members
+from workers.sources.source import SourceEntry
+from workers.sources.versions import UNKNOWN_BYTES
+
+SCHEME = "parquet"
+ROWS = 8192  # read at once when a file is listed
+BATCH_BYTES = 4 << 20  # of images that are read at once
+BATCHES = 8  # that are kept, so that threads may read a little out of order
+
+
+def _entries(container: Container) -> Iterator[SourceEntry]:
+    """The images of one file, in its order.
+
+    Raises:
+        CorpusError: the file is damaged, changed while it was being listed, or has no column of images.
+    """
+    with container.open() as (file, etag):
+        try:
+            with pq.ParquetFile(file) as parquet:
+                layout = columns.layout_of(parquet.schema_arrow, container.request, container.place)
+                rows = _rows(parquet, layout, container)
+                yield from (
+                    _images(rows, layout, container, etag)
+                    if layout.holds_images
+                    else lists.entries(rows, layout, container)
+                )
+        except pa.ArrowInvalid as error:
+            raise CorpusError(f"file {container.place!r} is damaged or not Parquet: {_first_line(error)}") from error
+
+
+def _rows(parquet: pq.ParquetFile, layout: Layout, container: Container) -> Iterator[columns.Row]:
+    """The rows of a file, without its images."""
+    for batch in parquet.iter_batches(ROWS, columns=list(layout.read)):
+        container.limit.restart()
+        for row in batch.to_pylist():
+            yield layout.flat(row)
+
+
+def _images(rows: Iterator[columns.Row], layout: Layout, container: Container, etag: str) -> Iterator[SourceEntry]:
+    """An entry for each row of a file that holds the images themselves."""
+    for number, row in enumerate(rows):
+        path = row.get(layout.path) if layout.path else None
+        image_id = layout.id_of(row, number, container.place) or f"{container.prefix}{number:09d}"
+        yield SourceEntry(
+            image_id=image_id,
+            uri=str(MemberUri(SCHEME, layout.image, container.place, str(number))),
+            bytes=UNKNOWN_BYTES,
+            etag=etag,
+            label=layout.label_of(row),
+            path=path or image_id,
+            columns=row,
+        )
+
+
+@dataclass(eq=False)
+class _ParquetReader:
+    """Reads images of one file by their row. Batches are read forward within a row group; the latest are kept.
+
+    Attributes:
+        place: path or URL of the file.
+    """
+
+    place: str
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _kept: LRUCache[tuple[str, int], pa.Array] = field(default_factory=lambda: LRUCache(BATCHES))
+    _stream: Iterator[tuple[int, pa.Array]] = field(default_factory=lambda: iter(()))
+    _next: tuple[str, int, int] = ("", 0, 0)  # column, row group and row of the stream's next batch
+
+    def __post_init__(self) -> None:
+        filesystem, path = files.filesystem(self.place)
+        self._parquet = pq.ParquetFile(filesystem.open(path, "rb"), buffer_size=BATCH_BYTES, pre_buffer=False)
+        metadata = self._parquet.metadata
+        sizes = (metadata.row_group(number).num_rows for number in range(metadata.num_row_groups))
+        self._starts = list(itertools.accumulate(sizes, initial=0))
+
+    def read(self, member: MemberUri, expected_bytes: int) -> bytes:
+        """The image of a row; empty if it is null. See `MemberReader`."""
+        del expected_bytes
+        column, row = member.member, int(member.place)
+        with self._lock:
+            start, batch = self._batch(column, row)
+        return bytes(batch[row - start].as_py() or b"")
+
+    def _batch(self, column: str, row: int) -> tuple[int, pa.Array]:
+        """The batch that holds a row, and its first row."""
+        for (name, start), batch in self._kept.items():
+            if name == column and start <= row < start + len(batch):
+                return start, self._kept[name, start]
+        group = bisect.bisect_right(self._starts, row) - 1
+        if self._next[:2] != (column, group) or self._next[2] > row:
+            self._stream = self._open_group(column, group)
+        for start, batch in self._stream:
+            self._kept[column, start] = batch
+            self._next = column, group, start + len(batch)
+            if row < start + len(batch):
+                return start, batch
+        raise pa.ArrowInvalid(f"row {row} of {self.place} is not in its row group")
+
+    def _open_group(self, column: str, group: int) -> Iterator[tuple[int, pa.Array]]:
+        """The batches of a row group, each with its first row."""
+        start = self._starts[group]
+        for batch in self._parquet.iter_batches(self._batch_rows(column, group), row_groups=[group], columns=[column]):
+            yield start, _leaf(batch.column(0))
+            start += len(batch)
+
+    def _batch_rows(self, column: str, group: int) -> int:
+        """The rows of a row group whose images have about BATCH_BYTES together."""
+        metadata = self._parquet.metadata.row_group(group)
+        chunks = [metadata.column(number) for number in range(metadata.num_columns)]
+        size = int(sum(chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema == column))
+        return max(1, BATCH_BYTES * int(metadata.num_rows) // max(size, 1))
+
+
+def _leaf(array: pa.Array) -> pa.Array:
+    """The only field of a struct, or the array itself."""
+    return array.field(0) if pa.types.is_struct(array.type) else array
+
+
+def _first_line(error: Exception) -> Any:  # noqa: ANN401
+    return str(error).partition("\n")[0][:200]
+
+
+PARQUET = ContainerSource(
+    "Parquet file", (".parquet", ".pq"), _entries, Members(SCHEME, _ParquetReader), may_be_list=True
+)
