@@ -215,10 +215,8 @@ def attempt(
         spec = spec.resolved(cluster.resolve_device(spec.resources.device))
         root = patient(spec.root)
         model = models.load(spec.model, lambda network: check_layers(choose(network), network), root)
-        decoding.require_bands(spec, model)
         chosen = choose(model.network)
-        for note in model.notes:
-            watch.say(f"{model.stored.source}: {note}")
+        _check_model(spec, model, watch)
         run = identity.run_id(spec)
         run_fields = watch.begin(run)
         listing = stack.enter_context(list_corpus(spec.corpus, watch))
@@ -245,6 +243,13 @@ def attempt(
 
 def _select(layers: Sequence[str] | Callable[[Network], Sequence[str]], network: Network) -> tuple[Layer, ...]:
     return network.select(layers(network) if callable(layers) else layers)
+
+
+def _check_model(spec: JobSpec, model: Model, watch: Watcher) -> None:
+    """Check the model against the spec's bands, and report what was changed in its weights."""
+    decoding.require_bands(spec, model)
+    for note in model.notes:
+        watch.say(f"{model.stored.source}: {note}")
 
 
 def _wait_for_actors(spec: JobSpec, watch: Watcher) -> int:

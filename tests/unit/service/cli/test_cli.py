@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field, make_dataclass
+from dataclasses import dataclass, field, fields, make_dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -225,9 +225,11 @@ def test_a_dry_run_prints_the_plan(scans):
 
 @pytest.mark.usefixtures("scans")
 def test_a_dry_run_says_which_depth_its_corpus_has(monkeypatch):
-    plan = make_dataclass("Plan", [("images", int), ("estimated_bytes", int), ("warning", str), ("depth", str | None)])
+    plan = make_dataclass(
+        "Plan", [(each.name, each.type, each) for each in fields(Plan)] + [("depth", str | None, None)]
+    )
     for depth in ("12, as the largest value of 3 images of 16-bit grey in a sample is 4,095", None):
-        dry_run = SimpleNamespace(dry_run=lambda _, depth=depth: plan(3, 1, "", depth))
+        dry_run = SimpleNamespace(dry_run=lambda _, depth=depth: plan(depth=depth))
         monkeypatch.setitem(sys.modules, "jobs.dry_run", dry_run)
         told = json.loads(deconvoy("scan", *LEAST, "--dry-run", "--json").stdout)
         assert told.get("depth") == depth and ("depth" in told) == bool(depth)
