@@ -89,8 +89,8 @@ def test_transparency_is_laid_over_white_after_the_conversion():
     data = file(Image.fromarray(np.concatenate([COLOURS, alpha], axis=-1)), icc_profile=profile(b"RGB "))
     wanted = converted(COLOURS) * (128 / 255) + 255 * (127 / 255)
     assert np.abs(shown(data) - wanted).max() <= 2
-    shades = np.dstack([COLOURS[..., 0], alpha[..., 0]])
-    data = file(Image.fromarray(shades, "LA"), icc_profile=profile(b"GRAY"))
+    shades = Image.merge("LA", [Image.fromarray(COLOURS[..., 0]), Image.fromarray(alpha[..., 0])])
+    data = file(shades, icc_profile=profile(b"GRAY"))
     wanted = encode((COLOURS[..., :1] / 255) ** GAMMA) * (128 / 255) + 127
     assert np.abs(shown(data) - wanted).max() <= 2
 

@@ -125,7 +125,7 @@ def test_a_file_with_many_bands_and_no_choice_is_unsupported_not_damaged():
 def test_bands_of_other_formats_are_those_of_the_image(mode, bands, wanted):
     colours = BANDS[..., : len(mode)]
     buffer = io.BytesIO()
-    Image.fromarray(colours.squeeze(), mode).save(buffer, "PNG")
+    Image.fromarray(colours.squeeze()).save(buffer, "PNG")
     assert (shown(buffer.getvalue(), *bands) == colours[..., wanted]).all()
     assert (shown(buffer.getvalue(), *bands, bits=16) == colours[..., wanted].astype(int) * 257).all()
     raised = refusal(buffer.getvalue(), 5, 1, 1)
