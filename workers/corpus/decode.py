@@ -92,8 +92,8 @@ def _format_of(data: bytes) -> Format:
 
 
 def _decode_tiff(data: bytes, kind: Format, limits: LimitsSpec, claim: Claim, form: PixelFormat) -> Pixels:
-    """Decode a TIFF; Pillow opens those without a choice of bands."""
-    if form.bands or form.channels not in images.MODES:
+    """Decode a TIFF; Pillow opens those without a choice of bands or depth."""
+    if form.bands or form.channels not in images.MODES or form.has_depth:
         layout = tiff.read_layout(data)
         if layout is not None and layout.suits(form):
             return tiff.decode_bands(data, layout, limits, claim, form)

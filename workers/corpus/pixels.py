@@ -52,6 +52,11 @@ class PixelFormat:
         return 0xFF if self.bits == 8 else DEEP_WHITE
 
     @property
+    def has_depth(self) -> bool:
+        """Whether a depth other than 16 bits was chosen."""
+        return self.white != DEEP_WHITE or self.span is not None
+
+    @property
     def pixel_bytes(self) -> int:
         """The size of one pixel."""
         return self.channels * self.bits // 8

@@ -89,7 +89,7 @@ def require_shown_truthfully(samples: Samples, form: PixelFormat) -> None:
     Raises:
         Rejected: they are.
     """
-    if samples.deep and not samples.declared and (form.white != DEEP_WHITE or form.span):
+    if samples.deep and not samples.declared and form.has_depth:
         detail = "16-bit colours or alpha, of which the decoder keeps the upper 8 bits; only depth 16 fits them"
         raise Rejected(Reason.UNSUPPORTED_MODE, detail)
 

@@ -83,12 +83,13 @@ class Layout:
         return self.bands <= MOST_BANDS and all(1 <= bits <= MOST_BITS for bits in self.bits)
 
     def suits(self, form: PixelFormat) -> bool:
-        """Whether its bands are to be read here: a spec selects some, or a network takes others than Pillow opens."""
+        """Whether its bands are to be read here: a spec selects some, or Pillow would not open them or keep their bits."""
         meaning = self.tags.get(PHOTOMETRIC)
         if form.bands or not self.is_readable:
             return self.is_readable
-        is_kept = meaning == SEPARATED or (self.dtype == "u1" and (form.channels, meaning) in KEPT_BY_PILLOW)
-        return form.channels not in (1, 3) and not is_kept
+        if form.channels in (1, 3):
+            return (form.channels, self.bands, meaning, self.dtype) == (3, 3, COLOURS, "u2") and form.has_depth
+        return meaning != SEPARATED and not (self.dtype == "u1" and (form.channels, meaning) in KEPT_BY_PILLOW)
 
     def __str__(self) -> str:
         """A phrase for messages."""

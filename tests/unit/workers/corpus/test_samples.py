@@ -1,6 +1,8 @@
 """Which value is white: what the file declares, the depth of the corpus, or a range. Each by numpy as another road."""
 
 import io
+import struct
+import zlib
 from typing import Any
 
 import numpy as np
@@ -88,9 +90,32 @@ def test_the_transparent_value_is_white_under_any_depth():
     assert shown(data, span=(0.0, 8190.0)).tolist() == [[0, 255, 128]]
 
 
+def file_of_colours(samples: np.ndarray) -> bytes:
+    """A PNG of 16-bit colours."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    height, width = samples.shape[:2]
+    lines = b"".join(b"\0" + line.astype(">u2").tobytes() for line in samples)
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(lines)) + chunk(b"IEND", b"")
+
+
+def test_16_bit_colours_of_a_tiff_follow_the_depth():
+    colours = np.stack([TWELVE, TWELVE.T, TWELVE[::-1]], axis=-1)
+    data = tiff(colours, photometric="rgb", compression="zlib")
+    wanted = np.stack([RAMP, RAMP.T, RAMP[::-1]], axis=-1)
+    assert (decode(data, LIMITS, no_claim, PixelFormat(white=4095)) == wanted).all()
+    halves = np.floor(np.clip(colours / 2000.0, 0, 1) * 255 + 0.5)
+    assert (decode(data, LIMITS, no_claim, PixelFormat(span=(0.0, 2000.0))) == halves).all()
+    with pytest.raises(Rejected, match="only depth 16 fits them"):
+        shown(data, white=4095)  # grey of them would be that of the upper 8 bits
+
+
 def test_16_bit_colours_are_refused_if_their_white_is_not_65535():
     """Pillow keeps the upper 8 bits: with 12 bits of values, 4."""
-    deep = tiff(np.repeat(TWELVE[..., None], 3, axis=-1), photometric="rgb")
+    deep = file_of_colours(np.repeat(TWELVE[..., None], 3, axis=-1))
     assert decode(deep, LIMITS).max() == 15
     for form in (PixelFormat(white=4095), PixelFormat(span=(0.0, 4095.0))):
         with pytest.raises(Rejected, match=r"16-bit colours or alpha.* only depth 16 fits them") as raised:
