@@ -163,13 +163,11 @@ def _working_bytes(frame: Frame, kind: Format, form: PixelFormat) -> int:
 
 def _to_grey(values: Pixels, frame: Frame, window: Window, form: PixelFormat) -> Pixels:
     if not images.is_shown_as_grey(form):
-        detail = f"grey; the network takes {form.channels} channels" + (
-            f", of bands {form.bands}" if form.bands else ""
-        )
-        raise Rejected(Reason.UNSUPPORTED_MODE, detail)
-
+        bands = f", of bands {', '.join(map(str, form.bands))}" if form.bands else ""
+        raise Rejected(Reason.UNSUPPORTED_MODE, f"grey; the network takes {form.channels} channels{bands}")
     if not window.is_complete:
-        window = window.spread(*((0, 0xFF) if frame.stored == 8 else (int(values.min()), int(values.max()))))
+        is_plain = frame.stored == 8 and not frame.is_signed
+        window = window.spread(*((0, 0xFF) if is_plain else (int(values.min()), int(values.max()))))
 
     def convert(top: int, bottom: int) -> Pixels:
         grey = window.apply(values[top:bottom], form.largest)

@@ -69,6 +69,11 @@ def test_without_a_window_deep_values_are_spread_from_the_smallest_to_the_larges
     assert (shown(data) == grey(data)[..., None]).all()
 
 
+def test_signed_values_of_8_bits_are_spread_too():
+    signed = RNG.integers(-100, 90, (6, 5)).astype(np.int8)
+    assert (grey(dicoms.grey(signed)) == spread(signed)).all()
+
+
 def test_an_image_of_one_value_is_black_without_a_window():
     assert (grey(dicoms.grey(np.full((4, 4), 900, np.uint16))) == 0).all()
 
