@@ -55,7 +55,8 @@ def rounded(share: np.ndarray, largest: int = 255) -> np.ndarray:
 
 def spread(values: np.ndarray, largest: int = 255) -> np.ndarray:
     """From the smallest to the largest value."""
-    return rounded((values - values.min()) / (float(values.max()) - float(values.min())), largest)
+    exact = values.astype(float)
+    return rounded((exact - exact.min()) / np.ptp(exact), largest)
 
 
 @pytest.mark.parametrize("syntax", [dicoms.EXPLICIT, dicoms.IMPLICIT, dicoms.BIG_ENDIAN])
