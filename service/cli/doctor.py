@@ -20,9 +20,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def doctor(
-    root: Annotated[
-        str | None, typer.Argument(help="Folder or fsspec URL of the datasets; by default it is not checked.")
-    ] = None,
+    root: Annotated[str | None, typer.Argument(help="Folder or fsspec URL of the datasets to check.")] = None,
     as_json: Json = False,
 ) -> None:
     """Check the installation, the devices, and whether a root can hold datasets. The exit code is 1 if a check fails."""

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 from workers.errors import DeconvoyError
 from workers.host.retrying import reason
@@ -50,13 +51,18 @@ def check_root(root: Root) -> Iterator[Finding]:
         for name, check in checks:
             try:
                 yield Finding(name, True, check(root, rel))
-            except (DeconvoyError, OSError, ValueError, ImportError, AssertionError) as error:
+            except DeconvoyError as error:
+                yield Finding(name, False, str(error))
+                return
+            except OSError as error:
                 yield Finding(name, False, f"{root.url!r}: {reason(error)}")
                 return
     finally:
         with suppress(Exception):
             for name in root.files(FOLDER):
                 root.delete(f"{FOLDER}/{name}")
+            if root.is_local:
+                Path(root.path(FOLDER)).rmdir()
 
 
 def _write(root: Root, rel: str) -> str:
