@@ -6,10 +6,10 @@ LOWEST := .make/lowest
 IS_RECENT := import sys; sys.exit(sys.version_info < (3, 11))
 PYTEST_ARGS ?=
 PROCESSES ?= logical
-# Unit tests run side by side; the tests of one file stay together, because they share what the file has set up. Tests that start
-# Ray or a browser run one after another: Ray alone uses all cores.
-SIDE_BY_SIDE := -n $(PROCESSES) --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
-ALONE := tests/browser tests/integration tests/property
+# Tests run side by side; those of one file stay together, because they share what the file has set up. At most two of the tests
+# that start Ray or a browser run at the same time: they have time limits.
+SIDE_BY_SIDE := -n $(PROCESSES) --dist=loadfile --no-loadscope-reorder
+STARTING := tests/browser tests/integration tests/property
 STAMP := $(VENV)/.installed
 BENCHMARKS := $(patsubst tests/benchmarks/%.py,%,$(wildcard tests/benchmarks/[a-z]*.py))
 
@@ -38,8 +38,10 @@ demo: setup
 	$(VENV)/bin/deconvoy demo --root deconvoy-demo
 
 test: setup
-	$(VENV)/bin/python -m pytest -q -m "not slow" $(SIDE_BY_SIDE) --durations=15 tests/unit $(PYTEST_ARGS) || test $$? = 5  # 5: none
-	$(VENV)/bin/python -m pytest -q -m "not slow" --durations=15 $(ALONE) $(PYTEST_ARGS) || test $$? = 5
+	$(VENV)/bin/python -m pytest -q -m "not slow" $(SIDE_BY_SIDE) --maxprocesses=4 --durations=15 tests/unit $(PYTEST_ARGS) \
+		|| test $$? = 5  # 5: there are none
+	$(VENV)/bin/python -m pytest -q -m "not slow" $(SIDE_BY_SIDE) --maxprocesses=2 --durations=15 $(STARTING) $(PYTEST_ARGS) \
+		|| test $$? = 5
 	@echo "make test: every test passed"
 
 check: format lint types test
@@ -55,7 +57,7 @@ types: setup
 
 # Not part of `make test`, because counting lines makes the tests slower.
 coverage: setup
-	-$(VENV)/bin/python -m pytest -q -m "not slow" $(SIDE_BY_SIDE) --cov --cov-report= tests/unit $(PYTEST_ARGS)
+	-$(VENV)/bin/python -m pytest -q -m "not slow" $(SIDE_BY_SIDE) --maxprocesses=4 --cov --cov-report= tests/unit $(PYTEST_ARGS)
 	@echo "coverage of the unit tests: $$($(VENV)/bin/python -m coverage report --format=total) % of lines"
 
 # Writes the installed versions to constraints.txt. Run `make check` afterwards, and commit only if it passes.

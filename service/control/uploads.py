@@ -38,7 +38,7 @@ def check(values: dict[str, Any], address: str) -> None:
     if root.is_local:
         raise UsageError(f"root {root.url!r} is on this machine, but the cluster at {address} is not; use a bucket URL")
     corpus = values.get("corpus")
-    if isinstance(corpus, dict) and _has_local_places(str(corpus.get("source", ""))):
+    if isinstance(corpus, dict) and _has_local_places(str(corpus.get("source", "")), corpus.get("within")):
         raise UsageError(
             f"corpus {corpus.get('source')!r} is on this machine, but the cluster at {address} is not; use a bucket URL"
         )
@@ -131,5 +131,6 @@ def _read(place: str) -> bytes:
         raise UsageError(f"{place!r} cannot be read: {error.strerror or error}") from error
 
 
-def _has_local_places(corpus: str) -> bool:
-    return any(locations.is_local(place) for place in source_of(corpus).places(corpus))
+def _has_local_places(corpus: str, within: object) -> bool:
+    places = [*source_of(corpus).places(corpus), *([str(within)] if within else [])]
+    return any(map(locations.is_local, places))

@@ -72,6 +72,8 @@ def _places(spec: AnyRun) -> Iterator[tuple[str, str]]:
     parts = [part for value in values for part in value]
     for corpus in (part for part in parts if isinstance(part, CorpusSpec)):
         yield from (("corpus", place) for place in source_of(corpus.source).places(corpus.source, corpus.within))
+        if corpus.within:  # a folder, too, may hold lists
+            yield "corpus", corpus.within
         yield from (("labels", form) for form in (corpus.label, corpus.group) if keys.is_file(form))
         if corpus.label_names:
             yield "names of labels", corpus.label_names

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import PurePath
 from typing import IO, Any
@@ -12,8 +12,8 @@ from workers.errors import CorpusError
 from workers.files import is_local
 from workers.host.hangs import Limit
 from workers.sources import globs, members
+from workers.sources.finding import find
 from workers.sources.folder import FolderSource
-from workers.sources.glob import find
 from workers.sources.single_files import is_folder, open_corpus
 from workers.sources.source import Access, Request, SourceEntry, Tally
 from workers.sources.walking import Filter, folder_filter
@@ -100,10 +100,27 @@ class ContainerSource:
     def entries(self, request: Request, limit: Limit, tally: Tally) -> Iterator[SourceEntry]:
         """An entry for each image; see `Source`."""
         filesystem, path = open_corpus(request.source)
-        if is_folder(filesystem, path, limit):  # a folder with the name of such a file
-            return FolderSource().entries(request, limit, tally)
+        if is_folder(filesystem, path, limit):  # Spark, for one, writes folders with the names of Parquet files
+            return self.in_folder(request, limit, tally)
         found = find_containers(filesystem, request, path, self.what, limit, tally)
         return (entry for container in found for entry in self.images(container))
+
+    def in_folder(self, request: Request, limit: Limit, tally: Tally) -> Iterator[SourceEntry]:
+        """An entry for each image of a folder, or, if there is no image, for those in its files of this kind."""
+        return self._images_or_own(FolderSource().entries(request, limit, tally), request, limit, tally)
+
+    def _images_or_own(
+        self, images: Iterator[SourceEntry], request: Request, limit: Limit, tally: Tally
+    ) -> Iterator[SourceEntry]:
+        first = next(images, None)
+        if first is not None:
+            yield first
+            yield from images
+            return
+        for suffix in self.suffixes:
+            if tally.counts.pop(suffix, 0):
+                source = f"{globs.escape(request.source.rstrip('/'))}/**/*{suffix}"
+                yield from self.entries(replace(request, source=source), limit, tally)
 
 
 def find_containers(

@@ -43,10 +43,12 @@ class FolderSource:
 
 def _require_image(filesystem: Any, path: str, request: Request) -> None:  # noqa: ANN401
     """Refuse a corpus that is not a folder, unless it is a file with the extension of an image."""
-    if not filesystem.exists(path):
+    try:
+        filesystem.info(path)  # unlike `exists`, it does not take any error of a store for a missing file
+    except (FileNotFoundError, NotADirectoryError):
         raise CorpusError(
             f"corpus {request.source!r} does not exist; give a folder or a glob such as '{request.source}/**/*.jpg'"
-        )
+        ) from None
     if extension_of(path) not in extensions_of(request) or not filesystem.isfile(path):
         raise CorpusError(
             f"corpus {request.source!r} is neither a folder nor a file with the extension of an image "

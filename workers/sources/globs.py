@@ -62,6 +62,11 @@ def expand(source: str) -> list[str]:
         raise CorpusError("the braces of the corpus are nested too deeply") from None
 
 
+def escape(path: str) -> str:
+    """A glob that matches exactly a path."""
+    return re.sub(r"([*?[])", r"[\1]", path)
+
+
 def base_of(glob: str) -> str:
     """The folder before a glob's first wildcard, without escapes; of a path without wildcards its folder."""
     before, plain = [], glob.split("/")

@@ -167,7 +167,8 @@ def _walk_remote(
     tally: Tally,
 ) -> Iterator[FoundFile]:
     for folder in _walk_folders(filesystem, base, limit):
-        for info in sorted(folder.values(), key=lambda info: str(info["name"])) if wanted.ordered else folder.values():
+        infos = [info for entry in folder.values() for info in _with_empty_folders(filesystem, entry, limit)]
+        for info in sorted(infos, key=lambda info: str(info["name"])) if wanted.ordered else infos:
             if not wanted.hidden and is_hidden(str(info["name"])[len(base) :]):
                 tally.add(PassedOver.HIDDEN)
             elif wanted.accepts(str(info["name"]), tally):
@@ -183,6 +184,16 @@ def _walk_folders(filesystem: Any, base: str, limit: Limit) -> Iterator[dict[str
         if folder is None:
             return
         yield folder[2]
+
+
+def _with_empty_folders(filesystem: Any, info: dict[str, Any], limit: Limit) -> list[dict[str, Any]]:  # noqa: ANN401
+    """The file itself, or the files below a folder without a name: an object store may have keys with `//`."""
+    name = str(info["name"])
+    if info["type"] != "directory":
+        return [info]
+    with limit.extend(BULK_S):
+        below: dict[str, dict[str, Any]] = filesystem.find(name, detail=True)
+    return [found for path, found in below.items() if path.startswith(f"{name.rstrip('/')}//")]
 
 
 def found_file(filesystem: Any, path: str) -> FoundFile:  # noqa: ANN401

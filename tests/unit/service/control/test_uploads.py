@@ -100,7 +100,12 @@ def test_a_file_that_is_not_there_is_named_as_it_was_given(folder):
 
 
 def test_a_root_or_corpus_of_this_machine_is_refused(folder):
-    for wrong, told in (({"root": str(folder)}, "root"), ({"corpus": {"source": str(folder)}}, "corpus")):
+    cases: list[tuple[dict[str, object], str]] = [
+        ({"root": str(folder)}, "root"),
+        ({"corpus": {"source": str(folder)}}, "corpus"),
+        ({"corpus": {"source": "s3://bucket/list.csv", "within": str(folder)}}, "corpus"),
+    ]
+    for wrong, told in cases:
         with pytest.raises(UsageError, match=f"{told} .* is on this machine"):
             upload(evolution("s3://bucket/1.pt") | wrong, ADDRESS)
     with pytest.raises(UsageError, match="has no root"):

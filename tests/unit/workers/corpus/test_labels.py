@@ -113,3 +113,18 @@ def test_files_of_labels_are_places_that_are_made_absolute_allowed_and_uploaded(
     assert changed["label"].startswith("memory:///root/uploads/") and changed["label"].endswith("/labels.csv")
     assert (changed["source"], changed["group"]) == ("s3://bucket/photos", "folder")
     assert fsspec.open(changed["label"]).open().read() == Path(given).read_bytes()
+
+
+def test_the_labels_of_tiny_imagenet_and_the_groups_of_ucf101(tmp_path):
+    for name in ("train/n01443537/images/n01443537_0.JPEG", "train/n01629819/images/n01629819_7.JPEG"):
+        (tmp_path / "photos" / name).parent.mkdir(parents=True)
+        (tmp_path / "photos" / name).write_bytes(b"x")
+    names = csv(tmp_path, "n01443537 goldfish\nn01629819 European fire salamander\n", "words.txt")
+    found = rows(tmp_path, label="folder:2", label_names=names)
+    assert [label for label, _ in found.values()] == ["goldfish", "European fire salamander"]
+    frames = tmp_path / "frames" / "photos"
+    for video in ("v_ApplyEyeMakeup_g01_c02", "v_ApplyEyeMakeup_g01_c03", "v_YoYo_g25_c01"):
+        (frames / video).mkdir(parents=True)
+        (frames / video / "frame0001.jpg").write_bytes(b"x")
+    found = rows(frames.parent, label=r"v_(\w+?)_g\d+", group=r"(v_\w+?_g\d+)_c\d+")
+    assert list(found.values()) == [("ApplyEyeMakeup", "v_ApplyEyeMakeup_g01")] * 2 + [("YoYo", "v_YoYo_g25")]

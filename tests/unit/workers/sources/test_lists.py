@@ -113,6 +113,14 @@ def test_a_bucket_is_asked_for_many_rows_at_once_and_in_order():
     assert images[7].uri == "memory:///bucket/7.jpg" and fetch.read(images[7].uri, 7, images[7].etag) == b"x" * 7
 
 
+def test_a_folder_of_lists_is_allowed_only_with_the_folder_of_its_images(folder):
+    write(folder / "a.parquet", ROWS)
+    corpus = {"source": str(folder), "within": "/etc"}
+    spec = make_spec({"root": "/atlas", "model": {"source": "deconvoy://zfnet-mini"}, "corpus": corpus})
+    with pytest.raises(RefusedError, match=r"corpus '/etc' is refused: it is not under"):
+        Allowed((str(folder),)).check_spec(spec)
+
+
 @pytest.mark.parametrize(
     ("name", "data", "message"),
     [

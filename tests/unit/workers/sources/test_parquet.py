@@ -134,21 +134,21 @@ def test_a_file_that_is_written_again_makes_its_images_stale(tmp_path):
 
 
 def test_a_folder_of_parquet_alone_is_a_dataset_and_one_with_images_is_not(tmp_path):
-    data = tmp_path / "set" / "data"
+    data = tmp_path / "set[1]*" / "data"
     data.mkdir(parents=True)
     for number in range(2):
         pq.write_table(structs(), data / f"train-{number:05d}.parquet")
-    (tmp_path / "set" / "README.md").write_text("about")
+    (tmp_path / "set[1]*" / "README.md").write_text("about")
     tally = Tally()
-    images = listed(tmp_path / "set", tally)
+    images = listed(tmp_path / "set[1]*", tally)
     assert [image.image_id for image in images[4:6]] == [
         "data/train-00000.parquet/000000004",
         "data/train-00001.parquet/000000000",
     ]
     assert tally.counts == {".md": 1}
     assert [read(image) for image in images] == [data or b"" for data in DATA] * 2
-    (tmp_path / "set" / "1.jpg").write_bytes(b"x")
-    assert [image.image_id for image in listed(tmp_path / "set", tally)] == ["1.jpg"]
+    (tmp_path / "set[1]*" / "1.jpg").write_bytes(b"x")
+    assert [image.image_id for image in listed(tmp_path / "set[1]*", tally)] == ["1.jpg"]
     assert tally.counts == {".md": 2, ".parquet": 2}
 
 
@@ -187,3 +187,14 @@ def test_patches_of_a_published_run_are_a_corpus(tmp_path):
     path: Path = tmp_path / "patches.parquet"
     pq.write_table(described(structs(), image={"_type": "Image"}), path)
     assert len(listed(path, image_column="image")) == 5
+
+
+def test_a_folder_with_the_name_of_a_file_as_spark_writes_it_is_a_dataset(tmp_path):
+    (tmp_path / "photos.parquet").mkdir()
+    pq.write_table(structs(), tmp_path / "photos.parquet" / "part-00000.parquet")
+    (tmp_path / "photos.parquet" / "_SUCCESS").write_text("")
+    tally = Tally()
+    assert [image.image_id for image in listed(tmp_path / "photos.parquet", tally, limit=1)] == [
+        "part-00000.parquet/000000000"
+    ]
+    assert tally.counts == {"no extension": 1}

@@ -8,6 +8,7 @@ from typing import Any
 
 import fsspec
 import pytest
+from fsspec.registry import known_implementations
 
 from workers.corpus import entries, fetch, manifest
 from workers.errors import CorpusError, Reason
@@ -171,3 +172,22 @@ def test_a_first_look_is_small_and_the_same_each_time(tmp_path):
     for number in (3, 1, 2):
         memory.pipe_file(f"/look/{number}.jpg", b"x")
     assert ids("memory://look", limit=2) == ["1.jpg", "2.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("source", "line"),
+    [
+        ("hf://datasets/acme/photos", r"cannot be listed: .*offline mode is enabled"),
+        ("absent://bucket/photos", r"cannot be listed: Install absentfs"),
+        ("nope://photos", r"cannot be listed: Protocol not known: nope"),
+    ],
+)
+def test_a_store_that_is_offline_or_not_installed_is_one_line(monkeypatch, source, line):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setitem(known_implementations, "absent", {"class": "absentfs.FS", "err": "Install absentfs"})
+    with (
+        pytest.raises(CorpusError, match=line) as caught,
+        manifest.list_corpus(CorpusSpec(source=source), lambda _: None),
+    ):
+        pass
+    assert "\n" not in str(caught.value)
