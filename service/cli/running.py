@@ -65,7 +65,7 @@ def print_outcome(outcome: "Outcome") -> None:
         "run": outcome.run + (" (already published; nothing has changed)" if outcome.already_published else ""),
         "images": f"{outcome.images:,}",
         "rejects": f"{outcome.rejects:,}" + (f" ({reasons})" if reasons else ""),
-        "left out": describe(run.passed_over),
+        "passed over": describe(run.passed_over),
         "ended": ", ".join(f"{count:,} {status}" for status, count in sorted(outcome.statuses.items())),
         "speed": f"{rate}; {outcome.seconds:,.1f} s in total",
         "tables": f"{outcome.root}/tables/*/run={outcome.run}/ ({sizes})",
@@ -73,7 +73,7 @@ def print_outcome(outcome: "Outcome") -> None:
     }
     for name, text in lines.items():
         if text:
-            echo(f"{name:8} {text}")
+            echo(f"{name:11} {text}")
 
 
 def _format_rate(images_per_s: float) -> str:

@@ -40,7 +40,8 @@ def check_packages() -> Finding:
 
 def check_root(root: Root) -> Iterator[Finding]:
     """What a root must be able to do, in the order in which runs need it. A failed check ends the list."""
-    rel = f"{FOLDER}/{uuid.uuid4().hex}"
+    mark = uuid.uuid4().hex
+    rel, is_new = f"{FOLDER}/{mark}", root.is_local and not Path(root.path("")).exists()
     checks: tuple[tuple[str, Callable[[Root, str], str]], ...] = (
         ("write and read", _write),
         ("see new files", _list),
@@ -60,9 +61,12 @@ def check_root(root: Root) -> Iterator[Finding]:
     finally:
         with suppress(Exception):
             for name in root.files(FOLDER):
-                root.delete(f"{FOLDER}/{name}")
+                if name.startswith(mark):  # others may be checking the same root
+                    root.delete(f"{FOLDER}/{name}")
             if root.is_local:
                 Path(root.path(FOLDER)).rmdir()
+            if is_new:
+                Path(root.path("")).rmdir()
 
 
 def _write(root: Root, rel: str) -> str:

@@ -10,6 +10,7 @@ from workers.corpus.fetch import READ_HANG_S
 from workers.corpus.labels import read_names
 from workers.errors import CorpusError
 from workers.host.hangs import Limit
+from workers.sources.columns import as_text
 from workers.sources.registry import source_of
 from workers.sources.source import Request, SourceEntry, Tally
 from workers.spec import keys
@@ -70,9 +71,20 @@ def _request(corpus: CorpusSpec) -> Request:
 
 def _choose(entries: Iterator[SourceEntry], corpus: CorpusSpec) -> Iterator[SourceEntry]:
     """The first entries, or a random sample that depends on the ids alone, if the corpus asks for that."""
+    if corpus.id_column or corpus.image_column:
+        entries = map(_require_columns, entries)
     if corpus.sample is not None:
         entries = iter(heapq.nsmallest(corpus.sample, entries, key=_by_hash))
     return itertools.islice(entries, corpus.limit)
+
+
+def _require_columns(entry: SourceEntry) -> SourceEntry:
+    """Refuse keys that name columns if the corpus is not a table."""
+    if entry.columns is None:
+        raise CorpusError(
+            "the corpus has no columns, so --image-column and --id-column name nothing; lists and Parquet have"
+        )
+    return entry
 
 
 def _by_hash(entry: SourceEntry) -> bytes:
@@ -112,4 +124,5 @@ def _column(entry: SourceEntry, name: str) -> str | None:
     """
     if entry.columns is None:
         raise CorpusError(f"the corpus has no columns, so column:{name} names nothing; lists and Parquet have columns")
-    return entry.columns.get(name)
+    value = entry.columns.get(name)
+    return value and as_text(value)

@@ -2,25 +2,30 @@
 
 from collections import Counter
 from collections.abc import Mapping
+from itertools import islice
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from workers import files
 from workers.corpus.merging import low_memory
 from workers.errors import CorpusError
 from workers.host.retrying import reason
+from workers.sources.columns import Row
+from workers.sources.lists import read_csv
 from workers.spec import keys
 from workers.spec.keys import FileKey
 from workers.spec.parts import CorpusSpec
 
-MOST_BYTES = 4 << 30  # of a file of labels
+ROWS = 8192  # of a file of labels that are held at once
 NAMES_BYTES = 64 << 20
 ID = "image_id"
 
 _JOIN = """
     COPY (
-        SELECT listed.* REPLACE (nullif(given.value, '') AS "{column}")
+        SELECT listed.* REPLACE (given.value AS "{column}")
         FROM read_parquet(?) AS listed LEFT JOIN given ON given.id = listed.image_id
     ) TO '{target}' (FORMAT parquet)
 """
@@ -54,36 +59,59 @@ def add_from_files(listed: Path, corpus: CorpusSpec) -> None:
     for form, column in ((corpus.label, "label"), (corpus.group, "group")):
         key = keys.parse(form, column)
         if isinstance(key, FileKey):
-            _add(listed, key, names if column == "label" else {})
+            _add(listed, key, names if column == "label" else {}, is_part=bool(corpus.limit or corpus.sample))
 
 
-def _add(listed: Path, key: FileKey, names: Mapping[str, str]) -> None:
+def _add(listed: Path, key: FileKey, names: Mapping[str, str], *, is_part: bool) -> None:
     """Write the values of one file into a column of a listing."""
-    local, target = listed.with_name("labels.csv"), listed.with_name("joined.parquet")
-    local.write_bytes(_read(key.place, MOST_BYTES))
+    given, target = listed.with_name("given.parquet"), listed.with_name("joined.parquet")
+    _copy(key, names, given)
     with duckdb.connect(config=low_memory(listed.parent)) as database:
-        try:
-            _read_csv(database, key, local)
+        database.read_parquet(str(given)).create_view("given")
+        _require_once(database, key)
+        if not is_part:
             _require_match(database, key, listed)
-            _translate(database, names)
-            database.execute(_JOIN.format(column=key.column, target=target), [str(listed)])
-        except duckdb.Error as error:
-            line = str(error).partition("\n")[0]
-            raise CorpusError(f"{key.column} file {key.place!r} cannot be read: {line}") from error
+        database.execute(_JOIN.format(column=key.column, target=target), [str(listed)])
     target.replace(listed)
-    local.unlink()
+    given.unlink()
 
 
-def _read_csv(database: duckdb.DuckDBPyConnection, key: FileKey, local: Path) -> None:
-    """Read a file into the table `given`."""
-    rows = database.read_csv(str(local), header=True, all_varchar=True, sep=",")
-    missing = [name for name in (ID, key.column) if name not in rows.columns]
+def _copy(key: FileKey, names: Mapping[str, str], target: Path) -> None:
+    """Write the ids and values of a CSV file to Parquet.
+
+    Raises:
+        CorpusError: the file cannot be read, lacks a column, or has a row without an id.
+    """
+    schema = pa.schema([pa.field("id", pa.string()), pa.field("value", pa.string())])
+    try:
+        filesystem, path = files.filesystem(key.place)
+        with filesystem.open(path, "rb") as file, pq.ParquetWriter(target, schema) as writer:
+            rows = read_csv(file, key.place)
+            _require_columns(key, list(next(rows)))
+            pairs = (_pair(number, row, key, names) for number, row in enumerate(rows, 1))
+            while chunk := list(islice(pairs, ROWS)):
+                writer.write_table(pa.Table.from_pylist(chunk, schema))
+    except (OSError, ValueError, ImportError) as error:
+        raise CorpusError(f"{key.column} file {key.place!r} cannot be read: {reason(error)}") from error
+
+
+def _pair(number: int, row: Row, key: FileKey, names: Mapping[str, str]) -> dict[str, str | None]:
+    image_id, value = row[ID], row[key.column]
+    if not image_id:
+        raise CorpusError(f"row {number} of {key.column} file {key.place!r} has no {ID}")
+    return {"id": image_id, "value": names.get(value, value) if value else None}
+
+
+def _require_columns(key: FileKey, known: list[str]) -> None:
+    missing = [name for name in (ID, key.column) if name not in known]
     if missing:
         raise CorpusError(
-            f"{key.column} file {key.place!r} has no column {missing[0]!r}; it has {', '.join(rows.columns)}; it needs "
+            f"{key.column} file {key.place!r} has no column {missing[0]!r}; it has {', '.join(known) or 'none'}; it needs "
             f"{ID} and {key.column}"
         )
-    rows.project(f'"{ID}" AS id, "{key.column}" AS value').create("given")
+
+
+def _require_once(database: duckdb.DuckDBPyConnection, key: FileKey) -> None:
     twice = database.execute("SELECT id FROM given GROUP BY id HAVING count(*) > 1 ORDER BY id LIMIT 1").fetchone()
     if twice:
         raise CorpusError(f"{key.column} file {key.place!r} names image {twice[0]!r} more than once")
@@ -99,14 +127,6 @@ def _require_match(database: duckdb.DuckDBPyConnection, key: FileKey, listed: Pa
             f"{key.column} file {key.place!r} names no image of the corpus; its first id is {given and given[0]!r}, an id of the "
             f"corpus is {image and image[0]!r}"
         )
-
-
-def _translate(database: duckdb.DuckDBPyConnection, names: Mapping[str, str]) -> None:
-    """Replace the values of `given` by their words."""
-    if names:
-        database.execute("CREATE TABLE names (label VARCHAR, words VARCHAR)")
-        database.executemany("INSERT INTO names VALUES (?, ?)", [list(item) for item in names.items()])
-        database.execute("UPDATE given SET value = names.words FROM names WHERE names.label = given.value")
 
 
 def _read(place: str, most_bytes: int) -> bytes:

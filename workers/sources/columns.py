@@ -37,7 +37,7 @@ class Layout:
         holds_images: whether it holds the images themselves.
         path: the column of their original paths; None if there is none.
         id: the column of their ids; None to make them.
-        label: the column of their labels; None if there is none.
+        labels: the columns that may hold labels, best first.
         others: further columns that labels and groups need.
         names: names of the classes of columns whose values are numbers.
     """
@@ -46,26 +46,18 @@ class Layout:
     holds_images: bool
     path: str | None
     id: str | None
-    label: str | None
+    labels: tuple[str, ...]
     others: frozenset[str]
     names: Mapping[str, Sequence[str]]
 
     @property
-    def read(self) -> frozenset[str]:
+    def read(self) -> tuple[str, ...]:
         """The columns to read for a listing."""
-        wanted = {self.path, self.id, self.label, None if self.holds_images else self.image} | self.others
-        return frozenset(column for column in wanted if column)
-
-    def flat(self, row: Mapping[str, Any]) -> Row:
-        """The values of a row as text, by column."""
-        values: dict[str, str | None] = {}
-        for name, value in row.items():
-            inner = {f"{name}.{key}": part for key, part in value.items()} if isinstance(value, dict) else {name: value}
-            values |= {column: self._text(column, part) for column, part in inner.items()}
-        return values
+        wanted = {self.path, self.id, *self.labels, None if self.holds_images else self.image, *self.others}
+        return tuple(sorted(column for column in wanted if column))
 
     def id_of(self, row: Row, number: int, place: str) -> str | None:
-        """The id in a row; None if ids are to be made.
+        """The id in row `number`, counted from 1; None if ids are to be made.
 
         Raises:
             CorpusError: the row has no id.
@@ -79,54 +71,70 @@ class Layout:
 
     def label_of(self, row: Row) -> str | None:
         """The label in a row."""
-        return row.get(self.label) if self.label else None
+        return next((row[name] for name in self.labels if row.get(name)), None)
 
-    def _text(self, column: str, value: object) -> str | None:
-        """A value as text; None if it is null or is neither text nor a number."""
-        names = self.names.get(column)
-        if names and isinstance(value, int):
-            return names[value] if 0 <= value < len(names) else None
-        return str(value) if isinstance(value, str | int | float) and value != "" else None
+
+def text_of(value: object) -> str | None:
+    """A value as text; None if it is neither text nor a number."""
+    return as_text(str(value)) if isinstance(value, str | int | float) and value != "" else None
+
+
+def as_text(text: str) -> str:
+    """Text in which what UTF-8 cannot encode is escaped."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def is_text(text: str) -> bool:
+    """Whether UTF-8 can encode a text."""
+    return as_text(text) == text
 
 
 def layout_of(schema: pa.Schema, request: Request, place: str) -> Layout:
-    """The layout of a Parquet file.
+    """The layout of a table.
 
     Raises:
-        CorpusError: no column, or more than one, can hold the images; or a requested column does not exist.
+        CorpusError: no column, or more than one, can hold the images; or a requested column does not exist or holds no text.
     """
     features = _features(schema)
-    images = _image_columns(schema, features)
-    known = sorted({name for column in schema for name in _names(column)})
-    chosen = request.image_column or _only(images, IMAGES, place) or next((n for n in PATHS if n in known), None)
+    kinds = {name: kind for column in schema for name, kind in _leaves(column)}
+    images = {column.name: leaf for column in schema if (leaf := _bytes_of(column))}
+    chosen = request.image_column or _choose(schema, images, features, place)
     if chosen is None:
-        raise CorpusError(
-            f"{place!r} has no column of images or paths; name one with --image-column: {', '.join(known)}"
-        )
-    require(known, [chosen, request.id_column, *request.columns], place)
+        known = ", ".join(column.name for column in schema)
+        raise CorpusError(f"{place!r} has no column of images or paths; name one with --image-column: {known}")
     holds_images = chosen in images or chosen in images.values()
+    _require(kinds, [chosen, request.id_column, *request.columns], place)
+    _require_text(kinds, [None if holds_images else chosen, request.id_column, *request.columns], place)
     leaf = images.get(chosen, chosen)
-    path = f"{chosen}.path" if holds_images and f"{chosen}.path" in known else None
-    names = {
-        name: part["names"] for name, part in features.items() if part.get("_type") == "ClassLabel" and "names" in part
-    }
-    return Layout(leaf, holds_images, path, request.id_column, label_column(known), request.columns, names)
+    path = f"{leaf.rpartition('.')[0]}.path" if holds_images else None
+    return Layout(
+        image=leaf,
+        holds_images=holds_images,
+        path=path if path in kinds else None,
+        id=request.id_column,
+        labels=tuple(name for name in SIDECARS.keys if name in kinds and _is_plain(kinds[name])),
+        others=request.columns,
+        names=_class_names(features),
+    )
 
 
-def label_column(known: Sequence[str]) -> str | None:
-    """The column that holds labels, by its name."""
-    return next((name for name in SIDECARS.keys if name in known), None)
-
-
-def require(known: Sequence[str], wanted: Sequence[str | None], place: str) -> None:
-    """Require columns to exist.
-
-    Raises:
-        CorpusError: one does not.
-    """
-    for name in wanted:
-        if name is not None and name not in known:
-            raise CorpusError(f"{place!r} has no column {name!r}; {nearest(name, known)}")
+def _choose(
+    schema: pa.Schema, images: Mapping[str, str], features: Mapping[str, Mapping[str, Any]], place: str
+) -> str | None:
+    """The column of images, by its description, its type or its name; else that of paths; None if there is none."""
+    described = [name for name in images if features.get(name, {}).get("_type") == "Image"]
+    structs = [name for name, leaf in images.items() if leaf != name]
+    named = [next((name for name in IMAGES if name in images), None)]
+    paths = [next((name for name in PATHS if name in schema.names and _is_plain(schema.field(name).type)), None)]
+    for names in (described, named if named[0] in structs else structs, named, paths, list(images)):
+        known = [name for name in names if name]
+        preferred = [name for name in IMAGES if name in known][:1] or known
+        if len(preferred) > 1:
+            choice = ", ".join(sorted(known))
+            raise CorpusError(f"{place!r} has several columns of images; choose one with --image-column: {choice}")
+        if preferred:
+            return preferred[0]
+    return None
 
 
 def _features(schema: pa.Schema) -> dict[str, dict[str, Any]]:
@@ -140,11 +148,14 @@ def _features(schema: pa.Schema) -> dict[str, dict[str, Any]]:
     )
 
 
-def _image_columns(schema: pa.Schema, features: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-    """The columns that can hold images, with the column of their bytes. A description names them; otherwise their type does."""
-    by_type = {column.name: leaf for column in schema if (leaf := _bytes_of(column))}
-    described = {name for name, part in features.items() if part.get("_type") == "Image"}
-    return {name: leaf for name, leaf in by_type.items() if name in described} or by_type
+def _class_names(features: Mapping[str, Mapping[str, Any]]) -> dict[str, Sequence[str]]:
+    """The names of the classes of columns of type ClassLabel."""
+    given = {name: part.get("names") for name, part in features.items() if part.get("_type") == "ClassLabel"}
+    return {
+        name: names
+        for name, names in given.items()
+        if isinstance(names, list) and all(isinstance(n, str) for n in names)
+    }
 
 
 def _bytes_of(column: pa.Field) -> str | None:
@@ -156,20 +167,31 @@ def _bytes_of(column: pa.Field) -> str | None:
 
 
 def _is_binary(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+    if pa.types.is_dictionary(kind):
+        return _is_binary(kind.value_type)
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind))
 
 
-def _names(column: pa.Field) -> list[str]:
-    """The name of a column, and those of its fields."""
-    inner = [f"{column.name}.{part.name}" for part in column.type] if pa.types.is_struct(column.type) else []
-    return [column.name, *inner]
+def _is_plain(kind: pa.DataType) -> bool:
+    """Whether the values of a type can be text."""
+    return not (pa.types.is_nested(kind) or _is_binary(kind))
 
 
-def _only(images: Mapping[str, str], preferred: Sequence[str], place: str) -> str | None:
-    """The only column of images, or the only one of a preferred name; None if there is no column of images."""
-    names = [name for name in preferred if name in images] or list(images)
-    if len(names) > 1:
-        raise CorpusError(
-            f"{place!r} has several columns of images; choose one with --image-column: {', '.join(sorted(images))}"
-        )
-    return names[0] if names else None
+def _leaves(column: pa.Field) -> list[tuple[str, pa.DataType]]:
+    """The name and type of a column, and those of its fields."""
+    inner = (
+        [(f"{column.name}.{part.name}", part.type) for part in column.type] if pa.types.is_struct(column.type) else []
+    )
+    return [(column.name, column.type), *inner]
+
+
+def _require(kinds: Mapping[str, pa.DataType], wanted: Sequence[str | None], place: str) -> None:
+    for name in wanted:
+        if name is not None and name not in kinds:
+            raise CorpusError(f"{place!r} has no column {name!r}; {nearest(name, kinds)}")
+
+
+def _require_text(kinds: Mapping[str, pa.DataType], wanted: Sequence[str | None], place: str) -> None:
+    for name in wanted:
+        if name is not None and not _is_plain(kinds[name]):
+            raise CorpusError(f"column {name!r} of {place!r} has type {kinds[name]}, which is not text")

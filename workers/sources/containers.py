@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import PurePath
 from typing import IO, Any
@@ -16,7 +16,7 @@ from workers.sources.finding import find
 from workers.sources.folder import FolderSource
 from workers.sources.single_files import is_folder, open_corpus
 from workers.sources.source import Access, Request, SourceEntry, Tally
-from workers.sources.walking import Filter, folder_filter
+from workers.sources.walking import Filter, extension_of, folder_filter, walk
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,8 @@ class ContainerSource:
 
     def accepts(self, source: str) -> bool:
         """Whether it ends like the name of such a file."""
-        return source.endswith(self.suffixes) and "://" not in source.partition("://")[2]
+        given = globs.expand(source)
+        return bool(given) and all(map(self._is_own, given)) and "://" not in source.partition("://")[2]
 
     def absolute(self, source: str, folder: PurePath) -> str:
         """The path or glob, resolved against `folder` if relative."""
@@ -117,10 +118,16 @@ class ContainerSource:
             yield first
             yield from images
             return
-        for suffix in self.suffixes:
-            if tally.counts.pop(suffix, 0):
-                source = f"{globs.escape(request.source.rstrip('/'))}/**/*{suffix}"
-                yield from self.entries(replace(request, source=source), limit, tally)
+        filesystem, base = open_corpus(request.source)
+        wanted = Filter(request.hidden, None, ordered=True, matches=self._is_own)
+        for path in sorted(file.path for file in walk(filesystem, base.rstrip("/"), wanted, limit, Tally())):
+            tally.take_back(extension_of(path))
+            prefix = f"{path[len(base.rstrip('/')) :].lstrip('/')}/"
+            yield from self.images(Container(filesystem, path, prefix, request, limit, tally))
+
+    def _is_own(self, path: str) -> bool:
+        """Whether a name ends like that of such a file."""
+        return path.lower().endswith(self.suffixes)
 
 
 def find_containers(
@@ -178,6 +185,10 @@ def _files(
         if not found:
             raise CorpusError(f"corpus {request.source!r} matches no {what}; give the path of one, or another glob")
         return found
+    try:
+        filesystem.info(glob)  # unlike `isfile`, it does not take any error of a store for a missing file
+    except (FileNotFoundError, NotADirectoryError):
+        raise CorpusError(f"corpus {request.source!r} names {glob!r}, which does not exist") from None
     if not filesystem.isfile(glob):
         raise CorpusError(f"corpus {request.source!r} names {glob!r}, which is not a file")
     return [glob]

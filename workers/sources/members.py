@@ -37,17 +37,27 @@ def version_of(filesystem: Any, path: str) -> str:  # noqa: ANN401 - fsspec has 
     return versions.of_info(filesystem.info(path))
 
 
+def require_version(filesystem: Any, path: str, version: str) -> None:  # noqa: ANN401 - fsspec has no types
+    """Raise an error unless a file still has this etag; an empty etag is not compared.
+
+    Raises:
+        StaleFile: the file has changed.
+    """
+    if version and version_of(filesystem, path) != version:
+        raise _changed_error(path)
+
+
 @dataclass(eq=False)
 class Members:
     """Reads the images inside files of one kind; an `Access`.
 
     Attributes:
         scheme: scheme of their uris.
-        open: makes the reader of a file.
+        open: makes the reader of a file, given its path or URL and its etag.
     """
 
     scheme: str
-    open: Callable[[str], MemberReader]
+    open: Callable[[str, str], MemberReader]
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _known: TTLCache[str, str] = field(default_factory=lambda: TTLCache(256, VERSION_S))
     _readers: LRUCache[tuple[str, str], MemberReader] = field(default_factory=lambda: LRUCache(OPEN_FILES))
@@ -105,7 +115,7 @@ class Members:
         with self._lock:
             reader = self._readers.get((file, version))
             if reader is None:
-                reader = self._readers[file, version] = self.open(file)
+                reader = self._readers[file, version] = self.open(file, version)
         return reader
 
 

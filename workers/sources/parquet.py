@@ -5,16 +5,16 @@ import itertools
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from cachetools import LRUCache
 
 from workers import files
 from workers.errors import CorpusError
-from workers.sources import columns, lists
-from workers.sources.columns import Layout
+from workers.sources import columns, lists, members
+from workers.sources.columns import Layout, Row
 from workers.sources.containers import Container, ContainerSource
 from workers.sources.member_uris import MemberUri
 from workers.sources.members import Members
@@ -38,35 +38,51 @@ def _entries(container: Container) -> Iterator[SourceEntry]:
             with pq.ParquetFile(file) as parquet:
                 layout = columns.layout_of(parquet.schema_arrow, container.request, container.place)
                 rows = _rows(parquet, layout, container)
-                yield from (
-                    _images(rows, layout, container, etag)
-                    if layout.holds_images
-                    else lists.entries(rows, layout, container)
-                )
-        except pa.ArrowInvalid as error:
-            raise CorpusError(f"file {container.place!r} is damaged or not Parquet: {_first_line(error)}") from error
+                if layout.holds_images:
+                    yield from _images(rows, layout, container, etag)
+                else:
+                    yield from lists.entries(rows, layout, container)
+        except (pa.ArrowException, OSError) as error:
+            if not _is_damage(error):
+                raise
+            line = str(error).partition("\n")[0][:200]
+            raise CorpusError(f"file {container.place!r} is damaged or not Parquet: {line}") from error
 
 
-def _rows(parquet: pq.ParquetFile, layout: Layout, container: Container) -> Iterator[columns.Row]:
-    """The rows of a file, without its images."""
+def _is_damage(error: Exception) -> bool:
+    """Whether pyarrow itself has raised an error, rather than the storage: its OSErrors have no number."""
+    return isinstance(error, pa.ArrowException) or (type(error) is OSError and error.errno is None)
+
+
+def _rows(parquet: pq.ParquetFile, layout: Layout, container: Container) -> Iterator[Row]:
+    """The rows of a file as text, without its images."""
     for batch in parquet.iter_batches(ROWS, columns=list(layout.read)):
         container.limit.restart()
-        for row in batch.to_pylist():
-            yield layout.flat(row)
+        texts = {name: _texts(batch, name, layout) for name in layout.read}
+        for number in range(len(batch)):
+            yield {name: values[number] for name, values in texts.items()}
 
 
-def _images(rows: Iterator[columns.Row], layout: Layout, container: Container, etag: str) -> Iterator[SourceEntry]:
+def _texts(batch: pa.RecordBatch, name: str, layout: Layout) -> list[str | None]:
+    """The values of a column as text; numbers of classes become their names."""
+    first, _, inner = name.partition(".")
+    column = batch.column(name) if name in batch.schema.names else pc.struct_field(batch.column(first), inner)
+    values: list[str | None] = [value or None for value in pc.cast(column, pa.string()).to_pylist()]
+    names = layout.names.get(name)
+    return [names[int(v)] if v and v.isdecimal() and int(v) < len(names) else None for v in values] if names else values
+
+
+def _images(rows: Iterator[Row], layout: Layout, container: Container, etag: str) -> Iterator[SourceEntry]:
     """An entry for each row of a file that holds the images themselves."""
     for number, row in enumerate(rows):
-        path = row.get(layout.path) if layout.path else None
-        image_id = layout.id_of(row, number, container.place) or f"{container.prefix}{number:09d}"
+        name = f"{number:09d}"
         yield SourceEntry(
-            image_id=image_id,
+            image_id=layout.id_of(row, number + 1, container.place) or f"{container.prefix}{name}",
             uri=str(MemberUri(SCHEME, layout.image, container.place, str(number))),
             bytes=UNKNOWN_BYTES,
             etag=etag,
             label=layout.label_of(row),
-            path=path or image_id,
+            path=(row.get(layout.path) if layout.path else None) or name,
             columns=row,
         )
 
@@ -77,17 +93,21 @@ class _ParquetReader:
 
     Attributes:
         place: path or URL of the file.
+        version: its etag. It is checked after each batch, because images in Parquet have no size that could be compared.
     """
 
     place: str
+    version: str
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _kept: LRUCache[tuple[str, int], pa.Array] = field(default_factory=lambda: LRUCache(BATCHES))
     _stream: Iterator[tuple[int, pa.Array]] = field(default_factory=lambda: iter(()))
     _next: tuple[str, int, int] = ("", 0, 0)  # column, row group and row of the stream's next batch
 
     def __post_init__(self) -> None:
-        filesystem, path = files.filesystem(self.place)
-        self._parquet = pq.ParquetFile(filesystem.open(path, "rb"), buffer_size=BATCH_BYTES, pre_buffer=False)
+        self._filesystem, self._path = files.filesystem(self.place)
+        self._parquet = pq.ParquetFile(
+            self._filesystem.open(self._path, "rb"), buffer_size=BATCH_BYTES, pre_buffer=False
+        )
         metadata = self._parquet.metadata
         sizes = (metadata.row_group(number).num_rows for number in range(metadata.num_row_groups))
         self._starts = list(itertools.accumulate(sizes, initial=0))
@@ -108,10 +128,12 @@ class _ParquetReader:
         group = bisect.bisect_right(self._starts, row) - 1
         if self._next[:2] != (column, group) or self._next[2] > row:
             self._stream = self._open_group(column, group)
+        self._next = "", 0, 0  # until the stream is known to be intact
         for start, batch in self._stream:
+            members.require_version(self._filesystem, self._path, self.version)
             self._kept[column, start] = batch
-            self._next = column, group, start + len(batch)
             if row < start + len(batch):
+                self._next = column, group, start + len(batch)
                 return start, batch
         raise pa.ArrowInvalid(f"row {row} of {self.place} is not in its row group")
 
@@ -132,11 +154,7 @@ class _ParquetReader:
 
 def _leaf(array: pa.Array) -> pa.Array:
     """The only field of a struct, or the array itself."""
-    return array.field(0) if pa.types.is_struct(array.type) else array
-
-
-def _first_line(error: Exception) -> Any:  # noqa: ANN401
-    return str(error).partition("\n")[0][:200]
+    return pc.struct_field(array, array.type.field(0).name) if pa.types.is_struct(array.type) else array
 
 
 PARQUET = ContainerSource(

@@ -61,7 +61,10 @@ class SingleFiles:
     def corpus_exists(self, uri: str, image_id: str) -> bool:
         """Whether the folder or bucket of the corpus exists; see `Access`."""
         filesystem, path = files.filesystem_of_key(uri)
-        base = path.removesuffix(image_id).rstrip("/") or filesystem.root_marker
+        above = (
+            path.removesuffix(image_id) if path.endswith(image_id) else path.rpartition("/")[0]
+        )  # ids of a list are free
+        base = above.rstrip("/") or filesystem.root_marker
         if not is_local(filesystem):
             filesystem.invalidate_cache()
             return bool(filesystem.exists(base))

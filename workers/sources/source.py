@@ -44,6 +44,7 @@ class PassedOver(StrEnum):
     DANGLING_LINK = "dangling link"
     LINK_LOOP = "link that leads back"
     UNREADABLE_FOLDER = "unreadable folder"
+    UNREADABLE_LINK = "link into an unreadable folder"
     NOT_A_FILE = "not a regular file"
     ENCRYPTED = "encrypted"
     COMPRESSION = "unknown compression"
@@ -58,6 +59,11 @@ class Tally:
     def add(self, reason: str) -> None:
         """Count one thing."""
         self.counts[str(reason)] += 1
+
+    def take_back(self, reason: str) -> None:
+        """Count one thing less."""
+        self.counts[reason] -= 1
+        self.counts = +self.counts
 
 
 def describe(passed_over: Mapping[str, int]) -> str:

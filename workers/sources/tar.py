@@ -128,5 +128,5 @@ TAR = ContainerSource(
     "archive",
     (".tar", ".tar.gz", ".tgz"),
     _images,
-    Members(SCHEME, lambda archive: _TarReader(open_blocks(archive))),
+    Members(SCHEME, lambda archive, _: _TarReader(open_blocks(archive))),
 )

@@ -4,13 +4,20 @@ import errno
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from workers.files import is_local
 from workers.formats import EXTENSIONS
 from workers.host.hangs import Limit
 from workers.sources import versions
 from workers.sources.source import PassedOver, Request, Tally
+
+if TYPE_CHECKING:
+    from os import _ScandirIterator
+
+    ScandirIterator = _ScandirIterator[str]
+
+_Inode = tuple[int, int]  # device and number
 
 BULK_S = 3600.0  # for one request that lists a whole bucket or glob, which may be millions of files
 
@@ -32,7 +39,7 @@ class Filter:
         hidden: whether hidden files and folders are listed.
         extensions: accepted extensions, in lower case with a dot; None accepts all.
         ordered: whether the files of each folder come sorted by name.
-        matches: whether a path is meant at all; paths that are not meant are not counted as passed over.
+        matches: whether a path belongs to the corpus at all; others are not counted as passed over.
         depth: folders below the first that are searched; None for all.
     """
 
@@ -97,43 +104,53 @@ class _LocalWalk:
     limit: Limit
     tally: Tally
 
-    def files(self, folder: str, above: tuple[tuple[int, int], ...] = ()) -> Iterator[FoundFile]:
-        """The files below a folder.
+    def files(self, base: str) -> Iterator[FoundFile]:
+        """The files below a folder: first its own, then those of its folders.
 
-        Args:
-            folder: its path.
-            above: device and inode of the folders above it.
+        Raises:
+            OSError: the folder cannot be read. Folders below it that cannot be read are counted.
         """
-        status = os.stat(folder)
-        key = status.st_dev, status.st_ino
-        if key in above:
-            self.tally.add(PassedOver.LINK_LOOP)
-            return
-        folders: list[str] = []
-        yield from self._direct_files(folder, folders)
-        if self.wanted.depth is not None and len(above) >= self.wanted.depth:
-            return
-        for child in folders:
-            try:
-                yield from self.files(child, (*above, key))
-            except PermissionError:
-                self.tally.add(PassedOver.UNREADABLE_FOLDER)
-            except FileNotFoundError:  # removed since the folder above it was read
+        waiting: list[tuple[str, tuple[_Inode, ...]]] = [(base, ())]
+        while waiting:
+            folder, above = waiting.pop()
+            opened = self._open(folder, above)
+            if opened is None:
                 continue
+            inode, entries = opened
+            children: list[str] = []
+            with entries:
+                yield from self._direct_files(entries, children)
+            if self.wanted.depth is None or len(above) < self.wanted.depth:
+                waiting.extend((child, (*above, inode)) for child in reversed(children))
 
-    def _direct_files(self, folder: str, folders: list[str]) -> Iterator[FoundFile]:
-        """The files in a folder; its folders are added to `folders`."""
-        with os.scandir(folder) as entries:
-            for entry in sorted(entries, key=lambda entry: entry.name) if self.wanted.ordered else entries:
-                self.limit.restart()
-                if not self.wanted.hidden and entry.name.startswith("."):
-                    self.tally.add(PassedOver.HIDDEN)
-                    continue
-                reason = _reason_not_to_open(entry)
-                if reason is None and entry.is_dir():
-                    folders.append(entry.path)
-                elif self.wanted.matches(entry.path):
-                    yield from self._file(entry, reason)
+    def _open(self, folder: str, above: tuple[_Inode, ...]) -> "tuple[_Inode, ScandirIterator] | None":
+        """A folder's inode and entries; None if it is passed over."""
+        try:
+            status = os.stat(folder)
+            inode = status.st_dev, status.st_ino
+            if inode in above:
+                self.tally.add(PassedOver.LINK_LOOP)
+                return None
+            return inode, os.scandir(folder)
+        except (PermissionError, FileNotFoundError) as error:
+            if not above:
+                raise
+            if isinstance(error, PermissionError):  # the folder has not just been removed
+                self.tally.add(PassedOver.UNREADABLE_FOLDER)
+            return None
+
+    def _direct_files(self, entries: "ScandirIterator", children: list[str]) -> Iterator[FoundFile]:
+        """The files among a folder's entries; its folders are added to `children`."""
+        for entry in sorted(entries, key=lambda entry: entry.name) if self.wanted.ordered else entries:
+            self.limit.restart()
+            if not self.wanted.hidden and entry.name.startswith("."):
+                self.tally.add(PassedOver.HIDDEN)
+                continue
+            reason = _reason_not_to_open(entry)
+            if reason is None and entry.is_dir():
+                children.append(entry.path)
+            elif self.wanted.matches(entry.path):
+                yield from self._file(entry, reason)
 
     def _file(self, entry: "os.DirEntry[str]", reason: PassedOver | None) -> Iterator[FoundFile]:
         """The file of an entry that is not a folder; nothing if it is passed over."""
@@ -152,6 +169,8 @@ def _reason_not_to_open(entry: "os.DirEntry[str]") -> PassedOver | None:
     try:
         if entry.is_dir() or entry.is_file():
             return None
+    except PermissionError:
+        return PassedOver.UNREADABLE_LINK
     except OSError as error:
         if error.errno == errno.ELOOP:
             return PassedOver.LINK_LOOP

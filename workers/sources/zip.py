@@ -22,7 +22,9 @@ _HEADER = struct.Struct(
 _SIGNATURE = b"PK\3\4"
 _ENCRYPTED = 1  # bit of a member's flags
 _SYMLINK = 0o120000
-_UTF8 = 1 << 11
+_CRC_FOLLOWS = 1 << 3  # bit of a member's flags: its checksum stands behind its data
+_DESCRIPTOR = b"PK\7\x08"
+_MOST_OVERHEAD = 4096  # bytes by which a compressed member may be larger than its image
 
 
 def _stored(data: bytes, most_bytes: int) -> bytes:
@@ -58,6 +60,8 @@ def _images(container: Container) -> Iterator[SourceEntry]:
             raise CorpusError(f"archive {container.place!r} is damaged or not a ZIP archive: {error}") from error
         for member in members:
             container.limit.restart()
+            if member.header_offset < 0:
+                raise CorpusError(f"archive {container.place!r} is damaged: its directory is not where its end says")
             if not member.is_dir() and _is_wanted(member, container):
                 name = member.filename.removeprefix("./")
                 yield SourceEntry(
@@ -79,7 +83,7 @@ def _is_wanted(member: zipfile.ZipInfo, container: Container) -> bool:
 
 
 def _reason_against(member: zipfile.ZipInfo, container: Container) -> PassedOver | None:
-    """Why a member is not listed, whatever its extension; None if nothing speaks against it."""
+    """Why a member is not listed, whatever its extension; None if there is no reason."""
     if not container.wanted.hidden and is_hidden(member.filename):
         return PassedOver.HIDDEN
     if (member.external_attr >> 16) & 0o170000 == _SYMLINK:
@@ -101,19 +105,42 @@ class _ZipReader:
         Raises:
             Rejected: the member is damaged.
         """
-        offset, _, size = member.place.partition("+")
-        header = self.blocks.range(int(offset), _HEADER.size)
+        offset, size = map(int, member.place.split("+"))
+        header = self.blocks.range(offset, _HEADER.size)
         if len(header) < _HEADER.size or not header.startswith(_SIGNATURE):
             raise Rejected(Reason.DAMAGED, "the archive has no member at this place")
-        _, _, _, method, _, _, _, _, _, name, extra = _HEADER.unpack(header)
-        packed = self.blocks.range(int(offset) + _HEADER.size + name + extra, int(size))
-        try:
-            data = METHODS[method](packed, expected_bytes + 1)
-        except (zlib.error, OSError, KeyError, EOFError) as error:
-            raise Rejected(Reason.DAMAGED, f"the archive's member cannot be decompressed: {error}") from error
-        if len(data) != expected_bytes:
-            raise Rejected(Reason.DAMAGED, f"the archive's member has {len(data)} bytes instead of {expected_bytes}")
+        if size > expected_bytes + expected_bytes // 8 + _MOST_OVERHEAD:
+            raise Rejected(Reason.DAMAGED, f"the archive's member has {size} bytes for {expected_bytes}")
+        _, _, flags, method, _, _, crc, _, _, name, extra = _HEADER.unpack(header)
+        start = offset + _HEADER.size + name + extra
+        data = _unpack(method, self.blocks.range(start, size), expected_bytes)
+        if flags & _CRC_FOLLOWS:
+            crc = _checksum(self.blocks.range(start + size, 8))
+        if zlib.crc32(data) != crc:
+            raise Rejected(Reason.DAMAGED, "the archive's member does not match its checksum")
         return data
 
 
-ZIP = ContainerSource("archive", (".zip",), _images, Members(SCHEME, lambda archive: _ZipReader(open_blocks(archive))))
+def _unpack(method: int, packed: bytes, expected_bytes: int) -> bytes:
+    """The data of a member.
+
+    Raises:
+        Rejected: the data are damaged.
+    """
+    try:
+        data = METHODS[method](packed, expected_bytes + 1)
+    except (zlib.error, OSError, KeyError, EOFError) as error:
+        raise Rejected(Reason.DAMAGED, f"the archive's member cannot be decompressed: {error}") from error
+    if len(data) != expected_bytes:
+        raise Rejected(Reason.DAMAGED, f"the archive's member has {len(data)} bytes instead of {expected_bytes}")
+    return data
+
+
+def _checksum(following: bytes) -> int:
+    """The checksum in the bytes behind a member's data, which may begin with a signature."""
+    return int.from_bytes(following[4:8] if following.startswith(_DESCRIPTOR) else following[:4], "little")
+
+
+ZIP = ContainerSource(
+    "archive", (".zip",), _images, Members(SCHEME, lambda archive, _: _ZipReader(open_blocks(archive)))
+)

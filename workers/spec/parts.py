@@ -4,6 +4,7 @@ from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BeforeValidator,
     Field,
     SerializerFunctionWrapHandler,
@@ -158,7 +159,7 @@ class CorpusSpec(Frozen):
         None, description="file that gives labels their words, such as 'n02099601 golden retriever' on a line"
     )
     include_hidden: bool = Field(False, description="also list files and folders whose names begin with a dot")
-    extensions: tuple[Extension, ...] = Field(
+    extensions: Annotated[tuple[Extension, ...], AfterValidator(lambda given: tuple(sorted(set(given))))] = Field(
         (), description="extensions of image files, such as .jpg; by default those of all known formats"
     )
     image_column: Word | None = Field(

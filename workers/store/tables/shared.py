@@ -88,7 +88,12 @@ MANIFEST = schema_of(
     (
         Column(1, "image_id", pa.string(), "stable key of the image: its path below the corpus"),
         Column(2, "uri", pa.string(), "where the image is read from"),
-        Column(3, "bytes", pa.int64(), "size of the file; -1 for images in Parquet, where only reading tells it"),
+        Column(
+            3,
+            "bytes",
+            pa.int64(),
+            "size of the file; -1 for images in Parquet, whose size is unknown until they are read",
+        ),
         Column(
             4,
             "etag",

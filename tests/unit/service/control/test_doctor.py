@@ -22,7 +22,19 @@ def test_good_roots_pass_and_nothing_is_left_behind(tmp_path, url):
     root = Root(str(tmp_path / "root") if url == "local" else url)
     findings = list(doctor.check_root(root))
     assert [finding.ok for finding in findings] == [True] * 4
-    assert not root.files(doctor.FOLDER) and doctor.FOLDER not in root.folders("")
+    if root.is_local:
+        assert not (tmp_path / "root").exists()
+    else:
+        assert not root.files(doctor.FOLDER)
+
+
+def test_two_doctors_of_one_root_do_not_disturb_each_other(tmp_path):
+    root = Root(str(tmp_path / "root"))
+    root.put("kept", b"1")
+    one, other = doctor.check_root(root), doctor.check_root(root)
+    findings = [next(one), next(other), *other, *one]
+    assert [finding.ok for finding in findings] == [True] * 8
+    assert root.files("") == {"kept": 1}
 
 
 def test_a_bucket_passes(monkeypatch):

@@ -79,7 +79,9 @@ def test_labels_are_shown_with_their_words(photos):
             r"names no image of the corpus; its first id is 'a.jpg', an id of the corpus is 'n0",
         ),
         ("image_id,label\n", r"names no image of the corpus"),
-        ("", r"cannot be read|has no column"),
+        ("", r"has no column 'image_id'; it has none"),
+        ("image_id,label\n,1\n", r"row 1 of .* has no image_id"),
+        ('image_id,label\n"n01/a.jpg,1\n', r"line \d of .* cannot be read"),
     ],
 )
 def test_what_is_no_file_of_labels_is_one_line(photos, text, message):
@@ -128,3 +130,20 @@ def test_the_labels_of_tiny_imagenet_and_the_groups_of_ucf101(tmp_path):
         (frames / video / "frame0001.jpg").write_bytes(b"x")
     found = rows(frames.parent, label=r"v_(\w+?)_g\d+", group=r"(v_\w+?_g\d+)_c\d+")
     assert list(found.values()) == [("ApplyEyeMakeup", "v_ApplyEyeMakeup_g01")] * 2 + [("YoYo", "v_YoYo_g25")]
+
+
+def test_the_dialect_does_not_depend_on_the_first_rows(photos):
+    many = "".join(f"other{number},x\n" for number in range(30_000))
+    given = csv(photos, f'image_id,label\n{many}n01/a.jpg,"late, x"\n"n02/b.jpg",\'cat\'\n')
+    found = rows(photos, label=given)
+    assert (found["n01/a.jpg"], found["n02/b.jpg"]) == (("late, x", None), ("'cat'", None))
+
+
+def test_a_part_of_the_corpus_may_have_no_label(photos):
+    given = csv(photos, "image_id,label\nn02/b.jpg,dog\n")
+    assert rows(photos, label=given, limit=1) == {"n01/a.jpg": (None, None)}
+
+
+def test_extensions_in_any_order_are_the_same_corpus():
+    one, other = (CorpusSpec(source="/p", extensions=given) for given in ((".jpg", "PNG"), ("png", "jpg")))
+    assert one == other and manifest._corpus_hash(one) == manifest._corpus_hash(other)

@@ -1,7 +1,6 @@
 """Parquet as a corpus: the column of images is found, rows are listed without their images and read one by one."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import fsspec
@@ -9,9 +8,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from workers.corpus import entries, fetch, manifest
+from workers.corpus import entries, fetch
 from workers.errors import CorpusError, Reason, StaleFile
-from workers.sources import member_uris, parquet
+from workers.sources import member_uris, members, parquet
 from workers.sources.source import Tally
 from workers.sources.versions import UNKNOWN_BYTES
 from workers.spec.parts import CorpusSpec
@@ -98,7 +97,7 @@ def test_the_column_of_images_is_found_by_type_and_name_or_given(tmp_path, colum
         (
             {"image": [b"1"], "id": [None]},
             {"id_column": "id"},
-            r"row 0 of .* has no id in column 'id'; give another --id-col",
+            r"row 1 of .* has no id in column 'id'; give another --id-col",
         ),
         (
             {"path": ["a.jpg", "/etc/b.jpg"]},
@@ -166,27 +165,11 @@ def test_a_bucket_is_read_a_row_group_at_a_time_and_forward(monkeypatch):
         "_open_group",
         lambda reader, column, group: opened.append(group) or whole(reader, column, group),
     )
-    reader = parquet._ParquetReader("memory://tables/a.parquet")
+    reader = parquet._ParquetReader("memory://tables/a.parquet", "")
     for image in listing[150:350]:
         assert reader.read(member_uris.parse(image.uri), UNKNOWN_BYTES) == images["image"][int(image.image_id)].as_py()
     assert opened == [1, 2, 3]
     assert len(reader._kept) == parquet.BATCHES
-
-
-def test_a_manifest_of_a_grown_dataset_keeps_its_rows(tmp_path):
-    pq.write_table(structs(), tmp_path / "a.parquet")
-    with manifest.list_corpus(CorpusSpec(source=str(tmp_path / "*.parquet")), lambda _: None) as listing:
-        first = listing.images
-    pq.write_table(structs(), tmp_path / "b.parquet")
-    with manifest.list_corpus(CorpusSpec(source=str(tmp_path / "*.parquet")), lambda _: None) as listing:
-        assert (first, listing.images) == (5, 10)
-
-
-def test_patches_of_a_published_run_are_a_corpus(tmp_path):
-    """The tables that Deconvoy itself writes can be scanned."""
-    path: Path = tmp_path / "patches.parquet"
-    pq.write_table(described(structs(), image={"_type": "Image"}), path)
-    assert len(listed(path, image_column="image")) == 5
 
 
 def test_a_folder_with_the_name_of_a_file_as_spark_writes_it_is_a_dataset(tmp_path):
@@ -198,3 +181,95 @@ def test_a_folder_with_the_name_of_a_file_as_spark_writes_it_is_a_dataset(tmp_pa
         "part-00000.parquet/000000000"
     ]
     assert tally.counts == {"no extension": 1}
+
+
+def test_a_rewritten_file_of_a_bucket_is_noticed_at_once():
+    memory = fsspec.filesystem("memory")
+
+    def write(first: bytes) -> None:
+        with memory.open("/rewritten/a.parquet", "wb") as file:
+            pq.write_table(pa.table({"image": [first, b"x" * 100]}), file, row_group_size=1)
+
+    write(b"old")
+    images = listed("memory://rewritten/a.parquet")
+    assert read(images[0]) == b"old"
+    write(b"new")
+    with pytest.raises(StaleFile, match="has changed since it was listed"):
+        read(images[1])
+
+
+def test_a_failure_in_the_middle_of_a_row_group_may_be_tried_again(monkeypatch):
+    memory = fsspec.filesystem("memory")
+    with memory.open("/failing/a.parquet", "wb") as file:
+        pq.write_table(pa.table({"image": [b"%d" % number * 500 for number in range(50)]}), file)
+    monkeypatch.setattr(parquet, "BATCH_BYTES", 4000)
+    reader = parquet._ParquetReader("memory://failing/a.parquet", "")
+    uris = [member_uris.parse(image.uri) for image in listed("memory://failing/a.parquet")]
+    assert reader.read(uris[0], UNKNOWN_BYTES) == b"0" * 500
+
+    def failing(*_: object) -> None:
+        raise TimeoutError("slow")
+
+    with monkeypatch.context() as patch, pytest.raises(TimeoutError):
+        patch.setattr(members, "require_version", failing)
+        reader.read(uris[30], UNKNOWN_BYTES)
+    assert reader.read(uris[30], UNKNOWN_BYTES) == b"30" * 500
+
+
+@pytest.mark.parametrize(
+    ("values", "texts"),
+    [
+        (pa.array([None, 7], pa.timestamp("ms")), [None, "1970-01-01 00:00:00.007"]),
+        (
+            pa.array([10**15, 7], pa.timestamp("ms")),
+            ["<value out of range: 1000000000000000>", "1970-01-01 00:00:00.007"],
+        ),
+        (pa.array(["a", "b"]).dictionary_encode(), ["a", "b"]),
+        (pa.array(["a", ""], pa.large_string()), ["a", None]),
+        (pa.array([1.5, True], pa.float32()), ["1.5", "1"]),
+        (pa.array([None, None]), [None, None]),
+    ],
+)
+def test_values_of_any_plain_type_are_text(tmp_path, values, texts):
+    pq.write_table(pa.table({"image": [b"1", b"2"], "label": values}), tmp_path / "a.parquet")
+    assert [image.label for image in listed(tmp_path / "a.parquet", label="column:label")] == texts
+
+
+@pytest.mark.parametrize("names", [{"0": "cat"}, [1, 2], 3, ["cat"]])
+def test_odd_descriptions_of_classes_are_no_traceback(tmp_path, names):
+    features = {"image": {"_type": "Image"}, "label": {"_type": "ClassLabel", "names": names}}
+    pq.write_table(described(structs(label=[0, 1, 2, 3, 4]), **features), tmp_path / "a.parquet")
+    assert len(listed(tmp_path / "a.parquet")) == 5
+
+
+def test_a_path_wins_over_other_bytes_and_a_mask_is_no_label(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(b"x")
+    pq.write_table(pa.table({"path": ["a.jpg"], "md5": [b"123"]}), tmp_path / "list.parquet")
+    assert [image.uri for image in listed(tmp_path / "list.parquet")] == [str(tmp_path / "a.jpg")]
+    table = structs(label=pa.array([{"bytes": b"mask", "path": "m.png"}] * 5, STRUCT))
+    pq.write_table(described(table, image={"_type": "Image"}, label={"_type": "Image"}), tmp_path / "masks.parquet")
+    assert [image.label for image in listed(tmp_path / "masks.parquet")] == ["cat", "cat", "dog", None, "dog"]
+    with pytest.raises(CorpusError, match=r"column 'label' of .* has type struct<.*>, which is not text"):
+        listed(tmp_path / "masks.parquet", label="column:label")
+
+
+def test_a_damaged_footer_of_any_kind_is_damage_at_once(tmp_path):
+    pq.write_table(structs(), tmp_path / "a.parquet")
+    data = (tmp_path / "a.parquet").read_bytes()
+    length = int.from_bytes(data[-8:-4], "little")
+    for start in range(len(data) - 8 - length, len(data) - 8, 97):
+        (tmp_path / "a.parquet").write_bytes(data[:start] + b"\xff" * 20 + data[start + 20 : -8] + data[-8:])
+        try:
+            listed(tmp_path / "a.parquet")
+        except CorpusError as error:
+            assert "\n" not in str(error)
+
+
+def test_hidden_files_of_a_dataset_are_not_listed_and_counted_once(tmp_path):
+    for name in ("P.PARQUET", ".old/old.parquet"):
+        (tmp_path / "set" / name).parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(structs(), tmp_path / "set" / name)
+    (tmp_path / "set" / "dangling.parquet").symlink_to("nowhere")
+    tally = Tally()
+    assert {image.image_id.partition("/")[0] for image in listed(tmp_path / "set", tally)} == {"P.PARQUET"}
+    assert tally.counts == {"hidden": 1, "dangling link": 1}

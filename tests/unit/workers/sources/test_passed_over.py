@@ -73,6 +73,37 @@ def test_a_folder_that_cannot_be_read_is_one_line(tmp_path):
     assert answers.recv() == (["a.jpg"], {"unreadable folder": 1})
 
 
+def test_a_link_into_an_unreadable_folder_costs_only_itself(tmp_path):
+    write(tmp_path / "photos", "a/1.jpg", "a/sub/2.jpg", "z/3.jpg")
+    write(tmp_path, "closed/4.jpg")
+    os.symlink(tmp_path / "closed" / "4.jpg", tmp_path / "photos" / "a" / "link.jpg")
+    os.symlink(tmp_path / "closed" / "4.jpg", tmp_path / "photos" / "link.jpg")
+    (tmp_path / "closed").chmod(0)
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        folder.chmod(0o755)
+    answers, ask = multiprocessing.Pipe()
+    child = multiprocessing.get_context("fork").Process(target=_list_as_nobody, args=(tmp_path / "photos", ask))
+    child.start()
+    child.join()
+    assert answers.recv() == (["a/1.jpg", "a/sub/2.jpg", "z/3.jpg"], {"link into an unreadable folder": 2})
+
+
+def test_folders_may_be_nested_deeper_than_python_recurses(tmp_path):
+    folder = tmp_path
+    for _ in range(1100):
+        folder = folder / "d"
+        folder.mkdir()
+    (folder / "deep.jpg").write_bytes(b"x")
+    assert len(ids(tmp_path)) == 1
+
+
+def test_keys_that_name_columns_are_refused_without_columns(tmp_path):
+    write(tmp_path, "a.jpg")
+    for keys in ({"id_column": "id"}, {"image_column": "image"}, {"label": "column:x"}):
+        with pytest.raises(CorpusError, match="the corpus has no columns"):
+            ids(tmp_path, **keys)
+
+
 def _list_as_nobody(folder: Path, answer: Any) -> None:
     """List a folder without root's right to read everything."""
     if os.geteuid() == 0:

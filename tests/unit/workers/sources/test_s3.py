@@ -111,7 +111,7 @@ def test_a_manifest_on_a_bucket_is_created_once_and_grows():
         ("s3://nowhere", r"^corpus 's3://nowhere' (does not exist|cannot be listed)"),
         ("s3://photos/empty", r"^corpus 's3://photos/empty' does not exist"),
         ("s3://photos/*.png", r"^corpus 's3://photos/\*.png' contains no images"),
-        ("s3://photos/a.tar", r"names 'photos/a.tar', which is not a file"),
+        ("s3://photos/a.tar", r"names 'photos/a.tar', which does not exist"),
     ],
 )
 @pytest.mark.usefixtures("bucket")

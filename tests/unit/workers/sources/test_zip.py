@@ -112,3 +112,38 @@ def test_a_damaged_member_is_a_reject_and_a_changed_archive_makes_all_stale(tmp_
     path.write_bytes(path.read_bytes())
     with pytest.raises(StaleFile, match="has changed since it was listed"):
         fetch.read(rows[1].uri, rows[1].bytes, rows[1].etag)
+
+
+def test_a_flipped_byte_of_a_stored_member_is_a_reject(tmp_path):
+    path = write(tmp_path / "a.zip", {"a.jpg": b"x" * 100}, zipfile.ZIP_STORED)
+    [image] = listed(path)
+    data = bytearray(path.read_bytes())
+    data[50] ^= 1
+    path.write_bytes(data)
+    [image] = listed(path)
+    with pytest.raises(Rejected, match="does not match its checksum"):
+        read(image)
+
+
+def test_a_member_that_claims_to_be_larger_than_its_image_is_a_reject(tmp_path):
+    path = write(tmp_path / "a.zip", {"a.jpg": b"x" * 100}, zipfile.ZIP_STORED)
+    [image] = listed(path)
+    with pytest.raises(Rejected, match="has 80000000 bytes for 100"):
+        fetch.read(image.uri.rpartition("+")[0] + "+80000000", 100, "")
+
+
+def test_a_directory_in_the_wrong_place_is_damage(tmp_path):
+    path = write(tmp_path / "a.zip", {"a.jpg": b"x" * 100}, zipfile.ZIP_STORED)
+    data = bytearray(path.read_bytes())
+    end = data.rindex(b"PK\5\6")
+    offset = int.from_bytes(data[end + 16 : end + 20], "little")
+    data[end + 16 : end + 20] = (offset + 9).to_bytes(4, "little")
+    path.write_bytes(data)
+    with pytest.raises(CorpusError, match="is damaged"):
+        listed(path)
+
+
+def test_several_archives_in_braces_and_capitals_are_archives(tmp_path):
+    write(tmp_path / "a.zip", {"1.jpg": b"x"})
+    write(tmp_path / "B.ZIP", {"2.jpg": b"x"})
+    assert [image.image_id for image in listed(f"{tmp_path}/{{a.zip,B.ZIP}}")] == ["B.ZIP/2.jpg", "a.zip/1.jpg"]

@@ -21,6 +21,8 @@ def test_a_corpus_without_the_new_keys_keeps_its_identity_and_its_listings():
         {"sample": 9},
         {"id_column": "id"},
         {"within": "/a"},
+        {"image_column": "image"},
+        {"label_names": "/n.txt"},
     ],
 )
 def test_a_key_that_is_given_counts(keys):
