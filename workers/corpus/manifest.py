@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from workers import formats
 from workers.corpus import fetch, labels
 from workers.corpus.lister import GROUP_ROWS, Lister
 from workers.corpus.merging import merge
@@ -169,8 +170,7 @@ def list_corpus(
         if not count:
             left_out = f" (passed over: {describe(lister.tally.counts)})" if lister.tally.counts else ""
             raise CorpusError(
-                f"corpus {corpus.source!r} contains no images{left_out}; supported formats are .jpg .jpeg .png "
-                ".webp .bmp .gif .tif .tiff"
+                f"corpus {corpus.source!r} contains no images{left_out}; supported formats are {formats.supported()}"
             )
         labels.add_from_files(lister.target, corpus)
         yield Listing(count, Path(folder), _corpus_hash(corpus), lister.tally.counts)

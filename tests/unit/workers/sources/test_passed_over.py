@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import socket
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,9 @@ def test_folders_may_be_nested_deeper_than_python_recurses(tmp_path):
         folder = folder / "d"
         folder.mkdir()
     (folder / "deep.jpg").write_bytes(b"x")
-    assert len(ids(tmp_path)) == 1
+    found = ids(tmp_path)
+    subprocess.run(["rm", "-r", tmp_path / "d"], check=True)  # shutil.rmtree, which pytest uses, recurses
+    assert found == ["/".join("d" * 1100) + "/deep.jpg"]
 
 
 def test_keys_that_name_columns_are_refused_without_columns(tmp_path):
@@ -171,9 +174,7 @@ def test_a_single_image_is_a_corpus(tmp_path):
     [image] = listed(tmp_path / "cat" / "1.jpg")
     assert (image.image_id, image.bytes, image.label) == ("1.jpg", 1, None)
     assert fetch.read(image.uri, image.bytes, image.etag) == b"x"
-    with pytest.raises(
-        CorpusError, match=r"2.txt' is neither a folder nor a file with the extension of an image \(.bmp"
-    ):
+    with pytest.raises(CorpusError, match=r"2.txt' is neither a folder nor a file with the extension of an image \(\."):
         listed(tmp_path / "cat" / "2.txt")
     with pytest.raises(CorpusError, match=r"does not exist; give a folder or a glob such as"):
         listed(tmp_path / "cow")
