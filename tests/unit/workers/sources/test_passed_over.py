@@ -1,6 +1,5 @@
 """Nothing is passed over in silence: images and counts together are all that lies in a corpus."""
 
-import multiprocessing
 import os
 import socket
 import subprocess
@@ -31,6 +30,19 @@ def write(folder: Path, *names: str) -> None:
     for name in names:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(b"x")
+
+
+def list_as_nobody(folder: Path) -> tuple[list[str], dict[str, int]]:
+    """The ids and counts of a folder for a user without root's right to read everything."""
+    tally, is_root = Tally(), os.geteuid() == 0
+    ids(folder)  # loads what is needed, which nobody may not be allowed to
+    if is_root:
+        os.seteuid(65534)
+    try:
+        return ids(folder, tally=tally), dict(tally.counts)
+    finally:
+        if is_root:
+            os.seteuid(0)
 
 
 @pytest.fixture
@@ -67,11 +79,7 @@ def test_a_folder_that_cannot_be_read_is_one_line(tmp_path):
     (tmp_path / "photos" / "closed").chmod(0)
     for folder in (tmp_path, *tmp_path.parents[:2]):
         folder.chmod(0o755)
-    answers, ask = multiprocessing.Pipe()
-    child = multiprocessing.get_context("fork").Process(target=_list_as_nobody, args=(tmp_path / "photos", ask))
-    child.start()
-    child.join()
-    assert answers.recv() == (["a.jpg"], {"unreadable folder": 1})
+    assert list_as_nobody(tmp_path / "photos") == (["a.jpg"], {"unreadable folder": 1})
 
 
 def test_a_link_into_an_unreadable_folder_costs_only_itself(tmp_path):
@@ -82,11 +90,10 @@ def test_a_link_into_an_unreadable_folder_costs_only_itself(tmp_path):
     (tmp_path / "closed").chmod(0)
     for folder in (tmp_path, *tmp_path.parents[:2]):
         folder.chmod(0o755)
-    answers, ask = multiprocessing.Pipe()
-    child = multiprocessing.get_context("fork").Process(target=_list_as_nobody, args=(tmp_path / "photos", ask))
-    child.start()
-    child.join()
-    assert answers.recv() == (["a/1.jpg", "a/sub/2.jpg", "z/3.jpg"], {"link into an unreadable folder": 2})
+    assert list_as_nobody(tmp_path / "photos") == (
+        ["a/1.jpg", "a/sub/2.jpg", "z/3.jpg"],
+        {"link into an unreadable folder": 2},
+    )
 
 
 def test_folders_may_be_nested_deeper_than_python_recurses(tmp_path):
@@ -105,14 +112,6 @@ def test_keys_that_name_columns_are_refused_without_columns(tmp_path):
     for keys in ({"id_column": "id"}, {"image_column": "image"}, {"label": "column:x"}):
         with pytest.raises(CorpusError, match="the corpus has no columns"):
             ids(tmp_path, **keys)
-
-
-def _list_as_nobody(folder: Path, answer: Any) -> None:
-    """List a folder without root's right to read everything."""
-    if os.geteuid() == 0:
-        os.seteuid(65534)
-    tally = Tally()
-    answer.send((ids(folder, tally=tally), dict(tally.counts)))
 
 
 def test_the_listing_of_a_corpus_carries_the_counts_and_its_error_names_them(oddities, tmp_path):
