@@ -22,7 +22,7 @@ def filesystem(url: str) -> tuple[Any, str]:
         ValueError: the protocol is unknown, or the URL is not valid for it.
         ImportError: the package for the protocol is not installed.
     """
-    if "://" not in url:  # a path on this machine, whose name may contain ::
+    if "::" in url and "://" not in url:  # a path on this machine whose name contains ::
         local = fsspec.filesystem("file")
         return local, str(local._strip_protocol(url))
     chained = {link.partition("://")[0] for link in url.split("::")}

@@ -118,8 +118,8 @@ class _LocalWalk:
                 continue
             inode, entries = opened
             children: list[str] = []
-            with entries:
-                yield from self._direct_files(entries, children)
+            with entries as found:
+                yield from self._direct_files(found, children)
             if self.wanted.depth is None or len(above) < self.wanted.depth:
                 waiting.extend((child, (*above, inode)) for child in reversed(children))
 
