@@ -3,6 +3,8 @@
 import os
 import socket
 import subprocess
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -74,23 +76,27 @@ def test_hidden_files_and_other_extensions_are_listed_if_asked_for(oddities):
     assert ids(oddities, extensions=("txt", ".JPG")) == ["a.jpg", "c.txt"]
 
 
-def test_a_folder_that_cannot_be_read_is_one_line(tmp_path):
-    write(tmp_path / "photos", "a.jpg", "closed/b.jpg")
-    (tmp_path / "photos" / "closed").chmod(0)
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o755)
-    assert list_as_nobody(tmp_path / "photos") == (["a.jpg"], {"unreadable folder": 1})
+@pytest.fixture
+def shared() -> Iterator[Path]:
+    """A folder below which others may read; those of pytest are private."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
 
 
-def test_a_link_into_an_unreadable_folder_costs_only_itself(tmp_path):
-    write(tmp_path / "photos", "a/1.jpg", "a/sub/2.jpg", "z/3.jpg")
-    write(tmp_path, "closed/4.jpg")
-    os.symlink(tmp_path / "closed" / "4.jpg", tmp_path / "photos" / "a" / "link.jpg")
-    os.symlink(tmp_path / "closed" / "4.jpg", tmp_path / "photos" / "link.jpg")
-    (tmp_path / "closed").chmod(0)
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o755)
-    assert list_as_nobody(tmp_path / "photos") == (
+def test_a_folder_that_cannot_be_read_is_one_line(shared):
+    write(shared / "photos", "a.jpg", "closed/b.jpg")
+    (shared / "photos" / "closed").chmod(0)
+    assert list_as_nobody(shared / "photos") == (["a.jpg"], {"unreadable folder": 1})
+
+
+def test_a_link_into_an_unreadable_folder_costs_only_itself(shared):
+    write(shared / "photos", "a/1.jpg", "a/sub/2.jpg", "z/3.jpg")
+    write(shared, "closed/4.jpg")
+    os.symlink(shared / "closed" / "4.jpg", shared / "photos" / "a" / "link.jpg")
+    os.symlink(shared / "closed" / "4.jpg", shared / "photos" / "link.jpg")
+    (shared / "closed").chmod(0)
+    assert list_as_nobody(shared / "photos") == (
         ["a/1.jpg", "a/sub/2.jpg", "z/3.jpg"],
         {"link into an unreadable folder": 2},
     )
