@@ -151,9 +151,6 @@ def test_an_image_that_kills_decoders_is_found_and_rejected_and_the_others_are_s
         photo.save(folder / "class1" / "010.png", pnginfo=mark)
     path = os.pathsep.join([str(REPOSITORY / "tests" / "support" / "poison"), str(REPOSITORY)])
     spec = values(folder, root, 2) | {"scan": {"layers": ["relu1"], "batch": 4, "shard": 8, "k": 3}}
-    spec |= {
-        "decode": {"depth": "16"}
-    }  # the driver reads the headers of a sample for `auto`; this decoder kills at a header
     [(code, told)] = drivers(spec, 1, PYTHONPATH=path)
     assert code == 0, told
     rejects = pq.read_table(root / "tables" / "rejects").to_pylist()

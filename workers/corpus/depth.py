@@ -1,11 +1,11 @@
 """The depth of 16-bit images. Takes the listing of a corpus, reads a sample of it, gives the bits that its values fill.
 
 Cameras and microscopes store 12 bits in files of 16, which are near black if 65,535 is taken for white. The sample depends only
-on the ids and sizes in the listing. Headers are read here; the few images of 16-bit grey are decoded in a process of their own,
-which a damaged one may crash.
+on the ids and sizes in the listing. Files that may be 16-bit grey are opened and decoded in a process of their own, which a
+damaged one may crash.
 
 As a program: prints that it is ready; reads files from standard input, each after its size (8 bytes), and prints a line for each:
-the largest value.
+the largest value and the declared bits, or `-`.
 """
 
 import hashlib
@@ -23,6 +23,7 @@ from typing import IO
 import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from PIL import Image
 
 from workers import formats
 from workers.corpus import fetch, images
@@ -44,7 +45,8 @@ SAMPLE_BYTES = 64 << 20  # of all files in the sample
 COSTLY_BYTES = 16 << 20  # for which an image of unknown size counts: others have to be read before it
 READS_AT_ONCE = 8
 HANG_S = 300.0  # for all images of the sample that a process decodes
-READY = "ready"
+READY, UNUSABLE = "ready", "-"
+DEEP_GREY = b"\x10\0"  # bits and colour type in the header of a PNG
 SIZE = struct.Struct("<Q")
 TAR = "tar"  # of the uris of members of tar archives
 MAX_SAMPLE_VALUE = 281  # a TIFF tag
@@ -100,12 +102,11 @@ def find(listing: Listing, spec: DecodeSpec, limits: LimitsSpec) -> Finding | No
         return None
     with ThreadPoolExecutor(READS_AT_ONCE) as threads:
         files = [data for data in threads.map(_read, _sample(listing, limits)) if len(data) <= limits.bytes]
-    deep = [data for data in files if _is_deep_grey(data)]
-    values = list(_largest_values(deep, limits))
-    if not values:
+    measured = list(_measure([data for data in files if _may_be_deep(data)], limits))
+    if not measured:
         return None
-    declared = max((_declared_bits(data) for data in deep), default=0)
-    return Finding(len(values), max(values), min(declared, DEEPEST))
+    largest, declared = map(max, zip(*measured, strict=True))
+    return Finding(len(measured), largest, min(declared, DEEPEST))
 
 
 def _sample(listing: Listing, limits: LimitsSpec) -> list[_Candidate]:
@@ -152,37 +153,37 @@ def _read(candidate: _Candidate) -> bytes:
         return b""
 
 
-def _is_deep_grey(data: bytes) -> bool:
-    """Whether a file has one band of 16 bits whose white it does not declare. Only headers are read, and only in Python."""
+def _may_be_deep(data: bytes) -> bool:
+    """Whether a file may have 16-bit grey; the driver looks at the first bytes only, and opens no image."""
     kind = formats.of_bytes(data)
-    if kind is None or not kind.deep:
-        return False
-    try:
-        with images.open_image(data, kind) as image:
-            is_netpbm = image.mode == "I" and kind.name == "PPM"
-            return (image.mode in images.WIDE or is_netpbm) and not read_samples(image, data).declared
-    except Exception:  # noqa: BLE001 - decoders raise anything on damaged files; the scan makes them rejects
-        return False
+    return kind is not None and kind.deep and (kind.name != "PNG" or data[24:26] == DEEP_GREY)
 
 
-def _declared_bits(data: bytes) -> int:
+def _is_deep_grey(image: Image.Image, data: bytes, kind: Format) -> bool:
+    """Whether an image has one band of 16 bits whose white it does not declare."""
+    is_netpbm = image.mode == "I" and kind.name == "PPM"
+    return (image.mode in images.WIDE or is_netpbm) and not read_samples(image, data).declared
+
+
+def _declared_bits(image: Image.Image, data: bytes, kind: Format) -> int:
     """The bits that a file says its values have, beside the size of a sample: sBIT of PNG, MaxSampleValue of TIFF; 0 if none."""
-    kind = _format_of(data)
     if kind.name == "PNG":
         place = data.find(SIGNIFICANT_BITS, 0, data.find(b"IDAT"))
         return data[place + len(SIGNIFICANT_BITS)] if place > 0 else 0
-    with images.open_image(data, kind) as image:
-        value = dict(getattr(image, "tag_v2", {})).get(MAX_SAMPLE_VALUE, 0)
+    value = dict(getattr(image, "tag_v2", {})).get(MAX_SAMPLE_VALUE, 0)
     first = value[0] if isinstance(value, tuple) else value
     return first.bit_length() if isinstance(first, int) else 0
 
 
-def _largest_values(files: Sequence[bytes], limits: LimitsSpec) -> Iterator[int]:
-    """The largest value of each image. One that crashes or hangs the process is left out."""
+def _measure(files: Sequence[bytes], limits: LimitsSpec) -> Iterator[tuple[int, int]]:
+    """Largest value and declared bits of each 16-bit grey image. One that crashes or hangs the process is left out."""
     remaining = list(files)
     while remaining:
         lines = _run(remaining, limits)
-        yield from (int(line) for line in lines if line.isdecimal())
+        for line in lines:
+            if line != UNUSABLE:
+                largest, declared = map(int, line.split())
+                yield largest, declared
         remaining = remaining[len(lines) + 1 :]
 
 
@@ -210,32 +211,30 @@ def _run(files: Sequence[bytes], limits: LimitsSpec) -> list[str]:
 
 
 def _answer(source: IO[bytes], target: IO[str], limits: LimitsSpec) -> None:
-    """Print a line when ready, then the largest value of each file, or `-` if it cannot be used."""
+    """Print a line when ready, then a line for each file; see the module."""
     target.write(f"{READY}\n")
     target.flush()
     while head := source.read(SIZE.size):
         data = source.read(SIZE.unpack(head)[0])
         try:
-            target.write(f"{_largest_value(data, limits)}\n")
+            target.write(f"{_line(data, limits)}\n")
         except Exception:  # noqa: BLE001 - decoders raise anything on damaged files; the scan makes them rejects
-            target.write("-\n")
+            target.write(f"{UNUSABLE}\n")
         target.flush()
 
 
-def _largest_value(data: bytes, limits: LimitsSpec) -> int:
-    with images.open_image(data, _format_of(data)) as image:
-        images.require_size(image, limits)
-        read_samples(image, data)
-        image.load()
-        return int(np.asarray(image).max())
-
-
-def _format_of(data: bytes) -> Format:
-    """The format of a file that is known to have one."""
+def _line(data: bytes, limits: LimitsSpec) -> str:
+    """The largest value and the declared bits of a file."""
     kind = formats.of_bytes(data)
     if kind is None:
-        raise ValueError("no known image format")
-    return kind
+        return UNUSABLE
+    with images.open_image(data, kind) as image:
+        images.require_size(image, limits)
+        if not _is_deep_grey(image, data, kind):
+            return UNUSABLE
+        declared = _declared_bits(image, data, kind)
+        image.load()
+        return f"{int(np.asarray(image).max())} {declared}"
 
 
 if __name__ == "__main__":

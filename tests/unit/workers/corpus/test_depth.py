@@ -128,7 +128,7 @@ def test_images_that_crash_or_hang_their_process_are_left_out(tmp_path, monkeypa
     monkeypatch.setattr(depth, "HANG_S", 3.0)
     poison = file(np.full((3, 3), 65535, np.uint16))
     files = [file(grey(255)), poison, file(grey(4095)), b"no image", poison]
-    assert list(depth._largest_values(files, LIMITS)) == [255, 4095]
+    assert list(depth._measure(files, LIMITS)) == [(255, 0), (4095, 0)]
 
 
 def test_a_process_that_does_not_start_ends_the_run(tmp_path, monkeypatch):
@@ -137,7 +137,7 @@ def test_a_process_that_does_not_start_ends_the_run(tmp_path, monkeypatch):
     with pytest.raises(
         RunStopped, match="the process that looks for the depth of 16-bit images did not start: SystemExit: no room"
     ):
-        list(depth._largest_values([file(grey(255))], LIMITS))
+        list(depth._measure([file(grey(255))], LIMITS))
 
 
 def test_a_file_that_vanishes_is_left_to_the_scan(tmp_path):
@@ -186,3 +186,9 @@ def test_of_parquet_only_a_few_images_are_read(tmp_path, monkeypatch):
     with manifest.list_corpus(CorpusSpec(source=str(tmp_path / "photos.parquet")), lambda _: None) as listing:
         finding = depth.find(listing, DEFAULT, LIMITS)
     assert len(read) == finding.images == 4 and finding.depth == "12"
+
+
+def test_the_driver_opens_no_image(tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, "open", lambda *_, **__: pytest.fail("the driver opened an image"))
+    files = {"a.png": file(grey(4095)), "b.tif": file(grey(4096), "TIFF"), "c.png": file(np.zeros((2, 2, 3), np.uint8))}
+    assert found(tmp_path / "photos", files).depth == "16"
