@@ -1,9 +1,15 @@
 """Small corpora made on the spot. Takes a folder, writes photos of stripes and noise, and what is no photo."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 from PIL import Image
+
+from workers.corpus import manifest
+from workers.errors import CorpusError
+from workers.spec.parts import CorpusSpec
 
 
 def photos(folder: Path, numbers: range) -> None:
@@ -27,3 +33,11 @@ def labelled(folder: Path, numbers: range) -> Path:
     (folder / "class0").rename(folder / "watch")
     broken(folder)
     return folder
+
+
+def refuse(source: object, line: str, **keys: Any) -> None:
+    """Require that a corpus is refused by one line that matches a pattern."""
+    spec = CorpusSpec(source=str(source), **keys)
+    with pytest.raises(CorpusError, match=line) as caught, manifest.list_corpus(spec, lambda _: None):
+        pass
+    assert "\n" not in str(caught.value)

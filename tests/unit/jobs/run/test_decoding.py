@@ -66,7 +66,7 @@ def test_a_corpus_of_8_bits_is_pinned_as_it_always_was(photos):
 
 
 @pytest.mark.parametrize(("channels", "bands"), [(3, [4, 3, 2]), (1, [2]), (3, [])])
-def test_bands_must_be_as_many_as_the_network_has_channels(photos, channels, bands):
+def test_as_many_bands_as_the_network_has_channels_are_accepted(photos, channels, bands):
     decoding.require_bands(made(photos, bands=bands), network(channels))
 
 

@@ -1,6 +1,7 @@
 """Parquet as a corpus: the column of images is found, rows are listed without their images and read one by one."""
 
 import json
+from contextlib import suppress
 from typing import Any
 
 import fsspec
@@ -257,12 +258,14 @@ def test_a_damaged_footer_of_any_kind_is_damage_at_once(tmp_path):
     pq.write_table(structs(), tmp_path / "a.parquet")
     data = (tmp_path / "a.parquet").read_bytes()
     length = int.from_bytes(data[-8:-4], "little")
-    for start in range(len(data) - 8 - length, len(data) - 8, 97):
+    places = range(len(data) - 8 - length, len(data) - 8, 97)
+    harmless = 0
+    for start in places:
         (tmp_path / "a.parquet").write_bytes(data[:start] + b"\xff" * 20 + data[start + 20 : -8] + data[-8:])
-        try:
+        with suppress(CorpusError):  # any other error fails the test; some bytes of a footer are not needed
             listed(tmp_path / "a.parquet")
-        except CorpusError as error:
-            assert "\n" not in str(error)
+            harmless += 1
+    assert harmless < len(places) // 2
 
 
 def test_hidden_files_of_a_dataset_are_not_listed_and_counted_once(tmp_path):
