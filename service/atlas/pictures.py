@@ -21,7 +21,7 @@ from service.query.listing import memoized
 from service.query.reading import read
 from service.sheets import contact
 from workers.corpus import fetch
-from workers.errors import QueryError, ReadError
+from workers.errors import QueryError, ReadError, Rejected
 from workers.pictures import colours
 from workers.store.tables.scan import PREVIEWS
 from workers.store.tables.shared import IMAGES
@@ -94,8 +94,8 @@ class Pictures:
         uri = rows[0]["uri"]
         try:
             data = fetch.read(uri, rows[0]["bytes"])
-        except ReadError as error:
-            raise QueryError(str(error)) from error
+        except (ReadError, Rejected) as error:  # of an archive that was replaced, another part is read
+            raise QueryError(f"{uri} cannot be read, or has changed since it was scanned: {error}") from error
         if hashlib.sha256(data).hexdigest() != rows[0]["sha256"]:
             raise QueryError(f"{uri} has changed since it was scanned")
         return _as_stored(data)

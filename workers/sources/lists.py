@@ -169,11 +169,9 @@ def _look_up(item: _Listed) -> FoundFile | None:
         return None
     filesystem, path = files.filesystem_of_key(item.uri)
     try:
-        if is_local(filesystem) and not stat.S_ISREG(os.stat(path).st_mode):
-            return None
-        info = None if is_local(filesystem) else filesystem.info(path)
-        if info is None:
-            return found_file(filesystem, path)
+        if is_local(filesystem):
+            return found_file(filesystem, path) if stat.S_ISREG(os.stat(path).st_mode) else None
+        info = filesystem.info(path)
         return describe(info) if info["type"] == "file" else None
     except (FileNotFoundError, NotADirectoryError):
         return None

@@ -22,7 +22,11 @@ class MemberReader(Protocol):
     """Reads the members of one version of a file. Must be thread-safe."""
 
     def read(self, member: MemberUri, expected_bytes: int) -> bytes:
-        """The bytes of a member; fewer if the file ends before."""
+        """The bytes of a member; fewer if the file ends before.
+
+        Raises:
+            Rejected: the member is damaged.
+        """
 
 
 def version_of(filesystem: Any, path: str) -> str:  # noqa: ANN401 - fsspec has no types

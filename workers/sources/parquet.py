@@ -4,6 +4,7 @@ import bisect
 import itertools
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import pyarrow as pa
@@ -12,7 +13,7 @@ import pyarrow.parquet as pq
 from cachetools import LRUCache
 
 from workers import files
-from workers.errors import CorpusError
+from workers.errors import CorpusError, Reason, Rejected
 from workers.sources import columns, lists, members
 from workers.sources.columns import Layout, Row
 from workers.sources.containers import Container, ContainerSource
@@ -45,13 +46,27 @@ def _entries(container: Container) -> Iterator[SourceEntry]:
         except (pa.ArrowException, OSError) as error:
             if not _is_damage(error):
                 raise
-            line = str(error).partition("\n")[0][:200]
-            raise CorpusError(f"file {container.place!r} is damaged or not Parquet: {line}") from error
+            raise CorpusError(f"file {container.place!r} is damaged or not Parquet: {_first_line(error)}") from error
 
 
 def _is_damage(error: Exception) -> bool:
     """Whether pyarrow itself has raised an error, rather than the storage: its OSErrors have no number."""
     return isinstance(error, pa.ArrowException) or (type(error) is OSError and error.errno is None)
+
+
+@contextmanager
+def _rejecting_damage() -> Iterator[None]:
+    """Turn pyarrow's errors into a reject."""
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        if not _is_damage(error):
+            raise
+        raise Rejected(Reason.DAMAGED, f"its page in the Parquet file cannot be read: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0][:200]
 
 
 def _rows(parquet: pq.ParquetFile, layout: Layout, container: Container) -> Iterator[Row]:
@@ -113,10 +128,14 @@ class _ParquetReader:
         self._starts = list(itertools.accumulate(sizes, initial=0))
 
     def read(self, member: MemberUri, expected_bytes: int) -> bytes:
-        """The image of a row; empty if it is null. See `MemberReader`."""
+        """The image of a row; empty if it is null. See `MemberReader`.
+
+        Raises:
+            Rejected: the row's page is damaged.
+        """
         del expected_bytes
         column, row = member.member, int(member.place)
-        with self._lock:
+        with self._lock, _rejecting_damage():
             start, batch = self._batch(column, row)
         return bytes(batch[row - start].as_py() or b"")
 
@@ -157,6 +176,14 @@ def _leaf(array: pa.Array) -> pa.Array:
     return pc.struct_field(array, array.type.field(0).name) if pa.types.is_struct(array.type) else array
 
 
-PARQUET = ContainerSource(
-    "Parquet file", (".parquet", ".pq"), _entries, Members(SCHEME, _ParquetReader), may_be_list=True
-)
+def _open(place: str, version: str) -> _ParquetReader:
+    """The reader of a file.
+
+    Raises:
+        Rejected: the file is damaged, or is not Parquet.
+    """
+    with _rejecting_damage():
+        return _ParquetReader(place, version)
+
+
+PARQUET = ContainerSource("Parquet file", (".parquet", ".pq"), _entries, Members(SCHEME, _open), may_be_list=True)

@@ -109,10 +109,11 @@ class Access(Protocol):
         """Whether this access reads a uri."""
 
     def read(self, uri: str, expected_bytes: int, etag: str) -> bytes:
-        """The bytes of an image in its listed version; an empty etag is not compared.
+        """The bytes of an image in its listed version; an empty etag is not compared, nor is a size of UNKNOWN_BYTES.
 
         Raises:
             StaleFile: the image has changed.
+            Rejected: it is a damaged member of an archive.
             FileNotFoundError, NotADirectoryError: the image has vanished.
             Exception: any error of the storage.
         """

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from workers.corpus import entries, fetch
-from workers.errors import CorpusError, Reason, StaleFile
+from workers.errors import CorpusError, Reason, Rejected, StaleFile
 from workers.sources import member_uris, members, parquet
 from workers.sources.source import Tally
 from workers.sources.versions import UNKNOWN_BYTES
@@ -276,3 +276,17 @@ def test_hidden_files_of_a_dataset_are_not_listed_and_counted_once(tmp_path):
     tally = Tally()
     assert {image.image_id.partition("/")[0] for image in listed(tmp_path / "set", tally)} == {"P.PARQUET"}
     assert tally.counts == {"hidden": 1, "dangling link": 1}
+
+
+def test_a_damaged_page_is_a_reject_and_the_next_row_group_is_read(tmp_path):
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"image": [b"a" * 1000, b"b" * 1000]}), path, row_group_size=1, compression="zstd")
+    images, data = listed(path), bytearray(path.read_bytes())
+    data[4:40] = b"\xff" * 36
+    path.write_bytes(data)
+    with pytest.raises(Rejected, match="its page in the Parquet file cannot be read"):
+        fetch.read(images[0].uri, UNKNOWN_BYTES)
+    assert fetch.read(images[1].uri, UNKNOWN_BYTES) == b"b" * 1000
+    path.write_bytes(b"another file")
+    with pytest.raises(Rejected, match="cannot be read"):
+        fetch.read(images[1].uri, UNKNOWN_BYTES)
