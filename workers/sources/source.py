@@ -42,7 +42,7 @@ class PassedOver(StrEnum):
     HIDDEN = "hidden"
     NO_EXTENSION = "no extension"
     DANGLING_LINK = "dangling link"
-    LINK_LOOP = "link that leads back"
+    LINK_LOOP = "link loop"
     UNREADABLE_FOLDER = "unreadable folder"
     UNREADABLE_LINK = "link into an unreadable folder"
     NOT_A_FILE = "not a regular file"
