@@ -81,9 +81,7 @@ def _choose(entries: Iterator[SourceEntry], corpus: CorpusSpec) -> Iterator[Sour
 def _require_columns(entry: SourceEntry) -> SourceEntry:
     """Refuse keys that name columns if the corpus is not a table."""
     if entry.columns is None:
-        raise CorpusError(
-            "the corpus has no columns, so --image-column and --id-column name nothing; lists and Parquet have"
-        )
+        raise CorpusError("the corpus has no columns; --image-column and --id-column need a list or Parquet")
     return entry
 
 
@@ -123,6 +121,6 @@ def _column(entry: SourceEntry, name: str) -> str | None:
         CorpusError: the corpus is not a table.
     """
     if entry.columns is None:
-        raise CorpusError(f"the corpus has no columns, so column:{name} names nothing; lists and Parquet have columns")
+        raise CorpusError(f"the corpus has no columns; column:{name} needs a list or Parquet")
     value = entry.columns.get(name)
     return value and as_text(value)
