@@ -12,7 +12,7 @@ from pathlib import Path
 
 from workers.errors import DamagedRun
 from workers.host import log
-from workers.store import documents, manifest, paths, verify
+from workers.store import documents, labels, manifest, paths, verify
 from workers.store.columns import VERSION as SCHEMA_VERSION
 from workers.store.documents import PIN, Pin
 from workers.store.files import content
@@ -165,9 +165,6 @@ def _place(root: Root, document: Manifest) -> None:
 
 def _remove_strays(root: Root, document: Manifest) -> None:
     """Remove unpublished parts that an older version left in the tables, where readers of whole folders would see them."""
-    named = {part.path for part in document.parts}
-    for table in set(root.folders(paths.TABLES)) - {RUNS.name}:
-        folder = paths.table_folder(table, document.run)
-        for name in root.files(folder):
-            if name.endswith(".parquet") and f"{folder}/{name}" not in named:
-                root.delete(f"{folder}/{name}")
+    for path, _ in labels.unnamed_files(root, document):
+        if path.endswith(".parquet"):
+            root.delete(path)

@@ -27,7 +27,7 @@ Made = TypeVar("Made")
 class Atlas:
     """The published runs of a root. Safe to use from many threads.
 
-    Caches are keyed by run id and time of publication: a run that was removed and published again is another run.
+    Caches are keyed by run id and mark: a run that was removed and published again, or given other labels, is another run.
     """
 
     def __init__(self, root: Root) -> None:
@@ -53,47 +53,47 @@ class Atlas:
 
     def layer(self, run: PublishedRun, layer: str) -> LayerTables:
         """A layer of a scan; see `read_layer`."""
-        return self._tables(run.run, run.created, layer)
+        return self._tables(run.run, run.mark, layer)
 
     def dead(self, run: PublishedRun) -> Mapping[str, int]:
         """The number of dead channels in each layer of a scan."""
-        return self._dead(run.run, run.created)
+        return self._dead(run.run, run.mark)
 
     def labels(self, run: PublishedRun) -> tuple[str, ...]:
         """All labels of a scan's images; see `sharing.labels`."""
-        return self._labels(run.run, run.created)
+        return self._labels(run.run, run.mark)
 
     def columns(self, run: PublishedRun) -> pa.Table:
         """The columns of an instrument's run; see `findings.plain_columns`."""
-        return self._columns(run.run, run.created)
+        return self._columns(run.run, run.mark)
 
     def image_ids(self, run: PublishedRun) -> pa.ChunkedArray:
         """The ids of a run's images, in the order of the images."""
-        return self._ids(run.run, run.created)
+        return self._ids(run.run, run.mark)
 
     def cached(self, make: Callable[[Mapping[str, str]], Made]) -> Callable[[Mapping[str, str]], Made]:
         """A function that makes a page from published runs alone, with its results cached until a run is published or removed."""
         make_once = memoized(LRUCache(PAGES_KEPT), lambda _, parameters: make(dict(parameters)))
         return lambda parameters: make_once(self._listing.version(), tuple(sorted(parameters.items())))
 
-    def _read_layer(self, run: str, created: str, layer: str) -> LayerTables:
-        del created
+    def _read_layer(self, run: str, mark: str, layer: str) -> LayerTables:
+        del mark
         return read_layer(self.run(run), layer)
 
-    def _read_dead(self, run: str, created: str) -> Mapping[str, int]:
-        del created
+    def _read_dead(self, run: str, mark: str) -> Mapping[str, int]:
+        del mark
         return dead_channels(self.run(run))
 
-    def _read_labels(self, run: str, created: str) -> tuple[str, ...]:
-        del created
+    def _read_labels(self, run: str, mark: str) -> tuple[str, ...]:
+        del mark
         return sharing.labels(self.run(run))
 
-    def _read_columns(self, run: str, created: str) -> pa.Table:
-        del created
+    def _read_columns(self, run: str, mark: str) -> pa.Table:
+        del mark
         return findings.plain_columns(self.run(run))
 
-    def _read_ids(self, run: str, created: str) -> pa.ChunkedArray:
-        del created
+    def _read_ids(self, run: str, mark: str) -> pa.ChunkedArray:
+        del mark
         return read(self.run(run), IMAGES, pc.scalar(True), ["image_id"])["image_id"]
 
 

@@ -28,6 +28,7 @@ COMMANDS = (  # modules of this package that add commands, in the order of `--he
     "status",
     "schedule",
     "keys",
+    "label",
     "doctor",
     "verify",
     "retry_rejects",

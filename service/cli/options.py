@@ -115,6 +115,8 @@ class Common(ModelFlags):
     image_column: Annotated[str | None, typer.Option()] = None
     id_column: Annotated[str | None, typer.Option()] = None
     within: Annotated[str | None, typer.Option()] = None
+    split: Annotated[str | None, typer.Option()] = None
+    splits: Annotated[str | None, typer.Option()] = None
     extensions: Annotated[list[str] | None, typer.Option()] = None
     include_hidden: Annotated[bool | None, typer.Option("--include-hidden")] = None
     spec: Annotated[Path | None, typer.Option(help=SPEC)] = None
@@ -123,12 +125,16 @@ class Common(ModelFlags):
 
     def corpus_values(self) -> dict[str, Any]:
         """The keys of the table `corpus`; None for those that are not given."""
+        from workers.spec import keys
+
         return {
             "source": absolute_corpus(self.corpus),
             "label_names": absolute(self.label_names),
             "image_column": self.image_column,
             "id_column": self.id_column,
             "within": absolute(self.within),
+            "split": self.split,
+            "splits": self.splits and keys.absolute(self.splits, Path.cwd()),
             "extensions": self.extensions or None,
             "include_hidden": self.include_hidden,
         }
@@ -169,10 +175,10 @@ class Common(ModelFlags):
 
 
 def _absolute_keys(corpus: Mapping[str, Any]) -> dict[str, Any]:
-    """The flags of a corpus, of which `--label` and `--group` may name files, with absolute paths."""
+    """The flags of a corpus, of which some may name files, with absolute paths."""
     from workers.spec import keys
 
-    forms = {key: corpus[key] for key in ("label", "group") if corpus.get(key)}
+    forms = {key: corpus[key] for key in keys.FORM_KEYS if corpus.get(key)}
     return {**corpus, **{key: keys.absolute(form, Path.cwd()) for key, form in forms.items()}}
 
 

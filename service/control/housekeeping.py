@@ -16,7 +16,7 @@ from functools import cached_property
 
 from service.control.schedules import Schedules
 from workers.errors import DamagedRun, RunError, nearest
-from workers.store import documents, paths
+from workers.store import documents, labels, paths
 from workers.store.attempts import Attempts
 from workers.store.manifest import Manifest
 from workers.store.root import Root
@@ -206,12 +206,9 @@ class Housekeeping:
         for run in self._root.folders(paths.RUNS):
             if self._is_published(run) or not self._root.exists(paths.claim_path(run)):
                 yield from self._aged(self._staged(run, "it was never published"))
-        for run, manifest in self._readable[0].items():
-            named = {part.path for part in manifest.parts}
-            for table in set(self._root.folders(paths.TABLES)) - {RUNS.name}:
-                folder = paths.table_folder(table, run)
-                files = self._files(folder, "its run's manifest does not name it")
-                yield from self._aged(file for file in files if file.path not in named)
+        for manifest in self._readable[0].values():
+            unnamed = labels.unnamed_files(self._root, manifest)
+            yield from self._aged(Removal(path, size, "its run's manifest does not name it") for path, size in unnamed)
 
     def _staged(self, run: str, why: str) -> Iterator[Removal]:
         for table in self._root.folders(paths.staged_folder(run)):

@@ -81,8 +81,8 @@ def _upload_model(model: dict[str, Any], root: Root) -> dict[str, Any]:
 
 
 def _upload_labels(corpus: dict[str, Any], root: Root) -> dict[str, Any]:
-    """Replace local files of labels and of their names by the URLs of uploaded ones."""
-    given = {key: str(corpus[key]) for key in ("label", "group", "label_names") if corpus.get(key)}
+    """Replace local files of labels, groups, splits and names by the URLs of uploaded ones."""
+    given = {key: str(corpus[key]) for key in (*keys.FORM_KEYS, "label_names") if corpus.get(key)}
     local = {key: place for key, place in given.items() if key == "label_names" or keys.is_file(place)}
     return corpus | {key: _upload_file(place, root) for key, place in local.items() if locations.is_local(place)}
 

@@ -74,7 +74,7 @@ def _places(spec: AnyRun) -> Iterator[tuple[str, str]]:
         yield from (("corpus", place) for place in source_of(corpus.source).places(corpus.source, corpus.within))
         if corpus.within:  # a folder, too, may hold lists
             yield "corpus", corpus.within
-        yield from (("labels", form) for form in (corpus.label, corpus.group) if keys.is_file(form))
+        yield from (("labels", form) for form in corpus.forms.values() if keys.is_file(form))
         if corpus.label_names:
             yield "names of labels", corpus.label_names
     yield from (place for part in parts if isinstance(part, ModelSpec) for place in _model_places(part))

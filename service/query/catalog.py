@@ -1,4 +1,4 @@
-"""Published runs. Takes a root, gives the content of the runs' manifests; reads nothing else."""
+"""Published runs. Takes a root, gives the content of the runs' manifests; of the rest, it reads only which labels they have."""
 
 import hashlib
 from collections.abc import Collection, Iterable, Mapping
@@ -10,9 +10,11 @@ from workers.host import log
 from workers.kinds import Kind
 from workers.spec.make import check_run_id
 from workers.spec.plain import PlainSpec
-from workers.store import files, manifest, paths
+from workers.store import files, labels, manifest, paths
+from workers.store.labels import GivenLabels
 from workers.store.manifest import LayerFacts, Manifest, PartFile, SpecSections
 from workers.store.root import Root
+from workers.store.tables.shared import LABELS
 
 MANIFESTS_DEPTH = 2  # runs/RUN/manifest.json
 
@@ -39,6 +41,7 @@ class PublishedRun:
         layers: in the order of the graph.
         tables: files by table.
         depth: the depth that was chosen for its 16-bit images; None if there was nothing to choose.
+        relabelled: when it was given other labels, UTC, ISO 8601; None if it has those of its corpus.
     """
 
     root: Root
@@ -58,6 +61,7 @@ class PublishedRun:
     layers: tuple[LayerFacts, ...]
     tables: Mapping[str, tuple[PartFile, ...]]
     depth: str | None = None
+    relabelled: str | None = None
 
     @property
     def k(self) -> int:
@@ -71,8 +75,9 @@ class PublishedRun:
 
     @cached_property
     def mark(self) -> str:
-        """A hash that differs if the run is removed and another one is published under its id."""
-        return hashlib.sha256(f"{self.run} {self.created}".encode()).hexdigest()[:8]
+        """A hash that differs if another run is published under the same id, or if the run is given other labels."""
+        given = " ".join(part.sha256 for part in self.tables.get(LABELS.name, ()))
+        return hashlib.sha256(f"{self.run} {self.created}{given and f' {given}'}".encode()).hexdigest()[:8]
 
     def layer(self, name: str) -> LayerFacts:
         """A layer by its name.
@@ -167,28 +172,33 @@ def _require_kind(run: PublishedRun, job: str | None) -> PublishedRun:
 
 
 def marks(root: Root) -> dict[str, str]:
-    """The ids of all published runs, each with a mark that changes when its manifest changes; one listing."""
+    """The ids of all published runs, each with a mark that changes when its manifest or its labels change; one listing."""
     stamps = files.stamps(root, paths.RUNS, MANIFESTS_DEPTH)
     runs = sorted({rel.split("/")[1] for rel in stamps})
-    return {run: stamps[path] for run in runs if (path := paths.manifest_path(run)) in stamps}
+    return {
+        run: f"{stamps[path]} {stamps.get(paths.labels_path(run), '')}".rstrip()
+        for run in runs
+        if (path := paths.manifest_path(run)) in stamps
+    }
 
 
 def read(root: Root, run: str) -> PublishedRun:
     """A published run by its id.
 
     Raises:
-        DamagedRun: its manifest cannot be read, or no longer exists.
+        DamagedRun: its manifest or labels.json cannot be read, or the manifest no longer exists.
     """
     try:
-        return _run(root, manifest.decode(root.read(paths.manifest_path(run)), run))
+        document = manifest.decode(root.read(paths.manifest_path(run)), run)
     except FileNotFoundError as error:
         raise DamagedRun(f"run {run!r}: its manifest.json is missing") from error
     except ValueError as error:
         way_out = f"restore it from a backup, or remove the run with `deconvoy rm {run}`"
         raise DamagedRun(f"run {run!r}: its manifest.json cannot be parsed: {error}; {way_out}") from error
+    return _run(root, document, labels.read_given(root, run))
 
 
-def _run(root: Root, document: Manifest) -> PublishedRun:
+def _run(root: Root, document: Manifest, given: GivenLabels | None) -> PublishedRun:
     _, height, width = document.input or (0, 0, 0)
     return PublishedRun(
         root=root,
@@ -206,6 +216,7 @@ def _run(root: Root, document: Manifest) -> PublishedRun:
         rejects_by_reason=document.totals.rejects_by_reason,
         passed_over=document.totals.passed_over,
         layers=document.layers,
-        tables=document.tables,
+        tables={**document.tables, **({LABELS.name: given.parts} if given else {})},
         depth=document.depth,
+        relabelled=given.created if given else None,
     )

@@ -32,8 +32,8 @@ def labelled(run: PublishedRun, label: str) -> tuple[Labelled, ...]:
         DamagedRun: the run's files are not the ones that its manifest names.
     """
     key = ["layer", "layer_index", "channel"]
-    columns = {**{name: pc.field(name) for name in key}, "has": pc.field("label") == label}
-    top = read(run, TOP, pc.field("score") > 0, columns)
+    top = read(run, TOP, pc.field("score") > 0, [*key, "label"])
+    top = top.append_column("has", pc.equal(top["label"], label))
     counts = top.group_by(key).aggregate([("has", "sum"), ("has", "count", pc.CountOptions(mode="all"))])
     channels = [
         Labelled(row["layer"], row["layer_index"], row["channel"], row["has_sum"], row["has_count"])
@@ -48,5 +48,5 @@ def labelled(run: PublishedRun, label: str) -> tuple[Labelled, ...]:
 
 def labels(run: PublishedRun) -> tuple[str, ...]:
     """All labels of a run's images, in alphabetical order."""
-    names = pc.unique(read(run, IMAGES, pc.field("label").is_valid(), ["label"])["label"])
-    return tuple(sorted(names.to_pylist()))
+    names = pc.unique(read(run, IMAGES, pc.scalar(True), ["label"])["label"])
+    return tuple(sorted(names.drop_null().to_pylist()))

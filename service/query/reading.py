@@ -8,17 +8,21 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
-from cachetools import TTLCache, cached
+from cachetools import LRUCache, TTLCache, cached
 from fsspec import AbstractFileSystem
 
 from service.query.catalog import PublishedRun
+from service.query.relabelled import has_labels
 from workers.errors import DamagedRun, QueryError, nearest
 from workers.store import paths
 from workers.store.columns import Table
 from workers.store.tables.registry import TABLES
+from workers.store.tables.shared import LABELS
 
 DATASETS_KEPT = 64
+LABELS_KEPT = 16  # tables of labels that runs were given
 CHECKS_KEPT = 4096
+_INDEX = "\0image_index"  # of the image of a row, beside the columns that were asked for
 CHECK_EVERY_S = 10.0  # for missing files; reading a file that has disappeared since is an error, too
 FORMAT = ds.ParquetFileFormat(
     default_fragment_scan_options=ds.ParquetFragmentScanOptions(pre_buffer=True, page_checksum_verification=True)
@@ -30,15 +34,18 @@ def read(
 ) -> pa.Table:
     """Columns of the rows of a table that match an expression, in the table's order.
 
+    A column `label` holds the labels that the run was given, if any. Expressions see only those of the corpus.
+
     Raises:
         QueryError: the run has no such table.
         DamagedRun: the run's files are not the ones that its manifest names.
     """
-    files = _files(run, table)
-    try:
-        return _dataset(files, table.name, run.root.filesystem).to_table(columns=columns, filter=wanted)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise DamagedRun(f"run {run.run!r}: its table {table.name!r} cannot be read: {error}") from error
+    names = columns if isinstance(columns, dict) else {name: pc.field(name) for name in columns}
+    if "label" not in names or not _is_relabelled(run, table):
+        return _read(run, table, wanted, names)
+    rows = _read(run, table, wanted, {**names, _INDEX: pc.field("image_index")})
+    labels = _replace_labels(run, rows["label"], rows[_INDEX])
+    return rows.drop_columns(_INDEX).set_column([*names].index("label"), "label", labels)
 
 
 def row(run: PublishedRun, table: Table, number: int, columns: list[str]) -> dict[str, Any]:
@@ -48,15 +55,20 @@ def row(run: PublishedRun, table: Table, number: int, columns: list[str]) -> dic
         QueryError: there is no such row.
         DamagedRun: the run's files are not the ones that its manifest names.
     """
-    offset = number
+    replaced = "label" in columns and _is_relabelled(run, table)
+    wanted, offset = dict.fromkeys([*columns, *(["image_index"] if replaced else [])]), number
     for path in _files(run, table) if number >= 0 else ():
         with pq.ParquetFile(path, filesystem=run.root.filesystem, page_checksum_verification=True) as file:
             for group in range(file.num_row_groups):
                 rows = file.metadata.row_group(group).num_rows
                 if offset < rows:
-                    existing = [name for name in columns if name in file.schema_arrow.names]
-                    [values] = file.read_row_group(group, existing).slice(offset, 1).to_pylist()
-                    return {**dict.fromkeys(columns), **values}
+                    existing = [name for name in wanted if name in file.schema_arrow.names]
+                    found = file.read_row_group(group, existing).slice(offset, 1)
+                    if replaced:
+                        labels = _replace_labels(run, found["label"], found["image_index"])
+                        found = found.set_column(existing.index("label"), "label", labels)
+                    [values] = found.to_pylist()
+                    return {name: values.get(name) for name in columns}
                 offset -= rows
     raise QueryError(f"run {run.run!r} has no row {number} in its table {table.name!r}")
 
@@ -72,6 +84,33 @@ def picture(run: PublishedRun, table: Table, column: str, number: int) -> bytes:
     if not stored or not stored["bytes"]:
         raise QueryError(f"run {run.run!r} has no picture {column!r} in row {number} of its table {table.name!r}")
     return bytes(stored["bytes"])
+
+
+def _read(run: PublishedRun, table: Table, wanted: pc.Expression, columns: dict[str, pc.Expression]) -> pa.Table:
+    """Columns of a table's rows as they are stored."""
+    files = _files(run, table)
+    try:
+        return _dataset(files, table.name, run.root.filesystem).to_table(columns=columns, filter=wanted)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise DamagedRun(f"run {run.run!r}: its table {table.name!r} cannot be read: {error}") from error
+
+
+def _is_relabelled(run: PublishedRun, table: Table) -> bool:
+    """Whether labels that the run was given replace those of a table."""
+    return LABELS.name in run.tables and has_labels(table.name)
+
+
+def _replace_labels(run: PublishedRun, stored: pa.ChunkedArray, images: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Labels, with those that the run was given in place of the stored ones; `images` has the image index of each."""
+    given = _given_labels(run)
+    positions = pc.index_in(images, given["image_index"])
+    return pc.if_else(positions.is_valid(), given["label"].take(positions), stored)
+
+
+@cached(LRUCache(LABELS_KEPT), key=lambda run: (run.root.url, run.run, run.mark), condition=Condition())
+def _given_labels(run: PublishedRun) -> pa.Table:
+    """The labels that a run was given."""
+    return _read(run, LABELS, pc.scalar(True), {name: pc.field(name) for name in ("image_index", "label")})
 
 
 @lru_cache(DATASETS_KEPT)

@@ -16,7 +16,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.dataset as ds
 
-from service.query import catalog, checking
+from service.query import catalog, checking, relabelled
 from service.query.catalog import PublishedRun
 from service.query.reading import FORMAT
 from workers.errors import DamagedRun, QueryError
@@ -24,6 +24,7 @@ from workers.host import log
 from workers.store import paths
 from workers.store.root import Root
 from workers.store.tables.registry import TABLES
+from workers.store.tables.shared import LABELS
 
 MEMORY = "4GB"
 TIMEOUT_S = 300.0
@@ -80,7 +81,8 @@ def ask(root: Root, query: str, limits: Limits = Limits()) -> Answer:
         QueryError: DuckDB reports an error, or the query exceeds its limits.
         DamagedRun: all runs are damaged.
     """
-    files = published(root, [name for name in TABLES if re.search(rf"\b{name}\b", query, re.IGNORECASE)])
+    named = [name for name in TABLES if re.search(rf"\b{name}\b", query, re.IGNORECASE)]
+    files = published(root, {*named, LABELS.name} if named else ())
     with duckdb.connect(config={} if limits.unsafe else _CLOSED) as connection, _one_line_errors(limits):
         connection.execute(f"SET memory_limit = {_quoted(limits.memory)}")
         limit_bytes = _limit_bytes(connection)
@@ -101,7 +103,11 @@ def views(root: Root) -> str:
     files = published(root, TABLES, damaged)
     head = [f"The published files under {root.url}; `deconvoy verify --root {root.url}` checks them."]
     head += [f"Left out: {problem}" for problem in damaged.values()]
-    statements = (view(name, [_location(root, path) for path in listed]) for name, listed in files.items())
+    statements = [
+        view(relabelled.name_of_stored(name, files), [_location(root, path) for path in listed])
+        for name, listed in files.items()
+    ]
+    statements += relabelled.views(files)
     return "".join(f"{line}\n" for line in (*(f"-- {log.one_line(line)}" for line in head), *statements))
 
 
@@ -215,7 +221,9 @@ def _register(connection: duckdb.DuckDBPyConnection, root: Root, files: Mapping[
         source = ds.dataset(
             listed, schema=schema, format=FORMAT, filesystem=root.filesystem, partitioning=hive, partition_base_dir=base
         )
-        connection.register(name, source)
+        connection.register(relabelled.name_of_stored(name, files), source)
+    for statement in relabelled.views(files):
+        connection.execute(statement)
     for setting in _SANDBOX:
         connection.execute(setting)
 
@@ -226,9 +234,12 @@ def _open(connection: duckdb.DuckDBPyConnection, root: Root, files: Mapping[str,
         connection.register_filesystem(root.filesystem)
     for name, table in TABLES.items():
         if name in files:
-            connection.execute(view(name, [_location(root, path) for path in files[name]]))
+            stored = relabelled.name_of_stored(name, files)
+            connection.execute(view(stored, [_location(root, path) for path in files[name]]))
         else:
             connection.register(name, table.schema.append(RUN).empty_table())
+    for statement in relabelled.views(files):
+        connection.execute(statement)
 
 
 def _quoted(text: str) -> str:

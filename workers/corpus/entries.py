@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from workers.corpus.fetch import READ_HANG_S
-from workers.corpus.labels import read_names
+from workers.corpus.labels import ids_with, read_names
 from workers.errors import CorpusError
 from workers.host.hangs import Limit
 from workers.sources.columns import as_text
 from workers.sources.registry import source_of
-from workers.sources.source import Request, SourceEntry, Tally
+from workers.sources.source import PassedOver, Request, SourceEntry, Tally
 from workers.spec import keys
 from workers.spec.keys import ColumnKey, FileKey, FolderKey, Key, NoKey, PatternKey
 from workers.spec.parts import CorpusSpec
@@ -43,8 +43,11 @@ def listing(corpus: CorpusSpec, limit: Limit | None = None, tally: Tally | None 
         CorpusError: the source does not exist, is not a corpus, or has a protocol without folders.
     """
     source, request = source_of(corpus.source), _request(corpus)
-    entries = source.entries(request, limit or Limit(READ_HANG_S), Tally() if tally is None else tally)
-    label, group = _label_maker(keys.parse(corpus.label, "label")), _maker(keys.parse(corpus.group, "group"))
+    tally = Tally() if tally is None else tally
+    entries = source.entries(request, limit or Limit(READ_HANG_S), tally)
+    if corpus.split is not None:
+        entries = _of_split(entries, corpus.split, _parsed(corpus)["split"], tally)
+    label, group = _label_maker(_parsed(corpus)["label"]), _maker(_parsed(corpus)["group"])
     names = read_names(corpus.label_names) if corpus.label_names else {}
     return (_listed(entry, _named(label(entry), names), group(entry)) for entry in _choose(entries, corpus))
 
@@ -56,17 +59,32 @@ def _named(label: str | None, names: Mapping[str, str]) -> str | None:
 
 def _request(corpus: CorpusSpec) -> Request:
     """What a corpus asks of its source."""
-    parsed = keys.parse(corpus.label, "label"), keys.parse(corpus.group, "group")
     return Request(
         source=corpus.source,
         hidden=corpus.include_hidden,
         extensions=frozenset(corpus.extensions) or None,
         image_column=corpus.image_column,
         id_column=corpus.id_column,
-        columns=frozenset(key.name for key in parsed if isinstance(key, ColumnKey)),
+        columns=frozenset(key.name for key in _parsed(corpus).values() if isinstance(key, ColumnKey)),
         within=corpus.within,
-        most=corpus.limit,
+        in_order=corpus.limit is not None,
     )
+
+
+def _parsed(corpus: CorpusSpec) -> Mapping[str, Key]:
+    """Where labels, groups and splits come from, by what they are."""
+    return {what: keys.parse(form, what) for what, form in corpus.forms.items()}
+
+
+def _of_split(entries: Iterator[SourceEntry], split: str, key: Key, tally: Tally) -> Iterator[SourceEntry]:
+    """The images of a split; the others are counted."""
+    ids = ids_with(key, split) if isinstance(key, FileKey) else frozenset[str]()
+    split_of = _maker(key)
+    for entry in entries:
+        if entry.image_id in ids or split_of(entry) == split:
+            yield entry
+        else:
+            tally.add(PassedOver.SPLIT)
 
 
 def _choose(entries: Iterator[SourceEntry], corpus: CorpusSpec) -> Iterator[SourceEntry]:
@@ -121,6 +139,7 @@ def _column(entry: SourceEntry, name: str) -> str | None:
         CorpusError: the corpus is not a table.
     """
     if entry.columns is None:
-        raise CorpusError(f"the corpus has no columns; column:{name} needs a list or Parquet")
+        way_out = "; --splits says what else gives an image its split" if name == "split" else ""
+        raise CorpusError(f"the corpus has no columns; column:{name} needs a list or Parquet{way_out}")
     value = entry.columns.get(name)
     return value and as_text(value)

@@ -1,9 +1,11 @@
 """Labels and groups from files. Takes a listing and CSV files, writes the labels into the listing; reads the words of labels."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import duckdb
 import pyarrow as pa
@@ -25,8 +27,8 @@ ID = "image_id"
 
 _JOIN = """
     COPY (
-        SELECT listed.* REPLACE (given.value AS "{column}")
-        FROM read_parquet(?) AS listed LEFT JOIN given ON given.id = listed.image_id
+        SELECT listed.* REPLACE (named.value AS "{column}")
+        FROM read_parquet(?) AS listed LEFT JOIN named ON named.id = listed.image_id
     ) TO '{target}' (FORMAT parquet)
 """
 
@@ -49,6 +51,17 @@ def read_names(place: str) -> Mapping[str, str]:
     }
 
 
+def ids_with(key: FileKey, value: str) -> frozenset[str]:
+    """The ids of the images that have a value in a CSV file.
+
+    Raises:
+        CorpusError: the file cannot be read, lacks a column, has a row without an id, or names an image twice.
+    """
+    with TemporaryDirectory() as folder, open_values(key, {}, Path(folder)) as database:
+        ids = database.execute("SELECT id FROM named WHERE value = ?", [value]).fetchall()
+    return frozenset(name for (name,) in ids)
+
+
 def add_from_files(listed: Path, corpus: CorpusSpec) -> None:
     """Write the labels and groups that a corpus takes from files into its listing.
 
@@ -56,24 +69,37 @@ def add_from_files(listed: Path, corpus: CorpusSpec) -> None:
         CorpusError: a file cannot be read, lacks a column, names an image twice, or names no image of the corpus.
     """
     names = read_names(corpus.label_names) if corpus.label_names else {}
-    for form, column in ((corpus.label, "label"), (corpus.group, "group")):
-        key = keys.parse(form, column)
+    is_part = bool(corpus.limit or corpus.sample or corpus.split)
+    for column in ("label", "group"):
+        key = keys.parse(corpus.forms[column], column)
         if isinstance(key, FileKey):
-            _add(listed, key, names if column == "label" else {}, is_part=bool(corpus.limit or corpus.sample))
+            _add(listed, key, names if column == "label" else {}, is_part=is_part)
+
+
+@contextmanager
+def open_values(key: FileKey, names: Mapping[str, str], scratch: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A database whose view `named` has the rows of a CSV file: `id`, and `value` with its words instead if it has some.
+
+    Raises:
+        CorpusError: the file cannot be read, lacks a column, has a row without an id, or names an image twice.
+    """
+    copied = scratch / "named.parquet"
+    _copy(key, names, copied)
+    with duckdb.connect(config=low_memory(scratch)) as database:
+        database.read_parquet(str(copied)).create_view("named")
+        _require_once(database, key)
+        yield database
+    copied.unlink()
 
 
 def _add(listed: Path, key: FileKey, names: Mapping[str, str], *, is_part: bool) -> None:
     """Write the values of one file into a column of a listing."""
-    given, target = listed.with_name("given.parquet"), listed.with_name("joined.parquet")
-    _copy(key, names, given)
-    with duckdb.connect(config=low_memory(listed.parent)) as database:
-        database.read_parquet(str(given)).create_view("given")
-        _require_once(database, key)
+    target = listed.with_name("joined.parquet")
+    with open_values(key, names, listed.parent) as database:
         if not is_part:
             _require_match(database, key, listed)
         database.execute(_JOIN.format(column=key.column, target=target), [str(listed)])
     target.replace(listed)
-    given.unlink()
 
 
 def _copy(key: FileKey, names: Mapping[str, str], target: Path) -> None:
@@ -112,16 +138,16 @@ def _require_columns(key: FileKey, known: list[str]) -> None:
 
 
 def _require_once(database: duckdb.DuckDBPyConnection, key: FileKey) -> None:
-    twice = database.execute("SELECT id FROM given GROUP BY id HAVING count(*) > 1 ORDER BY id LIMIT 1").fetchone()
+    twice = database.execute("SELECT id FROM named GROUP BY id HAVING count(*) > 1 ORDER BY id LIMIT 1").fetchone()
     if twice:
         raise CorpusError(f"{key.column} file {key.place!r} names image {twice[0]!r} more than once")
 
 
 def _require_match(database: duckdb.DuckDBPyConnection, key: FileKey, listed: Path) -> None:
     """Refuse a file that names no image of the corpus: its ids probably have another form."""
-    query = "SELECT 1 FROM read_parquet(?) AS listed SEMI JOIN given ON given.id = listed.image_id LIMIT 1"
+    query = "SELECT 1 FROM read_parquet(?) AS listed SEMI JOIN named ON named.id = listed.image_id LIMIT 1"
     if database.execute(query, [str(listed)]).fetchone() is None:
-        given = database.execute("SELECT id FROM given LIMIT 1").fetchone()
+        given = database.execute("SELECT id FROM named LIMIT 1").fetchone()
         image = database.execute("SELECT image_id FROM read_parquet(?) LIMIT 1", [str(listed)]).fetchone()
         raise CorpusError(
             f"{key.column} file {key.place!r} names no image of the corpus; its first id is {given and given[0]!r}, an id of the "

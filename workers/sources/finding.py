@@ -29,7 +29,7 @@ def find(filesystem: Any, request: Request, path: str, limit: Limit, tally: Tall
 
 
 def _files(filesystem: Any, group: Globs, request: Request, limit: Limit, tally: Tally) -> Iterator[FoundFile]:  # noqa: ANN401
-    wanted = Filter(True, request.extensions, request.most is not None, group.matcher(), group.depth)
+    wanted = Filter(True, request.extensions, request.in_order, group.matcher(), group.depth)
     filesystem.exists(group.base)  # a dead storage exceeds the short limit here, before the long one begins
     if not is_local(filesystem):
         yield from _remote_files(filesystem, group, wanted, limit, tally)

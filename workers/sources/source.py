@@ -23,7 +23,7 @@ class Request:
         id_column: column of a table that holds the image ids; None if the source makes them.
         columns: further columns of a table, which give labels and groups.
         within: folder or URL below which the uris of a list must lie; None for the folder of the list.
-        most: number of images after which the listing ends. A listing that ends has a fixed order.
+        in_order: whether the entries come in a fixed order, because the listing ends early.
     """
 
     source: str
@@ -33,7 +33,7 @@ class Request:
     id_column: str | None = None
     columns: frozenset[str] = frozenset()
     within: str | None = None
-    most: int | None = None
+    in_order: bool = False
 
 
 class PassedOver(StrEnum):
@@ -48,6 +48,7 @@ class PassedOver(StrEnum):
     NOT_A_FILE = "not a regular file"
     ENCRYPTED = "encrypted"
     COMPRESSION = "unknown compression"
+    SPLIT = "of another split"
 
 
 @dataclass

@@ -60,7 +60,7 @@ class Filter:
 
 def folder_filter(request: Request) -> Filter:
     """The files that a corpus lists below a folder: those with an image's extension."""
-    return Filter(request.hidden, extensions_of(request), request.most is not None)
+    return Filter(request.hidden, extensions_of(request), request.in_order)
 
 
 def extensions_of(request: Request) -> frozenset[str]:

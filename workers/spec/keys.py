@@ -1,4 +1,4 @@
-"""The forms of labels and groups: none, folder, folder:N, column:NAME, a file, or an expression. Takes a form, gives a value."""
+"""The forms of labels, groups and splits, such as folder:N or column:NAME. Takes a form, gives a value."""
 
 import re
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ FORMS = (
     "column:NAME (a column of a list or of Parquet), FILE.csv (with columns image_id and {what}), "
     "or a regular expression on the image id whose first group, in parentheses, is the {what}"
 )
+FORM_KEYS = ("label", "group", "splits")  # keys of a corpus that are such forms
 _COLUMN = "column:"
 _FOLDER = re.compile(r"folder(?::([1-9]\d?))?")
 
@@ -71,7 +72,7 @@ def parse(form: str, what: str) -> Key:
 
     Args:
         form: the form.
-        what: "label" or "group", for the error.
+        what: "label", "group" or "split", which is also the column of a file.
 
     Raises:
         ValueError: it is none of the forms.

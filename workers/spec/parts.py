@@ -1,5 +1,6 @@
 """The parts that specs share: model, corpus, limits, resources. Takes nested values, gives frozen ones; loads no torch."""
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
 
@@ -79,6 +80,7 @@ class Fill(StrEnum):
 # Keys that the first published runs did not have.
 LATER = frozenset({"fit", "pad", "bits", "num_classes"}) | frozenset(
     {"label_names", "include_hidden", "extensions", "image_column", "id_column", "within", "limit", "sample"}
+    | {"split", "splits"}
 )
 
 
@@ -183,11 +185,24 @@ class CorpusSpec(Frozen):
         """All keys, without those of LATER that have their defaults: runs that do not use them keep their identity."""
         return _without_defaults(serialize(self))
 
+    split: Word | None = Field(None, description="only the images of this split, such as train")
+    splits: Word | None = Field(
+        None, description=f"source of splits: {keys.FORMS.format(what='split')}; by default column:split"
+    )
+
     @model_validator(mode="after")
     def _require_valid_keys(self) -> Self:
-        keys.parse(self.label, "label")
-        keys.parse(self.group, "group")
+        for what, form in self.forms.items():
+            keys.parse(form, what)
+        if self.splits is not None and self.split is None:
+            raise ValueError("splits needs split, the name of the split to take")
         return self
+
+    @property
+    def forms(self) -> Mapping[str, str]:
+        """Where labels, groups and splits come from, by what they are."""
+        split = {} if self.split is None else {"split": self.splits or "column:split"}
+        return {"label": self.label, "group": self.group, **split}
 
 
 class LimitsSpec(Frozen):

@@ -72,7 +72,7 @@ def _make_absolute(values: dict[str, Any], folder: PurePath) -> None:
     change(values, "root", locations.absolute)
     change(values.get("corpus"), "source", lambda source, folder: source_of(source).absolute(source, folder))
     change(values.get("corpus"), "within", locations.absolute)
-    for key in ("label", "group"):
+    for key in keys.FORM_KEYS:
         change(values.get("corpus"), key, keys.absolute)
     change(values.get("corpus"), "label_names", locations.absolute)
     models = values.get("models")

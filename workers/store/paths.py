@@ -41,6 +41,11 @@ def checksum_path(run: str) -> str:
     return f"{RUNS}/{run}/manifest.sha256"
 
 
+def labels_path(run: str) -> str:
+    """The document that names the labels which a published run was given afterwards."""
+    return f"{RUNS}/{run}/labels.json"
+
+
 def claim_path(run: str) -> str:
     """The future manifest.json of a run, while its tables are moved into place."""
     return f"{RUNS}/{run}/claim.json"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pyarrow.parquet as pq
 
 from workers.errors import DamagedFile, DamagedRun
-from workers.store import damage, documents, footers, manifest, paths
+from workers.store import damage, documents, footers, labels, manifest, paths
 from workers.store.documents import PIN, Pin
 from workers.store.files import content
 from workers.store.manifest import Manifest, PartFile
@@ -53,6 +53,7 @@ def verify(root: Root, run: str) -> Iterator[FileProblem]:
 def _differences(root: Root, document: Manifest, remove: str) -> Iterator[FileProblem]:
     """The differences from a manifest."""
     yield from _parts(root, document)
+    yield from _labels(root, document)
     yield from _strays(root, document)
     yield from _row(root, document)
     if problem := pin_problem(root, document):
@@ -133,13 +134,24 @@ def _part_problem(root: Root, part: PartFile) -> str:
 
 
 def _strays(root: Root, document: Manifest) -> Iterator[FileProblem]:
-    run, named = document.run, {part.path for part in document.parts}
-    for table in set(root.folders(paths.TABLES)) - {RUNS.name}:
-        folder = paths.table_folder(table, run)
-        for name in root.files(folder):
-            if name.endswith(".parquet") and f"{folder}/{name}" not in named:
-                problem = "is not in the manifest, but readers of whole folders see its rows"
-                yield FileProblem(run, f"{folder}/{name}", problem, "run the same command again; it removes the file")
+    for path, _ in labels.unnamed_files(root, document):
+        if path.endswith(".parquet"):
+            problem = "is not in the manifest, but readers of whole folders see its rows"
+            yield FileProblem(document.run, path, problem, "run the same command again; it removes the file")
+
+
+def _labels(root: Root, document: Manifest) -> Iterator[FileProblem]:
+    """Problems of the labels that the run was given."""
+    run = document.run
+    again = f"give the run its labels again, or return to those of the corpus with `deconvoy label {run} --reset`"
+    try:
+        given = labels.parse_given(root, run)
+    except ValueError as error:
+        yield FileProblem(run, paths.labels_path(run), str(error), again)
+        return
+    for part in given.parts if given else ():
+        if problem := _part_problem(root, part):
+            yield FileProblem(run, part.path, problem, again)
 
 
 def _row(root: Root, document: Manifest) -> Iterator[FileProblem]:

@@ -48,6 +48,7 @@ def of_run(run: PublishedRun) -> RunCard:
         run=run.run,
         job=run.job,
         created=run.created,
+        relabelled=run.relabelled,
         model=run.model,
         corpus=run.corpus,
         images=run.images,

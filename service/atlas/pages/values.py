@@ -39,11 +39,12 @@ class Link(Value):
 
 
 class RunCard(Value):
-    """A published run; `input` is the height and width of the model's input, pixels."""
+    """A published run; `input` is the height and width of the model's input, pixels; `relabelled` when it was given labels."""
 
     run: str
     job: str
     created: str
+    relabelled: str | None
     model: str
     corpus: str
     images: int

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from workers.kinds import Kind
 from workers.store.columns import Table
-from workers.store.tables.shared import IMAGES, REJECTS, RUNS
+from workers.store.tables.shared import IMAGES, LABELS, REJECTS, RUNS
 
 
 def _tables(kind: Kind) -> tuple[Table, ...]:
@@ -29,7 +29,7 @@ TABLES_OF: Mapping[Kind, tuple[Table, ...]] = {kind: _tables(kind) for kind in K
 # All tables, by name.
 TABLES: Mapping[str, Table] = {
     table.name: table
-    for table in (RUNS, IMAGES, REJECTS, *(table for tables in TABLES_OF.values() for table in tables))
+    for table in (RUNS, IMAGES, REJECTS, LABELS, *(table for tables in TABLES_OF.values() for table in tables))
 }
 # Schemas of stored results, by the name in a file's metadata.
 RESULTS: Mapping[str, pa.Schema] = {

@@ -1,4 +1,4 @@
-"""Tables and results that several kinds of job share: runs, images, rejects, corpus manifests. Takes nothing, gives schemas."""
+"""Tables that runs of several kinds share: runs, images, rejects, labels; and corpus manifests. Takes nothing, gives schemas."""
 
 import pyarrow as pa
 
@@ -78,6 +78,21 @@ REJECTS = Table(
             Column(4, "bytes", pa.int64(), "size of the file"),
             Column(5, "reason", pa.string(), "why it was not used, one enumerated word"),
             Column(6, "detail", pa.string(), "what the decoder or the limit said"),
+        ),
+    ),
+    sorted_by=("image_index",),
+)
+
+LABELS = Table(
+    "labels",
+    schema_of(
+        "labels",
+        (
+            Column(1, "image_index", pa.int64(), "row number of the image in the corpus manifest"),
+            Column(2, "image_id", pa.string(), "stable key of the image: its path below the corpus"),
+            Column(
+                3, "label", pa.string(), "label that replaces the label of the image in every table; null: it has none"
+            ),
         ),
     ),
     sorted_by=("image_index",),
