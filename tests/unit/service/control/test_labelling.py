@@ -8,8 +8,7 @@ import duckdb
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pytest
-from click.testing import Result
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from service.atlas.atlas import Atlas
 from service.cli.main import app
