@@ -1,5 +1,6 @@
 """The registry of image formats. Takes a file's first bytes or its name, gives its format; loads no decoder."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -97,11 +98,25 @@ FORMATS: tuple[Format, ...] = (
     Format("DICOM", "DICOM", (".dcm", ".dicom"), _at(128, b"DICM"), 8, package="pydicom", extra="dicom"),
 )
 
+# What reading a frame of a video gives: a PPM file with a comment. The extensions are those of videos, not of images.
+FRAME_MAGIC = b"P6\n# frame of a video\n"
+FRAME = Format(
+    "FRAME",
+    "video",
+    (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi"),
+    _starts(FRAME_MAGIC),
+    8,
+    package="av",
+    extra="video",
+)
+_KNOWN = (FRAME, *FORMATS)
+_PLACE = re.compile(r"#[0-9+]+$")  # in a file, at the end of a uri
+
 # Of several formats that match, the first counts. A DICOM file may start with the header of another one, such as TIFF.
-_BY_PRECEDENCE = sorted(FORMATS, key=lambda kind: kind.name != "DICOM")
+_BY_PRECEDENCE = sorted(_KNOWN, key=lambda kind: kind.name != "DICOM")
 EXTENSIONS = frozenset(extension for kind in FORMATS for extension in kind.extensions)
-_BY_EXTENSION = {extension: kind for kind in FORMATS for extension in kind.extensions}
-BY_NAME = {kind.name: kind for kind in FORMATS}
+_BY_EXTENSION = {extension: kind for kind in _KNOWN for extension in kind.extensions}
+BY_NAME = {kind.name: kind for kind in _KNOWN}
 OPTIONAL = tuple(kind for kind in FORMATS if kind.package)
 
 
@@ -112,7 +127,7 @@ def of_bytes(data: bytes) -> Format | None:
 
 def of_name(*names: str) -> Format | None:
     """The format that the first name with a known extension has; None if there is no such name."""
-    endings = (splitext(name)[1].lower() for name in names)
+    endings = (splitext(_PLACE.sub("", name))[1].lower() for name in names)
     return next((_BY_EXTENSION[ending] for ending in endings if ending in _BY_EXTENSION), None)
 
 
@@ -133,7 +148,7 @@ def decoder_versions(*names: str) -> tuple[str, ...]:
 
 def installed() -> tuple[str, ...]:
     """All optional packages that are installed, as `NAME VERSION`."""
-    return tuple(text for kind in OPTIONAL if (text := version_of(kind.package)))
+    return tuple(text for kind in (*OPTIONAL, FRAME) if (text := version_of(kind.package)))
 
 
 @cache

@@ -115,6 +115,7 @@ class Common(ModelFlags):
     image_column: Annotated[str | None, typer.Option()] = None
     id_column: Annotated[str | None, typer.Option()] = None
     within: Annotated[str | None, typer.Option()] = None
+    every: Annotated[int | None, typer.Option()] = None
     split: Annotated[str | None, typer.Option()] = None
     splits: Annotated[str | None, typer.Option()] = None
     extensions: Annotated[list[str] | None, typer.Option()] = None
@@ -133,6 +134,7 @@ class Common(ModelFlags):
             "image_column": self.image_column,
             "id_column": self.id_column,
             "within": absolute(self.within),
+            "every": self.every,
             "split": self.split,
             "splits": self.splits and keys.absolute(self.splits, Path.cwd()),
             "extensions": self.extensions or None,

@@ -12,11 +12,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from jobs.scan import scan
 from jobs.watch import SilentWatcher
 from tests.integration.test_scan import spec, tables
-from tests.support import corpora
+from tests.support import corpora, videos
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("two_cpus")]
 
@@ -135,3 +136,22 @@ def test_a_lost_result_of_an_archive_is_made_again_from_its_place(tmp_path):
     outcome = scan_corpus(source, root)
     assert outcome.shards_run + outcome.groups_run == 1
     assert {**tables(root), "runs": []} == {**before, "runs": []}
+
+
+def test_frames_of_videos_give_the_tables_of_the_same_pictures_in_files(tmp_path):
+    for name in ("cats/a.mp4", "dogs/b.mp4"):
+        place = videos.write(tmp_path / "clips" / name, "libx264", videos.moving(40, 96, 96), bf="2")
+        for number, frame in enumerate(videos.read(place)):
+            if number % 5 == 0:
+                picture = tmp_path / "photos" / name / f"{number:06d}.png"
+                picture.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(frame).save(picture)
+    outcome = scan_corpus(str(tmp_path / "clips"), tmp_path / "root-clips", every=5)
+    assert (outcome.images, outcome.rejects) == (16, 0)
+    scan_corpus(str(tmp_path / "photos"), tmp_path / "root-photos", label="folder:2", group=r"^(.*)/")
+    for table in ("top", "patches", "units"):
+        expected = [row | {"image_id": row["image_id"].removesuffix(".png")} if "image_id" in row else row
+                    for row in rows(tmp_path / "root-photos", table)]  # fmt: skip
+        assert expected and rows(tmp_path / "root-clips", table) == expected, table
+    groups = [(row["label"], row["group"]) for row in rows(tmp_path / "root-clips", "images")]
+    assert groups == [("cats", "cats/a.mp4")] * 8 + [("dogs", "dogs/b.mp4")] * 8

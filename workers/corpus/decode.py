@@ -112,4 +112,10 @@ def _first_line(error: Exception) -> str:
     return f"{type(error).__name__}: {text[0][:200]}" if text else type(error).__name__
 
 
-_DECODERS: dict[str, Decoder] = {"TIFF": _decode_tiff, "DICOM": dicom.decode_dicom}
+def _decode_frame(data: bytes, kind: Format, limits: LimitsSpec, claim: Claim, form: PixelFormat) -> Pixels:
+    """Decode a frame of a video, which its source has made a PPM file."""
+    del kind
+    return images.decode_image(data, formats.BY_NAME["PPM"], limits, claim, form)
+
+
+_DECODERS: dict[str, Decoder] = {"TIFF": _decode_tiff, "DICOM": dicom.decode_dicom, "FRAME": _decode_frame}

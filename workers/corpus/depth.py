@@ -48,7 +48,7 @@ HANG_S = 300.0  # for all images of the sample that a process decodes
 READY, UNUSABLE = "ready", "-"
 DEEP_GREY = b"\x10\0"  # bits and colour type in the header of a PNG
 SIZE = struct.Struct("<Q")
-TAR = "tar"  # of the uris of members of tar archives
+TAR, VIDEO = "tar", "video"  # of the uris of members of tar archives, and of frames
 MAX_SAMPLE_VALUE = 281  # a TIFF tag
 SIGNIFICANT_BITS = b"\0\0\0\x01sBIT"  # size and name of a chunk of a PNG
 SHALLOW = tuple(ending[1:] for kind in formats.FORMATS if not kind.deep for ending in kind.extensions)
@@ -136,7 +136,8 @@ def _candidates(listing: Listing, limits: LimitsSpec) -> Iterator[tuple[bytes, _
         for batch in file.iter_batches(columns=columns):
             fitting = pc.and_(pc.less_equal(batch["bytes"], limits.bytes), pc.is_null(batch["refused"]))
             deep = pc.invert(pc.match_substring_regex(batch["image_id"], shallow))
-            for row in batch.filter(pc.and_(fitting, deep)).to_pylist():
+            still = pc.invert(pc.starts_with(batch["uri"], f"{VIDEO}://"))  # frames of videos have 8 bits
+            for row in batch.filter(pc.and_(pc.and_(fitting, deep), still)).to_pylist():
                 yield (
                     _rank(row["image_id"], row["uri"]),
                     _Candidate(row["uri"], row["bytes"], row["etag"]),

@@ -47,7 +47,7 @@ def listing(corpus: CorpusSpec, limit: Limit | None = None, tally: Tally | None 
     entries = source.entries(request, limit or Limit(READ_HANG_S), tally)
     if corpus.split is not None:
         entries = _of_split(entries, corpus.split, _parsed(corpus)["split"], tally)
-    label, group = _label_maker(_parsed(corpus)["label"]), _maker(_parsed(corpus)["group"])
+    label, group = _label_maker(_parsed(corpus)["label"]), _group_maker(_parsed(corpus)["group"])
     names = read_names(corpus.label_names) if corpus.label_names else {}
     return (_listed(entry, _named(label(entry), names), group(entry)) for entry in _choose(entries, corpus))
 
@@ -67,6 +67,7 @@ def _request(corpus: CorpusSpec) -> Request:
         id_column=corpus.id_column,
         columns=frozenset(key.name for key in _parsed(corpus).values() if isinstance(key, ColumnKey)),
         within=corpus.within,
+        every=corpus.every,
         in_order=corpus.limit is not None,
     )
 
@@ -116,6 +117,14 @@ def _label_maker(key: Key) -> Callable[[SourceEntry], str | None]:
     make = _maker(key)
     if key == FolderKey():
         return lambda entry: entry.label or make(entry)
+    return make
+
+
+def _group_maker(key: Key) -> Callable[[SourceEntry], str | None]:
+    """A function that gives an image's group: `none` and `folder` take the one that the corpus itself gives, if any."""
+    make = _maker(key)
+    if key in (NoKey(), FolderKey()):
+        return lambda entry: entry.group or make(entry)
     return make
 
 

@@ -108,16 +108,10 @@ class ContainerSource:
 
     def in_folder(self, request: Request, limit: Limit, tally: Tally) -> Iterator[SourceEntry]:
         """An entry for each image of a folder, or, if there is no image, for those in its files of this kind."""
-        return self._images_or_own(FolderSource().entries(request, limit, tally), request, limit, tally)
+        return images_or_files(FolderSource().entries(request, limit, tally), (self,), request, limit, tally)
 
-    def _images_or_own(
-        self, images: Iterator[SourceEntry], request: Request, limit: Limit, tally: Tally
-    ) -> Iterator[SourceEntry]:
-        first = next(images, None)
-        if first is not None:
-            yield first
-            yield from images
-            return
+    def files_in_folder(self, request: Request, limit: Limit, tally: Tally) -> Iterator[SourceEntry]:
+        """An entry for each image in the files of this kind below a folder."""
         filesystem, base = open_corpus(request.source)
         wanted = Filter(request.hidden, None, ordered=True, matches=self._is_own)
         for path in sorted(file.path for file in walk(filesystem, base.rstrip("/"), wanted, limit, Tally())):
@@ -128,6 +122,23 @@ class ContainerSource:
     def _is_own(self, path: str) -> bool:
         """Whether a name ends like that of such a file."""
         return path.lower().endswith(self.suffixes)
+
+
+def images_or_files(
+    images: Iterator[SourceEntry],
+    kinds: tuple[ContainerSource, ...],
+    request: Request,
+    limit: Limit,
+    tally: Tally,
+) -> Iterator[SourceEntry]:
+    """The images of a folder; if it has none, those in its files of these kinds."""
+    first = next(images, None)
+    if first is not None:
+        yield first
+        yield from images
+        return
+    for kind in kinds:
+        yield from kind.files_in_folder(request, limit, tally)
 
 
 def find_containers(

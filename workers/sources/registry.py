@@ -6,12 +6,14 @@ from workers.sources.lists import LISTS
 from workers.sources.parquet import PARQUET
 from workers.sources.source import Access, Source
 from workers.sources.tar import TAR
+from workers.sources.video import VIDEO
 from workers.sources.zip import ZIP
 
 SOURCES: tuple[Source, ...] = (  # the first source that accepts a corpus or reads a uri is used; the last accepts all
     TAR,
     ZIP,
     PARQUET,
+    VIDEO,
     *LISTS,
     GlobSource(),
     DatasetFolder(),

@@ -23,6 +23,7 @@ class Request:
         id_column: column of a table that holds the image ids; None if the source makes them.
         columns: further columns of a table, which give labels and groups.
         within: folder or URL below which the uris of a list must lie; None for the folder of the list.
+        every: of videos, every n-th frame is an image; None for the source's own choice.
         in_order: whether the entries come in a fixed order, because the listing ends early.
     """
 
@@ -34,6 +35,7 @@ class Request:
     columns: frozenset[str] = frozenset()
     within: str | None = None
     in_order: bool = False
+    every: int | None = None
 
 
 class PassedOver(StrEnum):
@@ -86,6 +88,7 @@ class SourceEntry:
         label: the label that the corpus itself gives, for example in a sidecar; None if it gives none.
         path: the path whose folders give labels and groups; by default image_id.
         columns: the requested columns of a table; None if the corpus is not a table.
+        group: the group that the corpus itself gives, such as the video of a frame; None if it gives none.
     """
 
     image_id: str
@@ -96,6 +99,7 @@ class SourceEntry:
     label: str | None = None
     path: str | None = None
     columns: Mapping[str, str | None] | None = None
+    group: str | None = None
 
     def folder(self, number: int = 1) -> str | None:
         """The name of the image's folder, counted from the file; None if there are fewer."""

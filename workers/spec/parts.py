@@ -80,7 +80,7 @@ class Fill(StrEnum):
 # Keys that the first published runs did not have.
 LATER = frozenset({"fit", "pad", "bits", "num_classes"}) | frozenset(
     {"label_names", "include_hidden", "extensions", "image_column", "id_column", "within", "limit", "sample"}
-    | {"split", "splits"}
+    | {"split", "splits", "every"}
 )
 
 
@@ -148,8 +148,8 @@ class CorpusSpec(Frozen):
     """The images, and the source of their labels and groups."""
 
     source: Word = Field(
-        description="images: a folder, a glob, an image, archives (photos.tar, 'shards/{000..999}.tar', photos.zip), Parquet, or "
-        "a list of paths (CSV, JSONL, Parquet), as a path or fsspec URL"
+        description="images: a folder, a glob, an image, archives (photos.tar, 'shards/{000..999}.tar', photos.zip), Parquet, "
+        "a list of paths (CSV, JSONL, Parquet), or videos, as a path or fsspec URL"
     )
     label: Word = Field(
         "folder",
@@ -185,6 +185,7 @@ class CorpusSpec(Frozen):
         """All keys, without those of LATER that have their defaults: runs that do not use them keep their identity."""
         return _without_defaults(serialize(self))
 
+    every: int | None = Field(None, ge=1, description="of videos, every n-th frame is an image; by default 25")
     split: Word | None = Field(None, description="only the images of this split, such as train")
     splits: Word | None = Field(
         None, description=f"source of splits: {keys.FORMS.format(what='split')}; by default column:split"

@@ -1,0 +1,183 @@
+"""Frames of a video, decoded in a process of their own: damaged files crash decoders. Takes numbers, gives frames.
+
+As a program: answers requests from the pipe whose number is its argument. A request is a REQUEST and the path or URL of a video.
+An answer is what was asked for after GIVEN, or a reason and a detail after REFUSED, or ALIVE, which another answer follows. A
+frame is given as a binary PPM file.
+
+A frame is always decoded from the key frame before it, so that it does not depend on which frames were read before.
+"""
+
+import bisect
+import os
+import struct
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from typing import Any
+
+import numpy as np
+from cachetools import LRUCache
+
+from workers import files
+from workers.errors import Reason
+from workers.formats import FRAME_MAGIC
+
+MOST_PIXELS = 89_478_485  # of a frame, so that a damaged header cannot take all memory; the limits of a run apply, too
+KEPT = 8  # frames that were passed on the way to another one
+REQUEST = struct.Struct("<QQ")  # the number of a frame, and the step to those that will be asked for next
+COUNT = (1 << 64) - 1  # in place of a number, asks how many frames there are
+GIVEN, REFUSED, ALIVE = b"+", b"-", b"."
+ALIVE_EVERY = 1000  # packets
+OPTIONS = {
+    # Without playlists, which name other files.
+    "format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi",
+    "protocol_whitelist": "",
+}
+
+
+class FrameError(Exception):
+    """A frame that cannot be decoded."""
+
+    def __init__(self, reason: Reason, detail: str) -> None:
+        self.reason = reason
+        super().__init__(detail)
+
+
+@dataclass(frozen=True)
+class Index:
+    """The frames of a video, in the order in which they are shown.
+
+    Attributes:
+        times: the time stamp of each.
+        keys: the numbers of key frames, ascending. Decoding can begin there.
+    """
+
+    times: tuple[int, ...]
+    keys: tuple[int, ...]
+
+    def key_of(self, number: int) -> int:
+        """The last key frame up to a frame; the first frame if there is none."""
+        place = bisect.bisect_right(self.keys, number)
+        return self.keys[place - 1] if place else 0
+
+    def number_of(self, time: int | None) -> int | None:
+        """The frame with a time stamp; None if there is none."""
+        place = len(self.times) if time is None else bisect.bisect_left(self.times, time)
+        return place if place < len(self.times) and self.times[place] == time else None
+
+
+@dataclass(eq=False)
+class Video:
+    """An open video.
+
+    Attributes:
+        place: its path or URL.
+        alive: called again and again while its frames are counted, which may take long.
+    """
+
+    place: str
+    alive: Callable[[], None]
+    _kept: LRUCache[int, bytes] = field(default_factory=lambda: LRUCache(KEPT))
+    _decoded: Iterator[tuple[int | None, Any]] = field(default_factory=lambda: iter(()))
+    _key: int | None = None  # the frame that decoding began with
+    _next: int = 0  # the frame after the last one that was decoded
+
+    def __post_init__(self) -> None:
+        import av
+
+        filesystem, path = files.filesystem(self.place)
+        self._container = av.open(filesystem.open(path, "rb"), options=OPTIONS)
+        if not self._container.streams.video:
+            raise FrameError(Reason.NOT_AN_IMAGE, "the file has no video stream")
+        self._stream = self._container.streams.video[0]
+        self._stream.codec_context.options = {"max_pixels": str(MOST_PIXELS)}
+        self._stream.codec_context.thread_count = 1
+        self._has_times = self._container.format.name != "avi"  # its time stamps are those of the order of decoding
+        self.index = self._make_index()
+
+    def _make_index(self) -> Index:
+        """The index, from the headers of all packets. Without time stamps, decoding can begin at the first frame only."""
+        packets = []
+        for number, packet in enumerate(self._container.demux(self._stream)):
+            if number % ALIVE_EVERY == 0:
+                self.alive()
+            if packet.size and not packet.is_discard:
+                packets.append((packet.pts, packet.is_keyframe))
+        if not packets:
+            raise FrameError(Reason.EMPTY, "the file has no frames")
+        if not self._has_times:
+            return Index(tuple(range(len(packets))), ())
+        times = tuple(sorted({time for time, _ in packets if time is not None}))
+        keys = {time for time, is_key in packets if is_key}
+        return Index(times, tuple(number for number, time in enumerate(times) if time in keys))
+
+    def frame(self, number: int, step: int) -> bytes:
+        """A frame as a PPM file. On the way to it, those whose number is a multiple of `step` are kept.
+
+        Raises:
+            FrameError: it cannot be decoded.
+        """
+        if number in self._kept:
+            return self._kept[number]
+        key = self.index.key_of(number)
+        if key != self._key or number < self._next:
+            self._decoded, self._key = self._decode_from(key), key
+        for place, decoded in self._decoded:
+            if place is not None and (place == number or (place >= key and place % step == 0)):
+                self._kept[place] = to_ppm(decoded)
+            if place is not None:
+                self._next = place + 1
+            if place is not None and place >= number:
+                break
+        if number in self._kept:
+            return self._kept[number]
+        self._key = None
+        raise FrameError(Reason.DAMAGED, f"frame {number:,} cannot be decoded")
+
+    def _decode_from(self, key: int) -> Iterator[tuple[int | None, Any]]:
+        """The frames from a key frame on, with their numbers; None for a frame that is not in the index."""
+        self._container.seek(self.index.times[key] if self._has_times else 0, stream=self._stream)
+        decoded = self._container.decode(self._stream)
+        return (
+            ((self.index.number_of(frame.pts), frame) for frame in decoded) if self._has_times else enumerate(decoded)
+        )
+
+
+def to_ppm(frame: Any) -> bytes:  # noqa: ANN401 - av is optional
+    """A decoded frame, turned upright, in RGB of 8 bits."""
+    pixels = np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90))
+    height, width = pixels.shape[:2]
+    return FRAME_MAGIC + f"{width} {height}\n255\n".encode() + np.ascontiguousarray(pixels).tobytes()
+
+
+def serve(connection: Connection) -> None:
+    """Answer all requests; see the module."""
+    place, video = "", None
+    while True:
+        try:
+            request = connection.recv_bytes()
+        except EOFError:  # nobody asks any more
+            return
+        number, step = REQUEST.unpack_from(request)
+        try:
+            wanted = os.fsdecode(request[REQUEST.size :])
+            if video is None or wanted != place or number == COUNT:
+                video = None  # so that it is not used if the next one cannot be opened
+                place, video = wanted, Video(wanted, lambda: connection.send_bytes(ALIVE))
+            connection.send_bytes(GIVEN + _answer(video, number, step))
+        except Exception as error:  # noqa: BLE001 - av raises anything on damaged files
+            connection.send_bytes(_refusal(error))
+
+
+def _answer(video: Video, number: int, step: int) -> bytes:
+    return str(len(video.index.times)).encode() if number == COUNT else video.frame(number, step)
+
+
+def _refusal(error: Exception) -> bytes:
+    reason = error.reason if isinstance(error, FrameError) else Reason.DAMAGED
+    return REFUSED + f"{reason} {' '.join(str(error).split()) or type(error).__name__}".encode()
+
+
+if __name__ == "__main__":
+    serve(Connection(int(sys.argv[1])))
