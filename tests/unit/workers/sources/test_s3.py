@@ -3,17 +3,20 @@
 import io
 import tarfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+import deconvoy
 from tests.support import corpora, s3
 from workers.corpus import entries, fetch, manifest
-from workers.errors import Reason, StaleFile
+from workers.errors import ModelError, Reason, StaleFile
+from workers.models.model import load
 from workers.sources.source import Tally
-from workers.spec.parts import CorpusSpec
+from workers.spec.parts import CorpusSpec, ModelSpec
 from workers.store.root import Root
 
 NAMES = ["a.jpg", "cat/1.jpg", "cat//2.jpg", "dog/x::y.jpg", "dog/3.jpg?versionId=7.jpg", "dog/4#5.jpg", "é/6 7%20.jpg"]
@@ -129,3 +132,13 @@ def test_a_store_without_credentials_or_that_does_not_answer_is_one_line(monkeyp
     monkeypatch.setattr(s3fs.S3FileSystem, "retries", 1)
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     corpora.refuse("s3://photos", r"^corpus 's3://photos' cannot be listed: ")
+
+
+def test_weights_of_a_bucket_are_those_of_the_local_file(bucket):
+    local = str(Path(deconvoy.__file__).parents[1] / "workers" / "pretrained" / "zfnet-mini" / "model.safetensors")
+    bucket.put(local, "photos/weights/model.safetensors")
+    sources = [f"deconvoy://zfnet-mini?weights={place}" for place in (local, "s3://photos/weights/model.safetensors")]
+    first, second = (load(ModelSpec(source=source)).fingerprint for source in sources)
+    assert first == second
+    with pytest.raises(ModelError, match=r"s3://photos/weights/none.safetensors"):
+        load(ModelSpec(source="deconvoy://zfnet-mini?weights=s3://photos/weights/none.safetensors"))
