@@ -88,10 +88,10 @@ def run(case: Case) -> Checked | str:
 def row(case: Case, found: "Checked | str") -> str:
     """One row of the table."""
     if isinstance(found, str):
-        return f"| `{case.source}` | | | | no | {found} |"
+        return f"| `{case.source}` | | | | none | refused: {found} |"
     gated = f"{found.gated}" if found.gated else ""
-    verdict = "yes" if found.passed else "patches only" if found.agrees else "NO"
-    return f"| `{case.source}` | {found.layers} | {found.auto} | {gated} | {verdict} | {found.obstacle} |"
+    layers = "all layers" if found.passed else f"{found.projectable} layers" if found.agrees else "WRONG"
+    return f"| `{case.source}` | {found.layers} | {found.auto} | {gated} | {layers} | {found.obstacle} |"
 
 
 def versions() -> str:
@@ -99,19 +99,26 @@ def versions() -> str:
     return ", ".join(f"{name} {version(name)}" for name in ("torch", "torchvision", "timm"))
 
 
-def page(rows: list[str], passed: int) -> str:
+def page(rows: list[str], results: list[Checked | str]) -> str:
     """The page."""
+    found = [result for result in results if isinstance(result, Checked)]
+    whole = sum(result.passed for result in found)
+    part = sum(result.agrees and not result.passed for result in found)
     return f"""# Networks
 
-Written by `python -m tests.networks` with {versions()}. {passed} of {len(rows)} networks have projections up to their output.
+Written by `python -m tests.networks` with {versions()}: every convolutional classifier of torchvision, and one network of each of
+timm's families that has convolutions. Of {len(rows)} networks, {whole} have projections for all layers, and {part} for the layers
+below an operation without a downward step, such as attention. Scan the layers above it with `--method none`, which publishes
+patches without projections. {len(rows) - len(found)} networks cannot be exported.
 
-A network **works** if its steps give the very bits of its module, if projections by all three methods equal automatic
-differentiation of whole images (relative error at most {TOLERANCE:g}), and if receptive fields are those of the gradient. Layers
-above a gate hold it constant. **Patches only**: the layers above the operation in the last column have no projections; scan
-them with `--method none`, or scan the layers below. With operations that only run upward, as attention in a gate, numbers may
-differ from the module's by rounding. Weights are random; images have {SIDE} px, or what the network demands.
+Each network was checked in float64, with random weights, on images of {SIDE} px or the size that it demands:
 
-| network | layers | of `auto` | gated | works | lowest operation without a downward step |
+- Its output equals the module's bit for bit. Operations without a downward step may differ by rounding.
+- Projections by all three methods equal automatic differentiation of whole images, with a relative error of at most
+  {TOLERANCE:g}, in three layers from the first to the last that has projections. Layers above a gate hold it constant.
+- Receptive fields are those of the gradient.
+
+| network | layers | selected by `auto` | above a gate | with projections | lowest operation without a downward step |
 |---|---|---|---|---|---|
 {chr(10).join(rows)}
 """
@@ -136,15 +143,15 @@ def write(log: Path, case: Case, found: Checked | str) -> None:
 
 def main(log: Path) -> None:
     """Check all networks and write the page."""
-    rows, passed, finished = [], 0, read(log)
+    rows, results, finished = [], [], read(log)
     for case in (*torchvision_cases(), *timm_cases()):
         found = finished.get(case.source) or run(case)
         if case.source not in finished:
             write(log, case, found)
         rows.append(row(case, found))
-        passed += isinstance(found, Checked) and found.passed
+        results.append(found)
         sys.stderr.write(f"{rows[-1]} {found.error if isinstance(found, Checked) else ''}\n")
-    PAGE.write_text(page(rows, passed))
+    PAGE.write_text(page(rows, results))
 
 
 if __name__ == "__main__":
