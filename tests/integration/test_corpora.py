@@ -96,7 +96,7 @@ def read(root: Path, table: str) -> list[dict[str, Any]]:
 
 
 def scan_corpus(source: str, root: Path, **keys: Any):
-    plain = spec(Path(source), root)
+    plain = spec(Path(source), root, resources={"actors": 1})
     corpus = plain.corpus.model_copy(update=keys)
     return scan(plain.model_copy(update={"corpus": corpus}), SilentWatcher())
 

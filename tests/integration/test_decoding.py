@@ -69,7 +69,7 @@ def values(corpus: Path, root: Path, run: str, **decode: Any) -> dict[str, Any]:
         "model": {"source": "deconvoy://zfnet-mini"},
         "corpus": {"source": str(corpus)},
         "decode": decode,
-        "resources": {"actors": 2, "device": "cpu"},
+        "resources": {"actors": 1, "device": "cpu"},
     }
 
 

@@ -61,7 +61,7 @@ def root(corpus, tmp_path_factory) -> Path:
                 "model": MODEL,
                 "corpus": {"source": str(corpus)},
                 "scan": {"layers": ["relu5"], "batch": 4, "shard": 8, "k": 3, "max_reject_share": 0.5},
-                "resources": {"actors": 2, "device": "cpu"},
+                "resources": {"actors": 1, "device": "cpu"},
             }
         ),
         SilentWatcher(),

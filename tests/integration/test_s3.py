@@ -38,7 +38,7 @@ def test_a_bucket_holds_the_corpus_an_archive_and_the_root(bucket, tmp_path):
     bucket.put(tar(photos), "atlas/photos.tar")
     for number, source in enumerate(("s3://atlas/photos", "s3://atlas/photos.tar")):
         root, copy = f"s3://atlas/root-{number}", tmp_path / f"copy-{number}"
-        plain = spec(Path("unused"), Path("unused"))
+        plain = spec(Path("unused"), Path("unused"), resources={"actors": 1})
         corpus = plain.corpus.model_copy(update={"source": source})
         asked = plain.model_copy(update={"corpus": corpus, "root": root})
         outcome = scan(asked, SilentWatcher())

@@ -52,7 +52,7 @@ def corpus(tmp_path_factory) -> Path:
 def scanned(corpus: Path, root: Path, run: str = "scanned") -> None:
     values = {"run": run, "root": str(root), "model": MODEL, "corpus": {"source": str(corpus)}}
     values["scan"] = {"layers": LAYERS, "batch": 4, "shard": 8, "k": 3}
-    scan(make_spec(values | {"resources": {"actors": 2, "device": "cpu"}}), SilentWatcher())
+    scan(make_spec(values | {"resources": {"actors": 1, "device": "cpu"}}), SilentWatcher())
 
 
 def spec(corpus: Path, root: Path, actors: int = 2, **asked) -> SanityRun:

@@ -48,7 +48,7 @@ def spec(corpus, tmp_path_factory) -> RunSpec:
             "corpus": {"source": str(corpus)},
             "scan": {"layers": LAYERS, "batch": BATCH, "shard": 2 * BATCH, "k": K},
             "project": {"image_format": "png"},
-            "resources": {"actors": 2, "device": "cpu"},
+            "resources": {"actors": 1, "device": "cpu"},
         }
     )
 
