@@ -5,6 +5,7 @@ CONSTRAINTS ?= constraints.txt
 LOWEST := .make/lowest
 IS_RECENT := import sys; sys.exit(sys.version_info < (3, 11))
 PYTEST_ARGS ?=
+COVERAGE ?=
 PROCESSES ?= logical
 # Tests run side by side; those of one file stay together, because they share what the file has set up. At most two of the tests
 # that start Ray or a browser run at the same time: they have time limits.
@@ -38,7 +39,7 @@ demo: setup
 	$(VENV)/bin/deconvoy demo --root deconvoy-demo
 
 test: setup
-	$(VENV)/bin/python -m pytest -q -m "not slow" $(SIDE_BY_SIDE) --maxprocesses=4 --durations=15 tests/unit $(PYTEST_ARGS) \
+	$(VENV)/bin/python -m pytest -q -m "not slow" $(SIDE_BY_SIDE) --maxprocesses=4 --durations=15 $(COVERAGE) tests/unit $(PYTEST_ARGS) \
 		|| test $$? = 5  # 5: there are none
 	$(VENV)/bin/python -m pytest -q -m "not slow" $(SIDE_BY_SIDE) --maxprocesses=2 --durations=15 $(STARTING) $(PYTEST_ARGS) \
 		|| test $$? = 5
@@ -55,7 +56,7 @@ lint: setup
 types: setup
 	$(VENV)/bin/mypy
 
-# Not part of `make test`, because counting lines makes the tests slower.
+# Not part of `make test`, because counting lines makes the tests slower; `.ci/run` does both at once.
 coverage: setup
 	-$(VENV)/bin/python -m pytest -q -m "not slow" $(SIDE_BY_SIDE) --maxprocesses=4 --cov --cov-report= tests/unit $(PYTEST_ARGS)
 	@echo "coverage of the unit tests: $$($(VENV)/bin/python -m coverage report --format=total) % of lines"
