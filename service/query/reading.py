@@ -22,7 +22,7 @@ from workers.store.tables.shared import LABELS
 DATASETS_KEPT = 64
 LABELS_KEPT = 16  # tables of labels that runs were given
 CHECKS_KEPT = 4096
-_INDEX = "\0image_index"  # of the image of a row, beside the columns that were asked for
+LABEL, INDEX = "label", "image_index"
 CHECK_EVERY_S = 10.0  # for missing files; reading a file that has disappeared since is an error, too
 FORMAT = ds.ParquetFileFormat(
     default_fragment_scan_options=ds.ParquetFragmentScanOptions(pre_buffer=True, page_checksum_verification=True)
@@ -34,18 +34,22 @@ def read(
 ) -> pa.Table:
     """Columns of the rows of a table that match an expression, in the table's order.
 
-    A column `label` holds the labels that the run was given, if any. Expressions see only those of the corpus.
+    If the run was given other labels, these are the values of `label`.
 
     Raises:
         QueryError: the run has no such table.
         DamagedRun: the run's files are not the ones that its manifest names.
     """
     names = columns if isinstance(columns, dict) else {name: pc.field(name) for name in columns}
-    if "label" not in names or not _is_relabelled(run, table):
+    expressions = (wanted, *names.values())
+    if not _is_relabelled(run, table) or not any(_uses(expression, table.schema, LABEL) for expression in expressions):
         return _read(run, table, wanted, names)
-    rows = _read(run, table, wanted, {**names, _INDEX: pc.field("image_index")})
-    labels = _replace_labels(run, rows["label"], rows[_INDEX])
-    return rows.drop_columns(_INDEX).set_column([*names].index("label"), "label", labels)
+    used = [name for name in table.schema.names if any(_uses(each, table.schema, name) for each in expressions)]
+    is_filtered = _uses(wanted, table.schema, LABEL)  # by labels that are not those in the files
+    stored = {name: pc.field(name) for name in {*used, LABEL, INDEX}}
+    rows = _read(run, table, pc.scalar(True) if is_filtered else wanted, stored)
+    labels = _replace_labels(run, rows[LABEL], rows[INDEX])
+    return ds.dataset(rows.set_column(rows.column_names.index(LABEL), LABEL, labels)).to_table(names, filter=wanted)
 
 
 def row(run: PublishedRun, table: Table, number: int, columns: list[str]) -> dict[str, Any]:
@@ -55,8 +59,8 @@ def row(run: PublishedRun, table: Table, number: int, columns: list[str]) -> dic
         QueryError: there is no such row.
         DamagedRun: the run's files are not the ones that its manifest names.
     """
-    replaced = "label" in columns and _is_relabelled(run, table)
-    wanted, offset = dict.fromkeys([*columns, *(["image_index"] if replaced else [])]), number
+    replaced = LABEL in columns and _is_relabelled(run, table)
+    wanted, offset = dict.fromkeys([*columns, *([INDEX] if replaced else [])]), number
     for path in _files(run, table) if number >= 0 else ():
         with pq.ParquetFile(path, filesystem=run.root.filesystem, page_checksum_verification=True) as file:
             for group in range(file.num_row_groups):
@@ -65,8 +69,8 @@ def row(run: PublishedRun, table: Table, number: int, columns: list[str]) -> dic
                     existing = [name for name in wanted if name in file.schema_arrow.names]
                     found = file.read_row_group(group, existing).slice(offset, 1)
                     if replaced:
-                        labels = _replace_labels(run, found["label"], found["image_index"])
-                        found = found.set_column(existing.index("label"), "label", labels)
+                        labels = _replace_labels(run, found[LABEL], found[INDEX])
+                        found = found.set_column(existing.index(LABEL), LABEL, labels)
                     [values] = found.to_pylist()
                     return {name: values.get(name) for name in columns}
                 offset -= rows
@@ -95,6 +99,16 @@ def _read(run: PublishedRun, table: Table, wanted: pc.Expression, columns: dict[
         raise DamagedRun(f"run {run.run!r}: its table {table.name!r} cannot be read: {error}") from error
 
 
+def _uses(expression: pc.Expression, schema: pa.Schema, column: str) -> bool:
+    """Whether an expression over the columns of a schema refers to one of them."""
+    without = schema.remove(schema.get_field_index(column))
+    try:
+        ds.dataset(without.empty_table()).to_table({"value": expression})
+    except pa.ArrowInvalid:  # no match for the name of the column
+        return True
+    return False
+
+
 def _is_relabelled(run: PublishedRun, table: Table) -> bool:
     """Whether labels that the run was given replace those of a table."""
     return LABELS.name in run.tables and has_labels(table.name)
@@ -103,14 +117,14 @@ def _is_relabelled(run: PublishedRun, table: Table) -> bool:
 def _replace_labels(run: PublishedRun, stored: pa.ChunkedArray, images: pa.ChunkedArray) -> pa.ChunkedArray:
     """Labels, with those that the run was given in place of the stored ones; `images` has the image index of each."""
     given = _given_labels(run)
-    positions = pc.index_in(images, given["image_index"])
-    return pc.if_else(positions.is_valid(), given["label"].take(positions), stored)
+    positions = pc.index_in(images, given[INDEX])
+    return pc.if_else(positions.is_valid(), given[LABEL].take(positions), stored)
 
 
 @cached(LRUCache(LABELS_KEPT), key=lambda run: (run.root.url, run.run, run.mark), condition=Condition())
 def _given_labels(run: PublishedRun) -> pa.Table:
     """The labels that a run was given."""
-    return _read(run, LABELS, pc.scalar(True), {name: pc.field(name) for name in ("image_index", "label")})
+    return _read(run, LABELS, pc.scalar(True), {name: pc.field(name) for name in (INDEX, LABEL)})
 
 
 @lru_cache(DATASETS_KEPT)
