@@ -22,9 +22,12 @@ def label(
     run: Annotated[str, typer.Argument(help="Id of a published run.")],
     root: RootOption,
     labels: Annotated[
-        str | None, typer.Option(help="CSV file with the columns image_id and label; an empty label removes one.")
+        str | None,
+        typer.Option(help="CSV file with the columns image_id and label; an empty label removes the image's label."),
     ] = None,
-    label_names: Annotated[str | None, typer.Option(help="File with a label and its words on each line.")] = None,
+    label_names: Annotated[
+        str | None, typer.Option(help="File with a label and its readable name on each line.")
+    ] = None,
     reset: Annotated[bool, typer.Option("--reset", help="Return to the labels of the corpus.")] = False,
     as_json: Json = False,
 ) -> None:

@@ -28,7 +28,9 @@ def submit(  # noqa: PLR0913 - one parameter per flag
     fewer: Annotated[
         bool, typer.Option("--fewer", help="Run with fewer actors if the cluster has no room for all of them.")
     ] = False,
-    wait: Annotated[bool, typer.Option("--wait", help="Wait for the run to end and exit with its exit code.")] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Wait until the run ends, then exit with its exit code.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Submit a run to a Ray cluster, or resume one. Its spec and progress are kept under its root."""

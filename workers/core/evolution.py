@@ -30,7 +30,7 @@ def overlaps(tops: Sequence[Rows], channels: int) -> NDArray[np.float64]:
 
 
 def settled_since(shares: NDArray[np.float64], share: float) -> NDArray[np.int64]:
-    """The first checkpoint from which on a channel always has at least `share` of its images in common with the last one.
+    """The first checkpoint from which a channel always has at least `share` of its images in common with the last one.
 
     Args:
         shares: (checkpoints, channels), see `overlaps`.

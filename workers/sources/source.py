@@ -23,7 +23,7 @@ class Request:
         id_column: column of a table that holds the image ids; None if the source makes them.
         columns: further columns of a table, which give labels and groups.
         within: folder or URL below which the uris of a list must lie; None for the folder of the list.
-        every: of videos, every n-th frame is an image; None for the source's own choice.
+        every: for videos, use every n-th frame; None for the source's own choice.
         in_order: whether the entries come in a fixed order, because the listing ends early.
     """
 

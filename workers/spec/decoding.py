@@ -39,7 +39,7 @@ class DecodeSpec(Frozen):
         "range:LOW-HIGH, which maps these values to black and white",
     )
     bands: tuple[Band, ...] = Field(
-        (), description="bands of an image, counted from 1, that become the network's channels; 4,3,2 as a flag"
+        (), description="bands of an image, counted from 1, that become the network's channels, such as 4,3,2"
     )
     colour: Literal["ignore", "convert"] = Field(
         "ignore", description="colour profiles inside images: ignore, or convert to sRGB"

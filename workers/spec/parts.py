@@ -158,7 +158,7 @@ class CorpusSpec(Frozen):
     )
     group: Word = Field("none", description=f"how images are grouped: {keys.FORMS.format(what='group')}")
     label_names: Word | None = Field(
-        None, description="file that gives labels their words, such as 'n02099601 golden retriever' on a line"
+        None, description="file of readable names for labels, one per line, such as 'n02099601 golden retriever'"
     )
     include_hidden: bool = Field(False, description="also list files and folders whose names begin with a dot")
     extensions: Annotated[tuple[Extension, ...], AfterValidator(lambda given: tuple(sorted(set(given))))] = Field(
@@ -177,7 +177,7 @@ class CorpusSpec(Frozen):
     )
     limit: int | None = Field(None, ge=1, description="number of images after which the listing of the corpus ends")
     sample: int | None = Field(
-        None, ge=1, description="size of a random sample of the corpus; which images it has depends on their ids alone"
+        None, ge=1, description="size of a random sample of the corpus; the choice of images depends only on their ids"
     )
 
     @model_serializer(mode="wrap")
@@ -185,7 +185,7 @@ class CorpusSpec(Frozen):
         """All keys, without those of LATER that have their defaults: runs that do not use them keep their identity."""
         return _without_defaults(serialize(self))
 
-    every: int | None = Field(None, ge=1, description="of videos, every n-th frame is an image; by default 25")
+    every: int | None = Field(None, ge=1, description="for videos, use every n-th frame; by default every 25th")
     split: Word | None = Field(None, description="only the images of this split, such as train")
     splits: Word | None = Field(
         None, description=f"source of splits: {keys.FORMS.format(what='split')}; by default column:split"

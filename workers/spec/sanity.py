@@ -33,7 +33,7 @@ class SanitySpec(Frozen):
         description="maximum number of stages per layer; if there are more weighted layers, neighbours share a stage",
     )
     modes: tuple[Mode, ...] = Field(
-        tuple(Mode), min_length=1, description="randomisation modes: cascading, independent or both"
+        tuple(Mode), min_length=1, description="randomisation mode: cascading or independent; by default both"
     )
     draws: int = Field(3, ge=1, le=100, description="number of random networks; network d uses seed + d")
     seed: int = Field(0, ge=0, description="random seed of the weights")

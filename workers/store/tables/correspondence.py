@@ -16,7 +16,7 @@ CORRESPONDENCE = Table(
                 4,
                 "kind",
                 pa.string(),
-                "part: the boxes as given; random: boxes of the same sizes at random places, in each image another; "
+                "part: the boxes as given; random: boxes of the same sizes at random places, different in each image; "
                 "together: at random places that all images share",
             ),
             Column(5, "images", pa.int32(), "images in which the part was hidden"),
@@ -27,20 +27,21 @@ CORRESPONDENCE = Table(
                 9,
                 "delta",
                 pa.float64(),
-                "share of units whose signs of change (-1, 0, 1) are unequal, mean over pairs; if drawn, mean over draws "
-                "of that; null without a pair",
+                "share of units whose signs of change (-1, 0, 1) differ, as a mean over pairs; for random and together, "
+                "the mean of this over the draws; null if there is no pair",
             ),
             Column(
                 10,
                 "std",
                 pa.float64(),
-                "standard deviation of that share over pairs; if drawn, of its means over draws",
+                "standard deviation of that share over pairs; for random and together, of its means over the draws",
             ),
             Column(
                 11,
                 "standard_error",
                 pa.float64(),
-                "of delta, by leaving out each image in turn, null below three; if drawn, of the mean over draws",
+                "standard error of delta, by leaving out each image in turn; null for fewer than three images; for random and "
+                "together, standard error of the mean over the draws",
             ),
             Column(
                 12, "changed_share", pa.float64(), "share of units that change at all, mean over images (and draws)"
@@ -49,17 +50,18 @@ CORRESPONDENCE = Table(
                 13,
                 "delta_changed",
                 pa.float64(),
-                "as delta, as a share of the units that change in one image of the pair or in both; null where none does",
+                "like delta, but as a share of the units that change in at least one image of the pair; null if none does",
             ),
             Column(14, "left_out", pa.int32(), "images that have the part and in which it could not be hidden"),
             Column(15, "why_left_out", pa.string(), "these images and the reasons, or null"),
             Column(16, "fill", pa.string(), "what a hidden box shows: grey, mean or blur"),
-            Column(17, "seed", pa.int64(), "of the random places"),
+            Column(17, "seed", pa.int64(), "random seed of the places"),
             Column(
                 18,
                 "picture",
                 IMAGE,
-                "some images with the part hidden, or with the first draw's boxes; in the first layer's rows",
+                "some images with the part hidden, or with the boxes of the first draw hidden; stored only in the first layer's "
+                "rows",
             ),
         ),
     ),

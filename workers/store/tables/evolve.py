@@ -11,13 +11,14 @@ EVOLUTION = Table(
         "evolution",
         (
             *KEY,
-            Column(4, "checkpoint", pa.int32(), "number of the checkpoint in the training, from 0"),
+            Column(4, "checkpoint", pa.int32(), "number of the checkpoint in training order, from 0"),
             Column(5, "checkpoint_name", pa.string(), "name of its file, without the ending"),
             Column(
                 6,
                 "same_as",
                 pa.int32(),
-                "first checkpoint whose layer, and all below it, is the same, so that this row is that one's; null: none",
+                "first checkpoint at which this layer and all layers below it are the same; its row is reused here; null: there "
+                "is none",
             ),
             Column(7, "mean", pa.float64(), "mean score over all images"),
             Column(8, "active_share", pa.float64(), "share of images with a positive score"),
@@ -25,14 +26,14 @@ EVOLUTION = Table(
                 9,
                 "overlap",
                 pa.float64(),
-                "share of the top-k in common with the last checkpoint, of the larger of both; images that do not wake the "
-                "channel do not count; null: none does at either",
+                "share of the top-k in common with the last checkpoint, relative to the larger of the two sets; images that "
+                "do not wake the channel do not count; null: no image wakes it at either checkpoint",
             ),
             Column(
                 10,
                 "settled_since",
                 pa.int32(),
-                "first checkpoint from which on overlap stays at the run's settled_share or above; the same in all rows of "
+                "first checkpoint from which overlap stays at the run's settled_share or above; the same in all rows of "
                 "a channel; null: nothing wakes it at the last checkpoint",
             ),
             *shift_ids([column for column in TOP_COLUMNS if column not in KEY and column.name != "rank"], 6),

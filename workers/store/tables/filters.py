@@ -12,7 +12,7 @@ FILTERS = Table(
             Column(1, "model", pa.string(), "source of the model"),
             Column(2, "model_index", pa.int32(), "position of the model in the run's spec"),
             Column(3, "layer", pa.string(), "the model's first convolution"),
-            Column(4, "channel", pa.int32(), "kernel"),
+            Column(4, "channel", pa.int32(), "number of the kernel"),
             Column(5, "kernel", IMAGE, "the kernel: linear, mid-grey is zero, its largest value fills the range"),
             Column(6, "height", pa.int32(), "height of the kernel, pixels"),
             Column(7, "width", pa.int32(), "width of the kernel, pixels"),

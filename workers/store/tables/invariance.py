@@ -31,7 +31,7 @@ MOVED: tuple[Column, ...] = (
         13,
         "target",
         pa.string(),
-        "what was asked: label, or a class; predicted: the untransformed image's most probable class",
+        "target as given in the spec: label, a class, or predicted (the untransformed image's most probable class)",
     ),
     Column(
         14,
@@ -43,7 +43,10 @@ MOVED: tuple[Column, ...] = (
     Column(16, "predicted_name", pa.string(), "its name, null where none is known"),
     Column(17, "border", pa.string(), "what is seen beyond the image's border: grey, edge, reflect or wrap"),
     Column(
-        18, "picture", IMAGE, "the transformed image, at some amounts and in the first layer's rows; lossy where large"
+        18,
+        "picture",
+        IMAGE,
+        "the transformed image, stored only for some amounts and only in the first layer's rows; lossy if it is large",
     ),
 )
 

@@ -7,12 +7,13 @@ from workers.store.tables.shared import result_of_image
 
 INVERSION: tuple[Column, ...] = (
     *shift_ids(KEY[:2], 4),
-    Column(7, "restart", pa.int32(), "number of the beginning, from 0"),
+    Column(7, "restart", pa.int32(), "number of the restart, from 0"),
     Column(
         8,
         "status",
         pa.string(),
-        "ok; diverged: at a lower rate too, the image is that of the least error; stuck: no better than it began; "
+        "ok; diverged: also at a lower rate; the image is the one with the smallest error; stuck: the final error is no smaller "
+        "than the initial one; "
         "blank: the original's features are all 0",
     ),
     Column(
@@ -25,11 +26,11 @@ INVERSION: tuple[Column, ...] = (
         10,
         "error_curve",
         pa.list_(pa.float32()),
-        "the error at the start and after each iteration, of pixels not cut or rounded; null: diverged",
+        "the error at the start and after each iteration, before pixels are clipped and rounded; null: diverged",
     ),
-    Column(11, "inversion", IMAGE, "the image that was found, pixels cut to 0 to 255, lossless; null: blank"),
-    Column(12, "original", IMAGE, "the model's input, for the eye: lossy where large"),
-    Column(13, "settings", pa.string(), "weights, rate and all else that the inversion was told, as JSON"),
+    Column(11, "inversion", IMAGE, "the optimised image, pixels clipped to 0 to 255, lossless; null: blank"),
+    Column(12, "original", IMAGE, "the model's input as a picture; lossy if it is large"),
+    Column(13, "settings", pa.string(), "weights, rate and all other settings of the inversion, as JSON"),
 )
 
 INVERSIONS = Table(

@@ -15,7 +15,7 @@ OCCLUSION: tuple[Column, ...] = (
         11,
         "target",
         pa.string(),
-        "what was asked: label, or a class; predicted: the unoccluded image's most probable class",
+        "target as given in the spec: label, a class, or predicted (the unoccluded image's most probable class)",
     ),
     Column(12, "probability", pa.float32(), "probability of this class in the unoccluded image"),
     Column(13, "predicted_index", pa.int32(), "most probable class of the unoccluded image"),
@@ -46,10 +46,11 @@ OCCLUSION: tuple[Column, ...] = (
         27,
         "stride",
         pa.int32(),
-        "between neighbouring positions; position (i, j) has its corner at (i stride, j stride)",
+        "distance between neighbouring positions, model-input pixels; position (i, j) has its top left corner at "
+        "(i * stride, j * stride)",
     ),
     Column(28, "fill", pa.string(), "what the square shows: grey, mean or blur"),
-    Column(29, "original", IMAGE, "the model's input, for the eye: lossy where large"),
+    Column(29, "original", IMAGE, "the model's input as a picture; lossy if it is large"),
 )
 
 OCCLUSIONS = Table(

@@ -15,8 +15,8 @@ TOP_COLUMNS: tuple[Column, ...] = (
     Column(11, "x", pa.int32(), "column of the unit in the feature map"),
     Column(12, "box_top", pa.int32(), "receptive field in model-input pixels: first row; may be negative"),
     Column(13, "box_left", pa.int32(), "receptive field in model-input pixels: first column; may be negative"),
-    Column(14, "box_bottom", pa.int32(), "receptive field in model-input pixels: row behind the last"),
-    Column(15, "box_right", pa.int32(), "receptive field in model-input pixels: column behind the last"),
+    Column(14, "box_bottom", pa.int32(), "receptive field in model-input pixels: row after the last"),
+    Column(15, "box_right", pa.int32(), "receptive field in model-input pixels: column after the last"),
     Column(
         16,
         "source_top",
@@ -30,10 +30,10 @@ TOP_COLUMNS: tuple[Column, ...] = (
         "receptive field in pixels of the upright source image: first column, rounded outward",
     ),
     Column(
-        18, "source_bottom", pa.int32(), "receptive field in pixels of the upright source image: row behind the last"
+        18, "source_bottom", pa.int32(), "receptive field in pixels of the upright source image: row after the last"
     ),
     Column(
-        19, "source_right", pa.int32(), "receptive field in pixels of the upright source image: column behind the last"
+        19, "source_right", pa.int32(), "receptive field in pixels of the upright source image: column after the last"
     ),
 )
 
@@ -63,7 +63,12 @@ _STATISTICS: tuple[Column, ...] = (
     Column(7, "std", pa.float64(), "standard deviation of the scores (of the population)"),
     Column(8, "active_share", pa.float64(), "share of images with a positive score"),
     *(
-        Column(number, f"q{p:02d}", pa.float32(), f"score that {p} % of the images do not exceed, within 1 %")
+        Column(
+            number,
+            f"q{p:02d}",
+            pa.float32(),
+            f"score that {p} % of the images do not exceed, with a relative error of at most 1 %",
+        )
         for number, p in ((9, 1), (10, 10), (11, 25), (12, 50), (13, 75), (14, 90), (15, 99))
     ),
     Column(16, "dead", pa.bool_(), "no image has a positive score"),
@@ -81,13 +86,13 @@ _STATISTICS: tuple[Column, ...] = (
         21,
         "stride_y",
         pa.int32(),
-        "row_stride as a whole number; null where it is a fraction, or null itself",
+        "row_stride as a whole number; null if row_stride is null or a fraction",
     ),
     Column(
         22,
         "stride_x",
         pa.int32(),
-        "column_stride as a whole number; null where it is a fraction, or null itself",
+        "column_stride as a whole number; null if column_stride is null or a fraction",
     ),
     Column(
         23,
