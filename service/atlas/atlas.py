@@ -1,7 +1,8 @@
 """The published runs of a root, cached. Takes a root, gives runs, layers and columns; what is published never changes."""
 
 from collections.abc import Callable, Mapping
-from typing import TypeVar
+from dataclasses import dataclass, field
+from typing import Self, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -27,17 +28,17 @@ Made = TypeVar("Made")
 class Atlas:
     """The published runs of a root. Safe to use from many threads.
 
-    Caches are keyed by run id and mark: a run that was removed and published again, or given other labels, is another run.
+    Caches are keyed by `_Key`.
     """
 
     def __init__(self, root: Root) -> None:
         self.root = root
         self._listing = RunListing(root)
-        self._tables = memoized(LRUCache(LAYERS_KEPT), self._read_layer)
-        self._dead = memoized(LRUCache(RUNS_KEPT), self._read_dead)
-        self._labels = memoized(LRUCache(RUNS_KEPT), self._read_labels)
-        self._columns = memoized(LRUCache(BYTES_KEPT, _bytes), self._read_columns)
-        self._ids = memoized(LRUCache(BYTES_KEPT, _bytes), self._read_ids)
+        self._tables = memoized(LRUCache(LAYERS_KEPT), _read_layer)
+        self._dead = memoized(LRUCache(RUNS_KEPT), _read_dead)
+        self._labels = memoized(LRUCache(RUNS_KEPT), _read_labels)
+        self._columns = memoized(LRUCache(BYTES_KEPT, _bytes), _read_columns)
+        self._ids = memoized(LRUCache(BYTES_KEPT, _bytes), _read_ids)
 
     def runs(self) -> tuple[PublishedRun, ...]:
         """The published runs whose manifests can be read, the newest first."""
@@ -53,48 +54,61 @@ class Atlas:
 
     def layer(self, run: PublishedRun, layer: str) -> LayerTables:
         """A layer of a scan; see `read_layer`."""
-        return self._tables(run.run, run.mark, layer)
+        return self._tables(_Key.of(run), layer)
 
     def dead(self, run: PublishedRun) -> Mapping[str, int]:
         """The number of dead channels in each layer of a scan."""
-        return self._dead(run.run, run.mark)
+        return self._dead(_Key.of(run))
 
     def labels(self, run: PublishedRun) -> tuple[str, ...]:
         """All labels of a scan's images; see `sharing.labels`."""
-        return self._labels(run.run, run.mark)
+        return self._labels(_Key.of(run))
 
     def columns(self, run: PublishedRun) -> pa.Table:
         """The columns of an instrument's run; see `findings.plain_columns`."""
-        return self._columns(run.run, run.mark)
+        return self._columns(_Key.of(run))
 
     def image_ids(self, run: PublishedRun) -> pa.ChunkedArray:
         """The ids of a run's images, in the order of the images."""
-        return self._ids(run.run, run.mark)
+        return self._ids(_Key.of(run))
 
     def cached(self, make: Callable[[Mapping[str, str]], Made]) -> Callable[[Mapping[str, str]], Made]:
         """A function that makes a page from published runs alone, with its results cached until a run is published or removed."""
         make_once = memoized(LRUCache(PAGES_KEPT), lambda _, parameters: make(dict(parameters)))
         return lambda parameters: make_once(self._listing.version(), tuple(sorted(parameters.items())))
 
-    def _read_layer(self, run: str, mark: str, layer: str) -> LayerTables:
-        del mark
-        return read_layer(self.run(run), layer)
 
-    def _read_dead(self, run: str, mark: str) -> Mapping[str, int]:
-        del mark
-        return dead_channels(self.run(run))
+@dataclass(frozen=True)
+class _Key:
+    """A run as a key of caches: with other labels, or published again under the same id, it is another one."""
 
-    def _read_labels(self, run: str, mark: str) -> tuple[str, ...]:
-        del mark
-        return sharing.labels(self.run(run))
+    id: str
+    version: str
+    run: PublishedRun = field(compare=False)
 
-    def _read_columns(self, run: str, mark: str) -> pa.Table:
-        del mark
-        return findings.plain_columns(self.run(run))
+    @classmethod
+    def of(cls, run: PublishedRun) -> Self:
+        return cls(run.run, run.version, run)
 
-    def _read_ids(self, run: str, mark: str) -> pa.ChunkedArray:
-        del mark
-        return read(self.run(run), IMAGES, pc.scalar(True), ["image_id"])["image_id"]
+
+def _read_layer(key: _Key, layer: str) -> LayerTables:
+    return read_layer(key.run, layer)
+
+
+def _read_dead(key: _Key) -> Mapping[str, int]:
+    return dead_channels(key.run)
+
+
+def _read_labels(key: _Key) -> tuple[str, ...]:
+    return sharing.labels(key.run)
+
+
+def _read_columns(key: _Key) -> pa.Table:
+    return findings.plain_columns(key.run)
+
+
+def _read_ids(key: _Key) -> pa.ChunkedArray:
+    return read(key.run, IMAGES, pc.scalar(True), ["image_id"])["image_id"]
 
 
 def _bytes(columns: pa.Table | pa.ChunkedArray) -> int:

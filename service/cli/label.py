@@ -54,12 +54,9 @@ def label(
     elif reset:
         echo(f"run {run} has the labels of its corpus")
     else:
-        echo(_said(done))
+        echo(_in_words(done))
 
 
-def _said(done: "Relabelling") -> str:
-    images = f"{done.images:,} images have new labels" if done.images > 1 else "1 image has a new label"
-    unknown = f"{done.unknown:,} ids of the file are not images of the run"
-    if done.unknown == 1:
-        unknown = "1 id of the file is not an image of the run"
-    return f"run {done.run}: {images}" + (f"; {unknown}" if done.unknown else "")
+def _in_words(done: "Relabelling") -> str:
+    unknown = f"; {done.unknown:,} ids in the file are of no image of the run" if done.unknown else ""
+    return f"run {done.run}: {done.images:,} image{'' if done.images == 1 else 's'} relabelled{unknown}"

@@ -150,7 +150,7 @@ class Housekeeping:
 
         The spec is last, so that the run is known as long as any of its files is left.
         """
-        decisive, spec = (paths.claim_path(run), paths.manifest_path(run)), paths.spec_path(run)
+        decisive, spec = (paths.claim_path(run), paths.manifest_path(run), paths.labels_path(run)), paths.spec_path(run)
         others = [table for table in self._root.folders(paths.TABLES) if table != RUNS.name]
         own = {removal.path: removal for removal in self._files(paths.run_folder(run), why)}
         ordered = [

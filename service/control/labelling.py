@@ -1,6 +1,7 @@
 """Labels for a published run. Takes a run and a CSV file, gives the run new labels; nothing is scanned again."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,14 +10,17 @@ import pyarrow.compute as pc
 
 from service.query import catalog
 from service.query.catalog import PublishedRun
-from service.query.reading import read
+from service.query.reading import given_labels, read
 from workers.corpus import labels as label_files
-from workers.errors import CorpusError
+from workers.errors import CorpusError, RunError
 from workers.spec.keys import FileKey
 from workers.spec.make import check_run_id
-from workers.store import labels
+from workers.store import documents, labels
+from workers.store.labels import OtherLabels
 from workers.store.root import Root
 from workers.store.tables.shared import IMAGES, LABELS
+
+ATTEMPTS = 10  # while other processes give the run labels, too
 
 # Images that the file names get its label; others keep the label that they were given before.
 _MERGE = """
@@ -55,12 +59,22 @@ def relabel(run: PublishedRun, place: str, names: str | None = None) -> Relabell
 
     Raises:
         CorpusError: a file cannot be read, lacks a column, names an image twice, or names no image of the run.
+        DamagedRun: the labels that the run was given before are damaged, or the run was removed meanwhile.
+        RunError: the run was removed meanwhile, or other processes keep giving it labels.
     """
     words = label_files.read_names(names) if names else {}
+    key, document = FileKey(place, "label"), documents.read_manifest(run.root, run.run)
+    if document is None:
+        raise RunError(f"run {run.run!r} was removed meanwhile")
     with run.root.scratch() as scratch:
-        merged, in_file, known = _merge(run, FileKey(place, "label"), words, scratch)
-        labels.give(run.root, run.run, merged, scratch)
-    return Relabelling(run.run, known, in_file - known, len(merged))
+        for _ in range(ATTEMPTS):
+            before = labels.read_given(run.root, run.run, document.created)
+            now = catalog.read(run.root, run.run)
+            merged, in_file, known = _merge(now, key, words, scratch)
+            with suppress(OtherLabels):
+                labels.give(run.root, document, before, merged, scratch)
+                return Relabelling(run.run, known, in_file - known, len(merged))
+    raise RunError(f"run {run.run!r} is given labels by other processes again and again; run the same command again")
 
 
 def reset(root: Root, run: str) -> Relabelling:
@@ -79,8 +93,7 @@ def reset(root: Root, run: str) -> Relabelling:
 def _merge(run: PublishedRun, key: FileKey, words: Mapping[str, str], scratch: Path) -> tuple[pa.Table, int, int]:
     """The labels that the run will have been given, the number of ids in the file, and how many of them are images."""
     images = read(run, IMAGES, pc.scalar(True), ["image_index", "image_id"])
-    given = LABELS.name in run.tables
-    old = read(run, LABELS, pc.scalar(True), LABELS.schema.names) if given else LABELS.schema.empty_table()
+    old = given_labels(run) if LABELS.name in run.tables else LABELS.schema.empty_table()
     with label_files.open_values(key, words, scratch) as database:
         database.register("images", images)
         database.register("old", old)

@@ -17,6 +17,7 @@ from workers.store.root import Root
 from workers.store.tables.shared import LABELS
 
 MANIFESTS_DEPTH = 2  # runs/RUN/manifest.json
+_LABELS = " labels "  # in a mark, before the stamp of labels.json
 
 
 @dataclass(frozen=True)
@@ -75,9 +76,14 @@ class PublishedRun:
 
     @cached_property
     def mark(self) -> str:
-        """A hash that differs if another run is published under the same id, or if the run is given other labels."""
-        given = " ".join(part.sha256 for part in self.tables.get(LABELS.name, ()))
-        return hashlib.sha256(f"{self.run} {self.created}{given and f' {given}'}".encode()).hexdigest()[:8]
+        """A hash that differs if the run is removed and another one is published under its id. Its pictures have it."""
+        return hashlib.sha256(f"{self.run} {self.created}".encode()).hexdigest()[:8]
+
+    @cached_property
+    def version(self) -> str:
+        """A hash that also differs if the run is given other labels."""
+        labels = [self.relabelled or "", *(part.sha256 for part in self.tables.get(LABELS.name, ()))]
+        return hashlib.sha256(" ".join([self.mark, *labels]).encode()).hexdigest()[:16]
 
     def layer(self, name: str) -> LayerFacts:
         """A layer by its name.
@@ -123,9 +129,9 @@ def require_runs(root: Root) -> tuple[PublishedRun, ...]:
 def readable(root: Root) -> tuple[tuple[PublishedRun, ...], Mapping[str, str]]:
     """The published runs whose manifests can be read, the newest first, and what is wrong with the others, by run id."""
     published, damaged = [], {}
-    for run in marks(root):
+    for run, mark in marks(root).items():
         try:
-            published.append(read(root, run))
+            published.append(read(root, run, has_labels=has_labels(mark)))
         except DamagedRun as error:
             damaged[run] = str(error)
     return newest_first(published), damaged
@@ -176,14 +182,24 @@ def marks(root: Root) -> dict[str, str]:
     stamps = files.stamps(root, paths.RUNS, MANIFESTS_DEPTH)
     runs = sorted({rel.split("/")[1] for rel in stamps})
     return {
-        run: f"{stamps[path]} {stamps.get(paths.labels_path(run), '')}".rstrip()
+        run: f"{stamps[path]}{_LABELS}{given}" if (given := stamps.get(paths.labels_path(run))) else stamps[path]
         for run in runs
         if (path := paths.manifest_path(run)) in stamps
     }
 
 
-def read(root: Root, run: str) -> PublishedRun:
+def has_labels(mark: str) -> bool:
+    """Whether a run with this mark has a labels.json."""
+    return _LABELS in mark
+
+
+def read(root: Root, run: str, *, has_labels: bool = True) -> PublishedRun:
     """A published run by its id.
+
+    Args:
+        root: the root.
+        run: run id.
+        has_labels: False if it is known to have no labels.json, which saves a request.
 
     Raises:
         DamagedRun: its manifest or labels.json cannot be read, or the manifest no longer exists.
@@ -195,7 +211,7 @@ def read(root: Root, run: str) -> PublishedRun:
     except ValueError as error:
         way_out = f"restore it from a backup, or remove the run with `deconvoy rm {run}`"
         raise DamagedRun(f"run {run!r}: its manifest.json cannot be parsed: {error}; {way_out}") from error
-    return _run(root, document, labels.read_given(root, run))
+    return _run(root, document, labels.read_given(root, run, document.created) if has_labels else None)
 
 
 def _run(root: Root, document: Manifest, given: GivenLabels | None) -> PublishedRun:

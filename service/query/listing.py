@@ -93,8 +93,7 @@ class RunListing:
 
     def _read_run(self, run: str, mark: str) -> PublishedRun | str:
         """A run, or what is wrong with it."""
-        del mark
         try:
-            return catalog.read(self._root, run)
+            return catalog.read(self._root, run, has_labels=catalog.has_labels(mark))
         except DamagedRun as error:
             return str(error)

@@ -1,5 +1,6 @@
 """Rows of a published run's tables. Takes runs, tables and filters, gives Arrow tables; reads only the files of the manifest."""
 
+from dataclasses import replace
 from functools import lru_cache
 from threading import Condition
 from typing import Any
@@ -14,6 +15,7 @@ from fsspec import AbstractFileSystem
 from service.query.catalog import PublishedRun
 from service.query.relabelled import has_labels
 from workers.errors import DamagedRun, QueryError, nearest
+from workers.store import labels as stored_labels
 from workers.store import paths
 from workers.store.columns import Table
 from workers.store.tables.registry import TABLES
@@ -40,16 +42,19 @@ def read(
         QueryError: the run has no such table.
         DamagedRun: the run's files are not the ones that its manifest names.
     """
-    names = columns if isinstance(columns, dict) else {name: pc.field(name) for name in columns}
-    expressions = (wanted, *names.values())
-    if not _is_relabelled(run, table) or not any(_uses(expression, table.schema, LABEL) for expression in expressions):
-        return _read(run, table, wanted, names)
-    used = [name for name in table.schema.names if any(_uses(each, table.schema, name) for each in expressions)]
-    is_filtered = _uses(wanted, table.schema, LABEL)  # by labels that are not those in the files
-    stored = {name: pc.field(name) for name in {*used, LABEL, INDEX}}
-    rows = _read(run, table, pc.scalar(True) if is_filtered else wanted, stored)
-    labels = _replace_labels(run, rows[LABEL], rows[INDEX])
-    return ds.dataset(rows.set_column(rows.column_names.index(LABEL), LABEL, labels)).to_table(names, filter=wanted)
+    expressions = columns if isinstance(columns, dict) else {name: pc.field(name) for name in columns}
+    if not _is_relabelled(run, table) or not any(_uses(each, table, LABEL) for each in (wanted, *expressions.values())):
+        return _read(run, table, wanted, expressions)
+    if _uses(wanted, table, LABEL):  # the files have other labels, so the rows are found before pictures are read
+        in_filter = [name for name in table.schema.names if _uses(wanted, table, name)]
+        matches = _select(_relabelled(run, table, pc.scalar(True), in_filter), wanted, {INDEX: pc.field(INDEX)})
+        known = pc.field(INDEX).isin(pc.unique(matches[INDEX]))
+    else:
+        in_filter, known = [], wanted
+    used = [name for name in table.schema.names if any(_uses(each, table, name) for each in expressions.values())]
+    return _select(
+        _relabelled(run, table, known, [*used, *in_filter]), wanted if in_filter else pc.scalar(True), expressions
+    )
 
 
 def row(run: PublishedRun, table: Table, number: int, columns: list[str]) -> dict[str, Any]:
@@ -99,13 +104,13 @@ def _read(run: PublishedRun, table: Table, wanted: pc.Expression, columns: dict[
         raise DamagedRun(f"run {run.run!r}: its table {table.name!r} cannot be read: {error}") from error
 
 
-def _uses(expression: pc.Expression, schema: pa.Schema, column: str) -> bool:
-    """Whether an expression over the columns of a schema refers to one of them."""
-    without = schema.remove(schema.get_field_index(column))
+def _uses(expression: pc.Expression, table: Table, column: str) -> bool:
+    """Whether an expression over the columns of a table refers to one of them."""
+    without = table.schema.remove(table.schema.get_field_index(column))
     try:
         ds.dataset(without.empty_table()).to_table({"value": expression})
-    except pa.ArrowInvalid:  # no match for the name of the column
-        return True
+    except pa.ArrowInvalid as error:
+        return f"FieldRef.Name({column})" in str(error)
     return False
 
 
@@ -114,17 +119,45 @@ def _is_relabelled(run: PublishedRun, table: Table) -> bool:
     return LABELS.name in run.tables and has_labels(table.name)
 
 
+def _relabelled(run: PublishedRun, table: Table, wanted: pc.Expression, columns: list[str]) -> pa.Table:
+    """Columns of a table's rows, and their labels and image indices, with the labels that the run was given."""
+    rows = _read(run, table, wanted, {name: pc.field(name) for name in {*columns, LABEL, INDEX}})
+    labels = _replace_labels(run, rows[LABEL], rows[INDEX])
+    return rows.set_column(rows.column_names.index(LABEL), LABEL, labels)
+
+
+def _select(rows: pa.Table, wanted: pc.Expression, columns: dict[str, pc.Expression]) -> pa.Table:
+    try:
+        return ds.dataset(rows).to_table(columns, filter=wanted)
+    except pa.ArrowInvalid as error:
+        raise QueryError(f"the filter does not fit the table: {str(error).partition(chr(10))[0]}") from error
+
+
 def _replace_labels(run: PublishedRun, stored: pa.ChunkedArray, images: pa.ChunkedArray) -> pa.ChunkedArray:
     """Labels, with those that the run was given in place of the stored ones; `images` has the image index of each."""
-    given = _given_labels(run)
+    given = given_labels(run)
     positions = pc.index_in(images, given[INDEX])
     return pc.if_else(positions.is_valid(), given[LABEL].take(positions), stored)
 
 
-@cached(LRUCache(LABELS_KEPT), key=lambda run: (run.root.url, run.run, run.mark), condition=Condition())
-def _given_labels(run: PublishedRun) -> pa.Table:
-    """The labels that a run was given."""
-    return _read(run, LABELS, pc.scalar(True), {name: pc.field(name) for name in (INDEX, LABEL)})
+@cached(LRUCache(LABELS_KEPT), key=lambda run: (run.root.url, run.run, run.version), condition=Condition())
+def given_labels(run: PublishedRun) -> pa.Table:
+    """The labels that a run was given. If others have replaced them since the run was read, it is these.
+
+    Raises:
+        DamagedRun: their files are not the ones that labels.json names.
+    """
+    columns = {name: pc.field(name) for name in (INDEX, LABEL)}
+    try:
+        return _read(run, LABELS, pc.scalar(True), columns)
+    except DamagedRun as error:
+        now = stored_labels.read_given(run.root, run.run, run.created)
+        parts = now.parts if now else ()
+        if parts == run.tables[LABELS.name]:
+            raise DamagedRun(f"{error}; {stored_labels.way_out(run.run)}") from error
+    if not parts:
+        return LABELS.schema.empty_table().select([*columns])
+    return _read(replace(run, tables={**run.tables, LABELS.name: parts}), LABELS, pc.scalar(True), columns)
 
 
 @lru_cache(DATASETS_KEPT)
@@ -143,7 +176,7 @@ def _files(run: PublishedRun, table: Table) -> tuple[str, ...]:
 
 @cached(
     TTLCache(CHECKS_KEPT, CHECK_EVERY_S),
-    key=lambda run, table: (run.root.url, run.run, run.mark, table),
+    key=lambda run, table: (run.root.url, run.run, run.version, table),
     condition=Condition(),
 )
 def _check_files(run: PublishedRun, table: str) -> None:

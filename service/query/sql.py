@@ -81,7 +81,7 @@ def ask(root: Root, query: str, limits: Limits = Limits()) -> Answer:
         QueryError: DuckDB reports an error, or the query exceeds its limits.
         DamagedRun: all runs are damaged.
     """
-    named = [name for name in TABLES if re.search(rf"\b{name}\b", query, re.IGNORECASE)]
+    named = [name for name in TABLES if re.search(rf"\b{name}(_as_scanned)?\b", query, re.IGNORECASE)]
     files = published(root, {*named, LABELS.name} if named else ())
     with duckdb.connect(config={} if limits.unsafe else _CLOSED) as connection, _one_line_errors(limits):
         connection.execute(f"SET memory_limit = {_quoted(limits.memory)}")

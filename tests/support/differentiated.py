@@ -78,7 +78,7 @@ def _normalised(step: norms.GroupNorm, x: Tensor) -> Tensor:
     even = ((groups - mean) / (variance + step.epsilon).sqrt()).view_as(x)
     if step.weight is None:
         return even
-    return even * step.weight.view(1, -1, 1, 1) + step.bias.view(1, -1, 1, 1)
+    return even * step.weight.view(1, -1, 1, 1) + (0 if step.bias is None else step.bias.view(1, -1, 1, 1))
 
 
 def differentiated(network: Network, images: Tensor, number: int, places: list[Place], method: Method) -> list[Tensor]:

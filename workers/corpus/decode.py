@@ -42,7 +42,8 @@ def decode(data: bytes, limits: LimitsSpec, claim: Claim = no_claim, form: Pixel
     """
     if not data:
         raise Rejected(Reason.EMPTY, "the file has no bytes")
-    if len(data) > limits.bytes:
+    kind = formats.of_bytes(data)
+    if len(data) > limits.bytes and kind is not formats.FRAME:  # which is not compressed
         raise Rejected(Reason.TOO_MANY_BYTES, f"{len(data)} bytes, the limit is {limits.bytes}")
     kind = _format_of(data)
     try:

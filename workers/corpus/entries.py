@@ -92,6 +92,8 @@ def _choose(entries: Iterator[SourceEntry], corpus: CorpusSpec) -> Iterator[Sour
     """The first entries, or a random sample that depends on the ids alone, if the corpus asks for that."""
     if corpus.id_column or corpus.image_column:
         entries = map(_require_columns, entries)
+    if corpus.every is not None:
+        entries = map(_require_frames, entries)
     if corpus.sample is not None:
         entries = iter(heapq.nsmallest(corpus.sample, entries, key=_by_hash))
     return itertools.islice(entries, corpus.limit)
@@ -101,6 +103,13 @@ def _require_columns(entry: SourceEntry) -> SourceEntry:
     """Refuse keys that name columns if the corpus is not a table."""
     if entry.columns is None:
         raise CorpusError("the corpus has no columns; --image-column and --id-column need a list or Parquet")
+    return entry
+
+
+def _require_frames(entry: SourceEntry) -> SourceEntry:
+    """Refuse a key for videos if the corpus has none."""
+    if entry.group is None and entry.refused is None:
+        raise CorpusError("the corpus has no videos; --every needs videos")
     return entry
 
 

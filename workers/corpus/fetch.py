@@ -28,7 +28,7 @@ def read(
         expected_bytes: its size when it was listed.
         etag: its version when it was listed; empty if unknown.
         patience_s: how long failures that may pass are retried, seconds; 0 tries once.
-        begin: called before each attempt.
+        begin: called before each attempt, and again and again during long ones.
 
     Raises:
         StaleFile: the image has vanished or changed since it was listed.
@@ -38,7 +38,7 @@ def read(
 
     def attempt() -> bytes:
         begin()
-        return access_of(uri).read(uri, expected_bytes, etag)
+        return access_of(uri).read(uri, expected_bytes, etag, begin)
 
     with naming(uri):
         try:

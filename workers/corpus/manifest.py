@@ -170,7 +170,8 @@ def list_corpus(
         if not count:
             left_out = f" (passed over: {describe(lister.tally.counts)})" if lister.tally.counts else ""
             raise CorpusError(
-                f"corpus {corpus.source!r} contains no images{left_out}; supported formats are {formats.supported()}"
+                f"corpus {corpus.source!r} contains no images{left_out}; supported formats are {formats.supported()}; "
+                f"videos are {' '.join(formats.FRAME.extensions)}"
             )
         labels.add_from_files(lister.target, corpus)
         yield Listing(count, Path(folder), _corpus_hash(corpus), lister.tally.counts)

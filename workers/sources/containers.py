@@ -8,10 +8,11 @@ from pathlib import PurePath
 from typing import IO, Any
 
 from workers import locations
-from workers.errors import CorpusError
+from workers.errors import CorpusError, Reason
 from workers.files import is_local
 from workers.host.hangs import Limit
 from workers.sources import globs, members
+from workers.sources.columns import as_text
 from workers.sources.finding import find
 from workers.sources.folder import FolderSource
 from workers.sources.single_files import is_folder, open_corpus
@@ -116,8 +117,11 @@ class ContainerSource:
         wanted = Filter(request.hidden, None, ordered=True, matches=self._is_own)
         for path in sorted(file.path for file in walk(filesystem, base.rstrip("/"), wanted, limit, Tally())):
             tally.take_back(extension_of(path))
-            prefix = f"{path[len(base.rstrip('/')) :].lstrip('/')}/"
-            yield from self.images(Container(filesystem, path, prefix, request, limit, tally))
+            name = path[len(base.rstrip("/")) :].lstrip("/")
+            if "::" in path or as_text(name) != name:
+                yield SourceEntry(as_text(name), as_text(path), 0, "", refused=Reason.BAD_NAME)
+            else:
+                yield from self.images(Container(filesystem, path, f"{name}/", request, limit, tally))
 
     def _is_own(self, path: str) -> bool:
         """Whether a name ends like that of such a file."""
@@ -167,9 +171,11 @@ def find_containers(
     """
     given = globs.expand(path)
     found = {file for glob in given for file in _files(filesystem, request, glob, what, limit, tally)}
-    chained = next((name for name in sorted(found) if "::" in name), None)
-    if chained:
-        raise CorpusError(f"{what} {chained!r} cannot be read, because '::' in a name joins file systems; rename it")
+    for name in sorted(found):
+        if "::" in name:
+            raise CorpusError(f"{what} {name!r} cannot be read, because '::' in a name joins file systems; rename it")
+        if as_text(name) != name:
+            raise CorpusError(f"{what} {as_text(name)!r} cannot be read, because its name is not UTF-8; rename it")
     base = None if given == [path] and not globs.is_glob(path) else globs.common_base(given)
     return [
         Container(filesystem, name, "" if base is None else f"{name[len(base) :].lstrip('/')}/", request, limit, tally)

@@ -1,18 +1,19 @@
-"""Frames of a video, decoded in a process of their own: damaged files crash decoders. Takes numbers, gives frames.
+"""Frames of a video, decoded in a process of their own, because damaged files crash decoders. Takes numbers, gives frames.
 
-As a program: answers requests from the pipe whose number is its argument. A request is a REQUEST and the path or URL of a video.
-An answer is what was asked for after GIVEN, or a reason and a detail after REFUSED, or ALIVE, which another answer follows. A
-frame is given as a binary PPM file.
+As a program: answers requests from the pipe whose number is its argument. A request is a REQUEST, the version of a video, a null
+byte, and its path or URL. An answer is one of ANSWERS and its content. A frame is given as a binary PPM file.
 
 A frame is always decoded from the key frame before it, so that it does not depend on which frames were read before.
 """
 
 import bisect
 import os
+import resource
 import struct
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from enum import Enum
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -24,11 +25,11 @@ from workers.errors import Reason
 from workers.formats import FRAME_MAGIC
 
 MOST_PIXELS = 89_478_485  # of a frame, so that a damaged header cannot take all memory; the limits of a run apply, too
-KEPT = 8  # frames that were passed on the way to another one
+MOST_BYTES = 4 << 30  # of address space that opening and decoding may take
+KEPT_BYTES = 64 << 20  # of frames that were passed on the way to another one
 REQUEST = struct.Struct("<QQ")  # the number of a frame, and the step to those that will be asked for next
 COUNT = (1 << 64) - 1  # in place of a number, asks how many frames there are
-GIVEN, REFUSED, ALIVE = b"+", b"-", b"."
-ALIVE_EVERY = 1000  # packets
+ALIVE_EVERY = 100  # packets or frames
 OPTIONS = {
     # Without playlists, which name other files.
     "format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi",
@@ -36,8 +37,21 @@ OPTIONS = {
 }
 
 
+class Answer(bytes, Enum):
+    """How an answer begins.
+
+    GIVEN: what was asked for follows. REFUSED: the video is to blame; a reason, a space and a detail follow. FAILED: something
+    else is to blame; a message follows. ALIVE: another answer follows.
+    """
+
+    GIVEN = b"+"
+    REFUSED = b"-"
+    FAILED = b"!"
+    ALIVE = b"."
+
+
 class FrameError(Exception):
-    """A frame that cannot be decoded."""
+    """A frame that cannot be decoded, or a video that cannot be opened."""
 
     def __init__(self, reason: Reason, detail: str) -> None:
         self.reason = reason
@@ -73,13 +87,13 @@ class Video:
 
     Attributes:
         place: its path or URL.
-        alive: called again and again while its frames are counted, which may take long.
+        alive: called again and again during long work.
     """
 
     place: str
     alive: Callable[[], None]
-    _kept: LRUCache[int, bytes] = field(default_factory=lambda: LRUCache(KEPT))
-    _decoded: Iterator[tuple[int | None, Any]] = field(default_factory=lambda: iter(()))
+    _kept: LRUCache[int, bytes] = field(default_factory=lambda: LRUCache(KEPT_BYTES, len))
+    _decoded: Iterator[tuple[int, Any]] = field(default_factory=lambda: iter(()))
     _key: int | None = None  # the frame that decoding began with
     _next: int = 0  # the frame after the last one that was decoded
 
@@ -87,6 +101,7 @@ class Video:
         import av
 
         filesystem, path = files.filesystem(self.place)
+        self._bytes = int(filesystem.size(path))
         self._container = av.open(filesystem.open(path, "rb"), options=OPTIONS)
         if not self._container.streams.video:
             raise FrameError(Reason.NOT_AN_IMAGE, "the file has no video stream")
@@ -98,12 +113,7 @@ class Video:
 
     def _make_index(self) -> Index:
         """The index, from the headers of all packets. Without time stamps, decoding can begin at the first frame only."""
-        packets = []
-        for number, packet in enumerate(self._container.demux(self._stream)):
-            if number % ALIVE_EVERY == 0:
-                self.alive()
-            if packet.size and not packet.is_discard:
-                packets.append((packet.pts, packet.is_keyframe))
+        packets = list(self._packets())
         if not packets:
             raise FrameError(Reason.EMPTY, "the file has no frames")
         if not self._has_times:
@@ -111,6 +121,18 @@ class Video:
         times = tuple(sorted({time for time, _ in packets if time is not None}))
         keys = {time for time, is_key in packets if is_key}
         return Index(times, tuple(number for number, time in enumerate(times) if time in keys))
+
+    def _packets(self) -> Iterator[tuple[int | None, bool]]:
+        """The time stamp of each frame in the file, and whether it is a key frame."""
+        total = 0
+        for number, packet in enumerate(self._container.demux(self._stream)):
+            if number % ALIVE_EVERY == 0:
+                self.alive()
+            total += packet.size
+            if total > self._bytes:
+                raise FrameError(Reason.DAMAGED, "its frames overlap: together they are larger than the file")
+            if packet.size and not packet.is_discard:
+                yield packet.pts, packet.is_keyframe
 
     def frame(self, number: int, step: int) -> bytes:
         """A frame as a PPM file. On the way to it, those whose number is a multiple of `step` are kept.
@@ -124,24 +146,29 @@ class Video:
         if key != self._key or number < self._next:
             self._decoded, self._key = self._decode_from(key), key
         for place, decoded in self._decoded:
-            if place is not None and (place == number or (place >= key and place % step == 0)):
-                self._kept[place] = to_ppm(decoded)
-            if place is not None:
-                self._next = place + 1
-            if place is not None and place >= number:
+            self._next = place + 1
+            if place == number:
+                return to_ppm(decoded)
+            if place > number:
                 break
-        if number in self._kept:
-            return self._kept[number]
+            if place % step == 0:
+                self._keep(place, to_ppm(decoded))
         self._key = None
         raise FrameError(Reason.DAMAGED, f"frame {number:,} cannot be decoded")
 
-    def _decode_from(self, key: int) -> Iterator[tuple[int | None, Any]]:
-        """The frames from a key frame on, with their numbers; None for a frame that is not in the index."""
+    def _keep(self, place: int, frame: bytes) -> None:
+        if len(frame) <= KEPT_BYTES:
+            self._kept[place] = frame
+
+    def _decode_from(self, key: int) -> Iterator[tuple[int, Any]]:
+        """The frames from a key frame on, with their numbers. What is decoded before it, or is not in the index, is left out."""
         self._container.seek(self.index.times[key] if self._has_times else 0, stream=self._stream)
-        decoded = self._container.decode(self._stream)
-        return (
-            ((self.index.number_of(frame.pts), frame) for frame in decoded) if self._has_times else enumerate(decoded)
-        )
+        for count, frame in enumerate(self._container.decode(self._stream)):
+            if count % ALIVE_EVERY == 0:
+                self.alive()
+            place = self.index.number_of(frame.pts) if self._has_times else count
+            if place is not None and place >= key:
+                yield place, frame
 
 
 def to_ppm(frame: Any) -> bytes:  # noqa: ANN401 - av is optional
@@ -152,32 +179,38 @@ def to_ppm(frame: Any) -> bytes:  # noqa: ANN401 - av is optional
 
 
 def serve(connection: Connection) -> None:
-    """Answer all requests; see the module."""
-    place, video = "", None
+    """Answer all requests until nobody can ask any more; see the module."""
+    opened, video = b"", None
     while True:
         try:
             request = connection.recv_bytes()
-        except EOFError:  # nobody asks any more
+        except EOFError:
             return
         number, step = REQUEST.unpack_from(request)
+        wanted = request[REQUEST.size :]
         try:
-            wanted = os.fsdecode(request[REQUEST.size :])
-            if video is None or wanted != place or number == COUNT:
-                video = None  # so that it is not used if the next one cannot be opened
-                place, video = wanted, Video(wanted, lambda: connection.send_bytes(ALIVE))
-            connection.send_bytes(GIVEN + _answer(video, number, step))
-        except Exception as error:  # noqa: BLE001 - av raises anything on damaged files
+            if video is None or wanted != opened:
+                opened, video = wanted, None  # not the last video, if this one cannot be opened
+                place = os.fsdecode(wanted.partition(b"\0")[2])
+                video = Video(place, lambda: connection.send_bytes(Answer.ALIVE))
+            content = str(len(video.index.times)).encode() if number == COUNT else video.frame(number, step)
+            connection.send_bytes(Answer.GIVEN + content)
+        except Exception as error:  # noqa: BLE001 - it is sent to whoever asked
             connection.send_bytes(_refusal(error))
 
 
-def _answer(video: Video, number: int, step: int) -> bytes:
-    return str(len(video.index.times)).encode() if number == COUNT else video.frame(number, step)
-
-
 def _refusal(error: Exception) -> bytes:
-    reason = error.reason if isinstance(error, FrameError) else Reason.DAMAGED
-    return REFUSED + f"{reason} {' '.join(str(error).split()) or type(error).__name__}".encode()
+    """The answer to an error: av's own are damage of the video, others are those of the storage, this program or its memory."""
+    import av
+
+    line = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, FrameError):
+        return Answer.REFUSED + f"{error.reason} {line}".encode(errors="backslashreplace")
+    if isinstance(error, av.FFmpegError):
+        return Answer.REFUSED + f"{Reason.DAMAGED} {error.strerror}".encode(errors="backslashreplace")
+    return Answer.FAILED + f"{type(error).__name__}: {line}".encode(errors="backslashreplace")
 
 
 if __name__ == "__main__":
+    resource.setrlimit(resource.RLIMIT_AS, (MOST_BYTES, MOST_BYTES))
     serve(Connection(int(sys.argv[1])))

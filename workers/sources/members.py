@@ -13,6 +13,7 @@ from workers.errors import Reason, StaleFile
 from workers.files import is_local
 from workers.sources import member_uris, versions
 from workers.sources.member_uris import MemberUri
+from workers.sources.source import Alive, nothing
 
 OPEN_FILES = 2  # whose readers are kept
 VERSION_S = 10.0  # how long the version of a file in a bucket counts as known
@@ -21,8 +22,8 @@ VERSION_S = 10.0  # how long the version of a file in a bucket counts as known
 class MemberReader(Protocol):
     """Reads the members of one version of a file. Must be thread-safe."""
 
-    def read(self, member: MemberUri, expected_bytes: int) -> bytes:
-        """The bytes of a member; fewer if the file ends before.
+    def read(self, member: MemberUri, expected_bytes: int, alive: Alive) -> bytes:
+        """The bytes of a member; fewer if the file ends before. See `Access` for `alive`.
 
         Raises:
             Rejected: the member is damaged.
@@ -70,13 +71,13 @@ class Members:
         """Whether a uri is that of a member of such a file."""
         return member_uris.is_member(uri, self.scheme)
 
-    def read(self, uri: str, expected_bytes: int, etag: str) -> bytes:
+    def read(self, uri: str, expected_bytes: int, etag: str, alive: Alive = nothing) -> bytes:
         """The bytes of a member; see `Access`."""
         member = member_uris.parse(uri)
         current = self._version(member.file)
         if etag and current != etag:
             raise _changed_error(uri)
-        data = self._reader(member.file, current).read(member, expected_bytes)
+        data = self._reader(member.file, current).read(member, expected_bytes, alive)
         if expected_bytes not in (len(data), versions.UNKNOWN_BYTES) or (etag and self._version(member.file) != etag):
             raise _changed_error(uri)
         return data

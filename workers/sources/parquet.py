@@ -19,7 +19,7 @@ from workers.sources.columns import Layout, Row
 from workers.sources.containers import Container, ContainerSource
 from workers.sources.member_uris import MemberUri
 from workers.sources.members import Members
-from workers.sources.source import SourceEntry
+from workers.sources.source import Alive, SourceEntry
 from workers.sources.versions import UNKNOWN_BYTES
 
 SCHEME = "parquet"
@@ -127,13 +127,13 @@ class _ParquetReader:
         sizes = (metadata.row_group(number).num_rows for number in range(metadata.num_row_groups))
         self._starts = list(itertools.accumulate(sizes, initial=0))
 
-    def read(self, member: MemberUri, expected_bytes: int) -> bytes:
+    def read(self, member: MemberUri, expected_bytes: int, alive: Alive) -> bytes:
         """The image of a row; empty if it is null. See `MemberReader`.
 
         Raises:
             Rejected: the row's page is damaged.
         """
-        del expected_bytes
+        del expected_bytes, alive
         column, row = member.member, int(member.place)
         with self._lock, _rejecting_damage():
             start, batch = self._batch(column, row)

@@ -12,7 +12,7 @@ from workers.errors import CorpusError, Reason, StaleFile
 from workers.files import is_local
 from workers.host.hangs import Limit
 from workers.sources import versions, walking
-from workers.sources.source import Access, SourceEntry
+from workers.sources.source import Access, Alive, SourceEntry, nothing
 from workers.sources.walking import FoundFile
 
 _VERSION = "?versionId="  # in the name of an object: s3fs takes the rest for the version of another object
@@ -26,8 +26,9 @@ class SingleFiles:
         del uri
         return True
 
-    def read(self, uri: str, expected_bytes: int, etag: str) -> bytes:
+    def read(self, uri: str, expected_bytes: int, etag: str, alive: Alive = nothing) -> bytes:
         """The bytes of a file; see `Access`."""
+        del alive
         filesystem, path = files.filesystem_of_key(uri)
         if is_local(filesystem):
             return _read_local(uri, path, expected_bytes, etag)

@@ -1,7 +1,7 @@
 """The interfaces of image sources. A source takes a corpus, gives one entry per image; an access takes a uri, gives bytes."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import PurePath, PurePosixPath
@@ -107,14 +107,27 @@ class SourceEntry:
         return parents[number - 1].name or None if number <= len(parents) else None
 
 
+Alive = Callable[[], None]
+
+
+def nothing() -> None:
+    """Do nothing."""
+
+
 class Access(Protocol):
     """Reads listed images by the uri in their manifest rows. Must be thread-safe."""
 
     def reads(self, uri: str) -> bool:
         """Whether this access reads a uri."""
 
-    def read(self, uri: str, expected_bytes: int, etag: str) -> bytes:
-        """The bytes of an image in its listed version; an empty etag is not compared, nor is a size of UNKNOWN_BYTES.
+    def read(self, uri: str, expected_bytes: int, etag: str, alive: Alive = nothing) -> bytes:
+        """The bytes of an image in its listed version.
+
+        Args:
+            uri: the image.
+            expected_bytes: its size; UNKNOWN_BYTES is not compared.
+            etag: its version; an empty one is not compared.
+            alive: called again and again during long work, such as decoding a video up to a frame.
 
         Raises:
             StaleFile: the image has changed.

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -19,31 +19,32 @@ from workers import formats
 from workers.errors import CorpusError, Reason, Rejected
 from workers.sources import members
 from workers.sources.containers import Container, ContainerSource
-from workers.sources.frames import ALIVE, COUNT, GIVEN, REFUSED, REQUEST
+from workers.sources.frames import COUNT, REQUEST, Answer
 from workers.sources.member_uris import MemberUri
 from workers.sources.members import Members
-from workers.sources.source import SourceEntry
+from workers.sources.source import Alive, SourceEntry, nothing
 from workers.sources.versions import UNKNOWN_BYTES
 
 SCHEME = "video"
 EVERY = 25  # frames: about one per second
 ATTEMPTS = 2  # of a decoder that crashes or hangs
-HANG_S = 100.0  # for an answer; less than the time that a read may take
+HANG_S = 40.0  # without a sign of life; both attempts together take less than reading a file may
+TICK_S = 1.0
 
 
 def _frames(container: Container) -> Iterator[SourceEntry]:
-    """Every n-th frame of a video; one refused entry for a video that cannot be read.
+    """Every n-th frame of a video. One that cannot be opened has a single entry, which the scan rejects with the reason.
 
     Raises:
         CorpusError: the optional package is missing, or the video changed while it was being listed.
     """
     _require_extra(container)
-    etag = members.version_of(container.filesystem, container.path)
+    version = members.version_of(container.filesystem, container.path)
     own = container.prefix.rstrip("/") or container.path.rpartition("/")[2]
     try:
-        count, refused = len(FrameReader(container.place, container.limit.restart)), None
-    except Rejected as error:
-        count, refused = 1, error.reason
+        count = FrameReader(container.place, version).count(container.limit.restart)
+    except Rejected:
+        count = 1
     every = container.request.every or EVERY
     for number in range(0, count, every):
         container.limit.restart()
@@ -51,18 +52,17 @@ def _frames(container: Container) -> Iterator[SourceEntry]:
             image_id=f"{container.prefix}{number:06d}",
             uri=str(MemberUri(SCHEME, "frame", container.place, f"{number}+{every}")),
             bytes=UNKNOWN_BYTES,
-            etag=etag,
-            refused=refused,
+            etag=version,
             path=own,
             group=own,
         )
-    if members.version_of(container.filesystem, container.path) != etag:
+    if members.version_of(container.filesystem, container.path) != version:
         raise CorpusError(f"file {container.place!r} changed while it was being listed; run the same command again")
 
 
 def _require_extra(container: Container) -> None:
-    if not formats.version_of(formats.FRAME.package):
-        kind = formats.FRAME
+    kind = formats.FRAME
+    if not formats.version_of(kind.package):
         raise CorpusError(
             f"{container.place!r} is a video, which needs {kind.package}: pip install 'deconvoy[{kind.extra}]'"
         )
@@ -90,35 +90,43 @@ class _Process:
             words, env=environment, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         theirs.close()
-        weakref.finalize(self, self._process.kill)
+        weakref.finalize(self, _stop, self._process)
 
-    def ask(self, request: bytes, alive: Callable[[], None]) -> "bytes | _Silence":
-        """The content of an answer, or why there is none. `alive` is called while the answer is awaited.
+    def ask(self, request: bytes, alive: Alive) -> bytes | _Silence:
+        """The content of an answer, or why there is none. `alive` is called while the process is at work.
 
         Raises:
-            Rejected: the answer is a refusal.
-            OSError: the process was killed from outside, for which the video is not to blame.
+            Rejected: the video is to blame.
+            OSError: the storage is, or the process was killed from outside.
         """
         try:
             self._connection.send_bytes(request)
-            answer = ALIVE
-            while answer == ALIVE:
-                alive()
-                if not self._connection.poll(HANG_S):
-                    self._process.kill()
-                    self._process.wait()
-                    return _Silence(Reason.DECODER_HANG, f"the decoder has not answered for {HANG_S:g} s")
-                answer = self._connection.recv_bytes()
+            answer = self._receive(alive)
         except (EOFError, ConnectionError):
             return self._blame()
-        if answer.startswith(REFUSED):
-            reason, _, detail = answer.removeprefix(REFUSED).decode().partition(" ")
+        if isinstance(answer, _Silence):
+            return answer
+        kind, content = answer[:1], answer[1:]
+        if kind == Answer.FAILED:
+            raise OSError(errno.EIO, content.decode())
+        if kind == Answer.REFUSED:
+            reason, _, detail = content.decode().partition(" ")
             raise Rejected(Reason(reason), detail)
-        return answer.removeprefix(GIVEN)
+        return content
 
     def is_alive(self) -> bool:
         """Whether it can be asked."""
         return self._process.poll() is None
+
+    def _receive(self, alive: Alive) -> bytes | _Silence:
+        answer: bytes = Answer.ALIVE
+        while answer == Answer.ALIVE:
+            alive()
+            if not self._connection.poll(HANG_S):
+                _stop(self._process)
+                return _Silence(Reason.DECODER_HANG, f"the decoder has not answered for {HANG_S:g} s")
+            answer = self._connection.recv_bytes()
+        return answer
 
     def _blame(self) -> _Silence:
         code = self._process.wait()
@@ -128,7 +136,12 @@ class _Process:
         return _Silence(Reason.DECODER_CRASH, f"the decoder ends its process ({how})")
 
 
-_IDLE: list[_Process] = []  # processes whose video nobody reads any more; starting one takes half a second
+def _stop(process: "subprocess.Popen[bytes]") -> None:
+    process.kill()
+    process.wait()
+
+
+_IDLE: list[_Process] = []  # whose video nobody reads any more; starting a process takes half a second
 
 
 def _take_process() -> _Process:
@@ -143,15 +156,15 @@ def _take_process() -> _Process:
 
 @dataclass(eq=False)
 class FrameReader:
-    """Reads frames of one video. One thread at a time asks.
+    """Reads frames of one version of a video. One thread at a time asks.
 
     Attributes:
         place: path or URL of the video.
-        alive: called again and again while an answer is awaited.
+        version: its etag.
     """
 
     place: str
-    alive: Callable[[], None] = lambda: None
+    version: str
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
@@ -159,17 +172,19 @@ class FrameReader:
 
     def __del__(self) -> None:
         """Leave the process to other videos."""
-        _IDLE.append(self._process)
+        if hasattr(self, "_process"):
+            _IDLE.append(self._process)
 
-    def __len__(self) -> int:
+    def count(self, alive: Alive = nothing) -> int:
         """The number of frames.
 
         Raises:
             Rejected: the video cannot be opened.
+            OSError: it cannot be read.
         """
-        return int(self._ask(COUNT, 1))
+        return int(self.ask(COUNT, 1, alive))
 
-    def read(self, member: MemberUri, expected_bytes: int) -> bytes:
+    def read(self, member: MemberUri, expected_bytes: int, alive: Alive = nothing) -> bytes:
         """A frame as a PPM file; see `MemberReader`.
 
         Raises:
@@ -177,28 +192,36 @@ class FrameReader:
         """
         del expected_bytes
         number, step = map(int, member.place.split("+"))
-        return self._ask(number, step)
+        return self.ask(number, step, alive)
 
-    def _ask(self, number: int, step: int) -> bytes:
-        """An answer. A decoder that crashes or hangs gets a second process."""
-        request = REQUEST.pack(number, step) + os.fsencode(self.place)
-        with self._lock:
+    def ask(self, number: int, step: int, alive: Alive = nothing) -> bytes:
+        """An answer; see `frames`. A decoder that crashes or hangs gets a second process.
+
+        Raises:
+            Rejected: the video is to blame.
+            OSError: something else is.
+        """
+        request = REQUEST.pack(number, step) + self.version.encode() + b"\0" + os.fsencode(self.place)
+        while not self._lock.acquire(timeout=TICK_S):
+            alive()  # the time that other frames take does not count
+        try:
             for _ in range(ATTEMPTS):
-                answer = self._ask_process(request)
-                if isinstance(answer, bytes):
+                answer = self._ask_process(request, alive)
+                if not isinstance(answer, _Silence):
                     return answer
                 self._process = _Process()
+        finally:
+            self._lock.release()
         raise Rejected(answer.reason, answer.detail)
 
-    def _ask_process(self, request: bytes) -> bytes | _Silence:
+    def _ask_process(self, request: bytes, alive: Alive) -> bytes | _Silence:
         try:
-            return self._process.ask(request, self.alive)
+            return self._process.ask(request, alive)
         except OSError:
-            self._process = _Process()
+            if not self._process.is_alive():
+                self._process = _Process()
             raise
 
 
 # `clips/*.mp4`, a folder of videos, or one video. The group of a frame is its video.
-VIDEO = ContainerSource(
-    "video", formats.FRAME.extensions, _frames, Members(SCHEME, lambda place, _: FrameReader(place))
-)
+VIDEO = ContainerSource("video", formats.FRAME.extensions, _frames, Members(SCHEME, FrameReader))

@@ -12,7 +12,7 @@ from workers.sources.blocks import Blocks, open_blocks
 from workers.sources.containers import Container, ContainerSource
 from workers.sources.member_uris import MemberUri
 from workers.sources.members import Members
-from workers.sources.source import PassedOver, SourceEntry
+from workers.sources.source import Alive, PassedOver, SourceEntry
 from workers.sources.walking import is_hidden
 
 SCHEME = "zip"
@@ -99,12 +99,13 @@ class _ZipReader:
 
     blocks: Blocks
 
-    def read(self, member: MemberUri, expected_bytes: int) -> bytes:
+    def read(self, member: MemberUri, expected_bytes: int, alive: Alive) -> bytes:
         """The bytes of a member; see `MemberReader`.
 
         Raises:
             Rejected: the member is damaged.
         """
+        del alive
         offset, size = map(int, member.place.split("+"))
         header = self.blocks.range(offset, _HEADER.size)
         if len(header) < _HEADER.size or not header.startswith(_SIGNATURE):

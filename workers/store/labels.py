@@ -4,14 +4,14 @@ Published files never change. So new labels are a table of their own, and `label
 Readers replace the labels of all other tables by those of this table.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
 
-from workers.errors import DamagedRun
+from workers.errors import DamagedRun, DeconvoyError
 from workers.store import paths
 from workers.store.json_format import JsonFormat
 from workers.store.manifest import Manifest, PartFile
@@ -21,11 +21,19 @@ from workers.store.tables.shared import LABELS, RUNS
 
 
 class GivenLabels(BaseModel):
-    """The content of labels.json: the run, when it was given the labels (UTC, ISO 8601), and the files that hold them."""
+    """The content of labels.json.
+
+    Attributes:
+        run: the run.
+        published: when the run was published; labels for another run of the same id do not count.
+        created: when it was given the labels, UTC, ISO 8601.
+        parts: the files that hold them.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     run: str
+    published: str
     created: str
     parts: tuple[PartFile, ...]
 
@@ -33,45 +41,78 @@ class GivenLabels(BaseModel):
 _FORMAT = JsonFormat(GivenLabels)
 
 
-def read_given(root: Root, run: str) -> GivenLabels | None:
+class OtherLabels(DeconvoyError):
+    """The run was given other labels meanwhile."""
+
+
+def read_given(root: Root, run: str, published: str) -> GivenLabels | None:
     """The labels that a run was given; None if it has those of its corpus.
 
+    Args:
+        root: the root.
+        run: the run.
+        published: when it was published.
+
     Raises:
-        DamagedRun: labels.json is damaged.
+        DamagedRun: labels.json cannot be parsed.
     """
     try:
-        return parse_given(root, run)
+        return parse_given(root, run, published)
     except ValueError as error:
-        way_out = f"`deconvoy label {run} --reset` returns to the labels of the corpus"
-        raise DamagedRun(f"run {run!r}: its labels.json {error}; {way_out}") from error
+        raise DamagedRun(f"run {run!r}: its labels.json cannot be parsed: {error}; {way_out(run)}") from error
 
 
-def parse_given(root: Root, run: str) -> GivenLabels | None:
-    """The same.
+def way_out(run: str) -> str:
+    """What to do about damaged labels."""
+    return f"`deconvoy label {run} --reset` returns to the labels of the corpus, then new ones can be given"
+
+
+def parse_given(root: Root, run: str, published: str) -> GivenLabels | None:
+    """The labels that a run was given, as `read_given`.
 
     Raises:
-        ValueError: labels.json cannot be parsed, or belongs to another run; the message has one line.
+        ValueError: labels.json cannot be parsed; the message has one line.
     """
-    if not root.exists(paths.labels_path(run)):
+    try:
+        data = root.read(paths.labels_path(run))
+    except FileNotFoundError:
         return None
-    try:
-        given = _FORMAT.decode(root.read(paths.labels_path(run)))
-    except ValueError as error:
-        raise ValueError(f"cannot be parsed: {error}") from error
-    if given.run != run:
-        raise ValueError(f"belongs to run {given.run!r}")
-    return given
+    given = _FORMAT.decode(data)
+    return given if (given.run, given.published) == (run, published) else None
 
 
-def give(root: Root, run: str, labels: pa.Table, scratch: Path) -> None:
-    """Replace the labels that a run was given by others, rows of `LABELS`."""
-    before = read_given(root, run)
+def give(root: Root, document: Manifest, before: GivenLabels | None, labels: pa.Table, scratch: Path) -> None:
+    """Replace the labels that a run was given.
+
+    Args:
+        root: the root.
+        document: the run's manifest.
+        before: the labels that it has been given so far.
+        labels: all labels that it is given, rows of `LABELS`.
+        scratch: a local temporary folder.
+
+    Raises:
+        OtherLabels: another process has replaced them since `before`.
+        DamagedRun: the run was removed meanwhile.
+    """
+    run = document.run
     with TableWriter(root, LABELS, run, scratch) as writer:
         writer.write(labels)
         parts = writer.close()
-    created = datetime.now(UTC).isoformat(timespec="seconds")
-    root.put(paths.labels_path(run), _FORMAT.encode(GivenLabels(run=run, created=created, parts=parts)))
-    for part in {*before.parts} - {*parts} if before else ():
+    now = read_given(root, run, document.created)
+    if now != before:
+        _delete(root, {*parts} - {*(now.parts if now else ())})
+        raise OtherLabels(f"run {run!r} was given other labels meanwhile")
+    given = GivenLabels(run=run, published=document.created, created=datetime.now(UTC).isoformat(), parts=parts)
+    root.put(paths.labels_path(run), _FORMAT.encode(given))
+    if not root.exists(paths.manifest_path(run)):
+        take_back(root, run)
+        raise DamagedRun(f"run {run!r} was removed while it was given labels")
+    _delete(root, {*(before.parts if before else ())} - {*parts})
+
+
+def _delete(root: Root, parts: Iterable[PartFile]) -> None:
+    for part in parts:
         root.delete(part.path)
 
 
@@ -90,7 +131,7 @@ def unnamed_files(root: Root, document: Manifest) -> Iterator[tuple[str, int]]:
     """
     named, unknown = {part.path for part in document.parts}, {RUNS.name}
     try:
-        given = parse_given(root, document.run)
+        given = parse_given(root, document.run, document.created)
         named |= {part.path for part in given.parts} if given else set()
     except ValueError:
         unknown.add(LABELS.name)

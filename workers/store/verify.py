@@ -137,17 +137,17 @@ def _strays(root: Root, document: Manifest) -> Iterator[FileProblem]:
     for path, _ in labels.unnamed_files(root, document):
         if path.endswith(".parquet"):
             problem = "is not in the manifest, but readers of whole folders see its rows"
-            yield FileProblem(document.run, path, problem, "run the same command again; it removes the file")
+            yield FileProblem(document.run, path, problem, "run the same command again, or deconvoy gc; both remove the file")
 
 
 def _labels(root: Root, document: Manifest) -> Iterator[FileProblem]:
     """Problems of the labels that the run was given."""
     run = document.run
-    again = f"give the run its labels again, or return to those of the corpus with `deconvoy label {run} --reset`"
+    again = labels.way_out(run)
     try:
-        given = labels.parse_given(root, run)
+        given = labels.parse_given(root, run, document.created)
     except ValueError as error:
-        yield FileProblem(run, paths.labels_path(run), str(error), again)
+        yield FileProblem(run, paths.labels_path(run), f"cannot be parsed: {error}", again)
         return
     for part in given.parts if given else ():
         if problem := _part_problem(root, part):

@@ -1,19 +1,25 @@
 """Corpora of videos: every n-th frame, whatever was read before it, and damage that stays with one video."""
 
+import multiprocessing
 import os
 import signal
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from fsspec.implementations.local import LocalFileSystem
 
 from tests.support import videos
 from workers import formats
-from workers.corpus import decode, fetch, manifest
+from workers.corpus import decode, fetch, manifest, reader
 from workers.corpus.manifest import Row
 from workers.errors import CorpusError, Reason, Rejected
-from workers.sources import video
+from workers.sources import frames, video
+from workers.sources.source import nothing
+from workers.sources.video import VIDEO
 from workers.spec.parts import CorpusSpec, LimitsSpec
 from workers.store.root import Root
 
@@ -105,20 +111,77 @@ def test_without_av_a_video_is_one_line(tmp_path, monkeypatch):
         listed(tmp_path, place)
 
 
+def scanned(folder: Path, source: Path, **keys: Any) -> list[reader.PreparedImage | reader.Reject]:
+    """What the actors make of the rows of a corpus."""
+    options = reader.ReadOptions(LimitsSpec(), threads=3, ahead=16)
+    found = list(reader.batches(iter(listed(folder, source, **keys)), 8, torch.from_numpy, options))
+    return [item for batch in found for item in (*batch.pictures, *batch.rejects)]
+
+
 @pytest.mark.parametrize(
-    ("content", "reason"),
+    "content",
     [
-        (b"", Reason.DAMAGED),
-        (b"no video at all" * 100, Reason.DAMAGED),
-        (b"#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:5,\nreal.mp4\n#EXT-X-ENDLIST\n", Reason.DAMAGED),
-        (b"ffconcat version 1.0\nfile real.mp4\n", Reason.DAMAGED),
+        b"",
+        b"no video at all" * 100,
+        b"#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:5,\nreal.mp4\n#EXT-X-ENDLIST\n",
+        b"ffconcat version 1.0\nfile real.mp4\n",
     ],
 )
-def test_a_file_that_is_no_video_is_one_reject_and_never_leads_to_another_file(tmp_path, content, reason):
+def test_a_file_that_is_no_video_is_one_reject_and_never_leads_to_another_file(tmp_path, content):
     videos.write(tmp_path / "clips" / "real.mp4", "mpeg4", FRAMES[:3])
     (tmp_path / "clips" / "a.mp4").write_bytes(content)
-    rows = listed(tmp_path, tmp_path / "clips")
-    assert [(row.image_id, row.refused) for row in rows] == [("a.mp4/000000", reason), ("real.mp4/000000", None)]
+    picture, reject = scanned(tmp_path, tmp_path / "clips")
+    assert isinstance(picture, reader.PreparedImage) and picture.record.image_index == 1
+    assert isinstance(reject, reader.Reject)
+    assert (reject.image_index, reject.reason, reject.bytes) == (0, Reason.DAMAGED, 0)
+    assert reject.detail.startswith("Invalid ")
+
+
+def test_names_that_cannot_be_read_are_one_reject_each(tmp_path):
+    videos.write(tmp_path / "clips" / "good.mp4", "mpeg4", FRAMES[:3])
+    for name in (b"a::b.mp4", b"bad\xff.mp4"):
+        (tmp_path / "clips" / os.fsdecode(name)).write_bytes((tmp_path / "clips" / "good.mp4").read_bytes())
+    found = scanned(tmp_path, tmp_path / "clips")
+    assert sum(isinstance(item, reader.PreparedImage) for item in found) == 1
+    assert [item.reason for item in found if isinstance(item, reader.Reject)] == [Reason.BAD_NAME] * 2
+    with pytest.raises(CorpusError, match="'::' in a name joins file systems"):
+        listed(tmp_path, tmp_path / "clips" / "a*.mp4")
+    with pytest.raises(CorpusError, match="its name is not UTF-8"):
+        listed(tmp_path, tmp_path / "clips" / "bad*.mp4")
+
+
+def test_frames_that_overlap_are_damage_however_many_a_small_file_names(tmp_path, monkeypatch):
+    place = videos.write(tmp_path / "a.mp4", "mpeg4", FRAMES)
+    assert len(frames.Video(str(place), nothing).index.times) == 60
+    monkeypatch.setattr(LocalFileSystem, "size", lambda *_: place.stat().st_size // 2)
+    with pytest.raises(frames.FrameError, match="its frames overlap") as caught:
+        frames.Video(str(place), nothing)
+    assert caught.value.reason is Reason.DAMAGED
+
+
+def test_what_is_not_the_fault_of_the_video_is_no_reject(tmp_path):
+    with pytest.raises(OSError, match=r"FileNotFoundError: .*nowhere.mp4"):
+        video.FrameReader(str(tmp_path / "nowhere.mp4"), "").count()
+    place = videos.write(tmp_path / "a.mp4", "mpeg4", FRAMES[:3])
+    [row] = listed(tmp_path, place)
+    place.unlink()
+    assert fetch.staleness(row.uri, row.bytes, row.etag) is Reason.VANISHED
+
+
+def test_every_n_th_frame_is_asked_of_videos_only(tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.jpg").write_bytes(b"x")
+    with pytest.raises(CorpusError, match="the corpus has no videos; --every needs videos"):
+        listed(tmp_path, tmp_path / "photos", every=2)
+
+
+def test_frames_larger_than_the_limit_of_files_are_read(tmp_path):
+    place = videos.write(tmp_path / "a.mkv", "ffv1", videos.moving(1), "bgr0")
+    [row] = listed(tmp_path, place)
+    data = fetch.read(row.uri, row.bytes, row.etag)
+    assert decode.decode(data, LimitsSpec(bytes=100)).shape == (videos.HEIGHT, videos.WIDTH, 3)
+    with pytest.raises(Rejected, match="pixels"):
+        decode.decode(data, LimitsSpec(pixels=100))
 
 
 def test_of_a_video_that_was_cut_off_the_frames_that_are_left_are_read(tmp_path):
@@ -136,52 +199,82 @@ def test_of_a_video_that_was_cut_off_the_frames_that_are_left_are_read(tmp_path)
 
 def test_a_frame_that_cannot_be_decoded_is_a_reject(tmp_path):
     place = videos.write(tmp_path / "a.mp4", "libx264", FRAMES)
-    with pytest.raises(Rejected, match="frame 999 cannot be decoded") as caught:
-        video.FrameReader(str(place))._ask(999, 1)
-    assert caught.value.reason is Reason.DAMAGED
+    data = bytearray(place.read_bytes())
+    start = data.index(b"mdat") + 4
+    data[start : start + 1500] = bytes(1500)  # the first key frame
+    place.write_bytes(data)
+    found = scanned(tmp_path, place, every=1)
+    rejects = [item for item in found if isinstance(item, reader.Reject)]
+    assert rejects and {item.reason for item in rejects} == {Reason.DAMAGED}
+    assert any(isinstance(item, reader.PreparedImage) for item in found)
 
 
 def test_a_changed_video_is_stale(tmp_path):
     place = videos.write(tmp_path / "a.mp4", "mpeg4", FRAMES)
     [row, *_] = listed(tmp_path, place)
-    videos.write(place, "mpeg4", FRAMES[:30])
+    before = pixels_of(row)
+    videos.write(tmp_path / "new.mp4", "mpeg4", FRAMES[30:]).rename(place)
     assert fetch.staleness(row.uri, row.bytes, row.etag) is Reason.CHANGED
+    VIDEO.access._readers.clear()
+    [again, *_] = listed(tmp_path, place)
+    assert not np.array_equal(pixels_of(again), before)  # though an idle process had the old file open
 
 
 @pytest.fixture
-def reader(tmp_path):
-    return video.FrameReader(str(videos.write(tmp_path / "a.mp4", "mpeg4", FRAMES)))
+def one(tmp_path) -> video.FrameReader:
+    return video.FrameReader(str(videos.write(tmp_path / "a.mp4", "mpeg4", FRAMES)), "1")
 
 
-def test_a_decoder_that_crashes_once_gets_another_process(reader):
-    before = reader._ask(3, 1)
-    os.kill(reader._process._process.pid, signal.SIGSEGV)
-    assert reader._ask(3, 1) == before
+def send(one: video.FrameReader, number: int) -> None:
+    os.kill(one._process._process.pid, number)
 
 
-def test_a_decoder_that_always_crashes_is_a_reject_and_the_next_video_is_read(reader, tmp_path, monkeypatch):
+def test_a_decoder_that_crashes_once_gets_another_process(one):
+    before = one.ask(3, 1)
+    send(one, signal.SIGSEGV)
+    assert one.ask(3, 1) == before
+
+
+def test_a_decoder_that_always_crashes_is_a_reject_and_the_next_video_is_read(one, tmp_path, monkeypatch):
     monkeypatch.setattr(video.sys, "executable", "/bin/false")
-    os.kill(reader._process._process.pid, signal.SIGSEGV)
+    send(one, signal.SIGSEGV)
     with pytest.raises(Rejected, match=r"the decoder ends its process \(exit code 1\)") as caught:
-        reader._ask(3, 1)
+        one.ask(3, 1)
     assert caught.value.reason is Reason.DECODER_CRASH
     monkeypatch.undo()
-    del reader
-    assert len(video.FrameReader(str(tmp_path / "a.mp4"))) == 60
+    del one
+    assert video.FrameReader(str(tmp_path / "a.mp4"), "1").count() == 60
 
 
-def test_a_decoder_that_hangs_is_a_reject(reader, monkeypatch):
+def test_a_decoder_that_always_hangs_is_a_reject_before_the_storage_is_blamed(tmp_path, monkeypatch):
+    place = videos.write(tmp_path / "a.mp4", "mpeg4", FRAMES[:3])
+    rows = listed(tmp_path, place)
+    assert fetch.read_limit(-1, fetch.READ_HANG_S) > video.ATTEMPTS * video.HANG_S
     monkeypatch.setattr(video, "HANG_S", 0.3)
-    monkeypatch.setattr(video, "ATTEMPTS", 1)
-    os.kill(reader._process._process.pid, signal.SIGSTOP)
-    with pytest.raises(Rejected, match="has not answered") as caught:
-        reader._ask(3, 1)
-    assert caught.value.reason is Reason.DECODER_HANG
+    monkeypatch.setattr(video, "_take_process", video._Process)
+    monkeypatch.setattr(video._Process, "__init__", hanging)
+    VIDEO.access._readers.clear()
+    [batch] = reader.batches(iter(rows), 8, lambda pixels: pixels, reader.ReadOptions(LimitsSpec(), 1, 2))
+    [reject] = batch.rejects
+    assert reject.reason is Reason.DECODER_HANG and "has not answered" in reject.detail
+    VIDEO.access._readers.clear()
 
 
-def test_a_process_that_was_killed_from_outside_blames_no_video(reader):
-    before = reader._ask(3, 1)
-    os.kill(reader._process._process.pid, signal.SIGKILL)
+def hanging(self: video._Process) -> None:
+    self._connection, self._theirs = multiprocessing.Pipe()
+    self._process = subprocess.Popen(["sleep", "60"])
+
+
+def test_long_work_restarts_the_limit_of_a_read(tmp_path):
+    place = videos.write(tmp_path / "a.avi", "mpeg4", videos.moving(350))
+    signs = []
+    video.FrameReader(str(place), "").ask(340, 340, lambda: signs.append(1))
+    assert len(signs) >= 7  # of 350 packets and 340 frames
+
+
+def test_a_process_that_was_killed_from_outside_blames_no_video(one):
+    before = one.ask(3, 1)
+    send(one, signal.SIGKILL)
     with pytest.raises(OSError, match="was killed"):
-        reader._ask(3, 1)
-    assert reader._ask(3, 1) == before
+        one.ask(3, 1)
+    assert one.ask(3, 1) == before
