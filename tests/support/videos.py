@@ -25,6 +25,7 @@ def write(path: Path, codec: str, frames: list[np.ndarray], pixels: str = "yuv42
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=RATE, options={"g": "12", **options})
+        assert isinstance(stream, av.VideoStream)
         stream.height, stream.width = frames[0].shape[:2]
         stream.pix_fmt = pixels
         for frame in frames:

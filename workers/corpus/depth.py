@@ -34,6 +34,7 @@ from workers.errors import RunStopped, StaleFile
 from workers.formats import Format
 from workers.host.hangs import Limit
 from workers.host.retrying import patience
+from workers.sources import video
 from workers.sources.blocks import is_compressed
 from workers.sources.member_uris import is_member, parse
 from workers.sources.versions import UNKNOWN_BYTES
@@ -48,7 +49,7 @@ HANG_S = 300.0  # for all images of the sample that a process decodes
 READY, UNUSABLE = "ready", "-"
 DEEP_GREY = b"\x10\0"  # bits and colour type in the header of a PNG
 SIZE = struct.Struct("<Q")
-TAR, VIDEO = "tar", "video"  # of the uris of members of tar archives, and of frames
+TAR = "tar"  # of the uris of members of tar archives
 MAX_SAMPLE_VALUE = 281  # a TIFF tag
 SIGNIFICANT_BITS = b"\0\0\0\x01sBIT"  # size and name of a chunk of a PNG
 SHALLOW = tuple(ending[1:] for kind in formats.FORMATS if not kind.deep for ending in kind.extensions)
@@ -136,7 +137,7 @@ def _candidates(listing: Listing, limits: LimitsSpec) -> Iterator[tuple[bytes, _
         for batch in file.iter_batches(columns=columns):
             fitting = pc.and_(pc.less_equal(batch["bytes"], limits.bytes), pc.is_null(batch["refused"]))
             deep = pc.invert(pc.match_substring_regex(batch["image_id"], shallow))
-            still = pc.invert(pc.starts_with(batch["uri"], f"{VIDEO}://"))  # frames of videos have 8 bits
+            still = pc.invert(pc.starts_with(batch["uri"], f"{video.SCHEME}://"))  # frames of videos have 8 bits
             for row in batch.filter(pc.and_(pc.and_(fitting, deep), still)).to_pylist():
                 yield (
                     _rank(row["image_id"], row["uri"]),

@@ -19,7 +19,7 @@ from workers.sources.columns import Layout, Row
 from workers.sources.containers import Container, ContainerSource
 from workers.sources.member_uris import MemberUri
 from workers.sources.members import Members
-from workers.sources.source import Alive, SourceEntry
+from workers.sources.source import Alive, SourceEntry, nothing
 from workers.sources.versions import UNKNOWN_BYTES
 
 SCHEME = "parquet"
@@ -127,7 +127,7 @@ class _ParquetReader:
         sizes = (metadata.row_group(number).num_rows for number in range(metadata.num_row_groups))
         self._starts = list(itertools.accumulate(sizes, initial=0))
 
-    def read(self, member: MemberUri, expected_bytes: int, alive: Alive) -> bytes:
+    def read(self, member: MemberUri, expected_bytes: int, alive: Alive = nothing) -> bytes:
         """The image of a row; empty if it is null. See `MemberReader`.
 
         Raises:

@@ -14,7 +14,7 @@ from workers.sources.containers import Container, ContainerSource
 from workers.sources.member_uris import MemberUri
 from workers.sources.members import Members
 from workers.sources.sidecars import SIDECARS, Sample, sample_of
-from workers.sources.source import Alive, PassedOver, SourceEntry
+from workers.sources.source import Alive, PassedOver, SourceEntry, nothing
 from workers.sources.walking import extension_of, is_hidden
 
 SCHEME = "tar"
@@ -118,7 +118,7 @@ class _TarReader:
 
     blocks: Blocks
 
-    def read(self, member: MemberUri, expected_bytes: int, alive: Alive) -> bytes:
+    def read(self, member: MemberUri, expected_bytes: int, alive: Alive = nothing) -> bytes:
         """The bytes of a member; see `MemberReader`."""
         del alive
         return self.blocks.range(int(member.place), expected_bytes)

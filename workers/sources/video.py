@@ -205,14 +205,19 @@ class FrameReader:
         while not self._lock.acquire(timeout=TICK_S):
             alive()  # the time that other frames take does not count
         try:
-            for _ in range(ATTEMPTS):
-                answer = self._ask_process(request, alive)
-                if not isinstance(answer, _Silence):
-                    return answer
-                self._process = _Process()
+            return self._ask_again(request, alive)
         finally:
             self._lock.release()
-        raise Rejected(answer.reason, answer.detail)
+
+    def _ask_again(self, request: bytes, alive: Alive) -> bytes:
+        for attempt in range(1, ATTEMPTS + 1):
+            answer = self._ask_process(request, alive)
+            if isinstance(answer, bytes):
+                return answer
+            self._process = _Process()
+            if attempt == ATTEMPTS:
+                raise Rejected(answer.reason, answer.detail)
+        raise AssertionError("there is at least one attempt")
 
     def _ask_process(self, request: bytes, alive: Alive) -> bytes | _Silence:
         try:

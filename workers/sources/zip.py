@@ -12,7 +12,7 @@ from workers.sources.blocks import Blocks, open_blocks
 from workers.sources.containers import Container, ContainerSource
 from workers.sources.member_uris import MemberUri
 from workers.sources.members import Members
-from workers.sources.source import Alive, PassedOver, SourceEntry
+from workers.sources.source import Alive, PassedOver, SourceEntry, nothing
 from workers.sources.walking import is_hidden
 
 SCHEME = "zip"
@@ -99,7 +99,7 @@ class _ZipReader:
 
     blocks: Blocks
 
-    def read(self, member: MemberUri, expected_bytes: int, alive: Alive) -> bytes:
+    def read(self, member: MemberUri, expected_bytes: int, alive: Alive = nothing) -> bytes:
         """The bytes of a member; see `MemberReader`.
 
         Raises:

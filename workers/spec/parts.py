@@ -180,16 +180,16 @@ class CorpusSpec(Frozen):
         None, ge=1, description="size of a random sample of the corpus; the choice of images depends only on their ids"
     )
 
-    @model_serializer(mode="wrap")
-    def _without_later_keys(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """All keys, without those of LATER that have their defaults: runs that do not use them keep their identity."""
-        return _without_defaults(serialize(self))
-
     every: int | None = Field(None, ge=1, description="for videos, use every n-th frame; by default every 25th")
     split: Word | None = Field(None, description="only the images of this split, such as train")
     splits: Word | None = Field(
         None, description=f"source of splits: {keys.FORMS.format(what='split')}; by default column:split"
     )
+
+    @model_serializer(mode="wrap")
+    def _without_later_keys(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """All keys, without those of LATER that have their defaults: runs that do not use them keep their identity."""
+        return _without_defaults(serialize(self))
 
     @model_validator(mode="after")
     def _require_valid_keys(self) -> Self:

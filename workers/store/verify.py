@@ -137,7 +137,9 @@ def _strays(root: Root, document: Manifest) -> Iterator[FileProblem]:
     for path, _ in labels.unnamed_files(root, document):
         if path.endswith(".parquet"):
             problem = "is not in the manifest, but readers of whole folders see its rows"
-            yield FileProblem(document.run, path, problem, "run the same command again, or deconvoy gc; both remove the file")
+            yield FileProblem(
+                document.run, path, problem, "run the same command again, or deconvoy gc; both remove the file"
+            )
 
 
 def _labels(root: Root, document: Manifest) -> Iterator[FileProblem]:

@@ -212,7 +212,8 @@ def test_who_has_read_the_run_before_gets_the_new_labels(root, give):
 def test_two_at_once_both_count(root, give, monkeypatch, tmp_path):
     give(DOGS)
     (tmp_path / "other.csv").write_text(f"image_id,label\n{IDS[1]},fox\n")
-    plain, calls = store_labels.give, []
+    plain = store_labels.give
+    calls: list[int] = []
 
     def late(*words, **more):
         if not calls:

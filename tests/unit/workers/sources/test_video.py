@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import signal
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from workers.corpus import decode, fetch, manifest, reader
 from workers.corpus.manifest import Row
 from workers.errors import CorpusError, Reason, Rejected
 from workers.sources import frames, video
+from workers.sources.members import Members
 from workers.sources.source import nothing
 from workers.sources.video import VIDEO
 from workers.spec.parts import CorpusSpec, LimitsSpec
@@ -115,7 +117,8 @@ def scanned(folder: Path, source: Path, **keys: Any) -> list[reader.PreparedImag
     """What the actors make of the rows of a corpus."""
     options = reader.ReadOptions(LimitsSpec(), threads=3, ahead=16)
     found = list(reader.batches(iter(listed(folder, source, **keys)), 8, torch.from_numpy, options))
-    return [item for batch in found for item in (*batch.pictures, *batch.rejects)]
+    pictures = [picture for batch in found for picture in batch.pictures]
+    return [*pictures, *(reject for batch in found for reject in batch.rejects)]
 
 
 @pytest.mark.parametrize(
@@ -215,7 +218,7 @@ def test_a_changed_video_is_stale(tmp_path):
     before = pixels_of(row)
     videos.write(tmp_path / "new.mp4", "mpeg4", FRAMES[30:]).rename(place)
     assert fetch.staleness(row.uri, row.bytes, row.etag) is Reason.CHANGED
-    VIDEO.access._readers.clear()
+    forget_readers()
     [again, *_] = listed(tmp_path, place)
     assert not np.array_equal(pixels_of(again), before)  # though an idle process had the old file open
 
@@ -236,7 +239,7 @@ def test_a_decoder_that_crashes_once_gets_another_process(one):
 
 
 def test_a_decoder_that_always_crashes_is_a_reject_and_the_next_video_is_read(one, tmp_path, monkeypatch):
-    monkeypatch.setattr(video.sys, "executable", "/bin/false")
+    monkeypatch.setattr(sys, "executable", "/bin/false")
     send(one, signal.SIGSEGV)
     with pytest.raises(Rejected, match=r"the decoder ends its process \(exit code 1\)") as caught:
         one.ask(3, 1)
@@ -253,16 +256,25 @@ def test_a_decoder_that_always_hangs_is_a_reject_before_the_storage_is_blamed(tm
     monkeypatch.setattr(video, "HANG_S", 0.3)
     monkeypatch.setattr(video, "_take_process", video._Process)
     monkeypatch.setattr(video._Process, "__init__", hanging)
-    VIDEO.access._readers.clear()
-    [batch] = reader.batches(iter(rows), 8, lambda pixels: pixels, reader.ReadOptions(LimitsSpec(), 1, 2))
+    forget_readers()
+    [batch] = reader.batches(iter(rows), 8, torch.from_numpy, reader.ReadOptions(LimitsSpec(), 1, 2))
     [reject] = batch.rejects
     assert reject.reason is Reason.DECODER_HANG and "has not answered" in reject.detail
-    VIDEO.access._readers.clear()
+    forget_readers()
 
 
 def hanging(self: video._Process) -> None:
-    self._connection, self._theirs = multiprocessing.Pipe()
+    self._connection, theirs = multiprocessing.Pipe()
     self._process = subprocess.Popen(["sleep", "60"])
+    KEPT.append(theirs)
+
+
+KEPT: list[Any] = []  # so that the pipe stays open
+
+
+def forget_readers() -> None:
+    assert isinstance(VIDEO.access, Members)
+    VIDEO.access._readers.clear()
 
 
 def test_long_work_restarts_the_limit_of_a_read(tmp_path):
