@@ -210,6 +210,10 @@ class Rejected(DeconvoyError):
         super().__init__(f"{reason}: {detail}")
 
 
+class OtherLabels(DeconvoyError):
+    """A run was given other labels while new ones were prepared; they are prepared again."""
+
+
 class OutdatedShard(DeconvoyError):
     """A shard's images or verdicts are no longer those that it was planned with; the driver computes its name again."""
 

@@ -12,11 +12,10 @@ from service.query import catalog
 from service.query.catalog import PublishedRun
 from service.query.reading import given_labels, read
 from workers.corpus import labels as label_files
-from workers.errors import CorpusError, RunError
+from workers.errors import CorpusError, OtherLabels, RunError
 from workers.spec.keys import FileKey
 from workers.spec.make import check_run_id
 from workers.store import documents, labels
-from workers.store.labels import OtherLabels
 from workers.store.root import Root
 from workers.store.tables.shared import IMAGES, LABELS
 

@@ -21,7 +21,7 @@ import numpy as np
 from cachetools import LRUCache
 
 from workers import files
-from workers.errors import Reason
+from workers.errors import Reason, Rejected
 from workers.formats import FRAME_MAGIC
 
 MOST_PIXELS = 89_478_485  # of a frame, so that a damaged header cannot take all memory; the limits of a run apply, too
@@ -48,14 +48,6 @@ class Answer(bytes, Enum):
     REFUSED = b"-"
     FAILED = b"!"
     ALIVE = b"."
-
-
-class FrameError(Exception):
-    """A frame that cannot be decoded, or a video that cannot be opened."""
-
-    def __init__(self, reason: Reason, detail: str) -> None:
-        self.reason = reason
-        super().__init__(detail)
 
 
 @dataclass(frozen=True)
@@ -104,7 +96,7 @@ class Video:
         self._bytes = int(filesystem.size(path))
         self._container = av.open(filesystem.open(path, "rb"), options=OPTIONS)
         if not self._container.streams.video:
-            raise FrameError(Reason.NOT_AN_IMAGE, "the file has no video stream")
+            raise Rejected(Reason.NOT_AN_IMAGE, "the file has no video stream")
         self._stream = self._container.streams.video[0]
         self._stream.codec_context.options = {"max_pixels": str(MOST_PIXELS)}
         self._stream.codec_context.thread_count = 1
@@ -115,7 +107,7 @@ class Video:
         """The index, from the headers of all packets. Without time stamps, decoding can begin at the first frame only."""
         packets = list(self._packets())
         if not packets:
-            raise FrameError(Reason.EMPTY, "the file has no frames")
+            raise Rejected(Reason.EMPTY, "the file has no frames")
         if not self._has_times:
             return Index(tuple(range(len(packets))), ())
         times = tuple(sorted({time for time, _ in packets if time is not None}))
@@ -130,7 +122,7 @@ class Video:
                 self.alive()
             total += packet.size
             if total > self._bytes:
-                raise FrameError(Reason.DAMAGED, "its frames overlap: together they are larger than the file")
+                raise Rejected(Reason.DAMAGED, "its frames overlap: together they are larger than the file")
             if packet.size and not packet.is_discard:
                 yield packet.pts, packet.is_keyframe
 
@@ -138,7 +130,7 @@ class Video:
         """A frame as a PPM file. On the way to it, those whose number is a multiple of `step` are kept.
 
         Raises:
-            FrameError: it cannot be decoded.
+            Rejected: it cannot be decoded.
         """
         if number in self._kept:
             return self._kept[number]
@@ -154,7 +146,7 @@ class Video:
             if place % step == 0:
                 self._keep(place, to_ppm(decoded))
         self._key = None
-        raise FrameError(Reason.DAMAGED, f"frame {number:,} cannot be decoded")
+        raise Rejected(Reason.DAMAGED, f"frame {number:,} cannot be decoded")
 
     def _keep(self, place: int, frame: bytes) -> None:
         if len(frame) <= KEPT_BYTES:
@@ -204,8 +196,8 @@ def _refusal(error: Exception) -> bytes:
     import av
 
     line = " ".join(str(error).split()) or type(error).__name__
-    if isinstance(error, FrameError):
-        return Answer.REFUSED + f"{error.reason} {line}".encode(errors="backslashreplace")
+    if isinstance(error, Rejected):
+        return Answer.REFUSED + f"{error.reason} {error.detail}".encode(errors="backslashreplace")
     if isinstance(error, av.FFmpegError):
         return Answer.REFUSED + f"{Reason.DAMAGED} {error.strerror}".encode(errors="backslashreplace")
     return Answer.FAILED + f"{type(error).__name__}: {line}".encode(errors="backslashreplace")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
 
-from workers.errors import DamagedRun, DeconvoyError
+from workers.errors import DamagedRun, OtherLabels
 from workers.store import paths
 from workers.store.json_format import JsonFormat
 from workers.store.manifest import Manifest, PartFile
@@ -39,10 +39,6 @@ class GivenLabels(BaseModel):
 
 
 _FORMAT = JsonFormat(GivenLabels)
-
-
-class OtherLabels(DeconvoyError):
-    """The run was given other labels meanwhile."""
 
 
 def read_given(root: Root, run: str, published: str) -> GivenLabels | None:

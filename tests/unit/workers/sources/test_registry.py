@@ -26,7 +26,7 @@ from workers.sources import registry
 from workers.sources.folder import FolderSource
 from workers.sources.glob import GlobSource
 from workers.sources.registry import access_of, source_of
-from workers.sources.source import Request, SourceEntry, Tally
+from workers.sources.source import Alive, Request, SourceEntry, Tally, nothing
 from workers.spec.parts import CorpusSpec, LimitsSpec
 from workers.spec.scan import make_spec
 from workers.spec.toml import read_toml
@@ -42,7 +42,7 @@ class ListAccess:
     def reads(self, uri: str) -> bool:
         return uri.startswith(SCHEME)
 
-    def read(self, uri: str, expected_bytes: int, etag: str) -> bytes:
+    def read(self, uri: str, expected_bytes: int, etag: str, alive: Alive = nothing) -> bytes:
         reason = self.staleness(uri, expected_bytes, etag)
         if reason:
             raise StaleFile(reason, f"{uri} has changed")

@@ -157,7 +157,7 @@ def test_frames_that_overlap_are_damage_however_many_a_small_file_names(tmp_path
     place = videos.write(tmp_path / "a.mp4", "mpeg4", FRAMES)
     assert len(frames.Video(str(place), nothing).index.times) == 60
     monkeypatch.setattr(LocalFileSystem, "size", lambda *_: place.stat().st_size // 2)
-    with pytest.raises(frames.FrameError, match="its frames overlap") as caught:
+    with pytest.raises(Rejected, match="its frames overlap") as caught:
         frames.Video(str(place), nothing)
     assert caught.value.reason is Reason.DAMAGED
 
