@@ -104,19 +104,23 @@ def page(rows: list[str], results: list[Checked | str]) -> str:
     found = [result for result in results if isinstance(result, Checked)]
     whole = sum(result.passed for result in found)
     part = sum(result.agrees and not result.passed for result in found)
+    refused = len(rows) - len(found)
+    exported = f"{refused} networks cannot be exported." if refused else "All networks can be exported."
     return f"""# Networks
 
-Written by `python -m tests.networks` with {versions()}: every convolutional classifier of torchvision, and one network of each of
-timm's families that has convolutions. Of {len(rows)} networks, {whole} have projections for all layers, and {part} for the layers
-below an operation without a downward step, such as attention. Scan the layers above it with `--method none`, which publishes
-patches without projections. {len(rows) - len(found)} networks cannot be exported.
+Every convolutional classifier of torchvision, and one network of each of timm's families that has convolutions. `python -m
+tests.networks` writes this page; these results are those of {versions()}.
+
+Of {len(rows)} networks, {whole} have projections for all layers, and {part} for the layers below an operation without a downward
+step, such as attention. Scan the layers above it with `--method none`, which publishes patches without projections.
+{exported}
 
 Each network was checked in float64, with random weights, on images of {SIDE} px or the size that it demands:
 
 - Its output equals the module's bit for bit. Operations without a downward step may differ by rounding.
 - Projections by all three methods equal automatic differentiation of whole images, with a relative error of at most
   {TOLERANCE:g}, in three layers from the first to the last that has projections. Layers above a gate hold it constant.
-- Receptive fields are those of the gradient.
+- Receptive fields are those of the gradient. A resize by a fraction counts as seeing the whole image.
 
 | network | layers | selected by `auto` | above a gate | with projections | lowest operation without a downward step |
 |---|---|---|---|---|---|

@@ -131,8 +131,9 @@ def _has_field(network: Network, images: Tensor, layer: Layer) -> bool:
     inside = (
         box.top <= actual.top and box.left <= actual.left and actual.bottom <= box.bottom and actual.right <= box.right
     )
-    # Floor mode and strides of 1 x 1 kernels leave out pixels at the end.
-    return inside and actual.top == box.top and actual.left == box.left
+    # Floor mode and strides of 1 x 1 kernels leave out pixels at the end. A resize by a fraction counts as seeing everything.
+    starts = ((layer.field.rows, actual.top == box.top), (layer.field.columns, actual.left == box.left))
+    return inside and all(span.step == 0 or is_equal for span, is_equal in starts)
 
 
 def _linear(step, inputs: list[Tensor]) -> Tensor:

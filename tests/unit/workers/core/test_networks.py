@@ -36,3 +36,10 @@ def test_a_network_is_right_wherever_it_has_projections(case: Case):
 
 def test_every_convolutional_classifier_of_torchvision_is_a_case():
     assert len(list(networks.torchvision_cases())) == 68
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("timm"), reason="timm is not installed")
+def test_the_page_has_every_network_and_none_that_is_wrong():
+    page = networks.PAGE.read_text()
+    every = [case.source for case in (*networks.torchvision_cases(), *networks.timm_cases())]
+    assert [source for source in every if f"| `{source}` |" not in page] == [] and "WRONG" not in page
