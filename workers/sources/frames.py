@@ -7,6 +7,7 @@ A frame is always decoded from the key frame before it, so that it does not depe
 """
 
 import bisect
+import errno
 import os
 import resource
 import struct
@@ -94,6 +95,8 @@ class Video:
 
         filesystem, path = files.filesystem(self.place)
         self._bytes = int(filesystem.size(path))
+        if not self._bytes:
+            raise Rejected(Reason.EMPTY, "the file has no bytes")
         self._container = av.open(filesystem.open(path, "rb"), options=OPTIONS)
         if not self._container.streams.video:
             raise Rejected(Reason.NOT_AN_IMAGE, "the file has no video stream")
@@ -198,7 +201,9 @@ def _refusal(error: Exception) -> bytes:
     line = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, Rejected):
         return Answer.REFUSED + f"{error.reason} {error.detail}".encode(errors="backslashreplace")
-    if isinstance(error, av.FFmpegError):
+    if isinstance(error, av.FFmpegError) or (
+        isinstance(error, OSError) and error.errno == errno.EINVAL
+    ):  # a seek to nowhere
         return Answer.REFUSED + f"{Reason.DAMAGED} {error.strerror}".encode(errors="backslashreplace")
     return Answer.FAILED + f"{type(error).__name__}: {line}".encode(errors="backslashreplace")
 

@@ -43,6 +43,7 @@ class ListAccess:
         return uri.startswith(SCHEME)
 
     def read(self, uri: str, expected_bytes: int, etag: str, alive: Alive = nothing) -> bytes:
+        del alive
         reason = self.staleness(uri, expected_bytes, etag)
         if reason:
             raise StaleFile(reason, f"{uri} has changed")

@@ -136,8 +136,8 @@ def test_a_file_that_is_no_video_is_one_reject_and_never_leads_to_another_file(t
     picture, reject = scanned(tmp_path, tmp_path / "clips")
     assert isinstance(picture, reader.PreparedImage) and picture.record.image_index == 1
     assert isinstance(reject, reader.Reject)
-    assert (reject.image_index, reject.reason, reject.bytes) == (0, Reason.DAMAGED, 0)
-    assert reject.detail.startswith("Invalid ")
+    assert (reject.image_index, reject.reason, reject.bytes) == (0, Reason.DAMAGED if content else Reason.EMPTY, 0)
+    assert reject.detail.startswith("Invalid " if content else "the file has no bytes")
 
 
 def test_names_that_cannot_be_read_are_one_reject_each(tmp_path):
