@@ -90,7 +90,7 @@ def reset(root: Root, run: str) -> Relabelling:
 
 
 def _merge(run: PublishedRun, key: FileKey, words: Mapping[str, str], scratch: Path) -> tuple[pa.Table, int, int]:
-    """The labels that the run will have been given, the number of ids in the file, and how many of them are images."""
+    """All labels that the run is given from now on, the number of ids in the file, and how many of them are images."""
     images = read(run, IMAGES, pc.scalar(True), ["image_index", "image_id"])
     old = given_labels(run) if LABELS.name in run.tables else LABELS.schema.empty_table()
     with label_files.open_values(key, words, scratch) as database:

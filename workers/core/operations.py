@@ -8,6 +8,7 @@ feature extraction gives it.
 import operator
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -102,13 +103,31 @@ def _export(module: nn.Module, images: Tensor) -> ExportedProgram:
     try:
         return export(module, (images,), dynamic_shapes=({0: Dim("batch")},), strict=False)
     except Exception as error:  # torch.export runs the user's code, which can raise anything
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         name = type(module).__name__
+        _require_size(module, images)
         if "Constraints violated" in str(error):
             raise GraphError(
                 f"{name} makes a constant of the number of images, as len(x) and int(x.shape[0]) do; use x.shape[0]"
             ) from error
-        raise GraphError(f"{name} cannot be exported by torch.export: {lines[0] if lines else error!r}") from error
+        raise GraphError(f"{name} cannot be exported by torch.export: {_first_line(error)}") from error
+
+
+def _require_size(module: nn.Module, images: Tensor) -> None:
+    """Refuse a module that cannot run on images of this size, as one with a fully connected layer for another size."""
+    try:
+        with suppress(TypeError, AttributeError, LookupError):  # the export says more about these
+            module(images.clone())
+    except (RuntimeError, AssertionError, ValueError) as error:
+        channels, height, width = images.shape[1:]
+        raise GraphError(
+            f"{type(module).__name__} does not accept inputs of {channels} x {height} x {width}: {_first_line(error)}; give the "
+            "input size that it was made for, with --crop"
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else repr(error)
 
 
 class _Reader:

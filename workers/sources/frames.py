@@ -174,7 +174,7 @@ def to_ppm(frame: Any) -> bytes:  # noqa: ANN401 - av is optional
 
 
 def serve(connection: Connection) -> None:
-    """Answer all requests until nobody can ask any more; see the module."""
+    """Answer all requests until the other end of the pipe is closed; see the module."""
     opened, video = b"", None
     while True:
         try:

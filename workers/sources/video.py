@@ -141,7 +141,7 @@ def _stop(process: "subprocess.Popen[bytes]") -> None:
     process.wait()
 
 
-_IDLE: list[_Process] = []  # whose video nobody reads any more; starting a process takes half a second
+_IDLE: list[_Process] = []  # free for another video; starting a process takes half a second
 
 
 def _take_process() -> _Process:

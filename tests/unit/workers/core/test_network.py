@@ -143,3 +143,13 @@ def test_a_gate_is_marked_and_its_path_is_not_in_the_receptive_field():
     found = {layer.name: (layer.gated, layer.field.height) for layer in network.layers}
     assert found["first"] == (False, 3) and found["mul"] == (True, 3) and found["last"] == (True, 5)
     assert [layer.name for layer in network.select(["auto"])] == ["relu", "relu_2"]
+
+
+def test_a_size_that_the_module_does_not_accept_is_one_line_with_the_way_out():
+    module = nn.Sequential(nn.Conv2d(3, 2, 3), nn.Flatten(), nn.Linear(2 * 6 * 6, 5)).eval()
+    assert trace(module, (8, 8))
+    with pytest.raises(
+        GraphError, match=r"^Sequential does not accept inputs of 3 x 9 x 8: mat1 and mat2 .*--crop$"
+    ) as raised:
+        trace(module, (9, 8))
+    assert "\n" not in str(raised.value)
