@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from service.cli import drawing
-from service.cli.options import Common, Label, Layers, Method, Output, with_common_flags
+from service.cli.options import Common, Label, Layers, Method, Output, with_flags_but_code
 from service.cli.running import absolute, absolute_model, run_spec
 from workers.errors import UsageError
 from workers.spec import families
@@ -18,7 +18,7 @@ def add_to(app: typer.Typer) -> None:
     app.command()(evolve)
 
 
-@with_common_flags
+@with_flags_but_code
 def evolve(  # noqa: PLR0913 - one parameter per flag; the spec fills in the flags that are not given
     common: Common,
     *,

@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields
 from functools import wraps
 from inspect import Parameter, Signature, signature
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -121,7 +122,7 @@ class Common(ModelFlags):
     extensions: Annotated[list[str] | None, typer.Option()] = None
     include_hidden: Annotated[bool | None, typer.Option("--include-hidden")] = None
     spec: Annotated[Path | None, typer.Option(help=SPEC)] = None
-    trust_code: Annotated[bool, typer.Option("--trust-code", help=TRUST)] = False
+    trust_code: Annotated[bool | None, typer.Option("--trust-code", help=TRUST)] = False  # None: code is never run
     as_json: Json = False
 
     def corpus_values(self) -> dict[str, Any]:
@@ -189,28 +190,36 @@ def with_common_flags(command: Callable[..., None]) -> Callable[..., None]:
     return _with_flags_of(Common, command)
 
 
+def with_flags_but_code(command: Callable[..., None]) -> Callable[..., None]:
+    """A command with the flags of `Common` but `--trust-code`: it never runs code."""
+    return _with_flags_of(Common, command, without={"trust_code": None})
+
+
 def with_model_flags(command: Callable[..., None]) -> Callable[..., None]:
     """A command whose flags are those of `ModelFlags` and its own; see `_with_flags_of`."""
     return _with_flags_of(ModelFlags, command)
 
 
-def _with_flags_of(group: type[ModelFlags], command: Callable[..., None]) -> Callable[..., None]:
+def _with_flags_of(
+    group: type[ModelFlags], command: Callable[..., None], without: Mapping[str, None] = MappingProxyType({})
+) -> Callable[..., None]:
     """A command whose flags are those of a group and its own; its function gets the group as its first argument.
 
-    A flag of the group that the function redefines, for another help text, is not replaced.
+    A flag of the group that the function redefines, for another help text, is not replaced. Those in `without` are not flags, and
+    have these values.
     """
     own = list(signature(command).parameters.values())[1:]
     common = [
         Parameter(field.name, Parameter.KEYWORD_ONLY, default=field.default, annotation=field.type)
         for field in fields(group)
-        if field.name not in {parameter.name for parameter in own}
+        if field.name not in {*without, *(parameter.name for parameter in own)}
     ]
     first = [flag for flag in common if flag.name in FIRST]
     flags = [*first, *own, *(flag for flag in common if flag not in first)]
 
     @wraps(command)
     def with_flags(**values: Any) -> None:  # noqa: ANN401 - flags
-        command(group(**{flag.name: values.pop(flag.name) for flag in common}), **values)
+        command(group(**without, **{flag.name: values.pop(flag.name) for flag in common}), **values)
 
     with_flags.__signature__ = Signature(flags)  # type: ignore[attr-defined]
     with_flags.__annotations__ = {flag.name: flag.annotation for flag in flags}

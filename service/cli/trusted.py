@@ -18,13 +18,13 @@ _DRAFT = families.stored_source("code", "0" * 32)
 _kept: "list[Model]" = []  # until the command, and with it the process, ends
 
 
-def build_spec(kind: "type[AnySpec]", values: dict[str, Any], *, trust: bool) -> "AnySpec":
+def build_spec(kind: "type[AnySpec]", values: dict[str, Any], *, trust: bool | None) -> "AnySpec":
     """A spec. If its values name code, the code is run, and the spec names the network that it gives.
 
     Args:
         kind: class of the spec.
         values: its values, as nested dicts.
-        trust: whether code may be run.
+        trust: whether code may be run; None if the command never runs code.
 
     Raises:
         UsageError: the values name code, and it may not be run.
@@ -71,6 +71,8 @@ def outline(values: dict[str, Any], *, trust: bool) -> "Network":
     return code.export(make(ModelSpec, merged(unused, {**values, "source": _DRAFT})), source).network
 
 
-def _require_trust(source: str, *, trust: bool) -> None:
+def _require_trust(source: str, *, trust: bool | None) -> None:
+    if trust is None:
+        raise UsageError(f"model {source!r} is code, which this command does not run; give the name of a network")
     if not trust:
         raise UsageError(f"model {source!r} is code, which this command would run; add --trust-code if you trust it")

@@ -80,7 +80,7 @@ def _default(parameter: Any) -> str:
 
 def _specs() -> Iterator[str]:
     yield "## Spec files\n\nA spec file is TOML. Its kind follows from its tables: `[occlude]` makes it an occlusion run.\n"
-    yield "### Every kind\n"
+    yield "### Every kind except `filters`\n"
     yield from _table(None, JobSpec)
     for name, field in JobSpec.model_fields.items():
         if (inner := table(field)) is not None:

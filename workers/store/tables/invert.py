@@ -12,9 +12,8 @@ INVERSION: tuple[Column, ...] = (
         8,
         "status",
         pa.string(),
-        "ok; diverged: also at a lower rate; the image is the one with the smallest error; stuck: the final error is no smaller "
-        "than the initial one; "
-        "blank: the original's features are all 0",
+        "ok; diverged (also at a lower rate; the image is the one with the smallest error); stuck (the final error is no "
+        "smaller than the initial one); blank (the original's features are all 0)",
     ),
     Column(
         9,

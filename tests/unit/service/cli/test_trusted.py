@@ -63,7 +63,7 @@ def test_the_layers_of_code_are_listed():
             "and give the stored://NAME@FINGERPRINT in that run's manifest",
         ),
         (("evolve", "--model", "nets.py:small"), EVOLVE),
-        (("evolve", "--model", "nets.py:small", "--trust-code"), EVOLVE),
+        (("evolve", "--spec", "run.toml", "--checkpoints", "*.pth"), "is code, which this command does not run"),
         (
             ("submit", "run.toml", "--address", "http://127.0.0.1:9"),
             "is code, which only commands with --trust-code accept",
