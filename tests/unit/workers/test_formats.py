@@ -59,8 +59,9 @@ def test_a_dicom_file_may_start_with_the_header_of_a_tiff():
 
 
 def test_no_two_formats_have_the_same_extension_or_name():
-    endings = [ending for each in formats.FORMATS for ending in each.extensions]
-    assert len(set(endings)) == len(endings) and len(formats.BY_NAME) == len(formats.FORMATS)
+    every = (formats.FRAME, *formats.FORMATS)
+    endings = [ending for each in every for ending in each.extensions]
+    assert len(set(endings)) == len(endings) and len(formats.BY_NAME) == len(every)
     assert all(ending == ending.lower() and ending.startswith(".") for ending in endings)
 
 
@@ -78,7 +79,9 @@ def test_only_files_that_may_need_a_package_depend_on_its_version(monkeypatch):
     monkeypatch.setattr(formats, "version_of", lambda package: f"{package} 1")
     assert formats.decoder_versions("a.jpg", "/x/a.jpg") == ()
     assert formats.decoder_versions("a.heic") == ("pillow-heif 1",)
-    assert formats.decoder_versions("a", "/x/a") == ("pillow-heif 1", "pydicom 1") == formats.installed()
+    assert formats.decoder_versions("a", "/x/a") == ("pillow-heif 1", "pydicom 1")
+    assert formats.decoder_versions("a.mp4/000025", "video://frame::/x/a.mp4#25+25") == ("av 1",)
+    assert formats.installed() == ("pillow-heif 1", "pydicom 1", "av 1")
     monkeypatch.setattr(formats, "version_of", lambda _: "")
     assert formats.decoder_versions("a.heic") == formats.decoder_versions("a") == formats.installed() == ()
 
