@@ -119,7 +119,8 @@ Each network was checked in float64, with random weights, on images of {SIDE} px
 
 - Its output equals the module's bit for bit. Operations without a downward step may differ by rounding.
 - Projections by all three methods equal automatic differentiation of whole images, with a relative error of at most
-  {TOLERANCE:g}, in three layers from the first to the last that has projections. In layers above a gate, both hold it constant.
+  {TOLERANCE:g}, in three layers, spread from the first to the last that has projections. In layers above a gate, both hold it
+  constant.
 - Receptive fields are those of the gradient. A resize by a fraction counts as seeing the whole image.
 
 | network | layers | selected by `auto` | above a gate | with projections | lowest operation without a downward step |

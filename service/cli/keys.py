@@ -50,7 +50,7 @@ def list_keys(root: RootOption, as_json: Json = False) -> None:
 
 
 @keys.command("remove")
-def remove_key(number: Annotated[str, typer.Argument(help="Key id.")], root: RootOption) -> None:
+def remove_key(number: Annotated[str, typer.Argument(metavar="ID", help="Key id.")], root: RootOption) -> None:
     """Revoke a key."""
     from service.http.keys import Keys
 

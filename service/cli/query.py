@@ -75,7 +75,9 @@ def units(  # noqa: PLR0913 - one parameter per flag
     at_least: Annotated[float | None, typer.Option(help="Smallest value of the sort column.")] = None,
     at_most: Annotated[float | None, typer.Option(help="Largest value of the sort column.")] = None,
     label: Annotated[str | None, typer.Option(help="Only channels whose most common label is this one.")] = None,
-    dead: Annotated[bool | None, typer.Option("--dead/--living", help="Only dead, or only living, channels.")] = None,
+    dead: Annotated[
+        bool | None, typer.Option("--dead/--living", help="Only dead channels, or only living ones.")
+    ] = None,
     limit: LimitOption = None,
     run: RunOption = None,
     as_json: Json = False,

@@ -85,7 +85,11 @@ class _Process:
     def __init__(self) -> None:
         self._connection, theirs = multiprocessing.Pipe()
         words = [sys.executable, "-P", "-m", "workers.sources.frames", str(theirs.fileno())]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OPENBLAS_NUM_THREADS": "1"}  # it takes less memory
+        environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(sys.path),
+            "OPENBLAS_NUM_THREADS": "1",
+        }  # it takes less memory
         self._process = subprocess.Popen(  # noqa: S603 - our own program
             words, env=environment, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )

@@ -44,10 +44,10 @@ PROJECTION_COLUMNS: tuple[Column, ...] = (
         "projection",
         IMAGE,
         "the unit's activation carried down to the same pixels; with p = pixel / 127.5 - 1 the value is "
-        "sign(p) p^2 projection_scale; null if the score is not positive",
+        "sign(p) p^2 projection_scale; null if the score is not positive, or method is none",
     ),
     Column(22, "projection_scale", pa.float32(), "largest absolute value of the projection, model-input scale"),
-    Column(23, "method", pa.string(), "deconvnet, guided_backprop or gradient"),
+    Column(23, "method", pa.string(), "deconvnet, guided_backprop, gradient, or none: patches without projections"),
     Column(
         24,
         "exact",
@@ -98,15 +98,15 @@ _STATISTICS: tuple[Column, ...] = (
         23,
         "row_stride",
         pa.float64(),
-        "model-input pixels between neighbouring rows of units, a fraction above an upsampling; null where each sees the "
-        "whole image, and in runs of earlier versions",
+        "model-input pixels between neighbouring rows of units, which may be a fraction above an upsampling; null where each "
+        "unit sees the whole image, and in runs of earlier versions",
     ),
     Column(
         24,
         "column_stride",
         pa.float64(),
-        "model-input pixels between neighbouring columns of units, a fraction above an upsampling; null where each sees the "
-        "whole image, and in runs of earlier versions",
+        "model-input pixels between neighbouring columns of units, which may be a fraction above an upsampling; null where each "
+        "unit sees the whole image, and in runs of earlier versions",
     ),
     Column(
         25,
