@@ -126,8 +126,7 @@ def _require_size(module: nn.Module, images: Tensor) -> None:
 
 
 def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else repr(error)
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), repr(error))
 
 
 class _Reader:

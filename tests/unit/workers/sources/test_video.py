@@ -254,6 +254,7 @@ def test_a_decoder_that_always_hangs_is_a_reject_before_the_storage_is_blamed(tm
     rows = listed(tmp_path, place)
     assert fetch.read_limit(-1, fetch.READ_HANG_S) > video.ATTEMPTS * video.HANG_S
     monkeypatch.setattr(video, "HANG_S", 0.3)
+    monkeypatch.setattr(video, "_IDLE", [])  # these processes are not for other tests
     monkeypatch.setattr(video, "_take_process", video._Process)
     monkeypatch.setattr(video._Process, "__init__", hanging)
     forget_readers()
