@@ -58,5 +58,5 @@ def label(
 
 
 def _in_words(done: "Relabelling") -> str:
-    unknown = f"; {done.unknown:,} ids in the file are of no image of the run" if done.unknown else ""
+    unknown = f"; ids in the file that are not in the run: {done.unknown:,}" if done.unknown else ""
     return f"run {done.run}: {done.images:,} image{'' if done.images == 1 else 's'} relabelled{unknown}"

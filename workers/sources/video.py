@@ -75,9 +75,6 @@ class _Silence:
     reason: Reason
     detail: str
 
-    def __str__(self) -> str:
-        return self.detail
-
 
 class _Process:
     """A process that decodes videos, one after the other; see `frames`."""
@@ -85,11 +82,8 @@ class _Process:
     def __init__(self) -> None:
         self._connection, theirs = multiprocessing.Pipe()
         words = [sys.executable, "-P", "-m", "workers.sources.frames", str(theirs.fileno())]
-        environment = {
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join(sys.path),
-            "OPENBLAS_NUM_THREADS": "1",
-        }  # it takes less memory
+        # The threads of numpy's linear algebra, which is not used, would take memory.
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OPENBLAS_NUM_THREADS": "1"}
         self._process = subprocess.Popen(  # noqa: S603 - our own program
             words, env=environment, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )

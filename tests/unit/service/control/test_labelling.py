@@ -326,7 +326,7 @@ def test_the_command_says_what_it_did(root, tmp_path):
     place.write_text(f"image_id,label\n{IDS[2]},lynx\nnobody,x\n")
     where = ("--root", root.base)
     told = run_command("label", "first", "--labels", place, *where)
-    assert told.stdout == "run first: 1 image relabelled; 1 ids in the file are of no image of the run\n"
+    assert told.stdout == "run first: 1 image relabelled; ids in the file that are not in the run: 1\n"
     assert "relu1" in run_command("query", "label", "lynx", "--run", "first", *where).stdout
     assert run_command("label", "first", *where).exit_code == 2
     assert run_command("label", "first", "--reset", "--label-names", place, *where).exit_code == 2
