@@ -57,9 +57,18 @@ class Container:
         Raises:
             CorpusError: it changes within the `with` block.
         """
-        etag = members.version_of(self.filesystem, self.path)
-        with self.filesystem.open(self.path, "rb") as file:
+        with self.unchanged() as etag, self.filesystem.open(self.path, "rb") as file:
             yield file, etag
+
+    @contextmanager
+    def unchanged(self) -> Iterator[str]:
+        """The etag of the file.
+
+        Raises:
+            CorpusError: the file changes within the `with` block.
+        """
+        etag = members.version_of(self.filesystem, self.path)
+        yield etag
         if members.version_of(self.filesystem, self.path) != etag:
             raise CorpusError(f"file {self.place!r} changed while it was being listed; run the same command again")
 

@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 
 from workers import formats
 from workers.errors import CorpusError, Reason, Rejected
-from workers.sources import members
 from workers.sources.containers import Container, ContainerSource
 from workers.sources.frames import COUNT, REQUEST, Answer
 from workers.sources.member_uris import MemberUri
@@ -39,25 +38,23 @@ def _frames(container: Container) -> Iterator[SourceEntry]:
         CorpusError: the optional package is missing, or the video changed while it was being listed.
     """
     _require_extra(container)
-    version = members.version_of(container.filesystem, container.path)
     own = container.prefix.rstrip("/") or container.path.rpartition("/")[2]
-    try:
-        count = FrameReader(container.place, version).count(container.limit.restart)
-    except Rejected:
-        count = 1
     every = container.request.every or EVERY
-    for number in range(0, count, every):
-        container.limit.restart()
-        yield SourceEntry(
-            image_id=f"{container.prefix}{number:06d}",
-            uri=str(MemberUri(SCHEME, "frame", container.place, f"{number}+{every}")),
-            bytes=UNKNOWN_BYTES,
-            etag=version,
-            path=own,
-            group=own,
-        )
-    if members.version_of(container.filesystem, container.path) != version:
-        raise CorpusError(f"file {container.place!r} changed while it was being listed; run the same command again")
+    with container.unchanged() as version:
+        try:
+            count = FrameReader(container.place, version).count(container.limit.restart)
+        except Rejected:
+            count = 1
+        for number in range(0, count, every):
+            container.limit.restart()
+            yield SourceEntry(
+                image_id=f"{container.prefix}{number:06d}",
+                uri=str(MemberUri(SCHEME, "frame", container.place, f"{number}+{every}")),
+                bytes=UNKNOWN_BYTES,
+                etag=version,
+                path=own,
+                group=own,
+            )
 
 
 def _require_extra(container: Container) -> None:
