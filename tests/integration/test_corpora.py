@@ -19,7 +19,7 @@ from jobs.watch import SilentWatcher
 from tests.integration.test_scan import spec, tables
 from tests.support import corpora, videos
 
-pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("two_cpus")]
+pytestmark = pytest.mark.usefixtures("without_ray")
 
 TABLES = ("top", "patches", "units", "images", "previews")
 IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])

@@ -21,7 +21,7 @@ from workers.spec.occlude import OcclusionRun
 from workers.spec.scan import RunSpec, make_spec
 from workers.store.root import Root
 
-pytestmark = pytest.mark.ray
+pytestmark = pytest.mark.usefixtures("without_ray")
 
 DEEP = 12
 SIDE = 160

@@ -16,6 +16,7 @@ from jobs.watch import SilentWatcher
 from service.query import catalog, evolution
 from service.sheets import evolve as sheet
 from tests.support import corpora
+from tests.support.in_process import jobs_run_here
 from workers.errors import ModelError, RunError, SpecError, UnknownLayerError
 from workers.models.architectures import resolve
 from workers.spec.evolve import EvolutionRun
@@ -84,7 +85,8 @@ def test_each_checkpoint_is_what_a_scan_of_it_says_pictures_included(corpus, tra
     for number, name in enumerate(("epoch-1", "epoch-2")):
         model = {"source": f"deconvoy://zfnet-mini?weights={training}/{name}.safetensors"}
         values = {"run": "plain", "root": str(tmp_path / name), "model": model, "corpus": {"source": str(corpus)}}
-        scan(make_spec(values | {"scan": SCAN, "resources": {"actors": 1, "device": "cpu"}}), SilentWatcher())
+        with jobs_run_here():
+            scan(make_spec(values | {"scan": SCAN, "resources": {"actors": 1, "device": "cpu"}}), SilentWatcher())
         best = [row for row in rows(tmp_path / name, "patches", "plain") if row["rank"] == 0]
         mine = [row for row in found if row["checkpoint"] == number]
         assert len(best) == len(mine) == 224

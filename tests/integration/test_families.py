@@ -29,7 +29,7 @@ from workers.models.model import Model
 from workers.spec.parts import Interpolation, Method, ModelSpec
 from workers.spec.scan import make_spec
 
-pytestmark = [pytest.mark.ray, pytest.mark.shared, pytest.mark.usefixtures("two_cpus")]
+pytestmark = [pytest.mark.shared, pytest.mark.usefixtures("without_ray")]
 PHOTOS, BATCH, K, SIDE = 24, 8, 3, 96
 CHANNELS = 8  # of each layer, compared with sorting everything
 DEPTHS = (0.1, 0.4, 0.7)

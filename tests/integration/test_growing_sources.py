@@ -18,7 +18,9 @@ from jobs.run.outcome import Outcome
 from jobs.scan import scan
 from jobs.watch import SilentWatcher
 from tests.integration.test_scan import spec, tables
-from tests.support import in_process, videos
+from tests.support import videos
+
+pytestmark = pytest.mark.usefixtures("without_ray")
 
 SHARD = 4
 SIDE = 64
@@ -30,7 +32,9 @@ def photo(number: int) -> bytes:
     random = np.random.default_rng(number)
     stripes = (np.arange(SIDE)[None, :, None] * (number + 1) // 7 % 2 * 200).repeat(SIDE, 0)
     out = io.BytesIO()
-    Image.fromarray(np.clip(stripes + random.integers(0, 56, (SIDE, SIDE, 3)), 0, 255).astype(np.uint8)).save(out, "png")
+    Image.fromarray(np.clip(stripes + random.integers(0, 56, (SIDE, SIDE, 3)), 0, 255).astype(np.uint8)).save(
+        out, "png"
+    )
     return out.getvalue()
 
 
@@ -121,8 +125,7 @@ KEYS: dict[Callable[[Path, Images], str], dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("make", KEYS)
-def test_only_touched_shards_run_and_the_tables_are_those_of_a_scan_from_nothing(make, tmp_path, monkeypatch):
-    in_process.use(monkeypatch)
+def test_only_touched_shards_run_and_the_tables_are_those_of_a_scan_from_nothing(make, tmp_path):
     folder, root, nothing = tmp_path / "corpus", tmp_path / "root", tmp_path / "nothing"
     folder.mkdir()
     images = {f"{number:02d}.png": photo(number) for number in range(3 * SHARD)}

@@ -24,7 +24,7 @@ from workers.spec.scan import RunSpec, make_spec
 from workers.store.manifest import Manifest
 from workers.store.root import Root
 
-pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("two_cpus")]
+pytestmark = pytest.mark.usefixtures("without_ray")
 PHOTOS, SIDE, TOP = 20, 64, 9
 
 

@@ -19,6 +19,7 @@ from jobs.watch import SilentWatcher
 from service.query import catalog
 from service.sheets import invert as sheet
 from tests.support import corpora, pages
+from tests.support.in_process import jobs_run_here
 from workers.errors import RunError, UsageError
 from workers.models import model as models
 from workers.spec.invert import InversionRun
@@ -123,7 +124,8 @@ def test_a_run_that_shares_results_gives_the_bytes_of_one_that_shares_none(corpu
     asked = {"run": "three", "images": images, "layers": ["relu1", "relu2", "relu5"]}
     outcome = invert(spec(corpus, shared, **asked), SilentWatcher())
     assert (outcome.shards_run, outcome.shards_reused) == (8, 16)
-    invert(spec(corpus, tmp_path / "fresh", **asked), SilentWatcher())
+    with jobs_run_here():
+        invert(spec(corpus, tmp_path / "fresh", **asked), SilentWatcher())
     assert tables(shared, "three") == tables(tmp_path / "fresh", "three")
 
 
@@ -209,8 +211,9 @@ def test_what_has_no_features_is_blank_and_what_diverges_says_so(tmp_path):
     asleep = int((maps[0][0].amax(dim=(1, 2)) == 0).nonzero()[0])
     root = tmp_path / "root"
     asked = {"layers": ["relu5"], "restarts": 1, "sample": 1}
-    invert(spec(folder, root, run="blank", channels=[asleep], **asked), SilentWatcher())
-    invert(spec(folder, root, run="lost", rate=1e6, **asked), SilentWatcher())
+    with jobs_run_here():
+        invert(spec(folder, root, run="blank", channels=[asleep], **asked), SilentWatcher())
+        invert(spec(folder, root, run="lost", rate=1e6, **asked), SilentWatcher())
     [blank], [lost] = rows(root, "blank"), rows(root, "lost")
     assert (blank["status"], blank["error"], blank["inversion"]) == ("blank", None, None)
     assert lost["status"] == "diverged" and lost["error"] == pytest.approx(min(filter(None, lost["error_curve"])))

@@ -20,6 +20,7 @@ from jobs.occlude import occlude
 from jobs.scan import scan
 from jobs.watch import SilentWatcher
 from tests.support import corpora
+from tests.support.in_process import jobs_run_here
 from workers.spec.invert import InversionRun
 from workers.spec.make import make
 from workers.spec.occlude import OcclusionRun
@@ -57,7 +58,8 @@ def parts(root: Path, run: str = "one") -> dict[str, list[str]]:
 @pytest.fixture(scope="module")
 def calm(corpus, tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("calm")
-    scan(make_spec(values(corpus, root)), SilentWatcher())
+    with jobs_run_here():
+        scan(make_spec(values(corpus, root)), SilentWatcher())
     return root
 
 
@@ -211,14 +213,15 @@ def test_all_actors_stopped_for_forty_seconds_give_the_tables_of_a_calm_run(corp
     assert parts(tmp_path) == parts(calm)
 
 
-@pytest.mark.ray
 def test_ten_percent_more_images_cost_only_the_new_shards(tmp_path):
     folder, root = tmp_path / "photos", tmp_path / "root"
     corpora.photos(folder, range(20))
-    first = scan(make_spec(values(folder, root)), SilentWatcher())
+    with jobs_run_here():
+        first = scan(make_spec(values(folder, root)), SilentWatcher())
     corpora.photos(folder, range(20, 22))
     published = {path: path.read_bytes() for path in (root / "tables").rglob("*.parquet")}
     assert dry_run(make_spec(values(folder, root, "two"))).shards_done == 2
-    second = scan(make_spec(values(folder, root, "two")), SilentWatcher())
+    with jobs_run_here():
+        second = scan(make_spec(values(folder, root, "two")), SilentWatcher())
     assert (first.shards_run, second.shards_run, second.shards_reused) == (3, 1, 2)
     assert all(path.read_bytes() == data for path, data in published.items())

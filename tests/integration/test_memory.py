@@ -10,6 +10,7 @@ from jobs.watch import SilentWatcher
 from tests.support import corpora
 from tests.support.greedy import LARGEST_BATCH, Greedy
 from tests.support.heard import Heard
+from tests.support.in_process import jobs_run_here
 from workers.spec.scan import make_spec
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("two_cpus")]
@@ -40,7 +41,8 @@ def test_a_run_without_memory_for_its_batches_takes_smaller_ones_and_records_it(
         "running everything again in batches of 16",
         f"running everything again in batches of {LARGEST_BATCH}",
     ]
-    scan(make_spec(values(tmp_path / "photos", tmp_path / "enough", LARGEST_BATCH)), SilentWatcher())
+    with jobs_run_here():
+        scan(make_spec(values(tmp_path / "photos", tmp_path / "enough", LARGEST_BATCH)), SilentWatcher())
     short, enough = manifest(tmp_path / "short"), manifest(tmp_path / "enough")
     assert (short["reduced_batch"], short["spec"]["scan"]["batch"]) == (LARGEST_BATCH, 32)
     assert "reduced_batch" not in enough

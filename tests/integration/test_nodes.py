@@ -12,6 +12,7 @@ from ray.cluster_utils import Cluster
 from jobs.scan import scan
 from jobs.watch import SilentWatcher
 from tests.support import corpora
+from tests.support.in_process import jobs_run_here
 from workers.spec.scan import make_spec
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(300)]
@@ -94,5 +95,6 @@ def test_a_node_that_comes_does_shards_and_one_that_dies_costs_none(tmp_path, cl
     assert "2 actors: the cluster has grown" in operator.said
     assert any(line.startswith("lost an actor on") and "at shard" in line for line in operator.said), operator.said
     assert len(operator.nodes) == 2 and operator.done[-1][0] == operator.nodes[0]
-    scan(make_spec(values(tmp_path, "calm")), SilentWatcher())
+    with jobs_run_here():
+        scan(make_spec(values(tmp_path, "calm")), SilentWatcher())
     assert tables(tmp_path / "moved") == tables(tmp_path / "calm") and len(tables(tmp_path / "calm")) > 5

@@ -18,6 +18,7 @@ from service.query import catalog
 from service.query.findings import PANELS
 from service.sheets import occlude as sheet
 from tests.support import corpora, pages
+from tests.support.in_process import jobs_run_here
 from tests.support.occluded import occluded
 from workers.actors.occlude import make_fill, target_of
 from workers.core.occlusion import Squares
@@ -53,19 +54,16 @@ def spec(corpus: Path, root: Path, **square) -> OcclusionRun:
 @pytest.fixture(scope="module")
 def root(corpus, tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("root")
-    scan(
-        make_spec(
-            {
-                "run": "scanned",
-                "root": str(root),
-                "model": MODEL,
-                "corpus": {"source": str(corpus)},
-                "scan": {"layers": ["relu5"], "batch": 4, "shard": 8, "k": 3, "max_reject_share": 0.5},
-                "resources": {"actors": 1, "device": "cpu"},
-            }
-        ),
-        SilentWatcher(),
-    )
+    values = {
+        "run": "scanned",
+        "root": str(root),
+        "model": MODEL,
+        "corpus": {"source": str(corpus)},
+        "scan": {"layers": ["relu5"], "batch": 4, "shard": 8, "k": 3, "max_reject_share": 0.5},
+        "resources": {"actors": 1, "device": "cpu"},
+    }
+    with jobs_run_here():
+        scan(make_spec(values), SilentWatcher())
     occlude(spec(corpus, root, from_run="scanned"), SilentWatcher())
     return root
 

@@ -18,6 +18,7 @@ from jobs.ray.pool import Pool
 from jobs.scan import scan
 from jobs.watch import SilentWatcher
 from tests.support import corpora
+from tests.support.in_process import jobs_run_here
 from workers.spec.scan import make_spec
 
 pytestmark = pytest.mark.ray
@@ -42,7 +43,8 @@ def corpus(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def calm(corpus, tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("calm")
-    scan(make_spec(values(corpus, root, 1)), SilentWatcher())
+    with jobs_run_here():
+        scan(make_spec(values(corpus, root, 1)), SilentWatcher())
     return root
 
 

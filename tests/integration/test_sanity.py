@@ -24,6 +24,7 @@ from service.cli import main
 from service.query import catalog
 from service.sheets import boards
 from tests.support import corpora, pages
+from tests.support.in_process import jobs_run_here
 from tests.support.networks import weighted
 from workers.core.display import undisplay
 from workers.core.randomisation import Draw
@@ -52,7 +53,8 @@ def corpus(tmp_path_factory) -> Path:
 def scanned(corpus: Path, root: Path, run: str = "scanned") -> None:
     values = {"run": run, "root": str(root), "model": MODEL, "corpus": {"source": str(corpus)}}
     values["scan"] = {"layers": LAYERS, "batch": 4, "shard": 8, "k": 3}
-    scan(make_spec(values | {"resources": {"actors": 1, "device": "cpu"}}), SilentWatcher())
+    with jobs_run_here():
+        scan(make_spec(values | {"resources": {"actors": 1, "device": "cpu"}}), SilentWatcher())
 
 
 def spec(corpus: Path, root: Path, actors: int = 2, **asked) -> SanityRun:

@@ -99,8 +99,8 @@ def test_the_tables_do_not_depend_on_the_number_of_actors(corpus, tmp_path):
     assert tables(tmp_path / "1") == tables(tmp_path / "2")
 
 
-@pytest.mark.ray
 @pytest.mark.slow
+@pytest.mark.usefixtures("without_ray")
 def test_top_does_not_depend_on_the_shard_size(corpus, tmp_path):
     for shard in (8, 64):
         scan(spec(corpus, tmp_path / str(shard), scan={"shard": shard}), SilentWatcher())

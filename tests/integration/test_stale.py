@@ -11,6 +11,7 @@ from jobs.run.outcome import Outcome
 from jobs.scan import scan
 from jobs.watch import SilentWatcher
 from tests.support import corpora
+from tests.support.in_process import jobs_run_here
 from workers.corpus import isolate, manifest
 from workers.corpus.isolate import Verdict
 from workers.errors import Reason
@@ -85,7 +86,8 @@ def test_a_file_that_goes_between_the_passes_is_a_reject_and_the_tables_are_thos
     photos, tmp_path
 ):
     folder = photos[0].parents[1]
-    run(folder, tmp_path / "before", SilentWatcher())
+    with jobs_run_here():
+        run(folder, tmp_path / "before", SilentWatcher())
     top = table(tmp_path / "before", "top")
     best = next(row["image_id"] for row in top if row["rank"] == 0 and row["score"] > 0)
     watch = Meddler("project", (folder / best).unlink)
@@ -93,7 +95,8 @@ def test_a_file_that_goes_between_the_passes_is_a_reject_and_the_tables_are_thos
     assert watch.phases.count("scan") == 2  # it was planned again
     assert (outcome.images, outcome.rejects) == (IMAGES - 1, 1)
     assert reasons(tmp_path / "root") == {best: "vanished"}
-    run(folder, tmp_path / "after", SilentWatcher())
+    with jobs_run_here():
+        run(folder, tmp_path / "after", SilentWatcher())
     # Image indices differ by the one that the listing no longer has; scores, images and places are the same.
     wanted, ours = (
         [(r["layer"], r["channel"], r["rank"], r["score"], r["image_id"], r["y"], r["x"]) for r in table(root, "top")]

@@ -22,7 +22,6 @@ from workers.core.network import Network
 from workers.spec.parts import Method
 from workers.store.root import Root
 
-pytestmark = pytest.mark.ray
 PHOTOS, K, SIDE = 14, 3, 32
 STRIDES = {"merged": 1.0, "fine": 0.5}  # of the rectifiers that the wanted layers are
 
@@ -66,7 +65,7 @@ def module() -> Unet:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory, module, two_cpus) -> Path:  # noqa: ARG001 - a Ray
+def place(tmp_path_factory, module, without_ray) -> Path:  # noqa: ARG001 - a way to run
     folder = tmp_path_factory.mktemp("unet")
     corpora.photos(folder / "photos", range(PHOTOS))
     deconvoy.scan(

@@ -1,10 +1,11 @@
 """A pool without Ray. Takes a job's workers and items, runs them one after the other in this process."""
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, Self
 
+import pytest
 import torch
-from ray import is_initialized
 
 from jobs.ray.actor import MakeWorker, PlainWorker
 from workers.actors.job import Environment
@@ -30,13 +31,16 @@ class OneWorker:
 
     def run(self, items: Iterable[Any], progress: Callable[[int], None], _: object) -> Iterator[Any]:
         """Run every item in its turn, and give the reports."""
-        assert self._worker is not None and not is_initialized()
+        assert self._worker is not None
         for item in items:
             yield self._worker.run(item)
             progress(self._worker.done)
 
 
-def use(patch: Any) -> None:
-    """Let the jobs of this process run here, on one CPU, until pytest's `patch` is undone."""
-    patch.setattr("jobs.run.attempt._start_pool", lambda *_: OneWorker())
-    patch.setattr("jobs.run.attempt._wait_for_actors", lambda *_: 1)
+@contextmanager
+def jobs_run_here() -> Iterator[None]:
+    """Jobs of this process run in it, on one CPU."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("jobs.run.attempt._start_pool", lambda *_: OneWorker())
+        patch.setattr("jobs.run.attempt._wait_for_actors", lambda *_: 1)
+        yield
