@@ -21,7 +21,7 @@ from workers.store.manifest import PrecisionFacts
 SAMPLE = 64  # images, chosen by the hashes of their ids
 MARGIN = 4.0  # the passes may differ by this multiple of the largest difference in the sample
 
-_COLUMNS = ("scores", "rounded", "values")
+_COLUMNS = ("scores", "rounded")
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ class Cost:
         images: images of the sample that could be used.
         sets: channels whose best images were compared; 0 if there are too few images for a difference to show.
         differing: channels whose best images differ.
-        differences: by layer index, the largest difference between a score and the activation at the same place in float32,
-            relative to the layer's largest magnitude.
+        differences: by layer index, the largest difference between a score and the one in float32, relative to the layer's
+            largest magnitude.
     """
 
     images: int
@@ -80,18 +80,17 @@ def measure(run: Attempt[RunSpec]) -> Cost | None:
     return cost
 
 
-def compare(layers: Sequence[Layer], scores: Any, rounded: Any, exact: Any) -> Cost:  # noqa: ANN401 - arrays
+def compare(layers: Sequence[Layer], scores: Any, rounded: Any) -> Cost:  # noqa: ANN401 - arrays
     """Compare the scores of some images.
 
     Args:
         layers: the layers.
         scores: float32 scores (images, channels of all layers).
         rounded: scores in the other format.
-        exact: float32 activations at the places of the rounded maxima.
     """
     stops = np.cumsum([layer.channels for layer in layers])
     parts = {layer.index: slice(stop - layer.channels, stop) for layer, stop in zip(layers, stops, strict=True)}
-    differences = {index: relative_difference(exact[:, part], rounded[:, part]) for index, part in parts.items()}
+    differences = {index: relative_difference(scores[:, part], rounded[:, part]) for index, part in parts.items()}
     sets = scores.shape[1] if len(scores) > TOP else 0
     return Cost(len(scores), sets, differing_sets(scores, rounded), differences)
 

@@ -104,6 +104,14 @@ def run_groups(run: Attempt[Any], groups: Sequence[Group], make: Callable[[], Pl
     return len(todo)
 
 
+def places(stored: StoredResults, done: Sequence[Group]) -> pa.Table:
+    """The columns `y` and `x` of `top`: where the second pass found each unit, in the order of `top`."""
+    found = pa.concat_tables(
+        [stored.read(group, [*_KEY, "y", "x"], pa.compute.field("layer_index").is_valid()) for group in done]
+    )
+    return found.sort_by([(name, "ascending") for name in _KEY]).select(["y", "x"])
+
+
 def patch_rows(
     stored: StoredResults, top: pa.Table, done: Sequence[Group], method: str, block: int | None = None
 ) -> Iterator[pa.Table]:
@@ -164,5 +172,5 @@ def _image(column: pa.ChunkedArray) -> pa.StructArray:
 
 def _plain(rows: Rows, rank: np.ndarray[Any, Any]) -> list[Any]:
     """The rows as plain values, for a hash."""
-    columns = (rows.layer_index, rows.channel, rank, rows.image_index, rows.y, rows.x)
+    columns = (rows.layer_index, rows.channel, rank, rows.image_index)
     return [*(column.tolist() for column in columns), [float(score).hex() for score in rows.score]]

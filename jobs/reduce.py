@@ -1,6 +1,6 @@
 """Fold shard results into tables. Takes shards in order, gives the rows of `units` and `top`; holds one shard at a time."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,18 +74,27 @@ def unit_rows(statistics: Statistics, layers: Sequence[Layer]) -> pa.Table:
         "gated": [layer.gated for layer in layer_of_row],
         "obstacle": [layer.obstacle for layer in layer_of_row],
     }
-    return _table(columns, UNITS.schema)
+    return table_of(columns, UNITS.schema)
 
 
 def top_rows(
     stored: StoredResults,
-    reduced: Reduced,
+    top: Rows,
+    places: pa.Table,
     shards: Sequence[Shard],
     layers: Sequence[Layer],
     preprocessing: Preprocessing,
 ) -> pa.Table:
-    """The rows of `top`, with each image's key, and the receptive field in input and in source pixels."""
-    top = reduced.top
+    """The rows of `top`, with each image's key, and the receptive field in input and in source pixels.
+
+    Args:
+        stored: the results of the shards.
+        top: the top rows.
+        places: the columns `y` and `x` of their units.
+        shards: the scanned shards.
+        layers: the layers.
+        preprocessing: the model's.
+    """
     by_index = {layer.index: layer for layer in layers}
     images = _images_of(stored, shards, np.unique(top.image_index))
     columns: dict[str, Any] = {
@@ -96,14 +105,14 @@ def top_rows(
         "score": top.score,
         "image_index": top.image_index,
         **_keys([images[index].row for index in top.image_index.tolist()]),
-        "y": top.y,
-        "x": top.x,
+        "y": places["y"],
+        "x": places["x"],
     }
-    places = zip(top.layer_index.tolist(), top.y.tolist(), top.x.tolist(), strict=True)
-    boxes = [by_index[index].field.box(y, x) for index, y, x in places]
+    units = zip(top.layer_index.tolist(), places["y"].to_pylist(), places["x"].to_pylist(), strict=True)
+    boxes = [by_index[index].field.box(y, x) for index, y, x in units]
     sizes = [images[index] for index in top.image_index.tolist()]
     sources = [preprocessing.source_box(box, size.height, size.width) for box, size in zip(boxes, sizes, strict=True)]
-    return _table(columns | _edges("box", boxes) | _edges("source", sources), TOP.schema)
+    return table_of(columns | _edges("box", boxes) | _edges("source", sources), TOP.schema)
 
 
 def _whole(stride: int | float | None) -> int | None:
@@ -150,5 +159,11 @@ def _images_of(stored: StoredResults, shards: Sequence[Shard], wanted: np.ndarra
     return images
 
 
-def _table(columns: dict[str, Any], schema: pa.Schema) -> pa.Table:
-    return pa.table({field.name: pa.array(columns[field.name], field.type) for field in schema}, schema=schema)
+def table_of(columns: Mapping[str, Any], schema: pa.Schema) -> pa.Table:
+    """A table with the columns of a schema, from arrays of pyarrow or numpy, or lists."""
+    arrays = {field.name: _array(columns[field.name], field.type) for field in schema}
+    return pa.table(arrays, schema=schema)
+
+
+def _array(values: Any, kind: pa.DataType) -> Any:  # noqa: ANN401 - arrays of pyarrow, numpy and lists
+    return values if isinstance(values, pa.Array | pa.ChunkedArray) else pa.array(values, kind)

@@ -78,8 +78,9 @@ def _project(
 
 def _write(run: Attempt[RunSpec], planned: Plan, reduced: Reduced, groups: list[Group]) -> dict[str, Any]:
     spec = run.job.spec.project
-    top = top_rows(run.results(ScanWorker), reduced, planned.shards, run.layers, run.model.preprocessing)
     projected = run.results(ProjectWorker)
+    places = project.places(projected, groups)
+    top = top_rows(run.results(ScanWorker), reduced.top, places, planned.shards, run.layers, run.model.preprocessing)
     tables = {
         UNITS: iter([unit_rows(reduced.statistics, run.layers)]),
         TOP: iter([top]),

@@ -174,7 +174,7 @@ def _reduce(
             reduced = reduce(taker, shards, run.job.spec.scan.k)
             taker = PriorAccounts(accounts.stored, reduced.counts)
             # Histograms of all checkpoints would take gigabytes, and nothing uses them.
-            light = replace(reduced.statistics, bins=(), counts=())
+            light = reduced.statistics.without_histograms()
             findings[checkpoint.number] = Findings(shards, replace(reduced, statistics=light))
     return findings
 

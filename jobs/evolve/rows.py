@@ -1,15 +1,15 @@
 """The rows of `evolution`. Takes the findings of each checkpoint, gives its best patches and projections, layer by layer."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from jobs import project
 from jobs.evolve.checkpoints import Checkpoint
-from jobs.project import patch_rows
-from jobs.reduce import Reduced, top_rows
+from jobs.reduce import Reduced, table_of, top_rows
 from jobs.run.attempt import Attempt
 from jobs.run.results import StoredResults
 from workers.actors.shard import CheckpointGroup, Shard
@@ -85,14 +85,9 @@ def _pictures(
     block: int,
 ) -> Iterator[pa.Table]:
     """The projected best unit of each channel in a checkpoint's new layers."""
-    top = top_rows(
-        results.scanned,
-        replace(findings.reduced, top=findings.best),
-        findings.shards,
-        run.layers,
-        run.model.preprocessing,
-    )
-    yield from patch_rows(results.projected, top, findings.groups, run.job.spec.project.method, block)
+    places = project.places(results.projected, findings.groups)
+    top = top_rows(results.scanned, findings.best, places, findings.shards, run.layers, run.model.preprocessing)
+    yield from project.patch_rows(results.projected, top, findings.groups, run.job.spec.project.method, block)
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,10 +139,4 @@ def _rows(checkpoint: Checkpoint, projected: pa.Table, course: _Course, source: 
         "overlap": pa.array(course.overlap, from_pandas=True),  # NaN is null
         "settled_since": pa.array(course.settled_since.astype(np.int32), mask=course.settled_since < 0),
     }
-    return pa.table(
-        {field.name: _array(columns[field.name], field.type) for field in EVOLUTION.schema}, schema=EVOLUTION.schema
-    )
-
-
-def _array(values: Any, kind: pa.DataType) -> Any:  # noqa: ANN401 - arrays of pyarrow, numpy and lists
-    return values if isinstance(values, pa.Array | pa.ChunkedArray) else pa.array(values, kind)
+    return table_of(columns, EVOLUTION.schema)

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from service.query.catalog import PublishedRun
 from service.query.reading import read
 from service.query.scans import Top, Unit
-from workers.core.statistics import edges
+from workers.core.histogram_bins import edges
 from workers.errors import QueryError, nearest
 from workers.store.manifest import LayerFacts
 from workers.store.tables.scan import TOP, UNITS

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import torch
 from captum.attr import NeuronDeconvolution
 from numpy.typing import NDArray
@@ -67,10 +68,10 @@ def ours(worker: ProjectWorker, group: Group) -> Side:
         work = _GroupBatch(worker, group, batch)
         started = time.perf_counter()
         by_layer = [(layer, work.top.layer_index == layer) for layer in sorted(set(work.top.layer_index.tolist()))]
-        units = {worker.network.layers[layer].node: work._units(work.top.take(here)) for layer, here in by_layer}
+        wanted = {worker.network.layers[layer].node: work._channels(work.top.take(here)) for layer, here in by_layer}
         images = device.normalise(batch.pixels(), worker.job, Precision.FLOAT32)
-        tape = deconvnet.record(worker.network, images, units, spec.project.projection)
-        for number, some in units.items():
+        tape = deconvnet.record(worker.network, images, wanted, spec.project.projection)
+        for number, some in tape.units.items():
             size = deconvnet.chunk_size(worker.network, number)
             for start in range(0, len(some), size):
                 part = slice(start, start + size)
@@ -86,8 +87,10 @@ def encoded(worker: ProjectWorker, group: Group) -> Side:
     return Side(len(group.rows), time.perf_counter() - started)
 
 
-def captums(loaded: Model, group: Group, pictures: dict[int, Tensor], channels: int) -> dict[int, Side]:
-    """Some channels of each layer, by layer index."""
+def captums(
+    loaded: Model, group: Group, places: pa.Table, pictures: dict[int, Tensor], channels: int
+) -> dict[int, Side]:
+    """Some channels of each layer, by layer index; `places` has the rows' `y` and `x`."""
     module = loaded.module
     for each in module.modules():
         if isinstance(each, nn.ReLU):
@@ -95,20 +98,29 @@ def captums(loaded: Model, group: Group, pictures: dict[int, Tensor], channels: 
     module.requires_grad_(False)
     found = {}
     for layer in sorted(set(group.rows.layer_index.tolist())):
-        here = group.rows.take(group.rows.layer_index == layer)
+        is_here = group.rows.layer_index == layer
+        here = group.rows.take(is_here)
+        y, x = (torch.from_numpy(places[name].to_numpy()[is_here]).long() for name in ("y", "x"))
         name = loaded.network.layers[layer].name
         method = NeuronDeconvolution(module, module.get_submodule(name))
         known = sorted(set(here.channel.tolist()))
-        found[layer] = _channels(method, here, pictures, known[:: max(1, len(known) // channels)])
+        found[layer] = _channels(method, here, (y, x), pictures, known[:: max(1, len(known) // channels)])
     return found
 
 
-def _channels(method: NeuronDeconvolution, rows: Rows, pictures: dict[int, Tensor], channels: Sequence[int]) -> Side:
+def _channels(
+    method: NeuronDeconvolution,
+    rows: Rows,
+    places: tuple[Tensor, Tensor],
+    pictures: dict[int, Tensor],
+    channels: Sequence[int],
+) -> Side:
     count, started = 0, time.perf_counter()
     for channel in channels:
-        mine = rows.take(rows.channel == channel)
+        is_mine = rows.channel == channel
+        mine = rows.take(is_mine)
         images = torch.stack([pictures[index] for index in mine.image_index.tolist()]).requires_grad_()
-        y, x = torch.tensor(mine.y).long(), torch.tensor(mine.x).long()
+        y, x = (each[torch.from_numpy(is_mine)] for each in places)
 
         def unit(map_: Tensor, channel: int = channel, y: Tensor = y, x: Tensor = x) -> Tensor:
             return map_[torch.arange(len(map_)), channel, y, x]
@@ -152,11 +164,9 @@ def main() -> None:
         print(f"{len(group.rows)} rows on {len(pictures)} photos; rows/s, one thread")
         gains = []
         for _ in range(asked.rounds):
-            mine, theirs, whole = (
-                ours(worker, group),
-                captums(loaded, group, pictures, asked.channels),
-                encoded(worker, group),
-            )
+            whole, mine = encoded(worker, group), ours(worker, group)
+            places = project.places(StoredResults(worker.root, worker.run), [group])
+            theirs = captums(loaded, group, places, pictures, asked.channels)
             counts = {layer: int((group.rows.layer_index == layer).sum()) for layer in theirs}
             seconds = sum(counts[layer] / side.rate for layer, side in theirs.items())
             gains.append((seconds / mine.seconds, seconds / whole.seconds))

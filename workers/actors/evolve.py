@@ -4,6 +4,8 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 
+import pyarrow as pa
+
 from workers.actors import device
 from workers.actors.job import Environment, Job
 from workers.actors.project import GroupReport, ProjectWorker
@@ -43,7 +45,7 @@ class EvolveWorker:
         waited = self._scan(scans)
         storing = time.monotonic()
         for shard, scan in scans.items():
-            self.root.put(shard.result, rows.encode(SHARD, scan.result()))
+            self.root.put(shard.result, rows.encode(SHARD, self._result(shard, scan)))
         ended = time.monotonic()
         [first, *_] = scans.values()  # all scans have the same images, and so the same rejects
         rejects = Counter(str(reject.reason) for reject in first.rejects)
@@ -55,14 +57,17 @@ class EvolveWorker:
         shards, waited, before = list(scans), 0.0, time.monotonic()
         for batch in self.workers[shards[0].checkpoint].batches(shards):
             waited += time.monotonic() - before
-            for shard, scan in scans.items():
-                try:
-                    scan.take(batch)
-                except NumericsError as error:
-                    raise NumericsError(f"{self.jobs[shard.checkpoint].model.source}: {error}") from error
+            for scan in scans.values():
+                scan.take(batch)
                 self.done += len(batch.pictures) + len(batch.rejects)
             before = time.monotonic()
         return waited
+
+    def _result(self, shard: CheckpointShard, scan: ShardScan) -> pa.Table:
+        try:
+            return scan.result()
+        except NumericsError as error:
+            raise NumericsError(f"{self.jobs[shard.checkpoint].model.source}: {error}") from error
 
     def _load(self, wanted: Sequence[int]) -> None:
         """Keep the networks of exactly these checkpoints in memory."""

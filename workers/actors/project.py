@@ -15,7 +15,7 @@ from workers.actors.job import Environment, Job, common_configuration
 from workers.actors.shard import Group
 from workers.actors.worker import Worker
 from workers.core import deconvnet
-from workers.core.deconvnet import Tape, Units
+from workers.core.deconvnet import Channels, Tape, Units
 from workers.core.display import decoded, display, eight_bit
 from workers.core.network import Layer
 from workers.core.receptive_field import Box
@@ -31,7 +31,7 @@ from workers.store.spill import Spill
 from workers.store.tables.scan import PROJECTED
 
 # Raise it whenever the same inputs would give other numbers: stored results of the old algorithm are then not reused.
-PROJECT_ALGORITHM = 3
+PROJECT_ALGORITHM = 4
 
 Array = np.ndarray[Any, Any]
 
@@ -141,17 +141,17 @@ class _GroupBatch:
             int(layer): np.nonzero(self.top.layer_index == layer)[0] for layer in np.unique(self.top.layer_index)
         }
         layers = {self.worker.network.layers[index]: which for index, which in by_layer.items()}
-        units = {layer.node: self._units(self.top.take(which)) for layer, which in layers.items()}
+        wanted = {layer.node: self._channels(self.top.take(which)) for layer, which in layers.items()}
         images = self.worker.input(self.batch.pixels())
-        tape = deconvnet.record(self.worker.network, images, units, self.spec.project.projection)
+        tape = deconvnet.record(self.worker.network, images, wanted, self.spec.project.projection)
         for layer, which in layers.items():
             self._check(tape, layer, which)
-            yield from self._layer(tape, layer, which, units[layer.node])
+            yield from self._layer(tape, layer, which)
 
-    def _units(self, top: Rows) -> Units:
+    def _channels(self, top: Rows) -> Channels:
         image = [self.positions[index] for index in top.image_index.tolist()]
         where = self.spec.resources.device
-        return Units(*(torch.as_tensor(each, device=where).long() for each in (image, top.channel, top.y, top.x)))
+        return Channels(*(torch.as_tensor(each, device=where).long() for each in (image, top.channel)))
 
     def _check(self, tape: Tape, layer: Layer, which: np.ndarray[Any, Any]) -> None:
         """Require each unit's activation to equal the score that the scan stored, within the tolerance."""
@@ -166,15 +166,16 @@ class _GroupBatch:
                 f"{unit.image_index[0]}, the second pass {values[first]}; has the image changed?"
             )
 
-    def _layer(self, tape: Tape, layer: Layer, which: np.ndarray[Any, Any], units: Units) -> Iterator[dict[str, Any]]:
+    def _layer(self, tape: Tape, layer: Layer, which: np.ndarray[Any, Any]) -> Iterator[dict[str, Any]]:
         network, node = self.worker.network, layer.node
-        size = deconvnet.chunk_size(network, node)
-        for start in range(0, len(units), size):
+        size, is_exact = deconvnet.chunk_size(network, node), network.exact(node)
+        for start in range(0, len(which), size):
             part = slice(start, start + size)
-            signals = self._signals(tape, node, units.part(part), part)
-            for row, signal in zip(which[part], signals, strict=True):
-                seen = layer.field.box(int(self.top.y[row]), int(self.top.x[row])).cut(*network.nodes[0].shape[1:])
-                yield self._encoded(row, seen, signal and _cut(*signal, seen), network.exact(node))
+            units = tape.units[node].part(part)
+            places = zip(units.y.tolist(), units.x.tolist(), strict=True)
+            for row, (y, x), signal in zip(which[part], places, self._signals(tape, node, units, part), strict=True):
+                seen = layer.field.box(y, x).cut(*network.nodes[0].shape[1:])
+                yield {"y": y, "x": x, "exact": is_exact, **self._encoded(row, seen, signal and _cut(*signal, seen))}
 
     def _signals(self, tape: Tape, node: int, units: Units, part: slice) -> Sequence[tuple[Array, Box] | None]:
         """The projections of units and the boxes that they cover; None for each unit if the spec asks for none."""
@@ -183,7 +184,7 @@ class _GroupBatch:
         signals, boxes = deconvnet.project(tape, node, units, tape.values[node][part])
         return list(zip(signals.cpu().numpy(), boxes, strict=True))
 
-    def _encoded(self, row: int, seen: Box, signal: Array | None, exact: bool) -> dict[str, Any]:
+    def _encoded(self, row: int, seen: Box, signal: Array | None) -> dict[str, Any]:
         form, index = self.spec.project.image_format, int(self.top.image_index[row])
         picture: PreparedImage = self.batch.pictures[self.positions[index]]
         prepared = picture.prepared[:, seen.top : seen.bottom, seen.left : seen.right]
@@ -196,7 +197,6 @@ class _GroupBatch:
             "channel": int(self.top.channel[row]),
             "rank": int(self.rank[row]),
             "image_index": index,
-            "exact": exact,
             **coded,
         }
 

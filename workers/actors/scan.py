@@ -15,9 +15,7 @@ from workers.actors import reading
 from workers.actors.job import Environment, Job, common_configuration
 from workers.actors.shard import Shard, ShardReport
 from workers.actors.worker import Worker
-from workers.core.maxima import Maxima
-from workers.core.network import Layer
-from workers.core.statistics import Statistics
+from workers.core import shard_scores
 from workers.corpus.reader import Batch, ImageRecord, Reject
 from workers.errors import NumericsError
 from workers.spec.parts import Distinct
@@ -26,7 +24,7 @@ from workers.store import rows
 from workers.store.tables.scan import SHARD
 
 # Raise it whenever the same inputs would give other numbers: stored results of the old algorithm are then not reused.
-SCAN_ALGORITHM = 1
+SCAN_ALGORITHM = 2
 
 
 def scan_configuration(job: Job[RunSpec], environment: Environment) -> dict[str, Any]:
@@ -81,58 +79,61 @@ class ScanWorker(Worker[RunSpec]):
 
 
 class ShardScan:
-    """The state of one shard's scan."""
+    """The state of one shard's scan: the scores of its images so far, on the device."""
 
     def __init__(self, worker: ScanWorker) -> None:
         self.worker = worker
         self.spec = worker.job.spec
-        self.maxima = Maxima({layer.index: layer.channels for layer in worker.layers}, self.spec.scan.k)
+        self.channels = {layer.index: layer.channels for layer in worker.layers}
+        stops = np.cumsum([layer.channels for layer in worker.layers]).tolist()
+        self.columns = {
+            layer.node: slice(stop - layer.channels, stop) for layer, stop in zip(worker.layers, stops, strict=True)
+        }
+        self.scores: list[Tensor] = []
         self.records: list[ImageRecord] = []
         self.rejects: list[Reject] = []
 
     def take(self, batch: Batch) -> None:
-        """Run one batch and update the state with its feature maps."""
+        """Run one batch, and keep the largest activation of every channel in every image."""
         self.rejects += batch.rejects
         self.records += batch.records
         if batch.pictures:
             images = self.worker.input(batch.pixels())
+            scores = torch.empty(len(images), sum(self.channels.values()), device=images.device)
+
+            def visit(node: int, _: tuple[Tensor, ...], map_: Tensor) -> None:
+                scores[:, self.columns[node]] = map_.amax(dim=(2, 3))
+
             with torch.inference_mode():
-                self._update(images, batch.records)
-
-    def _update(self, images: Tensor, records: Sequence[ImageRecord]) -> None:
-        keys = np.array([key_of(record, self.spec.scan.distinct) for record in records], np.int64)
-        indices = np.array([record.image_index for record in records], np.int64)
-        update = self.maxima.begin(keys, indices)
-        layers = {layer.node: layer for layer in self.worker.layers}
-
-        def visit(number: int, _: tuple[Tensor, ...], map_: Tensor) -> None:
-            scores = map_.amax(dim=(2, 3)).float().cpu().numpy()  # (images, channels)
-            self._check(layers[number], scores, records)
-            update.take(layers[number].index, map_, scores)
-
-        self.worker.network.forward(images, layers, visit, overwrite=True)
-        update.finish()
-
-    def _check(self, layer: Layer, scores: np.ndarray[Any, Any], records: Sequence[ImageRecord]) -> None:
-        if not np.isfinite(scores).all():
-            image, channel = np.argwhere(~np.isfinite(scores))[0]
-            raise NumericsError(
-                f"layer {layer.name!r}, channel {channel} gives {scores[image, channel]} for image "
-                f"{records[image].image_index}; try --precision float32 or other weights"
-            )
+                self.worker.network.forward(images, self.columns, visit, overwrite=True)
+            self.scores.append(scores)
 
     def result(self) -> pa.Table:
         """The one row of the shard's result."""
         images = pa.array([_image(record) for record in self.records], SHARD.field("images").type.value_type)
         rejects = pa.array([vars(reject) for reject in self.rejects], SHARD.field("rejects").type.value_type)
-        top = self.maxima.top.to_arrow()
-        scores = self.maxima.scores()
-        statistics = pa.array([], SHARD.field("statistics").type.value_type)
+        top, statistics = (pa.array([], SHARD.field(name).type.value_type) for name in ("top", "statistics"))
         if self.records:
-            by_layer = [Statistics.of(index, layer_scores) for index, layer_scores in scores.items()]
-            statistics = Statistics.concatenate(by_layer).to_arrow()
+            scores = torch.cat(self.scores)
+            self._check(scores)
+            indices = [record.image_index for record in self.records]
+            keys = [key_of(record, self.spec.scan.distinct) for record in self.records]
+            top = shard_scores.top_rows(scores, self.channels, indices, keys, self.spec.scan.k).to_arrow()
+            statistics = shard_scores.statistics(scores, self.channels).to_arrow()
         columns = {"images": images, "rejects": rejects, "top": top, "statistics": statistics}
         return pa.table({name: pa.ListArray.from_arrays([0, len(values)], values) for name, values in columns.items()})
+
+    def _check(self, scores: Tensor) -> None:
+        """Require finite scores (images, channels of all layers)."""
+        if bool(scores.sum(dtype=torch.float64).isfinite()):
+            return
+        image, column = (int(place) for place in (~scores.isfinite()).nonzero()[0])
+        layer = next(layer for layer in self.worker.layers if column < self.columns[layer.node].stop)
+        channel = column - self.columns[layer.node].start
+        raise NumericsError(
+            f"layer {layer.name!r}, channel {channel} gives {float(scores[image, column])} for image "
+            f"{self.records[image].image_index}; try --precision float32 or other weights"
+        )
 
 
 def key_of(record: ImageRecord, distinct: Distinct) -> int:

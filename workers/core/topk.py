@@ -17,8 +17,6 @@ TYPES = {
     "channel": np.int32,
     "score": np.float32,
     "image_index": np.int64,
-    "y": np.int32,
-    "x": np.int32,
     "key": np.int64,
 }
 
@@ -32,8 +30,6 @@ class Rows:
         channel: channel of the layer.
         score: the channel's largest activation in the image.
         image_index: row number of the image in the manifest.
-        y: row of the unit in the feature map.
-        x: column of the unit in the feature map.
         key: images with the same key count once.
     """
 
@@ -41,8 +37,6 @@ class Rows:
     channel: np.ndarray[Any, Any]
     score: np.ndarray[Any, Any]
     image_index: np.ndarray[Any, Any]
-    y: np.ndarray[Any, Any]
-    x: np.ndarray[Any, Any]
     key: np.ndarray[Any, Any]
 
     def __len__(self) -> int:

@@ -165,8 +165,6 @@ _SHARD_TOP = pa.struct(
         pa.field("channel", pa.int32()),
         pa.field("score", pa.float32()),
         pa.field("image_index", pa.int64()),
-        pa.field("y", pa.int32()),
-        pa.field("x", pa.int32()),
         pa.field("key", pa.int64()),
     ]
 )
@@ -209,6 +207,8 @@ PROJECTED = schema_of(
         Column(7, "projection_scale", pa.float32(), "largest absolute value of the projection"),
         Column(8, "exact", pa.bool_(), "every node on the way has a downward step in the paper"),
         Column(9, "preview", pa.binary(), "encoded preview of the image; null in a unit's row"),
+        Column(10, "y", pa.int32(), "row of the unit in the feature map; null in an image's row"),
+        Column(11, "x", pa.int32(), "column of the unit in the feature map; null in an image's row"),
     ),
 )
 
@@ -218,7 +218,6 @@ COMPARED = result_of_image(
     (
         Column(1, "scores", pa.list_(pa.float32()), "largest activation of each channel, in float32"),
         Column(2, "rounded", pa.list_(pa.float32()), "largest activation of each channel, in the scan's precision"),
-        Column(3, "values", pa.list_(pa.float32()), "activation in float32 at the place of each rounded maximum"),
     ),
     "the scores, one row",
 )

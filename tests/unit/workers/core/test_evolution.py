@@ -12,7 +12,7 @@ def top(sets: list[dict[int, float]]) -> Rows:
     """Top rows of a layer: for each channel scores by image."""
     rows = [(channel, image, score) for channel, scores in enumerate(sets) for image, score in scores.items()]
     channel, image, score = (list(column) for column in zip(*rows, strict=True)) if rows else ([], [], [])
-    return Rows.make(layer_index=0, channel=channel, image_index=image, score=score, y=0, x=0, key=image)
+    return Rows.make(layer_index=0, channel=channel, image_index=image, score=score, key=image)
 
 
 def test_the_overlap_is_the_share_of_awake_images_in_common_with_the_last_checkpoint():

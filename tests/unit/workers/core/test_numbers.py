@@ -5,11 +5,22 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from workers.core import counting, shard_scores
 from workers.core.display import display, undisplay
+from workers.core.histogram_bins import bin_values
 from workers.core.preprocess import Preprocessing
 from workers.core.receptive_field import Box
-from workers.core.statistics import QUANTILES, Statistics, bin_values, bins
+from workers.core.statistics import QUANTILES, Statistics
 from workers.spec.parts import Interpolation
+
+
+def bins(scores: np.ndarray) -> np.ndarray:
+    return counting.bins(torch.from_numpy(scores)).numpy()
+
+
+def statistics(scores: np.ndarray) -> Statistics:
+    return shard_scores.statistics(torch.from_numpy(scores), {3: scores.shape[1]})
+
 
 SCORES = st.lists(st.floats(-1e6, 1e6, width=32), min_size=2, max_size=40)
 
@@ -18,7 +29,7 @@ SCORES = st.lists(st.floats(-1e6, 1e6, width=32), min_size=2, max_size=40)
 def test_folded_statistics_are_those_of_all_scores(values, cut):
     scores = np.array(values, np.float32)[:, None]
     cut = min(cut, len(values) - 1)
-    folded = Statistics.of(3, scores[:cut]).fold(Statistics.of(3, scores[cut:])).table_columns()
+    folded = statistics(scores[:cut]).fold(statistics(scores[cut:])).table_columns()
     assert folded["max"][0] == scores.max()
     np.testing.assert_allclose(folded["mean"][0], scores.astype(np.float64).mean(), rtol=1e-9, atol=1e-6)
     np.testing.assert_allclose(folded["std"][0], scores.astype(np.float64).std(), rtol=1e-4, atol=1e-2)
@@ -83,10 +94,22 @@ def test_bins_are_those_of_a_search_among_the_edges():
     assert (bins(scores) == np.sign(scores) * searched).all()
 
 
-def test_histograms_are_those_of_each_channel_alone(monkeypatch):
-    monkeypatch.setattr("workers.core.statistics.COUNTED_AT_ONCE", 5000)  # two or three of its channels
+def test_histograms_are_those_of_each_channel_alone_folded_or_not(monkeypatch):
+    monkeypatch.setattr("workers.core.counting.COUNTED_AT_ONCE", 500)  # a few channels
     scores = np.maximum(np.random.default_rng(1).normal(0, 3, (50, 7)), -1).astype(np.float32)
-    found = Statistics.of(3, scores)
-    for channel, (numbers, counts) in enumerate(zip(found.bins, found.counts, strict=True)):
-        wanted = np.unique(bins(scores[:, channel]), return_counts=True)
-        assert (numbers == wanted[0]).all() and (counts == wanted[1]).all() and numbers.dtype == np.int32
+    scores[:, 4] = 0
+    for found in (statistics(scores), statistics(scores[:1]).fold(statistics(scores[1:]))):
+        columns = {name: column.to_pylist() for name, column in found.histograms.columns().items()}
+        for channel, (numbers, counts) in enumerate(zip(columns["bins"], columns["counts"], strict=True)):
+            wanted = np.unique(bins(scores[:, channel]), return_counts=True)
+            assert (numbers, counts) == tuple(each.tolist() for each in wanted)
+
+
+def test_statistics_come_back_from_arrow_also_from_a_part_of_a_column():
+    scores = np.random.default_rng(2).normal(0, 3, (20, 6)).astype(np.float32)
+    stored = statistics(scores).to_arrow()
+    for part in (slice(0, 6), slice(2, 5)):
+        found = Statistics.from_arrow(stored[part]).table_columns()
+        wanted = statistics(scores[:, part]).table_columns()
+        assert all(np.array_equal(found[name], wanted[name]) for name in wanted if name not in ("bins", "counts"))
+        assert all(found[name].to_pylist() == wanted[name].to_pylist() for name in ("bins", "counts"))

@@ -6,6 +6,7 @@ each of them to its window.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -154,7 +155,7 @@ def difference(single: Tape, double: Tape, number: int, units: Units) -> Tensor:
 
 def explain(single: Tape, double: Tape, images: Tensor, number: int, units: Units, differing: Tensor) -> None:
     """With the other pass's switches the rows agree, and where switches differ two values of a window are equal."""
-    same = Tape(single.network, single.method, double.kept, single.values)
+    same = replace(single, kept=double.kept)
     assert float(difference(same, double, number, units)[differing].max()) < DIFFERS
     inputs: dict[int, Tensor] = {}
     double.network.forward(images, list(double.kept), lambda n, below, _: inputs.update({n: below[0].clone()}))

@@ -7,7 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.core.maxima import Maxima, locate
+from workers.core import shard_scores
+from workers.core.deconvnet import locate
 from workers.core.topk import Rows, merge, ranks
 
 ROW = st.tuples(
@@ -22,7 +23,7 @@ def rows(values) -> Rows:
     if not columns:
         return Rows.empty()
     layer, channel, image, score, key = zip(*columns, strict=True)
-    return Rows.make(layer_index=layer, channel=channel, score=score, image_index=image, y=0, x=0, key=key)
+    return Rows.make(layer_index=layer, channel=channel, score=score, image_index=image, key=key)
 
 
 def listed(found: Rows):
@@ -57,44 +58,48 @@ def test_merge_is_associative_commutative_and_idempotent(values, one, other, k):
     assert listed(merge([merge([c, b], k), a, a], k)) == whole
 
 
-@given(st.integers(0, 2**16), st.integers(1, 5), st.integers(1, 7), st.booleans())
-def test_maxima_over_batches_equal_sorting_everything(seed, k, batch, duplicates):
+@given(st.integers(0, 2**16), st.integers(1, 5), st.integers(1, 20), st.booleans())
+def test_the_top_rows_of_a_shard_equal_sorting_everything(seed, k, images, duplicates):
     random = np.random.default_rng(seed)
-    maps = random.integers(-2, 3, (20, 3, 2, 2)).astype(np.float32)  # many ties
-    keys = random.integers(0, 6, 20) if duplicates else np.arange(20)
-    maxima = Maxima({4: 3}, k)
-    for start in range(0, 20, batch):
-        part = slice(start, start + batch)
-        update = maxima.begin(keys[part], np.arange(20)[part])
-        update.take(4, torch.from_numpy(maps[part]), maps[part].max((2, 3)))
-        update.finish()
+    ties = np.array([-3.5, -1, -0.0, 0, 0.5, 2, 3e38, 1e-45], np.float32)
+    scores = random.choice(ties, (images, 5))
+    keys = random.integers(-2, 4, images) if duplicates else random.permutation(images)
+    indices = np.sort(random.choice(1000, images, replace=False))
+    found = shard_scores.top_rows(torch.from_numpy(scores), {4: 3, 7: 2}, indices.tolist(), keys.tolist(), k)
     everything = Rows.make(
-        layer_index=4,
-        channel=np.tile(np.arange(3), 20),
-        score=maps.max((2, 3)).ravel(),
-        image_index=np.repeat(np.arange(20), 3),
-        y=0,
-        x=0,
-        key=np.repeat(keys, 3),
+        layer_index=np.tile([4, 4, 4, 7, 7], images),
+        channel=np.tile([0, 1, 2, 0, 1], images),
+        score=scores.ravel(),
+        image_index=np.repeat(indices, 5),
+        key=np.repeat(keys, 5),
     )
-    assert listed(maxima.top) == sorted_out(everything, k)
-    where = maps.reshape(20, 3, 4).argmax(2)[maxima.top.image_index, maxima.top.channel]
-    assert (maxima.top.y * 2 + maxima.top.x == where).all()
+    assert listed(found) == sorted_out(everything, k)
+    assert not np.signbit(found.score[found.score == 0]).any()
+
+
+def test_channels_in_many_parts_are_those_of_one(monkeypatch):
+    scores = torch.randn(30, 11, generator=torch.Generator().manual_seed(0))
+    groups = torch.arange(30) // 3
+    whole = [shard_scores.strongest(scores, each, 4) for each in (None, groups)]
+    monkeypatch.setattr(shard_scores, "_AT_ONCE", 60)  # two channels
+    for each, (values, positions) in zip((None, groups), whole, strict=True):
+        again = shard_scores.strongest(scores, each, 4)
+        assert torch.equal(again[0], values) and torch.equal(again[1], positions)
 
 
 def test_of_equal_maxima_the_first_in_row_major_order_is_the_location():
     map_ = torch.tensor([[[[0.0, 3.0], [3.0, 3.0]]]]).contiguous(memory_format=torch.channels_last)
-    y, x = locate(map_, np.array([0]), np.array([0]))
-    assert (y[0], x[0]) == (0, 1)
+    y, x = locate(map_[0, torch.tensor([0])])
+    assert (int(y[0]), int(x[0])) == (0, 1)
 
 
 def test_minus_zero_is_stored_as_zero():
-    made = Rows.make(layer_index=0, channel=0, score=-0.0, image_index=0, y=0, x=0, key=0)
+    made = Rows.make(layer_index=0, channel=0, score=-0.0, image_index=0, key=0)
     assert not np.signbit(made.score[0])
 
 
 def test_ranks_count_from_zero_within_a_channel():
     found = Rows.make(
-        layer_index=[0, 0, 0, 1], channel=[0, 0, 1, 1], score=1, image_index=[0, 1, 0, 0], y=0, x=0, key=[0, 1, 0, 0]
+        layer_index=[0, 0, 0, 1], channel=[0, 0, 1, 1], score=1, image_index=[0, 1, 0, 0], key=[0, 1, 0, 0]
     )
     assert ranks(found).tolist() == [0, 1, 0, 0]
