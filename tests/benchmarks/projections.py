@@ -29,7 +29,7 @@ from workers.actors.job import Job
 from workers.actors.project import ProjectWorker, _GroupBatch
 from workers.actors.scan import ScanWorker
 from workers.actors.shard import Group, Shard
-from workers.core import deconvnet
+from workers.core import deconvnet, recording
 from workers.core.topk import Rows
 from workers.corpus import manifest, reader
 from workers.models.model import Model
@@ -70,7 +70,7 @@ def ours(worker: ProjectWorker, group: Group) -> Side:
         by_layer = [(layer, work.top.layer_index == layer) for layer in sorted(set(work.top.layer_index.tolist()))]
         wanted = {worker.network.layers[layer].node: work._channels(work.top.take(here)) for layer, here in by_layer}
         images = device.normalise(batch.pixels(), worker.job, Precision.FLOAT32)
-        tape = deconvnet.record(worker.network, images, wanted, spec.project.projection)
+        tape = recording.record(worker.network, images, wanted, spec.project.projection)
         for number, some in tape.units.items():
             size = deconvnet.chunk_size(worker.network, number)
             for start in range(0, len(some), size):

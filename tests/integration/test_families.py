@@ -172,7 +172,6 @@ def test_a_published_scan_is_what_sorting_and_differentiating_the_module_gives(s
     compare_projections(tmp_path / "root", model.network.to(dtype=torch.float32), inputs, layers)
 
 
-@pytest.mark.slow
 def test_so_is_a_scan_of_a_u_net_of_the_users_own(photos, tmp_path):
     module = seeded(operations.unet()).float()
     preprocessing = {"resize": SIDE + 16, "crop": SIDE, "mean": [0.5, 0.5, 0.5], "std": [0.2, 0.2, 0.2]}

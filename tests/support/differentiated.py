@@ -5,8 +5,9 @@ import torch
 from torch import Tensor
 
 from workers.core import joins, norms, rectifiers
-from workers.core.deconvnet import Units, project, record
+from workers.core.deconvnet import project
 from workers.core.network import Network
+from workers.core.recording import Units, record
 from workers.spec.parts import Method
 
 Place = tuple[int, int, int, int]  # image, channel, y, x

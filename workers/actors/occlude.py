@@ -16,10 +16,11 @@ from torchvision.transforms.v2 import functional
 from workers.actors.job import Environment, Job, common_configuration, target_label
 from workers.actors.shard import Shard
 from workers.actors.single import SingleWorker
-from workers.core import deconvnet
-from workers.core.deconvnet import Units
+from workers.core import deconvnet, recording
 from workers.core.display import display, eight_bit
 from workers.core.occlusion import OcclusionMaps, Squares, occlude
+from workers.core.receptive_field import Box
+from workers.core.recording import Channels
 from workers.corpus.manifest import Row
 from workers.corpus.reader import PreparedImage
 from workers.errors import NumericsError, UnknownClassError
@@ -109,22 +110,10 @@ class OccludeWorker(SingleWorker[OcclusionRun, Shard]):
         if self.layer.obstacle:
             return None
         number = self.layer.node
-        maps: list[Tensor] = []
-        with torch.inference_mode():
-            self.network.forward(image, [number], lambda _, __, map_: maps.append(map_[0, channel]))
-        y, x = divmod(int(maps[0].argmax()), maps[0].shape[1])
-        units = Units(*(torch.tensor([index], device=image.device) for index in (0, channel, y, x)))
-        tape = deconvnet.record(self.network, image, {number: units}, Method.DECONVNET)
-        signals, [box] = deconvnet.project(tape, number, units, tape.values[number])
-        whole = np.zeros(tuple(image.shape[1:]), np.float32)
-        cut = box.cut(*image.shape[2:])
-        part = (
-            signals[0]
-            .cpu()
-            .numpy()[:, cut.top - box.top : cut.bottom - box.top, cut.left - box.left : cut.right - box.left]
-        )
-        whole[:, cut.top : cut.bottom, cut.left : cut.right] = part
-        return display(whole)[0]
+        wanted = Channels(*(torch.tensor([index], device=image.device) for index in (0, channel)))
+        tape = recording.record(self.network, image, {number: wanted}, Method.DECONVNET)
+        signals, [box] = deconvnet.project(tape, number, tape.units[number], tape.values[number])
+        return display(deconvnet.window(signals[0].cpu().numpy(), box, Box(0, 0, *image.shape[2:])))[0]
 
     def others(self, channel: int) -> list[np.ndarray[Any, Any]]:
         """Displays of the scan's projections of a channel, by rank."""

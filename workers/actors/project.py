@@ -14,11 +14,11 @@ from workers.actors import reading
 from workers.actors.job import Environment, Job, common_configuration
 from workers.actors.shard import Group
 from workers.actors.worker import Worker
-from workers.core import deconvnet
-from workers.core.deconvnet import Channels, Tape, Units
+from workers.core import deconvnet, recording
 from workers.core.display import decoded, display, eight_bit
 from workers.core.network import Layer
 from workers.core.receptive_field import Box
+from workers.core.recording import Channels, Tape, Units
 from workers.core.topk import Rows
 from workers.corpus import manifest
 from workers.corpus.pixels import Pixels
@@ -87,7 +87,7 @@ class ProjectWorker(Worker[RunSpec]):
         wanted = [row for row in listed if row.image_index in indices]
         spec = self.job.spec
         numbers = {self.network.layers[layer].node for layer in group.rows.layer_index}
-        size = min(spec.scan.batch, deconvnet.images_at_once(self.network, numbers, spec.project.projection))
+        size = min(spec.scan.batch, recording.images_at_once(self.network, numbers, spec.project.projection))
         preview = partial(_preview, spec.project.image_format) if spec.project.previews else None
         for batch in reading.batches(self.job, wanted, size, preview=preview):
             if batch.rejects:
@@ -143,7 +143,7 @@ class _GroupBatch:
         layers = {self.worker.network.layers[index]: which for index, which in by_layer.items()}
         wanted = {layer.node: self._channels(self.top.take(which)) for layer, which in layers.items()}
         images = self.worker.input(self.batch.pixels())
-        tape = deconvnet.record(self.worker.network, images, wanted, self.spec.project.projection)
+        tape = recording.record(self.worker.network, images, wanted, self.spec.project.projection)
         for layer, which in layers.items():
             self._check(tape, layer, which)
             yield from self._layer(tape, layer, which)
@@ -175,7 +175,12 @@ class _GroupBatch:
             places = zip(units.y.tolist(), units.x.tolist(), strict=True)
             for row, (y, x), signal in zip(which[part], places, self._signals(tape, node, units, part), strict=True):
                 seen = layer.field.box(y, x).cut(*network.nodes[0].shape[1:])
-                yield {"y": y, "x": x, "exact": is_exact, **self._encoded(row, seen, signal and _cut(*signal, seen))}
+                yield {
+                    "y": y,
+                    "x": x,
+                    "exact": is_exact,
+                    **self._encoded(row, seen, signal and deconvnet.window(*signal, seen)),
+                }
 
     def _signals(self, tape: Tape, node: int, units: Units, part: slice) -> Sequence[tuple[Array, Box] | None]:
         """The projections of units and the boxes that they cover; None for each unit if the spec asks for none."""
@@ -224,9 +229,3 @@ def find_disagreements(
     largest = np.maximum(bound * np.maximum(scale, bound), tolerance)
     agreeing: np.ndarray[Any, Any] = np.abs(values - scores) <= largest
     return ~agreeing
-
-
-def _cut(signal: np.ndarray[Any, Any], covers: Box, wanted: Box) -> np.ndarray[Any, Any]:
-    """The part `wanted` of a signal (channels, height, width) that covers the box `covers`."""
-    top, left = wanted.top - covers.top, wanted.left - covers.left
-    return signal[:, top : top + wanted.height, left : left + wanted.width]

@@ -15,12 +15,12 @@ from workers.actors.job import Environment, Job, common_configuration
 from workers.actors.project import find_disagreements
 from workers.actors.shard import ImageUnits, TopUnit
 from workers.actors.single import SingleWorker
-from workers.core import randomisation
-from workers.core.deconvnet import Units
+from workers.core import deconvnet, randomisation
 from workers.core.display import display, eight_bit
 from workers.core.network import Layer, Network
 from workers.core.randomisation import Draw
 from workers.core.receptive_field import Box
+from workers.core.recording import Units
 from workers.core.similarity import Projection, Similarity
 from workers.corpus.manifest import Row
 from workers.corpus.reader import PreparedImage
@@ -31,7 +31,7 @@ from workers.spec.sanity import Mode, SanityRun
 from workers.store.tables.sanity import CHECKED
 
 # Raise it whenever the same inputs would give other numbers: stored results of the old algorithm are then not reused.
-SANITY_ALGORITHM = 1
+SANITY_ALGORITHM = 2
 
 CONTROLS = 3  # other channels per unit, as a baseline for the similarities
 FORMAT: Literal["webp"] = "webp"
@@ -86,9 +86,7 @@ class _FieldProjection:
 
     @classmethod
     def of(cls, signal: Tensor, covers: Box, field: Box) -> "_FieldProjection":
-        top, left = field.top - covers.top, field.left - covers.left
-        cut = signal[:, top : top + field.height, left : left + field.width].cpu().numpy()
-        projection = Projection(np.ascontiguousarray(cut))
+        projection = Projection(deconvnet.window(signal.cpu().numpy(), covers, field))
         return cls(projection, "blank" if projection.blank else "ok")
 
     def picture(self) -> Columns:

@@ -105,7 +105,7 @@ class Network:
         return tuple(paths)
 
     def _field_over(self, number: int, paths: list[_Path]) -> Field:
-        """The receptive field of a node, from those of its inputs."""
+        """The receptive field of a node, from those of its inputs; below an upsampling, from its cone, which is narrower."""
         step, whole = self.nodes[number].step, self._whole(0)
         hull = None if number else (Span(1, 0, 1), Span(1, 0, 1))
         for which, source in enumerate(self.nodes[number].inputs):
@@ -118,6 +118,8 @@ class Network:
                 seen = step.below(one, 0).into(below.rows), step.below(one, 1).into(below.columns)
             hull = seen if hull is None else _hull(hull, seen)
         rows, columns = (span if span.step else all_ for span, all_ in zip(hull or whole, whole, strict=True))
+        if rows.period > 1 or columns.period > 1:
+            rows, columns = self.cone(number)[0]
         return Field(rows, columns)
 
     @cached_property

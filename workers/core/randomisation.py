@@ -16,11 +16,11 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from workers.core import deconvnet, steps
-from workers.core.deconvnet import Tape, Units
+from workers.core import deconvnet, recording, steps
 from workers.core.network import Network
 from workers.core.nodes import Node
 from workers.core.receptive_field import Box
+from workers.core.recording import Tape, Units
 from workers.core.rectifiers import Pointwise
 from workers.core.steps import Step
 from workers.spec.parts import Method
@@ -111,7 +111,7 @@ def reset(step: Step, seed: int) -> Step:
 
 def record(network: Network, images: Tensor, wanted: Mapping[int, Units]) -> Tape:
     """Run the network once, and record what all three methods of projection need for the wanted units."""
-    return deconvnet.record(network, images, wanted, Method.GRADIENT)
+    return recording.record(network, images, wanted, Method.GRADIENT)
 
 
 def projections(tape: Tape, method: Method, number: int, units: Units, values: Tensor) -> list[tuple[Tensor, Box]]:

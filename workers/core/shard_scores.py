@@ -105,7 +105,7 @@ def statistics(scores: Tensor, layers: Mapping[int, int]) -> Statistics:
         sum=sums.cpu().numpy(),
         sum_of_squares=squares.cpu().numpy(),
         active=active.long().cpu().numpy(),
-        histograms=Histograms(np.append(0, np.cumsum(sizes)), bins, counts),
+        histograms=Histograms.make(np.append(0, np.cumsum(sizes)), bins, counts),
     )
 
 

@@ -2,15 +2,17 @@
 
 from itertools import product
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from tests.support import by_hand, networks
 from tests.support.differentiated import differentiated, projected
-from workers.core import deconvnet, pooling
+from workers.core import deconvnet, pooling, recording
 from workers.core.graph import trace
 from workers.core.network import Network
+from workers.core.receptive_field import Box
 from workers.spec.parts import Method
 
 SIDE = 45
@@ -53,7 +55,7 @@ def test_images_and_signals_have_the_channels_of_the_input_and_the_docstrings_ag
     images = torch.randn(1, 2, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
     assert projected(network, images, 2, [(0, 1, 2, 2)], Method.DECONVNET)[0].shape[-3:] == (2, 8, 8)
     for function, shape in [
-        (deconvnet.record, "(n, channels, height, width)"),
+        (recording.record, "(n, channels, height, width)"),
         (deconvnet.project, "(units, channels, height, width)"),
         (Network.forward, "images: (n, channels, height, width)"),
     ]:
@@ -81,3 +83,14 @@ def test_switches_are_those_of_torch_on_untied_maps():
     rows = torch.arange(wanted.shape[2])[:, None] * 2 - 1 + switches // 3
     columns = torch.arange(wanted.shape[3])[None, :] * 2 - 1 + switches % 3
     assert torch.equal(rows * 11 + columns, where)
+
+
+def test_a_projection_on_the_pixels_of_a_box_keeps_its_place_and_is_0_elsewhere():
+    image = np.arange(1, 101, dtype=np.float32).reshape(1, 10, 10)
+    covers = Box(2, 3, 7, 9)
+    signal = image[:, 2:7, 3:9]
+    for wanted in (Box(0, 0, 10, 10), Box(3, 4, 5, 6), Box(0, 5, 4, 10), Box(2, 3, 7, 9), Box(7, 0, 9, 2)):
+        whole = np.zeros_like(image)
+        whole[:, 2:7, 3:9] = signal
+        found = deconvnet.window(signal, covers, wanted)
+        assert np.array_equal(found, whole[:, wanted.top : wanted.bottom, wanted.left : wanted.right])

@@ -89,6 +89,15 @@ def test_without_gates_the_gradient_is_the_modules_own(make):
         torch.testing.assert_close(mine, wanted, rtol=1e-9, atol=1e-9 * float(wanted.abs().max()) + 1e-300)
 
 
+@pytest.mark.parametrize("make", operations.LOWERED)
+def test_a_patch_covers_what_its_projection_covers(make):
+    """The field, found upward from the input, is the span that the way down reaches."""
+    network = Network(trace(seeded(make()), (SIDE, SIDE)))
+    for number in range(1, len(network.nodes)):
+        field = network.field(number)
+        assert (field.rows, field.columns) == network.cone(number)[0], network.nodes[number].name
+
+
 def test_a_padded_channels_last_tensor_is_not_taken_for_a_map_of_channels():
     def forward(m, x):
         x = m.first(x).permute(0, 2, 3, 1)

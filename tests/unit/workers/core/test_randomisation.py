@@ -9,10 +9,10 @@ from torch import nn
 from tests.support import by_hand, networks
 from tests.support.networks import weighted
 from workers.core import randomisation, steps
-from workers.core.deconvnet import Units
 from workers.core.graph import trace
 from workers.core.network import Network
 from workers.core.randomisation import Draw, before_rectifier, reset, stages
+from workers.core.recording import Units
 from workers.spec.parts import Method
 
 SIDE = 45

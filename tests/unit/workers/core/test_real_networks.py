@@ -20,11 +20,11 @@ from torch import Tensor
 
 from tests.support.differentiated import differentiated, projected
 from tests.support.networks import weighted
-from workers.core import deconvnet, pooling
-from workers.core.deconvnet import Tape, Units
+from workers.core import deconvnet, pooling, recording
 from workers.core.graph import trace
 from workers.core.network import Network
 from workers.core.preprocess import Preprocessing
+from workers.core.recording import Tape, Units
 from workers.spec.parts import Interpolation, Method
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -118,7 +118,7 @@ def test_rows_that_float32_changes_come_from_tied_windows(squeezenets, shared, c
             number = layer.node
             units = strongest(squeezenets[1], images, number)
             single, double = (
-                deconvnet.record(of, images.to(weighted(of.nodes[1]).weight.dtype), {number: units}, Method.DECONVNET)
+                recording.record(of, images.to(weighted(of.nodes[1]).weight.dtype), {number: units}, Method.DECONVNET)
                 for of in squeezenets
             )
             differing = difference(single, double, number, units) > DIFFERS

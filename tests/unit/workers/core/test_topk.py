@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workers.core import shard_scores
-from workers.core.deconvnet import locate
+from workers.core.recording import locate
 from workers.core.topk import Rows, merge, ranks
 
 ROW = st.tuples(
