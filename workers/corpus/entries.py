@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from workers.corpus.fetch import READ_HANG_S
-from workers.corpus.labels import ids_with, read_names
+from workers.corpus.labels import read_names, values_of
+from workers.corpus.splits import of_split
 from workers.errors import CorpusError
 from workers.host.hangs import Limit
 from workers.sources.columns import as_text
 from workers.sources.registry import source_of
-from workers.sources.source import PassedOver, Request, SourceEntry, Tally
+from workers.sources.source import Request, SourceEntry, Tally
 from workers.spec import keys
 from workers.spec.keys import ColumnKey, FileKey, FolderKey, Key, NoKey, PatternKey
 from workers.spec.parts import CorpusSpec
@@ -46,7 +47,7 @@ def listing(corpus: CorpusSpec, limit: Limit | None = None, tally: Tally | None 
     tally = Tally() if tally is None else tally
     entries = source.entries(request, limit or Limit(READ_HANG_S), tally)
     if corpus.split is not None:
-        entries = _of_split(entries, corpus.split, _parsed(corpus)["split"], tally)
+        entries = of_split(entries, corpus.split, _split_maker(_parsed(corpus)["split"]), tally)
     label, group = _label_maker(_parsed(corpus)["label"]), _group_maker(_parsed(corpus)["group"])
     names = read_names(corpus.label_names) if corpus.label_names else {}
     return (_listed(entry, _named(label(entry), names), group(entry)) for entry in _choose(entries, corpus))
@@ -77,17 +78,6 @@ def _parsed(corpus: CorpusSpec) -> Mapping[str, Key]:
     return {what: keys.parse(form, what) for what, form in corpus.forms.items()}
 
 
-def _of_split(entries: Iterator[SourceEntry], split: str, key: Key, tally: Tally) -> Iterator[SourceEntry]:
-    """The images of a split; the others are counted."""
-    ids = ids_with(key, split) if isinstance(key, FileKey) else frozenset[str]()
-    split_of = _maker(key)
-    for entry in entries:
-        if entry.image_id in ids or split_of(entry) == split:
-            yield entry
-        else:
-            tally.add(PassedOver.SPLIT)
-
-
 def _choose(entries: Iterator[SourceEntry], corpus: CorpusSpec) -> Iterator[SourceEntry]:
     """The first entries, or a random sample that depends on the ids alone, if the corpus asks for that."""
     if corpus.id_column or corpus.image_column:
@@ -107,9 +97,9 @@ def _require_columns(entry: SourceEntry) -> SourceEntry:
 
 
 def _require_frames(entry: SourceEntry) -> SourceEntry:
-    """Refuse a key for videos if the corpus has none."""
+    """Refuse a key for videos if the corpus has other images."""
     if entry.group is None and entry.refused is None:
-        raise CorpusError("the corpus has no videos; --every needs videos")
+        raise CorpusError("the corpus has images, and --every is for videos; name videos by a glob, such as 'clips/**/*.mp4'")
     return entry
 
 
@@ -137,6 +127,14 @@ def _group_maker(key: Key) -> Callable[[SourceEntry], str | None]:
     return make
 
 
+def _split_maker(key: Key) -> Callable[[SourceEntry], str | None]:
+    """A function that gives an image's split."""
+    if isinstance(key, FileKey):
+        splits = values_of(key)
+        return lambda entry: splits.get(entry.image_id)
+    return _maker(key)
+
+
 def _maker(key: Key) -> Callable[[SourceEntry], str | None]:
     """A function that gives an image's label or group."""
     match key:
@@ -157,7 +155,7 @@ def _column(entry: SourceEntry, name: str) -> str | None:
         CorpusError: the corpus is not a table.
     """
     if entry.columns is None:
-        way_out = "; --splits says what else gives an image its split" if name == "split" else ""
-        raise CorpusError(f"the corpus has no columns; column:{name} needs a list or Parquet{way_out}")
+        way_out = "; say where splits come from, such as --splits folder:2" if name == "split" else ""
+        raise CorpusError(f"the corpus has no column {name!r}, because it is neither a list nor Parquet{way_out}")
     value = entry.columns.get(name)
-    return value and as_text(value)
+    return as_text(value).strip() or None if value else None

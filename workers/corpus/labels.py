@@ -1,5 +1,6 @@
 """Labels and groups from files. Takes a listing and CSV files, writes the labels into the listing; reads the words of labels."""
 
+import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -40,26 +41,32 @@ def read_names(place: str) -> Mapping[str, str]:
         CorpusError: the file cannot be read, or a line has no words.
     """
     lines = _read(place, NAMES_BYTES).decode("utf-8-sig", "replace").splitlines()
-    pairs = [line.split(None, 1) for line in lines if line.strip()]
-    if not pairs or any(len(pair) != 2 for pair in pairs):
+    numbered = [(number, line.split(None, 1)) for number, line in enumerate(lines, 1) if line.strip()]
+    wrong = next((number for number, pair in numbered if len(pair) != 2), None)
+    if wrong or not numbered:
+        what = f"line {wrong} is {lines[wrong - 1].strip()!r}" if wrong else "it is empty"
         raise CorpusError(
-            f"{place!r} is not a file of names: each line is a label and its words: n02099601 golden retriever"
+            f"{place!r} is not a file of names: {what}; each line is a label and its words: n02099601 golden retriever"
         )
+    pairs = [pair for _, pair in numbered]
+    twice = [label for label, count in Counter(label for label, _ in pairs).items() if count > 1]
+    if twice:
+        raise CorpusError(f"{place!r} names label {twice[0]!r} more than once")
     counts = Counter(words.strip() for _, words in pairs)
     return {
         label: words.strip() if counts[words.strip()] == 1 else f"{words.strip()} ({label})" for label, words in pairs
     }
 
 
-def ids_with(key: FileKey, value: str) -> frozenset[str]:
-    """The ids of the images that have a value in a CSV file.
+def values_of(key: FileKey) -> Mapping[str, str]:
+    """The values in a CSV file by image id; images without a value are left out.
 
     Raises:
         CorpusError: the file cannot be read, lacks a column, has a row without an id, or names an image twice.
     """
     with TemporaryDirectory() as folder, open_values(key, {}, Path(folder)) as database:
-        ids = database.execute("SELECT id FROM named WHERE value = ?", [value]).fetchall()
-    return frozenset(name for (name,) in ids)
+        found = database.execute("SELECT id, value FROM named WHERE value IS NOT NULL").fetchall()
+    return {image_id: sys.intern(value) for image_id, value in found}
 
 
 def add_from_files(listed: Path, corpus: CorpusSpec) -> None:
@@ -113,7 +120,7 @@ def _copy(key: FileKey, names: Mapping[str, str], target: Path) -> None:
         filesystem, path = files.filesystem(key.place)
         with filesystem.open(path, "rb") as file, pq.ParquetWriter(target, schema) as writer:
             rows = read_csv(file, key.place)
-            _require_columns(key, list(next(rows)))
+            _require_columns(key, [name for name in next(rows) if name])
             pairs = (_pair(number, row, key, names) for number, row in enumerate(rows, 1))
             while chunk := list(islice(pairs, ROWS)):
                 writer.write_table(pa.Table.from_pylist(chunk, schema))
@@ -122,7 +129,7 @@ def _copy(key: FileKey, names: Mapping[str, str], target: Path) -> None:
 
 
 def _pair(number: int, row: Row, key: FileKey, names: Mapping[str, str]) -> dict[str, str | None]:
-    image_id, value = row[ID], row[key.column]
+    image_id, value = row[ID], (row[key.column] or "").strip()
     if not image_id:
         raise CorpusError(f"row {number} of {key.column} file {key.place!r} has no {ID}")
     return {"id": image_id, "value": names.get(value, value) if value else None}
@@ -131,9 +138,11 @@ def _pair(number: int, row: Row, key: FileKey, names: Mapping[str, str]) -> dict
 def _require_columns(key: FileKey, known: list[str]) -> None:
     missing = [name for name in (ID, key.column) if name not in known]
     if missing:
+        if not known:
+            raise CorpusError(f"{key.column} file {key.place!r} is empty; its first line must be {ID},{key.column}")
+        commas = "; columns are separated by commas" if len(known) == 1 and ";" in known[0] else ""
         raise CorpusError(
-            f"{key.column} file {key.place!r} has no column {missing[0]!r}; it has {', '.join(known) or 'none'}; it needs "
-            f"{ID} and {key.column}"
+            f"{key.column} file {key.place!r} needs the columns {ID} and {key.column}, but has {', '.join(known)}{commas}"
         )
 
 
@@ -148,9 +157,11 @@ def _require_match(database: duckdb.DuckDBPyConnection, key: FileKey, listed: Pa
     query = "SELECT 1 FROM read_parquet(?) AS listed SEMI JOIN named ON named.id = listed.image_id LIMIT 1"
     if database.execute(query, [str(listed)]).fetchone() is None:
         given = database.execute("SELECT id FROM named LIMIT 1").fetchone()
+        if given is None:
+            raise CorpusError(f"{key.column} file {key.place!r} has no rows")
         image = database.execute("SELECT image_id FROM read_parquet(?) LIMIT 1", [str(listed)]).fetchone()
         raise CorpusError(
-            f"{key.column} file {key.place!r} names no image of the corpus; its first id is {given and given[0]!r}, an id of the "
+            f"{key.column} file {key.place!r} names no image of the corpus; its first id is {given[0]!r}, an id of the "
             f"corpus is {image and image[0]!r}"
         )
 

@@ -215,11 +215,13 @@ def read_csv(file: IO[bytes], place: str) -> Iterator[Row]:
         for row in reader:
             if None in row:
                 raise CorpusError(f"line {reader.line_num} of {place!r} has more fields than the first line")
+            if None in row.values():
+                raise CorpusError(f"line {reader.line_num} of {place!r} has fewer fields than the first line")
             yield {name: value or None for name, value in row.items()}
     except csv.Error as error:
         raise CorpusError(f"line {reader.line_num + 1} of {place!r} cannot be read: {error}") from error
     except UnicodeDecodeError as error:
-        raise CorpusError(f"{place!r} is not text in UTF-8: {error}") from error
+        raise CorpusError(f"{place!r} is not text in UTF-8: {error}; save it as UTF-8") from error
 
 
 def _jsonl(container: Container) -> Iterator[SourceEntry]:

@@ -51,6 +51,7 @@ class PassedOver(StrEnum):
     ENCRYPTED = "encrypted"
     COMPRESSION = "unknown compression"
     SPLIT = "of another split"
+    NO_SPLIT = "without a split"
 
 
 @dataclass

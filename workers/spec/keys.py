@@ -86,12 +86,16 @@ def parse(form: str, what: str) -> Key:
         return FileKey(form, what)
     if form == "none":
         return NoKey()
-    if form.lower().startswith(("folder:", "folders", _COLUMN, "columns")) or (what == "label" and "(" not in form):
-        raise ValueError(f"{what} {form!r} is not one of {FORMS.format(what=what)}")
+    if form.lower().startswith("folder"):
+        raise ValueError(f"{what} '{form}' is neither folder nor folder:N, where N is from 1 to 99")
+    if form.lower().startswith(("column:", "columns")):
+        raise ValueError(f"{what} '{form}' is not column:NAME, the name of a column")
+    if what == "label" and "(" not in form:
+        raise ValueError(f"{what} '{form}' is not one of {FORMS.format(what=what)}")
     try:
         return PatternKey(Pattern(form))
     except ValueError as error:
-        raise ValueError(f"{what} {form!r} is not a regular expression that matches in linear time: {error}") from None
+        raise ValueError(f"{what} '{form}' cannot be used as a regular expression: {error}") from None
 
 
 def is_file(form: str) -> bool:

@@ -47,13 +47,22 @@ class Pattern:
         try:
             self._compiled = re2.compile("".join(_translate(pattern)), options)
         except re2.error as error:
-            text = error.args[0]
-            raise ValueError(text.decode(errors="replace") if isinstance(text, bytes) else str(text)) from None
+            raise ValueError(_explain(pattern, error)) from None
 
     def first(self, text: str) -> str | None:
         """The first group of the first match, or the whole match if there are no groups; None if nothing matches."""
         match = self._compiled.search(text)
         return match.group(1 if self._compiled.groups else 0) if match else None
+
+
+def _explain(pattern: str, error: re2.error) -> str:
+    """Why RE2 refuses a pattern: in Python's words, which quote the user's pattern, if it is wrong for Python, too."""
+    try:
+        re.compile(pattern)
+    except (re.error, OverflowError, RecursionError) as known:
+        return str(known)
+    text = error.args[0]
+    return text.decode(errors="replace") if isinstance(text, bytes) else str(text)
 
 
 def _translate(pattern: str) -> Iterator[str]:

@@ -101,7 +101,7 @@ def test_types_words_and_what_is_required_are_compared_and_a_field_more_is_no_di
 @pytest.fixture
 def crds() -> Path:
     """The folder of the published definitions: another version's where the environment names one, else the shared one."""
-    folder = Path(os.environ.get("DECONVOY_SHARED", REPOSITORY / "shared")) / "data" / "kuberay"
+    folder = Path(os.environ.get("DECONVOY_SHARED", REPOSITORY.parent / "shared")) / "data" / "kuberay"
     folder = Path(os.environ.get(WHERE, folder))
     if not folder.is_dir() and WHERE not in os.environ:
         pytest.skip(f"no folder of KubeRay's definitions: set {WHERE} or DECONVOY_SHARED")
