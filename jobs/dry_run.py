@@ -8,6 +8,7 @@ from jobs.project import require_projections
 from jobs.ray import cluster
 from jobs.run import decoding, plan
 from jobs.run.estimate import Tables
+from jobs.run.listing import describe_labels, require_groups
 from jobs.run.plan import Plan
 from workers.actors import device as devices
 from workers.actors.job import Job, digest
@@ -35,6 +36,7 @@ class DryRun:
         actors: number of actors.
         estimated_bytes: rough size of the tables.
         passed_over: what the listing of the corpus left out, by reason.
+        labels: how many labels and labelled images there are, in words.
         warning: how to get smaller tables, if they would be large; else empty.
         depth: what a sample of the corpus says about its 16-bit grey images; None if it has none, or the spec gives a depth.
     """
@@ -48,6 +50,7 @@ class DryRun:
     actors: int
     estimated_bytes: int
     passed_over: dict[str, int]
+    labels: str
     warning: str
     depth: str | None = None
 
@@ -65,7 +68,8 @@ def dry_run(spec: RunSpec) -> DryRun:
     require_projections(layers, model.network, spec.project.projection)
     decoding.require_bands(spec, model)
     actors = cluster.initial_actors(spec.resources, device)
-    planned, passed_over, finding = _plan(spec, model, layers)
+    listed = _plan(spec, model, layers)
+    planned = listed.plan
     _, height, width = model.network.nodes[0].shape
     tables = Tables(layers, spec, planned.images, (height, width))
     return DryRun(
@@ -77,15 +81,26 @@ def dry_run(spec: RunSpec) -> DryRun:
         device=device,
         actors=actors,
         estimated_bytes=tables.bytes,
-        passed_over=passed_over,
+        passed_over=listed.passed_over,
+        labels=listed.labels,
         warning=tables.warning,
-        depth=str(finding) if finding else None,
+        depth=str(listed.depth) if listed.depth else None,
     )
 
 
-def _plan(spec: RunSpec, model: Model, layers: Sequence[Layer]) -> tuple[Plan, dict[str, int], Finding | None]:
-    """The shards of the current corpus, what its listing passes over, and what a sample of it shows."""
+@dataclass(frozen=True)
+class _Planned:
+    """The shards of the current corpus, and what its listing shows; see `DryRun`."""
+
+    plan: Plan
+    passed_over: dict[str, int]
+    labels: str
+    depth: Finding | None
+
+
+def _plan(spec: RunSpec, model: Model, layers: Sequence[Layer]) -> _Planned:
     with manifest.list_corpus(spec.corpus, lambda _: None) as listing, tempfile.TemporaryDirectory() as folder:
+        require_groups(spec, listing)
         root, temporary = Root(spec.root), Root(folder)
         latest = listing.latest(root)
         if latest is not None:
@@ -95,4 +110,4 @@ def _plan(spec: RunSpec, model: Model, layers: Sequence[Layer]) -> tuple[Plan, d
         job = Job(used, model.stored, tuple(layer.name for layer in layers), listing.commit(temporary))
         configuration = digest(scan_configuration(job, devices.describe(spec.resources.device)))
         planned = plan.plan(root, job.manifest, configuration, spec.scan.shard, listed_in=temporary)
-        return planned, dict(listing.passed_over), finding
+        return _Planned(planned, dict(listing.passed_over), describe_labels(spec.corpus, listing), finding)

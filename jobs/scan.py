@@ -10,6 +10,7 @@ from jobs.run import plan
 from jobs.run.accounts import Accounts
 from jobs.run.attempt import Attempt, attempt
 from jobs.run.estimate import Tables
+from jobs.run.listing import require_groups
 from jobs.run.outcome import Outcome
 from jobs.run.plan import Plan
 from jobs.watch import Watcher
@@ -36,7 +37,8 @@ def scan(spec: RunSpec, watch: Watcher) -> Outcome:
 
 
 def _warn(spec: RunSpec, watch: Watcher, model: Model, listing: Listing) -> None:
-    """Report tables that would be large, before anything is written."""
+    """Require what the spec needs of the corpus, and report tables that would be large, before anything is written."""
+    require_groups(spec, listing)
     _, height, width = model.network.nodes[0].shape
     tables = Tables(model.network.select(spec.scan.layers), spec, listing.images, (height, width))
     if tables.warning:

@@ -13,6 +13,7 @@ from jobs.reduce import reduce
 from jobs.run import identity, plan, publish
 from jobs.run.accounts import Accounts, PriorAccounts
 from jobs.run.attempt import Attempt, attempt
+from jobs.run.listing import require_groups
 from jobs.run.outcome import Outcome
 from jobs.run.plan import Plan
 from jobs.run.results import StoredResults
@@ -47,7 +48,8 @@ def evolve(spec: EvolutionRun, watch: Watcher) -> Outcome:
     """
     resolved, loaded = checkpoints.use_last_finite(checkpoints.resolve(spec)), list[Checkpoint]()
 
-    def check(last: Model, _: Listing) -> None:
+    def check(last: Model, listing: Listing) -> None:
+        require_groups(resolved, listing)
         loaded.extend(checkpoints.load(resolved, last, watch.say))
         _check_published(resolved, loaded)
 

@@ -14,6 +14,8 @@ from workers.errors import RunStopped
 from workers.store.rows import TableWriter
 from workers.store.tables.shared import IMAGES, REJECTS
 
+SHOWN = 3  # rejects that an error names
+
 
 @dataclass(frozen=True)
 class ImageCounts:
@@ -48,6 +50,7 @@ class Accounts:
         self._rejects = rejects
         self._scanned = 0
         self._reasons: dict[str, int] = {}
+        self._first: list[str] = []
 
     def take(self, shard: Shard) -> pa.Table:
         """Read a shard's result, write a row for each of its images, and return the result.
@@ -60,7 +63,10 @@ class Accounts:
         listed = manifest.rows(self.stored.root, shard.manifest, shard.start, shard.stop)
         _check_complete(shard, listed, images, rejects)
         self._images.write(_rows(images, listed, IMAGES.schema))
-        self._rejects.write(_rows(rejects, listed, REJECTS.schema))
+        rejected = _rows(rejects, listed, REJECTS.schema)
+        self._rejects.write(rejected)
+        for row in rejected.slice(0, SHOWN - len(self._first)).to_pylist():
+            self._first.append(f"{row['image_id']}: {row['reason']}: {row['detail']}")
         for reason in rejects.field("reason").to_pylist():
             self._reasons[reason] = self._reasons.get(reason, 0) + 1
         self._scanned += len(images)
@@ -73,9 +79,9 @@ class Accounts:
             RunStopped: every image was rejected.
         """
         if not self._scanned:
-            worst = max(self._reasons, key=lambda reason: self._reasons[reason])
             count = sum(self._reasons.values())
-            raise RunStopped(f"none of the {count} images could be used; the most common reason is {worst}")
+            reasons = ", ".join(f"{number:,} {reason}" for reason, number in sorted(self._reasons.items()))
+            raise RunStopped(f"none of {count:,} images could be used ({reasons}), such as {'; '.join(self._first)}")
         return ImageCounts(self._scanned, dict(sorted(self._reasons.items())))
 
 

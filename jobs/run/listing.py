@@ -5,9 +5,12 @@ from contextlib import contextmanager
 
 from jobs.watch import Watcher
 from workers.corpus import isolate, manifest
+from workers.corpus.labels import read_names
 from workers.corpus.manifest import Listing
+from workers.errors import SpecError
 from workers.sources.source import describe
-from workers.spec.parts import CorpusSpec
+from workers.spec.parts import CorpusSpec, Distinct
+from workers.spec.scan import RunSpec
 from workers.store.root import Root
 
 
@@ -18,7 +21,31 @@ def list_corpus(corpus: CorpusSpec, watch: Watcher) -> Iterator[Listing]:
     with manifest.list_corpus(corpus, watch.advance) as listing:
         if listing.passed_over:
             watch.say(f"passed over in the corpus: {describe(listing.passed_over)}")
+        if corpus.label_names or corpus.label not in ("folder", "none"):
+            watch.say(f"labels: {describe_labels(corpus, listing)}")
         yield listing
+
+
+def describe_labels(corpus: CorpusSpec, listing: Listing) -> str:
+    """How many images have a label, and how many labels there are; whether any label has a readable name."""
+    labels = listing.values("label")
+    with_label = sum(labels.values())
+    if not with_label:
+        return f"no image has one; --label is '{corpus.label}'"
+    line = f"{len(labels):,}, of {with_label:,} of {listing.images:,} images"
+    if corpus.label_names and not labels.keys() & set(read_names(corpus.label_names).values()):
+        line += f"; {corpus.label_names} names none of them"
+    return line
+
+
+def require_groups(spec: RunSpec, listing: Listing) -> None:
+    """Refuse `distinct = group` if no image has a group.
+
+    Raises:
+        SpecError: none has.
+    """
+    if spec.scan.distinct is Distinct.GROUP and not listing.values("group"):
+        raise SpecError(["--distinct group: no image has a group; add --group folder, or another --group"])
 
 
 def check_root(root: Root, listing: Listing, watch: Watcher) -> None:

@@ -26,29 +26,27 @@ def label(
         typer.Option(help="CSV file with the columns image_id and label; an empty label removes the image's label."),
     ] = None,
     label_names: Annotated[
-        str | None, typer.Option(help="File with a label and its readable name on each line.")
+        str | None,
+        typer.Option(help="File with a label and its readable name on each line, for the labels of all images."),
     ] = None,
     reset: Annotated[bool, typer.Option("--reset", help="Return to the labels of the corpus.")] = False,
     as_json: Json = False,
 ) -> None:
     """Give images of a published run other labels, without another scan. Images that the file does not name keep theirs.
 
-    Queries, pages and sheets show the new labels. Published files stay as they are: the labels are a table of their own.
+    Queries, pages and reports show the new labels. Published files stay as they are: the labels are a table of their own.
     """
     from service.cli.console import print_json
     from service.control import labelling
     from service.query import catalog
     from workers.errors import UsageError
 
-    if (labels is None) != reset:
-        raise UsageError("give either --labels FILE.csv or --reset")
-    if reset and label_names is not None:
-        raise UsageError("--label-names names the labels of --labels; --reset takes none")
+    if (labels is None and label_names is None) != reset:
+        raise UsageError("give --labels FILE.csv, --label-names FILE or both, or else --reset")
     store = existing(root)
-    if labels is None:
-        done = labelling.reset(store, run)
-    else:
-        done = labelling.relabel(catalog.find(store, run, None), labels, label_names)
+    done = (
+        labelling.reset(store, run) if reset else labelling.relabel(catalog.find(store, run, None), labels, label_names)
+    )
     if as_json:
         print_json(asdict(done))
     elif reset:
@@ -58,5 +56,13 @@ def label(
 
 
 def _in_words(done: "Relabelling") -> str:
-    unknown = f"; ids in the file that are not in the run: {done.unknown:,}" if done.unknown else ""
-    return f"run {done.run}: {done.images:,} image{'' if done.images == 1 else 's'} relabelled{unknown}"
+    parts = [_count(done.images, "given labels by the file"), _count(done.renamed, "given readable names")]
+    if done.unknown:
+        more = ", ..." if done.unknown > len(done.unknown_ids) else ""
+        what = "id in the file is" if done.unknown == 1 else "ids in the file are"
+        parts.append(f"{done.unknown:,} {what} not in the run: {', '.join(done.unknown_ids)}{more}")
+    return f"run {done.run}: " + "; ".join(part for part in parts if part)
+
+
+def _count(images: int, what: str) -> str:
+    return f"{images:,} image{'' if images == 1 else 's'} {what}" if images else ""

@@ -60,14 +60,20 @@ def print_outcome(outcome: "Outcome") -> None:
     run = catalog.find(Root(outcome.root), outcome.run, None)
     reasons = ", ".join(f"{count:,} {reason}" for reason, count in sorted(run.rejects_by_reason.items()))
     sizes = ", ".join(f"{name} {format_size(sum(part.bytes for part in files))}" for name, files in run.tables.items())
-    rate = _format_rate(outcome.images_per_s) if outcome.images_per_s else "all results were stored already"
+    shards = outcome.shards_run + outcome.shards_reused
+    rate = _format_rate(outcome.images_per_s) if outcome.images_per_s else "nothing to scan, as all results were stored"
+    reused = (
+        f"; results of {outcome.shards_reused:,} of {shards:,} shards were stored"
+        if outcome.shards_reused and outcome.images_per_s
+        else ""
+    )
     lines = {
         "run": outcome.run + (" (already published; nothing has changed)" if outcome.already_published else ""),
         "images": f"{outcome.images:,}",
         "rejects": f"{outcome.rejects:,}" + (f" ({reasons})" if reasons else ""),
         "passed over": describe(run.passed_over),
         "ended": ", ".join(f"{count:,} {status}" for status, count in sorted(outcome.statuses.items())),
-        "speed": f"{rate}; {outcome.seconds:,.1f} s in total",
+        "speed": f"{rate}{reused}; {outcome.seconds:,.1f} s in total",
         "tables": f"{outcome.root}/tables/*/run={outcome.run}/ ({sizes})",
         "look": drawing.draw_command(run),
     }

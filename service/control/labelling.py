@@ -1,9 +1,10 @@
 """Labels for a published run. Takes a run and a CSV file, gives the run new labels; nothing is scanned again."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -21,14 +22,23 @@ from workers.store.tables.shared import IMAGES, LABELS
 
 ATTEMPTS = 10  # while other processes give the run labels, too
 
-# Images that the file names get its label; others keep the label that they were given before.
+SHOWN = 3  # unknown ids
+
+# Images that the file names get its label, and others keep theirs. Then labels that have words are replaced by them.
 _MERGE = """
-    SELECT images.image_index, images.image_id, CASE WHEN named.id IS NULL THEN old.label ELSE named.value END AS label
-    FROM images LEFT JOIN named ON named.id = images.image_id LEFT JOIN old ON old.image_index = images.image_index
-    WHERE named.id IS NOT NULL OR old.image_index IS NOT NULL
-    ORDER BY images.image_index
+    WITH chosen AS (
+        SELECT images.image_index, images.image_id, named.id IS NOT NULL OR old.image_index IS NOT NULL AS is_given,
+            CASE WHEN named.id IS NULL THEN images.label ELSE named.value END AS label
+        FROM images LEFT JOIN named ON named.id = images.image_id LEFT JOIN old ON old.image_index = images.image_index
+    )
+    SELECT image_index, image_id, coalesce(words.words, chosen.label) AS label, words.words IS NOT NULL AS is_renamed
+    FROM chosen LEFT JOIN words ON words.label = chosen.label
+    WHERE is_given OR words.words IS NOT NULL
+    ORDER BY image_index
 """
-_COUNT = "SELECT count(*), count(images.image_id) FROM named LEFT JOIN images ON named.id = images.image_id"
+_KNOWN = "SELECT count(*) FROM named SEMI JOIN images ON named.id = images.image_id"
+_UNKNOWN = "SELECT id FROM named ANTI JOIN images ON named.id = images.image_id ORDER BY id"
+_WORDS = pa.schema([("label", pa.string()), ("words", pa.string())])
 
 
 @dataclass(frozen=True)
@@ -40,39 +50,44 @@ class Relabelling:
         images: images of the run that the file names.
         unknown: ids in the file that are not ids of images of the run.
         labelled: images of the run that have a label from this or an earlier file.
+        renamed: images whose label was replaced by its words.
+        unknown_ids: the first of the unknown ids.
     """
 
     run: str
     images: int
     unknown: int
     labelled: int
+    renamed: int = 0
+    unknown_ids: tuple[str, ...] = ()
 
 
-def relabel(run: PublishedRun, place: str, names: str | None = None) -> Relabelling:
+def relabel(run: PublishedRun, place: str | None, names: str | None = None) -> Relabelling:
     """Give images of a published run other labels.
 
     Args:
         run: the run.
-        place: path or URL of a CSV file with the columns image_id and label; an empty label removes the image's label.
-        names: path or URL of a file with the words of labels; see `read_names`.
+        place: path or URL of a CSV file with the columns image_id and label; an empty label removes the image's label. None to
+            replace labels by their words only.
+        names: path or URL of a file with the words of labels; see `read_names`. They replace the labels of all images.
 
     Raises:
-        CorpusError: a file cannot be read, lacks a column, names an image twice, or names no image of the run.
+        CorpusError: a file cannot be read, lacks a column, names an image twice, or names no image or label of the run.
         DamagedRun: the labels that the run was given before are damaged, or the run was removed meanwhile.
         RunError: the run was removed meanwhile, or other processes keep giving it labels.
     """
     words = label_files.read_names(names) if names else {}
-    key, document = FileKey(place, "label"), documents.read_manifest(run.root, run.run)
+    key, document = FileKey(place, "label") if place else None, documents.read_manifest(run.root, run.run)
     if document is None:
         raise RunError(f"run {run.run!r} was removed meanwhile")
     with run.root.scratch() as scratch:
         for _ in range(ATTEMPTS):
             before = labels.read_given(run.root, run.run, document.created)
             now = catalog.read(run.root, run.run)
-            merged, in_file, known = _merge(now, key, words, scratch)
+            merged, done = _merge(now, key, words, scratch)
             with suppress(OtherLabels):
                 labels.give(run.root, document, before, merged, scratch)
-                return Relabelling(run.run, known, in_file - known, len(merged))
+                return done
     raise RunError(f"run {run.run!r} is given labels by other processes again and again; run the same command again")
 
 
@@ -89,19 +104,36 @@ def reset(root: Root, run: str) -> Relabelling:
     return Relabelling(run, images=0, unknown=0, labelled=0)
 
 
-def _merge(run: PublishedRun, key: FileKey, words: Mapping[str, str], scratch: Path) -> tuple[pa.Table, int, int]:
-    """All labels that the run is given from now on, the number of ids in the file, and how many of them are images."""
-    images = read(run, IMAGES, pc.scalar(True), ["image_index", "image_id"])
+def _merge(
+    run: PublishedRun, key: FileKey | None, words: Mapping[str, str], scratch: Path
+) -> tuple[pa.Table, Relabelling]:
+    """All labels that the run is given from now on, and what that changes."""
+    images = read(run, IMAGES, pc.scalar(True), ["image_index", "image_id", "label"])
     old = given_labels(run) if LABELS.name in run.tables else LABELS.schema.empty_table()
-    with label_files.open_values(key, words, scratch) as database:
+    with label_files.open_values(key, scratch) as database:
         database.register("images", images)
         database.register("old", old)
-        in_file, known = database.execute(_COUNT).fetchall()[0]
-        if not known:
-            first = database.execute("SELECT id FROM named LIMIT 1").fetchone()
-            an_image = images["image_id"][0].as_py() if len(images) else None
+        database.register("words", pa.table({"label": [*words], "words": [*words.values()]}, _WORDS))
+        [(known,)] = database.execute(_KNOWN).fetchall()
+        unknown = [image_id for (image_id,) in database.execute(_UNKNOWN).fetchall()]
+        if key and not known:
+            _refuse(run, key, unknown, images)
+        merged = database.sql(_MERGE).to_arrow_table()
+        renamed = pc.sum(merged["is_renamed"]).as_py() or 0
+        if not key and not renamed:
             raise CorpusError(
-                f"label file {key.place!r} names no image of run {run.run!r}; its first id is {first and first[0]!r}, an id "
-                f"of the run is {an_image!r}"
+                f"run {run.run!r} has none of the labels in the file of names, such as {next(iter(words))!r}"
             )
-        return database.sql(_MERGE).to_arrow_table().cast(LABELS.schema), in_file, known
+        done = Relabelling(run.run, known, len(unknown), len(merged), renamed, tuple(unknown[:SHOWN]))
+        return merged.drop_columns("is_renamed").cast(LABELS.schema), done
+
+
+def _refuse(run: PublishedRun, key: FileKey, unknown: Sequence[str], images: pa.Table) -> NoReturn:
+    """Refuse a file that names no image of the run."""
+    if not unknown:
+        raise CorpusError(f"label file {key.place!r} has no rows")
+    an_image = images["image_id"][0].as_py() if len(images) else None
+    raise CorpusError(
+        f"label file {key.place!r} names no image of run {run.run!r}; its first id is {unknown[0]!r}, an id of the run is "
+        f"{an_image!r}"
+    )

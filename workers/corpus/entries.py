@@ -99,7 +99,9 @@ def _require_columns(entry: SourceEntry) -> SourceEntry:
 def _require_frames(entry: SourceEntry) -> SourceEntry:
     """Refuse a key for videos if the corpus has other images."""
     if entry.group is None and entry.refused is None:
-        raise CorpusError("the corpus has images, and --every is for videos; name videos by a glob, such as 'clips/**/*.mp4'")
+        raise CorpusError(
+            "the corpus has images, and --every is for videos; name videos by a glob, such as 'clips/**/*.mp4'"
+        )
     return entry
 
 

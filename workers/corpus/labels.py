@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import MappingProxyType
 
 import duckdb
 import pyarrow as pa
@@ -25,6 +26,7 @@ from workers.spec.parts import CorpusSpec
 ROWS = 8192  # of a file of labels that are held at once
 NAMES_BYTES = 64 << 20
 ID = "image_id"
+_NAMED = pa.schema([pa.field("id", pa.string()), pa.field("value", pa.string())])
 
 _JOIN = """
     COPY (
@@ -64,7 +66,7 @@ def values_of(key: FileKey) -> Mapping[str, str]:
     Raises:
         CorpusError: the file cannot be read, lacks a column, has a row without an id, or names an image twice.
     """
-    with TemporaryDirectory() as folder, open_values(key, {}, Path(folder)) as database:
+    with TemporaryDirectory() as folder, open_values(key, Path(folder)) as database:
         found = database.execute("SELECT id, value FROM named WHERE value IS NOT NULL").fetchall()
     return {image_id: sys.intern(value) for image_id, value in found}
 
@@ -84,17 +86,25 @@ def add_from_files(listed: Path, corpus: CorpusSpec) -> None:
 
 
 @contextmanager
-def open_values(key: FileKey, names: Mapping[str, str], scratch: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+def open_values(
+    key: FileKey | None, scratch: Path, names: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[duckdb.DuckDBPyConnection]:
     """A database whose view `named` has the rows of a CSV file: `id`, and `value` with its words instead if it has some.
+
+    Without a file, the view has no rows.
 
     Raises:
         CorpusError: the file cannot be read, lacks a column, has a row without an id, or names an image twice.
     """
     copied = scratch / "named.parquet"
-    _copy(key, names, copied)
+    if key:
+        _copy(key, names, copied)
+    else:
+        pq.write_table(_NAMED.empty_table(), copied)
     with duckdb.connect(config=low_memory(scratch)) as database:
         database.read_parquet(str(copied)).create_view("named")
-        _require_once(database, key)
+        if key:
+            _require_once(database, key)
         yield database
     copied.unlink()
 
@@ -102,7 +112,7 @@ def open_values(key: FileKey, names: Mapping[str, str], scratch: Path) -> Iterat
 def _add(listed: Path, key: FileKey, names: Mapping[str, str], *, is_part: bool) -> None:
     """Write the values of one file into a column of a listing."""
     target = listed.with_name("joined.parquet")
-    with open_values(key, names, listed.parent) as database:
+    with open_values(key, listed.parent, names) as database:
         if not is_part:
             _require_match(database, key, listed)
         database.execute(_JOIN.format(column=key.column, target=target), [str(listed)])
@@ -115,15 +125,14 @@ def _copy(key: FileKey, names: Mapping[str, str], target: Path) -> None:
     Raises:
         CorpusError: the file cannot be read, lacks a column, or has a row without an id.
     """
-    schema = pa.schema([pa.field("id", pa.string()), pa.field("value", pa.string())])
     try:
         filesystem, path = files.filesystem(key.place)
-        with filesystem.open(path, "rb") as file, pq.ParquetWriter(target, schema) as writer:
+        with filesystem.open(path, "rb") as file, pq.ParquetWriter(target, _NAMED) as writer:
             rows = read_csv(file, key.place)
             _require_columns(key, [name for name in next(rows) if name])
             pairs = (_pair(number, row, key, names) for number, row in enumerate(rows, 1))
             while chunk := list(islice(pairs, ROWS)):
-                writer.write_table(pa.Table.from_pylist(chunk, schema))
+                writer.write_table(pa.Table.from_pylist(chunk, _NAMED))
     except (OSError, ValueError, ImportError) as error:
         raise CorpusError(f"{key.column} file {key.place!r} cannot be read: {reason(error)}") from error
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import duckdb
 import pyarrow as pa
@@ -21,7 +22,7 @@ import pyarrow.parquet as pq
 from workers import formats
 from workers.corpus import fetch, labels
 from workers.corpus.lister import GROUP_ROWS, Lister
-from workers.corpus.merging import merge
+from workers.corpus.merging import low_memory, merge
 from workers.errors import CorpusError, DamagedFile
 from workers.host.hangs import Limit
 from workers.host.retrying import retried
@@ -97,6 +98,12 @@ class Listing:
             raise DamagedFile(f"{root.path(rel)} is missing; {_WAY_OUT}")
         merged = self._merge_with(root, rel)
         return _same_rows(self.before, merged)
+
+    def values(self, column: Literal["label", "group"]) -> Mapping[str, int]:
+        """The values of the column `label` or `group`, and how many images have each."""
+        query = f'SELECT "{column}", count(*) FROM read_parquet(?) WHERE "{column}" IS NOT NULL GROUP BY 1'  # noqa: S608 - a name
+        with duckdb.connect(config=low_memory(self.folder)) as database:
+            return dict(database.execute(query, [str(self.folder / "listed.parquet")]).fetchall())
 
     def missing(self, image_ids: Sequence[str]) -> list[str]:
         """The ids among `image_ids` that are not listed, in the given order."""

@@ -1,4 +1,4 @@
-"""The images of one split. Takes entries and their splits, gives those of the wanted split; names the others if there are none."""
+"""The images of one split. Takes entries and their splits, gives those of the wanted one; names the others if it has none."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator

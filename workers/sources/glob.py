@@ -4,16 +4,18 @@ from collections.abc import Iterator
 from pathlib import PurePath
 
 from workers import locations
+from workers.formats import FRAME
 from workers.host.hangs import Limit
 from workers.sources import globs
 from workers.sources.dataset_folder import DatasetFolder
 from workers.sources.finding import find
 from workers.sources.single_files import SINGLE_FILES, is_folder, make_entries, open_corpus
 from workers.sources.source import Access, Request, SourceEntry, Tally
+from workers.sources.walking import extension_of
 
 
 class GlobSource:
-    """All files that a glob matches, whatever their names. An existing folder of that name is a folder."""
+    """All files that a glob matches, whatever their names, but no videos. An existing folder of that name is a folder."""
 
     access: Access = SINGLE_FILES
 
@@ -35,6 +37,14 @@ class GlobSource:
         filesystem, path = open_corpus(request.source)
         if not globs.is_glob(path) or is_folder(filesystem, path, limit):
             return DatasetFolder().entries(request, limit, tally)
-        return make_entries(
-            find(filesystem, request, path, limit, tally), globs.common_base(globs.expand(path)), filesystem
-        )
+        found = (file for file in find(filesystem, request, path, limit, tally) if _is_image(file.path, request, tally))
+        return make_entries(found, globs.common_base(globs.expand(path)), filesystem)
+
+
+def _is_image(path: str, request: Request, tally: Tally) -> bool:
+    """Whether a file may be an image: any but a video, unless the corpus names that extension. A video is counted."""
+    extension = extension_of(path)
+    if extension not in FRAME.extensions or extension in (request.extensions or ()):
+        return True
+    tally.add(extension)
+    return False

@@ -8,6 +8,7 @@ from pathlib import PurePath, PurePosixPath
 from typing import Protocol
 
 from workers.errors import Reason
+from workers.formats import FRAME
 from workers.host.hangs import Limit
 
 
@@ -73,7 +74,9 @@ class Tally:
 def describe(passed_over: Mapping[str, int]) -> str:
     """The counts of what is passed over, the largest first, as text."""
     counts = sorted(passed_over.items(), key=lambda item: (-item[1], item[0]))
-    return ", ".join(f"{count:,} {reason}" for reason, count in counts)
+    has_videos = any(reason in FRAME.extensions for reason in passed_over)
+    hint = " (videos beside images are not read; name them by a glob such as '**/*.mp4')" if has_videos else ""
+    return ", ".join(f"{count:,} {reason}" for reason, count in counts) + hint
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ def _frames(container: Container) -> Iterator[SourceEntry]:
         CorpusError: the optional package is missing, or the video changed while it was being listed.
     """
     _require_extra(container)
-    own = container.prefix.rstrip("/") or container.path.rpartition("/")[2]
+    own = container.prefix.rstrip("/") or container.path.rpartition("/")[2]  # a single video has no prefix
     every = container.request.every or EVERY
     with container.unchanged() as version:
         try:
@@ -48,7 +48,7 @@ def _frames(container: Container) -> Iterator[SourceEntry]:
         for number in range(0, count, every):
             container.limit.restart()
             yield SourceEntry(
-                image_id=f"{container.prefix}{number:06d}",
+                image_id=f"{own}/{number:06d}",
                 uri=str(MemberUri(SCHEME, "frame", container.place, f"{number}+{every}")),
                 bytes=UNKNOWN_BYTES,
                 etag=version,

@@ -8,7 +8,7 @@ from workers import locations
 from workers.spec.patterns import Pattern
 
 FORMS = (
-    "none, folder (the name of the image's folder), folder:N (the N-th folder, counted from the file), "
+    "none, folder (the name of the image's folder), folder:N (the N-th folder up from the file), "
     "column:NAME (a column of a list or of Parquet), FILE.csv (with columns image_id and {what}), "
     "or a regular expression on the image id whose first group, in parentheses, is the {what}"
 )
@@ -86,16 +86,27 @@ def parse(form: str, what: str) -> Key:
         return FileKey(form, what)
     if form == "none":
         return NoKey()
-    if form.lower().startswith("folder"):
-        raise ValueError(f"{what} '{form}' is neither folder nor folder:N, where N is from 1 to 99")
-    if form.lower().startswith(("column:", "columns")):
-        raise ValueError(f"{what} '{form}' is not column:NAME, the name of a column")
-    if what == "label" and "(" not in form:
-        raise ValueError(f"{what} '{form}' is not one of {FORMS.format(what=what)}")
+    _refuse_misspelt(form, what)
     try:
         return PatternKey(Pattern(form))
     except ValueError as error:
         raise ValueError(f"{what} '{form}' cannot be used as a regular expression: {error}") from None
+
+
+def _refuse_misspelt(form: str, what: str) -> None:
+    """Refuse what is probably meant as another form than a regular expression.
+
+    Raises:
+        ValueError: it is.
+    """
+    plain = form.lower()
+    if plain == "folder" or plain.startswith(("folder:", "folders")):
+        raise ValueError(f"{what} '{form}' is neither folder nor folder:N, where N is from 1 to 99")
+    if plain.startswith((_COLUMN, "columns")):
+        raise ValueError(f"{what} '{form}' is not column:NAME, the name of a column")
+    if what == "label" and "(" not in form:
+        way_out = f"; a regular expression has the {what} in parentheses"
+        raise ValueError(f"{what} '{form}' is not one of {FORMS.format(what=what)}{way_out}")
 
 
 def is_file(form: str) -> bool:

@@ -196,7 +196,7 @@ class CorpusSpec(Frozen):
         for what, form in self.forms.items():
             keys.parse(form, what)
         if self.splits is not None and self.split is None:
-            raise ValueError("splits needs split, the name of the split to take")
+            raise ValueError("--splits needs --split NAME, the split to scan")
         return self
 
     @property

@@ -65,14 +65,6 @@ class RunSpec(JobSpec):
             return None
         return self.model_copy(update={"scan": self.scan.model_copy(update={"batch": smaller})})
 
-    @model_validator(mode="after")
-    def _require_groups(self) -> Self:
-        if self.scan.distinct is Distinct.GROUP and self.corpus.group == "none":
-            raise ValueError(
-                "scan.distinct is 'group' but corpus.group is 'none': set corpus.group to folder or a regular expression"
-            )
-        return self
-
 
 def make_spec(values: dict[str, Any]) -> RunSpec:
     """The spec of a scan; see `make`."""

@@ -61,7 +61,7 @@ IMAGES = Table(
             Column(5, "group", pa.string(), "group of the image, null where the corpus gives none"),
             Column(6, "width", pa.int32(), "width of the upright image, pixels"),
             Column(7, "height", pa.int32(), "height of the upright image, pixels"),
-            Column(8, "bytes", pa.int64(), "size of the file"),
+            Column(8, "bytes", pa.int64(), "size of the file; of a frame of a video, size of its decoded pixels"),
             Column(9, "sha256", pa.string(), "hash of the file's bytes"),
             Column(10, "decoder", pa.string(), "software that decoded the image"),
         ),
@@ -75,7 +75,7 @@ REJECTS = Table(
         "rejects",
         (
             *IMAGE_KEY,
-            Column(4, "bytes", pa.int64(), "size of the file"),
+            Column(4, "bytes", pa.int64(), "size of the file; 0 if unknown, as for a frame of a video"),
             Column(5, "reason", pa.string(), "why it was not used, one enumerated word"),
             Column(6, "detail", pa.string(), "message of the decoder, or the limit that was exceeded"),
         ),

@@ -130,7 +130,9 @@ def test_channels_their_labels_and_the_list_of_labels_follow(root, give):
 
 def test_a_second_file_adds_to_the_first_an_empty_label_removes_one_and_unknown_ids_are_counted(root, give):
     give(DOGS)
-    assert give({IDS[0]: "wolf", IDS[1]: "", "no such image": "x"}) == Relabelling("first", 2, 1, 4)
+    assert give({IDS[0]: "wolf", IDS[1]: "", "no such image": "x"}) == Relabelling(
+        "first", 2, 1, 4, unknown_ids=("no such image",)
+    )
     assert labels_in(root, IMAGE_TABLE) == expected({**DOGS, IDS[0]: "wolf", IDS[1]: None})
     assert len(stored(root, "first", "labels")) == 1
 
@@ -139,6 +141,19 @@ def test_words_of_labels_come_from_a_file_of_names(root, give, tmp_path):
     (tmp_path / "words.txt").write_text("n02099601 golden retriever\n")
     give({IDS[0]: "n02099601"}, names=str(tmp_path / "words.txt"))
     assert labels_in(root, IMAGE_TABLE)[IDS[0]] == "golden retriever"
+
+
+def test_words_alone_replace_the_labels_of_all_images(root, give, tmp_path):
+    (tmp_path / "words.txt").write_text("cat a small animal\ndog a large animal\n")
+    give({IDS[0]: "dog", IDS[1]: ""})
+    done = relabel(catalog.find(root, "first"), None, str(tmp_path / "words.txt"))
+    assert (done.images, done.renamed, done.labelled) == (0, IMAGES - 1, IMAGES)
+    wanted = dict.fromkeys(IDS, "a small animal") | {IDS[0]: "a large animal", IDS[1]: None}
+    assert labels_in(root, IMAGE_TABLE) == wanted
+    (tmp_path / "words.txt").write_text("bird a flying animal\n")
+    with pytest.raises(CorpusError, match="has none of the labels in the file of names, such as 'bird'"):
+        relabel(catalog.find(root, "first"), None, str(tmp_path / "words.txt"))
+    assert labels_in(root, IMAGE_TABLE) == wanted
 
 
 def test_reset_returns_to_the_labels_of_the_corpus(root, give):
@@ -301,11 +316,12 @@ def test_a_damaged_document_is_one_line_with_the_way_out(root, give, content):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("image_id,name\na,b\n", "has no column 'label'"),
+        ("image_id,name\na,b\n", "needs the columns image_id and label, but has image_id, name"),
         (
             "image_id,label\nx,b\n",
             "names no image of run 'first'; its first id is 'x', an id of the run is 'cat0/000.png'",
         ),
+        ("image_id,label\n", "has no rows"),
         ("image_id,label\nx,b\nx,c\n", "names image 'x' more than once"),
         ("image_id,label\n,c\n", "row 1 of label file .* has no image_id"),
     ],
@@ -326,10 +342,12 @@ def test_the_command_says_what_it_did(root, tmp_path):
     place.write_text(f"image_id,label\n{IDS[2]},lynx\nnobody,x\n")
     where = ("--root", root.base)
     told = run_command("label", "first", "--labels", place, *where)
-    assert told.stdout == "run first: 1 image relabelled; ids in the file that are not in the run: 1\n"
+    assert told.stdout == "run first: 1 image given labels by the file; 1 id in the file is not in the run: nobody\n"
     assert "relu1" in run_command("query", "label", "lynx", "--run", "first", *where).stdout
     assert run_command("label", "first", *where).exit_code == 2
     assert run_command("label", "first", "--reset", "--label-names", place, *where).exit_code == 2
     assert run_command("label", "first", "--reset", *where).stdout == "run first has the labels of its corpus\n"
     told = run_command("label", "first", "--labels", place, "--json", *where)
-    assert json.loads(told.stdout) == {"run": "first", "images": 1, "unknown": 1, "labelled": 1}
+    assert json.loads(told.stdout) == {
+        "run": "first", "images": 1, "unknown": 1, "labelled": 1, "renamed": 0, "unknown_ids": ["nobody"]
+    }  # fmt: skip

@@ -71,15 +71,17 @@ def test_labels_are_shown_with_their_words(photos):
     [
         (
             "image_id,class\nn01/a.jpg,1\n",
-            r"has no column 'label'; it has image_id, class; it needs image_id and label",
+            r"needs the columns image_id and label, but has image_id, class$",
         ),
         ("image_id,label\nn01/a.jpg,1\nn01/a.jpg,2\n", r"names image 'n01/a.jpg' more than once"),
         (
             "image_id,label\na.jpg,1\n",
             r"names no image of the corpus; its first id is 'a.jpg', an id of the corpus is 'n0",
         ),
-        ("image_id,label\n", r"names no image of the corpus"),
-        ("", r"has no column 'image_id'; it has none"),
+        ("image_id,label\n", r"has no rows$"),
+        ("", r"is empty; its first line must be image_id,label$"),
+        ("image_id;label\nn01/a.jpg;1\n", r"but has image_id;label; columns are separated by commas$"),
+        ("image_id,label\nn01/a.jpg\n", r"line 2 of .* has fewer fields than the first line$"),
         ("image_id,label\n,1\n", r"row 1 of .* has no image_id"),
         ('image_id,label\n"n01/a.jpg,1\n', r"line \d of .* cannot be read"),
     ],
@@ -93,7 +95,9 @@ def test_what_is_no_file_of_labels_is_one_line(photos, text, message):
 def test_a_missing_file_is_one_line(photos):
     with pytest.raises(CorpusError, match=r"nowhere.csv' cannot be read: "):
         rows(photos, label=str(photos / "nowhere.csv"))
-    with pytest.raises(CorpusError, match=r"is not a file of names: each line is a label and its words"):
+    with pytest.raises(
+        CorpusError, match=r"is not a file of names: line 1 is 'n01'; each line is a label and its words"
+    ):
         rows(photos, label_names=csv(photos, "n01\n", "names.txt"))
 
 

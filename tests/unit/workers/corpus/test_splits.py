@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from service.http.places import Allowed
 from workers.corpus import manifest
 from workers.errors import CorpusError, RefusedError
+from workers.sources.source import PassedOver
 from workers.spec.parts import CorpusSpec
 from workers.spec.scan import make_spec
 from workers.store.root import Root
@@ -27,11 +28,11 @@ def photos(tmp_path) -> Path:
 
 
 def listed(folder: Path, source: str = "photos", **keys: Any) -> tuple[list[str], int]:
-    """The ids that are listed, and how many images of another split were counted."""
+    """The ids that are listed, and how many images of another split, or of none, were counted."""
     root = Root(str(folder / "root"))
     with manifest.list_corpus(CorpusSpec(source=str(folder / source), **keys), lambda _: None) as listing:
         rel = listing.commit(root)
-        passed_over = listing.passed_over.get("of another split", 0)
+        passed_over = sum(listing.passed_over.get(reason, 0) for reason in (PassedOver.SPLIT, PassedOver.NO_SPLIT))
     return [row.image_id for row in manifest.rows(root, rel, 0, manifest.count(root, rel))], passed_over
 
 
@@ -47,7 +48,9 @@ def test_a_csv_file_names_them(photos):
     )
     assert listed(photos, split="train", splits=str(photos / "splits.csv")) == (["test/cat/d.jpg", "val/cat/c.jpg"], 2)
     (photos / "splits.csv").write_text("image_id,label\nval/cat/c.jpg,train\n")
-    with pytest.raises(CorpusError, match=r"split file .*splits.csv' has no column 'split'; it has image_id, label"):
+    with pytest.raises(
+        CorpusError, match=r"split file .*splits.csv' needs the columns image_id and split, but has image_id, label"
+    ):
         listed(photos, split="train", splits=str(photos / "splits.csv"))
 
 
@@ -77,16 +80,26 @@ def test_labels_from_a_file_may_name_images_of_other_splits_only(photos):
 
 
 def test_a_split_that_no_image_has_is_one_line(photos):
-    with pytest.raises(CorpusError, match=r"contains no images \(passed over: 4 of another split\)"):
+    message = r"no image is in split 'training'; nearest: train; the splits are train \(2\), test \(1\), val \(1\)$"
+    with pytest.raises(CorpusError, match=message):
         listed(photos, split="training", splits="folder:2")
-    with pytest.raises(CorpusError, match="no columns; column:split needs a list or Parquet; --splits"):
+    with pytest.raises(CorpusError, match="no image has a split; --splits says where splits come from, such as"):
+        listed(photos, split="train", splits="folder:7")
+    with pytest.raises(CorpusError, match="neither a list nor Parquet; say where splits come from"):
         listed(photos, split="train")
 
 
+def test_images_without_a_split_are_counted_apart_and_blanks_around_a_split_do_not_count(photos):
+    (photos / "splits.csv").write_text("image_id,split\nval/cat/c.jpg,  test \ntest/cat/d.jpg,train\n")
+    corpus = CorpusSpec(source=str(photos / "photos"), split="test", splits=str(photos / "splits.csv"))
+    with manifest.list_corpus(corpus, lambda _: None) as listing:
+        assert (listing.images, listing.passed_over) == (1, {"of another split": 1, "without a split": 2})
+
+
 def test_the_spec_refuses_a_source_of_splits_without_a_split_and_allows_its_file(photos):
-    with pytest.raises(ValidationError, match="splits needs split"):
+    with pytest.raises(ValidationError, match="--splits needs --split NAME"):
         CorpusSpec(source="/photos", splits="folder")
-    with pytest.raises(ValidationError, match="split 'folder:x' is not one of"):
+    with pytest.raises(ValidationError, match="split 'folder:x' is neither folder nor folder:N"):
         CorpusSpec(source="/photos", split="train", splits="folder:x")
     corpus = {"source": "s3://bucket/photos", "split": "train", "splits": str(photos / "splits.csv")}
     spec = make_spec({"root": "memory://root", "model": {"source": "deconvoy://zfnet-mini"}, "corpus": corpus})

@@ -117,7 +117,7 @@ def test_folders_may_be_nested_deeper_than_python_recurses(tmp_path):
 def test_keys_that_name_columns_are_refused_without_columns(tmp_path):
     write(tmp_path, "a.jpg")
     for keys in ({"id_column": "id"}, {"image_column": "image"}, {"label": "column:x"}):
-        with pytest.raises(CorpusError, match="the corpus has no columns"):
+        with pytest.raises(CorpusError, match="the corpus has no column"):
             ids(tmp_path, **keys)
 
 

@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+import re
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -96,10 +97,23 @@ def test_braces_without_end_are_one_line(tmp_path):
         listed(f"{tmp_path}/{'{' * 2000}{'}' * 2000}.tar")
 
 
-@pytest.mark.parametrize("form", ["folder:0", "folder:100", "folders", "Folder", "parent", "folder:"])
-def test_a_mistyped_label_is_refused(form):
-    with pytest.raises(ValidationError, match="is not one of none, folder"):
+@pytest.mark.parametrize(
+    ("form", "message"),
+    [
+        ("folder:0", "neither folder nor folder:N"), ("folder:100", "neither"), ("folders", "neither"), ("Folder", "neither"),
+        ("folder:", "neither"), ("column:", "not column:NAME"), ("parent", "is not one of none, folder"),
+        (r"image_\d+", r"label 'image_\\d\+' is not one of .* in parentheses$"),
+        (r"image_(\d+", r"label 'image_\(\\d\+' cannot be used as a regular expression: missing \)"),
+    ],
+)  # fmt: skip
+def test_a_mistyped_label_is_refused(form, message):
+    with pytest.raises(ValidationError) as caught:
         CorpusSpec(source="x", label=form)
+    assert re.search(message, caught.value.errors()[0]["msg"])
+
+
+def test_a_label_may_be_a_regular_expression_that_begins_as_another_form_does():
+    assert CorpusSpec(source="x", label=r"folder_(\d+)")
 
 
 def test_members_that_are_not_images_are_passed_over(tmp_path):

@@ -13,14 +13,14 @@ import pytest
 import torch
 from fsspec.implementations.local import LocalFileSystem
 
-from tests.support import videos
+from tests.support import corpora, videos
 from workers import formats
 from workers.corpus import decode, fetch, manifest, reader
 from workers.corpus.manifest import Row
 from workers.errors import CorpusError, Reason, Rejected
 from workers.sources import frames, video
 from workers.sources.members import Members
-from workers.sources.source import nothing
+from workers.sources.source import describe, nothing
 from workers.sources.video import VIDEO
 from workers.spec.parts import CorpusSpec, LimitsSpec
 from workers.store.root import Root
@@ -42,6 +42,11 @@ def pixels_of(row: Row) -> np.ndarray:
     return decode.decode(data, LimitsSpec())
 
 
+def number_of(row: Row) -> int:
+    """The number of a frame."""
+    return int(row.image_id.rpartition("/")[2])
+
+
 @pytest.mark.parametrize(
     ("name", "codec", "options"),
     [
@@ -57,15 +62,15 @@ def test_frames_are_those_of_decoding_from_the_start_in_any_order(tmp_path, name
     place = videos.write(tmp_path / name, codec, FRAMES, **options)
     expected = videos.read(place)
     rows = listed(tmp_path, place, every=5)
-    assert [row.image_id for row in rows] == [f"{number:06d}" for number in range(0, 60, 5)]
+    assert [row.image_id for row in rows] == [f"{name}/{number:06d}" for number in range(0, 60, 5)]
     for row in [*rows, *rows[::-3], rows[5]]:
-        np.testing.assert_array_equal(pixels_of(row), expected[int(row.image_id)])
+        np.testing.assert_array_equal(pixels_of(row), expected[number_of(row)])
 
 
 def test_frames_without_loss_are_the_pictures_that_were_written(tmp_path):
     place = videos.write(tmp_path / "a.mkv", "ffv1", FRAMES, "bgr0")
     for row in listed(tmp_path, place, every=20):
-        np.testing.assert_array_equal(pixels_of(row), FRAMES[int(row.image_id)])
+        np.testing.assert_array_equal(pixels_of(row), FRAMES[number_of(row)])
 
 
 def test_a_folder_of_videos_has_the_labels_of_its_folders_and_a_group_for_each_video(tmp_path):
@@ -90,6 +95,23 @@ def test_videos_beside_images_are_passed_over(tmp_path):
     (tmp_path / "mixed" / "b.png").write_bytes(b"x")
     with manifest.list_corpus(CorpusSpec(source=str(tmp_path / "mixed")), lambda _: None) as listing:
         assert listing.images == 1 and listing.passed_over == {".mp4": 1}
+    assert describe(listing.passed_over) == (
+        "1 .mp4 (videos beside images are not read; name them by a glob such as '**/*.mp4')"
+    )
+
+
+def test_a_glob_passes_over_videos_unless_it_names_them(tmp_path):
+    videos.write(tmp_path / "mixed" / "a.mp4", "mpeg4", FRAMES[:3])
+    corpora.refuse(
+        tmp_path / "mixed" / "*", r"contains no images \(passed over: 1 .mp4 \(videos beside images are not read"
+    )
+    (tmp_path / "mixed" / "b.png").write_bytes(b"x")
+    with manifest.list_corpus(CorpusSpec(source=f"{tmp_path}/mixed/*"), lambda _: None) as listing:
+        assert listing.images == 1 and listing.passed_over == {".mp4": 1}
+    [row] = listed(tmp_path, tmp_path / "mixed" / "*.mp4")
+    assert row.image_id == "a.mp4/000000"
+    rows = listed(tmp_path, tmp_path / "mixed" / "*", extensions=[".mp4"])
+    assert [row.image_id for row in rows] == ["a.mp4"]
 
 
 def test_pictures_of_phones_are_turned_upright(tmp_path):
@@ -174,7 +196,7 @@ def test_what_is_not_the_fault_of_the_video_is_no_reject(tmp_path):
 def test_every_n_th_frame_is_asked_of_videos_only(tmp_path):
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "a.jpg").write_bytes(b"x")
-    with pytest.raises(CorpusError, match="the corpus has no videos; --every needs videos"):
+    with pytest.raises(CorpusError, match="--every is for videos; name videos by a glob"):
         listed(tmp_path, tmp_path / "photos", every=2)
 
 
