@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from jobs.run import plan
-from jobs.run.accounts import Accounts, values
+from jobs.run.accounts import Accounts
 from jobs.run.attempt import Attempt, attempt
 from jobs.run.images import publish_rows, require_listed
 from jobs.run.outcome import Outcome
@@ -24,7 +24,7 @@ from workers.corpus.manifest import Listing, Row
 from workers.models.model import Model
 from workers.pictures import encode
 from workers.spec.correspondence import CorrespondenceRun
-from workers.store.rows import TableWriter
+from workers.store.rows import TableWriter, values
 from workers.store.tables.correspondence import CORRESPONDENCE
 
 PICTURES, PICTURE_PX = 8, 112

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from jobs.run import plan
-from jobs.run.accounts import values
 from jobs.run.attempt import Attempt
 from workers.actors.job import digest
 from workers.actors.precision import PrecisionWorker, precision_configuration
@@ -17,6 +16,7 @@ from workers.core.network import Layer
 from workers.spec.parts import Precision
 from workers.spec.scan import RunSpec
 from workers.store.manifest import PrecisionFacts
+from workers.store.rows import values
 
 SAMPLE = 64  # images, chosen by the hashes of their ids
 MARGIN = 4.0  # the passes may differ by this multiple of the largest difference in the sample

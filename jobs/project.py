@@ -1,6 +1,6 @@
 """The second pass. Takes top rows and shards, gives groups of work; takes results, gives rows of `patches` and `previews`."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,7 +8,6 @@ import pyarrow as pa
 import pyarrow.compute
 
 from jobs.ray.actor import PlainWorker
-from jobs.run.accounts import values
 from jobs.run.attempt import Attempt
 from jobs.run.results import StoredResults
 from workers.actors.job import digest
@@ -37,7 +36,7 @@ def groups(
     top: Rows,
     shards: Sequence[Shard],
     configuration: str,
-    stored: StoredResults,
+    hashes: Mapping[int, str],
     tolerances: Mapping[int, float],
 ) -> list[Group]:
     """One group for each shard with images in the top. Its result is named by the hash of its rows and of the shard's result.
@@ -46,7 +45,7 @@ def groups(
         top: the rows.
         shards: the scanned shards.
         configuration: hash of all that the results depend on, except the rows.
-        stored: the results of the shards.
+        hashes: the SHA-256 of the images' files as they were scanned, by image index.
         tolerances: see `Group`; empty in float32.
     """
     rank, groups, magnitudes = ranks(top), [], scales(top)
@@ -56,18 +55,11 @@ def groups(
             rows, row_ranks = top.take(is_inside), rank[is_inside]
             name = digest([shard.result.rpartition("/")[2], *_plain(rows, row_ranks)])
             result = paths.shard_path(configuration, name)
-            hashes = _hashes(stored, shard, set(rows.image_index.tolist()))
+            own = {index: hashes[index] for index in set(rows.image_index.tolist())}
             groups.append(
-                Group(shard.start, shard.stop, shard.manifest, result, rows, row_ranks, magnitudes, tolerances, hashes)
+                Group(shard.start, shard.stop, shard.manifest, result, rows, row_ranks, magnitudes, tolerances, own)
             )
     return groups
-
-
-def _hashes(stored: StoredResults, shard: Shard, wanted: Collection[int]) -> dict[int, str]:
-    """The SHA-256 of some images' files as they were scanned, by image index."""
-    images = values(stored.read(shard, ["images"]), "images")
-    pairs = zip(images.field("image_index").to_pylist(), images.field("sha256").to_pylist(), strict=True)
-    return {index: sha256 for index, sha256 in pairs if index in wanted}
 
 
 def require_projections(layers: Sequence[Layer], network: Network, method: Method | None) -> None:

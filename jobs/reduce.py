@@ -1,23 +1,23 @@
-"""Fold shard results into tables. Takes shards in order, gives the rows of `units` and `top`; holds one shard at a time."""
+"""From shard results to tables. Takes shards in order, gives the rows of `units` and `top`."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
-from jobs.run.accounts import Accounts, ImageCounts, PriorAccounts, values
+from jobs.run.accounts import ScannedImage
+from jobs.run.attempt import Attempt
+from jobs.run.merging import Merging, Tree
 from jobs.run.results import StoredResults
 from workers.actors.shard import Shard
 from workers.core.network import Layer
 from workers.core.preprocess import Preprocessing
 from workers.core.receptive_field import Box
 from workers.core.statistics import Statistics
-from workers.core.topk import Rows, merge, ranks
-from workers.corpus import manifest
+from workers.core.topk import Rows, ranks
 from workers.corpus.manifest import Row
-from workers.errors import RunStopped
+from workers.store.rows import values
 from workers.store.tables.scan import TOP, UNITS
 
 
@@ -26,34 +26,32 @@ class Reduced:
     """The results of a whole corpus.
 
     Attributes:
-        top: rows of `top`, sorted.
-        statistics: statistics of all scores.
-        counts: images scanned and rejected.
+        top: the top rows, sorted.
+        statistics: statistics of all scores; without rows if no image could be used.
+        merges: results of the merges, as paths under the root.
     """
 
     top: Rows
     statistics: Statistics
-    counts: ImageCounts
+    merges: tuple[str, ...]
 
 
-def reduce(accounts: Accounts | PriorAccounts, shards: Sequence[Shard], k: int) -> Reduced:
-    """Fold the shards in their order, each once.
+def reduce(run: Attempt[Any], stored: StoredResults, shards: Sequence[Shard], k: int) -> Reduced:
+    """Merge the results of shards into one. Actors do that; the driver reads the last result alone.
 
-    Raises:
-        RunStopped: every image was rejected, or one is neither among the images nor among the rejects.
+    Args:
+        run: the attempt; its actors can merge.
+        stored: the results of the shards.
+        shards: the shards, in the order of their images.
+        k: number of images kept per channel.
     """
-    top, folded = Rows.empty(), None
-    for shard in shards:
-        result = accounts.take(shard)
-        top = merge([top, Rows.from_arrow(values(result, "top"))], k)
-        records = values(result, "statistics")
-        if len(records):
-            statistics = Statistics.from_arrow(records)
-            folded = statistics if folded is None else folded.fold(statistics)
-    counts = accounts.counts()
-    if folded is None:
-        raise RunStopped("images were scanned, but no shard has statistics")
-    return Reduced(top, folded, counts)
+    tree = Tree.over(shards, k)
+    merging = Merging(run, tree, stored)
+    merging.finish()
+    result = StoredResults(run.root, merging.remake).read(tree.root, ["top", "statistics"])
+    top = Rows.from_arrow(values(result, "top"))
+    statistics = Statistics.from_arrow(values(result, "statistics"))
+    return Reduced(top, statistics, tuple(merge.result for merge in tree.merges))
 
 
 def unit_rows(statistics: Statistics, layers: Sequence[Layer]) -> pa.Table:
@@ -78,25 +76,22 @@ def unit_rows(statistics: Statistics, layers: Sequence[Layer]) -> pa.Table:
 
 
 def top_rows(
-    stored: StoredResults,
     top: Rows,
     places: pa.Table,
-    shards: Sequence[Shard],
+    images: Mapping[int, ScannedImage],
     layers: Sequence[Layer],
     preprocessing: Preprocessing,
 ) -> pa.Table:
     """The rows of `top`, with each image's key, and the receptive field in input and in source pixels.
 
     Args:
-        stored: the results of the shards.
         top: the top rows.
         places: the columns `y` and `x` of their units.
-        shards: the scanned shards.
+        images: their images, by image index.
         layers: the layers.
         preprocessing: the model's.
     """
     by_index = {layer.index: layer for layer in layers}
-    images = _images_of(stored, shards, np.unique(top.image_index))
     columns: dict[str, Any] = {
         "layer": [by_index[index].name for index in top.layer_index.tolist()],
         "layer_index": top.layer_index,
@@ -132,31 +127,6 @@ def _keys(rows: Sequence[Row]) -> dict[str, list[str | None]]:
 def _edges(name: str, boxes: Sequence[Box]) -> dict[str, list[int]]:
     """The columns of the boxes' edges."""
     return {f"{name}_{edge}": [getattr(box, edge) for box in boxes] for edge in ("top", "left", "bottom", "right")}
-
-
-@dataclass(frozen=True)
-class _Image:
-    """An image's row of the manifest, and its size in pixels."""
-
-    row: Row
-    height: int
-    width: int
-
-
-def _images_of(stored: StoredResults, shards: Sequence[Shard], wanted: np.ndarray[Any, Any]) -> dict[int, _Image]:
-    """The wanted images, by image index."""
-    images = {}
-    for shard in shards:
-        of_shard = set(wanted[(wanted >= shard.start) & (wanted < shard.stop)].tolist())
-        if not of_shard:
-            continue
-        scanned = values(stored.read(shard, ["images"]), "images").to_pylist()
-        records = {record["image_index"]: record for record in scanned}
-        for row in manifest.rows(stored.root, shard.manifest, shard.start, shard.stop):
-            if row.image_index in of_shard:
-                record = records[row.image_index]
-                images[row.image_index] = _Image(row, record["height"], record["width"])
-    return images
 
 
 def table_of(columns: Mapping[str, Any], schema: pa.Schema) -> pa.Table:

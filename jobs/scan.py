@@ -4,10 +4,12 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from jobs import precision, project
 from jobs.reduce import Reduced, reduce, top_rows, unit_rows
 from jobs.run import plan
-from jobs.run.accounts import Accounts
+from jobs.run.accounts import Accounts, ScannedImage
 from jobs.run.attempt import Attempt, attempt
 from jobs.run.estimate import Tables
 from jobs.run.listing import require_groups
@@ -52,16 +54,18 @@ def _work(run: Attempt[RunSpec]) -> Outcome:
     configuration = digest(scan_configuration(run.job, environment))
     planned = plan.plan(run.root, run.job.manifest, configuration, run.job.spec.scan.shard)
     planned, scanned, seconds = run.run_shards("scan", planned)
+    reduced = reduce(run, run.results(ScanWorker), planned.shards, run.job.spec.scan.k)
     images, rejects = run.writer(IMAGES), run.writer(REJECTS)
-    reduced = reduce(Accounts(run.results(ScanWorker), images, rejects), planned.shards, run.job.spec.scan.k)
+    accounts = Accounts(run.results(ScanWorker), images, rejects, np.unique(reduced.top.image_index))
+    counts = accounts.add_all(planned.shards)
     tolerances = cost.tolerances(project.scales(reduced.top)) if cost else {}
-    groups, projected = _project(run, environment, planned, reduced, tolerances)
+    groups, projected = _project(run, environment, planned, reduced, accounts.hashes, tolerances)
     run.watch.phase("publish", None, "tables")
-    parts = _write(run, planned, reduced, groups) | {"images": images.close(), "rejects": rejects.close()}
+    parts = _write(run, reduced, groups, accounts.known) | {"images": images.close(), "rejects": rejects.close()}
     rate = scanned / seconds if scanned else None
     names = {"shards": [shard.result for shard in planned.shards], "groups": [group.result for group in groups]}
     more = {"precision": cost.facts(run.layers, tolerances)} if cost else {}
-    published = run.publish(parts, reduced.counts, environment, images_per_s=rate, **names, **more)
+    published = run.publish(parts, counts, environment, images_per_s=rate, merges=reduced.merges, **names, **more)
     return run.outcome(published, planned, rate, groups_run=projected, groups_reused=len(groups) - projected)
 
 
@@ -70,19 +74,22 @@ def _project(
     environment: Environment,
     planned: Plan,
     reduced: Reduced,
+    hashes: Mapping[int, str],
     tolerances: Mapping[int, float],
 ) -> tuple[list[Group], int]:
     """Run the groups whose results are missing; returns all groups, and how many ran."""
     configuration = digest(project_configuration(run.job, environment))
-    groups = project.groups(reduced.top, planned.shards, configuration, run.results(ScanWorker), tolerances)
+    groups = project.groups(reduced.top, planned.shards, configuration, hashes, tolerances)
     return groups, project.run_groups(run, groups, partial(ProjectWorker, run.job))
 
 
-def _write(run: Attempt[RunSpec], planned: Plan, reduced: Reduced, groups: list[Group]) -> dict[str, Any]:
+def _write(
+    run: Attempt[RunSpec], reduced: Reduced, groups: list[Group], images: Mapping[int, ScannedImage]
+) -> dict[str, Any]:
     spec = run.job.spec.project
     projected = run.results(ProjectWorker)
     places = project.places(projected, groups)
-    top = top_rows(run.results(ScanWorker), reduced.top, places, planned.shards, run.layers, run.model.preprocessing)
+    top = top_rows(reduced.top, places, images, run.layers, run.model.preprocessing)
     tables = {
         UNITS: iter([unit_rows(reduced.statistics, run.layers)]),
         TOP: iter([top]),

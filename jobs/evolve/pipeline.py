@@ -5,13 +5,15 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from jobs import project
 from jobs.evolve import checkpoints
 from jobs.evolve.checkpoints import Checkpoint
 from jobs.evolve.rows import Findings, Results, evolution_rows
 from jobs.reduce import reduce
 from jobs.run import identity, plan, publish
-from jobs.run.accounts import Accounts, PriorAccounts
+from jobs.run.accounts import Accounts
 from jobs.run.attempt import Attempt, attempt
 from jobs.run.listing import require_groups
 from jobs.run.outcome import Outcome
@@ -76,18 +78,22 @@ def _work(run: Attempt[EvolutionRun], every: Sequence[Checkpoint]) -> Outcome:
     planned, scanned, seconds = run.run_shards("scan", _plan(run, every, jobs, environment), "images by checkpoint")
     images, rejects = run.writer(IMAGES), run.writer(REJECTS)
     results = Results(_scanned(run, jobs, planned), run.results(partial(_make_projector, jobs)))
-    findings = _reduce(run, every, planned, Accounts(results.scanned, images, rejects))
-    projected = _project(run, findings, jobs, environment, results.scanned)
+    findings = _reduce(run, every, planned, results.scanned)
+    best = np.concatenate([finding.best.image_index for finding in findings.values()])
+    accounts = Accounts(results.scanned, images, rejects, np.unique(best))
+    counts = accounts.add_all(findings[0].shards)  # those of the other checkpoints have the same images
+    projected = _project(run, findings, jobs, environment, accounts.hashes)
     groups = [group for finding in findings.values() for group in finding.groups]
     run.watch.phase("publish", None, "tables")
     with run.writer(EVOLUTION) as writer:
-        for rows in evolution_rows(run, every, findings, results):
+        for rows in evolution_rows(run, every, findings, results.projected, accounts.known):
             writer.write(rows)
         parts = {EVOLUTION.name: writer.close(), "images": images.close(), "rejects": rejects.close()}
     rate = scanned / seconds if scanned else None
     names = {"shards": [shard.result for shard in planned.shards], "groups": [group.result for group in groups]}
     about = _checkpoint_facts(run.job.spec, every)
-    published = run.publish(parts, findings[0].reduced.counts, environment, images_per_s=rate, **names, **about)
+    names["merges"] = [result for finding in findings.values() for result in finding.reduced.merges]
+    published = run.publish(parts, counts, environment, images_per_s=rate, **names, **about)
     return run.outcome(published, planned, rate, groups_run=projected, groups_reused=len(groups) - projected)
 
 
@@ -165,16 +171,14 @@ def _shards(planned: Plan) -> list[CheckpointShard]:
 
 
 def _reduce(
-    run: Attempt[EvolutionRun], every: Sequence[Checkpoint], planned: Plan, accounts: Accounts
+    run: Attempt[EvolutionRun], every: Sequence[Checkpoint], planned: Plan, scanned: StoredResults
 ) -> dict[int, Findings]:
-    """The findings in each checkpoint's new layers, by its number. Images are accounted for once, at the first checkpoint."""
-    taker: Accounts | PriorAccounts = accounts
+    """The findings in each checkpoint's new layers, by its number."""
     findings = {}
     for checkpoint in every:
         shards = [shard for shard in _shards(planned) if shard.checkpoint == checkpoint.number]
         if shards:
-            reduced = reduce(taker, shards, run.job.spec.scan.k)
-            taker = PriorAccounts(accounts.stored, reduced.counts)
+            reduced = reduce(run, scanned, shards, run.job.spec.scan.k)
             # Histograms of all checkpoints would take gigabytes, and nothing uses them.
             light = reduced.statistics.without_histograms()
             findings[checkpoint.number] = Findings(shards, replace(reduced, statistics=light))
@@ -186,12 +190,12 @@ def _project(
     findings: dict[int, Findings],
     jobs: Jobs,
     environment: Environment,
-    scanned: StoredResults,
+    hashes: Mapping[int, str],
 ) -> int:
     """Project the best unit of every channel and checkpoint; returns how many groups were run."""
     for number, finding in findings.items():
         configuration = digest(project_configuration(jobs[number], environment))
-        planned = project.groups(finding.best, finding.shards, configuration, scanned, {})
+        planned = project.groups(finding.best, finding.shards, configuration, hashes, {})
         finding.groups.extend(CheckpointGroup(**vars(group), checkpoint=number) for group in planned)
     groups = [group for finding in findings.values() for group in finding.groups]
     return project.run_groups(run, groups, partial(ProjectCheckpoints, jobs))

@@ -10,6 +10,7 @@ import pyarrow as pa
 from jobs import project
 from jobs.evolve.checkpoints import Checkpoint
 from jobs.reduce import Reduced, table_of, top_rows
+from jobs.run.accounts import ScannedImage
 from jobs.run.attempt import Attempt
 from jobs.run.results import StoredResults
 from workers.actors.shard import CheckpointGroup, Shard
@@ -53,7 +54,11 @@ class Results:
 
 
 def evolution_rows(
-    run: Attempt[EvolutionRun], every: Sequence[Checkpoint], findings: Mapping[int, Findings], results: Results
+    run: Attempt[EvolutionRun],
+    every: Sequence[Checkpoint],
+    findings: Mapping[int, Findings],
+    projected: StoredResults,
+    images: Mapping[int, ScannedImage],
 ) -> Iterator[pa.Table]:
     """The rows of `evolution`, sorted by layer, channel and checkpoint; one block of a layer's channels at a time.
 
@@ -61,18 +66,19 @@ def evolution_rows(
         run: the attempt.
         every: the checkpoints.
         findings: the findings of the checkpoints with new layers, by number.
-        results: the stored results of both passes.
+        projected: the stored results of the second pass.
+        images: the images of the best units, by image index.
     """
     block = max(1, BLOCK_ROWS // len(every))
-    pictures = {number: _pictures(run, finding, results, block) for number, finding in findings.items()}
+    pictures = {number: _pictures(run, finding, projected, images, block) for number, finding in findings.items()}
     for position, layer in enumerate(run.layers):
         sources = [checkpoint.source[position] for checkpoint in every]
         courses = _courses(run, [findings[source] for source in sources], layer)
         for start in range(0, layer.channels, block):
             stop = min(start + block, layer.channels)
-            projected = {source: next(pictures[source]) for source in sorted(set(sources))}
+            shown = {source: next(pictures[source]) for source in sorted(set(sources))}
             parts = [
-                _rows(every[number], projected[source], courses[number].part(start, stop), source)
+                _rows(every[number], shown[source], courses[number].part(start, stop), source)
                 for number, source in enumerate(sources)
             ]
             yield pa.concat_tables(parts).sort_by([("channel", "ascending"), ("checkpoint", "ascending")])
@@ -81,13 +87,14 @@ def evolution_rows(
 def _pictures(
     run: Attempt[EvolutionRun],
     findings: Findings,
-    results: Results,
+    projected: StoredResults,
+    images: Mapping[int, ScannedImage],
     block: int,
 ) -> Iterator[pa.Table]:
     """The projected best unit of each channel in a checkpoint's new layers."""
-    places = project.places(results.projected, findings.groups)
-    top = top_rows(results.scanned, findings.best, places, findings.shards, run.layers, run.model.preprocessing)
-    yield from project.patch_rows(results.projected, top, findings.groups, run.job.spec.project.method, block)
+    places = project.places(projected, findings.groups)
+    top = top_rows(findings.best, places, images, run.layers, run.model.preprocessing)
+    yield from project.patch_rows(projected, top, findings.groups, run.job.spec.project.method, block)
 
 
 @dataclass(frozen=True, eq=False)

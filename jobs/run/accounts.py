@@ -1,17 +1,19 @@
 """Accounts for every image of a run. Takes shard results in order, writes one row per image to `images` or `rejects`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from jobs.run.results import StoredResults
 from workers.actors.shard import Shard
 from workers.corpus import manifest
 from workers.corpus.manifest import Row
 from workers.errors import RunStopped
-from workers.store.rows import TableWriter
+from workers.store.rows import TableWriter, values
 from workers.store.tables.shared import IMAGES, REJECTS
 
 SHOWN = 3  # rejects that an error names
@@ -35,6 +37,16 @@ class ImageCounts:
         return self.images + sum(self.rejects.values())
 
 
+@dataclass(frozen=True)
+class ScannedImage:
+    """An image that was scanned: its row of the manifest, size in pixels, and the SHA-256 of its file."""
+
+    row: Row
+    height: int
+    width: int
+    sha256: str
+
+
 class Accounts:
     """The tables `images` and `rejects` of a run, filled shard by shard.
 
@@ -42,10 +54,22 @@ class Accounts:
         stored: the results of the shards.
         images: writer of the table `images`.
         rejects: writer of the table `rejects`.
+        wanted: indices of images to remember, ascending.
+
+    Attributes:
+        known: the wanted images that were scanned, by image index.
     """
 
-    def __init__(self, stored: StoredResults, images: TableWriter, rejects: TableWriter) -> None:
+    def __init__(
+        self,
+        stored: StoredResults,
+        images: TableWriter,
+        rejects: TableWriter,
+        wanted: np.ndarray[Any, Any] | Sequence[int] = (),
+    ) -> None:
         self.stored = stored
+        self.known: dict[int, ScannedImage] = {}
+        self._wanted = np.asarray(wanted, np.int64)
         self._images = images
         self._rejects = rejects
         self._scanned = 0
@@ -59,18 +83,47 @@ class Accounts:
             RunStopped: an image is neither among the images nor among the rejects.
         """
         result = self.stored.read(shard)
+        self._add(shard, result, manifest.table(self.stored.root, shard.manifest, shard.start, shard.stop))
+        return result
+
+    def add_all(self, shards: Sequence[Shard]) -> ImageCounts:
+        """Write a row for each image of a corpus whose shards these are, in order; see `take` and `counts`."""
+        first = shards[0]
+        parts = manifest.tables(self.stored.root, first.manifest, first.stop - first.start)
+        for shard, listed in zip(shards, parts, strict=True):
+            self._add(shard, self.stored.read(shard, ["images", "rejects"], sealed=False), listed)
+        return self.counts()
+
+    @property
+    def hashes(self) -> Mapping[int, str]:
+        """The SHA-256 of the wanted images' files, by image index."""
+        return {index: image.sha256 for index, image in self.known.items()}
+
+    def _add(self, shard: Shard, result: pa.Table, listed: pa.Table) -> None:
         images, rejects = values(result, "images"), values(result, "rejects")
-        listed = manifest.rows(self.stored.root, shard.manifest, shard.start, shard.stop)
         _check_complete(shard, listed, images, rejects)
-        self._images.write(_rows(images, listed, IMAGES.schema))
-        rejected = _rows(rejects, listed, REJECTS.schema)
+        self._images.write(_rows(shard, images, listed, IMAGES.schema))
+        rejected = _rows(shard, rejects, listed, REJECTS.schema)
         self._rejects.write(rejected)
         for row in rejected.slice(0, SHOWN - len(self._first)).to_pylist():
             self._first.append(f"{row['image_id']}: {row['reason']}: {row['detail']}")
         for reason in rejects.field("reason").to_pylist():
             self._reasons[reason] = self._reasons.get(reason, 0) + 1
         self._scanned += len(images)
-        return result
+        self._remember(shard, listed, images)
+
+    def _remember(self, shard: Shard, listed: pa.Table, images: pa.StructArray) -> None:
+        """Keep the wanted images of a shard."""
+        start, stop = np.searchsorted(self._wanted, [shard.start, shard.stop])
+        if start == stop:
+            return
+        is_wanted = pc.is_in(images.field("image_index"), pa.array(self._wanted[start:stop]))
+        found = images.filter(is_wanted)
+        rows = listed.take(_positions(shard, found))
+        for image, row in zip(found.to_pylist(), rows.to_pylist(), strict=True):
+            index = image["image_index"]
+            key = Row(index, **row)
+            self.known[index] = ScannedImage(key, image["height"], image["width"], image["sha256"])
 
     def counts(self) -> ImageCounts:
         """The counts over all shards taken so far.
@@ -85,46 +138,24 @@ class Accounts:
         return ImageCounts(self._scanned, dict(sorted(self._reasons.items())))
 
 
-@dataclass(frozen=True)
-class PriorAccounts:
-    """Results of images that are already accounted for, by another network over the same images.
-
-    Attributes:
-        stored: the results of the shards.
-        before: the counts of those images.
-    """
-
-    stored: StoredResults
-    before: ImageCounts
-
-    def take(self, shard: Shard) -> pa.Table:
-        """Read a shard's result."""
-        return self.stored.read(shard)
-
-    def counts(self) -> ImageCounts:
-        """The counts of the images."""
-        return self.before
-
-
-def values(result: pa.Table, name: str) -> pa.StructArray:
-    """One of the lists in a shard's result, flattened."""
-    return result[name].combine_chunks().flatten()
-
-
-def _check_complete(shard: Shard, listed: Sequence[Row], images: pa.StructArray, rejects: pa.StructArray) -> None:
-    expected = [row.image_index for row in listed if not row.removed]
-    actual = sorted(images.field("image_index").to_pylist() + rejects.field("image_index").to_pylist())
-    if actual != expected:
+def _check_complete(shard: Shard, listed: pa.Table, images: pa.StructArray, rejects: pa.StructArray) -> None:
+    expected = shard.start + np.flatnonzero(~listed["removed"].to_numpy())
+    found = [part.field("image_index").to_numpy() for part in (images, rejects)]
+    if not np.array_equal(np.sort(np.concatenate(found)), expected):
         raise RunStopped(
-            f"shard {shard.start} to {shard.stop} has {len(expected)} images, but its result accounts for {len(actual)}"
+            f"shard {shard.start} to {shard.stop} has {len(expected)} images, but its result accounts for "
+            f"{sum(map(len, found))}"
         )
 
 
-def _rows(records: pa.StructArray, listed: Sequence[Row], schema: pa.Schema) -> pa.Table:
-    by_index = {row.image_index: row for row in listed}
-    rows = [{**_image_key(by_index[record["image_index"]]), **record} for record in records.to_pylist()]
-    return pa.Table.from_pylist(rows, schema)
+def _rows(shard: Shard, records: pa.StructArray, listed: pa.Table, schema: pa.Schema) -> pa.Table:
+    """The rows of a table: what a result says about its images, with their keys in the manifest."""
+    keys = listed.take(_positions(shard, records))
+    columns = dict(zip(keys.column_names, keys.columns, strict=True))
+    columns |= dict(zip(records.type.names, records.flatten(), strict=True))
+    return pa.table([columns[name] for name in schema.names], schema=schema)
 
 
-def _image_key(row: Row) -> dict[str, Any]:
-    return {"image_id": row.image_id, "uri": row.uri, "label": row.label, "group": row.group}
+def _positions(shard: Shard, records: pa.StructArray) -> pa.Array:
+    """The positions of images in the rows of their shard."""
+    return pc.subtract(records.field("image_index"), shard.start)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from jobs.run.accounts import Accounts, values
+from jobs.run.accounts import Accounts
 from jobs.run.attempt import Attempt
 from jobs.run.outcome import Outcome
 from jobs.run.plan import Plan
@@ -18,7 +18,7 @@ from workers.corpus.manifest import Listing
 from workers.errors import ModelError, RunStopped, UnknownImageError
 from workers.models.model import Model
 from workers.store.columns import Table
-from workers.store.rows import TableWriter
+from workers.store.rows import TableWriter, values
 from workers.store.tables.shared import IMAGES, REJECTS
 
 Done = tuple[Plan, int, float]

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
 
-from workers.actors.shard import Group, Shard
+from workers.actors.shard import Group, Merge, Shard
 from workers.errors import DamagedFile
 from workers.store.root import Root
 from workers.store.rows import read_table
@@ -24,12 +25,26 @@ class StoredResults:
     root: Root
     remake: Callable[[Any], object]
 
-    def read(self, item: Shard | Group, columns: Sequence[str] = (), filters: Any = None) -> pa.Table:  # noqa: ANN401
-        """Read an item's result: these columns (all if empty), and the rows that match pyarrow's filters."""
-        wanted = list(columns) or None
+    def read(
+        self,
+        item: Shard | Group | Merge,
+        columns: Sequence[str] = (),
+        filters: Any = None,  # noqa: ANN401
+        *,
+        sealed: bool = True,
+    ) -> pa.Table:
+        """Read an item's result.
+
+        Args:
+            item: the item.
+            columns: the columns to read; all if empty.
+            filters: pyarrow's filters of rows.
+            sealed: check the hash of the whole file. Without it, only the pages that are read are checked.
+        """
+        read = partial(read_table, self.root, item.result, list(columns) or None, filters, sealed=sealed)
         try:
-            return read_table(self.root, item.result, wanted, filters, sealed=True)
+            return read()
         except (FileNotFoundError, DamagedFile):
             self.root.delete(item.result)
             self.remake(item)
-            return read_table(self.root, item.result, wanted, filters, sealed=True)
+            return read()

@@ -56,8 +56,8 @@ def scanned(job: Job, images: int) -> Group:
     shard = plan.rename_result(Root(job.spec.root), Shard(0, images, job.manifest, "shards/benchmark/scan.parquet"))
     ScanWorker(job).run(shard)
     found = read_table(Root(job.spec.root), shard.result, ["top"])["top"].combine_chunks().flatten()
-    stored = StoredResults(Root(job.spec.root), ScanWorker(job).run)
-    [group] = project.groups(Rows.from_arrow(found), [shard], "benchmark", stored, {})
+    hashes = benchmarking.hashes(Root(job.spec.root), shard)
+    [group] = project.groups(Rows.from_arrow(found), [shard], "benchmark", hashes, {})
     return group
 
 

@@ -97,7 +97,8 @@ class Thief(SilentWatcher):
         del total, unit
         if name == self.at:
             shards, groups = sorted(
-                self.root.glob("shards/*"), key=lambda folder: min(file.stat().st_mtime_ns for file in folder.iterdir())
+                self.root.glob("shards/[0-9a-f]*"),
+                key=lambda folder: min(file.stat().st_mtime_ns for file in folder.iterdir()),
             )
             gone, damaged, *_ = sorted((shards if name == "scan" else groups).iterdir())
             gone.unlink()

@@ -64,7 +64,7 @@ def status(place: Path, head: Head, run: str) -> dict[str, Any]:
 
 
 def shards(place: Path) -> int:
-    return len(list((place / "atlas" / "shards").glob("*/*.parquet")))
+    return len(list((place / "atlas" / "shards").glob("[0-9a-f]*/*.parquet")))
 
 
 def wait_for(what, patience_s: float = 90) -> None:

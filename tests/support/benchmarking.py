@@ -12,10 +12,12 @@ import torchvision
 
 from jobs import demo
 from workers.actors.job import Job
+from workers.actors.shard import Shard
 from workers.corpus import manifest
 from workers.models import model as models
 from workers.models.model import Model
 from workers.spec.scan import RunSpec, make_spec
+from workers.store import rows
 from workers.store.root import Root
 
 
@@ -60,6 +62,12 @@ def prepared(
     layers = tuple(layer.name for layer in loaded.network.select(spec.scan.layers))
     with manifest.list_corpus(spec.corpus, lambda _: None) as listing:
         return Job(spec, models.store(loaded, root), layers, listing.commit(root)), loaded
+
+
+def hashes(root: Root, shard: Shard) -> dict[int, str]:
+    """The SHA-256 of the images of a scanned shard, by image index."""
+    images = rows.values(rows.read_table(root, shard.result, ["images"]), "images").to_pylist()
+    return {image["image_index"]: image["sha256"] for image in images}
 
 
 def alternating(rounds: int, **sides: Callable[[], object]) -> Iterator[dict[str, float]]:

@@ -8,9 +8,10 @@ import pyarrow as pa
 
 from workers.actors import device
 from workers.actors.job import Environment, Job
+from workers.actors.merge import MergeReport, merge
 from workers.actors.project import GroupReport, ProjectWorker
 from workers.actors.scan import ScanWorker, ShardScan
-from workers.actors.shard import CheckpointBatch, CheckpointGroup, CheckpointShard, ShardReport
+from workers.actors.shard import CheckpointBatch, CheckpointGroup, CheckpointShard, Merge, ShardReport
 from workers.errors import NumericsError
 from workers.spec.scan import RunSpec
 from workers.store import rows
@@ -36,8 +37,11 @@ class EvolveWorker:
         device.configure(self.jobs[0].spec.resources.device, self.jobs[0].spec.resources.threads)
         return device.check(self.jobs[0], self.root)
 
-    def run(self, batch: CheckpointBatch) -> ShardReport:
-        """Scan a batch's images with each of its checkpoints, and write a result for each."""
+    def run(self, item: CheckpointBatch | Merge) -> ShardReport | MergeReport:
+        """Scan a batch's images with each of its checkpoints, and write a result for each; or merge results."""
+        return merge(self.root, item) if isinstance(item, Merge) else self._run_batch(item)
+
+    def _run_batch(self, batch: CheckpointBatch) -> ShardReport:
         started = time.monotonic()
         self.done = 0
         self._load([shard.checkpoint for shard in batch.shards])

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from workers.actors import reading
 from workers.actors.job import Environment, Job, common_configuration
-from workers.actors.shard import Shard, ShardReport
+from workers.actors.merge import MergeReport, merge
+from workers.actors.shard import Merge, Shard, ShardReport
 from workers.actors.worker import Worker
 from workers.core import shard_scores
 from workers.corpus.reader import Batch, ImageRecord, Reject
@@ -48,8 +49,11 @@ class ScanWorker(Worker[RunSpec]):
     def __init__(self, job: Job[RunSpec]) -> None:
         super().__init__(job, job.spec.resources.precision)
 
-    def run(self, shard: Shard) -> ShardReport:
-        """Scan a shard and write its result, whose existence marks the shard as done."""
+    def run(self, item: Shard | Merge) -> ShardReport | MergeReport:
+        """Scan a shard, or merge results; write a result, whose existence marks the item as done."""
+        return merge(self.root, item) if isinstance(item, Merge) else self._run_shard(item)
+
+    def _run_shard(self, shard: Shard) -> ShardReport:
         started = time.monotonic()
         scan = ShardScan(self)
         waited = self._scan(shard, scan)

@@ -143,12 +143,31 @@ class CheckpointBatch(ShardBatch[CheckpointShard]):
     """The same images for several checkpoints, decoded once."""
 
 
+@dataclass(frozen=True)
+class Merge:
+    """Results of shards, or of other merges, that become one.
+
+    Attributes:
+        start: first image index of the first shard.
+        stop: image index after the last shard.
+        result: path of the result relative to the root; its name is the hash of its children and of k.
+        children: paths of the results that are merged, in the order of their images.
+        k: number of images kept per channel.
+    """
+
+    start: int
+    stop: int
+    result: str
+    children: tuple[str, ...]
+    k: int
+
+
 Work = Shard | InversionBatch | CheckpointBatch
 
 
 def log_fields(item: object) -> dict[str, object]:
     """The fields of a log line about some work: its images, and the name or number of its results."""
-    if isinstance(item, Shard | Group):
+    if isinstance(item, Shard | Group | Merge):
         return {"shard": f"{item.start}-{item.stop}", "result": item.result}
     if isinstance(item, ShardBatch):
         layer = {"layer": item.layer} if isinstance(item, InversionBatch) else {}

@@ -199,7 +199,16 @@ def count(root: Root, rel: str) -> int:
 
 
 def rows(root: Root, rel: str, start: int, stop: int) -> list[Row]:
-    """Rows [start, stop) of a manifest. Only their row groups are read, and the footer once per process.
+    """Rows [start, stop) of a manifest; see `table`.
+
+    Raises:
+        DamagedFile: the manifest is damaged.
+    """
+    return _rows(table(root, rel, start, stop), start)
+
+
+def table(root: Root, rel: str, start: int, stop: int) -> pa.Table:
+    """Rows [start, stop) of a manifest as a table. Only their row groups are read, and the footer once per process.
 
     Raises:
         DamagedFile: the manifest is damaged.
@@ -207,11 +216,11 @@ def rows(root: Root, rel: str, start: int, stop: int) -> list[Row]:
     with _open(root, rel) as parquet:
         first, last = start // GROUP_ROWS, (max(stop, start + 1) - 1) // GROUP_ROWS
         groups = range(first, min(last + 1, parquet.num_row_groups))
-        table = parquet.read_row_groups(list(groups))
+        found = parquet.read_row_groups(list(groups))
         expected = min(parquet.metadata.num_rows - first * GROUP_ROWS, len(groups) * GROUP_ROWS)
-        if len(table) != expected:
-            raise pa.ArrowInvalid(f"row groups {first} to {last} have {len(table)} rows instead of {expected}")
-        return _rows(table.slice(start - first * GROUP_ROWS, stop - start), start)
+        if len(found) != expected:
+            raise pa.ArrowInvalid(f"row groups {first} to {last} have {len(found)} rows instead of {expected}")
+        return found.slice(start - first * GROUP_ROWS, stop - start)
 
 
 def stream(root: Root, rel: str, step: int) -> Iterator[list[Row]]:
@@ -220,11 +229,18 @@ def stream(root: Root, rel: str, step: int) -> Iterator[list[Row]]:
     Raises:
         DamagedFile: the manifest is damaged.
     """
+    for number, part in enumerate(tables(root, rel, step)):
+        yield _rows(part, number * step)
+
+
+def tables(root: Root, rel: str, step: int) -> Iterator[pa.Table]:
+    """All rows, in consecutive tables of `step` rows; the last may have fewer.
+
+    Raises:
+        DamagedFile: the manifest is damaged.
+    """
     with _open(root, rel) as parquet:
-        start = 0
-        for table in _slices(parquet, step):
-            yield _rows(table, start)
-            start += len(table)
+        yield from _slices(parquet, step)
 
 
 @contextmanager

@@ -186,10 +186,9 @@ class RunFacts(_Facts):
         backends: torch's settings.
         seconds: duration of the attempt that published the run.
         images_per_s: images that this attempt used per second; None if it used none.
-        shards, groups: results of the run's shards and projection groups, as paths under the root.
+        shards, merges, groups: results of the run's shards, merges of these, and projection groups, as paths under the root.
         reduced_batch: the smaller batch that the run used after memory ran out.
-        checkpoints: checkpoints of a training, in the order of the numbers in `evolution`.
-        diverged: checkpoints that were left out because they diverged.
+        checkpoints, diverged: checkpoints of a training, in the order of the numbers in `evolution`, and those left out.
         precision: what half precision costs; None in float32.
         depth: the depth that was chosen for 16-bit images; None if there was nothing to choose.
     """
@@ -208,6 +207,7 @@ class RunFacts(_Facts):
     seconds: float
     images_per_s: float | None
     shards: tuple[str, ...] = ()
+    merges: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
     reduced_batch: int | None = None
     checkpoints: tuple[CheckpointFacts, ...] = ()
@@ -263,8 +263,8 @@ class Manifest(RunFacts):
 
     @property
     def results(self) -> tuple[str, ...]:
-        """The results of the run's shards and groups, as paths under the root."""
-        return (*self.shards, *self.groups)
+        """The results of the run's shards, merges and groups, as paths under the root."""
+        return (*self.shards, *self.merges, *self.groups)
 
 
 _FORMAT = JsonFormat(Manifest)

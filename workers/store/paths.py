@@ -1,6 +1,7 @@
 """Paths under a root. Takes ids and hashes, gives relative paths; accesses no storage."""
 
 SHARDS = "shards"
+MERGES = "merges"
 RUNS = "runs"
 VERDICTS = "verdicts"
 SCHEDULES = "schedules"
@@ -80,6 +81,11 @@ def shard_folder(configuration: str) -> str:
 def shard_path(configuration: str, rows: str, *within: int | str) -> str:
     """The result of a shard, or of a part of it, named by the hashes of everything that it depends on."""
     return f"{SHARDS}/{configuration}/{'-'.join([rows, *map(str, within)])}.parquet"
+
+
+def merge_path(children: str) -> str:
+    """The merged results of shards, named by the hash of its children."""
+    return f"{SHARDS}/{MERGES}/{children}.parquet"
 
 
 def configuration_of(shard: str) -> str:

@@ -69,15 +69,24 @@ def read_table(
     """
     with root.open(rel) as file, damage.translate(root.path(rel)):
         source = _verify_seal(file, f"{root.url} {rel} {stamp(root, rel)}") if sealed else file
-        footer = pq.read_metadata(source)
+        opened = pq.ParquetFile(source, page_checksum_verification=True)
+        footer = opened.metadata
         _check_columns(footer.schema.to_arrow_schema(), (footer.metadata or {}).get(b"deconvoy.schema", b""))
-        source.seek(0)
-        table = pq.read_table(
-            source, columns=columns, filters=filters, partitioning=None, page_checksum_verification=True
-        )
+        if filters is None:
+            table = opened.read(columns, use_threads=False)
+        else:
+            source.seek(0)
+            table = pq.read_table(
+                source, columns=columns, filters=filters, partitioning=None, page_checksum_verification=True
+            )
         if filters is None and len(table) != footer.num_rows:
             raise pa.ArrowInvalid(f"it has {len(table)} rows, but its footer counts {footer.num_rows}")
     return table
+
+
+def values(result: pa.Table, name: str) -> pa.StructArray:
+    """The values of a column of lists of structs, such as those in a shard's result."""
+    return result[name].combine_chunks().flatten()
 
 
 def _verify_seal(file: BinaryIO, key: str) -> BinaryIO:

@@ -12,13 +12,12 @@ from PIL import Image
 
 from jobs.project import groups
 from jobs.run import plan
-from jobs.run.results import StoredResults
 from tests.support import benchmarking
 from workers.actors import device, single
 from workers.actors.evolve import EvolveWorker
 from workers.actors.project import ProjectWorker
 from workers.actors.scan import ScanWorker
-from workers.actors.shard import CheckpointBatch, CheckpointShard, Shard
+from workers.actors.shard import CheckpointBatch, CheckpointShard, Shard, ShardReport
 from workers.core.topk import Rows
 from workers.corpus import isolate, manifest
 from workers.corpus.decode import decode
@@ -97,6 +96,7 @@ def test_a_file_that_vanished_stops_its_shard_and_is_a_reject_once_that_is_known
     for index, verdict in isolate.find_stale(listed).items():
         isolate.write_verdict(root, listed[index], verdict)
     report = worker.run(plan.rename_result(root, shard))
+    assert isinstance(report, ShardReport)
     assert (report.images, report.rejects) == (5, {"vanished": 1})
 
 
@@ -115,7 +115,7 @@ def test_the_second_pass_gives_the_same_bytes_on_many_threads_and_previews_of_wh
     written = []
     for threads in (1, 4):
         monkeypatch.setattr(device, "decode_threads", lambda _, threads=threads: threads)
-        [group] = groups(top, [shard], f"threads{threads}", StoredResults(root, ScanWorker(job).run), {})
+        [group] = groups(top, [shard], f"threads{threads}", benchmarking.hashes(root, shard), {})
         ProjectWorker(job).run(group)
         written.append(root.read(group.result))
     assert written[0] == written[1]
@@ -130,9 +130,7 @@ def test_another_image_is_noticed_however_wide_the_tolerance_of_half_precision_i
     job, root = prepared(corpus, tmp_path)
     shard = shard_of(job, root)
     ScanWorker(job).run(shard)
-    [group] = groups(
-        top_of(root, shard), [shard], "changed", StoredResults(root, ScanWorker(job).run), {0: 1e9, 1: 1e9}
-    )
+    [group] = groups(top_of(root, shard), [shard], "changed", benchmarking.hashes(root, shard), {0: 1e9, 1: 1e9})
     changed = sorted(group.hashes)[0]
     assert group.hashes[changed] == hashlib.sha256((corpus / f"{changed}.png").read_bytes()).hexdigest()
     stale = replace(group, hashes={**group.hashes, changed: "0" * 64})  # as if the scan had read other bytes
