@@ -1,6 +1,6 @@
 """Inversions of the real networks on real photos: early layers come back, every layer's error falls ten times.
 
-`make test` looks at three layers of zfnet-mini and two of SqueezeNet 1.1; every rectified layer is `make soak`'s.
+`make test` looks at two layers of zfnet-mini and one of SqueezeNet 1.1; every rectified layer is `make soak`'s.
 The photos have no bright grounds, which the paper's alpha-norm holds back whatever the layer, and wake more than a few
 percent of every layer's units: a face leaves SqueezeNet's last 3 x 3 convolution 98 % silent, and its error falls four times
 only (see the README).
@@ -32,7 +32,7 @@ PHOTOS = (
 )
 EARLY_ERROR = 0.02  # in the first third of the layers
 FALL = 10.0
-SHORT = ("features.1", "features.12.expand3x3_activation")
+SHORT = ("features.1",)
 
 
 def photos(shared: Path, model: Model, count: int, names: Sequence[str] = PHOTOS) -> Tensor:
@@ -72,7 +72,7 @@ def squeezenet(shared: Path) -> Model:
 
 
 @pytest.mark.shared
-@pytest.mark.parametrize("layer", ["relu1", "relu3", "relu5"])
+@pytest.mark.parametrize("layer", ["relu1", "relu3"])
 def test_zfnet_mini_comes_back(shared, layer):
     model = models.load(ModelSpec(source="deconvoy://zfnet-mini"))
     check(model, layer, photos(shared, model, 3))

@@ -113,7 +113,7 @@ def test_on_plain_photos_in_float32_no_row_differs_from_the_whole_images(squeeze
 def test_rows_that_float32_changes_come_from_tied_windows(squeezenets, shared, capsys):
     """The share of rows that differ from float64 is printed, and each of them is explained."""
     rows = changed = 0
-    for images in plain_photos(shared, 200):
+    for images in plain_photos(shared, 350):
         for layer in squeezenets[0].select(["auto"]):
             number = layer.node
             units = strongest(squeezenets[1], images, number)
