@@ -59,7 +59,7 @@ def serve(  # noqa: PLR0913 - one parameter per flag
         typer.Option(help="Address or network of a proxy whose X-Forwarded-For header is trusted. Repeatable."),
     ] = None,
 ) -> None:
-    """Serve the atlas and the HTTP API. Append .json to the path of a page to get its data; that of the home page is /index.json."""
+    """Serve the atlas and the HTTP API. Append .json to the path of a page to get its data; the home page has /index.json."""
     import uvicorn
 
     from service.control.clusters import LocalCluster, RayCluster

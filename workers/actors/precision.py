@@ -10,6 +10,7 @@ from workers.actors import device
 from workers.actors.job import Environment, Job, common_configuration
 from workers.actors.shard import Shard
 from workers.actors.single import SingleWorker
+from workers.core import folding
 from workers.core.network import Network
 from workers.corpus.manifest import Row
 from workers.corpus.reader import PreparedImage
@@ -38,7 +39,8 @@ class PrecisionWorker(SingleWorker[RunSpec, Shard]):
 
     def __init__(self, job: Job[RunSpec]) -> None:
         super().__init__(job)
-        self.rounded = device.move(job.spec.resources.device, self.network, job.spec.resources.precision)
+        folded = folding.fold(self.network, [layer.node for layer in self.layers])  # as the scan runs it
+        self.rounded = device.move(job.spec.resources.device, folded, job.spec.resources.precision)
 
     def compute_rows(self, picture: PreparedImage, row: Row, shard: Shard) -> Iterator[dict[str, Any]]:  # noqa: ARG002 - not needed
         """The image's only row."""

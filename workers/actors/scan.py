@@ -16,7 +16,8 @@ from workers.actors.job import Environment, Job, common_configuration
 from workers.actors.merge import MergeReport, merge
 from workers.actors.shard import Merge, Shard, ShardReport
 from workers.actors.worker import Worker
-from workers.core import shard_scores
+from workers.core import folding, shard_scores
+from workers.core.network import Network
 from workers.corpus.reader import Batch, ImageRecord, Reject
 from workers.errors import NumericsError
 from workers.spec.parts import Distinct
@@ -48,6 +49,10 @@ class ScanWorker(Worker[RunSpec]):
 
     def __init__(self, job: Job[RunSpec]) -> None:
         super().__init__(job, job.spec.resources.precision)
+
+    def _prepare(self, network: Network) -> Network:
+        """The network with its batch norms folded, as far as the job's layers allow."""
+        return folding.fold(network, [layer.node for layer in network.select(self.job.layers)])
 
     def run(self, item: Shard | Merge) -> ShardReport | MergeReport:
         """Scan a shard, or merge results; write a result, whose existence marks the item as done."""

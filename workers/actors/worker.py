@@ -6,6 +6,7 @@ from torch import Tensor
 
 from workers.actors import device
 from workers.actors.job import Environment, Job, Spec
+from workers.core.network import Network
 from workers.models.model import restore
 from workers.spec.parts import Precision
 from workers.store.root import patient
@@ -25,8 +26,12 @@ class Worker(Generic[Spec]):
         self.done = 0
         resources = job.spec.resources
         device.configure(resources.device, resources.threads)
-        self.network = device.move(resources.device, restore(job.model, self.root), precision)
+        self.network = device.move(resources.device, self._prepare(restore(job.model, self.root)), precision)
         self.layers = self.network.select(job.layers)
+
+    def _prepare(self, network: Network) -> Network:
+        """The network that the worker runs, before it is moved to the device."""
+        return network
 
     def check(self) -> Environment:
         """Check that this node can read the root and the corpus; gives its software and device."""

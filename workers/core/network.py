@@ -248,15 +248,20 @@ class Network:
     @cached_property
     def _overwriting(self) -> frozenset[int]:
         """The ReLUs that may overwrite their input: they are its only reader, and it is not a view of another map."""
-        owners = (steps.Convolution, steps.BatchNorm, joins.Add, joins.Concatenate)
         return frozenset(
             number
             for number, node in enumerate(self.nodes)
-            if isinstance(node.step, rectifiers.Rectifier)
-            and node.step.name == "relu"
-            and isinstance(self.nodes[node.inputs[0]].step, owners)
-            and self.users(node.inputs[0]) == [number]
+            if isinstance(node.step, rectifiers.Rectifier) and node.step.name == "relu" and self._owns_input(number)
         )
+
+    def _owns_input(self, number: int) -> bool:
+        """Whether a node is the only reader of its input, which is not a view of another map that is still needed."""
+        below = self.nodes[number].inputs[0]
+        if self.users(below) != [number]:
+            return False
+        step = self.nodes[below].step
+        owners = (steps.Convolution, steps.BatchNorm, joins.Add, joins.Concatenate)
+        return isinstance(step, owners) or (isinstance(step, steps.Same) and self._owns_input(below))
 
 
 def _matches(layer: Layer, pattern: str) -> bool:
