@@ -10,13 +10,13 @@ import pytest
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from jobs.evolve.pipeline import evolve
+from jobs.evolve.pipeline import evolve as evolve_on_ray
 from jobs.scan import scan
 from jobs.watch import SilentWatcher
 from service.query import catalog, evolution
 from service.sheets import evolve as sheet
 from tests.support import corpora
-from tests.support.in_process import jobs_run_here
+from tests.support.in_process import here
 from workers.errors import ModelError, RunError, SpecError, UnknownLayerError
 from workers.models.architectures import resolve
 from workers.spec.evolve import EvolutionRun
@@ -26,6 +26,7 @@ from workers.spec.scan import make_spec
 from workers.store.root import Root
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("two_cpus")]
+evolve = here(evolve_on_ray)
 LAYERS = ["relu2", "relu5"]
 SCAN = {"layers": LAYERS, "batch": 4, "shard": 8, "k": 3, "max_reject_share": 0.5}
 
@@ -64,7 +65,7 @@ def spec(corpus: Path, training: Path, root: Path, run: str = "one", actors: int
 @pytest.fixture(scope="module")
 def root(corpus, training, tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("root")
-    outcome = evolve(spec(corpus, training, root), SilentWatcher())
+    outcome = evolve_on_ray(spec(corpus, training, root), SilentWatcher())
     assert (outcome.images, outcome.rejects, outcome.exit_code) == (14, 1, 0)
     assert outcome.shards_run == 4  # two of the first checkpoint, two of the second, none of the third
     return root
@@ -85,8 +86,7 @@ def test_each_checkpoint_is_what_a_scan_of_it_says_pictures_included(corpus, tra
     for number, name in enumerate(("epoch-1", "epoch-2")):
         model = {"source": f"deconvoy://zfnet-mini?weights={training}/{name}.safetensors"}
         values = {"run": "plain", "root": str(tmp_path / name), "model": model, "corpus": {"source": str(corpus)}}
-        with jobs_run_here():
-            scan(make_spec(values | {"scan": SCAN, "resources": {"actors": 1, "device": "cpu"}}), SilentWatcher())
+        here(scan)(make_spec(values | {"scan": SCAN, "resources": {"actors": 1, "device": "cpu"}}), SilentWatcher())
         best = [row for row in rows(tmp_path / name, "patches", "plain") if row["rank"] == 0]
         mine = [row for row in found if row["checkpoint"] == number]
         assert len(best) == len(mine) == 224
@@ -143,10 +143,10 @@ def test_a_result_that_is_lost_is_made_again_and_no_other(corpus, training, root
 
 
 class Thief(SilentWatcher):
-    """Takes a shard's result away when the run is about to publish."""
+    """Takes a result away when the run is about to publish."""
 
-    def __init__(self, root: Path, shard: str) -> None:
-        self.path = root / shard
+    def __init__(self, root: Path, result: str) -> None:
+        self.path = root / result
         self.lines: list[Any] = []
 
     def phase(self, name, total, unit):
@@ -159,9 +159,9 @@ class Thief(SilentWatcher):
         self.lines.append(line)
 
 
-def test_a_shard_that_vanishes_while_rows_are_written_is_scanned_again(corpus, training, root, tmp_path):
+def test_a_result_that_vanishes_while_rows_are_written_is_made_again(corpus, training, root, tmp_path):
     shutil.copytree(root, tmp_path, dirs_exist_ok=True)
-    lost = json.loads((root / "runs" / "one" / "manifest.json").read_text())["shards"][0]
+    lost = json.loads((root / "runs" / "one" / "manifest.json").read_text())["groups"][0]
     thief = Thief(tmp_path, lost)
     evolve(spec(corpus, training, tmp_path, run="two"), thief)
     assert any("computing it again" in line for line in thief.lines) and parts(tmp_path, "two") == parts(root)

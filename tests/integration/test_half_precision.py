@@ -25,7 +25,7 @@ from workers.store.manifest import Manifest
 from workers.store.root import Root
 
 pytestmark = pytest.mark.usefixtures("without_ray")
-PHOTOS, SIDE, TOP = 20, 64, 9
+PHOTOS, SIDE, TOP = 12, 64, 9
 
 
 class Listening(SilentWatcher):

@@ -17,6 +17,7 @@ from torchvision.transforms.v2 import functional
 import deconvoy
 from tests.support import scripts
 from tests.support.differentiated import differentiated
+from tests.support.in_process import jobs_run_here
 from workers.core.display import undisplay
 from workers.core.graph import trace
 from workers.core.network import Network
@@ -25,8 +26,6 @@ from workers.spec.parts import Method
 FILES = 24
 K = 3
 SCRIPT = """
-import sys
-
 import torch
 from torch import nn
 
@@ -54,8 +53,7 @@ class UNet(nn.Module):
         return torch.relu(self.last(torch.cat([x, y], 1)))
 
 
-if __name__ == "__main__":
-    corpus, root = sys.argv[1:]
+def main(corpus, root):
     common = {"corpus": corpus, "root": root, "resources": {"actors": 1}, "project": {"image_format": "png"}}
     for run, make, layers, preprocessing in (
         ("lenet", LeNet, ["1", "4", "8"], {"resize": 28, "crop": 28, "mean": [0.1307], "std": [0.3081]}),
@@ -92,7 +90,8 @@ def place(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("inputs")
     write_corpus(folder / "images")
     (folder / "nets.py").write_text(SCRIPT)
-    scripts.run(folder / "nets.py", str(folder / "images"), str(folder / "root"))
+    with jobs_run_here():
+        scripts.load(folder / "nets.py").main(str(folder / "images"), str(folder / "root"))
     return folder
 
 

@@ -14,12 +14,12 @@ import pytest
 import torch
 from PIL import Image, PngImagePlugin
 
-from jobs.invert import invert
+from jobs.invert import invert as invert_on_ray
 from jobs.watch import SilentWatcher
 from service.query import catalog
 from service.sheets import invert as sheet
 from tests.support import corpora, pages
-from tests.support.in_process import jobs_run_here
+from tests.support.in_process import here
 from workers.errors import RunError, UsageError
 from workers.models import model as models
 from workers.spec.invert import InversionRun
@@ -28,6 +28,7 @@ from workers.spec.parts import ModelSpec
 from workers.store.root import Root
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("two_cpus")]
+invert = here(invert_on_ray)
 MODEL = {"source": "deconvoy://zfnet-mini"}
 ITERATIONS = 12
 REPOSITORY = Path(__file__).parents[2]
@@ -60,7 +61,7 @@ def spec(corpus: Path, root: Path, **asked) -> InversionRun:
 @pytest.fixture(scope="module")
 def root(corpus, tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("root")
-    invert(spec(corpus, root), SilentWatcher())
+    invert_on_ray(spec(corpus, root), SilentWatcher())
     return root
 
 
@@ -124,8 +125,7 @@ def test_a_run_that_shares_results_gives_the_bytes_of_one_that_shares_none(corpu
     asked = {"run": "three", "images": images, "layers": ["relu1", "relu2", "relu5"]}
     outcome = invert(spec(corpus, shared, **asked), SilentWatcher())
     assert (outcome.shards_run, outcome.shards_reused) == (8, 16)
-    with jobs_run_here():
-        invert(spec(corpus, tmp_path / "fresh", **asked), SilentWatcher())
+    invert(spec(corpus, tmp_path / "fresh", **asked), SilentWatcher())
     assert tables(shared, "three") == tables(tmp_path / "fresh", "three")
 
 
@@ -211,9 +211,8 @@ def test_what_has_no_features_is_blank_and_what_diverges_says_so(tmp_path):
     asleep = int((maps[0][0].amax(dim=(1, 2)) == 0).nonzero()[0])
     root = tmp_path / "root"
     asked = {"layers": ["relu5"], "restarts": 1, "sample": 1}
-    with jobs_run_here():
-        invert(spec(folder, root, run="blank", channels=[asleep], **asked), SilentWatcher())
-        invert(spec(folder, root, run="lost", rate=1e6, **asked), SilentWatcher())
+    invert(spec(folder, root, run="blank", channels=[asleep], **asked), SilentWatcher())
+    invert(spec(folder, root, run="lost", rate=1e6, **asked), SilentWatcher())
     [blank], [lost] = rows(root, "blank"), rows(root, "lost")
     assert (blank["status"], blank["error"], blank["inversion"]) == ("blank", None, None)
     assert lost["status"] == "diverged" and lost["error"] == pytest.approx(min(filter(None, lost["error_curve"])))

@@ -11,14 +11,14 @@ import pytest
 import torch
 from PIL import Image
 
-from jobs.occlude import occlude
+from jobs.occlude import occlude as occlude_on_ray
 from jobs.scan import scan
 from jobs.watch import SilentWatcher
 from service.query import catalog
 from service.query.findings import PANELS
 from service.sheets import occlude as sheet
 from tests.support import corpora, pages
-from tests.support.in_process import jobs_run_here
+from tests.support.in_process import here, jobs_run_here
 from tests.support.occluded import occluded
 from workers.actors.occlude import make_fill, target_of
 from workers.core.occlusion import Squares
@@ -31,6 +31,7 @@ from workers.spec.scan import make_spec
 from workers.store.root import Root
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("two_cpus")]
+occlude = here(occlude_on_ray)
 MODEL = {"source": "deconvoy://zfnet-mini"}
 
 
@@ -64,7 +65,7 @@ def root(corpus, tmp_path_factory) -> Path:
     }
     with jobs_run_here():
         scan(make_spec(values), SilentWatcher())
-    occlude(spec(corpus, root, from_run="scanned"), SilentWatcher())
+    occlude_on_ray(spec(corpus, root, from_run="scanned"), SilentWatcher())
     return root
 
 

@@ -13,13 +13,14 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
-from jobs.correspondence import correspondence
-from jobs.invariance import invariance
+from jobs.correspondence import correspondence as correspondence_on_ray
+from jobs.invariance import invariance as invariance_on_ray
 from jobs.watch import SilentWatcher
 from service.cli.main import app
 from service.query import catalog
 from service.sheets import boards
 from tests.support import corpora, pages
+from tests.support.in_process import here
 from workers.core.receptive_field import Box
 from workers.errors import UsageError
 from workers.kinds import Kind
@@ -31,6 +32,7 @@ from workers.spec.parts import ModelSpec
 from workers.store.root import Root
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("two_cpus")]
+invariance, correspondence = here(invariance_on_ray), here(correspondence_on_ray)
 MODEL = {"source": "deconvoy://zfnet-mini"}
 BOX = {"top": 20, "left": 25, "bottom": 40, "right": 45}  # of images of 80 x 90, whose model sees nearly all
 NAMES = ["class1/001.png", "class2/002.png", "watch/000.png"]
@@ -65,8 +67,8 @@ def hidden(corpus: Path, root: Path, run: str = "hidden", actors: int = 2, **ask
 @pytest.fixture(scope="module")
 def root(corpus, tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("root")
-    assert invariance(moved(corpus, root), SilentWatcher()).exit_code == 3  # one of four is a reject
-    assert correspondence(hidden(corpus, root), SilentWatcher()).exit_code == 3
+    assert invariance_on_ray(moved(corpus, root), SilentWatcher()).exit_code == 3  # one of four is a reject
+    assert correspondence_on_ray(hidden(corpus, root), SilentWatcher()).exit_code == 3
     return root
 
 

@@ -16,7 +16,7 @@ from workers.spec.scan import make_spec
 from workers.store import verify
 from workers.store.root import Root
 
-pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("two_cpus")]
+pytestmark = pytest.mark.usefixtures("without_ray")
 
 
 def files(root: Path) -> dict[str, bytes]:

@@ -17,14 +17,14 @@ from PIL import Image
 from torch import Tensor
 from typer.testing import CliRunner
 
-from jobs.sanity import sanity
+from jobs.sanity import sanity as sanity_on_ray
 from jobs.scan import scan
 from jobs.watch import SilentWatcher
 from service.cli import main
 from service.query import catalog
 from service.sheets import boards
 from tests.support import corpora, pages
-from tests.support.in_process import jobs_run_here
+from tests.support.in_process import here, jobs_run_here
 from tests.support.networks import weighted
 from workers.core.display import undisplay
 from workers.core.randomisation import Draw
@@ -38,6 +38,7 @@ from workers.store.root import Root
 
 scipy_stats = pytest.importorskip("scipy.stats")
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("two_cpus")]
+sanity = here(sanity_on_ray)
 MODEL = {"source": "deconvoy://zfnet-mini"}
 LAYERS = ["relu2", "relu3"]
 METHODS = ("deconvnet", "gradient", "guided_backprop")
@@ -73,7 +74,7 @@ def spec(corpus: Path, root: Path, actors: int = 2, **asked) -> SanityRun:
 def root(corpus, tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("root")
     scanned(corpus, root)
-    sanity(spec(corpus, root), SilentWatcher())
+    sanity_on_ray(spec(corpus, root), SilentWatcher())
     return root
 
 

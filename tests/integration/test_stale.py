@@ -11,7 +11,7 @@ from jobs.run.outcome import Outcome
 from jobs.scan import scan
 from jobs.watch import SilentWatcher
 from tests.support import corpora
-from tests.support.in_process import jobs_run_here
+from tests.support.in_process import here
 from workers.corpus import isolate, manifest
 from workers.corpus.isolate import Verdict
 from workers.errors import Reason
@@ -44,7 +44,7 @@ def photos(tmp_path) -> list[Path]:
     return sorted(path for path in (tmp_path / "photos").rglob("*") if path.is_file())
 
 
-def run(folder: Path, root: Path, watch: SilentWatcher, run_id: str = "one") -> Outcome:
+def run_on_ray(folder: Path, root: Path, watch: SilentWatcher, run_id: str = "one") -> Outcome:
     values = {
         "run": run_id,
         "root": str(root),
@@ -54,6 +54,9 @@ def run(folder: Path, root: Path, watch: SilentWatcher, run_id: str = "one") -> 
         "resources": {"actors": 2, "device": "cpu"},
     }
     return scan(make_spec(values), watch)
+
+
+run = here(run_on_ray)
 
 
 def table(root: Path, name: str, run_id: str = "one"):
@@ -76,7 +79,7 @@ def replaced(path: Path) -> None:
 @pytest.mark.parametrize(("deed", "reason"), [(Path.unlink, "vanished"), (replaced, "changed")])
 def test_a_file_that_goes_or_changes_before_it_is_read_is_a_reject(photos, tmp_path, deed, reason):
     folder, gone = tmp_path / "photos", [photos[3], photos[5], photos[17]]
-    outcome = run(folder, tmp_path / "root", Meddler("scan", lambda: [deed(path) for path in gone]))
+    outcome = run_on_ray(folder, tmp_path / "root", Meddler("scan", lambda: [deed(path) for path in gone]))
     assert (outcome.images, outcome.rejects, outcome.exit_code) == (IMAGES - 3, 3, 0)
     assert reasons(tmp_path / "root") == {path.relative_to(folder).as_posix(): reason for path in gone}
     assert len(table(tmp_path / "root", "images")) == IMAGES - 3
@@ -86,8 +89,7 @@ def test_a_file_that_goes_between_the_passes_is_a_reject_and_the_tables_are_thos
     photos, tmp_path
 ):
     folder = photos[0].parents[1]
-    with jobs_run_here():
-        run(folder, tmp_path / "before", SilentWatcher())
+    run(folder, tmp_path / "before", SilentWatcher())
     top = table(tmp_path / "before", "top")
     best = next(row["image_id"] for row in top if row["rank"] == 0 and row["score"] > 0)
     watch = Meddler("project", (folder / best).unlink)
@@ -95,8 +97,7 @@ def test_a_file_that_goes_between_the_passes_is_a_reject_and_the_tables_are_thos
     assert watch.phases.count("scan") == 2  # it was planned again
     assert (outcome.images, outcome.rejects) == (IMAGES - 1, 1)
     assert reasons(tmp_path / "root") == {best: "vanished"}
-    with jobs_run_here():
-        run(folder, tmp_path / "after", SilentWatcher())
+    run(folder, tmp_path / "after", SilentWatcher())
     # Image indices differ by the one that the listing no longer has; scores, images and places are the same.
     wanted, ours = (
         [(r["layer"], r["channel"], r["rank"], r["score"], r["image_id"], r["y"], r["x"]) for r in table(root, "top")]

@@ -13,13 +13,13 @@ from jobs.scan import scan
 from jobs.watch import SilentWatcher
 from tests.support import corpora
 from tests.support.differentiated import differentiated
+from tests.support.in_process import here
 from tests.support.stored import picture, require_projection
 from workers.models import model as models
 from workers.models.model import Model
 from workers.spec.parts import Method
 from workers.spec.scan import RunSpec, make_spec
 
-pytestmark = pytest.mark.ray
 BATCH, K, LAYERS = 8, 5, ("relu2", "relu4")
 
 
@@ -55,7 +55,7 @@ def spec(corpus, tmp_path_factory) -> RunSpec:
 
 @pytest.fixture(scope="module")
 def root(spec) -> Path:
-    scan(spec, SilentWatcher())
+    here(scan)(spec, SilentWatcher())
     return Path(spec.root)
 
 

@@ -2,17 +2,22 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, Self
+from functools import wraps
+from typing import Any, Self, TypeVar, cast
 
 import pytest
 import torch
 
 from jobs.ray.actor import MakeWorker, PlainWorker
+from jobs.ray.seats import Judge
 from workers.actors.job import Environment
+from workers.errors import OutdatedShard
+
+Job = TypeVar("Job", bound=Callable[..., Any])
 
 
 class OneWorker:
-    """What a job needs of `jobs.ray.pool.Pool`, for tests of results: no actor starts, and an item's error is raised as it is."""
+    """What a job needs of `jobs.ray.pool.Pool`, for tests of results: no actor starts, and errors are raised as they are."""
 
     def __init__(self) -> None:
         self._worker: PlainWorker | None = None
@@ -29,12 +34,19 @@ class OneWorker:
         self._worker = make()
         return self._worker.check()
 
-    def run(self, items: Iterable[Any], progress: Callable[[int], None], _: object) -> Iterator[Any]:
-        """Run every item in its turn, and give the reports."""
+    def run(self, items: Iterable[Any], progress: Callable[[int], None], judge: Judge) -> Iterator[Any]:
+        """Run every item in its turn, and give the reports. An item with an outdated image is judged, as in the pool."""
         assert self._worker is not None
         for item in items:
-            yield self._worker.run(item)
+            yield self._run(self._worker, item, judge)
             progress(self._worker.done)
+
+    def _run(self, worker: PlainWorker, item: Any, judge: Judge) -> Any:
+        while True:
+            try:
+                return worker.run(item)
+            except OutdatedShard as error:
+                item = judge(item, error)
 
 
 @contextmanager
@@ -44,3 +56,14 @@ def jobs_run_here() -> Iterator[None]:
         patch.setattr("jobs.run.attempt._start_pool", lambda *_: OneWorker())
         patch.setattr("jobs.run.attempt._wait_for_actors", lambda *_: 1)
         yield
+
+
+def here(job: Job) -> Job:
+    """A job's function, which runs it in this process."""
+
+    @wraps(job)
+    def run(*words: Any, **keys: Any) -> Any:
+        with jobs_run_here():
+            return job(*words, **keys)
+
+    return cast(Job, run)
