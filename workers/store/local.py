@@ -38,14 +38,15 @@ class Folder:
         Raises:
             OSError: ESTALE if the folder is gone, which may be temporary.
         """
+        known = self._known  # before looking: another thread may create the folder meanwhile
         try:
             status = self._path.stat()
             now = (status.st_dev, status.st_ino)
         except (FileNotFoundError, NotADirectoryError):
             now = None
-        if self._known is None:
-            self._known = now
-        elif now is None or (now[0] != self._known[0] and now[1] != self._known[1]):
+        if known is None:
+            self._known = self._known or now
+        elif now is None or (now[0] != known[0] and now[1] != known[1]):
             raise OSError(errno.ESTALE, "the root has vanished", str(self._path))
 
     def missing(self) -> list[Path]:

@@ -25,6 +25,7 @@ from service.query import catalog
 from workers.errors import RootError, StoreError
 from workers.host import retrying
 from workers.store import files, local
+from workers.store.local import Folder
 from workers.store.root import Root, patient
 
 
@@ -585,3 +586,21 @@ def test_a_file_that_is_read_whole_is_asked_for_in_large_pieces(monkeypatch):
 def test_a_root_with_a_null_character_is_refused():
     with pytest.raises(RootError, match="contains a null character"):
         Root("\0")
+
+
+def test_a_root_that_another_thread_creates_while_one_looks_has_not_vanished(tmp_path):
+    class Slow(type(tmp_path)):  # type: ignore[misc]
+        """A path that is looked at, and found missing, while another thread creates the folder."""
+
+        def stat(self, **more):
+            self.__class__.stat = type(tmp_path).stat  # type: ignore[method-assign]
+            tmp_path.joinpath("root").mkdir()
+            folder.check()
+            raise FileNotFoundError(more)
+
+    folder = Folder(Slow(tmp_path / "root"))
+    folder.check()
+    folder.check()
+    shutil.rmtree(tmp_path / "root")
+    with pytest.raises(OSError, match="the root has vanished"):
+        folder.check()
