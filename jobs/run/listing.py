@@ -28,12 +28,11 @@ def list_corpus(corpus: CorpusSpec, watch: Watcher) -> Iterator[Listing]:
 
 def describe_labels(corpus: CorpusSpec, listing: Listing) -> str:
     """How many images have a label, and how many labels there are; whether any label has a readable name."""
-    labels = listing.values("label")
-    with_label = sum(labels.values())
-    if not with_label:
+    labels, with_label = listing.coverage("label")
+    if not labels:
         return f"no image has one; --label is '{corpus.label}'"
-    line = f"{len(labels):,}, of {with_label:,} of {listing.images:,} images"
-    if corpus.label_names and not labels.keys() & set(read_names(corpus.label_names).values()):
+    line = f"{labels:,}, of {with_label:,} of {listing.images:,} images"
+    if corpus.label_names and not listing.has_label(read_names(corpus.label_names).values()):
         line += f"; {corpus.label_names} names none of them"
     return line
 
@@ -44,8 +43,9 @@ def require_groups(spec: RunSpec, listing: Listing) -> None:
     Raises:
         SpecError: none has.
     """
-    if spec.scan.distinct is Distinct.GROUP and not listing.values("group"):
-        raise SpecError(["--distinct group: no image has a group; add --group folder, or another --group"])
+    if spec.scan.distinct is Distinct.GROUP and not listing.coverage("group")[0]:
+        problem = f"--distinct group: no image has a group, as --group is '{spec.corpus.group}'; add --group folder or another"
+        raise SpecError([problem])
 
 
 def check_root(root: Root, listing: Listing, watch: Watcher) -> None:

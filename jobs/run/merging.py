@@ -12,8 +12,9 @@ from typing import Any
 from jobs.run.attempt import Attempt
 from jobs.run.results import StoredResults
 from workers.actors.job import digest
-from workers.actors.merge import MERGE_ALGORITHM
-from workers.actors.shard import Merge, Shard
+from workers.actors.merge import MERGE_ALGORITHM, MergeReport
+from workers.actors.shard import Merge, Shard, log_fields
+from workers.errors import DamagedFile, MemoryTaken, OutOfMemory
 from workers.store import paths
 
 WIDTH = 16  # results that one merge takes
@@ -66,20 +67,25 @@ class Merging:
         run: the attempt; its actors can merge.
         tree: the tree.
         stored: the results of the shards.
-        ran: number of merges that were run.
     """
 
     run: Attempt[Any]
     tree: Tree
     stored: StoredResults
-    ran: int = 0
     _by_result: dict[str, Shard | Merge] = field(default_factory=dict)
+    _merged: set[str] = field(default_factory=set)
+    _remade: set[str] = field(default_factory=set)
 
     def finish(self) -> None:
-        """Run the missing merges, level by level."""
+        """Run the missing merges, level by level.
+
+        Raises:
+            DamagedFile: a result cannot be read, although it was made again.
+            MemoryTaken: an actor has too little memory for a merge.
+        """
         nodes: list[Shard | Merge] = [*self.tree.shards, *self.tree.merges]
         self._by_result = {node.result: node for node in nodes}
-        folder = paths.merge_path("").rpartition("/")[0]
+        folder = paths.shard_folder(paths.MERGES)
         done = {f"{folder}/{name}" for name in self.run.root.files(folder)} if self.tree.levels else set()
         todo = [[merge for merge in level if merge.result not in done] for level in self.tree.levels]
         if any(todo):
@@ -90,6 +96,7 @@ class Merging:
     def remake(self, node: Shard | Merge) -> None:
         """Run a node again whose result is missing or damaged."""
         if isinstance(node, Merge):
+            self.run.watch.say(f"{node.result} is missing or damaged; merging again", **log_fields(node))
             self._run([node])
         else:
             self.stored.remake(node)
@@ -97,14 +104,28 @@ class Merging:
     def _run(self, merges: Sequence[Merge]) -> None:
         """Run some merges. A child that is missing or damaged is made again first."""
         while merges:
-            again, missing = list[Merge](), set[str]()
+            reports = self._reports(merges)
+            for report in reports:
+                for child, reason in report.missing.items():
+                    self._remake_once(child, reason)
+            unfinished = {report.result for report in reports if report.missing}
+            merges = [merge for merge in merges if merge.result in unfinished]
+
+    def _reports(self, merges: Sequence[Merge]) -> list[MergeReport]:
+        """Run some merges once."""
+        reports = []
+        try:
             for report in self.run.pool.run(merges, lambda _: None, self.run.replan):
-                if report.missing:
-                    missing.update(report.missing)
-                    again += [merge for merge in merges if merge.result == report.result]
-                else:
-                    self.ran += 1
-                    self.run.watch.advance(self.ran)
-            for child in sorted(missing):
-                self.remake(self._by_result[child])
-            merges = again
+                reports.append(report)
+                if not report.missing and report.result not in self._remade:
+                    self._merged.add(report.result)
+                    self.run.watch.advance(len(self._merged))
+        except OutOfMemory as error:  # smaller batches would not help
+            raise MemoryTaken(f"{error}, while shard results were merged") from error
+        return reports
+
+    def _remake_once(self, child: str, reason: str) -> None:
+        if child in self._remade:
+            raise DamagedFile(f"{self.run.root.path(child)} cannot be read, although it was made again: {reason}")
+        self._remade.add(child)
+        self.remake(self._by_result[child])

@@ -61,7 +61,9 @@ def _in_words(done: "Relabelling") -> str:
         more = ", ..." if done.unknown > len(done.unknown_ids) else ""
         what = "id in the file is" if done.unknown == 1 else "ids in the file are"
         parts.append(f"{done.unknown:,} {what} not in the run: {', '.join(done.unknown_ids)}{more}")
-    return f"run {done.run}: " + "; ".join(part for part in parts if part)
+    return f"run {done.run}: " + (
+        "; ".join(part for part in parts if part) or "the labels have their readable names already"
+    )
 
 
 def _count(images: int, what: str) -> str:

@@ -37,6 +37,7 @@ _MERGE = """
     ORDER BY image_index
 """
 _KNOWN = "SELECT count(*) FROM named SEMI JOIN images ON named.id = images.image_id"
+_NAMED_ALREADY = "SELECT count(*) FROM images SEMI JOIN words ON images.label = words.words"
 _UNKNOWN = "SELECT id FROM named ANTI JOIN images ON named.id = images.image_id ORDER BY id"
 _WORDS = pa.schema([("label", pa.string()), ("words", pa.string())])
 
@@ -120,7 +121,8 @@ def _merge(
             _refuse(run, key, unknown, images)
         merged = database.sql(_MERGE).to_arrow_table()
         renamed = pc.sum(merged["is_renamed"]).as_py() or 0
-        if not key and not renamed:
+        [(named_already,)] = database.execute(_NAMED_ALREADY).fetchall()
+        if not key and not renamed and not named_already:
             raise CorpusError(
                 f"run {run.run!r} has none of the labels in the file of names, such as {next(iter(words))!r}"
             )

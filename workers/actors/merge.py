@@ -1,5 +1,6 @@
 """Merging of shard results. Takes the results of neighbouring shards, writes one of the same form, without images and rejects."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -23,31 +24,34 @@ class MergeReport:
 
     Attributes:
         result: the result of the merge.
-        missing: children that are missing or damaged; then there is no result.
+        missing: children that are missing or damaged, with the reason; then there is no result.
     """
 
     result: str
-    missing: tuple[str, ...]
+    missing: Mapping[str, str]
 
 
 def merge(root: Root, item: Merge) -> MergeReport:
     """Merge results and write one. The sums of statistics are folded in the order of the children."""
-    top, folded, missing = Rows.empty(), None, []
+    top, folded, missing = Rows.empty(), None, dict[str, str]()
     for child in item.children:
         try:
             result = rows.read_table(root, child, ["top", "statistics"], sealed=True)
-        except (FileNotFoundError, DamagedFile):
+        except FileNotFoundError:
+            missing[child] = "it is missing"
+            continue
+        except DamagedFile as error:
             root.delete(child)
-            missing.append(child)
+            missing[child] = str(error)
             continue
         top = merge_top([top, Rows.from_arrow(rows.values(result, "top"))], item.k)
-        found = rows.values(result, "statistics")
-        if len(found):  # the shard has images
-            statistics = Statistics.from_arrow(found)
+        records = rows.values(result, "statistics")
+        if len(records):  # the shard has images
+            statistics = Statistics.from_arrow(records)
             folded = statistics if folded is None else folded.fold(statistics)
     if not missing:
         root.put(item.result, rows.encode(SHARD, _result(top, folded)))
-    return MergeReport(item.result, tuple(missing))
+    return MergeReport(item.result, missing)
 
 
 def _result(top: Rows, folded: Statistics | None) -> pa.Table:

@@ -5,7 +5,7 @@ through the switches of the forward pass, *rectify* the signal, *filter* with th
 backpropagation (Springenberg et al. 2015) masks with the forward sign as well; the gradient masks with it alone. All
 three start from the unit's own activation.
 
-The forward pass runs once, on whole images. Downward a unit's signal lives on its cone: the positions of each map that
+The forward pass runs once, on each whole image. Downward a unit's signal lives on its cone: the positions of each map that
 can change the unit. It starts as 1 x 1 and grows by each step's kernel, so that most of the work is done on small
 windows; switches and masks are cut from the maps of the full image, hence nothing is approximated. Positions outside a
 map are padding: a signal that lands there is dropped.

@@ -110,7 +110,7 @@ def reset(step: Step, seed: int) -> Step:
 
 
 def record(network: Network, images: Tensor, wanted: Mapping[int, Units]) -> Tape:
-    """Run the network once, and record what all three methods of projection need for the wanted units."""
+    """Run the network, and record what all three methods of projection need for the wanted units."""
     return recording.record(network, images, wanted, Method.GRADIENT)
 
 

@@ -85,12 +85,12 @@ def record(network: Network, images: Tensor, wanted: Mapping[int, Units | Channe
     """
     tape = Tape(network, method or Method.DECONVNET)
     below = _below(network, wanted, method)
-    found = {number: _Found(each, images.dtype) for number, each in wanted.items()}
+    finders = {number: _UnitFinder(units, images.dtype) for number, units in wanted.items()}
     kept: dict[int, list[Tensor]] = {}
 
     def visit(image: int, number: int, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        if number in found:
-            found[number].take(image, output)
+        if number in finders:
+            finders[number].take(image, output)
         part = network.nodes[number].step.keep(inputs, output, method) if method else None
         if part is not None:
             kept.setdefault(number, []).append(part)
@@ -100,13 +100,13 @@ def record(network: Network, images: Tensor, wanted: Mapping[int, Units | Channe
             network.forward(images[position : position + 1], below, partial(visit, position))
         for number in [*kept]:
             tape.kept[number] = torch.cat(kept.pop(number))
-    for number, each in found.items():
-        tape.units[number], tape.values[number] = each.units(), each.values
+    for number, finder in finders.items():
+        tape.units[number], tape.values[number] = finder.units(), finder.values
     return tape
 
 
-class _Found:
-    """The wanted units of one node, as they are found image by image."""
+class _UnitFinder:
+    """Finds the wanted units of one node, image by image."""
 
     def __init__(self, wanted: Units | Channels, dtype: torch.dtype) -> None:
         self.wanted = wanted
@@ -141,7 +141,7 @@ def locate(maps: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def images_at_once(network: Network, wanted: Iterable[int], method: Method | None) -> int:
-    """How many images to run together, so that a tape takes about 512 MiB: a function of the network alone."""
+    """How many images a tape takes, so that it has about 512 MiB: a function of the network, the nodes and the method."""
     nodes = [network.nodes[number] for number in _below(network, wanted, method)]
     size = sum(node.step.kept_bytes(node.shape, method) for node in nodes) if method else 0
     return max(1, min(32, TAPE_BYTES // max(size, 1)))

@@ -47,7 +47,7 @@ def listing(corpus: CorpusSpec, limit: Limit | None = None, tally: Tally | None 
     tally = Tally() if tally is None else tally
     entries = source.entries(request, limit or Limit(READ_HANG_S), tally)
     if corpus.split is not None:
-        entries = of_split(entries, corpus.split, _split_maker(_parsed(corpus)["split"]), tally)
+        entries = of_split(entries, corpus.split, corpus.forms["split"], _split_maker(_parsed(corpus)["split"]), tally)
     label, group = _label_maker(_parsed(corpus)["label"]), _group_maker(_parsed(corpus)["group"])
     names = read_names(corpus.label_names) if corpus.label_names else {}
     return (_listed(entry, _named(label(entry), names), group(entry)) for entry in _choose(entries, corpus))

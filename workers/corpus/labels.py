@@ -67,8 +67,9 @@ def values_of(key: FileKey) -> Mapping[str, str]:
         CorpusError: the file cannot be read, lacks a column, has a row without an id, or names an image twice.
     """
     with TemporaryDirectory() as folder, open_values(key, Path(folder)) as database:
-        found = database.execute("SELECT id, value FROM named WHERE value IS NOT NULL").fetchall()
-    return {image_id: sys.intern(value) for image_id, value in found}
+        rows = database.execute("SELECT id, value FROM named WHERE value IS NOT NULL")
+        chunks = iter(lambda: rows.fetchmany(ROWS), [])
+        return {image_id: sys.intern(value) for chunk in chunks for image_id, value in chunk}
 
 
 def add_from_files(listed: Path, corpus: CorpusSpec) -> None:
@@ -128,7 +129,7 @@ def _copy(key: FileKey, names: Mapping[str, str], target: Path) -> None:
     try:
         filesystem, path = files.filesystem(key.place)
         with filesystem.open(path, "rb") as file, pq.ParquetWriter(target, _NAMED) as writer:
-            rows = read_csv(file, key.place)
+            rows = read_csv(file, key.place, complete=True)
             _require_columns(key, [name for name in next(rows) if name])
             pairs = (_pair(number, row, key, names) for number, row in enumerate(rows, 1))
             while chunk := list(islice(pairs, ROWS)):

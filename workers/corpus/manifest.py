@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import duckdb
 import pyarrow as pa
@@ -99,11 +99,19 @@ class Listing:
         merged = self._merge_with(root, rel)
         return _same_rows(self.before, merged)
 
-    def values(self, column: Literal["label", "group"]) -> Mapping[str, int]:
-        """The values of the column `label` or `group`, and how many images have each."""
-        query = f'SELECT "{column}", count(*) FROM read_parquet(?) WHERE "{column}" IS NOT NULL GROUP BY 1'  # noqa: S608 - a name
+    def coverage(self, column: Literal["label", "group"]) -> tuple[int, int]:
+        """How many labels or groups there are, and how many images have one."""
+        values, images = self._ask(f'SELECT count(DISTINCT "{column}"), count("{column}") FROM read_parquet(?)')  # noqa: S608 - a name
+        return values, images
+
+    def has_label(self, names: Collection[str]) -> bool:
+        """Whether an image has one of these labels."""
+        [known] = self._ask("SELECT count(*) FROM read_parquet(?) WHERE label IN (SELECT unnest(?))", [*names])
+        return bool(known)
+
+    def _ask(self, query: str, *values: object) -> Any:  # noqa: ANN401 - a row
         with duckdb.connect(config=low_memory(self.folder)) as database:
-            return dict(database.execute(query, [str(self.folder / "listed.parquet")]).fetchall())
+            return database.execute(query, [str(self.folder / "listed.parquet"), *values]).fetchone()
 
     def missing(self, image_ids: Sequence[str]) -> list[str]:
         """The ids among `image_ids` that are not listed, in the given order."""

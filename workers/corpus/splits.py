@@ -11,35 +11,36 @@ SHOWN = 8
 
 
 def of_split(
-    entries: Iterator[SourceEntry], wanted: str, split_of: Callable[[SourceEntry], str | None], tally: Tally
+    entries: Iterator[SourceEntry], wanted: str, form: str, split_of: Callable[[SourceEntry], str | None], tally: Tally
 ) -> Iterator[SourceEntry]:
     """The images of a split; the others are counted.
 
     Args:
         entries: the images of a corpus.
         wanted: the split.
+        form: where splits come from, for errors.
         split_of: gives the split of an image; None if it has none.
         tally: counts what is passed over.
 
     Raises:
         CorpusError: there are images, but none in the split.
     """
-    found, others = 0, Counter[str]()
+    is_empty, others, first = True, Counter[str](), ""
     for entry in entries:
-        split = split_of(entry)
+        split, first = split_of(entry), first or entry.image_id
         if split == wanted:
-            found += 1
+            is_empty = False
             yield entry
             continue
         tally.add(PassedOver.SPLIT if split else PassedOver.NO_SPLIT)
         if split and (split in others or len(others) < MOST_NAMES):
             others[split] += 1
-    if not found and tally.counts[PassedOver.SPLIT]:
+    if is_empty and tally.counts[PassedOver.SPLIT]:
         shown = ", ".join(f"{name} ({count:,})" for name, count in others.most_common(SHOWN))
         more = ", ..." if len(others) > SHOWN else ""
         raise CorpusError(f"no image is in split {wanted!r}; {nearest(wanted, others)}; the splits are {shown}{more}")
-    if not found and tally.counts[PassedOver.NO_SPLIT]:
+    if is_empty and tally.counts[PassedOver.NO_SPLIT]:
         raise CorpusError(
-            f"no image has a split; --splits says where splits come from, such as --splits folder:2 for "
+            f"no image has a split, as --splits is '{form}' and an image id is {first!r}; give another, such as folder:2 for "
             f"{wanted}/dog/1.jpg"
         )

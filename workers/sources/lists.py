@@ -201,8 +201,10 @@ def _csv(container: Container) -> Iterator[SourceEntry]:
         yield from entries(rows, layout, container)
 
 
-def read_csv(file: IO[bytes], place: str) -> Iterator[Row]:
+def read_csv(file: IO[bytes], place: str, *, complete: bool = False) -> Iterator[Row]:
     """The first line of a CSV file, as columns without values, and then its rows. Fields are separated by tabs in a `.tsv`.
+
+    If `complete`, each row must have all fields; else those at its end may be missing.
 
     Raises:
         CorpusError: the file is not CSV in UTF-8.
@@ -215,7 +217,7 @@ def read_csv(file: IO[bytes], place: str) -> Iterator[Row]:
         for row in reader:
             if None in row:
                 raise CorpusError(f"line {reader.line_num} of {place!r} has more fields than the first line")
-            if None in row.values():
+            if complete and None in row.values():
                 raise CorpusError(f"line {reader.line_num} of {place!r} has fewer fields than the first line")
             yield {name: value or None for name, value in row.items()}
     except csv.Error as error:

@@ -99,7 +99,7 @@ def _refuse_misspelt(form: str, what: str) -> None:
     Raises:
         ValueError: it is.
     """
-    plain = form.lower()
+    plain = "" if "(" in form else form.lower()
     if plain == "folder" or plain.startswith(("folder:", "folders")):
         raise ValueError(f"{what} '{form}' is neither folder nor folder:N, where N is from 1 to 99")
     if plain.startswith((_COLUMN, "columns")):

@@ -46,7 +46,7 @@ def test_distinct_groups_need_an_image_with_a_group(photos):
             if is_known:
                 require_groups(spec, listing)
             else:
-                with pytest.raises(SpecError, match="--distinct group: no image has a group; add --group folder"):
+                with pytest.raises(SpecError, match=f"--distinct group: no image has a group, as --group is '{group}'"):
                     require_groups(spec, listing)
 
 

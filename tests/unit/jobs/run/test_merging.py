@@ -16,6 +16,7 @@ from workers.actors.merge import merge
 from workers.actors.shard import Merge, Shard
 from workers.core import shard_scores
 from workers.core.statistics import Statistics
+from workers.errors import DamagedFile, MemoryTaken, OutOfMemory
 from workers.store import rows
 from workers.store.root import Root
 from workers.store.tables.scan import SHARD
@@ -136,3 +137,25 @@ def test_results_that_are_missing_or_damaged_are_made_again(run):
     # The root finds a damaged child, which finds a missing shard; each is made again, and then what needs it.
     assert [item.result for item in run.pool.ran] == [first.merges[-1], *[first.merges[1]] * 2, first.merges[-1]]
     assert {name: run.root.read(name) for name in first.merges} == before
+
+
+def test_a_result_that_stays_unreadable_ends_the_run_in_one_line(run):
+    reduced(run, 5)
+    [root] = run.root.files("shards/merges")
+    run.root.delete(f"shards/merges/{root}")
+    run.root.delete(shards(5)[3].result)
+    stored = StoredResults(run.root, lambda _: None)
+    with pytest.raises(DamagedFile, match=r"003.parquet cannot be read, although it was made again: it is missing$"):
+        reduce(run, stored, shards(5), K)
+
+
+def test_memory_that_is_short_in_a_merge_is_not_a_matter_of_the_batch(run, monkeypatch):
+    def run_short_of_memory(*_):
+        raise OutOfMemory("out of memory on node")
+        yield
+
+    for shard in shards(5):
+        write(run.root, shard)
+    monkeypatch.setattr(run.pool, "run", run_short_of_memory)
+    with pytest.raises(MemoryTaken, match="out of memory on node, while shard results were merged"):
+        reduced(run, 5)

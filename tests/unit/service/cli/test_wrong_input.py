@@ -47,7 +47,7 @@ def place(tmp_path_factory) -> Path:
         ({"--batch": "7"}, "shard 512 is not a multiple of batch 7"),
         ({"--device": "cuda"}, "device 'cuda' is requested"),
         ({"--actors": "900"}, "this machine has room for"),
-        ({"--distinct": "group"}, "no image has a group; add --group folder"),
+        ({"--distinct": "group"}, "no image has a group, as --group is 'none'"),
     ],
 )
 def test_one_line_says_what_would_have_been_right(place, over, told):

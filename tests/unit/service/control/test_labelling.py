@@ -150,6 +150,8 @@ def test_words_alone_replace_the_labels_of_all_images(root, give, tmp_path):
     assert (done.images, done.renamed, done.labelled) == (0, IMAGES - 1, IMAGES)
     wanted = dict.fromkeys(IDS, "a small animal") | {IDS[0]: "a large animal", IDS[1]: None}
     assert labels_in(root, IMAGE_TABLE) == wanted
+    again = relabel(catalog.find(root, "first"), None, str(tmp_path / "words.txt"))  # does nothing more
+    assert again.renamed == 0 and labels_in(root, IMAGE_TABLE) == wanted
     (tmp_path / "words.txt").write_text("bird a flying animal\n")
     with pytest.raises(CorpusError, match="has none of the labels in the file of names, such as 'bird'"):
         relabel(catalog.find(root, "first"), None, str(tmp_path / "words.txt"))

@@ -113,7 +113,8 @@ def test_a_mistyped_label_is_refused(form, message):
 
 
 def test_a_label_may_be_a_regular_expression_that_begins_as_another_form_does():
-    assert CorpusSpec(source="x", label=r"folder_(\d+)")
+    for form in (r"folder_(\d+)", r"folders/([^/]+)/", r"columns_(\d+)"):
+        assert CorpusSpec(source="x", label=form)
 
 
 def test_members_that_are_not_images_are_passed_over(tmp_path):
