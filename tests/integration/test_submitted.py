@@ -22,7 +22,7 @@ from tests.support.heads import Head, environment, free_port
 from workers.spec.scan import make_spec
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
-PHOTOS = 240
+PHOTOS = 400  # many enough that a run can be cancelled in its middle
 BUT_THE_TIME = "runs"  # the table that holds times
 
 
