@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 from jobs.watch import Watcher
 from workers.corpus import isolate, manifest
+from workers.corpus.coverage import coverage, has_label
 from workers.corpus.labels import read_names
 from workers.corpus.manifest import Listing
 from workers.errors import SpecError
@@ -28,11 +29,11 @@ def list_corpus(corpus: CorpusSpec, watch: Watcher) -> Iterator[Listing]:
 
 def describe_labels(corpus: CorpusSpec, listing: Listing) -> str:
     """How many images have a label, and how many labels there are; whether any label has a readable name."""
-    labels, with_label = listing.coverage("label")
+    labels, with_label = coverage(listing, "label")
     if not labels:
         return f"no image has one; --label is '{corpus.label}'"
     line = f"{labels:,}, of {with_label:,} of {listing.images:,} images"
-    if corpus.label_names and not listing.has_label(read_names(corpus.label_names).values()):
+    if corpus.label_names and not has_label(listing, read_names(corpus.label_names).values()):
         line += f"; {corpus.label_names} names none of them"
     return line
 
@@ -43,7 +44,7 @@ def require_groups(spec: RunSpec, listing: Listing) -> None:
     Raises:
         SpecError: none has.
     """
-    if spec.scan.distinct is Distinct.GROUP and not listing.coverage("group")[0]:
+    if spec.scan.distinct is Distinct.GROUP and not coverage(listing, "group")[0]:
         problem = f"--distinct group: no image has a group, as --group is '{spec.corpus.group}'; add --group folder or another"
         raise SpecError([problem])
 

@@ -12,7 +12,6 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
 
 import duckdb
 import pyarrow as pa
@@ -22,7 +21,7 @@ import pyarrow.parquet as pq
 from workers import formats
 from workers.corpus import fetch, labels
 from workers.corpus.lister import GROUP_ROWS, Lister
-from workers.corpus.merging import low_memory, merge
+from workers.corpus.merging import merge
 from workers.errors import CorpusError, DamagedFile
 from workers.host.hangs import Limit
 from workers.host.retrying import retried
@@ -98,20 +97,6 @@ class Listing:
             raise DamagedFile(f"{root.path(rel)} is missing; {_WAY_OUT}")
         merged = self._merge_with(root, rel)
         return _same_rows(self.before, merged)
-
-    def coverage(self, column: Literal["label", "group"]) -> tuple[int, int]:
-        """How many labels or groups there are, and how many images have one."""
-        values, images = self._ask(f'SELECT count(DISTINCT "{column}"), count("{column}") FROM read_parquet(?)')  # noqa: S608 - a name
-        return values, images
-
-    def has_label(self, names: Collection[str]) -> bool:
-        """Whether an image has one of these labels."""
-        [known] = self._ask("SELECT count(*) FROM read_parquet(?) WHERE label IN (SELECT unnest(?))", [*names])
-        return bool(known)
-
-    def _ask(self, query: str, *values: object) -> Any:  # noqa: ANN401 - a row
-        with duckdb.connect(config=low_memory(self.folder)) as database:
-            return database.execute(query, [str(self.folder / "listed.parquet"), *values]).fetchone()
 
     def missing(self, image_ids: Sequence[str]) -> list[str]:
         """The ids among `image_ids` that are not listed, in the given order."""
