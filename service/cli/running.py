@@ -62,11 +62,8 @@ def print_outcome(outcome: "Outcome") -> None:
     sizes = ", ".join(f"{name} {format_size(sum(part.bytes for part in files))}" for name, files in run.tables.items())
     shards = outcome.shards_run + outcome.shards_reused
     rate = _format_rate(outcome.images_per_s) if outcome.images_per_s else "nothing to scan, as all results were stored"
-    reused = (
-        f"; results of {outcome.shards_reused:,} of {shards:,} shards were stored"
-        if outcome.shards_reused and outcome.images_per_s
-        else ""
-    )
+    is_partly_stored = outcome.shards_reused and outcome.images_per_s
+    reused = f"; {outcome.shards_reused:,} of {shards:,} shards were stored already" if is_partly_stored else ""
     lines = {
         "run": outcome.run + (" (already published; nothing has changed)" if outcome.already_published else ""),
         "images": f"{outcome.images:,}",
