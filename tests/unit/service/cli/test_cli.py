@@ -13,7 +13,7 @@ import typer
 from typer.testing import CliRunner
 
 from jobs.run.outcome import Outcome, outcome_of
-from service.cli import drawing
+from service.cli import drawing, running
 from service.cli.main import app
 from service.query.marks import GATED
 from tests.support.published import DEAD, publish
@@ -400,3 +400,18 @@ def test_the_flags_before_all_commands_are_few():
 def test_a_size_of_the_terminal_that_is_impossible_is_ignored(words, size):
     result = CliRunner().invoke(app, list(words), env={"COLUMNS": size, "LINES": size})
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exc_info
+
+
+@pytest.mark.parametrize(
+    ("run", "stored", "rate", "line"),
+    [
+        (1, 3, 6.0, "6.0 images/s; 3 of 4 shards were stored already; 2.0 s in total"),
+        (4, 0, 6.0, "6.0 images/s; 2.0 s in total"),
+        (0, 4, None, "nothing to scan, as all results were stored; 2.0 s in total"),
+    ],
+)
+def test_the_summary_says_how_many_shards_were_stored(tmp_path, capsys, run, stored, rate, line):
+    publish(Root(str(tmp_path)))
+    counts = {"shards_run": run, "shards_reused": stored, "images_per_s": rate, "seconds": 2.0}
+    running.print_outcome(Outcome("first", str(tmp_path), images=12, rejects=1, exit_code=0, **counts))
+    assert f"speed       {line}\n" in capsys.readouterr().out
