@@ -9,8 +9,9 @@ from jobs.run.images import publish_rows, require_listed
 from jobs.run.outcome import Outcome
 from jobs.run.plan import Plan
 from jobs.watch import Watcher
+from workers.actors.environment import Environment
 from workers.actors.invert import InvertWorker, invert_configuration, part_of
-from workers.actors.job import Environment, digest, rows_key
+from workers.actors.job import digest, rows_key
 from workers.actors.shard import InversionBatch, Restart
 from workers.corpus import isolate
 from workers.corpus.manifest import Listing, Row

@@ -13,7 +13,8 @@ from jobs.run.images import publish_rows, require_listed
 from jobs.run.outcome import Outcome
 from jobs.run.plan import Plan
 from jobs.watch import Watcher
-from workers.actors.job import Environment, Job, digest, rows_key
+from workers.actors.environment import Environment
+from workers.actors.job import Job, digest, rows_key
 from workers.actors.sanity import SanityWorker, sanity_configuration
 from workers.actors.shard import ImageUnits, TopUnit
 from workers.core import randomisation

@@ -16,7 +16,8 @@ from jobs.run.listing import require_groups
 from jobs.run.outcome import Outcome
 from jobs.run.plan import Plan
 from jobs.watch import Watcher
-from workers.actors.job import Environment, digest
+from workers.actors.environment import Environment
+from workers.actors.job import digest
 from workers.actors.project import ProjectWorker, project_configuration
 from workers.actors.scan import ScanWorker, scan_configuration
 from workers.actors.shard import Group

@@ -20,8 +20,9 @@ from jobs.run.outcome import Outcome
 from jobs.run.plan import Plan
 from jobs.run.results import StoredResults
 from jobs.watch import Watcher
+from workers.actors.environment import Environment
 from workers.actors.evolve import EvolveWorker, ProjectCheckpoints
-from workers.actors.job import Environment, Job, digest
+from workers.actors.job import Job, digest
 from workers.actors.project import project_configuration
 from workers.actors.scan import scan_configuration
 from workers.actors.shard import CheckpointBatch, CheckpointGroup, CheckpointShard, Shard

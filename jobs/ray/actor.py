@@ -1,12 +1,12 @@
 """A worker on Ray. Takes a function that builds a plain worker, gives an actor that runs it; translates Ray's errors."""
 
 import re
+import sys
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import ray
-import torch
 from ray.exceptions import (
     NodeDiedError,
     ObjectLostError,
@@ -19,7 +19,7 @@ from ray.exceptions import (
 from ray.util.metrics import Counter
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-from workers.actors.job import Environment
+from workers.actors.environment import Environment
 from workers.actors.shard import ShardReport, log_fields
 from workers.errors import DeconvoyError, MemoryTaken, OutOfMemory, RunStopped
 from workers.host import log, memory
@@ -188,7 +188,10 @@ def memory_error(text: str, actors: int) -> OutOfMemory:
 
 def _on_gpu() -> str:
     """A note on the free memory of this process's GPU; empty if it uses none."""
-    if not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+    torch = sys.modules.get(
+        "torch"
+    )  # not imported here, so that actors which need no network start in a fraction of the time
+    if torch is None or not torch.cuda.is_initialized():
         return ""
     free, total = torch.cuda.mem_get_info()
     return f"; on the GPU {free / 1e9:.1f} of {total / 1e9:.1f} GB were free"
@@ -196,8 +199,10 @@ def _on_gpu() -> str:
 
 def _is_out_of_memory(error: object) -> bool:
     """Whether an error is out of memory: Python's, the GPU's, or torch's CPU allocator's, which is a plain RuntimeError."""
-    on_cpu = isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
-    return on_cpu or isinstance(error, MemoryError | torch.OutOfMemoryError)
+    if isinstance(error, RuntimeError) and "can't allocate memory" in str(error):
+        return True
+    torch = sys.modules.get("torch")
+    return isinstance(error, MemoryError) or (torch is not None and isinstance(error, torch.OutOfMemoryError))
 
 
 def is_alive(node: str) -> bool:

@@ -16,7 +16,7 @@ from jobs.ray import pulse
 from jobs.ray.actor import LOST, MakeWorker, hire, is_alive, report_counts, result_of
 from jobs.ray.seats import Judge, Queue, Seat, Task, count_in_progress, longest_alone, pause_after
 from jobs.watch import Watcher
-from workers.actors.job import Environment
+from workers.actors.environment import Environment
 from workers.actors.shard import log_fields
 from workers.errors import DecoderHang, DeconvoyError, LostActors, NodeError, OutdatedShard, OutOfMemory, RunStopped
 from workers.host import log

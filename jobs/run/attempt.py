@@ -19,7 +19,8 @@ from jobs.run.outcome import Outcome, complete_published, outcome_of
 from jobs.run.plan import Plan
 from jobs.run.results import StoredResults
 from jobs.watch import Watcher
-from workers.actors.job import Environment, Job, Spec
+from workers.actors.environment import Environment
+from workers.actors.job import Job, Spec
 from workers.actors.reading import pixel_format
 from workers.actors.shard import Group, Shard, Work, log_fields
 from workers.core.network import Layer, Network

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from jobs.run.accounts import ImageCounts
 from workers.actors.device import BACKENDS
-from workers.actors.job import Environment
+from workers.actors.environment import Environment
 from workers.core import network
 from workers.models.model import Model
 from workers.spec.plain import PlainSpec

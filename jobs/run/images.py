@@ -11,7 +11,7 @@ from jobs.run.attempt import Attempt
 from jobs.run.outcome import Outcome
 from jobs.run.plan import Plan
 from jobs.run.results import StoredResults
-from workers.actors.job import Environment
+from workers.actors.environment import Environment
 from workers.actors.shard import Shard
 from workers.corpus import manifest
 from workers.corpus.manifest import Listing

@@ -5,7 +5,7 @@ import signal
 import time
 from pathlib import Path
 
-from workers.actors.job import Environment
+from workers.actors.environment import Environment
 from workers.actors.shard import ShardReport
 from workers.errors import DecoderHang, LostActors
 

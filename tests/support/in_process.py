@@ -10,7 +10,7 @@ import torch
 
 from jobs.ray.actor import MakeWorker, PlainWorker
 from jobs.ray.seats import Judge
-from workers.actors.job import Environment
+from workers.actors.environment import Environment
 from workers.errors import OutdatedShard
 
 Job = TypeVar("Job", bound=Callable[..., Any])

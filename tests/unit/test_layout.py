@@ -202,6 +202,10 @@ def test_a_run_that_waits_for_its_place_has_not_loaded_torch():
     assert not loading({"torch"}, ["jobs.__main__"])
 
 
+def test_an_actor_loads_torch_only_with_its_worker():
+    assert not loading({"torch"}, ["jobs.ray.actor", "jobs.ray.pool", "workers.actors.merge", "tests.support.fakes"])
+
+
 def test_the_service_starts_without_torch_and_ray():
     assert not loading({"torch", "ray"}, SERVICE)
 

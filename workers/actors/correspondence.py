@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from workers.actors.job import Environment, Job, common_configuration
+from workers.actors.environment import Environment
+from workers.actors.job import Job, common_configuration
 from workers.actors.occlude import make_fill
 from workers.actors.shard import Shard
 from workers.actors.single import SingleWorker

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from workers import formats
-from workers.actors.job import Environment, Job
+from workers.actors.environment import Environment
+from workers.actors.job import Job
 from workers.core.network import Network
 from workers.corpus import crew, fetch, manifest
 from workers.corpus.decode import DECODER

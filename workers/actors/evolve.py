@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import pyarrow as pa
 
 from workers.actors import device
-from workers.actors.job import Environment, Job
+from workers.actors.environment import Environment
+from workers.actors.job import Job
 from workers.actors.merge import MergeReport, merge
 from workers.actors.project import GroupReport, ProjectWorker
 from workers.actors.scan import ScanWorker, ShardScan

@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from workers.actors.job import Environment, Job, common_configuration, target_label
+from workers.actors.environment import Environment
+from workers.actors.job import Job, common_configuration, target_label
 from workers.actors.occlude import target_of
 from workers.actors.shard import Shard
 from workers.actors.single import SingleWorker

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from workers.actors import single
-from workers.actors.job import Environment, Job, common_configuration
+from workers.actors.environment import Environment
+from workers.actors.job import Job, common_configuration
 from workers.actors.shard import InversionBatch, Restart, ShardReport
 from workers.actors.worker import Worker
 from workers.core import inversion

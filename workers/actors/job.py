@@ -3,10 +3,11 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from workers import formats
+from workers.actors.environment import Environment
 from workers.corpus.isolate import Verdict
 from workers.corpus.manifest import Row
 from workers.models.model import StoredModel
@@ -36,23 +37,6 @@ class Job(Generic[Spec_co]):
     layers: tuple[str, ...]
     manifest: str
     decoders: tuple[str, ...] = field(default_factory=formats.installed)
-
-
-@dataclass(frozen=True)
-class Environment:
-    """The software and the device that compute the numbers, and the node that they were found on."""
-
-    deconvoy: str
-    python: str
-    torch: str
-    torchvision: str
-    decoder: str
-    device: str
-    node: str
-
-    def numerics(self) -> dict[str, str]:
-        """The fields that must be equal on all nodes of a run."""
-        return {key: value for key, value in asdict(self).items() if key != "node"}
 
 
 def digest(value: Any) -> str:  # noqa: ANN401 - any JSON value

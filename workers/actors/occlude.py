@@ -13,7 +13,8 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms.v2 import functional
 
-from workers.actors.job import Environment, Job, common_configuration, target_label
+from workers.actors.environment import Environment
+from workers.actors.job import Job, common_configuration, target_label
 from workers.actors.shard import Shard
 from workers.actors.single import SingleWorker
 from workers.core import deconvnet, recording

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 
 from workers.actors import reading
-from workers.actors.job import Environment, Job, common_configuration
+from workers.actors.environment import Environment
+from workers.actors.job import Job, common_configuration
 from workers.actors.shard import Group
 from workers.actors.worker import Worker
 from workers.core import deconvnet, recording

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from workers.actors.job import Environment, Job, common_configuration
+from workers.actors.environment import Environment
+from workers.actors.job import Job, common_configuration
 from workers.actors.project import find_disagreements
 from workers.actors.shard import ImageUnits, TopUnit
 from workers.actors.single import SingleWorker

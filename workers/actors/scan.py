@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from workers.actors import reading
-from workers.actors.job import Environment, Job, common_configuration
+from workers.actors.environment import Environment
+from workers.actors.job import Job, common_configuration
 from workers.actors.merge import MergeReport, merge
 from workers.actors.shard import Merge, Shard, ShardReport
 from workers.actors.worker import Worker

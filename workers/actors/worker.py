@@ -5,7 +5,8 @@ from typing import Generic
 from torch import Tensor
 
 from workers.actors import device
-from workers.actors.job import Environment, Job, Spec
+from workers.actors.environment import Environment
+from workers.actors.job import Job, Spec
 from workers.core.network import Network
 from workers.models.model import restore
 from workers.spec.parts import Precision

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from workers import formats
-from workers.actors.job import Environment, Job, digest, rows_key
+from workers.actors.environment import Environment
+from workers.actors.job import Job, digest, rows_key
 from workers.actors.reading import pixel_format
 from workers.actors.scan import scan_configuration
 from workers.core.preprocess import Preprocessing
