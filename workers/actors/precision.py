@@ -3,16 +3,13 @@
 from collections.abc import Iterator
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from workers.actors import device
 from workers.actors.environment import Environment
 from workers.actors.job import Job, common_configuration
 from workers.actors.shard import Shard
 from workers.actors.single import SingleWorker
 from workers.core import folding
-from workers.core.network import Network
+from workers.core.maxima import Maxima
 from workers.corpus.manifest import Row
 from workers.corpus.reader import PreparedImage
 from workers.spec.scan import RunSpec
@@ -41,26 +38,14 @@ class PrecisionWorker(SingleWorker[RunSpec, Shard]):
     def __init__(self, job: Job[RunSpec]) -> None:
         super().__init__(job)
         folded = folding.fold(self.network, [layer.node for layer in self.layers])  # as the scan runs it
-        self.rounded = device.move(job.spec.resources.device, folded, job.spec.resources.precision)
+        rounded = device.move(job.spec.resources.device, folded, job.spec.resources.precision)
+        self.exact, self.rounded = (Maxima(network, self.layers, 1) for network in (self.network, rounded))
 
     def compute_rows(self, picture: PreparedImage, row: Row, shard: Shard) -> Iterator[dict[str, Any]]:  # noqa: ARG002 - not needed
         """The image's only row."""
-        pixels = picture.prepared[None]
+        pixels, precision = picture.prepared[None], self.job.spec.resources.precision
         yield {
             "image_index": picture.record.image_index,
-            "scores": self._scores(self.network, self.input(pixels)),
-            "rounded": self._scores(
-                self.rounded, device.normalise(pixels, self.job, self.job.spec.resources.precision)
-            ),
+            "scores": self.exact.of(self.input(pixels))[0].tolist(),
+            "rounded": self.rounded.of(device.normalise(pixels, self.job, precision))[0].tolist(),
         }
-
-    def _scores(self, network: Network, image: Tensor) -> list[float]:
-        """The scores of all layers' channels."""
-        scores: list[float] = []
-
-        def visit(_: int, __: tuple[Tensor, ...], map_: Tensor) -> None:
-            scores.extend(map_.amax(dim=(2, 3))[0].float().tolist())
-
-        with torch.inference_mode():
-            network.forward(image, [layer.node for layer in self.layers], visit)
-        return scores

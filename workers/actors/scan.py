@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import torch
 from torch import Tensor
@@ -18,6 +17,7 @@ from workers.actors.merge import MergeReport, merge
 from workers.actors.shard import Merge, Shard, ShardReport
 from workers.actors.worker import Worker
 from workers.core import folding, shard_scores
+from workers.core.maxima import Maxima, images_in_cache
 from workers.core.network import Network
 from workers.corpus.reader import Batch, ImageRecord, Reject
 from workers.errors import NumericsError
@@ -27,7 +27,7 @@ from workers.store import rows
 from workers.store.tables.scan import SHARD
 
 # Raise it whenever the same inputs would give other numbers: stored results of the old algorithm are then not reused.
-SCAN_ALGORITHM = 2
+SCAN_ALGORITHM = 3
 
 
 def scan_configuration(job: Job[RunSpec], environment: Environment) -> dict[str, Any]:
@@ -50,6 +50,9 @@ class ScanWorker(Worker[RunSpec]):
 
     def __init__(self, job: Job[RunSpec]) -> None:
         super().__init__(job, job.spec.resources.precision)
+        on_cpu = job.spec.resources.device == "cpu"
+        at_once = images_in_cache(self.network, self.layers) if on_cpu else job.spec.scan.batch
+        self.maxima = Maxima(self.network, self.layers, at_once)
 
     def _prepare(self, network: Network) -> Network:
         """The network with its batch norms folded, as far as the job's layers allow."""
@@ -95,10 +98,6 @@ class ShardScan:
         self.worker = worker
         self.spec = worker.job.spec
         self.channels = {layer.index: layer.channels for layer in worker.layers}
-        stops = np.cumsum([layer.channels for layer in worker.layers]).tolist()
-        self.columns = {
-            layer.node: slice(stop - layer.channels, stop) for layer, stop in zip(worker.layers, stops, strict=True)
-        }
         self.scores: list[Tensor] = []
         self.records: list[ImageRecord] = []
         self.rejects: list[Reject] = []
@@ -108,15 +107,7 @@ class ShardScan:
         self.rejects += batch.rejects
         self.records += batch.records
         if batch.pictures:
-            images = self.worker.input(batch.pixels())
-            scores = torch.empty(len(images), sum(self.channels.values()), device=images.device)
-
-            def visit(node: int, _: tuple[Tensor, ...], map_: Tensor) -> None:
-                scores[:, self.columns[node]] = map_.amax(dim=(2, 3))
-
-            with torch.inference_mode():
-                self.worker.network.forward(images, self.columns, visit, overwrite=True)
-            self.scores.append(scores)
+            self.scores.append(self.worker.maxima.of(self.worker.input(batch.pixels())))
 
     def result(self) -> pa.Table:
         """The one row of the shard's result."""
@@ -138,8 +129,9 @@ class ShardScan:
         if bool(scores.sum(dtype=torch.float64).isfinite()):
             return
         image, column = (int(place) for place in (~scores.isfinite()).nonzero()[0])
-        layer = next(layer for layer in self.worker.layers if column < self.columns[layer.node].stop)
-        channel = column - self.columns[layer.node].start
+        columns = self.worker.maxima.columns
+        layer = next(layer for layer in self.worker.layers if column < columns[layer.node].stop)
+        channel = column - columns[layer.node].start
         raise NumericsError(
             f"layer {layer.name!r}, channel {channel} gives {float(scores[image, column])} for image "
             f"{self.records[image].image_index}; try --precision float32 or other weights"

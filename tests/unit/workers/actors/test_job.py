@@ -16,7 +16,7 @@ from workers.models.model import StoredModel
 from workers.spec.parts import Interpolation
 from workers.spec.scan import make_spec
 
-BEFORE = "91c884de25bf1f67e225b5f6093fd2cd"
+BEFORE = "c7354e43ad42cb4c75a4b3552c4ccbfb"
 ROWS_BEFORE = "39585f13fc5252812832fe0d967ff741"
 PREPROCESSING = Preprocessing(184, 160, (0.5,) * 3, (0.25,) * 3, Interpolation.BILINEAR)
 ENVIRONMENT = Environment("0.1.0", "3.11", "2.14.1", "0.29.1", "pillow 13.0.0", "cpu AVX2", "node")
