@@ -22,7 +22,7 @@ from workers.spec.invariance import IDENTITY, InvarianceRun, InvarianceSpec, Tra
 from workers.store.tables.invariance import TRANSFORMED
 
 # Raise it whenever the same inputs would give other numbers: stored results of the old algorithm are then not reused.
-INVARIANCE_ALGORITHM = 1
+INVARIANCE_ALGORITHM = 2
 
 SHOWN = 5  # pictures per transform
 

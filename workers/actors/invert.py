@@ -28,7 +28,7 @@ from workers.spec.recipe import SCHEDULE, Recipe
 from workers.store.tables.invert import INVERTED
 
 # Raise it whenever the same inputs would give other numbers: stored results of the old algorithm are then not reused.
-INVERT_ALGORITHM = 1
+INVERT_ALGORITHM = 2
 
 
 def invert_configuration(

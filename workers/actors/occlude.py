@@ -33,7 +33,7 @@ from workers.store import rows
 from workers.store.tables.occlude import OCCLUDED
 
 # Raise it whenever the same inputs would give other numbers: stored results of the old algorithm are then not reused.
-OCCLUDE_ALGORITHM = 2
+OCCLUDE_ALGORITHM = 3
 
 SCAN_PROJECTIONS = 8  # projections of the scan per panel
 

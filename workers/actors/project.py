@@ -32,7 +32,7 @@ from workers.store.spill import Spill
 from workers.store.tables.scan import PROJECTED
 
 # Raise it whenever the same inputs would give other numbers: stored results of the old algorithm are then not reused.
-PROJECT_ALGORITHM = 4
+PROJECT_ALGORITHM = 5
 
 Array = np.ndarray[Any, Any]
 

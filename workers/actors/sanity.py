@@ -32,7 +32,7 @@ from workers.spec.sanity import Mode, SanityRun
 from workers.store.tables.sanity import CHECKED
 
 # Raise it whenever the same inputs would give other numbers: stored results of the old algorithm are then not reused.
-SANITY_ALGORITHM = 2
+SANITY_ALGORITHM = 3
 
 CONTROLS = 3  # other channels per unit, as a baseline for the similarities
 FORMAT: Literal["webp"] = "webp"

@@ -25,11 +25,11 @@ from workers.core.steps import Pair, Shape
 
 Array = np.ndarray[Any, Any]
 
-WINDOW_BYTES = 64 * 2**20
+WINDOW_BYTES = 16 * 2**20
 
 
 def chunk_size(network: Network, number: int) -> int:
-    """How many units of a node to carry down at once, so that the largest window takes about 64 MiB."""
+    """How many units of a node to carry down at once, so that the largest window takes about 16 MiB."""
     cone = network.cone(number, clipped=True)
     largest = max(network.nodes[n].shape[0] * rows.size * columns.size for n, (rows, columns) in cone.items())
     return max(1, min(256, WINDOW_BYTES // (4 * largest)))

@@ -89,7 +89,17 @@ class MaxPool(Pool):
 
     def unpool(self, signal: Tensor, switches: Tensor) -> Tensor:
         """Put every signal back at the location of its maximum; signals at the same location are added."""
-        return self.spread(signal, [switches == number for number in range(len(self.taps()))])
+        if signal.is_cuda:  # there, `scatter_add_` adds in any order
+            return self.spread(signal, [switches == number for number in range(len(self.taps()))])
+        count, channels, height, width = signal.shape
+        rows, columns = (self.below(Span(0, 0, size), axis).size for axis, size in enumerate((height, width)))
+        taps = torch.tensor([(dy * columns + dx) * channels for dy, dx in self.taps()])
+        corners = torch.arange(height)[:, None] * self.stride[0] * columns + torch.arange(width) * self.stride[1]
+        places = taps[switches.permute(0, 2, 3, 1).int()]
+        places += corners[:, :, None] * channels + torch.arange(channels)
+        below = signal.new_zeros(count, rows * columns * channels)
+        below.scatter_add_(1, places.flatten(1), signal.permute(0, 2, 3, 1).flatten(1))
+        return below.view(count, rows, columns, channels).permute(0, 3, 1, 2)
 
     def keep(self, inputs: Sequence[Tensor], output: Tensor, method: Method) -> Tensor | None:
         return self.switches(inputs[0], (output.shape[2], output.shape[3]))

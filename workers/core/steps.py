@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from workers.core.receptive_field import Span
+from workers.core.transposed import transposed
 from workers.spec.parts import Method
 
 Pair = tuple[int, int]
@@ -168,7 +169,7 @@ class Convolution(Step):
         return functional.conv2d(inputs[0], self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
 
     def down(self, signal: Tensor, descent: Descent) -> tuple[Tensor, ...]:
-        return (functional.conv_transpose2d(signal, self.weight, None, self.stride, 0, 0, self.groups, self.dilation),)
+        return (transposed(signal, self.weight, self.stride, self.dilation, self.groups),)
 
 
 @dataclass(frozen=True, eq=False)

@@ -67,5 +67,5 @@ def _png(pixels: Pixels) -> bytes:
 
 def _webp(pixels: Pixels, *, lossless: bool, quality: int) -> bytes:
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "WEBP", lossless=lossless, quality=quality, method=1 if lossless else 4)
+    Image.fromarray(pixels).save(buffer, "WEBP", lossless=lossless, quality=quality, method=0 if lossless else 1)
     return buffer.getvalue()
