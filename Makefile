@@ -11,6 +11,7 @@ PROCESSES ?= logical
 # that start Ray or a browser run at the same time: they have time limits.
 SIDE_BY_SIDE := -n $(PROCESSES) --dist=loadfile --no-loadscope-reorder
 STARTING := tests/browser tests/integration tests/property
+WHOLE_RUNS := $(patsubst %,tests/integration/test_%.py,same_answer killed truth)
 STAMP := $(VENV)/.installed
 BENCHMARKS := $(patsubst tests/benchmarks/%.py,%,$(wildcard tests/benchmarks/[a-z]*.py))
 
@@ -80,6 +81,7 @@ bench: setup
 
 soak: setup
 	$(VENV)/bin/python -m pytest -q -m slow $(PYTEST_ARGS) || test $$? = 5  # 5: there are none
+	DECONVOY_TEST_ENGINE=compiled $(VENV)/bin/python -m pytest -q $(WHOLE_RUNS) $(PYTEST_ARGS) || test $$? = 5
 
 # Keeps the virtual environment, because creating one takes minutes. Remove it with rm -r $(VENV).
 clean:

@@ -2,11 +2,11 @@
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from jobs.project import require_projections
 from jobs.ray import cluster
-from jobs.run import decoding, plan
+from jobs.run import decoding, engine, plan
 from jobs.run.estimate import Tables
 from jobs.run.listing import describe_labels, require_groups
 from jobs.run.plan import Plan
@@ -33,6 +33,7 @@ class DryRun:
         layers: number of selected layers.
         channels: channels of these layers.
         device: where the network would run.
+        engine: how it would run.
         actors: number of actors.
         estimated_bytes: rough size of the tables.
         passed_over: what the listing of the corpus left out, by reason.
@@ -47,6 +48,7 @@ class DryRun:
     layers: int
     channels: int
     device: str
+    engine: str
     actors: int
     estimated_bytes: int
     passed_over: dict[str, int]
@@ -79,6 +81,7 @@ def dry_run(spec: RunSpec) -> DryRun:
         layers=len(layers),
         channels=sum(layer.channels for layer in layers),
         device=device,
+        engine=listed.engine,
         actors=actors,
         estimated_bytes=tables.bytes,
         passed_over=listed.passed_over,
@@ -96,6 +99,7 @@ class _Planned:
     passed_over: dict[str, int]
     labels: str
     depth: Finding | None
+    engine: str
 
 
 def _plan(spec: RunSpec, model: Model, layers: Sequence[Layer]) -> _Planned:
@@ -107,7 +111,11 @@ def _plan(spec: RunSpec, model: Model, layers: Sequence[Layer]) -> _Planned:
             temporary.put(latest, root.read(latest))
         finding = decoding.find_depth(spec, listing)
         used = spec.with_depth(finding.depth if finding else None)
+        chosen = engine.choose(used, model.network, layers, listing.images)
+        software = replace(devices.describe(spec.resources.device), engine=engine.name(chosen, spec.resources.device))
         job = Job(used, model.stored, tuple(layer.name for layer in layers), listing.commit(temporary))
-        configuration = digest(scan_configuration(job, devices.describe(spec.resources.device)))
+        configuration = digest(scan_configuration(job, software))
         planned = plan.plan(root, job.manifest, configuration, spec.scan.shard, listed_in=temporary)
-        return _Planned(planned, dict(listing.passed_over), describe_labels(spec.corpus, listing), finding)
+        return _Planned(
+            planned, dict(listing.passed_over), describe_labels(spec.corpus, listing), finding, software.engine
+        )

@@ -1,6 +1,7 @@
 """The pipeline of `scan`. Takes a spec, publishes the run, gives its outcome."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -8,7 +9,7 @@ import numpy as np
 
 from jobs import precision, project
 from jobs.reduce import Reduced, reduce, top_rows, unit_rows
-from jobs.run import plan
+from jobs.run import engine, plan
 from jobs.run.accounts import Accounts, ScannedImage
 from jobs.run.attempt import Attempt, attempt
 from jobs.run.estimate import Tables
@@ -21,6 +22,7 @@ from workers.actors.job import digest
 from workers.actors.project import ProjectWorker, project_configuration
 from workers.actors.scan import ScanWorker, scan_configuration
 from workers.actors.shard import Group
+from workers.corpus import manifest
 from workers.corpus.manifest import Listing
 from workers.models.model import Model
 from workers.spec.scan import RunSpec
@@ -51,7 +53,7 @@ def _warn(spec: RunSpec, watch: Watcher, model: Model, listing: Listing) -> None
 def _work(run: Attempt[RunSpec]) -> Outcome:
     """Scan, reduce, project, publish."""
     cost = precision.measure(run)
-    environment = run.pool.start(partial(ScanWorker, run.job))
+    environment = _start(run)
     configuration = digest(scan_configuration(run.job, environment))
     planned = plan.plan(run.root, run.job.manifest, configuration, run.job.spec.scan.shard)
     planned, scanned, seconds = run.run_shards("scan", planned)
@@ -68,6 +70,16 @@ def _work(run: Attempt[RunSpec]) -> Outcome:
     more = {"precision": cost.facts(run.layers, tolerances)} if cost else {}
     published = run.publish(parts, counts, environment, images_per_s=rate, merges=reduced.merges, **names, **more)
     return run.outcome(published, planned, rate, groups_run=projected, groups_reused=len(groups) - projected)
+
+
+def _start(run: Attempt[RunSpec]) -> Environment:
+    """Choose an engine, and build a worker in every actor."""
+    rows = manifest.count(run.root, run.job.manifest)
+    chosen = engine.choose(run.job.spec, run.model.network, run.layers, rows)
+    run.job = replace(run.job, spec=run.job.spec.with_engine(chosen))
+    environment = run.pool.start(partial(ScanWorker, run.job))
+    run.watch.say(f"engine: {environment.engine}")
+    return environment
 
 
 def _project(

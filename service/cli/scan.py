@@ -27,6 +27,7 @@ def scan(  # noqa: PLR0913 - one parameter per flag; the spec fills in the flags
     batch: Annotated[int | None, typer.Option()] = None,
     shard: Annotated[int | None, typer.Option()] = None,
     distinct: Annotated[str | None, typer.Option()] = None,
+    engine: Annotated[str | None, typer.Option()] = None,
     group: Annotated[str | None, typer.Option()] = None,
     limit: Annotated[int | None, typer.Option()] = None,
     sample: Annotated[int | None, typer.Option()] = None,
@@ -41,7 +42,7 @@ def scan(  # noqa: PLR0913 - one parameter per flag; the spec fills in the flags
     """Find each channel's strongest images in a corpus and project the activations down to pixels."""
     from workers.spec.scan import RunSpec
 
-    keys = {"layers": layers or None, "k": k, "batch": batch, "shard": shard, "distinct": distinct}
+    keys = {"layers": layers or None, "k": k, "batch": batch, "shard": shard, "distinct": distinct, "engine": engine}
     flags = {
         "corpus": {"label": label, "group": group, "limit": limit, "sample": sample},
         "scan": {**keys, "max_reject_share": max_reject_share},

@@ -20,6 +20,7 @@ from jobs.occlude import occlude
 from jobs.scan import scan
 from jobs.watch import SilentWatcher
 from tests.support import corpora
+from tests.support.engines import ENGINE
 from tests.support.in_process import jobs_run_here
 from workers.spec.invert import InversionRun
 from workers.spec.make import make
@@ -42,7 +43,7 @@ def values(corpus: Path, root: Path, run: str = "one"):
         "root": str(root),
         "model": {"source": "deconvoy://zfnet-mini"},
         "corpus": {"source": str(corpus)},
-        "scan": {"layers": ["relu1", "relu5"], "batch": 8, "shard": 8, "k": 3},
+        "scan": {"layers": ["relu1", "relu5"], "batch": 8, "shard": 8, "k": 3, "engine": ENGINE},
         "resources": {"actors": 2, "device": "cpu"},
     }
 

@@ -18,6 +18,7 @@ from jobs.ray.pool import Pool
 from jobs.scan import scan
 from jobs.watch import SilentWatcher
 from tests.support import corpora
+from tests.support.engines import ENGINE
 from tests.support.in_process import here
 from workers.spec.scan import make_spec
 
@@ -53,7 +54,7 @@ def values(corpus: Path, root: Path, actors: int):
         "root": str(root),
         "model": {"source": "deconvoy://zfnet-mini"},
         "corpus": {"source": str(corpus)},
-        "scan": {"layers": ["relu2", "relu5"], "batch": 4, "shard": 8, "k": 3},
+        "scan": {"layers": ["relu2", "relu5"], "batch": 4, "shard": 8, "k": 3, "engine": ENGINE},
         "resources": {"actors": actors, "device": "cpu"},
     }
 

@@ -13,6 +13,7 @@ from jobs.scan import scan
 from jobs.watch import SilentWatcher
 from tests.support import corpora
 from tests.support.differentiated import differentiated
+from tests.support.engines import ENGINE
 from tests.support.in_process import here
 from tests.support.stored import picture, require_projection
 from workers.models import model as models
@@ -46,7 +47,7 @@ def spec(corpus, tmp_path_factory) -> RunSpec:
             "root": str(tmp_path_factory.mktemp("root")),
             "model": {"source": "deconvoy://zfnet-mini"},
             "corpus": {"source": str(corpus)},
-            "scan": {"layers": LAYERS, "batch": BATCH, "shard": 2 * BATCH, "k": K},
+            "scan": {"layers": LAYERS, "batch": BATCH, "shard": 2 * BATCH, "k": K, "engine": ENGINE},
             "project": {"image_format": "png"},
             "resources": {"actors": 1, "device": "cpu"},
         }

@@ -2,6 +2,8 @@
 
 from dataclasses import asdict, dataclass
 
+EAGER = "eager"
+
 
 @dataclass(frozen=True)
 class Environment:
@@ -14,7 +16,10 @@ class Environment:
     decoder: str
     device: str
     node: str
+    engine: str = EAGER
 
     def numerics(self) -> dict[str, str]:
-        """The fields that must be equal on all nodes of a run."""
-        return {key: value for key, value in asdict(self).items() if key != "node"}
+        """The fields that must be equal on all nodes of a run. Without the engine if it is eager, as in older runs."""
+        return {
+            key: value for key, value in asdict(self).items() if key != "node" and (key, value) != ("engine", EAGER)
+        }

@@ -13,9 +13,6 @@ from workers.corpus.manifest import Row
 from workers.models.model import StoredModel
 from workers.spec.parts import JobSpec
 
-ENGINE = "eager"
-
-
 Spec = TypeVar("Spec", bound=JobSpec)
 Spec_co = TypeVar("Spec_co", bound=JobSpec, covariant=True)  # a job is a frozen value
 
@@ -67,13 +64,14 @@ def common_configuration(job: Job[Any], environment: Environment) -> dict[str, A
     numerics = environment.numerics()
     del numerics["python"]
     del numerics["deconvoy"]
+    numerics.pop("engine", None)
     decoding = job.spec.decode.configuration()
     return {
         "environment": numerics,
         "model": job.model.fingerprint,
         "preprocessing": job.model.preprocessing.configuration(),
         "limits": job.spec.limits.model_dump(),
-        "engine": ENGINE,
+        "engine": environment.engine,
         "threads": job.spec.resources.threads,
         **({"decode": decoding} if decoding else {}),
     }

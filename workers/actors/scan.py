@@ -4,13 +4,14 @@ import hashlib
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
 import torch
 from torch import Tensor
 
-from workers.actors import reading
+from workers.actors import engine, reading
 from workers.actors.environment import Environment
 from workers.actors.job import Job, common_configuration
 from workers.actors.merge import MergeReport, merge
@@ -50,13 +51,23 @@ class ScanWorker(Worker[RunSpec]):
 
     def __init__(self, job: Job[RunSpec]) -> None:
         super().__init__(job, job.spec.resources.precision)
-        on_cpu = job.spec.resources.device == "cpu"
-        at_once = images_in_cache(self.network, self.layers) if on_cpu else job.spec.scan.batch
+        device, batch = job.spec.resources.device, job.spec.scan.batch
+        at_once = min(batch, images_in_cache(self.network, self.layers)) if device == "cpu" else batch
         self.maxima = Maxima(self.network, self.layers, at_once)
+        self.runner, self.engine = engine.runner(self.maxima, job.spec.scan.engine, device, self._noise())
 
     def _prepare(self, network: Network) -> Network:
         """The network with its batch norms folded, as far as the job's layers allow."""
         return folding.fold(network, [layer.node for layer in network.select(self.job.layers)])
+
+    def check(self) -> Environment:
+        """As `Worker.check`, with the engine."""
+        return replace(super().check(), engine=self.engine)
+
+    def _noise(self) -> Tensor:
+        """One image of noise, ready for the network."""
+        pixels = torch.randint(256, (1, *self.network.nodes[0].shape), generator=torch.Generator().manual_seed(0))
+        return self.input(pixels.to(torch.uint8))
 
     def run(self, item: Shard | Merge) -> ShardReport | MergeReport:
         """Scan a shard, or merge results; write a result, whose existence marks the item as done."""
@@ -107,7 +118,7 @@ class ShardScan:
         self.rejects += batch.rejects
         self.records += batch.records
         if batch.pictures:
-            self.scores.append(self.worker.maxima.of(self.worker.input(batch.pixels())))
+            self.scores.append(self.worker.runner.of(self.worker.input(batch.pixels())))
 
     def result(self) -> pa.Table:
         """The one row of the shard's result."""

@@ -35,11 +35,6 @@ class Maxima:
             start += layer.channels
         return columns
 
-    @cached_property
-    def width(self) -> int:
-        """The number of channels of all layers."""
-        return sum(layer.channels for layer in self.layers)
-
     def of(self, images: Tensor) -> Tensor:
         """The largest activation of every channel in every image.
 
@@ -49,17 +44,18 @@ class Maxima:
         Returns:
             (n, channels of all layers), float32, on the images' device.
         """
-        scores = torch.empty(len(images), self.width, device=images.device)
         with torch.inference_mode():
-            for part, rows in zip(*(torch.split(each, self.at_once) for each in (images, scores)), strict=True):
-                self._run(part, rows)
-        return scores
+            return torch.cat([self.run(part) for part in torch.split(images, self.at_once)])
 
-    def _run(self, images: Tensor, scores: Tensor) -> None:
-        def visit(node: int, _: tuple[Tensor, ...], map_: Tensor) -> None:
-            scores[:, self.columns[node]] = map_.amax(dim=(2, 3))
+    def run(self, images: Tensor) -> Tensor:
+        """As `of`, for at most `at_once` images."""
+        found: list[Tensor] = []
+
+        def visit(_: int, __: tuple[Tensor, ...], map_: Tensor) -> None:
+            found.append(map_.amax(dim=(2, 3)).float())
 
         self.network.forward(images, self.columns, visit, overwrite=True)
+        return torch.cat(found, dim=1)
 
 
 def images_in_cache(network: Network, layers: Sequence[Layer]) -> int:

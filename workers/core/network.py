@@ -147,6 +147,15 @@ class Network:
             selected |= matching
         return tuple(self.layers[index] for index in sorted(selected))
 
+    def multiplications(self, last: int) -> int:
+        """The number of multiplications of convolutions up to a node, for one image."""
+        weights = [(node, getattr(node.step, "weight", None)) for node in self.nodes[: last + 1]]
+        return sum(
+            weight.numel() * node.shape[1] * node.shape[2]
+            for node, weight in weights
+            if weight is not None and is_convolution(node)
+        )
+
     def users(self, number: int) -> list[int]:
         """The nodes that read the output of a node."""
         return [user for user, node in enumerate(self.nodes) if number in node.inputs]

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 
 from workers.spec.frozen import Frozen
 from workers.spec.parts import Precision, Word
-from workers.spec.scan import RunSpec
+from workers.spec.scan import Engine, RunSpec
 
 
 class EvolveSpec(Frozen):
@@ -29,6 +29,13 @@ class EvolutionRun(RunSpec):
     """A scan of every checkpoint of a training; `model` gives the network without weights."""
 
     evolve: EvolveSpec
+
+    @model_validator(mode="after")
+    def _require_eager(self) -> Self:
+        """Every checkpoint is another network, and compiling each would take longer than it saves."""
+        if self.scan.engine is Engine.COMPILED:
+            raise ValueError("scan.engine: evolve does not compile its networks; remove the key")
+        return self
 
     @model_validator(mode="after")
     def _require_float32(self) -> Self:

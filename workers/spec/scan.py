@@ -1,12 +1,21 @@
 """The spec of a scan. Takes nested values, gives frozen ones."""
 
+from enum import StrEnum
 from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from workers.spec.frozen import Frozen
 from workers.spec.make import make
 from workers.spec.parts import Distinct, JobSpec, Method, Word
+
+
+class Engine(StrEnum):
+    """How the first pass runs a network."""
+
+    AUTO = "auto"
+    EAGER = "eager"
+    COMPILED = "compiled"
 
 
 class ScanSpec(Frozen):
@@ -23,6 +32,16 @@ class ScanSpec(Frozen):
         Distinct.CONTENT,
         description="what counts as a duplicate among a channel's images: content (identical bytes), group or none",
     )
+    engine: Engine = Field(
+        Engine.AUTO,
+        description="how the network runs: eager, compiled (needs a C++ compiler), or auto (compiled if the corpus is large)",
+    )
+
+    @model_serializer(mode="wrap")
+    def _without_default_engine(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """All keys, without `engine` if it is auto: runs that do not use it keep their identity."""
+        values: dict[str, Any] = serialize(self)
+        return {key: value for key, value in values.items() if (key, value) != ("engine", Engine.AUTO)}
 
     @model_validator(mode="after")
     def _require_whole_batches(self) -> Self:
@@ -57,6 +76,10 @@ class RunSpec(JobSpec):
     def batch_size(self) -> int:
         """Number of images in one forward pass."""
         return self.scan.batch
+
+    def with_engine(self, engine: Engine) -> Self:
+        """The spec with another engine."""
+        return self.model_copy(update={"scan": self.scan.model_copy(update={"engine": engine})})
 
     def with_smaller_batch(self) -> Self | None:
         """The spec with the largest proper divisor as batch size, so that shards remain multiples; None if it is 1."""

@@ -36,8 +36,9 @@ def test_they_are_the_largest_values_of_each_map(network, at_once):
 def test_columns_follow_one_another_in_the_order_of_the_layers(network):
     layers = network.select(["auto"])
     maxima = Maxima(network, layers, 1)
-    columns = [column for layer in layers for column in range(maxima.width)[maxima.columns[layer.node]]]
-    assert columns == list(range(sum(layer.channels for layer in layers)))
+    width = sum(layer.channels for layer in layers)
+    columns = [column for layer in layers for column in range(width)[maxima.columns[layer.node]]]
+    assert columns == list(range(width))
 
 
 def test_the_largest_maps_that_run_together_fit_the_cache(network):

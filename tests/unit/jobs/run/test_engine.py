@@ -1,0 +1,57 @@
+"""The engine of a scan: auto compiles for large corpora, whatever is left of them to scan."""
+
+import pytest
+import torch
+
+from jobs.run import engine
+from tests.support.networks import seeded
+from workers.core.graph import trace
+from workers.core.network import Network
+from workers.spec.scan import Engine, make_spec
+
+SIDE = 32
+
+
+def spec(name: str):
+    values = {
+        "root": "r",
+        "model": {"source": "deconvoy://zfnet-mini"},
+        "corpus": {"source": "c"},
+        "scan": {"engine": name},
+    }
+    return make_spec(values).resolved("cpu")
+
+
+@pytest.fixture(scope="module")
+def network() -> Network:
+    module = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 8, 3, stride=2), torch.nn.ReLU(), torch.nn.Conv2d(8, 4, 5, groups=2)
+    )
+    return Network(trace(seeded(module).eval(), (SIDE, SIDE)))
+
+
+def test_multiplications_are_counted_up_to_a_node(network):
+    [first, _, last] = network.layers
+    assert network.multiplications(first.node) == 3 * 3 * 3 * 8 * 15 * 15
+    assert network.multiplications(last.node) == 3 * 3 * 3 * 8 * 15 * 15 + 5 * 5 * 4 * 4 * 11 * 11
+
+
+def test_auto_compiles_if_the_corpus_is_large_and_there_is_a_compiler(network, monkeypatch):
+    monkeypatch.setattr("workers.actors.engine.has_compiler", lambda _: True)
+    work = network.multiplications(network.layers[-1].node)
+    enough = int(engine.LARGE["cpu"] / work) + 1
+    assert engine.choose(spec("auto"), network, network.layers, enough) is Engine.AUTO
+    assert engine.choose(spec("auto"), network, network.layers, enough - 1) is Engine.EAGER
+    assert engine.choose(spec("auto"), network, network.layers[:1], enough) is Engine.EAGER
+    monkeypatch.setattr("workers.actors.engine.has_compiler", lambda _: False)
+    assert engine.choose(spec("auto"), network, network.layers, enough) is Engine.EAGER
+
+
+@pytest.mark.parametrize("name", ["eager", "compiled"])
+def test_an_engine_that_is_given_is_used(network, name):
+    assert engine.choose(spec(name), network, network.layers, 1) is Engine(name)
+
+
+def test_a_scan_keeps_its_identity_unless_it_names_an_engine():
+    assert "engine" not in spec("auto").identity()["scan"]
+    assert spec("eager").identity() != spec("compiled").identity() != spec("auto").identity()
