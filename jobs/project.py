@@ -83,16 +83,16 @@ def run_groups(run: Attempt[Any], groups: Sequence[Group], make: Callable[[], Pl
     folders = {paths.shard_folder(paths.configuration_of(group.result)) for group in groups}
     done = {f"{folder}/{name}" for folder in folders for name in run.root.files(folder)}
     todo = [group for group in groups if group.result not in done]
-    run.watch.phase("project", sum(len(set(group.rows.image_index.tolist())) for group in todo), "images")
+    run.watch.phase("project", sum(len(group.rows) for group in todo), "patches")
     if todo:
         run.pool.start(make)
-    images = 0
+    rows = 0
 
     def progress(in_progress: int) -> None:
-        run.watch.advance(images + in_progress)
+        run.watch.advance(rows + in_progress)
 
     for report in run.pool.run(todo, progress, run.replan):
-        images += report.images
+        rows += report.rows
     return len(todo)
 
 

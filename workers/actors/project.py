@@ -1,16 +1,15 @@
 """The projection worker (pass 2). Takes the top rows of one shard's images, writes patches, projections and previews."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain
 from typing import Any, Literal
 
 import numpy as np
 import torch
 
-from workers.actors import reading
+from workers.actors import device, reading
 from workers.actors.environment import Environment
 from workers.actors.job import Job, common_configuration
 from workers.actors.shard import Group
@@ -25,6 +24,7 @@ from workers.corpus import manifest
 from workers.corpus.pixels import Pixels
 from workers.corpus.reader import Batch, ImageRecord, PreparedImage
 from workers.errors import NumericsError, ReadError
+from workers.host.ahead import run_ahead
 from workers.pictures import encode
 from workers.spec.parts import Precision
 from workers.spec.scan import RunSpec
@@ -76,10 +76,13 @@ class ProjectWorker(Worker[RunSpec]):
         self.done = 0
         indices = np.unique(group.rows.image_index)
         with self.root.scratch() as scratch, Spill(scratch, PROJECTED, KEYS) as spill:
+            threads = device.decode_threads(self.job.spec.resources.device)
             for batch in self._batches(group, set(indices.tolist())):
-                for row in chain(_GroupBatch(self, group, batch).rows(), _previews(batch)):
+                for row in run_ahead(_GroupBatch(self, group, batch).rows(), threads):
                     spill.add(row)
-                self.done += len(batch.pictures)
+                    self.done += 1
+                for row in _previews(batch):
+                    spill.add(row)
             self.root.put_file(spill.encode(), group.result)
         return GroupReport(group.result, len(group.rows), len(indices), time.monotonic() - started)
 
@@ -136,8 +139,8 @@ class _GroupBatch:
         self.rank = group.rank[here]
         self.scales, self.tolerances = group.scales, group.tolerances
 
-    def rows(self) -> Iterator[dict[str, Any]]:
-        """The encoded rows, layer by layer."""
+    def rows(self) -> Iterator[Callable[[], dict[str, Any]]]:
+        """For each row, layer by layer, what encodes it."""
         by_layer = {
             int(layer): np.nonzero(self.top.layer_index == layer)[0] for layer in np.unique(self.top.layer_index)
         }
@@ -167,7 +170,7 @@ class _GroupBatch:
                 f"{unit.image_index[0]}, the second pass {values[first]}; has the image changed?"
             )
 
-    def _layer(self, tape: Tape, layer: Layer, which: np.ndarray[Any, Any]) -> Iterator[dict[str, Any]]:
+    def _layer(self, tape: Tape, layer: Layer, which: np.ndarray[Any, Any]) -> Iterator[Callable[[], dict[str, Any]]]:
         network, node = self.worker.network, layer.node
         size, is_exact = deconvnet.chunk_size(network, node), network.exact(node)
         for start in range(0, len(which), size):
@@ -176,12 +179,8 @@ class _GroupBatch:
             places = zip(units.y.tolist(), units.x.tolist(), strict=True)
             for row, (y, x), signal in zip(which[part], places, self._signals(tape, node, units, part), strict=True):
                 seen = layer.field.box(y, x).cut(*network.nodes[0].shape[1:])
-                yield {
-                    "y": y,
-                    "x": x,
-                    "exact": is_exact,
-                    **self._encoded(row, seen, signal and deconvnet.window(*signal, seen)),
-                }
+                place = {"y": y, "x": x, "exact": is_exact}
+                yield partial(self._encoded, row, place, seen, signal)
 
     def _signals(self, tape: Tape, node: int, units: Units, part: slice) -> Sequence[tuple[Array, Box] | None]:
         """The projections of units and the boxes that they cover; None for each unit if the spec asks for none."""
@@ -190,19 +189,22 @@ class _GroupBatch:
         signals, boxes = deconvnet.project(tape, node, units, tape.values[node][part])
         return list(zip(signals.cpu().numpy(), boxes, strict=True))
 
-    def _encoded(self, row: int, seen: Box, signal: Array | None) -> dict[str, Any]:
+    def _encoded(
+        self, row: int, place: Mapping[str, Any], seen: Box, projected: tuple[Array, Box] | None
+    ) -> dict[str, Any]:
         form, index = self.spec.project.image_format, int(self.top.image_index[row])
         picture: PreparedImage = self.batch.pictures[self.positions[index]]
         prepared = picture.prepared[:, seen.top : seen.bottom, seen.left : seen.right]
         coded: dict[str, Any] = {"patch": encode.patch(eight_bit(prepared), form), "projection_scale": 0.0}
-        if signal is not None and self.top.score[row] > 0 and not seen.is_empty:
-            shown, scale = display(signal)
+        if projected is not None and self.top.score[row] > 0 and not seen.is_empty:
+            shown, scale = display(deconvnet.window(*projected, seen))
             coded |= {"projection": encode.projection(shown, form), "projection_scale": scale}
         return {
             "layer_index": int(self.top.layer_index[row]),
             "channel": int(self.top.channel[row]),
             "rank": int(self.rank[row]),
             "image_index": index,
+            **place,
             **coded,
         }
 
