@@ -115,7 +115,7 @@ def _plan(spec: RunSpec, model: Model, layers: Sequence[Layer]) -> _Planned:
         software = replace(devices.describe(spec.resources.device), engine=engine.name(chosen, spec.resources.device))
         job = Job(used, model.stored, tuple(layer.name for layer in layers), listing.commit(temporary))
         configuration = digest(scan_configuration(job, software))
-        planned = plan.plan(root, job.manifest, configuration, spec.scan.shard, listed_in=temporary)
+        planned = plan.plan(root, job.manifest, configuration, spec.shard_size, listed_in=temporary)
         return _Planned(
             planned, dict(listing.passed_over), describe_labels(spec.corpus, listing), finding, software.engine
         )

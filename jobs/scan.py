@@ -55,7 +55,7 @@ def _work(run: Attempt[RunSpec]) -> Outcome:
     cost = precision.measure(run)
     environment = _start(run)
     configuration = digest(scan_configuration(run.job, environment))
-    planned = plan.plan(run.root, run.job.manifest, configuration, run.job.spec.scan.shard)
+    planned = plan.plan(run.root, run.job.manifest, configuration, run.job.spec.shard_size)
     planned, scanned, seconds = run.run_shards("scan", planned)
     reduced = reduce(run, run.results(ScanWorker), planned.shards, run.job.spec.scan.k)
     images, rejects = run.writer(IMAGES), run.writer(REJECTS)

@@ -113,7 +113,7 @@ def _plan(run: Attempt[EvolutionRun], every: Sequence[Checkpoint], jobs: Jobs, e
     numbers = [checkpoint.number for checkpoint in every if jobs[checkpoint.number].layers]
     names = {number: digest(scan_configuration(jobs[number], environment)) for number in numbers}
     done = {number: run.root.files(paths.shard_folder(name)) for number, name in names.items()}
-    base = plan.plan(run.root, run.job.manifest, names[0], run.job.spec.scan.shard)
+    base = plan.plan(run.root, run.job.manifest, names[0], run.job.spec.shard_size)
     works = [
         CheckpointBatch(tuple(_checkpoint_shard(shard, number, name) for number, name in names.items()))
         for shard in base.shards
@@ -131,7 +131,7 @@ def _plan(run: Attempt[EvolutionRun], every: Sequence[Checkpoint], jobs: Jobs, e
 def _memory_bytes(run: Attempt[EvolutionRun], checkpoint: Checkpoint) -> int:
     """Memory that a checkpoint takes in an actor: its weights, and the scores of a shard's images."""
     channels = sum(layer.channels for layer in checkpoint.new_layers(run.layers))
-    return checkpoint.weight_bytes + SCORE_BYTES * channels * run.job.spec.scan.shard
+    return checkpoint.weight_bytes + SCORE_BYTES * channels * run.job.spec.shard_size
 
 
 def _split_by_memory(held_bytes: Mapping[int, int]) -> list[set[int]]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from service.cli.options import Common, Label, Layers, Method, with_common_flags
-from service.cli.running import format_size, run_spec
+from service.cli.running import format_size, parse_number, run_spec
 from service.cli.terminal import echo
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def scan(  # noqa: PLR0913 - one parameter per flag; the spec fills in the flags
     layers: Layers = None,
     k: Annotated[int | None, typer.Option()] = None,
     batch: Annotated[int | None, typer.Option()] = None,
-    shard: Annotated[int | None, typer.Option()] = None,
+    shard: Annotated[str | None, typer.Option()] = None,
     distinct: Annotated[str | None, typer.Option()] = None,
     engine: Annotated[str | None, typer.Option()] = None,
     group: Annotated[str | None, typer.Option()] = None,
@@ -42,7 +42,14 @@ def scan(  # noqa: PLR0913 - one parameter per flag; the spec fills in the flags
     """Find each channel's strongest images in a corpus and project the activations down to pixels."""
     from workers.spec.scan import RunSpec
 
-    keys = {"layers": layers or None, "k": k, "batch": batch, "shard": shard, "distinct": distinct, "engine": engine}
+    keys = {
+        "layers": layers or None,
+        "k": k,
+        "batch": batch,
+        "shard": parse_number(shard),
+        "distinct": distinct,
+        "engine": engine,
+    }
     flags = {
         "corpus": {"label": label, "group": group, "limit": limit, "sample": sample},
         "scan": {**keys, "max_reject_share": max_reject_share},

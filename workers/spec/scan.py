@@ -1,13 +1,15 @@
 """The spec of a scan. Takes nested values, gives frozen ones."""
 
 from enum import StrEnum
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from workers.spec.frozen import Frozen
 from workers.spec.make import make
 from workers.spec.parts import Distinct, JobSpec, Method, Word
+
+SHARD = {"cpu": 512, "cuda": 4096}  # images: some seconds of work
 
 
 class Engine(StrEnum):
@@ -23,7 +25,9 @@ class ScanSpec(Frozen):
 
     layers: tuple[Word, ...] = Field(("auto",), min_length=1, description="layer names, globs, or auto")
     batch: int = Field(32, ge=1, le=4096, description="images per forward pass")
-    shard: int = Field(512, ge=1, le=1_000_000, description="images per shard, a multiple of batch")
+    shard: Annotated[int, Field(ge=1, le=1_000_000)] | Literal["auto"] = Field(
+        "auto", description="images per shard, a multiple of batch; auto is about 512 on a CPU and 4,096 on a GPU"
+    )
     max_reject_share: float = Field(
         0.05, ge=0, le=1, description="share of rejected images above which the exit code is 3"
     )
@@ -45,7 +49,7 @@ class ScanSpec(Frozen):
 
     @model_validator(mode="after")
     def _require_whole_batches(self) -> Self:
-        if self.shard % self.batch:
+        if self.shard != "auto" and self.shard % self.batch:
             raise ValueError(f"shard {self.shard} is not a multiple of batch {self.batch}")
         return self
 
@@ -71,6 +75,18 @@ class RunSpec(JobSpec):
 
     scan: ScanSpec = ScanSpec()
     project: ProjectSpec = ProjectSpec()
+
+    def resolved(self, device: str) -> Self:
+        """The spec with the actual device and shard size."""
+        shard = self.scan.shard
+        if shard == "auto":
+            shard = max(1, SHARD[device] // self.scan.batch) * self.scan.batch
+        return super().resolved(device).model_copy(update={"scan": self.scan.model_copy(update={"shard": shard})})
+
+    @property
+    def shard_size(self) -> int:
+        """Number of images in one shard. The spec must be resolved."""
+        return int(self.scan.shard)
 
     @property
     def batch_size(self) -> int:

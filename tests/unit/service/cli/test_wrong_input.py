@@ -44,7 +44,7 @@ def place(tmp_path_factory) -> Path:
         ({"--run": "2026"}, "'2026' is not a valid run id"),
         ({"--run": "../up"}, "'../up' is not a valid run id"),
         ({"--k": "0"}, "scan.k: 0 is wrong"),
-        ({"--batch": "7"}, "shard 512 is not a multiple of batch 7"),
+        ({"--shard": "512", "--batch": "7"}, "shard 512 is not a multiple of batch 7"),
         ({"--device": "cuda"}, "device 'cuda' is requested"),
         ({"--actors": "900"}, "this machine has room for"),
         ({"--distinct": "group"}, "no image has a group, as --group is 'none'"),
