@@ -111,9 +111,10 @@ def _plan(spec: RunSpec, model: Model, layers: Sequence[Layer]) -> _Planned:
             temporary.put(latest, root.read(latest))
         finding = decoding.find_depth(spec, listing)
         used = spec.with_depth(finding.depth if finding else None)
-        chosen = engine.choose(used, model.network, layers, listing.images)
+        listed = listing.commit(temporary)
+        chosen = engine.choose(used, model.network, layers, manifest.count(temporary, listed))
         software = replace(devices.describe(spec.resources.device), engine=engine.name(chosen, spec.resources.device))
-        job = Job(used, model.stored, tuple(layer.name for layer in layers), listing.commit(temporary))
+        job = Job(used, model.stored, tuple(layer.name for layer in layers), listed)
         configuration = digest(scan_configuration(job, software))
         planned = plan.plan(root, job.manifest, configuration, spec.shard_size, listed_in=temporary)
         return _Planned(

@@ -30,7 +30,6 @@ from workers.corpus.manifest import Listing
 from workers.models.model import Model
 from workers.spec.evolve import EvolutionRun, checkpoint_name
 from workers.spec.families import weights_file
-from workers.spec.scan import Engine
 from workers.store import paths
 from workers.store.manifest import CheckpointFacts, DivergedFacts
 from workers.store.root import patient
@@ -103,7 +102,6 @@ def _scan_job(run: Attempt[EvolutionRun], checkpoint: Checkpoint) -> Job[Evoluti
     """The scan of a checkpoint's new layers."""
     spec = run.job.spec
     plain = spec.model_copy(update={"project": spec.project.model_copy(update={"previews": False})})
-    plain = plain.with_engine(Engine.EAGER)
     new = tuple(layer.name for layer in checkpoint.new_layers(run.layers))
     return replace(run.job, spec=plain, model=checkpoint.stored, layers=new)
 

@@ -68,6 +68,8 @@ class Actor:
         """
         log.set_up(form)
         self._worker = None  # frees the previous pass's network before the next one is built
+        if "workers.actors.engine" in sys.modules:
+            sys.modules["workers.actors.engine"].forget()
         self._worker = make()
         environment = self._worker.check()
         node_id = ray.get_runtime_context().get_node_id()
@@ -188,9 +190,7 @@ def memory_error(text: str, actors: int) -> OutOfMemory:
 
 def _on_gpu() -> str:
     """A note on the free memory of this process's GPU; empty if it uses none."""
-    torch = sys.modules.get(
-        "torch"
-    )  # not imported here, so that actors which need no network start in a fraction of the time
+    torch = sys.modules.get("torch")  # actors that run no network start sooner without it
     if torch is None or not torch.cuda.is_initialized():
         return ""
     free, total = torch.cuda.mem_get_info()

@@ -210,7 +210,7 @@ class Pool:
     def _shrink(self) -> None:
         """Give up actors whose nodes have left. The pool keeps waiting for the last one, and reports that."""
         now, available = self._clock(), self._available()
-        waiting = [seat for seat in self._seats if not seat.ready and now - seat.started > PATIENCE_S]
+        waiting = [seat for seat in self._seats if not seat.has_answered and now - seat.started > PATIENCE_S]
         for seat in waiting[: max(0, len(self._seats) - max(available, 1))]:
             ray.kill(seat.actor)
             self._seats.remove(seat)
@@ -232,7 +232,7 @@ class Pool:
     def _admit(self, seat: Seat, environment: Environment, node: str) -> None:
         """Let a checked actor work, if it will compute the same numbers as the others."""
         first = self._environment or environment
-        expected, actual = first.numerics(), environment.numerics()
+        expected, actual = first.comparable(), environment.comparable()
         differences = [
             f"{key} {actual[key]} instead of {value}" for key, value in expected.items() if actual[key] != value
         ]

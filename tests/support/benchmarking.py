@@ -54,7 +54,7 @@ def prepared(
             "root": str(scratch / "root"),
             "model": {"source": model},
             "corpus": {"source": corpus},
-            "scan": {"shard": images, **scan},
+            "scan": {"shard": images, "engine": "eager", **scan},
             "resources": {"device": device, "threads": 1},
         }
     )

@@ -24,7 +24,7 @@ from workers.spec.correspondence import CorrespondenceRun, PartBox
 from workers.store.tables.correspondence import HIDDEN
 
 # Raise it whenever the same inputs would give other numbers: stored results of the old algorithm are then not reused.
-CORRESPONDENCE_ALGORITHM = 1
+CORRESPONDENCE_ALGORITHM = 2
 
 
 def correspondence_configuration(

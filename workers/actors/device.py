@@ -110,7 +110,9 @@ def _check_corpus(rows: Sequence[Row], read_hang_s: float = fetch.READ_HANG_S) -
 
 def normalise(pixels: Tensor, job: Job[Any], precision: Precision) -> Tensor:
     """The network's input on its device, channels last in memory, from (n, channels, h, w) in 0 to 255."""
-    on_device = pixels.to(job.spec.resources.device, non_blocking=True)
+    device = job.spec.resources.device
+    pinned = pixels.pin_memory() if device == "cuda" else pixels  # only from pinned memory does a copy not block
+    on_device = pinned.to(device, non_blocking=True)
     return job.model.preprocessing.normalise(on_device).to(getattr(torch, precision))
 
 

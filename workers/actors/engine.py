@@ -1,12 +1,19 @@
-"""Engines of the first pass. Takes maxima, gives the same maxima from a compiled network, or says why it cannot be compiled."""
+"""Engines of the first pass. Takes maxima, gives the same maxima from a network that torch has compiled."""
 
+import fcntl
+import hashlib
 import logging
 import os
 import platform
+import shlex
 import shutil
 import subprocess
-from collections.abc import Callable
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import torch
@@ -19,8 +26,8 @@ from workers.errors import NodeError
 from workers.host.retrying import reason
 from workers.spec.scan import Engine
 
-# Largest difference between the scores of both engines in noise, relative to the largest score of the layer.
-TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 5e-2, torch.float16: 1e-2}
+TOLERANCE = 1e-4  # difference between the scores of both engines for noise, relative to the largest score of the layer
+_CACHE = "TORCHINDUCTOR_CACHE_DIR"
 
 
 class Runner(Protocol):
@@ -32,15 +39,15 @@ class Runner(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Compiled:
-    """Maxima of a compiled network, which takes batches of one size only.
+    """Maxima of a compiled network, which takes batches of one size and memory layout only.
 
     Attributes:
         maxima: the maxima that are computed.
-        module: the compiled network, from (at_once, channels, height, width) to (at_once, channels of all layers).
+        run: the compiled network, from (at_once, channels, height, width) to (at_once, channels of all layers).
     """
 
     maxima: Maxima
-    module: Callable[[Tensor], Tensor]
+    run: Callable[[Tensor], Tensor]
 
     def of(self, images: Tensor) -> Tensor:
         """See `Maxima.of`."""
@@ -48,82 +55,138 @@ class Compiled:
             return torch.cat([self._run(part) for part in torch.split(images, self.maxima.at_once)])
 
     def _run(self, images: Tensor) -> Tensor:
-        missing = self.maxima.at_once - len(images)
-        if missing:
-            images = torch.cat([images, images.new_zeros(missing, *images.shape[1:])])
-        scores = self.module(images.contiguous(memory_format=torch.channels_last))
-        return scores[: self.maxima.at_once - missing]
+        return self.run(padded(images, self.maxima.at_once))[: len(images)]
+
+
+def padded(images: Tensor, count: int) -> Tensor:
+    """Images and as many empty ones as are missing, in a tensor whose strides are always the same."""
+    every = images.new_empty(count, *images.shape[1:]).to(memory_format=torch.channels_last)
+    every[: len(images)] = images
+    every[len(images) :] = 0
+    return every
 
 
 def runner(maxima: Maxima, engine: Engine, device: str, example: Tensor) -> tuple[Runner, str]:
-    """What runs a network with an engine, and the engine's name as results are named by it.
+    """What runs a network with an engine, and the engine's name, which is part of the names of results.
 
     Args:
         maxima: the maxima of the network on its device.
-        engine: compiled, eager, or auto, which is compiled wherever that works.
+        engine: compiled or eager.
         device: cpu or cuda.
-        example: images on the device, at least one; the compiled network is compared with the eager one on them.
+        example: one image on the device; the compiled network is compared with the eager one on it.
 
     Raises:
-        NodeError: the network cannot be compiled, and the engine is compiled.
+        NodeError: the network cannot be compiled on this node.
     """
-    if engine is Engine.EAGER:
+    if engine is not Engine.COMPILED:
         return maxima, EAGER
     try:
-        return _compile(maxima, example), name(device)
+        engine_name = name(device)
+        with _cache(engine_name):
+            return _compile(maxima, example), engine_name
     except Exception as error:
-        if engine is Engine.AUTO:
-            return maxima, EAGER
-        cause = _line(error) if has_compiler(device) else f"it has no C++ compiler {_compiler()!r}"
-        raise NodeError(f"node {platform.node()} cannot compile the network: {cause}; use --engine eager") from error
+        for cause in _causes(error):
+            if isinstance(cause, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(cause):
+                raise cause from None
+        raise NodeError(
+            f"node {platform.node()} cannot compile the network: {reason(error)}; use --engine eager"
+        ) from error
 
 
 def name(device: str) -> str:
-    """The name of the compiled engine of this machine: its code, and so its numbers, can depend on the C++ compiler."""
-    return "compiled" if device == "cuda" else f"compiled, {_compiler_version()}"
+    """The name of the compiled engine of this machine. The C++ compiler makes its code, and so can change its numbers.
+
+    Raises:
+        NodeError: there is no compiler.
+    """
+    if not has_compiler(device):
+        raise NodeError(f"there is no C++ compiler {shlex.join(_compiler(device))!r}; install one or set CXX")
+    if device == "cuda":
+        return "compiled"
+    command = [*_compiler(device), "--version"]
+    answer = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)  # noqa: S603 - as torch runs it
+    if answer.returncode or not answer.stdout.strip():
+        raise NodeError(f"{shlex.join(command)} fails with exit code {answer.returncode}")
+    return f"compiled, {answer.stdout.splitlines()[0]}"
 
 
 def has_compiler(device: str) -> bool:
-    """Whether this machine has what the compiled engine needs. On a GPU, torch brings it along."""
-    return device == "cuda" or shutil.which(_compiler()) is not None
+    """Whether this machine has the compiler that the compiled engine needs."""
+    return shutil.which(_compiler(device)[0]) is not None
+
+
+def forget() -> None:
+    """Free the memory of all compiled networks of this process, which torch would keep until the process ends."""
+    if "torch._inductor.codecache" not in sys.modules:
+        return
+    from torch._inductor.codecache import PyCodeCache
+
+    torch._dynamo.reset()
+    for module in PyCodeCache.modules:
+        sys.modules.pop(module.__name__, None)
+        vars(module).clear()
+    PyCodeCache.cache_clear()
 
 
 def _compile(maxima: Maxima, example: Tensor) -> Compiled:
     """Compile, and compare with the eager engine.
 
     Raises:
-        NodeError: the compiled network gives other scores.
+        NodeError: the compiled network gives other scores, or torch does not compile.
     """
-    from torch._inductor import config  # takes seconds
+    from torch._dynamo import config as dynamo  # takes seconds
+    from torch._inductor import config as inductor
 
+    if dynamo.disable:
+        raise NodeError("TORCH_COMPILE_DISABLE is set")
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
-    filled = example[torch.arange(maxima.at_once) % len(example)].contiguous(memory_format=torch.channels_last)
-    with torch.no_grad(), config.patch(freezing=True, compile_threads=1):
-        graph = make_fx(lambda images: maxima.run(images))(filled)  # it counts the arguments, also self
+    images = padded(example, maxima.at_once)
+    expected = maxima.of(images)
+    with torch.no_grad(), inductor.patch(freezing=True, compile_threads=1):
+        graph = make_fx(lambda images: maxima.run(images))(images)
         compiled = Compiled(maxima, torch.compile(graph, fullgraph=True, dynamic=False))
-        found = compiled.of(filled)
-    expected = maxima.of(filled)
+        actual = compiled.of(images)
     for node, columns in maxima.columns.items():
-        difference = float((found[:, columns] - expected[:, columns]).abs().max())
-        allowed = TOLERANCE[filled.dtype] * float(expected[:, columns].abs().max())
+        difference = float((actual[:, columns] - expected[:, columns]).abs().max())
+        allowed = TOLERANCE * max(float(expected[:, columns].abs().max()), TOLERANCE)
         if not difference <= allowed:
-            raise NodeError(
-                f"{maxima.network.nodes[node].name} differs from the uncompiled network by {difference:.2g}, "
-                f"more than {allowed:.2g}"
-            )
+            layer = maxima.network.nodes[node].name
+            raise NodeError(f"layer {layer!r} differs from that of the uncompiled network by {difference:.2g}")
     return compiled
 
 
-def _compiler() -> str:
-    return os.environ.get("CXX") or "g++"
+@contextmanager
+def _cache(engine_name: str) -> Iterator[None]:
+    """A cache of compiled code of this engine alone. One process of the machine compiles at a time; others find its code.
+
+    Torch names compiled code by its source and the compiler's command, but not by the compiler's version.
+    """
+    base = os.environ.get(_CACHE)
+    above = Path(base or Path(tempfile.gettempdir()) / f"torchinductor_{os.getuid()}")
+    folder = above / f"deconvoy-{hashlib.sha256(engine_name.encode()).hexdigest()[:16]}"
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        os.environ[_CACHE] = str(folder)
+        try:
+            yield
+        finally:
+            if base is None:
+                del os.environ[_CACHE]
+            else:
+                os.environ[_CACHE] = base
 
 
-def _compiler_version() -> str:
-    command = [_compiler(), "--version"]
-    answer = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)  # noqa: S603 - as torch runs it
-    return (answer.stdout.splitlines() or [_compiler()])[0]
+def _compiler(device: str) -> list[str]:
+    """The compiler's command, as torch finds it: for a GPU, Triton builds its launcher in C."""
+    if device == "cuda":
+        return shlex.split(os.environ.get("CC") or next(filter(shutil.which, ("gcc", "clang")), "gcc"))
+    return shlex.split(os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++"))
 
 
-def _line(error: Exception) -> str:
-    """The first line of an error."""
-    return reason(error).splitlines()[0]
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """An error and what it wraps."""
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = getattr(cause, "inner_exception", None) or cause.__cause__

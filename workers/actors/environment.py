@@ -18,8 +18,10 @@ class Environment:
     node: str
     engine: str = EAGER
 
+    def comparable(self) -> dict[str, str]:
+        """The fields that must be equal on all nodes of a run."""
+        return {key: value for key, value in asdict(self).items() if key != "node"}
+
     def numerics(self) -> dict[str, str]:
-        """The fields that must be equal on all nodes of a run. Without the engine if it is eager, as in older runs."""
-        return {
-            key: value for key, value in asdict(self).items() if key != "node" and (key, value) != ("engine", EAGER)
-        }
+        """These fields as they are recorded, without the engine if it is eager, as in older runs."""
+        return {key: value for key, value in self.comparable().items() if (key, value) != ("engine", EAGER)}

@@ -172,7 +172,7 @@ class _GroupBatch:
 
     def _layer(self, tape: Tape, layer: Layer, which: np.ndarray[Any, Any]) -> Iterator[Callable[[], dict[str, Any]]]:
         network, node = self.worker.network, layer.node
-        size, is_exact = deconvnet.chunk_size(network, node), network.exact(node)
+        size, is_exact = deconvnet.chunk_size(network, node, tape.values[node].device.type), network.exact(node)
         for start in range(0, len(which), size):
             part = slice(start, start + size)
             units = tape.units[node].part(part)

@@ -49,13 +49,13 @@ class Maxima:
 
     def run(self, images: Tensor) -> Tensor:
         """As `of`, for at most `at_once` images."""
-        found: list[Tensor] = []
+        maxima: list[Tensor] = []
 
         def visit(_: int, __: tuple[Tensor, ...], map_: Tensor) -> None:
-            found.append(map_.amax(dim=(2, 3)).float())
+            maxima.append(map_.amax(dim=(2, 3)).float())
 
         self.network.forward(images, self.columns, visit, overwrite=True)
-        return torch.cat(found, dim=1)
+        return torch.cat(maxima, dim=1)
 
 
 def images_in_cache(network: Network, layers: Sequence[Layer]) -> int:

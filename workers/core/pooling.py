@@ -90,7 +90,7 @@ class MaxPool(Pool):
     def unpool(self, signal: Tensor, switches: Tensor) -> Tensor:
         """Put every signal back at the location of its maximum; signals at the same location are added."""
         if signal.is_cuda:  # there, `scatter_add_` adds in any order
-            return self.spread(signal, [switches == number for number in range(len(self.taps()))])
+            return self.unpool_by_tap(signal, switches)
         count, channels, height, width = signal.shape
         rows, columns = (self.below(Span(0, 0, size), axis).size for axis, size in enumerate((height, width)))
         taps = torch.tensor([(dy * columns + dx) * channels for dy, dx in self.taps()])
@@ -100,6 +100,10 @@ class MaxPool(Pool):
         below = signal.new_zeros(count, rows * columns * channels)
         below.scatter_add_(1, places.flatten(1), signal.permute(0, 2, 3, 1).flatten(1))
         return below.view(count, rows, columns, channels).permute(0, 3, 1, 2)
+
+    def unpool_by_tap(self, signal: Tensor, switches: Tensor) -> Tensor:
+        """As `unpool`, tap after tap: slower on a CPU, but in the same order on every device."""
+        return self.spread(signal, [switches == number for number in range(len(self.taps()))])
 
     def keep(self, inputs: Sequence[Tensor], output: Tensor, method: Method) -> Tensor | None:
         return self.switches(inputs[0], (output.shape[2], output.shape[3]))

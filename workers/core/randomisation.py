@@ -124,7 +124,7 @@ def projections(tape: Tape, method: Method, number: int, units: Units, values: T
         units: units of the node.
         values: the values that the projections start with, (units,).
     """
-    size = deconvnet.chunk_size(tape.network, number)
+    size = deconvnet.chunk_size(tape.network, number, tape.values[number].device.type)
     results: list[tuple[Tensor, Box]] = []
     for start in range(0, len(units), size):
         part = slice(start, start + size)

@@ -6,6 +6,7 @@ from torch.nn import functional
 
 FEW = 4  # channels, such as those of an image: torch's kernel is two to three times slower for so few
 CACHED_BYTES = 2 << 20
+MOST_BYTES = 128 << 20  # of the products of one image
 
 
 def transposed(
@@ -23,13 +24,14 @@ def transposed(
     Returns:
         (n, channels below, height, width) on all positions that the convolution reads, also those in the padding.
     """
-    if signal.is_cuda or groups > 1 or weight.shape[1] > FEW:
-        return functional.conv_transpose2d(signal, weight, None, stride, 0, 0, groups, dilation)
     height, width = signal.shape[2:]
+    product_bytes = signal.itemsize * weight[0].numel() * height * width
+    if signal.is_cuda or groups > 1 or weight.shape[1] > FEW or product_bytes > MOST_BYTES:
+        return functional.conv_transpose2d(signal, weight, None, stride, 0, 0, groups, dilation)
     taps = weight.flatten(1).t().contiguous()  # (channels below times taps, channels above)
     spans = zip((height, width), stride, weight.shape[2:], dilation, strict=True)
     size = tuple((count - 1) * step + (length - 1) * distance + 1 for count, step, length, distance in spans)
-    at_once = max(1, CACHED_BYTES // (taps.itemsize * len(taps) * height * width))
+    at_once = max(1, CACHED_BYTES // product_bytes)
     return torch.cat(
         [
             functional.fold(taps @ part.flatten(2), size, weight.shape[2:], dilation, 0, stride)

@@ -33,8 +33,8 @@ class EvolutionRun(RunSpec):
     @model_validator(mode="after")
     def _require_eager(self) -> Self:
         """Every checkpoint is another network, and compiling each would take longer than it saves."""
-        if self.scan.engine is Engine.COMPILED:
-            raise ValueError("scan.engine: evolve does not compile its networks; remove the key")
+        if self.scan.engine is not Engine.EAGER:
+            raise ValueError(f"scan.engine: evolve supports eager only, not {self.scan.engine}; remove the key")
         return self
 
     @model_validator(mode="after")

@@ -7,7 +7,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, mod
 
 from workers.spec.frozen import Frozen
 from workers.spec.make import make
-from workers.spec.parts import Distinct, JobSpec, Method, Word
+from workers.spec.parts import Distinct, JobSpec, Method, Precision, Word
 
 SHARD = {"cpu": 512, "cuda": 4096}  # images: some seconds of work
 
@@ -37,15 +37,16 @@ class ScanSpec(Frozen):
         description="what counts as a duplicate among a channel's images: content (identical bytes), group or none",
     )
     engine: Engine = Field(
-        Engine.AUTO,
-        description="how the network runs: eager, compiled (needs a C++ compiler), or auto (compiled if the corpus is large)",
+        Engine.EAGER,
+        description="how a scan runs the network: eager, compiled (needs a C++ compiler on every node), or auto "
+        "(compiled for large corpora); evolve is always eager",
     )
 
     @model_serializer(mode="wrap")
     def _without_default_engine(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """All keys, without `engine` if it is auto: runs that do not use it keep their identity."""
+        """All keys, without `engine` if it is eager: runs that do not use it keep their identity."""
         values: dict[str, Any] = serialize(self)
-        return {key: value for key, value in values.items() if (key, value) != ("engine", Engine.AUTO)}
+        return {key: value for key, value in values.items() if (key, value) != ("engine", Engine.EAGER)}
 
     @model_validator(mode="after")
     def _require_whole_batches(self) -> Self:
@@ -75,6 +76,13 @@ class RunSpec(JobSpec):
 
     scan: ScanSpec = ScanSpec()
     project: ProjectSpec = ProjectSpec()
+
+    @model_validator(mode="after")
+    def _require_float32_to_compile(self) -> Self:
+        """The cost of half precision, and with it the bound on its rounding, is measured without compiling."""
+        if self.scan.engine is Engine.COMPILED and self.resources.precision is not Precision.FLOAT32:
+            raise ValueError(f"scan.engine: compiled supports float32 only, not {self.resources.precision}; use eager")
+        return self
 
     def resolved(self, device: str) -> Self:
         """The spec with the actual device and shard size."""

@@ -7,19 +7,15 @@ from jobs.run import engine
 from tests.support.networks import seeded
 from workers.core.graph import trace
 from workers.core.network import Network
+from workers.errors import SpecError
 from workers.spec.scan import Engine, make_spec
 
 SIDE = 32
 
 
-def spec(name: str):
-    values = {
-        "root": "r",
-        "model": {"source": "deconvoy://zfnet-mini"},
-        "corpus": {"source": "c"},
-        "scan": {"engine": name},
-    }
-    return make_spec(values).resolved("cpu")
+def spec(name: str, device: str = "cpu", precision: str = "float32"):
+    values = {"root": "r", "model": {"source": "deconvoy://zfnet-mini"}, "corpus": {"source": "c"}}
+    return make_spec(values | {"scan": {"engine": name}, "resources": {"precision": precision}}).resolved(device)
 
 
 @pytest.fixture(scope="module")
@@ -38,13 +34,18 @@ def test_multiplications_are_counted_up_to_a_node(network):
 
 def test_auto_compiles_if_the_corpus_is_large_and_there_is_a_compiler(network, monkeypatch):
     monkeypatch.setattr("workers.actors.engine.has_compiler", lambda _: True)
-    work = network.multiplications(network.layers[-1].node)
-    enough = int(engine.LARGE["cpu"] / work) + 1
-    assert engine.choose(spec("auto"), network, network.layers, enough) is Engine.AUTO
+    enough = int(engine.LARGE / network.multiplications(network.layers[-1].node)) + 1
+    assert engine.choose(spec("auto"), network, network.layers, enough) is Engine.COMPILED
     assert engine.choose(spec("auto"), network, network.layers, enough - 1) is Engine.EAGER
     assert engine.choose(spec("auto"), network, network.layers[:1], enough) is Engine.EAGER
     monkeypatch.setattr("workers.actors.engine.has_compiler", lambda _: False)
     assert engine.choose(spec("auto"), network, network.layers, enough) is Engine.EAGER
+
+
+def test_auto_never_compiles_on_a_gpu_or_in_half_precision(network, monkeypatch):
+    monkeypatch.setattr("workers.actors.engine.has_compiler", lambda _: True)
+    for chosen in (spec("auto", "cuda"), spec("auto", precision="bfloat16")):
+        assert engine.choose(chosen, network, network.layers, 10**15) is Engine.EAGER
 
 
 @pytest.mark.parametrize("name", ["eager", "compiled"])
@@ -53,5 +54,19 @@ def test_an_engine_that_is_given_is_used(network, name):
 
 
 def test_a_scan_keeps_its_identity_unless_it_names_an_engine():
-    assert "engine" not in spec("auto").identity()["scan"]
-    assert spec("eager").identity() != spec("compiled").identity() != spec("auto").identity()
+    assert "engine" not in spec("eager").identity()["scan"]
+    assert len({str(spec(name).identity()) for name in ("eager", "compiled", "auto")}) == 3
+
+
+def test_compiling_in_half_precision_is_refused():
+    with pytest.raises(SpecError, match="compiled supports float32 only, not bfloat16"):
+        spec("compiled", precision="bfloat16")
+
+
+def test_a_plan_without_a_compiler_says_so_in_one_line(monkeypatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    assert engine.name(Engine.EAGER, "cpu") == "eager"
+    with pytest.raises(
+        SpecError, match=r"no C\+\+ compiler 'no-such-compiler'; install one or set CXX, or use --engine eager"
+    ):
+        engine.name(Engine.COMPILED, "cpu")

@@ -1,5 +1,7 @@
 """Engines: a compiled network gives the scores of the uncompiled one, or it is not used."""
 
+import gc
+
 import pytest
 import torch
 
@@ -40,21 +42,55 @@ def test_a_compiled_network_gives_the_scores_of_the_uncompiled_one_for_any_numbe
     runner, name = engine.runner(maxima, Engine.COMPILED, "cpu", images(1))
     assert isinstance(runner, engine.Compiled) and name.startswith("compiled, ")
     for count in (1, 3, 4, 11):
-        found, expected = runner.of(images(count)), maxima.of(images(count))
-        assert found.shape == (count, sum(layer.channels for layer in maxima.layers))
-        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+        actual, expected = runner.of(images(count)), maxima.of(images(count))
+        assert actual.shape == (count, sum(layer.channels for layer in maxima.layers))
+        torch.testing.assert_close(actual, expected, rtol=1e-5, atol=1e-6)
 
 
 @needs_compiler
 def test_an_images_scores_do_not_depend_on_those_beside_it(maxima):
     runner, _ = engine.runner(maxima, Engine.COMPILED, "cpu", images(1))
-    many = images(11)
-    assert torch.equal(runner.of(many)[8:], runner.of(many[8:]))  # the last part, filled up with other images
+    full = images(4)
+    assert torch.equal(runner.of(full)[:2], runner.of(full[:2]))  # the others are replaced by empty images
+
+
+@needs_compiler
+@pytest.mark.parametrize("channels", [1, 3])
+def test_parts_that_are_not_full_compile_nothing_again(channels):
+    module = torch.nn.Sequential(torch.nn.Conv2d(channels, 4, 3), torch.nn.ReLU())
+    network = Network(trace(seeded(module).eval(), (SIDE, SIDE), channels)).to(dtype=torch.float32)
+    maxima = Maxima(network, network.layers, 4)
+    runner, _ = engine.runner(maxima, Engine.COMPILED, "cpu", images(1)[:, :channels])
+    with torch._dynamo.config.patch(error_on_recompile=True):
+        for layout in (torch.channels_last, torch.contiguous_format):
+            some = images(7)[:, :channels].contiguous(memory_format=layout)
+            torch.testing.assert_close(runner.of(some), maxima.of(some), rtol=1e-5, atol=1e-6)
+
+
+@needs_compiler
+def test_forgetting_frees_the_weights_of_compiled_networks():
+    module = torch.nn.Sequential(torch.nn.Conv2d(3, 5, 3), torch.nn.ReLU())
+    network = Network(trace(seeded(module).eval(), (SIDE, SIDE))).to(dtype=torch.float32)
+    runner, _ = engine.runner(Maxima(network, network.layers, 2), Engine.COMPILED, "cpu", images(1))
+    del runner, network, module
+    gc.collect()
+    assert held()
+    engine.forget()
+    gc.collect()
+    assert not held()
+
+
+def held() -> list[torch.Tensor]:
+    """The weights or packed weights of the network of the test above that are still in memory."""
+    return [
+        each for each in gc.get_objects() if type(each) is torch.Tensor and each.shape[:1] == (5,) and each.dim() == 4
+    ]
 
 
 def test_the_eager_engine_compiles_nothing(maxima, monkeypatch):
     monkeypatch.setattr(torch, "compile", lambda *_, **__: pytest.fail("something was compiled"))
-    assert engine.runner(maxima, Engine.EAGER, "cpu", images(1)) == (maxima, "eager")
+    for name in (Engine.EAGER, Engine.AUTO):
+        assert engine.runner(maxima, name, "cpu", images(1)) == (maxima, "eager")
 
 
 def broken(*_: object, **__: object) -> None:
@@ -65,21 +101,61 @@ def wrong(graph, **_: object):
     return lambda batch: graph(batch) * 1.001
 
 
+def endless(graph, **_: object):
+    return lambda batch: graph(batch) * torch.nan
+
+
+@needs_compiler
 @pytest.mark.parametrize(
-    ("fault", "told"), [(broken, "the compiler has crashed"), (wrong, "differs from the uncompiled network by")]
+    ("fault", "words"),
+    [
+        (broken, "the compiler has crashed"),
+        (wrong, "differs from that of the uncompiled network by"),
+        (endless, "differs from that of the uncompiled network by nan"),
+    ],
 )
-def test_a_network_that_cannot_be_compiled_or_gives_other_scores_is_not_used(maxima, monkeypatch, fault, told):
+def test_a_network_that_cannot_be_compiled_or_gives_other_scores_is_not_used(maxima, monkeypatch, fault, words):
     monkeypatch.setattr(torch, "compile", fault)
-    monkeypatch.setattr(engine, "has_compiler", lambda _: True)
-    assert engine.runner(maxima, Engine.AUTO, "cpu", images(1)) == (maxima, "eager")
-    with pytest.raises(NodeError, match=told) as caught:
+    with pytest.raises(NodeError, match=words) as caught:
         engine.runner(maxima, Engine.COMPILED, "cpu", images(1))
     assert "\n" not in str(caught.value) and str(caught.value).endswith("use --engine eager")
 
 
-def test_a_machine_without_a_compiler_is_named(maxima, monkeypatch):
-    monkeypatch.setenv("CXX", "no-such-compiler")
-    monkeypatch.setattr(torch, "compile", broken)
-    assert not engine.has_compiler("cpu")
-    with pytest.raises(NodeError, match=r"it has no C\+\+ compiler 'no-such-compiler'; use --engine eager"):
+class BackendFailed(RuntimeError):
+    """As torch wraps the error of a backend."""
+
+    def __init__(self, inner: Exception) -> None:
+        super().__init__("backend failed")
+        self.inner_exception = inner
+
+
+@needs_compiler
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: ...")])
+def test_out_of_memory_stays_what_it_is(maxima, monkeypatch, error):
+    def fail(*_: object, **__: object) -> None:
+        raise BackendFailed(error)
+
+    monkeypatch.setattr(torch, "compile", fail)
+    with pytest.raises(type(error)) as caught:
         engine.runner(maxima, Engine.COMPILED, "cpu", images(1))
+    assert caught.value is error
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("no-such-compiler", r"there is no C\+\+ compiler 'no-such-compiler'; install one or set CXX"),
+        ("false", "false --version fails with exit code 1"),
+    ],
+)
+def test_a_machine_without_a_compiler_is_named(maxima, monkeypatch, command, words):
+    monkeypatch.setenv("CXX", command)
+    with pytest.raises(NodeError, match=words):
+        engine.runner(maxima, Engine.COMPILED, "cpu", images(1))
+
+
+@needs_compiler
+def test_a_compiler_with_words_before_it_is_found(monkeypatch):
+    plain = engine.name("cpu")
+    monkeypatch.setenv("CXX", "env g++")
+    assert engine.has_compiler("cpu") and engine.name("cpu") == plain

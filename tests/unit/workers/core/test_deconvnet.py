@@ -94,3 +94,27 @@ def test_a_projection_on_the_pixels_of_a_box_keeps_its_place_and_is_0_elsewhere(
         whole[:, 2:7, 3:9] = signal
         found = deconvnet.window(signal, covers, wanted)
         assert np.array_equal(found, whole[:, wanted.top : wanted.bottom, wanted.left : wanted.right])
+
+
+POOLS = [
+    ((2, 2), (2, 2), (0, 0), (1, 1), False),
+    ((3, 3), (2, 2), (1, 1), (1, 1), True),
+    ((3, 2), (1, 3), (1, 0), (2, 1), False),
+    ((5, 1), (2, 1), (2, 0), (1, 1), True),
+    ((17, 16), (8, 8), (0, 0), (1, 1), False),  # more taps than a byte counts
+]
+
+
+@pytest.mark.parametrize("pool", POOLS, ids=str)
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format], ids=["last", "first"])
+@pytest.mark.parametrize("channels", [1, 5])
+def test_unpooling_by_place_adds_what_unpooling_tap_by_tap_adds(pool, layout, channels):
+    step = pooling.MaxPool(*pool)
+    chance = torch.Generator().manual_seed(0)
+    map_ = torch.randn(3, channels, 33, 34, dtype=torch.float64, generator=chance).contiguous(memory_format=layout)
+    pooled = step.pool(map_)
+    switches = step.switches(map_, (pooled.shape[2], pooled.shape[3]))
+    signal = torch.randn(pooled.shape, dtype=torch.float64, generator=chance).contiguous(memory_format=layout)
+    expected = step.unpool_by_tap(signal, switches)
+    torch.testing.assert_close(step.unpool(signal, switches), expected, rtol=1e-14, atol=1e-14)
+    assert float(expected.sum()) == pytest.approx(float(signal.sum()))
