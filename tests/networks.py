@@ -108,14 +108,14 @@ def page(rows: list[str], results: list[Checked | str]) -> str:
     exported = f"{refused} networks cannot be exported." if refused else "All networks can be exported."
     return f"""# Networks
 
-Every convolutional classifier of torchvision, and one network of each of timm's families that has convolutions. `python -m
-tests.networks` writes this page; these results are those of {versions()}.
+This page covers every convolutional classifier of torchvision, and one network from each timm family that uses convolutions.
+`python -m tests.networks` writes this page; these results are those of {versions()}.
 
-Of {len(rows)} networks, {whole} have projections for all layers, and {part} for the layers below an operation without a downward
-step, such as attention. Scan the layers above it with `--method none`, which publishes patches without projections.
-{exported}
+Of {len(rows)} networks, {whole} have projections for all layers, and {part} for the layers below an operation without a
+[downward step](glossary.md#networks), such as attention. Scan the layers above it with `--method none`, which publishes patches
+without projections. {exported}
 
-Each network was checked in float64, with random weights, on images of {SIDE} px or the size that it demands:
+Each network was checked in float64, with random weights, on images of {SIDE} px or the size that it requires:
 
 - Its output equals the module's bit for bit. Operations without a downward step may differ by rounding.
 - Projections by all three methods equal automatic differentiation of whole images, with a relative error of at most
