@@ -49,7 +49,7 @@ def filters(spec: FiltersRun, watch: Watcher) -> Outcome:
     before = publish.find_or_finish(root, run)
     if before is not None:
         if before.identity != identity:
-            raise RunError(f"run {run!r} is published with a different spec; give another --run")
+            raise RunError(f"run {run!r} was already published with a different spec; choose another --run")
         if not verify.damaged_parts(root, before):
             return complete_published(root, before, started)
     root.check_writable()

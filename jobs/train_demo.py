@@ -111,7 +111,7 @@ def train(training: Training, say: Say) -> dict[str, Any]:
     existing = sorted(path.name for path in training.folder.glob(f"{PREFIX}*"))
     if existing:
         raise UsageError(
-            f"folder {str(training.folder)!r} already contains a training, {existing[-1]}; give another -o"
+            f"folder {str(training.folder)!r} already contains a training run ({existing[-1]}); choose another -o"
         )
     device = cluster.resolve_device(training.device)
     torch.set_num_threads(training.threads or torch.get_num_threads())
@@ -156,7 +156,7 @@ def _load_data(corpus: str, generator: torch.Generator) -> Data:
     trained = len(set(labels[~held_out].tolist()))
     if trained < LEAST_CLASSES:
         usable = f"{len(pictures):,} of {len(rows):,} images can be used"
-        left = f"those that are not held out have {trained} of {len(classes)} classes"
+        left = f"the training images cover {trained} of {len(classes)} classes"
         raise CorpusError(f"corpus {corpus!r}: {usable}, and {left}; this recipe needs at least {LEAST_CLASSES}")
     rejects = Counter(str(reject.reason) for batch in batches for reject in batch.rejects)
     return Data(torch.stack([picture.prepared for picture in pictures]), labels, classes, held_out, rejects)

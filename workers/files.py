@@ -124,7 +124,7 @@ def _check_size(store: Any, path: str, most_bytes: int) -> None:  # noqa: ANN401
     if (info.get("size") or 0) > most_bytes:
         raise OSError(
             errno.EFBIG,
-            f"it has {info['size'] / 1e6:,.0f} MB; at most {most_bytes / 1e6:,.0f} MB are accepted",
+            f"it is {info['size'] / 1e6:,.0f} MB; at most {most_bytes / 1e6:,.0f} MB are accepted",
         )
 
 

@@ -55,7 +55,7 @@ def resolve(spec: EvolutionRun) -> EvolutionRun:
     if families.stored_fingerprint(spec.model.source) is not None:
         raise SpecError(
             [
-                f"model.source: {spec.model.source!r} is a graph with its weights, and cannot take those of checkpoints; "
+                f"model.source: {spec.model.source!r} already contains its weights, so it cannot load a checkpoint's; "
                 "evolve needs a network by name, such as deconvoy://zfnet-mini or torchvision://resnet18"
             ]
         )

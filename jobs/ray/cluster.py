@@ -177,10 +177,15 @@ def join() -> bool:
     if ray.is_initialized() or not address or address == "local":
         return bool(ray.is_initialized())
     if "://" in address:
-        kind = "a Ray Client" if address.startswith("ray://") else "a Ray dashboard"
+        is_client = address.startswith("ray://")
+        kind = (
+            "Ray Client address, which is not supported"
+            if is_client
+            else "Ray dashboard, which only accepts submitted jobs"
+        )
         raise UsageError(
-            f"RAY_ADDRESS={address} is the address of {kind}, which only accepts submitted jobs: use `deconvoy submit "
-            "--address http://head:8265`, or unset RAY_ADDRESS to work on this machine"
+            f"RAY_ADDRESS={address} is a {kind}: use `deconvoy submit --address http://head:8265`, or unset RAY_ADDRESS to "
+            "work on this machine"
         )
     joining.join(address)
     return True

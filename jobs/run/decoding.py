@@ -21,7 +21,7 @@ def choose_depth(spec: JobSpec, listing: Listing, say: Callable[[str], None]) ->
     finding = find_depth(spec, listing)
     if finding is None:
         return None
-    say(f"depth {finding}; --depth changes it")
+    say(f"depth {finding}; override with --depth")
     return finding.depth
 
 

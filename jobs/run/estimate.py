@@ -63,7 +63,7 @@ class Tables:
         while len(kept) > 1 and self._size(kept, k) > LARGE_BYTES:
             left_out.append(kept.pop().name)
         lost = 1 - sum(layer.channels for layer in kept) / sum(layer.channels for layer in self.layers)
-        return _Way(f"--layers with all but {_name_some(left_out)}", self._size(kept, k), lost if left_out else 1.0)
+        return _Way(f"leaving {_name_some(left_out)} out of --layers", self._size(kept, k), lost if left_out else 1.0)
 
     def _size(self, layers: Sequence[Layer], k: int) -> int:
         rows = min(k, self.images)

@@ -32,7 +32,7 @@ def run_id(spec: JobSpec) -> str:
 
 
 def pin(root: Root, run: str, spec: JobSpec, listing: Listing, say: Callable[[str], None] = lambda _: None) -> Pin:
-    """What the run is pinned to: the choices of an earlier attempt with the same spec, else those of today's listing.
+    """What the run is pinned to: the choices of an earlier attempt with the same spec, else those of the current listing.
 
     Args:
         root: where the run is pinned.
@@ -67,7 +67,7 @@ def _read_pin(root: Root, path: str) -> Pin | None:
     try:
         return PIN.decode(root.read(path))
     except ValueError:
-        log.Log().say(f"{root.path(path)} is damaged; the run uses today's listing of its corpus", log.WARNING)
+        log.Log().say(f"{root.path(path)} is damaged; the run uses the current listing of its corpus", log.WARNING)
         return None
 
 
@@ -86,10 +86,10 @@ def require_same_run(root: Root, published: Manifest, requested: tuple[JobSpec, 
     spec, model = requested
     run, listed = published.run, published.listing
     if published.identity != spec.identity():
-        raise RunError(f"run {run!r} is published with a different spec; give another --run")
+        raise RunError(f"run {run!r} was already published with a different spec; choose another --run")
     check_weights(run, spec.model.source, published.model.fingerprint, model.fingerprint)
     if listed is None or not listing.matches(root, listed):
-        raise RunError(f"run {run!r} is published and its corpus has changed since; give another --run")
+        raise RunError(f"run {run!r} was already published, and its corpus has changed since; choose another --run")
 
 
 def check_weights(run: str, source: str, before: str, now: str) -> None:
@@ -99,4 +99,6 @@ def check_weights(run: str, source: str, before: str, now: str) -> None:
         RunError: the fingerprints differ.
     """
     if before != now:
-        raise RunError(f"run {run!r} is published and the weights of {source!r} have changed since; give another --run")
+        raise RunError(
+            f"run {run!r} was already published, and the weights of {source!r} have changed since; choose another --run"
+        )

@@ -23,7 +23,7 @@ def list_corpus(corpus: CorpusSpec, watch: Watcher) -> Iterator[Listing]:
         if listing.passed_over:
             watch.say(f"passed over in the corpus: {describe(listing.passed_over)}")
         if corpus.label_names or corpus.label not in ("folder", "none"):
-            watch.say(f"labels: {describe_labels(corpus, listing)}")
+            watch.say(describe_labels(corpus, listing))
         yield listing
 
 
@@ -31,8 +31,8 @@ def describe_labels(corpus: CorpusSpec, listing: Listing) -> str:
     """How many images have a label, and how many labels there are; whether any label has a readable name."""
     labels, with_label = coverage(listing, "label")
     if not labels:
-        return f"no image has one; --label is '{corpus.label}'"
-    line = f"{labels:,}, of {with_label:,} of {listing.images:,} images"
+        return f"no image has a label; --label is '{corpus.label}'"
+    line = f"{labels:,} label{'s' if labels > 1 else ''}; {with_label:,} of {listing.images:,} images have one"
     if corpus.label_names and not has_label(listing, read_names(corpus.label_names).values()):
         line += f"; {corpus.label_names} names none of them"
     return line

@@ -49,7 +49,7 @@ def publish(root: Root, run: str, parts: Parts, facts: RunFacts, scratch: Path) 
         then, now = published.versions, ours.versions
         changed = "" if then == now else f" (made by {then}, now {now})"
         raise DamagedRun(
-            f"run {run!r} is published with different tables{changed}; give another --run, or remove "
+            f"run {run!r} was already published with different tables{changed}; choose another --run, or remove "
             f"it: deconvoy rm {run}"
         )
     return published

@@ -32,7 +32,7 @@ def label(
     reset: Annotated[bool, typer.Option("--reset", help="Return to the labels of the corpus.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Give images of a published run other labels, without another scan. Images that the file does not name keep theirs.
+    """Relabel images of a published run without rescanning. Images that the file does not name keep their labels.
 
     Queries, pages and reports show the new labels. Published files stay as they are: the labels are a table of their own.
     """

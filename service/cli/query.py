@@ -102,7 +102,7 @@ def units(  # noqa: PLR0913 - one parameter per flag
 
 @app.command()
 def label(
-    name: Annotated[str, typer.Argument(help="Label in the corpus.")],
+    name: Annotated[str, typer.Argument(help="Label.")],
     root: RootOption,
     limit: LimitOption = None,
     run: RunOption = None,
@@ -122,7 +122,7 @@ def found(
     run: RunOption = None,
     as_json: Json = False,
 ) -> None:
-    """List occlusion, inversion and invariance results for an image, from all runs over the same corpus."""
+    """List the occlusion, inversion and invariance results for an image, from all runs over the corpus of --run."""
     from service.query import catalog, findings
 
     runs, corpus = catalog.require_runs(Root(root)), catalog.find(Root(root), run, None).corpus

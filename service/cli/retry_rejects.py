@@ -21,7 +21,7 @@ def retry_rejects(
     run: Annotated[str | None, typer.Option(help="Retry only rejects of this published run.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Delete the stored verdicts on rejected files so that the next scan reads them again."""
+    """Forget why files were rejected, so that the next scan reads them again."""
     from service.cli.console import print_json
     from service.control.rejects import retry, retry_of
     from service.query import catalog

@@ -58,7 +58,7 @@ def add_schedule(  # noqa: PLR0913 - one parameter per flag
 
 @app.command("list")
 def list_schedules(root: RootOption, as_json: Json = False) -> None:
-    """List schedules and their last fire."""
+    """List schedules and their last firing."""
     from service.cli.console import print_json, print_table
     from service.control.schedules import SCHEDULE
 

@@ -49,7 +49,7 @@ def serve(  # noqa: PLR0913 - one parameter per flag
     ] = None,
     allow: Annotated[
         list[str] | None,
-        typer.Option(help="Folder or URL prefix of corpora that may be submitted. Repeatable."),
+        typer.Option(help="Prefix (folder or URL) below which submitted runs may read files. Repeatable."),
     ] = None,
     per_minute: Annotated[
         int, typer.Option(min=1, help="Maximum number of requests per minute from one key or address.")

@@ -74,9 +74,7 @@ def _write(root: Root, rel: str) -> str:
     for data in (b"first", b"second"):
         root.put(rel, data)
         if root.read(rel) != data:
-            raise OSError(
-                "a file that was written over is read in its old version; runs need a store that is consistent"
-            )
+            raise OSError("an overwritten file still returns its old contents; runs need a consistent store")
     free = f", {shutil.disk_usage(root.path('')).free / 1e9:,.1f} GB free" if root.is_local else ""
     return f"{root.url}{free}"
 

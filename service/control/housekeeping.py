@@ -172,7 +172,7 @@ class Housekeeping:
         }
         for name in set(self._root.folders(paths.SCHEDULES)) - set(damaged):
             for removal in self._files(
-                paths.fires_folder(name), f"it is older than the last {KEPT_FIRES} fires of {name}"
+                paths.fires_folder(name), f"it is older than the last {KEPT_FIRES} firings of {name}"
             ):
                 stamp, ending, _ = removal.path.rpartition("/")[2].partition(".json")
                 if ending and f"{name}-{stamp}" not in needed and self._is_old(removal.path):

@@ -89,7 +89,7 @@ def relabel(run: PublishedRun, place: str | None, names: str | None = None) -> R
             with suppress(OtherLabels):
                 labels.give(run.root, document, before, merged, scratch)
                 return done
-    raise RunError(f"run {run.run!r} is given labels by other processes again and again; run the same command again")
+    raise RunError(f"other processes keep changing the labels of run {run.run!r}; run the same command again")
 
 
 def reset(root: Root, run: str) -> Relabelling:

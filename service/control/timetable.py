@@ -120,7 +120,7 @@ class Fire:
 
     @property
     def summary(self) -> str:
-        """The fire in one line."""
+        """The firing in one line."""
         outcomes = {"refused: ": self.refused, "waits for ": self.waits, "is not submitted yet: ": self.error}
         return " ".join([self.at, self.run, *(outcome + why for outcome, why in outcomes.items() if why)]).strip()
 

@@ -31,7 +31,7 @@ from service.http.scopes import ADMITTED, READ_METHODS
 from workers.errors import Unavailable
 
 LARGEST_BODY = 1 << 20
-TOO_LARGE = f"a request body may have at most {LARGEST_BODY:,} bytes"
+TOO_LARGE = f"a request body may be at most {LARGEST_BODY:,} bytes"
 PER_MINUTE = 60_000  # one wall loads a hundred pictures
 BODY_S = 30.0  # limit for a whole body to arrive
 Denied = Callable[[int, str], Response]

@@ -152,7 +152,7 @@ def _add_firing(router: APIRouter, schedules: Schedules, watched: Watched) -> No
         dependencies=[ADMIN],
     )
     def run_now(name: Name) -> Fire:
-        """Fire a schedule once, now. Returns 409 if the fire is refused, for instance because the last run is live."""
+        """Fire a schedule once, now. Returns 409 if the firing is refused, for instance because the last run is live."""
         with watched.changing():
             return schedules.run_now(name)
 

@@ -107,7 +107,7 @@ class ScheduleResponse(BaseModel):
 class FireResponse(BaseModel):
     """A time at which a schedule fired, its run, and the outcome.
 
-    The fire was refused for a reason, or a cluster accepted its run (`submitted`), which may have been
+    The firing was refused for a reason, or a cluster accepted its run (`submitted`), which may have been
     removed since (`removed`).
     """
 

@@ -34,7 +34,7 @@ class LimitedProtocol(HttpToolsProtocol):
         if self.timeout_keep_alive_task is None and (self.cycle is None or self.cycle.response_complete):
             self._expect_header()
         if self._overdue is not None and self._header_bytes > HEADER_BYTES:
-            self.send_400_response(f"a request header may have at most {HEADER_BYTES} bytes")
+            self.send_400_response(f"a request header may be at most {HEADER_BYTES} bytes")
 
     def on_headers_complete(self) -> None:
         """Stop the timer."""

@@ -79,7 +79,7 @@ class _Runs(Collector):
 
 
 class _Schedules(Collector):
-    """When schedules last fired, and whether that fire was refused."""
+    """When schedules last fired, and whether that firing was refused."""
 
     def __init__(self, fires: FiresOf) -> None:
         self._fires = fires
@@ -87,12 +87,14 @@ class _Schedules(Collector):
     def describe(self) -> Iterator[Metric]:
         """The metrics without values."""
         yield GaugeMetricFamily(
-            "deconvoy_schedule_fired_seconds", "Last fire, seconds since 1970.", labels=["schedule"]
+            "deconvoy_schedule_fired_seconds", "Last firing, seconds since 1970.", labels=["schedule"]
         )
-        yield GaugeMetricFamily("deconvoy_schedule_refused", "Whether the last fire was refused.", labels=["schedule"])
+        yield GaugeMetricFamily(
+            "deconvoy_schedule_refused", "Whether the last firing was refused.", labels=["schedule"]
+        )
 
     def collect(self) -> Iterator[Metric]:
-        """The last fire of each schedule."""
+        """The last firing of each schedule."""
         fired, refused = self.describe()
         for name, fire in self._fires().items():
             fired.add_metric([name], datetime.fromisoformat(fire.at).timestamp())  # type: ignore[attr-defined]

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 GATED = (
     "Gated: a factor computed from the image multiplies a map below this layer, as in squeeze-and-excitation. "
-    "Projections hold it constant, and the receptive field leaves out what can change only the factor."
+    "Projections hold it constant, and the receptive field excludes pixels that affect only the factor."
 )
 
 

@@ -65,7 +65,9 @@ def _commands() -> Iterator[str]:
         for each in command.params:
             if each.name != "help":
                 shown = (
-                    ", ".join(f"`{word}`" for word in each.opts) if each.opts[0].startswith("-") else each.name.upper()
+                    ", ".join(f"`{word}`" for word in each.opts)
+                    if each.opts[0].startswith("-")
+                    else each.metavar or each.name.upper()
                 )
                 yield f"| {shown} | {_default(each)} | {_cell(each.help)} |"
         yield ""

@@ -86,7 +86,7 @@ def _check_decoders(expected: tuple[str, ...]) -> None:
     if formats.installed() != expected:
         here, there = (", ".join(versions) or "none" for versions in (formats.installed(), expected))
         raise NodeError(
-            f"node {platform.node()} has other optional decoders than the machine that started the run: "
+            f"node {platform.node()} has different versions of the optional decoders from the machine that started the run: "
             f"{here} instead of {there}; install the same versions on all nodes"
         )
 

@@ -167,7 +167,7 @@ class _GroupBatch:
             unit = self.top.take(which[first : first + 1])
             raise NumericsError(
                 f"layer {layer.name!r}, channel {unit.channel[0]}: the scan scored {scores[first]} in image "
-                f"{unit.image_index[0]}, the second pass {values[first]}; has the image changed?"
+                f"{unit.image_index[0]}, the second pass {values[first]}; the computation is not reproducible on this machine"
             )
 
     def _layer(self, tape: Tape, layer: Layer, which: np.ndarray[Any, Any]) -> Iterator[Callable[[], dict[str, Any]]]:

@@ -44,7 +44,7 @@ def trace(module: nn.Module, size: tuple[int, int], channels: int = CHANNELS) ->
         lowering.take(operation)
     places = [lowering.place(result) for result in results(program.output)]
     if not places:
-        raise GraphError(f"{type(module).__name__} gives nothing that follows from its input")
+        raise GraphError(f"{type(module).__name__} has no output that depends on its input")
     images = torch.rand(2, channels, *size, generator=torch.Generator().manual_seed(0), dtype=program.dtype)
     _require_agreement(module, Network(tuple(lowering.nodes)), places, images)
     output = places[0].node
@@ -65,11 +65,9 @@ def _require_agreement(module: nn.Module, network: Network, places: list[Place],
             f"{name} gives NaN or infinity for noise images: its weights have diverged; give an earlier checkpoint"
         )
     if len(expected) != len(actual) or not all(map(_close, actual, expected)):
-        raise GraphError(f"the graph of {name} gives other numbers than the model, which may have a side effect")
+        raise GraphError(f"the graph of {name} gives different results from the model, which may have a side effect")
     if not all(_close(one, both[:1]) for one, both in zip(alone, actual, strict=True)):
-        raise GraphError(
-            f"{name} gives other numbers for an image if it is in a batch with others, which is not supported"
-        )
+        raise GraphError(f"{name} gives an image a different result in a batch than alone, which is not supported")
 
 
 def _run(network: Network, places: list[Place], images: Tensor) -> list[Tensor]:

@@ -107,7 +107,7 @@ def _export(module: nn.Module, images: Tensor) -> ExportedProgram:
         _require_size(module, images)
         if "Constraints violated" in str(error):
             raise GraphError(
-                f"{name} makes a constant of the number of images, as len(x) and int(x.shape[0]) do; use x.shape[0]"
+                f"{name} turns the batch size into a constant, as len(x) and int(x.shape[0]) do; use x.shape[0]"
             ) from error
         raise GraphError(f"{name} cannot be exported by torch.export: {_first_line(error)}") from error
 
@@ -172,9 +172,7 @@ class _Reader:
     def _attribute(self, node: fx.Node) -> Tensor:
         value = getattr(self.exported.graph_module, str(node.target), None)
         if not isinstance(value, Tensor):
-            raise GraphError(
-                f"{node.target!r} is a part of the graph that is chosen at run time, which is not supported"
-            )
+            raise GraphError(f"{node.target!r} uses data-dependent control flow, which is not supported")
         return value
 
     def _call(self, node: fx.Node) -> None:
@@ -221,7 +219,7 @@ class _Reader:
         times = at[1] - at[0]
         if at[2] != at[0] + 6 * times:
             raise GraphError(
-                f"a size of the graph depends on the number of images as {expression}, which is not supported"
+                f"a tensor size depends on the batch size as {expression}; only linear dependence is supported"
             )
         plus = at[0] - 2 * times
         return Batch(times, plus) if times else plus

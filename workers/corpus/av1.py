@@ -66,10 +66,10 @@ def _items(data: bytes) -> Iterator[bytes]:
                     yield b"".join(data[slice(*span)] for span in spans)
 
 
-def _limit(count: int, most: int) -> int:
+def _limit(count: int, most: int, what: str) -> int:
     """A number of things, if there are not too many."""
     if count > most:
-        raise Rejected(Reason.DAMAGED, f"an AVIF file with {count} parts of one kind")
+        raise Rejected(Reason.DAMAGED, f"an AVIF file with {count} {what}")
     return count
 
 
@@ -89,7 +89,7 @@ def _locations(data: bytes, span: Span, idat: int) -> Iterator[tuple[int, list[S
     sizes = reader.number(2)
     offset_size, length_size, base_size, index_size = (sizes >> shift & 15 for shift in (12, 8, 4, 0))
     wide, left = 4 if version == 2 else 2, _MOST_COPIES * len(data)
-    for _ in range(_limit(reader.number(wide), _MOST_ITEMS)):
+    for _ in range(_limit(reader.number(wide), _MOST_ITEMS, "items in its iloc box")):
         number = reader.number(wide)
         method = reader.number(2) & 15 if version else _IN_FILE
         _, base = reader.number(2), reader.number(base_size)
@@ -98,10 +98,10 @@ def _locations(data: bytes, span: Span, idat: int) -> Iterator[tuple[int, list[S
             _ = reader.number(index_size) if version else 0
             start = base + reader.number(offset_size) + (idat if method == _IN_META else 0)
             stop = min(len(data), start + (reader.number(length_size) or len(data)))
-            left -= _limit(max(0, stop - start), left)
+            left -= _limit(max(0, stop - start), left, "bytes in an iloc extent, beyond the limit for all extents")
             spans.append((start, stop))
         if method not in (_IN_FILE, _IN_META):
-            raise Rejected(Reason.UNSUPPORTED_MODE, "an AVIF image that is put together from parts of others")
+            raise Rejected(Reason.UNSUPPORTED_MODE, "an AVIF item whose data is in other items")
         yield number, spans
 
 
@@ -122,7 +122,7 @@ def _sizes_in(coded: bytes) -> Iterator[Size]:
     """The sizes in all sequence headers of a bitstream."""
     place, units = 0, 0
     while place < len(coded):
-        units = _limit(units + 1, _MOST_UNITS)
+        units = _limit(units + 1, _MOST_UNITS, "units in its AV1 bitstream")
         head = coded[place]
         place += 1 + (head >> 2 & 1)
         size, place = _leb128(coded, place) if head & 2 else (len(coded) - place, place)
@@ -139,7 +139,7 @@ def _leb128(data: bytes, place: int) -> tuple[int, int]:
         number |= (byte & 0x7F) << 7 * count
         if not byte & 0x80:
             return number, place + count + 1
-    raise Rejected(Reason.DAMAGED, "a size in the AV1 bitstream has no end")
+    raise Rejected(Reason.DAMAGED, "an unterminated size field in the AV1 bitstream")
 
 
 def _size_of(bits: "_Bits") -> Size:
@@ -184,7 +184,7 @@ class _Bytes:
         """The next number of so many bytes; 0 for none."""
         self._place += size
         if self._place > self._stop:
-            raise Rejected(Reason.DAMAGED, "a box is cut off")
+            raise Rejected(Reason.DAMAGED, "a box is truncated")
         return int.from_bytes(self._data[self._place - size : self._place], "big")
 
 
@@ -203,7 +203,7 @@ class _Bits:
         """Skip so many bits."""
         self._left -= size
         if self._left < 0:
-            raise Rejected(Reason.DAMAGED, "an AV1 sequence header is cut off")
+            raise Rejected(Reason.DAMAGED, "an AV1 sequence header is truncated")
 
     def skip_variable(self) -> None:
         """Skip a number that starts with as many zeros as it has further bits (4.10.3)."""

@@ -76,11 +76,9 @@ class Finding:
 
     def __str__(self) -> str:
         """The depth and the reason."""
-        images = f"{self.images} image{'s' if self.images > 1 else ''}"
+        images = f"{self.images} sampled 16-bit grey image{'s' if self.images > 1 else ''}"
         declared = f", {self.declared} bits are declared" if self.declared else ""
-        return (
-            f"{self.depth}, as the largest value of {images} of 16-bit grey in a sample is {self.largest:,}{declared}"
-        )
+        return f"{self.depth}: the largest value in {images} is {self.largest:,}{declared}"
 
 
 @dataclass(frozen=True)

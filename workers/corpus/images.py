@@ -208,7 +208,7 @@ def _select_bands(image: Image.Image, bands: tuple[int, ...]) -> Pixels:
     """The bands with these numbers, from 1."""
     count = len(image.getbands())
     if max(bands) > count:
-        raise Rejected(Reason.UNSUPPORTED_MODE, f"band {max(bands)} is wanted; the image has {count}")
+        raise Rejected(Reason.UNSUPPORTED_MODE, f"band {max(bands)} was requested; the image has {count}")
     if image.mode not in SELECTABLE:
         raise Rejected(Reason.UNSUPPORTED_MODE, f"mode {image.mode}: its bands are not values of pixels")
     values = np.asarray(image).reshape(image.height, image.width, count)

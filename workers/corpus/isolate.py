@@ -29,7 +29,7 @@ CHECKS_AT_ONCE = 16
 UNMOUNTED = 8  # if at least so many files are checked and all are gone, their storage is taken to be gone
 STALE_ENDING = ".stale"  # ends the names of verdicts that a new listing can revoke
 STALE = {
-    Reason.VANISHED: "the file was listed and is gone",
+    Reason.VANISHED: "the file was listed but no longer exists",
     Reason.CHANGED: "the file has changed since it was listed",
 }
 

@@ -48,7 +48,8 @@ def read_names(place: str) -> Mapping[str, str]:
     if wrong or not numbered:
         what = f"line {wrong} is {lines[wrong - 1].strip()!r}" if wrong else "it is empty"
         raise CorpusError(
-            f"{place!r} is not a file of names: {what}; each line is a label and its words: n02099601 golden retriever"
+            f"{place!r} is not a label-names file: {what}; each line holds a label and a readable name, such as "
+            "n02099601 golden retriever"
         )
     pairs = [pair for _, pair in numbered]
     twice = [label for label, count in Counter(label for label, _ in pairs).items() if count > 1]

@@ -41,6 +41,6 @@ def of_split(
         raise CorpusError(f"no image is in split {wanted!r}; {nearest(wanted, others)}; the splits are {shown}{more}")
     if is_empty and tally.counts[PassedOver.NO_SPLIT]:
         raise CorpusError(
-            f"no image has a split, as --splits is '{form}' and an image id is {first!r}; give another, such as folder:2 for "
+            f"--splits '{form}' gives no image a split (first image id: {first!r}); use another source, such as folder:2 for "
             f"{wanted}/dog/1.jpg"
         )

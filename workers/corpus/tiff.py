@@ -140,7 +140,7 @@ def _require_bands(layout: Layout, wanted: tuple[int, ...], form: PixelFormat) -
         detail = f"{layout}; the network takes {form.channels} channels: select as many with bands"
         raise Rejected(Reason.UNSUPPORTED_MODE, detail)
     if max(wanted) > layout.bands:
-        raise Rejected(Reason.UNSUPPORTED_MODE, f"band {max(wanted)} is wanted; the image has {layout.bands}")
+        raise Rejected(Reason.UNSUPPORTED_MODE, f"band {max(wanted)} was requested; the image has {layout.bands}")
     if layout.dtype not in ("u1", "u2") and form.span is None:
         detail = f"{layout}: black and white are unknown; give them as depth, such as range:0-1"
         raise Rejected(Reason.UNSUPPORTED_MODE, detail)

@@ -146,7 +146,7 @@ class _Child:
         how = f"signal {-code}" if code < 0 else f"exit code {code}"
         if self.phase != DECODING:
             raise RunStopped(f"the process for trial decoding ended while {self.phase} ({how})")
-        return Failure(self.position, Reason.DECODER_CRASH, f"the decoder ends its process ({how})")
+        return Failure(self.position, Reason.DECODER_CRASH, f"the decoder crashed ({how})")
 
     def hang(self, patience: Patience) -> Failure:
         """The failure of a process that exceeds a limit."""
@@ -154,7 +154,7 @@ class _Child:
             raise no_answer(self._rows[self.position].uri, patience.read_hang_s)
         if self.phase != DECODING:
             raise RunStopped(f"the process for trial decoding has not started within {START_S:g} s")
-        return Failure(self.position, Reason.DECODER_HANG, f"the decoder is not done after {patience.hang_s:g} s")
+        return Failure(self.position, Reason.DECODER_HANG, f"the decoder did not finish within {patience.hang_s:g} s")
 
 
 def _cpu_of(pid: int) -> Callable[[], float]:

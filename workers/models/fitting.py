@@ -48,7 +48,7 @@ def align(state: Mapping[str, Tensor], expected: Collection[str], unused: tuple[
     prefix = _find_prefix(current, expected)
     if prefix:
         inside = {name.removeprefix(prefix): tensor for name, tensor in current.items() if name.startswith(prefix)}
-        notes.append(f"keys lost the prefix {prefix!r}")
+        notes.append(f"the prefix {prefix!r} was removed from the keys")
         outside = [name for name in current if not name.startswith(prefix)]
         if outside:
             notes.append(f"{len(outside)} other keys were not used ({outside[0]}{', ...' * (len(outside) > 1)})")

@@ -111,7 +111,7 @@ def _path(name: str, file: str, most_bytes: int) -> str:
     known = _ask(repository, revision, file)
     if (known.file_size or 0) > most_bytes:
         raise ModelError(
-            f"{file} of {HUB.source(name)} has {known.file_size / 1e6:,.0f} MB; "
+            f"{file} of {HUB.source(name)} is {known.file_size / 1e6:,.0f} MB; "
             f"at most {most_bytes / 1e6:,.0f} MB are accepted"
         )
     return str(_call(repository, known.commit_hash, file, dry_run=False))

@@ -104,11 +104,12 @@ def _require_end(archive: tarfile.TarFile) -> None:
     if mark.strip(b"\0"):
         raise tarfile.ReadError(f"the header at byte {archive.offset:,} is not valid")
     if len(mark) < _MARK:
-        raise tarfile.ReadError("it has no end mark; it was probably cut off")
+        raise tarfile.ReadError("it has no end-of-archive marker; it was probably truncated")
     while block := file.read(_BLOCK):
         if block.strip(b"\0"):
             raise tarfile.ReadError(
-                f"more follows its end mark at byte {archive.offset:,}; if archives were joined, give them one by one"
+                f"data follows the end-of-archive marker at byte {archive.offset:,}; if archives were joined, give them one "
+                "by one"
             )
 
 

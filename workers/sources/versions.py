@@ -54,7 +54,9 @@ def check_size(uri: str, size_bytes: int, expected_bytes: int) -> None:
 
 def vanished_error(uri: str) -> StaleFile:
     """The error for a file that has vanished."""
-    return StaleFile(Reason.VANISHED, f"{uri} was listed and is gone; use a new --run to list the corpus again")
+    return StaleFile(
+        Reason.VANISHED, f"{uri} was listed but no longer exists; use a new --run to list the corpus again"
+    )
 
 
 def _changed_error(uri: str, how: str) -> StaleFile:

@@ -128,7 +128,7 @@ class _Process:
         if code == -signal.SIGKILL:
             raise OSError(errno.EAGAIN, "the process that decodes videos was killed")
         how = f"signal {-code}" if code < 0 else f"exit code {code}"
-        return _Silence(Reason.DECODER_CRASH, f"the decoder ends its process ({how})")
+        return _Silence(Reason.DECODER_CRASH, f"the decoder crashed ({how})")
 
 
 def _stop(process: "subprocess.Popen[bytes]") -> None:

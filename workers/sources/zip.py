@@ -61,7 +61,8 @@ def _images(container: Container) -> Iterator[SourceEntry]:
         for member in members:
             container.limit.restart()
             if member.header_offset < 0:
-                raise CorpusError(f"archive {container.place!r} is damaged: its directory is not where its end says")
+                problem = "its central directory is not where the end record says"
+                raise CorpusError(f"archive {container.place!r} is damaged: {problem}")
             if not member.is_dir() and _is_wanted(member, container):
                 name = member.filename.removeprefix("./")
                 yield SourceEntry(
@@ -111,7 +112,10 @@ class _ZipReader:
         if len(header) < _HEADER.size or not header.startswith(_SIGNATURE):
             raise Rejected(Reason.DAMAGED, "the archive has no member at this place")
         if size > expected_bytes + expected_bytes // 8 + _MOST_OVERHEAD:
-            raise Rejected(Reason.DAMAGED, f"the archive's member has {size} bytes for {expected_bytes}")
+            raise Rejected(
+                Reason.DAMAGED,
+                f"the archive's member has {size} compressed bytes for {expected_bytes} uncompressed ones",
+            )
         _, _, flags, method, _, _, crc, _, _, name, extra = _HEADER.unpack(header)
         start = offset + _HEADER.size + name + extra
         data = _unpack(method, self.blocks.range(start, size), expected_bytes)

@@ -40,7 +40,9 @@ class CorrespondenceSpec(Frozen):
         (),
         description="layer names, globs, or auto; by default the last rectified convolution and the last rectified layer",
     )
-    draws: int = Field(10, ge=0, le=1000, description="number of draws of random places, for boxes of the same sizes")
+    draws: int = Field(
+        10, ge=0, le=1000, description="number of times that random places are drawn for boxes of the same sizes"
+    )
     seed: int = Field(0, ge=0, description="random seed of the places")
     fill: Fill = Field(Fill.GREY, description="content of a hidden box: grey, mean or blur")
 

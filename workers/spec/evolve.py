@@ -15,7 +15,7 @@ class EvolveSpec(Frozen):
 
     checkpoints: tuple[Word, ...] = Field(
         min_length=1,
-        description="weight files in training order, or quoted globs, whose files are sorted by the numbers in their names",
+        description="weight files in training order, or globs, whose files are sorted by the numbers in their names",
     )
     settled_share: float = Field(
         0.5,

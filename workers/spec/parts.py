@@ -106,8 +106,8 @@ class ModelSpec(Frozen):
     pad: Pad | None = Field(None, description="what letterbox pads with: mean, or a value from 0 to 255")
     crop: Crop | None = Field(
         None,
-        description="side, or HEIGHT,WIDTH, of the centre crop, which is the model's input size, pixels; none resizes "
-        "both sides to the input",
+        description="centre crop in pixels: one side, or HEIGHT,WIDTH; it sets the model's input size. none: resize both "
+        "sides to the input size instead",
     )
     mean: PerChannel | None = Field(
         None, description="mean per channel, on a scale of 0 to 1; one value for grey, three for RGB"
@@ -175,7 +175,7 @@ class CorpusSpec(Frozen):
     within: Word | None = Field(
         None, description="folder or URL below which all paths of a list lie; by default the folder of the list"
     )
-    limit: int | None = Field(None, ge=1, description="number of images after which the listing of the corpus ends")
+    limit: int | None = Field(None, ge=1, description="use only the first N images of the corpus")
     sample: int | None = Field(
         None, ge=1, description="size of a random sample of the corpus; the choice of images depends only on their ids"
     )
@@ -222,7 +222,7 @@ class ResourcesSpec(Frozen):
     fewer: bool = Field(False, description="run with fewer actors if the cluster has no room for all of them")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="device: cpu, cuda or auto (cuda if available)")
     precision: Precision = Field(
-        Precision.FLOAT32, description="number format of the forward pass: float32, bfloat16 or float16"
+        Precision.FLOAT32, description="number format of a scan's forward pass: float32, bfloat16 or float16"
     )
     threads: int = Field(1, ge=1, le=256, description="CPU threads per actor")
 

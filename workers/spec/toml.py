@@ -26,11 +26,13 @@ def read_toml(text: str, folder: PurePath) -> dict[str, Any]:
     try:
         values = tomllib.loads(text.removeprefix("\ufeff"))
     except RecursionError:
-        raise SpecError(["the spec is nested too deeply; a spec has tables of keys"]) from None
+        raise SpecError(["the spec is nested too deeply; a spec is a set of tables that hold keys"]) from None
     except ValueError as error:  # from tomllib, or from Python for integers with thousands of digits
         raise SpecError([f"the spec is not valid TOML: {error}"]) from None
     if _depth(values) > DEEPEST:
-        raise SpecError([f"the spec is nested more than {DEEPEST} levels deep; a spec has tables of keys"])
+        raise SpecError(
+            [f"the spec is nested more than {DEEPEST} levels deep; a spec is a set of tables that hold keys"]
+        )
     _make_absolute(values, folder)
     return values
 

@@ -64,7 +64,7 @@ KEY: tuple[Column, ...] = (
 )
 IMAGE_KEY: tuple[Column, ...] = (
     Column(1, "image_index", pa.int64(), "row number of the image in the corpus manifest"),
-    Column(2, "image_id", pa.string(), "stable key of the image: its path below the corpus"),
+    Column(2, "image_id", pa.string(), "stable key of the image, such as its path below the corpus"),
     Column(3, "uri", pa.string(), "where the image was read from"),
 )
 

@@ -98,7 +98,7 @@ def give(root: Root, document: Manifest, before: GivenLabels | None, labels: pa.
     now = read_given(root, run, document.created)
     if now != before:
         _delete(root, {*parts} - {*(now.parts if now else ())})
-        raise OtherLabels(f"run {run!r} was given other labels meanwhile")
+        raise OtherLabels(f"run {run!r} was relabelled in the meantime")
     given = GivenLabels(run=run, published=document.created, created=datetime.now(UTC).isoformat(), parts=parts)
     root.put(paths.labels_path(run), _FORMAT.encode(given))
     if not root.exists(paths.manifest_path(run)):

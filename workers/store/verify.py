@@ -36,7 +36,7 @@ class FileProblem:
 
 def verify(root: Root, run: str) -> Iterator[FileProblem]:
     """Read every file of a published run and compare it with its manifest."""
-    remove = f"restore it from a copy, or remove the run (deconvoy rm {run}) and run the same command again"
+    remove = f"restore it from a copy, or remove the run (deconvoy rm {run}) and repeat the command that made it"
     data = root.read(paths.manifest_path(run))
     try:
         document = manifest.decode(data, run)
@@ -57,7 +57,7 @@ def _differences(root: Root, document: Manifest, remove: str) -> Iterator[FilePr
     yield from _strays(root, document)
     yield from _row(root, document)
     if problem := pin_problem(root, document):
-        again = "run the same command again; it rewrites the file"
+        again = "repeat the command that made the run; it rewrites the file"
         yield FileProblem(document.run, paths.spec_path(document.run), problem, again)
     yield from _corpus(root, document, remove)
     yield from _results(root, document)
@@ -113,7 +113,7 @@ def _checksum(root: Root, run: str, data: bytes, remove: str) -> Iterator[FilePr
 
 
 def _parts(root: Root, document: Manifest) -> Iterator[FileProblem]:
-    again = "run the same command again; it computes the file again"
+    again = "repeat the command that made the run; it recomputes the file"
     for part in document.parts:
         if problem := _part_problem(root, part):
             yield FileProblem(document.run, part.path, problem, again)
@@ -137,9 +137,8 @@ def _strays(root: Root, document: Manifest) -> Iterator[FileProblem]:
     for path, _ in labels.unnamed_files(root, document):
         if path.endswith(".parquet"):
             problem = "is not in the manifest, but readers of whole folders see its rows"
-            yield FileProblem(
-                document.run, path, problem, "run the same command again, or deconvoy gc; both remove the file"
-            )
+            remedy = "repeat the command that made the run, or run deconvoy gc; both remove the file"
+            yield FileProblem(document.run, path, problem, remedy)
 
 
 def _labels(root: Root, document: Manifest) -> Iterator[FileProblem]:
@@ -159,7 +158,7 @@ def _labels(root: Root, document: Manifest) -> Iterator[FileProblem]:
 def _row(root: Root, document: Manifest) -> Iterator[FileProblem]:
     if problem := row_problem(root, document):
         folder, run = paths.table_folder(RUNS.name, document.run), document.run
-        yield FileProblem(run, folder, problem, "run the same command again; it rewrites the row")
+        yield FileProblem(run, folder, problem, "repeat the command that made the run; it rewrites the row")
 
 
 def _corpus(root: Root, document: Manifest, remove: str) -> Iterator[FileProblem]:

@@ -93,7 +93,7 @@ def layer(atlas: Atlas, run_id: str, name: str, start: int) -> StripsPage:
     run = atlas.run(run_id)
     shown, fields = parts.paginate(evolution.strips(run, name), start, SHOWN, partial(links.strips, run, name))
     return StripsPage(
-        title=f"{name} of {run.run} over the training",
+        title=f"{name} of {run.run} over training",
         run=parts.of_run(run),
         layer=parts.of_layer(run, run.layer(name)),
         says=(NOTE, SAYS["projection"]),

@@ -81,7 +81,7 @@ def concatenate(lowering: Lowering, operation: Operation) -> Place:
         or any(rest != rests[0] for rest in rests)
         or any(s[1:] != shapes[0][1:] for s in shapes)
     ):
-        raise NoStepError("it goes along another dimension than the channels")
+        raise NoStepError("it operates along a dimension other than channels")
     channels = tuple(shape[0] for shape in shapes)
     total = sum(channels)
     dimension = (Factor(CHANNELS, 1, total),) if total > 1 else ()
@@ -96,7 +96,7 @@ def stack(lowering: Lowering, operation: Operation) -> Place:
     shapes = [lowering.shape(node) for node in nodes]
     channels, height, width = shapes[0]
     if operation.arguments["dim"] not in (1, -4) or any(shape != shapes[0] for shape in shapes):
-        raise NoStepError("it stacks along another dimension than the first one")
+        raise NoStepError("it stacks along a dimension other than the first")
     shape = (channels * len(nodes), height, width)
     groups = arrangement.view(arrangement.plain(shape), (len(nodes), channels, height, width))
     return lowering.emit(operation, joins.Concatenate((channels,) * len(nodes)), nodes, shape, groups)
@@ -110,7 +110,7 @@ def total(lowering: Lowering, operation: Operation) -> Place:
     [position] = [dim % (len(layout) + 1) - 1 for dim in given["dim"]] if len(given.get("dim") or ()) == 1 else [-1]
     dimension = layout[position] if position >= 0 else ()
     if len(dimension) != 1 or dimension[0].axis != CHANNELS or dimension[0].stride * dimension[0].size != shape[0]:
-        raise NoStepError("it goes over other dimensions than groups of channels")
+        raise NoStepError("it reduces over dimensions other than groups of channels")
     outputs = dimension[0].stride
     kept = [() if n == position else each for n, each in enumerate(layout) if given["keepdim"] or n != position]
     step = joins.GroupSum(dimension[0].size)
@@ -201,7 +201,7 @@ def _constant(value: Any, layout: Arrangement, shape: Shape) -> Tensor:  # noqa:
     if value.numel() == 1:
         return value.reshape(1, 1, 1)
     if not arrangement.is_complete(layout, shape):
-        raise NoStepError("its channels are in another order")
+        raise NoStepError("its channels are in a different order")
     without_batch = value[0] if value.dim() > len(layout) else value
     return arrangement.constant(without_batch, layout)
 

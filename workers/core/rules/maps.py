@@ -35,10 +35,10 @@ def constant(value: Any, name: str) -> Tensor:  # noqa: ANN401 - any argument
     """A constant tensor.
 
     Raises:
-        NoStepError: the value follows from the image.
+        NoStepError: the value depends on the image.
     """
     if not isinstance(value, Tensor):
-        raise NoStepError(f"its {name} follows from the image")
+        raise NoStepError(f"its {name} depends on the image")
     return value
 
 
@@ -83,8 +83,8 @@ def batch_norm(lowering: Lowering, operation: Operation) -> Place:
     given = operation.arguments
     if given["running_mean"] is None or given["running_var"] is None or given.get("training"):
         raise GraphError(
-            f"{operation.name!r} is a batch norm without running statistics: what it gives depends on the other images of "
-            "the batch, which is not supported"
+            f"{operation.name!r} is a batch norm without running statistics: its output depends on the other images in the "
+            "batch, which is not supported"
         )
     mean, variance = constant(given["running_mean"], "mean"), constant(given["running_var"], "variance")
     weight, bias = optional(given["weight"], "weight"), optional(given["bias"], "bias")
@@ -92,7 +92,7 @@ def batch_norm(lowering: Lowering, operation: Operation) -> Place:
     if source.layout is not None and len(source.layout) == 1:  # of (n, channels)
         shape = lowering.shape(source.node)
         if not is_channels(source.layout, 0, shape):
-            raise NoStepError("its channels are in another order")
+            raise NoStepError("its channels are in a different order")
         step = steps.BatchNorm(mean, variance, weight, bias, given["eps"])
         return lowering.emit(operation, step, [source.node], shape, source.layout)
     return _map(lowering, operation, steps.BatchNorm(mean, variance, weight, bias, given["eps"]))
@@ -132,7 +132,7 @@ def linear(lowering: Lowering, operation: Operation) -> Place:
     place, layout = lowering.map_of(given["input"])
     shape = lowering.shape(place.node)
     if not is_channels(layout, len(layout) - 1, shape):
-        raise NoStepError("it goes over rows or columns")
+        raise NoStepError("it operates along rows or columns")
     weight, bias = constant(given["weight"], "weight"), optional(given["bias"], "bias")
     outputs = len(weight)
     last = (Factor(CHANNELS, 1, outputs),) if outputs > 1 else ()
@@ -192,7 +192,7 @@ def mean(lowering: Lowering, operation: Operation) -> Place:
         or any(f.axis == CHANNELS for f in factors)
         or any(f.axis != CHANNELS for f in left)
     ):
-        raise NoStepError("it goes over other dimensions than rows and columns")
+        raise NoStepError("it reduces over dimensions other than rows and columns")
     kept = [() if dim in over else dimension for dim, dimension in enumerate(layout)]
     after = tuple(d for dim, d in enumerate(kept) if given.get("keepdim") or dim not in over)
     step = pooling.AdaptiveAveragePool((1, 1), is_mean=True)
@@ -203,7 +203,7 @@ def resize(lowering: Lowering, operation: Operation) -> Place:
     """`upsample_nearest2d` and the like."""
     given = operation.arguments
     if not operation.overload.endswith(".vec"):
-        raise NoStepError(f"it has the form {operation.overload}")
+        raise NoStepError(f"its overload {operation.overload} is not supported")
     node = lowering.plain_of(given["input"])
     _, height, width = output_shape(operation)
     _, *below = lowering.shape(node)

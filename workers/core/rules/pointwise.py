@@ -13,7 +13,7 @@ def rectifier(lowering: Lowering, operation: Operation) -> Place:
     source, *arguments = operation.arguments.values()
     place, layout = lowering.map_of(source)
     if not all(value is None or isinstance(value, bool | int | float | str) for value in arguments):
-        raise NoStepError("its arguments follow from the image")
+        raise NoStepError("its arguments depend on the image")
     step = _known(operation.target, tuple(arguments))
     return lowering.emit(operation, step, [place.node], lowering.shape(place.node), layout)
 

@@ -110,7 +110,7 @@ def _moved(part: Factor, factor: int) -> Factor:
 def _flattened(lowering: Lowering, operation: Operation, place: Place, layout: Arrangement, shape: Shape) -> Place:
     wholes = {(Factor(axis, 1, size)): axis for axis, size in enumerate(shape)}
     if not all(factor in wholes for factor in layout[0]):
-        raise NoStepError("its channels are in another order")
+        raise NoStepError("its channels are in a different order")
     order = [wholes[factor] for factor in layout[0]]
     order += [axis for axis in range(3) if axis not in order]
     outputs = shape[0] * shape[1] * shape[2]
@@ -134,7 +134,7 @@ def take_slice(lowering: Lowering, operation: Operation) -> Place:
     given = operation.arguments
     bounds = (given["start"] or 0, LAST if given["end"] is None else given["end"], given["step"])
     if not all(isinstance(bound, int) for bound in bounds):
-        raise NoStepError("its bounds follow from the number of images")
+        raise NoStepError("its bounds depend on the number of images")
     return _sliced(lowering, operation, given["self"], given["dim"], slice(*bounds))
 
 
@@ -178,7 +178,7 @@ def _axis(layout: Arrangement, position: int, shape: Shape) -> int:
         empty = [number for number, d in enumerate(layout) if not d]
         return missing[empty.index(position)]
     if not dimension or len(dimension) != 1 or dimension[0] != Factor(dimension[0].axis, 1, shape[dimension[0].axis]):
-        raise NoStepError("it goes along a part of an axis")
+        raise NoStepError("it operates along part of an axis")
     return dimension[0].axis
 
 

@@ -113,7 +113,7 @@ def _cropped(source: str, processor: Any) -> tuple[int | Pair, int]:  # noqa: AN
     size, crop = processor.size, processor.crop_size
     if not (processor.do_resize and processor.do_center_crop) or not size["shortest_edge"]:
         raise ModelError(
-            f"{source} does not resize the short side of images and crop their centre; only that is supported"
+            f"{source} uses unsupported preprocessing; only a resize of the short side with a centre crop is supported"
         )
     if crop["height"] != crop["width"]:
         raise ModelError(f"{source} crops images to {crop['height']} x {crop['width']}; only squares are supported")

@@ -29,7 +29,8 @@ FILTERS = Table(
                 12,
                 "orientation_deg",
                 pa.float64(),
-                "direction of the change, degrees from the x axis towards the top, 0 to 180; null where there is none",
+                "direction in which the kernel varies most, degrees from the x axis towards the top, 0 to 180; null where there "
+                "is none",
             ),
             Column(
                 13,
@@ -41,7 +42,7 @@ FILTERS = Table(
                 14,
                 "aliasing_share",
                 pa.float64(),
-                "share of energy that the stride cannot carry; null for a dead kernel",
+                "share of energy above the Nyquist limit of the stride; null for a dead kernel",
             ),
             Column(15, "dead", pa.bool_(), "the norm is below 1 % of the layer's largest"),
             Column(16, "duplicate_of", pa.int32(), "first earlier channel with a cosine above 0.99, or null"),

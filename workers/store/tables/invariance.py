@@ -25,7 +25,7 @@ MOVED: tuple[Column, ...] = (
         pa.float64(),
         "distance over the norm of the untransformed image's features; null where that is 0",
     ),
-    Column(11, "class_index", pa.int32(), "class whose probability is followed"),
+    Column(11, "class_index", pa.int32(), "class whose probability is tracked"),
     Column(12, "class_name", pa.string(), "its name, null where none is known"),
     Column(
         13,

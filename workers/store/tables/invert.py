@@ -19,7 +19,8 @@ INVERSION: tuple[Column, ...] = (
         9,
         "error",
         pa.float64(),
-        "squared distance of the features to the stored ones over their squared norm; null: blank",
+        "squared distance between the inversion's and the original's features, divided by the original's squared norm; "
+        "null: blank",
     ),
     Column(
         10,

@@ -9,7 +9,7 @@ OCCLUSION: tuple[Column, ...] = (
     *shift_ids(KEY[:2], 4),
     Column(7, "channel", pa.int32(), "channel that holds the layer's largest activation in the unoccluded image"),
     Column(8, "activation", pa.float64(), "sum over this channel's map in the unoccluded image"),
-    Column(9, "class_index", pa.int32(), "class whose probability is followed"),
+    Column(9, "class_index", pa.int32(), "class whose probability is tracked"),
     Column(10, "class_name", pa.string(), "its name, null where none is known"),
     Column(
         11,
@@ -23,7 +23,7 @@ OCCLUSION: tuple[Column, ...] = (
     Column(15, "rows", pa.int32(), "positions of the square from top to bottom"),
     Column(16, "cols", pa.int32(), "positions of the square from left to right"),
     Column(17, "activation_map", pa.list_(pa.float32()), "sum over the channel's map by position, row-major"),
-    Column(18, "probability_map", pa.list_(pa.float32()), "probability of the followed class by position, row-major"),
+    Column(18, "probability_map", pa.list_(pa.float32()), "probability of the tracked class by position, row-major"),
     Column(19, "class_map", pa.list_(pa.int32()), "most probable class by position, row-major"),
     Column(
         20,

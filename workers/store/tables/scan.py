@@ -52,7 +52,7 @@ PROJECTION_COLUMNS: tuple[Column, ...] = (
         24,
         "exact",
         pa.bool_(),
-        "false where a node on the way has no downward step in the paper and ours is an extension",
+        "false if the projection passes an operation that the paper does not cover, so that our own rule is used",
     ),
 )
 
@@ -98,15 +98,15 @@ _STATISTICS: tuple[Column, ...] = (
         23,
         "row_stride",
         pa.float64(),
-        "model-input pixels between neighbouring rows of units, which may be a fraction above an upsampling; null where each "
-        "unit sees the whole image, and in runs of earlier versions",
+        "model-input pixels between neighbouring rows of units, which may be a fraction above an upsampling layer; null where "
+        "each unit sees the whole image, and in runs of earlier versions",
     ),
     Column(
         24,
         "column_stride",
         pa.float64(),
-        "model-input pixels between neighbouring columns of units, which may be a fraction above an upsampling; null where each "
-        "unit sees the whole image, and in runs of earlier versions",
+        "model-input pixels between neighbouring columns of units, which may be a fraction above an upsampling layer; null where "
+        "each unit sees the whole image, and in runs of earlier versions",
     ),
     Column(
         25,
@@ -148,7 +148,7 @@ PREVIEWS = Table(
         "previews",
         (
             Column(1, "image_index", pa.int64(), "row number of the image in the corpus manifest"),
-            Column(2, "image_id", pa.string(), "stable key of the image: its path below the corpus"),
+            Column(2, "image_id", pa.string(), "stable key of the image, such as its path below the corpus"),
             Column(3, "preview", IMAGE, "the upright image, longer side at most 320 pixels"),
         ),
     ),

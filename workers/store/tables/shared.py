@@ -24,7 +24,7 @@ RUNS = Table(
                 12,
                 "images_per_s",
                 pa.float64(),
-                "images that this attempt scanned per second of its scan; null if it scanned none",
+                "scan rate of this attempt, images per second; null if it scanned none",
             ),
             Column(13, "versions", pa.string(), "versions of the software, as JSON"),
             Column(
@@ -61,7 +61,7 @@ IMAGES = Table(
             Column(5, "group", pa.string(), "group of the image, null where the corpus gives none"),
             Column(6, "width", pa.int32(), "width of the upright image, pixels"),
             Column(7, "height", pa.int32(), "height of the upright image, pixels"),
-            Column(8, "bytes", pa.int64(), "size of the file; of a frame of a video, size of its decoded pixels"),
+            Column(8, "bytes", pa.int64(), "size of the file; for a video frame, size of its decoded pixels"),
             Column(9, "sha256", pa.string(), "hash of the file's bytes"),
             Column(10, "decoder", pa.string(), "software that decoded the image"),
         ),
@@ -76,7 +76,7 @@ REJECTS = Table(
         (
             *IMAGE_KEY,
             Column(4, "bytes", pa.int64(), "size of the file; 0 if unknown, as for a frame of a video"),
-            Column(5, "reason", pa.string(), "why it was not used, one enumerated word"),
+            Column(5, "reason", pa.string(), "why it was not used, one of a fixed set of words"),
             Column(6, "detail", pa.string(), "message of the decoder, or the limit that was exceeded"),
         ),
     ),
@@ -89,7 +89,7 @@ LABELS = Table(
         "labels",
         (
             Column(1, "image_index", pa.int64(), "row number of the image in the corpus manifest"),
-            Column(2, "image_id", pa.string(), "stable key of the image: its path below the corpus"),
+            Column(2, "image_id", pa.string(), "stable key of the image, such as its path below the corpus"),
             Column(
                 3, "label", pa.string(), "label that replaces the label of the image in every table; null: it has none"
             ),
@@ -101,7 +101,7 @@ LABELS = Table(
 MANIFEST = schema_of(
     "manifest",
     (
-        Column(1, "image_id", pa.string(), "stable key of the image: its path below the corpus"),
+        Column(1, "image_id", pa.string(), "stable key of the image, such as its path below the corpus"),
         Column(2, "uri", pa.string(), "where the image is read from"),
         Column(
             3,
