@@ -1,4 +1,4 @@
-"""The command `label`. Takes a run and a CSV file, gives the run's images other labels without another scan."""
+"""The command `label`. Takes a run and a CSV file, relabels the run's images without rescanning."""
 
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated

@@ -155,7 +155,7 @@ class Submissions(Statuses):
         """The status of an existing run, which must have the submitted spec."""
         begun = Attempts(self.root, status.run).begun(status.attempt)
         if begun is not None and begun.spec != PlainSpec.of(spec):
-            raise RunError(f"run {status.run!r} is {status.state} with a different spec; give another run id")
+            raise RunError(f"run {status.run!r} is {status.state} with a different spec; choose another run id")
         return status
 
     def _make_run_id(self, spec: AnyRun) -> str:

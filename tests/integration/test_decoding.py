@@ -86,11 +86,11 @@ def files(root: Path, run: str) -> dict[str, list[str]]:
 
 def test_the_depth_of_a_corpus_is_chosen_said_recorded_and_that_of_all_jobs(corpus, tmp_path):
     root, heard = tmp_path / "root", Heard()
-    line = f"12, as the largest value of {DEEP} images of 16-bit grey in a sample is 4,095"
+    line = f"12: the largest value in {DEEP} sampled 16-bit grey images is 4,095"
     assert dry_run(spec(corpus, root, "auto")).depth == line
     outcome = scan(spec(corpus, root, "auto"), heard)
     assert (outcome.images, outcome.rejects) == (DEEP + 3, 2)
-    assert f"depth {line}; --depth changes it" in heard.lines
+    assert f"depth {line}; override with --depth" in heard.lines
     manifest = read_manifest(Root(str(root)), "auto")
     assert manifest.depth == "12" and "decode" not in manifest.identity
 

@@ -73,9 +73,9 @@ def test_images_that_cannot_be_used_are_counted_and_told_in_a_line(trained):
 @pytest.mark.parametrize(
     ("classes", "whole", "told"),
     [
-        (2, 0, "0 of 8 images can be used, and those that are not held out have 0 of 2 classes"),
-        (2, 1, "1 of 8 images can be used, and those that are not held out have 0 of 2 classes"),
-        (2, 2, "2 of 8 images can be used, and those that are not held out have 1 of 2 classes"),
+        (2, 0, "0 of 8 images can be used, and the training images cover 0 of 2 classes"),
+        (2, 1, "1 of 8 images can be used, and the training images cover 0 of 2 classes"),
+        (2, 2, "2 of 8 images can be used, and the training images cover 1 of 2 classes"),
         (1, 8, "has 8 labelled images of 1 classes"),
         (0, 0, "has 0 labelled images of 0 classes"),
     ],
@@ -105,5 +105,5 @@ def test_a_folder_that_holds_a_training_is_left_alone(trained, corpus):
     folder, _, _ = trained[0]
     before = _bytes(folder)
     done = CliRunner().invoke(app, ["train-demo", "--corpus", str(corpus), "-o", str(folder), "--epochs", "1"])
-    assert done.exit_code == 2 and "already contains a training, epoch-001.safetensors" in done.stderr
+    assert done.exit_code == 2 and "already contains a training run (epoch-001.safetensors)" in done.stderr
     assert _bytes(folder) == before

@@ -115,7 +115,7 @@ def test_a_server_that_does_not_answer_as_it_should_is_told_in_one_line(inner):
         StoreError, match=r"reading http.*/500/x failed [2-9] times .*: ClientResponseError.*resumes the run"
     ):
         fetch.read(f"{inner.url}/500/x", 1, patience_s=0.6)
-    with pytest.raises(ReadError, match="was listed and is gone"):
+    with pytest.raises(ReadError, match="was listed but no longer exists"):
         fetch.read(f"{inner.url}/404/x", 1)
     with pytest.raises(ModelError, match="cannot be read"):
         weights.read("nosuch://x")

@@ -42,7 +42,7 @@ def test_the_files_of_a_glob_go_by_the_numbers_in_their_names(tmp_path):
         (
             ("a.pt", "b.pt"),
             f"stored://x@{'0' * 32}",
-            "is a graph with its weights, and cannot take those of checkpoints; evolve needs a network by name, such as",
+            "already contains its weights, so it cannot load a checkpoint's; evolve needs a network by name, such as",
         ),
         (("zzz://a/*.pt",), "deconvoy://zfnet-mini", "cannot be listed"),
     ],

@@ -24,9 +24,9 @@ def alone(monkeypatch):
 @pytest.mark.parametrize(
     ("address", "told"),
     [
-        ("http://head:8265", "RAY_ADDRESS=http://head:8265 is the address of a Ray dashboard"),
-        ("https://head", "is the address of a Ray dashboard"),
-        ("ray://head:10001", "RAY_ADDRESS=ray://head:10001 is the address of a Ray Client"),
+        ("http://head:8265", "RAY_ADDRESS=http://head:8265 is a Ray dashboard"),
+        ("https://head", "is a Ray dashboard"),
+        ("ray://head:10001", "RAY_ADDRESS=ray://head:10001 is a Ray Client address, which is not supported"),
         ("127.0.0.1:1", "no Ray cluster answers at RAY_ADDRESS=127.0.0.1:1; unset it to work on this machine"),
         ("nowhere.invalid:6379", "no Ray cluster answers at RAY_ADDRESS=nowhere.invalid:6379"),
         ("garbage", "no Ray cluster answers at RAY_ADDRESS=garbage"),

@@ -43,7 +43,7 @@ def pinned(spec: RunSpec) -> tuple[Any, list[str]]:
 def test_a_run_is_pinned_to_the_depth_that_its_corpus_showed_when_it_began(photos):
     pin, said = pinned(made(photos))
     assert pin.depth == "12"
-    assert said == ["depth 12, as the largest value of 1 image of 16-bit grey in a sample is 4,095; --depth changes it"]
+    assert said == ["depth 12: the largest value in 1 sampled 16-bit grey image is 4,095; override with --depth"]
     Image.fromarray(np.array([[0, 65535]], np.uint16)).save(photos / "b.png")
     assert pinned(made(photos)) == (pin, [])
     stored = json.loads(Root(made(photos).root).read(paths.spec_path("one")))

@@ -29,13 +29,13 @@ def described(photos: Path, **keys: str) -> str:
 
 
 def test_labels_are_counted_and_a_source_that_gives_none_is_named(photos, tmp_path):
-    assert described(photos) == "3, of 4 of 5 images"
-    assert described(photos, label="folder:7") == "no image has one; --label is 'folder:7'"
+    assert described(photos) == "3 labels; 4 of 5 images have one"
+    assert described(photos, label="folder:7") == "no image has a label; --label is 'folder:7'"
     names = tmp_path / "names.txt"
     names.write_text("n01 a cat\n")
-    assert described(photos, label_names=str(names)) == f"3, of 4 of 5 images; {names} names none of them"
+    assert described(photos, label_names=str(names)) == f"3 labels; 4 of 5 images have one; {names} names none of them"
     names.write_text("class0 a cat\n")
-    assert described(photos, label_names=str(names)) == "3, of 4 of 5 images"
+    assert described(photos, label_names=str(names)) == "3 labels; 4 of 5 images have one"
 
 
 def test_distinct_groups_need_an_image_with_a_group(photos):
@@ -63,5 +63,5 @@ def test_a_run_of_which_no_image_can_be_used_names_the_first_and_why(tmp_path):
     spec = make_spec({**values, "root": str(tmp_path / "root"), "model": {"source": "deconvoy://zfnet-mini"}})
     with jobs_run_here(), pytest.raises(RunStopped) as caught:
         scan(spec, SilentWatcher())
-    line = r"none of 5 images could be used \(4 empty, 1 not_an_image\), such as a.jpg: empty: .*; b.jpg: .*; c.jpg: "
+    line = r"none of the 5 images could be used \(4 empty, 1 not_an_image\); for example, a.jpg: empty: .*; b.jpg: .*; c.jpg: "
     assert caught.match(line) and "d.jpg" not in str(caught.value) and "\n" not in str(caught.value)

@@ -58,7 +58,8 @@ def test_a_writer_that_comes_late_with_other_tables_is_refused_and_takes_nothing
     first, second = written(root, tmp_path, "first"), written(root, tmp_path, "second")
     told = publish.publish(root, RUN, first, FACTS, tmp_path)
     with pytest.raises(
-        DamagedRun, match="is published with different tables; give another --run, or remove it: deconvoy rm flowers"
+        DamagedRun,
+        match="was already published with different tables; choose another --run, or remove it: deconvoy rm flowers",
     ):
         publish.publish(root, RUN, second, FACTS, tmp_path)
     assert publish.read_manifest(root, RUN) == told and details(root) == ["first"]

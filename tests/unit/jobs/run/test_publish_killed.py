@@ -132,7 +132,7 @@ def test_another_spec_gets_the_run_only_before_it_is_claimed_and_their_rows_neve
         try:
             attempt(root, tmp_path, "second")
         except DamagedRun as error:
-            assert claimed and "is published with different tables; give another --run" in str(error)
+            assert claimed and "was already published with different tables; choose another --run" in str(error)
         [value] = folder(root, "rejects")
         assert folder(root, "images") == {value} == {"first" if claimed else "second"}, number
         assert not [each for each in verify.verify(root, RUN) if each.damage], number

@@ -249,7 +249,7 @@ def test_of_two_publishers_of_other_tables_one_wins_and_nobody_ever_sees_rows_of
                 outcomes,
             )
             [error] = [outcome for outcome in outcomes if isinstance(outcome, DamagedRun)]
-            assert "is published with different tables; give another --run" in str(error), turns
+            assert "was already published with different tables; choose another --run" in str(error), turns
             assert is_tidy(root), turns
             assert rejects == {("one", "other")[outcomes.index(error) - 1]}, turns
             winners |= rejects

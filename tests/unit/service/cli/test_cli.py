@@ -228,7 +228,7 @@ def test_a_dry_run_says_which_depth_its_corpus_has(monkeypatch):
     plan = make_dataclass(
         "Plan", [(each.name, each.type, each) for each in fields(Plan)] + [("depth", str | None, None)]
     )
-    for depth in ("12, as the largest value of 3 images of 16-bit grey in a sample is 4,095", None):
+    for depth in ("12: the largest value in 3 sampled 16-bit grey images is 4,095", None):
         dry_run = SimpleNamespace(dry_run=lambda _, depth=depth: plan(depth=depth))
         monkeypatch.setitem(sys.modules, "jobs.dry_run", dry_run)
         told = json.loads(deconvoy("scan", *LEAST, "--dry-run", "--json").stdout)

@@ -78,7 +78,7 @@ class Cached(Root):
             r"an existing file was replaced by an exclusive create; two runs .* use a local disk",
         ),
         (Late, "see new files", "a new file is not listed"),
-        (Cached, "write and read", "a file that was written over is read in its old version"),
+        (Cached, "write and read", "an overwritten file still returns its old contents"),
     ],
 )
 def test_a_store_that_cannot_hold_a_root_fails_with_the_way_out(tmp_path, store, check, line):

@@ -55,7 +55,7 @@ def test_the_same_run_again_is_the_same_attempt_while_it_is_live_and_the_next_on
 
 def test_a_live_run_with_another_spec_is_in_the_way(submissions):
     submissions.submit("scan", SPEC)
-    with pytest.raises(RunError, match="run 'flowers' is running with a different spec; give another run id"):
+    with pytest.raises(RunError, match="run 'flowers' is running with a different spec; choose another run id"):
         submissions.submit("scan", SPEC | {"scan": {"k": 4}})
 
 
@@ -86,7 +86,7 @@ def test_a_published_run_is_told_and_not_run_again(submissions, cluster):
 def test_a_run_that_was_published_without_being_submitted_is_for_its_job_to_judge(submissions, cluster):
     publish(submissions.root, "flowers")
     assert submissions.submit("scan", SPEC).attempt == 1 and len(cluster.asked) == 1
-    told = "run 'flowers' is published with a different spec; give another --run"
+    told = "run 'flowers' was already published with a different spec; choose another --run"
     Attempts(submissions.root, "flowers").end(1, Ended(START.isoformat(), 2, told))
     found = submissions.status("flowers")
     assert (found.state, found.error) == (RunState.PUBLISHED, told)

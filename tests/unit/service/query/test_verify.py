@@ -127,8 +127,8 @@ def test_each_damaged_file_is_one_line_with_the_way_out_and_the_exit_code_is_1(r
     done = verify(root, "first")
     assert done.exit_code == 1
     lines = {line.split("  ")[1].split(" ")[0].rpartition("/")[2]: line for line in done.stdout.splitlines()}
-    assert "bytes instead of" in lines[units.name] and "run the same command again" in lines[units.name]
-    assert "is missing; run the same command again" in lines[top.name]
+    assert "bytes instead of" in lines[units.name] and "repeat the command that made the run" in lines[units.name]
+    assert "is missing; repeat the command that made the run" in lines[top.name]
     assert "is not in the manifest" in lines[stray.name]
     told = json.loads(verify(root, "--json").stdout)
     assert told["runs"] == ["first"] and {each["path"].rpartition("/")[2] for each in told["findings"]} >= set(lines)

@@ -37,7 +37,10 @@ def test_a_storage_that_is_silent_does_not_hold_the_node_up():
 def test_a_node_with_other_optional_decoders_is_named_with_both_versions(monkeypatch):
     monkeypatch.setattr(formats, "version_of", lambda package: f"{package} 1" if package == "pydicom" else "")
     device._check_decoders(("pydicom 1",))
-    with pytest.raises(NodeError, match=r"other optional decoders .*: pydicom 1 instead of pillow-heif 1, pydicom 1;"):
+    with pytest.raises(
+        NodeError,
+        match=r"different versions of the optional decoders .*: pydicom 1 instead of pillow-heif 1, pydicom 1;",
+    ):
         device._check_decoders(("pillow-heif 1", "pydicom 1"))
     with pytest.raises(NodeError, match="pydicom 1 instead of none"):
         device._check_decoders(())

@@ -71,7 +71,7 @@ def test_a_result_is_made_with_no_other_verdicts_than_those_it_is_named_by(corpu
     job, root = prepared(corpus, tmp_path)
     [row] = manifest.rows(root, job.manifest, 0, 1)
     before = plan.rename_result(root, Shard(0, stop, job.manifest, "shards/test/a.parquet"))
-    isolate.write_verdict(root, row, Verdict(Reason.VANISHED, "the file was listed and is gone"))
+    isolate.write_verdict(root, row, Verdict(Reason.VANISHED, "the file was listed but no longer exists"))
     with pytest.raises(OtherVerdicts, match=f"images 0 to {stop}: verdicts have changed since {before.result}"):
         run(job, before)
     assert not root.files("shards/test")
@@ -90,7 +90,7 @@ def test_a_file_that_vanished_stops_its_shard_and_is_a_reject_once_that_is_known
     job, root = prepared(corpus, tmp_path)
     (corpus / "2.png").unlink()
     worker, shard = ScanWorker(job), shard_of(job, root)
-    with pytest.raises(StaleImage, match=r"image 2: .*2.png was listed and is gone"):
+    with pytest.raises(StaleImage, match=r"image 2: .*2.png was listed but no longer exists"):
         worker.run(shard)
     listed = manifest.rows(root, job.manifest, 0, 6)
     for index, verdict in isolate.find_stale(listed).items():

@@ -166,7 +166,7 @@ def test_a_file_that_cannot_be_read_ends_the_run(tmp_path, monkeypatch):
 
 
 def test_a_finding_is_one_line():
-    assert str(Finding(1, 4095, 0)) == "12, as the largest value of 1 image of 16-bit grey in a sample is 4,095"
+    assert str(Finding(1, 4095, 0)) == "12: the largest value in 1 sampled 16-bit grey image is 4,095"
     assert str(Finding(32, 200, 12)).endswith("in a sample is 200, 12 bits are declared")
 
 

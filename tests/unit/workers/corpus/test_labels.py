@@ -96,7 +96,7 @@ def test_a_missing_file_is_one_line(photos):
     with pytest.raises(CorpusError, match=r"nowhere.csv' cannot be read: "):
         rows(photos, label=str(photos / "nowhere.csv"))
     with pytest.raises(
-        CorpusError, match=r"is not a file of names: line 1 is 'n01'; each line is a label and its words"
+        CorpusError, match=r"is not a label-names file: line 1 is 'n01'; each line holds a label and a readable name"
     ):
         rows(photos, label_names=csv(photos, "n01\n", "names.txt"))
 

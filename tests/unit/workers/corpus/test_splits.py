@@ -83,7 +83,7 @@ def test_a_split_that_no_image_has_is_one_line(photos):
     message = r"no image is in split 'training'; nearest: train; the splits are train \(2\), test \(1\), val \(1\)$"
     with pytest.raises(CorpusError, match=message):
         listed(photos, split="training", splits="folder:2")
-    with pytest.raises(CorpusError, match="no image has a split, as --splits is 'folder:7' and an image id is"):
+    with pytest.raises(CorpusError, match=r"--splits 'folder:7' gives no image a split \(first image id: "):
         listed(photos, split="train", splits="folder:7")
     with pytest.raises(CorpusError, match="neither a list nor Parquet; say where splits come from"):
         listed(photos, split="train")

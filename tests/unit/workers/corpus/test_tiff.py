@@ -110,7 +110,7 @@ def test_values_of_other_types_need_a_range(dtype, order):
 
 def test_a_band_that_the_file_does_not_have_is_named():
     raised = refusal(written(BANDS), 8, 1, 1)
-    assert (raised.reason, raised.detail) == (Reason.UNSUPPORTED_MODE, "band 8 is wanted; the image has 7")
+    assert (raised.reason, raised.detail) == (Reason.UNSUPPORTED_MODE, "band 8 was requested; the image has 7")
 
 
 def test_a_file_with_many_bands_and_no_choice_is_unsupported_not_damaged():
@@ -129,7 +129,7 @@ def test_bands_of_other_formats_are_those_of_the_image(mode, bands, wanted):
     assert (shown(buffer.getvalue(), *bands) == colours[..., wanted]).all()
     assert (shown(buffer.getvalue(), *bands, bits=16) == colours[..., wanted].astype(int) * 257).all()
     raised = refusal(buffer.getvalue(), 5, 1, 1)
-    assert raised.detail == f"band 5 is wanted; the image has {len(mode)}"
+    assert raised.detail == f"band 5 was requested; the image has {len(mode)}"
 
 
 def test_bands_of_palettes_are_no_values_of_pixels():
@@ -142,7 +142,7 @@ def test_the_only_band_of_16_bit_grey_can_be_chosen():
     buffer = io.BytesIO()
     Image.fromarray(DEEP[..., 0]).save(buffer, "PNG")
     assert (shown(buffer.getvalue(), 1, 1, 1) == np.rint(DEEP[..., :1] / 257)).all()
-    assert refusal(buffer.getvalue(), 2, 1, 1).detail == "band 2 is wanted; the image has 1"
+    assert refusal(buffer.getvalue(), 2, 1, 1).detail == "band 2 was requested; the image has 1"
 
 
 def test_the_orientation_applies_to_bands():

@@ -59,7 +59,7 @@ def test_a_prefix_is_stripped_and_said(tmp_path, prefix, form):
     save_file(state, path) if form == "safetensors" else torch.save(state, path)
     model = loaded(path)
     require_same(model, module)
-    assert model.notes == (f"keys lost the prefix {prefix!r}",)
+    assert model.notes == (f"the prefix {prefix!r} was removed from the keys",)
 
 
 def test_a_lightning_checkpoint_with_its_metrics_is_read(tmp_path):
@@ -73,7 +73,7 @@ def test_a_lightning_checkpoint_with_its_metrics_is_read(tmp_path):
     require_same(model, module)
     assert model.notes == (
         "the weights are those under 'state_dict'",
-        "keys lost the prefix 'model.'",
+        "the prefix 'model.' was removed from the keys",
         "1 other keys were not used (loss.weight)",
     )
 

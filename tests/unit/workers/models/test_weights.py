@@ -200,7 +200,7 @@ def test_a_folder_a_pipe_and_a_device_are_no_weights(tmp_path):
 def test_a_file_that_is_many_times_larger_than_its_network_is_not_read(tmp_path):
     with (tmp_path / "w.pt").open("wb") as file:
         file.truncate(10 << 30)
-    assert "it has 10,737 MB; at most" in refusal(tmp_path / "w.pt")
+    assert "it is 10,737 MB; at most" in refusal(tmp_path / "w.pt")
 
 
 def build_kwargs(**kwargs) -> Callable[[], object]:

@@ -188,8 +188,8 @@ def test_a_damaged_archive_is_one_line(tmp_path):
         ("d.tar", b"", "damaged after 0 members: empty file"),
         ("e.tar.gz", gzip.compress(whole)[:200], "damaged after"),
         ("f.tar.gz", whole, "damaged after 0 members: not a gzip file"),
-        ("h.tar", whole[: whole.index(b"6.jpg")], "damaged after 6 members: it has no end mark"),
-        ("i.tar", whole + whole, "damaged after 9 members: more follows its end mark at byte"),
+        ("h.tar", whole[: whole.index(b"6.jpg")], "damaged after 6 members: it has no end-of-archive marker"),
+        ("i.tar", whole + whole, "damaged after 9 members: data follows the end-of-archive marker at byte"),
         ("j.tar.gz", gzip.compress(whole)[:-4], "damaged after 9 members"),
         (
             "k.tar.gz",

@@ -263,7 +263,7 @@ def test_a_decoder_that_crashes_once_gets_another_process(one):
 def test_a_decoder_that_always_crashes_is_a_reject_and_the_next_video_is_read(one, tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "executable", "/bin/false")
     send(one, signal.SIGSEGV)
-    with pytest.raises(Rejected, match=r"the decoder ends its process \(exit code 1\)") as caught:
+    with pytest.raises(Rejected, match=r"the decoder crashed \(exit code 1\)") as caught:
         one.ask(3, 1)
     assert caught.value.reason is Reason.DECODER_CRASH
     monkeypatch.undo()

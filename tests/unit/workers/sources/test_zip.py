@@ -128,7 +128,7 @@ def test_a_flipped_byte_of_a_stored_member_is_a_reject(tmp_path):
 def test_a_member_that_claims_to_be_larger_than_its_image_is_a_reject(tmp_path):
     path = write(tmp_path / "a.zip", {"a.jpg": b"x" * 100}, zipfile.ZIP_STORED)
     [image] = listed(path)
-    with pytest.raises(Rejected, match="has 80000000 bytes for 100"):
+    with pytest.raises(Rejected, match="has 80000000 compressed bytes for 100"):
         fetch.read(image.uri.rpartition("+")[0] + "+80000000", 100, "")
 
 

@@ -33,7 +33,7 @@ def test_a_byte_order_mark_says_nothing(tmp_path):
     ],
 )
 def test_a_spec_that_is_nested_too_deeply_is_refused(text):
-    with pytest.raises(SpecError, match=r"^the spec is nested .*; a spec has tables of keys$"):
+    with pytest.raises(SpecError, match=r"^the spec is nested .*; a spec is a set of tables that hold keys$"):
         read_toml(text, PurePath())
 
 

@@ -129,7 +129,7 @@ def test_a_network_of_timm_that_transformers_has_wrapped_is_read(tmp_path):
     model, images = load_source(f"hf-hub:{tmp_path}"), torch.rand(1, 3, 160, 160)
     with torch.inference_mode():
         assert torch.equal(output_of(model.network, images), wrapper(images).logits)
-    assert model.notes == ("keys lost the prefix 'timm_model.'",)
+    assert model.notes == ("the prefix 'timm_model.' was removed from the keys",)
 
 
 class Answer:
@@ -221,7 +221,7 @@ def refuse(source: str, line: str, **values) -> None:
 
 def test_a_file_of_weights_that_is_far_too_large_is_not_downloaded(hub):
     hub.sizes["model.safetensors"] = 10**12
-    refuse("hf-hub:org/net@main", r"model.safetensors of hf-hub:org/net@0123\w+ has 1,000,000 MB; at most 20,000 MB")
+    refuse("hf-hub:org/net@main", r"model.safetensors of hf-hub:org/net@0123\w+ is 1,000,000 MB; at most 20,000 MB")
     assert "model.safetensors" not in "".join(hub.downloads)
 
 
@@ -318,7 +318,10 @@ def test_a_configuration_that_cannot_be_used_is_one_line(tmp_path, values, line)
             {"image_processor_type": "ViTImageProcessor"},
             r"prepares images with ViTImageProcessor, which is not supported; nearest: ",
         ),
-        ({"image_processor_type": "BitImageProcessor", "do_center_crop": False}, r"only that is supported"),
+        (
+            {"image_processor_type": "BitImageProcessor", "do_center_crop": False},
+            r"only a resize of the short side with a centre crop is supported",
+        ),
         ({"resample": 0}, r"by Pillow's filter .*0.*; only 2 \(bilinear\) and 3 \(bicubic\) are supported"),
         ({"image_mean": [0.5]}, r"the configuration of hf-hub:\S+ cannot be used"),
     ],
