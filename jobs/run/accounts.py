@@ -134,9 +134,8 @@ class Accounts:
         if not self._scanned:
             count = sum(self._reasons.values())
             reasons = ", ".join(f"{number:,} {reason}" for reason, number in sorted(self._reasons.items()))
-            images = f"none of the {count:,} images" if count > 1 else "the only image"
-            outcome = "could be used" if count > 1 else "could not be used"
-            raise RunStopped(f"{images} {outcome} ({reasons}); for example, {'; '.join(self._first)}")
+            first = "; ".join(self._first)
+            raise RunStopped(f"none of the {count:,} images could be used ({reasons}); for example, {first}")
         return ImageCounts(self._scanned, dict(sorted(self._reasons.items())))
 
 

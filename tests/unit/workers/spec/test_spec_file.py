@@ -51,7 +51,7 @@ def test_a_spec_that_is_nested_too_deeply_is_refused(text):
         (
             "crop = -5",
             "",
-            "model.crop: -5 is wrong; input should be greater than or equal to 1 (side, or HEIGHT,WIDTH,",
+            "model.crop: -5 is wrong; input should be greater than or equal to 1 (centre crop in pixels: one side, or",
         ),
         (
             'crop = "-5"',
