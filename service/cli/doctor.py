@@ -21,6 +21,9 @@ def add_to(app: typer.Typer) -> None:
 
 def doctor(
     root: Annotated[str | None, typer.Argument(help="Folder or fsspec URL of the datasets to check.")] = None,
+    bench: Annotated[
+        bool, typer.Option("--bench", help="Also measure how fast one actor scans on this machine.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Check the installation, the devices, and whether a root can hold datasets. The exit code is 1 if a check fails."""
@@ -29,6 +32,8 @@ def doctor(
     from workers.store.root import Root
 
     findings = [checks.check_packages(), _check_devices()]
+    if bench:
+        findings += _measure_speed()
     if root is not None:
         findings += checks.check_root(Root(str(absolute(root))))
     if as_json:
@@ -37,6 +42,25 @@ def doctor(
         echo(f"{'ok' if finding.ok else 'FAILED':6}  {finding.check}: {finding.detail}")
     if not all(finding.ok for finding in findings):
         raise typer.Exit(1)
+
+
+def _measure_speed() -> "list[Finding]":
+    """The speed of a scan on this machine, and of its parts."""
+    from jobs import speed
+    from jobs.ray import cluster
+    from service.control.doctor import Finding
+
+    device = cluster.resolve_device("auto")
+    found = speed.measure(device)
+    whole = (
+        f"one {device.upper()} actor, ResNet-18, photos of {speed.SIDE_PX} px: {found.images / found.seconds:,.1f} images/s, "
+        f"{found.forward_share:.0%} of the forward pass alone"
+    )
+    parts = [
+        Finding(f"{part.name} alone", True, f"{1000 * part.seconds / found.images:,.2f} ms per image")
+        for part in found.parts
+    ]
+    return [Finding("scan", True, whole), *parts]
 
 
 def _check_devices() -> "Finding":

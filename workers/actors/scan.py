@@ -115,10 +115,15 @@ class ShardScan:
 
     def take(self, batch: Batch) -> None:
         """Run one batch, and keep the largest activation of every channel in every image."""
+        scores = self.worker.runner.of(self.worker.input(batch.pixels())) if batch.pictures else None
+        self.add(batch, scores)
+
+    def add(self, batch: Batch, scores: Tensor | None) -> None:
+        """Keep the scores (images, channels of all layers) of a batch; None if it has no images."""
         self.rejects += batch.rejects
         self.records += batch.records
-        if batch.pictures:
-            self.scores.append(self.worker.runner.of(self.worker.input(batch.pixels())))
+        if scores is not None:
+            self.scores.append(scores)
 
     def result(self) -> pa.Table:
         """The one row of the shard's result."""
