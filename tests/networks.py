@@ -121,7 +121,7 @@ Each network was checked in float64, with random weights, on images of {SIDE} px
 - Projections by all three methods equal automatic differentiation of whole images, with a relative error of at most
   {TOLERANCE:g}, in three layers, spread from the first to the last that has projections. In layers above a gate, both hold it
   constant.
-- Receptive fields are those of the gradient. A resize by a fraction counts as seeing the whole image.
+- Receptive fields are those of the gradient. Above a resize by a non-integer factor, units count as seeing the whole image.
 
 | network | layers | selected by `auto` | above a gate | with projections | lowest operation without a downward step |
 |---|---|---|---|---|---|
