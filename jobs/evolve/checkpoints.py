@@ -50,7 +50,10 @@ def resolve(spec: EvolutionRun) -> EvolutionRun:
     """
     if families.WEIGHTS in spec.model.source:
         raise SpecError(
-            [f"model.source: {spec.model.source!r} names weights; remove them, evolve.checkpoints gives the weights"]
+            [
+                f"model.source: {spec.model.source!r} names weights; remove them, because evolve.checkpoints names "
+                "the weights"
+            ]
         )
     if families.stored_fingerprint(spec.model.source) is not None:
         raise SpecError(

@@ -140,13 +140,12 @@ def cancel_at_end(submissions: "Submissions") -> "Iterator[None]":
         try:
             cancelled = CallPool("the store or Ray", 1, ENDING_S).ask(submissions.cancel_all)
         except Unavailable as error:
-            Log().say(f"runs on the Ray of this service were not cancelled: {error}", log.WARNING)
+            Log().say(f"runs on this service's own Ray were not cancelled: {error}", log.WARNING)
         else:
             if cancelled:
                 runs = ", ".join(cancelled)
-                Log().say(
-                    f"cancelled {runs}, because the Ray of this service ends; submit again to resume", log.WARNING
-                )
+                why = "because this service is stopping its Ray; submit again to resume"
+                Log().say(f"cancelled {runs}, {why}", log.WARNING)
 
 
 @contextmanager

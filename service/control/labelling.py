@@ -80,7 +80,7 @@ def relabel(run: PublishedRun, place: str | None, names: str | None = None) -> R
     words = label_files.read_names(names) if names else {}
     key, document = FileKey(place, "label") if place else None, documents.read_manifest(run.root, run.run)
     if document is None:
-        raise RunError(f"run {run.run!r} was removed meanwhile")
+        raise RunError(f"run {run.run!r} was removed in the meantime")
     with run.root.scratch() as scratch:
         for _ in range(ATTEMPTS):
             before = labels.read_given(run.root, run.run, document.created)

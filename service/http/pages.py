@@ -73,7 +73,7 @@ def _layer(atlas: Atlas, parameters: Parameters) -> LayerPage | StripsPage:
     dead = {"": None, "dead": True, "living": False}
     only = parameters.get("only", "")
     if only not in dead:
-        raise QueryError(f"only {only!r} is not valid; give dead or living")
+        raise QueryError(f"parameter only={only!r} is not valid; give dead or living")
     choice = Choice(
         parameters.get("sort", "channel"),
         _number(parameters, "at_least"),

@@ -76,7 +76,7 @@ def _places(spec: AnyRun) -> Iterator[tuple[str, str]]:
             yield "corpus", corpus.within
         yield from (("labels", form) for form in corpus.forms.values() if keys.is_file(form))
         if corpus.label_names:
-            yield "names of labels", corpus.label_names
+            yield "label-names file", corpus.label_names
     yield from (place for part in parts if isinstance(part, ModelSpec) for place in _model_places(part))
     yield from (("checkpoint", file) for part in parts if isinstance(part, EvolveSpec) for file in part.checkpoints)
 
@@ -84,7 +84,7 @@ def _places(spec: AnyRun) -> Iterator[tuple[str, str]]:
 def _model_places(model: ModelSpec) -> Iterator[tuple[str, str]]:
     yield from families.places(model.source)
     if model.classes:
-        yield "class names", model.classes
+        yield "class-names file", model.classes
 
 
 def _find_disguise(place: str) -> str | None:

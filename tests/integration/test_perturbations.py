@@ -174,7 +174,9 @@ def test_a_part_that_cannot_be_hidden_is_left_out_with_its_reason(root):
     for row in rows(root, "correspondence", "hidden"):
         if row["part"] == "edge":
             assert (row["images"], row["pairs"], row["left_out"]) == (2, 1, 2)
-            assert f"{NAMES[0]}: the box leaves the image, which has 80 rows and 90 columns" in row["why_left_out"]
+            assert (
+                f"{NAMES[0]}: the box extends beyond the image, which has 80 rows and 90 columns" in row["why_left_out"]
+            )
             assert "broken.jpg: damaged" in row["why_left_out"]
         else:
             assert (row["images"], row["left_out"], row["why_left_out"]) == (3, 0, None)
@@ -271,7 +273,7 @@ def test_wrong_transforms_are_one_line_and_write_nothing(corpus, tmp_path, asked
         ({"parts": boxes(["nobody.png", NAMES[0]])}, "no image 'nobody.png' in corpus"),
         ({"parts": boxes(NAMES[:1]) + boxes(NAMES[:1], "nose")}, "part 'middle' is given in one image"),
         ({"parts": boxes(NAMES[:1] * 2)}, "'middle' in 'class1/001.png' is given twice"),
-        ({"parts": boxes(bottom=20)}, "is not a valid box; bottom must exceed top, and right left"),
+        ({"parts": boxes(bottom=20)}, "is not a valid box; bottom must exceed top, and right must exceed left"),
         ({"parts": boxes(top=-1)}, "correspondence.parts.0.top: -1 is wrong"),
         ({"parts": []}, "correspondence.parts: [] is wrong"),
         ({"layers": ["relu9"]}, "no layer 'relu9'"),

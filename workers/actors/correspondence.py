@@ -89,9 +89,10 @@ class CorrespondenceWorker(SingleWorker[CorrespondenceRun, Shard]):
         height, width = picture.record.height, picture.record.width
         box = self.job.model.preprocessing.input_box(Box(part.top, part.left, part.bottom, part.right), height, width)
         if part.bottom > height or part.right > width:
-            return box, f"the box leaves the image, which has {height} rows and {width} columns"
+            return box, f"the box extends beyond the image, which has {height} rows and {width} columns"
         if box != box.cut(*self.job.model.preprocessing.size):
-            return box, f"the box leaves what the model sees of the image: rows {_visible(self.job, height, width)}"
+            visible = _visible(self.job, height, width)
+            return box, f"the box extends beyond the part of the image that the model sees: rows {visible}"
         return box, ""
 
     def _place(self, box: Box, kind: Placement, key: tuple[PartBox, int]) -> Box:

@@ -90,7 +90,8 @@ class Preprocessing:
         height, width = pixels.shape[:2]
         new_height, new_width = self.resized_size(height, width)
         if new_height * new_width > max_pixels:
-            detail = f"{width} x {height} becomes {new_width} x {new_height} when resized, over {max_pixels}"
+            larger = f"is resized to {new_width} x {new_height}, more than the limit of {max_pixels} pixels"
+            detail = f"{width} x {height} {larger}"
             raise Rejected(Reason.TOO_MANY_PIXELS, detail)
         values = pixels.astype(np.float32) / np.float32(DEEP_WHITE) if pixels.dtype == np.uint16 else pixels
         image = torch.from_numpy(values).permute(2, 0, 1)  # (channels, height, width), channels last in memory

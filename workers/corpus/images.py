@@ -121,10 +121,8 @@ def require_memory(size: tuple[int, int], working_bytes: int, limits: LimitsSpec
         Rejected: it takes more than that of an image at the limit of pixels.
     """
     if working_bytes > limits.pixels * MOST_PIXEL_BYTES:
-        detail = f"{size[0]} x {size[1]} pixels, whose decoder takes {working_bytes} bytes"
-        raise Rejected(
-            Reason.TOO_MANY_PIXELS, f"{detail}; the limit is {limits.pixels} pixels of {MOST_PIXEL_BYTES} bytes"
-        )
+        detail = f"decoding {size[0]} x {size[1]} pixels takes {working_bytes} bytes"
+        raise Rejected(Reason.TOO_MANY_PIXELS, f"{detail}; the limit is {limits.pixels} x {MOST_PIXEL_BYTES} bytes")
 
 
 def to_upright(image: Image.Image, samples: Samples, form: PixelFormat) -> Pixels:

@@ -263,7 +263,7 @@ class _Image:
 
 # Why the listing itself rejects an image.
 _REFUSALS = {
-    Reason.BAD_NAME: "the file's name is not UTF-8, or contains ?versionId= or, in an archive, Parquet file or video, ::",
+    Reason.BAD_NAME: "the file's name is not UTF-8, or contains '?versionId=' (or '::', for archives, Parquet files and videos)",
     Reason.VANISHED: "the list names a file that does not exist",
 }
 

@@ -90,7 +90,7 @@ def require_shown_truthfully(samples: Samples, form: PixelFormat) -> None:
         Rejected: they are.
     """
     if samples.deep and not samples.declared and form.has_depth:
-        detail = "16-bit colours or alpha, of which the decoder keeps the upper 8 bits; only depth 16 fits them"
+        detail = "16-bit colour or alpha: the decoder keeps only the upper 8 bits, so the depth must be 16"
         raise Rejected(Reason.UNSUPPORTED_MODE, detail)
 
 

@@ -137,12 +137,12 @@ def decode_bands(data: bytes, layout: Layout, limits: LimitsSpec, claim: Claim, 
 
 def _require_bands(layout: Layout, wanted: tuple[int, ...], form: PixelFormat) -> None:
     if len(wanted) != form.channels:
-        detail = f"{layout}; the network takes {form.channels} channels: select as many with bands"
+        detail = f"{layout}; the network takes {form.channels} channels: select {form.channels} bands with --bands"
         raise Rejected(Reason.UNSUPPORTED_MODE, detail)
     if max(wanted) > layout.bands:
         raise Rejected(Reason.UNSUPPORTED_MODE, f"band {max(wanted)} was requested; the image has {layout.bands}")
     if layout.dtype not in ("u1", "u2") and form.span is None:
-        detail = f"{layout}: black and white are unknown; give them as depth, such as range:0-1"
+        detail = f"{layout}: the values of black and white are unknown; give them, for example with --depth range:0-1"
         raise Rejected(Reason.UNSUPPORTED_MODE, detail)
 
 
@@ -153,7 +153,8 @@ def _require_size(layout: Layout, limits: LimitsSpec) -> None:
     for prefix, (width, height) in (("", (layout.width, layout.height)), ("tiles of ", tile)):
         if width * height * max(1.0, pixel / 4) > limits.pixels:
             detail = (
-                f"{prefix}{width} x {height} pixels of {pixel} bytes, the limit is {limits.pixels} pixels of 4 bytes"
+                f"{prefix}{width} x {height} pixels at {pixel} bytes each; the limit is {limits.pixels} pixels at 4 bytes "
+                "each"
             )
             raise Rejected(Reason.TOO_MANY_PIXELS, detail)
 

@@ -57,7 +57,7 @@ def expand(source: str) -> list[str]:
     try:
         return list(dict.fromkeys(bracex.expand(source, keep_escapes=True, limit=MOST_GLOBS)))
     except bracex.ExpansionLimitException:
-        raise CorpusError(f"the braces of corpus {source!r} stand for more than {MOST_GLOBS:,} names; use *") from None
+        raise CorpusError(f"the braces in corpus {source!r} expand to more than {MOST_GLOBS:,} names; use *") from None
     except RecursionError:
         raise CorpusError("the braces of the corpus are nested too deeply") from None
 
@@ -92,7 +92,9 @@ def group(globs: Sequence[str]) -> list[Globs]:
     bases: dict[str, list[str]] = {}
     for glob in sorted(globs, key=base_of):
         if any("**" in part and part != "**" for part in glob.split("/")):
-            raise CorpusError(f"glob {glob!r} is not valid: ** can only be a whole folder, as in 'photos/**/*.jpg'")
+            raise CorpusError(
+                f"glob {glob!r} is not valid: ** must stand alone between slashes, as in 'photos/**/*.jpg'"
+            )
         base = base_of(glob)
         above = next((known for known in bases if base == known or base.startswith(f"{known.rstrip('/')}/")), base)
         bases.setdefault(above, []).append(glob)

@@ -24,7 +24,8 @@ class PartBox(Frozen):
         if self.bottom <= self.top or self.right <= self.left:
             box = f"top {self.top}, left {self.left}, bottom {self.bottom}, right {self.right}"
             raise ValueError(
-                f"{self.part!r} in {self.image_id!r}: {box} is not a valid box; bottom must exceed top, and right left"
+                f"{self.part!r} in {self.image_id!r}: {box} is not a valid box; bottom must exceed top, and right must "
+                "exceed left"
             )
         return self
 

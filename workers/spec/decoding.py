@@ -36,7 +36,7 @@ class DecodeSpec(Frozen):
     depth: Depth = Field(
         AUTO,
         description="bits of the values in 16-bit grey images: 8, 12, 16, auto (chosen from a sample of the corpus), or "
-        "range:LOW-HIGH, which maps these values to black and white",
+        "range:LOW-HIGH, which makes LOW black and HIGH white",
     )
     bands: tuple[Band, ...] = Field(
         (), description="bands of an image, counted from 1, that become the network's channels, such as 4,3,2"

@@ -100,8 +100,8 @@ class ModelSpec(Frozen):
     resize: Resize | None = Field(None, description="short side after resizing, or HEIGHT,WIDTH (see fit), pixels")
     fit: Fit | None = Field(
         None,
-        description="how an image is resized to HEIGHT,WIDTH: stretch (each side alone), cover (in proportion, at least "
-        "that size) or letterbox (in proportion, at most that size; the rest is padded)",
+        description="how an image is resized to HEIGHT,WIDTH: stretch (each side independently), cover (in proportion, at "
+        "least that size) or letterbox (in proportion, at most that size; the rest is padded)",
     )
     pad: Pad | None = Field(None, description="what letterbox pads with: mean, or a value from 0 to 255")
     crop: Crop | None = Field(

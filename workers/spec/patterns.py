@@ -89,7 +89,7 @@ def _split_flags(pattern: str) -> tuple[str, str]:
     match = re.match(r"\(\?([aimsu]+)\)", pattern)
     flags, rest = (match[1], pattern[match.end() :]) if match else ("", pattern)
     if "a" in flags and "u" in flags:
-        raise ValueError("the flags a and u exclude each other")
+        raise ValueError("the flags a and u cannot be combined")
     return flags.replace("u", ""), rest
 
 

@@ -149,7 +149,7 @@ def search(atlas: Atlas, words: str) -> SearchPage:
         QueryError: the words are too long.
     """
     if len(words) > LONGEST_SEARCH:
-        raise QueryError(f"the search has {len(words):,} letters; at most {LONGEST_SEARCH:,} are allowed")
+        raise QueryError(f"the search text has {len(words):,} characters; at most {LONGEST_SEARCH:,} are allowed")
     runs = atlas.runs() if words.strip() else ()
     matches = tuple(match for run in runs for match in _matches(atlas, run, words.strip()))
     return SearchPage(title=f"Search: {words}", words=words, found=matches, most=FOUND_OF_A_KIND)

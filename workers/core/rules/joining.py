@@ -195,7 +195,7 @@ def _scaled(
 def _constant(value: Any, layout: Arrangement, shape: Shape) -> Tensor:  # noqa: ANN401 - number or tensor
     """A constant as (channels or 1, height or 1, width or 1)."""
     if isinstance(value, Batch):
-        raise NoStepError("it takes the number of images")
+        raise NoStepError("it uses the batch size")
     if not isinstance(value, Tensor):
         return torch.full((1, 1, 1), float(value), dtype=torch.float64)
     if value.numel() == 1:

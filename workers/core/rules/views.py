@@ -41,7 +41,7 @@ def permute(lowering: Lowering, operation: Operation) -> Place:
         one, other = given["dim0"] % count, given["dim1"] % count
         order[one], order[other] = order[other], order[one]
     if order[0] != 0:
-        raise NoStepError("it moves the batch")
+        raise NoStepError("it moves the batch dimension")
     return _arranged(lowering, operation, place, arrangement.permute(layout, [dim - 1 for dim in order[1:]]))
 
 
@@ -157,7 +157,7 @@ def _sliced(lowering: Lowering, operation: Operation, source: Any, dim: int, bou
     start, stop, step = bounds.indices(shape[axis])
     size = len(range(start, stop, step))
     if size == 0:
-        raise NoStepError("it is empty")
+        raise NoStepError("its result is empty")
     last = start + (size - 1) * step + 1
     new = tuple(size if each == axis else old for each, old in enumerate(shape))
     after = _resized(layout, position, axis, size)
@@ -193,7 +193,7 @@ def split(lowering: Lowering, operation: Operation) -> Location:
     _, layout = lowering.map_of(given["self"])
     dim = given["dim"] % (len(layout) + 1)
     if dim == 0:
-        raise NoStepError("it splits the batch")
+        raise NoStepError("it splits the batch dimension")
     size = arrangement.sizes(layout)[dim - 1]
     if "chunks" in given:
         sizes: Any = -(-size // given["chunks"])
@@ -223,7 +223,7 @@ def pad(lowering: Lowering, operation: Operation) -> Place:
     node = lowering.plain_of(given["self"], adopt=False)
     columns, rows, channels, *rest = [*zip(widths[::2], widths[1::2], strict=True), (0, 0), (0, 0), (0, 0)]
     if any(any(each) for each in rest):
-        raise NoStepError("it pads the batch")
+        raise NoStepError("it pads the batch dimension")
     if mode == "constant":
         step: steps.Step = slicing.Pad(rows, columns, channels, float(given.get("value") or 0.0))
     elif mode in ("reflect", "replicate") and not any(channels):

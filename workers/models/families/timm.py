@@ -74,7 +74,7 @@ def saved_configuration(source: str, config: Mapping[str, Any]) -> Mapping[str, 
     timm, name = _timm(), str(config[ARCHITECTURE])
     if not timm.is_model(name):
         raise ModelError(
-            f"{source} is a network {name!r}, which timm does not have; {nearest(name, timm.list_models())}"
+            f"{source} needs the network {name!r}, which timm does not have; {nearest(name, timm.list_models())}"
         )
     saved = dict(config.get("pretrained_cfg") or config)
     known = {**timm.get_pretrained_cfg(name.partition(".")[0]).to_dict(), **saved}
@@ -99,7 +99,7 @@ def preprocessing_of(source: str, config: Mapping[str, Any]) -> Preprocessing:
     channels, height, width = config["input_size"]
     mode, share = config.get("crop_mode") or "center", config.get("crop_pct", 0.875)
     if mode not in FITS:
-        raise ModelError(f"{source} crops images by timm's mode {mode!r}; {', '.join(FITS)} are supported")
+        raise ModelError(f"{source} crops images with timm's mode {mode!r}; {', '.join(FITS)} are supported")
     resize = math.floor(height / share), math.floor(width / share)
     by_short_side = mode == "center" and resize[0] == resize[1]
     return Preprocessing(

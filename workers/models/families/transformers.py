@@ -94,7 +94,8 @@ def preprocessing_of(source: str, prepared: Mapping[str, Any]) -> Preprocessing:
     resize, crop = _SIZES[kind](source, processor)
     if processor.resample not in _INTERPOLATIONS:
         raise ModelError(
-            f"{source} resizes images by Pillow's filter {processor.resample!r}; only 2 (bilinear) and 3 (bicubic) are supported"
+            f"{source} resizes images with Pillow's filter {processor.resample!r}; only 2 (bilinear) and 3 (bicubic) are "
+            "supported"
         )
     mean, std = _scale(processor)
     return Preprocessing(resize, crop, mean, std, _INTERPOLATIONS[int(processor.resample)])

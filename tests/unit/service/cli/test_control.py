@@ -195,7 +195,7 @@ def test_a_service_whose_ray_ends_with_it_stops_its_runs_in_order_and_no_others(
         signal.raise_signal(signal.SIGTERM)
     assert [submissions.status(run).state for run in ("ours", "theirs")] == [RunState.CANCELLED, RunState.PENDING]
     assert cluster.jobs["ours.1"] is State.STOPPED and said == [
-        "cancelled ours, because the Ray of this service ends; submit again to resume"
+        "cancelled ours, because this service is stopping its Ray; submit again to resume"
     ]
     assert signal.getsignal(signal.SIGTERM) is before
 

@@ -84,7 +84,7 @@ def test_a_network_takes_all_bands_of_files_that_have_as_many_as_it_has_channels
     raised = refusal(written(BANDS), channels=13)
     assert (raised.reason, raised.detail) == (
         Reason.UNSUPPORTED_MODE,
-        "7 bands of 8 bits (type u1); the network takes 13 channels: select as many with bands",
+        "7 bands of 8 bits (type u1); the network takes 13 channels: select 13 bands with --bands",
     )
 
 
@@ -105,7 +105,7 @@ def test_values_of_other_types_need_a_range(dtype, order):
     wanted = np.floor(np.clip(values[..., [4, 0, 0]] / 2000.0, 0, 1) * 255 + 0.5)
     assert (shown(data, 5, 1, 1, span=(0.0, 2000.0)) == wanted).all()
     raised = refusal(data, 5, 1, 1)
-    assert raised.reason is Reason.UNSUPPORTED_MODE and "black and white are unknown" in raised.detail
+    assert raised.reason is Reason.UNSUPPORTED_MODE and "the values of black and white are unknown" in raised.detail
 
 
 def test_a_band_that_the_file_does_not_have_is_named():

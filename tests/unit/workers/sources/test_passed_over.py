@@ -165,9 +165,7 @@ def test_braces_stand_for_several_globs(tmp_path):
     for name in ("cat/1.jpg", "dog/2.png", "cow/3.jpg"):
         memory.pipe_file(f"/braces/{name}", b"x")
     assert ids("memory://braces/{cat,dog}/*") == ["cat/1.jpg", "dog/2.png"]
-    with pytest.raises(
-        CorpusError, match=r"'\*\*x' is not valid: \*\* can only be a whole folder|\*\* can only be a whole"
-    ):
+    with pytest.raises(CorpusError, match=r"is not valid: \*\* must stand alone between slashes"):
         listed(f"{tmp_path}/**x/*.jpg")
 
 

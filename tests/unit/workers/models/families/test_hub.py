@@ -281,9 +281,12 @@ def config(folder: Path, **values) -> None:
     ("values", "line"),
     [
         ({}, r"is not a network of timm or transformers: its config.json has neither 'architecture' nor 'model_type'"),
-        ({"architecture": "resnet1888"}, r"is a network 'resnet1888', which timm does not have; nearest: resnet18"),
-        ({"architecture": "hf-hub:org/other"}, r"is a network 'hf-hub:org/other', which timm does not have"),
-        ({"architecture": "local-dir:/etc"}, r"is a network 'local-dir:/etc', which timm does not have"),
+        (
+            {"architecture": "resnet1888"},
+            r"needs the network 'resnet1888', which timm does not have; nearest: resnet18",
+        ),
+        ({"architecture": "hf-hub:org/other"}, r"needs the network 'hf-hub:org/other', which timm does not have"),
+        ({"architecture": "local-dir:/etc"}, r"needs the network 'local-dir:/etc', which timm does not have"),
         (
             {"architecture": "test_resnet", "model_args": {"checkpoint_path": "/etc/passwd"}},
             r"'checkpoint_path' of timm names other",
@@ -322,7 +325,7 @@ def test_a_configuration_that_cannot_be_used_is_one_line(tmp_path, values, line)
             {"image_processor_type": "BitImageProcessor", "do_center_crop": False},
             r"only a resize of the short side with a centre crop is supported",
         ),
-        ({"resample": 0}, r"by Pillow's filter .*0.*; only 2 \(bilinear\) and 3 \(bicubic\) are supported"),
+        ({"resample": 0}, r"with Pillow's filter .*0.*; only 2 \(bilinear\) and 3 \(bicubic\) are supported"),
         ({"image_mean": [0.5]}, r"the configuration of hf-hub:\S+ cannot be used"),
     ],
 )
