@@ -34,7 +34,7 @@ CORRESPONDENCE = Table(
                 10,
                 "std",
                 pa.float64(),
-                "standard deviation of that share over pairs; for random and together, of its means over the draws",
+                "standard deviation of that share over pairs; for random and together, over the mean shares of the draws",
             ),
             Column(
                 11,
