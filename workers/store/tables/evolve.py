@@ -17,8 +17,8 @@ EVOLUTION = Table(
                 6,
                 "same_as",
                 pa.int32(),
-                "first checkpoint at which this layer and all layers below it are the same; its row is reused here; null: there "
-                "is none",
+                "earliest checkpoint at which this layer and all layers below it are the same as at this one; its row is reused "
+                "here; null: there is none",
             ),
             Column(7, "mean", pa.float64(), "mean score over all images"),
             Column(8, "active_share", pa.float64(), "share of images with a positive score"),

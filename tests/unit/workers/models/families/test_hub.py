@@ -378,7 +378,7 @@ def test_the_checkpoint_of_another_network_is_refused(tmp_path, resnet, convnext
 def test_arguments_of_timm_that_name_files_are_refused():
     refuse(
         "timm://test_resnet",
-        r"'checkpoint_path' of timm names other weights or files",
+        r"timm's argument 'checkpoint_path' names other weights or files",
         kwargs={"checkpoint_path": "/etc/passwd"},
     )
 
