@@ -140,7 +140,8 @@ def _build(name: str, kwargs: Mapping[str, Any]) -> nn.Module:
     named = [key for key in kwargs if key in _FILES]
     if named:
         raise ModelError(
-            f"timm's argument {named[0]!r} names other weights or files; name the weights in the source instead, with ?weights=FILE"
+            f"timm's argument {named[0]!r} names other weights or files; "
+            "name the weights in the source instead, with ?weights=FILE"
         )
     module: nn.Module = _timm().create_model(name, pretrained=False, **kwargs)
     return module

@@ -289,7 +289,7 @@ def config(folder: Path, **values) -> None:
         ({"architecture": "local-dir:/etc"}, r"needs the network 'local-dir:/etc', which timm does not have"),
         (
             {"architecture": "test_resnet", "model_args": {"checkpoint_path": "/etc/passwd"}},
-            r"'checkpoint_path' of timm names other",
+            r"timm's argument 'checkpoint_path' names other",
         ),
         (
             {"architecture": "test_resnet", "pretrained_cfg": {"crop_mode": "spiral"}},
