@@ -165,10 +165,10 @@ class FrameReader:
     def __post_init__(self) -> None:
         self._process = _take_process()
 
-    def __del__(self) -> None:
-        """Leave the process to other videos."""
+    def __del__(self, idle: list[_Process] = _IDLE) -> None:
+        """Leave the process to other videos. When Python ends, the module's names may be gone before its objects are."""
         if hasattr(self, "_process"):
-            _IDLE.append(self._process)
+            idle.append(self._process)
 
     def count(self, alive: Alive = nothing) -> int:
         """The number of frames.
