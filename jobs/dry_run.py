@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from jobs.project import require_projections
 from jobs.ray import cluster
-from jobs.run import decoding, engine, plan
+from jobs.run import decoding, engine_choice, plan
 from jobs.run.estimate import Tables
 from jobs.run.listing import describe_labels, require_groups
 from jobs.run.plan import Plan
@@ -112,8 +112,9 @@ def _plan(spec: RunSpec, model: Model, layers: Sequence[Layer]) -> _Planned:
         finding = decoding.find_depth(spec, listing)
         used = spec.with_depth(finding.depth if finding else None)
         listed = listing.commit(temporary)
-        chosen = engine.choose(used, model.network, layers, manifest.count(temporary, listed))
-        software = replace(devices.describe(spec.resources.device), engine=engine.name(chosen, spec.resources.device))
+        chosen = engine_choice.choose(used, model.network, layers, manifest.count(temporary, listed))
+        device = spec.resources.device
+        software = replace(devices.describe(device), engine=engine_choice.expected_name(chosen, device))
         job = Job(used, model.stored, tuple(layer.name for layer in layers), listed)
         configuration = digest(scan_configuration(job, software))
         planned = plan.plan(root, job.manifest, configuration, spec.shard_size, listed_in=temporary)

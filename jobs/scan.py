@@ -9,7 +9,7 @@ import numpy as np
 
 from jobs import precision, project
 from jobs.reduce import Reduced, reduce, top_rows, unit_rows
-from jobs.run import engine, plan
+from jobs.run import engine_choice, plan
 from jobs.run.accounts import Accounts, ScannedImage
 from jobs.run.attempt import Attempt, attempt
 from jobs.run.estimate import Tables
@@ -75,7 +75,7 @@ def _work(run: Attempt[RunSpec]) -> Outcome:
 def _start(run: Attempt[RunSpec]) -> Environment:
     """Choose an engine, and build a worker in every actor."""
     rows = manifest.count(run.root, run.job.manifest)
-    chosen = engine.choose(run.job.spec, run.model.network, run.layers, rows)
+    chosen = engine_choice.choose(run.job.spec, run.model.network, run.layers, rows)
     run.job = replace(run.job, spec=run.job.spec.with_engine(chosen))
     environment = run.pool.start(partial(ScanWorker, run.job))
     run.watch.say(f"engine: {environment.engine}")

@@ -19,6 +19,7 @@ from workers.actors.scan import ScanWorker, ShardScan
 from workers.actors.shard import Shard
 from workers.corpus import manifest
 from workers.models import model as models
+from workers.models.model import Model
 from workers.spec.scan import RunSpec, make_spec
 from workers.store import rows
 from workers.store.root import Root
@@ -136,16 +137,20 @@ def _make_job(folder: Path, device: str, count: int) -> Job[RunSpec]:
     torch.manual_seed(0)
     module = torchvision.models.get_model(NETWORK, weights=None).eval().requires_grad_(False)
     model = models.of_module(module, NETWORK, models.DEFAULT)
-    section = {"shard": -(-count // 32) * 32}
     spec = make_spec(
         {
             "root": str(folder / "root"),
             "model": {"source": model.stored.source},
             "corpus": {"source": str(folder / "photos")},
-            "scan": section,
+            "scan": {"shard": -(-count // 32) * 32},
             "resources": {"device": device, "threads": 1},
         }
     )
+    return job_of(spec, model)
+
+
+def job_of(spec: RunSpec, model: Model) -> Job[RunSpec]:
+    """A job as a scan makes it, without a run; the network and the listing of the corpus are stored under the spec's root."""
     layers = tuple(layer.name for layer in model.network.select(spec.scan.layers))
     root = Root(spec.root)
     with manifest.list_corpus(spec.corpus, lambda _: None) as listing:

@@ -210,7 +210,7 @@ class Pool:
     def _shrink(self) -> None:
         """Give up actors whose nodes have left. The pool keeps waiting for the last one, and reports that."""
         now, available = self._clock(), self._available()
-        waiting = [seat for seat in self._seats if not seat.has_answered and now - seat.started > PATIENCE_S]
+        waiting = [seat for seat in self._seats if not seat.is_placed and now - seat.started > PATIENCE_S]
         for seat in waiting[: max(0, len(self._seats) - max(available, 1))]:
             ray.kill(seat.actor)
             self._seats.remove(seat)

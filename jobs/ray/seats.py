@@ -132,6 +132,11 @@ class Seat:
     started: float = 0.0
     not_before: float = 0.0
 
+    @property
+    def is_placed(self) -> bool:
+        """Whether a node has had room for the actor."""
+        return self.ready or self.has_answered
+
 
 def pause_after(error: Exception, failures: int) -> float:
     """Seconds to wait after so many failures; the last one raised this error."""

@@ -51,14 +51,12 @@ def _measure_speed() -> "list[Finding]":
     from service.control.doctor import Finding
 
     device = cluster.resolve_device("auto")
-    found = speed.measure(device)
-    whole = (
-        f"one {device.upper()} actor, ResNet-18, photos of {speed.SIDE_PX} px: {found.images / found.seconds:,.1f} images/s, "
-        f"{found.forward_share:.0%} of the forward pass alone"
-    )
+    measured = speed.measure(device)
+    rate = f"{measured.images / measured.seconds:,.1f} images/s, {measured.forward_share:.0%} of the forward pass alone"
+    whole = f"one {device.upper()} actor, ResNet-18, photos of {speed.SIDE_PX} px: {rate}"
     parts = [
-        Finding(f"{part.name} alone", True, f"{1000 * part.seconds / found.images:,.2f} ms per image")
-        for part in found.parts
+        Finding(f"{part.name} alone", True, f"{1000 * part.seconds / measured.images:,.2f} ms per image")
+        for part in measured.parts
     ]
     return [Finding("scan", True, whole), *parts]
 

@@ -10,10 +10,9 @@ import safetensors.torch
 import torch
 import torchvision
 
-from jobs import demo
+from jobs import demo, speed
 from workers.actors.job import Job
 from workers.actors.shard import Shard
-from workers.corpus import manifest
 from workers.models import model as models
 from workers.models.model import Model
 from workers.spec.scan import RunSpec, make_spec
@@ -58,10 +57,8 @@ def prepared(
             "resources": {"device": device, "threads": 1},
         }
     )
-    loaded, root = models.load(spec.model), Root(spec.root)
-    layers = tuple(layer.name for layer in loaded.network.select(spec.scan.layers))
-    with manifest.list_corpus(spec.corpus, lambda _: None) as listing:
-        return Job(spec, models.store(loaded, root), layers, listing.commit(root)), loaded
+    loaded = models.load(spec.model)
+    return speed.job_of(spec, loaded), loaded
 
 
 def hashes(root: Root, shard: Shard) -> dict[int, str]:

@@ -22,12 +22,12 @@ class Waits(TorchDispatchMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self.found: Counter[str] = Counter()
+        self.counts: Counter[str] = Counter()
 
     def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
         del types
         if operation.overloadpacket.__name__ in OPERATIONS:
-            self.found[operation.overloadpacket.__name__] += 1
+            self.counts[operation.overloadpacket.__name__] += 1
         return operation(*args, **(kwargs or {}))
 
     def watch(self, patch: pytest.MonkeyPatch) -> None:
@@ -37,7 +37,7 @@ class Waits(TorchDispatchMode):
 
     def _counted(self, name, method):
         def counted(*args, **kwargs):
-            self.found[name] += 1
+            self.counts[name] += 1
             return method(*args, **kwargs)
 
         return counted
@@ -54,9 +54,9 @@ def waits(folder: Path, images: int, patch: pytest.MonkeyPatch) -> tuple[Counter
         mode.watch(inside)
         for batch in batches:
             scan.take(batch)
-        of_batches, mode.found = mode.found, Counter()
+        of_batches, mode.counts = mode.counts, Counter()
         scan.result()
-    return of_batches, mode.found
+    return of_batches, mode.counts
 
 
 def test_no_batch_waits_and_a_shard_waits_as_often_however_many_batches_it_has(tmp_path, monkeypatch):
@@ -72,4 +72,4 @@ def test_waits_are_noticed(monkeypatch):
         values = torch.arange(3)
         assert bool(values[1] > 0) and values.tolist() == [0, 1, 2]
         values.nonzero()
-    assert mode.found["__bool__"] and mode.found["tolist"] and mode.found["nonzero"]
+    assert mode.counts["__bool__"] and mode.counts["tolist"] and mode.counts["nonzero"]

@@ -28,9 +28,9 @@ def test_they_are_the_largest_values_of_each_map(network, at_once):
         images, [layer.node for layer in layers], lambda _, __, map_: expected.append(map_.flatten(2).max(2).values)
     )
     before = images.clone()
-    found = Maxima(network, layers, at_once).of(images)
-    assert found.dtype == torch.float32 and torch.equal(images, before)
-    torch.testing.assert_close(found, torch.cat(expected, dim=1).float(), rtol=1e-6, atol=0)
+    scores = Maxima(network, layers, at_once).of(images)
+    assert scores.dtype == torch.float32 and torch.equal(images, before)
+    torch.testing.assert_close(scores, torch.cat(expected, dim=1).float(), rtol=1e-6, atol=0)
 
 
 def test_columns_follow_one_another_in_the_order_of_the_layers(network):

@@ -27,5 +27,5 @@ def test_both_ways_give_the_same_signal(monkeypatch, case, cached):
         torch.randn(shape, dtype=torch.float64, generator=chance) for shape in (signal_shape, weight_shape)
     )
     expected = functional.conv_transpose2d(signal, weight, None, stride, 0, 0, groups, dilation)
-    found = transposed(signal.contiguous(memory_format=torch.channels_last), weight, stride, dilation, groups)
-    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+    actual = transposed(signal.contiguous(memory_format=torch.channels_last), weight, stride, dilation, groups)
+    torch.testing.assert_close(actual, expected, rtol=1e-12, atol=1e-12)

@@ -27,8 +27,8 @@ def choose(spec: RunSpec, network: Network, layers: Sequence[Layer], images: int
     return Engine.COMPILED if work >= LARGE and engine.has_compiler("cpu") else Engine.EAGER
 
 
-def name(chosen: Engine, device: str) -> str:
-    """The name of an engine on this machine, see `engine.runner`.
+def expected_name(chosen: Engine, device: str) -> str:
+    """The name of an engine as this machine would give it, see `engine.runner`.
 
     Raises:
         SpecError: this machine cannot compile.

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from jobs.run import engine
+from jobs.run import engine_choice
 from tests.support.networks import seeded
 from workers.core.graph import trace
 from workers.core.network import Network
@@ -34,23 +34,23 @@ def test_multiplications_are_counted_up_to_a_node(network):
 
 def test_auto_compiles_if_the_corpus_is_large_and_there_is_a_compiler(network, monkeypatch):
     monkeypatch.setattr("workers.actors.engine.has_compiler", lambda _: True)
-    enough = int(engine.LARGE / network.multiplications(network.layers[-1].node)) + 1
-    assert engine.choose(spec("auto"), network, network.layers, enough) is Engine.COMPILED
-    assert engine.choose(spec("auto"), network, network.layers, enough - 1) is Engine.EAGER
-    assert engine.choose(spec("auto"), network, network.layers[:1], enough) is Engine.EAGER
+    enough = int(engine_choice.LARGE / network.multiplications(network.layers[-1].node)) + 1
+    assert engine_choice.choose(spec("auto"), network, network.layers, enough) is Engine.COMPILED
+    assert engine_choice.choose(spec("auto"), network, network.layers, enough - 1) is Engine.EAGER
+    assert engine_choice.choose(spec("auto"), network, network.layers[:1], enough) is Engine.EAGER
     monkeypatch.setattr("workers.actors.engine.has_compiler", lambda _: False)
-    assert engine.choose(spec("auto"), network, network.layers, enough) is Engine.EAGER
+    assert engine_choice.choose(spec("auto"), network, network.layers, enough) is Engine.EAGER
 
 
 def test_auto_never_compiles_on_a_gpu_or_in_half_precision(network, monkeypatch):
     monkeypatch.setattr("workers.actors.engine.has_compiler", lambda _: True)
     for chosen in (spec("auto", "cuda"), spec("auto", precision="bfloat16")):
-        assert engine.choose(chosen, network, network.layers, 10**15) is Engine.EAGER
+        assert engine_choice.choose(chosen, network, network.layers, 10**15) is Engine.EAGER
 
 
 @pytest.mark.parametrize("name", ["eager", "compiled"])
 def test_an_engine_that_is_given_is_used(network, name):
-    assert engine.choose(spec(name), network, network.layers, 1) is Engine(name)
+    assert engine_choice.choose(spec(name), network, network.layers, 1) is Engine(name)
 
 
 def test_a_scan_keeps_its_identity_unless_it_names_an_engine():
@@ -65,8 +65,8 @@ def test_compiling_in_half_precision_is_refused():
 
 def test_a_plan_without_a_compiler_says_so_in_one_line(monkeypatch):
     monkeypatch.setenv("CXX", "no-such-compiler")
-    assert engine.name(Engine.EAGER, "cpu") == "eager"
+    assert engine_choice.expected_name(Engine.EAGER, "cpu") == "eager"
     with pytest.raises(
         SpecError, match=r"no C\+\+ compiler 'no-such-compiler'; install one or set CXX, or use --engine eager"
     ):
-        engine.name(Engine.COMPILED, "cpu")
+        engine_choice.expected_name(Engine.COMPILED, "cpu")
