@@ -7,6 +7,7 @@ import os
 import platform
 import shlex
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
@@ -162,7 +163,7 @@ def _cache(engine_name: str) -> Iterator[None]:
     Torch names compiled code by its source and the compiler's command, but not by the compiler's version.
     """
     base = os.environ.get(_CACHE)
-    above = Path(base or Path(tempfile.gettempdir()) / f"torchinductor_{os.getuid()}")
+    above = Path(base) if base else _own_folder()
     folder = above / f"deconvoy-{hashlib.sha256(engine_name.encode()).hexdigest()[:16]}"
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:
@@ -175,6 +176,20 @@ def _cache(engine_name: str) -> Iterator[None]:
                 del os.environ[_CACHE]
             else:
                 os.environ[_CACHE] = base
+
+
+def _own_folder() -> Path:
+    """The folder of this user's caches. Its code is run, so nobody else may write there.
+
+    Raises:
+        NodeError: somebody else can.
+    """
+    folder = Path(tempfile.gettempdir()) / f"deconvoy-compiled-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    status = folder.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o022:
+        raise NodeError(f"{str(folder)!r} is not a folder that only its owner can write to; remove it, or set {_CACHE}")
+    return folder
 
 
 def _compiler(device: str) -> list[str]:

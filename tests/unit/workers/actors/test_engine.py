@@ -1,6 +1,8 @@
 """Engines: a compiled network gives the scores of the uncompiled one, or it is not used."""
 
 import gc
+import os
+from pathlib import Path
 
 import pytest
 import torch
@@ -159,3 +161,31 @@ def test_a_compiler_with_words_before_it_is_found(monkeypatch):
     plain = engine.name("cpu")
     monkeypatch.setenv("CXX", "env g++")
     assert engine.has_compiler("cpu") and engine.name("cpu") == plain
+
+
+@pytest.fixture
+def shared_folder(tmp_path, monkeypatch) -> Path:
+    """Where the cache would be, in a folder for temporary files that everybody can write to."""
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
+    monkeypatch.setattr(engine.tempfile, "gettempdir", lambda: str(tmp_path))
+    return tmp_path / f"deconvoy-compiled-{os.getuid()}"
+
+
+def test_compiled_code_lies_where_only_its_user_can_write(shared_folder):
+    assert engine._own_folder() == engine._own_folder() == shared_folder
+    assert shared_folder.stat().st_mode & 0o777 == 0o700
+
+
+@needs_compiler
+@pytest.mark.parametrize("fault", ["writable", "link"])
+def test_a_folder_that_others_have_prepared_is_not_used(maxima, shared_folder, fault):
+    target = shared_folder if fault == "writable" else shared_folder.with_name("elsewhere")
+    target.mkdir()
+    target.chmod(0o777 if fault == "writable" else 0o700)
+    if fault == "link":
+        shared_folder.symlink_to(target)
+    with pytest.raises(
+        NodeError, match="not a folder that only its owner can write to; remove it, or set TORCHINDUCTOR_CACHE_DIR"
+    ):
+        engine.runner(maxima, Engine.COMPILED, "cpu", images(1))
+    assert not list(target.iterdir())
