@@ -167,7 +167,7 @@ def test_a_compiler_with_words_before_it_is_found(monkeypatch):
 def shared_folder(tmp_path, monkeypatch) -> Path:
     """Where the cache would be, in a folder for temporary files that everybody can write to."""
     monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
-    monkeypatch.setattr(engine.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     return tmp_path / f"deconvoy-compiled-{os.getuid()}"
 
 
@@ -184,8 +184,7 @@ def test_a_folder_that_others_have_prepared_is_not_used(maxima, shared_folder, f
     target.chmod(0o777 if fault == "writable" else 0o700)
     if fault == "link":
         shared_folder.symlink_to(target)
-    with pytest.raises(
-        NodeError, match="not a folder that only its owner can write to; remove it, or set TORCHINDUCTOR_CACHE_DIR"
-    ):
+    words = "not a folder that only its owner can write to; remove it, or set TORCHINDUCTOR_CACHE_DIR"
+    with pytest.raises(NodeError, match=words):
         engine.runner(maxima, Engine.COMPILED, "cpu", images(1))
     assert not list(target.iterdir())
