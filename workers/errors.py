@@ -236,8 +236,16 @@ class Replan(DeconvoyError):
     """Verdicts were recorded that the plan does not contain. The driver catches this and plans again."""
 
 
-class DecoderHang(DeconvoyError):
-    """A decoder did not return in time. The image is then decoded alone, in a fresh process, to confirm it."""
+class SuspectImages(DeconvoyError):
+    """An image may have crashed or hung its decoder. Images are then decoded in fresh processes, to find it."""
+
+
+class ReaderLost(SuspectImages):
+    """A process that decodes images crashed or hung. Its actor is unharmed."""
+
+
+class DecoderHang(SuspectImages):
+    """A decoder did not return in time, and still occupies a thread."""
 
     def __init__(self, image_index: int) -> None:
         self.image_index = image_index

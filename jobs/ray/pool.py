@@ -14,11 +14,11 @@ import ray
 
 from jobs.ray import pulse
 from jobs.ray.actor import LOST, MakeWorker, hire, is_alive, report_counts, result_of
-from jobs.ray.seats import Judge, Queue, Seat, Task, count_in_progress, longest_alone, pause_after
+from jobs.ray.seats import FAILED, Judge, Queue, Seat, Task, count_in_progress, longest_alone, pause_after
 from jobs.watch import Watcher
 from workers.actors.environment import Environment
 from workers.actors.shard import log_fields
-from workers.errors import DecoderHang, DeconvoyError, LostActors, NodeError, OutdatedShard, OutOfMemory, RunStopped
+from workers.errors import DeconvoyError, LostActors, NodeError, OutdatedShard, ReaderLost, RunStopped
 from workers.host import log
 from workers.host.retrying import reason
 from workers.host.steady import SteadyClock
@@ -165,7 +165,7 @@ class Pool:
             task, seat.task, seat.future = seat.task, None, None
             try:
                 report = result_of(future, sum(other.node == seat.node for other in self._seats))
-            except (*LOST, DecoderHang, OutOfMemory, OutdatedShard) as error:
+            except (*LOST, *FAILED) as error:
                 self._lose(seat, task, error, queue)
                 continue
             if task is None:
@@ -179,7 +179,9 @@ class Pool:
     def _lose(self, seat: Seat, task: Task | None, error: Exception, queue: Queue) -> None:
         """Retry a failed item, and replace its actor if that is dead, hangs, or is out of memory."""
         died = isinstance(error, LOST) and is_alive(seat.node)
-        if not isinstance(error, OutdatedShard):
+        if isinstance(error, ReaderLost):
+            self._say_lost(seat, task, error, "the readers")
+        elif not isinstance(error, OutdatedShard):
             self._replace(seat, task, error)
         if task is None or task.finished or any(other.task is task for other in self._seats):
             return
@@ -264,14 +266,14 @@ class Pool:
         line = f"shard {next(iter(fields.values()))} is done"
         self._watch.note(line, node=seat.host, node_id=seat.node, **fields, **report_counts(report))
 
-    def _say_lost(self, seat: Seat, task: Task | None, error: Exception) -> None:
+    def _say_lost(self, seat: Seat, task: Task | None, error: Exception, what: str = "an actor") -> None:
         place = f" on {seat.host}" if seat.host else ""
         cause = reason(error) if isinstance(error, DeconvoyError) else type(error).__name__
         fields = log_fields(task.item) if task else {}
         when = "while idle" if seat.ready else "before it was ready"
         if fields:
             when = f"at shard {next(iter(fields.values()))}"
-        line = f"lost an actor{place} {when} ({cause}); replacing it"
+        line = f"lost {what}{place} {when} ({cause}); replacing {'it' if what == 'an actor' else 'them'}"
         self._watch.say(line, node=seat.host, node_id=seat.node, **fields)
 
     def _wait_until_ready(self) -> Environment:

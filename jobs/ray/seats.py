@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
-from workers.errors import DecoderHang, LostActors, OutdatedShard, OutOfMemory
+from workers.errors import LostActors, OutdatedShard, OutOfMemory, SuspectImages
 from workers.host.retrying import reason
 
 DEATHS = 2  # deaths of actors at one item, after which its images are searched for one that crashes its decoder
@@ -16,6 +16,8 @@ PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
 MEMORY_PAUSE_S = 5.0  # another process that took the memory may release it
 TWIN_AFTER_S = 10.0  # an idle actor also gets an item that has run longer than this
 TWIN_AFTER_MEDIANS = 3  # and longer than so many times the median
+
+FAILED = (SuspectImages, OutOfMemory, OutdatedShard)  # errors of an item that is tried again
 
 Judge = Callable[[Any, Exception], Any]
 
@@ -83,7 +85,7 @@ class Queue:
             LostActors: the item failed too often and no image is to blame.
         """
         task.failures, task.deaths = task.failures + 1, task.deaths + died
-        is_suspect = isinstance(error, DecoderHang | OutdatedShard) or (died and task.deaths % DEATHS == 0)
+        is_suspect = isinstance(error, SuspectImages | OutdatedShard) or (died and task.deaths % DEATHS == 0)
         item = self.judge(task.item, error) if is_suspect else task.item
         if item != task.item:
             self.retries.append(Task(item))

@@ -108,6 +108,7 @@ class Common(ModelFlags):
     actors: Annotated[str | None, typer.Option()] = None
     device: Annotated[str | None, typer.Option()] = None
     threads: Annotated[int | None, typer.Option()] = None
+    readers: Annotated[str | None, typer.Option()] = None
     depth: Annotated[str | None, typer.Option()] = None
     bands: Annotated[str | None, typer.Option()] = None
     colour: Annotated[str | None, typer.Option()] = None
@@ -163,6 +164,7 @@ class Common(ModelFlags):
             "fewer": self.fewer,
             "device": self.device,
             "threads": self.threads,
+            "readers": parse_number(self.readers),
         }
         common = {
             "run": self.run,

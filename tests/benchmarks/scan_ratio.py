@@ -43,7 +43,7 @@ def steps(worker: ScanWorker) -> Callable[[Tensor], object]:
 def forward_only(job: Job, images: int, run: Callable[[Tensor], object]) -> None:
     """Decode and run, and keep nothing."""
     listed = manifest.rows(Root(job.spec.root), job.manifest, 0, images)
-    threads = device.decode_threads(job.spec.resources.device)
+    threads = device.cpu_share(job.spec.resources.device)
     options = reader.ReadOptions(job.spec.limits, threads, 2 * job.spec.scan.batch)
     prepare = partial(job.model.preprocessing.prepare, max_pixels=job.spec.limits.pixels)
     with torch.inference_mode():

@@ -85,6 +85,12 @@ def test_four_actors_in_shuffled_order_publish_the_same_bytes_as_one(corpus, cal
     assert parts(tmp_path) == parts(calm)
 
 
+def test_images_decoded_in_processes_give_the_same_bytes(corpus, calm, tmp_path):
+    spec = values(corpus, tmp_path, 1)
+    scan(make_spec(spec | {"resources": spec["resources"] | {"readers": 2}}), SilentWatcher())
+    assert parts(tmp_path) == parts(calm)
+
+
 class Thief(SilentWatcher):
     """Takes one result away and damages another when a phase begins: after the plan has seen them."""
 
@@ -146,7 +152,8 @@ def test_two_drivers_that_race_for_a_run_id_publish_it_once(corpus, calm, tmp_pa
     assert {path.parent.parent.name for path in (tmp_path / "tables").rglob("*.parquet")} == {*parts(calm), "runs"}
 
 
-def test_an_image_that_kills_decoders_is_found_and_rejected_and_the_others_are_scanned(tmp_path):
+@pytest.mark.parametrize(("readers", "said"), [(0, "lost an actor"), (2, "lost the readers")])
+def test_an_image_that_kills_decoders_is_found_and_rejected_and_the_others_are_scanned(tmp_path, readers, said):
     folder, root = tmp_path / "photos", tmp_path / "root"
     corpora.photos(folder, range(24))
     mark = PngImagePlugin.PngInfo()
@@ -155,8 +162,9 @@ def test_an_image_that_kills_decoders_is_found_and_rejected_and_the_others_are_s
         photo.save(folder / "class1" / "010.png", pnginfo=mark)
     path = os.pathsep.join([str(REPOSITORY / "tests" / "support" / "poison"), str(REPOSITORY)])
     spec = values(folder, root, 2) | {"scan": {"layers": ["relu1"], "batch": 4, "shard": 8, "k": 3}}
+    spec["resources"] = spec["resources"] | {"readers": readers}
     [(code, told)] = drivers(spec, 1, PYTHONPATH=path)
-    assert code == 0, told
+    assert code == 0 and said in told and ("lost an actor" in told) == (readers == 0), told
     rejects = pq.read_table(root / "tables" / "rejects").to_pylist()
     assert [(row["image_id"], row["reason"]) for row in rejects] == [("class1/010.png", "decoder_crash")]
     assert "signal 11" in rejects[0]["detail"]

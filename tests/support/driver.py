@@ -1,4 +1,4 @@
-"""A run in a process of its own, so that it can be killed. Takes a spec as JSON, says on standard output how far it is."""
+"""A run in a process of its own, so that it can be killed. Takes a spec as JSON, prints its progress, and messages as errors."""
 
 import json
 import sys
@@ -27,6 +27,10 @@ class Loud(SilentWatcher):
 
     def advance(self, done: int, rejects: int = 0) -> None:
         print(self._phase, done, rejects, flush=True)
+
+    def say(self, line: str, **about: object) -> None:
+        del about
+        print(line, file=sys.stderr, flush=True)
 
 
 def run(values: dict[str, Any]) -> Outcome:

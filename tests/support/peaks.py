@@ -98,7 +98,7 @@ def _steps(corpus: str, scratch: Path, number: int, threads: int) -> Iterator[No
     from workers.store import rows as stored
     from workers.store.root import Root
 
-    vars(device)["decode_threads"] = lambda _: threads
+    vars(device)["cpu_share"] = lambda _: threads
     reader.PIXELS_BYTES = int(os.environ.get("PEAKS_PIXELS_BYTES", reader.PIXELS_BYTES))
     job, _ = benchmarking.prepared(
         "deconvoy://zfnet-mini", corpus, scratch, 64, k=64, distinct="none", layers=["relu1"]

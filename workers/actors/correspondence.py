@@ -16,8 +16,8 @@ from workers.core.correspondence import Placement, hide, random_box, signs
 from workers.core.display import eight_bit
 from workers.core.invariance import features
 from workers.core.receptive_field import Box
+from workers.corpus.batch import PreparedImage
 from workers.corpus.manifest import Row
-from workers.corpus.reader import PreparedImage
 from workers.errors import NumericsError
 from workers.pictures import encode
 from workers.spec.correspondence import CorrespondenceRun, PartBox

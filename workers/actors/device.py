@@ -21,7 +21,7 @@ from workers.corpus.lister import GROUP_ROWS
 from workers.corpus.manifest import Row
 from workers.errors import NodeError, StaleFile
 from workers.host.hangs import Limit
-from workers.spec.parts import Precision
+from workers.spec.parts import Precision, ResourcesSpec
 from workers.store.root import Root
 
 PROBES = 16  # number of files of the corpus that must all be missing before the node is blamed
@@ -121,8 +121,15 @@ def move(device: str, network: Network, precision: Precision) -> Network:
     return network.to(device=device, dtype=getattr(torch, precision))
 
 
-def decode_threads(device: str) -> int:
-    """The number of decoding threads of one actor: one on a CPU, the actor's share of the node's CPUs on a GPU."""
+def cpu_share(device: str) -> int:
+    """The number of threads or processes of one actor beside its network: one on a CPU, its share of the node's CPUs on a GPU."""
     if device == "cpu":
         return 1
     return max(1, (os.cpu_count() or 1) // max(1, torch.cuda.device_count()) - 1)
+
+
+def reader_count(resources: ResourcesSpec) -> int:
+    """The number of processes that decode an actor's images; 0 if its own threads do."""
+    if resources.readers == "auto":
+        return 0 if resources.device == "cpu" else cpu_share(resources.device)
+    return resources.readers

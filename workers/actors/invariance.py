@@ -14,8 +14,8 @@ from workers.actors.single import SingleWorker
 from workers.core.display import eight_bit
 from workers.core.invariance import FeatureComparison, compare
 from workers.core.transform import transform_image
+from workers.corpus.batch import PreparedImage
 from workers.corpus.manifest import Row
-from workers.corpus.reader import PreparedImage
 from workers.errors import NumericsError
 from workers.pictures import encode
 from workers.spec.invariance import IDENTITY, InvarianceRun, InvarianceSpec, Transform

@@ -20,7 +20,7 @@ from workers.core import inversion
 from workers.core.display import eight_bit
 from workers.core.inversion import InversionProblem, Inverted, Part, Scale
 from workers.core.network import Layer
-from workers.corpus.reader import PreparedImage
+from workers.corpus.batch import PreparedImage
 from workers.errors import NumericsError, SpecError
 from workers.pictures import encode
 from workers.spec.invert import InversionRun, InvertSpec

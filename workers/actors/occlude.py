@@ -22,8 +22,8 @@ from workers.core.display import display, eight_bit
 from workers.core.occlusion import OcclusionMaps, Squares, occlude
 from workers.core.receptive_field import Box
 from workers.core.recording import Channels
+from workers.corpus.batch import PreparedImage
 from workers.corpus.manifest import Row
-from workers.corpus.reader import PreparedImage
 from workers.errors import NumericsError, UnknownClassError
 from workers.pictures import encode, panels
 from workers.pictures.panels import Grid

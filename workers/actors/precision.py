@@ -10,8 +10,8 @@ from workers.actors.shard import Shard
 from workers.actors.single import SingleWorker
 from workers.core import folding
 from workers.core.maxima import Maxima
+from workers.corpus.batch import PreparedImage
 from workers.corpus.manifest import Row
-from workers.corpus.reader import PreparedImage
 from workers.spec.scan import RunSpec
 from workers.store.tables.scan import COMPARED
 

@@ -21,8 +21,8 @@ from workers.core.receptive_field import Box
 from workers.core.recording import Channels, Tape, Units
 from workers.core.topk import Rows
 from workers.corpus import manifest
+from workers.corpus.batch import Batch, ImageRecord, PreparedImage
 from workers.corpus.pixels import Pixels
-from workers.corpus.reader import Batch, ImageRecord, PreparedImage
 from workers.errors import NumericsError, ReadError
 from workers.host.ahead import run_ahead
 from workers.pictures import encode
@@ -76,7 +76,7 @@ class ProjectWorker(Worker[RunSpec]):
         self.done = 0
         indices = np.unique(group.rows.image_index)
         with self.root.scratch() as scratch, Spill(scratch, PROJECTED, KEYS) as spill:
-            threads = device.decode_threads(self.job.spec.resources.device)
+            threads = device.cpu_share(self.job.spec.resources.device)
             for batch in self._batches(group, set(indices.tolist())):
                 for row in run_ahead(_GroupBatch(self, group, batch).rows(), threads):
                     spill.add(row)

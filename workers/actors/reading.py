@@ -9,10 +9,12 @@ from workers.actors.job import Job, rows_key
 from workers.actors.shard import Shard
 from workers.core.preprocess import Preprocessing
 from workers.corpus import decode, isolate, manifest, reader
+from workers.corpus.batch import Batch
 from workers.corpus.isolate import Verdict
 from workers.corpus.manifest import Row
 from workers.corpus.pixels import PixelFormat, Pixels
-from workers.corpus.reader import Batch, ReadOptions
+from workers.corpus.reader import ReadOptions
+from workers.corpus.readers import shared_readers
 from workers.errors import OtherVerdicts
 from workers.pictures import encode
 from workers.store import paths
@@ -50,7 +52,7 @@ def batches(
     limits, preprocessing, form = job.spec.limits, job.model.preprocessing, pixel_format(job)
     options = ReadOptions(
         limits,
-        threads=max(1, min(device.decode_threads(job.spec.resources.device), len(rows))),
+        threads=max(1, min(device.cpu_share(job.spec.resources.device), len(rows))),
         ahead=reader.ahead(size, preprocessing.input_bytes),
         verdicts=verdicts,
         preview=preview,
@@ -58,7 +60,13 @@ def batches(
         decode=partial(decode.decode, form=form),
         extra_bytes=partial(_extra_bytes, preprocessing, preview is not None),
     )
-    return reader.batches(rows, size, partial(preprocessing.prepare, max_pixels=limits.pixels), options)
+    prepare, processes = (
+        partial(preprocessing.prepare, max_pixels=limits.pixels),
+        device.reader_count(job.spec.resources),
+    )
+    if processes:
+        return shared_readers(processes).batches(rows, size, preprocessing.input_bytes, prepare, options)
+    return reader.batches(rows, size, prepare, options)
 
 
 def pixel_format(job: Job[Any]) -> PixelFormat:

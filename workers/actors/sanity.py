@@ -23,8 +23,8 @@ from workers.core.randomisation import Draw
 from workers.core.receptive_field import Box
 from workers.core.recording import Units
 from workers.core.similarity import Projection, Similarity
+from workers.corpus.batch import PreparedImage
 from workers.corpus.manifest import Row
-from workers.corpus.reader import PreparedImage
 from workers.errors import NumericsError
 from workers.pictures import encode
 from workers.spec.parts import Method, Precision

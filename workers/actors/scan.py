@@ -20,7 +20,7 @@ from workers.actors.worker import Worker
 from workers.core import folding, shard_scores
 from workers.core.maxima import Maxima, images_in_cache
 from workers.core.network import Network
-from workers.corpus.reader import Batch, ImageRecord, Reject
+from workers.corpus.batch import Batch, ImageRecord, Reject
 from workers.errors import NumericsError
 from workers.spec.parts import Distinct
 from workers.spec.scan import RunSpec

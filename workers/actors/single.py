@@ -13,8 +13,8 @@ from workers.actors import reading
 from workers.actors.job import Job, Spec
 from workers.actors.shard import Shard, ShardReport, ShardType
 from workers.actors.worker import Worker
+from workers.corpus.batch import Batch, PreparedImage
 from workers.corpus.manifest import Row
-from workers.corpus.reader import Batch, PreparedImage
 from workers.store import rows
 from workers.store.root import Root
 

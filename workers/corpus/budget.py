@@ -1,9 +1,18 @@
-"""A memory budget that threads share. Takes the bytes that a thread needs, blocks it until they are free."""
+"""Memory budgets that threads or processes share. Take the bytes that one needs, block it until they are free."""
 
 import threading
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from multiprocessing.context import BaseContext
+from typing import Protocol
+
+
+class Reservable(Protocol):
+    """A budget of bytes."""
+
+    def reserve(self, wanted_bytes: int, /) -> AbstractContextManager[None]:
+        """Reserve bytes for the duration of a `with` block; waits until they are free."""
 
 
 class Budget:
@@ -34,3 +43,30 @@ class Budget:
             with self._changed:
                 self._free += share
                 self._changed.notify_all()
+
+
+class SharedBudget:
+    """A number of bytes, which processes reserve in equal parts, one process at a time.
+
+    Args:
+        context: what the processes are made with.
+        total_bytes: size of the budget. A larger request gets all of it and so runs alone.
+        parts: number of parts. Even the smallest request takes one.
+    """
+
+    def __init__(self, context: BaseContext, total_bytes: int, parts: int) -> None:
+        self._parts, self._part_bytes = parts, total_bytes // parts
+        self._turn, self._free = context.Lock(), context.Semaphore(parts)
+
+    @contextmanager
+    def reserve(self, wanted_bytes: int) -> Iterator[None]:
+        """Reserve bytes for the duration of a `with` block; waits until they are free."""
+        parts = max(1, min(self._parts, -(-wanted_bytes // self._part_bytes)))
+        with self._turn:
+            for _ in range(parts):
+                self._free.acquire()
+        try:
+            yield
+        finally:
+            for _ in range(parts):
+                self._free.release()

@@ -12,11 +12,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import islice
 
-import torch
 from torch import Tensor
 
 from workers.corpus import decode, fetch
-from workers.corpus.budget import Budget
+from workers.corpus.batch import Batch, ImageRecord, PreparedImage, Reject
+from workers.corpus.budget import Budget, Reservable
 from workers.corpus.crew import LAST_WAIT_S, TICK_S, Crew, is_done, no_answer
 from workers.corpus.isolate import Verdict
 from workers.corpus.manifest import Row
@@ -37,70 +37,27 @@ Prepare = Callable[[Pixels], Tensor]
 Decode = Callable[[bytes, LimitsSpec, Claim], Pixels]
 
 
-@dataclass(frozen=True)
-class ImageRecord:
-    """The properties of an image that was read."""
-
-    image_index: int
-    width: int
-    height: int
-    bytes: int
-    sha256: str
-    decoder: str
-    group: str | None
-
-
-@dataclass(frozen=True)
-class Reject:
-    """An image that could not be used, and why."""
-
-    image_index: int
-    bytes: int
-    reason: Reason
-    detail: str
-
-
 @dataclass(frozen=True, eq=False)
-class PreparedImage:
-    """One image, ready for the model.
+class Memory:
+    """The memory that the threads or processes of one user share.
 
     Attributes:
-        record: its properties.
-        preview: a small encoded copy; None if not requested.
-        prepared: (channels, height, width), the model's input before normalisation; see `Preprocessing.prepare`.
+        files: for files that are read but not yet decoded.
+        pixels: for decoded pixels, and the memory of the decoders.
     """
 
-    record: ImageRecord
-    preview: bytes | None
-    prepared: Tensor
-
-
-@dataclass(frozen=True, eq=False)
-class Batch:
-    """The images of one batch of the grid.
-
-    Attributes:
-        pictures: images that can be used, in order; may be empty.
-        rejects: images that cannot be used, in order.
-    """
-
-    pictures: tuple[PreparedImage, ...]
-    rejects: tuple[Reject, ...]
-
-    @property
-    def records(self) -> tuple[ImageRecord, ...]:
-        """The properties of the pictures."""
-        return tuple(picture.record for picture in self.pictures)
-
-    def pixels(self) -> Tensor:
-        """(n, channels, height, width); there must be at least one image."""
-        return torch.stack([picture.prepared for picture in self.pictures])
+    files: Reservable
+    pixels: Reservable
 
 
 def no_extra_bytes(height: int, width: int) -> int:
     """The additional memory of options that make only small pictures."""
     del height, width
     return 0
+
+
+def no_progress() -> None:
+    """Progress that nobody watches."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,6 +76,7 @@ class ReadOptions:
         extra_bytes: memory that `prepare` and `preview` need in addition to the pixels, by height and width.
         pixel_bytes: size of a decoded pixel.
         decode: the decoder.
+        progress: called after each image, and once a second while it is read.
     """
 
     limits: LimitsSpec
@@ -132,6 +90,7 @@ class ReadOptions:
     extra_bytes: Callable[[int, int], int] = no_extra_bytes
     pixel_bytes: int = RGB.pixel_bytes
     decode: Decode = decode.decode
+    progress: Callable[[], None] = no_progress
 
 
 def ahead(size: int, input_bytes: int) -> int:
@@ -139,7 +98,9 @@ def ahead(size: int, input_bytes: int) -> int:
     return min(2 * size, max(2, AHEAD_BYTES // input_bytes))
 
 
-def batches(rows: Iterable[Row], size: int, prepare: Prepare, options: ReadOptions) -> Iterator[Batch]:
+def batches(
+    rows: Iterable[Row], size: int, prepare: Prepare, options: ReadOptions, memory: Memory | None = None
+) -> Iterator[Batch]:
     """Read rows in batches on the manifest's grid.
 
     Batch i consists of rows [i size, (i + 1) size), without removed and rejected images. It never depends on the order in
@@ -150,6 +111,7 @@ def batches(rows: Iterable[Row], size: int, prepare: Prepare, options: ReadOptio
         size: rows per batch.
         prepare: resizes and crops one image; may raise Rejected.
         options: options for reading.
+        memory: the memory that images may take; by default of this call alone.
 
     Raises:
         StaleImage: a file has vanished or changed since it was listed.
@@ -157,7 +119,9 @@ def batches(rows: Iterable[Row], size: int, prepare: Prepare, options: ReadOptio
         StoreError: a storage kept failing until the retries ran out.
         DecoderHang: a decoder did not return in time.
     """
-    items = _in_order(iter(rows), _Decoding(prepare, options))
+    items = _in_order(
+        iter(rows), _Decoding(prepare, options, memory or Memory(Budget(FILES_BYTES), Budget(PIXELS_BYTES)))
+    )
     pending = iter(items)
     try:
         while group := list(islice(pending, size)):
@@ -171,9 +135,8 @@ def batches(rows: Iterable[Row], size: int, prepare: Prepare, options: ReadOptio
 class _Decoding:
     """The state that the threads of one reader share."""
 
-    def __init__(self, prepare: Prepare, options: ReadOptions) -> None:
-        self.prepare, self.options = prepare, options
-        self.files, self.pixels, self.heap = Budget(FILES_BYTES), Budget(PIXELS_BYTES), Heap()
+    def __init__(self, prepare: Prepare, options: ReadOptions, memory: Memory) -> None:
+        self.prepare, self.options, self.memory, self.heap = prepare, options, memory, Heap()
         self.clock = SteadyClock()
 
 
@@ -201,7 +164,7 @@ class _Image:
         if refusal:
             return refusal
         data = b""
-        with self._shared.files.reserve(fetch.likely_bytes(self._row.bytes)), ExitStack() as memory:
+        with self._shared.memory.files.reserve(fetch.likely_bytes(self._row.bytes)), ExitStack() as memory:
             try:
                 data = self._read()
                 self._limit_decoder()
@@ -229,7 +192,7 @@ class _Image:
         def claim(height: int, width: int, working_bytes: int) -> None:
             self._limit = None
             needed = max(working_bytes, options.pixel_bytes * height * width + options.extra_bytes(height, width))
-            memory.enter_context(self._shared.pixels.reserve(needed))
+            memory.enter_context(self._shared.memory.pixels.reserve(needed))
             memory.callback(self._shared.heap.count_freed, needed)
             self._limit_decoder()
 
@@ -291,8 +254,10 @@ def _in_order(rows: Iterator[Row], decoding: _Decoding) -> Generator[PreparedIma
 def _first(waiting: Waiting, options: ReadOptions) -> PreparedImage | Reject | None:
     """Wait for the result of the first image. All images are checked meanwhile: a stuck one may hold memory that others need."""
     future = waiting[0][1]
-    tick_s = min(TICK_S, options.hang_s, options.read_hang_s)
+    tick_s = min(TICK_S, options.hang_s / 4, options.read_hang_s / 4)
+    options.progress()
     while future and not is_done(future, tick_s):
+        options.progress()
         for image, _ in waiting:
             if image:
                 image.check()

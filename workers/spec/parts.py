@@ -225,6 +225,11 @@ class ResourcesSpec(Frozen):
         Precision.FLOAT32, description="number format of a scan's forward pass: float32, bfloat16 or float16"
     )
     threads: int = Field(1, ge=1, le=256, description="CPU threads per actor")
+    readers: Annotated[int, Field(ge=0, le=256)] | Literal["auto"] = Field(
+        "auto",
+        description="processes per actor that decode images; 0 decodes in threads of the actor; "
+        "auto is 0 on a CPU, and the actor's share of the node's CPUs on a GPU",
+    )
 
 
 class AnyRun(Frozen):

@@ -114,7 +114,7 @@ def test_the_second_pass_gives_the_same_bytes_on_many_threads_and_previews_of_wh
     top = top_of(root, shard)
     written = []
     for threads in (1, 4):
-        monkeypatch.setattr(device, "decode_threads", lambda _, threads=threads: threads)
+        monkeypatch.setattr(device, "cpu_share", lambda _, threads=threads: threads)
         [group] = groups(top, [shard], f"threads{threads}", benchmarking.hashes(root, shard), {})
         ProjectWorker(job).run(group)
         written.append(root.read(group.result))

@@ -16,6 +16,7 @@ from fsspec.implementations.local import LocalFileSystem
 from tests.support import corpora, videos
 from workers import formats
 from workers.corpus import decode, fetch, manifest, reader
+from workers.corpus.batch import PreparedImage, Reject
 from workers.corpus.manifest import Row
 from workers.errors import CorpusError, Reason, Rejected
 from workers.sources import frames, video
@@ -135,7 +136,7 @@ def test_without_av_a_video_is_one_line(tmp_path, monkeypatch):
         listed(tmp_path, place)
 
 
-def scanned(folder: Path, source: Path, **keys: Any) -> list[reader.PreparedImage | reader.Reject]:
+def scanned(folder: Path, source: Path, **keys: Any) -> list[PreparedImage | Reject]:
     """What the actors make of the rows of a corpus."""
     options = reader.ReadOptions(LimitsSpec(), threads=3, ahead=16)
     found = list(reader.batches(iter(listed(folder, source, **keys)), 8, torch.from_numpy, options))
@@ -156,8 +157,8 @@ def test_a_file_that_is_no_video_is_one_reject_and_never_leads_to_another_file(t
     videos.write(tmp_path / "clips" / "real.mp4", "mpeg4", FRAMES[:3])
     (tmp_path / "clips" / "a.mp4").write_bytes(content)
     picture, reject = scanned(tmp_path, tmp_path / "clips")
-    assert isinstance(picture, reader.PreparedImage) and picture.record.image_index == 1
-    assert isinstance(reject, reader.Reject)
+    assert isinstance(picture, PreparedImage) and picture.record.image_index == 1
+    assert isinstance(reject, Reject)
     assert (reject.image_index, reject.reason, reject.bytes) == (0, Reason.DAMAGED if content else Reason.EMPTY, 0)
     assert reject.detail.startswith("Invalid " if content else "the file has no bytes")
 
@@ -167,8 +168,8 @@ def test_names_that_cannot_be_read_are_one_reject_each(tmp_path):
     for name in (b"a::b.mp4", b"bad\xff.mp4"):
         (tmp_path / "clips" / os.fsdecode(name)).write_bytes((tmp_path / "clips" / "good.mp4").read_bytes())
     found = scanned(tmp_path, tmp_path / "clips")
-    assert sum(isinstance(item, reader.PreparedImage) for item in found) == 1
-    assert [item.reason for item in found if isinstance(item, reader.Reject)] == [Reason.BAD_NAME] * 2
+    assert sum(isinstance(item, PreparedImage) for item in found) == 1
+    assert [item.reason for item in found if isinstance(item, Reject)] == [Reason.BAD_NAME] * 2
     with pytest.raises(CorpusError, match="'::' in a name joins file systems"):
         listed(tmp_path, tmp_path / "clips" / "a*.mp4")
     with pytest.raises(CorpusError, match="its name is not UTF-8"):
@@ -229,9 +230,9 @@ def test_a_frame_that_cannot_be_decoded_is_a_reject(tmp_path):
     data[start : start + 1500] = bytes(1500)  # the first key frame
     place.write_bytes(data)
     found = scanned(tmp_path, place, every=1)
-    rejects = [item for item in found if isinstance(item, reader.Reject)]
+    rejects = [item for item in found if isinstance(item, Reject)]
     assert rejects and {item.reason for item in rejects} == {Reason.DAMAGED}
-    assert any(isinstance(item, reader.PreparedImage) for item in found)
+    assert any(isinstance(item, PreparedImage) for item in found)
 
 
 def test_a_changed_video_is_stale(tmp_path):
