@@ -11,10 +11,11 @@ from jobs.run.plan import Plan
 from jobs.watch import Watcher
 from workers.actors.environment import Environment
 from workers.actors.invert import InvertWorker, invert_configuration, part_of
-from workers.actors.job import digest, rows_key
+from workers.actors.job import digest
 from workers.actors.shard import InversionBatch, Restart
 from workers.corpus import isolate
 from workers.corpus.manifest import Listing, Row
+from workers.corpus.row_keys import row_key
 from workers.models.model import Model
 from workers.spec.invert import InversionRun
 from workers.store import paths
@@ -46,7 +47,7 @@ def _plan(run: Attempt[InversionRun], environment: Environment) -> Plan:
     section, root, size = run.job.spec.invert, run.root, int(run.job.spec.invert.batch)
     rows = plan.select_rows(root, run.job.manifest, section.images, section.sample)
     known = isolate.read_verdicts(root, rows, root.files(paths.VERDICTS))
-    wanted = [(row, rows_key([row], known), restart) for row in rows for restart in range(section.restarts)]
+    wanted = [(row, row_key(row, known), restart) for row in rows for restart in range(section.restarts)]
     batches, done = [], set[str]()
     for layer in run.layers:
         recipe = section.recipe(layer.node, len(run.model.network.nodes))

@@ -14,13 +14,14 @@ from jobs.run.outcome import Outcome
 from jobs.run.plan import Plan
 from jobs.watch import Watcher
 from workers.actors.environment import Environment
-from workers.actors.job import Job, digest, rows_key
+from workers.actors.job import Job, digest
 from workers.actors.sanity import SanityWorker, sanity_configuration
 from workers.actors.shard import ImageUnits, TopUnit
 from workers.core import randomisation
 from workers.core.network import Layer
 from workers.corpus import isolate
 from workers.corpus.manifest import Listing
+from workers.corpus.row_keys import row_key
 from workers.errors import RunError, SpecError
 from workers.kinds import Kind
 from workers.models.model import Model
@@ -73,7 +74,7 @@ def _plan(run: Attempt[SanityRun], environment: Environment, precision: Precisio
     for row in selected:
         units = tuple(sorted(by_image[row.image_id]))
         mark = digest([asdict(unit) | {"score": unit.score.hex()} for unit in units])
-        result = paths.shard_path(configuration, rows_key([row], known), mark)
+        result = paths.shard_path(configuration, row_key(row, known), mark)
         shards.append(ImageUnits(row.image_index, row.image_index + 1, listed, result, units, mark))
     todo = tuple(shard for shard in shards if shard.result.rpartition("/")[2] not in done)
     return Plan(tuple(shards), todo, len(shards))

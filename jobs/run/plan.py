@@ -3,14 +3,17 @@
 import hashlib
 import heapq
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from workers.actors.job import rows_key
+import pyarrow.compute as pc
+
 from workers.actors.shard import Shard, ShardType, Work
 from workers.corpus import isolate, manifest
 from workers.corpus.lister import GROUP_ROWS
 from workers.corpus.manifest import Row
+from workers.corpus.row_keys import row_key, rows_key
+from workers.corpus.suspects import Suspects
 from workers.store import paths
 from workers.store.root import Root
 
@@ -58,13 +61,14 @@ def plan(root: Root, listed: str, configuration: str, shard_size: int, listed_in
         shard_size: images per shard.
         listed_in: root that holds the manifest, if it is not `root`.
     """
-    done = root.files(paths.shard_folder(configuration))
-    verdicts = root.files(paths.VERDICTS)
-    shards, images, removed = [], 0, Counter[int]()
-    for rows in manifest.stream(listed_in or root, listed, shard_size):
-        shards.append(_make_shard(root, listed, configuration, rows, verdicts))
-        removed[shards[-1].start] = sum(row.removed for row in rows)
-        images += len(rows) - removed[shards[-1].start]
+    done, suspects = root.files(paths.shard_folder(configuration)), Suspects.of(root)
+    shards, images, removed, start = list[Shard](), 0, Counter[int](), 0
+    for part in manifest.tables(listed_in or root, listed, shard_size):
+        stop = start + len(part)
+        result = paths.shard_path(configuration, rows_key(part, start, suspects.verdicts(part, start)))
+        shards.append(Shard(start, stop, listed, result))
+        removed[start] = pc.sum(part["removed"]).as_py()
+        images, start = images + len(part) - removed[start], stop
     todo = tuple(shard for shard in shards if shard.result.rpartition("/")[2] not in done)
     return Plan(tuple(shards), todo, images, +removed)
 
@@ -76,9 +80,13 @@ def plan_images(
 
     `configuration` is the hash of everything but the image that a result depends on, or computes it from an image's row.
     """
-    rows, verdicts = select_rows(root, listed, wanted, sample), root.files(paths.VERDICTS)
+    rows = select_rows(root, listed, wanted, sample)
+    verdicts = isolate.read_verdicts(root, rows, root.files(paths.VERDICTS))
     configure = configuration if callable(configuration) else lambda _: configuration
-    shards = tuple(_make_shard(root, listed, configure(row), [row], verdicts) for row in rows)
+    shards = tuple(
+        Shard(row.image_index, row.image_index + 1, listed, paths.shard_path(configure(row), row_key(row, verdicts)))
+        for row in rows
+    )
     folders = {paths.shard_folder(paths.configuration_of(shard.result)) for shard in shards}
     done = {f"{folder}/{name}" for folder in folders for name in root.files(folder)}
     todo = tuple(shard for shard in shards if shard.result not in done)
@@ -94,17 +102,13 @@ def select_rows(root: Root, listed: str, wanted: Sequence[str], sample: int) -> 
 
 def rename_result(root: Root, shard: ShardType) -> ShardType:
     """The shard with its result renamed after the verdicts that are known now."""
-    rows = manifest.rows(root, shard.manifest, shard.start, shard.stop)
-    return shard.renamed(rows_key(rows, isolate.read_verdicts(root, rows, root.files(paths.VERDICTS))))
+    listed = manifest.table(root, shard.manifest, shard.start, shard.stop)
+    rows = manifest.rows_of(listed, shard.start)
+    verdicts = isolate.read_verdicts(root, rows, root.files(paths.VERDICTS))
+    return shard.renamed(rows_key(listed, shard.start, verdicts))
 
 
 def _sample_rows(rows: Iterable[Row], sample: int) -> list[Row]:
     """The rows whose ids have the smallest hashes, in manifest order. New images change few of them."""
     first = heapq.nsmallest(sample, rows, key=lambda row: hashlib.sha256(row.image_id.encode()).digest())
     return sorted(first, key=lambda row: row.image_index)
-
-
-def _make_shard(root: Root, listed: str, configuration: str, rows: list[Row], verdicts: Collection[str]) -> Shard:
-    known = isolate.read_verdicts(root, rows, verdicts)
-    result = paths.shard_path(configuration, rows_key(rows, known))
-    return Shard(rows[0].image_index, rows[-1].image_index + 1, listed, result)

@@ -2,14 +2,11 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from workers import formats
 from workers.actors.environment import Environment
-from workers.corpus.isolate import Verdict
-from workers.corpus.manifest import Row
 from workers.models.model import StoredModel
 from workers.spec.parts import JobSpec
 
@@ -40,18 +37,6 @@ def digest(value: Any) -> str:  # noqa: ANN401 - any JSON value
     """The hash of a JSON value: 32 hexadecimal digits of the SHA-256 of its canonical form."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
-
-
-def rows_key(rows: Sequence[Row], verdicts: Mapping[int, Verdict]) -> str:
-    """The hash of everything about a shard's images that can change its result."""
-    return digest([_row_key(row, verdicts.get(row.image_index)) for row in rows])
-
-
-def _row_key(row: Row, verdict: Verdict | None) -> list[Any]:
-    judgement = [verdict.reason, verdict.detail] if verdict else None
-    decoders = formats.decoder_versions(row.image_id, row.uri)
-    key = [row.image_index, row.uri, row.bytes, row.etag, row.group, row.removed, row.refused, judgement]
-    return [*key, *decoders]
 
 
 def target_label(job: Job[Any], target: str, label: str | None) -> str | None:

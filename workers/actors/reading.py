@@ -5,10 +5,10 @@ from functools import partial
 from typing import Any
 
 from workers.actors import device
-from workers.actors.job import Job, rows_key
+from workers.actors.job import Job
 from workers.actors.shard import Shard
 from workers.core.preprocess import Preprocessing
-from workers.corpus import decode, isolate, manifest, reader
+from workers.corpus import decode, isolate, manifest, reader, row_keys
 from workers.corpus.batch import Batch
 from workers.corpus.isolate import Verdict
 from workers.corpus.manifest import Row
@@ -30,9 +30,10 @@ def read_rows(root: Root, shards: Sequence[Shard]) -> tuple[list[Row], Mapping[i
         OtherVerdicts: the verdicts have changed since the results were named, so a result would not match its name.
     """
     first = shards[0]
-    rows = manifest.rows(root, first.manifest, first.start, first.stop)
+    listed = manifest.table(root, first.manifest, first.start, first.stop)
+    rows = manifest.rows_of(listed, first.start)
     verdicts = isolate.read_verdicts(root, rows, root.files(paths.VERDICTS))
-    key = rows_key(rows, verdicts)
+    key = row_keys.rows_key(listed, first.start, verdicts)
     for shard in shards:
         if shard.renamed(key) != shard:
             raise OtherVerdicts(

@@ -190,10 +190,14 @@ def _readable(rows: Iterable["Row"]) -> list["Row"]:
 
 def _stale_uris(root: Root) -> dict[str, str]:
     """The uris of all stale files, by the path of their verdict."""
-    stale = [path for path in verdicts.all_paths(root) if path.endswith(f"{STALE_ENDING}.json")]
+    return verdict_uris(root, [path for path in verdicts.all_paths(root) if path.endswith(f"{STALE_ENDING}.json")])
+
+
+def verdict_uris(root: Root, stored: Sequence[str]) -> dict[str, str]:
+    """The uris that verdicts are on, by the path of the verdict."""
     with ThreadPoolExecutor(CHECKS_AT_ONCE) as threads:
-        stored = list(threads.map(partial(_read, root), stale))
-    return {path: verdict.uri for path, verdict in zip(stale, stored, strict=True) if verdict}
+        found = list(threads.map(partial(_read, root), stored))
+    return {path: verdict.uri for path, verdict in zip(stored, found, strict=True) if verdict}
 
 
 def _read(root: Root, path: str) -> StoredVerdict | None:

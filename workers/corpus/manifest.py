@@ -197,7 +197,7 @@ def rows(root: Root, rel: str, start: int, stop: int) -> list[Row]:
     Raises:
         DamagedFile: the manifest is damaged.
     """
-    return _rows(table(root, rel, start, stop), start)
+    return rows_of(table(root, rel, start, stop), start)
 
 
 def table(root: Root, rel: str, start: int, stop: int) -> pa.Table:
@@ -223,7 +223,7 @@ def stream(root: Root, rel: str, step: int) -> Iterator[list[Row]]:
         DamagedFile: the manifest is damaged.
     """
     for number, part in enumerate(tables(root, rel, step)):
-        yield _rows(part, number * step)
+        yield rows_of(part, number * step)
 
 
 def tables(root: Root, rel: str, step: int) -> Iterator[pa.Table]:
@@ -289,5 +289,11 @@ def _slices(parquet: pq.ParquetFile, step: int) -> Iterator[pa.Table]:
         yield waiting
 
 
-def _rows(table: pa.Table, start: int) -> list[Row]:
-    return [Row(image_index=start + number, **row) for number, row in enumerate(table.to_pylist())]
+def rows_of(listed: pa.Table, start: int) -> list[Row]:
+    """The rows of a table whose first image has the index `start`."""
+    return [Row(image_index=start + number, **row) for number, row in enumerate(listed.to_pylist())]
+
+
+def as_table(rows: Sequence[Row]) -> pa.Table:
+    """Rows as a table with the columns of a manifest."""
+    return pa.Table.from_pylist([vars(row) for row in rows], MANIFEST)

@@ -6,18 +6,20 @@ import pytest
 
 from workers import formats
 from workers.actors.environment import Environment
-from workers.actors.job import Job, digest, rows_key
+from workers.actors.job import Job, digest
 from workers.actors.reading import pixel_format
 from workers.actors.scan import scan_configuration
 from workers.core.preprocess import Preprocessing
+from workers.corpus import manifest
 from workers.corpus.manifest import Row
 from workers.corpus.pixels import PixelFormat
+from workers.corpus.row_keys import rows_key
 from workers.models.model import StoredModel
 from workers.spec.parts import Interpolation
 from workers.spec.scan import make_spec
 
 BEFORE = "c7354e43ad42cb4c75a4b3552c4ccbfb"
-ROWS_BEFORE = "39585f13fc5252812832fe0d967ff741"
+ROWS_BEFORE = "9569f88b8906113e0bb7e632578f88f1"
 PREPROCESSING = Preprocessing(184, 160, (0.5,) * 3, (0.25,) * 3, Interpolation.BILINEAR)
 ENVIRONMENT = Environment("0.1.0", "3.11", "2.14.1", "0.29.1", "pillow 13.0.0", "cpu AVX2", "node")
 
@@ -62,9 +64,10 @@ def test_images_of_a_job_are_decoded_as_its_spec_says():
     assert pixel_format(job(depth="range:0-9", colour="convert")) == PixelFormat(span=(0.0, 9.0), convert=True)
 
 
-def rows(*names: str) -> list[Row]:
+def key(*names: str) -> str:
     first = Row(0, names[0], f"/x/{names[0]}", 10, "e", "a", None, False, None)
-    return [first, *(Row(1, name, f"/x/{name}", 10, "e", None, "g", True, "bad_name") for name in names[1:])]
+    others = (Row(1, name, f"/x/{name}", 10, "e", None, "g", True, "bad_name") for name in names[1:])
+    return rows_key(manifest.as_table([first, *others]), 0, {})
 
 
 @pytest.fixture
@@ -75,21 +78,21 @@ def versions(monkeypatch) -> dict[str, str]:
 
 
 def test_images_of_pillow_keep_the_names_of_their_shards_whatever_is_installed(versions):
-    assert rows_key(rows("a/b.jpg", "n.png"), {}) == ROWS_BEFORE
+    assert key("a/b.jpg", "n.png") == ROWS_BEFORE
     versions.clear()
-    assert rows_key(rows("a/b.jpg", "n.png"), {}) == ROWS_BEFORE
+    assert key("a/b.jpg", "n.png") == ROWS_BEFORE
 
 
 @pytest.mark.parametrize("name", ["a.heic", "a.dcm", "noname"])
 def test_a_shard_with_an_image_of_an_optional_decoder_is_named_by_its_version(versions, name):
-    before = rows_key(rows("a.jpg", name), {})
+    before = key("a.jpg", name)
     versions.update({"pillow-heif": "pillow-heif 1.1", "pydicom": "pydicom 2.1"})
-    after = rows_key(rows("a.jpg", name), {})
+    after = key("a.jpg", name)
     versions.clear()
-    assert len({before, after, rows_key(rows("a.jpg", name), {})}) == 3
+    assert len({before, after, key("a.jpg", name)}) == 3
 
 
 def test_only_the_decoder_that_an_image_may_need_counts(versions):
-    before = rows_key(rows("a.heic"), {})
+    before = key("a.heic")
     versions["pydicom"] = "pydicom 9"
-    assert rows_key(rows("a.heic"), {}) == before
+    assert key("a.heic") == before
