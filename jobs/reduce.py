@@ -8,7 +8,8 @@ import pyarrow as pa
 
 from jobs.run.accounts import ScannedImage
 from jobs.run.attempt import Attempt
-from jobs.run.merging import Merging, Tree
+from jobs.run.deriving import Deriving
+from jobs.run.merging import Tree
 from jobs.run.results import StoredResults
 from workers.actors.shard import Shard
 from workers.core.network import Layer
@@ -16,7 +17,6 @@ from workers.core.preprocess import Preprocessing
 from workers.core.receptive_field import Box
 from workers.core.statistics import Statistics
 from workers.core.topk import Rows, ranks
-from workers.corpus.manifest import Row
 from workers.store.rows import values
 from workers.store.tables.scan import TOP, UNITS
 
@@ -46,9 +46,8 @@ def reduce(run: Attempt[Any], stored: StoredResults, shards: Sequence[Shard], k:
         k: number of images kept per channel.
     """
     tree = Tree.over(shards, k)
-    merging = Merging(run, tree, stored)
-    merging.finish()
-    result = StoredResults(run.root, merging.remake).read(tree.root, ["top", "statistics"])
+    results = Deriving(run, tree.shards, tree.levels, stored).finish("reduce", "merges")
+    result = results.read(tree.root, ["top", "statistics"])
     top = Rows.from_arrow(values(result, "top"))
     statistics = Statistics.from_arrow(values(result, "statistics"))
     return Reduced(top, statistics, tuple(merge.result for merge in tree.merges))
@@ -99,7 +98,7 @@ def top_rows(
         "rank": ranks(top),
         "score": top.score,
         "image_index": top.image_index,
-        **_keys([images[index].row for index in top.image_index.tolist()]),
+        **_keys([images[index] for index in top.image_index.tolist()]),
         "y": places["y"],
         "x": places["x"],
     }
@@ -115,12 +114,12 @@ def _whole(stride: int | float | None) -> int | None:
     return stride if isinstance(stride, int) else None
 
 
-def _keys(rows: Sequence[Row]) -> dict[str, list[str | None]]:
+def _keys(images: Sequence[ScannedImage]) -> dict[str, list[str | None]]:
     """The columns that identify the image of each row."""
     return {
-        "image_id": [row.image_id for row in rows],
-        "uri": [row.uri for row in rows],
-        "label": [row.label for row in rows],
+        "image_id": [image.image_id for image in images],
+        "uri": [image.uri for image in images],
+        "label": [image.label for image in images],
     }
 
 

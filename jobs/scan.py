@@ -10,7 +10,7 @@ import numpy as np
 from jobs import precision, project
 from jobs.reduce import Reduced, reduce, top_rows, unit_rows
 from jobs.run import engine_choice, plan
-from jobs.run.accounts import Accounts, ScannedImage
+from jobs.run.accounts import ScannedImage, account
 from jobs.run.attempt import Attempt, attempt
 from jobs.run.estimate import Tables
 from jobs.run.listing import require_groups
@@ -27,7 +27,6 @@ from workers.corpus.manifest import Listing
 from workers.models.model import Model
 from workers.spec.scan import RunSpec
 from workers.store.tables.scan import PATCHES, PREVIEWS, TOP, UNITS
-from workers.store.tables.shared import IMAGES, REJECTS
 
 
 def scan(spec: RunSpec, watch: Watcher) -> Outcome:
@@ -58,17 +57,16 @@ def _work(run: Attempt[RunSpec]) -> Outcome:
     planned = plan.plan(run.root, run.job.manifest, configuration, run.job.spec.shard_size)
     planned, scanned, seconds = run.run_shards("scan", planned)
     reduced = reduce(run, run.results(ScanWorker), planned.shards, run.job.spec.scan.k)
-    images, rejects = run.writer(IMAGES), run.writer(REJECTS)
-    accounts = Accounts(run.results(ScanWorker), images, rejects, np.unique(reduced.top.image_index))
-    counts = accounts.add_all(planned.shards)
+    accounted = account(run, run.results(ScanWorker), planned.shards, np.unique(reduced.top.image_index))
     tolerances = cost.tolerances(project.scales(reduced.top)) if cost else {}
-    groups, projected = _project(run, environment, planned, reduced, accounts.hashes, tolerances)
+    groups, projected = _project(run, environment, planned, reduced, accounted.hashes, tolerances)
     run.watch.phase("publish", None, "tables")
-    parts = _write(run, reduced, groups, accounts.known) | {"images": images.close(), "rejects": rejects.close()}
+    parts = {**_write(run, reduced, groups, accounted.known), **accounted.parts}
     rate = scanned / seconds if scanned else None
     names = {"shards": [shard.result for shard in planned.shards], "groups": [group.result for group in groups]}
     more = {"precision": cost.facts(run.layers, tolerances)} if cost else {}
-    published = run.publish(parts, counts, environment, images_per_s=rate, merges=reduced.merges, **names, **more)
+    names["merges"] = [*reduced.merges, *accounted.results]
+    published = run.publish(parts, accounted.counts, environment, images_per_s=rate, **names, **more)
     return run.outcome(published, planned, rate, groups_run=projected, groups_reused=len(groups) - projected)
 
 

@@ -13,7 +13,7 @@ from jobs.evolve.checkpoints import Checkpoint
 from jobs.evolve.rows import Findings, Results, evolution_rows
 from jobs.reduce import reduce
 from jobs.run import identity, plan, publish
-from jobs.run.accounts import Accounts
+from jobs.run.accounts import account
 from jobs.run.attempt import Attempt, attempt
 from jobs.run.listing import require_groups
 from jobs.run.outcome import Outcome
@@ -34,7 +34,6 @@ from workers.store import paths
 from workers.store.manifest import CheckpointFacts, DivergedFacts
 from workers.store.root import patient
 from workers.store.tables.evolve import EVOLUTION
-from workers.store.tables.shared import IMAGES, REJECTS
 
 HELD_BYTES = 1 << 30  # memory for the checkpoints that one actor holds at once
 SCORE_BYTES = 4
@@ -77,24 +76,24 @@ def _work(run: Attempt[EvolutionRun], every: Sequence[Checkpoint]) -> Outcome:
     jobs = tuple(_scan_job(run, checkpoint) for checkpoint in every)
     environment = run.pool.start(partial(EvolveWorker, jobs))
     planned, scanned, seconds = run.run_shards("scan", _plan(run, every, jobs, environment), "images by checkpoint")
-    images, rejects = run.writer(IMAGES), run.writer(REJECTS)
     results = Results(_scanned(run, jobs, planned), run.results(partial(_make_projector, jobs)))
     findings = _reduce(run, every, planned, results.scanned)
     best = np.concatenate([finding.best.image_index for finding in findings.values()])
-    accounts = Accounts(results.scanned, images, rejects, np.unique(best))
-    counts = accounts.add_all(findings[0].shards)  # those of the other checkpoints have the same images
-    projected = _project(run, findings, jobs, environment, accounts.hashes)
+    # The shards of the other checkpoints have the same images.
+    accounted = account(run, results.scanned, findings[0].shards, np.unique(best))
+    projected = _project(run, findings, jobs, environment, accounted.hashes)
     groups = [group for finding in findings.values() for group in finding.groups]
     run.watch.phase("publish", None, "tables")
     with run.writer(EVOLUTION) as writer:
-        for rows in evolution_rows(run, every, findings, results.projected, accounts.known):
+        for rows in evolution_rows(run, every, findings, results.projected, accounted.known):
             writer.write(rows)
-        parts = {EVOLUTION.name: writer.close(), "images": images.close(), "rejects": rejects.close()}
+        parts = {EVOLUTION.name: writer.close(), **accounted.parts}
     rate = scanned / seconds if scanned else None
     names = {"shards": [shard.result for shard in planned.shards], "groups": [group.result for group in groups]}
     about = _checkpoint_facts(run.job.spec, every)
-    names["merges"] = [result for finding in findings.values() for result in finding.reduced.merges]
-    published = run.publish(parts, counts, environment, images_per_s=rate, **names, **about)
+    merges = [result for finding in findings.values() for result in finding.reduced.merges]
+    names["merges"] = [*merges, *accounted.results]
+    published = run.publish(parts, accounted.counts, environment, images_per_s=rate, **names, **about)
     return run.outcome(published, planned, rate, groups_run=projected, groups_reused=len(groups) - projected)
 
 

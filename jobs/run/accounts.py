@@ -1,80 +1,146 @@
-"""Accounts for every image of a run. Takes shard results in order, writes one row per image to `images` or `rejects`."""
+"""Accounts for every image of a run: one row in `images` or `rejects`. Takes shard results, gives the parts of these tables.
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+For scans, actors write the rows (`account`): 262,144 images at a time, named by all that they depend on. If a corpus grows, only
+its last part is written again. Jobs over single images have few of them; the driver writes their rows (`Accounts`).
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
+from jobs.run.attempt import Attempt
+from jobs.run.deriving import Deriving
 from jobs.run.results import StoredResults
-from workers.actors.shard import Shard
+from jobs.run.tally import ImageCounts, Tally
+from workers.actors.account import ACCOUNT_ALGORITHM, check_complete, examples, rows_of
+from workers.actors.job import digest
+from workers.actors.shard import Account, Shard
 from workers.corpus import manifest
-from workers.corpus.manifest import Row
-from workers.errors import RunStopped
-from workers.store.rows import TableWriter, values
+from workers.corpus.row_keys import listing_key
+from workers.store import paths
+from workers.store.columns import Table
+from workers.store.manifest import PartFile
+from workers.store.root import Root
+from workers.store.rows import TableWriter, stage_part, values
 from workers.store.tables.shared import IMAGES, REJECTS
 
-SHOWN = 3  # rejects that an error names
-
-
-@dataclass(frozen=True)
-class ImageCounts:
-    """How many images a run scanned and rejected.
-
-    Attributes:
-        images: number of images scanned.
-        rejects: number of images rejected, by reason.
-    """
-
-    images: int
-    rejects: dict[str, int]
-
-    @property
-    def listed(self) -> int:
-        """Number of images listed: scanned and rejected."""
-        return self.images + sum(self.rejects.values())
+PART_IMAGES = 1 << 18  # images of one part, rejects included
 
 
 @dataclass(frozen=True)
 class ScannedImage:
-    """An image that was scanned: its row of the manifest, size in pixels, and the SHA-256 of its file."""
+    """An image that was scanned: its key and label, size in pixels, and the SHA-256 of its file."""
 
-    row: Row
+    image_id: str
+    uri: str
+    label: str | None
     height: int
     width: int
     sha256: str
 
 
+@dataclass(frozen=True)
+class Accounted:
+    """The images of a scan.
+
+    Attributes:
+        parts: the parts of `images` and `rejects`, staged.
+        counts: numbers of images and rejects.
+        known: the wanted images, by image index.
+        results: paths of the results that the parts are from.
+    """
+
+    parts: Mapping[str, tuple[PartFile, ...]]
+    counts: ImageCounts
+    known: Mapping[int, ScannedImage]
+    results: tuple[str, ...]
+
+    @property
+    def hashes(self) -> Mapping[int, str]:
+        """The SHA-256 of the wanted images' files, by image index."""
+        return {index: image.sha256 for index, image in self.known.items()}
+
+
+def account(
+    run: Attempt[Any], stored: StoredResults, shards: Sequence[Shard], wanted: np.ndarray[Any, Any]
+) -> Accounted:
+    """Account for every image of a corpus. Actors do that; the driver copies their parts.
+
+    Args:
+        run: the attempt; its actors can derive results.
+        stored: the results of the shards.
+        shards: all shards, in the order of their images.
+        wanted: indices of images to remember, ascending.
+
+    Raises:
+        RunStopped: an image is neither among the images nor among the rejects, or every image was rejected.
+    """
+    items = list(_items(run.root, shards))
+    results = Deriving(run, shards, [items], stored).finish("account", "parts")
+    tally, known = Tally(), dict[int, ScannedImage]()
+    parts: dict[str, list[PartFile]] = {IMAGES.name: [], REJECTS.name: []}
+    for item in items:
+        [row] = results.read(item).to_pylist()
+        tally.add(row["scanned"], {each["reason"]: each["count"] for each in row["reasons"]}, row["examples"])
+        for table in (IMAGES, REJECTS):
+            if row[table.name] is not None:
+                number = len(parts[table.name])
+                parts[table.name].append(stage_part(run.root, table, run.run, number, row[table.name]))
+        if row[IMAGES.name] is not None:
+            known.update(_known(pq.read_table(pa.BufferReader(row[IMAGES.name])), wanted))
+    counts = tally.counts()
+    whole = {table.name: tuple(parts[table.name]) or _empty(run, table) for table in (IMAGES, REJECTS)}
+    return Accounted(whole, counts, known, tuple(item.result for item in items))
+
+
+def _items(root: Root, shards: Sequence[Shard]) -> Iterator[Account]:
+    """The images in parts of PART_IMAGES, whatever the sizes of the shards: so these do not change the tables."""
+    listed, first, start = shards[0].manifest, 0, 0
+    for part in manifest.tables(root, listed, PART_IMAGES):
+        stop = start + len(part)
+        while shards[first].stop <= start:
+            first += 1
+        last = first
+        while last < len(shards) and shards[last].start < stop:
+            last += 1
+        children = tuple(shards[first:last])
+        names = [shard.result for shard in children]
+        key = digest(["account", ACCOUNT_ALGORITHM, pa.__version__, start, stop, listing_key(part, start), *names])
+        yield Account(start, stop, paths.merge_path(key), listed, children)
+        start = stop
+
+
+def _empty(run: Attempt[Any], table: Table) -> tuple[PartFile, ...]:
+    with run.writer(table) as writer:
+        return writer.close()
+
+
+def _known(images: pa.Table, wanted: np.ndarray[Any, Any]) -> dict[int, ScannedImage]:
+    """The wanted ones of some images."""
+    indices = images["image_index"].to_numpy()
+    start, stop = np.searchsorted(wanted, [indices[0], indices[-1] + 1])
+    mine = images.filter(pa.array(np.isin(indices, wanted[start:stop])))
+    names = [field.name for field in fields(ScannedImage)]
+    found = [ScannedImage(**row) for row in mine.select(names).to_pylist()]
+    return dict(zip(mine["image_index"].to_pylist(), found, strict=True))
+
+
 class Accounts:
-    """The tables `images` and `rejects` of a run, filled shard by shard.
+    """The tables `images` and `rejects` of a job over single images, filled image by image.
 
     Args:
         stored: the results of the shards.
         images: writer of the table `images`.
         rejects: writer of the table `rejects`.
-        wanted: indices of images to remember, ascending.
-
-    Attributes:
-        known: the wanted images that were scanned, by image index.
     """
 
-    def __init__(
-        self,
-        stored: StoredResults,
-        images: TableWriter,
-        rejects: TableWriter,
-        wanted: np.ndarray[Any, Any] | Sequence[int] = (),
-    ) -> None:
-        self.stored = stored
-        self.known: dict[int, ScannedImage] = {}
-        self._wanted = np.asarray(wanted, np.int64)
-        self._images = images
-        self._rejects = rejects
-        self._scanned = 0
-        self._reasons: dict[str, int] = {}
-        self._first: list[str] = []
+    def __init__(self, stored: StoredResults, images: TableWriter, rejects: TableWriter) -> None:
+        self._stored, self._images, self._rejects, self._tally = stored, images, rejects, Tally()
 
     def take(self, shard: Shard) -> pa.Table:
         """Read a shard's result, write a row for each of its images, and return the result.
@@ -82,48 +148,15 @@ class Accounts:
         Raises:
             RunStopped: an image is neither among the images nor among the rejects.
         """
-        result = self.stored.read(shard)
-        self._add(shard, result, manifest.table(self.stored.root, shard.manifest, shard.start, shard.stop))
-        return result
-
-    def add_all(self, shards: Sequence[Shard]) -> ImageCounts:
-        """Write a row for each image of a corpus whose shards these are, in order; see `take` and `counts`."""
-        first = shards[0]
-        parts = manifest.tables(self.stored.root, first.manifest, first.stop - first.start)
-        for shard, listed in zip(shards, parts, strict=True):
-            self._add(shard, self.stored.read(shard, ["images", "rejects"], sealed=False), listed)
-        return self.counts()
-
-    @property
-    def hashes(self) -> Mapping[int, str]:
-        """The SHA-256 of the wanted images' files, by image index."""
-        return {index: image.sha256 for index, image in self.known.items()}
-
-    def _add(self, shard: Shard, result: pa.Table, listed: pa.Table) -> None:
+        result = self._stored.read(shard)
+        listed = manifest.table(self._stored.root, shard.manifest, shard.start, shard.stop)
         images, rejects = values(result, "images"), values(result, "rejects")
-        _check_complete(shard, listed, images, rejects)
-        self._images.write(_rows(shard, images, listed, IMAGES.schema))
-        rejected = _rows(shard, rejects, listed, REJECTS.schema)
+        check_complete(shard.start, shard.stop, listed, images.field("image_index"), rejects.field("image_index"))
+        self._images.write(rows_of(shard.start, images, listed, IMAGES))
+        rejected = rows_of(shard.start, rejects, listed, REJECTS)
         self._rejects.write(rejected)
-        for row in rejected.slice(0, SHOWN - len(self._first)).to_pylist():
-            self._first.append(f"{row['image_id']}: {row['reason']}: {row['detail']}")
-        for reason in rejects.field("reason").to_pylist():
-            self._reasons[reason] = self._reasons.get(reason, 0) + 1
-        self._scanned += len(images)
-        self._remember(shard, listed, images)
-
-    def _remember(self, shard: Shard, listed: pa.Table, images: pa.StructArray) -> None:
-        """Keep the wanted images of a shard."""
-        start, stop = np.searchsorted(self._wanted, [shard.start, shard.stop])
-        if start == stop:
-            return
-        is_wanted = pc.is_in(images.field("image_index"), pa.array(self._wanted[start:stop]))
-        found = images.filter(is_wanted)
-        rows = listed.take(_positions(shard, found))
-        for image, row in zip(found.to_pylist(), rows.to_pylist(), strict=True):
-            index = image["image_index"]
-            key = Row(index, **row)
-            self.known[index] = ScannedImage(key, image["height"], image["width"], image["sha256"])
+        self._tally.add(len(images), Counter(rejected["reason"].to_pylist()), examples(rejected))
+        return result
 
     def counts(self) -> ImageCounts:
         """The counts over all shards taken so far.
@@ -131,32 +164,4 @@ class Accounts:
         Raises:
             RunStopped: every image was rejected.
         """
-        if not self._scanned:
-            count = sum(self._reasons.values())
-            reasons = ", ".join(f"{number:,} {reason}" for reason, number in sorted(self._reasons.items()))
-            first = "; ".join(self._first)
-            raise RunStopped(f"none of the {count:,} images could be used ({reasons}); for example, {first}")
-        return ImageCounts(self._scanned, dict(sorted(self._reasons.items())))
-
-
-def _check_complete(shard: Shard, listed: pa.Table, images: pa.StructArray, rejects: pa.StructArray) -> None:
-    expected = shard.start + np.flatnonzero(~listed["removed"].to_numpy())
-    found = [part.field("image_index").to_numpy() for part in (images, rejects)]
-    if not np.array_equal(np.sort(np.concatenate(found)), expected):
-        raise RunStopped(
-            f"shard {shard.start} to {shard.stop} has {len(expected)} images, but its result accounts for "
-            f"{sum(map(len, found))}"
-        )
-
-
-def _rows(shard: Shard, records: pa.StructArray, listed: pa.Table, schema: pa.Schema) -> pa.Table:
-    """The rows of a table: what a result says about its images, with their keys in the manifest."""
-    keys = listed.take(_positions(shard, records))
-    columns = dict(zip(keys.column_names, keys.columns, strict=True))
-    columns |= dict(zip(records.type.names, records.flatten(), strict=True))
-    return pa.table([columns[name] for name in schema.names], schema=schema)
-
-
-def _positions(shard: Shard, records: pa.StructArray) -> pa.Array:
-    """The positions of images in the rows of their shard."""
-    return pc.subtract(records.field("image_index"), shard.start)
+        return self._tally.counts()

@@ -13,11 +13,11 @@ from jobs.ray.actor import PlainWorker
 from jobs.ray.pool import Pool
 from jobs.ray.turn import own_turn
 from jobs.run import decoding, facts, identity, plan, publish
-from jobs.run.accounts import ImageCounts
 from jobs.run.listing import check_root, list_corpus
 from jobs.run.outcome import Outcome, complete_published, outcome_of
 from jobs.run.plan import Plan
 from jobs.run.results import StoredResults
+from jobs.run.tally import ImageCounts
 from jobs.watch import Watcher
 from workers.actors.environment import Environment
 from workers.actors.job import Job, Spec

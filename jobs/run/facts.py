@@ -5,7 +5,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from jobs.run.accounts import ImageCounts
+from jobs.run.tally import ImageCounts
 from workers.actors.device import BACKENDS
 from workers.actors.environment import Environment
 from workers.core import network

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 import pyarrow as pa
 
 from workers.actors import device
+from workers.actors.derive import derive
 from workers.actors.environment import Environment
 from workers.actors.job import Job
-from workers.actors.merge import MergeReport, merge
+from workers.actors.merge import DerivedReport
 from workers.actors.project import GroupReport, ProjectWorker
 from workers.actors.scan import ScanWorker, ShardScan
-from workers.actors.shard import CheckpointBatch, CheckpointGroup, CheckpointShard, Merge, ShardReport
+from workers.actors.shard import CheckpointBatch, CheckpointGroup, CheckpointShard, Derived, ShardReport
 from workers.errors import NumericsError
 from workers.spec.scan import RunSpec
 from workers.store import rows
@@ -38,9 +39,9 @@ class EvolveWorker:
         device.configure(self.jobs[0].spec.resources.device, self.jobs[0].spec.resources.threads)
         return device.check(self.jobs[0], self.root)
 
-    def run(self, item: CheckpointBatch | Merge) -> ShardReport | MergeReport:
-        """Scan a batch's images with each of its checkpoints, and write a result for each; or merge results."""
-        return merge(self.root, item) if isinstance(item, Merge) else self._run_batch(item)
+    def run(self, item: CheckpointBatch | Derived) -> ShardReport | DerivedReport:
+        """Scan a batch's images with each of its checkpoints, and write a result for each; or derive one."""
+        return derive(self.root, item) if isinstance(item, Derived) else self._run_batch(item)
 
     def _run_batch(self, batch: CheckpointBatch) -> ShardReport:
         started = time.monotonic()

@@ -19,11 +19,11 @@ MERGE_ALGORITHM = 1
 
 
 @dataclass(frozen=True)
-class MergeReport:
-    """An actor's report on a merge.
+class DerivedReport:
+    """An actor's report on a result that is derived from others.
 
     Attributes:
-        result: the result of the merge.
+        result: the result.
         missing: children that are missing or damaged, with the reason; then there is no result.
     """
 
@@ -31,18 +31,12 @@ class MergeReport:
     missing: Mapping[str, str]
 
 
-def merge(root: Root, item: Merge) -> MergeReport:
+def merge(root: Root, item: Merge) -> DerivedReport:
     """Merge results and write one. The sums of statistics are folded in the order of the children."""
     top, folded, missing = Rows.empty(), None, dict[str, str]()
     for child in item.children:
-        try:
-            result = rows.read_table(root, child, ["top", "statistics"], sealed=True)
-        except FileNotFoundError:
-            missing[child] = "it is missing"
-            continue
-        except DamagedFile as error:
-            root.delete(child)
-            missing[child] = str(error)
+        result = read_child(root, child, ["top", "statistics"], missing, sealed=True)
+        if result is None:
             continue
         top = merge_top([top, Rows.from_arrow(rows.values(result, "top"))], item.k)
         records = rows.values(result, "statistics")
@@ -51,7 +45,19 @@ def merge(root: Root, item: Merge) -> MergeReport:
             folded = statistics if folded is None else folded.fold(statistics)
     if not missing:
         root.put(item.result, rows.encode(SHARD, _result(top, folded)))
-    return MergeReport(item.result, missing)
+    return DerivedReport(item.result, missing)
+
+
+def read_child(root: Root, child: str, columns: list[str], missing: dict[str, str], *, sealed: bool) -> pa.Table | None:
+    """Some columns of a result. If it is missing or damaged, gives None, adds the reason to `missing`, and deletes it."""
+    try:
+        return rows.read_table(root, child, columns, sealed=sealed)
+    except FileNotFoundError:
+        missing[child] = "it is missing"
+    except DamagedFile as error:
+        root.delete(child)
+        missing[child] = str(error)
+    return None
 
 
 def _result(top: Rows, folded: Statistics | None) -> pa.Table:

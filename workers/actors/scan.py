@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from workers.actors import engine, reading
+from workers.actors.derive import derive
 from workers.actors.environment import Environment
 from workers.actors.job import Job, common_configuration
-from workers.actors.merge import MergeReport, merge
-from workers.actors.shard import Merge, Shard, ShardReport
+from workers.actors.merge import DerivedReport
+from workers.actors.shard import Derived, Shard, ShardReport
 from workers.actors.worker import Worker
 from workers.core import folding, shard_scores
 from workers.core.maxima import Maxima, images_in_cache
@@ -69,9 +70,9 @@ class ScanWorker(Worker[RunSpec]):
         pixels = torch.randint(256, (1, *self.network.nodes[0].shape), generator=torch.Generator().manual_seed(0))
         return self.input(pixels.to(torch.uint8))
 
-    def run(self, item: Shard | Merge) -> ShardReport | MergeReport:
-        """Scan a shard, or merge results; write a result, whose existence marks the item as done."""
-        return merge(self.root, item) if isinstance(item, Merge) else self._run_shard(item)
+    def run(self, item: Shard | Derived) -> ShardReport | DerivedReport:
+        """Scan a shard, or derive a result from those of shards; write a result, whose existence marks the item as done."""
+        return derive(self.root, item) if isinstance(item, Derived) else self._run_shard(item)
 
     def _run_shard(self, shard: Shard) -> ShardReport:
         started = time.monotonic()

@@ -162,12 +162,37 @@ class Merge:
     k: int
 
 
+@dataclass(frozen=True)
+class Account:
+    """Images [start, stop) of a manifest, whose rows of `images` and `rejects` are to be written.
+
+    Attributes:
+        start: first image index.
+        stop: image index after the last.
+        result: path of the result relative to the root; its name is the hash of all that it depends on.
+        manifest: path of the manifest relative to the root.
+        shards: the shards that contain these images, in order. The first and the last may contain others, too.
+    """
+
+    start: int
+    stop: int
+    result: str
+    manifest: str
+    shards: tuple[Shard, ...]
+
+    @property
+    def children(self) -> tuple[str, ...]:
+        """Paths of the results that it depends on."""
+        return tuple(shard.result for shard in self.shards)
+
+
+Derived = Merge | Account
 Work = Shard | InversionBatch | CheckpointBatch
 
 
 def log_fields(item: object) -> dict[str, object]:
     """The fields of a log line about some work: its images, and the name or number of its results."""
-    if isinstance(item, Shard | Group | Merge):
+    if isinstance(item, Shard | Group | Merge | Account):
         return {"shard": f"{item.start}-{item.stop}", "result": item.result}
     if isinstance(item, ShardBatch):
         layer = {"layer": item.layer} if isinstance(item, InversionBatch) else {}

@@ -6,7 +6,7 @@ It covers all that can change the result. It is computed from whole columns, bec
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from workers import formats
 from workers.corpus import manifest
 from workers.corpus.isolate import Verdict
 from workers.corpus.manifest import Row
+from workers.store.tables.shared import MANIFEST
 
 COLUMNS = ("uri", "bytes", "etag", "group", "removed", "refused")
 # Names of files that need no optional package. Other names may also be such; these certainly are.
@@ -35,19 +36,29 @@ def rows_key(listed: pa.Table, start: int, verdicts: Mapping[int, Verdict]) -> s
     Returns:
         32 hexadecimal digits.
     """
-    digest = hashlib.sha256(f"rows {start} {len(listed)}".encode())
-    for name in COLUMNS:
-        for part in _content(pa.concat_arrays(listed[name].chunks)):
-            digest.update(part)
+    digest = _hash(listed, start, COLUMNS)
     stop = start + len(listed)
     judged = [[index, one.reason, one.detail] for index, one in sorted(verdicts.items()) if start <= index < stop]
     digest.update(json.dumps([judged, list(_decoders(listed))]).encode())
     return digest.hexdigest()[:32]
 
 
+def listing_key(listed: pa.Table, start: int) -> str:
+    """The hash of all that a manifest says about some images. The first has the index `start`."""
+    return _hash(listed, start, MANIFEST.names).hexdigest()[:32]
+
+
 def row_key(row: Row, verdicts: Mapping[int, Verdict]) -> str:
     """The hash of a shard with a single image."""
     return rows_key(manifest.as_table([row]), row.image_index, verdicts)
+
+
+def _hash(listed: pa.Table, start: int, names: Sequence[str]) -> "hashlib._Hash":
+    digest = hashlib.sha256(f"rows {start} {len(listed)}".encode())
+    for name in names:
+        for part in _content(pa.concat_arrays(listed[name].chunks)):
+            digest.update(part)
+    return digest
 
 
 def _content(column: pa.Array) -> Iterator[Any]:

@@ -186,6 +186,18 @@ def _changes(column: pa.ChunkedArray) -> np.ndarray[Any, Any]:
     return changed
 
 
+def stage_part(root: Root, table: Table, run: str, number: int, data: bytes) -> PartFile:
+    """Stage a part that is already a Parquet file, as `TableWriter` would have written it."""
+    content = content_of(io.BytesIO(data))
+    rel = _part_path(paths.table_folder(table.name, run), number, content.sha256)
+    root.put(paths.staged_path(rel), data)
+    return PartFile(rel, pq.read_metadata(io.BytesIO(data)).num_rows, content.bytes, content.sha256)
+
+
+def _part_path(folder: str, number: int, sha256: str) -> str:
+    return f"{folder}/part-{number:05d}-{sha256[:16]}.parquet"
+
+
 class TableWriter:
     """Writes one table of one run. Takes rows, gives parts, each named by its content.
 
@@ -264,7 +276,7 @@ class TableWriter:
         self._writer.close()
         with self._local.open("rb") as file:
             content = content_of(file)
-        rel = f"{self._folder}/part-{len(self._parts):05d}-{content.sha256[:16]}.parquet"
+        rel = _part_path(self._folder, len(self._parts), content.sha256)
         self._root.put_file(self._local, paths.staged_path(rel) if self._staged else rel)
         self._parts.append(PartFile(rel, self._rows, content.bytes, content.sha256))
         self._rows = 0

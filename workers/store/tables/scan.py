@@ -159,6 +159,8 @@ PREVIEWS = Table(
 # Every scan has all of these tables, even if they are empty. `runs` is derived from manifest.json and not listed.
 SCAN_TABLES = (IMAGES, REJECTS, UNITS, TOP, PATCHES, PREVIEWS)
 
+_REASON = pa.struct([pa.field("reason", pa.string()), pa.field("count", pa.int64())])
+
 _SHARD_TOP = pa.struct(
     [
         pa.field("layer_index", pa.int32()),
@@ -191,6 +193,18 @@ SHARD = schema_of(
         Column(2, "rejects", pa.list_(SHARD_REJECT), "images not used, by image index"),
         Column(3, "top", pa.list_(_SHARD_TOP), "per layer and channel the k best; key says what counts once"),
         Column(4, "statistics", pa.list_(_SHARD_STATISTICS), "per layer and channel, over the scores of this shard"),
+    ),
+)
+
+# One row with the rows of `images` and `rejects` of consecutive images, as the Parquet files that are published.
+ACCOUNTED = schema_of(
+    "accounted",
+    (
+        Column(1, "images", pa.large_binary(), "part of `images`, a Parquet file; null if no image could be used"),
+        Column(2, "rejects", pa.large_binary(), "part of `rejects`, a Parquet file; null if there are none"),
+        Column(3, "scanned", pa.int64(), "number of rows of `images`"),
+        Column(4, "reasons", pa.list_(_REASON), "number of rejects by reason"),
+        Column(5, "examples", pa.list_(pa.string()), "the first rejects, each in one line"),
     ),
 )
 
@@ -230,6 +244,7 @@ TABLES = (
 )
 RESULTS: tuple[pa.Schema, ...] = (
     SHARD,
+    ACCOUNTED,
     PROJECTED,
     COMPARED,
 )

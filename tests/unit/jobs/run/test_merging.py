@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from jobs.reduce import Reduced, reduce
-from jobs.run.merging import WIDTH, Merging, Tree
+from jobs.run.deriving import Deriving
+from jobs.run.merging import WIDTH, Tree
 from jobs.run.results import StoredResults
 from jobs.watch import SilentWatcher
 from workers.actors.merge import merge
@@ -133,7 +134,8 @@ def test_results_that_are_missing_or_damaged_are_made_again(run):
     run.root.put(first.merges[1], bytes(data))
     run.root.delete(shards(40)[20].result)
     tree = Tree.over(shards(40), K)
-    Merging(run, tree, StoredResults(run.root, lambda shard: write(run.root, shard))).finish()
+    stored = StoredResults(run.root, lambda shard: write(run.root, shard))
+    Deriving(run, tree.shards, tree.levels, stored).finish("reduce", "merges")
     # The root finds a damaged child, which finds a missing shard; each is made again, and then what needs it.
     assert [item.result for item in run.pool.ran] == [first.merges[-1], *[first.merges[1]] * 2, first.merges[-1]]
     assert {name: run.root.read(name) for name in first.merges} == before
@@ -157,5 +159,5 @@ def test_memory_that_is_short_in_a_merge_is_not_a_matter_of_the_batch(run, monke
     for shard in shards(5):
         write(run.root, shard)
     monkeypatch.setattr(run.pool, "run", run_short_of_memory)
-    with pytest.raises(MemoryTaken, match="out of memory on node, while shard results were merged"):
+    with pytest.raises(MemoryTaken, match="out of memory on node, while shard results were combined"):
         reduced(run, 5)

@@ -13,7 +13,7 @@ from workers import formats
 from workers.corpus import manifest
 from workers.corpus.isolate import Verdict
 from workers.corpus.manifest import Row
-from workers.corpus.row_keys import row_key, rows_key
+from workers.corpus.row_keys import listing_key, row_key, rows_key
 from workers.errors import Reason
 
 ROWS = [
@@ -89,6 +89,13 @@ def test_every_value_counts_but_the_label():
     keys |= {rows_key(manifest.as_table(ROWS), 7, {7: VERDICT})}
     assert len(keys) == len(CHANGES) + 4
     assert rows_key(manifest.as_table([replace(ROWS[0], label="b"), *ROWS[1:]]), 7, {}) in keys
+
+
+def test_the_hash_of_a_listing_covers_labels_and_ids_too():
+    changes = [{}, *CHANGES, {"label": "b"}, {"image_id": "a"}]
+    keys = {listing_key(manifest.as_table([replace(ROWS[0], **change), *ROWS[1:]]), 7) for change in changes}
+    assert len(keys) == len(changes)
+    assert listing_key(manifest.as_table(ROWS), 8) not in keys
 
 
 def test_text_that_moves_from_one_row_to_the_next_counts():

@@ -1,0 +1,110 @@
+"""Accounts for images. Takes the results of their shards, writes their rows of `images` and `rejects`, as files to publish."""
+
+import io
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from workers.actors.merge import DerivedReport, read_child
+from workers.actors.shard import Account
+from workers.corpus import manifest
+from workers.errors import RunStopped
+from workers.store import rows
+from workers.store.columns import Table
+from workers.store.root import Root
+from workers.store.tables.scan import ACCOUNTED
+from workers.store.tables.shared import IMAGES, REJECTS
+
+# Raise it whenever the same shards would give other rows: stored results of the old algorithm are then not reused.
+ACCOUNT_ALGORITHM = 1
+SHOWN = 3  # rejects that an error names
+
+
+def account(root: Root, item: Account) -> DerivedReport:
+    """Write the rows of some images, in the order of their indices.
+
+    Raises:
+        RunStopped: an image is neither among the images nor among the rejects.
+    """
+    missing = dict[str, str]()
+    read = (read_child(root, child, ["images", "rejects"], missing, sealed=False) for child in item.children)
+    results = [result for result in read if result is not None]
+    if not missing:
+        listed = manifest.table(root, item.manifest, item.start, item.stop)
+        root.put(item.result, rows.encode(ACCOUNTED, _accounted(item, listed, results)))
+    return DerivedReport(item.result, missing)
+
+
+def check_complete(start: int, stop: int, listed: pa.Table, *found: pa.Array) -> None:
+    """Require that each listed image is either among the images or among the rejects.
+
+    Args:
+        start: first image index.
+        stop: image index after the last.
+        listed: the images' rows of the manifest.
+        found: the indices of images, and of rejects.
+    """
+    expected = start + np.flatnonzero(~listed["removed"].to_numpy())
+    every = np.sort(np.concatenate([each.to_numpy() for each in found]))
+    if not np.array_equal(every, expected):
+        raise RunStopped(
+            f"images {start} to {stop}: {len(expected)} are listed, but the results account for {len(every)}"
+        )
+
+
+def rows_of(start: int, records: pa.StructArray, listed: pa.Table, table: Table) -> pa.Table:
+    """Rows of a table: what results say about images, with the images' keys in the manifest.
+
+    Args:
+        start: index of the first listed image.
+        records: what the results say.
+        listed: rows of the manifest.
+        table: the table.
+    """
+    keys = listed.take(pc.subtract(records.field("image_index"), start))
+    columns = dict(zip(keys.column_names, keys.columns, strict=True))
+    columns |= dict(zip(records.type.names, records.flatten(), strict=True))
+    return pa.table([columns[name] for name in table.schema.names], schema=table.schema)
+
+
+def examples(rejected: pa.Table, count: int = SHOWN) -> list[str]:
+    """The first rows of `rejects`, each in one line."""
+    return [f"{row['image_id']}: {row['reason']}: {row['detail']}" for row in rejected.slice(0, count).to_pylist()]
+
+
+def _accounted(item: Account, listed: pa.Table, results: Sequence[pa.Table]) -> pa.Table:
+    images, rejects = (_own(item, results, name) for name in ("images", "rejects"))
+    check_complete(item.start, item.stop, listed, images.field("image_index"), rejects.field("image_index"))
+    used, rejected = rows_of(item.start, images, listed, IMAGES), rows_of(item.start, rejects, listed, REJECTS)
+    reasons = sorted(Counter(rejected["reason"].to_pylist()).items())
+    row = {
+        "images": _file(used, IMAGES),
+        "rejects": _file(rejected, REJECTS),
+        "scanned": len(used),
+        "reasons": [{"reason": reason, "count": count} for reason, count in reasons],
+        "examples": examples(rejected),
+    }
+    return pa.Table.from_pylist([row], ACCOUNTED)
+
+
+def _own(item: Account, results: Sequence[pa.Table], name: str) -> pa.StructArray:
+    """What the shards say about the item's images."""
+    every = pa.concat_arrays([rows.values(result, name) for result in results])
+    index = every.field("image_index")
+    return every.filter(pc.and_(pc.greater_equal(index, item.start), pc.less(index, item.stop)))
+
+
+def _file(found: pa.Table, table: Table) -> bytes | None:
+    """A Parquet file, as `rows.TableWriter` writes it; None without rows."""
+    if not len(found):
+        return None
+    file = io.BytesIO()
+    with pq.ParquetWriter(file, table.schema, **rows.options(table)) as writer:
+        for start in range(0, len(found), table.group_rows):
+            part = found.slice(start, table.group_rows).combine_chunks()
+            writer.write_table(part, row_group_size=table.group_rows)
+    return file.getvalue()
