@@ -5,16 +5,17 @@ from collections.abc import Iterable, Sequence
 from jobs.ray.actor import read_poll
 from jobs.ray.seats import Seat
 
-SILENCE_S = (
-    30.0  # Ray takes seconds to kill a stopped process and to start another; so an actor is replaced within 60 s
-)
+EVERY_S = 1.0
+# Ray takes seconds to kill a stopped process and to start another; so an actor is replaced within 60 s.
+SILENCE_S = 30.0
 
 
 def poll(seats: Iterable[Seat], now: float) -> None:
-    """Poll every actor's progress and store the answers that have arrived; does not wait."""
+    """Poll every actor's progress once a second and store the answers that have arrived; does not wait."""
     for seat in seats:
         if seat.poll is None:
-            seat.poll, seat.polled_at = seat.actor.done.remote(), now
+            if now - seat.polled_at >= EVERY_S:
+                seat.poll, seat.polled_at = seat.actor.done.remote(), now
             continue
         is_answered, done = read_poll(seat.poll)
         if is_answered:

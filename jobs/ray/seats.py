@@ -129,7 +129,7 @@ class Seat:
     host: str = ""
     done: int = 0
     poll: Any = None
-    polled_at: float = 0.0
+    polled_at: float = float("-inf")
     has_answered: bool = False
     started: float = 0.0
     not_before: float = 0.0

@@ -34,9 +34,25 @@ def account(root: Root, item: Account) -> DerivedReport:
     read = (read_child(root, child, ["images", "rejects"], missing, sealed=False) for child in item.children)
     results = [result for result in read if result is not None]
     if not missing:
-        listed = manifest.table(root, item.manifest, item.start, item.stop)
-        root.put(item.result, rows.encode(ACCOUNTED, _accounted(item, listed, results)))
+        root.put(item.result, rows.encode(ACCOUNTED, accounted(root, item, results)))
     return DerivedReport(item.result, missing)
+
+
+def accounted(root: Root, item: Account, results: Sequence[pa.Table]) -> pa.Table:
+    """The one row of an item's result, from the columns `images` and `rejects` of its shards' results."""
+    listed = manifest.table(root, item.manifest, item.start, item.stop)
+    images, rejects = (_own(item, results, name) for name in ("images", "rejects"))
+    check_complete(item.start, item.stop, listed, images.field("image_index"), rejects.field("image_index"))
+    used, rejected = rows_of(item.start, images, listed, IMAGES), rows_of(item.start, rejects, listed, REJECTS)
+    reasons = sorted(Counter(rejected["reason"].to_pylist()).items())
+    row = {
+        "images": _file(used, IMAGES),
+        "rejects": _file(rejected, REJECTS),
+        "scanned": len(used),
+        "reasons": [{"reason": reason, "count": count} for reason, count in reasons],
+        "examples": examples(rejected),
+    }
+    return pa.Table.from_pylist([row], ACCOUNTED)
 
 
 def check_complete(start: int, stop: int, listed: pa.Table, *found: pa.Array) -> None:
@@ -74,21 +90,6 @@ def rows_of(start: int, records: pa.StructArray, listed: pa.Table, table: Table)
 def examples(rejected: pa.Table, count: int = SHOWN) -> list[str]:
     """The first rows of `rejects`, each in one line."""
     return [f"{row['image_id']}: {row['reason']}: {row['detail']}" for row in rejected.slice(0, count).to_pylist()]
-
-
-def _accounted(item: Account, listed: pa.Table, results: Sequence[pa.Table]) -> pa.Table:
-    images, rejects = (_own(item, results, name) for name in ("images", "rejects"))
-    check_complete(item.start, item.stop, listed, images.field("image_index"), rejects.field("image_index"))
-    used, rejected = rows_of(item.start, images, listed, IMAGES), rows_of(item.start, rejects, listed, REJECTS)
-    reasons = sorted(Counter(rejected["reason"].to_pylist()).items())
-    row = {
-        "images": _file(used, IMAGES),
-        "rejects": _file(rejected, REJECTS),
-        "scanned": len(used),
-        "reasons": [{"reason": reason, "count": count} for reason, count in reasons],
-        "examples": examples(rejected),
-    }
-    return pa.Table.from_pylist([row], ACCOUNTED)
 
 
 def _own(item: Account, results: Sequence[pa.Table], name: str) -> pa.StructArray:
