@@ -13,7 +13,8 @@ SIDE_BY_SIDE := -n $(PROCESSES) --dist=loadfile --no-loadscope-reorder
 STARTING := tests/browser tests/integration tests/property
 WHOLE_RUNS := $(patsubst %,tests/integration/test_%.py,same_answer killed truth)
 STAMP := $(VENV)/.installed
-BENCHMARKS := $(patsubst tests/benchmarks/%.py,%,$(wildcard tests/benchmarks/[a-z]*.py))
+PEERS := .make/peers
+PEERS_STAMP := $(PEERS)/.installed
 
 .PHONY: help setup demo test check format lint types coverage lock lowest bench soak clean
 
@@ -24,7 +25,8 @@ help:
 	@echo "make coverage  print the share of lines that the unit tests run"
 	@echo "make lock    write what $(VENV) holds after an upgrade to constraints.txt"
 	@echo "make lowest  run the unit tests with the lowest versions that pyproject.toml takes"
-	@echo "make bench   print speeds and memory;  make soak   run the slow tests;  make clean   remove what was made"
+	@echo "make bench   measure the scan against other tools, and write docs/benchmarks.md; FULL=1 takes longer"
+	@echo "make soak    run the slow tests;  make clean   remove what was made"
 
 setup: $(STAMP)
 
@@ -76,8 +78,15 @@ lowest: setup
 	$(VENV)/bin/uv pip install --python $(LOWEST)/bin/python --resolution lowest-direct $(UV_ARGS) -e ".[demo,dev]"
 	$(LOWEST)/bin/python -m pytest -q -m "not slow" tests/unit $(PYTEST_ARGS)
 
-bench: setup
-	@for name in $(BENCHMARKS); do echo "== $$name"; $(VENV)/bin/python -m tests.benchmarks.$$name || exit 1; done
+bench: $(PEERS_STAMP)
+	$(PEERS)/bin/python -m tests.benchmarks $(if $(FULL),--full)
+
+# An environment of its own for what the scan is measured against. It uses the packages of $(VENV), such as torch.
+$(PEERS_STAMP): $(STAMP) tests/benchmarks/peers.txt
+	$(VENV)/bin/python -m venv $(PEERS)
+	$(VENV)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > $$(echo $(PEERS)/lib/python3*/site-packages)/shared.pth
+	$(PEERS)/bin/python -m pip install --quiet -r tests/benchmarks/peers.txt
+	@touch $(PEERS_STAMP)
 
 soak: setup
 	$(VENV)/bin/python -m pytest -q -m slow $(PYTEST_ARGS) || test $$? = 5  # 5: there are none

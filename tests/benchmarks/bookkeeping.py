@@ -5,15 +5,34 @@ The scores are those of 22,720 channels, as `auto` selects in ResNet-50; three i
 
 import argparse
 import time
+from collections.abc import Iterator
 
 import torch
 
-from tests.support import benchmarking
+from tests.benchmarks.figures import Figure
 from workers.core import shard_scores
-from workers.core.topk import Rows, merge
 
 CHANNELS = dict.fromkeys(range(160), 142)
 GOAL_PER_S = 800
+
+
+def figures(images: int, rounds: int, k: int = 9, device: str = "cpu") -> Iterator[Figure]:
+    """Rate and processor time of a shard's top rows and statistics, one thread."""
+    torch.set_num_threads(1)
+    generator = torch.Generator().manual_seed(0)
+    scores = torch.randn(images, sum(CHANNELS.values()), generator=generator) + 0.5
+    scores, names = scores.relu().to(device), list(range(images))
+    top, statistics = list[float](), list[float]()
+    for _ in range(rounds + 1):  # the first warms up
+        started = time.process_time()
+        shard_scores.top_rows(scores, CHANNELS, names, names, k)
+        between = time.process_time()
+        shard_scores.statistics(scores, CHANNELS)
+        top, statistics = [*top, between - started], [*statistics, time.process_time() - between]
+    yield Figure("top rows of 22,720 channels", "s per shard", tuple(top[1:]))
+    yield Figure("statistics of 22,720 channels", "s per shard", tuple(statistics[1:]))
+    rates = tuple(images / (one + two) for one, two in zip(top[1:], statistics[1:], strict=True))
+    yield Figure("bookkeeping with a null network, 22,720 channels", "images/s", rates, GOAL_PER_S)
 
 
 def main() -> None:
@@ -23,32 +42,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--k", type=int, default=9)
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
-    asked = parser.parse_args()
-    torch.set_num_threads(1)
-    generator = torch.Generator().manual_seed(0)
-    scores = torch.randn(asked.images, sum(CHANNELS.values()), generator=generator) + 0.5
-    scores = scores.relu().to(asked.device)
-    names = list(range(asked.images))
-    top: list[float] = []
-    statistics: list[float] = []
-    rates: list[float] = []
-    for _ in range(asked.rounds + 1):  # the first warms up
-        started = time.process_time()
-        found = shard_scores.top_rows(scores, CHANNELS, names, names, asked.k)
-        between = time.process_time()
-        described = shard_scores.statistics(scores, CHANNELS)
-        ended = time.process_time()
-        top, statistics = [*top, between - started], [*statistics, ended - between]
-        rates.append(asked.images / (ended - started))
-    started = time.process_time()
-    merge([found, Rows.from_arrow(found.to_arrow())], asked.k)
-    described.fold(described)
-    reduced = time.process_time() - started
-    print(
-        f"{asked.images} images, {scores.shape[1]:,} channels, k {asked.k}, {asked.device}, one thread: "
-        f"top rows {benchmarking.spread(top[1:])} s, statistics {benchmarking.spread(statistics[1:])} s, "
-        f"together {benchmarking.spread(rates[1:])} images/s, goal {GOAL_PER_S}; reduce {reduced:.2f} s per shard"
-    )
+    for figure in figures(**vars(parser.parse_args())):
+        print(figure, flush=True)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -26,6 +27,7 @@ from jobs.run import plan
 from jobs.run.accounts import account
 from jobs.run.results import StoredResults
 from jobs.watch import SilentWatcher
+from tests.benchmarks.figures import Figure
 from workers.actors.account import accounted
 from workers.actors.environment import Environment
 from workers.actors.merge import DerivedReport
@@ -85,13 +87,11 @@ class FreeActors:
         root: where they write.
         result: what every merge writes; only the root of the tree is ever read.
         spent: their processor time, seconds.
-        ran: number of items.
     """
 
     root: Root
     result: bytes
     spent: float = 0.0
-    ran: int = 0
 
     def run(self, items: Iterable[Derived], *_: object) -> Iterator[DerivedReport]:
         """Write each item's result."""
@@ -102,7 +102,7 @@ class FreeActors:
                 self.root.put(item.result, rows.encode(ACCOUNTED, self._account(item)))
             else:
                 self.root.put(item.result, self.result if len(last) == 1 else b"")
-            self.spent, self.ran = self.spent + time.process_time() - before, self.ran + 1
+            self.spent += time.process_time() - before
             yield DerivedReport(item.result, {})
 
     def _account(self, item: Account) -> pa.Table:
@@ -137,20 +137,17 @@ def driver_seconds(root: Root, listed: str, actors: FreeActors, scratch: Path) -
     return planning, time.process_time() - began - actors.spent
 
 
-def measure_reduce(count: int) -> None:
-    """Print the driver's time for some shards, and again when there is one more."""
+def reduce_figures(count: int) -> Iterator[Figure]:
+    """The driver's time for some shards, and again when there is one more."""
     with tempfile.TemporaryDirectory() as folder:
         root = Root(str(Path(folder) / "root"))
         actors = FreeActors(root, merged())
         for number, (shards, goal) in enumerate([(count, GOAL_S), (count + 1, GOAL_GROWN_S)]):
             listed = list_images(root, shards * IMAGES, number)
-            actors.ran = 0
             planning, reducing = driver_seconds(root, listed, actors, Path(folder))
-            print(
-                f"{shards:,} shards of ResNet-50: driver {reducing:.2f} s of CPU for merging and accounting, goal {goal:g}; "
-                f"{planning:.2f} s for the plan; {actors.ran} items for the actors",
-                flush=True,
-            )
+            what = f"driver, {shards:,} shards of ResNet-50"
+            yield Figure(f"{what}: plan", "s of CPU", (planning,))
+            yield Figure(f"{what}: merge and account", "s of CPU", (reducing,), goal, at_most=True)
 
 
 class NullWorker:
@@ -167,8 +164,8 @@ class NullWorker:
         return ShardReport(shard, shard.stop - shard.start, {}, 0.0, 0.0, 0.0)
 
 
-def measure_null(count: int) -> None:
-    """Print the rate at which shards are handed out, and the driver's memory after a tenth and at the end."""
+def null_figures(count: int) -> Iterator[Figure]:
+    """The rate at which shards are handed out, and the driver's memory after a tenth and at the end."""
     ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     process, memory, done = psutil.Process(), dict[int, int](), 0
     shards = (Shard(n * IMAGES, (n + 1) * IMAGES, "manifest", f"shards/c/{n:032x}.parquet") for n in range(count))
@@ -181,11 +178,9 @@ def measure_null(count: int) -> None:
         seconds, used = time.perf_counter() - began, time.process_time() - cpu
     ray.shutdown()
     early, late = (memory[number] / 1e6 for number in (count // 10, count))
-    print(
-        f"{done:,} null shards, 2 actors: {done / seconds:,.0f} shards/s, goal {GOAL_PER_S:,.0f}; "
-        f"{1e6 * used / done:.0f} us of the driver's CPU each; memory {early:.0f} MB after a tenth, {late:.0f} MB at the end",
-        flush=True,
-    )
+    yield Figure(f"{done:,} null shards, 2 actors: handed out", "shards/s", (done / seconds,), GOAL_PER_S)
+    yield Figure(f"{done:,} null shards: the driver's CPU", "us per shard", (1e6 * used / done,))
+    yield Figure(f"{done:,} null shards: memory at the end / after a tenth", "", (late / early,), 1.05, at_most=True)
 
 
 def main() -> None:
@@ -194,10 +189,8 @@ def main() -> None:
     parser.add_argument("--reduce", type=int, default=2500)
     parser.add_argument("--null", type=int, default=20_000)
     asked = parser.parse_args()
-    if asked.reduce:
-        measure_reduce(asked.reduce)
-    if asked.null:
-        measure_null(asked.null)
+    for figure in chain(reduce_figures(asked.reduce), null_figures(asked.null)):
+        print(figure, flush=True)
 
 
 if __name__ == "__main__":

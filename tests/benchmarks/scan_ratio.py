@@ -6,7 +6,7 @@ own list of steps without looking at a map. All three overlap decoding with the 
 
 import argparse
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from jobs.run import plan
+from tests.benchmarks.figures import Figure
 from tests.support import benchmarking
 from workers.actors import device
 from workers.actors.job import Job
@@ -53,8 +54,8 @@ def forward_only(job: Job, images: int, run: Callable[[Tensor], object]) -> None
         torch.cuda.synchronize()
 
 
-def measure(name: str, asked: argparse.Namespace, scratch: Path) -> None:
-    """Print one line."""
+def figures(name: str, asked: argparse.Namespace, scratch: Path) -> Iterator[Figure]:
+    """The ratios of one network, and its rate."""
     images, where = asked.images, asked.device
     model, corpus = benchmarking.source(name, scratch), benchmarking.photos(scratch)
     how = {"batch": asked.batch, "engine": asked.engine}
@@ -67,17 +68,14 @@ def measure(name: str, asked: argparse.Namespace, scratch: Path) -> None:
         "scan": lambda: worker.run(shard),
     }
     seconds = list(benchmarking.alternating(asked.rounds, **sides))
-    ratios = {side: [each[side] / each["scan"] for each in seconds] for side in ("plain", "steps")}
-    rate = benchmarking.spread([images / each["scan"] for each in seconds])
-    print(
-        f"{name:14} scan / plain {benchmarking.spread(ratios['plain'])}, goal {GOALS[name]};"
-        f" scan / steps {benchmarking.spread(ratios['steps'])}; {rate} images/s",
-        flush=True,
-    )
+    plainly = tuple(each["plain"] / each["scan"] for each in seconds)
+    yield Figure(f"{name}: scan / (decode + torchvision's forward), {asked.engine}", "", plainly, GOALS[name])
+    yield Figure(f"{name}: scan / (decode + our steps)", "", tuple(each["steps"] / each["scan"] for each in seconds))
+    yield Figure(f"{name}: scan, one thread", "images/s", tuple(images / each["scan"] for each in seconds))
 
 
-def main() -> None:
-    """Measure each network."""
+def arguments() -> argparse.ArgumentParser:
+    """The flags, with their defaults."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, default=512, help="images in one round, a multiple of 32")
     parser.add_argument("--rounds", type=int, default=5)
@@ -85,12 +83,18 @@ def main() -> None:
     parser.add_argument("--engine", choices=("eager", "compiled"), default="eager")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--networks", nargs="+", default=list(GOALS), choices=list(GOALS))
-    asked = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    """Measure each network."""
+    asked = arguments().parse_args()
     how = f"batch {asked.batch}, {asked.device}, float32, {asked.engine}"
     print(f"{asked.images} photos, {asked.rounds} rounds, {how}; median (least to most)")
     with tempfile.TemporaryDirectory() as scratch:
         for name in asked.networks:
-            measure(name, asked, Path(scratch))
+            for figure in figures(name, asked, Path(scratch)):
+                print(figure, flush=True)
 
 
 if __name__ == "__main__":
