@@ -28,6 +28,9 @@ from workers.models.model import Model
 from workers.spec.scan import RunSpec
 from workers.store.tables.scan import PATCHES, PREVIEWS, TOP, UNITS
 
+AT_ONCE = 4  # most shards in an item of work
+ITEMS = 4  # least items for each actor
+
 
 def scan(spec: RunSpec, watch: Watcher) -> Outcome:
     """Scan a corpus, or resume where an earlier attempt stopped.
@@ -55,7 +58,7 @@ def _work(run: Attempt[RunSpec]) -> Outcome:
     environment = _start(run)
     configuration = digest(scan_configuration(run.job, environment))
     planned = plan.plan(run.root, run.job.manifest, configuration, run.job.spec.shard_size)
-    planned, scanned, seconds = run.run_shards("scan", planned)
+    planned, scanned, seconds = run.run_shards("scan", plan.grouped(planned, _at_once(run, planned)))
     reduced = reduce(run, run.results(ScanWorker), planned.shards, run.job.spec.scan.k)
     accounted = account(run, run.results(ScanWorker), planned.shards, np.unique(reduced.top.image_index))
     tolerances = cost.tolerances(project.scales(reduced.top)) if cost else {}
@@ -68,6 +71,13 @@ def _work(run: Attempt[RunSpec]) -> Outcome:
     names["merges"] = [*reduced.merges, *accounted.results]
     published = run.publish(parts, accounted.counts, environment, images_per_s=rate, **names, **more)
     return run.outcome(published, planned, rate, groups_run=projected, groups_reused=len(groups) - projected)
+
+
+def _at_once(run: Attempt[RunSpec], planned: Plan) -> int:
+    """The number of shards in an item of work: one on a CPU, more on a GPU if there are enough for all actors."""
+    if run.job.spec.resources.device == "cpu":
+        return 1
+    return max(1, min(AT_ONCE, len(planned.todo) // (run.pool.actors * ITEMS)))
 
 
 def _start(run: Attempt[RunSpec]) -> Environment:

@@ -64,7 +64,7 @@ class Pool:
             "max_restarts": 0,
             "max_task_retries": 0,
         }
-        self._actors, self._place, self._clock = actors, place, clock
+        self.actors, self._place, self._clock = actors, place, clock
         self._watch, self._log_fields = watch, dict(run_fields)
         self._available, self._grown_at, self._is_waiting = available or (lambda: actors), clock(), False
         self._seats: list[Seat] = []
@@ -96,7 +96,7 @@ class Pool:
         """
         self._make, self._environment = make, None
         self._shrink()
-        while len(self._seats) < max(1, min(self._actors, self._available())):
+        while len(self._seats) < max(1, min(self.actors, self._available())):
             self._seats.append(self._new_seat())
         for seat in self._seats:
             if seat.task is not None:  # still working on an item that another actor has finished
@@ -289,7 +289,7 @@ class Pool:
                 if now - first_ready > SETTLE_S:
                     break
             elif now - started > PATIENCE_S and not is_reported:
-                self._watch.say(f"waiting for Ray to place {self._actors} actors")
+                self._watch.say(f"waiting for Ray to place {self.actors} actors")
                 is_reported = True
         if self._environment is None:
             raise RunStopped("a pool needs at least one actor")

@@ -4,11 +4,11 @@ import hashlib
 import heapq
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pyarrow.compute as pc
 
-from workers.actors.shard import Shard, ShardType, Work
+from workers.actors.shard import Shard, ShardBatch, ShardType, Work
 from workers.corpus import isolate, manifest
 from workers.corpus.lister import GROUP_ROWS
 from workers.corpus.manifest import Row
@@ -71,6 +71,16 @@ def plan(root: Root, listed: str, configuration: str, shard_size: int, listed_in
         images, start = images + len(part) - removed[start], stop
     todo = tuple(shard for shard in shards if shard.result.rpartition("/")[2] not in done)
     return Plan(tuple(shards), todo, images, +removed)
+
+
+def grouped(planned: Plan, count: int) -> Plan:
+    """The plan with up to `count` consecutive shards of `todo` in one item.
+
+    An actor reads ahead and writes results while it computes, but not beyond an item. On a CPU that is negligible.
+    """
+    parts = [planned.todo[start : start + count] for start in range(0, len(planned.todo), count)]
+    works = tuple(ShardBatch(tuple(shard for work in part for shard in work.shards)) for part in parts)
+    return planned if count == 1 else replace(planned, todo=works)
 
 
 def plan_images(

@@ -91,6 +91,13 @@ def test_images_decoded_in_processes_give_the_same_bytes(corpus, calm, tmp_path)
     assert parts(tmp_path) == parts(calm)
 
 
+def test_shards_that_run_together_give_the_same_bytes(corpus, calm, tmp_path, monkeypatch):
+    monkeypatch.setattr("jobs.scan._at_once", lambda *_: 3)
+    outcome = scan(make_spec(values(corpus, tmp_path, 2)), SilentWatcher())
+    assert outcome.shards_run == IMAGES // 8
+    assert parts(tmp_path) == parts(calm)
+
+
 class Thief(SilentWatcher):
     """Takes one result away and damages another when a phase begins: after the plan has seen them."""
 

@@ -29,6 +29,8 @@ class OneWorker:
     def __exit__(self, *_: object) -> None:
         torch.set_num_threads(self._threads)  # workers set their own number
 
+    actors = 1
+
     def start(self, make: MakeWorker) -> Environment:
         """Build a worker and check it."""
         self._worker = make()

@@ -3,8 +3,10 @@
 import hashlib
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from itertools import chain, islice
 from typing import Any
 
 import pyarrow as pa
@@ -16,12 +18,14 @@ from workers.actors.derive import derive
 from workers.actors.environment import Environment
 from workers.actors.job import Job, common_configuration
 from workers.actors.merge import DerivedReport
-from workers.actors.shard import Derived, Shard, ShardReport
+from workers.actors.shard import Derived, Shard, ShardBatch, ShardReport
 from workers.actors.worker import Worker
 from workers.core import folding, shard_scores
 from workers.core.maxima import Maxima, images_in_cache
 from workers.core.network import Network
 from workers.corpus.batch import Batch, ImageRecord, Reject
+from workers.corpus.isolate import Verdict
+from workers.corpus.manifest import Row
 from workers.errors import NumericsError
 from workers.spec.parts import Distinct
 from workers.spec.scan import RunSpec
@@ -70,32 +74,50 @@ class ScanWorker(Worker[RunSpec]):
         pixels = torch.randint(256, (1, *self.network.nodes[0].shape), generator=torch.Generator().manual_seed(0))
         return self.input(pixels.to(torch.uint8))
 
-    def run(self, item: Shard | Derived) -> ShardReport | DerivedReport:
-        """Scan a shard, or derive a result from those of shards; write a result, whose existence marks the item as done."""
-        return derive(self.root, item) if isinstance(item, Derived) else self._run_shard(item)
+    def run(self, item: Shard | ShardBatch[Shard] | Derived) -> ShardReport | DerivedReport:
+        """Scan shards, or derive a result from theirs; write a result for each, whose existence marks it as done."""
+        return derive(self.root, item) if isinstance(item, Derived) else self._run_shards(item)
 
-    def _run_shard(self, shard: Shard) -> ShardReport:
+    def _run_shards(self, work: Shard | ShardBatch[Shard]) -> ShardReport:
+        """Scan shards one after the other. While one is scanned, another thread writes the result of the one before."""
         started = time.monotonic()
-        scan = ShardScan(self)
-        waited = self._scan(shard, scan)
-        result = rows.encode(SHARD, scan.result())
-        storing = time.monotonic()
-        self.root.put(shard.result, result)
-        ended = time.monotonic()
-        counts = Counter(str(reject.reason) for reject in scan.rejects)
-        return ShardReport(shard, len(scan.records), dict(counts), ended - started, waited, ended - storing)
+        self.done, images, rejects, reading_s, storing_s = 0, 0, Counter[str](), 0.0, 0.0
+        with ThreadPoolExecutor(1) as writer:
+            written: Future[None] | None = None
+            for shard, batches in self._read(work.shards):
+                scan = ShardScan(self)
+                reading_s += self._scan(scan, batches)
+                images += len(scan.records)
+                rejects.update(str(reject.reason) for reject in scan.rejects)
+                storing_s += _wait(written)  # so that only two shards are in memory
+                written = writer.submit(self._store, shard, scan)
+            storing_s += _wait(written)
+        return ShardReport(work, images, dict(rejects), time.monotonic() - started, reading_s, storing_s)
 
-    def _scan(self, shard: Shard, scan: "ShardScan") -> float:
+    def _read(self, shards: Sequence[Shard]) -> Iterator[tuple[Shard, Iterator[Batch]]]:
+        """Each shard with its batches. Shards begin where a batch does, so they are read as one sequence, without a pause."""
+        size, parts, verdicts = self.job.spec.scan.batch, list[list[Row]](), dict[int, Verdict]()
+        for shard in shards:
+            rows_of_shard, known = reading.read_rows(self.root, [shard])
+            parts.append(rows_of_shard)
+            verdicts |= known
+        batches = reading.batches(self.job, list(chain(*parts)), size, verdicts)
+        for shard, part in zip(shards, parts, strict=True):
+            yield shard, islice(batches, -(-len(part) // size))
+
+    def _scan(self, scan: "ShardScan", batches: Iterable[Batch]) -> float:
         """Scan all batches of a shard; gives the time spent waiting for them."""
         waited = 0.0
-        self.done = 0
         before = time.monotonic()
-        for batch in self.batches([shard]):
+        for batch in batches:
             waited += time.monotonic() - before
             scan.take(batch)
             self.done += len(batch.pictures) + len(batch.rejects)
             before = time.monotonic()
         return waited
+
+    def _store(self, shard: Shard, scan: "ShardScan") -> None:
+        self.root.put(shard.result, rows.encode(SHARD, scan.result()))
 
     def batches(self, shards: Sequence[Shard]) -> Iterator[Batch]:
         """The images of shards of the same rows, decoded and prepared, in batches of a fixed size."""
@@ -153,6 +175,14 @@ class ShardScan:
             f"layer {layer.name!r}, channel {channel} gives {float(scores[image, column])} for image "
             f"{self.records[image].image_index}; try --precision float32 or other weights"
         )
+
+
+def _wait(written: "Future[None] | None") -> float:
+    """Wait until a result is written; gives the seconds."""
+    began = time.monotonic()
+    if written:
+        written.result()
+    return time.monotonic() - began
 
 
 def key_of(record: ImageRecord, distinct: Distinct) -> int:

@@ -187,7 +187,7 @@ class Account:
 
 
 Derived = Merge | Account
-Work = Shard | InversionBatch | CheckpointBatch
+Work = Shard | ShardBatch[Any]
 
 
 def log_fields(item: object) -> dict[str, object]:

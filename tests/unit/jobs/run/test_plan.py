@@ -1,11 +1,14 @@
 """The images that a job without a list of images takes, and the images that are left to run."""
 
 import hashlib
+from types import SimpleNamespace
 from weakref import WeakSet
 
 import pytest
 
+from jobs import scan
 from jobs.run import plan
+from workers.actors.shard import Shard
 from workers.corpus import manifest
 from workers.corpus.manifest import Row
 from workers.spec.parts import CorpusSpec
@@ -74,3 +77,32 @@ def test_removed_images_are_no_part_of_the_work_that_is_left(tmp_path):
     assert [(shard.start, shard.stop) for shard in found.shards] == [(0, 4), (4, 8), (8, 10)]
     root.put(found.shards[1].result, b"done")
     assert planned().images_to_run == 5
+
+
+def shards(*numbers: int) -> tuple[Shard, ...]:
+    return tuple(Shard(8 * number, 8 * number + 8, "m", f"shards/c/{number}.parquet") for number in numbers)
+
+
+def test_shards_that_are_left_are_put_together_in_order():
+    planned = plan.Plan(shards(*range(9)), shards(0, 1, 3, 4, 5, 7, 8), 72, {8: 2})
+    assert plan.grouped(planned, 1) is planned
+    together = plan.grouped(planned, 3)
+    assert together.works == planned.works and together.images_to_run == planned.images_to_run == 54
+    assert [[shard.start // 8 for shard in work.shards] for work in together.todo] == [[0, 1, 3], [4, 5, 7], [8]]
+
+
+@pytest.mark.parametrize(
+    ("device", "left", "actors", "expected"),
+    [
+        ("cpu", 1000, 2, 1),
+        ("cuda", 0, 2, 1),
+        ("cuda", 15, 2, 1),
+        ("cuda", 16, 2, 2),
+        ("cuda", 1000, 2, 4),
+        ("cuda", 1000, 99, 2),
+    ],
+)
+def test_shards_run_together_on_a_gpu_if_there_is_enough_for_all_actors(device, left, actors, expected):
+    spec = SimpleNamespace(resources=SimpleNamespace(device=device))
+    run = SimpleNamespace(job=SimpleNamespace(spec=spec), pool=SimpleNamespace(actors=actors))
+    assert scan._at_once(run, plan.Plan((), shards(*range(left)), 0)) == expected

@@ -1,6 +1,7 @@
 """Both passes as plain classes, without Ray: stale files, previews, and the same bytes whatever the threads."""
 
 import hashlib
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,13 +17,13 @@ from tests.support import benchmarking
 from workers.actors import device, single
 from workers.actors.evolve import EvolveWorker
 from workers.actors.project import ProjectWorker
-from workers.actors.scan import ScanWorker
-from workers.actors.shard import CheckpointBatch, CheckpointShard, Shard, ShardReport
+from workers.actors.scan import ScanWorker, ShardScan
+from workers.actors.shard import CheckpointBatch, CheckpointShard, Shard, ShardBatch, ShardReport
 from workers.core.topk import Rows
 from workers.corpus import isolate, manifest
 from workers.corpus.decode import decode
 from workers.corpus.isolate import Verdict
-from workers.errors import OtherVerdicts, ReadError, Reason, StaleImage
+from workers.errors import OtherVerdicts, ReadError, Reason, StaleImage, StoreError
 from workers.pictures import encode
 from workers.spec.parts import LimitsSpec
 from workers.store import rows
@@ -98,6 +99,73 @@ def test_a_file_that_vanished_stops_its_shard_and_is_a_reject_once_that_is_known
     report = worker.run(plan.rename_result(root, shard))
     assert isinstance(report, ShardReport)
     assert (report.images, report.rejects) == (5, {"vanished": 1})
+
+
+def shards_of(job, root: Root, size: int) -> list[Shard]:
+    """All images in shards of a size, each named by the verdicts that are known now."""
+    starts = range(0, 6, size)
+    return [
+        plan.rename_result(root, Shard(start, min(start + size, 6), job.manifest, f"shards/test/{start}.parquet"))
+        for start in starts
+    ]
+
+
+def in_pairs(corpus: Path, scratch: Path):
+    """A job with batches of two, and its shards of two images; one of the images is a reject."""
+    (corpus / "3.png").write_bytes(b"no image")
+    layers = {"layers": ["relu1"], "k": 2, "distinct": "none", "batch": 2}
+    job, _ = benchmarking.prepared("deconvoy://zfnet-mini", str(corpus), scratch, 2, **layers)
+    root = Root(job.spec.root)
+    return job, root, shards_of(job, root, 2)
+
+
+@pytest.mark.parametrize("numbers", [(0, 1, 2), (0, 2), (2,)])
+def test_shards_that_run_together_give_the_results_that_each_gives_alone(corpus, tmp_path, numbers):
+    job, root, shards = in_pairs(corpus, tmp_path)
+    worker, asked = ScanWorker(job), [shards[number] for number in numbers]
+    alone, reports = [], []
+    for shard in asked:
+        reports.append(worker.run(shard))
+        alone.append(root.read(shard.result))
+        root.delete(shard.result)
+    report = worker.run(ShardBatch(tuple(asked)))
+    assert [root.read(shard.result) for shard in asked] == alone and len(set(alone)) == len(asked)
+    assert report.images == sum(each.images for each in reports) == worker.done - (1 in numbers)
+    assert report.rejects == ({"not_an_image": 1} if 1 in numbers else {})
+
+
+def test_a_result_is_written_while_the_next_shard_is_scanned_and_only_one_waits(corpus, tmp_path, monkeypatch):
+    job, root, shards = in_pairs(corpus, tmp_path)
+    worker, scanned, most = ScanWorker(job), [threading.Event() for _ in shards], []
+    take, put = ShardScan.take, worker.root.put
+
+    def observed(scan, batch):
+        number = batch.records[0].image_index // 2
+        scanned[number].set()
+        most.append(number - len(root.files("shards/test")))
+        take(scan, batch)
+
+    def late(path: str, data: bytes) -> None:
+        number = next(number for number, shard in enumerate(shards) if shard.result == path)
+        assert number == 2 or scanned[number + 1].wait(30)
+        put(path, data)
+
+    monkeypatch.setattr(ShardScan, "take", observed)
+    monkeypatch.setattr(worker.root, "put", late)
+    worker.run(ShardBatch(tuple(shards)))
+    assert len(root.files("shards/test")) == 3 and max(most) == 1
+
+
+def test_a_result_that_cannot_be_written_fails_the_work(corpus, tmp_path, monkeypatch):
+    job, _, shards = in_pairs(corpus, tmp_path)
+    worker = ScanWorker(job)
+
+    def refused(path: str, data: bytes) -> None:
+        raise StoreError(f"{path}: {len(data)} bytes refused")
+
+    monkeypatch.setattr(worker.root, "put", refused)
+    with pytest.raises(StoreError, match=f"{shards[0].result}: .* refused"):
+        worker.run(ShardBatch(tuple(shards)))
 
 
 def top_of(root: Root, shard: Shard) -> Rows:
