@@ -2,6 +2,7 @@
 
 import hashlib
 from types import SimpleNamespace
+from typing import Any
 from weakref import WeakSet
 
 import pytest
@@ -104,5 +105,5 @@ def test_shards_that_are_left_are_put_together_in_order():
 )
 def test_shards_run_together_on_a_gpu_if_there_is_enough_for_all_actors(device, left, actors, expected):
     spec = SimpleNamespace(resources=SimpleNamespace(device=device))
-    run = SimpleNamespace(job=SimpleNamespace(spec=spec), pool=SimpleNamespace(actors=actors))
+    run: Any = SimpleNamespace(job=SimpleNamespace(spec=spec), pool=SimpleNamespace(actors=actors))
     assert scan._at_once(run, plan.Plan((), shards(*range(left)), 0)) == expected

@@ -4,6 +4,7 @@ import hashlib
 import threading
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -113,8 +114,9 @@ def shards_of(job, root: Root, size: int) -> list[Shard]:
 def in_pairs(corpus: Path, scratch: Path):
     """A job with batches of two, and its shards of two images; one of the images is a reject."""
     (corpus / "3.png").write_bytes(b"no image")
-    layers = {"layers": ["relu1"], "k": 2, "distinct": "none", "batch": 2}
-    job, _ = benchmarking.prepared("deconvoy://zfnet-mini", str(corpus), scratch, 2, **layers)
+    job, _ = benchmarking.prepared(
+        "deconvoy://zfnet-mini", str(corpus), scratch, 2, layers=["relu1"], k=2, distinct="none", batch=2
+    )
     root = Root(job.spec.root)
     return job, root, shards_of(job, root, 2)
 
@@ -123,12 +125,13 @@ def in_pairs(corpus: Path, scratch: Path):
 def test_shards_that_run_together_give_the_results_that_each_gives_alone(corpus, tmp_path, numbers):
     job, root, shards = in_pairs(corpus, tmp_path)
     worker, asked = ScanWorker(job), [shards[number] for number in numbers]
-    alone, reports = [], []
+    alone: list[bytes] = []
+    reports: list[Any] = []
     for shard in asked:
         reports.append(worker.run(shard))
         alone.append(root.read(shard.result))
         root.delete(shard.result)
-    report = worker.run(ShardBatch(tuple(asked)))
+    report: Any = worker.run(ShardBatch(tuple(asked)))
     assert [root.read(shard.result) for shard in asked] == alone and len(set(alone)) == len(asked)
     assert report.images == sum(each.images for each in reports) == worker.done - (1 in numbers)
     assert report.rejects == ({"not_an_image": 1} if 1 in numbers else {})
