@@ -20,7 +20,7 @@ from jobs.run.outcome import Outcome
 from jobs.run.progress import ProgressWriter
 from jobs.watch import LogWatcher, Watcher
 from workers.errors import DeconvoyError, RunError, SpecError
-from workers.host import log, machine
+from workers.host import log, machine, processors
 from workers.host.exit_codes import CANCELLED
 from workers.host.log import Log
 from workers.kinds import Kind
@@ -40,7 +40,7 @@ def main(words: list[str]) -> int:
             case ["submitted", root, run, number] if number.isdecimal():
                 return submitted(patient(root), check_run_id(run), int(number))
             case ["head"]:
-                return head(cluster.cpus())
+                return head(processors.cpus())
             case [kind, path] if kind in SPECS:
                 return _run(make(SPECS[Kind(kind)], read_spec(Path(path))), LogWatcher()).exit_code
         raise SpecError([f"usage: python -P -m jobs {'|'.join(SPECS)} run.toml"])

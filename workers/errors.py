@@ -241,7 +241,11 @@ class SuspectImages(DeconvoyError):
 
 
 class ReaderLost(SuspectImages):
-    """A process that decodes images crashed or hung. Its actor is unharmed."""
+    """A process that decodes images hung. Its actor is unharmed."""
+
+
+class ReaderCrash(ReaderLost):
+    """A process that decodes images died, by itself or because memory ran out."""
 
 
 class DecoderHang(SuspectImages):

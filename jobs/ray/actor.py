@@ -185,7 +185,7 @@ def memory_error(text: str, actors: int) -> OutOfMemory:
     line = f"out of memory, Ray killed an actor: it used {actor:.1f} GB, {total - used:.1f} of {total:.1f} GB were free"
     if actor * actors >= OWN_SHARE * used:
         return OutOfMemory(line)
-    return MemoryTaken(f"{line}; other processes hold the rest")
+    return MemoryTaken(f"{line}; other processes, such as readers (--readers), hold the rest")
 
 
 def _on_gpu() -> str:

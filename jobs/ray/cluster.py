@@ -3,13 +3,11 @@
 It imports torch only to look for a GPU on this machine, so that a submitted run that waits for its place uses little memory.
 """
 
-import math
 import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from contextlib import contextmanager
 from types import FrameType, ModuleType
 
 import ray
@@ -17,6 +15,7 @@ from ray.util.placement_group import PlacementGroup, placement_group, remove_pla
 
 from jobs.ray import joining, line
 from workers.errors import UsageError
+from workers.host import processors
 from workers.spec.parts import ResourcesSpec
 
 # Environment variable of an autoscaling cluster: seconds that it may take to add nodes; 0 if it adds none.
@@ -69,7 +68,7 @@ def resolve_device(requested: str) -> str:
 def capacity(device: str, threads: int) -> int:
     """How many actors fit on all nodes if nothing else runs: one per GPU, or one per `threads` CPUs."""
     if not join():
-        return _fitting({"CPU": cpus(), "GPU": _gpus() if device == "cuda" else 0}, device, threads)
+        return _fitting({"CPU": processors.cpus(), "GPU": _gpus() if device == "cuda" else 0}, device, threads)
     return sum(_fitting(node["Resources"], device, threads) for node in ray.nodes() if node["Alive"])
 
 
@@ -208,16 +207,7 @@ def start(device: str) -> None:
     """
     if join():
         return
-    joining.start(cpus(), _gpus() if device == "cuda" else 0)
-
-
-def cpus() -> int:
-    """CPUs that this process may use, from its affinity and the container's quota."""
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    with suppress(OSError, ValueError):
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        allowed = min(allowed, math.ceil(int(quota) / int(period)))
-    return max(allowed, 1)
+    joining.start(processors.cpus(), _gpus() if device == "cuda" else 0)
 
 
 def _has_gpu() -> bool:

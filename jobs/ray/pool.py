@@ -113,7 +113,7 @@ class Pool:
         Args:
             items: taken one at a time, when an actor is free.
             progress: called about once a second with how much of the current items is done.
-            judge: called with an item and its error, if two actors died at it, it hung a decoder, or one of its files is stale.
+            judge: called with an item and its error, if two actors or readers died at it, it hung a decoder, or a file is stale.
                 Returns the item to run instead, or the same item if no image is to blame; or raises.
 
         Raises:

@@ -6,10 +6,12 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
-from workers.errors import LostActors, OutdatedShard, OutOfMemory, SuspectImages
+from workers.errors import LostActors, OutdatedShard, OutOfMemory, ReaderCrash, SuspectImages
 from workers.host.retrying import reason
 
-DEATHS = 2  # deaths of actors at one item, after which its images are searched for one that crashes its decoder
+DEATHS = (
+    2  # deaths of actors or readers at one item, after which its images are searched for one that crashes its decoder
+)
 FAILURES = 6  # failures of one item, after which the run stops
 MEMORY_FAILURES = 3  # failures of one item for lack of memory, after which the run stops or uses smaller batches
 PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
@@ -78,14 +80,16 @@ class Queue:
             task: the failed task.
             error: its error.
             now: the time.
-            died: whether its actor's process died while the node stayed alive.
+            died: whether its actor's process died while the node stayed alive; a crashed reader counts as much.
 
         Raises:
             OutOfMemory: the item ran out of memory too often.
             LostActors: the item failed too often and no image is to blame.
         """
+        died = died or isinstance(error, ReaderCrash)
         task.failures, task.deaths = task.failures + 1, task.deaths + died
-        is_suspect = isinstance(error, SuspectImages | OutdatedShard) or (died and task.deaths % DEATHS == 0)
+        is_hang = isinstance(error, SuspectImages) and not died
+        is_suspect = is_hang or isinstance(error, OutdatedShard) or (died and task.deaths % DEATHS == 0)
         item = self.judge(task.item, error) if is_suspect else task.item
         if item != task.item:
             self.retries.append(Task(item))

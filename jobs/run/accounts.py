@@ -4,6 +4,7 @@ For scans, actors write the rows (`account`): 262,144 images at a time, named by
 its last part is written again. Jobs over single images have few of them; the driver writes their rows (`Accounts`).
 """
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -29,6 +30,8 @@ from workers.store.root import Root
 from workers.store.rows import TableWriter, stage_part, values
 from workers.store.tables.shared import IMAGES, REJECTS
 
+# What the files of the parts depend on besides their rows: columns with their docs and ids, and the sizes of row groups.
+_FORM = hashlib.sha256(b"".join(table.schema.serialize().to_pybytes() for table in (IMAGES, REJECTS))).hexdigest()
 PART_IMAGES = 1 << 18  # images of one part, rejects included
 
 
@@ -86,7 +89,7 @@ def account(
     parts: dict[str, list[PartFile]] = {IMAGES.name: [], REJECTS.name: []}
     for item in items:
         [row] = results.read(item).to_pylist()
-        tally.add(row["scanned"], {each["reason"]: each["count"] for each in row["reasons"]}, row["examples"])
+        tally.add(row["scanned"], {entry["reason"]: entry["count"] for entry in row["reasons"]}, row["examples"])
         for table in (IMAGES, REJECTS):
             if row[table.name] is not None:
                 number = len(parts[table.name])
@@ -110,8 +113,10 @@ def _items(root: Root, shards: Sequence[Shard]) -> Iterator[Account]:
             last += 1
         children = tuple(shards[first:last])
         names = [shard.result for shard in children]
-        key = digest(["account", ACCOUNT_ALGORITHM, pa.__version__, start, stop, listing_key(part, start), *names])
-        yield Account(start, stop, paths.merge_path(key), listed, children)
+        key = digest(
+            ["account", ACCOUNT_ALGORITHM, pa.__version__, _FORM, start, stop, listing_key(part, start), *names]
+        )
+        yield Account(start, stop, paths.merge_path(key), listed, children, pa.__version__)
         start = stop
 
 
@@ -126,8 +131,8 @@ def _known(images: pa.Table, wanted: np.ndarray[Any, Any]) -> dict[int, ScannedI
     start, stop = np.searchsorted(wanted, [indices[0], indices[-1] + 1])
     mine = images.filter(pa.array(np.isin(indices, wanted[start:stop])))
     names = [field.name for field in fields(ScannedImage)]
-    found = [ScannedImage(**row) for row in mine.select(names).to_pylist()]
-    return dict(zip(mine["image_index"].to_pylist(), found, strict=True))
+    scanned = [ScannedImage(**row) for row in mine.select(names).to_pylist()]
+    return dict(zip(mine["image_index"].to_pylist(), scanned, strict=True))
 
 
 class Accounts:

@@ -61,9 +61,9 @@ class Deriving:
         """Run some items. A result that they depend on and that is missing or damaged is made again first."""
         while items:
             reports = self._reports(items)
-            for report in reports:
-                for child, reason in report.missing.items():
-                    self._remake_once(child, reason)
+            missing = {child: reason for report in reports for child, reason in report.missing.items()}
+            for child, reason in missing.items():  # two items may depend on the same one
+                self._remake_once(child, reason)
             unfinished = {report.result for report in reports if report.missing}
             items = [item for item in items if item.result in unfinished]
 

@@ -16,12 +16,12 @@ CHANNELS = dict.fromkeys(range(160), 142)
 GOAL_PER_S = 800
 
 
-def figures(images: int, rounds: int, k: int = 9, device: str = "cpu") -> Iterator[Figure]:
+def figures(images: int, rounds: int, k: int = 9) -> Iterator[Figure]:
     """Rate and processor time of a shard's top rows and statistics, one thread."""
     torch.set_num_threads(1)
     generator = torch.Generator().manual_seed(0)
     scores = torch.randn(images, sum(CHANNELS.values()), generator=generator) + 0.5
-    scores, names = scores.relu().to(device), list(range(images))
+    scores, names = scores.relu(), list(range(images))
     top, statistics = list[float](), list[float]()
     for _ in range(rounds + 1):  # the first warms up
         started = time.process_time()
@@ -41,7 +41,6 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=512)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--k", type=int, default=9)
-    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     for figure in figures(**vars(parser.parse_args())):
         print(figure, flush=True)
 

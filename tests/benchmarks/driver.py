@@ -28,7 +28,7 @@ from jobs.run.accounts import account
 from jobs.run.results import StoredResults
 from jobs.watch import SilentWatcher
 from tests.benchmarks.figures import Figure
-from workers.actors.account import accounted
+from workers.actors.account import make_row
 from workers.actors.environment import Environment
 from workers.actors.merge import DerivedReport
 from workers.actors.shard import Account, Derived, Shard, ShardReport
@@ -120,7 +120,7 @@ class FreeActors:
         )
         columns = {"images": images, "rejects": pa.array([], SHARD.field("rejects").type.value_type)}
         every = pa.table({name: pa.ListArray.from_arrays([0, len(each)], each) for name, each in columns.items()})
-        return accounted(self.root, item, [every])
+        return make_row(self.root, item, [every])
 
 
 def driver_seconds(root: Root, listed: str, actors: FreeActors, scratch: Path) -> tuple[float, float]:

@@ -100,8 +100,8 @@ class Task:
         return torchvision.models.get_model(self.network, weights=None).eval()
 
     def loader(self) -> DataLoader[tuple[Tensor, int]]:
-        """Batches, decoded in processes."""
-        return DataLoader(self.photos, BATCH, num_workers=CORES)
+        """Batches, decoded in processes that live until the loader ends."""
+        return DataLoader(self.photos, BATCH, num_workers=CORES, persistent_workers=True)
 
 
 Round = Callable[[], int]
@@ -131,13 +131,13 @@ def _scan(shard: Shard) -> int:
 @contextlib.contextmanager
 def hooks(task: Task) -> Iterator[Round]:
     """Forward hooks and a DataLoader: what one would write by hand."""
-    module, maxima = task.module(), dict[str, list[Tensor]]()
+    module, maxima, loader = task.module(), dict[str, list[Tensor]](), task.loader()
     for name in task.blocks:
         module.get_submodule(name).register_forward_hook(partial(_keep_maximum, maxima.setdefault(name, [])))
 
     def run() -> int:
         with torch.inference_mode():
-            for images, _ in task.loader():
+            for images, _ in loader:
                 module(images)
         return _top(maxima.values())
 
@@ -165,13 +165,13 @@ def captum(task: Task) -> Iterator[Round]:
     """Captum's LayerActivation, and top-k."""
     from captum.attr import LayerActivation
 
-    module = task.module()
+    module, loader = task.module(), task.loader()
     layers = LayerActivation(module, [module.get_submodule(name) for name in task.blocks])
 
     def run() -> int:
         maxima: list[list[Tensor]] = [[] for _ in task.blocks]
         with torch.no_grad():
-            for images, _ in task.loader():
+            for images, _ in loader:
                 for kept, activation in zip(maxima, layers.attribute(images), strict=True):
                     kept.append(activation.amax((2, 3)))
         return _top(maxima)

@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from jobs.run import plan
 from tests.benchmarks.figures import Figure
 from tests.support import benchmarking
-from workers.actors import device
+from workers.actors import device, reading
 from workers.actors.job import Job
 from workers.actors.scan import ScanWorker
 from workers.actors.shard import Shard
-from workers.corpus import manifest, reader
+from workers.corpus import manifest
 from workers.models.model import Model
 from workers.spec.parts import Precision
 from workers.store.root import Root
@@ -44,11 +44,8 @@ def steps(worker: ScanWorker) -> Callable[[Tensor], object]:
 def forward_only(job: Job, images: int, run: Callable[[Tensor], object]) -> None:
     """Decode and run, and keep nothing."""
     listed = manifest.rows(Root(job.spec.root), job.manifest, 0, images)
-    threads = device.cpu_share(job.spec.resources.device)
-    options = reader.ReadOptions(job.spec.limits, threads, 2 * job.spec.scan.batch)
-    prepare = partial(job.model.preprocessing.prepare, max_pixels=job.spec.limits.pixels)
     with torch.inference_mode():
-        for batch in reader.batches(listed, job.spec.scan.batch, prepare, options):
+        for batch in reading.batches(job, listed, job.spec.scan.batch):
             run(device.normalise(batch.pixels(), job, Precision.FLOAT32))
     if job.spec.resources.device == "cuda":
         torch.cuda.synchronize()

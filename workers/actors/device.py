@@ -1,6 +1,5 @@
 """Devices and nodes. Takes a device's name, makes torch deterministic on it; checks and describes the node."""
 
-import os
 import platform
 from collections.abc import Sequence
 from functools import partial
@@ -20,10 +19,14 @@ from workers.corpus.decode import DECODER
 from workers.corpus.lister import GROUP_ROWS
 from workers.corpus.manifest import Row
 from workers.errors import NodeError, StaleFile
+from workers.host import processors
 from workers.host.hangs import Limit
 from workers.spec.parts import Precision, ResourcesSpec
 from workers.store.root import Root
 
+MOST_BESIDE = (
+    16  # most threads or processes of an actor beside its network; more would read faster than any network runs
+)
 PROBES = 16  # number of files of the corpus that must all be missing before the node is blamed
 
 # On CUDA: deterministic algorithms, no search for the fastest one, no TF32 in float32, no sums in half precision.
@@ -125,7 +128,7 @@ def cpu_share(device: str) -> int:
     """The number of threads or processes of one actor beside its network: one on a CPU, its share of the node's CPUs on a GPU."""
     if device == "cpu":
         return 1
-    return max(1, (os.cpu_count() or 1) // max(1, torch.cuda.device_count()) - 1)
+    return max(1, min(MOST_BESIDE, processors.cpus() // processors.gpus() - 1))
 
 
 def reader_count(resources: ResourcesSpec) -> int:

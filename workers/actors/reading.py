@@ -61,12 +61,10 @@ def batches(
         decode=partial(decode.decode, form=form),
         extra_bytes=partial(_extra_bytes, preprocessing, preview is not None),
     )
-    prepare, processes = (
-        partial(preprocessing.prepare, max_pixels=limits.pixels),
-        device.reader_count(job.spec.resources),
-    )
-    if processes:
-        return shared_readers(processes).batches(rows, size, preprocessing.input_bytes, prepare, options)
+    prepare = partial(preprocessing.prepare, max_pixels=limits.pixels)
+    count = device.reader_count(job.spec.resources)
+    if count:
+        return shared_readers(count).batches(rows, size, preprocessing.input_bytes, prepare, options)
     return reader.batches(rows, size, prepare, options)
 
 

@@ -172,6 +172,7 @@ class Account:
         result: path of the result relative to the root; its name is the hash of all that it depends on.
         manifest: path of the manifest relative to the root.
         shards: the shards that contain these images, in order. The first and the last may contain others, too.
+        pyarrow: the version of pyarrow that writes the files.
     """
 
     start: int
@@ -179,6 +180,7 @@ class Account:
     result: str
     manifest: str
     shards: tuple[Shard, ...]
+    pyarrow: str
 
     @property
     def children(self) -> tuple[str, ...]:

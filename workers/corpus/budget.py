@@ -1,4 +1,4 @@
-"""Memory budgets that threads or processes share. Take the bytes that one needs, block it until they are free."""
+"""Memory budgets that threads or processes share. Take a number of bytes, block the caller until they are free."""
 
 import threading
 from collections import deque

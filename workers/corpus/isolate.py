@@ -196,8 +196,8 @@ def _stale_uris(root: Root) -> dict[str, str]:
 def verdict_uris(root: Root, stored: Sequence[str]) -> dict[str, str]:
     """The uris that verdicts are on, by the path of the verdict."""
     with ThreadPoolExecutor(CHECKS_AT_ONCE) as threads:
-        found = list(threads.map(partial(_read, root), stored))
-    return {path: verdict.uri for path, verdict in zip(stored, found, strict=True) if verdict}
+        known = list(threads.map(partial(_read, root), stored))
+    return {path: verdict.uri for path, verdict in zip(stored, known, strict=True) if verdict}
 
 
 def _read(root: Root, path: str) -> StoredVerdict | None:

@@ -76,7 +76,7 @@ class ReadOptions:
         extra_bytes: memory that `prepare` and `preview` need in addition to the pixels, by height and width.
         pixel_bytes: size of a decoded pixel.
         decode: the decoder.
-        progress: called after each image, and once a second while it is read.
+        progress: called after each image, and once a second unless all images wait for memory.
     """
 
     limits: LimitsSpec
@@ -151,6 +151,11 @@ class _Image:
         """Whether the current limit is exceeded; to be called about once a second."""
         limit = self._limit
         return limit is not None and limit[0].is_over()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it is being read or decoded, and does not wait for memory."""
+        return self._limit is not None
 
     def check(self) -> None:
         """Raise the limit's error if the limit is exceeded."""
@@ -257,7 +262,8 @@ def _first(waiting: Waiting, options: ReadOptions) -> PreparedImage | Reject | N
     tick_s = min(TICK_S, options.hang_s / 4, options.read_hang_s / 4)
     options.progress()
     while future and not is_done(future, tick_s):
-        options.progress()
+        if any(image.is_running for image, _ in waiting if image):
+            options.progress()
         for image, _ in waiting:
             if image:
                 image.check()

@@ -31,10 +31,10 @@ from workers.corpus.budget import SharedBudget
 from workers.corpus.crew import TICK_S, is_done
 from workers.corpus.manifest import Row
 from workers.corpus.reader import AHEAD_BYTES, FILES_BYTES, PIXELS_BYTES, Memory, Prepare, ReadOptions
-from workers.errors import DecoderHang, ReaderLost
+from workers.errors import DecoderHang, ReaderCrash, ReaderLost
 from workers.host.hangs import Limit
 
-AHEAD = 2  # batches per reader that may be read before they are needed
+AHEAD = 2  # batches per reader that may be read before they are needed; one, if two need more than AHEAD_BYTES
 SILENCE_S = 60.0  # after which a process that shows no progress counts as lost; it may be starting
 SHARED_MEMORY = "/dev/shm"  # noqa: S108 - where Linux keeps it; containers often make it small
 PRELOADED = ("workers.corpus.readers", "workers.core.preprocess", "workers.pictures.encode")
@@ -74,6 +74,7 @@ class Readers:
         self._count = count
         self._context = _Context()
         self._context.set_forkserver_preload(list(PRELOADED))
+        self._is_spoiled = False
         self._start()
 
     def batches(
@@ -93,16 +94,21 @@ class Readers:
             StaleImage, ReadError, StoreError: see `reader.batches`.
         """
         batch_bytes = size * input_bytes
-        ahead = max(1, min(AHEAD * self._count, AHEAD_BYTES // batch_bytes))
+        ahead = max(self._count, min(AHEAD * self._count, AHEAD_BYTES // batch_bytes))
         shared = _free_shared_bytes() > 2 * ahead * batch_bytes
+        if self._is_spoiled:
+            self._replace()
         pending: deque[Future[Packed]] = deque()
         remaining = iter(rows)
-        while part := tuple(islice(remaining, size)):
-            pending.append(self._submit(_Task(part, prepare, _for_part(options, part), shared)))
-            if len(pending) > ahead:
+        try:
+            while part := tuple(islice(remaining, size)):
+                pending.append(self._submit(_Task(part, prepare, _for_part(options, part), shared)))
+                if len(pending) > ahead:
+                    yield self._first(pending).unpack()
+            while pending:
                 yield self._first(pending).unpack()
-        while pending:
-            yield self._first(pending).unpack()
+        finally:
+            self._is_spoiled = self._is_spoiled or bool(pending)  # nobody watches what these batches do
 
     def close(self) -> None:
         """End the processes, also those that hang."""
@@ -112,9 +118,10 @@ class Readers:
         self._context.processes.clear()
 
     def _start(self) -> None:
+        self._is_spoiled = False
         self._progress = self._context.RawValue("Q", 0)
-        files = SharedBudget(self._context, FILES_BYTES, parts=64)
-        pixels = SharedBudget(self._context, PIXELS_BYTES, parts=128)
+        files = SharedBudget(self._context, FILES_BYTES, parts=max(64, 4 * self._count))
+        pixels = SharedBudget(self._context, PIXELS_BYTES, parts=max(128, 4 * self._count))
         self._executor = ProcessPoolExecutor(
             self._count, self._context, _begin, (self._progress, Memory(files, pixels))
         )
@@ -137,8 +144,8 @@ class Readers:
             if self._progress.value != progress:
                 progress = self._progress.value
                 limit.restart()
-            if stuck := next(filter(_has_hung, pending), None):  # it may hold memory that others wait for
-                return self._result(stuck)
+            if failed := next(filter(_has_failed, pending), None):  # it may hold memory that the first one waits for
+                return self._result(failed)
             if limit.is_over():
                 self._replace()
                 raise ReaderLost(f"a process that decodes images has not responded for {SILENCE_S:g} s")
@@ -189,7 +196,17 @@ class _Task:
         [batch] = reader.batches(self.rows, len(self.rows), self.prepare, options, memory)
         pixels = batch.pixels() if batch.pictures else torch.empty(0)
         previews = tuple(picture.preview for picture in batch.pictures)
-        return Packed(batch.records, previews, pixels if self.shared else pixels.numpy(), batch.rejects)
+        return Packed(batch.records, previews, self._share(pixels), batch.rejects)
+
+    def _share(self, pixels: Tensor) -> Tensor | np.ndarray[Any, Any]:
+        """The pixels in shared memory, or in this process's if there is too little of it."""
+        try:
+            if self.shared:
+                pixels.share_memory_()  # type: ignore[no-untyped-call]
+                return pixels
+        except RuntimeError:  # torch's, if it is full
+            pass
+        return pixels.numpy()
 
 
 def _for_part(options: ReadOptions, part: Sequence[Row]) -> ReadOptions:
@@ -200,12 +217,12 @@ def _for_part(options: ReadOptions, part: Sequence[Row]) -> ReadOptions:
     return replace(options, threads=1, verdicts=verdicts)
 
 
-def _has_hung(future: "Future[Packed]") -> bool:
-    return future.done() and isinstance(future.exception(), DecoderHang)
+def _has_failed(future: "Future[Packed]") -> bool:
+    return future.done() and future.exception() is not None
 
 
-def _crashed() -> ReaderLost:
-    return ReaderLost("a process that decodes images ended unexpectedly")
+def _crashed() -> ReaderCrash:
+    return ReaderCrash("a process that decodes images ended unexpectedly")
 
 
 def _free_shared_bytes() -> float:

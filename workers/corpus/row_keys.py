@@ -20,7 +20,7 @@ from workers.corpus.manifest import Row
 from workers.store.tables.shared import MANIFEST
 
 COLUMNS = ("uri", "bytes", "etag", "group", "removed", "refused")
-# Names of files that need no optional package. Other names may also be such; these certainly are.
+# Names of files that need no optional package. The list need not be complete: other names are checked one by one.
 _PLAIN = "|".join(re.escape(end[1:]) for kind in formats.FORMATS if not kind.package for end in kind.extensions)
 _PLAIN_NAME = rf"(?i)[^/.]\.(?:{_PLAIN})(?:#[0-9+]+)?$"
 

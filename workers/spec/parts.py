@@ -228,7 +228,7 @@ class ResourcesSpec(Frozen):
     readers: Annotated[int, Field(ge=0, le=256)] | Literal["auto"] = Field(
         "auto",
         description="processes per actor that decode images; 0 decodes in threads of the actor; "
-        "auto is 0 on a CPU, and the actor's share of the node's CPUs on a GPU",
+        "auto is 0 on a CPU, and the actor's share of the node's CPUs on a GPU, at most 16",
     )
 
 
@@ -265,9 +265,9 @@ class JobSpec(AnyRun):
         return self.resources
 
     def identity(self) -> dict[str, Any]:
-        """The part of the spec that identifies a run: all but run, root and the number of actors."""
+        """The part of the spec that identifies a run: all but run, root, and the numbers of actors and readers."""
         whole = self.model_dump(mode="json", exclude={"run", "root"})
-        for name in ("actors", "fewer"):
+        for name in ("actors", "fewer", "readers"):
             del whole["resources"][name]
         return whole
 

@@ -186,7 +186,7 @@ class RunFacts(_Facts):
         backends: torch's settings.
         seconds: duration of the attempt that published the run.
         images_per_s: images that this attempt used per second; None if it used none.
-        shards, merges, groups: results of the run's shards, merges of these, and projection groups, as paths under the root.
+        shards, merges, groups: paths of the results of shards, of those derived from them, and of projection groups.
         reduced_batch: the smaller batch that the run used after memory ran out.
         checkpoints, diverged: checkpoints of a training, in the order of the numbers in `evolution`, and those left out.
         precision: what half precision costs; None in float32.

@@ -1,5 +1,6 @@
 """The parts of `images` and `rejects` against rows made one by one, whatever the sizes of shards; what is made again."""
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,7 +20,7 @@ from workers.actors.shard import Account, Shard
 from workers.corpus import manifest
 from workers.corpus.lister import GROUP_ROWS
 from workers.corpus.manifest import Row
-from workers.errors import RunStopped
+from workers.errors import NodeError, RunStopped
 from workers.store import paths, rows
 from workers.store.root import Root
 from workers.store.rows import TableWriter
@@ -76,10 +77,10 @@ def list_images(root: Root, count: int, name: str = LISTED, label: str | None = 
 
 
 def write(root: Root, shard: Shard, rejected=is_rejected, left_out: int | None = None) -> None:
-    there = [index for index in range(shard.start, shard.stop) if not row(index).removed and index != left_out]
+    listed = [index for index in range(shard.start, shard.stop) if not row(index).removed and index != left_out]
     lists: dict[str, list[Any]] = {
-        "images": [image(index) for index in there if not rejected(index)],
-        "rejects": [reject(index) for index in there if rejected(index)],
+        "images": [image(index) for index in listed if not rejected(index)],
+        "rejects": [reject(index) for index in listed if rejected(index)],
         "top": [],
         "statistics": [],
     }
@@ -129,13 +130,15 @@ def test_each_image_has_its_row_and_the_parts_do_not_depend_on_the_sizes_of_shar
     run = attempt(tmp_path)
     list_images(run.root, IMAGES_LISTED)
     done = accounted(run, shards(size), (0, 4, 5, 24, 46))
-    there = [index for index in range(IMAGES_LISTED) if index % 11 != 5]
+    present = [index for index in range(IMAGES_LISTED) if index % 11 != 5]
     key = {"label": "a", "group": None}
-    expected = [{**image(i), "image_id": f"{i}.jpg", "uri": f"/x/{i}.jpg", **key} for i in there if not is_rejected(i)]
+    expected = [
+        {**image(i), "image_id": f"{i}.jpg", "uri": f"/x/{i}.jpg", **key} for i in present if not is_rejected(i)
+    ]
     assert table(run, done, "images") == [{name: each[name] for name in IMAGES.schema.names} for each in expected]
-    refused = [{**reject(i), "image_id": f"{i}.jpg", "uri": f"/x/{i}.jpg"} for i in there if is_rejected(i)]
+    refused = [{**reject(i), "image_id": f"{i}.jpg", "uri": f"/x/{i}.jpg"} for i in present if is_rejected(i)]
     assert table(run, done, "rejects") == [{name: each[name] for name in REJECTS.schema.names} for each in refused]
-    assert (done.counts.images, done.counts.listed) == (len(expected), len(there))
+    assert (done.counts.images, done.counts.listed) == (len(expected), len(present))
     assert done.counts.rejects == {
         reason: sum(each["reason"] == reason for each in refused) for reason in ("damaged", "empty")
     }
@@ -177,12 +180,13 @@ def test_only_the_parts_of_new_or_changed_images_are_made_again(tmp_path):
     assert len(run.pool.ran) == 3 and {each["label"] for each in table(run, labelled, "images")} == {"b"}
 
 
+@pytest.mark.parametrize("size", [10, 15], ids=["whole", "shared"])  # the second of 15 is part of two parts
 @pytest.mark.parametrize("harm", ["missing", "damaged"])
-def test_results_that_are_missing_or_damaged_are_made_again(tmp_path, harm):
+def test_results_that_are_missing_or_damaged_are_made_again(tmp_path, harm, size):
     run = attempt(tmp_path)
     list_images(run.root, IMAGES_LISTED)
-    first = accounted(run, shards(10))
-    part, shard = first.results[1], shards(10)[3].result
+    first = accounted(run, shards(size))
+    part, shard = first.results[1], shards(size)[1].result
     run.root.delete(part)
     for path in (first.results[0], shard):
         if harm == "missing":
@@ -191,7 +195,7 @@ def test_results_that_are_missing_or_damaged_are_made_again(tmp_path, harm):
             data = bytearray(run.root.read(path))
             data[len(data) // 2] ^= 0xFF
             run.root.put(path, bytes(data))
-    again = account(run, StoredResults(run.root, partial(write, run.root)), shards(10), np.array([], np.int64))
+    again = account(run, StoredResults(run.root, partial(write, run.root)), shards(size), np.array([], np.int64))
     assert again.parts == first.parts and again.counts == first.counts
 
 
@@ -210,6 +214,22 @@ def test_a_run_that_can_use_no_image_says_why(tmp_path):
     )
     with pytest.raises(RunStopped, match=expected):
         accounted(run, shards(10), rejected=lambda _: True)
+
+
+def test_a_node_with_another_pyarrow_is_refused(tmp_path):
+    run = attempt(tmp_path)
+    list_images(run.root, IMAGES_LISTED)
+    [item, *_] = accounts._items(run.root, shards(10))
+    with pytest.raises(NodeError, match=rf"has pyarrow {pa.__version__} instead of 1\.0"):
+        derive(run.root, replace(item, pyarrow="1.0"))
+
+
+def test_parts_of_other_columns_or_docs_are_made_again(tmp_path, monkeypatch):
+    run = attempt(tmp_path)
+    list_images(run.root, IMAGES_LISTED)
+    first = accounted(run, shards(10))
+    monkeypatch.setattr(accounts, "_FORM", "another")
+    assert not set(accounted(run, shards(10)).results) & set(first.results)
 
 
 def test_a_table_without_rows_has_one_empty_part(tmp_path):

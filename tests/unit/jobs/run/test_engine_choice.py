@@ -8,6 +8,7 @@ from tests.support.networks import seeded
 from workers.core.graph import trace
 from workers.core.network import Network
 from workers.errors import SpecError
+from workers.spec.parts import ResourcesSpec
 from workers.spec.scan import Engine, make_spec
 
 SIDE = 32
@@ -51,6 +52,11 @@ def test_auto_never_compiles_on_a_gpu_or_in_half_precision(network, monkeypatch)
 @pytest.mark.parametrize("name", ["eager", "compiled"])
 def test_an_engine_that_is_given_is_used(network, name):
     assert engine_choice.choose(spec(name), network, network.layers, 1) is Engine(name)
+
+
+def test_the_number_of_readers_is_no_part_of_a_scans_identity():
+    one, other = (spec("eager").model_copy(update={"resources": ResourcesSpec(readers=count)}) for count in ("auto", 3))
+    assert one.identity() == other.identity() and "readers" not in one.identity()["resources"]
 
 
 def test_a_scan_keeps_its_identity_unless_it_names_an_engine():

@@ -15,13 +15,14 @@ import psutil
 import pytest
 import torch
 
+from tests.support import silent
 from tests.unit.workers.corpus.test_reader import prepare, rows
 from workers.corpus import reader, readers
 from workers.corpus.batch import Batch
 from workers.corpus.budget import SharedBudget
 from workers.corpus.isolate import Verdict
 from workers.corpus.readers import Readers
-from workers.errors import ReaderLost, Reason, Rejected, StaleImage
+from workers.errors import ReaderLost, ReadError, Reason, Rejected, StaleImage
 from workers.spec.parts import LimitsSpec
 
 LIMITS = LimitsSpec(bytes=100)
@@ -29,7 +30,7 @@ INPUT_BYTES = 3 * 2 * 2
 
 
 def decode(data: bytes, limits: LimitsSpec, claim: object = None) -> np.ndarray:
-    """A picture as tall as the number in the file, unless the file is one of those that this decoder cannot bear."""
+    """A picture as tall as the number in the file, unless the file crashes or hangs this decoder."""
     del limits, claim
     if data == b"bad":
         raise Rejected(Reason.DAMAGED, "bad")
@@ -117,6 +118,45 @@ def greedy(data: bytes, limits: LimitsSpec, claim) -> np.ndarray:
     return decode(data, limits)
 
 
+def test_a_decoder_that_blocks_its_process_is_noticed_although_another_waits_for_its_memory(two, tmp_path, monkeypatch):
+    read(two, rows(tmp_path, b"10", b"11"), size=1)
+    monkeypatch.setattr(readers, "SILENCE_S", 3.0)
+    with pytest.raises(ReaderLost, match="not responded for 3 s"):
+        list(two.batches(rows(tmp_path, b"10", b"11"), 1, INPUT_BYTES, prepare, replace(OPTIONS, decode=blocking)))
+
+
+def blocking(data: bytes, limits: LimitsSpec, claim) -> np.ndarray:
+    """The first image waits for the memory of the second one, which never gives up Python's lock."""
+    if data == b"10":
+        time.sleep(0.5)
+    claim(1 << 15, 1 << 15, 1 << 40)
+    return decode(b"block" if data == b"11" else data, limits)
+
+
+def test_a_dead_storage_of_a_later_image_is_noticed_although_the_first_one_is_being_read(two, tmp_path):
+    assert callable(silent.SilentFileSystem)
+    listed = rows(tmp_path, b"10", b"11")
+    listed[1] = replace(listed[1], uri="silent://1.jpg")
+    started = time.monotonic()
+    with pytest.raises(ReadError, match=r"silent://1.jpg has not responded for 1 s"):
+        list(
+            two.batches(listed, 1, INPUT_BYTES, prepare, replace(OPTIONS, decode=lasting, read_hang_s=1.0, hang_s=60.0))
+        )
+    assert time.monotonic() - started < 20
+
+
+def lasting(data: bytes, limits: LimitsSpec, claim) -> np.ndarray:
+    time.sleep(30)
+    return decode(data, limits, claim)
+
+
+def test_readers_with_batches_that_nobody_watches_are_replaced(two, tmp_path):
+    listed = rows(tmp_path, b"10", *[b"sleep"] * 5)
+    assert len(next(iter(two.batches(listed, 1, INPUT_BYTES, prepare, replace(OPTIONS, hang_s=60.0)))).pictures) == 1
+    started = time.monotonic()
+    assert len(read(two, listed[:1])) == 1 and time.monotonic() - started < 30
+
+
 def test_slow_images_of_one_batch_are_no_hang(two, tmp_path):
     listed = rows(tmp_path, *[b"10"] * 4)
     [batch] = read(two, listed, replace(OPTIONS, decode=slow), size=4)
@@ -139,17 +179,10 @@ def test_a_stale_file_is_reported_as_by_threads_and_ends_no_process(two, tmp_pat
     assert two._context.processes == processes and all(process.is_alive() for process in processes)
 
 
-def test_batches_that_nobody_wants_do_not_delay_the_next_ones(two, tmp_path):
-    listed = rows(tmp_path, *[b"10"] * 60)
-    for _ in range(3):
-        assert len(next(iter(two.batches(listed, 3, INPUT_BYTES, prepare, OPTIONS))).pictures) == 3
-    assert sum(len(batch.pictures) for batch in read(two, listed)) == 60
-
-
 def test_few_batches_are_ahead_of_a_slow_caller(two, tmp_path, monkeypatch):
-    """Two per process, or as many as fit into the memory for them."""
+    """Two per process, or as many as fit into the memory for them, but one per process at least."""
     listed = rows(tmp_path, *[b"10"] * 60)
-    for most, expected in ((1 << 30, 4), (3 * 3 * INPUT_BYTES, 3), (1, 1)):
+    for most, expected in ((1 << 30, 4), (3 * 3 * INPUT_BYTES, 3), (1, 2)):
         monkeypatch.setattr(readers, "AHEAD_BYTES", most)
         submitted: list[object] = []
         monkeypatch.setattr(
@@ -160,6 +193,29 @@ def test_few_batches_are_ahead_of_a_slow_caller(two, tmp_path, monkeypatch):
 
 
 real = Readers._submit
+
+
+def _hold(budget: SharedBudget, held, most, times: int) -> None:
+    for number in range(times):
+        parts = 1 + (number + os.getpid()) % 4
+        with budget.reserve(10 * parts):
+            with held.get_lock():
+                held.value += parts
+                most.value = max(most.value, held.value)
+            with held.get_lock():
+                held.value -= parts
+
+
+def test_competing_processes_never_hold_more_than_a_budget_has():
+    context = multiprocessing.get_context("forkserver")
+    budget, held, most = SharedBudget(context, 60, parts=6), context.Value("i", 0), context.Value("i", 0)
+    users = [context.Process(target=_hold, args=(budget, held, most, 300)) for _ in range(4)]
+    for user in users:
+        user.start()
+    for user in users:
+        user.join(60)
+    assert [user.exitcode for user in users] == [0] * 4
+    assert 0 < most.value <= 6 and budget._free.get_value() == 6
 
 
 def test_a_budget_of_processes_serves_large_requests_too_and_never_more_than_it_has():

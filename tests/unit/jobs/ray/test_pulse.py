@@ -1,0 +1,40 @@
+"""Actors are polled once a second, and their silence is noticed."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from jobs.ray import pulse
+from jobs.ray.seats import Seat
+
+
+@pytest.fixture
+def polled(monkeypatch) -> dict[str, Any]:
+    """How often an actor was polled, and what it answers."""
+    state: dict[str, Any] = {"count": 0, "answer": (True, 7)}
+
+    def ask() -> str:
+        state["count"] += 1
+        return "future"
+
+    state["seat"] = Seat(SimpleNamespace(done=SimpleNamespace(remote=ask)))
+    monkeypatch.setattr(pulse, "read_poll", lambda _: state["answer"])
+    return state
+
+
+def test_an_actor_is_polled_once_a_second_however_often_it_is_looked_after(polled):
+    for tick in range(100):
+        pulse.poll([polled["seat"]], 1000 + tick / 32)
+    assert polled["count"] == 4 and polled["seat"].done == 7 and polled["seat"].has_answered
+
+
+def test_an_actor_that_has_answered_and_no_longer_does_is_silent(polled):
+    seat = polled["seat"]
+    for now in (0.0, 0.5, 1.5):
+        pulse.poll([seat], now)
+    polled["answer"] = (False, None)
+    for now in (2.0, 20.0, 31.0):
+        pulse.poll([seat], now)
+        assert not pulse.find_silent([seat], now)
+    assert pulse.find_silent([seat], 32.0) == [seat]
