@@ -71,12 +71,13 @@ lock: setup
 		| grep -Ev '^(nvidia-|cuda-|triton=)'; } > constraints.new && mv constraints.new constraints.txt
 	@touch $(STAMP)
 
-# Uses a separate environment, made by uv, because pip cannot choose the lowest versions.
+# Uses a separate environment, made by uv, because pip cannot choose the lowest versions. Old packages use functions that new ones
+# have deprecated; that is no error here.
 lowest: setup
 	$(VENV)/bin/python -m pip install --quiet uv
 	$(VENV)/bin/uv venv --quiet --allow-existing --python $(VENV)/bin/python $(LOWEST)
 	$(VENV)/bin/uv pip install --python $(LOWEST)/bin/python --resolution lowest-direct $(UV_ARGS) -e ".[demo,dev]"
-	$(LOWEST)/bin/python -m pytest -q -m "not slow" tests/unit $(PYTEST_ARGS)
+	$(LOWEST)/bin/python -m pytest -q -m "not slow" -W default::DeprecationWarning tests/unit $(PYTEST_ARGS)
 
 bench: $(PEERS_STAMP)
 	$(PEERS)/bin/python -m tests.benchmarks $(if $(FULL),--full)
