@@ -120,7 +120,7 @@ without projections. {exported}
 
 Each network was checked in float64, with random weights, on images of {SIDE} px or the size that it requires:
 
-- Its output equals the module's bit for bit. Operations without a downward step may differ by rounding.
+- Its output equals the module's bit for bit, or up to rounding if the network has an operation without a downward step.
 - Projections by all three methods equal automatic differentiation of whole images, with a relative error of at most
   {TOLERANCE:g}, in three layers, spread from the first to the last that has projections. In layers above a gate, both hold it
   constant.

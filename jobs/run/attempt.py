@@ -228,7 +228,7 @@ def attempt(
             damaged = verify.damaged_parts(root, before)
             if not damaged:
                 return complete_published(root, before, started)
-            watch.say(f"{len(damaged)} files of the published run are missing or damaged; computing them again")
+            watch.say(f"files of the published run are missing or damaged ({len(damaged)}); computing them again")
         stack.enter_context(own_turn(spec.resources, run, watch.say))
         actors = _wait_for_actors(spec, watch)
         check_root(root, listing, watch)

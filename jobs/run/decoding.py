@@ -34,7 +34,7 @@ def require_bands(spec: JobSpec, model: Model) -> None:
     bands, channels = spec.decode.bands, model.preprocessing.channels
     if bands and len(bands) != channels:
         raise SpecError(
-            [f"decode.bands: {len(bands)} bands are selected, but {model.stored.source} takes {channels} channels"]
+            [f"decode.bands: selects {len(bands)}, but the number of channels of {model.stored.source} is {channels}"]
         )
 
 

@@ -23,14 +23,14 @@ _LAYER_HEADINGS = {
     "overlap": "overlap",
     "other_channels": "other channels",
     "chance": "by chance",
-    "rank_correlation": "order of shared images",
-    "channel_correlation": "order of channels",
+    "rank_correlation": "rank correlation",
+    "channel_correlation": "loudness",
 }
 _CHANNEL_HEADINGS = {
     "channel": "channel",
     "shared": "shared",
     "overlap": "overlap",
-    "rank_correlation": "order of shared images",
+    "rank_correlation": "rank correlation",
 }
 
 

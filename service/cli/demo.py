@@ -36,4 +36,4 @@ def demo(
         return
     print_outcome(outcome)
     echo(f"sheets  {folder}/ ({', '.join(Path(sheet).name for sheet in sheets)})")
-    echo("yours   deconvoy scan --model torchvision://resnet18 --corpus FOLDER --root ROOT")
+    echo("next    deconvoy scan --model torchvision://resnet18 --corpus FOLDER --root ROOT")

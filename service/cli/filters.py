@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from service.cli import drawing
-from service.cli.options import MODEL, SPEC, Json, ModelFlags, Output, with_model_flags
+from service.cli.options import MODEL, Json, ModelFlags, Output, with_model_flags
 from service.cli.running import absolute, absolute_model, run_spec, spec_values
 from workers.errors import UsageError
 
@@ -23,7 +23,9 @@ def filters(  # noqa: PLR0913 - one parameter per flag
     model: Annotated[list[str] | None, typer.Option(help=MODEL + " Repeatable.")] = None,
     root: Annotated[str | None, typer.Option()] = None,
     run: Annotated[str | None, typer.Option()] = None,
-    spec: Annotated[Path | None, typer.Option(help=SPEC)] = None,
+    spec: Annotated[
+        Path | None, typer.Option(help="Spec file (TOML); --model, --root and --run override its keys.")
+    ] = None,
     output: Output = None,
     as_json: Json = False,
 ) -> None:

@@ -18,7 +18,9 @@ def add_to(app: typer.Typer) -> None:
 
 def gc(
     root: RootOption,
-    older_than: Annotated[float, typer.Option(min=0, help="Minimum age in days; younger files are kept.")] = 7.0,
+    older_than: Annotated[
+        float, typer.Option(min=0, help="Minimum age in days, except for scheduled runs beyond `--keep`.")
+    ] = 7.0,
     forget: Annotated[
         list[str] | None,
         typer.Option(help="Unpublished run to abandon; its shard results can then be removed. Repeatable."),
@@ -49,7 +51,7 @@ def gc(
         return
     for file in files:
         echo(f"{file.path}  {format_size(file.bytes)}  {file.why}")
-    total = f"{len(files):,} files, {format_size(sum(file.bytes for file in files))}"
+    total = f"{len(files):,} file{'s' if len(files) != 1 else ''}, {format_size(sum(file.bytes for file in files))}"
     echo(f"{total} would be removed" if dry_run else f"{total} removed")
     if unfinished:
         echo(f"shard results are kept for unfinished runs {', '.join(unfinished)}; --forget RUN abandons one of them")

@@ -44,7 +44,7 @@ Address = Annotated[
 AnyAddress = Annotated[
     str | None,
     typer.Option(
-        "--address", envvar="DECONVOY_ADDRESS", help="URL of a Ray dashboard; by default only the root is read."
+        "--address", envvar="DECONVOY_ADDRESS", help="URL of a Ray dashboard; by default only the root is used."
     ),
 ]
 RunWord = Annotated[str, typer.Argument(help="Run id.")]

@@ -155,7 +155,8 @@ def sheet(
     channels: Annotated[
         str | None,
         typer.Option(
-            help=f"Channels, such as 7, 0-23 or 3,7,40-44; by default the first {drawing.SHEET_CHANNELS} living ones."
+            help=f"Channels, such as 7, 0-23 or 3,7,40-44; by default the first {drawing.SHEET_CHANNELS} living ones "
+            f"({drawing.STRIP_CHANNELS} for evolve)."
         ),
     ] = None,
     output: Annotated[Path, typer.Option("-o", "--output", help="PNG file to write.")] = Path("sheet.png"),

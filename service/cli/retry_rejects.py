@@ -21,7 +21,7 @@ def retry_rejects(
     run: Annotated[str | None, typer.Option(help="Retry only rejects of this published run.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Forget why files were rejected, so that the next scan reads them again."""
+    """Delete stored verdicts (crashed, hung, vanished, changed), so that the next scan reads these files again."""
     from service.cli.console import print_json
     from service.control.rejects import retry, retry_of
     from service.query import catalog
@@ -33,4 +33,5 @@ def retry_rejects(
         return
     for verdict in verdicts:
         echo(f"{verdict.uri}  {verdict.reason}: {verdict.detail}")
-    echo(f"the next scan reads {len(verdicts):,} files again")
+    count = len(verdicts)
+    echo(f"the next scan reads {count:,} file{'s' if count != 1 else ''} again")

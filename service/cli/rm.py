@@ -36,4 +36,7 @@ def rm(
     if as_json:
         print_json({"removed": [asdict(file) for file in files]})
         return
-    echo(f"removed run {run}: {len(files):,} files, {format_size(sum(file.bytes for file in files))}")
+    echo(
+        f"removed run {run}: {len(files):,} file{'s' if len(files) != 1 else ''}, "
+        f"{format_size(sum(file.bytes for file in files))}"
+    )

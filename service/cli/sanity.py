@@ -22,7 +22,10 @@ def sanity(  # noqa: PLR0913 - one parameter per flag; the spec fills in the fla
     common: Common,
     *,
     from_run: Annotated[
-        str | None, typer.Option(help="Scan whose units are checked; model and corpus are taken from it.")
+        str | None,
+        typer.Option(
+            help="Scan whose units are checked; model and corpus are taken from it unless given, and must match it."
+        ),
     ] = None,
     layers: Layers = None,
     channels: Annotated[

@@ -65,7 +65,7 @@ def _commands() -> Iterator[str]:
         for each in command.params:
             if each.name != "help":
                 shown = (
-                    ", ".join(f"`{word}`" for word in each.opts)
+                    ", ".join(f"`{word}`" for word in (*each.opts, *each.secondary_opts))
                     if each.opts[0].startswith("-")
                     else each.metavar or each.name.upper()
                 )
@@ -82,7 +82,7 @@ def _default(parameter: Any) -> str:
 
 def _specs() -> Iterator[str]:
     yield "## Spec files\n\nA spec file is TOML. Its kind follows from its tables: `[occlude]` makes it an occlusion run.\n"
-    yield "### Every kind except `filters`\n"
+    yield "### Every kind except `filters`, which has only `run` and `root` of these\n"
     yield from _table(None, JobSpec)
     for name, field in JobSpec.model_fields.items():
         if (inner := table(field)) is not None:

@@ -105,7 +105,7 @@ def _decode_tiff(data: bytes, kind: Format, limits: LimitsSpec, claim: Claim, fo
         if layout is None or not layout.is_plausible:
             raise
     choice = "; select bands" if layout.is_readable and layout.bands > 1 else ""
-    raise Rejected(Reason.UNSUPPORTED_MODE, f"{layout}: a combination without known colours{choice}")
+    raise Rejected(Reason.UNSUPPORTED_MODE, f"{layout}: no colours are defined for this combination{choice}")
 
 
 def _first_line(error: Exception) -> str:

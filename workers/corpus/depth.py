@@ -77,7 +77,7 @@ class Finding:
     def __str__(self) -> str:
         """The depth and the reason."""
         images = f"{self.images} sampled 16-bit grey image{'s' if self.images > 1 else ''}"
-        declared = f", {self.declared} bits are declared" if self.declared else ""
+        declared = f"; the files declare {self.declared} bits" if self.declared else ""
         return f"{self.depth}: the largest value in {images} is {self.largest:,}{declared}"
 
 

@@ -122,7 +122,9 @@ def _read_syntax(data: bytes) -> str:
     syntax = head[place + 8 : place + 8 + size].decode("ascii").rstrip("\0 ")
     if syntax not in NATIVE and syntax not in PICTURES and syntax != RUN_LENGTHS:
         needed = (
-            f" would need the package {PACKAGES[syntax]}, which is not used" if syntax in PACKAGES else " is not read"
+            f" needs the package {PACKAGES[syntax]}, which Deconvoy does not use"
+            if syntax in PACKAGES
+            else " is not read"
         )
         raise Rejected(Reason.UNSUPPORTED_MODE, f"transfer syntax {UID(syntax).name}{needed}; decompress the file")
     return syntax
@@ -149,7 +151,7 @@ def _read_frame(header: Any, syntax: str) -> Frame:  # noqa: ANN401 - a pydicom 
     is_plain = syntax in PICTURES or frame.photometric in (*GREY, "RGB", "YBR_FULL")
     is_ordered = NATIVE.get(syntax) != ">" or frame.allocated == 16  # 8 bits in words of 16 are swapped
     if not (is_low and is_plain and is_ordered and (is_grey or is_colour) and 1 <= frame.stored <= frame.allocated):
-        detail = f"{frame.photometric}, {frame.samples} x {frame.stored} of {frame.allocated} bits: such samples are not read"
+        detail = f"{frame.photometric}, {frame.samples} x {frame.stored} of {frame.allocated} bits: not supported"
         raise Rejected(Reason.UNSUPPORTED_MODE, detail)
     return frame
 
@@ -164,7 +166,9 @@ def _working_bytes(frame: Frame, kind: Format, form: PixelFormat) -> int:
 def _to_grey(values: Pixels, frame: Frame, window: Window, form: PixelFormat) -> Pixels:
     if not images.is_shown_as_grey(form):
         bands = f", of bands {', '.join(map(str, form.bands))}" if form.bands else ""
-        raise Rejected(Reason.UNSUPPORTED_MODE, f"grey; the network takes {form.channels} channels{bands}")
+        raise Rejected(
+            Reason.UNSUPPORTED_MODE, f"the image is grey, but the network needs {form.channels} channels{bands}"
+        )
     if not window.is_complete:
         is_plain = frame.stored == 8 and not frame.is_signed
         window = window.spread(*((0, 0xFF) if is_plain else (int(values.min()), int(values.max()))))

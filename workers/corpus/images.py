@@ -218,7 +218,7 @@ def _to_mode(image: Image.Image, samples: Samples, wanted: str, colours: "Conver
     if image.mode in UNKNOWN:
         raise Rejected(Reason.UNSUPPORTED_MODE, f"mode {image.mode}: its values have no known colours")
     if "transparency" in image.info and samples.deep:
-        raise Rejected(Reason.UNSUPPORTED_MODE, "16-bit colours of which one is transparent")
+        raise Rejected(Reason.UNSUPPORTED_MODE, "a 16-bit image with a transparent colour, which is not supported")
     if colours:
         image = colours.apply(image)
     mode = image.mode

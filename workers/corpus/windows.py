@@ -79,7 +79,7 @@ def window_of(header: Any, span: tuple[float, float] | None) -> Window:  # noqa:
     if centre is not None and width is not None:
         return _window(line, str(_find_value(header, "VOILUTFunction") or LINEAR), centre, width)
     if _find_value(header, "VOILUTSequence") is not None:
-        raise Rejected(Reason.UNSUPPORTED_MODE, "a VOI LUT and no window; give a range as depth")
+        raise Rejected(Reason.UNSUPPORTED_MODE, "a VOI LUT and no window; set --depth range:LOW-HIGH")
     return Window(*line)
 
 

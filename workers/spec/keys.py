@@ -105,8 +105,7 @@ def _refuse_misspelt(form: str, what: str) -> None:
     if plain.startswith((_COLUMN, "columns")):
         raise ValueError(f"{what} '{form}' is not column:NAME, the name of a column")
     if what == "label" and "(" not in form:
-        way_out = f"; a regular expression has the {what} in parentheses"
-        raise ValueError(f"{what} '{form}' is not one of {FORMS.format(what=what)}{way_out}")
+        raise ValueError(f"{what} '{form}' is not one of {FORMS.format(what=what)}")
 
 
 def is_file(form: str) -> bool:

@@ -228,7 +228,7 @@ class ResourcesSpec(Frozen):
     readers: Annotated[int, Field(ge=0, le=256)] | Literal["auto"] = Field(
         "auto",
         description="processes per actor that decode images; 0 decodes in threads of the actor; "
-        "auto is 0 on a CPU, and the actor's share of the node's CPUs on a GPU, at most 16",
+        "auto is 0 for a CPU actor; for a GPU actor, its share of the node's CPUs, at most 16",
     )
 
 

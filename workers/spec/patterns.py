@@ -97,7 +97,7 @@ def _translate_outside(word: str) -> str:
     """A word outside a class that is not an escape, in RE2's syntax."""
     for start, name in _REFUSED.items():
         if word.startswith(start):
-            raise ValueError(f"{name} ({start}...) is not supported: it may take forever")
+            raise ValueError(f"{name} {start}...) is not supported")
     if word.startswith("(?") and not _GROUP.match(word):
         raise ValueError(f"{word!r} is not supported, or is not allowed here")
     return "{0" + word[1:] if word.startswith("{,") else word

@@ -19,7 +19,8 @@ INVERSION: tuple[Column, ...] = (
         9,
         "error",
         pa.float64(),
-        "squared distance between the inversion's and the original's features, divided by the original's squared norm; "
+        "squared distance between the inversion's and the original's features, divided by the squared norm of the original's "
+        "features; "
         "null: blank",
     ),
     Column(

@@ -167,7 +167,7 @@ def test_a_file_that_cannot_be_read_ends_the_run(tmp_path, monkeypatch):
 
 def test_a_finding_is_one_line():
     assert str(Finding(1, 4095, 0)) == "12: the largest value in 1 sampled 16-bit grey image is 4,095"
-    assert str(Finding(32, 200, 12)).endswith("in 32 sampled 16-bit grey images is 200, 12 bits are declared")
+    assert str(Finding(32, 200, 12)).endswith("in 32 sampled 16-bit grey images is 200; the files declare 12 bits")
 
 
 def test_members_at_the_start_of_compressed_archives_come_first():

@@ -240,7 +240,7 @@ def test_a_frame_in_bands_of_rows_is_that_of_the_whole(monkeypatch):
 @pytest.mark.parametrize(
     ("syntax", "line"),
     [
-        (dicoms.LOSSLESS_JPEG, "would need the package pylibjpeg-libjpeg, which is not used; decompress the file"),
+        (dicoms.LOSSLESS_JPEG, "needs the package pylibjpeg-libjpeg, which Deconvoy does not use; decompress the file"),
         (dicoms.DEFLATED, "transfer syntax Deflated Explicit VR Little Endian is not read; decompress the file"),
         ("1.2.840.10008.1.2.4.80", "pyjpegls"),
     ],
@@ -263,7 +263,10 @@ def test_samples_without_known_grey_are_unsupported(changed):
 
 def test_networks_of_other_channels_take_no_grey():
     raised = refusal(dicoms.grey(TWELVE), channels=4)
-    assert (raised.reason, raised.detail) == (Reason.UNSUPPORTED_MODE, "grey; the network takes 4 channels")
+    assert (raised.reason, raised.detail) == (
+        Reason.UNSUPPORTED_MODE,
+        "the image is grey, but the network needs 4 channels",
+    )
 
 
 @pytest.mark.parametrize("syntax", [dicoms.JPEG, dicoms.JPEG_2000])
