@@ -237,11 +237,21 @@ class Replan(DeconvoyError):
 
 
 class SuspectImages(DeconvoyError):
-    """An image may have crashed or hung its decoder. Images are then decoded in fresh processes, to find it."""
+    """An image may have crashed or hung its decoder. Images are then decoded in fresh processes, to find it.
+
+    Attributes:
+        image_index: the image, if it is known.
+    """
+
+    image_index: int | None = None
 
 
 class ReaderLost(SuspectImages):
     """A process that decodes images hung. Its actor is unharmed."""
+
+    def __init__(self, message: str, image_index: int | None = None) -> None:
+        self.image_index = image_index
+        super().__init__(message)
 
 
 class ReaderCrash(ReaderLost):

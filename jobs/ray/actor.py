@@ -22,7 +22,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from workers.actors.environment import Environment
 from workers.actors.shard import ShardReport, log_fields
 from workers.errors import DeconvoyError, MemoryTaken, OutOfMemory, RunStopped
-from workers.host import log, memory
+from workers.host import log, memory, processors
 from workers.host.log import Log
 from workers.host.retrying import reason
 
@@ -70,9 +70,10 @@ class Actor:
         self._worker = None  # frees the previous pass's network before the next one is built
         if "workers.actors.engine" in sys.modules:
             sys.modules["workers.actors.engine"].forget()
+        node_id = ray.get_runtime_context().get_node_id()
+        processors.share_with(_gpus_of(node_id))
         self._worker = make()
         environment = self._worker.check()
-        node_id = ray.get_runtime_context().get_node_id()
         self._node = environment.node
         self._log = Log({**run_fields, "node": environment.node, "node_id": node_id})
         self._log.say(f"{type(self._worker).__name__} is ready", device=environment.device)
@@ -203,6 +204,11 @@ def _is_out_of_memory(error: object) -> bool:
         return True
     torch = sys.modules.get("torch")
     return isinstance(error, MemoryError) or (torch is not None and isinstance(error, torch.OutOfMemoryError))
+
+
+def _gpus_of(node: str) -> int:
+    """The number of GPUs of a node, each of which may have an actor."""
+    return int(sum(entry["Resources"].get("GPU", 0) for entry in ray.nodes() if entry["NodeID"] == node))
 
 
 def is_alive(node: str) -> bool:

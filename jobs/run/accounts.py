@@ -23,15 +23,20 @@ from workers.actors.job import digest
 from workers.actors.shard import Account, Shard
 from workers.corpus import manifest
 from workers.corpus.row_keys import listing_key
-from workers.store import paths
+from workers.store import paths, rows
 from workers.store.columns import Table
 from workers.store.manifest import PartFile
 from workers.store.root import Root
 from workers.store.rows import TableWriter, stage_part, values
 from workers.store.tables.shared import IMAGES, REJECTS
 
-# What the files of the parts depend on besides their rows: columns with their docs and ids, and the sizes of row groups.
-_FORM = hashlib.sha256(b"".join(table.schema.serialize().to_pybytes() for table in (IMAGES, REJECTS))).hexdigest()
+# What the files of the parts depend on besides their rows: columns with their docs and ids, sizes of row groups, compression.
+_FORM = hashlib.sha256(
+    b"".join(
+        table.schema.serialize().to_pybytes() + repr((table.group_rows, rows.options(table))).encode()
+        for table in (IMAGES, REJECTS)
+    )
+).hexdigest()
 PART_IMAGES = 1 << 18  # images of one part, rejects included
 
 

@@ -26,7 +26,7 @@ from workers.actors.shard import Group, Shard, Work, log_fields
 from workers.core.network import Layer, Network
 from workers.corpus import isolate, manifest
 from workers.corpus.manifest import Listing
-from workers.errors import MemoryTaken, OtherVerdicts, OutOfMemory, Replan, StaleImage
+from workers.errors import MemoryTaken, OtherVerdicts, OutOfMemory, Replan, StaleImage, SuspectImages
 from workers.kinds import Kind
 from workers.models import model as models
 from workers.models.model import Model
@@ -172,10 +172,13 @@ class Attempt(Generic[Spec]):
 
     def _store_verdicts(self, item: Work | Group, error: Exception) -> bool:
         """Find the images that caused an error and store a verdict on each; returns whether there are any."""
-        rows = [row for span in _spans(item) for row in manifest.rows(self.root, *span)]
-        is_stale, form = isinstance(error, StaleImage), pixel_format(self.job)
-        limits = self.job.spec.limits
-        verdicts = isolate.find_stale(rows) if is_stale else isolate.find_culprits(rows, limits, HANG_S, form=form)
+        rows = [row for span in plan.spans_of(item) for row in manifest.rows(self.root, *span)]
+        if isinstance(error, SuspectImages):
+            rows = [row for row in rows if error.image_index in (None, row.image_index)]
+        limits, form = self.job.spec.limits, pixel_format(self.job)
+        culprits = partial(isolate.find_culprits, limits=limits, hang_s=HANG_S, form=form)
+        find = isolate.find_stale if isinstance(error, StaleImage) else culprits
+        verdicts = find(rows)
         for row in rows:
             if row.image_index in verdicts:
                 verdict = verdicts[row.image_index]
@@ -292,9 +295,3 @@ def _run_work(run: Attempt[Spec], work: Callable[[Attempt[Spec]], Outcome]) -> O
 def _describe_actors(actors: int, device: str) -> str:
     text = f"{actors} {'GPU' if device == 'cuda' else 'CPU'} actor{'s' if actors > 1 else ''}"
     return text if device == "cuda" else f"{text}: no GPU is used"
-
-
-def _spans(item: Work | Group) -> list[tuple[str, int, int]]:
-    """The manifest and rows [start, stop) of an item's images, each span once."""
-    parts: Sequence[Shard | Group] = [item] if isinstance(item, Group) else item.shards
-    return sorted({(part.manifest, part.start, part.stop) for part in parts})

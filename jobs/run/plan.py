@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 import pyarrow.compute as pc
 
-from workers.actors.shard import Shard, ShardBatch, ShardType, Work
+from workers.actors.shard import Group, Shard, ShardBatch, ShardType, Work
 from workers.corpus import isolate, manifest
 from workers.corpus.lister import GROUP_ROWS
 from workers.corpus.manifest import Row
@@ -122,3 +122,9 @@ def _sample_rows(rows: Iterable[Row], sample: int) -> list[Row]:
     """The rows whose ids have the smallest hashes, in manifest order. New images change few of them."""
     first = heapq.nsmallest(sample, rows, key=lambda row: hashlib.sha256(row.image_id.encode()).digest())
     return sorted(first, key=lambda row: row.image_index)
+
+
+def spans_of(item: Work | Group) -> list[tuple[str, int, int]]:
+    """The manifest and rows [start, stop) of an item's images, each span once."""
+    parts: Sequence[Shard | Group] = [item] if isinstance(item, Group) else item.shards
+    return sorted({(part.manifest, part.start, part.stop) for part in parts})

@@ -7,6 +7,7 @@ from importlib.metadata import version
 from operator import attrgetter
 from typing import Any
 
+import pyarrow as pa
 import torch
 from torch import Tensor
 
@@ -75,6 +76,10 @@ def check(job: Job[Any], root: Root) -> Environment:
         NodeError: it cannot.
     """
     _check_decoders(job.decoders)
+    if job.pyarrow != pa.__version__:
+        raise NodeError(
+            f"node {platform.node()} has pyarrow {pa.__version__} instead of {job.pyarrow}; install the same version"
+        )
     try:
         rows = [row for row in manifest.rows(root, job.manifest, 0, GROUP_ROWS) if not row.removed]
         _check_corpus([row for row in rows if not row.refused])
@@ -128,7 +133,7 @@ def cpu_share(device: str) -> int:
     """The number of threads or processes of one actor beside its network: one on a CPU, its share of the node's CPUs on a GPU."""
     if device == "cpu":
         return 1
-    return max(1, min(MOST_BESIDE, processors.cpus() // processors.gpus() - 1))
+    return max(1, min(MOST_BESIDE, processors.share() - 1))
 
 
 def reader_count(resources: ResourcesSpec) -> int:

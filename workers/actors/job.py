@@ -5,6 +5,8 @@ import json
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
+import pyarrow as pa
+
 from workers import formats
 from workers.actors.environment import Environment
 from workers.models.model import StoredModel
@@ -24,6 +26,7 @@ class Job(Generic[Spec_co]):
         layers: names of the requested layers, in the order of the graph.
         manifest: path of the corpus manifest under the root.
         decoders: optional decoders of the machine that makes the job. It names results by them.
+        pyarrow: its version of pyarrow, which writes the tables.
     """
 
     spec: Spec_co
@@ -31,6 +34,7 @@ class Job(Generic[Spec_co]):
     layers: tuple[str, ...]
     manifest: str
     decoders: tuple[str, ...] = field(default_factory=formats.installed)
+    pyarrow: str = pa.__version__
 
 
 def digest(value: Any) -> str:  # noqa: ANN401 - any JSON value

@@ -83,7 +83,7 @@ class ScanWorker(Worker[RunSpec]):
         started = time.monotonic()
         self.done, images, rejects, reading_s, storing_s = 0, 0, Counter[str](), 0.0, 0.0
         with ThreadPoolExecutor(1) as writer:
-            written: Future[None] | None = None
+            written: Future[float] | None = None
             for shard, batches in self._read(work.shards):
                 scan = ShardScan(self)
                 reading_s += self._scan(scan, batches)
@@ -116,8 +116,12 @@ class ScanWorker(Worker[RunSpec]):
             before = time.monotonic()
         return waited
 
-    def _store(self, shard: Shard, scan: "ShardScan") -> None:
-        self.root.put(shard.result, rows.encode(SHARD, scan.result()))
+    def _store(self, shard: Shard, scan: "ShardScan") -> float:
+        """Write a shard's result; gives the seconds that its storage took."""
+        result = rows.encode(SHARD, scan.result())
+        began = time.monotonic()
+        self.root.put(shard.result, result)
+        return time.monotonic() - began
 
     def batches(self, shards: Sequence[Shard]) -> Iterator[Batch]:
         """The images of shards of the same rows, decoded and prepared, in batches of a fixed size."""
@@ -155,6 +159,7 @@ class ShardScan:
         top, statistics = (pa.array([], SHARD.field(name).type.value_type) for name in ("top", "statistics"))
         if self.records:
             scores = torch.cat(self.scores)
+            self.scores.clear()  # frees half of the memory
             self._check(scores)
             indices = [record.image_index for record in self.records]
             keys = [key_of(record, self.spec.scan.distinct) for record in self.records]
@@ -177,12 +182,11 @@ class ShardScan:
         )
 
 
-def _wait(written: "Future[None] | None") -> float:
-    """Wait until a result is written; gives the seconds."""
+def _wait(written: Future[float] | None) -> float:
+    """Wait until a result is written; gives the seconds spent waiting for its storage."""
     began = time.monotonic()
-    if written:
-        written.result()
-    return time.monotonic() - began
+    storing_s = written.result() if written else 0.0
+    return min(storing_s, time.monotonic() - began)
 
 
 def key_of(record: ImageRecord, distinct: Distinct) -> int:

@@ -34,7 +34,8 @@ from workers.corpus.reader import AHEAD_BYTES, FILES_BYTES, PIXELS_BYTES, Memory
 from workers.errors import DecoderHang, ReaderCrash, ReaderLost
 from workers.host.hangs import Limit
 
-AHEAD = 2  # batches per reader that may be read before they are needed; one, if two need more than AHEAD_BYTES
+AHEAD = 2  # batches per reader that may be read before they are needed
+MOST_AHEAD_BYTES = 1 << 30  # for one batch per reader, if that is more than AHEAD_BYTES
 SILENCE_S = 60.0  # after which a process that shows no progress counts as lost; it may be starting
 SHARED_MEMORY = "/dev/shm"  # noqa: S108 - where Linux keeps it; containers often make it small
 PRELOADED = ("workers.corpus.readers", "workers.core.preprocess", "workers.pictures.encode")
@@ -94,7 +95,7 @@ class Readers:
             StaleImage, ReadError, StoreError: see `reader.batches`.
         """
         batch_bytes = size * input_bytes
-        ahead = max(self._count, min(AHEAD * self._count, AHEAD_BYTES // batch_bytes))
+        ahead = _ahead(self._count, batch_bytes)
         shared = _free_shared_bytes() > 2 * ahead * batch_bytes
         if self._is_spoiled:
             self._replace()
@@ -114,7 +115,8 @@ class Readers:
         """End the processes, also those that hang."""
         self._executor.shutdown(wait=False, cancel_futures=True)
         for process in self._context.processes:
-            process.kill()
+            if process.pid is not None:  # it was started
+                process.kill()
         self._context.processes.clear()
 
     def _start(self) -> None:
@@ -133,7 +135,7 @@ class Readers:
     def _submit(self, task: "_Task") -> "Future[Packed]":
         try:
             return self._executor.submit(_read, task)
-        except BrokenProcessPool as error:
+        except (BrokenProcessPool, OSError, EOFError) as error:  # the latter two if no process can be started
             self._replace()
             raise _crashed() from error
 
@@ -159,7 +161,7 @@ class Readers:
             raise _crashed() from error
         except DecoderHang as error:
             self._replace()
-            raise ReaderLost(str(error)) from error
+            raise ReaderLost(str(error), error.image_index) from error
 
 
 @cache
@@ -207,6 +209,12 @@ class _Task:
         except RuntimeError:  # torch's, if it is full
             pass
         return pixels.numpy()
+
+
+def _ahead(count: int, batch_bytes: int) -> int:
+    """How many batches are read before they are needed: two per process, or one per process if two need too much memory."""
+    most_bytes = max(AHEAD_BYTES, min(count * batch_bytes, MOST_AHEAD_BYTES))
+    return max(1, min(AHEAD * count, most_bytes // batch_bytes))
 
 
 def _for_part(options: ReadOptions, part: Sequence[Row]) -> ReadOptions:

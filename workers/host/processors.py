@@ -6,8 +6,6 @@ from contextlib import suppress
 from pathlib import Path
 
 QUOTA = Path("/sys/fs/cgroup/cpu.max")
-GPUS = Path("/proc/driver/nvidia/gpus")
-NOT_A_LIST = {"", "all", "none", "void"}
 
 
 def cpus() -> int:
@@ -19,11 +17,15 @@ def cpus() -> int:
     return max(allowed, 1)
 
 
-def gpus() -> int:
-    """NVIDIA GPUs of this container or machine, at least 1. Ray shows an actor only its own, so torch cannot tell."""
-    given = os.environ.get("NVIDIA_VISIBLE_DEVICES", "")
-    if given not in NOT_A_LIST:
-        return len(given.split(","))
-    with suppress(OSError):
-        return max(1, len(list(GPUS.iterdir())))
-    return 1
+def share() -> int:
+    """The CPUs of one of the actors that share this machine's GPUs."""
+    return max(1, cpus() // _sharers)
+
+
+def share_with(actors: int) -> None:
+    """Set the number of actors that share this machine; only Ray knows it, as it shows each actor only its own GPU."""
+    global _sharers
+    _sharers = max(1, actors)
+
+
+_sharers = 1

@@ -74,7 +74,7 @@ def test_a_layer_begins_again_with_hes_distribution_and_no_bias():
     again = reset(step, 3)
     assert isinstance(again, steps.Convolution) and torch.equal(drawn.weight, again.weight)
     assert not torch.equal(drawn.weight, other.weight)
-    norm = steps.BatchNorm(torch.ones(4), torch.full((4,), 7.0), torch.full((4,), 2.0), torch.ones(4), 0.0)
+    norm = steps.BatchNorm(torch.ones(4), torch.full((4,), 7.0), torch.full((4,), 2.0), torch.ones(4), 1e-12)
     map_ = torch.randn(1, 4, 3, 3)
     torch.testing.assert_close(reset(norm, 0).forward(map_), map_)
     pooling = steps.Flatten()
