@@ -23,12 +23,12 @@ Section = tuple[str, Callable[[bool], Iterator[Figure]]]
 def against_rivals(full: bool) -> Iterator[Figure]:
     """The first pass against other tools, two cores."""
     networks = ["alexnet", "squeezenet1_1", "resnet18", *(["resnet50"] if full else [])]
-    return rivals.figures(networks, 256 if full else 128, 5 if full else 2)
+    return rivals.figures(networks, 256 if full else 192, 5 if full else 2)
 
 
 def against_forward(full: bool) -> Iterator[Figure]:
     """The first pass against decoding and the forward pass alone, one thread."""
-    flags = ["--images", "256", "--rounds", "5"] if full else ["--images", "128", "--rounds", "2"]
+    flags = ["--images", "256", "--rounds", "5"] if full else ["--images", "256", "--rounds", "2"]
     asked = scan_ratio.arguments().parse_args(flags)
     names = list(scan_ratio.GOALS) if full else [name for name in scan_ratio.GOALS if name != "resnet50"]
     with tempfile.TemporaryDirectory() as scratch:

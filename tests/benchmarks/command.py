@@ -1,4 +1,4 @@
-"""How long the command takes to start: `deconvoy --help`, and `deconvoy query` on a small root."""
+"""How long the command takes to start: `deconvoy --help`, and `deconvoy query units` on a small root."""
 
 import argparse
 import subprocess
@@ -18,7 +18,7 @@ def figures(rounds: int) -> Iterator[Figure]:
     """Seconds from the start of the process to its end."""
     with tempfile.TemporaryDirectory() as folder:
         publish(Root(folder))
-        query = ["query", "runs", "--root", folder]
+        query = ["query", "units", "--root", folder, "--layer", "relu1"]
         for words, goal in ((["--help"], HELP_GOAL_S), (query, QUERY_GOAL_S)):
             seconds = [_seconds(words) for _ in range(rounds + 1)][1:]
             yield Figure(f"deconvoy {' '.join(words[:2])}", "s", tuple(seconds), goal, at_most=True)
