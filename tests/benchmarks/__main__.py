@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from tests.benchmarks import actors, bookkeeping, command, decoding, driver, projections, rivals, scan_ratio
-from tests.benchmarks.figures import Figure, document, machine, table
+from tests.benchmarks.figures import Figure, Sections, decode, encode, machine, table
 
 DOCS = Path(__file__).parents[2] / "docs"
+RECORD = DOCS / "benchmarks.json"
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 COLOURS = {"deconvoy": "#1f5fa8"}
 OTHERS = "#b8b8b8"
@@ -66,17 +67,16 @@ SECTIONS: Sequence[Section] = (
 )
 
 
-def write(sections: Sequence[tuple[str, Sequence[Figure]]]) -> None:
+def write(sections: Sections) -> None:
     """Write the measured block of the page, the JSON and the plot."""
     page = DOCS / "benchmarks.md"
     before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
     _, _, after = rest.partition(END)
-    tables = "\n\n".join(f"### {title}\n\n{table(figures)}" for title, figures in sections)
+    tables = "\n\n".join(f"### {title}\n\n{table(figures)}" for title, figures in sections.items())
     block = f"{BEGIN}\n\nMachine: {machine()}.\n\n{tables}\n\n{END}"
     page.write_text(before + block + after, encoding="utf-8")
-    every = [figure for _, figures in sections for figure in figures]
-    (DOCS / "benchmarks.json").write_text(document(every), encoding="utf-8")
-    plot(sections[0][1], DOCS / "benchmarks.png")
+    RECORD.write_text(encode(sections), encoding="utf-8")
+    plot(sections[SECTIONS[0][0]], DOCS / "benchmarks.png")
 
 
 def plot(figures: Sequence[Figure], target: Path) -> None:
@@ -109,18 +109,21 @@ def main() -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument("--full", action="store_true", help="more images and rounds, ResNet-50, 100,000 null shards")
+    parser.add_argument("--only", type=int, nargs="+", help="numbers of the sections to measure; the others are kept")
     asked = parser.parse_args()
     os.environ.setdefault("TQDM_DISABLE", "1")
-    sections = []
-    for title, measure in SECTIONS:
-        print(f"== {title}", flush=True)
-        figures = []
-        for figure in measure(asked.full):
-            print(figure, flush=True)
-            figures.append(figure)
-        sections.append((title, figures))
+    kept = decode(RECORD.read_text(encoding="utf-8")) if asked.only else {}
+    sections: dict[str, list[Figure]] = {}
+    for number, (title, measure) in enumerate(SECTIONS, 1):
+        sections[title] = list(kept.get(title, ()))
+        if asked.only is None or number in asked.only:
+            print(f"== {title}", flush=True)
+            sections[title] = []
+            for figure in measure(asked.full):
+                print(figure, flush=True)
+                sections[title].append(figure)
     write(sections)
-    missed = [figure for _, figures in sections for figure in figures if figure.reached is False]
+    missed = [figure for figures in sections.values() for figure in figures if figure.reached is False]
     sys.stdout.write(f"{len(missed)} goals missed\n")
 
 

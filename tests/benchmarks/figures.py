@@ -4,8 +4,8 @@ import json
 import os
 import platform
 import statistics
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from importlib.metadata import version
 
@@ -81,11 +81,28 @@ def machine() -> str:
     return f"{os.cpu_count()} CPUs ({', '.join(sorted(names))}), Python {platform.python_version()}, {software}"
 
 
-def document(figures: Sequence[Figure]) -> str:
-    """All figures as JSON."""
+Sections = Mapping[str, Sequence[Figure]]
+
+
+def encode(sections: Sections) -> str:
+    """Figures by section as JSON."""
+    values = {
+        title: [{**asdict(figure), "median": figure.median, "reached": figure.reached} for figure in figures]
+        for title, figures in sections.items()
+    }
     measured = datetime.now(UTC).date().isoformat()
-    values = [{**asdict(figure), "median": figure.median, "reached": figure.reached} for figure in figures]
-    return json.dumps({"measured": measured, "machine": machine(), "figures": values}, indent=1) + "\n"
+    return json.dumps({"measured": measured, "machine": machine(), "sections": values}, indent=1) + "\n"
+
+
+def decode(text: str) -> Sections:
+    """The figures that `encode` wrote."""
+    names = [field.name for field in fields(Figure)]
+    return {
+        title: [
+            Figure(**{name: value[name] for name in names} | {"values": tuple(value["values"])}) for value in values
+        ]
+        for title, values in json.loads(text)["sections"].items()
+    }
 
 
 def _short(value: float) -> str:

@@ -1,12 +1,12 @@
 """Speed of the scan against decoding and the forward pass alone: same photos, batches and thread, in one process.
 
-`plain` decodes as the scan does and runs torchvision's module, channels last, up to its last convolution; `steps` runs our
+`plain` decodes as the scan does and runs torchvision's module, channels last, up to the last scanned layer; `steps` runs our
 own list of steps without looking at a map. All three overlap decoding with the forward pass in the same way.
 """
 
 import argparse
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -28,10 +28,11 @@ from workers.store.root import Root
 GOALS = {"alexnet": 0.95, "resnet18": 0.95, "squeezenet1_1": 0.9, "resnet50": 0.95}
 
 
-def plain(loaded: Model, where: str) -> Callable[[Tensor], object]:
-    """torchvision's own module without its classifier, channels last."""
+def plain(loaded: Model, layers: Sequence[str], where: str) -> Callable[[Tensor], object]:
+    """torchvision's own module, channels last; without its classifier if no layer of that is scanned."""
     module = loaded.module
-    features: nn.Module = getattr(module, "features", module)
+    needs_all = any(name.startswith("classifier") for name in layers)
+    features: nn.Module = module if needs_all else getattr(module, "features", module)
     return features.to(memory_format=torch.channels_last).to(where)
 
 
@@ -60,7 +61,7 @@ def figures(name: str, asked: argparse.Namespace, scratch: Path) -> Iterator[Fig
     worker = ScanWorker(job)
     shard = plan.rename_result(Root(job.spec.root), Shard(0, images, job.manifest, f"shards/{name}/scan.parquet"))
     sides: dict[str, Callable[[], object]] = {
-        "plain": partial(forward_only, job, images, plain(loaded, where)),
+        "plain": partial(forward_only, job, images, plain(loaded, job.layers, where)),
         "steps": partial(forward_only, job, images, steps(worker)),
         "scan": lambda: worker.run(shard),
     }
