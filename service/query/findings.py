@@ -104,7 +104,7 @@ def of_image(
 def _rows(run: PublishedRun, columns: pa.Table, image_id: str | None) -> Iterator[Finding]:
     table = _table(run)
     every = pa.array(range(len(columns)), pa.uint64())
-    numbers = every if image_id is None else pc.indices_nonzero(_is(columns, image_id))
+    numbers = every if image_id is None else every.filter(_is(columns, image_id).combine_chunks())
     for number, values in zip(numbers.to_pylist(), columns.take(numbers).to_pylist(), strict=True):
         pictures = tuple(name for name in table.images if values.pop(f"{name}?"))
         yield Finding(run, table, number, values, pictures)
