@@ -5,6 +5,7 @@ Without `--full`, fewer images and rounds: under ten minutes on two cores. ResNe
 
 import argparse
 import os
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -112,11 +113,23 @@ def main() -> None:
     parser.add_argument("--only", type=int, nargs="+", help="numbers of the sections to measure; the others are kept")
     asked = parser.parse_args()
     os.environ.setdefault("TQDM_DISABLE", "1")
-    kept = decode(RECORD.read_text(encoding="utf-8")) if asked.only else {}
+    if asked.only is None:  # each in a process of its own, because torch's threads and memory outlive a measurement
+        for number in range(1, len(SECTIONS) + 1):
+            words = [
+                sys.executable,
+                "-m",
+                "tests.benchmarks",
+                "--only",
+                str(number),
+                *(["--full"] if asked.full else []),
+            ]
+            subprocess.run(words, check=True)
+        return
+    kept = decode(RECORD.read_text(encoding="utf-8"))
     sections: dict[str, list[Figure]] = {}
     for number, (title, measure) in enumerate(SECTIONS, 1):
         sections[title] = list(kept.get(title, ()))
-        if asked.only is None or number in asked.only:
+        if number in asked.only:
             print(f"== {title}", flush=True)
             sections[title] = []
             for figure in measure(asked.full):
