@@ -3,7 +3,17 @@
 import pytest
 
 from jobs.ray.seats import FAILURES, Queue, Task
-from workers.errors import DecoderHang, LostActors, MemoryTaken, OtherVerdicts, OutOfMemory, Reason, StaleImage
+from workers.errors import (
+    DecoderHang,
+    LostActors,
+    MemoryTaken,
+    OtherVerdicts,
+    OutOfMemory,
+    ReaderCrash,
+    ReaderLost,
+    Reason,
+    StaleImage,
+)
 
 DIED = RuntimeError("the process died\nand pages more")
 
@@ -48,6 +58,15 @@ def test_an_error_that_names_an_image_is_judged_at_once_and_what_replaces_the_it
     waiting.put_back(Task("a"), error, 5.0)
     task = waiting.next(0.0)
     assert (task.item, task.failures) == ("a without it", 0)
+
+
+def test_images_are_judged_after_every_second_crash_of_a_reader_and_after_every_hang():
+    asked = []
+    waiting = queue(judge=lambda item, error: asked.append(type(error)) or item)
+    task = Task("a")
+    for error in (ReaderCrash("ended"), ReaderCrash("ended"), ReaderLost("image 3: hangs", 3), ReaderCrash("ended")):
+        waiting.put_back(task, error, 0.0)
+    assert asked == [ReaderCrash, ReaderLost] and (task.deaths, task.failures) == (3, 4)
 
 
 def test_an_item_that_fails_too_often_stops_the_run_in_one_line():

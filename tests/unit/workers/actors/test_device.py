@@ -1,7 +1,9 @@
 """Whether a node reaches the corpus."""
 
 import os
+from types import SimpleNamespace
 
+import pyarrow as pa
 import pytest
 
 from tests.support import silent
@@ -44,3 +46,9 @@ def test_a_node_with_other_optional_decoders_is_named_with_both_versions(monkeyp
         device._check_decoders(("pillow-heif 1", "pydicom 1"))
     with pytest.raises(NodeError, match="pydicom 1 instead of none"):
         device._check_decoders(())
+
+
+def test_a_node_with_another_pyarrow_is_named_before_anything_is_scanned(monkeypatch):
+    monkeypatch.setattr(device, "_check_decoders", lambda _: None)
+    with pytest.raises(NodeError, match=rf"has pyarrow {pa.__version__} instead of 1\.0; install the same version"):
+        device.check(SimpleNamespace(decoders=(), pyarrow="1.0"), None)

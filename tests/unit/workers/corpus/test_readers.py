@@ -77,6 +77,19 @@ def test_processes_give_the_batches_that_threads_give(two, tmp_path, monkeypatch
             assert all(map(torch.equal, *([picture.prepared for picture in each.pictures] for each in (batch, same))))
 
 
+def test_a_batch_is_copied_if_shared_memory_is_full(monkeypatch):
+    def is_full(_: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("unable to allocate shared memory")
+
+    task = readers._Task((), prepare, OPTIONS, shared=True)
+    pixels = torch.arange(12, dtype=torch.uint8).reshape(1, 3, 2, 2)
+    shared = task._share(pixels.clone())
+    assert isinstance(shared, torch.Tensor) and shared.is_shared()
+    monkeypatch.setattr(torch.Tensor, "share_memory_", is_full)
+    copied = task._share(pixels)
+    assert isinstance(copied, np.ndarray) and (copied == pixels.numpy()).all()
+
+
 @pytest.mark.parametrize(
     ("deadly", "message"),
     [

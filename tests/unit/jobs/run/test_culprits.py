@@ -1,0 +1,64 @@
+"""Which images are decoded again, to find the one that harms its decoder."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from jobs.run.attempt import Attempt
+from tests.support.heard import Heard
+from workers.actors.shard import Shard, ShardBatch
+from workers.corpus.isolate import Verdict
+from workers.corpus.manifest import Row
+from workers.errors import DecoderHang, LostActors, ReaderCrash, ReaderLost, Reason, StaleImage
+
+WORK = ShardBatch((Shard(0, 4, "m", "shards/c/0.parquet"), Shard(8, 12, "m", "shards/c/8.parquet")))
+ALL = [0, 1, 2, 3, 8, 9, 10, 11]
+
+
+def row(index: int) -> Row:
+    return Row(index, f"{index}.jpg", f"/x/{index}.jpg", 1, "", None, None, False, None)
+
+
+@pytest.fixture
+def run(monkeypatch) -> Any:
+    """An attempt that notes which images were tried, checked, and given a verdict."""
+    attempt: Any = SimpleNamespace(root=None, watch=Heard(), job=SimpleNamespace(spec=SimpleNamespace(limits=None)))
+    attempt.tried, attempt.checked, attempt.judged = [], [], []
+
+    def find_culprits(rows: list[Row], **_: Any) -> dict[int, Verdict]:
+        attempt.tried += [row.image_index for row in rows]
+        return {9: Verdict(Reason.DECODER_HANG, "slow")}
+
+    def find_stale(rows: list[Row]) -> dict[int, Verdict]:
+        attempt.checked += [row.image_index for row in rows]
+        return {}
+
+    monkeypatch.setattr("jobs.run.attempt.manifest.rows", lambda *span: list(map(row, range(*span[2:]))))
+    monkeypatch.setattr("jobs.run.attempt.isolate.find_culprits", find_culprits)
+    monkeypatch.setattr("jobs.run.attempt.isolate.find_stale", find_stale)
+    monkeypatch.setattr(
+        "jobs.run.attempt.isolate.write_verdict", lambda *told: attempt.judged.append(told[1].image_index)
+    )
+    monkeypatch.setattr("jobs.run.attempt.pixel_format", lambda _: None)
+    return attempt
+
+
+@pytest.mark.parametrize(
+    ("error", "tried"),
+    [
+        (LostActors("died"), ALL),
+        (ReaderCrash("ended"), ALL),
+        (ReaderLost("not responded"), ALL),
+        (ReaderLost("image 9: hangs", 9), [9]),
+        (DecoderHang(9), [9]),
+    ],
+)
+def test_only_the_image_that_an_error_names_is_tried_or_else_all_of_the_work(run, error, tried):
+    assert Attempt._store_verdicts(run, WORK, error)
+    assert (run.tried, run.judged, run.checked) == (tried, [9], [])
+
+
+def test_all_files_of_the_work_are_checked_if_one_is_stale(run):
+    assert not Attempt._store_verdicts(run, WORK, StaleImage(9, Reason.VANISHED, "gone"))
+    assert (run.checked, run.judged, run.tried) == (ALL, [], [])
