@@ -38,7 +38,7 @@ def run(monkeypatch) -> Any:
     monkeypatch.setattr("jobs.run.attempt.isolate.find_culprits", find_culprits)
     monkeypatch.setattr("jobs.run.attempt.isolate.find_stale", find_stale)
     monkeypatch.setattr(
-        "jobs.run.attempt.isolate.write_verdict", lambda *told: attempt.judged.append(told[1].image_index)
+        "jobs.run.attempt.isolate.write_verdict", lambda *given: attempt.judged.append(given[1].image_index)
     )
     monkeypatch.setattr("jobs.run.attempt.pixel_format", lambda _: None)
     return attempt

@@ -2,6 +2,7 @@
 
 import os
 from types import SimpleNamespace
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -50,5 +51,6 @@ def test_a_node_with_other_optional_decoders_is_named_with_both_versions(monkeyp
 
 def test_a_node_with_another_pyarrow_is_named_before_anything_is_scanned(monkeypatch):
     monkeypatch.setattr(device, "_check_decoders", lambda _: None)
+    job: Any = SimpleNamespace(decoders=(), pyarrow="1.0")
     with pytest.raises(NodeError, match=rf"has pyarrow {pa.__version__} instead of 1\.0; install the same version"):
-        device.check(SimpleNamespace(decoders=(), pyarrow="1.0"), None)
+        device.check(job, None)
