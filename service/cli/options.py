@@ -112,6 +112,7 @@ class Common(ModelFlags):
     depth: Annotated[str | None, typer.Option()] = None
     bands: Annotated[str | None, typer.Option()] = None
     colour: Annotated[str | None, typer.Option()] = None
+    jpeg: Annotated[str | None, typer.Option()] = None
     fewer: Annotated[bool | None, typer.Option("--fewer")] = None
     label_names: Annotated[str | None, typer.Option()] = None
     image_column: Annotated[str | None, typer.Option()] = None
@@ -143,6 +144,11 @@ class Common(ModelFlags):
             "include_hidden": self.include_hidden,
         }
 
+    def decode_values(self) -> dict[str, Any]:
+        """The keys of the table `decode`; None for those that are not given."""
+        bands = self.bands and self.bands.split(",")
+        return {"depth": self.depth, "bands": bands, "colour": self.colour, "jpeg": self.jpeg}
+
     def build_spec(
         self, kind: "type[AnySpec]", flags: Mapping[str, Any], base: dict[str, Any] | None = None
     ) -> "AnySpec":
@@ -171,7 +177,7 @@ class Common(ModelFlags):
             "root": absolute(self.root),
             "model": {"source": absolute_model(self.model), **self.model_values()},
             "corpus": self.corpus_values(),
-            "decode": {"depth": self.depth, "bands": self.bands and self.bands.split(","), "colour": self.colour},
+            "decode": self.decode_values(),
             "resources": resources,
         }
         own = {**flags, "corpus": _absolute_keys(flags.get("corpus", {}))}

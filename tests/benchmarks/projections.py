@@ -34,7 +34,7 @@ from workers.core import deconvnet, recording
 from workers.core.topk import Rows
 from workers.corpus import manifest, reader
 from workers.models.model import Model
-from workers.spec.parts import Method, Precision
+from workers.spec.parts import Method, Pair, Precision
 from workers.store.root import Root
 from workers.store.rows import read_table
 
@@ -138,8 +138,8 @@ def photos_of(job: Job, group: Group) -> dict[int, Tensor]:
     wanted = set(group.rows.image_index.tolist())
     listed = [r for r in manifest.rows(Root(job.spec.root), job.manifest, 0, group.stop) if r.image_index in wanted]
 
-    def prepare(pixels: NDArray[np.uint8]) -> Tensor:
-        return job.model.preprocessing.prepare(pixels, job.spec.limits.pixels)
+    def prepare(pixels: NDArray[np.uint8], *, size: Pair) -> Tensor:
+        return job.model.preprocessing.prepare(pixels, job.spec.limits.pixels, size)
 
     batches = reader.batches(listed, 32, prepare, reader.ReadOptions(job.spec.limits))
     return {

@@ -7,6 +7,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -213,9 +214,12 @@ def test_runs_beyond_the_cpus_of_the_services_own_ray_all_publish_whatever_ray_t
     with serving(place / "seven", place / "few", **other) as client:
         sent = [client.post("/api/v1/runs", json={"job": "scan", "spec": scan_of(place)}) for _ in range(7)]
         assert [answer.status_code for answer in sent] == [202] * 7
-        told = [states_of(client, answer.json()["run"]) for answer in sent]
-    assert [states[-1]["state"] for states in told] == ["published"] * 7
-    assert any("waiting for a CPU: run" in each["waits"] for states in told for each in states)
+        with ThreadPoolExecutor(
+            7
+        ) as pool:  # all at once: one after the other, each would be followed only when its turn comes
+            states = list(pool.map(lambda answer: states_of(client, answer.json()["run"]), sent))
+    assert [of_run[-1]["state"] for of_run in states] == ["published"] * 7
+    assert any("waiting for a CPU: run" in state["waits"] for of_run in states for state in of_run)
     attempts = (place / "seven" / "runs").glob("*/attempts/1-begun.json")
     assert {json.loads(path.read_text())["cluster"] for path in attempts} == {"local"}
 

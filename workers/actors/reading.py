@@ -59,6 +59,7 @@ def batches(
         preview=preview,
         pixel_bytes=form.pixel_bytes,
         decode=partial(decode.decode, form=form),
+        is_reduced=form.least is not None,
         extra_bytes=partial(_extra_bytes, preprocessing, preview is not None),
     )
     prepare = partial(preprocessing.prepare, max_pixels=limits.pixels)
@@ -71,7 +72,7 @@ def batches(
 def pixel_format(job: Job[Any]) -> PixelFormat:
     """The pixels that images of a job are decoded to."""
     preprocessing = job.model.preprocessing
-    return PixelFormat.of(preprocessing.channels, preprocessing.bits, job.spec.decode)
+    return PixelFormat.of(preprocessing.channels, preprocessing.bits, job.spec.decode, preprocessing.resized_size)
 
 
 def _extra_bytes(preprocessing: Preprocessing, previews: bool, height: int, width: int) -> int:

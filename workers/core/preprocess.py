@@ -74,12 +74,13 @@ class Preprocessing:
         new_height, new_width = self.resized_size(height, width)
         return _middle(new_height - self.size[0]), _middle(new_width - self.size[1])
 
-    def prepare(self, pixels: np.ndarray[Any, Any], max_pixels: int) -> torch.Tensor:
+    def prepare(self, pixels: np.ndarray[Any, Any], max_pixels: int, size: Pair | None = None) -> torch.Tensor:
         """Resize and crop one image.
 
         Args:
             pixels: uint8 or uint16 (height, width, channels), upright.
             max_pixels: largest resized image.
+            size: height and width of the image in its file, if the decoder has reduced it; by default those of the pixels.
 
         Returns:
             (channels, *size) in 0 to 255: uint8 for images of 8 bits, float32 for those of 16.
@@ -87,7 +88,7 @@ class Preprocessing:
         Raises:
             Rejected: the resized image would be too large, for example if the image has 1 x 10,000 pixels.
         """
-        height, width = pixels.shape[:2]
+        height, width = size or pixels.shape[:2]
         new_height, new_width = self.resized_size(height, width)
         if new_height * new_width > max_pixels:
             larger = f"is resized to {new_width} x {new_height}, more than the limit of {max_pixels} pixels"

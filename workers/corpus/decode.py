@@ -17,7 +17,7 @@ from workers.corpus import dicom, images, tiff
 from workers.corpus.pixels import RGB, Claim, PixelFormat, Pixels, no_claim
 from workers.errors import Reason, Rejected
 from workers.formats import Format
-from workers.spec.parts import LimitsSpec
+from workers.spec.parts import LimitsSpec, Pair
 
 DECODER = f"pillow {PIL.__version__}"
 
@@ -34,7 +34,8 @@ def decode(data: bytes, limits: LimitsSpec, claim: Claim = no_claim, form: Pixel
         form: the pixels to give.
 
     Returns:
-        uint8, or uint16 for 16 bits, (height, width, channels), with the EXIF orientation applied.
+        uint8, or uint16 for 16 bits, (height, width, channels), with the EXIF orientation applied. A JPEG may be reduced to
+        no less than `form.least`; see `upright_size`.
 
     Raises:
         Rejected: the file cannot be used; the reason depends only on the bytes, the limits, and the packages of the file's
@@ -73,6 +74,14 @@ def decoder_of(data: bytes) -> str:
     """The name and version of the software that decodes a file."""
     kind = formats.of_bytes(data)
     return formats.version_of(kind.package) if kind and kind.package else DECODER
+
+
+def upright_size(data: bytes, pixels: Pixels) -> Pair:
+    """Height and width of the upright image in a file: those of its pixels, unless it was reduced."""
+    kind = formats.of_bytes(data)
+    if kind and kind.name == "JPEG":
+        return images.upright_size(data, kind)
+    return pixels.shape[0], pixels.shape[1]
 
 
 def prepare_decoder() -> None:

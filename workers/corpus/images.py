@@ -15,7 +15,7 @@ import numpy as np
 from PIL import ExifTags, Image
 
 from workers import formats
-from workers.corpus.pixels import Claim, PixelFormat, Pixels, Rows, assemble
+from workers.corpus.pixels import SIDEWAYS, Claim, Least, PixelFormat, Pixels, Rows, assemble
 from workers.corpus.samples import Samples, coded_sizes, read_samples, require_shown_truthfully, scale
 from workers.errors import Reason, Rejected
 from workers.formats import Format
@@ -53,7 +53,11 @@ def decode_image(data: bytes, kind: Format, limits: LimitsSpec, claim: Claim, fo
         coded = coded_sizes(data) if kind.name in CONTAINERS else []
         require_size(image, limits, coded)
         samples = read_samples(image, data)
-        working_bytes = _working_bytes(image, max([image.size, *coded], key=math.prod), form)
+        whole = max([image.size, *coded], key=math.prod)
+        if kind.name == "JPEG" and form.least:
+            _reduce(image, form.least)
+        decoded = whole if coded else image.size
+        working_bytes = _working_bytes(image, whole, decoded, form)
         require_memory(image.size, working_bytes, limits)
         claim(image.height, image.width, working_bytes)
         announced = image.size
@@ -101,12 +105,44 @@ def require_size(image: Image.Image, limits: LimitsSpec, coded: Iterable[tuple[i
         raise Rejected(Reason.DAMAGED, f"{image.width} x {image.height} pixels")
 
 
-def _working_bytes(image: Image.Image, size: tuple[int, int], form: PixelFormat) -> int:
-    """The peak memory of decoding an image, including its result and excluding the file itself."""
+def upright_size(data: bytes, kind: Format) -> tuple[int, int]:
+    """Height and width of the upright image in a file whose image can be decoded."""
+    with open_image(data, kind) as image:
+        return image.size if _is_turned(image) else (image.height, image.width)
+
+
+def _reduce(image: Image.Image, least: Least) -> None:
+    """Let an opened JPEG be decoded at 1/2, 1/4 or 1/8 of its size if both sides stay as long as they must be."""
+    if _is_turned(image):
+        image.draft(None, least(image.width, image.height))
+    else:
+        image.draft(None, least(image.height, image.width)[::-1])
+
+
+def _is_turned(image: Image.Image) -> bool:
+    """Whether the file's rows are columns of the upright image."""
+    return _orientation_of(image) in SIDEWAYS
+
+
+def _orientation_of(image: Image.Image) -> int:
+    orientation: int = image.getexif().get(ExifTags.Base.Orientation, 1)
+    return orientation
+
+
+def _working_bytes(image: Image.Image, whole: tuple[int, int], decoded: tuple[int, int], form: PixelFormat) -> int:
+    """The peak memory of decoding an image, including its result and excluding the file itself.
+
+    Args:
+        image: an image that is opened.
+        whole: width and height of what the file holds.
+        decoded: width and height of what is decoded from it.
+        form: the pixels to give.
+    """
     extra = formats.BY_NAME[str(image.format)].decoder_bytes
     if image.info.get("progressive") or image.info.get("progression"):
         extra = PROGRESSIVE_BYTES
-    return math.prod(size) * (MODE_BYTES.get(image.mode, 4) + max(extra, form.pixel_bytes))
+    mode_bytes = MODE_BYTES.get(image.mode, 4)
+    return math.prod(decoded) * mode_bytes + max(math.prod(whole) * extra, math.prod(decoded) * form.pixel_bytes)
 
 
 def require_memory(size: tuple[int, int], working_bytes: int, limits: LimitsSpec) -> None:
@@ -129,8 +165,7 @@ def to_upright(image: Image.Image, samples: Samples, form: PixelFormat) -> Pixel
     """Convert a loaded image to the network's pixels and apply the EXIF orientation, band by band."""
     convert = _grey_rows if _is_deep_grey(image, form) and is_shown_as_grey(form) else _colour_rows
     rows = convert(image, samples, form)
-    orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-    return assemble(image.height, image.width, rows, form, orientation)
+    return assemble(image.height, image.width, rows, form, _orientation_of(image))
 
 
 def _is_deep_grey(image: Image.Image, form: PixelFormat) -> bool:

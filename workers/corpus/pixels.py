@@ -7,12 +7,15 @@ from typing import Any, Self
 import numpy as np
 
 from workers.spec.decoding import DecodeSpec
+from workers.spec.parts import Pair
 
 DEEP_WHITE = 0xFFFF
 BAND_PIXELS = 1 << 20
+SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that swap height and width
 
 Pixels = np.ndarray[Any, np.dtype[Any]]
 Claim = Callable[[int, int, int], None]  # height, width, bytes that decoding needs: waits until they are free
+Least = Callable[[int, int], Pair]  # height and width of an image to the least height and width that are of use
 Rows = Callable[[int, int], Pixels]  # rows [top, bottom) as (rows, width), or (rows, width, channels)
 
 
@@ -27,6 +30,7 @@ class PixelFormat:
         span: the values that become black and white, in images of more than 8 bits; None for those of the file.
         bands: the bands that become channels, counted from 1; empty for colours.
         convert: whether colours are converted to sRGB by the profile in the file.
+        least: the least size to which JPEG files may be reduced; None for no reduction.
     """
 
     channels: int = 3
@@ -35,11 +39,20 @@ class PixelFormat:
     span: tuple[float, float] | None = None
     bands: tuple[int, ...] = ()
     convert: bool = False
+    least: Least | None = None
 
     @classmethod
-    def of(cls, channels: int, bits: int, spec: DecodeSpec) -> Self:
-        """The pixels of a network for a spec, whose depth has been chosen."""
-        return cls(channels, bits, spec.white, spec.span, spec.bands, spec.colour == "convert")
+    def of(cls, channels: int, bits: int, spec: DecodeSpec, least: Least) -> Self:
+        """The pixels of a network for a spec, whose depth has been chosen.
+
+        Args:
+            channels: see above.
+            bits: see above.
+            spec: how images are decoded.
+            least: the size that the network's preprocessing resizes an image of a height and width to.
+        """
+        reduced = least if spec.jpeg == "reduced" else None
+        return cls(channels, bits, spec.white, spec.span, spec.bands, spec.colour == "convert", reduced)
 
     @property
     def dtype(self) -> type[np.uint8] | type[np.uint16]:
@@ -79,7 +92,7 @@ def assemble(height: int, width: int, rows: Rows, form: PixelFormat, orientation
         form: the pixels to give.
         orientation: the EXIF orientation.
     """
-    size = (width, height) if orientation in (5, 6, 7, 8) else (height, width)
+    size = (width, height) if orientation in SIDEWAYS else (height, width)
     upright = np.empty((*size, form.channels), form.dtype)
     stored = _view_as_stored(upright, orientation)
     step = max(1, BAND_PIXELS // width)

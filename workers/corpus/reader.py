@@ -11,6 +11,7 @@ from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import Protocol
 
 from torch import Tensor
 
@@ -27,14 +28,20 @@ from workers.host.heap import Heap
 from workers.host.retrying import patience
 from workers.host.steady import SteadyClock
 from workers.sources import versions
-from workers.spec.parts import LimitsSpec
+from workers.spec.parts import LimitsSpec, Pair
 
 FILES_BYTES = 256 << 20  # for files that are read but not yet decoded
 PIXELS_BYTES = 1 << 30  # for decoded pixels, and the memory of the decoders
 AHEAD_BYTES = 256 << 20  # for model inputs that wait for the model
 
-Prepare = Callable[[Pixels], Tensor]
 Decode = Callable[[bytes, LimitsSpec, Claim], Pixels]
+
+
+class Prepare(Protocol):
+    """Makes a model input."""
+
+    def __call__(self, pixels: Pixels, *, size: Pair) -> Tensor:
+        """Resize and crop the pixels of an upright image, whose height and width in its file are `size`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +83,7 @@ class ReadOptions:
         extra_bytes: memory that `prepare` and `preview` need in addition to the pixels, by height and width.
         pixel_bytes: size of a decoded pixel.
         decode: the decoder.
+        is_reduced: whether it may reduce images.
         progress: called after each image, and once a second unless all images wait for memory.
     """
 
@@ -90,6 +98,7 @@ class ReadOptions:
     extra_bytes: Callable[[int, int], int] = no_extra_bytes
     pixel_bytes: int = RGB.pixel_bytes
     decode: Decode = decode.decode
+    is_reduced: bool = False
     progress: Callable[[], None] = no_progress
 
 
@@ -203,9 +212,10 @@ class _Image:
 
         decode.require_fitting_name(data, self._row.image_id, self._row.uri)
         pixels = options.decode(data, options.limits, claim)
-        prepared = self._shared.prepare(pixels)
+        size = decode.upright_size(data, pixels) if options.is_reduced else pixels.shape[:2]
+        prepared = self._shared.prepare(pixels, size=size)
         preview = options.preview(pixels) if options.preview else None
-        return PreparedImage(self._record(data, *pixels.shape[:2]), preview, prepared)
+        return PreparedImage(self._record(data, *size), preview, prepared)
 
     def _record(self, data: bytes, height: int, width: int) -> ImageRecord:
         digest, decoder = hashlib.sha256(data).hexdigest(), decode.decoder_of(data)

@@ -44,6 +44,11 @@ class DecodeSpec(Frozen):
     colour: Literal["ignore", "convert"] = Field(
         "ignore", description="colour profiles inside images: ignore, or convert to sRGB"
     )
+    jpeg: Literal["full", "reduced"] = Field(
+        "full",
+        description="size at which JPEG files are decoded: full, or reduced to 1/2, 1/4 or 1/8, at least the size after "
+        "resizing; faster for large photos, but pixels differ slightly",
+    )
 
     @model_validator(mode="after")
     def _require_colours(self) -> Self:

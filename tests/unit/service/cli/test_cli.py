@@ -92,10 +92,11 @@ def test_every_flag_lands_in_the_spec(scans, tmp_path):
         "--distinct", "group", "--group", "(.*)/", "--label", "none", "--method", "gradient", "--image-format", "png",
         "--no-previews", "--actors", "3", "--device", "cpu", "--precision", "bfloat16", "--threads", "2",
         "--max-reject-share", "0.5", "--resize", "200", "--crop", "160", "--interpolation", "bicubic",
-        "--depth", "12", "--bands", "4,3,2", "--colour", "ignore",
+        "--depth", "12", "--bands", "4,3,2", "--colour", "ignore", "--jpeg", "reduced",
     )  # fmt: skip
     (spec,) = scans
-    assert (spec.decode.depth, spec.decode.bands, spec.decode.colour) == ("12", (4, 3, 2), "ignore")
+    decode = spec.decode
+    assert (decode.depth, decode.bands, decode.colour, decode.jpeg) == ("12", (4, 3, 2), "ignore", "reduced")
     assert spec.model.source == f"torchvision://resnet18?weights={tmp_path}/w/r.safetensors"
     assert (spec.corpus.source, spec.root) == (f"{tmp_path}/photos/*.jpg", f"{tmp_path}/root")
     assert (spec.run, spec.scan.layers, spec.scan.k) == ("r1", ("relu*", "auto"), 4)

@@ -221,7 +221,7 @@ def test_images_are_waited_for_as_long_as_the_environment_says(folder, monkeypat
     receiver, sender = Pipe(duplex=False)
     monkeypatch.setattr(single_files.SingleFiles, "staleness", failing)
     with pytest.raises(RunStopped, match=line):
-        list(reader.batches([row], 1, torch.from_numpy, reader.ReadOptions(LIMITS)))
+        list(reader.batches([row], 1, lambda pixels, **_: torch.from_numpy(pixels), reader.ReadOptions(LIMITS)))
     with pytest.raises(RunStopped, match=line):
         isolate.find_stale([row])
     with pytest.raises(RunStopped, match=line):

@@ -45,7 +45,8 @@ def decode(data: bytes, limits: LimitsSpec, claim: object = None) -> np.ndarray:
     return np.zeros((int(data), 1, 3), np.uint8)
 
 
-def prepare(pixels: np.ndarray) -> torch.Tensor:
+def prepare(pixels: np.ndarray, *, size: tuple[int, int]) -> torch.Tensor:
+    assert size == pixels.shape[:2]
     return torch.full((3, 2, 2), len(pixels), dtype=torch.uint8)
 
 
@@ -137,7 +138,7 @@ def decode(data, limits, claim):
 
 row = manifest.Row(0, "0.jpg", sys.argv[1], 1, "", None, None, False, None)
 options = reader.ReadOptions(LimitsSpec(), hang_s=2.0, decode=decode)
-[batch] = reader.batches([row], 1, lambda pixels: torch.zeros(3, 2, 2, dtype=torch.uint8), options)
+[batch] = reader.batches([row], 1, lambda pixels, size: torch.zeros(3, 2, 2, dtype=torch.uint8), options)
 print(len(batch.pictures), flush=True)
 """
 

@@ -126,7 +126,8 @@ def rows_of(images: Path, root: Root) -> list[manifest.Row]:
     return manifest.rows(root, rel, 0, manifest.count(root, rel))
 
 
-def prepare(pixels):
+def prepare(pixels, *, size):
+    assert size == pixels.shape[:2]
     import torch
 
     return torch.from_numpy(np.ascontiguousarray(pixels[:4, :4].transpose(2, 0, 1)))

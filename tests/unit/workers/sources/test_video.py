@@ -136,10 +136,15 @@ def test_without_av_a_video_is_one_line(tmp_path, monkeypatch):
         listed(tmp_path, place)
 
 
+def as_read(pixels: np.ndarray, *, size: tuple[int, int]) -> torch.Tensor:
+    assert size == pixels.shape[:2]
+    return torch.from_numpy(pixels)
+
+
 def scanned(folder: Path, source: Path, **keys: Any) -> list[PreparedImage | Reject]:
     """What the actors make of the rows of a corpus."""
     options = reader.ReadOptions(LimitsSpec(), threads=3, ahead=16)
-    found = list(reader.batches(iter(listed(folder, source, **keys)), 8, torch.from_numpy, options))
+    found = list(reader.batches(iter(listed(folder, source, **keys)), 8, as_read, options))
     pictures = [picture for batch in found for picture in batch.pictures]
     return [*pictures, *(reject for batch in found for reject in batch.rejects)]
 
@@ -281,7 +286,7 @@ def test_a_decoder_that_always_hangs_is_a_reject_before_the_storage_is_blamed(tm
     monkeypatch.setattr(video, "_take_process", video._Process)
     monkeypatch.setattr(video._Process, "__init__", hanging)
     forget_readers()
-    [batch] = reader.batches(iter(rows), 8, torch.from_numpy, reader.ReadOptions(LimitsSpec(), 1, 2))
+    [batch] = reader.batches(iter(rows), 8, as_read, reader.ReadOptions(LimitsSpec(), 1, 2))
     [reject] = batch.rejects
     assert reject.reason is Reason.DECODER_HANG and "has not answered" in reject.detail
     forget_readers()

@@ -28,7 +28,8 @@ def listed(source: object, tally: Tally | None = None, **keys: Any) -> list[entr
     return list(entries.listing(CorpusSpec(source=str(source), **keys), tally=tally))
 
 
-def _prepare(pixels: Any) -> Any:
+def _prepare(pixels: Any, *, size: Any) -> Any:
+    assert size == pixels.shape[:2]
     return pixels
 
 

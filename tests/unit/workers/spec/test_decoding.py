@@ -52,14 +52,15 @@ def test_bands_have_no_colours_to_convert():
 
 
 def test_defaults_leave_no_trace_in_identities_documents_and_configurations():
-    plain, named = make_spec(LEAST), made(depth="auto", bands=[], colour="ignore")
+    plain, named = make_spec(LEAST), made(depth="auto", bands=[], colour="ignore", jpeg="full")
     assert plain.identity() == named.identity() and "decode" not in plain.identity()
     assert "decode" not in PlainSpec.of(plain).values and DecodeSpec().configuration() == {}
 
 
 def test_keys_with_other_values_are_part_of_identities_and_documents():
-    spec = made(depth=12, bands=[4, 3, 2])
-    assert spec.identity()["decode"] == {"depth": "12", "bands": [4, 3, 2]} == spec.decode.configuration()
+    spec = made(depth=12, bands=[4, 3, 2], jpeg="reduced")
+    expected = {"depth": "12", "bands": [4, 3, 2], "jpeg": "reduced"}
+    assert spec.identity()["decode"] == expected == spec.decode.configuration()
     assert PlainSpec.of(spec).parse(Kind.SCAN) == spec
     assert spec.identity() != make_spec(LEAST).identity()
 
