@@ -46,8 +46,8 @@ class DecodeSpec(Frozen):
     )
     jpeg: Literal["full", "reduced"] = Field(
         "full",
-        description="size at which JPEG files are decoded: full, or reduced to 1/2, 1/4 or 1/8, at least the size after "
-        "resizing; faster for large photos, but pixels differ slightly",
+        description="size at which JPEG files are decoded: full, or reduced (1/2, 1/4 or 1/8, but never smaller than after "
+        "resizing); reduced is faster for large photos, but pixels differ slightly",
     )
 
     @model_validator(mode="after")

@@ -154,7 +154,7 @@ class CorpusSpec(Frozen):
     label: Word = Field(
         "folder",
         description=f"source of labels: {keys.FORMS.format(what='label')}; with folder, a label that the corpus gives "
-        "(a sidecar in an archive, a column label) is preferred",
+        "(a sidecar in a tar archive, or a column label, cls, class or class_name) is preferred",
     )
     group: Word = Field("none", description=f"how images are grouped: {keys.FORMS.format(what='group')}")
     label_names: Word | None = Field(
