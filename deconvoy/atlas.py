@@ -17,7 +17,7 @@ from service.query import findings
 from service.query.catalog import PublishedRun
 from service.query.findings import Finding
 from service.sheets import boards
-from workers.errors import QueryError, RootError, RunError, nearest
+from workers.errors import QueryError, RootError, RunError
 from workers.store.root import Root
 
 
@@ -163,9 +163,7 @@ class Run:
             DamagedRun: the run's files are not the ones that its manifest names.
         """
         if self.kind not in boards.BOARDS:
-            raise QueryError(
-                f"run {self.id!r} is of kind {self.kind!r}, not an instrument; {nearest(self.kind, boards.BOARDS)}"
-            )
+            raise QueryError(f"run {self.id!r} is a {self.kind}, not an instrument; draw its layers instead")
         return encode_png(boards.BOARDS[self.about.job](self.about))
 
     def _row(self, finding: Finding) -> Row:

@@ -95,7 +95,8 @@ def require_capacity(resources: ResourcesSpec, device: str) -> None:
         place = "the cluster" if join() else "this machine"
         fewer = "use --fewer (fewer = true under [resources]) to run with those, or " if fitting else ""
         raise UsageError(
-            f"actors = {resources.actors}, with {needs} each: {place} has room for {fitting}; {fewer}request fewer threads"
+            f"actors = {resources.actors}, with {needs} each: {place} has room for {fitting}; {fewer}request fewer "
+            f"{'actors or threads' if threads > 1 else 'actors'}"
         )
 
 

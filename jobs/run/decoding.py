@@ -1,5 +1,6 @@
 """What a run decides about decoding before it starts. Takes its spec, model and corpus, gives the depth of 16-bit images."""
 
+import json
 from collections.abc import Callable
 
 from workers.corpus import depth
@@ -47,4 +48,5 @@ def require_same(spec: JobSpec, published: Manifest) -> None:
     decode = published.sections.decode
     used = decode.model_copy(update={"depth": published.depth or decode.depth}).configuration()
     if used != spec.decode.configuration():
-        raise RunError(f"from_run {published.run!r} decodes images differently: {used or 'with defaults'}")
+        keys = ", ".join(f"{name} = {json.dumps(value)}" for name, value in used.items()) or "the defaults"
+        raise RunError(f"from_run {published.run!r} decodes images differently; use its [decode]: {keys}")

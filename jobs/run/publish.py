@@ -50,7 +50,7 @@ def publish(root: Root, run: str, parts: Parts, facts: RunFacts, scratch: Path) 
         changed = "" if then == now else f" (made by {then}, now {now})"
         raise DamagedRun(
             f"run {run!r} was already published with different tables{changed}; choose another --run, or remove "
-            f"it: deconvoy rm {run}"
+            f"it: deconvoy rm {run} --root ROOT"
         )
     return published
 
@@ -159,7 +159,7 @@ def _place(root: Root, document: Manifest) -> None:
             if not verify.is_intact(root, part):
                 raise DamagedRun(
                     f"run {run!r} is claimed but not published, and its file {part.path} is missing; "
-                    f"remove the run (deconvoy rm {run}) and run the same command again"
+                    f"remove the run (`deconvoy rm {run} --root ROOT`) and run the same command again"
                 ) from None
 
 

@@ -24,7 +24,7 @@ _LAYER_HEADINGS = {
     "other_channels": "other channels",
     "chance": "by chance",
     "rank_correlation": "rank correlation",
-    "channel_correlation": "loudness",
+    "channel_correlation": "correlation of mean scores",
 }
 _CHANNEL_HEADINGS = {
     "channel": "channel",

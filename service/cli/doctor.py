@@ -52,7 +52,8 @@ def _measure_speed() -> "list[Finding]":
 
     device = cluster.resolve_device("auto")
     measured = speed.measure(device)
-    rate = f"{measured.images / measured.seconds:,.1f} images/s, {measured.forward_share:.0%} of the forward pass alone"
+    share = f"{measured.forward_share:.0%} of the speed of the forward pass alone"
+    rate = f"{measured.images / measured.seconds:,.1f} images/s, {share}"
     whole = f"one {device.upper()} actor, ResNet-18, photos of {speed.SIDE_PX} px: {rate}"
     parts = [
         Finding(f"{part.name} alone", True, f"{1000 * part.seconds / measured.images:,.2f} ms per image")

@@ -42,7 +42,7 @@ def gc(
     keeper = Housekeeping(store, schedules, datetime.now(UTC), timedelta(days=older_than), forget or ())
     files, unfinished = keeper.plan(), keeper.unfinished()
     for problem in keeper.damaged.values():
-        complain(f"{problem}; until then all shard results are kept")
+        complain(f"{problem}; all shard results are kept until this is fixed")
     if not dry_run:
         keeper.remove(files)
     if as_json:

@@ -16,7 +16,7 @@ def translate(name: str, error: Exception) -> ClusterError:
     if "does not exist" in message and "404" in message:
         return NoJob(message)
     if "No available agent" in message:
-        return NotReady(f"the Ray cluster at {name} has no job agent")
+        return NotReady(f"the Ray cluster at {name} has no job agent; it may still be starting: try again in a minute")
     # For an answer that is not JSON, `requests` raises an error that is both ValueError and OSError. Unexpected JSON is a
     # KeyError or TypeError.
     if isinstance(error, ValueError | KeyError | TypeError) or "Version check" in message:

@@ -135,7 +135,9 @@ class Housekeeping:
     def _check_forgotten(self, run: str) -> None:
         unpublished = [known for known in self._known if not self._is_published(known)]
         if run not in unpublished:
-            raise RunError(f"run {run!r} is not an unpublished run; {nearest(run, unpublished)}")
+            if run in self._known:
+                raise RunError(f"run {run!r} is published; remove it with `deconvoy rm {run} --root ROOT`")
+            raise RunError(f"there is no unpublished run {run!r}; {nearest(run, unpublished)}")
         self._check_silent(run)
 
     def _check_silent(self, run: str) -> None:

@@ -124,7 +124,7 @@ def _merge(
         [(named_already,)] = database.execute(_NAMED_ALREADY).fetchall()
         if not key and not renamed and not named_already:
             raise CorpusError(
-                f"run {run.run!r} has none of the labels in the file of names, such as {next(iter(words))!r}"
+                f"the file of label names has no label of run {run.run!r}; its first label is {next(iter(words))!r}"
             )
         done = Relabelling(run.run, known, len(unknown), len(merged), renamed, tuple(unknown[:SHOWN]))
         return merged.drop_columns("is_renamed").cast(LABELS.schema), done
@@ -136,6 +136,6 @@ def _refuse(run: PublishedRun, key: FileKey, unknown: Sequence[str], images: pa.
         raise CorpusError(f"label file {key.place!r} has no rows")
     an_image = images["image_id"][0].as_py() if len(images) else None
     raise CorpusError(
-        f"label file {key.place!r} names no image of run {run.run!r}; its first id is {unknown[0]!r}, an id of the run is "
-        f"{an_image!r}"
+        f"label file {key.place!r} names no image of run {run.run!r}; its first id is {unknown[0]!r}, whereas the run "
+        f"has ids such as {an_image!r}"
     )

@@ -124,14 +124,16 @@ class Gate:
             return self._refuse_key(request, key, wanted)
         if not is_here(_requested_host(request)):
             return self._denied(
-                421, "without keys, the service answers only requests from this machine to its local names"
+                421,
+                "this root has no API keys, so only the server's own machine may use the service, as http://localhost or "
+                "http://127.0.0.1; create a key with `deconvoy keys add`",
             )
         return self._refuse_frequent(_client_network(request))
 
     def _refuse_key(self, request: HTTPConnection, key: keys.Key | None, wanted: keys.Scope) -> Response | None:
         if key is None:
             return self._refuse_frequent(_client_network(request)) or _with_challenge(
-                self._denied(401, "an API key is required")
+                self._denied(401, "a valid API key is required")
             )
         request.scope["key"] = key.name  # for the log
         if not key.scope.includes(wanted):

@@ -38,7 +38,9 @@ def _add_invalid(app: FastAPI, templates: Jinja2Templates) -> None:
     def answer_http_error(request: Request, error: HTTPException) -> Response:
         if _is_api(request):
             return problems.problem(error.status_code, error.detail, error.headers)
-        page = ErrorPage(title=error.detail, error=f"there is nothing at {request.url.path}")
+        path, is_method = request.url.path, error.status_code == 405
+        problem = f"{path} does not accept {request.method}" if is_method else f"there is nothing at {path}"
+        page = ErrorPage(title=error.detail, error=problem)
         return answer(request, templates, page, error.status_code)
 
     @app.exception_handler(RequestValidationError)

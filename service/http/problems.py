@@ -34,7 +34,7 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
     code: {"description": description, "content": {"application/problem+json": {"schema": Problem.model_json_schema()}}}
     for code, description in (
         (400, "the request is not valid JSON"),
-        (401, "an API key is required"),
+        (401, "a valid API key is required"),
         (
             403,
             "the key's scope does not allow this, a location is not allowed, or the request came "
@@ -45,7 +45,7 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
         (409, "the request conflicts with the current state"),
         (413, "the body is too large"),
         (415, "the body was not sent as JSON"),
-        (421, "without keys, the service answers only requests from this machine"),
+        (421, "the root has no API keys, so only the server's own machine may use the service"),
         (422, "the request is invalid; the response lists every error"),
         (429, "too many requests"),
         (500, "an internal error, or stored data is damaged"),

@@ -207,9 +207,11 @@ def read(root: Root, run: str, *, has_labels: bool = True) -> PublishedRun:
     try:
         document = manifest.decode(root.read(paths.manifest_path(run)), run)
     except FileNotFoundError as error:
-        raise DamagedRun(f"run {run!r}: its manifest.json is missing") from error
+        raise DamagedRun(
+            f"run {run!r}: its manifest.json is missing: the run was removed meanwhile, or restore the file from a backup"
+        ) from error
     except ValueError as error:
-        way_out = f"restore it from a backup, or remove the run with `deconvoy rm {run}`"
+        way_out = f"restore it from a backup, or remove the run with `deconvoy rm {run} --root ROOT`"
         raise DamagedRun(f"run {run!r}: its manifest.json cannot be parsed: {error}; {way_out}") from error
     return _run(root, document, labels.read_given(root, run, document.created) if has_labels else None)
 

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from service.query.catalog import PublishedRun
 from service.query.reading import read, row
-from workers.errors import DamagedRun, QueryError, nearest
+from workers.errors import DamagedRun, QueryError
 from workers.host import log
 from workers.kinds import Kind
 from workers.store.columns import Table
@@ -116,6 +116,5 @@ def _is(table: pa.Table, image_id: str) -> pa.ChunkedArray:
 
 def _table(run: PublishedRun) -> Table:
     if run.job not in TABLE_OF:
-        kind = run.job.value
-        raise QueryError(f"run {run.run!r} is of kind {kind!r}, not an instrument; {nearest(kind, TABLE_OF)}")
+        raise QueryError(f"run {run.run!r} is a {run.job.value}, not an instrument; query its tables instead")
     return TABLE_OF[run.job]

@@ -101,7 +101,13 @@ def _read(run: PublishedRun, table: Table, wanted: pc.Expression, columns: dict[
     try:
         return _dataset(files, table.name, run.root.filesystem).to_table(columns=columns, filter=wanted)
     except (OSError, pa.ArrowInvalid) as error:
-        raise DamagedRun(f"run {run.run!r}: its table {table.name!r} cannot be read: {error}") from error
+        raise DamagedRun(
+            f"run {run.run!r}: its table {table.name!r} cannot be read: {error}; {_remedy(run)}"
+        ) from error
+
+
+def _remedy(run: PublishedRun) -> str:
+    return f"`deconvoy verify {run.run} --root ROOT` says what to do"
 
 
 def _uses(expression: pc.Expression, table: Table, column: str) -> bool:
@@ -187,4 +193,4 @@ def _check_files(run: PublishedRun, table: str) -> None:
         size = sizes.get(part.path.removeprefix(f"{folder}/"))
         if size != part.bytes:
             problem = "is missing" if size is None else f"has {size} bytes instead of {part.bytes}"
-            raise DamagedRun(f"run {run.run!r}: {part.path} {problem}")
+            raise DamagedRun(f"run {run.run!r}: {part.path} {problem}; {_remedy(run)}")

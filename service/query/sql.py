@@ -132,7 +132,8 @@ def published(root: Root, checked: Iterable[str], damaged: dict[str, str] | None
     """
     runs, damage = checking.find_intact(root, catalog.require_runs(root), checked)
     problems = {
-        run: f"run {run!r}: {problem}; run deconvoy verify {run} for details" for run, problem in damage.items()
+        run: f"run {run!r}: {problem}; `deconvoy verify {run} --root ROOT` gives details"
+        for run, problem in damage.items()
     }
     if not runs:
         raise DamagedRun(next(iter(problems.values())))

@@ -190,6 +190,11 @@ def _wrap(parts: Sequence[str], width: int, font: canvas.Font) -> list[str]:
     return lines
 
 
+def pictures_of(run: PublishedRun, place: str) -> str:
+    """What a run's sheets show: projections at a place next to patches, or patches alone."""
+    return "patches, without projections" if run.method == "none" else f"{run.method} projections {place} patches"
+
+
 def _title(run: PublishedRun, layer: LayerFacts) -> list[str]:
     stride = f", stride {layer.stride_y} px" if layer.stride_y else ""
     return [
@@ -198,7 +203,7 @@ def _title(run: PublishedRun, layer: LayerFacts) -> list[str]:
         *marks(layer.gated, layer.obstacle),
         f"receptive field {layer.field_height} x {layer.field_width} px{stride}",
         f"{run.images:,} images",
-        f"{run.method} projections beside patches",
+        pictures_of(run, "beside"),
     ]
 
 

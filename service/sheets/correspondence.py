@@ -35,7 +35,7 @@ def draw(run: PublishedRun) -> Image.Image:
     for axes, layer in zip(charts, layers, strict=True):
         _draw_bars(axes, [row for row in rows if row["layer"] == layer], parts)
         axes.set_title(layer, fontsize=10)
-    charts[0].set_ylabel("unequal signs of change,\nshare of units", fontsize=9)
+    charts[0].set_ylabel("share of units whose\nsigns of change differ", fontsize=9)
     handles, labels = charts[0].get_legend_handles_labels()
     columns = 3 if width > WIDE_INCHES else 1
     figure.legend(handles, labels, loc="outside lower center", fontsize=8, frameon=False, ncols=columns)
@@ -56,7 +56,7 @@ def _draw_bars(axes: Axes, rows: Rows, parts: Sequence[str]) -> None:
     known = [row for row in rows if row["delta"] is not None]
     kinds = [kind for kind in BARS if any(row["kind"] == kind for row in known)]
     if not known:
-        empty = "no pair of images: parts were left out"
+        empty = "fewer than two images: parts were left out"
         axes.text(0.5, 0.5, empty, transform=axes.transAxes, ha="center", va="center")
     for number, kind in enumerate(kinds):
         colour, label, error = BARS[kind]

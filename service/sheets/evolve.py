@@ -56,7 +56,7 @@ def strips(run: PublishedRun, chosen: Sequence[tuple[str, Sequence[int]]]) -> Im
     width = 2 * MARGIN_PX + SIDE_PX + len(names) * step_x - GAP_PX
     size = width, top + len(bands) * step_y - BAND_GAP_PX + MARGIN_PX
     if not bands or size[0] * size[1] > LARGEST_PAGE_PX:
-        raise QueryError(f"{len(bands)} channels do not fit on a sheet of {len(names)} checkpoints")
+        raise QueryError(f"{len(bands)} channels do not fit on a sheet of {len(names)} checkpoints; request fewer")
     page = Image.new("RGB", size, contact.GROUND)
     _draw_head(page, run, names, top)
     pictures = {layer: evolution.cells(run, layer, channels) for layer, channels in chosen}
@@ -76,7 +76,7 @@ def _grid_side(run: PublishedRun) -> int:
 def _draw_head(page: Image.Image, run: PublishedRun, names: Sequence[str], top: int) -> None:
     draw, font = ImageDraw.Draw(page), ImageFont.load_default(LABEL_PX)
     diverged, title_font = evolution.diverged(run), ImageFont.load_default(TITLE_PX)
-    title = f"{run.run} · {run.images:,} images · {run.method} projections above patches"
+    title = f"{run.run} · {run.images:,} images · {contact.pictures_of(run, 'above')}"
     if diverged:
         title = canvas.shorten(f"diverged: {', '.join(diverged)} · {title}", page.width - 2 * MARGIN_PX, title_font)
     draw.text((MARGIN_PX, MARGIN_PX + TITLE_PX), title, contact.INK, title_font, anchor="ls")

@@ -62,7 +62,7 @@ def _title(rows: list[dict[str, Any]]) -> str:
     return (
         f"{first['model'].partition('?')[0]}\n{first['layer']}: {len(rows)} kernels of {size}, stride {stride}\n"
         f"aliasing {first['layer_aliasing_share']:.0%} of the energy, "
-        f"{dead} dead, {duplicates} duplicates; each scaled separately"
+        f"{dead} dead, {duplicates} duplicates; each kernel is scaled separately"
     )
 
 

@@ -45,7 +45,7 @@ def _draw_column(column: Sequence[Axes], rows: Rows, images: Sequence[str], laye
         is_class = axes is column[-1]
         curves = [row for row in rows if row["layer"] == layer]
         _draw_curves(axes, curves, images, "probability" if is_class else "relative_distance")
-        axes.set_title("probability of the class" if is_class else f"{layer}: distance of features", fontsize=10)
+        axes.set_title("probability of the class" if is_class else f"{layer}: relative feature distance", fontsize=10)
     column[-1].set_xlabel(TITLES[rows[0]["transform"]])
 
 

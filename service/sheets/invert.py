@@ -16,7 +16,7 @@ WHITE, INK, GROUND = (255, 255, 255), (20, 20, 20), (128, 128, 128)
 LABEL_PX, MARGIN_PX = 16, 16
 FONT_PX = 12
 LARGEST_ROWS = 40
-ERROR_LINE = "error: squared distance of features over their squared norm"
+ERROR_LINE = "error: squared distance from the original's features, over their squared norm"
 LEAST_TILE_PX = 84
 INVERSION_LINE = f"what each layer preserves of an image; {ERROR_LINE}"
 

@@ -28,7 +28,8 @@ TITLES = {
     "independent": "random weights in the named layer only",
 }
 KEY = (
-    "lines: medians and quartiles over units and random networks; dotted: floor, other trained channels at the same location\n"
+    "lines: medians and quartiles over units and random networks; "
+    "dotted: floor (other channels of the trained network, at the same location)\n"
     "below each picture: rank correlation of signed values · SSIM"
 )
 

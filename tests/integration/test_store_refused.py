@@ -94,7 +94,7 @@ def test_a_store_that_refuses_for_longer_ends_the_run_in_one_line_and_the_same_c
     result = scan(corpus, f"failing://{tmp_path}/root", control, 2)
     [line] = errors(result)
     assert result.returncode == 1
-    assert "An error occurred (503)" in line and line.endswith("the same command resumes the run")
+    assert "An error occurred (503)" in line and line.endswith("run the same command again")
     failing_store.calm(control)
     again = scan(corpus, f"failing://{tmp_path}/root", control, 2)
     assert again.returncode == 0, again.stderr
@@ -110,7 +110,7 @@ def test_a_full_store_ends_the_run_in_one_line_and_the_same_command_resumes(phas
     result = scan(corpus, f"failing://{tmp_path}/root", control, 60)
     [line] = errors(result)
     assert result.returncode == 1
-    assert "no space left on" in line and line.endswith("free some; the same command resumes the run")
+    assert "no space left on" in line and line.endswith("free some space; the same command resumes the run")
     failing_store.calm(control)
     again = scan(corpus, f"failing://{tmp_path}/root", control, 60)
     assert again.returncode == 0, again.stderr

@@ -152,7 +152,7 @@ def _compile(maxima: Maxima, example: Tensor) -> Compiled:
         allowed = TOLERANCE * max(float(expected[:, columns].abs().max()), TOLERANCE)
         if not difference <= allowed:
             layer = maxima.network.nodes[node].name
-            raise NodeError(f"layer {layer!r} differs from that of the uncompiled network by {difference:.2g}")
+            raise NodeError(f"scores of layer {layer!r} differ from the uncompiled network's by up to {difference:.2g}")
     return compiled
 
 

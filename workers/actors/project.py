@@ -115,7 +115,8 @@ def _require_same_file(record: ImageRecord, scanned: str) -> None:
     if record.sha256 != scanned:
         raise ReadError(
             f"image {record.image_index} was scanned with the SHA-256 {scanned[:16]}... and now has "
-            f"{record.sha256[:16]}...: its file has changed, but not its size or times; touch it and run the same command again"
+            f"{record.sha256[:16]}...: its file has changed, but not its size or times; change its time with "
+            "`touch`, and run the same command again"
         )
 
 

@@ -152,7 +152,7 @@ def invert(problem: InversionProblem, wanted: Tensor, begin: Tensor, tick: Tick 
         problem: what is inverted, and how.
         wanted: features (n, channels, height, width).
         begin: (n, colours, height, width), mean-subtracted pixels to begin with.
-        tick: is told after each iteration what share of them is done.
+        tick: called after each iteration with the share of iterations that are done.
     """
     first = _descend(problem, wanted, begin, 1.0, tick)
     if not bool(first.diverged.any()):
@@ -233,7 +233,7 @@ class _Watch:
             torch.where(better.view(-1, 1, 1, 1), x, self._best, out=self._best)
 
     def step(self, x: Tensor) -> None:
-        """Where a step leads: a run that leaves all bounds (or is no number) has diverged, whatever its error says."""
+        """Where a step leads: a run that leaves all bounds (or is not a number) has diverged, whatever its error says."""
         self.alive = self.alive & (x.amax((1, 2, 3)) <= LARGEST_PX) & (x.amin((1, 2, 3)) >= -LARGEST_PX)
 
     def keep(self, x: Tensor) -> Tensor:

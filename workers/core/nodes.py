@@ -13,7 +13,7 @@ class Node:
         name: qualified name in torchvision's feature extraction.
         step: the operation.
         inputs: numbers of its input nodes, which all precede it.
-        shape: (channels, height, width) of its output; (0, 0, 0) if that is no feature map.
+        shape: (channels, height, width) of its output; (0, 0, 0) if that is not a feature map.
         is_output: whether it is the output of the model, or the first of several.
     """
 

@@ -24,8 +24,8 @@ class Opaque(Step):
     Attributes:
         operation: full name of the operation, such as `softmax.int`.
         arguments: its arguments by name.
-        layouts: for each input, the arrangement that the model sees; None if the input is no feature map.
-        layout: the arrangement of the output; None if it is no feature map.
+        layouts: for each input, the arrangement that the model sees; None if the input is not a feature map.
+        layout: the arrangement of the output; None if it is not a feature map.
         shape: (channels, height, width) of the output, if it is a feature map.
         reason: why it has no downward step.
         tensors: constants among its arguments.

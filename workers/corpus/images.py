@@ -233,7 +233,7 @@ def _read_bands(image: Image.Image, samples: Samples, channels: int) -> Pixels:
         detail = f"mode {image.mode}, {bands} band{'s' if bands > 1 else ''}; the network takes {channels} channels"
         raise Rejected(Reason.UNSUPPORTED_MODE, detail)
     if samples.inverted:
-        raise Rejected(Reason.UNSUPPORTED_MODE, "bands whose zero is white")
+        raise Rejected(Reason.UNSUPPORTED_MODE, "bands in which 0 is white, which is not supported")
     return np.asarray(image)
 
 

@@ -172,8 +172,8 @@ def _require_match(database: duckdb.DuckDBPyConnection, key: FileKey, listed: Pa
             raise CorpusError(f"{key.column} file {key.place!r} has no rows")
         image = database.execute("SELECT image_id FROM read_parquet(?) LIMIT 1", [str(listed)]).fetchone()
         raise CorpusError(
-            f"{key.column} file {key.place!r} names no image of the corpus; its first id is {given[0]!r}, an id of the "
-            f"corpus is {image and image[0]!r}"
+            f"{key.column} file {key.place!r} names no image of the corpus; its first id is {given[0]!r}, whereas the "
+            f"corpus has ids such as {image and image[0]!r}"
         )
 
 

@@ -16,5 +16,5 @@ def explain(error: BaseException) -> str | None:
     if not isinstance(error, OSError) or error.errno == errno.EPIPE:
         return None
     place = f"{error.filename!r}: " if error.filename is not None else ""
-    advice = "; free some and run the same command again" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+    advice = "; free some space and run the same command again" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
     return f"{place}{error.strerror or error}{advice}"

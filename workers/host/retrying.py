@@ -101,7 +101,7 @@ def _log_pause(state: RetryCallState, what: str) -> None:
 def _give_up(state: RetryCallState, what: str) -> NoReturn:
     spent_s = state.seconds_since_start or 0.0
     raise StoreError(
-        f"{what} failed {state.attempt_number} times in {spent_s:.0f} s: {_reason(state)}; the same command resumes the run"
+        f"{what} failed {state.attempt_number} times in {spent_s:.0f} s: {_reason(state)}; run the same command again"
     ) from (state.outcome.exception() if state.outcome else None)
 
 

@@ -159,7 +159,7 @@ def _check(new: Preprocessing) -> None:
         )
     if len(new.mean) != len(new.std):
         raise ModelError(
-            f"the lengths of model.mean, {len(new.mean)}, and model.std, {len(new.std)}, differ; "
+            f"model.mean has {len(new.mean)} values and model.std has {len(new.std)}; "
             "give both one value for each channel of the model's input"
         )
     if min(new.std) <= 0:

@@ -80,7 +80,7 @@ def _call(source: str, module: ModuleType, name: str) -> nn.Module:
             raise ModelError(f"model {source!r}: there is no {part!r}; {nearest(part, known)}")
         value = getattr(value, part)
     if isinstance(value, nn.Module):
-        raise ModelError(f"model {source!r} is a module; name a function without arguments that returns it")
+        raise ModelError(f"model {source!r} is a torch.nn.Module; name a function without arguments that returns it")
     if not callable(value):
         raise ModelError(f"model {source!r} is of type {type(value).__name__}, which cannot be called")
     result = value()

@@ -159,12 +159,11 @@ def _read_stored(spec: ModelSpec, mark: str, root: Root | None) -> Network:
     if exported:
         return exported.network
     if root is None or not stored_networks.is_intact(root, mark):
+        again = "call deconvoy.scan with its module again, or scan its code again"
         where = (
-            f"{root.url!r} does not hold it, or it is damaged" if root else "this command has no root to read it from"
+            f"{root.url!r} does not hold it, or it is damaged; {again}" if root else "it lies under a root; add --root"
         )
-        raise ModelError(
-            f"model {spec.source!r} cannot be read: {where}; call deconvoy.scan with its module again, or scan its code again"
-        )
+        raise ModelError(f"model {spec.source!r} cannot be read: {where}")
     return Network(stored_networks.read(root, mark))
 
 

@@ -118,7 +118,8 @@ def convert(key: str, tensor: Tensor, wanted: Tensor, source: str) -> Tensor:
     if not plain or (tensor.dtype not in FLOATS and wanted.is_floating_point()) or tensor.is_complex():
         kind = str(tensor.dtype).removeprefix("torch.") if plain else f"not dense ({tensor.layout}, {tensor.device})"
         raise ModelError(
-            f"the weights of {source!r} cannot be used: {key} is {kind}; float32, float16, bfloat16 or float64 is supported"
+            f"the weights of {source!r} cannot be used: {key} is {kind}; only float32, float16, "
+            "bfloat16 and float64 are supported"
         )
     converted = tensor.to(wanted.dtype)
     if converted.is_floating_point() and not bool(converted.isfinite().all()):

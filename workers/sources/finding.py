@@ -19,7 +19,7 @@ def find(filesystem: Any, request: Request, path: str, limit: Limit, tally: Tall
         request: the corpus.
         path: the glob, as a path of the file system.
         limit: how long the storage may be silent.
-        tally: counts what matches and is no file.
+        tally: counts what matches but is not a file.
 
     Raises:
         CorpusError: the glob is not valid.

@@ -47,7 +47,7 @@ def _require_image(filesystem: Any, path: str, request: Request) -> None:  # noq
         filesystem.info(path)  # unlike `exists`, it does not take any error of a store for a missing file
     except (FileNotFoundError, NotADirectoryError):
         raise CorpusError(
-            f"corpus {request.source!r} does not exist; give a folder or a glob such as '{request.source}/**/*.jpg'"
+            f"corpus {request.source!r} does not exist; give an existing folder, or a glob such as 'photos/**/*.jpg'"
         ) from None
     if extension_of(path) not in extensions_of(request) or not filesystem.isfile(path):
         raise CorpusError(

@@ -103,7 +103,7 @@ def _refuse_misspelt(form: str, what: str) -> None:
     if plain == "folder" or plain.startswith(("folder:", "folders")):
         raise ValueError(f"{what} '{form}' is neither folder nor folder:N, where N is from 1 to 99")
     if plain.startswith((_COLUMN, "columns")):
-        raise ValueError(f"{what} '{form}' is not column:NAME, the name of a column")
+        raise ValueError(f"{what} '{form}' is not valid; write column:NAME, where NAME is a column")
     if what == "label" and "(" not in form:
         raise ValueError(f"{what} '{form}' is not one of {FORMS.format(what=what)}")
 

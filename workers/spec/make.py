@@ -130,4 +130,8 @@ def _keys(kind: type[BaseModel], path: tuple[Any, ...]) -> list[str]:
 def _describe(kind: type[BaseModel], path: tuple[Any, ...]) -> str:
     fields = _table(kind, path).model_fields
     names = [part for part in path if part in fields]
-    return (fields[names[-1]].description or f"a table [{names[-1]}]") if names else "see the README's spec"
+    return (
+        (fields[names[-1]].description or f"a table [{names[-1]}]")
+        if names
+        else "see the spec files in docs/reference.md"
+    )

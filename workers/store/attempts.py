@@ -137,5 +137,7 @@ class Attempts:
         except FileNotFoundError:
             return None
         except ValueError as error:
-            raise DamagedRun(f"run {self.run!r}: {path} cannot be parsed: {error}") from error
+            raise DamagedRun(
+                f"run {self.run!r}: {path} cannot be parsed: {error}; remove the run (`deconvoy rm {self.run} --root ROOT`)"
+            ) from error
         return value

@@ -50,7 +50,7 @@ def decode_claim(data: bytes, run: str) -> Manifest:
     except ValueError as error:
         raise DamagedRun(
             f"run {run!r} is claimed but not published, and its claim.json is damaged: {error}; remove the run "
-            f"(deconvoy rm {run}) {_AGAIN}"
+            f"(`deconvoy rm {run} --root ROOT`) {_AGAIN}"
         ) from error
 
 
@@ -65,7 +65,7 @@ def decode(data: bytes, run: str) -> Manifest:
     except ValueError as error:
         raise DamagedRun(
             f"run {run!r} is published, but its manifest.json is damaged: {error}; restore it from a copy, or remove the "
-            f"run (deconvoy rm {run}) {_AGAIN}"
+            f"run (`deconvoy rm {run} --root ROOT`) {_AGAIN}"
         ) from error
 
 

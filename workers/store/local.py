@@ -16,6 +16,7 @@ from pathlib import Path
 NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL})
 AT_FDCWD = -100
 RENAME_NOREPLACE = 1
+NEITHER = "the file system supports neither hard links nor exclusive renames; use a folder on another one"
 
 
 class Folder:
@@ -154,14 +155,14 @@ def _rename_exclusively(source: Path, path: Path) -> bool:
     """
     rename = _renameat2()
     if rename is None:
-        raise OSError(errno.ENOTSUP, "it supports neither hard links nor renameat2", str(path))
+        raise OSError(errno.ENOTSUP, NEITHER, str(path))
     if rename(AT_FDCWD, os.fsencode(source), AT_FDCWD, os.fsencode(path), RENAME_NOREPLACE) == 0:
         return True
     number = ctypes.get_errno()
     if number == errno.EEXIST:
         return False
     if number in NO_LINKS:
-        raise OSError(errno.ENOTSUP, "it supports neither hard links nor an exclusive rename", str(path))
+        raise OSError(errno.ENOTSUP, NEITHER, str(path))
     raise OSError(number, os.strerror(number), str(path))
 
 

@@ -289,7 +289,8 @@ def decode(data: bytes, run: str) -> Manifest:
         raise ValueError(f"it cannot be read: {_describe(error)}") from error
     if version != VERSION:
         raise DamagedRun(
-            f"run {run!r}: its manifest.json has version {version!r}; this deconvoy reads version {VERSION}"
+            f"run {run!r}: its manifest.json has version {version!r}; this deconvoy reads version {VERSION}; "
+            "use the deconvoy that published it"
         )
     if owner != run:
         raise ValueError(f"it belongs to run {owner!r}")

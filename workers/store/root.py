@@ -250,7 +250,7 @@ class Root:
         if not (isinstance(error, OSError) and error.errno in FULL):
             return StoreError(f"{what} {self._shown(rel)} failed: {reason(error)}{way_out}")
         free = f" ({self._folder.free_bytes() / 1e6:,.1f} MB free)" if self.is_local else ""
-        return StoreError(f"no space left on {self.url!r}{free} for {what} {rel}; free some{way_out}")
+        return StoreError(f"no space left on {self.url!r}{free} for {what} {rel}; free some space{way_out}")
 
     def _shown(self, rel: str) -> str:
         return f"{self.url.rstrip('/')}/{rel}"

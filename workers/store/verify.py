@@ -36,7 +36,7 @@ class FileProblem:
 
 def verify(root: Root, run: str) -> Iterator[FileProblem]:
     """Read every file of a published run and compare it with its manifest."""
-    remove = f"restore it from a copy, or remove the run (deconvoy rm {run}) and repeat the command that made it"
+    remove = f"restore it from a copy, or remove the run (`deconvoy rm {run} --root ROOT`) and repeat the command that made it"
     data = root.read(paths.manifest_path(run))
     try:
         document = manifest.decode(data, run)
@@ -84,10 +84,10 @@ def row_problem(root: Root, document: Manifest) -> str:
         return f"has {len(names)} files instead of one"
     [name] = names
     if content(root, f"{folder}/{name}").sha256[:16] != name.removesuffix(".parquet").rpartition("-")[2]:
-        return f"{name} does not match the SHA-256 in its name"
+        return f"holds {name}, which does not match the SHA-256 in its name"
     row, wanted = read_table(root, f"{folder}/{name}"), documents.runs_row(document)
     if not row.equals(wanted.select(row.column_names)):
-        return f"{name} differs from the row that the manifest implies"
+        return f"holds {name}, which differs from the row that the manifest implies"
     return ""
 
 
@@ -191,5 +191,6 @@ def _results(root: Root, document: Manifest) -> Iterator[FileProblem]:
     existing = {f"{folder}/{name}" for folder in folders for name in root.files(folder)}
     missing = [path for path in results if path not in existing]
     if missing:
-        problem = f"is missing, as are {len(missing) - 1} others of the run's {len(results)} results"
+        others = f", as are {len(missing) - 1} others of the run's {len(results)} results" if len(missing) > 1 else ""
+        problem = f"is missing{others}"
         yield FileProblem(document.run, missing[0], problem, "they will be computed again when needed", damage=False)

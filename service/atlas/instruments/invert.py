@@ -16,7 +16,7 @@ from service.query.catalog import PublishedRun
 from service.query.findings import Finding, findings
 from workers.store.tables.invert import INVERSIONS
 
-NOTE = "Images that the layer cannot distinguish from the original. Each is one of many, and also shaped by the priors."
+NOTE = "Images whose features in the layer are close to the original's. Each is one of many, and also shaped by the priors."
 CURVE = (320.0, 100.0)  # width and height of the figure of an error curve
 
 

@@ -15,7 +15,7 @@ from service.query.findings import MAPS, PANELS, Finding, findings
 from workers.pictures import colours
 from workers.store.tables.occlude import OCCLUSIONS
 
-NOTE = "A grey square hides part of the image. If an activation or probability falls, it depended on that part."
+NOTE = "A square hides part of the image. If an activation or probability falls, it depended on that part."
 
 
 class OcclusionsPage(FoundPage):

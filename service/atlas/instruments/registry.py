@@ -11,7 +11,7 @@ from service.atlas.instruments.instrument import Instrument
 from service.atlas.pages.values import Page
 from service.query.catalog import PublishedRun
 from service.query.findings import finding
-from workers.errors import QueryError, nearest
+from workers.errors import QueryError
 from workers.kinds import Kind
 
 
@@ -30,9 +30,7 @@ def run_page(run: PublishedRun, start: int = 0) -> Page:
         QueryError: the run is of another kind.
     """
     if run.job not in INSTRUMENTS:
-        raise QueryError(
-            f"run {run.run!r} is of kind {run.job.value!r}, not an instrument; {nearest(run.job, INSTRUMENTS)}"
-        )
+        raise QueryError(f"run {run.run!r} is a {run.job.value}, not an instrument")
     return INSTRUMENTS[run.job].run_page(run, start)
 
 

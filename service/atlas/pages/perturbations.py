@@ -126,9 +126,7 @@ def charts(rows: Sequence[Finding]) -> Charts:
     layers = dict(sorted({(row["layer_index"], row["layer"]) for row in values}))
     transforms = sorted({row["transform"] for row in values}, key=ORDER.index)
     top = math.ceil(2 * max(row["relative_distance"] or 0.0 for row in values)) / 2 or 1.0
-    named = [
-        (f"{name}: relative distance of features", index, "relative_distance", top) for index, name in layers.items()
-    ]
+    named = [(f"{name}: relative feature distance", index, "relative_distance", top) for index, name in layers.items()]
     lines = [*named, ("probability of the class", min(layers), PROBABILITY, 1.0)]
     return Charts(
         transforms=tuple(TITLES[transform] for transform in transforms),

@@ -29,5 +29,5 @@ def test_the_command_prints_each_part_after_the_whole():
     assert answer.exit_code == 0, answer.output
     lines = [finding for finding in json.loads(answer.stdout) if finding["check"] not in ("packages", "devices")]
     assert [finding["check"] for finding in lines] == ["scan", *(f"{name} alone" for name in PARTS)]
-    assert "images/s" in lines[0]["detail"] and "of the forward pass alone" in lines[0]["detail"]
+    assert "images/s" in lines[0]["detail"] and "of the speed of the forward pass alone" in lines[0]["detail"]
     assert all(finding["detail"].endswith(" ms per image") for finding in lines[1:])

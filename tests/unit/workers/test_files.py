@@ -112,7 +112,7 @@ def test_a_server_that_does_not_answer_as_it_should_is_told_in_one_line(inner):
     with pytest.raises(ReadError, match=r"/500/x cannot be read: ClientResponseError"):
         fetch.read(f"{inner.url}/500/x", 1)
     with pytest.raises(
-        StoreError, match=r"reading http.*/500/x failed [2-9] times .*: ClientResponseError.*resumes the run"
+        StoreError, match=r"reading http.*/500/x failed [2-9] times .*: ClientResponseError.*run the same command again"
     ):
         fetch.read(f"{inner.url}/500/x", 1, patience_s=0.6)
     with pytest.raises(ReadError, match="was listed but no longer exists"):

@@ -219,7 +219,7 @@ def _gate(lowering: Lowering, operation: Operation, one: Result, other: Result) 
 
 
 def _which_is_gate(lowering: Lowering, places: Sequence[Place]) -> int:
-    """Which of two factors is held constant: what is no map, the smaller one, one that a bounded function gives, the second."""
+    """Which of two factors is held constant: what is not a map, the smaller one, a bounded one, the second."""
     no_maps = [place.layout is None for place in places]
     if any(no_maps):
         if all(no_maps):
@@ -276,7 +276,7 @@ def _gated(
 
 
 def _gate_axes(lowering: Lowering, layout: Arrangement, shape: Shape, value: Result) -> tuple[int, ...]:
-    """For each dimension of a gate that is no map, the axis of the map that it goes along."""
+    """For each dimension of a gate that is not a map, the axis of the map that it goes along."""
     sizes = lowering.sizes(value)
     if sizes is None or len(sizes) != len(layout) + 1 or not arrangement.is_complete(layout, shape):
         raise NoStepError("its factors have different dimensions")

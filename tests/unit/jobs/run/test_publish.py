@@ -59,7 +59,7 @@ def test_a_writer_that_comes_late_with_other_tables_is_refused_and_takes_nothing
     told = publish.publish(root, RUN, first, FACTS, tmp_path)
     with pytest.raises(
         DamagedRun,
-        match="was already published with different tables; choose another --run, or remove it: deconvoy rm flowers",
+        match="was already published with different tables; choose another --run, or remove it: deconvoy rm flowers --root ROOT",
     ):
         publish.publish(root, RUN, second, FACTS, tmp_path)
     assert publish.read_manifest(root, RUN) == told and details(root) == ["first"]

@@ -129,7 +129,10 @@ def test_a_terminal_without_our_letters_gets_escapes(root):
 @pytest.mark.parametrize(
     ("error", "line"),
     [
-        (OSError(errno.ENOSPC, "No space left on device", "/a"), "'/a': No space left on device; free some and run"),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "/a"),
+            "'/a': No space left on device; free some space and run",
+        ),
         (PermissionError(errno.EACCES, "Permission denied", "/a"), "'/a': Permission denied"),
         (OSError("a library says so"), "a library says so"),
         (MemoryError(), "out of memory; close other programs"),

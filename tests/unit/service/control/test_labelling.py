@@ -153,7 +153,7 @@ def test_words_alone_replace_the_labels_of_all_images(root, give, tmp_path):
     again = relabel(catalog.find(root, "first"), None, str(tmp_path / "words.txt"))  # does nothing more
     assert again.renamed == 0 and labels_in(root, IMAGE_TABLE) == wanted
     (tmp_path / "words.txt").write_text("bird a flying animal\n")
-    with pytest.raises(CorpusError, match="has none of the labels in the file of names, such as 'bird'"):
+    with pytest.raises(CorpusError, match="the file of label names has no label of run .*; its first label is 'bird'"):
         relabel(catalog.find(root, "first"), None, str(tmp_path / "words.txt"))
     assert labels_in(root, IMAGE_TABLE) == wanted
 
@@ -321,7 +321,7 @@ def test_a_damaged_document_is_one_line_with_the_way_out(root, give, content):
         ("image_id,name\na,b\n", "needs the columns image_id and label, but has image_id, name"),
         (
             "image_id,label\nx,b\n",
-            "names no image of run 'first'; its first id is 'x', an id of the run is 'cat0/000.png'",
+            "names no image of run 'first'; its first id is 'x', whereas the run has ids such as 'cat0/000.png'",
         ),
         ("image_id,label\n", "has no rows"),
         ("image_id,label\nx,b\nx,c\n", "names image 'x' more than once"),

@@ -51,7 +51,7 @@ def test_a_service_that_has_seen_a_key_asks_for_one_though_there_is_none_any_mor
     client = client_of(app_of(root, cluster, clock, keyless=keyless))
     assert submit(client).status_code == 401
     lose_keys(root, how)
-    assert is_problem(submit(client), 401, "an API key is required") and not cluster.asked
+    assert is_problem(submit(client), 401, "a valid API key is required") and not cluster.asked
     assert client.get("/api/v1/runs").status_code == 401
 
 

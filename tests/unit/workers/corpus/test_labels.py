@@ -76,7 +76,7 @@ def test_labels_are_shown_with_their_words(photos):
         ("image_id,label\nn01/a.jpg,1\nn01/a.jpg,2\n", r"names image 'n01/a.jpg' more than once"),
         (
             "image_id,label\na.jpg,1\n",
-            r"names no image of the corpus; its first id is 'a.jpg', an id of the corpus is 'n0",
+            r"names no image of the corpus; its first id is 'a.jpg', whereas the corpus has ids such as 'n0",
         ),
         ("image_id,label\n", r"has no rows$"),
         ("", r"is empty; its first line must be image_id,label$"),

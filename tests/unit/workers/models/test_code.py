@@ -83,7 +83,7 @@ def test_until_it_is_stored_only_this_process_knows_the_network(file, tmp_path):
     models.store(model, root)
     del model
     assert load(spec, root=root).fingerprint == source.rpartition("@")[2]
-    with pytest.raises(ModelError, match="this command has no root to read it from"):
+    with pytest.raises(ModelError, match="it lies under a root; add --root"):
         load(spec)
 
 
@@ -163,7 +163,7 @@ def refuse(source: str, line: str, spec: ModelSpec = SPEC) -> None:
         (
             "import torch\nnet = torch.nn.ReLU()",
             "net",
-            r"is a module; name a function without arguments that returns it",
+            r"is a torch.nn.Module; name a function without arguments that returns it",
         ),
         ("def net():\n    return 3", "net", r"returns int; it must return a torch.nn.Module"),
         (

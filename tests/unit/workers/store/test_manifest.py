@@ -101,7 +101,10 @@ def test_keys_of_a_newer_deconvoy_are_ignored():
 def test_a_manifest_of_a_later_version_is_one_line_that_says_so():
     with pytest.raises(DamagedRun) as raised:
         manifest.decode(encoded({"version": 2, "run": "flowers", "everything": "else"}), "flowers")
-    assert str(raised.value) == "run 'flowers': its manifest.json has version 2; this deconvoy reads version 1"
+    assert (
+        str(raised.value)
+        == "run 'flowers': its manifest.json has version 2; this deconvoy reads version 1; use the deconvoy that published it"
+    )
 
 
 @pytest.mark.parametrize(

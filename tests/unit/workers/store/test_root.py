@@ -403,7 +403,9 @@ def test_without_hard_links_one_of_eight_creators_wins_all_the_same(tmp_path, mo
 def test_a_root_that_can_create_nothing_exclusively_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "link", _no_links)
     monkeypatch.setattr(local, "_renameat2", lambda: None)
-    with pytest.raises(RootError, match="cannot be written: it supports neither hard links nor renameat2"):
+    with pytest.raises(
+        RootError, match="cannot be written: the file system supports neither hard links nor exclusive renames"
+    ):
         Root(str(tmp_path / "new")).check_writable()
     assert everything(tmp_path) == []
 
@@ -464,7 +466,7 @@ def test_a_table_that_fills_the_disk_is_one_line_and_leaves_nothing(tmp_path):
     rows = pa.table({"noise": [os.urandom(50_000) for _ in range(60)]})
     with small_disk(tmp_path / "disk") as disk:
         root = Root(str(disk / "root"), 60)
-        told = r"no space left on .* \([\d.]+ MB free\) for writing tmp; free some; the same"
+        told = r"no space left on .* \([\d.]+ MB free\) for writing tmp; free some space; the same"
         with pytest.raises(StoreError, match=told), root.scratch() as scratch:
             pq.write_table(rows, scratch / "part.parquet", row_group_size=1)
         assert everything(disk) == ["root", "root/tmp"]
@@ -476,7 +478,7 @@ def test_a_disk_that_is_full_takes_nothing_half_and_goes_on_when_there_is_space(
         root.put("a", b"1" * 1_500_000)
         for write in (root.put, root.create):
             with pytest.raises(
-                StoreError, match=r"no space left on .* \(0\.\d MB free\) for \w+ing b; free some; the same"
+                StoreError, match=r"no space left on .* \(0\.\d MB free\) for \w+ing b; free some space; the same"
             ):
                 write("b", b"2" * 1_500_000)
         assert everything(disk) == ["root", "root/a"]

@@ -1,0 +1,184 @@
+"""The life of a run in a simulated world, as a state machine of Hypothesis: attempts with faults, gc, and damage in any order.
+
+After every step, the store must be one that readers may see. In the end, one undisturbed attempt must give the calm run's bytes.
+"""
+
+import hashlib
+import json
+from collections import Counter
+from functools import cache
+from pathlib import Path
+from typing import Any, ClassVar
+
+from hypothesis import HealthCheck, Phase, Verbosity, seed, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from tests.model.store import Fault, Kind
+from tests.model.world import RUN, End, World
+
+OPERATIONS = 260  # more than an undisturbed attempt needs
+LATE = 0.5
+PHASES = (Phase.generate, Phase.shrink)
+FAULTS = st.lists(
+    st.builds(Fault, st.integers(0, OPERATIONS), st.sampled_from(Kind), st.booleans()),
+    max_size=4,
+    unique_by=lambda fault: fault.at,
+)
+
+
+class Life(RuleBasedStateMachine):
+    """One run, from its first attempt to its publication and beyond.
+
+    Attributes:
+        corpus: folder of the images.
+        injected: faults that happened in all lives of this process, by kind.
+        ends: how attempts ended, likewise.
+        lives: number of lives, likewise.
+    """
+
+    corpus: Path
+    injected: ClassVar[Counter[Kind]] = Counter()
+    ends: ClassVar[Counter[End]] = Counter()
+    lives = 0
+
+    @initialize(shard=st.sampled_from((2, 4, 8)))
+    def begin(self, shard: int) -> None:
+        """Begin with an empty store."""
+        self.world, self.calm = World(self.corpus, shard), calm(self.corpus, shard)
+        self.was_published, self.damaged = False, set[str]()
+        type(self).lives += 1
+
+    @rule(faults=FAULTS, order=st.integers(0, 999), actors=st.integers(1, 3))
+    def attempt(self, faults: list[Fault], order: int, actors: int) -> None:
+        """Run the command."""
+        end = self.world.attempt(faults, seed=order, actors=actors)
+        self.ends[end] += 1
+        if end is End.PUBLISHED:
+            assert self.document() is not None
+            self.damaged -= {f"bucket/{path}" for path in self.below("tables/")}  # a published run needs no results
+
+    @rule()
+    def collect_garbage(self) -> None:
+        """Run gc while no attempt runs."""
+        self.world.collect_garbage()
+
+    @precondition(lambda self: self.damageable())
+    @rule(number=st.integers(0, 10**6), is_cut=st.booleans())
+    def damage(self, number: int, is_cut: bool) -> None:
+        """Cut a stored file short, or flip one bit of it."""
+        paths = self.damageable()
+        path = paths[number % len(paths)]
+        data = bytearray(self.world.objects.data[path])
+        place = number % len(data)
+        data[place] ^= 1 << number % 8
+        self.world.objects.data[path] = bytes(data[:place] if is_cut else data)
+        self.damaged.add(path)
+
+    @invariant()
+    def readers_see_all_or_nothing(self) -> None:
+        """A published run is whole; of an unpublished one, tables hold at most files that are certain to be published."""
+        data, document = self.world.objects.data, self.document()
+        assert document or not self.was_published, "a published run has gone"
+        self.was_published = document is not None
+        certain = document or self.read(f"runs/{RUN}/claim.json")
+        parts = (
+            {part["path"]: part["sha256"] for files in certain["tables"].values() for part in files} if certain else {}
+        )
+        visible = {
+            path: content for path, content in self.below("tables/").items() if not path.startswith("tables/runs/")
+        }
+        assert visible.keys() <= parts.keys(), "readers of folders see files that may never be published"
+        for path, digest in parts.items():
+            if f"bucket/{path}" not in self.damaged and (document or path in visible):
+                assert path in visible, f"{path} is missing"
+                assert hashlib.sha256(data[f"bucket/{path}"]).hexdigest() == digest, f"{path} has other bytes"
+
+    @invariant()
+    def results_are_those_of_the_calm_run(self) -> None:
+        """A result is named by all that it depends on, so it has the same bytes whoever writes it."""
+        for path, content in self.below("shards/").items():
+            if content == self.calm[path]:
+                self.damaged.discard(f"bucket/{path}")  # it was made again
+            else:
+                assert f"bucket/{path}" in self.damaged, f"{path} has other bytes than in a calm run"
+
+    def teardown(self) -> None:
+        """Run the command once more, undisturbed."""
+        if not hasattr(self, "world"):
+            return
+        self.injected.update(self.world.objects.injected)
+        end = self.world.attempt()
+        assert end is End.PUBLISHED, f"the last attempt, without a fault, {end}"
+        for path, content in self.below("tables/").items():
+            if not path.startswith("tables/runs/"):  # whose row has times
+                assert content == self.calm[path], f"{path} has other bytes than in a calm run"
+        assert not {
+            path for path in self.calm if path.startswith("tables/") and not path.startswith("tables/runs/")
+        } - set(self.below("tables/"))
+
+    def document(self) -> dict[str, Any] | None:
+        """The manifest of the run; None if it is not published."""
+        return self.read(f"runs/{RUN}/manifest.json")
+
+    def read(self, path: str) -> dict[str, Any] | None:
+        """A JSON file; None if it does not exist."""
+        data = self.world.objects.data.get(f"bucket/{path}")
+        return None if data is None else json.loads(data)
+
+    def below(self, prefix: str) -> dict[str, bytes]:
+        """The files below a folder of the root."""
+        return _below(self.world, prefix)
+
+    def damageable(self) -> list[str]:
+        """The files that may be damaged: results, and published tables."""
+        if not hasattr(self, "world"):
+            return []
+        names = [*self.below("shards/"), *(self.below("tables/") if self.document() else ())]
+        whole = (f"bucket/{name}" for name in sorted(names) if not name.startswith("tables/runs/"))
+        return [path for path in whole if path not in self.damaged]
+
+
+@cache
+def calm(corpus: Path, shard: int) -> dict[str, bytes]:
+    """The files of an undisturbed run."""
+    world = World(corpus, shard, "calm")
+    assert world.attempt() is End.PUBLISHED
+    return _below(world, "")
+
+
+def _below(world: World, prefix: str) -> dict[str, bytes]:
+    bucket = world.url.removeprefix("simulated://")
+    return {
+        path.removeprefix(f"{bucket}/"): data
+        for path, data in world.objects.data.items()
+        if path.startswith(f"{bucket}/{prefix}")
+    }
+
+
+def live(corpus: Path, number: int, lives: int) -> None:
+    """Live some lives; the same number gives the same lives.
+
+    Raises:
+        AssertionError: an invariant broke; Hypothesis prints the shortest life in which it does.
+    """
+    Life.corpus = corpus
+    checked = settings(
+        max_examples=lives,
+        stateful_step_count=8,
+        derandomize=False,
+        database=None,
+        deadline=None,
+        phases=PHASES,
+        suppress_health_check=list(HealthCheck),
+        print_blob=False,
+        verbosity=Verbosity.normal,
+    )
+    run_state_machine_as_test(seed(number)(Life), settings=checked)
