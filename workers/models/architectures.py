@@ -159,7 +159,7 @@ def _check(new: Preprocessing) -> None:
         )
     if len(new.mean) != len(new.std):
         raise ModelError(
-            f"model.mean has {len(new.mean)} values and model.std has {len(new.std)}; "
+            f"model.mean has length {len(new.mean)} and model.std length {len(new.std)}; "
             "give both one value for each channel of the model's input"
         )
     if min(new.std) <= 0:

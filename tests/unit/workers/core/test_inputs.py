@@ -163,7 +163,7 @@ def test_runs_without_the_new_keys_keep_their_identity():
     [
         (
             {"mean": (0.5,)},
-            "model.mean has 1 values and model.std has 3; give both one value for each channel",
+            "model.mean has length 1 and model.std length 3; give both one value for each channel",
         ),
         (
             {"mean": (0.5, 0.5), "std": (0.5, 0.5), "bits": 16},
