@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
-from hypothesis import HealthCheck, Phase, Verbosity, seed, settings
+from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -24,14 +24,14 @@ from hypothesis.stateful import (
 from tests.model.store import Fault, Kind
 from tests.model.world import RUN, End, World
 
-OPERATIONS = 260  # more than an undisturbed attempt needs
-LATE = 0.5
+OPERATIONS = 200  # about as many as an undisturbed attempt needs
 PHASES = (Phase.generate, Phase.shrink)
-FAULTS = st.lists(
-    st.builds(Fault, st.integers(0, OPERATIONS), st.sampled_from(Kind), st.booleans()),
-    max_size=4,
-    unique_by=lambda fault: fault.at,
-)
+
+
+def faults(operations: int, most: int) -> st.SearchStrategy[list[Fault]]:
+    """At most `most` faults within the first operations of an attempt."""
+    fault = st.builds(Fault, st.integers(0, operations), st.sampled_from(Kind), st.booleans())
+    return st.lists(fault, max_size=most, unique_by=lambda each: each.at)
 
 
 class Life(RuleBasedStateMachine):
@@ -53,22 +53,30 @@ class Life(RuleBasedStateMachine):
     def begin(self, shard: int) -> None:
         """Begin with an empty store."""
         self.world, self.calm = World(self.corpus, shard), calm(self.corpus, shard)
-        self.was_published, self.damaged = False, set[str]()
+        self.was_published, self.is_removed_partly, self.damaged = False, False, set[str]()
         type(self).lives += 1
 
-    @rule(faults=FAULTS, order=st.integers(0, 999), actors=st.integers(1, 3))
+    @rule(faults=faults(OPERATIONS, 6), order=st.integers(0, 999), actors=st.integers(1, 3))
     def attempt(self, faults: list[Fault], order: int, actors: int) -> None:
         """Run the command."""
         end = self.world.attempt(faults, seed=order, actors=actors)
         self.ends[end] += 1
-        if end is End.PUBLISHED:
+        if end is End.DONE:
             assert self.document() is not None
+            self.is_removed_partly = False
             self.damaged -= {f"bucket/{path}" for path in self.below("tables/")}  # a published run needs no results
 
-    @rule()
-    def collect_garbage(self) -> None:
+    @rule(faults=faults(60, 1))
+    def collect_garbage(self, faults: list[Fault]) -> None:
         """Run gc while no attempt runs."""
-        self.world.collect_garbage()
+        self.world.collect_garbage(faults)
+
+    @precondition(lambda self: hasattr(self, "world") and self.document())
+    @rule(faults=faults(60, 1))
+    def remove_run(self, faults: list[Fault]) -> None:
+        """Remove the published run, while no attempt runs. Its results stay until gc removes them."""
+        self.was_published = False
+        self.is_removed_partly = self.world.remove_run(faults) is not End.DONE
 
     @precondition(lambda self: self.damageable())
     @rule(number=st.integers(0, 10**6), is_cut=st.booleans())
@@ -116,7 +124,7 @@ class Life(RuleBasedStateMachine):
             return
         self.injected.update(self.world.objects.injected)
         end = self.world.attempt()
-        assert end is End.PUBLISHED, f"the last attempt, without a fault, {end}"
+        assert end is End.DONE, f"the last attempt, without a fault, {end}"
         for path, content in self.below("tables/").items():
             if not path.startswith("tables/runs/"):  # whose row has times
                 assert content == self.calm[path], f"{path} has other bytes than in a calm run"
@@ -150,7 +158,7 @@ class Life(RuleBasedStateMachine):
 def calm(corpus: Path, shard: int) -> dict[str, bytes]:
     """The files of an undisturbed run."""
     world = World(corpus, shard, "calm")
-    assert world.attempt() is End.PUBLISHED
+    assert world.attempt() is End.DONE
     return _below(world, "")
 
 
@@ -179,6 +187,5 @@ def live(corpus: Path, number: int, lives: int) -> None:
         phases=PHASES,
         suppress_health_check=list(HealthCheck),
         print_blob=False,
-        verbosity=Verbosity.normal,
     )
     run_state_machine_as_test(seed(number)(Life), settings=checked)

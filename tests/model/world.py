@@ -24,7 +24,7 @@ from service.cli.submissions import schedules_of
 from service.control.housekeeping import Housekeeping
 from tests.model.store import STORES, ActorDied, Crash, Fault, Objects
 from workers.actors.environment import Environment
-from workers.errors import OutdatedShard, StoreError
+from workers.errors import OutdatedShard, RootError, RunError, StoreError
 from workers.host.retrying import PATIENCE
 from workers.models.model import Model
 from workers.models.model import load as load_model
@@ -39,7 +39,7 @@ RUN, MODEL = "one", "deconvoy://zfnet-mini"
 class End(StrEnum):
     """How an attempt ended."""
 
-    PUBLISHED = "published"
+    DONE = "done"
     CRASHED = "crashed"
     STOPPED = "stopped in one line"
 
@@ -138,7 +138,6 @@ class World:
     def __init__(self, corpus: Path, shard: int, name: str = "bucket") -> None:
         self.objects = STORES[name] = Objects()
         self.url = f"simulated://{name}"
-        self.root = Root(self.url)
         self.spec = _spec(corpus, self.url, shard)
         self.operations = 0  # of the last attempt
 
@@ -151,20 +150,35 @@ class World:
                 scan(self.spec, SilentWatcher())
             except Crash:
                 return End.CRASHED
-            except StoreError as error:
+            except (StoreError, RootError) as error:
                 assert "\n" not in str(error)
                 return End.STOPPED
             finally:
                 self.operations = self.objects.operations
                 self.objects.begin([])
-        return End.PUBLISHED
+        return End.DONE
 
-    def collect_garbage(self) -> None:
+    def collect_garbage(self, faults: Iterable[Fault] = ()) -> End:
         """Remove what gc removes, long after the last attempt."""
-        self.objects.begin([])
-        later = datetime(2027, 1, 1, tzinfo=UTC)
-        housekeeping = Housekeeping(self.root, schedules_of(self.root), later, timedelta(days=1))
-        housekeeping.remove(housekeeping.plan())
+        return self._keep_house(lambda house: house.remove(house.plan()), faults)
+
+    def remove_run(self, faults: Iterable[Fault] = ()) -> End:
+        """Remove the run, long after the last attempt."""
+        return self._keep_house(lambda house: house.remove(house.removal_of(RUN)), faults)
+
+    def _keep_house(self, act: Callable[[Housekeeping], None], faults: Iterable[Fault]) -> End:
+        self.objects.begin(list(faults))
+        self.objects.rival = None  # gc spares young files, but in this world nothing is young
+        root, later = Root(self.url), datetime(2027, 1, 1, tzinfo=UTC)
+        try:
+            act(Housekeeping(root, schedules_of(root), later, timedelta(days=1)))
+        except Crash:
+            return End.CRASHED
+        except (StoreError, RunError):
+            return End.STOPPED
+        finally:
+            self.objects.begin([])
+        return End.DONE
 
     def _rival(self) -> None:
         """Another driver runs the same command, while this one waits."""

@@ -19,6 +19,7 @@ from workers.host.retrying import may_pass, patience, reason, retried
 from workers.store import local, objects
 from workers.store.streams import Stream
 
+PROBE_S = 3.0  # for which a root that cannot be written is retried
 CREATE_TRIES = 3  # if several writers create the same object, S3 tells some with a 409 to try again
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 # Errors that callers handle: no such file, the file exists, a file is where a folder should be.
@@ -189,12 +190,12 @@ class Root:
             ) from error
 
     def check_writable(self) -> None:
-        """Write, create exclusively, and remove a small file, without retries.
+        """Write, create exclusively, and remove a small file. A user waits for it, so failures are retried only briefly.
 
         Raises:
             RootError: that failed; nothing is left behind.
         """
-        probe, impatient = f".probe-{uuid.uuid4().hex}", Root(self.url)
+        probe, impatient = f".probe-{uuid.uuid4().hex}", Root(self.url, min(self.patience_s, PROBE_S))
         missing = self._folder.missing() if self.is_local else []
         try:
             impatient.put(probe, b"deconvoy")
@@ -205,7 +206,6 @@ class Root:
             for folder in missing:
                 with suppress(OSError):
                     folder.rmdir()
-            # Stores raise all kinds of errors: botocore's are neither OSError nor ValueError.
             raise RootError(f"root {self.url!r} cannot be written: {_reason(error.__cause__ or error)}") from error
 
     def check_readable(self) -> None:
