@@ -23,9 +23,11 @@ from hypothesis.stateful import (
 
 from tests.model.store import Fault, Kind
 from tests.model.world import RUN, End, World
+from tests.support import corpora
 
+LIVES = 10  # for each number
+SHARDS = (2, 4, 8)
 OPERATIONS = 200  # about as many as an undisturbed attempt needs
-PHASES = (Phase.generate, Phase.shrink)
 
 
 def faults(operations: int, most: int) -> st.SearchStrategy[list[Fault]]:
@@ -49,7 +51,7 @@ class Life(RuleBasedStateMachine):
     ends: ClassVar[Counter[End]] = Counter()
     lives = 0
 
-    @initialize(shard=st.sampled_from((2, 4, 8)))
+    @initialize(shard=st.sampled_from(SHARDS))
     def begin(self, shard: int) -> None:
         """Begin with an empty store."""
         self.world, self.calm = World(self.corpus, shard), calm(self.corpus, shard)
@@ -157,6 +159,14 @@ class Life(RuleBasedStateMachine):
         return [path for path in whole if path not in self.damaged]
 
 
+def make_corpus(folder: Path) -> Path:
+    """Photos, one of them twice, and a file that is none."""
+    corpora.photos(folder, range(14))
+    corpora.broken(folder)
+    (folder / "again.png").write_bytes((folder / "class0" / "003.png").read_bytes())
+    return folder
+
+
 @cache
 def calm(corpus: Path, shard: int) -> dict[str, bytes]:
     """The files of an undisturbed run."""
@@ -174,11 +184,11 @@ def _below(world: World, prefix: str) -> dict[str, bytes]:
     }
 
 
-def live(corpus: Path, number: int, lives: int) -> None:
+def live(corpus: Path, number: int, lives: int, *, shrink: bool = True) -> None:
     """Live some lives; the same number gives the same lives.
 
     Raises:
-        AssertionError: an invariant broke; Hypothesis prints the shortest life in which it does.
+        Exception: an invariant broke; Hypothesis prints the life in which it does, if `shrink` the shortest one that it finds.
     """
     Life.corpus = corpus
     checked = settings(
@@ -187,7 +197,7 @@ def live(corpus: Path, number: int, lives: int) -> None:
         derandomize=False,
         database=None,
         deadline=None,
-        phases=PHASES,
+        phases=(Phase.generate, Phase.shrink) if shrink else (Phase.generate,),
         suppress_health_check=list(HealthCheck),
         print_blob=False,
     )

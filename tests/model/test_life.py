@@ -1,34 +1,62 @@
 """Runs in a simulated world: whatever fails, readers see all or nothing, and the same command ends in the same bytes."""
 
+import io
 import os
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
-from tests.model.life import live
-from tests.support import corpora
+from tests.model import oracle
+from tests.model.faults import find_fault
+from tests.model.life import LIVES, SHARDS, calm, live, make_corpus
+from tests.model.mutations import MUTATIONS
+from tests.model.world import LAYERS, K
 
-LIVES = 10  # for each number
 NUMBERS = int(os.environ.get("DECONVOY_TEST_LIVES", "1000")) // LIVES
+SHORT = 2
+QUICK = ("the manifest comes before the tables", "a merge loses a child")  # mutations that a few lives show
 
 
 @pytest.fixture(scope="session")
 def corpus(tmp_path_factory) -> Path:
-    """Photos, one of them twice, and a file that is none."""
-    folder = tmp_path_factory.mktemp("photos")
-    corpora.photos(folder, range(14))
-    corpora.broken(folder)
-    (folder / "again.png").write_bytes((folder / "class0" / "003.png").read_bytes())
-    return folder
+    return make_corpus(tmp_path_factory.mktemp("photos"))
 
 
-@pytest.mark.parametrize("number", range(2))
+def table(corpus: Path, shard: int, name: str) -> list[dict]:
+    files = [data for path, data in sorted(calm(corpus, shard).items()) if path.startswith(f"tables/{name}/")]
+    return [row for data in files for row in pq.read_table(io.BytesIO(data)).to_pylist()]
+
+
+@pytest.mark.parametrize("shard", SHARDS)
+def test_the_calm_run_finds_what_the_shortest_way_finds(corpus, shard):
+    expected = oracle.top(corpus, LAYERS, K)
+    rows = table(corpus, shard, "top")
+    keys = ("layer", "channel", "rank", "image_id", "y", "x")
+    assert [tuple(row[key] for key in keys) for row in rows] == [row[:-1] for row in expected]
+    assert [row["score"] for row in rows] == pytest.approx([row[-1] for row in expected], rel=1e-5)
+
+
+@pytest.mark.parametrize("shard", SHARDS)
+def test_the_calm_run_counts_what_the_shortest_way_counts(corpus, shard):
+    expected, rows = oracle.statistics(corpus, LAYERS), table(corpus, shard, "units")
+    assert len(rows) == len(expected)
+    for row in rows:
+        images, mean, largest, active = expected[row["layer"], row["channel"]]
+        assert (row["images"], row["active_share"]) == (images, active)
+        assert (row["mean"], row["max"]) == pytest.approx((mean, largest), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    "number", [pytest.param(number, marks=() if number < SHORT else pytest.mark.slow) for number in range(NUMBERS)]
+)
 def test_lives(corpus, number):
     live(corpus, number, LIVES)
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(0)
-@pytest.mark.parametrize("number", range(2, NUMBERS))
-def test_many_lives(corpus, number):
-    live(corpus, number, LIVES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in MUTATIONS]
+)
+def test_a_fault_in_the_code_shows(corpus, name):
+    lives, line = find_fault(corpus, name)
+    assert lives and line

@@ -219,6 +219,7 @@ def _simulated(objects: Objects, order: random.Random, actors: int) -> Iterator[
         patch.setattr("jobs.run.attempt._wait_for_actors", lambda *_: actors)
         patch.setattr("jobs.run.attempt.models.load", lambda *_: _model())
         patch.setenv(PATIENCE, "30")
+        patch.setattr("workers.store.rows._VERIFIED", {})  # a new process has verified nothing
         patch.setattr(tenacity, "time", SimpleNamespace(monotonic=clock.monotonic))
         patch.setattr(tenacity.nap, "time", SimpleNamespace(sleep=clock.sleep))
         yield

@@ -1,0 +1,57 @@
+"""Live many lives of a run, put faults into the code, and write what came of it to docs/proof.md.
+
+A life in which an invariant breaks ends it; `--first N --numbers 1` lives the lives of number N again.
+"""
+
+import argparse
+import subprocess
+import tempfile
+from pathlib import Path
+
+from tests.model.faults import find_fault
+from tests.model.life import LIVES, Life, live, make_corpus
+from tests.model.mutations import MUTATIONS
+from tests.model.store import Kind
+
+REPOSITORY = Path(__file__).parents[2]
+PAGE = REPOSITORY / "docs" / "proof.md"
+BEGIN, END = "<!-- lives: begin -->", "<!-- lives: end -->"
+
+
+def main() -> None:
+    """Live, and write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--first", type=int, default=0, help="number of the first lives")
+    parser.add_argument("--numbers", type=int, default=100, help=f"how many numbers, of {LIVES} lives each")
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        corpus = make_corpus(Path(folder))
+        for number in range(asked.first, asked.first + asked.numbers):
+            live(corpus, number, LIVES)
+            print(f"number {number}: {Life.lives} lives, {sum(Life.injected.values())} faults", flush=True)
+        lines = "\n".join([*_lives(asked.first, asked.numbers), *_faults(corpus)])
+    before, rest = PAGE.read_text().split(BEGIN)
+    PAGE.write_text(f"{before}{BEGIN}\n\n{lines}\n\n{END}{rest.split(END)[1]}")
+
+
+def _lives(first: int, numbers: int) -> list[str]:
+    """What the lives met."""
+    commit = subprocess.check_output(["git", "rev-parse", "--short", "HEAD"], cwd=REPOSITORY, text=True).strip()
+    ends = ", ".join(f"{count:,} {end}" for end, count in sorted(Life.ends.items()))
+    about = f"Numbers {first} to {first + numbers - 1} at commit {commit}: {Life.lives:,} lives, invariants broken: 0."
+    rows = [f"| {kind} | {Life.injected[kind]:,} |" for kind in Kind]
+    return [about, f"Attempts: {ends}.", "", "| an operation of the store | times |", "|---|---|", *rows]
+
+
+def _faults(corpus: Path) -> list[str]:
+    """What shows each fault in the code."""
+    rows = []
+    for name in MUTATIONS:
+        lives, line = find_fault(corpus, name)
+        print(f"{name}: shows after {lives} lives: {line}", flush=True)
+        rows.append(f"| {name} | {lives} | {line.replace('|', '/')} |")
+    return ["", "| fault in the code | lives until it shows | what shows it |", "|---|---|---|", *rows]
+
+
+if __name__ == "__main__":
+    main()
