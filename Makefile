@@ -45,7 +45,8 @@ demo: setup
 	$(VENV)/bin/deconvoy demo --root deconvoy-demo
 
 test: setup
-	$(VENV)/bin/python -m pytest -q -m "not slow" $(SIDE_BY_SIDE) --maxprocesses=4 --durations=15 $(COVERAGE) tests/unit $(PYTEST_ARGS) \
+	$(VENV)/bin/python -m pytest -q -m "not slow" $(SIDE_BY_SIDE) --maxprocesses=4 --durations=15 $(COVERAGE) tests/unit tests/model \
+		$(PYTEST_ARGS) \
 		|| test $$? = 5  # 5: there are none
 	$(VENV)/bin/python -m pytest -q -m "not slow" $(SIDE_BY_SIDE) --maxprocesses=2 --durations=15 $(STARTING) $(PYTEST_ARGS) \
 		|| test $$? = 5

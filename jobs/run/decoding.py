@@ -48,5 +48,6 @@ def require_same(spec: JobSpec, published: Manifest) -> None:
     decode = published.sections.decode
     used = decode.model_copy(update={"depth": published.depth or decode.depth}).configuration()
     if used != spec.decode.configuration():
-        keys = ", ".join(f"{name} = {json.dumps(value)}" for name, value in used.items()) or "the defaults"
+        known = {"depth": str(published.depth or decode.depth)} | used
+        keys = ", ".join(f"{name} = {json.dumps(value)}" for name, value in known.items())
         raise RunError(f"from_run {published.run!r} decodes images differently; use its [decode]: {keys}")

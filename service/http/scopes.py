@@ -50,7 +50,7 @@ async def confirm_admission(
         HTTPException: it did not, because the route is served without a gate.
     """
     if request.scope.get(ADMITTED) != wanted.scopes:
-        raise HTTPException(401, "an API key is required")
+        raise HTTPException(401, "a valid API key is required")
 
 
 async def admit_all() -> None:

@@ -208,7 +208,7 @@ def read(root: Root, run: str, *, has_labels: bool = True) -> PublishedRun:
         document = manifest.decode(root.read(paths.manifest_path(run)), run)
     except FileNotFoundError as error:
         raise DamagedRun(
-            f"run {run!r}: its manifest.json is missing: the run was removed meanwhile, or restore the file from a backup"
+            f"run {run!r}: its manifest.json is missing: the run was removed meanwhile, or the file is lost"
         ) from error
     except ValueError as error:
         way_out = f"restore it from a backup, or remove the run with `deconvoy rm {run} --root ROOT`"

@@ -122,3 +122,43 @@ def test_the_depth_of_a_corpus_is_chosen_said_recorded_and_that_of_all_jobs(corp
     [row] = pq.read_table(root / "tables/occlusions/run=hidden").to_pylist()
     panel = np.asarray(Image.open(io.BytesIO(row["panel_image"]["bytes"])).convert("L"))
     assert panel.mean() > 60 and read_manifest(Root(str(root)), "hidden").depth == "12"
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory) -> Path:
+    """JPEG photos of many pixels, some of them turned, of sizes that eight does not divide."""
+    folder = tmp_path_factory.mktemp("large")
+    for number in range(6):
+        picture = Image.fromarray((shades(30 + number) >> 4).astype(np.uint8)).resize((1901 + number, 1483 - number))
+        exif = Image.Exif()
+        exif[0x0112] = (1, 6, 8)[number % 3]
+        picture.convert("RGB").save(folder / f"{number}.jpg", quality=92, exif=exif)
+    return folder
+
+
+def test_photos_that_are_decoded_at_a_part_of_their_size_keep_their_sizes_and_places(large, tmp_path):
+    tables = {}
+    for jpeg in ("full", "reduced"):
+        scan(spec(large, tmp_path, jpeg, jpeg=jpeg), SilentWatcher())
+        for name in ("images", "top"):
+            tables[jpeg, name] = pq.read_table(tmp_path / "tables" / name / f"run={jpeg}").to_pylist()
+    images = [[{**row, "run": ""} for row in tables[jpeg, "images"]] for jpeg in ("full", "reduced")]
+    assert images[0] == images[1] and {(row["width"] > 1400, row["height"] > 1400) for row in images[1]} == {
+        (True, True)
+    }
+    assert {row["height"] > row["width"] for row in images[1]} == {True, False}  # upright
+    keys = ("channel", "image_id", "y", "x")
+    boxes = [
+        {
+            tuple(row[key] for key in keys): [row[f"source_{side}"] for side in ("top", "left", "bottom", "right")]
+            for row in rows
+        }
+        for rows in (tables["full", "top"], tables["reduced", "top"])
+    ]
+    common = boxes[0].keys() & boxes[1].keys()
+    assert len(common) > len(boxes[0]) / 4 and all(boxes[0][key] == boxes[1][key] for key in common)
+    scores = [
+        {(row["channel"], row["image_id"]): row["score"] for row in tables[jpeg, "top"]} for jpeg in ("full", "reduced")
+    ]
+    largest = max(scores[0].values())
+    assert all(abs(scores[0][key] - scores[1][key]) < 0.05 * largest for key in scores[0].keys() & scores[1].keys())

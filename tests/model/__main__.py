@@ -1,4 +1,4 @@
-"""Live many lives of a run, put faults into the code, and write what came of it to docs/proof.md.
+"""Live many lives of a run, and put faults into the code; with `--write`, record the result in docs/proof.md.
 
 A life in which an invariant breaks ends it; `--first N --numbers 1` lives the lives of number N again.
 """
@@ -23,22 +23,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--first", type=int, default=0, help="number of the first lives")
     parser.add_argument("--numbers", type=int, default=100, help=f"how many numbers, of {LIVES} lives each")
-    asked = parser.parse_args()
+    parser.add_argument("--write", action="store_true", help="record the result in docs/proof.md")
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         corpus = make_corpus(Path(folder))
-        for number in range(asked.first, asked.first + asked.numbers):
+        for number in range(options.first, options.first + options.numbers):
             live(corpus, number, LIVES)
             print(f"number {number}: {Life.lives} lives, {sum(Life.injected.values())} faults", flush=True)
-        lines = "\n".join([*_lives(asked.first, asked.numbers), *_faults(corpus)])
+        lines = "\n".join([*_lives(options.first, options.numbers), *_faults(corpus)])
+    if not options.write:
+        print(lines)
+        return
     before, rest = PAGE.read_text().split(BEGIN)
     PAGE.write_text(f"{before}{BEGIN}\n\n{lines}\n\n{END}{rest.split(END)[1]}")
 
 
 def _lives(first: int, numbers: int) -> list[str]:
     """What the lives met."""
-    commit = subprocess.check_output(["git", "rev-parse", "--short", "HEAD"], cwd=REPOSITORY, text=True).strip()
+    commit = subprocess.check_output(["git", "describe", "--always", "--dirty"], cwd=REPOSITORY, text=True).strip()
     ends = ", ".join(f"{count:,} {end}" for end, count in sorted(Life.ends.items()))
-    about = f"Numbers {first} to {first + numbers - 1} at commit {commit}: {Life.lives:,} lives, invariants broken: 0."
+    about = f"Numbers {first} to {first + numbers - 1} at commit {commit}: {Life.lives:,} lives. No invariant broke."
     rows = [f"| {kind} | {Life.injected[kind]:,} |" for kind in Kind]
     return [about, f"Attempts: {ends}.", "", "| an operation of the store | times |", "|---|---|", *rows]
 

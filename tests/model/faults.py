@@ -26,9 +26,8 @@ def find_fault(corpus: Path, name: str) -> tuple[int, str]:
                 live(corpus, number, LIVES, shrink=False)
             except Exception as error:
                 errors = list(_flat(error))
-                for each in errors:
-                    if not isinstance(each, AssertionError | DeconvoyError):
-                        raise
+                if not all(isinstance(part, AssertionError | DeconvoyError) for part in errors):
+                    raise
                 return Life.lives - before, str(errors[0]).partition("\n")[0]
     raise AssertionError(f"{name}: {MOST_NUMBERS * LIVES} lives do not show it")
 

@@ -6,6 +6,7 @@ After every step, the store must be one that readers may see. In the end, one un
 import hashlib
 import json
 from collections import Counter
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
@@ -21,19 +22,20 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from tests.model.store import Fault, Kind
+from tests.model.store import FATAL, PASSING, Fault, Kind
 from tests.model.world import RUN, End, World
 from tests.support import corpora
 
 LIVES = 10  # for each number
 SHARDS = (2, 4, 8)
-OPERATIONS = 200  # about as many as an undisturbed attempt needs
+ALL = 1000  # parts of an undisturbed attempt, by which the places of faults are given
+APART = 25  # such parts between two faults: more in a row than retries outlast would be an outage
 
 
-def faults(operations: int, most: int) -> st.SearchStrategy[list[Fault]]:
-    """At most `most` faults within the first operations of an attempt."""
-    fault = st.builds(Fault, st.integers(0, operations), st.sampled_from(Kind), st.booleans())
-    return st.lists(fault, max_size=most, unique_by=lambda each: each.at)
+def faults(most: int) -> st.SearchStrategy[list[Fault]]:
+    """At most `most` faults, at parts of an undisturbed attempt."""
+    fault = st.builds(Fault, st.integers(0, ALL), st.sampled_from(Kind), st.booleans())
+    return st.lists(fault, min_size=min(2, most - 1), max_size=most, unique_by=lambda drawn: drawn.at // APART)
 
 
 class Life(RuleBasedStateMachine):
@@ -54,27 +56,34 @@ class Life(RuleBasedStateMachine):
     @initialize(shard=st.sampled_from(SHARDS))
     def begin(self, shard: int) -> None:
         """Begin with an empty store."""
-        self.world, self.calm = World(self.corpus, shard), calm(self.corpus, shard)
-        self.was_published, self.is_removed_partly, self.damaged = False, False, set[str]()
+        self.world, self.calm, self.shard = World(self.corpus, shard), calm(self.corpus, shard), shard
+        self.was_published, self.is_removed_partly, self.damaged = False, False, dict[str, bytes]()
         type(self).lives += 1
 
-    @rule(faults=faults(OPERATIONS, 6), order=st.integers(0, 999), actors=st.integers(1, 3))
+    @rule(faults=faults(6), order=st.integers(0, 999), actors=st.integers(1, 3))
     def attempt(self, faults: list[Fault], order: int, actors: int) -> None:
         """Run the command."""
-        end = self.world.attempt(faults, seed=order, actors=actors)
+        whole = operations(self.corpus, self.shard)
+        end = self.world.attempt(
+            [replace(fault, at=fault.at * whole // ALL) for fault in faults], seed=order, actors=actors
+        )
         self.ends[end] += 1
+        kinds = {fault.kind for fault in self.world.happened}
+        assert end is End.DONE or kinds - PASSING, f"{end}, although {kinds} pass"
+        assert end is not End.CRASHED or kinds & FATAL
         if end is End.DONE:
             assert self.document() is not None
             self.is_removed_partly = False
-            self.damaged -= {f"bucket/{path}" for path in self.below("tables/")}  # a published run needs no results
+            for path in [path for path in self.damaged if path.startswith("bucket/tables/")]:
+                del self.damaged[path]  # the command restores tables; of results, it needs none
 
-    @rule(faults=faults(60, 1))
+    @rule(faults=faults(1))
     def collect_garbage(self, faults: list[Fault]) -> None:
         """Run gc while no attempt runs."""
         self.world.collect_garbage(faults)
 
     @precondition(lambda self: hasattr(self, "world") and self.document())
-    @rule(faults=faults(60, 1))
+    @rule(faults=faults(1))
     def remove_run(self, faults: list[Fault]) -> None:
         """Remove the published run, while no attempt runs. Its results stay until gc removes them."""
         self.was_published = False
@@ -90,7 +99,7 @@ class Life(RuleBasedStateMachine):
         place = number % len(data)
         data[place] ^= 1 << number % 8
         self.world.objects.data[path] = bytes(data[:place] if is_cut else data)
-        self.damaged.add(path)
+        self.damaged[path] = self.world.objects.data[path]
 
     @invariant()
     def readers_see_all_or_nothing(self) -> None:
@@ -102,8 +111,8 @@ class Life(RuleBasedStateMachine):
         parts = (
             {part["path"]: part["sha256"] for files in certain["tables"].values() for part in files} if certain else {}
         )
+        assert document or not self.below("tables/runs/"), "a row in `runs` without a published run"
         if self.is_removed_partly and not document:  # its row goes first, and readers of folders join with that
-            assert not self.below("tables/runs/")
             return
         visible = {
             path: content for path, content in self.below("tables/").items() if not path.startswith("tables/runs/")
@@ -118,10 +127,8 @@ class Life(RuleBasedStateMachine):
     def results_are_those_of_the_calm_run(self) -> None:
         """A result is named by all that it depends on, so it has the same bytes whoever writes it."""
         for path, content in self.below("shards/").items():
-            if content == self.calm[path]:
-                self.damaged.discard(f"bucket/{path}")  # it was made again
-            else:
-                assert f"bucket/{path}" in self.damaged, f"{path} has other bytes than in a calm run"
+            if content != self.damaged.get(f"bucket/{path}"):  # or it was made again
+                assert content == self.calm.get(path), f"{path} has other bytes than in a calm run"
 
     def teardown(self) -> None:
         """Run the command once more, undisturbed."""
@@ -160,7 +167,7 @@ class Life(RuleBasedStateMachine):
 
 
 def make_corpus(folder: Path) -> Path:
-    """Photos, one of them twice, and a file that is none."""
+    """Photos, one of them twice, and a file that is not an image."""
     corpora.photos(folder, range(14))
     corpora.broken(folder)
     (folder / "again.png").write_bytes((folder / "class0" / "003.png").read_bytes())
@@ -168,11 +175,21 @@ def make_corpus(folder: Path) -> Path:
 
 
 @cache
+def undisturbed(corpus: Path, shard: int) -> World:
+    """A world with one undisturbed attempt."""
+    world = World(corpus, shard, f"calm{shard}")
+    assert world.attempt() is End.DONE
+    return world
+
+
 def calm(corpus: Path, shard: int) -> dict[str, bytes]:
     """The files of an undisturbed run."""
-    world = World(corpus, shard, "calm")
-    assert world.attempt() is End.DONE
-    return _below(world, "")
+    return _below(undisturbed(corpus, shard), "")
+
+
+def operations(corpus: Path, shard: int) -> int:
+    """The number of operations of an undisturbed attempt."""
+    return len(undisturbed(corpus, shard).trace)
 
 
 def _below(world: World, prefix: str) -> dict[str, bytes]:

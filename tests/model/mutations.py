@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -11,8 +13,8 @@ from jobs.run import plan, publish
 from service.control.housekeeping import Housekeeping
 from tests.model.store import SimulatedStore
 from workers.actors import merge, scan
-from workers.core.statistics import Statistics
 from workers.store import manifest, paths, rows
+from workers.store.tables.shared import RUNS
 
 Patch = pytest.MonkeyPatch
 
@@ -44,14 +46,11 @@ def _the_plan_leaves_out_the_last_shard(patch: Patch) -> None:
     patch.setattr(plan, "plan", short)
 
 
-def _results_are_named_by_their_position(patch: Patch) -> None:
-    patch.setattr(plan, "rows_key", lambda _, start, __: f"{start:032x}")
-    patch.setattr("workers.actors.reading.row_keys.rows_key", lambda _, start, __: f"{start:032x}")
-
-
-def _sums_are_folded_backwards(patch: Patch) -> None:
-    fold = Statistics.fold
-    patch.setattr(Statistics, "fold", lambda self, other: fold(other, self))
+def _shards_are_merged_backwards(patch: Patch) -> None:
+    made = merge.merge
+    patch.setattr(
+        "workers.actors.derive.merge", lambda root, item: made(root, replace(item, children=item.children[::-1]))
+    )
 
 
 def _a_merge_loses_a_child(patch: Patch) -> None:
@@ -71,8 +70,21 @@ def _a_missing_child_counts_as_empty(patch: Patch) -> None:
     patch.setattr(merge, "read_child", read_child)
 
 
-def _damaged_results_are_believed(patch: Patch) -> None:
-    patch.setattr(rows.seals, "is_broken", lambda _: False)
+def _failures_are_not_retried(patch: Patch) -> None:
+    patch.setattr("workers.store.root.retried", lambda act, *_: act())
+
+
+def _the_row_of_runs_comes_before_the_manifest(patch: Patch) -> None:
+    made = publish._manifest
+
+    def with_row(root: Any, run: str, parts: Any, facts: Any) -> manifest.Manifest:
+        ours = made(root, run, parts, facts)
+        with TemporaryDirectory() as folder, rows.TableWriter(root, RUNS, run, Path(folder)) as writer:
+            writer.write(publish.documents.runs_row(ours))
+            writer.close()
+        return ours
+
+    patch.setattr(publish, "_manifest", with_row)
 
 
 def _the_manifest_comes_before_the_tables(patch: Patch) -> None:
@@ -125,11 +137,11 @@ MUTATIONS: Mapping[str, Callable[[Patch], None]] = {
         _results_are_cut_short,
         _writes_show_half_of_a_file,
         _the_plan_leaves_out_the_last_shard,
-        _results_are_named_by_their_position,
-        _sums_are_folded_backwards,
+        _shards_are_merged_backwards,
         _a_merge_loses_a_child,
         _a_missing_child_counts_as_empty,
-        _damaged_results_are_believed,
+        _failures_are_not_retried,
+        _the_row_of_runs_comes_before_the_manifest,
         _the_manifest_comes_before_the_tables,
         _tables_come_before_the_claim,
         _staged_files_are_removed_too_early,

@@ -56,15 +56,15 @@ def top(corpus: Path, layers: tuple[str, ...], k: int) -> list[tuple[Any, ...]]:
     """(layer, channel, rank, image id, y, x, score) of the strongest images; equal files count once."""
     images = usable_images(corpus)
     rows = []
-    for layer, each in maps([pixels for _, _, pixels in images], layers).items():
-        scores = each.flatten(2).amax(2)
-        for channel in range(each.shape[1]):
+    for layer, values in maps([pixels for _, _, pixels in images], layers).items():
+        scores = values.flatten(2).amax(2)
+        for channel in range(values.shape[1]):
             order = sorted(range(len(images)), key=lambda image: (-scores[image, channel].item(), image))
             firsts: dict[str, int] = {}
             for image in order:
                 firsts.setdefault(images[image][1], image)
             for rank, image in enumerate(list(firsts.values())[:k]):
-                y, x = np.unravel_index(int(each[image, channel].argmax()), each.shape[2:])
+                y, x = np.unravel_index(int(values[image, channel].argmax()), values.shape[2:])
                 rows.append((layer, channel, rank, images[image][0], int(y), int(x), scores[image, channel].item()))
     return rows
 
@@ -72,9 +72,9 @@ def top(corpus: Path, layers: tuple[str, ...], k: int) -> list[tuple[Any, ...]]:
 def statistics(corpus: Path, layers: tuple[str, ...]) -> dict[tuple[str, int], tuple[int, float, float, float]]:
     """(images, mean, largest, share of images above 0) of the scores of a layer's channel."""
     images = usable_images(corpus)
-    found = {}
-    for layer, each in maps([pixels for _, _, pixels in images], layers).items():
-        for channel, scores in enumerate(each.flatten(2).amax(2).double().T):
-            about = len(scores), scores.mean().item(), scores.max().item(), (scores > 0).double().mean().item()
-            found[layer, channel] = about
-    return found
+    about = {}
+    for layer, values in maps([pixels for _, _, pixels in images], layers).items():
+        for channel, scores in enumerate(values.flatten(2).amax(2).double().T):
+            active = (scores > 0).double().mean().item()
+            about[layer, channel] = len(scores), scores.mean().item(), scores.max().item(), active
+    return about

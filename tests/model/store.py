@@ -1,4 +1,4 @@
-"""An object store in memory that fails as it is told: `simulated://root`. Takes faults, each at the number of an operation.
+"""An object store in memory that fails on request: `simulated://bucket`. Takes faults, each at the number of an operation.
 
 It keeps S3's promises: an object appears whole or not at all, and of several creations of one name only one succeeds. Whatever
 else a store or a machine may do, a fault does.
@@ -19,7 +19,7 @@ from fsspec import AbstractFileSystem
 
 Result = TypeVar("Result")
 
-BURST = 3  # operations that fail one after the other
+BURST = 2  # operations that fail one after the other
 UNLISTED = 3  # objects that a stale listing lacks
 WRITES = frozenset({"put", "copy", "create", "delete"})
 
@@ -29,7 +29,6 @@ class Kind(StrEnum):
 
     FAIL = "fails before it is done"
     LOSE = "is done, but its answer is lost"
-    TIME_OUT = "is done, but the client's time runs out"
     THROTTLE = "is refused, like those after it (503)"
     CONFLICT = "conflicts with another creation (409)"
     REFUSE = "is refused, like all later ones of this attempt"
@@ -55,6 +54,10 @@ class Fault:
     in_actor: bool = False
 
 
+PASSING = frozenset({Kind.FAIL, Kind.LOSE, Kind.THROTTLE, Kind.CONFLICT, Kind.STALE, Kind.RIVAL})
+FATAL = frozenset({Kind.CRASH, Kind.CRASH_AFTER})
+
+
 class Crash(BaseException):
     """The process has died. Nothing handles it."""
 
@@ -64,7 +67,7 @@ class ActorDied(Crash):
 
 
 class Refusal(Exception):
-    """As botocore's ClientError, which is no OSError."""
+    """As botocore's ClientError, which is not an OSError."""
 
 
 @dataclass
@@ -74,14 +77,16 @@ class Objects:
     Attributes:
         data: bytes by path.
         injected: how often each kind of fault has happened.
-        operations: operations of the current attempt.
+        trace: names of the operations of the current attempt.
+        happened: faults of the current attempt that have happened.
         rival: runs another driver; None if there can be none.
         in_actor: whether the running code is an actor's.
     """
 
     data: dict[str, bytes] = field(default_factory=dict)
     injected: Counter[Kind] = field(default_factory=Counter)
-    operations: int = 0
+    trace: list[str] = field(default_factory=list)
+    happened: list[Fault] = field(default_factory=list)
     rival: Callable[[], None] | None = None
     in_actor: bool = False
     _faults: dict[int, Fault] = field(default_factory=dict)
@@ -93,7 +98,7 @@ class Objects:
 
     def begin(self, faults: list[Fault]) -> None:
         """Begin an attempt: a new process, without the faults of those before it."""
-        self.operations, self._faults = 0, {fault.at: fault for fault in faults}
+        self.trace, self.happened, self._faults = [], [], {fault.at: fault for fault in faults}
         self._dead, self._refused, self._throttled, self.in_actor = None, None, 0, False
 
     def replace_actor(self) -> None:
@@ -102,19 +107,20 @@ class Objects:
 
     def pause(self) -> Callable[[], None]:
         """Set the current attempt aside for another one; gives the function that takes it up again."""
-        names = ("operations", "_faults", "_dead", "_refused", "_throttled", "in_actor", "rival")
+        names = ("trace", "happened", "_faults", "_dead", "_refused", "_throttled", "in_actor", "rival")
         kept = {name: getattr(self, name) for name in names}
         return lambda: self.__dict__.update(kept)
 
     def run(self, name: str, path: str, act: Callable[[], Result]) -> Result:
         """Run an operation, with the fault that is due."""
-        fault = self._next(name)
+        fault = self._next(name, path)
         if fault is None:
             return self._do(name, path, act)
         self.injected[fault.kind] += 1
+        self.happened.append(fault)
         if fault.kind is Kind.RIVAL and self.rival:
             self.rival()
-        elif fault.kind in (Kind.LOSE, Kind.TIME_OUT, Kind.CRASH_AFTER):
+        elif fault.kind in (Kind.LOSE, Kind.CRASH_AFTER):
             self._do(name, path, act)
         raised = self._raised(fault)
         if raised is not None:
@@ -123,15 +129,15 @@ class Objects:
 
     def listed(self) -> dict[str, bytes]:
         """What a listing shows."""
-        fault = self._faults.get(self.operations - 1)
+        fault = self._faults.get(len(self.trace) - 1)
         hidden = set(self._recent) if fault and fault.kind is Kind.STALE else set()
         return {path: data for path, data in self.data.items() if path not in hidden}
 
-    def _next(self, name: str) -> Fault | None:
+    def _next(self, name: str, path: str) -> Fault | None:
         """Count an operation; gives its fault, if that applies."""
         with self._lock:
-            number = self.operations
-            self.operations += 1
+            number = len(self.trace)
+            self.trace.append(name)
         if self._dead:
             raise self._dead
         if self._throttled:
@@ -140,8 +146,17 @@ class Objects:
         if self._refused is Kind.REFUSE or (self._refused is Kind.FULL and name in WRITES):
             raise self._refusal(self._refused)
         fault = self._faults.get(number)
-        applies = fault and {Kind.CONFLICT: name == "create", Kind.FULL: name in WRITES, Kind.STALE: name == "list"}
-        return fault if fault and applies and applies.get(fault.kind, True) else None
+        return fault if fault and self._applies(fault.kind, name, path) else None
+
+    def _applies(self, kind: Kind, name: str, path: str) -> bool:
+        """Whether a fault changes anything at an operation."""
+        only = {
+            Kind.CONFLICT: name == "create",
+            Kind.FULL: name in WRITES,
+            Kind.STALE: name == "list" and any(recent.startswith(path.rstrip("/") + "/") for recent in self._recent),
+            Kind.RIVAL: self.rival is not None,
+        }
+        return only.get(kind, True)
 
     def _raised(self, fault: Fault) -> BaseException | None:
         """What an operation raises because of its fault."""
@@ -159,7 +174,7 @@ class Objects:
     def _refusal(self, kind: Kind) -> Exception:
         if kind is Kind.FULL:
             return OSError(errno.ENOSPC, "No space left on device")
-        if kind in (Kind.TIME_OUT, Kind.LOSE):
+        if kind is Kind.LOSE:
             return TimeoutError("timed out")
         return Refusal(f"An error occurred ({409 if kind is Kind.CONFLICT else 503}) when calling an operation")
 

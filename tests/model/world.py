@@ -139,7 +139,8 @@ class World:
         self.objects = STORES[name] = Objects()
         self.url = f"simulated://{name}"
         self.spec = _spec(corpus, self.url, shard)
-        self.operations = 0  # of the last attempt
+        self.trace: list[str] = []  # of the last attempt
+        self.happened: list[Fault] = []
 
     def attempt(self, faults: Iterable[Fault] = (), *, seed: int = 0, actors: int = 1) -> End:
         """Run the command once."""
@@ -154,7 +155,7 @@ class World:
                 assert "\n" not in str(error)
                 return End.STOPPED
             finally:
-                self.operations = self.objects.operations
+                self.trace, self.happened = self.objects.trace, self.objects.happened
                 self.objects.begin([])
         return End.DONE
 

@@ -29,6 +29,7 @@ ENCODED: dict[str, tuple[str, str, dict[str, Any]]] = {
     "webp": ("WEBP", "RGB", {"method": 0}),
     "jpeg": ("JPEG", "RGB", {"quality": 90}),
     "progressive": ("JPEG", "RGB", {"quality": 90, "progressive": True}),
+    "progressive cmyk": ("JPEG", "CMYK", {"quality": 90, "progressive": True}),
     "avif": ("AVIF", "RGBA", {"speed": 10, "quality": 80, "subsampling": "4:4:4"}),
     "jpeg2000": ("JPEG2000", "RGBA", {"irreversible": True, "quality_layers": [40]}),
 }

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import ExifTags, Image
+from PIL.JpegImagePlugin import JpegImageFile
 
 from workers import formats
 from workers.corpus.pixels import SIDEWAYS, Claim, Least, PixelFormat, Pixels, Rows, assemble
@@ -35,8 +36,9 @@ BANDS = {2: ("LA",), 4: ("RGBA", "RGBX")}  # modes whose bands are taken unchang
 SELECTABLE = ("L", "LA", "RGB", "RGBA", "RGBX", "CMYK")  # modes of which single bands can be taken
 # Bytes per pixel of a Pillow image; all other modes need 4.
 MODE_BYTES = {"1": 1, "L": 1, "P": 1, **dict.fromkeys(WIDE, 2)}
+SCAN_BYTES = 16  # at most, of the header of a scan
 MOST_PIXEL_BYTES = 20  # of memory for an image at the limit of pixels
-PROGRESSIVE_BYTES = 6  # of a JPEG's coefficients
+COEFFICIENT_BYTES = 2  # per sample, of a JPEG in several scans
 
 # The spec's limit is checked against the header; Pillow's own would also refuse images below a larger limit of the spec.
 Image.MAX_IMAGE_PIXELS = None
@@ -113,10 +115,9 @@ def upright_size(data: bytes, kind: Format) -> tuple[int, int]:
 
 def _reduce(image: Image.Image, least: Least) -> None:
     """Let an opened JPEG be decoded at 1/2, 1/4 or 1/8 of its size if both sides stay as long as they must be."""
-    if _is_turned(image):
-        image.draft(None, least(image.width, image.height))
-    else:
-        image.draft(None, least(image.height, image.width)[::-1])
+    size = least(image.width, image.height) if _is_turned(image) else least(image.height, image.width)[::-1]
+    if image.width >= 2 * size[0] and image.height >= 2 * size[1]:
+        image.draft(None, size)
 
 
 def _is_turned(image: Image.Image) -> bool:
@@ -139,10 +140,22 @@ def _working_bytes(image: Image.Image, whole: tuple[int, int], decoded: tuple[in
         form: the pixels to give.
     """
     extra = formats.BY_NAME[str(image.format)].decoder_bytes
-    if image.info.get("progressive") or image.info.get("progression"):
-        extra = PROGRESSIVE_BYTES
+    if _keeps_coefficients(image):
+        extra = COEFFICIENT_BYTES * len(image.getbands())
     mode_bytes = MODE_BYTES.get(image.mode, 4)
     return math.prod(decoded) * mode_bytes + max(math.prod(whole) * extra, math.prod(decoded) * form.pixel_bytes)
+
+
+def _keeps_coefficients(image: Image.Image) -> bool:
+    """Whether an opened image is a JPEG in several scans: its decoder keeps all coefficients until it has read the last one."""
+    if image.info.get("progressive") or image.info.get("progression"):
+        return True
+    if not isinstance(image, JpegImageFile) or image.fp is None:
+        return False
+    place = image.fp.tell()  # behind the header of the first scan
+    image.fp.seek(max(0, place - SCAN_BYTES))
+    _, marker, header = image.fp.read(place - image.fp.tell()).rpartition(b"\xff\xda")
+    return bool(marker) and len(header) > 2 and header[2] < image.layers
 
 
 def require_memory(size: tuple[int, int], working_bytes: int, limits: LimitsSpec) -> None:

@@ -106,8 +106,8 @@ class ModelSpec(Frozen):
     pad: Pad | None = Field(None, description="what letterbox pads with: mean, or a value from 0 to 255")
     crop: Crop | None = Field(
         None,
-        description="centre crop in pixels: one side, or HEIGHT,WIDTH; it sets the model's input size. none: no crop; the "
-        "input is then the whole resized image",
+        description="centre crop in pixels: one side, or HEIGHT,WIDTH; it sets the model's input size. none: resize "
+        "to the input size instead, by stretch or letterbox",
     )
     mean: PerChannel | None = Field(
         None, description="mean per channel, on a scale of 0 to 1; one value for grey, three for RGB"

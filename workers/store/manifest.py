@@ -288,10 +288,8 @@ def decode(data: bytes, run: str) -> Manifest:
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(f"it cannot be read: {_describe(error)}") from error
     if version != VERSION:
-        raise DamagedRun(
-            f"run {run!r}: its manifest.json has version {version!r}; this deconvoy reads version {VERSION}; "
-            "use the deconvoy that published it"
-        )
+        readable = f"this deconvoy reads version {VERSION}; use the deconvoy that published it"
+        raise DamagedRun(f"run {run!r}: its manifest.json has version {version!r}; {readable}")
     if owner != run:
         raise ValueError(f"it belongs to run {owner!r}")
     return _FORMAT.make(plain)

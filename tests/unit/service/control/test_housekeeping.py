@@ -90,7 +90,7 @@ def test_a_run_that_nobody_goes_on_with_is_forgotten_if_it_is_named(root):
         return CliRunner().invoke(app, ["gc", "--root", root.base, *words])
 
     assert "kept for unfinished runs given-up; --forget RUN" in gc().stdout
-    for run, told in (("first", "is not an unpublished run"), ("given", "nearest: given-up")):
+    for run, told in (("first", "is published; remove it with"), ("given", "nearest: given-up")):
         wrong = gc("--forget", run)
         assert wrong.exit_code == 2 and told in wrong.stderr
     assert gc("--forget", "given-up").exit_code == 0

@@ -153,7 +153,7 @@ def test_words_alone_replace_the_labels_of_all_images(root, give, tmp_path):
     again = relabel(catalog.find(root, "first"), None, str(tmp_path / "words.txt"))  # does nothing more
     assert again.renamed == 0 and labels_in(root, IMAGE_TABLE) == wanted
     (tmp_path / "words.txt").write_text("bird a flying animal\n")
-    with pytest.raises(CorpusError, match="the file of label names has no label of run .*; its first label is 'bird'"):
+    with pytest.raises(CorpusError, match=r"the file of label names has no label of run .*; its first label is 'bird'"):
         relabel(catalog.find(root, "first"), None, str(tmp_path / "words.txt"))
     assert labels_in(root, IMAGE_TABLE) == wanted
 

@@ -50,7 +50,7 @@ def test_rows_come_in_the_tables_order_and_one_of_them_with_its_lists(root):
     assert findings.finding(run, 0).values["error_curve"] == pytest.approx([1.0, 0.1, 0.01])
     with pytest.raises(QueryError, match="has no row 8 in its table 'inversions'"):
         findings.finding(run, 8)
-    with pytest.raises(QueryError, match="is of kind 'scan'"):
+    with pytest.raises(QueryError, match="is a scan, not an instrument"):
         findings.findings(catalog.find(root, "first"))
 
 
@@ -196,7 +196,7 @@ def test_a_run_of_an_older_deconvoy_without_a_column_is_shown_without_it(tmp_pat
 )  # fmt: skip
 def test_what_is_not_there_is_said(client, path):
     answer = client.get(path)
-    assert answer.status_code == 404 and re.search("no |is not a whole number|is of kind", answer.text)
+    assert answer.status_code == 404 and re.search("no |is not a whole number|not an instrument", answer.text)
 
 
 def _pixels(data: bytes) -> np.ndarray:

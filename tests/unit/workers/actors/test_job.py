@@ -49,8 +49,9 @@ def test_every_key_that_changes_pixels_changes_the_name():
         named(bands=[3, 2, 1]),
         named(bands=[1, 2, 3]),
         named(colour="convert"),
+        named(jpeg="reduced"),
     }
-    assert len(names) == 7
+    assert len(names) == 8
 
 
 def test_a_depth_that_was_chosen_names_results_as_one_that_was_given():

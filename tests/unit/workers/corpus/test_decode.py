@@ -399,13 +399,15 @@ PEAK = """
 import re, sys
 from pathlib import Path
 from tests.support import peaks
+from workers.core.preprocess import Preprocessing
 from workers.corpus.decode import decode
 from workers.corpus.pixels import PixelFormat
-from workers.spec.parts import LimitsSpec
+from workers.spec.parts import Interpolation, LimitsSpec
 claimed = []
 status = lambda name: int(re.search(name + r":\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) * 1024
 data = Path(sys.argv[1]).read_bytes()
-form = PixelFormat(bands=(4, 3, 2) if sys.argv[3] == "bands" else ())
+least = Preprocessing(256, 224, *[(0.5,) * 3] * 2, Interpolation.BILINEAR).resized_size
+form = PixelFormat(bands=(4, 3, 2) if sys.argv[3] == "bands" else (), least=least if sys.argv[4] == "reduced" else None)
 decode(Path(sys.argv[2]).read_bytes(), LimitsSpec(), form=form)
 before = status("VmRSS")
 pixels = decode(data, LimitsSpec(), lambda height, width, working: claimed.append(working), form)
@@ -413,12 +415,18 @@ print(status("VmHWM") - before, claimed[0])
 """
 
 
-@pytest.mark.parametrize("kind", ["1-bit", "16-bit", "netpbm", "bands", "dicom", "heic", *peaks.ENCODED])
-def test_decoding_takes_no_more_memory_than_its_header_announces(tmp_path, kind):
+KINDS = ["1-bit", "16-bit", "netpbm", "bands", "dicom", "heic", *peaks.ENCODED]
+REDUCED = [kind for kind, (form, *_) in peaks.ENCODED.items() if form == "JPEG"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "size"), [*((kind, "full") for kind in KINDS), *((kind, "reduced") for kind in REDUCED)]
+)
+def test_decoding_takes_no_more_memory_than_its_header_announces(tmp_path, kind, size):
     (tmp_path / "image").write_bytes(peaks.photo(kind, 16))
     (tmp_path / "small").write_bytes(peaks.photo(kind, 0.01))
     done = subprocess.run(
-        [sys.executable, "-c", PEAK, tmp_path / "image", tmp_path / "small", kind],
+        [sys.executable, "-c", PEAK, tmp_path / "image", tmp_path / "small", kind, size],
         capture_output=True,
         text=True,
         check=True,

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from workers.core import preprocess
 from workers.core.preprocess import Preprocessing
 from workers.corpus import manifest, reader
 from workers.corpus.batch import PreparedImage
@@ -114,10 +115,48 @@ def test_less_memory_is_claimed():
         decode(jpeg(800, 800, **options), LIMITS, lambda *claim: claims.append(claim), form())
     assert claims[0] == (100, 100, 100 * 100 * (4 + 3))
     assert claims[1] == (100, 100, 100 * 100 * 4 + 800 * 800 * 6)  # all coefficients of a progressive file are kept
+    claims.clear()
+    decode(in_scans(800), LIMITS, lambda *claim: claims.append(claim), form())
+    decode(in_scans(800), LIMITS, lambda *claim: claims.append(claim))
+    assert claims == [(100, 100, 100 * 100 * 4 + 800 * 800 * 6), (800, 800, 800 * 800 * (4 + 6))]
+
+
+def segments(data: bytes) -> dict[int, list[bytes]]:
+    """The segments of a JPEG by their markers; that of its scan includes what follows."""
+    found: dict[int, list[bytes]] = {}
+    place = 2
+    while place < len(data) - 2:
+        marker, size = data[place + 1], int.from_bytes(data[place + 2 : place + 4], "big")
+        stop = len(data) - 2 if marker == 0xDA else place + 2 + size
+        found.setdefault(marker, []).append(data[place:stop])
+        place = stop
+    return found
+
+
+def in_scans(side: int) -> bytes:
+    """A baseline JPEG of three equal components, each in a scan of its own, as few programs write them."""
+    file = io.BytesIO()
+    Image.open(io.BytesIO(jpeg(side, side))).convert("L").save(file, "JPEG")
+    parts = segments(file.getvalue())
+    [frame], [scan] = parts[0xC0], parts[0xDA]
+    components = b"".join(bytes([number, 0x11, 0]) for number in (1, 2, 3))
+    frame = frame[:2] + (8 + 9).to_bytes(2, "big") + frame[4:9] + b"\x03" + components
+    scans = b"".join(scan[:5] + bytes([number]) + scan[6:] for number in (1, 2, 3))
+    return b"\xff\xd8" + b"".join([*parts[0xDB], frame, *parts[0xC4], scans]) + b"\xff\xd9"
+
+
+def test_a_file_in_several_scans_has_the_pixels_of_its_components():
+    pixels = decode(in_scans(160), LIMITS)
+    assert pixels.shape == (160, 160, 3) and decode(in_scans(160), LIMITS, form=form()).shape == (40, 40, 3)
 
 
 @pytest.mark.parametrize("size", [(700, 523), (523, 700), (1021, 259)])
-def test_the_model_sees_the_same_picture_at_the_same_place(tmp_path, size):
+def test_the_model_sees_the_same_picture_at_the_same_place(tmp_path, monkeypatch, size):
+    origins: list[tuple[int, int]] = []
+    resize = preprocess.functional.resize
+    monkeypatch.setattr(
+        preprocess.functional, "resize", lambda image, to, **how: origins.append(tuple(to)) or resize(image, to, **how)
+    )
     file = tmp_path / "a.jpg"
     file.write_bytes(jpeg(*size))
     row = manifest.Row(0, "a.jpg", str(file), file.stat().st_size, "", None, None, False, None)
@@ -127,6 +166,7 @@ def test_the_model_sees_the_same_picture_at_the_same_place(tmp_path, size):
     )
     assert (reduced.record.height, reduced.record.width) == size[::-1]
     assert reduced.record == whole.record
+    assert origins == [TO_32.resized_size(*size[::-1])] * 2  # though half of an odd side is rounded up
     ours, theirs = reduced.prepared.float(), whole.prepared.float()
     assert ours.shape == theirs.shape
     differences = {

@@ -55,7 +55,7 @@ def test_what_lasts_comes_at_once_and_as_it_was(error):
 
 def test_giving_up_is_one_line_that_names_the_store_the_tries_and_the_way_out():
     with pytest.raises(
-        StoreError, match=r"^reading a.jpg failed \d+ times in \d+ s: refused; the same command resumes"
+        StoreError, match=r"^reading a.jpg failed \d+ times in \d+ s: refused; run the same command again"
     ):
         retried(Flaky(*(ConnectionError("refused\nand more") for _ in range(10_000))), "reading a.jpg", patience_s=0.05)
 

@@ -176,7 +176,7 @@ def test_a_single_image_is_a_corpus(tmp_path):
     assert fetch.read(image.uri, image.bytes, image.etag) == b"x"
     with pytest.raises(CorpusError, match=r"2.txt' is neither a folder nor a file with the extension of an image \(\."):
         listed(tmp_path / "cat" / "2.txt")
-    with pytest.raises(CorpusError, match=r"does not exist; give a folder or a glob such as"):
+    with pytest.raises(CorpusError, match=r"does not exist; give an existing folder, or a glob such as"):
         listed(tmp_path / "cow")
 
 

@@ -412,7 +412,10 @@ def test_a_root_that_can_create_nothing_exclusively_is_refused(tmp_path, monkeyp
 
 def test_a_root_that_vanishes_is_neither_empty_nor_made_again(tmp_path, monkeypatch):
     monkeypatch.setattr(retrying, "FIRST_PAUSE_S", 0.001)
-    for patience_s, line in ((0, "failed: the root has vanished$"), (0.1, "the root has vanished; the same command")):
+    for patience_s, line in (
+        (0, "failed: the root has vanished$"),
+        (0.1, "the root has vanished; run the same command"),
+    ):
         root = Root(str(tmp_path / "root"), patience_s)
         root.put("a", b"1")
         shutil.rmtree(tmp_path / "root")
