@@ -12,8 +12,8 @@ import pytest
 from jobs.run import plan, publish
 from service.control.housekeeping import Housekeeping
 from tests.model.store import SimulatedStore
-from workers.actors import merge, scan
-from workers.store import manifest, paths, rows
+from workers.actors import merge
+from workers.store import documents, manifest, paths, rows
 from workers.store.tables.shared import RUNS
 
 Patch = pytest.MonkeyPatch
@@ -21,7 +21,7 @@ Patch = pytest.MonkeyPatch
 
 def _results_are_cut_short(patch: Patch) -> None:
     encode = rows.encode
-    patch.setattr(scan.rows, "encode", lambda schema, table: encode(schema, table)[:-100])
+    patch.setattr(rows, "encode", lambda schema, table: encode(schema, table)[:-100])
 
 
 def _writes_show_half_of_a_file(patch: Patch) -> None:
@@ -40,7 +40,7 @@ def _the_plan_leaves_out_the_last_shard(patch: Patch) -> None:
     def short(*given: Any, **more: Any) -> plan.Plan:
         planned = made(*given, **more)
         return replace(
-            planned, works=planned.works[:-1], todo=[work for work in planned.todo if work in planned.works[:-1]]
+            planned, works=planned.works[:-1], todo=tuple(work for work in planned.todo if work in planned.works[:-1])
         )
 
     patch.setattr(plan, "plan", short)
@@ -80,7 +80,7 @@ def _the_row_of_runs_comes_before_the_manifest(patch: Patch) -> None:
     def with_row(root: Any, run: str, parts: Any, facts: Any) -> manifest.Manifest:
         ours = made(root, run, parts, facts)
         with TemporaryDirectory() as folder, rows.TableWriter(root, RUNS, run, Path(folder)) as writer:
-            writer.write(publish.documents.runs_row(ours))
+            writer.write(documents.runs_row(ours))
             writer.close()
         return ours
 
@@ -93,7 +93,7 @@ def _the_manifest_comes_before_the_tables(patch: Patch) -> None:
         root.create(paths.manifest_path(run), claim)
         document = manifest.decode(claim, run)
         publish._place(root, document)
-        root.put(paths.checksum_path(run), publish.documents.checksum(claim))
+        root.put(paths.checksum_path(run), documents.checksum(claim))
         return document
 
     patch.setattr(publish, "_commit", commit)

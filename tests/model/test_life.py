@@ -3,6 +3,7 @@
 import io
 import os
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -58,7 +59,7 @@ def test_the_same_number_gives_the_same_lives(corpus, monkeypatch):
     traces: list[list[str]] = []
     attempt = World.attempt
 
-    def recording(world: World, *given: object, **more: object) -> End:
+    def recording(world: World, *given: Any, **more: Any) -> End:
         end = attempt(world, *given, **more)
         traces.append([end, *world.trace])
         return end

@@ -7,8 +7,8 @@ from functools import partial
 import numpy as np
 import pytest
 from PIL import Image
+from torchvision.transforms.v2 import functional
 
-from workers.core import preprocess
 from workers.core.preprocess import Preprocessing
 from workers.corpus import manifest, reader
 from workers.corpus.batch import PreparedImage
@@ -153,9 +153,9 @@ def test_a_file_in_several_scans_has_the_pixels_of_its_components():
 @pytest.mark.parametrize("size", [(700, 523), (523, 700), (1021, 259)])
 def test_the_model_sees_the_same_picture_at_the_same_place(tmp_path, monkeypatch, size):
     origins: list[tuple[int, int]] = []
-    resize = preprocess.functional.resize
+    resize = functional.resize
     monkeypatch.setattr(
-        preprocess.functional, "resize", lambda image, to, **how: origins.append(tuple(to)) or resize(image, to, **how)
+        functional, "resize", lambda image, to, **how: origins.append(tuple(to)) or resize(image, to, **how)
     )
     file = tmp_path / "a.jpg"
     file.write_bytes(jpeg(*size))
