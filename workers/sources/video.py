@@ -85,6 +85,7 @@ class _Process:
             words, env=environment, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         theirs.close()
+        self._owes_answer = False
         weakref.finalize(self, _stop, self._process)
 
     def ask(self, request: bytes, alive: Alive) -> bytes | _Silence:
@@ -94,9 +95,11 @@ class _Process:
             Rejected: the video is to blame.
             OSError: the storage is, or the process was killed from outside.
         """
+        self._owes_answer = True
         try:
             self._connection.send_bytes(request)
             answer = self._receive(alive)
+            self._owes_answer = False
         except (EOFError, ConnectionError):
             return self._blame()
         if isinstance(answer, _Silence):
@@ -110,8 +113,8 @@ class _Process:
         return content
 
     def is_alive(self) -> bool:
-        """Whether it can be asked."""
-        return self._process.poll() is None
+        """Whether it can be asked. If an error cut a request short, its answer could be taken for that to the next one."""
+        return not self._owes_answer and self._process.poll() is None
 
     def _receive(self, alive: Alive) -> bytes | _Silence:
         answer: bytes = Answer.ALIVE
@@ -215,12 +218,9 @@ class FrameReader:
         raise AssertionError("there is at least one attempt")
 
     def _ask_process(self, request: bytes, alive: Alive) -> bytes | _Silence:
-        try:
-            return self._process.ask(request, alive)
-        except OSError:
-            if not self._process.is_alive():
-                self._process = _Process()
-            raise
+        if not self._process.is_alive():
+            self._process = _Process()
+        return self._process.ask(request, alive)
 
 
 # `clips/*.mp4`, a folder of videos, or one video. The group of a frame is its video.

@@ -260,6 +260,17 @@ def send(one: video.FrameReader, number: int) -> None:
     os.kill(one._process._process.pid, number)
 
 
+def test_an_answer_that_nobody_received_is_not_that_to_the_next_question(one):
+    expected = [one.ask(number, 1) for number in (3, 9)]
+
+    def interrupt() -> None:
+        raise MemoryError
+
+    with pytest.raises(MemoryError):
+        one.ask(3, 1, interrupt)
+    assert one.ask(9, 1) == expected[1] != expected[0]
+
+
 def test_a_decoder_that_crashes_once_gets_another_process(one):
     before = one.ask(3, 1)
     send(one, signal.SIGSEGV)
@@ -282,7 +293,8 @@ def test_a_decoder_that_always_hangs_is_a_reject_before_the_storage_is_blamed(tm
     rows = listed(tmp_path, place)
     assert fetch.read_limit(-1, fetch.READ_HANG_S) > video.ATTEMPTS * video.HANG_S
     monkeypatch.setattr(video, "HANG_S", 0.3)
-    monkeypatch.setattr(video, "_IDLE", [])  # these processes are not for other tests
+    idle = video._IDLE
+    idle.clear()
     monkeypatch.setattr(video, "_take_process", video._Process)
     monkeypatch.setattr(video._Process, "__init__", hanging)
     forget_readers()
@@ -290,9 +302,11 @@ def test_a_decoder_that_always_hangs_is_a_reject_before_the_storage_is_blamed(tm
     [reject] = batch.rejects
     assert reject.reason is Reason.DECODER_HANG and "has not answered" in reject.detail
     forget_readers()
+    idle.clear()
 
 
 def hanging(self: video._Process) -> None:
+    self._owes_answer = False
     self._connection, theirs = multiprocessing.Pipe()
     self._process = subprocess.Popen(["sleep", "60"])
     KEPT.append(theirs)
