@@ -206,6 +206,10 @@ def test_an_actor_loads_torch_only_with_its_worker():
     assert not loading({"torch"}, ["jobs.ray.actor", "jobs.ray.pool", "workers.actors.merge", "tests.support.fakes"])
 
 
+def test_an_actor_starts_without_torchvision_and_torchs_compiler():  # which take it three seconds
+    assert not loading({"torchvision", "torch._dynamo"}, ["workers.actors.scan", "workers.actors.project"])
+
+
 def test_the_service_starts_without_torch_and_ray():
     assert not loading({"torch", "ray"}, SERVICE)
 

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torchvision.transforms.v2 import functional
 
 from workers.actors.environment import Environment
 from workers.actors.job import Job, common_configuration, target_label
@@ -223,6 +222,8 @@ def make_fill(prepared: Tensor, fill: Fill, size: int) -> Tensor:
         return torch.full_like(pixels, 127.5)
     if fill is Fill.MEAN:
         return pixels.mean(dim=(1, 2), keepdim=True).expand_as(pixels)
+    from torchvision.transforms.v2 import functional  # takes seconds to load
+
     reach = min(size, *pixels.shape[1:])  # of a wide box in a narrow input
     kernel = reach // 2 * 2 + 1
     return torch.as_tensor(functional.gaussian_blur(pixels, [kernel, kernel], [reach / 4, reach / 4]))

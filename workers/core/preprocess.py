@@ -5,10 +5,9 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms.v2 import functional
 
 from workers.core.receptive_field import Box
+from workers.core.resizing import resize
 from workers.errors import Reason, Rejected
 from workers.spec.parts import Fit, Interpolation, Pair
 
@@ -96,8 +95,7 @@ class Preprocessing:
             raise Rejected(Reason.TOO_MANY_PIXELS, detail)
         values = pixels.astype(np.float32) / np.float32(DEEP_WHITE) if pixels.dtype == np.uint16 else pixels
         image = torch.from_numpy(values).permute(2, 0, 1)  # (channels, height, width), channels last in memory
-        mode = InterpolationMode(self.interpolation.value)
-        resized: torch.Tensor = functional.resize(image, [new_height, new_width], interpolation=mode, antialias=True)
+        resized = resize(image, (new_height, new_width), self.interpolation)
         if resized.is_floating_point():
             resized = resized.clamp_(0, 255)  # bicubic interpolation overshoots
         return self._cut(resized, *self.origin(height, width))

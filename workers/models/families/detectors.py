@@ -1,8 +1,8 @@
 """The detectors of torchvision. Takes a name such as `fasterrcnn_resnet50_fpn`, gives the part that computes feature maps."""
 
+from functools import cache
 from typing import Any
 
-import torchvision.models
 from torch import Tensor, nn
 
 from workers.core.preprocess import Preprocessing
@@ -10,11 +10,18 @@ from workers.models.families.family import Kwargs
 from workers.models.unallocated import without_weights
 from workers.spec.parts import Interpolation
 
-NAMES = tuple(torchvision.models.list_models(torchvision.models.detection))
 HEADS = ("rpn.", "roi_heads.", "head.")  # what finds boxes in the feature maps
 # Torchvision froze the batch norms of these weights with an epsilon of 0, and loads them so.
 _EPSILON = "eps"
 _WITHOUT_EPSILON = tuple(f"{name}_resnet50_fpn" for name in ("fasterrcnn", "maskrcnn", "keypointrcnn", "retinanet"))
+
+
+@cache
+def names() -> frozenset[str]:
+    """The names of all detectors."""
+    from torchvision import models
+
+    return frozenset(models.list_models(models.detection))
 
 
 class Body(nn.Module):
@@ -64,4 +71,6 @@ def preprocessing_of(name: str) -> Preprocessing:
 
 
 def _build_whole(name: str, kwargs: Kwargs) -> Any:  # noqa: ANN401 - torchvision's detectors have no common type
-    return torchvision.models.get_model(name, weights=None, weights_backbone=None, **kwargs)
+    from torchvision import models
+
+    return models.get_model(name, weights=None, weights_backbone=None, **kwargs)

@@ -7,9 +7,9 @@ from functools import partial
 import numpy as np
 import pytest
 from PIL import Image
-from torchvision.transforms.v2 import functional
 
 from workers.core.preprocess import Preprocessing
+from workers.core.resizing import resize
 from workers.corpus import manifest, reader
 from workers.corpus.batch import PreparedImage
 from workers.corpus.decode import decode, upright_size
@@ -153,10 +153,8 @@ def test_a_file_in_several_scans_has_the_pixels_of_its_components():
 @pytest.mark.parametrize("size", [(700, 523), (523, 700), (1021, 259)])
 def test_the_model_sees_the_same_picture_at_the_same_place(tmp_path, monkeypatch, size):
     origins: list[tuple[int, int]] = []
-    resize = functional.resize
-    monkeypatch.setattr(
-        functional, "resize", lambda image, to, **how: origins.append(tuple(to)) or resize(image, to, **how)
-    )
+    keeping = lambda image, to, how: origins.append(to) or resize(image, to, how)  # noqa: E731
+    monkeypatch.setattr("workers.core.preprocess.resize", keeping)
     file = tmp_path / "a.jpg"
     file.write_bytes(jpeg(*size))
     row = manifest.Row(0, "a.jpg", str(file), file.stat().st_size, "", None, None, False, None)

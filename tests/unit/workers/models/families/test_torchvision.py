@@ -14,7 +14,7 @@ from workers.core.network import Network
 from workers.errors import ModelError
 from workers.models import architectures
 from workers.models.families import detectors
-from workers.models.families.torchvision import NAMES, SEGMENTERS, Torchvision
+from workers.models.families.torchvision import Torchvision, names, segmenters
 from workers.models.model import load, outline
 from workers.spec.parts import ModelSpec
 
@@ -58,7 +58,7 @@ def maps_of(module: Any, images: Tensor) -> dict[str, Tensor]:
 def cases() -> list:
     return [
         pytest.param(name, id=name, marks=() if name in FAST else pytest.mark.slow)
-        for name in (*SEGMENTERS, *detectors.NAMES)
+        for name in (*segmenters(), *sorted(detectors.names()))
     ]
 
 
@@ -116,7 +116,7 @@ def test_the_classes_of_a_segmentation_network_come_from_the_file_and_its_auxili
     assert network.nodes[network.output].shape == (5, SIDE, SIDE)
 
 
-@pytest.mark.parametrize("name", detectors.NAMES)
+@pytest.mark.parametrize("name", sorted(detectors.names()))
 def test_batch_norms_have_the_epsilon_that_torchvision_gives_them(name, monkeypatch):
     """Torchvision builds its module with its own weights; only the download and the copy of the numbers are left out."""
     monkeypatch.setattr(WeightsEnum, "get_state_dict", lambda *_, **__: {})
@@ -135,7 +135,7 @@ def epsilons(module: nn.Module) -> dict[str, float]:
 
 
 def test_a_detectors_images_have_the_scale_and_the_colours_that_torchvision_gives_them():
-    for name in detectors.NAMES:
+    for name in sorted(detectors.names()):
         with torch.device("meta"):
             transform = torchvision.models.get_model(name, weights=None, weights_backbone=None).transform.eval()
         ours = Torchvision().entry(name, "w.pth").preprocessing
@@ -174,7 +174,7 @@ def test_an_outline_of_a_detector_needs_no_weights():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", names())
 def test_the_size_of_every_network_is_known_before_its_weights_are_allocated(name):
     state = architectures.outline(architectures.resolve(ModelSpec(source=f"torchvision://{name}?weights=FILE.pth"))[0])
     assert (
