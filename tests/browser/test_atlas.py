@@ -103,7 +103,7 @@ def test_a_wall_is_sorted_filtered_and_switched(page):
     assert channels(page) == [19, 18, 17, 16, 15, 14]  # what was chosen stays
     assert "/wall/projection?" in page.locator(".wall img").first.get_attribute("src")
     page.goto("/runs/first/layers/relu1")
-    page.get_by_label("only").select_option("dead")
+    page.locator("select[name=only]").select_option("dead")
     page.wait_for_url("**only=dead**")
     assert channels(page) == [DEAD]
 
