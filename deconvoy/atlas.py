@@ -163,7 +163,7 @@ class Run:
             DamagedRun: the run's files are not the ones that its manifest names.
         """
         if self.kind not in boards.BOARDS:
-            raise QueryError(f"run {self.id!r} is a {self.kind}, not an instrument; draw its layers instead")
+            raise QueryError(f"run {self.id!r} is of kind {self.kind!r}, not an instrument; draw its layers instead")
         return encode_png(boards.BOARDS[self.about.job](self.about))
 
     def _row(self, finding: Finding) -> Row:

@@ -101,8 +101,7 @@ def _check(spec: SanityRun, scan: Manifest, layers: Sequence[str], model: Model,
     if scan.model.preprocessing != PreprocessingFacts(**asdict(model.preprocessing)):
         raise RunError(
             f"from_run {run!r} preprocesses images differently: {_plain(scan.model.preprocessing)}; "
-            "leave out --model and its preprocessing "
-            "flags to use the scan's"
+            "leave out --model and its preprocessing flags to use the scan's"
         )
     decoding.require_same(spec, scan)
     if source != spec.corpus.source:

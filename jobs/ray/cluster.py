@@ -93,13 +93,11 @@ def require_capacity(resources: ResourcesSpec, device: str) -> None:
     if fitting < wanted:
         needs = f"{threads} CPU{'s' if threads > 1 else ''}" + (" and a GPU" if device == "cuda" else "")
         place = "the cluster" if join() else "this machine"
-        ways = (
-            ["use --fewer (fewer = true under [resources]) to run with those", "request fewer actors"]
-            if fitting
-            else []
+        fewer = (
+            "use --fewer (fewer = true under [resources]) to run with those, or request fewer actors" if fitting else ""
         )
-        ways += ["request fewer threads"] if threads > 1 else []
-        advice = ", or ".join(ways) or f"add {'GPUs' if device == 'cuda' else 'CPUs'}"
+        smaller = "request fewer threads" if threads > 1 else ""
+        advice = ", or ".join(filter(None, (fewer, smaller))) or f"add {'GPUs' if device == 'cuda' else 'CPUs'}"
         raise UsageError(f"actors = {resources.actors}, with {needs} each: {place} has room for {fitting}; {advice}")
 
 

@@ -116,5 +116,5 @@ def _is(table: pa.Table, image_id: str) -> pa.ChunkedArray:
 
 def _table(run: PublishedRun) -> Table:
     if run.job not in TABLE_OF:
-        raise QueryError(f"run {run.run!r} is a {run.job.value}, not an instrument; query its tables instead")
+        raise QueryError(f"run {run.run!r} is of kind {run.job.value!r}, not an instrument; query its tables instead")
     return TABLE_OF[run.job]

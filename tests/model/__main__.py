@@ -11,7 +11,7 @@ from pathlib import Path
 from tests.model.faults import find_fault
 from tests.model.life import LIVES, Life, live, make_corpus
 from tests.model.mutations import MUTATIONS
-from tests.model.store import Kind
+from tests.model.store import FaultKind
 
 REPOSITORY = Path(__file__).parents[2]
 PAGE = REPOSITORY / "docs" / "proof.md"
@@ -43,7 +43,7 @@ def _lives(first: int, numbers: int) -> list[str]:
     commit = subprocess.check_output(["git", "describe", "--always", "--dirty"], cwd=REPOSITORY, text=True).strip()
     ends = ", ".join(f"{count:,} {end}" for end, count in sorted(Life.ends.items()))
     about = f"Numbers {first} to {first + numbers - 1} at commit {commit}: {Life.lives:,} lives. No invariant broke."
-    rows = [f"| {kind} | {Life.injected[kind]:,} |" for kind in Kind]
+    rows = [f"| {kind} | {Life.injected[kind]:,} |" for kind in FaultKind]
     return [about, f"Attempts: {ends}.", "", "| an operation of the store | times |", "|---|---|", *rows]
 
 

@@ -22,7 +22,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from tests.model.store import FATAL, PASSING, Fault, Kind
+from tests.model.store import FATAL, PASSING, Fault, FaultKind
 from tests.model.world import RUN, End, World
 from tests.support import corpora
 
@@ -37,7 +37,7 @@ APART = 25  # such parts between two faults: more in a row than retries outlast 
 def faults(most: int) -> st.SearchStrategy[list[Fault]]:
     """At most `most` faults, at parts of an undisturbed attempt."""
     places = st.one_of(st.integers(0, ALL), st.integers(LATE, ALL))
-    fault = st.builds(Fault, places, st.sampled_from(Kind), st.booleans())
+    fault = st.builds(Fault, places, st.sampled_from(FaultKind), st.booleans())
     return st.lists(fault, min_size=min(2, most - 1), max_size=most, unique_by=lambda drawn: drawn.at // APART)
 
 
@@ -52,7 +52,7 @@ class Life(RuleBasedStateMachine):
     """
 
     corpus: Path
-    injected: ClassVar[Counter[Kind]] = Counter()
+    injected: ClassVar[Counter[FaultKind]] = Counter()
     ends: ClassVar[Counter[End]] = Counter()
     lives = 0
 

@@ -24,7 +24,7 @@ UNLISTED = 3  # objects that a stale listing lacks
 WRITES = frozenset({"put", "copy", "create", "delete"})
 
 
-class Kind(StrEnum):
+class FaultKind(StrEnum):
     """What goes wrong at an operation."""
 
     FAIL = "fails before it is done"
@@ -50,12 +50,14 @@ class Fault:
     """
 
     at: int
-    kind: Kind
+    kind: FaultKind
     in_actor: bool = False
 
 
-PASSING = frozenset({Kind.FAIL, Kind.LOSE, Kind.THROTTLE, Kind.CONFLICT, Kind.STALE, Kind.RIVAL})
-FATAL = frozenset({Kind.CRASH, Kind.CRASH_AFTER})
+PASSING = frozenset(
+    {FaultKind.FAIL, FaultKind.LOSE, FaultKind.THROTTLE, FaultKind.CONFLICT, FaultKind.STALE, FaultKind.RIVAL}
+)
+FATAL = frozenset({FaultKind.CRASH, FaultKind.CRASH_AFTER})
 
 
 class Crash(BaseException):
@@ -84,14 +86,14 @@ class Objects:
     """
 
     data: dict[str, bytes] = field(default_factory=dict)
-    injected: Counter[Kind] = field(default_factory=Counter)
+    injected: Counter[FaultKind] = field(default_factory=Counter)
     trace: list[str] = field(default_factory=list)
     happened: list[Fault] = field(default_factory=list)
     rival: Callable[[], None] | None = None
     in_actor: bool = False
     _faults: dict[int, Fault] = field(default_factory=dict)
     _dead: type[Crash] | None = None
-    _refused: Kind | None = None
+    _refused: FaultKind | None = None
     _throttled: int = 0
     _recent: list[str] = field(default_factory=list)
     _lock: threading.RLock = field(default_factory=threading.RLock)
@@ -118,9 +120,9 @@ class Objects:
             return self._do(name, path, act)
         self.injected[fault.kind] += 1
         self.happened.append(fault)
-        if fault.kind is Kind.RIVAL and self.rival:
+        if fault.kind is FaultKind.RIVAL and self.rival:
             self.rival()
-        elif fault.kind in (Kind.LOSE, Kind.CRASH_AFTER):
+        elif fault.kind in (FaultKind.LOSE, FaultKind.CRASH_AFTER):
             self._do(name, path, act)
         raised = self._raised(fault)
         if raised is not None:
@@ -130,7 +132,7 @@ class Objects:
     def listed(self) -> dict[str, bytes]:
         """What a listing shows."""
         fault = self._faults.get(len(self.trace) - 1)
-        hidden = set(self._recent) if fault and fault.kind is Kind.STALE else set()
+        hidden = set(self._recent) if fault and fault.kind is FaultKind.STALE else set()
         return {path: data for path, data in self.data.items() if path not in hidden}
 
     def _next(self, name: str, path: str) -> Fault | None:
@@ -143,40 +145,41 @@ class Objects:
         if self._throttled:
             self._throttled -= 1
             raise Refusal("An error occurred (503): reduce your request rate")
-        if self._refused is Kind.REFUSE or (self._refused is Kind.FULL and name in WRITES):
+        if self._refused is FaultKind.REFUSE or (self._refused is FaultKind.FULL and name in WRITES):
             raise self._refusal(self._refused)
         fault = self._faults.get(number)
         return fault if fault and self._applies(fault.kind, name, path) else None
 
-    def _applies(self, kind: Kind, name: str, path: str) -> bool:
+    def _applies(self, kind: FaultKind, name: str, path: str) -> bool:
         """Whether a fault changes anything at an operation."""
         only = {
-            Kind.CONFLICT: name == "create",
-            Kind.FULL: name in WRITES,
-            Kind.STALE: name == "list" and any(recent.startswith(path.rstrip("/") + "/") for recent in self._recent),
-            Kind.RIVAL: self.rival is not None,
+            FaultKind.CONFLICT: name == "create",
+            FaultKind.FULL: name in WRITES,
+            FaultKind.STALE: name == "list"
+            and any(recent.startswith(path.rstrip("/") + "/") for recent in self._recent),
+            FaultKind.RIVAL: self.rival is not None,
         }
         return only.get(kind, True)
 
     def _raised(self, fault: Fault) -> BaseException | None:
         """What an operation raises because of its fault."""
-        if fault.kind in (Kind.CRASH, Kind.CRASH_AFTER):
+        if fault.kind in (FaultKind.CRASH, FaultKind.CRASH_AFTER):
             self._dead = ActorDied if fault.in_actor and self.in_actor else Crash
             return self._dead()
-        if fault.kind is Kind.THROTTLE:
+        if fault.kind is FaultKind.THROTTLE:
             self._throttled = BURST - 1
-        if fault.kind in (Kind.REFUSE, Kind.FULL):
+        if fault.kind in (FaultKind.REFUSE, FaultKind.FULL):
             self._refused = fault.kind
-        if fault.kind in (Kind.RIVAL, Kind.STALE):
+        if fault.kind in (FaultKind.RIVAL, FaultKind.STALE):
             return None
         return self._refusal(fault.kind)
 
-    def _refusal(self, kind: Kind) -> Exception:
-        if kind is Kind.FULL:
+    def _refusal(self, kind: FaultKind) -> Exception:
+        if kind is FaultKind.FULL:
             return OSError(errno.ENOSPC, "No space left on device")
-        if kind is Kind.LOSE:
+        if kind is FaultKind.LOSE:
             return TimeoutError("timed out")
-        return Refusal(f"An error occurred ({409 if kind is Kind.CONFLICT else 503}) when calling an operation")
+        return Refusal(f"An error occurred ({409 if kind is FaultKind.CONFLICT else 503}) when calling an operation")
 
     def _do(self, name: str, path: str, act: Callable[[], Result]) -> Result:
         with self._lock:

@@ -206,7 +206,7 @@ def test_an_actor_loads_torch_only_with_its_worker():
     assert not loading({"torch"}, ["jobs.ray.actor", "jobs.ray.pool", "workers.actors.merge", "tests.support.fakes"])
 
 
-def test_an_actor_starts_without_torchvision_and_torchs_compiler():  # which take it three seconds
+def test_an_actor_starts_without_torchvision_and_torchs_compiler():  # which cost two seconds
     assert not loading({"torchvision", "torch._dynamo"}, ["workers.actors.scan", "workers.actors.project"])
 
 

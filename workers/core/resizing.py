@@ -1,6 +1,6 @@
 """Resizing of images, bit for bit as torchvision does it. Takes pixels, gives pixels of another size.
 
-Importing torchvision for this alone would take every actor three seconds, because it loads all of its networks.
+Importing torchvision for this alone would cost every actor two seconds, because it loads all of its networks.
 """
 
 import platform
@@ -19,8 +19,8 @@ def resize(image: Tensor, size: Pair, interpolation: Interpolation) -> Tensor:
 
     Args:
         image: uint8 or float32 (channels, height, width), on the CPU.
-        size: new height and width.
-        interpolation: the interpolation.
+        size: new height and width, pixels.
+        interpolation: how new pixels are computed.
 
     Returns:
         (channels, *size) of the same type and in the same order in memory. Bicubic interpolation of float32 overshoots.

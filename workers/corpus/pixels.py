@@ -46,10 +46,10 @@ class PixelFormat:
         """The pixels of a network for a spec, whose depth has been chosen.
 
         Args:
-            channels: see above.
-            bits: see above.
+            channels: channels of the network's input.
+            bits: bits per sample of it.
             spec: how images are decoded.
-            least: the size that the network's preprocessing resizes an image of a height and width to.
+            least: gives the size, in pixels, that the network's preprocessing resizes an image to.
         """
         reduced = least if spec.jpeg == "reduced" else None
         return cls(channels, bits, spec.white, spec.span, spec.bands, spec.colour == "convert", reduced)

@@ -30,7 +30,7 @@ def run_page(run: PublishedRun, start: int = 0) -> Page:
         QueryError: the run is of another kind.
     """
     if run.job not in INSTRUMENTS:
-        raise QueryError(f"run {run.run!r} is a {run.job.value}, not an instrument")
+        raise QueryError(f"run {run.run!r} is of kind {run.job.value!r}, not an instrument")
     return INSTRUMENTS[run.job].run_page(run, start)
 
 

@@ -50,7 +50,7 @@ def test_rows_come_in_the_tables_order_and_one_of_them_with_its_lists(root):
     assert findings.finding(run, 0).values["error_curve"] == pytest.approx([1.0, 0.1, 0.01])
     with pytest.raises(QueryError, match="has no row 8 in its table 'inversions'"):
         findings.finding(run, 8)
-    with pytest.raises(QueryError, match="is a scan, not an instrument"):
+    with pytest.raises(QueryError, match="is of kind 'scan', not an instrument"):
         findings.findings(catalog.find(root, "first"))
 
 
