@@ -29,7 +29,7 @@ from tests.support import corpora
 LIVES = 10  # for each number
 SHARDS = (2, 4, 8)
 ALL = 1000  # parts of an undisturbed attempt, by which the places of faults are given
-KEEPING = 60  # operations of gc or rm
+RM, GC = 26, 60  # operations of each
 LATE = 700  # about where publishing begins; every second fault comes later
 APART = 25  # such parts between two faults: more in a row than retries outlast would be an outage
 
@@ -91,14 +91,14 @@ class Life(RuleBasedStateMachine):
     @rule(faults=faults(1))
     def collect_garbage(self, faults: list[Fault]) -> None:
         """Run gc while no attempt runs."""
-        self.world.collect_garbage(_within(faults, KEEPING))
+        self.world.collect_garbage(_within(faults, GC))
 
     @precondition(lambda self: hasattr(self, "world") and self.document())
     @rule(faults=faults(1))
     def remove_run(self, faults: list[Fault]) -> None:
         """Remove the published run, while no attempt runs. Its results stay until gc removes them."""
         self.was_published = False
-        self.is_removed_partly = self.world.remove_run(_within(faults, KEEPING)) is not End.DONE
+        self.is_removed_partly = self.world.remove_run(_within(faults, RM)) is not End.DONE
 
     @precondition(lambda self: self.damageable())
     @rule(number=st.integers(0, 10**6), is_cut=st.booleans())
