@@ -13,7 +13,7 @@ from service.query.catalog import PublishedRun
 from service.sheets import contact
 from tests.support.published import CHANNELS, DEAD, FIELDS, INPUT_PX, box, patch, publish
 from workers.errors import QueryError
-from workers.spec.scan import ScanSpec
+from workers.spec.scan import ProjectSpec, ScanSpec
 from workers.store.manifest import SpecSections
 from workers.store.root import Root
 
@@ -176,3 +176,12 @@ def test_a_projection_that_is_drawn_smaller_gets_its_contrast_back_and_keeps_its
     assert set(np.unique(drawn)) == {128 - round(30 * 127 / 40), 128, 255}
     same = contact._restore_contrast(Image.fromarray(faint), dataclasses.replace(form, factor=2))
     assert np.array_equal(np.asarray(same), faint)
+
+
+@pytest.mark.parametrize(
+    ("method", "words"), [("gradient", "gradient projections beside patches"), ("none", "patches, without projections")]
+)
+def test_the_title_says_what_is_beside_the_patches_if_anything_is(run, method, words):
+    project = ProjectSpec(method=method)
+    other = dataclasses.replace(run, sections=run.sections.model_copy(update={"project": project}))
+    assert contact.pictures_of(other, "beside") == words
