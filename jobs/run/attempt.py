@@ -22,9 +22,9 @@ from jobs.watch import Watcher
 from workers.actors.environment import Environment
 from workers.actors.job import Job, Spec
 from workers.actors.reading import pixel_format
-from workers.actors.shard import Group, Shard, Work, log_fields
+from workers.actors.shard import Derived, Group, Shard, Work, log_fields
 from workers.core.network import Layer, Network
-from workers.corpus import isolate, manifest
+from workers.corpus import isolate
 from workers.corpus.manifest import Listing
 from workers.errors import MemoryTaken, OtherVerdicts, OutOfMemory, Replan, StaleImage, SuspectImages
 from workers.kinds import Kind
@@ -140,14 +140,13 @@ class Attempt(Generic[Spec]):
         counts = {"images_per_s": rate, "shards_run": ran, "shards_reused": total - ran}
         return outcome_of(published, self.job.spec.root, self.started, **counts, **more)
 
-    def replan(self, item: Work | Group, error: Exception) -> Work | Group:
-        """Judge a failed item that tables already depend on. It is retried unless its images or verdicts have changed.
+    def replan(self, item: Work | Group | Derived, error: Exception) -> Work | Group | Derived:
+        """Judge a failed item that tables already depend on. It is retried unless the plan must change.
 
         Raises:
-            Replan: images are gone or have changed (a verdict on them is stored), or verdicts differ from the plan's.
+            Replan: a verdict on an image of the item was stored now, or verdicts differ from the plan's.
         """
-        is_stale = isinstance(error, StaleImage) and self._store_verdicts(item, error)
-        if is_stale or isinstance(error, OtherVerdicts):
+        if isinstance(error, OtherVerdicts) or (not isinstance(item, Derived) and self._store_verdicts(item, error)):
             raise Replan
         return item
 
@@ -171,8 +170,11 @@ class Attempt(Generic[Spec]):
         return self._rename_results(work)
 
     def _store_verdicts(self, item: Work | Group, error: Exception) -> bool:
-        """Find the images that caused an error and store a verdict on each; returns whether there are any."""
-        rows = [row for span in plan.spans_of(item) for row in manifest.rows(self.root, *span)]
+        """Find the images that caused an error and store a verdict on each; returns whether there are any.
+
+        Images that have a verdict are not read, and so are not to blame.
+        """
+        rows = [row for span in plan.spans_of(item) for row in plan.unjudged_rows(self.root, *span)]
         if isinstance(error, SuspectImages):
             rows = [row for row in rows if error.image_index in (None, row.image_index)]
         limits, form = self.job.spec.limits, pixel_format(self.job)

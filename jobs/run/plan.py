@@ -110,6 +110,13 @@ def select_rows(root: Root, listed: str, wanted: Sequence[str], sample: int) -> 
     return [row for row in every if row.image_id in ids] if ids else _sample_rows(every, sample)
 
 
+def unjudged_rows(root: Root, listed: str, start: int, stop: int) -> list[Row]:
+    """The manifest's rows [start, stop) that have no verdict."""
+    rows = manifest.rows(root, listed, start, stop)
+    verdicts = isolate.read_verdicts(root, rows, root.files(paths.VERDICTS))
+    return [row for row in rows if row.image_index not in verdicts]
+
+
 def rename_result(root: Root, shard: ShardType) -> ShardType:
     """The shard with its result renamed after the verdicts that are known now."""
     listed = manifest.table(root, shard.manifest, shard.start, shard.stop)

@@ -160,19 +160,24 @@ def test_two_drivers_that_race_for_a_run_id_publish_it_once(corpus, calm, tmp_pa
 
 
 @pytest.mark.parametrize(("readers", "said"), [(0, "lost an actor"), (2, "lost the readers")])
-def test_an_image_that_kills_decoders_is_found_and_rejected_and_the_others_are_scanned(tmp_path, readers, said):
+def test_images_that_kill_decoders_in_either_pass_are_found_and_rejected_and_the_others_are_scanned(
+    tmp_path, readers, said
+):
     folder, root = tmp_path / "photos", tmp_path / "root"
     corpora.photos(folder, range(24))
-    mark = PngImagePlugin.PngInfo()
-    mark.add_text("Comment", "deconvoy-test-poison")
-    with Image.open(folder / "class1" / "010.png") as photo:
-        photo.save(folder / "class1" / "010.png", pnginfo=mark)
+    poisoned = {"class1/010.png": "poison", "class2/023.png": "late-poison"}  # the second one is in `top`
+    for name, kind in poisoned.items():
+        mark = PngImagePlugin.PngInfo()
+        mark.add_text("Comment", f"deconvoy-test-{kind}")
+        with Image.open(folder / name) as photo:
+            photo.save(folder / name, pnginfo=mark)
     path = os.pathsep.join([str(REPOSITORY / "tests" / "support" / "poison"), str(REPOSITORY)])
     spec = values(folder, root, 2) | {"scan": {"layers": ["relu1"], "batch": 4, "shard": 8, "k": 3}}
     spec["resources"] = spec["resources"] | {"readers": readers}
-    [(code, told)] = drivers(spec, 1, PYTHONPATH=path)
+    [(code, told)] = drivers(spec, 1, PYTHONPATH=path, DECONVOY_TEST_DECODED=str(tmp_path / "decoded"))
     assert code == 0 and said in told and ("lost an actor" in told) == (readers == 0), told
     rejects = pq.read_table(root / "tables" / "rejects").to_pylist()
-    assert [(row["image_id"], row["reason"]) for row in rejects] == [("class1/010.png", "decoder_crash")]
-    assert "signal 11" in rejects[0]["detail"]
-    assert pq.read_table(root / "tables" / "images").num_rows == 23
+    assert [(row["image_id"], row["reason"]) for row in rejects] == [(name, "decoder_crash") for name in poisoned]
+    assert all("signal 11" in row["detail"] for row in rejects)
+    assert told.count("planning again") == 1
+    assert pq.read_table(root / "tables" / "images").num_rows == 22

@@ -1,5 +1,6 @@
 """Which images are decoded again, to find the one that harms its decoder."""
 
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -7,10 +8,10 @@ import pytest
 
 from jobs.run.attempt import Attempt
 from tests.support.heard import Heard
-from workers.actors.shard import Shard, ShardBatch
+from workers.actors.shard import Merge, Shard, ShardBatch
 from workers.corpus.isolate import Verdict
 from workers.corpus.manifest import Row
-from workers.errors import DecoderHang, LostActors, ReaderCrash, ReaderLost, Reason, StaleImage
+from workers.errors import DecoderHang, LostActors, ReaderCrash, ReaderLost, Reason, Replan, StaleImage
 
 WORK = ShardBatch((Shard(0, 4, "m", "shards/c/0.parquet"), Shard(8, 12, "m", "shards/c/8.parquet")))
 ALL = [0, 1, 2, 3, 8, 9, 10, 11]
@@ -28,19 +29,23 @@ def run(monkeypatch) -> Any:
 
     def find_culprits(rows: list[Row], **_: Any) -> dict[int, Verdict]:
         attempt.tried += [row.image_index for row in rows]
-        return {9: Verdict(Reason.DECODER_HANG, "slow")}
+        return {row.image_index: Verdict(Reason.DECODER_HANG, "slow") for row in rows if row.image_index == 9}
 
     def find_stale(rows: list[Row]) -> dict[int, Verdict]:
         attempt.checked += [row.image_index for row in rows]
         return {}
 
-    monkeypatch.setattr("jobs.run.attempt.manifest.rows", lambda *span: list(map(row, range(*span[2:]))))
+    def unjudged_rows(_: None, __: str, start: int, stop: int) -> list[Row]:
+        return [row(index) for index in range(start, stop) if index not in attempt.judged]
+
+    monkeypatch.setattr("jobs.run.attempt.plan.unjudged_rows", unjudged_rows)
     monkeypatch.setattr("jobs.run.attempt.isolate.find_culprits", find_culprits)
     monkeypatch.setattr("jobs.run.attempt.isolate.find_stale", find_stale)
     monkeypatch.setattr(
         "jobs.run.attempt.isolate.write_verdict", lambda *given: attempt.judged.append(given[1].image_index)
     )
     monkeypatch.setattr("jobs.run.attempt.pixel_format", lambda _: None)
+    attempt._store_verdicts = partial(Attempt._store_verdicts, attempt)
     return attempt
 
 
@@ -62,3 +67,16 @@ def test_only_the_image_that_an_error_names_is_tried_or_else_all_of_the_work(run
 def test_all_files_of_the_work_are_checked_if_one_is_stale(run):
     assert not Attempt._store_verdicts(run, WORK, StaleImage(9, Reason.VANISHED, "gone"))
     assert (run.checked, run.judged, run.tried) == (ALL, [], [])
+
+
+@pytest.mark.parametrize("error", [LostActors("died"), DecoderHang(9)])
+def test_work_that_tables_depend_on_is_planned_again_once_for_an_image_that_is_to_blame(run, error):
+    with pytest.raises(Replan):
+        Attempt.replan(run, WORK, error)
+    assert Attempt.replan(run, WORK, error) is WORK  # the image is rejected now, so something else failed
+
+
+def test_work_that_reads_no_images_is_tried_again(run):
+    merge = Merge(0, 12, "shards/m/0.parquet", tuple(shard.result for shard in WORK.shards), 3)
+    assert Attempt.replan(run, merge, LostActors("died")) is merge
+    assert run.tried == []
