@@ -17,6 +17,8 @@ from fsspec import AbstractFileSystem
 from fsspec.implementations.local import LocalFileSystem
 
 CONTROL = "DECONVOY_TEST_REFUSALS"  # path of the file
+DELAY_S = "DECONVOY_TEST_STORE_DELAY_S"  # seconds that every operation takes longer
+SLOW_S = 0.3
 
 
 class Throttled(Exception):
@@ -29,9 +31,10 @@ class Throttled(Exception):
 
 
 def refuse(control: Path, match: str, seconds: float, *, files: int = 0, error: str = "throttled") -> None:
-    """Refuse everything for some seconds, from the first write of a path like `match`; `full` refuses writes alone.
+    """Refuse everything for some seconds, from the first write of a path like `match`.
 
-    With `files` it begins once so many files are in the folders beside that path's folder.
+    The error `full` refuses writes alone; `hanging` answers nothing until then, and `slow` answers late. With `files` it begins
+    once so many files are in the folders beside that path's folder.
     """
     _since(control).unlink(missing_ok=True)
     control.write_text(json.dumps({"match": match, "seconds": seconds, "files": files, "error": error}))
@@ -44,7 +47,7 @@ def began(control: Path) -> bool:
 
 def calm(control: Path) -> None:
     """Refuse nothing more."""
-    control.unlink()
+    control.unlink(missing_ok=True)
 
 
 def _since(control: Path) -> Path:
@@ -57,18 +60,23 @@ def _beside(path: str) -> int:
 
 def _check(operation: str, path: str) -> None:
     """Raise what the control file asks for, if its time has come."""
+    time.sleep(float(os.environ.get(DELAY_S, "0")))
     control, is_write = Path(os.environ[CONTROL]), operation in ("put", "copy", "create", "delete")
-    if not control.exists():
+    try:
+        told = json.loads(control.read_text())
+    except (FileNotFoundError, json.JSONDecodeError):  # it ends or begins now
         return
-    told = json.loads(control.read_text())
     if is_write and re.search(told["match"], path) and _beside(path) >= told["files"]:
         with suppress(FileExistsError), _since(control).open("x") as file:
             file.write(str(time.time()))
     if not _since(control).exists():
         return
     begun = float(_since(control).read_text() or time.time())
-    if time.time() > begun + told["seconds"]:
+    remaining_s = begun + told["seconds"] - time.time()
+    if remaining_s < 0:
         return
+    if told["error"] in ("hanging", "slow"):
+        time.sleep(remaining_s if told["error"] == "hanging" else SLOW_S)
     if told["error"] == "full" and is_write:
         raise OSError(28, "No space left on device")
     if told["error"] == "throttled":

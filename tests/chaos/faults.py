@@ -1,0 +1,159 @@
+"""What may happen to a run on a real cluster. A new fault is one function with a line in `FAULTS`.
+
+A fault takes the scene and a source of choices, and returns whether it found something to act on.
+"""
+
+import random
+import signal
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+import psutil
+
+from tests.chaos.cluster import DASHBOARD, GCS, ThreeNodes, is_alive, kill, send
+from tests.chaos.drivers import Driver
+from tests.support import failing_store
+
+BRIEFLY_S = (1.0, 5.0)
+
+
+class Scene(Protocol):
+    """What a fault can act on."""
+
+    cluster: ThreeNodes
+    control: failing_store.Path  # of the store
+
+    @property
+    def driver(self) -> Driver:
+        """The first driver that runs."""
+
+    def later(self, seconds: float, act: Callable[[], None]) -> None:
+        """Do something later, at the latest when the round ends."""
+
+    def start_driver(self) -> None:
+        """Start one more driver of the same run."""
+
+
+Fault = Callable[[Scene, random.Random], bool]
+
+
+def _pause(scene: Scene, process: psutil.Process | None, seconds: float) -> bool:
+    if not is_alive(process):
+        return False
+    assert process is not None
+    send(process, signal.SIGSTOP)
+    scene.later(seconds, lambda: send(process, signal.SIGCONT))
+    return True
+
+
+def _kill_an_actor(scene: Scene, choose: random.Random) -> bool:
+    actors = scene.cluster.actors()
+    if actors:
+        kill(choose.choice(actors))
+    return bool(actors)
+
+
+def _stop_an_actor(scene: Scene, choose: random.Random) -> bool:
+    actors = scene.cluster.actors()
+    return bool(actors) and _pause(scene, choose.choice(actors), choose.uniform(*BRIEFLY_S))
+
+
+def _stop_an_actor_for_good(scene: Scene, choose: random.Random) -> bool:
+    actors = scene.cluster.actors()
+    if actors:
+        send(choose.choice(actors), signal.SIGSTOP)
+    return bool(actors)
+
+
+def _kill_a_raylet(scene: Scene, choose: random.Random) -> bool:
+    raylet = scene.cluster.raylet(choose.choice(scene.cluster.nodes()))
+    if is_alive(raylet):
+        kill(raylet)
+        scene.later(1.0, lambda: scene.cluster.heal(failing_calls=scene.cluster.has_failing_calls))
+        return True
+    return False
+
+
+def _stop_a_raylet(scene: Scene, choose: random.Random) -> bool:
+    return _pause(scene, scene.cluster.raylet(choose.choice(scene.cluster.nodes())), choose.uniform(*BRIEFLY_S))
+
+
+def _lose_a_node(scene: Scene, choose: random.Random) -> bool:
+    scene.cluster.remove(choose.choice(scene.cluster.nodes()))
+    scene.later(2.0, lambda: scene.cluster.heal(failing_calls=scene.cluster.has_failing_calls))
+    return True
+
+
+def _kill_the_driver(scene: Scene, choose: random.Random) -> bool:
+    del choose
+    is_running = scene.driver.is_alive
+    scene.driver.kill()
+    return is_running
+
+
+def _stop_the_driver(scene: Scene, choose: random.Random) -> bool:
+    return _pause(scene, scene.driver.process, choose.uniform(*BRIEFLY_S))
+
+
+def _end_the_driver(scene: Scene, choose: random.Random) -> bool:
+    del choose
+    is_running = scene.driver.is_alive
+    scene.driver.stop()
+    return is_running
+
+
+def _start_a_second_driver(scene: Scene, choose: random.Random) -> bool:
+    del choose
+    scene.start_driver()
+    return True
+
+
+def _lose_the_head(scene: Scene, choose: random.Random) -> bool:
+    del choose
+    scene.cluster.kill_head()
+    return True
+
+
+def _stop_the_head(scene: Scene, choose: random.Random) -> bool:
+    return _pause(scene, scene.cluster.head(GCS), choose.uniform(*BRIEFLY_S))
+
+
+def _kill_the_dashboard(scene: Scene, choose: random.Random) -> bool:
+    del choose
+    dashboard = scene.cluster.head(DASHBOARD)
+    if dashboard is None:
+        return False
+    kill(dashboard)
+    return True
+
+
+def _store(error: str, seconds: float) -> Fault:
+    def begin(scene: Scene, choose: random.Random) -> bool:
+        del choose
+        failing_store.refuse(scene.control, "", seconds, error=error)
+        scene.later(seconds, lambda: failing_store.calm(scene.control))
+        return True
+
+    return begin
+
+
+# Name, weight among all faults, and the fault.
+FAULTS: Mapping[str, tuple[int, Fault]] = {
+    "an actor is killed": (6, _kill_an_actor),
+    "an actor stops for 1 to 5 s": (3, _stop_an_actor),
+    "an actor stops for good": (1, _stop_an_actor_for_good),
+    "a raylet is killed": (3, _kill_a_raylet),
+    "a raylet stops for 1 to 5 s": (2, _stop_a_raylet),
+    "a node is lost": (3, _lose_a_node),
+    "the driver is killed": (4, _kill_the_driver),
+    "the driver stops for 1 to 5 s": (2, _stop_the_driver),
+    "the driver is ended by SIGTERM": (2, _end_the_driver),
+    "a second driver starts": (2, _start_a_second_driver),
+    "the head is lost": (1, _lose_the_head),
+    "the head's server stops for 1 to 5 s": (2, _stop_the_head),
+    "the dashboard is killed": (1, _kill_the_dashboard),
+    "the store refuses everything for 3 s": (3, _store("throttled", 3.0)),
+    "the store answers nothing for 4 s": (2, _store("hanging", 4.0)),
+    "the store is slow for 4 s": (2, _store("slow", 4.0)),
+    "the store is full for 2 s": (1, _store("full", 2.0)),
+}
