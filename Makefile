@@ -13,7 +13,7 @@ PROCESSES ?= logical
 # Tests run side by side; those of one file stay together, because they share what the file has set up. At most two of the tests
 # that start Ray or a browser run at the same time: they have time limits.
 SIDE_BY_SIDE := -n $(PROCESSES) --dist=loadfile --no-loadscope-reorder
-STARTING := tests/browser tests/integration tests/property
+STARTING := tests/browser tests/chaos tests/integration tests/property
 WHOLE_RUNS := $(patsubst %,tests/integration/test_%.py,same_answer killed truth)
 STAMP := $(VENV)/.installed
 PEERS := .make/peers

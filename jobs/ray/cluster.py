@@ -7,13 +7,14 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from types import FrameType, ModuleType
 
 import ray
 from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
 
 from jobs.ray import joining, line
+from jobs.ray.head_watch import watch_head
 from workers.errors import UsageError
 from workers.host import processors
 from workers.spec.parts import ResourcesSpec
@@ -23,10 +24,13 @@ PATIENCE = "DECONVOY_WAIT_FOR_NODES_S"
 
 
 @contextmanager
-def session() -> Iterator[None]:
-    """Shut down Ray at the end, if it was started inside. SIGTERM raises KeyboardInterrupt, so that actors end then too."""
+def session(say: Callable[[str], None]) -> Iterator[None]:
+    """Shut down Ray at the end, if it was started inside. SIGTERM raises KeyboardInterrupt, so that actors end then too.
+
+    `say` reports a cluster whose head does not respond; see `head_watch`.
+    """
     is_own = not ray.is_initialized()
-    with _terminable():
+    with _terminable(), watch_head(say) if is_own else nullcontext():
         try:
             yield
         finally:

@@ -32,7 +32,7 @@ def join(address: str) -> None:
     """
     try:
         if address != "auto":
-            _require_answer(address)
+            require_answer(address, ANSWER_S)
         _init(address="auto")
     except UsageError:
         raise
@@ -73,11 +73,12 @@ def _init(**options: object) -> None:
         signal.signal(signal.SIGTERM, handler)
 
 
-def _require_answer(address: str) -> None:
+def require_answer(address: str, within_s: float) -> None:
     """Request a cluster's id. ray.init waits forever if the server is not Ray, and prints twenty lines about a wrong token.
 
     Raises:
         UsageError: nothing answers in Ray's protocol.
+        TimeoutError: it accepts requests, but does not answer in time.
         ConnectionError: the cluster rejects the token.
     """
     import grpc
@@ -87,14 +88,15 @@ def _require_answer(address: str) -> None:
 
     with create_gcs_channel(address) as channel:
         try:
-            grpc.channel_ready_future(channel).result(timeout=ANSWER_S)
+            grpc.channel_ready_future(channel).result(timeout=within_s)
         except grpc.FutureTimeoutError:
             message = f"no Ray cluster answers at RAY_ADDRESS={address}; unset it to work on this machine"
             raise UsageError(message) from None
         try:
-            NodeInfoGcsServiceStub(channel).GetClusterId(GetClusterIdRequest(), timeout=ANSWER_S)
+            NodeInfoGcsServiceStub(channel).GetClusterId(GetClusterIdRequest(), timeout=within_s)
         except grpc.RpcError as error:
-            raise ConnectionError(error.details()) from error
+            is_late = error.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+            raise (TimeoutError if is_late else ConnectionError)(error.details()) from error
 
 
 def _first_line(error: Exception) -> str:

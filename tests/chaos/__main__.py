@@ -1,11 +1,22 @@
-"""Run rounds of chaos, one after the other. A round in which a promise breaks ends it; its number runs it again."""
+"""Run rounds of chaos; with `--write`, add them to those in docs/proof.md.
+
+A round in which a promise breaks ends it; `--first N --rounds 1` runs round N again.
+"""
 
 import argparse
+import json
 import tempfile
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
-from tests.chaos.rounds import Chaos
+from tests.chaos.faults import FAULTS
+from tests.chaos.rounds import Chaos, Round
 from tests.model.life import make_corpus
+from tests.support import proof
+
+RECORD = Path(__file__).with_name("record.jsonl")  # one line for each time that rounds were run
 
 
 def main() -> None:
@@ -13,15 +24,59 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--first", type=int, default=0, help="number of the first round")
     parser.add_argument("--rounds", type=int, default=1000, help="how many")
+    parser.add_argument("--write", action="store_true", help="add the rounds to those in docs/proof.md")
     options = parser.parse_args()
-    folder = Path(tempfile.mkdtemp(prefix="chaos"))
-    (folder / "photos").mkdir()
-    with Chaos(folder, make_corpus(folder / "photos")) as chaos:
-        for number in range(options.first, options.first + options.rounds):
-            told = chaos.round(number)
-            faults = "; ".join(f"{at} s: {name}" for at, name in told.faults)
-            ends = ", ".join(f"{count} {end}" for end, count in told.ends.items())
-            print(f"{number}: {told.seconds:.1f} s, {told.longest_silence_s} s of silence; {faults}; {ends}", flush=True)
+    commit = proof.commit()
+    done = []
+    with tempfile.TemporaryDirectory(prefix="chaos", ignore_cleanup_errors=True) as folder:
+        corpus = Path(folder) / "photos"
+        corpus.mkdir()
+        try:
+            with Chaos(Path(folder), make_corpus(corpus)) as chaos:
+                for number in range(options.first, options.first + options.rounds):
+                    done.append(chaos.round(number))
+                    print(done[-1], flush=True)
+        finally:
+            if options.write and done:
+                with RECORD.open("a") as record:
+                    print(json.dumps(_piece(commit, done)), file=record)
+                proof.write("chaos", table())
+
+
+def _piece(commit: str, done: list[Round]) -> dict[str, Any]:
+    """What the record keeps of some rounds."""
+    return {
+        "commit": commit,
+        "first": done[0].number,
+        "rounds": len(done),
+        "seconds": round(sum(told.seconds for told in done)),
+        "silence_s": max(told.longest_silence_s for told in done),
+        "faults": Counter(name for told in done for _, name in told.faults),
+        "ends": sum((told.ends for told in done), Counter()),
+    }
+
+
+def table() -> list[str]:
+    """All rounds of the record, as Markdown."""
+    pieces = [json.loads(line) for line in RECORD.read_text().splitlines()]
+    rounds = ", ".join(f"{p['first']} to {p['first'] + p['rounds'] - 1} at commit {p['commit']}" for p in pieces)
+    faults, ends = (_sum(piece[key] for piece in pieces) for key in ("faults", "ends"))
+    about = [
+        f"{sum(piece['rounds'] for piece in pieces):,} rounds ({rounds}) with {faults.total():,} faults. No promise broke.",
+        f"The longest time without a word was {max(piece['silence_s'] for piece in pieces):.0f} s.",
+        f"Processes that ran the command: {', '.join(f'{count:,} {end}' for end, count in sorted(ends.items()))}.",
+    ]
+    return [
+        "\n".join(about),
+        "",
+        "| fault | times |",
+        "|---|---|",
+        *(f"| {name} | {faults[name]:,} |" for name in FAULTS),
+    ]
+
+
+def _sum(counts: Iterable[dict[str, int]]) -> Counter[str]:
+    return sum(map(Counter, counts), Counter())
 
 
 if __name__ == "__main__":

@@ -1,13 +1,14 @@
 """A Ray cluster of three nodes on this machine, each with a CPU and a logical GPU, whose processes can be stopped and killed."""
 
 import json
-import os
 import signal
+import socket
 import tempfile
 from collections.abc import Iterator
 from typing import Any, Self
 
 import psutil
+import pytest
 from ray.cluster_utils import Cluster
 
 NODES = 3
@@ -29,6 +30,7 @@ class ThreeNodes:
     def __init__(self) -> None:
         self._cluster: Any = None
         self._folder: Any = None
+        self._patch = pytest.MonkeyPatch()
         self.has_failing_calls = False
         self.starts = 0
 
@@ -37,6 +39,7 @@ class ThreeNodes:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+        self._patch.undo()
 
     @property
     def address(self) -> str:
@@ -95,9 +98,9 @@ class ThreeNodes:
 
     def _start(self, failing_calls: bool) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True)
-        os.environ["RAY_TMPDIR"] = self._folder.name
-        os.environ["RAY_testing_rpc_failure"] = json.dumps(FAILING_CALLS) if failing_calls else ""
-        self._cluster = Cluster(initialize_head=True, head_node_args=HEAD)
+        self._patch.setenv("RAY_TMPDIR", self._folder.name)
+        self._patch.setenv("RAY_testing_rpc_failure", json.dumps(FAILING_CALLS) if failing_calls else "")
+        self._cluster = Cluster(initialize_head=True, head_node_args=HEAD | {"dashboard_port": _free_port()})
         self.has_failing_calls, self.starts = failing_calls, self.starts + 1
 
     def _head_is_whole(self) -> bool:
@@ -119,6 +122,12 @@ def _process(node: Any, name: str) -> psutil.Process | None:
         return psutil.Process(started[0].process.pid) if started and started[0].process.poll() is None else None
     except psutil.NoSuchProcess:
         return None
+
+
+def _free_port() -> int:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        return int(listening.getsockname()[1])
 
 
 def is_alive(process: psutil.Process | None) -> bool:

@@ -1,4 +1,4 @@
-"""The command `deconvoy scan` in processes of their own. Takes a spec and a cluster, gives how a process ended and what it printed.
+"""The command `deconvoy scan` in processes of its own. Takes a spec and a cluster, gives how one ended and what it printed.
 
 The processes are forked from one that has imported everything already, which saves seconds of CPU time each.
 """
@@ -93,5 +93,5 @@ def _hold_gpus() -> None:
         made(pool, *given, **more)
         pool._options["num_gpus"] = 1
 
-    Pool.__init__ = on_gpus  # type: ignore[method-assign]
-    cluster.bundle = lambda _, threads: bundle("cuda", threads)
+    setattr(Pool, "__init__", on_gpus)  # noqa: B010 - its type differs
+    setattr(cluster, "bundle", lambda _, threads: bundle("cuda", threads))  # noqa: B010

@@ -6,6 +6,7 @@ A fault takes the scene and a source of choices, and returns whether it found so
 import random
 import signal
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Protocol
 
 import psutil
@@ -21,7 +22,7 @@ class Scene(Protocol):
     """What a fault can act on."""
 
     cluster: ThreeNodes
-    control: failing_store.Path  # of the store
+    control: Path  # file that says what the store refuses
 
     @property
     def driver(self) -> Driver:

@@ -4,7 +4,6 @@ A life in which an invariant breaks ends it; `--first N --numbers 1` lives the l
 """
 
 import argparse
-import subprocess
 import tempfile
 from pathlib import Path
 
@@ -12,10 +11,7 @@ from tests.model.faults import find_fault
 from tests.model.life import LIVES, Life, live, make_corpus
 from tests.model.mutations import MUTATIONS
 from tests.model.store import FaultKind
-
-REPOSITORY = Path(__file__).parents[2]
-PAGE = REPOSITORY / "docs" / "proof.md"
-BEGIN, END = "<!-- lives: begin -->", "<!-- lives: end -->"
+from tests.support import proof
 
 
 def main() -> None:
@@ -24,23 +20,21 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0, help="number of the first lives")
     parser.add_argument("--numbers", type=int, default=100, help=f"how many numbers, of {LIVES} lives each")
     parser.add_argument("--write", action="store_true", help="record the result in docs/proof.md")
-    options = parser.parse_args()
+    options, commit = parser.parse_args(), proof.commit()
     with tempfile.TemporaryDirectory() as folder:
         corpus = make_corpus(Path(folder))
         for number in range(options.first, options.first + options.numbers):
             live(corpus, number, LIVES)
             print(f"number {number}: {Life.lives} lives, {sum(Life.injected.values())} faults", flush=True)
-        lines = "\n".join([*_lives(options.first, options.numbers), *_faults(corpus)])
-    if not options.write:
-        print(lines)
-        return
-    before, rest = PAGE.read_text().split(BEGIN)
-    PAGE.write_text(f"{before}{BEGIN}\n\n{lines}\n\n{END}{rest.split(END)[1]}")
+        lines = [*_lives(commit, options.first, options.numbers), *_faults(corpus)]
+    if options.write:
+        proof.write("lives", lines)
+    else:
+        print("\n".join(lines))
 
 
-def _lives(first: int, numbers: int) -> list[str]:
+def _lives(commit: str, first: int, numbers: int) -> list[str]:
     """What the lives met."""
-    commit = subprocess.check_output(["git", "describe", "--always", "--dirty"], cwd=REPOSITORY, text=True).strip()
     ends = ", ".join(f"{count:,} {end}" for end, count in sorted(Life.ends.items()))
     about = f"Numbers {first} to {first + numbers - 1} at commit {commit}: {Life.lives:,} lives. No invariant broke."
     rows = [f"| {kind} | {Life.injected[kind]:,} |" for kind in FaultKind]

@@ -1,0 +1,27 @@
+"""Rounds of chaos on a real Ray cluster: whatever is killed, the same command ends in the same bytes."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from tests.chaos.rounds import Chaos
+from tests.model.life import make_corpus
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(400)]
+ROUNDS = int(os.environ.get("DECONVOY_TEST_ROUNDS", "1000"))
+SHORT = 20
+
+
+@pytest.fixture(scope="module")
+def chaos(tmp_path_factory) -> Iterator[Chaos]:
+    folder = tmp_path_factory.mktemp("chaos")
+    with Chaos(folder, make_corpus(tmp_path_factory.mktemp("photos"))) as chaos:
+        yield chaos
+
+
+@pytest.mark.parametrize(
+    "number", [pytest.param(number, marks=() if number < SHORT else pytest.mark.slow) for number in range(ROUNDS)]
+)
+def test_rounds(chaos, number):
+    chaos.round(number)

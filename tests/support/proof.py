@@ -1,0 +1,21 @@
+"""The tables of docs/proof.md, which tests write."""
+
+import subprocess
+from collections.abc import Iterable
+from pathlib import Path
+
+REPOSITORY = Path(__file__).parents[2]
+PAGE = REPOSITORY / "docs" / "proof.md"
+
+
+def commit() -> str:
+    """The commit of the code, as `git describe` gives it."""
+    return subprocess.check_output(["git", "describe", "--always", "--dirty"], cwd=REPOSITORY, text=True).strip()
+
+
+def write(name: str, lines: Iterable[str]) -> None:
+    """Replace the table of this name."""
+    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+    before, rest = PAGE.read_text().split(begin)
+    table = "\n".join(lines)
+    PAGE.write_text(f"{before}{begin}\n\n{table}\n\n{end}{rest.split(end)[1]}")
