@@ -25,5 +25,5 @@ def poll(seats: Iterable[Seat], now: float) -> None:
 
 
 def find_silent(seats: Iterable[Seat], now: float) -> Sequence[Seat]:
-    """Actors that answered before and no longer do: stopped, swapped out, or disconnected."""
-    return [seat for seat in seats if seat.has_answered and seat.poll is not None and now - seat.polled_at > SILENCE_S]
+    """Placed actors that no longer answer: stopped, swapped out, or disconnected."""
+    return [seat for seat in seats if seat.is_placed and seat.poll is not None and now - seat.polled_at > SILENCE_S]

@@ -38,3 +38,12 @@ def test_an_actor_that_has_answered_and_no_longer_does_is_silent(polled):
         pulse.poll([seat], now)
         assert not pulse.find_silent([seat], now)
     assert pulse.find_silent([seat], 32.0) == [seat]
+
+
+def test_an_actor_that_stops_before_its_first_answer_is_silent_once_it_is_ready(polled):
+    seat = polled["seat"]
+    polled["answer"] = (False, None)
+    pulse.poll([seat], 0.0)
+    assert not pulse.find_silent([seat], 100.0)  # it may still wait for room
+    seat.ready = True
+    assert pulse.find_silent([seat], 100.0) == [seat]
