@@ -19,12 +19,15 @@ STAMP := $(VENV)/.installed
 PEERS := .make/peers
 PEERS_STAMP := $(PEERS)/.installed
 
-.PHONY: help setup demo test check format lint types coverage lock lowest bench soak clean
+AUDIT := .make/audit
+
+.PHONY: help setup demo test check format lint types audit coverage lock lowest bench soak clean
 
 help:
 	@echo "make demo    scan the embedded photographs with the embedded network, draw its channels in deconvoy-demo/"
 	@echo "make test    run every test (make check: format, lint and types before it)"
 	@echo "make setup   only make $(VENV), whose bin/deconvoy is the command; CONSTRAINTS=/dev/null takes the newest of everything"
+	@echo "make audit   look for weaknesses in the code, and for known ones in the packages of constraints.txt"
 	@echo "make coverage  print the share of lines that the unit tests run"
 	@echo "make lock    write what $(VENV) holds after an upgrade to constraints.txt"
 	@echo "make lowest  run the unit tests with the lowest versions that pyproject.toml takes"
@@ -62,6 +65,15 @@ lint: setup
 
 types: setup
 	$(VENV)/bin/mypy
+
+# Uses a separate environment. pip-audit asks PyPI; without an answer it reports that, and nothing fails.
+audit: setup
+	$(VENV)/bin/python -m venv $(AUDIT)
+	$(AUDIT)/bin/pip install --quiet bandit pip-audit
+	$(AUDIT)/bin/bandit --quiet --recursive -ll -ii deconvoy jobs service workers
+	-$(AUDIT)/bin/pip-audit -r constraints.txt --no-deps --disable-pip --progress-spinner off --format json \
+		--output $(AUDIT)/packages.json 2> $(AUDIT)/errors.txt
+	$(VENV)/bin/python -m tests.support.audited $(AUDIT)/packages.json
 
 # Not part of `make test`, because counting lines makes the tests slower; `.ci/run` does both at once.
 coverage: setup

@@ -74,7 +74,7 @@ def _wait(address: str, ray: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline and ray.poll() is None:
         try:
-            with urlopen(f"{address}/api/version", timeout=5):  # noqa: S310 - on this machine
+            with urlopen(f"{address}/api/version", timeout=5):  # noqa: S310 - on this machine  # nosec B310
                 return
         except HTTPError:
             return

@@ -11,8 +11,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 
-import ray
-
 from jobs.ray import joining
 from workers.errors import UsageError
 from workers.host.steady import SteadyClock
@@ -44,7 +42,7 @@ def _watch(say: Callable[[str], None], end: Callable[[], object], is_over: threa
     clock = SteadyClock(cap_s=EVERY_S + 2 * ANSWER_S)  # it is read once in this time
     answered, is_reported = clock(), False
     while not is_over.wait(EVERY_S):
-        now, address = clock(), _address()
+        now, address = clock(), joining.head_address()
         if address is None or _responds(address):
             if is_reported:
                 say(f"the head of the Ray cluster at {address} responds again")
@@ -61,11 +59,6 @@ def _watch(say: Callable[[str], None], end: Callable[[], object], is_over: threa
         elif not is_reported:
             say(f"the head of the Ray cluster at {address} does not respond")
             is_reported = True
-
-
-def _address() -> str | None:
-    """Where the head is; None if this process is not connected to Ray."""
-    return str(ray.get_runtime_context().gcs_address) if ray.is_initialized() else None
 
 
 def _responds(address: str) -> bool:

@@ -73,6 +73,11 @@ def _init(**options: object) -> None:
         signal.signal(signal.SIGTERM, handler)
 
 
+def head_address() -> str | None:
+    """Where the head of the cluster is; None if this process is not connected to Ray."""
+    return str(ray.get_runtime_context().gcs_address) if ray.is_initialized() else None
+
+
 def require_answer(address: str, within_s: float) -> None:
     """Request a cluster's id. ray.init waits forever if the server is not Ray, and prints twenty lines about a wrong token.
 

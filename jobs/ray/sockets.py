@@ -7,7 +7,7 @@ from workers.errors import UsageError
 
 # A Unix socket's path has at most 107 characters; 'ray/session_<time>_<pid>/sockets/plasma_store' takes 73 of them.
 LONGEST_FOLDER = 107 - 73
-SHORT_FOLDERS = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 - Ray creates its own folder there, as it does by default
+SHORT_FOLDERS = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 - as Ray does by default  # nosec B108
 
 
 def short_parent(more: int = 0) -> str | None:

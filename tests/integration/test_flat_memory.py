@@ -14,6 +14,7 @@ import psutil
 import pytest
 from PIL import Image
 
+from tests.support import proof
 from tests.support.own_code import NET
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(3600)]
@@ -69,7 +70,15 @@ def test_memory_is_flat_from_a_tenth_of_the_images_to_all_of_them(tmp_path):
     (tmp_path / "net.py").write_text(NET)
     spec = tmp_path / "spec.toml"
     spec.write_text(SPEC.format(folder=tmp_path, side=SIDE, shard=SHARD))
-    words = [sys.executable, "-c", "from service.cli.main import main; main()", "scan", "--spec", str(spec), "--trust-code"]
+    words = [
+        sys.executable,
+        "-c",
+        "from service.cli.main import main; main()",
+        "scan",
+        "--spec",
+        str(spec),
+        "--trust-code",
+    ]
     with (tmp_path / "output").open("w") as output:
         run = subprocess.Popen(words, stdout=output, stderr=subprocess.STDOUT)
     driver, sizes = psutil.Process(run.pid), list[tuple[float, float, float]]()
@@ -82,8 +91,12 @@ def test_memory_is_flat_from_a_tenth_of_the_images_to_all_of_them(tmp_path):
                 continue
         time.sleep(0.5)
     assert run.returncode == 0, (tmp_path / "output").read_text()
-    for who, column in (("driver", 1), ("actor", 2)):
+    rows = []
+    for who, column in (("the driver", 1), ("the actor", 2)):
         early = median(size[column] for size in sizes if 0.1 <= size[0] < 0.2)
         late = median(size[column] for size in sizes if 0.9 <= size[0] < 1.0)
-        print(f"{who}: {early:.0f} MiB after a tenth, {late:.0f} MiB at the end, at most {max(s[column] for s in sizes):.0f}")
-        assert late <= LIMIT * early, who
+        rows.append(f"| {who} | {early:,.0f} | {late:,.0f} | {max(size[column] for size in sizes):,.0f} |")
+        assert late <= LIMIT * early, rows
+    if os.environ.get(proof.WRITE):
+        head = [f"{IMAGES:,} images at commit {proof.commit()}.", "", "| MiB | after a tenth | at the end | most |"]
+        proof.write("memory", [*head, "|---|---|---|---|", *rows])

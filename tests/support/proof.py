@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[2]
+WRITE = "DECONVOY_WRITE_PROOF"  # environment variable: tests write their tables
 PAGE = REPOSITORY / "docs" / "proof.md"
 
 

@@ -37,7 +37,7 @@ from workers.host.hangs import Limit
 AHEAD = 2  # batches per reader that may be read before they are needed
 MOST_AHEAD_BYTES = 1 << 30  # for one batch per reader, if that is more than AHEAD_BYTES
 SILENCE_S = 60.0  # after which a process that shows no progress counts as lost; it may be starting
-SHARED_MEMORY = "/dev/shm"  # noqa: S108 - where Linux keeps it; containers often make it small
+SHARED_MEMORY = "/dev/shm"  # noqa: S108 - where Linux keeps it; containers often make it small  # nosec B108
 PRELOADED = ("workers.corpus.readers", "workers.core.preprocess", "workers.pictures.encode")
 
 

@@ -32,7 +32,7 @@ class Head:
 @pytest.fixture
 def head(monkeypatch) -> Iterator[Head]:
     head = Head()
-    monkeypatch.setattr(head_watch, "_address", lambda: "head:6379")
+    monkeypatch.setattr(joining, "head_address", lambda: "head:6379")
     monkeypatch.setattr(joining, "require_answer", head.require_answer)
     monkeypatch.setattr(head_watch, "EVERY_S", 0.01)
     yield head
@@ -83,10 +83,10 @@ def test_any_answer_is_one(head, ended, error):
 
 
 def test_nothing_is_asked_before_this_process_is_connected_and_after_the_run(head, ended, monkeypatch):
-    monkeypatch.setattr(head_watch, "_address", lambda: None)
+    monkeypatch.setattr(joining, "head_address", lambda: None)
     with watch_head(list[str]().append, ended.set):
         assert not head.is_asked.acquire(timeout=0.2)
-        monkeypatch.setattr(head_watch, "_address", lambda: "head:6379")
+        monkeypatch.setattr(joining, "head_address", lambda: "head:6379")
         head.wait(1)
     while head.is_asked.acquire(timeout=0.1):
         pass

@@ -1,0 +1,30 @@
+"""What is printed of pip-audit's report."""
+
+import json
+
+import pytest
+
+from tests.support import audited
+
+CHECKED = {"name": "safe", "version": "1", "vulns": []}
+UNKNOWN = {"name": "strange", "version": "1", "skip_reason": "not found on PyPI"}
+WEAK = {"name": "weak", "version": "1.0", "vulns": [{"id": "CVE-1", "fix_versions": ["1.1", "2.0"]}]}
+
+
+@pytest.mark.parametrize(
+    ("packages", "code", "said"),
+    [
+        ([CHECKED, UNKNOWN], 0, ["pip-audit: 1 of 2 packages checked, 0 known weaknesses"]),
+        ([WEAK], 1, ["weak 1.0: CVE-1, fixed in 1.1, 2.0", "pip-audit: 1 of 1 packages checked, 1 known weaknesses"]),
+    ],
+)
+def test_weaknesses_are_one_line_each(tmp_path, capsys, packages, code, said):
+    report = tmp_path / "report.json"
+    report.write_text(json.dumps({"dependencies": packages, "fixes": []}))
+    assert audited.main(report) == code
+    assert capsys.readouterr().out.splitlines() == said
+
+
+def test_without_a_report_nothing_was_checked(tmp_path, capsys):
+    assert audited.main(tmp_path / "none.json") == 0
+    assert capsys.readouterr().out == "pip-audit: 0 of 0 packages checked, 0 known weaknesses\n"
