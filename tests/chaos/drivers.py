@@ -14,7 +14,9 @@ from typing import Any
 import psutil
 
 from tests.chaos.cluster import is_alive, kill, send
+from tests.chaos.mutations import MUTATIONS
 
+MUTATION = "DECONVOY_TEST_MUTATION"  # environment variable: a fault in the code
 _FORKING = multiprocessing.get_context("forkserver")
 _FORKING.set_forkserver_preload(["service.cli.scan", "jobs.scan", "jobs.ray.pool", "tests.chaos.drivers", "ray"])
 
@@ -77,6 +79,9 @@ def _run(spec: str, output: str, environment: Mapping[str, str]) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.argv = ["deconvoy", "scan", "--spec", spec]
     _hold_gpus()
+    if MUTATION in environment:
+        fault, _ = MUTATIONS[environment[MUTATION]]
+        fault()
     from service.cli.main import main
 
     main()

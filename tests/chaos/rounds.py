@@ -9,7 +9,7 @@ import random
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,8 +18,9 @@ from typing import Any, Self
 import pytest
 
 from tests.chaos.cluster import ThreeNodes
-from tests.chaos.drivers import Driver
+from tests.chaos.drivers import MUTATION, Driver
 from tests.chaos.faults import FAULTS
+from tests.chaos.mutations import MUTATIONS
 from tests.support import failing_store
 from workers.host.exit_codes import CANCELLED
 from workers.host.retrying import PATIENCE
@@ -54,6 +55,8 @@ ATTEMPTS = 12
 LEAVE_S = 30.0  # time in which actors end after their driver
 DELAY_S = 0.05  # of every operation of the store, so that a run lasts some seconds
 STORE_PATIENCE_S = 20
+NOTHING: Mapping[str, str] = {}
+Due = tuple[float, str, float]  # seconds after which a fault comes, its name, and what it chooses by
 HEAD_IS_LOST, NO_CLUSTER = "so this run ends; the same command resumes it", "no Ray cluster answers"
 
 
@@ -116,23 +119,37 @@ class Chaos:
             Broken: a promise is broken; the message names it.
         """
         self.cluster.heal(failing_calls=number // BLOCK % NOISY == NOISY - 1)
-        if not self._calm:
-            self._calm = _Scene(self, self._folder / "calm", []).play(Round(-1))
         choose = random.Random(number)
         names, weights = list(FAULTS), [weight for weight, _ in FAULTS.values()]
         times = sorted(choose.uniform(0.0, SPAN_S) for _ in range(choose.randint(1, MOST_FAULTS)))
-        due = [
-            (at, name, choose.random())
-            for at, name in zip(times, choose.choices(names, weights, k=len(times)), strict=True)
-        ]
-        told = Round(number)
-        folder = self._folder / f"round{number}"
+        drawn = zip(times, choose.choices(names, weights, k=len(times)), strict=True)
+        return self._play(Round(number), [(at, name, choose.random()) for at, name in drawn])
+
+    def show(self, mutation: str) -> str:
+        """Run the command with a deliberate fault in it; returns the promise that it breaks.
+
+        Raises:
+            AssertionError: no promise breaks.
+        """
+        self.cluster.heal(failing_calls=False)
+        _, faults = MUTATIONS[mutation]
         try:
-            tables = _Scene(self, folder, due).play(told)
+            self._play(Round(-1), [(at, name, at) for at, name in faults], {MUTATION: mutation})
         except Broken as error:
-            raise Broken(f"round {number}: {error}; {told}; see {folder}") from error
-        if tables != self._calm:
-            raise Broken(f"round {number}: tables have other bytes than in a calm run; {told}; see {folder}")
+            return str(error.__cause__ or error)
+        raise AssertionError(f"{mutation}: no promise breaks")
+
+    def _play(self, told: Round, due: list[Due], environment: Mapping[str, str] = NOTHING) -> Round:
+        if not self._calm:
+            self._calm = _Scene(self, self._folder / "calm", [], NOTHING).play(Round(-1))
+        folder = self._folder / f"round{told.number}"
+        shutil.rmtree(folder, ignore_errors=True)
+        try:
+            tables = _Scene(self, folder, due, environment).play(told)
+            if tables != self._calm:
+                raise Broken("tables have other bytes than in a calm run")
+        except Broken as error:
+            raise Broken(f"round {told.number}: {error}; {told}; see {folder}") from error
         shutil.rmtree(folder)
         return told
 
@@ -146,9 +163,9 @@ class Chaos:
 class _Scene:
     """One run, its drivers, and what will happen to it."""
 
-    def __init__(self, chaos: Chaos, folder: Path, due: list[tuple[float, str, float]]) -> None:
+    def __init__(self, chaos: Chaos, folder: Path, due: list[Due], environment: Mapping[str, str]) -> None:
         self.cluster, self.control = chaos.cluster, chaos.control
-        self._chaos, self._folder, self._due = chaos, folder, due
+        self._folder, self._due, self._environment = folder, due, environment
         self._drivers: list[Driver] = []
         self._later: list[tuple[float, Callable[[], None]]] = []
         self._started = self._spoken = time.monotonic()
@@ -175,7 +192,7 @@ class _Scene:
         if self._count > ATTEMPTS:
             raise Broken(f"{ATTEMPTS} attempts did not publish the run")
         output = self._folder / f"output{self._count}"
-        self._drivers.append(Driver(self._spec, output, {"RAY_ADDRESS": self.cluster.address}))
+        self._drivers.append(Driver(self._spec, output, {"RAY_ADDRESS": self.cluster.address, **self._environment}))
 
     def play(self, told: Round) -> dict[str, bytes]:
         """Run the command until it has published the run; returns the tables."""

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.chaos.mutations import MUTATIONS
 from tests.chaos.rounds import Chaos
 from tests.model.life import make_corpus
 
@@ -25,3 +26,9 @@ def chaos(tmp_path_factory) -> Iterator[Chaos]:
 )
 def test_rounds(chaos, number):
     chaos.round(number)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mutation", MUTATIONS)
+def test_a_fault_in_the_pool_shows(chaos, mutation):
+    assert "no driver has said a word for 60 s" in chaos.show(mutation)

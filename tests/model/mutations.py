@@ -13,7 +13,9 @@ from jobs.run import plan, publish
 from service.control.housekeeping import Housekeeping
 from tests.model.store import SimulatedStore
 from workers.actors import merge
+from workers.actors.shard import Shard
 from workers.store import documents, manifest, paths, rows
+from workers.store.root import Root
 from workers.store.tables.shared import RUNS
 
 Patch = pytest.MonkeyPatch
@@ -42,6 +44,20 @@ def _the_plan_leaves_out_the_last_shard(patch: Patch) -> None:
         return replace(
             planned, works=planned.works[:-1], todo=tuple(work for work in planned.todo if work in planned.works[:-1])
         )
+
+    patch.setattr(plan, "plan", short)
+
+
+def _a_shard_ends_one_image_early(patch: Patch) -> None:
+    made = plan.plan
+
+    def short(*given: Any, **more: Any) -> plan.Plan:
+        planned = made(*given, **more)
+        first, *rest = planned.works
+        assert isinstance(first, Shard)
+        early = replace(first, stop=first.stop - 1)
+        todo = tuple(early if work is first else work for work in planned.todo)
+        return replace(planned, works=(early, *rest), todo=todo)
 
     patch.setattr(plan, "plan", short)
 
@@ -110,6 +126,16 @@ def _tables_come_before_the_claim(patch: Patch) -> None:
     patch.setattr(publish, "_manifest", placed)
 
 
+def _a_part_is_not_moved_into_place(patch: Patch) -> None:
+    move = Root.move
+
+    def forgetful(root: Root, source: str, target: str) -> None:
+        if not target.startswith("tables/units/"):
+            move(root, source, target)
+
+    patch.setattr(Root, "move", forgetful)
+
+
 def _staged_files_are_removed_too_early(patch: Patch) -> None:
     made = publish._read_claim
 
@@ -137,6 +163,7 @@ MUTATIONS: Mapping[str, Callable[[Patch], None]] = {
         _results_are_cut_short,
         _writes_show_half_of_a_file,
         _the_plan_leaves_out_the_last_shard,
+        _a_shard_ends_one_image_early,
         _shards_are_merged_backwards,
         _a_merge_loses_a_child,
         _a_missing_child_counts_as_empty,
@@ -144,6 +171,7 @@ MUTATIONS: Mapping[str, Callable[[Patch], None]] = {
         _the_row_of_runs_comes_before_the_manifest,
         _the_manifest_comes_before_the_tables,
         _tables_come_before_the_claim,
+        _a_part_is_not_moved_into_place,
         _staged_files_are_removed_too_early,
         _rm_removes_the_manifest_last,
     )
