@@ -7,6 +7,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -45,7 +46,7 @@ max_reject_share = 0.5
 [resources]
 device = "cpu"
 """
-SPAN_S = 9.0  # faults come in so many seconds
+SPAN_S = 10.0  # faults come in so many seconds
 MOST_FAULTS = 4
 NOISY = 4  # every so many blocks of numbers, calls between Ray's processes fail
 BLOCK = 5  # numbers of a block
@@ -53,7 +54,7 @@ TICK_S = 0.05
 SILENCE_S = 60.0  # longest time without a word of a driver that runs
 ATTEMPTS = 12
 LEAVE_S = 30.0  # time in which actors end after their driver
-DELAY_S = 0.05  # of every operation of the store, so that a run lasts some seconds
+DELAY_S = 0.02  # of every operation of the store, so that a run lasts some seconds
 STORE_PATIENCE_S = 20
 NOTHING: Mapping[str, str] = {}
 Due = tuple[float, str, float]  # seconds after which a fault comes, its name, and what it chooses by
@@ -290,6 +291,8 @@ def _end_of(driver: Driver) -> str:
     if driver.code == 0:
         return "done"
     text = driver.lines
+    if driver.code == -signal.SIGTERM and not text:
+        return "ended before it began"
     errors = [line for line in text if line.startswith("deconvoy: ") or HEAD_IS_LOST in line]
     allowed = (2,) if NO_CLUSTER in "".join(text[-1:]) else (1, CANCELLED)
     if driver.code not in allowed or text[-1:] != errors:
