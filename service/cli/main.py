@@ -1,5 +1,6 @@
 """The command `deconvoy`. Takes command-line arguments, prints text or one JSON value; imports each job only when it runs."""
 
+import sys
 from collections.abc import Callable
 from functools import partial
 from importlib import import_module
@@ -9,6 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from service.cli.light import import_pyarrow
 from service.cli.terminal import accept_any_text, complain, discard_output, ignore_impossible_sizes
 from workers.errors import DeconvoyError
 from workers.host import log, machine
@@ -100,6 +102,8 @@ def _resume_hint(command: str) -> str:
 def main() -> None:
     """Run the command."""
     accept_any_text()
+    if sys.argv[1:2] == ["query"]:
+        import_pyarrow()
     app(prog_name="deconvoy")
 
 

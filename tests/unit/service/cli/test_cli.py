@@ -347,6 +347,19 @@ def test_the_version_is_printed_without_importing_anything_heavy():
     assert heavy.isdisjoint(shown.split())
 
 
+def test_a_query_is_answered_without_importing_anything_heavy(root):
+    words = ["deconvoy", "query", "units", "--root", str(root), "--layer", "relu1"]
+    code = (
+        "import atexit, sys; from service.cli.main import main; atexit.register(lambda: print(*sys.modules)); "
+        f"sys.argv = {words!r}; main()"
+    )
+    *table, modules = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    assert table == CliRunner().invoke(app, words[1:]).stdout.splitlines() and len(table) > 3
+    assert {"torch", "torchvision", "ray", "jobs", "pandas", "matplotlib"}.isdisjoint(modules.split())
+
+
 def test_layers_are_listed_with_their_fields(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     where = SimpleNamespace(height=7, width=7, stride_y=2, stride_x=2)
