@@ -24,8 +24,8 @@ AUDIT := .make/audit
 .PHONY: help setup demo test check format lint types audit coverage lock lowest bench soak clean
 
 help:
-	@echo "make demo    scan the embedded photographs with the embedded network, draw its channels in deconvoy-demo/"
-	@echo "make test    run every test (make check: format, lint and types before it)"
+	@echo "make demo    scan photographs of scikit-image and scikit-learn with the bundled network, into deconvoy-demo/"
+	@echo "make test    run all tests but the slow ones (make check: format, lint and types before it)"
 	@echo "make setup   only make $(VENV), whose bin/deconvoy is the command; CONSTRAINTS=/dev/null takes the newest of everything"
 	@echo "make audit   look for weaknesses in the code, and for known ones in the packages of constraints.txt"
 	@echo "make coverage  print the share of lines that the unit tests run"
@@ -53,7 +53,7 @@ test: setup
 		|| test $$? = 5  # 5: there are none
 	$(VENV)/bin/python -m pytest -q -m "not slow" $(SIDE_BY_SIDE) --maxprocesses=2 --durations=15 $(STARTING) $(PYTEST_ARGS) \
 		|| test $$? = 5
-	@echo "make test: every test passed"
+	@echo "make test: all tests passed (the slow ones: make soak)"
 
 check: format lint types test
 

@@ -88,12 +88,16 @@ def run(case: Case) -> Checked | str:
         return str(error)
 
 
+def _layers(count: int) -> str:
+    return f"{count} layer{'s' if count != 1 else ''}"
+
+
 def row(case: Case, found: "Checked | str") -> str:
     """One row of the table."""
     if isinstance(found, str):
         return f"| `{case.source}` | | | | none | refused: {found} |"
     gated = f"{found.gated}" if found.gated else ""
-    layers = "all layers" if found.passed else f"{found.projectable} layers" if found.agrees else "WRONG"
+    layers = "all layers" if found.passed else _layers(found.projectable) if found.agrees else "WRONG"
     return f"| `{case.source}` | {found.layers} | {found.auto} | {gated} | {layers} | {found.obstacle} |"
 
 

@@ -39,7 +39,7 @@ class DivergedError(ModelError):
 
 
 class GraphError(ModelError):
-    """A model's graph cannot be traced, or has an operation with no downward step."""
+    """A model's graph cannot be exported, or has an operation with no downward step."""
 
 
 class NoStepError(GraphError):
@@ -169,7 +169,7 @@ class NodeError(RunStopped):
 
 
 class LostActors(RunStopped):
-    """Actors keep dying at the same item, and no single image is the cause."""
+    """Actors keep dying: before they are ready, or at the same item without a single image as the cause."""
 
 
 class NoPlace(RunStopped):

@@ -183,7 +183,9 @@ def memory_error(text: str, actors: int) -> OutOfMemory:
     if not node or not own:
         return OutOfMemory(f"out of memory: {text.splitlines()[0]}")
     actor, used, total = float(own[1]), float(node[1]), float(node[2])
-    line = f"out of memory, Ray killed an actor: it used {actor:.1f} GB, {total - used:.1f} of {total:.1f} GB were free"
+    line = (
+        f"out of memory: Ray killed an actor that used {actor:.1f} GB; {total - used:.1f} of {total:.1f} GB were free"
+    )
     if actor * actors >= OWN_SHARE * used:
         return OutOfMemory(line)
     return MemoryTaken(f"{line}; other processes, such as readers (--readers), hold the rest")

@@ -1,8 +1,8 @@
 """A watch on the head of the Ray cluster. Takes a function that reports, ends this process if the head is gone.
 
-Ray ends a process that has lost its head for a minute, with an error about its own server. Calls to the head block until then,
-on the main thread too, so nothing can be raised there. A thread therefore says what to do, and ends the process a little earlier.
-Nothing is lost: to its store, the run looks like one that was killed.
+If a process cannot reach the head for a minute, Ray ends it, with an error about Ray's own server. Calls to the head block until
+then, on the main thread too, so nothing can be raised there. A thread therefore says what to do, and ends the process a little
+earlier. Nothing is lost: to the store, this looks like a killed run.
 """
 
 import os

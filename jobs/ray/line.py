@@ -137,8 +137,8 @@ def _wait(
         say(_message(request, entries, len(ahead)))
         if waited_s > request.limit_s:
             raise NoPlace(
-                f"the cluster had no room for {request.limit_s:.0f} s ({request.what}); start the run "
-                "again to resume it"
+                f"the cluster had no room for this run within {request.limit_s:.0f} s (it waited for {request.what}); "
+                "start the run again to resume it"
             )
         if group is None:
             time.sleep(min(LOOK_S * (1 + len(ahead)), SLOWEST_LOOK_S))

@@ -6,7 +6,7 @@ actor and checks it like the first.
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
@@ -207,7 +207,7 @@ class Pool:
         for _ in range(self._available() - len(self._seats)):
             self._seats.append(self._new_seat())
             self._prepare(self._seats[-1])
-            self._watch.say(f"{len(self._seats)} actors: the cluster has grown")
+            self._watch.say(f"the cluster has grown: {_count(self._seats)}")
 
     def _shrink(self) -> None:
         """Give up actors whose nodes have left. The pool keeps waiting for the last one, and reports that."""
@@ -216,7 +216,7 @@ class Pool:
         for seat in waiting[: max(0, len(self._seats) - max(available, 1))]:
             ray.kill(seat.actor)
             self._seats.remove(seat)
-            self._watch.say(f"{len(self._seats)} actors: the cluster has shrunk")
+            self._watch.say(f"the cluster has shrunk: {_count(self._seats)}")
         is_waiting = bool(waiting) and not any(seat.ready for seat in self._seats)
         if is_waiting and not self._is_waiting:
             self._watch.say("no actor is left: waiting for a node with room for one")
@@ -289,8 +289,12 @@ class Pool:
                 if now - first_ready > SETTLE_S:
                     break
             elif now - started > PATIENCE_S and not is_reported:
-                self._watch.say(f"waiting for Ray to place {self.actors} actors")
+                self._watch.say(f"waiting for Ray to place {_count(range(self.actors))}")
                 is_reported = True
         if self._environment is None:
             raise RunStopped("a pool needs at least one actor")
         return self._environment
+
+
+def _count(actors: Sized) -> str:
+    return f"{len(actors)} actor{'s' if len(actors) != 1 else ''}"

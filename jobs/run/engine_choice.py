@@ -36,4 +36,4 @@ def expected_name(chosen: Engine, device: str) -> str:
     try:
         return engine.name(device) if chosen is Engine.COMPILED else EAGER
     except NodeError as error:
-        raise SpecError([f"scan.engine: {error}, or use --engine eager"]) from error
+        raise SpecError([f"scan.engine: {error}; alternatively, use --engine eager"]) from error

@@ -62,7 +62,7 @@ class Figure:
 
 def table(figures: Iterable[Figure]) -> str:
     """A table in Markdown."""
-    lines = ["| measure | median (least to most) | goal | reached |", "|---|---|---|---|"]
+    lines = ["| measure | median (minimum to maximum) | goal | reached |", "|---|---|---|---|"]
     for figure in figures:
         reached = {None: "", True: "yes", False: "no"}[figure.reached]
         unit = f" {figure.unit}" if figure.unit else ""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.chaos.faults import FAULTS
-from tests.chaos.rounds import Chaos, Round
+from tests.chaos.rounds import Broken, Chaos, Round
 from tests.model.life import make_corpus
 from tests.support import proof
 
@@ -27,7 +27,7 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="add the rounds to those in docs/proof.md")
     options = parser.parse_args()
     commit = proof.commit()
-    done = []
+    done, broken = list[Round](), list[str]()
     with tempfile.TemporaryDirectory(prefix="chaos", ignore_cleanup_errors=True) as folder:
         corpus = Path(folder) / "photos"
         corpus.mkdir()
@@ -36,21 +36,25 @@ def main() -> None:
                 for number in range(options.first, options.first + options.rounds):
                     done.append(chaos.round(number))
                     print(done[-1], flush=True)
+        except Broken as error:
+            broken = [str(error)]
+            raise
         finally:
-            if options.write and done:
+            if options.write and (done or broken):
                 with RECORD.open("a") as record:
-                    print(json.dumps(_piece(commit, done)), file=record)
+                    print(json.dumps(_piece(commit, options.first, done, broken)), file=record)
                 proof.write("chaos", table())
 
 
-def _piece(commit: str, done: list[Round]) -> dict[str, Any]:
+def _piece(commit: str, first: int, done: list[Round], broken: list[str]) -> dict[str, Any]:
     """What the record keeps of some rounds."""
     return {
         "commit": commit,
-        "first": done[0].number,
-        "rounds": len(done),
+        "first": first,
+        "rounds": len(done) + len(broken),
+        "broken": broken,
         "seconds": round(sum(told.seconds for told in done)),
-        "silence_s": max(told.longest_silence_s for told in done),
+        "silence_s": max((told.longest_silence_s for told in done), default=0.0),
         "faults": Counter(name for told in done for _, name in told.faults),
         "ends": sum((told.ends for told in done), Counter()),
     }
@@ -61,8 +65,10 @@ def table() -> list[str]:
     pieces = [json.loads(line) for line in RECORD.read_text().splitlines()]
     rounds = ", ".join(f"{p['first']} to {p['first'] + p['rounds'] - 1} at commit {p['commit']}" for p in pieces)
     faults, ends = (_sum(piece[key] for piece in pieces) for key in ("faults", "ends"))
+    broken = [f"{line.partition(';')[0]} (commit {piece['commit']})" for piece in pieces for line in piece["broken"]]
     about = [
-        f"{sum(piece['rounds'] for piece in pieces):,} rounds ({rounds}) with {faults.total():,} faults. No promise broke.",
+        f"{sum(piece['rounds'] for piece in pieces):,} rounds ({rounds}) with {faults.total():,} faults. "
+        + ("No promise broke." if not broken else f"Promises that broke: {'; '.join(broken)}."),
         f"The longest time without a word was {max(piece['silence_s'] for piece in pieces):.0f} s.",
         f"Processes that ran the command: {', '.join(f'{count:,} {end}' for end, count in sorted(ends.items()))}.",
     ]

@@ -281,16 +281,18 @@ class _Scene:
 
 
 def _end_of(driver: Driver) -> str:
-    """How a driver ended; it must have said why, on its last line.
+    """How a driver ended. Unless it was killed, it must have said why, on its last line.
 
     Raises:
         Broken: it did not.
     """
+    text = driver.lines
     if driver.was_killed:
         return "killed"
+    if any(line.startswith("Traceback") for line in text):
+        raise Broken("a driver printed a traceback")
     if driver.code == 0:
         return "done"
-    text = driver.lines
     if driver.code == -signal.SIGTERM and not text:
         return "ended before it began"
     errors = [line for line in text if line.startswith("deconvoy: ") or HEAD_IS_LOST in line]

@@ -98,5 +98,5 @@ def test_memory_is_flat_from_a_tenth_of_the_images_to_all_of_them(tmp_path):
         rows.append(f"| {who} | {early:,.0f} | {late:,.0f} | {max(size[column] for size in sizes):,.0f} |")
         assert late <= LIMIT * early, rows
     if os.environ.get(proof.WRITE):
-        head = [f"{IMAGES:,} images at commit {proof.commit()}.", "", "| MiB | after a tenth | at the end | most |"]
+        head = [f"{IMAGES:,} images at commit {proof.commit()}.", "", "| MiB | after a tenth | at the end | maximum |"]
         proof.write("memory", [*head, "|---|---|---|---|", *rows])

@@ -97,7 +97,7 @@ def test_a_run_says_who_holds_the_cluster_and_ends_resumable_at_the_limit(tmp_pa
     ended = attempts.ended(1)
     assert (ended.exit_code, ended.error) == (
         1,
-        "the cluster had no room for 1 s (a CPU); start the run again to resume it",
+        "the cluster had no room for this run within 1 s (it waited for a CPU); start the run again to resume it",
     )
     assert {(each.phase, each.line) for each in lines} == {
         ("waiting", "waiting for a CPU: runs roses and tulips hold the cluster")

@@ -92,7 +92,7 @@ def test_a_node_that_comes_does_shards_and_one_that_dies_costs_none(tmp_path, cl
     operator = Operator(cluster)
     outcome = scan(make_spec(values(tmp_path, "moved")), operator)
     assert (outcome.images, outcome.shards_run) == (PHOTOS, PHOTOS // SHARD)
-    assert "2 actors: the cluster has grown" in operator.said
+    assert "the cluster has grown: 2 actors" in operator.said
     assert any(line.startswith("lost an actor on") and "at shard" in line for line in operator.said), operator.said
     assert len(operator.nodes) == 2 and operator.done[-1][0] == operator.nodes[0]
     with jobs_run_here():

@@ -189,7 +189,7 @@ def test_room_that_comes_is_used_while_work_is_left(monkeypatch):
         pool.start(Obedient)
         for _, pid, _ in pool.run(until_two_have_worked(), lambda _: None, none_is_poison):
             pids.add(pid)
-    assert len(pids) == 2 and watch.said == ["2 actors: the cluster has grown"]
+    assert len(pids) == 2 and watch.said == ["the cluster has grown: 2 actors"]
 
 
 def test_an_actor_whose_node_has_gone_is_not_waited_for(monkeypatch):
@@ -202,7 +202,7 @@ def test_an_actor_whose_node_has_gone_is_not_waited_for(monkeypatch):
         assert sorted(item for item, *_ in run(pool, range(8))) == list(range(8))
         pool.start(Obedient)
         assert len(run(pool, range(2))) == 2
-    assert watch.said[-1] == "1 actors: the cluster has shrunk"
+    assert watch.said[-1] == "the cluster has shrunk: 1 actor"
 
 
 def test_lines_of_driver_and_actors_carry_the_run_and_attempt_and_what_they_are_about(tmp_path, capsys):

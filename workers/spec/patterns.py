@@ -76,7 +76,7 @@ def _translate(pattern: str) -> Iterator[str]:
         word = (_INSIDE if inside else _OUTSIDE).match(rest, place)[0]  # type: ignore[index]  # the dot matches anything
         place += len(word)
         if word == "[:":
-            raise ValueError("a class in a class ([:...) is not supported")
+            raise ValueError("a POSIX class ([:...:]) is not supported")
         if word.startswith("\\"):
             yield _translate_escape(word, ascii_only=ascii_only, inside=inside)
         else:

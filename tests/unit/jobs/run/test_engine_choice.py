@@ -73,6 +73,7 @@ def test_a_plan_without_a_compiler_says_so_in_one_line(monkeypatch):
     monkeypatch.setenv("CXX", "no-such-compiler")
     assert engine_choice.expected_name(Engine.EAGER, "cpu") == "eager"
     with pytest.raises(
-        SpecError, match=r"no C\+\+ compiler 'no-such-compiler'; install one or set CXX, or use --engine eager"
+        SpecError,
+        match=r"no C\+\+ compiler 'no-such-compiler'; install one or set CXX; alternatively, use --engine eager",
     ):
         engine_choice.expected_name(Engine.COMPILED, "cpu")

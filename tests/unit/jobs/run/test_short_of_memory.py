@@ -29,7 +29,7 @@ def test_the_runs_actors_are_to_blame_where_they_hold_half_of_what_is_used(actor
     error = memory_error(TEXT.format(actor=actor, used=used), beside)
     assert type(error) is kind
     free = 23.5 - float(used)
-    line = f"out of memory, Ray killed an actor: it used {float(actor):.1f} GB, {free:.1f} of 23.5 GB were free"
+    line = f"out of memory: Ray killed an actor that used {float(actor):.1f} GB; {free:.1f} of 23.5 GB were free"
     assert str(error) == line + (
         "; other processes, such as readers (--readers), hold the rest" if kind is MemoryTaken else ""
     )

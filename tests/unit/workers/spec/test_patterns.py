@@ -94,7 +94,7 @@ def test_whatever_is_written_is_refused_in_one_line_or_matched(pattern, text):
     [
         (r"(a)\1", "backreference"), (r"(?P<x>a)(?P=x)", "backreference"), (r"a(?=b)", "look-ahead"), ("(?!a)b", "look-ahead"),
         ("(?<=a)b", "look-behind"), ("(?<!a)b", "look-behind"), ("(?>a)", "atomic"), ("(a)?(?(1)b|c)", "condition"),
-        ("a++", "repetition"), (r"\bx", r"(?a)"), ("(", "missing )"), ("[[:alpha:]]", "class in a class"), (r"\pL", "escape"),
+        ("a++", "repetition"), (r"\bx", r"(?a)"), ("(", "missing )"), ("[[:alpha:]]", "POSIX class"), (r"\pL", "escape"),
         ("x{5000}", "repetition size"), ("(" * 3000, f"{LONGEST:,} at most"), ("(" * 400 + ")" * 400 + "{9}", None),
         ("[\0-\U0010ffff]" * 190, None), ("((((a{99}){9}){9}){9}){9}", None), ("\\", "escape"),
     ],
