@@ -5,13 +5,18 @@ import decimal
 import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from service.cli.options import Json, RootOption
 from service.cli.running import write_text
+from service.cli.terminal import echo
+from workers.errors import UsageError
 from workers.store.root import Root
+
+if TYPE_CHECKING:
+    from service.query.sql import Limits
 
 
 def add_to(app: typer.Typer) -> None:
@@ -31,7 +36,7 @@ _AS_JSON: tuple[tuple[tuple[type, ...], Callable[[Any], Any]], ...] = (
 _JSON_CELL_BYTES, _TEXT_CELL_BYTES = 300, 1100  # memory for printing one value (measured)
 
 
-def sql(
+def sql(  # noqa: PLR0913, PLR0917 - one parameter per flag
     query: Annotated[str, typer.Argument(help="Query in DuckDB's SQL; every table is a view over all published runs.")],
     root: RootOption,
     memory: Annotated[
@@ -41,6 +46,9 @@ def sql(
     unsafe: Annotated[
         bool, typer.Option("--unsafe", help="Allow the query to read and write files and to use the network.")
     ] = False,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="CSV or Parquet file to write the result to.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Query the tables of all published runs in SQL. `SHOW TABLES` and `DESCRIBE units` list tables and columns.
@@ -50,6 +58,9 @@ def sql(
     from service.cli.console import print_json, print_table
     from service.query import sql as tables
 
+    if output is not None:
+        _write(Root(root), query, output, tables.Limits(memory, timeout, unsafe), as_json=as_json)
+        return
     cell_bytes = _JSON_CELL_BYTES if as_json else _TEXT_CELL_BYTES
     answer = tables.ask(Root(root), query, tables.Limits(memory, timeout, unsafe, cell_bytes))
     names = _number_duplicates(answer.columns)
@@ -58,6 +69,21 @@ def sql(
         print_json(rows)
     else:
         print_table(rows, dict(zip(names, answer.columns, strict=True)))
+
+
+def _write(root: Root, query: str, output: Path, limits: "Limits", *, as_json: bool) -> None:
+    """Write the result to a file, and print its path and rows."""
+    from service.cli.console import print_json
+    from service.query import sql_files
+
+    try:
+        rows = sql_files.write(root, query, output, limits)
+    except OSError as error:
+        raise UsageError(f"output {str(output)!r} cannot be written: {error.strerror or error}") from error
+    if as_json:
+        print_json({"output": str(output), "rows": rows})
+    else:
+        echo(f"{output}  {rows:,} row{'s' if rows != 1 else ''}")
 
 
 def views(

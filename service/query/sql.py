@@ -33,6 +33,7 @@ LARGEST_PIECE, PIECES = (
     10_000,
     16,
 )  # rows are read in pieces of at most LARGEST_PIECE rows or 1/PIECES of the memory limit
+NO_TABLE = "the query is empty or returns no table; try SHOW TABLES"
 _UNITS = {"bytes": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40, "PiB": 1 << 50, "EiB": 1 << 60}
 
 # Locked, so that queries cannot change them. Without a folder for temporary files, DuckDB writes nothing.
@@ -81,20 +82,34 @@ def ask(root: Root, query: str, limits: Limits = Limits()) -> Answer:
         QueryError: DuckDB reports an error, or the query exceeds its limits.
         DamagedRun: all runs are damaged.
     """
+    with connected(root, query, limits) as connection:
+        limit_bytes = _limit_bytes(connection)
+        result = connection.execute(query)
+        if not result or not result.description:
+            raise QueryError(NO_TABLE)
+        names = tuple(str(column[0]) for column in result.description)
+        answer = Answer(names, _rows(result, limits, limit_bytes))
+    return _documented(query, answer)
+
+
+@contextmanager
+def connected(root: Root, query: str, limits: Limits) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A DuckDB with every table that a query names. The time limit begins now.
+
+    Raises:
+        QueryError: DuckDB reports an error in the block.
+        DamagedRun: all runs are damaged.
+    """
     named = [name for name in TABLES if re.search(rf"\b{name}(_as_scanned)?\b", query, re.IGNORECASE)]
     files = published(root, {*named, LABELS.name} if named else ())
     with duckdb.connect(config={} if limits.unsafe else _CLOSED) as connection, _one_line_errors(limits):
         connection.execute(f"SET memory_limit = {_quoted(limits.memory)}")
-        limit_bytes = _limit_bytes(connection)
         if limits.unsafe:
             _open(connection, root, files)
         else:
             _register(connection, root, files)
         with _timeout(connection, limits.timeout_s):
-            result = connection.execute(query)
-            if not result or not result.description:
-                raise QueryError("the query is empty or returns no table; try SHOW TABLES")
-            return Answer(tuple(str(column[0]) for column in result.description), _rows(result, limits, limit_bytes))
+            yield connection
 
 
 def views(root: Root) -> str:
@@ -146,6 +161,16 @@ def published(root: Root, checked: Iterable[str], damaged: dict[str, str] | None
             if table in TABLES:
                 files.setdefault(table, []).append(path)
     return {name: files[name] for name in TABLES if name in files}
+
+
+def _documented(query: str, answer: Answer) -> Answer:
+    """The answer to `DESCRIBE TABLE` with the documentation of its columns; any other answer as it is."""
+    described = re.fullmatch(r"\s*desc(?:ribe)?\s+(\w+)\s*;?\s*", query, re.IGNORECASE)
+    if not described or described[1].lower() not in TABLES:
+        return answer
+    schema = TABLES[described[1].lower()].schema
+    docs = {field.name: (field.metadata or {}).get(b"doc", b"").decode() for field in schema} | {RUN.name: "run id"}
+    return Answer(("column_name", "column_type", "doc"), tuple((*row[:2], docs[row[0]]) for row in answer.rows))
 
 
 def _limit_bytes(connection: duckdb.DuckDBPyConnection) -> float:

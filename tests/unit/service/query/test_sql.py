@@ -10,11 +10,13 @@ from pathlib import Path
 
 import duckdb
 import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
 from service.cli.main import app
-from service.query import catalog, checking, sql
+from service.query import catalog, checking, sql, sql_files
 from tests.support.published import CHANNELS, publish
 from workers.errors import DamagedRun, QueryError
 from workers.store import documents, files, paths
@@ -350,3 +352,63 @@ def peak(words: list[str]) -> tuple[int, str]:
         [sys.executable, "-c", code, *words], capture_output=True, text=True, timeout=120, check=False
     )
     return int(done.stdout.split()[-1]) * 1024, done.stderr
+
+
+COUNTS = "SELECT layer, count(*) AS channels FROM units WHERE run = 'first' GROUP BY layer ORDER BY layer"
+
+
+@pytest.mark.parametrize("name", ["counts.csv", "counts.parquet", "COUNTS.CSV"])
+def test_a_result_is_written_to_a_file(root, tmp_path, name):
+    shown = CliRunner().invoke(app, ["sql", COUNTS, "--root", root.url, "-o", str(tmp_path / name)])
+    assert shown.exit_code == 0, shown.output
+    assert shown.output == f"{tmp_path / name}  {len(CHANNELS)} rows\n"
+    table = pyarrow.csv.read_csv(tmp_path / name) if name.lower().endswith("csv") else pq.read_table(tmp_path / name)
+    assert table.to_pylist() == [{"layer": layer, "channels": CHANNELS[layer]} for layer in sorted(CHANNELS)]
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_pictures_and_empty_results_are_written_to_parquet(root, tmp_path):
+    rows = sql_files.write(root, "FROM patches WHERE run = 'first'", tmp_path / "patches.parquet", sql.Limits())
+    assert rows == pq.read_table(tmp_path / "patches.parquet").num_rows > 0
+    assert sql_files.write(root, "FROM patches WHERE false", tmp_path / "none.parquet", sql.Limits()) == 0
+    assert pq.read_schema(tmp_path / "none.parquet").names[-1] == "run"
+
+
+@pytest.mark.parametrize(
+    ("query", "name", "line"),
+    [
+        (COUNTS, "counts.txt", r"counts.txt' ends in neither .csv nor .parquet"),
+        (
+            "FROM patches",
+            "patches.csv",
+            r"column 'patch' holds pictures or lists, which CSV cannot; select other columns",
+        ),
+        ("SELEC 1", "a.csv", r"the query failed: Parser Error"),
+        ("SET threads = 1", "a.csv", r"the query failed|returns no table"),
+        ("SELECT 1 / (i - 20000)::INT, error('late') FROM range(30000) t(i)", "a.csv", r"the query failed: .*late"),
+    ],
+)
+def test_a_query_that_cannot_be_written_is_one_line_and_leaves_no_file(root, tmp_path, query, name, line):
+    with pytest.raises(QueryError, match=line) as error:
+        sql_files.write(root, query, tmp_path / name, sql.Limits())
+    assert "\n" not in str(error.value) and not list(tmp_path.iterdir())
+
+
+def test_a_query_that_is_written_has_a_time_limit(root, tmp_path):
+    endless = "SELECT count(*) FROM range(100000000000) a, range(1000000) b"
+    with pytest.raises(QueryError, match=r"^the query took longer than 0.3 s; simplify it, or raise --timeout$"):
+        sql_files.write(root, endless, tmp_path / "a.csv", sql.Limits(timeout_s=0.3))
+
+
+def test_a_file_that_cannot_be_written_is_one_line(root, tmp_path):
+    shown = CliRunner().invoke(app, ["sql", COUNTS, "--root", root.url, "-o", str(tmp_path / "none" / "a.csv")])
+    assert shown.exit_code == 2 and "cannot be written: No such file or directory" in shown.output
+
+
+@pytest.mark.parametrize("query", ["DESCRIBE units", "desc UNITS;"])
+def test_described_tables_have_the_documentation_of_their_columns(root, query):
+    answer = sql.ask(root, query)
+    docs = {name: doc for name, _, doc in answer.rows}
+    assert answer.columns == ("column_name", "column_type", "doc")
+    assert docs["active_share"] == TABLES["units"].schema.field("active_share").metadata[b"doc"].decode() != ""
+    assert list(docs) == [*TABLES["units"].schema.names, "run"] and all(docs.values())
