@@ -10,6 +10,7 @@ from service.cli import drawing
 from service.cli.options import Json, LayerOption, LimitOption, RootOption, RunOption
 from service.cli.terminal import echo
 from workers.errors import QueryError, nearest
+from workers.kinds import Kind
 from workers.store.root import Root
 
 if TYPE_CHECKING:
@@ -59,9 +60,9 @@ def top(
     as_json: Json = False,
 ) -> None:
     """List a channel's top images, strongest first."""
-    from service.query import catalog, scans
+    from service.query import scans
 
-    _show_top(scans.top(catalog.find(Root(root), run), layer, channel), _TOP_HEADINGS, as_json=as_json)
+    _show_top(scans.top(_find(root, run), layer, channel), _TOP_HEADINGS, as_json=as_json)
 
 
 @app.command()
@@ -86,11 +87,10 @@ def units(  # noqa: PLR0913 - one parameter per flag
 
     Purity is the share of a channel's top images that carry its most common label.
     """
-    from service.query import catalog
     from service.query.layers import Choice, read_layer
 
     choice = Choice(sort, at_least, at_most, label, dead)
-    tables = read_layer(catalog.find(Root(root), run), layer)
+    tables = read_layer(_find(root, run), layer)
     known = {row.label for row in tables.channels if row.label is not None}
     if label is not None and label not in known:
         raise QueryError(
@@ -109,9 +109,9 @@ def label(
     as_json: Json = False,
 ) -> None:
     """List the channels that have images with this label among their top images, the largest share first."""
-    from service.query import catalog, labels
+    from service.query import labels
 
-    rows = [asdict(row) for row in labels.labelled(catalog.find(Root(root), run), name)[:limit]]
+    rows = [asdict(row) for row in labels.labelled(_find(root, run), name)[:limit]]
     _show(rows, {"layer": "layer", "channel": "channel", "images": "images", "top": "of"}, as_json=as_json)
 
 
@@ -125,10 +125,10 @@ def found(
     """List the occlusion, inversion and invariance results for an image, from all runs over the corpus of --run."""
     from service.query import catalog, findings
 
-    runs, corpus = catalog.require_runs(Root(root)), catalog.find(Root(root), run, None).corpus
+    corpus = _find(root, run, None).corpus
     rows = [
         {"run": finding.run.run, "job": finding.run.job, "row": finding.number, **finding.values}
-        for finding in findings.of_image(runs, corpus, image_id)
+        for finding in findings.of_image(catalog.require_runs(Root(root)), corpus, image_id)
     ]
     if not rows:
         raise QueryError(f"no occlusion, inversion or invariance run over {corpus!r} contains image {image_id!r}")
@@ -143,9 +143,9 @@ def image(
     as_json: Json = False,
 ) -> None:
     """List the channels that have this image among their top images."""
-    from service.query import catalog, scans
+    from service.query import scans
 
-    _show_top(scans.image(catalog.find(Root(root), run), image_id), _IMAGE_HEADINGS, as_json=as_json)
+    _show_top(scans.image(_find(root, run), image_id), _IMAGE_HEADINGS, as_json=as_json)
 
 
 @app.command()
@@ -165,14 +165,45 @@ def sheet(
 ) -> None:
     """Draw a run as one picture: Figure 2 of Zeiler & Fergus for a scan, Figure 4 for evolution, and so on."""
     from service.cli.console import print_json
-    from service.query import catalog
 
-    published = catalog.find(Root(root), run, None if layer is None or run is not None else "scan")
+    published = _find(root, run, None if run else Kind.SCAN if layer else _only_kind(root))
     drawn = _draw(published, layer, channels, output)
     if as_json:
         print_json({"run": published.run, "layer": layer, "channels": drawn, "sheet": str(output)})
     else:
         echo(str(output))
+
+
+def _find(root: str, run: str | None, kind: str | None = Kind.SCAN) -> "PublishedRun":
+    """The run with this id. Without one, it is the newest of its kind; a line on standard error names it, if there are others."""
+    from service.query import catalog
+
+    if run is not None:
+        return catalog.find(Root(root), run, kind)
+    newest, *others = catalog.of_kind(Root(root), kind)
+    if others:
+        echo(
+            f"run {newest.run}, the newest of {len(others) + 1} runs{f' of kind {kind}' if kind else ''}; --run selects another",
+            err=True,
+        )
+    return newest
+
+
+def _only_kind(root: str) -> Kind:
+    """The kind of all published runs.
+
+    Raises:
+        QueryError: there are several.
+    """
+    from service.query import catalog
+
+    newest: dict[Kind, str] = {}
+    for run in catalog.require_runs(Root(root)):
+        newest.setdefault(run.job, run.run)
+    if len(newest) > 1:
+        choices = ", ".join(f"{run} ({kind})" for kind, run in newest.items())
+        raise QueryError(f"root {root!r} holds runs of several kinds: give --run, such as {choices}")
+    return next(iter(newest))
 
 
 def _draw(run: "PublishedRun", layer: str | None, channels: str | None, output: Path) -> tuple[int, ...]:

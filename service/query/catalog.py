@@ -151,10 +151,20 @@ def find(root: Root, run: str | None = None, job: str | None = "scan") -> Publis
     """
     if run is not None:
         return _require_kind(_read_published(root, run), job)
-    of_kind = [published for published in runs(root) if job in (None, published.job)]
-    if not of_kind:
+    return of_kind(root, job)[0]
+
+
+def of_kind(root: Root, job: str | None) -> tuple[PublishedRun, ...]:
+    """The published runs of one kind of job, or of any if `job` is None, the newest first; at least one.
+
+    Raises:
+        RunError: no run of the kind is published.
+        DamagedRun: all manifests are damaged.
+    """
+    found = tuple(published for published in runs(root) if job in (None, published.job))
+    if not found:
         raise RunError(f"root {root.url!r} holds no published run" + (f" of kind {job!r}" if job else ""))
-    return of_kind[0]
+    return found
 
 
 def _read_published(root: Root, run: str) -> PublishedRun:

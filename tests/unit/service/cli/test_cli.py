@@ -320,7 +320,9 @@ def test_query_sheet_writes_a_picture_of_the_channels(root, tmp_path):
 )
 def test_a_sheet_that_cannot_be_is_one_line(root, tmp_path, monkeypatch, more, told):
     monkeypatch.chdir(tmp_path)
-    assert told in one_line(deconvoy("query", "sheet", "--root", root, "--layer", "relu1", *more, code=2))
+    assert told in one_line(
+        deconvoy("query", "sheet", "--root", root, "--run", "first", "--layer", "relu1", *more, code=2)
+    )
     assert list(tmp_path.iterdir()) == []
 
 

@@ -103,3 +103,25 @@ def test_a_report_is_one_file_that_asks_for_nothing(root, tmp_path):
         assert "data:image/" in text and "http" not in text.replace("http-equiv", "") and 'src="/' not in text
     wrong = CliRunner().invoke(app, ["report", "first", "--root", root, "-o", str(tmp_path / "no" / "x.html")])
     assert wrong.exit_code == 2 and "cannot be written" in wrong.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (("units", "--layer", "relu1"), "run mixed, the newest of 2 runs of kind scan; --run selects another\n"),
+        (("units", "--layer", "relu1", "--run", "first"), ""),
+    ],
+)
+def test_a_run_that_was_chosen_among_several_is_named(root, words, line):
+    assert asked(root, *words).stderr == line
+
+
+def test_an_only_run_is_not_named(tmp_path):
+    publish(Root(str(tmp_path)))
+    assert asked(str(tmp_path), "units", "--layer", "relu1").stderr == ""
+
+
+def test_a_sheet_of_a_root_with_several_kinds_needs_a_run(root, tmp_path):
+    [line] = asked(root, "sheet", "-o", str(tmp_path / "s.png"), code=2).stderr.splitlines()
+    runs = "inverted (invert), covered (occlude), mixed (scan)"
+    assert line == f"deconvoy: root {root!r} holds runs of several kinds: give --run, such as {runs}"
