@@ -56,8 +56,11 @@ def serve(  # noqa: PLR0913 - one parameter per flag
     ] = 60_000,
     trusted_proxy: Annotated[
         list[str] | None,
-        typer.Option(help="Address or network of a proxy whose X-Forwarded-For header is trusted. Repeatable."),
+        typer.Option(
+            help="Address or network of a proxy whose X-Forwarded-For, -Proto and -Prefix headers are trusted. Repeatable."
+        ),
     ] = None,
+    root_path: Annotated[str, typer.Option(help="Path below which a proxy serves the atlas, such as /deconvoy.")] = "",
 ) -> None:
     """Serve the atlas and the HTTP API. Append .json to the path of a page to get its data; the home page has /index.json."""
     import uvicorn
@@ -84,7 +87,7 @@ def serve(  # noqa: PLR0913 - one parameter per flag
         watched = Watched(Statuses(store, PromptCluster(cluster)))
         control = web.Control(submissions, schedules, allowed, watched)
         app = web.create(store, originals=originals, control=control, rules=rules)
-        server = uvicorn.Server(config(app, trusted_proxy or ()))
+        server = uvicorn.Server(config(app, trusted_proxy or (), root_path))
         typer.echo(f"the atlas is at {url}")
         with exit_on_sigterm(), cluster, nullcontext() if address else cancel_at_end(submissions), scheduler(schedules):
             server.run(sockets=[listener])

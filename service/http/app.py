@@ -8,7 +8,7 @@ from importlib.metadata import version
 from fastapi import FastAPI
 from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
-from fastapi.templating import Jinja2Templates
+from starlette.middleware.gzip import GZipMiddleware
 
 from service.atlas import render
 from service.atlas.atlas import Atlas
@@ -31,6 +31,7 @@ from workers.store.root import Root
 OPENAPI = "/api/v1/openapi.json"
 PAGE_THREADS = 8  # rendering holds Python's lock: with more threads the slowest page takes longer
 PAGE_THREADS_REMOTE = 32  # a thread that waits for a remote store does not hold the lock
+SMALLEST_COMPRESSED, COMPRESSION = 1000, 5  # bytes; pictures are compressed already
 PAGE_S = 30.0  # timeout of a page
 
 
@@ -82,6 +83,7 @@ def create(
     app.add_middleware(Gate, known=Keys(root), rules=rules or Rules(), denied=problems.problem, needed=needed)
     app.add_middleware(Measured, metrics=metrics)
     app.add_middleware(Guarded)
+    app.add_middleware(GZipMiddleware, minimum_size=SMALLEST_COMPRESSED, compresslevel=COMPRESSION)
     app.add_middleware(Logged)
     return app
 
@@ -95,11 +97,11 @@ def _add_description(app: FastAPI) -> None:
 
 def _add_atlas(app: FastAPI, atlas: Atlas, watched: Watched | None, *, originals: bool) -> None:
     """Add pages, pictures, styles and error pages."""
-    templates, static = Jinja2Templates(env=render.templates), StaticFiles(directory=render.STATIC)
+    static = StaticFiles(directory=render.STATIC)
     app.router.routes.append(DeclaredMount("/static", static, "static", dependencies=[READ]))
-    pages.add_to(app, atlas, templates, watched, originals=originals)
+    pages.add_to(app, atlas, watched, originals=originals)
     pictures.add_to(app, atlas, originals=originals)
-    failures.add_to(app, templates)
+    failures.add_to(app)
 
 
 def _statuses(atlas: Atlas, watched: Watched | None) -> Sequence[Status]:

@@ -3,11 +3,14 @@
 import asyncio
 from collections.abc import Sequence
 from ipaddress import ip_network
+from typing import Any
 
 from starlette.types import ASGIApp
 from uvicorn import Config
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from service.http.prefix import Prefixed, parse
 from workers.errors import UsageError
 
 HEADER_S = 10.0  # from the start of a connection, or the first byte of a later request, to the end of the header
@@ -57,26 +60,29 @@ class LimitedProtocol(HttpToolsProtocol):
             self._overdue = None
 
 
-def config(app: ASGIApp, trusted: Sequence[str] = ()) -> Config:
+def config(app: ASGIApp, trusted: Sequence[str] = (), root_path: str = "") -> Config:
     """Uvicorn's configuration.
 
     Args:
         app: the application.
-        trusted: networks of proxies whose X-Forwarded-For and X-Forwarded-Proto headers count. Those of other clients, and the
+        trusted: networks of proxies whose X-Forwarded-For, -Proto and -Prefix headers count. Those of other clients, and the
             variable FORWARDED_ALLOW_IPS, are ignored.
+        root_path: path below which a proxy serves the application.
 
     Raises:
-        UsageError: a network is not one.
+        UsageError: a network is not one, or the path is not one.
     """
     networks = [_network(word) for word in trusted]
+    behind_proxy: Any = app
+    if networks:
+        behind_proxy = ProxyHeadersMiddleware(behind_proxy, networks)  # changes the client's address
     return Config(
-        app,
+        Prefixed(behind_proxy, parse(root_path), networks),
         log_level="warning",
         log_config=None,
         http=LimitedProtocol,
         ws="none",
-        proxy_headers=bool(networks),
-        forwarded_allow_ips=networks,
+        proxy_headers=False,
         timeout_keep_alive=IDLE_S,
         timeout_graceful_shutdown=ENDING_S,
     )

@@ -2,7 +2,6 @@
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.templating import Jinja2Templates
 from starlette.exceptions import HTTPException
 
 from service.atlas.pages.plain import ErrorPage
@@ -12,10 +11,10 @@ from service.http.pages import answer
 from workers.errors import DeconvoyError
 
 
-def add_to(app: FastAPI, templates: Jinja2Templates) -> None:
+def add_to(app: FastAPI) -> None:
     """Answer errors: below `/api/` with a problem, elsewhere with a page."""
-    _add_invalid(app, templates)
-    _add_raised(app, templates)
+    _add_invalid(app)
+    _add_raised(app)
     _add_last_resort(app)
 
 
@@ -33,7 +32,7 @@ def _add_last_resort(app: FastAPI) -> None:
         return Response(detail, 500, GUARDS, "text/plain")
 
 
-def _add_invalid(app: FastAPI, templates: Jinja2Templates) -> None:
+def _add_invalid(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     def answer_http_error(request: Request, error: HTTPException) -> Response:
         if _is_api(request):
@@ -41,16 +40,16 @@ def _add_invalid(app: FastAPI, templates: Jinja2Templates) -> None:
         path, is_method = request.url.path, error.status_code == 405
         problem = f"{path} does not accept {request.method}" if is_method else f"there is nothing at {path}"
         page = ErrorPage(title=error.detail, error=problem)
-        return answer(request, templates, page, error.status_code)
+        return answer(request, page, error.status_code)
 
     @app.exception_handler(RequestValidationError)
     def answer_invalid(request: Request, error: RequestValidationError) -> Response:
         if _is_api(request):
             return problems.mistakes(error)
-        return answer(request, templates, ErrorPage(title="Not found", error="no such picture"), 404)
+        return answer(request, ErrorPage(title="Not found", error="no such picture"), 404)
 
 
-def _add_raised(app: FastAPI, templates: Jinja2Templates) -> None:
+def _add_raised(app: FastAPI) -> None:
     @app.exception_handler(DeconvoyError)
     def answer_raised(request: Request, error: DeconvoyError) -> Response:
         if _is_api(request):
@@ -58,4 +57,4 @@ def _add_raised(app: FastAPI, templates: Jinja2Templates) -> None:
         status = problems.status_of(error)
         status = status if status >= 500 else 404
         titles = {404: "Not found", 500: "Damaged", 503: "Unavailable"}
-        return answer(request, templates, ErrorPage(title=titles[status], error=str(error)), status)
+        return answer(request, ErrorPage(title=titles[status], error=str(error)), status)

@@ -4,9 +4,9 @@ import math
 from collections.abc import Callable, Mapping
 
 from fastapi import FastAPI, Request, Response
-from fastapi.responses import JSONResponse
-from fastapi.templating import Jinja2Templates
+from fastapi.responses import HTMLResponse, JSONResponse
 
+from service.atlas import render
 from service.atlas.atlas import Atlas
 from service.atlas.instruments import registry
 from service.atlas.pages import evolution, images, scans, schema, submitted
@@ -15,6 +15,7 @@ from service.atlas.pages.plain import LimitsPage
 from service.atlas.pages.scans import ChannelPage, LayerPage
 from service.atlas.pages.values import Page
 from service.control.watching import Watched
+from service.http import prefix
 from service.http.routes import in_pool
 from service.http.scopes import READ
 from service.pools import CallPool
@@ -28,13 +29,13 @@ SEARCH_S = 30.0  # timeout of a search
 Parameters = Mapping[str, str]  # of the query and the path
 
 
-def add_to(app: FastAPI, atlas: Atlas, templates: Jinja2Templates, runs: Watched | None, *, originals: bool) -> None:
+def add_to(app: FastAPI, atlas: Atlas, runs: Watched | None, *, originals: bool) -> None:
     """Add the atlas's pages; `runs` gives the statuses of submitted runs."""
     searches = CallPool("the search", SEARCH_THREADS, SEARCH_S)
 
     def route(path: str, make: Callable[[Parameters], Page], pool: CallPool | None = None) -> None:
         """Add a page and its twin; `make` makes the page from its parameters."""
-        endpoint = _endpoint(make, templates) if pool is None else in_pool(pool, _endpoint(make, templates))
+        endpoint = _endpoint(make) if pool is None else in_pool(pool, _endpoint(make))
         for address in (schema.twin(path), path):  # the twin first: a layer's name may contain a dot
             app.add_api_route(
                 address,
@@ -60,9 +61,9 @@ def add_to(app: FastAPI, atlas: Atlas, templates: Jinja2Templates, runs: Watched
     route("/runs/{run}", cached(lambda q: scans.run(atlas, q["run"], _whole(q, "start"))))
 
 
-def _endpoint(make: Callable[[Parameters], Page], templates: Jinja2Templates) -> Callable[[Request], Response]:
+def _endpoint(make: Callable[[Parameters], Page]) -> Callable[[Request], Response]:
     def endpoint(request: Request) -> Response:
-        return answer(request, templates, make({**request.query_params, **request.path_params}))
+        return answer(request, make({**request.query_params, **request.path_params}))
 
     return endpoint
 
@@ -109,10 +110,11 @@ def _number(parameters: Parameters, name: str) -> float | None:
     return number
 
 
-def answer(request: Request, templates: Jinja2Templates, page: Page, status: int = 200) -> Response:
+def answer(request: Request, page: Page, status: int = 200) -> Response:
     """A page as HTML, or as JSON if the path ends in .json."""
     path = request.url.path
     if path.endswith(".json"):
         return JSONResponse(page.model_dump(mode="json"), status)
     twin = schema.twin(path) + (f"?{request.url.query}" if request.url.query else "")
-    return templates.TemplateResponse(request, f"{page.kind}.html", {"page": page, "twin": twin}, status)
+    html = render.page(f"{page.kind}.html", page=page, twin=twin)
+    return HTMLResponse(prefix.add_to_links(html, prefix.of(request.scope)), status)

@@ -1,0 +1,107 @@
+"""The path below which a proxy serves the service. Takes it as given or from a proxy's header, gives a wrapped application.
+
+The application itself knows no prefix: routes, keys and logs see the paths that they see without one. Only links in pages and
+redirects get it.
+"""
+
+import re
+from collections.abc import Sequence
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from workers.errors import UsageError
+
+HEADER = "x-forwarded-prefix"
+SCOPE_KEY = "deconvoy.prefix"
+OWN = {
+    "api",
+    "compare",
+    "healthz",
+    "limits",
+    "metrics",
+    "readyz",
+    "runs",
+    "search",
+    "static",
+    "submitted",
+}  # first parts of paths
+_VALID = re.compile(r"(/[A-Za-z0-9._~@:%+-]+)*")
+_LINKS = re.compile(r'( (?:href|src|action|data-page|data-events)=")/(?!/)')
+
+
+def parse(text: str) -> str:
+    """A prefix without a slash at its end; empty for none.
+
+    Raises:
+        UsageError: it is not the path of a URL.
+    """
+    prefix = text.rstrip("/")
+    if not _VALID.fullmatch(prefix) or {".", ".."} & set(prefix.split("/")):
+        raise UsageError(f"--root-path {text!r} is not a path such as /deconvoy")
+    if prefix and prefix.split("/")[1] in OWN:
+        raise UsageError(f"--root-path {text!r} begins like a path of the atlas itself; use another, such as /deconvoy")
+    return prefix
+
+
+def of(scope: Scope) -> str:
+    """The prefix of a request; empty for none."""
+    return str(scope.get(SCOPE_KEY, ""))
+
+
+def add_to_links(html: str, prefix: str) -> str:
+    """A page whose links to this service begin with a prefix."""
+    return _LINKS.sub(rf"\g<1>{prefix}/", html) if prefix else html
+
+
+class Prefixed:
+    """Serves an application below a prefix, whether or not the proxy removes it from the paths.
+
+    Args:
+        app: the application.
+        prefix: the prefix; if it is empty, X-Forwarded-Prefix gives it.
+        trusted: networks of the proxies whose X-Forwarded-Prefix counts.
+    """
+
+    def __init__(self, app: ASGIApp, prefix: str = "", trusted: Sequence[str] = ()) -> None:
+        self._app, self._prefix = app, prefix
+        self._trusted = [ip_network(network) for network in trusted]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        prefix = self._of(scope) if scope["type"] == "http" else ""
+        if not prefix:
+            await self._app(scope, receive, send)
+            return
+
+        async def send_prefixed(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                location = headers.get("location", "")
+                if location.startswith("/") and not location.startswith("//"):
+                    headers["location"] = prefix + location
+            await send(message)
+
+        path = scope["path"]
+        inner = path[len(prefix) :] or "/" if path == prefix or path.startswith(f"{prefix}/") else path
+        await self._app({**scope, "path": inner, SCOPE_KEY: prefix}, receive, send_prefixed)
+
+    def _of(self, scope: Scope) -> str:
+        """The prefix of a request. A header that is not valid, or from elsewhere, is ignored."""
+        if self._prefix or not self._trusted or not _is_in(scope, self._trusted):
+            return self._prefix
+        try:
+            return parse(Headers(scope=scope).get(HEADER, ""))
+        except UsageError:
+            return ""
+
+
+def _is_in(scope: Scope, networks: Sequence[IPv4Network | IPv6Network]) -> bool:
+    """Whether a request comes from one of these networks."""
+    client = scope.get("client")
+    try:
+        address = ip_address(client[0]) if client else None
+    except ValueError:
+        return False
+    return address is not None and any(address in network for network in networks)
