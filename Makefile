@@ -10,10 +10,11 @@ IS_RECENT := import sys; sys.exit(sys.version_info < (3, 11))
 PYTEST_ARGS ?=
 COVERAGE ?=
 PROCESSES ?= logical
-# Tests run side by side; those of one file stay together, because they share what the file has set up. At most two of the tests
-# that start Ray or a browser run at the same time: they have time limits.
-SIDE_BY_SIDE := -n $(PROCESSES) --dist=loadfile --no-loadscope-reorder
-STARTING := tests/browser tests/chaos tests/integration tests/property
+# Tests run side by side; those of one file stay together, because they share what the file has set up. At most three of the tests
+# that start Ray or a browser run at the same time: they have time limits, and they wait more than they compute.
+GROUPED := --dist=loadfile --no-loadscope-reorder
+SIDE_BY_SIDE := -n $(PROCESSES) $(GROUPED)
+STARTING := tests/integration/test_installed.py tests/chaos tests/browser tests/integration tests/property
 WHOLE_RUNS := $(patsubst %,tests/integration/test_%.py,same_answer killed truth)
 STAMP := $(VENV)/.installed
 PEERS := .make/peers
@@ -51,7 +52,7 @@ test: setup
 	$(VENV)/bin/python -m pytest -q -m "not slow" $(SIDE_BY_SIDE) --maxprocesses=4 --durations=15 $(COVERAGE) tests/unit tests/model \
 		$(PYTEST_ARGS) \
 		|| test $$? = 5  # 5: there are none
-	$(VENV)/bin/python -m pytest -q -m "not slow" $(SIDE_BY_SIDE) --maxprocesses=2 --durations=15 $(STARTING) $(PYTEST_ARGS) \
+	$(VENV)/bin/python -m pytest -q -m "not slow" -n 3 $(GROUPED) --durations=15 $(STARTING) $(PYTEST_ARGS) \
 		|| test $$? = 5
 	@echo "make test: all tests passed (the slow ones: make soak)"
 

@@ -25,6 +25,7 @@ COMMANDS = (  # modules of this package that add commands, in the order of `--he
     "query",
     "sql",
     "report",
+    "export",
     "serve",
     "submit",
     "status",

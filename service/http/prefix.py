@@ -28,7 +28,7 @@ OWN = {
     "submitted",
 }  # first parts of paths
 _VALID = re.compile(r"(/[A-Za-z0-9._~@:%+-]+)*")
-_LINKS = re.compile(r'( (?:href|src|action|data-page|data-events)=")/(?!/)')
+LINK = re.compile(r'( (?:href|src|action|data-page|data-events)=")(/(?!/)[^"]*)"')  # to this service, in a page
 
 
 def parse(text: str) -> str:
@@ -52,7 +52,7 @@ def of(scope: Scope) -> str:
 
 def add_to_links(html: str, prefix: str) -> str:
     """A page whose links to this service begin with a prefix."""
-    return _LINKS.sub(rf"\g<1>{prefix}/", html) if prefix else html
+    return LINK.sub(rf'\g<1>{prefix}\g<2>"', html) if prefix else html
 
 
 class Prefixed:

@@ -80,6 +80,15 @@ class Round:
     seconds: float = 0.0
 
 
+def drawn(number: int) -> list[Due]:
+    """The faults of a round."""
+    choose = random.Random(number)
+    names, weights = list(FAULTS), [weight for weight, _ in FAULTS.values()]
+    times = sorted(choose.uniform(0.0, SPAN_S) for _ in range(choose.randint(1, MOST_FAULTS)))
+    chosen = choose.choices(names, weights, k=len(times))
+    return [(at, name, choose.random()) for at, name in zip(times, chosen, strict=True)]
+
+
 class Broken(AssertionError):
     """A promise is broken."""
 
@@ -120,11 +129,7 @@ class Chaos:
             Broken: a promise is broken; the message names it.
         """
         self.cluster.heal(failing_calls=number // BLOCK % NOISY == NOISY - 1)
-        choose = random.Random(number)
-        names, weights = list(FAULTS), [weight for weight, _ in FAULTS.values()]
-        times = sorted(choose.uniform(0.0, SPAN_S) for _ in range(choose.randint(1, MOST_FAULTS)))
-        drawn = zip(times, choose.choices(names, weights, k=len(times)), strict=True)
-        return self._play(Round(number), [(at, name, choose.random()) for at, name in drawn])
+        return self._play(Round(number), drawn(number))
 
     def show(self, mutation: str) -> str:
         """Run the command with a deliberate fault in it; returns the promise that it breaks.

@@ -1,0 +1,232 @@
+"""The atlas as a folder of files. Takes a root and what to show of it, writes pages with relative links; it needs no server.
+
+The pages are those of the web service, asked one by one. A link to what is not written loses its address; forms are left out.
+"""
+
+import asyncio
+import hashlib
+import html as html_text
+import posixpath
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import quote, unquote
+
+from starlette.types import ASGIApp, Message, Scope
+
+from service.http.prefix import LINK
+from workers.errors import StoreError
+
+SUFFIXES = {"image/png": ".png", "image/webp": ".webp", "image/jpeg": ".jpg", "image/svg+xml": ".svg"}
+KEPT = (".css", ".js", ".json", ".svg")  # ends of paths that are already those of files
+SAMPLE = 40  # pictures whose size is measured for an estimate
+_NEEDS_SERVER = re.compile(r"<form\b.*?</form>|<footer>.*?</footer>", re.DOTALL)  # searches, and links to JSON twins
+_ROW = re.compile(r'<tr><th scope="row"><a href="([^"]*)">.*?</tr>', re.DOTALL)  # a run in the list
+_ITEM = re.compile(r'<li\b[^>]*><a href="([^"]*)"><img\b.*?</li>', re.DOTALL)  # a channel on a wall
+_PICTURE = re.compile(r"/static/|/runs/[^/?]+/(layers/.+/(patch|projection)\b|previews/|rows/\d+(/|\.json))")
+_PAGE = re.compile(r"/(limits|runs/[^/?]+(/(layers/[^/?]+(/channels/\d+)?|image|label|rows/\d+))?)?(\?.*)?")
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What is written.
+
+    Attributes:
+        runs: ids of the runs.
+        channels: decides about a channel, by run, layer and number.
+        layers: decides about a layer, by run and name.
+    """
+
+    runs: frozenset[str]
+    layers: Callable[[str, str], bool]
+    channels: Callable[[str, str, int], bool]
+
+    def has(self, path: str) -> bool:
+        """Whether a page is written."""
+        if not _PAGE.fullmatch(path):
+            return False
+        parts = [unquote(part) for part in path.partition("?")[0].split("/")]
+        if len(parts) < 3:
+            return True
+        run, rest = parts[2], parts[3:]
+        if run not in self.runs or (rest[:1] == ["layers"] and not self.layers(run, rest[1])):
+            return False
+        return len(rest) < 4 or self.channels(run, rest[1], int(rest[3]))
+
+
+@dataclass(frozen=True)
+class Size:
+    """What a site takes: numbers of pages and pictures, and bytes."""
+
+    pages: int
+    pictures: int
+    bytes: int
+
+
+@dataclass
+class Site:
+    """Pages and pictures of an application that can be written to a folder.
+
+    Attributes:
+        app: the web service; it must let requests without a key through.
+        selection: what is written.
+        folded: texts that are not to be seen, such as paths of this machine, and what is written instead.
+        runner: runs the application.
+    """
+
+    app: ASGIApp
+    selection: Selection
+    folded: Mapping[str, str] = field(default_factory=dict)
+    runner: asyncio.Runner = field(default_factory=asyncio.Runner)
+
+    def estimate(self) -> Size:
+        """The size of the site. Of the pictures, some are measured."""
+        pages, pictures, size = 0, dict[str, None](), 0
+        for _, html in self._pages():
+            pages, size = pages + 1, size + len(html.encode())
+            pictures.update(dict.fromkeys(self._pictures(html)))
+        sample = list(pictures)[:: max(1, len(pictures) // SAMPLE)]
+        measured = sum(len(self._get(path).body) for path in sample)
+        return Size(pages, len(pictures), size + measured * len(pictures) // max(1, len(sample)))
+
+    def write(self, folder: Path, progress: Callable[[int], None] = lambda _: None) -> Size:
+        """Write the site to a folder.
+
+        Args:
+            folder: created if it does not exist.
+            progress: called with the number of pages that are written.
+
+        Raises:
+            StoreError: a page or picture cannot be made, because the root is damaged or unavailable.
+            OSError: a file cannot be written.
+        """
+        files, pages, size = dict[str, str](), 0, 0
+        for path, html in self._pages():
+            for picture in self._pictures(html):
+                if picture not in files:
+                    answer = self._get(picture)
+                    files[picture] = _picture_file(picture, answer.media)
+                    size += _write(folder / files[picture], answer.body)
+            size += _write(folder / _page_file(path), self._relinked(path, html, files).encode())
+            pages += 1
+            progress(pages)
+        return Size(pages, len(files), size)
+
+    def _pages(self) -> Iterator[tuple[str, str]]:
+        """Every page that the first one leads to: its path, and its HTML without what is not written."""
+        waiting, seen = ["/"], {"/"}
+        while waiting:
+            path = waiting.pop(0)
+            html = self._reduced(self._get(path).body.decode())
+            new = [link for link in dict.fromkeys(_links(html)) if link not in seen and self.selection.has(link)]
+            waiting += new
+            seen.update(new)
+            yield path, html
+
+    def _reduced(self, html: str) -> str:
+        """A page without what needs a server, without runs and channels of a wall that are not written, and with folded texts."""
+
+        def kept(item: re.Match[str]) -> str:
+            path = html_text.unescape(item[1])
+            is_listed = "/channels/" in path or item.re is _ROW
+            return "" if is_listed and not self.selection.has(path) else item[0]
+
+        html = _ROW.sub(kept, _ITEM.sub(kept, _NEEDS_SERVER.sub("", html)))
+        for text, short in self.folded.items():
+            html = html.replace(html_text.escape(text), html_text.escape(short))
+        return html
+
+    def _pictures(self, html: str) -> list[str]:
+        """Paths of the pictures, styles and scripts of a page, and of the numbers that its script reads."""
+        return [link for link in dict.fromkeys(_links(html)) if _PICTURE.match(link)]
+
+    def _relinked(self, path: str, html: str, files: Mapping[str, str]) -> str:
+        """A page with relative links."""
+        here = posixpath.dirname(_page_file(path))
+
+        def relative(match: re.Match[str]) -> str:
+            link = html_text.unescape(match[2])
+            file = files.get(link) or (_page_file(link) if self.selection.has(link) else None)
+            return f'{match[1]}{quote(posixpath.relpath(file, here or "."))}"' if file else ""
+
+        return LINK.sub(relative, html)
+
+    def _get(self, path: str) -> "_Answer":
+        answer = self.runner.run(_ask(self.app, path))
+        if answer.status != 200:
+            raise StoreError(f"{path} cannot be shown: {answer.status} {answer.body[:200].decode(errors='replace')}")
+        return answer
+
+
+@dataclass
+class _Answer:
+    status: int = 0
+    media: str = ""
+    body: bytes = b""
+
+
+async def _ask(app: ASGIApp, path: str) -> _Answer:
+    """The answer of an application to a GET request of this machine."""
+    answer, body, requests = _Answer(), list[bytes](), [{"type": "http.request", "body": b"", "more_body": False}]
+
+    async def receive() -> Message:
+        if not requests:
+            await asyncio.Event().wait()  # it stays connected
+        return requests.pop()
+
+    async def send(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers: dict[bytes, bytes] = dict(message["headers"])
+            answer.status, answer.media = (
+                message["status"],
+                headers.get(b"content-type", b"").decode().partition(";")[0],
+            )
+        else:
+            body.append(message.get("body", b""))
+
+    await app(_request(path), receive, send)
+    answer.body = b"".join(body)
+    return answer
+
+
+def _request(path: str) -> Scope:
+    """A GET request of this machine, as ASGI has it."""
+    plain, _, query = path.partition("?")
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": "GET",
+        "scheme": "http",
+        "path": unquote(plain),
+        "raw_path": plain.encode(),
+        "query_string": query.encode(),
+        "root_path": "",
+        "headers": [(b"host", b"localhost")],
+        "client": ("127.0.0.1", 0),
+        "server": ("localhost", 80),
+    }
+
+
+def _links(html: str) -> list[str]:
+    return [html_text.unescape(match[2]) for match in LINK.finditer(html)]
+
+
+def _page_file(path: str) -> str:
+    """The file of a page; a query becomes a hash."""
+    plain, _, query = path.partition("?")
+    name = f"index-{hashlib.sha256(query.encode()).hexdigest()[:12]}.html" if query else "index.html"
+    return posixpath.join(plain.strip("/"), name)
+
+
+def _picture_file(path: str, media: str) -> str:
+    """The file of a picture; the query, which only names the run, is left out."""
+    plain = path.partition("?")[0].strip("/")
+    return plain if posixpath.splitext(plain)[1] in KEPT else plain + SUFFIXES.get(media, "")
+
+
+def _write(file: Path, data: bytes) -> int:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(data)
+    return len(data)

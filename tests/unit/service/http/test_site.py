@@ -1,0 +1,146 @@
+"""A written site: every link leads to a file, nothing leads elsewhere, and only what was selected is there."""
+
+import json
+import re
+from html import unescape
+from pathlib import Path
+from urllib.parse import unquote
+
+import pytest
+from typer.testing import CliRunner
+
+from service.cli.main import app
+from service.http import exporting
+from tests.support import instrumented
+from tests.support.published import CHANNELS, publish
+from workers.errors import QueryError, RunError
+from workers.store.root import Root
+
+LINK = re.compile(r' (?:href|src|action)="([^"]*)"')
+RUNS = ("first", "second", "covered", "inverted")
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory) -> Root:
+    root = Root(str(tmp_path_factory.mktemp("root")))
+    publish(root)
+    publish(root, "second", "2026-11-24T02:00:00+00:00")
+    instrumented.occlude(root)
+    instrumented.invert(root)
+    return root
+
+
+@pytest.fixture(scope="module")
+def whole(root, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("site") / "whole"
+    exporting.site(root, RUNS).write(folder)
+    return folder
+
+
+def pages(folder: Path) -> list[Path]:
+    return sorted(folder.rglob("*.html"))
+
+
+def links(page: Path) -> list[str]:
+    return [unescape(link) for link in LINK.findall(page.read_text())]
+
+
+def targets(folder: Path) -> set[Path]:
+    """The files that links lead to; a link is relative, and its file exists."""
+    found = set()
+    for page in pages(folder):
+        for link in links(page):
+            if not link.startswith("#"):
+                target = (page.parent / unquote(link)).resolve()
+                assert target.is_file() and target.is_relative_to(folder.resolve()), (page, link)
+                found.add(target)
+    return found
+
+
+def test_every_link_leads_to_a_file_and_every_file_is_linked(whole):
+    files = {path.resolve() for path in whole.rglob("*") if path.is_file()}
+    assert files - targets(whole) == set() and len(files) > 500
+
+
+def test_every_page_of_the_runs_is_written(whole):
+    names = {path.relative_to(whole).as_posix() for path in pages(whole)}
+    assert {"index.html", "limits/index.html", *(f"runs/{run}/index.html" for run in RUNS)} <= names
+    for layer, count in CHANNELS.items():
+        for number in range(count):
+            assert f"runs/first/layers/{layer}/channels/{number}/index.html" in names
+
+
+def test_nothing_needs_a_server(whole):
+    for page in pages(whole):
+        text = page.read_text()
+        assert "<form" not in text and "http://" not in text.replace("http://www.w3.org/", "") and 'href="/' not in text
+
+
+def test_a_page_is_the_services_but_for_its_links(root, whole):
+    page = (whole / "runs/first/layers/relu1/channels/3/index.html").read_text()
+    assert page.count("<img ") >= 18 and "Scores of" in page and "<h1>channel 3" in page
+    pictures = [link for link in LINK.findall(page) if link.endswith((".png", ".webp", ".jpg"))]
+    assert len(pictures) >= 18
+
+
+def test_only_what_was_selected_is_there(root, tmp_path):
+    site = exporting.site(root, ["second"], ["relu*"], 3)
+    estimated, written = site.estimate(), site.write(tmp_path / "site")
+    targets(tmp_path / "site")
+    text = "".join(page.read_text() for page in pages(tmp_path / "site"))
+    assert "first" not in (tmp_path / "site" / "index.html").read_text() and "runs/first" not in text
+    folders = sorted(path.name for path in (tmp_path / "site/runs/second/layers").iterdir())
+    assert folders == [name for name in CHANNELS if name.startswith("relu")]
+    for layer in folders:
+        channels = list((tmp_path / "site/runs/second/layers" / layer / "channels").iterdir())
+        wall = (tmp_path / "site/runs/second/layers" / layer / "index.html").read_text()
+        assert len(channels) == 3 == len(re.findall("<li[ >]", wall))
+    assert (estimated.pages, estimated.pictures) == (written.pages, written.pictures)
+    assert estimated.bytes == pytest.approx(written.bytes, rel=0.25)
+    size = sum(path.stat().st_size for path in (tmp_path / "site").rglob("*") if path.is_file())
+    assert size == written.bytes
+
+
+def test_folders_of_this_machine_are_not_shown(root, tmp_path):
+    folder = tmp_path / "secret folder" / "photos"
+    store = Root(str(tmp_path / "root"))
+    publish(store, corpus={"source": f"{folder}"})
+    exporting.site(store, ["first"]).write(tmp_path / "site")
+    text = "".join(page.read_text() for page in pages(tmp_path / "site"))
+    assert "secret" not in text and "photos" in text
+
+
+def asked(*words: str, code: int = 0):
+    result = CliRunner().invoke(app, ["export", *words])
+    assert result.exit_code == code, (result.output, result.exception)
+    return result
+
+
+def test_the_command_says_how_large_the_site_is_before_it_writes_it(root, tmp_path):
+    words = ("first", "--root", root.url, "--layers", "relu1", "-o", str(tmp_path / "site"))
+    dry = asked(*words, "--dry-run").stdout
+    assert re.fullmatch(r"would write [\d,]+ pages and [\d,]+ pictures, [\d.]+ [kM]B\n", dry)
+    assert not (tmp_path / "site").exists()
+    first, last = asked(*words).stdout.splitlines()
+    assert first == dry.strip().replace("would write", "writing") and last.startswith(f"{tmp_path}/site/index.html  ")
+    again = asked(*words, code=2).stderr
+    assert again == f"deconvoy: output '{tmp_path}/site' exists and is not an empty folder; give a new one\n"
+    told = json.loads(asked(*words[:-1], str(tmp_path / "other"), "--json").stdout)
+    assert told["output"] == str(tmp_path / "other") and told["pages"] == len(pages(tmp_path / "other"))
+
+
+@pytest.mark.parametrize(
+    ("runs", "layers", "error", "line"),
+    [
+        (["none"], [], RunError, "run 'none' is not published"),
+        (["first"], ["relux"], QueryError, "fits no layer; nearest"),
+    ],
+)
+def test_what_is_not_there_is_one_line(root, runs, layers, error, line):
+    with pytest.raises(error, match=line):
+        exporting.site(root, runs, layers)
+
+
+def test_a_file_in_the_way_is_one_line(root, tmp_path):
+    (tmp_path / "site").write_text("")
+    assert "is not an empty folder" in asked("first", "--root", root.url, "-o", str(tmp_path / "site"), code=2).stderr
