@@ -178,10 +178,8 @@ async def _ask(app: ASGIApp, path: str) -> _Answer:
     async def send(message: Message) -> None:
         if message["type"] == "http.response.start":
             headers: dict[bytes, bytes] = dict(message["headers"])
-            answer.status, answer.media = (
-                message["status"],
-                headers.get(b"content-type", b"").decode().partition(";")[0],
-            )
+            answer.status = message["status"]
+            answer.media = headers.get(b"content-type", b"").decode().partition(";")[0]
         else:
             body.append(message.get("body", b""))
 
@@ -217,13 +215,18 @@ def _page_file(path: str) -> str:
     """The file of a page; a query becomes a hash."""
     plain, _, query = path.partition("?")
     name = f"index-{hashlib.sha256(query.encode()).hexdigest()[:12]}.html" if query else "index.html"
-    return posixpath.join(plain.strip("/"), name)
+    return posixpath.join(_folder(plain), name)
 
 
 def _picture_file(path: str, media: str) -> str:
     """The file of a picture; the query, which only names the run, is left out."""
-    plain = path.partition("?")[0].strip("/")
+    plain = _folder(path.partition("?")[0])
     return plain if posixpath.splitext(plain)[1] in KEPT else plain + SUFFIXES.get(media, "")
+
+
+def _folder(path: str) -> str:
+    """A relative path that stays below the site's folder, whatever layers are called."""
+    return "/".join(part.replace(".", "%2E") if set(part) == {"."} else part for part in path.strip("/").split("/"))
 
 
 def _write(file: Path, data: bytes) -> int:

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from service.cli.main import app
-from service.http import exporting
+from service.http import exporting, site
 from tests.support import instrumented
 from tests.support.published import CHANNELS, publish
 from workers.errors import QueryError, RunError
@@ -76,7 +76,7 @@ def test_nothing_needs_a_server(whole):
         assert "<form" not in text and "http://" not in text.replace("http://www.w3.org/", "") and 'href="/' not in text
 
 
-def test_a_page_is_the_services_but_for_its_links(root, whole):
+def test_a_page_is_the_services_but_for_its_links(whole):
     page = (whole / "runs/first/layers/relu1/channels/3/index.html").read_text()
     assert page.count("<img ") >= 18 and "Scores of" in page and "<h1>channel 3" in page
     pictures = [link for link in LINK.findall(page) if link.endswith((".png", ".webp", ".jpg"))]
@@ -84,8 +84,8 @@ def test_a_page_is_the_services_but_for_its_links(root, whole):
 
 
 def test_only_what_was_selected_is_there(root, tmp_path):
-    site = exporting.site(root, ["second"], ["relu*"], 3)
-    estimated, written = site.estimate(), site.write(tmp_path / "site")
+    small = exporting.site(root, ["second"], ["relu*"], 3)
+    estimated, written = small.estimate(), small.write(tmp_path / "site")
     targets(tmp_path / "site")
     text = "".join(page.read_text() for page in pages(tmp_path / "site"))
     assert "first" not in (tmp_path / "site" / "index.html").read_text() and "runs/first" not in text
@@ -101,7 +101,7 @@ def test_only_what_was_selected_is_there(root, tmp_path):
     assert size == written.bytes
 
 
-def test_folders_of_this_machine_are_not_shown(root, tmp_path):
+def test_folders_of_this_machine_are_not_shown(tmp_path):
     folder = tmp_path / "secret folder" / "photos"
     store = Root(str(tmp_path / "root"))
     publish(store, corpus={"source": f"{folder}"})
@@ -144,3 +144,9 @@ def test_what_is_not_there_is_one_line(root, runs, layers, error, line):
 def test_a_file_in_the_way_is_one_line(root, tmp_path):
     (tmp_path / "site").write_text("")
     assert "is not an empty folder" in asked("first", "--root", root.url, "-o", str(tmp_path / "site"), code=2).stderr
+
+
+@pytest.mark.parametrize("path", ["/runs/../../x", "/../x", "/runs/a/layers/..", "/runs/./b"])
+def test_no_file_is_written_outside_of_the_folder(path):
+    for file in (site._page_file(path), site._picture_file(path, "image/png")):
+        assert not {"", ".", ".."} & set(file.split("/"))
