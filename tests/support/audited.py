@@ -1,13 +1,27 @@
-"""What pip-audit has found. Takes its report, prints the packages with known weaknesses; exit code 1 if there are any."""
+"""Known weaknesses of packages. Takes the program pip-audit and a file of versions; prints the weak ones, exit code 1 if any."""
 
 import json
+import subprocess
 import sys
-from pathlib import Path
+from typing import Any
+
+LIMIT_S = 180.0  # pip-audit asks for one package after the other, and a network may answer none
+FLAGS = ("--no-deps", "--disable-pip", "--progress-spinner", "off", "--format", "json")
 
 
-def main(report: Path) -> int:
+def ask(program: str, constraints: str) -> list[dict[str, Any]]:
+    """What pip-audit knows of each package; nothing if it has no answer in time."""
+    words = [program, "-r", constraints, *FLAGS]
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, timeout=LIMIT_S, check=False)
+    except subprocess.TimeoutExpired:
+        return []
+    packages: list[dict[str, Any]] = json.loads(done.stdout)["dependencies"] if done.stdout.startswith("{") else []
+    return packages
+
+
+def report(packages: list[dict[str, Any]]) -> int:
     """Print one line for each weakness, and how many packages the database knows."""
-    packages = json.loads(report.read_text())["dependencies"] if report.exists() else []
     known = [package for package in packages if "vulns" in package]
     weak = [(package, weakness) for package in known for weakness in package["vulns"]]
     for package, weakness in weak:
@@ -19,4 +33,4 @@ def main(report: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(report(ask(*sys.argv[1:])))

@@ -1,6 +1,7 @@
 """What is printed of pip-audit's report."""
 
 import json
+import sys
 
 import pytest
 
@@ -19,12 +20,18 @@ WEAK = {"name": "weak", "version": "1.0", "vulns": [{"id": "CVE-1", "fix_version
     ],
 )
 def test_weaknesses_are_one_line_each(tmp_path, capsys, packages, code, said):
-    report = tmp_path / "report.json"
-    report.write_text(json.dumps({"dependencies": packages, "fixes": []}))
-    assert audited.main(report) == code
+    program = tmp_path / "pip-audit"
+    program.write_text(f"#!{sys.executable}\nprint({json.dumps({'dependencies': packages})!r})\n")
+    program.chmod(0o755)
+    assert audited.report(audited.ask(str(program), "constraints.txt")) == code
     assert capsys.readouterr().out.splitlines() == said
 
 
-def test_without_a_report_nothing_was_checked(tmp_path, capsys):
-    assert audited.main(tmp_path / "none.json") == 0
+@pytest.mark.parametrize("body", ["import time; time.sleep(60)", "raise SystemExit('no network')"])
+def test_without_an_answer_nothing_was_checked(tmp_path, capsys, monkeypatch, body):
+    monkeypatch.setattr(audited, "LIMIT_S", 1.0)
+    program = tmp_path / "pip-audit"
+    program.write_text(f"#!{sys.executable}\n{body}\n")
+    program.chmod(0o755)
+    assert audited.report(audited.ask(str(program), "constraints.txt")) == 0
     assert capsys.readouterr().out == "pip-audit: 0 of 0 packages checked, 0 known weaknesses\n"
