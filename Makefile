@@ -21,6 +21,7 @@ PEERS := .make/peers
 PEERS_STAMP := $(PEERS)/.installed
 
 AUDIT := .make/audit
+AUDITORS := bandit==1.9.4 pip-audit==2.10.1
 
 .PHONY: help setup demo test check format lint types audit coverage lock lowest bench soak clean
 
@@ -70,7 +71,7 @@ types: setup
 # Uses a separate environment. pip-audit asks PyPI; without an answer it reports that, and nothing fails.
 audit: setup
 	$(VENV)/bin/python -m venv $(AUDIT)
-	$(AUDIT)/bin/pip install --quiet bandit pip-audit
+	$(AUDIT)/bin/pip install --quiet $(AUDITORS)
 	$(AUDIT)/bin/bandit --quiet --recursive -ll -ii deconvoy jobs service workers
 	$(VENV)/bin/python -m tests.support.audited $(AUDIT)/bin/pip-audit constraints.txt
 

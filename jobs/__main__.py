@@ -92,7 +92,7 @@ def _check_wanted(attempts: Attempts, number: int) -> None:
 def _run_in_turn(begun: Begun, run: str, watch: ProgressWriter) -> Outcome:
     """Run a submitted spec once the cluster has a place for its first actor."""
     spec = begun.spec.parse(begun.job)
-    with cluster.session(watch.say), turn(spec.cluster_resources, run, begun.at, watch.wait):
+    with cluster.session(watch), turn(spec.cluster_resources, run, begun.at, watch.wait):
         return _run(spec, watch)
 
 

@@ -15,6 +15,7 @@ from ray.util.placement_group import PlacementGroup, placement_group, remove_pla
 
 from jobs.ray import joining, line
 from jobs.ray.head_watch import watch_head
+from jobs.watch import Watcher
 from workers.errors import UsageError
 from workers.host import processors
 from workers.spec.parts import ResourcesSpec
@@ -24,13 +25,13 @@ PATIENCE = "DECONVOY_WAIT_FOR_NODES_S"
 
 
 @contextmanager
-def session(say: Callable[[str], None]) -> Iterator[None]:
+def session(watch: Watcher) -> Iterator[None]:
     """Shut down Ray at the end, if it was started inside. SIGTERM raises KeyboardInterrupt, so that actors end then too.
 
-    `say` reports a cluster whose head does not respond; see `head_watch`.
+    `watch` reports a cluster whose head does not respond; see `head_watch`.
     """
     is_own = not ray.is_initialized()
-    with _terminable(), watch_head(say) if is_own else nullcontext():
+    with _terminable(), watch_head(watch) if is_own else nullcontext():
         try:
             yield
         finally:

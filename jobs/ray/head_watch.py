@@ -1,4 +1,4 @@
-"""A watch on the head of the Ray cluster. Takes a function that reports, ends this process if the head is gone.
+"""A watch on the head of the Ray cluster. Takes the run's watcher, ends this process if the head is gone.
 
 If a process cannot reach the head for a minute, Ray ends it, with an error about Ray's own server. Calls to the head block until
 then, on the main thread too, so nothing can be raised there. A thread therefore says what to do, and ends the process a little
@@ -12,25 +12,28 @@ from contextlib import contextmanager
 from functools import partial
 
 from jobs.ray import joining
+from jobs.watch import Watcher
 from workers.errors import UsageError
 from workers.host.steady import SteadyClock
 
 EVERY_S = 5.0
 ANSWER_S = 5.0  # time that the head may take to answer
-END_S = 45.0  # Ray ends the process after 60 s
+SHARE = 0.75  # of the time after which Ray ends the process
+RAYS_LIMIT, RAYS_DEFAULT_S = "RAY_gcs_rpc_server_reconnect_timeout_s", 60.0
+CLOSING_S = 3.0  # for the last line to be written; it may need a store
 
 
 @contextmanager
-def watch_head(say: Callable[[str], None], end: Callable[[], object] | None = None) -> Iterator[None]:
+def watch_head(watch: Watcher, end: Callable[[], object] | None = None) -> Iterator[None]:
     """Report a head that does not respond, and end the process if it stays silent; once this process is connected to Ray.
 
     Args:
-        say: reports a message; called from a thread.
+        watch: is told and closed, from a thread.
         end: ends the process; by default with exit code 1.
     """
-    end = end or partial(os._exit, 1)
     is_over = threading.Event()
-    thread = threading.Thread(target=_watch, args=(say, end, is_over), name="head watch", daemon=True)
+    words = (watch, end or partial(os._exit, 1), is_over)
+    thread = threading.Thread(target=_watch, args=words, name="head watch", daemon=True)
     thread.start()
     try:
         yield
@@ -38,27 +41,43 @@ def watch_head(say: Callable[[str], None], end: Callable[[], object] | None = No
         is_over.set()
 
 
-def _watch(say: Callable[[str], None], end: Callable[[], object], is_over: threading.Event) -> None:
-    clock = SteadyClock(cap_s=EVERY_S + 2 * ANSWER_S)  # it is read once in this time
+def limit_s() -> float:
+    """Seconds after which a silent head ends the process."""
+    try:
+        return SHARE * float(os.environ.get(RAYS_LIMIT, RAYS_DEFAULT_S))
+    except ValueError:
+        return SHARE * RAYS_DEFAULT_S
+
+
+def _watch(watch: Watcher, end: Callable[[], object], is_over: threading.Event) -> None:
+    clock, most_s = SteadyClock(cap_s=EVERY_S + 2 * ANSWER_S), limit_s()  # the clock is read once in this time
     answered, is_reported = clock(), False
     while not is_over.wait(EVERY_S):
         now, address = clock(), joining.head_address()
         if address is None or _responds(address):
             if is_reported:
-                say(f"the head of the Ray cluster at {address} responds again")
+                watch.say(f"the head of the Ray cluster at {address} responds again")
             answered, is_reported = now, False
         elif is_over.is_set():
             return
-        elif clock() - answered >= END_S:
-            say(
-                f"the head of the Ray cluster at {address} has not responded for {END_S:.0f} s, so this run ends; the same "
+        elif clock() - answered >= most_s:
+            watch.say(
+                f"the head of the Ray cluster at {address} has not responded for {most_s:.0f} s, so this run ends; the same "
                 "command resumes it on a cluster that responds"
             )
+            _close(watch)
             end()
             return
         elif not is_reported:
-            say(f"the head of the Ray cluster at {address} does not respond")
+            watch.say(f"the head of the Ray cluster at {address} does not respond")
             is_reported = True
+
+
+def _close(watch: Watcher) -> None:
+    """Restore the terminal and store the last line, but do not wait long for it."""
+    closing = threading.Thread(target=watch.close, daemon=True)
+    closing.start()
+    closing.join(CLOSING_S)
 
 
 def _responds(address: str) -> bool:

@@ -17,6 +17,7 @@ from workers.errors import RunStopped, UsageError
 # Only shard descriptions pass through the object store; Ray's default is a third of the memory.
 STORE_BYTES = 128 << 20
 ANSWER_S = 10.0  # time that a cluster may take to answer
+_connecting: list[str] = []  # the address that ray.init connects to now
 AGENT = "ray.dashboard.optional_deps"
 QUIET = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # otherwise Ray warns of a future change
@@ -33,6 +34,7 @@ def join(address: str) -> None:
     try:
         if address != "auto":
             require_answer(address, ANSWER_S)
+            _connecting.append(address)
         _init(address="auto")
     except UsageError:
         raise
@@ -41,6 +43,8 @@ def join(address: str) -> None:
             f"the Ray cluster at RAY_ADDRESS={address} cannot be joined: {_first_line(error)}; check that RAY_AUTH_TOKEN, "
             "or the file that RAY_AUTH_TOKEN_PATH names, holds the token of that cluster"
         ) from error
+    finally:
+        _connecting.clear()
 
 
 def start(cpus: int, gpus: int) -> None:
@@ -74,8 +78,10 @@ def _init(**options: object) -> None:
 
 
 def head_address() -> str | None:
-    """Where the head of the cluster is; None if this process is not connected to Ray."""
-    return str(ray.get_runtime_context().gcs_address) if ray.is_initialized() else None
+    """Where the head of the cluster is; None if this process is neither connected to Ray nor connecting."""
+    if ray.is_initialized():
+        return str(ray.get_runtime_context().gcs_address)
+    return next(iter(_connecting), None)  # ray.init waits forever for a head that is lost meanwhile
 
 
 def require_answer(address: str, within_s: float) -> None:
@@ -83,7 +89,7 @@ def require_answer(address: str, within_s: float) -> None:
 
     Raises:
         UsageError: nothing answers in Ray's protocol.
-        TimeoutError: it accepts requests, but does not answer in time.
+        TimeoutError: it accepts requests, but does not answer them.
         ConnectionError: the cluster rejects the token.
     """
     import grpc
@@ -100,8 +106,8 @@ def require_answer(address: str, within_s: float) -> None:
         try:
             NodeInfoGcsServiceStub(channel).GetClusterId(GetClusterIdRequest(), timeout=within_s)
         except grpc.RpcError as error:
-            is_late = error.code() == grpc.StatusCode.DEADLINE_EXCEEDED
-            raise (TimeoutError if is_late else ConnectionError)(error.details()) from error
+            is_refusal = error.code() in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
+            raise (ConnectionError if is_refusal else TimeoutError)(error.details()) from error
 
 
 def _first_line(error: Exception) -> str:

@@ -217,7 +217,7 @@ def attempt(
         RunStopped: the run cannot continue; finished results are kept.
     """
     started, choose = time.monotonic(), partial(_select, layers)
-    with cluster.session(watch.say), ExitStack() as stack:
+    with cluster.session(watch), ExitStack() as stack:
         spec = spec.resolved(cluster.resolve_device(spec.resources.device))
         root = patient(spec.root)
         model = models.load(spec.model, lambda network: check_layers(choose(network), network), root)

@@ -10,7 +10,7 @@ from cachetools import LRUCache
 
 from service.query import findings
 from service.query import labels as sharing
-from service.query.catalog import PublishedRun
+from service.query.catalog import PublishedRun, unpublished
 from service.query.layers import LayerTables, dead_channels, read_layer
 from service.query.listing import RunListing, memoized
 from service.query.reading import read
@@ -29,10 +29,14 @@ class Atlas:
     """The published runs of a root. Safe to use from many threads.
 
     Caches are keyed by `_Key`.
+
+    Args:
+        root: the root.
+        only: ids of the runs that exist for this atlas; None for all.
     """
 
-    def __init__(self, root: Root) -> None:
-        self.root = root
+    def __init__(self, root: Root, only: frozenset[str] | None = None) -> None:
+        self.root, self._only = root, only
         self._listing = RunListing(root)
         self._tables = memoized(LRUCache(LAYERS_KEPT), _read_layer)
         self._dead = memoized(LRUCache(RUNS_KEPT), _read_dead)
@@ -42,14 +46,17 @@ class Atlas:
 
     def runs(self) -> tuple[PublishedRun, ...]:
         """The published runs whose manifests can be read, the newest first."""
-        return self._listing.readable()[0]
+        readable = self._listing.readable()[0]
+        return readable if self._only is None else tuple(run for run in readable if run.run in self._only)
 
     def damaged(self) -> Mapping[str, str]:
         """Why the manifests of the others cannot be read, by run id."""
-        return self._listing.readable()[1]
+        return self._listing.readable()[1] if self._only is None else {}
 
     def run(self, run: str) -> PublishedRun:
         """A published run by its id; see `Listing.run`."""
+        if self._only is not None and run not in self._only:
+            raise unpublished(self.root, run, self._only)
         return self._listing.run(run)
 
     def layer(self, run: PublishedRun, layer: str) -> LayerTables:

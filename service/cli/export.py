@@ -1,5 +1,7 @@
 """The command `export`. Takes run ids, writes the atlas as a folder of files."""
 
+import shutil
+import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +13,7 @@ from workers.errors import UsageError
 from workers.store.root import Root
 
 if TYPE_CHECKING:
-    from service.http.site import Size
+    from service.http.site import Site, Size
 
 
 def add_to(app: typer.Typer) -> None:
@@ -38,14 +40,15 @@ def export(  # noqa: PLR0913, PLR0917 - one parameter per flag
     from service.cli.console import print_json
     from service.http import exporting
 
+    if not dry_run:
+        _require_empty(output)
     site = exporting.site(Root(root), runs, layers or (), top)
     size = site.estimate()
     if not as_json:
         echo(f"{'would write' if dry_run else 'writing'} {_shown(size)}")
     if not dry_run:
-        _require_empty(output)
         try:
-            size = site.write(output)
+            size = _write(site, output)
         except OSError as error:
             raise UsageError(f"output {str(output)!r} cannot be written: {error.strerror or error}") from error
     if as_json:
@@ -59,6 +62,17 @@ def export(  # noqa: PLR0913, PLR0917 - one parameter per flag
         )
     elif not dry_run:
         echo(f"{output / 'index.html'}  {_shown(size)}")
+
+
+def _write(site: "Site", output: Path) -> "Size":
+    """Write the site to a folder beside the output, and then move it there."""
+    temporary = output.with_name(f".{output.name}.{uuid.uuid4().hex}")
+    try:
+        size = site.write(temporary)
+        temporary.rename(output)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return size
 
 
 def _shown(size: "Size") -> str:

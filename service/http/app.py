@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.middleware.gzip import GZipMiddleware
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.atlas import render
 from service.atlas.atlas import Atlas
@@ -16,7 +17,7 @@ from service.control.schedules import Schedules
 from service.control.statuses import RunState, Status
 from service.control.submissions import Submissions
 from service.control.watching import Watched
-from service.http import api, failures, health, pages, pictures, problems, scopes
+from service.http import api, failures, health, keys, pages, pictures, problems, scopes
 from service.http.access import Gate, Rules
 from service.http.guards import Guarded
 from service.http.keys import Keys
@@ -61,15 +62,7 @@ def create(
         control: the control plane; None for an atlas alone.
         rules: what the gate lets through.
     """
-    app = FastAPI(
-        title="Deconvoy",
-        version=version("deconvoy"),
-        docs_url=None,
-        redoc_url=None,
-        openapi_url=None,  # FastAPI's own route declares no scope
-    )
-    threads = PAGE_THREADS if root.is_local else PAGE_THREADS_REMOTE
-    app.router.route_class = route_in(CallPool("the atlas", threads, PAGE_S))
+    app = _empty(root)
     watched = control.watching if control else None
     if control is not None and watched is not None:
         api.add_to(app, control.submissions, watched, control.schedules, control.allowed)
@@ -85,6 +78,31 @@ def create(
     app.add_middleware(Guarded)
     app.add_middleware(GZipMiddleware, minimum_size=SMALLEST_COMPRESSED, compresslevel=COMPRESSION)
     app.add_middleware(Logged)
+    return app
+
+
+def unguarded(root: Root, only: frozenset[str]) -> ASGIApp:
+    """The pages and pictures of some runs, without keys and limits: for callers in this process."""
+    app = _empty(root)
+    _add_atlas(app, Atlas(root, only), None, originals=False)
+
+    async def admitted(scope: Scope, receive: Receive, send: Send) -> None:
+        await app({**scope, scopes.ADMITTED: [keys.Scope.READ]}, receive, send)
+
+    return admitted
+
+
+def _empty(root: Root) -> FastAPI:
+    """An application whose routes run in threads of their own."""
+    app = FastAPI(
+        title="Deconvoy",
+        version=version("deconvoy"),
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,  # FastAPI's own route declares no scope
+    )
+    threads = PAGE_THREADS if root.is_local else PAGE_THREADS_REMOTE
+    app.router.route_class = route_in(CallPool("the atlas", threads, PAGE_S))
     return app
 
 

@@ -1,19 +1,15 @@
 """What `export` writes. Takes a root, run ids and limits, gives the site of these runs."""
 
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
 from service.http import app as web
-from service.http.access import Rules
 from service.http.site import Selection, Site
 from service.query import catalog
 from service.query.catalog import PublishedRun
 from service.query.layers import Choice, read_layer
 from workers.errors import QueryError, nearest
 from workers.store.root import Root
-
-NO_LIMIT = 1 << 62  # requests per minute
 
 
 def site(root: Root, runs: Sequence[str], patterns: Sequence[str] = (), top: int | None = None) -> Site:
@@ -41,16 +37,7 @@ def site(root: Root, runs: Sequence[str], patterns: Sequence[str] = (), top: int
         lambda run, layer: (run, layer) in layers,
         lambda run, layer, channel: channels is None or channel in channels.get((run, layer), ()),
     )
-    folded = {text: short for run in published for text, short in _folded(run) if text != short}
-    return Site(web.create(root, rules=Rules(NO_LIMIT, keyless=True)), selection, folded)
-
-
-def _folded(run: PublishedRun) -> Iterator[tuple[str, str]]:
-    """The sources of a run's corpus and model, with the folders that hold them left out."""
-    *folders, last = run.corpus.rstrip("/").split("/")
-    has_pattern = any(sign in last for sign in "*?[")
-    yield run.corpus, "/".join([*folders[-1:], last]) if has_pattern else last
-    yield run.model, re.sub(r"=[^&]*/", "=", run.model)
+    return Site(web.unguarded(root, selection.runs), selection)
 
 
 def _fits(name: str, patterns: Sequence[str]) -> bool:
@@ -61,12 +48,12 @@ def _top_channels(
     runs: Sequence[PublishedRun], layers: set[tuple[str, str]], top: int
 ) -> dict[tuple[str, str], frozenset[int]]:
     """The channels of the largest purity, living ones first, of each layer of a scan."""
-    found = {}
+    chosen = {}
     for run in runs:
         for layer in run.layers if run.job == "scan" else ():
             if (run.run, layer.name) in layers:
                 rows = read_layer(run, layer.name).chosen(Choice("purity"))
-                found[run.run, layer.name] = frozenset(
+                chosen[run.run, layer.name] = frozenset(
                     row.channel for row in sorted(rows, key=lambda row: row.dead)[:top]
                 )
-    return found
+    return chosen

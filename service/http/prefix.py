@@ -7,6 +7,7 @@ redirects get it.
 import re
 from collections.abc import Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -38,7 +39,9 @@ def parse(text: str) -> str:
         UsageError: it is not the path of a URL.
     """
     prefix = text.rstrip("/")
-    if not _VALID.fullmatch(prefix) or {".", ".."} & set(prefix.split("/")):
+    decoded = unquote(prefix)
+    is_path = decoded.count("/") == prefix.count("/") and not {".", ".."} & set(decoded.split("/"))
+    if not _VALID.fullmatch(prefix) or not is_path or "\\" in decoded:
         raise UsageError(f"--root-path {text!r} is not a path such as /deconvoy")
     if prefix and prefix.split("/")[1] in OWN:
         raise UsageError(f"--root-path {text!r} begins like a path of the atlas itself; use another, such as /deconvoy")
@@ -56,12 +59,13 @@ def add_to_links(html: str, prefix: str) -> str:
 
 
 class Prefixed:
-    """Serves an application below a prefix, whether or not the proxy removes it from the paths.
+    """Serves an application below a prefix.
 
     Args:
         app: the application.
-        prefix: the prefix; if it is empty, X-Forwarded-Prefix gives it.
-        trusted: networks of the proxies whose X-Forwarded-Prefix counts.
+        prefix: the prefix, which the proxy may remove from paths or not; if it is empty, X-Forwarded-Prefix gives that of links.
+        trusted: networks of the proxies whose X-Forwarded-Prefix counts. They must remove it from the paths: a header never
+            changes which path is asked for.
     """
 
     def __init__(self, app: ASGIApp, prefix: str = "", trusted: Sequence[str] = ()) -> None:
@@ -78,14 +82,14 @@ class Prefixed:
         async def send_prefixed(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                location = headers.get("location", "")
-                if location.startswith("/") and not location.startswith("//"):
-                    headers["location"] = prefix + location
+                if "location" in headers:
+                    headers["location"] = _moved(headers["location"], prefix, Headers(scope=scope).get("host", ""))
+                if not self._prefix:
+                    headers.add_vary_header(HEADER)
             await send(message)
 
-        path = scope["path"]
-        inner = path[len(prefix) :] or "/" if path == prefix or path.startswith(f"{prefix}/") else path
-        await self._app({**scope, "path": inner, SCOPE_KEY: prefix}, receive, send_prefixed)
+        path = _inner(scope["path"], unquote(self._prefix))
+        await self._app({**scope, "path": path, SCOPE_KEY: prefix}, receive, send_prefixed)
 
     def _of(self, scope: Scope) -> str:
         """The prefix of a request. A header that is not valid, or from elsewhere, is ignored."""
@@ -95,6 +99,19 @@ class Prefixed:
             return parse(Headers(scope=scope).get(HEADER, ""))
         except UsageError:
             return ""
+
+
+def _inner(path: str, prefix: str) -> str:
+    """The path without the prefix, if it has it."""
+    return path[len(prefix) :] or "/" if prefix and (path == prefix or path.startswith(f"{prefix}/")) else path
+
+
+def _moved(location: str, prefix: str, host: str) -> str:
+    """Where a redirect leads below the prefix, if it leads to this service."""
+    url = urlsplit(location)
+    if url.netloc not in ("", host) or not url.path.startswith("/"):
+        return location
+    return urlunsplit(url._replace(path=prefix + url.path))
 
 
 def _is_in(scope: Scope, networks: Sequence[IPv4Network | IPv6Network]) -> bool:

@@ -22,7 +22,6 @@ SUFFIXES = {"image/png": ".png", "image/webp": ".webp", "image/jpeg": ".jpg", "i
 KEPT = (".css", ".js", ".json", ".svg")  # ends of paths that are already those of files
 SAMPLE = 40  # pictures whose size is measured for an estimate
 _NEEDS_SERVER = re.compile(r"<form\b.*?</form>|<footer>.*?</footer>", re.DOTALL)  # searches, and links to JSON twins
-_ROW = re.compile(r'<tr><th scope="row"><a href="([^"]*)">.*?</tr>', re.DOTALL)  # a run in the list
 _ITEM = re.compile(r'<li\b[^>]*><a href="([^"]*)"><img\b.*?</li>', re.DOTALL)  # a channel on a wall
 _PICTURE = re.compile(r"/static/|/runs/[^/?]+/(layers/.+/(patch|projection)\b|previews/|rows/\d+(/|\.json))")
 _PAGE = re.compile(r"/(limits|runs/[^/?]+(/(layers/[^/?]+(/channels/\d+)?|image|label|rows/\d+))?)?(\?.*)?")
@@ -71,13 +70,11 @@ class Site:
     Attributes:
         app: the web service; it must let requests without a key through.
         selection: what is written.
-        folded: texts that are not to be seen, such as paths of this machine, and what is written instead.
         runner: runs the application.
     """
 
     app: ASGIApp
     selection: Selection
-    folded: Mapping[str, str] = field(default_factory=dict)
     runner: asyncio.Runner = field(default_factory=asyncio.Runner)
 
     def estimate(self) -> Size:
@@ -125,17 +122,13 @@ class Site:
             yield path, html
 
     def _reduced(self, html: str) -> str:
-        """A page without what needs a server, without runs and channels of a wall that are not written, and with folded texts."""
+        """A page without what needs a server, and without the channels of a wall that are not written."""
 
         def kept(item: re.Match[str]) -> str:
             path = html_text.unescape(item[1])
-            is_listed = "/channels/" in path or item.re is _ROW
-            return "" if is_listed and not self.selection.has(path) else item[0]
+            return item[0] if "/channels/" not in path or self.selection.has(path) else ""
 
-        html = _ROW.sub(kept, _ITEM.sub(kept, _NEEDS_SERVER.sub("", html)))
-        for text, short in self.folded.items():
-            html = html.replace(html_text.escape(text), html_text.escape(short))
-        return html
+        return _ITEM.sub(kept, _NEEDS_SERVER.sub("", html))
 
     def _pictures(self, html: str) -> list[str]:
         """Paths of the pictures, styles and scripts of a page, and of the numbers that its script reads."""
@@ -143,12 +136,12 @@ class Site:
 
     def _relinked(self, path: str, html: str, files: Mapping[str, str]) -> str:
         """A page with relative links."""
-        here = posixpath.dirname(_page_file(path))
+        folder = posixpath.dirname(_page_file(path))
 
         def relative(match: re.Match[str]) -> str:
-            link = html_text.unescape(match[2])
+            link, sign, fragment = html_text.unescape(match[2]).partition("#")
             file = files.get(link) or (_page_file(link) if self.selection.has(link) else None)
-            return f'{match[1]}{quote(posixpath.relpath(file, here or "."))}"' if file else ""
+            return f'{match[1]}{quote(posixpath.relpath(file, folder or "."))}{sign}{fragment}"' if file else ""
 
         return LINK.sub(relative, html)
 
@@ -208,7 +201,7 @@ def _request(path: str) -> Scope:
 
 
 def _links(html: str) -> list[str]:
-    return [html_text.unescape(match[2]) for match in LINK.finditer(html)]
+    return [html_text.unescape(match[2]).partition("#")[0] for match in LINK.finditer(html)]
 
 
 def _page_file(path: str) -> str:

@@ -50,11 +50,25 @@ def write(root: Root, query: str, output: Path, limits: Limits) -> int:
         reader = relation.to_arrow_reader(PIECE_ROWS)
         if form is Format.CSV:
             _require_plain(reader.schema)
-        with _whole(output) as file, _writer(form, file, reader.schema) as writer:
-            rows = 0
+        with _whole(output) as file:
+            return _write(form, file, reader, limits)
+
+
+def _write(form: Format, file: BinaryIO, reader: pa.RecordBatchReader, limits: Limits) -> int:
+    """Write a result; returns the number of rows.
+
+    Raises:
+        QueryError: the format cannot hold a column, or see `_batches`.
+    """
+    rows = 0
+    try:
+        with _writer(form, file, reader.schema) as writer:
             for batch in _batches(reader, limits):
                 writer.write_batch(batch)
                 rows += batch.num_rows
+    except pa.ArrowException as error:
+        reason = str(error).strip().splitlines()[0]
+        raise QueryError(f"{form} cannot hold a column of the result: {reason}; cast it, such as to VARCHAR") from error
     return rows
 
 

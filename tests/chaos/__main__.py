@@ -36,8 +36,9 @@ def main() -> None:
                 for number in range(options.first, options.first + options.rounds):
                     done.append(chaos.round(number))
                     print(done[-1], flush=True)
-        except Broken as error:
-            broken = [str(error)]
+        except Exception as error:
+            number = options.first + len(done)
+            broken = [str(error) if isinstance(error, Broken) else f"round {number} ended by {type(error).__name__}"]
             raise
         finally:
             if options.write and (done or broken):
@@ -69,7 +70,7 @@ def table() -> list[str]:
     about = [
         f"{sum(piece['rounds'] for piece in pieces):,} rounds ({rounds}) with {faults.total():,} faults. "
         + ("No promise broke." if not broken else f"Promises that broke: {'; '.join(broken)}."),
-        f"The longest time without a word was {max(piece['silence_s'] for piece in pieces):.0f} s.",
+        f"The longest time without output was {max(piece['silence_s'] for piece in pieces):.0f} s.",
         f"Processes that ran the command: {', '.join(f'{count:,} {end}' for end, count in sorted(ends.items()))}.",
     ]
     return [

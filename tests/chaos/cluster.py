@@ -24,7 +24,6 @@ class ThreeNodes:
 
     Attributes:
         has_failing_calls: whether some calls between Ray's processes fail.
-        starts: how often the whole cluster was started.
     """
 
     def __init__(self) -> None:
@@ -32,7 +31,6 @@ class ThreeNodes:
         self._folder: Any = None
         self._patch = pytest.MonkeyPatch()
         self.has_failing_calls = False
-        self.starts = 0
 
     def __enter__(self) -> Self:
         return self
@@ -101,7 +99,7 @@ class ThreeNodes:
         self._patch.setenv("RAY_TMPDIR", self._folder.name)
         self._patch.setenv("RAY_testing_rpc_failure", json.dumps(FAILING_CALLS) if failing_calls else "")
         self._cluster = Cluster(initialize_head=True, head_node_args=HEAD | {"dashboard_port": _free_port()})
-        self.has_failing_calls, self.starts = failing_calls, self.starts + 1
+        self.has_failing_calls = failing_calls
 
     def _head_is_whole(self) -> bool:
         return all(is_alive(self.head(name)) for name in (RAYLET, GCS))

@@ -132,7 +132,13 @@ def _store(error: str, seconds: float) -> Fault:
     def begin(scene: Scene, choose: random.Random) -> bool:
         del choose
         failing_store.refuse(scene.control, "", seconds, error=error)
-        scene.later(seconds, lambda: failing_store.calm(scene.control))
+        own = scene.control.stat().st_mtime_ns  # a later fault replaces the file
+
+        def end() -> None:
+            if scene.control.exists() and scene.control.stat().st_mtime_ns == own:
+                failing_store.calm(scene.control)
+
+        scene.later(seconds, end)
         return True
 
     return begin

@@ -243,17 +243,19 @@ class _Scene:
             self._spoken = time.monotonic()
 
     def _require_word(self, told: Round) -> None:
-        words = sum(path.stat().st_size for path in self._folder.glob("output*"))
+        lines = [line for path in self._folder.glob("output*") for line in path.read_text().splitlines()]
+        words = sum(not line.startswith("[") for line in lines)  # those are Ray's
         if words != self._words:
             self._words, self._spoken = words, time.monotonic()
         silence = time.monotonic() - self._spoken
         told.longest_silence_s = max(told.longest_silence_s, round(silence, 1))
         if silence > SILENCE_S:
-            raise Broken(f"no driver has said a word for {SILENCE_S:.0f} s")
+            raise Broken(f"no driver has printed anything for {SILENCE_S:.0f} s")
 
     def _require_whole(self) -> None:
         """Readers of folders see no file of a run that may never be published, and no row of `runs` before the run."""
         root = self._folder / "root"
+        before = _document(root / "runs" / RUN / "manifest.json")
         visible = {path.relative_to(root).as_posix() for path in root.glob("tables/*/*/*.parquet")}
         if not visible:
             return
@@ -266,7 +268,7 @@ class _Scene:
             raise Broken("a row in `runs` without a published run")
         if visible - rows - parts:
             raise Broken(f"readers of folders see {sorted(visible - rows - parts)}, which may never be published")
-        if document and parts - visible:
+        if before and parts - visible:
             raise Broken(f"a published run lacks {sorted(parts - visible)}")
 
     def _require_end(self) -> None:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tarfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from statistics import median
 
@@ -82,14 +83,14 @@ def test_memory_is_flat_from_a_tenth_of_the_images_to_all_of_them(tmp_path):
     with (tmp_path / "output").open("w") as output:
         run = subprocess.Popen(words, stdout=output, stderr=subprocess.STDOUT)
     driver, sizes = psutil.Process(run.pid), list[tuple[float, float, float]]()
-    while run.poll() is None:
-        done = len(list((tmp_path / "root" / "shards").glob("[0-9a-f]*/*.parquet"))) * SHARD / IMAGES
-        for actor in actors(driver):
-            try:
-                sizes.append((done, mib(driver), mib(actor)))
-            except psutil.NoSuchProcess:
-                continue
-        time.sleep(0.5)
+    try:
+        while run.poll() is None:
+            done = len(list((tmp_path / "root" / "shards").glob("[0-9a-f]*/*.parquet"))) * SHARD / IMAGES
+            with suppress(psutil.NoSuchProcess):
+                sizes += [(done, mib(driver), mib(actor)) for actor in actors(driver)]
+            time.sleep(0.5)
+    finally:
+        run.kill()
     assert run.returncode == 0, (tmp_path / "output").read_text()
     rows = []
     for who, column in (("the driver", 1), ("the actor", 2)):

@@ -1,6 +1,7 @@
 """Known weaknesses of packages. Takes the program pip-audit and a file of versions; prints the weak ones, exit code 1 if any."""
 
 import json
+import re
 import subprocess
 import sys
 from typing import Any
@@ -9,15 +10,26 @@ LIMIT_S = 180.0  # pip-audit asks for one package after the other, and a network
 FLAGS = ("--no-deps", "--disable-pip", "--progress-spinner", "off", "--format", "json")
 
 
+UNREACHABLE = re.compile("connection|network|resolve|timed out", re.IGNORECASE)
+
+
 def ask(program: str, constraints: str) -> list[dict[str, Any]]:
-    """What pip-audit knows of each package; nothing if it has no answer in time."""
+    """What pip-audit knows of each package; nothing if PyPI does not answer in time.
+
+    Raises:
+        RuntimeError: pip-audit fails.
+    """
     words = [program, "-r", constraints, *FLAGS]
     try:
         done = subprocess.run(words, capture_output=True, text=True, timeout=LIMIT_S, check=False)
     except subprocess.TimeoutExpired:
         return []
-    packages: list[dict[str, Any]] = json.loads(done.stdout)["dependencies"] if done.stdout.startswith("{") else []
-    return packages
+    if done.stdout.startswith("{"):
+        packages: list[dict[str, Any]] = json.loads(done.stdout)["dependencies"]
+        return packages
+    if UNREACHABLE.search(done.stderr):
+        return []
+    raise RuntimeError(f"pip-audit failed with exit code {done.returncode}: {done.stderr[-500:]}")
 
 
 def report(packages: list[dict[str, Any]]) -> int:

@@ -27,7 +27,7 @@ def test_weaknesses_are_one_line_each(tmp_path, capsys, packages, code, said):
     assert capsys.readouterr().out.splitlines() == said
 
 
-@pytest.mark.parametrize("body", ["import time; time.sleep(60)", "raise SystemExit('no network')"])
+@pytest.mark.parametrize("body", ["import time; time.sleep(60)", "raise SystemExit('ConnectionError: pypi.org')"])
 def test_without_an_answer_nothing_was_checked(tmp_path, capsys, monkeypatch, body):
     monkeypatch.setattr(audited, "LIMIT_S", 1.0)
     program = tmp_path / "pip-audit"
@@ -35,3 +35,11 @@ def test_without_an_answer_nothing_was_checked(tmp_path, capsys, monkeypatch, bo
     program.chmod(0o755)
     assert audited.report(audited.ask(str(program), "constraints.txt")) == 0
     assert capsys.readouterr().out == "pip-audit: 0 of 0 packages checked, 0 known weaknesses\n"
+
+
+def test_a_pip_audit_that_does_not_work_is_an_error(tmp_path):
+    program = tmp_path / "pip-audit"
+    program.write_text(f"#!{sys.executable}\nraise SystemExit('unrecognized arguments: --no-deps')\n")
+    program.chmod(0o755)
+    with pytest.raises(RuntimeError, match="unrecognized arguments"):
+        audited.ask(str(program), "constraints.txt")

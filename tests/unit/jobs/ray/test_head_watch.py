@@ -8,6 +8,7 @@ import pytest
 
 from jobs.ray import head_watch, joining
 from jobs.ray.head_watch import watch_head
+from tests.support.heard import Heard
 from workers.errors import UsageError
 
 
@@ -44,9 +45,10 @@ def ended() -> threading.Event:
 
 
 def test_a_head_that_stays_silent_is_reported_once_and_ends_the_process(head, ended, monkeypatch):
-    monkeypatch.setattr(head_watch, "END_S", 0.3)
-    said: list[str] = []
-    with watch_head(said.append, ended.set):
+    monkeypatch.setenv(head_watch.RAYS_LIMIT, "0.4")
+    watch = Heard()
+    said = watch.said
+    with watch_head(watch, ended.set):
         head.wait(3)
         assert not said
         head.error = UsageError("no Ray cluster answers")
@@ -59,9 +61,10 @@ def test_a_head_that_stays_silent_is_reported_once_and_ends_the_process(head, en
 
 
 def test_a_head_that_responds_again_ends_nothing(head, ended, monkeypatch):
-    monkeypatch.setattr(head_watch, "END_S", 5.0)
-    said: list[str] = []
-    with watch_head(said.append, ended.set):
+    monkeypatch.setenv(head_watch.RAYS_LIMIT, "10")
+    watch = Heard()
+    said = watch.said
+    with watch_head(watch, ended.set):
         for error in (TimeoutError("Deadline Exceeded"), None, UsageError("nothing"), None):
             head.error = error
             while head.is_asked.acquire(blocking=False):
@@ -75,16 +78,16 @@ def test_a_head_that_responds_again_ends_nothing(head, ended, monkeypatch):
 
 @pytest.mark.parametrize("error", [None, ConnectionError("the token is wrong")])
 def test_any_answer_is_one(head, ended, error):
-    said: list[str] = []
+    watch = Heard()
     head.error = error
-    with watch_head(said.append, ended.set):
+    with watch_head(watch, ended.set):
         head.wait(5)
-    assert not said and not ended.is_set()
+    assert not watch.said and not ended.is_set()
 
 
 def test_nothing_is_asked_before_this_process_is_connected_and_after_the_run(head, ended, monkeypatch):
     monkeypatch.setattr(joining, "head_address", lambda: None)
-    with watch_head(list[str]().append, ended.set):
+    with watch_head(Heard(), ended.set):
         assert not head.is_asked.acquire(timeout=0.2)
         monkeypatch.setattr(joining, "head_address", lambda: "head:6379")
         head.wait(1)
@@ -97,3 +100,23 @@ def test_a_server_that_accepts_connections_and_says_nothing_does_not_respond(mon
     monkeypatch.setattr(head_watch, "ANSWER_S", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         assert not head_watch._responds(f"127.0.0.1:{silent.getsockname()[1]}")
+
+
+@pytest.mark.parametrize(("given", "limit"), [(None, 45.0), ("600", 450.0), ("soon", 45.0)])
+def test_it_waits_shorter_than_ray(monkeypatch, given, limit):
+    monkeypatch.delenv(head_watch.RAYS_LIMIT, raising=False)
+    if given:
+        monkeypatch.setenv(head_watch.RAYS_LIMIT, given)
+    assert head_watch.limit_s() == limit
+
+
+def test_a_watcher_that_does_not_close_delays_the_end_only_briefly(head, ended, monkeypatch):
+    class Stuck(Heard):
+        def close(self) -> None:
+            threading.Event().wait()
+
+    monkeypatch.setenv(head_watch.RAYS_LIMIT, "0.1")
+    monkeypatch.setattr(head_watch, "CLOSING_S", 0.1)
+    head.error = UsageError("nothing")
+    with watch_head(Stuck(), ended.set):
+        assert ended.wait(10)

@@ -91,3 +91,17 @@ def test_a_wait_that_is_not_a_number_of_seconds_is_one_line(monkeypatch):
     monkeypatch.setenv("DECONVOY_WAIT_FOR_PLACE_S", "a day")
     with pytest.raises(UsageError, match="DECONVOY_WAIT_FOR_PLACE_S=a day is not a whole number of seconds"):
         cluster.seconds("DECONVOY_WAIT_FOR_PLACE_S", 1)
+
+
+def test_the_head_is_known_while_ray_connects(monkeypatch):
+    seen = []
+
+    def init(**_: object) -> None:
+        seen.append(joining.head_address())
+        raise RuntimeError("it is gone")
+
+    monkeypatch.setattr(joining, "require_answer", lambda *_: None)
+    monkeypatch.setattr(joining, "_init", init)
+    with pytest.raises(UsageError, match="cannot be joined: it is gone"):
+        joining.join("head:6379")
+    assert seen == ["head:6379"] and joining.head_address() is None

@@ -92,13 +92,46 @@ def test_the_header_of_a_trusted_proxy_is_a_prefix_if_it_is_a_path(app, trusted,
     assert f"{expected}/runs/first" in found
 
 
+def test_a_header_never_changes_which_path_is_asked_for(app):
+    client = TestClient(Prefixed(app, "", ["10.0.0.0/8"]), base_url="http://localhost", client=("10.1.2.3", 5000))
+    answer = client.get("/public/runs/first", headers={"X-Forwarded-Prefix": "/public"})
+    assert answer.status_code == 404
+    assert "x-forwarded-prefix" in client.get("/", headers={"X-Forwarded-Prefix": "/public"}).headers["vary"].lower()
+
+
+def test_the_services_own_redirects_stay_below_the_prefix(app):
+    client = TestClient(Prefixed(app, BELOW), base_url="http://localhost")
+    answer = client.get(f"{BELOW}/runs/first/", follow_redirects=False)
+    assert answer.status_code == 307 and answer.headers["location"] == f"http://localhost{BELOW}/runs/first"
+
+
+def test_an_encoded_prefix_is_that_of_the_decoded_paths(app):
+    client = TestClient(Prefixed(app, "/user/jo%40example.com"), base_url="http://localhost")
+    page = client.get("/user/jo%40example.com/runs/first")
+    assert page.status_code == 200 and "/user/jo%40example.com/runs/first" in links(page.text)
+
+
 def test_a_given_prefix_wins_over_the_header(app):
     client = TestClient(Prefixed(app, "/mine", ["10.0.0.0/8"]), base_url="http://localhost", client=("10.1.2.3", 5000))
     assert "/mine/runs/first" in links(client.get("/mine/", headers={"X-Forwarded-Prefix": "/theirs"}).text)
 
 
 @pytest.mark.parametrize(
-    "text", ["deconvoy", "/a b", '/"', "//host", "/a/../b", "http://host/a", "/é", "/runs", "/static/x"]
+    "text",
+    [
+        "deconvoy",
+        "/a b",
+        '/"',
+        "//host",
+        "/a/../b",
+        "http://host/a",
+        "/é",
+        "/runs",
+        "/static/x",
+        "/a%2f",
+        "/%2e%2e",
+        "/a%5cb",
+    ],
 )
 def test_what_is_no_path_is_one_line(text):
     with pytest.raises(UsageError, match="--root-path") as error:

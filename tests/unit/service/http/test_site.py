@@ -11,13 +11,14 @@ from typer.testing import CliRunner
 
 from service.cli.main import app
 from service.http import exporting, site
+from service.http.keys import Keys, Scope
 from tests.support import instrumented
 from tests.support.published import CHANNELS, publish
 from workers.errors import QueryError, RunError
 from workers.store.root import Root
 
 LINK = re.compile(r' (?:href|src|action)="([^"]*)"')
-RUNS = ("first", "second", "covered", "inverted")
+RUNS = ("first", "second", "covered", "inverted", "randomised")
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +28,7 @@ def root(tmp_path_factory) -> Root:
     publish(root, "second", "2026-11-24T02:00:00+00:00")
     instrumented.occlude(root)
     instrumented.invert(root)
+    instrumented.sanity(root)
     return root
 
 
@@ -51,7 +53,7 @@ def targets(folder: Path) -> set[Path]:
     for page in pages(folder):
         for link in links(page):
             if not link.startswith("#"):
-                target = (page.parent / unquote(link)).resolve()
+                target = (page.parent / unquote(link.partition("#")[0])).resolve()
                 assert target.is_file() and target.is_relative_to(folder.resolve()), (page, link)
                 found.add(target)
     return found
@@ -68,6 +70,10 @@ def test_every_page_of_the_runs_is_written(whole):
     for layer, count in CHANNELS.items():
         for number in range(count):
             assert f"runs/first/layers/{layer}/channels/{number}/index.html" in names
+
+
+def test_links_to_a_part_of_a_page_keep_it(whole):
+    assert [link for page in pages(whole) for link in links(page) if "randomised/index.html#" in link]
 
 
 def test_nothing_needs_a_server(whole):
@@ -101,13 +107,19 @@ def test_only_what_was_selected_is_there(root, tmp_path):
     assert size == written.bytes
 
 
-def test_folders_of_this_machine_are_not_shown(tmp_path):
-    folder = tmp_path / "secret folder" / "photos"
+def test_runs_that_were_not_selected_do_not_exist_for_it(root, tmp_path):
+    exporting.site(root, ["second"]).write(tmp_path / "site")
+    assert [path.name for path in (tmp_path / "site" / "runs").iterdir()] == ["second"]
+    text = "".join(path.read_text() for path in (tmp_path / "site").rglob("*") if path.suffix in (".html", ".json"))
+    assert not [run for run in RUNS if run != "second" and run in text.replace("first=", "").split('"')]
+    assert "covered" not in text and "inverted" not in text
+
+
+def test_a_root_with_keys_is_exported_too(tmp_path):
     store = Root(str(tmp_path / "root"))
-    publish(store, corpus={"source": f"{folder}"})
-    exporting.site(store, ["first"]).write(tmp_path / "site")
-    text = "".join(page.read_text() for page in pages(tmp_path / "site"))
-    assert "secret" not in text and "photos" in text
+    publish(store)
+    Keys(store).add("only", Scope.READ)
+    assert exporting.site(store, ["first"]).write(tmp_path / "site").pages > 20
 
 
 def asked(*words: str, code: int = 0):
@@ -126,6 +138,7 @@ def test_the_command_says_how_large_the_site_is_before_it_writes_it(root, tmp_pa
     again = asked(*words, code=2).stderr
     assert again == f"deconvoy: output '{tmp_path}/site' exists and is not an empty folder; give a new one\n"
     told = json.loads(asked(*words[:-1], str(tmp_path / "other"), "--json").stdout)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["other", "site"]
     assert told["output"] == str(tmp_path / "other") and told["pages"] == len(pages(tmp_path / "other"))
 
 

@@ -383,6 +383,12 @@ def test_pictures_and_empty_results_are_written_to_parquet(root, tmp_path):
             "patches.csv",
             r"column 'patch' holds pictures or lists, which CSV cannot; select other columns",
         ),
+        (
+            "SELECT INTERVAL 1 DAY AS span",
+            "a.csv",
+            r"^.csv cannot hold a column of the result: .*; cast it, such as to VARCHAR$",
+        ),
+        ("SELECT INTERVAL 1 DAY AS span", "a.parquet", r"^.parquet cannot hold a column of the result: .*; cast it"),
         ("SELEC 1", "a.csv", r"the query failed: Parser Error"),
         ("SET threads = 1", "a.csv", r"the query failed|returns no table"),
         ("SELECT 1 / (i - 20000)::INT, error('late') FROM range(30000) t(i)", "a.csv", r"the query failed: .*late"),
