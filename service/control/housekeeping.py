@@ -76,8 +76,16 @@ class Housekeeping:
         """Remove planned files."""
         for run in {removal.run for removal in removals if removal.run}:
             self._schedules.mark_removed(run)
+            self._hide(run)
         for removal in removals:
             self._root.delete(removal.path)
+
+    def _hide(self, run: str) -> None:
+        """Remove what makes a run visible to readers, even if the plan's listing was stale and lacks it."""
+        folder = paths.table_folder(RUNS.name, run)
+        rows = [f"{folder}/{name}" for name in self._root.files(folder)]
+        for path in (*rows, paths.claim_path(run), paths.manifest_path(run), paths.labels_path(run)):
+            self._root.delete(path)
 
     def removal_of(self, run: str) -> Sequence[Removal]:
         """The files of one run, published or not, in the order in which they have to be removed.

@@ -32,7 +32,7 @@ from workers.store.root import Root
 LIVES = 10  # for each number
 SHARDS = (2, 4, 8)
 ALL = 1000  # parts of an undisturbed attempt, by which the places of faults are given
-RM, GC = 26, 60  # operations of each
+RM, GC = 32, 60  # operations of each
 LATE = 700  # about where publishing begins; every second fault comes later
 APART = 25  # such parts between two faults: more in a row than retries outlast would be an outage
 

@@ -288,3 +288,20 @@ def test_files_that_crashed_their_decoder_are_tried_again_when_asked_for(root):
     assert one.exit_code == 0 and set(root.files("verdicts")) == {"b.json"}
     CliRunner().invoke(app, ["retry-rejects", "--root", root.base])
     assert not root.files("verdicts")
+
+
+def test_a_run_is_hidden_though_the_plan_was_made_from_a_stale_listing(tmp_path, monkeypatch):
+    root = Root(str(tmp_path / "root"))
+    publish(root)
+    aged(root)
+    house = keeper(root)
+    files = Root.files
+    monkeypatch.setattr(
+        Root, "files", lambda root, rel: {} if "/runs/" in rel or rel == "runs/first" else files(root, rel)
+    )
+    monkeypatch.setattr(Housekeeping, "_known", ["first"])
+    planned = house.removal_of("first")
+    monkeypatch.setattr(Root, "files", files)
+    assert not any(removal.path.startswith(("tables/runs/", "runs/first/manifest")) for removal in planned)
+    house.remove(planned)
+    assert catalog.runs(root) == () and not list(Path(root.base).glob("tables/runs/*/*.parquet"))
