@@ -161,10 +161,10 @@ def of_kind(root: Root, job: str | None) -> tuple[PublishedRun, ...]:
         RunError: no run of the kind is published.
         DamagedRun: all manifests are damaged.
     """
-    found = tuple(published for published in runs(root) if job in (None, published.job))
-    if not found:
+    matching = tuple(published for published in runs(root) if job in (None, published.job))
+    if not matching:
         raise RunError(f"root {root.url!r} holds no published run" + (f" of kind {job!r}" if job else ""))
-    return found
+    return matching
 
 
 def _read_published(root: Root, run: str) -> PublishedRun:

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.chaos.faults import FAULTS
-from tests.chaos.rounds import Broken, Chaos, Round
+from tests.chaos.rounds import Chaos
+from tests.chaos.scene import Broken, Round
 from tests.model.life import make_corpus
 from tests.support import proof
 
@@ -54,10 +55,10 @@ def _piece(commit: str, first: int, done: list[Round], broken: list[str]) -> dic
         "first": first,
         "rounds": len(done) + len(broken),
         "broken": broken,
-        "seconds": round(sum(told.seconds for told in done)),
-        "silence_s": max((told.longest_silence_s for told in done), default=0.0),
-        "faults": Counter(name for told in done for _, name in told.faults),
-        "ends": sum((told.ends for told in done), Counter()),
+        "seconds": round(sum(outcome.seconds for outcome in done)),
+        "silence_s": max((outcome.longest_silence_s for outcome in done), default=0.0),
+        "faults": Counter(name for outcome in done for _, name in outcome.faults),
+        "ends": sum((outcome.ends for outcome in done), Counter()),
     }
 
 

@@ -77,7 +77,7 @@ def _default(parameter: Any) -> str:
     if parameter.required:
         return "required"
     value = parameter.default
-    return "" if value in (None, False, ()) or callable(value) else f"`{value}`"
+    return "" if value in (None, False, (), "") or callable(value) else f"`{value}`"
 
 
 def _specs() -> Iterator[str]:
