@@ -23,7 +23,9 @@ SILENCE_S = 60.0  # longest time without output of a driver that runs
 ATTEMPTS = 12
 LEAVE_S = 30.0  # time in which actors end after their driver
 Due = tuple[float, str, float]  # seconds after which a fault comes, its name, and what it chooses by
-HEAD_IS_LOST, NO_CLUSTER = "so this run ends; the same command resumes it", "no Ray cluster answers"
+HEAD_IS_LOST = "so this run ends; the same command resumes it"
+# A command that cannot begin is refused with exit code 2.
+REFUSALS = ("no Ray cluster answers", "cannot be written: No space left on device")
 
 
 @dataclass
@@ -186,7 +188,8 @@ def _end_of(driver: Driver) -> str:
     if driver.code == -signal.SIGTERM and not text:
         return "ended before it began"
     errors = [line for line in text if line.startswith("deconvoy: ") or HEAD_IS_LOST in line]
-    allowed = (2,) if NO_CLUSTER in "".join(text[-1:]) else (1, CANCELLED)
+    is_refusal = any(refusal in "".join(text[-1:]) for refusal in REFUSALS)
+    allowed = (2,) if is_refusal else (1, CANCELLED)
     if driver.code not in allowed or text[-1:] != errors:
         raise Broken(f"a driver ended with code {driver.code}, saying {text[-3:]}")
     return "cancelled" if driver.code == CANCELLED else "stopped in one line"
