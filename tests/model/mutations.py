@@ -155,6 +155,7 @@ def _rm_removes_the_manifest_last(patch: Patch) -> None:
         yield from sorted(removals, key=lambda removal: removal.path == paths.manifest_path(run))
 
     patch.setattr(Housekeeping, "_of_run", late)
+    patch.setattr(Housekeeping, "_hide", lambda *_: None)  # which would remove it before the other files
 
 
 MUTATIONS: Mapping[str, Callable[[Patch], None]] = {
