@@ -28,7 +28,7 @@ def watch_head(watch: Watcher, end: Callable[[], object] | None = None) -> Itera
     """Report a head that does not respond, and end the process if it stays silent; once this process is connected to Ray.
 
     Args:
-        watch: is told and closed, from a thread.
+        watch: receives messages and is closed, from a thread.
         end: ends the process; by default with exit code 1.
     """
     is_over = threading.Event()

@@ -16,18 +16,8 @@ from workers.errors import UsageError
 
 HEADER = "x-forwarded-prefix"
 SCOPE_KEY = "deconvoy.prefix"
-OWN = {
-    "api",
-    "compare",
-    "healthz",
-    "limits",
-    "metrics",
-    "readyz",
-    "runs",
-    "search",
-    "static",
-    "submitted",
-}  # first parts of paths
+# The first parts of the service's own paths, without .json.
+OWN = set("api compare healthz index limits metrics readyz runs search static submitted".split())  # noqa: SIM905 - one line
 _VALID = re.compile(r"(/[A-Za-z0-9._~@:%+-]+)*")
 LINK = re.compile(r'( (?:href|src|action|data-page|data-events)=")(/(?!/)[^"]*)"')  # to this service, in a page
 
@@ -43,7 +33,7 @@ def parse(text: str) -> str:
     is_path = decoded.count("/") == prefix.count("/") and not {".", ".."} & set(decoded.split("/"))
     if not _VALID.fullmatch(prefix) or not is_path or "\\" in decoded:
         raise UsageError(f"--root-path {text!r} is not a path such as /deconvoy")
-    if prefix and prefix.split("/")[1] in OWN:
+    if prefix and prefix.split("/")[1].partition(".")[0] in OWN:
         raise UsageError(f"--root-path {text!r} begins like a path of the atlas itself; use another, such as /deconvoy")
     return prefix
 
@@ -74,10 +64,10 @@ class Prefixed:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        prefix = self._of(scope) if scope["type"] == "http" else ""
-        if not prefix:
+        if scope["type"] != "http" or not (self._prefix or self._trusted):
             await self._app(scope, receive, send)
             return
+        prefix = self._of(scope)
 
         async def send_prefixed(message: Message) -> None:
             if message["type"] == "http.response.start":

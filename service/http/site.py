@@ -9,7 +9,7 @@ import html as html_text
 import posixpath
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, unquote
 
@@ -70,12 +70,10 @@ class Site:
     Attributes:
         app: the web service; it must let requests without a key through.
         selection: what is written.
-        runner: runs the application.
     """
 
     app: ASGIApp
     selection: Selection
-    runner: asyncio.Runner = field(default_factory=asyncio.Runner)
 
     def estimate(self) -> Size:
         """The size of the site. Of the pictures, some are measured."""
@@ -87,12 +85,11 @@ class Site:
         measured = sum(len(self._get(path).body) for path in sample)
         return Size(pages, len(pictures), size + measured * len(pictures) // max(1, len(sample)))
 
-    def write(self, folder: Path, progress: Callable[[int], None] = lambda _: None) -> Size:
+    def write(self, folder: Path) -> Size:
         """Write the site to a folder.
 
         Args:
             folder: created if it does not exist.
-            progress: called with the number of pages that are written.
 
         Raises:
             StoreError: a page or picture cannot be made, because the root is damaged or unavailable.
@@ -107,7 +104,6 @@ class Site:
                     size += _write(folder / files[picture], answer.body)
             size += _write(folder / _page_file(path), self._relinked(path, html, files).encode())
             pages += 1
-            progress(pages)
         return Size(pages, len(files), size)
 
     def _pages(self) -> Iterator[tuple[str, str]]:
@@ -146,7 +142,7 @@ class Site:
         return LINK.sub(relative, html)
 
     def _get(self, path: str) -> "_Answer":
-        answer = self.runner.run(_ask(self.app, path))
+        answer = asyncio.run(_ask(self.app, path))
         if answer.status != 200:
             raise StoreError(f"{path} cannot be shown: {answer.status} {answer.body[:200].decode(errors='replace')}")
         return answer

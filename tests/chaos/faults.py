@@ -85,22 +85,18 @@ def _lose_a_node(scene: Scene, choose: random.Random) -> bool:
     return True
 
 
-def _kill_the_driver(scene: Scene, choose: random.Random) -> bool:
-    del choose
-    is_running = scene.driver.is_alive
-    scene.driver.kill()
-    return is_running
+def _on_the_driver(act: Callable[[Driver], None]) -> Fault:
+    def begin(scene: Scene, choose: random.Random) -> bool:
+        del choose
+        is_running = scene.driver.is_alive
+        act(scene.driver)
+        return is_running
+
+    return begin
 
 
 def _stop_the_driver(scene: Scene, choose: random.Random) -> bool:
     return _pause(scene, scene.driver.process, choose.uniform(*BRIEFLY_S))
-
-
-def _end_the_driver(scene: Scene, choose: random.Random) -> bool:
-    del choose
-    is_running = scene.driver.is_alive
-    scene.driver.stop()
-    return is_running
 
 
 def _start_a_second_driver(scene: Scene, choose: random.Random) -> bool:
@@ -152,9 +148,9 @@ FAULTS: Mapping[str, tuple[int, Fault]] = {
     "a raylet is killed": (3, _kill_a_raylet),
     "a raylet stops for 1 to 5 s": (2, _stop_a_raylet),
     "a node is lost": (3, _lose_a_node),
-    "the driver is killed": (4, _kill_the_driver),
+    "the driver is killed": (4, _on_the_driver(Driver.kill)),
     "the driver stops for 1 to 5 s": (2, _stop_the_driver),
-    "the driver is ended by SIGTERM": (2, _end_the_driver),
+    "the driver is ended by SIGTERM": (2, _on_the_driver(Driver.stop)),
     "a second driver starts": (2, _start_a_second_driver),
     "the head is lost": (1, _lose_the_head),
     "the head's server stops for 1 to 5 s": (2, _stop_the_head),

@@ -36,7 +36,7 @@ class Round:
         number: the round's number.
         faults: what was injected, and after how many seconds.
         ends: how drivers ended.
-        longest_silence_s: longest time without a word of a driver.
+        longest_silence_s: longest time without output of a driver.
         seconds: how long the round took.
     """
 
@@ -92,7 +92,7 @@ class Scene:
                 self._begin_faults(outcome)
                 self._act(self._now)
                 self._look(outcome)
-                self._require_word(outcome)
+                self._require_output(outcome)
                 self._require_whole()
                 time.sleep(TICK_S)
         finally:
@@ -127,7 +127,7 @@ class Scene:
             self.start_driver()
             self._spoken = time.monotonic()
 
-    def _require_word(self, outcome: Round) -> None:
+    def _require_output(self, outcome: Round) -> None:
         lines = [line for path in self._folder.glob("output*") for line in path.read_text().splitlines()]
         words = sum(not line.startswith("[") for line in lines)  # those are Ray's
         if words != self._words:

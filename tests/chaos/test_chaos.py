@@ -26,7 +26,7 @@ def chaos(tmp_path_factory) -> Iterator[Chaos]:
     "number", [pytest.param(number, marks=() if number in QUICK else pytest.mark.slow) for number in range(ROUNDS)]
 )
 def test_rounds(chaos, number):
-    chaos.round(number)
+    assert chaos.round(number).ends["done"]
 
 
 @pytest.mark.slow

@@ -6,10 +6,14 @@ import pytest
 from fastapi.testclient import TestClient
 from starlette.types import ASGIApp
 
+from service.control.schedules import Schedules
+from service.control.submissions import Submissions
 from service.http import app as web
 from service.http import connections, prefix
+from service.http.places import Allowed
 from service.http.prefix import Prefixed
 from tests.support.asking import OPEN
+from tests.support.clusters import FakeCluster
 from tests.support.published import publish
 from workers.errors import UsageError
 from workers.store.root import Root
@@ -151,3 +155,19 @@ def test_pages_are_compressed_and_pictures_are_not(app):
     assert page.headers["content-encoding"] == "gzip" and "accept-encoding" in page.headers["vary"].lower()
     [picture, *_] = [link for link in links(page.text) if "/wall/" in link]
     assert "content-encoding" not in client.get(picture).headers
+
+
+def test_no_prefix_can_be_taken_for_a_path_of_the_service(tmp_path):
+    submissions = Submissions(Root(str(tmp_path)), FakeCluster())
+    control = web.Control(submissions, Schedules(Root(str(tmp_path)), submissions), Allowed(()))
+    paths = [getattr(route, "path", "/") for route in web.create(Root(str(tmp_path)), control=control).routes]
+    assert {path.split("/")[1].partition(".")[0] for path in paths} == {"", *prefix.OWN}
+
+
+def test_caches_know_that_pages_depend_on_the_header_even_without_it(app):
+    client = TestClient(Prefixed(app, "", ["10.0.0.0/8"]), base_url="http://localhost", client=("10.1.2.3", 5000))
+    assert "x-forwarded-prefix" in client.get("/").headers["vary"].lower()
+    assert (
+        "x-forwarded-prefix"
+        not in TestClient(app, base_url="http://localhost").get("/").headers.get("vary", "").lower()
+    )
