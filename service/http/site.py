@@ -23,6 +23,7 @@ KEPT = (".css", ".js", ".json", ".svg")  # ends of paths that are already those 
 SAMPLE = 40  # pictures whose size is measured for an estimate
 _NEEDS_SERVER = re.compile(r"<form\b.*?</form>|<footer>.*?</footer>", re.DOTALL)  # searches, and links to JSON twins
 _ITEM = re.compile(r'<li\b[^>]*><a href="([^"]*)"><img\b.*?</li>', re.DOTALL)  # a channel on a wall
+_WALL = re.compile(r"/runs/[^/?]+/layers/[^/?]+(\?.*)?")
 _PICTURE = re.compile(r"/static/|/runs/[^/?]+/(layers/.+/(patch|projection)\b|previews/|rows/\d+(/|\.json))")
 _PAGE = re.compile(r"/(limits|runs/[^/?]+(/(layers/[^/?]+(/channels/\d+)?|image|label|rows/\d+))?)?(\?.*)?")
 
@@ -111,20 +112,25 @@ class Site:
         waiting, seen = ["/"], {"/"}
         while waiting:
             path = waiting.pop(0)
-            html = self._reduced(self._get(path).body.decode())
+            html = self._reduced(path, self._get(path).body.decode())
             new = [link for link in dict.fromkeys(_links(html)) if link not in seen and self.selection.has(link)]
             waiting += new
             seen.update(new)
             yield path, html
 
-    def _reduced(self, html: str) -> str:
-        """A page without what needs a server, and without the channels of a wall that are not written."""
+    def _reduced(self, path: str, html: str) -> str:
+        """A page without what needs a server; a wall also without the channels that are not written, which it says.
 
-        def kept(item: re.Match[str]) -> str:
-            path = html_text.unescape(item[1])
-            return item[0] if "/channels/" not in path or self.selection.has(path) else ""
-
-        return _ITEM.sub(kept, _NEEDS_SERVER.sub("", html))
+        Elsewhere, channels that are not written keep their pictures and lose their links: an image's page counts them all.
+        """
+        html = _NEEDS_SERVER.sub("", html)
+        if not _WALL.fullmatch(path):
+            return html
+        shown = [item for item in _ITEM.finditer(html) if self.selection.has(html_text.unescape(item[1]))]
+        kept = {item[0] for item in shown}
+        reduced = _ITEM.sub(lambda item: item[0] if item[0] in kept else "", html)
+        note = f'<p class="says">This site shows {len(shown):,} of them.</p>'
+        return reduced.replace('<ol class="wall"', f'{note}<ol class="wall"') if reduced != html else html
 
     def _pictures(self, html: str) -> list[str]:
         """Paths of the pictures, styles and scripts of a page, and of the numbers that its script reads."""

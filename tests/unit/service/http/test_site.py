@@ -95,16 +95,28 @@ def test_only_what_was_selected_is_there(root, tmp_path):
     targets(tmp_path / "site")
     text = "".join(page.read_text() for page in pages(tmp_path / "site"))
     assert "first" not in (tmp_path / "site" / "index.html").read_text() and "runs/first" not in text
-    folders = sorted(path.name for path in (tmp_path / "site/runs/second/layers").iterdir())
+    folders = sorted(path.parent.name for path in (tmp_path / "site/runs/second/layers").glob("*/index.html"))
     assert folders == [name for name in CHANNELS if name.startswith("relu")]
     for layer in folders:
-        channels = list((tmp_path / "site/runs/second/layers" / layer / "channels").iterdir())
+        channels = list((tmp_path / "site/runs/second/layers" / layer / "channels").glob("*/index.html"))
         wall = (tmp_path / "site/runs/second/layers" / layer / "index.html").read_text()
         assert len(channels) == 3 == len(re.findall("<li[ >]", wall))
+        assert f"This site shows {len(channels)} of them." in wall
     assert (estimated.pages, estimated.pictures) == (written.pages, written.pictures)
     assert estimated.bytes == pytest.approx(written.bytes, rel=0.25)
     size = sum(path.stat().st_size for path in (tmp_path / "site").rglob("*") if path.is_file())
     assert size == written.bytes
+
+
+def test_an_image_shows_all_its_channels_though_only_some_have_pages(root, tmp_path):
+    exporting.site(root, ["first"], ["relu1"], 2).write(tmp_path / "site")
+    counts = []
+    for page in (tmp_path / "site/runs/first/image").glob("*.html"):
+        text = page.read_text()
+        [count] = re.findall(r"among the top images of (\d+) channel", text)
+        cards = re.findall(r"<li data-unit=.*?</li>", text, re.DOTALL)
+        counts.append((int(count), len(cards), sum("<img" in card for card in cards)))
+    assert counts and all(count == cards == pictures for count, cards, pictures in counts)
 
 
 def test_runs_that_were_not_selected_do_not_exist_for_it(root, tmp_path):
