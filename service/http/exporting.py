@@ -36,6 +36,7 @@ def site(root: Root, runs: Sequence[str], patterns: Sequence[str] = (), top: int
         frozenset(run.run for run in published),
         lambda run, layer: (run, layer) in layers,
         lambda run, layer, channel: channels is None or channel in channels.get((run, layer), ()),
+        is_whole=not patterns and top is None,
     )
     return Site(web.unguarded(root, selection.runs), selection)
 

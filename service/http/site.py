@@ -36,11 +36,14 @@ class Selection:
         runs: ids of the runs.
         channels: decides about a channel, by run, layer and number.
         layers: decides about a layer, by run and name.
+        is_whole: whether these are all layers and channels. Pages of images and labels list channels of all layers, so they are
+            only written then.
     """
 
     runs: frozenset[str]
     layers: Callable[[str, str], bool]
     channels: Callable[[str, str, int], bool]
+    is_whole: bool = True
 
     def has(self, path: str) -> bool:
         """Whether a page is written."""
@@ -52,6 +55,8 @@ class Selection:
         run, rest = parts[2], parts[3:]
         if run not in self.runs or (rest[:1] == ["layers"] and not self.layers(run, rest[1])):
             return False
+        if rest[:1] in (["image"], ["label"]):
+            return self.is_whole
         return len(rest) < 4 or self.channels(run, rest[1], int(rest[3]))
 
 
@@ -77,14 +82,17 @@ class Site:
     selection: Selection
 
     def estimate(self) -> Size:
-        """The size of the site. Of the pictures, some are measured."""
-        pages, pictures, size = 0, dict[str, None](), 0
+        """The size of the site. Of the pictures of runs, some are measured; styles and scripts are few and larger."""
+        pages, files, size = 0, dict[str, None](), 0
         for _, html in self._pages():
-            pages, size = pages + 1, size + len(html.encode())
-            pictures.update(dict.fromkeys(self._pictures(html)))
-        sample = list(pictures)[:: max(1, len(pictures) // SAMPLE)]
+            pages += 1
+            files.update(dict.fromkeys(self._pictures(html)))
+            size += len(html.encode())
+        pictures = [path for path in files if not path.startswith("/static/")]
+        size += sum(len(self._get(path).body) for path in files if path.startswith("/static/"))
+        sample = pictures[:: max(1, len(pictures) // SAMPLE)]
         measured = sum(len(self._get(path).body) for path in sample)
-        return Size(pages, len(pictures), size + measured * len(pictures) // max(1, len(sample)))
+        return Size(pages, len(files), size + measured * len(pictures) // max(1, len(sample)))
 
     def write(self, folder: Path) -> Size:
         """Write the site to a folder.
@@ -119,10 +127,7 @@ class Site:
             yield path, html
 
     def _reduced(self, path: str, html: str) -> str:
-        """A page without what needs a server; a wall also without the channels that are not written, which it says.
-
-        Elsewhere, channels that are not written keep their pictures and lose their links: an image's page counts them all.
-        """
+        """A page without what needs a server; a wall also without the channels that are not written, and with their number."""
         html = _NEEDS_SERVER.sub("", html)
         if not _WALL.fullmatch(path):
             return html
