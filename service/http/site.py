@@ -134,7 +134,7 @@ class Site:
         shown = [item for item in _ITEM.finditer(html) if self.selection.has(html_text.unescape(item[1]))]
         kept = {item[0] for item in shown}
         reduced = _ITEM.sub(lambda item: item[0] if item[0] in kept else "", html)
-        note = f'<p class="says">This site shows {len(shown):,} of them.</p>'
+        note = f"<p class='says'>This site shows {len(shown):,} of the layer's channels.</p>"
         return reduced.replace('<ol class="wall"', f'{note}<ol class="wall"') if reduced != html else html
 
     def _pictures(self, html: str) -> list[str]:

@@ -101,7 +101,7 @@ def test_only_what_was_selected_is_there(root, tmp_path):
         channels = list((tmp_path / "site/runs/second/layers" / layer / "channels").glob("*/index.html"))
         wall = (tmp_path / "site/runs/second/layers" / layer / "index.html").read_text()
         assert len(channels) == 3 == len(re.findall("<li[ >]", wall))
-        assert f"This site shows {len(channels)} of them." in wall
+        assert f"This site shows {len(channels)} of the layer's channels." in wall
     assert (estimated.pages, estimated.pictures) == (written.pages, written.pictures)
     assert estimated.bytes == pytest.approx(written.bytes, rel=0.25)
     size = sum(path.stat().st_size for path in (tmp_path / "site").rglob("*") if path.is_file())
