@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from deconvoy.pictures import Picture, encode_png
 from deconvoy.rows import read_table
+from service.atlas.links import View
 from service.atlas.pictures import SHOWN_AS, Pictures
 from service.query import scans
 from service.query.catalog import PublishedRun
@@ -98,14 +99,22 @@ class Channel:
         """The rows of a table about this channel; see `Run.table` for arguments and errors."""
         return self._layer.table(name, columns, pc.field("channel") == self.number)
 
-    def wall(self, show: Literal["patch", "projection"] = "patch", side_px: int = WALL_PX) -> Picture:
+    def wall(
+        self, show: Literal["patch", "projection"] = "patch", side_px: int = WALL_PX, view: View = "filled"
+    ) -> Picture:
         """Up to nine patches, or projections, in one picture of at most `side_px` pixels.
+
+        Args:
+            show: which.
+            side_px: longer side of the picture.
+            view: `filled`, where the photo continues a receptive field that leaves the model's input, dimmed, or `exact`, where
+                the rest of the field is grey.
 
         Raises:
             QueryError: the run is not a scan.
             DamagedRun: the run's files are not the ones that its manifest names.
         """
-        return self._layer.wall(self.number, show, side_px)
+        return self._layer.wall(self.number, show, side_px, view)
 
     def _repr_png_(self) -> bytes | None:
         return self._layer.sheet([self.number])._repr_png_() if self._layer._has_patches else None
@@ -163,9 +172,11 @@ class Layer:
         wanted = scans.living(self._run, self.name, SHEET_CHANNELS) if channels is None else channels
         return encode_png(contact.sheet(self._run, self.name, wanted))
 
-    def wall(self, channel: int, show: Literal["patch", "projection"], side_px: int = WALL_PX) -> Picture:
+    def wall(
+        self, channel: int, show: Literal["patch", "projection"], side_px: int = WALL_PX, view: View = "filled"
+    ) -> Picture:
         """A channel's small picture; see `Channel.wall`."""
-        picture = self._pictures.drawn_wall(self._run, self.name, channel, show, side_px)
+        picture = self._pictures.channels.drawn_wall(self._run, self.name, channel, show, side_px, view)
         return Picture(picture.data, picture.media)
 
     def _repr_png_(self) -> bytes | None:

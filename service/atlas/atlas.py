@@ -14,6 +14,7 @@ from service.query.catalog import PublishedRun, unpublished
 from service.query.layers import LayerTables, dead_channels, read_layer
 from service.query.listing import RunListing, memoized
 from service.query.reading import read
+from service.query.telling import Overview, read_overview
 from workers.store.root import Root
 from workers.store.tables.shared import IMAGES
 
@@ -43,6 +44,7 @@ class Atlas:
         self._labels = memoized(LRUCache(RUNS_KEPT), _read_labels)
         self._columns = memoized(LRUCache(BYTES_KEPT, _bytes), _read_columns)
         self._ids = memoized(LRUCache(BYTES_KEPT, _bytes), _read_ids)
+        self._overviews = memoized(LRUCache(BYTES_KEPT, _bytes), _read_overview)
 
     def runs(self) -> tuple[PublishedRun, ...]:
         """The published runs whose manifests can be read, the newest first."""
@@ -66,6 +68,10 @@ class Atlas:
     def dead(self, run: PublishedRun) -> Mapping[str, int]:
         """The number of dead channels in each layer of a scan."""
         return self._dead(_Key.of(run))
+
+    def overview(self, run: PublishedRun) -> Overview:
+        """All channels of a scan, and the first to look at."""
+        return self._overviews(_Key.of(run))
 
     def labels(self, run: PublishedRun) -> tuple[str, ...]:
         """All labels of a scan's images; see `sharing.labels`."""
@@ -106,6 +112,10 @@ def _read_dead(key: _Key) -> Mapping[str, int]:
     return dead_channels(key.run)
 
 
+def _read_overview(key: _Key) -> Overview:
+    return read_overview(key.run)
+
+
 def _read_labels(key: _Key) -> tuple[str, ...]:
     return sharing.labels(key.run)
 
@@ -118,5 +128,5 @@ def _read_ids(key: _Key) -> pa.ChunkedArray:
     return read(key.run, IMAGES, pc.scalar(True), ["image_id"])["image_id"]
 
 
-def _bytes(columns: pa.Table | pa.ChunkedArray) -> int:
+def _bytes(columns: pa.Table | pa.ChunkedArray | Overview) -> int:
     return min(BYTES_KEPT, int(columns.nbytes))

@@ -9,12 +9,14 @@ from workers.store.manifest import LayerFacts
 API = "/api/v1"
 Kind = Literal["patch", "projection"]
 KINDS: tuple[Kind, ...] = ("patch", "projection")
+View = Literal["filled", "exact"]  # a field that leaves the input: the tile is filled, or its place is left grey
+VIEWS: tuple[View, ...] = ("filled", "exact")
 SHOWN = 9  # top images of a channel that the atlas shows; a scan may keep more
 
 
 def run(published: PublishedRun, start: int = 0) -> str:
     """The page of a run; of an instrument's run, from item `start` on."""
-    return f"/runs/{published.run}" + (f"?start={start}" if start else "")
+    return f"/runs/{published.run}{_start(start)}"
 
 
 def layer(published: PublishedRun, name: str, **query: str) -> str:
@@ -22,9 +24,9 @@ def layer(published: PublishedRun, name: str, **query: str) -> str:
     return f"{run(published)}/layers/{quote(name, safe='')}" + (f"?{urlencode(query)}" if query else "")
 
 
-def channel(published: PublishedRun, name: str, number: int) -> str:
+def channel(published: PublishedRun, name: str, number: int, view: str = "filled") -> str:
     """The page of a channel."""
-    return f"{layer(published, name)}/channels/{number}"
+    return f"{layer(published, name)}/channels/{number}" + ("" if view == "filled" else f"?view={view}")
 
 
 def image(published: PublishedRun, image_id: str) -> str:
@@ -35,6 +37,21 @@ def image(published: PublishedRun, image_id: str) -> str:
 def label(published: PublishedRun, name: str) -> str:
     """The page of the channels whose top images share a label."""
     return f"{run(published)}/label?{urlencode({'name': name})}"
+
+
+def labels(published: PublishedRun, start: int = 0) -> str:
+    """The page of a scan's labels, from one on."""
+    return f"{run(published)}/labels{_start(start)}"
+
+
+def images(published: PublishedRun, start: int = 0) -> str:
+    """The page of a scan's images, from one on."""
+    return f"{run(published)}/images{_start(start)}"
+
+
+def rejects(published: PublishedRun, start: int = 0) -> str:
+    """The page of a scan's rejects, from one on."""
+    return f"{run(published)}/rejects{_start(start)}"
 
 
 def strips(published: PublishedRun, name: str, start: int = 0) -> str:
@@ -67,19 +84,32 @@ def original(published: PublishedRun, image_index: int) -> str:
     return f"{run(published)}/originals/{image_index}"
 
 
-def wall(published: PublishedRun, about: LayerFacts, number: int, show: str = "patch") -> str:
+def wall(published: PublishedRun, about: LayerFacts, number: int, show: str = "patch", view: str = "filled") -> str:
     """The picture of a channel on the wall."""
-    return _marked(published, f"{channel(published, about.name, number)}/wall/{show}")
+    return _marked(published, f"{channel(published, about.name, number)}/wall/{show}{_view(view)}")
 
 
-def cell(published: PublishedRun, about: LayerFacts, number: int, rank: int, show: str) -> str:
+def cell(published: PublishedRun, about: LayerFacts, number: int, rank: int, show: str, view: str = "filled") -> str:
     """A patch or projection of a channel."""
-    return _marked(published, f"{channel(published, about.name, number)}/{rank}/{show}")
+    return _marked(published, f"{channel(published, about.name, number)}/{rank}/{show}{_view(view)}")
+
+
+def mosaic(published: PublishedRun) -> str:
+    """The cover of a scan: its most telling channels."""
+    return _marked(published, f"{run(published)}/mosaic")
 
 
 def compare(first: str, second: str, name: str) -> str:
     """The page that compares two runs."""
     return "/compare?" + urlencode({"a": first, "b": second, "layer": name})
+
+
+def _start(start: int) -> str:
+    return f"?start={start}" if start else ""
+
+
+def _view(view: str) -> str:
+    return "" if view == "filled" else f"/{view}"
 
 
 def _marked(published: PublishedRun, path: str) -> str:

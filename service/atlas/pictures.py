@@ -1,10 +1,9 @@
-"""Pictures of the atlas. Takes places in a run's tables, gives encoded bytes; stored pictures are sent without decoding."""
+"""Pictures of images and rows. Takes places in a run's tables, gives encoded bytes; stored pictures are sent as they are."""
 
 import hashlib
 import io
-import math
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,8 +12,10 @@ from cachetools import LRUCache
 from PIL import Image
 
 from service.atlas.atlas import Atlas
-from service.atlas.links import KINDS, SHOWN, Kind
-from service.query import evolution, reading, scans
+from service.atlas.channel_pictures import ChannelPictures
+from service.atlas.encoded import BYTES_KEPT, Picture, encoded_bytes
+from service.atlas.links import KINDS
+from service.query import evolution, reading
 from service.query.catalog import PublishedRun
 from service.query.findings import MAPS, TABLE_OF
 from service.query.listing import memoized
@@ -26,12 +27,7 @@ from workers.pictures import colours
 from workers.store.tables.scan import PREVIEWS
 from workers.store.tables.shared import IMAGES
 
-WALLS_KEPT = 4096
-BLOCK = 8  # channels whose patches and projections are read together
-BYTES_KEPT = 128_000_000  # of patches and projections
 FRAME_PX = 128  # side of a frame in a strip
-WALL_PX = 132  # side of a channel's small grid on the wall
-QUALITY = 85
 
 SHOWN_AS = {
     "image/png": re.compile(rb"\x89PNG"),
@@ -40,39 +36,19 @@ SHOWN_AS = {
 }
 
 
-@dataclass(frozen=True)
-class Picture:
-    """An encoded picture and its media type."""
-
-    data: bytes
-    media: str
-
-
 class Pictures:
-    """Pictures of the published runs of an atlas. Safe to use from many threads."""
+    """Pictures of the runs of an atlas: images, their copies, and rows of tables. Safe to use from many threads.
+
+    Attributes:
+        atlas: the atlas.
+        channels: its pictures of channels.
+    """
 
     def __init__(self, atlas: Atlas) -> None:
         self.atlas = atlas
-        self._walls = memoized(LRUCache(WALLS_KEPT), self._wall)
-        self._blocks = memoized(LRUCache(BYTES_KEPT, _size), self._read_block)
-        self._previews = memoized(LRUCache(BYTES_KEPT // 2, _bytes), self._read_preview)
-        self._rows = memoized(LRUCache(BYTES_KEPT // 2, _bytes), self._read_row)
-
-    def wall(self, run: PublishedRun, layer: str, channel: int, kind: Kind) -> Picture:
-        """The nine patches or projections of a channel as one small picture."""
-        return self._walls(run.run, run.created, layer, channel, kind)
-
-    def cell(self, run: PublishedRun, layer: str, channel: int, rank: int, kind: Kind) -> Picture:
-        """One patch or projection, as large as on the sheet; mid-grey where the field leaves the input.
-
-        Raises:
-            QueryError: the run has no such layer, channel or rank.
-        """
-        form, cells = _form(run, layer), self._cells_of(run, layer, channel)
-        for cell in cells:
-            if cell.rank == rank:
-                return _png(contact.draw_picture(cell, kind == "projection", form))
-        raise QueryError(f"no rank {rank} in channel {channel} of layer {layer!r}; {len(cells)} are shown")
+        self.channels = ChannelPictures(atlas)
+        self._previews = memoized(LRUCache(BYTES_KEPT // 2, encoded_bytes), self._read_preview)
+        self._rows = memoized(LRUCache(BYTES_KEPT // 2, encoded_bytes), self._read_row)
 
     def preview(self, run: PublishedRun, image_index: int) -> Picture:
         """The preview of an image.
@@ -108,17 +84,6 @@ class Pictures:
         """
         return self._rows(run.run, run.created, number, column)
 
-    def drawn_wall(self, run: PublishedRun, layer: str, channel: int, kind: Kind, side_px: int) -> Picture:
-        """The nine patches or projections of a channel as one picture, at most `side_px` wide; projections are lossless."""
-        form = contact.fit(_form(run, layer), side_px)
-        cells = [contact.draw_picture(cell, kind == "projection", form) for cell in self._cells_of(run, layer, channel)]
-        buffer = io.BytesIO()
-        options = (
-            {"lossless": True, "quality": 0, "method": 1} if kind == "projection" else {"quality": QUALITY, "method": 2}
-        )
-        contact.grid(cells, form).save(buffer, "WEBP", **options)
-        return Picture(buffer.getvalue(), "image/webp")
-
     def _read_preview(self, run: str, created: str, image_index: int) -> Picture:
         del created
         wanted = pc.field("image_index") == image_index
@@ -139,38 +104,10 @@ class Pictures:
             return _map(reading.row(run, TABLE_OF[run.job], number, ["rows", "cols", "classes", column]), column)
         raise QueryError(f"no picture {column!r} in run {run.run!r}")
 
-    def _wall(self, run: str, created: str, layer: str, channel: int, kind: Kind) -> Picture:
-        del created
-        return self.drawn_wall(self.atlas.run(run), layer, channel, kind, WALL_PX)
-
-    def _cells_of(self, run: PublishedRun, layer: str, channel: int) -> tuple[scans.Cell, ...]:
-        block = self._blocks(run.run, run.created, layer, run.layer(layer).require_channel(channel) // BLOCK)
-        return tuple(cell for cell in block if cell.channel == channel)
-
-    def _read_block(self, run: str, created: str, layer: str, block: int) -> tuple[scans.Cell, ...]:
-        """Read neighbouring channels together: they are in the same row group and on the same wall."""
-        del created  # part of the cache's key
-        published = self.atlas.run(run)
-        channels = range(BLOCK * block, min(BLOCK * (block + 1), published.layer(layer).channels))
-        return scans.cells(published, layer, channels, SHOWN)
-
-
-def _form(run: PublishedRun, layer: str) -> contact.Geometry:
-    form = contact.geometry(run, run.layer(layer))
-    return replace(form, side=min(form.side, math.isqrt(SHOWN)))
-
 
 def _frame_form(run: PublishedRun, layer: str) -> contact.Geometry:
     """The geometry of a strip's frame: one cell of at most FRAME_PX pixels."""
     return contact.fit(replace(contact.geometry(run, run.layer(layer)), side=1), FRAME_PX + contact.GAP_PX)
-
-
-def _size(cells: tuple[scans.Cell, ...]) -> int:
-    return sum(len(cell.patch) + len(cell.projection or b"") for cell in cells)
-
-
-def _bytes(picture: Picture) -> int:
-    return len(picture.data)
 
 
 def _png(image: Image.Image) -> Picture:

@@ -8,6 +8,8 @@ from typing import Any
 
 from service.atlas import render
 from service.atlas.atlas import Atlas
+from service.atlas.channel_pictures import ChannelPictures
+from service.atlas.encoded import Picture
 from service.atlas.instruments.instrument import Instrument
 from service.atlas.instruments.registry import INSTRUMENTS
 from service.atlas.pages import parts, sanity
@@ -15,7 +17,7 @@ from service.atlas.pages.parts import SAYS
 from service.atlas.pages.rows import Columns
 from service.atlas.pages.sanity import LayerCurves, UnitTable
 from service.atlas.pages.values import LayerState, RunCard, Value
-from service.atlas.pictures import Picture, Pictures
+from service.atlas.pictures import Pictures
 from service.query.catalog import PublishedRun
 from service.query.findings import TABLE_OF, Finding, findings
 from service.query.layers import Channel, Choice, LayerTables
@@ -71,12 +73,13 @@ def report(atlas: Atlas, run: PublishedRun, channels: int) -> str:
     Args:
         atlas: the atlas of the run's root.
         run: the run.
-        channels: number of channels shown per layer of a scan: the purest living ones, or the first ones if the corpus has
-            no labels.
+        channels: number of channels shown per layer of a scan: the most selective living ones.
     """
-    pictures, instrument = Pictures(atlas), INSTRUMENTS.get(run.job)
+    instrument = INSTRUMENTS.get(run.job)
     fields = (
-        _scan_fields(pictures, run, channels) if instrument is None else _instrument_fields(pictures, run, instrument)
+        _scan_fields(atlas, run, channels)
+        if instrument is None
+        else _instrument_fields(Pictures(atlas), run, instrument)
     )
     page = Report(
         title=run.run,
@@ -89,9 +92,9 @@ def report(atlas: Atlas, run: PublishedRun, channels: int) -> str:
     return render.page("report.html", page=page)
 
 
-def _scan_fields(pictures: Pictures, run: PublishedRun, channels: int) -> dict[str, Any]:
-    """What the report of a scan shows: its layers."""
-    layers = tuple(_layers(pictures, run, channels))
+def _scan_fields(atlas: Atlas, run: PublishedRun, channels: int) -> dict[str, Any]:
+    """What the report of a scan shows: its layers, the last one first."""
+    layers = tuple(_layers(ChannelPictures(atlas), run, channels))
     meanings = dict.fromkeys(meaning for layer in layers for meaning in layer.marks.values())
     return {"says": (SAYS["patch"], SAYS["projection"], *meanings), "layers": layers}
 
@@ -118,8 +121,8 @@ def _draw(run: PublishedRun) -> Picture:
     return Picture(buffer.getvalue(), "image/png")
 
 
-def _layers(pictures: Pictures, run: PublishedRun, count: int) -> Iterator[ShownLayer]:
-    for layer in run.layers:
+def _layers(pictures: ChannelPictures, run: PublishedRun, count: int) -> Iterator[ShownLayer]:
+    for layer in reversed(run.layers):
         channels = tuple(
             ShownChannel(
                 **vars(channel),
@@ -132,7 +135,7 @@ def _layers(pictures: Pictures, run: PublishedRun, count: int) -> Iterator[Shown
 
 
 def _choose_channels(layer: LayerTables, count: int) -> tuple[Channel, ...]:
-    return layer.chosen(Choice("purity", dead=False))[:count] or layer.channels[:count]
+    return layer.chosen(Choice("selectivity", dead=False))[:count] or layer.channels[:count]
 
 
 def _units(pictures: Pictures, rows: Sequence[Finding]) -> tuple[UnitTable, ...]:

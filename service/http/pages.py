@@ -9,10 +9,10 @@ from fastapi.responses import HTMLResponse, JSONResponse
 from service.atlas import render
 from service.atlas.atlas import Atlas
 from service.atlas.instruments import registry
-from service.atlas.pages import evolution, images, scans, schema, submitted
+from service.atlas.pages import comparison, evolution, home, images, run, scans, schema, search, submitted
 from service.atlas.pages.evolution import StripsPage
 from service.atlas.pages.plain import LimitsPage
-from service.atlas.pages.scans import ChannelPage, LayerPage
+from service.atlas.pages.scans import ChannelPage, LayerPage, Look
 from service.atlas.pages.values import Page
 from service.control.watching import Watched
 from service.http import prefix
@@ -46,19 +46,22 @@ def add_to(app: FastAPI, atlas: Atlas, runs: Watched | None, *, originals: bool)
                 dependencies=[READ],
             )
 
-    route("/", lambda _: scans.runs(atlas, submitted.under_way(runs) if runs else ()))
+    route("/", lambda _: home.runs(atlas, submitted.under_way(runs) if runs else ()))
     if runs is not None:
         route("/submitted/{run}", lambda q: submitted.status(runs, q["run"]))
     route("/limits", lambda _: LimitsPage(title="What the pictures do not say"))
     cached = atlas.cached
-    route("/search", cached(lambda q: images.search(atlas, q.get("q", ""))), searches)
-    route("/compare", lambda q: scans.compare(atlas, q.get("a", ""), q.get("b", ""), q), searches)
+    route("/search", cached(lambda q: search.search(atlas, q.get("q", ""))), searches)
+    route("/compare", lambda q: comparison.compare(atlas, q.get("a", ""), q.get("b", ""), q), searches)
     route("/runs/{run}/image", cached(lambda q: images.image(atlas, q["run"], q.get("id", ""), originals=originals)))
     route("/runs/{run}/label", cached(lambda q: scans.label(atlas, q["run"], q.get("name", ""))))
     route("/runs/{run}/rows/{number}", cached(lambda q: registry.row_page(atlas, q["run"], _whole(q, "number"))))
     route("/runs/{run}/layers/{layer}/channels/{channel}", lambda q: _channel(atlas, q))
     route("/runs/{run}/layers/{layer}", lambda q: _layer(atlas, q))
-    route("/runs/{run}", cached(lambda q: scans.run(atlas, q["run"], _whole(q, "start"))))
+    route("/runs/{run}/labels", cached(lambda q: run.labels(atlas, q["run"], _whole(q, "start"))))
+    route("/runs/{run}/images", cached(lambda q: run.images(atlas, q["run"], _whole(q, "start"))))
+    route("/runs/{run}/rejects", cached(lambda q: run.rejects(atlas, q["run"], _whole(q, "start"))))
+    route("/runs/{run}", cached(lambda q: run.run(atlas, q["run"], _whole(q, "start"))))
 
 
 def _endpoint(make: Callable[[Parameters], Page]) -> Callable[[Request], Response]:
@@ -76,17 +79,34 @@ def _layer(atlas: Atlas, parameters: Parameters) -> LayerPage | StripsPage:
     if only not in dead:
         raise QueryError(f"parameter only={only!r} is not valid; give dead or living")
     choice = Choice(
-        parameters.get("sort", "channel"),
+        parameters.get("sort", "selectivity"),
         _number(parameters, "at_least"),
         _number(parameters, "at_most"),
         parameters.get("label") or None,
         dead[only],
+        _numbers(parameters, "channels"),
     )
-    return scans.layer(atlas, parameters["run"], parameters["layer"], choice, parameters.get("show", "patch"))
+    return scans.layer(atlas, parameters["run"], parameters["layer"], choice, _look(parameters))
 
 
 def _channel(atlas: Atlas, parameters: Parameters) -> ChannelPage:
-    return scans.channel(atlas, parameters["run"], parameters["layer"], _whole(parameters, "channel"))
+    number = _whole(parameters, "channel")
+    return scans.channel(atlas, parameters["run"], parameters["layer"], number, _look(parameters))
+
+
+def _look(parameters: Parameters) -> Look:
+    default = Look()
+    return Look(
+        parameters.get("show") or default.show,
+        parameters.get("view") or default.view,
+        parameters.get("size") or default.size,
+    )
+
+
+def _numbers(parameters: Parameters, name: str) -> tuple[int, ...] | None:
+    """Whole numbers, separated by commas or spaces; None if there are none."""
+    words = parameters.get(name, "").replace(",", " ").split()
+    return tuple(_whole({name: word}, name) for word in words) or None
 
 
 def _whole(parameters: Parameters, name: str) -> int:
@@ -116,5 +136,9 @@ def answer(request: Request, page: Page, status: int = 200) -> Response:
     if path.endswith(".json"):
         return JSONResponse(page.model_dump(mode="json"), status)
     twin = schema.twin(path) + (f"?{request.url.query}" if request.url.query else "")
-    html = render.page(f"{page.kind}.html", page=page, twin=twin)
-    return HTMLResponse(prefix.add_to_links(html, prefix.of(request.scope)), status)
+    prefix_of_site = prefix.of(request.scope)
+    site = (
+        f"{request.url.scheme}://{request.url.netloc}{prefix_of_site}"  # services that show links want whole addresses
+    )
+    html = render.page(f"{page.kind}.html", page=page, twin=twin, site=site)
+    return HTMLResponse(prefix.add_to_links(html, prefix_of_site), status)

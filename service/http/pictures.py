@@ -7,8 +7,10 @@ from fastapi.responses import RedirectResponse, Response
 
 from service.atlas import links
 from service.atlas.atlas import Atlas
-from service.atlas.links import Kind
-from service.atlas.pictures import Picture, Pictures
+from service.atlas.channel_pictures import ChannelPictures
+from service.atlas.encoded import Picture
+from service.atlas.links import Kind, View
+from service.atlas.pictures import Pictures
 from service.http.scopes import READ
 from workers.errors import QueryError
 
@@ -19,22 +21,28 @@ Index = Annotated[int, Path(ge=0, lt=1 << 62)]
 def add_to(app: FastAPI, atlas: Atlas, *, originals: bool) -> None:
     """Add the pictures of runs and, with `originals`, the corpora's own files."""
     pictures = Pictures(atlas)
-    _add_channel_pictures(app, atlas, pictures)
+    _add_channel_pictures(app, atlas, pictures.channels)
     _add_row_pictures(app, atlas, pictures)
     if originals:
         _add_originals(app, atlas, pictures)
 
 
-def _add_channel_pictures(app: FastAPI, atlas: Atlas, pictures: Pictures) -> None:
+def _add_channel_pictures(app: FastAPI, atlas: Atlas, pictures: ChannelPictures) -> None:
     channels = "/runs/{run}/layers/{layer}/channels/{channel}"
 
+    @app.get("/runs/{run}/mosaic", include_in_schema=False, dependencies=[READ])
+    def mosaic(run: str) -> Response:
+        return _respond(pictures.mosaic(atlas.run(run)))
+
     @app.get(channels + "/wall/{kind}", include_in_schema=False, dependencies=[READ])
-    def wall(run: str, layer: str, channel: int, kind: Kind) -> Response:
-        return _respond(pictures.wall(atlas.run(run), layer, channel, kind))
+    @app.get(channels + "/wall/{kind}/{view}", include_in_schema=False, dependencies=[READ])
+    def wall(run: str, layer: str, channel: int, kind: Kind, view: View = "filled") -> Response:
+        return _respond(pictures.wall(atlas.run(run), layer, channel, kind, view))
 
     @app.get(channels + "/{rank}/{kind}", include_in_schema=False, dependencies=[READ])
-    def cell(run: str, layer: str, channel: int, rank: int, kind: Kind) -> Response:
-        return _respond(pictures.cell(atlas.run(run), layer, channel, rank, kind))
+    @app.get(channels + "/{rank}/{kind}/{view}", include_in_schema=False, dependencies=[READ])
+    def cell(run: str, layer: str, channel: int, rank: int, kind: Kind, view: View = "filled") -> Response:
+        return _respond(pictures.cell(atlas.run(run), layer, channel, rank, kind, view))
 
 
 def _add_row_pictures(app: FastAPI, atlas: Atlas, pictures: Pictures) -> None:

@@ -74,6 +74,11 @@ class PublishedRun:
         """Method of the projections; empty for kinds of job that have none."""
         return str(self.sections.project.method) if self.sections.project else ""
 
+    @property
+    def network(self) -> str:
+        """The source of the network without its weights; of several checkpoints, the first."""
+        return (self.model.split() or [""])[0].partition("?")[0]
+
     @cached_property
     def mark(self) -> str:
         """A hash that differs if the run is removed and another one is published under its id. Its pictures have it."""
@@ -84,6 +89,11 @@ class PublishedRun:
         """A hash that also differs if the run is given other labels."""
         labels = [self.relabelled or "", *(part.sha256 for part in self.tables.get(LABELS.name, ()))]
         return hashlib.sha256(" ".join([self.mark, *labels]).encode()).hexdigest()[:16]
+
+    @cached_property
+    def layers_by_index(self) -> Mapping[int, LayerFacts]:
+        """The layers by their index in the graph."""
+        return {layer.index: layer for layer in self.layers}
 
     def layer(self, name: str) -> LayerFacts:
         """A layer by its name.

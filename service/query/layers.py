@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from service.query import telling
 from service.query.catalog import PublishedRun
 from service.query.reading import read
 from service.query.scans import Top, Unit
@@ -23,7 +24,6 @@ from workers.store.manifest import LayerFacts
 from workers.store.tables.scan import TOP, UNITS
 
 NEIGHBOURS = 8
-LEAST_SHARED = 2  # images that must have a label for it to count as common
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,12 @@ class Channel(Unit):
     Attributes:
         label: most common label among the top images with a positive score; None if no two of them share a label.
         purity: share of these images that have this label.
+        selectivity: see `telling.selectivities`.
     """
 
     label: str | None
     purity: float
+    selectivity: float
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ class Choice:
         at_most: largest value of the sort column; None for any.
         label: only channels with this most common label; None for all.
         dead: True for dead channels only, False for living ones only, None for both.
+        channels: only these channels; None for all.
     """
 
     sort: str = "channel"
@@ -56,6 +59,7 @@ class Choice:
     at_most: float | None = None
     label: str | None = None
     dead: bool | None = None
+    channels: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.sort not in SORTS:
@@ -72,6 +76,7 @@ class Choice:
             and (self.at_most is None or value <= self.at_most)
             and self.label in (None, channel.label)
             and self.dead in (None, channel.dead)
+            and (self.channels is None or channel.channel in self.channels)
         )
 
 
@@ -103,9 +108,11 @@ class LayerTables:
     def channels(self) -> tuple[Channel, ...]:
         """All channels, by number."""
         labels, starts = self.positive["label"].to_pylist(), self._starts
+        selective = telling.selectivities(self.units, self.top).tolist()
+        rows = zip(self.units.select(_UNIT).to_pylist(), starts[:-1], starts[1:], selective, strict=True)
         return tuple(
-            Channel(**row, **_label_and_purity(labels[start:stop]))
-            for row, start, stop in zip(self.units.select(_UNIT).to_pylist(), starts[:-1], starts[1:], strict=True)
+            Channel(**row, **_label_and_purity(labels[start:stop]), selectivity=selectivity)
+            for row, start, stop, selectivity in rows
         )
 
     def chosen(self, choice: Choice) -> tuple[Channel, ...]:
@@ -192,7 +199,7 @@ def _label_and_purity(labels: Sequence[str | None]) -> Mapping[str, Any]:
     """The most common label and its share of all labels; ties by name. The label is None if no two images share one."""
     counts = Counter(label for label in labels if label is not None)
     label, count = min(counts.items(), key=_most_common_first, default=(None, 0))
-    if not count or count < min(LEAST_SHARED, len(labels)):
+    if not count or count < min(telling.LEAST_SHARED, len(labels)):
         return {"label": None, "purity": 0.0}
     return {"label": label, "purity": count / len(labels)}
 
@@ -209,7 +216,7 @@ def _largest_first(name: str) -> Callable[[Channel], float]:
 _UNIT = [field.name for field in fields(Unit)]
 _ORDERS: Mapping[str, Callable[[Channel], Any]] = {
     "channel": lambda channel: channel.channel,
-    **{name: _largest_first(name) for name in ("max", "mean", "std", "active_share", "purity")},
+    **{name: _largest_first(name) for name in ("selectivity", "max", "mean", "std", "active_share", "purity")},
     "dead": lambda channel: (not channel.dead, channel.active_share),
 }
 SORTS = tuple(_ORDERS)

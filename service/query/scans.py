@@ -102,6 +102,29 @@ class Cell:
     projection: bytes | None
 
 
+@dataclass(frozen=True)
+class PlacedCell(Cell):
+    """A cell, its image, and the whole receptive field: `box` in model-input pixels, `source_box` in source pixels."""
+
+    image_index: int
+    box_bottom: int
+    box_right: int
+    source_top: int
+    source_left: int
+    source_bottom: int
+    source_right: int
+
+    @property
+    def box(self) -> tuple[int, int, int, int]:
+        """Top, left, bottom and right; half-open, and may leave the model's input."""
+        return self.box_top, self.box_left, self.box_bottom, self.box_right
+
+    @property
+    def source_box(self) -> tuple[int, int, int, int]:
+        """Top, left, bottom and right, rounded outward; half-open, and may leave the image."""
+        return self.source_top, self.source_left, self.source_bottom, self.source_right
+
+
 def top(run: PublishedRun, layer: str, channel: int) -> tuple[Top, ...]:
     """The top images of a channel, best first.
 
@@ -131,7 +154,7 @@ def image(run: PublishedRun, image_id: str) -> tuple[Top, ...]:
     return _top(table.sort_by([(key, "ascending") for key in ("rank", "layer_index", "channel")]))
 
 
-def cells(run: PublishedRun, layer: str, channels: Collection[int], ranks: int | None = None) -> tuple[Cell, ...]:
+def cells(run: PublishedRun, layer: str, channels: Collection[int], ranks: int | None = None) -> tuple[PlacedCell, ...]:
     """The patches and projections of some channels, ordered by channel and rank; the first `ranks` of each, or all.
 
     Raises:
@@ -141,11 +164,11 @@ def cells(run: PublishedRun, layer: str, channels: Collection[int], ranks: int |
     condition = _is_channel(run.layer(layer), channels)
     if ranks is not None:
         condition &= pc.field("rank") < ranks
-    columns = {field.name: pc.field(field.name) for field in fields(Cell)}
+    columns = {field.name: pc.field(field.name) for field in fields(PlacedCell)}
     columns |= {name: pc.field(name, "bytes") for name in ("patch", "projection")}
     table = read(run, PATCHES, condition, columns)
     order = [("channel", "ascending"), ("rank", "ascending")]
-    return tuple(Cell(**row) for row in table.sort_by(order).to_pylist())
+    return tuple(PlacedCell(**row) for row in table.sort_by(order).to_pylist())
 
 
 def living(run: PublishedRun, layer: str, limit: int) -> tuple[int, ...]:

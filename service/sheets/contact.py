@@ -49,6 +49,8 @@ class Geometry:
         moves_right: the same for columns.
         factor: size of a model-input pixel on the page; a whole number if above 1.
         side: number of cells in a row and in a column.
+        input_height: rows of the model's input.
+        input_width: columns of the model's input.
     """
 
     height: int
@@ -57,6 +59,8 @@ class Geometry:
     moves_right: bool
     factor: float
     side: int
+    input_height: int
+    input_width: int
 
     @property
     def cell(self) -> tuple[int, int]:
@@ -92,7 +96,7 @@ def geometry(run: PublishedRun, layer: LayerFacts) -> Geometry:
     factor = LARGEST_CELL_PX / longer if longer > LARGEST_CELL_PX else max(1, round(CELL_PX / longer))
     side = math.ceil(math.sqrt(run.k))
     fits = layer.field_height <= run.input_height, layer.field_width <= run.input_width
-    return Geometry(height, width, *fits, factor, side)
+    return Geometry(height, width, *fits, factor, side, run.input_height, run.input_width)
 
 
 def fit(form: Geometry, side_px: int) -> Geometry:
@@ -115,7 +119,7 @@ def draw_cell(encoded: bytes | None, cell: Cell, form: Geometry) -> Image.Image:
     cut = Image.new("RGB", (form.width, form.height), GROUND)
     if encoded is None:
         cut = cut.resize(form.cell)
-        ImageDraw.Draw(cut).line((0, form.cell[1] - 1, form.cell[0] - 1, 0), FAINT)
+        strike_through(cut)
         return cut
     cut.paste(canvas.decode(encoded), _offset(cell, form))
     enlarged = form.factor >= 1
@@ -124,15 +128,19 @@ def draw_cell(encoded: bytes | None, cell: Cell, form: Geometry) -> Image.Image:
 
 def draw_picture(cell: Cell, projection: bool, form: Geometry) -> Image.Image:
     """The cell's projection, with its contrast restored if it shrinks, or the cell's patch."""
-    if projection:
-        return _restore_contrast(draw_cell(cell.projection, cell, form), form)
-    return draw_cell(cell.patch, cell, form)
+    if not projection:
+        return draw_cell(cell.patch, cell, form)
+    drawn = draw_cell(cell.projection, cell, form)
+    return restore_contrast(drawn) if form.factor < 1 else drawn
 
 
-def _restore_contrast(projection: Image.Image, form: Geometry) -> Image.Image:
+def strike_through(page: Image.Image) -> None:
+    """Draw a thin diagonal line: there is no picture."""
+    ImageDraw.Draw(page).line((0, page.height - 1, page.width - 1, 0), FAINT)
+
+
+def restore_contrast(projection: Image.Image) -> Image.Image:
     """A projection with the contrast that shrinking took away, so that all but its strongest pixels are in range."""
-    if form.factor >= 1:
-        return projection
     about_grey = np.asarray(projection, np.float32) - GROUND[0]
     strong = float(np.percentile(np.abs(about_grey), STRONG_PERCENT))
     gain = min(max(127 / max(strong, 1.0), 1.0), LARGEST_GAIN)

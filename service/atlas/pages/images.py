@@ -1,7 +1,6 @@
-"""Pages about images, and the search. Takes an atlas and a request, gives the values that pages show and twins send."""
+"""Pages about images. Takes an atlas and a request, gives the values that pages show and JSON twins send."""
 
 from collections.abc import Iterator, Sequence
-from itertools import islice
 from pathlib import PurePosixPath
 from typing import Annotated, Literal
 
@@ -17,7 +16,6 @@ from service.atlas.pages.values import CellCard, Link, Page, RunCard, Value
 from service.query import findings, scans
 from service.query.catalog import PublishedRun
 from service.query.reading import read
-from workers.errors import QueryError
 from workers.kinds import Kind
 from workers.store.tables.invariance import INVARIANCE
 from workers.store.tables.invert import INVERSIONS
@@ -25,10 +23,7 @@ from workers.store.tables.occlude import OCCLUSIONS
 from workers.store.tables.scan import PREVIEWS
 from workers.store.tables.shared import IMAGES
 
-FOUND_OF_A_KIND = 12
 UNITS_SHOWN = 200  # units of an image, the best ranks first
-LONGEST_SEARCH = 1000
-LONGEST_CHANNEL = 9
 SHOWN_BY_BROWSERS = (".jpg", ".jpeg", ".png", ".webp")
 PREVIEW_SIDE_PX = 480  # longer side of the preview on the page
 _IMAGE = ["image_index", "image_id", "uri", "label", "width", "height", "bytes"]
@@ -75,24 +70,6 @@ class ImagePage(Page):
     says: tuple[str, ...]
 
 
-class Match(Value):
-    """A thing whose name contains the words of a search."""
-
-    what: str
-    name: str
-    run: str
-    href: str
-
-
-class SearchPage(Page):
-    """The results of a search; at most `most` of each type per run are shown."""
-
-    kind: Literal["search"] = "search"
-    words: str
-    found: tuple[Match, ...]
-    most: int
-
-
 def image(atlas: Atlas, run_id: str, image_id: str, *, originals: bool = False) -> ImagePage:
     """One image: its preview, the channels whose top images include it, and the rows of instruments about it.
 
@@ -109,11 +86,14 @@ def image(atlas: Atlas, run_id: str, image_id: str, *, originals: bool = False) 
     others = list(parts.scans_beside(atlas, run))
     units = tuple(_unit(run, row) for row in rows[:UNITS_SHOWN])
     instruments = tuple(_instrument_rows(atlas, run, key))
+    preview = _picture(run, about.image_index, key, originals=originals) or _borrow_preview(atlas, others, key)
     return ImagePage(
         title=key,
+        description=f"What in this image of {of_run(run).corpus_name} activates the channels of {of_run(run).model_name}.",
+        cover=preview,
         run=of_run(run),
         image=about,
-        preview=_picture(run, about.image_index, key, originals=originals) or _borrow_preview(atlas, others, key),
+        preview=preview,
         scans=tuple(Link(run=scan.run, href=links.image(scan, key)) for scan in others),
         shown=_fit(about.width, about.height),
         units=units,
@@ -140,67 +120,6 @@ def _instrument_rows(atlas: Atlas, run: PublishedRun, image_id: str) -> Iterator
     for row in findings.of_image(atlas.runs(), run.corpus, image_id, atlas.columns):
         if row.run.job != "invariance" or row.pictures:
             yield found_row_of(row)
-
-
-def search(atlas: Atlas, words: str) -> SearchPage:
-    """Layers, channels, labels and images whose names contain the words, in all published runs.
-
-    Raises:
-        QueryError: the words are too long.
-    """
-    if len(words) > LONGEST_SEARCH:
-        raise QueryError(f"the search text has {len(words):,} characters; at most {LONGEST_SEARCH:,} are allowed")
-    runs = atlas.runs() if words.strip() else ()
-    matches = tuple(match for run in runs for match in _matches(atlas, run, words.strip()))
-    return SearchPage(title=f"Search: {words}", words=words, found=matches, most=FOUND_OF_A_KIND)
-
-
-def _matches(atlas: Atlas, run: PublishedRun, words: str) -> Iterator[Match]:
-    """The matches in a run: a few of each type, so that no run hides the others."""
-    if words.lower() in run.run:
-        yield Match(what="run", name=run.run, run=run.job, href=links.run(run))
-    if run.job == "scan":
-        for matches in (
-            _layers(run, words),
-            _channels(run, words),
-            _labels(atlas, run, words),
-            _ids(atlas, run, words),
-        ):
-            for what, name, href in islice(matches, FOUND_OF_A_KIND):
-                yield Match(what=what, name=name, run=run.run, href=href)
-
-
-Named = tuple[str, str, str]  # sort, name and address of a match
-
-
-def _layers(run: PublishedRun, words: str) -> Iterator[Named]:
-    for about in run.layers:
-        if words.lower() in about.name.lower():
-            yield "layer", about.name, links.layer(run, about.name)
-
-
-def _channels(run: PublishedRun, words: str) -> Iterator[Named]:
-    """`relu3 12` finds a channel of one layer, `channel 12` that channel of every layer."""
-    head, _, tail = words.rpartition(" ")
-    for about in run.layers if _is_number(tail) else ():
-        if head.lower() in (about.name.lower(), "channel") and int(tail) < about.channels:
-            yield "channel", f"{about.name} {int(tail)}", links.channel(run, about.name, int(tail))
-
-
-def _labels(atlas: Atlas, run: PublishedRun, words: str) -> Iterator[Named]:
-    for label in atlas.labels(run):
-        if words.lower() in label.lower():
-            yield "label", label, links.label(run, label)
-
-
-def _ids(atlas: Atlas, run: PublishedRun, words: str) -> Iterator[Named]:
-    ids = atlas.image_ids(run)
-    for name in ids.filter(pc.match_substring(ids, words, ignore_case=True)).slice(0, FOUND_OF_A_KIND).to_pylist():
-        yield "image", name, links.image(run, name)
-
-
-def _is_number(word: str) -> bool:
-    return word.isascii() and word.isdecimal() and len(word) <= LONGEST_CHANNEL
 
 
 def _picture(run: PublishedRun, index: int, image_id: str, *, originals: bool) -> str | None:

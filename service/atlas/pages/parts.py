@@ -5,11 +5,13 @@ from typing import Any, TypeVar
 
 from service.atlas import links
 from service.atlas.atlas import Atlas
-from service.atlas.pages.values import CellCard, ChannelCard, LayerCard, LayerState, RunCard
+from service.atlas.pages.values import CellCard, ChannelCard, LayerCard, LayerState, RunCard, TellingCard
 from service.query.catalog import PublishedRun
 from service.query.layers import Channel
 from service.query.marks import marks
+from service.query.naming import corpus_name, model_name
 from service.query.scans import Top
+from service.query.telling import TellingChannel
 from workers.store.manifest import LayerFacts
 
 T = TypeVar("T")
@@ -44,13 +46,17 @@ def paginate(
 
 def of_run(run: PublishedRun) -> RunCard:
     """The card of a run."""
+    model, corpus = model_name(run.model), corpus_name(run.corpus)
     return RunCard(
         run=run.run,
         job=run.job,
         created=run.created,
         relabelled=run.relabelled,
+        name=f"{model} on {corpus}" if corpus else model,
         model=run.model,
+        model_name=model,
         corpus=run.corpus,
+        corpus_name=corpus,
         images=run.images,
         rejects=run.rejects,
         passed_over=dict(run.passed_over),
@@ -89,12 +95,13 @@ def of_layer(run: PublishedRun, layer: LayerFacts) -> LayerCard:
 
 def of_state(atlas: Atlas, run: PublishedRun, layer: LayerFacts) -> LayerState:
     """The card of a layer with the number of its dead channels."""
-    return LayerState(**_layer(run, layer), **_state(atlas, run, layer))
+    return LayerState(**of_state_fields(atlas, run, layer))
 
 
-def _state(atlas: Atlas, run: PublishedRun, layer: LayerFacts) -> dict[str, Any]:
+def of_state_fields(atlas: Atlas, run: PublishedRun, layer: LayerFacts) -> dict[str, Any]:
+    """The fields of a `LayerState`."""
     dead = atlas.dead(run)[layer.name]
-    return {"dead": dead, "dead_share": dead / layer.channels}
+    return {**_layer(run, layer), "dead": dead, "dead_share": dead / layer.channels}
 
 
 def _layer(run: PublishedRun, layer: LayerFacts) -> dict[str, Any]:
@@ -102,18 +109,33 @@ def _layer(run: PublishedRun, layer: LayerFacts) -> dict[str, Any]:
     return {**vars(layer), "marks": special, "href": links.layer(run, layer.name)}
 
 
-def of_channel(run: PublishedRun, layer: LayerFacts, channel: Channel, show: str = "patch") -> ChannelCard:
+def of_channel(
+    run: PublishedRun, layer: LayerFacts, channel: Channel, show: str = "patch", view: str = "filled"
+) -> ChannelCard:
     """The card of a channel on a wall."""
     href = links.channel(run, layer.name, channel.channel)
-    return ChannelCard(**vars(channel), href=href, picture=links.wall(run, layer, channel.channel, show))
+    return ChannelCard(**vars(channel), href=href, picture=links.wall(run, layer, channel.channel, show, view))
 
 
-def of_cell(run: PublishedRun, layer: LayerFacts, row: Top) -> CellCard:
+def of_telling(run: PublishedRun, channel: TellingChannel) -> TellingCard:
+    """The card of a channel that is worth a look."""
+    layer = run.layers_by_index[channel.layer_index]
+    return TellingCard(
+        channel=channel.channel,
+        label=channel.label,
+        images=channel.images,
+        top=channel.top,
+        href=links.channel(run, layer.name, channel.channel),
+        picture=links.wall(run, layer, channel.channel),
+    )
+
+
+def of_cell(run: PublishedRun, layer: LayerFacts, row: Top, view: str = "filled") -> CellCard:
     """The card of one of a channel's top images: its patch and its projection."""
-    return CellCard(**cell_fields(run, layer, row))
+    return CellCard(**cell_fields(run, layer, row, view))
 
 
-def cell_fields(run: PublishedRun, layer: LayerFacts, row: Top) -> dict[str, Any]:
+def cell_fields(run: PublishedRun, layer: LayerFacts, row: Top, view: str = "filled") -> dict[str, Any]:
     """The fields of a `CellCard`."""
     return {
         "rank": row.rank,
@@ -123,6 +145,6 @@ def cell_fields(run: PublishedRun, layer: LayerFacts, row: Top) -> dict[str, Any
         "location": (row.y, row.x),
         "source_box": (row.source_top, row.source_left, row.source_bottom, row.source_right),
         "href": links.image(run, row.image_id),
-        "patch": links.cell(run, layer, row.channel, row.rank, "patch"),
-        "projection": links.cell(run, layer, row.channel, row.rank, "projection"),
+        "patch": links.cell(run, layer, row.channel, row.rank, "patch", view),
+        "projection": links.cell(run, layer, row.channel, row.rank, "projection", view),
     }

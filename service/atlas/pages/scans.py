@@ -1,44 +1,50 @@
-"""Pages about scans. Takes an atlas and a request, gives the values that pages show and JSON twins send."""
+"""Pages about the layers and channels of scans. Takes an atlas and a request, gives the values of pages and JSON twins."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 from service.atlas import links
 from service.atlas.atlas import Atlas
-from service.atlas.instruments import registry
-from service.atlas.links import KINDS, SHOWN
+from service.atlas.links import KINDS, SHOWN, VIEWS
 from service.atlas.pages import histogram
 from service.atlas.pages.histogram import Bar, Bin
 from service.atlas.pages.parts import SAYS, checks_of, meanings, of_cell, of_channel, of_layer, of_run, of_state
-from service.atlas.pages.submitted import StatusCard
 from service.atlas.pages.values import CellCard, ChannelCard, LayerCard, LayerState, Link, Page, RunCard, Value
-from service.query import comparing, labels
+from service.query import labels
 from service.query.catalog import PublishedRun
-from service.query.comparing import Comparison, LayerPair, Pair
 from service.query.labels import Labelled
 from service.query.layers import SORTS, Channel, Choice, LayerTables, Neighbour
 from workers.errors import QueryError, nearest
+from workers.kinds import Kind
+from workers.store.manifest import LayerFacts
 
-COMPARED_BY = ("channel", "overlap")
-
-
-class RunsPage(Page):
-    """All published runs, the reasons why others cannot be read, and the submitted runs that are not published."""
-
-    kind: Literal["runs"] = "runs"
-    runs: tuple[RunCard, ...]
-    damaged: dict[str, str]
-    under_way: tuple[StatusCard, ...]
+SIZES = ("S", "M", "L")
+OTHERS_SHOWN = 12  # other runs in which a channel is shown
 
 
-class RunPage(Page):
-    """A scan: its layers, from the image up."""
+@dataclass(frozen=True)
+class Look:
+    """How pictures are shown.
 
-    kind: Literal["run"] = "run"
-    run: RunCard
-    rejects_by_reason: dict[str, int]
-    layers: tuple[LayerState, ...]
+    Attributes:
+        show: patches or projections.
+        view: whether they fill their tiles, or show exactly the receptive field.
+        size: of the tiles of a wall.
+    """
+
+    show: str = "patch"
+    view: str = "filled"
+    size: str = "M"
+
+    def __post_init__(self) -> None:
+        for name, value, known in (
+            ("picture", self.show, KINDS),
+            ("view", self.view, VIEWS),
+            ("size", self.size, SIZES),
+        ):
+            if value not in known:
+                raise QueryError(f"there is no {name} {value!r}; {nearest(value, known)}")
 
 
 class LayerPage(Page):
@@ -48,10 +54,14 @@ class LayerPage(Page):
     run: RunCard
     layer: LayerState
     choice: Choice
-    show: str
+    look: Look
+    has_projections: bool
     sorts: tuple[str, ...]
+    sizes: tuple[str, ...]
     labels: tuple[str, ...]
     says: tuple[str, ...]
+    previous: str | None
+    next: str | None
     channels: tuple[ChannelCard, ...]
 
 
@@ -71,6 +81,14 @@ class NeighbourCard(Neighbour):
     picture: str
 
 
+class OtherRun(Value):
+    """The same channel in another run of the same model; `picture` is its wall in another scan, None for other kinds."""
+
+    run: RunCard
+    href: str
+    picture: str | None
+
+
 class ChannelPage(Page):
     """A channel; `rows` are all of its top images, `cells` those with pictures."""
 
@@ -79,6 +97,9 @@ class ChannelPage(Page):
     layer: LayerCard
     channel: int
     statistics: Channel
+    look: Look
+    has_projections: bool
+    other_view: str
     cells: tuple[CellCard, ...]
     rows: tuple[CellCard, ...]
     histogram: tuple[Bin, ...]
@@ -88,6 +109,7 @@ class ChannelPage(Page):
     from_x: int
     labels: tuple[LabelCount, ...]
     neighbours: tuple[NeighbourCard, ...]
+    others: tuple[OtherRun, ...]
     previous: str
     next: str
     says: tuple[str, ...]
@@ -112,96 +134,77 @@ class LabelPage(Page):
     channels: tuple[LabelledCard, ...]
 
 
-class LayerLink(Value):
-    """A layer that both runs have, and the page that compares it."""
-
-    name: str
-    href: str
-
-
-@dataclass(frozen=True)
-class PairCard(Pair):
-    """One channel in both scans."""
-
-    sides: tuple[ChannelCard, ...]
-
-
-class ComparePage(Page):
-    """One layer of two scans, side by side."""
-
-    kind: Literal["compare"] = "compare"
-    runs: tuple[RunCard, ...]
-    name: str
-    layers: tuple[LayerLink, ...]
-    show: str
-    sort: str
-    sorts: tuple[str, ...]
-    says: tuple[str, ...]
-    in_common: int
-    whole: LayerPair
-    channels: tuple[PairCard, ...]
-
-
-def runs(atlas: Atlas, under_way: Sequence[StatusCard]) -> RunsPage:
-    """All published runs, the newest first, and the submitted runs that are not published."""
-    published = tuple(of_run(run) for run in atlas.runs())
-    return RunsPage(title="Runs", runs=published, damaged=dict(atlas.damaged()), under_way=tuple(under_way))
-
-
-def run(atlas: Atlas, run_id: str, start: int = 0) -> Page:
-    """One run: the layers of a scan, or the rows of an instrument."""
-    published = atlas.run(run_id)
-    if published.job != "scan":
-        return registry.run_page(published, start)
-    layers = tuple(of_state(atlas, published, layer) for layer in published.layers)
-    rejects = dict(published.rejects_by_reason)
-    return RunPage(title=published.run, run=of_run(published), rejects_by_reason=rejects, layers=layers)
-
-
-def layer(atlas: Atlas, run_id: str, name: str, choice: Choice, show: str) -> LayerPage:
+def layer(atlas: Atlas, run_id: str, name: str, choice: Choice, look: Look) -> LayerPage:
     """The wall of a layer's channels.
 
     Raises:
-        QueryError: the run has no such layer, or there is no such kind of picture.
+        QueryError: the run has no such layer.
     """
-    if show not in KINDS:
-        raise QueryError(f"there is no picture {show!r}; {nearest(show, KINDS)}")
     published = atlas.run(run_id)
     tables = atlas.layer(published, name)
+    run, about = of_run(published), tables.layer
+    before, after = _neighbours(published, about)
+    cards = (of_channel(published, about, channel, look.show, look.view) for channel in tables.chosen(choice))
     return LayerPage(
-        title=f"{name} of {published.run}",
-        run=of_run(published),
-        layer=of_state(atlas, published, tables.layer),
+        title=f"{name} of {run.name}",
+        description=f"What the {about.channels:,} channels of layer {name} look for in {run.images:,} images.",
+        cover=links.mosaic(published),
+        run=run,
+        layer=of_state(atlas, published, about),
         choice=choice,
-        show=show,
+        look=look,
+        has_projections=_has_projections(published, about),
         sorts=SORTS,
+        sizes=SIZES,
         labels=atlas.labels(published),
-        says=(SAYS[show], *meanings(tables.layer)),
-        channels=tuple(of_channel(published, tables.layer, statistics, show) for statistics in tables.chosen(choice)),
+        says=(SAYS[look.show], *meanings(about)),
+        previous=before,
+        next=after,
+        channels=tuple(cards),
     )
 
 
-def channel(atlas: Atlas, run_id: str, name: str, number: int) -> ChannelPage:
+def _neighbours(published: PublishedRun, about: LayerFacts) -> tuple[str | None, str | None]:
+    """The pages of the layers below and above."""
+    names = [layer.name for layer in published.layers]
+    at = names.index(about.name)
+    before = links.layer(published, names[at - 1]) if at else None
+    return before, links.layer(published, names[at + 1]) if at + 1 < len(names) else None
+
+
+def _has_projections(published: PublishedRun, about: LayerFacts) -> bool:
+    return published.method != "none" and not about.obstacle
+
+
+def channel(atlas: Atlas, run_id: str, name: str, number: int, look: Look) -> ChannelPage:
     """One channel: Figure 2 of the paper, its scores, labels and neighbours."""
     published = atlas.run(run_id)
     tables = atlas.layer(published, name)
-    about, scores = tables.layer, tables.histogram(number)
-    cells = tuple(of_cell(published, about, row) for row in tables.rows(number))
+    about, scores, run = tables.layer, tables.histogram(number), of_run(published)
+    cells = tuple(of_cell(published, about, row, look.view) for row in tables.rows(number))
+    counts = tables.labels(number)
+    statistics = tables.channels[number]
     return ChannelPage(
         title=f"channel {number} of {name}",
-        run=of_run(published),
+        description=f"The images of {run.corpus_name} that activate channel {number} of layer {name} most.",
+        cover=links.wall(published, about, number),
+        run=run,
         layer=of_layer(published, about),
         channel=number,
-        statistics=tables.channels[number],
+        statistics=statistics,
+        look=look,
+        has_projections=_has_projections(published, about),
+        other_view=links.channel(published, name, number, view="filled" if look.view == "exact" else "exact"),
         cells=cells[:SHOWN],
         rows=cells,
         histogram=tuple(Bin(low=low, high=high, images=count) for low, high, count in scores),
         **vars(histogram.figure(scores)),
-        labels=tuple(_label(published, label, images) for label, images in tables.labels(number)),
+        labels=tuple(_label(published, label, images) for label, images in counts),
         neighbours=tuple(_neighbour(published, tables, neighbour) for neighbour in tables.neighbours(number)),
-        previous=links.channel(published, name, (number - 1) % about.channels),
-        next=links.channel(published, name, (number + 1) % about.channels),
-        says=(SAYS["patch"], SAYS["projection"], *meanings(about)),
+        others=tuple(_others(atlas, published, about, number))[:OTHERS_SHOWN],
+        previous=links.channel(published, name, (number - 1) % about.channels, view=look.view),
+        next=links.channel(published, name, (number + 1) % about.channels, view=look.view),
+        says=(SAYS["patch"], *((SAYS["projection"],) if _has_projections(published, about) else ()), *meanings(about)),
         checks=tuple(
             Link(run=check.run, href=f"{links.run(check)}#{name}") for check in checks_of(atlas, published, name)
         ),
@@ -217,57 +220,34 @@ def _neighbour(published: PublishedRun, tables: LayerTables, neighbour: Neighbou
     return NeighbourCard(**vars(neighbour), href=href, picture=links.wall(published, tables.layer, neighbour.channel))
 
 
+def _others(atlas: Atlas, published: PublishedRun, about: LayerFacts, number: int) -> Iterator[OtherRun]:
+    """The same channel in other scans and trainings of a network with this layer, newest first."""
+    for other in atlas.runs():
+        same = [layer for layer in other.layers if layer.name == about.name and layer.channels == about.channels]
+        if other.run == published.run or not same or other.network != published.network:
+            continue
+        if other.job == Kind.SCAN:
+            picture = links.wall(other, same[0], number)
+            yield OtherRun(run=of_run(other), href=links.channel(other, about.name, number), picture=picture)
+        elif other.job == Kind.EVOLVE:
+            yield OtherRun(run=of_run(other), href=links.strips(other, about.name, number), picture=None)
+
+
 def label(atlas: Atlas, run_id: str, name: str) -> LabelPage:
     """The channels of all layers whose top images share a label."""
     published = atlas.run(run_id)
     channels = tuple(_labelled(published, channel) for channel in labels.labelled(published, name))
-    return LabelPage(title=name, run=of_run(published), label=name, says=(SAYS["patch"],), channels=channels)
+    return LabelPage(
+        title=name,
+        description=f"The channels whose top images are labelled {name}.",
+        cover=channels[0].picture if channels else None,
+        run=of_run(published),
+        label=name,
+        says=(SAYS["patch"],),
+        channels=channels,
+    )
 
 
 def _labelled(published: PublishedRun, channel: Labelled) -> LabelledCard:
     picture = links.wall(published, published.layer(channel.layer), channel.channel)
     return LabelledCard(**vars(channel), href=links.channel(published, channel.layer, channel.channel), picture=picture)
-
-
-def compare(atlas: Atlas, first: str, second: str, query: Mapping[str, str]) -> ComparePage:
-    """Two scans side by side: the channels of a layer that both have, and the share of top images in common.
-
-    Args:
-        atlas: the atlas.
-        first: run id.
-        second: run id.
-        query: `layer`, `show` and `sort` ("channel", or "overlap" for the smallest overlap first).
-    """
-    compared = comparing.comparison(atlas.run(first), atlas.run(second))
-    common = compared.layers
-    wanted, show, sort = query.get("layer") or common[-1], query.get("show", "patch"), query.get("sort", "channel")
-    if show not in KINDS or sort not in COMPARED_BY:
-        raise QueryError(f"cannot show {show!r}, sorted by {sort!r}; show is one of {KINDS}, sort one of {COMPARED_BY}")
-    tables = [atlas.layer(run, wanted) for run in compared.runs]
-    return ComparePage(
-        title=f"{first} and {second}",
-        runs=tuple(of_run(run) for run in compared.runs),
-        name=wanted,
-        layers=tuple(LayerLink(name=layer, href=links.compare(first, second, layer)) for layer in common),
-        show=show,
-        sort=sort,
-        sorts=COMPARED_BY,
-        says=(SAYS[show],),
-        in_common=compared.in_common,
-        whole=compared.layer(tables),
-        channels=_pairs(compared, tables, show, sort),
-    )
-
-
-def _pairs(compared: Comparison, tables: Sequence[LayerTables], show: str, sort: str) -> tuple[PairCard, ...]:
-    sides = tuple(zip(compared.runs, tables, strict=True))
-    pairs = list(compared.pairs(tables))
-    if sort == "overlap":
-        pairs.sort(key=lambda pair: (pair.overlap is None, pair.overlap))
-    return tuple(
-        PairCard(
-            **vars(pair),
-            sides=tuple(of_channel(run, layer.layer, layer.channels[pair.channel], show) for run, layer in sides),
-        )
-        for pair in pairs
-    )

@@ -7,10 +7,14 @@ from typing import Any, Literal
 from pydantic import TypeAdapter
 
 from service.atlas.instruments.registry import INSTRUMENTS
+from service.atlas.pages.comparison import ComparePage
 from service.atlas.pages.evolution import StripsPage
-from service.atlas.pages.images import ImagePage, SearchPage
+from service.atlas.pages.home import RunsPage
+from service.atlas.pages.images import ImagePage
 from service.atlas.pages.plain import ErrorPage, LimitsPage
-from service.atlas.pages.scans import ChannelPage, ComparePage, LabelPage, LayerPage, RunPage, RunsPage
+from service.atlas.pages.run import ImagesPage, LabelsPage, RejectsPage, RunPage
+from service.atlas.pages.scans import ChannelPage, LabelPage, LayerPage
+from service.atlas.pages.search import SearchPage
 from service.atlas.pages.submitted import StatusPage
 from service.atlas.pages.values import Page
 
@@ -27,6 +31,9 @@ PAGES: Mapping[str, tuple[type[Page], ...]] = {
     "/compare": (ComparePage,),
     "/runs/{run}/image": (ImagePage,),
     "/runs/{run}/label": (LabelPage,),
+    "/runs/{run}/labels": (LabelsPage,),
+    "/runs/{run}/images": (ImagesPage,),
+    "/runs/{run}/rejects": (RejectsPage,),
     "/runs/{run}/rows/{number}": ROW_PAGES,
     "/runs/{run}/layers/{layer}/channels/{channel}": (ChannelPage,),
     "/runs/{run}/layers/{layer}": (LayerPage, StripsPage),

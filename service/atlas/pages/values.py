@@ -15,10 +15,12 @@ class Value(BaseModel):
 
 
 class Page(Value):
-    """A page: `kind` names its template."""
+    """A page: `kind` names its template; `description` and `cover`, a picture, go with its link where people share it."""
 
     kind: str
     title: str
+    description: str = ""
+    cover: str | None = None
 
 
 class PageOfList(Page):
@@ -39,14 +41,20 @@ class Link(Value):
 
 
 class RunCard(Value):
-    """A published run; `input` is the height and width of the model's input, pixels; `relabelled` when it was given labels."""
+    """A published run; `input` is the height and width of the model's input, pixels; `relabelled` when it was given labels.
+
+    `name` says of which model over which corpus it is, in short names.
+    """
 
     run: str
     job: str
     created: str
     relabelled: str | None
+    name: str
     model: str
+    model_name: str
     corpus: str
+    corpus_name: str
     images: int
     rejects: int
     passed_over: dict[str, int]
@@ -96,3 +104,14 @@ class CellCard(Value):
     href: str
     patch: str
     projection: str
+
+
+class TellingCard(Value):
+    """A channel that is worth a look: of its `top` top images, `images` have the label."""
+
+    channel: int
+    label: str | None
+    images: int
+    top: int
+    href: str
+    picture: str

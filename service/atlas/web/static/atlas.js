@@ -8,9 +8,15 @@ document.querySelectorAll("form[data-submit-on-change] select").forEach((select)
     select.form.requestSubmit();
   }));
 
-// Left and right open the neighbouring channel; on a wall, the arrows move between channels.
+// Left and right open the neighbouring channel; on a wall, the arrows move between channels; a slash begins a search.
 document.addEventListener("keydown", (event) => {
   if (event.altKey || event.ctrlKey || event.metaKey || /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName)) return;
+  if (document.querySelector("dialog[open]")) return;
+  if (event.key === "/") {
+    event.preventDefault();
+    document.querySelector("input[type=search]")?.focus();
+    return;
+  }
   const turn = { ArrowLeft: "prev", ArrowRight: "next" }[event.key];
   const link = turn && document.querySelector(`.turn a[rel=${turn}]`);
   if (link) { location.href = link.href; return; }
@@ -26,6 +32,103 @@ function across(links) {
   const first = links.length ? links[0].getBoundingClientRect().top : 0;
   const count = links.findIndex((link) => link.getBoundingClientRect().top > first + 1);
   return count < 0 ? links.length : count;
+}
+
+// On a wall, the tile below the pointer or with the focus is shown large, with its projections.
+const pairs = document.querySelector("[data-pairs]");
+if (pairs && matchMedia("(hover: hover)").matches) {
+  const peek = Object.assign(document.createElement("div"), { className: "peek", hidden: true });
+  peek.setAttribute("aria-hidden", "true");
+  document.body.append(peek);
+  let waiting;
+  const show = (link) => {
+    const source = link.querySelector("img").getAttribute("src");
+    peek.replaceChildren(...["patch", "projection"].map((kind) => {
+      const picture = new Image(300, 300);
+      picture.alt = kind;
+      picture.src = source.replace(/\/wall\/(patch|projection)/, `/wall/${kind}`);
+      return picture;
+    }));
+    peek.hidden = false;
+  };
+  const hide = () => { clearTimeout(waiting); peek.hidden = true; };
+  pairs.querySelectorAll("li > a").forEach((link) => {
+    link.addEventListener("mouseenter", () => { clearTimeout(waiting); waiting = setTimeout(() => show(link), 180); });
+    link.addEventListener("focus", () => { if (link.matches(":focus-visible")) show(link); });
+    link.addEventListener("mouseleave", hide);
+    link.addEventListener("blur", hide);
+  });
+}
+
+// Channels of a wall can be selected; a link then shows these alone.
+document.querySelectorAll("[data-selectable]").forEach((wall) => {
+  const bar = document.querySelector("[data-selection]"), link = bar.querySelector("a"), chosen = new Set();
+  const update = () => {
+    const address = new URL(location.href);
+    address.searchParams.set("channels", [...chosen].join(" "));
+    link.href = address;
+    link.textContent = `Link to ${chosen.size} selected channel${chosen.size === 1 ? "" : "s"}`;
+    bar.hidden = !chosen.size;
+  };
+  const items = [...wall.querySelectorAll("[data-channel]")];
+  items.forEach((item) => {
+    const button = Object.assign(document.createElement("button"), { type: "button", className: "choose", textContent: "✓" });
+    button.setAttribute("aria-label", `select channel ${item.dataset.channel}`);
+    button.setAttribute("aria-pressed", "false");
+    button.addEventListener("click", () => {
+      const on = item.classList.toggle("chosen");
+      button.setAttribute("aria-pressed", String(on));
+      chosen[on ? "add" : "delete"](item.dataset.channel);
+      update();
+    });
+    item.append(button);
+  });
+  bar.querySelector("button").addEventListener("click", () =>
+    items.filter((item) => item.classList.contains("chosen")).forEach((item) => item.querySelector(".choose").click()));
+});
+
+// On a channel's page, a patch, its projection and its row in the table light up together; a click shows the pair large.
+const ranks = [...document.querySelectorAll("[data-ranks] [data-rank]")];
+const ofRank = (rank) => ranks.filter((element) => element.dataset.rank === rank);
+ranks.forEach((element) => {
+  const same = () => ofRank(element.dataset.rank);
+  for (const event of ["mouseenter", "focusin"]) element.addEventListener(event, () => same().forEach((each) => each.classList.add("lit")));
+  for (const event of ["mouseleave", "focusout"]) element.addEventListener(event, () => same().forEach(dim));
+});
+const tiles = ranks.filter((element) => element.matches("a"));
+if (tiles.length) {
+  const dialog = document.createElement("dialog");
+  dialog.setAttribute("aria-label", "a patch and its projection");
+  document.body.append(dialog);
+  let rank = 0;
+  const open = () => {
+    const same = ofRank(String(rank)).filter((element) => element.matches("a"));
+    const both = Object.assign(document.createElement("div"), { className: "both" });
+    both.append(...same.map((tile) => tile.querySelector("img").cloneNode()));
+    const words = document.createElement("p"), image = document.createElement("a"), close = document.createElement("button");
+    image.href = same[0].href;
+    image.textContent = same[0].title;
+    close.textContent = "Close";
+    close.addEventListener("click", () => dialog.close());
+    words.append(`Rank ${rank}`, image, close);
+    dialog.replaceChildren(both, words);
+    if (!dialog.open) dialog.showModal();
+  };
+  tiles.forEach((tile) => tile.addEventListener("click", (event) => {
+    if (event.ctrlKey || event.metaKey || event.shiftKey) return;
+    event.preventDefault();
+    rank = Number(tile.dataset.rank);
+    open();
+  }));
+  dialog.addEventListener("keydown", (event) => {
+    const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+    const count = Math.max(...tiles.map((tile) => Number(tile.dataset.rank))) + 1;
+    if (!step) return;
+    event.preventDefault();
+    rank = (rank + step + count) % count;
+    open();
+  });
+  dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
 }
 
 // On an image's page, a unit and its box light up together, and the lens shows the unit's patch and projection.

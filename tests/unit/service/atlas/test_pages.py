@@ -146,7 +146,7 @@ def test_every_page_that_is_served_has_a_schema_and_a_template(client):
 def test_a_page_is_frozen_and_has_no_field_that_it_does_not_declare(tmp_path):
     root = Root(str(tmp_path))
     publish(root)
-    page = scans.channel(Atlas(root), "first", "relu1", 3)
+    page = scans.channel(Atlas(root), "first", "relu1", 3, scans.Look())
     for value in (page, page.run, page.layer, page.cells[0]):
         with pytest.raises((ValidationError, FrozenInstanceError), match=r"frozen|cannot assign"):
             setattr(value, next(iter(vars(value))), 1)
@@ -157,4 +157,4 @@ def test_a_page_is_frozen_and_has_no_field_that_it_does_not_declare(tmp_path):
 def test_a_template_that_names_what_a_page_lacks_fails():
     assert render.templates.undefined is StrictUndefined
     with pytest.raises(UndefinedError, match="has no attribute 'under_way'"):
-        render.page("runs.html", page=ErrorPage(title="none", error="none"), twin="/none.json")
+        render.page("runs.html", page=ErrorPage(title="none", error="none"), twin="/none.json", site="")

@@ -1,0 +1,78 @@
+"""The first page. Takes an atlas and the submitted runs, gives runs grouped by model and corpus, with their covers."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from service.atlas import links
+from service.atlas.atlas import Atlas
+from service.atlas.pages.parts import of_run
+from service.atlas.pages.submitted import StatusCard
+from service.atlas.pages.values import Page, RunCard, Value
+from service.query.catalog import PublishedRun
+from workers.kinds import Kind
+
+SENTENCE = "Every channel of a convolutional network, by the images that drive it most and what in them drove it."
+
+
+class RunGroup(Value):
+    """The runs of one model over one corpus, the newest first; `cover` is a picture of its newest scan."""
+
+    name: str
+    cover: str | None
+    href: str
+    images: int
+    channels: int
+    layers: int
+    runs: tuple[RunCard, ...]
+
+
+class RunsPage(Page):
+    """All published runs, the reasons why others cannot be read, and the submitted runs that are not published."""
+
+    kind: Literal["runs"] = "runs"
+    groups: tuple[RunGroup, ...]
+    runs: tuple[RunCard, ...]
+    damaged: dict[str, str]
+    under_way: tuple[StatusCard, ...]
+
+
+def runs(atlas: Atlas, under_way: Sequence[StatusCard]) -> RunsPage:
+    """All published runs, the newest first, and the submitted runs that are not published."""
+    published = atlas.runs()
+    groups = tuple(_group(members) for members in _members(published))
+    return RunsPage(
+        title="What does a network look for?",
+        description=SENTENCE,
+        cover=next((group.cover for group in groups if group.cover), None),
+        groups=groups,
+        runs=tuple(map(of_run, published)),
+        damaged=dict(atlas.damaged()),
+        under_way=tuple(under_way),
+    )
+
+
+def _members(published: Sequence[PublishedRun]) -> list[list[PublishedRun]]:
+    """The runs by model and corpus. Those without a corpus, such as filters, join the first group of their model."""
+    groups: dict[tuple[str, str], list[PublishedRun]] = {}
+    for run in published:
+        if run.corpus:
+            groups.setdefault((run.model, run.corpus), []).append(run)
+    for run in published:
+        if not run.corpus:
+            key = next((key for key in groups if key[0] == run.model), (run.model, ""))
+            groups.setdefault(key, []).append(run)
+    return list(groups.values())
+
+
+def _group(members: Sequence[PublishedRun]) -> RunGroup:
+    scans = [run for run in members if run.job == Kind.SCAN]
+    first = of_run((scans or list(members))[0])
+    return RunGroup(
+        name=first.name,
+        cover=links.mosaic(scans[0]) if scans else None,
+        href=first.href,
+        images=first.images,
+        channels=first.channels,
+        layers=first.layers,
+        runs=tuple(map(of_run, members)),
+    )

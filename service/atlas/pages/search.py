@@ -1,0 +1,136 @@
+"""The search. Takes an atlas and words, gives the channels, labels, layers, images and runs that match them."""
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import Literal
+
+import pyarrow.compute as pc
+
+from service.atlas import links
+from service.atlas.atlas import Atlas
+from service.atlas.pages.parts import of_run
+from service.atlas.pages.values import Page, Value
+from service.query.catalog import PublishedRun
+from service.query.telling import TellingChannel
+from workers.errors import QueryError
+from workers.kinds import Kind
+
+FOUND_OF_A_KIND = 12
+LONGEST_SEARCH = 1000
+LONGEST_CHANNEL = 9
+
+
+class ChannelMatch(Value):
+    """A channel that matches: by its number, or since `images` of its `top` top images have a label that contains the words."""
+
+    run: str
+    name: str
+    layer: str
+    channel: int
+    label: str | None
+    images: int
+    top: int
+    href: str
+    picture: str
+
+
+class Match(Value):
+    """Another thing whose name contains the words of a search."""
+
+    what: str
+    name: str
+    run: str
+    href: str
+
+
+class SearchPage(Page):
+    """The results of a search: channels, then what else matches; at most `most` of each type per run are shown."""
+
+    kind: Literal["search"] = "search"
+    words: str
+    channels: tuple[ChannelMatch, ...]
+    found: tuple[Match, ...]
+    most: int
+
+
+def search(atlas: Atlas, words: str) -> SearchPage:
+    """Channels, layers, labels and images whose names contain the words, in all published runs.
+
+    Raises:
+        QueryError: the words are too long.
+    """
+    if len(words) > LONGEST_SEARCH:
+        raise QueryError(f"the search text has {len(words):,} characters; at most {LONGEST_SEARCH:,} are allowed")
+    wanted = words.strip()
+    runs = atlas.runs() if wanted else ()
+    scans = [run for run in runs if run.job == Kind.SCAN]
+    return SearchPage(
+        title=f"Search: {words}",
+        description="Channels, labels, layers and images that match.",
+        words=words,
+        channels=tuple(match for run in scans for match in _channels(atlas, run, wanted)),
+        found=tuple(match for run in runs for match in _matches(atlas, run, wanted)),
+        most=FOUND_OF_A_KIND,
+    )
+
+
+def _channels(atlas: Atlas, run: PublishedRun, words: str) -> Iterator[ChannelMatch]:
+    """Channels by number: `relu3 12` is a channel of one layer, `channel 12` that channel of every layer. Then by label."""
+    head, _, tail = words.rpartition(" ")
+    overview = atlas.overview(run)
+    for about in run.layers if _is_number(tail) else ():
+        if head.lower() in (about.name.lower(), "channel") and int(tail) < about.channels:
+            yield _channel(run, overview.find(about.index, int(tail)))
+    for channel in overview.matching(words, FOUND_OF_A_KIND):
+        yield _channel(run, channel)
+
+
+def _channel(run: PublishedRun, channel: TellingChannel) -> ChannelMatch:
+    layer = run.layers_by_index[channel.layer_index]
+    return ChannelMatch(
+        run=run.run,
+        name=of_run(run).name,
+        layer=layer.name,
+        channel=channel.channel,
+        label=channel.label,
+        images=channel.images,
+        top=channel.top,
+        href=links.channel(run, layer.name, channel.channel),
+        picture=links.wall(run, layer, channel.channel),
+    )
+
+
+def _matches(atlas: Atlas, run: PublishedRun, words: str) -> Iterator[Match]:
+    """The other matches in a run: a few of each type, so that no run hides the others."""
+    card = of_run(run)
+    if any(words.lower() in name.lower() for name in (run.run, card.model_name, card.corpus_name)):
+        yield Match(what="run", name=run.run, run=f"{run.job}, {card.name}", href=card.href)
+    if run.job == Kind.SCAN:
+        for matches in (_labels(atlas, run, words), _layers(run, words), _ids(atlas, run, words)):
+            for what, name, href in islice(matches, FOUND_OF_A_KIND):
+                yield Match(what=what, name=name, run=run.run, href=href)
+
+
+Named = tuple[str, str, str]  # sort, name and address of a match
+
+
+def _layers(run: PublishedRun, words: str) -> Iterator[Named]:
+    for about in run.layers:
+        if words.lower() in about.name.lower():
+            yield "layer", about.name, links.layer(run, about.name)
+
+
+def _labels(atlas: Atlas, run: PublishedRun, words: str) -> Iterator[Named]:
+    for label in atlas.labels(run):
+        if words.lower() in label.lower():
+            yield "label", label, links.label(run, label)
+
+
+def _ids(atlas: Atlas, run: PublishedRun, words: str) -> Iterator[Named]:
+    ids = atlas.image_ids(run)
+    for name in ids.filter(pc.match_substring(ids, words, ignore_case=True)).slice(0, FOUND_OF_A_KIND).to_pylist():
+        yield "image", name, links.image(run, name)
+
+
+def _is_number(word: str) -> bool:
+    return word.isascii() and word.isdecimal() and len(word) <= LONGEST_CHANNEL
