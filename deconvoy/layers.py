@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from deconvoy.pictures import Picture, encode_png
 from deconvoy.rows import read_table
-from service.atlas.links import View
 from service.atlas.pictures import SHOWN_AS, Pictures
 from service.query import scans
 from service.query.catalog import PublishedRun
@@ -100,7 +99,10 @@ class Channel:
         return self._layer.table(name, columns, pc.field("channel") == self.number)
 
     def wall(
-        self, show: Literal["patch", "projection"] = "patch", side_px: int = WALL_PX, view: View = "filled"
+        self,
+        show: Literal["patch", "projection"] = "patch",
+        side_px: int = WALL_PX,
+        view: Literal["filled", "exact"] = "filled",
     ) -> Picture:
         """Up to nine patches, or projections, in one picture of at most `side_px` pixels.
 
@@ -173,7 +175,11 @@ class Layer:
         return encode_png(contact.sheet(self._run, self.name, wanted))
 
     def wall(
-        self, channel: int, show: Literal["patch", "projection"], side_px: int = WALL_PX, view: View = "filled"
+        self,
+        channel: int,
+        show: Literal["patch", "projection"],
+        side_px: int = WALL_PX,
+        view: Literal["filled", "exact"] = "filled",
     ) -> Picture:
         """A channel's small picture; see `Channel.wall`."""
         picture = self._pictures.channels.drawn_wall(self._run, self.name, channel, show, side_px, view)

@@ -29,7 +29,7 @@ def export(  # noqa: PLR0913, PLR0917 - one parameter per flag
     ),
     layers: Annotated[list[str] | None, typer.Option(help="Layer name or pattern. Repeatable; all by default.")] = None,
     top: Annotated[
-        int | None, typer.Option(min=1, help="Only this many channels of each layer: those of the largest purity.")
+        int | None, typer.Option(min=1, help="Only this many channels of each layer: the most selective ones.")
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print how large the site would be, and write nothing.")

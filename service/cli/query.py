@@ -36,7 +36,22 @@ _TOP_HEADINGS = {
     "location": "y, x",
     "box": "field",
 }
-_UNIT_COLUMNS = ("channel", "images", "max", "mean", "std", "active_share", "q50", "q99", "dead", "label", "purity")
+_UNIT_COLUMNS = (
+    *(
+        "channel",
+        "images",
+        "max",
+        "mean",
+        "std",
+        "active_share",
+        "q50",
+        "q99",
+        "dead",
+        "label",
+        "purity",
+        "selectivity",
+    ),
+)
 _FINDING_COLUMNS = (
     *("run", "job", "row", "layer", "channel", "class_name", "probability", "restart", "status", "error"),
     *("transform", "amount", "relative_distance"),
@@ -71,7 +86,7 @@ def units(  # noqa: PLR0913 - one parameter per flag
     root: RootOption,
     layer: LayerOption,
     sort: Annotated[
-        str, typer.Option(help="Sort by channel, dead, max, mean, std, active_share or purity.")
+        str, typer.Option(help="Sort by channel, dead, selectivity, max, mean, std, active_share or purity.")
     ] = "channel",
     at_least: Annotated[float | None, typer.Option(help="Smallest value of the sort column.")] = None,
     at_most: Annotated[float | None, typer.Option(help="Largest value of the sort column.")] = None,
@@ -85,7 +100,8 @@ def units(  # noqa: PLR0913 - one parameter per flag
 ) -> None:
     """List statistics of a layer's channels.
 
-    Purity is the share of a channel's top images that carry its most common label.
+    Purity is the share of a channel's top images that carry its most common label. Selectivity adds the share of all its top
+    images that carry it to the correlation between being a top image and the score.
     """
     from service.query.layers import Choice, read_layer
 

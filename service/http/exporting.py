@@ -19,7 +19,7 @@ def site(root: Root, runs: Sequence[str], patterns: Sequence[str] = (), top: int
         root: the root.
         runs: run ids.
         patterns: names of layers, or patterns with `*` and `?`; all layers by default.
-        top: number of channels of each layer, those of the largest purity; all by default.
+        top: number of channels of each layer, the most selective ones; all by default.
 
     Raises:
         RunError: a run is not published.
@@ -48,12 +48,12 @@ def _fits(name: str, patterns: Sequence[str]) -> bool:
 def _top_channels(
     runs: Sequence[PublishedRun], layers: set[tuple[str, str]], top: int
 ) -> dict[tuple[str, str], frozenset[int]]:
-    """The channels of the largest purity, living ones first, of each layer of a scan."""
+    """The most selective channels, living ones first, of each layer of a scan."""
     chosen = {}
     for run in runs:
         for layer in run.layers if run.job == "scan" else ():
             if (run.run, layer.name) in layers:
-                rows = read_layer(run, layer.name).chosen(Choice("purity"))
+                rows = read_layer(run, layer.name).chosen(Choice("selectivity"))
                 chosen[run.run, layer.name] = frozenset(
                     row.channel for row in sorted(rows, key=lambda row: row.dead)[:top]
                 )

@@ -50,18 +50,26 @@ def add_to(app: FastAPI, atlas: Atlas, runs: Watched | None, *, originals: bool)
     if runs is not None:
         route("/submitted/{run}", lambda q: submitted.status(runs, q["run"]))
     route("/limits", lambda _: LimitsPage(title="What the pictures do not say"))
-    cached = atlas.cached
-    route("/search", cached(lambda q: search.search(atlas, q.get("q", ""))), searches)
+    route("/search", atlas.cached(lambda q: search.search(atlas, q.get("q", ""))), searches)
     route("/compare", lambda q: comparison.compare(atlas, q.get("a", ""), q.get("b", ""), q), searches)
-    route("/runs/{run}/image", cached(lambda q: images.image(atlas, q["run"], q.get("id", ""), originals=originals)))
-    route("/runs/{run}/label", cached(lambda q: scans.label(atlas, q["run"], q.get("name", ""))))
-    route("/runs/{run}/rows/{number}", cached(lambda q: registry.row_page(atlas, q["run"], _whole(q, "number"))))
-    route("/runs/{run}/layers/{layer}/channels/{channel}", lambda q: _channel(atlas, q))
-    route("/runs/{run}/layers/{layer}", lambda q: _layer(atlas, q))
-    route("/runs/{run}/labels", cached(lambda q: run.labels(atlas, q["run"], _whole(q, "start"))))
-    route("/runs/{run}/images", cached(lambda q: run.images(atlas, q["run"], _whole(q, "start"))))
-    route("/runs/{run}/rejects", cached(lambda q: run.rejects(atlas, q["run"], _whole(q, "start"))))
-    route("/runs/{run}", cached(lambda q: run.run(atlas, q["run"], _whole(q, "start"))))
+    for path, make in _pages_of_a_run(atlas, originals=originals).items():
+        route(f"/runs/{{run}}{path}", make)
+
+
+def _pages_of_a_run(atlas: Atlas, *, originals: bool) -> Mapping[str, Callable[[Parameters], Page]]:
+    """The pages below a run's own, which comes last: paths are tried in this order."""
+    cached = atlas.cached
+    return {
+        "/image": cached(lambda q: images.image(atlas, q["run"], q.get("id", ""), originals=originals)),
+        "/label": cached(lambda q: scans.label(atlas, q["run"], q.get("name", ""))),
+        "/labels": cached(lambda q: run.labels(atlas, q["run"], _whole(q, "start"))),
+        "/images": cached(lambda q: run.images(atlas, q["run"], _whole(q, "start"))),
+        "/rejects": cached(lambda q: run.rejects(atlas, q["run"], _whole(q, "start"))),
+        "/rows/{number}": cached(lambda q: registry.row_page(atlas, q["run"], _whole(q, "number"))),
+        "/layers/{layer}/channels/{channel}": lambda q: _channel(atlas, q),
+        "/layers/{layer}": lambda q: _layer(atlas, q),
+        "": cached(lambda q: run.run(atlas, q["run"], _whole(q, "start"))),
+    }
 
 
 def _endpoint(make: Callable[[Parameters], Page]) -> Callable[[Request], Response]:

@@ -21,11 +21,16 @@ from workers.errors import StoreError
 SUFFIXES = {"image/png": ".png", "image/webp": ".webp", "image/jpeg": ".jpg", "image/svg+xml": ".svg"}
 KEPT = (".css", ".js", ".json", ".svg")  # ends of paths that are already those of files
 SAMPLE = 40  # pictures whose size is measured for an estimate
-_NEEDS_SERVER = re.compile(r"<form\b.*?</form>|<footer>.*?</footer>", re.DOTALL)  # searches, and links to JSON twins
+# Searches, links to JSON twins, and what refers to the address of the site.
+_NEEDS_SERVER = re.compile(
+    r"<form\b.*?</form>|<footer>.*?</footer>|\s*<meta property=\"og:image\"[^>]*>| data-(?:pairs|selectable)\b",
+    re.DOTALL,
+)
 _ITEM = re.compile(r'<li\b[^>]*><a href="([^"]*)"><img\b.*?</li>', re.DOTALL)  # a channel on a wall
-_WALL = re.compile(r"/runs/[^/?]+/layers/[^/?]+(\?.*)?")
-_PICTURE = re.compile(r"/static/|/runs/[^/?]+/(layers/.+/(patch|projection)\b|previews/|rows/\d+(/|\.json))")
-_PAGE = re.compile(r"/(limits|runs/[^/?]+(/(layers/[^/?]+(/channels/\d+)?|image|label|rows/\d+))?)?(\?.*)?")
+_LISTS_CHANNELS = re.compile(r"/runs/[^/?]+(/layers/[^/?]+)?(\?.*)?")
+_PICTURE = re.compile(r"/static/|/runs/[^/?]+/(mosaic|layers/.+/(patch|projection)\b|previews/|rows/\d+(/|\.json))")
+_LARGE = re.compile(r"/static/|/runs/[^/?]+/mosaic")  # few, and larger than the others
+_PAGE = re.compile(r"/(limits|runs/[^/?]+(/(layers/[^/?]+(/channels/\d+)?|images?|labels?|rejects|rows/\d+))?)?(\?.*)?")
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,7 @@ class Selection:
         run, rest = parts[2], parts[3:]
         if run not in self.runs or (rest[:1] == ["layers"] and not self.layers(run, rest[1])):
             return False
-        if rest[:1] in (["image"], ["label"]):
+        if rest and rest[0] in ("image", "images", "label", "labels"):
             return self.is_whole
         return len(rest) < 4 or self.channels(run, rest[1], int(rest[3]))
 
@@ -82,14 +87,14 @@ class Site:
     selection: Selection
 
     def estimate(self) -> Size:
-        """The size of the site. Of the pictures of runs, some are measured; styles and scripts are few and larger."""
+        """The size of the site. Of the pictures of channels, some are measured."""
         pages, files, size = 0, dict[str, None](), 0
         for _, html in self._pages():
             pages += 1
             files.update(dict.fromkeys(self._pictures(html)))
             size += len(html.encode())
-        pictures = [path for path in files if not path.startswith("/static/")]
-        size += sum(len(self._get(path).body) for path in files if path.startswith("/static/"))
+        pictures = [path for path in files if not _LARGE.match(path)]
+        size += sum(len(self._get(path).body) for path in files if _LARGE.match(path))
         sample = pictures[:: max(1, len(pictures) // SAMPLE)]
         measured = sum(len(self._get(path).body) for path in sample)
         return Size(pages, len(files), size + measured * len(pictures) // max(1, len(sample)))
@@ -129,13 +134,13 @@ class Site:
     def _reduced(self, path: str, html: str) -> str:
         """A page without what needs a server; a wall also without the channels that are not written, and with their number."""
         html = _NEEDS_SERVER.sub("", html)
-        if not _WALL.fullmatch(path):
+        if not _LISTS_CHANNELS.fullmatch(path):
             return html
         shown = [item for item in _ITEM.finditer(html) if self.selection.has(html_text.unescape(item[1]))]
         kept = {item[0] for item in shown}
         reduced = _ITEM.sub(lambda item: item[0] if item[0] in kept else "", html)
         note = f"<p class='says'>This site shows {len(shown):,} of the layer's channels.</p>"
-        return reduced.replace('<ol class="wall"', f'{note}<ol class="wall"') if reduced != html else html
+        return reduced.replace('<ol class="wall', f'{note}<ol class="wall') if reduced != html else html
 
     def _pictures(self, html: str) -> list[str]:
         """Paths of the pictures, styles and scripts of a page, and of the numbers that its script reads."""

@@ -1,8 +1,8 @@
 """Pages about the layers and channels of scans. Takes an atlas and a request, gives the values of pages and JSON twins."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from service.atlas import links
 from service.atlas.atlas import Atlas
@@ -180,10 +180,9 @@ def channel(atlas: Atlas, run_id: str, name: str, number: int, look: Look) -> Ch
     """One channel: Figure 2 of the paper, its scores, labels and neighbours."""
     published = atlas.run(run_id)
     tables = atlas.layer(published, name)
-    about, scores, run = tables.layer, tables.histogram(number), of_run(published)
+    about, run = tables.layer, of_run(published)
     cells = tuple(of_cell(published, about, row, look.view) for row in tables.rows(number))
-    counts = tables.labels(number)
-    statistics = tables.channels[number]
+    has_projections = _has_projections(published, about)
     return ChannelPage(
         title=f"channel {number} of {name}",
         description=f"The images of {run.corpus_name} that activate channel {number} of layer {name} most.",
@@ -191,24 +190,30 @@ def channel(atlas: Atlas, run_id: str, name: str, number: int, look: Look) -> Ch
         run=run,
         layer=of_layer(published, about),
         channel=number,
-        statistics=statistics,
+        statistics=tables.channels[number],
         look=look,
-        has_projections=_has_projections(published, about),
+        has_projections=has_projections,
         other_view=links.channel(published, name, number, view="filled" if look.view == "exact" else "exact"),
         cells=cells[:SHOWN],
         rows=cells,
-        histogram=tuple(Bin(low=low, high=high, images=count) for low, high, count in scores),
-        **vars(histogram.figure(scores)),
-        labels=tuple(_label(published, label, images) for label, images in counts),
+        **_score_fields(tables.histogram(number)),
+        labels=tuple(_label(published, label, images) for label, images in tables.labels(number)),
         neighbours=tuple(_neighbour(published, tables, neighbour) for neighbour in tables.neighbours(number)),
         others=tuple(_others(atlas, published, about, number))[:OTHERS_SHOWN],
         previous=links.channel(published, name, (number - 1) % about.channels, view=look.view),
         next=links.channel(published, name, (number + 1) % about.channels, view=look.view),
-        says=(SAYS["patch"], *((SAYS["projection"],) if _has_projections(published, about) else ()), *meanings(about)),
-        checks=tuple(
-            Link(run=check.run, href=f"{links.run(check)}#{name}") for check in checks_of(atlas, published, name)
-        ),
+        says=(SAYS["patch"], *((SAYS["projection"],) if has_projections else ()), *meanings(about)),
+        checks=tuple(_check(check, name) for check in checks_of(atlas, published, name)),
     )
+
+
+def _score_fields(scores: Sequence[tuple[float, float, int]]) -> dict[str, Any]:
+    bins = tuple(Bin(low=low, high=high, images=count) for low, high, count in scores)
+    return {"histogram": bins, **vars(histogram.figure(scores))}
+
+
+def _check(check: PublishedRun, layer: str) -> Link:
+    return Link(run=check.run, href=f"{links.run(check)}#{layer}")
 
 
 def _label(published: PublishedRun, label: str, images: int) -> LabelCount:

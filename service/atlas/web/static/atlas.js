@@ -62,7 +62,11 @@ if (pairs && matchMedia("(hover: hover)").matches) {
 
 // Channels of a wall can be selected; a link then shows these alone.
 document.querySelectorAll("[data-selectable]").forEach((wall) => {
-  const bar = document.querySelector("[data-selection]"), link = bar.querySelector("a"), chosen = new Set();
+  const bar = Object.assign(document.createElement("p"), { className: "selection", hidden: true });
+  const link = document.createElement("a"), clear = document.createElement("button"), chosen = new Set();
+  clear.textContent = "clear";
+  bar.append(link, " ", clear);
+  wall.before(bar);
   const update = () => {
     const address = new URL(location.href);
     address.searchParams.set("channels", [...chosen].join(" "));
@@ -83,7 +87,7 @@ document.querySelectorAll("[data-selectable]").forEach((wall) => {
     });
     item.append(button);
   });
-  bar.querySelector("button").addEventListener("click", () =>
+  clear.addEventListener("click", () =>
     items.filter((item) => item.classList.contains("chosen")).forEach((item) => item.querySelector(".choose").click()));
 });
 

@@ -151,7 +151,7 @@ def test_numbers_beyond_all_bounds_are_answered(client, path):
 
 def test_what_breaks_is_said_without_its_inside_and_under_the_same_guards(root, monkeypatch):
     app = web.create(root, rules=OPEN)
-    monkeypatch.setattr("service.atlas.pages.scans.runs", lambda *_: 1 / 0)
+    monkeypatch.setattr("service.atlas.pages.home.runs", lambda *_: 1 / 0)
     answer = client_of(app, raise_server_exceptions=False).get("/")
     assert answer.status_code == 500 and "division" not in answer.text
     assert GUARDS.items() <= {key.title().replace("Nosniff", "nosniff"): v for key, v in answer.headers.items()}.items()

@@ -80,7 +80,7 @@ def test_channels_to_look_at_first_have_different_labels_and_images(monkeypatch)
         scores[[image for image in range(80) if image % 16 == channel // 2], channel] += 1
     units, top = tables(scores, labels)
     monkeypatch.setattr(telling, "read", lambda _run, table, _wanted, _columns: units if table.name == "units" else top)
-    [chosen] = read_overview(None).telling.values()  # type: ignore[arg-type]
+    [chosen] = read_overview(None).telling.values()
     assert len(chosen) == TELLING == len({channel.label for channel in chosen})
     assert all((channel.images, channel.top) == (K, K) for channel in chosen)
     best = max(range(30), key=lambda channel: selectivities(units, top)[channel])
