@@ -1,10 +1,10 @@
 """The atlas in a real browser: walked, sorted, searched, by mouse and by keyboard, on a desk and on a phone."""
 
-import re
 from datetime import UTC, datetime
 from urllib.parse import urlencode
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 
 from tests.support.instrumented import COLUMNS, SIZE, STRIDE
 from tests.support.published import CHANNELS, DEAD
@@ -12,7 +12,8 @@ from tests.unit.service.atlas.test_hostile import BAD
 from workers.store.attempts import Attempts, Ended, Progress
 
 PAGES = [
-    "/", "/limits", "/runs/first", "/runs/first/layers/relu1", "/runs/first/layers/relu3?show=projection",
+    "/", "/limits", "/runs/first", "/runs/first/labels", "/runs/first/images", "/runs/first/rejects",
+    "/runs/first/layers/relu1", "/runs/first/layers/relu3?show=projection",
     "/runs/first/layers/relu2/channels/3", f"/runs/first/layers/relu2/channels/{DEAD}", "/runs/first/label?name=cat",
     "/runs/first/image?id=cat1/003.png", "/compare?a=first&b=second&layer=relu2", "/search?q=relu", "/runs/covered",
     "/runs/covered/rows/0", "/runs/inverted", "/runs/inverted/rows/0", "/runs/kernels", "/runs/kernels/rows/3",
@@ -55,18 +56,77 @@ def channels(page) -> list[int]:
 
 def test_one_walks_from_the_runs_to_a_patch(page):
     page.goto("/")
-    page.get_by_role("link", name="first").click()
-    page.get_by_role("link", name=re.compile("relu2")).click()
-    page.locator(".wall a").nth(4).click()
-    assert page.get_by_role("heading", level=1).inner_text().startswith("channel 4")
+    page.get_by_role("link", name="scan first").click()
+    page.get_by_role("link", name="relu2", exact=True).click()
+    fourth = page.locator(".wall li").nth(4).get_attribute("data-channel")
+    page.locator(".wall li > a").nth(4).click()
+    assert page.get_by_role("heading", level=1).inner_text().startswith(f"channel {fourth}")
     assert page.locator(".grid img").count() == 18
     for picture in page.locator(".grid img").all():
         picture.evaluate("e => e.decode()")
         assert picture.evaluate("e => e.naturalWidth") > 20
-    page.locator(".grid a").first.click()
-    assert page.get_by_role("heading", level=1).inner_text() == "cat0/004.png"
-    page.get_by_role("link", name="Runs").click()
+    name = page.locator(".grid a").first.get_attribute("title")
+    page.locator(".rows a").first.click()
+    assert page.get_by_role("heading", level=1).inner_text() == name
+    page.get_by_role("link", name="Deconvoy").click()
     assert page.url.endswith("/")
+
+
+def test_a_patch_is_shown_large_beside_its_projection(page):
+    page.goto("/runs/first/layers/relu2/channels/3")
+    page.locator(".grid").nth(1).locator("a").nth(2).hover()
+    assert page.locator(".lit").count() == 3  # patch, projection and row
+    assert page.locator("tr.lit td").first.inner_text() == "2"
+    page.locator(".grid a").nth(2).click()
+    dialog = page.get_by_role("dialog")
+    kinds = dialog.locator("img").evaluate_all("all => all.map(e => e.src.match(/2\\/(patch|projection)/)[1])")
+    assert kinds == ["patch", "projection"] and "Rank 2" in dialog.inner_text()
+    page.keyboard.press("ArrowRight")
+    assert "Rank 3" in dialog.inner_text() and page.url.endswith("/channels/3")
+    page.keyboard.press("Escape")
+    assert page.locator("dialog[open]").count() == 0
+
+
+def test_exact_fields_are_one_click_away(page):
+    page.goto("/runs/first/layers/relu2/channels/3")
+    assert "/exact?" not in page.locator(".grid img").first.get_attribute("src")
+    page.get_by_role("link", name="Show the exact fields").click()
+    assert "/0/patch/exact?" in page.locator(".grid img").first.get_attribute("src")
+    page.get_by_role("link", name="→").click()
+    assert page.url.endswith("/channels/4?view=exact")
+    page.get_by_role("link", name="Fill the tiles").click()
+    assert page.url.endswith("/channels/4")
+
+
+def test_a_tile_of_a_wall_is_shown_large_with_its_projections(page):
+    page.goto("/runs/first/layers/relu1")
+    page.locator(".wall li > a").nth(1).hover()
+    page.locator(".peek img").first.wait_for()
+    kinds = page.locator(".peek img").evaluate_all("all => all.map(e => e.src.match(/wall\\/(patch|projection)/)[1])")
+    assert kinds == ["patch", "projection"]
+    page.mouse.move(2, 2)
+    assert page.locator(".peek").is_hidden()
+
+
+def test_selected_channels_have_a_link(page):
+    page.goto("/runs/first/layers/relu1?sort=channel")
+    for number in (3, 7):
+        page.get_by_role("button", name=f"select channel {number}", exact=True).click()
+    page.get_by_role("link", name="Link to 2 selected channels").click()
+    assert channels(page) == [3, 7] and "channels=3+7" in page.url
+    page.goto("/runs/first/layers/relu1?channels=7,3&sort=channel&size=L")
+    assert channels(page) == [3, 7] and page.locator(".size-L").count() == 1
+
+
+def test_a_slash_begins_a_search(page):
+    page.goto("/runs/first")
+    page.keyboard.press("/")
+    assert page.evaluate("document.activeElement.name") == "q"
+    page.keyboard.type("cat")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/search?q=cat")
+    labelled = page.locator(".wall li em").all_inner_texts()
+    assert labelled and set(labelled) == {"cat"}
 
 
 def test_a_box_on_an_image_shows_its_patch_and_projection(page):
@@ -90,6 +150,9 @@ def test_a_box_on_an_image_shows_its_patch_and_projection(page):
 
 def test_a_wall_is_sorted_filtered_and_switched(page):
     page.goto("/runs/first/layers/relu1")
+    assert channels(page)[-1] == DEAD  # the most selective channels come first
+    page.get_by_label("sort by").select_option("channel")
+    page.wait_for_url("**sort=channel**")
     assert channels(page) == list(range(CHANNELS["relu1"]))
     page.get_by_label("sort by").select_option("max")
     page.wait_for_url("**sort=max**")
@@ -115,7 +178,7 @@ def test_the_search_finds_layers_channels_labels_and_images(page):
         box.fill(words)
         box.press("Enter")
         page.wait_for_url("**/search?**")
-        page.locator(".found a").first.click()
+        page.locator(".wall a" if heading.startswith("channel") else ".found a").first.click()
         assert page.get_by_role("heading", level=1).inner_text().startswith(heading)
 
 
@@ -127,7 +190,7 @@ def test_arrows_turn_channels_and_move_on_walls(page):
     page.wait_for_url("**/channels/5")
     page.get_by_role("searchbox").press("ArrowLeft")  # belongs to the box
     assert page.url.endswith("/channels/5")
-    page.goto("/runs/first/layers/relu1")
+    page.goto("/runs/first/layers/relu1?sort=channel")
     page.keyboard.press("ArrowRight")
     focused = "document.activeElement.getAttribute('href')"
     assert page.evaluate(focused).endswith("/channels/0")
@@ -143,16 +206,16 @@ def test_arrows_turn_channels_and_move_on_walls(page):
 def test_the_first_stop_of_the_tab_key_skips_to_the_pictures(page):
     page.goto("/runs/first/layers/relu1")
     page.keyboard.press("Tab")
-    assert page.evaluate("document.activeElement.textContent") == "Skip to the pictures"
+    assert page.evaluate("document.activeElement.textContent") == "Skip to the content"
     page.keyboard.press("Tab")
-    assert page.evaluate("document.activeElement.textContent") == "Runs"
+    assert page.evaluate("document.activeElement.textContent") == "Deconvoy"
 
 
 def test_two_runs_are_put_side_by_side(page):
     page.goto("/")
     page.get_by_label("Compare").select_option("first")
     page.get_by_label("with").select_option("second")
-    page.get_by_role("button", name="side by side").click()
+    page.get_by_role("button", name="Compare").click()
     assert page.locator(".twos li").count() == CHANNELS["fc"]
     page.get_by_role("link", name="relu2").click()
     assert page.locator(".twos li").count() == CHANNELS["relu2"]
@@ -202,14 +265,30 @@ def test_a_submitted_run_is_watched_as_it_goes(page, submissions):
 
 
 @pytest.mark.parametrize("path", PAGES)
-def test_a_page_is_quiet_readable_and_does_not_jump(page, path):
+def test_a_page_is_quiet_light_readable_and_does_not_jump(page, path):
+    sizes: list[int] = []
+    page.on("response", lambda answer: answer.request.resource_type != "image" and sizes.append(len(answer.body())))
     page.goto(path, wait_until="networkidle")
+    assert sum(sizes) < 200_000  # bytes before the pictures
     assert page.evaluate(SHIFTS) < 0.005
     least, where = page.evaluate(CONTRAST)
     assert least >= 4.5, where
     assert page.locator("img:not([alt]), img[alt='']").count() == 0
-    assert page.locator("h1").count() == 1
+    assert page.locator("h1").count() == 1 and page.title().removesuffix("Deconvoy").strip(" ·")
     assert page.evaluate("[...document.images].every(e => !e.complete || e.naturalWidth > 0)")
+    found = Axe().run(page).response["violations"]
+    serious = [fault for fault in found if fault["impact"] in ("serious", "critical")]
+    assert not serious, [(fault["id"], [node["html"][:200] for node in fault["nodes"][:3]]) for fault in serious]
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/runs/first", "/runs/first/layers/relu1", "/runs/first/layers/relu2/channels/3"]
+)
+def test_a_link_that_is_shared_has_a_description_and_a_picture(page, address, path):
+    page.goto(path)
+    assert len(page.locator("meta[name=description]").get_attribute("content")) > 20
+    picture = page.locator("meta[property='og:image']").get_attribute("content")
+    assert picture.startswith(address) and page.request.get(picture).headers["content-type"].startswith("image/")
 
 
 @pytest.mark.parametrize("path", PAGES)
@@ -218,7 +297,7 @@ def test_a_page_fits_a_phone_in_the_dark(phone, path):
     assert phone.evaluate("document.documentElement.scrollWidth") <= 390
     least, where = phone.evaluate(CONTRAST)
     assert least >= 4.5, where
-    assert phone.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(28, 28, 31)"
+    assert phone.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(15, 16, 17)"
 
 
 def test_every_page_works_without_its_script(browser, address):

@@ -18,7 +18,7 @@ document.addEventListener("keydown", (event) => {
     return;
   }
   const turn = { ArrowLeft: "prev", ArrowRight: "next" }[event.key];
-  const link = turn && document.querySelector(`.turn a[rel=${turn}]`);
+  const link = turn && !document.querySelector("[data-arrows]") && document.querySelector(`.turn a[rel=${turn}]`);
   if (link) { location.href = link.href; return; }
   const links = [...document.querySelectorAll("[data-arrows] a")];
   const at = links.indexOf(document.activeElement);
