@@ -2,28 +2,22 @@
 
 import io
 import math
-from collections.abc import Sequence
 from dataclasses import replace
 
-import pyarrow.compute as pc
 from cachetools import LRUCache
 from PIL import Image
 
 from service.atlas.atlas import Atlas
 from service.atlas.encoded import BYTES_KEPT, Picture, encoded_bytes
-from service.atlas.links import SHOWN, Kind, View
+from service.atlas.links import SHOWN, Kind
 from service.query import scans
 from service.query.catalog import PublishedRun
 from service.query.listing import memoized
-from service.query.reading import read
-from service.query.scans import PlacedCell
+from service.query.scans import PlacedCell, View
 from service.query.telling import TellingChannel
-from service.sheets import contact, tiles
-from service.sheets.contact import GAP_PX, GROUND, Geometry
-from service.sheets.tiles import Photo
+from service.sheets.cells import GAP_PX, GROUND, fit, geometry, grid
+from service.sheets.tiles import PIXELATED_FROM, Pen, Photo, read_photos
 from workers.errors import QueryError
-from workers.store.tables.scan import PREVIEWS
-from workers.store.tables.shared import IMAGES
 
 BLOCK = 8  # channels whose patches and projections are read together
 WALL_PX = 300  # side of a channel's grid on the wall
@@ -57,14 +51,14 @@ class ChannelPictures:
         Raises:
             QueryError: the run has no such layer, channel or rank.
         """
-        form, (cells, photos) = contact.geometry(run, run.layer(layer)), self._cells_of(run, layer, channel)
-        longer = max(form.height, form.width)
-        factor = math.ceil(CELL_PX / longer)
-        for cell in cells:
+        form, (cells_of_channel, photos) = geometry(run, run.layer(layer)), self._cells_of(run, layer, channel)
+        factor = math.ceil(CELL_PX / max(form.height, form.width))
+        pen = Pen(replace(form, factor=factor), view, photos)
+        for cell in cells_of_channel:
             if cell.rank == rank:
-                drawn = _draw(cell, kind, view, replace(form, factor=factor), factor * longer, photos)
-                return _webp(drawn, lossless=kind == "projection" or factor >= tiles.PIXELATED_FROM)
-        raise QueryError(f"no rank {rank} in channel {channel} of layer {layer!r}; {len(cells)} are shown")
+                drawn = pen.draw(cell, projection=kind == "projection")
+                return _webp(drawn, lossless=kind == "projection" or factor >= PIXELATED_FROM)
+        raise QueryError(f"no rank {rank} in channel {channel} of layer {layer!r}; {len(cells_of_channel)} are shown")
 
     def mosaic(self, run: PublishedRun) -> Picture:
         """The patches of the channels that tell the most, of the last layers; the cover of a scan.
@@ -102,14 +96,13 @@ class ChannelPictures:
         return Picture(buffer.getvalue(), "image/jpeg")
 
     def _grid(self, run: PublishedRun, layer: str, channel: int, kind: Kind, view: View, side_px: int) -> Image.Image:
-        about = contact.geometry(run, run.layer(layer))
-        about = replace(about, side=min(about.side, math.isqrt(SHOWN)))
-        form = contact.fit(about, side_px)
-        cells, photos = self._cells_of(run, layer, channel)
-        cell_px = side_px // form.side - GAP_PX
-        drawn = [_draw(cell, kind, view, form, cell_px, photos) for cell in cells]
-        width, height = drawn[0].size if drawn else form.cell
-        return _in_rows(drawn, form.side, width, height)
+        form = geometry(run, run.layer(layer))
+        form = fit(replace(form, side=min(form.side, math.isqrt(SHOWN))), side_px)
+        if view == "filled":  # pixels need not be enlarged by a whole number
+            form = replace(form, factor=(side_px / form.side - GAP_PX) / max(form.height, form.width))
+        cells_of_channel, photos = self._cells_of(run, layer, channel)
+        pen = Pen(form, view, photos)
+        return grid([pen.draw(cell, projection=kind == "projection") for cell in cells_of_channel], form)
 
     def _cells_of(self, run: PublishedRun, layer: str, channel: int) -> Block:
         block = self._blocks(run.run, run.created, layer, run.layer(layer).require_channel(channel) // BLOCK)
@@ -121,49 +114,13 @@ class ChannelPictures:
         published = self.atlas.run(run)
         channels = range(BLOCK * block, min(BLOCK * (block + 1), published.layer(layer).channels))
         cells = scans.cells(published, layer, channels, SHOWN)
-        form = contact.geometry(published, published.layer(layer))
-        cut = {cell.image_index for cell in cells if tiles.leaves_input(cell, form)}
-        return cells, _read_photos(published, cut)
+        return cells, read_photos(published, cells, geometry(published, published.layer(layer)))
 
 
 def telling_rows(atlas: Atlas, run: PublishedRun) -> list[tuple[TellingChannel, ...]]:
     """The channels of a run's mosaic: of each of the last layers with living channels the first to look at, last layer first."""
     telling = [atlas.overview(run).telling[layer.index] for layer in reversed(run.layers)]
     return [channels[: MOSAIC[0]] for channels in telling if channels][: MOSAIC[1]]
-
-
-def _read_photos(run: PublishedRun, images: set[int]) -> dict[int, Photo]:
-    """The small copies of some images, as far as the run has them."""
-    if not images or PREVIEWS.name not in run.tables:
-        return {}
-    wanted = pc.field("image_index").isin(sorted(images))
-    columns = {"image_index": pc.field("image_index"), "preview": pc.field("preview", "bytes")}
-    previews = read(run, PREVIEWS, wanted, columns).to_pylist()
-    sizes = read(run, IMAGES, wanted, ["image_index", "height", "width"]).to_pylist()
-    known = {row["image_index"]: (row["height"], row["width"]) for row in sizes if row["height"] and row["width"]}
-    return {
-        row["image_index"]: Photo(row["preview"], *known[row["image_index"]])
-        for row in previews
-        if row["preview"] and row["image_index"] in known
-    }
-
-
-def _draw(
-    cell: PlacedCell, kind: Kind, view: View, form: Geometry, side_px: int, photos: dict[int, Photo]
-) -> Image.Image:
-    projection = kind == "projection"
-    if view == "exact":
-        return contact.draw_picture(cell, projection, form)
-    return tiles.tile(cell, projection=projection, form=form, side_px=side_px, photo=photos.get(cell.image_index))
-
-
-def _in_rows(cells: Sequence[Image.Image], side: int, width: int, height: int) -> Image.Image:
-    """Pictures of one size in rows, with grey between them."""
-    size = side * (width + GAP_PX) - GAP_PX, side * (height + GAP_PX) - GAP_PX
-    page = Image.new("RGB", size, GROUND)
-    for number, cell in enumerate(cells):
-        page.paste(cell, (number % side * (width + GAP_PX), number // side * (height + GAP_PX)))
-    return page
 
 
 def _size(block: Block) -> int:

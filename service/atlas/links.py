@@ -4,13 +4,13 @@ from typing import Literal
 from urllib.parse import quote, urlencode
 
 from service.query.catalog import PublishedRun
+from service.query.scans import View
 from workers.store.manifest import LayerFacts
 
 API = "/api/v1"
 Kind = Literal["patch", "projection"]
 KINDS: tuple[Kind, ...] = ("patch", "projection")
-View = Literal["filled", "exact"]  # a field that leaves the input: the tile is filled, or its place is left grey
-VIEWS: tuple[View, ...] = ("filled", "exact")
+VIEWS: tuple[View, ...] = ("filled", "exact")  # of fields that leave the input
 SHOWN = 9  # top images of a channel that the atlas shows; a scan may keep more
 
 

@@ -20,7 +20,7 @@ from service.query.catalog import PublishedRun
 from service.query.findings import MAPS, TABLE_OF
 from service.query.listing import memoized
 from service.query.reading import read
-from service.sheets import contact
+from service.sheets import cells
 from workers.corpus import fetch
 from workers.errors import QueryError, ReadError, Rejected
 from workers.pictures import colours
@@ -97,7 +97,7 @@ class Pictures:
         run = self.atlas.run(run_id)
         if run.job == "evolve" and column in KINDS:
             layer, cell = evolution.cell(run, number)
-            return _png(contact.draw_picture(cell, column == "projection", _frame_form(run, layer)))
+            return _png(cells.draw_picture(cell, column == "projection", _frame_form(run, layer)))
         if run.job in TABLE_OF and column in TABLE_OF[run.job].images:
             return _as_stored(reading.picture(run, TABLE_OF[run.job], column, number))
         if run.job == "occlude" and column in MAPS:
@@ -105,9 +105,9 @@ class Pictures:
         raise QueryError(f"no picture {column!r} in run {run.run!r}")
 
 
-def _frame_form(run: PublishedRun, layer: str) -> contact.Geometry:
+def _frame_form(run: PublishedRun, layer: str) -> cells.Geometry:
     """The geometry of a strip's frame: one cell of at most FRAME_PX pixels."""
-    return contact.fit(replace(contact.geometry(run, run.layer(layer)), side=1), FRAME_PX + contact.GAP_PX)
+    return cells.fit(replace(cells.geometry(run, run.layer(layer)), side=1), FRAME_PX + cells.GAP_PX)
 
 
 def _png(image: Image.Image) -> Picture:

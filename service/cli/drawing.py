@@ -77,8 +77,10 @@ def draw_instrument(run: "PublishedRun", output: Path) -> None:
     save(boards.BOARDS[run.job](run), output)
 
 
-def draw_layer(run: "PublishedRun", layer: str, channels: tuple[int, ...], output: Path) -> None:
-    """Draw the contact sheet of some channels of a layer to a file.
+def draw_layer(
+    run: "PublishedRun", layer: str, channels: tuple[int, ...], output: Path, *, exact: bool = False
+) -> None:
+    """Draw the contact sheet of some channels of a layer to a file; see `contact.sheet`.
 
     Raises:
         UsageError: the picture cannot be written.
@@ -86,7 +88,7 @@ def draw_layer(run: "PublishedRun", layer: str, channels: tuple[int, ...], outpu
     from service.sheets import contact
 
     check_output(output)
-    save(contact.sheet(run, layer, channels), output)
+    save(contact.sheet(run, layer, channels, "exact" if exact else "filled"), output)
 
 
 def strip_channels(run: "PublishedRun", layer: str) -> tuple[int, ...]:

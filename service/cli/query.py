@@ -165,7 +165,7 @@ def image(
 
 
 @app.command()
-def sheet(
+def sheet(  # noqa: PLR0913, PLR0917 - one parameter per flag
     root: RootOption,
     layer: Annotated[str | None, typer.Option("--layer", help="Layer name; required for a scan.")] = None,
     channels: Annotated[
@@ -176,6 +176,13 @@ def sheet(
         ),
     ] = None,
     output: Annotated[Path, typer.Option("-o", "--output", help="PNG file to write.")] = Path("sheet.png"),
+    exact: Annotated[
+        bool,
+        typer.Option(
+            "--exact",
+            help="Leave what lies outside the model's input grey. By default the photo continues a patch there, dimmed.",
+        ),
+    ] = False,
     run: RunOption = None,
     as_json: Json = False,
 ) -> None:
@@ -183,7 +190,7 @@ def sheet(
     from service.cli.console import print_json
 
     published = _find(root, run, None if run else Kind.SCAN if layer else _only_kind(root))
-    drawn = _draw(published, layer, channels, output)
+    drawn = _draw(published, layer, channels, output, exact=exact)
     if as_json:
         print_json({"run": published.run, "layer": layer, "channels": drawn, "sheet": str(output)})
     else:
@@ -222,7 +229,9 @@ def _only_kind(root: str) -> Kind:
     return next(iter(newest))
 
 
-def _draw(run: "PublishedRun", layer: str | None, channels: str | None, output: Path) -> tuple[int, ...]:
+def _draw(
+    run: "PublishedRun", layer: str | None, channels: str | None, output: Path, *, exact: bool
+) -> tuple[int, ...]:
     """Draw a run, or a layer of it, and give the channels that were drawn, if they were chosen."""
     from service.query import scans
 
@@ -238,7 +247,7 @@ def _draw(run: "PublishedRun", layer: str | None, channels: str | None, output: 
         drawing.draw_strips(run, layer, numbers, output)
     else:
         numbers = _parse(run, layer, channels) or scans.living(run, layer, drawing.SHEET_CHANNELS)
-        drawing.draw_layer(run, layer, numbers, output)
+        drawing.draw_layer(run, layer, numbers, output, exact=exact)
     return numbers
 
 

@@ -9,9 +9,10 @@ from service.atlas import links
 from service.atlas.atlas import Atlas
 from service.atlas.channel_pictures import ChannelPictures
 from service.atlas.encoded import Picture
-from service.atlas.links import Kind, View
+from service.atlas.links import Kind
 from service.atlas.pictures import Pictures
 from service.http.scopes import READ
+from service.query.scans import View
 from workers.errors import QueryError
 
 FOR_EVER = "public, max-age=31536000, immutable"

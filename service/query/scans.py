@@ -3,6 +3,7 @@
 from collections.abc import Collection
 from dataclasses import dataclass, fields
 from pathlib import PurePosixPath
+from typing import Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -14,6 +15,9 @@ from workers.store.manifest import LayerFacts
 from workers.store.tables.scan import PATCHES, TOP, UNITS
 from workers.store.tables.shared import IMAGES, REJECTS
 
+View = Literal[
+    "filled", "exact"
+]  # how a field that leaves the model's input is shown: continued, or with grey around it
 _COMPARED_IDS = 2000
 
 

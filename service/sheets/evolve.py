@@ -14,6 +14,8 @@ from service.query.catalog import PublishedRun
 from service.query.evolution import Strip
 from service.query.scans import Cell
 from service.sheets import canvas, contact
+from service.sheets.cells import GAP_PX as CELL_GAP_PX
+from service.sheets.cells import GROUND, Geometry, draw_picture, fit, geometry
 from workers.errors import QueryError
 
 CELL_PX = 96
@@ -57,20 +59,20 @@ def strips(run: PublishedRun, chosen: Sequence[tuple[str, Sequence[int]]]) -> Im
     size = width, top + len(bands) * step_y - BAND_GAP_PX + MARGIN_PX
     if not bands or size[0] * size[1] > LARGEST_PAGE_PX:
         raise QueryError(f"{len(bands)} channels do not fit on a sheet of {len(names)} checkpoints; request fewer")
-    page = Image.new("RGB", size, contact.GROUND)
+    page = Image.new("RGB", size, GROUND)
     _draw_head(page, run, names, top)
     pictures = {layer: evolution.cells(run, layer, channels) for layer, channels in chosen}
     for number, (layer, strip) in enumerate(bands):
         at = MARGIN_PX, top + number * step_y
         _draw_label(page, at, (layer, strip), names)
-        form = contact.fit(contact.geometry(run, run.layer(layer)), _grid_side(run))
+        form = fit(geometry(run, run.layer(layer)), _grid_side(run))
         _draw_frames(page, (at[0] + SIDE_PX, at[1]), pictures[layer][strip.channel], form)
     return page
 
 
 def _grid_side(run: PublishedRun) -> int:
     """The side of a grid whose cells are as large as a frame."""
-    return math.ceil(math.sqrt(run.k)) * (CELL_PX + contact.GAP_PX)
+    return math.ceil(math.sqrt(run.k)) * (CELL_PX + CELL_GAP_PX)
 
 
 def _draw_head(page: Image.Image, run: PublishedRun, names: Sequence[str], top: int) -> None:
@@ -94,10 +96,10 @@ def _draw_label(page: Image.Image, at: tuple[int, int], band: tuple[str, Strip],
         ImageDraw.Draw(page).text(line_at, canvas.shorten(line, SIDE_PX - 10, font), contact.INK, font)
 
 
-def _draw_frames(page: Image.Image, at: tuple[int, int], cells: Sequence[Cell], form: contact.Geometry) -> None:
+def _draw_frames(page: Image.Image, at: tuple[int, int], cells: Sequence[Cell], form: Geometry) -> None:
     """A channel's projections above its patches, each centred in its frame."""
     for cell in cells:
         for line, projection in enumerate((True, False)):
-            picture = contact.draw_picture(cell, projection, form)
+            picture = draw_picture(cell, projection, form)
             left = at[0] + cell.rank * (CELL_PX + GAP_PX) + (CELL_PX - picture.width) // 2
             page.paste(picture, (left, at[1] + line * (CELL_PX + GAP_PX) + (CELL_PX - picture.height) // 2))

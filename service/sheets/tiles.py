@@ -1,16 +1,22 @@
 """Patches and projections that fill their tiles. Takes cells and copies of their photos, gives pictures of one size.
 
 The receptive fields of many units leave the model's input. Where the photo continues there, its own pixels are shown, dimmed;
-where it ends, the tile zooms to the part of the field nearest its centre that fills the tile. `contact` draws the field whole.
+where it ends, the tile zooms to the part of the field nearest its centre that fills the tile. `cells` draws the whole field.
 """
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+import pyarrow.compute as pc
 from PIL import Image, ImageEnhance
 
-from service.query.scans import PlacedCell
+from service.query.catalog import PublishedRun
+from service.query.reading import read
+from service.query.scans import PlacedCell, View
 from service.sheets import canvas
-from service.sheets.contact import GROUND, Geometry, restore_contrast, strike_through
+from service.sheets.cells import GROUND, Geometry, draw_picture, restore_contrast, strike_through
+from workers.store.tables.scan import PREVIEWS
+from workers.store.tables.shared import IMAGES
 
 DIMMED = 0.4  # brightness of what the model did not see
 PIXELATED_FROM = 4.0  # pixels enlarged at least this much are drawn as squares
@@ -23,6 +29,27 @@ class Photo:
     encoded: bytes
     height: int
     width: int
+
+
+@dataclass(frozen=True)
+class Pen:
+    """Draws the cells of a layer.
+
+    Attributes:
+        form: their geometry.
+        view: whether they are filled, or show exactly the receptive field.
+        photos: copies of images by their index, to fill cells with.
+    """
+
+    form: Geometry
+    view: View
+    photos: Mapping[int, Photo]
+
+    def draw(self, cell: PlacedCell, *, projection: bool) -> Image.Image:
+        """A cell's projection, or its patch."""
+        if self.view == "exact":
+            return draw_picture(cell, projection, self.form)
+        return tile(cell, projection=projection, form=self.form, photo=self.photos.get(cell.image_index))
 
 
 @dataclass(frozen=True)
@@ -65,21 +92,31 @@ def leaves_input(cell: PlacedCell, form: Geometry) -> bool:
     return top < 0 or left < 0 or bottom > form.input_height or right > form.input_width
 
 
-def tile(
-    cell: PlacedCell, *, projection: bool, form: Geometry, side_px: int, photo: Photo | None = None
-) -> Image.Image:
+def read_photos(run: PublishedRun, cells: Iterable[PlacedCell], form: Geometry) -> dict[int, Photo]:
+    """Copies of the images of cells whose fields leave the model's input, by image index, as far as the run has them."""
+    images = sorted({cell.image_index for cell in cells if leaves_input(cell, form)})
+    if not images or PREVIEWS.name not in run.tables:
+        return {}
+    wanted = pc.field("image_index").isin(images)
+    columns = {"image_index": pc.field("image_index"), "preview": pc.field("preview", "bytes")}
+    previews = read(run, PREVIEWS, wanted, columns).to_pylist()
+    sizes = read(run, IMAGES, wanted, ["image_index", "height", "width"]).to_pylist()
+    known = {row["image_index"]: (row["height"], row["width"]) for row in sizes if row["height"] and row["width"]}
+    stored = [(row["image_index"], row["preview"]) for row in previews if row["preview"]]
+    return {index: Photo(preview, *known[index]) for index, preview in stored if index in known}
+
+
+def tile(cell: PlacedCell, *, projection: bool, form: Geometry, photo: Photo | None = None) -> Image.Image:
     """A patch or projection that fills its tile.
 
     Args:
         cell: the patch and projection.
         projection: whether to draw the projection.
-        form: the cells of the layer.
-        side_px: longer side of the tile.
+        form: the cells of the layer; the tile has their size.
         photo: the cell's image, to continue a patch beyond the model's input.
     """
     shown = window(cell, form, photo)
-    factor = side_px / max(form.height, form.width)
-    page = Image.new("RGB", (max(1, round(form.width * factor)), max(1, round(form.height * factor))), GROUND)
+    page = Image.new("RGB", form.cell, GROUND)
     encoded = cell.projection if projection else cell.patch
     if encoded is None:
         strike_through(page)

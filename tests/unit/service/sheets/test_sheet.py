@@ -10,7 +10,8 @@ from PIL import Image, ImageChops, ImageDraw
 
 from service.query import catalog, scans
 from service.query.catalog import PublishedRun
-from service.sheets import contact
+from service.sheets import cells, contact
+from service.sheets.tiles import Pen
 from tests.support.published import CHANNELS, DEAD, FIELDS, INPUT_PX, box, patch, publish
 from workers.errors import QueryError
 from workers.spec.scan import ProjectSpec, ScanSpec
@@ -44,9 +45,9 @@ def drawn_texts(monkeypatch) -> list[tuple[Image.Image, tuple[float, ...]]]:
 @pytest.mark.parametrize("layer", FIELDS)
 @pytest.mark.parametrize("rank", range(5))
 def test_a_patch_lies_where_its_field_meets_the_input(run, layer, rank):
-    form = dataclasses.replace(contact.geometry(run, run.layer(layer)), factor=1)
+    form = dataclasses.replace(cells.geometry(run, run.layer(layer)), factor=1)
     cell = scans.cells(run, layer, [4 if CHANNELS[layer] > 4 else 0])[rank]
-    found = np.asarray(contact.draw_cell(cell.patch, cell, form)).astype(int)
+    found = np.asarray(cells.draw_cell(cell.patch, cell, form)).astype(int)
     # By another road: paint the whole input on a wide ground, then look through a window.
     reach = 200
     ground = np.full((INPUT_PX + 2 * reach, INPUT_PX + 2 * reach, 3), 128)
@@ -77,34 +78,34 @@ def test_a_patch_lies_where_its_field_meets_the_input(run, layer, rank):
 def test_cells_are_enlarged_by_whole_numbers_and_reduced_to_128(run, field, cell):
     big = dataclasses.replace(run, input_height=224, input_width=224)
     layer = dataclasses.replace(run.layer("relu1"), field_height=field, field_width=field)
-    form = contact.geometry(big, layer)
+    form = cells.geometry(big, layer)
     assert form.cell == (cell, cell)
     assert form.factor < 1 or form.factor == int(form.factor)
 
 
 def test_a_field_that_is_longer_one_way_keeps_its_shape(run):
     layer = dataclasses.replace(run.layer("relu1"), field_height=7, field_width=14)
-    assert contact.geometry(run, layer).cell == (84, 42)
+    assert cells.geometry(run, layer).cell == (84, 42)
 
 
 @pytest.mark.parametrize(("k", "side"), [(1, 1), (2, 2), (4, 2), (9, 3), (10, 4), (16, 4), (17, 5)])
 def test_the_grid_is_the_smallest_square_that_holds_k(run, k, side):
     assert (
-        contact.geometry(dataclasses.replace(run, sections=SpecSections(scan=ScanSpec(k=k))), run.layer("relu1")).side
+        cells.geometry(dataclasses.replace(run, sections=SpecSections(scan=ScanSpec(k=k))), run.layer("relu1")).side
         == side
     )
 
 
 def test_projections_stand_left_and_patches_right_best_first(run):
-    page = np.asarray(contact.sheet(run, "relu1", [4])).astype(int)
-    form = contact.geometry(run, run.layer("relu1"))
+    page = np.asarray(contact.sheet(run, "relu1", [4], "exact")).astype(int)
+    form = cells.geometry(run, run.layer("relu1"))
     wide, tall = form.cell
     grid, _ = form.grid
     left, top = contact.MARGIN_PX, page.shape[0] - contact.MARGIN_PX - form.grid[1]
     for cell in scans.cells(run, "relu1", [4]):
-        x, y = left + cell.rank % 3 * (wide + contact.GAP_PX), top + cell.rank // 3 * (tall + contact.GAP_PX)
+        x, y = left + cell.rank % 3 * (wide + cells.GAP_PX), top + cell.rank // 3 * (tall + cells.GAP_PX)
         for encoded, start in ((cell.projection, x), (cell.patch, x + grid + contact.PAIR_GAP_PX)):
-            wanted = np.asarray(contact.draw_cell(encoded, cell, form))
+            wanted = np.asarray(cells.draw_cell(encoded, cell, form))
             assert np.array_equal(page[y : y + tall, start : start + wide], wanted)
 
 
@@ -114,10 +115,10 @@ def test_the_ground_is_mid_grey(run):
 
 
 def test_a_projection_that_is_not_there_is_a_thin_stroke_and_a_missing_row_is_ground(run):
-    form = contact.geometry(run, run.layer("relu1"))
+    form = cells.geometry(run, run.layer("relu1"))
     cell = scans.cells(run, "relu1", [DEAD])[0]
     assert cell.projection is None
-    pixels = np.asarray(contact.draw_cell(None, cell, form))
+    pixels = np.asarray(cells.draw_cell(None, cell, form))
     assert 0 < (pixels != 128).any(axis=2).sum() <= 2 * max(form.cell)
     few = dataclasses.replace(run, sections=SpecSections(scan=ScanSpec(k=16)))
     page = np.asarray(contact.sheet(few, "relu1", [0]))
@@ -146,9 +147,9 @@ def test_no_text_is_cut_or_overlaps_another(tmp_path, monkeypatch, k, channels):
 
 
 def test_a_label_wider_than_its_block_widens_the_block(run):
-    form = dataclasses.replace(contact.geometry(run, run.layer("relu1")), side=1, factor=1)
+    form = dataclasses.replace(cells.geometry(run, run.layer("relu1")), side=1, factor=1)
     cell = dataclasses.replace(scans.cells(run, "relu1", [0])[0], channel=4095, score=1.234e-12)
-    block = contact._block([cell], 4095, form)
+    block = contact._block([cell], 4095, Pen(form, "exact", {}))
     assert block.width > 2 * form.grid[0] + contact.PAIR_GAP_PX
 
 
@@ -160,18 +161,18 @@ def test_a_sheet_that_is_too_large_says_how_many_channels_fit(run):
 
 
 def test_a_lossy_patch_is_drawn_too(run):
-    form = contact.geometry(run, run.layer("fc"))
+    form = cells.geometry(run, run.layer("fc"))
     cell = scans.cells(run, "fc", [0])[0]
     buffer = io.BytesIO()
     Image.new("RGB", (INPUT_PX, INPUT_PX), (200, 10, 10)).save(buffer, "WEBP", quality=90)
-    assert np.asarray(contact.draw_cell(buffer.getvalue(), cell, form))[5, 5, 0] > 180
+    assert np.asarray(cells.draw_cell(buffer.getvalue(), cell, form))[5, 5, 0] > 180
 
 
 def test_a_projection_that_is_drawn_smaller_gets_its_contrast_back_and_keeps_its_zero():
     faint = np.full((100, 100, 3), 128, np.uint8)
     faint[10:30, 10:30] = 168
     faint[50:70, 50:70] = 98
-    drawn = np.asarray(contact.restore_contrast(Image.fromarray(faint))).astype(int)
+    drawn = np.asarray(cells.restore_contrast(Image.fromarray(faint))).astype(int)
     assert set(np.unique(drawn)) == {128 - round(30 * 127 / 40), 128, 255}
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from service.query.scans import PlacedCell
 from service.sheets import tiles
-from service.sheets.contact import GROUND, Geometry
+from service.sheets.cells import GROUND, Geometry
 from service.sheets.tiles import DIMMED, Photo
 from workers.core.receptive_field import Box
 
@@ -58,9 +58,7 @@ BOXES = {
 def test_a_tile_shows_the_photo_itself_and_dims_what_the_model_did_not_see(box):
     photo, offset = photo_of(100, 120), (20, 30)  # the photo is larger than the input on all sides
     cell, form = cell_of(box, offset, photo), form_of(30)
-    drawn = np.asarray(
-        tiles.tile(cell, projection=False, form=form, side_px=30, photo=Photo(png(photo), 100, 120))
-    ).astype(float)
+    drawn = np.asarray(tiles.tile(cell, projection=False, form=form, photo=Photo(png(photo), 100, 120))).astype(float)
     expected = photo[box.top + offset[0] : box.bottom + offset[0], box.left + offset[1] : box.right + offset[1]]
     rows, columns = np.mgrid[box.top : box.bottom, box.left : box.right]
     seen = (rows >= 0) & (rows < INPUT) & (columns >= 0) & (columns < INPUT)
@@ -72,7 +70,7 @@ def test_a_tile_shows_the_photo_itself_and_dims_what_the_model_did_not_see(box):
 def test_a_projection_lies_where_its_patch_lies(box):
     photo = photo_of(100, 120)
     cell, form = cell_of(box, (20, 30), photo), form_of(30)
-    drawn = np.asarray(tiles.tile(cell, projection=True, form=form, side_px=30, photo=Photo(png(photo), 100, 120)))
+    drawn = np.asarray(tiles.tile(cell, projection=True, form=form, photo=Photo(png(photo), 100, 120)))
     rows, columns = np.mgrid[box.top : box.bottom, box.left : box.right]
     seen = (rows >= 0) & (rows < INPUT) & (columns >= 0) & (columns < INPUT)
     assert (drawn[seen] == [250, 10, 10]).all() and (drawn[~seen] == ZERO).all()
@@ -83,7 +81,7 @@ def test_without_a_photo_the_tile_zooms_to_what_was_seen_near_the_centre_of_the_
     cell, form = cell_of(box, (0, 0), photo), form_of(30)
     shown = tiles.window(cell, form)
     assert (shown.top, shown.left, shown.bottom, shown.right) == (0, 17.5, 15, 32.5)
-    drawn = np.asarray(tiles.tile(cell, projection=False, form=form, side_px=30)).astype(float)
+    drawn = np.asarray(tiles.tile(cell, projection=False, form=form)).astype(float)
     assert drawn.shape == (30, 30, 3) and (drawn[..., 2] == 200).all()  # filled, without any grey
     assert np.abs(np.diff(drawn[:, 15, 0])).max() <= 1 and drawn[0, 15, 0] == 0 and drawn[-1, 15, 0] >= 14
 
@@ -93,7 +91,7 @@ def test_where_the_photo_ends_the_tile_is_filled_with_what_there_is():
     cell, form = cell_of(Box(-10, -15, 20, 15), (10, 0), photo), form_of(30)
     shown = tiles.window(cell, form, Photo(png(photo), 80, 60))
     assert (shown.top, shown.left, shown.bottom, shown.right) == (-2.5, 0, 12.5, 15)
-    drawn = tiles.tile(cell, projection=False, form=form, side_px=30, photo=Photo(png(photo), 80, 60))
+    drawn = tiles.tile(cell, projection=False, form=form, photo=Photo(png(photo), 80, 60))
     blue = np.asarray(drawn)[:, 15, 2]
     assert (blue[:4] == 200 * DIMMED).all() and (blue[6:] == 200).all()  # two pixels for one; filled, without any grey
 
@@ -102,7 +100,7 @@ def test_a_copy_smaller_than_the_photo_continues_it_at_its_scale():
     photo = photo_of(200, 200)
     small = np.asarray(Image.fromarray(photo.astype(np.uint8)).resize((100, 100), Image.Resampling.BOX))
     cell, form = cell_of(Box(-20, 15, 10, 45), (70, 70), photo), form_of(30)
-    drawn = np.asarray(tiles.tile(cell, projection=False, form=form, side_px=30, photo=Photo(png(small), 200, 200)))
+    drawn = np.asarray(tiles.tile(cell, projection=False, form=form, photo=Photo(png(small), 200, 200)))
     outside = drawn[:19, 15].astype(float)  # rows -20 to -1 of the input are rows 50 to 69 of the photo
     assert np.abs(outside[:, 0] - DIMMED * np.arange(50, 69)).max() <= 2
     assert np.abs(outside[:, 1] - DIMMED * (70 + 15 + 15)).max() <= 2
@@ -112,7 +110,7 @@ def test_a_unit_without_a_projection_is_struck_through():
     photo = photo_of(INPUT, INPUT)
     cell = cell_of(Box(10, 10, 40, 40), (0, 0), photo)
     without = PlacedCell(**{**vars(cell), "projection": None})
-    drawn = np.asarray(tiles.tile(without, projection=True, form=form_of(30), side_px=30))
+    drawn = np.asarray(tiles.tile(without, projection=True, form=form_of(30)))
     assert 20 <= (drawn != ZERO).any(-1).sum() <= 60
 
 
