@@ -8,6 +8,7 @@ from service.query.scans import View
 from workers.store.manifest import LayerFacts
 
 API = "/api/v1"
+SCHEDULES = "/schedules"
 Kind = Literal["patch", "projection"]
 KINDS: tuple[Kind, ...] = ("patch", "projection")
 VIEWS: tuple[View, ...] = ("filled", "exact")  # of fields that leave the input
@@ -69,9 +70,19 @@ def picture(published: PublishedRun, number: int, column: str) -> str:
     return _marked(published, f"{row(published, number)}/{column}")
 
 
-def submitted(run_id: str) -> str:
-    """The page that follows a submitted run."""
-    return f"/submitted/{run_id}"
+def run_of_id(run_id: str) -> str:
+    """The page of a run, published or not."""
+    return f"/runs/{run_id}"
+
+
+def api_run(run_id: str, action: str) -> str:
+    """What the API does with a run, or says of it: `events`, `logs`, `cancel` or `resume`."""
+    return f"{API}/runs/{run_id}/{action}"
+
+
+def api_schedule(name: str, action: str) -> str:
+    """What the API does with a schedule: `pause`, `resume`, or `fires` once."""
+    return f"{API}/schedules/{name}/{action}"
 
 
 def preview(published: PublishedRun, image_index: int) -> str:

@@ -98,6 +98,18 @@ class Submissions(Statuses):
         spec = PlainSpec(dict(values)).parse(kind_named(job), root=self.root.url)
         return spec.model_copy(update={"run": check_run_id(spec.run or self._make_run_id(spec))})
 
+    def last_spec(self, run: str) -> AnyRun:
+        """The spec of the last attempt at a run, to start it again.
+
+        Raises:
+            RunError: there is no such run, or it was never submitted.
+            SpecError: the spec is of another version.
+        """
+        begun = Attempts(self.root, run).begun(self.status(run).attempt)
+        if begun is None:
+            raise RunError(f"run {run!r} was never submitted, so its spec is not known; submit it with its spec")
+        return begun.spec.parse(begun.job, root=self.root.url)
+
     def cancel(self, run: str) -> Status:
         """Cancel the live attempt at a run; its finished shards stay.
 

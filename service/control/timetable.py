@@ -73,6 +73,10 @@ class Schedule:
                 break
         return None
 
+    def next_fire(self, now: datetime) -> datetime | None:
+        """The first time after `now` at which the schedule is due, UTC; None if it is paused."""
+        return None if self.paused else next(CronSim(self.cron, now.astimezone(ZoneInfo(self.tz)))).astimezone(UTC)
+
 
 @dataclass(frozen=True)
 class Pause:

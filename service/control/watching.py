@@ -3,11 +3,14 @@
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from cachetools import LRUCache
 
 from service.control.statuses import Status, Statuses
 from service.pools import CallPool, Renewed
+from workers.errors import RunError
+from workers.store.attempts import Attempts
 
 RENEW_S = 1.0  # an older status is read again in the background
 LIFE_S = 2.0  # an older status is not returned
@@ -63,6 +66,19 @@ class Watched:
             Unavailable: the store does not answer in time.
         """
         return self._cached(run).get()
+
+    def has(self, run: str) -> bool:
+        """Whether a run has this id."""
+        try:
+            self.status(run)
+        except RunError:
+            return False
+        return True
+
+    def spec(self, run: str, attempt: int) -> dict[str, Any]:
+        """The spec of an attempt at a run as plain values; empty if it has none."""
+        begun = Attempts(self._statuses.root, run).begun(attempt)
+        return begun.spec.values if begun else {}
 
     async def answer(self, run: str) -> Status:
         """As `status`, without blocking the event loop."""

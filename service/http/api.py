@@ -47,7 +47,8 @@ def add_to(app: FastAPI, submissions: Submissions, watched: Watched, schedules: 
     _add_submitting(router, submissions, watched, allowed)
     _add_watching(router, submissions, watched)
     events.add_to(router, watched)
-    _add_acting(router, submissions, watched)
+    _add_acting(router, submissions, watched, allowed)
+    _add_retrying(router, submissions)
     _add_schedules(router, schedules, allowed, submissions)
     _add_firing(router, schedules, watched)
     app.router.routes.extend(router.routes)  # a flat list: the gate reads the scope of each route
@@ -92,7 +93,23 @@ def _add_watching(router: APIRouter, submissions: Submissions, watched: Watched)
             return PlainTextResponse(submissions.logs(run))
 
 
-def _add_acting(router: APIRouter, submissions: Submissions, watched: Watched) -> None:
+def _add_acting(router: APIRouter, submissions: Submissions, watched: Watched, allowed: Allowed) -> None:
+    @router.post(
+        "/runs/{run}/resume",
+        status_code=202,
+        response_model=StatusResponse,
+        operation_id="resume",
+        dependencies=[SUBMIT],
+    )
+    def resume(run: RunId) -> Status:
+        """Resume a run with the spec of its last attempt. A run that is live or published stays as it is."""
+        with missing_run_as_404():
+            submissions.status(run)
+        spec = submissions.last_spec(run)
+        allowed.check_spec(spec)
+        with watched.changing():
+            return submissions.start(spec)
+
     @router.post("/runs/{run}/cancel", response_model=StatusResponse, operation_id="cancel", dependencies=[SUBMIT])
     def cancel(run: RunId) -> Status:
         """Cancel a run. Its finished shards stay, and submitting it again resumes it."""
@@ -101,6 +118,8 @@ def _add_acting(router: APIRouter, submissions: Submissions, watched: Watched) -
         with watched.changing():
             return submissions.cancel(run)
 
+
+def _add_retrying(router: APIRouter, submissions: Submissions) -> None:
     @router.post(
         "/runs/{run}/retry-rejects", response_model=RetryResponse, operation_id="retry_rejects", dependencies=[SUBMIT]
     )

@@ -70,7 +70,7 @@ def create(
     metrics = Metrics(lambda: _statuses(atlas, watched), control.schedules.expected_fires if control else dict)
     _add_description(app)
     health.add_to(app, root, metrics)
-    _add_atlas(app, atlas, watched, originals=originals)
+    _add_atlas(app, atlas, watched, control.schedules if control else None, originals=originals)
     scopes.check(app.routes)
     needed = partial(scopes.needed_scope, app.routes)
     app.add_middleware(Gate, known=Keys(root), rules=rules or Rules(), denied=problems.problem, needed=needed)
@@ -84,7 +84,7 @@ def create(
 def unguarded(root: Root, only: frozenset[str]) -> ASGIApp:
     """The pages and pictures of some runs, without keys and limits: for callers in this process."""
     app = _empty(root)
-    _add_atlas(app, Atlas(root, only), None, originals=False)
+    _add_atlas(app, Atlas(root, only), None, None, originals=False)
 
     async def admitted(scope: Scope, receive: Receive, send: Send) -> None:
         await app({**scope, scopes.ADMITTED: [keys.Scope.READ]}, receive, send)
@@ -113,11 +113,13 @@ def _add_description(app: FastAPI) -> None:
         return JSONResponse(app.openapi())
 
 
-def _add_atlas(app: FastAPI, atlas: Atlas, watched: Watched | None, *, originals: bool) -> None:
+def _add_atlas(
+    app: FastAPI, atlas: Atlas, watched: Watched | None, schedules: Schedules | None, *, originals: bool
+) -> None:
     """Add pages, pictures, styles and error pages."""
     static = StaticFiles(directory=render.STATIC)
     app.router.routes.append(DeclaredMount("/static", static, "static", dependencies=[READ]))
-    pages.add_to(app, atlas, watched, originals=originals)
+    pages.add_to(app, atlas, watched, schedules, originals=originals)
     pictures.add_to(app, atlas, originals=originals)
     failures.add_to(app)
 

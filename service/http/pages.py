@@ -1,26 +1,29 @@
 """The atlas's pages over HTTP. Takes paths and queries, gives the pages of `service.atlas.pages` as HTML or as JSON twins."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from urllib.parse import quote
 
 from fastapi import FastAPI, Request, Response
-from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 
-from service.atlas import render
+from service.atlas import links, render
 from service.atlas.atlas import Atlas
 from service.atlas.instruments import registry
-from service.atlas.pages import comparison, evolution, home, images, run, scans, schema, search, submitted
+from service.atlas.pages import comparison, evolution, home, images, run, scans, scheduled, schema, search, submitted
 from service.atlas.pages.evolution import StripsPage
 from service.atlas.pages.plain import LimitsPage
 from service.atlas.pages.scans import ChannelPage, LayerPage, Look
+from service.atlas.pages.submitted import StatusCard
 from service.atlas.pages.values import Page
+from service.control.schedules import Schedules
 from service.control.watching import Watched
 from service.http import prefix
 from service.http.routes import in_pool
 from service.http.scopes import READ
 from service.pools import CallPool
 from service.query.layers import Choice
-from workers.errors import QueryError
+from workers.errors import QueryError, RunError
 
 LONGEST_NUMBER = 10
 SEARCH_THREADS = 2  # a search reads tables of every run
@@ -29,8 +32,10 @@ SEARCH_S = 30.0  # timeout of a search
 Parameters = Mapping[str, str]  # of the query and the path
 
 
-def add_to(app: FastAPI, atlas: Atlas, runs: Watched | None, *, originals: bool) -> None:
-    """Add the atlas's pages; `runs` gives the statuses of submitted runs."""
+def add_to(
+    app: FastAPI, atlas: Atlas, runs: Watched | None, schedules: Schedules | None = None, *, originals: bool
+) -> None:
+    """Add the atlas's pages; `runs` gives the statuses of submitted runs, `schedules` the schedules."""
     searches = CallPool("the search", SEARCH_THREADS, SEARCH_S)
 
     def route(path: str, make: Callable[[Parameters], Page], pool: CallPool | None = None) -> None:
@@ -46,18 +51,33 @@ def add_to(app: FastAPI, atlas: Atlas, runs: Watched | None, *, originals: bool)
                 dependencies=[READ],
             )
 
-    route("/", lambda _: home.runs(atlas, submitted.under_way(runs) if runs else ()))
-    if runs is not None:
-        route("/submitted/{run}", lambda q: submitted.status(runs, q["run"]))
+    route("/", lambda _: home.runs(atlas, _under_way(runs), has_schedules=schedules is not None))
+    if schedules is not None:
+        route(links.SCHEDULES, lambda _: scheduled.schedules(schedules))
     route("/limits", lambda _: LimitsPage(title="What the pictures do not say"))
     route("/search", atlas.cached(lambda q: search.search(atlas, q.get("q", ""))), searches)
     route("/compare", lambda q: comparison.compare(atlas, q.get("a", ""), q.get("b", ""), q), searches)
     for path, make in _pages_of_a_run(atlas, originals=originals).items():
         route(f"/runs/{{run}}{path}", make)
+    route("/runs/{run}", _run_or_status(atlas, runs))
+    _redirect_earlier_address(app)
+
+
+def _redirect_earlier_address(app: FastAPI) -> None:
+    """Redirect from the address that submitted runs had in earlier versions."""
+
+    @app.get("/submitted/{run}", include_in_schema=False, dependencies=[READ])
+    def submitted_run(request: Request, run: str) -> Response:
+        address = f"{prefix.of(request.scope)}{links.run_of_id(quote(run, safe=''))}"
+        return RedirectResponse(address, 308)
+
+
+def _under_way(runs: Watched | None) -> Sequence[StatusCard]:
+    return submitted.under_way(runs) if runs else ()
 
 
 def _pages_of_a_run(atlas: Atlas, *, originals: bool) -> Mapping[str, Callable[[Parameters], Page]]:
-    """The pages below a run's own, which comes last: paths are tried in this order."""
+    """The pages below a run's own; paths are tried in this order."""
     cached = atlas.cached
     return {
         "/image": cached(lambda q: images.image(atlas, q["run"], q.get("id", ""), originals=originals)),
@@ -68,8 +88,22 @@ def _pages_of_a_run(atlas: Atlas, *, originals: bool) -> Mapping[str, Callable[[
         "/rows/{number}": cached(lambda q: registry.row_page(atlas, q["run"], _whole(q, "number"))),
         "/layers/{layer}/channels/{channel}": lambda q: _channel(atlas, q),
         "/layers/{layer}": lambda q: _layer(atlas, q),
-        "": cached(lambda q: run.run(atlas, q["run"], _whole(q, "start"))),
     }
+
+
+def _run_or_status(atlas: Atlas, runs: Watched | None) -> Callable[[Parameters], Page]:
+    """The page of a published run, or the status of a submitted one."""
+    published = atlas.cached(lambda q: run.run(atlas, q["run"], _whole(q, "start")))
+
+    def make(parameters: Parameters) -> Page:
+        try:
+            return published(parameters)
+        except RunError:
+            if runs is None or not runs.has(parameters["run"]):
+                raise
+            return submitted.status(runs, parameters["run"])
+
+    return make
 
 
 def _endpoint(make: Callable[[Parameters], Page]) -> Callable[[Request], Response]:

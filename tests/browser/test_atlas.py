@@ -6,13 +6,17 @@ from urllib.parse import urlencode
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
+from service.control.schedules import Schedules
+from service.control.timetable import Schedule
 from tests.support.instrumented import COLUMNS, SIZE, STRIDE
 from tests.support.published import CHANNELS, DEAD
 from tests.unit.service.atlas.test_hostile import BAD
+from workers.kinds import Kind
+from workers.spec.plain import PlainSpec
 from workers.store.attempts import Attempts, Ended, Progress
 
 PAGES = [
-    "/", "/limits", "/runs/first", "/runs/first/labels", "/runs/first/images", "/runs/first/rejects",
+    "/", "/limits", "/schedules", "/runs/first", "/runs/first/labels", "/runs/first/images", "/runs/first/rejects",
     "/runs/first/layers/relu1", "/runs/first/layers/relu3?show=projection",
     "/runs/first/layers/relu2/channels/3", f"/runs/first/layers/relu2/channels/{DEAD}", "/runs/first/label?name=cat",
     "/runs/first/image?id=cat1/003.png", "/compare?a=first&b=second&layer=relu2", "/search?q=relu", "/runs/covered",
@@ -259,9 +263,31 @@ def test_a_submitted_run_is_watched_as_it_goes(page, submissions):
     assert told == ["1 damaged, 2 too large", "compute 70 %, decode 25 %, store 5 %"]
     page.reload()  # the server writes what the events do
     assert [each.inner_text() for each in lists] == told
+    assert "log of flowers.1" in page.locator(".log").inner_text()
+    assert page.get_by_role("button", name="Resume the run").is_hidden()
     attempts.end(1, Ended(datetime.now(UTC).isoformat(), 2, "no layer 'relu9' in the model"))
     page.locator("[data-of=says]", has_text="no layer 'relu9'").wait_for()
     assert state.inner_text() == "failed" and done.is_visible()
+    page.get_by_role("button", name="Resume the run").click()
+    page.locator("[data-of=attempt]", has_text="2").wait_for()
+    page.get_by_role("button", name="Cancel the run").click()
+    page.locator("[data-of=state]", has_text="cancelled").wait_for()
+
+
+def test_schedules_are_paused_and_run_by_hand(page, submissions):
+    schedules = Schedules(submissions.root, submissions)
+    spec = {"model": {"source": "deconvoy://zfnet-mini"}, "corpus": {"source": "/photos"}}
+    schedules.add(Schedule("nightly", "0 2 * * *", "UTC", Kind.SCAN, PlainSpec(spec)))
+    page.goto("/")
+    page.get_by_role("link", name="Schedules").click()
+    row = page.locator("tbody tr")
+    assert "zfnet-mini on photos" in row.inner_text() and "02:00" in row.inner_text()
+    page.get_by_role("button", name="Pause").click()
+    page.get_by_role("button", name="Resume").wait_for()
+    assert "paused" in row.inner_text()
+    page.get_by_role("button", name="Run now").click()
+    page.locator("tbody tr a").wait_for()
+    assert page.locator("tbody tr a").get_attribute("href").startswith("/runs/nightly-")
 
 
 @pytest.mark.parametrize("path", PAGES)

@@ -18,7 +18,9 @@ OPEN = Rules(keyless=True)
 def app_of(root: Root, cluster: Any, clock: Any, **rules: Any) -> FastAPI:
     """Atlas and control plane; without keys, as long as the root has none."""
     submissions, watched = Submissions(root, cluster, clock), rules.pop("watched", None)
-    control = web.Control(submissions, Schedules(root, submissions), Allowed(("s3://bucket/photos",)), watched)
+    control = web.Control(
+        submissions, Schedules(root, submissions), Allowed(rules.pop("allowed", ("s3://bucket/photos",))), watched
+    )
     return web.create(root, control=control, rules=Rules(**{"keyless": True, **rules}))
 
 

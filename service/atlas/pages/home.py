@@ -34,10 +34,17 @@ class RunsPage(Page):
     runs: tuple[RunCard, ...]
     damaged: dict[str, str]
     under_way: tuple[StatusCard, ...]
+    schedules: str | None
 
 
-def runs(atlas: Atlas, under_way: Sequence[StatusCard]) -> RunsPage:
-    """All published runs, the newest first, and the submitted runs that are not published."""
+def runs(atlas: Atlas, under_way: Sequence[StatusCard], *, has_schedules: bool = False) -> RunsPage:
+    """All published runs, the newest first, and the submitted runs that are not published.
+
+    Args:
+        atlas: the atlas.
+        under_way: the submitted runs that are not published.
+        has_schedules: whether the service has a page of schedules.
+    """
     published = atlas.runs()
     groups = tuple(_group(members) for members in _members(published))
     return RunsPage(
@@ -48,6 +55,7 @@ def runs(atlas: Atlas, under_way: Sequence[StatusCard]) -> RunsPage:
         runs=tuple(map(of_run, published)),
         damaged=dict(atlas.damaged()),
         under_way=tuple(under_way),
+        schedules=links.SCHEDULES if has_schedules else None,
     )
 
 

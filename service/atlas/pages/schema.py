@@ -14,6 +14,7 @@ from service.atlas.pages.images import ImagePage
 from service.atlas.pages.plain import ErrorPage, LimitsPage
 from service.atlas.pages.run import ImagesPage, LabelsPage, RejectsPage, RunPage
 from service.atlas.pages.scans import ChannelPage, LabelPage, LayerPage
+from service.atlas.pages.scheduled import SchedulesPage
 from service.atlas.pages.search import SearchPage
 from service.atlas.pages.submitted import StatusPage
 from service.atlas.pages.values import Page
@@ -25,7 +26,7 @@ RUN_PAGES = tuple(dict.fromkeys(page for each in INSTRUMENTS.values() for page i
 ROW_PAGES = tuple(page for each in INSTRUMENTS.values() for page in each.row_pages)
 PAGES: Mapping[str, tuple[type[Page], ...]] = {
     "/": (RunsPage,),
-    "/submitted/{run}": (StatusPage,),
+    "/schedules": (SchedulesPage,),
     "/limits": (LimitsPage,),
     "/search": (SearchPage,),
     "/compare": (ComparePage,),
@@ -37,7 +38,7 @@ PAGES: Mapping[str, tuple[type[Page], ...]] = {
     "/runs/{run}/rows/{number}": ROW_PAGES,
     "/runs/{run}/layers/{layer}/channels/{channel}": (ChannelPage,),
     "/runs/{run}/layers/{layer}": (LayerPage, StripsPage),
-    "/runs/{run}": (RunPage, *RUN_PAGES),
+    "/runs/{run}": (RunPage, *RUN_PAGES, StatusPage),
     ANY: (ErrorPage,),
 }
 

@@ -2,9 +2,11 @@
 
 from typing import Literal
 
+from pydantic import JsonValue
+
 from service.atlas import links
 from service.atlas.pages.values import Page, Value
-from service.control.statuses import RunState, Status
+from service.control.statuses import LIVE, RunState, Status
 from service.control.watching import Watched
 from workers.errors import QueryError, RunError
 from workers.store.attempts import Progress
@@ -24,15 +26,19 @@ class StatusCard(Value):
     says: str
     share: float | None
     href: str
-    page: str
 
 
 class StatusPage(Page):
-    """The status of a submitted run, and the address of its events."""
+    """The status of a submitted run, its spec, and the addresses of its events and output, and of what can be done."""
 
     kind: Literal["status"] = "status"
     status: StatusCard
+    is_live: bool
+    spec: dict[str, JsonValue]
     events: str
+    logs: str
+    cancel: str
+    resume: str
 
 
 def under_way(submissions: Watched) -> tuple[StatusCard, ...]:
@@ -50,7 +56,17 @@ def status(submissions: Watched, run: str) -> StatusPage:
         current = submissions.status(run)
     except RunError as error:
         raise QueryError(str(error)) from error
-    return StatusPage(title=run, status=_card(current), events=f"{links.API}/runs/{run}/events")
+    return StatusPage(
+        title=run,
+        description=f"{current.job} {current.state}",
+        status=_card(current),
+        is_live=current.state in LIVE,
+        spec=submissions.spec(run, current.attempt),
+        events=links.api_run(run, "events"),
+        logs=links.api_run(run, "logs"),
+        cancel=links.api_run(run, "cancel"),
+        resume=links.api_run(run, "resume"),
+    )
 
 
 def _card(status: Status) -> StatusCard:
@@ -59,6 +75,5 @@ def _card(status: Status) -> StatusCard:
         **vars(status),
         says=status.error or status.waits,
         share=progress.done / progress.total if progress and progress.total else None,
-        href=links.submitted(status.run),
-        page=f"/runs/{status.run}",
+        href=links.run_of_id(status.run),
     )

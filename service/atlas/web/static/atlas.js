@@ -200,13 +200,39 @@ function place(shape, x, y) {
   shape.setAttribute("y", y);
 }
 
-// The page of a submitted run follows its events; once the run is published, its own page opens.
+// Forms that change something are sent in place; what the service answers is shown beside them.
+document.querySelectorAll("form[data-act]").forEach((form) => form.addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const outcome = document.querySelector("[data-outcome]"), button = form.querySelector("button");
+  button.disabled = true;
+  try {
+    const answer = await fetch(form.action, { method: "POST" });
+    const said = await answer.json();
+    if (answer.ok) location.reload();
+    else outcome.value = said.detail ?? said.title ?? `${answer.status}`;
+  } catch {
+    outcome.value = "The service does not answer.";
+  }
+  button.disabled = false;
+}));
+
+// The last lines of a run's output.
+const log = document.querySelector("[data-logs]");
+async function tail() {
+  const answer = await fetch(log.dataset.logs);
+  const text = answer.ok ? await answer.text() : "The output cannot be read.";
+  log.textContent = text.trimEnd().split("\n").slice(-200).join("\n") || "No output yet.";
+  log.scrollTop = log.scrollHeight;
+}
+if (log) tail();
+
+// The page of a submitted run follows its events; once the run is published, its own page opens at the same address.
 document.querySelectorAll("[data-events]").forEach((panel) => {
   const source = new EventSource(panel.dataset.events);
   source.addEventListener("status", (event) => {
     const status = JSON.parse(event.data), values = { ...status.progress, ...status };
     const list = (values, format) => Object.entries(values ?? {}).map(format).join(", ") || "–";
-    values.says = values.error || values.waits;
+    values.says = values.error || values.waits || "";
     values.rejected = list(values.rejects, ([reason, count]) => `${count} ${reason.replaceAll("_", " ")}`);
     values.time = list(values.shares, ([name, share]) => `${name} ${Math.round(100 * share)} %`);
     panel.querySelectorAll("[data-of]").forEach((field) => {
@@ -216,8 +242,11 @@ document.querySelectorAll("[data-events]").forEach((panel) => {
     });
     const { done = 0, total = 0 } = status.progress ?? {};
     panel.querySelector("progress").value = total ? done / total : 0;
-    if (["pending", "running"].includes(status.state)) return;
+    const live = ["pending", "running"].includes(status.state);
+    document.querySelectorAll("[data-when]").forEach((form) => { form.hidden = (form.dataset.when === "live") !== live; });
+    if (log) tail();
+    if (live) return;
     source.close();
-    if (status.state === "published") location.href = panel.dataset.page;
+    if (status.state === "published") location.reload();
   });
 });

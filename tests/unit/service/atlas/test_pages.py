@@ -40,8 +40,8 @@ STARTS = [
     "/search?q=cat",
     "/search?q=nothing of that name",
     "/runs/moved?start=8",
-    "/submitted/flowers",
-    "/submitted/trees",
+    "/runs/flowers",
+    "/runs/trees",
     "/limits",
 ]
 

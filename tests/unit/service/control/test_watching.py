@@ -121,7 +121,7 @@ def test_looks_are_shared_and_what_is_changed_here_is_seen_at_once(root, hanging
         assert client.get(path).status_code == 200
     assert hanging.looks == before
     client.get("/api/v1/runs/flowers")
-    client.get("/submitted/flowers")
+    client.get("/runs/flowers")
     assert hanging.looks == before + 1
     assert client.post("/api/v1/runs/flowers/cancel").json()["state"] == "cancelled"
     assert client.get("/api/v1/runs").json()[0]["state"] == "cancelled"

@@ -50,6 +50,29 @@ def test_a_run_is_submitted_watched_read_and_cancelled(client, root, cluster):
     assert submit(client).json()["attempt"] == 2
 
 
+def test_a_run_is_resumed_with_the_spec_of_its_last_attempt(client, root, cluster):
+    submit(client)
+    assert client.post("/api/v1/runs/flowers/resume").json()["attempt"] == 1  # live: it stays as it is
+    client.post("/api/v1/runs/flowers/cancel")
+    page = client.get("/runs/flowers").text
+    assert 'action="/api/v1/runs/flowers/resume" method="post" data-act data-when="ended"' in page
+    assert 'action="/api/v1/runs/flowers/cancel" method="post" data-act hidden' in page
+    resumed = client.post("/api/v1/runs/flowers/resume")
+    assert resumed.status_code == 202 and resumed.json()["attempt"] == 2 and "flowers.2" in cluster.jobs
+    first, second = (Attempts(root, "flowers").begun(number) for number in (1, 2))
+    assert first and second and first.spec == second.spec
+    assert is_problem(client.post("/api/v1/runs/tulips/resume"), 404, "tulips")
+    publish(root)
+    assert is_problem(client.post("/api/v1/runs/first/resume"), 409, "was never submitted")
+
+
+def test_a_resumed_spec_must_still_be_allowed(client, root, cluster, clock):
+    submit(client)
+    client.post("/api/v1/runs/flowers/cancel")
+    elsewhere = client_of(app_of(root, cluster, clock, allowed=("/elsewhere",)))
+    assert is_problem(elsewhere.post("/api/v1/runs/flowers/resume"), 403, "is not under an allowed prefix")
+
+
 def test_the_atlas_shows_what_was_submitted_and_how_it_goes(client, root, cluster):
     publish(root)
     submit(client)
@@ -57,15 +80,16 @@ def test_the_atlas_shows_what_was_submitted_and_how_it_goes(client, root, cluste
         1, Progress(datetime.now(UTC).isoformat(), "scan", 5, 10, "images", {"damaged": 1}, 2.5)
     )
     front = client.get("/")
-    assert 'href="/submitted/flowers"' in front.text and "50 %" in front.text and "/runs/first" in front.text
-    page = client.get("/submitted/flowers")
+    assert 'href="/runs/flowers"' in front.text and "50 %" in front.text and "/runs/first" in front.text
+    page = client.get("/runs/flowers")
+    assert client.get("/submitted/flowers", follow_redirects=False).headers["location"] == "/runs/flowers"
     assert (
         page.status_code == 200
         and "1 damaged" in page.text
         and 'data-events="/api/v1/runs/flowers/events"' in page.text
     )
-    assert client.get("/submitted/flowers.json").json()["status"]["share"] == 0.5
-    assert client.get("/submitted/tulips").status_code == 404
+    assert client.get("/runs/flowers.json").json()["status"]["share"] == 0.5
+    assert client.get("/runs/tulips").status_code == 404
     cluster.jobs["flowers.1"] = State.FAILED
     assert "as the test says" in client.get("/").text
 
@@ -167,11 +191,17 @@ def test_schedules_are_kept_fired_paused_and_forgotten(client, cluster, clock):
     )
     elsewhere = NAMELESS | {"corpus": {"source": "/etc"}}
     assert is_problem(client.post("/api/v1/schedules", json=asked | {"name": "c", "spec": elsewhere}), 403)
+    [card] = client.get("/schedules.json").json()["schedules"]
+    assert card["next"] > datetime.now(UTC).isoformat() and card["last"] is None and not card["paused"]
     assert client.post("/api/v1/schedules/nightly/pause").json()["paused"]
+    page = client.get("/schedules").text
+    assert 'action="/api/v1/schedules/nightly/resume"' in page and "paused" in page
     assert not client.post("/api/v1/schedules/nightly/resume").json()["paused"]
     fire = client.post("/api/v1/schedules/nightly/fires")
     assert fire.status_code == 202 and cluster.asked[0][1] == fire.json()["run"]
     assert client.get("/api/v1/schedules/nightly/fires").json() == [fire.json()]
+    [card] = client.get("/schedules.json").json()["schedules"]
+    assert (card["last"]["run"], card["last"]["href"]) == (fire.json()["run"], f"/runs/{fire.json()['run']}")
     clock.time += timedelta(seconds=1)
     refused = client.post("/api/v1/schedules/nightly/fires")
     assert is_problem(refused, 409, f"was not submitted: run {fire.json()['run']} is live") and len(cluster.asked) == 1
@@ -245,7 +275,7 @@ def test_what_is_damaged_under_the_root_is_the_servers_own_mistake(client, root)
     root.put("runs/flowers/attempts/1-progress.json", b'"half')
     assert is_problem(client.get("/api/v1/runs/flowers"), 500, "1-progress.json cannot be parsed")
     assert [each["state"] for each in client.get("/api/v1/runs").json()] == ["damaged"]
-    page = client.get("/submitted/flowers")
+    page = client.get("/runs/flowers")
     assert page.status_code == 500 and "Damaged" in page.text
 
 
