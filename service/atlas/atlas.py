@@ -1,7 +1,7 @@
 """The published runs of a root, cached. Takes a root, gives runs, layers and columns; what is published never changes."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Self, TypeVar
 
 import pyarrow as pa
@@ -34,10 +34,11 @@ class Atlas:
     Args:
         root: the root.
         only: ids of the runs that exist for this atlas; None for all.
+        hides_paths: whether pages leave out where models and corpora are.
     """
 
-    def __init__(self, root: Root, only: frozenset[str] | None = None) -> None:
-        self.root, self._only = root, only
+    def __init__(self, root: Root, only: frozenset[str] | None = None, *, hides_paths: bool = False) -> None:
+        self.root, self._only, self._hides_paths = root, only, hides_paths
         self._listing = RunListing(root)
         self._tables = memoized(LRUCache(LAYERS_KEPT), _read_layer)
         self._dead = memoized(LRUCache(RUNS_KEPT), _read_dead)
@@ -49,7 +50,7 @@ class Atlas:
     def runs(self) -> tuple[PublishedRun, ...]:
         """The published runs whose manifests can be read, the newest first."""
         readable = self._listing.readable()[0]
-        return readable if self._only is None else tuple(run for run in readable if run.run in self._only)
+        return tuple(self._as_shown(run) for run in readable if self._only is None or run.run in self._only)
 
     def damaged(self) -> Mapping[str, str]:
         """Why the manifests of the others cannot be read, by run id."""
@@ -59,7 +60,10 @@ class Atlas:
         """A published run by its id; see `Listing.run`."""
         if self._only is not None and run not in self._only:
             raise unpublished(self.root, run, self._only)
-        return self._listing.run(run)
+        return self._as_shown(self._listing.run(run))
+
+    def _as_shown(self, run: PublishedRun) -> PublishedRun:
+        return replace(run, hides_paths=True) if self._hides_paths else run
 
     def layer(self, run: PublishedRun, layer: str) -> LayerTables:
         """A layer of a scan; see `read_layer`."""

@@ -3,7 +3,7 @@
 import base64
 import io
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from service.atlas import render
@@ -14,7 +14,7 @@ from service.atlas.instruments.instrument import Instrument
 from service.atlas.instruments.registry import INSTRUMENTS
 from service.atlas.pages import parts, sanity
 from service.atlas.pages.parts import SAYS
-from service.atlas.pages.rows import Columns
+from service.atlas.pages.rows import Columns, shown_values
 from service.atlas.pages.sanity import LayerCurves, UnitTable
 from service.atlas.pages.values import LayerState, RunCard, Value
 from service.atlas.pictures import Pictures
@@ -75,6 +75,7 @@ def report(atlas: Atlas, run: PublishedRun, channels: int) -> str:
         run: the run.
         channels: number of channels shown per layer of a scan: the most selective living ones.
     """
+    run = replace(run, hides_paths=True)
     instrument = INSTRUMENTS.get(run.job)
     fields = (
         _scan_fields(atlas, run, channels)
@@ -150,7 +151,7 @@ def _units(pictures: Pictures, rows: Sequence[Finding]) -> tuple[UnitTable, ...]
 def _embed_row(pictures: Pictures, row: Finding, columns: Sequence[str]) -> ShownRow:
     present = [column for column in columns if column in row.pictures]
     embedded = {column: _embed(pictures.of_row(row.run, row.number, column)) for column in present}
-    return ShownRow(**row.values, pictures=embedded)
+    return ShownRow(**shown_values(row), pictures=embedded)
 
 
 def _embed(picture: Picture) -> str:

@@ -82,9 +82,9 @@ def create(
 
 
 def unguarded(root: Root, only: frozenset[str]) -> ASGIApp:
-    """The pages and pictures of some runs, without keys and limits: for callers in this process."""
+    """The pages and pictures of some runs, without keys, limits and paths: for callers in this process that share them."""
     app = _empty(root)
-    _add_atlas(app, Atlas(root, only), None, None, originals=False)
+    _add_atlas(app, Atlas(root, only, hides_paths=True), None, None, originals=False)
 
     async def admitted(scope: Scope, receive: Receive, send: Send) -> None:
         await app({**scope, scopes.ADMITTED: [keys.Scope.READ]}, receive, send)

@@ -43,6 +43,7 @@ class PublishedRun:
         tables: files by table.
         depth: the depth that was chosen for its 16-bit images; None if there was nothing to choose.
         relabelled: when it was given other labels, UTC, ISO 8601; None if it has those of its corpus.
+        hides_paths: whether pages leave out where its model and corpus are, for people who have no access to these places.
     """
 
     root: Root
@@ -63,6 +64,7 @@ class PublishedRun:
     tables: Mapping[str, tuple[PartFile, ...]]
     depth: str | None = None
     relabelled: str | None = None
+    hides_paths: bool = False
 
     @property
     def k(self) -> int:

@@ -7,7 +7,7 @@ from service.atlas.atlas import Atlas
 from service.atlas.instruments.instrument import Instrument
 from service.atlas.instruments.page import FindingPage, FoundPage, page_fields, row_fields
 from service.atlas.pages import sanity
-from service.atlas.pages.rows import Columns, ImageRow, Of, image_row_of
+from service.atlas.pages.rows import Columns, ImageRow, Of, image_row_of, shown_values
 from service.atlas.pages.sanity import LayerCurves, UnitTable
 from service.query.catalog import PublishedRun
 from service.query.findings import Finding, findings
@@ -68,7 +68,7 @@ def row_page(_: Atlas, row: Finding) -> SanityUnitPage:
         found=image_row_of(row),
         unit=sanity.of_unit(unit),
         layers=(sanity.curves_of_unit(unit),),
-        rows=tuple(Columns(**each.values) for each in unit.every),
+        rows=tuple(Columns(**shown_values(each)) for each in unit.every),
         methods=dict(METHODS),
     )
 

@@ -42,6 +42,7 @@ class EvolutionPage(Page):
     says: tuple[str, ...]
     checkpoints: tuple[str, ...]
     diverged: tuple[str, ...]
+    settled_share: float | None
     layers: tuple[CourseCard, ...]
 
 
@@ -84,6 +85,7 @@ def of_run(run: PublishedRun) -> EvolutionPage:
         says=(NOTE,),
         checkpoints=names,
         diverged=evolution.diverged(run),
+        settled_share=run.sections.evolve.settled_share if run.sections.evolve else None,
         layers=tuple(_course(run, course, names) for course in evolution.courses(run)),
     )
 

@@ -45,7 +45,7 @@ def paginate(
 
 
 def of_run(run: PublishedRun) -> RunCard:
-    """The card of a run."""
+    """The card of a run; without paths and spec if the run hides them."""
     model, corpus = model_name(run.model), corpus_name(run.corpus)
     return RunCard(
         run=run.run,
@@ -53,15 +53,16 @@ def of_run(run: PublishedRun) -> RunCard:
         created=run.created,
         relabelled=run.relabelled,
         name=f"{model} on {corpus}" if corpus else model,
-        model=run.model,
+        model=model if run.hides_paths else run.model,
         model_name=model,
-        corpus=run.corpus,
+        corpus=corpus if run.hides_paths else run.corpus,
         corpus_name=corpus,
         images=run.images,
         rejects=run.rejects,
         passed_over=dict(run.passed_over),
         input=(run.input_height, run.input_width),
-        spec=run.spec.values,
+        method=run.method,
+        spec={} if run.hides_paths else run.spec.values,
         channels=sum(layer.channels for layer in run.layers),
         layers=len(run.layers),
         href=links.run(run),

@@ -1,5 +1,6 @@
 """Rows of instruments' tables on pages. Takes a row, gives its columns and links, with a schema made from the table's."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ from pydantic_core import CoreSchema
 
 from service.atlas import links
 from service.query.findings import Finding
+from service.query.naming import model_name
 from workers.store.columns import IMAGE, Table
 
 
@@ -84,7 +86,16 @@ def found_row_of(row: Finding) -> FoundRow:
 
 def _fields(row: Finding) -> dict[str, Any]:
     pictures = {name: links.picture(row.run, row.number, name) for name in row.pictures}
-    return {**row.values, "pictures": pictures, "href": links.row(row.run, row.number)}
+    return {**shown_values(row), "pictures": pictures, "href": links.row(row.run, row.number)}
+
+
+def shown_values(row: Finding) -> dict[str, Any]:
+    """The columns of a row; with names instead of the places of its image and model if the run hides them."""
+    values = row.values
+    if not row.run.hides_paths:
+        return dict(values)
+    names: Mapping[str, Callable[[Any], Any]] = {"uri": lambda _: values["image_id"], "model": model_name}
+    return {column: names[column](value) if column in names and value else value for column, value in values.items()}
 
 
 def _describe_column(field: pa.Field) -> JsonSchemaValue:

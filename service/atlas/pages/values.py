@@ -59,6 +59,7 @@ class RunCard(Value):
     rejects: int
     passed_over: dict[str, int]
     input: tuple[int, int]
+    method: str
     spec: dict[str, JsonValue]
     channels: int
     layers: int

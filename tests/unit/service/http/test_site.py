@@ -9,11 +9,13 @@ from urllib.parse import unquote
 import pytest
 from typer.testing import CliRunner
 
+from service.atlas import report
+from service.atlas.atlas import Atlas
 from service.cli.main import app
 from service.http import exporting, site
 from service.http.keys import Keys, Scope
 from tests.support import instrumented
-from tests.support.published import CHANNELS, publish
+from tests.support.published import CHANNELS, CORPUS, publish
 from workers.errors import QueryError, RunError
 from workers.store.root import Root
 
@@ -70,6 +72,14 @@ def test_every_page_of_the_runs_is_written(whole):
     for layer, count in CHANNELS.items():
         for number in range(count):
             assert f"runs/first/layers/{layer}/channels/{number}/index.html" in names
+
+
+def test_no_page_says_where_images_and_models_are(whole, root):
+    texts = [path.read_text() for path in whole.rglob("*") if path.suffix in (".html", ".json")]
+    assert len(texts) > 100 and not [text for text in texts if CORPUS in text or root.url in text]
+    atlas = Atlas(root)
+    for run in RUNS:
+        assert CORPUS in str(atlas.run(run).corpus) and CORPUS not in report.report(atlas, atlas.run(run), 2)
 
 
 def test_links_to_a_part_of_a_page_keep_it(whole):
