@@ -21,14 +21,14 @@ def main() -> None:
     for name in ("--root", "--scan", "--occlude", "--invert", "-o"):
         parser.add_argument(name, required=True, dest=name.strip("-"))
     parser.add_argument("--layer", default="relu5")
-    parser.add_argument("--image", default="Leopards/image_0001.jpg")
-    parser.add_argument("--channel", type=int, default=12)
+    parser.add_argument("--image", default="sunflower/image_0039.jpg")
+    parser.add_argument("--channel", type=int, default=97)
     asked = parser.parse_args()
     layer = f"/runs/{asked.scan}/layers/{asked.layer}"
     pages = {
-        "atlas-wall": (f"{layer}?show=patch&sort=purity", DESK, "light"),
-        "atlas-channel": (f"{layer}/channels/{asked.channel}", DESK, "light"),
-        "atlas-run": (f"/runs/{asked.scan}", DESK, "light"),
+        "atlas-wall": (layer, DESK, "light"),
+        "atlas-channel": (f"{layer}/channels/{asked.channel}", DESK, "dark"),
+        "atlas-run": (f"/runs/{asked.scan}", DESK, "dark"),
         "atlas-image": (f"/runs/{asked.scan}/image?id={asked.image}", DESK, "light"),
         "atlas-occlusion": (f"/runs/{asked.occlude}/rows/1", DESK, "light"),
         "atlas-inversions": (f"/runs/{asked.invert}", DESK, "light"),
@@ -39,7 +39,7 @@ def main() -> None:
             page = browser.new_page(viewport=size, color_scheme=scheme)
             page.goto(address + path, wait_until="networkidle")
             if page.locator(".boxes rect").count():
-                page.locator(".boxes rect").last.hover()
+                page.locator("rect[data-unit='4']").dispatch_event("mouseenter")
             with Image.open(io.BytesIO(page.screenshot())) as seen:
                 seen.convert("RGB").save(Path(asked.o) / f"{name}.jpg", quality=88, optimize=True)
             page.close()

@@ -136,9 +136,10 @@ def test_a_slash_begins_a_search(page):
 def test_a_box_on_an_image_shows_its_patch_and_projection(page):
     page.goto("/runs/first/image?id=cat1/003.png")
     lens = page.locator("[data-lens]")
-    assert lens.locator("img").count() == 0
+    assert lens.locator("img").count() == 2  # the first unit's, before anything is hovered
+    first = lens.inner_text()
     page.locator("li[data-unit='2']").hover()
-    assert lens.locator("img").count() == 2
+    assert lens.locator("img").count() == 2 and lens.inner_text() != first
     assert page.locator("rect[data-unit='2']").get_attribute("class") == "lit"
     page.mouse.move(5, 5)
     assert page.locator(".lit").count() == 0
