@@ -12,7 +12,7 @@ import typer
 from service.cli.options import Json, RootOption
 from service.cli.running import write_text
 from service.cli.terminal import echo
-from workers.errors import UsageError
+from workers.errors import UsageError, nearest
 from workers.store.root import Root
 
 if TYPE_CHECKING:
@@ -89,11 +89,28 @@ def _write(root: Root, query: str, output: Path, limits: "Limits", *, as_json: b
 def views(
     root: RootOption,
     output: Annotated[Path, typer.Option("-o", "--output", help="SQL file to write.")] = Path("views.sql"),
+    engine: Annotated[
+        str, typer.Option("--for", help="SQL engine: duckdb, spark, trino, athena or bigquery.")
+    ] = "duckdb",
+    pinned: Annotated[
+        bool,
+        typer.Option(
+            "--pinned",
+            help="For DuckDB: name the files of the runs that are published now and intact. Queries fail after a run is removed.",
+        ),
+    ] = False,
 ) -> None:
-    """Write `CREATE VIEW` statements over the files of all published runs, for any DuckDB."""
+    """Write statements that create a view of each table. The views follow runs that are published or removed later."""
+    from service.query import dialects
     from service.query import sql as tables
 
-    write_text(output, "views", tables.views(Root(root)))
+    known = {str(each): each for each in dialects.Engine}
+    if engine not in known:
+        raise UsageError(f"--for {engine!r} is not a known engine; {nearest(engine, known)}")
+    if pinned and engine != "duckdb":
+        raise UsageError(f"--pinned is for DuckDB; omit it with --for {engine}")
+    text = tables.views(Root(root)) if pinned else dialects.views(Root(root), known[engine])
+    write_text(output, "views", text)
 
 
 def _number_duplicates(names: Iterable[str]) -> list[str]:

@@ -273,8 +273,13 @@ def _quoted(text: str) -> str:
 
 
 def _literal(path: str) -> str:
-    """A path in SQL, with quotes doubled and the characters of DuckDB's patterns in brackets."""
-    return _quoted(re.sub(r"[*?\[]", lambda match: f"[{match[0]}]", path))
+    """A path in SQL, with quotes doubled."""
+    return _quoted(without_patterns(path))
+
+
+def without_patterns(path: str) -> str:
+    """A path that DuckDB takes as it is: the characters of its patterns are in brackets."""
+    return re.sub(r"[*?\[]", lambda match: f"[{match[0]}]", path)
 
 
 def _parts(run: PublishedRun) -> Iterator[tuple[str, str]]:

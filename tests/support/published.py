@@ -12,10 +12,11 @@ import pyarrow as pa
 from PIL import Image
 
 from workers.core.receptive_field import Box, Field, Span
-from workers.store import paths
+from workers.store import documents, paths
 from workers.store.root import Root
 from workers.store.rows import TableWriter
 from workers.store.tables.registry import TABLES
+from workers.store.tables.shared import RUNS
 
 INPUT_PX = 64
 IMAGES = 12
@@ -94,6 +95,15 @@ def commit(
         **facts, "totals": {"listed": totals["images"] + totals["rejects"]} | totals,
     }  # fmt: skip
     assert root.create(paths.manifest_path(run), json.dumps(manifest).encode())
+
+
+def commit_runs_row(root: Root, run: str) -> None:
+    """Write a published run's row of `runs`, as the last step of publishing does."""
+    document = documents.read_manifest(root, run)
+    assert document is not None
+    with root.scratch() as scratch, TableWriter(root, RUNS, run, scratch) as writer:
+        writer.write(documents.runs_row(document))
+        writer.close()
 
 
 def box(layer: str, rank: int) -> Box:

@@ -82,7 +82,7 @@ def test_the_command_prints_rows_or_json_with_pictures_as_their_sizes(root):
 
 
 def test_views_are_written_to_a_file_or_refused_in_one_line(root, tmp_path):
-    done = CliRunner().invoke(app, ["views", "--root", root.url, "-o", str(tmp_path / "v.sql")])
+    done = CliRunner().invoke(app, ["views", "--pinned", "--root", root.url, "-o", str(tmp_path / "v.sql")])
     assert done.exit_code == 0 and "CREATE OR REPLACE VIEW units" in (tmp_path / "v.sql").read_text()
     done = CliRunner().invoke(app, ["views", "--root", root.url, "-o", str(tmp_path / "no" / "v.sql")])
     assert done.exit_code == 2 and "cannot be written" in done.stderr
@@ -160,7 +160,7 @@ def test_a_damaged_run_is_named_and_left_out_and_the_others_answer(two, harm, tm
     assert done.exit_code == 0 and json.loads(done.stdout) == [{"run": "second"}]
     assert done.stderr.count("\n") == 1 and "run 'first'" in done.stderr and "left out" in done.stderr
     assert "deconvoy verify first" in done.stderr or "deconvoy rm first" in done.stderr
-    done = CliRunner().invoke(app, ["views", "--root", two.base, "-o", str(tmp_path / "v.sql")])
+    done = CliRunner().invoke(app, ["views", "--pinned", "--root", two.base, "-o", str(tmp_path / "v.sql")])
     written = (tmp_path / "v.sql").read_text()
     assert done.exit_code == 0 and "run=first" not in written.replace("-- Left out: ", "").partition("\nCREATE")[2]
     assert "-- Left out: run 'first'" in written or harm == "manifest"

@@ -1,0 +1,191 @@
+"""Views over a root for other SQL engines. Takes a root and an engine, gives the statements that create them.
+
+The views read folders, so they stay right when runs are published or removed. Only runs with a row in `runs` are seen: a run that
+is being published or removed has none.
+"""
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import pyarrow as pa
+
+from service.query import catalog, relabelled
+from service.query.sql import without_patterns
+from workers.errors import UsageError
+from workers.store import paths
+from workers.store.root import Root
+from workers.store.tables.registry import TABLES
+from workers.store.tables.shared import LABELS
+
+RUNS = "runs"
+
+
+class Engine(StrEnum):
+    """A SQL engine."""
+
+    DUCKDB = "duckdb"
+    SPARK = "spark"
+    TRINO = "trino"
+    ATHENA = "athena"
+    BIGQUERY = "bigquery"
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How an engine reads the files of a folder.
+
+    Attributes:
+        files: statements that make a relation of a name over a table's folder; `run` is read from the paths of the files.
+        view: the beginning of a statement that creates a view, with a place for its name.
+        schemes: the URL schemes of roots that it can read; all if empty.
+        note: what its user has to know, for the head of the file.
+    """
+
+    files: Callable[[str, pa.Schema, str], Sequence[str]]
+    view: str
+    schemes: tuple[str, ...] = ()
+    note: str = ""
+
+
+def views(root: Root, engine: Engine) -> str:
+    """The statements that create a view of every table of the published runs.
+
+    Raises:
+        RunError: there is no published run.
+        UsageError: the engine cannot read this root.
+    """
+    dialect, location = DIALECTS[engine], _location(root, engine)
+    tables = {name for run in catalog.require_runs(root) for name in run.tables} & TABLES.keys()
+    existing = sorted(tables | {RUNS}, key=lambda name: (name != RUNS, name != LABELS.name, [*TABLES].index(name)))
+    head = [f"The published runs under {root.url}, for {engine}.", *([dialect.note] if dialect.note else [])]
+    statements = [line for name in existing for line in _statements(dialect, location, name, existing)]
+    return "".join(f"{line}\n" for line in (*(f"-- {line}" for line in head), *(f"{each};" for each in statements)))
+
+
+def _location(root: Root, engine: Engine) -> str:
+    """The URL of the root's tables; a plain path on this machine."""
+    path = root.path(paths.TABLES)
+    url = path if root.is_local else str(root.filesystem.unstrip_protocol(path))
+    scheme = url.partition("://")[0] if "://" in url else "file"
+    known = DIALECTS[engine].schemes
+    if known and scheme not in known:
+        forms = " or ".join(f"{each}://" for each in known)
+        raise UsageError(f"{engine} cannot read root {root.url!r}: it reads {forms}")
+    return url
+
+
+def _statements(dialect: Dialect, location: str, name: str, existing: Collection[str]) -> Iterator[str]:
+    """The statements for one table: its files, the published rows, and the labels that runs were given."""
+    schema = TABLES[name].schema
+    folder = f"{location}/{name}"
+    if name == RUNS:
+        yield from dialect.files(RUNS, schema, folder)
+        return
+    yield from dialect.files(f"{name}_files", schema, folder)
+    stored = relabelled.name_of_stored(name, existing)
+    published = f"SELECT * FROM {name}_files WHERE run IN (SELECT run FROM {RUNS})"  # noqa: S608 - our own names
+    yield f"{dialect.view.format(stored)} AS {published}"
+    if stored != name:
+        yield f"{dialect.view.format(name)} AS {_relabelled(name, schema)}"
+
+
+def _relabelled(name: str, schema: pa.Schema) -> str:
+    """A table with the labels that runs were given, in words that all engines know."""
+    given = "CASE WHEN given.image_index IS NULL THEN stored.label ELSE given.label END AS label"
+    columns = ", ".join(given if column == "label" else f"stored.{column}" for column in (*schema.names, "run"))
+    return (
+        f"SELECT {columns} FROM {name}_as_scanned stored LEFT JOIN {LABELS.name} given "  # noqa: S608 - our own names
+        "ON given.run = stored.run AND given.image_index = stored.image_index"
+    )
+
+
+def _duckdb(name: str, _: pa.Schema, folder: str) -> Sequence[str]:
+    files = _quoted(f"{without_patterns(folder)}/*/*.parquet")
+    options = "hive_partitioning = true, hive_types = {'run': VARCHAR}, union_by_name = true"
+    return [f"CREATE OR REPLACE VIEW {name} AS SELECT * FROM read_parquet({files}, {options})"]  # noqa: S608 - quoted
+
+
+def _spark(name: str, _: pa.Schema, folder: str) -> Sequence[str]:
+    path = f"s3a{folder[2:]}" if folder.startswith("s3://") else folder
+    return [f"CREATE OR REPLACE TEMPORARY VIEW {name} USING parquet OPTIONS (path {_quoted(path)}, mergeSchema 'true')"]
+
+
+def _athena(name: str, schema: pa.Schema, folder: str) -> Sequence[str]:
+    columns = ", ".join(f"`{field.name}` {_hive_type(field.type)}" for field in schema)
+    return [
+        f"CREATE EXTERNAL TABLE IF NOT EXISTS {name} ({columns}) PARTITIONED BY (run string) STORED AS PARQUET "
+        f"LOCATION {_quoted(f'{folder}/')}",
+        f"MSCK REPAIR TABLE {name}",
+    ]
+
+
+def _trino(name: str, schema: pa.Schema, folder: str) -> Sequence[str]:
+    columns = ", ".join(f'"{field.name}" {_trino_type(field.type)}' for field in schema)
+    location = f"file://{folder}" if folder.startswith("/") else folder
+    return [
+        f"CREATE TABLE IF NOT EXISTS {name} ({columns}, run varchar) WITH (format = 'PARQUET', "
+        f"external_location = {_quoted(f'{location}/')}, partitioned_by = ARRAY['run'])",
+        f"CALL system.sync_partition_metadata(schema_name => CURRENT_SCHEMA, table_name => '{name}', mode => 'FULL')",
+    ]
+
+
+def _bigquery(name: str, _: pa.Schema, folder: str) -> Sequence[str]:
+    return [
+        f"CREATE OR REPLACE EXTERNAL TABLE {name} WITH PARTITION COLUMNS (run STRING) OPTIONS (format = 'PARQUET', "
+        f"uris = [{_quoted(f'{folder}/*.parquet')}], hive_partition_uri_prefix = {_quoted(folder)})"
+    ]
+
+
+_PLAIN: Mapping[pa.DataType, tuple[str, str]] = {  # of Hive and Trino
+    pa.bool_(): ("boolean", "boolean"),
+    pa.int32(): ("int", "integer"),
+    pa.int64(): ("bigint", "bigint"),
+    pa.float32(): ("float", "real"),
+    pa.float64(): ("double", "double"),
+    pa.string(): ("string", "varchar"),
+    pa.binary(): ("binary", "varbinary"),
+    pa.timestamp("us", "UTC"): ("timestamp", "timestamp"),
+}
+
+
+def _hive_type(kind: pa.DataType) -> str:
+    if pa.types.is_list(kind):
+        return f"array<{_hive_type(kind.value_type)}>"
+    if pa.types.is_struct(kind):
+        return f"struct<{', '.join(f'{field.name}: {_hive_type(field.type)}' for field in kind)}>"
+    return _PLAIN[kind][0]
+
+
+def _trino_type(kind: pa.DataType) -> str:
+    if pa.types.is_list(kind):
+        return f"array({_trino_type(kind.value_type)})"
+    if pa.types.is_struct(kind):
+        return f"row({', '.join(f'{field.name} {_trino_type(field.type)}' for field in kind)})"
+    return _PLAIN[kind][1]
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+DIALECTS: Mapping[Engine, Dialect] = {
+    Engine.DUCKDB: Dialect(_duckdb, "CREATE OR REPLACE VIEW {}"),
+    Engine.SPARK: Dialect(
+        _spark,
+        "CREATE OR REPLACE TEMPORARY VIEW {}",
+        note="Spark lists the folders when the views are created; run it again.",
+    ),
+    Engine.TRINO: Dialect(
+        _trino,
+        "CREATE OR REPLACE VIEW {}",
+        note="For a schema of a Hive catalog. After runs were published or removed, repeat the CALL statements.",
+    ),
+    Engine.ATHENA: Dialect(
+        _athena,
+        "CREATE OR REPLACE VIEW {}",
+        ("s3",),
+        "After runs were published or removed, repeat the MSCK REPAIR TABLE statements.",
+    ),
+    Engine.BIGQUERY: Dialect(_bigquery, "CREATE OR REPLACE VIEW {}", ("gs", "gcs"), "Name a default dataset."),
+}
