@@ -1,0 +1,67 @@
+"""A dashboard over a root: channels by what they look for. Takes a root, gives pages in the browser.
+
+pip install deconvoy streamlit
+streamlit run app.py -- ROOT
+"""
+
+import sys
+
+import pandas as pd
+import streamlit as st
+
+import deconvoy
+
+SHOWN = 24
+COLUMNS = 4
+
+st.set_page_config("Deconvoy", layout="wide")
+
+
+@st.cache_resource
+def open_root(root: str) -> deconvoy.Atlas:
+    """The root, opened once for all sessions."""
+    return deconvoy.open(root)
+
+
+@st.cache_data(show_spinner=False)
+def read_channels(root: str, run: str, layer: str) -> pd.DataFrame:
+    """A layer's channels with their statistics and the most common label of their top images."""
+    shown = open_root(root).run(run).layer(layer)
+    units = shown.table("units", ["channel", "max", "mean", "active_share", "dead"]).to_pandas()
+    top = shown.table("top", ["channel", "label", "score"]).to_pandas()
+    labelled = top[(top.score > 0) & top.label.notna()]
+    counts = labelled.groupby(["channel", "label"]).size().reset_index(name="images")
+    common = counts.sort_values(["images", "label"], ascending=[False, True]).drop_duplicates("channel")
+    return units.merge(common, on="channel", how="left").fillna({"images": 0, "label": ""})
+
+
+@st.cache_data(show_spinner=False)
+def draw(root: str, run: str, layer: str, channel: int, show: str) -> bytes:
+    """The nine patches or projections of a channel."""
+    return open_root(root).run(run).layer(layer).channel(channel).wall(show, side_px=300).data
+
+
+root = sys.argv[1] if len(sys.argv) > 1 else st.sidebar.text_input("root", "deconvoy-demo/atlas")
+scans = [run.id for run in open_root(root).runs if run.kind == "scan"]
+if not scans:
+    st.info(f"{root} holds no published scan.")
+    st.stop()
+run = open_root(root).run(st.sidebar.selectbox("run", scans))
+layer = st.sidebar.selectbox("layer", [layer.name for layer in run.layers][::-1])
+show = st.sidebar.radio("show", ["patch", "projection"], horizontal=True)
+channels = read_channels(root, run.id, layer)
+label = st.sidebar.selectbox("label", ["any", *sorted(set(channels.label) - {""})])
+least = st.sidebar.slider("least share of images that activate it", 0.0, 1.0, 0.0)
+
+chosen = channels[(channels.active_share >= least) & (~channels.dead)]
+if label != "any":
+    chosen = chosen[chosen.label == label]
+chosen = chosen.sort_values(["images", "max"], ascending=False)
+
+st.title(f"{layer} of {run.id}")
+st.caption(f"{len(chosen):,} of {len(channels):,} channels; {run.about.images:,} images")
+for start in range(0, min(SHOWN, len(chosen)), COLUMNS):
+    for column, row in zip(st.columns(COLUMNS), chosen[start : start + COLUMNS].itertuples(), strict=False):
+        name = f"{row.channel} · {row.label} {row.images:.0f}" if row.label else f"{row.channel}"
+        column.image(draw(root, run.id, layer, row.channel, show), caption=name, width="stretch")
+st.dataframe(chosen, hide_index=True)
