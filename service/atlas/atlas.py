@@ -13,6 +13,7 @@ from service.query import labels as sharing
 from service.query.catalog import PublishedRun, unpublished
 from service.query.layers import LayerTables, dead_channels, read_layer
 from service.query.listing import RunListing, memoized
+from service.query.notes import NoteBook, Notes
 from service.query.reading import read
 from service.query.telling import Overview, read_overview
 from workers.store.root import Root
@@ -31,6 +32,10 @@ class Atlas:
 
     Caches are keyed by `_Key`.
 
+    Attributes:
+        root: the root.
+        notebook: the notes under it.
+
     Args:
         root: the root.
         only: ids of the runs that exist for this atlas; None for all.
@@ -40,6 +45,7 @@ class Atlas:
     def __init__(self, root: Root, only: frozenset[str] | None = None, *, hides_paths: bool = False) -> None:
         self.root, self._only, self._hides_paths = root, only, hides_paths
         self._listing = RunListing(root)
+        self.notebook = NoteBook(root)
         self._tables = memoized(LRUCache(LAYERS_KEPT), _read_layer)
         self._dead = memoized(LRUCache(RUNS_KEPT), _read_dead)
         self._labels = memoized(LRUCache(RUNS_KEPT), _read_labels)
@@ -80,6 +86,10 @@ class Atlas:
     def labels(self, run: PublishedRun) -> tuple[str, ...]:
         """All labels of a scan's images; see `sharing.labels`."""
         return self._labels(_Key.of(run))
+
+    def notes(self, run: PublishedRun) -> Notes:
+        """The notes on the channels of a run's network."""
+        return self.notebook.of(run.fingerprint)
 
     def columns(self, run: PublishedRun) -> pa.Table:
         """The columns of an instrument's run; see `findings.plain_columns`."""

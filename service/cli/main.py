@@ -32,6 +32,7 @@ COMMANDS = (  # modules of this package that add commands, in the order of `--he
     "schedule",
     "keys",
     "label",
+    "note",
     "doctor",
     "verify",
     "retry_rejects",

@@ -17,7 +17,7 @@ from service.control.schedules import Schedules
 from service.control.statuses import RunState, Status
 from service.control.submissions import Submissions
 from service.control.watching import Watched
-from service.http import api, failures, health, keys, pages, pictures, problems, scopes
+from service.http import api, failures, health, keys, notes, pages, pictures, problems, scopes
 from service.http.access import Gate, Rules
 from service.http.guards import Guarded
 from service.http.keys import Keys
@@ -67,6 +67,8 @@ def create(
     if control is not None and watched is not None:
         api.add_to(app, control.submissions, watched, control.schedules, control.allowed)
     atlas = Atlas(root)
+    if control is not None:
+        notes.add_to(app, atlas)
     metrics = Metrics(lambda: _statuses(atlas, watched), control.schedules.expected_fires if control else dict)
     _add_description(app)
     health.add_to(app, root, metrics)

@@ -55,9 +55,10 @@ def add_to(
     if schedules is not None:
         route(links.SCHEDULES, lambda _: scheduled.schedules(schedules))
     route("/limits", lambda _: LimitsPage(title="What the pictures do not say"))
-    route("/search", atlas.cached(lambda q: search.search(atlas, q.get("q", ""))), searches)
+    found = atlas.cached(lambda q: search.search(atlas, q.get("q", "")))
+    route("/search", lambda q: search.noted(atlas, found({"q": q.get("q", "")})), searches)
     route("/compare", lambda q: comparison.compare(atlas, q.get("a", ""), q.get("b", ""), q), searches)
-    for path, make in _pages_of_a_run(atlas, originals=originals).items():
+    for path, make in _pages_of_a_run(atlas, originals=originals, can_note=runs is not None).items():
         route(f"/runs/{{run}}{path}", make)
     route("/runs/{run}", _run_or_status(atlas, runs))
     _redirect_earlier_address(app)
@@ -76,7 +77,7 @@ def _under_way(runs: Watched | None) -> Sequence[StatusCard]:
     return submitted.under_way(runs) if runs else ()
 
 
-def _pages_of_a_run(atlas: Atlas, *, originals: bool) -> Mapping[str, Callable[[Parameters], Page]]:
+def _pages_of_a_run(atlas: Atlas, *, originals: bool, can_note: bool) -> Mapping[str, Callable[[Parameters], Page]]:
     """The pages below a run's own; paths are tried in this order."""
     cached = atlas.cached
     return {
@@ -86,7 +87,7 @@ def _pages_of_a_run(atlas: Atlas, *, originals: bool) -> Mapping[str, Callable[[
         "/images": cached(lambda q: run.images(atlas, q["run"], _whole(q, "start"))),
         "/rejects": cached(lambda q: run.rejects(atlas, q["run"], _whole(q, "start"))),
         "/rows/{number}": cached(lambda q: registry.row_page(atlas, q["run"], _whole(q, "number"))),
-        "/layers/{layer}/channels/{channel}": lambda q: _channel(atlas, q),
+        "/layers/{layer}/channels/{channel}": lambda q: _channel(atlas, q, can_note=can_note),
         "/layers/{layer}": lambda q: _layer(atlas, q),
     }
 
@@ -131,9 +132,9 @@ def _layer(atlas: Atlas, parameters: Parameters) -> LayerPage | StripsPage:
     return scans.layer(atlas, parameters["run"], parameters["layer"], choice, _look(parameters))
 
 
-def _channel(atlas: Atlas, parameters: Parameters) -> ChannelPage:
-    number = _whole(parameters, "channel")
-    return scans.channel(atlas, parameters["run"], parameters["layer"], number, _look(parameters))
+def _channel(atlas: Atlas, parameters: Parameters, *, can_note: bool) -> ChannelPage:
+    number, look = _whole(parameters, "channel"), _look(parameters)
+    return scans.channel(atlas, parameters["run"], parameters["layer"], number, look, can_note=can_note)
 
 
 def _look(parameters: Parameters) -> Look:

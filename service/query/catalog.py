@@ -44,6 +44,7 @@ class PublishedRun:
         depth: the depth that was chosen for its 16-bit images; None if there was nothing to choose.
         relabelled: when it was given other labels, UTC, ISO 8601; None if it has those of its corpus.
         hides_paths: whether pages leave out where its model and corpus are, for people who have no access to these places.
+        fingerprint: hash of the network's graph and weights.
     """
 
     root: Root
@@ -65,6 +66,7 @@ class PublishedRun:
     depth: str | None = None
     relabelled: str | None = None
     hides_paths: bool = False
+    fingerprint: str = ""
 
     @property
     def k(self) -> int:
@@ -246,6 +248,7 @@ def _run(root: Root, document: Manifest, given: GivenLabels | None) -> Published
         job=document.job,
         created=document.created,
         model=document.model.source,
+        fingerprint=document.model.fingerprint,
         corpus=document.corpus.source if document.corpus else "",
         input_height=height,
         input_width=width,

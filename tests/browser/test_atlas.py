@@ -275,6 +275,21 @@ def test_a_submitted_run_is_watched_as_it_goes(page, submissions):
     page.locator("[data-of=state]", has_text="cancelled").wait_for()
 
 
+def test_a_note_is_written_shown_and_found(page):
+    page.goto("/runs/second/layers/relu2/channels/4")
+    page.get_by_text("Write a note").click()
+    page.get_by_label("the note on this channel").fill("striped ears")
+    page.get_by_role("button", name="Save").click()
+    page.locator(".note", has_text="striped ears").wait_for()
+    page.goto("/search?q=striped")
+    assert "striped ears" in page.locator(".wall li em").first.inner_text()
+    page.goto("/runs/first/layers/relu2/channels/4")
+    page.get_by_text("Change the note").click()
+    page.get_by_label("the note on this channel").fill("")
+    page.get_by_role("button", name="Save").click()
+    page.get_by_text("Write a note").wait_for()
+
+
 def test_schedules_are_paused_and_run_by_hand(page, submissions):
     schedules = Schedules(submissions.root, submissions)
     spec = {"model": {"source": "deconvoy://zfnet-mini"}, "corpus": {"source": "/photos"}}

@@ -8,8 +8,9 @@ SCHEDULES = "schedules"
 KEYS = "keys"
 TABLES = "tables"
 IDEMPOTENCY = "idempotency"
+NOTES = "notes"
 # Folders where files are written; a killed writer may leave temporary files there.
-TOPS = (SHARDS, RUNS, VERDICTS, SCHEDULES, KEYS, TABLES, IDEMPOTENCY, "corpora", "models", "uploads")
+TOPS = (SHARDS, RUNS, VERDICTS, SCHEDULES, KEYS, TABLES, IDEMPOTENCY, NOTES, "corpora", "models", "uploads")
 
 
 def run_folder(run: str) -> str:

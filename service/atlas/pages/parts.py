@@ -84,6 +84,11 @@ def checks_of(atlas: Atlas, scan: PublishedRun, layer: str) -> Iterator[Publishe
             yield check
 
 
+def texts_of(atlas: Atlas, run: PublishedRun, layer: str) -> dict[int, str]:
+    """The texts of the notes on a layer's channels, by channel."""
+    return {channel: note.text for (name, channel), note in atlas.notes(run).items() if name == layer}
+
+
 def meanings(layer: LayerFacts) -> tuple[str, ...]:
     """The meanings of a layer's marks."""
     return tuple(marks(layer.gated, layer.obstacle).values())
@@ -111,11 +116,16 @@ def _layer(run: PublishedRun, layer: LayerFacts) -> dict[str, Any]:
 
 
 def of_channel(
-    run: PublishedRun, layer: LayerFacts, channel: Channel, show: str = "patch", view: str = "filled"
+    run: PublishedRun,
+    layer: LayerFacts,
+    channel: Channel,
+    show: str = "patch",
+    view: str = "filled",
+    note: str | None = None,
 ) -> ChannelCard:
     """The card of a channel on a wall."""
-    href = links.channel(run, layer.name, channel.channel)
-    return ChannelCard(**vars(channel), href=href, picture=links.wall(run, layer, channel.channel, show, view))
+    href, number = links.channel(run, layer.name, channel.channel), channel.channel
+    return ChannelCard(**vars(channel), href=href, picture=links.wall(run, layer, number, show, view), note=note)
 
 
 def of_telling(run: PublishedRun, channel: TellingChannel) -> TellingCard:

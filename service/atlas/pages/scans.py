@@ -9,7 +9,17 @@ from service.atlas.atlas import Atlas
 from service.atlas.links import KINDS, SHOWN, VIEWS
 from service.atlas.pages import histogram
 from service.atlas.pages.histogram import Bar, Bin
-from service.atlas.pages.parts import SAYS, checks_of, meanings, of_cell, of_channel, of_layer, of_run, of_state
+from service.atlas.pages.parts import (
+    SAYS,
+    checks_of,
+    meanings,
+    of_cell,
+    of_channel,
+    of_layer,
+    of_run,
+    of_state,
+    texts_of,
+)
 from service.atlas.pages.values import CellCard, ChannelCard, LayerCard, LayerState, Link, Page, RunCard, Value
 from service.query import labels
 from service.query.catalog import PublishedRun
@@ -97,6 +107,8 @@ class ChannelPage(Page):
     layer: LayerCard
     channel: int
     statistics: Channel
+    note: str | None
+    note_action: str | None
     look: Look
     has_projections: bool
     other_view: str
@@ -144,7 +156,11 @@ def layer(atlas: Atlas, run_id: str, name: str, choice: Choice, look: Look) -> L
     tables = atlas.layer(published, name)
     run, about = of_run(published), tables.layer
     before, after = _neighbours(published, about)
-    cards = (of_channel(published, about, channel, look.show, look.view) for channel in tables.chosen(choice))
+    notes = texts_of(atlas, published, name)
+    cards = (
+        of_channel(published, about, channel, look.show, look.view, notes.get(channel.channel))
+        for channel in tables.chosen(choice)
+    )
     return LayerPage(
         title=f"{name} of {run.name}",
         description=f"What the {about.channels:,} channels of layer {name} look for in {run.images:,} images.",
@@ -176,8 +192,17 @@ def _has_projections(published: PublishedRun, about: LayerFacts) -> bool:
     return published.method != "none" and not about.obstacle
 
 
-def channel(atlas: Atlas, run_id: str, name: str, number: int, look: Look) -> ChannelPage:
-    """One channel: Figure 2 of the paper, its scores, labels and neighbours."""
+def channel(atlas: Atlas, run_id: str, name: str, number: int, look: Look, *, can_note: bool = False) -> ChannelPage:
+    """One channel: Figure 2 of the paper, its scores, labels and neighbours.
+
+    Args:
+        atlas: the atlas.
+        run_id: id of a scan.
+        name: name of the layer.
+        number: number of the channel.
+        look: how pictures are shown.
+        can_note: whether the service accepts notes.
+    """
     published = atlas.run(run_id)
     tables = atlas.layer(published, name)
     about, run = tables.layer, of_run(published)
@@ -191,6 +216,8 @@ def channel(atlas: Atlas, run_id: str, name: str, number: int, look: Look) -> Ch
         layer=of_layer(published, about),
         channel=number,
         statistics=tables.channels[number],
+        note=texts_of(atlas, published, name).get(number),
+        note_action=links.api_run(published.run, "notes") if can_note else None,
         look=look,
         has_projections=has_projections,
         other_view=links.channel(published, name, number, view="filled" if look.view == "exact" else "exact"),

@@ -32,6 +32,7 @@ class ChannelMatch(Value):
     top: int
     href: str
     picture: str
+    note: str | None
 
 
 class Match(Value):
@@ -85,7 +86,22 @@ def _channels(atlas: Atlas, run: PublishedRun, words: str) -> Iterator[ChannelMa
         yield _channel(run, channel)
 
 
-def _channel(run: PublishedRun, channel: TellingChannel) -> ChannelMatch:
+def noted(atlas: Atlas, page: SearchPage) -> SearchPage:
+    """A page of results with the channels first whose notes contain the words. Notes change, so they are not cached with it."""
+    words = page.words.strip().lower()
+    runs = [run for run in atlas.runs() if run.job == Kind.SCAN] if words else []
+    matches = tuple(match for run in runs for match in islice(_noted(atlas, run, words), FOUND_OF_A_KIND))
+    return page.model_copy(update={"channels": (*matches, *page.channels)})
+
+
+def _noted(atlas: Atlas, run: PublishedRun, words: str) -> Iterator[ChannelMatch]:
+    layers = {layer.name: layer for layer in run.layers}
+    for (name, number), note in sorted(atlas.notes(run).items()):
+        if words in note.text.lower() and name in layers and number < layers[name].channels:
+            yield _channel(run, atlas.overview(run).find(layers[name].index, number), note.text)
+
+
+def _channel(run: PublishedRun, channel: TellingChannel, note: str | None = None) -> ChannelMatch:
     layer = run.layers_by_index[channel.layer_index]
     return ChannelMatch(
         run=run.run,
@@ -97,6 +113,7 @@ def _channel(run: PublishedRun, channel: TellingChannel) -> ChannelMatch:
         top=channel.top,
         href=links.channel(run, layer.name, channel.channel),
         picture=links.wall(run, layer, channel.channel),
+        note=note,
     )
 
 

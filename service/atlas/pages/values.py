@@ -87,10 +87,11 @@ class LayerState(LayerCard):
 
 @dataclass(frozen=True)
 class ChannelCard(Channel):
-    """A channel on a wall."""
+    """A channel on a wall, and the note on it, if there is one."""
 
     href: str
     picture: str
+    note: str | None = None
 
 
 class CellCard(Value):

@@ -216,6 +216,19 @@ document.querySelectorAll("form[data-act]").forEach((form) => form.addEventListe
   button.disabled = false;
 }));
 
+// A note on a channel.
+document.querySelectorAll("form[data-note]").forEach((form) => {
+  form.classList.add("ready");
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    const { layer, channel } = form.dataset;
+    const body = JSON.stringify({ layer, channel: Number(channel), text: form.elements.text.value });
+    const answer = await fetch(form.action, { method: "POST", headers: { "Content-Type": "application/json" }, body });
+    if (answer.ok) location.reload();
+    else form.querySelector("output").value = (await answer.json()).detail ?? `${answer.status}`;
+  });
+});
+
 // The last lines of a run's output.
 const log = document.querySelector("[data-logs]");
 async function tail() {

@@ -1,0 +1,109 @@
+"""Notes on channels: written by command and over HTTP, shown in every run of the network, found, and gone when removed."""
+
+import json
+
+import pytest
+from fastapi.testclient import TestClient
+from typer.testing import CliRunner
+
+from service.cli.main import app
+from service.control import noting
+from service.http.keys import Keys, Scope
+from service.query import catalog, notes
+from service.query.notes import NoteBook
+from tests.support.asking import app_of, client_of, is_problem
+from tests.support.published import publish
+from workers.errors import DamagedFile, QueryError
+from workers.store.root import Root
+
+
+@pytest.fixture
+def root(tmp_path) -> Root:
+    root = Root(str(tmp_path))
+    publish(root)
+    publish(root, "second", "2026-11-24T02:00:00+00:00")
+    publish(root, "other", model={"source": "deconvoy://none?weights=w.pt", "fingerprint": "other"})
+    return root
+
+
+@pytest.fixture
+def client(root, cluster, clock) -> TestClient:
+    return client_of(app_of(root, cluster, clock))
+
+
+def told(*arguments: str, root: Root) -> str:
+    done = CliRunner().invoke(app, [*arguments, "--root", root.url])
+    assert done.exit_code == 0, done.stderr
+    return done.stdout
+
+
+def test_a_note_is_shown_in_all_runs_of_the_network_and_in_no_other(root, client):
+    assert "note written" in told("note", "relu2", "3", "  whiskers,\n\tand ears ", root=root)
+    for run in ("first", "second"):
+        assert client.get(f"/runs/{run}/layers/relu2/channels/3.json").json()["note"] == "whiskers, and ears"
+        cards = client.get(f"/runs/{run}/layers/relu2.json").json()["channels"]
+        assert {card["channel"]: card["note"] for card in cards if card["note"]} == {3: "whiskers, and ears"}
+    assert client.get("/runs/other/layers/relu2/channels/3.json").json()["note"] is None
+    assert "whiskers, and ears" in client.get("/runs/first/layers/relu2").text
+
+
+def test_the_search_finds_notes_written_since_it_was_asked(client):
+    assert client.get("/search.json?q=whisker").json()["channels"] == []
+    client.post("/api/v1/runs/first/notes", json={"layer": "relu2", "channel": 3, "text": "Whiskers"})
+    found = client.get("/search.json?q=whisker").json()["channels"]
+    assert {(match["run"], match["layer"], match["channel"], match["note"]) for match in found} == {
+        (run, "relu2", 3, "Whiskers") for run in ("first", "second")
+    }
+
+
+def test_a_note_is_replaced_and_removed(root, client):
+    asked = {"layer": "relu2", "channel": 3}
+    for text in ("ears", "whiskers"):
+        answer = client.post("/api/v1/runs/second/notes", json=asked | {"text": text})
+        assert [note["text"] for note in answer.json()] == [text]
+    assert client.get("/api/v1/runs/first/notes").json() == answer.json()
+    assert client.post("/api/v1/runs/second/notes", json=asked | {"text": " "}).json() == []
+    assert json.loads(told("note", "relu2", "3", "", "--json", root=root))["note"] is None  # none is removed, too
+
+
+def test_a_note_names_the_key_that_wrote_it_and_needs_one_that_may_submit(root, client):
+    secrets = {scope: Keys(root).add(scope.value, scope) for scope in (Scope.READ, Scope.SUBMIT)}
+    body = {"layer": "relu2", "channel": 3, "text": "ears"}
+
+    def post(scope: Scope):
+        headers = {"Authorization": f"Bearer {secrets[scope]}"}
+        return client.post("/api/v1/runs/first/notes", json=body, headers=headers)
+
+    assert post(Scope.READ).status_code == 403
+    assert [note["by"] for note in post(Scope.SUBMIT).json()] == ["submit"]
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "words"),
+    [
+        ({"layer": "relu9", "channel": 3, "text": "a"}, 404, "no layer 'relu9'"),
+        ({"layer": "relu2", "channel": 99, "text": "a"}, 404, "no channel 99"),
+        ({"layer": "relu2", "channel": 3, "text": "a" * 2001}, 404, "at most 2,000"),
+    ],
+)
+def test_a_wrong_note_is_refused(client, body, status, words):
+    assert is_problem(client.post("/api/v1/runs/first/notes", json=body), status, words)
+    assert is_problem(client.post("/api/v1/runs/nothing/notes", json=body), 404, "nothing")
+
+
+def test_hostile_layers_and_texts_are_only_names_and_words(tmp_path):
+    root = Root(str(tmp_path))
+    publish(root)
+    run = catalog.find(root)
+    with pytest.raises(QueryError, match="no layer"):
+        noting.write(run, "../../x", 0, "a")
+    assert notes.path("f", "a/../b.c", 3) == "notes/f/a%2F..%2Fb.c.3.json"
+    noting.write(run, "relu1", 0, "<script>alert(1)</script>")
+    assert NoteBook(root).of(run.fingerprint)["relu1", 0].text == "<script>alert(1)</script>"
+
+
+def test_a_damaged_note_is_named(root):
+    run = catalog.find(root)
+    root.put(notes.path(run.fingerprint, "relu1", 0), b"{")
+    with pytest.raises(DamagedFile, match=r"notes/none/relu1.0.json cannot be parsed: .*write the note again"):
+        NoteBook(root).of(run.fingerprint)
