@@ -24,6 +24,8 @@ from workers.store.manifest import LayerFacts
 from workers.store.tables.scan import TOP, UNITS
 
 NEIGHBOURS = 8
+CROWDED = 1.5  # from this multiple of the share by area on, top units crowd at the border
+LEAST_MAP = 3  # rows and columns of a map that has units away from its border
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,19 @@ class Neighbour:
     shared: int
 
 
+@dataclass(frozen=True)
+class Border:
+    """How many of a layer's top units lie at the border of the map: their share, and the share of all units that lie there."""
+
+    share: float
+    by_area: float
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether so many lie there that padding may have helped them."""
+        return self.share >= CROWDED * self.by_area
+
+
 @dataclass(frozen=True, eq=False)
 class LayerTables:
     """One layer of a run: its rows of `top` by (channel, rank), and of `units` by channel."""
@@ -114,6 +129,16 @@ class LayerTables:
             Channel(**row, **_label_and_purity(labels[start:stop]), selectivity=selectivity)
             for row, start, stop, selectivity in rows
         )
+
+    @cached_property
+    def border(self) -> Border | None:
+        """The units at the border among those with a positive score; None if there are none, or the map has no other units."""
+        height, width = self.layer.height, self.layer.width
+        if min(height, width) < LEAST_MAP or not len(self.positive):
+            return None
+        y, x = (self.positive[name].to_numpy() for name in ("y", "x"))
+        at_border = (y == 0) | (y == height - 1) | (x == 0) | (x == width - 1)
+        return Border(float(at_border.mean()), 1 - (height - 2) * (width - 2) / (height * width))
 
     def chosen(self, choice: Choice) -> tuple[Channel, ...]:
         """The selected channels, in order; ties by channel number."""

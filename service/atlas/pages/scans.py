@@ -24,7 +24,7 @@ from service.atlas.pages.values import CellCard, ChannelCard, LayerCard, LayerSt
 from service.query import labels
 from service.query.catalog import PublishedRun
 from service.query.labels import Labelled
-from service.query.layers import SORTS, Channel, Choice, LayerTables, Neighbour
+from service.query.layers import SORTS, Border, Channel, Choice, LayerTables, Neighbour
 from workers.errors import QueryError, nearest
 from workers.kinds import Kind
 from workers.store.manifest import LayerFacts
@@ -69,6 +69,8 @@ class LayerPage(Page):
     sorts: tuple[str, ...]
     sizes: tuple[str, ...]
     labels: tuple[str, ...]
+    border: Border | None
+    is_crowded: bool
     says: tuple[str, ...]
     previous: str | None
     next: str | None
@@ -173,6 +175,8 @@ def layer(atlas: Atlas, run_id: str, name: str, choice: Choice, look: Look) -> L
         sorts=SORTS,
         sizes=SIZES,
         labels=atlas.labels(published),
+        border=tables.border,
+        is_crowded=tables.border is not None and tables.border.is_crowded,
         says=(SAYS[look.show], *meanings(about)),
         previous=before,
         next=after,

@@ -7,7 +7,7 @@ import pytest
 from service.query import catalog, scans
 from service.query.catalog import PublishedRun
 from service.query.layers import Choice, read_layer
-from tests.support.published import CHANNELS, DEAD, IMAGES, K, publish
+from tests.support.published import CHANNELS, DEAD, IMAGES, MAPS, K, publish
 from workers.errors import DamagedRun, QueryError
 from workers.store.root import Root
 
@@ -118,3 +118,17 @@ def test_a_flipped_bit_is_a_damaged_run(run):
     run.root.put(path, bytes(data))
     with pytest.raises(DamagedRun, match="run 'first': its table 'patches' cannot be read"):
         scans.cells(run, "relu1", [0])
+
+
+def test_a_layer_has_the_share_of_its_top_units_at_the_border(run):
+    for name, side in MAPS.items():
+        border = read_layer(run, name).border
+        if side < 3:
+            assert border is None
+            continue
+        rows = [row for channel in range(CHANNELS[name]) for row in scans.top(run, name, channel) if row.score > 0]
+        edge = {0, side - 1}
+        assert border.share == sum(bool(edge & {row.y, row.x}) for row in rows) / len(rows)
+        by_area = sum(bool(edge & {y, x}) for y in range(side) for x in range(side)) / side**2
+        assert border.by_area == pytest.approx(by_area)
+        assert border.is_crowded is (border.share >= 1.5 * by_area)
