@@ -23,7 +23,7 @@ def open_root(root: str) -> deconvoy.Atlas:
     return deconvoy.open(root)
 
 
-@st.cache_data(show_spinner=False)
+@st.cache_data(ttl=60, show_spinner=False)
 def read_channels(root: str, run: str, layer: str) -> pd.DataFrame:
     """A layer's channels with their statistics and the most common label of their top images."""
     shown = open_root(root).run(run).layer(layer)
@@ -35,7 +35,7 @@ def read_channels(root: str, run: str, layer: str) -> pd.DataFrame:
     return units.merge(common, on="channel", how="left").fillna({"images": 0, "label": ""})
 
 
-@st.cache_data(show_spinner=False)
+@st.cache_data(ttl=60, show_spinner=False)
 def draw(root: str, run: str, layer: str, channel: int, show: str) -> bytes:
     """The nine patches or projections of a channel."""
     return open_root(root).run(run).layer(layer).channel(channel).wall(show, side_px=300).data
@@ -48,7 +48,8 @@ if not scans:
     st.stop()
 run = open_root(root).run(st.sidebar.selectbox("run", scans))
 layer = st.sidebar.selectbox("layer", [layer.name for layer in run.layers][::-1])
-show = st.sidebar.radio("show", ["patch", "projection"], horizontal=True)
+kinds = ["patch"] if run.about.method == "none" else ["patch", "projection"]
+show = st.sidebar.radio("show", kinds, horizontal=True)
 channels = read_channels(root, run.id, layer)
 label = st.sidebar.selectbox("label", ["any", *sorted(set(channels.label) - {""})])
 least = st.sidebar.slider("least share of images that activate it", 0.0, 1.0, 0.0)

@@ -20,7 +20,8 @@ EVERY_S = 5.0
 ANSWER_S = 5.0  # time that the head may take to answer
 SHARE = 0.75  # of the time after which Ray ends the process
 RAYS_LIMIT, RAYS_DEFAULT_S = "RAY_gcs_rpc_server_reconnect_timeout_s", 60.0
-CLOSING_S = 3.0  # for the last line to be written; it may need a store
+CLOSING_S = 3.0  # for the terminal to be restored
+STORING_S = 1.5  # for the last line to be stored, which happens about once a second
 
 
 @contextmanager
@@ -61,11 +62,12 @@ def _watch(watch: Watcher, end: Callable[[], object], is_over: threading.Event) 
         elif is_over.is_set():
             return
         elif clock() - answered >= most_s:
+            _close(watch)  # first, since it may print a line about the phase
             watch.say(
                 f"the head of the Ray cluster at {address} has not responded for {most_s:.0f} s, so this run ends; the same "
                 "command resumes it on a cluster that responds"
             )
-            _close(watch)
+            is_over.wait(STORING_S)
             end()
             return
         elif not is_reported:
@@ -74,7 +76,7 @@ def _watch(watch: Watcher, end: Callable[[], object], is_over: threading.Event) 
 
 
 def _close(watch: Watcher) -> None:
-    """Restore the terminal and store the last line, but do not wait long for it."""
+    """Restore the terminal, but do not wait long for it."""
     closing = threading.Thread(target=watch.close, daemon=True)
     closing.start()
     closing.join(CLOSING_S)

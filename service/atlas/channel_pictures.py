@@ -2,10 +2,12 @@
 
 import io
 import math
+from collections.abc import Sequence
 from dataclasses import replace
+from threading import Lock
 
 from cachetools import LRUCache
-from PIL import Image
+from PIL import Image, ImageOps
 
 from service.atlas.atlas import Atlas
 from service.atlas.encoded import BYTES_KEPT, Picture, encoded_bytes
@@ -15,8 +17,8 @@ from service.query.catalog import PublishedRun
 from service.query.listing import memoized
 from service.query.scans import PlacedCell, View
 from service.query.telling import TellingChannel
-from service.sheets.cells import GAP_PX, GROUND, fit, geometry, grid
-from service.sheets.tiles import PIXELATED_FROM, Pen, Photo, read_photos
+from service.sheets.cells import GAP_PX, GROUND, Geometry, fit, geometry, grid
+from service.sheets.tiles import PIXELATED_FROM, Pen, Photo, images_cut, read_photos
 from workers.errors import QueryError
 
 BLOCK = 8  # channels whose patches and projections are read together
@@ -27,7 +29,8 @@ MOSAIC_PX = 150  # side of a channel's grid in a mosaic
 MOSAIC_GAP_PX = 6
 QUALITY = 88
 
-Block = tuple[tuple[PlacedCell, ...], dict[int, Photo]]
+Cells = tuple[PlacedCell, ...]
+ImageKey = tuple[str, str, int]  # run, when it was published, image
 
 
 class ChannelPictures:
@@ -37,7 +40,9 @@ class ChannelPictures:
         self.atlas = atlas
         self._walls = memoized(LRUCache(BYTES_KEPT, encoded_bytes), self._wall)
         self._mosaics = memoized(LRUCache(BYTES_KEPT // 8, encoded_bytes), self._mosaic)
-        self._blocks = memoized(LRUCache(BYTES_KEPT, _size), self._read_block)
+        self._blocks = memoized(LRUCache(BYTES_KEPT, _cells_bytes), self._read_block)
+        self._photos = LRUCache[ImageKey, Photo | None](BYTES_KEPT // 2, _photo_bytes)  # None: the run has no copy
+        self._lock = Lock()
 
     def wall(self, run: PublishedRun, layer: str, channel: int, kind: Kind, view: View = "filled") -> Picture:
         """The nine patches or projections of a channel as one picture."""
@@ -51,22 +56,18 @@ class ChannelPictures:
         Raises:
             QueryError: the run has no such layer, channel or rank.
         """
-        form, (cells_of_channel, photos) = geometry(run, run.layer(layer)), self._cells_of(run, layer, channel)
+        form, cells = geometry(run, run.layer(layer)), self._cells_of(run, layer, channel)
         factor = math.ceil(CELL_PX / max(form.height, form.width))
-        pen = Pen(replace(form, factor=factor), view, photos)
-        for cell in cells_of_channel:
+        for cell in cells:
             if cell.rank == rank:
+                pen = self._pen(run, [cell], replace(form, factor=factor), view)
                 drawn = pen.draw(cell, projection=kind == "projection")
                 return _webp(drawn, lossless=kind == "projection" or factor >= PIXELATED_FROM)
-        raise QueryError(f"no rank {rank} in channel {channel} of layer {layer!r}; {len(cells_of_channel)} are shown")
+        raise QueryError(f"no rank {rank} in channel {channel} of layer {layer!r}; {len(cells)} are shown")
 
     def mosaic(self, run: PublishedRun) -> Picture:
-        """The patches of the channels that tell the most, of the last layers; the cover of a scan.
-
-        Raises:
-            QueryError: the run has no living channel.
-        """
-        return self._mosaics(run.run, run.created)
+        """The patches of the channels that tell the most, of the last layers: the cover of a scan. Grey if all are dead."""
+        return self._mosaics(run.run, run.version)
 
     def drawn_wall(
         self, run: PublishedRun, layer: str, channel: int, kind: Kind, side_px: int, view: View = "filled"
@@ -78,19 +79,16 @@ class ChannelPictures:
         del created  # part of the cache's key
         return self.drawn_wall(self.atlas.run(run), layer, channel, kind, WALL_PX, view)
 
-    def _mosaic(self, run_id: str, created: str) -> Picture:
-        del created
+    def _mosaic(self, run_id: str, version: str) -> Picture:
+        del version  # part of the cache's key: labels decide which channels tell the most
         run = self.atlas.run(run_id)
-        rows = telling_rows(self.atlas, run)
-        if not rows:
-            raise QueryError(f"run {run_id!r} has no living channel")
-        step = MOSAIC_PX + MOSAIC_GAP_PX
-        page = Image.new("RGB", (MOSAIC[0] * step - MOSAIC_GAP_PX, len(rows) * step - MOSAIC_GAP_PX), GROUND)
-        for down, row in enumerate(rows):
-            for across, channel in enumerate(row):
-                name = run.layers_by_index[channel.layer_index].name
-                grid = self._grid(run, name, channel.channel, "patch", "filled", MOSAIC_PX)
-                page.paste(grid.resize((MOSAIC_PX, MOSAIC_PX)), (across * step, down * step))
+        step, (across, down) = MOSAIC_PX + MOSAIC_GAP_PX, MOSAIC
+        page = Image.new("RGB", (across * step - MOSAIC_GAP_PX, down * step - MOSAIC_GAP_PX), GROUND)
+        for number, channel in enumerate(_cover_channels(self.atlas, run)):
+            name = run.layers_by_index[channel.layer_index].name
+            wall = self._grid(run, name, channel.channel, "patch", "filled", MOSAIC_PX)
+            tile = ImageOps.pad(wall, (MOSAIC_PX, MOSAIC_PX), color=GROUND)
+            page.paste(tile, (number % across * step, number // across * step))
         buffer = io.BytesIO()
         page.save(buffer, "JPEG", quality=QUALITY, optimize=True)  # all services that show links can read it
         return Picture(buffer.getvalue(), "image/jpeg")
@@ -100,33 +98,52 @@ class ChannelPictures:
         form = fit(replace(form, side=min(form.side, math.isqrt(SHOWN))), side_px)
         if view == "filled":  # pixels need not be enlarged by a whole number
             form = replace(form, factor=(side_px / form.side - GAP_PX) / max(form.height, form.width))
-        cells_of_channel, photos = self._cells_of(run, layer, channel)
-        pen = Pen(form, view, photos)
-        return grid([pen.draw(cell, projection=kind == "projection") for cell in cells_of_channel], form)
+        cells = self._cells_of(run, layer, channel)
+        pen = self._pen(run, cells, form, view)
+        return grid([pen.draw(cell, projection=kind == "projection") for cell in cells], form)
 
-    def _cells_of(self, run: PublishedRun, layer: str, channel: int) -> Block:
+    def _pen(self, run: PublishedRun, cells: Sequence[PlacedCell], form: Geometry, view: View) -> Pen:
+        return Pen(form, view, self._photos_of(run, images_cut(cells, form)) if view == "filled" else {})
+
+    def _photos_of(self, run: PublishedRun, images: set[int]) -> dict[int, Photo]:
+        """Copies of images; those that are not in memory are read together."""
+        with self._lock:
+            known = {
+                image: self._photos[key] for image in images if (key := (run.run, run.created, image)) in self._photos
+            }
+        new = read_photos(run, images - known.keys())
+        with self._lock:
+            for image in images - known.keys():
+                self._photos[run.run, run.created, image] = new.get(image)
+        return {image: photo for image, photo in (known | new).items() if photo is not None}
+
+    def _cells_of(self, run: PublishedRun, layer: str, channel: int) -> Cells:
         block = self._blocks(run.run, run.created, layer, run.layer(layer).require_channel(channel) // BLOCK)
-        return tuple(cell for cell in block[0] if cell.channel == channel), block[1]
+        return tuple(cell for cell in block if cell.channel == channel)
 
-    def _read_block(self, run: str, created: str, layer: str, block: int) -> Block:
+    def _read_block(self, run: str, created: str, layer: str, block: int) -> Cells:
         """Read neighbouring channels together: they are in the same row group and on the same wall."""
         del created
         published = self.atlas.run(run)
         channels = range(BLOCK * block, min(BLOCK * (block + 1), published.layer(layer).channels))
-        cells = scans.cells(published, layer, channels, SHOWN)
-        return cells, read_photos(published, cells, geometry(published, published.layer(layer)))
+        return scans.cells(published, layer, channels, SHOWN)
 
 
-def telling_rows(atlas: Atlas, run: PublishedRun) -> list[tuple[TellingChannel, ...]]:
-    """The channels of a run's mosaic: of each of the last layers with living channels the first to look at, last layer first."""
-    telling = [atlas.overview(run).telling[layer.index] for layer in reversed(run.layers)]
-    return [channels[: MOSAIC[0]] for channels in telling if channels][: MOSAIC[1]]
+def _cover_channels(atlas: Atlas, run: PublishedRun) -> list[TellingChannel]:
+    """The channels of a run's cover: a row from each of the last living layers, or several where there are fewer of them."""
+    across, down = MOSAIC
+    telling = atlas.overview(run).telling
+    layers = [chosen for layer in reversed(run.layers) if (chosen := telling.get(layer.index))][:down]
+    rows = [row for turn in range(down) for layer in layers if (row := layer[turn * across : (turn + 1) * across])]
+    return [channel for row in sorted(rows[:down], key=lambda row: -row[0].layer_index) for channel in row]
 
 
-def _size(block: Block) -> int:
-    cells, photos = block
-    pictures = sum(len(cell.patch) + len(cell.projection or b"") for cell in cells)
-    return pictures + sum(len(photo.encoded) for photo in photos.values())
+def _cells_bytes(cells: Cells) -> int:
+    return sum(len(cell.patch) + len(cell.projection or b"") for cell in cells)
+
+
+def _photo_bytes(photo: Photo | None) -> int:
+    return len(photo.encoded) if photo else 1
 
 
 def _webp(image: Image.Image, *, lossless: bool) -> Picture:

@@ -106,8 +106,8 @@ def cell(published: PublishedRun, about: LayerFacts, number: int, rank: int, sho
 
 
 def mosaic(published: PublishedRun) -> str:
-    """The cover of a scan: its most telling channels."""
-    return _marked(published, f"{run(published)}/mosaic")
+    """The cover of a scan: its most telling channels. Labels decide which these are, so its address changes with them."""
+    return f"{run(published)}/mosaic?v={published.version}"
 
 
 def compare(first: str, second: str, name: str) -> str:

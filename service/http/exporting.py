@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
+from itertools import islice
 
 from service.http import app as web
 from service.http.site import Selection, Site
 from service.query import catalog
 from service.query.catalog import PublishedRun
 from service.query.layers import Choice, read_layer
+from service.query.telling import read_overview
 from workers.errors import QueryError, nearest
 from workers.store.root import Root
 
@@ -48,13 +50,14 @@ def _fits(name: str, patterns: Sequence[str]) -> bool:
 def _top_channels(
     runs: Sequence[PublishedRun], layers: set[tuple[str, str]], top: int
 ) -> dict[tuple[str, str], frozenset[int]]:
-    """The most selective channels, living ones first, of each layer of a scan."""
+    """The channels of each layer of a scan that its run's page shows, then the most selective living ones."""
     chosen = {}
     for run in runs:
+        telling = read_overview(run).telling if run.job == "scan" else {}
         for layer in run.layers if run.job == "scan" else ():
             if (run.run, layer.name) in layers:
-                rows = read_layer(run, layer.name).chosen(Choice("selectivity"))
-                chosen[run.run, layer.name] = frozenset(
-                    row.channel for row in sorted(rows, key=lambda row: row.dead)[:top]
-                )
+                shown = [channel.channel for channel in telling.get(layer.index, ())]
+                rows = sorted(read_layer(run, layer.name).chosen(Choice("selectivity")), key=lambda row: row.dead)
+                ordered = dict.fromkeys([*shown, *(row.channel for row in rows)])
+                chosen[run.run, layer.name] = frozenset(islice(ordered, top))
     return chosen

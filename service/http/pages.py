@@ -68,9 +68,8 @@ def _redirect_earlier_address(app: FastAPI) -> None:
     """Redirect from the address that submitted runs had in earlier versions."""
 
     @app.get("/submitted/{run}", include_in_schema=False, dependencies=[READ])
-    def submitted_run(request: Request, run: str) -> Response:
-        address = f"{prefix.of(request.scope)}{links.run_of_id(quote(run, safe=''))}"
-        return RedirectResponse(address, 308)
+    def submitted_run(run: str) -> Response:
+        return RedirectResponse(links.run_of_id(quote(run, safe="")), 308)
 
 
 def _under_way(runs: Watched | None) -> Sequence[StatusCard]:
@@ -180,8 +179,6 @@ def answer(request: Request, page: Page, status: int = 200) -> Response:
         return JSONResponse(page.model_dump(mode="json"), status)
     twin = schema.twin(path) + (f"?{request.url.query}" if request.url.query else "")
     prefix_of_site = prefix.of(request.scope)
-    site = (
-        f"{request.url.scheme}://{request.url.netloc}{prefix_of_site}"  # services that show links want whole addresses
-    )
+    site = f"{request.url.scheme}://{request.url.netloc}{prefix_of_site}"
     html = render.page(f"{page.kind}.html", page=page, twin=twin, site=site)
     return HTMLResponse(prefix.add_to_links(html, prefix_of_site), status)

@@ -32,28 +32,35 @@ def _add_channel_pictures(app: FastAPI, atlas: Atlas, pictures: ChannelPictures)
     channels = "/runs/{run}/layers/{layer}/channels/{channel}"
 
     @app.get("/runs/{run}/mosaic", include_in_schema=False, dependencies=[READ])
-    def mosaic(run: str) -> Response:
-        return _respond(pictures.mosaic(atlas.run(run)))
+    def mosaic(run: str, v: str = "") -> Response:
+        published = atlas.run(run)
+        return _respond(pictures.mosaic(published), v == published.version)
 
     @app.get(channels + "/wall/{kind}", include_in_schema=False, dependencies=[READ])
     @app.get(channels + "/wall/{kind}/{view}", include_in_schema=False, dependencies=[READ])
-    def wall(run: str, layer: str, channel: int, kind: Kind, view: View = "filled") -> Response:
-        return _respond(pictures.wall(atlas.run(run), layer, channel, kind, view))
+    def wall(run: str, layer: str, channel: int, kind: Kind, view: View = "filled", v: str = "") -> Response:
+        published = atlas.run(run)
+        return _respond(pictures.wall(published, layer, channel, kind, view), v == published.mark)
 
     @app.get(channels + "/{rank}/{kind}", include_in_schema=False, dependencies=[READ])
     @app.get(channels + "/{rank}/{kind}/{view}", include_in_schema=False, dependencies=[READ])
-    def cell(run: str, layer: str, channel: int, rank: int, kind: Kind, view: View = "filled") -> Response:
-        return _respond(pictures.cell(atlas.run(run), layer, channel, rank, kind, view))
+    def cell(  # noqa: PLR0913, PLR0917 - the parts of the path
+        run: str, layer: str, channel: int, rank: int, kind: Kind, view: View = "filled", v: str = ""
+    ) -> Response:
+        published = atlas.run(run)
+        return _respond(pictures.cell(published, layer, channel, rank, kind, view), v == published.mark)
 
 
 def _add_row_pictures(app: FastAPI, atlas: Atlas, pictures: Pictures) -> None:
     @app.get("/runs/{run}/previews/{image_index}", include_in_schema=False, dependencies=[READ])
-    def preview(run: str, image_index: Index) -> Response:
-        return _respond(pictures.preview(atlas.run(run), image_index))
+    def preview(run: str, image_index: Index, v: str = "") -> Response:
+        published = atlas.run(run)
+        return _respond(pictures.preview(published, image_index), v == published.mark)
 
     @app.get("/runs/{run}/rows/{number}/{column}", include_in_schema=False, dependencies=[READ])
-    def of_row(run: str, number: Index, column: str) -> Response:
-        return _respond(pictures.of_row(atlas.run(run), number, column))
+    def of_row(run: str, number: Index, column: str, v: str = "") -> Response:
+        published = atlas.run(run)
+        return _respond(pictures.of_row(published, number, column), v == published.mark)
 
 
 def _add_originals(app: FastAPI, atlas: Atlas, pictures: Pictures) -> None:
@@ -67,5 +74,7 @@ def _add_originals(app: FastAPI, atlas: Atlas, pictures: Pictures) -> None:
         return Response(picture.data, media_type=picture.media, headers={"Cache-Control": "private, no-cache"})
 
 
-def _respond(picture: Picture) -> Response:
-    return Response(picture.data, media_type=picture.media, headers={"Cache-Control": FOR_EVER})
+def _respond(picture: Picture, is_marked: bool) -> Response:
+    """A picture. Only an address with the mark of its run never means another picture."""
+    headers = {"Cache-Control": FOR_EVER if is_marked else "no-cache"}
+    return Response(picture.data, media_type=picture.media, headers=headers)

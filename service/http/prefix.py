@@ -19,9 +19,7 @@ SCOPE_KEY = "deconvoy.prefix"
 # The first parts of the service's own paths, without .json.
 OWN = set("api compare healthz index limits metrics readyz runs schedules search static submitted".split())  # noqa: SIM905 - one line
 _VALID = re.compile(r"(/[A-Za-z0-9._~@:%+-]+)*")
-LINK = re.compile(
-    r'( (?:href|src|action|data-page|data-events|data-logs)=")(/(?!/)[^"]*)"'
-)  # to this service, in a page
+LINK = re.compile(r'( (?:href|src|action|data-events|data-logs)=")(/(?!/)[^"]*)"')  # to this service, in a page
 
 
 def parse(text: str) -> str:

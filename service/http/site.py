@@ -23,7 +23,8 @@ KEPT = (".css", ".js", ".json", ".svg")  # ends of paths that are already those 
 SAMPLE = 40  # pictures whose size is measured for an estimate
 # Searches, links to JSON twins, and what refers to the address of the site.
 _NEEDS_SERVER = re.compile(
-    r"<form\b.*?</form>|<footer>.*?</footer>|\s*<meta property=\"og:image\"[^>]*>| data-(?:pairs|selectable)\b",
+    r"<form\b.*?</form>|<footer>.*?</footer>|<a data-server\b.*?</a>|"
+    r"\s*<meta property=\"og:image\"[^>]*>| data-(?:pairs|selectable)\b",
     re.DOTALL,
 )
 _ITEM = re.compile(r'<li\b[^>]*><a href="([^"]*)"><img\b.*?</li>', re.DOTALL)  # a channel on a wall
@@ -52,7 +53,7 @@ class Selection:
 
     def has(self, path: str) -> bool:
         """Whether a page is written."""
-        if not _PAGE.fullmatch(path):
+        if not _PAGE.fullmatch(path) or "view=" in path:  # exact fields would double the site
             return False
         parts = [unquote(part) for part in path.partition("?")[0].split("/")]
         if len(parts) < 3:

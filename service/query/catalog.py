@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
+from service.query.naming import first_source
 from workers.errors import DamagedRun, QueryError, RunError, nearest
 from workers.host import log
 from workers.kinds import Kind
@@ -81,7 +82,7 @@ class PublishedRun:
     @property
     def network(self) -> str:
         """The source of the network without its weights; of several checkpoints, the first."""
-        return (self.model.split() or [""])[0].partition("?")[0]
+        return first_source(self.model).partition("?")[0]
 
     @cached_property
     def mark(self) -> str:

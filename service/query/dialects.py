@@ -57,6 +57,8 @@ def views(root: Root, engine: Engine) -> str:
     """
     dialect, location = DIALECTS[engine], _location(root, engine)
     tables = {name for run in catalog.require_runs(root) for name in run.tables} & TABLES.keys()
+    if engine is Engine.DUCKDB:
+        tables |= {LABELS.name}  # its view needs no files
     existing = sorted(tables | {RUNS}, key=lambda name: (name != RUNS, name != LABELS.name, [*TABLES].index(name)))
     head = [f"The published runs under {root.url}, for {engine}.", *([dialect.note] if dialect.note else [])]
     statements = [line for name in existing for line in _statements(dialect, location, name, existing)]
@@ -101,9 +103,23 @@ def _relabelled(name: str, schema: pa.Schema) -> str:
 
 
 def _duckdb(name: str, _: pa.Schema, folder: str) -> Sequence[str]:
+    if name == f"{LABELS.name}_files":
+        return [_duckdb_labels(name, folder)]
     files = _quoted(f"{without_patterns(folder)}/*/*.parquet")
     options = "hive_partitioning = true, hive_types = {'run': VARCHAR}, union_by_name = true"
     return [f"CREATE OR REPLACE VIEW {name} AS SELECT * FROM read_parquet({files}, {options})"]  # noqa: S608 - quoted
+
+
+def _duckdb_labels(name: str, folder: str) -> str:
+    """A view that is valid while no run has been given labels.
+
+    DuckDB refuses a pattern that no file matches, so this one also matches the files of `images`, which have the same columns.
+    """
+    both = _quoted(f"{without_patterns(folder.removesuffix(LABELS.name))}[il][am][ab][eg]*s/*/*.parquet")
+    options = "hive_partitioning = true, hive_types = {'run': VARCHAR}, union_by_name = true, filename = true"
+    columns = ", ".join((*LABELS.schema.names, "run"))
+    own = f"filename LIKE '%/{LABELS.name}/run=%'"
+    return f"CREATE OR REPLACE VIEW {name} AS SELECT {columns} FROM read_parquet({both}, {options}) WHERE {own}"  # noqa: S608
 
 
 def _spark(name: str, _: pa.Schema, folder: str) -> Sequence[str]:

@@ -15,9 +15,8 @@ from workers.store.manifest import LayerFacts
 from workers.store.tables.scan import PATCHES, TOP, UNITS
 from workers.store.tables.shared import IMAGES, REJECTS
 
-View = Literal[
-    "filled", "exact"
-]  # how a field that leaves the model's input is shown: continued, or with grey around it
+# How a field that leaves the model's input is shown: continued by the photo, or with grey around it.
+View = Literal["filled", "exact"]
 _COMPARED_IDS = 2000
 
 

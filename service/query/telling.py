@@ -14,7 +14,7 @@ from service.query.catalog import PublishedRun
 from service.query.reading import read
 from workers.store.tables.scan import TOP, UNITS
 
-TELLING = 8  # channels of a layer that are chosen
+TELLING = 18  # channels of a layer that are chosen
 CANDIDATES = 16 * TELLING  # the most selective channels, from which they are chosen
 LEAST_SHARED = 2  # images that must have a label for it to count as common
 UNIT_COLUMNS = ["layer_index", "channel", "images", "mean", "std", "dead"]
@@ -26,7 +26,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class TellingChannel:
-    """A channel that is worth a look: of its `top` top images, `images` have its most common label, if any has one."""
+    """A channel that is worth a look: of its `top` top images with a positive score, `images` have its most common label."""
 
     layer_index: int
     channel: int
@@ -45,7 +45,7 @@ class Overview:
         channel: channel.
         label: index of the most common label in `labels`; -1 if no two top images share one.
         images: number of top images with that label.
-        top: number of top images.
+        top: number of top images with a positive score.
         selectivity: see `selectivities`.
         labels: the labels.
         telling: the channels of each layer to look at first, by its index.
@@ -106,7 +106,7 @@ class Overview:
         return {label: number for number, label in enumerate(self.labels)}
 
     def _ordered(self, rows: Ints, limit: int) -> tuple[TellingChannel, ...]:
-        order = np.lexsort((rows, -self.selectivity[rows], -self.images[rows] / self.top[rows]))
+        order = np.lexsort((rows, -self.selectivity[rows], -self.images[rows] / np.maximum(self.top[rows], 1)))
         return tuple(map(self.at, rows[order[:limit]].tolist()))
 
 
@@ -122,20 +122,22 @@ def read_overview(run: PublishedRun) -> Overview:
     groups = _groups(units, top)
     common, labels = _common_labels(groups, top, len(units))
     selective = _selectivities(groups, top, units, common[1])
-    counts = np.bincount(groups, minlength=len(units))
-    layers, channels = (units[name].to_numpy().astype(np.int64) for name in ("layer_index", "channel"))
-    overview = Overview(layers, channels, *common, counts, selective, labels, {})
     images = _TopImages(groups, top, len(units))
-    telling = {int(layer): _choose(overview, np.flatnonzero(layers == layer), images) for layer in np.unique(layers)}
+    living = ~units["dead"].to_numpy(zero_copy_only=False)
+    layers, channels = (units[name].to_numpy().astype(np.int64) for name in ("layer_index", "channel"))
+    overview = Overview(layers, channels, *common, images.counts, selective, labels, {})
+    telling = {
+        int(layer): _choose(overview, np.flatnonzero((layers == layer) & living), images) for layer in np.unique(layers)
+    }
     return replace(overview, telling=telling)
 
 
 def selectivities(units: pa.Table, top: pa.Table) -> Floats:
     """How selective channels are, one number for each row of `units`; 0 for dead channels.
 
-    It is the correlation, over all images, between being one of the channel's top images and the score; plus, where images
-    have labels, the share of the top images that have the most common one. The correlation is 1 if the channel has one score
-    for its top images and another for all other images.
+    It is the correlation, over all images, between being one of the channel's top images and the score, or 0 if all images are;
+    plus, where images have labels, the share of the top images that have the most common one. The correlation is 1 if the
+    channel has one score for its top images and another for all other images.
 
     Args:
         units: rows of `units`, with `UNIT_COLUMNS`, ordered by layer and channel.
@@ -149,12 +151,13 @@ def _selectivities(groups: Ints, top: pa.Table, units: pa.Table, common: Ints) -
     images, mean, std = (units[name].to_numpy().astype(float) for name in ("images", "mean", "std"))
     count = np.bincount(groups, minlength=len(units))
     sums = np.bincount(groups, top["score"].to_numpy(), minlength=len(units))
-    living = (count > 0) & (count < images) & (std > 0) & ~units["dead"].to_numpy(zero_copy_only=False)
+    living = (count > 0) & ~units["dead"].to_numpy(zero_copy_only=False)
+    varies = living & (count < images) & (std > 0)
     with np.errstate(divide="ignore", invalid="ignore"):
         share = count / images
         correlation = (sums / count - mean) / std * np.sqrt(share / (1 - share))
         labelled = common / count
-    return np.where(living, np.clip(correlation, 0, 1) + labelled, 0.0)
+    return np.where(living, np.where(varies, np.clip(correlation, 0, 1), 0.0) + labelled, 0.0)
 
 
 def _common_labels(groups: Ints, top: pa.Table, channels: int) -> tuple[tuple[Ints, Ints], tuple[str, ...]]:
@@ -194,17 +197,21 @@ class _TopImages:
         self._images: NDArray[Any] = top["image_index"].to_numpy()[positive][order]
         self._starts = np.searchsorted(groups[positive][order], np.arange(channels + 1))
 
+    @property
+    def counts(self) -> Ints:
+        """The number of images of each channel."""
+        return np.diff(self._starts)
+
     def of(self, row: int) -> frozenset[int]:
         return frozenset(self._images[self._starts[row] : self._starts[row + 1]].tolist())
 
 
 def _choose(overview: Overview, rows: Ints, images: _TopImages) -> tuple[TellingChannel, ...]:
-    """The most selective channels of a layer, each label once, and no two that share half of their top images.
+    """The most selective of some channels, each label once, and no two that share half of their top images.
 
-    If these are too few, other channels with the same labels follow, then those that share images. Dead ones are left out.
+    If these are too few, other channels with the same labels follow, then those that share images.
     """
-    selective = overview.selectivity[rows]
-    order = rows[np.argsort(-selective, kind="stable")][: min(CANDIDATES, int((selective > 0).sum()))].tolist()
+    order = rows[np.argsort(-overview.selectivity[rows], kind="stable")][:CANDIDATES].tolist()
     shown = dict[int, frozenset[int]]()
     for is_label_new in (True, False):
         for row in order:

@@ -16,7 +16,7 @@ from service.query.marks import marks
 from service.query.scans import PlacedCell, View
 from service.sheets import canvas
 from service.sheets.cells import GROUND, Geometry, geometry, grid
-from service.sheets.tiles import Pen, read_photos
+from service.sheets.tiles import Pen, images_cut, read_photos
 from workers.errors import QueryError
 from workers.store.manifest import LayerFacts
 
@@ -47,7 +47,7 @@ def sheet(run: PublishedRun, layer: str, channels: Sequence[int], view: View = "
     form = geometry(run, about)
     _check_fits(form, len(channels))
     cells = scans.cells(run, layer, channels)
-    pen = Pen(form, view, read_photos(run, cells, form) if view == "filled" else {})
+    pen = Pen(form, view, read_photos(run, images_cut(cells, form)) if view == "filled" else {})
     blocks = [_block([cell for cell in cells if cell.channel == channel], channel, pen) for channel in channels]
     return _page(blocks, _title(run, about))
 

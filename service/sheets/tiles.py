@@ -4,7 +4,7 @@ The receptive fields of many units leave the model's input. Where the photo cont
 where it ends, the tile zooms to the part of the field nearest its centre that fills the tile. `cells` draws the whole field.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 import pyarrow.compute as pc
@@ -71,6 +71,11 @@ class Area:
         """Columns."""
         return self.right - self.left
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether it has no pixel."""
+        return self.height <= 0 or self.width <= 0
+
     def cut(self, other: "Area") -> "Area":
         """The part that lies in another rectangle; empty if there is none."""
         top, left = max(self.top, other.top), max(self.left, other.left)
@@ -92,12 +97,16 @@ def leaves_input(cell: PlacedCell, form: Geometry) -> bool:
     return top < 0 or left < 0 or bottom > form.input_height or right > form.input_width
 
 
-def read_photos(run: PublishedRun, cells: Iterable[PlacedCell], form: Geometry) -> dict[int, Photo]:
-    """Copies of the images of cells whose fields leave the model's input, by image index, as far as the run has them."""
-    images = sorted({cell.image_index for cell in cells if leaves_input(cell, form)})
+def images_cut(cells: Iterable[PlacedCell], form: Geometry) -> set[int]:
+    """The images of cells whose fields leave the model's input."""
+    return {cell.image_index for cell in cells if leaves_input(cell, form)}
+
+
+def read_photos(run: PublishedRun, images: Collection[int]) -> dict[int, Photo]:
+    """Copies of images by their index, as far as the run has them."""
     if not images or PREVIEWS.name not in run.tables:
         return {}
-    wanted = pc.field("image_index").isin(images)
+    wanted = pc.field("image_index").isin(sorted(images))
     columns = {"image_index": pc.field("image_index"), "preview": pc.field("preview", "bytes")}
     previews = read(run, PREVIEWS, wanted, columns).to_pylist()
     sizes = read(run, IMAGES, wanted, ["image_index", "height", "width"]).to_pylist()
@@ -134,12 +143,20 @@ def window(cell: PlacedCell, form: Geometry, photo: Photo | None = None) -> Area
     receptive field as the image allows, and contains all that the unit saw if that fits.
     """
     saw, field = seen(cell, form), Area(*map(float, cell.box))
-    known = saw.hull(_photo_area(cell, photo)).cut(field) if photo else saw
+    known = _known(saw, field, _photo_area(cell, photo) if photo else None)
     zoom = min(1.0, known.height / form.height, known.width / form.width)
     height, width = zoom * form.height, zoom * form.width
     top = _place(height, (field.top, field.bottom), (saw.top, saw.bottom), (known.top, known.bottom))
     left = _place(width, (field.left, field.right), (saw.left, saw.right), (known.left, known.right))
     return Area(top, left, top + height, left + width)
+
+
+def _known(saw: Area, field: Area, photo: Area | None) -> Area:
+    """The part of a field whose pixels are known; the whole field if there are none, as for a unit that sees only padding."""
+    parts = [part for part in (saw, photo.cut(field) if photo else None) if part and not part.is_empty]
+    if not parts:
+        return field
+    return parts[0] if len(parts) == 1 else parts[0].hull(parts[1])
 
 
 def seen(cell: PlacedCell, form: Geometry) -> Area:

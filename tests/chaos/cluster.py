@@ -133,6 +133,11 @@ def is_alive(process: psutil.Process | None) -> bool:
     return process is not None and process.is_running() and process.status() != psutil.STATUS_ZOMBIE
 
 
+def is_stopped(process: psutil.Process | None) -> bool:
+    """Whether a process has been stopped by a signal."""
+    return process is not None and process.is_running() and process.status() == psutil.STATUS_STOPPED
+
+
 def children(process: psutil.Process) -> list[psutil.Process]:
     """All descendants of a process; none if it is dead."""
     try:

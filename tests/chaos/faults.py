@@ -11,7 +11,7 @@ from typing import Protocol
 
 import psutil
 
-from tests.chaos.cluster import DASHBOARD, GCS, ThreeNodes, is_alive, kill, send
+from tests.chaos.cluster import DASHBOARD, GCS, ThreeNodes, is_alive, is_stopped, kill, send
 from tests.chaos.drivers import Driver
 from tests.support import failing_store
 
@@ -70,7 +70,7 @@ def _kill_a_raylet(scene: Scene, choose: random.Random) -> bool:
     raylet = scene.cluster.raylet(choose.choice(scene.cluster.nodes()))
     if is_alive(raylet):
         kill(raylet)
-        scene.later(1.0, lambda: scene.cluster.heal(failing_calls=scene.cluster.has_failing_calls))
+        _heal_later(scene, 1.0)
         return True
     return False
 
@@ -81,8 +81,20 @@ def _stop_a_raylet(scene: Scene, choose: random.Random) -> bool:
 
 def _lose_a_node(scene: Scene, choose: random.Random) -> bool:
     scene.cluster.remove(choose.choice(scene.cluster.nodes()))
-    scene.later(2.0, lambda: scene.cluster.heal(failing_calls=scene.cluster.has_failing_calls))
+    _heal_later(scene, 2.0)
     return True
+
+
+def _heal_later(scene: Scene, seconds: float) -> None:
+    """Replace what is dead, but not while the head is stopped: a new node would wait for it, and so would the signal to go on."""
+
+    def heal() -> None:
+        if is_stopped(scene.cluster.head(GCS)):
+            _heal_later(scene, 0.5)
+        else:
+            scene.cluster.heal(failing_calls=scene.cluster.has_failing_calls)
+
+    scene.later(seconds, heal)
 
 
 def _on_the_driver(act: Callable[[Driver], None]) -> Fault:

@@ -1,6 +1,6 @@
 """The first page. Takes an atlas and the submitted runs, gives runs grouped by model and corpus, with their covers."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from service.atlas import links
@@ -11,11 +11,12 @@ from service.atlas.pages.values import Page, RunCard, Value
 from service.query.catalog import PublishedRun
 from workers.kinds import Kind
 
+SHOWN = 12  # runs of a group
 SENTENCE = "Every channel of a convolutional network, by the images that drive it most and what in them drove it."
 
 
 class RunGroup(Value):
-    """The runs of one model over one corpus, the newest first; `cover` is a picture of its newest scan."""
+    """The newest runs of one model over one corpus, and the number of others; `cover` is a picture of its newest scan."""
 
     name: str
     cover: str | None
@@ -24,6 +25,7 @@ class RunGroup(Value):
     channels: int
     layers: int
     runs: tuple[RunCard, ...]
+    more: int
 
 
 class RunsPage(Page):
@@ -46,13 +48,14 @@ def runs(atlas: Atlas, under_way: Sequence[StatusCard], *, has_schedules: bool =
         has_schedules: whether the service has a page of schedules.
     """
     published = atlas.runs()
-    groups = tuple(_group(members) for members in _members(published))
+    cards = {run.run: of_run(run) for run in published}
+    groups = tuple(_group(members, cards) for members in _members(published))
     return RunsPage(
         title="What does a network look for?",
         description=SENTENCE,
         cover=next((group.cover for group in groups if group.cover), None),
         groups=groups,
-        runs=tuple(map(of_run, published)),
+        runs=tuple(cards.values()),
         damaged=dict(atlas.damaged()),
         under_way=tuple(under_way),
         schedules=links.SCHEDULES if has_schedules else None,
@@ -72,9 +75,9 @@ def _members(published: Sequence[PublishedRun]) -> list[list[PublishedRun]]:
     return list(groups.values())
 
 
-def _group(members: Sequence[PublishedRun]) -> RunGroup:
+def _group(members: Sequence[PublishedRun], cards: Mapping[str, RunCard]) -> RunGroup:
     scans = [run for run in members if run.job == Kind.SCAN]
-    first = of_run((scans or list(members))[0])
+    first = cards[(scans or list(members))[0].run]
     return RunGroup(
         name=first.name,
         cover=links.mosaic(scans[0]) if scans else None,
@@ -82,5 +85,6 @@ def _group(members: Sequence[PublishedRun]) -> RunGroup:
         images=first.images,
         channels=first.channels,
         layers=first.layers,
-        runs=tuple(map(of_run, members)),
+        runs=tuple(cards[run.run] for run in members[:SHOWN]),
+        more=max(0, len(members) - SHOWN),
     )

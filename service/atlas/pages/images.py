@@ -47,6 +47,7 @@ class UnitCard(CellCard):
     layer: str
     channel: int
     channel_href: str
+    has_projection: bool
 
 
 Instrument = (
@@ -112,7 +113,8 @@ def _about(run: PublishedRun, image_id: str) -> ImageAbout:
     rows = read(run, IMAGES, named, _IMAGE).to_pylist()
     if not rows:
         raise scans.unknown_image(run, image_id)
-    return ImageAbout(**rows[0])
+    row = rows[0]
+    return ImageAbout(**(row | ({"uri": row["image_id"]} if run.hides_paths else {})))
 
 
 def _instrument_rows(atlas: Atlas, run: PublishedRun, image_id: str) -> Iterator[FoundRow]:
@@ -135,8 +137,9 @@ def _picture(run: PublishedRun, index: int, image_id: str, *, originals: bool) -
 def _unit(run: PublishedRun, row: scans.Top) -> UnitCard:
     """A unit that has the image among its channel's top images."""
     href = links.channel(run, row.layer, row.channel)
-    fields = cell_fields(run, run.layer(row.layer), row)
-    return UnitCard(**fields, layer=row.layer, channel=row.channel, channel_href=href)
+    about = run.layer(row.layer)
+    fields, has_projection = cell_fields(run, about, row), parts.has_projections(run, about)
+    return UnitCard(**fields, layer=row.layer, channel=row.channel, channel_href=href, has_projection=has_projection)
 
 
 def _borrow_preview(atlas: Atlas, others: Sequence[PublishedRun], image_id: str) -> str | None:

@@ -46,7 +46,7 @@ def paginate(
 
 def of_run(run: PublishedRun) -> RunCard:
     """The card of a run; without paths and spec if the run hides them."""
-    model, corpus = model_name(run.model), corpus_name(run.corpus)
+    model, corpus = model_name(run.model), corpus_name(run.corpus, is_short=run.hides_paths) if run.corpus else ""
     return RunCard(
         run=run.run,
         job=run.job,
@@ -87,6 +87,11 @@ def checks_of(atlas: Atlas, scan: PublishedRun, layer: str) -> Iterator[Publishe
 def texts_of(atlas: Atlas, run: PublishedRun, layer: str) -> dict[int, str]:
     """The texts of the notes on a layer's channels, by channel."""
     return {channel: note.text for (name, channel), note in atlas.notes(run).items() if name == layer}
+
+
+def has_projections(run: PublishedRun, layer: LayerFacts) -> bool:
+    """Whether a layer's channels have projections."""
+    return run.method != "none" and not layer.obstacle
 
 
 def meanings(layer: LayerFacts) -> tuple[str, ...]:

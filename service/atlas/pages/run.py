@@ -1,8 +1,8 @@
 """The pages of a whole scan: its layers, labels, images and rejects. Takes an atlas and a run, gives the pages' values."""
 
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Literal
 
 import pyarrow.compute as pc
@@ -21,6 +21,8 @@ from workers.store.tables.shared import IMAGES, REJECTS
 IMAGES_SHOWN = 120  # on a page
 LABELS_SHOWN = 240
 REJECTS_SHOWN = 500
+TELLING_SHOWN = 8  # channels of a layer
+RELATED_SHOWN = 24
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +124,7 @@ def run(atlas: Atlas, run_id: str, start: int = 0) -> Page:
         layers=layers,
         dead=sum(layer.dead for layer in layers),
         labels=len(atlas.labels(published)),
-        related=tuple(_related(atlas, published)),
+        related=tuple(islice(_related(atlas, published), RELATED_SHOWN)),
         labels_href=links.labels(published),
         images_href=links.images(published),
         rejects_href=links.rejects(published),
@@ -132,7 +134,9 @@ def run(atlas: Atlas, run_id: str, start: int = 0) -> Page:
 def _layer_rows(atlas: Atlas, published: PublishedRun) -> Iterator[LayerRow]:
     overview = atlas.overview(published)
     for layer in published.layers:
-        telling = tuple(of_telling(published, channel) for channel in overview.telling.get(layer.index, ()))
+        telling = tuple(
+            of_telling(published, channel) for channel in overview.telling.get(layer.index, ())[:TELLING_SHOWN]
+        )
         yield LayerRow(**of_state_fields(atlas, published, layer), telling=telling)
 
 
@@ -153,8 +157,9 @@ def labels(atlas: Atlas, run_id: str, start: int = 0) -> LabelsPage:
     """All labels of a scan's images."""
     published = atlas.run(run_id)
     names, overview = atlas.labels(published), atlas.overview(published)
-    counts = Counter(read(published, IMAGES, pc.scalar(True), ["label"])["label"].to_pylist())
     shown, about = paginate(names, start, LABELS_SHOWN, lambda first: links.labels(published, first))
+    counted = pc.value_counts(read(published, IMAGES, pc.field("label").isin(shown), ["label"])["label"]).to_pylist()
+    counts = {row["values"]: row["counts"] for row in counted}
     rows = tuple(
         LabelRow(
             label=name,
@@ -198,8 +203,9 @@ def _previewed(published: PublishedRun, rows: list[dict[str, Any]]) -> set[int]:
 def rejects(atlas: Atlas, run_id: str, start: int = 0) -> RejectsPage:
     """The images that could not be used, and why."""
     published = atlas.run(run_id)
-    rows = read(published, REJECTS, pc.scalar(True), ["image_id", "reason", "detail"]).to_pylist()
-    shown, about = paginate(rows, start, REJECTS_SHOWN, lambda first: links.rejects(published, first))
+    table = read(published, REJECTS, pc.scalar(True), ["image_id", "reason", "detail"])
+    numbers, about = paginate(range(len(table)), start, REJECTS_SHOWN, lambda first: links.rejects(published, first))
+    shown = table.slice(numbers[0] if numbers else 0, len(numbers)).to_pylist()
     return RejectsPage(
         title="Rejects",
         run=of_run(published),

@@ -12,6 +12,7 @@ from service.atlas.pages.histogram import Bar, Bin
 from service.atlas.pages.parts import (
     SAYS,
     checks_of,
+    has_projections,
     meanings,
     of_cell,
     of_channel,
@@ -94,7 +95,7 @@ class NeighbourCard(Neighbour):
 
 
 class OtherRun(Value):
-    """The same channel in another run of the same model; `picture` is its wall in another scan, None for other kinds."""
+    """The channel of this number in a run of the same architecture; `picture` is its wall in a scan, None for other kinds."""
 
     run: RunCard
     href: str
@@ -102,7 +103,7 @@ class OtherRun(Value):
 
 
 class ChannelPage(Page):
-    """A channel; `rows` are all of its top images, `cells` those with pictures."""
+    """A channel; `rows` are all of its top images, `cells` those with pictures, `awake` the number of those that activate it."""
 
     kind: Literal["channel"] = "channel"
     run: RunCard
@@ -116,6 +117,7 @@ class ChannelPage(Page):
     other_view: str
     cells: tuple[CellCard, ...]
     rows: tuple[CellCard, ...]
+    awake: int
     histogram: tuple[Bin, ...]
     bars: tuple[Bar, ...]
     lowest: float
@@ -171,7 +173,7 @@ def layer(atlas: Atlas, run_id: str, name: str, choice: Choice, look: Look) -> L
         layer=of_state(atlas, published, about),
         choice=choice,
         look=look,
-        has_projections=_has_projections(published, about),
+        has_projections=has_projections(published, about),
         sorts=SORTS,
         sizes=SIZES,
         labels=atlas.labels(published),
@@ -192,10 +194,6 @@ def _neighbours(published: PublishedRun, about: LayerFacts) -> tuple[str | None,
     return before, links.layer(published, names[at + 1]) if at + 1 < len(names) else None
 
 
-def _has_projections(published: PublishedRun, about: LayerFacts) -> bool:
-    return published.method != "none" and not about.obstacle
-
-
 def channel(atlas: Atlas, run_id: str, name: str, number: int, look: Look, *, can_note: bool = False) -> ChannelPage:
     """One channel: Figure 2 of the paper, its scores, labels and neighbours.
 
@@ -211,7 +209,7 @@ def channel(atlas: Atlas, run_id: str, name: str, number: int, look: Look, *, ca
     tables = atlas.layer(published, name)
     about, run = tables.layer, of_run(published)
     cells = tuple(of_cell(published, about, row, look.view) for row in tables.rows(number))
-    has_projections = _has_projections(published, about)
+    is_projected = has_projections(published, about)
     return ChannelPage(
         title=f"channel {number} of {name}",
         description=f"The images of {run.corpus_name} that activate channel {number} of layer {name} most.",
@@ -223,17 +221,18 @@ def channel(atlas: Atlas, run_id: str, name: str, number: int, look: Look, *, ca
         note=texts_of(atlas, published, name).get(number),
         note_action=links.api_run(published.run, "notes") if can_note else None,
         look=look,
-        has_projections=has_projections,
+        has_projections=is_projected,
         other_view=links.channel(published, name, number, view="filled" if look.view == "exact" else "exact"),
         cells=cells[:SHOWN],
         rows=cells,
+        awake=sum(cell.score > 0 for cell in cells),
         **_score_fields(tables.histogram(number)),
         labels=tuple(_label(published, label, images) for label, images in tables.labels(number)),
         neighbours=tuple(_neighbour(published, tables, neighbour) for neighbour in tables.neighbours(number)),
         others=tuple(_others(atlas, published, about, number))[:OTHERS_SHOWN],
         previous=links.channel(published, name, (number - 1) % about.channels, view=look.view),
         next=links.channel(published, name, (number + 1) % about.channels, view=look.view),
-        says=(SAYS["patch"], *((SAYS["projection"],) if has_projections else ()), *meanings(about)),
+        says=(SAYS["patch"], *((SAYS["projection"],) if is_projected else ()), *meanings(about)),
         checks=tuple(_check(check, name) for check in checks_of(atlas, published, name)),
     )
 
@@ -257,7 +256,7 @@ def _neighbour(published: PublishedRun, tables: LayerTables, neighbour: Neighbou
 
 
 def _others(atlas: Atlas, published: PublishedRun, about: LayerFacts, number: int) -> Iterator[OtherRun]:
-    """The same channel in other scans and trainings of a network with this layer, newest first."""
+    """The channel of this number in other scans and trainings of the architecture, newest first."""
     for other in atlas.runs():
         same = [layer for layer in other.layers if layer.name == about.name and layer.channels == about.channels]
         if other.run == published.run or not same or other.network != published.network:

@@ -12,9 +12,10 @@ document.querySelectorAll("form[data-submit-on-change] select").forEach((select)
 document.addEventListener("keydown", (event) => {
   if (event.altKey || event.ctrlKey || event.metaKey || /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName)) return;
   if (document.querySelector("dialog[open]")) return;
-  if (event.key === "/") {
+  const search = document.querySelector("input[type=search]");
+  if (event.key === "/" && search) {
     event.preventDefault();
-    document.querySelector("input[type=search]")?.focus();
+    search.focus();
     return;
   }
   const turn = { ArrowLeft: "prev", ArrowRight: "next" }[event.key];
@@ -58,6 +59,7 @@ if (pairs && matchMedia("(hover: hover)").matches) {
     link.addEventListener("mouseleave", hide);
     link.addEventListener("blur", hide);
   });
+  document.addEventListener("keydown", (event) => { if (event.key === "Escape") hide(); });
 }
 
 // Channels of a wall can be selected; a link then shows these alone.
@@ -79,6 +81,7 @@ document.querySelectorAll("[data-selectable]").forEach((wall) => {
     const button = Object.assign(document.createElement("button"), { type: "button", className: "choose", textContent: "✓" });
     button.setAttribute("aria-label", `select channel ${item.dataset.channel}`);
     button.setAttribute("aria-pressed", "false");
+    button.tabIndex = -1; // with the keyboard, s selects the channel that has the focus
     button.addEventListener("click", () => {
       const on = item.classList.toggle("chosen");
       button.setAttribute("aria-pressed", String(on));
@@ -86,6 +89,10 @@ document.querySelectorAll("[data-selectable]").forEach((wall) => {
       update();
     });
     item.append(button);
+  });
+  wall.addEventListener("keydown", (event) => {
+    const item = event.key === "s" && event.target.closest("[data-channel]");
+    if (item) item.querySelector(".choose").click();
   });
   clear.addEventListener("click", () =>
     items.filter((item) => item.classList.contains("chosen")).forEach((item) => item.querySelector(".choose").click()));
@@ -103,6 +110,7 @@ const tiles = ranks.filter((element) => element.matches("a"));
 if (tiles.length) {
   const dialog = document.createElement("dialog");
   dialog.setAttribute("aria-label", "a patch and its projection");
+  dialog.tabIndex = -1;
   document.body.append(dialog);
   let rank = 0;
   const open = () => {
@@ -117,6 +125,7 @@ if (tiles.length) {
     words.append(`Rank ${rank}`, image, close);
     dialog.replaceChildren(both, words);
     if (!dialog.open) dialog.showModal();
+    dialog.focus(); // what had the focus has been replaced
   };
   tiles.forEach((tile) => tile.addEventListener("click", (event) => {
     if (event.ctrlKey || event.metaKey || event.shiftKey) return;
@@ -201,20 +210,26 @@ function place(shape, x, y) {
 }
 
 // Forms that change something are sent in place; what the service answers is shown beside them.
-document.querySelectorAll("form[data-act]").forEach((form) => form.addEventListener("submit", async (event) => {
+document.querySelectorAll("form[data-act]").forEach((form) => {
+  form.classList.add("ready");
+  form.addEventListener("submit", send);
+});
+
+async function send(event) {
   event.preventDefault();
+  const form = event.target;
   const outcome = document.querySelector("[data-outcome]"), button = form.querySelector("button");
   button.disabled = true;
   try {
     const answer = await fetch(form.action, { method: "POST" });
-    const said = await answer.json();
+    const problem = await answer.json();
     if (answer.ok) location.reload();
-    else outcome.value = said.detail ?? said.title ?? `${answer.status}`;
+    else outcome.value = problem.detail ?? problem.title ?? `${answer.status}`;
   } catch {
     outcome.value = "The service does not answer.";
   }
   button.disabled = false;
-}));
+}
 
 // A note on a channel.
 document.querySelectorAll("form[data-note]").forEach((form) => {
@@ -229,15 +244,23 @@ document.querySelectorAll("form[data-note]").forEach((form) => {
   });
 });
 
-// The last lines of a run's output.
+// The last lines of a run's output, read again at most every ten seconds.
 const log = document.querySelector("[data-logs]");
-async function tail() {
-  const answer = await fetch(log.dataset.logs);
-  const text = answer.ok ? await answer.text() : "The output cannot be read.";
-  log.textContent = text.trimEnd().split("\n").slice(-200).join("\n") || "No output yet.";
-  log.scrollTop = log.scrollHeight;
+let isReading = false;
+async function readLog() {
+  if (!log || isReading) return;
+  isReading = true;
+  try {
+    const answer = await fetch(log.dataset.logs);
+    const text = answer.ok ? await answer.text() : "The output cannot be read.";
+    log.textContent = text.trimEnd().split("\n").slice(-200).join("\n") || "No output yet.";
+    log.scrollTop = log.scrollHeight;
+  } catch {
+    log.textContent = "The service does not answer.";
+  }
+  setTimeout(() => { isReading = false; }, 10_000);
 }
-if (log) tail();
+readLog();
 
 // The page of a submitted run follows its events; once the run is published, its own page opens at the same address.
 document.querySelectorAll("[data-events]").forEach((panel) => {
@@ -257,7 +280,7 @@ document.querySelectorAll("[data-events]").forEach((panel) => {
     panel.querySelector("progress").value = total ? done / total : 0;
     const live = ["pending", "running"].includes(status.state);
     document.querySelectorAll("[data-when]").forEach((form) => { form.hidden = (form.dataset.when === "live") !== live; });
-    if (log) tail();
+    readLog();
     if (live) return;
     source.close();
     if (status.state === "published") location.reload();

@@ -60,6 +60,16 @@ def test_a_head_that_stays_silent_is_reported_once_and_ends_the_process(head, en
     ]
 
 
+def test_the_reason_is_the_last_line_though_closing_prints_one_too(head, ended, monkeypatch):
+    monkeypatch.setenv(head_watch.RAYS_LIMIT, "0.4")
+    watch = Heard()
+    monkeypatch.setattr(watch, "close", lambda: watch.said.append("listing: 16 images in 46.9 s"))
+    head.error = UsageError("no Ray cluster answers")
+    with watch_head(watch, ended.set):
+        assert ended.wait(10)
+    assert watch.said[-2:][0].startswith("listing") and "the same command resumes it" in watch.said[-1]
+
+
 def test_a_head_that_responds_again_ends_nothing(head, ended, monkeypatch):
     monkeypatch.setenv(head_watch.RAYS_LIMIT, "10")
     watch = Heard()

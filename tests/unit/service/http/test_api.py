@@ -55,8 +55,8 @@ def test_a_run_is_resumed_with_the_spec_of_its_last_attempt(client, root, cluste
     assert client.post("/api/v1/runs/flowers/resume").json()["attempt"] == 1  # live: it stays as it is
     client.post("/api/v1/runs/flowers/cancel")
     page = client.get("/runs/flowers").text
-    assert 'action="/api/v1/runs/flowers/resume" method="post" data-act data-when="ended"' in page
-    assert 'action="/api/v1/runs/flowers/cancel" method="post" data-act hidden' in page
+    assert 'action="/api/v1/runs/flowers/resume" method="post" data-act data-needs-script data-when="ended"' in page
+    assert 'action="/api/v1/runs/flowers/cancel" method="post" data-act data-needs-script hidden' in page
     resumed = client.post("/api/v1/runs/flowers/resume")
     assert resumed.status_code == 202 and resumed.json()["attempt"] == 2 and "flowers.2" in cluster.jobs
     first, second = (Attempts(root, "flowers").begun(number) for number in (1, 2))

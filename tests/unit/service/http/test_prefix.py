@@ -18,7 +18,7 @@ from tests.support.published import publish
 from workers.errors import UsageError
 from workers.store.root import Root
 
-LINK, ACTION = re.compile(r' (?:href|src)="([^"]*)"'), re.compile(r' (?:action|data-page|data-events)="([^"]*)"')
+LINK, ACTION = re.compile(r' (?:href|src)="([^"]*)"'), re.compile(r' (?:action|data-events|data-logs)="([^"]*)"')
 BELOW = "/team/deconvoy"
 
 
@@ -171,3 +171,10 @@ def test_caches_know_that_pages_depend_on_the_header_even_without_it(app):
         "x-forwarded-prefix"
         not in TestClient(app, base_url="http://localhost").get("/").headers.get("vary", "").lower()
     )
+
+
+def test_the_earlier_address_of_a_run_leads_to_the_new_one_below_the_prefix(app):
+    client = TestClient(Prefixed(app, BELOW), base_url="http://localhost")
+    answer = client.get(f"{BELOW}/submitted/first", follow_redirects=False)
+    assert (answer.status_code, answer.headers["location"]) == (308, f"{BELOW}/runs/first")
+    assert client.get(f"{BELOW}/submitted/first").status_code == 200

@@ -56,6 +56,8 @@ def test_views_have_the_labels_that_runs_were_given(root, tmp_path):
         connection.execute(dialects.views(root, Engine.DUCKDB))
         assert connection.execute(query.format("top")).fetchall() == [("first", "tiger"), ("second", "cat")]
         assert connection.execute(query.format("top_as_scanned")).fetchall() == [("first", "cat"), ("second", "cat")]
+        labelling.reset(root, "first")
+        assert connection.execute(query.format("top")).fetchall() == [("first", "cat"), ("second", "cat")]
         described = connection.execute("DESCRIBE top").fetchall()
         assert {row[0] for row in described} == {*TABLES["top"].schema.names, "run"}
 

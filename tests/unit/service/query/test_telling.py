@@ -72,6 +72,22 @@ def test_a_channel_with_one_score_for_its_top_images_and_another_for_the_rest_ha
     assert selectivities(*tables(scores, [None] * 40)) == pytest.approx([1.0])
 
 
+def test_a_corpus_of_no_more_images_than_are_kept_has_channels_to_look_at(monkeypatch):
+    random = np.random.default_rng(1)
+    scores = np.abs(random.normal(size=(K, 4)))
+    scores[:, 2] = 0
+    units, top = tables(scores, ["cat"] * K)
+    assert selectivities(units, top).tolist() == [
+        1.0,
+        1.0,
+        0.0,
+        1.0,
+    ]  # all of their images are labelled alike; one is dead
+    monkeypatch.setattr(telling, "read", lambda _run, table, _wanted, _columns: units if table.name == "units" else top)
+    [chosen] = read_overview(None).telling.values()
+    assert {channel.channel for channel in chosen} == {0, 1, 3}
+
+
 def test_channels_to_look_at_first_have_different_labels_and_images(monkeypatch):
     random = np.random.default_rng(0)
     scores = np.abs(random.normal(size=(80, 30))) * 0.1
@@ -81,7 +97,8 @@ def test_channels_to_look_at_first_have_different_labels_and_images(monkeypatch)
     units, top = tables(scores, labels)
     monkeypatch.setattr(telling, "read", lambda _run, table, _wanted, _columns: units if table.name == "units" else top)
     [chosen] = read_overview(None).telling.values()
-    assert len(chosen) == TELLING == len({channel.label for channel in chosen})
+    first = chosen[:15]  # as many as there are labels among the channels
+    assert len(chosen) == TELLING and len({channel.label for channel in first}) == len(first)
     assert all((channel.images, channel.top) == (K, K) for channel in chosen)
     best = max(range(30), key=lambda channel: selectivities(units, top)[channel])
     assert chosen[0].channel == best

@@ -2,6 +2,7 @@
 
 import io
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -39,6 +40,9 @@ def cell_of(box: Box, offset: tuple[int, int], photo: np.ndarray) -> PlacedCell:
     projection = np.zeros_like(patch) + np.array([250, 10, 10])
     source = (box.top + down, box.left + across, box.bottom + down, box.right + across)
     return PlacedCell(0, 0, 1.0, box.top, box.left, png(patch), png(projection), 0, box.bottom, box.right, *source)
+
+
+GREY = png(np.full((1, 1, 3), 128))  # what is stored for a unit that sees only padding
 
 
 def form_of(field: int) -> Geometry:
@@ -121,7 +125,7 @@ def test_a_unit_without_a_projection_is_struck_through():
     has_photo=st.booleans(),
 )
 def test_a_window_has_the_shape_of_the_cell_and_lies_in_what_is_known(field, at, margins, has_photo):
-    top, left = (round(share * (INPUT + field - 2)) - field + 1 for share in at)  # at least one pixel is seen
+    top, left = (round(share * (INPUT + 2 * field)) - field - field // 2 for share in at)  # some see only padding
     box, (above, before, below, behind) = Box(top, left, top + field, left + field), margins
     photo = Photo(b"", INPUT + above + below, INPUT + before + behind)
     source = (box.top + above, box.left + before, box.bottom + above, box.right + before)
@@ -131,6 +135,11 @@ def test_a_window_has_the_shape_of_the_cell_and_lies_in_what_is_known(field, at,
     assert math.isclose(shown.height * form.width, shown.width * form.height)
     assert shown.height <= form.height + 1e-9
     margin = (above, before, below, behind) if has_photo else (0, 0, 0, 0)
+    drawn = tiles.tile(replace(cell, patch=GREY, projection=GREY), projection=True, form=form)
+    assert drawn.size == form.cell
+    if saw.is_empty:
+        assert shown.height > 0 and shown.width > 0  # padding alone: the photo beside the input, or grey
+        return
     known = (
         max(box.top, -margin[0]),
         max(box.left, -margin[1]),
@@ -142,3 +151,30 @@ def test_a_window_has_the_shape_of_the_cell_and_lies_in_what_is_known(field, at,
     if saw.height <= shown.height and saw.width <= shown.width:
         assert shown.top <= saw.top + 1e-9 and shown.bottom >= saw.bottom - 1e-9
         assert shown.left <= saw.left + 1e-9 and shown.right >= saw.right - 1e-9
+
+
+def test_a_unit_that_sees_only_padding_shows_the_photo_beside_the_input_or_grey():
+    photo, box = photo_of(100, 120), Box(-32, 5, -2, 35)
+    cell = replace(
+        cell_of(Box(0, 5, 30, 35), (40, 30), photo), box_top=-32, box_bottom=-2, source_top=8, source_bottom=38
+    )
+    cell = replace(cell, patch=GREY, projection=GREY)
+    form = form_of(30)
+    drawn = np.asarray(tiles.tile(cell, projection=False, form=form, photo=Photo(png(photo), 100, 120))).astype(float)
+    assert np.abs(drawn - DIMMED * photo[8:38, 35:65]).max() <= 1 and box.bottom < 0
+    assert (np.asarray(tiles.tile(cell, projection=False, form=form)) == ZERO).all()
+    assert (np.asarray(tiles.tile(cell, projection=True, form=form)) == ZERO).all()
+
+
+def test_tiles_have_the_shape_of_fields_that_are_not_square():
+    photo = photo_of(INPUT, INPUT)
+    cell = cell_of(Box(10, 5, 25, 45), (0, 0), photo)
+    form = Geometry(
+        15, 40, moves_down=True, moves_right=True, factor=2.0, side=3, input_height=INPUT, input_width=INPUT
+    )
+    drawn = tiles.tile(cell, projection=False, form=form)
+    assert drawn.size == (80, 30)
+    rows, columns = np.asarray(drawn)[..., 0].astype(float), np.asarray(drawn)[..., 1].astype(float)
+    assert (
+        np.abs(rows[::2, 40] - np.arange(10, 25)).max() <= 1 and np.abs(columns[15, ::2] - np.arange(5, 45)).max() <= 1
+    )
