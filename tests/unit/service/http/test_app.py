@@ -64,13 +64,18 @@ def test_every_page_links_only_to_what_is_there_and_has_its_data_at_the_same_pat
     assert {"/runs/second", "/static/atlas.css", "/limits"} <= seen
 
 
-def test_pictures_are_pictures_and_stay_for_ever(client):
-    for path in ("wall/patch", "wall/projection", "0/patch", "8/projection"):
-        answer = client.get(f"/runs/first/layers/relu2/channels/1/{path}")
-        assert "immutable" in answer.headers["cache-control"]
+def test_pictures_are_pictures_and_stay_for_ever_where_their_address_has_the_runs_mark(client):
+    cover = client.get("/index.json").json()["groups"][0]["cover"]
+    mark = client.get("/runs/first/layers/relu2/channels/1.json").json()["cells"][0]["patch"].partition("?")[2]
+    for path in ("wall/patch", "wall/projection", "0/patch", "8/projection", "0/patch/exact"):
+        unmarked, answer = (
+            client.get(f"/runs/first/layers/relu2/channels/1/{path}{query}") for query in ("", f"?{mark}")
+        )
+        assert "immutable" in answer.headers["cache-control"] and unmarked.headers["cache-control"] == "no-cache"
         with Image.open(io.BytesIO(answer.content)) as opened:
             assert min(opened.size) > 20
             assert answer.headers["content-type"] == f"image/{opened.format.lower()}"
+    assert "immutable" in client.get(cover).headers["cache-control"]
 
 
 def test_a_wall_can_be_sorted_and_holds_every_channel(client):

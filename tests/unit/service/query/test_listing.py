@@ -68,7 +68,7 @@ def test_pictures_that_were_not_drawn_yet_cost_their_own_row_group_alone(slow):
     faults.forget()
     assert client.get("/runs/first/layers/relu2/channels/0/wall/patch").status_code == 200
     read = {path.partition("tables/")[2].split("/")[0] for what, path in faults.paths if what == "range"}
-    assert read == {"patches", "images", "previews"}  # fields leave the input, so the photos continue them
+    assert read == {"patches"}  # the copies of the same images are in memory
     assert "ls" not in faults.calls and "cat" not in faults.calls
 
 
