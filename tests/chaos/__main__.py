@@ -39,7 +39,8 @@ def main() -> None:
                     print(done[-1], flush=True)
         except Exception as error:
             number = options.first + len(done)
-            broken = [str(error) if isinstance(error, Broken) else f"round {number} ended by {type(error).__name__}"]
+            reason = str(error).partition(";")[0]  # without the round's faults and folder
+            broken = [reason if isinstance(error, Broken) else f"round {number} ended by {type(error).__name__}"]
             raise
         finally:
             if options.write and (done or broken):
@@ -67,7 +68,7 @@ def table() -> list[str]:
     pieces = [json.loads(line) for line in RECORD.read_text().splitlines()]
     rounds = ", ".join(f"{p['first']} to {p['first'] + p['rounds'] - 1} at commit {p['commit']}" for p in pieces)
     faults, ends = (_sum(piece[key] for piece in pieces) for key in ("faults", "ends"))
-    broken = [f"{line.partition(';')[0]} (commit {piece['commit']})" for piece in pieces for line in piece["broken"]]
+    broken = [f"{line} (commit {piece['commit']})" for piece in pieces for line in piece["broken"]]
     about = [
         f"{sum(piece['rounds'] for piece in pieces):,} rounds ({rounds}) with {faults.total():,} faults. "
         + ("No promise broke." if not broken else f"Promises that broke: {'; '.join(broken)}."),
