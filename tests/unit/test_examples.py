@@ -2,6 +2,7 @@
 
 import ast
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,12 @@ def root(tmp_path_factory) -> Root:
     publish(root)
     instrumented.occlude(root)
     return root
+
+
+@pytest.fixture(autouse=True)
+def _main(monkeypatch):
+    """Streamlit replaces `__main__`, which processes that are started later would run."""
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
 
 
 def evaluate(cell: str, names: dict[str, Any]) -> Any:
