@@ -12,7 +12,7 @@ from tests.model.life import make_corpus
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(400)]
 ROUNDS = int(os.environ.get("DECONVOY_TEST_ROUNDS", "1000"))
 LONG = {"the head is lost", "an actor stops for good"}  # Deconvoy waits half a minute and more before it acts
-QUICK = [number for number in range(ROUNDS) if not LONG & {name for _, name, _ in drawn(number)}][:20]
+QUICK = [number for number in range(ROUNDS) if not LONG & {name for _, name, _ in drawn(number)}][:10]
 
 
 @pytest.fixture(scope="module")

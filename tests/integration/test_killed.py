@@ -94,6 +94,7 @@ def results(root: Path) -> int:
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_a_published_run_is_not_touched_by_a_killed_or_a_failed_one(corpus, calm, tmp_path):
     root = tmp_path / "root"
     shutil.copytree(calm, root)

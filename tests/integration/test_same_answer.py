@@ -151,6 +151,7 @@ def drivers(spec, count: int, **environment: str) -> list[tuple[int, str]]:
     return [(code, told) for told, code in ended]
 
 
+@pytest.mark.slow  # in `make test`, lives and rounds of chaos have a second driver
 def test_two_drivers_that_race_for_a_run_id_publish_it_once(corpus, calm, tmp_path):
     for code, told in drivers(values(corpus, tmp_path, 1), 2):
         assert code == 0, told
@@ -159,7 +160,9 @@ def test_two_drivers_that_race_for_a_run_id_publish_it_once(corpus, calm, tmp_pa
     assert {path.parent.parent.name for path in (tmp_path / "tables").rglob("*.parquet")} == {*parts(calm), "runs"}
 
 
-@pytest.mark.parametrize(("readers", "said"), [(0, "lost an actor"), (2, "lost the readers")])
+@pytest.mark.parametrize(
+    ("readers", "said"), [(0, "lost an actor"), pytest.param(2, "lost the readers", marks=pytest.mark.slow)]
+)
 def test_images_that_kill_decoders_in_either_pass_are_found_and_rejected_and_the_others_are_scanned(
     tmp_path, readers, said
 ):

@@ -76,7 +76,9 @@ def replaced(path: Path) -> None:
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
-@pytest.mark.parametrize(("deed", "reason"), [(Path.unlink, "vanished"), (replaced, "changed")])
+@pytest.mark.parametrize(
+    ("deed", "reason"), [(Path.unlink, "vanished"), pytest.param(replaced, "changed", marks=pytest.mark.slow)]
+)
 def test_a_file_that_goes_or_changes_before_it_is_read_is_a_reject(photos, tmp_path, deed, reason):
     folder, gone = tmp_path / "photos", [photos[3], photos[5], photos[17]]
     outcome = run_on_ray(folder, tmp_path / "root", Meddler("scan", lambda: [deed(path) for path in gone]))
