@@ -52,7 +52,7 @@ kinds = ["patch"] if run.about.method == "none" else ["patch", "projection"]
 show = st.sidebar.radio("show", kinds, horizontal=True)
 channels = read_channels(root, run.id, layer)
 label = st.sidebar.selectbox("label", ["any", *sorted(set(channels.label) - {""})])
-least = st.sidebar.slider("least share of images that activate it", 0.0, 1.0, 0.0)
+least = st.sidebar.slider("minimum share of images that activate a channel", 0.0, 1.0, 0.0)
 
 chosen = channels[(channels.active_share >= least) & (~channels.dead)]
 if label != "any":

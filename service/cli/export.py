@@ -36,7 +36,7 @@ def export(  # noqa: PLR0913, PLR0917 - one parameter per flag
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Write runs as a site of plain files, which any web server or a browser can open from a folder.
+    """Write runs as a site of plain files, which any web server can host and a browser can open from a folder.
 
     With --layers or --top, pages of images and labels are left out, because they list channels of all layers.
     """

@@ -28,7 +28,8 @@ FIRST = (
 MODEL = f"Network: {families.forms()}, with ?weights=FILE or ?weights=ENUM."
 TRUST = "Run the code that the model names: FILE.py:CALLABLE, package.module:CALLABLE or FILE.pt2."
 RootOption = Annotated[str, typer.Option("--root", help="Folder or fsspec URL of the datasets.")]
-RunOption = Annotated[str | None, typer.Option("--run", help="Run id; by default the newest run.")]
+RunOption = Annotated[str | None, typer.Option("--run", help="Run id; by default the newest scan.")]
+AnyRunOption = Annotated[str | None, typer.Option("--run", help="Run id; by default the newest run.")]
 LayerOption = Annotated[str, typer.Option("--layer", help="Layer name.")]
 LimitOption = Annotated[int | None, typer.Option("--limit", min=1, help="Maximum number of rows.")]
 Address = Annotated[

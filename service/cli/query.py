@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from service.cli import drawing
-from service.cli.options import Json, LayerOption, LimitOption, RootOption, RunOption
+from service.cli.options import AnyRunOption, Json, LayerOption, LimitOption, RootOption, RunOption
 from service.cli.terminal import echo
 from workers.errors import QueryError, nearest
 from workers.kinds import Kind
@@ -100,8 +100,8 @@ def units(  # noqa: PLR0913 - one parameter per flag
 ) -> None:
     """List statistics of a layer's channels.
 
-    Purity is the share of a channel's top images that carry its most common label. Selectivity adds the share of all its top
-    images that carry it to the correlation between being a top image and the score.
+    Purity is the share of a channel's top images that carry its most common label. Selectivity is the correlation
+    between being a top image and the score, plus the share of all top images that carry that label.
     """
     from service.query.layers import Choice, read_layer
 
@@ -135,7 +135,7 @@ def label(
 def found(
     image_id: Annotated[str, typer.Argument(help="Image id.")],
     root: RootOption,
-    run: RunOption = None,
+    run: AnyRunOption = None,
     as_json: Json = False,
 ) -> None:
     """List the occlusion, inversion and invariance results for an image, from all runs over the corpus of --run."""
@@ -180,10 +180,10 @@ def sheet(  # noqa: PLR0913, PLR0917 - one parameter per flag
         bool,
         typer.Option(
             "--exact",
-            help="Leave what lies outside the model's input grey. By default the photo continues a patch there, dimmed.",
+            help="Leave what lies outside the model's input grey. By default, it is filled with dimmed pixels of the photo.",
         ),
     ] = False,
-    run: RunOption = None,
+    run: AnyRunOption = None,
     as_json: Json = False,
 ) -> None:
     """Draw a run as one picture: Figure 2 of Zeiler & Fergus for a scan, Figure 4 for evolution, and so on."""

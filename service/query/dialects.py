@@ -72,8 +72,8 @@ def _location(root: Root, engine: Engine) -> str:
     scheme = url.partition("://")[0] if "://" in url else "file"
     known = DIALECTS[engine].schemes
     if known and scheme not in known:
-        forms = " or ".join(f"{each}://" for each in known)
-        raise UsageError(f"{engine} cannot read root {root.url!r}: it reads {forms}")
+        forms = " or ".join(f"{name}://" for name in known)
+        raise UsageError(f"{engine} cannot read root {root.url!r}: it supports only roots at {forms}")
     return url
 
 
@@ -190,18 +190,20 @@ DIALECTS: Mapping[Engine, Dialect] = {
     Engine.SPARK: Dialect(
         _spark,
         "CREATE OR REPLACE TEMPORARY VIEW {}",
-        note="Spark lists the folders when the views are created; run it again.",
+        note="Spark lists the folders when the views are created. Run this file again after runs are published or removed.",
     ),
     Engine.TRINO: Dialect(
         _trino,
         "CREATE OR REPLACE VIEW {}",
-        note="For a schema of a Hive catalog. After runs were published or removed, repeat the CALL statements.",
+        note="For a schema of a Hive catalog. After runs are published or removed, repeat the CALL statements.",
     ),
     Engine.ATHENA: Dialect(
         _athena,
         "CREATE OR REPLACE VIEW {}",
         ("s3",),
-        "After runs were published or removed, repeat the MSCK REPAIR TABLE statements.",
+        "After runs are published or removed, repeat the MSCK REPAIR TABLE statements.",
     ),
-    Engine.BIGQUERY: Dialect(_bigquery, "CREATE OR REPLACE VIEW {}", ("gs", "gcs"), "Name a default dataset."),
+    Engine.BIGQUERY: Dialect(
+        _bigquery, "CREATE OR REPLACE VIEW {}", ("gs", "gcs"), "Set a default dataset before you run this file."
+    ),
 }

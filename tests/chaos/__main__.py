@@ -40,7 +40,7 @@ def main() -> None:
         except Exception as error:
             number = options.first + len(done)
             reason = str(error).partition(";")[0]  # without the round's faults and folder
-            broken = [reason if isinstance(error, Broken) else f"round {number} ended by {type(error).__name__}"]
+            broken = [reason if isinstance(error, Broken) else f"round {number} ended with a {type(error).__name__}"]
             raise
         finally:
             if options.write and (done or broken):
@@ -66,12 +66,12 @@ def _piece(commit: str, first: int, done: list[Round], broken: list[str]) -> dic
 def table() -> list[str]:
     """All rounds of the record, as Markdown."""
     pieces = [json.loads(line) for line in RECORD.read_text().splitlines()]
-    rounds = ", ".join(f"{p['first']} to {p['first'] + p['rounds'] - 1} at commit {p['commit']}" for p in pieces)
+    rounds = ", ".join(f"{_numbers(piece)} at commit {piece['commit']}" for piece in pieces)
     faults, ends = (_sum(piece[key] for piece in pieces) for key in ("faults", "ends"))
     broken = [f"{line} (commit {piece['commit']})" for piece in pieces for line in piece["broken"]]
     about = [
         f"{sum(piece['rounds'] for piece in pieces):,} rounds ({rounds}) with {faults.total():,} faults. "
-        + ("No promise broke." if not broken else f"Promises that broke: {'; '.join(broken)}."),
+        + ("No promise broke." if not broken else f"Broken promises: {'; '.join(broken)}."),
         f"The longest time without output was {max(piece['silence_s'] for piece in pieces):.0f} s.",
         f"Processes that ran the command: {', '.join(f'{count:,} {end}' for end, count in sorted(ends.items()))}.",
     ]
@@ -82,6 +82,12 @@ def table() -> list[str]:
         "|---|---|",
         *(f"| {name} | {faults[name]:,} |" for name in FAULTS),
     ]
+
+
+def _numbers(piece: dict[str, Any]) -> str:
+    """The rounds of a piece: "3" or "0 to 16"."""
+    first, last = piece["first"], piece["first"] + piece["rounds"] - 1
+    return str(first) if first == last else f"{first} to {last}"
 
 
 def _sum(counts: Iterable[dict[str, int]]) -> Counter[str]:

@@ -116,7 +116,7 @@ class Chaos:
         try:
             tables = self._scene(folder.name, due, environment).play(outcome)
             if tables != self._calm:
-                raise Broken("tables have other bytes than in a calm run")
+                raise Broken("the tables differ from those of an undisturbed run")
         except Broken as error:
             raise Broken(f"round {outcome.number}: {error}; {outcome}; see {folder}") from error
         shutil.rmtree(folder)

@@ -186,13 +186,13 @@ def _end_of(driver: Driver) -> str:
     if driver.code == 0:
         return "done"
     if driver.code == -signal.SIGTERM and not text:
-        return "ended before it began"
+        return "ended before the run began"
     errors = [line for line in text if line.startswith("deconvoy: ") or HEAD_IS_LOST in line]
     is_refusal = any(refusal in "".join(text[-1:]) for refusal in REFUSALS)
     allowed = (2,) if is_refusal else (1, CANCELLED)
     if driver.code not in allowed or text[-1:] != errors:
         raise Broken(f"a driver ended with code {driver.code}, saying {text[-3:]}")
-    return "cancelled" if driver.code == CANCELLED else "stopped in one line"
+    return "cancelled" if driver.code == CANCELLED else "ended with a one-line error"
 
 
 def _document(path: Path) -> dict[str, Any] | None:

@@ -36,7 +36,7 @@ def main() -> None:
 def _lives(commit: str, first: int, numbers: int) -> list[str]:
     """What the lives met."""
     ends = ", ".join(f"{count:,} {end}" for end, count in sorted(Life.ends.items()))
-    about = f"Numbers {first} to {first + numbers - 1} at commit {commit}: {Life.lives:,} lives. No invariant broke."
+    about = f"Seeds {first} to {first + numbers - 1} at commit {commit}: {Life.lives:,} lives. No invariant broke."
     rows = [f"| {kind} | {Life.injected[kind]:,} |" for kind in FaultKind]
     return [about, f"Attempts: {ends}.", "", "| an operation of the store | times |", "|---|---|", *rows]
 

@@ -81,7 +81,9 @@ class Life(RuleBasedStateMachine):
         end = self.world.attempt(within, seed=order, actors=actors)
         self.ends[end] += 1
         kinds = {fault.kind for fault in self.world.happened}
-        assert end is End.DONE or kinds - PASSING, f"{end}, although {kinds} pass"
+        assert end is End.DONE or kinds - PASSING, (
+            f"{end}, although its only faults were transient: {', '.join(sorted(kinds))}"
+        )
         assert end is not End.CRASHED or kinds & FATAL
         if end is End.DONE:
             assert self.document() is not None
@@ -140,7 +142,7 @@ class Life(RuleBasedStateMachine):
         """A result is named by all that it depends on, so it has the same bytes whoever writes it."""
         for path, content in self.below("shards/").items():
             if content != self.damaged.get(f"bucket/{path}"):  # or it was made again
-                assert content == self.calm.get(path), f"{path} has other bytes than in a calm run"
+                assert content == self.calm.get(path), f"{path} differs from that of an undisturbed run"
 
     def teardown(self) -> None:
         """Run the command once more, undisturbed."""
@@ -149,7 +151,9 @@ class Life(RuleBasedStateMachine):
         self.injected.update(self.world.objects.injected)
         end = self.world.attempt()
         assert end is End.DONE, f"the last attempt, without a fault, {end}"
-        assert _tables(self.below("tables/")) == _tables(self.calm), "tables have other bytes than in a calm run"
+        assert _tables(self.below("tables/")) == _tables(self.calm), (
+            "the tables differ from those of an undisturbed run"
+        )
         problems = [problem for problem in verify.verify(Root(self.world.url), RUN) if problem.damage]
         assert not problems, f"verify finds {problems}"
         waiting = [*self.below(f"runs/{RUN}/staged/"), *self.below(f"runs/{RUN}/claim.json")]

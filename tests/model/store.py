@@ -33,7 +33,7 @@ class FaultKind(StrEnum):
     CONFLICT = "conflicts with another creation (409)"
     REFUSE = "is refused, like all later ones of this attempt"
     FULL = "finds no space, like all later writes of this attempt"
-    STALE = "lists the objects of a moment ago"
+    STALE = "returns an outdated listing"
     CRASH = "is never done: its process dies"
     CRASH_AFTER = "is done, then its process dies"
     RIVAL = "waits while another driver runs the same command"

@@ -41,7 +41,7 @@ class End(StrEnum):
 
     DONE = "done"
     CRASHED = "crashed"
-    STOPPED = "stopped in one line"
+    STOPPED = "ended with a one-line error"
 
 
 class Clock:

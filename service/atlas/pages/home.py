@@ -12,7 +12,7 @@ from service.query.catalog import PublishedRun
 from workers.kinds import Kind
 
 SHOWN = 12  # runs of a group
-SENTENCE = "Every channel of a convolutional network, by the images that drive it most and what in them drove it."
+SENTENCE = "Every channel of a convolutional network: the images that activate it most, and what in them activates it."
 
 
 class RunGroup(Value):

@@ -17,7 +17,7 @@ from workers.store.manifest import LayerFacts
 T = TypeVar("T")
 
 SAYS = {
-    "patch": "A patch shows what a unit can see of the image, or its middle if the tile zooms; there the unit is most sensitive.",
+    "patch": "A patch shows what a unit can see of the image. A zoomed tile shows its middle, where the unit is most sensitive.",
     "projection": "A projection shows which pixels of this patch drove this unit, not why the network chose a class.",
 }
 

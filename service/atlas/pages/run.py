@@ -27,7 +27,7 @@ RELATED_SHOWN = 24
 
 @dataclass(frozen=True, kw_only=True)
 class LayerRow(LayerState):
-    """A layer with the channels that tell the most."""
+    """A layer with its most selective channels."""
 
     telling: tuple[TellingCard, ...]
 

@@ -20,7 +20,7 @@ class FireCard(Value):
 
 
 class ScheduleCard(Value):
-    """A schedule, the next time at which it fires, UTC, its last fire, and the addresses of what can be done."""
+    """A schedule, the next time at which it fires, UTC, its last firing, and the addresses of what can be done."""
 
     name: str
     cron: str
@@ -50,7 +50,7 @@ def schedules(known: Schedules) -> SchedulesPage:
     cards = tuple(_card(schedule, last.get(schedule.name), now) for schedule in readable)
     return SchedulesPage(
         title="Schedules",
-        description="When runs are submitted by themselves.",
+        description="Runs that are submitted automatically, and when.",
         schedules=cards,
         damaged=dict(damaged),
     )

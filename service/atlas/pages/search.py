@@ -21,7 +21,7 @@ LONGEST_CHANNEL = 9
 
 
 class ChannelMatch(Value):
-    """A channel that matches: by its number, or since `images` of its `top` top images have a label that contains the words."""
+    """A channel that matches: by its number, or because `images` of its `top` top images have a label that contains the words."""
 
     run: str
     name: str
@@ -45,7 +45,7 @@ class Match(Value):
 
 
 class SearchPage(Page):
-    """The results of a search: channels, then what else matches; at most `most` of each type per run are shown."""
+    """The results of a search: channels, then other matches. Per run, at most `most` of each type, and of channels by label."""
 
     kind: Literal["search"] = "search"
     words: str

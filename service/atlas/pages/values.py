@@ -43,7 +43,7 @@ class Link(Value):
 class RunCard(Value):
     """A published run; `input` is the height and width of the model's input, pixels; `relabelled` when it was given labels.
 
-    `name` says of which model over which corpus it is, in short names.
+    `name` gives its model and corpus by their short names.
     """
 
     run: str

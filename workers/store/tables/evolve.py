@@ -12,7 +12,7 @@ EVOLUTION = Table(
         (
             *KEY,
             Column(4, "checkpoint", pa.int32(), "number of the checkpoint in training order, from 0"),
-            Column(5, "checkpoint_name", pa.string(), "name of its file, without the ending"),
+            Column(5, "checkpoint_name", pa.string(), "name of its file, without the extension"),
             Column(
                 6,
                 "same_as",
