@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # threads of tests that run side by side would wait for each other's
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 settings.register_profile("steady", derandomize=True, deadline=None)
 settings.load_profile("steady")
 
