@@ -110,9 +110,10 @@ def mosaic(published: PublishedRun) -> str:
     return f"{run(published)}/mosaic?v={published.version}"
 
 
-def compare(first: str, second: str, name: str) -> str:
-    """The page that compares two runs."""
-    return "/compare?" + urlencode({"a": first, "b": second, "layer": name})
+def compare(first: str, second: str, name: str = "", match: str = "") -> str:
+    """The page that compares two scans, or a layer of them, by number or overlap."""
+    chosen = {"layer": name, "match": match}
+    return "/compare?" + urlencode({"a": first, "b": second} | {key: value for key, value in chosen.items() if value})
 
 
 def _start(start: int) -> str:

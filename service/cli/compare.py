@@ -1,7 +1,7 @@
 """The command `compare`. Takes two published scans, prints how similar their channels are, or draws it as a figure."""
 
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,14 +10,15 @@ import typer
 from service.cli import drawing
 from service.cli.options import Json, RootOption
 from service.cli.terminal import echo
+from service.query.match_by import MatchBy
 from workers.store.root import Root
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from service.query.comparing import Comparison, LayerPair
+    from service.query.catalog import PublishedRun
 
-_LAYER_HEADINGS = {
+_NUMBER_HEADINGS = {
     "layer": "layer",
     "channels": "channels",
     "overlap": "overlap",
@@ -26,12 +27,32 @@ _LAYER_HEADINGS = {
     "rank_correlation": "rank correlation",
     "channel_correlation": "correlation of mean scores",
 }
+_OVERLAP_HEADINGS = {
+    "layer": "layer",
+    "channels": "channels",
+    "overlap": "overlap",
+    "chance": "by chance",
+    "matched_layer": "most matches in",
+}
 _CHANNEL_HEADINGS = {
     "channel": "channel",
     "shared": "shared",
     "overlap": "overlap",
     "rank_correlation": "rank correlation",
 }
+_MATCH_HEADINGS = {"channel": "channel", "layer": "its layer", "other": "its match"} | _CHANNEL_HEADINGS
+
+
+@dataclass(frozen=True)
+class Column:
+    """A layer in the figure: the overlaps of its channels, and lines to compare them with, by name."""
+
+    layer: str
+    overlaps: Sequence[float]
+    lines: Mapping[str, float | None]
+
+
+_LINES = {"mean": ("#1b1b1d", "-"), "other channels": ("#c44e52", "--"), "by chance": ("#8c8c8c", ":")}
 
 
 def add_to(app: typer.Typer) -> None:
@@ -39,79 +60,129 @@ def add_to(app: typer.Typer) -> None:
     app.command()(compare)
 
 
-def compare(
+def compare(  # noqa: PLR0913, PLR0917 - one parameter per flag
     first: Annotated[str, typer.Argument(help="Run id of a scan.")],
     second: Annotated[str, typer.Argument(help="Run id of a second scan, of another model or over another corpus.")],
     root: RootOption,
     layer: Annotated[str | None, typer.Option("--layer", help="Compare the channels of this layer one by one.")] = None,
+    match: Annotated[
+        MatchBy | None,
+        typer.Option(
+            "--match",
+            help="Compare a channel with the channel of the same layer and number, or with the channel of any layer whose top "
+            "images overlap most. The default is number, or overlap if the scans have no layer in common.",
+        ),
+    ] = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="PNG file to draw all layers to.")] = None,
     as_json: Json = False,
 ) -> None:
     """Compare two scans: overlap and order of their channels' top images."""
     from service.cli.console import print_json, print_table
     from service.query import catalog, comparing
-    from service.query.layers import read_layer
 
     drawing.check_output(output)
-    compared = comparing.comparison(*(catalog.find(Root(root), run) for run in (first, second)))
-    if layer is None:
-        rows, headings = [asdict(pair) for pair in comparing.compare_layers(compared)], _LAYER_HEADINGS
-    else:
-        pairs = compared.pairs([read_layer(run, layer) for run in compared.runs])
-        rows, headings = [asdict(pair) for pair in pairs], _CHANNEL_HEADINGS
+    runs = (catalog.find(Root(root), first), catalog.find(Root(root), second))
+    match = match or (MatchBy.NUMBER if comparing.common_layers(*runs) else MatchBy.OVERLAP)
+    rows, headings = (_by_number if match is MatchBy.NUMBER else _by_overlap)(runs, layer)
     if output is not None:
-        drawing.save(figure(compared, comparing.compare_layers(compared)), output)
+        drawing.save(figure(runs, match), output)
     if as_json:
         print_json(rows)
         return
     print_table(rows, headings)
-    for line in remarks(compared):
+    for line in remarks(runs):
         echo(line)
 
 
-def remarks(compared: "Comparison") -> list[str]:
+Rows = tuple[list[dict[str, Any]], dict[str, str]]
+
+
+def _by_number(runs: "tuple[PublishedRun, PublishedRun]", layer: str | None) -> Rows:
+    """The rows of the layers, or of a layer's channels, and their headings."""
+    from service.query import comparing
+    from service.query.layers import read_layer
+
+    compared = comparing.comparison(*runs)
+    if layer is None:
+        return [asdict(pair) for pair in comparing.compare_layers(compared)], _NUMBER_HEADINGS
+    return [asdict(pair) for pair in compared.pairs([read_layer(run, layer) for run in runs])], _CHANNEL_HEADINGS
+
+
+def _by_overlap(runs: "tuple[PublishedRun, PublishedRun]", layer: str | None) -> Rows:
+    """The same for best matches."""
+    from service.query.matching import match_layers
+
+    if layer is None:
+        return [asdict(whole) for whole, _ in match_layers(*runs)], _OVERLAP_HEADINGS
+    [(_, matches)] = match_layers(*runs, [runs[0].layer(layer).name])
+    return [asdict(match) for match in matches], _MATCH_HEADINGS
+
+
+def remarks(runs: "tuple[PublishedRun, PublishedRun]") -> list[str]:
     """Caveats that a reader of the numbers needs."""
-    ks = [run.k for run in compared.runs]
-    lines = [] if compared.in_common else ["the corpora have no file in common, so there is no overlap"]
+    from service.query import comparing
+
+    ks = [run.k for run in runs]
+    lines = [] if comparing.count_common(*runs) else ["the corpora have no file in common, so there is no overlap"]
     if ks[0] != ks[1]:
         lines.append(f"the scans keep {ks[0]} and {ks[1]} images per channel; overlaps are shares of the larger number")
     return lines
 
 
-def figure(compared: "Comparison", layers: "Sequence[LayerPair]") -> "Image.Image":
-    """Draw each channel's overlap as a dot in its layer's column, with lines at the mean, other channels and chance."""
+def figure(runs: "tuple[PublishedRun, PublishedRun]", match: MatchBy) -> "Image.Image":
+    """Draw each channel's overlap as a dot in its layer's column, with lines at the mean and the floors."""
     import numpy as np
     from matplotlib.figure import Figure
 
-    from service.query.layers import read_layer
+    from service.query import comparing
     from service.sheets import canvas
 
-    chart = Figure((max(6.0, 1.1 * len(layers) + 2.0), 4.6), 110, layout="constrained")
+    columns = (_number_columns if match is MatchBy.NUMBER else _overlap_columns)(runs)
+    chart = Figure((max(6.0, 1.1 * len(columns) + 2.0), 4.6), 110, layout="constrained")
     axes, random = chart.subplots(), np.random.default_rng(0)
-    for column, layer in enumerate(layers):
-        pairs = compared.pairs([read_layer(run, layer.layer) for run in compared.runs])
-        overlaps = [pair.overlap for pair in pairs if pair.overlap is not None]
-        xs = column + random.uniform(-0.3, 0.3, len(overlaps))
-        axes.plot(xs, overlaps, ".", color="#4c72b0", markersize=4, alpha=0.5, clip_on=False)
-        _draw_lines(axes, column, layer)
-    axes.set_xticks(range(len(layers)), [layer.layer for layer in layers], rotation=30 if len(layers) > 4 else 0)
+    for number, column in enumerate(columns):
+        xs = number + random.uniform(-0.3, 0.3, len(column.overlaps))
+        axes.plot(xs, column.overlaps, ".", color="#4c72b0", markersize=4, alpha=0.5, clip_on=False)
+        _draw_lines(axes, number, column.lines)
+    axes.set_xticks(range(len(columns)), [column.layer for column in columns], rotation=30 if len(columns) > 4 else 0)
     axes.set_ylim(0, 1)
     axes.set_ylabel("share of top images in common")
-    axes.set_title(f"{compared.runs[0].run} and {compared.runs[1].run}: one dot per channel", fontsize=11)
-    if compared.in_common:
+    matched = "" if match is MatchBy.NUMBER else ", with its best match"
+    axes.set_title(f"{runs[0].run} and {runs[1].run}: one dot per channel{matched}", fontsize=11)
+    if comparing.count_common(*runs):
         axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     else:
         axes.text(0.5, 0.5, "the corpora have no file in common", transform=axes.transAxes, ha="center", va="center")
     return canvas.rasterize(chart)
 
 
-def _draw_lines(axes: Any, column: int, layer: "LayerPair") -> None:  # noqa: ANN401 - matplotlib's axes
-    """A layer's mean overlap, and the two floors to compare it with."""
-    lines = (
-        (layer.overlap, "mean", "#1b1b1d", "-"),
-        (layer.other_channels, "other channels", "#c44e52", "--"),
-        (layer.chance, "by chance", "#8c8c8c", ":"),
-    )
-    for height, name, colour, style in lines:
+def _number_columns(runs: "tuple[PublishedRun, PublishedRun]") -> list[Column]:
+    from service.query import comparing
+    from service.query.layers import read_layer
+
+    compared = comparing.comparison(*runs)
+    columns = []
+    for layer in comparing.compare_layers(compared):
+        pairs = compared.pairs([read_layer(run, layer.layer) for run in runs])
+        overlaps = [pair.overlap for pair in pairs if pair.overlap is not None]
+        lines = {"mean": layer.overlap, "other channels": layer.other_channels, "by chance": layer.chance}
+        columns.append(Column(layer.layer, overlaps, lines))
+    return columns
+
+
+def _overlap_columns(runs: "tuple[PublishedRun, PublishedRun]") -> list[Column]:
+    from service.query.matching import match_layers
+
+    columns = []
+    for whole, matches in match_layers(*runs):
+        overlaps = [match.overlap for match in matches if match.overlap is not None]
+        columns.append(Column(whole.layer, overlaps, {"mean": whole.overlap, "by chance": whole.chance}))
+    return columns
+
+
+def _draw_lines(axes: Any, number: int, lines: Mapping[str, float | None]) -> None:  # noqa: ANN401 - matplotlib's axes
+    """A layer's mean overlap, and the floors to compare it with."""
+    for name, height in lines.items():
         if height is not None:
-            axes.hlines(height, column - 0.4, column + 0.4, color=colour, linestyle=style, label="" if column else name)
+            colour, style = _LINES[name]
+            axes.hlines(height, number - 0.4, number + 0.4, color=colour, linestyle=style, label="" if number else name)

@@ -85,7 +85,7 @@ class Comparison:
 
     def pairs(self, tables: Sequence[LayerTables]) -> tuple[Pair, ...]:
         """The channels of a layer, by number, given the layer's tables in both runs (see `read_layer`)."""
-        one, other = (_ranks(run, layer) for run, layer in zip(self.runs, tables, strict=True))
+        one, other = (rank_files(run, layer) for run, layer in zip(self.runs, tables, strict=True))
         comparable = self.in_common > 0
         ranks = enumerate(zip(one, other, strict=False))
         return tuple(_pair(channel, *both, comparable=comparable) for channel, both in ranks)
@@ -93,17 +93,17 @@ class Comparison:
     def layer(self, tables: Sequence[LayerTables]) -> LayerPair:
         """A layer as a whole, given the same tables."""
         pairs = self.pairs(tables)
-        one, other = (_ranks(run, layer)[: len(pairs)] for run, layer in zip(self.runs, tables, strict=True))
+        one, other = (rank_files(run, layer)[: len(pairs)] for run, layer in zip(self.runs, tables, strict=True))
         means = [layer.units["mean"].to_numpy()[: len(pairs)] for layer in tables]
         k = max(run.k for run in self.runs)
         return LayerPair(
             layer=tables[0].layer.name,
             channels=len(pairs),
-            overlap=_mean([pair.overlap for pair in pairs]),
+            overlap=mean([pair.overlap for pair in pairs]),
             other_channels=_mismatched(one, other) if self.in_common else None,
             chance=min(1.0, k / self.in_common) if self.in_common else None,
-            rank_correlation=_mean([pair.rank_correlation for pair in pairs]),
-            channel_correlation=_rank_correlation(*means),
+            rank_correlation=mean([pair.rank_correlation for pair in pairs]),
+            channel_correlation=rank_correlation(*means),
         )
 
 
@@ -113,14 +113,25 @@ def comparison(first: PublishedRun, second: PublishedRun) -> Comparison:
     Raises:
         QueryError: the scans have no layer in common, or a run is not a scan.
     """
+    common = common_layers(first, second)
+    if not common:
+        raise QueryError(
+            f"runs {first.run!r} and {second.run!r} have no layer in common: match their channels by overlap"
+        )
+    return Comparison((first, second), common, count_common(first, second))
+
+
+def common_layers(first: PublishedRun, second: PublishedRun) -> tuple[str, ...]:
+    """The names of the layers that both scans have, in the order of the first scan's graph.
+
+    Raises:
+        QueryError: a run is not a scan.
+    """
     for run in (first, second):
         if run.job != "scan":
             raise QueryError(f"run {run.run!r} is of kind {run.job.value!r}; only scans can be compared")
     names = {layer.name for layer in second.layers}
-    common = tuple(layer.name for layer in first.layers if layer.name in names)
-    if not common:
-        raise QueryError(f"runs {first.run!r} and {second.run!r} have no layer in common")
-    return Comparison((first, second), common, _in_common(first, second))
+    return tuple(layer.name for layer in first.layers if layer.name in names)
 
 
 def compare_layers(compared: Comparison) -> tuple[LayerPair, ...]:
@@ -128,7 +139,8 @@ def compare_layers(compared: Comparison) -> tuple[LayerPair, ...]:
     return tuple(compared.layer([read_layer(run, name) for run in compared.runs]) for name in compared.layers)
 
 
-def _rank_correlation(one: NDArray[Any], other: NDArray[Any]) -> float | None:
+def rank_correlation(one: NDArray[Any], other: NDArray[Any]) -> float | None:
+    """Spearman's rank correlation; None for fewer than three values, or if one side is constant."""
     return spearman(one, other) if len(one) >= LEAST_RANKED else None
 
 
@@ -137,7 +149,7 @@ def _pair(channel: int, one: Mapping[str, int], other: Mapping[str, int], *, com
     shared, larger = sorted(one.keys() & other.keys()), max(len(one), len(other))
     ranks = [np.array([scan[image] for image in shared]) for scan in (one, other)]
     overlap = len(shared) / larger if larger and comparable else None
-    return Pair(channel, len(shared), overlap, _rank_correlation(*ranks))
+    return Pair(channel, len(shared), overlap, rank_correlation(*ranks))
 
 
 def _mismatched(one: Sequence[Mapping[str, int]], other: Sequence[Mapping[str, int]]) -> float | None:
@@ -169,7 +181,7 @@ def _largest(side: Sequence[Mapping[str, int]]) -> int:
     return max(map(len, side), default=0)
 
 
-def _ranks(run: PublishedRun, tables: LayerTables) -> list[dict[str, int]]:
+def rank_files(run: PublishedRun, tables: LayerTables) -> list[dict[str, int]]:
     """For each channel, the ranks of its top images with a positive score, by the hash of the image's file."""
     indices = tables.positive["image_index"]
     hashes = _hashes(run, pc.unique(indices).to_pylist())
@@ -191,12 +203,13 @@ def _cache_key(first: PublishedRun, second: PublishedRun) -> tuple[str, ...]:
 
 
 @cached(LRUCache(CACHED_PAIRS), key=_cache_key, lock=Lock())
-def _in_common(first: PublishedRun, second: PublishedRun) -> int:
+def count_common(first: PublishedRun, second: PublishedRun) -> int:
     """The number of files in both corpora."""
     hashes = [pc.unique(read(run, IMAGES, pc.scalar(True), ["sha256"])["sha256"]) for run in (first, second)]
     return int(pc.sum(pc.is_in(hashes[0], hashes[1])).as_py() or 0)
 
 
-def _mean(values: Sequence[float | None]) -> float | None:
+def mean(values: Sequence[float | None]) -> float | None:
+    """The mean of the values that are known; None if there are none."""
     known = [value for value in values if value is not None]
     return float(np.mean(known)) if known else None

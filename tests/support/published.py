@@ -60,12 +60,16 @@ def publish(
 ) -> None:
     """Publish a scan whose patches are red at the top, green below, and a lighter shade for a better rank.
 
-    `named` are ids and labels of its images, the last of them rejected for a `reason`.
+    `named` are ids and labels of its images, the last of them rejected for a `reason`. `prefix` begins the names of layers.
     """
-    reason = facts.pop("reason", "damaged")
+    reason, prefix = facts.pop("reason", "damaged"), facts.pop("prefix", "")
     tables = _rows(k, named or names(), channels)
     tables["rejects"][0]["reason"] = reason
     layers = layers_of(channels)
+    for row in [row for name in ("top", "units", "patches") for row in tables[name]]:
+        row["layer"] = prefix + row["layer"]
+    for layer in layers:
+        layer["name"] = prefix + layer["name"]
     sections = {"scan": {"k": k, "max_reject_share": 0.05}, "project": {"method": "deconvnet"}}
     spec = sections | facts.pop("spec", {})
     rejects = {"rejects": 1, "rejects_by_reason": {reason: 1}}

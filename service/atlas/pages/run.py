@@ -148,8 +148,10 @@ def _related(atlas: Atlas, published: PublishedRun) -> Iterator[RelatedRun]:
     for other in same:
         same_model, same_corpus = other.model == published.model, other.corpus == published.corpus != ""
         if same_model or same_corpus:
-            common = [layer.name for layer in other.layers if layer.name in names]
-            compare = links.compare(published.run, other.run, common[-1]) if common and other.job == Kind.SCAN else None
+            is_comparable = other.job == Kind.SCAN and (
+                same_corpus or any(layer.name in names for layer in other.layers)
+            )
+            compare = links.compare(published.run, other.run) if is_comparable else None
             yield RelatedRun(run=of_run(other), same_model=same_model, same_corpus=same_corpus, compare=compare)
 
 

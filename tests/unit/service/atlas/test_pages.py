@@ -36,6 +36,7 @@ STARTS = [
     "/runs/first/layers/relu1?sort=dead&only=dead&show=projection",
     "/runs/first/layers/relu2?at_least=1.5&at_most=30&sort=max&label=cat",
     "/compare?a=first&b=second&sort=overlap",
+    "/compare?a=first&b=second&match=overlap",
     "/compare?a=first&b=hostile",
     "/search?q=cat",
     "/search?q=nothing of that name",

@@ -21,6 +21,7 @@ PAGES = [
     "/",
     "/limits",
     "/compare?a=first&b=second",
+    "/compare?a=first&b=second&match=overlap",
     "/runs/first",
     "/runs/first/layers/relu2",
     "/runs/first/layers/relu2/channels/3",
