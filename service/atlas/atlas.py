@@ -35,15 +35,19 @@ class Atlas:
     Attributes:
         root: the root.
         notebook: the notes under it.
+        has_cards: whether pages of channels link to their cards, which other sites may embed.
 
     Args:
         root: the root.
         only: ids of the runs that exist for this atlas; None for all.
         hides_paths: whether pages leave out where models and corpora are.
+        has_cards: see the attribute.
     """
 
-    def __init__(self, root: Root, only: frozenset[str] | None = None, *, hides_paths: bool = False) -> None:
-        self.root, self._only, self._hides_paths = root, only, hides_paths
+    def __init__(
+        self, root: Root, only: frozenset[str] | None = None, *, hides_paths: bool = False, has_cards: bool = False
+    ) -> None:
+        self.root, self._only, self._hides_paths, self.has_cards = root, only, hides_paths, has_cards
         self._listing = RunListing(root)
         self.notebook = NoteBook(root)
         self._tables = memoized(LRUCache(LAYERS_KEPT), _read_layer)

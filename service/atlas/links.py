@@ -105,6 +105,11 @@ def cell(published: PublishedRun, about: LayerFacts, number: int, rank: int, sho
     return _marked(published, f"{channel(published, about.name, number)}/{rank}/{show}{_view(view)}")
 
 
+def embed(published: PublishedRun, name: str, number: int) -> str:
+    """The card of a channel, for frames."""
+    return f"/embed{channel(published, name, number)}"
+
+
 def mosaic(published: PublishedRun) -> str:
     """The cover of a scan: its most telling channels. Labels decide which these are, so its address changes with them."""
     return f"{run(published)}/mosaic?v={published.version}"

@@ -31,6 +31,9 @@ def export(  # noqa: PLR0913, PLR0917 - one parameter per flag
     top: Annotated[
         int | None, typer.Option(min=1, help="Only this many channels of each layer: the most selective ones.")
     ] = None,
+    embed: Annotated[
+        bool, typer.Option("--embed", help="Also write a card for each channel, which other pages can embed.")
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print how large the site would be, and write nothing.")
     ] = False,
@@ -45,7 +48,7 @@ def export(  # noqa: PLR0913, PLR0917 - one parameter per flag
 
     if not dry_run:
         _require_empty(output)
-    site = exporting.site(Root(root), runs, layers or (), top)
+    site = exporting.site(Root(root), runs, layers or (), top, has_cards=embed)
     size = site.estimate()
     if not as_json:
         echo(f"{'would write' if dry_run else 'writing'} {_shown(size)}")

@@ -61,6 +61,12 @@ def serve(  # noqa: PLR0913 - one parameter per flag
         ),
     ] = None,
     root_path: Annotated[str, typer.Option(help="Path below which a proxy serves the atlas, such as /deconvoy.")] = "",
+    embed: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Site that may show cards of channels in frames, such as https://blog.example, or * for all. Repeatable."
+        ),
+    ] = None,
 ) -> None:
     """Serve the atlas and the HTTP API. Append .json to the path of a page to get its data; the home page has /index.json."""
     import uvicorn
@@ -74,11 +80,12 @@ def serve(  # noqa: PLR0913 - one parameter per flag
     from service.http import app as web
     from service.http.access import Rules
     from service.http.connections import config
+    from service.http.guards import require_sites
     from service.http.keys import Keys
     from service.http.places import Allowed
 
     store = require_keys(root, host)
-    allowed = Allowed(tuple(allow or ()))
+    allowed, sites = Allowed(tuple(allow or ())), require_sites(embed or ())
     rules = Rules(per_minute, keyless=is_here(host) and not Keys(store))
     with listen(host, port) as (listener, url):
         cluster = RayCluster(address) if address else LocalCluster()
@@ -86,7 +93,7 @@ def serve(  # noqa: PLR0913 - one parameter per flag
         schedules = Schedules(store, submissions)
         watched = Watched(Statuses(store, PromptCluster(cluster)))
         control = web.Control(submissions, schedules, allowed, watched)
-        app = web.create(store, originals=originals, control=control, rules=rules)
+        app = web.create(store, originals=originals, control=control, rules=rules, embed=sites)
         server = uvicorn.Server(config(app, trusted_proxy or (), root_path))
         typer.echo(f"the atlas is at {url}")
         with exit_on_sigterm(), cluster, nullcontext() if address else cancel_at_end(submissions), scheduler(schedules):

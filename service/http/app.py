@@ -52,7 +52,12 @@ class Control:
 
 
 def create(
-    root: Root, *, originals: bool = False, control: Control | None = None, rules: Rules | None = None
+    root: Root,
+    *,
+    originals: bool = False,
+    control: Control | None = None,
+    rules: Rules | None = None,
+    embed: Sequence[str] = (),
 ) -> FastAPI:
     """The application for a root: its atlas and its control plane.
 
@@ -61,12 +66,13 @@ def create(
         originals: whether the corpora's own files may be served, as long as they have not changed since the scan.
         control: the control plane; None for an atlas alone.
         rules: what the gate lets through.
+        embed: sites that may show cards of channels in frames; without any, there are no cards.
     """
     app = _empty(root)
     watched = control.watching if control else None
     if control is not None and watched is not None:
         api.add_to(app, control.submissions, watched, control.schedules, control.allowed)
-    atlas = Atlas(root)
+    atlas = Atlas(root, has_cards=bool(embed))
     if control is not None:
         notes.add_to(app, atlas)
     metrics = Metrics(lambda: _statuses(atlas, watched), control.schedules.expected_fires if control else dict)
@@ -77,16 +83,16 @@ def create(
     needed = partial(scopes.needed_scope, app.routes)
     app.add_middleware(Gate, known=Keys(root), rules=rules or Rules(), denied=problems.problem, needed=needed)
     app.add_middleware(Measured, metrics=metrics)
-    app.add_middleware(Guarded)
+    app.add_middleware(Guarded, sites=embed)
     app.add_middleware(GZipMiddleware, minimum_size=SMALLEST_COMPRESSED, compresslevel=COMPRESSION)
     app.add_middleware(Logged)
     return app
 
 
-def unguarded(root: Root, only: frozenset[str]) -> ASGIApp:
+def unguarded(root: Root, only: frozenset[str], *, has_cards: bool = False) -> ASGIApp:
     """The pages and pictures of some runs, without keys, limits and paths: for callers in this process that share them."""
     app = _empty(root)
-    _add_atlas(app, Atlas(root, only, hides_paths=True), None, None, originals=False)
+    _add_atlas(app, Atlas(root, only, hides_paths=True, has_cards=has_cards), None, None, originals=False)
 
     async def admitted(scope: Scope, receive: Receive, send: Send) -> None:
         await app({**scope, scopes.ADMITTED: [keys.Scope.READ]}, receive, send)

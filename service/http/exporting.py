@@ -14,7 +14,9 @@ from workers.errors import QueryError, nearest
 from workers.store.root import Root
 
 
-def site(root: Root, runs: Sequence[str], patterns: Sequence[str] = (), top: int | None = None) -> Site:
+def site(
+    root: Root, runs: Sequence[str], patterns: Sequence[str] = (), top: int | None = None, *, has_cards: bool = False
+) -> Site:
     """The site of some runs.
 
     Args:
@@ -22,6 +24,7 @@ def site(root: Root, runs: Sequence[str], patterns: Sequence[str] = (), top: int
         runs: run ids.
         patterns: names of layers, or patterns with `*` and `?`; all layers by default.
         top: number of channels of each layer, the most selective ones; all by default.
+        has_cards: whether each channel also has a card, which other pages can embed.
 
     Raises:
         RunError: a run is not published.
@@ -40,7 +43,7 @@ def site(root: Root, runs: Sequence[str], patterns: Sequence[str] = (), top: int
         lambda run, layer, channel: channels is None or channel in channels.get((run, layer), ()),
         is_whole=not patterns and top is None,
     )
-    return Site(web.unguarded(root, selection.runs), selection)
+    return Site(web.unguarded(root, selection.runs, has_cards=has_cards), selection)
 
 
 def _fits(name: str, patterns: Sequence[str]) -> bool:

@@ -10,7 +10,19 @@ from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 from service.atlas import links, render
 from service.atlas.atlas import Atlas
 from service.atlas.instruments import registry
-from service.atlas.pages import comparison, evolution, home, images, run, scans, scheduled, schema, search, submitted
+from service.atlas.pages import (
+    card,
+    comparison,
+    evolution,
+    home,
+    images,
+    run,
+    scans,
+    scheduled,
+    schema,
+    search,
+    submitted,
+)
 from service.atlas.pages.evolution import StripsPage
 from service.atlas.pages.plain import LimitsPage
 from service.atlas.pages.scans import ChannelPage, LayerPage, Look
@@ -58,6 +70,11 @@ def add_to(
     found = atlas.cached(lambda q: search.search(atlas, q.get("q", "")))
     route("/search", lambda q: search.noted(atlas, found({"q": q.get("q", "")})), searches)
     route("/compare", lambda q: comparison.compare(atlas, q.get("a", ""), q.get("b", ""), q), searches)
+    if atlas.has_cards:
+        route(
+            "/embed/runs/{run}/layers/{layer}/channels/{channel}",
+            lambda q: card.card(atlas, q["run"], q["layer"], _whole(q, "channel")),
+        )
     for path, make in _pages_of_a_run(atlas, originals=originals, can_note=runs is not None).items():
         route(f"/runs/{{run}}{path}", make)
     route("/runs/{run}", _run_or_status(atlas, runs))

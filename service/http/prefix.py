@@ -17,7 +17,7 @@ from workers.errors import UsageError
 HEADER = "x-forwarded-prefix"
 SCOPE_KEY = "deconvoy.prefix"
 # The first parts of the service's own paths, without .json.
-OWN = set("api compare healthz index limits metrics readyz runs schedules search static submitted".split())  # noqa: SIM905 - one line
+OWN = set("api compare embed healthz index limits metrics readyz runs schedules search static submitted".split())  # noqa: SIM905 - one line
 _VALID = re.compile(r"(/[A-Za-z0-9._~@:%+-]+)*")
 LINK = re.compile(r'( (?:href|src|action|data-events|data-logs)=")(/(?!/)[^"]*)"')  # to this service, in a page
 

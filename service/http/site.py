@@ -23,7 +23,7 @@ KEPT = (".css", ".js", ".json", ".svg")  # ends of paths that are already those 
 SAMPLE = 40  # pictures whose size is measured for an estimate
 # Searches, links to JSON twins, and what refers to the address of the site.
 _NEEDS_SERVER = re.compile(
-    r"<form\b.*?</form>|<footer>.*?</footer>|<a data-server\b.*?</a>|"
+    r"<form\b.*?</form>|<footer>.*?</footer>|<a data-server\b.*?</a>|<pre data-server\b.*?</pre>|"
     r"\s*<meta property=\"og:image\"[^>]*>| data-(?:pairs|selectable)\b",
     re.DOTALL,
 )
@@ -31,6 +31,7 @@ _ITEM = re.compile(r'<li\b[^>]*><a href="([^"]*)"><img\b.*?</li>', re.DOTALL)  #
 _LISTS_CHANNELS = re.compile(r"/runs/[^/?]+(/layers/[^/?]+)?(\?.*)?")
 _PICTURE = re.compile(r"/static/|/runs/[^/?]+/(mosaic|layers/.+/(patch|projection)\b|previews/|rows/\d+(/|\.json))")
 _LARGE = re.compile(r"/static/|/runs/[^/?]+/mosaic")  # few, and larger than the others
+_CARD = re.compile(r"/embed(/runs/[^/?]+/layers/[^/?]+/channels/\d+)")
 _PAGE = re.compile(r"/(limits|runs/[^/?]+(/(layers/[^/?]+(/channels/\d+)?|images?|labels?|rejects|rows/\d+))?)?(\?.*)?")
 
 
@@ -52,7 +53,8 @@ class Selection:
     is_whole: bool = True
 
     def has(self, path: str) -> bool:
-        """Whether a page is written."""
+        """Whether a page is written; a card, if its channel's page is."""
+        path = _CARD.sub(r"\1", path)
         if not _PAGE.fullmatch(path) or "view=" in path:  # exact fields would double the site
             return False
         parts = [unquote(part) for part in path.partition("?")[0].split("/")]

@@ -23,6 +23,7 @@ PAGES = [
     "/runs/covered/rows/0", "/runs/inverted", "/runs/inverted/rows/0", "/runs/kernels", "/runs/kernels/rows/3",
     "/runs/trained", "/runs/trained/layers/relu2", "/runs/trained/rows/70", "/runs/moved", "/runs/moved/rows/0", "/runs/parts",
     "/runs/parts/rows/0", "/runs/randomised", "/runs/randomised/rows/0",
+    "/embed/runs/first/layers/relu2/channels/3",
 ]  # fmt: skip
 SHIFTS = """() => new Promise((done) => {
   let moved = 0;

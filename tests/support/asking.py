@@ -21,7 +21,7 @@ def app_of(root: Root, cluster: Any, clock: Any, **rules: Any) -> FastAPI:
     control = web.Control(
         submissions, Schedules(root, submissions), Allowed(rules.pop("allowed", ("s3://bucket/photos",))), watched
     )
-    return web.create(root, control=control, rules=Rules(**{"keyless": True, **rules}))
+    return web.create(root, control=control, rules=Rules(**{"keyless": True, **rules}), embed=["*"])
 
 
 def client_of(app: FastAPI, **more: Any) -> TestClient:
@@ -30,7 +30,7 @@ def client_of(app: FastAPI, **more: Any) -> TestClient:
 
 def atlas_of(root: Root, **more: Any) -> TestClient:
     """The atlas of a root without keys."""
-    return client_of(web.create(root, rules=OPEN, **more))
+    return client_of(web.create(root, rules=OPEN, embed=["*"], **more))
 
 
 def is_problem(answer: Any, status: int, told: str = "") -> bool:

@@ -18,7 +18,7 @@ from workers.store.root import Root
 @contextmanager
 def served(root: Root, control: app.Control | None = None) -> Iterator[str]:
     """The address of the atlas of a root, on a free port of this machine."""
-    with listening(app.create(root, control=control, rules=OPEN)) as port:
+    with listening(app.create(root, control=control, rules=OPEN, embed=["*"])) as port:
         yield f"http://127.0.0.1:{port}"
 
 

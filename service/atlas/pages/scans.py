@@ -112,6 +112,7 @@ class ChannelPage(Page):
     statistics: Channel
     note: str | None
     note_action: str | None
+    embed: str | None
     look: Look
     has_projections: bool
     other_view: str
@@ -220,6 +221,7 @@ def channel(atlas: Atlas, run_id: str, name: str, number: int, look: Look, *, ca
         statistics=tables.channels[number],
         note=texts_of(atlas, published, name).get(number),
         note_action=links.api_run(published.run, "notes") if can_note else None,
+        embed=links.embed(published, name, number) if atlas.has_cards else None,
         look=look,
         has_projections=is_projected,
         other_view=links.channel(published, name, number, view="filled" if look.view == "exact" else "exact"),

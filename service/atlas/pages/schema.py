@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import TypeAdapter
 
 from service.atlas.instruments.registry import INSTRUMENTS
+from service.atlas.pages.card import EmbedPage
 from service.atlas.pages.comparison import ComparePage
 from service.atlas.pages.evolution import StripsPage
 from service.atlas.pages.home import RunsPage
@@ -30,6 +31,7 @@ PAGES: Mapping[str, tuple[type[Page], ...]] = {
     "/limits": (LimitsPage,),
     "/search": (SearchPage,),
     "/compare": (ComparePage,),
+    "/embed/runs/{run}/layers/{layer}/channels/{channel}": (EmbedPage,),
     "/runs/{run}/image": (ImagePage,),
     "/runs/{run}/label": (LabelPage,),
     "/runs/{run}/labels": (LabelsPage,),
