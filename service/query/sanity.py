@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 Row = Mapping[str, Any]
 METRICS = {
@@ -79,6 +81,13 @@ def curves(rows: Iterable[Row]) -> tuple[Curves, ...]:
     for row in rows:
         layers[row["layer_index"], row["layer"]].append(row)
     return tuple(_curves(name, layers[index, name]) for index, name in sorted(layers))
+
+
+def floor(columns: pa.Table, layer: str, method: str) -> float | None:
+    """The median rank correlation of projections of different channels at one place, trained; None if there are none."""
+    wanted = (pc.field("mode") == FLOOR) & (pc.field("layer") == layer) & (pc.field("method") == method)
+    values = columns.filter(wanted)["rank_correlation"].drop_null().to_numpy()
+    return float(np.median(values)) if len(values) else None
 
 
 def _curves(layer: str, rows: Sequence[Row]) -> Curves:

@@ -156,12 +156,18 @@ def filters(root: Root, run: str = "kernels") -> None:
 
 
 def sanity(
-    root: Root, run: str = "randomised", named: Sequence[tuple[str, str]] | None = None, *, dark: bool = False
+    root: Root,
+    run: str = "randomised",
+    named: Sequence[tuple[str, str]] | None = None,
+    *,
+    dark: bool = False,
+    floor: float = 0.25,
 ) -> None:
     """One unit of relu2 in each image, two stages, two seeds: seed d leaves 1 - s/4 - d/10 at stage s; one is blank.
 
     Where it is `dark` the trained gradient of the first image is blank, so that nothing can be compared with it, and the
-    deconvnet's first random projection of the second image has one value everywhere, so that it has no ranks.
+    deconvnet's first random projection of the second image has one value everywhere, so that it has no ranks. `floor` is the
+    similarity to other channels.
     """
     images = image_rows(named or names(2))
     grey = encoded(np.full((20, 20, 3), 128, np.uint8))
@@ -171,7 +177,7 @@ def sanity(
         for method in ("deconvnet", "gradient", "guided_backprop"):
             about = {"layer": "relu2", "layer_index": 1, "channel": 4, "rank": image["image_index"], "score": 9.0}
             about |= {"y": 1, "x": 2, "method": method, "status": "ok", "stage": 0} | nothing
-            rows += [image | about | each for each in _compared(method, image["image_index"], grey)]
+            rows += [image | about | each for each in _compared(method, image["image_index"], grey, floor)]
     if dark:
         _darken(rows)
     layer = {
@@ -193,7 +199,7 @@ def _darken(rows: list[dict[str, Any]]) -> None:
     flat |= dict.fromkeys(alike[:2])
 
 
-def _compared(method: str, image_index: int, picture: dict[str, Any]) -> list[dict[str, Any]]:
+def _compared(method: str, image_index: int, picture: dict[str, Any], floor: float) -> list[dict[str, Any]]:
     def alike(value: float | None) -> dict[str, Any]:
         return dict.fromkeys(("rank_correlation", "rank_correlation_abs", "ssim"), value)
 
@@ -212,7 +218,7 @@ def _compared(method: str, image_index: int, picture: dict[str, Any]) -> list[di
     ]
     if method == "gradient" and image_index == 0:
         random[0] |= {"status": "blank", "projection": None} | alike(None)
-    other = {"mode": "other_channel", "other": 3, **alike(0.25)}
+    other = {"mode": "other_channel", "other": 3, **alike(floor)}
     return [
         *random,
         other,

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 from service.atlas import links
 from service.atlas.atlas import Atlas
 from service.atlas.pages.values import CellCard, ChannelCard, LayerCard, LayerState, RunCard, TellingCard
+from service.query import sanity
 from service.query.catalog import PublishedRun
 from service.query.layers import Channel
 from service.query.marks import marks
@@ -20,6 +21,13 @@ SAYS = {
     "patch": "A patch shows what a unit can see of the image. A zoomed tile shows its middle, where the unit is most sensitive.",
     "projection": "A projection shows which pixels of this patch drove this unit, not why the network chose a class.",
 }
+
+ALIKE_FROM = 0.8  # rank correlation
+ALIKE = (
+    "In this layer, projections of different channels at one place are nearly the same: check {check} found a median rank "
+    "correlation of {floor:.2f}, where 1 is identical. They show where the channel looked; rely on the patches for what it looks "
+    "for."
+)
 
 
 def paginate(
@@ -82,6 +90,15 @@ def checks_of(atlas: Atlas, scan: PublishedRun, layer: str) -> Iterator[Publishe
         section = check.sections.sanity
         if section and section.from_run == scan.run and any(checked.name == layer for checked in check.layers):
             yield check
+
+
+def says_projections(atlas: Atlas, scan: PublishedRun, layer: str) -> tuple[str, ...]:
+    """What a page with projections of a layer says, and whether a check found that its channels have the same ones."""
+    for check in checks_of(atlas, scan, layer):
+        floor = sanity.floor(atlas.columns(check), layer, scan.method)
+        if floor is not None and floor >= ALIKE_FROM:
+            return SAYS["projection"], ALIKE.format(check=check.run, floor=floor)
+    return (SAYS["projection"],)
 
 
 def texts_of(atlas: Atlas, run: PublishedRun, layer: str) -> dict[int, str]:

@@ -19,6 +19,7 @@ from service.atlas.pages.parts import (
     of_layer,
     of_run,
     of_state,
+    says_projections,
     texts_of,
 )
 from service.atlas.pages.values import CellCard, ChannelCard, LayerCard, LayerState, Link, Page, RunCard, Value
@@ -180,7 +181,10 @@ def layer(atlas: Atlas, run_id: str, name: str, choice: Choice, look: Look) -> L
         labels=atlas.labels(published),
         border=tables.border,
         is_crowded=tables.border is not None and tables.border.is_crowded,
-        says=(SAYS[look.show], *meanings(about)),
+        says=(
+            *(says_projections(atlas, published, name) if look.show == "projection" else (SAYS[look.show],)),
+            *meanings(about),
+        ),
         previous=before,
         next=after,
         channels=tuple(cards),
@@ -234,7 +238,11 @@ def channel(atlas: Atlas, run_id: str, name: str, number: int, look: Look, *, ca
         others=tuple(_others(atlas, published, about, number))[:OTHERS_SHOWN],
         previous=links.channel(published, name, (number - 1) % about.channels, view=look.view),
         next=links.channel(published, name, (number + 1) % about.channels, view=look.view),
-        says=(SAYS["patch"], *((SAYS["projection"],) if is_projected else ()), *meanings(about)),
+        says=(
+            SAYS["patch"],
+            *(says_projections(atlas, published, name) if is_projected else ()),
+            *meanings(about),
+        ),
         checks=tuple(_check(check, name) for check in checks_of(atlas, published, name)),
     )
 

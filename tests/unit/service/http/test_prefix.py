@@ -166,7 +166,9 @@ def test_pages_are_compressed_and_pictures_are_not(app):
 def test_no_prefix_can_be_taken_for_a_path_of_the_service(tmp_path):
     submissions = Submissions(Root(str(tmp_path)), FakeCluster())
     control = web.Control(submissions, Schedules(Root(str(tmp_path)), submissions), Allowed(()))
-    paths = [getattr(route, "path", "/") for route in web.create(Root(str(tmp_path)), control=control, embed=["*"]).routes]
+    paths = [
+        getattr(route, "path", "/") for route in web.create(Root(str(tmp_path)), control=control, embed=["*"]).routes
+    ]
     assert {path.split("/")[1].partition(".")[0] for path in paths} == {"", *prefix.OWN}
 
 

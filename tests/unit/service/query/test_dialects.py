@@ -98,7 +98,9 @@ def test_types_of_columns_are_the_tables_own(monkeypatch, root):
     assert '"patch" row(bytes varbinary, path varchar)' in patches
 
 
-@pytest.mark.parametrize(("engine", "words"), [("athena", "only roots at s3://"), ("bigquery", "only roots at gs:// or gcs://")])
+@pytest.mark.parametrize(
+    ("engine", "words"), [("athena", "only roots at s3://"), ("bigquery", "only roots at gs:// or gcs://")]
+)
 def test_an_engine_that_cannot_read_the_root_is_refused(root, engine, words):
     with pytest.raises(UsageError, match=words):
         dialects.views(root, Engine(engine))

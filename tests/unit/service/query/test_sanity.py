@@ -86,6 +86,19 @@ def test_a_channel_leads_to_the_checks_of_its_scan_and_layer(client):
     assert client.get("/runs/first/layers/relu1/channels/4.json").json()["checks"] == []
 
 
+@pytest.mark.parametrize(("floor", "is_reported"), [(0.79, False), (0.8, True), (0.97, True)])
+def test_pages_with_projections_say_where_those_of_all_channels_are_the_same(tmp_path, floor, is_reported):
+    root = Root(str(tmp_path))
+    publish(root)
+    instrumented.sanity(root, floor=floor)
+    client = atlas_of(root)
+    words = f"check randomised found a median rank correlation of {floor:.2f}"
+    for path in ("/runs/first/layers/relu2/channels/4", "/runs/first/layers/relu2?show=projection"):
+        assert (words in client.get(path).text) == is_reported
+    for path in ("/runs/first/layers/relu1/channels/4", "/runs/first/layers/relu2"):  # another layer; patches
+        assert "found a median" not in client.get(path).text
+
+
 def test_the_sheet_and_the_report_show_curves_and_units(root):
     run = catalog.find(root, "randomised", None)
     drawn = np.asarray(boards.BOARDS[Kind.SANITY](run))
