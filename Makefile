@@ -14,7 +14,7 @@ PROCESSES ?= logical
 # that start Ray or a browser run at the same time: they have time limits, and they wait more than they compute.
 GROUPED := --dist=loadfile --no-loadscope-reorder
 SIDE_BY_SIDE := -n $(PROCESSES) $(GROUPED)
-STARTING := $(patsubst %,tests/integration/test_%.py,installed submitted same_answer line) tests/chaos tests/browser \
+STARTING := tests/chaos $(patsubst %,tests/integration/test_%.py,installed same_answer submitted) tests/browser \
 	tests/integration tests/property
 WHOLE_RUNS := $(patsubst %,tests/integration/test_%.py,same_answer killed truth)
 STAMP := $(VENV)/.installed

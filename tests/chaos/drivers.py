@@ -15,10 +15,11 @@ import psutil
 
 from tests.chaos.cluster import is_alive, kill, send
 from tests.chaos.mutations import MUTATIONS
+from tests.chaos.replaying import RECORD, install
 
 MUTATION = "DECONVOY_TEST_MUTATION"  # environment variable: a fault in the code
 _FORKING = multiprocessing.get_context("forkserver")
-_FORKING.set_forkserver_preload(["service.cli.scan", "jobs.scan", "jobs.ray.pool", "tests.chaos.drivers", "ray"])
+_FORKING.set_forkserver_preload(["tests.chaos.drivers", "tests.chaos.warm", "ray"])
 
 
 class Driver:
@@ -82,6 +83,8 @@ def _run(spec: str, output: str, environment: Mapping[str, str]) -> None:
     if MUTATION in environment:
         fault, _ = MUTATIONS[environment[MUTATION]]
         fault()
+    if RECORD in environment:
+        install(environment[RECORD])
     from service.cli.main import main
 
     main()

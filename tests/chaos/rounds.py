@@ -17,6 +17,7 @@ from tests.chaos.cluster import ThreeNodes
 from tests.chaos.drivers import MUTATION
 from tests.chaos.faults import FAULTS
 from tests.chaos.mutations import MUTATIONS
+from tests.chaos.replaying import RECORD
 from tests.chaos.scene import Broken, Due, Round, Scene
 from tests.support import failing_store
 from workers.host.retrying import PATIENCE
@@ -62,10 +63,12 @@ class Chaos:
     Args:
         folder: for everything.
         corpus: folder of images.
+        replays: whether actors only compute what no actor has computed before; see `tests.chaos.replaying`.
     """
 
-    def __init__(self, folder: Path, corpus: Path) -> None:
+    def __init__(self, folder: Path, corpus: Path, *, replays: bool = False) -> None:
         self._folder, self._corpus, self._stack = folder, corpus, ExitStack()
+        self._always = {RECORD: str(folder / "record")} if replays else {}
         self.cluster, self._calm = ThreeNodes(), dict[str, bytes]()
         self.control = folder / "control"
         environment = {
@@ -128,4 +131,4 @@ class Chaos:
         folder.mkdir(parents=True)
         spec = folder / "spec.toml"
         spec.write_text(SPEC.format(root=folder / "root", corpus=self._corpus))
-        return Scene(self.cluster, self.control, spec, due, environment)
+        return Scene(self.cluster, self.control, spec, due, {**self._always, **environment})

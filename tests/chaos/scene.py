@@ -86,11 +86,12 @@ class Scene:
         self._drivers.append(Driver(self._spec, output, {"RAY_ADDRESS": self.cluster.address, **self._environment}))
 
     def play(self, outcome: Round) -> dict[str, bytes]:
-        """Run the command until it has published the run; returns the tables."""
+        """Run the command until it has published the run and all its drivers have ended; returns the tables."""
         try:
-            while not outcome.ends["done"]:
-                self._begin_faults(outcome)
-                self._act(self._now)
+            while self._drivers or not outcome.ends["done"]:
+                if not outcome.ends["done"]:  # a driver that is killed later leaves what it was about to publish
+                    self._begin_faults(outcome)
+                self._act(float("inf") if outcome.ends["done"] else self._now)
                 self._look(outcome)
                 self._require_output(outcome)
                 self._require_whole()

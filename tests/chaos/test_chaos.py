@@ -1,4 +1,7 @@
-"""Rounds of chaos on a real Ray cluster: whatever is killed, the same command ends in the same bytes."""
+"""Rounds of chaos on a real Ray cluster: whatever is killed, the same command ends in the same bytes.
+
+The quick rounds replay what actors compute, so that they start without torch.
+"""
 
 import os
 from collections.abc import Iterator
@@ -12,7 +15,7 @@ from tests.model.life import make_corpus
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(400)]
 ROUNDS = int(os.environ.get("DECONVOY_TEST_ROUNDS", "1000"))
 LONG = {"the head is lost", "an actor stops for good"}  # Deconvoy waits half a minute and more before it acts
-QUICK = [number for number in range(ROUNDS) if not LONG & {name for _, name, _ in drawn(number)}][:10]
+QUICK = [number for number in range(ROUNDS) if not LONG & {name for _, name, _ in drawn(number)}][:20]
 
 
 @pytest.fixture(scope="module")
@@ -22,9 +25,20 @@ def chaos(tmp_path_factory) -> Iterator[Chaos]:
         yield chaos
 
 
-@pytest.mark.parametrize(
-    "number", [pytest.param(number, marks=() if number in QUICK else pytest.mark.slow) for number in range(ROUNDS)]
-)
+@pytest.fixture(scope="module")
+def replayed(tmp_path_factory) -> Iterator[Chaos]:
+    folder = tmp_path_factory.mktemp("replayed")
+    with Chaos(folder, make_corpus(tmp_path_factory.mktemp("photos")), replays=True) as chaos:
+        yield chaos
+
+
+@pytest.mark.parametrize("number", QUICK)
+def test_quick_rounds(replayed, number):
+    assert replayed.round(number).ends["done"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", range(ROUNDS))
 def test_rounds(chaos, number):
     assert chaos.round(number).ends["done"]
 

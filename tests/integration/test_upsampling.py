@@ -183,7 +183,7 @@ def test_pages_show_the_fraction(place):
     root = Root(str(place / "root"))
     client = atlas_of(root)
     page = client.get("/runs/unet/layers/fine")
-    assert page.status_code == 200 and "every 0.5" in page.text
+    assert page.status_code == 200 and "stride 0.5" in page.text
     assert client.get("/runs/unet/layers/fine.json").json()["layer"]["stride_y"] == 0.5
     assert client.get("/runs/unet").status_code == client.get("/runs/unet/layers/fine/channels/0").status_code == 200
     unit = read_layer(catalog.find(root), "fine").channels[0]

@@ -29,7 +29,9 @@ def compare(network: Network, number: int, sides: tuple[int, int], squares: Squa
     assert float((probabilities.amax(-1) - told).max()) <= tolerance
 
 
-@pytest.mark.parametrize("name", ["alexnet", "vgg11", "squeezenet1_1", "resnet18"])
+@pytest.mark.parametrize(
+    "name", ["alexnet", pytest.param("vgg11", marks=pytest.mark.slow), "squeezenet1_1", "resnet18"]
+)
 def test_incremental_equals_running_every_occluded_image_whole(name):
     torch.manual_seed(0)
     module = torchvision.models.get_model(name, weights=None).eval().requires_grad_(False)
