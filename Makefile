@@ -21,10 +21,12 @@ STAMP := $(VENV)/.installed
 PEERS := .make/peers
 PEERS_STAMP := $(PEERS)/.installed
 
+DOCS := .make/docs
+DOCS_STAMP := $(DOCS)/.installed
 AUDIT := .make/audit
 AUDITORS := bandit==1.9.4 pip-audit==2.10.1
 
-.PHONY: help setup demo test check format lint types audit coverage lock lowest bench soak clean
+.PHONY: help setup demo test check format lint types audit coverage lock lowest bench docs soak clean
 
 help:
 	@echo "make demo    scan photographs of scikit-image and scikit-learn with the bundled network, into deconvoy-demo/"
@@ -35,6 +37,7 @@ help:
 	@echo "make lock    write what $(VENV) holds after an upgrade to constraints.txt"
 	@echo "make lowest  run the unit tests with the lowest versions that pyproject.toml takes"
 	@echo "make bench   measure the scan against other tools, and write docs/benchmarks.md; FULL=1 takes longer"
+	@echo "make docs    build the documentation site into .make/site"
 	@echo "make soak    run the slow tests;  make clean   remove what was made"
 
 setup: $(STAMP)
@@ -106,6 +109,16 @@ $(PEERS_STAMP): $(STAMP) tests/benchmarks/peers.txt
 	$(VENV)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > $$(echo $(PEERS)/lib/python3*/site-packages)/shared.pth
 	$(PEERS)/bin/python -m pip install --quiet -r tests/benchmarks/peers.txt
 	@touch $(PEERS_STAMP)
+
+docs: $(DOCS_STAMP)
+	$(DOCS)/bin/mkdocs build --strict --quiet
+	@echo "the site is in .make/site: open .make/site/index.html"
+
+# An environment of its own: no other part needs MkDocs.
+$(DOCS_STAMP): deploy/site/requirements.txt
+	$(PYTHON) -m venv $(DOCS)
+	$(DOCS)/bin/pip install --quiet -r deploy/site/requirements.txt
+	@touch $(DOCS_STAMP)
 
 soak: setup
 	$(VENV)/bin/python -m pytest -q -m slow $(PYTEST_ARGS) || test $$? = 5  # 5: there are none

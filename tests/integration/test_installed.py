@@ -21,6 +21,7 @@ pytestmark = pytest.mark.ray
 REPOSITORY = Path(__file__).parents[2]
 README = (REPOSITORY / "README.md").read_text()
 INSTRUMENTS = (REPOSITORY / "docs" / "instruments.md").read_text()
+TUTORIAL = (REPOSITORY / "docs" / "tutorial.md").read_text()
 READING = (REPOSITORY / "docs" / "reading.md").read_text()
 NOWHERE = "http://127.0.0.1:9"  # nothing listens there: what would fetch something fails
 
@@ -171,6 +172,18 @@ def test_every_command_of_the_instruments_does_what_it_says(installed, desk):
         "moved.png",
         "randomised.png",
     }
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_every_command_of_the_tutorial_does_what_it_says(installed, tmp_path):
+    """Over other photos, so with another label."""
+    corpora.photos(tmp_path / "photos", range(20))
+    for command in commands(TUTORIAL):
+        done = typed(command.replace("label sunflower", "label class1"), installed, tmp_path)
+        assert done.returncode == 0, f"$ {command}\n{done.stdout}\n{done.stderr}"
+    assert {path.name for path in tmp_path.glob("*.png")} >= {"channels.png", "check.png"}
+    assert (tmp_path / "site" / "index.html").exists()
 
 
 def test_the_readmes_python_shows_a_patch_and_a_projection(installed, desk):

@@ -17,7 +17,7 @@ from workers.spec.kinds import SPECS
 from workers.spec.make import make
 from workers.spec.toml import read_toml
 
-PAGES = ["deploy", "instruments", "recipes", "service"]
+PAGES = ["deploy", "instruments", "recipes", "service", "tutorial"]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
