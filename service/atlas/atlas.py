@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from cachetools import LRUCache
 
-from service.query import findings
+from service.query import findings, sanity
 from service.query import labels as sharing
 from service.query.catalog import PublishedRun, unpublished
 from service.query.layers import LayerTables, dead_channels, read_layer
@@ -16,6 +16,9 @@ from service.query.listing import RunListing, memoized
 from service.query.notes import NoteBook, Notes
 from service.query.reading import read
 from service.query.telling import Overview, read_overview
+from workers.errors import DamagedRun
+from workers.host import log
+from workers.host.log import Log
 from workers.store.root import Root
 from workers.store.tables.shared import IMAGES
 
@@ -55,6 +58,7 @@ class Atlas:
         self._labels = memoized(LRUCache(RUNS_KEPT), _read_labels)
         self._columns = memoized(LRUCache(BYTES_KEPT, _bytes), _read_columns)
         self._ids = memoized(LRUCache(BYTES_KEPT, _bytes), _read_ids)
+        self._floors = memoized(LRUCache(LAYERS_KEPT), _read_floor)
         self._overviews = memoized(LRUCache(BYTES_KEPT, _bytes), _read_overview)
 
     def runs(self) -> tuple[PublishedRun, ...]:
@@ -99,6 +103,14 @@ class Atlas:
         """The columns of an instrument's run; see `findings.plain_columns`."""
         return self._columns(_Key.of(run))
 
+    def floor(self, check: PublishedRun, layer: str, method: str) -> float | None:
+        """How similar a check found the projections of a layer's channels; see `sanity.floor`. None if its files are damaged."""
+        try:
+            return self._floors(_Key.of(check), layer, method)
+        except DamagedRun as error:  # the pages of the scan do not depend on it
+            Log().say(f"check {check.run} is left out of the pages of its scan: {error}", log.WARNING)
+            return None
+
     def image_ids(self, run: PublishedRun) -> pa.ChunkedArray:
         """The ids of a run's images, in the order of the images."""
         return self._ids(_Key.of(run))
@@ -140,6 +152,10 @@ def _read_labels(key: _Key) -> tuple[str, ...]:
 
 def _read_columns(key: _Key) -> pa.Table:
     return findings.plain_columns(key.run)
+
+
+def _read_floor(key: _Key, layer: str, method: str) -> float | None:
+    return sanity.read_floor(key.run, layer, method)
 
 
 def _read_ids(key: _Key) -> pa.ChunkedArray:

@@ -1,5 +1,6 @@
 """Pages as HTML. Takes values, gives text; users' names are escaped, and a variable that a page lacks is an error."""
 
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,14 @@ templates = Environment(loader=FileSystemLoader(WEB / "templates"), autoescape=T
 def page(template: str, **values: Any) -> str:  # noqa: ANN401 - the template's variables
     """Fill a template with values."""
     return templates.get_template(template).render(**values)
+
+
+def frame(address: str, title: str) -> str:
+    """The HTML of a frame that shows a card."""
+    return f'<iframe src="{escape(address)}" width="640" height="420" loading="lazy" title="{escape(title)}"></iframe>'
+
+
+templates.globals["frame"] = frame
 
 
 def style() -> str:

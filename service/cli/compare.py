@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from service.query.catalog import PublishedRun
 
+    Runs = tuple[PublishedRun, PublishedRun]
+
 _NUMBER_HEADINGS = {
     "layer": "layer",
     "channels": "channels",
@@ -52,6 +54,15 @@ class Column:
     lines: Mapping[str, float | None]
 
 
+@dataclass(frozen=True)
+class Compared:
+    """What is printed, and drawn if a figure is wanted."""
+
+    rows: list[dict[str, Any]]
+    headings: dict[str, str]
+    columns: Sequence[Column]
+
+
 _LINES = {"mean": ("#1b1b1d", "-"), "other channels": ("#c44e52", "--"), "by chance": ("#8c8c8c", ":")}
 
 
@@ -78,58 +89,74 @@ def compare(  # noqa: PLR0913, PLR0917 - one parameter per flag
 ) -> None:
     """Compare two scans: overlap and order of their channels' top images."""
     from service.cli.console import print_json, print_table
-    from service.query import catalog, comparing
+    from service.query import catalog, comparing, matching
 
     drawing.check_output(output)
     runs = (catalog.find(Root(root), first), catalog.find(Root(root), second))
-    match = match or (MatchBy.NUMBER if comparing.common_layers(*runs) else MatchBy.OVERLAP)
-    rows, headings = (_by_number if match is MatchBy.NUMBER else _by_overlap)(runs, layer)
+    match = match or matching.ways_to_match(*runs, comparing.common_layers(*runs))[0]
+    compared = (_by_number if match is MatchBy.NUMBER else _by_overlap)(runs, layer, is_drawn=output is not None)
     if output is not None:
-        drawing.save(figure(runs, match), output)
+        drawing.save(_draw(runs, match, compared.columns), output)
     if as_json:
-        print_json(rows)
+        print_json(compared.rows)
         return
-    print_table(rows, headings)
-    for line in remarks(runs):
+    print_table(compared.rows, compared.headings)
+    for line in _remarks(runs, match):
         echo(line)
 
 
-Rows = tuple[list[dict[str, Any]], dict[str, str]]
-
-
-def _by_number(runs: "tuple[PublishedRun, PublishedRun]", layer: str | None) -> Rows:
-    """The rows of the layers, or of a layer's channels, and their headings."""
+def _by_number(runs: "Runs", layer: str | None, *, is_drawn: bool) -> Compared:
+    """Channels with the same numbers: the layers, or the channels of one."""
     from service.query import comparing
     from service.query.layers import read_layer
 
     compared = comparing.comparison(*runs)
+    layers = comparing.compare_layers(compared) if is_drawn or layer is None else ()
+    columns = []
+    for whole in layers if is_drawn else ():
+        pairs = compared.pairs([read_layer(run, whole.layer) for run in runs])
+        lines = {"mean": whole.overlap, "other channels": whole.other_channels, "by chance": whole.chance}
+        columns.append(Column(whole.layer, [pair.overlap for pair in pairs if pair.overlap is not None], lines))
     if layer is None:
-        return [asdict(pair) for pair in comparing.compare_layers(compared)], _NUMBER_HEADINGS
-    return [asdict(pair) for pair in compared.pairs([read_layer(run, layer) for run in runs])], _CHANNEL_HEADINGS
+        return Compared([asdict(whole) for whole in layers], _NUMBER_HEADINGS, columns)
+    rows = [asdict(pair) for pair in compared.pairs([read_layer(run, layer) for run in runs])]
+    return Compared(rows, _CHANNEL_HEADINGS, columns)
 
 
-def _by_overlap(runs: "tuple[PublishedRun, PublishedRun]", layer: str | None) -> Rows:
-    """The same for best matches."""
+def _by_overlap(runs: "Runs", layer: str | None, *, is_drawn: bool) -> Compared:
+    """Channels and their best matches, likewise."""
     from service.query.matching import match_layers
 
-    if layer is None:
-        return [asdict(whole) for whole, _ in match_layers(*runs)], _OVERLAP_HEADINGS
-    [(_, matches)] = match_layers(*runs, [runs[0].layer(layer).name])
-    return [asdict(match) for match in matches], _MATCH_HEADINGS
+    name = None if layer is None else runs[0].layer(layer).name
+    matched = list(match_layers(*runs, None if is_drawn or name is None else [name]))
+    columns = [
+        Column(
+            whole.layer,
+            [match.overlap for match in matches if match.overlap is not None],
+            {"mean": whole.overlap, "by chance": whole.chance},
+        )
+        for whole, matches in matched
+    ]
+    if name is None:
+        return Compared([asdict(whole) for whole, _ in matched], _OVERLAP_HEADINGS, columns)
+    rows = [asdict(match) for whole, matches in matched if whole.layer == name for match in matches]
+    return Compared(rows, _MATCH_HEADINGS, columns)
 
 
-def remarks(runs: "tuple[PublishedRun, PublishedRun]") -> list[str]:
+def _remarks(runs: "Runs", match: MatchBy) -> list[str]:
     """Caveats that a reader of the numbers needs."""
     from service.query import comparing
 
     ks = [run.k for run in runs]
     lines = [] if comparing.count_common(*runs) else ["the corpora have no file in common, so there is no overlap"]
     if ks[0] != ks[1]:
-        lines.append(f"the scans keep {ks[0]} and {ks[1]} images per channel; overlaps are shares of the larger number")
+        by_number = "overlaps are shares of the larger number"
+        compared = by_number if match is MatchBy.NUMBER else f"the best {min(ks)} of each are compared"
+        lines.append(f"the scans keep {ks[0]} and {ks[1]} images per channel; {compared}")
     return lines
 
 
-def figure(runs: "tuple[PublishedRun, PublishedRun]", match: MatchBy) -> "Image.Image":
+def _draw(runs: "Runs", match: MatchBy, columns: Sequence[Column]) -> "Image.Image":
     """Draw each channel's overlap as a dot in its layer's column, with lines at the mean and the floors."""
     import numpy as np
     from matplotlib.figure import Figure
@@ -137,7 +164,6 @@ def figure(runs: "tuple[PublishedRun, PublishedRun]", match: MatchBy) -> "Image.
     from service.query import comparing
     from service.sheets import canvas
 
-    columns = (_number_columns if match is MatchBy.NUMBER else _overlap_columns)(runs)
     chart = Figure((max(6.0, 1.1 * len(columns) + 2.0), 4.6), 110, layout="constrained")
     axes, random = chart.subplots(), np.random.default_rng(0)
     for number, column in enumerate(columns):
@@ -154,30 +180,6 @@ def figure(runs: "tuple[PublishedRun, PublishedRun]", match: MatchBy) -> "Image.
     else:
         axes.text(0.5, 0.5, "the corpora have no file in common", transform=axes.transAxes, ha="center", va="center")
     return canvas.rasterize(chart)
-
-
-def _number_columns(runs: "tuple[PublishedRun, PublishedRun]") -> list[Column]:
-    from service.query import comparing
-    from service.query.layers import read_layer
-
-    compared = comparing.comparison(*runs)
-    columns = []
-    for layer in comparing.compare_layers(compared):
-        pairs = compared.pairs([read_layer(run, layer.layer) for run in runs])
-        overlaps = [pair.overlap for pair in pairs if pair.overlap is not None]
-        lines = {"mean": layer.overlap, "other channels": layer.other_channels, "by chance": layer.chance}
-        columns.append(Column(layer.layer, overlaps, lines))
-    return columns
-
-
-def _overlap_columns(runs: "tuple[PublishedRun, PublishedRun]") -> list[Column]:
-    from service.query.matching import match_layers
-
-    columns = []
-    for whole, matches in match_layers(*runs):
-        overlaps = [match.overlap for match in matches if match.overlap is not None]
-        columns.append(Column(whole.layer, overlaps, {"mean": whole.overlap, "by chance": whole.chance}))
-    return columns
 
 
 def _draw_lines(axes: Any, number: int, lines: Mapping[str, float | None]) -> None:  # noqa: ANN401 - matplotlib's axes

@@ -5,6 +5,7 @@ Only the cards of channels may be shown in frames of other sites, and only of th
 
 import re
 from collections.abc import Sequence
+from http import HTTPStatus
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -54,7 +55,7 @@ class Guarded:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 headers.update(GUARDS)
-                if scope["path"].startswith(FRAMES):
+                if scope["path"].startswith(FRAMES) and message["status"] == HTTPStatus.OK:
                     headers["Content-Security-Policy"] = self._card_policy
             await send(message)
 

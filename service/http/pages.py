@@ -70,15 +70,18 @@ def add_to(
     found = atlas.cached(lambda q: search.search(atlas, q.get("q", "")))
     route("/search", lambda q: search.noted(atlas, found({"q": q.get("q", "")})), searches)
     route("/compare", lambda q: comparison.compare(atlas, q.get("a", ""), q.get("b", ""), q), searches)
-    if atlas.has_cards:
-        route(
-            "/embed/runs/{run}/layers/{layer}/channels/{channel}",
-            lambda q: card.card(atlas, q["run"], q["layer"], _whole(q, "channel")),
-        )
+    for path, make in _cards(atlas).items():
+        route(path, make)
     for path, make in _pages_of_a_run(atlas, originals=originals, can_note=runs is not None).items():
         route(f"/runs/{{run}}{path}", make)
     route("/runs/{run}", _run_or_status(atlas, runs))
     _redirect_earlier_address(app)
+
+
+def _cards(atlas: Atlas) -> Mapping[str, Callable[[Parameters], Page]]:
+    """The cards of channels, if there are any."""
+    path = "/embed/runs/{run}/layers/{layer}/channels/{channel}"
+    return {path: lambda q: card.card(atlas, q["run"], q["layer"], _whole(q, "channel"))} if atlas.has_cards else {}
 
 
 def _redirect_earlier_address(app: FastAPI) -> None:

@@ -12,6 +12,7 @@ from threading import Lock
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 from cachetools import LRUCache, cached
 from numpy.typing import NDArray
@@ -54,7 +55,7 @@ class LayerPair:
         overlap: mean of the channels' overlaps; None if there are none.
         other_channels: mean overlap of each channel with all other channels of the other scan, a floor for `overlap`: some
             images activate many channels of any network. None if there are none.
-        chance: expected overlap of two random draws of k of the common images; None if no image is common.
+        chance: expected overlap of two random draws of k images, one from each corpus; None if no image is common.
         rank_correlation: mean of the channels' rank correlations; None if there are none.
         channel_correlation: Spearman's rank correlation of the channels' mean scores: whether the same channels have large
             scores. None if all means of one scan are equal.
@@ -95,16 +96,21 @@ class Comparison:
         pairs = self.pairs(tables)
         one, other = (rank_files(run, layer)[: len(pairs)] for run, layer in zip(self.runs, tables, strict=True))
         means = [layer.units["mean"].to_numpy()[: len(pairs)] for layer in tables]
-        k = max(run.k for run in self.runs)
         return LayerPair(
             layer=tables[0].layer.name,
             channels=len(pairs),
             overlap=mean([pair.overlap for pair in pairs]),
             other_channels=_mismatched(one, other) if self.in_common else None,
-            chance=min(1.0, k / self.in_common) if self.in_common else None,
+            chance=self._chance() if self.in_common else None,
             rank_correlation=mean([pair.rank_correlation for pair in pairs]),
             channel_correlation=rank_correlation(*means),
         )
+
+    def _chance(self) -> float:
+        """Each common image is in both draws with the product of two probabilities."""
+        files = [count_files(run) for run in self.runs]
+        draws = [min(run.k, count) for run, count in zip(self.runs, files, strict=True)]
+        return self.in_common * min(draws) / (files[0] * files[1])
 
 
 def comparison(first: PublishedRun, second: PublishedRun) -> Comparison:
@@ -198,15 +204,27 @@ def _hashes(run: PublishedRun, images: list[int]) -> dict[int, str]:
     return dict(zip(table["image_index"].to_pylist(), table["sha256"].to_pylist(), strict=True))
 
 
-def _cache_key(first: PublishedRun, second: PublishedRun) -> tuple[str, ...]:
-    return tuple(part for run in (first, second) for part in (run.root.url, run.run, run.mark))
+def cache_key(*runs: PublishedRun) -> tuple[str, ...]:
+    """What names published runs for as long as they exist."""
+    return tuple(part for run in runs for part in (run.root.url, run.run, run.mark))
 
 
-@cached(LRUCache(CACHED_PAIRS), key=_cache_key, lock=Lock())
+@cached(LRUCache(CACHED_PAIRS), key=cache_key, lock=Lock())
 def count_common(first: PublishedRun, second: PublishedRun) -> int:
     """The number of files in both corpora."""
-    hashes = [pc.unique(read(run, IMAGES, pc.scalar(True), ["sha256"])["sha256"]) for run in (first, second)]
+    hashes = [_all_hashes(run) for run in (first, second)]
     return int(pc.sum(pc.is_in(hashes[0], hashes[1])).as_py() or 0)
+
+
+@cached(LRUCache(CACHED_PAIRS), key=cache_key, lock=Lock())
+def count_files(run: PublishedRun) -> int:
+    """The number of different files in a corpus."""
+    return len(_all_hashes(run))
+
+
+def _all_hashes(run: PublishedRun) -> pa.Array:
+    """The hashes of all files of a corpus, each once."""
+    return pc.unique(read(run, IMAGES, pc.scalar(True), ["sha256"])["sha256"])
 
 
 def mean(values: Sequence[float | None]) -> float | None:

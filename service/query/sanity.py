@@ -6,8 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
+
+from service.query.catalog import PublishedRun
+from service.query.reading import read
+from workers.store.tables.sanity import SANITY
 
 Row = Mapping[str, Any]
 METRICS = {
@@ -83,10 +86,14 @@ def curves(rows: Iterable[Row]) -> tuple[Curves, ...]:
     return tuple(_curves(name, layers[index, name]) for index, name in sorted(layers))
 
 
-def floor(columns: pa.Table, layer: str, method: str) -> float | None:
-    """The median rank correlation of projections of different channels at one place, trained; None if there are none."""
+def read_floor(check: PublishedRun, layer: str, method: str) -> float | None:
+    """The median rank correlation of the trained network's projections of different channels at one place; None without any.
+
+    Raises:
+        DamagedRun: the run's files are not the ones that its manifest names.
+    """
     wanted = (pc.field("mode") == FLOOR) & (pc.field("layer") == layer) & (pc.field("method") == method)
-    values = columns.filter(wanted)["rank_correlation"].drop_null().to_numpy()
+    values = read(check, SANITY, wanted, ["rank_correlation"])["rank_correlation"].drop_null().to_numpy()
     return float(np.median(values)) if len(values) else None
 
 

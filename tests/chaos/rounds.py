@@ -68,7 +68,6 @@ class Chaos:
 
     def __init__(self, folder: Path, corpus: Path, *, replays: bool = False) -> None:
         self._folder, self._corpus, self._stack = folder, corpus, ExitStack()
-        self._always = {RECORD: str(folder / "record")} if replays else {}
         self.cluster, self._calm = ThreeNodes(), dict[str, bytes]()
         self.control = folder / "control"
         environment = {
@@ -77,6 +76,7 @@ class Chaos:
             failing_store.DELAY_S: str(DELAY_S),
             PATIENCE: str(STORE_PATIENCE_S),
         }
+        self._always = environment | ({RECORD: str(folder / "record")} if replays else {})
         patch = self._stack.enter_context(pytest.MonkeyPatch.context())
         for name, value in environment.items():
             patch.setenv(name, value)

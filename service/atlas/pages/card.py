@@ -5,12 +5,15 @@ from typing import Literal
 from service.atlas import links
 from service.atlas.atlas import Atlas
 from service.atlas.links import SHOWN
-from service.atlas.pages.parts import has_projections, of_cell, of_run, texts_of
+from service.atlas.pages.parts import has_projections, of_cell, of_run, says_of, texts_of
 from service.atlas.pages.values import CellCard, Page
 
 
 class EmbedPage(Page):
-    """A channel in a frame: `images` of its `awake` top images have the `label`, the most common one."""
+    """A channel in a frame: `images` of its `awake` top images have the `label`, the most common one.
+
+    `cells` are the images that activate the channel; a dead channel has none.
+    """
 
     kind: Literal["embed"] = "embed"
     name: str
@@ -21,6 +24,7 @@ class EmbedPage(Page):
     awake: int
     note: str | None
     kinds: tuple[str, ...]
+    says: tuple[str, ...]
     cells: tuple[CellCard, ...]
     href: str
 
@@ -33,7 +37,8 @@ def card(atlas: Atlas, run_id: str, name: str, number: int) -> EmbedPage:
     """
     published = atlas.run(run_id)
     tables = atlas.layer(published, name)
-    cells = tuple(of_cell(published, tables.layer, row) for row in tables.rows(number))
+    cells = tuple(of_cell(published, tables.layer, row) for row in tables.rows(number) if row.score > 0)
+    kinds = ("patch", "projection") if has_projections(published, tables.layer) else ("patch",)
     label, images = next(iter(tables.labels(number)), (None, 0))
     return EmbedPage(
         title=f"channel {number} of {name}",
@@ -42,9 +47,10 @@ def card(atlas: Atlas, run_id: str, name: str, number: int) -> EmbedPage:
         channel=number,
         label=label,
         images=images,
-        awake=sum(cell.score > 0 for cell in cells),
+        awake=len(cells),
         note=texts_of(atlas, published, name).get(number),
-        kinds=("patch", "projection") if has_projections(published, tables.layer) else ("patch",),
+        kinds=kinds,
+        says=says_of(atlas, published, tables.layer, *kinds),
         cells=cells[:SHOWN],
         href=links.channel(published, name, number),
     )

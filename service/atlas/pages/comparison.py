@@ -1,18 +1,19 @@
 """The page that compares two scans. Takes an atlas and a request, gives the values that the page shows and its twin sends."""
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Literal
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 from service.atlas import links
 from service.atlas.atlas import Atlas
 from service.atlas.links import KINDS
-from service.atlas.pages.parts import SAYS, of_channel, of_run
+from service.atlas.pages.parts import of_channel, of_run, says_of
 from service.atlas.pages.values import ChannelCard, Page, RunCard, Value
-from service.query import comparing
+from service.query import comparing, matching
 from service.query.catalog import PublishedRun
 from service.query.comparing import LayerPair
 from service.query.match_by import MatchBy
-from service.query.matching import Candidates, LayerMatch, match_layer
+from service.query.matching import LayerMatch
 from workers.errors import QueryError
 
 COMPARED_BY = ("channel", "overlap")
@@ -49,6 +50,7 @@ class ComparePage(Page):
     match: MatchBy
     matches: tuple[MatchBy, ...]
     layers: tuple[LayerLink, ...]
+    common: tuple[str, ...]
     show: str
     sort: str
     sorts: tuple[str, ...]
@@ -58,6 +60,15 @@ class ComparePage(Page):
     whole: LayerPair | None
     matched: LayerMatch | None
     channels: tuple[PairCard, ...]
+
+
+@dataclass(frozen=True)
+class _Compared:
+    """A layer of two scans: as a whole, by number or by overlap, and channel by channel."""
+
+    pairs: Sequence[PairCard]
+    whole: LayerPair | None = None
+    matched: LayerMatch | None = None
 
 
 def compare(atlas: Atlas, first: str, second: str, query: Mapping[str, str]) -> ComparePage:
@@ -72,84 +83,76 @@ def compare(atlas: Atlas, first: str, second: str, query: Mapping[str, str]) -> 
     """
     runs = (atlas.run(first), atlas.run(second))
     common = comparing.common_layers(*runs)
-    wanted, show = query.get("match") or (MatchBy.NUMBER if common else MatchBy.OVERLAP), query.get("show", "patch")
-    sort = query.get("sort") or ("overlap" if wanted == MatchBy.OVERLAP else "channel")
-    if show not in KINDS or sort not in COMPARED_BY or wanted not in tuple(MatchBy):
-        raise QueryError(
-            f"cannot show {show!r}, matched by {wanted!r}, sorted by {sort!r}; show is one of {KINDS}, "
-            f"match one of {tuple(map(str, MatchBy))}, sort one of {COMPARED_BY}"
-        )
-    match = MatchBy(wanted)
+    ways = matching.ways_to_match(*runs, common)
+    match = MatchBy(_choose("match", query, tuple(map(str, (*ways, *MatchBy)))))
+    show, by_default = _choose("show", query, KINDS), "overlap" if match is MatchBy.OVERLAP else "channel"
+    sort = _choose("sort", query, (by_default, *COMPARED_BY))
     names = common if match is MatchBy.NUMBER else tuple(layer.name for layer in runs[0].layers)
     name = query.get("layer") or (names[-1] if names else "")
-    about = _by_number(atlas, runs, name, show) if match is MatchBy.NUMBER else _by_overlap(atlas, runs, name, show)
+    compared = (_by_number if match is MatchBy.NUMBER else _by_overlap)(atlas, runs, name, show)
     return ComparePage(
         title=f"{first} and {second}",
         runs=tuple(map(of_run, runs)),
         name=name,
         match=match,
-        matches=tuple(MatchBy) if common else (MatchBy.OVERLAP,),
+        matches=tuple(sorted(ways)),
         layers=tuple(LayerLink(name=layer, href=links.compare(first, second, layer, match)) for layer in names),
+        common=common,
         show=show,
         sort=sort,
         sorts=COMPARED_BY,
-        says=(SAYS[show],),
+        says=says_of(atlas, runs[0], runs[0].layer(name), show),
         in_common=comparing.count_common(*runs),
-        channels=_sort(about.pop("channels"), match, sort),
-        **about,
+        candidates=sum(layer.channels for layer in runs[1].layers),
+        whole=compared.whole,
+        matched=compared.matched,
+        channels=_sort(compared.pairs, match, sort),
     )
 
 
-def _sort(pairs: Iterator[PairCard], match: MatchBy, sort: str) -> tuple[PairCard, ...]:
+def _choose(name: str, query: Mapping[str, str], known: Sequence[str]) -> str:
+    """A parameter that is one of a few words, the first by default."""
+    wanted = query.get(name) or known[0]
+    if wanted not in known:
+        raise QueryError(f"{name} {wanted!r} is not known; give one of {', '.join(dict.fromkeys(known))}")
+    return wanted
+
+
+def _sort(pairs: Sequence[PairCard], match: MatchBy, sort: str) -> tuple[PairCard, ...]:
     sign = 1 if match is MatchBy.NUMBER else -1
-    by: Callable[[PairCard], Any] = lambda pair: (pair.overlap is None, sign * (pair.overlap or 0))  # noqa: E731
-    return tuple(sorted(pairs, key=by) if sort == "overlap" else pairs)
+
+    def overlap_first(pair: PairCard) -> tuple[bool, float]:
+        return pair.overlap is None, sign * (pair.overlap or 0.0)
+
+    return tuple(sorted(pairs, key=overlap_first) if sort == "overlap" else pairs)
 
 
-def _by_number(atlas: Atlas, runs: tuple[PublishedRun, PublishedRun], name: str, show: str) -> dict[str, Any]:
-    """The fields of a page of channels with the same numbers."""
+def _by_number(atlas: Atlas, runs: tuple[PublishedRun, PublishedRun], name: str, show: str) -> _Compared:
+    """Channels with the same numbers."""
     compared = comparing.comparison(*runs)
     tables = [atlas.layer(run, name) for run in runs]
     sides = tuple(zip(runs, tables, strict=True))
-    return {
-        "whole": compared.layer(tables),
-        "matched": None,
-        "candidates": tables[1].layer.channels,
-        "channels": (
-            PairCard(
-                **vars(pair),
-                layer=name,
-                other=pair.channel,
-                sides=tuple(of_channel(run, layer.layer, layer.channels[pair.channel], show) for run, layer in sides),
-            )
-            for pair in compared.pairs(tables)
-        ),
-    }
+    pairs = tuple(
+        PairCard(
+            **vars(pair),
+            layer=name,
+            other=pair.channel,
+            sides=tuple(of_channel(run, layer.layer, layer.channels[pair.channel], show) for run, layer in sides),
+        )
+        for pair in compared.pairs(tables)
+    )
+    return _Compared(pairs, whole=compared.layer(tables))
 
 
-def _by_overlap(atlas: Atlas, runs: tuple[PublishedRun, PublishedRun], name: str, show: str) -> dict[str, Any]:
-    """The fields of a page of channels and their best matches."""
-    first, second = runs
-    tables = atlas.layer(first, name)
-    others = {layer.name: atlas.layer(second, layer.name) for layer in second.layers}
-    candidates = Candidates(second, tuple(others.values()))
-    matched, matches = match_layer(first, tables, candidates)
+def _by_overlap(atlas: Atlas, runs: tuple[PublishedRun, PublishedRun], name: str, show: str) -> _Compared:
+    """Channels and their best matches."""
+    [(whole, matches)] = matching.match_layers(*runs, [name])
 
-    def card(name: str, channel: int) -> ChannelCard:
-        return of_channel(second, others[name].layer, others[name].channels[channel], show)
+    def sides(channel: int, layer: str | None, other: int | None) -> Iterator[ChannelCard]:
+        for run, at, number in zip(runs, (name, layer), (channel, other), strict=True):
+            if at is not None and number is not None:
+                tables = atlas.layer(run, at)
+                yield of_channel(run, tables.layer, tables.channels[number], show)
 
-    return {
-        "whole": None,
-        "matched": matched,
-        "candidates": len(candidates.places),
-        "channels": (
-            PairCard(
-                **vars(match),
-                sides=(
-                    of_channel(first, tables.layer, tables.channels[match.channel], show),
-                    *([card(match.layer, match.other)] if match.layer is not None and match.other is not None else []),
-                ),
-            )
-            for match in matches
-        ),
-    }
+    pairs = (PairCard(**vars(match), sides=tuple(sides(match.channel, match.layer, match.other))) for match in matches)
+    return _Compared(tuple(pairs), matched=whole)

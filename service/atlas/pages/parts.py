@@ -6,7 +6,6 @@ from typing import Any, TypeVar
 from service.atlas import links
 from service.atlas.atlas import Atlas
 from service.atlas.pages.values import CellCard, ChannelCard, LayerCard, LayerState, RunCard, TellingCard
-from service.query import sanity
 from service.query.catalog import PublishedRun
 from service.query.layers import Channel
 from service.query.marks import marks
@@ -22,7 +21,7 @@ SAYS = {
     "projection": "A projection shows which pixels of this patch drove this unit, not why the network chose a class.",
 }
 
-ALIKE_FROM = 0.8  # rank correlation
+ALIKE_FROM = 0.9  # rank correlation
 ALIKE = (
     "In this layer, projections of different channels at one place are nearly the same: check {check} found a median rank "
     "correlation of {floor:.2f}, where 1 is identical. They show where the channel looked; rely on the patches for what it looks "
@@ -92,13 +91,19 @@ def checks_of(atlas: Atlas, scan: PublishedRun, layer: str) -> Iterator[Publishe
             yield check
 
 
-def says_projections(atlas: Atlas, scan: PublishedRun, layer: str) -> tuple[str, ...]:
-    """What a page with projections of a layer says, and whether a check found that its channels have the same ones."""
-    for check in checks_of(atlas, scan, layer):
-        floor = sanity.floor(atlas.columns(check), layer, scan.method)
-        if floor is not None and floor >= ALIKE_FROM:
-            return SAYS["projection"], ALIKE.format(check=check.run, floor=floor)
-    return (SAYS["projection"],)
+def says_of(atlas: Atlas, scan: PublishedRun, layer: LayerFacts, *shown: str) -> tuple[str, ...]:
+    """What a page says about its pictures of a layer ("patch" or "projection"), and the meanings of the layer's marks."""
+    alike = _says_alike(atlas, scan, layer.name) if "projection" in shown else ()
+    return (*(SAYS[kind] for kind in shown), *alike, *meanings(layer))
+
+
+def _says_alike(atlas: Atlas, scan: PublishedRun, layer: str) -> tuple[str, ...]:
+    """That the newest check of a layer found the same projections for all channels, if it did."""
+    check = next(checks_of(atlas, scan, layer), None)
+    floor = atlas.floor(check, layer, scan.method) if check else None
+    if check is None or floor is None or floor < ALIKE_FROM:
+        return ()
+    return (ALIKE.format(check=check.run, floor=floor),)
 
 
 def texts_of(atlas: Atlas, run: PublishedRun, layer: str) -> dict[int, str]:

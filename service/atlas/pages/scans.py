@@ -13,13 +13,12 @@ from service.atlas.pages.parts import (
     SAYS,
     checks_of,
     has_projections,
-    meanings,
     of_cell,
     of_channel,
     of_layer,
     of_run,
     of_state,
-    says_projections,
+    says_of,
     texts_of,
 )
 from service.atlas.pages.values import CellCard, ChannelCard, LayerCard, LayerState, Link, Page, RunCard, Value
@@ -181,10 +180,7 @@ def layer(atlas: Atlas, run_id: str, name: str, choice: Choice, look: Look) -> L
         labels=atlas.labels(published),
         border=tables.border,
         is_crowded=tables.border is not None and tables.border.is_crowded,
-        says=(
-            *(says_projections(atlas, published, name) if look.show == "projection" else (SAYS[look.show],)),
-            *meanings(about),
-        ),
+        says=says_of(atlas, published, about, look.show),
         previous=before,
         next=after,
         channels=tuple(cards),
@@ -228,7 +224,6 @@ def channel(atlas: Atlas, run_id: str, name: str, number: int, look: Look, *, ca
         embed=links.embed(published, name, number) if atlas.has_cards else None,
         look=look,
         has_projections=is_projected,
-        other_view=links.channel(published, name, number, view="filled" if look.view == "exact" else "exact"),
         cells=cells[:SHOWN],
         rows=cells,
         awake=sum(cell.score > 0 for cell in cells),
@@ -236,15 +231,19 @@ def channel(atlas: Atlas, run_id: str, name: str, number: int, look: Look, *, ca
         labels=tuple(_label(published, label, images) for label, images in tables.labels(number)),
         neighbours=tuple(_neighbour(published, tables, neighbour) for neighbour in tables.neighbours(number)),
         others=tuple(_others(atlas, published, about, number))[:OTHERS_SHOWN],
-        previous=links.channel(published, name, (number - 1) % about.channels, view=look.view),
-        next=links.channel(published, name, (number + 1) % about.channels, view=look.view),
-        says=(
-            SAYS["patch"],
-            *(says_projections(atlas, published, name) if is_projected else ()),
-            *meanings(about),
-        ),
+        **_pages_beside(published, about, number, look.view),
+        says=says_of(atlas, published, about, "patch", *(["projection"] if is_projected else [])),
         checks=tuple(_check(check, name) for check in checks_of(atlas, published, name)),
     )
+
+
+def _pages_beside(published: PublishedRun, about: LayerFacts, number: int, view: str) -> dict[str, Any]:
+    """The pages of the channels before and after, and of this one in the other view."""
+    before, after = (
+        links.channel(published, about.name, (number + step) % about.channels, view=view) for step in (-1, 1)
+    )
+    other = links.channel(published, about.name, number, view="filled" if view == "exact" else "exact")
+    return {"previous": before, "next": after, "other_view": other}
 
 
 def _score_fields(scores: Sequence[tuple[float, float, int]]) -> dict[str, Any]:

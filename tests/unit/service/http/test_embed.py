@@ -2,11 +2,13 @@
 
 import json
 import re
+from html.parser import HTMLParser
 
 import pytest
 from fastapi.testclient import TestClient
 from typer.testing import CliRunner
 
+from service.atlas import render
 from service.cli.main import app
 from service.http import app as web
 from service.http import exporting
@@ -44,7 +46,8 @@ def test_without_a_site_there_are_no_cards(root):
 def test_only_cards_may_be_shown_in_frames_and_only_of_the_named_sites(root):
     asked = client(root, *SITES)
     assert ancestors(asked.get(f"/embed{CHANNEL}")) == " ".join(SITES)
-    for path in (CHANNEL, "/", "/runs/first", "/embed", f"/runs/..%2Fembed{CHANNEL}"):
+    others = ("/", "/runs/first", "/embed", f"/runs/..%2Fembed{CHANNEL}", "/embed/nothing", f"/embed{CHANNEL}9")
+    for path in (CHANNEL, *others, "/embed/runs/none/layers/x/channels/1", f"/embed{CHANNEL}x"):
         assert ancestors(asked.get(path)) == "'none'"
     assert f'src="http://127.0.0.1/embed{CHANNEL}"' in asked.get(CHANNEL).text.replace("&#34;", '"')
 
@@ -58,7 +61,8 @@ def test_a_card_shows_the_channels_pictures_and_leads_to_its_page(root):
     assert f'href="{CHANNEL}" target="_blank"' in html
     assert (data["label"], data["images"], data["awake"]) == ("cat", K, K) and f"{K} of its {K} top images" in html
     dead = asked.get(f"/embed{CHANNEL[:-1]}{DEAD}").text
-    assert "No image activates this channel." in dead
+    assert "No image activates this channel." in dead and "<img" not in dead
+    assert "What the pictures" not in html and data["says"][1] in html
     assert asked.get("/embed/runs/first/layers/relu1/channels/99").status_code == 404
 
 
@@ -83,11 +87,33 @@ def test_a_written_site_has_cards_when_asked_for(root, tmp_path):
     )
     assert done.exit_code == 0, done.output
     pages = json.loads(done.stdout)["pages"]
-    cards = [path for path in targets(tmp_path / "site") if "/embed/" in str(path)]
-    channels = [
-        path for path in targets(tmp_path / "site") if re.search(r"site/runs/first/layers/\w+/channels/", str(path))
-    ]
-    assert len(cards) > 4 and {path.parent.name for path in cards} <= {path.parent.name for path in channels}
+    linked = [path.relative_to(tmp_path / "site").as_posix() for path in targets(tmp_path / "site")]
+    cards = {path.removeprefix("embed/") for path in linked if path.startswith("embed/")}
+    assert cards == {path for path in linked if re.fullmatch(r"runs/first/layers/\w+/channels/\d+/index.html", path)}
+    assert len(cards) > 4
     assert pages == len(list((tmp_path / "site").rglob("*.html")))
     exporting.site(root, ["first"], top=2).write(tmp_path / "plain")
     assert not [path for path in targets(tmp_path / "plain") if "/embed/" in str(path)]
+
+
+def test_the_html_to_copy_is_one_frame_whatever_a_layer_is_called():
+    html = render.frame("http://x/embed/a", 'channel 3 of a" onload="alert(1)')
+    [(tag, attributes)] = Tags.of(html)
+    assert tag == "iframe" and attributes["title"] == 'channel 3 of a" onload="alert(1)' and "onload" not in attributes
+
+
+class Tags(HTMLParser):
+    """The tags of a text, with their attributes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    @classmethod
+    def of(cls, html: str) -> list[tuple[str, dict[str, str | None]]]:
+        parser = cls()
+        parser.feed(html)
+        return parser.tags

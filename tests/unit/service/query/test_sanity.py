@@ -86,17 +86,35 @@ def test_a_channel_leads_to_the_checks_of_its_scan_and_layer(client):
     assert client.get("/runs/first/layers/relu1/channels/4.json").json()["checks"] == []
 
 
-@pytest.mark.parametrize(("floor", "is_reported"), [(0.79, False), (0.8, True), (0.97, True)])
+@pytest.mark.parametrize(("floor", "is_reported"), [(0.89, False), (0.9, True), (0.97, True)])
 def test_pages_with_projections_say_where_those_of_all_channels_are_the_same(tmp_path, floor, is_reported):
     root = Root(str(tmp_path))
     publish(root)
     instrumented.sanity(root, floor=floor)
     client = atlas_of(root)
     words = f"check randomised found a median rank correlation of {floor:.2f}"
-    for path in ("/runs/first/layers/relu2/channels/4", "/runs/first/layers/relu2?show=projection"):
+    shown = ("layers/relu2/channels/4", "layers/relu2?show=projection")
+    compared = "/compare?a=first&b=first&layer=relu2&show=projection"
+    for path in (*(f"/runs/first/{page}" for page in shown), f"/embed/runs/first/{shown[0]}", compared):
         assert (words in client.get(path).text) == is_reported
     for path in ("/runs/first/layers/relu1/channels/4", "/runs/first/layers/relu2"):  # another layer; patches
         assert "found a median" not in client.get(path).text
+
+
+def test_the_newest_check_decides_and_a_damaged_one_is_left_out(tmp_path):
+    root = Root(str(tmp_path))
+    publish(root)
+    instrumented.sanity(root, "old", floor=0.97)
+    manifest = root.read("runs/old/manifest.json").replace(b"2026-11-25", b"2026-11-24")
+    root.put("runs/old/manifest.json", manifest)
+    instrumented.sanity(root, "new", floor=0.3)
+    assert "found a median" not in atlas_of(root).get("/runs/first/layers/relu2/channels/4").text
+    instrumented.sanity(root, "damaged", floor=0.97)
+    next((tmp_path / "tables" / "sanity" / "run=damaged").glob("*.parquet")).unlink()
+    manifest = root.read("runs/damaged/manifest.json").replace(b"2026-11-25", b"2026-11-26")
+    root.put("runs/damaged/manifest.json", manifest)
+    answer = atlas_of(root).get("/runs/first/layers/relu2/channels/4")
+    assert answer.status_code == 200 and "found a median" not in answer.text
 
 
 def test_the_sheet_and_the_report_show_curves_and_units(root):
