@@ -30,6 +30,12 @@ TRUST = "Run the code that the model names: FILE.py:CALLABLE, package.module:CAL
 RootOption = Annotated[str, typer.Option("--root", help="Folder or fsspec URL of the datasets.")]
 RunOption = Annotated[str | None, typer.Option("--run", help="Run id; by default the newest scan.")]
 AnyRunOption = Annotated[str | None, typer.Option("--run", help="Run id; by default the newest run.")]
+SheetRunOption = Annotated[
+    str | None,
+    typer.Option(
+        "--run", help="Run id; by default the newest scan with --layer, or the newest run if all are of one kind."
+    ),
+]
 LayerOption = Annotated[str, typer.Option("--layer", help="Layer name.")]
 LimitOption = Annotated[int | None, typer.Option("--limit", min=1, help="Maximum number of rows.")]
 Address = Annotated[

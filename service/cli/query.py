@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from service.cli import drawing
-from service.cli.options import AnyRunOption, Json, LayerOption, LimitOption, RootOption, RunOption
+from service.cli.options import AnyRunOption, Json, LayerOption, LimitOption, RootOption, RunOption, SheetRunOption
 from service.cli.terminal import echo
 from workers.errors import QueryError, nearest
 from workers.kinds import Kind
@@ -183,7 +183,7 @@ def sheet(  # noqa: PLR0913, PLR0917 - one parameter per flag
             help="Leave what lies outside the model's input grey. By default, it is filled with dimmed pixels of the photo.",
         ),
     ] = False,
-    run: AnyRunOption = None,
+    run: SheetRunOption = None,
     as_json: Json = False,
 ) -> None:
     """Draw a run as one picture: Figure 2 of Zeiler & Fergus for a scan, Figure 4 for evolution, and so on."""

@@ -42,7 +42,7 @@ def add_schedule(  # noqa: PLR0913 - one parameter per flag
     keep: Annotated[int | None, typer.Option(min=1, help="Number of runs that `deconvoy gc` keeps.")] = None,
     job: JobOption = None,
 ) -> None:
-    """Add a schedule. It fires only at times after now."""
+    """Add a schedule. It fires from now on; earlier times are skipped."""
     from service.control import uploads
     from service.control.timetable import Overlap, Schedule
     from workers.spec.plain import PlainSpec

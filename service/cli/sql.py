@@ -100,7 +100,11 @@ def views(
         ),
     ] = False,
 ) -> None:
-    """Write statements that create a view of each table. The views follow runs that are published or removed later."""
+    """Write statements that create a view of each table.
+
+    DuckDB views follow runs that are published or removed later, unless --pinned is given. For other engines, the file says
+    what to repeat.
+    """
     from service.query import dialects
     from service.query import sql as tables
 

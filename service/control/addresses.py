@@ -38,7 +38,9 @@ def require_url(address: str) -> str:
         ClusterError: the address is not a URL, or contains a secret.
     """
     if "@" in address:
-        raise ClusterError("an address must not contain a user or password: set RAY_AUTH_TOKEN, or RAY_AUTH_TOKEN_PATH")
+        raise ClusterError(
+            "an address must not contain a user name or password: set RAY_AUTH_TOKEN, or RAY_AUTH_TOKEN_PATH"
+        )
     if not _is_url(address):
         raise ClusterError(f"address {address!r} is not the URL of a Ray dashboard, such as {EXAMPLE}")
     return address

@@ -168,7 +168,7 @@ class Statuses:
             )
         if state is State.STOPPED:
             return RunState.CANCELLED, ""
-        return self._record_failure(attempts, number, detail or "its process ended without a record")
+        return self._record_failure(attempts, number, detail or "its process ended without recording an outcome")
 
     def _state_by_heartbeat(
         self, begun: Begun | None, progress: Progress | None, why: str, *, cluster_answers: bool

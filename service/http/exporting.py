@@ -35,7 +35,7 @@ def site(
     for pattern in patterns:
         names = sorted({layer.name for run in published for layer in run.layers})
         if not any(fnmatchcase(name, pattern) for name in names):
-            raise QueryError(f"--layers {pattern!r} fits no layer; {nearest(pattern, names)}")
+            raise QueryError(f"--layers {pattern!r} matches no layer; {nearest(pattern, names)}")
     channels = _top_channels(published, layers, top) if top else None
     selection = Selection(
         frozenset(run.run for run in published),

@@ -68,7 +68,9 @@ def _write(form: Format, file: BinaryIO, reader: pa.RecordBatchReader, limits: L
                 rows += batch.num_rows
     except pa.ArrowException as error:
         reason = str(error).strip().splitlines()[0]
-        raise QueryError(f"{form} cannot hold a column of the result: {reason}; cast it, such as to VARCHAR") from error
+        raise QueryError(
+            f"{form} cannot hold a column of the result: {reason}; cast it, for example to VARCHAR"
+        ) from error
     return rows
 
 

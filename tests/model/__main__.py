@@ -48,7 +48,7 @@ def _faults(corpus: Path) -> list[str]:
         lives, line = find_fault(corpus, name)
         print(f"{name}: shows after {lives} lives: {line}", flush=True)
         rows.append(f"| {name} | {lives} | {line.replace('|', '/')} |")
-    return ["", "| fault in the code | lives until it shows | what shows it |", "|---|---|---|", *rows]
+    return ["", "| fault in the code | lives until detection | detected by |", "|---|---|---|", *rows]
 
 
 if __name__ == "__main__":

@@ -100,7 +100,7 @@ def _require_frames(entry: SourceEntry) -> SourceEntry:
     """Refuse a key for videos if the corpus has other images."""
     if entry.group is None and entry.refused is None:
         raise CorpusError(
-            "the corpus has images, and --every is for videos; name videos by a glob, such as 'clips/**/*.mp4'"
+            "the corpus has images, and --every is for videos; select videos with a glob, such as 'clips/**/*.mp4'"
         )
     return entry
 
@@ -157,7 +157,7 @@ def _column(entry: SourceEntry, name: str) -> str | None:
         CorpusError: the corpus is not a table.
     """
     if entry.columns is None:
-        way_out = "; say where splits come from, such as --splits folder:2" if name == "split" else ""
+        way_out = "; name the source of the splits, for example with --splits folder:2" if name == "split" else ""
         raise CorpusError(f"the corpus has no column {name!r}, because it is neither a list nor Parquet{way_out}")
     value = entry.columns.get(name)
     return as_text(value).strip() or None if value else None

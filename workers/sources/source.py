@@ -75,7 +75,7 @@ def describe(passed_over: Mapping[str, int]) -> str:
     """The counts of what is passed over, the largest first, as text."""
     counts = sorted(passed_over.items(), key=lambda item: (-item[1], item[0]))
     has_videos = any(reason in FRAME.extensions for reason in passed_over)
-    hint = " (videos beside images are not read; name them by a glob such as '**/*.mp4')" if has_videos else ""
+    hint = " (videos beside images are not read; select them with a glob such as '**/*.mp4')" if has_videos else ""
     return ", ".join(f"{count:,} {reason}" for reason, count in counts) + hint
 
 

@@ -103,7 +103,7 @@ def give(root: Root, document: Manifest, before: GivenLabels | None, labels: pa.
     root.put(paths.labels_path(run), _FORMAT.encode(given))
     if not root.exists(paths.manifest_path(run)):
         take_back(root, run)
-        raise DamagedRun(f"run {run!r} was removed while it was given labels")
+        raise DamagedRun(f"run {run!r} was removed while it was being relabelled")
     _delete(root, {*(before.parts if before else ())} - {*parts})
 
 

@@ -12,7 +12,9 @@ from service.atlas.atlas import Atlas
 from service.atlas.instruments import registry
 from service.atlas.pages.parts import of_run, of_state_fields, of_telling, paginate
 from service.atlas.pages.values import LayerState, Page, PageOfList, RunCard, TellingCard, Value
+from service.query import graph
 from service.query.catalog import PublishedRun
+from service.query.graph import Rail
 from service.query.reading import read
 from workers.kinds import Kind
 from workers.store.tables.scan import PREVIEWS
@@ -27,9 +29,11 @@ RELATED_SHOWN = 24
 
 @dataclass(frozen=True, kw_only=True)
 class LayerRow(LayerState):
-    """A layer with its most selective channels."""
+    """A layer with its most selective channels, and the layers that feed it; `rail` draws them, None if there is no map."""
 
     telling: tuple[TellingCard, ...]
+    parents: tuple[str, ...]
+    rail: Rail | None
 
 
 class RelatedRun(Value):
@@ -48,6 +52,7 @@ class RunPage(Page):
     run: RunCard
     rejects_by_reason: dict[str, int]
     layers: tuple[LayerRow, ...]
+    lanes: int
     dead: int
     labels: int
     related: tuple[RelatedRun, ...]
@@ -122,6 +127,7 @@ def run(atlas: Atlas, run_id: str, start: int = 0) -> Page:
         run=card,
         rejects_by_reason=dict(published.rejects_by_reason),
         layers=layers,
+        lanes=graph.count_lanes(layer.rail for layer in layers if layer.rail),
         dead=sum(layer.dead for layer in layers),
         labels=len(atlas.labels(published)),
         related=tuple(islice(_related(atlas, published), RELATED_SHOWN)),
@@ -132,12 +138,19 @@ def run(atlas: Atlas, run_id: str, start: int = 0) -> Page:
 
 
 def _layer_rows(atlas: Atlas, published: PublishedRun) -> Iterator[LayerRow]:
-    overview = atlas.overview(published)
+    overview, parents = atlas.overview(published), graph.read_parents(published)
+    names = [layer.name for layer in reversed(published.layers)]
+    rails = dict(zip(names, graph.rails(names, parents), strict=False)) if parents else {}
     for layer in published.layers:
         telling = tuple(
             of_telling(published, channel) for channel in overview.telling.get(layer.index, ())[:TELLING_SHOWN]
         )
-        yield LayerRow(**of_state_fields(atlas, published, layer), telling=telling)
+        yield LayerRow(
+            **of_state_fields(atlas, published, layer),
+            telling=telling,
+            parents=parents.get(layer.name, ()),
+            rail=rails.get(layer.name),
+        )
 
 
 def _related(atlas: Atlas, published: PublishedRun) -> Iterator[RelatedRun]:

@@ -283,7 +283,7 @@ def label(atlas: Atlas, run_id: str, name: str) -> LabelPage:
     channels = tuple(_labelled(published, channel) for channel in labels.labelled(published, name))
     return LabelPage(
         title=name,
-        description=f"The channels whose top images are labelled {name}.",
+        description=f"The channels that have images labelled {name} among their top images.",
         cover=channels[0].picture if channels else None,
         run=of_run(published),
         label=name,

@@ -117,8 +117,8 @@ def test_without_an_address_rays_environment_is_used_and_reported(dashboards, tm
         ("auto", "RAY_ADDRESS=auto does not name a dashboard"),
         ("ray://head:10001", "RAY_ADDRESS=ray://head:10001 is an address for Ray Client, which is not supported"),
         ("http://head:port", "'http://head:port' is not the URL of a Ray dashboard"),
-        ("http://me:secret@head:8265", "an address must not contain a user or password"),
-        ("ray://me:secret@head:10001", "an address must not contain a user or password"),
+        ("http://me:secret@head:8265", "an address must not contain a user name or password"),
+        ("ray://me:secret@head:10001", "an address must not contain a user name or password"),
     ],
 )  # fmt: skip
 @pytest.mark.usefixtures("dashboards")

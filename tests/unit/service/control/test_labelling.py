@@ -264,7 +264,7 @@ def test_a_run_that_is_removed_meanwhile_leaves_no_labels(root, give, monkeypatc
             self.delete(paths.manifest_path("first"))
 
     monkeypatch.setattr(Root, "put", put)
-    with pytest.raises(DamagedRun, match="was removed while it was given labels"):
+    with pytest.raises(DamagedRun, match="was removed while it was being relabelled"):
         give(DOGS)
     assert not root.exists(paths.labels_path("first")) and not stored(root, "first", "labels")
 

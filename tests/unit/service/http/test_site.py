@@ -175,7 +175,7 @@ def test_the_command_says_how_large_the_site_is_before_it_writes_it(root, tmp_pa
     ("runs", "layers", "error", "line"),
     [
         (["none"], [], RunError, "run 'none' is not published"),
-        (["first"], ["relux"], QueryError, "fits no layer; nearest"),
+        (["first"], ["relux"], QueryError, "matches no layer; nearest"),
     ],
 )
 def test_what_is_not_there_is_one_line(root, runs, layers, error, line):

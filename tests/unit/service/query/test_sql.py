@@ -386,7 +386,7 @@ def test_pictures_and_empty_results_are_written_to_parquet(root, tmp_path):
         (
             "SELECT INTERVAL 1 DAY AS span",
             "a.csv",
-            r"^.csv cannot hold a column of the result: .*; cast it, such as to VARCHAR$",
+            r"^.csv cannot hold a column of the result: .*; cast it, for example to VARCHAR$",
         ),
         ("SELECT INTERVAL 1 DAY AS span", "a.parquet", r"^.parquet cannot hold a column of the result: .*; cast it"),
         ("SELEC 1", "a.csv", r"the query failed: Parser Error"),

@@ -85,7 +85,7 @@ def test_a_split_that_no_image_has_is_one_line(photos):
         listed(photos, split="training", splits="folder:2")
     with pytest.raises(CorpusError, match=r"--splits 'folder:7' gives no image a split \(first image id: "):
         listed(photos, split="train", splits="folder:7")
-    with pytest.raises(CorpusError, match="neither a list nor Parquet; say where splits come from"):
+    with pytest.raises(CorpusError, match="neither a list nor Parquet; name the source of the splits"):
         listed(photos, split="train")
 
 

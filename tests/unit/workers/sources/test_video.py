@@ -97,7 +97,7 @@ def test_videos_beside_images_are_passed_over(tmp_path):
     with manifest.list_corpus(CorpusSpec(source=str(tmp_path / "mixed")), lambda _: None) as listing:
         assert listing.images == 1 and listing.passed_over == {".mp4": 1}
     assert describe(listing.passed_over) == (
-        "1 .mp4 (videos beside images are not read; name them by a glob such as '**/*.mp4')"
+        "1 .mp4 (videos beside images are not read; select them with a glob such as '**/*.mp4')"
     )
 
 
@@ -202,7 +202,7 @@ def test_what_is_not_the_fault_of_the_video_is_no_reject(tmp_path):
 def test_every_n_th_frame_is_asked_of_videos_only(tmp_path):
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "a.jpg").write_bytes(b"x")
-    with pytest.raises(CorpusError, match="--every is for videos; name videos by a glob"):
+    with pytest.raises(CorpusError, match="--every is for videos; select videos with a glob"):
         listed(tmp_path, tmp_path / "photos", every=2)
 
 
