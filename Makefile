@@ -9,9 +9,8 @@ GENERATED := tests/unit/service/http/test_api.py::test_the_description_of_the_ap
 IS_RECENT := import sys; sys.exit(sys.version_info < (3, 11))
 PYTEST_ARGS ?=
 COVERAGE ?=
-PROCESSES ?= $(shell echo $$(($$(nproc) + 1)))
-# Tests run side by side, one more than there are CPUs, because some only wait. Those of one file stay together, because they
-# share what the file has set up. At most three of the tests
+PROCESSES ?= logical
+# Tests run side by side; those of one file stay together, because they share what the file has set up. At most three of the tests
 # that start Ray or a browser run at the same time: they have time limits, and they wait more than they compute.
 GROUPED := --dist=loadfile --no-loadscope-reorder
 SIDE_BY_SIDE := -n $(PROCESSES) $(GROUPED)

@@ -288,9 +288,7 @@ def decode(data: bytes, run: str) -> Manifest:
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(f"it cannot be read: {_describe(error)}") from error
     if version != VERSION:
-        readable = (
-            f"this version of deconvoy reads manifests of version {VERSION}; use the version that published the run"
-        )
+        readable = f"this Deconvoy reads version {VERSION}; use the version of Deconvoy that published the run"
         raise DamagedRun(f"run {run!r}: its manifest.json has version {version!r}; {readable}")
     if owner != run:
         raise ValueError(f"it belongs to run {owner!r}")

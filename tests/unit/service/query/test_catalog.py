@@ -74,5 +74,5 @@ def test_a_manifest_of_another_version_is_refused(root):
     publish(root)
     told = json.loads(root.read("runs/first/manifest.json"))
     root.put("runs/first/manifest.json", json.dumps({**told, "version": 2}).encode())
-    with pytest.raises(DamagedRun, match="has version 2; this deconvoy reads version 1"):
+    with pytest.raises(DamagedRun, match="has version 2; this Deconvoy reads version 1"):
         catalog.find(root)

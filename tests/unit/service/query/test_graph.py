@@ -1,6 +1,7 @@
 """The map of a network: the edges are those of walking the graph, and lines lead where the edges do."""
 
 import json
+from typing import Any
 
 import pytest
 import torchvision
@@ -18,12 +19,12 @@ from workers.store.root import Root
 LAYERS = list(CHANNELS)
 
 
-def nodes_of(edges: dict[str, list[str]]) -> list[dict]:
+def nodes_of(edges: dict[str, list[str]]) -> list[dict[str, Any]]:
     names = list(edges)
     return [{"name": name, "inputs": [names.index(source) for source in edges[name]]} for name in names]
 
 
-def put(root: Root, nodes: list[dict], mark: str = "none") -> None:
+def put(root: Root, nodes: Any, mark: str = "none") -> None:
     head = json.dumps({"__metadata__": {graph.GRAPH: json.dumps(nodes)}}).encode()
     root.put(paths.model_path(mark), len(head).to_bytes(8, "little") + head + bytes(100))
 
@@ -85,7 +86,7 @@ def test_lines_lead_from_each_layer_to_those_that_feed_it_and_nowhere_else(drawn
 
 def test_a_residual_network_has_its_branches():
     module = torchvision.models.resnet18(weights=None).eval()
-    nodes = [{"name": node.name, "inputs": list(node.inputs)} for node in trace(module, (64, 64))]
+    nodes: list[dict[str, Any]] = [{"name": node.name, "inputs": list(node.inputs)} for node in trace(module, (64, 64))]
     names = {node["name"] for node in nodes if "relu" in node["name"]}
     parents = graph._contract(nodes, names)
     assert parents["layer1.0.relu_1"] == ("layer1.0.relu", "relu") and parents["relu"] == ()

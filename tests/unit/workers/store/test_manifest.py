@@ -102,9 +102,8 @@ def test_a_manifest_of_a_later_version_is_one_line_that_says_so():
     with pytest.raises(DamagedRun) as raised:
         manifest.decode(encoded({"version": 2, "run": "flowers", "everything": "else"}), "flowers")
     assert (
-        str(raised.value)
-        == "run 'flowers': its manifest.json has version 2; this version of deconvoy reads manifests of version 1; "
-        "use the version that published the run"
+        str(raised.value) == "run 'flowers': its manifest.json has version 2; this Deconvoy reads version 1; "
+        "use the version of Deconvoy that published the run"
     )
 
 
