@@ -41,7 +41,7 @@ def walk(edges: dict[str, list[str]], name: str, wanted: set[str]) -> set[str]:
 def graphs(draw) -> tuple[dict[str, list[str]], set[str]]:
     count = draw(st.integers(2, 12))
     names = [f"n{number}" for number in range(count)]
-    edges = {"n0": []}
+    edges: dict[str, list[str]] = {"n0": []}
     for number in range(1, count):
         edges[names[number]] = draw(st.lists(st.sampled_from(names[:number]), min_size=1, max_size=3, unique=True))
     return edges, set(draw(st.lists(st.sampled_from(names[1:]), min_size=1, unique=True)))
