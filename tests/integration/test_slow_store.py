@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from statistics import median
 
 import pytest
 
@@ -22,7 +23,7 @@ from workers.store.attempts import Attempts, Begun
 from workers.store.root import Root
 
 RUNS = 300
-READERS, SECONDS, ROUNDS = 8, 1.5, 6
+READERS, SECONDS, ROUNDS = 8, 1.0, 9
 CHANNELS = [f"/runs/first/layers/relu1/channels/{number}" for number in range(20)]
 PAGES = {
     "channels": CHANNELS,
@@ -100,7 +101,7 @@ def folder(tmp_path) -> tuple[str, str]:
 
 
 def is_as_fast(slow: float, silent: float) -> bool:
-    """The best of several rounds counts: the machine's own noise is 10 %."""
+    """The median of several rounds counts, in which the three take turns: the machine's own noise is 10 %."""
     return slow >= 0.8 and silent >= 0.9
 
 
@@ -109,17 +110,16 @@ def test_pages_are_served_as_fast_with_a_slow_store_and_with_a_hung_cluster(fold
     with silent_dashboard() as address, serving(*folder) as here, serving(*folder, "--address", address) as hung:
         told: dict[str, tuple[float, float]] = {}
         for name, paths in PAGES.items():
-            local: list[float] = []
-            slow: list[float] = []
-            silent: list[float] = []
+            rounds: list[tuple[float, float, float]] = []
             for _ in range(ROUNDS):
-                local.append(here.per_second(paths))
+                local = here.per_second(paths)
                 here.tell("latency 0.02")
-                slow.append(here.per_second(paths))
+                slow = here.per_second(paths)
                 here.tell("latency 0")
-                silent.append(hung.per_second(paths))
-            told[name] = max(slow) / max(local), max(silent) / max(local)
-            figures = f"{max(local):.0f}/s, slow store {told[name][0]:.2f}, hung cluster {told[name][1]:.2f}"
+                rounds.append((local, slow / local, hung.per_second(paths) / local))
+            local, *ratios = map(median, zip(*rounds, strict=True))
+            told[name] = ratios[0], ratios[1]
+            figures = f"{local:.0f}/s, slow store {ratios[0]:.2f}, hung cluster {ratios[1]:.2f}"
             print(f"{name}: {figures}")  # noqa: T201 - what is measured
     assert all(is_as_fast(*ratios) for ratios in told.values()), told
 
