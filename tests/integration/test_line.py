@@ -240,7 +240,6 @@ def _words(process: psutil.Process) -> list[str]:
         return []
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_more_runs_than_cpus_publish_and_one_that_waits_is_small_and_can_be_cancelled(head, photos, tmp_path):
     submissions = Submissions(Root(str(tmp_path / "atlas")), RayCluster(head.address))

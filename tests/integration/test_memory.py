@@ -31,7 +31,6 @@ def manifest(root: Path):
     return json.loads((root / "runs" / "one" / "manifest.json").read_text())
 
 
-@pytest.mark.slow
 def test_a_run_without_memory_for_its_batches_takes_smaller_ones_and_records_it(tmp_path, monkeypatch):
     monkeypatch.setattr("jobs.scan.ScanWorker", Greedy)
     monkeypatch.setattr("jobs.ray.seats.MEMORY_PAUSE_S", 0.1)

@@ -68,8 +68,9 @@ def calm(corpus, tmp_path_factory) -> dict[str, list[str]]:
     return parts(folder / "root")
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("phase", ["scan", "move", "project", "publish"])
+@pytest.mark.parametrize(
+    "phase", ["scan", *(pytest.param(phase, marks=pytest.mark.slow) for phase in ("move", "project", "publish"))]
+)
 def test_a_store_that_refuses_everything_for_a_while_costs_that_while(phase, corpus, calm, tmp_path):
     control = tmp_path / "control"
     failing_store.refuse(control, seconds=4, **PHASES[phase])

@@ -13,7 +13,7 @@ from service.query import comparing, matching
 from service.query.catalog import PublishedRun
 from service.query.comparing import LayerPair
 from service.query.match_by import MatchBy
-from service.query.matching import LayerMatch
+from service.query.matching import LayerMatch, Match
 from workers.errors import QueryError
 
 COMPARED_BY = ("channel", "overlap")
@@ -26,15 +26,10 @@ class LayerLink(Value):
     href: str
 
 
-class PairCard(Value):
-    """A channel of the first scan beside one of the second, with the fields of a `Match`."""
+@dataclass(frozen=True)
+class PairCard(Match):
+    """A channel of the first scan beside one of the second: the one of the same number, or the best match."""
 
-    channel: int
-    layer: str | None
-    other: int | None
-    shared: int
-    overlap: float | None
-    rank_correlation: float | None
     sides: tuple[ChannelCard, ...]
 
 
