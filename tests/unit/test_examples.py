@@ -2,12 +2,12 @@
 
 import ast
 import json
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from streamlit.testing.v1 import AppTest
 
 from tests.support import instrumented
 from tests.support.published import CHANNELS, DEAD, publish
@@ -22,12 +22,6 @@ def root(tmp_path_factory) -> Root:
     publish(root)
     instrumented.occlude(root)
     return root
-
-
-@pytest.fixture(autouse=True)
-def _main(monkeypatch):
-    """Streamlit replaces `__main__`, which processes that are started later would run."""
-    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
 
 
 def evaluate(cell: str, names: dict[str, Any]) -> Any:
@@ -49,25 +43,26 @@ def test_every_cell_of_the_notebook_runs(root, monkeypatch):
     assert all(not cell.get("outputs") for cell in notebook["cells"])  # outputs are not committed
 
 
-def test_the_dashboard_shows_channels_and_follows_its_choices(root, monkeypatch):
-    monkeypatch.setattr("sys.argv", ["app.py", root.url])
-    app = AppTest.from_file(str(EXAMPLES / "streamlit" / "app.py"), default_timeout=60).run()
-    assert not app.exception and app.title[0].value == "fc of first"
-    run, layer, _ = app.sidebar.selectbox
-    assert run.options == ["first"] and layer.options == [*CHANNELS][::-1]
-    layer.select("relu1").run()
-    assert app.title[0].value == "relu1 of first"
-    assert app.caption[0].value.startswith(
-        f"{CHANNELS['relu1'] - 1} of {CHANNELS['relu1']} channels"
-    )  # without the dead one
-    assert DEAD not in set(app.dataframe[0].value.channel)
-    app.sidebar.selectbox[2].select("cat").run()
-    assert not app.exception and set(app.dataframe[0].value.label) == {"cat"}
+def dashboard(root: Root, *choices: str) -> list[dict[str, Any]]:
+    """The dashboard as it opens, and after each choice."""
+    command = [sys.executable, "-m", "tests.support.dashboard", root.url, *choices]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=180)
+    return json.loads(done.stdout)
 
 
-def test_the_dashboard_of_an_empty_root_says_so(tmp_path, monkeypatch):
+def test_the_dashboard_shows_channels_and_follows_its_choices(root):
+    opened, of_layer, of_label = dashboard(root, "1=relu1", "2=cat")
+    assert [page["exceptions"] for page in (opened, of_layer, of_label)] == [[], [], []]
+    assert opened["title"] == ["fc of first"] and of_layer["title"] == ["relu1 of first"]
+    assert opened["options"][:2] == [["first"], [*CHANNELS][::-1]]
+    alive = CHANNELS["relu1"] - 1  # without the dead one
+    assert of_layer["caption"][0].startswith(f"{alive} of {CHANNELS['relu1']} channels")
+    assert DEAD not in of_layer["channels"][0]
+    assert set(of_label["labels"][0]) == {"cat"}
+
+
+def test_the_dashboard_of_an_empty_root_says_so(tmp_path):
     empty = Root(str(tmp_path))
     instrumented.filters(empty)
-    monkeypatch.setattr("sys.argv", ["app.py", empty.url])
-    app = AppTest.from_file(str(EXAMPLES / "streamlit" / "app.py"), default_timeout=60).run()
-    assert not app.exception and "holds no published scan" in app.info[0].value
+    [opened] = dashboard(empty)
+    assert not opened["exceptions"] and "holds no published scan" in opened["info"][0]
