@@ -6,17 +6,11 @@ from typing import Any
 
 import pytest
 
-from service.control.schedules import Schedules
 from service.control.submissions import Submissions
 from service.http.app import Control
-from service.http.places import Allowed
-from tests.support import browsers, instrumented, serving
-from tests.support.clusters import FakeCluster
-from tests.support.published import CHANNELS, publish
-from tests.unit.service.atlas.test_hostile import NAMED
+from tests.browser.pages import control_of, publish_all
+from tests.support import browsers, serving
 from workers.store.root import Root
-
-WIDE = 2048
 
 
 @pytest.fixture(scope="session")
@@ -31,25 +25,19 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="session")
-def submissions(tmp_path_factory) -> Submissions:
-    return Submissions(Root(str(tmp_path_factory.mktemp("root"))), FakeCluster())
+def control(tmp_path_factory) -> Control:
+    return control_of(Root(str(tmp_path_factory.mktemp("root"))))
 
 
 @pytest.fixture(scope="session")
-def address(submissions) -> Iterator[str]:
-    root = submissions.root
-    publish(root)
-    publish(root, "second", "2026-11-24T02:00:00+00:00")
-    publish(root, "hostile", "2026-11-22T02:00:00+00:00", named=NAMED)
-    publish(root, "wide", "2026-11-21T02:00:00+00:00", channels=CHANNELS | {"relu1": WIDE})
-    instrumented.occlude(root)
-    instrumented.invert(root)
-    instrumented.filters(root)
-    instrumented.evolve(root)
-    instrumented.invariance(root)
-    instrumented.correspondence(root)
-    instrumented.sanity(root)
-    control = Control(submissions, Schedules(root, submissions), Allowed(("/photos",)))
+def submissions(control) -> Submissions:
+    return control.submissions
+
+
+@pytest.fixture(scope="session")
+def address(control) -> Iterator[str]:
+    root = control.submissions.root
+    publish_all(root)
     with serving.served(root, control) as served:
         yield served
 

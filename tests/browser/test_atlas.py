@@ -8,6 +8,7 @@ from axe_playwright_python.sync_playwright import Axe
 
 from service.control.schedules import Schedules
 from service.control.timetable import Schedule
+from tests.browser.pages import PAGES
 from tests.support.instrumented import COLUMNS, SIZE, STRIDE
 from tests.support.published import CHANNELS, DEAD
 from tests.unit.service.atlas.test_hostile import BAD
@@ -15,16 +16,6 @@ from workers.kinds import Kind
 from workers.spec.plain import PlainSpec
 from workers.store.attempts import Attempts, Ended, Progress
 
-PAGES = [
-    "/", "/limits", "/schedules", "/runs/first", "/runs/first/labels", "/runs/first/images", "/runs/first/rejects",
-    "/runs/first/layers/relu1", "/runs/first/layers/relu3?show=projection",
-    "/runs/first/layers/relu2/channels/3", f"/runs/first/layers/relu2/channels/{DEAD}", "/runs/first/label?name=cat",
-    "/runs/first/image?id=cat1/003.png", "/compare?a=first&b=second&layer=relu2", "/search?q=relu", "/runs/covered",
-    "/runs/covered/rows/0", "/runs/inverted", "/runs/inverted/rows/0", "/runs/kernels", "/runs/kernels/rows/3",
-    "/runs/trained", "/runs/trained/layers/relu2", "/runs/trained/rows/70", "/runs/moved", "/runs/moved/rows/0", "/runs/parts",
-    "/runs/parts/rows/0", "/runs/randomised", "/runs/randomised/rows/0",
-    "/embed/runs/first/layers/relu2/channels/3",
-]  # fmt: skip
 SHIFTS = """() => new Promise((done) => {
   let moved = 0;
   new PerformanceObserver((list) => list.getEntries().forEach((each) => { moved += each.value; }))
