@@ -1,6 +1,6 @@
 """Which networks work. Checks torchvision's convolutional classifiers and one network of each of timm's families, writes a page.
 
-Run it as `python -m tests.networks`; it takes about two hours on two cores. It adds each result to
+Run it as `python -m tests.networks`; it takes about an hour. It adds each result to
 `tests/support/networks.jsonl`, and takes those of the same versions that are there already, so that an interrupted run
 continues. `tests/unit/workers/core/test_networks.py` checks a few networks each time, and all of them in `make soak`.
 """
