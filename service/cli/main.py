@@ -33,6 +33,7 @@ COMMANDS = (  # modules of this package that add commands, in the order of `--he
     "keys",
     "label",
     "note",
+    "default",
     "doctor",
     "verify",
     "retry_rejects",

@@ -21,7 +21,10 @@ def note(
     text: Annotated[str, typer.Argument(help="The note; an empty one removes an earlier note.")],
     root: RootOption,
     run: Annotated[
-        str | None, typer.Option(help="A scan of the network; by default the newest scan of the root.")
+        str | None,
+        typer.Option(
+            help="A scan of the network; by default the newest scan, or the one that `deconvoy default` has set."
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:

@@ -25,15 +25,19 @@ FIRST = (
     "run",
 )  # before a command's own flags in `--help`; the other common flags follow them
 
-MODEL = f"Network: {families.forms()}, with ?weights=FILE or ?weights=ENUM."
+MODEL = f"Network: {families.forms()}, with ?weights=FILE or ?weights=NAME."
 TRUST = "Run the code that the model names: FILE.py:CALLABLE, package.module:CALLABLE or FILE.pt2."
 RootOption = Annotated[str, typer.Option("--root", help="Folder or fsspec URL of the datasets.")]
-RunOption = Annotated[str | None, typer.Option("--run", help="Run id; by default the newest scan.")]
+RunOption = Annotated[
+    str | None,
+    typer.Option("--run", help="Run id; by default the newest scan, or the one that `deconvoy default` has set."),
+]
 AnyRunOption = Annotated[str | None, typer.Option("--run", help="Run id; by default the newest run.")]
 SheetRunOption = Annotated[
     str | None,
     typer.Option(
-        "--run", help="Run id; by default the newest scan with --layer, or the newest run if all are of one kind."
+        "--run",
+        help="Run id; by default that of other queries if --layer is given, else the newest run if all are of one kind.",
     ),
 ]
 LayerOption = Annotated[str, typer.Option("--layer", help="Layer name.")]

@@ -132,7 +132,7 @@ def label(
 
 
 @app.command()
-def found(
+def results(
     image_id: Annotated[str, typer.Argument(help="Image id.")],
     root: RootOption,
     run: AnyRunOption = None,
@@ -198,11 +198,14 @@ def sheet(  # noqa: PLR0913, PLR0917 - one parameter per flag
 
 
 def _find(root: str, run: str | None, kind: str | None = Kind.SCAN) -> "PublishedRun":
-    """The run with this id. Without one, it is the newest of its kind; a line on standard error names it, if there are others."""
+    """The run with this id, or the default. A line on standard error names the default, if there are other runs of its kind."""
     from service.query import catalog
 
     if run is not None:
         return catalog.find(Root(root), run, kind)
+    if kind == Kind.SCAN and (chosen := catalog.find_default(Root(root))):
+        echo(f"run {chosen.run}, the default of the root; --run selects another", err=True)
+        return chosen
     newest, *others = catalog.of_kind(Root(root), kind)
     if others:
         echo(

@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
+from service.query import default_scan
 from service.query.naming import first_source
 from workers.errors import DamagedRun, QueryError, RunError, nearest
 from workers.host import log
@@ -137,7 +138,7 @@ def require_runs(root: Root) -> tuple[PublishedRun, ...]:
     """
     published = runs(root)
     if not published:
-        raise RunError(f"root {root.url!r} holds no published run")
+        raise RunError(f"root {root.url!r} has no published runs")
     return published
 
 
@@ -158,15 +159,38 @@ def newest_first(published: Iterable[PublishedRun]) -> tuple[PublishedRun, ...]:
 
 
 def find(root: Root, run: str | None = None, job: str | None = "scan") -> PublishedRun:
-    """A published run by its id, or the newest one; of one kind of job, or of any if `job` is None.
+    """A published run by its id; of one kind of job, or of any if `job` is None.
+
+    Without an id, it is the root's default scan if one is set and scans are asked for; otherwise, the newest run.
 
     Raises:
         RunError: the id is not valid or not published, the run is of another kind, or no run of the kind is published.
         DamagedRun: the run's manifest cannot be read.
+        DamagedFile: the root's default cannot be read.
     """
     if run is not None:
         return _require_kind(_read_published(root, run), job)
+    if job == Kind.SCAN and (chosen := find_default(root)):
+        return chosen
     return of_kind(root, job)[0]
+
+
+def find_default(root: Root) -> PublishedRun | None:
+    """The root's default scan, if one is set.
+
+    Raises:
+        RunError: it is no longer published.
+        DamagedRun: its manifest cannot be read.
+        DamagedFile: the root's default cannot be read.
+    """
+    chosen = default_scan.read(root)
+    if chosen is None:
+        return None
+    try:
+        return find(root, chosen)
+    except RunError as error:
+        way_out = "set another with `deconvoy default RUN`, or use the newest scan with `deconvoy default --clear`"
+        raise RunError(f"the default of the root: {error}; {way_out}") from error
 
 
 def of_kind(root: Root, job: str | None) -> tuple[PublishedRun, ...]:
@@ -178,7 +202,7 @@ def of_kind(root: Root, job: str | None) -> tuple[PublishedRun, ...]:
     """
     matching = tuple(published for published in runs(root) if job in (None, published.job))
     if not matching:
-        raise RunError(f"root {root.url!r} holds no published run" + (f" of kind {job!r}" if job else ""))
+        raise RunError(f"root {root.url!r} has no published runs" + (f" of kind {job!r}" if job else ""))
     return matching
 
 
@@ -192,7 +216,7 @@ def _read_published(root: Root, run: str) -> PublishedRun:
 def unpublished(root: Root, run: str, ids: Collection[str]) -> RunError:
     """The error for a run that is not published; it names runs that are."""
     if not ids:
-        return RunError(f"run {run!r} is not published: root {root.url!r} holds no published run")
+        return RunError(f"run {run!r} is not published: root {root.url!r} has no published runs")
     return RunError(f"run {run!r} is not published in {root.url!r}; {nearest(run, ids)}")
 
 
@@ -233,7 +257,7 @@ def read(root: Root, run: str, *, has_labels: bool = True) -> PublishedRun:
         document = manifest.decode(root.read(paths.manifest_path(run)), run)
     except FileNotFoundError as error:
         raise DamagedRun(
-            f"run {run!r}: its manifest.json is missing: the run was removed meanwhile, or the file is lost"
+            f"run {run!r}: its manifest.json is missing: the run was removed in the meantime, or the file is lost"
         ) from error
     except ValueError as error:
         way_out = f"restore it from a backup, or remove the run with `deconvoy rm {run} --root ROOT`"

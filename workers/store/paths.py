@@ -9,6 +9,7 @@ KEYS = "keys"
 TABLES = "tables"
 IDEMPOTENCY = "idempotency"
 NOTES = "notes"
+DEFAULT_SCAN = "default.json"
 # Folders where files are written; a killed writer may leave temporary files there.
 TOPS = (SHARDS, RUNS, VERDICTS, SCHEDULES, KEYS, TABLES, IDEMPOTENCY, NOTES, "corpora", "models", "uploads")
 
