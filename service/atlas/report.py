@@ -97,7 +97,8 @@ def _scan_fields(atlas: Atlas, run: PublishedRun, channels: int) -> dict[str, An
     """What the report of a scan shows: its layers, the last one first."""
     layers = tuple(_layers(ChannelPictures(atlas), run, channels))
     meanings = dict.fromkeys(meaning for layer in layers for meaning in layer.marks.values())
-    return {"says": (SAYS["patch"], SAYS["projection"], *meanings), "layers": layers}
+    alike = parts.says_alike(atlas, run, [layer.name for layer in run.layers if parts.has_projections(run, layer)])
+    return {"says": (SAYS["patch"], SAYS["projection"], *alike, *meanings), "layers": layers}
 
 
 def _instrument_fields(pictures: Pictures, run: PublishedRun, instrument: Instrument) -> dict[str, Any]:

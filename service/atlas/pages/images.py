@@ -103,6 +103,7 @@ def image(atlas: Atlas, run_id: str, image_id: str, *, originals: bool = False) 
         instruments=instruments,
         says=(
             *((SAYS["patch"], SAYS["projection"]) if units else ()),
+            *parts.says_alike(atlas, run, dict.fromkeys(unit.layer for unit in units if unit.has_projection)),
             *sorted({INSTRUMENTS[Kind(row.job)].note for row in instruments}),
         ),
     )

@@ -1,6 +1,6 @@
 """Values that several pages show. Takes runs, layers and rows, gives them as values with their links."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from service.atlas import links
@@ -23,9 +23,8 @@ SAYS = {
 
 ALIKE_FROM = 0.9  # rank correlation
 ALIKE = (
-    "In this layer, projections of different channels at one place are nearly the same: check {check} found a median rank "
-    "correlation of {floor:.2f}, where 1 is identical. They show where the channel looked; rely on the patches for what it looks "
-    "for."
+    "Projections of different channels at one place are nearly the same in {layers}: check {check} found {what}, where 1 is "
+    "identical. They show where a channel looked; rely on the patches for what it looks for."
 )
 
 
@@ -93,17 +92,36 @@ def checks_of(atlas: Atlas, scan: PublishedRun, layer: str) -> Iterator[Publishe
 
 def says_of(atlas: Atlas, scan: PublishedRun, layer: LayerFacts, *shown: str) -> tuple[str, ...]:
     """What a page says about its pictures of a layer ("patch" or "projection"), and the meanings of the layer's marks."""
-    alike = _says_alike(atlas, scan, layer.name) if "projection" in shown else ()
+    alike = says_alike(atlas, scan, [layer.name]) if "projection" in shown else ()
     return (*(SAYS[kind] for kind in shown), *alike, *meanings(layer))
 
 
-def _says_alike(atlas: Atlas, scan: PublishedRun, layer: str) -> tuple[str, ...]:
-    """That the newest check of a layer found the same projections for all channels, if it did."""
-    check = next(checks_of(atlas, scan, layer), None)
-    floor = atlas.floor(check, layer, scan.method) if check else None
-    if check is None or floor is None or floor < ALIKE_FROM:
-        return ()
-    return (ALIKE.format(check=check.run, floor=floor),)
+def says_alike(atlas: Atlas, scan: PublishedRun, layers: Iterable[str]) -> tuple[str, ...]:
+    """A line for each check that is the newest one of some layers and found the same projections for all of their channels."""
+    floors: dict[str, dict[str, float]] = {}
+    for layer in layers:
+        check = next(checks_of(atlas, scan, layer), None)
+        floor = atlas.floor(check, layer, scan.method) if check else None
+        if check is not None and floor is not None and floor >= ALIKE_FROM:
+            floors.setdefault(check.run, {})[layer] = floor
+    return tuple(_line(check, found) for check, found in floors.items())
+
+
+def _line(check: str, floors: Mapping[str, float]) -> str:
+    """That a check found the same projections for all channels of some layers."""
+    values = [f"{floor:.2f}" for floor in floors.values()]
+    what = (
+        f"a median rank correlation of {values[0]}"
+        if len(values) == 1
+        else f"median rank correlations of {listed(values)}"
+    )
+    return ALIKE.format(layers=listed(list(floors)), check=check, what=what)
+
+
+def listed(words: Sequence[str]) -> str:
+    """Words as a list in a sentence: "a", "a and b", "a, b and c"."""
+    *first, last = words
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def texts_of(atlas: Atlas, run: PublishedRun, layer: str) -> dict[int, str]:

@@ -9,7 +9,8 @@ from PIL import Image
 
 from service.atlas import report
 from service.atlas.atlas import Atlas
-from service.query import catalog
+from service.atlas.pages import parts
+from service.query import catalog, scans
 from service.query.findings import findings
 from service.query.sanity import curves
 from service.sheets import boards
@@ -99,6 +100,26 @@ def test_pages_with_projections_say_where_those_of_all_channels_are_the_same(tmp
         assert (words in client.get(path).text) == is_reported
     for path in ("/runs/first/layers/relu1/channels/4", "/runs/first/layers/relu2"):  # another layer; patches
         assert "found a median" not in client.get(path).text
+    image = scans.top(catalog.find(root), "relu2", 4)[0].image_id
+    says = client.get("/runs/first/image.json", params={"id": image}).json()["says"]
+    assert any(line.startswith("Projections of different channels") and words in line for line in says) == is_reported
+    assert (words in report.report(Atlas(root), catalog.find(root), 1)) == is_reported
+
+
+def test_layers_of_one_check_share_a_line(tmp_path, monkeypatch):
+    root = Root(str(tmp_path))
+    publish(root)
+    instrumented.sanity(root)
+    atlas, scan = Atlas(root), catalog.find(root)
+    check = catalog.find(root, "randomised", None)
+    floors = {"relu1": 0.95, "relu2": 0.91, "fc": 0.2}
+    monkeypatch.setattr(parts, "checks_of", lambda *_: iter([check]))
+    monkeypatch.setattr(atlas, "floor", lambda _, layer, __: floors[layer])
+    [line] = parts.says_alike(atlas, scan, floors)
+    assert (
+        "nearly the same in relu1 and relu2: check randomised found median rank correlations of 0.95 and 0.91" in line
+    )
+    assert parts.listed(["a", "b", "c"]) == "a, b and c"
 
 
 def test_the_newest_check_decides_and_a_damaged_one_is_left_out(tmp_path):
