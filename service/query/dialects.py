@@ -7,6 +7,7 @@ is being published or removed has none.
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 import pyarrow as pa
 
@@ -128,7 +129,7 @@ def _spark(name: str, _: pa.Schema, folder: str) -> Sequence[str]:
 
 
 def _athena(name: str, schema: pa.Schema, folder: str) -> Sequence[str]:
-    columns = ", ".join(f"`{field.name}` {_hive_type(field.type)}" for field in schema)
+    columns = ", ".join(f"`{field.name}` {_HIVE.of(field.type)}" for field in schema)
     return [
         f"CREATE EXTERNAL TABLE IF NOT EXISTS {name} ({columns}) PARTITIONED BY (run string) STORED AS PARQUET "
         f"LOCATION {_quoted(f'{folder}/')}",
@@ -137,7 +138,7 @@ def _athena(name: str, schema: pa.Schema, folder: str) -> Sequence[str]:
 
 
 def _trino(name: str, schema: pa.Schema, folder: str) -> Sequence[str]:
-    columns = ", ".join(f'"{field.name}" {_trino_type(field.type)}' for field in schema)
+    columns = ", ".join(f'"{field.name}" {_TRINO.of(field.type)}' for field in schema)
     location = f"file://{folder}" if folder.startswith("/") else folder
     return [
         f"CREATE TABLE IF NOT EXISTS {name} ({columns}, run varchar) WITH (format = 'PARQUET', "
@@ -165,20 +166,25 @@ _PLAIN: Mapping[pa.DataType, tuple[str, str]] = {  # of Hive and Trino
 }
 
 
-def _hive_type(kind: pa.DataType) -> str:
-    if pa.types.is_list(kind):
-        return f"array<{_hive_type(kind.value_type)}>"
-    if pa.types.is_struct(kind):
-        return f"struct<{', '.join(f'{field.name}: {_hive_type(field.type)}' for field in kind)}>"
-    return _PLAIN[kind][0]
+class _Types(NamedTuple):
+    """How an engine writes types: its column of `_PLAIN`, and the forms of lists, structs and their fields."""
+
+    plain: int
+    list: str
+    struct: str
+    field: str
+
+    def of(self, kind: pa.DataType) -> str:
+        """A type as this engine writes it."""
+        if pa.types.is_list(kind):
+            return self.list.format(self.of(kind.value_type))
+        if pa.types.is_struct(kind):
+            return self.struct.format(", ".join(self.field.format(field.name, self.of(field.type)) for field in kind))
+        return _PLAIN[kind][self.plain]
 
 
-def _trino_type(kind: pa.DataType) -> str:
-    if pa.types.is_list(kind):
-        return f"array({_trino_type(kind.value_type)})"
-    if pa.types.is_struct(kind):
-        return f"row({', '.join(f'{field.name} {_trino_type(field.type)}' for field in kind)})"
-    return _PLAIN[kind][1]
+_HIVE = _Types(0, "array<{}>", "struct<{}>", "{}: {}")
+_TRINO = _Types(1, "array({})", "row({})", "{} {}")
 
 
 def _quoted(text: str) -> str:

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 from service.atlas import links
 from service.atlas.atlas import Atlas
 from service.atlas.pages.parts import of_run
-from service.atlas.pages.values import Page, Value
+from service.atlas.pages.values import Page, TellingCard, Value
 from service.query.catalog import PublishedRun
 from service.query.telling import TellingChannel
 from workers.errors import QueryError
@@ -20,18 +20,12 @@ LONGEST_SEARCH = 1000
 LONGEST_CHANNEL = 9
 
 
-class ChannelMatch(Value):
-    """A channel that matches: by its number, or because `images` of its `top` top images have a label that contains the words."""
+class ChannelMatch(TellingCard):
+    """A channel that matches: by its number, its note, or because `images` of its top images have a label with the words."""
 
     run: str
     name: str
     layer: str
-    channel: int
-    label: str | None
-    images: int
-    top: int
-    href: str
-    picture: str
     note: str | None
 
 
