@@ -30,15 +30,15 @@ AUDITORS := bandit==1.9.4 pip-audit==2.10.1
 
 help:
 	@echo "make demo    scan photographs of scikit-image and scikit-learn with the bundled network, into deconvoy-demo/"
-	@echo "make test    run all tests but the slow ones (make check: format, lint and types before it)"
-	@echo "make setup   only make $(VENV), whose bin/deconvoy is the command; CONSTRAINTS=/dev/null takes the newest of everything"
-	@echo "make audit   look for weaknesses in the code, and for known ones in the packages of constraints.txt"
+	@echo "make test    run all tests but the slow ones (make check also checks format, lint and types)"
+	@echo "make setup   only create $(VENV), with the command bin/deconvoy; CONSTRAINTS=/dev/null installs the newest versions"
+	@echo "make audit   check the code, and the packages in constraints.txt, for vulnerabilities"
 	@echo "make coverage  print the share of lines that the unit tests run"
-	@echo "make lock    write what $(VENV) holds after an upgrade to constraints.txt"
-	@echo "make lowest  run the unit tests with the lowest versions that pyproject.toml takes"
+	@echo "make lock    upgrade $(VENV), and write its versions to constraints.txt"
+	@echo "make lowest  run the unit tests with the lowest versions that pyproject.toml allows"
 	@echo "make bench   measure the scan against other tools, and write docs/benchmarks.md; FULL=1 takes longer"
 	@echo "make docs    build the documentation site into .make/site"
-	@echo "make soak    run the slow tests;  make clean   remove what was made"
+	@echo "make soak    run the slow tests;  make clean   remove generated files"
 
 setup: $(STAMP)
 

@@ -4,7 +4,10 @@ from enum import StrEnum
 
 
 class Kind(StrEnum):
-    """The kind of a job. The value is the command, the spec's `job`, and the word in the table `runs` and manifest.json."""
+    """The kind of a job.
+
+    The value is the name of the command, the `job` of a submission, and the kind recorded in the table `runs` and in manifests.
+    """
 
     SCAN = "scan"
     OCCLUDE = "occlude"

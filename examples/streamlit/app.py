@@ -44,7 +44,7 @@ def draw(root: str, run: str, layer: str, channel: int, show: str) -> bytes:
 root = sys.argv[1] if len(sys.argv) > 1 else st.sidebar.text_input("root", "deconvoy-demo/atlas")
 scans = [run.id for run in open_root(root).runs if run.kind == "scan"]
 if not scans:
-    st.info(f"{root} holds no published scan.")
+    st.info(f"{root} has no published scans.")
     st.stop()
 run = open_root(root).run(st.sidebar.selectbox("run", scans))
 layer = st.sidebar.selectbox("layer", [layer.name for layer in run.layers][::-1])

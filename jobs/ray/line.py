@@ -153,8 +153,12 @@ def _message(request: PlaceRequest, entries: list[_Entry], ahead: int) -> str:
     holders = sorted({entry.run for entry in entries if entry.role == "place" and entry.kind == request.kind})
     more = f" and {len(holders) - NAMED_RUNS} more" if len(holders) > NAMED_RUNS else ""
     runs = f"run{'s' if len(holders) > 1 else ''} {(', ' if more else ' and ').join(holders[:NAMED_RUNS])}{more}"
-    who = f"{runs} hold{'s' if len(holders) == 1 else ''} the cluster" if holders else "other work holds the cluster"
-    queue = f"; {ahead} earlier run{'s' if ahead > 1 else ''} waiting" if ahead else ""
+    who = (
+        f"{runs} {'is' if len(holders) == 1 else 'are'} using the cluster"
+        if holders
+        else "other work is using the cluster"
+    )
+    queue = f"; {ahead} earlier run{'s are' if ahead > 1 else ' is'} waiting" if ahead else ""
     return f"waiting for {request.what}: {who}{queue}"
 
 

@@ -1,7 +1,7 @@
 """The one loop over Ray futures. Takes items, gives reports in finish order; an item whose actor is lost is retried.
 
 An actor is a plain worker that Ray runs. It works on one item at a time and keeps no state between items, so running an item
-twice does no harm. Ray never restarts an actor, since it would rerun the constructor silently. Instead, the pool hires a new
+twice does no harm. Ray never restarts an actor, since it would rerun the constructor silently. Instead, the pool starts a new
 actor and checks it like the first.
 """
 

@@ -35,7 +35,7 @@ class Deriving:
         """Run the missing items, level by level; returns all results.
 
         Raises:
-            DamagedFile: a result cannot be read, although it was made again.
+            DamagedFile: a result cannot be read, although it was computed again.
             MemoryTaken: an actor has too little memory for an item.
         """
         every = [item for level in self.levels for item in level]
@@ -52,13 +52,13 @@ class Deriving:
     def remake(self, node: Shard | Derived) -> None:
         """Run a node again whose result is missing or damaged."""
         if isinstance(node, Derived):
-            self.run.watch.say(f"{node.result} is missing or damaged; making it again", **log_fields(node))
+            self.run.watch.say(f"{node.result} is missing or damaged; computing it again", **log_fields(node))
             self._run([node])
         else:
             self.stored.remake(node)
 
     def _run(self, items: Sequence[Derived]) -> None:
-        """Run some items. A result that they depend on and that is missing or damaged is made again first."""
+        """Run some items. A result that they depend on and that is missing or damaged is computed again first."""
         while items:
             reports = self._reports(items)
             missing = {child: reason for report in reports for child, reason in report.missing.items()}
@@ -82,6 +82,6 @@ class Deriving:
 
     def _remake_once(self, child: str, reason: str) -> None:
         if child in self._remade:
-            raise DamagedFile(f"{self.run.root.path(child)} cannot be read, although it was made again: {reason}")
+            raise DamagedFile(f"{self.run.root.path(child)} cannot be read, although it was computed again: {reason}")
         self._remade.add(child)
         self.remake(self._by_result[child])

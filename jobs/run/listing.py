@@ -1,4 +1,4 @@
-"""The listing with which a run begins. Takes a corpus, gives its content; reports what is passed over and what is back."""
+"""The listing with which a run begins. Takes a corpus, gives its content; reports what is skipped and what is back."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +21,7 @@ def list_corpus(corpus: CorpusSpec, watch: Watcher) -> Iterator[Listing]:
     watch.phase("listing", None, "images")
     with manifest.list_corpus(corpus, watch.advance) as listing:
         if listing.passed_over:
-            watch.say(f"passed over in the corpus: {describe(listing.passed_over)}")
+            watch.say(f"skipped in the corpus: {describe(listing.passed_over)}")
         if corpus.label_names or corpus.label not in ("folder", "none"):
             watch.say(describe_labels(corpus, listing))
         yield listing
@@ -34,7 +34,7 @@ def describe_labels(corpus: CorpusSpec, listing: Listing) -> str:
         return f"no image has a label; --label is '{corpus.label}'"
     line = f"{labels:,} label{'s' if labels > 1 else ''}; {with_label:,} of {listing.images:,} images have one"
     if corpus.label_names and not has_label(listing, read_names(corpus.label_names).values()):
-        line += f"; {corpus.label_names} names none of them"
+        line += f"; {corpus.label_names} has no readable name for any of them"
     return line
 
 

@@ -80,8 +80,9 @@ def compare(  # noqa: PLR0913, PLR0917 - one parameter per flag
         MatchBy | None,
         typer.Option(
             "--match",
-            help="Compare a channel with the channel of the same layer and number, or with the channel of any layer whose top "
-            "images overlap most. The default is number, or overlap if the scans have no layer in common.",
+            help="number: compare each channel with the channel of the same layer and number. overlap: compare it with the "
+            "channel, in any layer, whose top images overlap most with its own. The default is number, or overlap if the scans "
+            "have no layer in common.",
         ),
     ] = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="PNG file to draw all layers to.")] = None,
@@ -150,7 +151,7 @@ def _remarks(runs: "Runs", match: MatchBy) -> list[str]:
     ks = [run.k for run in runs]
     lines = [] if comparing.count_common(*runs) else ["the corpora have no file in common, so there is no overlap"]
     if ks[0] != ks[1]:
-        by_number = "overlaps are shares of the larger number"
+        by_number = "overlaps are relative to the larger number"
         compared = by_number if match is MatchBy.NUMBER else f"the best {min(ks)} of each are compared"
         lines.append(f"the scans keep {ks[0]} and {ks[1]} images per channel; {compared}")
     return lines

@@ -62,7 +62,7 @@ def _in_words(done: "Relabelling") -> str:
         what = "id in the file is" if done.unknown == 1 else "ids in the file are"
         parts.append(f"{done.unknown:,} {what} not in the run: {', '.join(done.unknown_ids)}{more}")
     return f"run {done.run}: " + (
-        "; ".join(part for part in parts if part) or "the labels have their readable names already"
+        "; ".join(part for part in parts if part) or "the labels already have their readable names"
     )
 
 

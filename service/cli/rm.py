@@ -21,7 +21,7 @@ def rm(
     root: RootOption,
     as_json: Json = False,
 ) -> None:
-    """Remove a run and its tables, published or not. Shard results are kept until `gc` finds that no run needs them."""
+    """Remove a run, published or not, and its tables. Shard results are kept until `gc` finds that no run needs them."""
     from datetime import UTC, datetime, timedelta
 
     from service.cli.console import print_json

@@ -68,11 +68,11 @@ def print_outcome(outcome: "Outcome") -> None:
         "run": outcome.run + (" (already published; nothing has changed)" if outcome.already_published else ""),
         "images": f"{outcome.images:,}",
         "rejects": f"{outcome.rejects:,}" + (f" ({reasons})" if reasons else ""),
-        "passed over": describe(run.passed_over),
+        "skipped": describe(run.passed_over),
         "ended": ", ".join(f"{count:,} {status}" for status, count in sorted(outcome.statuses.items())),
         "speed": f"{rate}{reused}; {outcome.seconds:,.1f} s in total",
         "tables": f"{outcome.root}/tables/*/run={outcome.run}/ ({sizes})",
-        "look": drawing.draw_command(run),
+        "view": drawing.draw_command(run),
     }
     for name, text in lines.items():
         if text:

@@ -102,8 +102,8 @@ def views(
 ) -> None:
     """Write statements that create a view of each table.
 
-    DuckDB views follow runs that are published or removed later, unless --pinned is given. For other engines, the file says
-    what to repeat.
+    DuckDB views stay up to date when runs are published or removed, unless --pinned is given. For other engines, comments in
+    the file say which statements to repeat.
     """
     from service.query import dialects
     from service.query import sql as tables

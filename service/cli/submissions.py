@@ -81,7 +81,7 @@ def print_status(status: "Status", root: Root, *, as_json: bool) -> None:
         "progress": describe_progress(status),
         "error": status.error,
         "waits": status.waits,
-        "look": drawing.draw_command(catalog.find(root, status.run, None)) if status.state == "published" else "",
+        "view": drawing.draw_command(catalog.find(root, status.run, None)) if status.state == "published" else "",
     }.items():
         if text:
             echo(f"{name:8} {text}")

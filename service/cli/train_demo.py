@@ -34,4 +34,4 @@ def train_demo(  # noqa: PLR0913 - one parameter per flag
     if as_json:
         print_json(outcome)
         return
-    echo(f"look    deconvoy evolve --spec {output}/evolve.toml --root ROOT")
+    echo(f"next    deconvoy evolve --spec {output}/evolve.toml --root ROOT")

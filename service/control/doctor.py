@@ -107,7 +107,9 @@ def _race(root: Root, rel: str) -> str:
     return f"one of {WRITERS} writers creates a file, in each of {ROUNDS} rounds"
 
 
-_WAY_OUT = "two runs of one id could both publish: use a local disk, NFS 4, or S3, GCS or Azure with conditional writes"
+_WAY_OUT = (
+    "two runs with the same id could both publish: use a local disk, NFS 4, or S3, GCS or Azure with conditional writes"
+)
 
 
 def _version(package: str) -> str:

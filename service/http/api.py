@@ -112,7 +112,7 @@ def _add_acting(router: APIRouter, submissions: Submissions, watched: Watched, a
 
     @router.post("/runs/{run}/cancel", response_model=StatusResponse, operation_id="cancel", dependencies=[SUBMIT])
     def cancel(run: RunId) -> Status:
-        """Cancel a run. Its finished shards stay, and submitting it again resumes it."""
+        """Cancel a run. Its finished shards are kept, and submitting it again resumes it."""
         with missing_run_as_404():
             submissions.status(run)
         with watched.changing():
@@ -158,7 +158,7 @@ def _add_schedules(router: APIRouter, schedules: Schedules, allowed: Allowed, su
 
     @router.delete("/schedules/{name}", status_code=204, operation_id="remove_schedule", dependencies=[ADMIN])
     def remove(name: Name) -> None:
-        """Remove a schedule; its runs stay."""
+        """Remove a schedule; its runs are kept."""
         schedules.remove(name)
 
 

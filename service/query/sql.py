@@ -218,7 +218,7 @@ def _one_line_errors(limits: Limits) -> Iterator[None]:
     except duckdb.Error as error:
         reason = str(error).splitlines()[0]
         if isinstance(error, duckdb.OutOfMemoryException):
-            reason += "; select less, or raise --memory"
+            reason += "; select fewer rows or columns, or raise --memory"
         if isinstance(error, duckdb.PermissionException):
             reason += "; --unsafe allows this"
         raise QueryError(f"the query failed: {reason}") from error

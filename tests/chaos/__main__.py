@@ -71,7 +71,7 @@ def table() -> list[str]:
     broken = [f"{line} (commit {piece['commit']})" for piece in pieces for line in piece["broken"]]
     about = [
         f"{sum(piece['rounds'] for piece in pieces):,} rounds ({rounds}) with {faults.total():,} faults. "
-        + ("No promise broke." if not broken else f"Broken promises: {'; '.join(broken)}."),
+        + ("No promise was broken." if not broken else f"Broken promises: {'; '.join(broken)}."),
         f"The longest time without output was {max(piece['silence_s'] for piece in pieces):.0f} s.",
         f"Processes that ran the command: {', '.join(f'{count:,} {end}' for end, count in sorted(ends.items()))}.",
     ]

@@ -168,7 +168,7 @@ FAULTS: Mapping[str, tuple[int, Fault]] = {
     "the head's server stops for 1 to 5 s": (2, _stop_the_head),
     "the dashboard is killed": (1, _kill_the_dashboard),
     "the store refuses everything for 3 s": (3, _store("throttled", 3.0)),
-    "the store answers nothing for 4 s": (2, _store("hanging", 4.0)),
+    "the store does not respond for 4 s": (2, _store("hanging", 4.0)),
     "the store is slow for 4 s": (2, _store("slow", 4.0)),
     "the store is full for 2 s": (1, _store("full", 2.0)),
 }

@@ -100,7 +100,7 @@ def test_a_run_says_who_holds_the_cluster_and_ends_resumable_at_the_limit(tmp_pa
         "the cluster had no room for this run within 1 s (it waited for a CPU); start the run again to resume it",
     )
     assert {(each.phase, each.line) for each in lines} == {
-        ("waiting", "waiting for a CPU: runs roses and tulips hold the cluster")
+        ("waiting", "waiting for a CPU: runs roses and tulips are using the cluster")
     }
     assert "Traceback" not in capsys.readouterr().err
     assert not line.has_waiting_runs("cpu") and cluster.place() is None
@@ -180,7 +180,7 @@ def test_a_run_that_is_started_on_a_cluster_joins_its_line_behind_those_that_wai
     assert ticket.wait(30)
     with pytest.raises(NoPlace, match="start the run again to resume it"):
         scan(spec, watch)
-    assert any("1 earlier run waiting" in said for said in watch.said)
+    assert any("1 earlier run is waiting" in said for said in watch.said)
     remove_placement_group(ticket)
     places: list[object] = []
     monkeypatch.setattr(Heard, "advance", lambda *_: places.append(cluster.place()))
@@ -249,7 +249,7 @@ def test_more_runs_than_cpus_publish_and_one_that_waits_is_small_and_can_be_canc
     filters = {"run": "filters", "models": [{"source": "deconvoy://zfnet-mini"}]}
     submissions.submit("filters", filters)  # it needs no actor: it waits for nobody
     until = time.monotonic() + 90
-    while "hold the cluster" not in (waits := submissions.status("unwanted").waits):
+    while "using the cluster" not in (waits := submissions.status("unwanted").waits):
         assert time.monotonic() < until
         time.sleep(0.2)
     assert waits.startswith("waiting for a CPU: run")

@@ -36,7 +36,9 @@ def main() -> None:
 def _lives(commit: str, first: int, numbers: int) -> list[str]:
     """What the lives met."""
     ends = ", ".join(f"{count:,} {end}" for end, count in sorted(Life.ends.items()))
-    about = f"Seeds {first} to {first + numbers - 1} at commit {commit}: {Life.lives:,} lives. No invariant broke."
+    about = (
+        f"Seeds {first} to {first + numbers - 1} at commit {commit}: {Life.lives:,} lives. No invariant was violated."
+    )
     rows = [f"| {kind} | {Life.injected[kind]:,} |" for kind in FaultKind]
     return [about, f"Attempts: {ends}.", "", "| an operation of the store | times |", "|---|---|", *rows]
 

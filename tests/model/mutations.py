@@ -21,12 +21,12 @@ from workers.store.tables.shared import RUNS
 Patch = pytest.MonkeyPatch
 
 
-def _results_are_cut_short(patch: Patch) -> None:
+def _results_are_truncated(patch: Patch) -> None:
     encode = rows.encode
     patch.setattr(rows, "encode", lambda schema, table: encode(schema, table)[:-100])
 
 
-def _writes_show_half_of_a_file(patch: Patch) -> None:
+def _readers_see_half_of_a_file(patch: Patch) -> None:
     whole = SimulatedStore.pipe_file
 
     def pipe_file(store: SimulatedStore, path: str, value: bytes, **more: Any) -> None:
@@ -161,8 +161,8 @@ def _rm_removes_the_manifest_last(patch: Patch) -> None:
 MUTATIONS: Mapping[str, Callable[[Patch], None]] = {
     function.__name__.removeprefix("_").replace("_", " "): function
     for function in (
-        _results_are_cut_short,
-        _writes_show_half_of_a_file,
+        _results_are_truncated,
+        _readers_see_half_of_a_file,
         _the_plan_leaves_out_the_last_shard,
         _a_shard_ends_one_image_early,
         _shards_are_merged_backwards,

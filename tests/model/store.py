@@ -27,15 +27,15 @@ WRITES = frozenset({"put", "copy", "create", "delete"})
 class FaultKind(StrEnum):
     """What goes wrong at an operation."""
 
-    FAIL = "fails before it is done"
-    LOSE = "is done, but its answer is lost"
+    FAIL = "fails before it takes effect"
+    LOSE = "takes effect, but the response is lost"
     THROTTLE = "is refused, like those after it (503)"
-    CONFLICT = "conflicts with another creation (409)"
+    CONFLICT = "conflicts with another writer (409)"
     REFUSE = "is refused, like all later ones of this attempt"
-    FULL = "finds no space, like all later writes of this attempt"
+    FULL = "finds the disk full, like all later writes of this attempt"
     STALE = "returns an outdated listing"
-    CRASH = "is never done: its process dies"
-    CRASH_AFTER = "is done, then its process dies"
+    CRASH = "never takes effect: its process dies"
+    CRASH_AFTER = "takes effect, then its process dies"
     RIVAL = "waits while another driver runs the same command"
 
 

@@ -166,7 +166,7 @@ QUESTIONS = {
     ("query", "top"): ("--layer", "--channel"),
     ("query", "units"): ("--layer",),
     ("query", "sheet"): ("--layer", "--channels"),
-    ("query", "found"): ("--run",),
+    ("query", "results"): ("--run",),
     ("compare",): (),
     ("status",): (),
     ("schedule", "list"): (),

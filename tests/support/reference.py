@@ -82,7 +82,7 @@ def _default(parameter: Any) -> str:
 
 def _specs() -> Iterator[str]:
     yield "## Spec files\n\nA spec file is TOML. Its kind follows from its tables: `[occlude]` makes it an occlusion run.\n"
-    yield "### Every kind except `filters`, which has only `run` and `root` of these\n"
+    yield "### Keys of every kind (`filters` has only `run` and `root`)\n"
     yield from _table(None, JobSpec)
     for name, field in JobSpec.model_fields.items():
         if (inner := table(field)) is not None:
@@ -114,6 +114,8 @@ def _value(field: FieldInfo) -> str:
 def _plain(value: object) -> object:
     if isinstance(value, tuple):
         return [_plain(each) for each in value]
+    if isinstance(value, bool):
+        return str(value).lower()
     return str(value) if isinstance(value, Enum) else value
 
 

@@ -65,4 +65,4 @@ def test_the_dashboard_of_an_empty_root_says_so(tmp_path):
     empty = Root(str(tmp_path))
     instrumented.filters(empty)
     [opened] = dashboard(empty)
-    assert not opened["exceptions"] and "holds no published scan" in opened["info"][0]
+    assert not opened["exceptions"] and "has no published scans" in opened["info"][0]

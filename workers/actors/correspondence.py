@@ -73,7 +73,7 @@ class CorrespondenceWorker(SingleWorker[CorrespondenceRun, Shard]):
         for place, (layer, x, y) in enumerate(zip(self.layers, before, self._features(covered), strict=True)):
             if not bool(torch.isfinite(x).all() and torch.isfinite(y).all()):
                 location = f"image {common['image_index']}, layer {layer.name}"
-                raise NumericsError(f"{location}: the network gives NaN or infinity; try other weights")
+                raise NumericsError(f"{location}: the network outputs NaN or infinity; try other weights")
             change, has_picture = signs(x, y), place == 0 and common["draw"] == 0
             yield {
                 **common,

@@ -55,7 +55,7 @@ class InvarianceWorker(SingleWorker[InvarianceRun, Shard]):
         original, inputs = self.input(picture.prepared[None]), (self.input(pixels[None]) for pixels in images)
         comparisons = list(compare(self.network, original, inputs, [n.node for n in self.layers]))
         if not all(bool(torch.isfinite(comparison.probabilities).all()) for comparison in comparisons):
-            raise NumericsError(f"image {index}: the network gives NaN or infinity; try other weights")
+            raise NumericsError(f"image {index}: the network outputs NaN or infinity; try other weights")
         target = self._target(comparisons[amounts.index(identity(amounts[0][0]))], row.label)
         shown = choose_shown(amounts)
         return [

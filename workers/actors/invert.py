@@ -166,7 +166,7 @@ def _require_finite(wanted: Tensor, pictures: Sequence[PreparedImage], layer: La
     for features, picture in zip(wanted, pictures, strict=True):
         if not bool(torch.isfinite(features).all()):
             place = f"image {picture.record.image_index}, layer {layer.name}"
-            raise NumericsError(f"{place}: the network gives NaN or infinity; try other weights")
+            raise NumericsError(f"{place}: the network outputs NaN or infinity; try other weights")
 
 
 def _picture_columns(picture: PreparedImage) -> dict[str, Any]:

@@ -92,7 +92,7 @@ class OccludeWorker(SingleWorker[OcclusionRun, Shard]):
         maps = occlude(self.network, image, number, squares, fill, target)
         if not bool(torch.isfinite(maps.probability).all() and torch.isfinite(maps.activation).all()):
             raise NumericsError(
-                f"image {picture.record.image_index}: the network gives NaN or infinity; try other weights"
+                f"image {picture.record.image_index}: the network outputs NaN or infinity; try other weights"
             )
         view = _View(self, maps, squares, names)
         yield {

@@ -36,7 +36,7 @@ def trace(module: nn.Module, size: tuple[int, int], channels: int = CHANNELS) ->
 
     Raises:
         GraphError: the module cannot be exported, mixes the images of a batch, or gives other numbers than its graph.
-        DivergedError: the module gives NaN or infinity.
+        DivergedError: the module outputs NaN or infinity.
     """
     program = export_operations(module, channels, size)
     lowering = Lowering(RULES, program.dtype)
@@ -62,7 +62,7 @@ def _require_agreement(module: nn.Module, network: Network, places: list[Place],
             raise GraphError(f"the graph of {name} cannot run: {str(error).splitlines()[0]}") from error
     if any(value.is_floating_point() and not bool(value.isfinite().all()) for value in expected):
         raise DivergedError(
-            f"{name} gives NaN or infinity for noise images: its weights have diverged; give an earlier checkpoint"
+            f"{name} outputs NaN or infinity for noise images: its weights have diverged; give an earlier checkpoint"
         )
     if len(expected) != len(actual) or not all(map(_close, actual, expected)):
         raise GraphError(f"the graph of {name} gives different results from the model, which may have a side effect")

@@ -32,7 +32,7 @@ from workers.store.root import Root
 from workers.store.tables.shared import MANIFEST
 
 _BLOCK = 1 << 20
-_WAY_OUT = "restore the file from a copy, or remove it and the runs that name it (deconvoy rm) and scan again"
+_WAY_OUT = "restore the file from a backup, or remove it and the runs that name it (deconvoy rm) and scan again"
 
 
 @dataclass(frozen=True)
@@ -168,7 +168,7 @@ def list_corpus(
         except OSError as error:
             raise lister.refusal(error) from error
         if not count:
-            left_out = f" (passed over: {describe(lister.tally.counts)})" if lister.tally.counts else ""
+            left_out = f" (skipped: {describe(lister.tally.counts)})" if lister.tally.counts else ""
             raise CorpusError(
                 f"corpus {corpus.source!r} contains no images{left_out}; supported formats are {formats.supported()}; "
                 f"videos are {' '.join(formats.FRAME.extensions)}"

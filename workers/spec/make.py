@@ -77,7 +77,7 @@ def _find_unusable(values: Any, key: str = "") -> list[str]:  # noqa: ANN401 - n
     if isinstance(values, int) and values not in INT64:
         return [f"{key}: an integer of {len(f'{abs(values):x}') * 4} bits is too large; at most 64 bits are supported"]
     if isinstance(values, str) and "\0" in values:
-        return [f"{key}: {_quote(values)} is wrong; it contains a null character"]
+        return [f"{key}: {_quote(values)} is not valid; it contains a null character"]
     return []
 
 
@@ -104,7 +104,7 @@ def _explain(kind: type[BaseModel], problem: Any) -> str:  # noqa: ANN401 - pyda
     if problem["type"] == "value_error":
         return message
     hint = f"{message[0].lower()}{message[1:]} ({_describe(kind, problem['loc'])})"
-    return f"{key}: {_quote(problem['input'])} is wrong; {hint}"
+    return f"{key}: {_quote(problem['input'])} is not valid; {hint}"
 
 
 def _quote(value: object) -> str:

@@ -96,7 +96,7 @@ def _is_given(value: object) -> bool:
 class ModelSpec(Frozen):
     """The network, its weights, and overrides of the weights' own preprocessing."""
 
-    source: Word = Field(description=f"network: {families.forms()}, with ?weights=FILE or ?weights=ENUM")
+    source: Word = Field(description=f"network: {families.forms()}, with ?weights=FILE or ?weights=NAME")
     resize: Resize | None = Field(None, description="short side after resizing, or HEIGHT,WIDTH (see fit), pixels")
     fit: Fit | None = Field(
         None,

@@ -64,7 +64,7 @@ def decode(data: bytes, run: str) -> Manifest:
         return manifest.decode(data, run)
     except ValueError as error:
         raise DamagedRun(
-            f"run {run!r} is published, but its manifest.json is damaged: {error}; restore it from a copy, or remove the "
+            f"run {run!r} is published, but its manifest.json is damaged: {error}; restore it from a backup, or remove the "
             f"run (`deconvoy rm {run} --root ROOT`) {_AGAIN}"
         ) from error
 

@@ -36,7 +36,7 @@ class FileProblem:
 
 def verify(root: Root, run: str) -> Iterator[FileProblem]:
     """Read every file of a published run and compare it with its manifest."""
-    remove = f"restore it from a copy, or remove the run (`deconvoy rm {run} --root ROOT`) and repeat the command that made it"
+    remove = f"restore it from a backup, or remove the run (`deconvoy rm {run} --root ROOT`) and repeat the command that made it"
     data = root.read(paths.manifest_path(run))
     try:
         document = manifest.decode(data, run)

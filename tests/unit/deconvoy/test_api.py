@@ -141,7 +141,7 @@ def test_a_folder_that_is_not_there_is_no_root_and_an_empty_one_has_no_run(tmp_p
         deconvoy.open(tmp_path / "nowhere")
     atlas = deconvoy.open(tmp_path)
     assert atlas.runs == ()
-    with pytest.raises(deconvoy.RunError, match="holds no published run"):
+    with pytest.raises(deconvoy.RunError, match="has no published runs"):
         atlas.run()
 
 

@@ -40,8 +40,8 @@ CORRESPONDENCE = Table(
                 11,
                 "standard_error",
                 pa.float64(),
-                "standard error of delta, by leaving out each image in turn; null for fewer than three images; for random and "
-                "together, standard error of the mean over the draws",
+                "jackknife standard error of delta, leaving out each image in turn; null for fewer than three images; for random "
+                "and together, standard error of the mean over the draws",
             ),
             Column(
                 12, "changed_share", pa.float64(), "share of units that change at all, mean over images (and draws)"

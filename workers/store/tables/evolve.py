@@ -27,14 +27,14 @@ EVOLUTION = Table(
                 "overlap",
                 pa.float64(),
                 "share of the top-k in common with the last checkpoint, relative to the larger of the two sets; images that "
-                "do not wake the channel do not count; null: no image wakes it at either checkpoint",
+                "do not activate the channel do not count; null: no image activates it at either checkpoint",
             ),
             Column(
                 10,
                 "settled_since",
                 pa.int32(),
                 "first checkpoint from which overlap stays at the run's settled_share or above; the same in all rows of "
-                "a channel; null: nothing wakes it at the last checkpoint",
+                "a channel; null: no image activates it at the last checkpoint",
             ),
             *shift_ids([column for column in TOP_COLUMNS if column not in KEY and column.name != "rank"], 6),
             *shift_ids(PROJECTION_COLUMNS, 6),

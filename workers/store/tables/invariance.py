@@ -17,7 +17,10 @@ MOVED: tuple[Column, ...] = (
         8, "amount", pa.float64(), "model-input pixels, a factor, or degrees; 0, 1 and 0 are the untransformed image"
     ),
     Column(
-        9, "distance", pa.float64(), "Euclidean distance of the layer's features to those of the untransformed image"
+        9,
+        "distance",
+        pa.float64(),
+        "Euclidean distance between the layer's features and those of the untransformed image",
     ),
     Column(
         10,

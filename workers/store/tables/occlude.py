@@ -29,7 +29,7 @@ OCCLUSION: tuple[Column, ...] = (
         20,
         "classes",
         pa.list_(pa.struct([pa.field("class_index", pa.int32()), pa.field("class_name", pa.string())])),
-        "classes that occur in class_map, the commonest first",
+        "classes that occur in class_map, most common first",
     ),
     Column(21, "panel_image", IMAGE, "the model's input with the square in its middle position"),
     Column(22, "panel_activation", IMAGE, "plot of activation_map"),

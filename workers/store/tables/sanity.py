@@ -18,7 +18,7 @@ LIKENESS: tuple[Column, ...] = (
         pa.string(),
         "what is compared with the trained network's projection. trained: itself, computed again; cascading: the projection "
         "of a network in which all layers from the unit's own down to the stage's are random; independent: only the stage's "
-        "layers are random; other_channel: the trained network's projection of another channel that is awake at the same "
+        "layers are random; other_channel: the trained network's projection of another channel that is active at the same "
         "location, which is the floor for the other modes",
     ),
     Column(14, "seed", pa.int64(), "random seed of the weights; null if none are random"),

@@ -60,7 +60,7 @@ _STATISTICS: tuple[Column, ...] = (
     Column(4, "images", pa.int64(), "images seen"),
     Column(5, "max", pa.float32(), "largest score"),
     Column(6, "mean", pa.float64(), "mean score"),
-    Column(7, "std", pa.float64(), "standard deviation of the scores (of the population)"),
+    Column(7, "std", pa.float64(), "population standard deviation of the scores"),
     Column(8, "active_share", pa.float64(), "share of images with a positive score"),
     *(
         Column(

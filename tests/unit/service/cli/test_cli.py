@@ -181,7 +181,7 @@ def test_the_summary_ends_with_a_command_that_works(tmp_path):
     assert lines["run"] == "first" and lines["images"] == "12" and lines["rejects"] == "1 (1 damaged)"
     assert lines["speed"].startswith("6.0 images/s")
     assert lines["tables"].startswith(f"{tmp_path}/published/tables/*/run=first/ (images ")
-    words = lines["look"].split()
+    words = lines["view"].split()
     assert words[0] == "deconvoy"
     deconvoy(*words[1:])
     assert Path(words[-1]).stat().st_size > 1000

@@ -143,7 +143,7 @@ def test_what_a_job_waits_for_is_no_error_and_how_it_died_is_kept_when_its_head_
 
 def test_what_a_run_waits_for_is_told_by_status_the_api_and_the_page(submitted, root, cluster):
     submitted.submit("scan", SPEC)
-    line = "waiting for a GPU: runs a, b and 3 more hold the cluster; 2 earlier runs waiting"
+    line = "waiting for a GPU: runs a, b and 3 more are using the cluster; 2 earlier runs are waiting"
     Attempts(root, "flowers").report_progress(1, Progress(datetime.now(UTC).isoformat(), WAITING, line=line))
     for words in (("status",), ("status", "flowers")):
         shown = " ".join(deconvoy(*words, "--root", root.base).stdout.split())

@@ -87,11 +87,11 @@ def test_a_label_names_its_channels_of_all_layers_those_first_that_have_most(roo
 
 
 def test_what_instruments_found_of_an_image_is_told_with_its_run_and_row(root):
-    rows = told(root, "found", names()[1][0])
+    rows = told(root, "results", names()[1][0])
     assert [(row["run"], row["row"]) for row in rows] == [("inverted", n) for n in (4, 5, 6, 7)] + [("covered", 1)]
-    assert asked(root, "found", names()[1][0]).stdout.count("\n") == 6
-    assert told(root, "found", f"/photos/{names()[1][0]}") == rows
-    assert "contains image 'nothing.png'" in asked(root, "found", "nothing.png", code=2).stderr
+    assert asked(root, "results", names()[1][0]).stdout.count("\n") == 6
+    assert told(root, "results", f"/photos/{names()[1][0]}") == rows
+    assert "contains image 'nothing.png'" in asked(root, "results", "nothing.png", code=2).stderr
 
 
 def test_a_report_is_one_file_that_asks_for_nothing(root, tmp_path):

@@ -74,7 +74,7 @@ def test_every_mistake_in_a_spec_is_told_at_once(place):
 def test_asking_a_root_without_runs_is_one_line(place):
     result = deconvoy("query", "top", "--root", str(place), "--layer", "relu1", "--channel", "0")
     assert (result.returncode, result.stderr.count("\n")) == (2, 1)
-    assert "holds no published run" in result.stderr
+    assert "has no published runs" in result.stderr
 
 
 def test_the_command_imports_neither_torch_nor_ray():

@@ -122,7 +122,7 @@ def test_a_job_that_is_queued_for_hours_is_pending_and_not_lost(submissions, clu
     clock.time += timedelta(hours=5)
     assert submissions.status("flowers").state is RunState.PENDING
     cluster.jobs["flowers.1"] = State.RUNNING
-    line = "waiting for a GPU: runs a and b hold the cluster"
+    line = "waiting for a GPU: runs a and b are using the cluster"
     Attempts(submissions.root, "flowers").report_progress(1, Progress(clock.time.isoformat(), WAITING, line=line))
     for cluster.down in (False, True):  # what it waits for is known without its cluster, too
         found = submissions.status("flowers")

@@ -30,9 +30,9 @@ def test_a_run_without_a_manifest_is_not_published(root):
 
 
 def test_a_root_without_runs_says_so(root):
-    with pytest.raises(RunError, match="holds no published run"):
+    with pytest.raises(RunError, match="has no published runs"):
         catalog.find(root)
-    with pytest.raises(RunError, match=r"run 'x' is not published: root .* holds no published run"):
+    with pytest.raises(RunError, match=r"run 'x' is not published: root .* has no published runs"):
         catalog.find(root, "x")
 
 

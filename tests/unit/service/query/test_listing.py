@@ -83,7 +83,7 @@ def test_a_run_that_is_removed_and_published_again_is_another_one(tmp_path):
         shutil.rmtree(folder)
     time.sleep(0.2)
     assert client.get("/runs/first").status_code == 404
-    with pytest.raises(RunError, match="holds no published run"):
+    with pytest.raises(RunError, match="has no published runs"):
         atlas.run("first")
     publish(root, created="2026-11-24T02:00:00+00:00")
     time.sleep(0.2)
