@@ -5,6 +5,7 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 from hypothesis import settings
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # threads of tests that run side by side would wait for each other's
@@ -12,6 +13,13 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # threads of tests that run side by sid
 
 settings.register_profile("steady", derandomize=True, deadline=None)
 settings.load_profile("steady")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _forget_memory() -> Generator[None, None, None]:
+    """Empty the store of `memory://`, which all tests of a process share: each listing visits everything in it."""
+    yield
+    MemoryFileSystem.store.clear()
 
 
 @pytest.fixture(scope="session")

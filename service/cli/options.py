@@ -37,7 +37,7 @@ SheetRunOption = Annotated[
     str | None,
     typer.Option(
         "--run",
-        help="Run id; by default that of other queries if --layer is given, else the newest run if all are of one kind.",
+        help="Run id; the default with --layer is that of other queries; without it, the newest run if all runs are of one kind.",
     ),
 ]
 LayerOption = Annotated[str, typer.Option("--layer", help="Layer name.")]

@@ -164,7 +164,7 @@ def test_a_named_image_that_cannot_be_read_is_a_reject(corpus, root):
     ("square", "told"),
     [
         ({"size": 161}, "larger than the model's input of 160 x 160 px"),
-        ({"stride": 0}, "occlude.stride: 0 is wrong"),
+        ({"stride": 0}, "occlude.stride: 0 is not valid"),
         ({"layer": "relu9"}, "no layer 'relu9' in the model; nearest: relu"),
         ({"layer": "relu*"}, "matches 6 layers; name one"),
         ({"target": "wach"}, "no class 'wach' among the model's 101 outputs; nearest: watch"),
@@ -173,7 +173,7 @@ def test_a_named_image_that_cannot_be_read_is_a_reject(corpus, root):
         ({"from_run": "nothing"}, "from_run 'nothing' is not a published scan"),
         ({"from_run": "one"}, "from_run 'one' is not a published scan"),
         ({"from_run": "scanned", "layer": "relu4"}, "has no layer 'relu4'"),
-        ({"fill": "red"}, "occlude.fill: 'red' is wrong"),
+        ({"fill": "red"}, "occlude.fill: 'red' is not valid"),
     ],
 )
 def test_wrong_input_is_one_line_and_writes_nothing(corpus, root, square, told):

@@ -247,16 +247,16 @@ def test_the_figure_is_drawn_and_the_atlas_shows_every_picture(root):
     [
         ({"images": ["watch/0.png"]}, "no image 'watch/0.png' in corpus"),
         ({"layers": ["relu9"]}, "no layer 'relu9' in the model; nearest: relu"),
-        ({"scales": [0.0]}, "invariance.scales.0: 0.0 is wrong"),
-        ({"scales": [-1.0]}, "invariance.scales.0: -1.0 is wrong"),
-        ({"scales": [float("nan")]}, "invariance.scales.0: nan is wrong"),
-        ({"rotations": [float("inf")]}, "invariance.rotations.0: inf is wrong"),
-        ({"rotations": ["x"]}, "invariance.rotations.0: 'x' is wrong"),
-        ({"translations": [0.5]}, "invariance.translations.0: 0.5 is wrong"),
+        ({"scales": [0.0]}, "invariance.scales.0: 0.0 is not valid"),
+        ({"scales": [-1.0]}, "invariance.scales.0: -1.0 is not valid"),
+        ({"scales": [float("nan")]}, "invariance.scales.0: nan is not valid"),
+        ({"rotations": [float("inf")]}, "invariance.rotations.0: inf is not valid"),
+        ({"rotations": ["x"]}, "invariance.rotations.0: 'x' is not valid"),
+        ({"translations": [0.5]}, "invariance.translations.0: 0.5 is not valid"),
         ({"translations": [160]}, "160 px moves the image out of the model's input of 160 x 160 px"),
-        ({"transforms": ["shear"]}, "invariance.transforms.0: 'shear' is wrong"),
-        ({"transforms": []}, "invariance.transforms: [] is wrong"),
-        ({"border": "black"}, "invariance.border: 'black' is wrong"),
+        ({"transforms": ["shear"]}, "invariance.transforms.0: 'shear' is not valid"),
+        ({"transforms": []}, "invariance.transforms: [] is not valid"),
+        ({"border": "black"}, "invariance.border: 'black' is not valid"),
         ({"target": "wach"}, "no class 'wach' among the model's 101 outputs; nearest: watch"),
     ],
 )
@@ -274,10 +274,10 @@ def test_wrong_transforms_are_one_line_and_write_nothing(corpus, tmp_path, asked
         ({"parts": boxes(NAMES[:1]) + boxes(NAMES[:1], "nose")}, "part 'middle' is given in one image"),
         ({"parts": boxes(NAMES[:1] * 2)}, "'middle' in 'class1/001.png' is given twice"),
         ({"parts": boxes(bottom=20)}, "is not a valid box; bottom must exceed top, and right must exceed left"),
-        ({"parts": boxes(top=-1)}, "correspondence.parts.0.top: -1 is wrong"),
-        ({"parts": []}, "correspondence.parts: [] is wrong"),
+        ({"parts": boxes(top=-1)}, "correspondence.parts.0.top: -1 is not valid"),
+        ({"parts": []}, "correspondence.parts: [] is not valid"),
         ({"layers": ["relu9"]}, "no layer 'relu9'"),
-        ({"fill": "red"}, "correspondence.fill: 'red' is wrong"),
+        ({"fill": "red"}, "correspondence.fill: 'red' is not valid"),
     ],
 )
 def test_wrong_parts_are_one_line_and_write_nothing(corpus, tmp_path, asked, told):
@@ -295,7 +295,7 @@ def test_wrong_parts_are_one_line_and_write_nothing(corpus, tmp_path, asked, tol
         ("image_id,part,top,left,bottom,right\na,b,1,2,3\n", "line 2: expected 6 values"),
         ("image_id,part,top,left,bottom,right\na,b,1,2,3,4,5\n", "line 2: expected 6 values"),
         ("image_id,part,top,left,bottom,right\na,b,1,x,3,4\n", "line 2: left 'x' is not a number of pixels"),
-        ("image_id,part,top,left,bottom,right\n", "correspondence.parts: [] is wrong"),
+        ("image_id,part,top,left,bottom,right\n", "correspondence.parts: [] is not valid"),
     ],
 )
 def test_a_wrong_file_of_parts_is_one_line_and_exit_code_2(corpus, tmp_path, text, told):

@@ -212,9 +212,9 @@ def test_sheet_and_atlas_show_it_and_a_channel_leads_to_it(root):
         ({"layers": ["relu4"]}, "from_run 'scanned' has no layer 'relu4'"),
         ({"channels": [5, 9999]}, "sanity.channels: no channel 9999 in relu2; it has 0 to "),
         ({"channels": [5, 5]}, "sanity.channels: 5 is named twice"),
-        ({"modes": ["both"]}, "'both' is wrong"),
+        ({"modes": ["both"]}, "'both' is not valid"),
         ({"model": MODEL | {"mean": (0, 0, 0)}}, "from_run 'scanned' preprocesses images differently"),
-        ({"ranks": 0}, "sanity.ranks: 0 is wrong"),
+        ({"ranks": 0}, "sanity.ranks: 0 is not valid"),
         ({"ranks": 1000}, "sanity.ranks: 1000 is more than the 3 images per channel"),
     ],
 )

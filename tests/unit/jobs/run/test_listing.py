@@ -33,7 +33,10 @@ def test_labels_are_counted_and_a_source_that_gives_none_is_named(photos, tmp_pa
     assert described(photos, label="folder:7") == "no image has a label; --label is 'folder:7'"
     names = tmp_path / "names.txt"
     names.write_text("n01 a cat\n")
-    assert described(photos, label_names=str(names)) == f"3 labels; 4 of 5 images have one; {names} names none of them"
+    assert (
+        described(photos, label_names=str(names))
+        == f"3 labels; 4 of 5 images have one; {names} has no readable name for any of them"
+    )
     names.write_text("class0 a cat\n")
     assert described(photos, label_names=str(names)) == "3 labels; 4 of 5 images have one"
 

@@ -147,7 +147,9 @@ def test_a_result_that_stays_unreadable_ends_the_run_in_one_line(run):
     run.root.delete(f"shards/merges/{root}")
     run.root.delete(shards(5)[3].result)
     stored = StoredResults(run.root, lambda _: None)
-    with pytest.raises(DamagedFile, match=r"003.parquet cannot be read, although it was made again: it is missing$"):
+    with pytest.raises(
+        DamagedFile, match=r"003.parquet cannot be read, although it was computed again: it is missing$"
+    ):
         reduce(run, stored, shards(5), K)
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from jobs.run import publish
 from tests.unit.jobs.run.test_publish import FACTS
@@ -197,6 +198,7 @@ class Interleavings:
 def new_root(request, tmp_path) -> Callable[[], Root]:
     def made() -> Root:
         name = uuid.uuid4().hex
+        MemoryFileSystem.store.clear()  # a listing visits the files of all roots, and the earlier one is done with
         return Root(str(tmp_path / name) if request.param == "local" else f"memory://{name}")
 
     return made

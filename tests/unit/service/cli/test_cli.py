@@ -163,8 +163,8 @@ def test_a_spec_file_is_relative_to_itself_and_flags_win(scans, tmp_path):
         (["--spec", "gone.toml"], "spec file 'gone.toml' cannot be read"),
         (["--spec", "bad.toml"], "the spec is not valid TOML"),
         ([], "root: missing"),
-        ([*LEAST, "--k", "0", "--distinct", "some"], "scan.distinct: 'some' is wrong"),
-        ([*LEAST, "--actors", "many"], "resources.actors: 'many' is wrong"),
+        ([*LEAST, "--k", "0", "--distinct", "some"], "scan.distinct: 'some' is not valid"),
+        ([*LEAST, "--actors", "many"], "resources.actors: 'many' is not valid"),
         ([*LEAST, "--run", "Run 1"], "'Run 1' is not a valid run id"),
     ],
 )

@@ -204,7 +204,7 @@ def test_a_service_whose_ray_ends_with_it_stops_its_runs_in_order_and_no_others(
     ("address", "spec", "code", "told"),
     [
         ("127.0.0.1:8265", "", 2, "is not the URL of a Ray dashboard, such as http://head:8265"),
-        ("http://nowhere.invalid:8265", "[scan]\nk = 0\n", 2, "scan.k: 0 is wrong"),
+        ("http://nowhere.invalid:8265", "[scan]\nk = 0\n", 2, "scan.k: 0 is not valid"),
         ("http://127.0.0.2:1", "", 1, "run 'flowers' was not submitted: submit it again once the cluster answers"),
     ],
 )

@@ -49,7 +49,7 @@ def test_the_layers_of_code_are_listed():
         (("layers", "nets.py:small", "--trust-code"), "depend on the size of its input: add --crop"),
         (("layers", f"stored://x@{'0' * 32}"), "it lies under a root; add --root"),
         (("scan", "--spec", "run.toml"), "is code, which this command would run; add --trust-code"),
-        (("scan", "--spec", "run.toml", "--trust-code", "--k", "0"), "scan.k: 0 is wrong"),
+        (("scan", "--spec", "run.toml", "--trust-code", "--k", "0"), "scan.k: 0 is not valid"),
         (
             ("scan", "--spec", "run.toml", "--trust-code"),
             "needs all of its preprocessing; give model.resize, model.crop, ",

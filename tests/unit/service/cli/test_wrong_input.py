@@ -43,7 +43,7 @@ def place(tmp_path_factory) -> Path:
         ({"--root": "PLACE/file/below"}, "cannot be written"),
         ({"--run": "2026"}, "'2026' is not a valid run id"),
         ({"--run": "../up"}, "'../up' is not a valid run id"),
-        ({"--k": "0"}, "scan.k: 0 is wrong"),
+        ({"--k": "0"}, "scan.k: 0 is not valid"),
         ({"--shard": "512", "--batch": "7"}, "shard 512 is not a multiple of batch 7"),
         ({"--device": "cuda"}, "device 'cuda' is requested"),
         ({"--actors": "900"}, "this machine has room for"),
@@ -68,7 +68,7 @@ def test_every_mistake_in_a_spec_is_told_at_once(place):
     )
     result = deconvoy("scan", "--spec", str(spec))
     assert result.returncode == 2
-    assert "model.rezise: unknown key; nearest: resize" in result.stderr and "scan.k: 0 is wrong" in result.stderr
+    assert "model.rezise: unknown key; nearest: resize" in result.stderr and "scan.k: 0 is not valid" in result.stderr
 
 
 def test_asking_a_root_without_runs_is_one_line(place):

@@ -97,7 +97,9 @@ def test_writers_that_check_first_and_write_then_are_found(tmp_path, monkeypatch
         return not found
 
     monkeypatch.setattr(root, "create", create)
-    with pytest.raises(OSError, match=r"8 of 8 writers created the same file; two runs of one id could both publish"):
+    with pytest.raises(
+        OSError, match=r"8 of 8 writers created the same file; two runs with the same id could both publish"
+    ):
         doctor._race(root, f"{doctor.FOLDER}/race")
 
 

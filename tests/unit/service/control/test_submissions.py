@@ -238,7 +238,7 @@ def test_a_run_without_an_id_gets_one_of_its_job_model_corpus_and_time(submissio
 def test_wrong_specs_and_unknown_runs_are_refused_before_anything_is_written(submissions, tmp_path):
     with pytest.raises(SpecError, match="there is no kind of job 'scna'; nearest: scan"):
         submissions.submit("scna", SPEC)
-    with pytest.raises(SpecError, match=r"scan\.k: 0 is wrong"):
+    with pytest.raises(SpecError, match=r"scan\.k: 0 is not valid"):
         submissions.submit("scan", SPEC | {"scan": {"k": 0}})
     with pytest.raises(RunError, match="is not a valid run id"):
         submissions.submit("scan", SPEC | {"run": "../up"})

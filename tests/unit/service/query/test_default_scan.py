@@ -63,7 +63,10 @@ def test_a_default_that_was_removed_is_an_error_with_the_way_out(root):
     run("rm", "second", root=root)
     for words in (("query", "units", "--layer", "relu1"), ("note", "relu1", "3", "ears")):
         line = run(*words, root=root, code=2).stderr
-        assert "the default of the root: run 'second' is not published" in line and "deconvoy default --clear" in line
+        assert (
+            "the root's default scan cannot be used: run 'second' is not published" in line
+            and "deconvoy default --clear" in line
+        )
     with pytest.raises(RunError, match="second"):
         deconvoy.open(root.url).run()
 

@@ -280,7 +280,7 @@ def test_a_query_has_limits_of_time_and_of_memory_and_says_which_flag_lifts_them
     with pytest.raises(QueryError, match=r"took longer than 0.5 s; simplify it, or raise --timeout"):
         sql.ask(two, "SELECT sum(a.i * b.i) FROM range(10000000) a(i), range(1000000) b(i)", sql.Limits(timeout_s=0.5))
     assert time.monotonic() - begun < 20
-    with pytest.raises(QueryError, match=r"Out of Memory.*; select less, or raise --memory"):
+    with pytest.raises(QueryError, match=r"Out of Memory.*; select fewer rows or columns, or raise --memory"):
         sql.ask(two, "SELECT list(i) FROM range(100000000) t(i)", sql.Limits(memory="100MB"))
     with pytest.raises(QueryError, match="the query failed"):
         sql.ask(two, "FROM units", sql.Limits(memory="plenty"))

@@ -95,7 +95,7 @@ def damaged_or(read: Callable[[], object], right: object, about: str) -> bool:
 def test_a_manifest_that_is_missing_is_named_and_is_no_changed_corpus(root, listing):
     rel = listing.commit(root)
     root.delete(rel)
-    with pytest.raises(DamagedFile, match=r"manifest-0.parquet is missing; restore the file from a copy"):
+    with pytest.raises(DamagedFile, match=r"manifest-0.parquet is missing; restore the file from a backup"):
         listing.matches(root, rel)
 
 

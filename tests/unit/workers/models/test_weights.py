@@ -98,7 +98,7 @@ def test_a_double_that_no_single_holds_is_infinite(state, tmp_path):
 def test_finite_weights_whose_network_gives_nan_have_diverged_too(state, tmp_path):
     large = {name: state[name] * 1e30 for name in ("conv2.weight", "conv3.weight")}
     safetensors.torch.save_file(state | large, tmp_path / "w.safetensors")
-    with pytest.raises(DivergedError, match="gives NaN or infinity for noise images"):
+    with pytest.raises(DivergedError, match="outputs NaN or infinity for noise images"):
         load(ModelSpec(source=f"{OURS}?weights={tmp_path}/w.safetensors"))
 
 

@@ -1,4 +1,4 @@
-"""Nothing is passed over in silence: images and counts together are all that lies in a corpus."""
+"""Nothing is skipped in silence: images and counts together are all that lies in a corpus."""
 
 import os
 import socket
@@ -125,7 +125,7 @@ def test_the_listing_of_a_corpus_carries_the_counts_and_its_error_names_them(odd
     with manifest.list_corpus(CorpusSpec(source=str(oddities)), lambda _: None) as listing:
         assert listing.passed_over[PassedOver.HIDDEN] == 2 and listing.images == 2
     write(tmp_path / "texts", "a.txt", "b.txt", "c.md")
-    corpora.refuse(tmp_path / "texts", r"contains no images \(passed over: 2 \.txt, 1 \.md\); supported formats are")
+    corpora.refuse(tmp_path / "texts", r"contains no images \(skipped: 2 \.txt, 1 \.md\); supported formats are")
 
 
 def test_globs_follow_links_as_folders_do_and_count_what_they_cannot_list(oddities, tmp_path):

@@ -102,7 +102,7 @@ def test_braces_without_end_are_one_line(tmp_path):
     [
         ("folder:0", "neither folder nor folder:N"), ("folder:100", "neither"), ("folders", "neither"), ("Folder", "neither"),
         ("folder:", "neither"), ("column:", "write column:NAME"), ("parent", "is not one of none, folder"),
-        (r"image_\d+", r"label 'image_\\d\+' is not one of .*; its first parenthesised part is the label$"),
+        (r"image_\d+", r"label 'image_\\d\+' is not one of .*; its first capture group gives the label$"),
         (r"image_(\d+", r"label 'image_\(\\d\+' cannot be used as a regular expression: missing \)"),
     ],
 )  # fmt: skip

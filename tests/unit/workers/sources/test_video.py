@@ -104,7 +104,7 @@ def test_videos_beside_images_are_passed_over(tmp_path):
 def test_a_glob_passes_over_videos_unless_it_names_them(tmp_path):
     videos.write(tmp_path / "mixed" / "a.mp4", "mpeg4", FRAMES[:3])
     corpora.refuse(
-        tmp_path / "mixed" / "*", r"contains no images \(passed over: 1 .mp4 \(videos beside images are not read"
+        tmp_path / "mixed" / "*", r"contains no images \(skipped: 1 .mp4 \(videos beside images are not read"
     )
     (tmp_path / "mixed" / "b.png").write_bytes(b"x")
     with manifest.list_corpus(CorpusSpec(source=f"{tmp_path}/mixed/*"), lambda _: None) as listing:

@@ -36,13 +36,15 @@ def test_a_depth_says_which_values_are_black_and_white(depth, white, span):
     "depth", ["14", True, "", "range:5", "range:5-5", "range:9-1", "range:0-inf", "range:0-1e9", 12.0]
 )
 def test_another_depth_is_refused_with_the_forms_that_are_right(depth):
-    with pytest.raises(SpecError, match=r"decode.depth: .* is wrong; give auto, 8, 12, 16, or range:LOW-HIGH such as"):
+    with pytest.raises(
+        SpecError, match=r"decode.depth: .* is not valid; give auto, 8, 12, 16, or range:LOW-HIGH such as"
+    ):
         made(depth=depth)
 
 
 @pytest.mark.parametrize("bands", [[0], [-1], [1.5], "4,3,2"])
 def test_bands_are_numbers_from_1(bands):
-    with pytest.raises(SpecError, match=r"decode.bands.* is wrong"):
+    with pytest.raises(SpecError, match=r"decode.bands.* is not valid"):
         made(bands=bands)
 
 
