@@ -13,7 +13,7 @@ from deconvoy.pictures import Picture, encode_png
 from deconvoy.rows import Row, read_table
 from service.atlas.atlas import Atlas as Published
 from service.atlas.pictures import Pictures
-from service.query import default_scan, findings
+from service.query import findings
 from service.query.catalog import PublishedRun
 from service.query.findings import Finding
 from service.sheets import boards
@@ -67,14 +67,12 @@ class Atlas:
         return self._published.damaged()
 
     def run(self, run: str | None = None) -> "Run":
-        """A published run by its id. Without one, it is the scan that `deconvoy default` has set, or the newest run.
+        """A published run by its id, or the newest one.
 
         Raises:
             RunError: the run is not published, or no run is.
             DamagedRun: its manifest cannot be read.
         """
-        if run is None:
-            run = default_scan.read(self._published.root)
         if run is not None:
             return Run(self._published.run(run), self._pictures)
         if not (runs := self.runs):

@@ -199,7 +199,7 @@ class Pool:
             self._lose(seat, task, LostActors(f"no response for {now - seat.polled_at:.0f} s"), queue)
 
     def _grow(self) -> None:
-        """Hire actors for new nodes. Ray itself places an actor that waits for a node."""
+        """Start actors for new nodes. Ray itself places an actor that waits for a node."""
         if self._clock() - self._grown_at < GROW_EVERY_S:
             return
         self._grown_at = self._clock()

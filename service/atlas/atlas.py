@@ -58,7 +58,7 @@ class Atlas:
         self._labels = memoized(LRUCache(RUNS_KEPT), _read_labels)
         self._columns = memoized(LRUCache(BYTES_KEPT, _bytes), _read_columns)
         self._ids = memoized(LRUCache(BYTES_KEPT, _bytes), _read_ids)
-        self._floors = memoized(LRUCache(LAYERS_KEPT), _read_floor)
+        self._floors = memoized(LRUCache(RUNS_KEPT), _read_floors)
         self._overviews = memoized(LRUCache(BYTES_KEPT, _bytes), _read_overview)
 
     def runs(self) -> tuple[PublishedRun, ...]:
@@ -104,9 +104,9 @@ class Atlas:
         return self._columns(_Key.of(run))
 
     def floor(self, check: PublishedRun, layer: str, method: str) -> float | None:
-        """How similar a check found the projections of a layer's channels; see `sanity.floor`. None if its files are damaged."""
+        """How similar a check found the projections of a layer's channels; see `read_floors`. None if its files are damaged."""
         try:
-            return self._floors(_Key.of(check), layer, method)
+            return self._floors(_Key.of(check)).get((layer, method))
         except DamagedRun as error:  # the pages of the scan do not depend on it
             Log().say(f"check {check.run} is left out of the pages of its scan: {error}", log.WARNING)
             return None
@@ -154,8 +154,8 @@ def _read_columns(key: _Key) -> pa.Table:
     return findings.plain_columns(key.run)
 
 
-def _read_floor(key: _Key, layer: str, method: str) -> float | None:
-    return sanity.read_floor(key.run, layer, method)
+def _read_floors(key: _Key) -> Mapping[tuple[str, str], float]:
+    return sanity.read_floors(key.run)
 
 
 def _read_ids(key: _Key) -> pa.ChunkedArray:

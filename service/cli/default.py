@@ -20,22 +20,21 @@ def default(
     clear: Annotated[bool, typer.Option("--clear", help="Use the newest scan again.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Set the scan that `query`, `note`, `sanity` and the Python API use if no run is named. At first, it is the newest."""
+    """Set the scan that `query` and `note` use if no run is named. Without a default, they use the newest scan."""
     from service.cli.console import print_json
-    from service.query import catalog, default_scan
+    from service.control import defaulting
+    from service.query import catalog
     from workers.errors import UsageError
-    from workers.store import paths
 
     store = existing(root)
     if run is not None and clear:
         raise UsageError("a run id and --clear exclude each other")
     if clear:
-        store.delete(paths.DEFAULT_SCAN)
+        defaulting.clear(store)
     elif run is not None:
-        chosen = default_scan.DefaultScan(catalog.find(store, run).run)
-        store.put(paths.DEFAULT_SCAN, default_scan.FORMAT.encode(chosen))
-    named = default_scan.read(store)
+        defaulting.write(catalog.find(store, run))
+    chosen = catalog.find_default(store)
     if as_json:
-        print_json({"default": named})
+        print_json({"default": chosen and chosen.run})
     else:
-        echo(f"the default is run {named}" if named else "the default is the newest scan")
+        echo(f"the default is run {chosen.run}" if chosen else "the default is the newest scan")

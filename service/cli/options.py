@@ -25,7 +25,7 @@ FIRST = (
     "run",
 )  # before a command's own flags in `--help`; the other common flags follow them
 
-MODEL = f"Network: {families.forms()}, with ?weights=FILE or ?weights=NAME."
+MODEL = f"Network: {families.forms()}, with ?weights=FILE or ?weights=SET."
 TRUST = "Run the code that the model names: FILE.py:CALLABLE, package.module:CALLABLE or FILE.pt2."
 RootOption = Annotated[str, typer.Option("--root", help="Folder or fsspec URL of the datasets.")]
 RunOption = Annotated[

@@ -198,21 +198,19 @@ def sheet(  # noqa: PLR0913, PLR0917 - one parameter per flag
 
 
 def _find(root: str, run: str | None, kind: str | None = Kind.SCAN) -> "PublishedRun":
-    """The run with this id, or the default. A line on standard error names the default, if there are other runs of its kind."""
+    """The run with this id, or the default. A line on standard error names the default if there are other runs of its kind."""
     from service.query import catalog
 
+    store = Root(root)
     if run is not None:
-        return catalog.find(Root(root), run, kind)
-    if kind == Kind.SCAN and (chosen := catalog.find_default(Root(root))):
-        echo(f"run {chosen.run}, the default of the root; --run selects another", err=True)
-        return chosen
-    newest, *others = catalog.of_kind(Root(root), kind)
+        return catalog.find(store, run, kind)
+    default = catalog.find_default(store) if kind == Kind.SCAN else None
+    newest, *others = catalog.of_kind(store, kind)
+    which = f"the newest of {len(others) + 1} runs{f' of kind {kind}' if kind else ''}"
+    chosen, why = (default, "the root's default") if default else (newest, which)
     if others:
-        echo(
-            f"run {newest.run}, the newest of {len(others) + 1} runs{f' of kind {kind}' if kind else ''}; --run selects another",
-            err=True,
-        )
-    return newest
+        echo(f"run {chosen.run}, {why}; --run selects another", err=True)
+    return chosen
 
 
 def _only_kind(root: str) -> Kind:
@@ -228,7 +226,7 @@ def _only_kind(root: str) -> Kind:
         newest.setdefault(run.job, run.run)
     if len(newest) > 1:
         choices = ", ".join(f"{run} ({kind})" for kind, run in newest.items())
-        raise QueryError(f"root {root!r} holds runs of several kinds: give --run, such as {choices}")
+        raise QueryError(f"root {root!r} has runs of several kinds: give --run, such as {choices}")
     return next(iter(newest))
 
 

@@ -1,8 +1,8 @@
 """Files that a root no longer needs. Takes a root and an age, gives the files to remove with reasons, and removes them.
 
-Runs of a schedule that exceed the number to keep are removed at any age. Otherwise nothing younger than the age is removed,
-because someone may be writing it. Results of shards are removed if no published run uses them. While any run is unfinished, or
-has a damaged manifest, all results stay, because nobody knows which of them it needs.
+Runs of a schedule that exceed the number to keep are removed at any age, except the root's default scan. Otherwise nothing
+younger than the age is removed, because someone may be writing it. Results of shards are removed if no published run uses them.
+While any run is unfinished, or has a damaged manifest, all results stay, because nobody knows which of them it needs.
 
 The fire of a run is marked before the run is removed. So no scheduler fires it again, and the next call resumes an interrupted
 removal.
@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from functools import cached_property
 
 from service.control.schedules import Schedules
+from service.query import default_scan
 from workers.errors import DamagedRun, RunError, nearest
 from workers.store import documents, labels, paths
 from workers.store.attempts import Attempts
@@ -61,6 +62,7 @@ class Housekeeping:
 
         Raises:
             RunError: a run to forget is published, unknown, or may be live.
+            DamagedFile: the root's default cannot be read.
         """
         removals = [removal for run, why in self._removed_runs.items() for removal in self._of_run(run, why)]
         if not self.unfinished() and not self.damaged:
@@ -91,10 +93,14 @@ class Housekeeping:
         """The files of one run, published or not, in the order in which they have to be removed.
 
         Raises:
-            RunError: there is no such run, or it may be live.
+            RunError: there is no such run, it may be live, or it is the root's default.
+            DamagedFile: the root's default cannot be read.
         """
         if run not in self._known:
             raise RunError(f"there is no run {run!r} in {self._root.url!r}; {nearest(run, self._known)}")
+        if run == self._default:
+            way_out = "set another with `deconvoy default RUN`, or use the newest scan with `deconvoy default --clear`"
+            raise RunError(f"run {run!r} is the default of the root; first {way_out}")
         if self._is_live(run) if Attempts(self._root, run).numbers() else not self._is_published(run):
             self._check_silent(run)
         return list(self._of_run(run, "its removal was requested"))
@@ -119,6 +125,11 @@ class Housekeeping:
         return manifests, damaged
 
     @cached_property
+    def _default(self) -> str | None:
+        """The root's default scan, which is kept."""
+        return default_scan.read(self._root)
+
+    @cached_property
     def _known(self) -> Sequence[str]:
         """Runs that have a file; in a local root, removed runs leave empty folders."""
         own = (paths.run_folder, paths.attempts_folder)
@@ -134,7 +145,7 @@ class Housekeeping:
             if schedule.keep is not None:
                 runs = [run for run in self._schedules.runs(schedule) if self._is_published(run)]
                 why = f"schedule {schedule.name} keeps only its {schedule.keep} newest runs"
-                removed |= dict.fromkeys(runs[: -schedule.keep], why)
+                removed |= dict.fromkeys((run for run in runs[: -schedule.keep] if run != self._default), why)
         partly_removed = [run for run in self._known if not self._is_published(run) and self._schedules.is_removed(run)]
         return removed | dict.fromkeys(
             (run for run in partly_removed if not self._is_live(run)), "its removal was interrupted"

@@ -103,7 +103,7 @@ class Schedules:
         return changed
 
     def remove(self, name: str) -> None:
-        """Remove a schedule. Its runs stay; they do not belong to a later schedule of the same name."""
+        """Remove a schedule. Its runs are kept; they do not belong to a later schedule of the same name."""
         self._check_known(name)
         self._root.delete(paths.schedule_path(name))
         self._root.delete(paths.pause_path(name))

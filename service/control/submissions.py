@@ -111,7 +111,7 @@ class Submissions(Statuses):
         return begun.spec.parse(begun.job, root=self.root.url)
 
     def cancel(self, run: str) -> Status:
-        """Cancel the live attempt at a run; its finished shards stay.
+        """Cancel the live attempt at a run; its finished shards are kept.
 
         Raises:
             RunError: there is no such run, or it is not live.

@@ -1,6 +1,6 @@
 """The default scan of a root. Takes a root, gives the run that commands use if none is named.
 
-It is stored as `default.json`. Without this file, the default is the newest scan.
+It is stored in `defaults/scan.json`. Without this file, the default is the newest scan.
 """
 
 from pydantic.dataclasses import dataclass
@@ -29,7 +29,7 @@ def read(root: Root) -> str | None:
     """
     try:
         return FORMAT.decode(root.read(paths.DEFAULT_SCAN)).run
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except ValueError as error:
         way_out = "set it again with `deconvoy default RUN --root ROOT`"

@@ -149,10 +149,6 @@ class LayerTables:
         start, stop = self._all_starts[self.layer.require_channel(channel)], self._all_starts[channel + 1]
         return tuple(Top(**row) for row in self.top.slice(start, stop - start).to_pylist())
 
-    def awake(self, channel: int) -> frozenset[str]:
-        """The ids of the channel's top images with a positive score."""
-        return frozenset(self._positive_rows(channel)["image_id"].to_pylist())
-
     def histogram(self, channel: int) -> tuple[tuple[float, float, int], ...]:
         """The histogram of a channel's scores: (lower edge, upper edge, images) of each occupied bin, ascending."""
         [row] = self.units.select(["bins", "counts"]).slice(self.layer.require_channel(channel), 1).to_pylist()

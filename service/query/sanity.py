@@ -86,15 +86,17 @@ def curves(rows: Iterable[Row]) -> tuple[Curves, ...]:
     return tuple(_curves(name, layers[index, name]) for index, name in sorted(layers))
 
 
-def read_floor(check: PublishedRun, layer: str, method: str) -> float | None:
-    """The median rank correlation of the trained network's projections of different channels at one place; None without any.
+def read_floors(check: PublishedRun) -> Mapping[tuple[str, str], float]:
+    """By layer and method, the median rank correlation of the trained network's projections of different channels at one place.
 
     Raises:
         DamagedRun: the run's files are not the ones that its manifest names.
     """
-    wanted = (pc.field("mode") == FLOOR) & (pc.field("layer") == layer) & (pc.field("method") == method)
-    values = read(check, SANITY, wanted, ["rank_correlation"])["rank_correlation"].drop_null().to_numpy()
-    return float(np.median(values)) if len(values) else None
+    values = defaultdict[tuple[str, str], list[float]](list)
+    for row in read(check, SANITY, pc.field("mode") == FLOOR, ["layer", "method", "rank_correlation"]).to_pylist():
+        if row["rank_correlation"] is not None:
+            values[row["layer"], row["method"]].append(row["rank_correlation"])
+    return {key: float(np.median(correlations)) for key, correlations in values.items()}
 
 
 def _curves(layer: str, rows: Sequence[Row]) -> Curves:

@@ -81,7 +81,7 @@ def write(sections: Sections) -> None:
 
 
 def plot(figures: Sequence[Figure], target: Path) -> None:
-    """Draw the rates of all contestants, one panel per network."""
+    """Draw the rates of all tools, one panel per network."""
     from matplotlib.figure import Figure as Page
 
     rates: dict[str, dict[str, Figure]] = {}

@@ -1,6 +1,6 @@
 """Speed of the first pass against what one would use instead: the same photos, networks and two cores.
 
-Each contestant finds the strongest images of each channel. Deconvoy records all layers of `auto`, the others the outputs of the
+Each tool finds the strongest images of each channel. Deconvoy records all layers of `auto`, the others the outputs of the
 blocks, and nothing of what else a scan keeps (statistics, duplicates, hashes of the files). zennit-crp also computes relevance,
 as its documentation does, and so gets fewer images.
 """
@@ -77,7 +77,7 @@ class Photos(Dataset[tuple[Tensor, int]]):
 
 @dataclass(frozen=True)
 class Task:
-    """What all contestants get.
+    """What all tools get.
 
     Attributes:
         network: name of the network.
@@ -273,7 +273,7 @@ SLOW = ("ray_data", "zennit_crp")
 
 
 def figures(networks: Sequence[str], images: int, rounds: int) -> Iterator[Figure]:
-    """The rates of all contestants that are installed, and ours over each, round by round."""
+    """The rates of all tools that are installed, and ours over each, round by round."""
     torch.set_num_threads(CORES)
     with tempfile.TemporaryDirectory() as scratch:
         corpus = benchmarking.photos(Path(scratch))
@@ -290,7 +290,7 @@ def figures(networks: Sequence[str], images: int, rounds: int) -> Iterator[Figur
 
 
 def _rates(task: Task, corpus: str, rounds: int) -> dict[str, list[float]]:
-    """Images per second of each contestant; their order turns, and an uncounted round warms up all but the slowest."""
+    """Images per second of each tool; their order turns, and an uncounted round warms up all but the slowest."""
     rates: dict[str, list[float]] = {}
     with contextlib.ExitStack() as stack:
         runs = {"deconvoy": stack.enter_context(ours(task, corpus, len(task.photos)))}

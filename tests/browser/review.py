@@ -23,6 +23,11 @@ from workers.store.root import Root
 
 WIDTHS = {390: 844, 1280: 900, 1920: 1080}  # px: heights by width
 SCHEMES = ("light", "dark")
+STEADY = """async () => {  // all pictures, and no port that differs from run to run
+  for (const text of document.querySelectorAll("pre")) text.textContent = text.textContent.replaceAll(/:[0-9]{4,5}/g, ":0");
+  for (const image of document.images) image.loading = "eager";
+  await Promise.allSettled([...document.images].map((image) => image.decode()));
+}"""
 TOLERANCE = 2  # of 255: text is not rendered exactly the same each time
 
 
@@ -38,6 +43,8 @@ def shots(folder: Path) -> Iterator[Path]:
                 )
                 for path in PAGES:
                     view.goto(address + path, wait_until="networkidle")
+                    view.evaluate(STEADY)
+                    view.wait_for_load_state("networkidle")
                     file = (
                         folder / f"{quote(path, safe='').replace('%2F', '-').strip('-') or 'home'}.{width}.{scheme}.png"
                     )
@@ -81,6 +88,8 @@ def main() -> None:
     parser.add_argument("-o", required=True, dest="output", type=Path, help="folder for the screenshots and index.html")
     parser.add_argument("--against", type=Path, help="folder of an earlier review")
     asked = parser.parse_args()
+    if asked.against and asked.against.resolve() == asked.output.resolve():
+        parser.error("-o and --against are the same folder")
     asked.output.mkdir(parents=True, exist_ok=True)
     taken = list(shots(asked.output))
     pairs = list(changed(taken, asked.against) if asked.against else ((None, file) for file in taken))

@@ -38,7 +38,7 @@ def listing(corpus: CorpusSpec, limit: Limit | None = None, tally: Tally | None 
     Args:
         corpus: the corpus to list.
         limit: how long the storage may be silent. Every answer restarts it, whether or not it contains an image.
-        tally: counts what is passed over.
+        tally: counts what is skipped.
 
     Raises:
         CorpusError: the source does not exist, is not a corpus, or has a protocol without folders.

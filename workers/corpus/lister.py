@@ -31,7 +31,7 @@ class Lister:
         watch: called with the number of files listed so far.
         limit: how long the storage may be silent.
         total: number of files that all calls together have listed.
-        tally: what the last call passed over.
+        tally: what the last call skipped.
     """
 
     corpus: CorpusSpec

@@ -20,7 +20,7 @@ def of_split(
         wanted: the split.
         form: where splits come from, for errors.
         split_of: gives the split of an image; None if it has none.
-        tally: counts what is passed over.
+        tally: counts what is skipped.
 
     Raises:
         CorpusError: there are images, but none in the split.

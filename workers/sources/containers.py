@@ -30,7 +30,7 @@ class Container:
         prefix: what the ids of its images begin with.
         request: the corpus that names it.
         limit: how long the storage may be silent.
-        tally: counts what is passed over.
+        tally: counts what is skipped.
     """
 
     filesystem: Any
@@ -173,7 +173,7 @@ def find_containers(
         path: its path in the file system.
         what: the kind of file, for errors.
         limit: how long the storage may be silent.
-        tally: counts what is passed over.
+        tally: counts what is skipped.
 
     Raises:
         CorpusError: there is no such file.

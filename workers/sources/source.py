@@ -72,7 +72,7 @@ class Tally:
 
 
 def describe(passed_over: Mapping[str, int]) -> str:
-    """The counts of what is passed over, the largest first, as text."""
+    """The counts of what is skipped, the largest first, as text."""
     counts = sorted(passed_over.items(), key=lambda item: (-item[1], item[0]))
     has_videos = any(reason in FRAME.extensions for reason in passed_over)
     hint = " (videos beside images are not read; select them with a glob such as '**/*.mp4')" if has_videos else ""
@@ -181,7 +181,7 @@ class Source(Protocol):
         Args:
             request: the corpus, and which of its images.
             limit: how long the storage may be silent. Every answer restarts it, whether or not it contains an image.
-            tally: counts what is passed over.
+            tally: counts what is skipped.
 
         Raises:
             CorpusError: the corpus cannot be listed. Raised by the call itself, not by the first entry.

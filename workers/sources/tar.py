@@ -74,7 +74,7 @@ def _members(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
 
 
 def _add(sample: Sample, archive: tarfile.TarFile, member: tarfile.TarInfo, container: Container) -> None:
-    """Add a member to its sample, or count it as passed over; folders are neither."""
+    """Add a member to its sample, or count it as skipped; folders are neither."""
     wanted, tally = container.wanted, container.tally
     if member.isdir():
         return

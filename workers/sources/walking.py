@@ -39,7 +39,7 @@ class Filter:
         hidden: whether hidden files and folders are listed.
         extensions: accepted extensions, in lower case with a dot; None accepts all.
         ordered: whether the files of each folder come sorted by name.
-        matches: whether a path belongs to the corpus at all; others are not counted as passed over.
+        matches: whether a path belongs to the corpus at all; others are not counted as skipped.
         depth: folders below the first that are searched; None for all.
     """
 
@@ -86,7 +86,7 @@ def walk(filesystem: Any, base: str, wanted: Filter, limit: Limit, tally: Tally)
         base: the folder.
         wanted: which files.
         limit: how long the storage may be silent.
-        tally: counts what is passed over.
+        tally: counts what is skipped.
 
     Raises:
         OSError: the folder itself cannot be listed.
@@ -124,7 +124,7 @@ class _LocalWalk:
                 waiting.extend((child, (*above, inode)) for child in reversed(children))
 
     def _open(self, folder: str, above: tuple[_Inode, ...]) -> "tuple[_Inode, ScandirIterator] | None":
-        """A folder's inode and entries; None if it is passed over."""
+        """A folder's inode and entries; None if it is skipped."""
         try:
             status = os.stat(folder)
             inode = status.st_dev, status.st_ino
@@ -153,7 +153,7 @@ class _LocalWalk:
                 yield from self._file(entry, reason)
 
     def _file(self, entry: "os.DirEntry[str]", reason: PassedOver | None) -> Iterator[FoundFile]:
-        """The file of an entry that is not a folder; nothing if it is passed over."""
+        """The file of an entry that is not a folder; nothing if it is skipped."""
         if reason is not None:
             self.tally.add(reason)
         elif self.wanted.accepts(entry.path, self.tally):

@@ -75,7 +75,7 @@ def _images(container: Container) -> Iterator[SourceEntry]:
 
 
 def _is_wanted(member: zipfile.ZipInfo, container: Container) -> bool:
-    """Whether a member is listed; if not, it is counted as passed over."""
+    """Whether a member is listed; if not, it is counted as skipped."""
     reason = _reason_against(member, container)
     if reason:
         container.tally.add(reason)

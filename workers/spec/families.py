@@ -114,7 +114,7 @@ def scheme_of(source: str) -> Scheme:
         raise ValueError(f"model {source!r} must be {scheme.rule}")
     query = source.partition("?")[2]
     if query and not query.startswith("weights="):
-        raise ValueError(f"model {source!r}: {query!r} is not a valid parameter; write ?weights=FILE or ?weights=NAME")
+        raise ValueError(f"model {source!r}: {query!r} is not a valid parameter; write ?weights=FILE or ?weights=SET")
     return scheme
 
 

@@ -9,7 +9,7 @@ from workers.spec.patterns import Pattern
 
 FORMS = (
     "none, folder (the name of the image's folder), folder:N (the N-th folder up from the file), "
-    "column:NAME (a column of a list or of Parquet), FILE.csv (with columns image_id and {what}), "
+    "column:NAME (a column of a list or a Parquet file), FILE.csv (with columns image_id and {what}), "
     "or a regular expression matched against the image id; its first capture group gives the {what}"
 )
 FORM_KEYS = ("label", "group", "splits")  # keys of a corpus that are such forms

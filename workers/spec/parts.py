@@ -96,7 +96,7 @@ def _is_given(value: object) -> bool:
 class ModelSpec(Frozen):
     """The network, its weights, and overrides of the weights' own preprocessing."""
 
-    source: Word = Field(description=f"network: {families.forms()}, with ?weights=FILE or ?weights=NAME")
+    source: Word = Field(description=f"network: {families.forms()}, with ?weights=FILE or ?weights=SET")
     resize: Resize | None = Field(None, description="short side after resizing, or HEIGHT,WIDTH (see fit), pixels")
     fit: Fit | None = Field(
         None,
@@ -166,11 +166,11 @@ class CorpusSpec(Frozen):
     )
     image_column: Word | None = Field(
         None,
-        description="column of Parquet or of a list that holds the images or their paths; by default found by type or name",
+        description="column of a Parquet file or a list that holds the images or their paths; by default found by type or name",
     )
     id_column: Word | None = Field(
         None,
-        description="column of Parquet or of a list that holds the image ids; by default the path or the row's number",
+        description="column of a Parquet file or a list that holds the image ids; by default the path or the row's number",
     )
     within: Word | None = Field(
         None, description="folder or URL below which all paths of a list lie; by default the folder of the list"

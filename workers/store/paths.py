@@ -9,9 +9,10 @@ KEYS = "keys"
 TABLES = "tables"
 IDEMPOTENCY = "idempotency"
 NOTES = "notes"
-DEFAULT_SCAN = "default.json"
+DEFAULTS = "defaults"
+DEFAULT_SCAN = f"{DEFAULTS}/scan.json"
 # Folders where files are written; a killed writer may leave temporary files there.
-TOPS = (SHARDS, RUNS, VERDICTS, SCHEDULES, KEYS, TABLES, IDEMPOTENCY, NOTES, "corpora", "models", "uploads")
+TOPS = (SHARDS, RUNS, VERDICTS, SCHEDULES, KEYS, TABLES, IDEMPOTENCY, NOTES, DEFAULTS, "corpora", "models", "uploads")
 
 
 def run_folder(run: str) -> str:

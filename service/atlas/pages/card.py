@@ -10,7 +10,7 @@ from service.atlas.pages.values import CellCard, Page
 
 
 class EmbedPage(Page):
-    """A channel in a frame: `images` of its `awake` top images have the `label`, the most common one.
+    """A channel in a frame: `images` of its `active` top images have the `label`, the most common one.
 
     `cells` are the images that activate the channel; a dead channel has none.
     """
@@ -21,7 +21,7 @@ class EmbedPage(Page):
     channel: int
     label: str | None
     images: int
-    awake: int
+    active: int
     note: str | None
     kinds: tuple[str, ...]
     says: tuple[str, ...]
@@ -47,7 +47,7 @@ def card(atlas: Atlas, run_id: str, name: str, number: int) -> EmbedPage:
         channel=number,
         label=label,
         images=images,
-        awake=len(cells),
+        active=len(cells),
         note=texts_of(atlas, published, name).get(number),
         kinds=kinds,
         says=says_of(atlas, published, tables.layer, *kinds),

@@ -104,7 +104,7 @@ def says_alike(atlas: Atlas, scan: PublishedRun, layers: Iterable[str]) -> tuple
         floor = atlas.floor(check, layer, scan.method) if check else None
         if check is not None and floor is not None and floor >= ALIKE_FROM:
             floors.setdefault(check.run, {})[layer] = floor
-    return tuple(_line(check, found) for check, found in floors.items())
+    return tuple(_line(check, by_layer) for check, by_layer in floors.items())
 
 
 def _line(check: str, floors: Mapping[str, float]) -> str:
@@ -113,12 +113,12 @@ def _line(check: str, floors: Mapping[str, float]) -> str:
     what = (
         f"a median rank correlation of {values[0]}"
         if len(values) == 1
-        else f"median rank correlations of {listed(values)}"
+        else f"median rank correlations of {join_words(values)}"
     )
-    return ALIKE.format(layers=listed(list(floors)), check=check, what=what)
+    return ALIKE.format(layers=join_words(list(floors)), check=check, what=what)
 
 
-def listed(words: Sequence[str]) -> str:
+def join_words(words: Sequence[str]) -> str:
     """Words as a list in a sentence: "a", "a and b", "a, b and c"."""
     *first, last = words
     return f"{', '.join(first)} and {last}" if first else last

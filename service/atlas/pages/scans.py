@@ -103,7 +103,7 @@ class OtherRun(Value):
 
 
 class ChannelPage(Page):
-    """A channel; `rows` are all of its top images, `cells` those with pictures, `awake` the number of those that activate it."""
+    """A channel; `rows` are all of its top images, `cells` those with pictures, `active` the number of those that activate it."""
 
     kind: Literal["channel"] = "channel"
     run: RunCard
@@ -118,7 +118,7 @@ class ChannelPage(Page):
     other_view: str
     cells: tuple[CellCard, ...]
     rows: tuple[CellCard, ...]
-    awake: int
+    active: int
     histogram: tuple[Bin, ...]
     bars: tuple[Bar, ...]
     lowest: float
@@ -226,7 +226,7 @@ def channel(atlas: Atlas, run_id: str, name: str, number: int, look: Look, *, ca
         has_projections=is_projected,
         cells=cells[:SHOWN],
         rows=cells,
-        awake=sum(cell.score > 0 for cell in cells),
+        active=sum(cell.score > 0 for cell in cells),
         **_score_fields(tables.histogram(number)),
         labels=tuple(_label(published, label, images) for label, images in tables.labels(number)),
         neighbours=tuple(_neighbour(published, tables, neighbour) for neighbour in tables.neighbours(number)),

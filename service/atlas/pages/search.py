@@ -21,7 +21,7 @@ LONGEST_CHANNEL = 9
 
 
 class ChannelMatch(TellingCard):
-    """A channel that matches: by its number, its note, or because `images` of its top images have a label with the words."""
+    """A channel that matches by its number, by its note, or because `images` of its `top` top images have a matching label."""
 
     run: str
     name: str

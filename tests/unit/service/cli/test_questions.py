@@ -124,4 +124,4 @@ def test_an_only_run_is_not_named(tmp_path):
 def test_a_sheet_of_a_root_with_several_kinds_needs_a_run(root, tmp_path):
     [line] = asked(root, "sheet", "-o", str(tmp_path / "s.png"), code=2).stderr.splitlines()
     runs = "inverted (invert), covered (occlude), mixed (scan)"
-    assert line == f"deconvoy: root {root!r} holds runs of several kinds: give --run, such as {runs}"
+    assert line == f"deconvoy: root {root!r} has runs of several kinds: give --run, such as {runs}"

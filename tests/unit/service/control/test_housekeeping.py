@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from service.cli.main import app
 from service.cli.submissions import schedules_of
-from service.control import rejects
+from service.control import defaulting, rejects
 from service.control.housekeeping import Housekeeping
 from service.control.schedules import Schedules
 from service.control.submissions import Submissions
@@ -121,7 +121,8 @@ def test_a_forgotten_run_of_a_schedule_is_not_fired_again(tmp_path, cluster):
 
 def test_what_killed_writers_left_goes(root):
     half = {
-        "shards/c/.abc.tmp", "runs/first/.def.tmp", "tables/top/run=first/.ghi.tmp", "keys/.j.tmp", "models/.k.tmp",
+        "shards/c/.abc.tmp", "runs/first/.def.tmp", "tables/top/run=first/.ghi.tmp", "keys/.j.tmp",
+        "models/.k.tmp", "defaults/.n.tmp",
         "runs/first/attempts/.l.tmp", "schedules/nightly/fires/.m.tmp",
     }  # fmt: skip
     for path in half | {"idempotency/old.json"}:
@@ -175,6 +176,14 @@ def test_a_schedule_keeps_its_last_runs_and_always_the_newest_good_one(tmp_path)
     aged(root)
     keeper(root).remove(keeper(root).plan())
     assert {"shards/c/3.parquet", "shards/c/4.parquet"} <= files(root) and "shards/c/1.parquet" not in files(root)
+
+
+def test_a_schedule_keeps_the_default_of_the_root_too(tmp_path):
+    root = Root(str(tmp_path))
+    runs = nightly(root, keep=2, days=5)
+    defaulting.write(catalog.find(root, runs[0]))
+    keeper(root).remove(keeper(root).plan())
+    assert {run.run for run in catalog.runs(root)} == {runs[0], runs[2], runs[3]}
 
 
 def test_a_removal_that_is_killed_anywhere_shows_nobody_half_a_run_and_is_gone_on_with(tmp_path):

@@ -59,7 +59,7 @@ def test_a_card_shows_the_channels_pictures_and_leads_to_its_page(root):
     assert len(pictures) == 2 * K
     assert all(asked.get(picture).headers["content-type"].startswith("image/") for picture in pictures)
     assert f'href="{CHANNEL}" target="_blank"' in html
-    assert (data["label"], data["images"], data["awake"]) == ("cat", K, K) and f"{K} of its {K} top images" in html
+    assert (data["label"], data["images"], data["active"]) == ("cat", K, K) and f"{K} of its {K} top images" in html
     dead = asked.get(f"/embed{CHANNEL[:-1]}{DEAD}").text
     assert "No image activates this channel." in dead and "<img" not in dead
     assert "What the pictures" not in html and data["says"][1] in html

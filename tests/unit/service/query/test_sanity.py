@@ -119,7 +119,7 @@ def test_layers_of_one_check_share_a_line(tmp_path, monkeypatch):
     assert (
         "nearly the same in relu1 and relu2: check randomised found median rank correlations of 0.95 and 0.91" in line
     )
-    assert parts.listed(["a", "b", "c"]) == "a, b and c"
+    assert parts.join_words(["a", "b", "c"]) == "a, b and c"
 
 
 def test_the_newest_check_decides_and_a_damaged_one_is_left_out(tmp_path):
