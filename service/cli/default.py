@@ -28,7 +28,7 @@ def default(
 
     store = existing(root)
     if run is not None and clear:
-        raise UsageError("a run id and --clear exclude each other")
+        raise UsageError("a run id and --clear cannot be used together")
     if clear:
         defaulting.clear(store)
     elif run is not None:

@@ -37,7 +37,8 @@ SheetRunOption = Annotated[
     str | None,
     typer.Option(
         "--run",
-        help="Run id; the default with --layer is that of other queries; without it, the newest run if all runs are of one kind.",
+        help="Run id. By default, with --layer: the newest scan, or the one that `deconvoy default` has set; without --layer: "
+        "the newest run, if all runs are of one kind.",
     ),
 ]
 LayerOption = Annotated[str, typer.Option("--layer", help="Layer name.")]

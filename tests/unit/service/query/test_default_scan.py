@@ -53,7 +53,7 @@ def test_queries_of_runs_of_other_kinds_do_not_use_it(root):
 def test_only_a_published_scan_can_be_set(root):
     for name, reason in {"third": "is not published", "covered": "expected 'scan'", "A b": "run id"}.items():
         assert reason in run("default", name, root=root, code=2).stderr
-    assert "exclude each other" in run("default", "first", "--clear", root=root, code=2).stderr
+    assert "cannot be used together" in run("default", "first", "--clear", root=root, code=2).stderr
     assert not root.exists(paths.DEFAULT_SCAN)
 
 
