@@ -1,4 +1,4 @@
-"""Setting the default scan of a root. Takes a run or None, writes or removes the file that names the default."""
+"""Setting the default scan of a root. Takes a scan or a root, writes or removes the file that names the default."""
 
 from service.query import default_scan
 from service.query.catalog import PublishedRun

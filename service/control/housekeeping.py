@@ -99,8 +99,7 @@ class Housekeeping:
         if run not in self._known:
             raise RunError(f"there is no run {run!r} in {self._root.url!r}; {nearest(run, self._known)}")
         if run == self._default:
-            way_out = "set another with `deconvoy default RUN`, or use the newest scan with `deconvoy default --clear`"
-            raise RunError(f"run {run!r} is the default of the root; first {way_out}")
+            raise RunError(f"run {run!r} is the default of the root; first {default_scan.WAY_OUT}")
         if self._is_live(run) if Attempts(self._root, run).numbers() else not self._is_published(run):
             self._check_silent(run)
         return list(self._of_run(run, "its removal was requested"))

@@ -189,8 +189,7 @@ def find_default(root: Root) -> PublishedRun | None:
     try:
         return find(root, chosen)
     except RunError as error:
-        way_out = "set another with `deconvoy default RUN`, or use the newest scan with `deconvoy default --clear`"
-        raise RunError(f"the root's default scan cannot be used: {error}; {way_out}") from error
+        raise RunError(f"the root's default scan cannot be used: {error}; {default_scan.WAY_OUT}") from error
 
 
 def of_kind(root: Root, job: str | None) -> tuple[PublishedRun, ...]:

@@ -19,6 +19,7 @@ class DefaultScan:
 
 
 FORMAT = JsonFormat(DefaultScan)
+WAY_OUT = "set another with `deconvoy default RUN`, or use the newest scan with `deconvoy default --clear`"
 
 
 def read(root: Root) -> str | None:

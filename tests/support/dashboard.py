@@ -12,13 +12,13 @@ from streamlit.testing.v1 import AppTest
 APP = Path(__file__).parents[2] / "examples" / "streamlit" / "app.py"
 
 
-def seen(app: AppTest) -> dict[str, object]:
-    """The parts of the page as plain values."""
+def describe(app: AppTest) -> dict[str, object]:
+    """The elements of a page as plain values."""
     return {
-        "exceptions": [each.value for each in app.exception],
-        "title": [each.value for each in app.title],
-        "info": [each.value for each in app.info],
-        "caption": [each.value for each in app.caption],
+        "exceptions": [element.value for element in app.exception],
+        "title": [element.value for element in app.title],
+        "info": [element.value for element in app.info],
+        "caption": [element.value for element in app.caption],
         "options": [box.options for box in app.sidebar.selectbox],
         "channels": [list(map(int, frame.value.channel)) for frame in app.dataframe if "channel" in frame.value],
         "labels": [list(frame.value.label) for frame in app.dataframe if "label" in frame.value],
@@ -29,11 +29,11 @@ def main(root: str, *choices: str) -> None:
     """Print the page as it opens, and as it is after each choice."""
     sys.argv = ["app.py", root]
     app = AppTest.from_file(str(APP), default_timeout=60).run()
-    pages = [seen(app)]
+    pages = [describe(app)]
     for choice in choices:
         widget, value = choice.split("=")
         app.sidebar.selectbox[int(widget)].select(value).run()
-        pages.append(seen(app))
+        pages.append(describe(app))
     print(json.dumps(pages))
 
 
