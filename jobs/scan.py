@@ -60,7 +60,8 @@ def _work(run: Attempt[RunSpec]) -> Outcome:
     planned = plan.plan(run.root, run.job.manifest, configuration, run.job.spec.shard_size)
     planned, scanned, seconds = run.run_shards("scan", plan.grouped(planned, _at_once(run, planned)))
     reduced = reduce(run, run.results(ScanWorker), planned.shards, run.job.spec.scan.k)
-    accounted = account(run, run.results(ScanWorker), planned.shards, np.unique(reduced.top.image_index))
+    classes = run.model.stored.class_names if run.job.spec.scan.predictions else ()
+    accounted = account(run, run.results(ScanWorker), planned.shards, np.unique(reduced.top.image_index), classes)
     tolerances = cost.tolerances(project.scales(reduced.top)) if cost else {}
     groups, projected = _project(run, environment, planned, reduced, accounted.hashes, tolerances)
     run.watch.phase("publish", None, "tables")

@@ -28,13 +28,15 @@ from workers.store.columns import Table
 from workers.store.manifest import PartFile
 from workers.store.root import Root
 from workers.store.rows import TableWriter, stage_part, values
+from workers.store.tables.scan import PREDICTIONS
 from workers.store.tables.shared import IMAGES, REJECTS
 
+WRITTEN = (IMAGES, REJECTS, PREDICTIONS)  # tables whose parts actors write
 # What the files of the parts depend on besides their rows: columns with their docs and ids, sizes of row groups, compression.
 _FORM = hashlib.sha256(
     b"".join(
         table.schema.serialize().to_pybytes() + repr((table.group_rows, rows.options(table))).encode()
-        for table in (IMAGES, REJECTS)
+        for table in WRITTEN
     )
 ).hexdigest()
 PART_IMAGES = 1 << 18  # images of one part, rejects included
@@ -57,7 +59,7 @@ class Accounted:
     """The images of a scan.
 
     Attributes:
-        parts: the parts of `images` and `rejects`, staged.
+        parts: the parts of `images`, `rejects` and `predictions`, staged.
         counts: numbers of images and rejects.
         known: the wanted images, by image index.
         results: paths of the results that the parts are from.
@@ -75,7 +77,11 @@ class Accounted:
 
 
 def account(
-    run: Attempt[Any], stored: StoredResults, shards: Sequence[Shard], wanted: np.ndarray[Any, Any]
+    run: Attempt[Any],
+    stored: StoredResults,
+    shards: Sequence[Shard],
+    wanted: np.ndarray[Any, Any],
+    class_names: tuple[str, ...] | None = None,
 ) -> Accounted:
     """Account for every image of a corpus. Actors do that; the driver copies their parts.
 
@@ -84,29 +90,31 @@ def account(
         stored: the results of the shards.
         shards: all shards, in the order of their images.
         wanted: indices of images to remember, ascending.
+        class_names: names of the classes of predictions, which may be none; None for a job without the table `predictions`.
 
     Raises:
         RunStopped: an image is neither among the images nor among the rejects, or every image was rejected.
     """
-    items = list(_items(run.root, shards))
+    tables = (IMAGES, REJECTS) if class_names is None else WRITTEN
+    items = list(_items(run.root, shards, class_names or ()))
     results = Deriving(run, shards, [items], stored).finish("account", "parts")
     tally, known = Tally(), dict[int, ScannedImage]()
-    parts: dict[str, list[PartFile]] = {IMAGES.name: [], REJECTS.name: []}
+    parts: dict[str, list[PartFile]] = {table.name: [] for table in tables}
     for item in items:
         [row] = results.read(item).to_pylist()
         tally.add(row["scanned"], {entry["reason"]: entry["count"] for entry in row["reasons"]}, row["examples"])
-        for table in (IMAGES, REJECTS):
+        for table in tables:
             if row[table.name] is not None:
                 number = len(parts[table.name])
                 parts[table.name].append(stage_part(run.root, table, run.run, number, row[table.name]))
         if row[IMAGES.name] is not None:
             known.update(_known(pq.read_table(pa.BufferReader(row[IMAGES.name])), wanted))
     counts = tally.counts()
-    whole = {table.name: tuple(parts[table.name]) or _empty(run, table) for table in (IMAGES, REJECTS)}
+    whole = {table.name: tuple(parts[table.name]) or _empty(run, table) for table in tables}
     return Accounted(whole, counts, known, tuple(item.result for item in items))
 
 
-def _items(root: Root, shards: Sequence[Shard]) -> Iterator[Account]:
+def _items(root: Root, shards: Sequence[Shard], class_names: tuple[str, ...]) -> Iterator[Account]:
     """The images in parts of PART_IMAGES, whatever the sizes of the shards: so these do not change the tables."""
     listed, first, start = shards[0].manifest, 0, 0
     for part in manifest.tables(root, listed, PART_IMAGES):
@@ -119,9 +127,19 @@ def _items(root: Root, shards: Sequence[Shard]) -> Iterator[Account]:
         children = tuple(shards[first:last])
         names = [shard.result for shard in children]
         key = digest(
-            ["account", ACCOUNT_ALGORITHM, pa.__version__, _FORM, start, stop, listing_key(part, start), *names]
+            [
+                "account",
+                ACCOUNT_ALGORITHM,
+                pa.__version__,
+                _FORM,
+                start,
+                stop,
+                listing_key(part, start),
+                class_names,
+                *names,
+            ]
         )
-        yield Account(start, stop, paths.merge_path(key), listed, children, pa.__version__)
+        yield Account(start, stop, paths.merge_path(key), listed, children, pa.__version__, class_names)
         start = stop
 
 

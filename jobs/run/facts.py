@@ -56,6 +56,7 @@ def _model(model: Model) -> ModelFacts:
         preprocessing=PreprocessingFacts(**asdict(model.preprocessing)),
         class_names=model.stored.class_names,
         notes=model.notes,
+        **({"class_words": model.class_words} if model.class_words else {}),
     )
 
 

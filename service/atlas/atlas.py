@@ -14,12 +14,14 @@ from service.query.catalog import PublishedRun, unpublished
 from service.query.layers import LayerTables, dead_channels, read_layer
 from service.query.listing import RunListing, memoized
 from service.query.notes import NoteBook, Notes
+from service.query.predicted import Predictions, read_predictions
 from service.query.reading import read
 from service.query.telling import Overview, read_overview
 from workers.errors import DamagedRun
 from workers.host import log
 from workers.host.log import Log
 from workers.store.root import Root
+from workers.store.tables.scan import PREDICTIONS
 from workers.store.tables.shared import IMAGES
 
 LAYERS_KEPT = 64
@@ -59,6 +61,7 @@ class Atlas:
         self._columns = memoized(LRUCache(BYTES_KEPT, _bytes), _read_columns)
         self._ids = memoized(LRUCache(BYTES_KEPT, _bytes), _read_ids)
         self._floors = memoized(LRUCache(RUNS_KEPT), _read_floors)
+        self._predictions = memoized(LRUCache(BYTES_KEPT, _bytes), _read_predictions)
         self._overviews = memoized(LRUCache(BYTES_KEPT, _bytes), _read_overview)
 
     def runs(self) -> tuple[PublishedRun, ...]:
@@ -90,6 +93,10 @@ class Atlas:
     def overview(self, run: PublishedRun) -> Overview:
         """All channels of a scan, and the first to look at."""
         return self._overviews(_Key.of(run))
+
+    def predictions(self, run: PublishedRun) -> Predictions | None:
+        """The classes that a scan's network gives its top images; None if it has no predictions."""
+        return self._predictions(_Key.of(run)) if PREDICTIONS.name in run.tables else None
 
     def labels(self, run: PublishedRun) -> tuple[str, ...]:
         """All labels of a scan's images; see `sharing.labels`."""
@@ -158,9 +165,13 @@ def _read_floors(key: _Key) -> Mapping[tuple[str, str], float]:
     return sanity.read_floors(key.run)
 
 
+def _read_predictions(key: _Key) -> Predictions | None:
+    return read_predictions(key.run)
+
+
 def _read_ids(key: _Key) -> pa.ChunkedArray:
     return read(key.run, IMAGES, pc.scalar(True), ["image_id"])["image_id"]
 
 
-def _bytes(columns: pa.Table | pa.ChunkedArray | Overview) -> int:
-    return min(BYTES_KEPT, int(columns.nbytes))
+def _bytes(columns: pa.Table | pa.ChunkedArray | Overview | Predictions | None) -> int:
+    return min(BYTES_KEPT, int(columns.nbytes)) if columns is not None else 1

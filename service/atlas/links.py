@@ -45,6 +45,11 @@ def labels(published: PublishedRun, start: int = 0) -> str:
     return f"{run(published)}/labels{_start(start)}"
 
 
+def search(words: str) -> str:
+    """The page with what matches some words."""
+    return f"/search?{urlencode({'q': words})}"
+
+
 def images(published: PublishedRun, start: int = 0) -> str:
     """The page of a scan's images, from one on."""
     return f"{run(published)}/images{_start(start)}"

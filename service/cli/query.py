@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from service.query.scans import Top
 
 
+CLASSES_SHOWN = 6
+
 app = typer.Typer(no_args_is_help=True, help="Query a published run.")
 
 
@@ -57,12 +59,8 @@ _FINDING_COLUMNS = (
     *("transform", "amount", "relative_distance"),
 )
 _IMAGE_HEADINGS = {
-    "layer": "layer",
-    "channel": "channel",
-    "rank": "rank",
-    "score": "score",
-    "location": "y, x",
-    "box": "field",
+    "layer": "layer", "channel": "channel",
+    **{name: heading for name, heading in _TOP_HEADINGS.items() if name not in {"image_id", "label"}},
 }
 
 
@@ -128,6 +126,26 @@ def label(
     from service.query import labels
 
     rows = [asdict(row) for row in labels.labelled(_find(root, run), name)[:limit]]
+    _show(rows, {"layer": "layer", "channel": "channel", "images": "images", "top": "of"}, as_json=as_json)
+
+
+@app.command("class")
+def predicted_class(
+    word: Annotated[str, typer.Argument(help="Name of a class, or another word that finds classes.")],
+    root: RootOption,
+    limit: LimitOption = None,
+    run: RunOption = None,
+    as_json: Json = False,
+) -> None:
+    """List the channels whose top images the network gives this class, the largest share first."""
+    from service.query import predicted
+
+    found = _find(root, run)
+    classes, channels = predicted.predicted(found, word)
+    if not as_json:
+        shown = f"{', '.join(classes[:CLASSES_SHOWN])}{', ...' if len(classes) > CLASSES_SHOWN else ''}"
+        echo(f"{len(classes)} class{'es' if len(classes) != 1 else ''}: {shown}", err=True)
+    rows = [{"layer": found.layers_by_index[row.layer_index].name, **asdict(row)} for row in channels[:limit]]
     _show(rows, {"layer": "layer", "channel": "channel", "images": "images", "top": "of"}, as_json=as_json)
 
 

@@ -16,6 +16,7 @@ from service.atlas.pages import (
     evolution,
     home,
     images,
+    labelled,
     run,
     scans,
     scheduled,
@@ -101,7 +102,7 @@ def _pages_of_a_run(atlas: Atlas, *, originals: bool, can_note: bool) -> Mapping
     cached = atlas.cached
     return {
         "/image": cached(lambda q: images.image(atlas, q["run"], q.get("id", ""), originals=originals)),
-        "/label": cached(lambda q: scans.label(atlas, q["run"], q.get("name", ""))),
+        "/label": cached(lambda q: labelled.label(atlas, q["run"], q.get("name", ""))),
         "/labels": cached(lambda q: run.labels(atlas, q["run"], _whole(q, "start"))),
         "/images": cached(lambda q: run.images(atlas, q["run"], _whole(q, "start"))),
         "/rejects": cached(lambda q: run.rejects(atlas, q["run"], _whole(q, "start"))),

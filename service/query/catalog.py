@@ -47,6 +47,8 @@ class PublishedRun:
         relabelled: when it was given other labels, UTC, ISO 8601; None if it has those of its corpus.
         hides_paths: whether pages leave out where its model and corpus are, for people who have no access to these places.
         fingerprint: hash of the network's graph and weights.
+        class_names: names of the network's classes; empty if unknown.
+        class_words: for each class, more words that find it, separated by commas; empty if none are known.
     """
 
     root: Root
@@ -69,6 +71,8 @@ class PublishedRun:
     relabelled: str | None = None
     hides_paths: bool = False
     fingerprint: str = ""
+    class_names: tuple[str, ...] = ()
+    class_words: tuple[str, ...] = ()
 
     @property
     def k(self) -> int:
@@ -273,6 +277,8 @@ def _run(root: Root, document: Manifest, given: GivenLabels | None) -> Published
         created=document.created,
         model=document.model.source,
         fingerprint=document.model.fingerprint,
+        class_names=document.model.class_names,
+        class_words=document.model.class_words,
         corpus=document.corpus.source if document.corpus else "",
         input_height=height,
         input_width=width,

@@ -61,9 +61,15 @@ def publish(
     """Publish a scan whose patches are red at the top, green below, and a lighter shade for a better rank.
 
     `named` are ids and labels of its images, the last of them rejected for a `reason`. `prefix` begins the names of layers.
+    `predicted` are the numbers and names of the classes of its images.
     """
-    reason, prefix = facts.pop("reason", "damaged"), facts.pop("prefix", "")
+    reason, prefix, predicted = facts.pop("reason", "damaged"), facts.pop("prefix", ""), facts.pop("predicted", ())
     tables = _rows(k, named or names(), channels)
+    keys = [{name: row[name] for name in ("image_index", "image_id", "uri")} for row in tables["images"]]
+    tables["predictions"] = [
+        {**key, "class_index": index, "class_name": name, "probability": 0.75}
+        for key, (index, name) in zip(keys, predicted, strict=False)
+    ]
     tables["rejects"][0]["reason"] = reason
     layers = layers_of(channels)
     for row in [row for name in ("top", "units", "patches") for row in tables[name]]:

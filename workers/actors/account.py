@@ -1,4 +1,4 @@
-"""Accounts for images. Takes the results of their shards, writes their rows of `images` and `rejects`, as files to publish."""
+"""Accounts for images. Takes results of shards, writes the rows of `images`, `rejects` and `predictions`, as files."""
 
 import io
 import platform
@@ -17,7 +17,7 @@ from workers.errors import NodeError, RunStopped
 from workers.store import rows
 from workers.store.columns import Table
 from workers.store.root import Root
-from workers.store.tables.scan import ACCOUNTED
+from workers.store.tables.scan import ACCOUNTED, PREDICTIONS
 from workers.store.tables.shared import IMAGES, REJECTS
 
 # Raise it whenever the same shards would give other rows or files: stored results of the old algorithm are then not reused.
@@ -35,7 +35,8 @@ def account(root: Root, item: Account) -> DerivedReport:
     if item.pyarrow != pa.__version__:
         raise NodeError(f"node {platform.node()} has pyarrow {pa.__version__} instead of {item.pyarrow}")
     missing = dict[str, str]()
-    read = (read_child(root, child, ["images", "rejects"], missing, sealed=False) for child in item.children)
+    columns = ["images", "rejects", *(["predictions"] if item.class_names else ())]
+    read = (read_child(root, child, columns, missing, sealed=False) for child in item.children)
     results = [result for result in read if result is not None]
     if not missing:
         root.put(item.result, rows.encode(ACCOUNTED, make_row(root, item, results)))
@@ -43,7 +44,7 @@ def account(root: Root, item: Account) -> DerivedReport:
 
 
 def make_row(root: Root, item: Account, results: Sequence[pa.Table]) -> pa.Table:
-    """The one row of an item's result, from the columns `images` and `rejects` of its shards' results."""
+    """The one row of an item's result, from the columns of its shards' results."""
     listed = manifest.table(root, item.manifest, item.start, item.stop)
     images, rejects = (_select_own(item, results, name) for name in ("images", "rejects"))
     check_complete(item.start, item.stop, listed, images.field("image_index"), rejects.field("image_index"))
@@ -55,8 +56,17 @@ def make_row(root: Root, item: Account, results: Sequence[pa.Table]) -> pa.Table
         "scanned": len(used),
         "reasons": [{"reason": reason, "count": count} for reason, count in reasons],
         "examples": examples(rejected),
+        "predictions": _encode(_predicted(item, listed, results), PREDICTIONS) if item.class_names else None,
     }
     return pa.Table.from_pylist([row], ACCOUNTED)
+
+
+def _predicted(item: Account, listed: pa.Table, results: Sequence[pa.Table]) -> pa.Table:
+    """The rows of `predictions`."""
+    records = _select_own(item, results, "predictions")
+    names = pa.array(item.class_names).take(records.field("class_index"))
+    named = pa.StructArray.from_arrays([*records.flatten(), names], names=[*records.type.names, "class_name"])
+    return rows_of(item.start, named, listed, PREDICTIONS)
 
 
 def check_complete(start: int, stop: int, listed: pa.Table, *indices: pa.Array) -> None:

@@ -11,9 +11,9 @@ from workers.actors.derive import derive
 from workers.actors.environment import Environment
 from workers.actors.job import Job
 from workers.actors.merge import DerivedReport
-from workers.actors.project import GroupReport, ProjectWorker
+from workers.actors.project import ProjectWorker
 from workers.actors.scan import ScanWorker, ShardScan
-from workers.actors.shard import CheckpointBatch, CheckpointGroup, CheckpointShard, Derived, ShardReport
+from workers.actors.shard import CheckpointBatch, CheckpointGroup, CheckpointShard, Derived, GroupReport, ShardReport
 from workers.errors import NumericsError
 from workers.spec.scan import RunSpec
 from workers.store import rows

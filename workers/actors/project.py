@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
@@ -12,7 +11,7 @@ import torch
 from workers.actors import device, reading
 from workers.actors.environment import Environment
 from workers.actors.job import Job, common_configuration
-from workers.actors.shard import Group
+from workers.actors.shard import Group, GroupReport
 from workers.actors.worker import Worker
 from workers.core import deconvnet, recording
 from workers.core.display import decoded, display, eight_bit
@@ -55,16 +54,6 @@ def project_configuration(job: Job[RunSpec], environment: Environment) -> dict[s
         "previews": project.previews,
         "precision": job.spec.resources.precision,
     }
-
-
-@dataclass(frozen=True)
-class GroupReport:
-    """An actor's report on a finished group."""
-
-    result: str
-    rows: int
-    images: int
-    seconds: float
 
 
 class ProjectWorker(Worker[RunSpec]):

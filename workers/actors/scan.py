@@ -21,7 +21,7 @@ from workers.actors.merge import DerivedReport
 from workers.actors.shard import Derived, Shard, ShardBatch, ShardReport
 from workers.actors.worker import Worker
 from workers.core import folding, shard_scores
-from workers.core.maxima import Maxima, images_in_cache
+from workers.core.maxima import Maxima, images_in_cache, is_classifier, predictions
 from workers.core.network import Network
 from workers.corpus.batch import Batch, ImageRecord, Reject
 from workers.corpus.isolate import Verdict
@@ -33,7 +33,7 @@ from workers.store import rows
 from workers.store.tables.scan import SHARD
 
 # Raise it whenever the same inputs would give other numbers: stored results of the old algorithm are then not reused.
-SCAN_ALGORITHM = 3
+SCAN_ALGORITHM = 4
 
 
 def scan_configuration(job: Job[RunSpec], environment: Environment) -> dict[str, Any]:
@@ -48,6 +48,7 @@ def scan_configuration(job: Job[RunSpec], environment: Environment) -> dict[str,
         "distinct": spec.scan.distinct,
         "batch": spec.scan.batch,
         "precision": spec.resources.precision,
+        "predictions": spec.scan.predictions and bool(job.model.class_names),
     }
 
 
@@ -57,8 +58,10 @@ class ScanWorker(Worker[RunSpec]):
     def __init__(self, job: Job[RunSpec]) -> None:
         super().__init__(job, job.spec.resources.precision)
         device, batch = job.spec.resources.device, job.spec.scan.batch
-        at_once = min(batch, images_in_cache(self.network, self.layers)) if device == "cpu" else batch
-        self.maxima = Maxima(self.network, self.layers, at_once)
+        predicts = job.spec.scan.predictions and is_classifier(self.network, len(job.model.class_names))
+        nodes = [*(layer.node for layer in self.layers), *([self.network.output] if predicts else ())]
+        at_once = min(batch, images_in_cache(self.network, nodes)) if device == "cpu" else batch
+        self.maxima = Maxima(self.network, self.layers, at_once, predicts)
         self.runner, self.engine = engine.runner(self.maxima, job.spec.scan.engine, device, self._noise())
 
     def _prepare(self, network: Network) -> Network:
@@ -146,7 +149,7 @@ class ShardScan:
         self.add(batch, scores)
 
     def add(self, batch: Batch, scores: Tensor | None) -> None:
-        """Keep the scores (images, channels of all layers) of a batch; None if it has no images."""
+        """Keep the scores (images, columns of the maxima) of a batch; None if it has no images."""
         self.rejects += batch.rejects
         self.records += batch.records
         if scores is not None:
@@ -156,17 +159,37 @@ class ShardScan:
         """The one row of the shard's result."""
         images = pa.array([_image(record) for record in self.records], SHARD.field("images").type.value_type)
         rejects = pa.array([vars(reject) for reject in self.rejects], SHARD.field("rejects").type.value_type)
-        top, statistics = (pa.array([], SHARD.field(name).type.value_type) for name in ("top", "statistics"))
+        top, statistics, predicted = (
+            pa.array([], SHARD.field(name).type.value_type) for name in ("top", "statistics", "predictions")
+        )
         if self.records:
-            scores = torch.cat(self.scores)
+            every = torch.cat(self.scores)
             self.scores.clear()  # frees half of the memory
+            predicted = self._predict(every)
+            scores = every[:, self.worker.maxima.scores]
             self._check(scores)
             indices = [record.image_index for record in self.records]
             keys = [key_of(record, self.spec.scan.distinct) for record in self.records]
             top = shard_scores.top_rows(scores, self.channels, indices, keys, self.spec.scan.k).to_arrow()
             statistics = shard_scores.statistics(scores, self.channels).to_arrow()
-        columns = {"images": images, "rejects": rejects, "top": top, "statistics": statistics}
+        columns = {"images": images, "rejects": rejects, "top": top, "statistics": statistics, "predictions": predicted}
         return pa.table({name: pa.ListArray.from_arrays([0, len(values)], values) for name, values in columns.items()})
+
+    def _predict(self, every: Tensor) -> pa.StructArray:
+        """The prediction of each image, from (images, columns of the maxima); none if the job has none.
+
+        Raises:
+            NumericsError: an output is not finite.
+        """
+        kind, outputs = SHARD.field("predictions").type.value_type, self.worker.maxima.outputs
+        if outputs is None:
+            return pa.array([], kind)
+        classes, probabilities = predictions(self.worker.network, every[:, outputs])
+        if not bool(probabilities.isfinite().all()):
+            raise NumericsError("the network outputs NaN or infinity; try --precision float32 or other weights")
+        indices = pa.array([record.image_index for record in self.records], pa.int64())
+        values = (pa.array(classes.cpu().numpy(), pa.int32()), pa.array(probabilities.cpu().numpy(), pa.float32()))
+        return pa.StructArray.from_arrays([indices, *values], fields=list(kind))
 
     def _check(self, scores: Tensor) -> None:
         """Require finite scores (images, channels of all layers)."""

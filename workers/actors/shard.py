@@ -164,7 +164,7 @@ class Merge:
 
 @dataclass(frozen=True)
 class Account:
-    """Images [start, stop) of a manifest, whose rows of `images` and `rejects` are to be written.
+    """Images [start, stop) of a manifest, whose rows of `images`, `rejects` and `predictions` are to be written.
 
     Attributes:
         start: first image index.
@@ -173,6 +173,7 @@ class Account:
         manifest: path of the manifest relative to the root.
         shards: the shards that contain these images, in order. The first and the last may contain others, too.
         pyarrow: the version of pyarrow that writes the files.
+        class_names: names of the classes, for predictions; empty if there are none.
     """
 
     start: int
@@ -181,6 +182,7 @@ class Account:
     manifest: str
     shards: tuple[Shard, ...]
     pyarrow: str
+    class_names: tuple[str, ...] = ()
 
     @property
     def children(self) -> tuple[str, ...]:
@@ -260,3 +262,13 @@ class ShardReport:
     seconds: float
     wait_s: float
     store_s: float
+
+
+@dataclass(frozen=True)
+class GroupReport:
+    """An actor's report on a finished group: its result, numbers of rows and images, and its total time."""
+
+    result: str
+    rows: int
+    images: int
+    seconds: float

@@ -58,7 +58,7 @@ def features_and_probabilities(network: Network, image: Tensor, numbers: Sequenc
         numbers: the nodes.
     """
     *by_node, scores = features(network, image, [*numbers, network.output])
-    return by_node, scores.softmax(0)
+    return by_node, network.probabilities(scores[None])[0]
 
 
 def features(network: Network, image: Tensor, numbers: Sequence[int]) -> list[Tensor]:

@@ -1,8 +1,12 @@
-"""Maxima of maps. Takes a network and images, gives the largest activation of every channel of some layers."""
+"""Maxima of maps. Takes a network and images, gives the largest activation of every channel of some layers.
 
-from collections.abc import Sequence
+For a classifier, whose output is one number for each class, they also give these outputs, and so its predictions.
+"""
+
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -20,20 +24,32 @@ class Maxima:
         network: the network. Its maps are only read while it runs, so that a ReLU may overwrite its input.
         layers: the layers, in the order of the graph.
         at_once: number of images that go through the network together.
+        predicts: whether the columns of the network's output come after those of the layers, unless it is one of them.
     """
 
     network: Network
     layers: Sequence[Layer]
     at_once: int
+    predicts: bool = False
 
     @cached_property
     def columns(self) -> dict[int, slice]:
         """By node, the columns of its channels."""
-        columns, start = {}, 0
-        for layer in self.layers:
-            columns[layer.node] = slice(start, start + layer.channels)
-            start += layer.channels
-        return columns
+        channels = {layer.node: layer.channels for layer in self.layers}
+        if self.predicts:
+            channels.setdefault(self.network.output, self.network.nodes[self.network.output].shape[0])
+        stops = list(accumulate(channels.values()))
+        return {node: slice(stop - channels[node], stop) for node, stop in zip(channels, stops, strict=True)}
+
+    @property
+    def scores(self) -> slice:
+        """The columns of the layers."""
+        return slice(0, sum(layer.channels for layer in self.layers))
+
+    @property
+    def outputs(self) -> slice | None:
+        """The columns of the network's output; None if they are not wanted."""
+        return self.columns[self.network.output] if self.predicts else None
 
     def of(self, images: Tensor) -> Tensor:
         """The largest activation of every channel in every image.
@@ -42,25 +58,44 @@ class Maxima:
             images: (n, channels, height, width), model-input scale.
 
         Returns:
-            (n, channels of all layers), float32, on the images' device.
+            (n, columns), float32, on the images' device.
         """
         with torch.inference_mode():
             return torch.cat([self.run(part) for part in torch.split(images, self.at_once)])
 
     def run(self, images: Tensor) -> Tensor:
         """As `of`, for at most `at_once` images."""
-        maxima: list[Tensor] = []
+        maxima: dict[int, Tensor] = {}
 
-        def visit(_: int, __: tuple[Tensor, ...], map_: Tensor) -> None:
-            maxima.append(map_.amax(dim=(2, 3)).float())
+        def visit(node: int, _: tuple[Tensor, ...], map_: Tensor) -> None:
+            maxima[node] = map_.amax(dim=(2, 3)).float()
 
         self.network.forward(images, self.columns, visit, overwrite=True)
-        return torch.cat(maxima, dim=1)
+        return torch.cat([maxima[node] for node in self.columns], dim=1)
 
 
-def images_in_cache(network: Network, layers: Sequence[Layer]) -> int:
+def is_classifier(network: Network, classes: int) -> bool:
+    """Whether a network's output is one number for each of so many classes."""
+    return classes > 0 and network.nodes[network.output].shape == (classes, 1, 1)
+
+
+def predictions(network: Network, outputs: Tensor) -> tuple[Tensor, Tensor]:
+    """The most probable class of each image, and its probability.
+
+    Args:
+        network: a classifier.
+        outputs: its outputs, (n, classes), float32.
+
+    Returns:
+        Class numbers, int64, and probabilities, float32, both (n,). Of equal outputs, the first one counts.
+    """
+    first = (outputs == outputs.amax(dim=1, keepdim=True)).int().argmax(dim=1)
+    return first, network.probabilities(outputs).gather(1, first[:, None])[:, 0]
+
+
+def images_in_cache(network: Network, nodes: Collection[int]) -> int:
     """The number of images, a power of two, whose largest map fits a CPU's cache: more of them run slower, not faster."""
-    last = max(layer.node for layer in layers)
+    last = max(nodes)
     sizes = [
         channels * height * width for channels, height, width in (node.shape for node in network.nodes[: last + 1])
     ]

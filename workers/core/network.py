@@ -12,6 +12,7 @@ from torch import Tensor
 from workers.core import joins, rectifiers, steps
 from workers.core.automatic import automatic, is_convolution
 from workers.core.nodes import Node
+from workers.core.opaque import Opaque
 from workers.core.receptive_field import Field, Span
 from workers.errors import GraphError, UnknownLayerError
 
@@ -76,6 +77,11 @@ class Network:
     def output(self) -> int:
         """The node that gives the model's output, or the first of several."""
         return next((number for number, node in enumerate(self.nodes) if node.is_output), len(self.nodes) - 1)
+
+    def probabilities(self, outputs: Tensor) -> Tensor:
+        """The probabilities of classes, (n, classes), from the network's outputs of the same shape. It may end in a softmax."""
+        step = self.nodes[self.output].step
+        return outputs if isinstance(step, Opaque) and step.operation.startswith("softmax") else outputs.softmax(1)
 
     def _layer(self, index: int, number: int) -> Layer:
         node, path = self.nodes[number], self._paths[number]

@@ -93,10 +93,10 @@ def occlude(
     """
     with torch.inference_mode():
         sweep = _Sweep(network, image, number, squares, fill)
-        unoccluded = sweep.maps[network.output].flatten().softmax(0)
+        unoccluded = network.probabilities(sweep.maps[network.output].flatten(1))[0]
         measured = int(unoccluded.argmax()) if target is None else target
         totals, scores = sweep.run()
-        probabilities = scores.softmax(1)
+        probabilities = network.probabilities(scores)
     extent = squares.rows, squares.columns
     return OcclusionMaps(
         channel=sweep.channel,

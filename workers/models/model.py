@@ -10,13 +10,12 @@ from weakref import WeakValueDictionary
 
 from torch import nn
 
-from workers import files
 from workers.core.graph import trace
 from workers.core.network import Network, require_convolution
 from workers.core.preprocess import Preprocessing
 from workers.errors import GraphError, ModelError
 from workers.host.retrying import reason
-from workers.models import architectures, fitting, weights
+from workers.models import architectures, classes, fitting, weights
 from workers.models import stored as stored_networks
 from workers.models.families.family import IMAGENET_MEAN, IMAGENET_STD
 from workers.models.fingerprints import by_layer, fingerprint
@@ -24,7 +23,6 @@ from workers.spec import families
 from workers.spec.parts import Interpolation, ModelSpec
 from workers.store.root import Root
 
-CLASSES_BYTES = 64 << 20
 DEFAULT = Preprocessing(256, 224, IMAGENET_MEAN, IMAGENET_STD, Interpolation.BILINEAR)
 
 
@@ -54,12 +52,14 @@ class Model:
         network: the network.
         module: the module that it was made from, which shares its weights; None if the root held the network.
         notes: what was changed in the keys of its weights, for the user.
+        class_words: for each class, more words that find it, separated by commas; empty if none are known.
     """
 
     stored: StoredModel
     network: Network
     module: nn.Module | None
     notes: tuple[str, ...] = ()
+    class_words: tuple[str, ...] = ()
 
     @property
     def fingerprint(self) -> str:
@@ -102,12 +102,13 @@ def load(spec: ModelSpec, check: Callable[[Network], None] = lambda _: None, roo
     fitting.fit(module, aligned.state, spec.source)
     network = _network(module, entry.preprocessing)
     check(network)
-    names = _read_class_names(spec, network) or entry.class_names
+    names, words = classes.read(spec.classes, network.nodes[network.output].shape[0])
+    names = names or entry.class_names
     if len(names) != network.nodes[network.output].shape[0]:
         names = ()  # the network's head is not the one that the names belong to
     source = families.with_model(spec.source, architecture.name)
     stored = StoredModel(source, entry.preprocessing, fingerprint(network.nodes), names)
-    return Model(stored, network, module, (*read.notes, *aligned.notes))
+    return Model(stored, network, module, (*read.notes, *aligned.notes), words)
 
 
 def export(module: nn.Module, name: str, preprocessing: Preprocessing, class_names: tuple[str, ...] = ()) -> Model:
@@ -144,8 +145,8 @@ def _load_stored(spec: ModelSpec, mark: str, check: Callable[[Network], None], r
     network = _read_stored(spec, mark, root)
     preprocessing = _stored_preprocessing(spec, network)
     check(network)
-    names = _read_class_names(spec, network)
-    return Model(StoredModel(spec.source, preprocessing, mark, names), network, None)
+    names, words = classes.read(spec.classes, network.nodes[network.output].shape[0])
+    return Model(StoredModel(spec.source, preprocessing, mark, names), network, None, class_words=words)
 
 
 def _read_stored(spec: ModelSpec, mark: str, root: Root | None) -> Network:
@@ -254,21 +255,6 @@ def _network(module: nn.Module, preprocessing: Preprocessing) -> Network:
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" + ("s" if number > 1 else "")
-
-
-def _read_class_names(spec: ModelSpec, network: Network) -> tuple[str, ...]:
-    if spec.classes is None:
-        return ()
-    try:
-        lines = files.read(spec.classes, CLASSES_BYTES).decode("utf-8-sig").splitlines()
-    except (OSError, ValueError, ImportError) as error:
-        raise ModelError(f"class names file {spec.classes!r} cannot be read: {reason(error)}") from error
-    names, outputs = tuple(line.strip() for line in lines if line.strip()), network.nodes[network.output].shape[0]
-    if len(names) != outputs:
-        raise ModelError(
-            f"class names file {spec.classes!r} has {len(names)} lines, but the model has {outputs} outputs"
-        )
-    return names
 
 
 def store(model: Model, root: Root) -> StoredModel:

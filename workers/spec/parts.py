@@ -119,7 +119,11 @@ class ModelSpec(Frozen):
     interpolation: Interpolation | None = Field(
         None, description="interpolation of the resize: nearest, bilinear or bicubic"
     )
-    classes: Word | None = Field(None, description="file of class names, one per line, in output order")
+    classes: Word | None = Field(
+        None,
+        description="file of class names, one per line, in output order; more words that find a class, such as dog for a "
+        "breed, may follow a tab, separated by commas",
+    )
     num_classes: int | None = Field(
         None, ge=1, le=10_000_000, description="number of outputs; by default that of the weights"
     )

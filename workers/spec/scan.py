@@ -10,6 +10,10 @@ from workers.spec.make import make
 from workers.spec.parts import Distinct, JobSpec, Method, Precision, Word
 
 SHARD = {"cpu": 512, "cuda": 4096}  # images: some seconds of work
+LATER = (
+    ("engine", "eager"),
+    ("predictions", True),
+)  # keys that the first published runs did not have, with their defaults
 
 
 class Engine(StrEnum):
@@ -36,6 +40,10 @@ class ScanSpec(Frozen):
         Distinct.CONTENT,
         description="what counts as a duplicate among a channel's images: content (identical bytes), group or none",
     )
+    predictions: bool = Field(
+        True,
+        description="keep the most probable class of each image in the table predictions; needs a classifier with class names",
+    )
     engine: Engine = Field(
         Engine.EAGER,
         description="how a scan runs the network: eager, compiled (needs a C++ compiler on every node), or auto "
@@ -43,10 +51,10 @@ class ScanSpec(Frozen):
     )
 
     @model_serializer(mode="wrap")
-    def _without_default_engine(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """All keys, without `engine` if it is eager: runs that do not use it keep their identity."""
+    def _without_later_keys(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """All keys, without those of LATER that have their default: runs that do not use them keep their identity."""
         values: dict[str, Any] = serialize(self)
-        return {key: value for key, value in values.items() if (key, value) != ("engine", Engine.EAGER)}
+        return {key: value for key, value in values.items() if (key, value) not in LATER}
 
     @model_validator(mode="after")
     def _require_whole_batches(self) -> Self:

@@ -89,6 +89,7 @@ class ModelFacts(_Facts):
     fingerprint: str
     preprocessing: PreprocessingFacts | None = None
     class_names: tuple[str, ...] = ()
+    class_words: tuple[str, ...] = ()  # for each class, more words that find it, separated by commas
     notes: tuple[str, ...] = ()  # what was changed in the keys of the weights
 
 

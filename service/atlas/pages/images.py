@@ -20,7 +20,7 @@ from workers.kinds import Kind
 from workers.store.tables.invariance import INVARIANCE
 from workers.store.tables.invert import INVERSIONS
 from workers.store.tables.occlude import OCCLUSIONS
-from workers.store.tables.scan import PREVIEWS
+from workers.store.tables.scan import PREDICTIONS, PREVIEWS
 from workers.store.tables.shared import IMAGES
 
 UNITS_SHOWN = 200  # units of an image, the best ranks first
@@ -39,6 +39,13 @@ class ImageAbout(Value):
     width: int | None
     height: int | None
     bytes: int | None
+
+
+class Prediction(Value):
+    """The class that the network finds most probable for an image."""
+
+    name: str
+    probability: float
 
 
 class UnitCard(CellCard):
@@ -64,6 +71,7 @@ class ImagePage(Page):
     preview: str | None
     scans: tuple[Link, ...]
     shown: tuple[int, int]
+    predicted: Prediction | None
     units: tuple[UnitCard, ...]
     tops: int
     boxes: tuple[tuple[int, UnitCard], ...]
@@ -97,6 +105,7 @@ def image(atlas: Atlas, run_id: str, image_id: str, *, originals: bool = False) 
         preview=preview,
         scans=tuple(Link(run=scan.run, href=links.image(scan, key)) for scan in others),
         shown=_fit(about.width, about.height),
+        predicted=_predicted(run, about.image_index),
         units=units,
         tops=len(rows),
         boxes=tuple(sorted(enumerate(units), key=lambda numbered: -_area(numbered[1].source_box))),
@@ -107,6 +116,13 @@ def image(atlas: Atlas, run_id: str, image_id: str, *, originals: bool = False) 
             *sorted({INSTRUMENTS[Kind(row.job)].note for row in instruments}),
         ),
     )
+
+
+def _predicted(run: PublishedRun, index: int) -> Prediction | None:
+    if PREDICTIONS.name not in run.tables:
+        return None
+    rows = read(run, PREDICTIONS, pc.field("image_index") == index, ["class_name", "probability"]).to_pylist()
+    return Prediction(name=rows[0]["class_name"], probability=rows[0]["probability"]) if rows else None
 
 
 def _about(run: PublishedRun, image_id: str) -> ImageAbout:

@@ -10,7 +10,6 @@ from service.atlas.links import KINDS, SHOWN, VIEWS
 from service.atlas.pages import histogram
 from service.atlas.pages.histogram import Bar, Bin
 from service.atlas.pages.parts import (
-    SAYS,
     checks_of,
     has_projections,
     of_cell,
@@ -22,9 +21,7 @@ from service.atlas.pages.parts import (
     texts_of,
 )
 from service.atlas.pages.values import CellCard, ChannelCard, LayerCard, LayerState, Link, Page, RunCard, Value
-from service.query import labels
 from service.query.catalog import PublishedRun
-from service.query.labels import Labelled
 from service.query.layers import SORTS, Border, Channel, Choice, LayerTables, Neighbour
 from workers.errors import QueryError, nearest
 from workers.kinds import Kind
@@ -32,6 +29,7 @@ from workers.store.manifest import LayerFacts
 
 SIZES = ("S", "M", "L")
 OTHERS_SHOWN = 12  # other runs in which a channel is shown
+CLASSES_SHOWN = 9  # predicted classes of a channel's top images
 
 
 @dataclass(frozen=True)
@@ -94,6 +92,14 @@ class NeighbourCard(Neighbour):
     picture: str
 
 
+class PredictedClass(Value):
+    """A class, and the number of a channel's top images for which it is the most probable one; the link searches for it."""
+
+    name: str
+    images: int
+    href: str
+
+
 class OtherRun(Value):
     """The channel of this number in a run of the same architecture; `picture` is its wall in a scan, None for other kinds."""
 
@@ -125,30 +131,13 @@ class ChannelPage(Page):
     tallest: int
     from_x: int
     labels: tuple[LabelCount, ...]
+    predicted: tuple[PredictedClass, ...]
     neighbours: tuple[NeighbourCard, ...]
     others: tuple[OtherRun, ...]
     previous: str
     next: str
     says: tuple[str, ...]
     checks: tuple[Link, ...]
-
-
-@dataclass(frozen=True)
-class LabelledCard(Labelled):
-    """A channel whose top images share a label."""
-
-    href: str
-    picture: str
-
-
-class LabelPage(Page):
-    """The channels of all layers whose top images share a label."""
-
-    kind: Literal["label"] = "label"
-    run: RunCard
-    label: str
-    says: tuple[str, ...]
-    channels: tuple[LabelledCard, ...]
 
 
 def layer(atlas: Atlas, run_id: str, name: str, choice: Choice, look: Look) -> LayerPage:
@@ -229,6 +218,7 @@ def channel(atlas: Atlas, run_id: str, name: str, number: int, look: Look, *, ca
         active=sum(cell.score > 0 for cell in cells),
         **_score_fields(tables.histogram(number)),
         labels=tuple(_label(published, label, images) for label, images in tables.labels(number)),
+        predicted=_predicted(atlas, published, about, number),
         neighbours=tuple(_neighbour(published, tables, neighbour) for neighbour in tables.neighbours(number)),
         others=tuple(_others(atlas, published, about, number))[:OTHERS_SHOWN],
         **_pages_beside(published, about, number, look.view),
@@ -255,6 +245,12 @@ def _check(check: PublishedRun, layer: str) -> Link:
     return Link(run=check.run, href=f"{links.run(check)}#{layer}")
 
 
+def _predicted(atlas: Atlas, published: PublishedRun, about: LayerFacts, number: int) -> tuple[PredictedClass, ...]:
+    predictions = atlas.predictions(published)
+    counts = predictions.of(about.index, number)[:CLASSES_SHOWN] if predictions else ()
+    return tuple(PredictedClass(name=name, images=images, href=links.search(name)) for name, images in counts)
+
+
 def _label(published: PublishedRun, label: str, images: int) -> LabelCount:
     return LabelCount(label=label, images=images, href=links.label(published, label))
 
@@ -275,23 +271,3 @@ def _others(atlas: Atlas, published: PublishedRun, about: LayerFacts, number: in
             yield OtherRun(run=of_run(other), href=links.channel(other, about.name, number), picture=picture)
         elif other.job == Kind.EVOLVE:
             yield OtherRun(run=of_run(other), href=links.strips(other, about.name, number), picture=None)
-
-
-def label(atlas: Atlas, run_id: str, name: str) -> LabelPage:
-    """The channels of all layers whose top images share a label."""
-    published = atlas.run(run_id)
-    channels = tuple(_labelled(published, channel) for channel in labels.labelled(published, name))
-    return LabelPage(
-        title=name,
-        description=f"The channels that have images labelled {name} among their top images.",
-        cover=channels[0].picture if channels else None,
-        run=of_run(published),
-        label=name,
-        says=(SAYS["patch"],),
-        channels=channels,
-    )
-
-
-def _labelled(published: PublishedRun, channel: Labelled) -> LabelledCard:
-    picture = links.wall(published, published.layer(channel.layer), channel.channel)
-    return LabelledCard(**vars(channel), href=links.channel(published, channel.layer, channel.channel), picture=picture)

@@ -12,9 +12,10 @@ from service.atlas.pages.comparison import ComparePage
 from service.atlas.pages.evolution import StripsPage
 from service.atlas.pages.home import RunsPage
 from service.atlas.pages.images import ImagePage
+from service.atlas.pages.labelled import LabelPage
 from service.atlas.pages.plain import ErrorPage, LimitsPage
 from service.atlas.pages.run import ImagesPage, LabelsPage, RejectsPage, RunPage
-from service.atlas.pages.scans import ChannelPage, LabelPage, LayerPage
+from service.atlas.pages.scans import ChannelPage, LayerPage
 from service.atlas.pages.scheduled import SchedulesPage
 from service.atlas.pages.search import SearchPage
 from service.atlas.pages.submitted import StatusPage

@@ -1,6 +1,7 @@
 """The search. Takes an atlas and words, gives the channels, labels, layers, images and runs that match them."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import islice
 from typing import Literal
 
@@ -21,12 +22,16 @@ LONGEST_CHANNEL = 9
 
 
 class ChannelMatch(TellingCard):
-    """A channel that matches by its number, by its note, or because `images` of its `top` top images have a matching label."""
+    """A channel that matches by its number, by its note, or because `images` of its `top` top images have a matching label.
+
+    With `is_predicted`, the label is the class that was searched for, and the network gives it to these images.
+    """
 
     run: str
     name: str
     layer: str
     note: str | None
+    is_predicted: bool = False
 
 
 class Match(Value):
@@ -70,7 +75,7 @@ def search(atlas: Atlas, words: str) -> SearchPage:
 
 
 def _channels(atlas: Atlas, run: PublishedRun, words: str) -> Iterator[ChannelMatch]:
-    """Channels by number: `relu3 12` is a channel of one layer, `channel 12` that channel of every layer. Then by label."""
+    """Channels by number: `relu3 12` is a channel of one layer, `channel 12` that of every layer. Then by label and by class."""
     head, _, tail = words.rpartition(" ")
     overview = atlas.overview(run)
     for about in run.layers if _is_number(tail) else ():
@@ -78,6 +83,11 @@ def _channels(atlas: Atlas, run: PublishedRun, words: str) -> Iterator[ChannelMa
             yield _channel(run, overview.find(about.index, int(tail)))
     for channel in overview.matching(words, FOUND_OF_A_KIND):
         yield _channel(run, channel)
+    predictions = atlas.predictions(run)
+    classes = predictions.find(words) if predictions else ()
+    for seen in predictions.channels(classes, FOUND_OF_A_KIND) if predictions and classes else ():
+        found = replace(overview.find(seen.layer_index, seen.channel), label=words, images=seen.images, top=seen.top)
+        yield _channel(run, found).model_copy(update={"is_predicted": True})
 
 
 def noted(atlas: Atlas, page: SearchPage) -> SearchPage:

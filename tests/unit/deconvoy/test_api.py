@@ -58,7 +58,7 @@ def test_a_root_leads_to_runs_layers_channels_and_patches(atlas):
 
 def test_tables_are_arrow_tables_and_narrow_with_the_layer_and_the_channel(atlas):
     run = atlas.run("first")
-    assert set(run.tables) == {"images", "rejects", "units", "top", "patches", "previews"}
+    assert set(run.tables) == {"images", "rejects", "units", "top", "patches", "previews", "predictions"}
     assert len(run.table("top")) == K * sum(CHANNELS.values())
     best = run.layer("relu1").table("top", ["channel", "score"], pc.field("rank") == 0)
     assert best.column_names == ["channel", "score"] and best["channel"].to_pylist() == list(range(CHANNELS["relu1"]))

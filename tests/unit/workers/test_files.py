@@ -8,11 +8,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from workers import files
-from workers.core.network import Network
 from workers.corpus import entries, fetch
 from workers.errors import CorpusError, ModelError, ReadError, RedirectError, StoreError
-from workers.models import model, weights
-from workers.spec.parts import CorpusSpec, ModelSpec
+from workers.models import classes, weights
+from workers.spec.parts import CorpusSpec
 
 SECRET = b"secret"
 
@@ -84,12 +83,11 @@ def test_a_redirect_is_not_followed_and_told_with_where_it_leads(outer, inner, s
 
 def test_neither_images_nor_weights_nor_class_names_are_read_from_where_a_redirect_leads(outer, inner):
     url = f"{outer.url}/302/x"
-    names = ModelSpec(source="deconvoy://zfnet-mini", classes=url)
     for reading in (
         lambda: fetch.read(url, len(SECRET)),
         lambda: weights.read(url),
         lambda: weights.read(f"simplecache::{url}"),
-        lambda: model._read_class_names(names, Network.__new__(Network)),
+        lambda: classes.read(url, 1000),
         lambda: files.matching(f"{outer.url}/302/*.pt", "evolve.checkpoints"),
     ):
         with pytest.raises(RedirectError):

@@ -156,8 +156,22 @@ PREVIEWS = Table(
     group_rows=128,
 )
 
+PREDICTIONS = Table(
+    "predictions",
+    schema_of(
+        "predictions",
+        (
+            *IMAGE_KEY,
+            Column(4, "class_index", pa.int32(), "number of the most probable class, from 0"),
+            Column(5, "class_name", pa.string(), "its name"),
+            Column(6, "probability", pa.float32(), "its probability"),
+        ),
+    ),
+    sorted_by=("image_index",),
+)
+
 # Every scan has all of these tables, even if they are empty. `runs` is derived from manifest.json and not listed.
-SCAN_TABLES = (IMAGES, REJECTS, UNITS, TOP, PATCHES, PREVIEWS)
+SCAN_TABLES = (IMAGES, REJECTS, UNITS, TOP, PATCHES, PREVIEWS, PREDICTIONS)
 
 _REASON = pa.struct([pa.field("reason", pa.string()), pa.field("count", pa.int64())])
 
@@ -185,6 +199,10 @@ _SHARD_STATISTICS = pa.struct(
     ]
 )
 
+_SHARD_PREDICTION = pa.struct(
+    [pa.field("image_index", pa.int64()), pa.field("class_index", pa.int32()), pa.field("probability", pa.float32())]
+)
+
 # One row with the whole result of a shard, so that the file itself marks the shard as done.
 SHARD = schema_of(
     "shard",
@@ -193,10 +211,11 @@ SHARD = schema_of(
         Column(2, "rejects", pa.list_(SHARD_REJECT), "images not used, by image index"),
         Column(3, "top", pa.list_(_SHARD_TOP), "per layer and channel the k best; key says what counts once"),
         Column(4, "statistics", pa.list_(_SHARD_STATISTICS), "per layer and channel, over the scores of this shard"),
+        Column(5, "predictions", pa.list_(_SHARD_PREDICTION), "most probable class of each image; empty if not wanted"),
     ),
 )
 
-# One row with the rows of `images` and `rejects` of consecutive images, as the Parquet files that are published.
+# One row with the rows of some tables for consecutive images, as the Parquet files that are published.
 ACCOUNTED = schema_of(
     "accounted",
     (
@@ -205,6 +224,7 @@ ACCOUNTED = schema_of(
         Column(3, "scanned", pa.int64(), "number of rows of `images`"),
         Column(4, "reasons", pa.list_(_REASON), "number of rejects by reason"),
         Column(5, "examples", pa.list_(pa.string()), "the first rejects, each in one line"),
+        Column(6, "predictions", pa.large_binary(), "part of `predictions`, a Parquet file; null if there are none"),
     ),
 )
 
@@ -241,6 +261,7 @@ TABLES = (
     TOP,
     PATCHES,
     PREVIEWS,
+    PREDICTIONS,
 )
 RESULTS: tuple[pa.Schema, ...] = (
     SHARD,

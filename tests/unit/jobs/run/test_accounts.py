@@ -64,6 +64,10 @@ def reject(index: int) -> dict[str, Any]:
     }
 
 
+def prediction(index: int) -> dict[str, Any]:
+    return {"image_index": index, "class_index": index % 3, "probability": (1 + index) / 64}
+
+
 def is_rejected(index: int) -> bool:
     return index % 4 == 3 or 20 <= index < 30
 
@@ -83,6 +87,7 @@ def write(root: Root, shard: Shard, rejected=is_rejected, left_out: int | None =
         "rejects": [reject(index) for index in listed if rejected(index)],
         "top": [],
         "statistics": [],
+        "predictions": [prediction(index) for index in listed if not rejected(index)],
     }
     root.put(shard.result, rows.encode(SHARD, pa.Table.from_pylist([lists], SHARD)))
 
@@ -109,13 +114,15 @@ def attempt(folder: Path) -> Any:
     return run
 
 
-def accounted(run: Any, every: list[Shard], wanted: tuple[int, ...] = (), **how: Any) -> Accounted:
+def accounted(
+    run: Any, every: list[Shard], wanted: tuple[int, ...] = (), classes: tuple[str, ...] | None = None, **how: Any
+) -> Accounted:
     existing = run.root.files(paths.shard_folder(every[0].result.split("/")[1]))
     for shard in every:
         if shard.result.rpartition("/")[2] not in existing:
             write(run.root, shard, **how)
     stored = StoredResults(run.root, lambda shard: write(run.root, shard))
-    return account(run, stored, every, np.array(wanted, np.int64))
+    return account(run, stored, every, np.array(wanted, np.int64), classes)
 
 
 def table(run: Any, done: Accounted, name: str) -> list[dict[str, Any]]:
@@ -219,7 +226,7 @@ def test_a_run_that_can_use_no_image_says_why(tmp_path):
 def test_a_node_with_another_pyarrow_is_refused(tmp_path):
     run = attempt(tmp_path)
     list_images(run.root, IMAGES_LISTED)
-    [item, *_] = accounts._items(run.root, shards(10))
+    [item, *_] = accounts._items(run.root, shards(10), ())
     with pytest.raises(NodeError, match=rf"has pyarrow {pa.__version__} instead of 1\.0"):
         derive(run.root, replace(item, pyarrow="1.0"))
 
@@ -237,3 +244,29 @@ def test_a_table_without_rows_has_one_empty_part(tmp_path):
     list_images(run.root, IMAGES_LISTED)
     done = accounted(run, shards(10), rejected=lambda _: False)
     assert [part.rows for part in done.parts["rejects"]] == [0] and done.counts.rejects == {}
+
+
+@pytest.mark.parametrize("size", [1, 7, 64])
+def test_each_image_has_its_prediction_by_name(tmp_path, size):
+    run = attempt(tmp_path)
+    list_images(run.root, IMAGES_LISTED)
+    done = accounted(run, shards(size), classes=("tench", "goldfish", "shark"))
+    used = [each["image_index"] for each in table(run, done, "images")]
+    expected = [
+        {
+            "image_id": f"{index}.jpg", "uri": f"/x/{index}.jpg", **prediction(index),
+            "class_name": ("tench", "goldfish", "shark")[index % 3],
+        }
+        for index in used
+    ]  # fmt: skip
+    rows_of_table = table(run, done, "predictions")
+    assert [{name: row[name] for name in expected[0]} for row in rows_of_table] == expected
+    other = accounted(run, shards(size), classes=("a", "b", "c"))
+    assert {row["class_name"] for row in table(run, other, "predictions")} == {"a", "b", "c"}
+
+
+def test_without_classes_the_table_is_empty_and_other_jobs_have_none(tmp_path):
+    run = attempt(tmp_path)
+    list_images(run.root, IMAGES_LISTED)
+    assert [part.rows for part in accounted(run, shards(10), classes=()).parts["predictions"]] == [0]
+    assert set(accounted(run, shards(10)).parts) == {"images", "rejects"}

@@ -6,7 +6,7 @@ import torchvision
 
 from tests.support.networks import seeded
 from workers.core.graph import trace
-from workers.core.maxima import CACHE_BYTES, Maxima, images_in_cache
+from workers.core.maxima import CACHE_BYTES, Maxima, images_in_cache, is_classifier, predictions
 from workers.core.network import Network
 
 SIDE = 64
@@ -43,7 +43,7 @@ def test_columns_follow_one_another_in_the_order_of_the_layers(network):
 
 def test_the_largest_maps_that_run_together_fit_the_cache(network):
     layers = network.select(["auto"])
-    at_once = images_in_cache(network, layers)
+    at_once = images_in_cache(network, [layer.node for layer in layers])
     largest = max(layer.channels * layer.height * layer.width for layer in network.layers) * 4
     assert at_once * largest <= CACHE_BYTES < 2 * at_once * largest
 
@@ -51,4 +51,43 @@ def test_the_largest_maps_that_run_together_fit_the_cache(network):
 def test_a_map_larger_than_the_cache_runs_alone():
     module = torch.nn.Sequential(torch.nn.Conv2d(3, 1100, 3, padding=1)).eval()
     network = Network(trace(module, (SIDE, SIDE)))
-    assert images_in_cache(network, network.layers) == 1
+    assert images_in_cache(network, [layer.node for layer in network.layers]) == 1
+
+
+@pytest.mark.parametrize("has_output", [False, True], ids=["below", "with the output"])
+def test_predictions_are_those_of_the_module_and_leave_the_scores_as_they_are(has_output):
+    module = seeded(torchvision.models.resnet18(weights=None, num_classes=7)).eval().double()
+    network = Network(trace(module, (SIDE, SIDE)))
+    layers = network.select(["layer1.*", "fc"] if has_output else ["layer1.*"])
+    images = torch.randn(5, 3, SIDE, SIDE, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    maxima = Maxima(network, layers, 2, predicts=True)
+    assert is_classifier(network, 7) and not is_classifier(network, 8) and not is_classifier(network, 0)
+    every = maxima.of(images)
+    assert torch.equal(every[:, maxima.scores], Maxima(network, layers, 2).of(images))
+    assert every.shape[1] == sum(layer.channels for layer in layers) + (0 if has_output else 7)
+    classes, probabilities = predictions(network, every[:, maxima.outputs])
+    with torch.no_grad():
+        expected = module(images).softmax(1).max(1)
+    assert torch.equal(classes, expected.indices)
+    torch.testing.assert_close(probabilities.double(), expected.values, rtol=1e-5, atol=0)
+
+
+def test_of_equal_outputs_the_first_counts(network):
+    classes, probabilities = predictions(network, torch.tensor([[1.0, 3.0, 3.0], [2.0, 2.0, 2.0]]))
+    assert classes.tolist() == [1, 0] and probabilities[1] == pytest.approx(1 / 3)
+
+
+def test_a_map_of_classes_is_no_prediction():
+    module = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3)).eval()
+    assert not is_classifier(Network(trace(module, (SIDE, SIDE))), 4)
+
+
+def test_a_network_that_ends_in_a_softmax_gives_probabilities_already():
+    body = [torch.nn.Conv2d(3, 6, 5, stride=4), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten()]
+    module = seeded(torch.nn.Sequential(*body, torch.nn.Softmax(dim=1))).eval().double()
+    network = Network(trace(module, (SIDE, SIDE)))
+    images = torch.randn(3, 3, SIDE, SIDE, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    maxima = Maxima(network, network.select(["0"]), 3, predicts=True)
+    _, probabilities = predictions(network, maxima.of(images)[:, maxima.outputs])
+    with torch.no_grad():
+        torch.testing.assert_close(probabilities.double(), module(images).max(1).values, rtol=1e-5, atol=0)

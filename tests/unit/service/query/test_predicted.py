@@ -1,0 +1,102 @@
+"""Channels by the classes that the network predicts: found by name, synonym or another word, counted as by hand, and shown."""
+
+import json
+from collections import Counter
+
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+from service.cli.main import app
+from service.query import catalog, predicted
+from tests.support.asking import atlas_of
+from tests.support.published import CHANNELS, DEAD, K, publish
+from workers.errors import QueryError
+from workers.store.root import Root
+
+NAMES = ("tench, Tinca tinca", "Chihuahua", "golden retriever", "hot dog")
+WORDS = ("fish", "dog, toy dog", "dog,sporting dog", "")
+CLASSES = [1, 2, 1, 0, 3, 1, 2, 0, 1, 2, 1, 1]  # of each image
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory) -> Root:
+    root = Root(str(tmp_path_factory.mktemp("root")))
+    model = {"source": "deconvoy://none", "fingerprint": "none", "class_names": NAMES}
+    publish(root, model=model | {"class_words": WORDS}, predicted=[(index, NAMES[index]) for index in CLASSES])
+    publish(root, "second", "2026-11-24T02:00:00+00:00")
+    return root
+
+
+@pytest.fixture(scope="module")
+def predictions(root):
+    return predicted.read_predictions(catalog.find(root, "first"))
+
+
+def by_hand(root: Root, classes: set[int]) -> dict[tuple[str, int], tuple[int, int]]:
+    """For each channel, the number of top images with a positive score of these classes, and that of all."""
+    own, every = Counter[tuple[str, int]](), Counter[tuple[str, int]]()
+    for file in (root.base + "/" + part.path for part in catalog.find(root, "first").tables["top"]):
+        for row in pq.read_table(file).to_pylist():
+            if row["score"] > 0:
+                every[row["layer"], row["channel"]] += 1
+                own[row["layer"], row["channel"]] += CLASSES[row["image_index"]] in classes
+    return {key: (own[key], every[key]) for key in every if own[key]}
+
+
+@pytest.mark.parametrize(
+    ("text", "classes"),
+    [
+        ("dog", (1, 2)), ("Dog ", (1, 2)), ("toy  dog", (1,)), ("tinca tinca", (0,)), ("TENCH, Tinca tinca", (0,)),
+        ("retriever", (2,)), ("hot dog", (3,)), ("hot", (3,)), ("retrieve", ()), ("og", ()), ("", ()), (" ", ()), ("(", ()),
+    ],
+)  # fmt: skip
+def test_a_word_finds_the_classes_that_have_it_and_else_those_that_contain_it(predictions, text, classes):
+    assert predictions.find(text) == classes
+
+
+@pytest.mark.parametrize(("text", "classes"), [("dog", {1, 2}), ("tench", {0}), ("hot dog", {3})])
+def test_channels_are_those_counted_by_hand_the_largest_share_first(root, text, classes):
+    done = CliRunner().invoke(app, ["query", "class", text, "--run", "first", "--json", "--root", root.url])
+    rows = json.loads(done.stdout)
+    assert {(row["layer"], row["channel"]): (row["images"], row["top"]) for row in rows} == by_hand(root, classes)
+    shares = [row["images"] / row["top"] for row in rows]
+    assert shares == sorted(shares, reverse=True) and DEAD not in {row["channel"] for row in rows}
+
+
+def test_the_command_names_the_classes_and_limits_its_list(root):
+    done = CliRunner().invoke(app, ["query", "class", "dog", "--run", "first", "--limit", "2", "--root", root.url])
+    assert done.stderr == "2 classes: Chihuahua, golden retriever\n" and len(done.stdout.splitlines()) == 3
+
+
+def test_a_run_without_predictions_and_a_word_without_a_class_are_one_line_with_the_way_out(root):
+    with pytest.raises(QueryError, match=r"run 'second' has no predictions; scan again with a classifier .*--classes"):
+        predicted.predicted(catalog.find(root, "second"), "dog")
+    with pytest.raises(QueryError, match=r"no class of the network is called 'chihuahuas'; .*chihuahua"):
+        predicted.predicted(catalog.find(root, "first"), "chihuahuas")
+
+
+def test_the_classes_of_a_channel_are_those_of_its_top_images(root, predictions):
+    run = catalog.find(root, "first")
+    layer = next(layer for layer in run.layers if layer.name == "relu2")
+    counts = dict(predictions.of(layer.index, 3))
+    expected = {NAMES[index]: by_hand(root, {index}).get(("relu2", 3), (0, 0))[0] for index in range(len(NAMES))}
+    assert counts == {name: images for name, images in expected.items() if images} and sum(counts.values()) <= K
+    assert predictions.of(layer.index, DEAD) == ()
+
+
+def test_the_atlas_finds_channels_by_class_and_shows_predictions(root):
+    client = atlas_of(root)
+    matches = client.get("/search.json?q=dog").json()["channels"]
+    assert matches and all(match["is_predicted"] and match["run"] == "first" for match in matches)
+    counted = by_hand(root, {1, 2})
+    assert all((match["images"], match["top"]) == counted[match["layer"], match["channel"]] for match in matches)
+    page = client.get("/runs/first/layers/relu2/channels/3.json").json()
+    assert page["predicted"][0]["images"] == max(each["images"] for each in page["predicted"])
+    assert client.get(page["predicted"][0]["href"]).status_code == 200
+    text = client.get("/runs/first/layers/relu2/channels/3").text
+    assert "Classes that the network predicts" in text
+    image = client.get("/runs/first/image", params={"id": "cat1/001.png"}).text
+    assert "the network predicts" in image and "golden retriever" in image
+    assert "the network predicts" not in client.get("/runs/second/image", params={"id": "cat1/001.png"}).text
+    assert len(CHANNELS) == 4
