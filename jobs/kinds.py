@@ -19,6 +19,7 @@ PIPELINES: Mapping[Kind, str] = {
     Kind.INVARIANCE: "jobs.invariance:invariance",
     Kind.CORRESPONDENCE: "jobs.correspondence:correspondence",
     Kind.SANITY: "jobs.sanity:sanity",
+    Kind.SYNTHESISE: "jobs.synthesise:synthesise",
 }
 
 

@@ -17,6 +17,7 @@ class Kind(StrEnum):
     INVARIANCE = "invariance"
     CORRESPONDENCE = "correspondence"
     SANITY = "sanity"
+    SYNTHESISE = "synthesise"
 
     def __repr__(self) -> str:
         return repr(self.value)

@@ -1,4 +1,4 @@
-"""What all jobs over a corpus share. Takes a spec, lists and pins its corpus, starts actors, and runs the job's work."""
+"""What all jobs with actors share. Takes a spec, lists and pins its corpus, if any, starts actors, and runs the job's work."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -6,13 +6,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Generic
+from typing import Any, Generic, cast
 
 from jobs.ray import cluster
 from jobs.ray.actor import PlainWorker
 from jobs.ray.pool import Pool
 from jobs.ray.turn import own_turn
-from jobs.run import decoding, facts, identity, plan, publish
+from jobs.run import culprits, decoding, facts, identity, plan, publish
 from jobs.run.listing import check_root, list_corpus
 from jobs.run.outcome import Outcome, complete_published, outcome_of
 from jobs.run.plan import Plan
@@ -21,27 +21,24 @@ from jobs.run.tally import ImageCounts
 from jobs.watch import Watcher
 from workers.actors.environment import Environment
 from workers.actors.job import Job, Spec
-from workers.actors.reading import pixel_format
-from workers.actors.shard import Derived, Group, Shard, Work, log_fields
+from workers.actors.shard import ChannelBatch, Derived, Group, Shard, Work, log_fields
 from workers.core.network import Layer, Network
-from workers.corpus import isolate
 from workers.corpus.manifest import Listing
-from workers.errors import MemoryTaken, OtherVerdicts, OutOfMemory, Replan, StaleImage, SuspectImages
+from workers.errors import MemoryTaken, OtherVerdicts, OutOfMemory, Replan
 from workers.kinds import Kind
 from workers.models import model as models
 from workers.models.model import Model
 from workers.spec.kinds import kind_of
-from workers.spec.parts import JobSpec
+from workers.spec.parts import JobSpec, NetworkSpec
 from workers.store import verify
 from workers.store.columns import Table
 from workers.store.manifest import Manifest, PartFile
 from workers.store.root import Root, patient
 from workers.store.rows import TableWriter
 
-HANG_S = 30.0
-
 MakeWorker = Callable[[Job[Any]], PlainWorker]
 Parts = Mapping[str, Sequence[PartFile]]
+Item = Work | Group | Derived | ChannelBatch
 
 
 @dataclass
@@ -59,7 +56,7 @@ class Attempt(Generic[Spec]):
         pool: the actors.
         started: start of the attempt, on the monotonic clock.
         requested: the spec as requested; the job's spec has smaller batches if memory ran out.
-        passed_over: what the listing of the corpus left out, by reason.
+        passed_over: what the listing of the corpus left out, by reason; nothing without a corpus.
     """
 
     run: str
@@ -105,7 +102,7 @@ class Attempt(Generic[Spec]):
         """
         work_of = {shard.result: work for work in works for shard in work.shards}
 
-        def remake(item: Shard | Group) -> None:
+        def remake(item: Shard | Group | ChannelBatch) -> None:
             self.watch.say(f"{item.result} is missing or damaged; computing it again", **log_fields(item))
             self.pool.start(partial(make, self.job))
             for _ in self.pool.run([work_of.get(item.result, item)], lambda _: None, self.replan):
@@ -140,13 +137,15 @@ class Attempt(Generic[Spec]):
         counts = {"images_per_s": rate, "shards_run": ran, "shards_reused": total - ran}
         return outcome_of(published, self.job.spec.root, self.started, **counts, **more)
 
-    def replan(self, item: Work | Group | Derived, error: Exception) -> Work | Group | Derived:
+    def replan(self, item: Item, error: Exception) -> Item:
         """Judge a failed item that tables already depend on. It is retried unless the plan must change.
 
         Raises:
             Replan: a verdict on an image of the item was stored now, or verdicts differ from the plan's.
         """
-        if isinstance(error, OtherVerdicts) or (not isinstance(item, Derived) and self._store_verdicts(item, error)):
+        if isinstance(error, OtherVerdicts) or (
+            not isinstance(item, Derived | ChannelBatch) and self._blame(item, error)
+        ):
             raise Replan
         return item
 
@@ -166,28 +165,12 @@ class Attempt(Generic[Spec]):
     def _exclude_culprits(self, work: Work, error: Exception) -> Work:
         """The work without images that crash or hang the decoder or are stale; the same work if there are none."""
         if not isinstance(error, OtherVerdicts):
-            self._store_verdicts(work, error)
+            self._blame(work, error)
         return self._rename_results(work)
 
-    def _store_verdicts(self, item: Work | Group, error: Exception) -> bool:
-        """Find the images that caused an error and store a verdict on each; returns whether there are any.
-
-        Images that have a verdict are not read, and so are not to blame.
-        """
-        rows = [row for span in plan.spans_of(item) for row in plan.unjudged_rows(self.root, *span)]
-        if isinstance(error, SuspectImages):
-            rows = [row for row in rows if error.image_index in (None, row.image_index)]
-        limits, form = self.job.spec.limits, pixel_format(self.job)
-        culprits = partial(isolate.find_culprits, limits=limits, hang_s=HANG_S, form=form)
-        find = isolate.find_stale if isinstance(error, StaleImage) else culprits
-        verdicts = find(rows)
-        for row in rows:
-            if row.image_index in verdicts:
-                verdict = verdicts[row.image_index]
-                line = f"{row.uri}: {verdict.detail}; it is rejected"
-                self.watch.say(line, image=row.uri, reason=verdict.reason, **log_fields(item))
-                isolate.write_verdict(self.root, row, verdict)
-        return bool(verdicts)
+    def _blame(self, item: Work | Group, error: Exception) -> bool:
+        job = cast(Job[JobSpec], self.job)  # only a corpus has images
+        return culprits.store_verdicts(self.root, job, item, error, self.watch)
 
     def _rename_results(self, work: Work) -> Work:
         """The work with its results renamed after the verdicts that are known now."""
@@ -225,8 +208,9 @@ def attempt(
         _check_model(spec, model, watch)
         run = identity.run_id(spec)
         run_fields = watch.begin(run)
-        listing = stack.enter_context(list_corpus(spec.corpus, watch))
-        check(model, listing)
+        listing = stack.enter_context(list_corpus(spec.corpus, watch)) if isinstance(spec, JobSpec) else None
+        if listing is not None:
+            check(model, listing)
         before = publish.find_or_finish(root, run)
         if before is not None:
             identity.require_same_run(root, before, (spec, model), listing)
@@ -238,27 +222,27 @@ def attempt(
         actors = _wait_for_actors(spec, watch)
         check_root(root, listing, watch)
         scratch = stack.enter_context(root.scratch())
-        pinned = identity.pin_of(before) or identity.pin(root, run, spec, listing, watch.say)
-        used = _reduce_batch(spec.with_depth(pinned.depth), before)
-        job = Job(used, models.store(model, root), tuple(layer.name for layer in chosen), pinned.manifest)
+        used, listed = identity.pinned(root, run, spec, listing, before, watch.say)
+        names = tuple(layer.name for layer in chosen)
+        job = Job(_reduce_batch(used, before), models.store(model, root), names, listed)
         pool = stack.enter_context(_start_pool(actors, spec, watch, run_fields))
-        return _run_work(
-            Attempt(run, root, job, model, chosen, watch, scratch, pool, started, spec, listing.passed_over), work
-        )
+        passed_over = listing.passed_over if listing else {}
+        return _run_work(Attempt(run, root, job, model, chosen, watch, scratch, pool, started, spec, passed_over), work)
 
 
 def _select(layers: Sequence[str] | Callable[[Network], Sequence[str]], network: Network) -> tuple[Layer, ...]:
     return network.select(layers(network) if callable(layers) else layers)
 
 
-def _check_model(spec: JobSpec, model: Model, watch: Watcher) -> None:
+def _check_model(spec: NetworkSpec, model: Model, watch: Watcher) -> None:
     """Check the model against the spec's bands, and report what was changed in its weights."""
-    decoding.require_bands(spec, model)
+    if isinstance(spec, JobSpec):
+        decoding.require_bands(spec, model)
     for note in model.notes:
         watch.say(f"{model.stored.source}: {note}")
 
 
-def _wait_for_actors(spec: JobSpec, watch: Watcher) -> int:
+def _wait_for_actors(spec: NetworkSpec, watch: Watcher) -> int:
     """The number of actors to start with, after waiting for an autoscaling cluster to grow."""
     device = spec.resources.device
     cluster.grow(spec.resources, device, watch.say)
@@ -274,7 +258,7 @@ def _reduce_batch(spec: Spec, published: Manifest | None) -> Spec:
     return smaller or spec
 
 
-def _start_pool(actors: int, spec: JobSpec, watch: Watcher, run_fields: Mapping[str, object]) -> Pool:
+def _start_pool(actors: int, spec: NetworkSpec, watch: Watcher, run_fields: Mapping[str, object]) -> Pool:
     """A pool of actors on the current Ray cluster, or on a Ray that is started here."""
     device, threads = spec.resources.device, spec.resources.threads
     cluster.start(device)

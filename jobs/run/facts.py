@@ -10,6 +10,7 @@ from workers.actors.device import BACKENDS
 from workers.actors.environment import Environment
 from workers.core import network
 from workers.models.model import Model
+from workers.spec.parts import JobSpec
 from workers.spec.plain import PlainSpec
 from workers.store.manifest import CorpusFacts, LayerFacts, ModelFacts, PreprocessingFacts, RunFacts, Totals
 
@@ -31,7 +32,8 @@ def of_run(run: "Attempt[Any]", counts: ImageCounts, environment: Environment, *
     spec, used = run.requested, run.job.spec.batch_size
     if used != spec.batch_size:
         more["reduced_batch"] = used
-    if run.job.spec.decode.depth != spec.decode.depth:
+    has_corpus = isinstance(spec, JobSpec)
+    if has_corpus and run.job.spec.decode.depth != spec.decode.depth:
         more["depth"] = run.job.spec.decode.depth
     return RunFacts(
         job=run.kind,
@@ -39,7 +41,7 @@ def of_run(run: "Attempt[Any]", counts: ImageCounts, environment: Environment, *
         spec=PlainSpec.of(spec),
         identity=spec.identity(),
         model=_model(run.model),
-        corpus=CorpusFacts(source=spec.corpus.source, manifest=run.job.manifest),
+        corpus=CorpusFacts(source=spec.corpus.source, manifest=run.job.manifest) if has_corpus else None,
         totals=_totals(counts, run.passed_over, run.layers),
         layers=tuple(map(_layer, run.layers)),
         input=run.model.network.nodes[0].shape,

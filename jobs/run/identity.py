@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
 
 from jobs.run import decoding
 from workers.corpus.manifest import Listing
@@ -10,16 +11,19 @@ from workers.errors import RunError
 from workers.host import log
 from workers.models.model import Model
 from workers.spec import families
+from workers.spec.kinds import kind_of
 from workers.spec.make import check_run_id, slug
-from workers.spec.parts import JobSpec
+from workers.spec.parts import JobSpec, NetworkSpec
 from workers.store import paths
 from workers.store.documents import PIN, Pin
 from workers.store.manifest import Manifest
 from workers.store.root import Root
 
+PinnedSpec = TypeVar("PinnedSpec", bound=NetworkSpec)
 
-def run_id(spec: JobSpec) -> str:
-    """The spec's run id, or a new one from model, corpus and time.
+
+def run_id(spec: NetworkSpec) -> str:
+    """The spec's run id, or a new one from model, corpus (without one, the kind of job) and time.
 
     Raises:
         RunError: the spec's run id is not valid.
@@ -27,8 +31,8 @@ def run_id(spec: JobSpec) -> str:
     if spec.run:
         return check_run_id(spec.run)
     model = families.model_of(spec.model.source)
-    corpus = Path(spec.corpus.source.rstrip("/")).name
-    return f"{slug(model, corpus) or 'run'}-{datetime.now(UTC):%Y%m%dt%H%M%Sz}"
+    second = Path(spec.corpus.source.rstrip("/")).name if isinstance(spec, JobSpec) else kind_of(spec)
+    return f"{slug(model, second) or 'run'}-{datetime.now(UTC):%Y%m%dt%H%M%Sz}"
 
 
 def pin(root: Root, run: str, spec: JobSpec, listing: Listing, say: Callable[[str], None] = lambda _: None) -> Pin:
@@ -55,6 +59,30 @@ def pin(root: Root, run: str, spec: JobSpec, listing: Listing, say: Callable[[st
     return chosen
 
 
+def pinned(
+    root: Root,
+    run: str,
+    spec: PinnedSpec,
+    listing: Listing | None,
+    before: Manifest | None,
+    say: Callable[[str], None],
+) -> tuple[PinnedSpec, str]:
+    """The spec with what was chosen for its corpus, and the path of the run's corpus manifest; empty without a corpus.
+
+    Args:
+        root: where the run is pinned.
+        run: run id.
+        spec: the spec.
+        listing: the current content of the corpus; None if the job has none. Then nothing needs to be pinned.
+        before: the published manifest of the run, if there is one.
+        say: receives what is chosen.
+    """
+    if listing is None or not isinstance(spec, JobSpec):
+        return spec, ""
+    chosen = pin_of(before) or pin(root, run, spec, listing, say)
+    return spec.with_depth(chosen.depth), chosen.manifest
+
+
 def pin_of(published: Manifest | None) -> Pin | None:
     """What a published run is pinned to; None if it is not published, or has no corpus."""
     if published is None or published.listing is None:
@@ -71,14 +99,16 @@ def _read_pin(root: Root, path: str) -> Pin | None:
         return None
 
 
-def require_same_run(root: Root, published: Manifest, requested: tuple[JobSpec, Model], listing: Listing) -> None:
+def require_same_run(
+    root: Root, published: Manifest, requested: tuple[NetworkSpec, Model], listing: Listing | None
+) -> None:
     """Refuse a run id that is published, unless the same run is requested.
 
     Args:
         root: where the run is published.
         published: its manifest.
         requested: the spec, with the device resolved, and the network that the spec now names.
-        listing: the current content of the corpus.
+        listing: the current content of the corpus; None if the job has none.
 
     Raises:
         RunError: the spec differs, or the weights or the corpus have changed.
@@ -88,7 +118,7 @@ def require_same_run(root: Root, published: Manifest, requested: tuple[JobSpec, 
     if published.identity != spec.identity():
         raise RunError(f"run {run!r} was already published with a different spec; choose another --run")
     check_weights(run, spec.model.source, published.model.fingerprint, model.fingerprint)
-    if listed is None or not listing.matches(root, listed):
+    if listing is not None and (listed is None or not listing.matches(root, listed)):
         raise RunError(f"run {run!r} was already published, and its corpus has changed since; choose another --run")
 
 

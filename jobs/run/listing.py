@@ -49,8 +49,8 @@ def require_groups(spec: RunSpec, listing: Listing) -> None:
         raise SpecError([problem])
 
 
-def check_root(root: Root, listing: Listing, watch: Watcher) -> None:
+def check_root(root: Root, listing: Listing | None, watch: Watcher) -> None:
     """Check that the root can be written, and delete verdicts on stale files that are back."""
     root.check_writable()
-    for uri in isolate.forget_stale(root, listing):
+    for uri in isolate.forget_stale(root, listing) if listing else ():
         watch.say(f"{uri} is back; it is scanned again")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from workers.actors.shard import Derived, Group, Shard
+from workers.actors.shard import ChannelBatch, Derived, Group, Shard
 from workers.errors import DamagedFile
 from workers.store.root import Root
 from workers.store.rows import read_table
@@ -27,7 +27,7 @@ class StoredResults:
 
     def read(
         self,
-        item: Shard | Group | Derived,
+        item: Shard | Group | Derived | ChannelBatch,
         columns: Sequence[str] = (),
         filters: Any = None,  # noqa: ANN401
         *,

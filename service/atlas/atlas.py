@@ -16,10 +16,12 @@ from service.query.listing import RunListing, memoized
 from service.query.notes import NoteBook, Notes
 from service.query.predicted import Predictions, read_predictions
 from service.query.reading import read
+from service.query.syntheses import Synthesis, read_syntheses
 from service.query.telling import Overview, read_overview
 from workers.errors import DamagedRun
 from workers.host import log
 from workers.host.log import Log
+from workers.kinds import Kind
 from workers.store.root import Root
 from workers.store.tables.scan import PREDICTIONS
 from workers.store.tables.shared import IMAGES
@@ -63,6 +65,7 @@ class Atlas:
         self._floors = memoized(LRUCache(RUNS_KEPT), _read_floors)
         self._predictions = memoized(LRUCache(BYTES_KEPT, _bytes), _read_predictions)
         self._overviews = memoized(LRUCache(BYTES_KEPT, _bytes), _read_overview)
+        self._syntheses = memoized(LRUCache(RUNS_KEPT), _read_syntheses)
 
     def runs(self) -> tuple[PublishedRun, ...]:
         """The published runs whose manifests can be read, the newest first."""
@@ -97,6 +100,15 @@ class Atlas:
     def predictions(self, run: PublishedRun) -> Predictions | None:
         """The classes that a scan's network gives its top images; None if it has no predictions."""
         return self._predictions(_Key.of(run)) if PREDICTIONS.name in run.tables else None
+
+    def synthesis(self, run: PublishedRun, layer: str, channel: int) -> tuple[PublishedRun, Synthesis] | None:
+        """The newest synthetic image of a channel of a scan's network, and the run that made it; None if there is none."""
+        for other in self.runs():
+            if other.job == Kind.SYNTHESISE and other.fingerprint == run.fingerprint:
+                made = self._syntheses(_Key.of(other)).get((layer, channel))
+                if made is not None:
+                    return other, made
+        return None
 
     def labels(self, run: PublishedRun) -> tuple[str, ...]:
         """All labels of a scan's images; see `sharing.labels`."""
@@ -167,6 +179,10 @@ def _read_floors(key: _Key) -> Mapping[tuple[str, str], float]:
 
 def _read_predictions(key: _Key) -> Predictions | None:
     return read_predictions(key.run)
+
+
+def _read_syntheses(key: _Key) -> Mapping[tuple[str, int], Synthesis]:
+    return read_syntheses(key.run)
 
 
 def _read_ids(key: _Key) -> pa.ChunkedArray:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 SHEET_CHANNELS = 24
 STRIP_CHANNELS = 12
+MOST_CHANNELS = 1_000_000  # more than any layer has
 
 
 def draw_all(root: Root, run: str, folder: Path) -> list[str]:
@@ -36,7 +37,7 @@ def draw_command(run: "PublishedRun") -> str:
     return shlex.join([*words, "--layer", layer, "-o", f"{layer}.png"])
 
 
-def parse_channels(text: str, count: int) -> tuple[int, ...]:
+def parse_channels(text: str, count: int = MOST_CHANNELS) -> tuple[int, ...]:
     """Channel numbers from a list such as 7, 0-23 or 3,7,40-44; ranges include both ends.
 
     Raises:

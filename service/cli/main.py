@@ -92,13 +92,13 @@ for _module in COMMANDS:
 
 
 def _resume_hint(command: str) -> str:
-    """How an interrupted command can be resumed, if it can: a run without a corpus stores nothing before it is published."""
+    """How an interrupted command can be resumed, if it can: a run without actors stores nothing before it is published."""
     from workers.spec.kinds import SPECS
-    from workers.spec.parts import JobSpec
+    from workers.spec.parts import NetworkSpec
 
     if command in ("submit", "status", "logs"):
         return "; a submitted run keeps running: deconvoy cancel stops it"
-    resumes = command == "demo" or (command in SPECS and issubclass(SPECS[Kind(command)], JobSpec))
+    resumes = command == "demo" or (command in SPECS and issubclass(SPECS[Kind(command)], NetworkSpec))
     return "; the same command resumes the run" if resumes else ""
 
 

@@ -18,12 +18,9 @@ from workers.spec import families
 if TYPE_CHECKING:
     from workers.spec.make import AnySpec
 
-FIRST = (
-    "model",
-    "corpus",
-    "root",
-    "run",
-)  # before a command's own flags in `--help`; the other common flags follow them
+# In `--help`, some common flags come before a command's own flags, and some at the end.
+FIRST = ("model", "corpus", "root", "run")
+LAST = ("spec", "trust_code", "as_json")
 
 MODEL = f"Network: {families.forms()}, with ?weights=FILE or ?weights=SET."
 TRUST = "Run the code that the model names: FILE.py:CALLABLE, package.module:CALLABLE or FILE.pt2."
@@ -110,22 +107,65 @@ def _split(size: str | None) -> str | list[str] | None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Common(ModelFlags):
-    """The flags of every command over a corpus; the spec fills in those that are not given."""
+class NetworkFlags(ModelFlags):
+    """The flags of every command whose actors run one network; the spec fills in those that are not given."""
 
     model: Annotated[str | None, typer.Option()] = None
-    corpus: Annotated[str | None, typer.Option()] = None
     root: Annotated[str | None, typer.Option()] = None
     run: Annotated[str | None, typer.Option()] = None
     actors: Annotated[str | None, typer.Option()] = None
     device: Annotated[str | None, typer.Option()] = None
     threads: Annotated[int | None, typer.Option()] = None
+    fewer: Annotated[bool | None, typer.Option("--fewer")] = None
+    spec: Annotated[Path | None, typer.Option(help=SPEC)] = None
+    trust_code: Annotated[bool | None, typer.Option("--trust-code", help=TRUST)] = False  # None: code is never run
+    as_json: Json = False
+
+    def values(self) -> dict[str, Any]:
+        """The keys of the spec; None for those that are not given."""
+        return {
+            "run": self.run,
+            "root": absolute(self.root),
+            "model": {"source": absolute_model(self.model), **self.model_values()},
+            "resources": {
+                "actors": parse_number(self.actors),
+                "fewer": self.fewer,
+                "device": self.device,
+                "threads": self.threads,
+            },
+        }
+
+    def build_spec(
+        self, kind: "type[AnySpec]", flags: Mapping[str, Any], base: dict[str, Any] | None = None
+    ) -> "AnySpec":
+        """The spec that these flags, the command's own flags and the spec file make.
+
+        Args:
+            kind: class of the spec.
+            flags: the command's own flags, by the tables of the spec.
+            base: values that the flags and the file override.
+
+        Raises:
+            SpecError: the file cannot be read, or a value is not valid.
+            UsageError: the model is code, and --trust-code was not given.
+        """
+        from workers.spec.make import merged
+
+        own = {**flags, **({"corpus": _absolute_keys(flags["corpus"])} if "corpus" in flags else {})}
+        values = spec_values(self.spec, merged(self.values(), own), base)
+        return trusted.build_spec(kind, values, trust=self.trust_code)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Common(NetworkFlags):
+    """The flags of every command over a corpus; the spec fills in those that are not given."""
+
+    corpus: Annotated[str | None, typer.Option()] = None
     readers: Annotated[str | None, typer.Option()] = None
     depth: Annotated[str | None, typer.Option()] = None
     bands: Annotated[str | None, typer.Option()] = None
     colour: Annotated[str | None, typer.Option()] = None
     jpeg: Annotated[str | None, typer.Option()] = None
-    fewer: Annotated[bool | None, typer.Option("--fewer")] = None
     label_names: Annotated[str | None, typer.Option()] = None
     image_column: Annotated[str | None, typer.Option()] = None
     id_column: Annotated[str | None, typer.Option()] = None
@@ -135,9 +175,6 @@ class Common(ModelFlags):
     splits: Annotated[str | None, typer.Option()] = None
     extensions: Annotated[list[str] | None, typer.Option()] = None
     include_hidden: Annotated[bool | None, typer.Option("--include-hidden")] = None
-    spec: Annotated[Path | None, typer.Option(help=SPEC)] = None
-    trust_code: Annotated[bool | None, typer.Option("--trust-code", help=TRUST)] = False  # None: code is never run
-    as_json: Json = False
 
     def corpus_values(self) -> dict[str, Any]:
         """The keys of the table `corpus`; None for those that are not given."""
@@ -161,40 +198,11 @@ class Common(ModelFlags):
         bands = self.bands and self.bands.split(",")
         return {"depth": self.depth, "bands": bands, "colour": self.colour, "jpeg": self.jpeg}
 
-    def build_spec(
-        self, kind: "type[AnySpec]", flags: Mapping[str, Any], base: dict[str, Any] | None = None
-    ) -> "AnySpec":
-        """The spec that these flags, the command's own flags and the spec file make.
-
-        Args:
-            kind: class of the spec.
-            flags: the command's own flags, by the tables of the spec.
-            base: values that the flags and the file override.
-
-        Raises:
-            SpecError: the file cannot be read, or a value is not valid.
-            UsageError: the model is code, and --trust-code was not given.
-        """
-        from workers.spec.make import merged
-
-        resources = {
-            "actors": parse_number(self.actors),
-            "fewer": self.fewer,
-            "device": self.device,
-            "threads": self.threads,
-            "readers": parse_number(self.readers),
-        }
-        common = {
-            "run": self.run,
-            "root": absolute(self.root),
-            "model": {"source": absolute_model(self.model), **self.model_values()},
-            "corpus": self.corpus_values(),
-            "decode": self.decode_values(),
-            "resources": resources,
-        }
-        own = {**flags, "corpus": _absolute_keys(flags.get("corpus", {}))}
-        values = spec_values(self.spec, merged(common, own), base)
-        return trusted.build_spec(kind, values, trust=self.trust_code)
+    def values(self) -> dict[str, Any]:
+        """The keys of the spec; None for those that are not given."""
+        values = super().values()
+        values["resources"] |= {"readers": parse_number(self.readers)}
+        return {**values, "corpus": self.corpus_values(), "decode": self.decode_values()}
 
 
 def _absolute_keys(corpus: Mapping[str, Any]) -> dict[str, Any]:
@@ -208,6 +216,11 @@ def _absolute_keys(corpus: Mapping[str, Any]) -> dict[str, Any]:
 def with_common_flags(command: Callable[..., None]) -> Callable[..., None]:
     """A command whose flags are those of `Common` and its own; see `_with_flags_of`."""
     return _with_flags_of(Common, command)
+
+
+def with_network_flags(command: Callable[..., None]) -> Callable[..., None]:
+    """A command whose flags are those of `NetworkFlags` and its own; see `_with_flags_of`."""
+    return _with_flags_of(NetworkFlags, command)
 
 
 def with_flags_but_code(command: Callable[..., None]) -> Callable[..., None]:
@@ -234,8 +247,9 @@ def _with_flags_of(
         for field in fields(group)
         if field.name not in {*without, *(parameter.name for parameter in own)}
     ]
-    first = [flag for flag in common if flag.name in FIRST]
-    flags = [*first, *own, *(flag for flag in common if flag not in first)]
+    named = {flag.name: flag for flag in common}
+    first, last = ([named.pop(name) for name in names if name in named] for names in (FIRST, LAST))
+    flags = [*first, *own, *named.values(), *last]
 
     @wraps(command)
     def with_flags(**values: Any) -> None:  # noqa: ANN401 - flags

@@ -59,7 +59,8 @@ _FINDING_COLUMNS = (
     *("transform", "amount", "relative_distance"),
 )
 _IMAGE_HEADINGS = {
-    "layer": "layer", "channel": "channel",
+    "layer": "layer",
+    "channel": "channel",
     **{name: heading for name, heading in _TOP_HEADINGS.items() if name not in {"image_id", "label"}},
 }
 

@@ -1,6 +1,6 @@
 """Running a job from a command. Takes flags and spec files, shows progress, prints the outcome and exits with its code."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -60,23 +60,33 @@ def print_outcome(outcome: "Outcome") -> None:
     run = catalog.find(Root(outcome.root), outcome.run, None)
     reasons = ", ".join(f"{count:,} {reason}" for reason, count in sorted(run.rejects_by_reason.items()))
     sizes = ", ".join(f"{name} {format_size(sum(part.bytes for part in files))}" for name, files in run.tables.items())
-    shards = outcome.shards_run + outcome.shards_reused
-    rate = _format_rate(outcome.images_per_s) if outcome.images_per_s else "nothing to scan, as all results were stored"
-    is_partly_stored = outcome.shards_reused and outcome.images_per_s
-    reused = f"; {outcome.shards_reused:,} of {shards:,} shards were stored already" if is_partly_stored else ""
-    lines = {
-        "run": outcome.run + (" (already published; nothing has changed)" if outcome.already_published else ""),
+    about_images = {
         "images": f"{outcome.images:,}",
         "rejects": f"{outcome.rejects:,}" + (f" ({reasons})" if reasons else ""),
         "skipped": describe(run.passed_over),
+    }
+    lines = {
+        "run": outcome.run + (" (already published; nothing has changed)" if outcome.already_published else ""),
+        **(about_images if run.corpus else {}),
         "ended": ", ".join(f"{count:,} {status}" for status, count in sorted(outcome.statuses.items())),
-        "speed": f"{rate}{reused}; {outcome.seconds:,.1f} s in total",
+        "speed": "; ".join([*(_describe_work(outcome) if run.corpus else ()), f"{outcome.seconds:,.1f} s in total"]),
         "tables": f"{outcome.root}/tables/*/run={outcome.run}/ ({sizes})",
         "view": drawing.draw_command(run),
     }
     for name, text in lines.items():
         if text:
             echo(f"{name:11} {text}")
+
+
+def _describe_work(outcome: "Outcome") -> Iterator[str]:
+    """How fast images were scanned, and how many shards did not need to be."""
+    if not outcome.images_per_s:
+        yield "nothing to scan, as all results were stored"
+        return
+    yield _format_rate(outcome.images_per_s)
+    if outcome.shards_reused:
+        shards = outcome.shards_run + outcome.shards_reused
+        yield f"{outcome.shards_reused:,} of {shards:,} shards were stored already"
 
 
 def _format_rate(images_per_s: float) -> str:

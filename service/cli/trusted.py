@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from workers.core.network import Network
     from workers.models.model import Model
     from workers.spec.make import AnySpec
-    from workers.spec.parts import JobSpec
+    from workers.spec.parts import NetworkSpec
 
 _DRAFT = families.stored_source("code", "0" * 32)
 _kept: "list[Model]" = []  # until the command, and with it the process, ends
@@ -41,7 +41,7 @@ def build_spec(kind: "type[AnySpec]", values: dict[str, Any], *, trust: bool | N
     draft = make(kind, merged(values, {"model": {"source": _DRAFT}}))
     from workers.models import code
 
-    spec = cast("JobSpec", draft).model
+    spec = cast("NetworkSpec", draft).model
     exported = code.export(spec, source)
     _kept.append(exported)
     return draft.model_copy(update={"model": spec.model_copy(update={"source": exported.stored.source})})

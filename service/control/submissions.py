@@ -16,7 +16,7 @@ from workers.errors import ClusterError, NoAnswer, NotTaken, RunError
 from workers.host.exit_codes import CANCELLED, NOT_TAKEN
 from workers.spec.kinds import kind_named, kind_of
 from workers.spec.make import check_run_id, slug
-from workers.spec.parts import AnyRun, JobSpec
+from workers.spec.parts import AnyRun, JobSpec, NetworkSpec
 from workers.spec.plain import PlainSpec
 from workers.store.attempts import Attempts, Begun, Ended
 
@@ -171,8 +171,11 @@ class Submissions(Statuses):
         return status
 
     def _make_run_id(self, spec: AnyRun) -> str:
-        """A run id from the kind of job, its model, its corpus and the time."""
-        sources = (spec.model.source, spec.corpus.source) if isinstance(spec, JobSpec) else ()
+        """A run id from the kind of job, its model and corpus, if it has them, and the time."""
+        sources = (
+            *([spec.model.source] if isinstance(spec, NetworkSpec) else ()),
+            *([spec.corpus.source] if isinstance(spec, JobSpec) else ()),
+        )
         words = [PurePosixPath(source.partition("?")[0].rstrip("/")).name for source in sources]
         return f"{slug(kind_of(spec), *words)}-{self.clock():%Y%m%dt%H%M%S%fz}"
 

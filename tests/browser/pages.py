@@ -18,7 +18,7 @@ PAGES = [
     "/runs/first/image?id=cat1/003.png", "/compare?a=first&b=second&layer=relu2", "/search?q=relu", "/runs/covered",
     "/runs/covered/rows/0", "/runs/inverted", "/runs/inverted/rows/0", "/runs/kernels", "/runs/kernels/rows/3",
     "/runs/trained", "/runs/trained/layers/relu2", "/runs/trained/rows/70", "/runs/moved", "/runs/moved/rows/0", "/runs/parts",
-    "/runs/parts/rows/0", "/runs/randomised", "/runs/randomised/rows/0",
+    "/runs/parts/rows/0", "/runs/randomised", "/runs/randomised/rows/0", "/runs/dreamt", "/runs/dreamt/rows/0",
     "/embed/runs/first/layers/relu2/channels/3",
 ]  # fmt: skip
 
@@ -36,6 +36,7 @@ def publish_all(root: Root) -> None:
     instrumented.invariance(root)
     instrumented.correspondence(root)
     instrumented.sanity(root)
+    instrumented.synthesise(root)
 
 
 def control_of(root: Root) -> Control:

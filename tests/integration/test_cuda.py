@@ -14,12 +14,14 @@ from PIL import Image
 from jobs.invert import invert
 from jobs.occlude import occlude
 from jobs.scan import scan
+from jobs.synthesise import synthesise
 from jobs.watch import SilentWatcher
 from tests.support import corpora
 from workers.spec.invert import InversionRun
 from workers.spec.make import make
 from workers.spec.occlude import OcclusionRun
 from workers.spec.scan import make_spec
+from workers.spec.synthesise import SynthesisRun
 
 pytestmark = [
     pytest.mark.ray,
@@ -134,3 +136,12 @@ def test_inversion_succeeds_and_gives_the_same_bytes_twice(corpus, tmp_path):
     found = rows(tmp_path / "first", "inversions")
     assert {row["status"] for row in found} == {"ok"}
     assert all(row["error"] < row["error_curve"][0] / 3 for row in found)  # photos of noise keep more than a fifth
+
+
+def test_synthesis_raises_every_channel_and_gives_the_same_bytes_twice(tmp_path):
+    asked = {"layers": ["relu1", "relu5"], "channels": [0, 1, 2, 3], "steps": 32}
+    for name in ("first", "second"):
+        spec = {"run": "one", "root": str(tmp_path / name), "model": MODEL, "resources": {"device": "cuda"}}
+        synthesise(make(SynthesisRun, spec | {"synthesise": asked}), SilentWatcher())
+    assert parts(tmp_path / "first") == parts(tmp_path / "second")
+    assert all(row["mean"] > row["curve"][0] for row in rows(tmp_path / "first", "syntheses"))

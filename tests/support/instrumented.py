@@ -155,6 +155,22 @@ def filters(root: Root, run: str = "kernels") -> None:
     commit(root, run, "filters", {"filters": rows}, corpus=None)
 
 
+def synthesise(root: Root, run: str = "dreamt") -> None:
+    """Two layers, of which the second has an inactive channel; channel n reaches 10 (n + 1)."""
+    rows = [
+        {
+            "layer": layer, "layer_index": number, "channel": channel, "score": 0.0 if dead else 10.0 * (channel + 1),
+            "status": "inactive" if dead else "ok", "mean": -0.5 if dead else 4.0 * (channel + 1),
+            "curve": [0.0, 0.5, 1.5, 1.0], "settings": json.dumps({"steps": 4, "rate": 0.05, "seed": 0, "size": 2}),
+            "synthesis": None if dead else encoded(np.full((INPUT_PX, INPUT_PX, 3), 40 * channel % 256, np.uint8)),
+        }
+        for number, layer in enumerate(LAYERS)
+        for channel in range(CHANNELS[layer])
+        for dead in [number == 1 and channel == DEAD]
+    ]  # fmt: skip
+    commit(root, run, "synthesise", {"syntheses": rows}, corpus=None)
+
+
 def sanity(
     root: Root,
     run: str = "randomised",

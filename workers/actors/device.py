@@ -70,7 +70,7 @@ def describe(device: str) -> Environment:
 
 
 def check(job: Job[Any], root: Root) -> Environment:
-    """Check that this node can read the root and the corpus, and has the decoders of the job, and describe it.
+    """Check that this node can read the root and the corpus, if there is one, and has the decoders of the job, and describe it.
 
     Raises:
         NodeError: it cannot.
@@ -81,8 +81,9 @@ def check(job: Job[Any], root: Root) -> Environment:
             f"node {platform.node()} has pyarrow {pa.__version__} instead of {job.pyarrow}; install the same version"
         )
     try:
-        rows = [row for row in manifest.rows(root, job.manifest, 0, GROUP_ROWS) if not row.removed]
-        _check_corpus([row for row in rows if not row.refused])
+        if job.manifest:
+            rows = [row for row in manifest.rows(root, job.manifest, 0, GROUP_ROWS) if not row.removed]
+            _check_corpus([row for row in rows if not row.refused])
     except OSError as error:
         raise NodeError(
             f"node {platform.node()} cannot read {error.filename or error}: is it on shared storage?"

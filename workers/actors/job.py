@@ -10,10 +10,10 @@ import pyarrow as pa
 from workers import formats
 from workers.actors.environment import Environment
 from workers.models.model import StoredModel
-from workers.spec.parts import JobSpec
+from workers.spec.parts import NetworkSpec
 
-Spec = TypeVar("Spec", bound=JobSpec)
-Spec_co = TypeVar("Spec_co", bound=JobSpec, covariant=True)  # a job is a frozen value
+Spec = TypeVar("Spec", bound=NetworkSpec)
+Spec_co = TypeVar("Spec_co", bound=NetworkSpec, covariant=True)  # a job is a frozen value
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Job(Generic[Spec_co]):
         spec: the run's spec, with device cpu or cuda.
         model: the stored network.
         layers: names of the requested layers, in the order of the graph.
-        manifest: path of the corpus manifest under the root.
+        manifest: path of the corpus manifest under the root; empty for a job without a corpus.
         decoders: optional decoders of the machine that makes the job. It names results by them.
         pyarrow: its version of pyarrow, which writes the tables.
     """
@@ -48,19 +48,26 @@ def target_label(job: Job[Any], target: str, label: str | None) -> str | None:
     return label if target == "label" and label in job.model.class_names else None
 
 
-def common_configuration(job: Job[Any], environment: Environment) -> dict[str, Any]:
+def network_configuration(job: Job[Any], environment: Environment) -> dict[str, Any]:
     """What the results of every kind of job depend on."""
     numerics = environment.numerics()
     del numerics["python"]
     del numerics["deconvoy"]
     numerics.pop("engine", None)
-    decoding = job.spec.decode.configuration()
     return {
         "environment": numerics,
         "model": job.model.fingerprint,
         "preprocessing": job.model.preprocessing.configuration(),
-        "limits": job.spec.limits.model_dump(),
         "engine": environment.engine,
         "threads": job.spec.resources.threads,
+    }
+
+
+def common_configuration(job: Job[Any], environment: Environment) -> dict[str, Any]:
+    """What the results of every kind of job over a corpus depend on."""
+    decoding = job.spec.decode.configuration()
+    return {
+        **network_configuration(job, environment),
+        "limits": job.spec.limits.model_dump(),
         **({"decode": decoding} if decoding else {}),
     }

@@ -190,6 +190,21 @@ class Account:
         return tuple(shard.result for shard in self.shards)
 
 
+@dataclass(frozen=True)
+class ChannelBatch:
+    """Channels of a layer that get their synthetic images together.
+
+    Attributes:
+        layer: name of the layer.
+        channels: the channels, ascending.
+        result: path of the result relative to the root; its name is the hash of all that the images depend on.
+    """
+
+    layer: str
+    channels: tuple[int, ...]
+    result: str
+
+
 Derived = Merge | Account
 Work = Shard | ShardBatch[Any]
 
@@ -202,6 +217,8 @@ def log_fields(item: object) -> dict[str, object]:
         layer = {"layer": item.layer} if isinstance(item, InversionBatch) else {}
         results = {"results": len(item.shards), "result": item.shards[0].result}
         return {"shard": f"{item.start}-{item.stop}", **layer, **results}
+    if isinstance(item, ChannelBatch):
+        return {"layer": item.layer, "channels": f"{item.channels[0]}-{item.channels[-1]}", "result": item.result}
     return {"item": str(item)}
 
 
@@ -266,7 +283,7 @@ class ShardReport:
 
 @dataclass(frozen=True)
 class GroupReport:
-    """An actor's report on a finished group: its result, numbers of rows and images, and its total time."""
+    """An actor's report on a finished group or batch of channels: its result, numbers of rows and images, and its total time."""
 
     result: str
     rows: int

@@ -248,20 +248,11 @@ class AnyRun(Frozen):
         return None
 
 
-class JobSpec(AnyRun):
-    """The keys of every job over a corpus: all that its tables depend on, and its resources."""
+class NetworkSpec(AnyRun):
+    """The keys of every job in which actors run one network: all that its tables depend on, and its resources."""
 
     model: ModelSpec
-    corpus: CorpusSpec
-    limits: LimitsSpec = LimitsSpec()
-    decode: DecodeSpec = DecodeSpec()
     resources: ResourcesSpec = ResourcesSpec()
-
-    @model_serializer(mode="wrap")
-    def _without_defaults_of_decode(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """All keys, without `decode` if it has its defaults: runs that do not use it keep their identity."""
-        values: dict[str, Any] = serialize(self)
-        return {key: value for key, value in values.items() if value or key != "decode"}
 
     @property
     def cluster_resources(self) -> ResourcesSpec:
@@ -279,12 +270,6 @@ class JobSpec(AnyRun):
         """The spec with the actual device."""
         return self.model_copy(update={"resources": self.resources.model_copy(update={"device": device})})
 
-    def with_depth(self, depth: str | None) -> Self:
-        """The spec with the depth that was chosen for its corpus; None changes nothing."""
-        if depth is None:
-            return self
-        return self.model_copy(update={"decode": self.decode.model_copy(update={"depth": depth})})
-
     @property
     def batch_size(self) -> int:
         """Largest number of items in one forward pass; 1 if the spec has no batch size."""
@@ -293,3 +278,23 @@ class JobSpec(AnyRun):
     def with_smaller_batch(self) -> Self | None:
         """The spec with the next smaller batch size, used when memory has run out; None if there is none."""
         return None
+
+
+class JobSpec(NetworkSpec):
+    """The keys of every job over a corpus."""
+
+    corpus: CorpusSpec
+    limits: LimitsSpec = LimitsSpec()
+    decode: DecodeSpec = DecodeSpec()
+
+    @model_serializer(mode="wrap")
+    def _without_defaults_of_decode(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """All keys, without `decode` if it has its defaults: runs that do not use it keep their identity."""
+        values: dict[str, Any] = serialize(self)
+        return {key: value for key, value in values.items() if value or key != "decode"}
+
+    def with_depth(self, depth: str | None) -> Self:
+        """The spec with the depth that was chosen for its corpus; None changes nothing."""
+        if depth is None:
+            return self
+        return self.model_copy(update={"decode": self.decode.model_copy(update={"depth": depth})})

@@ -100,6 +100,15 @@ class PredictedClass(Value):
     href: str
 
 
+class SynthesisCard(Value):
+    """The synthetic image of a channel, from another run: its page, its picture, and the channel's largest activation in it."""
+
+    run: str
+    href: str
+    picture: str
+    score: float
+
+
 class OtherRun(Value):
     """The channel of this number in a run of the same architecture; `picture` is its wall in a scan, None for other kinds."""
 
@@ -132,6 +141,7 @@ class ChannelPage(Page):
     from_x: int
     labels: tuple[LabelCount, ...]
     predicted: tuple[PredictedClass, ...]
+    synthesis: SynthesisCard | None
     neighbours: tuple[NeighbourCard, ...]
     others: tuple[OtherRun, ...]
     previous: str
@@ -217,8 +227,8 @@ def channel(atlas: Atlas, run_id: str, name: str, number: int, look: Look, *, ca
         rows=cells,
         active=sum(cell.score > 0 for cell in cells),
         **_score_fields(tables.histogram(number)),
-        labels=tuple(_label(published, label, images) for label, images in tables.labels(number)),
-        predicted=_predicted(atlas, published, about, number),
+        **_contents(atlas, published, tables, number),
+        synthesis=_synthesis(atlas, published, name, number),
         neighbours=tuple(_neighbour(published, tables, neighbour) for neighbour in tables.neighbours(number)),
         others=tuple(_others(atlas, published, about, number))[:OTHERS_SHOWN],
         **_pages_beside(published, about, number, look.view),
@@ -245,10 +255,23 @@ def _check(check: PublishedRun, layer: str) -> Link:
     return Link(run=check.run, href=f"{links.run(check)}#{layer}")
 
 
-def _predicted(atlas: Atlas, published: PublishedRun, about: LayerFacts, number: int) -> tuple[PredictedClass, ...]:
+def _contents(atlas: Atlas, published: PublishedRun, tables: LayerTables, number: int) -> dict[str, Any]:
+    """What is in a channel's top images: their labels, and the classes that the network predicts."""
     predictions = atlas.predictions(published)
-    counts = predictions.of(about.index, number)[:CLASSES_SHOWN] if predictions else ()
-    return tuple(PredictedClass(name=name, images=images, href=links.search(name)) for name, images in counts)
+    counts = predictions.of(tables.layer.index, number)[:CLASSES_SHOWN] if predictions else ()
+    return {
+        "labels": tuple(_label(published, label, images) for label, images in tables.labels(number)),
+        "predicted": tuple(PredictedClass(name=name, images=seen, href=links.search(name)) for name, seen in counts),
+    }
+
+
+def _synthesis(atlas: Atlas, published: PublishedRun, layer: str, number: int) -> SynthesisCard | None:
+    made = atlas.synthesis(published, layer, number)
+    if made is None:
+        return None
+    run, image = made
+    href, picture = links.row(run, image.number), links.picture(run, image.number, "synthesis")
+    return SynthesisCard(run=run.run, href=href, picture=picture, score=image.score)
 
 
 def _label(published: PublishedRun, label: str, images: int) -> LabelCount:

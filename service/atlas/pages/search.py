@@ -81,11 +81,15 @@ def _channels(atlas: Atlas, run: PublishedRun, words: str) -> Iterator[ChannelMa
     for about in run.layers if _is_number(tail) else ():
         if head.lower() in (about.name.lower(), "channel") and int(tail) < about.channels:
             yield _channel(run, overview.find(about.index, int(tail)))
-    for channel in overview.matching(words, FOUND_OF_A_KIND):
+    by_label = overview.matching(words, FOUND_OF_A_KIND)
+    for channel in by_label:
         yield _channel(run, channel)
+    labelled = {(channel.layer_index, channel.channel) for channel in by_label}
     predictions = atlas.predictions(run)
     classes = predictions.find(words) if predictions else ()
     for seen in predictions.channels(classes, FOUND_OF_A_KIND) if predictions and classes else ():
+        if (seen.layer_index, seen.channel) in labelled:
+            continue
         found = replace(overview.find(seen.layer_index, seen.channel), label=words, images=seen.images, top=seen.top)
         yield _channel(run, found).model_copy(update={"is_predicted": True})
 

@@ -38,14 +38,14 @@ def run(monkeypatch) -> Any:
     def unjudged_rows(_: None, __: str, start: int, stop: int) -> list[Row]:
         return [row(index) for index in range(start, stop) if index not in attempt.judged]
 
-    monkeypatch.setattr("jobs.run.attempt.plan.unjudged_rows", unjudged_rows)
-    monkeypatch.setattr("jobs.run.attempt.isolate.find_culprits", find_culprits)
-    monkeypatch.setattr("jobs.run.attempt.isolate.find_stale", find_stale)
+    monkeypatch.setattr("jobs.run.culprits.plan.unjudged_rows", unjudged_rows)
+    monkeypatch.setattr("jobs.run.culprits.isolate.find_culprits", find_culprits)
+    monkeypatch.setattr("jobs.run.culprits.isolate.find_stale", find_stale)
     monkeypatch.setattr(
-        "jobs.run.attempt.isolate.write_verdict", lambda *given: attempt.judged.append(given[1].image_index)
+        "jobs.run.culprits.isolate.write_verdict", lambda *given: attempt.judged.append(given[1].image_index)
     )
-    monkeypatch.setattr("jobs.run.attempt.pixel_format", lambda _: None)
-    attempt._store_verdicts = partial(Attempt._store_verdicts, attempt)
+    monkeypatch.setattr("jobs.run.culprits.pixel_format", lambda _: None)
+    attempt._blame = partial(Attempt._blame, attempt)
     return attempt
 
 
@@ -60,12 +60,12 @@ def run(monkeypatch) -> Any:
     ],
 )
 def test_only_the_image_that_an_error_names_is_tried_or_else_all_of_the_work(run, error, tried):
-    assert Attempt._store_verdicts(run, WORK, error)
+    assert Attempt._blame(run, WORK, error)
     assert (run.tried, run.judged, run.checked) == (tried, [9], [])
 
 
 def test_all_files_of_the_work_are_checked_if_one_is_stale(run):
-    assert not Attempt._store_verdicts(run, WORK, StaleImage(9, Reason.VANISHED, "gone"))
+    assert not Attempt._blame(run, WORK, StaleImage(9, Reason.VANISHED, "gone"))
     assert (run.checked, run.judged, run.tried) == (ALL, [], [])
 
 

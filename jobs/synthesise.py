@@ -1,0 +1,98 @@
+"""The pipeline of `synthesise`. Takes a spec, publishes the run, gives its outcome; needs no images."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from functools import partial
+
+from jobs.run.attempt import Attempt, attempt
+from jobs.run.outcome import Outcome, outcome_of
+from jobs.run.results import StoredResults
+from jobs.run.tally import ImageCounts
+from jobs.watch import Watcher
+from workers.actors.environment import Environment
+from workers.actors.job import digest
+from workers.actors.shard import ChannelBatch
+from workers.actors.synthesise import SynthesiseWorker, synthesise_configuration
+from workers.core.network import Layer, Network
+from workers.errors import SpecError
+from workers.spec.synthesise import SynthesisRun
+from workers.store import paths
+from workers.store.rows import TableWriter
+from workers.store.tables.synthesise import SYNTHESES
+
+
+def synthesise(spec: SynthesisRun, watch: Watcher) -> Outcome:
+    """Make a synthetic image for each channel of some layers, or resume where an earlier attempt stopped.
+
+    Raises:
+        UsageError: the spec is not valid; nothing was written.
+        RunStopped: the run cannot continue; finished results are kept.
+    """
+    return attempt(spec, watch, spec.synthesise.layers, _work, check_layers=partial(_check, spec))
+
+
+def _work(run: Attempt[SynthesisRun]) -> Outcome:
+    environment = run.pool.start(partial(SynthesiseWorker, run.job))
+    batches = _plan(run, environment)
+    done = run.root.files(paths.shard_folder(paths.configuration_of(batches[0].result)))
+    missing = [batch for batch in batches if batch.result.rpartition("/")[2] not in done]
+    _run(run, missing)
+    stored = run.results(SynthesiseWorker)
+    run.watch.phase("publish", None, "tables")
+    with run.writer(SYNTHESES) as writer:
+        statuses = _write(stored, batches, writer)
+        parts = {SYNTHESES.name: writer.close()}
+    names = [batch.result for batch in batches]
+    published = run.publish(parts, ImageCounts(0, {}), environment, images_per_s=None, shards=names)
+    counts = {"shards_run": len(missing), "shards_reused": len(batches) - len(missing), "statuses": statuses}
+    return outcome_of(published, run.job.spec.root, run.started, **counts)
+
+
+def _plan(run: Attempt[SynthesisRun], environment: Environment) -> list[ChannelBatch]:
+    """Batches of channels, layer by layer."""
+    section, size = run.job.spec.synthesise, run.job.spec.batch_size
+    configuration = digest(synthesise_configuration(run.job, environment))
+    batches = []
+    for layer in run.layers:
+        channels = sorted(section.channels) or range(layer.channels)
+        for start in range(0, len(channels), size):
+            part = tuple(channels[start : start + size])
+            key = digest({"layer": layer.name, "channels": part})
+            batches.append(ChannelBatch(layer.name, part, paths.shard_path(configuration, key)))
+    return batches
+
+
+def _run(run: Attempt[SynthesisRun], batches: Sequence[ChannelBatch]) -> None:
+    """Run the batches. Deep layers take longest, so they run first."""
+    run.watch.phase("synthesise", sum(len(batch.channels) for batch in batches), "channels")
+    done = 0
+
+    def progress(in_progress: int) -> None:
+        run.watch.advance(done + in_progress)
+
+    for report in run.pool.run(reversed(batches), progress, run.replan):
+        done += report.rows
+        progress(0)
+
+
+def _write(stored: StoredResults, batches: Iterable[ChannelBatch], writer: TableWriter) -> dict[str, int]:
+    """Write the rows of the batches; returns the number of rows by status."""
+    statuses = Counter[str]()
+    for batch in batches:
+        found = stored.read(batch)
+        writer.write(found.cast(SYNTHESES.schema))
+        statuses.update(found["status"].to_pylist())
+    return dict(statuses)
+
+
+def _check(spec: SynthesisRun, layers: Sequence[Layer], _: Network) -> None:
+    """Require that every layer has the channels.
+
+    Raises:
+        SpecError: one does not.
+    """
+    for layer in layers:
+        unknown = [channel for channel in spec.synthesise.channels if channel >= layer.channels]
+        if unknown:
+            problem = f"synthesise.channels: no channel {unknown[0]} in {layer.name}; it has 0 to {layer.channels - 1}"
+            raise SpecError([problem])

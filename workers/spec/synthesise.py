@@ -1,0 +1,56 @@
+"""The spec of a synthesis run. Takes nested values, gives frozen ones."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from workers.spec.frozen import Frozen
+from workers.spec.parts import NetworkSpec, Word
+
+SYNTHESIS_BATCH = {"cpu": 4, "cuda": 64}
+
+
+class SynthesiseSpec(Frozen):
+    """Which channels get a synthetic image, and how it is optimised."""
+
+    layers: tuple[Word, ...] = Field(("auto",), min_length=1, description="layer names, globs, or auto")
+    channels: tuple[Annotated[int, Field(ge=0)], ...] = Field((), description="channel numbers; by default all")
+    steps: int = Field(256, ge=1, le=100_000, description="number of steps of the optimisation")
+    rate: float = Field(0.05, gt=0, allow_inf_nan=False, description="learning rate of Adam")
+    seed: int = Field(0, ge=0, le=2**31, description="random seed of the starting images and of the transforms")
+    batch: Annotated[int, Field(ge=1, le=4096)] | Literal["auto"] = Field(
+        "auto", description="number of channels that are optimised together; auto is 4 on a CPU and 64 on a GPU"
+    )
+
+    @model_validator(mode="after")
+    def _require_distinct_channels(self) -> Self:
+        repeated = [channel for channel in self.channels if self.channels.count(channel) > 1]
+        if repeated:
+            raise ValueError(f"synthesise.channels: {repeated[0]} is named twice")
+        return self
+
+
+class SynthesisRun(NetworkSpec):
+    """Synthetic images of a network's channels, without a corpus."""
+
+    synthesise: SynthesiseSpec = SynthesiseSpec()
+
+    def resolved(self, device: str) -> Self:
+        """The spec with the actual device and batch size."""
+        section = self.synthesise
+        batch = SYNTHESIS_BATCH[device] if section.batch == "auto" else section.batch
+        return super().resolved(device).model_copy(update={"synthesise": section.model_copy(update={"batch": batch})})
+
+    @property
+    def batch_size(self) -> int:
+        """Number of channels that are optimised together."""
+        return int(self.synthesise.batch)
+
+    def with_smaller_batch(self) -> Self | None:
+        """The spec with half the batch size; None if it is 1."""
+        smaller = self.batch_size // 2
+        section = self.synthesise.model_copy(update={"batch": smaller})
+        return self.model_copy(update={"synthesise": section}) if smaller else None
+
+
+SPEC = SynthesisRun
