@@ -79,9 +79,9 @@ def _write(stored: StoredResults, batches: Iterable[ChannelBatch], writer: Table
     """Write the rows of the batches; returns the number of rows by status."""
     statuses = Counter[str]()
     for batch in batches:
-        found = stored.read(batch)
-        writer.write(found.cast(SYNTHESES.schema))
-        statuses.update(found["status"].to_pylist())
+        rows = stored.read(batch)
+        writer.write(rows.cast(SYNTHESES.schema))
+        statuses.update(rows["status"].to_pylist())
     return dict(statuses)
 
 

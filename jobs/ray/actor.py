@@ -82,7 +82,8 @@ class Actor:
     def run(self, item: Any) -> Any:  # noqa: ANN401 - each worker has its own items and reports
         """Run one item and return its report."""
         assert self._worker is not None  # noqa: S101 - the pool gives work only to actors that are ready
-        started, item_log = time.monotonic(), self._log.to(**log_fields(item))
+        about = log_fields(item)
+        started, item_log = time.monotonic(), self._log.to(**about)
         try:
             report = self._worker.run(item)
         except Exception as error:
@@ -90,7 +91,8 @@ class Actor:
             if _is_out_of_memory(error):
                 raise OutOfMemory(f"out of memory on {self._node}: {memory.now()}{_on_gpu()}") from error
             raise
-        line = f"shard {next(iter(log_fields(item).values()))} is done"
+        what, which = next(iter(about.items()))
+        line = f"{what} {which} is done"
         item_log.to(**report_counts(report)).say(line, seconds=round(time.monotonic() - started, 3))
         if isinstance(report, ShardReport):
             self._count(report)

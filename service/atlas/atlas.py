@@ -16,7 +16,7 @@ from service.query.listing import RunListing, memoized
 from service.query.notes import NoteBook, Notes
 from service.query.predicted import Predictions, read_predictions
 from service.query.reading import read
-from service.query.syntheses import Synthesis, read_syntheses
+from service.query.syntheses import Synthesis, is_comparable, read_syntheses
 from service.query.telling import Overview, read_overview
 from workers.errors import DamagedRun
 from workers.host import log
@@ -104,11 +104,19 @@ class Atlas:
     def synthesis(self, run: PublishedRun, layer: str, channel: int) -> tuple[PublishedRun, Synthesis] | None:
         """The newest synthetic image of a channel of a scan's network, and the run that made it; None if there is none."""
         for other in self.runs():
-            if other.job == Kind.SYNTHESISE and other.fingerprint == run.fingerprint:
-                made = self._syntheses(_Key.of(other)).get((layer, channel))
+            if other.job == Kind.SYNTHESISE and is_comparable(other, run):
+                made = self._made(other).get((layer, channel))
                 if made is not None:
                     return other, made
         return None
+
+    def _made(self, run: PublishedRun) -> Mapping[tuple[str, int], Synthesis]:
+        """The synthetic images of a run, by layer and channel; none if its files are damaged."""
+        try:
+            return self._syntheses(_Key.of(run))
+        except DamagedRun as error:  # the pages of a scan do not depend on it
+            Log().say(f"synthesis {run.run} is left out of the pages of scans: {error}", log.WARNING)
+            return {}
 
     def labels(self, run: PublishedRun) -> tuple[str, ...]:
         """All labels of a scan's images; see `sharing.labels`."""

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 SHEET_CHANNELS = 24
 STRIP_CHANNELS = 12
-MOST_CHANNELS = 1_000_000  # more than any layer has
+MOST_CHANNELS = 65_536  # more than any layer has
 
 
 def draw_all(root: Root, run: str, folder: Path) -> list[str]:
@@ -49,6 +49,8 @@ def parse_channels(text: str, count: int = MOST_CHANNELS) -> tuple[int, ...]:
         ends = (first, last) if dash else (first, first)
         if not all(end.isdecimal() for end in ends) or int(ends[0]) > int(ends[1]):
             raise QueryError(f"{text!r} is not a valid list of channels; use 7, 0-23 or 3,7,40-44")
+        if count == MOST_CHANNELS and int(ends[1]) >= count:
+            raise QueryError(f"{text!r} is not a valid list of channels; the largest number is {count - 1}")
         if int(ends[1]) >= count:
             raise QueryError(f"no channel {int(ends[1])} in the layer; it has 0 to {count - 1}")
         channels |= dict.fromkeys(range(int(ends[0]), int(ends[1]) + 1))

@@ -28,11 +28,11 @@ def synthesise(  # noqa: PLR0913 - one parameter per flag; the spec fills in the
     batch: Annotated[str | None, typer.Option()] = None,
     output: Output = None,
 ) -> None:
-    """Optimise an image for each channel that activates it strongly (Olah et al., Distill 2017)."""
+    """For each channel, optimise an image that activates it strongly (Olah et al., Distill 2017)."""
     drawing.check_output(output)
     from workers.spec.synthesise import SynthesisRun
 
-    numbers = drawing.parse_channels(channels) if channels else None
+    numbers = drawing.parse_channels(channels) if channels is not None else None
     ascent = {"steps": steps, "rate": rate, "seed": seed, "batch": parse_number(batch)}
     spec = given.build_spec(SynthesisRun, {"synthesise": {"layers": layers or None, "channels": numbers, **ascent}})
     run_spec(spec, output, as_json=given.as_json)

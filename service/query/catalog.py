@@ -14,7 +14,7 @@ from workers.spec.make import check_run_id
 from workers.spec.plain import PlainSpec
 from workers.store import files, labels, manifest, paths
 from workers.store.labels import GivenLabels
-from workers.store.manifest import LayerFacts, Manifest, PartFile, SpecSections
+from workers.store.manifest import LayerFacts, Manifest, PartFile, PreprocessingFacts, SpecSections
 from workers.store.root import Root
 from workers.store.tables.shared import LABELS
 
@@ -47,6 +47,7 @@ class PublishedRun:
         relabelled: when it was given other labels, UTC, ISO 8601; None if it has those of its corpus.
         hides_paths: whether pages leave out where its model and corpus are, for people who have no access to these places.
         fingerprint: hash of the network's graph and weights.
+        preprocessing: how the network's images were prepared; None for several networks.
         class_names: names of the network's classes; empty if unknown.
         class_words: for each class, more words that find it, separated by commas; empty if none are known.
     """
@@ -71,6 +72,7 @@ class PublishedRun:
     relabelled: str | None = None
     hides_paths: bool = False
     fingerprint: str = ""
+    preprocessing: PreprocessingFacts | None = None
     class_names: tuple[str, ...] = ()
     class_words: tuple[str, ...] = ()
 
@@ -277,6 +279,7 @@ def _run(root: Root, document: Manifest, given: GivenLabels | None) -> Published
         created=document.created,
         model=document.model.source,
         fingerprint=document.model.fingerprint,
+        preprocessing=document.model.preprocessing,
         class_names=document.model.class_names,
         class_words=document.model.class_words,
         corpus=document.corpus.source if document.corpus else "",

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 from PIL import Image, ImageDraw, ImageFont
 
@@ -24,8 +25,8 @@ def draw(run: PublishedRun) -> Image.Image:
     """For each layer, its first channels, in equal parts of LARGEST_TILES tiles."""
     keys = read(run, SYNTHESES, pc.scalar(True), ["layer_index", "channel"])
     layers = sorted(set(keys["layer_index"].to_pylist()))
-    each = max(1, LARGEST_TILES // len(layers))
-    rows = [row for layer in layers[:LARGEST_TILES] for row in _first(run, layer, each)]
+    count = max(1, LARGEST_TILES // len(layers))
+    rows = [row for layer in layers[:LARGEST_TILES] for row in _first(run, keys, layer, count)]
     groups = [(name, list(group)) for name, group in groupby(rows, key=lambda row: row["layer"])]
     lines = sum(1 + -(-len(group) // COLUMNS) for _, group in groups)
     wide = min(COLUMNS, max(len(group) for _, group in groups))
@@ -35,23 +36,18 @@ def draw(run: PublishedRun) -> Image.Image:
     return page.crop((0, 0, page.width, bottom + MARGIN_PX))
 
 
-def _first(run: PublishedRun, layer: int, count: int) -> list[Row]:
+def _first(run: PublishedRun, keys: pa.Table, layer: int, count: int) -> list[Row]:
+    """The rows of the first channels of a layer."""
     names = ["layer", "channel", "score", "synthesis"]
-    kept = (pc.field("layer_index") == layer) & (pc.field("channel") <= _last(run, layer, count))
+    last = keys.filter(pc.field("layer_index") == layer)["channel"].to_pylist()[:count][-1]
+    kept = (pc.field("layer_index") == layer) & (pc.field("channel") <= last)
     rows: list[Row] = read(run, SYNTHESES, kept, names).to_pylist()
     return rows
 
 
-def _last(run: PublishedRun, layer: int, count: int) -> int:
-    """The channel with which `count` channels of a layer are complete."""
-    channels = read(run, SYNTHESES, pc.field("layer_index") == layer, ["channel"])["channel"].to_pylist()
-    last: int = sorted(channels)[:count][-1]
-    return last
-
-
 def _title(run: PublishedRun, more: int) -> str:
     rest = f" · {more:,} more in the table" if more else ""
-    return f"{run.run}: synthetic images that activate each channel most; below each, its largest activation{rest}"
+    return f"{run.run}: synthetic images that activate each channel strongly, with its largest activation{rest}"
 
 
 def _draw_groups(page: Image.Image, groups: Sequence[tuple[str, Sequence[Row]]], title: str) -> int:

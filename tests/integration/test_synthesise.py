@@ -10,14 +10,18 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
+from typer.testing import CliRunner
 
 from jobs.synthesise import synthesise as synthesise_on_ray
 from jobs.watch import SilentWatcher
+from service.cli.main import app
 from service.query import catalog
 from service.sheets import synthesise as sheet
 from tests.support import pages
 from tests.support.in_process import here
-from workers.errors import RunError, UsageError
+from workers.actors.shard import ChannelBatch, GroupReport
+from workers.actors.synthesise import SynthesiseWorker
+from workers.errors import OutOfMemory, RunError, UsageError
 from workers.models import model as models
 from workers.spec.make import make
 from workers.spec.parts import ModelSpec
@@ -143,16 +147,29 @@ def test_a_damaged_table_of_a_published_run_is_made_again(root, tmp_path):
     [part] = (copied / "tables" / "syntheses" / "run=one").iterdir()
     part.write_bytes(part.read_bytes()[:-9])
     assert not synthesise(spec(copied), SilentWatcher()).already_published
-    assert rows(copied) == rows(root)
+    assert tables(copied) == tables(root)
 
 
-def test_another_seed_gives_other_pictures_and_half_a_batch_is_used_when_memory_runs_out(root, tmp_path):
+def test_another_seed_gives_other_pictures(root, tmp_path):
     synthesise(spec(tmp_path, seed=1, channels=[0], layers=["relu1"]), SilentWatcher())
     [other] = rows(tmp_path)
     assert other["synthesis"] != rows(root)[0]["synthesis"]
-    assert (
-        spec(root).with_smaller_batch().batch_size == 1 and spec(root).with_smaller_batch().with_smaller_batch() is None
-    )
+
+
+def test_smaller_batches_are_used_for_everything_when_memory_runs_out(tmp_path, monkeypatch):
+    run = SynthesiseWorker.run
+
+    def small(worker: SynthesiseWorker, batch: ChannelBatch) -> GroupReport:
+        if len(batch.channels) > 1:
+            raise OutOfMemory("out of memory")
+        return run(worker, batch)
+
+    monkeypatch.setattr(SynthesiseWorker, "run", small)
+    synthesise(spec(tmp_path), SilentWatcher())
+    assert {json.loads(row["settings"])["size"] for row in rows(tmp_path)} == {1}
+    assert json.loads((tmp_path / "runs" / "one" / "manifest.json").read_text())["reduced_batch"] == 1
+    synthesise(spec(tmp_path, run="alone", batch=1), SilentWatcher())
+    assert tables(tmp_path, "alone") == tables(tmp_path)
 
 
 def test_the_sheet_shows_every_picture_below_the_name_of_its_layer(root):
@@ -183,6 +200,8 @@ def test_the_atlas_shows_every_picture(root):
         ({"channels": [3, 3]}, "synthesise.channels: 3 is named twice"),
         ({"steps": 0}, "synthesise.steps: 0 is not valid"),
         ({"rate": 0}, "synthesise.rate: 0 is not valid"),
+        ({"rate": 1e36}, "synthesise.rate: 1e+36 is not valid"),
+        ({"rate": float("nan")}, "synthesise.rate: nan is not valid"),
         ({"batch": 0}, "synthesise.batch: 0 is not valid"),
         ({"sed": 3}, "synthesise.sed: unknown key; nearest: seed"),
     ],
@@ -200,6 +219,33 @@ def test_a_published_run_with_another_spec_is_refused(root):
         synthesise(spec(root, steps=STEPS + 1), SilentWatcher())
 
 
-def test_a_corpus_is_refused(tmp_path):
-    with pytest.raises(UsageError, match="corpus: unknown key"):
-        make(SynthesisRun, {"root": str(tmp_path), "model": {"source": MODEL}, "corpus": {"source": "photos"}})
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ({"corpus": {"source": "photos"}}, "corpus: unknown key"),
+        ({"resources": {"precision": "float16"}}, "resources.precision: synthesise supports float32 only, not float16"),
+    ],
+)
+def test_what_a_synthesis_does_not_have_is_refused(tmp_path, more, told):
+    with pytest.raises(UsageError, match=told):
+        make(SynthesisRun, {"root": str(tmp_path), "model": {"source": MODEL}} | more)
+
+
+def test_the_order_of_channels_is_not_part_of_a_runs_identity_and_many_are_checked_at_once(tmp_path):
+    one, other = (spec(tmp_path, channels=channels) for channels in ([3, 1, 2], [1, 2, 3]))
+    assert one.identity() == other.identity()
+    assert len(spec(tmp_path, channels=list(range(65_536))).synthesise.channels) == 65_536
+    with pytest.raises(UsageError, match=r"synthesise\.channels"):
+        spec(tmp_path, channels=list(range(65_537)))
+
+
+def test_the_command_takes_ranges_of_channels(tmp_path):
+    words = ["synthesise", "--model", MODEL, "--root", str(tmp_path), "--layers", "relu3", "--steps", "1"]
+    for channels, told in (
+        ("5-2", "'5-2' is not a valid list of channels; use 7, 0-23 or 3,7,40-44"),
+        ("", "'' is not a valid list of channels"),
+        ("0-99999999", "'0-99999999' is not a valid list of channels; the largest number is 65535"),
+        ("0-2,999", "synthesise.channels: no channel 999 in relu3; it has 0 to"),
+    ):
+        done = CliRunner().invoke(app, [*words, "--channels", channels])
+        assert done.exit_code == 2 and told in done.stderr and len(done.stderr.splitlines()) == 1, done.stderr

@@ -218,7 +218,9 @@ def log_fields(item: object) -> dict[str, object]:
         results = {"results": len(item.shards), "result": item.shards[0].result}
         return {"shard": f"{item.start}-{item.stop}", **layer, **results}
     if isinstance(item, ChannelBatch):
-        return {"layer": item.layer, "channels": f"{item.channels[0]}-{item.channels[-1]}", "result": item.result}
+        first, last, count = item.channels[0], item.channels[-1], len(item.channels)
+        numbers = f"{first}-{last}" if 1 < count == last - first + 1 else ",".join(map(str, item.channels))
+        return {"batch": numbers, "layer": item.layer, "result": item.result}
     return {"item": str(item)}
 
 

@@ -60,10 +60,10 @@ class SynthesiseWorker(Worker[SynthesisRun]):
             self.done = int(share * len(batch.channels))
 
         made = synthesis.synthesise(problem, batch.channels, tick)
-        found = pa.Table.from_pylist(list(self._rows(layer, batch, made)), SYNTHESISED)
-        self.root.put(batch.result, rows.encode(SYNTHESISED, found))
+        table = pa.Table.from_pylist(list(self._rows(layer, batch, made)), SYNTHESISED)
+        self.root.put(batch.result, rows.encode(SYNTHESISED, table))
         self.done = len(batch.channels)
-        return GroupReport(batch.result, len(found), len(batch.channels), time.monotonic() - started)
+        return GroupReport(batch.result, len(table), len(batch.channels), time.monotonic() - started)
 
     def _rows(self, layer: Layer, batch: ChannelBatch, made: Synthesised) -> Iterator[dict[str, Any]]:
         """The rows of a batch.
@@ -72,7 +72,7 @@ class SynthesiseWorker(Worker[SynthesisRun]):
             NumericsError: an activation is not finite.
         """
         if not bool(made.curves.isfinite().all() and made.means.isfinite().all()):
-            raise NumericsError(f"layer {layer.name}: the network outputs NaN or infinity; try other weights")
+            raise NumericsError(f"layer {layer.name}: an activation is NaN or infinity; try a smaller synthesise.rate")
         settings = json.dumps({**asdict(self.ascent), "size": len(batch.channels)}, sort_keys=True)
         for number, channel in enumerate(batch.channels):
             score = float(made.maxima[number])

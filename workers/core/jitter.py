@@ -1,8 +1,8 @@
 """Small random transforms of images. Takes images and a generator, gives them rotated, scaled and shifted.
 
 A rotation is three shears, a shear shifts rows by whole pixels and mixes two shifts; scale and shift are products with two
-matrices. So nothing is added in an order of its own on any device: gradients are the same each time, which those of torch's
-`grid_sample` on CUDA are not.
+matrices. No step scatters, so gradients are summed in a fixed order on every device; torch's `grid_sample` on CUDA does not
+guarantee that. The first shear cuts some pixels near the corners, which the third one does not bring back.
 """
 
 import math

@@ -1,8 +1,8 @@
-"""Images by their frequencies. Takes spectra of colours, gives images; a step of one size changes any frequency by as much.
+"""Images by their frequencies. Takes spectra of colours, gives images.
 
 The parametrisation of Olah et al., "Feature Visualization" (Distill, 2017): an image is the inverse Fourier transform of
-a spectrum divided by its frequency, as natural images have it, in colours that are decorrelated over natural images. In the
-image itself, a gradient would change high frequencies most.
+a spectrum divided by its frequency, in colours that are decorrelated over natural images. So a step of an optimiser changes
+each frequency in proportion to its share in natural images; in the pixels themselves, it would change high frequencies most.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 START_STD = 0.01
-CONTRAST = 0.25  # of the image for a spectrum of ones, before the sigmoid
+CONTRAST = 0.25  # factor of the image before the sigmoid, as in the authors' code
 # Square root of the covariance of the colours of ImageNet's photos, by the authors' code; rows are red, green, blue.
 _COLOURS = ((0.26, 0.09, 0.02), (0.27, 0.00, -0.05), (0.27, -0.09, 0.03))
 

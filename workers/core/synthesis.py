@@ -1,10 +1,10 @@
-"""Images that a channel responds to most. Takes a network and channels of a layer, gives synthetic images.
+"""Images that activate a channel strongly. Takes a network and channels of a layer, gives synthetic images.
 
 Olah, Mordvintsev & Schubert, "Feature Visualization" (Distill, 2017): gradient ascent on the mean of a channel's map, over
 spectra of images (see `spectrum`), each time through another small transform (see `jitter`).
 
-While a rectifier lets no gradient of an image pass, because all of its inputs are negative, it passes what would raise them:
-most channels are silent on the first, nearly grey images. The authors do so, too.
+Most channels are silent on the first, nearly grey images: then a ReLU lets no gradient pass. While that is so for an image,
+a ReLU or ReLU6 passes what would bring its inputs back into its range. The authors do so in the first 16 steps only.
 """
 
 from collections.abc import Callable, Sequence
@@ -70,7 +70,7 @@ class SynthesisProblem:
 
 @dataclass(frozen=True, eq=False)
 class Synthesised:
-    """Synthetic images, and how strongly their channels respond.
+    """Synthetic images, and the activations of their channels.
 
     Attributes:
         pixels: (n, channels, height, width), uint8.
@@ -101,8 +101,8 @@ def synthesise(problem: SynthesisProblem, channels: Sequence[int], tick: Tick = 
     adam, curves = torch.optim.Adam([spectra], ascent.rate), []
     for step in range(ascent.steps):
         images = problem.input(spectrum.images(spectra, shape[2]))
-        seen = Transform.draw(transforms, shape[1:]).of(images)
-        means = problem.maps(network, seen, channels).mean((1, 2))
+        transformed = Transform.draw(transforms, shape[1:]).of(images)
+        means = problem.maps(network, transformed, channels).mean((1, 2))
         [spectra.grad] = torch.autograd.grad(-means.sum(), spectra)
         adam.step()
         curves.append(means.detach())

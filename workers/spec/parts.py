@@ -239,7 +239,7 @@ class ResourcesSpec(Frozen):
 class AnyRun(Frozen):
     """The keys of every spec: the run's id, and the root of its datasets."""
 
-    run: RunId | None = Field(None, description="run id; by default made from model, corpus and time")
+    run: RunId | None = Field(None, description="run id; by default made from model, corpus (or kind of job) and time")
     root: Word = Field(description="folder or fsspec URL for the datasets")
 
     @property

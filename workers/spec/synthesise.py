@@ -1,22 +1,26 @@
 """The spec of a synthesis run. Takes nested values, gives frozen ones."""
 
+from collections import Counter
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from workers.spec.frozen import Frozen
-from workers.spec.parts import NetworkSpec, Word
+from workers.spec.parts import NetworkSpec, Precision, Word
 
 SYNTHESIS_BATCH = {"cpu": 4, "cuda": 64}
+
+
+Channels = Annotated[tuple[Annotated[int, Field(ge=0)], ...], AfterValidator(lambda given: tuple(sorted(given)))]
 
 
 class SynthesiseSpec(Frozen):
     """Which channels get a synthetic image, and how it is optimised."""
 
     layers: tuple[Word, ...] = Field(("auto",), min_length=1, description="layer names, globs, or auto")
-    channels: tuple[Annotated[int, Field(ge=0)], ...] = Field((), description="channel numbers; by default all")
+    channels: Channels = Field((), max_length=65_536, description="channel numbers; by default all")
     steps: int = Field(256, ge=1, le=100_000, description="number of steps of the optimisation")
-    rate: float = Field(0.05, gt=0, allow_inf_nan=False, description="learning rate of Adam")
+    rate: float = Field(0.05, gt=0, le=100, description="learning rate of Adam")
     seed: int = Field(0, ge=0, le=2**31, description="random seed of the starting images and of the transforms")
     batch: Annotated[int, Field(ge=1, le=4096)] | Literal["auto"] = Field(
         "auto", description="number of channels that are optimised together; auto is 4 on a CPU and 64 on a GPU"
@@ -24,7 +28,7 @@ class SynthesiseSpec(Frozen):
 
     @model_validator(mode="after")
     def _require_distinct_channels(self) -> Self:
-        repeated = [channel for channel in self.channels if self.channels.count(channel) > 1]
+        repeated = [channel for channel, count in Counter(self.channels).items() if count > 1]
         if repeated:
             raise ValueError(f"synthesise.channels: {repeated[0]} is named twice")
         return self
@@ -34,6 +38,15 @@ class SynthesisRun(NetworkSpec):
     """Synthetic images of a network's channels, without a corpus."""
 
     synthesise: SynthesiseSpec = SynthesiseSpec()
+
+    @model_validator(mode="after")
+    def _require_float32(self) -> Self:
+        """Only a scan has another precision."""
+        if self.resources.precision is not Precision.FLOAT32:
+            raise ValueError(
+                f"resources.precision: synthesise supports float32 only, not {self.resources.precision}; remove the key"
+            )
+        return self
 
     def resolved(self, device: str) -> Self:
         """The spec with the actual device and batch size."""

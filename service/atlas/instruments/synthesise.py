@@ -15,7 +15,8 @@ from service.atlas.pages.parts import SAYS, of_run
 from service.atlas.pages.rows import Of, Row, row_of
 from service.atlas.pages.values import Link, RunCard, Value
 from service.query.catalog import PublishedRun
-from service.query.findings import Finding, findings
+from service.query.findings import Finding
+from service.query.syntheses import is_comparable, read_found
 from workers.kinds import Kind
 from workers.store.tables.synthesise import SYNTHESES
 
@@ -23,6 +24,7 @@ NOTE = SAYS["synthesis"]
 MOST = 240  # channels on a page
 SCANS_SHOWN = 12
 CURVE = (320.0, 100.0)  # width and height of the figure of a curve
+CURVE_POINTS = 320
 
 
 class SynthesesPage(FoundPage):
@@ -42,43 +44,42 @@ class ScanOfChannel(Value):
 
 
 class SynthesisPage(FindingPage):
-    """A synthetic image; its curve is points of a figure, and `top` is the curve's largest value."""
+    """A synthetic image; its curve is points of a figure, from `bottom` to `top`, of which one is 0 if the other has its sign."""
 
     kind: Literal["synthesis"] = "synthesis"
     found: Annotated[Row, Of(SYNTHESES, whole=True)]
     settings: dict[str, JsonValue]
     curve: str
+    bottom: float
     top: float
     scans: tuple[ScanOfChannel, ...]
 
 
 def run_page(run: PublishedRun, start: int) -> SynthesesPage:
     """The page of a run."""
-    rows = findings(run)
-    shown, about = page_fields(run, NOTE, rows, start, MOST)
-    return SynthesesPage(**about, found=tuple(map(row_of, shown)), layers=tuple(_layers(run, rows)))
+    layers, rows = read_found(run)
+    shown, about = page_fields(run, NOTE, range(len(layers)), start, MOST)
+    return SynthesesPage(**about, found=tuple(row_of(rows(n)) for n in shown), layers=tuple(_layers(run, layers)))
 
 
-def _layers(run: PublishedRun, rows: Sequence[Finding]) -> Iterator[Link]:
-    """For each layer, the page that begins with its first row."""
-    seen = set[str]()
-    for number, row in enumerate(rows):
-        name = row.values["layer"]
-        if name not in seen:
-            seen.add(name)
-            start = number // MOST * MOST
-            yield Link(run=name, href=f"{links.run(run, start)}#{name}")
+def _layers(run: PublishedRun, layers: Sequence[str]) -> Iterator[Link]:
+    """For each layer, the page that contains its first row; `layers` has the layer of each row."""
+    for name in dict.fromkeys(layers):
+        start = layers.index(name) // MOST * MOST
+        yield Link(run=name, href=f"{links.run(run, start)}#{name}")
 
 
 def row_page(atlas: Atlas, row: Finding) -> SynthesisPage:
     """The page of one row."""
     curve = row.values["curve"]
+    bottom, top = min(0.0, *curve), max(0.0, *curve)
     return SynthesisPage(
         **row_fields(row, NOTE, f"channel {row.values['channel']} of {row.values['layer']}"),
         found=row_of(row),
         settings=json.loads(row.values["settings"]),
-        curve=_curve(curve),
-        top=max(curve),
+        curve=_curve(curve, bottom, top),
+        bottom=bottom,
+        top=top,
         scans=tuple(islice(_scans(atlas, row), SCANS_SHOWN)),
     )
 
@@ -87,17 +88,17 @@ def _scans(atlas: Atlas, row: Finding) -> Iterator[ScanOfChannel]:
     """The channel in scans of the same network, the newest first."""
     name, number = row.values["layer"], row.values["channel"]
     for scan in atlas.runs():
-        if scan.job == Kind.SCAN and scan.fingerprint == row.run.fingerprint:
+        if scan.job == Kind.SCAN and is_comparable(scan, row.run):
             for layer in (layer for layer in scan.layers if layer.name == name):
                 href, picture = links.channel(scan, name, number), links.wall(scan, layer, number)
                 yield ScanOfChannel(run=of_run(scan), href=href, picture=picture)
 
 
-def _curve(values: Sequence[float]) -> str:
-    """A curve as the points of a figure, from 0 to its largest value."""
-    width, height = CURVE
-    last, top = max(1, len(values) - 1), max(*values, 1e-30)
-    points = ((n / last * width, height * (1 - max(0.0, value) / top)) for n, value in enumerate(values))
+def _curve(values: Sequence[float], bottom: float, top: float) -> str:
+    """A curve as at most about CURVE_POINTS points of a figure."""
+    (width, height), last, span = CURVE, max(1, len(values) - 1), (top - bottom) or 1.0
+    thinned = list(enumerate(values))[:: max(1, len(values) // CURVE_POINTS)]
+    points = ((n / last * width, height * (top - value) / span) for n, value in thinned)
     return " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
 
 

@@ -19,8 +19,8 @@ T = TypeVar("T")
 SAYS = {
     "patch": "A patch shows what a unit can see of the image. A zoomed tile shows its middle, where the unit is most sensitive.",
     "projection": "A projection shows which pixels of this patch drove this unit, not why the network chose a class.",
-    "synthesis": "A synthetic image is one of many that activate the channel strongly; no photo looks like it, and what the "
-    "channel does with photos is in its patches.",
+    "synthesis": "A synthetic image is one of many that activate the channel strongly. It does not look like a photo; the "
+    "patches of a scan show what activates the channel in photos.",
 }
 
 ALIKE_FROM = 0.9  # rank correlation

@@ -38,9 +38,10 @@ def test_the_first_decorrelated_colour_is_nearly_grey_and_the_others_are_not():
     constant = torch.zeros(3, 3, 4, 3, 2)
     for number in range(3):
         constant[number, number, 0, 0, 0] = 10.0
-    logits = torch.logit(spectrum.images(constant, 4)[:, :, 0, 0])
-    grey, second, third = (each / each.abs().max() for each in logits)
-    assert grey.min() > 0.95 and second[0] > 0.99 > 0 > second[2] and third.min() < -0.99
+    logits = torch.logit(spectrum.images(constant, 4)[:, :, 0, 0].double())
+    norm = (0.26**2 + 0.27**2 + 0.27**2) ** 0.5
+    expected = torch.tensor([[0.26, 0.27, 0.27], [0.09, 0.0, -0.09], [0.02, -0.05, 0.03]], dtype=torch.float64)
+    torch.testing.assert_close(logits, 0.25 * 10 * expected / norm, atol=1e-5, rtol=1e-5)
 
 
 def test_a_start_is_nearly_grey_and_depends_on_its_generator_only():
