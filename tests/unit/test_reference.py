@@ -49,6 +49,16 @@ def test_a_flag_of_a_job_says_what_its_key_says(kind):
         assert each.help.removesuffix(" Repeatable.").removesuffix(".").lower() in texts
 
 
+def test_every_flag_in_a_table_of_the_documents_exists():
+    """The other way round is checked by the reference, which is made from the commands."""
+    parameters = [each for _, command in reference.commands(get_command(app)) for each in command.params]
+    flags = {flag for each in parameters for flag in (*each.opts, *each.secondary_opts)}
+    cells = re.findall(r"^\| (`--.*?) \|", DOCUMENTED, re.MULTILINE)
+    named = {flag for cell in cells for flag in re.findall(r"`(--[a-z-]+)", cell)}
+    assert len(named) > 60
+    assert not named - flags
+
+
 def test_every_environment_variable_is_documented():
     named = {name for path in SOURCES for name in re.findall(r"\bDECONVOY_[A-Z_]+\b", path.read_text())}
     assert len(named) > 3
