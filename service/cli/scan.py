@@ -28,6 +28,7 @@ def scan(  # noqa: PLR0913 - one parameter per flag; the spec fills in the flags
     shard: Annotated[str | None, typer.Option()] = None,
     distinct: Annotated[str | None, typer.Option()] = None,
     engine: Annotated[str | None, typer.Option()] = None,
+    border: Annotated[str | None, typer.Option()] = None,
     predictions: Annotated[bool | None, typer.Option()] = None,
     group: Annotated[str | None, typer.Option()] = None,
     limit: Annotated[int | None, typer.Option()] = None,
@@ -50,6 +51,7 @@ def scan(  # noqa: PLR0913 - one parameter per flag; the spec fills in the flags
         "shard": parse_number(shard),
         "distinct": distinct,
         "engine": engine,
+        "border": border,
         "predictions": predictions,
     }
     flags = {

@@ -20,12 +20,12 @@ from service.query.reading import read
 from service.query.scans import Top, Unit
 from workers.core.histogram_bins import edges
 from workers.errors import QueryError, nearest
+from workers.spec.scan import LEAST_MAP
 from workers.store.manifest import LayerFacts
 from workers.store.tables.scan import TOP, UNITS
 
 NEIGHBOURS = 8
 CROWDED = 1.5  # from this multiple of the share by area on, top units crowd at the border
-LEAST_MAP = 3  # rows and columns of a map that has units away from its border
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,12 @@ def digest(value: Any) -> str:  # noqa: ANN401 - any JSON value
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
+def border_configuration(job: Job[Any]) -> dict[str, Any]:
+    """Which units of a map count; nothing if all do, so that results keep their names."""
+    scan = job.spec.scan
+    return {"border": scan.border} if scan.is_inner else {}
+
+
 def target_label(job: Job[Any], target: str, label: str | None) -> str | None:
     """The image's label if it decides which class is measured: labels depend on the spec, not only on the file."""
     return label if target == "label" and label in job.model.class_names else None

@@ -110,7 +110,8 @@ class OccludeWorker(SingleWorker[OcclusionRun, Shard]):
         if self.layer.obstacle:
             return None
         number = self.layer.node
-        wanted = Channels(*(torch.tensor([index], device=image.device) for index in (0, channel)))
+        first, own = (torch.tensor([index], device=image.device) for index in (0, channel))
+        wanted = Channels(first, own)
         tape = recording.record(self.network, image, {number: wanted}, Method.DECONVNET)
         signals, [box] = deconvnet.project(tape, number, tape.units[number], tape.values[number])
         return display(deconvnet.window(signals[0].cpu().numpy(), box, Box(0, 0, *image.shape[2:])))[0]

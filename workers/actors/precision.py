@@ -5,7 +5,7 @@ from typing import Any
 
 from workers.actors import device
 from workers.actors.environment import Environment
-from workers.actors.job import Job, common_configuration
+from workers.actors.job import Job, border_configuration, common_configuration
 from workers.actors.shard import Shard
 from workers.actors.single import SingleWorker
 from workers.core import folding
@@ -27,6 +27,7 @@ def precision_configuration(job: Job[RunSpec], environment: Environment) -> dict
         **common_configuration(job, environment),
         "layers": job.layers,
         "precision": job.spec.resources.precision,
+        **border_configuration(job),
     }
 
 
@@ -39,7 +40,8 @@ class PrecisionWorker(SingleWorker[RunSpec, Shard]):
         super().__init__(job)
         folded = folding.fold(self.network, [layer.node for layer in self.layers])  # as the scan runs it
         rounded = device.move(job.spec.resources.device, folded, job.spec.resources.precision)
-        self.exact, self.rounded = (Maxima(network, self.layers, 1) for network in (self.network, rounded))
+        inner = job.spec.scan.is_inner
+        self.exact, self.rounded = (Maxima(network, self.layers, 1, inner=inner) for network in (self.network, rounded))
 
     def compute_rows(self, picture: PreparedImage, row: Row, shard: Shard) -> Iterator[dict[str, Any]]:  # noqa: ARG002 - not needed
         """The image's only row."""

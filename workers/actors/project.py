@@ -10,7 +10,7 @@ import torch
 
 from workers.actors import device, reading
 from workers.actors.environment import Environment
-from workers.actors.job import Job, common_configuration
+from workers.actors.job import Job, border_configuration, common_configuration
 from workers.actors.shard import Group, GroupReport
 from workers.actors.worker import Worker
 from workers.core import deconvnet, recording
@@ -53,6 +53,7 @@ def project_configuration(job: Job[RunSpec], environment: Environment) -> dict[s
         "image_format": project.image_format,
         "previews": project.previews,
         "precision": job.spec.resources.precision,
+        **border_configuration(job),
     }
 
 
@@ -145,7 +146,8 @@ class _GroupBatch:
     def _channels(self, top: Rows) -> Channels:
         image = [self.positions[index] for index in top.image_index.tolist()]
         where = self.spec.resources.device
-        return Channels(*(torch.as_tensor(each, device=where).long() for each in (image, top.channel)))
+        images, channels = (torch.as_tensor(each, device=where).long() for each in (image, top.channel))
+        return Channels(images, channels, self.spec.scan.is_inner)
 
     def _check(self, tape: Tape, layer: Layer, which: np.ndarray[Any, Any]) -> None:
         """Require each unit's activation to equal the score that the scan stored, within the tolerance."""

@@ -16,7 +16,7 @@ from torch import Tensor
 from workers.actors import engine, reading
 from workers.actors.derive import derive
 from workers.actors.environment import Environment
-from workers.actors.job import Job, common_configuration
+from workers.actors.job import Job, border_configuration, common_configuration
 from workers.actors.merge import DerivedReport
 from workers.actors.shard import Derived, Shard, ShardBatch, ShardReport
 from workers.actors.worker import Worker
@@ -49,6 +49,7 @@ def scan_configuration(job: Job[RunSpec], environment: Environment) -> dict[str,
         "batch": spec.scan.batch,
         "precision": spec.resources.precision,
         "predictions": spec.scan.predictions and bool(job.model.class_names),
+        **border_configuration(job),
     }
 
 
@@ -61,7 +62,7 @@ class ScanWorker(Worker[RunSpec]):
         predicts = job.spec.scan.predictions and is_classifier(self.network, len(job.model.class_names))
         nodes = [*(layer.node for layer in self.layers), *([self.network.output] if predicts else ())]
         at_once = min(batch, images_in_cache(self.network, nodes)) if device == "cpu" else batch
-        self.maxima = Maxima(self.network, self.layers, at_once, predicts)
+        self.maxima = Maxima(self.network, self.layers, at_once, predicts, job.spec.scan.is_inner)
         self.runner, self.engine = engine.runner(self.maxima, job.spec.scan.engine, device, self._noise())
 
     def _prepare(self, network: Network) -> Network:

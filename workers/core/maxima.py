@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from workers.core.network import Layer, Network
+from workers.spec.scan import LEAST_MAP
 
 CACHE_BYTES = 16 << 20  # of a map: one core's share of a usual last-level cache
 
@@ -25,12 +26,14 @@ class Maxima:
         layers: the layers, in the order of the graph.
         at_once: number of images that go through the network together.
         predicts: whether the columns of the network's output come after those of the layers, unless it is one of them.
+        inner: whether units at the border of a map are left out; see `inside`.
     """
 
     network: Network
     layers: Sequence[Layer]
     at_once: int
     predicts: bool = False
+    inner: bool = False
 
     @cached_property
     def columns(self) -> dict[int, slice]:
@@ -68,10 +71,20 @@ class Maxima:
         maxima: dict[int, Tensor] = {}
 
         def visit(node: int, _: tuple[Tensor, ...], map_: Tensor) -> None:
-            maxima[node] = map_.amax(dim=(2, 3)).float()
+            maxima[node] = (inside(map_) if self.inner else map_).amax(dim=(2, 3)).float()
 
         self.network.forward(images, self.columns, visit, overwrite=True)
         return torch.cat([maxima[node] for node in self.columns], dim=1)
+
+
+def inside(map_: Tensor) -> Tensor:
+    """A map (..., height, width) without its outermost rows and columns; all of it if it has fewer than 3 of either."""
+    return map_[..., 1:-1, 1:-1] if has_inside(map_) else map_
+
+
+def has_inside(map_: Tensor) -> bool:
+    """Whether a map (..., height, width) has units away from its border."""
+    return min(map_.shape[-2:]) >= LEAST_MAP
 
 
 def is_classifier(network: Network, classes: int) -> bool:

@@ -10,6 +10,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from workers.core.maxima import has_inside, inside
 from workers.core.network import Network
 from workers.spec.parts import Method
 
@@ -47,10 +48,12 @@ class Channels:
     Attributes:
         image: position of the image in the batch.
         channel: channel of the layer.
+        inner: whether only units away from the border of the map are wanted; see `maxima.inside`.
     """
 
     image: Tensor
     channel: Tensor
+    inner: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,7 +128,7 @@ class _UnitFinder:
         if isinstance(self.wanted, Units):
             y, x = self.wanted.y[which], self.wanted.x[which]
         else:
-            y, x = locate(map_[0, channel])
+            y, x = locate(map_[0, channel], inner=self.wanted.inner)
         self._y[which], self._x[which] = y, x
         self.values[which] = map_[0, channel, y, x]
 
@@ -134,10 +137,14 @@ class _UnitFinder:
         return Units(self.wanted.image, self.wanted.channel, self._y, self._x)
 
 
-def locate(maps: Tensor) -> tuple[Tensor, Tensor]:
-    """Rows and columns of the maxima of maps (n, height, width); among equal values, of the first in row-major order."""
-    place = maps.flatten(1).argmax(dim=1)
-    return place // maps.shape[2], place % maps.shape[2]
+def locate(maps: Tensor, *, inner: bool = False) -> tuple[Tensor, Tensor]:
+    """Rows and columns of the maxima of maps (n, height, width); among equal values, of the first in row-major order.
+
+    With `inner`, those of the maxima away from the border.
+    """
+    searched = inside(maps) if inner else maps
+    place, before = searched.flatten(1).argmax(dim=1), int(inner and has_inside(maps))
+    return place // searched.shape[2] + before, place % searched.shape[2] + before
 
 
 def images_at_once(network: Network, wanted: Iterable[int], method: Method | None) -> int:

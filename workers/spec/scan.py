@@ -9,10 +9,12 @@ from workers.spec.frozen import Frozen
 from workers.spec.make import make
 from workers.spec.parts import Distinct, JobSpec, Method, Precision, Word
 
+LEAST_MAP = 3  # rows and columns of a map that has units away from its border
 SHARD = {"cpu": 512, "cuda": 4096}  # images: some seconds of work
 LATER = (
     ("engine", "eager"),
     ("predictions", True),
+    ("border", "keep"),
 )  # keys that the first published runs did not have, with their defaults
 
 
@@ -22,6 +24,13 @@ class Engine(StrEnum):
     AUTO = "auto"
     EAGER = "eager"
     COMPILED = "compiled"
+
+
+class MapBorder(StrEnum):
+    """Whether the units at the border of a map count."""
+
+    KEEP = "keep"
+    EXCLUDE = "exclude"
 
 
 class ScanSpec(Frozen):
@@ -40,6 +49,11 @@ class ScanSpec(Frozen):
         Distinct.CONTENT,
         description="what counts as a duplicate among a channel's images: content (identical bytes), group or none",
     )
+    border: MapBorder = Field(
+        MapBorder.KEEP,
+        description="units at the border of a map, which padding may drive: keep, or exclude (the outermost rows and columns of "
+        "maps of at least 3 x 3)",
+    )
     predictions: bool = Field(
         True,
         description="keep the most probable class of each image in the table predictions; needs a classifier with class names",
@@ -55,6 +69,11 @@ class ScanSpec(Frozen):
         """All keys, without those of LATER that have their default: runs that do not use them keep their identity."""
         values: dict[str, Any] = serialize(self)
         return {key: value for key, value in values.items() if (key, value) not in LATER}
+
+    @property
+    def is_inner(self) -> bool:
+        """Whether only units away from the border of a map count."""
+        return self.border is MapBorder.EXCLUDE
 
     @model_validator(mode="after")
     def _require_whole_batches(self) -> Self:

@@ -1,5 +1,6 @@
 """Maxima of maps: those of the maps themselves, however many images go through the network together."""
 
+import numpy as np
 import pytest
 import torch
 import torchvision
@@ -8,6 +9,7 @@ from tests.support.networks import seeded
 from workers.core.graph import trace
 from workers.core.maxima import CACHE_BYTES, Maxima, images_in_cache, is_classifier, predictions
 from workers.core.network import Network
+from workers.core.recording import locate
 
 SIDE = 64
 
@@ -31,6 +33,38 @@ def test_they_are_the_largest_values_of_each_map(network, at_once):
     scores = Maxima(network, layers, at_once).of(images)
     assert scores.dtype == torch.float32 and torch.equal(images, before)
     torch.testing.assert_close(scores, torch.cat(expected, dim=1).float(), rtol=1e-6, atol=0)
+
+
+def test_inner_maxima_are_those_away_from_the_border_and_small_maps_count_whole(network):
+    layers, images = network.layers, torch.randn(3, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(3)).double()
+    maps: dict[int, np.ndarray] = {}
+    network.forward(
+        images, [layer.node for layer in layers], lambda node, _, map_: maps.__setitem__(node, map_.numpy().copy())
+    )
+    maxima = Maxima(network, layers, 2, inner=True)
+    scores, seen = maxima.of(images), set()
+    for layer in layers:
+        rows = range(1, layer.height - 1) if min(layer.height, layer.width) >= 3 else range(layer.height)
+        columns = range(1, layer.width - 1) if min(layer.height, layer.width) >= 3 else range(layer.width)
+        expected = maps[layer.node][:, :, list(rows)][..., list(columns)].max(axis=(2, 3))
+        np.testing.assert_allclose(scores[:, maxima.columns[layer.node]].numpy(), expected, rtol=1e-6)
+        seen.add(len(rows) < layer.height)
+    assert seen == {True, False}
+
+
+@pytest.mark.parametrize("size", [(3, 3), (3, 7), (6, 5), (2, 5), (1, 1)])
+def test_the_place_of_an_inner_maximum_is_in_the_map(size):
+    maps = torch.randint(5, (40, *size), generator=torch.Generator().manual_seed(0)).double()  # many are equal
+    y, x = locate(maps, inner=True)
+    whole = min(size) < 3
+    for map_, row, column in zip(maps.numpy(), y.tolist(), x.tolist(), strict=True):
+        places = [
+            (i, j)
+            for i in range(size[0])
+            for j in range(size[1])
+            if whole or (0 < i < size[0] - 1 and 0 < j < size[1] - 1)
+        ]
+        assert (row, column) == max(places, key=lambda at: (map_[at], [-at[0], -at[1]]))
 
 
 def test_columns_follow_one_another_in_the_order_of_the_layers(network):
