@@ -59,10 +59,12 @@ class Predictions:
         within = re.compile(rf"(?<!\w){re.escape(wanted)}(?!\w)")
         return tuple(number for number, words in enumerate(self.words) if any(map(within.search, words)))
 
-    def channels(self, classes: Sequence[int], limit: int | None = None) -> tuple[PredictedChannel, ...]:
-        """The channels with images of some classes among their top images, the largest share first."""
+    def channels(
+        self, classes: Sequence[int], limit: int | None = None, least: int = 1
+    ) -> tuple[PredictedChannel, ...]:
+        """The channels with at least `least` images of some classes among their top images, the largest share first."""
         images = np.bincount(self._owners[np.isin(self.classes, classes)], minlength=len(self._keys))
-        rows = np.flatnonzero(images)
+        rows = np.flatnonzero(images >= least)
         order = rows[np.lexsort((rows, -self._tops[rows], -images[rows] / self._tops[rows]))][:limit]
         layers, channels = np.divmod(self._keys[order], 1 << 32)
         columns = (layers, channels, images[order], self._tops[order])

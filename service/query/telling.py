@@ -16,7 +16,7 @@ from workers.store.tables.scan import TOP, UNITS
 
 TELLING = 18  # channels of a layer that are chosen
 CANDIDATES = 16 * TELLING  # the most selective channels, from which they are chosen
-LEAST_SHARED = 2  # images that must have a label for it to count as common
+LEAST_SHARED = 2  # top images that must have a label, or a predicted class, for it to count as common
 UNIT_COLUMNS = ["layer_index", "channel", "images", "mean", "std", "dead"]
 TOP_COLUMNS = ["layer_index", "channel", "score", "image_index", "label"]
 

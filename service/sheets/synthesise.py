@@ -72,6 +72,9 @@ def _draw_groups(page: Image.Image, groups: Sequence[tuple[str, Sequence[Row]]],
 def _draw_tile(page: Image.Image, at: tuple[int, int], row: Row) -> None:
     font, shown = ImageFont.load_default(FONT_PX), row["synthesis"]
     picture = canvas.decode(shown["bytes"]) if shown else Image.new("RGB", (TILE_PX, TILE_PX), GROUND)
+    if max(picture.size) <= TILE_PX // 2:  # a small input is enlarged by a whole factor
+        factor = TILE_PX // max(picture.size)
+        picture = picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
     picture.thumbnail((TILE_PX, TILE_PX), Image.Resampling.LANCZOS)
     page.paste(picture, at)
     caption = f"{row['channel']} · {row['score']:.3g}" if shown else f"{row['channel']} · inactive"

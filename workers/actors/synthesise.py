@@ -72,7 +72,9 @@ class SynthesiseWorker(Worker[SynthesisRun]):
             NumericsError: an activation is not finite.
         """
         if not bool(made.curves.isfinite().all() and made.means.isfinite().all()):
-            raise NumericsError(f"layer {layer.name}: an activation is NaN or infinity; try a smaller synthesise.rate")
+            raise NumericsError(
+                f"layer {layer.name}: an activation is NaN or infinity; try other weights or a smaller --rate"
+            )
         settings = json.dumps({**asdict(self.ascent), "size": len(batch.channels)}, sort_keys=True)
         for number, channel in enumerate(batch.channels):
             score = float(made.maxima[number])

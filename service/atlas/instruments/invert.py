@@ -9,7 +9,7 @@ from pydantic import JsonValue
 
 from service.atlas.atlas import Atlas
 from service.atlas.instruments.instrument import Instrument
-from service.atlas.instruments.page import FindingPage, FoundPage, by_image, image_row_fields, page_fields
+from service.atlas.instruments.page import FindingPage, FoundPage, by_image, image_row_fields, page_fields, polyline
 from service.atlas.pages.rows import ImageRow, Of, image_row_of
 from service.atlas.pages.values import Value
 from service.query.catalog import PublishedRun
@@ -17,7 +17,6 @@ from service.query.findings import Finding, findings
 from workers.store.tables.invert import INVERSIONS
 
 NOTE = "Images whose features in the layer are close to the original's. Each is one of many, and also shaped by the priors."
-CURVE = (320.0, 100.0)  # width and height of the figure of an error curve
 
 
 class RestartLine(Value):
@@ -83,11 +82,9 @@ def row_page(_: Atlas, row: Finding) -> InversionPage:
 
 def _curve(errors: Sequence[float | None] | None) -> str:
     """An error curve as the points of a figure; heights are on a logarithmic scale from 1e-4 to 10."""
-    width, height = CURVE
     known = [(n, error) for n, error in enumerate(errors or ()) if error is not None and error > 0]
     last = max(1, len(errors or ()) - 1)
-    points = [(n / last * width, height * (1 - min(1.0, max(0.0, (math.log10(error) + 4) / 5)))) for n, error in known]
-    return " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+    return polyline((n / last, 1 - min(1.0, max(0.0, (math.log10(error) + 4) / 5))) for n, error in known)
 
 
 INSTRUMENT = Instrument(

@@ -1,6 +1,6 @@
 """Fields that the pages of all instruments share. Takes a run and its rows, gives fields of pages."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -12,6 +12,7 @@ from service.query.catalog import PublishedRun
 from service.query.findings import TABLE_OF, Finding
 
 MOST = 40  # images on a page
+CURVE = (320.0, 100.0)  # width and height of the figure of a curve
 
 
 class FoundPage(PageOfList):
@@ -71,3 +72,9 @@ def row_fields(row: Finding, note: str, title: str) -> dict[str, Any]:
 def image_row_fields(row: Finding, note: str) -> dict[str, Any]:
     """The fields of a page about a row of an image."""
     return {**row_fields(row, note, row.values["image_id"]), "found": image_row_of(row)}
+
+
+def polyline(points: Iterable[tuple[float, float]]) -> str:
+    """The points of a figure of a curve, from shares of its width, and of its height counted from the top."""
+    width, height = CURVE
+    return " ".join(f"{x * width:.1f},{y * height:.1f}" for x, y in points)

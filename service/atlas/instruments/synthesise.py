@@ -10,7 +10,7 @@ from pydantic import JsonValue
 from service.atlas import links
 from service.atlas.atlas import Atlas
 from service.atlas.instruments.instrument import Instrument
-from service.atlas.instruments.page import FindingPage, FoundPage, page_fields, row_fields
+from service.atlas.instruments.page import FindingPage, FoundPage, page_fields, polyline, row_fields
 from service.atlas.pages.parts import SAYS, of_run
 from service.atlas.pages.rows import Of, Row, row_of
 from service.atlas.pages.values import Link, RunCard, Value
@@ -23,7 +23,6 @@ from workers.store.tables.synthesise import SYNTHESES
 NOTE = SAYS["synthesis"]
 MOST = 240  # channels on a page
 SCANS_SHOWN = 12
-CURVE = (320.0, 100.0)  # width and height of the figure of a curve
 CURVE_POINTS = 320
 
 
@@ -95,11 +94,10 @@ def _scans(atlas: Atlas, row: Finding) -> Iterator[ScanOfChannel]:
 
 
 def _curve(values: Sequence[float], bottom: float, top: float) -> str:
-    """A curve as at most about CURVE_POINTS points of a figure."""
-    (width, height), last, span = CURVE, max(1, len(values) - 1), (top - bottom) or 1.0
+    """A curve as the points of a figure: every n-th one of a long curve, so that there are fewer than twice CURVE_POINTS."""
+    last, span = max(1, len(values) - 1), (top - bottom) or 1.0
     thinned = list(enumerate(values))[:: max(1, len(values) // CURVE_POINTS)]
-    points = ((n / last * width, height * (top - value) / span) for n, value in thinned)
-    return " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+    return polyline((n / last, (top - value) / span) for n, value in thinned)
 
 
 INSTRUMENT = Instrument(

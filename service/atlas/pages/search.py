@@ -12,7 +12,7 @@ from service.atlas.atlas import Atlas
 from service.atlas.pages.parts import of_run
 from service.atlas.pages.values import Page, TellingCard, Value
 from service.query.catalog import PublishedRun
-from service.query.telling import TellingChannel
+from service.query.telling import LEAST_SHARED, TellingChannel
 from workers.errors import QueryError
 from workers.kinds import Kind
 
@@ -87,7 +87,7 @@ def _channels(atlas: Atlas, run: PublishedRun, words: str) -> Iterator[ChannelMa
     labelled = {(channel.layer_index, channel.channel) for channel in by_label}
     predictions = atlas.predictions(run)
     classes = predictions.find(words) if predictions else ()
-    for seen in predictions.channels(classes, FOUND_OF_A_KIND) if predictions and classes else ():
+    for seen in predictions.channels(classes, FOUND_OF_A_KIND, LEAST_SHARED) if predictions and classes else ():
         if (seen.layer_index, seen.channel) in labelled:
             continue
         found = replace(overview.find(seen.layer_index, seen.channel), label=words, images=seen.images, top=seen.top)

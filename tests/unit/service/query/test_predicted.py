@@ -4,6 +4,7 @@ import json
 from collections import Counter
 
 import pyarrow.parquet as pq
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -83,6 +84,23 @@ def test_the_classes_of_a_channel_are_those_of_its_top_images(root, predictions)
     expected = {NAMES[index]: by_hand(root, {index}).get(("relu2", 3), (0, 0))[0] for index in range(len(NAMES))}
     assert counts == {name: images for name, images in expected.items() if images} and sum(counts.values()) <= K
     assert predictions.of(layer.index, DEAD) == ()
+
+
+def test_channels_with_fewer_images_than_wanted_are_left_out():
+    columns = (np.array(each) for each in ([0, 0, 0, 0, 0], [0, 0, 0, 1, 1], [0, 0, 1, 0, 1]))
+    few = predicted.Predictions(("a", "b"), (frozenset({"a"}), frozenset({"b"})), *columns)
+    assert [(each.channel, each.images, each.top) for each in few.channels([0])] == [(0, 2, 3), (1, 1, 2)]
+    assert [each.channel for each in few.channels([0], least=2)] == [0]
+    assert few.channels([1], least=2) == ()
+
+
+def test_the_search_leaves_out_channels_with_too_few_images_of_a_class(root, monkeypatch):
+    shares = [images for images, _ in by_hand(root, {1, 2}).values()]
+    least = max(shares)
+    assert min(shares) < least
+    monkeypatch.setattr("service.atlas.pages.search.LEAST_SHARED", least)
+    matches = atlas_of(root).get("/search.json?q=dog").json()["channels"]
+    assert matches and {match["images"] for match in matches} == {least}
 
 
 def test_the_atlas_finds_channels_by_class_and_shows_predictions(root):
