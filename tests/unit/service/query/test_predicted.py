@@ -3,8 +3,8 @@
 import json
 from collections import Counter
 
-import pyarrow.parquet as pq
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
