@@ -9,9 +9,10 @@ GENERATED := tests/unit/service/http/test_api.py::test_the_description_of_the_ap
 IS_RECENT := import sys; sys.exit(sys.version_info < (3, 11))
 PYTEST_ARGS ?=
 COVERAGE ?=
-PROCESSES ?= logical
-# Tests run side by side; those of one file stay together, because they share what the file has set up. At most three of the tests
-# that start Ray or a browser run at the same time: they have time limits, and they wait more than they compute.
+PROCESSES ?= 3
+# Tests run side by side, three at a time even on two cores, since many wait for processes that they start. Those of one file stay
+# together, because they share what the file has set up. At most three of the tests that start Ray or a browser run at the same
+# time: they have time limits.
 GROUPED := --dist=loadfile --no-loadscope-reorder
 SIDE_BY_SIDE := -n $(PROCESSES) $(GROUPED)
 STARTING := tests/chaos $(patsubst %,tests/integration/test_%.py,installed same_answer submitted) tests/browser \
@@ -54,7 +55,7 @@ demo: setup
 	$(VENV)/bin/deconvoy demo --root deconvoy-demo
 
 test: setup
-	$(VENV)/bin/python -m pytest -q -m "not slow" $(SIDE_BY_SIDE) --maxprocesses=4 --durations=15 $(COVERAGE) tests/unit tests/model \
+	$(VENV)/bin/python -m pytest -q -m "not slow" $(SIDE_BY_SIDE) --durations=15 $(COVERAGE) tests/unit tests/model \
 		$(PYTEST_ARGS) \
 		|| test $$? = 5  # 5: there are none
 	$(VENV)/bin/python -m pytest -q -m "not slow" -n 3 $(GROUPED) --durations=15 $(STARTING) $(PYTEST_ARGS) \
@@ -81,7 +82,7 @@ audit: setup
 
 # Not part of `make test`, because counting lines makes the tests slower; `.ci/run` does both at once.
 coverage: setup
-	-$(VENV)/bin/python -m pytest -q -m "not slow" $(SIDE_BY_SIDE) --maxprocesses=4 --cov --cov-report= tests/unit $(PYTEST_ARGS)
+	-$(VENV)/bin/python -m pytest -q -m "not slow" $(SIDE_BY_SIDE) --cov --cov-report= tests/unit $(PYTEST_ARGS)
 	@echo "coverage of the unit tests: $$($(VENV)/bin/python -m coverage report --format=total) % of lines"
 
 # Writes the installed versions to constraints.txt. Run `make check` afterwards, and commit only if it passes.
