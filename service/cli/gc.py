@@ -25,6 +25,14 @@ def gc(
         list[str] | None,
         typer.Option(help="Unpublished run to abandon; its shard results can then be removed. Repeatable."),
     ] = None,
+    drop_results: Annotated[
+        bool,
+        typer.Option(
+            "--drop-results",
+            help="Also remove old shard results of published runs, whose tables hold the same numbers. A scan of the "
+            "grown corpus, or a repair of damaged tables, then computes them again.",
+        ),
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List what would be removed, and remove nothing.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -39,7 +47,8 @@ def gc(
     schedules = schedules_of(store)
     for problem in schedules.readable()[1].values():
         complain(f"{problem}; until then its runs are kept")
-    keeper = Housekeeping(store, schedules, datetime.now(UTC), timedelta(days=older_than), forget or ())
+    now, age = datetime.now(UTC), timedelta(days=older_than)
+    keeper = Housekeeping(store, schedules, now, age, forget or (), drop_results=drop_results)
     files, unfinished = keeper.plan(), keeper.unfinished()
     for problem in keeper.damaged.values():
         complain(f"{problem}; all shard results are kept until this is fixed")

@@ -3,6 +3,8 @@
 Runs of a schedule that exceed the number to keep are removed at any age, except the root's default scan. Otherwise nothing
 younger than the age is removed, because someone may be writing it. Results of shards are removed if no published run uses them.
 While any run is unfinished, or has a damaged manifest, all results stay, because nobody knows which of them it needs.
+On request, results of published runs are removed too, since the tables hold what they say. Those of the newest run of each
+schedule stay even then: its next run reuses them.
 
 The fire of a run is marked before the run is removed. So no scheduler fires it again, and the next call resumes an interrupted
 removal.
@@ -47,15 +49,23 @@ class Housekeeping:
         now: the current time.
         age: younger files stay.
         forget: unpublished runs that will not be resumed.
+        drop_results: remove the shard results of published runs too.
     """
 
     def __init__(
-        self, root: Root, schedules: Schedules, now: datetime, age: timedelta, forget: Sequence[str] = ()
+        self,
+        root: Root,
+        schedules: Schedules,
+        now: datetime,
+        age: timedelta,
+        forget: Sequence[str] = (),
+        *,
+        drop_results: bool = False,
     ) -> None:
         self._root, self._schedules = root, schedules
         self._silent_for = max(age, SILENCE)
         self._before, self._silent = now - age, now - self._silent_for
-        self._forget = forget
+        self._forget, self._drop_results = forget, drop_results
 
     def plan(self) -> Sequence[Removal]:
         """The files to remove, in the order in which they have to be removed.
@@ -200,11 +210,21 @@ class Housekeeping:
 
     def _unneeded_results(self, without: Container[str]) -> Iterator[Removal]:
         manifests, _ = self._readable
-        needed = {path for run, manifest in manifests.items() if run not in without for path in manifest.results}
+        published = {run: manifest.results for run, manifest in manifests.items() if run not in without}
+        used = {path for results in published.values() for path in results}
+        reused = {path for run in self._latest_of_schedules(published) for path in published[run]}
+        needed = reused if self._drop_results else used
         for configuration in self._root.folders(paths.SHARDS):
             for removal in self._files(paths.shard_folder(configuration), "no published run uses it"):
                 if removal.path not in needed and self._is_old(removal.path):
-                    yield removal
+                    is_used = removal.path in used
+                    yield replace(removal, why="its runs are published") if is_used else removal
+
+    def _latest_of_schedules(self, published: Container[str]) -> Iterator[str]:
+        """The newest published run of each schedule."""
+        for schedule in self._schedules.all():
+            runs = [run for run in self._schedules.runs(schedule) if run in published]
+            yield from runs[-1:]
 
     def _strays(self) -> Iterator[Removal]:
         """Files of killed writers, tables of runs that never began, and old idempotency keys."""

@@ -63,6 +63,31 @@ def test_results_that_a_published_run_was_made_of_stay_and_others_go_when_they_a
     assert catalog.find(root, "first").images > 0
 
 
+def test_old_results_of_published_runs_are_removed_on_request_and_the_tables_stay(root):
+    aged(root)
+    root.put("shards/c/young.parquet", b"result")
+    before = files(root)
+    asked = CliRunner().invoke(app, ["gc", "--root", root.base, "--drop-results", "--json"])
+    removed = {each["path"]: each["why"] for each in json.loads(asked.stdout)["removed"]}
+    assert removed == {
+        "shards/c/left.parquet": "no published run uses it",
+        "shards/d/left.parquet": "no published run uses it",
+        "shards/c/used.parquet": "its runs are published",
+        "shards/d/drawn.parquet": "its runs are published",
+    }
+    assert before - files(root) == set(removed) and catalog.find(root, "first").images > 0
+
+
+def test_the_next_run_of_a_schedule_finds_the_results_of_the_newest_one(tmp_path):
+    root = Root(str(tmp_path))
+    nightly(root, keep=None, days=4)
+    aged(root)
+    keeping = Housekeeping(root, schedules_of(root), NOW, timedelta(days=7), drop_results=True)
+    assert not keeping.unfinished()
+    keeping.remove(keeping.plan())
+    assert {path for path in files(root) if path.startswith("shards/")} == {"shards/c/3.parquet"}
+
+
 def test_as_long_as_a_run_is_not_finished_every_result_stays(root):
     root.put("runs/begun/spec.json", b"{}")
     aged(root)
