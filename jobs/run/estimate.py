@@ -1,8 +1,11 @@
-"""The size of a scan's tables before it runs. Takes layers and a spec, gives bytes, and a change that reduces them."""
+"""What a scan will write, before it runs. Takes layers and a spec, gives bytes, and a change that reduces them."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from math import ceil, exp
+from types import MappingProxyType
 
+from jobs.run.merging import WIDTH
 from workers.core.network import Layer
 from workers.core.steps import Pair
 from workers.spec.scan import RunSpec
@@ -16,7 +19,10 @@ PATCH_BYTES_PER_PIXEL = 0.25
 PICTURE_BYTES = 60  # of any picture, in addition to its pixels
 PREVIEW_BYTES = 11_000
 ROW_BYTES = 40  # of a row of `top` and of `patches`, without pictures
-UNIT_BYTES = 600  # of a row of `units`, most of it its histogram
+UNIT_BYTES = 320  # of a row of `units`, most of it its histogram
+IMAGE_BYTES = 50  # of a row of `images`
+# Of a shard's result: statistics of a channel, each of its rows, and an image.
+CHANNEL_BYTES, TOP_BYTES, SCANNED_BYTES = 240, 8, 45
 
 
 @dataclass(frozen=True)
@@ -28,17 +34,53 @@ class Tables:
         spec: the spec.
         images: number of images in the corpus.
         input: height and width of the model's input, pixels.
+        picture_bytes: measured mean size of the pictures of a row, by layer index; layers without one are estimated.
+        preview_bytes: mean size of a preview.
     """
 
     layers: tuple[Layer, ...]
     spec: RunSpec
     images: int
     input: Pair
+    picture_bytes: Mapping[int, float] = field(default_factory=lambda: MappingProxyType({}))
+    preview_bytes: float = PREVIEW_BYTES
 
     @property
     def bytes(self) -> int:
-        """The estimated size of all tables, without `images` and `rejects`."""
-        return self._size(self.layers, self.spec.scan.k)
+        """The estimated size of all tables."""
+        return self._size(self.layers, self.spec.scan.k) + self.images * IMAGE_BYTES
+
+    @property
+    def rows(self) -> int:
+        """The number of rows of `top` and `patches`, if no channel has too few images."""
+        return min(self.spec.scan.k, self.images) * self._channels
+
+    @property
+    def top_images(self) -> int:
+        """About how many different images these rows have, if each row has any image with the same probability."""
+        return round(self.images * (1 - exp(-self.rows / self.images)))
+
+    def result_bytes(self, shards: int, images: int) -> int:
+        """The estimated size of the results that are kept beside the tables, so that later runs reuse them.
+
+        Args:
+            shards: number of shards without a result.
+            images: number of images in them.
+        """
+        if not shards:
+            return 0
+        k, merges, level = self.spec.scan.k, 0, self.images / self.spec.shard_size
+        while level > 1:
+            level = ceil(level / WIDTH)
+            merges += level
+        in_shard = CHANNEL_BYTES + TOP_BYTES * min(k, images / shards)
+        in_merge = CHANNEL_BYTES + TOP_BYTES * min(k, self.images)
+        scanned = self._channels * (shards * in_shard + merges * in_merge) + images * SCANNED_BYTES
+        return int(scanned + self._picture_bytes(self.layers, k) + self.images * IMAGE_BYTES)
+
+    @property
+    def _channels(self) -> int:
+        return sum(layer.channels for layer in self.layers)
 
     @property
     def warning(self) -> str:
@@ -66,14 +108,23 @@ class Tables:
         return _Way(f"leaving {_name_some(left_out)} out of --layers", self._size(kept, k), lost if left_out else 1.0)
 
     def _size(self, layers: Sequence[Layer], k: int) -> int:
+        """The size of all tables but `images` and `rejects`."""
         rows = min(k, self.images)
         units = sum(layer.channels for layer in layers)
+        return int(units * (UNIT_BYTES + rows * 2 * ROW_BYTES) + self._picture_bytes(layers, k))
+
+    def _picture_bytes(self, layers: Sequence[Layer], k: int) -> float:
+        """The size of all pictures, previews included."""
+        rows = min(k, self.images)
         pictures = rows * sum(layer.channels * self._pictures(layer) for layer in layers)
-        previews = min(self.images, rows * units) * PREVIEW_BYTES if self.spec.project.previews else 0
-        return int(units * (UNIT_BYTES + rows * 2 * ROW_BYTES) + pictures + previews)
+        units = sum(layer.channels for layer in layers)
+        previews = min(self.images, rows * units) * self.preview_bytes if self.spec.project.previews else 0
+        return pictures + previews
 
     def _pictures(self, layer: Layer) -> float:
-        """The size of the pictures of one unit of a layer."""
+        """The size of the pictures of one row of a layer."""
+        if layer.index in self.picture_bytes:
+            return self.picture_bytes[layer.index]
         pixels = min(layer.field.height, self.input[0]) * min(layer.field.width, self.input[1])
         patch = PICTURE_BYTES + pixels * PATCH_BYTES_PER_PIXEL
         has_projections = self.spec.project.projection is not None

@@ -132,9 +132,19 @@ def parse_number(text: str | None) -> int | str | None:
     return int(text) if text and text.isdecimal() and len(text) <= DIGITS else text
 
 
+_UNITS_OF_TIME = (("s", 1), ("min", 60), ("h", 3600), ("days", 86_400))
+
+
 def format_size(count: int) -> str:
     """Bytes as kB or MB."""
     return f"{count / 1e6:,.1f} MB" if count >= 100_000 else f"{count / 1e3:,.1f} kB"
+
+
+def format_seconds(seconds: float) -> str:
+    """Seconds in two digits, as seconds, minutes, hours or days."""
+    unit, size = next((unit, size) for unit, size in _UNITS_OF_TIME if seconds < 100 * size or unit == "days")
+    rounded = float(f"{seconds / size:.2g}")
+    return f"{rounded:g} {unit}"
 
 
 def run_spec(spec: "AnyRun", output: Path | None, *, as_json: bool) -> None:

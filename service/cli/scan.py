@@ -1,12 +1,13 @@
 """The command `scan`. Takes flags, scans a corpus or prints the plan."""
 
+from collections.abc import Iterator
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from service.cli.options import Common, Label, Layers, Method, with_common_flags
-from service.cli.running import format_size, parse_number, run_spec
+from service.cli.running import format_seconds, format_size, parse_number, run_spec
 from service.cli.terminal import echo
 
 if TYPE_CHECKING:
@@ -70,7 +71,6 @@ def scan(  # noqa: PLR0913 - one parameter per flag; the spec fills in the flags
 def _print_plan(spec: "RunSpec", *, as_json: bool) -> None:
     from jobs.dry_run import dry_run
     from service.cli.console import print_json, print_table
-    from workers.sources.source import describe
 
     plan = asdict(dry_run(spec))
     if plan.get("depth") is None:
@@ -79,9 +79,27 @@ def _print_plan(spec: "RunSpec", *, as_json: bool) -> None:
         print_json(plan)
         return
     warning = plan.pop("warning")
-    plan["passed_over"] = describe(plan["passed_over"]) or "nothing"
-    plan["estimated_bytes"] = f"about {format_size(plan['estimated_bytes'])}"
-    rows = [{"what": name.replace("_", " "), "plan": str(value)} for name, value in plan.items()]
+    rows = [{"what": name.replace("_", " "), "plan": text} for name, text in _texts(plan)]
     print_table(rows, {"what": "what", "plan": "plan"})
     if warning:
         echo(warning)
+
+
+def _texts(plan: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """The lines of a plan, for people."""
+    from workers.sources.source import describe
+
+    hidden = ("not_measured", "estimated_table_bytes", "estimated_seconds")
+    not_measured, tables, seconds = (plan.pop(key) for key in hidden)
+    for name, value in plan.items():
+        if name == "estimated_bytes":
+            results = value - tables
+            yield (
+                "estimated_size",
+                f"about {format_size(tables)} of tables, and {format_size(results)} that later scans reuse",
+            )
+            yield "estimated_time", f"about {format_seconds(seconds)}" if seconds is not None else "not measured"
+        else:
+            yield name, (describe(value) or "nothing") if name == "passed_over" else str(value)
+    if not_measured:
+        yield "not_measured", not_measured

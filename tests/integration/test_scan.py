@@ -56,6 +56,11 @@ def spec(corpus: Path, root: Path, **over):
     return make_spec(values)
 
 
+def size(folder: Path) -> int:
+    """Bytes of all files below a folder."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
 def tables(root: Path, run: str = "first") -> dict[str, list[str]]:
     """Names of the published files, which hold the hash of their content."""
     told = json.loads((root / "runs" / run / "manifest.json").read_text())
@@ -76,9 +81,17 @@ def test_a_corpus_is_scanned_published_reused_and_extended(corpus, tmp_path):
     assert all((row["projection"] is None) == (row["score"] <= 0) for row in patches)
 
     manifest = read_manifest(Root(str(root)), "first")
-    written = sum(part.bytes for name in ("units", "top", "patches", "previews") for part in manifest.tables[name])
-    planned = dry_run(spec(corpus, root, run="planned"))
-    assert 0.5 <= planned.estimated_bytes / written <= 2 and not planned.warning
+    results = size(root / "shards")
+    written = sum(part.bytes for parts in manifest.tables.values() for part in parts)
+    planned = dry_run(spec(corpus, tmp_path / "empty"))
+    assert planned.estimated_table_bytes == pytest.approx(written, rel=0.25) and not planned.not_measured
+    assert planned.estimated_bytes == pytest.approx(written + results, rel=0.25) and not planned.warning
+    assert planned.estimated_seconds is not None and 10 < planned.estimated_seconds < 100
+    assert not (tmp_path / "empty").exists()
+    done = dry_run(spec(corpus, root, run="planned"))
+    assert (done.shards_done, done.estimated_bytes) == (done.shards, done.estimated_table_bytes)
+    with pytest.raises(RunError, match="a different spec"):
+        dry_run(spec(corpus, root, scan={"k": 4}))
 
     again = scan(spec(corpus, root), SilentWatcher())
     assert again.already_published and again.shards_run == 0

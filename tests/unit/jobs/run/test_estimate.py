@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -35,6 +36,30 @@ def test_most_bytes_are_those_of_pictures_and_projections_take_the_larger_part()
     pixels = 9 * sum(channels * min(side, 224) ** 2 for channels, side in MIXED.values())
     assert with_projections - alone == pytest.approx(1.2 * pixels, rel=0.01)
     assert tables(mixed(), images=4).bytes == pytest.approx(with_projections * 4 / 9, rel=0.01)
+
+
+def test_measured_pictures_replace_the_estimate_of_their_layer_alone():
+    measured = replace(tables(mixed()), picture_bytes={1: 5_000.0}, preview_bytes=20_000.0)
+    middle, side = MIXED["middle"]
+    estimated = 60 + 60 + side**2 * (0.25 + 1.2)
+    assert measured.bytes - tables(mixed()).bytes == pytest.approx(9 * middle * (5_000 - estimated), abs=2)
+
+
+def test_results_hold_the_pictures_again_and_the_statistics_of_every_shard_and_merge():
+    planned = tables([layer(0, "only", 100, 11)], images=10_000)
+    pictures = 9 * 100 * (120 + 11**2 * 1.45)
+    assert planned.spec.scan.shard == "auto"
+    sized = replace(planned, spec=planned.spec.resolved("cpu"))  # 20 shards of 512 images, merged by 2 and 1
+    whole = sized.result_bytes(20, 10_000)
+    assert whole == pytest.approx(pictures + 23 * 100 * (240 + 9 * 8) + 10_000 * (45 + 50), abs=2)
+    assert sized.result_bytes(0, 0) == 0
+    assert sized.result_bytes(1, 512) == pytest.approx(whole - 19 * 100 * 312 - 9_488 * 45, abs=2)
+
+
+def test_top_rows_have_few_images_twice_in_a_large_corpus_and_all_images_of_a_small_one():
+    small, large = (tables([layer(0, "only", 100, 11)], images=images) for images in (50, 1_000_000))
+    assert (small.rows, small.top_images) == (900, 50)
+    assert (large.rows, large.top_images) == (900, 900)
 
 
 def test_small_tables_need_no_warning():

@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field, fields, make_dataclass
+from dataclasses import dataclass, field, fields, make_dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from jobs.run.outcome import Outcome, outcome_of
 from service.cli import drawing, running
 from service.cli.main import app
+from service.cli.running import format_seconds
 from service.query.marks import GATED
 from tests.support.published import DEAD, publish
 from workers.errors import QueryError, RunError, RunStopped
@@ -34,7 +35,10 @@ class Plan:
     images: int = 12
     shards_done: int = 3
     device: str = "cpu"
-    estimated_bytes: int = 2_500_000
+    estimated_bytes: int = 4_000_000
+    estimated_table_bytes: int = 2_500_000
+    estimated_seconds: float | None = 754.2
+    not_measured: str = ""
     passed_over: dict[str, int] = field(default_factory=lambda: {".txt": 3})
     warning: str = "the tables will take about 2.5 MB; --k 3 would reduce this to 1 MB"
 
@@ -210,18 +214,47 @@ def test_a_dry_run_prints_the_plan(scans):
         "images": 12,
         "shards_done": 3,
         "device": "cpu",
-        "estimated_bytes": 2_500_000,
+        "estimated_bytes": 4_000_000,
+        "estimated_table_bytes": 2_500_000,
+        "estimated_seconds": 754.2,
+        "not_measured": "",
         "passed_over": {".txt": 3},
         "warning": Plan.warning,
     }
     lines = deconvoy("scan", *LEAST, "--dry-run").stdout.splitlines()
     assert [line.split() for line in lines[1:3]] == [["images", "12"], ["shards", "done", "3"]]
-    assert (
-        lines[-3].split()[2:] == ["about", "2.5", "MB"]
-        and lines[-2].split()[2:] == ["3", ".txt"]
-        and lines[-1] == Plan.warning
-    )
+    assert [line.rstrip() for line in lines[-4:]] == [
+        "estimated size  about 2.5 MB of tables, and 1.5 MB that later scans reuse",
+        "estimated time  about 13 min",
+        "passed over     3 .txt",
+        Plan.warning,
+    ]
     assert len(scans) == 2
+
+
+@pytest.mark.usefixtures("scans")
+def test_a_dry_run_says_why_it_could_not_measure(monkeypatch):
+    why = "the process that measured 32 images ended with code -11"
+    unmeasured = replace(Plan(), estimated_seconds=None, not_measured=why)
+    monkeypatch.setitem(sys.modules, "jobs.dry_run", SimpleNamespace(dry_run=lambda _: unmeasured))
+    lines = [line.rstrip() for line in deconvoy("scan", *LEAST, "--dry-run").stdout.splitlines()]
+    assert "estimated time  not measured" in lines and f"not measured    {why}" in lines
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (7.21, "7.2 s"),
+        (99, "99 s"),
+        (100, "1.7 min"),
+        (5999, "100 min"),
+        (6000, "1.7 h"),
+        (1e6, "12 days"),
+        (1e8, "1200 days"),
+    ],
+)
+def test_times_have_two_digits(seconds, text):
+    assert format_seconds(seconds) == text
 
 
 @pytest.mark.usefixtures("scans")

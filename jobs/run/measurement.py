@@ -1,0 +1,188 @@
+"""A short measurement before a scan. Takes a planned job and some rows, runs both passes on them, gives sizes and times.
+
+It runs in a process of its own, which an image may crash or hang.
+"""
+
+import io
+import multiprocessing
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from multiprocessing.connection import Connection
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from jobs import project
+from jobs.run import plan
+from workers.actors.job import Job
+from workers.actors.project import ProjectWorker
+from workers.actors.scan import ScanWorker
+from workers.actors.shard import Group, Shard
+from workers.core.network import Network
+from workers.core.topk import Rows, ranks
+from workers.corpus import manifest
+from workers.corpus.manifest import Row
+from workers.errors import DeconvoyError
+from workers.spec.scan import RunSpec
+from workers.store.root import Root
+from workers.store.rows import read_table, values
+
+LIMIT_S = 120.0
+MOST_IMAGES, LEAST_IMAGES = 32, 4
+MULTIPLICATIONS = 2e11  # of the images of a measurement: some seconds of a core
+ROWS = 12  # of each layer, whose pictures are measured
+ROWS_OF_IMAGE = 24  # of each layer, projected for one image
+LISTED = "corpora/measured/manifest-0.parquet"
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What a few images of a corpus cost.
+
+    Attributes:
+        picture_bytes: mean size of the pictures of one row of `patches`, by layer index; without layers that have no row.
+        preview_bytes: mean size of a preview; 0 if the spec asks for none.
+        scan_s: seconds of the first pass for each image.
+        image_s: seconds of the second pass for each image with a row in the top.
+        row_s: seconds of the second pass for each row.
+    """
+
+    picture_bytes: Mapping[int, float]
+    preview_bytes: float
+    scan_s: float
+    image_s: float
+    row_s: float
+
+
+def sample_size(network: Network, job: Job[RunSpec], images: int) -> int:
+    """How many of the corpus's images to measure: those of a few seconds, at least 4 and at most 32, or all."""
+    each = network.multiplications(max(layer.node for layer in network.select(job.layers)))
+    return min(images, max(LEAST_IMAGES, min(MOST_IMAGES, int(MULTIPLICATIONS / each))))
+
+
+def measure(job: Job[RunSpec], rows: Sequence[Row]) -> Measurement | str:
+    """Measure a scan of some images, on this machine; gives the reason in words if that is not possible.
+
+    Args:
+        job: the job; its root is temporary, and holds its model.
+        rows: rows of the corpus manifest.
+    """
+    ours, theirs = multiprocessing.Pipe(duplex=False)
+    process = multiprocessing.get_context("spawn").Process(target=_answer, args=(job, rows, theirs), daemon=False)
+    process.start()
+    theirs.close()
+    try:
+        if not ours.poll(LIMIT_S):
+            return f"{len(rows)} images took longer than {LIMIT_S:.0f} s"
+        answer: Measurement | str = ours.recv()
+    except EOFError:
+        process.join()
+        return f"the process that measured {len(rows)} images ended with code {process.exitcode}"
+    finally:
+        process.kill()
+        process.join()
+        ours.close()
+    return answer
+
+
+def _answer(job: Job[RunSpec], rows: Sequence[Row], connection: Connection) -> None:
+    """Send the measurement, or why there is none."""
+    try:
+        answer: Measurement | str = _measure(job, rows)
+    except (DeconvoyError, OSError) as error:
+        answer = str(error)
+    connection.send(answer)
+
+
+def _measure(job: Job[RunSpec], rows: Sequence[Row]) -> Measurement:
+    root = Root(job.spec.root)
+    job = replace(job, manifest=_write_manifest(root, rows))
+    [shard] = plan.plan(root, job.manifest, "measured", len(rows)).shards
+    worker = ScanWorker(job)
+    worker.run(shard)  # the first time is slower
+    scan_s = _seconds(partial(worker.run, shard))
+    result = read_table(root, shard.result)
+    top = Rows.from_arrow(values(result, "top"))
+    if not len(top):
+        return Measurement({}, 0.0, scan_s / len(rows), 0.0, 0.0)
+    hashes = dict(
+        zip(*(values(result, "images").field(name).to_pylist() for name in ("image_index", "sha256")), strict=True)
+    )
+    return _measure_projections(job, shard, top, hashes, scan_s / len(rows))
+
+
+def _measure_projections(
+    job: Job[RunSpec], shard: Shard, top: Rows, hashes: Mapping[int, str], scan_s: float
+) -> Measurement:
+    """Project the strongest rows of every layer, and then many rows of one image: so images and rows are priced apart."""
+    worker, root = ProjectWorker(job), Root(job.spec.root)
+    strongest = _spread(top.take(_strongest(top)), ROWS)
+    busiest = np.bincount(top.image_index).argmax()
+    single = _spread(top.take(top.image_index == busiest), ROWS_OF_IMAGE)
+    first, second = (_group(shard, rows, top, hashes, name) for rows, name in ((strongest, "a"), (single, "b")))
+    worker.run(second)
+    first_s, second_s = (_seconds(partial(worker.run, group)) for group in (first, second))
+    images = len(np.unique(strongest.image_index))
+    image_s, row_s = _prices(first_s / images, len(strongest) / images, second_s, len(single))
+    pictures, preview_bytes = _sizes(root, first)
+    return Measurement(pictures, preview_bytes, scan_s, image_s, row_s)
+
+
+def _prices(first_s: float, first_rows: float, second_s: float, second_rows: float) -> tuple[float, float]:
+    """Seconds of an image and of a row, from the seconds and rows of two images."""
+    if second_rows <= first_rows:
+        return 0.0, first_s / first_rows
+    row_s = max(0.0, (second_s - first_s) / (second_rows - first_rows))
+    return max(0.0, first_s - row_s * first_rows), row_s
+
+
+def _group(shard: Shard, rows: Rows, top: Rows, hashes: Mapping[int, str], name: str) -> Group:
+    """A group of some rows of the top."""
+    [group] = project.groups(rows, [shard], name, hashes, {})
+    every = {int(index): float("inf") for index in np.unique(rows.layer_index)}  # nothing is verified
+    return replace(group, scales=project.scales(top), tolerances=every)
+
+
+def _sizes(root: Root, group: Group) -> tuple[dict[int, float], float]:
+    """The mean size of a row's pictures, by layer index, and of a preview."""
+    table = read_table(root, group.result)
+    sizes: dict[int, list[int]] = {}
+    for row in table.select(["layer_index", "patch", "projection"]).to_pylist():
+        if row["layer_index"] is not None:
+            sizes.setdefault(row["layer_index"], []).append(len(row["patch"]) + len(row["projection"] or b""))
+    previews = [len(preview) for preview in table["preview"].to_pylist() if preview]
+    return {index: float(np.mean(of_layer)) for index, of_layer in sizes.items()}, float(np.mean(previews or [0]))
+
+
+def _strongest(top: Rows) -> np.ndarray[Any, Any]:
+    """A mask of the rows with a channel's largest score, if that is positive in any; most have one in a whole corpus."""
+    first: np.ndarray[Any, Any] = ranks(top) == 0
+    positive = first & (top.score > 0)
+    has_positive = np.isin(top.layer_index, top.layer_index[positive])
+    return np.where(has_positive, positive, first)
+
+
+def _spread(rows: Rows, count: int) -> Rows:
+    """At most `count` rows of each layer, evenly spread over its channels."""
+    chosen = []
+    for index in np.unique(rows.layer_index):
+        own = np.nonzero(rows.layer_index == index)[0]
+        chosen.append(own[np.unique(np.linspace(0, len(own) - 1, min(count, len(own))).astype(int))])
+    return rows.take(np.concatenate(chosen))
+
+
+def _write_manifest(root: Root, rows: Sequence[Row]) -> str:
+    """A manifest of these rows alone."""
+    file = io.BytesIO()
+    pq.write_table(manifest.as_table(rows), file)
+    root.put(LISTED, file.getvalue())
+    return LISTED
+
+
+def _seconds(work: partial[object]) -> float:
+    began = time.monotonic()
+    work()
+    return time.monotonic() - began
