@@ -69,12 +69,29 @@ def start(cpus: int, gpus: int) -> None:
 def _init(**options: object) -> None:
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
-    handler = signal.getsignal(signal.SIGTERM)
     # Otherwise Ray prints raylet reports to standard output, whatever the logging level, and --json must print one value there.
     ray._private.worker._worker_logs_enabled = False
-    ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, handler)
+    with _own_sigterm():
+        ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
+
+
+@contextmanager
+def _own_sigterm() -> Iterator[None]:
+    """Undo that ray.init replaces the handler of SIGTERM. Until then, Ray's handler exits with the signal's number.
+
+    Raises:
+        KeyboardInterrupt: SIGTERM arrived in the block.
+    """
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    except SystemExit as stop:
+        if stop.code == signal.SIGTERM:
+            raise KeyboardInterrupt from stop
+        raise
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, handler)
 
 
 def head_address() -> str | None:

@@ -24,6 +24,7 @@ ATTEMPTS = 12
 LEAVE_S = 30.0  # time in which actors end after their driver
 Due = tuple[float, str, float]  # seconds after which a fault comes, its name, and what it chooses by
 HEAD_IS_LOST = "so this run ends; the same command resumes it"
+RAY_ENDS = "Failed to get the system config from raylet because it is dead. Worker will terminate."  # Ray's own line
 # A command that cannot begin is refused with exit code 2.
 REFUSALS = ("no Ray cluster answers", "cannot be written: No space left on device")
 
@@ -188,6 +189,8 @@ def _end_of(driver: Driver) -> str:
         return "done"
     if driver.code == -signal.SIGTERM and not text:
         return "ended before the run began"
+    if driver.code == 1 and RAY_ENDS in "".join(text[-1:]):
+        return "ended by Ray"
     errors = [line for line in text if line.startswith("deconvoy: ") or HEAD_IS_LOST in line]
     is_refusal = any(refusal in "".join(text[-1:]) for refusal in REFUSALS)
     allowed = (2,) if is_refusal else (1, CANCELLED)

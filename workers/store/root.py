@@ -19,7 +19,7 @@ from workers.host.retrying import may_pass, patience, reason, retried
 from workers.store import local, objects
 from workers.store.streams import Stream
 
-PROBE_S = 3.0  # for which a root that cannot be written is retried
+PROBE_S = 10.0  # for which a root that cannot be written is retried
 CREATE_TRIES = 3  # if several writers create the same object, S3 tells some with a 409 to try again
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 # Errors that callers handle: no such file, the file exists, a file is where a folder should be.
@@ -194,6 +194,7 @@ class Root:
 
         Raises:
             RootError: that failed; nothing is left behind.
+            StoreError: it failed for a reason that may pass, such as an outage.
         """
         probe, impatient = f".probe-{uuid.uuid4().hex}", Root(self.url, min(self.patience_s, PROBE_S))
         missing = self._folder.missing() if self.is_local else []
@@ -206,7 +207,11 @@ class Root:
             for folder in missing:
                 with suppress(OSError):
                     folder.rmdir()
-            raise RootError(f"root {self.url!r} cannot be written: {_reason(error.__cause__ or error)}") from error
+            cause = error.__cause__ or error
+            refusal = f"root {self.url!r} cannot be written: {_reason(cause)}"
+            if may_pass(cause):
+                raise StoreError(f"{refusal}; run the same command again later") from error
+            raise RootError(refusal) from error
 
     def check_readable(self) -> None:
         """List the root.

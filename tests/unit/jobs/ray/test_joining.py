@@ -1,7 +1,11 @@
 """A Ray that cannot be joined or started is one line that names the address and the way out, and no stranger sees the token."""
 
+import os
+import signal
 import socket
+import sys
 import threading
+import time
 
 import pytest
 import ray
@@ -105,3 +109,22 @@ def test_the_head_is_known_while_ray_connects(monkeypatch):
     with pytest.raises(UsageError, match="cannot be joined: it is gone"):
         joining.join("head:6379")
     assert seen == ["head:6379"] and joining.head_address() is None
+
+
+def test_sigterm_while_ray_connects_cancels_the_run_like_any_other(monkeypatch):
+    def connecting(**_: object) -> None:
+        signal.signal(signal.SIGTERM, lambda number, _: sys.exit(number))  # as ray.init does
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(5)
+
+    monkeypatch.setattr(ray, "init", connecting)
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt):
+        joining._init(address="auto")
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_other_exits_of_ray_are_not_taken_for_sigterm(monkeypatch):
+    monkeypatch.setattr(ray, "init", lambda **_: sys.exit(1))
+    with pytest.raises(SystemExit):
+        joining._init(address="auto")

@@ -207,6 +207,22 @@ def test_a_refused_root_leaves_no_folder_behind(tmp_path, monkeypatch):
     assert everything(tmp_path) == []
 
 
+def test_an_outage_at_the_start_of_a_run_is_waited_for_and_then_no_wrong_usage(tmp_path, monkeypatch):
+    monkeypatch.setattr(retrying, "FIRST_PAUSE_S", 0.001)
+    root, refusals = Root(f"file://{tmp_path}/root", 0.5), [OSError(None, "An error occurred (503)")] * 3
+    replace = os.replace
+    monkeypatch.setattr(
+        os, "replace", lambda *names: (_ for _ in ()).throw(refusals.pop()) if refusals else replace(*names)
+    )
+    root.check_writable()
+    assert not refusals
+    refusals += [OSError(None, "An error occurred (503)")] * 100_000
+    with pytest.raises(
+        StoreError, match=r"cannot be written: An error occurred \(503\); run the same command again later"
+    ):
+        root.check_writable()
+
+
 def test_scratch_lies_below_a_local_root_and_is_removed(root):
     with root.scratch() as folder:
         (folder / "a").write_bytes(b"1")
