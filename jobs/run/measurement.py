@@ -6,7 +6,7 @@ It runs in a process of its own, which an image may crash or hang.
 import io
 import multiprocessing
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing.connection import Connection
@@ -182,7 +182,7 @@ def _write_manifest(root: Root, rows: Sequence[Row]) -> str:
     return LISTED
 
 
-def _seconds(work: partial[object]) -> float:
+def _seconds(work: Callable[[], object]) -> float:
     began = time.monotonic()
     work()
     return time.monotonic() - began

@@ -19,3 +19,15 @@ def two_cpus() -> Iterator[None]:
 def without_ray() -> Iterator[None]:
     with jobs_run_here():
         yield
+
+
+@pytest.fixture
+def measured() -> None:
+    """For tests of the measurement of a dry run."""
+
+
+@pytest.fixture(autouse=True)
+def unmeasured(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dry runs measure nothing, which takes seconds, except in tests that use `measured`."""
+    if "measured" not in request.fixturenames:
+        monkeypatch.setattr("jobs.dry_run.measure", lambda *_: "not in this test")

@@ -68,6 +68,7 @@ def tables(root: Path, run: str = "first") -> dict[str, list[str]]:
 
 
 @pytest.mark.ray
+@pytest.mark.usefixtures("measured")
 def test_a_corpus_is_scanned_published_reused_and_extended(corpus, tmp_path):
     root = tmp_path / "root"
     outcome = scan(spec(corpus, root), SilentWatcher())
