@@ -66,28 +66,66 @@ def _piece(commit: str, first: int, done: list[Round], broken: list[str]) -> dic
 def table() -> list[str]:
     """All rounds of the record, as Markdown."""
     pieces = [json.loads(line) for line in RECORD.read_text().splitlines()]
-    rounds = ", ".join(f"{_numbers(piece)} at commit {piece['commit']}" for piece in pieces)
     faults, ends = (_sum(piece[key] for piece in pieces) for key in ("faults", "ends"))
-    broken = [f"{line} (commit {piece['commit']})" for piece in pieces for line in piece["broken"]]
+    commits = list(dict.fromkeys(piece["commit"] for piece in pieces))
+    kept, broken = _kept(pieces), [(piece["commit"], line) for piece in pieces for line in piece["broken"]]
+    open_ones = sorted({_number_of(line) for _, line in broken} - set(kept))
     about = [
-        f"{sum(piece['rounds'] for piece in pieces):,} rounds ({rounds}) with {faults.total():,} faults. "
-        + ("No promise was broken." if not broken else f"Broken promises: {'; '.join(broken)}."),
+        f"{len(kept):,} rounds kept every promise, with {faults.total():,} faults in all. {_sum_up(len(broken), open_ones)}",
         f"The longest time without output was {max(piece['silence_s'] for piece in pieces):.0f} s.",
         f"Processes that ran the command: {', '.join(f'{count:,} {end}' for end, count in sorted(ends.items()))}.",
     ]
     return [
         "\n".join(about),
-        "",
-        "| fault | times |",
-        "|---|---|",
-        *(f"| {name} | {faults[name]:,} |" for name in FAULTS),
+        *_table("commit", "rounds", [(commit, _ranges(kept, commit)) for commit in commits]),
+        *(_table("broken promise", "commit", [(_short(line), commit) for commit, line in broken]) if broken else ()),
+        *_table("fault", "times", [(name, f"{faults[name]:,}") for name in FAULTS]),
     ]
 
 
-def _numbers(piece: dict[str, Any]) -> str:
-    """The rounds of a piece: "3" or "0 to 16"."""
-    first, last = piece["first"], piece["first"] + piece["rounds"] - 1
-    return str(first) if first == last else f"{first} to {last}"
+def _kept(pieces: Iterable[dict[str, Any]]) -> dict[int, str]:
+    """The rounds that kept every promise, each with the last commit at which it did."""
+    kept: dict[int, str] = {}
+    for piece in pieces:
+        broken = set(map(_number_of, piece["broken"]))
+        numbers = range(piece["first"], piece["first"] + piece["rounds"])
+        kept |= dict.fromkeys(set(numbers) - broken, piece["commit"])
+        kept = {number: commit for number, commit in kept.items() if number not in broken}
+    return kept
+
+
+def _number_of(broken: str) -> int:
+    """The number of a round that broke a promise, from what was recorded: "round 16: ..."."""
+    return int(broken.split()[1].rstrip(":"))
+
+
+def _short(broken: str) -> str:
+    """The broken promise, without the driver's output."""
+    return broken.partition(", saying")[0]
+
+
+def _sum_up(broken: int, open_ones: list[int]) -> str:
+    if not broken:
+        return "No promise was broken."
+    if open_ones:
+        return f"{broken} rounds broke one; not run again since: {', '.join(map(str, open_ones))}."
+    return f"{broken} rounds broke one; the causes were fixed, and the same rounds were run again and kept it."
+
+
+def _ranges(kept: dict[int, str], commit: str) -> str:
+    """The rounds that a commit kept: "0 to 15, 40"; empty if all were run again later."""
+    numbers = sorted(number for number, at in kept.items() if at == commit)
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ", ".join(f"{run[0]} to {run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
+
+
+def _table(first: str, second: str, rows: Iterable[tuple[str, str]]) -> list[str]:
+    return ["", f"| {first} | {second} |", "|---|---|", *(f"| {left} | {right} |" for left, right in rows)]
 
 
 def _sum(counts: Iterable[dict[str, int]]) -> Counter[str]:
