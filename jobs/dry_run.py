@@ -7,12 +7,12 @@ from typing import Any
 
 import torch
 
+from jobs.measurement import Measurement, measure, sample_size
 from jobs.project import require_projections
 from jobs.ray import cluster
 from jobs.run import decoding, engine_choice, identity, plan
 from jobs.run.estimate import Tables
 from jobs.run.listing import describe_labels, require_groups
-from jobs.run.measurement import Measurement, measure, sample_size
 from jobs.run.plan import Plan
 from jobs.run.publish import read_manifest
 from workers.actors import device as devices
@@ -84,17 +84,10 @@ def dry_run(spec: RunSpec) -> DryRun:
     require_projections(layers, model.network, spec.project.projection)
     decoding.require_bands(spec, model)
     actors = cluster.initial_actors(spec.resources, device)
-    with manifest.list_corpus(spec.corpus, lambda _: None) as listing, tempfile.TemporaryDirectory() as folder:
-        require_groups(spec, listing)
-        _require_free_id(spec, model, listing)
-        temporary = Root(folder)
-        listed = _plan(spec, model, layers, listing, temporary)
-        measured = _measure(listed, model, temporary)
-        labels, passed_over = describe_labels(spec.corpus, listing), dict(listing.passed_over)
-    sizes = _sizes(measured)
+    listed = _look(spec, model, layers)
+    planned, measured = listed.plan, listed.measured
     _, height, width = model.network.nodes[0].shape
-    planned = listed.plan
-    tables = Tables(layers, spec, planned.images, (height, width), **sizes)
+    tables = Tables(layers, spec, planned.images, (height, width), **_sizes(measured))
     results = tables.result_bytes(len(planned.todo), planned.images_to_run)
     return DryRun(
         images=planned.images,
@@ -109,8 +102,8 @@ def dry_run(spec: RunSpec) -> DryRun:
         estimated_table_bytes=tables.bytes,
         estimated_seconds=_estimate_seconds(measured, listed, tables, actors),
         not_measured=measured if isinstance(measured, str) else "",
-        passed_over=passed_over,
-        labels=labels,
+        passed_over=listed.passed_over,
+        labels=listed.labels,
         warning=tables.warning,
         depth=str(listed.depth) if listed.depth else None,
     )
@@ -124,6 +117,19 @@ class _Planned:
     job: Job[RunSpec]
     depth: Finding | None
     engine: str
+    passed_over: dict[str, int]
+    labels: str
+    measured: Measurement | str = ""
+
+
+def _look(spec: RunSpec, model: Model, layers: Sequence[Layer]) -> _Planned:
+    """List the corpus, plan its scan, and measure a few of its images. All that this writes is temporary."""
+    with manifest.list_corpus(spec.corpus, lambda _: None) as listing, tempfile.TemporaryDirectory() as folder:
+        require_groups(spec, listing)
+        _require_free_id(spec, model, listing)
+        temporary = Root(folder)
+        listed = _plan(spec, model, layers, listing, temporary)
+        return replace(listed, measured=_measure(listed, model, temporary))
 
 
 def _require_free_id(spec: RunSpec, model: Model, listing: Listing) -> None:
@@ -147,7 +153,8 @@ def _plan(spec: RunSpec, model: Model, layers: Sequence[Layer], listing: Listing
     job = Job(used, model.stored, tuple(layer.name for layer in layers), listed)
     configuration = digest(scan_configuration(job, software))
     planned = plan.plan(root, job.manifest, configuration, spec.shard_size, listed_in=temporary)
-    return _Planned(planned, job, finding, software.engine)
+    labels, passed_over = describe_labels(spec.corpus, listing), dict(listing.passed_over)
+    return _Planned(planned, job, finding, software.engine, passed_over, labels)
 
 
 def _measure(listed: _Planned, model: Model, temporary: Root) -> Measurement | str:

@@ -193,8 +193,7 @@ class Root:
         """Write, create exclusively, and remove a small file. A user waits for it, so failures are retried only briefly.
 
         Raises:
-            RootError: that failed; nothing is left behind.
-            StoreError: it failed for a reason that may pass, such as an outage.
+            RootError, StoreError: that failed; nothing is left behind. The latter may pass, as an outage does.
         """
         probe, impatient = f".probe-{uuid.uuid4().hex}", Root(self.url, min(self.patience_s, PROBE_S))
         missing = self._folder.missing() if self.is_local else []
@@ -204,14 +203,10 @@ class Root:
             impatient.create(probe, b"deconvoy")
             impatient.delete(probe)
         except Exception as error:
-            for folder in missing:
-                with suppress(OSError):
-                    folder.rmdir()
+            local.remove_empty(missing)
             cause = error.__cause__ or error
-            refusal = f"root {self.url!r} cannot be written: {_reason(cause)}"
-            if may_pass(cause):
-                raise StoreError(f"{refusal}; run the same command again later") from error
-            raise RootError(refusal) from error
+            kind, way_out = (StoreError, "; run the same command again later") if may_pass(cause) else (RootError, "")
+            raise kind(f"root {self.url!r} cannot be written: {_reason(cause)}{way_out}") from error
 
     def check_readable(self) -> None:
         """List the root.

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jobs.run import measurement, plan
-from jobs.run.measurement import Measurement, measure, sample_size
+from jobs import measurement
+from jobs.measurement import Measurement, measure, sample_size
+from jobs.run import plan
 from tests.support import corpora
 from workers.actors.job import Job
 from workers.corpus import manifest
