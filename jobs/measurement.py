@@ -5,8 +5,11 @@ It runs in a process of its own, which an image may crash or hang.
 
 import io
 import multiprocessing
+import signal
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing.connection import Connection
@@ -26,6 +29,7 @@ from workers.core.topk import Rows, ranks
 from workers.corpus import manifest
 from workers.corpus.manifest import Row
 from workers.errors import DeconvoyError
+from workers.host.retrying import reason
 from workers.spec.scan import RunSpec
 from workers.store.root import Root
 from workers.store.rows import read_table, values
@@ -60,7 +64,7 @@ class Measurement:
 def sample_size(network: Network, job: Job[RunSpec], images: int) -> int:
     """How many of the corpus's images to measure: those of a few seconds, at least 4 and at most 32, or all."""
     each = network.multiplications(max(layer.node for layer in network.select(job.layers)))
-    return min(images, max(LEAST_IMAGES, min(MOST_IMAGES, int(MULTIPLICATIONS / each))))
+    return min(images, max(LEAST_IMAGES, min(MOST_IMAGES, int(MULTIPLICATIONS / max(each, 1)))))
 
 
 def measure(job: Job[RunSpec], rows: Sequence[Row]) -> Measurement | str:
@@ -70,9 +74,12 @@ def measure(job: Job[RunSpec], rows: Sequence[Row]) -> Measurement | str:
         job: the job; its root is temporary, and holds its model.
         rows: rows of the corpus manifest.
     """
+    if not rows:
+        return "no sampled image has a readable format"
     ours, theirs = multiprocessing.Pipe(duplex=False)
     process = multiprocessing.get_context("spawn").Process(target=_answer, args=(job, rows, theirs), daemon=False)
-    process.start()
+    with _without_interrupts():
+        process.start()
     theirs.close()
     try:
         if not ours.poll(LIMIT_S):
@@ -94,7 +101,22 @@ def _answer(job: Job[RunSpec], rows: Sequence[Row], connection: Connection) -> N
         answer: Measurement | str = _measure(job, rows)
     except (DeconvoyError, OSError) as error:
         answer = str(error)
+    except Exception as error:  # noqa: BLE001 - a plan is of use without a measurement
+        answer = f"{type(error).__name__}: {reason(error)}"
     connection.send(answer)
+
+
+@contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """A process that starts in the block ignores Ctrl-C, which its parent handles: otherwise both would report it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
 
 
 def _measure(job: Job[RunSpec], rows: Sequence[Row]) -> Measurement:

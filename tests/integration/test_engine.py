@@ -81,5 +81,9 @@ def test_another_root_gives_the_same_bytes(photos, root, tmp_path):
 def test_a_plan_knows_the_results_of_its_engine(photos, root):
     planned = dry_run(spec(photos, root, "compiled"))
     assert planned.engine.startswith("compiled, ") and planned.shards_done == planned.shards == 3
-    assert dry_run(spec(photos, root, "compiled", k=4)).shards_done == 0
-    assert dry_run(spec(photos, root, "auto")).engine == "eager"
+    other, auto = (
+        made.model_copy(update={"run": "other"})
+        for made in (spec(photos, root, "compiled", k=4), spec(photos, root, "auto"))
+    )
+    assert dry_run(other).shards_done == 0
+    assert dry_run(auto).engine == "eager"

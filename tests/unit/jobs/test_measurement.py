@@ -1,8 +1,11 @@
 """The short measurement before a scan: what it runs, and that nothing it meets ends the dry run."""
 
+import multiprocessing
 import os
+import signal
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -51,6 +54,35 @@ def test_a_file_that_vanished_is_no_reason_to_fail(tmp_path):
         Path(row.uri).unlink()
     answer = measure(job, rows)
     assert isinstance(answer, str) and answer
+
+
+def test_without_an_image_nothing_is_measured(tmp_path):
+    job, _ = planned(tmp_path)
+    assert measure(job, []) == "no sampled image has a readable format"
+
+
+def answer_sigint(*values: Any) -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+    values[-1].send("still here")
+
+
+def answer_bug(*_: object) -> None:
+    raise RuntimeError("out of\nmemory")
+
+
+def test_ctrl_c_ends_the_command_without_a_traceback_of_the_measurement(tmp_path, monkeypatch):
+    job, rows = planned(tmp_path)
+    monkeypatch.setattr(measurement, "_answer", answer_sigint)
+    before = signal.getsignal(signal.SIGINT)
+    assert measure(job, rows) == "still here" and signal.getsignal(signal.SIGINT) is before
+
+
+def test_an_error_of_a_library_is_one_line(tmp_path, monkeypatch):
+    job, rows = planned(tmp_path)
+    monkeypatch.setattr(measurement, "_measure", answer_bug)
+    ours, theirs = multiprocessing.Pipe(duplex=False)
+    measurement._answer(job, rows, theirs)
+    assert ours.recv() == "RuntimeError: out of"
 
 
 def die(*_: object) -> None:
