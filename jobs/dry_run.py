@@ -160,7 +160,8 @@ def _plan(spec: RunSpec, model: Model, layers: Sequence[Layer], listing: Listing
 def _measure(listed: _Planned, model: Model, temporary: Root) -> Measurement | str:
     """Measure a few images, or say why not. On a machine without the GPU, only sizes are of use; the CPU gives the same."""
     spec = listed.job.spec
-    resources = spec.resources.model_copy(update={"device": "cuda" if torch.cuda.is_available() else "cpu"})
+    device = spec.resources.device if torch.cuda.is_available() else "cpu"
+    resources = spec.resources.model_copy(update={"device": device})
     local = spec.with_engine(Engine.EAGER).model_copy(update={"root": temporary.base, "resources": resources})
     models.store(model, temporary)
     job = replace(listed.job, spec=local)

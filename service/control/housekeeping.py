@@ -213,7 +213,8 @@ class Housekeeping:
         published = {run: manifest.results for run, manifest in manifests.items() if run not in without}
         used = {path for results in published.values() for path in results}
         reused = {path for run in self._latest_of_schedules(published) for path in published[run]}
-        needed = reused if self._drop_results else used
+        is_known = not self._schedules.readable()[1]  # an unreadable schedule may have runs whose results are reused
+        needed = reused if self._drop_results and is_known else used
         for configuration in self._root.folders(paths.SHARDS):
             for removal in self._files(paths.shard_folder(configuration), "no published run uses it"):
                 if removal.path not in needed and self._is_old(removal.path):

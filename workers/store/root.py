@@ -205,15 +205,12 @@ class Root:
         except Exception as error:
             local.remove_empty(missing)
             cause = error.__cause__ or error
-            kind, way_out = (StoreError, "; run the same command again later") if may_pass(cause) else (RootError, "")
+            is_outage = isinstance(error, StoreError) and may_pass(cause)  # a missing bucket is a FileNotFoundError
+            kind, way_out = (StoreError, "; run the same command again later") if is_outage else (RootError, "")
             raise kind(f"root {self.url!r} cannot be written: {_reason(cause)}{way_out}") from error
 
     def check_readable(self) -> None:
-        """List the root.
-
-        Raises:
-            RootError: that failed.
-        """
+        """List the root. RootError if that fails."""
         try:
             objects.entries(self.filesystem, self.base or "/")
         except Exception as error:

@@ -88,6 +88,15 @@ def test_the_next_run_of_a_schedule_finds_the_results_of_the_newest_one(tmp_path
     assert {path for path in files(root) if path.startswith("shards/")} == {"shards/c/3.parquet"}
 
 
+def test_while_a_schedule_cannot_be_read_no_used_result_is_dropped(tmp_path):
+    root = Root(str(tmp_path))
+    nightly(root, keep=None, days=4)
+    aged(root)
+    (tmp_path / "schedules" / "nightly" / "schedule.json").write_text("{")
+    keeping = Housekeeping(root, schedules_of(root), NOW, timedelta(days=7), drop_results=True)
+    assert not [removal for removal in keeping.plan() if removal.path.startswith("shards/")]
+
+
 def test_as_long_as_a_run_is_not_finished_every_result_stays(root):
     root.put("runs/begun/spec.json", b"{}")
     aged(root)

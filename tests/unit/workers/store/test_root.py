@@ -223,6 +223,15 @@ def test_an_outage_at_the_start_of_a_run_is_waited_for_and_then_no_wrong_usage(t
         root.check_writable()
 
 
+def test_a_missing_bucket_is_wrong_usage_whatever_its_store_raised_before(tmp_path, monkeypatch):
+    def refuse(*_: object) -> None:
+        raise FileNotFoundError("The specified bucket does not exist") from RuntimeError("NoSuchBucket")
+
+    monkeypatch.setattr(os, "replace", refuse)
+    with pytest.raises(RootError, match="cannot be written"):
+        Root(f"{tmp_path}/root", 5.0).check_writable()
+
+
 def test_scratch_lies_below_a_local_root_and_is_removed(root):
     with root.scratch() as folder:
         (folder / "a").write_bytes(b"1")
