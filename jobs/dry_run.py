@@ -2,9 +2,10 @@
 
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any
 
+import numpy as np
 import torch
 
 from jobs.measurement import Measurement, measure, sample_size
@@ -14,20 +15,24 @@ from jobs.run import decoding, engine_choice, identity, plan
 from jobs.run.estimate import Tables
 from jobs.run.listing import describe_labels, require_groups
 from jobs.run.plan import Plan
-from jobs.run.publish import read_manifest
 from workers.actors import device as devices
 from workers.actors.job import Job, digest
+from workers.actors.project import project_configuration
 from workers.actors.scan import scan_configuration
 from workers.core.network import Layer
-from workers.corpus import manifest
+from workers.corpus import isolate, manifest
 from workers.corpus.depth import Finding
-from workers.corpus.manifest import Listing
+from workers.corpus.manifest import Listing, Row
+from workers.errors import DamagedRun, StoreError
 from workers.models import model as models
 from workers.models.model import Model
+from workers.spec.parts import Precision
 from workers.spec.scan import Engine, RunSpec
+from workers.store import documents, paths, verify
 from workers.store.root import Root
 
 START_S = 10.0  # of Ray and its actors
+UNKNOWN = "unknown"  # a configuration without results
 
 
 @dataclass(frozen=True)
@@ -43,10 +48,10 @@ class DryRun:
         device: where the network would run.
         engine: how it would run.
         actors: number of actors.
-        estimated_bytes: estimated size of all that the scan would write.
-        estimated_table_bytes: the part that is tables. The rest are results, which later scans reuse.
+        estimated_bytes: estimated size of all that the scan would write; 0 if the run is published.
+        estimated_table_bytes: the part that is tables. The rest is new results, which later scans can reuse.
         estimated_seconds: estimated time; None if it was not measured.
-        not_measured: why times and sizes of pictures were not measured; empty if they were.
+        not_measured: why the time, or everything, was not measured; empty if it was.
         passed_over: what the listing of the corpus left out, by reason.
         labels: how many labels and labelled images there are, in words.
         warning: how to get smaller tables, if they would be large; else empty.
@@ -77,18 +82,17 @@ def dry_run(spec: RunSpec) -> DryRun:
     Raises:
         UsageError: everything that `scan` refuses before it writes, except a root that cannot be written.
     """
-    device = cluster.resolve_device(spec.resources.device)
-    spec = spec.resolved(device)
-    model = models.load(spec.model, root=Root(spec.root))
-    layers = model.network.select(spec.scan.layers)
-    require_projections(layers, model.network, spec.project.projection)
-    decoding.require_bands(spec, model)
-    actors = cluster.initial_actors(spec.resources, device)
-    listed = _look(spec, model, layers)
-    planned, measured = listed.plan, listed.measured
-    _, height, width = model.network.nodes[0].shape
-    tables = Tables(layers, spec, planned.images, (height, width), **_sizes(measured))
-    results = tables.result_bytes(len(planned.todo), planned.images_to_run)
+    with cluster.terminable():
+        device = cluster.resolve_device(spec.resources.device)
+        spec = spec.resolved(device)
+        model = models.load(spec.model, root=Root(spec.root))
+        layers = model.network.select(spec.scan.layers)
+        require_projections(layers, model.network, spec.project.projection)
+        decoding.require_bands(spec, model)
+        actors = cluster.initial_actors(spec.resources, device)
+        listed = _look(spec, model, layers)
+    tables, planned = _tables(listed, model, layers), listed.plan
+    new_tables, results, seconds = _estimate(listed, tables, actors)
     return DryRun(
         images=planned.images,
         shards=len(planned.shards),
@@ -98,10 +102,10 @@ def dry_run(spec: RunSpec) -> DryRun:
         device=device,
         engine=listed.engine,
         actors=actors,
-        estimated_bytes=tables.bytes + results,
-        estimated_table_bytes=tables.bytes,
-        estimated_seconds=_estimate_seconds(measured, listed, tables, actors),
-        not_measured=measured if isinstance(measured, str) else "",
+        estimated_bytes=new_tables + results,
+        estimated_table_bytes=new_tables,
+        estimated_seconds=seconds,
+        not_measured=listed.not_measured,
         passed_over=listed.passed_over,
         labels=listed.labels,
         warning=tables.warning,
@@ -110,36 +114,60 @@ def dry_run(spec: RunSpec) -> DryRun:
 
 
 @dataclass(frozen=True)
-class _Planned:
-    """The shards of the current corpus, the job as it would be sent to actors, and what its listing shows; see `DryRun`."""
+class _Listed:
+    """The plan of a scan of the current corpus, and what was measured; see `DryRun` for the others.
+
+    Attributes:
+        plan: the shards.
+        is_projected: whether all results of the second pass exist.
+        is_published: whether the run is published, so that nothing is left to do.
+        job: the job as it would be sent to actors.
+        measured: what some images cost, or why that is not known.
+    """
 
     plan: Plan
+    is_projected: bool
+    is_published: bool
     job: Job[RunSpec]
     depth: Finding | None
     engine: str
     passed_over: dict[str, int]
     labels: str
-    measured: Measurement | str = ""
+    measured: Measurement | str = "the run is already published"
+
+    @property
+    def not_measured(self) -> str:
+        """Why the time, or everything, was not measured; empty if it was."""
+        if isinstance(self.measured, str):
+            return self.measured
+        return "" if _is_usable(self.job.spec) else "the time: this machine has no GPU that torch can use"
 
 
-def _look(spec: RunSpec, model: Model, layers: Sequence[Layer]) -> _Planned:
+def _look(spec: RunSpec, model: Model, layers: Sequence[Layer]) -> _Listed:
     """List the corpus, plan its scan, and measure a few of its images. All that this writes is temporary."""
     with manifest.list_corpus(spec.corpus, lambda _: None) as listing, tempfile.TemporaryDirectory() as folder:
         require_groups(spec, listing)
-        _require_free_id(spec, model, listing)
         temporary = Root(folder)
-        listed = _plan(spec, model, layers, listing, temporary)
-        return replace(listed, measured=_measure(listed, model, temporary))
+        is_published = _is_published(spec, model, listing)
+        listed = replace(_plan(spec, model, layers, listing, temporary), is_published=is_published)
+        return listed if is_published else replace(listed, measured=_measure(listed, model, temporary))
 
 
-def _require_free_id(spec: RunSpec, model: Model, listing: Listing) -> None:
-    """Require what `scan` requires of a run id that is published."""
-    published = read_manifest(Root(spec.root), identity.run_id(spec)) if spec.run else None
-    if published is not None:
-        identity.require_same_run(Root(spec.root), published, (spec, model), listing)
+def _is_published(spec: RunSpec, model: Model, listing: Listing) -> bool:
+    """Whether the same run is published, undamaged.
+
+    Raises:
+        RunError: its id is that of another run.
+    """
+    root = Root(spec.root)
+    published = documents.read_manifest(root, identity.run_id(spec)) if spec.run else None
+    if published is None:
+        return False
+    identity.require_same_run(root, published, (spec, model), listing)
+    return not verify.damaged_parts(root, published)
 
 
-def _plan(spec: RunSpec, model: Model, layers: Sequence[Layer], listing: Listing, temporary: Root) -> _Planned:
+def _plan(spec: RunSpec, model: Model, layers: Sequence[Layer], listing: Listing, temporary: Root) -> _Listed:
     root = Root(spec.root)
     latest = listing.latest(root)
     if latest is not None:
@@ -148,39 +176,83 @@ def _plan(spec: RunSpec, model: Model, layers: Sequence[Layer], listing: Listing
     used = spec.with_depth(finding.depth if finding else None)
     listed = listing.commit(temporary)
     chosen = engine_choice.choose(used, model.network, layers, manifest.count(temporary, listed))
-    device = spec.resources.device
-    software = replace(devices.describe(device), engine=engine_choice.expected_name(chosen, device))
     job = Job(used, model.stored, tuple(layer.name for layer in layers), listed)
-    configuration = digest(scan_configuration(job, software))
-    planned = plan.plan(root, job.manifest, configuration, spec.shard_size, listed_in=temporary)
+    scanning, projecting, engine = _configurations(job, chosen)
+    planned = plan.plan(root, job.manifest, scanning, spec.shard_size, listed_in=temporary)
+    is_projected = not planned.todo and _has_groups(root, planned, projecting)
     labels, passed_over = describe_labels(spec.corpus, listing), dict(listing.passed_over)
-    return _Planned(planned, job, finding, software.engine, passed_over, labels)
+    return _Listed(planned, is_projected, False, job, finding, engine, passed_over, labels)
 
 
-def _measure(listed: _Planned, model: Model, temporary: Root) -> Measurement | str:
-    """Measure a few images, or say why not. On a machine without the GPU, only sizes are of use; the CPU gives the same."""
+def _configurations(job: Job[RunSpec], chosen: Engine) -> tuple[str, str, str]:
+    """The configurations of both passes, and the engine's name. A GPU that is not here has results that are not known here."""
+    if not _is_usable(job.spec):
+        return UNKNOWN, UNKNOWN, str(chosen)
+    device = job.spec.resources.device
+    software = replace(devices.describe(device), engine=engine_choice.expected_name(chosen, device))
+    return digest(scan_configuration(job, software)), digest(project_configuration(job, software)), software.engine
+
+
+def _has_groups(root: Root, planned: Plan, configuration: str) -> bool:
+    """Whether a published run has these shards and this second pass, and all results of its second pass exist."""
+    shards = tuple(shard.result for shard in planned.shards)
+    folder = paths.shard_folder(configuration)
+    existing = {f"{folder}/{name}" for name in root.files(folder)}
+    for run in root.folders(paths.RUNS):
+        with suppress(DamagedRun):
+            published = documents.read_manifest(root, run)
+            if published and tuple(published.shards) == shards and existing.issuperset(published.groups):
+                return True
+    return False
+
+
+def _measure(listed: _Listed, model: Model, temporary: Root) -> Measurement | str:
+    """Measure a few images, or say why not. Without the GPU of the scan, only sizes are of use; the CPU gives the same."""
     spec = listed.job.spec
-    device = spec.resources.device if torch.cuda.is_available() else "cpu"
-    resources = spec.resources.model_copy(update={"device": device})
+    elsewhere = {} if _is_usable(spec) else {"device": "cpu", "precision": Precision.FLOAT32}
+    resources = spec.resources.model_copy(update=elsewhere)
     local = spec.with_engine(Engine.EAGER).model_copy(update={"root": temporary.base, "resources": resources})
-    models.store(model, temporary)
+    try:
+        models.store(model, temporary)
+    except StoreError as error:
+        return str(error)
     job = replace(listed.job, spec=local)
-    rows = plan.select_rows(temporary, job.manifest, (), sample_size(model.network, job, listed.plan.images))
-    return measure(job, [row for row in rows if not row.refused])
+    return measure(job, _sample(Root(spec.root), temporary, job, sample_size(model.network, job, listed.plan.images)))
 
 
-def _sizes(measured: Measurement | str) -> dict[str, Any]:
-    """The measured sizes of pictures, as arguments of `Tables`."""
+def _sample(root: Root, temporary: Root, job: Job[RunSpec], count: int) -> list[Row]:
+    """Rows evenly spread over the corpus, without those that a scan would leave out."""
+    numbers = np.linspace(0, manifest.count(temporary, job.manifest) - 1, count).astype(int)
+    rows = [row for number in numbers for row in manifest.rows(temporary, job.manifest, int(number), int(number) + 1)]
+    verdicts = isolate.read_verdicts(root, rows, root.files(paths.VERDICTS))
+    return [row for row in rows if not (row.removed or row.refused or row.image_index in verdicts)]
+
+
+def _is_usable(spec: RunSpec) -> bool:
+    """Whether this machine has the device of the scan."""
+    return spec.resources.device == "cpu" or torch.cuda.is_available()
+
+
+def _tables(listed: _Listed, model: Model, layers: Sequence[Layer]) -> Tables:
+    """The tables of the scan, with the measured sizes of pictures if there are any."""
+    _, height, width = model.network.nodes[0].shape
+    tables = Tables(tuple(layers), listed.job.spec, listed.plan.images, (height, width))
+    measured = listed.measured
     if isinstance(measured, str):
-        return {}
-    return {"picture_bytes": measured.picture_bytes, "preview_bytes": measured.preview_bytes}
+        return tables
+    return replace(tables, picture_bytes=measured.picture_bytes, preview_bytes=measured.preview_bytes)
 
 
-def _estimate_seconds(measured: Measurement | str, listed: _Planned, tables: Tables, actors: int) -> float | None:
-    """The time of a scan, with all of its second pass, whose results may exist; None if it would run on other hardware."""
-    device = listed.job.spec.resources.device
-    if isinstance(measured, str) or (device == "cuda" and not torch.cuda.is_available()):
-        return None
-    first = listed.plan.images_to_run * measured.scan_s
+def _estimate(listed: _Listed, tables: Tables, actors: int) -> tuple[int, int, float | None]:
+    """Bytes of tables and of results that are still to be written, and the time that is left; None if it is not known."""
+    if listed.is_published:
+        return 0, 0, 0.0
+    todo, measured = listed.plan, listed.measured
+    results = tables.scanned_bytes(len(todo.todo), todo.images_to_run)
+    results += 0 if listed.is_projected else tables.projected_bytes
+    if isinstance(measured, str) or not _is_usable(listed.job.spec):
+        return tables.bytes, results, None
+    first = todo.images_to_run * measured.scan_s
     second = tables.top_images * measured.image_s + tables.rows * measured.row_s
-    return START_S + (first + second) / actors
+    seconds = (first + (0.0 if listed.is_projected else second)) / actors
+    return tables.bytes, results, START_S + seconds

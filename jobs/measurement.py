@@ -5,6 +5,7 @@ It runs in a process of its own, which an image may crash or hang.
 
 import io
 import multiprocessing
+import os
 import signal
 import threading
 import time
@@ -12,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from typing import Any
 
 import numpy as np
@@ -35,10 +36,12 @@ from workers.store.root import Root
 from workers.store.rows import read_table, values
 
 LIMIT_S = 120.0
+CLOSING_S = 5.0  # time to remove what it has opened, after its answer
 MOST_IMAGES, LEAST_IMAGES = 32, 4
-MULTIPLICATIONS = 2e11  # of the images of a measurement: some seconds of a core
-ROWS = 12  # of each layer, whose pictures are measured
-ROWS_OF_IMAGE = 24  # of each layer, projected for one image
+MULTIPLICATIONS = 1e11  # of the images of a measurement: some seconds of a core
+ROWS = 12  # most rows of a layer whose pictures are measured
+ROWS_OF_IMAGE = 24  # most rows of a layer that are projected for one image
+MOST_ROWS = 120  # of all layers, except that each layer has one
 LISTED = "corpora/measured/manifest-0.parquet"
 
 
@@ -85,6 +88,7 @@ def measure(job: Job[RunSpec], rows: Sequence[Row]) -> Measurement | str:
         if not ours.poll(LIMIT_S):
             return f"{len(rows)} images took longer than {LIMIT_S:.0f} s"
         answer: Measurement | str = ours.recv()
+        process.join(CLOSING_S)
     except EOFError:
         process.join()
         return f"the process that measured {len(rows)} images ended with code {process.exitcode}"
@@ -97,6 +101,7 @@ def measure(job: Job[RunSpec], rows: Sequence[Row]) -> Measurement | str:
 
 def _answer(job: Job[RunSpec], rows: Sequence[Row], connection: Connection) -> None:
     """Send the measurement, or why there is none."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         answer: Measurement | str = _measure(job, rows)
     except (DeconvoyError, OSError) as error:
@@ -104,6 +109,14 @@ def _answer(job: Job[RunSpec], rows: Sequence[Row], connection: Connection) -> N
     except Exception as error:  # noqa: BLE001 - a plan is of use without a measurement
         answer = f"{type(error).__name__}: {reason(error)}"
     connection.send(answer)
+
+
+def _end_with_parent() -> None:
+    """End this process when the one that started it has ended, even if that was killed."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
 
 
 @contextmanager
@@ -139,13 +152,14 @@ def _measure(job: Job[RunSpec], rows: Sequence[Row]) -> Measurement:
 def _measure_projections(
     job: Job[RunSpec], shard: Shard, top: Rows, hashes: Mapping[int, str], scan_s: float
 ) -> Measurement:
-    """Project the strongest rows of every layer, and then many rows of one image: so images and rows are priced apart."""
+    """Project the strongest rows of every layer, and many rows of one image, to separate the cost of an image from a row's."""
     worker, root = ProjectWorker(job), Root(job.spec.root)
     strongest = _spread(top.take(_strongest(top)), ROWS)
     busiest = np.bincount(top.image_index).argmax()
     single = _spread(top.take(top.image_index == busiest), ROWS_OF_IMAGE)
-    first, second = (_group(shard, rows, top, hashes, name) for rows, name in ((strongest, "a"), (single, "b")))
-    worker.run(second)
+    groups = zip((single.take(np.arange(1)), strongest, single), "abc", strict=True)
+    warming, first, second = (_group(shard, rows, top, hashes, name) for rows, name in groups)
+    worker.run(warming)
     first_s, second_s = (_seconds(partial(worker.run, group)) for group in (first, second))
     images = len(np.unique(strongest.image_index))
     image_s, row_s = _prices(first_s / images, len(strongest) / images, second_s, len(single))
@@ -189,10 +203,11 @@ def _strongest(top: Rows) -> np.ndarray[Any, Any]:
 
 def _spread(rows: Rows, count: int) -> Rows:
     """At most `count` rows of each layer, evenly spread over its channels."""
-    chosen = []
-    for index in np.unique(rows.layer_index):
+    layers = np.unique(rows.layer_index)
+    chosen, most = [], max(1, min(count, MOST_ROWS // len(layers)))
+    for index in layers:
         own = np.nonzero(rows.layer_index == index)[0]
-        chosen.append(own[np.unique(np.linspace(0, len(own) - 1, min(count, len(own))).astype(int))])
+        chosen.append(own[np.linspace(0, len(own) - 1, min(most, len(own))).astype(int)])
     return rows.take(np.concatenate(chosen))
 
 

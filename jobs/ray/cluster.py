@@ -31,7 +31,7 @@ def session(watch: Watcher) -> Iterator[None]:
     `watch` reports a cluster whose head does not respond; see `head_watch`.
     """
     is_own = not ray.is_initialized()
-    with _terminable(), watch_head(watch) if is_own else nullcontext():
+    with terminable(), watch_head(watch) if is_own else nullcontext():
         try:
             yield
         finally:
@@ -239,7 +239,8 @@ def _fitting(resources: Mapping[str, float], device: str, threads: int) -> int:
 
 
 @contextmanager
-def _terminable() -> Iterator[None]:
+def terminable() -> Iterator[None]:
+    """SIGTERM raises KeyboardInterrupt in the block, so that all that is open there is closed."""
     if not _in_main_thread():
         yield
         return

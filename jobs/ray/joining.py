@@ -77,7 +77,7 @@ def _init(**options: object) -> None:
 
 @contextmanager
 def _own_sigterm() -> Iterator[None]:
-    """Undo that ray.init replaces the handler of SIGTERM. Until then, Ray's handler exits with the signal's number.
+    """Restore the SIGTERM handler that ray.init replaces. Until then, Ray's handler exits with the signal's number.
 
     Raises:
         KeyboardInterrupt: SIGTERM arrived in the block.

@@ -12,6 +12,7 @@ from workers.spec.scan import RunSpec
 
 LARGE_BYTES = 2 * 10**9
 NAMED = 3  # layers in a warning
+LEAST_GAIN = 0.9  # a way that leaves a larger share is not worth naming
 
 # Measured on 1,000 Caltech photos with zfnet-mini: lossless projection and WebP patch, per pixel of a receptive field.
 PROJECTION_BYTES_PER_PIXEL = 1.2
@@ -48,7 +49,7 @@ class Tables:
     @property
     def bytes(self) -> int:
         """The estimated size of all tables."""
-        return self._size(self.layers, self.spec.scan.k) + self.images * IMAGE_BYTES
+        return self._size(self.layers, self.spec.scan.k)
 
     @property
     def rows(self) -> int:
@@ -57,11 +58,16 @@ class Tables:
 
     @property
     def top_images(self) -> int:
-        """About how many different images these rows have, if each row has any image with the same probability."""
-        return round(self.images * (1 - exp(-self.rows / self.images)))
+        """About how many different images these rows have."""
+        return _different(self.rows, self.images)
 
-    def result_bytes(self, shards: int, images: int) -> int:
-        """The estimated size of the results that are kept beside the tables, so that later runs reuse them.
+    @property
+    def projected_bytes(self) -> int:
+        """The estimated size of the results of the second pass, which hold all pictures, as the tables do."""
+        return int(self._picture_bytes(self.layers, self.spec.scan.k))
+
+    def scanned_bytes(self, shards: int, images: int) -> int:
+        """The estimated size of the results of the first pass.
 
         Args:
             shards: number of shards without a result.
@@ -75,8 +81,8 @@ class Tables:
             merges += level
         in_shard = CHANNEL_BYTES + TOP_BYTES * min(k, images / shards)
         in_merge = CHANNEL_BYTES + TOP_BYTES * min(k, self.images)
-        scanned = self._channels * (shards * in_shard + merges * in_merge) + images * SCANNED_BYTES
-        return int(scanned + self._picture_bytes(self.layers, k) + self.images * IMAGE_BYTES)
+        of_images = images * SCANNED_BYTES + self.images * IMAGE_BYTES
+        return int(self._channels * (shards * in_shard + merges * in_merge) + of_images)
 
     @property
     def _channels(self) -> int:
@@ -89,7 +95,10 @@ class Tables:
             return ""
         ways = (self._fewer_images(), self._fewer_layers())
         best = min(ways, key=lambda way: (way.bytes > LARGE_BYTES, way.lost_share, way.bytes))
-        return f"the tables will take about {_gigabytes(self.bytes)}; {best.text} would reduce this to {_gigabytes(best.bytes)}"
+        line = f"the tables will take about {_gigabytes(self.bytes)}"
+        if best.bytes > LEAST_GAIN * self.bytes:
+            return line
+        return f"{line}; {best.text} would reduce this to {_gigabytes(best.bytes)}"
 
     def _fewer_images(self) -> "_Way":
         """The largest k with which the tables are small enough, else 1."""
@@ -108,17 +117,18 @@ class Tables:
         return _Way(f"leaving {_name_some(left_out)} out of --layers", self._size(kept, k), lost if left_out else 1.0)
 
     def _size(self, layers: Sequence[Layer], k: int) -> int:
-        """The size of all tables but `images` and `rejects`."""
+        """The size of all tables."""
         rows = min(k, self.images)
         units = sum(layer.channels for layer in layers)
-        return int(units * (UNIT_BYTES + rows * 2 * ROW_BYTES) + self._picture_bytes(layers, k))
+        of_units = units * (UNIT_BYTES + rows * 2 * ROW_BYTES)
+        return int(of_units + self._picture_bytes(layers, k) + self.images * IMAGE_BYTES)
 
     def _picture_bytes(self, layers: Sequence[Layer], k: int) -> float:
         """The size of all pictures, previews included."""
         rows = min(k, self.images)
         pictures = rows * sum(layer.channels * self._pictures(layer) for layer in layers)
         units = sum(layer.channels for layer in layers)
-        previews = min(self.images, rows * units) * self.preview_bytes if self.spec.project.previews else 0
+        previews = _different(rows * units, self.images) * self.preview_bytes if self.spec.project.previews else 0
         return pictures + previews
 
     def _pictures(self, layer: Layer) -> float:
@@ -138,6 +148,11 @@ class _Way:
     text: str
     bytes: int
     lost_share: float
+
+
+def _different(rows: int, images: int) -> int:
+    """About how many different images some rows have, if each row has any image with the same probability."""
+    return round(images * (1 - exp(-rows / images)))
 
 
 def _name_some(names: Sequence[str]) -> str:

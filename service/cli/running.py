@@ -136,12 +136,14 @@ _UNITS_OF_TIME = (("s", 1), ("min", 60), ("h", 3600), ("days", 86_400))
 
 
 def format_size(count: int) -> str:
-    """Bytes as kB or MB."""
+    """Bytes as kB, MB or GB."""
+    if count >= 10**9:
+        return f"{count / 1e9:,.1f} GB"
     return f"{count / 1e6:,.1f} MB" if count >= 100_000 else f"{count / 1e3:,.1f} kB"
 
 
 def format_seconds(seconds: float) -> str:
-    """Seconds in two digits, as seconds, minutes, hours or days."""
+    """A time to two significant digits, in seconds, minutes, hours or days."""
     unit, size = next((unit, size) for unit, size in _UNITS_OF_TIME if seconds < 100 * size or unit == "days")
     rounded = float(f"{seconds / size:.2g}")
     return f"{rounded:g} {unit}"

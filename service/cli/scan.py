@@ -40,7 +40,13 @@ def scan(  # noqa: PLR0913 - one parameter per flag; the spec fills in the flags
     previews: Annotated[bool | None, typer.Option()] = None,
     precision: Annotated[str | None, typer.Option()] = None,
     max_reject_share: Annotated[float | None, typer.Option()] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and write nothing.")] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Print the plan, run a few images to estimate size and time, and write nothing under the root.",
+        ),
+    ] = False,
 ) -> None:
     """Find each channel's strongest images in a corpus and project the activations down to pixels."""
     from workers.spec.scan import RunSpec
@@ -96,7 +102,7 @@ def _texts(plan: dict[str, Any]) -> Iterator[tuple[str, str]]:
             results = value - tables
             yield (
                 "estimated_size",
-                f"about {format_size(tables)} of tables, and {format_size(results)} that later scans reuse",
+                f"about {format_size(tables)} of tables and {format_size(results)} of new results",
             )
             yield "estimated_time", f"about {format_seconds(seconds)}" if seconds is not None else "not measured"
         else:

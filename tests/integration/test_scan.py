@@ -10,12 +10,17 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs.dry_run import dry_run
+from jobs.measurement import Measurement
+from jobs.ray import cluster
 from jobs.run.publish import read_manifest
 from jobs.scan import scan
 from jobs.watch import SilentWatcher
 from tests.support import corpora
-from workers.errors import RunError
-from workers.spec.scan import make_spec
+from workers.actors.job import Job
+from workers.corpus import isolate
+from workers.corpus.manifest import Row
+from workers.errors import Reason, RunError
+from workers.spec.scan import RunSpec, make_spec
 from workers.store.root import Root
 
 IMAGES = 48
@@ -49,6 +54,7 @@ def spec(corpus: Path, root: Path, **over):
         "model": {"source": "deconvoy://zfnet-mini"},
         "corpus": {"source": str(corpus)},
         "scan": {"layers": ["relu1", "relu3"], "batch": 8, "shard": 16, "k": 3, "max_reject_share": 0.5},
+        "project": {},
         "resources": {"actors": 2, "device": "cpu"},
     }
     for key, value in over.items():
@@ -91,6 +97,12 @@ def test_a_corpus_is_scanned_published_reused_and_extended(corpus, tmp_path):
     assert not (tmp_path / "empty").exists()
     done = dry_run(spec(corpus, root, run="planned"))
     assert (done.shards_done, done.estimated_bytes) == (done.shards, done.estimated_table_bytes)
+    same = dry_run(spec(corpus, root))
+    new = dry_run(spec(corpus, root, run="planned", project={"method": "gradient"}))
+    assert (same.estimated_bytes, same.estimated_seconds, same.not_measured) == (0, 0.0, "the run is already published")
+    assert new.shards_done == new.shards and new.estimated_bytes > 1.6 * new.estimated_table_bytes
+    assert done.estimated_seconds is not None and new.estimated_seconds is not None
+    assert 10 <= done.estimated_seconds < new.estimated_seconds
     with pytest.raises(RunError, match="a different spec"):
         dry_run(spec(corpus, root, scan={"k": 4}))
 
@@ -103,6 +115,45 @@ def test_a_corpus_is_scanned_published_reused_and_extended(corpus, tmp_path):
     other = scan(spec(corpus, root, run="second", resources={"actors": 1}), SilentWatcher())
     assert (other.shards_run, other.groups_run) == (0, 0)
     assert tables(root, "second") == tables(root)
+
+
+def test_a_plan_for_a_gpu_that_is_elsewhere_has_sizes_and_no_time(corpus, tmp_path, monkeypatch):
+    asked: list[Job[RunSpec]] = []
+
+    def measure(job: Job[RunSpec], _: object) -> Measurement:
+        asked.append(job)
+        return Measurement({1: 1e6}, 0.0, 1.0, 1.0, 1.0)
+
+    monkeypatch.setattr(cluster, "resolve_device", lambda _: "cuda")
+    monkeypatch.setattr(cluster, "initial_actors", lambda *_: 3)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("jobs.dry_run.measure", measure)
+    planned = dry_run(spec(corpus, tmp_path / "root", resources={"device": "cuda", "precision": "float16"}))
+    assert (planned.device, planned.actors, planned.estimated_seconds) == ("cuda", 3, None)
+    assert (
+        planned.not_measured == "the time: this machine has no GPU that torch can use" and planned.estimated_bytes > 0
+    )
+    resources = asked[0].spec.resources
+    assert (resources.device, resources.precision) == ("cpu", "float32")
+
+
+def test_a_plan_for_the_cpu_is_measured_on_it_though_there_is_a_gpu(corpus, tmp_path, monkeypatch):
+    asked: list[Job[RunSpec]] = []
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("jobs.dry_run.measure", lambda job, _: asked.append(job) or "not here")
+    dry_run(spec(corpus, tmp_path / "root"))
+    assert asked[0].spec.resources.device == "cpu"
+
+
+def test_files_that_scans_leave_out_are_not_measured(corpus, tmp_path, monkeypatch):
+    asked: list[list[Row]] = []
+    monkeypatch.setattr("jobs.dry_run.measure", lambda _, rows: asked.append(rows) or "not here")
+    root = Root(str(tmp_path / "root"))
+    dry_run(spec(corpus, tmp_path / "root"))
+    crashing = asked[0][5]
+    isolate.write_verdict(root, crashing, isolate.Verdict(Reason.DECODER_CRASH, "signal 11"))
+    assert dry_run(spec(corpus, tmp_path / "root")).not_measured == "not here"
+    assert asked[1] == [row for row in asked[0] if row != crashing]
 
 
 @pytest.mark.slow

@@ -29,6 +29,7 @@ LASTING = frozenset(
         errno.EFBIG,
     }
 )
+CREDENTIALS = frozenset({"NoCredentialsError", "PartialCredentialsError"})  # botocore's, which may not be installed
 BUGS = (TypeError, ValueError, LookupError, AttributeError, ImportError, ArithmeticError, AssertionError, MemoryError)
 
 Result = TypeVar("Result")
@@ -82,6 +83,8 @@ def may_pass(error: BaseException) -> bool:
     if isinstance(
         error, FileNotFoundError | FileExistsError | PermissionError | NotADirectoryError | IsADirectoryError
     ):
+        return False
+    if type(error).__name__ in CREDENTIALS:
         return False
     return isinstance(error, Exception) and not isinstance(error, (DeconvoyError, *BUGS))
 

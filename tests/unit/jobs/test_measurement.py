@@ -4,10 +4,12 @@ import multiprocessing
 import os
 import signal
 import time
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 
 from jobs import measurement
@@ -15,6 +17,7 @@ from jobs.measurement import Measurement, measure, sample_size
 from jobs.run import plan
 from tests.support import corpora
 from workers.actors.job import Job
+from workers.core.topk import Rows
 from workers.corpus import manifest
 from workers.models import model as models
 from workers.spec.scan import RunSpec, make_spec
@@ -117,5 +120,33 @@ def test_large_networks_are_measured_on_fewer_images(tmp_path):
     job, _ = planned(tmp_path)
     network = models.load(job.spec.model).network
     each = network.multiplications(max(layer.node for layer in network.select(job.layers)))
-    assert sample_size(network, job, 10_000) == int(np.clip(2e11 / each, 4, 32))
+    assert sample_size(network, job, 10_000) == int(np.clip(1e11 / each, 4, 32))
     assert sample_size(network, job, 3) == 3
+
+
+def wait_for_the_end(*values: Any) -> None:
+    values[-1].send(os.getpid())
+    measurement._end_with_parent()
+
+
+def start_and_die(pids: Connection) -> None:
+    """Start a measurement, and be killed beside it."""
+    context, (ours, theirs) = multiprocessing.get_context("spawn"), multiprocessing.Pipe(duplex=False)
+    context.Process(target=wait_for_the_end, args=(theirs,)).start()
+    pids.send(ours.recv())
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_measurement_ends_with_its_command_even_if_that_is_killed():
+    ours, theirs = multiprocessing.Pipe(duplex=False)
+    multiprocessing.get_context("spawn").Process(target=start_and_die, args=(theirs,)).start()
+    child = psutil.Process(ours.recv())
+    assert psutil.wait_procs([child], timeout=30)[0] == [child]
+
+
+def test_networks_of_many_layers_have_fewer_rows_of_each_measured():
+    layers = np.repeat(np.arange(100), 50)
+    rows = Rows.make(layer_index=layers, channel=np.tile(np.arange(50), 100), score=1.0, image_index=0, key=0)
+    many, few = measurement._spread(rows, 12), measurement._spread(rows.take(layers < 3), 12)
+    assert (len(many), len(np.unique(many.layer_index)), len(few)) == (100, 100, 36)
+    assert few.channel[:12].tolist() == [0, 4, 8, 13, 17, 22, 26, 31, 35, 40, 44, 49]

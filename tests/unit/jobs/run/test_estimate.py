@@ -47,13 +47,25 @@ def test_measured_pictures_replace_the_estimate_of_their_layer_alone():
 
 def test_results_hold_the_pictures_again_and_the_statistics_of_every_shard_and_merge():
     planned = tables([layer(0, "only", 100, 11)], images=10_000)
-    pictures = 9 * 100 * (120 + 11**2 * 1.45)
-    assert planned.spec.scan.shard == "auto"
+    assert planned.projected_bytes == pytest.approx(9 * 100 * (120 + 11**2 * 1.45), abs=2)
     sized = replace(planned, spec=planned.spec.resolved("cpu"))  # 20 shards of 512 images, merged by 2 and 1
-    whole = sized.result_bytes(20, 10_000)
-    assert whole == pytest.approx(pictures + 23 * 100 * (240 + 9 * 8) + 10_000 * (45 + 50), abs=2)
-    assert sized.result_bytes(0, 0) == 0
-    assert sized.result_bytes(1, 512) == pytest.approx(whole - 19 * 100 * 312 - 9_488 * 45, abs=2)
+    whole = sized.scanned_bytes(20, 10_000)
+    assert whole == pytest.approx(23 * 100 * (240 + 9 * 8) + 10_000 * (45 + 50), abs=2)
+    assert sized.scanned_bytes(0, 0) == 0
+    assert sized.scanned_bytes(1, 512) == pytest.approx(whole - 19 * 100 * 312 - 9_488 * 45, abs=2)
+
+
+def test_each_image_of_the_top_has_one_preview():
+    values = {"root": "r", "model": {"source": "deconvoy://zfnet"}, "corpus": {"source": "c"}}
+    with_previews = replace(tables([layer(0, "only", 96, 11)], images=864), spec=make_spec(values), preview_bytes=1e6)
+    without = tables([layer(0, "only", 96, 11)], images=864)
+    expected = 864 * (1 - (1 - 1 / 864) ** 864)  # 864 rows, each with any of 864 images
+    assert (with_previews.bytes - without.bytes) / 1e6 == pytest.approx(expected, abs=1)
+
+
+def test_no_way_is_named_that_would_not_help():
+    many = tables([layer(0, "only", 96, 11)], images=45_000_000).warning
+    assert many == "the tables will take about 2.3 GB"
 
 
 def test_top_rows_have_few_images_twice_in_a_large_corpus_and_all_images_of_a_small_one():

@@ -224,7 +224,7 @@ def test_a_dry_run_prints_the_plan(scans):
     lines = deconvoy("scan", *LEAST, "--dry-run").stdout.splitlines()
     assert [line.split() for line in lines[1:3]] == [["images", "12"], ["shards", "done", "3"]]
     assert [line.rstrip() for line in lines[-4:]] == [
-        "estimated size  about 2.5 MB of tables, and 1.5 MB that later scans reuse",
+        "estimated size  about 2.5 MB of tables and 1.5 MB of new results",
         "estimated time  about 13 min",
         "passed over     3 .txt",
         Plan.warning,
@@ -253,7 +253,7 @@ def test_a_dry_run_says_why_it_could_not_measure(monkeypatch):
         (1e8, "1200 days"),
     ],
 )
-def test_times_have_two_digits(seconds, text):
+def test_times_have_two_significant_digits(seconds, text):
     assert format_seconds(seconds) == text
 
 

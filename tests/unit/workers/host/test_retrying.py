@@ -44,6 +44,7 @@ def test_what_may_pass_is_tried_until_it_passes(caplog):
         OSError(errno.EROFS, "Read-only file system"),
         PermissionError(errno.EACCES, "Permission denied"),
         ValueError("a bug"),
+        type("NoCredentialsError", (Exception,), {})("Unable to locate credentials"),  # as botocore names it
     ],
 )
 def test_what_lasts_comes_at_once_and_as_it_was(error):
