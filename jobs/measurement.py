@@ -5,7 +5,6 @@ It runs in a process of its own, which an image may crash or hang.
 
 import io
 import multiprocessing
-import os
 import signal
 import threading
 import time
@@ -13,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import Connection
 from typing import Any
 
 import numpy as np
@@ -30,6 +29,7 @@ from workers.core.topk import Rows, ranks
 from workers.corpus import manifest
 from workers.corpus.manifest import Row
 from workers.errors import DeconvoyError
+from workers.host.parent import end_with_parent
 from workers.host.retrying import reason
 from workers.spec.scan import RunSpec
 from workers.store.root import Root
@@ -101,7 +101,7 @@ def measure(job: Job[RunSpec], rows: Sequence[Row]) -> Measurement | str:
 
 def _answer(job: Job[RunSpec], rows: Sequence[Row], connection: Connection) -> None:
     """Send the measurement, or why there is none."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     try:
         answer: Measurement | str = _measure(job, rows)
     except (DeconvoyError, OSError) as error:
@@ -109,14 +109,6 @@ def _answer(job: Job[RunSpec], rows: Sequence[Row], connection: Connection) -> N
     except Exception as error:  # noqa: BLE001 - a plan is of use without a measurement
         answer = f"{type(error).__name__}: {reason(error)}"
     connection.send(answer)
-
-
-def _end_with_parent() -> None:
-    """End this process when the one that started it has ended, even if that was killed."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os._exit(1)
 
 
 @contextmanager

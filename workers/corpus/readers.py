@@ -4,11 +4,8 @@ The processes live until their user ends. Any of them can read any batch, becaus
 batch come back in shared memory: torch.multiprocessing, once it is imported, sends tensors that way.
 """
 
-import multiprocessing
-import os
 import shutil
 import signal
-import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -16,7 +13,6 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import islice
-from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from typing import Any
 
@@ -33,6 +29,7 @@ from workers.corpus.manifest import Row
 from workers.corpus.reader import AHEAD_BYTES, FILES_BYTES, PIXELS_BYTES, Memory, Prepare, ReadOptions
 from workers.errors import DecoderHang, ReaderCrash, ReaderLost
 from workers.host.hangs import Limit
+from workers.host.parent import end_with_parent
 
 AHEAD = 2  # batches per reader that may be read before they are needed
 MOST_AHEAD_BYTES = 1 << 30  # for one batch per reader, if that is more than AHEAD_BYTES
@@ -260,15 +257,7 @@ def _begin(progress: Any, memory: Memory) -> None:  # noqa: ANN401 - a number in
     _reader = _Reader(progress, memory)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the user's Ctrl-C is for the command
     torch.set_num_threads(1)
-    threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """End this process when its user has ended, even if that was killed."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None  # noqa: S101 - this runs in a child
-    wait([parent.sentinel])
-    os._exit(1)
+    end_with_parent()
 
 
 def _read(task: _Task) -> Packed:

@@ -4,12 +4,10 @@ import multiprocessing
 import os
 import signal
 import time
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import pytest
 
 from jobs import measurement
@@ -122,26 +120,6 @@ def test_large_networks_are_measured_on_fewer_images(tmp_path):
     each = network.multiplications(max(layer.node for layer in network.select(job.layers)))
     assert sample_size(network, job, 10_000) == int(np.clip(1e11 / each, 4, 32))
     assert sample_size(network, job, 3) == 3
-
-
-def wait_for_the_end(*values: Any) -> None:
-    values[-1].send(os.getpid())
-    measurement._end_with_parent()
-
-
-def start_and_die(pids: Connection) -> None:
-    """Start a measurement, and be killed beside it."""
-    context, (ours, theirs) = multiprocessing.get_context("spawn"), multiprocessing.Pipe(duplex=False)
-    context.Process(target=wait_for_the_end, args=(theirs,)).start()
-    pids.send(ours.recv())
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def test_a_measurement_ends_with_its_command_even_if_that_is_killed():
-    ours, theirs = multiprocessing.Pipe(duplex=False)
-    multiprocessing.get_context("spawn").Process(target=start_and_die, args=(theirs,)).start()
-    child = psutil.Process(ours.recv())
-    assert psutil.wait_procs([child], timeout=30)[0] == [child]
 
 
 def test_networks_of_many_layers_have_fewer_rows_of_each_measured():
