@@ -60,20 +60,25 @@ def retried(act: Callable[[], Result], what: str, patience_s: float | None = Non
         patience_s: seconds after which no further attempt begins; 0 tries once; by default `patience`.
 
     Raises:
-        StoreError: the store still fails.
+        StoreError: the store still fails, or there are no credentials for it.
         OSError: a retry cannot help, for example because a file is missing.
     """
     limit_s = patience() if patience_s is None else patience_s
     if limit_s <= 0:
         return act()
     retrying = Retrying(
-        retry=retry_if_exception(may_pass),
+        retry=retry_if_exception(is_outage),
         wait=wait_random_exponential(multiplier=FIRST_PAUSE_S, max=LONGEST_PAUSE_S),
         stop=stop_after_delay(limit_s),
         before_sleep=lambda state: _log_pause(state, what),
         retry_error_callback=lambda state: _give_up(state, what),
     )
-    return retrying(act)
+    try:
+        return retrying(act)
+    except Exception as error:
+        if type(error).__name__ in CREDENTIALS:
+            raise StoreError(f"{what} failed: {reason(error)}") from error
+        raise
 
 
 def may_pass(error: BaseException) -> bool:
@@ -84,9 +89,12 @@ def may_pass(error: BaseException) -> bool:
         error, FileNotFoundError | FileExistsError | PermissionError | NotADirectoryError | IsADirectoryError
     ):
         return False
-    if type(error).__name__ in CREDENTIALS:
-        return False
     return isinstance(error, Exception) and not isinstance(error, (DeconvoyError, *BUGS))
+
+
+def is_outage(error: BaseException) -> bool:
+    """Whether a failure may pass without the user's help, unlike missing credentials."""
+    return may_pass(error) and type(error).__name__ not in CREDENTIALS
 
 
 def reason(error: BaseException) -> str:

@@ -15,7 +15,7 @@ import fsspec
 from fsspec.core import url_to_fs
 
 from workers.errors import RootError, StoreError
-from workers.host.retrying import may_pass, patience, reason, retried
+from workers.host.retrying import is_outage, may_pass, patience, reason, retried
 from workers.store import local, objects
 from workers.store.streams import Stream
 
@@ -205,8 +205,8 @@ class Root:
         except Exception as error:
             local.remove_empty(missing)
             cause = error.__cause__ or error
-            is_outage = isinstance(error, StoreError) and may_pass(cause)  # a missing bucket is a FileNotFoundError
-            kind, way_out = (StoreError, "; run the same command again later") if is_outage else (RootError, "")
+            passes = isinstance(error, StoreError) and is_outage(cause)  # a missing bucket is a FileNotFoundError
+            kind, way_out = (StoreError, "; run the same command again later") if passes else (RootError, "")
             raise kind(f"root {self.url!r} cannot be written: {_reason(cause)}{way_out}") from error
 
     def check_readable(self) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from workers.errors import StoreError
 from workers.host import retrying
-from workers.host.retrying import may_pass, retried
+from workers.host.retrying import is_outage, may_pass, retried
 
 
 class Flaky:
@@ -44,7 +44,6 @@ def test_what_may_pass_is_tried_until_it_passes(caplog):
         OSError(errno.EROFS, "Read-only file system"),
         PermissionError(errno.EACCES, "Permission denied"),
         ValueError("a bug"),
-        type("NoCredentialsError", (Exception,), {})("Unable to locate credentials"),  # as botocore names it
     ],
 )
 def test_what_lasts_comes_at_once_and_as_it_was(error):
@@ -70,3 +69,12 @@ def test_without_patience_there_is_one_try():
 
 def test_an_interruption_is_not_held_back():
     assert not may_pass(KeyboardInterrupt())
+
+
+def test_missing_credentials_are_one_line_at_once():
+    missing = type("NoCredentialsError", (Exception,), {})("Unable to locate credentials")  # as botocore names it
+    act = Flaky(missing)
+    with pytest.raises(StoreError, match=r"^reading a failed: Unable to locate credentials$"):
+        retried(act, "reading a", 60)
+    assert act.calls == 1 and may_pass(missing) and not is_outage(missing)
+    assert is_outage(OSError(None, "An error occurred (503)")) and not is_outage(FileNotFoundError("gone"))
