@@ -24,6 +24,7 @@ COMMANDS = (  # modules of this package that add commands, in the order of `--he
     "compare",
     "query",
     "sql",
+    "register",
     "report",
     "export",
     "serve",
