@@ -25,6 +25,7 @@ COMMANDS = (  # modules of this package that add commands, in the order of `--he
     "query",
     "sql",
     "register",
+    "dataset_card",
     "report",
     "export",
     "serve",
