@@ -44,7 +44,9 @@ _TYPES = {
 
 def files() -> dict[str, str]:
     """The text of each file, by its path in the folder."""
-    documents = {"metadata.yaml": {"version": VERSION, "type": "SqlaTable", "timestamp": TIMESTAMP}}
+    documents: dict[str, dict[str, Any]] = {
+        "metadata.yaml": {"version": VERSION, "type": "SqlaTable", "timestamp": TIMESTAMP}
+    }
     documents["databases/Deconvoy.yaml"] = {
         "database_name": "Deconvoy",
         "sqlalchemy_uri": "duckdb:////data/atlas.duckdb",

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import uuid
 import zipfile
+from collections.abc import Iterator
 from typing import Any
 
 import duckdb
@@ -37,7 +38,7 @@ DATABASE_KEYS = {"database_name", "sqlalchemy_uri", "password", "cache_timeout",
 
 
 @pytest.fixture(scope="module")
-def connection(tmp_path_factory) -> duckdb.DuckDBPyConnection:
+def connection(tmp_path_factory) -> Iterator[duckdb.DuckDBPyConnection]:
     """A DuckDB with the views that `deconvoy views` writes."""
     root = Root(str(tmp_path_factory.mktemp("root")))
     for run, created in (("first", "2026-11-23T02:00:00+00:00"), ("second", "2026-11-24T02:00:00+00:00")):
