@@ -112,6 +112,10 @@ class NotTaken(ClusterError):
     exit_code = 1
 
 
+class CatalogError(DeconvoyError):
+    """An Iceberg catalog does not answer, or refuses a request."""
+
+
 class RefusedError(UsageError):
     """A path or URL that the operator does not allow."""
 

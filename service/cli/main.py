@@ -24,6 +24,8 @@ COMMANDS = (  # modules of this package that add commands, in the order of `--he
     "compare",
     "query",
     "sql",
+    "register",
+    "dataset_card",
     "report",
     "export",
     "serve",

@@ -2,13 +2,21 @@
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 from typing import Any
 
 import pyarrow as pa
 
 VERSION = "1"
+FIELD_ID = "PARQUET:field_id"  # metadata of a field, which pyarrow writes as the id in the Parquet schema
+RUN_ID = (
+    999  # id of the column `run` where a table has one: its files have `run` in their path. Ids of columns are smaller
+)
+NESTED_IDS = (
+    1000  # the fields in a column have the ids from NESTED_IDS times the column's id on, in the order of the type
+)
 
 IMAGE = pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string())])
 
@@ -45,7 +53,8 @@ class Column:
     """One column of a dataset.
 
     Attributes:
-        id: field id, by which readers may identify the column if its name or position changes; never reused in a table.
+        id: field id, by which readers may identify the column if its name or position changes; never reused in a table,
+            and smaller than RUN_ID. Fields in the column have ids derived from it; see `with_ids`.
         name: column name.
         type: Arrow type.
         doc: meaning of the values, with their unit.
@@ -74,25 +83,46 @@ def shift_ids(columns: Sequence[Column], by: int) -> tuple[Column, ...]:
     return tuple(replace(column, id=column.id + by) for column in columns)
 
 
+def with_ids(kind: pa.DataType, ids: Iterator[int]) -> pa.DataType:
+    """A type whose nested fields have ids: the next one for each field, before those inside the field.
+
+    Readers that identify columns by id, such as Spark's and Trino's for Iceberg, need an id for every nested field too.
+    """
+    if pa.types.is_list(kind):
+        return pa.list_(_with_id(kind.value_field, ids))
+    if pa.types.is_struct(kind):
+        return pa.struct([_with_id(field, ids) for field in kind])
+    return kind
+
+
+def _with_id(field: pa.Field, ids: Iterator[int]) -> pa.Field:
+    own = {FIELD_ID: str(next(ids))}
+    return field.with_type(with_ids(field.type, ids)).with_metadata(own)
+
+
 def schema_of(name: str, columns: Sequence[Column]) -> pa.Schema:
     """The schema of columns, with its name and version in the metadata.
 
     Raises:
-        ValueError: two columns have the same id.
+        ValueError: two columns have the same id, or an id is not one of a column.
     """
     ids = Counter(column.id for column in columns)
     repeated = [column.name for column in columns if ids[column.id] > 1]
     if repeated:
         raise ValueError(f"columns of {name!r} share a field id: {', '.join(repeated)}; give each its own id")
-    fields = [
-        pa.field(column.name, column.type, metadata={"doc": column.doc, "PARQUET:field_id": str(column.id)})
-        for column in columns
-    ]
+    if outside := [column.name for column in columns if not 0 < column.id < RUN_ID]:
+        raise ValueError(f"ids of columns are 1 to {RUN_ID - 1}; those of {', '.join(outside)} in {name!r} are not")
+    fields = [_field(column) for column in columns]
     metadata = {"deconvoy.schema": name, "deconvoy.version": VERSION}
     if any(column.type == IMAGE for column in columns):
         features = {column.name: _feature(column.type) for column in columns}
         metadata["huggingface"] = json.dumps({"info": {"features": features}})
     return pa.schema(fields, metadata=metadata)
+
+
+def _field(column: Column) -> pa.Field:
+    kind = with_ids(column.type, count(NESTED_IDS * column.id))
+    return pa.field(column.name, kind, metadata={"doc": column.doc, FIELD_ID: str(column.id)})
 
 
 def _feature(kind: pa.DataType) -> Any:  # noqa: ANN401 - JSON

@@ -139,3 +139,8 @@ def key_path(number: str) -> str:
 def idempotency_path(digest: str) -> str:
     """The submission with an idempotency key, by the hash of the key."""
     return f"{IDEMPOTENCY}/{digest}.json"
+
+
+def run_of(part: str) -> str:
+    """The run of a path in a `table_folder`."""
+    return part.split("/")[2].removeprefix("run=")
