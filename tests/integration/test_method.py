@@ -17,8 +17,9 @@ from tests.support.in_process import jobs_run_here
 
 PAGE = (Path(__file__).parents[2] / "docs" / "method.md").read_text()
 SHORTER = {
+    "scan": "--k 3",
     "train-demo": "--epochs 1",
-    "evolve": "--layers relu1 --layers relu5",
+    "evolve": "--layers relu1 --layers relu5 --k 3",
     "occlude": "--stride 64",
     "invariance": "--translations -7,7 --scales 1.1 --rotations 90",
     "correspondence": "--draws 1",
@@ -82,7 +83,7 @@ def test_every_command_of_the_page_draws_its_figure(desk):
 
 def test_every_kind_of_job_of_the_page_has_a_run(desk):
     kinds = {run.kind for run in deconvoy.open(str(desk / "atlas")).runs}
-    assert kinds == {"scan", *SHORTER, "filters"} - {"train-demo"}
+    assert kinds == {*SHORTER, "filters"} - {"train-demo"}
 
 
 def test_the_projections_of_a_channel_of_the_first_layer_are_its_kernel(desk, kernels):
@@ -90,7 +91,7 @@ def test_the_projections_of_a_channel_of_the_first_layer_are_its_kernel(desk, ke
     layer = deconvoy.open(str(desk / "atlas")).run("photos").layer("relu1")
     patches = [(channel, patch) for channel in (0, 4, 9, 22) for patch in layer.channel(channel).patches]
     whole = [(channel, patch) for channel, patch in patches if patch.signal().shape == (3, 7, 7)]
-    assert len(whole) >= 18
+    assert len(whole) >= 6
     for channel, patch in whole:
         kernel = kernels[channel] * patch.score
         np.testing.assert_allclose(patch.signal(), kernel, atol=0.01 * abs(kernel).max())  # pictures have 8 bits
@@ -98,7 +99,8 @@ def test_the_projections_of_a_channel_of_the_first_layer_are_its_kernel(desk, ke
 
 def test_the_page_gives_the_share_of_energy_that_strides_of_2_and_4_alias(kernels):
     """By the autocorrelation of the kernels, whose Fourier transform the energy is, and not by their transform."""
-    [trained, at_4] = map(int, re.findall(r"After training it is (\d+) %.*?it would be\s+(\d+) %", PAGE, re.DOTALL)[0])
+    text = " ".join(PAGE.split())
+    trained, at_4 = map(int, re.findall(r"After training it is (\d+) %.*?it would be (\d+) %", text)[0])
     for stride, share in ((2, trained), (4, at_4)):
         assert round(100 * (1 - kept_energy(kernels, stride))) == share
 
