@@ -7,6 +7,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from PIL import Image
 
+from service.query import naming
 from service.query.catalog import PublishedRun
 from service.query.reading import read
 from service.sheets import canvas
@@ -60,7 +61,7 @@ def _title(rows: list[dict[str, Any]]) -> str:
     stride = first["stride_y"] if first["stride_y"] == first["stride_x"] else (first["stride_y"], first["stride_x"])
     size = f"{first['height']} x {first['width']}"
     return (
-        f"{first['model'].partition('?')[0]}\n{first['layer']}: {len(rows)} kernels of {size}, stride {stride}\n"
+        f"{naming.model_name(first['model'])}\n{first['layer']}: {len(rows)} kernels of {size}, stride {stride}\n"
         f"aliasing {first['layer_aliasing_share']:.0%} of the energy, "
         f"{dead} dead, {duplicates} duplicates; each kernel is scaled separately"
     )

@@ -176,13 +176,15 @@ def test_every_command_of_the_instruments_does_what_it_says(installed, desk):
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_every_command_of_the_tutorial_does_what_it_says(installed, tmp_path):
+def test_every_command_of_the_tutorial_does_what_it_says(installed, desk, tmp_path):
     """Over other photos, so with another label."""
-    corpora.photos(tmp_path / "photos", range(20))
+    for folder in ("photos", "pets"):
+        corpora.photos(tmp_path / folder, range(20))
+    (tmp_path / "torch").symlink_to(desk / "torch")
     for command in commands(TUTORIAL):
-        done = typed(command.replace("label sunflower", "label class1"), installed, tmp_path)
+        done = typed(re.sub("label (sunflower|dog)", "label class1", command), installed, tmp_path)
         assert done.returncode == 0, f"$ {command}\n{done.stdout}\n{done.stderr}"
-    assert {path.name for path in tmp_path.glob("*.png")} >= {"channels.png", "check.png"}
+    assert {path.name for path in tmp_path.glob("*.png")} >= {"channels.png", "check.png", "pets.png"}
     assert (tmp_path / "site" / "index.html").exists()
 
 
