@@ -18,7 +18,7 @@ from service.query.catalog import PublishedRun
 from service.sheets import contact
 from workers.core.display import undisplay
 from workers.kinds import Kind
-from workers.store.manifest import LayerFacts as LayerFacts
+from workers.store.facts import LayerFacts as LayerFacts
 
 SHEET_CHANNELS = 24
 WALL_PX = 320

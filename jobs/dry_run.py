@@ -11,11 +11,12 @@ import torch
 from jobs.measurement import Measurement, measure, sample_size
 from jobs.project import require_projections
 from jobs.ray import cluster
-from jobs.run import decoding, engine_choice, identity, plan
+from jobs.run import decoding, engine_choice, identity, narrowing, plan
 from jobs.run.estimate import Tables
 from jobs.run.listing import describe_labels, require_groups
 from jobs.run.plan import Plan
 from workers.actors import device as devices
+from workers.actors.environment import Environment
 from workers.actors.job import Job, digest
 from workers.actors.project import project_configuration
 from workers.actors.scan import scan_configuration
@@ -43,6 +44,7 @@ class DryRun:
         images: images of the corpus.
         shards: number of shards.
         shards_done: shards whose result exists already.
+        shards_from_more_layers: shards whose result is a part of one that exists, of a scan of more layers.
         layers: number of selected layers.
         channels: channels of these layers.
         device: where the network would run.
@@ -61,6 +63,7 @@ class DryRun:
     images: int
     shards: int
     shards_done: int
+    shards_from_more_layers: int
     layers: int
     channels: int
     device: str
@@ -96,7 +99,8 @@ def dry_run(spec: RunSpec) -> DryRun:
     return DryRun(
         images=planned.images,
         shards=len(planned.shards),
-        shards_done=len(planned.shards) - len(planned.todo),
+        shards_done=len(planned.shards) - len(planned.todo) - listed.narrowed,
+        shards_from_more_layers=listed.narrowed,
         layers=len(layers),
         channels=sum(layer.channels for layer in layers),
         device=device,
@@ -133,6 +137,7 @@ class _Listed:
     engine: str
     passed_over: dict[str, int]
     labels: str
+    narrowed: int
     measured: Measurement | str = "the run is already published"
 
     @property
@@ -177,19 +182,28 @@ def _plan(spec: RunSpec, model: Model, layers: Sequence[Layer], listing: Listing
     listed = listing.commit(temporary)
     chosen = engine_choice.choose(used, model.network, layers, manifest.count(temporary, listed))
     job = Job(used, model.stored, tuple(layer.name for layer in layers), listed)
-    scanning, projecting, engine = _configurations(job, chosen)
+    software = _software(job, chosen)
+    scanning, projecting, engine = _configurations(job, software, chosen)
     planned = plan.plan(root, job.manifest, scanning, spec.shard_size, listed_in=temporary)
+    narrowed = list(narrowing.find(root, job, model.network, planned, software)) if software else []
+    planned = narrowing.without(planned, narrowed)
     is_projected = not planned.todo and _has_groups(root, planned, projecting)
     labels, passed_over = describe_labels(spec.corpus, listing), dict(listing.passed_over)
-    return _Listed(planned, is_projected, False, job, finding, engine, passed_over, labels)
+    return _Listed(planned, is_projected, False, job, finding, engine, passed_over, labels, len(narrowed))
 
 
-def _configurations(job: Job[RunSpec], chosen: Engine) -> tuple[str, str, str]:
-    """The configurations of both passes, and the engine's name. A GPU that is not here has results that are not known here."""
-    if not _is_usable(job.spec):
-        return UNKNOWN, UNKNOWN, str(chosen)
+def _software(job: Job[RunSpec], chosen: Engine) -> Environment | None:
+    """The software and device of the scan; None if it has a GPU that is not here."""
     device = job.spec.resources.device
-    software = replace(devices.describe(device), engine=engine_choice.expected_name(chosen, device))
+    if not _is_usable(job.spec):
+        return None
+    return replace(devices.describe(device), engine=engine_choice.expected_name(chosen, device))
+
+
+def _configurations(job: Job[RunSpec], software: Environment | None, chosen: Engine) -> tuple[str, str, str]:
+    """The configurations of both passes, and the engine's name. A GPU that is not here has results that are not known here."""
+    if software is None:
+        return UNKNOWN, UNKNOWN, str(chosen)
     return digest(scan_configuration(job, software)), digest(project_configuration(job, software)), software.engine
 
 

@@ -26,7 +26,8 @@ from workers.spec.filters import FiltersRun
 from workers.spec.make import check_run_id
 from workers.spec.plain import PlainSpec
 from workers.store import verify
-from workers.store.manifest import ModelFacts, RunFacts, Totals
+from workers.store.facts import ModelFacts, Totals
+from workers.store.manifest import RunFacts
 from workers.store.root import patient
 from workers.store.rows import TableWriter
 from workers.store.tables.filters import FILTERS

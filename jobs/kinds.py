@@ -20,6 +20,7 @@ PIPELINES: Mapping[Kind, str] = {
     Kind.CORRESPONDENCE: "jobs.correspondence:correspondence",
     Kind.SANITY: "jobs.sanity:sanity",
     Kind.SYNTHESISE: "jobs.synthesise:synthesise",
+    Kind.CONCEPTS: "jobs.concepts:concepts",
 }
 
 

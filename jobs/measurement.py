@@ -5,11 +5,8 @@ It runs in a process of its own, which an image may crash or hang.
 
 import io
 import multiprocessing
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing.connection import Connection
@@ -29,7 +26,7 @@ from workers.core.topk import Rows, ranks
 from workers.corpus import manifest
 from workers.corpus.manifest import Row
 from workers.errors import DeconvoyError
-from workers.host.parent import end_with_parent
+from workers.host.parent import end_with_parent, without_interrupts
 from workers.host.retrying import reason
 from workers.spec.scan import RunSpec
 from workers.store.root import Root
@@ -81,7 +78,7 @@ def measure(job: Job[RunSpec], rows: Sequence[Row]) -> Measurement | str:
         return "no sampled image has a readable format"
     ours, theirs = multiprocessing.Pipe(duplex=False)
     process = multiprocessing.get_context("spawn").Process(target=_answer, args=(job, rows, theirs), daemon=False)
-    with _without_interrupts():
+    with without_interrupts():
         process.start()
     theirs.close()
     try:
@@ -109,19 +106,6 @@ def _answer(job: Job[RunSpec], rows: Sequence[Row], connection: Connection) -> N
     except Exception as error:  # noqa: BLE001 - a plan is of use without a measurement
         answer = f"{type(error).__name__}: {reason(error)}"
     connection.send(answer)
-
-
-@contextmanager
-def _without_interrupts() -> Iterator[None]:
-    """A process that starts in the block ignores Ctrl-C, which its parent handles: otherwise both would report it."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, handler)
 
 
 def _measure(job: Job[RunSpec], rows: Sequence[Row]) -> Measurement:

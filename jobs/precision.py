@@ -15,7 +15,7 @@ from workers.core.agreement import TOP, differing_sets, relative_difference
 from workers.core.network import Layer
 from workers.spec.parts import Precision
 from workers.spec.scan import RunSpec
-from workers.store.manifest import PrecisionFacts
+from workers.store.facts import PrecisionFacts
 from workers.store.rows import values
 
 SAMPLE = 64  # images, chosen by the hashes of their ids

@@ -28,7 +28,8 @@ from workers.models.model import Model
 from workers.spec.parts import Precision
 from workers.spec.sanity import SanityRun
 from workers.store import paths, rows
-from workers.store.manifest import Manifest, PreprocessingFacts
+from workers.store.facts import PreprocessingFacts
+from workers.store.manifest import Manifest
 from workers.store.root import Root, patient
 from workers.store.tables.sanity import SANITY
 from workers.store.tables.scan import TOP

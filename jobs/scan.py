@@ -9,7 +9,7 @@ import numpy as np
 
 from jobs import precision, project
 from jobs.reduce import Reduced, reduce, top_rows, unit_rows
-from jobs.run import engine_choice, plan
+from jobs.run import engine_choice, narrowing, plan
 from jobs.run.accounts import ScannedImage, account
 from jobs.run.attempt import Attempt, attempt
 from jobs.run.estimate import Tables
@@ -56,8 +56,7 @@ def _work(run: Attempt[RunSpec]) -> Outcome:
     """Scan, reduce, project, publish."""
     cost = precision.measure(run)
     environment = _start(run)
-    configuration = digest(scan_configuration(run.job, environment))
-    planned = plan.plan(run.root, run.job.manifest, configuration, run.job.spec.shard_size)
+    planned = _plan(run, environment)
     planned, scanned, seconds = run.run_shards("scan", plan.grouped(planned, _at_once(run, planned)))
     reduced = reduce(run, run.results(ScanWorker), planned.shards, run.job.spec.scan.k)
     classes = run.model.stored.class_names if run.job.spec.scan.predictions else ()
@@ -72,6 +71,16 @@ def _work(run: Attempt[RunSpec]) -> Outcome:
     names["merges"] = [*reduced.merges, *accounted.results]
     published = run.publish(parts, accounted.counts, environment, images_per_s=rate, **names, **more)
     return run.outcome(published, planned, rate, groups_run=projected, groups_reused=len(groups) - projected)
+
+
+def _plan(run: Attempt[RunSpec], environment: Environment) -> Plan:
+    """The shards. Missing results that a scan of more layers has are made from these first."""
+    configuration = digest(scan_configuration(run.job, environment))
+    planned = plan.plan(run.root, run.job.manifest, configuration, run.job.spec.shard_size)
+    narrowing.note(run.root, run.job, environment)
+    if narrowing.narrow(run, planned, environment):
+        planned = plan.plan(run.root, run.job.manifest, configuration, run.job.spec.shard_size)
+    return planned
 
 
 def _at_once(run: Attempt[RunSpec], planned: Plan) -> int:

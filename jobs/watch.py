@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Protocol
 
-from workers.actors.shard import ShardReport
+from workers.actors.reports import ShardReport
 from workers.host.log import Log
 
 

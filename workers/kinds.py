@@ -18,6 +18,7 @@ class Kind(StrEnum):
     CORRESPONDENCE = "correspondence"
     SANITY = "sanity"
     SYNTHESISE = "synthesise"
+    CONCEPTS = "concepts"
 
     def __repr__(self) -> str:
         return repr(self.value)

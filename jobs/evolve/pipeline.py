@@ -31,7 +31,7 @@ from workers.models.model import Model
 from workers.spec.evolve import EvolutionRun, checkpoint_name
 from workers.spec.families import weights_file
 from workers.store import paths
-from workers.store.manifest import CheckpointFacts, DivergedFacts
+from workers.store.facts import CheckpointFacts, DivergedFacts
 from workers.store.root import patient
 from workers.store.tables.evolve import EVOLUTION
 

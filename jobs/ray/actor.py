@@ -20,7 +20,8 @@ from ray.util.metrics import Counter
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from workers.actors.environment import Environment
-from workers.actors.shard import ShardReport, log_fields
+from workers.actors.reports import ShardReport
+from workers.actors.shard import log_fields
 from workers.errors import DeconvoyError, MemoryTaken, OutOfMemory, RunStopped
 from workers.host import log, memory, processors
 from workers.host.log import Log

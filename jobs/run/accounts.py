@@ -25,7 +25,7 @@ from workers.corpus import manifest
 from workers.corpus.row_keys import listing_key
 from workers.store import paths, rows
 from workers.store.columns import Table
-from workers.store.manifest import PartFile
+from workers.store.facts import PartFile
 from workers.store.root import Root
 from workers.store.rows import TableWriter, stage_part, values
 from workers.store.tables.scan import PREDICTIONS

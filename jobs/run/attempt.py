@@ -32,7 +32,8 @@ from workers.spec.kinds import kind_of
 from workers.spec.parts import JobSpec, NetworkSpec
 from workers.store import verify
 from workers.store.columns import Table
-from workers.store.manifest import Manifest, PartFile
+from workers.store.facts import PartFile
+from workers.store.manifest import Manifest
 from workers.store.root import Root, patient
 from workers.store.rows import TableWriter
 

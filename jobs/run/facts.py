@@ -12,7 +12,8 @@ from workers.core import network
 from workers.models.model import Model
 from workers.spec.parts import JobSpec
 from workers.spec.plain import PlainSpec
-from workers.store.manifest import CorpusFacts, LayerFacts, ModelFacts, PreprocessingFacts, RunFacts, Totals
+from workers.store.facts import CorpusFacts, LayerFacts, ModelFacts, PreprocessingFacts, Totals
+from workers.store.manifest import RunFacts
 
 if TYPE_CHECKING:
     from jobs.run.attempt import Attempt

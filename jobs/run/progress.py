@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Self
 
 from jobs.watch import LogWatcher
-from workers.actors.shard import ShardReport
+from workers.actors.reports import ShardReport
 from workers.store.attempts import WAITING, Attempts, Progress
 
 EVERY_S = 1.0

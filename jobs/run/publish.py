@@ -15,8 +15,9 @@ from workers.host import log
 from workers.store import documents, labels, manifest, paths, verify
 from workers.store.columns import VERSION as SCHEMA_VERSION
 from workers.store.documents import PIN, Pin
+from workers.store.facts import CorpusFacts, PartFile
 from workers.store.files import content
-from workers.store.manifest import CorpusFacts, Manifest, PartFile, RunFacts
+from workers.store.manifest import Manifest, RunFacts
 from workers.store.root import Root
 from workers.store.rows import TableWriter
 from workers.store.tables.shared import RUNS

@@ -8,9 +8,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from cachetools import LRUCache
 
+from jobs.texts import Texts
 from service.query import findings, sanity
 from service.query import labels as sharing
 from service.query.catalog import PublishedRun, unpublished
+from service.query.concepts import Concepts, embedded_of, read_concepts, scan_among
 from service.query.layers import LayerTables, dead_channels, read_layer
 from service.query.listing import RunListing, memoized
 from service.query.notes import NoteBook, Notes
@@ -43,18 +45,27 @@ class Atlas:
         root: the root.
         notebook: the notes under it.
         has_cards: whether pages of channels link to their cards, which other sites may embed.
+        texts: embeds the texts of searches; None if there are no searches.
 
     Args:
         root: the root.
         only: ids of the runs that exist for this atlas; None for all.
         hides_paths: whether pages leave out where models and corpora are.
         has_cards: see the attribute.
+        texts: see the attribute.
     """
 
     def __init__(
-        self, root: Root, only: frozenset[str] | None = None, *, hides_paths: bool = False, has_cards: bool = False
+        self,
+        root: Root,
+        only: frozenset[str] | None = None,
+        *,
+        hides_paths: bool = False,
+        has_cards: bool = False,
+        texts: Texts | None = None,
     ) -> None:
-        self.root, self._only, self._hides_paths, self.has_cards = root, only, hides_paths, has_cards
+        self.root, self._only, self._hides_paths = root, only, hides_paths
+        self.has_cards, self.texts = has_cards, texts
         self._listing = RunListing(root)
         self.notebook = NoteBook(root)
         self._tables = memoized(LRUCache(LAYERS_KEPT), _read_layer)
@@ -65,6 +76,7 @@ class Atlas:
         self._floors = memoized(LRUCache(RUNS_KEPT), _read_floors)
         self._predictions = memoized(LRUCache(BYTES_KEPT, _bytes), _read_predictions)
         self._overviews = memoized(LRUCache(BYTES_KEPT, _bytes), _read_overview)
+        self._concepts = memoized(LRUCache(BYTES_KEPT, _bytes), _read_concepts)
         self._syntheses = memoized(LRUCache(RUNS_KEPT), _read_syntheses)
 
     def runs(self) -> tuple[PublishedRun, ...]:
@@ -117,6 +129,18 @@ class Atlas:
         except DamagedRun as error:  # the pages of a scan do not depend on it
             Log().say(f"synthesis {run.run} is left out of the pages of scans: {error}", log.WARNING)
             return {}
+
+    def concepts(self, run: PublishedRun) -> Concepts:
+        """The directions of the channels that a run of `concepts` embedded."""
+        return self._concepts(_Key.of(run))
+
+    def embedded(self, scan: PublishedRun, layer: str) -> PublishedRun | None:
+        """The newest run that embedded the channels of a layer of a scan; None if there is none."""
+        return embedded_of(self.runs(), scan, layer)
+
+    def embedded_scan(self, run: PublishedRun) -> PublishedRun | None:
+        """The scan whose channels a run embedded; None if it was removed."""
+        return scan_among(self.runs(), run)
 
     def labels(self, run: PublishedRun) -> tuple[str, ...]:
         """All labels of a scan's images; see `sharing.labels`."""
@@ -193,9 +217,13 @@ def _read_syntheses(key: _Key) -> Mapping[tuple[str, int], Synthesis]:
     return read_syntheses(key.run)
 
 
+def _read_concepts(key: _Key) -> Concepts:
+    return read_concepts(key.run)
+
+
 def _read_ids(key: _Key) -> pa.ChunkedArray:
     return read(key.run, IMAGES, pc.scalar(True), ["image_id"])["image_id"]
 
 
-def _bytes(columns: pa.Table | pa.ChunkedArray | Overview | Predictions | None) -> int:
+def _bytes(columns: pa.Table | pa.ChunkedArray | Overview | Predictions | Concepts | None) -> int:
     return min(BYTES_KEPT, int(columns.nbytes)) if columns is not None else 1

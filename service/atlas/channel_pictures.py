@@ -62,7 +62,7 @@ class ChannelPictures:
             if cell.rank == rank:
                 pen = self._pen(run, [cell], replace(form, factor=factor), view)
                 drawn = pen.draw(cell, projection=kind == "projection")
-                return _webp(drawn, lossless=kind == "projection" or factor >= PIXELATED_FROM)
+                return as_webp(drawn, lossless=kind == "projection" or factor >= PIXELATED_FROM)
         raise QueryError(f"no rank {rank} in channel {channel} of layer {layer!r}; {len(cells)} are shown")
 
     def mosaic(self, run: PublishedRun) -> Picture:
@@ -73,7 +73,7 @@ class ChannelPictures:
         self, run: PublishedRun, layer: str, channel: int, kind: Kind, side_px: int, view: View = "filled"
     ) -> Picture:
         """The nine patches or projections of a channel as one picture of about `side_px`; projections are lossless."""
-        return _webp(self._grid(run, layer, channel, kind, view, side_px), lossless=kind == "projection")
+        return as_webp(self._grid(run, layer, channel, kind, view, side_px), lossless=kind == "projection")
 
     def _wall(self, run: str, created: str, layer: str, channel: int, kind: Kind, view: View) -> Picture:
         del created  # part of the cache's key
@@ -146,7 +146,8 @@ def _photo_bytes(photo: Photo | None) -> int:
     return len(photo.encoded) if photo else 1
 
 
-def _webp(image: Image.Image, *, lossless: bool) -> Picture:
+def as_webp(image: Image.Image, *, lossless: bool) -> Picture:
+    """An image as WebP."""
     buffer = io.BytesIO()
     options = {"lossless": True, "quality": 0, "method": 1} if lossless else {"quality": QUALITY, "method": 2}
     image.save(buffer, "WEBP", **options)

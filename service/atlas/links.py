@@ -5,7 +5,7 @@ from urllib.parse import quote, urlencode
 
 from service.query.catalog import PublishedRun
 from service.query.scans import View
-from workers.store.manifest import LayerFacts
+from workers.store.facts import LayerFacts
 
 API = "/api/v1"
 SCHEDULES = "/schedules"
@@ -73,6 +73,16 @@ def row(published: PublishedRun, number: int) -> str:
 def picture(published: PublishedRun, number: int, column: str) -> str:
     """A picture in a row of an instrument's table."""
     return _marked(published, f"{row(published, number)}/{column}")
+
+
+def map_of(published: PublishedRun, name: str, scan: PublishedRun | None) -> str:
+    """The picture of a map of a layer's channels. Its patches are those of a scan, which may be removed."""
+    return f"{run(published)}/maps/{quote(name, safe='')}?v={map_mark(published, scan)}"
+
+
+def map_mark(published: PublishedRun, scan: PublishedRun | None) -> str:
+    """The mark of the pictures of a run's maps."""
+    return published.mark + (scan.mark if scan else "")
 
 
 def run_of_id(run_id: str) -> str:

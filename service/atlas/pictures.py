@@ -12,22 +12,25 @@ from cachetools import LRUCache
 from PIL import Image
 
 from service.atlas.atlas import Atlas
-from service.atlas.channel_pictures import ChannelPictures
+from service.atlas.channel_pictures import ChannelPictures, as_webp
 from service.atlas.encoded import BYTES_KEPT, Picture, encoded_bytes
-from service.atlas.links import KINDS
+from service.atlas.links import KINDS, map_mark
 from service.query import evolution, reading
 from service.query.catalog import PublishedRun
 from service.query.findings import MAPS, TABLE_OF
 from service.query.listing import memoized
 from service.query.reading import read
 from service.sheets import cells
+from service.sheets import concepts as maps
 from workers.corpus import fetch
 from workers.errors import QueryError, ReadError, Rejected
+from workers.kinds import Kind
 from workers.pictures import colours
 from workers.store.tables.scan import PREVIEWS
 from workers.store.tables.shared import IMAGES
 
 FRAME_PX = 128  # side of a frame in a strip
+MAP_PX = 1600
 
 SHOWN_AS = {
     "image/png": re.compile(rb"\x89PNG"),
@@ -48,6 +51,7 @@ class Pictures:
         self.atlas = atlas
         self.channels = ChannelPictures(atlas)
         self._previews = memoized(LRUCache(BYTES_KEPT // 2, encoded_bytes), self._read_preview)
+        self._maps = memoized(LRUCache(BYTES_KEPT // 8, encoded_bytes), self._draw_map)
         self._rows = memoized(LRUCache(BYTES_KEPT // 2, encoded_bytes), self._read_row)
 
     def preview(self, run: PublishedRun, image_index: int) -> Picture:
@@ -83,6 +87,22 @@ class Pictures:
             QueryError: the row or column does not exist, or is empty.
         """
         return self._rows(run.run, run.created, number, column)
+
+    def map_of(self, run: PublishedRun, layer: str, scan: PublishedRun | None) -> Picture:
+        """The map of a layer's embedded channels, with the patches of their scan.
+
+        Raises:
+            QueryError: the run has no such layer, or is of another kind.
+        """
+        return self._maps(run.run, run.layer(layer).name, map_mark(run, scan))
+
+    def _draw_map(self, run_id: str, layer: str, mark: str) -> Picture:
+        del mark
+        run = self.atlas.run(run_id)
+        if run.job != Kind.CONCEPTS:
+            raise QueryError(f"run {run_id!r} is of kind {run.job.value!r}, which has no maps")
+        scan = self.atlas.embedded_scan(run)
+        return as_webp(maps.draw_map(self.atlas.concepts(run), scan, layer, MAP_PX), lossless=False)
 
     def _read_preview(self, run: str, created: str, image_index: int) -> Picture:
         del created

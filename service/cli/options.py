@@ -107,10 +107,9 @@ def _split(size: str | None) -> str | list[str] | None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class NetworkFlags(ModelFlags):
-    """The flags of every command whose actors run one network; the spec fills in those that are not given."""
+class RunFlags:
+    """The flags of every command with actors; the spec fills in those that are not given."""
 
-    model: Annotated[str | None, typer.Option()] = None
     root: Annotated[str | None, typer.Option()] = None
     run: Annotated[str | None, typer.Option()] = None
     actors: Annotated[str | None, typer.Option()] = None
@@ -118,7 +117,6 @@ class NetworkFlags(ModelFlags):
     threads: Annotated[int | None, typer.Option()] = None
     fewer: Annotated[bool | None, typer.Option("--fewer")] = None
     spec: Annotated[Path | None, typer.Option(help=SPEC)] = None
-    trust_code: Annotated[bool | None, typer.Option("--trust-code", help=TRUST)] = False  # None: code is never run
     as_json: Json = False
 
     def values(self) -> dict[str, Any]:
@@ -126,7 +124,6 @@ class NetworkFlags(ModelFlags):
         return {
             "run": self.run,
             "root": absolute(self.root),
-            "model": {"source": absolute_model(self.model), **self.model_values()},
             "resources": {
                 "actors": parse_number(self.actors),
                 "fewer": self.fewer,
@@ -134,6 +131,18 @@ class NetworkFlags(ModelFlags):
                 "threads": self.threads,
             },
         }
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkFlags(RunFlags, ModelFlags):
+    """The flags of every command whose actors run one network; the spec fills in those that are not given."""
+
+    model: Annotated[str | None, typer.Option()] = None
+    trust_code: Annotated[bool | None, typer.Option("--trust-code", help=TRUST)] = False  # None: code is never run
+
+    def values(self) -> dict[str, Any]:
+        """The keys of the spec; None for those that are not given."""
+        return {**super().values(), "model": {"source": absolute_model(self.model), **self.model_values()}}
 
     def build_spec(
         self, kind: "type[AnySpec]", flags: Mapping[str, Any], base: dict[str, Any] | None = None
@@ -223,6 +232,11 @@ def with_network_flags(command: Callable[..., None]) -> Callable[..., None]:
     return _with_flags_of(NetworkFlags, command)
 
 
+def with_run_flags(command: Callable[..., None]) -> Callable[..., None]:
+    """A command whose flags are those of `RunFlags` and its own; see `_with_flags_of`."""
+    return _with_flags_of(RunFlags, command)
+
+
 def with_flags_but_code(command: Callable[..., None]) -> Callable[..., None]:
     """A command with the flags of `Common` but `--trust-code`: it never runs code."""
     return _with_flags_of(Common, command, without={"trust_code": None})
@@ -234,7 +248,7 @@ def with_model_flags(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _with_flags_of(
-    group: type[ModelFlags], command: Callable[..., None], without: Mapping[str, None] = MappingProxyType({})
+    group: type[ModelFlags | RunFlags], command: Callable[..., None], without: Mapping[str, Any] = MappingProxyType({})
 ) -> Callable[..., None]:
     """A command whose flags are those of a group and its own; its function gets the group as its first argument.
 

@@ -1,22 +1,18 @@
 """The commands `query ...`. Take a published run and a question, print a table or JSON, or draw a sheet."""
 
 from dataclasses import asdict
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.cli import drawing
-from service.cli.options import AnyRunOption, Json, LayerOption, LimitOption, RootOption, RunOption, SheetRunOption
+from service.cli import query_concept, query_sheet
+from service.cli.options import AnyRunOption, Json, LayerOption, LimitOption, RootOption, RunOption
+from service.cli.querying import find_run, show
 from service.cli.terminal import echo
 from workers.errors import QueryError, nearest
-from workers.kinds import Kind
 from workers.store.root import Root
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from service.query.catalog import PublishedRun
     from service.query.scans import Top
 
 
@@ -27,6 +23,8 @@ app = typer.Typer(no_args_is_help=True, help="Query a published run.")
 
 def add_to(parent: typer.Typer) -> None:
     """Add the commands."""
+    query_concept.add_to(app)
+    query_sheet.add_to(app)
     parent.add_typer(app, name="query")
 
 
@@ -76,7 +74,7 @@ def top(
     """List a channel's top images, strongest first."""
     from service.query import scans
 
-    _show_top(scans.top(_find(root, run), layer, channel), _TOP_HEADINGS, as_json=as_json)
+    _show_top(scans.top(find_run(root, run), layer, channel), _TOP_HEADINGS, as_json=as_json)
 
 
 @app.command()
@@ -105,14 +103,14 @@ def units(  # noqa: PLR0913 - one parameter per flag
     from service.query.layers import Choice, read_layer
 
     choice = Choice(sort, at_least, at_most, label, dead)
-    tables = read_layer(_find(root, run), layer)
+    tables = read_layer(find_run(root, run), layer)
     known = {row.label for row in tables.channels if row.label is not None}
     if label is not None and label not in known:
         raise QueryError(
             f"{label!r} is not the most common label of any channel of layer {layer!r}; {nearest(label, known)}"
         )
     rows = [asdict(row) for row in tables.chosen(choice)[:limit]]
-    _show(rows, {name: name.replace("_", " ") for name in _UNIT_COLUMNS}, as_json=as_json)
+    show(rows, {name: name.replace("_", " ") for name in _UNIT_COLUMNS}, as_json=as_json)
 
 
 @app.command()
@@ -126,8 +124,8 @@ def label(
     """List the channels that have images with this label among their top images, the largest share first."""
     from service.query import labels
 
-    rows = [asdict(row) for row in labels.labelled(_find(root, run), name)[:limit]]
-    _show(rows, {"layer": "layer", "channel": "channel", "images": "images", "top": "of"}, as_json=as_json)
+    rows = [asdict(row) for row in labels.labelled(find_run(root, run), name)[:limit]]
+    show(rows, {"layer": "layer", "channel": "channel", "images": "images", "top": "of"}, as_json=as_json)
 
 
 @app.command("class")
@@ -141,13 +139,13 @@ def predicted_class(
     """List the channels whose top images the network gives this class, the largest share first."""
     from service.query import predicted
 
-    found = _find(root, run)
+    found = find_run(root, run)
     classes, channels = predicted.predicted(found, word)
     if not as_json:
         shown = f"{', '.join(classes[:CLASSES_SHOWN])}{', ...' if len(classes) > CLASSES_SHOWN else ''}"
         echo(f"{len(classes)} class{'es' if len(classes) != 1 else ''}: {shown}", err=True)
     rows = [{"layer": found.layers_by_index[row.layer_index].name, **asdict(row)} for row in channels[:limit]]
-    _show(rows, {"layer": "layer", "channel": "channel", "images": "images", "top": "of"}, as_json=as_json)
+    show(rows, {"layer": "layer", "channel": "channel", "images": "images", "top": "of"}, as_json=as_json)
 
 
 @app.command()
@@ -160,14 +158,14 @@ def results(
     """List the occlusion, inversion and invariance results for an image, from all runs over the corpus of --run."""
     from service.query import catalog, findings
 
-    corpus = _find(root, run, None).corpus
+    corpus = find_run(root, run, None).corpus
     rows = [
         {"run": finding.run.run, "job": finding.run.job, "row": finding.number, **finding.values}
         for finding in findings.of_image(catalog.require_runs(Root(root)), corpus, image_id)
     ]
     if not rows:
         raise QueryError(f"no occlusion, inversion or invariance run over {corpus!r} contains image {image_id!r}")
-    _show(rows, {name: name.replace("_", " ") for name in _FINDING_COLUMNS}, as_json=as_json)
+    show(rows, {name: name.replace("_", " ") for name in _FINDING_COLUMNS}, as_json=as_json)
 
 
 @app.command()
@@ -180,118 +178,14 @@ def image(
     """List the channels that have this image among their top images."""
     from service.query import scans
 
-    _show_top(scans.image(_find(root, run), image_id), _IMAGE_HEADINGS, as_json=as_json)
-
-
-@app.command()
-def sheet(  # noqa: PLR0913, PLR0917 - one parameter per flag
-    root: RootOption,
-    layer: Annotated[str | None, typer.Option("--layer", help="Layer name; required for a scan.")] = None,
-    channels: Annotated[
-        str | None,
-        typer.Option(
-            help=f"Channels, such as 7, 0-23 or 3,7,40-44; by default the first {drawing.SHEET_CHANNELS} living ones "
-            f"({drawing.STRIP_CHANNELS} for evolve)."
-        ),
-    ] = None,
-    output: Annotated[Path, typer.Option("-o", "--output", help="PNG file to write.")] = Path("sheet.png"),
-    exact: Annotated[
-        bool,
-        typer.Option(
-            "--exact",
-            help="Leave what lies outside the model's input grey. By default, it is filled with dimmed pixels of the photo.",
-        ),
-    ] = False,
-    run: SheetRunOption = None,
-    as_json: Json = False,
-) -> None:
-    """Draw a run as one picture: Figure 2 of Zeiler & Fergus for a scan, Figure 4 for evolution, and so on."""
-    from service.cli.console import print_json
-
-    published = _find(root, run, None if run else Kind.SCAN if layer else _only_kind(root))
-    drawn = _draw(published, layer, channels, output, exact=exact)
-    if as_json:
-        print_json({"run": published.run, "layer": layer, "channels": drawn, "sheet": str(output)})
-    else:
-        echo(str(output))
-
-
-def _find(root: str, run: str | None, kind: str | None = Kind.SCAN) -> "PublishedRun":
-    """The run with this id, or the default. A line on standard error names the default if there are other runs of its kind."""
-    from service.query import catalog
-
-    store = Root(root)
-    if run is not None:
-        return catalog.find(store, run, kind)
-    default = catalog.find_default(store) if kind == Kind.SCAN else None
-    newest, *others = catalog.of_kind(store, kind)
-    which = f"the newest of {len(others) + 1} runs{f' of kind {kind}' if kind else ''}"
-    chosen, why = (default, "the root's default") if default else (newest, which)
-    if others:
-        echo(f"run {chosen.run}, {why}; --run selects another", err=True)
-    return chosen
-
-
-def _only_kind(root: str) -> Kind:
-    """The kind of all published runs.
-
-    Raises:
-        QueryError: there are several.
-    """
-    from service.query import catalog
-
-    newest: dict[Kind, str] = {}
-    for run in catalog.require_runs(Root(root)):
-        newest.setdefault(run.job, run.run)
-    if len(newest) > 1:
-        choices = ", ".join(f"{run} ({kind})" for kind, run in newest.items())
-        raise QueryError(f"root {root!r} has runs of several kinds: give --run, such as {choices}")
-    return next(iter(newest))
-
-
-def _draw(
-    run: "PublishedRun", layer: str | None, channels: str | None, output: Path, *, exact: bool
-) -> tuple[int, ...]:
-    """Draw a run, or a layer of it, and give the channels that were drawn, if they were chosen."""
-    from service.query import scans
-
-    if run.job not in ("scan", "evolve") and layer is not None:
-        raise QueryError(f"run {run.run!r} is of kind {run.job}, which is drawn as a whole: omit --layer")
-    if run.job == "scan" and layer is None:
-        raise QueryError(f"run {run.run!r} is a scan: give --layer, such as {run.layers[-1].name}")
-    if layer is None:
-        drawing.draw_instrument(run, output)
-        return ()
-    if run.job == "evolve":
-        numbers = _parse(run, layer, channels) or drawing.strip_channels(run, layer)
-        drawing.draw_strips(run, layer, numbers, output)
-    else:
-        numbers = _parse(run, layer, channels) or scans.living(run, layer, drawing.SHEET_CHANNELS)
-        drawing.draw_layer(run, layer, numbers, output, exact=exact)
-    return numbers
-
-
-def _parse(run: "PublishedRun", layer: str, channels: str | None) -> tuple[int, ...]:
-    """The requested channels of a layer; empty if none were requested."""
-    count = run.layer(layer).channels
-    return drawing.parse_channels(channels, count) if channels else ()
+    _show_top(scans.image(find_run(root, run), image_id), _IMAGE_HEADINGS, as_json=as_json)
 
 
 def _show_top(rows: "tuple[Top, ...]", columns: dict[str, str], *, as_json: bool) -> None:
     values = [asdict(row) for row in rows]
     if not as_json:
         values = [row | {"location": f"{row['y']}, {row['x']}", "box": _box(row)} for row in values]
-    _show(values, columns, as_json=as_json)
-
-
-def _show(rows: "Sequence[dict[str, Any]]", columns: dict[str, str], *, as_json: bool) -> None:
-    """Print rows as one JSON value, or some of their columns as a table; a column that a row lacks is empty."""
-    from service.cli.console import print_json, print_table
-
-    if as_json:
-        print_json(rows)
-    else:
-        print_table([dict.fromkeys(columns) | row for row in rows], columns)
+    show(values, columns, as_json=as_json)
 
 
 def _box(row: dict[str, int]) -> str:

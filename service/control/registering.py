@@ -1,12 +1,13 @@
 """Registers published runs in an Iceberg catalog. Takes a root and a catalog, makes its tables hold the files of the root's runs.
 
 A table of the root becomes a table of the catalog. Each is changed in one commit, so readers see the files of all runs before or
-after it. Tables are read again before a commit is retried, because another process may have registered the same runs.
+after it. Runs that are gone leave the table `runs` first, and new ones come into it last. Tables are read again before a commit
+is retried, because another process may have registered the same runs.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pyarrow.parquet as pq
 from pyiceberg.catalog import Catalog, list_catalogs, load_catalog
@@ -94,9 +95,11 @@ def register(root: Root, target: Catalog, namespace: str) -> tuple[Registered, .
     files = _published(root, empty=bool(existing))
     session = _Session(root, target, namespace, owner)
     names = sorted({*files} | {*(existing or ())} & {*TABLES}, key=lambda name: (name == RUNS.name, name))
-    registered = tuple(session.update(TABLES[name], files.get(name, ())) for name in names)
+    gone = session.update(RUNS, files.get(RUNS.name, ()), adds=False).removed if RUNS.name in (existing or ()) else 0
+    registered = [session.update(TABLES[name], files.get(name, ())) for name in names]
+    registered[-1] = replace(registered[-1], removed=registered[-1].removed + gone)
     session.warn()
-    return registered
+    return tuple(registered)
 
 
 def _published(root: Root, *, empty: bool) -> Mapping[str, Sequence[str]]:
@@ -135,12 +138,12 @@ class _Session:
     owner: str
     outdated: set[str] = field(default_factory=set)
 
-    def update(self, table: Table, files: Sequence[str]) -> Registered:
-        """Make a table hold these files and no others."""
+    def update(self, table: Table, files: Sequence[str], *, adds: bool = True) -> Registered:
+        """Make a table hold these files and no others; without `adds`, only remove others."""
         for _ in range(TRIES):
             with _translated(f"table {self._name(table)!r}"):
                 try:
-                    return self._update(table, files)
+                    return self._update(table, files, adds=adds)
                 except CommitFailedException as error:
                     conflict = error
         raise CatalogError(f"table {self._name(table)!r} keeps changing: {reason(conflict)}; run the command again")
@@ -157,12 +160,13 @@ class _Session:
     def _name(self, table: Table) -> str:
         return f"{self.namespace}.{table.name}"
 
-    def _update(self, table: Table, files: Sequence[str]) -> Registered:
+    def _update(self, table: Table, files: Sequence[str], *, adds: bool) -> Registered:
         entry = self._load(table)
         current = _live_files(entry)
         wanted = {f"{self.owner}/{path}": path for path in files}
         self._require_own(table, current)
-        added = [self._data_file(path, entry) for location, path in wanted.items() if location not in current]
+        new = [path for location, path in wanted.items() if location not in current] if adds else []
+        added = [self._data_file(path, entry) for path in new]
         removed = [file for location, file in current.items() if location not in wanted]
         if added or removed:
             _commit(entry, added, removed)

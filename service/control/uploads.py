@@ -1,6 +1,7 @@
 """Local files of a spec. Takes a spec and an address, uploads files to the root, gives a spec that the cluster can run."""
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -9,6 +10,7 @@ from service.control.hosts import is_here
 from workers import files, locations
 from workers.errors import UsageError
 from workers.models import snapshots
+from workers.models.encoders import encoder as encoders
 from workers.sources.registry import source_of
 from workers.spec import families, keys
 from workers.store import paths
@@ -60,6 +62,8 @@ def upload(values: dict[str, Any], address: str) -> dict[str, Any]:
         changed["corpus"] = _upload_labels(values["corpus"], root)
     if isinstance(values.get("evolve"), dict):
         changed["evolve"] = _upload_checkpoints(values["evolve"], root)
+    if isinstance(values.get("concepts"), dict):
+        changed["concepts"] = _upload_encoder(values["concepts"], root)
     if isinstance(values.get("models"), list):
         changed["models"] = [
             _upload_model(model, root) if isinstance(model, dict) else model for model in values["models"]
@@ -72,12 +76,21 @@ def _upload_model(model: dict[str, Any], root: Root) -> dict[str, Any]:
     source = str(model.get("source", ""))
     snapshot, weights = families.snapshot_folder(source), families.weights_file(source)
     if snapshot is not None and locations.is_local(snapshot):
-        source = changed["source"] = families.with_model(source, _upload_snapshot(snapshot, root))
+        source = changed["source"] = families.with_model(source, _upload_snapshot(snapshot, root, snapshots.FILES))
     if weights is not None and locations.is_local(weights):
         changed["source"] = families.with_weights(source, _upload_file(weights, root))
     if model.get("classes") and locations.is_local(str(model["classes"])):
         changed["classes"] = _upload_file(str(model["classes"]), root)
     return changed
+
+
+def _upload_encoder(concepts: dict[str, Any], root: Root) -> dict[str, Any]:
+    """Replace a local folder of an image-text model by the URL of an uploaded one."""
+    source = str(concepts.get("encoder", ""))
+    snapshot = families.snapshot_folder(source)
+    if snapshot is None or not locations.is_local(snapshot):
+        return concepts
+    return concepts | {"encoder": families.with_model(source, _upload_snapshot(snapshot, root, encoders.FILES))}
 
 
 def _upload_labels(corpus: dict[str, Any], root: Root) -> dict[str, Any]:
@@ -99,9 +112,9 @@ def _upload_checkpoints(evolve: dict[str, Any], root: Root) -> dict[str, Any]:
     return {**evolve, "checkpoints": checkpoints}
 
 
-def _upload_snapshot(place: str, root: Root) -> str:
-    """Upload the files of a snapshot that are read, and give the URL of their folder under the root, named by their hash."""
-    present = [name for name in snapshots.FILES if name == snapshots.CONFIG or (_local(place) / name).exists()]
+def _upload_snapshot(place: str, root: Root, names: Sequence[str]) -> str:
+    """Upload those files of a snapshot that are read, and give the URL of their folder under the root, named by their hash."""
+    present = [name for name in names if (_local(place) / name).exists()] or [snapshots.CONFIG]
     contents = {name: _read(f"{place.rstrip('/')}/{name}") for name in present}
     digest = hashlib.sha256(b"".join(hashlib.sha256(data).digest() for data in contents.values())).hexdigest()[:32]
     for name, data in contents.items():

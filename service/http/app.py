@@ -11,6 +11,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from jobs.texts import Texts
 from service.atlas import render
 from service.atlas.atlas import Atlas
 from service.control.schedules import Schedules
@@ -72,7 +73,7 @@ def create(
     watched = control.watching if control else None
     if control is not None and watched is not None:
         api.add_to(app, control.submissions, watched, control.schedules, control.allowed)
-    atlas = Atlas(root, has_cards=bool(embed))
+    atlas = Atlas(root, has_cards=bool(embed), texts=Texts(root.absolute().url))
     if control is not None:
         notes.add_to(app, atlas)
     metrics = Metrics(lambda: _statuses(atlas, watched), control.schedules.expected_fires if control else dict)

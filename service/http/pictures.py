@@ -57,6 +57,12 @@ def _add_row_pictures(app: FastAPI, atlas: Atlas, pictures: Pictures) -> None:
         published = atlas.run(run)
         return _respond(pictures.preview(published, image_index), v == published.mark)
 
+    @app.get("/runs/{run}/maps/{layer}", include_in_schema=False, dependencies=[READ])
+    def map_of(run: str, layer: str, v: str = "") -> Response:
+        published = atlas.run(run)
+        scan = atlas.embedded_scan(published)
+        return _respond(pictures.map_of(published, layer, scan), v == links.map_mark(published, scan))
+
     @app.get("/runs/{run}/rows/{number}/{column}", include_in_schema=False, dependencies=[READ])
     def of_row(run: str, number: Index, column: str, v: str = "") -> Response:
         published = atlas.run(run)

@@ -14,6 +14,7 @@ from workers import locations
 from workers.errors import RefusedError, UsageError
 from workers.sources.registry import source_of
 from workers.spec import families, keys
+from workers.spec.concepts import ConceptsSpec
 from workers.spec.evolve import EvolveSpec
 from workers.spec.parts import AnyRun, CorpusSpec, ModelSpec
 
@@ -79,6 +80,7 @@ def _places(spec: AnyRun) -> Iterator[tuple[str, str]]:
             yield "label-names file", corpus.label_names
     yield from (place for part in parts if isinstance(part, ModelSpec) for place in _model_places(part))
     yield from (("checkpoint", file) for part in parts if isinstance(part, EvolveSpec) for file in part.checkpoints)
+    yield from (place for part in parts if isinstance(part, ConceptsSpec) for place in families.places(part.encoder))
 
 
 def _model_places(model: ModelSpec) -> Iterator[tuple[str, str]]:

@@ -29,7 +29,9 @@ _NEEDS_SERVER = re.compile(
 )
 _ITEM = re.compile(r'<li\b[^>]*><a href="([^"]*)"><img\b.*?</li>', re.DOTALL)  # a channel on a wall
 _LISTS_CHANNELS = re.compile(r"/runs/[^/?]+(/layers/[^/?]+)?(\?.*)?")
-_PICTURE = re.compile(r"/static/|/runs/[^/?]+/(mosaic|layers/.+/(patch|projection)\b|previews/|rows/\d+(/|\.json))")
+_PICTURE = re.compile(
+    r"/static/|/runs/[^/?]+/(mosaic|maps/|layers/.+/(patch|projection)\b|previews/|rows/\d+(/|\.json))"
+)
 _LARGE = re.compile(r"/static/|/runs/[^/?]+/mosaic")  # few, and larger than the others
 _CARD = re.compile(r"/embed(/runs/[^/?]+/layers/[^/?]+/channels/\d+)")
 _PAGE = re.compile(r"/(limits|runs/[^/?]+(/(layers/[^/?]+(/channels/\d+)?|images?|labels?|rejects|rows/\d+))?)?(\?.*)?")

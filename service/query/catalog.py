@@ -13,8 +13,9 @@ from workers.kinds import Kind
 from workers.spec.make import check_run_id
 from workers.spec.plain import PlainSpec
 from workers.store import files, labels, manifest, paths
+from workers.store.facts import EncoderFacts, LayerFacts, PartFile, PreprocessingFacts
 from workers.store.labels import GivenLabels
-from workers.store.manifest import LayerFacts, Manifest, PartFile, PreprocessingFacts, SpecSections
+from workers.store.manifest import Manifest, SpecSections
 from workers.store.root import Root
 from workers.store.tables.shared import LABELS
 
@@ -31,14 +32,11 @@ class PublishedRun:
         run: run id.
         job: kind of job: scan, occlude, invert, ...
         created: when it was published, UTC, ISO 8601.
-        model: source of the model.
-        corpus: source of the images.
-        input_height: rows of the model's input, pixels.
-        input_width: columns of the model's input, pixels.
+        model, corpus: sources of the model and of the images.
+        input_height, input_width: rows and columns of the model's input, pixels.
         spec: the run's specification as stored.
         sections: the same as typed values.
-        images: number of images used.
-        rejects: number of images that could not be used.
+        images, rejects: number of images used, and of those that could not be used.
         rejects_by_reason: the number of rejects by reason.
         passed_over: what the listing of the corpus left out, by reason.
         layers: in the order of the graph.
@@ -48,8 +46,8 @@ class PublishedRun:
         hides_paths: whether pages leave out where its model and corpus are, for people who have no access to these places.
         fingerprint: hash of the network's graph and weights.
         preprocessing: how the network's images were prepared; None for several networks.
-        class_names: names of the network's classes; empty if unknown.
-        class_words: for each class, more words that find it, separated by commas; empty if none are known.
+        class_names, class_words: names of the network's classes, and more words that find each, separated by commas.
+        encoder, patches: the image-text model that embedded channels, and the hash of their patches; empty for other kinds.
     """
 
     root: Root
@@ -75,6 +73,8 @@ class PublishedRun:
     preprocessing: PreprocessingFacts | None = None
     class_names: tuple[str, ...] = ()
     class_words: tuple[str, ...] = ()
+    encoder: EncoderFacts | None = None
+    patches: str = ""
 
     @property
     def k(self) -> int:
@@ -282,6 +282,8 @@ def _run(root: Root, document: Manifest, given: GivenLabels | None) -> Published
         preprocessing=document.model.preprocessing,
         class_names=document.model.class_names,
         class_words=document.model.class_words,
+        encoder=document.encoder,
+        patches=document.patches,
         corpus=document.corpus.source if document.corpus else "",
         input_height=height,
         input_width=width,

@@ -14,9 +14,9 @@ from typing import NamedTuple
 
 from service.query.catalog import MANIFESTS_DEPTH, PublishedRun
 from workers.store import documents, files, paths
+from workers.store.facts import PartFile
 from workers.store.files import Content
 from workers.store.json_format import JsonFormat
-from workers.store.manifest import PartFile
 from workers.store.root import Root
 from workers.store.tables.shared import RUNS
 

@@ -50,6 +50,11 @@ def make(root: Root, title: str, license_id: str | None = None, chosen: Sequence
         RunError: no run is published, or a chosen one is not.
         DamagedRun: all runs are damaged, or a chosen one is.
     """
+    chosen = tuple(dict.fromkeys(chosen))
+    if len(chosen) > MOST_SPLITS:
+        raise UsageError(
+            f"{len(chosen)} runs were named; the Hub shows at most {MOST_SPLITS}, so name fewer with --run"
+        )
     files = sql.published(root, ())
     intact = {paths.run_of(path) for parts in files.values() for path in parts}
     runs = [catalog.find(root, run, job=None) for run in chosen] if chosen else catalog.runs(root)

@@ -14,7 +14,7 @@ from service.query.reading import read, row
 from service.query.scans import Cell
 from workers.errors import QueryError
 from workers.spec.evolve import checkpoint_name
-from workers.store.manifest import LayerFacts
+from workers.store.facts import LayerFacts
 from workers.store.tables.evolve import EVOLUTION
 
 _FRAME = ("checkpoint", "score", "overlap", "same_as", "image_id", "label")

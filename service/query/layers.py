@@ -21,7 +21,7 @@ from service.query.scans import Top, Unit
 from workers.core.histogram_bins import edges
 from workers.errors import QueryError, nearest
 from workers.spec.scan import LEAST_MAP
-from workers.store.manifest import LayerFacts
+from workers.store.facts import LayerFacts
 from workers.store.tables.scan import TOP, UNITS
 
 NEIGHBOURS = 8

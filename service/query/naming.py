@@ -21,6 +21,11 @@ def model_name(source: str) -> str:
     return name if not weights or is_same else f"{name} · {weights}"
 
 
+def encoder_name(source: str) -> str:
+    """The name of an image-text model."""
+    return families.model_of(source)
+
+
 def first_source(source: str) -> str:
     """The first of several sources that are joined by spaces; a single one, whose path may have spaces, as it is."""
     parts = source.split()

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from service.query.catalog import PublishedRun
 from service.query.reading import read
 from workers.errors import QueryError, nearest
-from workers.store.manifest import LayerFacts
+from workers.store.facts import LayerFacts
 from workers.store.tables.scan import PATCHES, TOP, UNITS
 from workers.store.tables.shared import IMAGES, REJECTS
 

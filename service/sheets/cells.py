@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw
 from service.query.catalog import PublishedRun
 from service.query.scans import Cell
 from service.sheets import canvas
-from workers.store.manifest import LayerFacts
+from workers.store.facts import LayerFacts
 
 GROUND = (128, 128, 128)
 FAINT = (160, 160, 160)

@@ -18,7 +18,7 @@ from service.sheets import canvas
 from service.sheets.cells import GROUND, Geometry, geometry, grid
 from service.sheets.tiles import Pen, images_cut, read_photos
 from workers.errors import QueryError
-from workers.store.manifest import LayerFacts
+from workers.store.facts import LayerFacts
 
 INK = (250, 250, 250)
 PAIR_GAP_PX = 8

@@ -31,7 +31,8 @@ from tests.benchmarks.figures import Figure
 from workers.actors.account import make_row
 from workers.actors.environment import Environment
 from workers.actors.merge import DerivedReport
-from workers.actors.shard import Account, Derived, Shard, ShardReport
+from workers.actors.reports import ShardReport
+from workers.actors.shard import Account, Derived, Shard
 from workers.core import shard_scores
 from workers.corpus.lister import GROUP_ROWS
 from workers.store import paths, rows

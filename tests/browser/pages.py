@@ -19,6 +19,7 @@ PAGES = [
     "/runs/covered/rows/0", "/runs/inverted", "/runs/inverted/rows/0", "/runs/kernels", "/runs/kernels/rows/3",
     "/runs/trained", "/runs/trained/layers/relu2", "/runs/trained/rows/70", "/runs/moved", "/runs/moved/rows/0", "/runs/parts",
     "/runs/parts/rows/0", "/runs/randomised", "/runs/randomised/rows/0", "/runs/dreamt", "/runs/dreamt/rows/0",
+    "/runs/meant", "/runs/meant/rows/3",
     "/embed/runs/first/layers/relu2/channels/3",
 ]  # fmt: skip
 
@@ -37,6 +38,7 @@ def publish_all(root: Root) -> None:
     instrumented.correspondence(root)
     instrumented.sanity(root)
     instrumented.synthesise(root)
+    instrumented.concepts(root)
 
 
 def control_of(root: Root) -> Control:

@@ -19,7 +19,8 @@ from service.query import catalog
 from service.sheets import synthesise as sheet
 from tests.support import pages
 from tests.support.in_process import here
-from workers.actors.shard import ChannelBatch, GroupReport
+from workers.actors.reports import GroupReport
+from workers.actors.shard import ChannelBatch
 from workers.actors.synthesise import SynthesiseWorker
 from workers.errors import OutOfMemory, RunError, UsageError
 from workers.models import model as models

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from workers.actors.environment import Environment
-from workers.actors.shard import ShardReport
+from workers.actors.reports import ShardReport
 from workers.errors import DecoderHang, LostActors
 
 

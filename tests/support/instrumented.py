@@ -19,6 +19,8 @@ from tests.support.published import (
     names,
     patch,
 )
+from workers.store import documents
+from workers.store.facts import content_of
 from workers.store.root import Root
 
 ROWS, COLUMNS, SIZE, STRIDE = 5, 4, 16, 8
@@ -169,6 +171,25 @@ def synthesise(root: Root, run: str = "dreamt") -> None:
         for dead in [number == 1 and channel == DEAD]
     ]  # fmt: skip
     commit(root, run, "synthesise", {"syntheses": rows}, corpus=None)
+
+
+def concepts(root: Root, run: str = "meant", scan: str = "first") -> None:
+    """The channels of two layers of a scan, on a circle: those of neighbouring numbers are similar; the dead one has none."""
+    rows = []
+    for number, layer in enumerate(LAYERS):
+        for channel in range(CHANNELS[layer]):
+            angle, dead = 0.3 * channel + 0.1 * number, channel == DEAD
+            place = {"map_x": 0.5 + 0.5 * np.cos(angle), "map_y": 0.5 + 0.5 * np.sin(angle)}
+            known = {"embedding": [np.cos(angle), np.sin(angle)], "agreement": 1 / (channel + 1), **place}
+            own = dict.fromkeys(known) if dead else known
+            rows.append({"layer": layer, "layer_index": number, "channel": channel, "patches": 0 if dead else 9, **own})
+    encoder = {"source": "hf-hub:org/tiny-clip@main", "fingerprint": "none", "files": ["config.json"]}
+    spec = {"concepts": {"from_run": scan, "encoder": encoder["source"]}}
+    layers = [layer for layer in layers_of() if layer["name"] in LAYERS]
+    embedded = documents.read_manifest(root, scan)
+    patches = content_of(embedded.tables["patches"]) if embedded else ""
+    about = {"encoder": encoder, "patches": patches, "spec": spec, "layers": layers}
+    commit(root, run, "concepts", {"concepts": rows}, corpus=None, **about)
 
 
 def sanity(

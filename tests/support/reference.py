@@ -82,7 +82,9 @@ def _default(parameter: Any) -> str:
 
 def _specs() -> Iterator[str]:
     yield "## Spec files\n\nA spec file is TOML. Its kind follows from its tables: `[occlude]` makes it an occlusion run.\n"
-    without = "`filters` has only `run` and `root`; `synthesise` has no `[corpus]`, `[limits]` or `[decode]`"
+    without = (
+        "`filters` has only `run` and `root`; `synthesise` and `concepts` have no `[corpus]`, `[limits]` or `[decode]`"
+    )
     yield f"### Common keys ({without})\n"
     yield from _table(None, JobSpec)
     for name, field in JobSpec.model_fields.items():

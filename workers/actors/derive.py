@@ -2,10 +2,13 @@
 
 from workers.actors.account import account
 from workers.actors.merge import DerivedReport, merge
-from workers.actors.shard import Account, Merge
+from workers.actors.narrow import narrow
+from workers.actors.shard import Account, Derived, Merge
 from workers.store.root import Root
 
 
-def derive(root: Root, item: Merge | Account) -> DerivedReport:
-    """Merge results, or account for images."""
-    return merge(root, item) if isinstance(item, Merge) else account(root, item)
+def derive(root: Root, item: Derived) -> DerivedReport:
+    """Merge results, account for images, or take the part of a result that belongs to some layers."""
+    if isinstance(item, Merge):
+        return merge(root, item)
+    return account(root, item) if isinstance(item, Account) else narrow(root, item)

@@ -17,11 +17,13 @@ class Environment:
     device: str
     node: str
     engine: str = EAGER
+    encoder: str = ""  # the package that runs an image-text model
 
     def comparable(self) -> dict[str, str]:
         """The fields that must be equal on all nodes of a run."""
         return {key: value for key, value in asdict(self).items() if key != "node"}
 
     def numerics(self) -> dict[str, str]:
-        """These fields as they are recorded, without the engine if it is eager, as in older runs."""
-        return {key: value for key, value in self.comparable().items() if (key, value) != ("engine", EAGER)}
+        """These fields as they are recorded, without those of older runs' defaults: an eager engine, and no encoder."""
+        defaults = {"engine": EAGER, "encoder": ""}
+        return {key: value for key, value in self.comparable().items() if value != defaults.get(key)}

@@ -12,8 +12,9 @@ from workers.actors.environment import Environment
 from workers.actors.job import Job
 from workers.actors.merge import DerivedReport
 from workers.actors.project import ProjectWorker
+from workers.actors.reports import GroupReport, ShardReport
 from workers.actors.scan import ScanWorker, ShardScan
-from workers.actors.shard import CheckpointBatch, CheckpointGroup, CheckpointShard, Derived, GroupReport, ShardReport
+from workers.actors.shard import CheckpointBatch, CheckpointGroup, CheckpointShard, Derived
 from workers.errors import NumericsError
 from workers.spec.scan import RunSpec
 from workers.store import rows

@@ -14,7 +14,8 @@ from torch import Tensor
 from workers.actors import single
 from workers.actors.environment import Environment
 from workers.actors.job import Job, common_configuration
-from workers.actors.shard import InversionBatch, Restart, ShardReport
+from workers.actors.reports import ShardReport
+from workers.actors.shard import InversionBatch, Restart
 from workers.actors.worker import Worker
 from workers.core import inversion
 from workers.core.display import eight_bit

@@ -11,7 +11,8 @@ import torch
 from workers.actors import device, reading
 from workers.actors.environment import Environment
 from workers.actors.job import Job, border_configuration, common_configuration
-from workers.actors.shard import Group, GroupReport
+from workers.actors.reports import GroupReport
+from workers.actors.shard import Group
 from workers.actors.worker import Worker
 from workers.core import deconvnet, recording
 from workers.core.display import decoded, display, eight_bit

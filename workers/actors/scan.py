@@ -18,7 +18,8 @@ from workers.actors.derive import derive
 from workers.actors.environment import Environment
 from workers.actors.job import Job, border_configuration, common_configuration
 from workers.actors.merge import DerivedReport
-from workers.actors.shard import Derived, Shard, ShardBatch, ShardReport
+from workers.actors.reports import ShardReport
+from workers.actors.shard import Derived, Shard, ShardBatch
 from workers.actors.worker import Worker
 from workers.core import folding, shard_scores
 from workers.core.maxima import Maxima, images_in_cache, is_classifier, predictions
@@ -53,15 +54,45 @@ def scan_configuration(job: Job[RunSpec], environment: Environment) -> dict[str,
     }
 
 
+def scans_alike(job: Job[RunSpec], network: Network, more: Sequence[str]) -> bool:
+    """Whether a scan of more layers, which is otherwise the same, gives the same numbers for the job's layers.
+
+    The layers of a scan decide which batch norms are folded and how many images run together, and with that the last bits.
+
+    Args:
+        job: the job; the engine of both scans is eager.
+        network: its network.
+        more: names of the layers of the other scan.
+    """
+    if not set(job.layers) < set(more):
+        return False
+    own, others = ([layer.node for layer in network.select(names)] for names in (job.layers, more))
+    last = network.output if _predicts(job, network) else max(own)  # predictions depend on all of it
+    folded = ([node for node in folding.foldable(network, nodes) if node <= last] for nodes in (own, others))
+    at_once = (_images_at_once(job, network, nodes) for nodes in (own, others))
+    return all(one == other for one, other in (folded, at_once))
+
+
+def _predicts(job: Job[RunSpec], network: Network) -> bool:
+    return job.spec.scan.predictions and is_classifier(network, len(job.model.class_names))
+
+
+def _images_at_once(job: Job[RunSpec], network: Network, nodes: Sequence[int]) -> int:
+    """How many images run together, if the maps of these nodes are wanted."""
+    batch = job.spec.scan.batch
+    if job.spec.resources.device != "cpu":
+        return batch
+    return min(batch, images_in_cache(network, [*nodes, *([network.output] if _predicts(job, network) else ())]))
+
+
 class ScanWorker(Worker[RunSpec]):
     """Scans shards."""
 
     def __init__(self, job: Job[RunSpec]) -> None:
         super().__init__(job, job.spec.resources.precision)
-        device, batch = job.spec.resources.device, job.spec.scan.batch
-        predicts = job.spec.scan.predictions and is_classifier(self.network, len(job.model.class_names))
-        nodes = [*(layer.node for layer in self.layers), *([self.network.output] if predicts else ())]
-        at_once = min(batch, images_in_cache(self.network, nodes)) if device == "cpu" else batch
+        device = job.spec.resources.device
+        at_once = _images_at_once(job, self.network, [layer.node for layer in self.layers])
+        predicts = _predicts(job, self.network)
         self.maxima = Maxima(self.network, self.layers, at_once, predicts, job.spec.scan.is_inner)
         self.runner, self.engine = engine.runner(self.maxima, job.spec.scan.engine, device, self._noise())
 

@@ -191,13 +191,37 @@ class Account:
 
 
 @dataclass(frozen=True)
+class Narrow:
+    """A shard whose result is a part of another one, of a scan of more layers.
+
+    Attributes:
+        start: first image index.
+        stop: image index after the last.
+        result: path of the result relative to the root.
+        wider: path of the result that it is a part of.
+        layers: indices of its layers.
+    """
+
+    start: int
+    stop: int
+    result: str
+    wider: str
+    layers: tuple[int, ...]
+
+    @property
+    def children(self) -> tuple[str, ...]:
+        """Paths of the results that it depends on."""
+        return (self.wider,)
+
+
+@dataclass(frozen=True)
 class ChannelBatch:
-    """Channels of a layer that get their synthetic images together.
+    """Channels of a layer that are one item of work: they get synthetic images together, or are embedded together.
 
     Attributes:
         layer: name of the layer.
         channels: the channels, ascending.
-        result: path of the result relative to the root; its name is the hash of all that the images depend on.
+        result: path of the result relative to the root; its name is the hash of all that it depends on.
     """
 
     layer: str
@@ -205,13 +229,13 @@ class ChannelBatch:
     result: str
 
 
-Derived = Merge | Account
+Derived = Merge | Account | Narrow
 Work = Shard | ShardBatch[Any]
 
 
 def log_fields(item: object) -> dict[str, object]:
     """The fields of a log line about some work: its images, and the name or number of its results."""
-    if isinstance(item, Shard | Group | Merge | Account):
+    if isinstance(item, Shard | Group | Derived):
         return {"shard": f"{item.start}-{item.stop}", "result": item.result}
     if isinstance(item, ShardBatch):
         layer = {"layer": item.layer} if isinstance(item, InversionBatch) else {}
@@ -260,34 +284,3 @@ class CheckpointGroup(Group):
     """
 
     checkpoint: int
-
-
-@dataclass(frozen=True)
-class ShardReport:
-    """An actor's report on a finished shard.
-
-    Attributes:
-        work: the shard, or a batch of shards.
-        images: number of images scanned.
-        rejects: number of images not used, by reason.
-        seconds: total time.
-        wait_s: the part spent waiting for decoded images.
-        store_s: the part spent writing the result.
-    """
-
-    work: Work
-    images: int
-    rejects: dict[str, int]
-    seconds: float
-    wait_s: float
-    store_s: float
-
-
-@dataclass(frozen=True)
-class GroupReport:
-    """An actor's report on a finished group or batch of channels: its result, numbers of rows and images, and its total time."""
-
-    result: str
-    rows: int
-    images: int
-    seconds: float

@@ -11,7 +11,8 @@ import pyarrow as pa
 
 from workers.actors import reading
 from workers.actors.job import Job, Spec
-from workers.actors.shard import Shard, ShardReport, ShardType
+from workers.actors.reports import ShardReport
+from workers.actors.shard import Shard, ShardType
 from workers.actors.worker import Worker
 from workers.corpus.batch import Batch, PreparedImage
 from workers.corpus.manifest import Row

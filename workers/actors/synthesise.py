@@ -10,7 +10,8 @@ import pyarrow as pa
 
 from workers.actors.environment import Environment
 from workers.actors.job import Job, network_configuration
-from workers.actors.shard import ChannelBatch, GroupReport
+from workers.actors.reports import GroupReport
+from workers.actors.shard import ChannelBatch
 from workers.actors.worker import Worker
 from workers.core import synthesis
 from workers.core.display import eight_bit

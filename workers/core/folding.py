@@ -1,6 +1,6 @@
 """Batch norms folded into the convolutions below them. Takes a network, gives one with the same maps in fewer operations."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 
 import torch
@@ -19,15 +19,26 @@ def fold(network: Network, wanted: Collection[int]) -> Network:
         wanted: nodes whose maps must stay as they are: their convolutions are not changed.
     """
     nodes = list(network.nodes)
+    for number, below, convolution, norm in _pairs(network, wanted):
+        nodes[below] = replace(nodes[below], step=_folded(convolution, norm))
+        nodes[number] = replace(nodes[number], step=Same(norm.kind))
+    return Network(tuple(nodes))
+
+
+def foldable(network: Network, wanted: Collection[int]) -> list[int]:
+    """The nodes of the batch norms that `fold` folds, ascending."""
+    return [number for number, *_ in _pairs(network, wanted)]
+
+
+def _pairs(network: Network, wanted: Collection[int]) -> Iterator[tuple[int, int, Convolution, BatchNorm]]:
+    """The batch norms that can be folded, and the convolutions below them, with the numbers of their nodes."""
     for number, node in enumerate(network.nodes):
         if not isinstance(node.step, BatchNorm):
             continue
         [below] = node.inputs
         step = network.nodes[below].step
         if isinstance(step, Convolution) and below not in wanted and network.users(below) == [number]:
-            nodes[below] = replace(nodes[below], step=_folded(step, node.step))
-            nodes[number] = replace(node, step=Same(node.step.kind))
-    return Network(tuple(nodes))
+            yield number, below, step, node.step
 
 
 def _folded(convolution: Convolution, norm: BatchNorm) -> Convolution:

@@ -1,8 +1,11 @@
-"""The process that started this one. Takes nothing; ends this process when that one has ended."""
+"""Processes that `multiprocessing` starts: those that end with their parent, and those that Ctrl-C does not reach."""
 
 import multiprocessing
 import os
+import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from multiprocessing.connection import wait
 
 
@@ -16,3 +19,16 @@ def end_with_parent() -> None:
 def _end_after(sentinel: int) -> None:
     wait([sentinel])
     os._exit(1)
+
+
+@contextmanager
+def without_interrupts() -> Iterator[None]:
+    """A process that starts in the block ignores Ctrl-C, which its parent handles: otherwise both would report it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)

@@ -5,8 +5,10 @@ A folder is a path or an fsspec URL with the files of a repository. Nothing in a
 
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -69,6 +71,43 @@ def weights(name: str) -> str:
     return _path(name, SAFETENSORS, WEIGHTS_BYTES)
 
 
+def local_copy(name: str, wanted: Sequence[str], folder: Path) -> tuple[Path, str]:
+    """A local folder with those of the wanted files that a snapshot has, and the snapshot's name with its commit.
+
+    Args:
+        name: ORG/NAME@REVISION or a folder.
+        wanted: names of files.
+        folder: an empty local folder, for files that a URL names.
+
+    Raises:
+        ModelError: the snapshot does not exist, or cannot be read.
+    """
+    if families.snapshot_folder(HUB.source(name)) is None:
+        repository, _, revision = name.partition("@")
+        hub = _hub()
+        with _explained(hub, repository, revision, "a file"):
+            download = partial(hub.snapshot_download, repository, revision=revision, allow_patterns=list(wanted))
+            _check_size(repository, sum(file.file_size for file in download(dry_run=True)))
+            path = Path(download())
+        return path, f"{repository}@{path.name}"
+    try:
+        store, inner = files.filesystem(name)
+        if files.is_local(store):
+            return Path(inner), name
+        for file in wanted:
+            if store.exists(_join(inner, file)):
+                _check_size(name, store.size(_join(inner, file)) or 0)
+                store.get_file(_join(inner, file), str(folder / file))
+    except (OSError, ValueError, ImportError) as error:
+        raise ModelError(f"{name!r} cannot be read: {reason(error)}") from error
+    return folder, name
+
+
+def _check_size(name: str, size: int) -> None:
+    if size > WEIGHTS_BYTES:
+        raise ModelError(f"{name} takes {size / 1e6:,.0f} MB; at most {WEIGHTS_BYTES / 1e6:,.0f} MB are accepted")
+
+
 @contextmanager
 def quiet() -> Iterator[None]:
     """Silence the Hub's own messages, such as those about each retry; an error says enough."""
@@ -124,10 +163,21 @@ def _ask(repository: str, revision: str, file: str) -> Any:  # noqa: ANN401 - th
 
 def _call(repository: str, revision: str, file: str, *, dry_run: bool) -> Any:  # noqa: ANN401 - the Hub's own value
     hub = _hub()
+    with _explained(hub, repository, revision, file):
+        return hub.hf_hub_download(repository, file, revision=revision, dry_run=dry_run)
+
+
+@contextmanager
+def _explained(hub: Any, repository: str, revision: str, file: str) -> Iterator[None]:  # noqa: ANN401 - the Hub's package
+    """Translate the Hub's errors in the block, and silence its messages.
+
+    Raises:
+        ModelError: one line, with the way out.
+    """
     errors = hub.errors
     try:
         with quiet():
-            return hub.hf_hub_download(repository, file, revision=revision, dry_run=dry_run)
+            yield
     except errors.GatedRepoError as error:
         page = f"https://huggingface.co/{repository}"
         raise ModelError(

@@ -81,6 +81,7 @@ def _make_absolute(values: dict[str, Any], folder: PurePath) -> None:
     for model in (values.get("model"), *(models if isinstance(models, list) else ())):
         change(model, "source", families.absolute)
         change(model, "classes", locations.absolute)
+    change(values.get("concepts"), "encoder", families.absolute)
     evolve = values.get("evolve")
     if isinstance(evolve, dict) and isinstance(evolve.get("checkpoints"), list):
         evolve["checkpoints"] = [

@@ -13,8 +13,9 @@ from pydantic import BaseModel, ConfigDict
 
 from workers.errors import DamagedRun, OtherLabels
 from workers.store import paths
+from workers.store.facts import PartFile
 from workers.store.json_format import JsonFormat
-from workers.store.manifest import Manifest, PartFile
+from workers.store.manifest import Manifest
 from workers.store.root import Root
 from workers.store.rows import TableWriter
 from workers.store.tables.shared import LABELS, RUNS

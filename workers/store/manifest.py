@@ -1,148 +1,37 @@
 """A published run as a value: its manifest.json. Takes bytes, gives a frozen Manifest; takes a Manifest, gives its bytes."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from workers.errors import DamagedRun, QueryError
+from workers.errors import DamagedRun
 from workers.kinds import Kind
+from workers.spec.concepts import ConceptsSpec
 from workers.spec.decoding import DecodeSpec
 from workers.spec.evolve import EvolveSpec
 from workers.spec.frozen import Frozen
-from workers.spec.parts import Fit, Pair, PerChannel, ResourcesSpec
+from workers.spec.parts import ResourcesSpec
 from workers.spec.plain import PlainSpec
 from workers.spec.sanity import SanitySpec
 from workers.spec.scan import ProjectSpec, ScanSpec
+from workers.store.facts import (
+    CheckpointFacts,
+    CorpusFacts,
+    DivergedFacts,
+    EncoderFacts,
+    Facts,
+    LayerFacts,
+    ModelFacts,
+    PartFile,
+    PrecisionFacts,
+    Totals,
+)
 from workers.store.json_format import JsonFormat, parse
 
 VERSION = 1
-
-
-class _Facts(BaseModel):
-    """A frozen part of a manifest. Unknown keys are ignored: a newer version may have written them."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-
-@dataclass(frozen=True)
-class PartFile:
-    """One Parquet file of a table: path under the root, number of rows, size in bytes, and SHA-256."""
-
-    path: str
-    rows: int
-    bytes: int
-    sha256: str
-
-
-@dataclass(frozen=True)
-class LayerFacts:
-    """A layer of a run: size of its feature map, and the receptive field of its units in model-input pixels.
-
-    `gated`: a factor computed from the image is held constant in its projections. `obstacle`: why it has no
-    projections; empty if it has. Both are None in runs of earlier versions.
-    """
-
-    index: int
-    name: str
-    channels: int
-    height: int
-    width: int
-    field_height: int
-    field_width: int
-    stride_y: int | float | None
-    stride_x: int | float | None
-    gated: bool | None = None
-    obstacle: str | None = None
-
-    def require_channel(self, channel: int) -> int:
-        """Check a channel's number and return it.
-
-        Raises:
-            QueryError: the layer has no such channel.
-        """
-        if not 0 <= channel < self.channels:
-            raise QueryError(f"no channel {channel} in layer {self.name!r}; it has 0 to {self.channels - 1}")
-        return channel
-
-
-class PreprocessingFacts(_Facts):
-    """How the model prepares images; see `workers.core.preprocess`."""
-
-    resize: int | Pair
-    crop: int | Pair
-    mean: PerChannel
-    std: PerChannel
-    interpolation: str
-    fit: str = Fit.STRETCH
-    pad: int | str = "mean"
-    bits: int = 8
-
-
-class ModelFacts(_Facts):
-    """The network: its source, and the hash of its graph and weights. For several models, each value is joined by spaces."""
-
-    source: str
-    fingerprint: str
-    preprocessing: PreprocessingFacts | None = None
-    class_names: tuple[str, ...] = ()
-    class_words: tuple[str, ...] = ()  # for each class, more words that find it, separated by commas
-    notes: tuple[str, ...] = ()  # what was changed in the keys of the weights
-
-
-class CorpusFacts(_Facts):
-    """The images: their source, the path of the corpus manifest, and the SHA-256 of that file."""
-
-    source: str
-    manifest: str | None = None
-    sha256: str | None = None
-
-
-class Totals(_Facts):
-    """Counts of the images that were listed, used and rejected, and of the layers and channels."""
-
-    listed: int
-    images: int
-    rejects: int
-    rejects_by_reason: dict[str, int]
-    passed_over: dict[str, int] = {}
-    layers: int
-    channels: int
-
-
-class CheckpointFacts(_Facts):
-    """A checkpoint of the training that the run followed."""
-
-    name: str
-    source: str
-    fingerprint: str
-
-
-class DivergedFacts(_Facts):
-    """A checkpoint that was left out because its weights have diverged."""
-
-    name: str
-    file: str
-
-
-class PrecisionFacts(_Facts):
-    """What half precision costs: among `images`, `differing` of `sets` channels have different best images than in float32.
-
-    `sets` is 0 if too few images could be compared. `tolerances`: by layer, how much the two passes of the scan may differ.
-    """
-
-    images: int
-    sets: int
-    differing: int
-    tolerances: dict[str, float]
-
-    @property
-    def share(self) -> float | None:
-        """The share of channels that differ; None if none were compared."""
-        return self.differing / self.sets if self.sets else None
 
 
 def _known_keys(kind: type[Frozen]) -> BeforeValidator:
@@ -156,7 +45,7 @@ def _known_keys(kind: type[Frozen]) -> BeforeValidator:
     return BeforeValidator(known)
 
 
-class SpecSections(_Facts):
+class SpecSections(Facts):
     """The sections of a run's spec that readers use, as values; None if the kind of job has no such section."""
 
     decode: Annotated[DecodeSpec, _known_keys(DecodeSpec)] = DecodeSpec()
@@ -165,12 +54,13 @@ class SpecSections(_Facts):
     project: Annotated[ProjectSpec, _known_keys(ProjectSpec)] | None = None
     evolve: Annotated[EvolveSpec, _known_keys(EvolveSpec)] | None = None
     sanity: Annotated[SanitySpec, _known_keys(SanitySpec)] | None = None
+    concepts: Annotated[ConceptsSpec, _known_keys(ConceptsSpec)] | None = None
 
 
 _SECTIONS = JsonFormat(SpecSections)
 
 
-class RunFacts(_Facts):
+class RunFacts(Facts):
     """The facts of a published run.
 
     Attributes:
@@ -192,6 +82,8 @@ class RunFacts(_Facts):
         checkpoints, diverged: checkpoints of a training, in the order of the numbers in `evolution`, and those left out.
         precision: what half precision costs; None in float32.
         depth: the depth that was chosen for 16-bit images; None if there was nothing to choose.
+        encoder: the image-text model that embedded the channels; None for other kinds of job.
+        patches: hash of the patches that it embedded: another scan may be published under the same id later.
     """
 
     job: Kind
@@ -204,7 +96,7 @@ class RunFacts(_Facts):
     layers: tuple[LayerFacts, ...] = ()
     input: tuple[int, int, int] | None = None
     versions: dict[str, str]
-    backends: dict[str, Any] = {}
+    backends: dict[str, Any] = Field(default_factory=dict)
     seconds: float
     images_per_s: float | None
     shards: tuple[str, ...] = ()
@@ -215,6 +107,8 @@ class RunFacts(_Facts):
     diverged: tuple[DivergedFacts, ...] = ()
     precision: PrecisionFacts | None = None
     depth: str | None = None
+    encoder: EncoderFacts | None = None
+    patches: str = ""
 
     @cached_property
     def sections(self) -> SpecSections:
@@ -250,7 +144,7 @@ class Manifest(RunFacts):
     version: int
     run: str
     tables: dict[str, tuple[PartFile, ...]] = Field(min_length=1)
-    schemas: dict[str, str] = {}
+    schemas: dict[str, str] = Field(default_factory=dict)
 
     @property
     def listing(self) -> str | None:

@@ -10,9 +10,26 @@ TABLES = "tables"
 IDEMPOTENCY = "idempotency"
 NOTES = "notes"
 DEFAULTS = "defaults"
+ENCODERS = "encoders"
+LAYER_SETS = "layer_sets"
 DEFAULT_SCAN = f"{DEFAULTS}/scan.json"
 # Folders where files are written; a killed writer may leave temporary files there.
-TOPS = (SHARDS, RUNS, VERDICTS, SCHEDULES, KEYS, TABLES, IDEMPOTENCY, NOTES, DEFAULTS, "corpora", "models", "uploads")
+TOPS = (
+    SHARDS,
+    RUNS,
+    VERDICTS,
+    SCHEDULES,
+    KEYS,
+    TABLES,
+    IDEMPOTENCY,
+    NOTES,
+    DEFAULTS,
+    ENCODERS,
+    LAYER_SETS,
+    "corpora",
+    "models",
+    "uploads",
+)
 
 
 def run_folder(run: str) -> str:
@@ -104,6 +121,21 @@ def upload_path(digest: str, name: str) -> str:
 def model_path(fingerprint: str) -> str:
     """The weights of a model."""
     return f"models/{fingerprint}.safetensors"
+
+
+def layer_sets_folder(rest: str) -> str:
+    """The sets of layers that were scanned with a configuration, by the hash of the rest of it."""
+    return f"{LAYER_SETS}/{rest}"
+
+
+def layer_set_path(rest: str, configuration: str) -> str:
+    """A set of layers that was scanned, by the hash of the whole configuration."""
+    return f"{layer_sets_folder(rest)}/{configuration}.json"
+
+
+def encoder_path(fingerprint: str, name: str) -> str:
+    """A file of an image-text model, by the hash of all its files."""
+    return f"{ENCODERS}/{fingerprint}/{name}"
 
 
 def verdict_path(key: str) -> str:

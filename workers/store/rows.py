@@ -17,8 +17,8 @@ from cachetools import LRUCache
 
 from workers.store import damage, paths, seals
 from workers.store.columns import IMAGE, Table
+from workers.store.facts import PartFile
 from workers.store.files import content_of, stamp
-from workers.store.manifest import PartFile
 from workers.store.root import Root
 from workers.store.tables.registry import RESULTS, TABLES
 

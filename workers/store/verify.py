@@ -8,8 +8,9 @@ import pyarrow.parquet as pq
 from workers.errors import DamagedFile, DamagedRun
 from workers.store import damage, documents, footers, labels, manifest, paths
 from workers.store.documents import PIN, Pin
+from workers.store.facts import PartFile
 from workers.store.files import content
-from workers.store.manifest import Manifest, PartFile
+from workers.store.manifest import Manifest
 from workers.store.root import Root
 from workers.store.rows import read_table
 from workers.store.tables.shared import RUNS

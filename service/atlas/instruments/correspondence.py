@@ -30,7 +30,7 @@ class PartPage(FindingPage, Bars):
     found: Annotated[Row, Of(CORRESPONDENCE, whole=True)]
 
 
-def run_page(run: PublishedRun, start: int) -> CorrespondencePage:
+def run_page(__: Atlas, run: PublishedRun, start: int) -> CorrespondencePage:
     """The page of a run."""
     rows = findings(run)
     _, about = page_fields(run, NOTE, [rows], start)

@@ -22,7 +22,7 @@ class FramePage(FindingPage):
     strip: str
 
 
-def run_page(run: PublishedRun, _: int) -> EvolutionPage:
+def run_page(_: Atlas, run: PublishedRun, __: int) -> EvolutionPage:
     """The page of a run."""
     return evolution.of_run(run)
 

@@ -27,7 +27,7 @@ class FilterPage(FindingPage):
     found: Annotated[Row, Of(FILTERS, whole=True)]
 
 
-def run_page(run: PublishedRun, start: int) -> FiltersPage:
+def run_page(__: Atlas, run: PublishedRun, start: int) -> FiltersPage:
     """The page of a run."""
     rows = findings(run)
     _, about = page_fields(run, NOTE, [rows], start)

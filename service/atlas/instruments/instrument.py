@@ -28,7 +28,7 @@ class Instrument:
     """
 
     note: str
-    run_page: Callable[[PublishedRun, int], Page]
+    run_page: Callable[[Atlas, PublishedRun, int], Page]
     row_page: Callable[[Atlas, Finding], Page]
     run_pages: tuple[type[Page], ...]
     row_pages: tuple[type[Page], ...]

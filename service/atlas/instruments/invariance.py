@@ -34,7 +34,7 @@ class MovedPage(FindingPage, Charts):
     amounts: tuple[Amount, ...]
 
 
-def run_page(run: PublishedRun, start: int) -> InvariancePage:
+def run_page(_: Atlas, run: PublishedRun, start: int) -> InvariancePage:
     """The page of a run."""
     groups, about = page_fields(run, NOTE, by_image(findings(run)), start, CURVES_SHOWN)
     shown = [row for group in groups for row in group]

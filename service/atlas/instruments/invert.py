@@ -52,7 +52,7 @@ class InversionPage(FindingPage):
     curve: str
 
 
-def run_page(run: PublishedRun, start: int) -> InversionsPage:
+def run_page(_: Atlas, run: PublishedRun, start: int) -> InversionsPage:
     """The page of a run."""
     rows = findings(run)
     layers = tuple(dict(sorted({(row.values["layer_index"], row.values["layer"]) for row in rows})).values())

@@ -45,7 +45,7 @@ class OcclusionPage(FindingPage):
     scans: tuple[Link, ...]
 
 
-def run_page(run: PublishedRun, start: int) -> OcclusionsPage:
+def run_page(_: Atlas, run: PublishedRun, start: int) -> OcclusionsPage:
     """The page of a run."""
     groups = by_image(findings(run))
     shown, about = page_fields(run, NOTE, groups, start)

@@ -23,7 +23,7 @@ def _load(kind: Kind) -> Instrument:
 INSTRUMENTS: Mapping[Kind, Instrument] = {kind: _load(kind) for kind in Kind if kind is not Kind.SCAN}
 
 
-def run_page(run: PublishedRun, start: int = 0) -> Page:
+def run_page(atlas: Atlas, run: PublishedRun, start: int = 0) -> Page:
     """The page of an instrument's run, from some image on.
 
     Raises:
@@ -31,7 +31,7 @@ def run_page(run: PublishedRun, start: int = 0) -> Page:
     """
     if run.job not in INSTRUMENTS:
         raise QueryError(f"run {run.run!r} is of kind {run.job.value!r}, not an instrument")
-    return INSTRUMENTS[run.job].run_page(run, start)
+    return INSTRUMENTS[run.job].run_page(atlas, run, start)
 
 
 def row_page(atlas: Atlas, run_id: str, number: int) -> Page:

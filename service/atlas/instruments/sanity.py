@@ -40,7 +40,7 @@ class SanityUnitPage(FindingPage):
     methods: dict[str, str]
 
 
-def run_page(run: PublishedRun, start: int) -> SanityPage:
+def run_page(_: Atlas, run: PublishedRun, start: int) -> SanityPage:
     """The page of a run."""
     rows = findings(run)
     every = units(rows)

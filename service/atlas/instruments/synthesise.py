@@ -54,7 +54,7 @@ class SynthesisPage(FindingPage):
     scans: tuple[ScanOfChannel, ...]
 
 
-def run_page(run: PublishedRun, start: int) -> SynthesesPage:
+def run_page(_: Atlas, run: PublishedRun, start: int) -> SynthesesPage:
     """The page of a run."""
     layers, rows = read_found(run)
     shown, about = page_fields(run, NOTE, range(len(layers)), start, MOST)

@@ -12,7 +12,7 @@ from service.query.marks import marks
 from service.query.naming import corpus_name, model_name
 from service.query.scans import Top
 from service.query.telling import TellingChannel
-from workers.store.manifest import LayerFacts
+from workers.store.facts import LayerFacts
 
 T = TypeVar("T")
 
@@ -21,6 +21,8 @@ SAYS = {
     "projection": "A projection shows which pixels of this patch drove this unit, not why the network chose a class.",
     "synthesis": "A synthetic image is one of many that activate the channel strongly. It does not look like a photo; the "
     "patches of a scan show what activates the channel in photos.",
+    "concepts": "The image-text model judges what a channel's best patches have in common, not the channel itself. It has seen "
+    "other images than the network, and finds something near any text.",
 }
 
 ALIKE_FROM = 0.9  # rank correlation

@@ -117,7 +117,7 @@ def run(atlas: Atlas, run_id: str, start: int = 0) -> Page:
     """One run: the layers of a scan, or the rows of an instrument."""
     published = atlas.run(run_id)
     if published.job != Kind.SCAN:
-        return registry.run_page(published, start)
+        return registry.run_page(atlas, published, start)
     card = of_run(published)
     layers = tuple(_layer_rows(atlas, published))
     return RunPage(

@@ -9,6 +9,7 @@ from service.atlas.atlas import Atlas
 from service.atlas.links import KINDS, SHOWN, VIEWS
 from service.atlas.pages import histogram
 from service.atlas.pages.histogram import Bar, Bin
+from service.atlas.pages.nearby import SimilarChannels, similar_of
 from service.atlas.pages.parts import (
     checks_of,
     has_projections,
@@ -25,7 +26,7 @@ from service.query.catalog import PublishedRun
 from service.query.layers import SORTS, Border, Channel, Choice, LayerTables, Neighbour
 from workers.errors import QueryError, nearest
 from workers.kinds import Kind
-from workers.store.manifest import LayerFacts
+from workers.store.facts import LayerFacts
 
 SIZES = ("S", "M", "L")
 OTHERS_SHOWN = 12  # other runs in which a channel is shown
@@ -143,6 +144,7 @@ class ChannelPage(Page):
     predicted: tuple[PredictedClass, ...]
     synthesis: SynthesisCard | None
     neighbours: tuple[NeighbourCard, ...]
+    similar: SimilarChannels | None
     others: tuple[OtherRun, ...]
     previous: str
     next: str
@@ -228,7 +230,7 @@ def channel(atlas: Atlas, run_id: str, name: str, number: int, look: Look, *, ca
         active=sum(cell.score > 0 for cell in cells),
         **_score_fields(tables.histogram(number)),
         **_contents(atlas, published, tables, number),
-        synthesis=_synthesis(atlas, published, name, number),
+        **_from_other_runs(atlas, published, name, number),
         neighbours=tuple(_neighbour(published, tables, neighbour) for neighbour in tables.neighbours(number)),
         others=tuple(_others(atlas, published, about, number))[:OTHERS_SHOWN],
         **_pages_beside(published, about, number, look.view),
@@ -265,13 +267,14 @@ def _contents(atlas: Atlas, published: PublishedRun, tables: LayerTables, number
     }
 
 
-def _synthesis(atlas: Atlas, published: PublishedRun, layer: str, number: int) -> SynthesisCard | None:
-    made = atlas.synthesis(published, layer, number)
-    if made is None:
-        return None
-    run, image = made
-    href, picture = links.row(run, image.number), links.picture(run, image.number, "synthesis")
-    return SynthesisCard(run=run.run, href=href, picture=picture, score=image.score)
+def _from_other_runs(atlas: Atlas, published: PublishedRun, layer: str, number: int) -> dict[str, Any]:
+    """What runs of other kinds know about a channel: its synthetic image, and channels with similar patches."""
+    made, card = atlas.synthesis(published, layer, number), None
+    if made is not None:
+        run, image = made
+        href, picture = links.row(run, image.number), links.picture(run, image.number, "synthesis")
+        card = SynthesisCard(run=run.run, href=href, picture=picture, score=image.score)
+    return {"synthesis": card, "similar": similar_of(atlas, published, layer, number)}
 
 
 def _label(published: PublishedRun, label: str, images: int) -> LabelCount:

@@ -9,8 +9,9 @@ import pyarrow.compute as pc
 
 from service.atlas import links
 from service.atlas.atlas import Atlas
+from service.atlas.pages.nearby import NearCard
 from service.atlas.pages.parts import of_run
-from service.atlas.pages.values import Page, TellingCard, Value
+from service.atlas.pages.values import Page, RunCard, TellingCard, Value
 from service.query.catalog import PublishedRun
 from service.query.telling import LEAST_SHARED, TellingChannel
 from workers.errors import QueryError
@@ -34,6 +35,16 @@ class ChannelMatch(TellingCard):
     is_predicted: bool = False
 
 
+class MeantChannels(Value):
+    """The channels of a scan that are nearest to the words in meaning; or `problem`, why they are not known."""
+
+    run: RunCard
+    encoder: str
+    href: str
+    channels: tuple[NearCard, ...]
+    problem: str | None
+
+
 class Match(Value):
     """Another thing whose name contains the words of a search."""
 
@@ -44,11 +55,12 @@ class Match(Value):
 
 
 class SearchPage(Page):
-    """The results of a search: channels, then other matches. Per run, at most `most` of each type, and of channels by label."""
+    """The results of a search: channels, also by meaning, then other matches. Per run, at most `most` of each type."""
 
     kind: Literal["search"] = "search"
     words: str
     channels: tuple[ChannelMatch, ...]
+    meant: tuple[MeantChannels, ...] = ()
     found: tuple[Match, ...]
     most: int
 

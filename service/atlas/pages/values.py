@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pydantic import BaseModel, ConfigDict, JsonValue
 
 from service.query.layers import Channel
-from workers.store.manifest import LayerFacts
+from workers.store.facts import LayerFacts
 
 
 class Value(BaseModel):

@@ -13,7 +13,8 @@ from workers.errors import DamagedRun
 from workers.host import retrying
 from workers.kinds import Kind
 from workers.store import paths, verify
-from workers.store.manifest import CorpusFacts, ModelFacts, PartFile, RunFacts, Totals
+from workers.store.facts import CorpusFacts, ModelFacts, PartFile, Totals
+from workers.store.manifest import RunFacts
 from workers.store.root import Root
 from workers.store.rows import TableWriter
 from workers.store.tables.shared import REJECTS

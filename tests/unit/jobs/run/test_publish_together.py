@@ -22,7 +22,8 @@ from tests.unit.jobs.run.test_publish import FACTS
 from tests.unit.jobs.run.test_publish_killed import RUN, everything, listed, stage
 from workers.errors import DamagedRun
 from workers.store import local, objects, paths, verify
-from workers.store.manifest import Manifest, PartFile
+from workers.store.facts import PartFile
+from workers.store.manifest import Manifest
 from workers.store.root import Root
 
 # What a publisher does between two of these, no other can tell. A move is a check and a rename, or a copy and a removal.

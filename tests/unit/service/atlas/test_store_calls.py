@@ -15,7 +15,8 @@ from workers.kinds import Kind
 from workers.store.root import Root
 
 FEW, MANY = 3, 30
-BESIDE = (publish, instrumented.occlude, instrumented.sanity)  # the kinds that pages of the first scan look for
+# The kinds that pages of the first scan look for.
+BESIDE = (publish, instrumented.occlude, instrumented.sanity, instrumented.concepts)
 KINDS = tuple(kind for kind in Kind if kind is not Kind.SCAN)
 PAGES = [
     "/",

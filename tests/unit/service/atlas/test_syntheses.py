@@ -11,7 +11,7 @@ from service.query.syntheses import is_comparable
 from tests.support import instrumented
 from tests.support.asking import app_of, client_of
 from tests.support.published import CHANNELS, DEAD, publish
-from workers.store.manifest import PreprocessingFacts
+from workers.store.facts import PreprocessingFacts
 from workers.store.root import Root
 
 OTHER = PreprocessingFacts(resize=9, crop=9, mean=(0.5,), std=(0.5,), interpolation="bilinear")

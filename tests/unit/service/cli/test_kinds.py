@@ -43,7 +43,8 @@ def test_a_spec_file_says_by_its_tables_what_kind_it_is(tmp_path, kind):
 
 
 WORDS = {"filters": ["--model", "deconvoy://zfnet-mini"], "occlude": ["--layer", "relu1"], "evolve": ["--checkpoints", "a.pt"],
-         "sanity": ["--from-run", "first"], "correspondence": ["--parts", "parts.csv"]}  # fmt: skip
+         "sanity": ["--from-run", "first"], "correspondence": ["--parts", "parts.csv"],
+         "concepts": ["--from-run", "first", "--encoder", "hf-hub:/clip"]}  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", SPECS)
@@ -56,8 +57,8 @@ def test_what_is_stopped_goes_on_with_the_same_command_if_anything_of_it_is_kept
     monkeypatch.setattr("service.cli.sanity._spec_of_scan", lambda *_: {})
     monkeypatch.chdir(tmp_path)
     (tmp_path / "parts.csv").write_text("image_id,part,top,left,bottom,right\na.png,eye,0,0,9,9\nb.png,eye,0,0,9,9\n")
-    rest = [] if kind == "filters" else ["--model", "deconvoy://zfnet-mini"]
-    rest += [] if kind in {"filters", "synthesise"} else ["--corpus", "photos"]
+    rest = [] if kind in {"filters", "concepts"} else ["--model", "deconvoy://zfnet-mini"]
+    rest += [] if kind in {"filters", "synthesise", "concepts"} else ["--corpus", "photos"]
     done = CliRunner().invoke(app, [kind, "--root", "root", *rest, *WORDS.get(kind, [])])
     assert done.exit_code == 130, done.stderr
     assert ("resumes the run" in done.stderr) == (kind != "filters")

@@ -17,7 +17,7 @@ from tests.support.asking import atlas_of
 from tests.support.instrumented import CHECKPOINTS
 from tests.support.published import CHANNELS, DEAD, publish
 from workers.errors import QueryError
-from workers.store.manifest import LayerFacts
+from workers.store.facts import LayerFacts
 from workers.store.root import Root
 
 

@@ -18,8 +18,9 @@ from tests.support import benchmarking
 from workers.actors import device, single
 from workers.actors.evolve import EvolveWorker
 from workers.actors.project import ProjectWorker
+from workers.actors.reports import ShardReport
 from workers.actors.scan import ScanWorker, ShardScan
-from workers.actors.shard import CheckpointBatch, CheckpointShard, Shard, ShardBatch, ShardReport
+from workers.actors.shard import CheckpointBatch, CheckpointShard, Shard, ShardBatch
 from workers.core.topk import Rows
 from workers.corpus import isolate, manifest
 from workers.corpus.decode import decode

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from workers.errors import DamagedRun
 from workers.kinds import Kind
 from workers.store import documents, manifest
-from workers.store.manifest import PartFile
+from workers.store.facts import PartFile
 
 PART: dict[str, Any] = {
     "path": "tables/units/run=flowers/part-00000-0.parquet",

@@ -12,7 +12,7 @@ import pytest
 from workers.errors import DamagedFile
 from workers.store import rows
 from workers.store.columns import IMAGE, Table
-from workers.store.manifest import PartFile
+from workers.store.facts import PartFile
 from workers.store.root import Root
 from workers.store.tables.registry import TABLES
 from workers.store.tables.scan import PATCHES, PROJECTED, SCAN_TABLES, TOP, UNITS

@@ -1,0 +1,182 @@
+"""The pipeline of `concepts`. Takes a spec, embeds a scan's channels, publishes the run, gives its outcome."""
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+
+import numpy as np
+import pyarrow as pa
+
+from jobs.run import publish
+from jobs.run.attempt import Attempt, attempt
+from jobs.run.identity import check_weights
+from jobs.run.outcome import Outcome, outcome_of
+from jobs.run.results import StoredResults
+from jobs.run.tally import ImageCounts
+from jobs.watch import Watcher
+from workers.actors.concepts import ConceptsWorker, concepts_configuration
+from workers.actors.environment import Environment
+from workers.actors.job import Job, digest
+from workers.actors.shard import ChannelBatch
+from workers.core.concepts import map_of
+from workers.core.network import Layer, Network
+from workers.errors import RunError
+from workers.kinds import Kind
+from workers.models.encoders import encoder as encoders
+from workers.models.encoders import stored
+from workers.spec import families
+from workers.spec.concepts import ConceptsRun
+from workers.spec.parts import Fit, ModelSpec
+from workers.store import paths
+from workers.store.facts import EncoderFacts, content_of
+from workers.store.manifest import Manifest
+from workers.store.root import Root, patient
+from workers.store.tables.concepts import CONCEPTS
+from workers.store.tables.scan import PATCHES
+
+
+def concepts(spec: ConceptsRun, watch: Watcher) -> Outcome:
+    """Embed the channels of a scan with an image-text model, or resume where an earlier attempt stopped.
+
+    Raises:
+        UsageError: the spec is not valid; nothing was written.
+        RunStopped: the run cannot continue; finished results are kept.
+    """
+    root = patient(spec.root)
+    scan = _read_scan(root, spec)
+    spec = spec.model_copy(update={"model": _model_of(scan)})
+    layers = spec.concepts.layers or tuple(layer.name for layer in scan.layers)
+    with stored.opened(spec.concepts.encoder) as (encoder, folder):
+        _check_published(root, spec, scan, encoder)
+        encoders.load(folder, encoder.source)  # a user's mistake is reported before anything is written
+
+        def work(run: Attempt[ConceptsRun]) -> Outcome:
+            stored.write(run.root, encoder, folder)
+            return _work(run, scan, encoder)
+
+        return attempt(spec, watch, layers, work, check_layers=partial(_check_layers, scan))
+
+
+def _work(run: Attempt[ConceptsRun], scan: Manifest, encoder: EncoderFacts) -> Outcome:
+    make = partial(_worker, encoder=encoder, scan=scan)
+    environment = run.pool.start(partial(make, run.job))
+    batches = _plan(run, scan, environment, encoder)
+    done = run.root.files(paths.shard_folder(paths.configuration_of(batches[0].result)))
+    missing = [batch for batch in batches if batch.result.rpartition("/")[2] not in done]
+    _run(run, missing)
+    results = run.results(make)
+    run.watch.phase("map", len(run.layers), "layers")
+    with run.writer(CONCEPTS) as writer:
+        for number, table in enumerate(_tables(run, results, batches), 1):
+            writer.write(table)
+            run.watch.advance(number)
+        parts = {CONCEPTS.name: writer.close()}
+    run.watch.phase("publish", None, "tables")
+    names = [batch.result for batch in batches]
+    patches = content_of(scan.tables[PATCHES.name])
+    facts = {"images_per_s": None, "shards": names, "encoder": encoder, "patches": patches}
+    published = run.publish(parts, ImageCounts(0, {}), environment, **facts)
+    counts = {"shards_run": len(missing), "shards_reused": len(batches) - len(missing)}
+    return outcome_of(published, run.job.spec.root, run.started, **counts)
+
+
+def _worker(job: Job[ConceptsRun], encoder: EncoderFacts, scan: Manifest) -> ConceptsWorker:
+    return ConceptsWorker(job, encoder, scan)
+
+
+def _plan(
+    run: Attempt[ConceptsRun], scan: Manifest, environment: Environment, encoder: EncoderFacts
+) -> list[ChannelBatch]:
+    """Batches of channels, layer by layer. Their results are named by the files of the scan's patches, too."""
+    configuration = digest(concepts_configuration(run.job, environment, encoder))
+    shown, size = [part.sha256 for part in scan.tables[PATCHES.name]], run.job.spec.batch_size
+    batches = []
+    for layer in run.layers:
+        for start in range(0, layer.channels, size):
+            channels = tuple(range(start, min(start + size, layer.channels)))
+            key = digest({"layer": layer.name, "channels": channels, "files": shown})
+            batches.append(ChannelBatch(layer.name, channels, paths.shard_path(configuration, key)))
+    return batches
+
+
+def _run(run: Attempt[ConceptsRun], batches: Sequence[ChannelBatch]) -> None:
+    run.watch.phase("embed", sum(len(batch.channels) for batch in batches), "channels")
+    done = 0
+
+    def progress(in_progress: int) -> None:
+        run.watch.advance(done + in_progress)
+
+    for report in run.pool.run(batches, progress, run.replan):
+        done += report.rows
+        progress(0)
+
+
+def _tables(run: Attempt[ConceptsRun], results: StoredResults, batches: Sequence[ChannelBatch]) -> Iterator[pa.Table]:
+    """The rows of each layer, with its map."""
+    for layer in run.layers:
+        parts = [results.read(batch) for batch in batches if batch.layer == layer.name]
+        rows = pa.concat_tables(parts)
+        yield _with_map(rows, run.job.spec.concepts.seed)
+
+
+def _with_map(rows: pa.Table, seed: int) -> pa.Table:
+    """The rows of a layer with their places in its map; channels without patches have none."""
+    living = rows["patches"].to_numpy() > 0
+    vectors = np.array(rows["embedding"].filter(pa.array(living)).to_pylist(), np.float32)
+    places = np.full((len(rows), 2), np.nan, np.float32)
+    if len(vectors):
+        places[living] = map_of(vectors, seed)
+    columns = {name: pa.array(places[:, axis], mask=~living) for axis, name in enumerate(("map_x", "map_y"))}
+    return pa.table({**{name: rows[name] for name in rows.column_names}, **columns}, schema=CONCEPTS.schema)
+
+
+def _read_scan(root: Root, spec: ConceptsRun) -> Manifest:
+    """The manifest of the scan.
+
+    Raises:
+        RunError: the run is not a published scan.
+    """
+    run = spec.concepts.from_run
+    scan = publish.read_manifest(root, run)
+    if scan is None or scan.job is not Kind.SCAN:
+        raise RunError(f"from_run {run!r} is not a published scan in {spec.root!r}")
+    return scan
+
+
+def _model_of(scan: Manifest) -> ModelSpec:
+    """The scan's network, as the root holds it."""
+    source = families.stored_source(families.model_of(scan.model.source) or "network", scan.model.fingerprint)
+    assert scan.model.preprocessing is not None  # noqa: S101 - a scan has one network
+    values = scan.model.preprocessing.model_dump()
+    if values["fit"] != Fit.LETTERBOX:
+        del values["pad"]
+    return ModelSpec(source=source, **values)
+
+
+def _check_published(root: Root, spec: ConceptsRun, scan: Manifest, encoder: EncoderFacts) -> None:
+    """Refuse a published run whose image-text model has changed since, or whose scan.
+
+    Raises:
+        RunError: one has.
+    """
+    published, source = publish.read_manifest(root, spec.run) if spec.run else None, spec.concepts.encoder
+    section = published.sections.concepts if published else None
+    if published and published.encoder and section and section.encoder == source:
+        check_weights(published.run, source, published.encoder.fingerprint, encoder.fingerprint)
+        if section.from_run == scan.run and published.patches != content_of(scan.tables[PATCHES.name]):
+            raise RunError(
+                f"run {published.run!r} was already published, and another scan has the id {scan.run!r} now; choose another --run"
+            )
+
+
+def _check_layers(scan: Manifest, layers: Sequence[Layer], _: Network) -> None:
+    """Require that the scan has the layers.
+
+    Raises:
+        RunError: it lacks one.
+    """
+    scanned = {layer.name for layer in scan.layers}
+    for layer in layers:
+        if layer.name not in scanned:
+            raise RunError(
+                f"from_run {scan.run!r} has no layer {layer.name!r}; its layers are {', '.join(sorted(scanned))}"
+            )

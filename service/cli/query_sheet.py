@@ -1,0 +1,99 @@
+"""The command `query sheet`. Takes a published run, draws it as one picture."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from service.cli import drawing
+from service.cli.options import Json, RootOption, SheetRunOption
+from service.cli.querying import find_run
+from service.cli.terminal import echo
+from workers.errors import QueryError
+from workers.kinds import Kind
+from workers.store.root import Root
+
+if TYPE_CHECKING:
+    from service.query.catalog import PublishedRun
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(sheet)
+
+
+def sheet(  # noqa: PLR0913, PLR0917 - one parameter per flag
+    root: RootOption,
+    layer: Annotated[str | None, typer.Option("--layer", help="Layer name; required for a scan.")] = None,
+    channels: Annotated[
+        str | None,
+        typer.Option(
+            help=f"Channels, such as 7, 0-23 or 3,7,40-44; by default the first {drawing.SHEET_CHANNELS} living ones "
+            f"({drawing.STRIP_CHANNELS} for evolve)."
+        ),
+    ] = None,
+    output: Annotated[Path, typer.Option("-o", "--output", help="PNG file to write.")] = Path("sheet.png"),
+    exact: Annotated[
+        bool,
+        typer.Option(
+            "--exact",
+            help="Leave what lies outside the model's input grey. By default, it is filled with dimmed pixels of the photo.",
+        ),
+    ] = False,
+    run: SheetRunOption = None,
+    as_json: Json = False,
+) -> None:
+    """Draw a run as one picture: Figure 2 of Zeiler & Fergus for a scan, Figure 4 for evolution, and so on."""
+    from service.cli.console import print_json
+
+    published = find_run(root, run, None if run else Kind.SCAN if layer else _only_kind(root))
+    drawn = _draw(published, layer, channels, output, exact=exact)
+    if as_json:
+        print_json({"run": published.run, "layer": layer, "channels": drawn, "sheet": str(output)})
+    else:
+        echo(str(output))
+
+
+def _only_kind(root: str) -> Kind:
+    """The kind of all published runs.
+
+    Raises:
+        QueryError: there are several.
+    """
+    from service.query import catalog
+
+    newest: dict[Kind, str] = {}
+    for run in catalog.require_runs(Root(root)):
+        newest.setdefault(run.job, run.run)
+    if len(newest) > 1:
+        choices = ", ".join(f"{run} ({kind})" for kind, run in newest.items())
+        raise QueryError(f"root {root!r} has runs of several kinds: give --run, such as {choices}")
+    return next(iter(newest))
+
+
+def _draw(
+    run: "PublishedRun", layer: str | None, channels: str | None, output: Path, *, exact: bool
+) -> tuple[int, ...]:
+    """Draw a run, or a layer of it, and give the channels that were drawn, if they were chosen."""
+    from service.query import scans
+
+    if run.job not in ("scan", "evolve") and layer is not None:
+        raise QueryError(f"run {run.run!r} is of kind {run.job}, which is drawn as a whole: omit --layer")
+    if run.job == "scan" and layer is None:
+        raise QueryError(f"run {run.run!r} is a scan: give --layer, such as {run.layers[-1].name}")
+    if layer is None:
+        drawing.draw_instrument(run, output)
+        return ()
+    if run.job == "evolve":
+        numbers = _parse(run, layer, channels) or drawing.strip_channels(run, layer)
+        drawing.draw_strips(run, layer, numbers, output)
+    else:
+        numbers = _parse(run, layer, channels) or scans.living(run, layer, drawing.SHEET_CHANNELS)
+        drawing.draw_layer(run, layer, numbers, output, exact=exact)
+    return numbers
+
+
+def _parse(run: "PublishedRun", layer: str, channels: str | None) -> tuple[int, ...]:
+    """The requested channels of a layer; empty if none were requested."""
+    count = run.layer(layer).channels
+    return drawing.parse_channels(channels, count) if channels else ()
