@@ -38,7 +38,7 @@ class Driver:
         self._child.start()
         assert self._child.pid is not None
         self.process = psutil.Process(self._child.pid)
-        self.was_killed, self.stops = False, 0
+        self.was_killed = False
 
     @property
     def code(self) -> int | None:
@@ -62,7 +62,6 @@ class Driver:
 
     def stop(self) -> None:
         """Ask it to end, as a cluster or an operator would."""
-        self.stops += 1
         send(self.process, signal.SIGTERM)
 
     def close(self) -> None:

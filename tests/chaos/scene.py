@@ -175,7 +175,7 @@ class Scene:
 
 
 def _end_of(driver: Driver) -> str:
-    """How a driver ended. Unless it was killed or asked to end twice, it must have said why, on its last line.
+    """How a driver ended. Unless it was killed, it must have said why, on its last line.
 
     Raises:
         Broken: it did not.
@@ -191,8 +191,6 @@ def _end_of(driver: Driver) -> str:
         return "ended before the run began"
     if driver.code == 1 and RAY_ENDS in "".join(text[-1:]):
         return "ended by Ray"
-    if driver.stops > 1 and driver.code in (1, -signal.SIGTERM):  # `ray.shutdown` removes all handlers of signals first
-        return "ended by a second SIGTERM"
     errors = [line for line in text if line.startswith("deconvoy: ") or HEAD_IS_LOST in line]
     is_refusal = any(refusal in "".join(text[-1:]) for refusal in REFUSALS)
     allowed = (2,) if is_refusal else (1, CANCELLED)
