@@ -37,8 +37,9 @@ class TransformersEncoder:
         own = {"local_files_only": True, "trust_remote_code": False}
         transformers.utils.logging.disable_progress_bar()
         self.library = f"transformers {transformers.__version__}"
-        # `attn_implementation` of the folder's own document could name code of another repository.
-        model, loaded = transformers.AutoModel.from_pretrained(
+        # The folder is local: nothing is downloaded. `attn_implementation` of its own document could name code of another
+        # repository.
+        model, loaded = transformers.AutoModel.from_pretrained(  # nosec B615
             folder,
             use_safetensors=True,
             dtype=torch.float32,
@@ -50,7 +51,7 @@ class TransformersEncoder:
         if absent:  # transformers would give them random values
             raise ModelError(f"{len(absent)} weights are missing or have another shape, such as {absent[0]}")
         self._model, self._device, self._kind = model.eval().requires_grad_(False).to(device), device, kind
-        self._pictures = transformers.AutoImageProcessor.from_pretrained(folder, **own)
+        self._pictures = transformers.AutoImageProcessor.from_pretrained(folder, **own)  # nosec B615
         # A tokenizer.json needs no other package, and no class that the folder names.
         has_json = (folder / "tokenizer.json").is_file()
         kind_of_words = transformers.PreTrainedTokenizerFast if has_json else transformers.AutoTokenizer
