@@ -25,6 +25,7 @@ from workers.corpus import isolate, manifest
 from workers.corpus.depth import Finding
 from workers.corpus.manifest import Listing, Row
 from workers.errors import DamagedRun, StoreError
+from workers.host import ending
 from workers.models import model as models
 from workers.models.model import Model
 from workers.spec.parts import Precision
@@ -85,7 +86,7 @@ def dry_run(spec: RunSpec) -> DryRun:
     Raises:
         UsageError: everything that `scan` refuses before it writes, except a root that cannot be written.
     """
-    with cluster.terminable():
+    with ending.terminable():
         device = cluster.resolve_device(spec.resources.device)
         spec = spec.resolved(device)
         model = models.load(spec.model, root=Root(spec.root))

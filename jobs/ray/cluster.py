@@ -4,11 +4,9 @@ It imports torch only to look for a GPU on this machine, so that a submitted run
 """
 
 import os
-import signal
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from types import FrameType, ModuleType
+from types import ModuleType
 
 import ray
 from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
@@ -17,7 +15,7 @@ from jobs.ray import joining, line
 from jobs.ray.head_watch import watch_head
 from jobs.watch import Watcher
 from workers.errors import UsageError
-from workers.host import processors
+from workers.host import ending, processors
 from workers.spec.parts import ResourcesSpec
 
 # Environment variable of an autoscaling cluster: seconds that it may take to add nodes; 0 if it adds none.
@@ -31,12 +29,13 @@ def session(watch: Watcher) -> Iterator[None]:
     `watch` reports a cluster whose head does not respond; see `head_watch`.
     """
     is_own = not ray.is_initialized()
-    with terminable(), watch_head(watch) if is_own else nullcontext():
+    with ending.terminable(), watch_head(watch) if is_own else nullcontext():
         try:
             yield
         finally:
             if is_own:
-                ray.shutdown()
+                # Ray ends the process without a word if anything uses it after a shutdown that was interrupted.
+                ending.whole(ray.shutdown)
 
 
 def place() -> PlacementGroup | None:
@@ -236,24 +235,3 @@ def _torch() -> ModuleType:
 def _fitting(resources: Mapping[str, float], device: str, threads: int) -> int:
     fitting = int(resources.get("CPU", 0)) // threads
     return min(fitting, int(resources.get("GPU", 0))) if device == "cuda" else fitting
-
-
-@contextmanager
-def terminable() -> Iterator[None]:
-    """SIGTERM raises KeyboardInterrupt in the block, so that all that is open there is closed."""
-    if not _in_main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - a signal handler's signature
-    raise KeyboardInterrupt
-
-
-def _in_main_thread() -> bool:
-    return threading.current_thread() is threading.main_thread()

@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 from service.cli.light import import_pyarrow
 from service.cli.terminal import accept_any_text, complain, discard_output, ignore_impossible_sizes
 from workers.errors import DeconvoyError
-from workers.host import log, machine
+from workers.host import ending, log, machine
 from workers.host.exit_codes import CANCELLED
 from workers.kinds import Kind
 
@@ -81,6 +81,7 @@ class OneLine(TyperGroup):
                 raise
             code, line = 1, reason
             discard_output()
+        ending.ignore()
         if log.form() is log.Form.JSON:
             log.Log().say(line, log.ERROR, exit_code=code)
         else:

@@ -11,7 +11,7 @@ import typer
 from service.cli import drawing
 from service.cli.terminal import complain, echo
 from workers.errors import UsageError
-from workers.host import log
+from workers.host import ending, log
 
 if TYPE_CHECKING:
     from jobs.run.outcome import Outcome
@@ -24,6 +24,7 @@ DIGITS = 19  # of the largest 64-bit integer
 
 def run_with_progress(work: "Callable[[Watcher], Outcome]") -> "Outcome":
     """Run a job and show its progress: as bars or, if logs are JSON, as log lines."""
+    ending.end_once()
     watch = _watcher()
     try:
         return work(watch)
