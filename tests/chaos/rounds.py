@@ -97,6 +97,15 @@ class Chaos:
         self.cluster.heal(failing_calls=number // BLOCK % NOISY == NOISY - 1)
         return self._play(Round(number), drawn(number))
 
+    def meet(self, due: list[Due]) -> Round:
+        """Run one round with these faults.
+
+        Raises:
+            Broken: a promise is broken; the message names it.
+        """
+        self.cluster.heal(failing_calls=False)
+        return self._play(Round(-1), due)
+
     def show(self, mutation: str) -> str:
         """Run the command with a deliberate fault in it; returns the promise that it breaks.
 

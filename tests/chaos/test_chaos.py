@@ -44,6 +44,15 @@ def test_rounds(chaos, number):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("pause", [0.1 * number for number in range(1, 13)])
+def test_a_command_that_is_asked_to_end_twice_says_so_once(chaos, pause):
+    stop = "the driver is ended by SIGTERM"
+    ends = chaos.meet([(4.0, stop, 0.0), (4.0 + pause, stop, 0.0)]).ends
+    assert ends["cancelled"] in {1, 2}  # two, if the second request reaches the next command
+    assert ends["done"] == 1
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("mutation", MUTATIONS)
 def test_a_fault_in_the_pool_shows(chaos, mutation):
     assert "no driver has printed anything for 60 s" in chaos.show(mutation)
