@@ -47,21 +47,23 @@ def diagnose(weight: Tensor, stride: tuple[int, int]) -> Kernels:
     kernels = weight.double().cpu()
     norm = kernels.flatten(1).norm(dim=1)
     dead = norm <= DEAD_NORM * norm.max()
-    energy = torch.fft.fft2(kernels, s=(SAMPLES, SAMPLES)).abs().square().sum(1)  # (channels, rows, columns)
-    fy, fx = torch.meshgrid(torch.fft.fftfreq(SAMPLES), torch.fft.fftfreq(SAMPLES), indexing="ij")
+    samples = max(SAMPLES, 2 * max(kernels.shape[-2:]))  # with fewer, the lags of `_kept` would overlap
+    energy = torch.fft.fft2(kernels, s=(samples, samples)).abs().square().sum(1)  # (channels, rows, columns)
+    fy, fx = torch.meshgrid(torch.fft.fftfreq(samples), torch.fft.fftfreq(samples), indexing="ij")
     frequency, angle = _peaks(energy, fy, fx)
-    aliased = (fy.abs() > 0.5 / stride[0]) | (fx.abs() > 0.5 / stride[1])
+    kept = _kept(energy, stride)
     nan = torch.tensor(torch.nan, dtype=torch.float64)
     total = energy.sum(dim=(1, 2))
+    whole = kernels.square().sum()
     return Kernels(
         norm=norm,
         peak_frequency=torch.where(dead, nan, frequency),
         orientation_deg=torch.where(dead | (frequency == 0), nan, angle),
         high_frequency_share=torch.where(dead, nan, energy[:, torch.hypot(fy, fx) > HIGH_FREQUENCY].sum(1) / total),
-        aliasing_share=torch.where(dead, nan, energy[:, aliased].sum(1) / total),
+        aliasing_share=torch.where(dead, nan, (1 - kept / norm.square()).clamp(min=0)),
         dead=dead,
         duplicate_of=_duplicates(kernels.flatten(1), dead),
-        layer_aliasing_share=float(energy[:, aliased].sum() / total.sum()) if float(total.sum()) else 0.0,
+        layer_aliasing_share=max(0.0, float(1 - kept.sum() / whole)) if float(whole) else 0.0,
     )
 
 
@@ -77,6 +79,17 @@ def _peaks(energy: Tensor, fy: Tensor, fx: Tensor) -> tuple[Tensor, Tensor]:
     place = energy.flatten(1).argmax(1)
     y, x = fy.flatten()[place].double(), fx.flatten()[place].double()
     return torch.hypot(y, x), torch.rad2deg(torch.atan2(-y, x)) % 180
+
+
+def _kept(energy: Tensor, stride: tuple[int, int]) -> Tensor:
+    """The energy (channels,) below the Nyquist limits of a stride: an integral of the spectrum, exact for every stride.
+
+    The spectrum is a sum of cosines whose coefficients are the kernel's autocorrelation, and each of them integrates to a sinc.
+    """
+    correlation = torch.fft.ifft2(energy).real
+    lags = torch.fft.fftfreq(energy.shape[-1], 1 / energy.shape[-1], dtype=torch.float64)
+    rows, columns = (torch.sinc(lags / step) / step for step in stride)
+    return torch.einsum("cyx,y,x->c", correlation, rows, columns)
 
 
 def _duplicates(kernels: Tensor, dead: Tensor) -> Tensor:
