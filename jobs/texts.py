@@ -34,6 +34,7 @@ Key = tuple[str, str]  # fingerprint of a model, and a text
 WORDINGS = ("{}", "a photo of {}", "a close-up of {}")
 MODELS = 2  # that the process holds at once
 KEPT = 1024  # answers
+MOST_ASKED = 64  # texts that wait for the process; more could fill the pipe to it, and block
 TICK_S = 0.05
 LONGEST = 300  # characters; models read about 64 words
 
@@ -57,6 +58,7 @@ class Texts:
         """The direction of a text, (dimensions) of length 1; None if it takes longer than `wait_s`: ask again later.
 
         Raises:
+            Unavailable: too many other texts wait.
             DeconvoyError: the model cannot be read or run.
         """
         key, until = (encoder.fingerprint, text[:LONGEST]), time.monotonic() + wait_s
@@ -82,6 +84,8 @@ class Texts:
         """Send a text to the process, unless it has been sent or answered."""
         if key in self._answers or key in self._asked:
             return
+        if len(self._asked) >= MOST_ASKED:
+            raise Unavailable(f"{MOST_ASKED} other texts wait for their embedding; try again")
         if self._connection is None:
             self._start()
         assert self._connection is not None  # noqa: S101 - started above

@@ -89,7 +89,7 @@ class Actor:
             report = self._worker.run(item)
         except Exception as error:
             item_log.say(f"{type(error).__name__}: {error}", log.ERROR)
-            if _is_out_of_memory(error):
+            if memory.is_exhausted(error):
                 raise OutOfMemory(f"out of memory on {self._node}: {memory.now()}{_on_gpu()}") from error
             raise
         what, which = next(iter(about.items()))
@@ -162,7 +162,7 @@ def result_of(future: Any, actors: int = 1) -> Any:  # noqa: ANN401 - whatever t
     except RayTaskError as error:
         if isinstance(error.cause, DeconvoyError):
             raise error.cause from error
-        if _is_out_of_memory(error.cause):  # in `prepare`
+        if memory.is_exhausted(error.cause):  # in `prepare`
             raise OutOfMemory(f"out of memory: {reason(error.cause)}") from error
         raise
     except OutOfMemoryError as error:
@@ -201,14 +201,6 @@ def _on_gpu() -> str:
         return ""
     free, total = torch.cuda.mem_get_info()
     return f"; on the GPU {free / 1e9:.1f} of {total / 1e9:.1f} GB were free"
-
-
-def _is_out_of_memory(error: object) -> bool:
-    """Whether an error is out of memory: Python's, the GPU's, or torch's CPU allocator's, which is a plain RuntimeError."""
-    if isinstance(error, RuntimeError) and "can't allocate memory" in str(error):
-        return True
-    torch = sys.modules.get("torch")
-    return isinstance(error, MemoryError) or (torch is not None and isinstance(error, torch.OutOfMemoryError))
 
 
 def _gpus_of(node: str) -> int:

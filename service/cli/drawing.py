@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 SHEET_CHANNELS = 24
 STRIP_CHANNELS = 12
 MOST_CHANNELS = 65_536  # more than any layer has
+DIGITS = 19  # of the largest 64-bit integer; Python refuses to read thousands
 
 
 def draw_all(root: Root, run: str, folder: Path) -> list[str]:
@@ -47,7 +48,7 @@ def parse_channels(text: str, count: int = MOST_CHANNELS) -> tuple[int, ...]:
     for part in text.split(","):
         first, dash, last = (word.strip() for word in part.partition("-"))
         ends = (first, last) if dash else (first, first)
-        if not all(end.isdecimal() for end in ends) or int(ends[0]) > int(ends[1]):
+        if not all(end.isdecimal() and len(end) <= DIGITS for end in ends) or int(ends[0]) > int(ends[1]):
             raise QueryError(f"{text!r} is not a valid list of channels; use 7, 0-23 or 3,7,40-44")
         if count == MOST_CHANNELS and int(ends[1]) >= count:
             raise QueryError(f"{text!r} is not a valid list of channels; the largest number is {count - 1}")

@@ -158,7 +158,7 @@ def results(
     """List the occlusion, inversion and invariance results for an image, from all runs over the corpus of --run."""
     from service.query import catalog, findings
 
-    corpus = find_run(root, run, None).corpus
+    corpus = find_run(root, run, None, has_corpus=True).corpus
     rows = [
         {"run": finding.run.run, "job": finding.run.job, "row": finding.number, **finding.values}
         for finding in findings.of_image(catalog.require_runs(Root(root)), corpus, image_id)

@@ -8,6 +8,7 @@ import typer
 
 from service.cli.options import Json, RootOption
 from workers.errors import ExtraError, UsageError
+from workers.host.retrying import reason
 from workers.store.root import existing
 
 
@@ -38,7 +39,12 @@ def register(
 
     if find_spec("pyiceberg") is None:
         raise ExtraError("pyiceberg is not installed: pip install 'deconvoy[iceberg]'")
-    from service.control import registering
+    try:
+        from service.control import registering
+    except ImportError:
+        raise
+    except Exception as error:  # importing pyiceberg reads its configuration
+        raise UsageError(f"the configuration of pyiceberg cannot be read: {reason(error)}") from error
 
     target = registering.open_catalog(catalog, dict(map(_parse, properties or ())))
     registered = [asdict(table) for table in registering.register(existing(root), target, namespace)]

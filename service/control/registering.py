@@ -60,14 +60,14 @@ def open_catalog(name: str, properties: Mapping[str, str]) -> Catalog:
     Raises:
         UsageError: the catalog is not configured, or cannot be opened.
     """
-    known = list_catalogs()
-    if name not in known and not properties:
-        way_out = "add it to .pyiceberg.yaml, set PYICEBERG_CATALOG__NAME__URI, or use --property"
-        raise UsageError(f"no Iceberg catalog {name!r} is configured; {nearest(name, known)}; {way_out}")
     try:
-        return load_catalog(name, **properties)
+        known = list_catalogs()
+        if name in known or properties:
+            return load_catalog(name, **properties)
     except Exception as error:  # each kind of catalog raises its own errors
         raise UsageError(f"Iceberg catalog {name!r} cannot be opened: {reason(error)}") from error
+    way_out = "add it to .pyiceberg.yaml, set PYICEBERG_CATALOG__NAME__URI, or use --property"
+    raise UsageError(f"no Iceberg catalog {name!r} is configured; {nearest(name, known)}; {way_out}")
 
 
 def register(root: Root, target: Catalog, namespace: str) -> tuple[Registered, ...]:
@@ -89,22 +89,24 @@ def register(root: Root, target: Catalog, namespace: str) -> tuple[Registered, .
     """
     owner = iceberg.location_of(root)
     with _translated(f"namespace {namespace!r}"):
-        existing = {name for *_, name in target.list_tables(namespace)} if target.namespace_exists(namespace) else None
-        if existing is None:
+        exists = target.namespace_exists(namespace)
+        existing = {*TABLES} & {name for *_, name in target.list_tables(namespace)} if exists else set[str]()
+    files = _published(root, may_be_empty=bool(existing))
+    if not exists:
+        with _translated(f"namespace {namespace!r}"):
             target.create_namespace(namespace)
-    files = _published(root, empty=bool(existing))
     session = _Session(root, target, namespace, owner)
-    names = sorted({*files} | {*(existing or ())} & {*TABLES}, key=lambda name: (name == RUNS.name, name))
-    gone = session.update(RUNS, files.get(RUNS.name, ()), adds=False).removed if RUNS.name in (existing or ()) else 0
+    names = sorted({*files} | existing, key=lambda name: (name == RUNS.name, name))
+    gone = session.update(RUNS, files.get(RUNS.name, ()), adds=False).removed if RUNS.name in existing else 0
     registered = [session.update(TABLES[name], files.get(name, ())) for name in names]
     registered[-1] = replace(registered[-1], removed=registered[-1].removed + gone)
     session.warn()
     return tuple(registered)
 
 
-def _published(root: Root, *, empty: bool) -> Mapping[str, Sequence[str]]:
-    """The paths of the files of all published runs, by table; nothing if `empty` allows it and there are no runs."""
-    if empty and not catalog.runs(root):
+def _published(root: Root, *, may_be_empty: bool) -> Mapping[str, Sequence[str]]:
+    """The paths of the files of all published runs, by table; nothing if that is allowed and there are no runs."""
+    if may_be_empty and not catalog.runs(root):
         return {}
     return sql.published(root, ())
 

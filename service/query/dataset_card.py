@@ -16,6 +16,7 @@ import pyarrow as pa
 from service.query import catalog, naming, sql
 from service.query.catalog import PublishedRun
 from workers.errors import DamagedRun, UsageError
+from workers.host import log
 from workers.store import paths
 from workers.store.columns import IMAGE
 from workers.store.root import Root
@@ -24,6 +25,7 @@ from workers.store.tables.scan import PATCHES
 
 PATH = "README.md"
 TAGS = ("deconvnet", "deconvoy", "interpretability", "visualization")
+ALL_SPLITS = "all"  # `datasets` reserves this name
 MOST_SPLITS = 30  # the viewer shows no table with many splits; it reports tables of 51 and more
 MARK = re.compile(rb"\n<!-- deconvoy dataset-card ([0-9a-f]{64}) -->\n\Z")
 
@@ -50,6 +52,7 @@ def make(root: Root, title: str, license_id: str | None = None, chosen: Sequence
         RunError: no run is published, or a chosen one is not.
         DamagedRun: all runs are damaged, or a chosen one is.
     """
+    title, license_id = log.one_line(title), license_id and log.one_line(license_id)
     chosen = tuple(dict.fromkeys(chosen))
     if len(chosen) > MOST_SPLITS:
         raise UsageError(
@@ -106,8 +109,8 @@ def _split_names(runs: Sequence[PublishedRun]) -> list[str]:
     names: list[str] = []
     for run in runs:
         name = re.sub(r"\W", "_", run.run)
-        number = sum(re.fullmatch(rf"{re.escape(name)}(__\d+)?", other) is not None for other in names)
-        names.append(f"{name}__{number + 1}" if number else name)
+        numbered = (name, *(f"{name}__{number}" for number in range(2, len(names) + 3)))
+        names.append(next(one for one in numbered if one not in names and one != ALL_SPLITS))
     return names
 
 

@@ -5,6 +5,7 @@ import json
 import shutil
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from transformers import AutoImageProcessor, AutoTokenizer, CLIPModel
 from typer.testing import CliRunner
 
 from jobs.concepts import concepts as concepts_on_ray
-from jobs.texts import WORDINGS, Texts
+from jobs.texts import MOST_ASKED, WORDINGS, Texts
 from jobs.watch import SilentWatcher
 from service.cli.main import app
 from service.query import catalog
@@ -227,15 +228,23 @@ def test_the_model_is_read_from_the_root(place, copied, tmp_path):
     concepts(spec(elsewhere, root=copied, run="moved"), SilentWatcher())
     shutil.rmtree(elsewhere)
     run = catalog.find(Root(str(copied)), "moved", None)
-    texts = Texts(str(copied))
-    try:
+    with closing(Texts(str(copied))) as texts:
         assert texts.direction(run.encoder, "red", WAIT_S) is not None
+    with closing(Texts(str(copied))) as texts:
         [weights] = copied.glob("encoders/*/model.safetensors")
         weights.write_bytes(weights.read_bytes()[:-1] + b"\0")
         with pytest.raises(Unavailable, match="is damaged: its files have the hash"):
-            Texts(str(copied)).direction(run.encoder, "green", WAIT_S)
-    finally:
-        texts.close()
+            texts.direction(run.encoder, "green", WAIT_S)
+
+
+def test_a_search_is_refused_while_many_others_wait(copied):
+    run = catalog.newest_first([run for run in catalog.runs(Root(str(copied))) if run.encoder])[0]
+    with closing(Texts(str(copied))) as texts:
+        for number in range(MOST_ASKED):
+            texts.direction(run.encoder, f"text {number}", 0)
+        with pytest.raises(Unavailable, match="64 other texts wait"):
+            texts.direction(run.encoder, "one more", 0)
+        assert texts.direction(run.encoder, "text 0", WAIT_S) is not None
 
 
 def test_a_run_with_another_model_is_refused_under_the_same_id(place, copied, tmp_path):

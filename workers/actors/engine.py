@@ -24,6 +24,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from workers.actors.environment import EAGER
 from workers.core.maxima import Maxima
 from workers.errors import NodeError
+from workers.host import memory
 from workers.host.retrying import reason
 from workers.spec.scan import Engine
 
@@ -87,7 +88,7 @@ def runner(maxima: Maxima, engine: Engine, device: str, example: Tensor) -> tupl
             return _compile(maxima, example), engine_name
     except Exception as error:
         for cause in _causes(error):
-            if isinstance(cause, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(cause):
+            if memory.is_exhausted(cause):
                 raise cause from None
         raise NodeError(
             f"node {platform.node()} cannot compile the network: {reason(error)}; use --engine eager"

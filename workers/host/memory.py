@@ -1,5 +1,6 @@
 """Memory of this machine. Takes the operating system's counters, gives used, free and total bytes, also as a phrase."""
 
+import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,14 @@ class Memory:
         """A phrase such as `this process used 1.9 GB, 0.3 of 24.0 GB were free`."""
         free, total = (f"{count / 1e9:.1f}" for count in (self.free, self.total))
         return f"this process used {self.used / 1e9:.1f} GB, {free} of {total} GB were free"
+
+
+def is_exhausted(error: object) -> bool:
+    """Whether an error is out of memory: Python's, the GPU's, or torch's CPU allocator's, which is a plain RuntimeError."""
+    if isinstance(error, RuntimeError) and "can't allocate memory" in str(error):
+        return True
+    torch = sys.modules.get("torch")
+    return isinstance(error, MemoryError) or (torch is not None and isinstance(error, torch.OutOfMemoryError))
 
 
 def now() -> Memory:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from workers.errors import ExtraError, ModelError
+from workers.host import memory
 from workers.host.retrying import reason
 
 if TYPE_CHECKING:
@@ -81,9 +82,11 @@ def load(folder: Path, source: str, device: str = "cpu") -> Encoder:
     except ImportError as error:
         what = f"a package that is not installed ({error.name}): {INSTALL}" if error.name else reason(error)
         raise ExtraError(f"image-text model {source} needs {what}") from None
-    except (ModelError, MemoryError):
+    except ModelError:
         raise
     except Exception as error:  # the libraries raise anything for files that they do not expect
+        if memory.is_exhausted(error):
+            raise
         raise ModelError(f"image-text model {source} cannot be read: {reason(error)}") from error
 
 

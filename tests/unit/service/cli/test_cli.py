@@ -362,8 +362,9 @@ def test_a_sheet_that_cannot_be_is_one_line(root, tmp_path, monkeypatch, more, t
 def test_channels_are_read_as_lists_and_ranges():
     assert drawing.parse_channels("7", 8) == (7,)
     assert drawing.parse_channels("3, 1-2,3", 8) == (3, 1, 2)
-    with pytest.raises(QueryError):
-        drawing.parse_channels("-3", 8)
+    for wrong in ("-3", "9" * 5000):
+        with pytest.raises(QueryError):
+            drawing.parse_channels(wrong, 8)
 
 
 def test_a_sheet_of_every_layer_is_drawn_at_once(root, tmp_path):

@@ -94,6 +94,13 @@ def test_what_instruments_found_of_an_image_is_told_with_its_run_and_row(root):
     assert "contains image 'nothing.png'" in asked(root, "results", "nothing.png", code=2).stderr
 
 
+def test_results_of_an_image_are_listed_though_the_newest_run_has_no_corpus(tmp_path):
+    root = Root(str(tmp_path))
+    instrumented.occlude(root)
+    instrumented.filters(root)
+    assert {row["run"] for row in told(root.base, "results", names()[1][0])} == {"covered"}
+
+
 def test_a_report_is_one_file_that_asks_for_nothing(root, tmp_path):
     for run in ("first", "covered", "inverted"):
         path = tmp_path / f"{run}.html"

@@ -297,6 +297,27 @@ def test_what_a_catalog_lacks_is_one_line(plain, properties, tmp_path, monkeypat
     )
 
 
+@pytest.mark.parametrize("text", ["catalog: {a: b", "catalog: nothing"])
+def test_a_configuration_of_pyiceberg_that_is_malformed_is_one_line(plain, tmp_path, text):
+    (tmp_path / ".pyiceberg.yaml").write_text(text)
+    environment = os.environ | {"PYICEBERG_HOME": str(tmp_path)}
+    words = [sys.executable, "-m", "deconvoy", "register", "--root", plain.url]
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert done.stderr.startswith("deconvoy: ")
+
+
+def test_a_root_without_runs_leaves_a_catalog_as_it_is(target, tmp_path):
+    empty = Root(str(tmp_path / "empty"))
+    with pytest.raises(RunError, match="no published runs"):
+        registering.register(empty, target, "fresh")
+    assert not target.namespace_exists("fresh")
+    target.create_namespace("mine")
+    target.create_table("mine.other", pa.schema([("a", pa.int32())]))
+    with pytest.raises(RunError, match="no published runs"):
+        registering.register(empty, target, "mine")
+
+
 def test_without_the_extra_the_command_is_one_line(plain, monkeypatch):
     monkeypatch.setattr(command, "find_spec", lambda _: None)
     assert refused(plain) == "2 deconvoy: pyiceberg is not installed: pip install 'deconvoy[iceberg]'\n"

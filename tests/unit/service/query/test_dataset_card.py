@@ -133,7 +133,20 @@ def test_splits_have_names_of_their_own_and_are_at_most_thirty(tmp_path):
     assert {*re.findall(r'split: "(.*)"', similar)} == {"a_b", "a_b__2", "a_b__3"}
 
 
-def test_a_card_that_was_edited_or_is_anothers_stays(root):
+def test_names_of_splits_are_distinct_and_none_is_reserved(tmp_path):
+    root = Root(str(tmp_path))
+    for day, run in enumerate(["all", "a-b", "a_b__2", "a.b"], start=1):
+        publish(root, run, f"2026-11-0{day}T02:00:00+00:00")
+    text = dataset_card.make(root, "t").text
+    assert {*re.findall(r'split: "(.*)"', text)} == {"all__2", "a_b", "a_b__2", "a_b__3"}
+
+
+def test_words_that_no_file_can_hold_are_escaped(root):
+    made(root, "--title", "\udcff", "--license", "\udcff")
+    assert "\\udcff" in root.read("README.md").decode()
+
+
+def test_a_card_that_was_edited_or_made_by_others_is_not_replaced(root):
     made(root)
     made(root, "--license", "mit")
     for text in (b"# My own\n", root.read("README.md").replace(b"mit", b"cc0-1.0"), root.read("README.md") + b"more\n"):

@@ -23,6 +23,7 @@ VISION = {"image_size": 32, "layers": 1, "width": 32, "patch_size": 16, "head_wi
 TEXT = {"context_length": 77, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1}
 MODEL = {"embed_dim": 12, "vision_cfg": VISION, "text_cfg": TEXT}
 TRUSTING = {"hf_tokenizer_name": "x", "tokenizer_kwargs": {"trust_remote_code": True}}
+ALLOCATOR = "DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"
 SCALE = {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]}
 
 
@@ -90,6 +91,19 @@ def test_a_missing_package_names_the_extra(clip, monkeypatch, missing):
     monkeypatch.setitem(sys.modules, missing, None)
     with pytest.raises(ExtraError, match=r"pip install 'deconvoy\[clip\]'"):
         encoder.load(clip, "x")
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), torch.OutOfMemoryError("CUDA out of memory"), RuntimeError(ALLOCATOR)]
+)
+def test_too_little_memory_is_no_fault_of_the_model(clip, monkeypatch, error):
+    def load(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("workers.models.encoders.open_clip.load", load)
+    with pytest.raises(type(error)) as raised:
+        encoder.load(clip, "x")
+    assert raised.value is error
 
 
 def test_a_root_holds_a_copy_that_is_verified_locally_and_in_a_bucket(clip, tmp_path):
