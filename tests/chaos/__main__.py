@@ -77,7 +77,7 @@ def table() -> list[str]:
     ]
     return [
         "\n".join(about),
-        *_table("commit", "rounds", [(commit, _ranges(kept, commit)) for commit in commits]),
+        *_table("commit", "rounds", [(commit, rounds) for commit in commits if (rounds := _ranges(kept, commit))]),
         *(_table("broken promise", "commit", [(_short(line), commit) for commit, line in broken]) if broken else ()),
         *_table("fault", "times", [(name, f"{faults[name]:,}") for name in FAULTS]),
     ]
