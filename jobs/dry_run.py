@@ -194,7 +194,7 @@ def _plan(spec: RunSpec, model: Model, layers: Sequence[Layer], listing: Listing
 
 
 def _software(job: Job[RunSpec], chosen: Engine) -> Environment | None:
-    """The software and device of the scan; None if it has a GPU that is not here."""
+    """The software and device of the scan; None for a GPU scan on a machine without a GPU."""
     device = job.spec.resources.device
     if not _is_usable(job.spec):
         return None
@@ -202,7 +202,7 @@ def _software(job: Job[RunSpec], chosen: Engine) -> Environment | None:
 
 
 def _configurations(job: Job[RunSpec], software: Environment | None, chosen: Engine) -> tuple[str, str, str]:
-    """The configurations of both passes, and the engine's name. A GPU that is not here has results that are not known here."""
+    """The configurations of both passes, and the engine's name. They are unknown for a GPU scan on a machine without a GPU."""
     if software is None:
         return UNKNOWN, UNKNOWN, str(chosen)
     return digest(scan_configuration(job, software)), digest(project_configuration(job, software)), software.engine

@@ -34,7 +34,7 @@ def session(watch: Watcher) -> Iterator[None]:
             yield
         finally:
             if is_own:
-                # Ray ends the process without a word if anything uses it after a shutdown that was interrupted.
+                # Ray ends the process without a message if anything uses it after a shutdown that was interrupted.
                 ending.whole(ray.shutdown)
 
 

@@ -109,7 +109,7 @@ class ProgressWriter(LogWatcher):
     def _should_stop(self) -> bool:
         try:
             reason = self._attempts.stop_reason(self._number)
-        except Exception as error:  # noqa: BLE001 - stores raise all kinds of errors; the attempt then continues
+        except Exception as error:  # noqa: BLE001 - the heartbeat must go on; the attempt continues
             self.note(f"cannot check whether this attempt should stop: {error}")
             return False
         if reason:
@@ -120,5 +120,5 @@ class ProgressWriter(LogWatcher):
         now = datetime.now(UTC).isoformat(timespec="seconds")
         try:
             self._attempts.report_progress(self._number, replace(progress, at=now))
-        except Exception as error:  # noqa: BLE001 - stores raise all kinds of errors; none of them ends the run
+        except Exception as error:  # noqa: BLE001 - the heartbeat must go on
             self.note(f"progress cannot be written: {error}")

@@ -190,6 +190,6 @@ def try_to_submit_due(schedules: "Schedules", before: "Sequence[Fire]" = ()) -> 
     """As `submit_due`, for callers in a loop: a failure of the store is logged and tried again by the next call."""
     try:
         return submit_due(schedules, before)
-    except Exception as error:  # noqa: BLE001 - stores raise errors of any type
+    except Exception as error:  # noqa: BLE001 - the loop must go on
         Log().say(f"schedules: {type(error).__name__}: {error}", log.ERROR, error=error)
         return before

@@ -59,7 +59,7 @@ def check_root(root: Root) -> Iterator[Finding]:
                 yield Finding(name, False, f"{root.url!r}: {reason(error)}")
                 return
     finally:
-        with suppress(Exception):
+        with suppress(DeconvoyError, OSError):
             for name in root.files(FOLDER):
                 if name.startswith(mark):  # others may be checking the same root
                     root.delete(f"{FOLDER}/{name}")

@@ -120,7 +120,7 @@ def _nested(fields: pa.Schema | pa.DataType) -> Iterator[pa.Field]:
 
 
 def _without_statistics(footer: pq.FileMetaData) -> dict[str, str]:
-    """The properties that leave out bounds of the columns of a file that have no statistics."""
+    """Write properties that turn off metrics for columns without statistics."""
     groups = [footer.row_group(number) for number in range(footer.num_row_groups)]
     columns = [group.column(number) for group in groups for number in range(footer.num_columns)]
     names = {column.path_in_schema.replace(".list.", ".") for column in columns if not column.is_stats_set}

@@ -113,7 +113,7 @@ def _published(root: Root, *, may_be_empty: bool) -> Mapping[str, Sequence[str]]
 
 @contextmanager
 def _translated(what: str) -> Iterator[None]:
-    """Turn errors of a catalog into ours, of one line. A commit that failed because the table has changed passes."""
+    """Raise a catalog's errors as CatalogError. CommitFailedException passes, because it is retried."""
     try:
         yield
     except (DeconvoyError, CommitFailedException):

@@ -2,7 +2,7 @@
 
 Zeiler & Fergus 2014, section 4.1, observed in AlexNet's first layer very high and very low frequencies with little between,
 dead kernels, and aliasing by its stride of 4. This module measures each of them. A kernel's energy is that of its discrete
-Fourier transform, zero-padded to 128 x 128 and summed over colours, which is its response to white noise.
+Fourier transform, zero-padded to at least 128 x 128 and summed over colours, which is its response to white noise.
 """
 
 from dataclasses import dataclass

@@ -40,7 +40,7 @@ def terminable() -> Iterator[None]:
 def whole(action: Callable[[], object]) -> None:
     """Run an action to its end: neither SIGTERM nor Ctrl-C interrupts it, not even if it resets their handlers.
 
-    The action runs in a thread. Handlers can only be set in the main thread, which does so all the time.
+    The action runs in a thread. The main thread, the only one that can set handlers, sets them again every EVERY_S seconds.
 
     Raises:
         Exception: whatever the action raises.

@@ -1,4 +1,4 @@
-"""Processes that `multiprocessing` starts: those that end with their parent, and those that Ctrl-C does not reach."""
+"""How processes of `multiprocessing` end. Takes nothing; ends them with their parent, and keeps Ctrl-C from them."""
 
 import multiprocessing
 import os

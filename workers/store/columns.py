@@ -11,12 +11,10 @@ import pyarrow as pa
 
 VERSION = "1"
 FIELD_ID = "PARQUET:field_id"  # metadata of a field, which pyarrow writes as the id in the Parquet schema
-RUN_ID = (
-    999  # id of the column `run` where a table has one: its files have `run` in their path. Ids of columns are smaller
-)
-NESTED_IDS = (
-    1000  # the fields in a column have the ids from NESTED_IDS times the column's id on, in the order of the type
-)
+# Id of the column `run` where a table has one: its files have `run` in their path. Ids of columns are smaller.
+RUN_ID = 999
+# Fields in a column have the ids from NESTED_IDS times the column's id on, in the order of the type.
+NESTED_IDS = 1000
 
 IMAGE = pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string())])
 

@@ -23,7 +23,7 @@ _LIBRARIES: Mapping[str, str] = {
 }
 
 WEIGHTS = ("model.safetensors", "open_clip_model.safetensors")
-_DIFFERENT = ("a red bus", "two dogs on a beach")  # texts that every vocabulary tells apart
+_DIFFERENT = ("a red bus", "two dogs on a beach")  # texts that every vocabulary distinguishes
 
 # All that is read of a snapshot: documents, vocabularies, and weights as data.
 FILES = (

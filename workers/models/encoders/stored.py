@@ -22,7 +22,7 @@ CHUNK_BYTES = 1 << 24
 
 @contextmanager
 def opened(source: str) -> Iterator[tuple[EncoderFacts, Path]]:
-    """The facts of an image-text model, and a temporary folder with its files, and no others.
+    """The facts of an image-text model, and a temporary folder that holds only its files.
 
     Raises:
         ModelError: the files cannot be read.
