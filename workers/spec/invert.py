@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from workers.spec import recipe
 from workers.spec.frozen import Frozen
+from workers.spec.lists import Channels, require_distinct
 from workers.spec.parts import JobSpec, Word
 from workers.spec.recipe import Recipe
 
@@ -39,16 +40,14 @@ class InvertSpec(Frozen):
     )
     jitter: int = Field(0, ge=0, description="maximum random shift per iteration, pixels (IJCV 2016)")
     bounded: bool = Field(False, description="keep pixels in 0 to 255 (IJCV 2016)")
-    channels: tuple[Annotated[int, Field(ge=0)], ...] = Field((), description="channels to match; by default all")
+    channels: Channels = Field((), description="channels to match; by default all")
     region: tuple[int, int, int, int] | None = Field(
         None, description="part of the feature map to match: top, left, bottom, right (half-open)"
     )
 
     @model_validator(mode="after")
     def _require_distinct_channels(self) -> Self:
-        repeated = [channel for channel in self.channels if self.channels.count(channel) > 1]
-        if repeated:
-            raise ValueError(f"invert.channels: {repeated[0]} is named twice")
+        require_distinct("invert.channels", self.channels)
         return self
 
     def recipe(self, number: int, nodes: int) -> Recipe:

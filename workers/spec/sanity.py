@@ -1,11 +1,12 @@
 """The spec of a randomisation check. Takes nested values, gives frozen ones."""
 
 from enum import StrEnum
-from typing import Annotated, Self
+from typing import Self
 
 from pydantic import Field, model_validator
 
 from workers.spec.frozen import Frozen
+from workers.spec.lists import Channels, require_distinct
 from workers.spec.parts import JobSpec, RunId, Word
 
 
@@ -21,9 +22,7 @@ class SanitySpec(Frozen):
 
     from_run: RunId = Field(description="published scan under the same root whose units are checked")
     layers: tuple[Word, ...] = Field((), description="layer names, globs, or auto; by default all layers of the scan")
-    channels: tuple[Annotated[int, Field(ge=0)], ...] = Field(
-        (), description="channels of each layer; by default a sample"
-    )
+    channels: Channels = Field((), description="channels of each layer; by default a sample")
     sample: int = Field(4, ge=1, description="number of living channels per layer in the sample")
     ranks: int = Field(2, ge=1, le=1000, description="number of top images per channel")
     stages: int = Field(
@@ -40,10 +39,8 @@ class SanitySpec(Frozen):
 
     @model_validator(mode="after")
     def _require_distinct_items(self) -> Self:
-        for name, values in (("channels", self.channels), ("modes", self.modes)):
-            repeated = [value for value in values if values.count(value) > 1]
-            if repeated:
-                raise ValueError(f"sanity.{name}: {repeated[0]} is named twice")
+        require_distinct("sanity.channels", self.channels)
+        require_distinct("sanity.modes", self.modes)
         return self
 
 

@@ -1,24 +1,23 @@
 """The spec of a synthesis run. Takes nested values, gives frozen ones."""
 
-from collections import Counter
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
 from workers.spec.frozen import Frozen
+from workers.spec.lists import Channels, require_distinct
 from workers.spec.parts import NetworkSpec, Precision, Word
 
 SYNTHESIS_BATCH = {"cpu": 4, "cuda": 64}
 
-
-Channels = Annotated[tuple[Annotated[int, Field(ge=0)], ...], AfterValidator(lambda given: tuple(sorted(given)))]
+SortedChannels = Annotated[Channels, AfterValidator(lambda given: tuple(sorted(given)))]
 
 
 class SynthesiseSpec(Frozen):
     """Which channels get a synthetic image, and how it is optimised."""
 
     layers: tuple[Word, ...] = Field(("auto",), min_length=1, description="layer names, globs, or auto")
-    channels: Channels = Field((), max_length=65_536, description="channel numbers; by default all")
+    channels: SortedChannels = Field((), description="channel numbers; by default all")
     steps: int = Field(256, ge=1, le=100_000, description="number of steps of the optimisation")
     rate: float = Field(0.05, gt=0, le=100, description="learning rate of Adam")
     seed: int = Field(0, ge=0, le=2**31, description="random seed of the starting images and of the transforms")
@@ -28,9 +27,7 @@ class SynthesiseSpec(Frozen):
 
     @model_validator(mode="after")
     def _require_distinct_channels(self) -> Self:
-        repeated = [channel for channel, count in Counter(self.channels).items() if count > 1]
-        if repeated:
-            raise ValueError(f"synthesise.channels: {repeated[0]} is named twice")
+        require_distinct("synthesise.channels", self.channels)
         return self
 
 
