@@ -1,15 +1,15 @@
 """The spec of an embedding of channels by an image-text model. Takes nested values, gives frozen ones."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
 from workers.spec import families
+from workers.spec.batched import Batched
 from workers.spec.families import HUB, STORED
 from workers.spec.frozen import Frozen
-from workers.spec.parts import ModelSpec, NetworkSpec, Precision, RunId, Word
+from workers.spec.parts import ModelSpec, Precision, RunId, Word
 
-CONCEPTS_BATCH = {"cpu": 16, "cuda": 256}
 OF_SCAN = ModelSpec(source=STORED.source(f"scan@{'0' * 32}"))  # stands for the network of the scan
 
 
@@ -36,8 +36,11 @@ class ConceptsSpec(Frozen):
     )
 
 
-class ConceptsRun(NetworkSpec):
+class ConceptsRun(Batched):
     """Embeddings of a scan's channels, without a corpus. The network is always that of the scan."""
+
+    SECTION = "concepts"
+    BATCH: ClassVar = {"cpu": 16, "cuda": 256}
 
     model: ModelSpec = Field(OF_SCAN, description="not given: the network is that of the scan")
     concepts: ConceptsSpec
@@ -56,23 +59,6 @@ class ConceptsRun(NetworkSpec):
                 f"resources.precision: concepts supports float32 only, not {self.resources.precision}; remove the key"
             )
         return self
-
-    def resolved(self, device: str) -> Self:
-        """The spec with the actual device and batch size."""
-        section = self.concepts
-        batch = CONCEPTS_BATCH[device] if section.batch == "auto" else section.batch
-        return super().resolved(device).model_copy(update={"concepts": section.model_copy(update={"batch": batch})})
-
-    @property
-    def batch_size(self) -> int:
-        """Number of channels in an item of work."""
-        return int(self.concepts.batch)
-
-    def with_smaller_batch(self) -> Self | None:
-        """The spec with half the batch size; None if it is 1."""
-        smaller = self.batch_size // 2
-        section = self.concepts.model_copy(update={"batch": smaller})
-        return self.model_copy(update={"concepts": section}) if smaller else None
 
 
 SPEC = ConceptsRun

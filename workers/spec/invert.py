@@ -1,16 +1,15 @@
 """The spec of an inversion run. Takes nested values, gives frozen ones."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from workers.spec import recipe
+from workers.spec.batched import Batched
 from workers.spec.frozen import Frozen
 from workers.spec.lists import Channels, require_distinct
 from workers.spec.parts import JobSpec, Word
 from workers.spec.recipe import Recipe
-
-INVERSION_BATCH = {"cpu": 8, "cuda": 32}
 
 
 class InvertSpec(Frozen):
@@ -62,28 +61,13 @@ class InvertSpec(Frozen):
         )
 
 
-class InversionRun(JobSpec):
+class InversionRun(Batched, JobSpec):
     """Inversions of some images of a corpus."""
 
+    SECTION = "invert"
+    BATCH: ClassVar = {"cpu": 8, "cuda": 32}
+
     invert: InvertSpec = InvertSpec()
-
-    def resolved(self, device: str) -> Self:
-        """The spec with the actual device and batch size."""
-        batch = INVERSION_BATCH[device] if self.invert.batch == "auto" else self.invert.batch
-        invert = self.invert.model_copy(update={"batch": batch})
-        return super().resolved(device).model_copy(update={"invert": invert})
-
-    @property
-    def batch_size(self) -> int:
-        """Largest number of inversions in one forward pass."""
-        return int(self.invert.batch)
-
-    def with_smaller_batch(self) -> Self | None:
-        """The spec with half the batch size; None if it is 1."""
-        smaller = self.batch_size // 2
-        return (
-            self.model_copy(update={"invert": self.invert.model_copy(update={"batch": smaller})}) if smaller else None
-        )
 
 
 SPEC = InversionRun

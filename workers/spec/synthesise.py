@@ -1,14 +1,13 @@
 """The spec of a synthesis run. Takes nested values, gives frozen ones."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from workers.spec.batched import Batched
 from workers.spec.frozen import Frozen
 from workers.spec.lists import Channels, require_distinct
-from workers.spec.parts import NetworkSpec, Precision, Word
-
-SYNTHESIS_BATCH = {"cpu": 4, "cuda": 64}
+from workers.spec.parts import Precision, Word
 
 SortedChannels = Annotated[Channels, AfterValidator(lambda given: tuple(sorted(given)))]
 
@@ -31,8 +30,11 @@ class SynthesiseSpec(Frozen):
         return self
 
 
-class SynthesisRun(NetworkSpec):
+class SynthesisRun(Batched):
     """Synthetic images of a network's channels, without a corpus."""
+
+    SECTION = "synthesise"
+    BATCH: ClassVar = {"cpu": 4, "cuda": 64}
 
     synthesise: SynthesiseSpec = SynthesiseSpec()
 
@@ -44,23 +46,6 @@ class SynthesisRun(NetworkSpec):
                 f"resources.precision: synthesise supports float32 only, not {self.resources.precision}; remove the key"
             )
         return self
-
-    def resolved(self, device: str) -> Self:
-        """The spec with the actual device and batch size."""
-        section = self.synthesise
-        batch = SYNTHESIS_BATCH[device] if section.batch == "auto" else section.batch
-        return super().resolved(device).model_copy(update={"synthesise": section.model_copy(update={"batch": batch})})
-
-    @property
-    def batch_size(self) -> int:
-        """Number of channels that are optimised together."""
-        return int(self.synthesise.batch)
-
-    def with_smaller_batch(self) -> Self | None:
-        """The spec with half the batch size; None if it is 1."""
-        smaller = self.batch_size // 2
-        section = self.synthesise.model_copy(update={"batch": smaller})
-        return self.model_copy(update={"synthesise": section}) if smaller else None
 
 
 SPEC = SynthesisRun
