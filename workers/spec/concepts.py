@@ -8,7 +8,8 @@ from workers.spec import families
 from workers.spec.batched import Batched
 from workers.spec.families import HUB, STORED
 from workers.spec.frozen import Frozen
-from workers.spec.parts import ModelSpec, Precision, RunId, Word
+from workers.spec.parts import ModelSpec, RunId, Word
+from workers.spec.precision import require_float32
 
 OF_SCAN = ModelSpec(source=STORED.source(f"scan@{'0' * 32}"))  # stands for the network of the scan
 
@@ -54,11 +55,7 @@ class ConceptsRun(Batched):
     @model_validator(mode="after")
     def _require_float32(self) -> Self:
         """Only a scan has another precision."""
-        if self.resources.precision is not Precision.FLOAT32:
-            raise ValueError(
-                f"resources.precision: concepts supports float32 only, not {self.resources.precision}; remove the key"
-            )
-        return self
+        return require_float32(self, "concepts")
 
 
 SPEC = ConceptsRun

@@ -6,7 +6,8 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from workers.spec.frozen import Frozen
-from workers.spec.parts import Precision, Word
+from workers.spec.parts import Word
+from workers.spec.precision import require_float32
 from workers.spec.scan import Engine, RunSpec
 
 
@@ -40,11 +41,7 @@ class EvolutionRun(RunSpec):
     @model_validator(mode="after")
     def _require_float32(self) -> Self:
         """The cost of half precision, and with it the bound on its rounding, is only measured by `scan`."""
-        if self.resources.precision is not Precision.FLOAT32:
-            raise ValueError(
-                f"resources.precision: evolve supports float32 only, not {self.resources.precision}; remove the key"
-            )
-        return self
+        return require_float32(self, "evolve")
 
 
 def checkpoint_name(file: str) -> str:

@@ -7,7 +7,8 @@ from pydantic import AfterValidator, Field, model_validator
 from workers.spec.batched import Batched
 from workers.spec.frozen import Frozen
 from workers.spec.lists import Channels, require_distinct
-from workers.spec.parts import Precision, Word
+from workers.spec.parts import Word
+from workers.spec.precision import require_float32
 
 SortedChannels = Annotated[Channels, AfterValidator(lambda given: tuple(sorted(given)))]
 
@@ -41,11 +42,7 @@ class SynthesisRun(Batched):
     @model_validator(mode="after")
     def _require_float32(self) -> Self:
         """Only a scan has another precision."""
-        if self.resources.precision is not Precision.FLOAT32:
-            raise ValueError(
-                f"resources.precision: synthesise supports float32 only, not {self.resources.precision}; remove the key"
-            )
-        return self
+        return require_float32(self, "synthesise")
 
 
 SPEC = SynthesisRun
