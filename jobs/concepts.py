@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 import pyarrow as pa
 
-from jobs.run import publish
+from jobs.run import plan, publish
 from jobs.run.attempt import Attempt, attempt
 from jobs.run.identity import check_weights
 from jobs.run.outcome import Outcome, outcome_of
@@ -60,8 +60,7 @@ def _work(run: Attempt[ConceptsRun], scan: Manifest, encoder: EncoderFacts) -> O
     make = partial(_worker, encoder=encoder, scan=scan)
     environment = run.pool.start(partial(make, run.job))
     batches = _plan(run, scan, environment, encoder)
-    done = run.root.files(paths.shard_folder(paths.configuration_of(batches[0].result)))
-    missing = [batch for batch in batches if batch.result.rpartition("/")[2] not in done]
+    missing = plan.missing(run.root, batches)
     _run(run, missing)
     results = run.results(make)
     run.watch.phase("map", len(run.layers), "layers")

@@ -48,17 +48,15 @@ def _plan(run: Attempt[InversionRun], environment: Environment) -> Plan:
     rows = plan.select_rows(root, run.job.manifest, section.images, section.sample)
     known = isolate.read_verdicts(root, rows, root.files(paths.VERDICTS))
     wanted = [(row, row_key(row, known), restart) for row in rows for restart in range(section.restarts)]
-    batches, done = [], set[str]()
+    batches = []
     for layer in run.layers:
         recipe = section.recipe(layer.node, len(run.model.network.nodes))
         for start in range(0, len(wanted), size):
             batch = wanted[start : start + size]
             configuration = digest(invert_configuration(run.job, environment, layer.name, recipe, len(batch)))
             batches.append(InversionBatch(tuple(_shards(run.job.manifest, configuration, batch)), layer.name))
-            if start == 0 or len(batch) < size:
-                folder = paths.shard_folder(configuration)
-                done |= {f"{folder}/{name}" for name in root.files(folder)}
-    todo = [work for work in reversed(batches) if any(shard.result not in done for shard in work.shards)]
+    missing = {shard.result for shard in plan.missing(root, [shard for work in batches for shard in work.shards])}
+    todo = [work for work in reversed(batches) if any(shard.result in missing for shard in work.shards)]
     return Plan(tuple(batches), tuple(todo), len(rows))
 
 

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute
 
 from jobs.ray.actor import PlainWorker
+from jobs.run import plan
 from jobs.run.attempt import Attempt
 from jobs.run.results import StoredResults
 from workers.actors.job import digest
@@ -53,7 +54,7 @@ def groups(
         is_inside = (top.image_index >= shard.start) & (top.image_index < shard.stop)
         if is_inside.any():
             rows, row_ranks = top.take(is_inside), rank[is_inside]
-            name = digest([shard.result.rpartition("/")[2], *_plain(rows, row_ranks)])
+            name = digest([paths.result_name(shard.result), *_plain(rows, row_ranks)])
             result = paths.shard_path(configuration, name)
             own = {index: hashes[index] for index in set(rows.image_index.tolist())}
             groups.append(
@@ -80,9 +81,7 @@ def require_projections(layers: Sequence[Layer], network: Network, method: Metho
 
 def run_groups(run: Attempt[Any], groups: Sequence[Group], make: Callable[[], PlainWorker]) -> int:
     """Run the groups whose results are missing; returns their number."""
-    folders = {paths.shard_folder(paths.configuration_of(group.result)) for group in groups}
-    done = {f"{folder}/{name}" for folder in folders for name in run.root.files(folder)}
-    todo = [group for group in groups if group.result not in done]
+    todo = plan.missing(run.root, groups)
     run.watch.phase("project", sum(len(group.rows) for group in todo), "patches")
     if todo:
         run.pool.start(make)

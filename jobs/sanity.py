@@ -71,14 +71,13 @@ def _plan(run: Attempt[SanityRun], environment: Environment, precision: Precisio
     configuration = digest(sanity_configuration(run.job, environment, precision))
     selected = plan.select_rows(root, listed, list(by_image), 0)
     known = isolate.read_verdicts(root, selected, root.files(paths.VERDICTS))
-    done, shards = root.files(paths.shard_folder(configuration)), []
+    shards = []
     for row in selected:
         units = tuple(sorted(by_image[row.image_id]))
         mark = digest([asdict(unit) | {"score": unit.score.hex()} for unit in units])
         result = paths.shard_path(configuration, row_key(row, known), mark)
         shards.append(ImageUnits(row.image_index, row.image_index + 1, listed, result, units, mark))
-    todo = tuple(shard for shard in shards if shard.result.rpartition("/")[2] not in done)
-    return Plan(tuple(shards), todo, len(shards))
+    return Plan(tuple(shards), tuple(plan.missing(root, shards)), len(shards))
 
 
 def _check_ranks(spec: SanityRun, scan: Manifest) -> None:

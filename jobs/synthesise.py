@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import partial
 
+from jobs.run import plan
 from jobs.run.attempt import Attempt, attempt
 from jobs.run.outcome import Outcome, outcome_of
 from jobs.run.results import StoredResults
@@ -34,8 +35,7 @@ def synthesise(spec: SynthesisRun, watch: Watcher) -> Outcome:
 def _work(run: Attempt[SynthesisRun]) -> Outcome:
     environment = run.pool.start(partial(SynthesiseWorker, run.job))
     batches = _plan(run, environment)
-    done = run.root.files(paths.shard_folder(paths.configuration_of(batches[0].result)))
-    missing = [batch for batch in batches if batch.result.rpartition("/")[2] not in done]
+    missing = plan.missing(run.root, batches)
     _run(run, missing)
     stored = run.results(SynthesiseWorker)
     run.watch.phase("publish", None, "tables")

@@ -119,7 +119,7 @@ def _plan(run: Attempt[EvolutionRun], every: Sequence[Checkpoint], jobs: Jobs, e
     for held in _split_by_memory({number: _memory_bytes(run, every[number]) for number in names}):
         for work in works:
             shards = [shard for shard in work.shards if shard.checkpoint in held]
-            missing = [shard for shard in shards if _file(shard) not in done[shard.checkpoint]]
+            missing = [shard for shard in shards if paths.result_name(shard.result) not in done[shard.checkpoint]]
             if missing:
                 todo.append(CheckpointBatch(tuple(missing)))
     return Plan(tuple(works), tuple(todo), base.images, base.removed)
@@ -146,12 +146,8 @@ def _split_by_memory(held_bytes: Mapping[int, int]) -> list[set[int]]:
 
 def _checkpoint_shard(shard: Shard, checkpoint: int, configuration: str) -> CheckpointShard:
     """The shard of the same images for a checkpoint."""
-    result = f"{paths.shard_folder(configuration)}/{_file(shard)}"
+    result = f"{paths.shard_folder(configuration)}/{paths.result_name(shard.result)}"
     return CheckpointShard(shard.start, shard.stop, shard.manifest, result, checkpoint)
-
-
-def _file(shard: Shard) -> str:
-    return shard.result.rpartition("/")[2]
 
 
 def _scanned(run: Attempt[EvolutionRun], jobs: Jobs, planned: Plan) -> StoredResults:

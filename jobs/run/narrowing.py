@@ -65,7 +65,7 @@ def find(root: Root, job: Job[RunSpec], network: Network, planned: Plan, environ
     """
     if environment.engine != EAGER or not planned.todo:  # a compiler fuses other operations for other layers
         return
-    missing = {_name(shard.result): shard for work in planned.todo for shard in work.shards}
+    missing = {paths.result_name(shard.result): shard for work in planned.todo for shard in work.shards}
     layers = tuple(layer.index for layer in network.select(job.layers))
     for configuration in _wider(root, job, network, environment):
         folder = paths.shard_folder(configuration)
@@ -102,7 +102,3 @@ def _hashes(job: Job[RunSpec], environment: Environment) -> tuple[str, str]:
     """The hashes of a scan's configuration without its layers, and of the whole."""
     whole: dict[str, Any] = scan_configuration(job, environment)
     return digest({name: value for name, value in whole.items() if name != "layers"}), digest(whole)
-
-
-def _name(result: str) -> str:
-    return result.rpartition("/")[2]

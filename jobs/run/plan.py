@@ -5,6 +5,7 @@ import heapq
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Protocol, TypeVar
 
 import pyarrow.compute as pc
 
@@ -16,6 +17,17 @@ from workers.corpus.row_keys import row_key, rows_key
 from workers.corpus.suspects import Suspects
 from workers.store import paths
 from workers.store.root import Root
+
+
+class Named(Protocol):
+    """An item of work with one result."""
+
+    @property
+    def result(self) -> str:
+        """Path of the result relative to the root."""
+
+
+NamedType = TypeVar("NamedType", bound=Named)
 
 
 @dataclass(frozen=True)
@@ -61,16 +73,22 @@ def plan(root: Root, listed: str, configuration: str, shard_size: int, listed_in
         shard_size: images per shard.
         listed_in: root that holds the manifest, if it is not `root`.
     """
-    done, suspects = root.files(paths.shard_folder(configuration)), Suspects.of(root)
-    shards, images, removed, start = list[Shard](), 0, Counter[int](), 0
+    suspects, shards, images, removed, start = Suspects.of(root), list[Shard](), 0, Counter[int](), 0
     for part in manifest.tables(listed_in or root, listed, shard_size):
         stop = start + len(part)
         result = paths.shard_path(configuration, rows_key(part, start, suspects.verdicts(part, start)))
         shards.append(Shard(start, stop, listed, result))
         removed[start] = pc.sum(part["removed"]).as_py()
         images, start = images + len(part) - removed[start], stop
-    todo = tuple(shard for shard in shards if shard.result.rpartition("/")[2] not in done)
-    return Plan(tuple(shards), todo, images, +removed)
+    return Plan(tuple(shards), tuple(missing(root, shards)), images, +removed)
+
+
+def missing(root: Root, items: Iterable[NamedType]) -> list[NamedType]:
+    """The items whose results do not exist, in order, from one listing of each configuration's results."""
+    every = list(items)
+    folders = {paths.shard_folder(paths.configuration_of(item.result)) for item in every}
+    done = {f"{folder}/{name}" for folder in folders for name in root.files(folder)}
+    return [item for item in every if item.result not in done]
 
 
 def grouped(planned: Plan, count: int) -> Plan:
@@ -97,10 +115,7 @@ def plan_images(
         Shard(row.image_index, row.image_index + 1, listed, paths.shard_path(configure(row), row_key(row, verdicts)))
         for row in rows
     )
-    folders = {paths.shard_folder(paths.configuration_of(shard.result)) for shard in shards}
-    done = {f"{folder}/{name}" for folder in folders for name in root.files(folder)}
-    todo = tuple(shard for shard in shards if shard.result not in done)
-    return Plan(shards, todo, len(rows))
+    return Plan(shards, tuple(missing(root, shards)), len(rows))
 
 
 def select_rows(root: Root, listed: str, wanted: Sequence[str], sample: int) -> list[Row]:

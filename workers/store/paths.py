@@ -113,6 +113,11 @@ def configuration_of(shard: str) -> str:
     return shard.split("/")[1]
 
 
+def result_name(path: str) -> str:
+    """The name of a result's file, by its path."""
+    return path.rpartition("/")[2]
+
+
 def upload_path(digest: str, name: str) -> str:
     """An uploaded file, by its hash; the name keeps the extension."""
     return f"uploads/{digest}/{name}"
