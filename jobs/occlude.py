@@ -8,7 +8,7 @@ from jobs.run.attempt import Attempt, attempt
 from jobs.run.images import publish_rows, require_classifier, require_listed
 from jobs.run.outcome import Outcome
 from jobs.watch import Watcher
-from workers.actors.job import Job, digest
+from workers.actors.job import digest
 from workers.actors.occlude import OccludeWorker, ScanPatches, occlude_configuration, target_of
 from workers.corpus.manifest import Listing, Row
 from workers.errors import RunError, SpecError
@@ -32,7 +32,7 @@ def occlude(spec: OcclusionRun, watch: Watcher) -> Outcome:
 
 def _work(run: Attempt[OcclusionRun]) -> Outcome:
     beside = _find_projections(run.root, run.job.spec, run.model)
-    make = partial(_worker, beside=beside)
+    make = partial(OccludeWorker, scan=beside)
     environment = run.pool.start(partial(make, run.job))
 
     def configuration(row: Row) -> str:
@@ -42,10 +42,6 @@ def _work(run: Attempt[OcclusionRun]) -> Outcome:
     planned = plan.plan_images(run.root, run.job.manifest, configuration, section.images, section.sample)
     done = run.run_shards("occlude", planned)
     return publish_rows(run, run.results(make), OCCLUSIONS, done, environment)
-
-
-def _worker(job: Job[OcclusionRun], beside: ScanPatches | None) -> OccludeWorker:
-    return OccludeWorker(job, beside)
 
 
 def _check(spec: OcclusionRun, model: Model, listing: Listing) -> None:

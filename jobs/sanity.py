@@ -14,7 +14,7 @@ from jobs.run.outcome import Outcome
 from jobs.run.plan import Plan
 from jobs.watch import Watcher
 from workers.actors.environment import Environment
-from workers.actors.job import Job, digest
+from workers.actors.job import digest
 from workers.actors.sanity import SanityWorker, sanity_configuration
 from workers.actors.shard import ImageUnits, TopUnit
 from workers.core import randomisation
@@ -53,16 +53,12 @@ def sanity(spec: SanityRun, watch: Watcher) -> Outcome:
 def _work(run: Attempt[SanityRun], scan: Manifest) -> Outcome:
     precision = scan.sections.resources.precision
     tolerances = scan.precision.tolerances if scan.precision else {}
-    make = partial(_worker, precision=precision, tolerances=tolerances)
+    make = partial(SanityWorker, scanned_in=precision, tolerances=tolerances)
     environment = run.pool.start(partial(make, run.job))
     names = [layer.name for layer in run.layers]
     units = _select_units(run.job.spec, scan, names)
     done = run.run_shards("sanity", _plan(run, environment, precision, units))
     return publish_rows(run, run.results(make), SANITY, done, environment)
-
-
-def _worker(job: Job[SanityRun], precision: Precision, tolerances: Mapping[str, float]) -> SanityWorker:
-    return SanityWorker(job, precision, tolerances)
 
 
 def _plan(run: Attempt[SanityRun], environment: Environment, precision: Precision, by_image: UnitsByImage) -> Plan:
