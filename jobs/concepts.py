@@ -6,16 +6,15 @@ from functools import partial
 import numpy as np
 import pyarrow as pa
 
-from jobs.run import plan, publish
+from jobs.run import channels, plan, publish
 from jobs.run.attempt import Attempt, attempt
 from jobs.run.identity import check_weights
-from jobs.run.outcome import Outcome, outcome_of
+from jobs.run.outcome import Outcome
 from jobs.run.results import StoredResults
-from jobs.run.tally import ImageCounts
 from jobs.watch import Watcher
 from workers.actors.concepts import ConceptsWorker, concepts_configuration
 from workers.actors.environment import Environment
-from workers.actors.job import Job, digest
+from workers.actors.job import digest
 from workers.actors.shard import ChannelBatch
 from workers.core.concepts import map_of
 from workers.core.network import Layer, Network
@@ -26,7 +25,6 @@ from workers.models.encoders import stored
 from workers.spec import families
 from workers.spec.concepts import ConceptsRun
 from workers.spec.parts import Fit, ModelSpec
-from workers.store import paths
 from workers.store.facts import EncoderFacts, content_of
 from workers.store.manifest import Manifest
 from workers.store.root import Root, patient
@@ -57,11 +55,11 @@ def concepts(spec: ConceptsRun, watch: Watcher) -> Outcome:
 
 
 def _work(run: Attempt[ConceptsRun], scan: Manifest, encoder: EncoderFacts) -> Outcome:
-    make = partial(_worker, encoder=encoder, scan=scan)
+    make = partial(ConceptsWorker, encoder=encoder, scan=scan)
     environment = run.pool.start(partial(make, run.job))
     batches = _plan(run, scan, environment, encoder)
     missing = plan.missing(run.root, batches)
-    _run(run, missing)
+    channels.run_batches(run, "embed", missing)
     results = run.results(make)
     run.watch.phase("map", len(run.layers), "layers")
     with run.writer(CONCEPTS) as writer:
@@ -70,16 +68,8 @@ def _work(run: Attempt[ConceptsRun], scan: Manifest, encoder: EncoderFacts) -> O
             run.watch.advance(number)
         parts = {CONCEPTS.name: writer.close()}
     run.watch.phase("publish", None, "tables")
-    names = [batch.result for batch in batches]
-    patches = content_of(scan.tables[PATCHES.name])
-    facts = {"images_per_s": None, "shards": names, "encoder": encoder, "patches": patches}
-    published = run.publish(parts, ImageCounts(0, {}), environment, **facts)
-    counts = {"shards_run": len(missing), "shards_reused": len(batches) - len(missing)}
-    return outcome_of(published, run.job.spec.root, run.started, **counts)
-
-
-def _worker(job: Job[ConceptsRun], encoder: EncoderFacts, scan: Manifest) -> ConceptsWorker:
-    return ConceptsWorker(job, encoder, scan)
+    facts = {"encoder": encoder, "patches": content_of(scan.tables[PATCHES.name])}
+    return channels.publish(run, parts, environment, batches, facts, **channels.counts(batches, missing))
 
 
 def _plan(
@@ -88,25 +78,11 @@ def _plan(
     """Batches of channels, layer by layer. Their results are named by the files of the scan's patches, too."""
     configuration = digest(concepts_configuration(run.job, environment, encoder))
     shown, size = [part.sha256 for part in scan.tables[PATCHES.name]], run.job.spec.batch_size
-    batches = []
-    for layer in run.layers:
-        for start in range(0, layer.channels, size):
-            channels = tuple(range(start, min(start + size, layer.channels)))
-            key = digest({"layer": layer.name, "channels": channels, "files": shown})
-            batches.append(ChannelBatch(layer.name, channels, paths.shard_path(configuration, key)))
-    return batches
-
-
-def _run(run: Attempt[ConceptsRun], batches: Sequence[ChannelBatch]) -> None:
-    run.watch.phase("embed", sum(len(batch.channels) for batch in batches), "channels")
-    done = 0
-
-    def progress(in_progress: int) -> None:
-        run.watch.advance(done + in_progress)
-
-    for report in run.pool.run(batches, progress, run.replan):
-        done += report.rows
-        progress(0)
+    return [
+        batch
+        for layer in run.layers
+        for batch in channels.cut(layer, range(layer.channels), size, configuration, files=shown)
+    ]
 
 
 def _tables(run: Attempt[ConceptsRun], results: StoredResults, batches: Sequence[ChannelBatch]) -> Iterator[pa.Table]:

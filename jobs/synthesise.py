@@ -4,11 +4,10 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import partial
 
-from jobs.run import plan
+from jobs.run import channels, plan
 from jobs.run.attempt import Attempt, attempt
-from jobs.run.outcome import Outcome, outcome_of
+from jobs.run.outcome import Outcome
 from jobs.run.results import StoredResults
-from jobs.run.tally import ImageCounts
 from jobs.watch import Watcher
 from workers.actors.environment import Environment
 from workers.actors.job import digest
@@ -17,7 +16,6 @@ from workers.actors.synthesise import SynthesiseWorker, synthesise_configuration
 from workers.core.network import Layer, Network
 from workers.errors import SpecError
 from workers.spec.synthesise import SynthesisRun
-from workers.store import paths
 from workers.store.rows import TableWriter
 from workers.store.tables.synthesise import SYNTHESES
 
@@ -36,43 +34,25 @@ def _work(run: Attempt[SynthesisRun]) -> Outcome:
     environment = run.pool.start(partial(SynthesiseWorker, run.job))
     batches = _plan(run, environment)
     missing = plan.missing(run.root, batches)
-    _run(run, missing)
+    channels.run_batches(run, "synthesise", missing[::-1])  # deep layers take longest, so they run first
     stored = run.results(SynthesiseWorker)
     run.watch.phase("publish", None, "tables")
     with run.writer(SYNTHESES) as writer:
         statuses = _write(stored, batches, writer)
         parts = {SYNTHESES.name: writer.close()}
-    names = [batch.result for batch in batches]
-    published = run.publish(parts, ImageCounts(0, {}), environment, images_per_s=None, shards=names)
-    counts = {"shards_run": len(missing), "shards_reused": len(batches) - len(missing), "statuses": statuses}
-    return outcome_of(published, run.job.spec.root, run.started, **counts)
+    counts = channels.counts(batches, missing)
+    return channels.publish(run, parts, environment, batches, {}, **counts, statuses=statuses)
 
 
 def _plan(run: Attempt[SynthesisRun], environment: Environment) -> list[ChannelBatch]:
     """Batches of channels, layer by layer."""
     section, size = run.job.spec.synthesise, run.job.spec.batch_size
     configuration = digest(synthesise_configuration(run.job, environment))
-    batches = []
-    for layer in run.layers:
-        channels = sorted(section.channels) or range(layer.channels)
-        for start in range(0, len(channels), size):
-            part = tuple(channels[start : start + size])
-            key = digest({"layer": layer.name, "channels": part})
-            batches.append(ChannelBatch(layer.name, part, paths.shard_path(configuration, key)))
-    return batches
-
-
-def _run(run: Attempt[SynthesisRun], batches: Sequence[ChannelBatch]) -> None:
-    """Run the batches. Deep layers take longest, so they run first."""
-    run.watch.phase("synthesise", sum(len(batch.channels) for batch in batches), "channels")
-    done = 0
-
-    def progress(in_progress: int) -> None:
-        run.watch.advance(done + in_progress)
-
-    for report in run.pool.run(reversed(batches), progress, run.replan):
-        done += report.rows
-        progress(0)
+    return [
+        batch
+        for layer in run.layers
+        for batch in channels.cut(layer, section.channels or range(layer.channels), size, configuration)
+    ]
 
 
 def _write(stored: StoredResults, batches: Iterable[ChannelBatch], writer: TableWriter) -> dict[str, int]:
