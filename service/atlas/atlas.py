@@ -12,7 +12,7 @@ from jobs.texts import Texts
 from service.query import findings, sanity
 from service.query import labels as sharing
 from service.query.catalog import PublishedRun, unpublished
-from service.query.concepts import Concepts, embedded_of, read_concepts, scan_among
+from service.query.concepts import Concepts, find_scan, newest_embedding, read_concepts
 from service.query.layers import LayerTables, dead_channels, read_layer
 from service.query.listing import RunListing, memoized
 from service.query.notes import NoteBook, Notes
@@ -136,11 +136,11 @@ class Atlas:
 
     def embedded(self, scan: PublishedRun, layer: str) -> PublishedRun | None:
         """The newest run that embedded the channels of a layer of a scan; None if there is none."""
-        return embedded_of(self.runs(), scan, layer)
+        return newest_embedding(self.runs(), scan, layer)
 
     def embedded_scan(self, run: PublishedRun) -> PublishedRun | None:
         """The scan whose channels a run embedded; None if it was removed."""
-        return scan_among(self.runs(), run)
+        return find_scan(self.runs(), run)
 
     def labels(self, run: PublishedRun) -> tuple[str, ...]:
         """All labels of a scan's images; see `sharing.labels`."""

@@ -24,8 +24,8 @@ from service.atlas.pages import (
     search,
     submitted,
 )
+from service.atlas.pages.by_meaning import add_meanings
 from service.atlas.pages.evolution import StripsPage
-from service.atlas.pages.meant import meant
 from service.atlas.pages.plain import LimitsPage
 from service.atlas.pages.scans import ChannelPage, LayerPage, Look
 from service.atlas.pages.submitted import StatusCard
@@ -70,7 +70,7 @@ def add_to(
         route(links.SCHEDULES, lambda _: scheduled.schedules(schedules))
     route("/limits", lambda _: LimitsPage(title="What the pictures do not say"))
     found = atlas.cached(lambda q: search.search(atlas, q.get("q", "")))
-    route("/search", lambda q: meant(atlas, search.noted(atlas, found({"q": q.get("q", "")}))), searches)
+    route("/search", lambda q: add_meanings(atlas, search.noted(atlas, found({"q": q.get("q", "")}))), searches)
     route("/compare", lambda q: comparison.compare(atlas, q.get("a", ""), q.get("b", ""), q), searches)
     for path, make in _cards(atlas).items():
         route(path, make)

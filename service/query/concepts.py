@@ -138,21 +138,21 @@ def encoder_of(run: PublishedRun) -> str:
     return naming.encoder_name(run.encoder.source) if run.encoder else ""
 
 
-def scan_among(runs: Iterable[PublishedRun], run: PublishedRun) -> PublishedRun | None:
+def find_scan(runs: Iterable[PublishedRun], run: PublishedRun) -> PublishedRun | None:
     """The scan whose channels a run embedded; None if it is gone, or if its id is that of another one now."""
-    return next((scan for scan in runs if scan.run == scan_of(run) and is_of(run, scan)), None)
+    return next((scan for scan in runs if scan.run == scan_of(run) and embeds(run, scan)), None)
 
 
-def is_of(run: PublishedRun, scan: PublishedRun) -> bool:
+def embeds(run: PublishedRun, scan: PublishedRun) -> bool:
     """Whether a run embedded the channels of a scan."""
     is_named = run.job == Kind.CONCEPTS and scan.job == Kind.SCAN and scan_of(run) == scan.run
     return is_named and run.patches == content_of(scan.tables.get(PATCHES.name, ()))
 
 
-def embedded_of(runs: Iterable[PublishedRun], scan: PublishedRun, layer: str | None = None) -> PublishedRun | None:
+def newest_embedding(runs: Iterable[PublishedRun], scan: PublishedRun, layer: str | None = None) -> PublishedRun | None:
     """The first of some runs that embedded the channels of a scan, or of a layer of it; runs are sorted, the newest first."""
-    own = (run for run in runs if is_of(run, scan))
-    return next((run for run in own if layer is None or any(each.name == layer for each in run.layers)), None)
+    embedded = (run for run in runs if embeds(run, scan))
+    return next((run for run in embedded if layer is None or layer in {own.name for own in run.layers}), None)
 
 
 def require_embedded(runs: Iterable[PublishedRun], scan: PublishedRun, layer: str | None = None) -> PublishedRun:
@@ -163,7 +163,7 @@ def require_embedded(runs: Iterable[PublishedRun], scan: PublishedRun, layer: st
     """
     if layer is not None:
         scan.layer(layer)
-    run = embedded_of(runs, scan, layer)
+    run = newest_embedding(runs, scan, layer)
     if run is None:
         what = f"run {scan.run!r}" if layer is None else f"layer {layer!r} of run {scan.run!r}"
         raise QueryError(

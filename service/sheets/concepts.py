@@ -6,7 +6,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from service.query import catalog
 from service.query.catalog import PublishedRun
-from service.query.concepts import Concepts, read_concepts, scan_among, tile_share
+from service.query.concepts import Concepts, find_scan, read_concepts, tile_share
 from service.query.reading import read
 from service.sheets import canvas
 from workers.store.tables.scan import PATCHES
@@ -18,7 +18,7 @@ COLUMNS, LARGEST_MAPS = 2, 8
 
 def draw(run: PublishedRun) -> Image.Image:
     """The maps of the last layers."""
-    concepts, scan = read_concepts(run), scan_among(catalog.runs(run.root), run)
+    concepts, scan = read_concepts(run), find_scan(catalog.runs(run.root), run)
     layers = [layer.name for layer in run.layers][-LARGEST_MAPS:]
     columns = min(COLUMNS, len(layers))
     lines = -(-len(layers) // columns)

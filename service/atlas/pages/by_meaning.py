@@ -11,7 +11,7 @@ from service.atlas.pages.nearby import NearCard, cards_of
 from service.atlas.pages.parts import of_run
 from service.atlas.pages.search import FOUND_OF_A_KIND, MeantChannels, SearchPage
 from service.query.catalog import PublishedRun
-from service.query.concepts import embedded_of, encoder_of
+from service.query.concepts import encoder_of, newest_embedding
 from workers.errors import DeconvoyError
 from workers.kinds import Kind
 
@@ -19,7 +19,7 @@ WAIT_S = 2.0  # for the image-text model, if it is not yet loaded
 LOADING = "The image-text model is being loaded; load this page again in some seconds."
 
 
-def meant(atlas: Atlas, page: SearchPage) -> SearchPage:
+def add_meanings(atlas: Atlas, page: SearchPage) -> SearchPage:
     """A page of results with the channels that are nearest to the words in meaning. A model may still be loading: not cached."""
     words = " ".join(page.words.split())
     if not words or atlas.texts is None:
@@ -31,7 +31,7 @@ def _of_scans(atlas: Atlas, texts: Texts, words: str) -> Iterator[MeantChannels]
     """For each scan that was embedded, the channels of its newest embedding."""
     runs = atlas.runs()
     scans = [scan for scan in runs if scan.job == Kind.SCAN]
-    embedded = [run for run in (embedded_of(runs, scan) for scan in scans) if run is not None]
+    embedded = [run for run in (newest_embedding(runs, scan) for scan in scans) if run is not None]
     for run in embedded:  # so that the process has them all while the first one is waited for
         with suppress(DeconvoyError):
             _direction(texts, run, words, 0.0)
