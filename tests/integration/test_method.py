@@ -106,8 +106,8 @@ def test_the_page_gives_the_share_of_energy_that_strides_of_2_and_4_alias(kernel
 
 
 def kept_energy(kernels: np.ndarray, stride: int) -> float:
-    """The share of energy at those of 128 x 128 frequencies that a stride can represent, from -1/2 to 1/2 cycles per stride."""
-    places, half = np.arange(kernels.shape[-1]), 64 // stride
-    lags = (places[:, None] - places)[..., None] * np.arange(-half, half + 1)
-    weights = np.cos(2 * np.pi * lags / 128).sum(-1) / 128  # of each product of two pixels, by their distance
+    """The share of energy at frequencies that a stride can represent, by the midpoints of 1,024 intervals in each direction."""
+    places, half = np.arange(kernels.shape[-1]), 512 // stride
+    lags = (places[:, None] - places)[..., None] * (np.arange(-half, half) + 0.5)
+    weights = np.cos(2 * np.pi * lags / 1024).sum(-1) / 1024  # of each product of two pixels, by their distance
     return float(np.einsum("kcij,kcab,ia,jb->", kernels, kernels, weights, weights) / (kernels**2).sum())

@@ -41,6 +41,7 @@ def whole(action: Callable[[], object]) -> None:
     """Run an action to its end: neither SIGTERM nor Ctrl-C interrupts it, not even if it resets their handlers.
 
     The action runs in a thread. The main thread, the only one that can set handlers, sets them again every EVERY_S seconds.
+    A SIGTERM that arrives between the action's reset and that ends the process.
 
     Raises:
         Exception: whatever the action raises.
