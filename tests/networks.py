@@ -126,9 +126,10 @@ Each network was checked in float64, with random weights, on images of {SIDE} px
 
 - Its output equals the module's bit for bit, or up to rounding if the network has an operation without a downward step.
 - Projections by all three methods equal automatic differentiation of whole images, with a relative error of at most
-  {TOLERANCE:g}, in three layers, spread from the first to the last that has projections. In layers above a gate, both hold it
-  constant.
-- Receptive fields are those of the gradient. Above a resize by a non-integer factor, units count as seeing the whole image.
+  {TOLERANCE:g}, in three layers, spread from the first to the last that has projections. In layers above
+  a gate, projection and differentiation both hold the gate constant.
+- Its receptive fields equal those found from the gradient. Above a resize by a non-integer factor, units count as
+  seeing the whole image.
 
 | network | layers | selected by `auto` | above a gate | with projections | lowest operation without a downward step |
 |---|---|---|---|---|---|

@@ -85,7 +85,7 @@ def compare(  # noqa: PLR0913, PLR0917 - one parameter per flag
             "have no layer in common.",
         ),
     ] = None,
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="PNG file to draw all layers to.")] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="PNG file for a figure of all layers.")] = None,
     as_json: Json = False,
 ) -> None:
     """Compare two scans: overlap and order of their channels' top images."""

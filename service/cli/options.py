@@ -71,7 +71,7 @@ Target = Annotated[str | None, typer.Option()]
 Label = Annotated[str | None, typer.Option()]
 Method = Annotated[str | None, typer.Option()]
 Fill = Annotated[str | None, typer.Option()]
-Output = Annotated[Path | None, typer.Option("-o", "--output", help="PNG file to draw the run to.")]
+Output = Annotated[Path | None, typer.Option("-o", "--output", help="PNG file for a figure of the run.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 

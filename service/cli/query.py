@@ -136,7 +136,7 @@ def predicted_class(
     run: RunOption = None,
     as_json: Json = False,
 ) -> None:
-    """List the channels whose top images the network gives this class, the largest share first."""
+    """List the channels with top images that the network assigns to this class, the largest share first."""
     from service.query import predicted
 
     found = find_run(root, run)

@@ -27,7 +27,8 @@ def concept(  # noqa: PLR0913, PLR0917 - one parameter per flag
     root: RootOption,
     text: Annotated[str | None, typer.Argument(help="Any text, such as 'striped animals'.")] = None,
     layer: Annotated[
-        str | None, typer.Option("--layer", help="Only channels of this layer; or that of --channel.")
+        str | None,
+        typer.Option("--layer", help="Only channels of this layer; with --channel, the layer of that channel."),
     ] = None,
     channel: Annotated[
         int | None, typer.Option(help="Instead of a text, a channel of --layer: list the channels nearest to it.")

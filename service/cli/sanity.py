@@ -24,7 +24,7 @@ def sanity(  # noqa: PLR0913 - one parameter per flag; the spec fills in the fla
     from_run: Annotated[
         str | None,
         typer.Option(
-            help="Scan whose units are checked; model and corpus are taken from it unless given, and must match it."
+            help="Scan whose units are checked. Model and corpus are those of the scan; if they are given, they must match."
         ),
     ] = None,
     layers: Layers = None,

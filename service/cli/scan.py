@@ -44,7 +44,7 @@ def scan(  # noqa: PLR0913 - one parameter per flag; the spec fills in the flags
         bool,
         typer.Option(
             "--dry-run",
-            help="Print the plan, run a few images to estimate size and time, and write nothing under the root.",
+            help="Print the plan, process a few images to estimate size and time, and write nothing under the root.",
         ),
     ] = False,
 ) -> None:

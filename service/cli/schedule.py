@@ -39,7 +39,9 @@ def add_schedule(  # noqa: PLR0913 - one parameter per flag
     overlap: Annotated[
         str, typer.Option(help="Policy if the previous run is still live: refuse, queue or cancel.")
     ] = "refuse",
-    keep: Annotated[int | None, typer.Option(min=1, help="Number of runs that `deconvoy gc` keeps.")] = None,
+    keep: Annotated[
+        int | None, typer.Option(min=1, help="Number of its runs that `deconvoy gc` keeps; by default all.")
+    ] = None,
     job: JobOption = None,
 ) -> None:
     """Add a schedule. It fires from now on; earlier times are skipped."""

@@ -82,10 +82,11 @@ def _default(parameter: Any) -> str:
 
 def _specs() -> Iterator[str]:
     yield "## Spec files\n\nA spec file is TOML. Its kind follows from its tables: `[occlude]` makes it an occlusion run.\n"
-    without = (
-        "`filters` has only `run` and `root`; `synthesise` and `concepts` have no `[corpus]`, `[limits]` or `[decode]`"
+    yield "### Common keys\n"
+    yield (
+        "`filters` has only `run` and `root`. `synthesise` and `concepts` have no `[corpus]`, `[limits]` or `[decode]`.\n"
+        "`concepts` has no `[model]` either: it uses the network of its scan.\n"
     )
-    yield f"### Common keys ({without})\n"
     yield from _table(None, JobSpec)
     for name, field in JobSpec.model_fields.items():
         if (inner := table(field)) is not None:

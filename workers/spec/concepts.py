@@ -33,7 +33,7 @@ class ConceptsSpec(Frozen):
     patches: int = Field(9, ge=1, le=1000, description="number of top patches of each channel that are embedded")
     seed: int = Field(0, ge=0, le=2**31, description="random seed of the maps of channels")
     batch: Annotated[int, Field(ge=1, le=4096)] | Literal["auto"] = Field(
-        "auto", description="number of channels in an item of work; auto is 16 on a CPU and 256 on a GPU"
+        "auto", description="number of channels that are embedded together; auto is 16 on a CPU and 256 on a GPU"
     )
 
 

@@ -51,8 +51,8 @@ class ScanSpec(Frozen):
     )
     border: MapBorder = Field(
         MapBorder.KEEP,
-        description="units at the border of a map, which padding may drive: keep, or exclude (the outermost rows and columns of "
-        "maps of at least 3 x 3)",
+        description="whether units at the border of a map, whose activation may be due to padding, are used: keep, or exclude "
+        "(leaves out the outermost rows and columns of maps of at least 3 x 3)",
     )
     predictions: bool = Field(
         True,
