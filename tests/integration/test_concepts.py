@@ -25,11 +25,10 @@ from service.query import concepts as query
 from tests.support import colours, pages, tiny_clip
 from tests.support.asking import atlas_of
 from tests.support.colours import DEAD, FIRST, NAMES, SECOND
+from tests.support.greedy import refuse_batches
 from tests.support.in_process import here
 from workers.actors.concepts import ConceptsWorker
-from workers.actors.reports import GroupReport
-from workers.actors.shard import ChannelBatch
-from workers.errors import ModelError, OutOfMemory, QueryError, RunError, Unavailable
+from workers.errors import ModelError, QueryError, RunError, Unavailable
 from workers.spec.concepts import ConceptsRun
 from workers.spec.make import make
 from workers.store.root import Root
@@ -205,14 +204,7 @@ def test_a_result_that_is_damaged_is_made_again(place, copied):
 
 
 def test_smaller_batches_are_used_when_memory_runs_out(place, copied, monkeypatch):
-    run = ConceptsWorker.run
-
-    def small(worker: ConceptsWorker, batch: ChannelBatch) -> GroupReport:
-        if len(batch.channels) > 1:
-            raise OutOfMemory("out of memory")
-        return run(worker, batch)
-
-    monkeypatch.setattr(ConceptsWorker, "run", small)
+    refuse_batches(monkeypatch, ConceptsWorker)
     for path in results(copied):
         path.unlink()
     concepts(spec(place, root=copied, run="anew"), SilentWatcher())

@@ -18,11 +18,10 @@ from service.cli.main import app
 from service.query import catalog
 from service.sheets import synthesise as sheet
 from tests.support import pages
+from tests.support.greedy import refuse_batches
 from tests.support.in_process import here
-from workers.actors.reports import GroupReport
-from workers.actors.shard import ChannelBatch
 from workers.actors.synthesise import SynthesiseWorker
-from workers.errors import OutOfMemory, RunError, UsageError
+from workers.errors import RunError, UsageError
 from workers.models import model as models
 from workers.spec.make import make
 from workers.spec.parts import ModelSpec
@@ -158,14 +157,7 @@ def test_another_seed_gives_other_pictures(root, tmp_path):
 
 
 def test_smaller_batches_are_used_for_everything_when_memory_runs_out(tmp_path, monkeypatch):
-    run = SynthesiseWorker.run
-
-    def small(worker: SynthesiseWorker, batch: ChannelBatch) -> GroupReport:
-        if len(batch.channels) > 1:
-            raise OutOfMemory("out of memory")
-        return run(worker, batch)
-
-    monkeypatch.setattr(SynthesiseWorker, "run", small)
+    refuse_batches(monkeypatch, SynthesiseWorker)
     synthesise(spec(tmp_path), SilentWatcher())
     assert {json.loads(row["settings"])["size"] for row in rows(tmp_path)} == {1}
     assert json.loads((tmp_path / "runs" / "one" / "manifest.json").read_text())["reduced_batch"] == 1
