@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 import pyarrow as pa
 
-from jobs.run import channels, plan, publish
+from jobs.run import channels, plan, publish, scans
 from jobs.run.attempt import Attempt, attempt
 from jobs.run.identity import check_weights
 from jobs.run.outcome import Outcome
@@ -19,7 +19,6 @@ from workers.actors.shard import ChannelBatch
 from workers.core.concepts import map_of
 from workers.core.network import Layer, Network
 from workers.errors import RunError
-from workers.kinds import Kind
 from workers.models.encoders import encoder as encoders
 from workers.models.encoders import stored
 from workers.spec import families
@@ -40,7 +39,7 @@ def concepts(spec: ConceptsRun, watch: Watcher) -> Outcome:
         RunStopped: the run cannot continue; finished results are kept.
     """
     root = patient(spec.root)
-    scan = _read_scan(root, spec)
+    scan = scans.read_scan(root, spec.concepts.from_run)
     spec = spec.model_copy(update={"model": _model_of(scan)})
     layers = spec.concepts.layers or tuple(layer.name for layer in scan.layers)
     with stored.opened(spec.concepts.encoder) as (encoder, folder):
@@ -104,19 +103,6 @@ def _with_map(rows: pa.Table, seed: int) -> pa.Table:
     return pa.table({**{name: rows[name] for name in rows.column_names}, **columns}, schema=CONCEPTS.schema)
 
 
-def _read_scan(root: Root, spec: ConceptsRun) -> Manifest:
-    """The manifest of the scan.
-
-    Raises:
-        RunError: the run is not a published scan.
-    """
-    run = spec.concepts.from_run
-    scan = publish.read_manifest(root, run)
-    if scan is None or scan.job is not Kind.SCAN:
-        raise RunError(f"from_run {run!r} is not a published scan in {spec.root!r}")
-    return scan
-
-
 def _model_of(scan: Manifest) -> ModelSpec:
     """The scan's network, as the root holds it."""
     source = families.stored_source(families.model_of(scan.model.source) or "network", scan.model.fingerprint)
@@ -144,14 +130,4 @@ def _check_published(root: Root, spec: ConceptsRun, scan: Manifest, encoder: Enc
 
 
 def _check_layers(scan: Manifest, layers: Sequence[Layer], _: Network) -> None:
-    """Require that the scan has the layers.
-
-    Raises:
-        RunError: it lacks one.
-    """
-    scanned = {layer.name for layer in scan.layers}
-    for layer in layers:
-        if layer.name not in scanned:
-            raise RunError(
-                f"from_run {scan.run!r} has no layer {layer.name!r}; its layers are {', '.join(sorted(scanned))}"
-            )
+    scans.require_layers(scan, [layer.name for layer in layers])

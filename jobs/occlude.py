@@ -3,7 +3,7 @@
 import hashlib
 from functools import partial
 
-from jobs.run import plan, publish
+from jobs.run import plan, scans
 from jobs.run.attempt import Attempt, attempt
 from jobs.run.images import publish_rows, require_classifier, require_listed
 from jobs.run.outcome import Outcome
@@ -11,8 +11,7 @@ from jobs.watch import Watcher
 from workers.actors.job import digest
 from workers.actors.occlude import OccludeWorker, ScanPatches, occlude_configuration, target_of
 from workers.corpus.manifest import Listing, Row
-from workers.errors import RunError, SpecError
-from workers.kinds import Kind
+from workers.errors import SpecError
 from workers.models.model import Model
 from workers.spec.occlude import OcclusionRun
 from workers.store.root import Root, patient
@@ -66,16 +65,11 @@ def _find_projections(root: Root, spec: OcclusionRun, model: Model) -> ScanPatch
     Raises:
         RunError: the run is not a published scan, or has another model, or lacks the layer.
     """
-    run = spec.occlude.from_run
-    if run is None:
+    if spec.occlude.from_run is None:
         return None
-    scan = publish.read_manifest(root, run)
-    if scan is None or scan.job is not Kind.SCAN:
-        raise RunError(f"from_run {run!r} is not a published scan in {spec.root!r}")
-    if scan.model.fingerprint != model.fingerprint:
-        raise RunError(f"from_run {run!r} is a scan of another model, {scan.model.source}")
-    if spec.occlude.layer not in [layer.name for layer in scan.layers]:
-        raise RunError(f"from_run {run!r} has no layer {spec.occlude.layer!r}; scan that layer or name another run")
+    scan = scans.read_scan(root, spec.occlude.from_run)
+    scans.require_model(scan, model.fingerprint)
+    scans.require_layers(scan, [spec.occlude.layer])
     parts = scan.tables[PATCHES.name]
     joint = hashlib.sha256("".join(part.sha256 for part in parts).encode()).hexdigest()
     return ScanPatches(tuple(part.path for part in parts), joint)

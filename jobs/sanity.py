@@ -7,7 +7,7 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
-from jobs.run import decoding, plan, publish
+from jobs.run import decoding, plan, scans
 from jobs.run.attempt import Attempt, attempt
 from jobs.run.images import publish_rows, require_listed
 from jobs.run.outcome import Outcome
@@ -23,8 +23,8 @@ from workers.corpus import isolate
 from workers.corpus.manifest import Listing
 from workers.corpus.row_keys import row_key
 from workers.errors import RunError, SpecError
-from workers.kinds import Kind
 from workers.models.model import Model
+from workers.spec.lists import require_channels
 from workers.spec.parts import Precision
 from workers.spec.sanity import SanityRun
 from workers.store import paths, rows
@@ -45,7 +45,7 @@ def sanity(spec: SanityRun, watch: Watcher) -> Outcome:
         UsageError: the spec is not valid; nothing was written.
         RunStopped: the run cannot continue; finished results are kept.
     """
-    scan = _scan(spec)
+    scan = scans.read_scan(patient(spec.root), spec.sanity.from_run)
     layers = spec.sanity.layers or tuple(layer.name for layer in scan.layers)
     return attempt(spec, watch, layers, partial(_work, scan=scan), partial(_check, spec, scan, layers))
 
@@ -92,8 +92,7 @@ def _check(spec: SanityRun, scan: Manifest, layers: Sequence[str], model: Model,
         SpecError: a channel does not exist or is dead.
     """
     run, source = spec.sanity.from_run, scan.corpus.source if scan.corpus else ""
-    if scan.model.fingerprint != model.fingerprint:
-        raise RunError(f"from_run {run!r} is a scan of another model, {scan.model.source}")
+    scans.require_model(scan, model.fingerprint)
     if scan.model.preprocessing != PreprocessingFacts(**asdict(model.preprocessing)):
         raise RunError(
             f"from_run {run!r} preprocesses images differently: {_plain(scan.model.preprocessing)}; "
@@ -103,11 +102,10 @@ def _check(spec: SanityRun, scan: Manifest, layers: Sequence[str], model: Model,
     if source != spec.corpus.source:
         raise RunError(f"from_run {run!r} is a scan of another corpus, {source!r}")
     _check_ranks(spec, scan)
-    scanned = [layer.name for layer in scan.layers]
-    names = [layer.name for layer in model.network.select(layers)]
-    for layer in model.network.select(layers):
-        if layer.name not in scanned:
-            raise RunError(f"from_run {run!r} has no layer {layer.name!r}; scan that layer or name another run")
+    selected = model.network.select(layers)
+    names = [layer.name for layer in selected]
+    scans.require_layers(scan, names)
+    for layer in selected:
         _check_layer(spec, layer, model)
     require_listed(list(_select_units(spec, scan, names)), source, listing)
 
@@ -117,22 +115,7 @@ def _check_layer(spec: SanityRun, layer: Layer, model: Model) -> None:
         raise SpecError([f"sanity.layers: {layer.name!r} has no projections, because of {layer.obstacle}"])
     if not randomisation.stages(model.network, layer.node, spec.sanity.stages):
         raise SpecError([f"sanity.layers: {layer.name!r} has no weights at or below it to randomise"])
-    beyond = [channel for channel in spec.sanity.channels if channel >= layer.channels]
-    if beyond:
-        valid = f"it has 0 to {layer.channels - 1}"
-        raise SpecError([f"sanity.channels: no channel {beyond[0]} in {layer.name}; {valid}"])
-
-
-def _scan(spec: SanityRun) -> Manifest:
-    """The manifest of the scan.
-
-    Raises:
-        RunError: the run is not a published scan.
-    """
-    scan = publish.read_manifest(patient(spec.root), spec.sanity.from_run)
-    if scan is None or scan.job is not Kind.SCAN:
-        raise RunError(f"from_run {spec.sanity.from_run!r} is not a published scan in {spec.root!r}")
-    return scan
+    require_channels("sanity.channels", spec.sanity.channels, layer.name, layer.channels)
 
 
 def _select_units(spec: SanityRun, scan: Manifest, layers: Sequence[str]) -> UnitsByImage:

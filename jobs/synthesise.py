@@ -14,7 +14,7 @@ from workers.actors.job import digest
 from workers.actors.shard import ChannelBatch
 from workers.actors.synthesise import SynthesiseWorker, synthesise_configuration
 from workers.core.network import Layer, Network
-from workers.errors import SpecError
+from workers.spec.lists import require_channels
 from workers.spec.synthesise import SynthesisRun
 from workers.store.rows import TableWriter
 from workers.store.tables.synthesise import SYNTHESES
@@ -66,13 +66,5 @@ def _write(stored: StoredResults, batches: Iterable[ChannelBatch], writer: Table
 
 
 def _check(spec: SynthesisRun, layers: Sequence[Layer], _: Network) -> None:
-    """Require that every layer has the channels.
-
-    Raises:
-        SpecError: one does not.
-    """
     for layer in layers:
-        unknown = [channel for channel in spec.synthesise.channels if channel >= layer.channels]
-        if unknown:
-            problem = f"synthesise.channels: no channel {unknown[0]} in {layer.name}; it has 0 to {layer.channels - 1}"
-            raise SpecError([problem])
+        require_channels("synthesise.channels", spec.synthesise.channels, layer.name, layer.channels)

@@ -9,8 +9,6 @@ from service.cli.options import Common, Layers, Output, with_common_flags
 from service.cli.running import absolute, run_spec
 from workers.errors import UsageError
 
-MOST_CHANNELS = 1_000_000  # of any layer; the job checks which channels a layer has
-
 
 def add_to(app: typer.Typer) -> None:
     """Add the command."""
@@ -73,4 +71,4 @@ def _spec_of_scan(root: str | None, run: str | None) -> dict[str, Any]:
 
 
 def _parse(text: str | None) -> tuple[int, ...] | None:
-    return drawing.parse_channels(text, MOST_CHANNELS) if text else None
+    return drawing.parse_channels(text) if text else None

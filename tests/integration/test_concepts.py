@@ -260,7 +260,7 @@ def test_a_run_with_another_model_is_refused_under_the_same_id(place, copied, tm
         ({"from_run": "nowhere"}, "from_run 'nowhere' is not a published scan in"),
         ({"from_run": "meanings"}, "from_run 'meanings' is not a published scan in"),
         ({"layers": ["relu9"]}, "no layer 'relu9' in the model; nearest: "),
-        ({"layers": ["first"]}, "from_run 'colours' has no layer 'first'; its layers are first_relu, second_relu"),
+        ({"layers": ["first"]}, "from_run 'colours' has no layer 'first'; nearest: first_relu"),
         ({"encoder": "hf-hub:/nowhere"}, "hf-hub:/nowhere has no config.json or open_clip_config.json"),
     ],
 )

@@ -25,6 +25,7 @@ from workers.corpus.batch import PreparedImage
 from workers.errors import NumericsError, SpecError
 from workers.pictures import encode
 from workers.spec.invert import InversionRun, InvertSpec
+from workers.spec.lists import require_channels
 from workers.spec.recipe import SCHEDULE, Recipe
 from workers.store.tables.invert import INVERTED
 
@@ -152,9 +153,7 @@ def part_of(spec: InvertSpec, layer: Layer) -> Part:
     Raises:
         SpecError: the layer does not have these channels or this region.
     """
-    unknown = [channel for channel in spec.channels if channel >= layer.channels]
-    if unknown:
-        raise SpecError([f"invert.channels: no channel {unknown[0]} in {layer.name}; it has 0 to {layer.channels - 1}"])
+    require_channels("invert.channels", spec.channels, layer.name, layer.channels)
     if spec.region is not None:
         top, left, bottom, right = spec.region
         if not (0 <= top < bottom <= layer.height and 0 <= left < right <= layer.width):

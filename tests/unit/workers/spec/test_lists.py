@@ -7,7 +7,7 @@ import pytest
 from workers.errors import SpecError
 from workers.kinds import Kind
 from workers.spec.kinds import SPECS
-from workers.spec.lists import MOST_CHANNELS, require_distinct
+from workers.spec.lists import MOST_CHANNELS, require_channels, require_distinct
 from workers.spec.make import make
 
 SECTIONS = {Kind.INVERT: {}, Kind.SANITY: {"from_run": "scan"}, Kind.SYNTHESISE: {}}
@@ -53,3 +53,9 @@ def test_a_mode_that_repeats_is_named():
     values = {"root": "out", "model": {"source": "deconvoy://zfnet-mini"}, "corpus": {"source": "photos"}}
     with pytest.raises(SpecError, match=r"sanity\.modes: independent is named twice$"):
         make(SPECS[Kind.SANITY], {**values, "sanity": section})
+
+
+def test_the_first_channel_that_a_layer_lacks_is_named():
+    require_channels("invert.channels", (0, 95), "relu1", 96)
+    with pytest.raises(SpecError, match=r"invert\.channels: no channel 96 in relu1; it has 0 to 95$"):
+        require_channels("invert.channels", (3, 96, 97), "relu1", 96)
