@@ -47,11 +47,11 @@ def diagnose(weight: Tensor, stride: tuple[int, int]) -> Kernels:
     kernels = weight.double().cpu()
     norm = kernels.flatten(1).norm(dim=1)
     dead = norm <= DEAD_NORM * norm.max()
-    samples = max(SAMPLES, 2 * max(kernels.shape[-2:]))  # with fewer, the lags of `_kept` would overlap
+    samples = max(SAMPLES, 2 * max(kernels.shape[-2:]))  # with fewer, the lags of `_aliased` would overlap
     energy = torch.fft.fft2(kernels, s=(samples, samples)).abs().square().sum(1)  # (channels, rows, columns)
     fy, fx = torch.meshgrid(torch.fft.fftfreq(samples), torch.fft.fftfreq(samples), indexing="ij")
     frequency, angle = _peaks(energy, fy, fx)
-    kept = _kept(energy, stride)
+    aliased = _aliased(kernels, energy, stride)
     nan = torch.tensor(torch.nan, dtype=torch.float64)
     total = energy.sum(dim=(1, 2))
     whole = kernels.square().sum()
@@ -60,10 +60,10 @@ def diagnose(weight: Tensor, stride: tuple[int, int]) -> Kernels:
         peak_frequency=torch.where(dead, nan, frequency),
         orientation_deg=torch.where(dead | (frequency == 0), nan, angle),
         high_frequency_share=torch.where(dead, nan, energy[:, torch.hypot(fy, fx) > HIGH_FREQUENCY].sum(1) / total),
-        aliasing_share=torch.where(dead, nan, (1 - kept / norm.square()).clamp(min=0)),
+        aliasing_share=torch.where(dead, nan, aliased / norm.square()),
         dead=dead,
         duplicate_of=_duplicates(kernels.flatten(1), dead),
-        layer_aliasing_share=max(0.0, float(1 - kept.sum() / whole)) if float(whole) else 0.0,
+        layer_aliasing_share=float(aliased.sum() / whole) if float(whole) else 0.0,
     )
 
 
@@ -81,15 +81,18 @@ def _peaks(energy: Tensor, fy: Tensor, fx: Tensor) -> tuple[Tensor, Tensor]:
     return torch.hypot(y, x), torch.rad2deg(torch.atan2(-y, x)) % 180
 
 
-def _kept(energy: Tensor, stride: tuple[int, int]) -> Tensor:
-    """The energy (channels,) below the Nyquist limits of a stride: an integral of the spectrum, exact for every stride.
+def _aliased(kernels: Tensor, energy: Tensor, stride: tuple[int, int]) -> Tensor:
+    """The energy (channels,) beyond the Nyquist limits of a stride, from an integral of the spectrum, exact for every stride.
 
     The spectrum is a sum of cosines whose coefficients are the kernel's autocorrelation, and each of them integrates to a sinc.
     """
+    whole = kernels.square().sum(dim=(1, 2, 3))
+    if stride == (1, 1):
+        return torch.zeros_like(whole)
     correlation = torch.fft.ifft2(energy).real
     lags = torch.fft.fftfreq(energy.shape[-1], 1 / energy.shape[-1], dtype=torch.float64)
     rows, columns = (torch.sinc(lags / step) / step for step in stride)
-    return torch.einsum("cyx,y,x->c", correlation, rows, columns)
+    return (whole - torch.einsum("cyx,y,x->c", correlation, rows, columns)).clamp(min=0)
 
 
 def _duplicates(kernels: Tensor, dead: Tensor) -> Tensor:

@@ -98,7 +98,7 @@ def test_the_page_on_corpora_has_a_row_for_each_format():
 
 
 def test_the_readme_names_each_format():
-    sentences = re.search(r"Deconvoy reads (.*?)\nIt applies", (REPOSITORY / "README.md").read_text(), re.DOTALL)
+    sentences = re.search(r"Deconvoy reads (.*?)\sIt\sapplies", (REPOSITORY / "README.md").read_text(), re.DOTALL)
     assert not [each.shown for each in formats.FORMATS if each.shown not in sentences[1]]
 
 
