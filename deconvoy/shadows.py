@@ -17,8 +17,8 @@ def find_shadow() -> str | None:
         folder = _folder(spec)
         if folder != HOME / name:
             return (
-                f"{str(folder)!r} hides deconvoy's own package {name!r}; "
-                "rename it, take its folder off PYTHONPATH, or start deconvoy in another folder"
+                f"{str(folder)!r} shadows deconvoy's own package {name!r}; "
+                "rename it, remove its folder from PYTHONPATH, or start deconvoy in another folder"
             )
     return None
 

@@ -85,7 +85,7 @@ class Texts:
         if key in self._answers or key in self._asked:
             return
         if len(self._asked) >= MOST_ASKED:
-            raise Unavailable(f"{MOST_ASKED} other texts wait for their embedding; try again")
+            raise Unavailable(f"{MOST_ASKED} other texts are waiting to be embedded; try again later")
         if self._connection is None:
             self._start()
         assert self._connection is not None  # noqa: S101 - started above

@@ -34,7 +34,7 @@ def describe_labels(corpus: CorpusSpec, listing: Listing) -> str:
         return f"no image has a label; --label is '{corpus.label}'"
     line = f"{labels:,} label{'s' if labels > 1 else ''}; {with_label:,} of {listing.images:,} images have one"
     if corpus.label_names and not has_label(listing, read_names(corpus.label_names).values()):
-        line += f"; {corpus.label_names} has no readable name for any of them"
+        line += f"; {corpus.label_names} has no readable name for any of these labels"
     return line
 
 

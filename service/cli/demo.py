@@ -19,7 +19,7 @@ def add_to(app: typer.Typer) -> None:
 
 def demo(
     root: Annotated[str, typer.Option(help="Folder to write to.")] = "deconvoy-demo",
-    actors: Annotated[str, typer.Option(help="Number of actors, or auto (one per CPU).")] = "auto",
+    actors: Annotated[str, typer.Option(help="Number of actors; auto starts one per GPU, or one per CPU.")] = "auto",
     as_json: Json = False,
 ) -> None:
     """Scan sample photographs with the bundled network and draw its channels."""

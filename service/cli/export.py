@@ -27,7 +27,9 @@ def export(  # noqa: PLR0913, PLR0917 - one parameter per flag
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write; it must be empty or new.")] = Path(
         "site"
     ),
-    layers: Annotated[list[str] | None, typer.Option(help="Layer name or pattern. Repeatable; all by default.")] = None,
+    layers: Annotated[
+        list[str] | None, typer.Option(help="Layer name or glob; by default all layers. Repeatable.")
+    ] = None,
     top: Annotated[
         int | None, typer.Option(min=1, help="Only this many channels of each layer: the most selective ones.")
     ] = None,

@@ -19,7 +19,11 @@ def add_to(app: typer.Typer) -> None:
 def gc(
     root: RootOption,
     older_than: Annotated[
-        float, typer.Option(min=0, help="Minimum age in days, except for scheduled runs beyond `--keep`.")
+        float,
+        typer.Option(
+            min=0,
+            help="Remove only what is at least this many days old. A schedule's runs beyond its `--keep` are removed at any age.",
+        ),
     ] = 7.0,
     forget: Annotated[
         list[str] | None,

@@ -29,7 +29,7 @@ RunOption = Annotated[
     str | None,
     typer.Option("--run", help="Run id; by default the newest scan, or the one that `deconvoy default` has set."),
 ]
-AnyRunOption = Annotated[str | None, typer.Option("--run", help="Run id; by default the newest run.")]
+AnyRunOption = Annotated[str | None, typer.Option("--run", help="Run id; by default the newest run over a corpus.")]
 SheetRunOption = Annotated[
     str | None,
     typer.Option(

@@ -97,8 +97,9 @@ def units(  # noqa: PLR0913 - one parameter per flag
 ) -> None:
     """List statistics of a layer's channels.
 
-    Purity is the share of a channel's top images that carry its most common label. Selectivity is the correlation
-    between being a top image and the score, plus the share of all top images that carry that label.
+    Purity is the share of a channel's top images with a positive score that carry the most common label. Selectivity is
+    the correlation between being a top image and the score, plus the share of all the channel's top images that carry
+    that label.
     """
     from service.query.layers import Choice, read_layer
 

@@ -37,7 +37,7 @@ def sheet(  # noqa: PLR0913, PLR0917 - one parameter per flag
         bool,
         typer.Option(
             "--exact",
-            help="Leave what lies outside the model's input grey. By default, it is filled with dimmed pixels of the photo.",
+            help="Show grey outside the model's input. By default, dimmed pixels of the photo are shown there.",
         ),
     ] = False,
     run: SheetRunOption = None,

@@ -40,7 +40,7 @@ def add_schedule(  # noqa: PLR0913 - one parameter per flag
         str, typer.Option(help="Policy if the previous run is still live: refuse, queue or cancel.")
     ] = "refuse",
     keep: Annotated[
-        int | None, typer.Option(min=1, help="Number of its runs that `deconvoy gc` keeps; by default all.")
+        int | None, typer.Option(min=1, help="Number of the schedule's runs that `deconvoy gc` keeps; by default all.")
     ] = None,
     job: JobOption = None,
 ) -> None:

@@ -50,7 +50,9 @@ def retry(root: Root, uris: Sequence[str]) -> Sequence[LeftOut]:
     known = verdicts(root)
     unknown = set(uris) - {verdict.uri for verdict in known}
     if unknown:
-        raise RunError(f"{min(unknown)!r} has no stored verdict; other rejects are retried by every scan")
+        raise RunError(
+            f"{min(unknown)!r} has no stored verdict; other rejects are read again whenever their shard is scanned"
+        )
     chosen = [verdict for verdict in known if not uris or verdict.uri in uris]
     for verdict in chosen:
         root.delete(verdict.path)

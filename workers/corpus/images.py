@@ -256,7 +256,7 @@ def _select_bands(image: Image.Image, bands: tuple[int, ...]) -> Pixels:
     if max(bands) > count:
         raise Rejected(Reason.UNSUPPORTED_MODE, f"band {max(bands)} was requested; the image has {count}")
     if image.mode not in SELECTABLE:
-        raise Rejected(Reason.UNSUPPORTED_MODE, f"mode {image.mode}: its bands are not values of pixels")
+        raise Rejected(Reason.UNSUPPORTED_MODE, f"mode {image.mode}: its bands do not hold pixel values")
     values = np.asarray(image).reshape(image.height, image.width, count)
     return values[..., [band - 1 for band in bands]]
 

@@ -16,7 +16,7 @@ from workers.errors import DeconvoyError
 from workers.kinds import Kind
 
 WAIT_S = 2.0  # for the image-text model, if it is not yet loaded
-LOADING = "The image-text model is being loaded; load this page again in some seconds."
+LOADING = "The image-text model is being loaded; reload this page in a few seconds."
 
 
 def add_meanings(atlas: Atlas, page: SearchPage) -> SearchPage:

@@ -32,7 +32,7 @@ def test_a_package_in_the_current_folder_that_hides_ours_is_named_in_one_line(tm
     (tmp_path / name).mkdir()
     (tmp_path / name / "__init__.py").write_text("1 / 0\n")
     line = one_line(run("-m", "deconvoy", "--version", cwd=tmp_path))
-    assert f"{str(tmp_path / name)!r} hides deconvoy's own package {name!r}" in line
+    assert f"{str(tmp_path / name)!r} shadows deconvoy's own package {name!r}" in line
 
 
 def test_a_module_on_the_path_that_hides_ours_is_named_in_one_line(tmp_path):

@@ -23,7 +23,7 @@ _SYNTHESIS: tuple[Column, ...] = (
         7,
         "curve",
         pa.list_(pa.float32()),
-        "mean activation at each step, of the image as it then was, rotated, scaled and shifted a little",
+        "mean activation at each step, for the image at that step, slightly rotated, scaled and shifted",
     ),
     Column(8, "synthesis", IMAGE, "the optimised image, of the size of the model's input, lossless; null: inactive"),
     Column(9, "settings", pa.string(), "steps, rate and all other settings, as JSON"),

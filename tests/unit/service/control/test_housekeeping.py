@@ -325,7 +325,8 @@ def test_files_that_crashed_their_decoder_are_tried_again_when_asked_for(root):
     wrong = CliRunner().invoke(app, ["retry-rejects", "/photos/c.png", "--root", root.base])
     assert (
         wrong.exit_code == 2
-        and "'/photos/c.png' has no stored verdict; other rejects are retried by every scan" in wrong.stderr
+        and "'/photos/c.png' has no stored verdict; other rejects are read again whenever their shard is scanned"
+        in wrong.stderr
     )
     one = CliRunner().invoke(app, ["retry-rejects", "/photos/a.png", "--root", root.base])
     assert one.exit_code == 0 and set(root.files("verdicts")) == {"b.json"}
