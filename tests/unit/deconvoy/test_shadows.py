@@ -28,19 +28,19 @@ def one_line(done: subprocess.CompletedProcess[str]) -> str:
 
 
 @pytest.mark.parametrize("name", shadows.OURS)
-def test_a_package_in_the_current_folder_that_hides_ours_is_named_in_one_line(tmp_path, name):
+def test_a_package_in_the_current_folder_that_shadows_ours_is_named_in_one_line(tmp_path, name):
     (tmp_path / name).mkdir()
     (tmp_path / name / "__init__.py").write_text("1 / 0\n")
     line = one_line(run("-m", "deconvoy", "--version", cwd=tmp_path))
     assert f"{str(tmp_path / name)!r} shadows deconvoy's own package {name!r}" in line
 
 
-def test_a_module_on_the_path_that_hides_ours_is_named_in_one_line(tmp_path):
+def test_a_module_on_the_path_that_shadows_ours_is_named_in_one_line(tmp_path):
     (tmp_path / "jobs.py").write_text("1 / 0\n")
     line = one_line(run("-c", AS_A_SCRIPT, "--version", cwd=REPOSITORY.parent, first=tmp_path))
-    assert f"{str(tmp_path / 'jobs.py')!r} hides" in line and "PYTHONPATH" in line
+    assert f"{str(tmp_path / 'jobs.py')!r} shadows" in line and "PYTHONPATH" in line
     done = run("-c", "import deconvoy; deconvoy.open('.')", cwd=REPOSITORY.parent, first=tmp_path)
-    assert done.stderr.splitlines()[-1].startswith(f"ImportError: {str(tmp_path / 'jobs.py')!r} hides"), done.stderr
+    assert done.stderr.splitlines()[-1].startswith(f"ImportError: {str(tmp_path / 'jobs.py')!r} shadows"), done.stderr
 
 
 def test_a_folder_that_is_no_package_hides_nothing(tmp_path):
