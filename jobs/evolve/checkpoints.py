@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from workers import files
 from workers.core.network import Layer
+from workers.core.nodes import Node
 from workers.errors import DivergedError, ModelError, SpecError
 from workers.models import model as models
 from workers.models import stored as stored_weights
@@ -92,10 +93,9 @@ def use_last_finite(spec: EvolutionRun) -> EvolutionRun:
         ModelError: the weights of a checkpoint cannot be read, do not fit, or all of them have diverged.
     """
     for file in reversed(spec.evolve.checkpoints[1:]):
-        model = _with(spec.model, file)
         with suppress(DivergedError):
-            models.load(model)
-            return spec.model_copy(update={"model": model})
+            _load(spec, file)
+            return spec.model_copy(update={"model": _with(spec.model, file)})
     raise DivergedError(
         f"evolve.checkpoints: every file after the first has diverged; at least {LEAST} usable checkpoints are needed"
     )
@@ -118,7 +118,7 @@ def load(spec: EvolutionRun, last: Model, say: Callable[[str], None] = lambda _:
     checkpoints: list[Checkpoint] = []
     for file in spec.evolve.checkpoints:
         try:
-            model = last if file == _file(last.stored) else model_of(spec, file, last)
+            model = last if file == _file(last.stored) else model_of(spec, file, last, layers)
         except DivergedError as error:
             say(f"checkpoint {checkpoint_name(file)!r} is left out: {error}")
             continue
@@ -138,22 +138,50 @@ def load(spec: EvolutionRun, last: Model, say: Callable[[str], None] = lambda _:
 
 def store(spec: EvolutionRun, checkpoints: Sequence[Checkpoint], last: Model, root: Root) -> None:
     """Write weights that are missing or damaged under the root. They are loaded again, one at a time, to save memory."""
+    layers = last.network.select(spec.scan.layers)
     for checkpoint in checkpoints[:-1]:
         if not stored_weights.is_intact(root, checkpoint.stored.fingerprint):
-            models.store(model_of(spec, _file(checkpoint.stored), last), root)
+            models.store(model_of(spec, _file(checkpoint.stored), last, layers), root)
 
 
-def model_of(spec: EvolutionRun, file: str, last: Model) -> Model:
-    """The network of a checkpoint.
+def model_of(spec: EvolutionRun, file: str, last: Model, layers: Sequence[Layer]) -> Model:
+    """The network of a checkpoint. Above the scanned layers, it may differ from the last one, as a new classifier does.
 
     Raises:
-        ModelError: its weights do not fit, or its graph or outputs differ from the last checkpoint's.
+        ModelError: its weights do not fit, or its graph up to the highest of the layers differs from the last checkpoint's.
     """
-    model = models.load(_with(spec.model, file))
-    shapes = [[node.shape for node in network.nodes] for network in (model.network, last.network)]
-    if shapes[0] != shapes[1]:
-        raise ModelError(f"checkpoint {file!r} is of a different network than {_file(last.stored)!r}")
+    model = _load(spec, file)
+    nodes, others = model.network.nodes, last.network.nodes
+    for number in range(max(layer.node for layer in layers) + 1):
+        node, other = (every[number] if number < len(every) else None for every in (nodes, others))
+        if node is None or other is None or (node.name, node.shape) != (other.name, other.shape):
+            lower = [layer.name for layer in (*last.network.layers, *layers) if layer.node < number]
+            way_out = (
+                f"scan only layers below it, such as --layers {lower[-1]}" if lower else "evolve needs one network"
+            )
+            raise ModelError(
+                f"checkpoint {file!r} has {_describe(node)}, but {_file(last.stored)!r} has {_describe(other)}; "
+                f"checkpoints may differ only above the scanned layers: {way_out}"
+            )
     return model
+
+
+def _load(spec: EvolutionRun, file: str) -> Model:
+    """The network with the weights of a file, by its own number of classes unless the spec gives one."""
+    try:
+        return models.load(_with(spec.model, file))
+    except DivergedError:
+        raise
+    except ModelError as error:
+        shared = [f"model.{key}" for key in ("num_classes", "classes", "kwargs") if getattr(spec.model, key)]
+        way_out = f"; {' and '.join(shared)} must fit every checkpoint, or be left out" if shared else ""
+        raise ModelError(f"checkpoint {file!r}: {error}{way_out}") from error
+
+
+def _describe(node: Node | None) -> str:
+    if node is None:
+        return "no further layer"
+    return f"layer {node.name!r}" + (f" of shape {' x '.join(map(str, node.shape))}" if node.is_map else "")
 
 
 def _file(stored: StoredModel) -> str:

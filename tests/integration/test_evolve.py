@@ -13,7 +13,8 @@ from safetensors.torch import load_file, save_file
 from jobs.evolve.pipeline import evolve as evolve_on_ray
 from jobs.scan import scan
 from jobs.watch import SilentWatcher
-from service.query import catalog, evolution
+from service.query import catalog, comparing, evolution
+from service.query.layers import read_layer
 from service.sheets import evolve as sheet
 from tests.support import corpora
 from tests.support.in_process import here
@@ -112,6 +113,26 @@ def shared(tops: dict, layer: str, channel: int) -> float | None:
         for n in (0, 1)
     ]
     return len(sets[0] & sets[1]) / max(map(len, sets)) if any(sets) else None
+
+
+def test_a_fine_tuned_network_with_another_head_overlaps_its_original_as_two_scans_do(corpus, training, tmp_path):
+    shutil.copy(training / "epoch-1.safetensors", tmp_path / "original.safetensors")
+    state = load_file(training / "epoch-2.safetensors")
+    state |= {key: state[key][:5].clone() for key in ("fc7.weight", "fc7.bias")}
+    save_file(state, tmp_path / "tuned.safetensors")
+    root = tmp_path / "root"
+    evolve(spec(corpus, tmp_path, root), SilentWatcher())
+    for name in ("original", "tuned"):
+        model = {"source": f"deconvoy://zfnet-mini?weights={tmp_path}/{name}.safetensors"}
+        values = {"run": name, "root": str(root), "model": model, "corpus": {"source": str(corpus)}}
+        here(scan)(make_spec(values | {"scan": SCAN, "resources": {"actors": 1, "device": "cpu"}}), SilentWatcher())
+    runs = [catalog.find(Root(str(root)), name) for name in ("original", "tuned")]
+    compared = comparing.comparison(*runs)
+    for layer in LAYERS:
+        strips = evolution.strips(catalog.find(Root(str(root)), "one", None), layer)
+        pairs = compared.pairs([read_layer(run, layer) for run in runs])
+        assert [strip.frames[0].overlap for strip in strips] == [pair.overlap for pair in pairs]
+    assert {pair.overlap for pair in pairs} > {1.0}
 
 
 def test_what_has_not_changed_is_told_to_be_the_same(root):

@@ -1,10 +1,13 @@
 """Which files a training is made of, and what in each is new."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from safetensors.torch import save_file
 
 from jobs.evolve import checkpoints, pipeline
+from workers.core.network import Network
 from workers.errors import DivergedError, ModelError, SpecError
 from workers.models import model as models
 from workers.models.zfnet import zfnet_mini
@@ -88,13 +91,50 @@ def test_checkpoints_go_in_parts_that_fit_into_memory(monkeypatch):
     assert pipeline._split_by_memory({}) == []
 
 
-def test_a_checkpoint_of_another_network_is_refused_with_its_name(tmp_path):
+def load(tmp_path, layers, **model) -> tuple[checkpoints.Checkpoint, ...]:
+    asked = spec(f"{tmp_path}/*.safetensors", root=str(tmp_path / "root"))
+    scan = asked.scan.model_copy(update={"layers": tuple(layers)})
+    asked = asked.model_copy(update={"scan": scan, "model": asked.model.model_copy(update=model)})
+    asked = checkpoints.use_last_finite(checkpoints.resolve(asked))
+    return checkpoints.load(asked, models.load(asked.model))
+
+
+def test_a_fine_tuned_checkpoint_may_have_another_head(tmp_path):
+    write(tmp_path / "1.safetensors")
+    write(tmp_path / "2.safetensors", "conv5.weight", 0.1, classes=5)
+    assert [one.source for one in load(tmp_path, LAYERS[:-1])] == [(0, 0, 0, 0), (0, 0, 0, 1)]
+
+
+def test_a_scanned_layer_of_two_shapes_is_refused_with_both_and_the_way_out(tmp_path):
     write(tmp_path / "1.safetensors", classes=5)
     write(tmp_path / "2.safetensors")
-    asked = checkpoints.resolve(spec(f"{tmp_path}/*.safetensors", root=str(tmp_path / "root")))
+    refusal = (
+        r"1\.safetensors' has layer 'fc7' of shape 5 x 1 x 1, but '.*2\.safetensors' has layer 'fc7' of shape 101 x 1 x 1; "
+        r"checkpoints may differ only above the scanned layers: scan only layers below it, such as --layers relu5$"
+    )
+    with pytest.raises(ModelError, match=refusal):
+        load(tmp_path, LAYERS)
+
+
+def test_weights_that_do_not_fit_the_specs_number_of_classes_name_the_checkpoint_the_tensor_and_the_key(tmp_path):
+    write(tmp_path / "1.safetensors", classes=5)
+    write(tmp_path / "2.safetensors")
+    refusal = (
+        r"^checkpoint '.*1\.safetensors': .*fc7\.weight has shape \(5, 256\) instead of \(101, 256\); "
+        r"model\.num_classes must fit every checkpoint, or be left out$"
+    )
+    with pytest.raises(ModelError, match=refusal):
+        load(tmp_path, ["relu5"], num_classes=101)
+
+
+def test_a_checkpoint_with_fewer_layers_than_are_scanned_is_refused(tmp_path):
+    write(tmp_path / "1.safetensors")
+    write(tmp_path / "2.safetensors")
+    asked = checkpoints.resolve(spec(f"{tmp_path}/*.safetensors"))
     last = models.load(asked.model)
-    with pytest.raises(ModelError, match=r"1\.safetensors.*a different network"):
-        checkpoints.load(asked, last)
+    network = Network(last.network.nodes[:-1])
+    with pytest.raises(ModelError, match=r"has layer 'fc7' of shape 101 x 1 x 1, but .* has no further layer"):
+        checkpoints.model_of(asked, f"{tmp_path}/1.safetensors", replace(last, network=network), last.network.layers)
 
 
 def test_checkpoints_that_have_diverged_are_left_out_and_named(tmp_path):
