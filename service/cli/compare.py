@@ -8,16 +8,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from service.cli import drawing
-from service.cli.options import Json, RootOption
+from service.cli.options import Json, LimitOption, RootOption
 from service.cli.terminal import echo
-from service.query.match_by import MatchBy
+from service.query.match_by import MatchBy, SortBy
+from workers.errors import UsageError
 from workers.store.root import Root
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from service.query.catalog import PublishedRun
+    from service.query.comparing import Pair
+    from service.query.matching import Match
 
+    Layers = tuple[list[dict[str, Any]], list["Column"]]
+    Pairs = Sequence[Pair | Match]
     Runs = tuple[PublishedRun, PublishedRun]
 
 _NUMBER_HEADINGS = {
@@ -56,13 +61,25 @@ class Column:
 
 @dataclass(frozen=True)
 class Compared:
-    """What is printed, and drawn if a figure is wanted."""
+    """What is printed, and the figure, if one is wanted."""
 
     rows: list[dict[str, Any]]
     headings: dict[str, str]
-    columns: Sequence[Column]
+    figure: "Image.Image | None"
 
 
+_ORDERS = {
+    MatchBy.NUMBER: {
+        SortBy.CHANNEL: "in the order of numbers",
+        SortBy.OVERLAP: "most changed first",
+        SortBy.RANK_CORRELATION: "lowest rank correlation first",
+    },
+    MatchBy.OVERLAP: {
+        SortBy.CHANNEL: "in the order of numbers",
+        SortBy.OVERLAP: "largest overlap first",
+        SortBy.RANK_CORRELATION: "highest rank correlation first",
+    },
+}
 _LINES = {"mean": ("#1b1b1d", "-"), "other channels": ("#c44e52", "--"), "by chance": ("#8c8c8c", ":")}
 
 
@@ -85,7 +102,24 @@ def compare(  # noqa: PLR0913, PLR0917 - one parameter per flag
             "have no layer in common.",
         ),
     ] = None,
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="PNG file for a figure of all layers.")] = None,
+    sort: Annotated[
+        SortBy | None,
+        typer.Option(
+            "--sort",
+            help="With --layer: the order of its channels. By number, the smallest overlap or rank correlation comes first; with "
+            "--match overlap, the largest. The default is channel, or overlap with -o.",
+        ),
+    ] = None,
+    limit: LimitOption = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            help="PNG file for a figure of all layers; with --layer, for the patches of its channels in both scans, as many as "
+            f"--limit allows, by default {drawing.SHEET_CHANNELS}.",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Compare two scans: overlap and order of their channels' top images."""
@@ -93,11 +127,18 @@ def compare(  # noqa: PLR0913, PLR0917 - one parameter per flag
     from service.query import catalog, comparing, matching
 
     drawing.check_output(output)
+    if layer is None and (sort is not None or limit is not None):
+        raise UsageError("--sort and --limit are for the channels of one layer: add --layer, or omit them")
     runs = (catalog.find(Root(root), first), catalog.find(Root(root), second))
     match = match or matching.ways_to_match(*runs, comparing.common_layers(*runs))[0]
-    compared = (_by_number if match is MatchBy.NUMBER else _by_overlap)(runs, layer, is_drawn=output is not None)
-    if output is not None:
-        drawing.save(_draw(runs, match, compared.columns), output)
+    is_drawn = output is not None
+    if layer is None:
+        compared = _compare_layers(runs, match, is_drawn=is_drawn)
+    else:
+        order = sort or (SortBy.OVERLAP if is_drawn else SortBy.CHANNEL)
+        compared = _compare_channels(runs, layer, (match, order, limit), is_drawn=is_drawn)
+    if output is not None and compared.figure is not None:
+        drawing.save(compared.figure, output)
     if as_json:
         print_json(compared.rows)
         return
@@ -106,30 +147,34 @@ def compare(  # noqa: PLR0913, PLR0917 - one parameter per flag
         echo(line)
 
 
-def _by_number(runs: "Runs", layer: str | None, *, is_drawn: bool) -> Compared:
-    """Channels with the same numbers: the layers, or the channels of one."""
+def _compare_layers(runs: "Runs", match: MatchBy, *, is_drawn: bool) -> Compared:
+    """The layers of the first scan."""
+    is_by_number = match is MatchBy.NUMBER
+    rows, columns = (_by_number if is_by_number else _by_overlap)(runs, is_drawn=is_drawn)
+    headings = _NUMBER_HEADINGS if is_by_number else _OVERLAP_HEADINGS
+    return Compared(rows, headings, _draw(runs, match, columns) if is_drawn else None)
+
+
+def _by_number(runs: "Runs", *, is_drawn: bool) -> "Layers":
+    """Layers whose channels have the same numbers."""
     from service.query import comparing
     from service.query.layers import read_layer
 
     compared = comparing.comparison(*runs)
-    layers = comparing.compare_layers(compared) if is_drawn or layer is None else ()
-    columns = []
+    layers, columns = comparing.compare_layers(compared), []
     for whole in layers if is_drawn else ():
         pairs = compared.pairs([read_layer(run, whole.layer) for run in runs])
         lines = {"mean": whole.overlap, "other channels": whole.other_channels, "by chance": whole.chance}
         columns.append(Column(whole.layer, [pair.overlap for pair in pairs if pair.overlap is not None], lines))
-    if layer is None:
-        return Compared([asdict(whole) for whole in layers], _NUMBER_HEADINGS, columns)
-    rows = [asdict(pair) for pair in compared.pairs([read_layer(run, layer) for run in runs])]
-    return Compared(rows, _CHANNEL_HEADINGS, columns)
+    return [asdict(whole) for whole in layers], columns
 
 
-def _by_overlap(runs: "Runs", layer: str | None, *, is_drawn: bool) -> Compared:
-    """Channels and their best matches, likewise."""
+def _by_overlap(runs: "Runs", *, is_drawn: bool) -> "Layers":
+    """Layers whose channels are compared with their best matches; all of them are computed even if nothing is drawn."""
     from service.query.matching import match_layers
 
-    name = None if layer is None else runs[0].layer(layer).name
-    matched = list(match_layers(*runs, None if is_drawn or name is None else [name]))
+    del is_drawn
+    matched = list(match_layers(*runs))
     columns = [
         Column(
             whole.layer,
@@ -138,10 +183,41 @@ def _by_overlap(runs: "Runs", layer: str | None, *, is_drawn: bool) -> Compared:
         )
         for whole, matches in matched
     ]
-    if name is None:
-        return Compared([asdict(whole) for whole, _ in matched], _OVERLAP_HEADINGS, columns)
-    rows = [asdict(match) for whole, matches in matched if whole.layer == name for match in matches]
-    return Compared(rows, _MATCH_HEADINGS, columns)
+    return [asdict(whole) for whole, _ in matched], columns
+
+
+def _compare_channels(
+    runs: "Runs", layer: str, chosen: tuple[MatchBy, SortBy, int | None], *, is_drawn: bool
+) -> Compared:
+    """The channels of one layer.
+
+    Args:
+        runs: the two scans.
+        layer: name of the layer.
+        chosen: how channels are matched and sorted, and how many there are at most.
+        is_drawn: whether a figure is wanted.
+    """
+    from service.query.matching import sort_pairs
+    from service.sheets import comparison
+
+    match, sort, limit = chosen
+    pairs = sort_pairs(_pairs(runs, layer, match), sort, match)[:limit]
+    drawn = pairs if limit else pairs[: drawing.SHEET_CHANNELS]
+    headings = _CHANNEL_HEADINGS if match is MatchBy.NUMBER else _MATCH_HEADINGS
+    figure = comparison.sheet(runs, layer, drawn, _ORDERS[match][sort]) if is_drawn else None
+    return Compared([asdict(pair) for pair in pairs], headings, figure)
+
+
+def _pairs(runs: "Runs", layer: str, match: MatchBy) -> "Pairs":
+    """The channels of a layer and their counterparts, by number."""
+    from service.query import comparing
+    from service.query.layers import read_layer
+    from service.query.matching import match_layers
+
+    if match is MatchBy.NUMBER:
+        return comparing.comparison(*runs).pairs([read_layer(run, layer) for run in runs])
+    [(_, matches)] = match_layers(*runs, [runs[0].layer(layer).name])
+    return matches
 
 
 def _remarks(runs: "Runs", match: MatchBy) -> list[str]:

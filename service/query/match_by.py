@@ -1,4 +1,4 @@
-"""How channels of two scans are matched: its values, which options and pages name. Light, so that the command starts fast."""
+"""How channels of two scans are matched and sorted, as options and pages name it. Light, so that the command starts fast."""
 
 from enum import StrEnum
 
@@ -8,3 +8,11 @@ class MatchBy(StrEnum):
 
     NUMBER = "number"
     OVERLAP = "overlap"
+
+
+class SortBy(StrEnum):
+    """What the compared channels of a layer are sorted by."""
+
+    CHANNEL = "channel"
+    OVERLAP = "overlap"
+    RANK_CORRELATION = "rank_correlation"

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from threading import Lock
+from typing import TypeVar
 
 import numpy as np
 import pyarrow.compute as pc
@@ -17,8 +18,8 @@ from cachetools import LRUCache, cached
 from numpy.typing import NDArray
 
 from service.query.catalog import PublishedRun
-from service.query.comparing import cache_key, count_common, count_files, mean, rank_correlation
-from service.query.match_by import MatchBy
+from service.query.comparing import Pair, cache_key, count_common, count_files, mean, rank_correlation
+from service.query.match_by import MatchBy, SortBy
 from service.query.reading import read
 from workers.errors import QueryError
 from workers.store.tables.scan import TOP
@@ -50,6 +51,9 @@ class Match:
     shared: int
     overlap: float | None
     rank_correlation: float | None
+
+
+Compared = TypeVar("Compared", bound=Pair | Match)
 
 
 @dataclass(frozen=True)
@@ -157,6 +161,20 @@ def ways_to_match(first: PublishedRun, second: PublishedRun, common: Sequence[st
     """The ways in which the channels of two scans can be matched, the default first; `common` are the layers that both have."""
     by_number = (MatchBy.NUMBER,) if common else ()
     return (*by_number, MatchBy.OVERLAP) if not common or count_common(first, second) else by_number
+
+
+def sort_pairs(pairs: Sequence[Compared], sort: SortBy, match: MatchBy) -> tuple[Compared, ...]:
+    """Compared channels of a layer in another order; those without the value come last.
+
+    Channels of the same number come with the smallest value first, as they changed most; best matches with the largest.
+    """
+    sign = 1 if match is MatchBy.NUMBER else -1
+
+    def key(pair: Compared) -> tuple[bool, float]:
+        value = getattr(pair, sort)
+        return value is None, sign * (value or 0.0)
+
+    return tuple(pairs if sort is SortBy.CHANNEL else sorted(pairs, key=key))
 
 
 @lru_cache

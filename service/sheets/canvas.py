@@ -1,6 +1,7 @@
 """What all sheets use. Takes encoded pictures, figures and texts, gives images, and texts that fit and are safe to draw."""
 
 import io
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from PIL import Image, ImageFont
@@ -32,6 +33,18 @@ def shorten(text: str, width: int, font: Font) -> str:
     while font.getlength(short) > width and len(short) > 2:
         short = "…" + short[2:]
     return short
+
+
+def wrap(parts: Sequence[str], width: int, font: Font) -> list[str]:
+    """The parts of a title on as few lines as they fit."""
+    lines = [parts[0]]
+    for part in parts[1:]:
+        longer = f"{lines[-1]} · {part}"
+        if font.getlength(longer) <= width:
+            lines[-1] = longer
+        else:
+            lines.append(part)
+    return lines
 
 
 def escape(text: str) -> str:

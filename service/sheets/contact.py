@@ -45,11 +45,11 @@ def sheet(run: PublishedRun, layer: str, channels: Sequence[int], view: View = "
     """
     about = run.layer(layer)
     form = geometry(run, about)
-    _check_fits(form, len(channels))
+    check_fits(form, len(channels))
     cells = scans.cells(run, layer, channels)
     pen = Pen(form, view, read_photos(run, images_cut(cells, form)) if view == "filled" else {})
     blocks = [_block([cell for cell in cells if cell.channel == channel], channel, pen) for channel in channels]
-    return _page(blocks, _title(run, about))
+    return page_of(blocks, _title(run, about))
 
 
 def _block(cells: Sequence[PlacedCell], channel: int, pen: Pen) -> Image.Image:
@@ -66,13 +66,13 @@ def _block(cells: Sequence[PlacedCell], channel: int, pen: Pen) -> Image.Image:
     return block
 
 
-def _page(blocks: Sequence[Image.Image], title: Sequence[str]) -> Image.Image:
+def page_of(blocks: Sequence[Image.Image], title: Sequence[str]) -> Image.Image:
     """All blocks, row by row, on a page of about 3:2 below its title; wide enough for the widest part of the title."""
-    step_x, step_y = max(block.width for block in blocks) + BLOCK_GAP_PX, blocks[0].height + BLOCK_GAP_PX
+    step_x, step_y = (max(sizes) + BLOCK_GAP_PX for sizes in zip(*(block.size for block in blocks), strict=True))
     columns = min(len(blocks), max(1, round(math.sqrt(len(blocks) * step_y / step_x * ASPECT))))
     font = ImageFont.load_default(TITLE_PX)
     width = max(columns * step_x - BLOCK_GAP_PX, *(math.ceil(font.getlength(part)) for part in title))
-    lines = _wrap(title, width, font)
+    lines = canvas.wrap(title, width, font)
     top = MARGIN_PX + len(lines) * (TITLE_PX + 8) + 12
     height = top + math.ceil(len(blocks) / columns) * step_y - BLOCK_GAP_PX + MARGIN_PX
     page = Image.new("RGB", (width + 2 * MARGIN_PX, height), GROUND)
@@ -82,18 +82,6 @@ def _page(blocks: Sequence[Image.Image], title: Sequence[str]) -> Image.Image:
     for number, block in enumerate(blocks):
         page.paste(block, (MARGIN_PX + number % columns * step_x, top + number // columns * step_y))
     return page
-
-
-def _wrap(parts: Sequence[str], width: int, font: canvas.Font) -> list[str]:
-    """The parts of a title on as few lines as they fit."""
-    lines = [parts[0]]
-    for part in parts[1:]:
-        longer = f"{lines[-1]} · {part}"
-        if font.getlength(longer) <= width:
-            lines[-1] = longer
-        else:
-            lines.append(part)
-    return lines
 
 
 def pictures_of(run: PublishedRun, place: str) -> str:
@@ -117,7 +105,8 @@ def _number(score: float) -> str:
     return f"{score:.0f}" if abs(score) >= 1000 else f"{score:.3g}"
 
 
-def _check_fits(form: Geometry, channels: int) -> None:
+def check_fits(form: Geometry, channels: int) -> None:
+    """Raise a QueryError if channels, each with two grids of these cells, do not fit on a page."""
     width, height = form.grid
     block_px = (2 * width + BLOCK_GAP_PX) * (height + BLOCK_GAP_PX + LABEL_PX)
     if not 0 < channels * block_px <= LARGEST_PAGE_PX:

@@ -12,11 +12,9 @@ from service.atlas.pages.values import ChannelCard, Page, RunCard, Value
 from service.query import comparing, matching
 from service.query.catalog import PublishedRun
 from service.query.comparing import LayerPair
-from service.query.match_by import MatchBy
+from service.query.match_by import MatchBy, SortBy
 from service.query.matching import LayerMatch, Match
 from workers.errors import QueryError
-
-COMPARED_BY = ("channel", "overlap")
 
 
 class LayerLink(Value):
@@ -74,14 +72,14 @@ def compare(atlas: Atlas, first: str, second: str, query: Mapping[str, str]) -> 
         first: run id.
         second: run id.
         query: `layer`, `show`, `match` ("number", or "overlap" for the channel of any layer that shares the most top images)
-            and `sort` ("channel", or "overlap": for numbers the smallest first, for best matches the largest).
+            and `sort` (a `SortBy`; by default "channel" for numbers, "overlap" for best matches).
     """
     runs = (atlas.run(first), atlas.run(second))
     common = comparing.common_layers(*runs)
     ways = matching.ways_to_match(*runs, common)
     match = MatchBy(_choose("match", query, tuple(map(str, (*ways, *MatchBy)))))
-    show, by_default = _choose("show", query, KINDS), "overlap" if match is MatchBy.OVERLAP else "channel"
-    sort = _choose("sort", query, (by_default, *COMPARED_BY))
+    show, by_default = _choose("show", query, KINDS), SortBy.OVERLAP if match is MatchBy.OVERLAP else SortBy.CHANNEL
+    sort = SortBy(_choose("sort", query, tuple(map(str, (by_default, *SortBy)))))
     names = common if match is MatchBy.NUMBER else tuple(layer.name for layer in runs[0].layers)
     name = query.get("layer") or (names[-1] if names else "")
     compared = (_by_number if match is MatchBy.NUMBER else _by_overlap)(atlas, runs, name, show)
@@ -95,13 +93,13 @@ def compare(atlas: Atlas, first: str, second: str, query: Mapping[str, str]) -> 
         common=common,
         show=show,
         sort=sort,
-        sorts=COMPARED_BY,
+        sorts=tuple(SortBy),
         says=says_of(atlas, runs[0], runs[0].layer(name), show),
         in_common=comparing.count_common(*runs),
         candidates=sum(layer.channels for layer in runs[1].layers),
         whole=compared.whole,
         matched=compared.matched,
-        channels=_sort(compared.pairs, match, sort),
+        channels=matching.sort_pairs(compared.pairs, sort, match),
     )
 
 
@@ -111,15 +109,6 @@ def _choose(name: str, query: Mapping[str, str], known: Sequence[str]) -> str:
     if wanted not in known:
         raise QueryError(f"{name} {wanted!r} is not known; give one of {', '.join(dict.fromkeys(known))}")
     return wanted
-
-
-def _sort(pairs: Sequence[PairCard], match: MatchBy, sort: str) -> tuple[PairCard, ...]:
-    sign = 1 if match is MatchBy.NUMBER else -1
-
-    def overlap_first(pair: PairCard) -> tuple[bool, float]:
-        return pair.overlap is None, sign * (pair.overlap or 0.0)
-
-    return tuple(sorted(pairs, key=overlap_first) if sort == "overlap" else pairs)
 
 
 def _by_number(atlas: Atlas, runs: tuple[PublishedRun, PublishedRun], name: str, show: str) -> _Compared:

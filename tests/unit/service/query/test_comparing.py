@@ -4,12 +4,14 @@ import json
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 from scipy import stats
 from typer.testing import CliRunner
 
 from service.cli.main import app
 from service.query import catalog, comparing
+from service.sheets import contact
+from service.sheets.cells import geometry
 from tests.support.published import CHANNELS, DEAD, IMAGES, K, names, publish
 from workers.core.rank_correlation import spearman
 from workers.store.root import Root
@@ -98,6 +100,87 @@ def test_what_cannot_be_compared_is_refused_in_a_line(root, tmp_path):
     assert "no layer 'relu9'" in asked(root, "first", "other", "--layer", "relu9", code=2)
     assert "'nowhere' is not published" in asked(root, "first", "nowhere", code=2)
     assert "is not a PNG file" in asked(root, "first", "other", "-o", str(tmp_path / "a.gif"), code=2)
+
+
+@pytest.mark.parametrize(("match", "sign"), [("number", 1), ("overlap", -1)])
+@pytest.mark.parametrize("column", ["overlap", "rank_correlation"])
+def test_channels_are_sorted_by_what_changed_most_or_matches_best_and_limited(root, column, match, sign):
+    words = ("first", "half", "--layer", "relu1", "--match", match)
+    plain = told(root, *words)
+    known = sorted(
+        (row for row in plain if row[column] is not None), key=lambda row: (sign * row[column], row["channel"])
+    )
+    unknown = [row for row in plain if row[column] is None]
+    assert [row["channel"] for row in plain] == list(range(CHANNELS["relu1"])) and unknown
+    assert told(root, *words, "--sort", column) == known + unknown
+    assert told(root, *words, "--sort", column, "--limit", "3") == (known + unknown)[:3]
+
+
+def test_channels_are_only_sorted_and_limited_within_a_layer(root):
+    for words in (("--sort", "overlap"), ("--limit", "3")):
+        assert "add --layer" in asked(root, "first", "half", *words, code=2)
+    assert "'size' is not one of" in asked(root, "first", "half", "--layer", "relu1", "--sort", "size", code=2)
+
+
+@pytest.fixture
+def texts(monkeypatch) -> list[str]:
+    """All texts that are drawn."""
+    drawn: list[str] = []
+    plain = ImageDraw.ImageDraw.text
+
+    def text(self, xy, text, *more, **options):
+        drawn.append(text)
+        return plain(self, xy, text, *more, **options)
+
+    monkeypatch.setattr(ImageDraw.ImageDraw, "text", text)
+    return drawn
+
+
+def test_the_channels_of_a_layer_are_drawn_in_both_scans_the_most_changed_first(root, tmp_path, texts):
+    out = tmp_path / "channels.png"
+    rows = told(root, "first", "half", "--layer", "relu2", "--limit", "2", "-o", str(out))
+    assert rows == told(root, "first", "half", "--layer", "relu2", "--sort", "overlap")[:2]
+    labels = [f"channel {row['channel']} · {100 * row['overlap']:.0f} % of top images in common" for row in rows]
+    assert texts[:6] == [text for label in labels for text in (label, "first", "half")]
+    assert " · ".join(texts[6:]) == "first and half · layer relu2 · most changed first · patches"
+
+
+def test_each_side_has_the_tiles_of_its_own_scans_sheet(root, tmp_path):
+    out = tmp_path / "one.png"
+    [row] = told(root, "first", "half", "--layer", "relu2", "--limit", "1", "-o", str(out))
+    drawn, form = np.asarray(Image.open(out)), geometry(run := catalog.find(root, "half"), run.layer("relu2"))
+    (width, height), margin, gap = form.grid, contact.MARGIN_PX, contact.PAIR_GAP_PX
+    right = slice(margin + width + gap, margin + 2 * width + gap)  # of both sheets: there are projections on the left
+    for side, columns in (("first", slice(margin, margin + width)), ("half", right)):
+        own = np.asarray(contact.sheet(catalog.find(root, side), "relu2", [row["channel"]]))
+        bottom = slice(-margin - height, -margin)
+        assert np.array_equal(own[bottom, right], drawn[bottom, columns])
+
+
+def test_best_matches_are_drawn_with_their_layer_and_number(root, tmp_path, texts):
+    words = (
+        "first",
+        "half",
+        "--layer",
+        "relu1",
+        "--match",
+        "overlap",
+        "--sort",
+        "channel",
+        "-o",
+        str(tmp_path / "a.png"),
+    )
+    rows = told(root, *words)
+    matched = [f"half · {row['layer']} · {row['other']}" for row in rows if row["layer"]]
+    assert [text for text in texts if text.startswith(("half ·", "…"))] and len(matched) < len(rows)
+    assert texts.count("first") == len(rows) and f"channel {DEAD} · no top images" in texts
+    assert "in the order of numbers" in " ".join(texts)
+
+
+def test_too_many_channels_for_a_picture_are_refused(root, tmp_path, monkeypatch):
+    monkeypatch.setattr(contact, "LARGEST_PAGE_PX", 1_000_000)
+    words = ("first", "half", "--layer", "relu1", "--limit", "20", "-o", str(tmp_path / "a.png"))
+    assert "20 channels do not fit on a sheet; request 1 to" in asked(root, *words, code=2)
 
 
 def test_the_figure_is_drawn(root, tmp_path):
