@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 from service.atlas.atlas import Atlas
 from service.atlas.encoded import BYTES_KEPT, Picture, encoded_bytes
 from service.atlas.links import SHOWN, Kind
-from service.query import scans
+from service.query import evolution, scans
 from service.query.catalog import PublishedRun
 from service.query.listing import memoized
 from service.query.scans import PlacedCell, View
@@ -20,6 +20,7 @@ from service.query.telling import TellingChannel
 from service.sheets.cells import GAP_PX, GROUND, Geometry, fit, geometry, grid
 from service.sheets.tiles import PIXELATED_FROM, Pen, Photo, images_cut, read_photos
 from workers.errors import QueryError
+from workers.kinds import Kind as Job
 
 BLOCK = 8  # channels whose patches and projections are read together
 WALL_PX = 300  # side of a channel's grid on the wall
@@ -45,7 +46,7 @@ class ChannelPictures:
         self._lock = Lock()
 
     def wall(self, run: PublishedRun, layer: str, channel: int, kind: Kind, view: View = "filled") -> Picture:
-        """The nine patches or projections of a channel as one picture."""
+        """Nine patches or projections of a channel as one picture: the best ones or, of a training, one of each checkpoint."""
         return self._walls(run.run, run.created, layer, channel, kind, view)
 
     def cell(
@@ -94,13 +95,15 @@ class ChannelPictures:
         return Picture(buffer.getvalue(), "image/jpeg")
 
     def _grid(self, run: PublishedRun, layer: str, channel: int, kind: Kind, view: View, side_px: int) -> Image.Image:
-        form = geometry(run, run.layer(layer))
-        form = fit(replace(form, side=min(form.side, math.isqrt(SHOWN))), side_px)
+        form, cells = geometry(run, run.layer(layer)), self._cells_of(run, layer, channel)
+        side = math.ceil(math.sqrt(len(cells))) if run.job == Job.EVOLVE else form.side
+        form = fit(replace(form, side=min(side, math.isqrt(SHOWN))), side_px)
         if view == "filled":  # pixels need not be enlarged by a whole number
             form = replace(form, factor=(side_px / form.side - GAP_PX) / max(form.height, form.width))
-        cells = self._cells_of(run, layer, channel)
         pen = self._pen(run, cells, form, view)
-        return grid([pen.draw(cell, projection=kind == "projection") for cell in cells], form)
+        page = grid([pen.draw(cell, projection=kind == "projection") for cell in cells], form)
+        rows = math.ceil(len(cells) / form.side) if run.job == Job.EVOLVE else form.side
+        return page.crop((0, 0, page.width, rows * (form.cell[1] + GAP_PX) - GAP_PX))
 
     def _pen(self, run: PublishedRun, cells: Sequence[PlacedCell], form: Geometry, view: View) -> Pen:
         return Pen(form, view, self._photos_of(run, images_cut(cells, form)) if view == "filled" else {})
@@ -126,6 +129,9 @@ class ChannelPictures:
         del created
         published = self.atlas.run(run)
         channels = range(BLOCK * block, min(BLOCK * (block + 1), published.layer(layer).channels))
+        if published.job == Job.EVOLVE:
+            frames = evolution.cells(published, layer, channels)
+            return tuple(cell for channel in channels for cell in _spread(frames[channel]))
         return scans.cells(published, layer, channels, SHOWN)
 
 
@@ -136,6 +142,12 @@ def _cover_channels(atlas: Atlas, run: PublishedRun) -> list[TellingChannel]:
     layers = [chosen for layer in reversed(run.layers) if (chosen := telling.get(layer.index))][:down]
     rows = [row for turn in range(down) for layer in layers if (row := layer[turn * across : (turn + 1) * across])]
     return [channel for row in sorted(rows[:down], key=lambda row: -row[0].layer_index) for channel in row]
+
+
+def _spread(cells: Cells) -> Cells:
+    """Some frames of a channel, evenly spaced over the training; the first and the last among them."""
+    shown = min(SHOWN, len(cells))
+    return tuple(cells[round(number * (len(cells) - 1) / max(1, shown - 1))] for number in range(shown))
 
 
 def _cells_bytes(cells: Cells) -> int:

@@ -60,9 +60,10 @@ def rejects(published: PublishedRun, start: int = 0) -> str:
     return f"{run(published)}/rejects{_start(start)}"
 
 
-def strips(published: PublishedRun, name: str, start: int = 0) -> str:
-    """The page of a layer over a training, from strip `start` on."""
-    return layer(published, name, **({"start": str(start)} if start else {}))
+def strips(published: PublishedRun, name: str, start: int = 0, sort: str = "") -> str:
+    """The page of a layer over a training, from strip `start` on. Sorted by channel, strip N is that of channel N."""
+    chosen = {"sort": sort, "start": str(start) if start else ""}
+    return layer(published, name, **{key: value for key, value in chosen.items() if value})
 
 
 def row(published: PublishedRun, number: int) -> str:
@@ -70,9 +71,9 @@ def row(published: PublishedRun, number: int) -> str:
     return f"{run(published)}/rows/{number}"
 
 
-def picture(published: PublishedRun, number: int, column: str) -> str:
-    """A picture in a row of an instrument's table."""
-    return _marked(published, f"{row(published, number)}/{column}")
+def picture(published: PublishedRun, number: int, column: str, view: str = "filled") -> str:
+    """A picture in a row of an instrument's table; `view` only matters for patches and projections of a training."""
+    return _marked(published, f"{row(published, number)}/{column}{_view(view)}")
 
 
 def map_of(published: PublishedRun, name: str, scan: PublishedRun | None) -> str:

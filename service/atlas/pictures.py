@@ -3,7 +3,6 @@
 import hashlib
 import io
 import re
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,8 +19,10 @@ from service.query.catalog import PublishedRun
 from service.query.findings import MAPS, TABLE_OF
 from service.query.listing import memoized
 from service.query.reading import read
-from service.sheets import cells
+from service.query.scans import View
 from service.sheets import concepts as maps
+from service.sheets.cells import single
+from service.sheets.tiles import Pen, images_cut, read_photos
 from workers.corpus import fetch
 from workers.errors import QueryError, ReadError, Rejected
 from workers.kinds import Kind
@@ -80,13 +81,15 @@ class Pictures:
             raise QueryError(f"{uri} has changed since it was scanned")
         return _as_stored(data)
 
-    def of_row(self, run: PublishedRun, number: int, column: str) -> Picture:
+    def of_row(self, run: PublishedRun, number: int, column: str, view: View = "filled") -> Picture:
         """A picture in a row of an instrument's table; of a map, one pixel for each position of the square.
+
+        A patch or projection of a training fills its tile, or is exactly the receptive field; other pictures have one view.
 
         Raises:
             QueryError: the row or column does not exist, or is empty.
         """
-        return self._rows(run.run, run.created, number, column)
+        return self._rows(run.run, run.created, number, column, view)
 
     def map_of(self, run: PublishedRun, layer: str, scan: PublishedRun | None) -> Picture:
         """The map of a layer's embedded channels, with the patches of their scan.
@@ -112,22 +115,19 @@ class Pictures:
             raise QueryError(f"run {run!r} has no preview of image {image_index}")
         return _as_stored(rows["preview"][0].as_py())
 
-    def _read_row(self, run_id: str, created: str, number: int, column: str) -> Picture:
+    def _read_row(self, run_id: str, created: str, number: int, column: str, view: View) -> Picture:
         del created
         run = self.atlas.run(run_id)
         if run.job == "evolve" and column in KINDS:
             layer, cell = evolution.cell(run, number)
-            return _png(cells.draw_picture(cell, column == "projection", _frame_form(run, layer)))
+            form = single(run, run.layer(layer), FRAME_PX, view)
+            photos = read_photos(run, images_cut([cell], form)) if view == "filled" else {}
+            return _png(Pen(form, view, photos).draw(cell, projection=column == "projection"))
         if run.job in TABLE_OF and column in TABLE_OF[run.job].images:
             return _as_stored(reading.picture(run, TABLE_OF[run.job], column, number))
         if run.job == "occlude" and column in MAPS:
             return _map(reading.row(run, TABLE_OF[run.job], number, ["rows", "cols", "classes", column]), column)
         raise QueryError(f"no picture {column!r} in run {run.run!r}")
-
-
-def _frame_form(run: PublishedRun, layer: str) -> cells.Geometry:
-    """The geometry of a strip's frame: one cell of at most FRAME_PX pixels."""
-    return cells.fit(replace(cells.geometry(run, run.layer(layer)), side=1), FRAME_PX + cells.GAP_PX)
 
 
 def _png(image: Image.Image) -> Picture:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from service.query.catalog import PublishedRun
+    from service.query.scans import View
 
 SHEET_CHANNELS = 24
 STRIP_CHANNELS = 12
@@ -95,15 +96,17 @@ def draw_layer(
     save(contact.sheet(run, layer, channels, "exact" if exact else "filled"), output)
 
 
-def strip_channels(run: "PublishedRun", layer: str) -> tuple[int, ...]:
-    """The channels of a layer that are drawn by default."""
-    from service.sheets import evolve
+def draw_strips(
+    run: "PublishedRun", layer: str | None, channels: tuple[int, ...], output: Path, *, exact: bool = False
+) -> tuple[int, ...]:
+    """Draw channels by checkpoint to a file, and give those that were drawn, unless all layers are.
 
-    return evolve.sample(run, layer, STRIP_CHANNELS)
-
-
-def draw_strips(run: "PublishedRun", layer: str, channels: tuple[int, ...], output: Path) -> None:
-    """Draw channels of a layer, by checkpoint, to a file.
+    Args:
+        run: a run of checkpoints.
+        layer: the layer; None for the most changed channels of every layer.
+        channels: channels of the layer in their order; if there are none, the most changed ones.
+        output: the file.
+        exact: leave what lies outside the model's input grey.
 
     Raises:
         UsageError: the picture cannot be written.
@@ -111,7 +114,13 @@ def draw_strips(run: "PublishedRun", layer: str, channels: tuple[int, ...], outp
     from service.sheets import evolve
 
     check_output(output)
-    save(evolve.strips(run, [(layer, channels)]), output)
+    view: View = "exact" if exact else "filled"
+    if layer is None:
+        save(evolve.draw(run, view), output)
+        return ()
+    drawn = channels or evolve.most_changed(run, layer, STRIP_CHANNELS)
+    save(evolve.strips(run, [(layer, drawn)], view, "" if channels else evolve.MOST_CHANGED), output)
+    return drawn
 
 
 def check_output(output: Path | None) -> None:

@@ -28,8 +28,8 @@ def sheet(  # noqa: PLR0913, PLR0917 - one parameter per flag
     channels: Annotated[
         str | None,
         typer.Option(
-            help=f"Channels, such as 7, 0-23 or 3,7,40-44; by default the first {drawing.SHEET_CHANNELS} living ones "
-            f"({drawing.STRIP_CHANNELS} for evolve)."
+            help=f"Channels, such as 7, 0-23 or 3,7,40-44, in this order; by default the first {drawing.SHEET_CHANNELS} living "
+            f"ones, or the {drawing.STRIP_CHANNELS} that changed most for evolve."
         ),
     ] = None,
     output: Annotated[Path, typer.Option("-o", "--output", help="PNG file to write.")] = Path("sheet.png"),
@@ -81,19 +81,12 @@ def _draw(
         raise QueryError(f"run {run.run!r} is of kind {run.job}, which is drawn as a whole: omit --layer")
     if run.job == "scan" and layer is None:
         raise QueryError(f"run {run.run!r} is a scan: give --layer, such as {run.layers[-1].name}")
+    wanted = drawing.parse_channels(channels, run.layer(layer).channels) if layer and channels else ()
+    if run.job == "evolve":
+        return drawing.draw_strips(run, layer, wanted, output, exact=exact)
     if layer is None:
         drawing.draw_instrument(run, output)
         return ()
-    if run.job == "evolve":
-        numbers = _parse(run, layer, channels) or drawing.strip_channels(run, layer)
-        drawing.draw_strips(run, layer, numbers, output)
-    else:
-        numbers = _parse(run, layer, channels) or scans.living(run, layer, drawing.SHEET_CHANNELS)
-        drawing.draw_layer(run, layer, numbers, output, exact=exact)
+    numbers = wanted or scans.living(run, layer, drawing.SHEET_CHANNELS)
+    drawing.draw_layer(run, layer, numbers, output, exact=exact)
     return numbers
-
-
-def _parse(run: "PublishedRun", layer: str, channels: str | None) -> tuple[int, ...]:
-    """The requested channels of a layer; empty if none were requested."""
-    count = run.layer(layer).channels
-    return drawing.parse_channels(channels, count) if channels else ()

@@ -137,7 +137,8 @@ def _endpoint(make: Callable[[Parameters], Page]) -> Callable[[Request], Respons
 
 def _layer(atlas: Atlas, parameters: Parameters) -> LayerPage | StripsPage:
     if atlas.run(parameters["run"]).job == "evolve":
-        return evolution.layer(atlas, parameters["run"], parameters["layer"], _whole(parameters, "start"))
+        start, sort = _whole(parameters, "start"), parameters.get("sort", "")
+        return evolution.layer(atlas, parameters["run"], parameters["layer"], start, sort)
     dead = {"": None, "dead": True, "living": False}
     only = parameters.get("only", "")
     if only not in dead:

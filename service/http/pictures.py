@@ -64,9 +64,10 @@ def _add_row_pictures(app: FastAPI, atlas: Atlas, pictures: Pictures) -> None:
         return _respond(pictures.map_of(published, layer, scan), v == links.map_mark(published, scan))
 
     @app.get("/runs/{run}/rows/{number}/{column}", include_in_schema=False, dependencies=[READ])
-    def of_row(run: str, number: Index, column: str, v: str = "") -> Response:
+    @app.get("/runs/{run}/rows/{number}/{column}/{view}", include_in_schema=False, dependencies=[READ])
+    def of_row(run: str, number: Index, column: str, view: View = "filled", v: str = "") -> Response:
         published = atlas.run(run)
-        return _respond(pictures.of_row(published, number, column), v == published.mark)
+        return _respond(pictures.of_row(published, number, column, view), v == published.mark)
 
 
 def _add_originals(app: FastAPI, atlas: Atlas, pictures: Pictures) -> None:

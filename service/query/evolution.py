@@ -1,8 +1,8 @@
 """Features during training. Takes an evolution run, gives the course of each layer and the strips of its channels."""
 
 from collections import Counter
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from service.query.catalog import PublishedRun
 from service.query.reading import read, row
-from service.query.scans import Cell
+from service.query.scans import PlacedCell
 from workers.errors import QueryError
 from workers.spec.evolve import checkpoint_name
 from workers.store.facts import LayerFacts
@@ -70,6 +70,15 @@ class Strip:
     settled_since: int | None
     frames: tuple[Frame, ...]
 
+    @property
+    def change(self) -> tuple[bool, float, float]:
+        """Smaller for a channel that changed more: its overlap at the first checkpoint, and then the sum over checkpoints.
+
+        Channels that no image activates at the first and at the last checkpoint are the largest.
+        """
+        first = self.frames[0].overlap
+        return first is None, first or 0.0, sum(frame.overlap or 0.0 for frame in self.frames)
+
 
 def checkpoints(run: PublishedRun) -> tuple[str, ...]:
     """The names of the checkpoints, in training order."""
@@ -118,7 +127,12 @@ def strips(run: PublishedRun, layer: str, channels: Collection[int] | None = Non
     return tuple(map(strip, range(about.channels) if channels is None else map(about.require_channel, channels)))
 
 
-def cells(run: PublishedRun, layer: str, channels: Sequence[int]) -> dict[int, tuple[Cell, ...]]:
+def most_changed(every: Iterable[Strip]) -> tuple[Strip, ...]:
+    """Strips in another order: first the channels that share the fewest top images with the last checkpoint at the first one."""
+    return tuple(sorted(every, key=lambda strip: (strip.change, strip.channel)))
+
+
+def cells(run: PublishedRun, layer: str, channels: Sequence[int]) -> dict[int, tuple[PlacedCell, ...]]:
     """The patches and projections of some channels, by channel; a cell's `rank` is its checkpoint.
 
     Raises:
@@ -129,13 +143,12 @@ def cells(run: PublishedRun, layer: str, channels: Sequence[int]) -> dict[int, t
     about = run.layer(layer)
     is_channel = pc.field("channel").isin([about.require_channel(channel) for channel in channels])
     is_channel &= pc.field("layer_index") == about.index
-    plain = {name: pc.field(name) for name in ("channel", "score", "box_top", "box_left")}
-    pictures = {name: pc.field(name, "bytes") for name in ("patch", "projection")}
-    rows = read(run, EVOLUTION, is_channel, {**plain, "rank": pc.field("checkpoint"), **pictures}).to_pylist()
-    return {channel: tuple(Cell(**row) for row in rows if row["channel"] == channel) for channel in channels}
+    columns = {name: pc.field(*parts) for name, parts in _cell_columns().items()}
+    rows = read(run, EVOLUTION, is_channel, columns).to_pylist()
+    return {channel: tuple(PlacedCell(**row) for row in rows if row["channel"] == channel) for channel in channels}
 
 
-def cell(run: PublishedRun, number: int) -> tuple[str, Cell]:
+def cell(run: PublishedRun, number: int) -> tuple[str, PlacedCell]:
     """The layer of a row, and its patch and projection.
 
     Raises:
@@ -143,10 +156,17 @@ def cell(run: PublishedRun, number: int) -> tuple[str, Cell]:
         DamagedRun: the run's files are not the ones that its manifest names.
     """
     _require_evolution(run)
-    columns = ["layer", "channel", "checkpoint", "score", "box_top", "box_left", "patch", "projection"]
-    values = row(run, EVOLUTION, number, columns)
-    pictures: dict[str, Any] = {name: (values.pop(name) or {}).get("bytes") for name in ("patch", "projection")}
-    return values.pop("layer"), Cell(rank=values.pop("checkpoint"), **values, **pictures)
+    columns = _cell_columns()
+    values = row(run, EVOLUTION, number, ["layer", *(parts[0] for parts in columns.values())])
+    known = {name: values[column] for name, (column, *_) in columns.items()}
+    pictures: dict[str, Any] = {name: (known[name] or {}).get("bytes") for name in ("patch", "projection")}
+    return values["layer"], PlacedCell(**known | pictures)
+
+
+def _cell_columns() -> dict[str, tuple[str, ...]]:
+    """The columns of the table that the fields of a cell are in; pictures are parts of columns."""
+    special = {"rank": ("checkpoint",), "patch": ("patch", "bytes"), "projection": ("projection", "bytes")}
+    return {field.name: special.get(field.name, (field.name,)) for field in fields(PlacedCell)}
 
 
 def _course(layer: LayerFacts, table: pa.Table) -> Course:

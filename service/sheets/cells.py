@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from service.query.catalog import PublishedRun
-from service.query.scans import Cell
+from service.query.scans import Cell, View
 from service.sheets import canvas
 from workers.store.facts import LayerFacts
 
@@ -76,6 +76,12 @@ def fit(form: Geometry, side_px: int) -> Geometry:
     """The same cells, rescaled so that their grid is at most `side_px` wide and high."""
     factor = (side_px / form.side - GAP_PX) / max(form.height, form.width)
     return replace(form, factor=factor if factor < 1 else int(factor))
+
+
+def single(run: PublishedRun, layer: LayerFacts, side_px: int, view: View) -> Geometry:
+    """One cell of a layer, at most `side_px` wide and high. A filled one is exactly that long."""
+    form = fit(replace(geometry(run, layer), side=1), side_px + GAP_PX)
+    return form if view == "exact" else replace(form, factor=side_px / max(form.height, form.width))
 
 
 def grid(cells: Sequence[Image.Image], form: Geometry) -> Image.Image:

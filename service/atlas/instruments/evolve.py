@@ -31,8 +31,10 @@ def row_page(_: Atlas, row: Finding) -> FramePage:
     """The page of one row."""
     values = row.values
     title = f"channel {values['channel']} at {values['checkpoint_name']}"
-    strip = links.strips(row.run, values["layer"], values["channel"])
-    return FramePage(**row_fields(row, NOTE, title), found=image_row_of(row), strip=strip)
+    strip = links.strips(row.run, values["layer"], values["channel"], "channel")
+    found = image_row_of(row)
+    exact = {name: links.picture(row.run, row.number, name, "exact") for name in found.pictures}
+    return FramePage(**row_fields(row, NOTE, title), found=found.model_copy(update={"pictures": exact}), strip=strip)
 
 
 INSTRUMENT = Instrument(

@@ -7,14 +7,13 @@ from typing import Literal
 from service.atlas import links
 from service.atlas.atlas import Atlas
 from service.atlas.links import KINDS
-from service.atlas.pages.parts import of_channel, of_run, says_of
+from service.atlas.pages.parts import choose, of_channel, of_run, says_of
 from service.atlas.pages.values import ChannelCard, Page, RunCard, Value
 from service.query import comparing, matching
 from service.query.catalog import PublishedRun
 from service.query.comparing import LayerPair
 from service.query.match_by import MatchBy, SortBy
 from service.query.matching import LayerMatch, Match
-from workers.errors import QueryError
 
 
 class LayerLink(Value):
@@ -77,9 +76,12 @@ def compare(atlas: Atlas, first: str, second: str, query: Mapping[str, str]) -> 
     runs = (atlas.run(first), atlas.run(second))
     common = comparing.common_layers(*runs)
     ways = matching.ways_to_match(*runs, common)
-    match = MatchBy(_choose("match", query, tuple(map(str, (*ways, *MatchBy)))))
-    show, by_default = _choose("show", query, KINDS), SortBy.OVERLAP if match is MatchBy.OVERLAP else SortBy.CHANNEL
-    sort = SortBy(_choose("sort", query, tuple(map(str, (by_default, *SortBy)))))
+    match = MatchBy(choose("match", query.get("match", ""), tuple(map(str, (*ways, *MatchBy)))))
+    show, by_default = (
+        choose("show", query.get("show", ""), KINDS),
+        SortBy.OVERLAP if match is MatchBy.OVERLAP else SortBy.CHANNEL,
+    )
+    sort = SortBy(choose("sort", query.get("sort", ""), tuple(map(str, (by_default, *SortBy)))))
     names = common if match is MatchBy.NUMBER else tuple(layer.name for layer in runs[0].layers)
     name = query.get("layer") or (names[-1] if names else "")
     compared = (_by_number if match is MatchBy.NUMBER else _by_overlap)(atlas, runs, name, show)
@@ -101,14 +103,6 @@ def compare(atlas: Atlas, first: str, second: str, query: Mapping[str, str]) -> 
         matched=compared.matched,
         channels=matching.sort_pairs(compared.pairs, sort, match),
     )
-
-
-def _choose(name: str, query: Mapping[str, str], known: Sequence[str]) -> str:
-    """A parameter that is one of a few words, the first by default."""
-    wanted = query.get(name) or known[0]
-    if wanted not in known:
-        raise QueryError(f"{name} {wanted!r} is not known; give one of {', '.join(dict.fromkeys(known))}")
-    return wanted
 
 
 def _by_number(atlas: Atlas, runs: tuple[PublishedRun, PublishedRun], name: str, show: str) -> _Compared:

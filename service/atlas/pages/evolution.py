@@ -15,10 +15,13 @@ from service.query.catalog import PublishedRun
 from service.query.evolution import Course, Frame, Strip
 
 SHOWN = 16  # channels on a page
+SORTS = ("overlap", "channel")  # the most changed first, or by number
 FIGURE = (320.0, 100.0)  # width and height of a layer's curves
 NOTE = (
     "Each frame shows the image that drives the channel most at that checkpoint. A strip jumps when this image changes."
 )
+
+SHARES = "Percentages: share of the channel's top images in common with the last checkpoint"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +75,8 @@ class StripsPage(PageOfList):
     says: tuple[str, ...]
     checkpoints: tuple[str, ...]
     diverged: tuple[str, ...]
+    sort: str
+    sorts: tuple[str, ...]
     strips: tuple[StripCard, ...]
 
 
@@ -90,15 +95,20 @@ def of_run(run: PublishedRun) -> EvolutionPage:
     )
 
 
-def layer(atlas: Atlas, run_id: str, name: str, start: int) -> StripsPage:
-    """The strips of some channels of a layer."""
-    run = atlas.run(run_id)
-    shown, fields = parts.paginate(evolution.strips(run, name), start, SHOWN, partial(links.strips, run, name))
+def layer(atlas: Atlas, run_id: str, name: str, start: int, sort: str = "") -> StripsPage:
+    """The strips of some channels of a layer, by default the most changed first."""
+    run, sort = atlas.run(run_id), parts.choose("sort", sort, SORTS)
+    every = evolution.strips(run, name)
+    ordered = evolution.most_changed(every) if sort == "overlap" else every
+    link = partial(links.strips, run, name, sort=sort if sort != SORTS[0] else "")
+    shown, fields = parts.paginate(ordered, start, SHOWN, link)
     return StripsPage(
         title=f"{name} of {run.run} over training",
         run=parts.of_run(run),
         layer=parts.of_layer(run, run.layer(name)),
-        says=(NOTE, SAYS["projection"]),
+        says=(NOTE, f"{SHARES} (of {run.k} at most).", SAYS["projection"]),
+        sort=sort,
+        sorts=SORTS,
         checkpoints=evolution.checkpoints(run),
         diverged=evolution.diverged(run),
         strips=tuple(_strip(run, strip) for strip in shown),

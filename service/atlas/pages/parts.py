@@ -12,6 +12,7 @@ from service.query.marks import marks
 from service.query.naming import corpus_name, model_name
 from service.query.scans import Top
 from service.query.telling import TellingChannel
+from workers.errors import QueryError
 from workers.store.facts import LayerFacts
 
 T = TypeVar("T")
@@ -52,6 +53,13 @@ def paginate(
         "previous": link(max(0, start - size)) if start else None,
         "next": link(start + size) if start + size < len(items) else None,
     }
+
+
+def choose(name: str, wanted: str, known: Sequence[str]) -> str:
+    """The value of a parameter that is one of a few words; the first one if it is empty."""
+    if wanted and wanted not in known:
+        raise QueryError(f"{name} {wanted!r} is not known; give one of {', '.join(dict.fromkeys(known))}")
+    return wanted or known[0]
 
 
 def of_run(run: PublishedRun) -> RunCard:

@@ -111,11 +111,11 @@ class SynthesisCard(Value):
 
 
 class OtherRun(Value):
-    """The channel of this number in a run of the same architecture; `picture` is its wall in a scan, None for other kinds."""
+    """The channel of this number in a scan or a training of the same architecture; `picture` is its wall there."""
 
     run: RunCard
     href: str
-    picture: str | None
+    picture: str
 
 
 class ChannelPage(Page):
@@ -292,8 +292,7 @@ def _others(atlas: Atlas, published: PublishedRun, about: LayerFacts, number: in
         same = [layer for layer in other.layers if layer.name == about.name and layer.channels == about.channels]
         if other.run == published.run or not same or other.network != published.network:
             continue
-        if other.job == Kind.SCAN:
-            picture = links.wall(other, same[0], number)
-            yield OtherRun(run=of_run(other), href=links.channel(other, about.name, number), picture=picture)
-        elif other.job == Kind.EVOLVE:
-            yield OtherRun(run=of_run(other), href=links.strips(other, about.name, number), picture=None)
+        if other.job in (Kind.SCAN, Kind.EVOLVE):
+            is_scan, name = other.job == Kind.SCAN, about.name
+            href = links.channel(other, name, number) if is_scan else links.strips(other, name, number, "channel")
+            yield OtherRun(run=of_run(other), href=href, picture=links.wall(other, same[0], number))
