@@ -6,11 +6,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from fastapi.testclient import TestClient
-from PIL import Image
+from PIL import Image, ImageDraw
 from typer.testing import CliRunner
 
+from service.atlas import channel_pictures
 from service.cli.main import app
 from service.query import catalog, evolution
+from service.query.evolution import Frame, Strip
 from service.sheets import evolve
 from tests.support import instrumented
 from tests.support.asking import atlas_of
@@ -57,17 +59,71 @@ def test_a_strip_has_its_own_rows_in_the_order_of_the_training(root, client):
                 assert page["title"] == f"channel {strip.channel} at {CHECKPOINTS[frame.checkpoint]}"
 
 
-def test_a_layers_page_turns_by_channels_and_shows_each_frames_place(client):
-    first = client.get("/runs/trained/layers/relu1.json").json()
-    assert (first["first"], first["last"], first["total"]) == (1, 16, CHANNELS["relu1"])
+def test_a_layers_page_by_number_turns_by_channels(client):
+    first = client.get("/runs/trained/layers/relu1.json", params={"sort": "channel"}).json()
+    assert (first["first"], first["last"], first["total"], first["sort"]) == (1, 16, CHANNELS["relu1"], "channel")
     rest = client.get(first["next"].replace("relu1", "relu1.json")).json()
     assert [strip["channel"] for strip in rest["strips"]] == list(range(16, CHANNELS["relu1"]))
     dead = first["strips"][DEAD]
     assert dead["settled_since"] is None and [frame["overlap"] for frame in dead["frames"]] == [None] * 3
-    for frame in first["strips"][0]["frames"]:
-        with Image.open(io.BytesIO(client.get(frame["patch"]).content)) as drawn:
-            corner = np.array(drawn.convert("RGB"))[0, 0].tolist()
-        assert corner == [128, 128, 128]  # the field leaves the input there: ground, not the picture moved
+    frame = client.get(first["strips"][3]["frames"][1]["href"] + ".json").json()
+    again = client.get(frame["strip"].replace("relu1", "relu1.json")).json()
+    assert again["strips"][0]["channel"] == 3  # a frame's page leads back to its own channel
+    assert "give one of overlap, channel" in client.get("/runs/trained/layers/relu1.json?sort=size").text
+
+
+def strip(channel: int, *overlaps: float | None) -> Strip:
+    frames = [Frame(0, number, 1.0, overlap, None, "a", None) for number, overlap in enumerate(overlaps)]
+    return Strip(channel, 0, tuple(frames))
+
+
+def test_the_most_changed_channels_come_first_then_those_that_settled_later(client):
+    every = [
+        strip(0, 1.0, 1.0),
+        strip(1, None, None),
+        strip(2, 0.2, 0.9, 1.0),
+        strip(3, 0.0, 1.0),
+        strip(4, 0.2, 0.3, 1.0),
+    ]
+    every.append(strip(5, 0.2, 0.3, 1.0))
+    assert [each.channel for each in evolution.most_changed(every)] == [3, 4, 5, 2, 0, 1]
+    page = client.get("/runs/trained/layers/relu2.json").json()
+    assert (
+        page["sort"] == "overlap" and page["strips"][-1]["channel"] == DEAD
+    )  # nothing activates it: no change is known
+    html = client.get("/runs/trained/layers/relu2").text
+    assert "Most changed first" in html and "<small>20 %</small>" in html
+
+
+def test_frames_fill_their_tiles_and_the_page_of_a_frame_shows_the_exact_field(client):
+    strips = client.get("/runs/trained/layers/relu1.json", params={"sort": "channel"}).json()["strips"]
+    for frame in strips[0]["frames"]:
+        exact = client.get(frame["href"] + ".json").json()["found"]["pictures"]["patch"]
+        corners = []
+        for address in (frame["patch"], exact):
+            with Image.open(io.BytesIO(client.get(address).content)) as drawn:
+                corners.append(np.array(drawn.convert("RGB"))[0, 0].tolist())
+        assert corners[0] != [128, 128, 128] == corners[1]  # the field leaves the input there
+
+
+def test_a_channels_page_shows_its_patches_at_the_checkpoints_of_a_training(client, root):
+    run = catalog.find(root, "trained", None)
+    [other] = client.get("/runs/scanned/layers/relu2/channels/3.json").json()["others"]
+    assert other["href"] == "/runs/trained/layers/relu2?sort=channel&start=3"
+    with Image.open(io.BytesIO(client.get(other["picture"]).content)) as drawn:
+        shown = np.array(drawn.convert("RGB"), float)
+    side = shown.shape[1] // 2
+    for number, cell in enumerate(evolution.cells(run, "relu2", [3])[3]):
+        row, column = divmod(number, 2)
+        tile = shown[row * side : (row + 1) * side, column * side : (column + 1) * side]
+        with Image.open(io.BytesIO(cell.patch)) as patch:
+            own = np.array(patch.convert("RGB"), float)
+        assert abs(tile.max() - own.max()) < 30  # a lossy copy of this checkpoint's patch
+
+
+@pytest.mark.parametrize(("count", "shown"), [(2, [0, 1]), (3, [0, 1, 2]), (11, [0, 1, 2, 4, 5, 6, 8, 9, 10])])
+def test_the_picture_of_a_training_has_its_first_and_last_checkpoint(count, shown):
+    assert list(channel_pictures._spread(tuple(range(count)))) == shown
 
 
 def test_the_sheet_of_a_run_or_of_channels_of_a_layer_is_drawn(root, tmp_path):
@@ -82,6 +138,30 @@ def test_the_sheet_of_a_run_or_of_channels_of_a_layer_is_drawn(root, tmp_path):
     four = evolve.strips(catalog.find(root, "trained", None), [("relu2", [0, 1, 2, 3])])
     two = evolve.strips(catalog.find(root, "trained", None), [("relu2", [0, 1])])
     assert four.width == two.width and four.height > 1.7 * two.height
+
+
+def test_the_sheet_says_its_order_and_how_much_of_the_top_images_is_kept(root, tmp_path, monkeypatch):
+    texts: list[str] = []
+    plain = ImageDraw.ImageDraw.text
+    monkeypatch.setattr(ImageDraw.ImageDraw, "text", lambda *w, **m: texts.append(w[2]) or plain(*w, **m))
+
+    def draw(*words: str) -> bytes:
+        texts.clear()
+        out = tmp_path / "sheet.png"
+        asked = ["query", "sheet", "--root", root.url, "--run", "trained", *words, "-o", str(out)]
+        assert CliRunner().invoke(app, asked).exit_code == 0
+        return out.read_bytes()
+
+    filled = draw("--layer", "relu2")
+    drawn = [text for text in texts if text.startswith("channel ")]
+    assert drawn == [f"channel {n}" for n in range(6) if n != DEAD]
+    assert "most changed first" in " ".join(texts) and texts.count("60 %") == len(drawn)
+    draw()
+    assert "most changed first" in " ".join(texts)
+    draw("--layer", "relu2", "--channels", "4,1")
+    assert [text for text in texts if text.startswith("channel ")] == ["channel 4", "channel 1"]
+    assert "most changed" not in " ".join(texts)
+    assert draw("--layer", "relu2", "--exact") != filled
 
 
 def test_what_is_not_there_is_said(root):
