@@ -13,9 +13,10 @@ from deconvoy.pictures import Picture, encode_png
 from deconvoy.rows import Row, read_table
 from service.atlas.atlas import Atlas as Published
 from service.atlas.pictures import Pictures
-from service.query import findings
+from service.query import findings, notes
 from service.query.catalog import PublishedRun
 from service.query.findings import Finding
+from service.query.notes import ChannelNote
 from service.sheets import boards
 from workers.errors import QueryError, RootError, RunError
 from workers.store.root import Root
@@ -122,6 +123,17 @@ class Run:
             DamagedRun: the run's files are not the ones that its manifest names.
         """
         return tuple(map(self._row, findings.findings(self.about)))
+
+    @property
+    def notes(self) -> tuple[ChannelNote, ...]:
+        """The notes on the channels of the run's network, by layer and channel, as they are now.
+
+        Each has `layer`, `channel`, `text`, `written_at` (UTC, ISO 8601) and `written_by` (the API key, if there was one).
+
+        Raises:
+            DamagedFile: a note cannot be read.
+        """
+        return notes.of_run(self.about)
 
     def layer(self, name: str) -> Layer:
         """A layer by its name in the model's graph.

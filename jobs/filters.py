@@ -10,6 +10,7 @@ import pyarrow as pa
 import torch
 
 from jobs.run import publish
+from jobs.run.identity import check_spec
 from jobs.run.outcome import Outcome, complete_published, outcome_of
 from jobs.watch import Watcher
 from workers.actors.device import BACKENDS, describe
@@ -17,7 +18,6 @@ from workers.core import filters as core
 from workers.core.display import colours
 from workers.core.network import Layer
 from workers.core.steps import Convolution
-from workers.errors import RunError
 from workers.kinds import Kind
 from workers.models import model as models
 from workers.models.model import Model
@@ -49,8 +49,7 @@ def filters(spec: FiltersRun, watch: Watcher) -> Outcome:
     identity = {"models": [model.model_dump(mode="json") for model in spec.models]}
     before = publish.find_or_finish(root, run)
     if before is not None:
-        if before.identity != identity:
-            raise RunError(f"run {run!r} was already published with a different spec; choose another --run")
+        check_spec(run, before.identity, identity)
         if not verify.damaged_parts(root, before):
             return complete_published(root, before, started)
     root.check_writable()

@@ -11,6 +11,7 @@ from workers.errors import RunError
 from workers.host import log
 from workers.models.model import Model
 from workers.spec import families
+from workers.spec.differences import differences
 from workers.spec.kinds import kind_of
 from workers.spec.make import check_run_id, slug
 from workers.spec.parts import JobSpec, NetworkSpec
@@ -115,11 +116,23 @@ def require_same_run(
     """
     spec, model = requested
     run, listed = published.run, published.listing
-    if published.identity != spec.identity():
-        raise RunError(f"run {run!r} was already published with a different spec; choose another --run")
+    check_spec(run, published.identity, spec.identity())
     check_weights(run, spec.model.source, published.model.fingerprint, model.fingerprint)
     if listing is not None and (listed is None or not listing.matches(root, listed)):
         raise RunError(f"run {run!r} was already published, and its corpus has changed since; choose another --run")
+
+
+def check_spec(run: str, before: object, now: object) -> None:
+    """Refuse a spec that differs from that of a published run.
+
+    Raises:
+        RunError: the specs differ; it names the keys that do.
+    """
+    if before != now:
+        way_out = "choose another --run, which reuses all results that fit"
+        raise RunError(
+            f"run {run!r} was already published with a different spec ({differences(before, now)}); {way_out}"
+        )
 
 
 def check_weights(run: str, source: str, before: str, now: str) -> None:

@@ -28,7 +28,10 @@ def note(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Write a note on a channel. Pages of all runs of the same network and weights show it, and the search finds it."""
+    """Write a note on a channel. Pages of all runs of the same network and weights show it, and the search finds it.
+
+    `deconvoy query notes` lists the notes.
+    """
     from service.cli.console import print_json
     from service.control import noting
     from service.query import catalog

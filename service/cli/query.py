@@ -5,10 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.cli import query_concept, query_sheet
+from service.cli import query_class, query_concept, query_notes, query_sheet
 from service.cli.options import AnyRunOption, Json, LayerOption, LimitOption, RootOption, RunOption
 from service.cli.querying import find_run, show
-from service.cli.terminal import echo
 from workers.errors import QueryError, nearest
 from workers.store.root import Root
 
@@ -16,14 +15,14 @@ if TYPE_CHECKING:
     from service.query.scans import Top
 
 
-CLASSES_SHOWN = 6
-
 app = typer.Typer(no_args_is_help=True, help="Query a published run.")
 
 
 def add_to(parent: typer.Typer) -> None:
     """Add the commands."""
+    query_class.add_to(app)
     query_concept.add_to(app)
+    query_notes.add_to(app)
     query_sheet.add_to(app)
     parent.add_typer(app, name="query")
 
@@ -126,26 +125,6 @@ def label(
     from service.query import labels
 
     rows = [asdict(row) for row in labels.labelled(find_run(root, run), name)[:limit]]
-    show(rows, {"layer": "layer", "channel": "channel", "images": "images", "top": "of"}, as_json=as_json)
-
-
-@app.command("class")
-def predicted_class(
-    word: Annotated[str, typer.Argument(help="Name of a class, or another word that finds classes.")],
-    root: RootOption,
-    limit: LimitOption = None,
-    run: RunOption = None,
-    as_json: Json = False,
-) -> None:
-    """List the channels with top images that the network assigns to this class, the largest share first."""
-    from service.query import predicted
-
-    found = find_run(root, run)
-    classes, channels = predicted.predicted(found, word)
-    if not as_json:
-        shown = f"{', '.join(classes[:CLASSES_SHOWN])}{', ...' if len(classes) > CLASSES_SHOWN else ''}"
-        echo(f"{len(classes)} class{'es' if len(classes) != 1 else ''}: {shown}", err=True)
-    rows = [{"layer": found.layers_by_index[row.layer_index].name, **asdict(row)} for row in channels[:limit]]
     show(rows, {"layer": "layer", "channel": "channel", "images": "images", "top": "of"}, as_json=as_json)
 
 

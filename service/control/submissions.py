@@ -14,6 +14,7 @@ from service.control.clusters import State
 from service.control.statuses import LIVE, RunState, Status, Statuses, submission_id
 from workers.errors import ClusterError, NoAnswer, NotTaken, RunError
 from workers.host.exit_codes import CANCELLED, NOT_TAKEN
+from workers.spec.differences import differences
 from workers.spec.kinds import kind_named, kind_of
 from workers.spec.make import check_run_id, slug
 from workers.spec.parts import AnyRun, JobSpec, NetworkSpec
@@ -167,7 +168,10 @@ class Submissions(Statuses):
         """The status of an existing run, which must have the submitted spec."""
         begun = Attempts(self.root, status.run).begun(status.attempt)
         if begun is not None and begun.spec != PlainSpec.of(spec):
-            raise RunError(f"run {status.run!r} is {status.state} with a different spec; choose another run id")
+            differing = differences(begun.spec.values, PlainSpec.of(spec).values)
+            raise RunError(
+                f"run {status.run!r} is {status.state} with a different spec ({differing}); choose another run id"
+            )
         return status
 
     def _make_run_id(self, spec: AnyRun) -> str:

@@ -1,6 +1,7 @@
 """The atlas as a folder of files. Takes a root and what to show of it, writes pages with relative links; it needs no server.
 
-The pages are those of the web service, asked one by one. A link to what is not written loses its address; forms are left out.
+The pages are those of the web service, asked one by one. A link to what is not written becomes text. Arrows to such pages, and
+forms, are left out.
 """
 
 import asyncio
@@ -27,6 +28,9 @@ _NEEDS_SERVER = re.compile(
     r"\s*<meta property=\"og:image\"[^>]*>| data-(?:pairs|selectable)\b",
     re.DOTALL,
 )
+_TURN_NOWHERE = re.compile(
+    r'<a rel="(?:prev|next)"(?![^>]* href=)[^>]*>.*?</a>', re.DOTALL
+)  # an arrow without a target
 _ITEM = re.compile(r'<li\b[^>]*><a href="([^"]*)"><img\b.*?</li>', re.DOTALL)  # a channel on a wall
 _LISTS_CHANNELS = re.compile(r"/runs/[^/?]+(/layers/[^/?]+)?(\?.*)?")
 _PICTURE = re.compile(
@@ -160,7 +164,7 @@ class Site:
             file = files.get(link) or (_page_file(link) if self.selection.has(link) else None)
             return f'{match[1]}{quote(posixpath.relpath(file, folder or "."))}{sign}{fragment}"' if file else ""
 
-        return LINK.sub(relative, html)
+        return _TURN_NOWHERE.sub("", LINK.sub(relative, html))
 
     def _get(self, path: str) -> "_Answer":
         answer = asyncio.run(_ask(self.app, path))

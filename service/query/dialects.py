@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from service.query import catalog, relabelled
-from service.query.sql import without_patterns
+from service.query import catalog, derived, noted, relabelled
+from service.query.quoting import quoted, without_patterns
 from workers.errors import UsageError
 from workers.store import paths
 from workers.store.root import Root
@@ -63,6 +63,9 @@ def views(root: Root, engine: Engine) -> str:
     existing = sorted(tables | {RUNS}, key=lambda name: (name != RUNS, name != LABELS.name, [*TABLES].index(name)))
     head = [f"The published runs under {root.url}, for {engine}.", *([dialect.note] if dialect.note else [])]
     statements = [line for name in existing for line in _statements(dialect, location, name, existing)]
+    statements += [f"{dialect.view.format(name)} AS {query}" for name, query in derived.views(existing)]
+    if engine is Engine.DUCKDB:
+        statements.append(noted.view(root).removesuffix(";"))
     return "".join(f"{line}\n" for line in (*(f"-- {line}" for line in head), *(f"{each};" for each in statements)))
 
 
@@ -106,7 +109,7 @@ def _relabelled(name: str, schema: pa.Schema) -> str:
 def _duckdb(name: str, _: pa.Schema, folder: str) -> Sequence[str]:
     if name == f"{LABELS.name}_files":
         return [_duckdb_labels(name, folder)]
-    files = _quoted(f"{without_patterns(folder)}/*/*.parquet")
+    files = quoted(f"{without_patterns(folder)}/*/*.parquet")
     options = "hive_partitioning = true, hive_types = {'run': VARCHAR}, union_by_name = true"
     return [f"CREATE OR REPLACE VIEW {name} AS SELECT * FROM read_parquet({files}, {options})"]  # noqa: S608 - quoted
 
@@ -116,7 +119,7 @@ def _duckdb_labels(name: str, folder: str) -> str:
 
     DuckDB refuses a pattern that no file matches, so this one also matches the files of `images`, which have the same columns.
     """
-    both = _quoted(f"{without_patterns(folder.removesuffix(LABELS.name))}[il][am][ab][eg]*s/*/*.parquet")
+    both = quoted(f"{without_patterns(folder.removesuffix(LABELS.name))}[il][am][ab][eg]*s/*/*.parquet")
     options = "hive_partitioning = true, hive_types = {'run': VARCHAR}, union_by_name = true, filename = true"
     columns = ", ".join((*LABELS.schema.names, "run"))
     own = f"filename LIKE '%/{LABELS.name}/run=%'"
@@ -125,14 +128,14 @@ def _duckdb_labels(name: str, folder: str) -> str:
 
 def _spark(name: str, _: pa.Schema, folder: str) -> Sequence[str]:
     path = f"s3a{folder[2:]}" if folder.startswith("s3://") else folder
-    return [f"CREATE OR REPLACE TEMPORARY VIEW {name} USING parquet OPTIONS (path {_quoted(path)}, mergeSchema 'true')"]
+    return [f"CREATE OR REPLACE TEMPORARY VIEW {name} USING parquet OPTIONS (path {quoted(path)}, mergeSchema 'true')"]
 
 
 def _athena(name: str, schema: pa.Schema, folder: str) -> Sequence[str]:
     columns = ", ".join(f"`{field.name}` {_HIVE.of(field.type)}" for field in schema)
     return [
         f"CREATE EXTERNAL TABLE IF NOT EXISTS {name} ({columns}) PARTITIONED BY (run string) STORED AS PARQUET "
-        f"LOCATION {_quoted(f'{folder}/')}",
+        f"LOCATION {quoted(f'{folder}/')}",
         f"MSCK REPAIR TABLE {name}",
     ]
 
@@ -142,7 +145,7 @@ def _trino(name: str, schema: pa.Schema, folder: str) -> Sequence[str]:
     location = f"file://{folder}" if folder.startswith("/") else folder
     return [
         f"CREATE TABLE IF NOT EXISTS {name} ({columns}, run varchar) WITH (format = 'PARQUET', "
-        f"external_location = {_quoted(f'{location}/')}, partitioned_by = ARRAY['run'])",
+        f"external_location = {quoted(f'{location}/')}, partitioned_by = ARRAY['run'])",
         f"CALL system.sync_partition_metadata(schema_name => CURRENT_SCHEMA, table_name => '{name}', mode => 'FULL')",
     ]
 
@@ -150,7 +153,7 @@ def _trino(name: str, schema: pa.Schema, folder: str) -> Sequence[str]:
 def _bigquery(name: str, _: pa.Schema, folder: str) -> Sequence[str]:
     return [
         f"CREATE OR REPLACE EXTERNAL TABLE {name} WITH PARTITION COLUMNS (run STRING) OPTIONS (format = 'PARQUET', "
-        f"uris = [{_quoted(f'{folder}/*.parquet')}], hive_partition_uri_prefix = {_quoted(folder)})"
+        f"uris = [{quoted(f'{folder}/*.parquet')}], hive_partition_uri_prefix = {quoted(folder)})"
     ]
 
 
@@ -185,10 +188,6 @@ class _Types(NamedTuple):
 
 _HIVE = _Types(0, "array<{}>", "struct<{}>", "{}: {}")
 _TRINO = _Types(1, "array({})", "row({})", "{} {}")
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
 
 
 DIALECTS: Mapping[Engine, Dialect] = {

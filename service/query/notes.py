@@ -11,6 +11,7 @@ from pydantic.dataclasses import dataclass
 
 from service.pools import CallPool, Renewed
 from service.query import listing
+from service.query.catalog import PublishedRun
 from workers.errors import DamagedFile
 from workers.store import files, paths
 from workers.store.json_format import JsonFormat
@@ -29,6 +30,18 @@ class Note:
     by: str = ""
 
 
+@dataclass(frozen=True)
+class ChannelNote:
+    """A note with its channel: the hash of the network, and what `Note` holds. The SQL view `notes` has these columns."""
+
+    model_fingerprint: str
+    layer: str
+    channel: int
+    text: str
+    written_at: str
+    written_by: str
+
+
 Notes: TypeAlias = Mapping[tuple[str, int], Note]  # by layer and channel
 FORMAT = JsonFormat(Note)
 
@@ -36,6 +49,26 @@ FORMAT = JsonFormat(Note)
 def path(fingerprint: str, layer: str, channel: int) -> str:
     """The file of a note."""
     return f"{paths.NOTES}/{fingerprint}/{quote(layer, safe='')}.{channel}.json"
+
+
+def read_all(root: Root) -> tuple[ChannelNote, ...]:
+    """All notes of a root, by network, layer and channel.
+
+    Raises:
+        DamagedFile: a note cannot be read.
+    """
+    places = sorted((_place(rel), rel) for rel in files.stamps(root, paths.NOTES, DEPTH))
+    notes = ((place, _decode(root, rel)) for place, rel in places)
+    return tuple(ChannelNote(*place, note.text, note.at, note.by) for place, note in notes)
+
+
+def of_run(run: PublishedRun) -> tuple[ChannelNote, ...]:
+    """The notes on the channels of a run's network, by layer and channel.
+
+    Raises:
+        DamagedFile: a note cannot be read.
+    """
+    return tuple(note for note in read_all(run.root) if note.model_fingerprint == run.fingerprint)
 
 
 class NoteBook:
@@ -64,17 +97,24 @@ class NoteBook:
         stamps = files.stamps(self._root, paths.NOTES, DEPTH)
         known, notes = self._known, dict[str, dict[tuple[str, int], Note]]()
         self._known = {
-            rel: known[rel] if rel in known and known[rel][0] == stamp else (stamp, self._decode(rel))
+            rel: known[rel] if rel in known and known[rel][0] == stamp else (stamp, _decode(self._root, rel))
             for rel, stamp in stamps.items()
         }
         for rel, (_, note) in self._known.items():
-            _, fingerprint, name = rel.split("/")
-            layer, _, channel = name.removesuffix(".json").rpartition(".")
-            notes.setdefault(fingerprint, {})[unquote(layer), int(channel)] = note
+            fingerprint, layer, channel = _place(rel)
+            notes.setdefault(fingerprint, {})[layer, channel] = note
         return notes
 
-    def _decode(self, rel: str) -> Note:
-        try:
-            return FORMAT.decode(self._root.read(rel))
-        except ValueError as error:
-            raise DamagedFile(f"{rel} cannot be parsed: {error}; delete it, or write the note again") from error
+
+def _place(rel: str) -> tuple[str, str, int]:
+    """The fingerprint of the network, the layer and the channel of a note's file; the inverse of `path`."""
+    _, fingerprint, name = rel.split("/")
+    layer, _, channel = name.removesuffix(".json").rpartition(".")
+    return fingerprint, unquote(layer), int(channel)
+
+
+def _decode(root: Root, rel: str) -> Note:
+    try:
+        return FORMAT.decode(root.read(rel))
+    except ValueError as error:
+        raise DamagedFile(f"{rel} cannot be parsed: {error}; delete it, or write the note again") from error

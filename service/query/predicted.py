@@ -1,7 +1,6 @@
 """Channels by what the network sees. Takes a scan and a word, gives the channels whose top images have such a class."""
 
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -9,6 +8,7 @@ import numpy as np
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from service.query import class_words, other_searches
 from service.query.catalog import PublishedRun
 from service.query.reading import read
 from workers.errors import QueryError, nearest
@@ -27,6 +27,23 @@ class PredictedChannel:
     top: int
 
 
+@dataclass(frozen=True)
+class PredictedClasses:
+    """What a word finds.
+
+    Attributes:
+        names: names of the classes.
+        channels: the channels with images of these classes among their top images.
+        is_exact: whether the word is one of the words of the classes, not only a part of one.
+        has_words: whether any class of the network has words besides its name.
+    """
+
+    names: tuple[str, ...]
+    channels: tuple[PredictedChannel, ...]
+    is_exact: bool
+    has_words: bool
+
+
 @dataclass(frozen=True, eq=False)
 class Predictions:
     """The classes that a network gives the top images of its channels. Arrays have a row per top image with a positive score.
@@ -37,6 +54,7 @@ class Predictions:
         layer_index: layer.
         channel: channel.
         classes: the image's most probable class.
+        has_words: whether any class has words besides its name.
     """
 
     names: tuple[str, ...]
@@ -44,6 +62,7 @@ class Predictions:
     layer_index: Ints
     channel: Ints
     classes: Ints
+    has_words: bool = False
 
     @property
     def nbytes(self) -> int:
@@ -52,12 +71,20 @@ class Predictions:
 
     def find(self, text: str) -> tuple[int, ...]:
         """The classes that a text finds: those with exactly this word, or else those with a word that contains it as a word."""
+        exact = self.find_exact(text)
         wanted = " ".join(text.lower().split())
-        exact = tuple(number for number, words in enumerate(self.words) if wanted in words)
         if exact or not wanted:
             return exact
-        within = re.compile(rf"(?<!\w){re.escape(wanted)}(?!\w)")
-        return tuple(number for number, words in enumerate(self.words) if any(map(within.search, words)))
+        return tuple(
+            number
+            for number, words in enumerate(self.words)
+            if any(class_words.contains(word, wanted) for word in words)
+        )
+
+    def find_exact(self, text: str) -> tuple[int, ...]:
+        """The classes that have exactly this word."""
+        wanted = " ".join(text.lower().split())
+        return tuple(number for number, words in enumerate(self.words) if wanted in words)
 
     def channels(
         self, classes: Sequence[int], limit: int | None = None, least: int = 1
@@ -97,30 +124,43 @@ class Predictions:
         return self._by_channel[2]
 
 
-def read_predictions(run: PublishedRun) -> Predictions | None:
+def read_predictions(run: PublishedRun, path: str | None = None) -> Predictions | None:
     """The predictions for the top images of a scan; None if it has none.
+
+    Args:
+        run: the scan.
+        path: a file of class names and words that replaces those of the scan; see `class_words.of_run`.
 
     Raises:
         DamagedRun: the run's files are not the ones that its manifest names.
+        ModelError: the file does not fit.
     """
     if not sum(part.rows for part in run.tables.get(PREDICTIONS.name, ())):
         return None
+    names, words = class_words.of_run(run, path)
     predicted = read(run, PREDICTIONS, pc.scalar(True), ["image_index", "class_index"])
     top = read(run, TOP, pc.field("score") > 0, ["layer_index", "channel", "image_index"])
     indices, classes = (predicted[name].to_numpy().astype(np.int64) for name in ("image_index", "class_index"))
     rows = np.searchsorted(indices, top["image_index"].to_numpy())
     layers, channels = (top[name].to_numpy().astype(np.int64) for name in ("layer_index", "channel"))
-    return Predictions(run.class_names, tuple(map(frozenset, _words(run))), layers, channels, classes[rows])
+    every = tuple(class_words.of_name(name) | more for name, more in zip(names, words, strict=True))
+    return Predictions(names, every, layers, channels, classes[rows], any(words))
 
 
-def predicted(run: PublishedRun, text: str) -> tuple[tuple[str, ...], tuple[PredictedChannel, ...]]:
+def predicted(run: PublishedRun, text: str, path: str | None = None) -> PredictedClasses:
     """The classes that a text finds, and the channels with images of these classes among their top images.
+
+    Args:
+        run: the scan.
+        text: a name or another word of a class.
+        path: a file of class names and words that replaces those of the scan.
 
     Raises:
         QueryError: the run has no predictions, or the network has no such class.
         DamagedRun: the run's files are not the ones that its manifest names.
+        ModelError: the file does not fit.
     """
-    predictions = read_predictions(run)
+    predictions = read_predictions(run, path)
     if predictions is None:
         raise QueryError(
             f"run {run.run!r} has no predictions; scan again with a classifier whose class names are known (--classes)"
@@ -128,13 +168,8 @@ def predicted(run: PublishedRun, text: str) -> tuple[tuple[str, ...], tuple[Pred
     classes = predictions.find(text)
     if not classes:
         way_out = nearest(text.lower(), sorted(frozenset().union(*predictions.words)))
-        raise QueryError(f"no class of the network is called {text!r}; {way_out}")
-    return tuple(predictions.names[number] for number in classes), predictions.channels(classes)
-
-
-def _words(run: PublishedRun) -> Iterator[set[str]]:
-    """For each class, its name, the parts of a name with commas, and its other words."""
-    others = run.class_words or ("",) * len(run.class_names)
-    for name, other in zip(run.class_names, others, strict=True):
-        parts = (name, *name.split(","), *other.split(","))
-        yield {" ".join(part.lower().split()) for part in parts} - {""}
+        ways = other_searches.describe(run, text)
+        raise QueryError(f"no class of the network is called {text!r}; {way_out}; other ways: {ways}")
+    names = tuple(predictions.names[number] for number in classes)
+    is_exact = classes == predictions.find_exact(text)
+    return PredictedClasses(names, predictions.channels(classes), is_exact, predictions.has_words)

@@ -16,8 +16,9 @@ import duckdb
 import pyarrow as pa
 import pyarrow.dataset as ds
 
-from service.query import catalog, checking, relabelled
+from service.query import catalog, checking, derived, noted, relabelled
 from service.query.catalog import PublishedRun
+from service.query.quoting import quoted, without_patterns
 from service.query.reading import FORMAT
 from workers.errors import DamagedRun, QueryError
 from workers.host import log
@@ -29,10 +30,7 @@ from workers.store.tables.shared import LABELS
 MEMORY = "4GB"
 TIMEOUT_S = 300.0
 RUN = pa.field("run", pa.string())
-LARGEST_PIECE, PIECES = (
-    10_000,
-    16,
-)  # rows are read in pieces of at most LARGEST_PIECE rows or 1/PIECES of the memory limit
+LARGEST_PIECE, PIECES = 10_000, 16  # a piece has at most LARGEST_PIECE rows, and 1/PIECES of the memory limit
 NO_TABLE = "the query is empty or returns no table; try SHOW TABLES"
 _UNITS = {"bytes": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40, "PiB": 1 << 50, "EiB": 1 << 60}
 
@@ -100,14 +98,13 @@ def connected(root: Root, query: str, limits: Limits) -> Iterator[duckdb.DuckDBP
         QueryError: DuckDB reports an error in the block.
         DamagedRun: all runs are damaged.
     """
-    named = [name for name in TABLES if re.search(rf"\b{name}(_as_scanned)?\b", query, re.IGNORECASE)]
+    named = {name for name in TABLES if re.search(rf"\b{name}(_as_scanned)?\b", query, re.IGNORECASE)}
+    named |= derived.tables_read_by(query)
     files = published(root, {*named, LABELS.name} if named else ())
     with duckdb.connect(config={} if limits.unsafe else _CLOSED) as connection, _one_line_errors(limits):
-        connection.execute(f"SET memory_limit = {_quoted(limits.memory)}")
-        if limits.unsafe:
-            _open(connection, root, files)
-        else:
-            _register(connection, root, files)
+        connection.execute(f"SET memory_limit = {quoted(limits.memory)}")
+        connection.register(noted.NOTES, noted.table(root) if noted.is_named(query) else noted.SCHEMA.empty_table())
+        (_open if limits.unsafe else _register)(connection, root, files)
         with _timeout(connection, limits.timeout_s):
             yield connection
 
@@ -122,13 +119,13 @@ def views(root: Root) -> str:
         view(relabelled.name_of_stored(name, files), [_location(root, path) for path in listed])
         for name, listed in files.items()
     ]
-    statements += relabelled.views(files)
+    statements += [*relabelled.views(files), *derived.statements(files), noted.view(root)]
     return "".join(f"{line}\n" for line in (*(f"-- {log.one_line(line)}" for line in head), *statements))
 
 
 def view(name: str, files: Sequence[str]) -> str:
     """The statement that creates a table's view over its files; `run` is read from their paths."""
-    listed = ", ".join(map(_literal, files))
+    listed = ", ".join(quoted(without_patterns(path)) for path in files)
     options = "hive_partitioning = true, hive_types = {'run': VARCHAR}, union_by_name = true"
     return f"CREATE OR REPLACE VIEW {name} AS SELECT * FROM read_parquet([{listed}], {options});"  # noqa: S608 - quoted
 
@@ -248,7 +245,7 @@ def _register(connection: duckdb.DuckDBPyConnection, root: Root, files: Mapping[
             listed, schema=schema, format=FORMAT, filesystem=root.filesystem, partitioning=hive, partition_base_dir=base
         )
         connection.register(relabelled.name_of_stored(name, files), source)
-    for statement in relabelled.views(files):
+    for statement in (*relabelled.views(files), *derived.statements(TABLES)):
         connection.execute(statement)
     for setting in _SANDBOX:
         connection.execute(setting)
@@ -264,22 +261,8 @@ def _open(connection: duckdb.DuckDBPyConnection, root: Root, files: Mapping[str,
             connection.execute(view(stored, [_location(root, path) for path in files[name]]))
         else:
             connection.register(name, table.schema.append(RUN).empty_table())
-    for statement in relabelled.views(files):
+    for statement in (*relabelled.views(files), *derived.statements(TABLES)):
         connection.execute(statement)
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
-
-
-def _literal(path: str) -> str:
-    """A path in SQL, with quotes doubled."""
-    return _quoted(without_patterns(path))
-
-
-def without_patterns(path: str) -> str:
-    """A path that DuckDB takes as it is: the characters of its patterns are in brackets."""
-    return re.sub(r"[*?\[]", lambda match: f"[{match[0]}]", path)
 
 
 def _parts(run: PublishedRun) -> Iterator[tuple[str, str]]:

@@ -109,7 +109,7 @@ def test_a_corpus_is_scanned_published_reused_and_extended(corpus, tmp_path):
     again = scan(spec(corpus, root), SilentWatcher())
     assert again.already_published and again.shards_run == 0
 
-    with pytest.raises(RunError, match="a different spec"):
+    with pytest.raises(RunError, match=r"a different spec \(scan.k was 3 and is now 4\); choose another --run"):
         scan(spec(corpus, root, scan={"k": 4}), SilentWatcher())
 
     other = scan(spec(corpus, root, run="second", resources={"actors": 1}), SilentWatcher())

@@ -2,12 +2,17 @@
 
 import json
 
+import duckdb
 import pytest
 from typer.testing import CliRunner
 
 from service.cli.main import app
+from service.control import labelling
+from service.query import catalog, dialects, sql
+from service.query.dialects import Engine
 from tests.support import instrumented
-from tests.support.published import CHANNELS, DEAD, FIELDS, K, names, publish
+from tests.support.published import CHANNELS, DEAD, FIELDS, K, commit_runs_row, names, publish
+from workers.errors import DamagedRun
 from workers.store.root import Root
 
 MIXED = [(f"{n:02d}.png", "dog" if n < 6 else "cat") for n in range(13)]
@@ -132,3 +137,42 @@ def test_a_sheet_of_a_root_with_several_kinds_needs_a_run(root, tmp_path):
     [line] = asked(root, "sheet", "-o", str(tmp_path / "s.png"), code=2).stderr.splitlines()
     runs = "inverted (invert), covered (occlude), mixed (scan)"
     assert line == f"deconvoy: root {root!r} has runs of several kinds: give --run, such as {runs}"
+
+
+def test_purity_in_sql_and_in_written_views_is_that_of_the_command(tmp_path):
+    root = Root(str(tmp_path))
+    runs = {
+        "mixed": MIXED,
+        "unlabelled": [(f"{n}.png", None if n % 3 == 0 else "cat" if n % 2 else "dog") for n in range(13)],
+        "distinct": [(f"{n}.png", f"label {n}") for n in range(13)],
+    }
+    for run, named in runs.items():
+        publish(root, run, named=named)
+        commit_runs_row(root, run)
+    publish(root, "single", k=1, named=MIXED)
+    commit_runs_row(root, "single")
+    with duckdb.connect() as pinned, duckdb.connect() as following:
+        pinned.execute(sql.views(root))
+        following.execute(dialects.views(root, Engine.DUCKDB))
+        for run in (*runs, "single"):
+            rows = told(root.base, "units", "--layer", "relu1", "--run", run)
+            expected = [(row["channel"], row["label"], pytest.approx(row["purity"])) for row in rows]
+            query = (
+                f"SELECT channel, label, purity FROM purity WHERE run = '{run}' AND layer = 'relu1' ORDER BY channel"  # noqa: S608 - our own names
+            )
+            assert list(sql.ask(root, query).rows) == expected
+            assert list(sql.ask(root, query, sql.Limits(unsafe=True)).rows) == expected
+            assert pinned.execute(query).fetchall() == following.execute(query).fetchall() == expected
+            assert any(row["purity"] for row in rows) is (run != "distinct") and len(rows) == CHANNELS["relu1"]
+
+
+def test_purity_in_sql_follows_new_labels_and_checks_the_files_that_it_reads(tmp_path):
+    root = Root(str(tmp_path))
+    publish(root, named=MIXED)
+    (tmp_path / "labels.csv").write_text("image_id,label\n" + "".join(f"{name},fox\n" for name, _ in MIXED[:12]))
+    labelling.relabel(catalog.find(root), str(tmp_path / "labels.csv"))
+    assert sql.ask(root, "SELECT DISTINCT label, purity FROM purity WHERE purity > 0").rows == (("fox", 1.0),)
+    [file] = (tmp_path / "tables" / "top" / "run=first").iterdir()
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(DamagedRun, match="run 'first'"):
+        sql.ask(root, "FROM purity")

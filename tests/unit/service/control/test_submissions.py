@@ -53,9 +53,12 @@ def test_the_same_run_again_is_the_same_attempt_while_it_is_live_and_the_next_on
     assert list(cluster.jobs) == ["flowers.1", "flowers.2"]
 
 
+DIFFERENT = r"run 'flowers' is running with a different spec \(scan.k was 9 and is now 4\); choose another run id"
+
+
 def test_a_live_run_with_another_spec_is_in_the_way(submissions):
     submissions.submit("scan", SPEC)
-    with pytest.raises(RunError, match="run 'flowers' is running with a different spec; choose another run id"):
+    with pytest.raises(RunError, match=DIFFERENT):
         submissions.submit("scan", SPEC | {"scan": {"k": 4}})
 
 

@@ -121,6 +121,20 @@ def test_only_what_was_selected_is_there(root, tmp_path):
     assert size == written.bytes
 
 
+def test_a_link_whose_page_is_not_written_is_text_and_an_arrow_to_it_is_left_out(tmp_path):
+    root = Root(str(tmp_path / "root"))
+    publish(root, model=WEIGHTS | {"class_names": ("tench", "hot dog")}, predicted=[(1, "hot dog")] * 12)
+    exporting.site(root, ["first"], ["relu1"], 2).write(tmp_path / "site")
+    channels = sorted((tmp_path / "site/runs/first/layers/relu1/channels").glob("*/index.html"))
+    assert len(channels) == 2
+    for page in channels:
+        text = page.read_text()
+        assert '<li><a class="long">hot dog</a> <b>' in text
+        turns = re.findall('<a rel="(?:prev|next)"[^>]*>', text)
+        assert all(" href=" in turn for turn in turns)
+        assert len(turns) < 2 * text.count('class="turn"')
+
+
 def test_an_image_shows_all_the_channels_that_it_counts(whole):
     counts = []
     for page in (whole / "runs/first/image").glob("*.html"):

@@ -1,18 +1,22 @@
 """Notes on channels: written by command and over HTTP, shown in every run of the network, found, and gone when removed."""
 
 import json
+from pathlib import Path
 
+import duckdb
 import pytest
 from fastapi.testclient import TestClient
 from typer.testing import CliRunner
 
+import deconvoy
 from service.cli.main import app
 from service.control import noting
 from service.http.keys import Keys, Scope
-from service.query import catalog, notes
+from service.query import catalog, dialects, notes, sql
+from service.query.dialects import Engine
 from service.query.notes import NoteBook
 from tests.support.asking import app_of, client_of, is_problem
-from tests.support.published import publish
+from tests.support.published import commit_runs_row, publish
 from workers.errors import DamagedFile, QueryError
 from workers.store.root import Root
 
@@ -107,3 +111,72 @@ def test_a_damaged_note_is_named(root):
     root.put(notes.path(run.fingerprint, "relu1", 0), b"{")
     with pytest.raises(DamagedFile, match=r"notes/none/relu1.0.json cannot be parsed: .*write the note again"):
         NoteBook(root).of(run.fingerprint)
+
+
+@pytest.fixture
+def noted(root) -> Root:
+    """A root with a note on each of three channels, one of another network, and texts that need quoting."""
+    for run, layer, channel, text in (
+        ("first", "relu2", 3, 'it\'s "ears"; é'),
+        ("first", "relu1", 10, "Whiskers"),
+        ("other", "relu2", 3, "wheels"),
+    ):
+        noting.write(catalog.find(root, run), layer, channel, text, "alice" if channel == 10 else "")
+    return root
+
+
+def test_the_notes_on_a_network_are_listed_and_searched(noted):
+    rows = json.loads(told("query", "notes", "--run", "second", "--json", root=noted))
+    assert [(row["layer"], row["channel"], row["text"], row["written_by"]) for row in rows] == [
+        ("relu1", 10, "Whiskers", "alice"), ("relu2", 3, "it's \"ears\"; é", "")
+    ]  # fmt: skip
+    assert [row["text"] for row in json.loads(told("query", "notes", "--run", "other", "--json", root=noted))] == [
+        "wheels"
+    ]
+    for words, channels in (
+        (["WHISK"], [10]),
+        (["--layer", "relu2"], [3]),
+        (["--limit", "1"], [10]),
+        (["nothing"], []),
+    ):
+        rows = json.loads(told("query", "notes", *words, "--run", "first", "--json", root=noted))
+        assert [row["channel"] for row in rows] == channels
+    lines = told("query", "notes", "--run", "first", root=noted).splitlines()
+    assert lines[0].split() == ["layer", "channel", "note", "written,", "UTC", "key"] and "Whiskers" in lines[1]
+    done = CliRunner().invoke(app, ["query", "notes", "--layer", "relu9", "--root", noted.url])
+    assert done.exit_code == 2 and "no layer 'relu9'" in done.stderr
+
+
+def test_sql_and_views_and_the_python_api_have_the_notes(noted):
+    query = "SELECT model_fingerprint, layer, channel, text, written_at, written_by FROM notes ORDER BY ALL"
+    expected = [tuple(vars(note).values()) for note in notes.read_all(noted)]
+    assert len(expected) == 3 and sorted(expected) == list(sql.ask(noted, query).rows)
+    assert sorted(expected) == list(sql.ask(noted, query, sql.Limits(unsafe=True)).rows)
+    api = deconvoy.open(noted.url).run("second").notes
+    assert [(note.layer, note.channel, note.text) for note in api] == [row[1:4] for row in expected if row[0] == "none"]
+    for run in ("first", "second", "other"):
+        commit_runs_row(noted, run)
+    (Path(noted.base) / "runs" / "first" / "spec.json").write_text("neither a note nor JSON")
+    for statements in (sql.views(noted), dialects.views(noted, Engine.DUCKDB)):
+        with duckdb.connect() as connection:
+            connection.execute(statements)
+            assert connection.execute(query).fetchall() == sorted(expected)
+            joined = "SELECT run, channel FROM notes JOIN runs USING (model_fingerprint) WHERE text = 'Whiskers' ORDER BY run"
+            assert connection.execute(joined).fetchall() == [("first", 10), ("second", 10)]
+
+
+def test_the_views_are_valid_before_the_first_note_and_have_it_then(root):
+    for run in ("first", "second", "other"):
+        commit_runs_row(root, run)
+    with duckdb.connect() as connection:
+        connection.execute(dialects.views(root, Engine.DUCKDB))
+        assert connection.execute("FROM notes").fetchall() == [] == list(sql.ask(root, "FROM notes").rows)
+        noting.write(catalog.find(root, "first"), "relu1", 0, "ears")
+        assert connection.execute("SELECT text FROM notes").fetchall() == [("ears",)]
+
+
+def test_a_damaged_note_only_stops_queries_that_read_notes(root):
+    root.put(notes.path("none", "relu1", 0), b"{")
+    assert sql.ask(root, "SELECT count(DISTINCT run) FROM units").rows == ((3,),)
+    with pytest.raises(DamagedFile, match=r"relu1.0.json cannot be parsed"):
+        sql.ask(root, "FROM notes")

@@ -6,10 +6,13 @@ from collections import Counter
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from click.testing import Result
 from typer.testing import CliRunner
 
 from service.cli.main import app
+from service.control import noting
 from service.query import catalog, predicted
+from service.query.catalog import PublishedRun
 from tests.support.asking import atlas_of
 from tests.support.published import CHANNELS, DEAD, K, publish
 from workers.errors import QueryError
@@ -17,14 +20,14 @@ from workers.store.root import Root
 
 NAMES = ("tench, Tinca tinca", "Chihuahua", "golden retriever", "hot dog")
 WORDS = ("fish", "dog, toy dog", "dog,sporting dog", "")
+MODEL = {"source": "deconvoy://none", "fingerprint": "none", "class_names": NAMES}
 CLASSES = [1, 2, 1, 0, 3, 1, 2, 0, 1, 2, 1, 1]  # of each image
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory) -> Root:
     root = Root(str(tmp_path_factory.mktemp("root")))
-    model = {"source": "deconvoy://none", "fingerprint": "none", "class_names": NAMES}
-    publish(root, model=model | {"class_words": WORDS}, predicted=[(index, NAMES[index]) for index in CLASSES])
+    publish(root, model=MODEL | {"class_words": WORDS}, predicted=[(index, NAMES[index]) for index in CLASSES])
     publish(root, "second", "2026-11-24T02:00:00+00:00")
     return root
 
@@ -75,6 +78,58 @@ def test_a_run_without_predictions_and_a_word_without_a_class_are_one_line_with_
         predicted.predicted(catalog.find(root, "second"), "dog")
     with pytest.raises(QueryError, match=r"no class of the network is called 'chihuahuas'; .*chihuahua"):
         predicted.predicted(catalog.find(root, "first"), "chihuahuas")
+
+
+def test_the_error_names_the_other_ways_to_search_that_the_root_has(root, tmp_path):
+    def ways(run: PublishedRun, text: str) -> str:
+        with pytest.raises(QueryError) as error:
+            predicted.predicted(run, text)
+        return str(error.value).partition("other ways: ")[2]
+
+    run, plain = catalog.find(root, "first"), Root(str(tmp_path))
+    publish(plain, model=MODEL, predicted=[(0, NAMES[0])] * 12, named=[(f"{n}.png", None) for n in range(13)])
+    assert ways(run, "two words") == (
+        "--classes FILE gives classes more words, `deconvoy query label 'two words'` (labels of images), "
+        "`deconvoy query concept 'two words'` (any text, after `deconvoy concepts`)"
+    )
+    assert "query label" not in ways(catalog.find(plain), "text") and "query notes" not in ways(
+        catalog.find(plain), "text"
+    )
+    noting.write(catalog.find(plain), "relu1", 0, "Text on signs")
+    assert "`deconvoy query notes text` (1 note)" in ways(catalog.find(plain), "text")
+    assert "query notes" not in ways(catalog.find(plain), "face")
+
+
+def test_a_file_of_classes_replaces_those_of_the_run_for_one_query(root, tmp_path):
+    def query(word: str, *more: str, code: int = 0) -> Result:
+        done = CliRunner().invoke(app, ["query", "class", word, "--run", "first", "--root", root.url, *more])
+        assert done.exit_code == code, done.stderr
+        return done
+
+    file = tmp_path / "classes.txt"
+    file.write_text("tench\tswimmer\none\tpet\ntwo\tpet\nthree\n")
+    rows = json.loads(query("pet", "--classes", str(file), "--json").stdout)
+    assert {(row["layer"], row["channel"]): (row["images"], row["top"]) for row in rows} == by_hand(root, {1, 2})
+    assert query("pet", "--classes", str(file)).stderr == "2 classes: one, two\n"
+    assert "no class of the network is called 'dog'" in query("dog", "--classes", str(file), code=2).stderr
+    assert query("dog").stderr == "2 classes: Chihuahua, golden retriever\n"
+    file.write_text("one\ntwo\n")
+    assert "has 2 lines, but the model has 4 outputs" in query("one", "--classes", str(file), code=2).stderr
+
+
+def test_names_without_words_and_names_that_only_contain_the_word_are_said_to_be_so(root, tmp_path):
+    plain = Root(str(tmp_path))
+    publish(plain, model=MODEL | {"class_names": ("hot dog", "cat", "cup", "sea dog")}, predicted=[(0, "hot dog")] * 12)
+    done = CliRunner().invoke(app, ["query", "class", "dog", "--root", plain.url])
+    assert done.stderr.splitlines() == [
+        "2 classes: hot dog, sea dog",
+        "classes are searched by their names only: --classes FILE gives classes more words, such as dog for each breed",
+    ]
+    assert CliRunner().invoke(app, ["query", "class", "dog", "--json", "--root", plain.url]).stderr == ""
+    done = CliRunner().invoke(app, ["query", "class", "retriever", "--run", "first", "--root", root.url])
+    assert done.stderr.splitlines()[1].startswith(
+        "only names that contain 'retriever' match; other ways: --classes FILE"
+    )
 
 
 def test_the_classes_of_a_channel_are_those_of_its_top_images(root, predictions):
