@@ -28,6 +28,8 @@ class ProgressBars:
         console: where to show progress; by default standard error.
     """
 
+    is_dry = False
+
     def __init__(self, console: Console | None = None) -> None:
         self._console = console or Console(stderr=True, force_terminal=sys.stderr.isatty())
         self._progress = Progress(

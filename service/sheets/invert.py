@@ -125,5 +125,5 @@ def _caption(row: Row, *, has_restarts: bool) -> str:
     if row["status"] == "blank":
         return "blank: all features are 0"
     restart = f" · restart {row['restart']}" if has_restarts else ""
-    error = "none" if row["error"] is None else readable(row['error'])
+    error = "none" if row["error"] is None else readable(row["error"])
     return f"error {error}{restart}" + ("" if row["status"] == "ok" else f" · {row['status']}")

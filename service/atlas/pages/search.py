@@ -121,7 +121,9 @@ def noted(atlas: Atlas, page: SearchPage) -> SearchPage:
     words = page.words.strip().lower()
     runs = [run for run in atlas.runs() if run.job == Kind.SCAN] if words else []
     names = _names(runs)
-    matches = tuple(match for run in runs for match in islice(_noted(atlas, run, names[run.run], words), FOUND_OF_A_KIND))
+    matches = tuple(
+        match for run in runs for match in islice(_noted(atlas, run, names[run.run], words), FOUND_OF_A_KIND)
+    )
     return page.model_copy(update={"channels": (*matches, *page.channels)})
 
 

@@ -60,7 +60,11 @@ def test_the_search_finds_notes_written_since_it_was_asked(client):
 def test_each_result_of_the_search_says_which_run_it_is_of(client):
     found = client.get("/search.json?q=cat").json()["channels"]
     names = {match["run"]: match["name"] for match in found}
-    assert names == {"first": "none on photos, first", "second": "none on photos, second", "other": "none · w on photos"}
+    assert names == {
+        "first": "none on photos, first",
+        "second": "none on photos, second",
+        "other": "none · w on photos",
+    }
     cards = re.findall(r"<li>.*?</li>", client.get("/search?q=cat").text)
     assert cards and all(re.search(r'<small class="long">none.* on photos', card) for card in cards if "<img" in card)
 
