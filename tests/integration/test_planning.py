@@ -13,7 +13,7 @@ from jobs.synthesise import synthesise
 from jobs.watch import SilentWatcher
 from tests.support import corpora
 from tests.support.in_process import here
-from workers.errors import GraphError, RunError, SpecError
+from workers.errors import RunError, SpecError, UnknownLayerError
 from workers.spec.invert import InversionRun
 from workers.spec.make import make
 from workers.spec.occlude import OcclusionRun
@@ -96,7 +96,7 @@ def test_a_larger_sample_reuses_what_a_smaller_one_has(photos, tmp_path):
 
 
 def test_a_plan_refuses_what_the_job_refuses(photos, tmp_path):
-    with pytest.raises(GraphError, match="nope"):
+    with pytest.raises(UnknownLayerError, match="nope"):
         plan_of(made(OcclusionRun, photos, tmp_path / "root", "a", occlude={"layer": "nope"}), occlude)
     with pytest.raises(SpecError, match=r"occlude\.size"):
         plan_of(made(OcclusionRun, photos, tmp_path / "root", "a", occlude={"layer": "relu1", "size": 900}), occlude)
