@@ -73,7 +73,7 @@ def test_a_result_by_its_note_shows_the_words_of_the_note_and_no_share_of_labels
     client.post("/api/v1/runs/first/notes", json={"layer": "relu2", "channel": 3, "text": "Whiskers"})
     assert re.search(r"<b>\d+ of \d+</b>", client.get("/search?q=cat").text)
     page = client.get("/search?q=whisker").text
-    assert "“Whiskers”" in page and not re.search(r"\d+ of \d+", page)
+    assert '<q class="long" title="Whiskers">Whiskers</q>' in page and not re.search(r"\d+ of \d+", page)
 
 
 def test_a_note_is_replaced_and_removed(root, client):
