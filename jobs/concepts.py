@@ -44,21 +44,23 @@ def concepts(spec: ConceptsRun, watch: Watcher) -> Outcome:
     layers = spec.concepts.layers or tuple(layer.name for layer in scan.layers)
     with stored.opened(spec.concepts.encoder) as (encoder, folder):
         _check_published(root, spec, scan, encoder)
-        encoders.load(folder, encoder.source)  # a user's mistake is reported before anything is written
+        library = encoders.load(
+            folder, encoder.source
+        ).library  # a user's mistake is reported before anything is written
 
         def work(run: Attempt[ConceptsRun]) -> Outcome:
             stored.write(run.root, encoder, folder)
-            return _work(run, scan, encoder)
+            return _work(run, scan, encoder, library)
 
         return attempt(spec, watch, layers, work, check_layers=partial(_check_layers, scan))
 
 
-def _work(run: Attempt[ConceptsRun], scan: Manifest, encoder: EncoderFacts) -> Outcome:
+def _work(run: Attempt[ConceptsRun], scan: Manifest, encoder: EncoderFacts, library: str) -> Outcome:
     make = partial(ConceptsWorker, encoder=encoder, scan=scan)
-    environment = run.pool.start(partial(make, run.job))
+    environment = run.start(partial(make, run.job), encoder=library)
     batches = _plan(run, scan, environment, encoder)
     missing = plan.missing(run.root, batches)
-    channels.run_batches(run, "embed", missing)
+    channels.run_batches(run, "embed", batches, missing)
     results = run.results(make)
     run.watch.phase("map", len(run.layers), "layers")
     with run.writer(CONCEPTS) as writer:

@@ -48,7 +48,7 @@ def _layers(spec: CorrespondenceRun, network: Network) -> Sequence[str]:
 
 
 def _work(run: Attempt[CorrespondenceRun]) -> Outcome:
-    environment = run.pool.start(partial(CorrespondenceWorker, run.job))
+    environment = run.start(partial(CorrespondenceWorker, run.job))
 
     def configuration(row: Row) -> str:
         return digest(correspondence_configuration(run.job, environment, row.image_id))

@@ -1,6 +1,7 @@
 """The dry run of a scan. Takes a spec, gives its plan; starts no actor and writes nothing under the root."""
 
 import tempfile
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -8,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from jobs.cost import longest
 from jobs.measurement import Measurement, measure, sample_size
 from jobs.project import require_projections
 from jobs.ray import cluster
@@ -33,7 +35,6 @@ from workers.spec.scan import Engine, RunSpec
 from workers.store import documents, paths, verify
 from workers.store.root import Root
 
-START_S = 10.0  # of Ray and its actors
 UNKNOWN = "unknown"  # a configuration without results
 
 
@@ -86,17 +87,17 @@ def dry_run(spec: RunSpec) -> DryRun:
     Raises:
         UsageError: everything that `scan` refuses before it writes, except a root that cannot be written.
     """
+    began = time.monotonic()
     with ending.terminable():
         device = cluster.resolve_device(spec.resources.device)
         spec = spec.resolved(device)
         model = models.load(spec.model, root=Root(spec.root))
         layers = model.network.select(spec.scan.layers)
         require_projections(layers, model.network, spec.project.projection)
-        decoding.require_bands(spec, model)
         actors = cluster.initial_actors(spec.resources, device)
         listed = _look(spec, model, layers)
     tables, planned = _tables(listed, model, layers), listed.plan
-    new_tables, results, seconds = _estimate(listed, tables, actors)
+    new_tables, results = _sizes(listed, tables)
     return DryRun(
         images=planned.images,
         shards=len(planned.shards),
@@ -109,7 +110,7 @@ def dry_run(spec: RunSpec) -> DryRun:
         actors=actors,
         estimated_bytes=new_tables + results,
         estimated_table_bytes=new_tables,
-        estimated_seconds=seconds,
+        estimated_seconds=_seconds(listed, tables, actors, listed.planned_at - began),
         not_measured=listed.not_measured,
         passed_over=listed.passed_over,
         labels=listed.labels,
@@ -126,6 +127,7 @@ class _Listed:
         plan: the shards.
         is_projected: whether all results of the second pass exist.
         is_published: whether the run is published, so that nothing is left to do.
+        planned_at: when the plan was made, on the monotonic clock.
         job: the job as it would be sent to actors.
         measured: what some images cost, or why that is not known.
     """
@@ -133,6 +135,7 @@ class _Listed:
     plan: Plan
     is_projected: bool
     is_published: bool
+    planned_at: float
     job: Job[RunSpec]
     depth: Finding | None
     engine: str
@@ -151,6 +154,7 @@ class _Listed:
 
 def _look(spec: RunSpec, model: Model, layers: Sequence[Layer]) -> _Listed:
     """List the corpus, plan its scan, and measure a few of its images. All that this writes is temporary."""
+    decoding.require_bands(spec, model)
     with manifest.list_corpus(spec.corpus, lambda _: None) as listing, tempfile.TemporaryDirectory() as folder:
         require_groups(spec, listing)
         temporary = Root(folder)
@@ -190,7 +194,9 @@ def _plan(spec: RunSpec, model: Model, layers: Sequence[Layer], listing: Listing
     planned = narrowing.without(planned, narrowed)
     is_projected = not planned.todo and _has_groups(root, planned, projecting)
     labels, passed_over = describe_labels(spec.corpus, listing), dict(listing.passed_over)
-    return _Listed(planned, is_projected, False, job, finding, engine, passed_over, labels, len(narrowed))
+    return _Listed(
+        planned, is_projected, False, time.monotonic(), job, finding, engine, passed_over, labels, len(narrowed)
+    )
 
 
 def _software(job: Job[RunSpec], chosen: Engine) -> Environment | None:
@@ -258,16 +264,36 @@ def _tables(listed: _Listed, model: Model, layers: Sequence[Layer]) -> Tables:
     return replace(tables, picture_bytes=measured.picture_bytes, preview_bytes=measured.preview_bytes)
 
 
-def _estimate(listed: _Listed, tables: Tables, actors: int) -> tuple[int, int, float | None]:
-    """Bytes of tables and of results that are still to be written, and the time that is left; None if it is not known."""
+def _sizes(listed: _Listed, tables: Tables) -> tuple[int, int]:
+    """Bytes of tables and of results that are still to be written."""
     if listed.is_published:
-        return 0, 0, 0.0
-    todo, measured = listed.plan, listed.measured
-    results = tables.scanned_bytes(len(todo.todo), todo.images_to_run)
-    results += 0 if listed.is_projected else tables.projected_bytes
-    if isinstance(measured, str) or not _is_usable(listed.job.spec):
-        return tables.bytes, results, None
-    first = todo.images_to_run * measured.scan_s
-    second = tables.top_images * measured.image_s + tables.rows * measured.row_s
-    seconds = (first + (0.0 if listed.is_projected else second)) / actors
-    return tables.bytes, results, START_S + seconds
+        return 0, 0
+    results = tables.scanned_bytes(len(listed.plan.todo), listed.plan.images_to_run)
+    return tables.bytes, results + (0 if listed.is_projected else tables.projected_bytes)
+
+
+def _seconds(listed: _Listed, tables: Tables, actors: int, prepared_s: float) -> float | None:
+    """The time that a scan would take, from the start of its process to its end; None if it is not known.
+
+    Args:
+        listed: the plan, and what was measured.
+        tables: the tables.
+        actors: number of actors.
+        prepared_s: seconds that this plan took; the scan loads the network and lists the corpus, too.
+    """
+    if listed.is_published:
+        return 0.0
+    cost, todo = listed.measured, listed.plan
+    if isinstance(cost, str) or not _is_usable(listed.job.spec):
+        return None
+    cores = cluster.capacity("cpu", 1) / actors
+    seconds = [cost.import_s, prepared_s, cluster.measure_start(listed.job.spec.resources.device)]
+    seconds += [cost.import_s, cost.scanner_s, cost.byte_s * tables.bytes]  # actors start side by side
+    if todo.todo:
+        of_actor = longest((shard.stop - shard.start for work in todo.todo for shard in work.shards), actors)
+        seconds.append((cost.scan * of_actor).on(cores))
+    if not listed.is_projected:
+        second = cost.image * tables.top_images + cost.row * tables.rows
+        of_actor = longest((shard.stop - shard.start for shard in todo.shards), actors)
+        seconds += [cost.projector_s, second.on(cores) * of_actor / max(1, todo.images)]
+    return sum(seconds)

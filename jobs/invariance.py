@@ -35,7 +35,7 @@ def _layers(spec: InvarianceRun, network: Network) -> Sequence[str]:
 
 
 def _work(run: Attempt[InvarianceRun]) -> Outcome:
-    environment = run.pool.start(partial(InvarianceWorker, run.job))
+    environment = run.start(partial(InvarianceWorker, run.job))
 
     def configuration(row: Row) -> str:
         return digest(invariance_configuration(run.job, environment, row.label))

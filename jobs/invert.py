@@ -33,7 +33,7 @@ def invert(spec: InversionRun, watch: Watcher) -> Outcome:
 
 
 def _work(run: Attempt[InversionRun]) -> Outcome:
-    environment = run.pool.start(partial(InvertWorker, run.job))
+    environment = run.start(partial(InvertWorker, run.job))
     done = run.run_shards("invert", _plan(run, environment), "inversions")
     return publish_rows(run, run.results(InvertWorker, done[0].works), INVERSIONS, done, environment)
 

@@ -6,7 +6,7 @@ It runs in a process of its own, which an image may crash or hang.
 import io
 import multiprocessing
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing.connection import Connection
@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from jobs import project
+from jobs.cost import NOTHING, Cost, cost_of
 from jobs.run import plan
 from workers.actors.job import Job
 from workers.actors.project import ProjectWorker
@@ -30,7 +31,8 @@ from workers.host.parent import end_with_parent, without_interrupts
 from workers.host.retrying import reason
 from workers.spec.scan import RunSpec
 from workers.store.root import Root
-from workers.store.rows import read_table, values
+from workers.store.rows import encode, read_table, values
+from workers.store.tables.scan import PROJECTED
 
 LIMIT_S = 120.0
 CLOSING_S = 5.0  # time to remove what it has opened, after its answer
@@ -49,16 +51,24 @@ class Measurement:
     Attributes:
         picture_bytes: mean size of the pictures of one row of `patches`, by layer index; without layers that have no row.
         preview_bytes: mean size of a preview; 0 if the spec asks for none.
-        scan_s: seconds of the first pass for each image.
-        image_s: seconds of the second pass for each image with a row in the top.
-        row_s: seconds of the second pass for each row.
+        scan: the first pass, for each image.
+        image: the second pass, for each image with a row in the top.
+        row: the second pass, for each row.
+        import_s: seconds until a new process has imported the code.
+        scanner_s: seconds until a worker of the first pass is ready and runs at full speed, after that.
+        projector_s: those of a worker of the second pass.
+        byte_s: seconds to write a byte of a table, from the results of the second pass.
     """
 
     picture_bytes: Mapping[int, float]
     preview_bytes: float
-    scan_s: float
-    image_s: float
-    row_s: float
+    scan: Cost
+    image: Cost = NOTHING
+    row: Cost = NOTHING
+    import_s: float = 0.0
+    scanner_s: float = 0.0
+    projector_s: float = 0.0
+    byte_s: float = 0.0
 
 
 def sample_size(network: Network, job: Job[RunSpec], images: int) -> int:
@@ -77,7 +87,8 @@ def measure(job: Job[RunSpec], rows: Sequence[Row]) -> Measurement | str:
     if not rows:
         return "no sampled image has a readable format"
     ours, theirs = multiprocessing.Pipe(duplex=False)
-    process = multiprocessing.get_context("spawn").Process(target=_answer, args=(job, rows, theirs), daemon=False)
+    values = (job, rows, time.time(), theirs)  # processes share no other clock
+    process = multiprocessing.get_context("spawn").Process(target=_answer, args=values, daemon=False)
     with without_interrupts():
         process.start()
     theirs.close()
@@ -96,11 +107,12 @@ def measure(job: Job[RunSpec], rows: Sequence[Row]) -> Measurement | str:
     return answer
 
 
-def _answer(job: Job[RunSpec], rows: Sequence[Row], connection: Connection) -> None:
-    """Send the measurement, or why there is none."""
+def _answer(job: Job[RunSpec], rows: Sequence[Row], began: float, connection: Connection) -> None:
+    """Send the measurement, or why there is none. The process was started at `began`."""
+    import_s = max(0.0, time.time() - began)
     end_with_parent()
     try:
-        answer: Measurement | str = _measure(job, rows)
+        answer: Measurement | str = replace(_measure(job, rows), import_s=import_s)
     except (DeconvoyError, OSError) as error:
         answer = str(error)
     except Exception as error:  # noqa: BLE001 - a plan is of use without a measurement
@@ -112,35 +124,59 @@ def _measure(job: Job[RunSpec], rows: Sequence[Row]) -> Measurement:
     root = Root(job.spec.root)
     job = replace(job, manifest=_write_manifest(root, rows))
     [shard] = plan.plan(root, job.manifest, "measured", len(rows)).shards
+    began = time.monotonic()
     worker = ScanWorker(job)
     worker.run(shard)  # the first time is slower
-    scan_s = _seconds(partial(worker.run, shard))
+    ready_s = time.monotonic() - began
+    scan = cost_of(partial(worker.run, shard))
+    measured = Measurement({}, 0.0, scan * (1 / len(rows)), scanner_s=max(0.0, ready_s - scan.wall_s))
     result = read_table(root, shard.result)
     top = Rows.from_arrow(values(result, "top"))
     if not len(top):
-        return Measurement({}, 0.0, scan_s / len(rows), 0.0, 0.0)
+        return measured
     hashes = dict(
         zip(*(values(result, "images").field(name).to_pylist() for name in ("image_index", "sha256")), strict=True)
     )
-    return _measure_projections(job, shard, top, hashes, scan_s / len(rows))
+    return _measure_projections(job, shard, top, hashes, measured)
 
 
 def _measure_projections(
-    job: Job[RunSpec], shard: Shard, top: Rows, hashes: Mapping[int, str], scan_s: float
+    job: Job[RunSpec], shard: Shard, top: Rows, hashes: Mapping[int, str], measured: Measurement
 ) -> Measurement:
     """Project the strongest rows of every layer, and many rows of one image, to separate the cost of an image from a row's."""
-    worker, root = ProjectWorker(job), Root(job.spec.root)
+    root, began = Root(job.spec.root), time.monotonic()
+    worker = ProjectWorker(job)
     strongest = _spread(top.take(_strongest(top)), ROWS)
     busiest = np.bincount(top.image_index).argmax()
     single = _spread(top.take(top.image_index == busiest), ROWS_OF_IMAGE)
     groups = zip((single.take(np.arange(1)), strongest, single), "abc", strict=True)
     warming, first, second = (_group(shard, rows, top, hashes, name) for rows, name in groups)
     worker.run(warming)
-    first_s, second_s = (_seconds(partial(worker.run, group)) for group in (first, second))
+    projector_s = time.monotonic() - began
+    of_first, of_second = (cost_of(partial(worker.run, group)) for group in (first, second))
     images = len(np.unique(strongest.image_index))
-    image_s, row_s = _prices(first_s / images, len(strongest) / images, second_s, len(single))
+    each, rows_of_image = of_first * (1 / images), len(strongest) / images
+    wall, cpu = (
+        _prices(getattr(each, name), rows_of_image, getattr(of_second, name), len(single))
+        for name in ("wall_s", "cpu_s")
+    )
+    image, row = (Cost(*prices) for prices in zip(wall, cpu, strict=True))
     pictures, preview_bytes = _sizes(root, first)
-    return Measurement(pictures, preview_bytes, scan_s, image_s, row_s)
+    measured = replace(measured, projector_s=projector_s, byte_s=_write(root, first))
+    return replace(measured, picture_bytes=pictures, preview_bytes=preview_bytes, image=image, row=row)
+
+
+def _write(root: Root, group: Group) -> float:
+    """Seconds for each byte of a result that is read and written again, as tables are."""
+    written = 0
+
+    def write() -> None:
+        nonlocal written
+        data = encode(PROJECTED, read_table(root, group.result))
+        root.put(f"{group.result}.again", data)
+        written = len(data)
+
+    return cost_of(write).wall_s / written
 
 
 def _prices(first_s: float, first_rows: float, second_s: float, second_rows: float) -> tuple[float, float]:
@@ -193,9 +229,3 @@ def _write_manifest(root: Root, rows: Sequence[Row]) -> str:
     pq.write_table(manifest.as_table(rows), file)
     root.put(LISTED, file.getvalue())
     return LISTED
-
-
-def _seconds(work: Callable[[], object]) -> float:
-    began = time.monotonic()
-    work()
-    return time.monotonic() - began

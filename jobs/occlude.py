@@ -32,7 +32,7 @@ def occlude(spec: OcclusionRun, watch: Watcher) -> Outcome:
 def _work(run: Attempt[OcclusionRun]) -> Outcome:
     beside = _find_projections(run.root, run.job.spec, run.model)
     make = partial(OccludeWorker, scan=beside)
-    environment = run.pool.start(partial(make, run.job))
+    environment = run.start(partial(make, run.job))
 
     def configuration(row: Row) -> str:
         return digest(occlude_configuration(run.job, environment, beside.digest if beside else None, row.label))

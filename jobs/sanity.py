@@ -54,7 +54,7 @@ def _work(run: Attempt[SanityRun], scan: Manifest) -> Outcome:
     precision = scan.sections.resources.precision
     tolerances = scan.precision.tolerances if scan.precision else {}
     make = partial(SanityWorker, scanned_in=precision, tolerances=tolerances)
-    environment = run.pool.start(partial(make, run.job))
+    environment = run.start(partial(make, run.job))
     names = [layer.name for layer in run.layers]
     units = _select_units(run.job.spec, scan, names)
     done = run.run_shards("sanity", _plan(run, environment, precision, units))

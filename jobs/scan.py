@@ -95,7 +95,7 @@ def _start(run: Attempt[RunSpec]) -> Environment:
     rows = manifest.count(run.root, run.job.manifest)
     chosen = engine_choice.choose(run.job.spec, run.model.network, run.layers, rows)
     run.job = replace(run.job, spec=run.job.spec.with_engine(chosen))
-    environment = run.pool.start(partial(ScanWorker, run.job))
+    environment = run.start(partial(ScanWorker, run.job))
     run.watch.say(f"engine: {environment.engine}")
     return environment
 

@@ -31,10 +31,10 @@ def synthesise(spec: SynthesisRun, watch: Watcher) -> Outcome:
 
 
 def _work(run: Attempt[SynthesisRun]) -> Outcome:
-    environment = run.pool.start(partial(SynthesiseWorker, run.job))
+    environment = run.start(partial(SynthesiseWorker, run.job))
     batches = _plan(run, environment)
     missing = plan.missing(run.root, batches)
-    channels.run_batches(run, "synthesise", missing[::-1])  # deep layers take longest, so they run first
+    channels.run_batches(run, "synthesise", batches, missing[::-1])  # deep layers take longest, so they run first
     stored = run.results(SynthesiseWorker)
     run.watch.phase("publish", None, "tables")
     with run.writer(SYNTHESES) as writer:

@@ -8,7 +8,14 @@ from workers.host.log import Log
 
 
 class Watcher(Protocol):
-    """Follows a run. The phases of a scan are listing, scan, project and publish, in this order."""
+    """Follows a run. The phases of a scan are listing, scan, project and publish, in this order.
+
+    Attributes:
+        is_dry: whether the run ends as soon as its plan is known, by `PlanReached`. Until then it starts no actor, and writes
+            nothing under the root.
+    """
+
+    is_dry: bool
 
     def begin(self, run: str) -> Mapping[str, object]:
         """Begin a run; returns the log fields of every line about it, including those of its actors."""
@@ -34,6 +41,8 @@ class Watcher(Protocol):
 
 class SilentWatcher:
     """A watcher that reports nothing."""
+
+    is_dry = False
 
     def begin(self, run: str) -> Mapping[str, object]:
         """The run id as a log field."""

@@ -240,6 +240,14 @@ class Replan(DeconvoyError):
     """Verdicts were recorded that the plan does not contain. The driver catches this and plans again."""
 
 
+class PlanReached(DeconvoyError):
+    """A dry run has its plan, so nothing runs. `jobs.planning` catches it."""
+
+    def __init__(self, plan: object) -> None:
+        super().__init__("the plan is known")
+        self.plan = plan
+
+
 class SuspectImages(DeconvoyError):
     """An image may have crashed or hung its decoder. Images are then decoded in fresh processes, to find it.
 

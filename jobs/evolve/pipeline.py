@@ -74,7 +74,7 @@ def _work(run: Attempt[EvolutionRun], every: Sequence[Checkpoint]) -> Outcome:
     """Scan, reduce, project, publish."""
     checkpoints.store(run.job.spec, every, run.model, run.root)
     jobs = tuple(_scan_job(run, checkpoint) for checkpoint in every)
-    environment = run.pool.start(partial(EvolveWorker, jobs))
+    environment = run.start(partial(EvolveWorker, jobs))
     planned, scanned, seconds = run.run_shards("scan", _plan(run, every, jobs, environment), "images by checkpoint")
     results = Results(_scanned(run, jobs, planned), run.results(partial(_make_projector, jobs)))
     findings = _reduce(run, every, planned, results.scanned)

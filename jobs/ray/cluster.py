@@ -4,6 +4,7 @@ It imports torch only to look for a GPU on this machine, so that a submitted run
 """
 
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from types import ModuleType
@@ -214,6 +215,22 @@ def start(device: str) -> None:
     if join():
         return
     joining.start(processors.cpus(), _gpus() if device == "cuda" else 0)
+
+
+def measure_start(device: str) -> float:
+    """Seconds to start a Ray on this machine and to end it, as a run does; 0 if there is a cluster already.
+
+    Raises:
+        RunStopped: Ray does not start.
+    """
+    if join():
+        return 0.0
+    began = time.monotonic()
+    try:
+        start(device)
+    finally:
+        ending.whole(ray.shutdown)
+    return time.monotonic() - began
 
 
 def _has_gpu() -> bool:

@@ -11,11 +11,12 @@ from typing import Any, Generic, cast
 from jobs.ray import cluster
 from jobs.ray.actor import PlainWorker
 from jobs.ray.pool import Pool
-from jobs.ray.turn import own_turn
-from jobs.run import culprits, decoding, facts, identity, plan, publish
+from jobs.run import culprits, decoding, dry, facts, identity, plan, publish
+from jobs.run.dry import RunPlan
 from jobs.run.listing import check_root, list_corpus
 from jobs.run.outcome import Outcome, complete_published, outcome_of
-from jobs.run.plan import Plan
+from jobs.run.places import start_pool, wait_for_actors
+from jobs.run.plan import Named, Plan
 from jobs.run.results import StoredResults
 from jobs.run.tally import ImageCounts
 from jobs.watch import Watcher
@@ -24,7 +25,7 @@ from workers.actors.job import Job, Spec
 from workers.actors.shard import ChannelBatch, Derived, Group, Shard, Work, log_fields
 from workers.core.network import Layer, Network
 from workers.corpus.manifest import Listing
-from workers.errors import MemoryTaken, OtherVerdicts, OutOfMemory, Replan
+from workers.errors import MemoryTaken, OtherVerdicts, OutOfMemory, PlanReached, Replan
 from workers.kinds import Kind
 from workers.models import model as models
 from workers.models.model import Model
@@ -72,10 +73,39 @@ class Attempt(Generic[Spec]):
     requested: Spec
     passed_over: Mapping[str, int]
 
+    def start(self, make: Callable[[], PlainWorker], **expected: str) -> Environment:
+        """Build a worker in every actor; gives their software and device, which a dry run takes from this machine.
+
+        Args:
+            make: builds the worker.
+            expected: what its check adds to the description of a machine.
+        """
+        if not self.watch.is_dry:
+            return self.pool.start(make)
+        return dry.environment(self.job.spec.resources.device, expected)
+
+    def begin(self, phase: str, amount: int, unit: str, results: Sequence[Named], images: int | None = None) -> None:
+        """Begin the first phase. A dry run ends here.
+
+        Args:
+            phase: name of the phase.
+            amount: how many units remain.
+            unit: what they are.
+            results: all results of the phase.
+            images: number of images of the run; None without a corpus.
+        """
+        if not self.watch.is_dry:
+            self.watch.phase(phase, amount, unit)
+            return
+        device, names = self.job.spec.resources.device, tuple(layer.name for layer in self.layers)
+        done = len(results) - len(plan.missing(self.root, results)) if dry.is_here(device) else None
+        about = (str(self.kind), self.run, images, names, device, self.pool.actors)
+        raise PlanReached(RunPlan(*about, unit, amount, len(results), done, dict(self.passed_over)))
+
     def run_shards(self, phase: str, planned: Plan, unit: str = "images") -> tuple[Plan, int, float]:
         """Run the missing shards. Returns the plan with the final result names, images scanned, and seconds."""
         started = time.monotonic()
-        self.watch.phase(phase, planned.images_to_run, unit)
+        self.begin(phase, planned.images_to_run, unit, planned.shards, planned.images)
         images, rejects, has_verdicts = 0, 0, False
 
         def judge(work: Work, error: Exception) -> Work:
@@ -203,7 +233,7 @@ def attempt(
     started, choose = time.monotonic(), partial(_select, layers)
     with cluster.session(watch), ExitStack() as stack:
         spec = spec.resolved(cluster.resolve_device(spec.resources.device))
-        root = patient(spec.root)
+        root = stack.enter_context(dry.overlay(spec.root)) if watch.is_dry else patient(spec.root)
         model = models.load(spec.model, lambda network: check_layers(choose(network), network), root)
         chosen = choose(model.network)
         _check_model(spec, model, watch)
@@ -219,14 +249,13 @@ def attempt(
             if not damaged:
                 return complete_published(root, before, started)
             watch.say(f"files of the published run are missing or damaged ({len(damaged)}); computing them again")
-        stack.enter_context(own_turn(spec.resources, run, watch.say))
-        actors = _wait_for_actors(spec, watch)
+        actors = wait_for_actors(spec, run, watch, stack)
         check_root(root, listing, watch)
         scratch = stack.enter_context(root.scratch())
         used, listed = identity.pinned(root, run, spec, listing, before, watch.say)
         names = tuple(layer.name for layer in chosen)
         job = Job(_reduce_batch(used, before), models.store(model, root), names, listed)
-        pool = stack.enter_context(_start_pool(actors, spec, watch, run_fields))
+        pool = stack.enter_context(start_pool(actors, spec, watch, run_fields))
         passed_over = listing.passed_over if listing else {}
         return _run_work(Attempt(run, root, job, model, chosen, watch, scratch, pool, started, spec, passed_over), work)
 
@@ -243,13 +272,6 @@ def _check_model(spec: NetworkSpec, model: Model, watch: Watcher) -> None:
         watch.say(f"{model.stored.source}: {note}")
 
 
-def _wait_for_actors(spec: NetworkSpec, watch: Watcher) -> int:
-    """The number of actors to start with, after waiting for an autoscaling cluster to grow."""
-    device = spec.resources.device
-    cluster.grow(spec.resources, device, watch.say)
-    return cluster.initial_actors(spec.resources, device)
-
-
 def _reduce_batch(spec: Spec, published: Manifest | None) -> Spec:
     """The spec with the reduced batch of its published run, if that had one."""
     batch = published and published.reduced_batch
@@ -257,15 +279,6 @@ def _reduce_batch(spec: Spec, published: Manifest | None) -> Spec:
     while batch and smaller is not None and smaller.batch_size > batch:
         smaller = smaller.with_smaller_batch()
     return smaller or spec
-
-
-def _start_pool(actors: int, spec: NetworkSpec, watch: Watcher, run_fields: Mapping[str, object]) -> Pool:
-    """A pool of actors on the current Ray cluster, or on a Ray that is started here."""
-    device, threads = spec.resources.device, spec.resources.threads
-    cluster.start(device)
-    watch.say(_describe_actors(actors, device))
-    available = partial(cluster.available_actors, spec.resources, device)
-    return Pool(actors, device, threads, watch, run_fields, available, place=cluster.place())
 
 
 def _run_work(run: Attempt[Spec], work: Callable[[Attempt[Spec]], Outcome]) -> Outcome:
@@ -277,8 +290,3 @@ def _run_work(run: Attempt[Spec], work: Callable[[Attempt[Spec]], Outcome]) -> O
             run.watch.say("images or verdicts on them have changed since the run was planned; planning again")
         except OutOfMemory as error:
             run.take_smaller_batches(error)
-
-
-def _describe_actors(actors: int, device: str) -> str:
-    text = f"{actors} {'GPU' if device == 'cuda' else 'CPU'} actor{'s' if actors > 1 else ''}"
-    return text if device == "cuda" else f"{text}: no GPU is used"

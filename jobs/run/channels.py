@@ -29,15 +29,15 @@ def cut(layer: Layer, channels: Sequence[int], size: int, configuration: str, **
         yield ChannelBatch(layer.name, part, paths.shard_path(configuration, key))
 
 
-def run_batches(run: Attempt[Any], phase: str, batches: Sequence[ChannelBatch]) -> None:
-    """Run batches in their order, and report the number of channels that are done."""
-    run.watch.phase(phase, sum(len(batch.channels) for batch in batches), "channels")
+def run_batches(run: Attempt[Any], phase: str, every: Sequence[ChannelBatch], missing: Sequence[ChannelBatch]) -> None:
+    """Run the missing batches in their order, and report the number of channels that are done."""
+    run.begin(phase, sum(len(batch.channels) for batch in missing), "channels", every)
     done = 0
 
     def progress(in_progress: int) -> None:
         run.watch.advance(done + in_progress)
 
-    for report in run.pool.run(batches, progress, run.replan):
+    for report in run.pool.run(missing, progress, run.replan):
         done += report.rows
         progress(0)
 

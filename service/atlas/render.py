@@ -6,6 +6,8 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from service.query.figures import readable
+
 WEB = Path(__file__).parent / "web"
 STATIC = WEB / "static"
 templates = Environment(loader=FileSystemLoader(WEB / "templates"), autoescape=True, undefined=StrictUndefined)
@@ -22,6 +24,7 @@ def frame(address: str, title: str) -> str:
 
 
 templates.globals["frame"] = frame
+templates.filters["readable"] = readable
 
 
 def style() -> str:

@@ -34,4 +34,4 @@ def concepts(  # noqa: PLR0913 - one parameter per flag; the spec fills in the f
     which = {"from_run": from_run, "encoder": absolute_model(encoder), "layers": layers or None, "patches": patches}
     flags = {"concepts": {**which, "seed": seed, "batch": parse_number(batch)}}
     spec = make(ConceptsRun, spec_values(given.spec, merged(given.values(), flags)))
-    run_spec(spec, output, as_json=given.as_json)
+    run_spec(spec, output, given)

@@ -12,8 +12,10 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn,
 from rich.table import Table
 from rich.text import Text
 
+from service.query.figures import readable
 from workers.host.log import one_line
 
+DIGITS = 4  # of a measured value in a table
 PIPE_WIDTH = 400  # columns of a file or pipe, whose lines are not folded
 
 
@@ -25,6 +27,8 @@ class ProgressBars:
     Args:
         console: where to show progress; by default standard error.
     """
+
+    is_dry = False
 
     def __init__(self, console: Console | None = None) -> None:
         self._console = console or Console(stderr=True, force_terminal=sys.stderr.isatty())
@@ -142,4 +146,4 @@ def print_table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -
 def _cell(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else ""
-    return "" if value is None else f"{value:.4g}" if isinstance(value, float) else one_line(str(value))
+    return "" if value is None else readable(value, DIGITS) if isinstance(value, float) else one_line(str(value))

@@ -43,7 +43,7 @@ def correspondence(  # noqa: PLR0913 - one parameter per flag; the spec fills in
     boxes = read_parts(parts) if parts else None
     flags = {"parts": boxes, "layers": layers or None, "draws": draws, "seed": seed, "fill": fill}
     spec = common.build_spec(CorrespondenceRun, {"correspondence": flags})
-    run_spec(spec, output, as_json=common.as_json)
+    run_spec(spec, output, common)
 
 
 def read_parts(path: Path) -> list[dict[str, str]]:

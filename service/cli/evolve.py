@@ -46,7 +46,7 @@ def evolve(  # noqa: PLR0913 - one parameter per flag; the spec fills in the fla
         "project": {"method": method},
     }
     spec = common.build_spec(EvolutionRun, flags)
-    run_spec(spec, output, as_json=common.as_json)
+    run_spec(spec, output, common)
 
 
 def _require_name(model: str | None) -> None:

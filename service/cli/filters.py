@@ -7,7 +7,7 @@ import typer
 
 from service.cli import drawing
 from service.cli.options import MODEL, Json, ModelFlags, Output, with_model_flags
-from service.cli.running import absolute, absolute_model, run_spec, spec_values
+from service.cli.running import absolute, absolute_model, run_job, spec_values
 from workers.errors import UsageError
 
 
@@ -41,4 +41,4 @@ def filters(  # noqa: PLR0913 - one parameter per flag
         )
     models = [{"source": absolute_model(source), **values} for source in model or ()]
     flags = {"run": run, "root": absolute(root), "models": models or None}
-    run_spec(make(FiltersRun, spec_values(spec, flags)), output, as_json=as_json)
+    run_job(make(FiltersRun, spec_values(spec, flags)), output, as_json=as_json)

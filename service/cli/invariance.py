@@ -53,4 +53,4 @@ def invariance(  # noqa: PLR0913 - one parameter per flag; the spec fills in the
         "invariance": inputs | {name: text.split(",") if text else None for name, text in amounts.items()},
     }
     spec = common.build_spec(InvarianceRun, flags)
-    run_spec(spec, output, as_json=common.as_json)
+    run_spec(spec, output, common)

@@ -45,4 +45,4 @@ def invert(  # noqa: PLR0913 - one parameter per flag; the spec fills in the fla
     losses = {"tv_weight": tv_weight, "alpha_weight": alpha_weight, "jitter": jitter, "bounded": bounded}
     flags = {"invert": {**inputs, **descent, **losses, "region": region.split(",") if region else None}}
     spec = common.build_spec(InversionRun, flags)
-    run_spec(spec, output, as_json=common.as_json)
+    run_spec(spec, output, common)

@@ -39,4 +39,4 @@ def occlude(  # noqa: PLR0913 - one parameter per flag; the spec fills in the fl
         "occlude": {"layer": layer, "images": images or None, "sample": sample, **square},
     }
     spec = common.build_spec(OcclusionRun, flags)
-    run_spec(spec, output, as_json=common.as_json)
+    run_spec(spec, output, common)

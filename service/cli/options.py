@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 # In `--help`, some common flags come before a command's own flags, and some at the end.
 FIRST = ("model", "corpus", "root", "run")
-LAST = ("spec", "trust_code", "as_json")
+LAST = ("spec", "trust_code", "dry_run", "as_json")
 
 MODEL = f"Network: {families.forms()}, with ?weights=FILE or ?weights=SET."
 TRUST = "Run the code that the model names: FILE.py:CALLABLE, package.module:CALLABLE or FILE.pt2."
@@ -75,6 +75,9 @@ Output = Annotated[Path | None, typer.Option("-o", "--output", help="PNG file fo
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
+DRY_RUN = (
+    "Print the plan, and write nothing under the root. A scan also processes a few images to estimate size and time."
+)
 SPEC = "Spec file (TOML); flags override its keys."
 
 
@@ -117,6 +120,7 @@ class RunFlags:
     threads: Annotated[int | None, typer.Option()] = None
     fewer: Annotated[bool | None, typer.Option("--fewer")] = None
     spec: Annotated[Path | None, typer.Option(help=SPEC)] = None
+    dry_run: Annotated[bool, typer.Option("--dry-run", help=DRY_RUN)] = False
     as_json: Json = False
 
     def values(self) -> dict[str, Any]:

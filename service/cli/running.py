@@ -16,8 +16,9 @@ from workers.host import ending, log
 if TYPE_CHECKING:
     from jobs.run.outcome import Outcome
     from jobs.watch import Watcher
+    from service.cli.options import RunFlags
     from workers.kinds import Kind
-    from workers.spec.parts import AnyRun
+    from workers.spec.parts import AnyRun, NetworkSpec
 
 DIGITS = 19  # of the largest 64-bit integer
 
@@ -150,8 +151,21 @@ def format_seconds(seconds: float) -> str:
     return f"{rounded:g} {unit}"
 
 
-def run_spec(spec: "AnyRun", output: Path | None, *, as_json: bool) -> None:
-    """Run a spec with progress bars, draw the run if there is an output, print the outcome, and exit with its code."""
+def run_spec(spec: "NetworkSpec", output: Path | None, flags: "RunFlags") -> None:
+    """Run a spec with progress bars, draw the run if there is an output, print the outcome, and exit with its code.
+
+    With --dry-run, print its plan instead.
+    """
+    if flags.dry_run:
+        from service.cli.planning import print_plan
+
+        print_plan(spec, as_json=flags.as_json)
+        return
+    run_job(spec, output, as_json=flags.as_json)
+
+
+def run_job(spec: "AnyRun", output: Path | None, *, as_json: bool) -> None:
+    """As `run_spec`, for a job whose command has no --dry-run."""
     from jobs.kinds import pipeline
     from workers.spec.kinds import kind_of
 

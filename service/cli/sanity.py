@@ -48,7 +48,7 @@ def sanity(  # noqa: PLR0913 - one parameter per flag; the spec fills in the fla
     spec = common.build_spec(
         SanityRun, {"sanity": {**units, **randomisation}}, _spec_of_scan(absolute(common.root), from_run)
     )
-    run_spec(spec, output, as_json=common.as_json)
+    run_spec(spec, output, common)
 
 
 def _spec_of_scan(root: str | None, run: str | None) -> dict[str, Any]:

@@ -35,4 +35,4 @@ def synthesise(  # noqa: PLR0913 - one parameter per flag; the spec fills in the
     numbers = drawing.parse_channels(channels) if channels is not None else None
     ascent = {"steps": steps, "rate": rate, "seed": seed, "batch": parse_number(batch)}
     spec = given.build_spec(SynthesisRun, {"synthesise": {"layers": layers or None, "channels": numbers, **ascent}})
-    run_spec(spec, output, as_json=given.as_json)
+    run_spec(spec, output, given)

@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from service.query import scans
 from service.query.catalog import PublishedRun
+from service.query.figures import readable
 from service.query.marks import marks
 from service.query.scans import PlacedCell, View
 from service.sheets import canvas
@@ -55,7 +56,7 @@ def sheet(run: PublishedRun, layer: str, channels: Sequence[int], view: View = "
 def _block(cells: Sequence[PlacedCell], channel: int, pen: Pen) -> Image.Image:
     """One channel: its label, and below it the grids of projections and patches."""
     font = ImageFont.load_default(LABEL_PX)
-    label = f"channel {channel} · " + (f"max {_number(cells[0].score)}" if cells else "no image")
+    label = f"channel {channel} · " + (f"max {readable(cells[0].score)}" if cells else "no image")
     grid_width, grid_height = pen.form.grid
     second, top = grid_width + PAIR_GAP_PX, LABEL_PX + 6
     size = max(second + grid_width, math.ceil(font.getlength(label))), top + grid_height
@@ -99,10 +100,6 @@ def _title(run: PublishedRun, layer: LayerFacts) -> list[str]:
         f"{run.images:,} images",
         pictures_of(run, "beside"),
     ]
-
-
-def _number(score: float) -> str:
-    return f"{score:.0f}" if abs(score) >= 1000 else f"{score:.3g}"
 
 
 def check_fits(form: Geometry, channels: int) -> None:

@@ -8,6 +8,7 @@ import pyarrow.compute as pc
 from PIL import Image, ImageDraw, ImageFont
 
 from service.query.catalog import PublishedRun
+from service.query.figures import readable
 from service.query.reading import read
 from service.sheets import canvas
 from workers.store.tables.invert import INVERSIONS
@@ -124,5 +125,5 @@ def _caption(row: Row, *, has_restarts: bool) -> str:
     if row["status"] == "blank":
         return "blank: all features are 0"
     restart = f" · restart {row['restart']}" if has_restarts else ""
-    error = "none" if row["error"] is None else f"{row['error']:.3g}"
+    error = "none" if row["error"] is None else readable(row["error"])
     return f"error {error}{restart}" + ("" if row["status"] == "ok" else f" · {row['status']}")

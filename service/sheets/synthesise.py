@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 from PIL import Image, ImageDraw, ImageFont
 
 from service.query.catalog import PublishedRun
+from service.query.figures import readable
 from service.query.reading import read
 from service.sheets import canvas
 from workers.store.tables.synthesise import SYNTHESES
@@ -77,5 +78,5 @@ def _draw_tile(page: Image.Image, at: tuple[int, int], row: Row) -> None:
         picture = picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
     picture.thumbnail((TILE_PX, TILE_PX), Image.Resampling.LANCZOS)
     page.paste(picture, at)
-    caption = f"{row['channel']} · {row['score']:.3g}" if shown else f"{row['channel']} · inactive"
+    caption = f"{row['channel']} · {readable(row['score'])}" if shown else f"{row['channel']} · inactive"
     ImageDraw.Draw(page).text((at[0], at[1] + TILE_PX + 2), caption, INK, font)

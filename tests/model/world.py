@@ -216,8 +216,8 @@ def _simulated(objects: Objects, order: random.Random, actors: int) -> Iterator[
     """Jobs run in this process, and retries wait in no time."""
     clock = Clock()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("jobs.run.attempt._start_pool", lambda *_: Actors(objects, order, actors))
-        patch.setattr("jobs.run.attempt._wait_for_actors", lambda *_: actors)
+        patch.setattr("jobs.run.attempt.start_pool", lambda *_: Actors(objects, order, actors))
+        patch.setattr("jobs.run.attempt.wait_for_actors", lambda *_: actors)
         patch.setattr("jobs.run.attempt.models.load", lambda *_: _model())
         patch.setenv(PATIENCE, "30")
         patch.setattr("workers.store.rows._VERIFIED", {})  # a new process has verified nothing

@@ -55,8 +55,8 @@ class OneWorker:
 def jobs_run_here() -> Iterator[None]:
     """Jobs of this process run in it, on one CPU."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("jobs.run.attempt._start_pool", lambda *_: OneWorker())
-        patch.setattr("jobs.run.attempt._wait_for_actors", lambda *_: 1)
+        patch.setattr("jobs.run.attempt.start_pool", lambda *_: OneWorker())
+        patch.setattr("jobs.run.attempt.wait_for_actors", lambda *_: 1)
         yield
 
 

@@ -1,6 +1,7 @@
 """The search. Takes an atlas and words, gives the channels, labels, layers, images and runs that match them."""
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import Literal
@@ -25,7 +26,8 @@ LONGEST_CHANNEL = 9
 class ChannelMatch(TellingCard):
     """A channel that matches by its number, by its note, or because `images` of its `top` top images have a matching label.
 
-    With `is_predicted`, the label is the class that was searched for, and the network gives it to these images.
+    With `is_predicted`, the label is the class that was searched for, and the network gives it to these images. `name` is its
+    run's short name; with the run's id, if other scans have the same one.
     """
 
     run: str
@@ -76,26 +78,34 @@ def search(atlas: Atlas, words: str) -> SearchPage:
     wanted = words.strip()
     runs = atlas.runs() if wanted else ()
     scans = [run for run in runs if run.job == Kind.SCAN]
+    names = _names(scans)
     return SearchPage(
         title=f"Search: {words}",
         description="Channels, labels, layers and images that match.",
         words=words,
-        channels=tuple(match for run in scans for match in _channels(atlas, run, wanted)),
+        channels=tuple(match for run in scans for match in _channels(atlas, run, names[run.run], wanted)),
         found=tuple(match for run in runs for match in _matches(atlas, run, wanted)),
         most=FOUND_OF_A_KIND,
     )
 
 
-def _channels(atlas: Atlas, run: PublishedRun, words: str) -> Iterator[ChannelMatch]:
+def _names(scans: Sequence[PublishedRun]) -> dict[str, str]:
+    """The short name of each scan by its id; several scans with one name also have their ids in it."""
+    short = {run.run: of_run(run).name for run in scans}
+    counts = Counter(short.values())
+    return {run: name if counts[name] == 1 else f"{name}, {run}" for run, name in short.items()}
+
+
+def _channels(atlas: Atlas, run: PublishedRun, name: str, words: str) -> Iterator[ChannelMatch]:
     """Channels by number: `relu3 12` is a channel of one layer, `channel 12` that of every layer. Then by label and by class."""
     head, _, tail = words.rpartition(" ")
     overview = atlas.overview(run)
     for about in run.layers if _is_number(tail) else ():
         if head.lower() in (about.name.lower(), "channel") and int(tail) < about.channels:
-            yield _channel(run, overview.find(about.index, int(tail)))
+            yield _channel(run, name, overview.find(about.index, int(tail)))
     by_label = overview.matching(words, FOUND_OF_A_KIND)
     for channel in by_label:
-        yield _channel(run, channel)
+        yield _channel(run, name, channel)
     labelled = {(channel.layer_index, channel.channel) for channel in by_label}
     predictions = atlas.predictions(run)
     classes = predictions.find(words) if predictions else ()
@@ -103,29 +113,32 @@ def _channels(atlas: Atlas, run: PublishedRun, words: str) -> Iterator[ChannelMa
         if (seen.layer_index, seen.channel) in labelled:
             continue
         found = replace(overview.find(seen.layer_index, seen.channel), label=words, images=seen.images, top=seen.top)
-        yield _channel(run, found).model_copy(update={"is_predicted": True})
+        yield _channel(run, name, found).model_copy(update={"is_predicted": True})
 
 
 def noted(atlas: Atlas, page: SearchPage) -> SearchPage:
     """A page of results with the channels first whose notes contain the words. Notes change, so they are not cached with it."""
     words = page.words.strip().lower()
     runs = [run for run in atlas.runs() if run.job == Kind.SCAN] if words else []
-    matches = tuple(match for run in runs for match in islice(_noted(atlas, run, words), FOUND_OF_A_KIND))
+    names = _names(runs)
+    matches = tuple(
+        match for run in runs for match in islice(_noted(atlas, run, names[run.run], words), FOUND_OF_A_KIND)
+    )
     return page.model_copy(update={"channels": (*matches, *page.channels)})
 
 
-def _noted(atlas: Atlas, run: PublishedRun, words: str) -> Iterator[ChannelMatch]:
+def _noted(atlas: Atlas, run: PublishedRun, scan: str, words: str) -> Iterator[ChannelMatch]:
     layers = {layer.name: layer for layer in run.layers}
     for (name, number), note in sorted(atlas.notes(run).items()):
         if words in note.text.lower() and name in layers and number < layers[name].channels:
-            yield _channel(run, atlas.overview(run).find(layers[name].index, number), note.text)
+            yield _channel(run, scan, atlas.overview(run).find(layers[name].index, number), note.text)
 
 
-def _channel(run: PublishedRun, channel: TellingChannel, note: str | None = None) -> ChannelMatch:
+def _channel(run: PublishedRun, name: str, channel: TellingChannel, note: str | None = None) -> ChannelMatch:
     layer = run.layers_by_index[channel.layer_index]
     return ChannelMatch(
         run=run.run,
-        name=of_run(run).name,
+        name=name,
         layer=layer.name,
         channel=channel.channel,
         label=channel.label,

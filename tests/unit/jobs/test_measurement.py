@@ -45,8 +45,11 @@ def test_sizes_and_times_are_measured_layer_by_layer(tmp_path):
     measured = measure(job, rows)
     assert isinstance(measured, Measurement)
     low, high = (measured.picture_bytes[index] for index in sorted(measured.picture_bytes))
-    assert 0 < low < high and measured.preview_bytes > 0 and measured.scan_s > 0
-    assert measured.image_s + measured.row_s > 0 <= min(measured.image_s, measured.row_s)
+    assert 0 < low < high and measured.preview_bytes > 0 and measured.scan.wall_s > 0
+    second = measured.image + measured.row
+    assert second.wall_s > 0 and second.cpu_s > 0 and min(measured.row.wall_s, measured.image.cpu_s) >= 0
+    assert 0.3 < measured.import_s < 100 and measured.scanner_s >= 0 < measured.projector_s
+    assert 0 < measured.byte_s < 1e-3
 
 
 def test_a_file_that_vanished_is_no_reason_to_fail(tmp_path):
@@ -82,7 +85,7 @@ def test_an_error_of_a_library_is_one_line(tmp_path, monkeypatch):
     job, rows = planned(tmp_path)
     monkeypatch.setattr(measurement, "_measure", answer_bug)
     ours, theirs = multiprocessing.Pipe(duplex=False)
-    measurement._answer(job, rows, theirs)
+    measurement._answer(job, rows, 0.0, theirs)
     assert ours.recv() == "RuntimeError: out of"
 
 

@@ -1,6 +1,7 @@
 """The command: flags and spec files, one-line errors, exit codes, one JSON value."""
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from jobs.run.dry import RunPlan
 from jobs.run.outcome import Outcome, outcome_of
 from service.cli import drawing, running
 from service.cli.main import app
@@ -230,6 +232,25 @@ def test_a_dry_run_prints_the_plan(scans):
         Plan.warning,
     ]
     assert len(scans) == 2
+
+
+@pytest.mark.parametrize(
+    "command", ["occlude", "invert", "evolve", "sanity", "synthesise", "concepts", "invariance", "correspondence"]
+)
+def test_every_job_with_actors_has_a_dry_run(command):
+    assert "--dry-run" in deconvoy(command, "--help").stdout
+
+
+@pytest.mark.usefixtures("scans")
+def test_the_plan_of_another_job_is_printed_and_nothing_runs(monkeypatch):
+    plan = RunPlan("occlude", "first", 1200, ("relu1",), "cpu", 2, "images", 1200, 1500, 300, {".txt": 3})
+    monkeypatch.setitem(sys.modules, "jobs.planning", SimpleNamespace(plan_of=lambda *_: plan))
+    told = deconvoy("occlude", *LEAST, "--layer", "relu1", "--dry-run").stdout.splitlines()[1:]
+    lines = dict(re.split(r"  +", line.strip(), maxsplit=1) for line in told)
+    assert lines["to run"] == "1,200 images" and lines["results done"] == "300" and lines["passed over"] == "3 .txt"
+    assert lines["layers"] == "relu1" and lines["already published"] == "no" and "unit" not in lines
+    told = json.loads(deconvoy("occlude", *LEAST, "--layer", "relu1", "--dry-run", "--json").stdout)
+    assert (told["units_to_run"], told["unit"], told["layers"]) == (1200, "images", ["relu1"])
 
 
 @pytest.mark.usefixtures("scans")

@@ -1,6 +1,7 @@
 """Notes on channels: written by command and over HTTP, shown in every run of the network, found, and gone when removed."""
 
 import json
+import re
 from pathlib import Path
 
 import duckdb
@@ -58,6 +59,25 @@ def test_the_search_finds_notes_written_since_it_was_asked(client):
     assert {(match["run"], match["layer"], match["channel"], match["note"]) for match in found} == {
         (run, "relu2", 3, "Whiskers") for run in ("first", "second")
     }
+
+
+def test_each_result_of_the_search_says_which_run_it_is_of(client):
+    found = client.get("/search.json?q=cat").json()["channels"]
+    names = {match["run"]: match["name"] for match in found}
+    assert names == {
+        "first": "none on photos, first",
+        "second": "none on photos, second",
+        "other": "none · w on photos",
+    }
+    cards = re.findall(r"<li>.*?</li>", client.get("/search?q=cat").text)
+    assert cards and all(re.search(r'<small class="long">none.* on photos', card) for card in cards if "<img" in card)
+
+
+def test_a_result_by_its_note_shows_the_words_of_the_note_and_no_share_of_labels(client):
+    client.post("/api/v1/runs/first/notes", json={"layer": "relu2", "channel": 3, "text": "Whiskers"})
+    assert re.search(r"<b>\d+ of \d+</b>", client.get("/search?q=cat").text)
+    page = client.get("/search?q=whisker").text
+    assert '<q class="long" title="Whiskers">Whiskers</q>' in page and not re.search(r"\d+ of \d+", page)
 
 
 def test_a_note_is_replaced_and_removed(root, client):

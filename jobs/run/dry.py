@@ -1,0 +1,63 @@
+"""The plan of a run, before any of it runs. Takes a spec and what a job would run, gives numbers and names."""
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import torch
+
+from workers.actors.device import describe
+from workers.actors.environment import Environment
+from workers.store.overlay import Overlay
+from workers.store.root import Root
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """What a job would do.
+
+    Attributes:
+        job: kind of job.
+        run: run id; a new one, if the spec gives none.
+        images: images that the run uses; None for a job without a corpus.
+        layers: names of the layers.
+        device: where the network would run.
+        actors: number of actors to start with.
+        unit: what the run counts: images, inversions, channels, ...
+        units_to_run: how many of them remain.
+        results: number of results of the run's first pass, which other runs can reuse.
+        results_done: results that exist already; None if this machine lacks the device, on which their names depend.
+        passed_over: what the listing of the corpus left out, by reason.
+        already_published: whether the run is published, so that nothing is left to do.
+    """
+
+    job: str
+    run: str
+    images: int | None
+    layers: tuple[str, ...]
+    device: str
+    actors: int
+    unit: str
+    units_to_run: int
+    results: int
+    results_done: int | None
+    passed_over: dict[str, int]
+    already_published: bool = False
+
+
+def is_here(device: str) -> bool:
+    """Whether this machine has the device of a run."""
+    return device == "cpu" or torch.cuda.is_available()
+
+
+def environment(device: str, expected: Mapping[str, str]) -> Environment:
+    """The software and device that actors on machines like this one have, with what their workers add."""
+    return replace(describe(device if is_here(device) else "cpu"), **expected)
+
+
+@contextmanager
+def overlay(url: str) -> Iterator[Overlay]:
+    """A root that is only read: what a plan writes is temporary."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield Overlay(Root(url), folder)

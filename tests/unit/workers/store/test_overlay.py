@@ -1,0 +1,50 @@
+"""A root that a plan may write: everything reads as if it was written, and the root keeps its bytes."""
+
+from pathlib import Path
+
+import pytest
+
+from workers.store.overlay import Overlay
+from workers.store.root import Root
+
+
+@pytest.fixture
+def below(tmp_path) -> Root:
+    root = Root(str(tmp_path / "root"))
+    for name in ("kept", "changed", "gone", "moved"):
+        root.put(f"folder/{name}", name.encode())
+    return root
+
+
+def files(root: Root) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in Path(root.base).rglob("*") if path.is_file()}
+
+
+def test_writes_are_read_again_and_do_not_reach_the_root(below, tmp_path):
+    before, over = files(below), Overlay(below, str(tmp_path / "above"))
+    over.put("folder/changed", b"new")
+    over.delete("folder/gone")
+    over.move("folder/moved", "other/place")
+    assert over.create("folder/made", b"made") and not over.create("folder/kept", b"other")
+    over.check_writable()
+    with over.scratch() as scratch:
+        (scratch / "file").write_bytes(b"file")
+        over.put_file(scratch / "file", "other/file")
+
+    assert over.files("folder") == {"kept": 4, "changed": 3, "made": 4}
+    assert over.files("other") == {"place": 5, "file": 4} and over.folders("") == ["folder", "other"]
+    assert [over.read(f"folder/{name}") for name in ("kept", "changed", "made")] == [b"kept", b"new", b"made"]
+    with over.open("other/place") as file:
+        assert file.read() == b"moved"
+    assert not over.exists("folder/gone") and over.info("folder/changed")["size"] == 3
+    with pytest.raises(FileNotFoundError):
+        over.read("folder/moved")
+    over.put("folder/gone", b"back")
+    assert over.read("folder/gone") == b"back"
+    assert files(below) == before
+
+
+def test_a_root_that_does_not_exist_is_not_made(tmp_path):
+    over = Overlay(Root(str(tmp_path / "none")), str(tmp_path / "above"))
+    over.put("file", b"data")
+    assert over.read("file") == b"data" and not (tmp_path / "none").exists()
