@@ -4,6 +4,7 @@ The views read folders, so they stay right when runs are published or removed. O
 is being published or removed has none.
 """
 
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -14,6 +15,7 @@ import pyarrow as pa
 from service.query import catalog, relabelled
 from service.query.sql import without_patterns
 from workers.errors import UsageError
+from workers.host import log
 from workers.store import paths
 from workers.store.root import Root
 from workers.store.tables.registry import TABLES
@@ -61,7 +63,7 @@ def views(root: Root, engine: Engine) -> str:
     if engine is Engine.DUCKDB:
         tables |= {LABELS.name}  # its view needs no files
     existing = sorted(tables | {RUNS}, key=lambda name: (name != RUNS, name != LABELS.name, [*TABLES].index(name)))
-    head = [f"The published runs under {root.url}, for {engine}.", *([dialect.note] if dialect.note else [])]
+    head = [f"The published runs under {log.one_line(root.url)}, for {engine}.", *([dialect.note] if dialect.note else [])]
     statements = [line for name in existing for line in _statements(dialect, location, name, existing)]
     return "".join(f"{line}\n" for line in (*(f"-- {line}" for line in head), *(f"{each};" for each in statements)))
 
@@ -123,18 +125,25 @@ def _duckdb_labels(name: str, folder: str) -> str:
     return f"CREATE OR REPLACE VIEW {name} AS SELECT {columns} FROM read_parquet({both}, {options}) WHERE {own}"  # noqa: S608
 
 
-def _spark(name: str, _: pa.Schema, folder: str) -> Sequence[str]:
-    path = f"s3a{folder[2:]}" if folder.startswith("s3://") else folder
-    return [f"CREATE OR REPLACE TEMPORARY VIEW {name} USING parquet OPTIONS (path {_quoted(path)}, mergeSchema 'true')"]
+def _spark(name: str, schema: pa.Schema, folder: str) -> Sequence[str]:
+    location = f"file://{folder}" if folder.startswith("/") else re.sub("^s3://", "s3a://", folder)
+    path = re.sub(r"[\\*?\[\]{}]", r"\\\g<0>", location)  # Spark takes a path as a pattern
+    return [
+        f"CREATE OR REPLACE TEMPORARY VIEW {name} ({_hive_columns(schema)}, `run` string) USING parquet "
+        f"OPTIONS (path {_escaped(path)}, ignoreMissingFiles 'true')"
+    ]
 
 
 def _athena(name: str, schema: pa.Schema, folder: str) -> Sequence[str]:
-    columns = ", ".join(f"`{field.name}` {_HIVE.of(field.type)}" for field in schema)
     return [
-        f"CREATE EXTERNAL TABLE IF NOT EXISTS {name} ({columns}) PARTITIONED BY (run string) STORED AS PARQUET "
+        f"CREATE EXTERNAL TABLE IF NOT EXISTS {name} ({_hive_columns(schema)}) PARTITIONED BY (run string) STORED AS PARQUET "
         f"LOCATION {_quoted(f'{folder}/')}",
         f"MSCK REPAIR TABLE {name}",
     ]
+
+
+def _hive_columns(schema: pa.Schema) -> str:
+    return ", ".join(f"`{field.name}` {_HIVE.of(field.type)}" for field in schema)
 
 
 def _trino(name: str, schema: pa.Schema, folder: str) -> Sequence[str]:
@@ -191,12 +200,18 @@ def _quoted(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
+def _escaped(text: str) -> str:
+    """A literal of Spark, where a backslash begins an escape and two quotes are one only since version 4."""
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
 DIALECTS: Mapping[Engine, Dialect] = {
     Engine.DUCKDB: Dialect(_duckdb, "CREATE OR REPLACE VIEW {}"),
     Engine.SPARK: Dialect(
         _spark,
         "CREATE OR REPLACE TEMPORARY VIEW {}",
-        note="Spark lists the folders when the views are created. Run this file again after runs are published or removed.",
+        note="Spark lists the folders when the views are created. Run this file again after runs are published. "
+        "Removed runs disappear by themselves.",
     ),
     Engine.TRINO: Dialect(
         _trino,
