@@ -22,6 +22,7 @@ from workers.store.tables.registry import TABLES
 from workers.store.tables.shared import LABELS
 
 RUNS = "runs"
+_PATTERN = re.compile(r"[\\*?\[\]{}]")  # characters of Spark's patterns of paths
 
 
 class Engine(StrEnum):
@@ -77,6 +78,9 @@ def _location(root: Root, engine: Engine) -> str:
     if known and scheme not in known:
         forms = " or ".join(f"{name}://" for name in known)
         raise UsageError(f"{engine} cannot read root {root.url!r}: it supports only roots at {forms}")
+    if engine is Engine.SPARK and ":" in path and _PATTERN.search(path):
+        reason = "a path with any of \\ * ? [ ] { } must not contain ':'; use a link to the folder"
+        raise UsageError(f"{engine} cannot read root {root.url!r}: {reason}")
     return url
 
 
@@ -127,7 +131,7 @@ def _duckdb_labels(name: str, folder: str) -> str:
 
 def _spark(name: str, schema: pa.Schema, folder: str) -> Sequence[str]:
     location = f"file://{folder}" if folder.startswith("/") else re.sub("^s3://", "s3a://", folder)
-    path = re.sub(r"[\\*?\[\]{}]", r"\\\g<0>", location)  # Spark takes a path as a pattern
+    path = _PATTERN.sub(r"\\\g<0>", location)  # Spark takes a path as a pattern
     return [
         f"CREATE OR REPLACE TEMPORARY VIEW {name} ({_hive_columns(schema)}, `run` string) USING parquet "
         f"OPTIONS (path {_escaped(path)}, ignoreMissingFiles 'true')"
