@@ -64,7 +64,10 @@ def views(root: Root, engine: Engine) -> str:
     if engine is Engine.DUCKDB:
         tables |= {LABELS.name}  # its view needs no files
     existing = sorted(tables | {RUNS}, key=lambda name: (name != RUNS, name != LABELS.name, [*TABLES].index(name)))
-    head = [f"The published runs under {log.one_line(root.url)}, for {engine}.", *([dialect.note] if dialect.note else [])]
+    head = [
+        f"The published runs under {log.one_line(root.url)}, for {engine}.",
+        *([dialect.note] if dialect.note else []),
+    ]
     statements = [line for name in existing for line in _statements(dialect, location, name, existing)]
     return "".join(f"{line}\n" for line in (*(f"-- {line}" for line in head), *(f"{each};" for each in statements)))
 

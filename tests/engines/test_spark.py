@@ -25,7 +25,7 @@ from workers.store.root import Root
 from workers.store.tables.registry import TABLES
 
 PYTHON = os.environ.get("DECONVOY_SPARK") or (sys.executable if importlib.util.find_spec("pyspark") else "")
-SHELL = Path(__file__).parents[1] / "support" / "spark_shell.py"
+SHELL = Path(__file__).with_name("spark_shell.py")
 if not PYTHON or not shutil.which("java"):
     pytest.skip("needs Java and pyspark: make engines", allow_module_level=True)
 
@@ -37,8 +37,9 @@ Ask = Callable[[str], Any]
 @pytest.fixture(scope="module")
 def ask(tmp_path_factory) -> Iterator[Ask]:
     """Sends a statement to one Spark, and returns its rows."""
-    with subprocess.Popen([PYTHON, SHELL], cwd=tmp_path_factory.mktemp("spark"), text=True, stdin=subprocess.PIPE,
-                          stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as shell:  # fmt: skip
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    folder = tmp_path_factory.mktemp("spark")
+    with subprocess.Popen([Path(PYTHON).absolute(), SHELL], cwd=folder, text=True, **pipes) as shell:
 
         def ask(statement: str) -> Any:
             shell.stdin.write(json.dumps(statement) + "\n")
@@ -79,7 +80,7 @@ def values(names: list[str], kinds: list[pa.DataType], quote: str, pictures: str
 def in_spark(ask: Ask, table: str) -> list[str]:
     names, kinds = [*TABLES[table].schema.names, "run"], [*TABLES[table].schema.types, pa.string()]
     columns = values(names, kinds, "`", "sha2({}.bytes, 256)", "unix_micros({})")
-    return sorted(map(str, ask(f"SELECT {columns} FROM {table}")))
+    return sorted(map(str, ask(f"SELECT {columns} FROM {table}")))  # noqa: S608
 
 
 def in_duckdb(root: Root, table: str) -> list[str]:
@@ -93,7 +94,9 @@ def test_every_value_of_every_view_is_duckdbs(ask, root):
     tables = catalog.find(root, "today").tables.keys() | {"runs"}
     counts = {table: len(in_spark(ask, table)) for table in tables}
     assert {table: rows for table in tables if (rows := in_spark(ask, table)) != in_duckdb(root, table)} == {}
-    assert min(counts.values()) >= len(RUNS) and ask("SELECT run FROM runs ORDER BY run") == [[run] for run in sorted(RUNS)]
+    assert min(counts.values()) >= len(RUNS) and ask("SELECT run FROM runs ORDER BY run") == [
+        [run] for run in sorted(RUNS)
+    ]
 
 
 def test_views_have_the_labels_that_runs_were_given(ask, root, tmp_path):

@@ -30,16 +30,39 @@ METRICS: Mapping[str, Mapping[str, str]] = {
         "active_share_mean": "AVG(active_share)",
         "max_score": "MAX(max)",
     },
+    "channels": {"count": "COUNT(*)", "purity_mean": "AVG(purity)"},
     "top": {"count": "COUNT(*)", "channels": "COUNT(DISTINCT (run, layer, channel))", "best_score": "MAX(score)"},
 }
+_IN_ORDER = (
+    "layer_in_order",
+    "lpad(CAST(layer_index AS VARCHAR), 3, '0') || ' ' || layer",
+    "layer, after its layer_index, so that charts sort layers by depth",
+)
 # Of each table its columns that Superset computes: name, expression and description.
-COMPUTED: Mapping[str, tuple[str, str, str]] = {
-    "units": (
-        "layer_in_order",
-        "lpad(CAST(layer_index AS VARCHAR), 3, '0') || ' ' || layer",
-        "layer, after its layer_index, so that charts sort layers by depth",
-    ),
-}
+COMPUTED: Mapping[str, tuple[str, str, str]] = {"units": _IN_ORDER, "channels": _IN_ORDER}
+# A dataset that is a query: purity is not stored.
+CHANNELS_SQL = """\
+WITH counted AS (
+  SELECT run, layer, layer_index, channel, label, COUNT(*) AS images,
+    ROW_NUMBER() OVER (PARTITION BY run, layer, channel ORDER BY label IS NULL, COUNT(*) DESC, label) AS place,
+    SUM(COUNT(*)) OVER (PARTITION BY run, layer, channel) AS total
+  FROM top WHERE score > 0 GROUP BY run, layer, layer_index, channel, label
+), shared AS (
+  SELECT *, label IS NOT NULL AND images >= LEAST(2, total) AS is_shared FROM counted WHERE place = 1
+)
+SELECT run, layer, layer_index, channel, CASE WHEN is_shared THEN label END AS label,
+  CASE WHEN is_shared THEN images / total ELSE 0 END AS purity
+FROM shared
+"""
+CHANNELS = pa.schema(
+    [
+        *(TABLES["top"].schema.field(name) for name in ("layer", "layer_index", "channel")),
+        pa.field(
+            "label", pa.string(), metadata={"doc": "label that the most top images share; null if none is shared"}
+        ),
+        pa.field("purity", pa.float64(), metadata={"doc": "share of the top images that have this label"}),
+    ]
+)
 _BAR: Mapping[str, Any] = {"viz_type": "echarts_timeseries_bar", "xAxisForceCategorical": True, "row_limit": 1000}
 _SHARES: Mapping[str, Any] = {"y_axis_format": ".0%", "x_axis_sort": "layer_in_order", "x_axis_sort_asc": True}
 # Of each chart its table, its size on the dashboard (of 12 columns, in rows), and its settings, by title.
@@ -57,19 +80,14 @@ CHARTS: Mapping[str, tuple[str, tuple[int, int], Mapping[str, Any]]] = {
             "row_limit": 1000,
         },
     ),
-    "Dead and selective channels": (
-        "units",
-        (6, 50),
-        {**_BAR, **_SHARES, "x_axis": "layer_in_order", "metrics": ["dead_share", "selective_share"], "show_legend": True},
-    ),
-    "Share of images that activate a channel": (
-        "units",
+    "Purity of channels": (
+        "channels",
         (6, 50),
         {
             "viz_type": "box_plot",
             "groupby": ["layer_in_order"],
             "columns": ["channel"],
-            "metrics": ["active_share_mean"],
+            "metrics": ["purity_mean"],
             "whiskerOptions": "Tukey",
             "number_format": ".0%",
             "row_limit": 10000,
@@ -89,6 +107,17 @@ CHARTS: Mapping[str, tuple[str, tuple[int, int], Mapping[str, Any]]] = {
             ],
         },
     ),
+    "Dead and selective channels": (
+        "units",
+        (6, 50),
+        {
+            **_BAR,
+            **_SHARES,
+            "x_axis": "layer_in_order",
+            "metrics": ["dead_share", "selective_share"],
+            "show_legend": True,
+        },
+    ),
     "Rejects by reason": (
         "rejects",
         (6, 50),
@@ -97,8 +126,8 @@ CHARTS: Mapping[str, tuple[str, tuple[int, int], Mapping[str, Any]]] = {
 }
 _ROWS = (
     ("Runs",),
-    ("Dead and selective channels", "Share of images that activate a channel"),
-    ("Label of each channel's strongest image", "Rejects by reason"),
+    ("Purity of channels", "Label of each channel's strongest image"),
+    ("Dead and selective channels", "Rejects by reason"),
 )
 _TYPES = {
     pa.bool_(): "BOOLEAN",
@@ -109,6 +138,16 @@ _TYPES = {
     pa.string(): "VARCHAR",
     pa.timestamp("us", "UTC"): "TIMESTAMP WITH TIME ZONE",
 }
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes texts of several lines as they are."""
+
+
+_Dumper.add_representer(
+    str,
+    lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None),
+)
 
 
 def files() -> dict[str, str]:
@@ -128,19 +167,21 @@ def files() -> dict[str, str]:
         "version": VERSION,
     }
     documents |= {f"datasets/Deconvoy/{name}.yaml": _dataset(name) for name in METRICS}
-    documents |= {_chart_path(title): _chart(title) for title in CHARTS}
+    documents |= {chart_path(title): _chart(title) for title in CHARTS}
     documents["dashboards/Deconvoy.yaml"] = _dashboard()
-    return {path: yaml.safe_dump(each, sort_keys=False, width=120) for path, each in documents.items()}
+    return {path: yaml.dump(each, Dumper=_Dumper, sort_keys=False, width=120) for path, each in documents.items()}
 
 
 def _dataset(name: str) -> dict[str, Any]:
-    columns = [field for field in TABLES[name].schema if field.type != IMAGE]
+    schema = CHANNELS if name == "channels" else TABLES[name].schema
+    columns = [field for field in schema if field.type != IMAGE]
     times = [field.name for field in columns if pa.types.is_timestamp(field.type)]
     run = pa.field("run", pa.string(), metadata={"doc": "run id"})
     return {
         "table_name": name,
         "main_dttm_col": times[0] if times else None,
         "schema": "main",
+        "sql": CHANNELS_SQL if name == "channels" else None,
         "uuid": _uuid(name),
         "metrics": [{"metric_name": metric, "expression": text} for metric, text in METRICS[name].items()],
         "columns": [_column(field) for field in (*columns, run)] + _computed(name),
@@ -169,7 +210,8 @@ def _computed(table: str) -> list[dict[str, Any]]:
     return [{**column, "expression": expression}]
 
 
-def _chart_path(title: str) -> str:
+def chart_path(title: str) -> str:
+    """The path of a chart's file in the folder."""
     return f"charts/{title.replace(' ', '_').replace(chr(39), '')}.yaml"
 
 

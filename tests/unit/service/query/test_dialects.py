@@ -107,7 +107,7 @@ def test_an_engine_that_cannot_read_the_root_is_refused(root, engine, words):
         dialects.views(root, Engine(engine))
 
 
-def test_paths_are_escaped_as_spark_reads_them(root, tmp_path):
+def test_paths_are_escaped_as_spark_reads_them(root):
     text = dialects.views(root, Engine.SPARK)
     [path] = re.findall(r"VIEW runs .*OPTIONS \(path '((?:[^'\\]|\\.)*)'", text)
     pattern = re.sub(r"\\(.)", r"\1", path)  # the literal's value
