@@ -16,18 +16,20 @@ PROCESSES ?= 3
 GROUPED := --dist=loadfile --no-loadscope-reorder
 SIDE_BY_SIDE := -n $(PROCESSES) $(GROUPED)
 STARTING := tests/chaos $(patsubst %,tests/integration/test_%.py,installed same_answer submitted) tests/browser \
-	tests/integration tests/property
+	tests/integration tests/property tests/engines
 WHOLE_RUNS := $(patsubst %,tests/integration/test_%.py,same_answer killed truth)
 STAMP := $(VENV)/.installed
 PEERS := .make/peers
 PEERS_STAMP := $(PEERS)/.installed
+
+ENGINES := .make/engines
 
 DOCS := .make/docs
 DOCS_STAMP := $(DOCS)/.installed
 AUDIT := .make/audit
 AUDITORS := bandit==1.9.4 pip-audit==2.10.1
 
-.PHONY: help setup demo test check format lint types audit coverage lock lowest bench docs soak clean
+.PHONY: help setup demo test check format lint types audit coverage lock lowest bench engines docs soak clean
 
 help:
 	@echo "make demo    scan photographs of scikit-image and scikit-learn with the bundled network, into deconvoy-demo/"
@@ -38,6 +40,7 @@ help:
 	@echo "make lock    upgrade $(VENV), and write its versions to constraints.txt"
 	@echo "make lowest  run the unit tests with the lowest versions that pyproject.toml allows"
 	@echo "make bench   measure the scan against other tools, and write docs/benchmarks.md; FULL=1 takes longer"
+	@echo "make engines run the views and the dashboard in Spark and Superset, which it installs (1.6 GB; Spark needs Java 17)"
 	@echo "make docs    build the documentation site into .make/site"
 	@echo "make soak    run the slow tests;  make clean   remove generated files"
 
@@ -110,6 +113,16 @@ $(PEERS_STAMP): $(STAMP) tests/benchmarks/peers.txt
 	$(VENV)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > $$(echo $(PEERS)/lib/python3*/site-packages)/shared.pth
 	$(PEERS)/bin/python -m pip install --quiet -r tests/benchmarks/peers.txt
 	@touch $(PEERS_STAMP)
+
+engines: setup $(ENGINES)/spark/.installed $(ENGINES)/superset/.installed
+	DECONVOY_SPARK=$(ENGINES)/spark/bin/python DECONVOY_SUPERSET=$(ENGINES)/superset/bin/python \
+		$(VENV)/bin/python -m pytest -q tests/engines $(PYTEST_ARGS)
+
+# Environments of their own: Superset needs old versions of packages.
+$(ENGINES)/%/.installed: tests/engines/%.txt
+	$(PYTHON) -m venv $(ENGINES)/$*
+	$(ENGINES)/$*/bin/pip install --quiet -r tests/engines/$*.txt
+	@touch $@
 
 docs: $(DOCS_STAMP)
 	$(DOCS)/bin/mkdocs build --strict --quiet

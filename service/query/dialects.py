@@ -4,6 +4,7 @@ The views read folders, so they stay right when runs are published or removed. O
 is being published or removed has none.
 """
 
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -14,12 +15,14 @@ import pyarrow as pa
 from service.query import catalog, derived, noted, relabelled
 from service.query.quoting import quoted, without_patterns
 from workers.errors import UsageError
+from workers.host import log
 from workers.store import paths
 from workers.store.root import Root
 from workers.store.tables.registry import TABLES
 from workers.store.tables.shared import LABELS
 
 RUNS = "runs"
+_PATTERN = re.compile(r"[\\*?\[\]{}]")  # characters of Spark's patterns of paths
 
 
 class Engine(StrEnum):
@@ -61,7 +64,10 @@ def views(root: Root, engine: Engine) -> str:
     if engine is Engine.DUCKDB:
         tables |= {LABELS.name}  # its view needs no files
     existing = sorted(tables | {RUNS}, key=lambda name: (name != RUNS, name != LABELS.name, [*TABLES].index(name)))
-    head = [f"The published runs under {root.url}, for {engine}.", *([dialect.note] if dialect.note else [])]
+    head = [
+        f"The published runs under {log.one_line(root.url)}, for {engine}.",
+        *([dialect.note] if dialect.note else []),
+    ]
     statements = [line for name in existing for line in _statements(dialect, location, name, existing)]
     statements += [f"{dialect.view.format(name)} AS {query}" for name, query in derived.views(existing)]
     if engine is Engine.DUCKDB:
@@ -78,6 +84,9 @@ def _location(root: Root, engine: Engine) -> str:
     if known and scheme not in known:
         forms = " or ".join(f"{name}://" for name in known)
         raise UsageError(f"{engine} cannot read root {root.url!r}: it supports only roots at {forms}")
+    if engine is Engine.SPARK and ":" in path and _PATTERN.search(path):
+        reason = "a path with any of \\ * ? [ ] { } must not contain ':'; use a link to the folder"
+        raise UsageError(f"{engine} cannot read root {root.url!r}: {reason}")
     return url
 
 
@@ -126,18 +135,25 @@ def _duckdb_labels(name: str, folder: str) -> str:
     return f"CREATE OR REPLACE VIEW {name} AS SELECT {columns} FROM read_parquet({both}, {options}) WHERE {own}"  # noqa: S608
 
 
-def _spark(name: str, _: pa.Schema, folder: str) -> Sequence[str]:
-    path = f"s3a{folder[2:]}" if folder.startswith("s3://") else folder
-    return [f"CREATE OR REPLACE TEMPORARY VIEW {name} USING parquet OPTIONS (path {quoted(path)}, mergeSchema 'true')"]
+def _spark(name: str, schema: pa.Schema, folder: str) -> Sequence[str]:
+    location = f"file://{folder}" if folder.startswith("/") else re.sub("^s3://", "s3a://", folder)
+    path = _PATTERN.sub(r"\\\g<0>", location)  # Spark takes a path as a pattern
+    return [
+        f"CREATE OR REPLACE TEMPORARY VIEW {name} ({_hive_columns(schema)}, `run` string) USING parquet "
+        f"OPTIONS (path {_escaped(path)}, ignoreMissingFiles 'true')"
+    ]
 
 
 def _athena(name: str, schema: pa.Schema, folder: str) -> Sequence[str]:
-    columns = ", ".join(f"`{field.name}` {_HIVE.of(field.type)}" for field in schema)
     return [
-        f"CREATE EXTERNAL TABLE IF NOT EXISTS {name} ({columns}) PARTITIONED BY (run string) STORED AS PARQUET "
+        f"CREATE EXTERNAL TABLE IF NOT EXISTS {name} ({_hive_columns(schema)}) PARTITIONED BY (run string) STORED AS PARQUET "
         f"LOCATION {quoted(f'{folder}/')}",
         f"MSCK REPAIR TABLE {name}",
     ]
+
+
+def _hive_columns(schema: pa.Schema) -> str:
+    return ", ".join(f"`{field.name}` {_HIVE.of(field.type)}" for field in schema)
 
 
 def _trino(name: str, schema: pa.Schema, folder: str) -> Sequence[str]:
@@ -190,12 +206,18 @@ _HIVE = _Types(0, "array<{}>", "struct<{}>", "{}: {}")
 _TRINO = _Types(1, "array({})", "row({})", "{} {}")
 
 
+def _escaped(text: str) -> str:
+    """A literal of Spark, where a backslash begins an escape and two quotes are one only since version 4."""
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
 DIALECTS: Mapping[Engine, Dialect] = {
     Engine.DUCKDB: Dialect(_duckdb, "CREATE OR REPLACE VIEW {}"),
     Engine.SPARK: Dialect(
         _spark,
         "CREATE OR REPLACE TEMPORARY VIEW {}",
-        note="Spark lists the folders when the views are created. Run this file again after runs are published or removed.",
+        note="Spark lists the folders when the views are created. Run this file again after runs are published. "
+        "Removed runs disappear by themselves.",
     ),
     Engine.TRINO: Dialect(
         _trino,

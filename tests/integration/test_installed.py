@@ -202,6 +202,14 @@ def test_the_readmes_sql_answers(desk, monkeypatch):
         assert len(duckdb.sql(block).fetchall()) == 10
 
 
+@pytest.fixture(scope="module")
+def views(installed, desk) -> None:
+    """The files that the examples of reading.md read."""
+    for command in commands(READING):
+        assert typed(command, installed, desk).returncode == 0, command
+
+
+@pytest.mark.usefixtures("views")
 @pytest.mark.parametrize("number", range(len(blocks("python", READING))))
 def test_every_way_to_read_the_datasets_answers(installed, desk, number):
     block = blocks("python", READING)[number]

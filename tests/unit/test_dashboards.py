@@ -14,8 +14,9 @@ import duckdb
 import pytest
 import yaml
 
-from service.query import dialects
+from service.query import catalog, dialects
 from service.query.dialects import Engine
+from service.query.layers import read_layer
 from tests.support import superset
 from tests.support.published import CHANNELS, DEAD, IMAGES, K, commit_runs_row, publish
 from workers.store.root import Root
@@ -33,6 +34,8 @@ METRIC_KEYS = {"metric_name", "verbose_name", "metric_type", "expression", "desc
 DATASET_KEYS = {"table_name", "main_dttm_col", "description", "default_endpoint", "offset", "cache_timeout", "schema",
                 "catalog", "sql", "params", "template_params", "filter_select_enabled", "fetch_values_predicate", "extra",
                 "uuid", "columns", "metrics", "version", "database_uuid"}  # fmt: skip
+CHART_KEYS = {"slice_name", "viz_type", "params", "uuid", "version", "dataset_uuid"}
+DASHBOARD_KEYS = {"dashboard_title", "slug", "published", "uuid", "position", "metadata", "version"}
 DATABASE_KEYS = {"database_name", "sqlalchemy_uri", "password", "cache_timeout", "expose_in_sqllab", "allow_run_async",
                  "allow_ctas", "allow_cvas", "allow_dml", "allow_csv_upload", "extra", "uuid", "version"}  # fmt: skip
 
@@ -133,21 +136,82 @@ def definition(path: str) -> Any:
 
 
 def test_the_database_and_the_metadata_are_what_superset_takes():
-    assert definition("metadata.yaml")["type"] == "SqlaTable" and definition("metadata.yaml")["version"] == "1.0.0"
+    assert definition("metadata.yaml")["type"] == "Dashboard" and definition("metadata.yaml")["version"] == "1.0.0"
     database = definition("databases/Deconvoy.yaml")
     assert database.keys() <= DATABASE_KEYS and database["version"] == "1.0.0" and uuid.UUID(database["uuid"])
     assert database["extra"].keys() <= {"engine_params"} and database["database_name"]
 
 
+def source(name: str) -> str:
+    """The relation of a dataset, whose computed columns are part of it."""
+    relation = f"({superset.CHANNELS_SQL})" if name == "channels" else name
+    computed = "".join(f", {superset.COMPUTED[each][1]} AS {superset.COMPUTED[each][0]}" for each in [name]
+                       if each in superset.COMPUTED)  # fmt: skip
+    return f"(SELECT *{computed} FROM {relation})"  # noqa: S608
+
+
 @pytest.mark.parametrize("name", superset.METRICS)
 def test_a_dataset_of_superset_has_columns_and_metrics_that_answer(connection, name):
     dataset = definition(f"datasets/Deconvoy/{name}.yaml")
-    assert dataset.keys() <= DATASET_KEYS and dataset["version"] == "1.0.0" and dataset["table_name"] == name in TABLES
+    assert dataset.keys() <= DATASET_KEYS and dataset["version"] == "1.0.0" and dataset["table_name"] == name
+    assert (name in TABLES) is not bool(dataset["sql"])
     assert dataset["database_uuid"] == definition("databases/Deconvoy.yaml")["uuid"] != dataset["uuid"]
     assert all(column.keys() <= COLUMN_KEYS for column in dataset["columns"])
     assert all(metric.keys() <= METRIC_KEYS for metric in dataset["metrics"])
-    described = {row[0]: row[1] for row in connection.execute(f"DESCRIBE {name}").fetchall()}
+    described = {row[0]: row[1] for row in connection.execute(f"DESCRIBE SELECT * FROM {source(name)}").fetchall()}  # noqa: S608
     assert {column["column_name"]: column["type"] for column in dataset["columns"]} == described
     for metric in dataset["metrics"]:
-        [(value,)] = connection.execute(f"SELECT {metric['expression']} FROM {name}").fetchall()  # noqa: S608 - our own
+        [(value,)] = connection.execute(f"SELECT {metric['expression']} FROM {source(name)}").fetchall()  # noqa: S608 - our own
         assert value is not None or metric["metric_name"] == "images_per_s"  # of runs that were not timed
+
+
+def test_a_chart_of_superset_names_columns_and_metrics_of_its_dataset():
+    for title, (table, _, settings) in superset.CHARTS.items():
+        chart = definition(superset.chart_path(title))
+        dataset = definition(f"datasets/Deconvoy/{table}.yaml")
+        assert chart.keys() == CHART_KEYS and chart["dataset_uuid"] == dataset["uuid"] and chart["params"] == settings
+        columns = {column["column_name"] for column in dataset["columns"]}
+        named = [settings["x_axis"]] if "x_axis" in settings else []
+        named += [name for key in ("groupby", "columns", "all_columns") for name in settings.get(key, ())]
+        named += [each["subject"] for each in settings.get("adhoc_filters", ())]
+        assert named and {*named} <= columns
+        metrics = {metric["metric_name"] for metric in dataset["metrics"]}
+        assert {*settings.get("metrics", ())} <= metrics
+        assert settings.get("x_axis_sort", named[0]) in metrics | columns
+
+
+def test_the_dashboard_of_superset_places_every_chart_once():
+    dashboard = definition("dashboards/Deconvoy.yaml")
+    assert dashboard.keys() == DASHBOARD_KEYS
+    position = dashboard["position"]
+    boxes = {key: box for key, box in position.items() if key != "DASHBOARD_VERSION_KEY"}
+    assert all(box["id"] == key for key, box in boxes.items())
+    children = [child for box in boxes.values() for child in box["children"]]
+    assert sorted(children) == sorted(boxes.keys() - {"ROOT_ID"})
+    assert all(box["parents"][-1] in boxes and key in boxes[box["parents"][-1]]["children"]
+               for key, box in boxes.items() if key != "ROOT_ID")  # fmt: skip
+    charts = [box["meta"]["uuid"] for box in boxes.values() if box["type"] == "CHART"]
+    assert sorted(charts) == sorted(definition(superset.chart_path(title))["uuid"] for title in superset.CHARTS)
+    rows = [
+        [boxes[child]["meta"]["width"] for child in box["children"]] for box in boxes.values() if box["type"] == "ROW"
+    ]
+    assert all(sum(widths) == 12 for widths in rows)
+    [scan] = dashboard["metadata"]["native_filter_configuration"]
+    assert scan["targets"][0]["datasetUuid"] == definition("datasets/Deconvoy/units.yaml")["uuid"]
+
+
+def test_purity_in_superset_is_that_of_the_atlas(tmp_path):
+    labels = ["cat", "dog", "dog", "cat", "owl", "ant", None, "cat", "fox", None, None, "dog", "owl"]
+    publish(root := Root(str(tmp_path)), k=3, named=[(f"{n:03d}.png", label) for n, label in enumerate(labels)])
+    commit_runs_row(root, "first")
+    with duckdb.connect() as opened:
+        opened.execute(dialects.views(root, Engine.DUCKDB))
+        rows = opened.execute(f"SELECT layer, channel, label, purity FROM ({superset.CHANNELS_SQL})").fetchall()  # noqa: S608
+    living = {
+        (layer, each.channel): (each.label, each.purity)
+        for layer in CHANNELS
+        for each in read_layer(catalog.find(root, "first"), layer).channels
+        if not each.dead
+    }
+    assert {(layer, channel): (label, purity) for layer, channel, label, purity in rows} == living
+    assert {(None, 0.0), ("dog", 2 / 3)} <= {*living.values()}

@@ -1,6 +1,7 @@
 """Views for other engines: answered by a DuckDB of one's own while runs come and go, and read by a parser of each dialect."""
 
 import csv
+import re
 
 import duckdb
 import pytest
@@ -104,6 +105,25 @@ def test_types_of_columns_are_the_tables_own(monkeypatch, root):
 def test_an_engine_that_cannot_read_the_root_is_refused(root, engine, words):
     with pytest.raises(UsageError, match=words):
         dialects.views(root, Engine(engine))
+
+
+def test_paths_are_escaped_as_spark_reads_them(root):
+    text = dialects.views(root, Engine.SPARK)
+    [path] = re.findall(r"VIEW runs .*OPTIONS \(path '((?:[^'\\]|\\.)*)'", text)
+    pattern = re.sub(r"\\(.)", r"\1", path)  # the literal's value
+    assert re.sub(r"\\(.)", r"\1", pattern) == f"file://{root.url}/tables/runs"
+    assert not re.search(r"(?<!\\)[*?\[\]{}]", pattern)
+
+
+def test_spark_cannot_read_a_pattern_with_a_colon(tmp_path):
+    publish(root := Root(str(tmp_path / "[a]:b")))
+    with pytest.raises(UsageError, match=r"spark cannot read root '.*': a path with any of .* must not contain ':'"):
+        dialects.views(root, Engine.SPARK)
+
+
+def test_the_name_of_a_root_does_not_end_a_comment(tmp_path):
+    publish(root := Root(str(tmp_path / "a\nb")))
+    assert dialects.views(root, Engine.SPARK).startswith(f"-- The published runs under {tmp_path}/a\\nb, for spark.\n")
 
 
 def test_wrong_options_are_one_line(root, tmp_path):
