@@ -37,7 +37,7 @@ Ask = Callable[[str], Any]
 @pytest.fixture(scope="module")
 def ask(tmp_path_factory) -> Iterator[Ask]:
     """Sends a statement to one Spark, and returns its rows."""
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
     folder = tmp_path_factory.mktemp("spark")
     with subprocess.Popen([Path(PYTHON).absolute(), SHELL], cwd=folder, text=True, **pipes) as shell:
 

@@ -35,7 +35,7 @@ def connection(tmp_path_factory) -> Iterator[duckdb.DuckDBPyConnection]:
     """The views in DuckDB's memory."""
     root = Root(str(tmp_path_factory.mktemp("root")))
     for run, created in (("first", "2026-11-23T02:00:00+00:00"), ("second", "2026-11-24T02:00:00+00:00")):
-        publish(root, run, created)
+        publish(root, run, created, images_per_s=40.0)
         commit_runs_row(root, run)
     with duckdb.connect() as opened:
         opened.execute(dialects.views(root, Engine.DUCKDB))
