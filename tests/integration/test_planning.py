@@ -1,6 +1,7 @@
 """The plan of any job: what it says comes true when the job runs, and the root keeps its bytes."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,7 +23,7 @@ from workers.spec.scan import RunSpec
 from workers.spec.synthesise import SynthesisRun
 
 INVERT = {"layers": ["relu1", "relu2"], "sample": 2, "restarts": 2, "iterations": 2, "batch": 3}
-PLANS = {
+PLANS: dict[str, tuple[Any, Any, dict[str, Any], str, int, int | None]] = {
     "occlude": (OcclusionRun, occlude, {"layer": "relu1", "sample": 2, "size": 80, "stride": 80}, "images", 2, 2),
     "invert": (InversionRun, invert, INVERT, "inversions", 8, 2),
     "synthesise": (SynthesisRun, synthesise, {"layers": ["relu1"], "channels": [0, 5, 9], "steps": 2}, "channels", 3, None),
@@ -84,7 +85,7 @@ def test_what_a_plan_says_comes_true(job, photos, tmp_path, monkeypatch):
     assert content(root) == after
 
 
-def other(job: str) -> dict[str, object]:
+def other(job: str) -> dict[str, int]:
     return {"occlude": {"stride": 40}, "sanity": {"ranks": 1}}.get(job, {"seed": 7})
 
 

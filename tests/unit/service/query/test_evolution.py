@@ -13,6 +13,7 @@ from service.atlas import channel_pictures
 from service.cli.main import app
 from service.query import catalog, evolution
 from service.query.evolution import Frame, Strip
+from service.query.scans import PlacedCell
 from service.sheets import evolve
 from tests.support import instrumented
 from tests.support.asking import atlas_of
@@ -123,7 +124,8 @@ def test_a_channels_page_shows_its_patches_at_the_checkpoints_of_a_training(clie
 
 @pytest.mark.parametrize(("count", "shown"), [(2, [0, 1]), (3, [0, 1, 2]), (11, [0, 1, 2, 4, 5, 6, 8, 9, 10])])
 def test_the_picture_of_a_training_has_its_first_and_last_checkpoint(count, shown):
-    assert list(channel_pictures._spread(tuple(range(count)))) == shown
+    frames = tuple(PlacedCell(number, 0, 1.0, 0, 0, b"", None, *[0] * 7) for number in range(count))
+    assert [frame.channel for frame in channel_pictures._spread(frames)] == shown
 
 
 def test_the_sheet_of_a_run_or_of_channels_of_a_layer_is_drawn(root, tmp_path):

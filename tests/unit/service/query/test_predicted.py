@@ -6,8 +6,7 @@ from collections import Counter
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from click.testing import Result
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from service.cli.main import app
 from service.control import noting
@@ -142,8 +141,8 @@ def test_the_classes_of_a_channel_are_those_of_its_top_images(root, predictions)
 
 
 def test_channels_with_fewer_images_than_wanted_are_left_out():
-    columns = (np.array(each) for each in ([0, 0, 0, 0, 0], [0, 0, 0, 1, 1], [0, 0, 1, 0, 1]))
-    few = predicted.Predictions(("a", "b"), (frozenset({"a"}), frozenset({"b"})), *columns)
+    layers, channels, classes = (np.array(each) for each in ([0, 0, 0, 0, 0], [0, 0, 0, 1, 1], [0, 0, 1, 0, 1]))
+    few = predicted.Predictions(("a", "b"), (frozenset({"a"}), frozenset({"b"})), layers, channels, classes)
     assert [(each.channel, each.images, each.top) for each in few.channels([0])] == [(0, 2, 3), (1, 1, 2)]
     assert [each.channel for each in few.channels([0], least=2)] == [0]
     assert few.channels([1], least=2) == ()
