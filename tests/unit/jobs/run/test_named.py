@@ -54,9 +54,12 @@ def results(job, folder, model, *, corpus="cats", label="folder", target="label"
     def run_shards(_, planned):
         raise PlannedError(planned)
 
-    pool = SimpleNamespace(start=lambda _: environment())
     run = SimpleNamespace(
-        pool=pool, job=Job(spec, stored, ("relu5",), committed), root=root, model=model, run_shards=run_shards
+        start=lambda _: environment(),
+        job=Job(spec, stored, ("relu5",), committed),
+        root=root,
+        model=model,
+        run_shards=run_shards,
     )
     with pytest.raises(PlannedError) as told:
         module._work(run)
