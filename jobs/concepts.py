@@ -44,9 +44,8 @@ def concepts(spec: ConceptsRun, watch: Watcher) -> Outcome:
     layers = spec.concepts.layers or tuple(layer.name for layer in scan.layers)
     with stored.opened(spec.concepts.encoder) as (encoder, folder):
         _check_published(root, spec, scan, encoder)
-        library = encoders.load(
-            folder, encoder.source
-        ).library  # a user's mistake is reported before anything is written
+        # loaded before anything is written, so that a user's mistake leaves nothing behind
+        library = encoders.load(folder, encoder.source).library
 
         def work(run: Attempt[ConceptsRun]) -> Outcome:
             stored.write(run.root, encoder, folder)
