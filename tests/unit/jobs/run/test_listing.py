@@ -35,7 +35,7 @@ def test_labels_are_counted_and_a_source_that_gives_none_is_named(photos, tmp_pa
     names.write_text("n01 a cat\n")
     assert (
         described(photos, label_names=str(names))
-        == f"3 labels; 4 of 5 images have one; {names} has no readable name for any of them"
+        == f"3 labels; 4 of 5 images have one; {names} has no readable name for any of these labels"
     )
     names.write_text("class0 a cat\n")
     assert described(photos, label_names=str(names)) == "3 labels; 4 of 5 images have one"
