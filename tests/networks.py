@@ -112,19 +112,20 @@ def page(rows: list[str], results: list[Checked | str]) -> str:
     whole = sum(result.passed for result in found)
     part = sum(result.agrees and not result.passed for result in found)
     refused = len(rows) - len(found)
-    exported = f"{refused} networks cannot be exported." if refused else "All networks can be exported."
+    readable = f"Deconvoy refuses {refused} networks." if refused else "Deconvoy can read the graph of every network."
     return f"""# Networks
 
 This page covers every convolutional classifier of torchvision, and one network from each timm family that uses convolutions.
-`python -m tests.networks` writes this page; these results are those of {versions()}.
+`python -m tests.networks` writes this page. Versions tested: {versions()}.
 
 Of {len(rows)} networks, {whole} have projections for all layers, and {part} for the layers below an operation without a
 [downward step](glossary.md#networks), such as attention. Scan the layers above it with `--method none`, which publishes patches
-without projections. {exported}
+without projections. {readable}
 
 Each network was checked in float64, with random weights, on images of {SIDE} px or the size that it requires:
 
-- Its output equals the module's bit for bit, or up to rounding if the network has an operation without a downward step.
+- Its output in Deconvoy equals that of the original module bit for bit, or up to rounding if the network has an operation
+  without a downward step.
 - Projections by all three methods equal automatic differentiation of whole images, with a relative error of at most
   {TOLERANCE:g}, in three layers, spread from the first to the last that has projections. In layers above
   a gate, projection and differentiation both hold the gate constant.
