@@ -10,7 +10,7 @@ import psutil
 
 @dataclass(frozen=True)
 class Cost:
-    """The time of work that ran alone: by the clock, and of processors, in all its threads and processes.
+    """The time of work that ran alone: elapsed time, and CPU time of all its threads and processes.
 
     Work on all actors at once is slower than one actor alone whose threads have idle cores beside them.
     """
@@ -48,7 +48,7 @@ def longest(sizes: Iterable[int], actors: int) -> int:
 
 
 def _cpu_s() -> float:
-    """Processor seconds of this process and of those that it has started, such as readers."""
+    """CPU seconds of this process and of those that it has started, such as readers."""
     spent = [time.process_time()]
     for child in psutil.Process().children(recursive=True):
         try:

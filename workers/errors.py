@@ -7,7 +7,7 @@ from typing import Any
 
 
 class DeconvoyError(Exception):
-    """The root of the tree. A message names the thing, its value, and what would have been right."""
+    """The root of the tree. A message names what is at fault, its value, and what would have been right."""
 
     exit_code = 1
 

@@ -36,7 +36,7 @@ def predicted_class(
 ) -> None:
     """List the channels with top images that the network assigns to this class, the largest share first.
 
-    Classes of ImageNet are also found by the words above them in WordNet: dog finds every breed.
+    Classes of ImageNet are also found by their hypernyms (broader words) in WordNet: dog finds every breed.
     """
     from service.query import predicted
 

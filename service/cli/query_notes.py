@@ -24,7 +24,7 @@ def list_notes(
 ) -> None:
     """List the notes on the channels of the run's network, by layer and channel; `deconvoy note` writes them.
 
-    A note is about a network with its weights, so it is listed for every run of the network.
+    A note belongs to a network with one set of weights, so it is listed for every run with these weights.
     """
     from service.query import notes
 

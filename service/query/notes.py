@@ -1,6 +1,7 @@
 """Notes on channels, as files under the root. Takes a root and networks, gives what people wrote about their channels.
 
-A note is about a channel of a network, with its weights. So it is shown in every run of the network, and outlives its runs.
+A note is about a channel of a network with one set of weights. So it is shown in every run with these weights, and outlives
+them.
 """
 
 from collections.abc import Mapping

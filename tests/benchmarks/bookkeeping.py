@@ -17,7 +17,7 @@ GOAL_PER_S = 800
 
 
 def figures(images: int, rounds: int, k: int = 9) -> Iterator[Figure]:
-    """Rate and processor time of a shard's top rows and statistics, one thread."""
+    """Rate and CPU time of a shard's top rows and statistics, one thread."""
     torch.set_num_threads(1)
     generator = torch.Generator().manual_seed(0)
     scores = torch.randn(images, sum(CHANNELS.values()), generator=generator) + 0.5

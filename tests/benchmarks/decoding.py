@@ -25,7 +25,7 @@ WAYS = {"a thread": 0, "1 process": 1, "2 processes": 2}
 
 
 def figures(images: int, rounds: int) -> Iterator[Figure]:
-    """Rates, their ratio, and processor time per image of the process that asks."""
+    """Rates, their ratio, and CPU time per image of the process that asks."""
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
         source = benchmarking.source("alexnet", scratch)
@@ -44,7 +44,7 @@ def figures(images: int, rounds: int) -> Iterator[Figure]:
                     used[way].append(1e6 * own / count)
     for way in WAYS:
         yield Figure(f"decoding in {way}", "images/s", tuple(rates[way]))
-        yield Figure(f"decoding in {way}: processor time of the actor", "us per image", tuple(used[way]))
+        yield Figure(f"decoding in {way}: CPU time of the actor", "us per image", tuple(used[way]))
     ratios = tuple(two / one for two, one in zip(rates["2 processes"], rates["1 process"], strict=True))
     yield Figure("decoding, 2 processes / 1", "", ratios, GOAL)
 

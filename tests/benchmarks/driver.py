@@ -1,6 +1,6 @@
 """What the driver of a scan does for each shard: plan, hand out, merge, account. Its actors do nothing that is measured.
 
-`--reduce N`: N shards of ResNet-50 (512 images, 22,720 channels), then one more. The processor time is that of the driver alone.
+`--reduce N`: N shards of ResNet-50 (512 images, 22,720 channels), then one more. The CPU time is that of the driver alone.
 `--null N`: N shards are handed out to two actors on Ray that do nothing; also the driver's memory, early and late.
 """
 
@@ -87,7 +87,7 @@ class FreeActors:
     Attributes:
         root: where they write.
         result: what every merge writes; only the root of the tree is ever read.
-        spent: their processor time, seconds.
+        spent: their CPU time, seconds.
     """
 
     root: Root
@@ -125,7 +125,7 @@ class FreeActors:
 
 
 def driver_seconds(root: Root, listed: str, actors: FreeActors, scratch: Path) -> tuple[float, float]:
-    """Processor seconds of the driver for the plan, and for merging and accounting."""
+    """CPU seconds of the driver for the plan, and for merging and accounting."""
     run: Any = SimpleNamespace(root=root, run="r", pool=actors, watch=SilentWatcher(), replan=None)
     run.writer = lambda table: TableWriter(root, table, "r", scratch, staged=True)
     began = time.process_time()

@@ -109,7 +109,7 @@ def _sum_up(broken: int, open_ones: list[int]) -> str:
         return "No promise was broken."
     if open_ones:
         return f"{broken} rounds broke one; not run again since: {', '.join(map(str, open_ones))}."
-    return f"{broken} rounds broke one, and kept it when they were run again; the causes are above."
+    return f"{broken} of them had broken one in an earlier run; the causes are above."
 
 
 def _ranges(kept: dict[int, str], commit: str) -> str:

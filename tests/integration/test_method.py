@@ -87,7 +87,7 @@ def test_every_kind_of_job_of_the_page_has_a_run(desk):
 
 
 def test_the_projections_of_a_channel_of_the_first_layer_are_its_kernel(desk, kernels):
-    """The page says that they are the same picture, as no pooling lies below. The kernels are read from the weights."""
+    """The page says that they are the same picture, as no pooling layer lies below. The kernels are read from the weights."""
     layer = deconvoy.open(str(desk / "atlas")).run("photos").layer("relu1")
     patches = [(channel, patch) for channel in (0, 4, 9, 22) for patch in layer.channel(channel).patches]
     whole = [(channel, patch) for channel, patch in patches if patch.signal().shape == (3, 7, 7)]

@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 Schema = dict[str, Any]
-# libyaml where PyYAML has it: a definition has 900 KB, which takes Python seconds.
+# libyaml where PyYAML has it: a definition has 900 kB, which takes Python seconds.
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 TOLD = ("type", "enum", "minimum", "minItems")  # what two schemas of one field may disagree in
 

@@ -296,7 +296,7 @@ def views_written() -> nn.Module:
 
 
 def large_pooling() -> nn.Module:
-    """Max pooling of more than 255 taps, some of them dilated."""
+    """Max pooling over windows of more than 255 elements, some of them dilated."""
     return nn.Sequential(conv(3, 3), nn.MaxPool2d(17, 5, padding=3), conv(3, 3, 1), nn.MaxPool2d(2, 1, dilation=2))
 
 

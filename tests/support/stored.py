@@ -24,7 +24,7 @@ def require_projection(row: Mapping[str, Any], wanted: Tensor, rounding: float =
     Within the 8 bits of its display: half a step of p, where the value is p^2, plus float32's rounding.
 
     Args:
-        row: of `patches`, with an image format without losses.
+        row: of `patches`, with a lossless image format.
         wanted: (3, height, width).
         rounding: of float32, relative to the largest value.
     """

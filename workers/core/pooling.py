@@ -15,7 +15,7 @@ from workers.spec.parts import Method
 
 @dataclass(frozen=True, eq=False)
 class Pool(Step):
-    """The geometry of a pooling."""
+    """The geometry of a pooling layer."""
 
     size: Pair
     stride: Pair

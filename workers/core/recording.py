@@ -63,7 +63,7 @@ class Tape:
     Attributes:
         network: the network that ran.
         method: what is kept follows from it.
-        kept: by number of a node, what its step keeps, such as the switches of a max pooling; (images, ...).
+        kept: by number of a node, what its step keeps, such as the switches of a max-pooling layer; (images, ...).
         units: by number of a wanted node, its units.
         values: by number of a wanted node, the activations of its units.
     """

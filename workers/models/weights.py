@@ -30,7 +30,7 @@ SLACK_BYTES = 64 << 20
 DEEPEST = 3  # levels of such keys
 CONTAINERS = ("state_dict", "model_state_dict", "model", "net", "ema", "model_ema", "state_dict_ema")
 _SCALAR = np.float64(0).__reduce__()[0]
-# What checkpoints of real trainings hold beside their weights. None of it runs code when it is read.
+# What checkpoints of real training runs hold beside their weights. None of it runs code when it is read.
 HARMLESS: tuple[Any, ...] = (
     argparse.Namespace,
     pathlib.PosixPath,

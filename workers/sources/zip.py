@@ -48,7 +48,7 @@ METHODS: dict[int, Callable[[bytes, int], bytes]] = {
 
 
 def _images(container: Container) -> Iterator[SourceEntry]:
-    """The images of one archive, in the order of its directory.
+    """The images of one archive, in the order of its central directory.
 
     Raises:
         CorpusError: the archive is damaged, or changed while it was being listed.

@@ -84,7 +84,7 @@ def staged_path(part: str) -> str:
 
 
 def table_folder(table: str, run: str) -> str:
-    """The Parquet files of one table of one run, in hive layout."""
+    """The Hive-partitioned Parquet files of one table of one run."""
     return f"{TABLES}/{table}/run={run}"
 
 

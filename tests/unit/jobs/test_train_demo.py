@@ -29,7 +29,7 @@ def corpus(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def trained(corpus, tmp_path_factory):
-    """Two trainings with one seed, one with another: folders, outcomes and what was said."""
+    """Two training runs with one seed, one with another: folders, outcomes and what was said."""
     found = []
     for seed in (0, 0, 1):
         folder = tmp_path_factory.mktemp("training")

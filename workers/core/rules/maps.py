@@ -1,4 +1,4 @@
-"""Rules for convolutions, poolings and normalisations. Takes an operation, gives its node; see `lowering`."""
+"""Rules for convolutions, pooling and normalisation. Takes an operation, gives its node; see `lowering`."""
 
 from typing import Any
 

@@ -101,7 +101,7 @@ POOLS = [
     ((3, 3), (2, 2), (1, 1), (1, 1), True),
     ((3, 2), (1, 3), (1, 0), (2, 1), False),
     ((5, 1), (2, 1), (2, 0), (1, 1), True),
-    ((17, 16), (8, 8), (0, 0), (1, 1), False),  # more taps than a byte counts
+    ((17, 16), (8, 8), (0, 0), (1, 1), False),  # more elements than a byte counts
 ]
 
 

@@ -1,7 +1,7 @@
 """Projections and receptive fields of the real architectures, on real photos, every layer, at corners and borders.
 
 The forward pass of a projection runs on whole images, so its windows use the very switches of the full image. What
-float32 can change is which of two nearly equal values a max pooling takes: the last test counts such rows and traces
+float32 can change is which of two nearly equal values a max-pooling layer takes: the last test counts such rows and traces
 each of them to its window.
 """
 
@@ -168,7 +168,7 @@ def explain(single: Tape, double: Tape, images: Tensor, number: int, units: Unit
 
 
 def value_at(step: pooling.MaxPool, map_: Tensor, switches: Tensor) -> Tensor:
-    """What a pooling takes if it takes these taps; a padded map's outside is never chosen."""
+    """What a pooling layer takes if it takes these elements; a padded map's outside is never chosen."""
     extent = switches.shape[2], switches.shape[3]
     padded = step._pad(map_, extent)
     taps = [pooling._strided_view(padded, dy, dx, step.stride, extent) for dy, dx in step.taps()]

@@ -39,7 +39,7 @@ def decode(data: bytes, limits: LimitsSpec, claim: object = None) -> np.ndarray:
     if data == b"sleep":
         time.sleep(60)
     if data == b"block":
-        sum(range(10**12))  # without ever giving up Python's lock
+        sum(range(10**12))  # without ever giving up the GIL
     return np.zeros((int(data), 1, 3), np.uint8)
 
 
@@ -139,7 +139,7 @@ def test_a_decoder_that_blocks_its_process_is_noticed_although_another_waits_for
 
 
 def blocking(data: bytes, limits: LimitsSpec, claim) -> np.ndarray:
-    """The first image waits for the memory of the second one, which never gives up Python's lock."""
+    """The first image waits for the memory of the second one, which never gives up the GIL."""
     if data == b"10":
         time.sleep(0.5)
     claim(1 << 15, 1 << 15, 1 << 40)

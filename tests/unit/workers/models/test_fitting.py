@@ -79,7 +79,7 @@ def test_a_lightning_checkpoint_with_its_metrics_is_read(tmp_path):
 
 
 @pytest.mark.parametrize("key", ["state_dict", "model", "model_state_dict", "ema"])
-def test_what_trainings_store_beside_weights_does_no_harm(tmp_path, key):
+def test_what_training_runs_store_beside_weights_does_no_harm(tmp_path, key):
     module = finetuned()
     beside = {
         "args": argparse.Namespace(lr=0.1, out=PurePosixPath("runs/x")),

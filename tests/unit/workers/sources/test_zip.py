@@ -1,4 +1,4 @@
-"""ZIP archives as corpora: members are listed from the directory, read by their place, and checked."""
+"""ZIP archives as corpora: members are listed from the central directory, read by their place, and checked."""
 
 import io
 import zipfile
