@@ -41,7 +41,7 @@ class Patch:
         y: row of the unit in the feature map.
         x: column of the unit in the feature map.
         box: top, left, bottom, right of the receptive field, model-input pixels; half-open, may leave the input.
-        patch: the receptive field, cut to the model's input.
+        patch: the receptive field, clipped to the model's input.
         projection: the projection of the same pixels as it is displayed; None if the score is not positive.
         projection_scale: largest absolute value of the projection, model-input scale.
     """

@@ -70,12 +70,12 @@ class Compared:
 
 _ORDERS = {
     MatchBy.NUMBER: {
-        SortBy.CHANNEL: "in the order of numbers",
+        SortBy.CHANNEL: "by channel number",
         SortBy.OVERLAP: "most changed first",
         SortBy.RANK_CORRELATION: "lowest rank correlation first",
     },
     MatchBy.OVERLAP: {
-        SortBy.CHANNEL: "in the order of numbers",
+        SortBy.CHANNEL: "by channel number",
         SortBy.OVERLAP: "largest overlap first",
         SortBy.RANK_CORRELATION: "highest rank correlation first",
     },
@@ -106,8 +106,8 @@ def compare(  # noqa: PLR0913, PLR0917 - one parameter per flag
         SortBy | None,
         typer.Option(
             "--sort",
-            help="With --layer: the order of its channels. By number, the smallest overlap or rank correlation comes first; with "
-            "--match overlap, the largest. The default is channel, or overlap with -o.",
+            help="With --layer: the order of its channels. With --match number, the smallest overlap or rank correlation "
+            "comes first; with --match overlap, the largest. The default is channel, or overlap with -o.",
         ),
     ] = None,
     limit: LimitOption = None,
@@ -116,8 +116,8 @@ def compare(  # noqa: PLR0913, PLR0917 - one parameter per flag
         typer.Option(
             "-o",
             "--output",
-            help="PNG file for a figure of all layers; with --layer, for the patches of its channels in both scans, as many as "
-            f"--limit allows, by default {drawing.SHEET_CHANNELS}.",
+            help="PNG file for a figure of all layers; with --layer, for the patches of its channels in both scans: "
+            f"--limit channels, by default {drawing.SHEET_CHANNELS}.",
         ),
     ] = None,
     as_json: Json = False,

@@ -26,7 +26,7 @@ def concepts(  # noqa: PLR0913 - one parameter per flag; the spec fills in the f
     batch: Annotated[str | None, typer.Option()] = None,
     output: Output = None,
 ) -> None:
-    """Embed a scan's channels with an image-text model such as CLIP, to search them by any text (needs the extra clip)."""
+    """Embed a scan's channels with an image-text model such as CLIP, to search them by any text (needs the `clip` extra)."""
     drawing.check_output(output)
     from workers.spec.concepts import ConceptsRun
     from workers.spec.make import make, merged

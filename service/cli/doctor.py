@@ -20,7 +20,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def doctor(
-    root: Annotated[str | None, typer.Argument(help="Folder or fsspec URL of the datasets to check.")] = None,
+    root: Annotated[str | None, typer.Argument(help="Folder or fsspec URL of the root to check.")] = None,
     bench: Annotated[
         bool, typer.Option("--bench", help="Also measure how fast one actor scans on this machine.")
     ] = False,
@@ -52,7 +52,7 @@ def _measure_speed() -> "list[Finding]":
 
     device = cluster.resolve_device("auto")
     measured = speed.measure(device)
-    share = f"{measured.forward_share:.0%} of the speed of the forward pass alone"
+    share = f"{100 * measured.forward_share:.0f} % of the speed of the forward pass alone"
     rate = f"{measured.images / measured.seconds:,.1f} images/s, {share}"
     whole = f"one {device.upper()} actor, ResNet-18, photos of {speed.SIDE_PX} px: {rate}"
     parts = [

@@ -33,8 +33,8 @@ def gc(
         bool,
         typer.Option(
             "--drop-results",
-            help="Also remove old shard results of published runs, whose tables hold the same numbers. A scan of the "
-            "grown corpus, or a repair of damaged tables, then computes them again.",
+            help="Also remove old shard results of published runs, whose tables hold the same numbers. If the "
+            "corpus has grown and is scanned, or damaged tables are repaired, these results are computed again.",
         ),
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List what would be removed, and remove nothing.")] = False,
@@ -44,7 +44,7 @@ def gc(
     from datetime import UTC, datetime, timedelta
 
     from service.cli.console import print_json
-    from service.cli.running import format_size
+    from service.cli.running import format_count, format_size
     from service.control.housekeeping import Housekeeping
 
     store = existing(root)
@@ -64,7 +64,7 @@ def gc(
         return
     for file in files:
         echo(f"{file.path}  {format_size(file.bytes)}  {file.why}")
-    total = f"{len(files):,} file{'s' if len(files) != 1 else ''}, {format_size(sum(file.bytes for file in files))}"
+    total = f"{format_count(len(files), 'file')}, {format_size(sum(file.bytes for file in files))}"
     echo(f"{total} would be removed" if dry_run else f"{total} removed")
     if unfinished:
         echo(f"shard results are kept for unfinished runs {', '.join(unfinished)}; --forget RUN abandons one of them")

@@ -96,9 +96,9 @@ def units(  # noqa: PLR0913 - one parameter per flag
 ) -> None:
     """List statistics of a layer's channels.
 
-    Purity is the share of a channel's top images with a positive score that carry the most common label. Selectivity is
-    the correlation between being a top image and the score, plus the share of all the channel's top images that carry
-    that label.
+    Of a channel's top images with a positive score, purity is the share that carry their most common label. Selectivity is
+    the correlation, over all images, between being a top image and the score, plus that label's share of all the channel's
+    top images.
     """
     from service.query.layers import Choice, read_layer
 

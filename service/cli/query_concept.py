@@ -40,7 +40,7 @@ def concept(  # noqa: PLR0913, PLR0917 - one parameter per flag
     """List the channels whose best patches are nearest to a text or to a channel, as an image-text model sees them.
 
     `deconvoy concepts` has to embed the channels of the scan first. Similarity is a cosine. Agreement says how alike a channel's
-    patches are; 1 if all are the same.
+    patches are: it is 1 if all are the same.
     """
     from service.query import catalog, concepts
 

@@ -144,6 +144,11 @@ def format_size(count: int) -> str:
     return f"{count / 1e6:,.1f} MB" if count >= 100_000 else f"{count / 1e3:,.1f} kB"
 
 
+def format_count(count: int, noun: str) -> str:
+    """A number of things, such as `1 page` or `1,024 pages`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def format_seconds(seconds: float) -> str:
     """A time to two significant digits, in seconds, minutes, hours or days."""
     unit, size = next((unit, size) for unit, size in _UNITS_OF_TIME if seconds < 100 * size or unit == "days")

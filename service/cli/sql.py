@@ -42,7 +42,7 @@ def sql(  # noqa: PLR0913, PLR0917 - one parameter per flag
     memory: Annotated[
         str, typer.Option(help="Memory limit for DuckDB, such as 500MB; the result may take as much again.")
     ] = "4GB",
-    timeout: Annotated[float, typer.Option(min=0.1, help="Time limit of the query, seconds.")] = 300.0,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Time limit of the query, in seconds.")] = 300.0,
     unsafe: Annotated[
         bool, typer.Option("--unsafe", help="Allow the query to read and write files and to use the network.")
     ] = False,

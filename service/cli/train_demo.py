@@ -22,7 +22,7 @@ def train_demo(  # noqa: PLR0913 - one parameter per flag
     epochs: Annotated[int, typer.Option(min=1, help="Number of epochs.")] = 12,
     device: Annotated[str, typer.Option(help="Device: cpu, cuda or auto.")] = "auto",
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; by default all.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Random seed of weights, held-out images and image order.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed for weights, held-out images and image order.")] = 0,
     as_json: Json = False,
 ) -> None:
     """Train zfnet-mini on labelled images and write a checkpoint per epoch, as input for `evolve`."""

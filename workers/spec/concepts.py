@@ -27,11 +27,12 @@ class ConceptsSpec(Frozen):
 
     from_run: RunId = Field(description="published scan under the same root whose channels are embedded")
     encoder: Annotated[Word, AfterValidator(_check_encoder)] = Field(
-        description=f"image-text model, such as CLIP, of transformers or open_clip: {HUB.form} or {HUB.source('FOLDER')}"
+        description="image-text model, such as CLIP, that transformers or open_clip can load: "
+        f"{HUB.form} or {HUB.source('FOLDER')}"
     )
     layers: tuple[Word, ...] = Field((), description="layer names or globs; by default all layers of the scan")
     patches: int = Field(9, ge=1, le=1000, description="number of top patches of each channel that are embedded")
-    seed: int = Field(0, ge=0, le=2**31, description="random seed of the maps of channels")
+    seed: int = Field(0, ge=0, le=2**31, description="random seed for the channel maps")
     batch: Annotated[int, Field(ge=1, le=4096)] | Literal["auto"] = Field(
         "auto", description="number of channels that are embedded together; auto is 16 on a CPU and 256 on a GPU"
     )

@@ -14,10 +14,10 @@ class PartBox(Frozen):
 
     image_id: Word = Field(description="image id")
     part: Word = Field(description="name of the part, the same in every image")
-    top: int = Field(ge=0, description="first row, pixels")
-    left: int = Field(ge=0, description="first column, pixels")
-    bottom: int = Field(description="row after the last, pixels")
-    right: int = Field(description="column after the last, pixels")
+    top: int = Field(ge=0, description="first row, in pixels")
+    left: int = Field(ge=0, description="first column, in pixels")
+    bottom: int = Field(description="row after the last, in pixels")
+    right: int = Field(description="column after the last, in pixels")
 
     @model_validator(mode="after")
     def _require_area(self) -> Self:
@@ -44,7 +44,7 @@ class CorrespondenceSpec(Frozen):
     draws: int = Field(
         10, ge=0, le=1000, description="number of times that random places are drawn for boxes of the same sizes"
     )
-    seed: int = Field(0, ge=0, description="random seed of the places")
+    seed: int = Field(0, ge=0, description="random seed for the places")
     fill: Fill = Field(Fill.GREY, description="content of a hidden box: grey, mean or blur")
 
     @property

@@ -63,7 +63,7 @@ class InvarianceSpec(Frozen):
     )
     translations: tuple[int, ...] = Field(
         (),
-        description="shifts down or to the right, model-input pixels; by default 13 shifts up to "
+        description="shifts down or to the right, in model-input pixels; by default 13 shifts up to "
         "60/224 of the input's side",
     )
     scales: tuple[Scale, ...] = Field(
@@ -72,7 +72,7 @@ class InvarianceSpec(Frozen):
     )
     rotations: tuple[Angle, ...] = Field(
         tuple(float(degrees) for degrees in range(0, 361, 15)),
-        description="rotations about the centre, degrees counter-clockwise",
+        description="rotations about the centre, in degrees counter-clockwise",
     )
     border: Border = Field(Border.REFLECT, description="content beyond the image's border: grey, edge, reflect or wrap")
     target: Word = Field(

@@ -27,17 +27,20 @@ class InvertSpec(Frozen):
     batch: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = Field(
         "auto", description="maximum number of inversions per batch; auto is 8 on a CPU and 32 on a GPU"
     )
-    seed: int = Field(0, ge=0, description="random seed of the starting images; restart r uses seed + r")
+    seed: int = Field(0, ge=0, description="random seed for the starting images; restart r uses seed + r")
     rate: float | None = Field(
-        None, gt=0, allow_inf_nan=False, description="initial learning rate; by default chosen by depth"
+        None, gt=0, allow_inf_nan=False, description="initial learning rate; the default depends on the layer's depth"
     )
     tv_weight: float | None = Field(
-        None, ge=0, allow_inf_nan=False, description="weight of the total variation; by default 1, 10 or 100 by depth"
+        None,
+        ge=0,
+        allow_inf_nan=False,
+        description="weight of the total variation; by default 1, 10 or 100, depending on depth",
     )
     alpha_weight: float = Field(
         8e-10, ge=0, allow_inf_nan=False, description="weight of the norm that keeps pixels in range"
     )
-    jitter: int = Field(0, ge=0, description="maximum random shift per iteration, pixels (IJCV 2016)")
+    jitter: int = Field(0, ge=0, description="maximum random shift per iteration, in pixels (IJCV 2016)")
     bounded: bool = Field(False, description="keep pixels in 0 to 255 (IJCV 2016)")
     channels: Channels = Field((), description="channels to match; by default all")
     region: tuple[int, int, int, int] | None = Field(

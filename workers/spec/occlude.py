@@ -12,8 +12,8 @@ class OccludeSpec(Frozen):
     layer: Word = Field(description="layer whose strongest feature map is measured")
     images: tuple[Word, ...] = Field((), description="image ids; by default a sample")
     sample: int = Field(8, ge=1, description="number of images in the sample")
-    size: int = Field(32, ge=1, description="side of the square, model-input pixels")
-    stride: int = Field(8, ge=1, description="distance between neighbouring positions, model-input pixels")
+    size: int = Field(32, ge=1, description="side of the square, in model-input pixels")
+    stride: int = Field(8, ge=1, description="distance between neighbouring positions, in model-input pixels")
     fill: Fill = Field(Fill.GREY, description="content of the square: grey, mean or blur")
     target: Word = Field(
         "label",

@@ -46,7 +46,7 @@ class Method(StrEnum):
 
 
 class Precision(StrEnum):
-    """The number format of the scan's forward pass."""
+    """The floating-point format of the scan's forward pass."""
 
     FLOAT32 = "float32"
     BFLOAT16 = "bfloat16"
@@ -97,7 +97,7 @@ class ModelSpec(Frozen):
     """The network, its weights, and overrides of the weights' own preprocessing."""
 
     source: Word = Field(description=f"network: {families.forms()}, with ?weights=FILE or ?weights=SET")
-    resize: Resize | None = Field(None, description="short side after resizing, or HEIGHT,WIDTH (see fit), pixels")
+    resize: Resize | None = Field(None, description="short side after resizing, or HEIGHT,WIDTH (see `fit`), in pixels")
     fit: Fit | None = Field(
         None,
         description="how an image is resized to HEIGHT,WIDTH: stretch (each side independently), cover (in proportion, at "
@@ -114,10 +114,10 @@ class ModelSpec(Frozen):
     )
     std: PerChannel | None = Field(None, description="standard deviation per channel, on a scale of 0 to 1")
     bits: Literal[8, 16] | None = Field(
-        None, description="bits per sample that grey images are read with: 8, or 16 to keep those of 16-bit files"
+        None, description="bits per sample at which grey images are read: 8, or 16 to keep those of 16-bit files"
     )
     interpolation: Interpolation | None = Field(
-        None, description="interpolation of the resize: nearest, bilinear or bicubic"
+        None, description="interpolation used for resizing: nearest, bilinear or bicubic"
     )
     classes: Word | None = Field(
         None,
@@ -213,8 +213,8 @@ class CorpusSpec(Frozen):
 class LimitsSpec(Frozen):
     """The limits of one image file."""
 
-    bytes: int = Field(67_108_864, ge=1, description="maximum size of a file, bytes")
-    pixels: int = Field(89_478_485, ge=1, description="maximum size of an image before and after resizing, pixels")
+    bytes: int = Field(67_108_864, ge=1, description="maximum size of a file, in bytes")
+    pixels: int = Field(89_478_485, ge=1, description="maximum size of an image before and after resizing, in pixels")
 
 
 class ResourcesSpec(Frozen):
@@ -226,7 +226,7 @@ class ResourcesSpec(Frozen):
     fewer: bool = Field(False, description="run with fewer actors if the cluster has no room for all of them")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="device: cpu, cuda or auto (cuda if available)")
     precision: Precision = Field(
-        Precision.FLOAT32, description="number format of a scan's forward pass: float32, bfloat16 or float16"
+        Precision.FLOAT32, description="floating-point format of a scan's forward pass: float32, bfloat16 or float16"
     )
     threads: int = Field(1, ge=1, le=256, description="CPU threads per actor")
     readers: Annotated[int, Field(ge=0, le=256)] | Literal["auto"] = Field(

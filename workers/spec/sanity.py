@@ -35,7 +35,7 @@ class SanitySpec(Frozen):
         tuple(Mode), min_length=1, description="randomisation mode: cascading or independent; by default both"
     )
     draws: int = Field(3, ge=1, le=100, description="number of random networks; network d uses seed + d")
-    seed: int = Field(0, ge=0, description="random seed of the weights")
+    seed: int = Field(0, ge=0, description="random seed for the weights")
 
     @model_validator(mode="after")
     def _require_distinct_items(self) -> Self:

@@ -20,7 +20,7 @@ class SynthesiseSpec(Frozen):
     channels: SortedChannels = Field((), description="channel numbers; by default all")
     steps: int = Field(256, ge=1, le=100_000, description="number of steps of the optimisation")
     rate: float = Field(0.05, gt=0, le=100, description="learning rate of Adam")
-    seed: int = Field(0, ge=0, le=2**31, description="random seed of the starting images and of the transforms")
+    seed: int = Field(0, ge=0, le=2**31, description="random seed for the starting images and the transforms")
     batch: Annotated[int, Field(ge=1, le=4096)] | Literal["auto"] = Field(
         "auto", description="number of channels that are optimised together; auto is 4 on a CPU and 64 on a GPU"
     )

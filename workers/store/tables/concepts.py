@@ -22,7 +22,7 @@ _EMBEDDED: tuple[Column, ...] = (
         6,
         "agreement",
         pa.float32(),
-        "how alike the patches are to the image-text model: length of that mean before it is scaled, 1 if all are equal",
+        "how alike the patches look to the image-text model: length of that mean before it is scaled, 1 if all are equal",
     ),
 )
 _MAP: tuple[Column, ...] = (

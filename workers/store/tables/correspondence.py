@@ -55,7 +55,7 @@ CORRESPONDENCE = Table(
             Column(14, "left_out", pa.int32(), "images that have the part, but in which it could not be hidden"),
             Column(15, "why_left_out", pa.string(), "these images and the reasons, or null"),
             Column(16, "fill", pa.string(), "what a hidden box shows: grey, mean or blur"),
-            Column(17, "seed", pa.int64(), "random seed of the places"),
+            Column(17, "seed", pa.int64(), "random seed for the places"),
             Column(
                 18,
                 "picture",

@@ -19,8 +19,8 @@ FILTERS = Table(
                 IMAGE,
                 "the kernel as a picture, on a linear scale: zero is mid-grey, and the largest absolute value fills the range",
             ),
-            Column(6, "height", pa.int32(), "height of the kernel, pixels"),
-            Column(7, "width", pa.int32(), "width of the kernel, pixels"),
+            Column(6, "height", pa.int32(), "height of the kernel, in pixels"),
+            Column(7, "width", pa.int32(), "width of the kernel, in pixels"),
             Column(8, "stride_y", pa.int32(), "stride of the convolution, rows"),
             Column(9, "stride_x", pa.int32(), "stride of the convolution, columns"),
             Column(10, "norm", pa.float64(), "Euclidean norm of the kernel"),
@@ -34,8 +34,8 @@ FILTERS = Table(
                 12,
                 "orientation_deg",
                 pa.float64(),
-                "direction in which the kernel varies most, degrees from the x axis towards the top, 0 to 180; null where there "
-                "is none",
+                "direction in which the kernel varies most, in degrees from the x axis towards the top, 0 to 180; null where "
+                "there is none",
             ),
             Column(
                 13,

@@ -11,7 +11,8 @@ MOVED: tuple[Column, ...] = (
         7,
         "transform",
         pa.string(),
-        "translate_y: down, translate_x: to the right, scale: above 1 larger, rotate: counter-clockwise; about the centre",
+        "translate_y: down; translate_x: to the right; scale: about the centre, above 1 enlarges; rotate: about the centre, "
+        "counter-clockwise",
     ),
     Column(
         8, "amount", pa.float64(), "model-input pixels, a factor, or degrees; 0, 1 and 0 are the untransformed image"

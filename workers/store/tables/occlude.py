@@ -41,12 +41,12 @@ OCCLUSION: tuple[Column, ...] = (
     ),
     Column(24, "panel_probability", IMAGE, "plot of probability_map"),
     Column(25, "panel_class", IMAGE, "plot of class_map"),
-    Column(26, "size", pa.int32(), "side of the square, model-input pixels"),
+    Column(26, "size", pa.int32(), "side of the square, in model-input pixels"),
     Column(
         27,
         "stride",
         pa.int32(),
-        "distance between neighbouring positions, model-input pixels; position (i, j) has its top left corner at "
+        "distance between neighbouring positions, in model-input pixels; position (i, j) has its top left corner at "
         "(i * stride, j * stride)",
     ),
     Column(28, "fill", pa.string(), "what the square shows: grey, mean or blur"),

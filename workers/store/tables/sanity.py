@@ -21,7 +21,7 @@ LIKENESS: tuple[Column, ...] = (
         "layers are random; other_channel: the trained network's projection of another channel that is active at the same "
         "location, which is the floor for the other modes",
     ),
-    Column(14, "seed", pa.int64(), "random seed of the weights; null if none are random"),
+    Column(14, "seed", pa.int64(), "random seed for the weights; null if none are random"),
     Column(
         15, "stage", pa.int32(), "stage of the randomisation, from 1 at the unit's own layer; 0 where nothing is random"
     ),

@@ -38,12 +38,12 @@ TOP_COLUMNS: tuple[Column, ...] = (
 )
 
 PROJECTION_COLUMNS: tuple[Column, ...] = (
-    Column(20, "patch", IMAGE, "what the unit saw: the receptive field, cut to the model's input"),
+    Column(20, "patch", IMAGE, "what the unit saw: the receptive field, clipped to the model's input"),
     Column(
         21,
         "projection",
         IMAGE,
-        "the unit's activation carried down to the same pixels; with p = pixel / 127.5 - 1 the value is "
+        "the unit's activation carried down to the same pixels; with p = pixel / 127.5 - 1, the value is "
         "sign(p) p^2 projection_scale; null if the score is not positive, or method is none",
     ),
     Column(22, "projection_scale", pa.float32(), "largest absolute value of the projection, model-input scale"),
@@ -52,7 +52,7 @@ PROJECTION_COLUMNS: tuple[Column, ...] = (
         24,
         "exact",
         pa.bool_(),
-        "false if the projection passes an operation that the paper does not cover, so that our own rule is used",
+        "false if the projection passes through an operation that the paper does not cover and for which our own rule is used",
     ),
 )
 
@@ -80,8 +80,8 @@ _STATISTICS: tuple[Column, ...] = (
         "1.01^(b-4000), bin -b their negatives, bin 0 holds 0",
     ),
     Column(18, "counts", pa.list_(pa.int64()), "histogram: images in each of these bins"),
-    Column(19, "field_height", pa.int32(), "height of a unit's receptive field, model-input pixels"),
-    Column(20, "field_width", pa.int32(), "width of a unit's receptive field, model-input pixels"),
+    Column(19, "field_height", pa.int32(), "height of a unit's receptive field, in model-input pixels"),
+    Column(20, "field_width", pa.int32(), "width of a unit's receptive field, in model-input pixels"),
     Column(
         21,
         "stride_y",

@@ -174,7 +174,7 @@ def test_best_matches_are_drawn_with_their_layer_and_number(root, tmp_path, text
     matched = [f"half · {row['layer']} · {row['other']}" for row in rows if row["layer"]]
     assert [text for text in texts if text.startswith(("half ·", "…"))] and len(matched) < len(rows)
     assert texts.count("first") == len(rows) and f"channel {DEAD} · no top images" in texts
-    assert "in the order of numbers" in " ".join(texts)
+    assert "by channel number" in " ".join(texts)
 
 
 def test_too_many_channels_for_a_picture_are_refused(root, tmp_path, monkeypatch):
