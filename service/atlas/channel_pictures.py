@@ -46,7 +46,7 @@ class ChannelPictures:
         self._lock = Lock()
 
     def wall(self, run: PublishedRun, layer: str, channel: int, kind: Kind, view: View = "filled") -> Picture:
-        """Nine patches or projections of a channel as one picture: the best ones or, of a training, one of each checkpoint."""
+        """Nine patches or projections of a channel as one picture: the best or, of a training run, one of each checkpoint."""
         return self._walls(run.run, run.created, layer, channel, kind, view)
 
     def cell(

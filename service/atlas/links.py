@@ -61,7 +61,7 @@ def rejects(published: PublishedRun, start: int = 0) -> str:
 
 
 def strips(published: PublishedRun, name: str, start: int = 0, sort: str = "") -> str:
-    """The page of a layer over a training, from strip `start` on. Sorted by channel, strip N is that of channel N."""
+    """The page of a layer during training, from strip `start` on. Sorted by channel, strip N is that of channel N."""
     chosen = {"sort": sort, "start": str(start) if start else ""}
     return layer(published, name, **{key: value for key, value in chosen.items() if value})
 
@@ -72,7 +72,7 @@ def row(published: PublishedRun, number: int) -> str:
 
 
 def picture(published: PublishedRun, number: int, column: str, view: str = "filled") -> str:
-    """A picture in a row of an instrument's table; `view` only matters for patches and projections of a training."""
+    """A picture in a row of an instrument's table; `view` only matters for patches and projections of a training run."""
     return _marked(published, f"{row(published, number)}/{column}{_view(view)}")
 
 

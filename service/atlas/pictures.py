@@ -84,7 +84,7 @@ class Pictures:
     def of_row(self, run: PublishedRun, number: int, column: str, view: View = "filled") -> Picture:
         """A picture in a row of an instrument's table; of a map, one pixel for each position of the square.
 
-        A patch or projection of a training fills its tile, or is exactly the receptive field; other pictures have one view.
+        A patch or projection of a training run fills its tile, or is exactly the receptive field; other pictures have one view.
 
         Raises:
             QueryError: the row or column does not exist, or is empty.

@@ -1,4 +1,4 @@
-"""Pages of a training. Takes runs and rows of their table, gives the values that pages show."""
+"""Pages of a training run. Takes runs and rows of their table, gives the values that pages show."""
 
 from typing import Annotated, Literal
 

@@ -75,8 +75,8 @@ def _legend(classes: Sequence[Mapping[str, Any]]) -> Iterator[Colour]:
     for index, colour in shown.items():
         yield Colour(name=names[index], colour=colours.hexadecimal(colour))
     if len(classes) > len(shown):
-        more = len(classes) - len(shown)
-        yield Colour(name=f"{more} others", colour=colours.hexadecimal(colours.OTHER_CLASS))
+        more = colours.describe_others(len(classes) - len(shown))
+        yield Colour(name=more, colour=colours.hexadecimal(colours.OTHER_CLASS))
 
 
 def _scans(atlas: Atlas, run: PublishedRun, layer: str) -> Iterator[PublishedRun]:

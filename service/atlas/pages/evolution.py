@@ -1,4 +1,4 @@
-"""Pages about features over a training. Takes a run of checkpoints, gives the values that pages show and JSON twins send."""
+"""Pages about features during training. Takes a run of checkpoints, gives the values that pages show and JSON twins send."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ SHARES = "Percentages: share of the channel's top images in common with the last
 
 @dataclass(frozen=True, kw_only=True)
 class CourseCard(LayerCard):
-    """A layer over the training: shares by checkpoint, and curves as the points of a figure."""
+    """A layer during training: shares by checkpoint, and curves as the points of a figure."""
 
     overlap: tuple[float | None, ...]
     settled: tuple[float, ...]
@@ -37,7 +37,7 @@ class CourseCard(LayerCard):
 
 
 class EvolutionPage(Page):
-    """The development of each layer over a training."""
+    """The development of each layer during training."""
 
     kind: Literal["evolution"] = "evolution"
     run: RunCard
@@ -59,7 +59,7 @@ class FrameCard(Frame):
 
 
 class StripCard(Value):
-    """A channel over the training."""
+    """A channel during training."""
 
     channel: int
     settled_since: int | None
@@ -81,7 +81,7 @@ class StripsPage(PageOfList):
 
 
 def of_run(run: PublishedRun) -> EvolutionPage:
-    """The development of each layer over a training."""
+    """The development of each layer during training."""
     names = evolution.checkpoints(run)
     return EvolutionPage(
         title=run.run,

@@ -22,8 +22,8 @@ SAYS = {
     "projection": "A projection shows which pixels of this patch drove this unit, not why the network chose a class.",
     "synthesis": "A synthetic image is one of many that activate the channel strongly. It does not look like a photo; the "
     "patches of a scan show what activates the channel in photos.",
-    "concepts": "The image-text model judges what a channel's best patches have in common, not the channel itself. It has seen "
-    "other images than the network, and finds something near any text.",
+    "concepts": "The image-text model judges what a channel's best patches have in common, not the channel itself. It was "
+    "trained on different images from the network's, and finds something near any text.",
 }
 
 ALIKE_FROM = 0.9  # rank correlation

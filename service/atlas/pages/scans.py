@@ -111,7 +111,7 @@ class SynthesisCard(Value):
 
 
 class OtherRun(Value):
-    """The channel of this number in a scan or a training of the same architecture; `picture` is its wall there."""
+    """The channel of this number in a scan or a training run of the same architecture; `picture` is its wall there."""
 
     run: RunCard
     href: str
@@ -287,7 +287,7 @@ def _neighbour(published: PublishedRun, tables: LayerTables, neighbour: Neighbou
 
 
 def _others(atlas: Atlas, published: PublishedRun, about: LayerFacts, number: int) -> Iterator[OtherRun]:
-    """The channel of this number in other scans and trainings of the architecture, newest first."""
+    """The channel of this number in other scans and training runs of the architecture, newest first."""
     for other in atlas.runs():
         same = [layer for layer in other.layers if layer.name == about.name and layer.channels == about.channels]
         if other.run == published.run or not same or other.network != published.network:

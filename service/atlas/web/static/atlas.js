@@ -184,7 +184,7 @@ document.querySelectorAll("[data-slide]").forEach(async (slide) => {
     const rest = found.activation ? percent(found.activation_map[at] / found.activation) : "none";
     output.value = `Rows ${top} to ${top + found.size}, columns ${left} to ${left + found.size} hidden: ${rest} of the ` +
       `activation is left; ${followed} ${percent(found.probability_map[at])} (${percent(found.probability)} unoccluded); ` +
-      `most probable ${name(found.class_map[at])}.`;
+      `most probable: ${name(found.class_map[at])}.`;
   }
 
   range.addEventListener("input", show);
