@@ -1,4 +1,4 @@
-"""What half precision costs a scan. Takes an attempt, runs a sample of its corpus in both number formats, gives figures."""
+"""What half precision costs a scan. Takes an attempt, runs a sample of its corpus in both formats, gives figures."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

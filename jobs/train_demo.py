@@ -83,7 +83,7 @@ class Training:
         epochs: passes over the images.
         device: cpu, cuda or auto.
         threads: CPU threads; None for torch's default.
-        seed: random seed of the weights, the held-out images and the order. Same seed and threads, same checkpoints.
+        seed: random seed for the weights, the held-out images and the order. Same seed and threads, same checkpoints.
     """
 
     corpus: str
@@ -131,7 +131,7 @@ def train(training: Training, say: Say) -> dict[str, Any]:
         loss, accuracy = mean(losses) if losses else None, _accuracy(network, data, device)
         state = {key: value.half().cpu().contiguous() for key, value in network.state_dict().items()}
         save_file(state, training.folder / f"{PREFIX}{epoch:03}.safetensors")
-        say(f"epoch {epoch:3}   accuracy {accuracy:6.1%}" + ("" if loss is None else f"   loss {loss:.3f}"))
+        say(f"epoch {epoch:3}   accuracy {100 * accuracy:5.1f} %" + ("" if loss is None else f"   loss {loss:.3f}"))
         epochs.append({"epoch": epoch, "loss": loss, "accuracy": accuracy})
     _write_spec(training.folder, training.corpus, data.classes)
     return {"classes": len(data.classes), "images": len(data.labels), "rejects": data.rejects, "epochs": epochs}

@@ -79,7 +79,9 @@ def expand(patterns: Sequence[str]) -> tuple[str, ...]:
     if twice:
         raise SpecError([f"evolve.checkpoints: {twice[0]!r} is named twice"])
     if len(matches) < LEAST:
-        raise SpecError([f"evolve.checkpoints: {' '.join(patterns)!r} is one file; at least {LEAST} are needed"])
+        raise SpecError(
+            [f"evolve.checkpoints: {' '.join(patterns)!r} matches only one file; at least {LEAST} are needed"]
+        )
     return tuple(matches)
 
 

@@ -27,6 +27,6 @@ def short_parent(more: int = 0) -> str | None:
         if os.access(folder, os.W_OK | os.X_OK):
             return folder
     raise UsageError(
-        f"the name of the temporary folder {temporary!r} is too long for Ray's sockets; set RAY_TMPDIR to a writable folder "
-        f"with a name of at most {longest} characters"
+        f"the path of the temporary folder {temporary!r} is too long for Ray's sockets; set RAY_TMPDIR to a writable folder "
+        f"whose path has at most {longest} characters"
     )

@@ -35,7 +35,7 @@ def require_bands(spec: JobSpec, model: Model) -> None:
     bands, channels = spec.decode.bands, model.preprocessing.channels
     if bands and len(bands) != channels:
         needed = f"the number of input channels of {model.stored.source} is {channels}"
-        raise SpecError([f"decode.bands: selects {len(bands)} bands, but {needed}"])
+        raise SpecError([f"decode.bands selects {len(bands)} bands, but {needed}"])
 
 
 def require_same(spec: JobSpec, published: Manifest) -> None:

@@ -87,5 +87,5 @@ def complaint(published: Manifest) -> str:
     allowed = scan.max_reject_share if scan else REJECT_SHARE
     if totals.rejects <= allowed * totals.listed:
         return ""
-    share = f"{totals.rejects} of {totals.listed} images were rejected"
+    share = f"{totals.rejects} of {totals.listed} images {'was' if totals.rejects == 1 else 'were'} rejected"
     return f"{share}, more than max_reject_share {allowed:g}; the run is published"

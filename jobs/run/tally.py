@@ -54,8 +54,7 @@ class Tally:
         """
         if not self.scanned:
             reasons = ", ".join(f"{number:,} {reason}" for reason, number in sorted(self.reasons.items()))
-            raise RunStopped(
-                f"none of the {self.reasons.total():,} images could be used ({reasons}); "
-                f"for example, {'; '.join(self.examples)}"
-            )
+            count = self.reasons.total()
+            which = "the only image could not" if count == 1 else f"none of the {count:,} images could"
+            raise RunStopped(f"{which} be used ({reasons}); for example, {'; '.join(self.examples)}")
         return ImageCounts(self.scanned, dict(sorted(self.reasons.items())))

@@ -29,9 +29,12 @@ def dataset_card(
     Each table is a subset, and each run a split. Run the command again after runs are published or removed; it replaces only a
     card that it has written itself.
     """
+    from service.cli.running import format_count
     from service.query import dataset_card as cards
 
     store = existing(root)
     card = cards.make(store, title, license_id, runs or ())
     cards.write(store, card)
-    echo(f"{root.rstrip('/')}/{cards.PATH}  {len(card.tables)} tables, {len(card.runs)} runs")
+    echo(
+        f"{root.rstrip('/')}/{cards.PATH}  {format_count(len(card.tables), 'table')}, {format_count(len(card.runs), 'run')}"
+    )

@@ -84,9 +84,9 @@ def _write(site: "Site", output: Path) -> "Size":
 
 
 def _shown(size: "Size") -> str:
-    from service.cli.running import format_size
+    from service.cli.running import format_count, format_size
 
-    return f"{size.pages:,} pages and {size.pictures:,} pictures, {format_size(size.bytes)}"
+    return f"{format_count(size.pages, 'page')} and {format_count(size.pictures, 'picture')}, {format_size(size.bytes)}"
 
 
 def _require_empty(folder: Path) -> None:

@@ -11,7 +11,7 @@ def translate(name: str, error: Exception) -> ClusterError:
     if isinstance(error, PermissionError) or re.search(r"status code 40[13]\b", message):
         detail = f" ({message.splitlines()[0]})" if "RAY_AUTH_TOKEN_PATH" in message.partition("\n")[0] else ""
         return ClusterError(
-            f"the Ray cluster at {name} requires a token, or a different one: set RAY_AUTH_TOKEN(_PATH){detail}"
+            f"the Ray cluster at {name} requires a token, or a different one: set RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH{detail}"
         )
     if "does not exist" in message and "404" in message:
         return NoJob(message)

@@ -46,7 +46,7 @@ def check_root(root: Root) -> Iterator[Finding]:
         ("write and read", _write),
         ("see new files", _list),
         ("create a file once", _create),
-        ("create a file once, many writers", _race),
+        ("create a file once, with many writers", _race),
     )
     try:
         for name, check in checks:
@@ -104,7 +104,7 @@ def _race(root: Root, rel: str) -> str:
             created = list(pool.map(lambda writer, path=path: root.create(path, b"%d" % writer), range(WRITERS)))
             if sum(created) != 1 or root.read(path) != b"%d" % created.index(True):
                 raise OSError(f"{sum(created)} of {WRITERS} writers created the same file; {_WAY_OUT}")
-    return f"one of {WRITERS} writers creates a file, in each of {ROUNDS} rounds"
+    return f"exactly one of {WRITERS} writers created the file in each of {ROUNDS} rounds"
 
 
 _WAY_OUT = (

@@ -172,7 +172,7 @@ class Housekeeping:
         for removal in (*self._files(paths.run_folder(run), ""), *self._files(paths.attempts_folder(run), "")):
             if self._root.modified(removal.path) > self._silent:
                 raise RunError(
-                    f"run {run!r} may be live: {removal.path} is younger than {self._silent_for}; cancel the run, or wait"
+                    f"run {run!r} may be live: {removal.path} is younger than {_shown(self._silent_for)}; cancel the run, or wait"
                 )
 
     def _of_run(self, run: str, why: str) -> Iterator[Removal]:
@@ -284,3 +284,10 @@ class Housekeeping:
 
     def _is_published(self, run: str) -> bool:
         return self._root.exists(paths.manifest_path(run))
+
+
+def _shown(age: timedelta) -> str:
+    """An age in days, or in hours if it is shorter than a day."""
+    days = age >= timedelta(days=1)
+    count = round(age / timedelta(days=1 if days else 1 / 24), 1)
+    return f"{count:g} {'day' if days else 'hour'}{'' if count == 1 else 's'}"

@@ -183,7 +183,7 @@ class Statuses:
             return RunState.PENDING, ""
         if progress is None and not cluster_answers and self._is_within(QUEUE_LIMIT, begun):
             return RunState.PENDING, f"it has not started yet, and its place in the queue is not known: {why}"
-        lost = "it does not respond; if its cluster is gone, submit it again to resume"
+        lost = "the run does not respond; if its cluster is gone, submit the run again to resume it"
         return RunState.LOST, f"{why}; {lost}"
 
     def _record_failure(self, attempts: Attempts, number: int, error: str) -> tuple[RunState, str]:

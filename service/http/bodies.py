@@ -59,7 +59,9 @@ class StatusResponse(BaseModel):
 class Retry(Body):
     """Files whose stored verdicts are deleted."""
 
-    uris: list[str] = Field([], description="as in the table `rejects`; if empty, all files of the run")
+    uris: list[str] = Field(
+        [], description="as in the table `rejects`; if empty, all of the run's rejects with a stored verdict"
+    )
 
 
 class DeletedVerdict(BaseModel):

@@ -31,7 +31,7 @@ def first_spec(submissions: Submissions, key: str, submission: Submission, spec:
 
     Raises:
         RunError: the first submission had another body.
-        DamagedFile: the file of the key cannot be understood.
+        DamagedFile: the file of the key cannot be parsed.
     """
     body = hashlib.sha256(json.dumps(submission.model_dump(), sort_keys=True).encode()).hexdigest()
     path = paths.idempotency_path(hashlib.sha256(key.encode()).hexdigest())
@@ -47,4 +47,4 @@ def _read(root: Root, path: str) -> FirstSubmission:
     try:
         return _FORMAT.decode(root.read(path))
     except ValueError as error:
-        raise DamagedFile(f"{path} cannot be understood: {error}; remove it") from error
+        raise DamagedFile(f"{path} cannot be parsed: {error}; remove it") from error

@@ -87,7 +87,7 @@ class _Schedules(Collector):
     def describe(self) -> Iterator[Metric]:
         """The metrics without values."""
         yield GaugeMetricFamily(
-            "deconvoy_schedule_fired_seconds", "Last firing, seconds since 1970.", labels=["schedule"]
+            "deconvoy_schedule_fired_seconds", "Unix time of the last firing, in seconds.", labels=["schedule"]
         )
         yield GaugeMetricFamily(
             "deconvoy_schedule_refused", "Whether the last firing was refused.", labels=["schedule"]

@@ -34,7 +34,7 @@ class _Scheme(SecurityBase):
         """Read nothing."""
 
 
-_BEARER = _Scheme("bearer", HTTPBearer(description="a key of `deconvoy keys add`"))
+_BEARER = _Scheme("bearer", HTTPBearer(description="a key from `deconvoy keys add`"))
 _BASIC = _Scheme("basic", HTTPBase(scheme="basic", description="for browsers: any name, and a key as the password"))
 
 

@@ -54,7 +54,7 @@ class FileHashes:
         try:
             yield from self._problems(run)
         except FileNotFoundError:
-            yield "a file was removed while it was read"
+            yield "a file was removed while it was being read"
 
     def _problems(self, run: PublishedRun) -> Iterator[str]:
         yield from self._manifest_problems(run.run)

@@ -37,7 +37,7 @@ class CheckedUnit:
     @property
     def title(self) -> str:
         """The unit in words."""
-        return f"{self.first['layer']}, channel {self.first['channel']}, image {self.first['rank'] + 1}: {self.first['image_id']}"
+        return f"{self.first['layer']}, channel {self.first['channel']}, rank {self.first['rank']}: {self.first['image_id']}"
 
 
 def units(rows: Sequence[Finding]) -> list[CheckedUnit]:

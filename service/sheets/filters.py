@@ -62,8 +62,8 @@ def _title(rows: list[dict[str, Any]]) -> str:
     size = f"{first['height']} x {first['width']}"
     return (
         f"{naming.model_name(first['model'])}\n{first['layer']}: {len(rows)} kernels of {size}, stride {stride}\n"
-        f"aliasing {first['layer_aliasing_share']:.0%} of the energy, "
-        f"{dead} dead, {duplicates} duplicates; each kernel is scaled separately"
+        f"aliasing {100 * first['layer_aliasing_share']:.0f} % of the energy, "
+        f"{dead} dead, {duplicates} duplicate{'' if duplicates == 1 else 's'}; each kernel is scaled separately"
     )
 
 

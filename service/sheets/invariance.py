@@ -91,5 +91,5 @@ def _draw_legend(figure: Figure, rows: Rows, images: Sequence[str], more: int) -
     names = {row["image_id"]: row["class_name"] or f"class {row['class_index']}" for row in rows}
     handles = [figure.axes[-1].plot([], [], color=COLOURS[n])[0] for n in range(len(images))]
     labels = [canvas.escape(f"{image}: {names[image]}") for image in images]
-    title = f"{more} more images in the table" if more else None
+    title = f"{more} more image{'' if more == 1 else 's'} in the table" if more else None
     figure.legend(handles, labels, loc="outside lower center", fontsize=8, frameon=False, ncols=2, title=title)

@@ -93,7 +93,7 @@ def _draw_head(page: Image.Image, grid: SheetGrid, run: str, more: int) -> None:
 
 def _title(run: str, more: int, width: int, font: canvas.Font) -> str:
     """The longest title that fits."""
-    rest = f" · {more} more rows in the table" if more > 0 else ""
+    rest = f" · {more} more row{'' if more == 1 else 's'} in the table" if more > 0 else ""
     titles = (
         f"{run}: {INVERSION_LINE}{rest}",
         f"{run}: {ERROR_LINE}{rest}",

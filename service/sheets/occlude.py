@@ -37,7 +37,7 @@ def draw(run: PublishedRun) -> Image.Image:
 
 def _caption(row: Mapping[str, Any]) -> str:
     names = {key: row[f"{key}_name"] or f"class {row[f'{key}_index']}" for key in ("class", "predicted")}
-    target = f"{names['class']} at {row['probability']:.0%}"
+    target = f"{names['class']} at {100 * row['probability']:.0f} %"
     return one_line(f"{row['image_id']} · {target}; most probable: {names['predicted']}")
 
 

@@ -162,7 +162,7 @@ def test_memory_that_keeps_running_out_stops_the_run_and_says_how_much_there_was
         pool.start(Obedient)
         with pytest.raises(OutOfMemory) as caught:
             run(pool, ["memory"])
-    line = r"out of memory on here: this process used \d\.\d GB, \d+\.\d of \d+\.\d GB were free"
+    line = r"out of memory on here: this process used \d\.\d GB, and \d+\.\d of \d+\.\d GB were free"
     assert re.fullmatch(line, str(caught.value))
 
 

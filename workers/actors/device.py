@@ -52,7 +52,10 @@ def configure(device: str, threads: int) -> None:
         place, _, setting = name.rpartition(".")
         setattr(attrgetter(place)(torch.backends), setting, value)
     if device == "cuda" and not torch.cuda.is_available():
-        raise NodeError(f"node {platform.node()} has a GPU that torch {torch.__version__} cannot use")
+        raise NodeError(
+            f"node {platform.node()} has a GPU that torch {torch.__version__} cannot use; install a torch build that supports "
+            "it, or use --device cpu"
+        )
 
 
 def describe(device: str) -> Environment:
@@ -126,7 +129,7 @@ def normalise(pixels: Tensor, job: Job[Any], precision: Precision) -> Tensor:
 
 
 def move(device: str, network: Network, precision: Precision) -> Network:
-    """Move a network to a device and convert it to a number format."""
+    """Move a network to a device and convert it to a floating-point format."""
     return network.to(device=device, dtype=getattr(torch, precision))
 
 

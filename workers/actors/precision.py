@@ -1,4 +1,4 @@
-"""The worker that measures what half precision costs. Takes one image, writes its scores in both number formats."""
+"""The worker that measures what half precision costs. Takes one image, writes its scores in both floating-point formats."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -200,7 +200,7 @@ class _LayerUnits:
             if is_wrong:
                 raise NumericsError(
                     f"layer {self.layer.name!r}, channel {unit.channel}: the scan scored {unit.score} in image "
-                    f"{self.picture.record.image_index}, the network now gives {value}; has the image changed?"
+                    f"{self.picture.record.image_index}, but the network now gives {value}; has the image changed?"
                 )
 
     def _patch(self, box: Box) -> bytes:

@@ -1,4 +1,4 @@
-"""How far two number formats agree. Takes scores of the same images in both, gives differing top sets and differences."""
+"""How far two floating-point formats agree. Takes scores of the same images in both, gives differing top sets and differences."""
 
 from typing import Any
 

@@ -192,7 +192,7 @@ class Network:
                     values.pop(i, None)
 
     def to(self, *, device: str | None = None, dtype: torch.dtype | None = None) -> "Network":
-        """The same network on another device or in another number format; convolutions are channels last in memory."""
+        """The same network on another device or in another floating-point format; convolutions are channels last in memory."""
 
         def move(value: Any) -> Any:  # noqa: ANN401 - any field of a step
             if isinstance(value, tuple):

@@ -45,7 +45,7 @@ def decode(data: bytes, limits: LimitsSpec, claim: Claim = no_claim, form: Pixel
         raise Rejected(Reason.EMPTY, "the file has no bytes")
     kind = formats.of_bytes(data)
     if len(data) > limits.bytes and kind is not formats.FRAME:  # which is not compressed
-        raise Rejected(Reason.TOO_MANY_BYTES, f"{len(data)} bytes, the limit is {limits.bytes}")
+        raise Rejected(Reason.TOO_MANY_BYTES, f"{len(data)} bytes; the limit is {limits.bytes}")
     kind = _format_of(data)
     try:
         return _DECODERS.get(kind.name, images.decode_image)(data, kind, limits, claim, form)
@@ -94,7 +94,7 @@ def _format_of(data: bytes) -> Format:
     """The format of a file that can be decoded."""
     kind = formats.of_bytes(data)
     if kind is None:
-        raise Rejected(Reason.NOT_AN_IMAGE, "no known image format")
+        raise Rejected(Reason.NOT_AN_IMAGE, "not a known image format")
     if kind.package and not formats.version_of(kind.package):
         detail = f"{kind.shown} needs {kind.package}: pip install 'deconvoy[{kind.extra}]'"
         raise Rejected(Reason.MISSING_EXTRA, detail)

@@ -92,7 +92,7 @@ def decode_dicom(data: bytes, kind: Format, limits: LimitsSpec, claim: Claim, fo
     header = dcmread(io.BytesIO(data), stop_before_pixels=True)
     frame = _read_frame(header, syntax)
     if frame.height * frame.width > limits.pixels:
-        detail = f"{frame.width} x {frame.height} pixels, the limit is {limits.pixels} in all"
+        detail = f"{frame.width} x {frame.height} pixels; the limit is {limits.pixels} in all"
         raise Rejected(Reason.TOO_MANY_PIXELS, detail)
     window = window_of(header, form.span) if frame.samples == 1 else None
     working_bytes, copies = _working_bytes(frame, kind, form), 1 if frame.syntax in NATIVE else 2
@@ -124,7 +124,7 @@ def _read_syntax(data: bytes) -> str:
         needed = (
             f" needs the package {PACKAGES[syntax]}, which Deconvoy does not use"
             if syntax in PACKAGES
-            else " is not read"
+            else " is not supported"
         )
         raise Rejected(Reason.UNSUPPORTED_MODE, f"transfer syntax {UID(syntax).name}{needed}; decompress the file")
     return syntax

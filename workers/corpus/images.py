@@ -101,7 +101,7 @@ def require_size(image: Image.Image, limits: LimitsSpec, coded: Iterable[tuple[i
     tile = tags.get(TILE_WIDTH, 0), tags.get(TILE_HEIGHT, 0)
     for prefix, (width, height) in (("", image.size), ("tiles of ", tile), *(("coded as ", size) for size in coded)):
         if width * height > limits.pixels:
-            detail = f"{prefix}{width} x {height} pixels, the limit is {limits.pixels} in all"
+            detail = f"{prefix}{width} x {height} pixels; the limit is {limits.pixels} in all"
             raise Rejected(Reason.TOO_MANY_PIXELS, detail)
     if image.width * image.height == 0:
         raise Rejected(Reason.DAMAGED, f"{image.width} x {image.height} pixels")

@@ -252,7 +252,7 @@ def _check_footer(footer: pq.FileMetaData) -> None:
         raise pa.ArrowInvalid("its columns are not those of a corpus manifest")
     sizes = [footer.row_group(number).num_rows for number in range(footer.num_row_groups)]
     if sum(sizes) != footer.num_rows or any(size != GROUP_ROWS for size in sizes[:-1]):
-        raise pa.ArrowInvalid(f"its footer counts {footer.num_rows} rows, its row groups have {sum(sizes)}")
+        raise pa.ArrowInvalid(f"its footer counts {footer.num_rows} rows, but its row groups have {sum(sizes)}")
 
 
 def _check_pages(local: Path) -> None:
@@ -284,7 +284,7 @@ def _slices(parquet: pq.ParquetFile, step: int) -> Iterator[pa.Table]:
             yield waiting.slice(0, step)
             waiting = waiting.slice(step)
     if count != parquet.metadata.num_rows:
-        raise pa.ArrowInvalid(f"it has {count} rows, its footer counts {parquet.metadata.num_rows}")
+        raise pa.ArrowInvalid(f"it has {count} rows, but its footer counts {parquet.metadata.num_rows}")
     if len(waiting):
         yield waiting
 

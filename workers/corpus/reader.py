@@ -234,7 +234,7 @@ class _Image:
         if verdict:
             return Reject(row.image_index, row.bytes, verdict.reason, verdict.detail)
         if row.bytes > limits.bytes:
-            detail = f"{row.bytes} bytes, the limit is {limits.bytes}"
+            detail = f"{row.bytes} bytes; the limit is {limits.bytes}"
             return Reject(row.image_index, row.bytes, Reason.TOO_MANY_BYTES, detail)
         return None
 

@@ -90,7 +90,7 @@ def require_shown_truthfully(samples: Samples, form: PixelFormat) -> None:
         Rejected: they are.
     """
     if samples.deep and not samples.declared and form.has_depth:
-        detail = "16-bit colour or alpha: the decoder keeps only the upper 8 bits, so use --depth 16"
+        detail = "16-bit colour or alpha: the decoder keeps only the upper 8 bits, which is right only with --depth 16; set it"
         raise Rejected(Reason.UNSUPPORTED_MODE, detail)
 
 

@@ -25,9 +25,9 @@ class Memory:
     total: int
 
     def __str__(self) -> str:
-        """A phrase such as `this process used 1.9 GB, 0.3 of 24.0 GB were free`."""
+        """A phrase such as `this process used 1.9 GB, and 0.3 of 24.0 GB were free`."""
         free, total = (f"{count / 1e9:.1f}" for count in (self.free, self.total))
-        return f"this process used {self.used / 1e9:.1f} GB, {free} of {total} GB were free"
+        return f"this process used {self.used / 1e9:.1f} GB, and {free} of {total} GB were free"
 
 
 def is_exhausted(error: object) -> bool:

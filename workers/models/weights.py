@@ -102,7 +102,7 @@ def read(path: str, most_bytes: int | None = None) -> Checkpoint:
 
 
 def convert(key: str, tensor: Tensor, wanted: Tensor, source: str) -> Tensor:
-    """Convert a tensor from a file to the number format of the module's tensor.
+    """Convert a tensor from a file to the dtype of the module's tensor.
 
     Args:
         key: the tensor's key, for the error.
@@ -178,7 +178,7 @@ def _explain(error: BaseException) -> str:
     if isinstance(error, EOFError):
         return "it is empty or truncated"
     if isinstance(error, KeyError):
-        return f"it contains the unsupported number format or entry {error}"
+        return f"it contains the unsupported dtype or entry {error}"
     if isinstance(error, pickle.UnpicklingError) and "Weights only load failed" in str(error):
         return (
             f"it contains Python objects, such as a whole module, and loading them would run code; write it with {CODE}"

@@ -41,3 +41,8 @@ def _shares(colour: str) -> Colour:
 def hexadecimal(colour: Colour) -> str:
     """A colour as pages write it: `#1f77b4`."""
     return "#" + "".join(f"{round(255 * share):02x}" for share in colour)
+
+
+def describe_others(count: int) -> str:
+    """The classes without a colour of their own, for a legend."""
+    return f"{count} other{'' if count == 1 else 's'}"

@@ -10,7 +10,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
-from workers.pictures.colours import HIGH_IS_RED, OTHER_CLASS, SHOWN_CLASSES, class_colours, class_picture
+from workers.pictures.colours import (
+    HIGH_IS_RED,
+    OTHER_CLASS,
+    SHOWN_CLASSES,
+    class_colours,
+    class_picture,
+    describe_others,
+)
 
 Array = np.ndarray[Any, Any]
 
@@ -74,7 +81,7 @@ def class_panel(classes: Array, names: Sequence[tuple[int, str]], grid: Grid, ti
     colours = class_colours([index for index, _ in names])
     handles = [Patch(color=colours[index], label=_short(name)) for index, name in names[:SHOWN_CLASSES]]
     if len(names) > SHOWN_CLASSES:
-        handles.append(Patch(color=OTHER_CLASS, label=f"{len(names) - SHOWN_CLASSES} others"))
+        handles.append(Patch(color=OTHER_CLASS, label=describe_others(len(names) - SHOWN_CLASSES)))
     figure, axes = _figure(title)
     axes.imshow(class_picture(classes, colours), extent=grid.extent, interpolation="nearest")
     _place(axes, grid)

@@ -182,7 +182,7 @@ def find_containers(
     found = {file for glob in given for file in _files(filesystem, request, glob, what, limit, tally)}
     for name in sorted(found):
         if "::" in name:
-            raise CorpusError(f"{what} {name!r} cannot be read, because '::' in a name joins file systems; rename it")
+            raise CorpusError(f"{what} {name!r} cannot be read, because '::' in a name chains file systems; rename it")
         if as_text(name) != name:
             raise CorpusError(f"{what} {as_text(name)!r} cannot be read, because its name is not UTF-8; rename it")
     base = None if given == [path] and not globs.is_glob(path) else globs.common_base(given)

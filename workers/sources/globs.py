@@ -59,7 +59,7 @@ def expand(source: str) -> list[str]:
     except bracex.ExpansionLimitException:
         raise CorpusError(f"the braces in corpus {source!r} expand to more than {MOST_GLOBS:,} names; use *") from None
     except RecursionError:
-        raise CorpusError("the braces of the corpus are nested too deeply") from None
+        raise CorpusError(f"the braces in corpus {source!r} are nested too deeply") from None
 
 
 def escape(path: str) -> str:

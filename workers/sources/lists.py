@@ -101,7 +101,9 @@ class _Places:
         folder = container.place.rpartition("/")[0]
         within = container.request.within or folder
         if within.startswith(_HTTP):
-            raise CorpusError(f"a list of images on an http server ({within}) is not supported; download them first")
+            raise CorpusError(
+                f"images on an http server ({within}) cannot be read from a list; download the images first"
+            )
         try:
             files.filesystem(within)
         except (ValueError, ImportError) as error:

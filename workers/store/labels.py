@@ -61,7 +61,7 @@ def read_given(root: Root, run: str, published: str) -> GivenLabels | None:
 
 def way_out(run: str) -> str:
     """What to do about damaged labels."""
-    return f"`deconvoy label {run} --root ROOT --reset` returns to the labels of the corpus, then new ones can be given"
+    return f"`deconvoy label {run} --root ROOT --reset` returns to the labels of the corpus; after that, new ones can be given"
 
 
 def parse_given(root: Root, run: str, published: str) -> GivenLabels | None:

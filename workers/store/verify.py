@@ -186,12 +186,18 @@ def _read_problem(root: Root, path: str) -> str:
     return ""
 
 
+def _others(count: int, results: int) -> str:
+    """The missing results other than the first, for its message."""
+    if not count:
+        return ""
+    return f", as {'is 1 other' if count == 1 else f'are {count} others'} of the run's {results} results"
+
+
 def _results(root: Root, document: Manifest) -> Iterator[FileProblem]:
     results = document.results
     folders = {paths.shard_folder(paths.configuration_of(path)) for path in results}
     existing = {f"{folder}/{name}" for folder in folders for name in root.files(folder)}
     missing = [path for path in results if path not in existing]
     if missing:
-        others = f", as are {len(missing) - 1} others of the run's {len(results)} results" if len(missing) > 1 else ""
-        problem = f"is missing{others}"
+        problem = f"is missing{_others(len(missing) - 1, len(results))}"
         yield FileProblem(document.run, missing[0], problem, "they will be computed again when needed", damage=False)

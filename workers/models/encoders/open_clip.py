@@ -27,7 +27,7 @@ def load(folder: Path, source: str, device: str) -> "OpenClipEncoder":
         raise ModelError(f"{source} takes a part of its network from {elsewhere!r}, which is not supported")
     unknown = sorted({*(text.get("tokenizer_kwargs") or ())} - _TOKENIZER_KEYS)
     if unknown:
-        raise ModelError(f"{source} sets {unknown[0]!r} of its tokenizer, which is not supported")
+        raise ModelError(f"{source} sets the tokenizer option {unknown[0]!r}, which is not supported")
     return OpenClipEncoder(folder, device, trust={"trust_remote_code": False} if text.get("hf_tokenizer_name") else {})
 
 

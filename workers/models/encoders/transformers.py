@@ -26,14 +26,16 @@ def load(folder: Path, source: str, device: str) -> "TransformersEncoder":
     """
     kind = str(json.loads((folder / "config.json").read_text()).get("model_type"))
     if kind not in TYPES:
-        raise ModelError(f"{source} is a network of the type {kind!r}; {nearest(kind, TYPES, len(TYPES))}")
-    return TransformersEncoder(folder, kind, device)
+        raise ModelError(
+            f"{source} is a network of the type {kind!r}, which is not supported; {nearest(kind, TYPES, len(TYPES))}"
+        )
+    return TransformersEncoder(source, folder, kind, device)
 
 
 class TransformersEncoder:
     """An image-text model, in float32."""
 
-    def __init__(self, folder: Path, kind: str, device: str) -> None:
+    def __init__(self, source: str, folder: Path, kind: str, device: str) -> None:
         own = {"local_files_only": True, "trust_remote_code": False}
         transformers.utils.logging.disable_progress_bar()
         self.library = f"transformers {transformers.__version__}"
@@ -49,7 +51,8 @@ class TransformersEncoder:
         )
         absent = sorted(map(str, [*loaded["missing_keys"], *loaded["mismatched_keys"]]))
         if absent:  # transformers would give them random values
-            raise ModelError(f"{len(absent)} weights are missing or have another shape, such as {absent[0]}")
+            count = "1 weight is missing or has" if len(absent) == 1 else f"{len(absent)} weights are missing or have"
+            raise ModelError(f"{source}: {count} the wrong shape, such as {absent[0]}")
         self._model, self._device, self._kind = model.eval().requires_grad_(False).to(device), device, kind
         self._pictures = transformers.AutoImageProcessor.from_pretrained(folder, **own)  # nosec B615
         # A tokenizer.json needs no other package, and no class that the folder names.

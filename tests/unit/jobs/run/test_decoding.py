@@ -72,7 +72,7 @@ def test_as_many_bands_as_the_network_has_channels_are_accepted(photos, channels
 
 @pytest.mark.parametrize(("channels", "bands"), [(3, [4, 3]), (1, [1, 2, 3])])
 def test_another_number_of_bands_is_refused(photos, channels, bands):
-    line = rf"decode.bands: selects {len(bands)} bands, but the number of input channels of n is {channels}"
+    line = rf"decode.bands selects {len(bands)} bands, but the number of input channels of n is {channels}"
     with pytest.raises(SpecError, match=line):
         decoding.require_bands(made(photos, bands=bands), network(channels))
 

@@ -198,7 +198,7 @@ def test_a_scan_over_the_reject_threshold_is_told_and_exits_3():
     result = deconvoy("scan", *LEAST, "--max-reject-share", "0.01", "--json", code=3)
     assert json.loads(result.stdout)["exit_code"] == 3
     assert (
-        "deconvoy: 1 of 20 images were rejected, more than max_reject_share 0.01; the run is published" in result.stderr
+        "deconvoy: 1 of 20 images was rejected, more than max_reject_share 0.01; the run is published" in result.stderr
     )
 
 

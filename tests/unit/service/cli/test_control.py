@@ -65,7 +65,7 @@ def test_who_waits_gets_the_exit_code_of_a_published_run_though_its_attempt_has_
     monkeypatch.setattr(submit, "wait_for_end", watched)
     done = waiting(root)
     assert done.exit_code == code, done.output
-    assert ("1 of 13 images were rejected, more than max_reject_share" in done.stderr) == bool(code)
+    assert ("1 of 13 images was rejected, more than max_reject_share" in done.stderr) == bool(code)
 
 
 @pytest.mark.parametrize(("ended", "code"), [(NOT_TAKEN, 1), (2, 2), (130, 130)])

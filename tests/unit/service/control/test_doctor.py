@@ -108,7 +108,7 @@ def test_the_command_prints_a_line_for_each_check_and_its_exit_code(tmp_path, mo
     assert result.exit_code == 0
     assert [line.split(":")[0].split(None, 1) for line in result.stdout.splitlines()] == [
         ["ok", "packages"], ["ok", "devices"], ["ok", "write and read"], ["ok", "see new files"], ["ok", "create a file once"],
-        ["ok", "create a file once, many writers"],
+        ["ok", "create a file once, with many writers"],
     ]  # fmt: skip
     told = json.loads(CliRunner().invoke(app, ["doctor", "--json"]).stdout)
     assert [finding["check"] for finding in told] == ["packages", "devices"]

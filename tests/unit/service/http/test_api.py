@@ -130,9 +130,7 @@ def test_a_damaged_file_of_a_key_is_a_problem_that_names_it(client, root, cluste
     submit(client, SPEC, **{"Idempotency-Key": "abc"})
     [name] = root.files("idempotency")
     root.put(f"idempotency/{name}", b"{")
-    assert is_problem(
-        submit(client, SPEC, **{"Idempotency-Key": "abc"}), 500, f"idempotency/{name} cannot be understood"
-    )
+    assert is_problem(submit(client, SPEC, **{"Idempotency-Key": "abc"}), 500, f"idempotency/{name} cannot be parsed")
     assert len(cluster.asked) == 1
 
 

@@ -318,7 +318,7 @@ def test_a_run_that_is_being_removed_is_left_out_of_the_answer(gone, tmp_path, m
         root.delete(first if gone == "part" else paths.manifest_path("first"))
     whole, wrong = checking.find_intact(root, runs, ["units"])
     assert [run.run for run in whole] == ["other"] and list(wrong) == ["first"]
-    assert ("is missing" in wrong["first"]) or wrong["first"] == "a file was removed while it was read"
+    assert ("is missing" in wrong["first"]) or wrong["first"] == "a file was removed while it was being read"
 
 
 ANSWERS = [

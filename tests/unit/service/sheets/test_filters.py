@@ -27,5 +27,5 @@ def test_a_title_counts_kernels_and_gives_the_share_of_aliased_energy():
     lines = filters._title([row("deconvoy://zfnet-mini")] * 3).splitlines()
     assert lines[1:] == [
         "conv1: 3 kernels of 7 x 7, stride 2",
-        "aliasing 14% of the energy, 0 dead, 0 duplicates; each kernel is scaled separately",
+        "aliasing 14 % of the energy, 0 dead, 0 duplicates; each kernel is scaled separately",
     ]

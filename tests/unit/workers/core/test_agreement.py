@@ -1,4 +1,4 @@
-"""Two number formats compared: top sets against sorting by hand, differences against their definition."""
+"""Two floating-point formats compared: top sets against sorting by hand, differences against their definition."""
 
 import numpy as np
 

@@ -46,7 +46,7 @@ def test_a_header_that_says_less_than_is_coded_does_not_hide_it():
     claims: list[int] = []
     assert decode(bytes(data), LimitsSpec(), lambda *claim: claims.append(claim[2])).shape == (8, 8, 3)
     assert claims == [300 * 200 * 18]
-    with pytest.raises(Rejected, match=r"coded as 300 x 200 pixels, the limit is 59999") as raised:
+    with pytest.raises(Rejected, match=r"coded as 300 x 200 pixels; the limit is 59999") as raised:
         decode(bytes(data), LimitsSpec(pixels=59_999))
     assert raised.value.reason is Reason.TOO_MANY_PIXELS
 

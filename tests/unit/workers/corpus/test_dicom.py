@@ -241,7 +241,7 @@ def test_a_frame_in_bands_of_rows_is_that_of_the_whole(monkeypatch):
     ("syntax", "line"),
     [
         (dicoms.LOSSLESS_JPEG, "needs the package pylibjpeg-libjpeg, which Deconvoy does not use; decompress the file"),
-        (dicoms.DEFLATED, "transfer syntax Deflated Explicit VR Little Endian is not read; decompress the file"),
+        (dicoms.DEFLATED, "transfer syntax Deflated Explicit VR Little Endian is not supported; decompress the file"),
         ("1.2.840.10008.1.2.4.80", "pyjpegls"),
     ],
 )

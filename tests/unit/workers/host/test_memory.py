@@ -27,5 +27,5 @@ def test_the_limit_of_a_container_counts_without_files_that_the_kernel_can_drop(
 
 def test_memory_reads_as_a_phrase():
     assert str(Memory(1_900_000_000, 300_000_000, 24_000_000_000)) == (
-        "this process used 1.9 GB, 0.3 of 24.0 GB were free"
+        "this process used 1.9 GB, and 0.3 of 24.0 GB were free"
     )

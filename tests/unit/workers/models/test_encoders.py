@@ -58,7 +58,10 @@ def test_an_encoder_of_open_clip_gives_the_embeddings_of_its_model(clip):
     ("files", "error"),
     [
         ({}, "x has no config.json or open_clip_config.json; is it an image-text model"),
-        ({"config.json": {"model_type": "bert"}}, "x is a network of the type 'bert'; nearest: |available: "),
+        (
+            {"config.json": {"model_type": "bert"}},
+            "x is a network of the type 'bert', which is not supported; nearest: |available: ",
+        ),
         ({"config.json": {"model_type": "clip"}}, "image-text model x cannot be read: "),
         ({"config.json": []}, "image-text model x cannot be read: "),
         (
@@ -71,7 +74,7 @@ def test_an_encoder_of_open_clip_gives_the_embeddings_of_its_model(clip):
         ),
         (
             {"open_clip_config.json": {"model_cfg": {"text_cfg": TRUSTING, "vision_cfg": {}}}},
-            "x sets 'trust_remote_code' of its tokenizer, which is not supported",
+            "x sets the tokenizer option 'trust_remote_code', which is not supported",
         ),
     ],
 )
@@ -158,7 +161,7 @@ def test_missing_weights_and_vocabularies_are_errors_not_noise(colours, tmp_path
     weights = safetensors.torch.load_file(lacking / "model.safetensors")
     kept = {name: tensor for name, tensor in weights.items() if not name.startswith("text_model.encoder")}
     safetensors.torch.save_file(kept, lacking / "model.safetensors", {"format": "pt"})
-    with pytest.raises(ModelError, match=r"weights are missing or have another shape, such as text_model\.encoder"):
+    with pytest.raises(ModelError, match=r"weights are missing or have the wrong shape, such as text_model\.encoder"):
         encoder.load(lacking, "x")
     (lacking / "model.safetensors").unlink()
     with pytest.raises(

@@ -172,7 +172,7 @@ def tensor(shape: list[int], start: int, stop: int, dtype: str = "F32") -> dict:
         ("w.safetensors", lambda: header(b"[" * 100_000), "invalid JSON in header"),
         ("w.safetensors", lambda: header({"a": tensor([1], 0, 4), "b": tensor([1], 0, 4)}, b"1234"), "invalid offset"),
         ("w.safetensors", lambda: header({"a": tensor([10**12], 0, 4 * 10**12)}, b"1234"), "incomplete metadata"),
-        ("w.safetensors", lambda: header({"a": tensor([1], 0, 1, "F8_E8M0")}, b"1"), "unsupported number format"),
+        ("w.safetensors", lambda: header({"a": tensor([1], 0, 1, "F8_E8M0")}, b"1"), "unsupported dtype"),
         ("w.safetensors", lambda: header({"a": tensor([10**12, 0], 0, 0)}), "missing"),
     ],
 )

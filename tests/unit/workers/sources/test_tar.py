@@ -88,7 +88,7 @@ def test_folders_among_the_matches_are_passed_over_and_joined_names_are_refused(
     (tmp_path / "z.tar").mkdir()
     assert [image.image_id for image in listed(tmp_path / "[az].tar")] == ["a.tar/1.jpg"]
     write(tmp_path / "p::q.tar", {"1.jpg": b"1"})
-    with pytest.raises(CorpusError, match="'::' in a name joins file systems"):
+    with pytest.raises(CorpusError, match="'::' in a name chains file systems"):
         listed(tmp_path / "p*.tar")
 
 

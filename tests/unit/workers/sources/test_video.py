@@ -175,7 +175,7 @@ def test_names_that_cannot_be_read_are_one_reject_each(tmp_path):
     found = scanned(tmp_path, tmp_path / "clips")
     assert sum(isinstance(item, PreparedImage) for item in found) == 1
     assert [item.reason for item in found if isinstance(item, Reject)] == [Reason.BAD_NAME] * 2
-    with pytest.raises(CorpusError, match="'::' in a name joins file systems"):
+    with pytest.raises(CorpusError, match="'::' in a name chains file systems"):
         listed(tmp_path, tmp_path / "clips" / "a*.mp4")
     with pytest.raises(CorpusError, match="its name is not UTF-8"):
         listed(tmp_path, tmp_path / "clips" / "bad*.mp4")
