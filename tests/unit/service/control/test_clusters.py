@@ -110,7 +110,7 @@ def test_commands_tell_what_the_root_knows_of_a_run_whose_cluster_is_gone(tmp_pa
     done = CliRunner().invoke(app, words)
     told = done.stdout + done.stderr
     assert done.exit_code == {"status": 0, "logs": 1, "cancel": 2}[command], told
-    assert {"status": "it does not respond", "logs": "nothing answers", "cancel": "is lost"}[command] in told
+    assert {"status": "the run does not respond", "logs": "nothing answers", "cancel": "is lost"}[command] in told
 
 
 class Forgetful:

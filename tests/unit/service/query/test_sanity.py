@@ -67,9 +67,7 @@ def test_a_page_draws_a_line_per_method_and_says_what_was_left_out(client):
 
 def test_each_unit_is_a_line_of_pictures_per_method(client):
     page = client.get("/runs/randomised.json").json()
-    assert [unit["title"] for unit in page["units"]] == [
-        f"relu2, channel 4, image {n + 1}: {names()[n][0]}" for n in (0, 1)
-    ]
+    assert [unit["title"] for unit in page["units"]] == [f"relu2, channel 4, rank {n}: {names()[n][0]}" for n in (0, 1)]
     for unit in page["units"]:
         assert unit["stages"] == ["trained", "conv2", "conv1"] and client.get(unit["patch"]).status_code == 200
         for cells in unit["lines"].values():
