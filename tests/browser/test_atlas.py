@@ -275,7 +275,7 @@ def test_a_note_is_written_shown_and_found(page):
     page.get_by_role("button", name="Save").click()
     page.locator(".note", has_text="striped ears").wait_for()
     page.goto("/search?q=striped")
-    assert "striped ears" in page.locator(".wall li em").first.inner_text()
+    assert "striped ears" in page.locator(".wall li q").first.inner_text()
     page.goto("/runs/first/layers/relu2/channels/4")
     page.get_by_text("Change the note").click()
     page.get_by_label("the note on this channel").fill("")

@@ -234,7 +234,7 @@ def test_a_search_is_refused_while_many_others_wait(copied):
     with closing(Texts(str(copied))) as texts:
         for number in range(MOST_ASKED):
             texts.direction(run.encoder, f"text {number}", 0)
-        with pytest.raises(Unavailable, match="64 other texts wait"):
+        with pytest.raises(Unavailable, match="64 other texts are waiting"):
             texts.direction(run.encoder, "one more", 0)
         assert texts.direction(run.encoder, "text 0", WAIT_S) is not None
 
