@@ -229,7 +229,7 @@ def test_the_slider_and_the_pointer_move_the_square(page):
     assert (
         f"Rows {row * STRIDE} to {row * STRIDE + SIZE}, columns {column * STRIDE} to {column * STRIDE + SIZE}" in told
     )
-    assert "7 % of the activation" in told and "cat 100 %" in told and "most probable cat" in told
+    assert "7 % of the activation" in told and "cat 100 %" in told and "most probable: cat" in told
     square = page.locator("[data-square]")
     assert [square.get_attribute(name) for name in ("x", "y")] == [str(column * STRIDE), str(row * STRIDE)]
     page.locator("[data-map]").first.hover(position={"x": 2, "y": 2})

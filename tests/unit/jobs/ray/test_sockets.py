@@ -41,7 +41,7 @@ def test_a_longer_name_of_rays_own_folder_counts(monkeypatch):
 def test_without_a_short_folder_that_can_be_written_one_line_says_what_to_set(monkeypatch):
     monkeypatch.setenv("TMPDIR", "/var/" + "x" * 75)
     monkeypatch.setattr(sockets, "SHORT_FOLDERS", ())
-    with pytest.raises(UsageError, match="set RAY_TMPDIR to a writable folder with a name of at most 34 characters"):
+    with pytest.raises(UsageError, match="set RAY_TMPDIR to a writable folder whose path has at most 34 characters"):
         sockets.short_parent()
 
 

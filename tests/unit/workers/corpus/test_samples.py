@@ -109,7 +109,7 @@ def test_16_bit_colours_of_a_tiff_follow_the_depth():
     assert (decode(data, LIMITS, no_claim, PixelFormat(white=4095)) == wanted).all()
     halves = np.floor(np.clip(colours / 2000.0, 0, 1) * 255 + 0.5)
     assert (decode(data, LIMITS, no_claim, PixelFormat(span=(0.0, 2000.0))) == halves).all()
-    with pytest.raises(Rejected, match="use --depth 16"):
+    with pytest.raises(Rejected, match="only with --depth 16"):
         shown(data, white=4095)  # grey of them would be that of the upper 8 bits
 
 
@@ -118,7 +118,7 @@ def test_16_bit_colours_are_refused_if_their_white_is_not_65535():
     deep = file_of_colours(np.repeat(TWELVE[..., None], 3, axis=-1))
     assert decode(deep, LIMITS).max() == 15
     for form in (PixelFormat(white=4095), PixelFormat(span=(0.0, 4095.0))):
-        with pytest.raises(Rejected, match=r"16-bit colour or alpha.* use --depth 16") as raised:
+        with pytest.raises(Rejected, match=r"16-bit colour or alpha.* only with --depth 16") as raised:
             decode(deep, LIMITS, no_claim, form)
         assert raised.value.reason is Reason.UNSUPPORTED_MODE
 
