@@ -15,8 +15,10 @@ from deconvoy.rows import read_table
 from service.atlas.pictures import SHOWN_AS, Pictures
 from service.query import scans
 from service.query.catalog import PublishedRun
+from service.query.layers import read_layer
 from service.sheets import contact
 from workers.core.display import undisplay
+from workers.errors import UsageError
 from workers.kinds import Kind
 from workers.store.facts import LayerFacts as LayerFacts
 
@@ -25,6 +27,12 @@ WALL_PX = 320
 _PLAIN = ("rank", "score", "image_index", "image_id", "uri", "label", "y", "x")
 _BOX = ("box_top", "box_left", "box_bottom", "box_right")
 _PICTURES = ("patch", "projection", "projection_scale")
+_SUMMARY = (
+    ("channel", pa.int32()),
+    ("label", pa.string()),
+    *((name, pa.float64()) for name in ("purity", "selectivity", "max", "mean", "std", "active_share")),
+    ("dead", pa.bool_()),
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,6 +121,7 @@ class Channel:
                 the rest of the field is grey.
 
         Raises:
+            UsageError: `show` or `view` is none of these, or `side_px` is not positive.
             QueryError: the run is not a scan.
             DamagedRun: the run's files are not the ones that its manifest names.
         """
@@ -164,6 +173,21 @@ class Layer:
         in_layer = pc.field("layer_index") == self.about.index
         return read_table(self._run, name, columns, in_layer if where is None else in_layer & where)
 
+    def summary(self) -> pa.Table:
+        """One row for each channel, by number, with the values of `deconvoy query units`.
+
+        Columns are `channel`, `label` (the most common label of its top images; null if no two share one), `purity`,
+        `selectivity`, `max`, `mean`, `std`, `active_share` and `dead`; docs/glossary.md explains them.
+
+        Raises:
+            QueryError: the run is not a scan.
+            DamagedRun: the run's files are not the ones that its manifest names.
+        """
+        channels = read_layer(self._run, self.name).channels
+        return pa.table(
+            {name: pa.array([getattr(channel, name) for channel in channels], kind) for name, kind in _SUMMARY}
+        )
+
     def sheet(self, channels: Sequence[int] | None = None) -> Picture:
         """The contact sheet of some channels, projections beside patches; by default the first 24 channels that are not dead.
 
@@ -182,11 +206,20 @@ class Layer:
         view: Literal["filled", "exact"] = "filled",
     ) -> Picture:
         """A channel's small picture; see `Channel.wall`."""
+        _require("show", show, ("patch", "projection"))
+        _require("view", view, ("filled", "exact"))
+        if side_px < 1:
+            raise UsageError(f"side_px is {side_px}; it must be at least 1")
         picture = self._pictures.channels.drawn_wall(self._run, self.name, channel, show, side_px, view)
         return Picture(picture.data, picture.media)
 
     def _repr_png_(self) -> bytes | None:
         return self.sheet()._repr_png_() if self._has_patches else None
+
+
+def _require(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise UsageError(f"{name} is {value!r}; it must be {' or '.join(map(repr, allowed))}")
 
 
 def _patch(row: dict[str, Any]) -> Patch:

@@ -9,7 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from workers.errors import UsageError
+
 FORMATS = ("PNG", "WEBP", "JPEG")
+SUFFIXES = {".png": "image/png", ".webp": "image/webp", ".jpg": "image/jpeg", ".jpeg": "image/jpeg"}
+QUALITY = 95  # of a picture that is converted to WebP or JPEG
 
 
 @dataclass(frozen=True)
@@ -38,12 +42,17 @@ class Picture:
         return np.asarray(self.image())
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write the encoded bytes to a file unchanged; `media` gives the type for its suffix.
+        """Write a file of the format that its suffix names: the encoded bytes unchanged if `media` is that format.
 
         Raises:
+            UsageError: the suffix is not .png, .webp, .jpg or .jpeg.
             OSError: the file cannot be written.
         """
-        Path(path).write_bytes(self.data)
+        path = Path(path)
+        media = SUFFIXES.get(path.suffix.lower())
+        if media is None:
+            raise UsageError(f"{str(path)!r} ends in none of {', '.join(SUFFIXES)}")
+        path.write_bytes(self.data if media == self.media else _encode(self.image(), media))
 
     def _repr_png_(self) -> bytes:
         return self.data if self.media == "image/png" else encode_png(self.image()).data
@@ -51,6 +60,10 @@ class Picture:
 
 def encode_png(image: Image.Image) -> Picture:
     """A drawn image as PNG."""
+    return Picture(_encode(image, "image/png"), "image/png")
+
+
+def _encode(image: Image.Image, media: str) -> bytes:
     buffer = io.BytesIO()
-    image.save(buffer, "PNG")
-    return Picture(buffer.getvalue(), "image/png")
+    image.save(buffer, media.removeprefix("image/"), quality=QUALITY)
+    return buffer.getvalue()

@@ -25,14 +25,9 @@ def open_root(root: str) -> deconvoy.Atlas:
 
 @st.cache_data(ttl=60, show_spinner=False)
 def read_channels(root: str, run: str, layer: str) -> pd.DataFrame:
-    """A layer's channels with their statistics and the most common label of their top images."""
-    shown = open_root(root).run(run).layer(layer)
-    units = shown.table("units", ["channel", "max", "mean", "active_share", "dead"]).to_pandas()
-    top = shown.table("top", ["channel", "label", "score"]).to_pandas()
-    labelled = top[(top.score > 0) & top.label.notna()]
-    counts = labelled.groupby(["channel", "label"]).size().reset_index(name="images")
-    common = counts.sort_values(["images", "label"], ascending=[False, True]).drop_duplicates("channel")
-    return units.merge(common, on="channel", how="left").fillna({"images": 0, "label": ""})
+    """A layer's channels with their statistics, and the label that most of their top images share, if any do."""
+    channels = open_root(root).run(run).layer(layer).summary().to_pandas()
+    return channels.fillna({"label": ""})
 
 
 @st.cache_data(ttl=60, show_spinner=False)
@@ -42,7 +37,11 @@ def draw(root: str, run: str, layer: str, channel: int, show: str) -> bytes:
 
 
 root = sys.argv[1] if len(sys.argv) > 1 else st.sidebar.text_input("root", "deconvoy-demo/atlas")
-scans = [run.id for run in open_root(root).runs if run.kind == "scan"]
+try:
+    scans = [run.id for run in open_root(root).runs if run.kind == "scan"]
+except deconvoy.DeconvoyError as error:
+    st.error(error)
+    st.stop()
 if not scans:
     st.info(f"{root} has no published scans.")
     st.stop()
@@ -57,12 +56,12 @@ least = st.sidebar.slider("minimum share of images that activate a channel", 0.0
 chosen = channels[(channels.active_share >= least) & (~channels.dead)]
 if label != "any":
     chosen = chosen[chosen.label == label]
-chosen = chosen.sort_values(["images", "max"], ascending=False)
+chosen = chosen.sort_values("selectivity", ascending=False)
 
 st.title(f"{layer} of {run.id}")
 st.caption(f"{len(chosen):,} of {len(channels):,} channels; {run.about.images:,} images")
 for start in range(0, min(SHOWN, len(chosen)), COLUMNS):
     for column, row in zip(st.columns(COLUMNS), chosen[start : start + COLUMNS].itertuples(), strict=False):
-        name = f"{row.channel} · {row.label} {row.images:.0f}" if row.label else f"{row.channel}"
+        name = f"{row.channel} · {row.label} {row.purity:.0%}" if row.label else f"{row.channel}"
         column.image(draw(root, run.id, layer, row.channel, show), caption=name, width="stretch")
 st.dataframe(chosen, hide_index=True)

@@ -53,7 +53,7 @@ def export(  # noqa: PLR0913, PLR0917 - one parameter per flag
     site = exporting.site(Root(root), runs, layers or (), top, has_cards=embed)
     size = site.estimate()
     if not as_json:
-        echo(f"{'would write' if dry_run else 'writing'} {_shown(size)}")
+        echo(f"{'would write' if dry_run else 'writing'} {_shown(size, 'about ')}")
     if not dry_run:
         try:
             size = _write(site, output)
@@ -83,10 +83,10 @@ def _write(site: "Site", output: Path) -> "Size":
     return size
 
 
-def _shown(size: "Size") -> str:
+def _shown(size: "Size", about: str = "") -> str:
     from service.cli.running import format_count, format_size
 
-    return f"{format_count(size.pages, 'page')} and {format_count(size.pictures, 'picture')}, {format_size(size.bytes)}"
+    return f"{format_count(size.pages, 'page')} and {format_count(size.pictures, 'picture')}, {about}{format_size(size.bytes)}"
 
 
 def _require_empty(folder: Path) -> None:

@@ -32,6 +32,7 @@ _TURN_NOWHERE = re.compile(
     r'<a rel="(?:prev|next)"(?![^>]* href=)[^>]*>.*?</a>', re.DOTALL
 )  # an arrow without a target
 _ITEM = re.compile(r'<li\b[^>]*><a href="([^"]*)"><img\b.*?</li>', re.DOTALL)  # a channel on a wall
+_EMPTY_ROW = re.compile(r'(<ol class="telling">)\s*(</ol>)')  # a layer whose channels are not written
 _LISTS_CHANNELS = re.compile(r"/runs/[^/?]+(/layers/[^/?]+)?(\?.*)?")
 _PICTURE = re.compile(
     r"/static/|/runs/[^/?]+/(mosaic|maps/|layers/.+/(patch|projection)\b|previews/|rows/\d+(/|\.json))"
@@ -148,6 +149,7 @@ class Site:
         shown = [item for item in _ITEM.finditer(html) if self.selection.has(html_text.unescape(item[1]))]
         kept = {item[0] for item in shown}
         reduced = _ITEM.sub(lambda item: item[0] if item[0] in kept else "", html)
+        reduced = _EMPTY_ROW.sub(r"\1<li class='none'>Not on this site.</li>\2", reduced)
         note = f"<p class='says'>This site shows {len(shown):,} of the layer's channels.</p>"
         return reduced.replace('<ol class="wall', f'{note}<ol class="wall') if reduced != html else html
 

@@ -116,9 +116,9 @@ class PublishedRun:
         for layer in self.layers:
             if layer.name == name:
                 return layer
-        raise QueryError(
-            f"run {self.run!r} has no layer {name!r}; {nearest(name, [layer.name for layer in self.layers])}"
-        )
+        names = [layer.name for layer in self.layers]
+        way_out = nearest(name, names) if names else f"it is of kind {str(self.job)!r}"
+        raise QueryError(f"run {self.run!r} has no layer {name!r}; {way_out}")
 
 
 def runs(root: Root) -> tuple[PublishedRun, ...]:

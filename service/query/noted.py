@@ -13,6 +13,14 @@ from workers.store.root import Root
 
 NOTES = "notes"
 SCHEMA = pa.schema([(field.name, pa.int32() if field.type is int else pa.string()) for field in fields(ChannelNote)])
+DOCS = {
+    "model_fingerprint": "hash of the network and its weights, as in the table `runs`",
+    "layer": "name of the layer",
+    "channel": "index along the feature map's first axis",
+    "text": "the note",
+    "written_at": "time of writing, UTC, ISO 8601",
+    "written_by": "the API key with which it was written; null if there was none",
+}
 
 # DuckDB refuses a pattern that no file matches, so this one also matches the manifests of runs; the names of files exclude them.
 _FILES = "[nr][ou][tn][es]*/*/*.json"

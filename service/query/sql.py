@@ -161,13 +161,20 @@ def published(root: Root, checked: Iterable[str], damaged: dict[str, str] | None
 
 
 def _documented(query: str, answer: Answer) -> Answer:
-    """The answer to `DESCRIBE TABLE` with the documentation of its columns; any other answer as it is."""
+    """The answer to `DESCRIBE NAME` with the documentation of its columns; any other answer as it is."""
     described = re.fullmatch(r"\s*desc(?:ribe)?\s+(\w+)\s*;?\s*", query, re.IGNORECASE)
-    if not described or described[1].lower() not in TABLES:
+    docs = _docs(described[1].lower()) if described else None
+    if not docs:
         return answer
-    schema = TABLES[described[1].lower()].schema
-    docs = {field.name: (field.metadata or {}).get(b"doc", b"").decode() for field in schema} | {RUN.name: "run id"}
     return Answer(("column_name", "column_type", "doc"), tuple((*row[:2], docs[row[0]]) for row in answer.rows))
+
+
+def _docs(name: str) -> Mapping[str, str] | None:
+    """The documentation of the columns of a table or a computed view; None if there is none of this name."""
+    if name in TABLES:
+        schema = TABLES[name].schema
+        return {field.name: (field.metadata or {}).get(b"doc", b"").decode() for field in schema} | {RUN.name: "run id"}
+    return {derived.PURITY: derived.DOCS, noted.NOTES: noted.DOCS}.get(name)
 
 
 def _limit_bytes(connection: duckdb.DuckDBPyConnection) -> float:

@@ -2,6 +2,7 @@
 
 import inspect
 import io
+import json
 import re
 import subprocess
 import sys
@@ -11,8 +12,11 @@ import numpy as np
 import pyarrow.compute as pc
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
 import deconvoy
+from deconvoy.pictures import Picture
+from service.cli.main import app
 from tests.support import instrumented
 from tests.support.published import CHANNELS, DEAD, FIELDS, INPUT_PX, MAPS, K, publish
 from workers import errors
@@ -42,6 +46,10 @@ def shown(thing) -> Image.Image:
     return Image.open(io.BytesIO(thing._repr_png_()), formats=("PNG",))
 
 
+def drawn(atlas, *show, **keys) -> Picture:
+    return atlas.run("first").layer("relu2").channel(0).wall(*show, **keys)
+
+
 def test_a_root_leads_to_runs_layers_channels_and_patches(atlas):
     assert atlas.runs[0].id == atlas.run().id == "newest" and not atlas.damaged
     run = atlas.run("first")
@@ -63,6 +71,17 @@ def test_tables_are_arrow_tables_and_narrow_with_the_layer_and_the_channel(atlas
     best = run.layer("relu1").table("top", ["channel", "score"], pc.field("rank") == 0)
     assert best.column_names == ["channel", "score"] and best["channel"].to_pylist() == list(range(CHANNELS["relu1"]))
     assert run.layer("fc").channel(DEAD).table("units", ["dead"]).to_pylist() == [{"dead": True}]
+
+
+def test_a_layers_summary_has_the_values_of_the_command(atlas):
+    layer = atlas.run("first").layer("relu2")
+    rows = layer.summary().to_pylist()
+    command = CliRunner().invoke(
+        app, ["query", "units", "--root", atlas.url, "--run", "first", "--layer", "relu2", "--json"]
+    )
+    expected = json.loads(command.stdout)
+    assert rows == [{name: row[name] for name in rows[0]} for row in sorted(expected, key=lambda row: row["channel"])]
+    assert any(row["label"] for row in rows) and any(row["selectivity"] for row in rows)
 
 
 def test_a_table_is_a_data_frame_where_pandas_is_installed(atlas):
@@ -91,6 +110,9 @@ def test_a_notebook_shows_channels_layers_patches_and_rows(atlas, tmp_path):
     assert wall.media == "image/webp" and max(wall.image().size) <= 100 and shown(wall).size == wall.image().size
     wall.save(tmp_path / "wall.webp")
     assert (tmp_path / "wall.webp").read_bytes() == wall.data
+    wall.save(tmp_path / "wall.png")
+    assert (tmp_path / "wall.png").read_bytes().startswith(b"\x89PNG")
+    assert (Picture((tmp_path / "wall.png").read_bytes(), "image/png").pixels() == wall.pixels()).all()
     assert repr(wall) == f"<deconvoy.Picture image/webp {wall.image().width} x {wall.image().height} px>"
     covered = atlas.run("covered").rows[0]
     assert shown(covered).width > 4 * shown(covered).height and "panel_image" in covered.pictures
@@ -119,7 +141,17 @@ def test_a_layer_of_another_kind_shows_no_sheet(atlas):
     [
         (lambda atlas: atlas.run("newst"), deconvoy.RunError, "nearest: newest"),
         (lambda atlas: atlas.run("first").layer("rel2"), deconvoy.QueryError, "nearest: relu2"),
+        (
+            lambda atlas: atlas.run("kernels").layer("relu2"),
+            deconvoy.QueryError,
+            "no layer 'relu2'; it is of kind 'filters'",
+        ),
         (lambda atlas: atlas.run("first").layer("fc").channel(3), deconvoy.QueryError, "it has 0 to 2"),
+        (lambda atlas: atlas.run("trained").layers[0].summary(), deconvoy.QueryError, "no table"),
+        (lambda atlas: drawn(atlas, "foo"), deconvoy.UsageError, "show is 'foo'; it must be 'patch' or 'projection'"),
+        (lambda atlas: drawn(atlas, view="x"), deconvoy.UsageError, "view is 'x'; it must be 'filled' or 'exact'"),
+        (lambda atlas: drawn(atlas, side_px=0), deconvoy.UsageError, "side_px is 0; it must be at least 1"),
+        (lambda atlas: drawn(atlas).save("a.gif"), deconvoy.UsageError, "ends in none of .png, .webp"),
         (lambda atlas: atlas.run("first").table("tops"), deconvoy.QueryError, "nearest: top"),
         (lambda atlas: atlas.run("first").table("top", ["scor"]), deconvoy.QueryError, "nearest: score"),
         (lambda atlas: atlas.run("first").table("top", where=pc.field("no") == 1), deconvoy.QueryError, "filtered"),

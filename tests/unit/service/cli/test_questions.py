@@ -139,7 +139,7 @@ def test_a_sheet_of_a_root_with_several_kinds_needs_a_run(root, tmp_path):
     assert line == f"deconvoy: root {root!r} has runs of several kinds: give --run, such as {runs}"
 
 
-def test_purity_in_sql_and_in_written_views_is_that_of_the_command(tmp_path):
+def test_purity_and_selectivity_in_sql_and_in_written_views_is_that_of_the_command(tmp_path):
     root = Root(str(tmp_path))
     runs = {
         "mixed": MIXED,
@@ -156,13 +156,17 @@ def test_purity_in_sql_and_in_written_views_is_that_of_the_command(tmp_path):
         following.execute(dialects.views(root, Engine.DUCKDB))
         for run in (*runs, "single"):
             rows = told(root.base, "units", "--layer", "relu1", "--run", run)
-            expected = [(row["channel"], row["label"], pytest.approx(row["purity"])) for row in rows]
-            query = (
-                f"SELECT channel, label, purity FROM purity WHERE run = '{run}' AND layer = 'relu1' ORDER BY channel"  # noqa: S608 - our own names
+            values = (
+                (row["channel"], row["label"], *(pytest.approx(row[name]) for name in ("purity", "selectivity")))
+                for row in rows
             )
+            expected = list(values)
+            where = f"run = '{run}' AND layer = 'relu1'"
+            query = f"SELECT channel, label, purity, selectivity FROM purity WHERE {where} ORDER BY channel"  # noqa: S608
             assert list(sql.ask(root, query).rows) == expected
             assert list(sql.ask(root, query, sql.Limits(unsafe=True)).rows) == expected
             assert pinned.execute(query).fetchall() == following.execute(query).fetchall() == expected
+            assert any(row["selectivity"] for row in rows)
             assert any(row["purity"] for row in rows) is (run != "distinct") and len(rows) == CHANNELS["relu1"]
 
 

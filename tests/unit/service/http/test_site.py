@@ -174,9 +174,11 @@ def asked(*words: str, code: int = 0):
 def test_the_command_says_how_large_the_site_is_before_it_writes_it(root, tmp_path):
     words = ("first", "--root", root.url, "--layers", "relu1", "-o", str(tmp_path / "site"))
     dry = asked(*words, "--dry-run").stdout
-    assert re.fullmatch(r"would write [\d,]+ pages and [\d,]+ pictures, [\d.]+ [kM]B\n", dry)
+    assert re.fullmatch(r"would write [\d,]+ pages and [\d,]+ pictures, about [\d.]+ [kM]B\n", dry)
     assert not (tmp_path / "site").exists()
     first, last = asked(*words).stdout.splitlines()
+    layers = (tmp_path / "site/runs/first/index.html").read_text()
+    assert layers.count("Not on this site.") == len(CHANNELS) - 1
     assert first == dry.strip().replace("would write", "writing") and last.startswith(f"{tmp_path}/site/index.html  ")
     again = asked(*words, code=2).stderr
     assert again == f"deconvoy: output '{tmp_path}/site' exists and is not an empty folder; give a new one\n"
