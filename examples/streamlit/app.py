@@ -62,6 +62,6 @@ st.title(f"{layer} of {run.id}")
 st.caption(f"{len(chosen):,} of {len(channels):,} channels; {run.about.images:,} images")
 for start in range(0, min(SHOWN, len(chosen)), COLUMNS):
     for column, row in zip(st.columns(COLUMNS), chosen[start : start + COLUMNS].itertuples(), strict=False):
-        name = f"{row.channel} · {row.label} {row.purity:.0%}" if row.label else f"{row.channel}"
+        name = f"{row.channel} · {row.label} {100 * row.purity:.0f} %" if row.label else f"{row.channel}"
         column.image(draw(root, run.id, layer, row.channel, show), caption=name, width="stretch")
 st.dataframe(chosen, hide_index=True)
