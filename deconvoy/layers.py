@@ -112,7 +112,7 @@ class Channel:
         side_px: int = WALL_PX,
         view: Literal["filled", "exact"] = "filled",
     ) -> Picture:
-        """Up to nine patches, or projections, in one picture of at most `side_px` pixels.
+        """Up to nine patches, or projections, in one picture of at most `side_px` pixels; of `evolve`, those of its checkpoints.
 
         Args:
             show: which.
@@ -176,7 +176,8 @@ class Layer:
     def summary(self) -> pa.Table:
         """One row for each channel, by number, with the values of `deconvoy query units`.
 
-        Columns are `channel`, `label` (the most common label of its top images; null if no two share one), `purity`,
+        Columns are `channel`, `label` (the most common label of its top images; null if no two share one, unless only
+        one counts), `purity`,
         `selectivity`, `max`, `mean`, `std`, `active_share` and `dead`; docs/glossary.md explains them.
 
         Raises:

@@ -47,7 +47,7 @@ def _plan_of_published(spec: NetworkSpec, outcome: Outcome) -> RunPlan:
         run=published.run,
         images=outcome.images + outcome.rejects if published.corpus else None,
         layers=tuple(layer.name for layer in published.layers),
-        device=spec.resources.device,
+        device=published.sections.resources.device,
         actors=0,
         unit="results",
         units_to_run=0,

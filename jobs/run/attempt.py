@@ -98,9 +98,11 @@ class Attempt(Generic[Spec]):
             self.watch.phase(phase, amount, unit)
             return
         device, names = self.job.spec.resources.device, tuple(layer.name for layer in self.layers)
-        done = len(results) - len(plan.missing(self.root, results)) if dry.is_here(device) else None
+        is_known = dry.is_here(device)
+        done = len(results) - len(plan.missing(self.root, results)) if is_known else None
         about = (str(self.kind), self.run, images, names, device, self.pool.actors)
-        raise PlanReached(RunPlan(*about, unit, amount, len(results), done, dict(self.passed_over)))
+        left = amount if is_known else None
+        raise PlanReached(RunPlan(*about, unit, left, len(results), done, dict(self.passed_over)))
 
     def run_shards(self, phase: str, planned: Plan, unit: str = "images") -> tuple[Plan, int, float]:
         """Run the missing shards. Returns the plan with the final result names, images scanned, and seconds."""

@@ -25,9 +25,9 @@ class RunPlan:
         device: where the network would run.
         actors: number of actors to start with.
         unit: what the run counts: images, inversions, channels, ...
-        units_to_run: how many of them remain.
+        units_to_run: how many of them remain; None if this machine lacks the device, on which the names of results depend.
         results: number of results of the run's first pass, which other runs can reuse.
-        results_done: results that exist already; None if this machine lacks the device, on which their names depend.
+        results_done: results that exist already; None if `units_to_run` is.
         passed_over: what the listing of the corpus left out, by reason.
         already_published: whether the run is published, so that nothing is left to do.
     """
@@ -39,7 +39,7 @@ class RunPlan:
     device: str
     actors: int
     unit: str
-    units_to_run: int
+    units_to_run: int | None
     results: int
     results_done: int | None
     passed_over: dict[str, int]

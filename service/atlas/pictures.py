@@ -22,7 +22,7 @@ from service.query.reading import read
 from service.query.scans import View
 from service.sheets import concepts as maps
 from service.sheets.cells import single
-from service.sheets.tiles import Pen, images_cut, read_photos
+from service.sheets.tiles import Pen
 from workers.corpus import fetch
 from workers.errors import QueryError, ReadError, Rejected
 from workers.kinds import Kind
@@ -121,8 +121,7 @@ class Pictures:
         if run.job == "evolve" and column in KINDS:
             layer, cell = evolution.cell(run, number)
             form = single(run, run.layer(layer), FRAME_PX, view)
-            photos = read_photos(run, images_cut([cell], form)) if view == "filled" else {}
-            return _png(Pen(form, view, photos).draw(cell, projection=column == "projection"))
+            return _png(Pen(form, view, {}).draw(cell, projection=column == "projection"))
         if run.job in TABLE_OF and column in TABLE_OF[run.job].images:
             return _as_stored(reading.picture(run, TABLE_OF[run.job], column, number))
         if run.job == "occlude" and column in MAPS:

@@ -54,7 +54,8 @@ def _texts(plan: dict[str, Any]) -> Iterator[tuple[str, str]]:
             yield "estimated_size", f"about {format_size(tables)} of tables and {format_size(results)} of new results"
             yield "estimated_time", f"about {format_seconds(seconds)}" if seconds is not None else "not measured"
         elif name == "units_to_run":
-            yield "to_run", f"{value:,} {unit}"
+            unknown = "unknown, as results depend on the device, and torch sees no GPU here"
+            yield "to_run", unknown if value is None else f"{value:,} {unit}"
         elif name == "passed_over":
             yield name, describe(value) or "nothing"
         elif value is not None:

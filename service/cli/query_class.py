@@ -58,5 +58,5 @@ def _hint(run: "PublishedRun", word: str, result: "PredictedClasses") -> str:
     if not result.has_words:
         return f"classes are searched by their names only: {other_searches.WORDS}, such as dog for each breed"
     if not result.is_exact:
-        return f"only names that contain {word!r} match; other ways: {other_searches.describe(run, word)}"
+        return f"only words that contain {word!r} match; other ways: {other_searches.describe(run, word)}"
     return ""

@@ -37,7 +37,8 @@ def sheet(  # noqa: PLR0913, PLR0917 - one parameter per flag
         bool,
         typer.Option(
             "--exact",
-            help="Show grey outside the model's input. By default, dimmed pixels of the photo are shown there.",
+            help="Show grey outside the model's input. By default, a scan's patches continue there with dimmed pixels of the "
+            "photo, and frames of evolve are zoomed to their visible part.",
         ),
     ] = False,
     run: SheetRunOption = None,
@@ -81,6 +82,8 @@ def _draw(
         raise QueryError(f"run {run.run!r} is of kind {run.job}, which is drawn as a whole: omit --layer")
     if run.job == "scan" and layer is None:
         raise QueryError(f"run {run.run!r} is a scan: give --layer, such as {run.layers[-1].name}")
+    if channels and layer is None:
+        raise QueryError("--channels needs --layer")
     wanted = drawing.parse_channels(channels, run.layer(layer).channels) if layer and channels else ()
     if run.job == "evolve":
         return drawing.draw_strips(run, layer, wanted, output, exact=exact)

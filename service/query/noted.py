@@ -24,8 +24,6 @@ DOCS = {
 
 # DuckDB refuses a pattern that no file matches, so this one also matches the manifests of runs; the names of files exclude them.
 _FILES = "[nr][ou][tn][es]*/*/*.json"
-_PLACE = rf"/{paths.NOTES}/([^/]+)/([^/]+)\.([0-9]+)\.json$"
-
 _PLACED = ("model_fingerprint", "layer", "channel")
 
 
@@ -52,7 +50,7 @@ def view(root: Root) -> str:
     names = ", ".join(map(quoted, _PLACED))
     return (
         f"CREATE OR REPLACE VIEW {NOTES} AS SELECT place.model_fingerprint, url_decode(place.layer) AS layer, "  # noqa: S608
-        'CAST(place.channel AS INTEGER) AS channel, "text", "at" AS written_at, "by" AS written_by FROM ('
-        f"SELECT *, regexp_extract(filename, {quoted(_PLACE)}, [{names}]) AS place FROM read_json({files}) "
+        'CAST(place.channel AS INTEGER) AS channel, "text", "at" AS written_at, NULLIF("by", \'\') AS written_by FROM ('
+        f"SELECT *, regexp_extract(filename, {quoted(f'{notes.PLACE}$')}, [{names}]) AS place FROM read_json({files}) "
         f"WHERE filename LIKE '%/{paths.NOTES}/%');"
     )

@@ -4,6 +4,7 @@ A note is about a channel of a network with one set of weights. So it is shown i
 them.
 """
 
+import re
 from collections.abc import Mapping
 from typing import TypeAlias
 from urllib.parse import quote, unquote
@@ -20,6 +21,7 @@ from workers.store.root import Root
 
 LONGEST = 2000  # characters
 DEPTH = 2  # of note files below their folder
+PLACE = rf"/{paths.NOTES}/([^/]+)/([^/]+)\.([0-9]+)\.json"  # network, layer and channel of a note's file
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class ChannelNote:
     channel: int
     text: str
     written_at: str
-    written_by: str
+    written_by: str | None
 
 
 Notes: TypeAlias = Mapping[tuple[str, int], Note]  # by layer and channel
@@ -52,15 +54,16 @@ def path(fingerprint: str, layer: str, channel: int) -> str:
     return f"{paths.NOTES}/{fingerprint}/{quote(layer, safe='')}.{channel}.json"
 
 
-def read_all(root: Root) -> tuple[ChannelNote, ...]:
-    """All notes of a root, by network, layer and channel.
+def read_all(root: Root, fingerprint: str | None = None) -> tuple[ChannelNote, ...]:
+    """All notes of a root, or those on one network, by network, layer and channel.
 
     Raises:
         DamagedFile: a note cannot be read.
     """
-    places = sorted((_place(rel), rel) for rel in files.stamps(root, paths.NOTES, DEPTH))
+    folder, depth = (f"{paths.NOTES}/{fingerprint}", 1) if fingerprint else (paths.NOTES, DEPTH)
+    places = sorted((place, rel) for rel in files.stamps(root, folder, depth) if (place := _place(rel)))
     notes = ((place, _decode(root, rel)) for place, rel in places)
-    return tuple(ChannelNote(*place, note.text, note.at, note.by) for place, note in notes)
+    return tuple(ChannelNote(*place, note.text, note.at, note.by or None) for place, note in notes if note)
 
 
 def of_run(run: PublishedRun) -> tuple[ChannelNote, ...]:
@@ -69,7 +72,7 @@ def of_run(run: PublishedRun) -> tuple[ChannelNote, ...]:
     Raises:
         DamagedFile: a note cannot be read.
     """
-    return tuple(note for note in read_all(run.root) if note.model_fingerprint == run.fingerprint)
+    return read_all(run.root, run.fingerprint)
 
 
 class NoteBook:
@@ -97,25 +100,27 @@ class NoteBook:
     def _read(self) -> Mapping[str, Notes]:
         stamps = files.stamps(self._root, paths.NOTES, DEPTH)
         known, notes = self._known, dict[str, dict[tuple[str, int], Note]]()
-        self._known = {
-            rel: known[rel] if rel in known and known[rel][0] == stamp else (stamp, _decode(self._root, rel))
-            for rel, stamp in stamps.items()
-        }
-        for rel, (_, note) in self._known.items():
-            fingerprint, layer, channel = _place(rel)
-            notes.setdefault(fingerprint, {})[layer, channel] = note
+        self._known = {}
+        for rel, stamp in stamps.items():
+            place, (old, note) = _place(rel), known.get(rel, ("", None))
+            if place and (note := note if old == stamp else _decode(self._root, rel)):
+                self._known[rel] = stamp, note
+                fingerprint, layer, channel = place
+                notes.setdefault(fingerprint, {})[layer, channel] = note
         return notes
 
 
-def _place(rel: str) -> tuple[str, str, int]:
-    """The fingerprint of the network, the layer and the channel of a note's file; the inverse of `path`."""
-    _, fingerprint, name = rel.split("/")
-    layer, _, channel = name.removesuffix(".json").rpartition(".")
-    return fingerprint, unquote(layer), int(channel)
+def _place(rel: str) -> tuple[str, str, int] | None:
+    """The fingerprint of the network, the layer and the channel of a note's file; None for other files. The inverse of `path`."""
+    matched = re.fullmatch(PLACE, f"/{rel}")
+    return (matched[1], unquote(matched[2]), int(matched[3])) if matched else None
 
 
-def _decode(root: Root, rel: str) -> Note:
+def _decode(root: Root, rel: str) -> Note | None:
+    """A note; None if it has just been removed."""
     try:
         return FORMAT.decode(root.read(rel))
+    except FileNotFoundError:
+        return None
     except ValueError as error:
         raise DamagedFile(f"{rel} cannot be parsed: {error}; delete it, or write the note again") from error

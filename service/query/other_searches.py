@@ -13,9 +13,9 @@ def describe(run: PublishedRun, text: str) -> str:
     quoted = shlex.quote(text)
     ways = [WORDS]
     if labels.labels(run):
-        ways.append(f"`deconvoy query label {quoted}` (labels of images)")
+        ways.append(f"`deconvoy query label {quoted} --root ROOT` (labels of images)")
     if noted := sum(text.lower() in note.text.lower() for note in notes.of_run(run)):
-        ways.append(f"`deconvoy query notes {quoted}` ({noted} note{'s' if noted > 1 else ''})")
+        ways.append(f"`deconvoy query notes {quoted} --root ROOT` ({noted} note{'s' if noted > 1 else ''})")
     after = "" if concepts.newest_embedding(catalog.runs(run.root), run) else ", after `deconvoy concepts`"
-    ways.append(f"`deconvoy query concept {quoted}` (any text{after})")
+    ways.append(f"`deconvoy query concept {quoted} --root ROOT` (any text{after})")
     return ", ".join(ways)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageDraw, ImageFont
 
-from service.query import scans
+from service.query import comparing, scans
 from service.query.catalog import PublishedRun
 from service.query.comparing import Pair
 from service.query.matching import Match
@@ -46,16 +46,20 @@ def sheet(
         QueryError: the channels do not fit on a page.
         DamagedRun: a run's files are not the ones that its manifest names.
     """
-    blocks = [(_label(pair), _sides(runs, layer, pair)) for pair in pairs]
+    is_comparable = comparing.count_common(*runs) > 0
+    blocks = [(_label(pair, is_comparable=is_comparable), _sides(runs, layer, pair)) for pair in pairs]
     sides = [side for _, some in blocks for side in some]
     for side in sides:
         contact.check_fits(geometry(side.run, side.run.layer(side.layer)), len(blocks))
     drawn = _draw_sides(sides)
-    title = [f"{runs[0].run} and {runs[1].run}", f"layer {layer}", order, "patches"]
+    known = order if is_comparable else "the corpora have no file in common"
+    title = [f"{runs[0].run} and {runs[1].run}", f"layer {layer}", known, "patches"]
     return contact.page_of([_block(label, some, drawn) for label, some in blocks], title)
 
 
-def _label(pair: Pair | Match) -> str:
+def _label(pair: Pair | Match, *, is_comparable: bool) -> str:
+    if not is_comparable:
+        return f"channel {pair.channel}"
     known = "no top images" if pair.overlap is None else f"{100 * pair.overlap:.0f} % of top images in common"
     return f"channel {pair.channel} · {known}"
 

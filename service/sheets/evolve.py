@@ -15,7 +15,7 @@ from service.query.evolution import Strip
 from service.query.scans import PlacedCell, View
 from service.sheets import canvas, contact
 from service.sheets.cells import GROUND, single
-from service.sheets.tiles import Pen, images_cut, read_photos
+from service.sheets.tiles import Pen
 from workers.errors import QueryError
 
 CELL_PX = 96
@@ -34,10 +34,12 @@ LARGEST_PAGE_PX = 100_000_000
 
 
 def draw(run: PublishedRun, view: View = "filled") -> Image.Image:
-    """The most changed channels of every layer."""
+    """The most changed channels of every layer, of at most `LARGEST_ROWS`."""
     count = max(1, LARGEST_ROWS // (2 * len(run.layers)))
-    chosen = [(layer.name, most_changed(run, layer.name, count)) for layer in run.layers]
-    return strips(run, chosen[:LARGEST_ROWS], view, MOST_CHANGED)
+    chosen = [(layer.name, most_changed(run, layer.name, count)) for layer in run.layers[:LARGEST_ROWS]]
+    hidden = len(run.layers) - len(chosen)
+    more = f"; {hidden} more layer{'s' if hidden > 1 else ''} in the table" if hidden else ""
+    return strips(run, chosen, view, MOST_CHANGED + more)
 
 
 def most_changed(run: PublishedRun, layer: str, count: int) -> tuple[int, ...]:
@@ -87,8 +89,7 @@ def _pictures(
 ) -> tuple[Pen, dict[int, tuple[PlacedCell, ...]]]:
     """The cells of channels, and what draws them."""
     cells, form = evolution.cells(run, layer, channels), single(run, run.layer(layer), CELL_PX, view)
-    cut = images_cut((cell for some in cells.values() for cell in some), form)
-    return Pen(form, view, read_photos(run, cut) if view == "filled" else {}), cells
+    return Pen(form, view, {}), cells  # such a run keeps no photos that could continue a field
 
 
 def _title(run: PublishedRun, order: str) -> list[str]:

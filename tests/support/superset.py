@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import yaml
 
+from service.query import derived
 from workers.store.columns import IMAGE
 from workers.store.tables.registry import TABLES
 
@@ -40,27 +41,12 @@ _IN_ORDER = (
 )
 # Of each table its columns that Superset computes: name, expression and description.
 COMPUTED: Mapping[str, tuple[str, str, str]] = {"units": _IN_ORDER, "channels": _IN_ORDER}
-# A dataset that is a query: purity is not stored.
-CHANNELS_SQL = """\
-WITH counted AS (
-  SELECT run, layer, layer_index, channel, label, COUNT(*) AS images,
-    ROW_NUMBER() OVER (PARTITION BY run, layer, channel ORDER BY label IS NULL, COUNT(*) DESC, label) AS place,
-    SUM(COUNT(*)) OVER (PARTITION BY run, layer, channel) AS total
-  FROM top WHERE score > 0 GROUP BY run, layer, layer_index, channel, label
-), shared AS (
-  SELECT *, label IS NOT NULL AND images >= LEAST(2, total) AS is_shared FROM counted WHERE place = 1
-)
-SELECT run, layer, layer_index, channel, CASE WHEN is_shared THEN label END AS label,
-  CASE WHEN is_shared THEN images / total ELSE 0 END AS purity
-FROM shared
-"""
+CHANNELS_SQL = "SELECT * FROM purity"  # a dataset that is a query: a computed view
 CHANNELS = pa.schema(
     [
         *(TABLES["top"].schema.field(name) for name in ("layer", "layer_index", "channel")),
-        pa.field(
-            "label", pa.string(), metadata={"doc": "label that the most top images share; null if none is shared"}
-        ),
-        pa.field("purity", pa.float64(), metadata={"doc": "share of the top images that have this label"}),
+        pa.field("label", pa.string(), metadata={"doc": derived.DOCS["label"]}),
+        *(pa.field(name, pa.float64(), metadata={"doc": derived.DOCS[name]}) for name in ("purity", "selectivity")),
     ]
 )
 _BAR: Mapping[str, Any] = {"viz_type": "echarts_timeseries_bar", "xAxisForceCategorical": True, "row_limit": 1000}
@@ -90,7 +76,7 @@ CHARTS: Mapping[str, tuple[str, tuple[int, int], Mapping[str, Any]]] = {
             "metrics": ["purity_mean"],
             "whiskerOptions": "Tukey",
             "number_format": ".0%",
-            "row_limit": 10000,
+            "row_limit": 100_000,
         },
     ),
     "Label of each channel's strongest image": (
@@ -103,7 +89,8 @@ CHARTS: Mapping[str, tuple[str, tuple[int, int], Mapping[str, Any]]] = {
             "x_axis_sort": "channels",
             "x_axis_sort_asc": False,
             "adhoc_filters": [
-                {"clause": "WHERE", "expressionType": "SIMPLE", "subject": "rank", "operator": "==", "comparator": 0}
+                {"clause": "WHERE", "expressionType": "SIMPLE", "subject": "rank", "operator": "==", "comparator": 0},
+                {"clause": "WHERE", "expressionType": "SIMPLE", "subject": "score", "operator": ">", "comparator": 0},
             ],
         },
     ),

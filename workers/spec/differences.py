@@ -28,7 +28,7 @@ def _flat(values: object, prefix: str = "") -> Iterator[tuple[str, str]]:
         for key, value in values.items():
             yield from _flat(value, f"{prefix}.{key}" if prefix else str(key))
     elif values is not None:
-        yield prefix, json.dumps(values)
+        yield prefix, json.dumps(values, ensure_ascii=False)
 
 
 def _short(values: Mapping[str, str], key: str) -> str:

@@ -3,7 +3,6 @@
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
 
@@ -39,9 +38,10 @@ class Overlay(Root):
         """As `Root.info`."""
         return self._holder(rel).info(rel)
 
-    def modified(self, rel: str) -> datetime:
-        """As `Root.modified`."""
-        return self._holder(rel).modified(rel)
+    def below(self, folder: str, depth: int | None = None) -> dict[str, objects.Info]:
+        """As `Root.below`."""
+        infos = self._below.below(folder, depth).items()
+        return {rel: info for rel, info in infos if rel not in self._deleted} | self._written.below(folder, depth)
 
     def files(self, folder: str) -> dict[str, int]:
         """As `Root.files`."""

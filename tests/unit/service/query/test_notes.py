@@ -133,6 +133,19 @@ def test_a_damaged_note_is_named(root):
         NoteBook(root).of(run.fingerprint)
 
 
+def test_other_files_and_notes_on_other_networks_do_not_matter(root):
+    first, other = (catalog.find(root, run) for run in ("first", "other"))
+    noting.write(first, "relu1", 3, "ears", "")
+    root.put(f"notes/{first.fingerprint}/.DS_Store", b"x")
+    root.put(notes.path(other.fingerprint, "relu1", 0), b"{")
+    assert [note.text for note in notes.of_run(first)] == ["ears"]
+    with pytest.raises(DamagedFile):
+        notes.of_run(other)
+    root.delete(notes.path(other.fingerprint, "relu1", 0))
+    assert NoteBook(root).of(first.fingerprint)["relu1", 3].text == "ears"
+    assert sql.ask(root, "SELECT text FROM notes WHERE written_by IS NULL").rows == (("ears",),)
+
+
 @pytest.fixture
 def noted(root) -> Root:
     """A root with a note on each of three channels, one of another network, and texts that need quoting."""
@@ -148,7 +161,7 @@ def noted(root) -> Root:
 def test_the_notes_on_a_network_are_listed_and_searched(noted):
     rows = json.loads(told("query", "notes", "--run", "second", "--json", root=noted))
     assert [(row["layer"], row["channel"], row["text"], row["written_by"]) for row in rows] == [
-        ("relu1", 10, "Whiskers", "alice"), ("relu2", 3, "it's \"ears\"; é", "")
+        ("relu1", 10, "Whiskers", "alice"), ("relu2", 3, "it's \"ears\"; é", None)
     ]  # fmt: skip
     assert [row["text"] for row in json.loads(told("query", "notes", "--run", "other", "--json", root=noted))] == [
         "wheels"

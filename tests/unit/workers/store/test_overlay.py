@@ -32,6 +32,8 @@ def test_writes_are_read_again_and_do_not_reach_the_root(below, tmp_path):
         over.put_file(scratch / "file", "other/file")
 
     assert over.files("folder") == {"kept": 4, "changed": 3, "made": 4}
+    names = ("folder/kept", "folder/changed", "folder/made")
+    assert {rel: info["size"] for rel, info in over.below("folder").items()} == dict(zip(names, (4, 3, 4), strict=True))
     assert over.files("other") == {"place": 5, "file": 4} and over.folders("") == ["folder", "other"]
     assert [over.read(f"folder/{name}") for name in ("kept", "changed", "made")] == [b"kept", b"new", b"made"]
     with over.open("other/place") as file:
