@@ -145,6 +145,12 @@ def test_the_channels_of_a_layer_are_drawn_in_both_scans_the_most_changed_first(
     assert " · ".join(texts[6:]) == "first and half · layer relu2 · most changed first · patches"
 
 
+def test_channels_of_scans_without_a_common_file_are_drawn_in_their_order_and_claim_no_overlap(root, tmp_path, texts):
+    asked(root, "first", "other", "--layer", "relu2", "--limit", "2", "-o", str(tmp_path / "channels.png"))
+    assert texts[:6] == ["channel 0", "first", "other", "channel 1", "first", "other"]
+    assert " · ".join(texts[6:]) == "first and other · layer relu2 · the corpora have no file in common · patches"
+
+
 def test_each_side_has_the_tiles_of_its_own_scans_sheet(root, tmp_path):
     out = tmp_path / "one.png"
     [row] = told(root, "first", "half", "--layer", "relu2", "--limit", "1", "-o", str(out))

@@ -164,6 +164,11 @@ def test_the_sheet_says_its_order_and_how_much_of_the_top_images_is_kept(root, t
     assert [text for text in texts if text.startswith("channel ")] == ["channel 4", "channel 1"]
     assert "most changed" not in " ".join(texts)
     assert draw("--layer", "relu2", "--exact") != filled
+    layers = catalog.find(root, "trained", None).layers
+    assert "more layer" not in " ".join(texts) and len(layers) > 2
+    monkeypatch.setattr(evolve, "LARGEST_ROWS", len(layers) - 1)
+    draw()
+    assert "most changed first; 1 more layer in the table" in " ".join(texts)
 
 
 def test_what_is_not_there_is_said(root):
@@ -178,6 +183,9 @@ def test_what_is_not_there_is_said(root):
         app, ["query", "sheet", "--root", root.url, "--run", "trained", "--layer", "x", "-o", "a.png"]
     )
     assert done.exit_code == 2 and "no layer 'x'" in done.stderr
+    words = ["query", "sheet", "--root", root.url, "--run", "trained", "--channels", "3,7", "-o", "a.png"]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 2 and done.stderr == "deconvoy: --channels needs --layer\n"
 
 
 def test_a_training_is_reported_in_one_file(root, tmp_path):

@@ -88,14 +88,14 @@ def test_the_error_names_the_other_ways_to_search_that_the_root_has(root, tmp_pa
     run, plain = catalog.find(root, "first"), Root(str(tmp_path))
     publish(plain, model=MODEL, predicted=[(0, NAMES[0])] * 12, named=[(f"{n}.png", None) for n in range(13)])
     assert ways(run, "two words") == (
-        "--classes FILE gives classes more words, `deconvoy query label 'two words'` (labels of images), "
-        "`deconvoy query concept 'two words'` (any text, after `deconvoy concepts`)"
+        "--classes FILE gives classes more words, `deconvoy query label 'two words' --root ROOT` (labels of images), "
+        "`deconvoy query concept 'two words' --root ROOT` (any text, after `deconvoy concepts`)"
     )
     assert "query label" not in ways(catalog.find(plain), "text") and "query notes" not in ways(
         catalog.find(plain), "text"
     )
     noting.write(catalog.find(plain), "relu1", 0, "Text on signs")
-    assert "`deconvoy query notes text` (1 note)" in ways(catalog.find(plain), "text")
+    assert "`deconvoy query notes text --root ROOT` (1 note)" in ways(catalog.find(plain), "text")
     assert "query notes" not in ways(catalog.find(plain), "face")
 
 
@@ -127,7 +127,7 @@ def test_names_without_words_and_names_that_only_contain_the_word_are_said_to_be
     assert CliRunner().invoke(app, ["query", "class", "dog", "--json", "--root", plain.url]).stderr == ""
     done = CliRunner().invoke(app, ["query", "class", "retriever", "--run", "first", "--root", root.url])
     assert done.stderr.splitlines()[1].startswith(
-        "only names that contain 'retriever' match; other ways: --classes FILE"
+        "only words that contain 'retriever' match; other ways: --classes FILE"
     )
 
 
