@@ -122,7 +122,7 @@ class Channel:
 
         Raises:
             UsageError: `show` or `view` is none of these, or `side_px` is not positive.
-            QueryError: the run is not a scan.
+            QueryError: the run is neither a scan nor of `evolve`.
             DamagedRun: the run's files are not the ones that its manifest names.
         """
         return self._layer.wall(self.number, show, side_px, view)
