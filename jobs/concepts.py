@@ -48,7 +48,8 @@ def concepts(spec: ConceptsRun, watch: Watcher) -> Outcome:
         library = encoders.load(folder, encoder.source).library
 
         def work(run: Attempt[ConceptsRun]) -> Outcome:
-            stored.write(run.root, encoder, folder)
+            if not run.watch.is_dry:
+                stored.write(run.root, encoder, folder)
             return _work(run, scan, encoder, library)
 
         return attempt(spec, watch, layers, work, check_layers=partial(_check_layers, scan))

@@ -59,6 +59,7 @@ class DryRun:
         passed_over: what the listing of the corpus left out, by reason.
         labels: how many labels and labelled images there are, in words.
         warning: how to get smaller tables, if they would be large; else empty.
+        remarks: what was changed in the network's weights as they were read.
         depth: what a sample of the corpus says about its 16-bit grey images; None if it has none, or the spec gives a depth.
     """
 
@@ -78,6 +79,7 @@ class DryRun:
     passed_over: dict[str, int]
     labels: str
     warning: str
+    remarks: tuple[str, ...] = ()
     depth: str | None = None
 
 
@@ -89,12 +91,11 @@ def dry_run(spec: RunSpec) -> DryRun:
     """
     began = time.monotonic()
     with ending.terminable():
-        device = cluster.resolve_device(spec.resources.device)
-        spec = spec.resolved(device)
+        spec = spec.resolved(cluster.resolve_device(spec.resources.device))
         model = models.load(spec.model, root=Root(spec.root))
         layers = model.network.select(spec.scan.layers)
         require_projections(layers, model.network, spec.project.projection)
-        actors = cluster.initial_actors(spec.resources, device)
+        actors = cluster.expected_actors(spec.resources, spec.resources.device)
         listed = _look(spec, model, layers)
     tables, planned = _tables(listed, model, layers), listed.plan
     new_tables, results = _sizes(listed, tables)
@@ -105,7 +106,7 @@ def dry_run(spec: RunSpec) -> DryRun:
         shards_from_more_layers=listed.narrowed,
         layers=len(layers),
         channels=sum(layer.channels for layer in layers),
-        device=device,
+        device=spec.resources.device,
         engine=listed.engine,
         actors=actors,
         estimated_bytes=new_tables + results,
@@ -115,6 +116,7 @@ def dry_run(spec: RunSpec) -> DryRun:
         passed_over=listed.passed_over,
         labels=listed.labels,
         warning=tables.warning,
+        remarks=tuple(f"{model.stored.source}: {note}" for note in model.notes),
         depth=str(listed.depth) if listed.depth else None,
     )
 
@@ -286,9 +288,8 @@ def _seconds(listed: _Listed, tables: Tables, actors: int, prepared_s: float) ->
     cost, todo = listed.measured, listed.plan
     if isinstance(cost, str) or not _is_usable(listed.job.spec):
         return None
-    cores = cluster.capacity("cpu", 1) / actors
-    seconds = [cost.import_s, prepared_s, cluster.measure_start(listed.job.spec.resources.device)]
-    seconds += [cost.import_s, cost.scanner_s, cost.byte_s * tables.bytes]  # actors start side by side
+    cores, started_s = cluster.capacity("cpu", 1) / actors, cluster.measure_start(listed.job.spec.resources.device)
+    seconds = [2 * cost.import_s, prepared_s, started_s, cost.scanner_s, cost.byte_s * tables.bytes]
     if todo.todo:
         of_actor = longest((shard.stop - shard.start for work in todo.todo for shard in work.shards), actors)
         seconds.append((cost.scan * of_actor).on(cores))

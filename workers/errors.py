@@ -34,6 +34,10 @@ class ModelError(UsageError):
     """A model is unknown, cannot be built, or does not fit its weights."""
 
 
+class MisfitError(ModelError):
+    """Weights or names of classes belong to a network of another shape."""
+
+
 class DivergedError(ModelError):
     """Weights contain NaN or infinity, or their network's outputs do for every image."""
 
@@ -249,13 +253,9 @@ class PlanReached(DeconvoyError):
 
 
 class SuspectImages(DeconvoyError):
-    """An image may have crashed or hung its decoder. Images are then decoded in fresh processes, to find it.
+    """An image may have crashed or hung its decoder. Images are then decoded in fresh processes, to find it."""
 
-    Attributes:
-        image_index: the image, if it is known.
-    """
-
-    image_index: int | None = None
+    image_index: int | None = None  # the image, if it is known
 
 
 class ReaderLost(SuspectImages):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from workers import files
 from workers.core.network import Layer
 from workers.core.nodes import Node
-from workers.errors import DivergedError, ModelError, SpecError
+from workers.errors import DivergedError, MisfitError, ModelError, SpecError
 from workers.models import model as models
 from workers.models import stored as stored_weights
 from workers.models.model import Model, StoredModel
@@ -176,7 +176,8 @@ def _load(spec: EvolutionRun, file: str) -> Model:
         raise
     except ModelError as error:
         shared = [f"model.{key}" for key in ("num_classes", "classes", "kwargs") if getattr(spec.model, key)]
-        way_out = f"; {' and '.join(shared)} must fit every checkpoint, or be left out" if shared else ""
+        is_hinted = bool(shared) and isinstance(error, MisfitError)
+        way_out = f"; {' and '.join(shared)} must fit every checkpoint, or be left out" if is_hinted else ""
         raise ModelError(f"checkpoint {file!r}: {error}{way_out}") from error
 
 

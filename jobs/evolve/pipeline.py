@@ -72,7 +72,8 @@ def _check_published(spec: EvolutionRun, every: Sequence[Checkpoint]) -> None:
 
 def _work(run: Attempt[EvolutionRun], every: Sequence[Checkpoint]) -> Outcome:
     """Scan, reduce, project, publish."""
-    checkpoints.store(run.job.spec, every, run.model, run.root)
+    if not run.watch.is_dry:
+        checkpoints.store(run.job.spec, every, run.model, run.root)
     jobs = tuple(_scan_job(run, checkpoint) for checkpoint in every)
     environment = run.start(partial(EvolveWorker, jobs))
     planned, scanned, seconds = run.run_shards("scan", _plan(run, every, jobs, environment), "images by checkpoint")

@@ -87,6 +87,17 @@ def initial_actors(resources: ResourcesSpec, device: str) -> int:
     return max(1, available_actors(resources, device))
 
 
+def expected_actors(resources: ResourcesSpec, device: str) -> int:
+    """How many actors a run would start with. An autoscaling cluster counts as large enough: it may have no node now.
+
+    Raises:
+        UsageError: see `require_capacity`.
+    """
+    if seconds(PATIENCE, 0) and join():
+        return max(1, available_actors(resources, device)) if resources.actors == "auto" else resources.actors
+    return initial_actors(resources, device)
+
+
 def require_capacity(resources: ResourcesSpec, device: str) -> None:
     """Refuse a run that does not fit on the cluster even if nothing else runs there.
 

@@ -249,17 +249,25 @@ def attempt(
             identity.require_same_run(root, before, (spec, model), listing)
             damaged = verify.damaged_parts(root, before)
             if not damaged:
-                return complete_published(root, before, started)
+                return _end_published(root, before, started, watch)
             watch.say(f"files of the published run are missing or damaged ({len(damaged)}); computing them again")
         actors = wait_for_actors(spec, run, watch, stack)
         check_root(root, listing, watch)
         scratch = stack.enter_context(root.scratch())
         used, listed = identity.pinned(root, run, spec, listing, before, watch.say)
         names = tuple(layer.name for layer in chosen)
-        job = Job(_reduce_batch(used, before), models.store(model, root), names, listed)
+        weights = model.stored if watch.is_dry else models.store(model, root)
+        job = Job(used, weights, names, listed)
         pool = stack.enter_context(start_pool(actors, spec, watch, run_fields))
         passed_over = listing.passed_over if listing else {}
         return _run_work(Attempt(run, root, job, model, chosen, watch, scratch, pool, started, spec, passed_over), work)
+
+
+def _end_published(root: Root, published: Manifest, started: float, watch: Watcher) -> Outcome:
+    """The outcome of a run that needs no work; a dry run ends here."""
+    if watch.is_dry:
+        raise PlanReached(dry.plan_of_published(published))
+    return complete_published(root, published, started)
 
 
 def _select(layers: Sequence[str] | Callable[[Network], Sequence[str]], network: Network) -> tuple[Layer, ...]:
@@ -272,15 +280,6 @@ def _check_model(spec: NetworkSpec, model: Model, watch: Watcher) -> None:
         decoding.require_bands(spec, model)
     for note in model.notes:
         watch.say(f"{model.stored.source}: {note}")
-
-
-def _reduce_batch(spec: Spec, published: Manifest | None) -> Spec:
-    """The spec with the reduced batch of its published run, if that had one."""
-    batch = published and published.reduced_batch
-    smaller: Spec | None = spec
-    while batch and smaller is not None and smaller.batch_size > batch:
-        smaller = smaller.with_smaller_batch()
-    return smaller or spec
 
 
 def _run_work(run: Attempt[Spec], work: Callable[[Attempt[Spec]], Outcome]) -> Outcome:

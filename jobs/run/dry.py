@@ -9,6 +9,7 @@ import torch
 
 from workers.actors.device import describe
 from workers.actors.environment import Environment
+from workers.store.manifest import Manifest
 from workers.store.overlay import Overlay
 from workers.store.root import Root
 
@@ -30,6 +31,7 @@ class RunPlan:
         results_done: results that exist already; None if `units_to_run` is.
         passed_over: what the listing of the corpus left out, by reason.
         already_published: whether the run is published, so that nothing is left to do.
+        remarks: what else the job would report before its work begins, such as checkpoints that it leaves out.
     """
 
     job: str
@@ -44,6 +46,26 @@ class RunPlan:
     results_done: int | None
     passed_over: dict[str, int]
     already_published: bool = False
+    remarks: tuple[str, ...] = ()
+
+
+def plan_of_published(manifest: Manifest) -> RunPlan:
+    """The plan of a published run: nothing."""
+    results, totals = len(manifest.shards), manifest.totals
+    return RunPlan(
+        job=str(manifest.job),
+        run=manifest.run,
+        images=totals.images + totals.rejects if manifest.corpus else None,
+        layers=tuple(layer.name for layer in manifest.layers),
+        device=manifest.sections.resources.device,
+        actors=0,
+        unit="results",
+        units_to_run=0,
+        results=results,
+        results_done=results,
+        passed_over=dict(totals.passed_over),
+        already_published=True,
+    )
 
 
 def is_here(device: str) -> bool:

@@ -68,7 +68,7 @@ def pinned(
     before: Manifest | None,
     say: Callable[[str], None],
 ) -> tuple[PinnedSpec, str]:
-    """The spec with what was chosen for its corpus, and the path of the run's corpus manifest; empty without a corpus.
+    """The spec with what was chosen for its corpus and its memory, and the path of the run's corpus manifest, if it has one.
 
     Args:
         root: where the run is pinned.
@@ -78,10 +78,20 @@ def pinned(
         before: the published manifest of the run, if there is one.
         say: receives what is chosen.
     """
+    spec = _with_batch_of(spec, before)
     if listing is None or not isinstance(spec, JobSpec):
         return spec, ""
     chosen = pin_of(before) or pin(root, run, spec, listing, say)
     return spec.with_depth(chosen.depth), chosen.manifest
+
+
+def _with_batch_of(spec: PinnedSpec, published: Manifest | None) -> PinnedSpec:
+    """The spec with the reduced batch of its published run, if that had one."""
+    batch = published and published.reduced_batch
+    smaller: PinnedSpec | None = spec
+    while batch and smaller is not None and smaller.batch_size > batch:
+        smaller = smaller.with_smaller_batch()
+    return smaller or spec
 
 
 def pin_of(published: Manifest | None) -> Pin | None:

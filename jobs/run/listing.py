@@ -20,7 +20,7 @@ def list_corpus(corpus: CorpusSpec, watch: Watcher) -> Iterator[Listing]:
     """The current content of a corpus; see `manifest.list_corpus`."""
     watch.phase("listing", None, "images")
     with manifest.list_corpus(corpus, watch.advance) as listing:
-        if listing.passed_over:
+        if listing.passed_over and not watch.is_dry:  # a plan has a field for it
             watch.say(f"skipped in the corpus: {describe(listing.passed_over)}")
         if corpus.label_names or corpus.label not in ("folder", "none"):
             watch.say(describe_labels(corpus, listing))

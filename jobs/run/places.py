@@ -14,9 +14,10 @@ from workers.spec.parts import NetworkSpec
 def wait_for_actors(spec: NetworkSpec, run: str, watch: Watcher, stack: ExitStack) -> int:
     """The number of actors to start with, after waiting for a turn and for an autoscaling cluster to grow."""
     device = spec.resources.device
-    if not watch.is_dry:
-        stack.enter_context(own_turn(spec.resources, run, watch.say))
-        cluster.grow(spec.resources, device, watch.say)
+    if watch.is_dry:
+        return cluster.expected_actors(spec.resources, device)
+    stack.enter_context(own_turn(spec.resources, run, watch.say))
+    cluster.grow(spec.resources, device, watch.say)
     return cluster.initial_actors(spec.resources, device)
 
 
@@ -25,7 +26,7 @@ def start_pool(actors: int, spec: NetworkSpec, watch: Watcher, run_fields: Mappi
     device, threads = spec.resources.device, spec.resources.threads
     if not watch.is_dry:
         cluster.start(device)
-    watch.say(_describe_actors(actors, device))
+        watch.say(_describe_actors(actors, device))
     available = partial(cluster.available_actors, spec.resources, device)
     return Pool(actors, device, threads, watch, run_fields, available, place=cluster.place())
 

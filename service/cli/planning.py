@@ -21,11 +21,11 @@ def print_plan(spec: "NetworkSpec", *, as_json: bool) -> None:
     if as_json:
         print_json(plan)
         return
-    warning = plan.pop("warning", "")
+    remarks = filter(None, [*plan.pop("remarks"), plan.pop("warning", "")])
     rows = [{"what": name.replace("_", " "), "plan": text} for name, text in _texts(plan)]
     print_table(rows, {"what": "what", "plan": "plan"})
-    if warning:
-        echo(warning)
+    for remark in remarks:
+        echo(remark)
 
 
 def _plan(spec: "NetworkSpec") -> dict[str, Any]:

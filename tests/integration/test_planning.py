@@ -80,6 +80,14 @@ def test_what_a_plan_says_comes_true(job, photos, tmp_path, monkeypatch):
     assert (again.results, again.results_done, again.units_to_run) == (planned.results, planned.results, 0)
     done = plan_of(spec, run)
     assert done.already_published and (done.units_to_run, done.layers) == (0, planned.layers)
+    (root / "runs/first/manifest.json").rename(root / "runs/first/claim.json")  # as if its publisher had been killed
+    for place in [path for path in root.glob("tables/*/run=first/*") if "runs" not in path.relative_to(root).parts]:
+        staged = root / "runs/first/staged" / place.parts[-3] / place.name
+        staged.parent.mkdir(parents=True, exist_ok=True)
+        place.rename(staged)
+    interrupted = content(root)
+    assert plan_of(spec, run) == done and content(root) == interrupted
+    here(run)(spec, SilentWatcher())
     with pytest.raises(RunError, match="a different spec"):
         plan_of(made(kind, photos, root, "first", **{job: {**section, **other(job)}}), run)
     assert content(root) == after
@@ -107,7 +115,7 @@ def test_a_plan_refuses_what_the_job_refuses(photos, tmp_path):
 def test_without_the_device_of_the_run_a_plan_does_not_say_what_is_done(photos, tmp_path, monkeypatch):
     square = {"layer": "relu1", "sample": 2, "size": 80, "stride": 80}
     monkeypatch.setattr("jobs.ray.cluster.resolve_device", lambda _: "cuda")
-    monkeypatch.setattr("jobs.ray.cluster.initial_actors", lambda *_: 3)
+    monkeypatch.setattr("jobs.ray.cluster.expected_actors", lambda *_: 3)
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     planned = plan_of(made(OcclusionRun, photos, tmp_path, "a", occlude=square), occlude)
     assert (planned.device, planned.actors, planned.results_done, planned.units_to_run) == ("cuda", 3, None, None)

@@ -1,7 +1,7 @@
 """Names of classes. Takes a text file with a line for each output of a network, gives their names and other words."""
 
 from workers import files
-from workers.errors import ModelError
+from workers.errors import MisfitError, ModelError
 from workers.host.retrying import reason
 
 MOST_BYTES = 64 << 20
@@ -25,7 +25,7 @@ def read(path: str | None, outputs: int) -> tuple[tuple[str, ...], tuple[str, ..
         raise ModelError(f"class names file {path!r} cannot be read: {reason(error)}") from error
     classes = [line.strip() for line in lines if line.strip()]
     if len(classes) != outputs:
-        raise ModelError(f"class names file {path!r} has {len(classes)} lines, but the model has {outputs} outputs")
+        raise MisfitError(f"class names file {path!r} has {len(classes)} lines, but the model has {outputs} outputs")
     names, words = zip(
         *((name.strip(), more.strip()) for name, _, more in (line.partition("\t") for line in classes)), strict=True
     )

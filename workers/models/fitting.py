@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from workers.errors import ModelError
+from workers.errors import MisfitError
 from workers.models import weights
 
 PREFIXES = (
@@ -67,7 +67,8 @@ def fit(module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
     """Load weights into a module as float32. Unused keys are only allowed for auxiliary heads.
 
     Raises:
-        ModelError: a key is missing, unused, or has another shape, or its tensor cannot be used.
+        MisfitError: a key is missing, unused, or has another shape.
+        ModelError: a tensor cannot be used.
         DivergedError: a tensor contains NaN or infinity.
     """
     expected = module.state_dict()
@@ -77,7 +78,7 @@ def fit(module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
     shapes = [f"{key} has shape {tuple(state[key].shape)} instead of {tuple(expected[key].shape)}" for key in misshapen]
     problems = [*_describe_keys(missing, "missing"), *_describe_keys(unused, "unused"), *shapes[:1]]
     if problems:
-        raise ModelError(f"the weights do not fit {source!r}: {'; '.join(problems)}")
+        raise MisfitError(f"the weights do not fit {source!r}: {'; '.join(problems)}")
     for key in list(expected):
         if key in state:
             expected[key] = weights.convert(key, state[key], expected[key], source)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from itertools import takewhile
 
 SHOWN = 3  # keys that are named
 LONGEST = 120  # characters of a value
@@ -17,7 +18,8 @@ def differences(before: object, now: object) -> str:
     """
     one, other = dict(_flat(before)), dict(_flat(now))
     keys = [key for key in sorted({*one, *other}) if one.get(key, UNSET) != other.get(key, UNSET)]
-    words = [f"{key} was {_short(one, key)} and is now {_short(other, key)}" for key in keys[:SHOWN]]
+    texts = [(key, one.get(key, UNSET), other.get(key, UNSET)) for key in keys[:SHOWN]]
+    words = [f"{key} was {_short(was, now)} and is now {_short(now, was)}" for key, was, now in texts]
     more = [f"{len(keys) - SHOWN} more differ"] if len(keys) > SHOWN else []
     return "; ".join([*words, *more]) or "in keys without a value"
 
@@ -31,6 +33,11 @@ def _flat(values: object, prefix: str = "") -> Iterator[tuple[str, str]]:
         yield prefix, json.dumps(values, ensure_ascii=False)
 
 
-def _short(values: Mapping[str, str], key: str) -> str:
-    text = values.get(key, UNSET)
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
+def _short(text: str, other: str) -> str:
+    """A value, or its part around the first character that differs from the other value."""
+    if len(text) <= LONGEST:
+        return text
+    shared = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(text, other, strict=False)))
+    start = max(0, shared - LONGEST // 2)
+    end = start + LONGEST
+    return f"{'...' if start else ''}{text[start:end]}{'...' if end < len(text) else ''}"

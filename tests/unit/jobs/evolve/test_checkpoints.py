@@ -127,6 +127,14 @@ def test_weights_that_do_not_fit_the_specs_number_of_classes_name_the_checkpoint
         load(tmp_path, ["relu5"], num_classes=101)
 
 
+def test_a_checkpoint_that_cannot_be_read_is_not_blamed_on_the_number_of_classes(tmp_path):
+    (tmp_path / "1.safetensors").write_bytes(b"")
+    write(tmp_path / "2.safetensors")
+    with pytest.raises(ModelError, match=r"1\.safetensors") as refused:
+        load(tmp_path, ["relu5"], num_classes=101)
+    assert "num_classes" not in str(refused.value)
+
+
 def test_a_checkpoint_with_fewer_layers_than_are_scanned_is_refused(tmp_path):
     write(tmp_path / "1.safetensors")
     write(tmp_path / "2.safetensors")

@@ -42,6 +42,7 @@ class Plan:
     estimated_seconds: float | None = 754.2
     not_measured: str = ""
     passed_over: dict[str, int] = field(default_factory=lambda: {".txt": 3})
+    remarks: tuple[str, ...] = ("weights.pth: keys of an old DenseNet checkpoint were renamed",)
     warning: str = "the tables will take about 2.5 MB; --k 3 would reduce this to 1 MB"
 
 
@@ -221,14 +222,16 @@ def test_a_dry_run_prints_the_plan(scans):
         "estimated_seconds": 754.2,
         "not_measured": "",
         "passed_over": {".txt": 3},
+        "remarks": list(Plan().remarks),
         "warning": Plan.warning,
     }
     lines = deconvoy("scan", *LEAST, "--dry-run").stdout.splitlines()
     assert [line.split() for line in lines[1:3]] == [["images", "12"], ["shards", "done", "3"]]
-    assert [line.rstrip() for line in lines[-4:]] == [
+    assert [line.rstrip() for line in lines[-5:]] == [
         "estimated size  about 2.5 MB of tables and 1.5 MB of new results",
         "estimated time  about 13 min",
         "passed over     3 .txt",
+        *Plan().remarks,
         Plan.warning,
     ]
     assert len(scans) == 2

@@ -27,5 +27,20 @@ def test_of_many_keys_a_few_are_named_and_long_values_are_cut():
     assert all(len(part) < LONGEST + 40 for part in words.split("; "))
 
 
+def test_of_long_values_the_part_that_differs_is_shown():
+    files = [f"/data/training/epoch-{number:03}.pth" for number in range(37)]
+    words = differences({"files": files[:36]}, {"files": files})
+    was, now = words.removeprefix("files was ").split(" and is now ")
+    assert (
+        was.endswith('epoch-035.pth"]')
+        and now.endswith('epoch-036.pth"]')
+        and was.startswith("...")
+        and now.startswith("...")
+    )
+    changed = [*files[:9], "/data/Bäume.pth", *files[10:]]
+    was, now = differences({"files": files}, {"files": changed}).removeprefix("files was ").split(" and is now ")
+    assert "epoch-009.pth" in was and "Bäume" in now and len(was) == len(now) == LONGEST + 6
+
+
 def test_a_value_from_a_file_cannot_end_the_line():
     assert differences({"a": 1}, {"a": "x\ny"}) == r'a was 1 and is now "x\ny"'
