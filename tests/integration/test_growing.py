@@ -43,7 +43,9 @@ def test_a_gpu_that_is_not_there_is_refused_at_once_waited_for_in_vain_or_waited
     cluster.grow(ONE, "cuda", said.append)
     with pytest.raises(UsageError, match="the cluster has room for 0"):
         cluster.initial_actors(ONE, "cuda")
-    assert cluster.expected_actors(ResourcesSpec(device="cuda", actors=4), "cuda") == 4, "a plan counts on nodes to come"
+    assert cluster.expected_actors(ResourcesSpec(device="cuda", actors=4), "cuda") == 4, (
+        "a plan counts on nodes to come"
+    )
     assert cluster.expected_actors(ResourcesSpec(device="cuda"), "cuda") == 1
 
     monkeypatch.setenv(cluster.PATIENCE, "60")

@@ -50,8 +50,20 @@ def preview(pixels: np.ndarray) -> bytes:
 OPTIONS = reader.ReadOptions(LIMITS, hang_s=1.0, decode=decode)
 
 
+def children() -> set[int]:
+    return {process.pid for process in multiprocessing.active_children()}
+
+
 @pytest.fixture(scope="module")
-def two():
+def strangers() -> set[int]:
+    """Children that tests of other files left running."""
+    return children()
+
+
+@pytest.fixture(scope="module")
+def two(strangers):
+    """Readers that start after `strangers` are known."""
+    del strangers
     with closing(Readers(2)) as processes:
         yield processes
 
@@ -99,21 +111,21 @@ def test_a_batch_is_copied_if_shared_memory_is_full(monkeypatch):
     ],
 )
 def test_a_decoder_that_crashes_or_hangs_costs_its_process_and_the_next_images_are_read(
-    two, tmp_path, monkeypatch, deadly, message
+    two, strangers, tmp_path, monkeypatch, deadly, message
 ):
     read(two, rows(tmp_path, b"10", b"11"), size=1)
     monkeypatch.setattr(readers, "SILENCE_S", 5.0)
     listed = rows(tmp_path, b"10", deadly, *[b"12"] * 6)
-    before = {process.pid for process in multiprocessing.active_children()}
+    before = children() - strangers
     with pytest.raises(ReaderLost, match=message):
         read(two, listed, size=1)
     monkeypatch.undo()
     [batch] = read(two, [listed[0], listed[2]])
     assert len(batch.pictures) == 2
     until = time.monotonic() + 10
-    while before & {process.pid for process in multiprocessing.active_children()} and time.monotonic() < until:
+    while before & children() and time.monotonic() < until:
         time.sleep(0.05)
-    assert not before & {process.pid for process in multiprocessing.active_children()}
+    assert not before & children()
 
 
 def test_a_hanging_decoder_is_noticed_although_an_earlier_batch_waits_for_its_memory(two, tmp_path):
