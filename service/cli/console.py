@@ -16,6 +16,7 @@ from service.query.figures import readable
 from workers.host.log import one_line
 
 DIGITS = 4  # of a measured value in a table
+NARROW = 20  # characters to which a longer value may be folded in a table
 PIPE_WIDTH = 400  # columns of a file or pipe, whose lines are not folded
 
 
@@ -141,6 +142,23 @@ def print_table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -
     if not console.is_terminal:
         console.width = PIPE_WIDTH
     console.print(table)
+
+
+def print_rows(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> None:
+    """Print rows as a table; on a terminal too narrow for one, print each row as lines of a heading and a value.
+
+    Args:
+        rows: values by key.
+        columns: headings by key, in order.
+    """
+    console = Console()
+    natural = [max(len(columns[key]), *(len(_cell(row[key])) for row in rows)) for key in columns] if rows else []
+    if not sys.stdout.isatty() or sum(min(NARROW, width) + 2 for width in natural) <= console.width:
+        print_table(rows, columns)
+        return
+    for number, row in enumerate(rows, 1):
+        lines = [{"name": heading, "value": _cell(row[key])} for key, heading in columns.items()]
+        print_table(lines, {"name": f"row {number}", "value": ""})
 
 
 def _cell(value: object) -> str:

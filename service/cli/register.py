@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from service.cli.options import Json, RootOption
+from service.cli.querying import show
 from workers.errors import ExtraError, UsageError
 from workers.host.retrying import reason
 from workers.store.root import existing
@@ -35,8 +36,6 @@ def register(
 
     Run the command again after runs are published, relabelled or removed. Each table changes in one commit.
     """
-    from service.cli.console import print_json, print_table
-
     if find_spec("pyiceberg") is None:
         raise ExtraError("pyiceberg is not installed: pip install 'deconvoy[iceberg]'")
     try:
@@ -48,10 +47,7 @@ def register(
 
     target = registering.open_catalog(catalog, dict(map(_parse, properties or ())))
     registered = [asdict(table) for table in registering.register(existing(root), target, namespace)]
-    if as_json:
-        print_json(registered)
-    else:
-        print_table(registered, {key: key for key in registered[0]})
+    show(registered, {key: key for key in registered[0]}, as_json=as_json)
 
 
 def _parse(text: str) -> tuple[str, str]:

@@ -55,7 +55,7 @@ def sql(  # noqa: PLR0913, PLR0917 - one parameter per flag
 
     Files, extensions and the network are blocked unless --unsafe is given.
     """
-    from service.cli.console import print_json, print_table
+    from service.cli.console import print_json, print_rows
     from service.query import sql as tables
 
     if output is not None:
@@ -68,7 +68,7 @@ def sql(  # noqa: PLR0913, PLR0917 - one parameter per flag
     if as_json:
         print_json(rows)
     else:
-        print_table(rows, dict(zip(names, answer.columns, strict=True)))
+        print_rows(rows, dict(zip(names, answer.columns, strict=True)))
 
 
 def _write(root: Root, query: str, output: Path, limits: "Limits", *, as_json: bool) -> None:

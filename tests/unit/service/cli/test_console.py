@@ -2,10 +2,11 @@
 
 import io
 import json
+import re
 
 from rich.console import Console
 
-from service.cli.console import ProgressBars, print_json, print_table
+from service.cli.console import ProgressBars, print_json, print_rows, print_table
 
 
 def run_under(bars: ProgressBars) -> None:
@@ -66,6 +67,28 @@ def test_a_table_in_a_pipe_is_not_folded_and_markup_in_it_is_text(capsys):
 def test_a_table_without_rows_is_its_heading(capsys):
     print_table([], {"id": "image"})
     assert capsys.readouterr().out.strip() == "image"
+
+
+def test_rows_too_wide_for_the_terminal_are_printed_one_by_one(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "60")
+    rows = [{"a": f"{number} {'x' * 70}", "b": 0.5, "c": None, "d": "short"} for number in range(2)]
+    columns = {"a": "first", "b": "second", "c": "third", "d": "fourth"}
+    print_rows(rows, columns)
+    assert len(capsys.readouterr().out.splitlines()) == 3, "a pipe has a line for each row"
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    print_rows(rows, columns)
+    assert "second" in capsys.readouterr().out.splitlines()[0], "these fit, folded"
+    monkeypatch.setenv("COLUMNS", "30")
+    print_rows(rows, columns)
+    lines = [re.sub(r"\x1b\[[0-9;]*m", "", line).split() for line in capsys.readouterr().out.splitlines()]
+    assert (
+        lines[0] == ["row", "1"]
+        and ["second", "0.5"] in lines
+        and ["third"] in lines
+        and lines.count(["fourth", "short"]) == 2
+    )
+    print_rows([], columns)
+    assert "second" in capsys.readouterr().out
 
 
 def test_json_is_one_value_on_one_line(capsys):
