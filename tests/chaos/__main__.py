@@ -17,7 +17,7 @@ from tests.chaos.scene import Broken, Round
 from tests.model.life import make_corpus
 from tests.support import proof
 
-RECORD = Path(__file__).with_name("record.jsonl")  # one line for each time that rounds were run
+RECORD = proof.REPOSITORY / proof.RECORD  # one line for each time that rounds were run
 
 
 def main() -> None:

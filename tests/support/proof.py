@@ -9,9 +9,17 @@ WRITE = "DECONVOY_WRITE_PROOF"  # environment variable: tests write their tables
 PAGE = REPOSITORY / "docs" / "proof.md"
 
 
+RECORD = "tests/chaos/record.jsonl"  # of rounds of chaos
+
+
 def commit() -> str:
-    """The commit of the code, as `git describe` gives it."""
-    return subprocess.check_output(["git", "describe", "--always", "--dirty"], cwd=REPOSITORY, text=True).strip()
+    """The commit of the code, with `-dirty` if any file differs from it but those that these tables are written to."""
+    written = [f":!{path}" for path in (PAGE.relative_to(REPOSITORY), RECORD)]
+    return _git("describe", "--always") + ("-dirty" if _git("status", "--porcelain", "--", ".", *written) else "")
+
+
+def _git(*arguments: str) -> str:
+    return subprocess.check_output(["git", *arguments], cwd=REPOSITORY, text=True).strip()
 
 
 def write(name: str, lines: Iterable[str]) -> None:
