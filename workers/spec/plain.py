@@ -5,8 +5,6 @@ from typing import Any, Self
 from pydantic import ConfigDict, RootModel
 
 from workers.kinds import Kind
-from workers.spec.kinds import SPECS
-from workers.spec.make import make
 from workers.spec.parts import AnyRun
 
 
@@ -36,4 +34,7 @@ class PlainSpec(RootModel[dict[str, Any]]):
             SpecError: with every mistake in it.
             RunIdError: its run id is malformed.
         """
+        from workers.spec.kinds import SPECS  # builds the specs of all kinds, which readers of documents do not need
+        from workers.spec.make import make
+
         return make(SPECS[kind], {**self.values, **own})
