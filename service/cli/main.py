@@ -1,7 +1,7 @@
 """The command `deconvoy`. Takes command-line arguments, prints text or one JSON value; imports each job only when it runs."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from importlib import import_module
 from importlib.metadata import version
@@ -89,11 +89,6 @@ class OneLine(TyperGroup):
         raise typer.Exit(code)
 
 
-app = typer.Typer(cls=OneLine, no_args_is_help=True, pretty_exceptions_enable=False)
-for _module in COMMANDS:
-    import_module(f"service.cli.{_module}").add_to(app)
-
-
 def _resume_hint(command: str) -> str:
     """How an interrupted command can be resumed, if it can: a run without actors stores nothing before it is published."""
     from workers.spec.kinds import SPECS
@@ -106,11 +101,12 @@ def _resume_hint(command: str) -> str:
 
 
 def main() -> None:
-    """Run the command."""
+    """Run the command. Others are not imported, if its word is that of its module."""
     accept_any_text()
-    if sys.argv[1:2] == ["query"]:
+    module = "".join(sys.argv[1:2]).replace("-", "_")
+    if module == "query":
         import_pyarrow()
-    app(prog_name="deconvoy")
+    with_commands_of([module] if module in COMMANDS else COMMANDS)(prog_name="deconvoy")
 
 
 def _print_version(requested: bool) -> None:
@@ -119,7 +115,6 @@ def _print_version(requested: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _options(
     show: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
@@ -131,3 +126,20 @@ def _options(
     """See what every channel of a convolutional network looks for, over an image corpus of any size."""
     del show
     log.set_up(log_format)
+
+
+def with_commands_of(modules: Iterable[str]) -> typer.Typer:
+    """`deconvoy` with the commands that these modules add."""
+    made = typer.Typer(cls=OneLine, no_args_is_help=True, pretty_exceptions_enable=False)
+    made.callback()(_options)
+    for module in modules:
+        import_module(f"service.cli.{module}").add_to(made)
+    return made
+
+
+def __getattr__(name: str) -> typer.Typer:
+    """`app` has all commands. It is made when it is first used, since that takes time."""
+    if name != "app":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = made = with_commands_of(COMMANDS)
+    return made
