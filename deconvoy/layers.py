@@ -176,9 +176,9 @@ class Layer:
     def summary(self) -> pa.Table:
         """One row for each channel, by number, with the values of `deconvoy query units`.
 
-        Columns are `channel`, `label` (the most common label of its top images; null if no two share one, unless only
-        one counts), `purity`,
-        `selectivity`, `max`, `mean`, `std`, `active_share` and `dead`; docs/glossary.md explains them.
+        Columns are `channel`, `label` (the most common label of its top images with a positive score; null if no two share
+        a label; if there is only one such image, its label), `purity`, `selectivity`, `max`, `mean`, `std`, `active_share`
+        and `dead`; docs/glossary.md explains them.
 
         Raises:
             QueryError: the run is not a scan.

@@ -45,7 +45,7 @@ def demo(root: str, watch: Watcher, actors: int | str = "auto") -> Outcome:
     count = corpus(folder)
     watch.say(
         f"corpus: {count} overlapping tiles of the {sum(map(len, PHOTOS.values()))} photographs that scikit-image and "
-        f"scikit-learn contain, in {folder}; each photograph counts once per channel"
+        f"scikit-learn contain, in {folder}; each channel keeps at most one tile of a photograph"
     )
     return scan(
         make_spec(

@@ -58,5 +58,6 @@ def _hint(run: "PublishedRun", word: str, result: "PredictedClasses") -> str:
     if not result.has_words:
         return f"classes are searched by their names only: {other_searches.WORDS}, such as dog for each breed"
     if not result.is_exact:
-        return f"only words that contain {word!r} match; other ways: {other_searches.describe(run, word)}"
+        others = other_searches.describe(run, word)
+        return f"no class is called exactly {word!r}; these have a word that contains it; other ways: {others}"
     return ""

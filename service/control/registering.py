@@ -155,7 +155,8 @@ class _Session:
         if self.outdated:
             runs = ", ".join(sorted(self.outdated))
             log.Log().say(
-                f"an earlier version has published {runs}: Spark, Trino and DuckDB may read pictures and lists as null",
+                f"published by an earlier version of Deconvoy: {runs}; Spark, Trino and DuckDB may read their pictures "
+                "and lists as null",
                 log.WARNING,
             )
 

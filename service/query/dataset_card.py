@@ -179,7 +179,7 @@ def _head(title: str, tables: Mapping[str, Mapping[str, object]]) -> Iterator[st
         f"# {_plain(title)}",
         "",
         "What the channels of convolutional networks look for, made with Deconvoy: for each channel the images with the largest "
-        "activations, the patch that each of them shows to the channel's strongest unit, and the unit's activation projected "
+        "activations, the patch of each image that activates the channel most, and that activation projected "
         "down to pixels with the deconvnet of Zeiler & Fergus (2014).",
         "",
         "```python",

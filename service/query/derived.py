@@ -45,7 +45,8 @@ DOCS = {
     "layer": "name of the layer",
     "layer_index": "position of the layer in `deconvoy layers MODEL`",
     "channel": "index along the feature map's first axis",
-    "label": "most common label of the channel's top images; null if no two of them share one, unless only one counts",
+    "label": "most common label of the channel's top images with a positive score; null if no two of them share a label; "
+    "if there is only one such image, its label",
     "purity": "share of the top images with a positive score that have this label",
     "selectivity": "correlation between being a top image and the score, plus the label's share of all top images",
 }  # the columns of the view `purity`

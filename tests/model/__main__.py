@@ -40,7 +40,14 @@ def _lives(commit: str, first: int, numbers: int) -> list[str]:
         f"Seeds {first} to {first + numbers - 1} at commit {commit}: {Life.lives:,} lives. No invariant was violated."
     )
     rows = [f"| {kind} | {Life.injected[kind]:,} |" for kind in FaultKind]
-    return [about, f"Attempts: {ends}.", "", "| an operation of the store | times |", "|---|---|", *rows]
+    return [
+        about,
+        f"Attempts before the last one of each life: {ends}.",
+        "",
+        "| an operation of the store | times |",
+        "|---|---|",
+        *rows,
+    ]
 
 
 def _faults(corpus: Path) -> list[str]:

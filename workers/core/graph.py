@@ -67,7 +67,9 @@ def _require_agreement(module: nn.Module, network: Network, places: list[Place],
     if len(expected) != len(actual) or not all(map(_close, actual, expected)):
         raise GraphError(f"the graph of {name} gives different results from the model, which may have a side effect")
     if not all(_close(one, both[:1]) for one, both in zip(alone, actual, strict=True)):
-        raise GraphError(f"{name} gives an image a different result in a batch than alone, which is not supported")
+        raise GraphError(
+            f"{name} gives different results for an image in a batch and for the same image alone, which is not supported"
+        )
 
 
 def _run(network: Network, places: list[Place], images: Tensor) -> list[Tensor]:

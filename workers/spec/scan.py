@@ -37,7 +37,12 @@ class ScanSpec(Frozen):
     """The first pass: which layers are scanned, and which images are kept per channel."""
 
     layers: tuple[Word, ...] = Field(("auto",), min_length=1, description="layer names, globs, or auto")
-    batch: int = Field(32, ge=1, le=4096, description="images per forward pass")
+    batch: int = Field(
+        32,
+        ge=1,
+        le=4096,
+        description="images per batch; on a CPU, a batch may run through the network in smaller parts",
+    )
     shard: Annotated[int, Field(ge=1, le=1_000_000)] | Literal["auto"] = Field(
         "auto", description="images per shard, a multiple of batch; auto is about 512 on a CPU and 4,096 on a GPU"
     )
@@ -56,7 +61,8 @@ class ScanSpec(Frozen):
     )
     predictions: bool = Field(
         True,
-        description="keep the most probable class of each image in the table predictions; needs a classifier with class names",
+        description="keep the most probable class of each image in the table predictions; needs a classifier with class names; "
+        "evolve keeps none",
     )
     engine: Engine = Field(
         Engine.EAGER,
@@ -90,7 +96,7 @@ class ProjectSpec(Frozen):
         description="projection method: deconvnet, guided_backprop, gradient, or none for patches alone",
     )
     image_format: Literal["webp", "png"] = Field("webp", description="image format: webp, or png for lossless images")
-    previews: bool = Field(True, description="keep a small copy of each top image")
+    previews: bool = Field(True, description="keep a small copy of each top image; evolve keeps none")
 
     @property
     def projection(self) -> Method | None:

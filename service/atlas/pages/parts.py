@@ -18,12 +18,13 @@ from workers.store.facts import LayerFacts
 T = TypeVar("T")
 
 SAYS = {
-    "patch": "A patch shows what a unit can see of the image. A zoomed tile shows its middle, where the unit is most sensitive.",
+    "patch": "A patch shows what a unit can see of the image. A zoomed tile shows the part "
+    "nearest its middle, where the unit is most sensitive.",
     "projection": "A projection shows which pixels of this patch drove this unit, not why the network chose a class.",
     "synthesis": "A synthetic image is one of many that activate the channel strongly. It does not look like a photo; the "
     "patches of a scan show what activates the channel in photos.",
     "concepts": "The image-text model judges what a channel's best patches have in common, not the channel itself. It was "
-    "trained on different images from the network's, and finds something near any text.",
+    "trained on other images than the network, and finds something near any text.",
 }
 
 ALIKE_FROM = 0.9  # rank correlation

@@ -127,7 +127,7 @@ def test_names_without_words_and_names_that_only_contain_the_word_are_said_to_be
     assert CliRunner().invoke(app, ["query", "class", "dog", "--json", "--root", plain.url]).stderr == ""
     done = CliRunner().invoke(app, ["query", "class", "retriever", "--run", "first", "--root", root.url])
     assert done.stderr.splitlines()[1].startswith(
-        "only words that contain 'retriever' match; other ways: --classes FILE"
+        "no class is called exactly 'retriever'; these have a word that contains it; other ways: --classes FILE"
     )
 
 
