@@ -53,6 +53,7 @@ class Actor:
 
     def __init__(self) -> None:
         self._worker: PlainWorker | None = None
+        self._is_working = False
         self._node = ""
         self._log = Log()
         self._images = Counter("deconvoy_images", "Images that were used.")
@@ -85,6 +86,7 @@ class Actor:
         assert self._worker is not None  # noqa: S101 - the pool gives work only to actors that are ready
         about = log_fields(item)
         started, item_log = time.monotonic(), self._log.to(**about)
+        self._is_working = True
         try:
             report = self._worker.run(item)
         except Exception as error:
@@ -92,6 +94,8 @@ class Actor:
             if memory.is_exhausted(error):
                 raise OutOfMemory(f"out of memory on {self._node}: {memory.now()}{_on_gpu()}") from error
             raise
+        finally:
+            self._is_working = False
         what, which = next(iter(about.items()))
         line = f"{what} {which} is done"
         item_log.to(**report_counts(report)).say(line, seconds=round(time.monotonic() - started, 3))
@@ -112,8 +116,8 @@ class Actor:
 
     @ray.method(concurrency_group="progress")  # type: ignore[untyped-decorator]
     def done(self) -> int:
-        """How much of the current item is done; Ray answers this call while the item runs."""
-        return self._worker.done if self._worker else 0
+        """How much of the current item is done, 0 between items; Ray answers this call while the item runs."""
+        return self._worker.done if self._worker and self._is_working else 0
 
 
 def report_counts(report: object) -> dict[str, object]:

@@ -21,7 +21,9 @@ def poll(seats: Iterable[Seat], now: float) -> None:
         if is_answered:
             seat.poll = None
         if done is not None:
-            seat.has_answered, seat.done = True, done
+            seat.has_answered = True
+            if seat.polled_at >= seat.started:  # else the answer may be about an earlier item
+                seat.done = done
 
 
 def find_silent(seats: Iterable[Seat], now: float) -> Sequence[Seat]:

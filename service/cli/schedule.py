@@ -60,7 +60,7 @@ def add_schedule(  # noqa: PLR0913 - one parameter per flag
 
 @app.command("list")
 def list_schedules(root: RootOption, as_json: Json = False) -> None:
-    """List schedules and their last firing."""
+    """List schedules, their last firing and the state of its run."""
     from service.cli.console import print_json, print_table
     from service.control.schedules import SCHEDULE
 
@@ -69,17 +69,21 @@ def list_schedules(root: RootOption, as_json: Json = False) -> None:
     for problem in problems.values():
         complain(problem)
     fires = schedules.last_fires()
-    rows = [SCHEDULE.plain(schedule) | _last(fires.get(schedule.name)) for schedule in known]
+    rows = [SCHEDULE.plain(schedule) | _last(schedules, fires.get(schedule.name)) for schedule in known]
     if as_json:
         print_json(rows)
     else:
         print_table(
-            rows, {name: name for name in ("name", "cron", "tz", "job", "overlap", "paused", "last", "refused")}
+            rows,
+            {name: name for name in ("name", "cron", "tz", "job", "overlap", "paused", "last", "state", "refused")},
         )
 
 
-def _last(fire: "Fire | None") -> dict[str, str]:
-    return {"last": fire.run if fire else "", "refused": fire.refused if fire else ""}
+def _last(schedules: "Schedules", fire: "Fire | None") -> dict[str, str]:
+    """The last firing: its run, the state of that run, and why it was refused."""
+    if fire is None:
+        return {"last": "", "state": "", "refused": ""}
+    return {"last": fire.run, "state": str(schedules.state_of(fire) or ""), "refused": fire.refused}
 
 
 @app.command("pause")

@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from service.control.fires import Fires, run_of
-from service.control.statuses import LIVE
+from service.control.statuses import LIVE, RunState
 from service.control.submissions import Submissions
 from service.control.timetable import NAME, Fire, Overlap, Pause, Schedule, check
 from workers.errors import ClusterError, DamagedFile, DamagedRun, QueryError, RunError, UsageError, nearest
@@ -124,6 +124,11 @@ class Schedules:
             with suppress(DamagedFile):
                 last[schedule.name] = next(self._fires.backwards(schedule), None)
         return {name: fire for name, fire in last.items() if fire is not None}
+
+    def state_of(self, fire: Fire) -> RunState | None:
+        """The state of a firing's run; None if it was not submitted, or has been removed."""
+        status = self._submissions.known(fire.run)
+        return status.state if status else None
 
     def runs(self, schedule: Schedule) -> Sequence[str]:
         """The run ids of a schedule's fires, the oldest first, whatever their outcomes."""

@@ -46,9 +46,9 @@ class Submissions(Statuses):
         last = self._last_status(run)
         # A run published without an attempt goes to a job: only a job can compare its device and listing with the spec.
         if last is not None and last.attempt and last.state in (*LIVE, RunState.PUBLISHED):
-            return self._require_same(last, spec)
+            return self.require_same(last, spec)
         is_ours = self.begin(1 + (last.attempt if last else 0), spec)
-        return self.status(run) if is_ours else self._require_same(self.status(run), spec)
+        return self.status(run) if is_ours else self.require_same(self.status(run), spec)
 
     def begin(self, number: int, spec: AnyRun) -> bool:
         """Start the attempt of a given number, unless the number is taken; gives whether it was started.
@@ -164,8 +164,12 @@ class Submissions(Statuses):
         )
         raise NotTaken(f"{error}; {way_out}") from error
 
-    def _require_same(self, status: Status, spec: AnyRun) -> Status:
-        """The status of an existing run, which must have the submitted spec."""
+    def require_same(self, status: Status, spec: AnyRun) -> Status:
+        """The status of an existing run, which must have the submitted spec.
+
+        Raises:
+            RunError: it has another one.
+        """
         begun = Attempts(self.root, status.run).begun(status.attempt)
         if begun is not None and begun.spec != PlainSpec.of(spec):
             differing = differences(begun.spec.values, PlainSpec.of(spec).values)

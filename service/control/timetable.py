@@ -123,10 +123,15 @@ class Fire:
         return self.submitted or self.removed or bool(self.refused)
 
     @property
+    def problem(self) -> str:
+        """Why the run was not submitted; empty if it was."""
+        outcomes = {"refused: ": self.refused, "waits for ": self.waits, "is not submitted yet: ": self.error}
+        return " ".join(outcome + why for outcome, why in outcomes.items() if why)
+
+    @property
     def summary(self) -> str:
         """The firing in one line."""
-        outcomes = {"refused: ": self.refused, "waits for ": self.waits, "is not submitted yet: ": self.error}
-        return " ".join([self.at, self.run, *(outcome + why for outcome, why in outcomes.items() if why)]).strip()
+        return " ".join(filter(None, [self.at, self.run, self.problem or "is submitted"]))
 
 
 def check(schedule: Schedule) -> None:

@@ -69,7 +69,7 @@ def _add_submitting(router: APIRouter, submissions: Submissions, watched: Watche
             spec, is_new = first_spec(submissions, idempotency_key, submission, spec)
             earlier = None if is_new else submissions.known(run_of(spec))
             if earlier is not None:
-                return earlier  # in any state: a repeated request never starts it again
+                return submissions.require_same(earlier, spec)  # in any state: a repeated request never starts it again
         with watched.changing():
             return submissions.start(spec)
 

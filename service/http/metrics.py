@@ -33,7 +33,7 @@ class Metrics:
         )
         self._seconds = Histogram("deconvoy_request_seconds", "Response time.", ["route"], registry=self._registry)
         self._registry.register(_Runs(runs))
-        self._registry.register(_Schedules(fires))
+        self._registry.register(_Schedules(runs, fires))
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count an answered request. Routes are patterns, so names chosen by users create no series."""
@@ -79,10 +79,10 @@ class _Runs(Collector):
 
 
 class _Schedules(Collector):
-    """When schedules last fired, and whether that firing was refused."""
+    """When schedules last fired, and whether that firing was refused, or its run has failed."""
 
-    def __init__(self, fires: FiresOf) -> None:
-        self._fires = fires
+    def __init__(self, runs: RunsOf, fires: FiresOf) -> None:
+        self._runs, self._fires = runs, fires
 
     def describe(self) -> Iterator[Metric]:
         """The metrics without values."""
@@ -92,14 +92,19 @@ class _Schedules(Collector):
         yield GaugeMetricFamily(
             "deconvoy_schedule_refused", "Whether the last firing was refused.", labels=["schedule"]
         )
+        yield GaugeMetricFamily(
+            "deconvoy_schedule_failed", "Whether the run of the last firing has failed or is lost.", labels=["schedule"]
+        )
 
     def collect(self) -> Iterator[Metric]:
         """The last firing of each schedule."""
-        fired, refused = self.describe()
+        fired, refused, failed = self.describe()
+        bad = {run.run for run in self._runs() if run.state in (RunState.FAILED, RunState.LOST)}
         for name, fire in self._fires().items():
             fired.add_metric([name], datetime.fromisoformat(fire.at).timestamp())  # type: ignore[attr-defined]
             refused.add_metric([name], bool(fire.refused))  # type: ignore[attr-defined]
-        yield from (fired, refused)
+            failed.add_metric([name], fire.run in bad)  # type: ignore[attr-defined]
+        yield from (fired, refused, failed)
 
 
 class Measured:

@@ -11,12 +11,15 @@ from service.query.naming import corpus_name, model_name
 
 
 class FireCard(Value):
-    """A time at which a schedule fired, UTC, its run and the outcome."""
+    """A time at which a schedule fired, UTC, its run, and what became of it: the state of the run, or why it was not submitted.
+
+    Without a link, there is no such run.
+    """
 
     at: str
     run: str
     outcome: str
-    href: str
+    href: str | None
 
 
 class ScheduleCard(Value):
@@ -47,7 +50,7 @@ def schedules(known: Schedules) -> SchedulesPage:
     """All schedules of a root."""
     readable, damaged = known.readable()
     last, now = known.last_fires(), datetime.now(UTC)
-    cards = tuple(_card(schedule, last.get(schedule.name), now) for schedule in readable)
+    cards = tuple(_card(schedule, _fire(known, last.get(schedule.name)), now) for schedule in readable)
     return SchedulesPage(
         title="Schedules",
         description="Runs that are submitted automatically, and when.",
@@ -56,7 +59,7 @@ def schedules(known: Schedules) -> SchedulesPage:
     )
 
 
-def _card(schedule: Schedule, last: Fire | None, now: datetime) -> ScheduleCard:
+def _card(schedule: Schedule, last: FireCard | None, now: datetime) -> ScheduleCard:
     due = schedule.next_fire(now)
     return ScheduleCard(
         name=schedule.name,
@@ -66,7 +69,7 @@ def _card(schedule: Schedule, last: Fire | None, now: datetime) -> ScheduleCard:
         of=_of(schedule),
         paused=schedule.paused,
         next=due.isoformat(timespec="minutes") if due else None,
-        last=_fire(last) if last else None,
+        last=last,
         pause=links.api_schedule(schedule.name, "pause"),
         resume=links.api_schedule(schedule.name, "resume"),
         fire=links.api_schedule(schedule.name, "fires"),
@@ -81,5 +84,9 @@ def _of(schedule: Schedule) -> str:
     return " on ".join(name for name in names if name)
 
 
-def _fire(fire: Fire) -> FireCard:
-    return FireCard(at=fire.at, run=fire.run, outcome=fire.summary, href=links.run_of_id(fire.run))
+def _fire(known: Schedules, fire: Fire | None) -> FireCard | None:
+    if fire is None:
+        return None
+    state = known.state_of(fire)
+    outcome = fire.problem or str(state or "removed")
+    return FireCard(at=fire.at, run=fire.run, outcome=outcome, href=links.run_of_id(fire.run) if state else None)

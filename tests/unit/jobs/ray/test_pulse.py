@@ -29,6 +29,17 @@ def test_an_actor_is_polled_once_a_second_however_often_it_is_looked_after(polle
     assert polled["count"] == 4 and polled["seat"].done == 7 and polled["seat"].has_answered
 
 
+def test_an_answer_about_an_earlier_item_does_not_count_for_the_next_one(polled):
+    seat = polled["seat"]
+    pulse.poll([seat], 0.0)
+    seat.started, seat.done = 0.5, 0  # the next item begins while the answer is on its way
+    pulse.poll([seat], 0.6)
+    assert seat.done == 0 and seat.has_answered and seat.poll is None
+    for now in (1.0, 1.1):
+        pulse.poll([seat], now)
+    assert seat.done == 7
+
+
 def test_an_actor_that_has_answered_and_no_longer_does_is_silent(polled):
     seat = polled["seat"]
     for now in (0.0, 0.5, 1.5):

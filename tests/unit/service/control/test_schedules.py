@@ -130,7 +130,7 @@ def test_a_cluster_that_is_down_is_asked_again_at_the_next_look(tmp_path, cluste
     assert fire.summary.startswith(told)
     cluster.down = False
     [fire] = schedules.tick()
-    assert fire.summary == "2026-01-01T01:30:00+00:00 nightly-20260101t013000z" and len(cluster.asked) == 1
+    assert fire.summary == "2026-01-01T01:30:00+00:00 nightly-20260101t013000z is submitted" and len(cluster.asked) == 1
     assert schedules.tick() == []
 
 
@@ -475,7 +475,7 @@ def test_whatever_is_damaged_of_a_schedule_is_told_and_hinders_no_other(tmp_path
     text = text or root.read(path).decode().replace("Europe/Berlin", "Mars/Base")
     root.put(path, text.encode())
     damaged, fired = schedules.tick()
-    assert told in damaged.error and fired.summary == "2026-01-01T01:30:00+00:00 late-20260101t013000z"
+    assert told in damaged.error and fired.summary == "2026-01-01T01:30:00+00:00 late-20260101t013000z is submitted"
     assert [run for _, run, _ in cluster.asked] == ["late-20260101t013000z"]
     assert scheduler(tmp_path, cluster, clock).tick() == [damaged]  # so that it is told once
     assert set(schedules.last_fires()) >= {"late"}
@@ -492,7 +492,7 @@ def test_a_spec_of_another_version_refuses_its_own_fires_and_is_listed_as_it_is(
     assert [schedule.name for schedule in schedules.all()] == ["early", "late"]
     assert schedules.find("early").spec.values == json.loads(text)["spec"] != SPEC
     listed = CliRunner().invoke(app, ["schedule", "list", "--root", str(tmp_path), "--json"])
-    assert json.loads(listed.stdout)[0] == {**json.loads(text), "last": "", "refused": ""}
+    assert json.loads(listed.stdout)[0] == {**json.loads(text), "last": "", "state": "", "refused": ""}
     fires = schedules.tick()
     assert [run for _, run, _ in cluster.asked][-1] == "late-20260101t013000z" and len(fires) == 2
     assert bool(fires[0].refused) is ("root" not in word) and not fires[0].error  # a run has the service's own root

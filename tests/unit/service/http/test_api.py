@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from typer.testing import CliRunner
 
+from service.cli.main import app
 from service.control.clusters import State
 from service.control.submissions import Submissions
 from service.http import keyring
@@ -18,7 +20,7 @@ from tests.support.clusters import SPEC as NAMELESS
 from tests.support.published import publish
 from workers.errors import RootError
 from workers.host import log
-from workers.store.attempts import Attempts, Progress
+from workers.store.attempts import Attempts, Ended, Progress
 from workers.store.root import Root
 
 REPOSITORY = Path(__file__).parents[4]
@@ -124,6 +126,15 @@ def test_a_key_that_was_sent_before_tells_of_its_run_and_does_not_begin_it_anew(
     again = submit(client, SPEC, **{"Idempotency-Key": "abc"})
     assert (again.status_code, again.json()["state"], len(cluster.asked)) == (202, "cancelled", 1)
     assert submit(client, SPEC, **{"Idempotency-Key": "def"}).json()["attempt"] == 2
+
+
+def test_a_submission_that_was_refused_is_refused_again_with_its_key(client, cluster):
+    submit(client, SPEC)
+    other = SPEC | {"scan": {"k": 4}}
+    for _ in range(2):
+        refused = submit(client, other, **{"Idempotency-Key": "abc"})
+        assert is_problem(refused, 409, "flowers' is running with a different spec (scan.k was 9 and is now 4)")
+    assert len(cluster.asked) == 1
 
 
 def test_a_damaged_file_of_a_key_is_a_problem_that_names_it(client, root, cluster):
@@ -339,6 +350,16 @@ def test_numbers_tell_how_far_live_runs_are_and_when_schedules_fired(client, roo
     assert told['deconvoy_run_left_seconds{phase="scan",run="flowers"}'] == 9
     assert told['deconvoy_schedule_fired_seconds{schedule="nightly"}'] == clock().timestamp()
     assert told['deconvoy_schedule_refused{schedule="nightly"}'] == 0
+    assert told['deconvoy_schedule_failed{schedule="nightly"}'] == 0
+    [fire] = client.get("/api/v1/schedules/nightly/fires").json()
+    [before] = client.get("/schedules.json").json()["schedules"]
+    assert (before["last"]["run"], before["last"]["outcome"]) == (fire["run"], "running") and before["last"]["href"]
+    Attempts(root, fire["run"]).end(1, Ended(clock().isoformat(), 1, "corpus 'x' does not exist"))
+    clock.time += timedelta(seconds=5)
+    assert 'deconvoy_schedule_failed{schedule="nightly"} 1.0' in client.get("/metrics").text
+    assert client.get("/schedules.json").json()["schedules"][0]["last"]["outcome"] == "failed"
+    listed = CliRunner().invoke(app, ["schedule", "list", "--root", root.url, "--json"])
+    assert json.loads(listed.stdout)[0]["state"] == "failed"
     client.post("/api/v1/runs/flowers/cancel")
     assert "flowers" not in client.get("/metrics").text
     client.post("/api/v1/schedules/nightly/pause")  # silent on purpose: no alert
