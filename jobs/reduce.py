@@ -57,17 +57,20 @@ def unit_rows(statistics: Statistics, layers: Sequence[Layer]) -> pa.Table:
     """The rows of `units`."""
     by_index = {layer.index: layer for layer in layers}
     layer_of_row = [by_index[index] for index in statistics.layer_index.tolist()]
+    field_of_row = [
+        layer.fields.of(channel) for layer, channel in zip(layer_of_row, statistics.channel.tolist(), strict=True)
+    ]
     columns: dict[str, Any] = {
         "layer": [layer.name for layer in layer_of_row],
         "layer_index": statistics.layer_index,
         "channel": statistics.channel,
         **statistics.table_columns(),
-        "field_height": [layer.field.height for layer in layer_of_row],
-        "field_width": [layer.field.width for layer in layer_of_row],
-        "stride_y": [_whole(layer.field.stride_y) for layer in layer_of_row],
-        "stride_x": [_whole(layer.field.stride_x) for layer in layer_of_row],
-        "row_stride": [layer.field.stride_y for layer in layer_of_row],
-        "column_stride": [layer.field.stride_x for layer in layer_of_row],
+        "field_height": [field.height for field in field_of_row],
+        "field_width": [field.width for field in field_of_row],
+        "stride_y": [_whole(field.stride_y) for field in field_of_row],
+        "stride_x": [_whole(field.stride_x) for field in field_of_row],
+        "row_stride": [field.stride_y for field in field_of_row],
+        "column_stride": [field.stride_x for field in field_of_row],
         "gated": [layer.gated for layer in layer_of_row],
         "obstacle": [layer.obstacle for layer in layer_of_row],
     }
@@ -102,8 +105,10 @@ def top_rows(
         "y": places["y"],
         "x": places["x"],
     }
-    units = zip(top.layer_index.tolist(), places["y"].to_pylist(), places["x"].to_pylist(), strict=True)
-    boxes = [by_index[index].field.box(y, x) for index, y, x in units]
+    units = zip(
+        top.layer_index.tolist(), top.channel.tolist(), places["y"].to_pylist(), places["x"].to_pylist(), strict=True
+    )
+    boxes = [by_index[index].fields.of(channel).box(y, x) for index, channel, y, x in units]
     sizes = [images[index] for index in top.image_index.tolist()]
     sources = [preprocessing.source_box(box, size.height, size.width) for box, size in zip(boxes, sizes, strict=True)]
     return table_of(columns | _edges("box", boxes) | _edges("source", sources), TOP.schema)

@@ -3,7 +3,7 @@
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -105,12 +105,10 @@ def _measure_parts(worker: ScanWorker, shard: Shard) -> tuple[Part, ...]:
 
 
 def _forward(worker: ScanWorker, batches: Sequence[Tensor]) -> None:
-    """The forward pass alone, in the parts in which a scan runs it."""
-    last = worker.layers[-1].node
-    with torch.inference_mode():
-        for images in batches:
-            for some in torch.split(images, worker.maxima.at_once):
-                worker.network.forward(some, [last], lambda *_: None, overwrite=True)
+    """The forward pass alone, in the parts in which a scan runs it, with the maxima of the last layer only."""
+    last = replace(worker.maxima, layers=worker.layers[-1:])
+    for images in batches:
+        last.of(images)
 
 
 def _time(device: str, work: Callable[[], Result]) -> tuple[Result, float]:

@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 from jobs.run.merging import WIDTH
 from workers.core.network import Layer
+from workers.core.receptive_field import Field
 from workers.core.steps import Pair
 from workers.spec.scan import RunSpec
 
@@ -131,11 +132,15 @@ class Tables:
         previews = _different(rows * units, self.images) * self.preview_bytes if self.spec.project.previews else 0
         return pictures + previews
 
+    def _pixels(self, field: Field) -> int:
+        """The pixels of the largest picture of a field: of one that lies inside the input, or of the input."""
+        return min(field.height, self.input[0]) * min(field.width, self.input[1])
+
     def _pictures(self, layer: Layer) -> float:
         """The size of the pictures of one row of a layer."""
         if layer.index in self.picture_bytes:
             return self.picture_bytes[layer.index]
-        pixels = min(layer.field.height, self.input[0]) * min(layer.field.width, self.input[1])
+        pixels = sum(self._pixels(layer.fields.of(channel)) for channel in range(layer.channels)) / layer.channels
         patch = PICTURE_BYTES + pixels * PATCH_BYTES_PER_PIXEL
         has_projections = self.spec.project.projection is not None
         return patch + (PICTURE_BYTES + pixels * PROJECTION_BYTES_PER_PIXEL if has_projections else 0)

@@ -1,6 +1,6 @@
 """The facts in every manifest.json. Takes an attempt and its image counts, gives RunFacts."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -9,6 +9,7 @@ from jobs.run.tally import ImageCounts
 from workers.actors.device import BACKENDS
 from workers.actors.environment import Environment
 from workers.core import network
+from workers.core.receptive_field import Field
 from workers.models.model import Model
 from workers.spec.parts import JobSpec
 from workers.spec.plain import PlainSpec
@@ -88,4 +89,15 @@ def _layer(layer: network.Layer) -> LayerFacts:
         stride_x=layer.field.stride_x,
         gated=layer.gated,
         obstacle=layer.obstacle,
+        **_least(layer.fields.fields),
     )
+
+
+def _least(fields: Sequence[Field]) -> dict[str, int]:
+    """The smallest field of a channel, if the layer's channels have different ones."""
+    if len(fields) == 1:
+        return {}
+    return {
+        "least_field_height": min(field.height for field in fields),
+        "least_field_width": min(field.width for field in fields),
+    }

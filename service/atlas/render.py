@@ -7,6 +7,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from service.query.figures import readable
+from service.query.marks import sees
 
 WEB = Path(__file__).parent / "web"
 STATIC = WEB / "static"
@@ -24,6 +25,7 @@ def frame(address: str, title: str) -> str:
 
 
 templates.globals["frame"] = frame
+templates.globals["field_size"] = sees
 templates.filters["readable"] = readable
 
 

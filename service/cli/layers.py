@@ -10,7 +10,7 @@ from service.cli import trusted
 from service.cli.options import MODEL, SPEC, TRUST, Json, ModelFlags, with_model_flags
 from service.cli.running import absolute, absolute_model, spec_values
 from service.cli.terminal import echo
-from service.query.marks import marks
+from service.query.marks import BRANCHES, marks
 from workers.spec import families
 
 GEOMETRY = {
@@ -55,7 +55,7 @@ def layers(
         {
             **row,
             "map": f"{row['height']} x {row['width']}",
-            "field": f"{row['field_height']} x {row['field_width']}",
+            "field": _range(row),
             "projection": "" if row["projections"] else "none",
         }
         for row in rows
@@ -66,9 +66,17 @@ def layers(
         echo(line)
 
 
+def _range(row: Mapping[str, Any]) -> str:
+    """The size of the receptive field, or of the smallest and the largest one of the channels."""
+    largest, least = (f"{row[f'{of}field_height']} x {row[f'{of}field_width']}" for of in ("", "least_"))
+    return largest if least == largest else f"{least} to {largest}"
+
+
 def _explanations(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The meanings of the layers' marks, each once: layers that share an obstacle share a line."""
-    return list(dict.fromkeys(line for row in rows for line in marks(row["gated"], row["obstacle"]).values()))
+    """What the layers' marks and ranges of fields mean, each once: layers that share an obstacle share a line."""
+    lines = [line for row in rows for line in marks(row["gated"], row["obstacle"]).values()]
+    differ = any(" to " in _range(row) for row in rows)
+    return [*dict.fromkeys(lines), *([BRANCHES] if differ else [])]
 
 
 def _outline(values: dict[str, Any], root: str | None, *, trust: bool) -> "Network":
@@ -91,6 +99,8 @@ def _row(layer: "Layer") -> dict[str, Any]:
         "width": layer.width,
         "field_height": layer.field.height,
         "field_width": layer.field.width,
+        "least_field_height": min(field.height for field in layer.fields.fields),
+        "least_field_width": min(field.width for field in layer.fields.fields),
         "stride_y": layer.field.stride_y,
         "stride_x": layer.field.stride_x,
         "auto": layer.auto,

@@ -72,6 +72,37 @@ def geometry(run: PublishedRun, layer: LayerFacts) -> Geometry:
     return Geometry(height, width, *fits, factor, side, run.input_height, run.input_width)
 
 
+def around(form: Geometry, box: tuple[int, int, int, int]) -> Geometry:
+    """The cell of one receptive field, to fit into a cell of its layer: channels of a concatenation can see less than others.
+
+    Args:
+        form: the cells of the layer.
+        box: top, left, bottom and right of the field, model-input pixels.
+    """
+    rows, columns = box[2] - box[0], box[3] - box[1]
+    height, width = min(rows, form.input_height), min(columns, form.input_width)
+    if (height, width) == (form.height, form.width):
+        return form
+    factor = min(form.cell[0] / width, form.cell[1] / height)
+    return replace(
+        form,
+        height=height,
+        width=width,
+        moves_down=rows <= form.input_height,
+        moves_right=columns <= form.input_width,
+        factor=int(factor) if factor >= 1 and form.factor == int(form.factor) else factor,
+    )
+
+
+def centred(drawn: Image.Image, form: Geometry) -> Image.Image:
+    """A drawn cell in the middle of a cell of its layer."""
+    if drawn.size == form.cell:
+        return drawn
+    page = Image.new("RGB", form.cell, GROUND)
+    page.paste(drawn, ((page.width - drawn.width) // 2, (page.height - drawn.height) // 2))
+    return page
+
+
 def fit(form: Geometry, side_px: int) -> Geometry:
     """The same cells, rescaled so that their grid is at most `side_px` wide and high."""
     factor = (side_px / form.side - GAP_PX) / max(form.height, form.width)

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from service.query import scans
 from service.query.catalog import PublishedRun
 from service.query.figures import readable
-from service.query.marks import marks
+from service.query.marks import marks, sees
 from service.query.scans import PlacedCell, View
 from service.sheets import canvas
 from service.sheets.cells import GROUND, Geometry, geometry, grid
@@ -96,7 +96,7 @@ def _title(run: PublishedRun, layer: LayerFacts) -> list[str]:
         run.run,
         f"layer {layer.name}",
         *marks(layer.gated, layer.obstacle),
-        f"receptive field {layer.field_height} x {layer.field_width} px{stride}",
+        f"receptive field {sees(layer, 'x')}{stride}",
         f"{run.images:,} images",
         pictures_of(run, "beside"),
     ]

@@ -14,7 +14,7 @@ from service.query.catalog import PublishedRun
 from service.query.reading import read
 from service.query.scans import PlacedCell, View
 from service.sheets import canvas
-from service.sheets.cells import GROUND, Geometry, draw_picture, restore_contrast, strike_through
+from service.sheets.cells import GROUND, Geometry, around, centred, draw_picture, restore_contrast, strike_through
 from workers.store.tables.scan import PREVIEWS
 from workers.store.tables.shared import IMAGES
 
@@ -47,9 +47,11 @@ class Pen:
 
     def draw(self, cell: PlacedCell, *, projection: bool) -> Image.Image:
         """A cell's projection, or its patch."""
+        form = around(self.form, cell.box)
         if self.view == "exact":
-            return draw_picture(cell, projection, self.form)
-        return tile(cell, projection=projection, form=self.form, photo=self.photos.get(cell.image_index))
+            return centred(draw_picture(cell, projection, form), self.form)
+        filled = tile(cell, projection=projection, form=form, photo=self.photos.get(cell.image_index))
+        return centred(filled, self.form)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from tests.support.differentiated import differentiated, projected, upward
 from workers.core import joins, norms, pooling, rectifiers
 from workers.core.graph import trace
 from workers.core.network import Layer, Network
-from workers.core.receptive_field import Box
+from workers.core.receptive_field import Box, Field
 from workers.spec.parts import Method
 
 LAYERS = 3  # of each network, spread from its first to its last convolution
@@ -123,16 +123,32 @@ def _has_field(network: Network, images: Tensor, layer: Layer) -> bool:
     for node in network.nodes[: layer.node + 1]:
         inputs = [values[number] for number in node.inputs]
         values.append(_linear(node.step, inputs) if inputs else leaf)
-    [slope] = torch.autograd.grad(values[layer.node][0, :, y, x].sum(), leaf)
+    return all(
+        _covers(field, values[layer.node][0, channels, y, x].sum(), leaf, (y, x))
+        for field, channels in _by_field(layer)
+    )
+
+
+def _by_field(layer: Layer) -> list[tuple[Field, list[int]]]:
+    """The smallest and the largest field of the layer's channels, and the first two channels that have it; and its hull."""
+    every = list(range(layer.channels))
+    ordered = sorted(layer.fields.fields, key=lambda field: (field.height, field.width))
+    of_some = {field: [channel for channel in every if layer.fields.of(channel) == field][:2] for field in ordered}
+    return [(layer.field, every), *((field, of_some[field]) for field in {ordered[0], ordered[-1]})]
+
+
+def _covers(field: Field, score: Tensor, leaf: Tensor, unit: tuple[int, int]) -> bool:
+    """Whether the pixels that change a score are those of a field, as far as windows reach."""
+    [slope] = torch.autograd.grad(score, leaf, retain_graph=True)
     seen = slope[0].abs().sum(0) > 0
     rows, columns = (seen.any(1 - axis).nonzero().flatten() for axis in (0, 1))
-    box = layer.field.box(y, x).cut(*images.shape[2:])
+    box = field.box(*unit).cut(*leaf.shape[2:])
     actual = Box(int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1)
     inside = (
         box.top <= actual.top and box.left <= actual.left and actual.bottom <= box.bottom and actual.right <= box.right
     )
     # Floor mode and strides of 1 x 1 kernels leave out pixels at the end. A resize by a fraction counts as seeing everything.
-    starts = ((layer.field.rows, actual.top == box.top), (layer.field.columns, actual.left == box.left))
+    starts = ((field.rows, actual.top == box.top), (field.columns, actual.left == box.left))
     return inside and all(span.step == 0 or is_equal for span, is_equal in starts)
 
 

@@ -45,7 +45,7 @@ class Compiled:
 
     Attributes:
         maxima: the maxima that are computed.
-        run: the compiled network, from (at_once, channels, height, width) to (at_once, channels of all layers).
+        run: `Maxima.run`, compiled, for exactly `at_once` images.
     """
 
     maxima: Maxima
@@ -54,7 +54,8 @@ class Compiled:
     def of(self, images: Tensor) -> Tensor:
         """See `Maxima.of`."""
         with torch.no_grad():
-            return torch.cat([self._run(part) for part in torch.split(images, self.maxima.at_once)])
+            parts = [self._run(part) for part in torch.split(images, self.maxima.at_once)]
+            return self.maxima.finish(torch.cat(parts), images.dtype)
 
     def _run(self, images: Tensor) -> Tensor:
         return self.run(padded(images, self.maxima.at_once))[: len(images)]

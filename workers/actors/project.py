@@ -32,7 +32,7 @@ from workers.store.spill import Spill
 from workers.store.tables.scan import PROJECTED
 
 # Raise it whenever the same inputs would give other numbers: stored results of the old algorithm are then not reused.
-PROJECT_ALGORITHM = 5
+PROJECT_ALGORITHM = 6
 
 Array = np.ndarray[Any, Any]
 
@@ -171,7 +171,8 @@ class _GroupBatch:
             units = tape.units[node].part(part)
             places = zip(units.y.tolist(), units.x.tolist(), strict=True)
             for row, (y, x), signal in zip(which[part], places, self._signals(tape, node, units, part), strict=True):
-                seen = layer.field.box(y, x).cut(*network.nodes[0].shape[1:])
+                field = layer.fields.of(int(self.top.channel[row]))
+                seen = field.box(y, x).cut(*network.nodes[0].shape[1:])
                 place = {"y": y, "x": x, "exact": is_exact}
                 yield partial(self._encoded, row, place, seen, signal)
 

@@ -32,7 +32,7 @@ from workers.spec.sanity import Mode, SanityRun
 from workers.store.tables.sanity import CHECKED
 
 # Raise it whenever the same inputs would give other numbers: stored results of the old algorithm are then not reused.
-SANITY_ALGORITHM = 3
+SANITY_ALGORITHM = 4
 
 CONTROLS = 3  # other channels per unit, as a baseline for the similarities
 FORMAT: Literal["webp"] = "webp"
@@ -107,7 +107,7 @@ class _LayerUnits:
         self.spec = worker.job.spec.sanity
         self.network, self.picture, self.image, self.layer, self.top = worker.network, picture, image, layer, units
         self.number = layer.node
-        self.boxes = [layer.field.box(unit.y, unit.x).cut(*image.shape[2:]) for unit in units]
+        self.boxes = [layer.fields.of(unit.channel).box(unit.y, unit.x).cut(*image.shape[2:]) for unit in units]
         self.stages = randomisation.stages(self.network, self.number, self.spec.stages)
         channels, rows, columns = ([getattr(unit, name) for unit in units] for name in ("channel", "y", "x"))
         self.units = self._units(channels, rows, columns)

@@ -22,7 +22,7 @@ from workers.actors.reports import ShardReport
 from workers.actors.shard import Derived, Shard, ShardBatch
 from workers.actors.worker import Worker
 from workers.core import folding, shard_scores
-from workers.core.maxima import Maxima, images_in_cache, is_classifier, predictions
+from workers.core.maxima import Maxima, find_head, images_in_cache, is_classifier, predictions
 from workers.core.network import Network
 from workers.corpus.batch import Batch, ImageRecord, Reject
 from workers.corpus.isolate import Verdict
@@ -34,7 +34,7 @@ from workers.store import rows
 from workers.store.tables.scan import SHARD
 
 # Raise it whenever the same inputs would give other numbers: stored results of the old algorithm are then not reused.
-SCAN_ALGORITHM = 4
+SCAN_ALGORITHM = 5
 
 
 def scan_configuration(job: Job[RunSpec], environment: Environment) -> dict[str, Any]:
@@ -93,7 +93,8 @@ class ScanWorker(Worker[RunSpec]):
         device = job.spec.resources.device
         at_once = _images_at_once(job, self.network, [layer.node for layer in self.layers])
         predicts = _predicts(job, self.network)
-        self.maxima = Maxima(self.network, self.layers, at_once, predicts, job.spec.scan.is_inner)
+        head = find_head(self.network) if at_once < job.spec.scan.batch else None
+        self.maxima = Maxima(self.network, self.layers, at_once, predicts, job.spec.scan.is_inner, head)
         self.runner, self.engine = engine.runner(self.maxima, job.spec.scan.engine, device, self._noise())
 
     def _prepare(self, network: Network) -> Network:

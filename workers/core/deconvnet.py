@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from workers.core.network import Cone, Network
+from workers.core.channel_fields import Cone
+from workers.core.network import Network
 from workers.core.receptive_field import Box, Span
 from workers.core.recording import Tape, Units
 from workers.core.steps import Pair, Shape

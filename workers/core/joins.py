@@ -22,6 +22,7 @@ class Add(Step):
     factor: float = 1.0
     spread: tuple[bool, bool] = (False, False)
     kind = "add"
+    by_channel = True
 
     @property
     def local(self) -> bool:  # type: ignore[override]
@@ -49,6 +50,10 @@ class Concatenate(Step):
 
     channels: tuple[int, ...]
     kind = "concatenate"
+
+    def source_channels(self, number: int, channels: int) -> Sequence[int]:
+        start, own = sum(self.channels[:number]), self.channels[number]
+        return [channel - start if start <= channel < start + own else -1 for channel in range(channels)]
 
     def forward(self, *inputs: Tensor) -> Tensor:
         return torch.cat(inputs, dim=1)
@@ -92,6 +97,7 @@ class Gate(Step):
     exact = False
     gated = True
     local = False
+    by_channel = True
 
     def forward(self, *inputs: Tensor) -> Tensor:
         gate = self._on_map(inputs[1])

@@ -24,9 +24,10 @@ class Maxima:
     Attributes:
         network: the network. Its maps are only read while it runs, so that a ReLU may overwrite its input.
         layers: the layers, in the order of the graph.
-        at_once: number of images that go through the network together.
+        at_once: number of images that go through the network together, up to `head`.
         predicts: whether the columns of the network's output come after those of the layers, unless it is one of them.
         inner: whether units at the border of a map are left out; see `inside`.
+        head: node from which on all images run together; None if there is none. See `find_head`.
     """
 
     network: Network
@@ -34,6 +35,7 @@ class Maxima:
     at_once: int
     predicts: bool = False
     inner: bool = False
+    head: int | None = None
 
     @cached_property
     def columns(self) -> dict[int, slice]:
@@ -64,17 +66,54 @@ class Maxima:
             (n, columns), float32, on the images' device.
         """
         with torch.inference_mode():
-            return torch.cat([self.run(part) for part in torch.split(images, self.at_once)])
+            parts = [self.run(part) for part in torch.split(images, self.at_once)]
+            return self.finish(torch.cat(parts), images.dtype)
 
     def run(self, images: Tensor) -> Tensor:
-        """As `of`, for at most `at_once` images."""
+        """What `finish` needs of at most `at_once` images: the maxima up to the head, and the head's own map."""
+        return torch.cat(list(self._maxima(images, self._body).values()), dim=1)
+
+    def finish(self, scores: Tensor, dtype: torch.dtype) -> Tensor:
+        """The maxima of all images, from what `run` gave for them, and the network's floating-point format."""
+        if self.head is None or self.head not in self._body:
+            return scores
+        channels = self.network.nodes[self.head].shape[0]
+        body, maps = scores[:, :-channels], scores[:, -channels:].to(dtype, copy=True)
+        above = [node for node in self.columns if node >= self.head]
+        return torch.cat([body, *self._maxima(maps[:, :, None, None], above, self.head).values()], dim=1)
+
+    @cached_property
+    def _body(self) -> tuple[int, ...]:
+        """The wanted nodes below the head and, if there are others, the head: its map is the last of what `run` gives."""
+        if self.head is None or max(self.columns) < self.head:
+            return tuple(self.columns)
+        return (*(node for node in self.columns if node < self.head), self.head)
+
+    def _maxima(self, images: Tensor, wanted: Sequence[int], start: int = 0) -> dict[int, Tensor]:
+        """The largest activation of every channel of the wanted nodes, each (n, channels), float32, in the nodes' order."""
         maxima: dict[int, Tensor] = {}
 
         def visit(node: int, _: tuple[Tensor, ...], map_: Tensor) -> None:
             maxima[node] = (inside(map_) if self.inner else map_).amax(dim=(2, 3)).float()
 
-        self.network.forward(images, self.columns, visit, overwrite=True)
-        return torch.cat([maxima[node] for node in self.columns], dim=1)
+        self.network.forward(images, wanted, visit, overwrite=True, start=start)
+        return {node: maxima[node] for node in wanted}
+
+
+def find_head(network: Network) -> int | None:
+    """The first node from which on all maps have one unit per channel and nothing before it is read; None if there is none.
+
+    There, fully connected layers begin. Their weights are larger than the maps, so they should be read once for many images.
+    """
+    head, least = None, len(network.nodes)
+    for number in range(len(network.nodes) - 1, 0, -1):
+        node = network.nodes[number]
+        if node.shape[1:] != (1, 1):
+            break
+        if number <= least:
+            head = number
+        least = min(least, *node.inputs)
+    return head if head is not None and head < network.output else None
 
 
 def inside(map_: Tensor) -> Tensor:

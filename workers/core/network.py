@@ -11,13 +11,13 @@ from torch import Tensor
 
 from workers.core import joins, rectifiers, steps
 from workers.core.automatic import automatic, is_convolution
+from workers.core.channel_fields import ONE, ChannelFields, Cone, fields_above, hull
 from workers.core.nodes import Node
 from workers.core.opaque import Opaque
 from workers.core.receptive_field import Field, Span
 from workers.errors import GraphError, UnknownLayerError
 
 Visit = Callable[[int, tuple[Tensor, ...], Tensor], None]
-Cone = tuple[Span, Span]
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Layer:
         channels: number of channels of its map.
         height: number of rows of its map.
         width: number of columns of its map.
-        field: receptive field of its units.
+        fields: receptive fields of its channels.
         auto: whether `auto` selects it.
         gated: whether the signal of its units is multiplied by numbers that follow from the image and are held constant.
         obstacle: why its units have no projections; empty if they have.
@@ -45,17 +45,22 @@ class Layer:
     channels: int
     height: int
     width: int
-    field: Field
+    fields: ChannelFields
     auto: bool
     gated: bool = False
     obstacle: str = ""
 
+    @property
+    def field(self) -> Field:
+        """The smallest field that contains the receptive fields of all channels."""
+        return self.fields.hull
+
 
 @dataclass(frozen=True)
 class _Path:
-    """What lies on the ways down from a node: its field, whether a gate or a step of our own, and the lowest obstacle."""
+    """What lies on the ways down from a node: its fields, whether a gate or a step of our own, and the lowest obstacle."""
 
-    field: Field
+    fields: ChannelFields
     gated: bool
     exact: bool
     obstacle: str
@@ -91,7 +96,7 @@ class Network:
             node.name,
             node.step.kind,
             *node.shape,
-            path.field,
+            path.fields,
             number in self._automatic,
             path.gated,
             path.obstacle,
@@ -107,26 +112,16 @@ class Network:
             own = f"{node.name}: {node.step.obstacle}" if node.step.obstacle else ""
             gated = node.step.gated or any(path.gated for path in below)
             exact = node.step.exact and all(path.exact for path in below)
-            paths.append(_Path(self._field_over(number, paths), gated, exact, obstacles[0] if obstacles else own))
+            paths.append(_Path(self._fields_over(number, paths), gated, exact, obstacles[0] if obstacles else own))
         return tuple(paths)
 
-    def _field_over(self, number: int, paths: list[_Path]) -> Field:
-        """The receptive field of a node, from those of its inputs; below an upsampling, from its cone, which is narrower."""
-        step, whole = self.nodes[number].step, self._whole(0)
-        hull = None if number else (Span(1, 0, 1), Span(1, 0, 1))
-        for which, source in enumerate(self.nodes[number].inputs):
-            if not step.carries(which):
-                continue
-            seen = whole
-            if not step.sees_whole(which):
-                below = paths[source].field
-                one = Span(1, 0, 1)
-                seen = step.below(one, 0).into(below.rows), step.below(one, 1).into(below.columns)
-            hull = seen if hull is None else _hull(hull, seen)
-        rows, columns = (span if span.step else all_ for span, all_ in zip(hull or whole, whole, strict=True))
-        if rows.period > 1 or columns.period > 1:
-            rows, columns = self.cone(number)[0]
-        return Field(rows, columns)
+    def _fields_over(self, number: int, paths: list[_Path]) -> ChannelFields:
+        """The receptive fields of a node's channels, from those of its inputs."""
+        node = self.nodes[number]
+        if not number:
+            return ChannelFields.alike(Field(ONE, ONE), node.shape[0])
+        below = [paths[source].fields for source in node.inputs]
+        return fields_above(node.step, node.shape[0], below, self._whole(0), lambda: self.cone(number)[0])
 
     @cached_property
     def weight_bytes(self) -> int:
@@ -166,22 +161,25 @@ class Network:
         """The nodes that read the output of a node."""
         return [user for user, node in enumerate(self.nodes) if number in node.inputs]
 
-    def forward(self, images: Tensor, wanted: Collection[int], visit: Visit, *, overwrite: bool = False) -> None:
+    def forward(
+        self, images: Tensor, wanted: Collection[int], visit: Visit, *, overwrite: bool = False, start: int = 0
+    ) -> None:
         """Run the network up to the last wanted node. Each map is dropped after its last reader.
 
         Args:
             images: (n, channels, height, width), model-input scale.
-            wanted: numbers of the wanted nodes.
+            wanted: numbers of the wanted nodes, none before `start`.
             visit: called for each wanted node, in order, with its number, inputs and output (n, channels, height, width).
             overwrite: let a ReLU overwrite its input; the arguments of `visit` are then only valid during the call.
+            start: number of the node whose map `images` holds. The nodes after it read nothing from before it.
         """
         last = max(wanted)
-        values: dict[int, Tensor] = {}
-        for number, node in enumerate(self.nodes[: last + 1]):
+        values: dict[int, Tensor] = {start: images}
+        if start in wanted:
+            visit(start, (), images)
+        for number, node in enumerate(self.nodes[start + 1 : last + 1], start + 1):
             inputs = tuple(values[i] for i in node.inputs)
-            if not node.inputs:
-                values[number] = images
-            elif overwrite and number in self._overwriting:
+            if overwrite and number in self._overwriting:
                 values[number] = torch.relu_(inputs[0])
             else:
                 values[number] = node.step.forward(*inputs)
@@ -208,8 +206,8 @@ class Network:
         return Network(tuple(replace(node, step=move_step(node.step)) for node in self.nodes))
 
     def field(self, number: int) -> Field:
-        """The nominal receptive field of a node's units: over all paths, as if maps had no borders."""
-        return self._paths[number].field
+        """The nominal receptive field of a node's units: over all paths and channels, as if maps had no borders."""
+        return self._paths[number].fields.hull
 
     def exact(self, number: int) -> bool:
         """Whether every node on the way down has a downward step in the paper."""
@@ -234,7 +232,7 @@ class Network:
                 if not self.nodes[upper].step.carries(which):
                     continue
                 below = self._below(upper, which, spans[upper])
-                spans[source] = _hull(spans[source], below) if source in spans else below
+                spans[source] = hull(spans[source], below) if source in spans else below
         spans[0] = self._limit(0, spans[0], clipped=clipped)
         return spans
 
@@ -281,11 +279,6 @@ class Network:
 
 def _matches(layer: Layer, pattern: str) -> bool:
     return layer.auto if pattern == "auto" else fnmatchcase(layer.name, pattern)
-
-
-def _hull(one: Cone, other: Cone) -> Cone:
-    rows, columns = (Span(0, 0, 0) if a.stride != b.stride else a.hull(b) for a, b in zip(one, other, strict=True))
-    return rows, columns
 
 
 def require_convolution(network: Network) -> Network:

@@ -89,6 +89,7 @@ class GroupNorm(Step):
     exact = False
     local = False
     gated = True
+    by_channel = True
 
     def forward(self, *inputs: Tensor) -> Tensor:
         return torch.group_norm(inputs[0], self.groups, self.weight, self.bias, self.epsilon)

@@ -23,6 +23,7 @@ class Pool(Step):
     dilation: Pair
     ceil: bool
     spreads = True
+    by_channel = True
 
     def reach(self, axis: int) -> tuple[int, int, int]:
         return self.stride[axis], self.padding[axis], (self.size[axis] - 1) * self.dilation[axis] + 1

@@ -49,6 +49,7 @@ class Pointwise(Step):
     """
 
     kind = "rectifier"
+    by_channel = True
 
     def keep(self, inputs: Sequence[Tensor], output: Tensor, method: Method) -> Tensor | None:
         return inputs[0] if method is not Method.DECONVNET else None

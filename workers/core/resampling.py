@@ -107,6 +107,7 @@ class Resize(Step):
     kind = "resize"
     fills = True
     local = False
+    by_channel = True
 
     @property
     def whole(self) -> bool:  # type: ignore[override]

@@ -1,5 +1,6 @@
 """Parts of maps, and maps with a border. Takes feature maps (n, channels, height, width), gives feature maps; see `steps`."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -20,6 +21,9 @@ class Channels(Step):
     of: int
     kind = "channels"
 
+    def source_channels(self, number: int, channels: int) -> Sequence[int]:
+        return range(self.of)[self.start : self.stop : self.step]
+
     def forward(self, *inputs: Tensor) -> Tensor:
         return inputs[0][:, self.start : self.stop : self.step]
 
@@ -35,6 +39,9 @@ class Shuffle(Step):
 
     order: tuple[int, ...]
     kind = "channel shuffle"
+
+    def source_channels(self, number: int, channels: int) -> Sequence[int]:
+        return self.order
 
     def forward(self, *inputs: Tensor) -> Tensor:
         return inputs[0][:, torch.tensor(self.order, device=inputs[0].device)]
@@ -58,6 +65,7 @@ class Slice(Step):
     step: Pair
     kind = "slice"
     spreads = True
+    by_channel = True
 
     def forward(self, *inputs: Tensor) -> Tensor:
         rows, columns = (slice(*bounds) for bounds in zip(self.start, self.stop, self.step, strict=True))
@@ -102,6 +110,11 @@ class Pad(Step):
     def forward(self, *inputs: Tensor) -> Tensor:
         return functional.pad(inputs[0], (*self.columns, *self.rows, *self.channels), value=self.value)
 
+    def source_channels(self, number: int, channels: int) -> Sequence[int]:
+        before, after = self.channels
+        kept = channels - before - after
+        return [channel - before if 0 <= channel - before < kept else -1 for channel in range(channels)]
+
     def reach(self, axis: int) -> tuple[int, int, int]:
         return 1, (self.rows, self.columns)[axis][0], 1
 
@@ -124,6 +137,7 @@ class MirrorPad(Step):
     fills = True
     exact = False
     local = False
+    by_channel = True
 
     def forward(self, *inputs: Tensor) -> Tensor:
         return functional.pad(inputs[0], (*self.columns, *self.rows), self.mode)

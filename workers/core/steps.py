@@ -72,6 +72,7 @@ class Step:
         gated: whether the signal is multiplied by numbers that follow from the image and are held constant.
         outside: value at positions outside the map.
         obstacle: why a signal cannot be carried down through it; empty if it can.
+        by_channel: whether output channel i reads only channel i of each input that carries the signal.
     """
 
     kind: ClassVar[str]
@@ -83,6 +84,7 @@ class Step:
     gated: ClassVar[bool] = False
     outside: ClassVar[float] = 0.0
     obstacle: ClassVar[str] = ""
+    by_channel: ClassVar[bool] = False
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """The output map of the input maps."""
@@ -97,6 +99,11 @@ class Step:
         """Whether every output sees the whole map of input `number`."""
         del number
         return self.whole
+
+    def source_channels(self, number: int, channels: int) -> Sequence[int] | None:
+        """For each of the output's channels, the channel of input `number` that it reads, -1 if none; None if several."""
+        del number
+        return range(channels) if self.by_channel else None
 
     def reach(self, axis: int) -> tuple[int, int, int]:
         """Stride, padding before the map, and number of positions that one output sees, along axis 0 (rows) or 1 (columns)."""
@@ -138,6 +145,7 @@ class Same(Step):
     """The identity: dropout in evaluation mode, a change of memory layout, and the like."""
 
     kind: str  # type: ignore[misc]
+    by_channel = True
 
     def forward(self, *inputs: Tensor) -> Tensor:
         return inputs[0]
@@ -155,6 +163,11 @@ class Convolution(Step):
     groups: int
     kind = "convolution"
     spreads = True
+
+    @property
+    def by_channel(self) -> bool:  # type: ignore[override]
+        """Whether it is depthwise, with one output channel per input channel."""
+        return self.weight.shape[1] == 1 and self.groups == self.weight.shape[0]
 
     def forward(self, *inputs: Tensor) -> Tensor:
         return functional.conv2d(
@@ -180,6 +193,7 @@ class Scale(Step):
     offset: Tensor
     kind: str = "scale"  # type: ignore[misc]
     divides: bool = False
+    by_channel = True
 
     def forward(self, *inputs: Tensor) -> Tensor:
         if self.divides:
@@ -198,6 +212,7 @@ class Offset(Step):
     values: Tensor  # (channels or 1, height or 1, width or 1)
     kind = "offset"
     local = False
+    by_channel = True
 
     def forward(self, *inputs: Tensor) -> Tensor:
         return inputs[0] + self.values
@@ -213,6 +228,7 @@ class BatchNorm(Step):
     bias: Tensor | None
     epsilon: float
     kind = "batch norm"
+    by_channel = True
 
     def forward(self, *inputs: Tensor) -> Tensor:
         return functional.batch_norm(

@@ -131,6 +131,7 @@ class OpenRectifier(Step):
 
     kind = "rectifier"
     ceiling: float
+    by_channel = True
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """The rectified map."""

@@ -30,8 +30,10 @@ class PartFile:
 class LayerFacts:
     """A layer of a run: size of its feature map, and the receptive field of its units in model-input pixels.
 
-    `gated`: a factor computed from the image is held constant in its projections. `obstacle`: why it has no
-    projections; empty if it has. Both are None in runs of earlier versions.
+    Channels of a concatenation can have different fields: `field_height` and `field_width` are those of the field around all of
+    them, `least_field_height` and `least_field_width` the smallest of one channel; None where all channels have the same
+    field, and in runs of earlier versions. `gated`: a factor computed from the image is held constant in its projections.
+    `obstacle`: why it has no projections; empty if it has. Both are None in runs of earlier versions.
     """
 
     index: int
@@ -45,6 +47,8 @@ class LayerFacts:
     stride_x: int | float | None
     gated: bool | None = None
     obstacle: str | None = None
+    least_field_height: int | None = None
+    least_field_width: int | None = None
 
     def require_channel(self, channel: int) -> int:
         """Check a channel's number and return it.

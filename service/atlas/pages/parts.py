@@ -8,7 +8,7 @@ from service.atlas.atlas import Atlas
 from service.atlas.pages.values import CellCard, ChannelCard, LayerCard, LayerState, RunCard, TellingCard
 from service.query.catalog import PublishedRun
 from service.query.layers import Channel
-from service.query.marks import marks
+from service.query.marks import BRANCHES, marks
 from service.query.naming import corpus_name, model_name
 from service.query.scans import Top
 from service.query.telling import TellingChannel
@@ -148,8 +148,8 @@ def has_projections(run: PublishedRun, layer: LayerFacts) -> bool:
 
 
 def meanings(layer: LayerFacts) -> tuple[str, ...]:
-    """The meanings of a layer's marks."""
-    return tuple(marks(layer.gated, layer.obstacle).values())
+    """The meanings of a layer's marks, and why its channels see parts of different size, if they do."""
+    return (*marks(layer.gated, layer.obstacle).values(), *([BRANCHES] if layer.least_field_height else []))
 
 
 def of_layer(run: PublishedRun, layer: LayerFacts) -> LayerCard:

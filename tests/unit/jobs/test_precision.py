@@ -5,11 +5,22 @@ import pytest
 
 from jobs.precision import compare
 from workers.core.agreement import TOP
+from workers.core.channel_fields import ChannelFields
 from workers.core.network import Layer
 from workers.core.receptive_field import Field, Span
 
 CHANNELS = 3
-LAYER = Layer(0, 0, "relu", "rectifier", CHANNELS, 7, 7, Field(Span(1, 0, 3), Span(1, 0, 3)), auto=True)
+LAYER = Layer(
+    0,
+    0,
+    "relu",
+    "rectifier",
+    CHANNELS,
+    7,
+    7,
+    ChannelFields.alike(Field(Span(1, 0, 3), Span(1, 0, 3)), CHANNELS),
+    auto=True,
+)
 
 
 def compared(images: int):

@@ -9,6 +9,7 @@ import pytest
 
 from jobs.run.estimate import LARGE_BYTES, Tables
 from jobs.scan import _warn
+from workers.core.channel_fields import ChannelFields
 from workers.core.network import Layer
 from workers.core.receptive_field import Field, Span
 from workers.spec.scan import make_spec
@@ -18,7 +19,9 @@ MIXED = {"small": (512, 11), "middle": (256, 91), "large": (192, 224)}  # channe
 
 def layer(index: int, name: str, channels: int, side: int) -> Layer:
     span = Span(1, 0, side)
-    return Layer(index, index, name, "rectifier", channels, 7, 7, Field(span, span), auto=True)
+    return Layer(
+        index, index, name, "rectifier", channels, 7, 7, ChannelFields.alike(Field(span, span), channels), auto=True
+    )
 
 
 def tables(layers: Sequence[Layer], k: int = 9, method: str = "deconvnet", images: int = 10_000) -> Tables:

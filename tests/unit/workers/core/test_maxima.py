@@ -4,14 +4,16 @@ import numpy as np
 import pytest
 import torch
 import torchvision
+from torch.nn import functional
 
 from tests.support.networks import seeded
 from workers.core.graph import trace
-from workers.core.maxima import CACHE_BYTES, Maxima, images_in_cache, is_classifier, predictions
+from workers.core.maxima import CACHE_BYTES, Maxima, find_head, images_in_cache, is_classifier, predictions
 from workers.core.network import Network
 from workers.core.recording import locate
 
 SIDE = 64
+ALEXNET = 128  # pixels; with fewer, its last pooling layer gives one unit
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +88,52 @@ def test_a_map_larger_than_the_cache_runs_alone():
     module = torch.nn.Sequential(torch.nn.Conv2d(3, 1100, 3, padding=1)).eval()
     network = Network(trace(module, (SIDE, SIDE)))
     assert images_in_cache(network, [layer.node for layer in network.layers]) == 1
+
+
+def alexnet() -> Network:
+    module = seeded(torchvision.models.alexnet(weights=None, num_classes=9)).eval()
+    return Network(trace(module, (ALEXNET, ALEXNET))).to(dtype=torch.float32)
+
+
+@pytest.mark.parametrize("wanted", [["features.*"], ["classifier.1", "classifier.4"], ["features.1", "classifier.6"]])
+@pytest.mark.parametrize("predicts", [False, True])
+def test_fully_connected_layers_run_for_all_images_together_and_the_rest_in_parts(wanted, predicts):
+    network = alexnet()
+    layers, head = network.select(wanted), find_head(network)
+    assert head is not None
+    assert network.nodes[head].name == "flatten"
+    images = torch.randn(7, 3, ALEXNET, ALEXNET, generator=torch.Generator().manual_seed(0))
+    alone, together = (Maxima(network, layers, 2, predicts, head=node).of(images) for node in (None, head))
+    # Sums of 1,024 to 9,216 products in float32, in another order.
+    torch.testing.assert_close(together, alone, rtol=0, atol=1e-5 * float(alone.abs().max()))
+    above = [layer for layer in layers if layer.node >= head]
+    columns = Maxima(network, layers, 2, predicts).columns
+    for layer in layers:  # below the head nothing changes
+        if layer not in above:
+            assert torch.equal(together[:, columns[layer.node]], alone[:, columns[layer.node]])
+    assert together.shape == alone.shape
+
+
+def test_the_head_reads_its_weights_once_for_all_images(monkeypatch):
+    network = alexnet()
+    rows = list[int]()
+    linear = functional.linear
+    monkeypatch.setattr(
+        functional, "linear", lambda x, *more: rows.append(x.numel() // x.shape[-1]) or linear(x, *more)
+    )
+    images = torch.randn(7, 3, ALEXNET, ALEXNET, generator=torch.Generator().manual_seed(0))
+    Maxima(network, network.select(["features.1"]), 2, predicts=True, head=find_head(network)).of(images)
+    assert rows == [7, 7, 7]
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [("resnet18", "avgpool"), ("squeezenet1_1", "classifier.3"), ("densenet121", "adaptive_avg_pool2d")],
+)
+def test_the_head_begins_where_maps_have_one_unit_and_nothing_below_is_read_again(make, name):
+    network = Network(trace(torchvision.models.get_model(make, weights=None).eval(), (SIDE, SIDE)))
+    head = find_head(network)
+    assert (None if head is None else network.nodes[head].name) == name
 
 
 @pytest.mark.parametrize("has_output", [False, True], ids=["below", "with the output"])
