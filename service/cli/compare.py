@@ -139,6 +139,7 @@ def compare(  # noqa: PLR0913, PLR0917 - one parameter per flag
         compared = _compare_channels(runs, layer, (match, order, limit), is_drawn=is_drawn)
     if output is not None and compared.figure is not None:
         drawing.save(compared.figure, output)
+        echo(f"the figure is {str(output)!r}", err=True)
     if as_json:
         print_json(compared.rows)
         return

@@ -55,3 +55,4 @@ def remove_key(number: Annotated[str, typer.Argument(metavar="ID", help="Key id.
     from service.http.keys import Keys
 
     Keys(existing(root)).remove(number)
+    echo(f"key {number} is removed")

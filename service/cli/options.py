@@ -39,6 +39,7 @@ SheetRunOption = Annotated[
     ),
 ]
 LayerOption = Annotated[str, typer.Option("--layer", help="Layer name.")]
+AnyLayerOption = Annotated[str | None, typer.Option("--layer", help="Only channels of this layer.")]
 LimitOption = Annotated[int | None, typer.Option("--limit", min=1, help="Maximum number of rows.")]
 Address = Annotated[
     str,

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from service.cli import query_class, query_concept, query_notes, query_sheet
-from service.cli.options import AnyRunOption, Json, LayerOption, LimitOption, RootOption, RunOption
-from service.cli.querying import find_run, show
+from service.cli.options import AnyLayerOption, AnyRunOption, Json, LayerOption, LimitOption, RootOption, RunOption
+from service.cli.querying import SHARE_HEADINGS, find_run, show
 from workers.errors import QueryError, nearest
 from workers.store.root import Root
 
@@ -117,15 +117,21 @@ def units(  # noqa: PLR0913 - one parameter per flag
 def label(
     name: Annotated[str, typer.Argument(help="Label.")],
     root: RootOption,
+    layer: AnyLayerOption = None,
     limit: LimitOption = None,
     run: RunOption = None,
     as_json: Json = False,
 ) -> None:
-    """List the channels that have images with this label among their top images, the largest share first."""
-    from service.query import labels
+    """List the channels that have images with this label among their top images, the largest share first.
 
-    rows = [asdict(row) for row in labels.labelled(find_run(root, run), name)[:limit]]
-    show(rows, {"layer": "layer", "channel": "channel", "images": "images", "top": "of"}, as_json=as_json)
+    Among equal shares, the most selective channels come first; `query units` explains selectivity.
+    """
+    from service.query.labels import labelled
+    from service.query.telling import read_overview
+
+    scan = find_run(root, run)
+    rows = [asdict(row) for row in labelled(scan, read_overview(scan), name, layer)[:limit]]
+    show(rows, SHARE_HEADINGS, as_json=as_json)
 
 
 @app.command()

@@ -12,6 +12,14 @@ if TYPE_CHECKING:
 
     from service.query.catalog import PublishedRun
 
+SHARE_HEADINGS = {
+    "layer": "layer",
+    "channel": "channel",
+    "images": "images",
+    "top": "of",
+    "selectivity": "selectivity",
+}
+
 
 def find_run(root: str, run: str | None, kind: str | None = Kind.SCAN, *, has_corpus: bool = False) -> "PublishedRun":
     """The run with this id, or the default. A line on standard error names the default if there are other runs of its kind.

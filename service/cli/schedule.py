@@ -14,7 +14,7 @@ from workers.store.root import Root, existing
 
 if TYPE_CHECKING:
     from service.control.schedules import Schedules
-    from service.control.timetable import Fire
+    from service.control.timetable import Fire, Schedule
 
 EVERY_S = 20.0
 
@@ -60,7 +60,7 @@ def add_schedule(  # noqa: PLR0913 - one parameter per flag
 
 @app.command("list")
 def list_schedules(root: RootOption, as_json: Json = False) -> None:
-    """List schedules, their last firing and the state of its run."""
+    """List schedules, the next firing of each (UTC), the last one, and the state of its run."""
     from service.cli.console import print_json, print_table
     from service.control.schedules import SCHEDULE
 
@@ -69,14 +69,25 @@ def list_schedules(root: RootOption, as_json: Json = False) -> None:
     for problem in problems.values():
         complain(problem)
     fires = schedules.last_fires()
-    rows = [SCHEDULE.plain(schedule) | _last(schedules, fires.get(schedule.name)) for schedule in known]
+    rows = [
+        SCHEDULE.plain(schedule) | {"next": _next(schedule)} | _last(schedules, fires.get(schedule.name))
+        for schedule in known
+    ]
     if as_json:
         print_json(rows)
     else:
         print_table(
             rows,
-            {name: name for name in ("name", "cron", "tz", "job", "overlap", "paused", "last", "state", "refused")},
+            {name: name for name in ("name", "cron", "tz", "job", "overlap", "next", "last", "state", "refused")},
         )
+
+
+def _next(schedule: "Schedule") -> str:
+    """The next time at which a schedule fires, UTC; `paused` if it is."""
+    from datetime import UTC, datetime
+
+    due = schedule.next_fire(datetime.now(UTC))
+    return f"{due:%Y-%m-%d %H:%M}" if due else "paused"
 
 
 def _last(schedules: "Schedules", fire: "Fire | None") -> dict[str, str]:
@@ -90,12 +101,14 @@ def _last(schedules: "Schedules", fire: "Fire | None") -> dict[str, str]:
 def pause_schedule(name: NameWord, root: RootOption) -> None:
     """Pause a schedule."""
     schedules_of(existing(root)).pause(name, paused=True)
+    echo(f"{name} is paused")
 
 
 @app.command("resume")
 def resume_schedule(name: NameWord, root: RootOption) -> None:
     """Resume a schedule. Times missed while it was paused are skipped."""
-    schedules_of(existing(root)).pause(name, paused=False)
+    schedule = schedules_of(existing(root)).pause(name, paused=False)
+    echo(f"{name} is resumed, and fires next at {_next(schedule)} UTC")
 
 
 @app.command("run-now")
@@ -108,6 +121,7 @@ def run_now(name: NameWord, root: RootOption, address: Address) -> None:
 def remove_schedule(name: NameWord, root: RootOption) -> None:
     """Remove a schedule. Its runs are kept."""
     schedules_of(existing(root)).remove(name)
+    echo(f"{name} is removed; its runs are kept")
 
 
 @app.command("run")

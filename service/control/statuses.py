@@ -5,7 +5,7 @@ Files take precedence, because Ray loses its own table of jobs with its head nod
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from functools import partial
@@ -57,7 +57,7 @@ class Status:
         submitted: when the last attempt was submitted, UTC, ISO 8601, or empty.
         error: why it failed, or empty.
         waits: what it waits for while it is pending, or empty.
-        progress: the last reported progress of the last attempt.
+        progress: the last reported progress of the last attempt; without a rate if the attempt has ended.
     """
 
     run: str
@@ -132,6 +132,8 @@ class Statuses:
         (state, detail) = recorded or self._unrecorded_state(attempts, number, begun, progress)
         about = (begun.job, begun.at) if begun else ("", "")
         error, waits = (detail, "") if state is not RunState.PENDING else ("", detail)
+        if progress is not None and state not in LIVE:
+            progress = replace(progress, per_s=None, left_s=None)
         return Status(run, state, number, *about, error, progress, waits)
 
     def _recorded_state(self, attempts: Attempts, number: int) -> tuple[RunState, str] | None:

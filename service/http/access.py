@@ -138,7 +138,7 @@ class Gate:
         request.scope["key"] = key.name  # for the log
         if not key.scope.includes(wanted):
             return self._refuse_frequent(f"key {key.id}") or self._denied(
-                403, "the scope of this key does not allow this request"
+                403, f"this request needs the scope {wanted.value!r}; key {key.name!r} has {key.scope.value!r}"
             )
         return self._refuse_frequent(f"key {key.id}")
 

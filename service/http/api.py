@@ -141,15 +141,15 @@ def _add_schedules(router: APIRouter, schedules: Schedules, allowed: Allowed, su
         operation_id="add_schedule",
         dependencies=[ADMIN],
     )
-    def add(schedule: ScheduleRequest) -> Schedule:
+    def add(schedule: ScheduleRequest) -> ScheduleResponse:
         """Add a schedule; it fires from now on."""
         allowed.check_spec(_parse_schedule_spec(submissions, schedule))
-        return schedules.add(Schedule(**schedule.model_dump()))
+        return ScheduleResponse.of(schedules.add(Schedule(**schedule.model_dump())))
 
     @router.get("/schedules", response_model=list[ScheduleResponse], operation_id="schedules", dependencies=[READ])
-    def all_() -> Sequence[Schedule]:
+    def all_() -> Sequence[ScheduleResponse]:
         """All schedules, by name."""
-        return schedules.all()
+        return [ScheduleResponse.of(schedule) for schedule in schedules.all()]
 
     @router.get("/schedules/{name}/fires", response_model=list[FireResponse], operation_id="fires", dependencies=[READ])
     def fires(name: Name) -> Sequence[Fire]:
@@ -178,9 +178,9 @@ def _add_firing(router: APIRouter, schedules: Schedules, watched: Watched) -> No
     @router.post(
         "/schedules/{name}/{what}", response_model=ScheduleResponse, operation_id="pause_schedule", dependencies=[ADMIN]
     )
-    def pause(name: Name, what: Literal["pause", "resume"]) -> Schedule:
+    def pause(name: Name, what: Literal["pause", "resume"]) -> ScheduleResponse:
         """Pause or resume a schedule."""
-        return schedules.pause(name, paused=what == "pause")
+        return ScheduleResponse.of(schedules.pause(name, paused=what == "pause"))
 
 
 def _with_own_root(submissions: Submissions, spec: dict[str, Any]) -> dict[str, Any]:

@@ -1,11 +1,12 @@
 """JSON bodies of the control plane's requests and responses. Takes nothing, gives models; `api` uses them."""
 
-from typing import Annotated, Any
+from datetime import UTC, datetime
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from service.control.statuses import RunState
-from service.control.timetable import Overlap
+from service.control.timetable import Overlap, Schedule
 from workers.kinds import Kind
 from workers.spec.plain import PlainSpec
 
@@ -104,6 +105,13 @@ class ScheduleResponse(BaseModel):
     paused: bool
     since: str
     made: str
+    next: str | None = Field(description="the next time at which it fires, UTC; null if it is paused")
+
+    @classmethod
+    def of(cls, schedule: Schedule) -> Self:
+        """The response about a schedule."""
+        due = schedule.next_fire(datetime.now(UTC))
+        return cls(**vars(schedule), next=due.isoformat(timespec="minutes") if due else None)
 
 
 class FireResponse(BaseModel):

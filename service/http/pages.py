@@ -71,7 +71,9 @@ def add_to(
     route("/limits", lambda _: LimitsPage(title="What the pictures do not say"))
     found = atlas.cached(lambda q: search.search(atlas, q.get("q", "")))
     route("/search", lambda q: add_meanings(atlas, search.noted(atlas, found({"q": q.get("q", "")}))), searches)
-    route("/compare", lambda q: comparison.compare(atlas, q.get("a", ""), q.get("b", ""), q), searches)
+    route(
+        "/compare", lambda q: comparison.compare(atlas, q.get("a", ""), q.get("b", ""), q, _whole(q, "start")), searches
+    )
     for path, make in _cards(atlas).items():
         route(path, make)
     for path, make in _pages_of_a_run(atlas, originals=originals, can_note=runs is not None).items():

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from service.query import class_words, other_searches
 from service.query.catalog import PublishedRun
 from service.query.reading import read
+from service.query.telling import Overview
 from workers.errors import QueryError, nearest
 from workers.store.tables.scan import PREDICTIONS, TOP
 
@@ -19,12 +20,16 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class PredictedChannel:
-    """A channel: of `top` top images with a positive score, the network gives `images` one of the classes."""
+    """A channel: of `top` top images with a positive score, the network gives `images` one of the classes.
+
+    For `selectivity`, see `telling`.
+    """
 
     layer_index: int
     channel: int
     images: int
     top: int
+    selectivity: float
 
 
 @dataclass(frozen=True)
@@ -87,15 +92,19 @@ class Predictions:
         return tuple(number for number, words in enumerate(self.words) if wanted in words)
 
     def channels(
-        self, classes: Sequence[int], limit: int | None = None, least: int = 1
+        self, classes: Sequence[int], overview: Overview, limit: int | None = None, least: int = 1
     ) -> tuple[PredictedChannel, ...]:
-        """The channels with at least `least` images of some classes among their top images, the largest share first."""
+        """The channels with at least `least` images of some classes among their top images.
+
+        Those with the largest share of such images come first; among equals, the most selective ones.
+        """
         images = np.bincount(self._owners[np.isin(self.classes, classes)], minlength=len(self._keys))
         rows = np.flatnonzero(images >= least)
-        order = rows[np.lexsort((rows, -self._tops[rows], -images[rows] / self._tops[rows]))][:limit]
+        selectivity = overview.selectivity_of(self._keys)
+        order = rows[np.lexsort((rows, -selectivity[rows], -images[rows] / self._tops[rows]))][:limit]
         layers, channels = np.divmod(self._keys[order], 1 << 32)
-        columns = (layers, channels, images[order], self._tops[order])
-        return tuple(PredictedChannel(*map(int, row)) for row in zip(*columns, strict=True))
+        columns = (layers, channels, images[order], self._tops[order], selectivity[order])
+        return tuple(PredictedChannel(*row) for row in zip(*(column.tolist() for column in columns), strict=True))
 
     def of(self, layer_index: int, channel: int) -> tuple[tuple[str, int], ...]:
         """The classes of a channel's top images with their numbers of images, the most common first."""
@@ -147,16 +156,20 @@ def read_predictions(run: PublishedRun, path: str | None = None) -> Predictions 
     return Predictions(names, every, layers, channels, classes[rows], any(words))
 
 
-def predicted(run: PublishedRun, text: str, path: str | None = None) -> PredictedClasses:
+def predicted(
+    run: PublishedRun, overview: Overview, text: str, path: str | None = None, layer: str | None = None
+) -> PredictedClasses:
     """The classes that a text finds, and the channels with images of these classes among their top images.
 
     Args:
         run: the scan.
+        overview: its channels.
         text: a name or another word of a class.
         path: a file of class names and words that replaces those of the scan.
+        layer: only channels of this layer; by default, of all layers.
 
     Raises:
-        QueryError: the run has no predictions, or the network has no such class.
+        QueryError: the run has no predictions or no such layer, or the network has no such class.
         DamagedRun: the run's files are not the ones that its manifest names.
         ModelError: the file does not fit.
     """
@@ -172,4 +185,7 @@ def predicted(run: PublishedRun, text: str, path: str | None = None) -> Predicte
         raise QueryError(f"no class of the network is called {text!r}; {way_out}; other ways: {ways}")
     names = tuple(predictions.names[number] for number in classes)
     is_exact = classes == predictions.find_exact(text)
-    return PredictedClasses(names, predictions.channels(classes), is_exact, predictions.has_words)
+    index = run.layer(layer).index if layer is not None else None
+    channels = predictions.channels(classes, overview)
+    wanted = tuple(channel for channel in channels if index is None or channel.layer_index == index)
+    return PredictedClasses(names, wanted, is_exact, predictions.has_words)

@@ -81,6 +81,10 @@ class Overview:
         row = np.searchsorted(self._keys, layer_index << 32 | channel)
         return self.at(int(row))
 
+    def selectivity_of(self, keys: Ints) -> Floats:
+        """The selectivities of channels, given as `layer_index << 32 | channel`."""
+        return self.selectivity[np.searchsorted(self._keys, keys)]
+
     def matching(self, words: str, limit: int) -> tuple[TellingChannel, ...]:
         """The channels whose most common label contains the words in any case, the largest shares first."""
         wanted = [number for number, label in enumerate(self.labels) if words.lower() in label.lower()]

@@ -3,17 +3,20 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
+from urllib.parse import urlencode
 
 from service.atlas import links
 from service.atlas.atlas import Atlas
 from service.atlas.links import KINDS
-from service.atlas.pages.parts import choose, of_channel, of_run, says_of
-from service.atlas.pages.values import ChannelCard, Page, RunCard, Value
+from service.atlas.pages.parts import choose, of_channel, of_run, paginate, says_of
+from service.atlas.pages.values import ChannelCard, PageOfList, RunCard, Value
 from service.query import comparing, matching
 from service.query.catalog import PublishedRun
 from service.query.comparing import LayerPair
 from service.query.match_by import MatchBy, SortBy
 from service.query.matching import LayerMatch, Match
+
+PER_PAGE = 60
 
 
 class LayerLink(Value):
@@ -30,8 +33,8 @@ class PairCard(Match):
     sides: tuple[ChannelCard, ...]
 
 
-class ComparePage(Page):
-    """One layer of two scans, side by side.
+class ComparePage(PageOfList):
+    """Some channels of one layer of two scans, side by side.
 
     With `match` "number", `whole` is about the layer; with "overlap", `matched` is, and each channel is beside its best match.
     """
@@ -63,7 +66,7 @@ class _Compared:
     matched: LayerMatch | None = None
 
 
-def compare(atlas: Atlas, first: str, second: str, query: Mapping[str, str]) -> ComparePage:
+def compare(atlas: Atlas, first: str, second: str, query: Mapping[str, str], start: int = 0) -> ComparePage:
     """Two scans side by side: the channels of a layer, and the share of top images in common.
 
     Args:
@@ -71,20 +74,22 @@ def compare(atlas: Atlas, first: str, second: str, query: Mapping[str, str]) -> 
         first: run id.
         second: run id.
         query: `layer`, `show`, `match` ("number", or "overlap" for the channel of any layer that shares the most top images)
-            and `sort` (a `SortBy`; by default "channel" for numbers, "overlap" for best matches).
+            and `sort` (a `SortBy`; by default "overlap", or "channel" if the scans have no image in common).
+        start: number of the first channel in this order.
     """
     runs = (atlas.run(first), atlas.run(second))
     common = comparing.common_layers(*runs)
     ways = matching.ways_to_match(*runs, common)
     match = MatchBy(choose("match", query.get("match", ""), tuple(map(str, (*ways, *MatchBy)))))
-    show, by_default = (
-        choose("show", query.get("show", ""), KINDS),
-        SortBy.OVERLAP if match is MatchBy.OVERLAP else SortBy.CHANNEL,
-    )
+    in_common = comparing.count_common(*runs)
+    show, by_default = choose("show", query.get("show", ""), KINDS), SortBy.OVERLAP if in_common else SortBy.CHANNEL
     sort = SortBy(choose("sort", query.get("sort", ""), tuple(map(str, (by_default, *SortBy)))))
     names = common if match is MatchBy.NUMBER else tuple(layer.name for layer in runs[0].layers)
     name = query.get("layer") or (names[-1] if names else "")
     compared = (_by_number if match is MatchBy.NUMBER else _by_overlap)(atlas, runs, name, show)
+    pairs = matching.sort_pairs(compared.pairs, sort, match)
+    chosen = {"a": first, "b": second, "layer": name, "match": str(match), "show": show, "sort": str(sort)}
+    shown, place = paginate(pairs, start, PER_PAGE, lambda at: f"/compare?{urlencode(chosen | {'start': at})}")
     return ComparePage(
         title=f"{first} and {second}",
         runs=tuple(map(of_run, runs)),
@@ -97,11 +102,12 @@ def compare(atlas: Atlas, first: str, second: str, query: Mapping[str, str]) -> 
         sort=sort,
         sorts=tuple(SortBy),
         says=says_of(atlas, runs[0], runs[0].layer(name), show),
-        in_common=comparing.count_common(*runs),
+        in_common=in_common,
         candidates=sum(layer.channels for layer in runs[1].layers),
         whole=compared.whole,
         matched=compared.matched,
-        channels=matching.sort_pairs(compared.pairs, sort, match),
+        channels=tuple(shown),
+        **place,
     )
 
 

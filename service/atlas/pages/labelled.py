@@ -33,7 +33,9 @@ class LabelPage(Page):
 def label(atlas: Atlas, run_id: str, name: str) -> LabelPage:
     """The channels of all layers whose top images share a label."""
     published = atlas.run(run_id)
-    channels = tuple(_labelled(published, channel) for channel in labels.labelled(published, name))
+    channels = tuple(
+        _labelled(published, channel) for channel in labels.labelled(published, atlas.overview(published), name)
+    )
     return LabelPage(
         title=name,
         description=f"The channels that have images labelled {name} among their top images.",

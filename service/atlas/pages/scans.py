@@ -111,9 +111,13 @@ class SynthesisCard(Value):
 
 
 class OtherRun(Value):
-    """The channel of this number in a scan or a training run of the same architecture; `picture` is its wall there."""
+    """The channel of this number in a scan or a training run of the same architecture; `picture` is its wall there.
+
+    `has_same_weights`: whether both networks are the same, weights included.
+    """
 
     run: RunCard
+    has_same_weights: bool
     href: str
     picture: str
 
@@ -295,4 +299,5 @@ def _others(atlas: Atlas, published: PublishedRun, about: LayerFacts, number: in
         if other.job in (Kind.SCAN, Kind.EVOLVE):
             is_scan, name = other.job == Kind.SCAN, about.name
             href = links.channel(other, name, number) if is_scan else links.strips(other, name, number, "channel")
-            yield OtherRun(run=of_run(other), href=href, picture=links.wall(other, same[0], number))
+            picture, is_same = links.wall(other, same[0], number), other.fingerprint == published.fingerprint
+            yield OtherRun(run=of_run(other), has_same_weights=is_same, href=href, picture=picture)

@@ -70,6 +70,9 @@ class SearchPage(Page):
 def search(atlas: Atlas, words: str) -> SearchPage:
     """Channels, layers, labels and images whose names contain the words, in all published runs.
 
+    Channels by number come first. Among those by label or class, the ones with the largest share of such images come first,
+    from whichever run.
+
     Raises:
         QueryError: the words are too long.
     """
@@ -79,11 +82,16 @@ def search(atlas: Atlas, words: str) -> SearchPage:
     runs = atlas.runs() if wanted else ()
     scans = [run for run in runs if run.job == Kind.SCAN]
     names = _names(scans)
+    by_number = [
+        match for run in scans for match in islice(_numbered(atlas, run, names[run.run], wanted), FOUND_OF_A_KIND)
+    ]
+    by_words = [match for run in scans for match in _named(atlas, run, names[run.run], wanted)]
+    by_words.sort(key=lambda match: (-match[0].images / match[0].top, -match[0].selectivity))
     return SearchPage(
         title=f"Search: {words}",
         description="Channels, labels, layers and images that match.",
         words=words,
-        channels=tuple(match for run in scans for match in _channels(atlas, run, names[run.run], wanted)),
+        channels=(*by_number, *(match for _, match in by_words)),
         found=tuple(match for run in runs for match in _matches(atlas, run, wanted)),
         most=FOUND_OF_A_KIND,
     )
@@ -96,24 +104,29 @@ def _names(scans: Sequence[PublishedRun]) -> dict[str, str]:
     return {run: name if counts[name] == 1 else f"{name}, {run}" for run, name in short.items()}
 
 
-def _channels(atlas: Atlas, run: PublishedRun, name: str, words: str) -> Iterator[ChannelMatch]:
-    """Channels by number: `relu3 12` is a channel of one layer, `channel 12` that of every layer. Then by label and by class."""
+def _numbered(atlas: Atlas, run: PublishedRun, name: str, words: str) -> Iterator[ChannelMatch]:
+    """Channels by number: `relu3 12` is a channel of one layer, `channel 12` and `12` are those of every layer."""
     head, _, tail = words.rpartition(" ")
-    overview = atlas.overview(run)
     for about in run.layers if _is_number(tail) else ():
-        if head.lower() in (about.name.lower(), "channel") and int(tail) < about.channels:
-            yield _channel(run, name, overview.find(about.index, int(tail)))
-    by_label = overview.matching(words, FOUND_OF_A_KIND)
-    for channel in by_label:
-        yield _channel(run, name, channel)
-    labelled = {(channel.layer_index, channel.channel) for channel in by_label}
+        if head.lower() in (about.name.lower(), "channel", "") and int(tail) < about.channels:
+            yield _channel(run, name, atlas.overview(run).find(about.index, int(tail)))
+
+
+def _named(atlas: Atlas, run: PublishedRun, name: str, words: str) -> Iterator[tuple[TellingChannel, ChannelMatch]]:
+    """Channels by the label of their top images, then by the class that the network gives these images."""
+    overview, labelled = atlas.overview(run), set[tuple[int, int]]()
+    for channel in overview.matching(words, FOUND_OF_A_KIND):
+        labelled.add((channel.layer_index, channel.channel))
+        yield channel, _channel(run, name, channel)
     predictions = atlas.predictions(run)
     classes = predictions.find(words) if predictions else ()
-    for seen in predictions.channels(classes, FOUND_OF_A_KIND, LEAST_SHARED) if predictions and classes else ():
+    if predictions is None or not classes:
+        return
+    for seen in predictions.channels(classes, overview, FOUND_OF_A_KIND, LEAST_SHARED):
         if (seen.layer_index, seen.channel) in labelled:
             continue
-        found = replace(overview.find(seen.layer_index, seen.channel), label=words, images=seen.images, top=seen.top)
-        yield _channel(run, name, found).model_copy(update={"is_predicted": True})
+        channel = replace(overview.find(seen.layer_index, seen.channel), label=words, images=seen.images, top=seen.top)
+        yield channel, _channel(run, name, channel).model_copy(update={"is_predicted": True})
 
 
 def noted(atlas: Atlas, page: SearchPage) -> SearchPage:

@@ -20,6 +20,7 @@ from service.control.housekeeping import Housekeeping
 from service.control.labelling import Relabelling, relabel, reset
 from service.query import catalog, labels, reading, scans, sql
 from service.query.layers import read_layer
+from service.query.telling import read_overview
 from service.query.verifying import verify_runs
 from tests.support.published import IMAGES, names, publish
 from workers.errors import CorpusError, DamagedRun, QueryError, RunError
@@ -124,7 +125,7 @@ def test_channels_their_labels_and_the_list_of_labels_follow(root, give):
     tops = [row for row in scans.top(run, "relu1", 0) if row.score > 0]
     dogs = sum(row.image_id in DOGS for row in tops)
     assert dogs and dict(tables.labels(0))["dog"] == dogs
-    found = {(row.layer, row.channel): row.images for row in labels.labelled(run, "dog")}
+    found = {(row.layer, row.channel): row.images for row in labels.labelled(run, read_overview(run), "dog")}
     assert found["relu1", 0] == dogs
 
 

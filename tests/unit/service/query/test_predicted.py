@@ -12,6 +12,7 @@ from service.cli.main import app
 from service.control import noting
 from service.query import catalog, predicted
 from service.query.catalog import PublishedRun
+from service.query.telling import Overview, read_overview
 from tests.support.asking import atlas_of
 from tests.support.published import CHANNELS, DEAD, K, publish
 from workers.errors import QueryError
@@ -34,6 +35,11 @@ def root(tmp_path_factory) -> Root:
 @pytest.fixture(scope="module")
 def predictions(root):
     return predicted.read_predictions(catalog.find(root, "first"))
+
+
+def ask(run: str, text: str, root: Root, layer: str | None = None) -> predicted.PredictedClasses:
+    published = catalog.find(root, run)
+    return predicted.predicted(published, read_overview(published), text, layer=layer)
 
 
 def by_hand(root: Root, classes: set[int]) -> dict[tuple[str, int], tuple[int, int]]:
@@ -63,8 +69,27 @@ def test_channels_are_those_counted_by_hand_the_largest_share_first(root, text, 
     done = CliRunner().invoke(app, ["query", "class", text, "--run", "first", "--json", "--root", root.url])
     rows = json.loads(done.stdout)
     assert {(row["layer"], row["channel"]): (row["images"], row["top"]) for row in rows} == by_hand(root, classes)
-    shares = [row["images"] / row["top"] for row in rows]
-    assert shares == sorted(shares, reverse=True) and DEAD not in {row["channel"] for row in rows}
+    order = [(-row["images"] / row["top"], -row["selectivity"]) for row in rows]
+    assert order == sorted(order) and DEAD not in {row["channel"] for row in rows}
+
+
+@pytest.mark.parametrize("command", ["class", "label"])
+def test_channels_can_be_limited_to_a_layer_and_show_the_selectivity_that_units_gives(root, command):
+    def rows(*more: str) -> list[dict]:
+        done = CliRunner().invoke(app, ["query", *more, "--run", "first", "--json", "--root", root.url])
+        return json.loads(done.stdout)
+
+    word = "dog" if command == "class" else "cat"
+    every, some = rows(command, word), rows(command, word, "--layer", "relu2")
+    assert some == [row for row in every if row["layer"] == "relu2"] and 0 < len(some) < len(every)
+    units = {row["channel"]: row["selectivity"] for row in rows("units", "--layer", "relu2")}
+    assert {row["channel"]: row["selectivity"] for row in some} == {
+        row["channel"]: units[row["channel"]] for row in some
+    }
+    order = [(-row["images"] / row["top"], -row["selectivity"]) for row in every]
+    assert order == sorted(order)
+    done = CliRunner().invoke(app, ["query", command, word, "--layer", "relu9", "--run", "first", "--root", root.url])
+    assert done.exit_code == 2 and "relu9" in done.stderr
 
 
 def test_the_command_names_the_classes_and_limits_its_list(root):
@@ -74,15 +99,15 @@ def test_the_command_names_the_classes_and_limits_its_list(root):
 
 def test_a_run_without_predictions_and_a_word_without_a_class_are_one_line_with_the_way_out(root):
     with pytest.raises(QueryError, match=r"run 'second' has no predictions; scan again with a classifier .*--classes"):
-        predicted.predicted(catalog.find(root, "second"), "dog")
+        ask("second", "dog", root)
     with pytest.raises(QueryError, match=r"no class of the network is called 'chihuahuas'; .*chihuahua"):
-        predicted.predicted(catalog.find(root, "first"), "chihuahuas")
+        ask("first", "chihuahuas", root)
 
 
 def test_the_error_names_the_other_ways_to_search_that_the_root_has(root, tmp_path):
     def ways(run: PublishedRun, text: str) -> str:
         with pytest.raises(QueryError) as error:
-            predicted.predicted(run, text)
+            predicted.predicted(run, read_overview(run), text)
         return str(error.value).partition("other ways: ")[2]
 
     run, plain = catalog.find(root, "first"), Root(str(tmp_path))
@@ -143,9 +168,15 @@ def test_the_classes_of_a_channel_are_those_of_its_top_images(root, predictions)
 def test_channels_with_fewer_images_than_wanted_are_left_out():
     layers, channels, classes = (np.array(each) for each in ([0, 0, 0, 0, 0], [0, 0, 0, 1, 1], [0, 0, 1, 0, 1]))
     few = predicted.Predictions(("a", "b"), (frozenset({"a"}), frozenset({"b"})), layers, channels, classes)
-    assert [(each.channel, each.images, each.top) for each in few.channels([0])] == [(0, 2, 3), (1, 1, 2)]
-    assert [each.channel for each in few.channels([0], least=2)] == [0]
-    assert few.channels([1], least=2) == ()
+    units = np.array([0, 1])
+    overview = Overview(np.zeros(2, np.int64), units, units - 1, units, units, np.array([0.1, 0.9]), (), {})
+    assert [(each.channel, each.images, each.top) for each in few.channels([0], overview)] == [(0, 2, 3), (1, 1, 2)]
+    assert [each.channel for each in few.channels([0], overview, least=2)] == [0]
+    assert few.channels([1], overview, least=2) == ()
+    assert [each.channel for each in few.channels([0, 1], overview)] == [
+        1,
+        0,
+    ]  # of equal shares, the more selective one
 
 
 def test_the_search_leaves_out_channels_with_too_few_images_of_a_class(root, monkeypatch):
@@ -172,3 +203,17 @@ def test_the_atlas_finds_channels_by_class_and_shows_predictions(root):
     assert "the network predicts" in image and "golden retriever" in image
     assert "the network predicts" not in client.get("/runs/second/image", params={"id": "cat1/001.png"}).text
     assert len(CHANNELS) == 4
+
+
+def test_the_search_orders_channels_of_all_runs_together(root):
+    matches = atlas_of(root).get("/search.json?q=cat").json()["channels"]
+    assert {match["run"] for match in matches} == {"first", "second"}
+    shares = [match["images"] / match["top"] for match in matches]
+    assert shares == sorted(shares, reverse=True)
+
+
+@pytest.mark.parametrize("words", ["3", "channel 3"])
+def test_a_number_finds_the_channel_of_every_layer(root, words):
+    matches = atlas_of(root).get("/search.json", params={"q": words}).json()["channels"]
+    layers = {(run.run, layer.name) for run in catalog.runs(root) for layer in run.layers}
+    assert {(match["run"], match["layer"]) for match in matches if match["channel"] == 3} >= layers
