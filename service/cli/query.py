@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.cli import query_class, query_concept, query_notes, query_sheet
+from service.cli import query_class, query_classes, query_concept, query_notes, query_sheet
 from service.cli.options import AnyLayerOption, AnyRunOption, Json, LayerOption, LimitOption, RootOption, RunOption
 from service.cli.querying import SHARE_HEADINGS, find_run, show
 from workers.errors import QueryError, nearest
@@ -21,6 +21,7 @@ app = typer.Typer(no_args_is_help=True, help="Query a published run.")
 def add_to(parent: typer.Typer) -> None:
     """Add the commands."""
     query_class.add_to(app)
+    query_classes.add_to(app)
     query_concept.add_to(app)
     query_notes.add_to(app)
     query_sheet.add_to(app)

@@ -33,6 +33,15 @@ class PredictedChannel:
 
 
 @dataclass(frozen=True)
+class NamedClass:
+    """A class of a network: its name, the words that find it besides the name, and the number of images that it is given to."""
+
+    name: str
+    words: tuple[str, ...]
+    images: int
+
+
+@dataclass(frozen=True)
 class PredictedClasses:
     """What a word finds.
 
@@ -189,3 +198,23 @@ def predicted(
     channels = predictions.channels(classes, overview)
     wanted = tuple(channel for channel in channels if index is None or channel.layer_index == index)
     return PredictedClasses(names, wanted, is_exact, predictions.has_words)
+
+
+def require_classes(run: PublishedRun) -> tuple[NamedClass, ...]:
+    """The classes of a scan's network, in the order of its outputs.
+
+    Raises:
+        QueryError: the names of the classes are not known.
+        DamagedRun: the run's files are not the ones that its manifest names.
+    """
+    if not run.class_names:
+        raise QueryError(f"run {run.run!r} has no class names; scan again with --classes FILE")
+    names, words = class_words.of_run(run)
+    images = np.zeros(len(names), np.int64)
+    if PREDICTIONS.name in run.tables:
+        indices = read(run, PREDICTIONS, pc.scalar(True), ["class_index"])["class_index"].to_numpy()
+        images = np.bincount(indices, minlength=len(names))
+    every = zip(names, words, images.tolist(), strict=True)
+    return tuple(
+        NamedClass(name, tuple(sorted(more - class_words.of_name(name))), count) for name, more, count in every
+    )

@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -10,7 +11,7 @@ from typer.testing import CliRunner, Result
 
 from service.cli.main import app
 from service.control import noting
-from service.query import catalog, predicted
+from service.query import catalog, class_words, predicted
 from service.query.catalog import PublishedRun
 from service.query.telling import Overview, read_overview
 from tests.support.asking import atlas_of
@@ -215,5 +216,34 @@ def test_the_search_orders_channels_of_all_runs_together(root):
 @pytest.mark.parametrize("words", ["3", "channel 3"])
 def test_a_number_finds_the_channel_of_every_layer(root, words):
     matches = atlas_of(root).get("/search.json", params={"q": words}).json()["channels"]
-    layers = {(run.run, layer.name) for run in catalog.runs(root) for layer in run.layers}
+    layers = {(run.run, layer.name) for run in catalog.runs(root) for layer in run.layers if layer.channels > 3}
     assert {(match["run"], match["layer"]) for match in matches if match["channel"] == 3} >= layers
+
+
+def test_the_classes_are_listed_with_their_images_and_written_to_a_file_that_finds_the_same(root, tmp_path):
+    def query(*more: str) -> Result:
+        return CliRunner().invoke(app, ["query", *more, "--run", "first", "--root", root.url])
+
+    rows = json.loads(query("classes", "--json").stdout)
+    assert [(row["index"], row["name"], row["images"]) for row in rows] == [
+        (number, name, CLASSES.count(number)) for number, name in enumerate(NAMES)
+    ]
+    assert rows[1]["words"] == ["dog", "toy dog"] and len(query("classes", "--limit", "2").stdout.splitlines()) == 3
+    path = str(tmp_path / "classes.tsv")
+    assert query("classes", "-o", path).stdout == f"{path}\n"
+    for word in ("dog", "tinca tinca", "sporting dog"):
+        assert query("class", word, "--classes", path, "--json").stdout == query("class", word, "--json").stdout
+    assert query("classes", "-o", str(tmp_path / "none" / "classes.tsv")).exit_code == 2
+
+
+def test_a_run_without_class_names_says_how_to_get_them(root):
+    done = CliRunner().invoke(app, ["query", "classes", "--run", "second", "--root", root.url])
+    assert done.exit_code == 2 and "scan again with --classes FILE" in done.stderr
+
+
+def test_the_classes_of_imagenet_come_with_the_words_above_them(tmp_path):
+    root = Root(str(tmp_path))
+    names = tuple(Path(class_words.IMAGENET).read_text().splitlines()[number].split("\t")[0] for number in range(1000))
+    publish(root, model=MODEL | {"class_names": names}, predicted=[(151, names[151])] * 12)
+    known = predicted.require_classes(catalog.find(root))
+    assert "dog" in known[151].words and "animal" in known[151].words and known[151].images == 12
