@@ -56,7 +56,7 @@ def _texts(plan: dict[str, Any]) -> Iterator[tuple[str, str]]:
         elif name == "units_to_run":
             unknown = "unknown, as results depend on the device, and torch sees no GPU here"
             yield "to_run", unknown if value is None else f"{value:,} {unit}"
-        elif name == "shards_done" and value == plan["shards"] and plan["estimated_bytes"] > tables:
+        elif name == "shards_done" and value == plan.get("shards") and plan["estimated_bytes"] > tables:
             yield name, f"{value:,}; only the second pass, with the pictures, is left"
         elif name == "passed_over":
             yield name, describe(value) or "nothing"

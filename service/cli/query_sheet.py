@@ -56,6 +56,7 @@ def sheet(  # noqa: PLR0913, PLR0917 - one parameter per flag
     from service.cli.console import print_json
 
     published = find_run(root, run, None if run else Kind.SCAN if layer else _only_kind(root))
+    drawing.check_output(output)
     _require_options(published, layer, channels, sort)
     numbers = drawing.parse_channels(channels, published.layer(layer).channels) if layer and channels else ()
     if layer and not numbers and published.job == Kind.SCAN:

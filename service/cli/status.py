@@ -54,20 +54,23 @@ def logs(
     root: RootOption,
     address: Address,
     follow: Annotated[bool, typer.Option("-f", "--follow", help="Follow the log until the run ends.")] = False,
+    attempt: Annotated[int | None, typer.Option(min=1, help="Number of the attempt; by default, the last one.")] = None,
 ) -> None:
-    """Print the log of a run's last attempt."""
-    submissions, printed, attempt = submissions_of(existing(root), address), 0, 0
+    """Print the log of a run's last attempt, or of an earlier one. The exit code is 1 if the log is lost."""
+    submissions, printed, shown = submissions_of(existing(root), address), 0, 0
     while True:
-        current, text = submissions.status(run), submissions.logs(run)
-        if current.attempt != attempt:  # the run was submitted again
-            printed, attempt = 0, current.attempt
+        current, text = submissions.status(run), submissions.logs(run, attempt)
+        if current.attempt != shown and attempt is None:  # the run was submitted again
+            printed, shown = 0, current.attempt
         echo_log(text[printed:])
         printed = len(text)
-        if not (follow and current.state in live_states()):
-            if not text:
-                complain(f"the cluster at {address} has no log of run {run!r}, which is {current.state}")
-            return
+        if not (follow and current.state in live_states() and attempt in (None, current.attempt)):
+            break
         time.sleep(EVERY_S)
+    if not text:
+        which = f"attempt {attempt} of run {run!r}" if attempt else f"run {run!r}"
+        complain(f"the cluster at {address} has no log of {which}, which is {current.state}")
+        raise typer.Exit(int(current.state not in live_states()))
 
 
 def cancel(run: RunWord, root: RootOption, address: AnyAddress = None, as_json: Json = False) -> None:

@@ -133,10 +133,16 @@ class Submissions(Statuses):
                 self.cancel(status.run)
         return [status.run for status in ours]
 
-    def logs(self, run: str) -> str:
-        """The output of the last attempt at a run."""
-        status = self.status(run)
-        return self.cluster.logs(submission_id(run, status.attempt)) if status.attempt else ""
+    def logs(self, run: str, attempt: int | None = None) -> str:
+        """The output of an attempt at a run, by default of the last one.
+
+        Raises:
+            RunError: there is no such run or attempt.
+        """
+        last = self.status(run).attempt
+        if attempt is not None and not 1 <= attempt <= last:
+            raise RunError(f"run {run!r} has no attempt {attempt}; it has {f'1 to {last}' if last else 'none'}")
+        return self.cluster.logs(submission_id(run, attempt or last)) if last else ""
 
     def _check_taken(self, attempts: Attempts, number: int, error: NoAnswer) -> None:
         """Find out whether the cluster took a job although its answer was lost; if that stays unknown, the attempt stays open.

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, FastAPI, Header, Path
+from fastapi import APIRouter, FastAPI, Header, Path, Query
 from fastapi.responses import PlainTextResponse, Response
 
 from service.atlas import links
@@ -87,10 +87,15 @@ def _add_watching(router: APIRouter, submissions: Submissions, watched: Watched)
             return watched.status(run)
 
     @router.get("/runs/{run}/logs", response_class=PlainTextResponse, operation_id="logs", dependencies=[READ])
-    def logs(run: RunId) -> Response:
-        """The output of a run's last attempt."""
+    def logs(
+        run: RunId,
+        attempt: Annotated[
+            int | None, Query(ge=1, description="number of the attempt; by default, the last one")
+        ] = None,
+    ) -> Response:
+        """The output of a run's last attempt, or of an earlier one."""
         with missing_run_as_404():
-            return PlainTextResponse(submissions.logs(run))
+            return PlainTextResponse(submissions.logs(run, attempt))
 
 
 def _add_acting(router: APIRouter, submissions: Submissions, watched: Watched, allowed: Allowed) -> None:

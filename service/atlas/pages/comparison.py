@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import urlencode
 
 from service.atlas import links
@@ -87,9 +87,7 @@ def compare(atlas: Atlas, first: str, second: str, query: Mapping[str, str], sta
     names = common if match is MatchBy.NUMBER else tuple(layer.name for layer in runs[0].layers)
     name = query.get("layer") or (names[-1] if names else "")
     compared = (_by_number if match is MatchBy.NUMBER else _by_overlap)(atlas, runs, name, show)
-    pairs = matching.sort_pairs(compared.pairs, sort, match)
     chosen = {"a": first, "b": second, "layer": name, "match": str(match), "show": show, "sort": str(sort)}
-    shown, place = paginate(pairs, start, PER_PAGE, lambda at: f"/compare?{urlencode(chosen | {'start': at})}")
     return ComparePage(
         title=f"{first} and {second}",
         runs=tuple(map(of_run, runs)),
@@ -106,9 +104,14 @@ def compare(atlas: Atlas, first: str, second: str, query: Mapping[str, str], sta
         candidates=sum(layer.channels for layer in runs[1].layers),
         whole=compared.whole,
         matched=compared.matched,
-        channels=tuple(shown),
-        **place,
+        **_page(matching.sort_pairs(compared.pairs, sort, match), start, chosen),
     )
+
+
+def _page(pairs: Sequence[PairCard], start: int, chosen: Mapping[str, str]) -> dict[str, Any]:
+    """Some of the pairs, and their place among all of them."""
+    shown, place = paginate(pairs, start, PER_PAGE, lambda at: f"/compare?{urlencode({**chosen, 'start': at})}")
+    return {"channels": tuple(shown), **place}
 
 
 def _by_number(atlas: Atlas, runs: tuple[PublishedRun, PublishedRun], name: str, show: str) -> _Compared:

@@ -1,6 +1,6 @@
 """Pages about the layers and channels of scans. Takes an atlas and a request, gives the values of pages and JSON twins."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -10,6 +10,7 @@ from service.atlas.links import KINDS, SHOWN, VIEWS
 from service.atlas.pages import histogram
 from service.atlas.pages.histogram import Bar, Bin
 from service.atlas.pages.nearby import SimilarChannels, similar_of
+from service.atlas.pages.other_runs import OtherRun, others
 from service.atlas.pages.parts import (
     checks_of,
     has_projections,
@@ -25,7 +26,6 @@ from service.atlas.pages.values import CellCard, ChannelCard, LayerCard, LayerSt
 from service.query.catalog import PublishedRun
 from service.query.layers import SORTS, Border, Channel, Choice, LayerTables, Neighbour
 from workers.errors import QueryError, nearest
-from workers.kinds import Kind
 from workers.store.facts import LayerFacts
 
 SIZES = ("S", "M", "L")
@@ -108,18 +108,6 @@ class SynthesisCard(Value):
     href: str
     picture: str
     score: float
-
-
-class OtherRun(Value):
-    """The channel of this number in a scan or a training run of the same architecture; `picture` is its wall there.
-
-    `has_same_weights`: whether both networks are the same, weights included.
-    """
-
-    run: RunCard
-    has_same_weights: bool
-    href: str
-    picture: str
 
 
 class ChannelPage(Page):
@@ -236,7 +224,7 @@ def channel(atlas: Atlas, run_id: str, name: str, number: int, look: Look, *, ca
         **_contents(atlas, published, tables, number),
         **_from_other_runs(atlas, published, name, number),
         neighbours=tuple(_neighbour(published, tables, neighbour) for neighbour in tables.neighbours(number)),
-        others=tuple(_others(atlas, published, about, number))[:OTHERS_SHOWN],
+        others=tuple(others(atlas, published, about, number))[:OTHERS_SHOWN],
         **_pages_beside(published, about, number, look.view),
         says=says_of(atlas, published, about, "patch", *(["projection"] if is_projected else [])),
         checks=tuple(_check(check, name) for check in checks_of(atlas, published, name)),
@@ -288,16 +276,3 @@ def _label(published: PublishedRun, label: str, images: int) -> LabelCount:
 def _neighbour(published: PublishedRun, tables: LayerTables, neighbour: Neighbour) -> NeighbourCard:
     href = links.channel(published, tables.layer.name, neighbour.channel)
     return NeighbourCard(**vars(neighbour), href=href, picture=links.wall(published, tables.layer, neighbour.channel))
-
-
-def _others(atlas: Atlas, published: PublishedRun, about: LayerFacts, number: int) -> Iterator[OtherRun]:
-    """The channel of this number in other scans and training runs of the architecture, newest first."""
-    for other in atlas.runs():
-        same = [layer for layer in other.layers if layer.name == about.name and layer.channels == about.channels]
-        if other.run == published.run or not same or other.network != published.network:
-            continue
-        if other.job in (Kind.SCAN, Kind.EVOLVE):
-            is_scan, name = other.job == Kind.SCAN, about.name
-            href = links.channel(other, name, number) if is_scan else links.strips(other, name, number, "channel")
-            picture, is_same = links.wall(other, same[0], number), other.fingerprint == published.fingerprint
-            yield OtherRun(run=of_run(other), has_same_weights=is_same, href=href, picture=picture)

@@ -257,6 +257,19 @@ def test_the_plan_of_another_job_is_printed_and_nothing_runs(monkeypatch):
 
 
 @pytest.mark.usefixtures("scans")
+@pytest.mark.parametrize(("size", "left"), [(4_000_000, True), (2_500_000, False)])
+def test_a_dry_run_says_when_only_the_second_pass_is_left(monkeypatch, size, left):
+    @dataclass(frozen=True)
+    class Whole(Plan):
+        shards: int = 3
+        estimated_bytes: int = size
+
+    monkeypatch.setitem(sys.modules, "jobs.dry_run", SimpleNamespace(dry_run=lambda _: Whole()))
+    lines = [line.split(maxsplit=2) for line in deconvoy("scan", *LEAST, "--dry-run").stdout.splitlines()]
+    is_left = ["shards", "done", "3; only the second pass, with the pictures, is left"] in lines
+    assert is_left == left and (["shards", "done", "3"] in lines) != left
+
+
 def test_a_dry_run_says_why_it_could_not_measure(monkeypatch):
     why = "the process that measured 32 images ended with code -11"
     unmeasured = replace(Plan(), estimated_seconds=None, not_measured=why)
@@ -431,6 +444,7 @@ def test_layers_are_listed_with_their_fields(monkeypatch, tmp_path):
         height=78,
         width=78,
         field=where,
+        fields=SimpleNamespace(fields=[where]),
         auto=True,
         gated=True,
         obstacle="sort: aten.sort has no downward step",

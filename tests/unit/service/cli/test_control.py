@@ -182,7 +182,8 @@ def test_a_key_is_removed_by_its_id_and_whoever_gives_a_name_is_told_it(root):
     [key] = json.loads(deconvoy("keys", "list", "--root", root.base, "--json").stdout)
     done = deconvoy("keys", "remove", "dashboard", "--root", root.base)
     assert done.exit_code == 2 and f"give the id of the key with this name: {key['id']}" in done.stderr
-    assert deconvoy("keys", "remove", key["id"], "--root", root.base).exit_code == 0
+    done = deconvoy("keys", "remove", key["id"], "--root", root.base)
+    assert done.exit_code == 0 and done.stdout == f"key {key['id']} is removed\n"
 
 
 def test_a_service_whose_ray_ends_with_it_stops_its_runs_in_order_and_no_others(root, cluster, monkeypatch):

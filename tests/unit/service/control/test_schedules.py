@@ -492,7 +492,13 @@ def test_a_spec_of_another_version_refuses_its_own_fires_and_is_listed_as_it_is(
     assert [schedule.name for schedule in schedules.all()] == ["early", "late"]
     assert schedules.find("early").spec.values == json.loads(text)["spec"] != SPEC
     listed = CliRunner().invoke(app, ["schedule", "list", "--root", str(tmp_path), "--json"])
-    assert json.loads(listed.stdout)[0] == {**json.loads(text), "last": "", "state": "", "refused": ""}
+    assert json.loads(listed.stdout)[0] == {
+        **json.loads(text),
+        "next": f"{schedules.find('early').next_fire(datetime.now(UTC)):%Y-%m-%d %H:%M}",
+        "last": "",
+        "state": "",
+        "refused": "",
+    }
     fires = schedules.tick()
     assert [run for _, run, _ in cluster.asked][-1] == "late-20260101t013000z" and len(fires) == 2
     assert bool(fires[0].refused) is ("root" not in word) and not fires[0].error  # a run has the service's own root

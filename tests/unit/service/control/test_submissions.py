@@ -259,6 +259,10 @@ def test_all_runs_are_told_the_last_submitted_first(submissions, clock):
         ("two", "running"), ("one", "running"), ("local", "published"),
     ]  # fmt: skip
     assert submissions.logs("one") == "log of one.1\n" and submissions.logs("local") == ""
+    with pytest.raises(RunError, match="run 'one' has no attempt 2; it has 1 to 1"):
+        submissions.logs("one", 2)
+    with pytest.raises(RunError, match="run 'local' has no attempt 1; it has none"):
+        submissions.logs("local", 1)
 
 
 def test_the_run_id_of_the_command_wins_over_the_files(submissions, cluster, tmp_path, monkeypatch):

@@ -50,6 +50,10 @@ def test_a_run_is_submitted_watched_read_and_cancelled(client, root, cluster):
     assert cluster.jobs["flowers.1"] is State.STOPPED
     assert is_problem(client.post("/api/v1/runs/flowers/cancel"), 409, "nothing to cancel")
     assert submit(client).json()["attempt"] == 2
+    assert client.get("/api/v1/runs/flowers/logs").text == "log of flowers.2\n"
+    assert client.get("/api/v1/runs/flowers/logs?attempt=1").text == "log of flowers.1\n"
+    assert is_problem(client.get("/api/v1/runs/flowers/logs?attempt=3"), 404, "no attempt 3; it has 1 to 2")
+    assert client.get("/api/v1/runs/flowers/logs?attempt=0").status_code == 422
 
 
 def test_a_run_is_resumed_with_the_spec_of_its_last_attempt(client, root, cluster):

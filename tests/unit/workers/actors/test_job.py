@@ -18,7 +18,7 @@ from workers.models.model import StoredModel
 from workers.spec.parts import Interpolation
 from workers.spec.scan import make_spec
 
-BEFORE = "19d43d67b9fc511d13f1b0e316df30c4"
+BEFORE = "e135a15eb8e4c6000960c1cdd57e2a8c"
 ROWS_BEFORE = "9569f88b8906113e0bb7e632578f88f1"
 PREPROCESSING = Preprocessing(184, 160, (0.5,) * 3, (0.25,) * 3, Interpolation.BILINEAR)
 ENVIRONMENT = Environment("0.1.0", "3.11", "2.14.1", "0.29.1", "pillow 13.0.0", "cpu AVX2", "node")

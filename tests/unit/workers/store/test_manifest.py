@@ -20,6 +20,7 @@ PART: dict[str, Any] = {
 LAYER = {
     "index": 1, "name": "relu1", "channels": 2, "height": 9, "width": 9, "field_height": 7, "field_width": 7,
     "stride_y": 2, "stride_x": None, "gated": True, "obstacle": "",
+    "least_field_height": None, "least_field_width": None,
 }  # fmt: skip
 PREPROCESSING = {"resize": 184, "crop": 160, "mean": [0.485, 0.456, 0.406], "std": [0.2, 0.2, 0.2]}
 # What every job writes that has images.
