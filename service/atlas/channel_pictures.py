@@ -17,7 +17,7 @@ from service.query.catalog import PublishedRun
 from service.query.listing import memoized
 from service.query.scans import PlacedCell, View
 from service.query.telling import TellingChannel
-from service.sheets.cells import GAP_PX, GROUND, Geometry, fit, geometry, grid
+from service.sheets.cells import GAP_PX, GROUND, Geometry, around, fit, geometry, grid
 from service.sheets.tiles import PIXELATED_FROM, Pen, Photo, images_cut, read_photos
 from workers.errors import QueryError
 from workers.kinds import Kind as Job
@@ -57,10 +57,11 @@ class ChannelPictures:
         Raises:
             QueryError: the run has no such layer, channel or rank.
         """
-        form, cells = geometry(run, run.layer(layer)), self._cells_of(run, layer, channel)
-        factor = math.ceil(CELL_PX / max(form.height, form.width))
+        layer_form, cells = geometry(run, run.layer(layer)), self._cells_of(run, layer, channel)
         for cell in cells:
             if cell.rank == rank:
+                form = around(layer_form, cell.box)
+                factor = math.ceil(CELL_PX / max(form.height, form.width))
                 pen = self._pen(run, [cell], replace(form, factor=factor), view)
                 drawn = pen.draw(cell, projection=kind == "projection")
                 return as_webp(drawn, lossless=kind == "projection" or factor >= PIXELATED_FROM)

@@ -72,12 +72,13 @@ def geometry(run: PublishedRun, layer: LayerFacts) -> Geometry:
     return Geometry(height, width, *fits, factor, side, run.input_height, run.input_width)
 
 
-def around(form: Geometry, box: tuple[int, int, int, int]) -> Geometry:
+def around(form: Geometry, box: tuple[int, int, int, int], *, is_whole: bool = False) -> Geometry:
     """The cell of one receptive field, to fit into a cell of its layer: channels of a concatenation can see less than others.
 
     Args:
         form: the cells of the layer.
         box: top, left, bottom and right of the field, model-input pixels.
+        is_whole: whether its pixels are enlarged by a whole number, as far as they are enlarged.
     """
     rows, columns = box[2] - box[0], box[3] - box[1]
     height, width = min(rows, form.input_height), min(columns, form.input_width)
@@ -90,7 +91,7 @@ def around(form: Geometry, box: tuple[int, int, int, int]) -> Geometry:
         width=width,
         moves_down=rows <= form.input_height,
         moves_right=columns <= form.input_width,
-        factor=int(factor) if factor >= 1 and form.factor == int(form.factor) else factor,
+        factor=int(factor) if factor >= 1 and is_whole else factor,
     )
 
 

@@ -47,7 +47,7 @@ class Pen:
 
     def draw(self, cell: PlacedCell, *, projection: bool) -> Image.Image:
         """A cell's projection, or its patch."""
-        form = around(self.form, cell.box)
+        form = around(self.form, cell.box, is_whole=self.view == "exact")
         if self.view == "exact":
             return centred(draw_picture(cell, projection, form), self.form)
         filled = tile(cell, projection=projection, form=form, photo=self.photos.get(cell.image_index))
