@@ -78,7 +78,7 @@ def _require_plain(schema: pa.Schema) -> None:
     nested = [field.name for field in schema if pa.types.is_nested(field.type) or pa.types.is_binary(field.type)]
     if nested:
         raise QueryError(
-            f"column {nested[0]!r} holds pictures or lists, which CSV cannot store; select other columns, or write a .parquet file"
+            f"column {nested[0]!r} has pictures or lists, which CSV cannot store; select other columns, or write a .parquet file"
         )
 
 

@@ -381,7 +381,7 @@ def test_pictures_and_empty_results_are_written_to_parquet(root, tmp_path):
         (
             "FROM patches",
             "patches.csv",
-            r"column 'patch' holds pictures or lists, which CSV cannot store; select other columns",
+            r"column 'patch' has pictures or lists, which CSV cannot store; select other columns",
         ),
         (
             "SELECT INTERVAL 1 DAY AS span",
